@@ -1,0 +1,56 @@
+# Two commands to know: `make demo` and `make test`. `make help` lists the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench gen lock format clean
+
+help: ## what there is
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+# The environment is made on first use and again only when the lock or the packaging changes.
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "weft needs Python 3.11 or newer (PYTHON=... names one)"; exit 1; }
+	@echo "making the environment in $(VENV) (once)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(sed -n 's/^\(uv==[0-9.]*\).*/\1/p' requirements.lock)"
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+demo: $(STAMP) ## watch real work survive two crashes (ARGS=--json for one line of figures)
+	@$(BIN)/weft demo $(ARGS)
+
+test: $(STAMP) ## the tests (ARGS='-m slow' for the long ones)
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+bench: $(STAMP) ## throughput and latency (ARGS='--quick --json')
+	@$(BIN)/weft bench $(ARGS)
+
+gen: $(STAMP) ## generate Python from the protos
+	@$(BIN)/python scripts/generate.py
+
+check: $(STAMP) ## lint, types, contract, generated code, layout
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/pyright
+	@$(BIN)/buf lint
+	@scripts/breaking.sh
+	@$(BIN)/python scripts/generate.py --check
+	@$(BIN)/python scripts/layout.py
+
+format: $(STAMP) ## let ruff and buf format everything
+	@$(BIN)/ruff check --fix-only --quiet || true
+	@$(BIN)/ruff format --quiet
+	@$(BIN)/buf format -w
+
+lock: $(STAMP) ## resolve the newest allowed versions into requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 \
+	  --all-extras --group dev --upgrade pyproject.toml -o requirements.lock
+
+clean: ## remove the environment and the caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

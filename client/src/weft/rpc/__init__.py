@@ -1,0 +1,1 @@
+"""What every gRPC end of weft shares: errors, channel options, metadata, trace context, times."""

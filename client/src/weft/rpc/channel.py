@@ -1,0 +1,53 @@
+"""Channel and server options, in one place. `docs/decisions` and the gRPC documentation say why each is set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+# What a peer may send in one message: gRPC's own default, which stock clients have on their side too.
+MAX_PAYLOAD_BYTES = 4 * 1024 * 1024
+# weft's own messages wrap payloads and batch them: room for one of the largest beside small ones.
+MAX_MESSAGE_BYTES = 4 * MAX_PAYLOAD_BYTES
+# A batch is closed once it has grown to this.
+BATCH_BYTES = 1024 * 1024
+BATCH_ITEMS = 512
+
+Options = Sequence[tuple[str, int | str]]
+
+
+def client_options(*, max_message_bytes: int = MAX_MESSAGE_BYTES, own_connection: bool = False) -> Options:
+    """Options of a channel that must notice a dead peer within half a minute, idle or not.
+
+    Args:
+        max_message_bytes: most that this end receives or sends in one message.
+        own_connection: do not share a connection with other channels of this process to the same address.
+    """
+    return [
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", max_message_bytes),
+        ("grpc.keepalive_time_ms", 20_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        # One layer retries, and it is not this one.
+        ("grpc.enable_retries", 0),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 1000),
+        ("grpc.max_reconnect_backoff_ms", 2000),
+        ("grpc.use_local_subchannel_pool", int(own_connection)),
+    ]
+
+
+def server_options(*, max_message_bytes: int = MAX_MESSAGE_BYTES) -> Options:
+    """Options of a server: a double bind fails, half-open peers are noticed, clients may ping."""
+    return [
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", max_message_bytes),
+        ("grpc.so_reuseport", 0),
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.server_handshake_timeout_ms", 10_000),
+    ]

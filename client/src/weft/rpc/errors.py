@@ -1,0 +1,228 @@
+"""The one tree of weft's errors and its one mapping to and from `google.rpc.Status`.
+
+    WeftError
+    ├── InvalidArgument            a value is wrong; `field` says which
+    ├── NotFound
+    ├── AlreadyExists
+    ├── FailedPrecondition
+    ├── ResourceExhausted          a bound is reached; `retry_after_s` when trying again can help
+    ├── Unavailable                gone for now; `retry_after_s` says when to try again
+    ├── Unimplemented
+    ├── Aborted
+    ├── Cancelled
+    ├── DeadlineExceeded
+    ├── Unknown                    a handler raised an exception
+    └── Internal                   a fault of weft
+
+Each carries an `ErrorInfo` with domain "weft" and a reason of `weft.v1.ErrorReason`. This module does no I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import grpc
+from google.protobuf import any_pb2
+from google.protobuf.message import DecodeError, Message
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from weft.v1 import errors_pb2
+
+DOMAIN = "weft"
+STATUS_DETAILS_KEY = "grpc-status-details-bin"
+
+_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def status_code(number: int) -> grpc.StatusCode:
+    """The `grpc.StatusCode` of a `google.rpc.Code` number; UNKNOWN for a number that gRPC does not have."""
+    return _CODES.get(number, grpc.StatusCode.UNKNOWN)
+
+
+def reason_name(reason: int) -> str:
+    """The name that goes into `ErrorInfo.reason`: `ErrorReason` without its prefix."""
+    return errors_pb2.ErrorReason.Name(reason).removeprefix("ERROR_REASON_")  # type: ignore[arg-type]
+
+
+class WeftError(Exception):
+    """An error with a gRPC code, a reason and a message for people.
+
+    Args:
+        message: what is wrong and what to do, in plain words.
+        reason: a number of `weft.v1.ErrorReason`.
+        metadata: facts for programs (`ErrorInfo.metadata`).
+        field: path of the offending request field; adds `BadRequest` details.
+        retry_after_s: adds `RetryInfo` with this delay, in seconds.
+    """
+
+    code: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
+    default_reason: ClassVar[int] = errors_pb2.ERROR_REASON_INTERNAL
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: int | None = None,
+        metadata: Mapping[str, str] | None = None,
+        field: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = self.default_reason if reason is None else reason
+        self.metadata = dict(metadata or {})
+        self.field = field
+        self.retry_after_s = retry_after_s
+
+    @property
+    def reason_name(self) -> str:
+        return reason_name(self.reason)
+
+    def status(self) -> status_pb2.Status:
+        """This error as a `google.rpc.Status` with details."""
+        details: list[Message] = [
+            error_details_pb2.ErrorInfo(reason=self.reason_name, domain=DOMAIN, metadata=self.metadata)
+        ]
+        if self.field is not None:
+            violation = error_details_pb2.BadRequest.FieldViolation(
+                field=self.field, description=self.message
+            )
+            details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+        if self.retry_after_s is not None:
+            info = error_details_pb2.RetryInfo()
+            info.retry_delay.FromMicroseconds(round(self.retry_after_s * 1e6))
+            details.append(info)
+        return make_status(self.code, self.message, details)
+
+
+class InvalidArgument(WeftError):
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    default_reason = errors_pb2.ERROR_REASON_INVALID_FIELD
+
+
+class NotFound(WeftError):
+    code = grpc.StatusCode.NOT_FOUND
+    default_reason = errors_pb2.ERROR_REASON_TASK_NOT_FOUND
+
+
+class AlreadyExists(WeftError):
+    code = grpc.StatusCode.ALREADY_EXISTS
+    default_reason = errors_pb2.ERROR_REASON_REQUEST_ID_REUSED
+
+
+class FailedPrecondition(WeftError):
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    default_reason = errors_pb2.ERROR_REASON_TASK_STATE
+
+
+class ResourceExhausted(WeftError):
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    default_reason = errors_pb2.ERROR_REASON_OVERLOADED
+
+
+class Unavailable(WeftError):
+    code = grpc.StatusCode.UNAVAILABLE
+    default_reason = errors_pb2.ERROR_REASON_STORE_UNAVAILABLE
+
+
+class Unimplemented(WeftError):
+    code = grpc.StatusCode.UNIMPLEMENTED
+    default_reason = errors_pb2.ERROR_REASON_NOT_IMPLEMENTED
+
+
+class Aborted(WeftError):
+    code = grpc.StatusCode.ABORTED
+    default_reason = errors_pb2.ERROR_REASON_CRASH_LOOP
+
+
+class Cancelled(WeftError):
+    code = grpc.StatusCode.CANCELLED
+    default_reason = errors_pb2.ERROR_REASON_CANCELLED
+
+
+class DeadlineExceeded(WeftError):
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+    default_reason = errors_pb2.ERROR_REASON_TIME_LIMIT
+
+
+class Unknown(WeftError):
+    code = grpc.StatusCode.UNKNOWN
+    default_reason = errors_pb2.ERROR_REASON_HANDLER_FAILED
+
+
+class Internal(WeftError):
+    code = grpc.StatusCode.INTERNAL
+    default_reason = errors_pb2.ERROR_REASON_INTERNAL
+
+
+_CLASSES: dict[grpc.StatusCode, type[WeftError]] = {cls.code: cls for cls in WeftError.__subclasses__()}
+
+
+def make_status(
+    code: grpc.StatusCode, message: str, details: list[Message] | None = None
+) -> status_pb2.Status:
+    status = status_pb2.Status(code=code.value[0], message=message)
+    for detail in details or []:
+        packed = any_pb2.Any()
+        packed.Pack(detail)
+        status.details.append(packed)
+    return status
+
+
+def error_info(status: status_pb2.Status) -> error_details_pb2.ErrorInfo | None:
+    """The status' `ErrorInfo`, weft's or another domain's; None when it has none."""
+    for detail in status.details:
+        if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
+            info = error_details_pb2.ErrorInfo()
+            detail.Unpack(info)
+            return info
+    return None
+
+
+def retry_after_s(status: status_pb2.Status) -> float | None:
+    """The delay of the status' `RetryInfo`, in seconds; None when it has none."""
+    for detail in status.details:
+        if detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
+            info = error_details_pb2.RetryInfo()
+            detail.Unpack(info)
+            return info.retry_delay.ToMicroseconds() / 1e6
+    return None
+
+
+def from_status(status: status_pb2.Status) -> WeftError:
+    """The error that a status stands for (the class by its code; reason and metadata by its ErrorInfo)."""
+    info = error_info(status)
+    reason: int | None = None
+    if info is not None and info.domain == DOMAIN:
+        key = f"ERROR_REASON_{info.reason}"
+        reason = errors_pb2.ErrorReason.Value(key) if key in errors_pb2.ErrorReason.keys() else None
+    cls = _CLASSES.get(status_code(status.code), Unknown)
+    return cls(
+        status.message,
+        reason=reason,
+        metadata=dict(info.metadata) if info is not None else None,
+        retry_after_s=retry_after_s(status),
+    )
+
+
+def status_of_call(call: grpc.RpcError) -> status_pb2.Status:
+    """The `google.rpc.Status` of a failed call, sync or aio: from its trailers, or made of code and details.
+
+    Raises nothing: unreadable details give a status without them.
+    """
+    trailers = call.trailing_metadata() or ()  # type: ignore[attr-defined]
+    code: grpc.StatusCode = call.code()  # type: ignore[attr-defined]
+    for key, value in trailers:
+        if key == STATUS_DETAILS_KEY:
+            try:
+                return status_pb2.Status.FromString(value)
+            except DecodeError:
+                break
+    number = code.value[0] if code is not None else code_pb2.UNKNOWN
+    return status_pb2.Status(code=number, message=call.details() or "")  # type: ignore[attr-defined]
+
+
+def from_call(call: grpc.RpcError) -> WeftError:
+    """The error behind a failed call, sync or aio."""
+    return from_status(status_of_call(call))

@@ -1,0 +1,37 @@
+"""Metadata: which keys belong to the caller, and their form in the contract (`weft.v1.Metadatum`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from weft.v1 import task_pb2
+
+Pairs = tuple[tuple[str, str | bytes], ...]
+
+# Keys that one hop owns, and that must not travel to the next one.
+_HOP_KEYS = frozenset(
+    {"user-agent", "content-type", "content-length", "te", "host", "connection", "traceparent", "tracestate"}
+)
+_HOP_PREFIXES = ("grpc-", "weft-", ":")
+
+
+def belongs_to_caller(key: str) -> bool:
+    """Whether a key is the application's own: neither gRPC's, nor weft's, nor the trace context."""
+    return key not in _HOP_KEYS and not key.startswith(_HOP_PREFIXES)
+
+
+def to_proto(pairs: Iterable[tuple[str, str | bytes]]) -> list[task_pb2.Metadatum]:
+    """The application's entries among `pairs`, in order, repeated keys kept."""
+    return [
+        task_pb2.Metadatum(key=key, value=value if isinstance(value, bytes) else value.encode())
+        for key, value in pairs
+        if belongs_to_caller(key)
+    ]
+
+
+def from_proto(entries: Iterable[task_pb2.Metadatum]) -> Pairs:
+    """Entries as grpc takes them: bytes for "-bin" keys, text for others."""
+    return tuple(
+        (entry.key, entry.value if entry.key.endswith("-bin") else entry.value.decode("latin-1"))
+        for entry in entries
+    )

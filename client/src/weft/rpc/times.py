@@ -1,0 +1,45 @@
+"""Seconds as floats here, well-known types on the wire. Durations that come in are checked, never clamped."""
+
+from __future__ import annotations
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from weft.rpc.errors import InvalidArgument
+
+MAX_DURATION_S = 366 * 86400.0
+
+
+def duration(seconds: float) -> Duration:
+    """A Duration of `seconds`, rounded to microseconds."""
+    whole, micros = divmod(round(seconds * 1_000_000), 1_000_000)
+    return Duration(seconds=whole, nanos=micros * 1000)
+
+
+def timestamp(seconds: float) -> Timestamp:
+    """A Timestamp of `seconds` since the epoch, rounded to microseconds."""
+    whole, micros = divmod(round(seconds * 1_000_000), 1_000_000)
+    return Timestamp(seconds=whole, nanos=micros * 1000)
+
+
+def seconds(value: Duration | Timestamp) -> float:
+    """A Duration or Timestamp as seconds."""
+    return value.seconds + value.nanos / 1e9
+
+
+def checked_duration(
+    value: Duration, field: str, *, least_s: float = 0.0, most_s: float = MAX_DURATION_S
+) -> float:
+    """A duration from a request, in seconds.
+
+    Raises:
+        InvalidArgument: it is malformed, or outside [least_s, most_s].
+    """
+    if not -999_999_999 <= value.nanos <= 999_999_999 or (value.seconds > 0 > value.nanos):
+        raise InvalidArgument(f"{field} is not a valid duration", field=field)
+    result = seconds(value)
+    if not least_s <= result <= most_s:
+        raise InvalidArgument(
+            f"{field} is {result:g} s; it must be between {least_s:g} s and {most_s:g} s", field=field
+        )
+    return result

@@ -1,0 +1,132 @@
+"""The rules of a task's life as pure functions: transitions, retries, backoff, expiry, requirements.
+
+No clock, no I/O, no randomness of its own: time and random draws are arguments. Every store uses these, so
+that a task lives by the same rules wherever it is kept.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from google.rpc import code_pb2
+
+DEFAULT_PRIORITY = 5
+HIGHEST_PRIORITY = 9
+REQUEST_ID_TTL_S = 24 * 3600.0
+
+
+class State(enum.IntEnum):
+    """`weft.v1.TaskState`, by the same numbers."""
+
+    SCHEDULED = 1
+    QUEUED = 2
+    RUNNING = 3
+    SUCCEEDED = 4
+    FAILED = 5
+    CANCELLED = 6
+
+    @property
+    def terminal(self) -> bool:
+        return self >= State.SUCCEEDED
+
+
+TRANSITIONS: Mapping[State, frozenset[State]] = {
+    # A delay or a backoff ends; a limit passes; it is cancelled; its result arrives late but valid.
+    State.SCHEDULED: frozenset({State.QUEUED, State.FAILED, State.CANCELLED}),
+    State.QUEUED: frozenset({State.RUNNING, State.FAILED, State.CANCELLED}),
+    # Back to QUEUED or SCHEDULED by a retry, a hand-back or a lost agent.
+    State.RUNNING: frozenset({State.QUEUED, State.SCHEDULED, State.SUCCEEDED, State.FAILED, State.CANCELLED}),
+    State.SUCCEEDED: frozenset(),
+    # RetryTask.
+    State.FAILED: frozenset({State.QUEUED}),
+    State.CANCELLED: frozenset({State.QUEUED}),
+}
+
+
+def may_become(state: State, target: State) -> bool:
+    return target in TRANSITIONS[state]
+
+
+# Codes that no policy retries: trying again cannot help.
+FINAL_CODES = frozenset({code_pb2.INVALID_ARGUMENT, code_pb2.UNIMPLEMENTED})
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """When to try again; `weft.v1.RetryPolicy` with its defaults filled in. Hashable: policies are shared."""
+
+    max_attempts: int = 5
+    initial_backoff_s: float = 0.1
+    max_backoff_s: float = 30.0
+    backoff_multiplier: float = 2.0
+    retryable_codes: frozenset[int] = frozenset({code_pb2.UNAVAILABLE})
+    max_crashes: int = 3
+
+
+DEFAULT_RETRY = RetryPolicy()
+
+
+def backoff_s(policy: RetryPolicy, failures: int, draw: float, least_s: float | None = None) -> float:
+    """The wait after the `failures`-th failed attempt (from 1), by exponential backoff with full jitter.
+
+    Args:
+        draw: a uniform random number in [0, 1).
+        least_s: the handler's RetryInfo, when it gave one: never wait less.
+
+    Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015 ("full jitter").
+    """
+    # The exponent is bounded before the power is taken, which would overflow after a thousand attempts.
+    growth = policy.backoff_multiplier ** min(failures - 1, 64)
+    wait_s = draw * min(policy.max_backoff_s, policy.initial_backoff_s * growth)
+    return wait_s if least_s is None else max(wait_s, least_s)
+
+
+def should_retry(policy: RetryPolicy, failures: int, code: int, *, final: bool = False) -> bool:
+    """Whether an attempt that failed with `code`, the `failures`-th of its task, is followed by another.
+
+    Args:
+        final: the outcome says that no retry can help (a result over the size limit).
+    """
+    if final or code in FINAL_CODES or code == code_pb2.CANCELLED:
+        return False
+    return code in policy.retryable_codes and failures < policy.max_attempts
+
+
+def crash_loops(policy: RetryPolicy, crashes: int) -> bool:
+    """Whether a task that lost its agent for the `crashes`-th time is given up."""
+    return crashes > policy.max_crashes
+
+
+@dataclass(frozen=True, slots=True)
+class Requirements:
+    """What an agent must have. Hashable; equal requirements are one queue."""
+
+    labels: tuple[tuple[str, str], ...] = ()
+    resources: tuple[tuple[str, float], ...] = ()
+
+    @classmethod
+    def of(cls, labels: Mapping[str, str], resources: Mapping[str, float]) -> Requirements:
+        return cls(tuple(sorted(labels.items())), tuple(sorted(resources.items())))
+
+    def met_by(self, labels: Mapping[str, str], resources: Mapping[str, float]) -> bool:
+        return all(labels.get(key) == value for key, value in self.labels) and all(
+            resources.get(key, 0.0) >= amount for key, amount in self.resources
+        )
+
+    def __str__(self) -> str:
+        parts = [f"{key}={value}" for key, value in self.labels]
+        parts += [f"{key}>={amount:g}" for key, amount in self.resources]
+        return ",".join(parts)
+
+
+ANY_AGENT = Requirements()
+
+
+@dataclass(frozen=True, slots=True)
+class QueueKey:
+    """A queue: ready tasks with the same method and requirements are interchangeable for an agent."""
+
+    method: str
+    requirements: Requirements = field(default=ANY_AGENT)

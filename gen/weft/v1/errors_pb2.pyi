@@ -1,0 +1,66 @@
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from typing import ClassVar as _ClassVar
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ERROR_REASON_UNSPECIFIED: _ClassVar[ErrorReason]
+    ERROR_REASON_INVALID_FIELD: _ClassVar[ErrorReason]
+    ERROR_REASON_PAYLOAD_MALFORMED: _ClassVar[ErrorReason]
+    ERROR_REASON_PAYLOAD_TOO_LARGE: _ClassVar[ErrorReason]
+    ERROR_REASON_RESULT_TOO_LARGE: _ClassVar[ErrorReason]
+    ERROR_REASON_METHOD_UNKNOWN: _ClassVar[ErrorReason]
+    ERROR_REASON_METHOD_NOT_DURABLE: _ClassVar[ErrorReason]
+    ERROR_REASON_NOT_IMPLEMENTED: _ClassVar[ErrorReason]
+    ERROR_REASON_TASK_NOT_FOUND: _ClassVar[ErrorReason]
+    ERROR_REASON_REQUEST_ID_REUSED: _ClassVar[ErrorReason]
+    ERROR_REASON_TASK_STATE: _ClassVar[ErrorReason]
+    ERROR_REASON_RESULT_EXPIRED: _ClassVar[ErrorReason]
+    ERROR_REASON_CRASH_LOOP: _ClassVar[ErrorReason]
+    ERROR_REASON_TIME_LIMIT: _ClassVar[ErrorReason]
+    ERROR_REASON_CANCELLED: _ClassVar[ErrorReason]
+    ERROR_REASON_AGENT_NOT_FOUND: _ClassVar[ErrorReason]
+    ERROR_REASON_AGENT_ID_IN_USE: _ClassVar[ErrorReason]
+    ERROR_REASON_CONTRACT_INCOMPATIBLE: _ClassVar[ErrorReason]
+    ERROR_REASON_CONTRACT_INVALID: _ClassVar[ErrorReason]
+    ERROR_REASON_SESSION_PROTOCOL: _ClassVar[ErrorReason]
+    ERROR_REASON_STORE_UNAVAILABLE: _ClassVar[ErrorReason]
+    ERROR_REASON_OVERLOADED: _ClassVar[ErrorReason]
+    ERROR_REASON_STOPPING: _ClassVar[ErrorReason]
+    ERROR_REASON_INTERNAL: _ClassVar[ErrorReason]
+    ERROR_REASON_HANDLER_FAILED: _ClassVar[ErrorReason]
+    ERROR_REASON_PROGRESS_LIMIT: _ClassVar[ErrorReason]
+    ERROR_REASON_STREAM_RESTARTED: _ClassVar[ErrorReason]
+    ERROR_REASON_METHOD_NOT_HOSTED: _ClassVar[ErrorReason]
+    ERROR_REASON_ISOLATED_PROCESS_DIED: _ClassVar[ErrorReason]
+ERROR_REASON_UNSPECIFIED: ErrorReason
+ERROR_REASON_INVALID_FIELD: ErrorReason
+ERROR_REASON_PAYLOAD_MALFORMED: ErrorReason
+ERROR_REASON_PAYLOAD_TOO_LARGE: ErrorReason
+ERROR_REASON_RESULT_TOO_LARGE: ErrorReason
+ERROR_REASON_METHOD_UNKNOWN: ErrorReason
+ERROR_REASON_METHOD_NOT_DURABLE: ErrorReason
+ERROR_REASON_NOT_IMPLEMENTED: ErrorReason
+ERROR_REASON_TASK_NOT_FOUND: ErrorReason
+ERROR_REASON_REQUEST_ID_REUSED: ErrorReason
+ERROR_REASON_TASK_STATE: ErrorReason
+ERROR_REASON_RESULT_EXPIRED: ErrorReason
+ERROR_REASON_CRASH_LOOP: ErrorReason
+ERROR_REASON_TIME_LIMIT: ErrorReason
+ERROR_REASON_CANCELLED: ErrorReason
+ERROR_REASON_AGENT_NOT_FOUND: ErrorReason
+ERROR_REASON_AGENT_ID_IN_USE: ErrorReason
+ERROR_REASON_CONTRACT_INCOMPATIBLE: ErrorReason
+ERROR_REASON_CONTRACT_INVALID: ErrorReason
+ERROR_REASON_SESSION_PROTOCOL: ErrorReason
+ERROR_REASON_STORE_UNAVAILABLE: ErrorReason
+ERROR_REASON_OVERLOADED: ErrorReason
+ERROR_REASON_STOPPING: ErrorReason
+ERROR_REASON_INTERNAL: ErrorReason
+ERROR_REASON_HANDLER_FAILED: ErrorReason
+ERROR_REASON_PROGRESS_LIMIT: ErrorReason
+ERROR_REASON_STREAM_RESTARTED: ErrorReason
+ERROR_REASON_METHOD_NOT_HOSTED: ErrorReason
+ERROR_REASON_ISOLATED_PROCESS_DIED: ErrorReason

@@ -1,0 +1,145 @@
+import datetime
+
+from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class DesiredState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DESIRED_STATE_UNSPECIFIED: _ClassVar[DesiredState]
+    DESIRED_STATE_ACTIVE: _ClassVar[DesiredState]
+    DESIRED_STATE_DRAINING: _ClassVar[DesiredState]
+    DESIRED_STATE_PAUSED: _ClassVar[DesiredState]
+
+class AgentState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    AGENT_STATE_UNSPECIFIED: _ClassVar[AgentState]
+    AGENT_STATE_ACTIVE: _ClassVar[AgentState]
+    AGENT_STATE_DRAINING: _ClassVar[AgentState]
+    AGENT_STATE_PAUSED: _ClassVar[AgentState]
+    AGENT_STATE_SUSPECT: _ClassVar[AgentState]
+    AGENT_STATE_LOST: _ClassVar[AgentState]
+
+class MethodKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    METHOD_KIND_UNSPECIFIED: _ClassVar[MethodKind]
+    METHOD_KIND_UNARY: _ClassVar[MethodKind]
+    METHOD_KIND_SERVER_STREAMING: _ClassVar[MethodKind]
+    METHOD_KIND_CLIENT_STREAMING: _ClassVar[MethodKind]
+    METHOD_KIND_BIDI_STREAMING: _ClassVar[MethodKind]
+DESIRED_STATE_UNSPECIFIED: DesiredState
+DESIRED_STATE_ACTIVE: DesiredState
+DESIRED_STATE_DRAINING: DesiredState
+DESIRED_STATE_PAUSED: DesiredState
+AGENT_STATE_UNSPECIFIED: AgentState
+AGENT_STATE_ACTIVE: AgentState
+AGENT_STATE_DRAINING: AgentState
+AGENT_STATE_PAUSED: AgentState
+AGENT_STATE_SUSPECT: AgentState
+AGENT_STATE_LOST: AgentState
+METHOD_KIND_UNSPECIFIED: MethodKind
+METHOD_KIND_UNARY: MethodKind
+METHOD_KIND_SERVER_STREAMING: MethodKind
+METHOD_KIND_CLIENT_STREAMING: MethodKind
+METHOD_KIND_BIDI_STREAMING: MethodKind
+
+class HostedMethod(_message.Message):
+    __slots__ = ("name", "slot_cost")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SLOT_COST_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    slot_cost: int
+    def __init__(self, name: _Optional[str] = ..., slot_cost: _Optional[int] = ...) -> None: ...
+
+class HostLoad(_message.Message):
+    __slots__ = ("process_cpu_cores", "process_memory_bytes", "host_cpu_ratio", "host_memory_ratio")
+    PROCESS_CPU_CORES_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    HOST_CPU_RATIO_FIELD_NUMBER: _ClassVar[int]
+    HOST_MEMORY_RATIO_FIELD_NUMBER: _ClassVar[int]
+    process_cpu_cores: float
+    process_memory_bytes: int
+    host_cpu_ratio: float
+    host_memory_ratio: float
+    def __init__(self, process_cpu_cores: _Optional[float] = ..., process_memory_bytes: _Optional[int] = ..., host_cpu_ratio: _Optional[float] = ..., host_memory_ratio: _Optional[float] = ...) -> None: ...
+
+class Agent(_message.Message):
+    __slots__ = ("id", "instance_id", "epoch", "state", "desired_state", "labels", "resources", "methods", "contract_hash", "slots", "used_slots", "in_flight", "advertised_address", "load", "connect_time", "last_seen_time", "version", "heartbeat_round_trip")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class ResourcesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    ID_FIELD_NUMBER: _ClassVar[int]
+    INSTANCE_ID_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    DESIRED_STATE_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    METHODS_FIELD_NUMBER: _ClassVar[int]
+    CONTRACT_HASH_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    USED_SLOTS_FIELD_NUMBER: _ClassVar[int]
+    IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    ADVERTISED_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    LOAD_FIELD_NUMBER: _ClassVar[int]
+    CONNECT_TIME_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEEN_TIME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_ROUND_TRIP_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    instance_id: str
+    epoch: int
+    state: AgentState
+    desired_state: DesiredState
+    labels: _containers.ScalarMap[str, str]
+    resources: _containers.ScalarMap[str, float]
+    methods: _containers.RepeatedCompositeFieldContainer[HostedMethod]
+    contract_hash: str
+    slots: int
+    used_slots: int
+    in_flight: int
+    advertised_address: str
+    load: HostLoad
+    connect_time: _timestamp_pb2.Timestamp
+    last_seen_time: _timestamp_pb2.Timestamp
+    version: str
+    heartbeat_round_trip: _duration_pb2.Duration
+    def __init__(self, id: _Optional[str] = ..., instance_id: _Optional[str] = ..., epoch: _Optional[int] = ..., state: _Optional[_Union[AgentState, str]] = ..., desired_state: _Optional[_Union[DesiredState, str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Mapping[str, float]] = ..., methods: _Optional[_Iterable[_Union[HostedMethod, _Mapping]]] = ..., contract_hash: _Optional[str] = ..., slots: _Optional[int] = ..., used_slots: _Optional[int] = ..., in_flight: _Optional[int] = ..., advertised_address: _Optional[str] = ..., load: _Optional[_Union[HostLoad, _Mapping]] = ..., connect_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_seen_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., version: _Optional[str] = ..., heartbeat_round_trip: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class Queue(_message.Message):
+    __slots__ = ("method", "requirements", "queued", "scheduled", "running", "paused", "agents", "oldest_age")
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    REQUIREMENTS_FIELD_NUMBER: _ClassVar[int]
+    QUEUED_FIELD_NUMBER: _ClassVar[int]
+    SCHEDULED_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_FIELD_NUMBER: _ClassVar[int]
+    AGENTS_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_AGE_FIELD_NUMBER: _ClassVar[int]
+    method: str
+    requirements: str
+    queued: int
+    scheduled: int
+    running: int
+    paused: bool
+    agents: int
+    oldest_age: _duration_pb2.Duration
+    def __init__(self, method: _Optional[str] = ..., requirements: _Optional[str] = ..., queued: _Optional[int] = ..., scheduled: _Optional[int] = ..., running: _Optional[int] = ..., paused: bool = ..., agents: _Optional[int] = ..., oldest_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...

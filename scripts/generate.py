@@ -1,0 +1,88 @@
+"""Generate Python from the protobuf contract: `python scripts/generate.py` (or `--check` to compare only).
+
+buf lints and checks for breaking changes, but it cannot run grpcio-tools' Python plugin, so this does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import filecmp
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import grpc_tools
+from grpc_tools import protoc
+
+ROOT = Path(__file__).resolve().parent.parent
+WELL_KNOWN = Path(grpc_tools.__file__).parent / "_proto"
+GOOGLEAPIS = ROOT / "third_party" / "googleapis"
+
+# Source root of the protos -> where their Python goes.
+TARGETS = {
+    ROOT / "protos": ROOT / "gen",
+    ROOT / "examples" / "corpus" / "protos": ROOT / "examples" / "corpus" / "gen",
+    ROOT / "tests" / "support" / "protos": ROOT / "tests" / "support" / "gen",
+}
+
+
+def generate(source: Path, target: Path) -> None:
+    files = sorted(str(path.relative_to(source)) for path in source.rglob("*.proto"))
+    target.mkdir(parents=True, exist_ok=True)
+    code = protoc.main(
+        [
+            "protoc",
+            f"-I{source}",
+            f"-I{GOOGLEAPIS}",
+            f"-I{WELL_KNOWN}",
+            f"--python_out={target}",
+            f"--pyi_out={target}",
+            f"--grpc_python_out={target}",
+            *files,
+        ]
+    )
+    if code != 0:
+        raise SystemExit(code)
+    for folder in {(target / name).parent for name in files}:
+        (folder / "py.typed").touch()
+    # A file without a service yields an empty gRPC module: leave it out.
+    for module in target.rglob("*_pb2_grpc.py"):
+        if "class " not in module.read_text().replace("class to help", ""):
+            module.unlink()
+
+
+def listing(folder: Path) -> set[Path]:
+    return {p.relative_to(folder) for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="fail when the committed code is stale")
+    check = parser.parse_args().check
+    stale: list[Path] = []
+    for source, target in TARGETS.items():
+        if not source.exists():
+            continue
+        with tempfile.TemporaryDirectory() as name:
+            fresh = Path(name)
+            generate(source, fresh)
+            if check:
+                names = listing(fresh) | listing(target)
+                stale += [
+                    target / n
+                    for n in sorted(names)
+                    if not (target / n).exists()
+                    or not (fresh / n).exists()
+                    or not filecmp.cmp(fresh / n, target / n, shallow=False)
+                ]
+            else:
+                shutil.rmtree(target, ignore_errors=True)
+                shutil.copytree(fresh, target)
+    for path in stale:
+        print(f"stale: {path.relative_to(ROOT)} (run `make gen`)", file=sys.stderr)
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
