@@ -135,8 +135,8 @@ class CoordinatorServiceServicer(object):
         """Stores one task.
 
         Guarantee: an acknowledged task is never lost. With a request id the call may be repeated: the same id
-        with the same request answers with the same task. Without one, a call of unknown outcome may have stored
-        a task.
+        with the same request (method and payload) answers with the same task, whose first options stay in force.
+        Without one, a call of unknown outcome may have stored a task.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, PAYLOAD_MALFORMED), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE),
         NOT_FOUND (METHOD_UNKNOWN), UNIMPLEMENTED (METHOD_NOT_DURABLE; NOT_IMPLEMENTED for fairness keys),

@@ -52,6 +52,10 @@ class Submission:
 
     method: str
     payload: bytes = b""
+    # From `Store.new_task_id`, by callers that follow the task from before it is stored; empty: the store mints one.
+    task_id: str = ""
+    # "The same request" for a reused request id means the same method and payload: time limits and trace context
+    # differ between honest repeats.
     request_id: str = ""
     priority: int = DEFAULT_PRIORITY
     delay_s: float = 0.0
@@ -299,6 +303,9 @@ class Store(Protocol):
 
     async def enqueue(self, submissions: Sequence[Submission]) -> Sequence[Enqueued | RequestIdReused]:
         """Store tasks, in order. Duplicates of a request id within one call count too."""
+
+    def new_task_id(self, method: str) -> str:
+        """An id for a task that is about to be submitted; costs no I/O."""
 
     def ready_depths(self) -> Mapping[QueueKey, int]:
         """Ready tasks by queue, those of paused methods left out. May be a little stale; costs no I/O."""
