@@ -1,0 +1,40 @@
+"""Fixtures for tests on real processes. A failed test shows the processes' logs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Generator
+from pathlib import Path
+
+import pytest
+
+from tests.support.mesh import MeshHarness
+
+_MESH = pytest.StashKey[MeshHarness]()
+
+
+@pytest.fixture
+async def mesh(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[MeshHarness]:
+    """A harness in which nothing runs yet."""
+    async with MeshHarness(tmp_path) as harness:
+        request.node.stash[_MESH] = harness
+        yield harness
+
+
+@pytest.fixture
+async def running_mesh(mesh: MeshHarness) -> MeshHarness:
+    """A harness with a coordinator and one probe agent, "a1" with 8 slots, that can take calls."""
+    await mesh.coordinator()
+    await mesh.agent("a1", slots=8)
+    await mesh.wait_serving()
+    return mesh
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    harness = item.stash.get(_MESH, None)
+    if report.failed and harness is not None:
+        report.sections.append(("processes", harness.logs()))
+    return report

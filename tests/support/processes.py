@@ -1,0 +1,102 @@
+"""One child process of a test: started, watched, signalled, and always gone at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+_IMPORTS = (ROOT, ROOT / "tests" / "support" / "gen", ROOT / "examples" / "corpus" / "gen")
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """This process' environment without WEFT_ settings, with the project's test modules importable."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith("WEFT_")}
+    env["PYTHONPATH"] = os.pathsep.join(map(str, _IMPORTS))
+    env["PYTHONUNBUFFERED"] = "1"
+    return env | dict(extra or {})
+
+
+async def until(condition: Callable[[], bool], what: str, *, timeout_s: float = 20.0) -> None:
+    """Wait until `condition` holds, looking often; `what` names it when it never does."""
+    ends_at = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > ends_at:
+            raise TimeoutError(f"after {timeout_s:g} s still not: {what}")
+        await asyncio.sleep(0.01)
+
+
+class Process:
+    """A child in a session of its own, its output in one log file."""
+
+    def __init__(
+        self, name: str, args: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None
+    ) -> None:
+        self.name = name
+        self.log = log
+        with log.open("ab") as output:
+            self._child = subprocess.Popen(
+                args,
+                cwd=ROOT,
+                env=environment(env),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @classmethod
+    def weft(cls, name: str, *args: str, log: Path, env: Mapping[str, str] | None = None) -> Process:
+        """A `weft ...` command of this source tree."""
+        return cls(name, [sys.executable, "-m", "weft.cli.main", *args], log=log, env=env)
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._child.poll() is None
+
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def signal(self, number: signal.Signals) -> None:
+        self._child.send_signal(number)
+
+    async def kill(self) -> None:
+        """SIGKILL the process alone (not its children), and wait until it is gone."""
+        self.signal(signal.SIGKILL)
+        await self.wait()
+
+    async def terminate(self, *, timeout_s: float = 20.0) -> int:
+        """SIGTERM, and its exit status."""
+        self.signal(signal.SIGTERM)
+        return await self.wait(timeout_s=timeout_s)
+
+    def pause(self) -> None:
+        """SIGSTOP: alive and silent."""
+        self.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.signal(signal.SIGCONT)
+
+    async def wait(self, *, timeout_s: float = 20.0) -> int:
+        """Its exit status (negative: the signal that ended it)."""
+        await until(lambda: not self.alive, f"{self.name} has exited", timeout_s=timeout_s)
+        status = self._child.returncode
+        assert status is not None
+        return status
+
+    def cleanup(self) -> None:
+        """Kill the whole session, children that outlived the process included."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._child.wait(timeout=10)
