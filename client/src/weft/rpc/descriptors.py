@@ -1,0 +1,109 @@
+"""Descriptors as contracts carry them: sets of files, their digest, and what a method's descriptor says.
+
+Agents and coordinators agree on a contract by its digest, so the bytes of a set depend on nothing but the files in
+it: not on the pool, nor on the order in which services were added. Nothing here reads or changes the process-wide
+descriptor pool.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from graphlib import CycleError, TopologicalSorter
+
+from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+from google.protobuf.descriptor_pool import DescriptorPool
+
+from weft.rpc.errors import InvalidArgument
+from weft.v1 import errors_pb2, fleet_pb2
+
+# Shapes that a task can have: one request, and responses that can be stored.
+DURABLE_KINDS = frozenset({fleet_pb2.METHOD_KIND_UNARY, fleet_pb2.METHOD_KIND_SERVER_STREAMING})
+
+
+def file_descriptor_set(roots: Iterable[FileDescriptor]) -> bytes:
+    """A serialized FileDescriptorSet of these files and all that they import, imports first.
+
+    Raises:
+        InvalidArgument: two different files have one name (they came from different pools).
+    """
+    files: dict[str, FileDescriptorProto] = {}
+    waiting = list(roots)
+    while waiting:
+        file = waiting.pop()
+        proto = FileDescriptorProto.FromString(file.serialized_pb)
+        if file.name not in files:
+            files[file.name] = proto
+            waiting.extend(file.dependencies)
+        elif files[file.name] != proto:
+            raise _invalid(f"two different files are named {file.name}")
+    return FileDescriptorSet(file=_imports_first(files)).SerializeToString(deterministic=True)
+
+
+def digest(file_descriptor_set: bytes) -> str:
+    """The name of a contract: SHA-256 of its set's bytes, in hex."""
+    return hashlib.sha256(file_descriptor_set).hexdigest()
+
+
+def build_pool(files: Iterable[FileDescriptorProto]) -> DescriptorPool:
+    """A pool of its own with these files, given in any order.
+
+    Raises:
+        InvalidArgument: an import is missing or cyclic, a name is given twice, or a file does not hold together.
+    """
+    by_name: dict[str, FileDescriptorProto] = {}
+    for file in files:
+        if by_name.setdefault(file.name, file) != file:
+            raise _invalid(f"two different files are named {file.name!r}")
+    for file in by_name.values():
+        for name in file.dependency:
+            if name not in by_name:
+                raise _invalid(f"{file.name!r} imports {name!r}, which is not in the set")
+    pool = DescriptorPool()
+    for file in _imports_first(by_name):
+        try:
+            pool.AddSerializedFile(file.SerializeToString())
+        except TypeError as error:  # what protobuf raises for every fault of a descriptor
+            raise _invalid(f"{file.name!r} is not a valid file: {error}") from None
+    return pool
+
+
+def method_name(method: MethodDescriptor) -> str:
+    """A method's full name, as weft writes it: "pkg.Service/Method"."""
+    return f"{method.containing_service.full_name}/{method.name}"
+
+
+def method_kind(method: MethodDescriptor) -> int:
+    """A method's shape, as a number of `weft.v1.MethodKind`."""
+    match method.client_streaming, method.server_streaming:
+        case False, False:
+            return fleet_pb2.METHOD_KIND_UNARY
+        case False, _:
+            return fleet_pb2.METHOD_KIND_SERVER_STREAMING
+        case _, False:
+            return fleet_pb2.METHOD_KIND_CLIENT_STREAMING
+        case _:
+            return fleet_pb2.METHOD_KIND_BIDI_STREAMING
+
+
+def find_method(pool: DescriptorPool, name: str) -> MethodDescriptor | None:
+    """The method "pkg.Service/Method" in a pool; None: it is not there."""
+    service_name, _, simple_name = name.rpartition("/")
+    try:
+        service = pool.FindServiceByName(service_name)
+    except KeyError:
+        return None
+    return service.methods_by_name.get(simple_name)
+
+
+def _imports_first(files: Mapping[str, FileDescriptorProto]) -> list[FileDescriptorProto]:
+    graph = {name: sorted(files[name].dependency) for name in sorted(files)}
+    try:
+        return [files[name] for name in TopologicalSorter(graph).static_order()]
+    except CycleError as error:
+        raise _invalid(f"files import each other in a circle: {' -> '.join(error.args[1])}") from None
+
+
+def _invalid(message: str) -> InvalidArgument:
+    return InvalidArgument(message, reason=errors_pb2.ERROR_REASON_CONTRACT_INVALID)

@@ -1,0 +1,42 @@
+"""What to tell somebody who named a method that does not exist: what does exist, the nearest first.
+
+Full method names are written "pkg.Service/Method" everywhere in weft. Callers know other forms (a leading slash, a
+dot before the method), and get them wrong in these ways most of all.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
+
+# Names that a message lists at most.
+LISTED = 10
+
+
+def nearest(name: str, known: Collection[str]) -> list[str]:
+    """Known methods that may have been meant by `name`, the likeliest first; at most three."""
+    plain = _plain(name)
+    by_plain: dict[str, str] = {_plain(method): method for method in sorted(known, reverse=True)}
+    if plain in by_plain:
+        return [by_plain[plain]]
+    found = [by_plain[key] for key in difflib.get_close_matches(plain, by_plain, n=3, cutoff=0.75)]
+    # "Summarize" alone, or with a wrong package.
+    simple = plain.rpartition(".")[2]
+    ends = [method for key, method in sorted(by_plain.items()) if key.rpartition(".")[2] == simple]
+    return list(dict.fromkeys([*found, *ends]))[:3]
+
+
+def unknown_method(name: str, known: Collection[str]) -> str:
+    """A message that says so, and what there is instead."""
+    message = f"there is no method {name!r}"
+    if close := nearest(name, known):
+        return f"{message}; did you mean {' or '.join(close)}?"
+    if not known:
+        return f"{message}: nothing is hosted yet"
+    names = sorted(known)
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"{message}; there are {', '.join(names[:LISTED])}{more}"
+
+
+def _plain(name: str) -> str:
+    return name.strip().removeprefix("/").replace("/", ".").lower()

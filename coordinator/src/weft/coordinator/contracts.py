@@ -1,0 +1,274 @@
+"""Contracts: the descriptors behind hosted methods, and which contract is in force for each method.
+
+A contract never changes; its digest is its name. Each has a descriptor pool of its own, so that agents may carry
+different versions of one file. The contract in force for a method is the newest one that brought it; it checks
+payloads and is shown by reflection. Every other one must be wire-compatible with it: its agents get the same tasks.
+
+No I/O: the caller loads contracts from the store, oldest first, and stores what `Contracts.check` lets pass before
+it calls `admit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
+
+from google.protobuf.descriptor import Descriptor, MethodDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError, EncodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+
+from weft.coordinator.compatibility import find_incompatibility
+from weft.rpc import descriptors
+from weft.rpc.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
+from weft.rpc.names import unknown_method
+from weft.v1 import errors_pb2
+
+MAX_CONTRACT_BYTES = 8 * 1024 * 1024
+# Contracts in force for some method, and older ones kept beside them for agents not yet upgraded.
+MAX_IN_FORCE = 4096
+MAX_SUPERSEDED = 64
+
+# What the coordinator serves itself: an agent's method of that name could never be reached.
+RESERVED_PACKAGES = frozenset({"weft.v1", "grpc.health.v1", "grpc.reflection.v1", "grpc.reflection.v1alpha"})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MethodInfo:
+    """A hosted method, by one contract."""
+
+    # "pkg.Service/Method".
+    name: str
+    # A number of weft.v1.MethodKind.
+    kind: int
+    # Can be called as a task.
+    durable: bool
+    request_class: type[Message]
+    response_class: type[Message]
+    descriptor: MethodDescriptor
+    # Digest of its contract.
+    contract: str
+    # Its request, or a message within it, has proto2 required fields.
+    has_required: bool
+
+    def check_request(self, payload: bytes) -> None:
+        """Refuse a payload that handlers could not read.
+
+        Raises:
+            InvalidArgument: it does not parse as the request message (PAYLOAD_MALFORMED).
+        """
+        try:
+            message = self.request_class.FromString(payload)
+        except DecodeError as error:
+            raise self._malformed(f"({len(payload)} bytes): {error}") from None
+        if self.has_required and not message.IsInitialized():
+            raise self._malformed(f"({len(payload)} bytes): {_missing_fields(message)}")
+
+    def _malformed(self, why: str) -> InvalidArgument:
+        return InvalidArgument(
+            f"the payload for {self.name} does not parse as {self.descriptor.input_type.full_name} {why}",
+            reason=errors_pb2.ERROR_REASON_PAYLOAD_MALFORMED,
+            field="payload",
+        )
+
+
+class Contract:
+    """The files that an agent sent, and the methods of them that it hosts."""
+
+    def __init__(self, file_descriptor_set: bytes, pool: DescriptorPool) -> None:
+        self.digest = descriptors.digest(file_descriptor_set)
+        self.file_descriptor_set = file_descriptor_set
+        self.pool = pool
+        self.methods: Mapping[str, MethodInfo] = {}
+        # Every method that was looked up, shared with the contracts that `hosting` returns.
+        self._infos: dict[str, MethodInfo] = {}
+
+    @classmethod
+    def load(cls, file_descriptor_set: bytes, methods: Sequence[str]) -> Contract:
+        """Build a contract from an agent's bytes and the methods that it says it hosts.
+
+        Raises:
+            InvalidArgument: the files are too large or do not hold together, or a method is not in them
+                (CONTRACT_INVALID).
+        """
+        size = len(file_descriptor_set)
+        if size > MAX_CONTRACT_BYTES:
+            raise _invalid(f"the contract is {size} bytes; the limit is {MAX_CONTRACT_BYTES}")
+        try:
+            files = FileDescriptorSet.FromString(file_descriptor_set)
+        except DecodeError as error:
+            raise _invalid(f"the contract is not a FileDescriptorSet: {error}") from None
+        return cls(file_descriptor_set, descriptors.build_pool(files.file)).hosting(methods)
+
+    def hosting(self, methods: Sequence[str]) -> Contract:
+        """The same files for an agent that hosts these methods of them.
+
+        Raises:
+            InvalidArgument: a method is not in the contract (CONTRACT_INVALID).
+        """
+        contract = copy(self)
+        contract.methods = {name: self._method_info(name) for name in methods}
+        return contract
+
+    def _method_info(self, name: str) -> MethodInfo:
+        if (info := self._infos.get(name)) is None:
+            info = self._infos[name] = self._look_up(name)
+        return info
+
+    def _look_up(self, name: str) -> MethodInfo:
+        method = descriptors.find_method(self.pool, name)
+        if method is None:
+            raise _invalid(f"the agent hosts {name!r}, but its contract has no such method")
+        package = method.containing_service.file.package
+        if package in RESERVED_PACKAGES:
+            raise _invalid(f"the agent hosts {name!r}, but package {package} belongs to the coordinator")
+        kind = descriptors.method_kind(method)
+        return MethodInfo(
+            name=name,
+            kind=kind,
+            durable=kind in descriptors.DURABLE_KINDS,
+            request_class=GetMessageClass(method.input_type),
+            response_class=GetMessageClass(method.output_type),
+            descriptor=method,
+            contract=self.digest,
+            has_required=_has_required(method.input_type),
+        )
+
+
+class Contracts:
+    """All contracts that are known, oldest first, and the methods in force."""
+
+    def __init__(self) -> None:
+        self._contracts: dict[str, Contract] = {}
+        # A contract's age: its place in the order of first arrival.
+        self._ages: dict[str, int] = {}
+        self._arrivals = 0
+        self._methods: dict[str, MethodInfo] = {}
+
+    # -- contracts --------------------------------------------------------------------------------------------
+
+    def known(self, digest: str) -> bool:
+        """Whether this contract's files are here, so that an agent need not send them."""
+        return digest in self._contracts
+
+    def get(self, digest: str) -> Contract | None:
+        return self._contracts.get(digest)
+
+    def in_force(self) -> Sequence[Contract]:
+        """The contracts in force for some method, newest first."""
+        digests = {method.contract for method in self._methods.values()}
+        newest_first = sorted(digests, key=self._ages.__getitem__, reverse=True)
+        return [self._contracts[digest] for digest in newest_first]
+
+    def check(self, contract: Contract) -> Sequence[str]:
+        """The methods that `admit` would put in force by this contract; changes nothing.
+
+        Raises:
+            FailedPrecondition: a method is incompatible with the one in force (CONTRACT_INCOMPATIBLE).
+            ResourceExhausted: too many contracts are in force already.
+        """
+        age = self._ages.get(contract.digest, self._arrivals)
+        changed: list[str] = []
+        for name, offered in contract.methods.items():
+            current = self._methods.get(name)
+            if current is None:
+                changed.append(name)
+            elif current.contract != contract.digest:
+                _check_compatible(current, offered)
+                if self._ages[current.contract] < age:
+                    changed.append(name)
+        is_new = contract.digest not in self._contracts
+        if is_new and len(self._contracts) >= MAX_IN_FORCE + MAX_SUPERSEDED:
+            raise ResourceExhausted(f"{MAX_IN_FORCE} contracts are in force: the limit")
+        return changed
+
+    def admit(self, contract: Contract) -> Sequence[str]:
+        """Put a contract's methods in force, but for those that a newer one has brought; returns the former.
+
+        A contract that is known already keeps its age: an agent that comes back with it displaces nothing newer.
+
+        Raises:
+            FailedPrecondition, ResourceExhausted: as `check`; then nothing has changed.
+        """
+        changed = self.check(contract)
+        if contract.digest not in self._contracts:
+            self._contracts[contract.digest] = contract
+            self._ages[contract.digest] = self._arrivals
+            self._arrivals += 1
+        self._methods.update((name, contract.methods[name]) for name in changed)
+        self._forget_superseded()
+        return changed
+
+    def _forget_superseded(self) -> None:
+        in_force = {method.contract for method in self._methods.values()}
+        superseded = [digest for digest in self._contracts if digest not in in_force]
+        for digest in superseded[:-MAX_SUPERSEDED]:
+            del self._contracts[digest], self._ages[digest]
+
+    # -- methods ----------------------------------------------------------------------------------------------
+
+    def find(self, name: str) -> MethodInfo | None:
+        """The method in force; None when there is none of this name."""
+        return self._methods.get(name)
+
+    def method(self, name: str) -> MethodInfo:
+        """The method in force.
+
+        Raises:
+            NotFound: there is none of this name; the message says which there are (METHOD_UNKNOWN).
+        """
+        found = self._methods.get(name)
+        if found is None:
+            raise NotFound(
+                unknown_method(name, self._methods),
+                reason=errors_pb2.ERROR_REASON_METHOD_UNKNOWN,
+                metadata={"method": name},
+            )
+        return found
+
+    def methods(self) -> Sequence[MethodInfo]:
+        """Every method in force, by name."""
+        return [self._methods[name] for name in sorted(self._methods)]
+
+    def services(self) -> Sequence[str]:
+        """Every service with a method in force, by name."""
+        return sorted({name.rpartition("/")[0] for name in self._methods})
+
+
+def _check_compatible(current: MethodInfo, offered: MethodInfo) -> None:
+    found = find_incompatibility(current.descriptor, offered.descriptor)
+    if found is not None:
+        raise FailedPrecondition(
+            f"{found}; a changed method needs a new name or package version",
+            reason=errors_pb2.ERROR_REASON_CONTRACT_INCOMPATIBLE,
+            metadata={"method": found.method, "field": found.field},
+        )
+
+
+def _has_required(root: Descriptor) -> bool:
+    """Whether a message of this type can lack a proto2 required field, at any depth."""
+    seen = {root.full_name}
+    waiting = [root]
+    while waiting:
+        for field in waiting.pop().fields:
+            if field.is_required:
+                return True
+            message = field.message_type
+            if message is not None and message.full_name not in seen:
+                seen.add(message.full_name)
+                waiting.append(message)
+    return False
+
+
+def _missing_fields(message: Message) -> str:
+    try:
+        message.SerializeToString()
+    except EncodeError as error:  # the one public way to have them named
+        return str(error)
+    return "required fields are missing"
+
+
+def _invalid(message: str) -> InvalidArgument:
+    return InvalidArgument(message, reason=errors_pb2.ERROR_REASON_CONTRACT_INVALID)
