@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from google.rpc import code_pb2
 
@@ -99,9 +100,54 @@ def crash_loops(policy: RetryPolicy, crashes: int) -> bool:
     return crashes > policy.max_crashes
 
 
-@dataclass(frozen=True, slots=True)
-class Requirements:
-    """What an agent must have. Hashable; equal requirements are one queue."""
+class Fate(enum.Enum):
+    """What comes after an attempt."""
+
+    SUCCEEDED = State.SUCCEEDED
+    FAILED = State.FAILED
+    CANCELLED = State.CANCELLED
+    # Its agents died too often: FAILED, with an outcome that says so.
+    CRASH_LOOP = "crash loop"
+    # Queued again: after a backoff where the attempt failed, at once where it crashed.
+    AGAIN = "again"
+
+
+def fate_of_report(
+    policy: RetryPolicy, *, code: int, failures: int, final: bool = False, cancel_requested: bool = False
+) -> Fate:
+    """What comes after an attempt whose handler ended with `code`; `failures` counts this one, if it is one.
+
+    A cancellation that was asked for stops retries, but never hides what the handler achieved: a success stays one,
+    and so does a failure that nothing would have retried.
+    """
+    if code == code_pb2.OK:
+        return Fate.SUCCEEDED
+    if code == code_pb2.CANCELLED:
+        return Fate.CANCELLED if cancel_requested else Fate.FAILED
+    if should_retry(policy, failures, code, final=final):
+        return Fate.CANCELLED if cancel_requested else Fate.AGAIN
+    return Fate.FAILED
+
+
+def fate_of_crash(policy: RetryPolicy, *, crashes: int, cancel_requested: bool = False) -> Fate:
+    """What comes after an attempt that was lost with its agent; `crashes` counts this one."""
+    if cancel_requested:
+        return Fate.CANCELLED
+    return Fate.CRASH_LOOP if crash_loops(policy, crashes) else Fate.AGAIN
+
+
+def attempt_deadline(
+    started_at: float, start_to_close_s: float | None, close_at: float | None
+) -> float | None:
+    """When an attempt must have ended: the nearer of its own limit and the task's; None: no limit."""
+    if start_to_close_s is None:
+        return close_at
+    own_at = started_at + start_to_close_s
+    return own_at if close_at is None else min(own_at, close_at)
+
+
+class Requirements(NamedTuple):
+    """What an agent must have. Equal requirements are one queue. A tuple, because every claim hashes some."""
 
     labels: tuple[tuple[str, str], ...] = ()
     resources: tuple[tuple[str, float], ...] = ()
@@ -124,9 +170,8 @@ class Requirements:
 ANY_AGENT = Requirements()
 
 
-@dataclass(frozen=True, slots=True)
-class QueueKey:
+class QueueKey(NamedTuple):
     """A queue: ready tasks with the same method and requirements are interchangeable for an agent."""
 
     method: str
-    requirements: Requirements = field(default=ANY_AGENT)
+    requirements: Requirements = ANY_AGENT
