@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 
 from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
-from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 
 from weft.rpc.errors import InvalidArgument
@@ -74,7 +74,7 @@ def method_name(method: MethodDescriptor) -> str:
     return f"{method.containing_service.full_name}/{method.name}"
 
 
-def method_kind(method: MethodDescriptor) -> int:
+def method_kind(method: MethodDescriptor | MethodDescriptorProto) -> int:
     """A method's shape, as a number of `weft.v1.MethodKind`."""
     match method.client_streaming, method.server_streaming:
         case False, False:

@@ -1,4 +1,4 @@
-"""What to tell somebody who named a method that does not exist: what does exist, the nearest first.
+"""Names of methods: which are weft's own, and what to tell somebody who named one that does not exist.
 
 Full method names are written "pkg.Service/Method" everywhere in weft. Callers know other forms (a leading slash, a
 dot before the method), and get them wrong in these ways most of all.
@@ -9,8 +9,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection
 
+# What weft's servers serve themselves. Agents cannot host it: it could never be reached.
+RESERVED_PACKAGES = frozenset({"weft.v1", "grpc.health.v1", "grpc.reflection.v1", "grpc.reflection.v1alpha"})
+
 # Names that a message lists at most.
 LISTED = 10
+
+
+def is_reserved(service: str) -> bool:
+    """Whether a service, by its full name, is one that weft's servers serve themselves."""
+    return service.rpartition(".")[0] in RESERVED_PACKAGES
 
 
 def nearest(name: str, known: Collection[str]) -> list[str]:

@@ -23,16 +23,13 @@ from google.protobuf.message_factory import GetMessageClass
 from weft.coordinator.compatibility import find_incompatibility
 from weft.rpc import descriptors
 from weft.rpc.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
-from weft.rpc.names import unknown_method
+from weft.rpc.names import is_reserved, unknown_method
 from weft.v1 import errors_pb2
 
 MAX_CONTRACT_BYTES = 8 * 1024 * 1024
 # Contracts in force for some method, and older ones kept beside them for agents not yet upgraded.
 MAX_IN_FORCE = 4096
 MAX_SUPERSEDED = 64
-
-# What the coordinator serves itself: an agent's method of that name could never be reached.
-RESERVED_PACKAGES = frozenset({"weft.v1", "grpc.health.v1", "grpc.reflection.v1", "grpc.reflection.v1alpha"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,9 +118,8 @@ class Contract:
         method = descriptors.find_method(self.pool, name)
         if method is None:
             raise _invalid(f"the agent hosts {name!r}, but its contract has no such method")
-        package = method.containing_service.file.package
-        if package in RESERVED_PACKAGES:
-            raise _invalid(f"the agent hosts {name!r}, but package {package} belongs to the coordinator")
+        if is_reserved(method.containing_service.full_name):
+            raise _invalid(f"the agent hosts {name!r}, but the coordinator serves that itself")
         kind = descriptors.method_kind(method)
         return MethodInfo(
             name=name,

@@ -1,0 +1,241 @@
+"""The contract as a server shows it: its methods by reflection, and JSON in and out by their descriptors.
+
+Works against any server with reflection, v1 or v1alpha, and needs no generated code. Every operation is one stream
+with one deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from google.rpc import status_pb2
+from grpc_reflection.v1alpha import reflection_pb2 as pb
+
+from weft.client import json_form
+from weft.rpc import descriptors, errors, names
+from weft.v1 import errors_pb2
+
+# The two services have the same messages on the wire.
+_PATHS: tuple[str, ...] = (
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+)
+# A service with more files than this is not one.
+MAX_FILES = 4096
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class MethodEntry:
+    """A method that a server lists."""
+
+    # "pkg.Service/Method".
+    name: str
+    # A number of weft.v1.MethodKind.
+    kind: int
+    # Full names of the messages.
+    request_type: str
+    response_type: str
+
+    @property
+    def durable(self) -> bool:
+        """Whether its shape can be a task."""
+        return self.kind in descriptors.DURABLE_KINDS
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ResolvedMethod:
+    """A method with its message classes, which belong to a descriptor pool of their own."""
+
+    name: str
+    kind: int
+    request_class: type[Message]
+    response_class: type[Message]
+    pool: DescriptorPool
+
+    @property
+    def durable(self) -> bool:
+        """Whether its shape can be a task."""
+        return self.kind in descriptors.DURABLE_KINDS
+
+    def request_from_json(self, text: str) -> bytes:
+        """A serialized request from JSON text, by protobuf's JSON mapping; "" is an empty request.
+
+        Raises:
+            weft.rpc.errors.InvalidArgument: it is not JSON, or does not fit the message; `field` says where.
+        """
+        return json_form.parse(text, self.request_class, self.pool)
+
+    def request_to_json(self, payload: bytes) -> Any:
+        """A serialized request as a JSON value (a dict, but for well-known types such as StringValue).
+
+        Raises:
+            weft.rpc.errors.InvalidArgument: the bytes are not such a message.
+        """
+        return json_form.render(payload, self.request_class, self.pool)
+
+    def response_to_json(self, payload: bytes) -> Any:
+        """A serialized response as a JSON value; otherwise as `request_to_json`."""
+        return json_form.render(payload, self.response_class, self.pool)
+
+
+class ContractReader:
+    """Reads what a server offers, over a channel that the caller owns.
+
+    Every method raises:
+        weft.rpc.errors.Unimplemented: the server has no reflection.
+        weft.rpc.errors.Unavailable, DeadlineExceeded and others: what the call ended with.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, *, timeout_s: float = 10.0) -> None:
+        self._channel = channel
+        self._timeout_s = timeout_s
+        # Narrowed to the one that the server has, once that is known.
+        self._paths = _PATHS
+
+    async def methods(self, *, reserved: bool = False) -> list[MethodEntry]:
+        """Every method of every service, by name. With `reserved`, also weft's own, health's and reflection's."""
+
+        async def read(stream: _Stream) -> list[MethodEntry]:
+            services = [s for s in await stream.services() if reserved or not names.is_reserved(s)]
+            return [entry for service in services for entry in _entries(service, await stream.files(service))]
+
+        return await self._on_stream(read)
+
+    async def resolve(self, name: str) -> ResolvedMethod:
+        """The method "pkg.Service/Method".
+
+        Raises:
+            weft.rpc.errors.NotFound: there is none (METHOD_UNKNOWN); the message names those that are near.
+        """
+
+        async def read(stream: _Stream) -> list[FileDescriptorProto]:
+            return await stream.files(name.rpartition("/")[0])
+
+        try:
+            files = await self._on_stream(read)
+        except errors.NotFound:
+            files = []
+        pool = descriptors.build_pool(files)
+        method = descriptors.find_method(pool, name)
+        if method is None:
+            raise await self._unknown(name)
+        return ResolvedMethod(
+            name=name,
+            kind=descriptors.method_kind(method),
+            request_class=GetMessageClass(method.input_type),
+            response_class=GetMessageClass(method.output_type),
+            pool=pool,
+        )
+
+    async def _unknown(self, name: str) -> errors.NotFound:
+        known = [entry.name for entry in await self.methods()]
+        return errors.NotFound(
+            names.unknown_method(name, known),
+            reason=errors_pb2.ERROR_REASON_METHOD_UNKNOWN,
+            metadata={"method": name},
+        )
+
+    async def _on_stream(self, read: Callable[[_Stream], Awaitable[_T]]) -> _T:
+        """Do `read` on a new stream: of reflection v1, or of v1alpha where the server does not have that."""
+        for path in self._paths:
+            call = self._channel.stream_stream(
+                path,
+                request_serializer=pb.ServerReflectionRequest.SerializeToString,
+                response_deserializer=pb.ServerReflectionResponse.FromString,
+            )(timeout=self._timeout_s)
+            try:
+                result = await read(_Stream(call))
+                await call.done_writing()
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+                    raise errors.from_call(error) from None
+            else:
+                self._paths = (path,)
+                return result
+            finally:
+                call.cancel()
+        raise errors.Unimplemented("the server has no reflection: its methods cannot be listed")
+
+
+class _Stream:
+    """Questions and answers on one reflection stream, one at a time."""
+
+    def __init__(self, call: grpc.aio.StreamStreamCall[Any, Any]) -> None:
+        self._call = call
+
+    async def services(self) -> list[str]:
+        answer = await self._ask(pb.ServerReflectionRequest(list_services="*"))
+        return sorted(service.name for service in answer.list_services_response.service)
+
+    async def files(self, symbol: str) -> list[FileDescriptorProto]:
+        """The file that defines a symbol, and all that it imports. Servers may leave imports to be asked for."""
+        answer = await self._ask(pb.ServerReflectionRequest(file_containing_symbol=symbol))
+        files = _by_name(answer)
+        missing = deque(_imports(files.values()) - files.keys())
+        while missing:
+            name = missing.popleft()
+            if name in files:
+                continue
+            if len(files) >= MAX_FILES:
+                raise errors.ResourceExhausted(f"{symbol} needs more than {MAX_FILES} files")
+            more = _by_name(await self._ask(pb.ServerReflectionRequest(file_by_filename=name)))
+            if name not in more:
+                raise errors.Internal(f"reflection answers a question for {name} without that file")
+            # What came first stays: it belongs together.
+            files = more | files
+            missing.extend(_imports(more.values()) - files.keys())
+        return list(files.values())
+
+    async def _ask(self, question: pb.ServerReflectionRequest) -> pb.ServerReflectionResponse:
+        # Raised when the call has ended already: reading says how.
+        with contextlib.suppress(asyncio.InvalidStateError):
+            await self._call.write(question)
+        answer = await self._call.read()
+        if not isinstance(answer, pb.ServerReflectionResponse):
+            raise errors.Internal("the server ended the reflection stream without an answer")
+        if answer.HasField("error_response"):
+            failure = answer.error_response
+            raise errors.from_status(
+                status_pb2.Status(code=failure.error_code, message=failure.error_message)
+            )
+        return answer
+
+
+def _by_name(answer: pb.ServerReflectionResponse) -> dict[str, FileDescriptorProto]:
+    serialized = answer.file_descriptor_response.file_descriptor_proto
+    files = [FileDescriptorProto.FromString(file) for file in serialized]
+    return {file.name: file for file in files}
+
+
+def _imports(files: Iterable[FileDescriptorProto]) -> set[str]:
+    return {name for file in files for name in file.dependency}
+
+
+def _entries(service_name: str, files: Iterable[FileDescriptorProto]) -> list[MethodEntry]:
+    entries: list[MethodEntry] = []
+    for file in files:
+        for service in file.service:
+            if (f"{file.package}.{service.name}" if file.package else service.name) != service_name:
+                continue
+            entries += [
+                MethodEntry(
+                    name=f"{service_name}/{method.name}",
+                    kind=descriptors.method_kind(method),
+                    request_type=method.input_type.removeprefix("."),
+                    response_type=method.output_type.removeprefix("."),
+                )
+                for method in service.method
+            ]
+    return entries
