@@ -20,7 +20,7 @@ Each carries an `ErrorInfo` with domain "weft" and a reason of `weft.v1.ErrorRea
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import grpc
 from google.protobuf import any_pb2
@@ -42,7 +42,7 @@ def status_code(number: int) -> grpc.StatusCode:
 
 def reason_name(reason: int) -> str:
     """The name that goes into `ErrorInfo.reason`: `ErrorReason` without its prefix."""
-    return errors_pb2.ErrorReason.Name(reason).removeprefix("ERROR_REASON_")  # type: ignore[arg-type]
+    return errors_pb2.ErrorReason.Name(reason).removeprefix("ERROR_REASON_")
 
 
 class WeftError(Exception):
@@ -173,9 +173,8 @@ def make_status(
 def error_info(status: status_pb2.Status) -> error_details_pb2.ErrorInfo | None:
     """The status' `ErrorInfo`, weft's or another domain's; None when it has none."""
     for detail in status.details:
-        if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
-            info = error_details_pb2.ErrorInfo()
-            detail.Unpack(info)
+        info = error_details_pb2.ErrorInfo()
+        if detail.Unpack(info):
             return info
     return None
 
@@ -183,9 +182,8 @@ def error_info(status: status_pb2.Status) -> error_details_pb2.ErrorInfo | None:
 def retry_after_s(status: status_pb2.Status) -> float | None:
     """The delay of the status' `RetryInfo`, in seconds; None when it has none."""
     for detail in status.details:
-        if detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
-            info = error_details_pb2.RetryInfo()
-            detail.Unpack(info)
+        info = error_details_pb2.RetryInfo()
+        if detail.Unpack(info):
             return info.retry_delay.ToMicroseconds() / 1e6
     return None
 
@@ -211,16 +209,17 @@ def status_of_call(call: grpc.RpcError) -> status_pb2.Status:
 
     Raises nothing: unreadable details give a status without them.
     """
-    trailers = call.trailing_metadata() or ()  # type: ignore[attr-defined]
-    code: grpc.StatusCode = call.code()  # type: ignore[attr-defined]
-    for key, value in trailers:
+    # grpc's own types give RpcError no methods, though every one that it raises has them.
+    failed: Any = call
+    for key, value in failed.trailing_metadata() or ():
         if key == STATUS_DETAILS_KEY:
             try:
                 return status_pb2.Status.FromString(value)
             except DecodeError:
                 break
+    code: grpc.StatusCode | None = failed.code()
     number = code.value[0] if code is not None else code_pb2.UNKNOWN
-    return status_pb2.Status(code=number, message=call.details() or "")  # type: ignore[attr-defined]
+    return status_pb2.Status(code=number, message=failed.details() or "")
 
 
 def from_call(call: grpc.RpcError) -> WeftError:

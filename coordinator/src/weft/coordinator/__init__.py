@@ -1,1 +1,1 @@
-"""Placeholder docstring, replaced by its owner."""
+"""The control plane: takes tasks in, keeps them in its store, and hands them to agents."""

@@ -307,6 +307,9 @@ class Store(Protocol):
     def new_task_id(self, method: str) -> str:
         """An id for a task that is about to be submitted; costs no I/O."""
 
+    def unfinished(self) -> int:
+        """How many tasks have not ended. May be a little stale; costs no I/O."""
+
     def ready_depths(self) -> Mapping[QueueKey, int]:
         """Ready tasks by queue, those of paused methods left out. May be a little stale; costs no I/O."""
 

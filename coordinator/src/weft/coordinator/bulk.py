@@ -1,0 +1,193 @@
+"""One bulk stream: submissions in, acknowledgements and ended tasks out, each batched, all bounded.
+
+    reader ─► checked, stored (a few messages at a time) ─► acknowledgements, in order ─┐
+                                                     ended tasks (deliver_results) ─────┴─► writer
+
+The stream is read on only while fewer than `max_undelivered` tasks wait to be delivered: a client that does not read
+stops its own submissions, and after `stalled_stream_s` its stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+
+from weft.coordinator import codec
+from weft.coordinator.hub import TaskHub
+from weft.coordinator.settings import CoordinatorSettings
+from weft.coordinator.store.base import Enqueued, RequestIdReused, Store, Submission, TaskRecord
+from weft.coordinator.submission import Intake, accepted
+from weft.rpc.channel import BATCH_BYTES, BATCH_ITEMS
+from weft.rpc.errors import InvalidArgument, WeftError
+from weft.v1 import coordinator_pb2
+
+MAX_TASKS = 4096
+# Messages whose tasks are being stored while the next one is read.
+PIPELINE = 8
+
+_Acks = list[coordinator_pb2.SubmitAck]
+
+
+class BulkStream:
+    """The server side of one `SubmitTasks` call."""
+
+    def __init__(self, intake: Intake, store: Store, hub: TaskHub, settings: CoordinatorSettings) -> None:
+        self._intake = intake
+        self._store = store
+        self._hub = hub
+        self._max_undelivered = settings.max_undelivered
+        self._deliver = False
+        self._storing: deque[asyncio.Task[_Acks]] = deque()
+        self._finished: deque[TaskRecord] = deque()
+        self._awaited: dict[str, None] = {}
+        self._undelivered = 0
+        self._reading = True
+        self._failure: BaseException | None = None
+        self._filled = asyncio.Event()
+        self._drained = asyncio.Event()
+
+    async def run(
+        self, requests: AsyncIterator[coordinator_pb2.SubmitTasksRequest]
+    ) -> AsyncIterator[coordinator_pb2.SubmitTasksResponse]:
+        """The responses of the stream."""
+        reader = asyncio.get_running_loop().create_task(self._read(requests))
+        try:
+            while True:
+                response = await self._next()
+                if response is None:
+                    return
+                yield response
+        finally:
+            reader.cancel()
+            for task in self._storing:
+                task.cancel()
+            await asyncio.gather(reader, *self._storing, return_exceptions=True)
+            for task_id in self._awaited:
+                self._hub.off_end(task_id, self._ended)
+
+    # -- in -----------------------------------------------------------------------------------------------------
+
+    async def _read(self, requests: AsyncIterator[coordinator_pb2.SubmitTasksRequest]) -> None:
+        loop = asyncio.get_running_loop()
+        first = True
+        try:
+            async for message in requests:
+                if first:
+                    self._deliver = message.deliver_results
+                    first = False
+                if len(message.tasks) > MAX_TASKS:
+                    raise InvalidArgument(
+                        f"a message holds at most {MAX_TASKS} tasks; this one has {len(message.tasks)}",
+                        field="tasks",
+                    )
+                if message.tasks:
+                    self._storing.append(loop.create_task(self._take(message.tasks)))
+                    self._storing[-1].add_done_callback(lambda _: self._filled.set())
+                while len(self._storing) >= PIPELINE or self._undelivered >= self._max_undelivered:
+                    self._drained.clear()
+                    await self._drained.wait()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001  # the writer raises it to the caller's guard
+            self._failure = error
+        finally:
+            self._reading = False
+            self._filled.set()
+
+    async def _take(self, requests: Sequence[coordinator_pb2.SubmitTaskRequest]) -> _Acks:
+        """Store one message's tasks together; each has its own answer."""
+        acks: list[coordinator_pb2.SubmitAck | None] = []
+        submissions: list[Submission] = []
+        for request in requests:
+            try:
+                submissions.append(self._intake.check(request))
+                acks.append(None)
+            except WeftError as error:
+                acks.append(coordinator_pb2.SubmitAck(error=error.status()))
+        if self._deliver:
+            for submission in submissions:
+                self._await(submission.task_id)
+        try:
+            results = await self._intake.store(submissions)
+        except WeftError as error:
+            status = error.status()
+            for submission in submissions:
+                self._forget(submission.task_id)
+            return [ack or coordinator_pb2.SubmitAck(error=status) for ack in acks]
+        stored = iter(zip(submissions, results, strict=True))
+        answers = [self._answer(*next(stored)) if ack is None else ack for ack in acks]
+        if self._deliver:
+            await self._attach([answer.task_id for answer in answers if answer.existed])
+        return answers
+
+    def _answer(
+        self, submission: Submission, result: Enqueued | RequestIdReused
+    ) -> coordinator_pb2.SubmitAck:
+        try:
+            enqueued = accepted(result, submission.request_id)
+        except WeftError as error:
+            self._forget(submission.task_id)
+            return coordinator_pb2.SubmitAck(error=error.status())
+        if enqueued.existed:
+            self._forget(submission.task_id)
+        return coordinator_pb2.SubmitAck(task_id=enqueued.task_id, existed=enqueued.existed)
+
+    async def _attach(self, task_ids: Sequence[str]) -> None:
+        """Deliver tasks of earlier submissions too, which may have ended already."""
+        if not task_ids:
+            return
+        for task_id in task_ids:
+            self._await(task_id)
+        for record in await self._store.get(task_ids, payloads=False):
+            if record is not None and record.state.terminal and record.task_id in self._awaited:
+                self._hub.off_end(record.task_id, self._ended)
+                self._ended(record)
+
+    def _await(self, task_id: str) -> None:
+        if task_id not in self._awaited:
+            self._awaited[task_id] = None
+            self._undelivered += 1
+            self._hub.on_end(task_id, self._ended)
+
+    def _forget(self, task_id: str) -> None:
+        if task_id in self._awaited:
+            del self._awaited[task_id]
+            self._undelivered -= 1
+            self._hub.off_end(task_id, self._ended)
+
+    def _ended(self, record: TaskRecord) -> None:
+        del self._awaited[record.task_id]
+        self._finished.append(record)
+        self._filled.set()
+
+    # -- out ----------------------------------------------------------------------------------------------------
+
+    async def _next(self) -> coordinator_pb2.SubmitTasksResponse | None:
+        """The next response, once there is something to say; None: all is said."""
+        while True:
+            if self._storing and self._storing[0].done():
+                # Acknowledgements alone, one response a message: a task never ends before its acknowledgement.
+                response = coordinator_pb2.SubmitTasksResponse(acks=self._storing.popleft().result())
+                self._drained.set()
+                return response
+            if self._finished:
+                return self._take_finished()
+            if not self._reading and not self._storing:
+                if self._failure is not None:
+                    raise self._failure
+                if not self._awaited:
+                    return None
+            self._filled.clear()
+            await self._filled.wait()
+
+    def _take_finished(self) -> coordinator_pb2.SubmitTasksResponse:
+        response = coordinator_pb2.SubmitTasksResponse()
+        size_bytes = 0
+        while self._finished and len(response.finished) < BATCH_ITEMS and size_bytes < BATCH_BYTES:
+            record = self._finished.popleft()
+            size_bytes += len(record.outcome) + 64
+            response.finished.append(codec.finished_task(record))
+            self._undelivered -= 1
+        self._drained.set()
+        return response

@@ -1,0 +1,290 @@
+"""Between the contract's messages and the store's records: requests are checked on the way in, here and nowhere else."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from weft.coordinator.contracts import MethodInfo
+from weft.coordinator.rules import (
+    ANY_AGENT,
+    DEFAULT_PRIORITY,
+    DEFAULT_RETRY,
+    HIGHEST_PRIORITY,
+    Requirements,
+    RetryPolicy,
+    State,
+)
+from weft.coordinator.store.base import Submission, TaskRecord
+from weft.rpc.errors import InvalidArgument, ResourceExhausted, Unimplemented
+from weft.rpc.times import checked_duration, duration, timestamp
+from weft.v1 import errors_pb2, task_pb2
+
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+MAX_ATTEMPTS = 1000
+MAX_REQUIREMENTS = 64
+MAX_METADATA_BYTES = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a request that says nothing gets, and the bound on what it may carry."""
+
+    result_ttl_s: float
+    failure_ttl_s: float
+    max_payload_bytes: int
+
+
+def not_durable(method: str) -> Unimplemented:
+    return Unimplemented(
+        f"{method} takes a stream of requests and can only be called directly, not as a task",
+        reason=errors_pb2.ERROR_REASON_METHOD_NOT_DURABLE,
+    )
+
+
+def submission(
+    info: MethodInfo,
+    payload: bytes,
+    request_id: str,
+    options: task_pb2.TaskOptions | None,
+    defaults: Defaults,
+    task_id: str,
+) -> Submission:
+    """A checked submission.
+
+    Raises:
+        InvalidArgument: INVALID_FIELD with the field's path, or PAYLOAD_MALFORMED.
+        ResourceExhausted: PAYLOAD_TOO_LARGE.
+        Unimplemented: METHOD_NOT_DURABLE, or NOT_IMPLEMENTED for fairness keys.
+    """
+    if not info.durable:
+        raise not_durable(info.name)
+    if len(payload) > defaults.max_payload_bytes:
+        raise ResourceExhausted(
+            f"the request is {len(payload)} bytes; the limit is {defaults.max_payload_bytes}",
+            reason=errors_pb2.ERROR_REASON_PAYLOAD_TOO_LARGE,
+            metadata={"size_bytes": str(len(payload)), "limit_bytes": str(defaults.max_payload_bytes)},
+        )
+    info.check_request(payload)
+    if request_id and not _REQUEST_ID.fullmatch(request_id):
+        raise InvalidArgument(
+            "request_id must be 1 to 128 printable ASCII characters without spaces", field="request_id"
+        )
+    if options is None:
+        return Submission(
+            info.name,
+            payload,
+            task_id,
+            request_id,
+            result_ttl_s=defaults.result_ttl_s,
+            failure_ttl_s=defaults.failure_ttl_s,
+        )
+    return _with_options(info, payload, request_id, options, defaults, task_id)
+
+
+def _with_options(
+    info: MethodInfo,
+    payload: bytes,
+    request_id: str,
+    options: task_pb2.TaskOptions,
+    defaults: Defaults,
+    task_id: str,
+) -> Submission:
+    if options.fairness_key or options.fairness_weight:
+        raise Unimplemented("fairness keys are not supported yet: leave options.fairness_key empty")
+    priority = options.priority if options.HasField("priority") else DEFAULT_PRIORITY
+    if priority > HIGHEST_PRIORITY:
+        raise InvalidArgument(
+            f"options.priority is {priority}; it must be 0 to {HIGHEST_PRIORITY}", field="options.priority"
+        )
+    limits = options.limits
+    context = options.context.SerializeToString() if options.HasField("context") else b""
+    if len(context) > MAX_METADATA_BYTES:
+        raise InvalidArgument(
+            f"options.context is {len(context)} bytes; the limit is {MAX_METADATA_BYTES}",
+            field="options.context",
+        )
+    return Submission(
+        method=info.name,
+        payload=payload,
+        task_id=task_id,
+        request_id=request_id,
+        priority=priority,
+        delay_s=_duration(options, "delay", "options.delay") or 0.0,
+        schedule_to_start_s=_duration(limits, "schedule_to_start", "options.limits.schedule_to_start"),
+        start_to_close_s=_duration(limits, "start_to_close", "options.limits.start_to_close"),
+        schedule_to_close_s=_duration(limits, "schedule_to_close", "options.limits.schedule_to_close"),
+        retry=retry_policy(options.retry) if options.HasField("retry") else DEFAULT_RETRY,
+        requirements=requirements(options.requirements) if options.HasField("requirements") else ANY_AGENT,
+        context=context,
+        result_ttl_s=_duration(options, "result_ttl", "options.result_ttl", least_s=1.0)
+        or defaults.result_ttl_s,
+        failure_ttl_s=_duration(options, "failure_ttl", "options.failure_ttl", least_s=1.0)
+        or defaults.failure_ttl_s,
+    )
+
+
+def _duration(
+    message: task_pb2.TaskOptions | task_pb2.TimeLimits, name: str, field: str, *, least_s: float = 0.0
+) -> float | None:
+    if not message.HasField(name):
+        return None
+    return checked_duration(getattr(message, name), field, least_s=least_s)
+
+
+def retry_policy(policy: task_pb2.RetryPolicy) -> RetryPolicy:
+    """A checked policy with its defaults filled in.
+
+    Raises:
+        InvalidArgument: a part is outside its range.
+    """
+    prefix = "options.retry"
+    if policy.max_attempts > MAX_ATTEMPTS:
+        raise InvalidArgument(
+            f"{prefix}.max_attempts is {policy.max_attempts}; the most is {MAX_ATTEMPTS}",
+            field=f"{prefix}.max_attempts",
+        )
+    if policy.HasField("max_crashes") and policy.max_crashes > MAX_ATTEMPTS:
+        raise InvalidArgument(
+            f"{prefix}.max_crashes is {policy.max_crashes}; the most is {MAX_ATTEMPTS}",
+            field=f"{prefix}.max_crashes",
+        )
+    multiplier = policy.backoff_multiplier
+    if multiplier and (math.isnan(multiplier) or not 1 <= multiplier <= 1000):
+        raise InvalidArgument(
+            f"{prefix}.backoff_multiplier is {multiplier:g}; it must be 1 to 1000",
+            field=f"{prefix}.backoff_multiplier",
+        )
+    codes = frozenset(policy.retryable_codes)
+    if not all(0 < code <= 16 for code in codes):
+        raise InvalidArgument(
+            f"{prefix}.retryable_codes holds a number that is no gRPC error code (1 to 16)",
+            field=f"{prefix}.retryable_codes",
+        )
+    initial_s, most_s = DEFAULT_RETRY.initial_backoff_s, DEFAULT_RETRY.max_backoff_s
+    if policy.HasField("initial_backoff"):
+        initial_s = checked_duration(policy.initial_backoff, f"{prefix}.initial_backoff", most_s=86400.0)
+    if policy.HasField("max_backoff"):
+        most_s = checked_duration(policy.max_backoff, f"{prefix}.max_backoff", most_s=86400.0)
+    return RetryPolicy(
+        max_attempts=policy.max_attempts or DEFAULT_RETRY.max_attempts,
+        initial_backoff_s=initial_s,
+        max_backoff_s=most_s,
+        backoff_multiplier=multiplier or DEFAULT_RETRY.backoff_multiplier,
+        retryable_codes=codes or DEFAULT_RETRY.retryable_codes,
+        max_crashes=policy.max_crashes if policy.HasField("max_crashes") else DEFAULT_RETRY.max_crashes,
+    )
+
+
+def requirements(message: task_pb2.Requirements) -> Requirements:
+    """Checked requirements.
+
+    Raises:
+        InvalidArgument: too many, an empty key, or an amount that is no number of zero or more.
+    """
+    if len(message.labels) + len(message.resources) > MAX_REQUIREMENTS:
+        raise InvalidArgument(
+            f"options.requirements has more than {MAX_REQUIREMENTS} entries", field="options.requirements"
+        )
+    for key, value in message.labels.items():
+        if not 1 <= len(key) <= 128 or len(value) > 256:
+            raise InvalidArgument(
+                "labels need a key of 1 to 128 characters and a value of at most 256",
+                field="options.requirements.labels",
+            )
+    for key, amount in message.resources.items():
+        if not 1 <= len(key) <= 128 or not (math.isfinite(amount) and amount >= 0):
+            raise InvalidArgument(
+                f"resource {key!r} needs a key of 1 to 128 characters and a finite amount of 0 or more",
+                field="options.requirements.resources",
+            )
+    return Requirements.of(message.labels, message.resources)
+
+
+def task(record: TaskRecord, view: int = task_pb2.TASK_VIEW_FULL) -> task_pb2.Task:
+    """The whole task in a view."""
+    full = view == task_pb2.TASK_VIEW_FULL
+    given = record.submission
+    message = task_pb2.Task(
+        id=record.task_id,
+        method=given.method,
+        state=int(record.state),  # type: ignore[arg-type]
+        request_id=given.request_id,
+        options=_options(given, full=full),
+        attempt=record.attempt,
+        crashes=record.crashes,
+        agent_id=record.agent_id,
+        cancel_requested=record.cancel_requested,
+        progress_count=record.progress_count,
+        create_time=timestamp(record.created_at),
+        ready_time=timestamp(record.ready_at),
+    )
+    if full:
+        message.payload = given.payload
+    if record.started_at is not None:
+        message.start_time.CopyFrom(timestamp(record.started_at))
+    if record.finished_at is not None:
+        message.finish_time.CopyFrom(timestamp(record.finished_at))
+    if record.expires_at is not None:
+        message.expire_time.CopyFrom(timestamp(record.expires_at))
+    if record.outcome:
+        message.outcome.MergeFromString(record.outcome)
+        if not full:
+            message.outcome.ClearField("response")
+    return message
+
+
+def finished_task(record: TaskRecord) -> task_pb2.Task:
+    """What a bulk stream delivers of a task that has ended: little, because there are many."""
+    message = task_pb2.Task(
+        id=record.task_id,
+        state=int(record.state),  # type: ignore[arg-type]
+        attempt=record.attempt,
+        crashes=record.crashes,
+        agent_id=record.agent_id,
+        progress_count=record.progress_count,
+    )
+    message.outcome.MergeFromString(record.outcome)
+    return message
+
+
+def _options(given: Submission, *, full: bool) -> task_pb2.TaskOptions:
+    policy = given.retry
+    options = task_pb2.TaskOptions(
+        priority=given.priority,
+        retry=task_pb2.RetryPolicy(
+            max_attempts=policy.max_attempts,
+            initial_backoff=duration(policy.initial_backoff_s),
+            max_backoff=duration(policy.max_backoff_s),
+            backoff_multiplier=policy.backoff_multiplier,
+            retryable_codes=sorted(policy.retryable_codes),
+            max_crashes=policy.max_crashes,
+        ),
+        result_ttl=duration(given.result_ttl_s),
+        failure_ttl=duration(given.failure_ttl_s),
+    )
+    if given.delay_s:
+        options.delay.CopyFrom(duration(given.delay_s))
+    for name in ("schedule_to_start", "start_to_close", "schedule_to_close"):
+        limit_s: float | None = getattr(given, f"{name}_s")
+        if limit_s is not None:
+            getattr(options.limits, name).CopyFrom(duration(limit_s))
+    if given.requirements != ANY_AGENT:
+        options.requirements.labels.update(dict(given.requirements.labels))
+        options.requirements.resources.update(dict(given.requirements.resources))
+    if full and given.context:
+        options.context.MergeFromString(given.context)
+    return options
+
+
+def states(values: list[int]) -> frozenset[State]:
+    """The states of a filter.
+
+    Raises:
+        InvalidArgument: a number that is no state.
+    """
+    try:
+        return frozenset(State(value) for value in values)
+    except ValueError as error:
+        raise InvalidArgument("filter.states holds an unknown state", field="filter.states") from error

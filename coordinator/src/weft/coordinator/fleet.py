@@ -1,0 +1,101 @@
+"""Every agent known: what the store remembers, filled in with what its live session says now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from weft.coordinator.session import Session
+from weft.coordinator.sessions import Sessions
+from weft.coordinator.store.base import AgentRecord, Store
+from weft.rpc.errors import InvalidArgument, NotFound
+from weft.rpc.times import timestamp
+from weft.v1 import errors_pb2, fleet_pb2
+
+
+class Fleet:
+    """Reads and steers the fleet."""
+
+    def __init__(self, store: Store, sessions: Sessions) -> None:
+        self._store = store
+        self._sessions = sessions
+
+    async def agents(self, method: str = "") -> list[fleet_pb2.Agent]:
+        """The agents that are known, by id; with `method`, those that host it."""
+        records = sorted(await self._store.agents(), key=lambda record: record.agent_id)
+        agents = [self._agent(record) for record in records]
+        if method:
+            agents = [agent for agent in agents if any(hosted.name == method for hosted in agent.methods)]
+        return agents
+
+    async def agent(self, agent_id: str) -> fleet_pb2.Agent:
+        """One agent.
+
+        Raises:
+            NotFound: AGENT_NOT_FOUND.
+        """
+        for record in await self._store.agents():
+            if record.agent_id == agent_id:
+                return self._agent(record)
+        raise NotFound(
+            f"no agent has the id {agent_id!r}; `weft agents list` shows those that are known",
+            reason=errors_pb2.ERROR_REASON_AGENT_NOT_FOUND,
+            metadata={"agent_id": agent_id},
+        )
+
+    async def update(self, agent_id: str, desired_state: int) -> fleet_pb2.Agent:
+        """Keep a wish, and tell the agent when it is connected.
+
+        Raises:
+            InvalidArgument: the state is none.
+            NotFound: AGENT_NOT_FOUND.
+        """
+        known = (
+            fleet_pb2.DESIRED_STATE_ACTIVE,
+            fleet_pb2.DESIRED_STATE_DRAINING,
+            fleet_pb2.DESIRED_STATE_PAUSED,
+        )
+        if desired_state not in known:
+            raise InvalidArgument("desired_state must be ACTIVE, DRAINING or PAUSED", field="desired_state")
+        if await self._store.set_desired(agent_id, desired_state):
+            session = self._sessions.get(agent_id)
+            if session is not None:
+                session.want(desired_state)
+        return await self.agent(agent_id)
+
+    def serving(self, methods: Sequence[str]) -> bool:
+        """Whether some agent takes calls of one of these methods now."""
+        return any(session.hosts(method) for session in self._sessions.taking_work() for method in methods)
+
+    def hosts(self, method: str) -> int:
+        """How many agents take calls of a method now."""
+        return sum(session.hosts(method) for session in self._sessions.taking_work())
+
+    def _agent(self, record: AgentRecord) -> fleet_pb2.Agent:
+        agent = fleet_pb2.Agent.FromString(record.description)
+        agent.epoch = record.epoch
+        agent.desired_state = record.desired_state or fleet_pb2.DESIRED_STATE_ACTIVE  # type: ignore[assignment]
+        agent.stale_results_refused = self._sessions.stale_refused.get(record.agent_id, 0)
+        session = self._sessions.get(record.agent_id)
+        if session is None:
+            gone = fleet_pb2.AGENT_STATE_SUSPECT if record.connected else fleet_pb2.AGENT_STATE_LOST
+            agent.state = gone
+        else:
+            self._fill_in(agent, session)
+        return agent
+
+    def _fill_in(self, agent: fleet_pb2.Agent, session: Session) -> None:
+        agent.state = _state(session)
+        agent.used_slots = session.used_slots
+        agent.in_flight = len(session.held)
+        agent.load.CopyFrom(session.report.load)
+        agent.heartbeat_round_trip.CopyFrom(session.report.round_trip)
+        agent.connect_time.CopyFrom(timestamp(session.connected_at_s))
+        agent.last_seen_time.CopyFrom(timestamp(self._store.now() - session.silent_for_s()))
+
+
+def _state(session: Session) -> fleet_pb2.AgentState:
+    if session.draining or session.desired == fleet_pb2.DESIRED_STATE_DRAINING:
+        return fleet_pb2.AGENT_STATE_DRAINING
+    if session.desired == fleet_pb2.DESIRED_STATE_PAUSED:
+        return fleet_pb2.AGENT_STATE_PAUSED
+    return fleet_pb2.AGENT_STATE_ACTIVE

@@ -1,0 +1,106 @@
+"""The outermost wrapper of every handler: whatever goes wrong is answered with a typed error, and nothing leaks.
+
+`WeftError` becomes its status with details. Cancellation and `abort` pass. Anything else is a fault of ours: it is
+logged with its traceback and answered with INTERNAL, without its text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Protocol, TypeVar
+
+import structlog
+from google.rpc import status_pb2
+from grpc import aio
+
+from weft.rpc.errors import STATUS_DETAILS_KEY, Internal, ResourceExhausted, WeftError, status_code
+
+log = structlog.get_logger(__name__)
+
+ABORT_S = 5.0
+
+Unary = TypeVar("Unary", bound=Callable[..., Awaitable[Any]])
+Stream = TypeVar("Stream", bound=Callable[..., AsyncIterator[Any]])
+
+
+async def abort(
+    context: aio.ServicerContext[Any, Any],
+    status: status_pb2.Status,
+    trailers: tuple[tuple[str, str | bytes], ...] = (),
+) -> None:
+    """End a call with a status, its details, and trailers. Always raises."""
+    if status.details:
+        trailers = (*trailers, (STATUS_DETAILS_KEY, status.SerializeToString()))
+    # A peer that does not read could hold this up for ever.
+    async with asyncio.timeout(ABORT_S):
+        await context.abort(status_code(status.code), status.message, trailing_metadata=trailers)
+
+
+def fault(name: str) -> Internal:
+    """Log the exception that is being handled, and what to answer for it."""
+    log.error("handler.failed", rpc=name, exc_info=True)
+    return Internal("the coordinator failed to handle this call; its log has the rest")
+
+
+def unary(handler: Unary) -> Unary:
+    """Guard a handler that returns its response (or, for a stream, writes to the context)."""
+
+    @functools.wraps(handler)
+    async def guarded(self: object, request: Any, context: aio.ServicerContext[Any, Any]) -> Any:
+        try:
+            return await handler(self, request, context)
+        except WeftError as error:
+            failure = error
+        except aio.AbortError:
+            raise
+        except Exception:
+            failure = fault(handler.__name__)
+        return await abort(context, failure.status())
+
+    return guarded  # type: ignore[return-value]
+
+
+class StreamingService(Protocol):
+    """A servicer whose streams end when a client does not read them for so long."""
+
+    stalled_stream_s: float
+
+
+def stream(handler: Stream) -> Callable[..., Awaitable[None]]:
+    """Guard a handler that is an async generator of responses; a client that does not read is cut off."""
+
+    @functools.wraps(handler)
+    async def guarded(self: StreamingService, request: Any, context: aio.ServicerContext[Any, Any]) -> None:
+        responses = handler(self, request, context)
+        try:
+            async for response in responses:
+                await write(context, response, self.stalled_stream_s)
+            return
+        except WeftError as error:
+            failure = error
+        except aio.AbortError:
+            raise
+        except Exception:
+            failure = fault(handler.__name__)
+        finally:
+            await responses.aclose()  # type: ignore[attr-defined]
+        await abort(context, failure.status())
+
+    return guarded
+
+
+async def write(context: aio.ServicerContext[Any, Any], response: Any, stalled_s: float) -> None:
+    """Write one response of a stream.
+
+    Raises:
+        ResourceExhausted: the client did not read for `stalled_s`.
+    """
+    try:
+        async with asyncio.timeout(stalled_s):
+            await context.write(response)
+    except TimeoutError:
+        raise ResourceExhausted(
+            f"the stream was not read for {stalled_s:g} s and was closed; nothing stored is lost: ask again"
+        ) from None

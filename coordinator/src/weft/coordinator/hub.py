@@ -1,0 +1,154 @@
+"""Who follows which task: waiters for its end, followers of its every change. In memory, this coordinator's own.
+
+The store asks `wants` before it makes a record, and calls `changed` and `progressed`. A waiter registers before
+its task is stored (it knows the id), so no end is missed; whoever comes later registers first and reads after.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from weft.coordinator.store.base import ProgressRow, TaskRecord
+from weft.rpc.errors import ResourceExhausted, WeftError
+
+EndCallback = Callable[[TaskRecord], None]
+
+# Progress that a follower has not taken yet; past it, it reads from the store instead.
+FOLLOWER_ROWS = 256
+
+
+class Follower:
+    """One follower of one task: the newest unseen record, and the progress since it last looked."""
+
+    def __init__(self, task_id: str) -> None:
+        self.task_id = task_id
+        self.record: TaskRecord | None = None
+        self.rows: deque[ProgressRow] = deque(maxlen=FOLLOWER_ROWS)
+        self.error: WeftError | None = None
+        self._event = asyncio.Event()
+
+    def notify(self) -> None:
+        self._event.set()
+
+    async def wait(self) -> None:
+        """Until something is new.
+
+        Raises:
+            WeftError: the hub was closed.
+        """
+        await self._event.wait()
+        self._event.clear()
+        if self.error is not None:
+            raise self.error
+
+
+class TaskHub:
+    """The register of waiters and followers."""
+
+    def __init__(self, max_followers: int) -> None:
+        self._max_followers = max_followers
+        self._ends: dict[str, list[EndCallback]] = {}
+        self._followers: dict[str, list[Follower]] = {}
+        self._follower_count = 0
+        self._futures: set[asyncio.Future[TaskRecord]] = set()
+        self._closed: WeftError | None = None
+
+    def wants(self, task_id: str) -> bool:
+        return task_id in self._ends or task_id in self._followers
+
+    def attached(self, task_id: str) -> int:
+        """How many wait for or follow a task."""
+        return len(self._ends.get(task_id, ())) + len(self._followers.get(task_id, ()))
+
+    def changed(self, record: TaskRecord) -> None:
+        task_id = record.task_id
+        for follower in self._followers.get(task_id, ()):
+            follower.record = record
+            follower.notify()
+        if record.state.terminal:
+            for callback in self._ends.pop(task_id, ()):
+                callback(record)
+
+    def progressed(self, task_id: str, rows: Sequence[ProgressRow]) -> None:
+        for follower in self._followers.get(task_id, ()):
+            follower.rows.extend(rows)
+            follower.notify()
+
+    # -- waiting for an end ---------------------------------------------------------------------------------
+
+    def on_end(self, task_id: str, callback: EndCallback) -> None:
+        """Call `callback` once with the record of the task's end."""
+        self._ends.setdefault(task_id, []).append(callback)
+
+    def off_end(self, task_id: str, callback: EndCallback) -> None:
+        """Take a callback back; harmless when it was called already."""
+        callbacks = self._ends.get(task_id)
+        if callbacks is not None and callback in callbacks:
+            callbacks.remove(callback)
+            if not callbacks:
+                del self._ends[task_id]
+
+    def end_future(self, task_id: str) -> asyncio.Future[TaskRecord]:
+        """A future of the task's end. Whoever gives up calls `drop_future`.
+
+        Raises:
+            WeftError: the hub is closed.
+        """
+        if self._closed is not None:
+            raise self._closed
+        future: asyncio.Future[TaskRecord] = asyncio.get_running_loop().create_future()
+
+        def ended(record: TaskRecord) -> None:
+            if not future.done():
+                future.set_result(record)
+
+        self.on_end(task_id, ended)
+        self._futures.add(future)
+
+        def done(_: object) -> None:
+            self._futures.discard(future)
+            self.off_end(task_id, ended)
+
+        future.add_done_callback(done)
+        return future
+
+    # -- following --------------------------------------------------------------------------------------------
+
+    def follow(self, task_id: str) -> Follower:
+        """Start to follow a task; end with `unfollow`.
+
+        Raises:
+            ResourceExhausted: there are as many followers as there may be.
+            WeftError: the hub is closed.
+        """
+        if self._closed is not None:
+            raise self._closed
+        if self._follower_count >= self._max_followers:
+            raise ResourceExhausted(
+                f"{self._max_followers} streams follow tasks already; try again later", retry_after_s=5.0
+            )
+        follower = Follower(task_id)
+        self._followers.setdefault(task_id, []).append(follower)
+        self._follower_count += 1
+        return follower
+
+    def unfollow(self, follower: Follower) -> None:
+        followers = self._followers.get(follower.task_id, [])
+        if follower in followers:
+            followers.remove(follower)
+            self._follower_count -= 1
+            if not followers:
+                del self._followers[follower.task_id]
+
+    def close(self, error: WeftError) -> None:
+        """Answer everybody who waits with `error`, and everybody who comes later too."""
+        self._closed = error
+        for future in list(self._futures):
+            if not future.done():
+                future.set_exception(error)
+        for followers in self._followers.values():
+            for follower in followers:
+                follower.error = error
+                follower.notify()

@@ -1,0 +1,85 @@
+"""Placement: how many tasks each session may claim in one pass. Pure: an immutable snapshot in, a plan out.
+
+A strategy orders the candidates; `plan` hands out the ready tasks one by one to the candidate that stands first,
+so that a few tasks spread over many agents and many tasks fill all of them.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from weft.coordinator.rules import QueueKey
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A session that can take work now. `costs` maps the queues that it serves to the slots that a task takes."""
+
+    index: int
+    free_slots: int
+    used_slots: int
+    slots: int
+    costs: Mapping[QueueKey, int]
+    weight: float = 1.0
+
+
+class Strategy(Protocol):
+    """Ranks a candidate: the lowest rank is served first."""
+
+    def rank(self, candidate: Candidate, given: int) -> float:
+        """The candidate's rank once it has been given `given` slots in this pass."""
+
+
+class LeastConnections:
+    """The least loaded first: slots in use ÷ capacity; ties go round."""
+
+    def rank(self, candidate: Candidate, given: int) -> float:
+        return (candidate.used_slots + given) / candidate.slots
+
+
+def plan(
+    ready: Mapping[QueueKey, int], candidates: Sequence[Candidate], strategy: Strategy, turn: int
+) -> list[tuple[int, int]]:
+    """Limits for the claims of one pass: (candidate index, tasks), each above zero, least loaded first.
+
+    The numbers only balance: the claim itself picks by priority and age, and can find fewer.
+    """
+    remaining = dict(ready)
+    count = len(candidates)
+    heap: list[tuple[float, int, int]] = []
+    for position, candidate in enumerate(candidates):
+        tie = (position + turn) % count
+        heapq.heappush(heap, (strategy.rank(candidate, 0), tie, position))
+    given = [0] * count
+    limits = [0] * count
+    if count == 1:
+        # One agent: nothing to balance.
+        only = candidates[0]
+        total = sum(remaining[key] for key in only.costs if key in remaining)
+        limit = min(total, only.free_slots)
+        return [(only.index, limit)] if limit > 0 else []
+    while heap:
+        _, tie, position = heapq.heappop(heap)
+        candidate = candidates[position]
+        queue = _fullest(remaining, candidate, candidate.free_slots - given[position])
+        if queue is None:
+            continue
+        remaining[queue] -= 1
+        given[position] += candidate.costs[queue]
+        limits[position] += 1
+        heapq.heappush(heap, (strategy.rank(candidate, given[position]), tie, position))
+    return [(candidate.index, limit) for candidate, limit in zip(candidates, limits, strict=True) if limit]
+
+
+def _fullest(remaining: Mapping[QueueKey, int], candidate: Candidate, free_slots: int) -> QueueKey | None:
+    """The queue with most tasks left among those that the candidate can serve and has room for."""
+    best: QueueKey | None = None
+    most = 0
+    for key, cost in candidate.costs.items():
+        left = remaining.get(key, 0)
+        if left > most and cost <= free_slots:
+            best, most = key, left
+    return best

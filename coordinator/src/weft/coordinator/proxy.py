@@ -1,0 +1,250 @@
+"""Transparent durable calls: any other method that is called on the coordinator's port becomes a task.
+
+    stock client ─► checked, stored ─► waits for the end ─► the handler's own response, status, details and trailers
+                                        └ progress of a streaming method, as it comes
+
+Requests and responses pass as bytes. The caller's deadline is the task's limit; when the caller cancels or goes away,
+the task is cancelled, unless somebody else waits for it, or the caller asked to be detached.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import structlog
+from grpc import aio
+
+from weft.coordinator import guard
+from weft.coordinator.codec import not_durable
+from weft.coordinator.contracts import Contracts, MethodInfo
+from weft.coordinator.following import follow
+from weft.coordinator.hub import Follower, TaskHub
+from weft.coordinator.options import CallOptions, from_metadata
+from weft.coordinator.store.base import ProgressRow, Store, Submission, TaskRecord
+from weft.coordinator.submission import Intake, accepted
+from weft.rpc import errors, metadata
+from weft.v1 import coordinator_pb2, errors_pb2, fleet_pb2, task_pb2
+
+log = structlog.get_logger(__name__)
+
+Context = aio.ServicerContext[bytes, bytes]
+
+
+class DurableCalls(grpc.GenericRpcHandler):
+    """Handles every method that no servicer has."""
+
+    def __init__(
+        self,
+        store: Store,
+        hub: TaskHub,
+        intake: Intake,
+        contracts: Contracts,
+        *,
+        cancel_grace_s: float,
+        stalled_stream_s: float,
+    ) -> None:
+        self._store = store
+        self._hub = hub
+        self._intake = intake
+        self._contracts = contracts
+        self._cancel_grace_s = cancel_grace_s
+        self.stalled_stream_s = stalled_stream_s
+        # Cancellations of tasks whose callers went away, under way.
+        self._cancelling: set[asyncio.Task[None]] = set()
+
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        name = handler_call_details.method.removeprefix("/")
+        info = self._contracts.find(name)
+        if info is None or not info.durable:
+            return grpc.stream_stream_rpc_method_handler(_refusal(self._contracts, name))
+        if info.kind == fleet_pb2.METHOD_KIND_UNARY:
+            return grpc.unary_unary_rpc_method_handler(_guarded(self.unary, info))
+        return grpc.unary_stream_rpc_method_handler(_guarded(self.streaming, info))
+
+    # -- unary --------------------------------------------------------------------------------------------------
+
+    async def unary(self, info: MethodInfo, request: bytes, context: Context) -> bytes:
+        call, submission = self._submission(info, request, context)
+        if call.detach:
+            await self._detached(submission, context)
+            return b""
+        future = self._hub.end_future(submission.task_id)
+        task_id = submission.task_id
+        try:
+            enqueued = accepted((await self._intake.store([submission]))[0], call.request_id)
+            if enqueued.existed:
+                future.cancel()
+                task_id = enqueued.task_id
+                future = self._hub.end_future(task_id)
+                record = (await self._store.get([task_id], payloads=False))[0]
+                if record is not None and record.state.terminal:
+                    return await self._answer(record, context)
+            return await self._answer(await future, context)
+        except asyncio.CancelledError:
+            self._abandon(task_id)
+            raise
+        finally:
+            future.cancel()
+
+    async def _answer(self, record: TaskRecord, context: Context) -> bytes:
+        """Answer with a task's outcome: unchanged, but for the trailers that name the task."""
+        outcome = await self._finish(record, context)
+        context.set_trailing_metadata((*metadata.from_proto(outcome.trailers), *_trailers(record)))
+        if outcome.headers:
+            await context.send_initial_metadata(metadata.from_proto(outcome.headers))
+        return outcome.response
+
+    async def _finish(self, record: TaskRecord, context: Context) -> task_pb2.Outcome:
+        """The outcome of a success; a failure ends the call here."""
+        if record.expired:
+            raise errors.NotFound(
+                f"task {record.task_id} ended as {record.state.name}, and its result was dropped after its time",
+                reason=errors_pb2.ERROR_REASON_RESULT_EXPIRED,
+                metadata={"task_id": record.task_id, "state": record.state.name},
+            )
+        outcome = task_pb2.Outcome.FromString(record.outcome)
+        if outcome.status.code:
+            if outcome.headers:
+                await context.send_initial_metadata(metadata.from_proto(outcome.headers))
+            trailers = (*metadata.from_proto(outcome.trailers), *_trailers(record))
+            await guard.abort(context, outcome.status, trailers)
+        return outcome
+
+    # -- server streaming -----------------------------------------------------------------------------------------
+
+    async def streaming(self, info: MethodInfo, request: bytes, context: Context) -> None:
+        call, submission = self._submission(info, request, context)
+        if call.detach:
+            await self._detached(submission, context)
+            return
+        task_id = submission.task_id
+        follower = self._hub.follow(task_id)
+        try:
+            enqueued = accepted((await self._intake.store([submission]))[0], call.request_id)
+            if enqueued.existed:
+                self._hub.unfollow(follower)
+                task_id = enqueued.task_id
+                follower = self._hub.follow(task_id)
+            await self._relay(task_id, follower, call, context)
+        except (asyncio.CancelledError, errors.ResourceExhausted):
+            self._abandon(task_id)
+            raise
+        finally:
+            self._hub.unfollow(follower)
+
+    async def _relay(self, task_id: str, follower: Follower, call: CallOptions, context: Context) -> None:
+        """Pass progress on as it comes, then the end; a second attempt is no continuation of a first."""
+        attempt = 0
+        events = follow(self._store, self._hub, task_id, 0, follower)
+        try:
+            async for item in events:
+                if isinstance(item, ProgressRow):
+                    if attempt and item.attempt != attempt:
+                        self._restarted(task_id, call)
+                    attempt = item.attempt
+                    await guard.write(context, item.payload, self.stalled_stream_s)
+                elif item.state.terminal:
+                    outcome = await self._finish(item, context)
+                    trailers = (*metadata.from_proto(outcome.trailers), *_trailers(item))
+                    context.set_trailing_metadata(trailers)
+                elif attempt and item.attempt > attempt:
+                    self._restarted(task_id, call)
+        finally:
+            await events.aclose()  # type: ignore[attr-defined]
+
+    def _restarted(self, task_id: str, call: CallOptions) -> None:
+        if not call.request_id:
+            # Nobody can come back for it.
+            self._abandon(task_id)
+        raise errors.Unavailable(
+            f"the attempt that fed this stream ended and task {task_id} began again; call again"
+            " (with the same weft-request-id to follow the new attempt)",
+            reason=errors_pb2.ERROR_REASON_STREAM_RESTARTED,
+            metadata={"task_id": task_id},
+        )
+
+    # -- both -----------------------------------------------------------------------------------------------------
+
+    def _submission(
+        self, info: MethodInfo, request: bytes, context: Context
+    ) -> tuple[CallOptions, Submission]:
+        call = from_metadata(context.invocation_metadata() or (), context.time_remaining())
+        submit = coordinator_pb2.SubmitTaskRequest(
+            method=info.name, payload=request, request_id=call.request_id, options=call.options
+        )
+        return call, self._intake.check(submit)
+
+    async def _detached(self, submission: Submission, context: Context) -> None:
+        """Store the task and leave it: an empty response, with the task's id in the trailers."""
+        result = accepted((await self._intake.store([submission]))[0], submission.request_id)
+        context.set_trailing_metadata((("weft-task-id", result.task_id),))
+
+    def _abandon(self, task_id: str) -> None:
+        """The caller is gone: cancel its task, unless somebody else waits for it or this process is stopping."""
+        if self._intake.stopping:
+            return
+
+        async def cancel() -> None:
+            # One turn later the caller's own registration is gone.
+            await asyncio.sleep(0)
+            if self._hub.attached(task_id):
+                return
+            try:
+                await self._store.cancel([task_id], "the caller cancelled or went away", self._cancel_grace_s)
+            except errors.WeftError as error:
+                log.warning("call.cancel_failed", task=task_id, error=error.message)
+
+        task = asyncio.get_running_loop().create_task(cancel())
+        self._cancelling.add(task)
+        task.add_done_callback(self._cancelling.discard)
+
+
+def _trailers(record: TaskRecord) -> metadata.Pairs:
+    return (
+        ("weft-task-id", record.task_id),
+        ("weft-attempt", str(record.attempt)),
+        ("weft-agent", record.agent_id),
+    )
+
+
+Behaviour = Callable[[MethodInfo, bytes, Context], Awaitable[Any]]
+
+
+def _guarded(behaviour: Behaviour, info: MethodInfo) -> Callable[[bytes, Context], Awaitable[Any]]:
+    """A behaviour with its method bound, in the form that grpc takes (it must be a coroutine function)."""
+
+    async def call(request: bytes, context: Context) -> Any:
+        try:
+            return await behaviour(info, request, context)
+        except errors.WeftError as error:
+            failure = error
+        except aio.AbortError:
+            raise
+        except Exception:
+            failure = guard.fault(info.name)
+        return await guard.abort(context, failure.status())
+
+    return call
+
+
+def _refusal(contracts: Contracts, name: str) -> Callable[[object, Context], Awaitable[None]]:
+    """Answers a method that cannot be called here."""
+
+    async def refuse(_: object, context: Context) -> None:
+        failure: errors.WeftError
+        try:
+            contracts.method(name)
+            failure = not_durable(name)
+        except errors.NotFound as unknown:
+            # What gRPC answers for a method that a server does not have.
+            failure = errors.Unimplemented(
+                unknown.message, reason=errors_pb2.ERROR_REASON_METHOD_UNKNOWN, metadata=unknown.metadata
+            )
+        await guard.abort(context, failure.status())
+
+    return refuse

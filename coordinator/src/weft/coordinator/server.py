@@ -1,0 +1,238 @@
+"""Wiring and lifecycle: the parts of a coordinator, started in order and stopped in the reverse order.
+
+start: store (recovers) ─► contracts ─► sessions, dispatcher, sweeper ─► port open ─► address file
+stop:  health NOT_SERVING ─► no new tasks, waiting callers told ─► streams closed ─► port closed ─► store closed
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+from grpc import aio
+from grpc_health.v1 import health_pb2_grpc
+
+from weft.coordinator.contracts import Contract, Contracts
+from weft.coordinator.dispatcher import Dispatcher
+from weft.coordinator.fleet import Fleet
+from weft.coordinator.health import HealthService
+from weft.coordinator.hub import TaskHub
+from weft.coordinator.proxy import DurableCalls
+from weft.coordinator.queues import Queues
+from weft.coordinator.service import CoordinatorService
+from weft.coordinator.sessions import Sessions
+from weft.coordinator.settings import CoordinatorSettings
+from weft.coordinator.store.base import AttemptRef, Owner, ProgressRow, Store, TaskRecord
+from weft.coordinator.store.embedded import EmbeddedStore
+from weft.coordinator.submission import Intake
+from weft.coordinator.sweeper import Sweeper
+from weft.rpc import logs
+from weft.rpc.channel import server_options
+from weft.rpc.errors import Unavailable, WeftError
+from weft.v1 import coordinator_pb2_grpc, errors_pb2
+
+log = structlog.get_logger(__name__)
+
+STORE_CLOSE_S = 10.0
+
+
+class BindError(Exception):
+    """The address cannot be served on: in use, or not this machine's."""
+
+
+class Coordinator:
+    """One coordinator process' parts. `await start()`, then `address`; `await stop()` ends it.
+
+    Raises (from `start`):
+        BindError: the address is in use, or not to be had.
+        weft.coordinator.store.errors.StoreError: the store cannot be used.
+    """
+
+    def __init__(self, settings: CoordinatorSettings, store: Store | None = None) -> None:
+        self._settings = settings
+        self.coordinator_id = settings.coordinator_id or f"{socket.gethostname()}:{os.getpid()}"
+        self.address = ""
+        self._store = store or EmbeddedStore(
+            Path(settings.store),
+            durability=settings.durability,
+            recovery_grace_s=settings.recovery_grace_s,
+            rng=random.Random(),  # noqa: S311  # jitter, not secrets
+        )
+        self._hub = TaskHub(settings.max_watchers)
+        self._contracts = Contracts()
+        self._sessions = Sessions(
+            self._store,
+            self._contracts,
+            settings,
+            self.coordinator_id,
+            wake=self._wake,
+            agents_changed=self._agents_changed,
+        )
+        self._dispatcher = Dispatcher(self._store, self._sessions)
+        self._fleet = Fleet(self._store, self._sessions)
+        self._health = HealthService(self._store, self._fleet, self._contracts)
+        self._intake = Intake(self._store, self._contracts, settings)
+        self._sweeper = Sweeper(self._store, wake=self._wake, agents_changed=self._agents_changed)
+        self._server: aio.Server | None = None
+
+    # -- what the store tells (StoreListener) -----------------------------------------------------------------------
+
+    def ready(self) -> None:
+        self._dispatcher.wake()
+
+    def wants(self, task_id: str) -> bool:
+        return self._hub.wants(task_id)
+
+    def changed(self, record: TaskRecord) -> None:
+        self._hub.changed(record)
+
+    def progressed(self, task_id: str, rows: Sequence[ProgressRow]) -> None:
+        self._hub.progressed(task_id, rows)
+
+    def revoked(self, owner: Owner, ref: AttemptRef, reason: str, grace_s: float, *, lost: bool) -> None:
+        self._sessions.revoke(owner, ref, reason, grace_s, lost=lost)
+
+    def _wake(self) -> None:
+        self._dispatcher.wake()
+
+    def _agents_changed(self) -> None:
+        self._health.changed()
+
+    # -- lifecycle ------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Recover the store, open the port, and be ready for work."""
+        server = self._make_server()
+        # The port first: a second coordinator must not wait for a lock to learn that its port is taken.
+        port = _bind(server, self._settings.listen)
+        await self._store.open(self)
+        for descriptor_set, methods in (await self._store.contracts()).values():
+            self._contracts.admit(Contract.load(descriptor_set, methods))
+        self._sessions.start()
+        self._dispatcher.start()
+        self._sweeper.start()
+        await server.start()
+        self._server = server
+        listen = self._settings.listen
+        self.address = listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
+        if self._settings.address_file is not None:
+            _write_whole(self._settings.address_file, self.address)
+        log.info(
+            "coordinator.ready",
+            address=self.address,
+            store=self._settings.store,
+            durability=self._settings.durability,
+            unfinished=self._store.unfinished(),
+        )
+
+    def _make_server(self) -> aio.Server:
+        settings = self._settings
+        server = aio.server(options=server_options())
+        queues = Queues(self._store, self._sessions, self._fleet, self._contracts, self._wake)
+        service = CoordinatorService(
+            store=self._store,
+            hub=self._hub,
+            intake=self._intake,
+            contracts=self._contracts,
+            sessions=self._sessions,
+            fleet=self._fleet,
+            queues=queues,
+            settings=settings,
+        )
+        coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server(service, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        calls = DurableCalls(
+            self._store,
+            self._hub,
+            self._intake,
+            self._contracts,
+            cancel_grace_s=settings.cancel_grace_s,
+            stalled_stream_s=settings.stalled_stream_s,
+        )
+        # Last: it takes every method that nobody else has.
+        server.add_generic_rpc_handlers((calls,))
+        return server
+
+    async def stop(self, grace_s: float | None = None) -> None:
+        """Stop in order; every step is bounded. Tasks and results stay in the store."""
+        grace_s = self._settings.stop_grace_s if grace_s is None else grace_s
+        log.info("coordinator.stopping")
+        self._health.stop()
+        self._intake.stopping = True
+        self._hub.close(
+            Unavailable(
+                "the coordinator is stopping; the task goes on, ask again with the same request id",
+                reason=errors_pb2.ERROR_REASON_STOPPING,
+                retry_after_s=1.0,
+            )
+        )
+        await self._dispatcher.stop()
+        await self._sessions.stop()
+        if self._server is not None:
+            await self._server.stop(grace_s)
+        await self._sweeper.stop()
+        try:
+            async with asyncio.timeout(STORE_CLOSE_S):
+                await self._store.close()
+        except (TimeoutError, WeftError) as error:
+            log.error("store.close_failed", error=str(error) or "it took too long")  # noqa: TRY400
+        log.info("coordinator.stopped")
+
+    async def wait(self) -> None:
+        """Until the server has ended."""
+        if self._server is not None:
+            await self._server.wait_for_termination()
+
+
+def _bind(server: aio.Server, listen: str) -> int:
+    try:
+        return server.add_insecure_port(listen)
+    except RuntimeError as error:
+        raise BindError(
+            f"cannot listen on {listen}: it is in use by another process, or is no address of this machine."
+            " Stop the other process, or choose another address with --listen HOST:PORT"
+        ) from error
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file so that no reader ever sees half of it."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    partial.write_text(text)
+    partial.replace(path)
+
+
+async def serve(settings: CoordinatorSettings) -> None:
+    """Run a coordinator until SIGTERM or SIGINT; a second signal ends it at once."""
+    coordinator = Coordinator(settings)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def signalled() -> None:
+        if stop.is_set():
+            os._exit(1)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signalled)
+    await coordinator.start()
+    try:
+        await stop.wait()
+    finally:
+        await coordinator.stop()
+
+
+def run(settings: CoordinatorSettings) -> None:
+    """Run a coordinator in this process, on uvloop where there is one; blocks until it has stopped."""
+    logs.configure(settings.log_level)
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(serve(settings))
+    else:
+        uvloop.run(serve(settings))

@@ -1,0 +1,229 @@
+"""The servicer of `weft.v1.CoordinatorService`: proto in, one call to the part that does it, proto out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from grpc import aio
+
+from weft.coordinator import codec, guard
+from weft.coordinator.bulk import BulkStream
+from weft.coordinator.contracts import Contracts
+from weft.coordinator.fleet import Fleet
+from weft.coordinator.following import follow, task_not_found
+from weft.coordinator.hub import TaskHub
+from weft.coordinator.queues import Queues
+from weft.coordinator.sessions import Sessions
+from weft.coordinator.settings import CoordinatorSettings
+from weft.coordinator.store.base import ListFilter, ProgressRow, Store, TaskRecord
+from weft.coordinator.submission import Intake, accepted
+from weft.coordinator.waiting import wait_tasks
+from weft.rpc.errors import InvalidArgument, Unimplemented
+from weft.rpc.times import checked_duration, seconds
+from weft.v1 import coordinator_pb2, coordinator_pb2_grpc, session_pb2, task_pb2
+
+MAX_WAIT_IDS = 100_000
+MAX_PAGE = 1000
+MAX_AGENT_PAGE = 10_000
+MAX_REASON = 1024
+
+Context = aio.ServicerContext[Any, Any]
+
+
+class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
+    """Every RPC's errors and guarantee are in the contract's comments."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        hub: TaskHub,
+        intake: Intake,
+        contracts: Contracts,
+        sessions: Sessions,
+        fleet: Fleet,
+        queues: Queues,
+        settings: CoordinatorSettings,
+    ) -> None:
+        self._store = store
+        self._hub = hub
+        self._intake = intake
+        self._contracts = contracts
+        self._sessions = sessions
+        self._fleet = fleet
+        self._queues = queues
+        self._settings = settings
+        self.stalled_stream_s = settings.stalled_stream_s
+
+    # -- tasks ----------------------------------------------------------------------------------------------------
+
+    @guard.unary
+    async def SubmitTask(
+        self, request: coordinator_pb2.SubmitTaskRequest, context: Context
+    ) -> coordinator_pb2.SubmitTaskResponse:
+        submission = self._intake.check(request)
+        result = accepted((await self._intake.store([submission]))[0], request.request_id)
+        record = await self._record(result.task_id)
+        return coordinator_pb2.SubmitTaskResponse(
+            task=codec.task(record, task_pb2.TASK_VIEW_BASIC), existed=result.existed
+        )
+
+    @guard.stream
+    async def SubmitTasks(
+        self, requests: AsyncIterator[coordinator_pb2.SubmitTasksRequest], context: Context
+    ) -> AsyncIterator[coordinator_pb2.SubmitTasksResponse]:
+        stream = BulkStream(self._intake, self._store, self._hub, self._settings)
+        async for response in stream.run(requests):
+            yield response
+
+    @guard.unary
+    async def GetTask(
+        self, request: coordinator_pb2.GetTaskRequest, context: Context
+    ) -> coordinator_pb2.GetTaskResponse:
+        view = request.view or task_pb2.TASK_VIEW_FULL
+        record = await self._record(request.task_id, payloads=view == task_pb2.TASK_VIEW_FULL)
+        return coordinator_pb2.GetTaskResponse(task=codec.task(record, view))
+
+    @guard.stream
+    async def WaitTasks(
+        self, request: coordinator_pb2.WaitTasksRequest, context: Context
+    ) -> AsyncIterator[coordinator_pb2.WaitTasksResponse]:
+        if not 1 <= len(request.task_ids) <= MAX_WAIT_IDS:
+            raise InvalidArgument(
+                f"task_ids must hold 1 to {MAX_WAIT_IDS} ids; there are {len(request.task_ids)}",
+                field="task_ids",
+            )
+        timeout_s = checked_duration(request.timeout, "timeout") if request.HasField("timeout") else None
+        view = request.view or task_pb2.TASK_VIEW_FULL
+        async for response in wait_tasks(self._store, self._hub, request.task_ids, timeout_s, view):
+            yield response
+
+    @guard.unary
+    async def ListTasks(
+        self, request: coordinator_pb2.ListTasksRequest, context: Context
+    ) -> coordinator_pb2.ListTasksResponse:
+        if request.page_size > MAX_PAGE:
+            raise InvalidArgument(f"page_size is at most {MAX_PAGE}", field="page_size")
+        asked = request.filter
+        where = ListFilter(
+            states=codec.states(list(asked.states)),
+            method=asked.method,
+            created_from=seconds(asked.create_time_from) if asked.HasField("create_time_from") else None,
+            created_to=seconds(asked.create_time_to) if asked.HasField("create_time_to") else None,
+        )
+        view = request.view or task_pb2.TASK_VIEW_BASIC
+        page = await self._store.list_tasks(
+            where,
+            limit=request.page_size or 100,
+            cursor=request.page_token,
+            payloads=view == task_pb2.TASK_VIEW_FULL,
+        )
+        return coordinator_pb2.ListTasksResponse(
+            tasks=[codec.task(record, view) for record in page.records], next_page_token=page.cursor
+        )
+
+    @guard.unary
+    async def CancelTask(
+        self, request: coordinator_pb2.CancelTaskRequest, context: Context
+    ) -> coordinator_pb2.CancelTaskResponse:
+        if len(request.reason) > MAX_REASON:
+            raise InvalidArgument(f"reason is at most {MAX_REASON} characters", field="reason")
+        grace_s = self._settings.cancel_grace_s
+        if request.HasField("grace"):
+            grace_s = checked_duration(request.grace, "grace", most_s=3600.0)
+        record = (await self._store.cancel([request.task_id], request.reason, grace_s))[0]
+        if record is None:
+            raise task_not_found(request.task_id)
+        return coordinator_pb2.CancelTaskResponse(task=codec.task(record, task_pb2.TASK_VIEW_BASIC))
+
+    @guard.unary
+    async def RetryTask(
+        self, request: coordinator_pb2.RetryTaskRequest, context: Context
+    ) -> coordinator_pb2.RetryTaskResponse:
+        record = await self._store.retry(request.task_id)
+        if record is None:
+            raise task_not_found(request.task_id)
+        return coordinator_pb2.RetryTaskResponse(task=codec.task(record, task_pb2.TASK_VIEW_BASIC))
+
+    @guard.stream
+    async def WatchTask(
+        self, request: coordinator_pb2.WatchTaskRequest, context: Context
+    ) -> AsyncIterator[coordinator_pb2.WatchTaskResponse]:
+        sequence = request.after_sequence
+        async for item in follow(self._store, self._hub, request.task_id, sequence):
+            if isinstance(item, ProgressRow):
+                sequence = item.sequence
+                progress = task_pb2.ProgressEvent(
+                    sequence=item.sequence, attempt=item.attempt, payload=item.payload
+                )
+                yield coordinator_pb2.WatchTaskResponse(progress=progress, sequence=sequence)
+            else:
+                yield coordinator_pb2.WatchTaskResponse(task=codec.task(item), sequence=sequence)
+
+    async def _record(self, task_id: str, *, payloads: bool = False) -> TaskRecord:
+        record = (await self._store.get([task_id], payloads=payloads))[0]
+        if record is None:
+            raise task_not_found(task_id)
+        return record
+
+    # -- fleet ----------------------------------------------------------------------------------------------------
+
+    @guard.unary
+    async def ListAgents(
+        self, request: coordinator_pb2.ListAgentsRequest, context: Context
+    ) -> coordinator_pb2.ListAgentsResponse:
+        if request.page_size > MAX_AGENT_PAGE:
+            raise InvalidArgument(f"page_size is at most {MAX_AGENT_PAGE}", field="page_size")
+        size = request.page_size or 1000
+        agents = [
+            agent for agent in await self._fleet.agents(request.method) if agent.id > request.page_token
+        ]
+        more = len(agents) > size
+        return coordinator_pb2.ListAgentsResponse(
+            agents=agents[:size], next_page_token=agents[size - 1].id if more else ""
+        )
+
+    @guard.unary
+    async def GetAgent(
+        self, request: coordinator_pb2.GetAgentRequest, context: Context
+    ) -> coordinator_pb2.GetAgentResponse:
+        return coordinator_pb2.GetAgentResponse(agent=await self._fleet.agent(request.agent_id))
+
+    @guard.stream
+    async def WatchAgents(
+        self, request: coordinator_pb2.WatchAgentsRequest, context: Context
+    ) -> AsyncIterator[coordinator_pb2.WatchAgentsResponse]:
+        raise Unimplemented("discovery comes with direct calls; ListAgents answers until then")
+        yield  # an async generator, as the guard expects
+
+    @guard.unary
+    async def UpdateAgent(
+        self, request: coordinator_pb2.UpdateAgentRequest, context: Context
+    ) -> coordinator_pb2.UpdateAgentResponse:
+        agent = await self._fleet.update(request.agent_id, request.desired_state)
+        self._queues.wake()
+        return coordinator_pb2.UpdateAgentResponse(agent=agent)
+
+    @guard.unary
+    async def ListQueues(
+        self, request: coordinator_pb2.ListQueuesRequest, context: Context
+    ) -> coordinator_pb2.ListQueuesResponse:
+        return coordinator_pb2.ListQueuesResponse(queues=await self._queues.list(request.method))
+
+    @guard.unary
+    async def UpdateQueue(
+        self, request: coordinator_pb2.UpdateQueueRequest, context: Context
+    ) -> coordinator_pb2.UpdateQueueResponse:
+        if request.HasField("limits"):
+            raise Unimplemented("queue limits are not supported yet: leave `limits` unset")
+        self._contracts.method(request.method)
+        if request.HasField("paused"):
+            await self._queues.pause(request.method, paused=request.paused)
+        return coordinator_pb2.UpdateQueueResponse(queues=await self._queues.list(request.method))
+
+    # -- sessions -------------------------------------------------------------------------------------------------
+
+    @guard.unary
+    async def Connect(self, requests: AsyncIterator[session_pb2.ConnectRequest], context: Context) -> None:
+        await self._sessions.serve(requests, context)

@@ -1,0 +1,235 @@
+"""One agent's session, seen from the coordinator: its credits, what it holds, and the outbox of its stream.
+
+No I/O here: `sessions` reads and writes the stream. Everything that waits in the outbox goes out in one message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from weft.coordinator.rules import QueueKey
+from weft.coordinator.store.base import AttemptRef, Claimed, Owner
+from weft.rpc.channel import BATCH_BYTES, BATCH_ITEMS
+from weft.rpc.errors import WeftError
+from weft.rpc.times import duration, timestamp
+from weft.v1 import fleet_pb2, session_pb2
+
+T = TypeVar("T")
+
+# Past so many remembered queues, forget and ask again: requirements are chosen by clients.
+COSTS_REMEMBERED = 4096
+
+
+class Session:
+    """An open session. `weight` is the agent's share relative to others, for weighted placement."""
+
+    weight = 1.0
+
+    def __init__(self, hello: session_pb2.Hello, owner: Owner, now_s: float) -> None:
+        self.owner = owner
+        self.hello = hello
+        self.instance_id = hello.instance_id
+        self.slots = hello.slots
+        self.used_slots = 0
+        self.open = True
+        # Nothing is assigned before the contract has been accepted.
+        self.accepted = False
+        self.draining = hello.draining
+        self.desired = fleet_pb2.DESIRED_STATE_ACTIVE
+        self.report = session_pb2.AgentReport()
+        self.connected_at_s = now_s
+        # Monotonic; of the last message.
+        self.heard_at_s = 0.0
+        # Monotonic; since when a write has been waiting for the peer; None: none is.
+        self.writing_since_s: float | None = None
+        self.stale_refused = 0
+        self.goodbye = False
+        self.error: WeftError | None = None
+        self.task: asyncio.Task[object] | None = None
+        self.held: dict[AttemptRef, int] = {}
+        self._method_costs = {method.name: max(1, method.slot_cost) for method in hello.methods}
+        self._labels = dict(hello.labels)
+        self._resources = dict(hello.resources)
+        self._costs: dict[QueueKey, int] = {}
+        self._unfit: set[QueueKey] = set()
+        self._event = asyncio.Event()
+        self._assignments: list[session_pb2.Assignment] = []
+        self._cancels: list[session_pb2.Cancel] = []
+        self._acks: list[session_pb2.ResultAck] = []
+        self._progress_acks: list[session_pb2.ProgressAck] = []
+        self._desired_to_send = fleet_pb2.DESIRED_STATE_UNSPECIFIED
+        self._echo = 0
+
+    # -- what it can take -------------------------------------------------------------------------------------
+
+    @property
+    def takes_work(self) -> bool:
+        return (
+            self.open
+            and self.accepted
+            and not self.draining
+            and self.desired == fleet_pb2.DESIRED_STATE_ACTIVE
+        )
+
+    @property
+    def free_slots(self) -> int:
+        """Credits: slots and prefetch that no assignment has taken."""
+        return self.slots + self.hello.prefetch - self.used_slots
+
+    def silent_for_s(self) -> float:
+        """Seconds since the agent was last heard."""
+        return time.monotonic() - self.heard_at_s
+
+    def hosts(self, method: str) -> bool:
+        return method in self._method_costs
+
+    @property
+    def methods(self) -> Iterable[str]:
+        return self._method_costs.keys()
+
+    def cost(self, method: str) -> int:
+        return self._method_costs.get(method, 1)
+
+    def costs(self, queues: Iterable[QueueKey]) -> dict[QueueKey, int]:
+        """Those of `queues` that this agent can serve, with the slots that a task of each takes."""
+        result: dict[QueueKey, int] = {}
+        for key in queues:
+            cost = self._costs.get(key)
+            if cost is None:
+                if key in self._unfit:
+                    continue
+                cost = self._learn(key)
+                if cost is None:
+                    continue
+            result[key] = cost
+        return result
+
+    def _learn(self, key: QueueKey) -> int | None:
+        if len(self._costs) + len(self._unfit) >= COSTS_REMEMBERED:
+            self._costs.clear()
+            self._unfit.clear()
+        cost = self._method_costs.get(key.method)
+        if cost is None or cost > self.slots or not key.requirements.met_by(self._labels, self._resources):
+            self._unfit.add(key)
+            return None
+        self._costs[key] = cost
+        return cost
+
+    # -- what it holds ------------------------------------------------------------------------------------------
+
+    def hold(self, ref: AttemptRef, cost: int) -> None:
+        self.held[ref] = cost
+        self.used_slots += cost
+
+    def let_go(self, ref: AttemptRef) -> None:
+        """The attempt is over, handed back or taken away; harmless when it is not held."""
+        self.used_slots -= self.held.pop(ref, 0)
+
+    # -- the outbox ---------------------------------------------------------------------------------------------
+
+    def assign(self, batch: Sequence[Claimed], now_s: float) -> None:
+        for claimed in batch:
+            self.hold(AttemptRef(claimed.task_id, claimed.attempt), claimed.cost)
+            assignment = session_pb2.Assignment(
+                task_id=claimed.task_id,
+                attempt=claimed.attempt,
+                method=claimed.method,
+                payload=claimed.payload,
+                priority=claimed.priority,
+            )
+            if claimed.request_id:
+                assignment.request_id = claimed.request_id
+            if claimed.context:
+                assignment.context.MergeFromString(claimed.context)
+            if claimed.deadline_at is not None:
+                assignment.deadline.CopyFrom(timestamp(claimed.deadline_at))
+                assignment.time_left.CopyFrom(duration(max(0.0, claimed.deadline_at - now_s)))
+            self._assignments.append(assignment)
+        self._event.set()
+
+    def cancel(self, ref: AttemptRef, reason: str, grace_s: float, *, lost: bool) -> None:
+        """Tell the agent to end an attempt; `lost`: it is not the agent's any more."""
+        if lost:
+            self.let_go(ref)
+        self._cancels.append(
+            session_pb2.Cancel(
+                task_id=ref.task_id, attempt=ref.attempt, grace=duration(grace_s), reason=reason, lost=lost
+            )
+        )
+        self._event.set()
+
+    def acknowledge(self, acks: Iterable[session_pb2.ResultAck]) -> None:
+        self._acks.extend(acks)
+        self._event.set()
+
+    def acknowledge_progress(self, indexes: Mapping[AttemptRef, int]) -> None:
+        self._progress_acks.extend(
+            session_pb2.ProgressAck(task_id=ref.task_id, attempt=ref.attempt, index=index)
+            for ref, index in indexes.items()
+        )
+        self._event.set()
+
+    def echo(self, sequence: int) -> None:
+        self._echo = sequence
+        self._event.set()
+
+    def want(self, desired: int) -> None:
+        """An operator's wish: in force here at once, and told to the agent."""
+        self.desired = desired  # type: ignore[assignment]
+        self._desired_to_send = desired  # type: ignore[assignment]
+        self._event.set()
+
+    async def outbox_filled(self) -> None:
+        await self._event.wait()
+        self._event.clear()
+
+    def take(self) -> session_pb2.ConnectResponse | None:
+        """The next message: all that waits, up to the bounds of a batch; None: nothing waits."""
+        assignments = self._take_assignments()
+        message = session_pb2.ConnectResponse(
+            assignments=assignments,
+            # A cancel never overtakes the assignment that it is about.
+            cancels=_pop(self._cancels) if not self._assignments else (),
+            result_acks=_pop(self._acks),
+            progress_acks=_pop(self._progress_acks),
+            desired_state=self._desired_to_send,
+            echo_sequence=self._echo,
+        )
+        self._desired_to_send = fleet_pb2.DESIRED_STATE_UNSPECIFIED
+        self._echo = 0
+        if self._assignments or self._acks or self._progress_acks or self._cancels:
+            self._event.set()
+        return message if message.ByteSize() else None
+
+    def _take_assignments(self) -> list[session_pb2.Assignment]:
+        waiting = self._assignments
+        size_bytes = count = 0
+        for assignment in waiting:
+            # Every assignment fits alone; a batch stops before it grows past its bound.
+            size_bytes += len(assignment.payload) + 256
+            if count and (size_bytes > BATCH_BYTES or count >= BATCH_ITEMS):
+                break
+            count += 1
+        taken = waiting[:count]
+        del waiting[:count]
+        return taken
+
+    def unsent(self) -> list[AttemptRef]:
+        """Assignments that never went out."""
+        return [AttemptRef(a.task_id, a.attempt) for a in self._assignments]
+
+    def close(self, error: WeftError | None = None) -> None:
+        """End the stream, with an error for the agent when there is one. Repeating it is harmless."""
+        if self.open:
+            self.open = False
+            self.error = error
+            self._event.set()
+
+
+def _pop(waiting: list[T]) -> list[Any]:
+    taken = waiting[:BATCH_ITEMS]
+    del waiting[:BATCH_ITEMS]
+    return taken

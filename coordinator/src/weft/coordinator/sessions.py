@@ -1,0 +1,475 @@
+"""The agents connected here: their streams, from Hello to the end, and their leases.
+
+    Hello ─► checked ─► register (new epoch) ─► adopt what it still holds ─► Welcome
+    then   reader: reports to the store, acknowledgements to the outbox        writer: outbox to the stream
+    end    goodbye: retired at once · broken: its lease ends after the reconnect grace · silent: closed by `watch`
+
+A stream that breaks costs the agent nothing when it comes back within the grace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+
+import structlog
+from grpc import aio
+
+from weft.coordinator.attempts import AttemptDesk
+from weft.coordinator.contracts import Contract, Contracts
+from weft.coordinator.session import Session
+from weft.coordinator.settings import CoordinatorSettings
+from weft.coordinator.store.base import AttemptRef, Owner, Store
+from weft.rpc import errors
+from weft.rpc.times import duration
+from weft.v1 import errors_pb2, fleet_pb2, session_pb2
+
+log = structlog.get_logger(__name__)
+
+_AGENT_ID = re.compile(r"[A-Za-z0-9._:/@-]{1,128}")
+MAX_METHODS = 4096
+MAX_SLOTS = 100_000
+MAX_LABELS = 64
+MAX_HELD = 200_000
+HELLO_TIMEOUT_S = 10.0
+# Above so many agents the heartbeat interval grows in proportion, so that heartbeats cost the same.
+HEARTBEATS_PER_S = 1000
+
+
+def heartbeat_interval_s(base_s: float, agents: int) -> float:
+    """The interval that a new agent is told: `base_s`, scaled up with the fleet."""
+    return max(base_s, agents / HEARTBEATS_PER_S)
+
+
+class Sessions:
+    """The register of open sessions, by agent id, and the server side of `Connect`."""
+
+    def __init__(
+        self,
+        store: Store,
+        contracts: Contracts,
+        settings: CoordinatorSettings,
+        coordinator_id: str,
+        *,
+        wake: Callable[[], None],
+        agents_changed: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._contracts = contracts
+        self._settings = settings
+        self._coordinator_id = coordinator_id
+        self._wake = wake
+        self._agents_changed = agents_changed
+        self._sessions: dict[str, Session] = {}
+        self._intervals_s: dict[str, float] = {}
+        self._opening: set[str] = set()
+        self._desk = AttemptDesk(store, settings.max_payload_bytes, wake)
+        self._stopping = False
+        self._watch: asyncio.Task[None] | None = None
+        # Refused results of agents, over all their sessions here.
+        self.stale_refused: dict[str, int] = {}
+
+    # -- views --------------------------------------------------------------------------------------------------
+
+    def all(self) -> Iterable[Session]:
+        return self._sessions.values()
+
+    def get(self, agent_id: str) -> Session | None:
+        return self._sessions.get(agent_id)
+
+    def taking_work(self) -> Iterable[Session]:
+        return (session for session in self._sessions.values() if session.takes_work)
+
+    def revoke(self, owner: Owner, ref: AttemptRef, reason: str, grace_s: float, *, lost: bool) -> None:
+        """Tell an agent to end an attempt, when its session is here."""
+        session = self._sessions.get(owner.agent_id)
+        if session is not None and session.owner == owner:
+            session.cancel(ref, reason, grace_s, lost=lost)
+            if lost:
+                self._wake()
+
+    # -- lifecycle ----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._watch = asyncio.get_running_loop().create_task(self._watch_loop(), name="sessions")
+
+    async def stop(self) -> None:
+        """Close every stream, telling the agents to dial again; bounded by the server's own stop."""
+        self._stopping = True
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+        for session in list(self._sessions.values()):
+            session.close(
+                errors.Unavailable(
+                    "the coordinator is stopping; dial again",
+                    reason=errors_pb2.ERROR_REASON_STOPPING,
+                    retry_after_s=1.0,
+                )
+            )
+
+    # -- one stream ---------------------------------------------------------------------------------------------
+
+    async def serve(
+        self,
+        requests: AsyncIterator[session_pb2.ConnectRequest],
+        context: aio.ServicerContext[session_pb2.ConnectRequest, session_pb2.ConnectResponse],
+    ) -> None:
+        """Serve one agent's stream until it ends.
+
+        Raises:
+            WeftError: what the agent is told when the stream ends by our will.
+        """
+        hello = await self._read_hello(requests)
+        session = await self._open(hello, context)
+        reader = asyncio.get_running_loop().create_task(self._read(session, requests))
+        session.task = asyncio.current_task()
+        try:
+            while session.open:
+                await session.outbox_filled()
+                message = session.take()
+                if message is not None:
+                    session.writing_since_s = time.monotonic()
+                    await context.write(message)
+                    session.writing_since_s = None
+        finally:
+            # The reader first: it must not read on while the call ends.
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+            await asyncio.shield(self._ended(session))
+        if session.error is not None:
+            raise session.error
+
+    async def _read_hello(self, requests: AsyncIterator[session_pb2.ConnectRequest]) -> session_pb2.Hello:
+        try:
+            async with asyncio.timeout(HELLO_TIMEOUT_S):
+                first = await anext(requests, None)
+        except TimeoutError:
+            first = None
+        if first is None or not first.HasField("hello"):
+            raise errors.FailedPrecondition(
+                "the first message of a session must hold `hello`",
+                reason=errors_pb2.ERROR_REASON_SESSION_PROTOCOL,
+            )
+        check_hello(first.hello)
+        return first.hello
+
+    async def _open(
+        self,
+        hello: session_pb2.Hello,
+        context: aio.ServicerContext[session_pb2.ConnectRequest, session_pb2.ConnectResponse],
+    ) -> Session:
+        """Register the agent, settle what it holds, and welcome it."""
+        agent_id = hello.agent_id
+        if self._stopping:
+            raise errors.Unavailable("the coordinator is stopping", reason=errors_pb2.ERROR_REASON_STOPPING)
+        if len(self._sessions) >= self._settings.max_agents and agent_id not in self._sessions:
+            raise errors.ResourceExhausted(
+                f"{self._settings.max_agents} agents are connected, the most that are allowed",
+                retry_after_s=5.0,
+            )
+        if agent_id in self._opening:
+            raise _id_in_use(agent_id)
+        self._opening.add(agent_id)
+        try:
+            await self._replace(hello)
+            interval_s = heartbeat_interval_s(self._settings.heartbeat_interval_s, len(self._sessions))
+            lease_s = interval_s * self._settings.missed_heartbeats
+            description = describe(hello)
+            epoch = await self._store.register(
+                agent_id, hello.instance_id, description.SerializeToString(), lease_s
+            )
+            session = Session(hello, Owner(agent_id, epoch), self._store.now())
+            session.heard_at_s = time.monotonic()
+            adopted = await self._adopt(session, hello)
+            contract = self._contracts.get(hello.contract_hash)
+            if contract is not None:
+                await self._accept(session, contract)
+            session.desired = await self._desired(agent_id)  # type: ignore[assignment]
+            self._sessions[agent_id] = session
+            self._intervals_s[agent_id] = interval_s
+        finally:
+            self._opening.discard(agent_id)
+        refs = [AttemptRef(held.task_id, held.attempt) for held in hello.held]
+        welcome = session_pb2.Welcome(
+            epoch=epoch,
+            heartbeat_interval=duration(interval_s),
+            lease=duration(lease_s),
+            contract_needed=contract is None,
+            adopted=[_ref(ref) for ref in refs if ref in adopted],
+            lost=[_ref(ref) for ref in refs if ref not in adopted],
+            desired_state=session.desired,
+            max_response_bytes=self._settings.max_payload_bytes,
+            coordinator_id=self._coordinator_id,
+        )
+        log.info(
+            "agent.connected",
+            agent=agent_id,
+            epoch=epoch,
+            slots=hello.slots,
+            methods=len(hello.methods),
+            adopted=len(adopted),
+            lost=len(refs) - len(adopted),
+        )
+        try:
+            await context.write(session_pb2.ConnectResponse(welcome=welcome))
+        except BaseException:
+            await asyncio.shield(self._ended(session))
+            raise
+        self._agents_changed()
+        self._wake()
+        return session
+
+    async def _replace(self, hello: session_pb2.Hello) -> None:
+        """Make room for a new session of an agent whose last one is still open.
+
+        Raises:
+            AlreadyExists: another process is alive under this id.
+        """
+        old = self._sessions.get(hello.agent_id)
+        if old is None:
+            return
+        if old.instance_id != hello.instance_id:
+            raise _id_in_use(hello.agent_id)
+        old.close(
+            errors.Aborted(
+                "a newer session of this agent took over", reason=errors_pb2.ERROR_REASON_SESSION_PROTOCOL
+            )
+        )
+        if old.task is not None:
+            # A stream that nobody reads does not end by itself.
+            old.task.cancel()
+        # What the agent does not name it never heard of: the same process says so. That is no crash.
+        named = {AttemptRef(held.task_id, held.attempt) for held in hello.held}
+        unheard = [ref for ref in old.held if ref not in named]
+        if unheard:
+            await self._store.release(old.owner, unheard)
+        old.held.clear()
+
+    async def _adopt(self, session: Session, hello: session_pb2.Hello) -> set[AttemptRef]:
+        held = [(AttemptRef(item.task_id, item.attempt), item.epoch) for item in hello.held]
+        verdicts = await self._store.adopt(session.owner, held)
+        adopted = [ref for (ref, _), kept in zip(held, verdicts, strict=True) if kept]
+        if adopted:
+            records = await self._store.get([ref.task_id for ref in adopted], payloads=False)
+            for ref, record in zip(adopted, records, strict=True):
+                session.hold(ref, session.cost(record.submission.method) if record is not None else 1)
+                if record is not None and record.cancel_requested:
+                    session.cancel(ref, "cancelled on request", self._settings.cancel_grace_s, lost=False)
+        return set(adopted)
+
+    async def _desired(self, agent_id: str) -> int:
+        for agent in await self._store.agents():
+            if agent.agent_id == agent_id and agent.desired_state:
+                return agent.desired_state
+        return fleet_pb2.DESIRED_STATE_ACTIVE
+
+    async def _accept(self, session: Session, contract: Contract) -> None:
+        """Put the agent's methods in force, durably, and let it take work.
+
+        Raises:
+            InvalidArgument: a hosted method is not in the contract.
+            FailedPrecondition: a method is incompatible with the one in force.
+        """
+        hosted = contract.hosting(list(session.methods))
+        changed = self._contracts.admit(hosted)
+        if changed:
+            await self._store.put_contract(hosted.digest, hosted.file_descriptor_set, changed)
+            log.info("contract.accepted", agent=session.owner.agent_id, methods=len(changed))
+        session.accepted = True
+
+    async def _read(self, session: Session, requests: AsyncIterator[session_pb2.ConnectRequest]) -> None:
+        """Take what the agent sends until the stream ends; an error ends the session and is told to the agent."""
+        try:
+            async for message in requests:
+                session.heard_at_s = time.monotonic()
+                await self._handle(session, message)
+                if session.goodbye:
+                    break
+            session.close()
+        except errors.WeftError as error:
+            session.close(error)
+        except Exception:
+            log.exception("session.failed", agent=session.owner.agent_id)
+            session.close(errors.Internal("the coordinator failed to handle a message; its log has the rest"))
+
+    async def _handle(self, session: Session, message: session_pb2.ConnectRequest) -> None:
+        if message.HasField("hello"):
+            raise errors.FailedPrecondition(
+                "`hello` opens a session and cannot come again on it; dial again",
+                reason=errors_pb2.ERROR_REASON_SESSION_PROTOCOL,
+            )
+        if message.HasField("contract"):
+            await self._take_contract(session, message.contract)
+        if message.HasField("state"):
+            self._take_report(session, message.state)
+        if message.progress or message.results or message.released:
+            await self._desk.take(session, message, self.stale_refused)
+        if message.goodbye:
+            session.goodbye = True
+
+    async def _take_contract(self, session: Session, message: session_pb2.Contract) -> None:
+        contract = Contract.load(message.file_descriptor_set, list(session.methods))
+        if contract.digest != session.hello.contract_hash:
+            raise errors.InvalidArgument(
+                "the contract's hash is not the one that `hello` announced",
+                reason=errors_pb2.ERROR_REASON_CONTRACT_INVALID,
+                field="contract.file_descriptor_set",
+            )
+        await self._accept(session, contract)
+        self._agents_changed()
+        self._wake()
+
+    def _take_report(self, session: Session, report: session_pb2.AgentReport) -> None:
+        was_draining = session.draining
+        session.report = report
+        session.draining = report.draining
+        session.echo(report.sequence)
+        if session.draining != was_draining:
+            self._agents_changed()
+            self._wake()
+
+    async def _ended(self, session: Session) -> None:
+        """The stream is over: settle the lease and what was never sent."""
+        agent_id = session.owner.agent_id
+        session.open = False
+        if self._sessions.get(agent_id) is session:
+            del self._sessions[agent_id]
+            self._intervals_s.pop(agent_id, None)
+        if self._stopping:
+            # The store remembers that the agent was connected, and waits for it after the restart.
+            return
+        try:
+            unsent = session.unsent()
+            if unsent:
+                await self._store.release(session.owner, unsent)
+            if session.goodbye:
+                await self._store.retire(session.owner)
+            else:
+                grace_s = self._settings.reconnect_grace_s
+                await self._store.renew([session.owner], 0.0 if _is_silent(session) else grace_s)
+        except errors.WeftError as error:
+            # The lease ends by itself.
+            log.warning("session.end_not_stored", agent=agent_id, error=error.message)
+        log.info(
+            "agent.left" if session.goodbye else "agent.disconnected",
+            agent=agent_id,
+            epoch=session.owner.epoch,
+            held=len(session.held),
+            reason=session.error.message if session.error else None,
+        )
+        self._agents_changed()
+        self._wake()
+
+    # -- leases -------------------------------------------------------------------------------------------------
+
+    async def _watch_loop(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.heartbeat_interval_s / 4)
+            try:
+                await self.watch(time.monotonic())
+            except errors.WeftError as error:
+                log.warning("sessions.renew_failed", error=error.message)
+            except Exception:
+                log.exception("sessions.watch_failed")
+
+    async def watch(self, now_s: float) -> None:
+        """Renew the leases of who was heard; close who is silent or does not read."""
+        missed = self._settings.missed_heartbeats
+        by_lease: dict[float, list[Owner]] = {}
+        for session in list(self._sessions.values()):
+            lease_s = self._intervals_s[session.owner.agent_id] * missed
+            silent_s = now_s - session.heard_at_s
+            if silent_s > lease_s:
+                self._drop(
+                    session,
+                    errors.Unavailable(
+                        f"nothing was heard of the agent for {silent_s:.1f} s",
+                        reason=errors_pb2.ERROR_REASON_SESSION_PROTOCOL,
+                    ),
+                )
+            elif (
+                session.writing_since_s is not None
+                and now_s - session.writing_since_s > self._settings.stalled_stream_s
+            ):
+                self._drop(session, errors.ResourceExhausted("the agent does not read its stream"))
+            else:
+                # A lease ends a full lease after the agent was last heard, not after this round.
+                by_lease.setdefault(round(lease_s - silent_s, 1), []).append(session.owner)
+        for remaining_s, owners in by_lease.items():
+            await self._store.renew(owners, remaining_s)
+
+    def _drop(self, session: Session, error: errors.WeftError) -> None:
+        log.warning("agent.dropped", agent=session.owner.agent_id, reason=error.message)
+        session.close(error)
+        if session.task is not None:
+            session.task.cancel()
+
+
+def _is_silent(session: Session) -> bool:
+    return isinstance(session.error, errors.Unavailable) and (
+        session.error.reason == errors_pb2.ERROR_REASON_SESSION_PROTOCOL
+    )
+
+
+def _id_in_use(agent_id: str) -> errors.AlreadyExists:
+    return errors.AlreadyExists(
+        f"another live process is connected as agent {agent_id!r}; give this one another id, or stop the other",
+        reason=errors_pb2.ERROR_REASON_AGENT_ID_IN_USE,
+        metadata={"agent_id": agent_id},
+        retry_after_s=1.0,
+    )
+
+
+def _ref(ref: AttemptRef) -> session_pb2.AttemptRef:
+    return session_pb2.AttemptRef(task_id=ref.task_id, attempt=ref.attempt)
+
+
+def describe(hello: session_pb2.Hello) -> fleet_pb2.Agent:
+    """What is durable of an agent, from its Hello."""
+    return fleet_pb2.Agent(
+        id=hello.agent_id,
+        instance_id=hello.instance_id,
+        labels=hello.labels,
+        resources=hello.resources,
+        methods=hello.methods,
+        contract_hash=hello.contract_hash,
+        slots=hello.slots,
+        advertised_address=hello.advertised_address,
+        version=hello.version,
+    )
+
+
+def check_hello(hello: session_pb2.Hello) -> None:
+    """Refuse a Hello that breaks a bound.
+
+    Raises:
+        InvalidArgument: with the field's path.
+    """
+    if not _AGENT_ID.fullmatch(hello.agent_id):
+        raise errors.InvalidArgument(
+            "agent_id must be 1 to 128 characters of A-Z a-z 0-9 . _ : / @ -", field="hello.agent_id"
+        )
+    if not 1 <= len(hello.instance_id) <= 128:
+        raise errors.InvalidArgument("instance_id must be 1 to 128 characters", field="hello.instance_id")
+    if not 1 <= hello.slots <= MAX_SLOTS:
+        raise errors.InvalidArgument(f"slots must be 1 to {MAX_SLOTS}", field="hello.slots")
+    if hello.prefetch > MAX_SLOTS:
+        raise errors.InvalidArgument(f"prefetch must be at most {MAX_SLOTS}", field="hello.prefetch")
+    if not 1 <= len(hello.methods) <= MAX_METHODS:
+        raise errors.InvalidArgument(
+            f"an agent hosts 1 to {MAX_METHODS} methods; this one names {len(hello.methods)}",
+            field="hello.methods",
+        )
+    if len(hello.labels) > MAX_LABELS or len(hello.resources) > MAX_LABELS:
+        raise errors.InvalidArgument(f"at most {MAX_LABELS} labels and resources", field="hello.labels")
+    if len(hello.held) > MAX_HELD:
+        raise errors.InvalidArgument(f"at most {MAX_HELD} held attempts", field="hello.held")
+    for method in hello.methods:
+        if method.slot_cost > hello.slots:
+            raise errors.InvalidArgument(
+                f"{method.name} costs {method.slot_cost} slots, but the agent has {hello.slots}",
+                field="hello.methods.slot_cost",
+            )

@@ -1,0 +1,69 @@
+"""The coordinator's settings: from flags, else from the environment (`WEFT_*`), else these defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class CoordinatorSettings(BaseSettings):
+    """Every setting has its unit last in its name. Values outside their range are refused at start-up."""
+
+    model_config = SettingsConfigDict(env_prefix="WEFT_", extra="forbid")
+
+    listen: str = Field("127.0.0.1:7700", description="address to serve on; port 0 takes a free one")
+    store: str = Field("weft.db", description="path of the embedded store's file")
+    durability: Literal["process", "full"] = Field(
+        "process", description="what an acknowledged task survives: the process' death, or power loss too"
+    )
+    address_file: Path | None = Field(None, description="file to write the bound address to, once serving")
+    coordinator_id: str = Field("", description="name for logs; empty: host name and process id")
+
+    heartbeat_interval_s: float = Field(
+        1.0, ge=0.1, le=60, description="agents report at least this often; grows with the fleet"
+    )
+    missed_heartbeats: int = Field(3, ge=2, le=100, description="silent for so many: the agent is lost")
+    reconnect_grace_s: float = Field(
+        2.0, ge=0, le=3600, description="an agent whose stream broke keeps its attempts for so long"
+    )
+    recovery_grace_s: float = Field(
+        5.0, ge=0, le=3600, description="after a restart, wait so long for agents to present what they hold"
+    )
+    cancel_grace_s: float = Field(
+        5.0,
+        ge=0,
+        le=3600,
+        description="a cancelled handler may take so long, unless the request says otherwise",
+    )
+    stop_grace_s: float = Field(5.0, ge=0, le=3600, description="calls in flight get so long at shutdown")
+    result_ttl_s: float = Field(3600.0, ge=1, description="succeeded and cancelled tasks are kept so long")
+    failure_ttl_s: float = Field(7 * 86400.0, ge=1, description="failed tasks are kept so long")
+
+    max_payload_bytes: int = Field(
+        4 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024, description="largest request or response of a task"
+    )
+    max_queued_tasks: int = Field(
+        2_000_000, ge=1, description="unfinished tasks that the store takes before it refuses more"
+    )
+    max_undelivered: int = Field(
+        65_536, ge=1, description="tasks of one bulk stream whose results are not delivered yet"
+    )
+    max_agents: int = Field(20_000, ge=1, description="connected agents")
+    max_watchers: int = Field(10_000, ge=1, description="streams that follow a task")
+    stalled_stream_s: float = Field(
+        30.0, ge=1, le=3600, description="a peer that does not read its stream for so long is dropped"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("listen")
+    @classmethod
+    def _has_port(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if value.startswith("unix:"):
+            return value
+        if not host or not port.isdigit() or int(port) > 65535:
+            raise ValueError(f"{value!r} is not HOST:PORT, such as 127.0.0.1:7700 or 0.0.0.0:7700")
+        return value

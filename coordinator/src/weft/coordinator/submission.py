@@ -1,0 +1,78 @@
+"""Taking tasks in: one way for the task API, bulk streams and transparent calls. Checks, stores, answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from weft.coordinator import codec
+from weft.coordinator.contracts import Contracts
+from weft.coordinator.settings import CoordinatorSettings
+from weft.coordinator.store.base import Enqueued, RequestIdReused, Store, Submission
+from weft.rpc.errors import AlreadyExists, ResourceExhausted, Unavailable
+from weft.v1 import coordinator_pb2, errors_pb2
+
+
+class Intake:
+    """Makes checked submissions and stores them."""
+
+    def __init__(self, store: Store, contracts: Contracts, settings: CoordinatorSettings) -> None:
+        self._store = store
+        self._contracts = contracts
+        self._max_queued = settings.max_queued_tasks
+        self._defaults = codec.Defaults(
+            result_ttl_s=settings.result_ttl_s,
+            failure_ttl_s=settings.failure_ttl_s,
+            max_payload_bytes=settings.max_payload_bytes,
+        )
+        self.stopping = False
+
+    def check(self, request: coordinator_pb2.SubmitTaskRequest) -> Submission:
+        """A request as a submission with a new id.
+
+        Raises:
+            WeftError: as `SubmitTask` says.
+        """
+        info = self._contracts.method(request.method)
+        options = request.options if request.HasField("options") else None
+        return codec.submission(
+            info,
+            request.payload,
+            request.request_id,
+            options,
+            self._defaults,
+            self._store.new_task_id(info.name),
+        )
+
+    async def store(self, submissions: Sequence[Submission]) -> Sequence[Enqueued | RequestIdReused]:
+        """Store submissions, durably when this returns.
+
+        Raises:
+            Unavailable: the coordinator is stopping, or the store cannot be written.
+            ResourceExhausted: the store holds as many unfinished tasks as it may.
+        """
+        if self.stopping:
+            raise Unavailable(
+                "the coordinator is stopping; try again with the same request id",
+                reason=errors_pb2.ERROR_REASON_STOPPING,
+                retry_after_s=1.0,
+            )
+        if self._store.unfinished() + len(submissions) > self._max_queued:
+            raise ResourceExhausted(
+                f"{self._max_queued} tasks are unfinished, the most that are allowed", retry_after_s=5.0
+            )
+        return await self._store.enqueue(submissions)
+
+
+def accepted(result: Enqueued | RequestIdReused, request_id: str) -> Enqueued:
+    """The result of storing one submission.
+
+    Raises:
+        AlreadyExists: REQUEST_ID_REUSED.
+    """
+    if isinstance(result, RequestIdReused):
+        raise AlreadyExists(
+            f"request_id {request_id!r} was used for task {result.task_id} with another method or payload",
+            reason=errors_pb2.ERROR_REASON_REQUEST_ID_REUSED,
+            metadata={"task_id": result.task_id},
+        )
+    return result

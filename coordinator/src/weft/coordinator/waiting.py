@@ -1,0 +1,77 @@
+"""Waiting for many tasks at once: those that have ended come at once, the others as they end, batched."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+
+from weft.coordinator import codec
+from weft.coordinator.hub import TaskHub
+from weft.coordinator.store.base import Store, TaskRecord
+from weft.rpc.channel import BATCH_BYTES, BATCH_ITEMS
+from weft.v1 import coordinator_pb2
+
+READ_TASKS = 256
+
+
+async def wait_tasks(
+    store: Store, hub: TaskHub, task_ids: Sequence[str], timeout_s: float | None, view: int
+) -> AsyncIterator[coordinator_pb2.WaitTasksResponse]:
+    """Responses until every task has been sent or the time is over."""
+    loop = asyncio.get_running_loop()
+    filled = asyncio.Event()
+    finished: deque[TaskRecord] = deque()
+    awaited = dict.fromkeys(task_ids)
+    over = False
+
+    def ended(record: TaskRecord) -> None:
+        if awaited.pop(record.task_id, True) is None:
+            finished.append(record)
+            filled.set()
+
+    def time_over() -> None:
+        nonlocal over
+        over = True
+        filled.set()
+
+    timer = loop.call_later(timeout_s, time_over) if timeout_s is not None else None
+    for task_id in awaited:
+        hub.on_end(task_id, ended)
+    try:
+        ids = list(awaited)
+        for start in range(0, len(ids), READ_TASKS):
+            chunk = ids[start : start + READ_TASKS]
+            not_found = []
+            for task_id, record in zip(chunk, await store.get(chunk, payloads=False), strict=True):
+                if record is None:
+                    awaited.pop(task_id, None)
+                    not_found.append(task_id)
+                elif record.state.terminal:
+                    ended(record)
+            if not_found:
+                yield coordinator_pb2.WaitTasksResponse(not_found=not_found)
+            while finished:
+                yield _response(finished, view)
+        while awaited and not over:
+            await filled.wait()
+            filled.clear()
+            while finished:
+                yield _response(finished, view)
+        while finished:
+            yield _response(finished, view)
+    finally:
+        if timer is not None:
+            timer.cancel()
+        for task_id in task_ids:
+            hub.off_end(task_id, ended)
+
+
+def _response(finished: deque[TaskRecord], view: int) -> coordinator_pb2.WaitTasksResponse:
+    response = coordinator_pb2.WaitTasksResponse()
+    size_bytes = 0
+    while finished and len(response.tasks) < BATCH_ITEMS and size_bytes < BATCH_BYTES:
+        record = finished.popleft()
+        size_bytes += len(record.outcome) + 256
+        response.tasks.append(codec.task(record, view))
+    return response
