@@ -89,7 +89,7 @@ class BulkStream:
                     await self._drained.wait()
         except asyncio.CancelledError:
             raise
-        except Exception as error:  # noqa: BLE001  # the writer raises it to the caller's guard
+        except Exception as error:  # the writer raises it to the caller's guard
             self._failure = error
         finally:
             self._reading = False

@@ -158,6 +158,12 @@ class Contracts:
         newest_first = sorted(digests, key=self._ages.__getitem__, reverse=True)
         return [self._contracts[digest] for digest in newest_first]
 
+    def of_service(self, service: str) -> Contract | None:
+        """The newest contract in force for a method of this service."""
+        prefix = f"{service}/"
+        digests = [info.contract for name, info in self._methods.items() if name.startswith(prefix)]
+        return self._contracts[max(digests, key=self._ages.__getitem__)] if digests else None
+
     def check(self, contract: Contract) -> Sequence[str]:
         """The methods that `admit` would put in force by this contract; changes nothing.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
@@ -40,7 +41,7 @@ async def abort(
 
 def fault(name: str) -> Internal:
     """Log the exception that is being handled, and what to answer for it."""
-    log.error("handler.failed", rpc=name, exc_info=True)
+    log.error("handler.failed", rpc=name, exc_info=sys.exc_info())
     return Internal("the coordinator failed to handle this call; its log has the rest")
 
 

@@ -1,0 +1,67 @@
+"""`weft-*` metadata of transparent calls."""
+
+import pytest
+
+from weft.coordinator.options import from_metadata
+from weft.rpc.errors import InvalidArgument
+
+
+def test_all_options():
+    call = from_metadata(
+        [
+            ("weft-request-id", "r1"),
+            ("weft-priority", "9"),
+            ("weft-delay", "1.5s"),
+            ("weft-require", "zone=eu, gpu>=2"),
+            ("weft-require", "tier=gold"),
+            ("weft-detach", "True"),
+            ("x-user", "u"),
+            ("x-user", "v"),
+            ("x-raw-bin", b"\x00\xff"),
+            ("traceparent", "00-" + "a" * 32 + "-" + "b" * 16 + "-01"),
+            ("user-agent", "grpc-python"),
+        ],
+        2.5,
+    )
+    options = call.options
+    assert (call.request_id, call.detach, options.priority) == ("r1", True, 9)
+    assert options.delay.ToMilliseconds() == 1500
+    assert dict(options.requirements.labels) == {"zone": "eu", "tier": "gold"}
+    assert dict(options.requirements.resources) == {"gpu": 2.0}
+    assert options.limits.schedule_to_close.ToMilliseconds() == 2500
+    assert [(m.key, m.value) for m in options.context.metadata] == [
+        ("x-user", b"u"),
+        ("x-user", b"v"),
+        ("x-raw-bin", b"\x00\xff"),
+    ]
+    assert options.context.traceparent.startswith("00-")
+
+
+def test_nothing_asked():
+    call = from_metadata([("user-agent", "x")], None)
+    assert call.options.ByteSize() == 0
+    assert not call.detach
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("weft-priority", "10"),
+        ("weft-priority", "-1"),
+        ("weft-priority", "high"),
+        ("weft-delay", "-1"),
+        ("weft-delay", "nan"),
+        ("weft-delay", "1e300"),
+        ("weft-delay", "soon"),
+        ("weft-require", "zone"),
+        ("weft-require", "gpu>=many"),
+        ("weft-require", "a=b,,c=d"),
+        ("weft-detach", "maybe"),
+        ("weft-prioritee", "3"),
+    ],
+)
+def test_bad_values_name_the_key(key, value):
+    with pytest.raises(InvalidArgument) as caught:
+        from_metadata([(key, value)], None)
+    assert caught.value.field == key
+    assert key in caught.value.message
