@@ -105,7 +105,7 @@ class ContractReader:
         self._paths = _PATHS
 
     async def methods(self, *, reserved: bool = False) -> list[MethodEntry]:
-        """Every method of every service, by name. With `reserved`, also weft's own, health's and reflection's."""
+        """Every method of every service, services by name. With `reserved`, also weft's own, health's and reflection's."""
 
         async def read(stream: _Stream) -> list[MethodEntry]:
             services = [s for s in await stream.services() if reserved or not names.is_reserved(s)]

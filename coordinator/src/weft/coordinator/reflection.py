@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import grpc
-from google.protobuf import descriptor_pool
+from google.protobuf import descriptor_pool, text_format
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
@@ -21,9 +21,7 @@ from weft.coordinator.contracts import Contracts
 from weft.rpc import descriptors
 from weft.rpc.channel import BATCH_BYTES
 
-_V1ALPHA = "grpc.reflection.v1alpha"
-_V1 = "grpc.reflection.v1"
-_SERVICES = (f"{_V1}.ServerReflection", f"{_V1ALPHA}.ServerReflection")
+_SERVICES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 
 
 class Reflection(grpc.GenericRpcHandler):
@@ -176,14 +174,6 @@ def _pool_of(own: Sequence[str]) -> DescriptorPool:
 
 def _reflection_v1() -> FileDescriptorProto:
     """The file of reflection v1, which grpcio does not ship: v1alpha's under another package."""
-    file = FileDescriptorProto.FromString(pb.DESCRIPTOR.serialized_pb)
-    file.name = file.name.replace("v1alpha", "v1")
-    file.package = _V1
-    for message in file.message_type:
-        for field in message.field:
-            field.type_name = field.type_name.replace(f".{_V1ALPHA}.", f".{_V1}.")
-    for service in file.service:
-        for method in service.method:
-            method.input_type = method.input_type.replace(_V1ALPHA, _V1)
-            method.output_type = method.output_type.replace(_V1ALPHA, _V1)
-    return file
+    v1alpha = FileDescriptorProto.FromString(pb.DESCRIPTOR.serialized_pb)
+    text = text_format.MessageToString(v1alpha).replace("v1alpha", "v1")
+    return text_format.Parse(text, FileDescriptorProto())
