@@ -21,10 +21,11 @@ from grpc_health.v1 import health_pb2_grpc
 from weft.coordinator.contracts import Contract, Contracts
 from weft.coordinator.dispatcher import Dispatcher
 from weft.coordinator.fleet import Fleet
-from weft.coordinator.health import HealthService
+from weft.coordinator.health import OWN_SERVICES, HealthService
 from weft.coordinator.hub import TaskHub
 from weft.coordinator.proxy import DurableCalls
 from weft.coordinator.queues import Queues
+from weft.coordinator.reflection import Reflection
 from weft.coordinator.service import CoordinatorService
 from weft.coordinator.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
@@ -40,6 +41,7 @@ from weft.v1 import coordinator_pb2_grpc, errors_pb2
 log = structlog.get_logger(__name__)
 
 STORE_CLOSE_S = 10.0
+_HEALTH = "grpc.health.v1.Health"
 
 
 class BindError(Exception):
@@ -155,8 +157,9 @@ class Coordinator:
             cancel_grace_s=settings.cancel_grace_s,
             stalled_stream_s=settings.stalled_stream_s,
         )
-        # Last: it takes every method that nobody else has.
-        server.add_generic_rpc_handlers((calls,))
+        reflection = Reflection(self._contracts, [name for name in OWN_SERVICES if name] + [_HEALTH])
+        # In this order: the last one takes every method that nobody else has.
+        server.add_generic_rpc_handlers((reflection, calls))
         return server
 
     async def stop(self, grace_s: float | None = None) -> None:
