@@ -17,7 +17,6 @@ import grpc
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
 from google.rpc import status_pb2
 from grpc_reflection.v1alpha import reflection_pb2 as pb
 
@@ -131,11 +130,12 @@ class ContractReader:
         method = descriptors.find_method(pool, name)
         if method is None:
             raise await self._unknown(name)
+        request_class, response_class = descriptors.message_classes(method)
         return ResolvedMethod(
             name=name,
             kind=descriptors.method_kind(method),
-            request_class=GetMessageClass(method.input_type),
-            response_class=GetMessageClass(method.output_type),
+            request_class=request_class,
+            response_class=response_class,
             pool=pool,
         )
 

@@ -14,6 +14,8 @@ from graphlib import CycleError, TopologicalSorter
 from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
 from weft.rpc.errors import InvalidArgument
 from weft.v1 import errors_pb2, fleet_pb2
@@ -95,6 +97,18 @@ def find_method(pool: DescriptorPool, name: str) -> MethodDescriptor | None:
     except KeyError:
         return None
     return service.methods_by_name.get(simple_name)
+
+
+def message_classes(method: MethodDescriptor) -> tuple[type[Message], type[Message]]:
+    """The classes of a method's request and response.
+
+    Raises:
+        InvalidArgument: their types are nested beyond reason.
+    """
+    try:
+        return GetMessageClass(method.input_type), GetMessageClass(method.output_type)
+    except RecursionError:  # protobuf makes the classes of a message's fields first
+        raise _invalid(f"the messages of {method_name(method)} are nested too deeply") from None
 
 
 def _imports_first(files: Mapping[str, FileDescriptorProto]) -> list[FileDescriptorProto]:

@@ -93,7 +93,7 @@ def _compare_messages(old_root: Descriptor, new_root: Descriptor) -> tuple[str, 
     seen = {(old_root.full_name, new_root.full_name)}
     while waiting:
         old, new, path = waiting.popleft()
-        for number in sorted(old.fields_by_number.keys() | new.fields_by_number.keys()):
+        for number in sorted({*old.fields_by_number, *new.fields_by_number}):
             was, now = old.fields_by_number.get(number), new.fields_by_number.get(number)
             field = was or now
             assert field is not None

@@ -18,7 +18,6 @@ from google.protobuf.descriptor import Descriptor, MethodDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, EncodeError, Message
-from google.protobuf.message_factory import GetMessageClass
 
 from weft.coordinator.compatibility import find_incompatibility
 from weft.rpc import descriptors
@@ -121,12 +120,13 @@ class Contract:
         if is_reserved(method.containing_service.full_name):
             raise _invalid(f"the agent hosts {name!r}, but the coordinator serves that itself")
         kind = descriptors.method_kind(method)
+        request_class, response_class = descriptors.message_classes(method)
         return MethodInfo(
             name=name,
             kind=kind,
             durable=kind in descriptors.DURABLE_KINDS,
-            request_class=GetMessageClass(method.input_type),
-            response_class=GetMessageClass(method.output_type),
+            request_class=request_class,
+            response_class=response_class,
             descriptor=method,
             contract=self.digest,
             has_required=_has_required(method.input_type),
