@@ -15,7 +15,7 @@ class AnalyzeRequest(_message.Message):
     def __init__(self, file_name: _Optional[str] = ..., source: _Optional[bytes] = ...) -> None: ...
 
 class AnalyzeResponse(_message.Message):
-    __slots__ = ("file_name", "encoding", "lines", "tokens", "imports", "functions", "classes", "max_nesting")
+    __slots__ = ("file_name", "encoding", "lines", "tokens", "imports", "functions", "classes", "max_nesting", "fault")
     FILE_NAME_FIELD_NUMBER: _ClassVar[int]
     ENCODING_FIELD_NUMBER: _ClassVar[int]
     LINES_FIELD_NUMBER: _ClassVar[int]
@@ -24,6 +24,7 @@ class AnalyzeResponse(_message.Message):
     FUNCTIONS_FIELD_NUMBER: _ClassVar[int]
     CLASSES_FIELD_NUMBER: _ClassVar[int]
     MAX_NESTING_FIELD_NUMBER: _ClassVar[int]
+    FAULT_FIELD_NUMBER: _ClassVar[int]
     file_name: str
     encoding: str
     lines: LineCounts
@@ -32,7 +33,8 @@ class AnalyzeResponse(_message.Message):
     functions: _containers.RepeatedCompositeFieldContainer[Function]
     classes: _containers.RepeatedScalarFieldContainer[str]
     max_nesting: int
-    def __init__(self, file_name: _Optional[str] = ..., encoding: _Optional[str] = ..., lines: _Optional[_Union[LineCounts, _Mapping]] = ..., tokens: _Optional[int] = ..., imports: _Optional[_Iterable[str]] = ..., functions: _Optional[_Iterable[_Union[Function, _Mapping]]] = ..., classes: _Optional[_Iterable[str]] = ..., max_nesting: _Optional[int] = ...) -> None: ...
+    fault: str
+    def __init__(self, file_name: _Optional[str] = ..., encoding: _Optional[str] = ..., lines: _Optional[_Union[LineCounts, _Mapping]] = ..., tokens: _Optional[int] = ..., imports: _Optional[_Iterable[str]] = ..., functions: _Optional[_Iterable[_Union[Function, _Mapping]]] = ..., classes: _Optional[_Iterable[str]] = ..., max_nesting: _Optional[int] = ..., fault: _Optional[str] = ...) -> None: ...
 
 class LineCounts(_message.Message):
     __slots__ = ("total", "code", "comment", "blank")

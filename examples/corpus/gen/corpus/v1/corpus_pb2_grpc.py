@@ -52,10 +52,9 @@ class CorpusServiceServicer(object):
     """
 
     def Analyze(self, request, context):
-        """Measures one file.
+        """Measures one file. A file that does not parse is a finding, not a failure: the response says where and why.
 
-        Errors: INVALID_ARGUMENT when the source does not decode or does not parse; the message says where and why,
-        and is the same each time.
+        Errors: INVALID_ARGUMENT when the request has no file name, with BadRequest details.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -64,7 +63,8 @@ class CorpusServiceServicer(object):
     def ListFunctions(self, request, context):
         """Sends the functions of one file, one by one, in the order of the source.
 
-        Errors: as Analyze.
+        Errors: INVALID_ARGUMENT when the request has no file name, or when the source does not decode or does not
+        parse; BadRequest details name the field.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
