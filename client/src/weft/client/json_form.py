@@ -21,6 +21,8 @@ from weft.v1 import errors_pb2
 _LINK = re.compile(r"Failed to parse (\S+) field: ")
 _PLACE = re.compile(r'\s+at "?(?P<path>[\w.\[\]]+?)"?\.*$')
 _UNKNOWN_FIELD = re.compile(r'Message type "(?P<type>[^"]+)" has no field named "(?P<name>[^"]*)"')
+# What protobuf lets through from Python where a message wants an object.
+_NOT_AN_OBJECT = re.compile(r"'\w+' object is not iterable")
 
 
 def parse(text: str, message_class: type[Message], pool: DescriptorPool) -> bytes:
@@ -81,6 +83,8 @@ def _explained(message: str, type_name: str, pool: DescriptorPool) -> InvalidArg
         why = why[: place.start()]
         # The place tells indices too; its first part is the message's own name.
         path = place["path"].split(".")[1:] or path
+    if _NOT_AN_OBJECT.fullmatch(why.rstrip(".")):
+        why = "it must be a JSON object"
     if unknown := _UNKNOWN_FIELD.match(why):
         path.append(unknown["name"])
         why = _no_such_field(unknown["name"], unknown["type"], pool)
