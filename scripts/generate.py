@@ -65,7 +65,8 @@ def main() -> int:
         if not source.exists():
             continue
         with tempfile.TemporaryDirectory() as name:
-            fresh = Path(name)
+            # A folder below the temporary one, whose own permissions are for this user alone.
+            fresh = Path(name) / "gen"
             generate(source, fresh)
             if check:
                 names = listing(fresh) | listing(target)

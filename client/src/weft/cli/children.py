@@ -19,11 +19,13 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from weft.cli.failures import Failure
+from weft.client import AgentState, Mesh
 
 T = TypeVar("T")
 
 START_S = 30.0
 _POLL_S = 0.005
+_ASK_S = 0.02
 _TAIL_LINES = 20
 _WEFT = (sys.executable, "-m", "weft.cli.main")
 
@@ -102,6 +104,23 @@ class Children:
         """Start an agent; it connects when it can."""
         flags = ["--target", target, "--id", agent_id, "--slots", str(slots)]
         return self._start(agent_id, (*_WEFT, "agent", program, *flags), env or {})
+
+    async def hosted(self, mesh: Mesh, method: str, *, agents: int) -> None:
+        """Wait until that many agents take calls of the method.
+
+        Raises:
+            Failure: they do not in time, or a child is gone.
+        """
+        ends_at = time.monotonic() + START_S
+        while True:
+            found = await mesh.fleet.agents(method)
+            if sum(agent.state is AgentState.ACTIVE for agent in found) >= agents:
+                return
+            for child in self._all:
+                child.must_live()
+            if time.monotonic() > ends_at:
+                raise Failure(f"waited {START_S:g} s in vain for {agents} agents; there are {len(found)}")
+            await asyncio.sleep(_ASK_S)
 
     def _start(self, name: str, command: Sequence[str], env: Mapping[str, str]) -> Child:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("WEFT_")}

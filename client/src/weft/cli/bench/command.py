@@ -1,0 +1,95 @@
+"""`weft bench`: the command, its table and its line of JSON."""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from weft.cli import output
+from weft.cli.bench.measure import QUICK, THOROUGH, Effort, Sample, measure
+from weft.cli.children import Children, run
+from weft.cli.options import Json
+
+
+def bench(
+    quick: Annotated[bool, typer.Option("--quick", help="Measure for less than a minute.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure durable calls beside plain ones: throughput, and latency of one call after another.
+
+    All processes run on this machine: a coordinator and two agents for each durability, and a plain server.
+    """
+    with tempfile.TemporaryDirectory(prefix="weft-bench-") as name, Children(Path(name)) as children:
+        samples = run(_measured(children, QUICK if quick else THOROUGH))
+    if as_json:
+        output.line(output.json_text(figures(samples)))
+        return
+    output.line(machine())
+    _print(samples)
+
+
+async def _measured(children: Children, effort: Effort) -> list[Sample]:
+    from weft.cli.bench.embedded import embedded
+    from weft.cli.bench.raw import raw_unary
+
+    scenarios = (raw_unary, partial(embedded, durability="process"), partial(embedded, durability="full"))
+    async with AsyncExitStack() as stack:
+        output.remark("starting the processes")
+        subjects = [await stack.enter_async_context(scenario(children)) for scenario in scenarios]
+        return await measure(subjects, effort, output.remark)
+
+
+def figures(samples: Sequence[Sample]) -> dict[str, float]:
+    """The flat keys of the JSON line: latency and rate of each subject, and the ratio to the first one."""
+    raw = samples[0]
+    found = {
+        f"{raw.subject.prefix}_p50_ms": round(raw.latency_ms(0.5), 3),
+        f"{raw.subject.prefix}_{raw.subject.rate}": round(raw.rate_per_s),
+    }
+    for sample in samples[1:]:
+        prefix = sample.subject.prefix
+        found[f"{prefix}_{sample.subject.rate}"] = round(sample.rate_per_s)
+        found[f"{prefix}_p50_ms"] = round(sample.latency_ms(0.5), 3)
+        found[f"{prefix}_p99_ms"] = round(sample.latency_ms(0.99), 3)
+        found[f"{prefix}_p50_ratio"] = round(sample.latency_ms(0.5) / raw.latency_ms(0.5), 2)
+    return found
+
+
+def machine() -> str:
+    """What the figures were measured on, in one line."""
+    model = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass  # not Linux
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    versions = ", ".join(f"{name} {version(name)}" for name in ("grpcio", "protobuf", "uvloop", "weft"))
+    return f"{cores} cores of {model}, {platform.system()}, Python {platform.python_version()}, {versions}"
+
+
+def _print(samples: Sequence[Sample]) -> None:
+    raw = samples[0]
+    output.print_rows(
+        ("", ("at once", "right"), ("p50", "right"), ("p99", "right"), ("p50 to plain", "right")),
+        [
+            (
+                sample.subject.title,
+                f"{sample.rate_per_s:,.0f} {sample.subject.rate.replace('_per_s', '/s').replace('per_s', 'calls/s')}",
+                f"{sample.latency_ms(0.5):.2f} ms",
+                f"{sample.latency_ms(0.99):.2f} ms",
+                f"{sample.latency_ms(0.5) / raw.latency_ms(0.5):.2f}x",
+            )
+            for sample in samples
+        ],
+        "nothing was measured",
+    )
