@@ -1,1 +1,52 @@
-"""Placeholder docstring, replaced by its owner."""
+"""The client library of weft.
+
+    from weft.client import connect, methods
+
+    async with connect("127.0.0.1:7700") as mesh:
+        # A generated stub: the call is durable.
+        reply = await AnalystStub(mesh.channel()).Analyze(request, timeout=60)
+
+        # The same as a task.
+        analyst = methods(AnalystStub)
+        handle = await mesh.tasks.submit(analyst.Analyze, request, priority=7)
+        reply = await handle.result(timeout_s=60)
+
+        # Many.
+        async for done in mesh.tasks.run_many(analyst.Analyze, requests):
+            print(done.index, done.result())
+
+Errors are those of `weft.rpc.errors`.
+"""
+
+from weft.client.api import Unreachable
+from weft.client.fleet import Agent, AgentState, DesiredState, Fleet, Queue
+from weft.client.handle import TaskHandle
+from weft.client.mesh import Mesh, connect
+from weft.client.methods import Method, Methods, methods
+from weft.client.options import RetryPolicy, call_options
+from weft.client.snapshot import Progress, Task, TaskState
+from weft.client.tasks import Finished, Tasks
+from weft.rpc.errors import WeftError
+
+__all__ = [
+    "Agent",
+    "AgentState",
+    "DesiredState",
+    "Finished",
+    "Fleet",
+    "Mesh",
+    "Method",
+    "Methods",
+    "Progress",
+    "Queue",
+    "RetryPolicy",
+    "Task",
+    "TaskHandle",
+    "TaskState",
+    "Tasks",
+    "Unreachable",
+    "WeftError",
+    "call_options",
+    "connect",
+    "methods",
+]

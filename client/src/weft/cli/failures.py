@@ -1,0 +1,75 @@
+"""What a failure is to the person at the terminal: a plain sentence, what to try, and an exit status.
+
+Exit status 1: it failed. 2: it was asked wrongly (as the option parser does).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import grpc
+from google.protobuf import any_pb2
+from google.protobuf.json_format import MessageToJson
+from google.rpc import error_details_pb2, status_pb2
+
+from weft.client.api import Unreachable
+from weft.rpc.errors import WeftError, from_call
+from weft.rpc.times import seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What to print on stderr, and the exit status."""
+
+    lines: tuple[str, ...]
+    status: int = 1
+
+
+class Failure(Exception):
+    """A command cannot go on. `hints` are further lines: what to try."""
+
+    def __init__(self, message: str, *hints: str, status: int = 1) -> None:
+        super().__init__(message)
+        self.hints = hints
+        self.status = status
+
+
+def explain(error: Exception) -> Explanation | None:
+    """The explanation of an error that people can do something about; None for a fault of the program."""
+    if isinstance(error, Failure):
+        return Explanation((f"weft: {error}", *(f"  {hint}" for hint in error.hints)), error.status)
+    if isinstance(error, grpc.RpcError):
+        error = from_call(error)
+    if isinstance(error, Unreachable):
+        return Explanation(
+            (
+                f"weft: {error.message}",
+                "  Is it running? `weft coordinator` starts one, `weft up` one with agents.",
+                "  Is it elsewhere? --target HOST:PORT or WEFT_TARGET says where.",
+            )
+        )
+    if isinstance(error, WeftError):
+        return Explanation((f"weft: {error.code.name}: {error.message}", *detail_lines(error.status())))
+    return None
+
+
+def detail_lines(status: status_pb2.Status) -> list[str]:
+    """The details of a status, in words where their type is known; indented, one fact a line."""
+    return [f"  {text}" for packed in status.details for text in _facts(packed)]
+
+
+def _facts(packed: any_pb2.Any) -> list[str]:
+    info = error_details_pb2.ErrorInfo()
+    if packed.Unpack(info):
+        facts = "".join(f", {key} {value}" for key, value in sorted(info.metadata.items()))
+        return [f"reason {info.reason} ({info.domain or 'no domain'}){facts}"]
+    bad = error_details_pb2.BadRequest()
+    if packed.Unpack(bad):
+        return [f"field {violation.field}: {violation.description}" for violation in bad.field_violations]
+    retry = error_details_pb2.RetryInfo()
+    if packed.Unpack(retry):
+        return [f"can be tried again after {seconds(retry.retry_delay):g} s"]
+    try:
+        return [f"{packed.TypeName()}: {MessageToJson(packed, indent=None)}"]
+    except (TypeError, ValueError):
+        return [f"{packed.TypeName()}: {len(packed.value)} bytes"]

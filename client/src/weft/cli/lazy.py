@@ -1,0 +1,61 @@
+"""A command group that imports a subcommand when it is used, so that `weft --help` answers at once."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import typer
+import typer.main
+from typer.core import TyperCommand, TyperGroup
+
+# Of every `typer.Typer` of the command. Help is plain: rendering it richly takes longer than all else together.
+SETTINGS: dict[str, Any] = {
+    "rich_markup_mode": None,
+    "pretty_exceptions_enable": False,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+
+
+class Place(NamedTuple):
+    """Where a subcommand is ("module:object", a function or a `typer.Typer`) and what the list says of it."""
+
+    path: str
+    help: str
+    section: str
+
+
+class LazyGroup(TyperGroup):
+    """Lists `places` by their one-line helps; loads the one that is called."""
+
+    places: ClassVar[Mapping[str, Place]] = {}
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for name, place in self.places.items():
+            self.add_command(TyperCommand(name, help=place.help))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command if name is None else load(name, self.places[name].path), rest
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+        width = max(map(len, self.places))
+        for section in dict.fromkeys(place.section for place in self.places.values()):
+            rows = [(n.ljust(width), p.help) for n, p in self.places.items() if p.section == section]
+            with formatter.section(section):
+                formatter.write_dl(rows)
+
+
+def load(name: str, path: str) -> Any:
+    """The command (or group) at "module:object", under this name."""
+    module, _, attribute = path.partition(":")
+    found = getattr(importlib.import_module(module), attribute)
+    if isinstance(found, typer.Typer):
+        group = typer.main.get_group(found)
+        group.name = name
+        return group
+    app = typer.Typer(add_completion=False, **SETTINGS)
+    app.command(name)(found)
+    return typer.main.get_command(app)

@@ -1,0 +1,66 @@
+"""The `weft` command: the list of subcommands, and what becomes of failures."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import ClassVar
+
+import typer
+
+from weft.cli.lazy import SETTINGS, LazyGroup, Place
+
+_RUN = "Run"
+_CALL = "Call"
+_LOOK = "Look and steer"
+_SEE = "See it work"
+
+
+class _Commands(LazyGroup):
+    places: ClassVar[Mapping[str, Place]] = {
+        "up": Place("weft.cli.up:up", "Start a coordinator and agents, for development.", _RUN),
+        "coordinator": Place("weft.cli.processes:coordinator", "Run a coordinator.", _RUN),
+        "agent": Place("weft.cli.processes:agent", "Run an agent.", _RUN),
+        "call": Place("weft.cli.call:call", "Call a method durably and print its answer.", _CALL),
+        "submit": Place("weft.cli.submit:submit", "Submit tasks and print their ids.", _CALL),
+        "tasks": Place("weft.cli.tasks:app", "List, read, follow, cancel and retry tasks.", _LOOK),
+        "agents": Place("weft.cli.agents:app", "List, drain, pause and resume agents.", _LOOK),
+        "queues": Place("weft.cli.queues:app", "List queues; pause and resume methods.", _LOOK),
+        "demo": Place("weft.cli.demo:demo", "Watch real work survive two crashes.", _SEE),
+        "bench": Place("weft.cli.bench:bench", "Measure throughput and latency.", _SEE),
+        "version": Place("weft.cli.version:version", "Print the version.", _SEE),
+    }
+
+
+app = typer.Typer(
+    cls=_Commands,
+    name="weft",
+    help="A service mesh for tasks on gRPC: your .proto is the task contract.",
+    no_args_is_help=True,
+    **SETTINGS,
+)
+
+
+@app.callback()
+def _weft() -> None:
+    """A service mesh for tasks on gRPC: your .proto is the task contract."""
+
+
+def main() -> None:
+    """Run the command line. A failure ends in a sentence on stderr and an exit status."""
+    try:
+        app()
+    except Exception as error:
+        # Imported late: it knows the errors of gRPC.
+        from weft.cli.failures import explain
+
+        failure = explain(error)
+        if failure is None:
+            raise
+        for line in failure.lines:
+            print(line, file=sys.stderr)  # noqa: T201
+        sys.exit(failure.status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""Options that several commands share, and the values that they take."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+DEFAULT_TARGET = "127.0.0.1:7700"
+
+Target = Annotated[
+    str,
+    typer.Option(
+        "--target", envvar="WEFT_TARGET", metavar="HOST:PORT", help="The coordinator.", show_default=True
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON: one document, or one line an item.")]
+
+
+def pairs(values: list[str], option: str) -> dict[str, str]:
+    """`k=v` texts as a dict.
+
+    Raises:
+        typer.BadParameter: one has no "=" or no key.
+    """
+    found: dict[str, str] = {}
+    for text in values:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise typer.BadParameter(f"{text!r} is not KEY=VALUE", param_hint=option)
+        found[key] = value
+    return found

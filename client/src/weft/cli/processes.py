@@ -1,0 +1,132 @@
+"""`weft coordinator` and `weft agent`: each runs one process until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from weft.cli.options import pairs
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+def coordinator(
+    listen: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where to serve. [default: 127.0.0.1:7700]")
+    ] = None,
+    store: Annotated[
+        str | None, typer.Option(metavar="PATH", help="The store's file. [default: weft.db]")
+    ] = None,
+    durability: Annotated[
+        str | None,
+        typer.Option(
+            metavar="process|full",
+            help="What an acknowledged task survives: the process' death, or power loss too. [default: process]",
+        ),
+    ] = None,
+    address_file: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Write the bound address here, once serving.")
+    ] = None,
+    log_level: Annotated[
+        str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")
+    ] = None,
+) -> None:
+    """Run a coordinator until SIGTERM or Ctrl-C.
+
+    Every setting can also be given as an environment variable: WEFT_RESULT_TTL_S=86400, for example.
+    """
+    from pydantic import ValidationError
+
+    from weft.cli.failures import Failure
+    from weft.coordinator.server import BindError, run
+    from weft.coordinator.settings import CoordinatorSettings
+    from weft.coordinator.store.errors import StoreError
+
+    flags: dict[str, Any] = {
+        "listen": listen,
+        "store": store,
+        "durability": durability,
+        "address_file": address_file,
+        "log_level": log_level,
+    }
+    try:
+        settings = CoordinatorSettings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        raise Failure("bad settings", *_violations(error), status=2) from None
+    try:
+        run(settings)
+    except StoreError as error:
+        raise Failure(f"cannot use the store: {error}") from None
+    except BindError as error:
+        raise Failure(str(error)) from None
+    except OSError as error:
+        raise Failure(f"the coordinator cannot run: {error}") from None
+
+
+def _violations(error: ValidationError) -> list[str]:
+    return [
+        f"{'.'.join(map(str, item['loc']))}: {item['msg'].removeprefix('Value error, ')}"
+        for item in error.errors(include_url=False)
+    ]
+
+
+def agent(
+    program: Annotated[
+        str, typer.Argument(metavar="MODULE:OBJECT", help="A weft.agent.Agent, such as acme.worker:agent.")
+    ],
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="The coordinator (env WEFT_TARGET). [default: 127.0.0.1:7700]"
+        ),
+    ] = None,
+    agent_id: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="Name, unique among live agents.")
+    ] = None,
+    slots: Annotated[int | None, typer.Option(metavar="N", help="How many calls run at a time.")] = None,
+    prefetch: Annotated[
+        int | None, typer.Option(metavar="N", help="Slots' worth of assignments to hold beyond that.")
+    ] = None,
+    label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label; repeatable.")] = None,
+    drain_grace_s: Annotated[
+        float | None, typer.Option(metavar="S", help="At SIGTERM, running calls get so many seconds.")
+    ] = None,
+    log_level: Annotated[str, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = "info",
+    reload: Annotated[bool, typer.Option("--reload", help="Start again when a Python file changes.")] = False,
+) -> None:
+    """Run an agent until SIGTERM or Ctrl-C; then it drains: hands back what has not started, finishes the rest.
+
+    What is not given here is as the program says, or else as the WEFT_AGENT_* variables say.
+    """
+    from weft.rpc import logs
+
+    labels = pairs(label, "--label") if label else None
+    _check_level(log_level)
+    logs.configure(log_level)
+    if reload:
+        from weft.agent.reload import command, run_with_reload
+
+        raise typer.Exit(run_with_reload(command([part for part in sys.argv[1:] if part != "--reload"])))
+    from weft.agent.loader import load
+
+    loaded = load(program)
+    loaded.configure(
+        agent_id=agent_id,
+        target=target,
+        slots=slots,
+        prefetch=prefetch,
+        labels=labels,
+        drain_grace_s=drain_grace_s,
+    )
+    loaded.run()
+
+
+def _check_level(level: str) -> None:
+    if level not in LOG_LEVELS:
+        raise typer.BadParameter(f"{level!r} is not one of {', '.join(LOG_LEVELS)}", param_hint="--log-level")

@@ -1,0 +1,162 @@
+"""The coordinator's API as typed calls, with the one layer of retries.
+
+A call that is refused for the moment (UNAVAILABLE, or RESOURCE_EXHAUSTED with a RetryInfo) is repeated within
+its deadline. So everything here can be repeated: a submission carries its request id. Streams are mended by those who
+read them, for only they know where to go on; `Patience` says how long and how often they try.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import Any, TypeVar
+
+import grpc
+import grpc.aio
+
+from weft.client.methods import Method
+from weft.rpc.errors import DeadlineExceeded, Unavailable, WeftError, from_status, status_of_call
+from weft.v1 import coordinator_pb2 as pb
+from weft.v1 import errors_pb2
+
+Req = TypeVar("Req")
+Resp = TypeVar("Resp")
+
+_SERVICE = "weft.v1.CoordinatorService"
+SUBMIT_TASK = Method.of(f"{_SERVICE}/SubmitTask", pb.SubmitTaskRequest, pb.SubmitTaskResponse)
+SUBMIT_TASKS = Method.of(f"{_SERVICE}/SubmitTasks", pb.SubmitTasksRequest, pb.SubmitTasksResponse)
+GET_TASK = Method.of(f"{_SERVICE}/GetTask", pb.GetTaskRequest, pb.GetTaskResponse)
+WAIT_TASKS = Method.of(f"{_SERVICE}/WaitTasks", pb.WaitTasksRequest, pb.WaitTasksResponse)
+LIST_TASKS = Method.of(f"{_SERVICE}/ListTasks", pb.ListTasksRequest, pb.ListTasksResponse)
+CANCEL_TASK = Method.of(f"{_SERVICE}/CancelTask", pb.CancelTaskRequest, pb.CancelTaskResponse)
+RETRY_TASK = Method.of(f"{_SERVICE}/RetryTask", pb.RetryTaskRequest, pb.RetryTaskResponse)
+WATCH_TASK = Method.of(f"{_SERVICE}/WatchTask", pb.WatchTaskRequest, pb.WatchTaskResponse)
+LIST_AGENTS = Method.of(f"{_SERVICE}/ListAgents", pb.ListAgentsRequest, pb.ListAgentsResponse)
+GET_AGENT = Method.of(f"{_SERVICE}/GetAgent", pb.GetAgentRequest, pb.GetAgentResponse)
+UPDATE_AGENT = Method.of(f"{_SERVICE}/UpdateAgent", pb.UpdateAgentRequest, pb.UpdateAgentResponse)
+LIST_QUEUES = Method.of(f"{_SERVICE}/ListQueues", pb.ListQueuesRequest, pb.ListQueuesResponse)
+UPDATE_QUEUE = Method.of(f"{_SERVICE}/UpdateQueue", pb.UpdateQueueRequest, pb.UpdateQueueResponse)
+
+DEFAULT_TIMEOUT_S = 30.0
+_LEAST_WAIT_S = 0.05
+_MOST_WAIT_S = 2.0
+
+
+class Unreachable(Unavailable):
+    """No coordinator answers at the target."""
+
+    def __init__(self, target: str, last_words: str) -> None:
+        super().__init__(
+            f"no coordinator answers at {target} ({last_words})", reason=errors_pb2.ERROR_REASON_UNSPECIFIED
+        )
+        self.target = target
+
+
+class Api:
+    """Calls of one coordinator over one channel."""
+
+    def __init__(self, channel: grpc.aio.Channel, target: str, *, timeout_s: float) -> None:
+        self._channel = channel
+        self.target = target
+        self.timeout_s = timeout_s
+        self._callables: dict[str, Any] = {}
+
+    async def call(
+        self,
+        method: Method[Req, Resp],
+        request: Req,
+        *,
+        timeout_s: float | None = None,
+        repeatable: bool = True,
+    ) -> Resp:
+        """One unary call, repeated while it is refused for the moment and there is time.
+
+        Raises:
+            WeftError: what the coordinator says; `Unreachable` when it says nothing.
+        """
+        call = self._callables.get(method.name)
+        if call is None:
+            call = self._callables[method.name] = self._channel.unary_unary(
+                f"/{method.name}", method.serialize, method.parse
+            )
+        patience = Patience(self, self.timeout_s if timeout_s is None else timeout_s)
+        while True:
+            try:
+                response: Resp = await call(request, timeout=patience.left_s)
+                return response
+            except grpc.aio.AioRpcError as error:
+                if not repeatable:
+                    raise self.error(error) from None
+                await patience.wait(error)
+
+    def open(
+        self, method: Method[Req, Resp], request: Req, *, timeout_s: float | None = None
+    ) -> grpc.aio.UnaryStreamCall[Req, Resp]:
+        """Start a server-streaming call. The caller cancels it in the end, whatever happened."""
+        return self._channel.unary_stream(f"/{method.name}", method.serialize, method.parse)(
+            request, timeout=timeout_s
+        )
+
+    def open_bidi(self, method: Method[Req, Resp]) -> grpc.aio.StreamStreamCall[Req, Resp]:
+        """Start a bidirectional call. The caller cancels it in the end, whatever happened."""
+        return self._channel.stream_stream(f"/{method.name}", method.serialize, method.parse)()
+
+    def error(self, error: grpc.aio.AioRpcError) -> WeftError:
+        """The error behind a failed call of this API; one that the coordinator did not send is said in our words."""
+        status = status_of_call(error)
+        if not status.details:
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
+                return Unreachable(self.target, status.message)
+            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                return DeadlineExceeded(f"the coordinator at {self.target} did not answer in time")
+        return from_status(status)
+
+
+class Patience:
+    """How long to go on trying: a time span that starts again with each `renew`, and growing waits within it."""
+
+    def __init__(self, api: Api, span_s: float) -> None:
+        self._api = api
+        self._span_s = span_s
+        self.renew()
+
+    def renew(self) -> None:
+        """It worked: what fails from now on is a new failure."""
+        self._ends_at = time.monotonic() + self._span_s
+        self._failures = 0
+
+    @property
+    def left_s(self) -> float:
+        return max(0.0, self._ends_at - time.monotonic())
+
+    async def wait(self, error: grpc.aio.AioRpcError) -> None:
+        """Wait before the next try.
+
+        Raises:
+            WeftError: the error itself, when trying again cannot help or the time is up.
+        """
+        await self.wait_after(self._api.error(error))
+
+    async def wait_after(self, error: WeftError) -> None:
+        """The same for an error that is known already."""
+        if not is_momentary(error):
+            raise error from None
+        self._failures += 1
+        wait_s = backoff_s(self._failures, random.random(), error.retry_after_s)  # noqa: S311
+        if wait_s >= self.left_s:
+            raise error from None
+        await asyncio.sleep(wait_s)
+
+
+def is_momentary(error: WeftError) -> bool:
+    """Whether the same call may succeed a little later."""
+    if error.code is grpc.StatusCode.UNAVAILABLE:
+        return True
+    return error.code is grpc.StatusCode.RESOURCE_EXHAUSTED and error.retry_after_s is not None
+
+
+def backoff_s(failures: int, draw: float, least_s: float | None) -> float:
+    """The wait after the `failures`-th failure in a row (from 1), jittered by `draw` in [0, 1)."""
+    most_s = min(_MOST_WAIT_S, _LEAST_WAIT_S * 2.0 ** min(failures, 16))
+    return max(_LEAST_WAIT_S + draw * (most_s - _LEAST_WAIT_S), least_s or 0.0)

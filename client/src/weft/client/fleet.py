@@ -1,0 +1,159 @@
+"""The fleet API: agents and queues, read and steered."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from weft.client import api as rpc
+from weft.client.api import Api
+from weft.rpc.times import seconds
+from weft.v1 import coordinator_pb2, fleet_pb2
+
+_PAGE_AGENTS = 1000
+
+
+class DesiredState(enum.IntEnum):
+    """What an operator wants of an agent; the numbers are `weft.v1.DesiredState`'s."""
+
+    ACTIVE = 1
+    DRAINING = 2
+    PAUSED = 3
+
+
+class AgentState(enum.IntEnum):
+    """How an agent stands; the numbers are `weft.v1.AgentState`'s."""
+
+    ACTIVE = 1
+    DRAINING = 2
+    PAUSED = 3
+    # Silent or cut off; its attempts are kept for it for a moment.
+    SUSPECT = 4
+    LOST = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """An agent at one moment."""
+
+    id: str
+    state: AgentState
+    desired_state: DesiredState
+    # Slots that one call takes, by method.
+    methods: Mapping[str, int]
+    slots: int
+    used_slots: int
+    in_flight: int
+    labels: Mapping[str, str]
+    resources: Mapping[str, float]
+    version: str
+    connected_at: datetime | None
+    last_seen_at: datetime | None
+    process_cpu_cores: float
+    process_memory_bytes: int
+
+    @classmethod
+    def of(cls, proto: fleet_pb2.Agent) -> Agent:
+        return cls(
+            id=proto.id,
+            state=AgentState(proto.state),
+            desired_state=DesiredState(proto.desired_state or DesiredState.ACTIVE),
+            methods={method.name: method.slot_cost or 1 for method in proto.methods},
+            slots=proto.slots,
+            used_slots=proto.used_slots,
+            in_flight=proto.in_flight,
+            labels=dict(proto.labels),
+            resources=dict(proto.resources),
+            version=proto.version,
+            connected_at=proto.connect_time.ToDatetime(UTC) if proto.HasField("connect_time") else None,
+            last_seen_at=proto.last_seen_time.ToDatetime(UTC) if proto.HasField("last_seen_time") else None,
+            process_cpu_cores=proto.load.process_cpu_cores,
+            process_memory_bytes=proto.load.process_memory_bytes,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """The tasks of one method and requirement that have not ended, counted."""
+
+    method: str
+    # Such as "gpu>=1,zone=eu"; empty: none.
+    requirements: str
+    queued: int
+    scheduled: int
+    running: int
+    paused: bool
+    # Connected agents that can take its tasks.
+    agents: int
+    oldest_age_s: float
+
+    @classmethod
+    def of(cls, proto: fleet_pb2.Queue) -> Queue:
+        return cls(
+            method=proto.method,
+            requirements=proto.requirements,
+            queued=proto.queued,
+            scheduled=proto.scheduled,
+            running=proto.running,
+            paused=proto.paused,
+            agents=proto.agents,
+            oldest_age_s=seconds(proto.oldest_age),
+        )
+
+
+class Fleet:
+    """Agents and queues; got from `Mesh.fleet`."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    async def agents(self, method: str = "") -> Sequence[Agent]:
+        """Every agent that is known, by id; with `method`, those that host it."""
+        found: list[Agent] = []
+        page_token = ""
+        while True:
+            page = await self._api.call(
+                rpc.LIST_AGENTS,
+                coordinator_pb2.ListAgentsRequest(
+                    method=method, page_size=_PAGE_AGENTS, page_token=page_token
+                ),
+            )
+            found += map(Agent.of, page.agents)
+            page_token = page.next_page_token
+            if not page_token:
+                return found
+
+    async def agent(self, agent_id: str) -> Agent:
+        """One agent.
+
+        Raises:
+            NotFound: no agent has this id.
+        """
+        request = coordinator_pb2.GetAgentRequest(agent_id=agent_id)
+        return Agent.of((await self._api.call(rpc.GET_AGENT, request)).agent)
+
+    async def set_state(self, agent_id: str, state: DesiredState) -> Agent:
+        """Say what is wanted of an agent. It holds until changed, across the agent's restarts."""
+        request = coordinator_pb2.UpdateAgentRequest(
+            agent_id=agent_id, desired_state=fleet_pb2.DesiredState.Name(state.value)
+        )
+        return Agent.of((await self._api.call(rpc.UPDATE_AGENT, request)).agent)
+
+    async def queues(self, method: str = "") -> Sequence[Queue]:
+        """Queues that hold tasks, are paused, or belong to a hosted method."""
+        request = coordinator_pb2.ListQueuesRequest(method=method)
+        return [Queue.of(queue) for queue in (await self._api.call(rpc.LIST_QUEUES, request)).queues]
+
+    async def pause(self, method: str) -> Sequence[Queue]:
+        """Dispatch nothing of a method, until `resume`."""
+        return await self._set_paused(method, paused=True)
+
+    async def resume(self, method: str) -> Sequence[Queue]:
+        """Dispatch a method's tasks again."""
+        return await self._set_paused(method, paused=False)
+
+    async def _set_paused(self, method: str, *, paused: bool) -> Sequence[Queue]:
+        request = coordinator_pb2.UpdateQueueRequest(method=method, paused=paused)
+        return [Queue.of(queue) for queue in (await self._api.call(rpc.UPDATE_QUEUE, request)).queues]

@@ -1,0 +1,138 @@
+"""How a task is to be run: the same options as arguments, as `TaskOptions`, and as metadata of a plain call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+
+from weft.client import tracing
+from weft.rpc import metadata as entries
+from weft.rpc import times
+from weft.v1 import task_pb2
+
+Metadata = Sequence[tuple[str, str | bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """When to try again: exponential backoff with full jitter. None: the coordinator's default."""
+
+    # Attempts that may end in failure, the first included; 1: no retry.
+    max_attempts: int | None = None
+    initial_backoff_s: float | None = None
+    max_backoff_s: float | None = None
+    backoff_multiplier: float | None = None
+    # Codes that are retried; empty: only UNAVAILABLE.
+    retryable_codes: Sequence[grpc.StatusCode] = ()
+    # Attempts that may be lost with their agent.
+    max_crashes: int | None = None
+
+    def to_proto(self) -> task_pb2.RetryPolicy:
+        return task_pb2.RetryPolicy(
+            max_attempts=self.max_attempts or 0,
+            initial_backoff=_duration(self.initial_backoff_s),
+            max_backoff=_duration(self.max_backoff_s),
+            backoff_multiplier=self.backoff_multiplier or 0.0,
+            retryable_codes=[code.value[0] for code in self.retryable_codes],
+            max_crashes=self.max_crashes,
+        )
+
+
+class SubmitOptions(TypedDict, total=False):
+    """Options of `submit` and `submit_many`. Each one is optional; limits in seconds."""
+
+    # 0 to 9, higher first.
+    priority: int
+    # Wait this long before the task is ready.
+    delay_s: float
+    # Limits: to the first attempt's start; of one attempt; of everything.
+    schedule_to_start_s: float
+    start_to_close_s: float
+    schedule_to_close_s: float
+    retry: RetryPolicy
+    # What an agent must have: labels exactly, resources at least.
+    require_labels: Mapping[str, str]
+    require_resources: Mapping[str, float]
+    # The handler sees it as the caller's metadata.
+    metadata: Metadata
+    # How long an outcome is kept, when the task succeeded or was cancelled, and when it failed.
+    result_ttl_s: float
+    failure_ttl_s: float
+
+
+def task_options(options: SubmitOptions) -> task_pb2.TaskOptions | None:
+    """The options as a message, with the trace context of the active span; None when there is nothing to say."""
+    traced = tracing.current()
+    if not options and not traced:
+        return None
+    limits = task_pb2.TimeLimits(
+        schedule_to_start=_duration(options.get("schedule_to_start_s")),
+        start_to_close=_duration(options.get("start_to_close_s")),
+        schedule_to_close=_duration(options.get("schedule_to_close_s")),
+    )
+    retry = options.get("retry")
+    labels, resources = options.get("require_labels"), options.get("require_resources")
+    context = task_pb2.CallContext(
+        metadata=entries.to_proto(options.get("metadata", ())),
+        traceparent=traced.get("traceparent", ""),
+        tracestate=traced.get("tracestate", ""),
+    )
+    return task_pb2.TaskOptions(
+        priority=options.get("priority"),
+        delay=_duration(options.get("delay_s")),
+        limits=limits,
+        retry=None if retry is None else retry.to_proto(),
+        requirements=task_pb2.Requirements(labels=labels, resources=resources),
+        context=context,
+        result_ttl=_duration(options.get("result_ttl_s")),
+        failure_ttl=_duration(options.get("failure_ttl_s")),
+    )
+
+
+def call_options(
+    *,
+    request_id: str | None = None,
+    priority: int | None = None,
+    delay_s: float | None = None,
+    require: str | Mapping[str, str | float] | None = None,
+    detach: bool = False,
+    metadata: Metadata = (),
+) -> tuple[tuple[str, str | bytes], ...]:
+    """Metadata that tells the coordinator how to run a plain call: `stub.Method(request, metadata=call_options(...))`.
+
+    Args:
+        request_id: the same id with the same request is the same task, however often it is called.
+        priority: 0 to 9, higher first.
+        delay_s: wait this long before the task is ready.
+        require: what an agent must have: {"zone": "eu", "gpu": 1} (text: exactly; a number: at least), or as
+            text, "zone=eu,gpu>=1".
+        detach: answer at once with an empty response; the trailer `weft-task-id` names the task.
+        metadata: the caller's own entries, for the handler.
+    """
+    pairs: list[tuple[str, str | bytes]] = list(metadata)
+    if request_id is not None:
+        pairs.append(("weft-request-id", request_id))
+    if priority is not None:
+        pairs.append(("weft-priority", str(priority)))
+    if delay_s is not None:
+        pairs.append(("weft-delay", f"{delay_s:.6f}"))
+    if require:
+        pairs.append(("weft-require", require if isinstance(require, str) else _requirements(require)))
+    if detach:
+        pairs.append(("weft-detach", "true"))
+    pairs += tracing.current().items()
+    return tuple(pairs)
+
+
+def _requirements(wanted: Mapping[str, str | float]) -> str:
+    return ",".join(
+        f"{key}={value}" if isinstance(value, str) else f"{key}>={value:g}" for key, value in wanted.items()
+    )
+
+
+def _duration(seconds: float | None) -> Duration | None:
+    return None if seconds is None else times.duration(seconds)

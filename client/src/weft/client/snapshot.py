@@ -1,0 +1,170 @@
+"""What the coordinator answers, as values: a task and a progress event at one moment.
+
+They are thin views of the messages: thousands of them a second cost nothing until somebody looks.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from google.rpc import status_pb2
+
+from weft.rpc import metadata
+from weft.rpc.errors import WeftError, from_status
+
+if TYPE_CHECKING:
+    from google.protobuf.timestamp_pb2 import Timestamp
+
+    from weft.v1 import task_pb2
+
+
+class TaskState(enum.IntEnum):
+    """Where a task is in its life; the numbers are `weft.v1.TaskState`'s."""
+
+    SCHEDULED = 1
+    QUEUED = 2
+    RUNNING = 3
+    SUCCEEDED = 4
+    FAILED = 5
+    CANCELLED = 6
+
+    @property
+    def ended(self) -> bool:
+        return self >= TaskState.SUCCEEDED
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Task:
+    """A task at one moment. It does not change; ask again for news."""
+
+    proto: task_pb2.Task
+
+    @property
+    def id(self) -> str:
+        return self.proto.id
+
+    @property
+    def method(self) -> str:
+        return self.proto.method
+
+    @property
+    def state(self) -> TaskState:
+        return TaskState(self.proto.state)
+
+    @property
+    def ended(self) -> bool:
+        return self.proto.state >= TaskState.SUCCEEDED
+
+    @property
+    def succeeded(self) -> bool:
+        return self.state is TaskState.SUCCEEDED
+
+    @property
+    def request_id(self) -> str:
+        return self.proto.request_id
+
+    @property
+    def priority(self) -> int:
+        return self.proto.options.priority
+
+    @property
+    def attempt(self) -> int:
+        """Number of the current or last attempt, from 1; 0 before the first."""
+        return self.proto.attempt
+
+    @property
+    def crashes(self) -> int:
+        """Attempts that were lost with their agent."""
+        return self.proto.crashes
+
+    @property
+    def agent_id(self) -> str:
+        """The agent of the current or last attempt."""
+        return self.proto.agent_id
+
+    @property
+    def cancel_requested(self) -> bool:
+        return self.proto.cancel_requested
+
+    @property
+    def progress_count(self) -> int:
+        return self.proto.progress_count
+
+    @property
+    def created_at(self) -> datetime | None:
+        return _moment(self.proto, "create_time")
+
+    @property
+    def ready_at(self) -> datetime | None:
+        return _moment(self.proto, "ready_time")
+
+    @property
+    def started_at(self) -> datetime | None:
+        return _moment(self.proto, "start_time")
+
+    @property
+    def finished_at(self) -> datetime | None:
+        return _moment(self.proto, "finish_time")
+
+    @property
+    def expires_at(self) -> datetime | None:
+        return _moment(self.proto, "expire_time")
+
+    @property
+    def request(self) -> bytes:
+        """The serialized request, where it was asked for."""
+        return self.proto.payload
+
+    @property
+    def response(self) -> bytes:
+        """The serialized response of a unary method that succeeded."""
+        return self.proto.outcome.response
+
+    @property
+    def status(self) -> status_pb2.Status:
+        """The handler's status; of the last failed attempt while the task waits for a retry."""
+        return self.proto.outcome.status
+
+    @property
+    def headers(self) -> metadata.Pairs:
+        """Initial metadata that the handler sent."""
+        return metadata.from_proto(self.proto.outcome.headers)
+
+    @property
+    def trailers(self) -> metadata.Pairs:
+        """Trailing metadata that the handler set."""
+        return metadata.from_proto(self.proto.outcome.trailers)
+
+    def error(self) -> WeftError | None:
+        """Why it FAILED or was CANCELLED; None otherwise."""
+        if self.proto.state <= TaskState.SUCCEEDED:
+            return None
+        return from_status(self.proto.outcome.status)
+
+    def __repr__(self) -> str:
+        agent = f" on {self.agent_id}" if self.agent_id else ""
+        return f"<Task {self.id} {self.method} {self.state.name} attempt {self.attempt}{agent}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One response of a streaming method, stored."""
+
+    task_id: str
+    # Position among the task's events, from 1, over all attempts: what a watcher resumes after.
+    sequence: int
+    # When it grows, the stream began again.
+    attempt: int
+    # The serialized response.
+    response: bytes
+
+
+def _moment(message: object, field: str) -> datetime | None:
+    """A timestamp field as a time in UTC; None when it is not set."""
+    if not message.HasField(field):  # type: ignore[attr-defined]
+        return None
+    value: Timestamp = getattr(message, field)
+    return value.ToDatetime(tzinfo=UTC)
