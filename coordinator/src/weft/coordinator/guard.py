@@ -34,9 +34,12 @@ async def abort(
     """End a call with a status, its details, and trailers. Always raises."""
     if status.details:
         trailers = (*trailers, (STATUS_DETAILS_KEY, status.SerializeToString()))
-    # A peer that does not read could hold this up for ever.
-    async with asyncio.timeout(ABORT_S):
-        await context.abort(status_code(status.code), status.message, trailing_metadata=trailers)
+    try:
+        async with asyncio.timeout(ABORT_S):
+            await context.abort(status_code(status.code), status.message, trailing_metadata=trailers)
+    except TimeoutError:
+        # The peer does not read. grpc holds the status for it, and what ends quietly here is our side alone.
+        raise asyncio.CancelledError from None
 
 
 def fault(name: str) -> Internal:

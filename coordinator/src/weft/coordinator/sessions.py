@@ -120,7 +120,8 @@ class Sessions:
         hello = await self._read_hello(requests)
         session = await self._open(hello, context)
         reader = asyncio.get_running_loop().create_task(self._read(session, requests))
-        session.task = asyncio.current_task()
+        task = session.task = asyncio.current_task()
+        assert task is not None
         try:
             while session.open:
                 await session.outbox_filled()
@@ -129,6 +130,11 @@ class Sessions:
                     session.writing_since_s = time.monotonic()
                     await context.write(message)
                     session.writing_since_s = None
+        except asyncio.CancelledError:
+            if session.error is None:
+                raise
+            # Cancelled by us, to get out of a write: the agent must be told, or it would take the stream for open.
+            task.uncancel()
         finally:
             # The reader first: it must not read on while the call ends.
             reader.cancel()
