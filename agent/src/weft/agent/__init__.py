@@ -1,1 +1,34 @@
-"""Placeholder docstring, replaced by its owner."""
+"""The agent library: host gRPC methods for a mesh, with servicers as they are generated.
+
+    from weft.agent import Agent
+
+    agent = Agent()
+    agent.add_servicer(analyst_pb2_grpc.add_AnalystServicer_to_server, Analyst())
+
+    if __name__ == "__main__":
+        agent.run()
+
+`Agent`
+    hosts servicers (`add_servicer`) and functions (`method`), and runs: `run()`, or `await serve()`.
+`current_task()`
+    inside a handler: the task behind it, a `RunningTask` with id, attempt, request id, deadline, `cancelled`.
+`AgentSettings`
+    every setting, with its WEFT_AGENT_* variable.
+`HostingError`, `LoadError`
+    what can be wrong with the program itself; both are `weft.rpc.errors.WeftError`.
+"""
+
+from weft.agent.agent import Agent
+from weft.agent.context import CancelSignal, RunningTask, current_task
+from weft.agent.errors import HostingError, LoadError
+from weft.agent.settings import AgentSettings
+
+__all__ = [
+    "Agent",
+    "AgentSettings",
+    "CancelSignal",
+    "HostingError",
+    "LoadError",
+    "RunningTask",
+    "current_task",
+]

@@ -1,0 +1,233 @@
+"""The agent as an application sees it: what it hosts, how it is set, and how it is run."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from weft.agent.errors import HostingError
+from weft.agent.functions import function_method
+from weft.agent.hosting import AddServicer, Hosted, servicer_methods
+from weft.agent.runtime import Runtime
+from weft.agent.settings import AgentSettings
+from weft.rpc.errors import InvalidArgument
+from weft.rpc.names import is_reserved
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Agent:
+    """Hosts gRPC methods for a mesh: takes tasks from a coordinator and runs their handlers.
+
+        agent = Agent()
+        agent.add_servicer(analyst_pb2_grpc.add_AnalystServicer_to_server, Analyst())
+
+        if __name__ == "__main__":
+            agent.run()
+
+    What is not given here comes from WEFT_AGENT_* variables, then from `AgentSettings`' defaults.
+
+    Args:
+        agent_id: name, unique among live agents. Default: the host's name and six random digits.
+        target: the coordinator's "host:port", or several to be tried in turn.
+        slots: how many calls run at a time, each counted by its method's `slot_cost`.
+        prefetch: slots' worth of assignments to have at hand beyond that.
+        labels: what tasks' requirements are matched against.
+        resources: as labels, with amounts.
+        drain_grace_s: how long running handlers may take when the agent is told to stop.
+        advertised_address: where a direct server of this agent can be reached.
+
+    Raises:
+        InvalidArgument: a setting has a value that it cannot have.
+    """
+
+    def __init__(
+        self,
+        agent_id: str | None = None,
+        *,
+        target: str | Sequence[str] | None = None,
+        slots: int | None = None,
+        prefetch: int | None = None,
+        labels: Mapping[str, str] | None = None,
+        resources: Mapping[str, float] | None = None,
+        drain_grace_s: float | None = None,
+        advertised_address: str | None = None,
+    ) -> None:
+        self._methods: dict[str, Hosted] = {}
+        self._runtime: Runtime | None = None
+        self._given: dict[str, Any] = {}
+        self.settings = AgentSettings.model_construct()
+        self.configure(
+            agent_id=agent_id,
+            target=target,
+            slots=slots,
+            prefetch=prefetch,
+            labels=labels,
+            resources=resources,
+            drain_grace_s=drain_grace_s,
+            advertised_address=advertised_address,
+        )
+
+    def configure(self, *, agent_id: str | None = None, **settings: Any) -> None:
+        """Change settings before the agent runs, by the names of the constructor's arguments; None changes nothing.
+
+        Raises:
+            InvalidArgument: a setting has a value that it cannot have, or there is none of that name.
+        """
+        changes = {"id": agent_id, **settings}
+        given = self._given | {name: value for name, value in changes.items() if value is not None}
+        try:
+            self.settings = AgentSettings(**given)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            name = ".".join(str(part) for part in first["loc"])
+            raise InvalidArgument(f"agent setting {name}: {first['msg']}", field=name) from None
+        # The id that was drawn stays, whatever else is changed later.
+        self._given = given | {"id": self.settings.id}
+
+    @property
+    def id(self) -> str:
+        """This agent's name."""
+        return self.settings.id
+
+    @property
+    def methods(self) -> Sequence[str]:
+        """Full names of the methods that it hosts."""
+        return sorted(self._methods)
+
+    @property
+    def connected(self) -> bool:
+        """Whether it runs and has an open session with a coordinator."""
+        return self._runtime is not None and self._runtime.connected
+
+    def add_servicer(
+        self,
+        add_servicer_to_server: AddServicer,
+        servicer: object,
+        *,
+        isolate: bool = False,
+        slot_cost: int = 1,
+    ) -> None:
+        """Host the methods that a servicer implements.
+
+        Args:
+            add_servicer_to_server: the generated function `add_XServicer_to_server`.
+            servicer: the servicer, unchanged: sync or async methods, unary and server-streaming.
+            isolate: run each call in a process of its own, which is killed when it must end and does not. The
+                servicer is pickled once; each process has a copy.
+            slot_cost: slots that one call takes.
+
+        Raises:
+            HostingError: it cannot be hosted; the message says what to change.
+        """
+        self._add(servicer_methods(add_servicer_to_server, servicer, isolate=isolate, slot_cost=slot_cost))
+
+    def method(
+        self, name: str, *, isolate: bool = False, slot_cost: int = 1
+    ) -> Callable[[Function], Function]:
+        """Host a function as the method `name`, such as "acme.v1.Analyst/Analyze".
+
+        The function takes the request, and the context too if it wants it; its annotations are protobuf messages, or
+        `dict` for a `google.protobuf.Struct`. With `yield` it is a streaming method.
+
+            @agent.method("acme.v1.Analyst/Analyze")
+            async def analyze(request: AnalyzeRequest) -> AnalyzeReply: ...
+
+        Args:
+            isolate: run each call in a process of its own; the function must be importable.
+            slot_cost: slots that one call takes.
+
+        Raises:
+            HostingError: name or annotations; the message says what to change.
+        """
+
+        def decorate(function: Function) -> Function:
+            self._add([function_method(name, function, isolate=isolate, slot_cost=slot_cost)])
+            return function
+
+        return decorate
+
+    def run(self) -> None:
+        """Run until SIGTERM or SIGINT, then drain. Blocks; the process should be the agent's own.
+
+        The first signal drains: no new work, what waits is handed back, running handlers get `drain_grace_s`. The
+        second ends it at once.
+
+        Raises:
+            WeftError: a coordinator refused this agent for good; the message is the coordinator's.
+            HostingError: there is nothing to host.
+        """
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(self._serve(own_process=True))
+
+    async def serve(self) -> None:
+        """As `run`, on the application's own event loop: async handlers run on it, and signals are left alone.
+
+        Ends after `stop`, or when cancelled: then what runs is handed back at once.
+        """
+        await self._serve(own_process=False)
+
+    def stop(self) -> None:
+        """Drain and end, from any thread; a second time: without waiting. Harmless when it does not run."""
+        if self._runtime is not None:
+            self._runtime.stop()
+
+    def _add(self, methods: Sequence[Hosted]) -> None:
+        if self._runtime is not None:
+            raise HostingError("the agent runs: add what it hosts before that")
+        for method in methods:
+            if is_reserved(method.name.partition("/")[0]):
+                raise HostingError(
+                    f"{method.name} is a name of weft's own servers: it could never be reached"
+                )
+            if method.name in self._methods:
+                raise HostingError(f"{method.name} is hosted already")
+            if method.slot_cost < 1:
+                raise HostingError(f"{method.name}: slot_cost must be at least 1, not {method.slot_cost}")
+        self._methods.update((method.name, method) for method in methods)
+
+    async def _serve(self, *, own_process: bool) -> None:
+        if self._runtime is not None:
+            raise HostingError("the agent runs already")
+        if not self._methods:
+            raise HostingError("the agent hosts nothing: use add_servicer or @agent.method first")
+        for method in self._methods.values():
+            if method.slot_cost > self.settings.slots:
+                raise HostingError(
+                    f"{method.name} takes {method.slot_cost} slots; the agent has {self.settings.slots}"
+                )
+        self._runtime = Runtime(self.settings, self._methods, exit_when_stuck=own_process)
+        restore = _stop_on_signals(self.stop) if own_process else None
+        try:
+            await self._runtime.run()
+        finally:
+            self._runtime = None
+            if restore is not None:
+                restore()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def _stop_on_signals(stop: Callable[[], None]) -> Callable[[], None] | None:
+    """Call `stop` at SIGTERM and SIGINT, also while a handler blocks the loop; gives what undoes this."""
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    previous = [signal.signal(number, lambda *_: stop()) for number in numbers]
+
+    def restore() -> None:
+        for number, handler in zip(numbers, previous, strict=True):
+            signal.signal(number, handler)
+
+    return restore

@@ -1,0 +1,369 @@
+"""What a handler gets as `context`: the interface of grpc's servicer contexts, over an attempt instead of an RPC.
+
+A handler that was written for `grpc.server` or `grpc.aio.server` finds everything that it uses here. What the handler
+sets is collected and becomes the attempt's outcome. Cancellation and the deadline come in through `signal_cancel`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any, ClassVar, NamedTuple, NoReturn, cast
+
+import grpc
+import grpc.aio
+import structlog
+from google.protobuf.message import DecodeError
+from google.rpc import status_pb2
+
+from weft.rpc import metadata as weft_metadata
+from weft.rpc.errors import STATUS_DETAILS_KEY, status_code
+from weft.v1 import session_pb2, task_pb2
+
+_log = structlog.get_logger("weft.agent")
+
+Metadata = Iterable[tuple[str, str | bytes]]
+
+
+class Metadatum(NamedTuple):
+    """One entry of the caller's metadata."""
+
+    key: str
+    value: str | bytes
+
+
+class CancelSignal:
+    """Whether an attempt was cancelled (or ran out of time), in the manner of `threading.Event`."""
+
+    # One for all: it is held for an instant, and only by handlers that wait.
+    _lock: ClassVar[threading.Lock] = threading.Lock()
+    __slots__ = ("_event", "_set")
+
+    def __init__(self) -> None:
+        self._set = False
+        self._event: threading.Event | None = None
+
+    def is_set(self) -> bool:
+        return self._set
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block the calling thread until cancelled or `timeout` seconds have passed; says whether cancelled."""
+        with self._lock:
+            if self._event is None:
+                self._event = threading.Event()
+                if self._set:
+                    self._event.set()
+        return self._event.wait(timeout)
+
+    def set(self) -> None:
+        with self._lock:
+            self._set = True
+            if self._event is not None:
+                self._event.set()
+
+    def __bool__(self) -> bool:
+        return self._set
+
+
+class RunningTask:
+    """The task behind the running handler, as `weft.agent.current_task()` gives it."""
+
+    __slots__ = ("_context",)
+
+    def __init__(self, context: HandlerContext) -> None:
+        self._context = context
+
+    @property
+    def id(self) -> str:
+        """The task's id, unique for ever."""
+        return self._context.assignment.task_id
+
+    @property
+    def attempt(self) -> int:
+        """Number of this attempt, from 1."""
+        return self._context.assignment.attempt
+
+    @property
+    def method(self) -> str:
+        """Full name of the method, such as "acme.v1.Analyst/Analyze"."""
+        return self._context.assignment.method
+
+    @property
+    def request_id(self) -> str:
+        """The caller's idempotency key; empty when it gave none."""
+        return self._context.assignment.request_id
+
+    @property
+    def priority(self) -> int:
+        """0 to 9, higher first."""
+        return self._context.assignment.priority
+
+    @property
+    def agent_id(self) -> str:
+        """The agent that runs it."""
+        return self._context.agent_id
+
+    @property
+    def root_id(self) -> str:
+        """Id of the task at the root of this call's tree: this one's own, when nothing called it."""
+        return self._context.assignment.context.root_id or self.id
+
+    @property
+    def parent_id(self) -> str:
+        """Id of the task whose handler made this call; empty when it came from outside."""
+        return self._context.assignment.context.parent_id
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When this attempt must have ended, by the coordinator's clock; None: no limit."""
+        assignment = self._context.assignment
+        return assignment.deadline.ToDatetime(UTC) if assignment.HasField("deadline") else None
+
+    def time_remaining(self) -> float | None:
+        """Seconds until the deadline, by this machine's clock; None: no limit."""
+        return self._context.time_left_s()
+
+    @property
+    def cancelled(self) -> CancelSignal:
+        """Set when the attempt is cancelled or out of time: `.is_set()`, or `.wait(timeout)` in a thread."""
+        return self._context.cancel_signal
+
+
+_current: ContextVar[HandlerContext] = ContextVar("weft_current_attempt")
+
+
+def current_task() -> RunningTask:
+    """The task whose handler is running here.
+
+    Raises:
+        LookupError: called from outside a handler.
+    """
+    try:
+        return RunningTask(_current.get())
+    except LookupError:
+        raise LookupError("current_task() was called outside a handler that an agent runs") from None
+
+
+def enter(context: HandlerContext) -> None:
+    """Make `current_task()` know this attempt, in the current contextvars context and its children."""
+    _current.set(context)
+
+
+class HandlerContext:
+    """What both flavours share. Handlers may call it from several threads; each setting is one assignment."""
+
+    def __init__(self, assignment: session_pb2.Assignment, agent_id: str, deadline_at: float | None) -> None:
+        self.assignment = assignment
+        self.agent_id = agent_id
+        self.cancel_signal = CancelSignal()
+        self.cancel_reason = ""
+        self.aborted = False
+        # The handler cancelled its own call.
+        self.given_up = False
+        self._deadline_at = deadline_at
+        self._code: grpc.StatusCode | None = None
+        self._details: str | None = None
+        self._trailers: tuple[tuple[str, str | bytes], ...] = ()
+        self._headers: tuple[tuple[str, str | bytes], ...] = ()
+        self._callbacks: list[Callable[[], object]] | None = None
+        self._done = False
+
+    # -- for handlers -------------------------------------------------------------------------------------------
+
+    def invocation_metadata(self) -> Any:
+        """The caller's metadata: a tuple of `Metadatum`."""
+        return tuple(Metadatum(*pair) for pair in weft_metadata.from_proto(self.assignment.context.metadata))
+
+    def peer(self) -> str:
+        return "weft:coordinator"
+
+    def peer_identities(self) -> None:
+        return None
+
+    def peer_identity_key(self) -> None:
+        return None
+
+    def auth_context(self) -> Mapping[str, Any]:
+        return {}
+
+    def set_code(self, code: grpc.StatusCode | int) -> None:
+        self._code = status_code(code) if isinstance(code, int) else code
+
+    def set_details(self, details: str) -> None:
+        self._details = details
+
+    def code(self) -> Any:
+        return self._code
+
+    def details(self) -> Any:
+        return self._details or ""
+
+    def set_trailing_metadata(self, trailing_metadata: Metadata) -> None:
+        self._trailers = _checked(trailing_metadata)
+
+    def trailing_metadata(self) -> Any:
+        return self._trailers
+
+    def set_compression(self, compression: grpc.Compression) -> None:
+        """Nothing to do: the stream to the coordinator has its own."""
+
+    def disable_next_message_compression(self) -> None:
+        """Nothing to do: the stream to the coordinator has its own."""
+
+    def time_remaining(self) -> Any:
+        """Seconds until the deadline; None: no limit."""
+        return self.time_left_s()
+
+    def is_active(self) -> bool:
+        """Whether anybody still wants the outcome."""
+        return not self.cancel_signal and not self._done
+
+    # -- for the library ----------------------------------------------------------------------------------------
+
+    @property
+    def failed(self) -> bool:
+        """The handler asked for a status other than OK."""
+        return self.aborted or (self._code is not None and self._code is not grpc.StatusCode.OK)
+
+    def time_left_s(self) -> float | None:
+        """Seconds until the deadline, by this process' monotonic clock; None: no limit."""
+        return None if self._deadline_at is None else max(0.0, self._deadline_at - time.monotonic())
+
+    def signal_cancel(self, reason: str) -> None:
+        """Let the handler see that it is cancelled. Its callbacks are run by `run_callbacks`."""
+        if not self.cancel_signal:
+            self.cancel_reason = reason
+            self.cancel_signal.set()
+
+    def run_callbacks(self) -> None:
+        """Run the handler's termination callbacks, each once, whatever they raise."""
+        callbacks, self._callbacks = self._callbacks, None
+        for callback in callbacks or ():
+            try:
+                callback()
+            except Exception:
+                _log.exception("a termination callback raised", task_id=self.assignment.task_id)
+
+    def finish(self) -> None:
+        """The handler has ended."""
+        self._done = True
+        if self._callbacks:
+            self.run_callbacks()
+
+    def outcome(self, response: bytes) -> task_pb2.Outcome:
+        """What the handler made of it."""
+        outcome = task_pb2.Outcome()
+        if self._headers:
+            outcome.headers.extend(weft_metadata.to_proto(self._headers))
+        if self._trailers:
+            outcome.trailers.extend(weft_metadata.to_proto(self._trailers))
+        if self.failed:
+            code = cast("grpc.StatusCode", self._code)
+            outcome.status.code = code.value[0]
+            outcome.status.message = self._details or ""
+            self._add_details(outcome.status)
+        else:
+            outcome.response = response
+        return outcome
+
+    def _add_details(self, status: status_pb2.Status) -> None:
+        for key, value in self._trailers:
+            if key == STATUS_DETAILS_KEY:
+                try:
+                    rich = status_pb2.Status.FromString(value if isinstance(value, bytes) else value.encode())
+                except DecodeError:
+                    _log.warning("status details are not a google.rpc.Status: dropped", key=key)
+                else:
+                    status.details.extend(rich.details)
+
+    def _add_callback(self, callback: Callable[[], object]) -> bool:
+        if not self.is_active():
+            return False
+        if self._callbacks is None:
+            self._callbacks = []
+        self._callbacks.append(callback)
+        return True
+
+    def _set_abort(self, code: grpc.StatusCode | int, details: str) -> grpc.aio.AbortError:
+        self.set_code(code)
+        if self._code is grpc.StatusCode.OK:
+            # As grpc does: an abort is a failure, whatever it is called.
+            self._code, details = grpc.StatusCode.UNKNOWN, ""
+        self._details = details
+        self.aborted = True
+        return grpc.aio.AbortError("Locally aborted.")
+
+
+class SyncContext(HandlerContext, grpc.ServicerContext):
+    """`grpc.ServicerContext` for handlers that run in a thread or an isolated process."""
+
+    def cancel(self) -> bool:
+        """The handler gives up: the outcome is CANCELLED."""
+        self.given_up = True
+        self.signal_cancel("by the handler")
+        return True
+
+    def add_callback(self, callback: Callable[[], object]) -> bool:
+        """Call `callback` when the attempt ends or is cancelled. False: it has ended, and nothing is called."""
+        return self._add_callback(callback)
+
+    def send_initial_metadata(self, initial_metadata: Metadata) -> None:
+        self._headers = _checked(initial_metadata)
+
+    def abort(self, code: grpc.StatusCode, details: str) -> NoReturn:
+        raise self._set_abort(code, details)
+
+    def abort_with_status(self, status: Any) -> NoReturn:
+        self._trailers = _checked(status.trailing_metadata or ())
+        raise self._set_abort(status.code, status.details)
+
+
+class AsyncContext(HandlerContext, grpc.aio.ServicerContext[Any, Any]):
+    """`grpc.aio.ServicerContext` for handlers that run on the event loop."""
+
+    # How a response of a streaming handler is sent; set by whoever runs it.
+    send: Callable[[Any], Awaitable[None]]
+
+    async def read(self) -> NoReturn:
+        raise grpc.aio.UsageError("the request is the handler's argument: there is nothing to read")
+
+    async def write(self, message: Any) -> None:
+        await self.send(message)
+
+    async def send_initial_metadata(self, initial_metadata: Metadata) -> None:
+        self._headers = _checked(initial_metadata)
+
+    async def abort(
+        self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()
+    ) -> NoReturn:
+        given = _checked(trailing_metadata)
+        if given:
+            self._trailers = given
+        raise self._set_abort(code, details)
+
+    async def abort_with_status(self, status: Any) -> NoReturn:
+        await self.abort(status.code, status.details, status.trailing_metadata or ())
+
+    def add_done_callback(self, callback: Callable[[Any], object]) -> None:
+        """Call `callback(context)` when the attempt ends or is cancelled."""
+        self._add_callback(lambda: callback(self))
+
+    def cancelled(self) -> bool:
+        return self.cancel_signal.is_set()
+
+    def done(self) -> bool:
+        return self._done or self.cancel_signal.is_set()
+
+
+def _checked(pairs: Metadata) -> tuple[tuple[str, str | bytes], ...]:
+    """Metadata as it may be sent; a mistake is the handler's, and is raised in the handler."""
+    checked = tuple((key, value) for key, value in pairs)
+    for key, value in checked:
+        if not isinstance(key, str) or not key or key != key.lower():
+            raise ValueError(f"metadata key {key!r} is not a lower-case string")
+        if not isinstance(value, str | bytes) or (isinstance(value, bytes) and not key.endswith("-bin")):
+            raise TypeError(f"metadata value of {key!r} must be str, or bytes when the key ends in '-bin'")
+    return checked

@@ -1,0 +1,255 @@
+"""Slots, the order of what waits for one, deadlines and cancellation: decides when a handler starts and must end.
+
+Lives on the application's event loop and is called there only, except where a method says "from any thread". How a
+handler is run is the runners' business; what it reports goes into the outbox at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import structlog
+from google.rpc import code_pb2
+
+from weft.agent import outcomes
+from weft.agent.attempt import Attempt, Ref
+from weft.agent.hosting import Hosted
+from weft.agent.invoke import ResponseTooLarge
+from weft.agent.outbox import Outbox
+from weft.agent.runners import Runner
+from weft.rpc.channel import MAX_PAYLOAD_BYTES
+from weft.v1 import task_pb2
+
+_log = structlog.get_logger("weft.agent")
+
+# How long a handler whose attempt ran out of time or was lost may take to end, before it is given up.
+UNWANTED_GRACE_S = 5.0
+
+
+class Cancellation(NamedTuple):
+    """Somebody wants an attempt ended."""
+
+    ref: Ref
+    reason: str
+    grace_s: float
+
+
+class Executor:
+    """Runs assignments within the agent's slots.
+
+    Args:
+        pick_runner: how a hosted method's handler is run.
+    """
+
+    def __init__(
+        self,
+        methods: Mapping[str, Hosted],
+        slots: int,
+        outbox: Outbox,
+        agent_id: str,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.outbox = outbox
+        self.agent_id = agent_id
+        self.loop = loop
+        # From Welcome; written by the session.
+        self.max_response_bytes = MAX_PAYLOAD_BYTES
+        self.used_slots = 0
+        self.waiting = 0
+        self._methods = methods
+        self._slots = slots
+        self._runners: Callable[[Hosted], Runner] | None = None
+        self._attempts: dict[Ref, Attempt] = {}
+        # (-priority, order of arrival, attempt); one that is gone from `_attempts` is skipped.
+        self._heap: list[tuple[int, int, Attempt]] = []
+        self._arrivals = 0
+        self._draining = False
+        self._ended: deque[Attempt] = deque()
+        self._ended_posted = False
+
+    def use(self, pick_runner: Callable[[Hosted], Runner]) -> None:
+        """Say how handlers are run. Once, before the first assignment."""
+        self._runners = pick_runner
+
+    # -- what comes in --------------------------------------------------------------------------------------------
+
+    def handle(self, assigned: Sequence[Attempt], cancellations: Sequence[Cancellation]) -> None:
+        """One message's worth of work."""
+        for attempt in assigned:
+            self._accept(attempt)
+        for cancellation in cancellations:
+            self._cancel(cancellation)
+
+    def _accept(self, attempt: Attempt) -> None:
+        if self._draining:
+            self.outbox.release(attempt)
+            return
+        assignment = attempt.assignment
+        hosted = self._methods.get(assignment.method)
+        if hosted is None:
+            self.report(attempt, outcomes.not_hosted(assignment.method))
+            return
+        if hosted.request_streaming:
+            self.report(attempt, outcomes.not_durable(assignment.method))
+            return
+        attempt.hosted = hosted
+        self._attempts[attempt.ref] = attempt
+        if attempt.deadline_at is not None:
+            left_s = max(0.0, attempt.deadline_at - time.monotonic())
+            attempt.timer = self.loop.call_later(left_s, self._expire, attempt)
+        # Nothing overtakes what waits already, or a dear method would wait for ever.
+        if not self._heap and self.used_slots + hosted.slot_cost <= self._slots:
+            self._start(attempt, hosted)
+        else:
+            self._arrivals += 1
+            heapq.heappush(self._heap, (-assignment.priority, self._arrivals, attempt))
+            self.waiting += 1
+
+    def _start(self, attempt: Attempt, hosted: Hosted) -> None:
+        assert self._runners is not None
+        self.used_slots += hosted.slot_cost
+        runner = attempt.runner = self._runners(hosted)
+        attempt.context = runner.context_type(attempt.assignment, self.agent_id, attempt.deadline_at)
+        runner.start(attempt)
+
+    def _start_waiting(self) -> None:
+        heap = self._heap
+        while heap:
+            attempt = heap[0][2]
+            hosted = attempt.hosted
+            if attempt.ref not in self._attempts:
+                heapq.heappop(heap)
+            elif hosted is not None and self.used_slots + hosted.slot_cost <= self._slots:
+                heapq.heappop(heap)
+                self.waiting -= 1
+                self._start(attempt, hosted)
+            else:
+                return
+
+    # -- ends -------------------------------------------------------------------------------------------------------
+
+    def report(self, attempt: Attempt, outcome: task_pb2.Outcome, *, crashed: bool = False) -> None:
+        """An attempt has come to something; only the first report counts. From any thread."""
+        if attempt.interrupted and (crashed or outcome.status.code == code_pb2.CANCELLED):
+            self.outbox.release(attempt)
+            return
+        outcome = outcomes.bounded(outcome, self.max_response_bytes)
+        result = outcomes.result(attempt.ref, outcome, crashed=crashed)
+        self.outbox.finish(attempt, result, len(outcome.response))
+
+    def ended(self, attempt: Attempt) -> None:
+        """The handler is gone: its slot is free."""
+        if self._attempts.pop(attempt.ref, None) is None:
+            return
+        if attempt.timer is not None:
+            attempt.timer.cancel()
+        if attempt.hosted is not None:
+            self.used_slots -= attempt.hosted.slot_cost
+        if self._heap:
+            self._start_waiting()
+
+    def post_ended(self, attempt: Attempt) -> None:
+        """As `ended`, from any thread. Ends that come close together wake the loop once."""
+        self._ended.append(attempt)
+        if not self._ended_posted:
+            self._ended_posted = True
+            try:
+                self.loop.call_soon_threadsafe(self._take_ended)
+            except RuntimeError:
+                _log.debug("a handler ended after its event loop", task_id=attempt.ref[0])
+
+    def _take_ended(self) -> None:
+        # Cleared first: who appends after this posts again.
+        self._ended_posted = False
+        while self._ended:
+            self.ended(self._ended.popleft())
+
+    def check_size(self, payload: bytes) -> None:
+        """Refuse a streamed response over the limit. From any thread.
+
+        Raises:
+            ResponseTooLarge: it is.
+        """
+        if len(payload) > self.max_response_bytes:
+            raise ResponseTooLarge(outcomes.too_large(len(payload), self.max_response_bytes))
+
+    # -- cancellation and time ----------------------------------------------------------------------------------------
+
+    def _cancel(self, cancellation: Cancellation) -> None:
+        attempt = self._attempts.get(cancellation.ref)
+        if attempt is None:
+            return
+        if attempt.context is None:
+            self.report(attempt, outcomes.cancelled(cancellation.reason))
+            self._forget_waiting(attempt)
+        elif not attempt.context.cancel_signal:
+            self._tell(attempt, cancellation.reason, cancellation.grace_s)
+
+    def _tell(self, attempt: Attempt, reason: str, grace_s: float) -> None:
+        assert attempt.context is not None
+        assert attempt.runner is not None
+        attempt.context.signal_cancel(reason)
+        if attempt.timer is not None:
+            attempt.timer.cancel()
+        attempt.timer = self.loop.call_later(grace_s, self._cut_off, attempt)
+        attempt.runner.cancel(attempt)
+
+    def _cut_off(self, attempt: Attempt) -> None:
+        assert attempt.context is not None
+        assert attempt.runner is not None
+        self.report(attempt, outcomes.cancelled(attempt.context.cancel_reason))
+        if attempt.runner.cut_off(attempt):
+            self.ended(attempt)
+
+    def _expire(self, attempt: Attempt) -> None:
+        self.report(attempt, outcomes.time_limit())
+        if attempt.context is None or attempt.runner is None:
+            self._forget_waiting(attempt)
+            return
+        # It has been reported: a handler in a process need not be waited for.
+        isolated = attempt.hosted is not None and attempt.hosted.isolated is not None
+        self._tell(attempt, "the time limit passed", 0.0 if isolated else UNWANTED_GRACE_S)
+
+    def _forget_waiting(self, attempt: Attempt) -> None:
+        if self._attempts.pop(attempt.ref, None) is None:
+            return
+        self.waiting -= 1
+        if attempt.timer is not None:
+            attempt.timer.cancel()
+        self._start_waiting()
+
+    # -- stopping -------------------------------------------------------------------------------------------------------
+
+    def hand_back_waiting(self) -> None:
+        """Hand back all that has not started."""
+        for attempt in [each for each in self._attempts.values() if each.context is None]:
+            self.outbox.release(attempt)
+            self._forget_waiting(attempt)
+
+    def drain(self) -> None:
+        """Start nothing more, and hand back all that has not started."""
+        self._draining = True
+        self.hand_back_waiting()
+
+    def interrupt(self, grace_s: float) -> None:
+        """Cancel every handler because the agent stops: what ends by that is handed back."""
+        for attempt in list(self._attempts.values()):
+            if attempt.context is not None and not attempt.context.cancel_signal:
+                attempt.interrupted = True
+                self._tell(attempt, "the agent is stopping", grace_s)
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self._draining = True
+        for attempt in list(self._attempts.values()):
+            if attempt.timer is not None:
+                attempt.timer.cancel()
+            if attempt.task is not None:
+                attempt.task.cancel()
+        self._attempts.clear()
+        self._heap.clear()

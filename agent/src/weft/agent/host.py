@@ -1,0 +1,38 @@
+"""Figures of this process and its host, for heartbeats. Sampled on the heartbeat's thread, and not more often than needed."""
+
+from __future__ import annotations
+
+import psutil
+
+from weft.v1 import fleet_pb2
+
+SAMPLE_INTERVAL_S = 2.0
+
+
+class HostSampler:
+    """Remembers its last sample: CPU use is measured between two of them."""
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._load = fleet_pb2.HostLoad()
+        self._next_at = 0.0
+        # The first calls only set the marks that later ones measure from.
+        self._process.cpu_percent()
+        psutil.cpu_percent()
+
+    def sample(self, now_s: float) -> fleet_pb2.HostLoad:
+        """The figures, at most SAMPLE_INTERVAL_S old; those that this host does not give are 0."""
+        if now_s < self._next_at:
+            return self._load
+        self._next_at = now_s + SAMPLE_INTERVAL_S
+        try:
+            self._load = fleet_pb2.HostLoad(
+                process_cpu_cores=self._process.cpu_percent() / 100.0,
+                process_memory_bytes=self._process.memory_info().rss,
+                host_cpu_ratio=min(1.0, psutil.cpu_percent() / 100.0),
+                host_memory_ratio=min(1.0, psutil.virtual_memory().percent / 100.0),
+            )
+        except (psutil.Error, OSError):
+            # A hardened container may hide /proc: an agent without figures still works.
+            self._load = fleet_pb2.HostLoad()
+        return self._load

@@ -1,0 +1,205 @@
+"""Servicers and functions as hosted methods: what to call, how to read the request and write the response.
+
+A servicer stays as generated: its `add_XServicer_to_server` is given a recorder instead of a server. Nothing here
+runs a handler.
+"""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import grpc
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import Descriptor, FileDescriptor, MethodDescriptor, ServiceDescriptor
+
+from weft.agent.errors import HostingError
+
+AddServicer = Callable[[Any, Any], None]
+
+
+class ServicerSource(NamedTuple):
+    """Where hosted methods came from, so that an isolated process can make them again."""
+
+    add: AddServicer
+    servicer: Any
+
+
+class FunctionSource(NamedTuple):
+    """As ServicerSource, for one function."""
+
+    method: str
+    function: Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Hosted:
+    """One hosted method."""
+
+    name: str
+    behavior: Callable[[Any, Any], Any]
+    deserialize: Callable[[bytes], Any]
+    serialize: Callable[[Any], bytes]
+    request_streaming: bool
+    response_streaming: bool
+    is_async: bool
+    slot_cost: int
+    # Set: run it in a process of its own, which makes the handler from this.
+    isolated: ServicerSource | FunctionSource | None
+    # The file that describes it; None: no generated module does, and `types` are all there is to go by.
+    file: FileDescriptor | None
+    # Its request and response.
+    types: tuple[Descriptor, Descriptor]
+
+
+class _Details(NamedTuple):
+    """A `grpc.HandlerCallDetails`, to ask a generic handler for one of its methods."""
+
+    method: str
+    invocation_metadata: tuple[()] = ()
+
+
+class _Recorder:
+    """Stands in for a server: keeps what a generated `add_XServicer_to_server` registers."""
+
+    def __init__(self) -> None:
+        self.handlers: list[Any] = []
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[Any]) -> None:
+        self.handlers.extend(generic_rpc_handlers)
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: Any) -> None:
+        """The same handlers again, for the server's fast path."""
+
+
+def servicer_methods(
+    add: AddServicer, servicer: Any, *, isolate: bool = False, slot_cost: int = 1
+) -> list[Hosted]:
+    """The methods that a servicer implements; those that it left to the generated base class are left out.
+
+    Raises:
+        HostingError: it cannot be hosted; the message says what to change.
+    """
+    source = ServicerSource(add, servicer) if isolate else None
+    if source is not None:
+        _check_picklable(source)
+    recorder = _Recorder()
+    add(servicer, recorder)
+    if not recorder.handlers:
+        raise HostingError(
+            f"{_name_of(add)} registered no service: pass the generated add_...Servicer_to_server function"
+        )
+    hosted = [
+        _from_handler(handler, method, source, slot_cost)
+        for generic in recorder.handlers
+        for method, handler in _handlers(generic)
+        if not _left_to_base(_behavior(handler))
+    ]
+    if not hosted:
+        raise HostingError(f"{type(servicer).__name__} implements none of its service's methods")
+    return hosted
+
+
+def _handlers(generic: Any) -> Iterable[tuple[MethodDescriptor, Any]]:
+    service = generic.service_name()
+    for method in service_descriptor(service).methods:
+        handler = generic.service(_Details(f"/{service}/{method.name}"))
+        if handler is not None:
+            yield method, handler
+
+
+def service_descriptor(service: str) -> ServiceDescriptor:
+    """A service's descriptor, as its generated module registered it.
+
+    Raises:
+        HostingError: no generated module that is imported has it.
+    """
+    try:
+        return descriptor_pool.Default().FindServiceByName(service)
+    except KeyError:
+        raise HostingError(
+            f"no generated module describes {service}: import its ..._pb2 module, generated for the default pool"
+        ) from None
+
+
+def _behavior(handler: Any) -> Callable[[Any, Any], Any]:
+    return (  # type: ignore[no-any-return]
+        handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+    )
+
+
+def _left_to_base(behavior: Callable[..., Any]) -> bool:
+    return getattr(behavior, "__module__", "").endswith("_pb2_grpc")
+
+
+def _from_handler(
+    handler: grpc.RpcMethodHandler[Any, Any],
+    method: MethodDescriptor,
+    source: ServicerSource | None,
+    slot_cost: int,
+) -> Hosted:
+    behavior = _behavior(handler)
+    return Hosted(
+        name=f"{method.containing_service.full_name}/{method.name}",
+        behavior=behavior,
+        deserialize=handler.request_deserializer or bytes,
+        serialize=handler.response_serializer or bytes,
+        request_streaming=handler.request_streaming,
+        response_streaming=handler.response_streaming,
+        is_async=is_async(behavior),
+        slot_cost=slot_cost,
+        isolated=source,
+        file=method.containing_service.file,
+        types=(method.input_type, method.output_type),
+    )
+
+
+def is_async(behavior: Callable[..., Any]) -> bool:
+    """Whether a handler runs on the event loop: `async def`, with or without `yield`."""
+    call = behavior if inspect.isroutine(behavior) else getattr(behavior, "__call__", behavior)  # noqa: B004
+    return any(
+        test(each)
+        for test in (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+        for each in (behavior, call)
+    )
+
+
+def _check_picklable(source: ServicerSource) -> None:
+    try:
+        pickle.dumps(source)
+    except Exception as error:
+        raise HostingError(
+            f"isolate=True sends {type(source.servicer).__name__} to another process, which needs a picklable "
+            f"servicer of an importable class (open connections and locks belong into the handler or into "
+            f"__setstate__): {error}"
+        ) from error
+
+
+def check_importable(function: Callable[..., Any]) -> None:
+    """Refuse a function that another process could not import by its name."""
+    qualname = getattr(function, "__qualname__", "<lambda>")
+    if "<" in qualname:
+        raise HostingError(
+            f"isolate=True runs {qualname} in another process, which must be able to import it: define it at the "
+            "top level of a module"
+        )
+
+
+def from_sources(sources: Iterable[ServicerSource | FunctionSource]) -> Mapping[str, Hosted]:
+    """The hosted methods of sources, made again in an isolated process."""
+    from weft.agent.functions import function_method
+
+    hosted: list[Hosted] = []
+    for source in sources:
+        if isinstance(source, ServicerSource):
+            hosted.extend(servicer_methods(source.add, source.servicer))
+        else:
+            hosted.append(function_method(source.method, source.function))
+    return {method.name: method for method in hosted}
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    return getattr(function, "__name__", repr(function))

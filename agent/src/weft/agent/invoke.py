@@ -1,0 +1,139 @@
+"""Runs one handler once and says what came of it. Never raises: whatever the handler does is an outcome.
+
+Used on the event loop, in threads and in isolated processes alike; it knows nothing of slots, sessions or reports.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+from google.protobuf.message import DecodeError
+
+from weft.agent import outcomes
+from weft.agent.context import AsyncContext, HandlerContext, SyncContext, enter
+from weft.agent.hosting import Hosted
+from weft.rpc.errors import InvalidArgument, Unknown
+from weft.v1 import errors_pb2, task_pb2
+
+_log = structlog.get_logger("weft.agent")
+
+
+class ResponseTooLarge(Exception):
+    """A streaming handler sent a response over the limit: raised where it sends, and its outcome."""
+
+    def __init__(self, outcome: task_pb2.Outcome) -> None:
+        super().__init__(outcome.status.message)
+        self.outcome = outcome
+
+
+async def invoke_async(
+    hosted: Hosted, context: AsyncContext, send: Callable[[bytes], Awaitable[None]]
+) -> task_pb2.Outcome:
+    """Run an async handler; `send` takes the serialized responses of a streaming one."""
+    enter(context)
+    try:
+        try:
+            request = hosted.deserialize(context.assignment.payload)
+        except (DecodeError, ValueError) as error:
+            return _malformed(hosted, error)
+        if hosted.response_streaming:
+            await _stream_async(hosted, context, request, send)
+            return context.outcome(b"")
+        response = await hosted.behavior(request, context)
+        return context.outcome(b"" if context.failed else hosted.serialize(response))
+    except (Exception, asyncio.CancelledError, SystemExit, GeneratorExit) as error:
+        return _ended_by(error, context)
+    finally:
+        context.finish()
+
+
+async def _stream_async(
+    hosted: Hosted, context: AsyncContext, request: Any, send: Callable[[bytes], Awaitable[None]]
+) -> None:
+    async def write(response: Any) -> None:
+        await send(hosted.serialize(response))
+
+    context.send = write
+    responses = hosted.behavior(request, context)
+    if not hasattr(responses, "__aiter__"):
+        # A coroutine that calls `context.write`.
+        await responses
+        return
+    async with contextlib.aclosing(responses) if hasattr(responses, "aclose") else contextlib.nullcontext():
+        async for response in responses:
+            await send(hosted.serialize(response))
+
+
+def invoke_sync(hosted: Hosted, context: SyncContext, send: Callable[[bytes], bool]) -> task_pb2.Outcome:
+    """Run a sync handler; `send` takes the serialized responses of a streaming one, and says whether to go on."""
+    enter(context)
+    try:
+        try:
+            request = hosted.deserialize(context.assignment.payload)
+        except (DecodeError, ValueError) as error:
+            return _malformed(hosted, error)
+        response = hosted.behavior(request, context)
+        if hosted.response_streaming:
+            with contextlib.closing(response) if hasattr(response, "close") else contextlib.nullcontext():
+                for item in response:
+                    # As a grpc server does: a stream that nobody reads any more is not drawn further.
+                    if not (context.is_active() and send(hosted.serialize(item))):
+                        return outcomes.cancelled(context.cancel_reason)
+            response = None
+        if context.given_up:
+            return outcomes.cancelled(context.cancel_reason)
+        if context.failed or hosted.response_streaming:
+            return context.outcome(b"")
+        return context.outcome(hosted.serialize(response))
+    except (Exception, SystemExit, GeneratorExit) as error:
+        return _ended_by(error, context)
+    finally:
+        context.finish()
+
+
+def _malformed(hosted: Hosted, error: Exception) -> task_pb2.Outcome:
+    return outcomes.of_error(
+        InvalidArgument(
+            f"the payload is not a {hosted.types[0].full_name}: {error}",
+            reason=errors_pb2.ERROR_REASON_PAYLOAD_MALFORMED,
+            field="payload",
+        )
+    )
+
+
+def _ended_by(error: BaseException, context: HandlerContext) -> task_pb2.Outcome:
+    """The outcome of a handler that raised."""
+    if context.aborted:
+        return context.outcome(b"")
+    if isinstance(error, ResponseTooLarge):
+        return error.outcome
+    assignment = context.assignment
+    if context.cancel_signal:
+        if not isinstance(error, asyncio.CancelledError):
+            _log.info(
+                "a cancelled handler raised",
+                task_id=assignment.task_id,
+                attempt=assignment.attempt,
+                error=repr(error),
+            )
+        return outcomes.cancelled(context.cancel_reason)
+    _log.error(
+        "handler failed",
+        method=assignment.method,
+        task_id=assignment.task_id,
+        attempt=assignment.attempt,
+        exc_info=error,
+    )
+    if context.failed:
+        # It chose a status and then raised, as generated base classes do for methods that are not implemented.
+        return context.outcome(b"")
+    # The exception's text may hold what callers must not see: it stays in the log.
+    outcome = context.outcome(b"")
+    outcome.status.CopyFrom(
+        Unknown(f"the handler of {assignment.method} raised an exception; the agent's log has it").status()
+    )
+    return outcome

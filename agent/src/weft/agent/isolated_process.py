@@ -1,0 +1,131 @@
+"""The other side of `isolate`: runs handlers, one at a time, in a process that the agent may kill.
+
+The main thread runs them; a second one reads the pipe, so that a cancellation, or the agent's end, is seen at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Mapping, MutableMapping
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from typing import Any
+
+import structlog
+
+from weft.agent import outcomes, telemetry
+from weft.agent.context import AsyncContext, HandlerContext, SyncContext
+from weft.agent.hosting import Hosted, from_sources
+from weft.agent.invoke import ResponseTooLarge, invoke_async, invoke_sync
+from weft.v1 import session_pb2, task_pb2
+
+_Run = tuple[bytes, float | None, str, int]
+
+
+def main(pipe: Connection[Any, Any], sources: bytes) -> None:
+    """Load the handlers and serve the pipe until it breaks."""
+    # A signal to the whole group is the agent's business: it ends its processes in its own time.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    process = _IsolatedProcess(pipe)
+    structlog.configure(processors=[structlog.processors.format_exc_info, process.forward_log])
+    try:
+        methods = from_sources(pickle.loads(sources))  # noqa: S301 - written by the agent that started this
+    except BaseException:
+        process.send(("failed", traceback.format_exc()))
+        return
+    process.serve(methods)
+
+
+class _IsolatedProcess:
+    def __init__(self, pipe: Connection[Any, Any]) -> None:
+        self._pipe = pipe
+        self._lock = threading.Lock()
+        self._runs: SimpleQueue[_Run] = SimpleQueue()
+        self._loops = asyncio.Runner()
+        # Guards the two below, which the reading thread uses to cancel what runs now.
+        self._current_lock = threading.Lock()
+        self._context: HandlerContext | None = None
+        self._task: asyncio.Task[task_pb2.Outcome] | None = None
+
+    def send(self, message: tuple[Any, ...]) -> None:
+        with self._lock:
+            self._pipe.send(message)
+
+    def serve(self, methods: Mapping[str, Hosted]) -> None:
+        threading.Thread(target=self._read, name="weft-pipe", daemon=True).start()
+        self.send(("ready",))
+        while True:
+            data, left_s, agent_id, limit_bytes = self._runs.get()
+            assignment = session_pb2.Assignment.FromString(data)
+            deadline_at = None if left_s is None else time.monotonic() + left_s
+            hosted = methods[assignment.method]
+            context_type = AsyncContext if hosted.is_async else SyncContext
+            context = context_type(assignment, agent_id, deadline_at)
+            with self._current_lock:
+                self._context = context
+            outcome = self._run(hosted, context, limit_bytes)
+            with self._current_lock:
+                self._context = self._task = None
+            self.send(("done", outcome.SerializeToString()))
+
+    def _run(self, hosted: Hosted, context: HandlerContext, limit_bytes: int) -> task_pb2.Outcome:
+        def send(payload: bytes) -> bool:
+            if len(payload) > limit_bytes:
+                raise ResponseTooLarge(outcomes.too_large(len(payload), limit_bytes))
+            self.send(("progress", payload))
+            return True
+
+        async def send_async(payload: bytes) -> None:
+            send(payload)
+            # The pipe blocks when the agent is behind; let a cancellation in all the same.
+            await asyncio.sleep(0)
+
+        async def run_async(context: AsyncContext) -> task_pb2.Outcome:
+            with self._current_lock:
+                self._task = asyncio.current_task()
+                if context.cancel_signal and self._task is not None:
+                    self._task.cancel()
+            return await invoke_async(hosted, context, send_async)
+
+        with telemetry.joined(context.assignment.context):
+            if isinstance(context, AsyncContext):
+                outcome = self._loops.run(run_async(context))
+            else:
+                assert isinstance(context, SyncContext)
+                outcome = invoke_sync(hosted, context, send)
+        return outcomes.bounded(outcome, limit_bytes)
+
+    def _read(self) -> None:
+        try:
+            while True:
+                match self._pipe.recv():
+                    case ("run", *run):
+                        self._runs.put(tuple(run))
+                    case ("cancel", reason):
+                        self._cancel(reason)
+        except (EOFError, OSError):
+            # The agent is gone: nobody waits for what runs here.
+            os._exit(1)
+
+    def _cancel(self, reason: str) -> None:
+        with self._current_lock:
+            context, task = self._context, self._task
+            if context is None:
+                return
+            context.signal_cancel(reason)
+            if task is not None:
+                task.get_loop().call_soon_threadsafe(task.cancel)
+        context.run_callbacks()
+
+    def forward_log(self, _logger: Any, level: str, event: MutableMapping[str, Any]) -> Any:
+        """A structlog processor: the agent's log is the log."""
+        text = str(event.pop("event", ""))
+        self.send(("log", level, text, {key: str(value) for key, value in event.items()}))
+        raise structlog.DropEvent

@@ -1,0 +1,85 @@
+"""Outcomes of attempts, from what handlers and this library have to say. Pure."""
+
+from __future__ import annotations
+
+from weft.rpc.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    ResourceExhausted,
+    Unavailable,
+    Unimplemented,
+    WeftError,
+)
+from weft.v1 import errors_pb2, session_pb2, task_pb2
+
+# Status, metadata and trailers together; gRPC itself allows 16 KiB of metadata unless told otherwise.
+MAX_EXTRAS_BYTES = 256 * 1024
+
+
+def of_error(error: WeftError) -> task_pb2.Outcome:
+    return task_pb2.Outcome(status=error.status())
+
+
+def too_large(size_bytes: int, limit_bytes: int, what: str = "response") -> task_pb2.Outcome:
+    return of_error(
+        ResourceExhausted(
+            f"the handler's {what} is {size_bytes} bytes; the limit is {limit_bytes}",
+            reason=errors_pb2.ERROR_REASON_RESULT_TOO_LARGE,
+            metadata={"size_bytes": str(size_bytes), "limit_bytes": str(limit_bytes)},
+        )
+    )
+
+
+def cancelled(reason: str) -> task_pb2.Outcome:
+    return of_error(
+        Cancelled(
+            f"cancelled: {reason}" if reason else "cancelled", metadata={"reason": reason} if reason else None
+        )
+    )
+
+
+def time_limit() -> task_pb2.Outcome:
+    return of_error(DeadlineExceeded("the attempt's time limit passed", metadata={"limit": "start_to_close"}))
+
+
+def not_hosted(method: str) -> task_pb2.Outcome:
+    return of_error(
+        Unimplemented(f"this agent does not host {method}", reason=errors_pb2.ERROR_REASON_METHOD_NOT_HOSTED)
+    )
+
+
+def not_durable(method: str) -> task_pb2.Outcome:
+    return of_error(
+        Unimplemented(
+            f"{method} takes a stream of requests: it can be called directly only",
+            reason=errors_pb2.ERROR_REASON_METHOD_NOT_DURABLE,
+        )
+    )
+
+
+def process_died() -> task_pb2.Outcome:
+    return of_error(
+        Unavailable(
+            "the isolated process that ran the handler died",
+            reason=errors_pb2.ERROR_REASON_ISOLATED_PROCESS_DIED,
+        )
+    )
+
+
+def bounded(outcome: task_pb2.Outcome, limit_bytes: int) -> task_pb2.Outcome:
+    """The outcome, or the failure that takes its place because it is larger than allowed."""
+    response_bytes = len(outcome.response)
+    if response_bytes > limit_bytes:
+        return too_large(response_bytes, limit_bytes)
+    if outcome.trailers or outcome.headers or outcome.HasField("status"):
+        extras_bytes = outcome.ByteSize() - response_bytes
+        if extras_bytes > MAX_EXTRAS_BYTES:
+            return too_large(extras_bytes, MAX_EXTRAS_BYTES, "status and metadata")
+    return outcome
+
+
+def result(
+    attempt_ref: tuple[str, int], outcome: task_pb2.Outcome, *, crashed: bool
+) -> session_pb2.AttemptResult:
+    task_id, number = attempt_ref
+    return session_pb2.AttemptResult(task_id=task_id, attempt=number, outcome=outcome, crashed=crashed)

@@ -1,0 +1,69 @@
+"""`--reload`: runs the agent as a child process, and starts it again when a Python file changes. For development."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+import structlog
+
+from weft.rpc.errors import FailedPrecondition
+
+_log = structlog.get_logger("weft.agent")
+
+# Between SIGTERM and SIGKILL: an editor's save should not wait for a long handler.
+STOP_TIMEOUT_S = 5.0
+
+
+def run_with_reload(argv: Sequence[str]) -> int:
+    """Run `argv` until this process is told to stop; its exit status.
+
+    A child that ends by itself is started again at the next change.
+
+    Raises:
+        FailedPrecondition: watchfiles is not installed.
+    """
+    try:
+        from watchfiles import PythonFilter, watch
+    except ImportError:
+        raise FailedPrecondition("--reload needs watchfiles: install weft[reload]") from None
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    child = subprocess.Popen(argv)  # noqa: S603 - our own command line
+    try:
+        for changes in watch(
+            Path.cwd(), watch_filter=PythonFilter(), stop_event=stop, raise_interrupt=False, rust_timeout=500
+        ):
+            _log.info(
+                "files changed: starting the agent again", files=sorted({path for _, path in changes})[:5]
+            )
+            _end(child)
+            child = subprocess.Popen(argv)  # noqa: S603 - our own command line
+    finally:
+        status = _end(child)
+    return status
+
+
+def _end(child: subprocess.Popen[bytes]) -> int:
+    if child.poll() is None:
+        child.terminate()
+        try:
+            child.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+    return child.wait()
+
+
+def command(arguments: Sequence[str]) -> list[str]:
+    """The command line of a `weft` child with these arguments."""
+    return [sys.executable, "-m", "weft.cli.main", *arguments]

@@ -1,0 +1,275 @@
+"""One run of an agent: its parts wired together, and its end.
+
+    RUNNING ──stop──► DRAINING: no new work, the waiting is handed back, running handlers have the grace
+                      └► STOPPING: cancelled, handed back, the rest is sent and acknowledged
+                         └► goodbye, closed
+
+Every step is bounded, a second `stop` skips the waits, and heartbeats go on to the end. The steps are taken by a thread
+of their own: a handler that blocks the event loop does not hold up the agent's end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import importlib.metadata
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from queue import Empty, SimpleQueue
+
+import structlog
+
+from weft.agent.attempt import Attempt
+from weft.agent.executor import Cancellation, Executor
+from weft.agent.functions import synthesize
+from weft.agent.host import HostSampler
+from weft.agent.hosting import Hosted
+from weft.agent.isolate import IsolatedPool
+from weft.agent.outbox import Outbox
+from weft.agent.runners import AsyncRunner, IsolatedRunner, Runner, ThreadRunner
+from weft.agent.session import Session
+from weft.agent.settings import AgentSettings
+from weft.agent.threads import Threads
+from weft.rpc import descriptors
+from weft.rpc.errors import WeftError
+from weft.v1 import fleet_pb2, session_pb2
+
+_log = structlog.get_logger("weft.agent")
+
+# What cancelled handlers get when the agent stops, and what the last results get to be acknowledged.
+CANCEL_GRACE_S = 2.0
+FLUSH_TIMEOUT_S = 5.0
+GOODBYE_TIMEOUT_S = 2.0
+# The same, once somebody has asked twice.
+HURRY_TIMEOUT_S = 0.5
+
+
+class _Event(enum.Enum):
+    STOP = enum.auto()
+    CHANGED = enum.auto()
+
+
+class Runtime:
+    """An agent that runs. Made, started and closed on the application's event loop.
+
+    Args:
+        exit_when_stuck: the process is the agent's own: end it even when a handler never lets go of the loop.
+    """
+
+    def __init__(
+        self, settings: AgentSettings, methods: Mapping[str, Hosted], *, exit_when_stuck: bool
+    ) -> None:
+        self._settings = settings
+        self._loop = asyncio.get_running_loop()
+        self._exit_when_stuck = exit_when_stuck
+        # Also written by signal handlers, for which nothing with a lock will do.
+        self._events: SimpleQueue[_Event] = SimpleQueue()
+        self._outbox = Outbox(lambda: self._events.put(_Event.CHANGED))
+        self._executor = Executor(methods, settings.slots, self._outbox, settings.id, self._loop)
+        self._threads = Threads("weft-handler")
+        sources = [method.isolated for method in methods.values() if method.isolated is not None]
+        # A servicer's methods have one source.
+        unique = {id(source): source for source in sources}
+        self._pool = IsolatedPool(list(unique.values())) if unique else None
+        self._executor.use(self._runners())
+        self._contract = contract_of(methods)
+        self._hello = self._identity(methods)
+        self._host = HostSampler()
+        self._session = Session(settings.target, self, self._outbox, self._refused)
+        self._life = threading.Thread(target=self._live, name="weft-agent", daemon=True)
+        self._draining = False
+        self._hurried = False
+        self._error: WeftError | None = None
+        self._finished: asyncio.Future[None] = self._loop.create_future()
+        self._left = threading.Event()
+
+    # -- for the agent ------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve until stopped.
+
+        Raises:
+            WeftError: a coordinator refused this agent for good, or an isolated process could not be started.
+        """
+        try:
+            if self._pool is not None:
+                await asyncio.to_thread(self._pool.warm)
+            self._life.start()
+            self._session.start()
+            await self._finished
+        except asyncio.CancelledError:
+            # The application ends: hand back what runs, without a grace.
+            self.stop()
+            self.stop()
+            await asyncio.wait([self._finished])
+            raise
+        finally:
+            self._left.set()
+            self._executor.close()
+            self._threads.close()
+            if self._pool is not None:
+                self._pool.close()
+        if self._error is not None:
+            raise self._error
+
+    def stop(self) -> None:
+        """Drain and end; a second time: without waiting. From any thread, and from signal handlers."""
+        self._events.put(_Event.STOP)
+
+    @property
+    def connected(self) -> bool:
+        return self._session.connected
+
+    # -- for the stream: see weft.agent.stream.Agent ------------------------------------------------------------
+
+    def hello(self) -> session_pb2.Hello:
+        hello = session_pb2.Hello()
+        hello.CopyFrom(self._hello)
+        hello.held.extend(self._outbox.held())
+        hello.draining = self._draining
+        return hello
+
+    def contract(self) -> bytes:
+        return self._contract
+
+    def report(self) -> session_pb2.AgentReport:
+        return session_pb2.AgentReport(
+            used_slots=self._executor.used_slots,
+            waiting=self._executor.waiting,
+            load=self._host.sample(time.monotonic()),
+            draining=self._draining,
+        )
+
+    def welcomed(self, welcome: session_pb2.Welcome) -> None:
+        if welcome.max_response_bytes:
+            self._executor.max_response_bytes = welcome.max_response_bytes
+        _log.info(
+            "session open",
+            agent=self._settings.id,
+            coordinator=welcome.coordinator_id,
+            epoch=welcome.epoch,
+            adopted=len(welcome.adopted),
+            lost=len(welcome.lost),
+        )
+
+    def desired(self, state: int) -> None:
+        if state == fleet_pb2.DESIRED_STATE_DRAINING:
+            self._post(self._executor.hand_back_waiting)
+
+    def work(self, assigned: Sequence[Attempt], cancellations: Sequence[Cancellation]) -> None:
+        self._post(self._executor.handle, assigned, cancellations)
+
+    # -- wiring ---------------------------------------------------------------------------------------------------
+
+    def _runners(self) -> Callable[[Hosted], Runner]:
+        on_loop = AsyncRunner(self._executor)
+        in_thread = ThreadRunner(self._executor, self._threads)
+        isolated = None
+        if self._pool is not None:
+            isolated = IsolatedRunner(self._executor, self._threads, self._pool)
+
+        def pick(hosted: Hosted) -> Runner:
+            if hosted.isolated is not None and isolated is not None:
+                return isolated
+            return on_loop if hosted.is_async else in_thread
+
+        return pick
+
+    def _identity(self, methods: Mapping[str, Hosted]) -> session_pb2.Hello:
+        settings = self._settings
+        return session_pb2.Hello(
+            agent_id=settings.id,
+            instance_id=secrets.token_hex(16),
+            labels=settings.labels,
+            resources=settings.resources,
+            contract_hash=descriptors.digest(self._contract),
+            methods=[
+                fleet_pb2.HostedMethod(name=name, slot_cost=hosted.slot_cost)
+                for name, hosted in sorted(methods.items())
+            ],
+            slots=settings.slots,
+            prefetch=settings.prefetch,
+            advertised_address=settings.advertised_address,
+            version=importlib.metadata.version("weft"),
+        )
+
+    def _post(self, call: Callable[..., None], *args: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(call, *args)
+        except RuntimeError:
+            _log.debug("the event loop has ended")
+
+    def _refused(self, error: WeftError) -> None:
+        self._error = error
+        self._hurried = True
+        self._events.put(_Event.STOP)
+
+    # -- the end: on the thread "weft-agent" --------------------------------------------------------------------
+
+    def _live(self) -> None:
+        while self._events.get() is not _Event.STOP:
+            pass
+        try:
+            self._end()
+        finally:
+            self._session.stop()
+            self._post(self._finish)
+            if self._exit_when_stuck and not self._left.wait(CANCEL_GRACE_S):
+                _log.error("a handler blocks the event loop: ending the process")
+                os._exit(1)
+
+    def _finish(self) -> None:
+        if not self._finished.done():
+            self._finished.set_result(None)
+
+    def _end(self) -> None:
+        self._draining = True
+        self._outbox.watched = True
+        self._session.beat()
+        self._post(self._executor.drain)
+        unfinished = self._outbox.unfinished()
+        _log.info("draining", unfinished=unfinished, grace_s=self._settings.drain_grace_s)
+        if not self._wait(self._all_ended, self._settings.drain_grace_s):
+            self._post(self._executor.interrupt, CANCEL_GRACE_S)
+            self._wait(self._all_ended, CANCEL_GRACE_S)
+            handed_back = self._outbox.release_unfinished()
+            _log.warning("handed back what had not ended", attempts=handed_back)
+        if self._error is None:
+            self._wait(self._nothing_held, FLUSH_TIMEOUT_S, HURRY_TIMEOUT_S)
+            if self._outbox.size:
+                _log.error(
+                    "left with results that no coordinator has acknowledged", attempts=self._outbox.size
+                )
+            self._session.goodbye(HURRY_TIMEOUT_S if self._hurried else GOODBYE_TIMEOUT_S)
+
+    def _all_ended(self) -> bool:
+        return self._outbox.unfinished() == 0
+
+    def _nothing_held(self) -> bool:
+        return self._outbox.size == 0
+
+    def _wait(self, done: Callable[[], bool], timeout_s: float, hurried_s: float = 0.0) -> bool:
+        """Wait until `done` or the time is over, which comes sooner once somebody hurries; says whether `done`."""
+        started_at = time.monotonic()
+        while not done():
+            limit_s = hurried_s if self._hurried else timeout_s
+            left_s = started_at + limit_s - time.monotonic()
+            if left_s <= 0:
+                return False
+            try:
+                event = self._events.get(timeout=left_s)
+            except Empty:
+                continue
+            if event is _Event.STOP:
+                self._hurried = True
+        return True
+
+
+def contract_of(methods: Mapping[str, Hosted]) -> bytes:
+    """The serialized FileDescriptorSet of hosted methods."""
+    files = {method.file.name: method.file for method in methods.values() if method.file is not None}
+    synthesized = synthesize(method for method in methods.values() if method.file is None)
+    return descriptors.file_descriptor_set([*files.values(), *synthesized])

@@ -1,0 +1,80 @@
+"""An agent's settings: arguments of `Agent` first, then WEFT_AGENT_* variables, then these defaults."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import socket
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+_ID = re.compile(r"[A-Za-z0-9._:/@-]{1,128}")
+
+
+def _default_id() -> str:
+    host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:100] or "agent"
+    # A restart is a new agent: two processes of one host never claim one id.
+    return f"{host}-{secrets.token_hex(3)}"
+
+
+def _default_slots() -> int:
+    return min(32, len(os.sched_getaffinity(0)) + 4) if hasattr(os, "sched_getaffinity") else 8
+
+
+class AgentSettings(BaseSettings):
+    """Every setting of an agent. Each has an environment variable: WEFT_AGENT_ and its name in capitals."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="WEFT_AGENT_", extra="forbid", validate_assignment=True, populate_by_name=True
+    )
+
+    # Coordinators, tried in turn: "host:port", or several with commas. WEFT_TARGET, as clients have it, works too.
+    target: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("127.0.0.1:7700",),
+        min_length=1,
+        validation_alias=AliasChoices("weft_agent_target", "weft_target"),
+    )
+    # Name, unique among live agents. Default: the host's name and six random digits.
+    id: str = Field(default_factory=_default_id)
+    # Calls that run at a time, each counted by its method's slot_cost.
+    slots: int = Field(default_factory=_default_slots, ge=1, le=100_000)
+    # Slots' worth of assignments to have at hand beyond that.
+    prefetch: int = Field(default=0, ge=0, le=100_000)
+    # What requirements are matched against: "zone=eu,tier=a", or JSON.
+    labels: Annotated[dict[str, str], NoDecode] = Field(default_factory=dict, max_length=64)
+    # As labels, with numbers: "gpu=1,memory_bytes=8e9".
+    resources: Annotated[dict[str, float], NoDecode] = Field(default_factory=dict, max_length=64)
+    # How long running handlers may take when the agent is told to stop.
+    drain_grace_s: float = Field(default=30.0, ge=0.0, le=86_400.0)
+    # Where a direct server of this agent can be reached.
+    advertised_address: str = ""
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def _split_target(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("id")
+    @classmethod
+    def _check_id(cls, value: str) -> str:
+        if not _ID.fullmatch(value):
+            raise ValueError("must be 1 to 128 characters of A-Z a-z 0-9 . _ : / @ -")
+        return value
+
+    @field_validator("labels", "resources", mode="before")
+    @classmethod
+    def _split_pairs(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("{"):
+            return json.loads(value)
+        pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+        if any(not key.strip() or not equals for key, equals, _ in pairs):
+            raise ValueError('must be "key=value,key=value" or a JSON object')
+        return {key.strip(): text.strip() for key, _, text in pairs}

@@ -1,0 +1,77 @@
+"""Traces: the remote context made current for a handler, and one CONSUMER span an attempt when tracing is on.
+
+Costs nothing for a task without trace context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from weft.v1 import session_pb2, task_pb2
+
+_propagator = TraceContextTextMapPropagator()
+_TRACER = "weft.agent"
+
+
+def tracing() -> bool:
+    """Whether the application has set up a tracer provider."""
+    provider = trace.get_tracer_provider()
+    return not isinstance(provider, trace.ProxyTracerProvider | trace.NoOpTracerProvider)
+
+
+@contextmanager
+def joined(call: task_pb2.CallContext) -> Iterator[None]:
+    """Make the caller's trace context current, so that the handler's own spans belong to the trace."""
+    carrier = {"traceparent": call.traceparent, "tracestate": call.tracestate}
+    token = otel_context.attach(_propagator.extract(carrier))
+    try:
+        yield
+    finally:
+        otel_context.detach(token)
+
+
+@contextmanager
+def processing(
+    assignment: session_pb2.Assignment, agent_id: str
+) -> Iterator[Callable[[task_pb2.Outcome], None]]:
+    """As `joined`, with a span for the attempt when tracing is on. Yields what takes the outcome."""
+    with joined(assignment.context):
+        if not tracing():
+            yield lambda _outcome: None
+            return
+        service, _, method = assignment.method.partition("/")
+        with trace.get_tracer(_TRACER).start_as_current_span(
+            f"process {assignment.method}",
+            kind=trace.SpanKind.CONSUMER,
+            attributes={
+                "rpc.system.name": "grpc",
+                "rpc.service": service,
+                "rpc.method": method,
+                "messaging.system": "weft",
+                "messaging.operation.type": "process",
+                "messaging.message.id": assignment.task_id,
+                "weft.task.attempt": assignment.attempt,
+                "weft.agent.id": agent_id,
+            },
+        ) as span:
+            yield lambda outcome: _end(span, outcome)
+
+
+def _end(span: trace.Span, outcome: task_pb2.Outcome) -> None:
+    code = outcome.status.code
+    span.set_attribute("rpc.response.status_code", code)
+    if code:
+        span.set_status(trace.StatusCode.ERROR, outcome.status.message)
+
+
+def inject(call: task_pb2.CallContext) -> None:
+    """Put the current trace context into a call context that goes to another process."""
+    carrier: dict[str, str] = {}
+    _propagator.inject(carrier)
+    call.traceparent = carrier.get("traceparent", "")
+    call.tracestate = carrier.get("tracestate", "")

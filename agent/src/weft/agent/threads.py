@@ -1,0 +1,58 @@
+"""Daemon threads that run blocking jobs: as many as there are jobs, kept for the next ones.
+
+Not `ThreadPoolExecutor`: its threads hold up the end of the process, and a handler that ignores its cancellation must
+not. How many jobs there can be is bounded by the agent's slots.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+
+import structlog
+
+_log = structlog.get_logger("weft.agent")
+
+
+class Threads:
+    """A pool of worker threads. `submit` never blocks."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        # Threads that wait, less the jobs that wait for them.
+        self._idle = 0
+        self._count = 0
+        self._closed = False
+
+    def submit(self, job: Callable[[], None]) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            if self._idle > 0:
+                self._idle -= 1
+            else:
+                self._count += 1
+                threading.Thread(target=self._work, name=f"{self._name}-{self._count}", daemon=True).start()
+        self._jobs.put(job)
+
+    def close(self) -> None:
+        """End the threads, each after its job; does not wait for them."""
+        with self._lock:
+            self._closed = True
+            for _ in range(self._count):
+                self._jobs.put(None)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                job()
+            except Exception:
+                # Jobs report by themselves; this would be a fault of weft.
+                _log.exception("a worker thread's job raised")
+            # A waiting thread must not keep the last job's payload alive.
+            del job
+            with self._lock:
+                self._idle += 1
