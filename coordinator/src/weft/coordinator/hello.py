@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from weft.rpc import errors
@@ -12,6 +13,11 @@ MAX_METHODS = 4096
 MAX_SLOTS = 100_000
 MAX_LABELS = 64
 MAX_HELD = 200_000
+# Characters.
+MAX_KEY = 128
+MAX_VALUE = 256
+MAX_METHOD = 512
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 def describe(hello: session_pb2.Hello) -> fleet_pb2.Agent:
@@ -50,13 +56,43 @@ def check_hello(hello: session_pb2.Hello) -> None:
             f"an agent hosts 1 to {MAX_METHODS} methods; this one names {len(hello.methods)}",
             field="hello.methods",
         )
-    if len(hello.labels) > MAX_LABELS or len(hello.resources) > MAX_LABELS:
-        raise errors.InvalidArgument(f"at most {MAX_LABELS} labels and resources", field="hello.labels")
     if len(hello.held) > MAX_HELD:
         raise errors.InvalidArgument(f"at most {MAX_HELD} held attempts", field="hello.held")
+    if not _HASH.fullmatch(hello.contract_hash):
+        raise errors.InvalidArgument(
+            "contract_hash must be a SHA-256 in hex: 64 digits", field="hello.contract_hash"
+        )
+    for name in ("advertised_address", "version"):
+        if len(getattr(hello, name)) > MAX_VALUE:
+            raise errors.InvalidArgument(f"{name} is at most {MAX_VALUE} characters", field=f"hello.{name}")
+    _check_attributes(hello)
     for method in hello.methods:
+        if len(method.name) > MAX_METHOD:
+            raise errors.InvalidArgument(
+                f"a method's name is at most {MAX_METHOD} characters", field="hello.methods.name"
+            )
         if method.slot_cost > hello.slots:
             raise errors.InvalidArgument(
                 f"{method.name} costs {method.slot_cost} slots, but the agent has {hello.slots}",
                 field="hello.methods.slot_cost",
+            )
+
+
+def _check_attributes(hello: session_pb2.Hello) -> None:
+    """Labels and resources, by the same rules as the requirements that are matched against them."""
+    if len(hello.labels) > MAX_LABELS:
+        raise errors.InvalidArgument(f"at most {MAX_LABELS} labels", field="hello.labels")
+    if len(hello.resources) > MAX_LABELS:
+        raise errors.InvalidArgument(f"at most {MAX_LABELS} resources", field="hello.resources")
+    for key, value in hello.labels.items():
+        if not 1 <= len(key) <= MAX_KEY or len(value) > MAX_VALUE:
+            raise errors.InvalidArgument(
+                f"labels need a key of 1 to {MAX_KEY} characters and a value of at most {MAX_VALUE}",
+                field="hello.labels",
+            )
+    for key, amount in hello.resources.items():
+        if not 1 <= len(key) <= MAX_KEY or not (math.isfinite(amount) and amount >= 0):
+            raise errors.InvalidArgument(
+                f"resources need a key of 1 to {MAX_KEY} characters and a finite amount of 0 or more",
+                field="hello.resources",
             )

@@ -8,6 +8,9 @@ from typing import Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from weft.rpc.channel import MAX_PAYLOAD_BYTES
+from weft.rpc.times import MAX_DURATION_S
+
 
 class CoordinatorSettings(BaseSettings):
     """Every setting has its unit last in its name. Values outside their range are refused at start-up."""
@@ -39,11 +42,19 @@ class CoordinatorSettings(BaseSettings):
         description="a cancelled handler may take so long, unless the request says otherwise",
     )
     stop_grace_s: float = Field(5.0, ge=0, le=3600, description="calls in flight get so long at shutdown")
-    result_ttl_s: float = Field(3600.0, ge=1, description="succeeded and cancelled tasks are kept so long")
-    failure_ttl_s: float = Field(7 * 86400.0, ge=1, description="failed tasks are kept so long")
+    result_ttl_s: float = Field(
+        3600.0, ge=1, le=MAX_DURATION_S, description="succeeded and cancelled tasks are kept so long"
+    )
+    failure_ttl_s: float = Field(
+        7 * 86400.0, ge=1, le=MAX_DURATION_S, description="failed tasks are kept so long"
+    )
 
     max_payload_bytes: int = Field(
-        4 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024, description="largest request or response of a task"
+        # Past the upper bound a task with its request and its response would not fit one message of weft's own.
+        MAX_PAYLOAD_BYTES,
+        ge=1024,
+        le=MAX_PAYLOAD_BYTES * 3 // 2,
+        description="largest request or response of a task",
     )
     max_queued_tasks: int = Field(
         2_000_000, ge=1, description="unfinished tasks that the store takes before it refuses more"
