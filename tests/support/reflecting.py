@@ -1,0 +1,57 @@
+"""A real gRPC server that offers handlers and nothing else, and grpcurl to look at it with."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import grpc.aio
+import pytest
+
+from weft.rpc.channel import server_options
+
+
+@asynccontextmanager
+async def serving(*handlers: grpc.GenericRpcHandler) -> AsyncIterator[str]:
+    """A server with these handlers; yields its "host:port"."""
+    server = grpc.aio.server(options=server_options())
+    server.add_generic_rpc_handlers(handlers)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(None)
+
+
+def find_grpcurl() -> str:
+    """Where grpcurl is. Without it the test is skipped, but in CI, which must have it."""
+    found = shutil.which("grpcurl") or shutil.which("grpcurl", path=str(Path.home() / "go" / "bin"))
+    if found is None:
+        reason = "grpcurl is not installed: go install github.com/fullstorydev/grpcurl/cmd/grpcurl@latest"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+async def grpcurl(target: str, words: Sequence[str], flags: Sequence[str] = ()) -> tuple[int, str]:
+    """Run grpcurl against a plaintext target: its exit status, and what it printed on both outputs."""
+    process = await asyncio.create_subprocess_exec(
+        find_grpcurl(),
+        "-plaintext",
+        "-max-time",
+        "20",
+        *flags,
+        target,
+        *words,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    printed, _ = await asyncio.wait_for(process.communicate(), timeout=30)
+    assert process.returncode is not None
+    return process.returncode, printed.decode()
