@@ -74,13 +74,17 @@ class WeftError(Exception):
         self.metadata = dict(metadata or {})
         self.field = field
         self.retry_after_s = retry_after_s
+        # The status that this error was made of, when it came from elsewhere.
+        self.received: status_pb2.Status | None = None
 
     @property
     def reason_name(self) -> str:
         return reason_name(self.reason)
 
     def status(self) -> status_pb2.Status:
-        """This error as a `google.rpc.Status` with details."""
+        """This error as a `google.rpc.Status` with details; one that was received stays as it was."""
+        if self.received is not None:
+            return self.received
         details: list[Message] = [
             error_details_pb2.ErrorInfo(reason=self.reason_name, domain=DOMAIN, metadata=self.metadata)
         ]
@@ -189,19 +193,24 @@ def retry_after_s(status: status_pb2.Status) -> float | None:
 
 
 def from_status(status: status_pb2.Status) -> WeftError:
-    """The error that a status stands for (the class by its code; reason and metadata by its ErrorInfo)."""
+    """The error that a status stands for (the class by its code; reason and metadata by its ErrorInfo).
+
+    The reason is UNSPECIFIED when weft gave none: a handler's NOT_FOUND is not TASK_NOT_FOUND.
+    """
     info = error_info(status)
-    reason: int | None = None
+    reason: int = errors_pb2.ERROR_REASON_UNSPECIFIED
     if info is not None and info.domain == DOMAIN:
         key = f"ERROR_REASON_{info.reason}"
-        reason = errors_pb2.ErrorReason.Value(key) if key in errors_pb2.ErrorReason.keys() else None
+        reason = errors_pb2.ErrorReason.Value(key) if key in errors_pb2.ErrorReason.keys() else reason
     cls = _CLASSES.get(status_code(status.code), Unknown)
-    return cls(
+    error = cls(
         status.message,
         reason=reason,
         metadata=dict(info.metadata) if info is not None else None,
         retry_after_s=retry_after_s(status),
     )
+    error.received = status
+    return error
 
 
 def status_of_call(call: grpc.RpcError) -> status_pb2.Status:
