@@ -11,7 +11,7 @@ from grpc_reflection.v1alpha import reflection_pb2 as pb
 
 from probe.v1 import probe_pb2
 from tests.support.reflecting import grpcurl, serving
-from tests.support.schema import METHOD, contract, file, file_set
+from tests.support.schema import METHOD, contract, file, file_set, many_files
 from weft.coordinator.contracts import Contract, Contracts
 from weft.coordinator.reflection import Reflection
 from weft.rpc import descriptors
@@ -168,21 +168,6 @@ async def test_extensions_of_proto2_messages(target, contracts):
     assert files(where) == ["t.proto"]
     assert none.all_extension_numbers_response.base_type_name == "probe.v1.ProbeReply"
     assert not none.all_extension_numbers_response.extension_number
-
-
-def many_files(package: str, marker: str, *, size_bytes: int) -> Contract:
-    """A contract whose imports share their names with those of another and are too large for one answer."""
-    parts = [
-        file(
-            f"part{i}.proto",
-            {f"{marker}{i}_{j}": "int32 n = 1" for j in range(size_bytes // 30)},
-            package=f"{package}.part{i}",
-            methods=(),
-        )
-        for i in range(3)
-    ]
-    main = file(f"{package}.proto", imports=[part.name for part in parts], package=package)
-    return Contract.load(file_set(*parts, main), [f"{package}.Service/Call"])
 
 
 async def test_a_large_contract_comes_in_parts_and_from_one_contract(target, contracts):

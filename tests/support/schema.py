@@ -78,6 +78,21 @@ def contract(
     return Contract.load(file_set(file(messages=messages, methods=methods)), names)
 
 
+def many_files(package: str, marker: str, *, size_bytes: int) -> Contract:
+    """A contract whose imports share their names with those of another and are too large for one answer."""
+    parts = [
+        file(
+            f"part{i}.proto",
+            {f"{marker}{i}_{j}": "int32 n = 1" for j in range(size_bytes // 30)},
+            package=f"{package}.part{i}",
+            methods=(),
+        )
+        for i in range(3)
+    ]
+    main = file(f"{package}.proto", imports=[part.name for part in parts], package=package)
+    return Contract.load(file_set(*parts, main), [f"{package}.Service/Call"])
+
+
 def _full(type_name: str, package: str) -> str:
     return type_name if type_name.startswith(".") else f".{package}.{type_name}"
 

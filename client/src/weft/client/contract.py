@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.rpc import status_pb2
 from grpc_reflection.v1alpha import reflection_pb2 as pb
 
@@ -215,7 +215,10 @@ class _Stream:
 
 def _by_name(answer: pb.ServerReflectionResponse) -> dict[str, FileDescriptorProto]:
     serialized = answer.file_descriptor_response.file_descriptor_proto
-    files = [FileDescriptorProto.FromString(file) for file in serialized]
+    try:
+        files = [FileDescriptorProto.FromString(file) for file in serialized]
+    except DecodeError:
+        raise errors.Internal("reflection answers with bytes that are not a descriptor") from None
     return {file.name: file for file in files}
 
 
