@@ -29,6 +29,10 @@ log = structlog.get_logger(__name__)
 # Messages of one session that may wait for the store; past it the session is not read.
 PENDING_MESSAGES = 64
 RETRY_S = 0.25
+# Status, details and metadata of an outcome, beside the response. Far more than gRPC takes through by default.
+MAX_BESIDE_BYTES = 256 * 1024
+# As long as a policy's own backoff may be: a handler that asks for a century is tried tomorrow.
+MAX_RETRY_AFTER_S = 86400.0
 _FINAL_REASONS = frozenset(
     errors.reason_name(reason)
     for reason in (errors_pb2.ERROR_REASON_RESULT_TOO_LARGE, errors_pb2.ERROR_REASON_PROGRESS_LIMIT)
@@ -128,66 +132,78 @@ class AttemptDesk:
 
     def _report(self, session: Session, item: session_pb2.AttemptResult) -> Report:
         outcome = item.outcome
-        size_bytes = len(outcome.response)
-        if size_bytes > self._max_response_bytes:
+        if (error := self._oversize(outcome)) is not None:
             # Agents check this themselves; one that does not must not fill the store.
-            error = errors.ResourceExhausted(
-                f"the response is {size_bytes} bytes; the limit is {self._max_response_bytes}",
-                reason=errors_pb2.ERROR_REASON_RESULT_TOO_LARGE,
-                metadata={"size_bytes": str(size_bytes), "limit_bytes": str(self._max_response_bytes)},
-            )
             outcome = task_pb2.Outcome(status=error.status())
-        code = outcome.status.code if outcome.HasField("status") else 0
+        code = outcome.status.code
         if code == 0:
             return Report(session.owner, item.task_id, item.attempt, 0, outcome.SerializeToString())
+        if not 0 < code <= code_pb2.UNAUTHENTICATED:
+            # No code that gRPC could pass on.
+            code = outcome.status.code = code_pb2.UNKNOWN
         info = errors.error_info(outcome.status)
+        wait_s = errors.retry_after_s(outcome.status)
         return Report(
             owner=session.owner,
             task_id=item.task_id,
             attempt=item.attempt,
-            code=code if 0 < code <= code_pb2.UNAUTHENTICATED else code_pb2.UNKNOWN,
+            code=code,
             outcome=outcome.SerializeToString(),
-            retry_after_s=errors.retry_after_s(outcome.status),
+            retry_after_s=None if wait_s is None else min(wait_s, MAX_RETRY_AFTER_S),
             crashed=item.crashed,
             final=info is not None and info.domain == errors.DOMAIN and info.reason in _FINAL_REASONS,
         )
 
+    def _oversize(self, outcome: task_pb2.Outcome) -> errors.WeftError | None:
+        size_bytes = len(outcome.response)
+        if size_bytes > self._max_response_bytes:
+            return _too_large("the response", size_bytes, self._max_response_bytes)
+        beside_bytes = outcome.ByteSize() - size_bytes
+        if beside_bytes > MAX_BESIDE_BYTES:
+            return _too_large(
+                "what comes with the response (status, details, metadata)", beside_bytes, MAX_BESIDE_BYTES
+            )
+        return None
+
     async def _store_progress(self, session: Session, message: session_pb2.ConnectRequest) -> None:
-        items = [
-            ProgressItem(session.owner, item.task_id, item.attempt, item.index, item.payload)
-            for item in message.progress
-        ]
-        verdicts = await self._store.progress(items)
-        indexes: dict[AttemptRef, int] = {}
-        refused: dict[AttemptRef, ProgressVerdict] = {}
-        for item, verdict in zip(items, verdicts, strict=True):
+        refused: dict[AttemptRef, errors.WeftError | None] = {}
+        items: list[ProgressItem] = []
+        for item in message.progress:
             ref = AttemptRef(item.task_id, item.attempt)
+            if len(item.payload) > self._max_response_bytes:
+                refused.setdefault(ref, _too_large("a response", len(item.payload), self._max_response_bytes))
+            elif ref not in refused:
+                items.append(ProgressItem(session.owner, *ref, item.index, item.payload))
+        indexes: dict[AttemptRef, int] = {}
+        for stored, verdict in zip(items, await self._store.progress(items), strict=True):
+            ref = AttemptRef(stored.task_id, stored.attempt)
             if verdict in (ProgressVerdict.STORED, ProgressVerdict.KNOWN):
-                indexes[ref] = max(indexes.get(ref, 0), item.index)
+                indexes[ref] = max(indexes.get(ref, 0), stored.index)
             else:
-                refused[ref] = verdict
+                refused[ref] = _too_many() if verdict is ProgressVerdict.LIMIT else None
         if indexes:
             session.acknowledge_progress(indexes)
-        for ref, verdict in refused.items():
-            if verdict is ProgressVerdict.LIMIT:
-                await self._end_over_limit(session, ref)
+        for ref, error in refused.items():
+            if error is not None:
+                await self._end(session, ref, error)
             session.cancel(ref, "its progress was refused", 0.0, lost=True)
 
-    async def _end_over_limit(self, session: Session, ref: AttemptRef) -> None:
-        error = errors.ResourceExhausted(
-            "the task sent more responses than a task may store",
-            reason=errors_pb2.ERROR_REASON_PROGRESS_LIMIT,
-        )
+    async def _end(self, session: Session, ref: AttemptRef, error: errors.WeftError) -> None:
+        """End an attempt that sent what cannot be stored, whatever it would have come to."""
         outcome = task_pb2.Outcome(status=error.status()).SerializeToString()
-        await self._store.complete(
-            [
-                Report(
-                    session.owner,
-                    ref.task_id,
-                    ref.attempt,
-                    code_pb2.RESOURCE_EXHAUSTED,
-                    outcome,
-                    final=True,
-                )
-            ]
-        )
+        report = Report(session.owner, *ref, code_pb2.RESOURCE_EXHAUSTED, outcome, final=True)
+        await self._store.complete([report])
+
+
+def _too_large(what: str, size_bytes: int, limit_bytes: int) -> errors.ResourceExhausted:
+    return errors.ResourceExhausted(
+        f"{what} is {size_bytes} bytes; the limit is {limit_bytes}",
+        reason=errors_pb2.ERROR_REASON_RESULT_TOO_LARGE,
+        metadata={"size_bytes": str(size_bytes), "limit_bytes": str(limit_bytes)},
+    )
+
+
+def _too_many() -> errors.ResourceExhausted:
+    return errors.ResourceExhausted(
+        "the task sent more responses than a task may store", reason=errors_pb2.ERROR_REASON_PROGRESS_LIMIT
+    )
