@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 import structlog
 from grpc import aio
@@ -175,6 +175,9 @@ class Sessions:
             raise _id_in_use(agent_id)
         self._opening.add(agent_id)
         try:
+            contract = self._contracts.get(hello.contract_hash)
+            if contract is not None:
+                await self._admit(hello, contract)
             await self._replace(hello)
             interval_s = heartbeat_interval_s(self._settings.heartbeat_interval_s, len(self._sessions))
             lease_s = interval_s * self._settings.missed_heartbeats
@@ -185,9 +188,7 @@ class Sessions:
             session = Session(hello, Owner(agent_id, epoch), self._store.now())
             session.heard_at_s = time.monotonic()
             adopted = await self._adopt(session, hello)
-            contract = self._contracts.get(hello.contract_hash)
-            if contract is not None:
-                await self._accept(session, contract)
+            session.accepted = contract is not None
             session.desired = await self._desired(agent_id)  # type: ignore[assignment]
             self._sessions[agent_id] = session
             self._intervals_s[agent_id] = interval_s
@@ -253,6 +254,8 @@ class Sessions:
         held = [(AttemptRef(item.task_id, item.attempt), item.epoch) for item in hello.held]
         verdicts = await self._store.adopt(session.owner, held)
         adopted = [ref for (ref, _), kept in zip(held, verdicts, strict=True) if kept]
+        late = [AttemptRef(item.task_id, item.attempt) for item in hello.held if item.finished]
+        await self._count_stale(hello.agent_id, [ref for ref in late if ref not in set(adopted)])
         if adopted:
             records = await self._store.get([ref.task_id for ref in adopted], payloads=False)
             for ref, record in zip(adopted, records, strict=True):
@@ -261,25 +264,35 @@ class Sessions:
                     session.cancel(ref, "cancelled on request", self._settings.cancel_grace_s, lost=False)
         return set(adopted)
 
+    async def _count_stale(self, agent_id: str, refs: Sequence[AttemptRef]) -> None:
+        """Count results that come too late; one that is stored and whose acknowledgement was lost is none."""
+        if not refs:
+            return
+        records = await self._store.get([ref.task_id for ref in refs], payloads=False)
+        for ref, record in zip(refs, records, strict=True):
+            stored = record is not None and record.state.terminal and record.attempt == ref.attempt
+            if not stored or record is None or record.agent_id != agent_id:
+                self.stale_refused[agent_id] = self.stale_refused.get(agent_id, 0) + 1
+                log.info("result.refused", agent=agent_id, task=ref.task_id, attempt=ref.attempt)
+
     async def _desired(self, agent_id: str) -> int:
         for agent in await self._store.agents():
             if agent.agent_id == agent_id and agent.desired_state:
                 return agent.desired_state
         return fleet_pb2.DESIRED_STATE_ACTIVE
 
-    async def _accept(self, session: Session, contract: Contract) -> None:
-        """Put the agent's methods in force, durably, and let it take work.
+    async def _admit(self, hello: session_pb2.Hello, contract: Contract) -> None:
+        """Put the agent's methods in force, durably.
 
         Raises:
             InvalidArgument: a hosted method is not in the contract.
             FailedPrecondition: a method is incompatible with the one in force.
         """
-        hosted = contract.hosting(list(session.methods))
+        hosted = contract.hosting([method.name for method in hello.methods])
         changed = self._contracts.admit(hosted)
         if changed:
             await self._store.put_contract(hosted.digest, hosted.file_descriptor_set, changed)
-            log.info("contract.accepted", agent=session.owner.agent_id, methods=len(changed))
-        session.accepted = True
+            log.info("contract.accepted", agent=hello.agent_id, methods=len(changed))
 
     async def _read(self, session: Session, requests: AsyncIterator[session_pb2.ConnectRequest]) -> None:
         """Take what the agent sends until the stream ends; an error ends the session and is told to the agent."""
@@ -319,7 +332,8 @@ class Sessions:
                 reason=errors_pb2.ERROR_REASON_CONTRACT_INVALID,
                 field="contract.file_descriptor_set",
             )
-        await self._accept(session, contract)
+        await self._admit(session.hello, contract)
+        session.accepted = True
         self._agents_changed()
         self._wake()
 
