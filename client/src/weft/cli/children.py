@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, NoReturn, Self, TypeVar
 
 from weft.cli.failures import Failure
 from weft.client import AgentState, Mesh
@@ -52,11 +52,20 @@ class Child:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
+    def finished(self) -> bool:
+        """Whether it has ended well. Raises Failure, with the end of its log, when it has ended otherwise."""
+        if self._process.poll():
+            self._fail()
+        return not self.alive
+
     def must_live(self) -> None:
         """Raises Failure, with the end of its log, when it is gone."""
         if not self.alive:
-            lines = self.log.read_text(errors="replace").splitlines()[-_TAIL_LINES:]
-            raise Failure(f"{self.name} has exited with status {self._process.returncode}", *lines)
+            self._fail()
+
+    def _fail(self) -> NoReturn:
+        lines = self.log.read_text(errors="replace").splitlines()[-_TAIL_LINES:]
+        raise Failure(f"{self.name} has exited with status {self._process.returncode}", *lines)
 
 
 class Children:
@@ -80,6 +89,11 @@ class Children:
     ) -> None:
         for child in self._all:
             child.kill()
+
+    def kill(self, child: Child) -> None:
+        """SIGKILL one; it is not missed from now on."""
+        self._all.remove(child)
+        child.kill()
 
     def python(self, name: str, *args: str, env: Mapping[str, str] | None = None) -> Child:
         """Start this interpreter with these arguments."""

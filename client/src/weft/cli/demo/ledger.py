@@ -1,0 +1,57 @@
+"""The ledger: a file outside the mesh in which the agents write what really ran.
+
+One line a fact, "start|end AGENT FILE", appended whole: what is written outlives an agent that is killed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# The environment variable that names the file to the agents.
+LEDGER = "WEFT_DEMO_LEDGER"
+
+
+class LedgerWriter:
+    """One agent's hand on the ledger."""
+
+    def __init__(self) -> None:
+        self._file = os.open(os.environ[LEDGER], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+    def note(self, fact: str, agent_id: str, file_name: str) -> None:
+        os.write(self._file, f"{fact} {agent_id} {file_name}\n".encode())
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What the ledger says in the end."""
+
+    # Attempts that were begun and that came to their end, by agent, and by file.
+    begun_by: Counter[str] = field(default_factory=Counter)
+    ended_by: Counter[str] = field(default_factory=Counter)
+    begun: Counter[str] = field(default_factory=Counter)
+    ended: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def read(cls, path: Path) -> Ledger:
+        found = cls()
+        for line in path.read_text().splitlines():
+            fact, agent_id, file_name = line.split(" ", 2)
+            by_agent, by_file = (
+                (found.begun_by, found.begun) if fact == "start" else (found.ended_by, found.ended)
+            )
+            by_agent[agent_id] += 1
+            by_file[file_name] += 1
+        return found
+
+    @property
+    def re_runs(self) -> int:
+        """Attempts beyond each file's first."""
+        return self.begun.total() - len(self.begun)
+
+    @property
+    def duplicates(self) -> int:
+        """Attempts that came to their end after another one of the same file had: work done twice."""
+        return self.ended.total() - len(self.ended)

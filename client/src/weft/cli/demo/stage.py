@@ -1,0 +1,51 @@
+"""What the demo shows while it runs: sentences with the time, and a progress bar on a terminal."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+
+class Stage:
+    """Prints on stderr when stdout is for JSON."""
+
+    def __init__(self, *, quiet_stdout: bool) -> None:
+        self.console = Console(stderr=quiet_stdout, highlight=False)
+        self._bar = Progress(
+            TextColumn("{task.description:<9}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        self._shown: TaskID | None = None
+        self._began = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def say(self, text: str) -> None:
+        self.console.print(f"{time.monotonic() - self._began:5.1f} s  {text}", markup=False)
+
+    def count(self, what: str, total: int) -> None:
+        """Start a new bar in place of the last one."""
+        if self._shown is not None:
+            self._bar.remove_task(self._shown)
+        self._shown = self._bar.add_task(what, total=total)
+
+    def counted(self, done: int) -> None:
+        """How far the bar is."""
+        if self._shown is not None:
+            self._bar.update(self._shown, completed=done)
