@@ -14,11 +14,11 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 
 from weft.coordinator import codec
+from weft.coordinator.ended import EndedTasks
 from weft.coordinator.hub import TaskHub
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Enqueued, RequestIdReused, Store, Submission, TaskRecord
 from weft.coordinator.submission import Intake, accepted
-from weft.rpc.channel import BATCH_BYTES, BATCH_ITEMS
 from weft.rpc.errors import InvalidArgument, WeftError
 from weft.v1 import coordinator_pb2
 
@@ -39,9 +39,8 @@ class BulkStream:
         self._max_undelivered = settings.max_undelivered
         self._deliver = False
         self._storing: deque[asyncio.Task[_Acks]] = deque()
-        self._finished: deque[TaskRecord] = deque()
         self._awaited: dict[str, None] = {}
-        self._undelivered = 0
+        self._finished = EndedTasks(store)
         self._reading = True
         self._failure: BaseException | None = None
         self._filled = asyncio.Event()
@@ -84,7 +83,7 @@ class BulkStream:
                 if message.tasks:
                     self._storing.append(loop.create_task(self._take(message.tasks)))
                     self._storing[-1].add_done_callback(lambda _: self._filled.set())
-                while len(self._storing) >= PIPELINE or self._undelivered >= self._max_undelivered:
+                while len(self._storing) >= PIPELINE or self._undelivered() >= self._max_undelivered:
                     self._drained.clear()
                     await self._drained.wait()
         except asyncio.CancelledError:
@@ -147,19 +146,20 @@ class BulkStream:
     def _await(self, task_id: str) -> None:
         if task_id not in self._awaited:
             self._awaited[task_id] = None
-            self._undelivered += 1
             self._hub.on_end(task_id, self._ended)
 
     def _forget(self, task_id: str) -> None:
         if task_id in self._awaited:
             del self._awaited[task_id]
-            self._undelivered -= 1
             self._hub.off_end(task_id, self._ended)
 
     def _ended(self, record: TaskRecord) -> None:
         del self._awaited[record.task_id]
-        self._finished.append(record)
+        self._finished.add(record)
         self._filled.set()
+
+    def _undelivered(self) -> int:
+        return len(self._awaited) + len(self._finished)
 
     # -- out ----------------------------------------------------------------------------------------------------
 
@@ -172,7 +172,9 @@ class BulkStream:
                 self._drained.set()
                 return response
             if self._finished:
-                return self._take_finished()
+                finished = await self._finished.take()
+                self._drained.set()
+                return coordinator_pb2.SubmitTasksResponse(finished=map(codec.finished_task, finished))
             if not self._reading and not self._storing:
                 if self._failure is not None:
                     raise self._failure
@@ -180,14 +182,3 @@ class BulkStream:
                     return None
             self._filled.clear()
             await self._filled.wait()
-
-    def _take_finished(self) -> coordinator_pb2.SubmitTasksResponse:
-        response = coordinator_pb2.SubmitTasksResponse()
-        size_bytes = 0
-        while self._finished and len(response.finished) < BATCH_ITEMS and size_bytes < BATCH_BYTES:
-            record = self._finished.popleft()
-            size_bytes += len(record.outcome) + 64
-            response.finished.append(codec.finished_task(record))
-            self._undelivered -= 1
-        self._drained.set()
-        return response

@@ -49,7 +49,7 @@ async def follow(
             while follower.record is None and not follower.rows:
                 await follower.wait()
             while follower.rows:
-                row = follower.rows.popleft()
+                row = follower.take()
                 if row.sequence == after + 1:
                     after = row.sequence
                     yield row
@@ -75,4 +75,4 @@ async def _progress(
             after = row.sequence
             yield row
     while follower.rows and follower.rows[0].sequence <= after:
-        follower.rows.popleft()
+        follower.take()

@@ -17,6 +17,7 @@ EndCallback = Callable[[TaskRecord], None]
 
 # Progress that a follower has not taken yet; past it, it reads from the store instead.
 FOLLOWER_ROWS = 256
+FOLLOWER_BYTES = 1024 * 1024
 
 
 class Follower:
@@ -25,12 +26,28 @@ class Follower:
     def __init__(self, task_id: str) -> None:
         self.task_id = task_id
         self.record: TaskRecord | None = None
-        self.rows: deque[ProgressRow] = deque(maxlen=FOLLOWER_ROWS)
+        self.rows: deque[ProgressRow] = deque()
+        self._rows_bytes = 0
         self.error: WeftError | None = None
         self._event = asyncio.Event()
 
     def notify(self) -> None:
         self._event.set()
+
+    def add(self, rows: Sequence[ProgressRow]) -> None:
+        """Keep progress for the follower, the newest as far as it fits."""
+        for row in rows:
+            self.rows.append(row)
+            self._rows_bytes += len(row.payload)
+        while len(self.rows) > FOLLOWER_ROWS or (self._rows_bytes > FOLLOWER_BYTES and len(self.rows) > 1):
+            self.take()
+        self.notify()
+
+    def take(self) -> ProgressRow:
+        """The oldest row that is kept; there must be one."""
+        row = self.rows.popleft()
+        self._rows_bytes -= len(row.payload)
+        return row
 
     async def wait(self) -> None:
         """Until something is new.
@@ -73,8 +90,7 @@ class TaskHub:
 
     def progressed(self, task_id: str, rows: Sequence[ProgressRow]) -> None:
         for follower in self._followers.get(task_id, ()):
-            follower.rows.extend(rows)
-            follower.notify()
+            follower.add(rows)
 
     # -- waiting for an end ---------------------------------------------------------------------------------
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Sequence
 
 from weft.coordinator import codec
+from weft.coordinator.ended import EndedTasks
 from weft.coordinator.hub import TaskHub
 from weft.coordinator.store.base import Store, TaskRecord
-from weft.rpc.channel import BATCH_BYTES, BATCH_ITEMS
 from weft.v1 import coordinator_pb2
 
-READ_TASKS = 256
+# Each with its outcome, which may be large.
+READ_TASKS = 64
 
 
 async def wait_tasks(
@@ -21,13 +21,13 @@ async def wait_tasks(
     """Responses until every task has been sent or the time is over."""
     loop = asyncio.get_running_loop()
     filled = asyncio.Event()
-    finished: deque[TaskRecord] = deque()
+    finished = EndedTasks(store)
     awaited = dict.fromkeys(task_ids)
     over = False
 
     def ended(record: TaskRecord) -> None:
         if awaited.pop(record.task_id, True) is None:
-            finished.append(record)
+            finished.add(record)
             filled.set()
 
     def time_over() -> None:
@@ -52,14 +52,14 @@ async def wait_tasks(
             if not_found:
                 yield coordinator_pb2.WaitTasksResponse(not_found=not_found)
             while finished:
-                yield _response(finished, view)
+                yield _response(await finished.take(), view)
         while awaited and not over:
             await filled.wait()
             filled.clear()
             while finished:
-                yield _response(finished, view)
+                yield _response(await finished.take(), view)
         while finished:
-            yield _response(finished, view)
+            yield _response(await finished.take(), view)
     finally:
         if timer is not None:
             timer.cancel()
@@ -67,11 +67,5 @@ async def wait_tasks(
             hub.off_end(task_id, ended)
 
 
-def _response(finished: deque[TaskRecord], view: int) -> coordinator_pb2.WaitTasksResponse:
-    response = coordinator_pb2.WaitTasksResponse()
-    size_bytes = 0
-    while finished and len(response.tasks) < BATCH_ITEMS and size_bytes < BATCH_BYTES:
-        record = finished.popleft()
-        size_bytes += len(record.outcome) + 256
-        response.tasks.append(codec.task(record, view))
-    return response
+def _response(finished: Sequence[TaskRecord], view: int) -> coordinator_pb2.WaitTasksResponse:
+    return coordinator_pb2.WaitTasksResponse(tasks=[codec.task(record, view) for record in finished])
