@@ -1,0 +1,104 @@
+"""The layout guard finds what it is for, and this repository passes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from scripts import layout
+
+GOOD = {
+    "gen/weft/v1/types_pb2.py": "from google.protobuf import descriptor",
+    "gen/weft/v1/py.typed": "",
+    "client/src/weft/rpc/__init__.py": "from weft.v1 import types_pb2",
+    "client/src/weft/rpc/py.typed": "",
+    "client/src/weft/client/__init__.py": "import weft.rpc.errors\nfrom . import tasks",
+    "client/src/weft/client/tasks.py": "from ..rpc import errors",
+    "client/src/weft/client/py.typed": "",
+    "client/src/weft/cli/__init__.py": "from weft import coordinator, agent\nfrom weft.client import tasks",
+    "client/src/weft/cli/py.typed": "",
+    "agent/src/weft/agent/__init__.py": "def f():\n    from weft.client import tasks",
+    "agent/src/weft/agent/py.typed": "",
+    "coordinator/src/weft/coordinator/__init__.py": "",
+    "coordinator/src/weft/coordinator/py.typed": "",
+    "coordinator/src/weft/coordinator/store/__init__.py": "from weft.coordinator import rules",
+}
+AGENT = "agent/src/weft/agent/__init__.py"
+COORDINATOR = "coordinator/src/weft/coordinator/sessions.py"
+
+
+def write(root: Path, files: Mapping[str, str | None]) -> Path:
+    for name, text in files.items():
+        path = root / name
+        if text is None:
+            path.unlink()
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+    return root
+
+
+def test_a_good_layout_passes(tmp_path):
+    assert list(layout.problems(write(tmp_path, GOOD))) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        ({"agent/src/weft/__init__.py": ""}, "agent/src/weft/__init__.py: weft is a namespace package"),
+        ({"gen/weft/v1/py.typed": None}, "gen/weft/v1: has no py.typed"),
+        ({"coordinator/src/weft/coordinator/py.typed": None}, "coordinator: has no py.typed"),
+        (
+            {"agent/src/weft/new/py.typed": "", "agent/src/weft/new/__init__.py": ""},
+            "agent/src/weft/new: unknown package",
+        ),
+        (
+            {"agent/src/weft/agent/deep/x.py": ""},
+            "agent/src/weft/agent/deep: has modules, but no __init__.py",
+        ),
+        ({"agent/src/weft/agent/common.py": ""}, "agent/common.py: 'common' does not say what it is for"),
+        ({"agent/src/weft/agent/task_utils.py": ""}, "task_utils.py: 'utils' does not say"),
+        ({"agent/src/weft/agent/helpers/__init__.py": ""}, "helpers/__init__.py: 'helpers' does not say"),
+        ({"coordinator/src/weft/coordinator/session_manager.py": ""}, "'manager' does not say"),
+        ({AGENT: "import weft.coordinator.rules"}, f"{AGENT}:1: weft.agent must not import weft.coordinator"),
+        (
+            {AGENT: "\nfrom weft import coordinator"},
+            f"{AGENT}:2: weft.agent must not import weft.coordinator",
+        ),
+        (
+            {AGENT: "def f():\n  from weft.cli.main import main"},
+            f"{AGENT}:2: weft.agent must not import weft.cli",
+        ),
+        ({AGENT: "from .. import coordinator"}, "weft.agent must not import weft.coordinator"),
+        ({AGENT: "from ..cli import main"}, "weft.agent must not import weft.cli"),
+        ({AGENT: "import weft"}, "imports the namespace weft itself"),
+        ({COORDINATOR: "from weft.agent import Agent"}, "weft.coordinator must not import weft.agent"),
+        ({COORDINATOR: "from weft.client import connect"}, "weft.coordinator must not import weft.client"),
+        (
+            {"client/src/weft/rpc/x.py": "from weft.client import connect"},
+            "weft.rpc must not import weft.client",
+        ),
+        ({"client/src/weft/client/x.py": "import weft.cli"}, "weft.client must not import weft.cli"),
+        ({"gen/weft/v1/x.py": "import weft.rpc"}, "weft.v1 must not import weft.rpc"),
+    ],
+    ids=range(20),
+)
+def test_what_erodes_it_is_found(tmp_path, change, wanted):
+    write(tmp_path, GOOD)
+    (found,) = layout.problems(write(tmp_path, change))
+    assert wanted in found
+
+
+def test_a_missing_source_root_is_found(tmp_path):
+    assert "gen: has no folder weft" in list(layout.problems(tmp_path))
+
+
+def test_this_repository_passes():
+    assert [*layout.problems(layout.ROOT), *layout.install_problems(layout.ROOT)] == []
+
+
+def test_an_install_from_elsewhere_is_found(tmp_path):
+    (found,) = layout.install_problems(tmp_path)
+    assert "not in the installed namespace" in found
