@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from weft.coordinator.session import Session
@@ -90,7 +91,7 @@ class Fleet:
         agent.load.CopyFrom(session.report.load)
         agent.heartbeat_round_trip.CopyFrom(session.report.round_trip)
         agent.connect_time.CopyFrom(timestamp(session.connected_at_s))
-        agent.last_seen_time.CopyFrom(timestamp(self._store.now() - session.silent_for_s()))
+        agent.last_seen_time.CopyFrom(timestamp(self._store.now() - session.silent_for_s(time.monotonic())))
 
 
 def _state(session: Session) -> fleet_pb2.AgentState:

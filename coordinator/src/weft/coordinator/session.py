@@ -6,7 +6,6 @@ No I/O here: `sessions` reads and writes the stream. Everything that waits in th
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -21,6 +20,9 @@ T = TypeVar("T")
 
 # Past so many remembered queues, forget and ask again: requirements are chosen by clients.
 COSTS_REMEMBERED = 4096
+# Bounds of what waits for an agent that reads slowly: past the first it is not read, past the second it gets no work.
+OUTBOX_ITEMS = 8192
+OUTBOX_BYTES = 16 * 1024 * 1024
 
 
 class Session:
@@ -43,6 +45,8 @@ class Session:
         self.connected_at_s = now_s
         # Monotonic; of the last message.
         self.heard_at_s = 0.0
+        # A message is being dealt with, and the next one not read yet: it is not the agent that is silent.
+        self.handling = False
         # Monotonic; since when a write has been waiting for the peer; None: none is.
         self.writing_since_s: float | None = None
         self.stale_refused = 0
@@ -56,7 +60,9 @@ class Session:
         self._costs: dict[QueueKey, int] = {}
         self._unfit: set[QueueKey] = set()
         self._event = asyncio.Event()
+        self._room = asyncio.Event()
         self._assignments: list[session_pb2.Assignment] = []
+        self._assigned_bytes = 0
         self._cancels: list[session_pb2.Cancel] = []
         self._acks: list[session_pb2.ResultAck] = []
         self._progress_acks: list[session_pb2.ProgressAck] = []
@@ -72,6 +78,7 @@ class Session:
             and self.accepted
             and not self.draining
             and self.desired == fleet_pb2.DESIRED_STATE_ACTIVE
+            and self._assigned_bytes < OUTBOX_BYTES
         )
 
     @property
@@ -79,9 +86,9 @@ class Session:
         """Credits: slots and prefetch that no assignment has taken."""
         return self.slots + self.hello.prefetch - self.used_slots
 
-    def silent_for_s(self) -> float:
-        """Seconds since the agent was last heard."""
-        return time.monotonic() - self.heard_at_s
+    def silent_for_s(self, now_s: float) -> float:
+        """Seconds since the agent was last heard, by the monotonic clock."""
+        return 0.0 if self.handling else now_s - self.heard_at_s
 
     def hosts(self, method: str) -> bool:
         return method in self._method_costs
@@ -148,6 +155,7 @@ class Session:
                 assignment.deadline.CopyFrom(timestamp(claimed.deadline_at))
                 assignment.time_left.CopyFrom(duration(max(0.0, claimed.deadline_at - now_s)))
             self._assignments.append(assignment)
+            self._assigned_bytes += len(claimed.payload)
         self._event.set()
 
     def cancel(self, ref: AttemptRef, reason: str, grace_s: float, *, lost: bool) -> None:
@@ -186,6 +194,12 @@ class Session:
         await self._event.wait()
         self._event.clear()
 
+    async def outbox_has_room(self) -> None:
+        """Until what the agent was told of its reports has gone out, as far as it must."""
+        while self.open and len(self._acks) + len(self._progress_acks) + len(self._cancels) > OUTBOX_ITEMS:
+            self._room.clear()
+            await self._room.wait()
+
     def take(self) -> session_pb2.ConnectResponse | None:
         """The next message: all that waits, up to the bounds of a batch; None: nothing waits."""
         assignments = self._take_assignments()
@@ -200,6 +214,7 @@ class Session:
         )
         self._desired_to_send = fleet_pb2.DESIRED_STATE_UNSPECIFIED
         self._echo = 0
+        self._room.set()
         if self._assignments or self._acks or self._progress_acks or self._cancels:
             self._event.set()
         return message if message.ByteSize() else None
@@ -215,6 +230,7 @@ class Session:
             count += 1
         taken = waiting[:count]
         del waiting[:count]
+        self._assigned_bytes -= sum(len(assignment.payload) for assignment in taken)
         return taken
 
     def unsent(self) -> list[AttemptRef]:
@@ -227,6 +243,7 @@ class Session:
             self.open = False
             self.error = error
             self._event.set()
+            self._room.set()
 
 
 def _pop(waiting: list[T]) -> list[Any]:

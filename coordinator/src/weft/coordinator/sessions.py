@@ -298,8 +298,11 @@ class Sessions:
         """Take what the agent sends until the stream ends; an error ends the session and is told to the agent."""
         try:
             async for message in requests:
-                session.heard_at_s = time.monotonic()
+                session.handling = True
                 await self._handle(session, message)
+                await session.outbox_has_room()
+                session.handling = False
+                session.heard_at_s = time.monotonic()
                 if session.goodbye:
                     break
             session.close()
@@ -396,7 +399,7 @@ class Sessions:
         by_lease: dict[float, list[Owner]] = {}
         for session in list(self._sessions.values()):
             lease_s = self._intervals_s[session.owner.agent_id] * missed
-            silent_s = now_s - session.heard_at_s
+            silent_s = session.silent_for_s(now_s)
             if silent_s > lease_s:
                 self._drop(
                     session,
