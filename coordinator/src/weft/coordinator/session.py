@@ -78,8 +78,13 @@ class Session:
             and self.accepted
             and not self.draining
             and self.desired == fleet_pb2.DESIRED_STATE_ACTIVE
-            and self._assigned_bytes < OUTBOX_BYTES
+            and not self.outbox_full
         )
+
+    @property
+    def outbox_full(self) -> bool:
+        """Assignments wait that the agent has not read yet, as many as may."""
+        return self._assigned_bytes > OUTBOX_BYTES
 
     @property
     def free_slots(self) -> int:

@@ -125,7 +125,10 @@ class Sessions:
         try:
             while session.open:
                 await session.outbox_filled()
+                was_full = session.outbox_full
                 message = session.take()
+                if was_full and not session.outbox_full:
+                    self._wake()
                 if message is not None:
                     session.writing_since_s = time.monotonic()
                     await context.write(message)
