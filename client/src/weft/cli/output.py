@@ -61,3 +61,16 @@ def print_rows(columns: Sequence[str | tuple[str, str]], rows: Sequence[Sequence
     for row in rows:
         made.add_row(*row)
     print_table(made)
+
+
+def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
+    """Names and values below each other."""
+    from rich.console import Console
+    from rich.table import Table
+
+    made = Table.grid(padding=(0, 2))
+    made.add_column(style="bold", no_wrap=True)
+    made.add_column(overflow="fold")
+    for name, value in pairs:
+        made.add_row(name, value)
+    Console(highlight=False).print(made)

@@ -1,0 +1,239 @@
+"""`weft tasks ...`: list, read, follow, cancel and retry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from weft.cli import inputs, moments
+from weft.cli.failures import Failure
+from weft.cli.lazy import SETTINGS
+from weft.cli.options import DEFAULT_TARGET, Json, Target
+from weft.cli.output import json_text, line, print_pairs, print_rows
+
+if TYPE_CHECKING:
+    from weft.client import Mesh, Progress, Task
+    from weft.client.contract import ResolvedMethod
+
+app = typer.Typer(help="List, read, follow, cancel and retry tasks.", no_args_is_help=True, **SETTINGS)
+
+TaskId = Annotated[str, typer.Argument(metavar="ID", help="The task.")]
+TaskIds = Annotated[list[str], typer.Argument(metavar="ID...", help="The tasks.")]
+
+STYLES = {"SUCCEEDED": "green", "FAILED": "red", "CANCELLED": "yellow", "RUNNING": "cyan"}
+
+
+@app.command("list")
+def list_tasks(
+    state: Annotated[
+        list[str] | None, typer.Option(metavar="STATE", help="Only tasks in this state; repeatable.")
+    ] = None,
+    method: Annotated[str, typer.Option(metavar="METHOD", help="Only tasks of this method.")] = "",
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many.")] = 50,
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
+    """List tasks, newest first."""
+    from weft.cli.documents import task_document
+    from weft.cli.running import run
+    from weft.client import TaskState
+
+    try:
+        states = [TaskState[name.upper()] for name in state or ()]
+    except KeyError as error:
+        known = ", ".join(TaskState.__members__)
+        raise Failure(f"there is no task state {error}; there are {known}", status=2) from None
+
+    async def work(mesh: Mesh) -> list[Task]:
+        return [task async for task in mesh.tasks.list(states=states, method=method, limit=limit)]
+
+    found = run(target, work)
+    if as_json:
+        line(json_text([task_document(task) for task in found]))
+        return
+    columns = (
+        "task",
+        "method",
+        "state",
+        ("try", "right"),
+        "agent",
+        ("age", "right"),
+        ("took", "right"),
+        "error",
+    )
+    print_rows(columns, [_row(task) for task in found], "no tasks")
+
+
+def _row(task: Task) -> list[str]:
+    return [
+        task.id,
+        task.method.rpartition(".")[2],
+        styled_state(task),
+        str(task.attempt),
+        task.agent_id,
+        moments.since(task.created_at),
+        moments.between(task.started_at, task.finished_at),
+        error_text(task),
+    ]
+
+
+def styled_state(task: Task) -> str:
+    name = f"{task.state.name} (cancelling)" if task.cancel_requested and not task.ended else task.state.name
+    style = STYLES.get(task.state.name)
+    return f"[{style}]{name}[/]" if style else name
+
+
+def error_text(task: Task) -> str:
+    """Code and message of the last failure; empty when there is none."""
+    from rich.markup import escape
+
+    from weft.rpc.errors import status_code
+
+    if not task.status.code:
+        return ""
+    return escape(f"{status_code(task.status.code).name}: {task.status.message}")
+
+
+@app.command()
+def get(task_id: TaskId, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
+    """Show a task with its request and response."""
+    from weft.cli.documents import task_document
+    from weft.cli.running import run
+
+    async def work(mesh: Mesh) -> tuple[Task, ResolvedMethod | None]:
+        task = await mesh.tasks.get(task_id)
+        return task, await _resolved(mesh, task.method)
+
+    task, method = run(target, work)
+    document = task_document(task, method, full=True)
+    if as_json:
+        line(json_text(document))
+        return
+    print_pairs(_facts(task, document))
+
+
+async def _resolved(mesh: Mesh, name: str) -> ResolvedMethod | None:
+    """The method, where its contract is still known: a task is shown without it too."""
+    try:
+        return await inputs.resolve(mesh, name)
+    except Failure:
+        return None
+
+
+def _facts(task: Task, document: dict[str, Any]) -> list[tuple[str, str]]:
+    from rich.markup import escape
+
+    facts = [
+        ("task", task.id),
+        ("method", task.method),
+        ("state", styled_state(task)),
+        ("attempt", f"{task.attempt}" + (f" on {task.agent_id}" if task.agent_id else "")),
+        ("crashes", str(task.crashes) if task.crashes else ""),
+        ("priority", str(task.priority)),
+        ("request id", task.request_id),
+        ("submitted", _ago(task.created_at)),
+        ("started", _ago(task.started_at)),
+        ("finished", _ago(task.finished_at)),
+        ("took", moments.between(task.started_at, task.finished_at)),
+        ("responses", str(task.progress_count) if task.progress_count else ""),
+        ("error", error_text(task)),
+        ("request", escape(json_text(document["request"], indent=2))),
+        ("response", escape(json_text(document["response"], indent=2)) if "response" in document else ""),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def _ago(moment: Any) -> str:
+    if moment is None:
+        return ""
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S} ({moments.since(moment)} ago)"
+
+
+@app.command()
+def watch(
+    task_id: TaskId,
+    after: Annotated[int, typer.Option(metavar="N", min=0, help="Only responses after this one.")] = 0,
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
+    """Follow a task until it has ended: its states and, of a streaming method, its responses.
+
+    Exit status 1 when it did not succeed.
+    """
+    from weft.cli.running import run
+
+    async def work(mesh: Mesh) -> bool:
+        method = await _resolved(mesh, (await mesh.tasks.get(task_id)).method)
+        succeeded = False
+        async for event in mesh.tasks.watch(task_id, after):
+            _print_event(event, method, as_json=as_json)
+            succeeded = getattr(event, "succeeded", False)
+        return succeeded
+
+    if not run(target, work):
+        raise typer.Exit(1)
+
+
+def _print_event(event: Task | Progress, method: ResolvedMethod | None, *, as_json: bool) -> None:
+    from weft.cli.documents import response_document, task_document
+    from weft.client import Progress
+
+    if isinstance(event, Progress):
+        response = response_document(method, event.response)
+        if as_json:
+            line(json_text({"sequence": event.sequence, "attempt": event.attempt, "response": response}))
+        else:
+            line(f"#{event.sequence} {json_text(response)}")
+        return
+    if as_json:
+        document = task_document(event)
+        if event.succeeded and event.response:
+            document["response"] = response_document(method, event.response)
+        line(json_text(document))
+        return
+    place = f" on {event.agent_id}" if event.agent_id else ""
+    error = event.error()
+    words = f": {error.code.name}: {error.message}" if error is not None else ""
+    line(f"{event.state.name} attempt {event.attempt}{place}{words}")
+    if event.succeeded and event.response:
+        line(json_text(response_document(method, event.response)))
+
+
+@app.command()
+def cancel(
+    task_ids: TaskIds,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for the handler's log.")] = "",
+    grace_s: Annotated[
+        float | None, typer.Option(metavar="S", min=0, help="A running handler gets so many seconds to end.")
+    ] = None,
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
+    """Ask for tasks' ends. One that is running ends when its handler has, or when the grace has passed."""
+    from weft.cli.running import run
+
+    async def work(mesh: Mesh) -> list[Task]:
+        return [await mesh.tasks.cancel(task_id, reason, grace_s=grace_s) for task_id in task_ids]
+
+    _print_steered(run(target, work), as_json=as_json)
+
+
+@app.command()
+def retry(task_ids: TaskIds, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
+    """Queue failed or cancelled tasks again."""
+    from weft.cli.running import run
+
+    async def work(mesh: Mesh) -> list[Task]:
+        return [await mesh.tasks.retry(task_id) for task_id in task_ids]
+
+    _print_steered(run(target, work), as_json=as_json)
+
+
+def _print_steered(found: list[Task], *, as_json: bool) -> None:
+    """Tasks after a change, one line each."""
+    from weft.cli.documents import task_document
+
+    for task in found:
+        asked = ", asked to end" if task.cancel_requested and not task.ended else ""
+        line(json_text(task_document(task)) if as_json else f"{task.id} {task.state.name}{asked}")
