@@ -1,0 +1,191 @@
+"""Who gets what, and who is there: requirements, slots, load, identity, contracts, health."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+
+import grpc
+import grpc.aio
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from probe.v1.probe_pb2 import ProbeRequest
+from tests.support import tasks
+from tests.support.mesh import PROBE_SERVICE, MeshHarness
+from tests.support.rolling import METHOD as ROLLING
+from tests.support.rolling import request_class
+from weft.rpc.errors import from_call
+from weft.v1 import coordinator_pb2, fleet_pb2, task_pb2
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+async def test_requirements_choose_the_agent(mesh: MeshHarness) -> None:
+    await mesh.coordinator()
+    await mesh.agent("plain", slots=4)
+    await mesh.agent("eu", slots=4, labels={"zone": "eu"})
+    await mesh.agent("gpu", slots=4, labels={"zone": "us"}, env={"WEFT_AGENT_RESOURCES": "gpu=2"})
+
+    async def who(requirement: str) -> str:
+        call = mesh.probe().Call(ProbeRequest(), metadata=(("weft-require", requirement),), timeout=10)
+        return (await call).agent_id
+
+    assert [await who("zone=eu") for _ in range(3)] == ["eu"] * 3
+    assert await who("zone=us,gpu>=1") == "gpu"
+    assert await who("gpu>=2") == "gpu"
+
+    # Nobody has it: the task waits, and holds up nobody else's.
+    options = task_pb2.TaskOptions(requirements=task_pb2.Requirements(resources={"gpu": 3}), priority=9)
+    waiting = await tasks.submit(mesh, ProbeRequest(text="big"), options=options)
+    assert (await mesh.probe().Call(ProbeRequest(text="small"), timeout=10)).text == "small"
+    assert (await tasks.look(mesh, waiting)).state == task_pb2.TASK_STATE_QUEUED
+    queues = (await mesh.api().ListQueues(coordinator_pb2.ListQueuesRequest(), timeout=10)).queues
+    assert [(q.queued, q.agents) for q in queues if q.requirements == "gpu>=3"] == [(1, 0)]
+    await mesh.agent("big", slots=1, env={"WEFT_AGENT_RESOURCES": "gpu=4"})
+    assert tasks.reply(await tasks.end(mesh, waiting)).agent_id == "big"
+
+
+async def test_a_dear_method_takes_its_slots(mesh: MeshHarness) -> None:
+    """Five slots and a cost of three: one at a time, and two slots stay empty."""
+    await mesh.coordinator()
+    await mesh.agent("a1", slots=5, program="tests.support.costly:agent")
+    ledger = mesh.ledger()
+    requests = [ProbeRequest(text=f"t{n}", sleep_s=0.3, ledger=ledger.path) for n in range(3)]
+    ids = await tasks.submit_all(mesh, requests)
+    await ledger.until("start")
+    agent = await tasks.agent(mesh, "a1")
+    assert (agent.used_slots, agent.in_flight, agent.slots) == (3, 1, 5)
+    await tasks.ended(mesh, ids)
+    events = [fact.event for fact in ledger.facts()]
+    assert events == ["start", "end"] * 3
+
+
+async def test_the_least_loaded_agent_gets_the_next_task(mesh: MeshHarness) -> None:
+    await mesh.coordinator()
+    for agent_id, slots in (("small", 2), ("middle", 4), ("large", 8)):
+        await mesh.agent(agent_id, slots=slots)
+    ledger = mesh.ledger()
+
+    # One by one.
+    for number in range(7):
+        request = ProbeRequest(text=f"one-{number}", sleep_s=60, ledger=ledger.path)
+        await tasks.submit(mesh, request)
+        await ledger.until("start", f"one-{number}")
+    spread = Counter(fact.agent_id for fact in ledger.facts("start"))
+    assert spread == {"small": 1, "middle": 2, "large": 4}
+    # Seven at once fill what is left in the same proportion.
+    requests = [ProbeRequest(text=f"all-{n}", sleep_s=60, ledger=ledger.path) for n in range(7)]
+    await tasks.submit_all(mesh, requests)
+    await ledger.until("start", count=14)
+    spread = Counter(fact.agent_id for fact in ledger.facts("start"))
+    assert spread == {"small": 2, "middle": 4, "large": 8}
+
+
+async def test_two_live_agents_cannot_share_an_id(mesh: MeshHarness) -> None:
+    await mesh.coordinator()
+    first = await mesh.agent("a1", slots=2)
+    known = await tasks.agent(mesh, "a1")
+    second = await mesh.agent("a1", slots=2, wait=False)
+
+    async def refused() -> bool:
+        return "another process has this agent's id" in second.output()
+
+    await mesh.eventually(refused, "the second process is told that its id is taken")
+    assert second.alive
+    now = await tasks.agent(mesh, "a1")
+    assert (now.instance_id, now.epoch) == (known.instance_id, known.epoch)
+    assert (await mesh.probe().Call(ProbeRequest(text="x"), timeout=10)).agent_id == "a1"
+
+    # It dials on, and has the id when the first is gone.
+    await first.kill()
+
+    async def taken_over() -> bool:
+        agent = await tasks.agent(mesh, "a1")
+        return agent.instance_id != known.instance_id and agent.state == fleet_pb2.AGENT_STATE_ACTIVE
+
+    await mesh.eventually(taken_over, "the second process is a1 now")
+    assert (await mesh.probe().Call(ProbeRequest(text="y"), timeout=10)).agent_id == "a1"
+
+
+async def test_rolling_contracts(mesh: MeshHarness) -> None:
+    """A compatible version joins beside the old one; one that nobody could read is refused, and says why."""
+    await mesh.coordinator()
+    program = "tests.support.rolling:agent"
+    await mesh.agent("v1", slots=1, program=program, env={"ROLLING_VERSION": "1"})
+    await mesh.agent("v2", slots=1, program=program, env={"ROLLING_VERSION": "2"})
+    refused = await mesh.agent("v3", program=program, env={"ROLLING_VERSION": "3"}, wait=False)
+
+    assert await refused.wait() not in {0, None}
+    assert "CONTRACT_INCOMPATIBLE" in refused.output()
+    assert "Request.text" in refused.output()
+    with pytest.raises(grpc.aio.AioRpcError) as unknown:
+        await tasks.agent(mesh, "v3")
+    assert from_call(unknown.value).reason_name == "AGENT_NOT_FOUND"
+
+    # Both versions serve callers of the newer one.
+    newer = request_class(2)
+    call = mesh.channel().unary_unary(f"/{ROLLING}", newer.SerializeToString, newer.FromString)
+    seen = Counter([(await call(newer(text="t", more="mine"), timeout=10)).more for _ in range(12)])
+    assert set(seen) == {"mine", "version 2"}
+    # And it stays so over a restart, when old and new come back in any order.
+    await mesh.restart_coordinator()
+    await mesh.wait_agent("v1")
+    await mesh.wait_agent("v2")
+    answer = await call(newer(text="t", more="mine"), timeout=10, wait_for_ready=True)
+    assert answer.text == "t"
+
+
+async def test_health_follows_the_agents_that_can_take_a_call(mesh: MeshHarness) -> None:
+    await mesh.coordinator()
+    stub = health_pb2_grpc.HealthStub(mesh.channel())
+    request = health_pb2.HealthCheckRequest(service=PROBE_SERVICE)
+    changes: list[tuple[int, float]] = []
+
+    async def follow() -> None:
+        async for response in stub.Watch(request):
+            changes.append((response.status, time.monotonic()))
+
+    async def last_is(status: int) -> bool:
+        return bool(changes) and changes[-1][0] == status
+
+    watching = asyncio.create_task(follow())
+    await mesh.eventually(lambda: last_is(health_pb2.HealthCheckResponse.SERVICE_UNKNOWN), "nobody hosts it")
+    agent = await mesh.agent("a1", slots=1)
+    await mesh.eventually(lambda: last_is(SERVING), "it is served")
+    assert (await stub.Check(request, timeout=5)).status == SERVING
+    whole = await stub.Check(health_pb2.HealthCheckRequest(), timeout=5)
+    assert whole.status == SERVING
+
+    killed_at = time.monotonic()
+    await agent.kill()
+    await mesh.eventually(lambda: last_is(NOT_SERVING), "nobody serves it")
+    assert changes[-1][1] - killed_at < 1.0
+    assert (await stub.Check(request, timeout=5)).status == NOT_SERVING
+    # The coordinator itself is well.
+    assert (await stub.Check(health_pb2.HealthCheckRequest(), timeout=5)).status == SERVING
+
+    await mesh.agent("a2", slots=1)
+    await mesh.eventually(lambda: last_is(SERVING), "it is served again")
+    pause = coordinator_pb2.UpdateAgentRequest(agent_id="a2", desired_state=fleet_pb2.DESIRED_STATE_PAUSED)
+    await mesh.api().UpdateAgent(pause, timeout=5)
+    await mesh.eventually(lambda: last_is(NOT_SERVING), "its only agent is paused")
+    watching.cancel()
+    with pytest.raises(grpc.aio.AioRpcError) as unknown:
+        await stub.Check(health_pb2.HealthCheckRequest(service="no.such.Service"), timeout=5)
+    assert unknown.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_health_after_a_restart_waits_for_the_agents(mesh: MeshHarness) -> None:
+    await mesh.coordinator()
+    agent = await mesh.agent("a1", slots=1)
+    agent.pause()
+    await mesh.restart_coordinator()
+    stub = health_pb2_grpc.HealthStub(mesh.channel())
+    request = health_pb2.HealthCheckRequest(service=PROBE_SERVICE)
+    answer = await stub.Check(request, timeout=5, wait_for_ready=True)
+    assert answer.status == NOT_SERVING
+    agent.resume()
+    await mesh.wait_serving()

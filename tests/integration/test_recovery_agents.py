@@ -1,0 +1,138 @@
+"""Agents that die, and agents that fall silent and come back: their work is done once, by somebody."""
+
+from __future__ import annotations
+
+import time
+
+from probe.v1.probe_pb2 import ProbeRequest
+from tests.support import tasks
+from tests.support.mesh import MeshHarness
+from weft.v1 import fleet_pb2, task_pb2
+
+
+async def test_attempts_of_a_killed_agent_run_elsewhere_within_three_seconds(mesh: MeshHarness) -> None:
+    await mesh.coordinator()
+    victim = await mesh.agent("a1", slots=3)
+    await mesh.agent("a2", slots=6)
+    ledger = mesh.ledger()
+    requests = [ProbeRequest(text=f"t{n}", sleep_s=2.5, ledger=ledger.path) for n in range(6)]
+    ids = await tasks.submit_all(mesh, requests)
+    lost = {fact.text for fact in await ledger.until("start", count=6) if fact.agent_id == "a1"}
+    assert lost
+
+    killed_at = time.time()
+    await victim.kill()
+
+    again = await ledger.until("start", where=lambda fact: fact.time_s > killed_at, count=len(lost))
+    assert {fact.text for fact in again} == lost
+    assert {fact.agent_id for fact in again} == {"a2"}
+    assert max(fact.time_s for fact in again) - killed_at < 3.0
+    found = await tasks.ended(mesh, ids)
+    for number, task_id in enumerate(ids):
+        answer = tasks.reply(found[task_id])
+        assert answer.text == f"t{number}"
+        assert found[task_id].crashes == (1 if answer.text in lost else 0), tasks.describe(found[task_id])
+    assert len(ledger.facts("start")) == 6 + len(lost)
+
+
+async def test_an_agent_restarted_under_its_id_takes_over_at_once(mesh: MeshHarness) -> None:
+    """A new process under a dead one's id says that the old attempts are gone: nobody waits for the grace."""
+    await mesh.coordinator(reconnect_grace_s=60)
+    ledger = mesh.ledger()
+    first = await mesh.agent("a1", slots=1)
+    task_id = await tasks.submit(mesh, ProbeRequest(text="again", sleep_s=0.5, ledger=ledger.path))
+    await ledger.until("start", "again")
+
+    await first.kill()
+    await mesh.agent("a1", slots=1)
+
+    task = await tasks.end(mesh, task_id)
+    assert tasks.reply(task).attempt == 2
+    assert task.crashes == 1
+
+
+async def test_stale_results_of_a_paused_agent_are_refused_and_counted(mesh: MeshHarness) -> None:
+    await mesh.coordinator(heartbeat_interval_s=0.2)
+    ledger = mesh.ledger()
+    paused = await mesh.agent("a1", slots=2, labels={"role": "first"})
+    requests = [ProbeRequest(text=text, sleep_s=0.3, ledger=ledger.path) for text in ("x", "y")]
+    ids = await tasks.submit_all(mesh, requests)
+    await ledger.until("start", count=2)
+
+    paused.pause()
+    await mesh.agent("a2", slots=2)
+    found = await tasks.ended(mesh, ids)
+    outcomes = {task_id: task.outcome.SerializeToString() for task_id, task in found.items()}
+    for task in found.values():
+        assert tasks.reply(task).agent_id == "a2"
+        assert (task.attempt, task.crashes) == (2, 1), tasks.describe(task)
+    paused.resume()
+
+    async def refused() -> bool:
+        return (await tasks.agent(mesh, "a1")).stale_results_refused == 2
+
+    await mesh.eventually(refused, "both stale results of a1 are counted as refused")
+    await mesh.wait_agent("a1")
+    for task_id in ids:
+        task = await tasks.look(mesh, task_id)
+        assert task.outcome.SerializeToString() == outcomes[task_id]
+        assert task.state == task_pb2.TASK_STATE_SUCCEEDED
+    # It works on.
+    after = await tasks.end(mesh, await tasks.submit(mesh, ProbeRequest(text="z"), options=tasks.on("first")))
+    assert tasks.reply(after).agent_id == "a1"
+    assert (await tasks.agent(mesh, "a1")).stale_results_refused == 2
+
+
+async def test_an_agent_silent_for_less_than_its_lease_keeps_its_attempts(mesh: MeshHarness) -> None:
+    await mesh.coordinator(heartbeat_interval_s=0.5, missed_heartbeats=20)
+    ledger = mesh.ledger()
+    agent = await mesh.agent("a1", slots=1)
+    epoch = (await tasks.agent(mesh, "a1")).epoch
+    task_id = await tasks.submit(mesh, ProbeRequest(text="kept", sleep_s=0.5, ledger=ledger.path))
+    await ledger.until("start", "kept")
+
+    agent.pause()
+    silent_since = (await tasks.agent(mesh, "a1")).last_seen_time.ToMilliseconds()
+
+    async def silent() -> bool:
+        known = await tasks.agent(mesh, "a1")
+        assert known.state == fleet_pb2.AGENT_STATE_ACTIVE
+        return time.time() * 1000 - silent_since > 1500
+
+    await mesh.eventually(silent, "a1 is silent for three heartbeats")
+    agent.resume()
+
+    task = await tasks.end(mesh, task_id)
+    assert (tasks.reply(task).agent_id, task.attempt, task.crashes) == ("a1", 1, 0)
+    assert (await tasks.agent(mesh, "a1")).epoch == epoch
+    assert len(ledger.facts("start", "kept")) == 1
+
+
+async def test_burning_cpu_in_pure_python_does_not_cost_the_session(mesh: MeshHarness) -> None:
+    await burn_and_keep_the_session(mesh, burn_s=6.0)
+
+
+async def burn_and_keep_the_session(mesh: MeshHarness, burn_s: float) -> None:
+    """An async handler that never yields and a sync one that holds on to the GIL, at once, on one agent."""
+    await mesh.coordinator(heartbeat_interval_s=1.0)
+    await mesh.agent("a1", slots=4)
+    before = await tasks.agent(mesh, "a1")
+    ledger = mesh.ledger()
+    burning = [
+        await tasks.submit(mesh, ProbeRequest(text=name, burn_s=burn_s, ledger=ledger.path), name)
+        for name in ("CallSync", "Call")
+    ]
+    await ledger.until("start", count=2)
+    started_at = time.monotonic()
+
+    # Threads go on: other calls of the agent are answered while both burn.
+    answer = await mesh.probe().CallSync(ProbeRequest(text="meanwhile"), timeout=burn_s)
+    assert answer.text == "meanwhile"
+    assert time.monotonic() - started_at < burn_s
+    assert not ledger.facts("end")
+
+    found = await tasks.ended(mesh, burning, timeout_s=3 * burn_s + 20)
+    assert {(task.attempt, task.crashes) for task in found.values()} == {(1, 0)}
+    after = await tasks.agent(mesh, "a1")
+    assert (after.epoch, after.instance_id) == (before.epoch, before.instance_id)
+    assert after.state == fleet_pb2.AGENT_STATE_ACTIVE
