@@ -1,0 +1,104 @@
+"""`weft demo` as people run it: complete and right, and nothing is left behind, whatever way it ends."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.processes import ROOT, environment, until
+
+KEYS = [
+    "tasks",
+    "succeeded",
+    "lost",
+    "duplicates",
+    "tasks_per_s",
+    "recovered_agent_s",
+    "recovered_coordinator_s",
+]
+
+
+def start(folder: Path, *args: str) -> subprocess.Popen[str]:
+    """The demo, with its own folder below `folder`."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "weft.cli.main", "demo", *args],
+        cwd=ROOT,
+        env=environment({"TMPDIR": str(folder)}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines of living processes that name the folder, or have it in their environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            words = [*process.cmdline(), *process.environ().values()]
+        except psutil.Error:
+            continue
+        if process.status() != psutil.STATUS_ZOMBIE and any(str(folder) in word for word in words):
+            found.append(" ".join(process.cmdline()))
+    return found
+
+
+def test_json(tmp_path: Path) -> None:
+    process = start(tmp_path, "--limit", "90", "--json")
+    stdout, stderr = process.communicate(timeout=90)
+    assert process.returncode == 0, stderr
+    figures = json.loads(stdout)
+    assert list(figures) == KEYS
+    assert (figures["tasks"], figures["succeeded"], figures["lost"]) == (90, 90, 0)
+    assert figures["recovered_agent_s"] > 0
+    assert figures["recovered_coordinator_s"] > 0
+    assert "agent b killed with SIGKILL" in stderr
+    assert "coordinator back after" in stderr
+    assert processes_of(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_interrupted(tmp_path: Path, number: signal.Signals) -> None:
+    process = start(tmp_path, "--json")
+    ledgers = lambda: list(tmp_path.glob("weft-demo-*/ledger"))  # noqa: E731
+    try:
+        await until(lambda: bool(ledgers()) or process.poll() is not None, "an agent works")
+        assert len(processes_of(tmp_path)) >= 5
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode not in {0, None}
+    assert "Traceback" not in stderr
+    assert processes_of(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_keep_leaves_store_and_logs(tmp_path: Path) -> None:
+    process = start(tmp_path, "--limit", "30", "--keep")
+    stdout, stderr = process.communicate(timeout=90)
+    assert process.returncode == 0, stderr
+    assert "Right: all 30 results" in stdout
+    (folder,) = tmp_path.iterdir()
+    assert str(folder) in stderr
+    assert {"weft.db", "coordinator.log", "a.log", "b.log", "c.log"} <= {
+        each.name for each in folder.iterdir()
+    }
+
+
+@pytest.mark.slow
+def test_the_whole_standard_library(tmp_path: Path) -> None:
+    process = start(tmp_path, "--json")
+    stdout, stderr = process.communicate(timeout=115)
+    assert process.returncode == 0, stderr
+    figures = json.loads(stdout)
+    assert figures["tasks"] == figures["succeeded"] > 500
+    assert figures["recovered_agent_s"] < 3
+    assert figures["recovered_coordinator_s"] < 5

@@ -1,0 +1,45 @@
+"""The benchmark's arithmetic."""
+
+from __future__ import annotations
+
+import pytest
+
+from weft.cli.bench.command import figures
+from weft.cli.bench.measure import Sample, quantile_of
+from weft.cli.bench.subject import Subject
+
+
+def sample(prefix: str, rate: str, latencies_s: list[float], rates: list[float]) -> Sample:
+    async def nothing(*_: object) -> None: ...
+
+    subject = Subject(
+        prefix=prefix, title=prefix, call=nothing, burst=nothing, rate=rate, calls=1, burst_size=1
+    )
+    return Sample(subject, latencies_s, rates)
+
+
+@pytest.mark.parametrize(
+    ("values", "quantile", "wanted"),
+    [
+        ([3], 0.5, 3),
+        ([1, 2], 0.5, 1),
+        ([5, 1, 3], 0.5, 3),
+        (range(1, 101), 0.99, 99),
+        (range(1, 101), 1.0, 100),
+    ],
+)
+def test_quantiles_are_measured_values(values: list[float], quantile: float, wanted: float) -> None:
+    assert quantile_of(list(values), quantile) == wanted
+
+
+def test_flat_keys() -> None:
+    raw = sample("raw_unary", "per_s", [0.0005], [7000.0])
+    durable = sample("embedded_process", "tasks_per_s", [0.001, 0.001, 0.004], [9000.0, 11000.0, 12000.0])
+    assert figures([raw, durable]) == {
+        "raw_unary_p50_ms": 0.5,
+        "raw_unary_per_s": 7000,
+        "embedded_process_tasks_per_s": 11000,
+        "embedded_process_p50_ms": 1.0,
+        "embedded_process_p99_ms": 4.0,
+        "embedded_process_p50_ratio": 2.0,
+    }
