@@ -39,6 +39,8 @@ LIST_QUEUES = Method.of(f"{_SERVICE}/ListQueues", pb.ListQueuesRequest, pb.ListQ
 UPDATE_QUEUE = Method.of(f"{_SERVICE}/UpdateQueue", pb.UpdateQueueRequest, pb.UpdateQueueResponse)
 
 DEFAULT_TIMEOUT_S = 30.0
+# What grpc.aio says, with code INTERNAL, when a stream breaks under a write: then it does not know the real status.
+_BROKEN_WRITE = "Internal error from Core"
 _LEAST_WAIT_S = 0.05
 _MOST_WAIT_S = 2.0
 
@@ -106,6 +108,8 @@ class Api:
         """The error behind a failed call of this API; one that the coordinator did not send is said in our words."""
         status = status_of_call(error)
         if not status.details:
+            if status.message == _BROKEN_WRITE:
+                return Unreachable(self.target, "the connection broke")
             if error.code() is grpc.StatusCode.UNAVAILABLE:
                 return Unreachable(self.target, status.message)
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
