@@ -46,7 +46,8 @@ class AttemptRef(NamedTuple):
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: that would triple the cost of making one, and each task makes several.
+@dataclass(slots=True)
 class Submission:
     """A task to store. Already checked: a store refuses nothing but a reused request id."""
 
@@ -176,7 +177,8 @@ class ProgressRow:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: that would triple the cost of making one, and each task makes several.
+@dataclass(slots=True)
 class TaskRecord:
     """A task as the store knows it; `payload`, `context` and `outcome` are empty where they were not asked for."""
 
@@ -260,21 +262,26 @@ class StoreListener(Protocol):
 
     def ready(self) -> None:
         """Some task became ready, or something that held one back is gone."""
+        ...
 
     def wants(self, task_id: str) -> bool:
         """Whether anybody follows this task: only then are `changed` and `progressed` called for it."""
+        ...
 
     def changed(self, record: TaskRecord) -> None:
         """A task that somebody follows changed its state, durably where the state is terminal.
 
         The record holds the outcome and no payload.
         """
+        ...
 
     def progressed(self, task_id: str, rows: Sequence[ProgressRow]) -> None:
         """Durable progress of a task that somebody follows."""
+        ...
 
     def revoked(self, owner: Owner, ref: AttemptRef, reason: str, grace_s: float, *, lost: bool) -> None:
         """An owner should end an attempt: cancelled (`lost` false), or taken away by a limit (`lost` true)."""
+        ...
 
 
 class Store(Protocol):
@@ -284,6 +291,7 @@ class Store(Protocol):
     @property
     def writable(self) -> bool:
         """False while writes fail: nothing should be claimed then."""
+        ...
 
     async def open(self, listener: StoreListener) -> None:
         """Take the store and recover what it holds.
@@ -292,50 +300,63 @@ class Store(Protocol):
             weft.coordinator.store.errors.StoreError: it belongs to another process, is not a store of
                 weft, is damaged, or is of a newer version.
         """
+        ...
 
     async def close(self) -> None:
         """Make everything durable and let go. Bounded in time."""
+        ...
 
     def now(self) -> float:
         """The store's clock, in seconds since the epoch."""
+        ...
 
     # -- tasks ------------------------------------------------------------------------------------------------
 
     async def enqueue(self, submissions: Sequence[Submission]) -> Sequence[Enqueued | RequestIdReused]:
         """Store tasks, in order. Duplicates of a request id within one call count too."""
+        ...
 
     def new_task_id(self, method: str) -> str:
         """An id for a task that is about to be submitted; costs no I/O."""
+        ...
 
     def unfinished(self) -> int:
         """How many tasks have not ended. May be a little stale; costs no I/O."""
+        ...
 
     def ready_depths(self) -> Mapping[QueueKey, int]:
         """Ready tasks by queue, those of paused methods left out. May be a little stale; costs no I/O."""
+        ...
 
     async def claim(self, requests: Sequence[ClaimRequest]) -> Sequence[Sequence[Claimed]]:
         """Give out ready tasks, request by request. An expired task is never given out."""
+        ...
 
     async def complete(self, reports: Sequence[Report]) -> Sequence[Verdict]:
         """End attempts: the outcome is stored, or the task is queued again, or the report is refused."""
+        ...
 
     async def progress(self, items: Sequence[ProgressItem]) -> Sequence[ProgressVerdict]:
         """Store responses of streaming attempts."""
+        ...
 
     async def release(self, owner: Owner, refs: Sequence[AttemptRef]) -> Sequence[bool]:
         """Take attempts back at no cost, and queue their tasks again. False: it was not the owner's."""
+        ...
 
     async def adopt(self, owner: Owner, held: Sequence[tuple[AttemptRef, int]]) -> Sequence[bool]:
         """Give attempts that an agent still holds, each with the epoch it knows, to its new session `owner`.
 
         Attempts of the agent's earlier epochs that are not named are taken back at once, each counted as a crash.
         """
+        ...
 
     async def cancel(
         self, task_ids: Sequence[str], reason: str, grace_s: float
     ) -> Sequence[TaskRecord | None]:
         """Ask for tasks' ends; None: no such task. A running one that has not ended by grace_s plus a second
         is ended by `sweep`."""
+        ...
 
     async def retry(self, task_id: str) -> TaskRecord | None:
         """Queue a FAILED or CANCELLED task again; None: no such task.
@@ -344,9 +365,11 @@ class Store(Protocol):
             weft.rpc.errors.FailedPrecondition: it is in another state.
             weft.rpc.errors.NotFound: its payload was dropped after its TTL (RESULT_EXPIRED).
         """
+        ...
 
     async def get(self, task_ids: Sequence[str], *, payloads: bool = True) -> Sequence[TaskRecord | None]:
         """Read tasks; what is terminal is durable. Without `payloads` the payload and context stay empty."""
+        ...
 
     async def list_tasks(
         self, where: ListFilter, *, limit: int, cursor: str = "", payloads: bool = False
@@ -356,46 +379,60 @@ class Store(Protocol):
         Raises:
             weft.rpc.errors.InvalidArgument: the cursor is not one of this store's.
         """
+        ...
 
     async def read_progress(self, task_id: str, after: int, limit: int) -> Sequence[ProgressRow]:
         """Stored progress with a sequence above `after`, in order."""
+        ...
 
     async def sweep(self, limit: int) -> SweepReport:
         """Do what time has brought: promote, expire, take back from owners whose lease passed, forget."""
+        ...
 
     # -- owners -----------------------------------------------------------------------------------------------
 
     async def register(self, agent_id: str, instance_id: str, description: bytes, lease_s: float) -> int:
         """Open a session for an agent: a new epoch, larger than every earlier one, with a lease."""
+        ...
 
     async def renew(self, owners: Sequence[Owner], lease_s: float) -> Sequence[bool]:
         """Let leases end `lease_s` from now (also sooner than before). False: the owner is not known (any more)."""
+        ...
 
     async def retire(self, owner: Owner) -> None:
         """The agent left: forget its lease, take back what it may still hold, counted as crashes."""
+        ...
 
     async def agents(self) -> Sequence[AgentRecord]:
         """Every agent that is connected or was, until forgotten."""
+        ...
 
     async def set_desired(self, agent_id: str, desired_state: int) -> bool:
         """Keep an operator's wish; False: no such agent."""
+        ...
 
     async def forget_agent(self, agent_id: str) -> None:
         """Drop an agent that is not connected from the list."""
+        ...
 
     # -- contracts and queues -----------------------------------------------------------------------------------
 
     async def put_contract(self, digest: str, file_descriptor_set: bytes, methods: Sequence[str]) -> None:
         """Keep a contract and put it in force for these methods."""
+        ...
 
     async def contracts(self) -> Mapping[str, tuple[bytes, Sequence[str]]]:
         """Contracts by digest, oldest first: descriptor set, and the methods that it is in force for."""
+        ...
 
     async def depths(self) -> Mapping[QueueKey, QueueDepth]:
         """Queues that hold unfinished tasks."""
+        ...
 
     async def set_paused(self, method: str, *, paused: bool) -> None:
         """Keep a method's tasks from being claimed, or let them go on."""
+        ...
 
     async def paused(self) -> Sequence[str]:
         """Methods that are paused."""
+        ...

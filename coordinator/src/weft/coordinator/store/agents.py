@@ -1,0 +1,74 @@
+"""What is durable of agents: who they are, the epoch of their last session, and what an operator wants of them."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import replace
+
+from weft.coordinator.store.base import AgentRecord, Owner
+from weft.coordinator.store.journal import Journal
+
+# weft.v1.DesiredState: active.
+_ACTIVE = 1
+# The generation of a store, one more at each opening, fills the bits above: epochs grow for ever.
+_COUNTER_BITS = 32
+
+
+class AgentTable:
+    """Agents by id, in memory and in the file."""
+
+    def __init__(self, connection: sqlite3.Connection, journal: Journal, generation: int) -> None:
+        self._journal = journal
+        self._last_epoch = generation << _COUNTER_BITS
+        self._records = {
+            row[0]: AgentRecord(row[0], row[1], row[2], row[5], bool(row[3]), row[4])
+            for row in connection.execute(
+                "SELECT agent_id, instance_id, epoch, connected, desired_state, description FROM agents"
+            )
+        }
+
+    def all(self) -> list[AgentRecord]:
+        return list(self._records.values())
+
+    def connected(self) -> list[str]:
+        return [record.agent_id for record in self._records.values() if record.connected]
+
+    def register(self, agent_id: str, instance_id: str, description: bytes) -> Owner:
+        """A new session."""
+        self._last_epoch += 1
+        known = self._records.get(agent_id)
+        desired_state = _ACTIVE if known is None else known.desired_state
+        self._put(AgentRecord(agent_id, instance_id, self._last_epoch, description, True, desired_state))
+        return Owner(agent_id, self._last_epoch)
+
+    def left(self, owner: Owner) -> None:
+        """This session is over; a later one may not be."""
+        record = self._records.get(owner.agent_id)
+        if record is not None and record.connected and record.epoch == owner.epoch:
+            self._put(replace(record, connected=False))
+
+    def set_desired(self, agent_id: str, desired_state: int) -> bool:
+        record = self._records.get(agent_id)
+        if record is None:
+            return False
+        self._put(replace(record, desired_state=desired_state))
+        return True
+
+    def forget(self, agent_id: str) -> None:
+        record = self._records.get(agent_id)
+        if record is not None and not record.connected:
+            del self._records[agent_id]
+            self._journal.statement("DELETE FROM agents WHERE agent_id = ?", agent_id)
+
+    def _put(self, record: AgentRecord) -> None:
+        self._records[record.agent_id] = record
+        self._journal.statement(
+            "INSERT OR REPLACE INTO agents"
+            " (agent_id, instance_id, epoch, connected, desired_state, description) VALUES (?, ?, ?, ?, ?, ?)",
+            record.agent_id,
+            record.instance_id,
+            record.epoch,
+            record.connected,
+            record.desired_state,
+            record.description,
+        )

@@ -1,0 +1,262 @@
+"""What happens to attempts: claimed, reported, streamed, lost, handed back, adopted, out of time. All in memory."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from google.rpc import code_pb2
+
+from weft.coordinator import rules
+from weft.coordinator.rules import Fate, State
+from weft.coordinator.store import outcomes
+from weft.coordinator.store.base import (
+    AttemptRef,
+    Claimed,
+    ClaimRequest,
+    Owner,
+    ProgressItem,
+    ProgressRow,
+    ProgressVerdict,
+    Report,
+    Verdict,
+)
+from weft.coordinator.store.board import Board
+from weft.coordinator.store.entry import Entry, Saved, Stream
+from weft.coordinator.store.identity import format_id, parse_id
+from weft.coordinator.store.leases import Lease
+
+
+class Attempts:
+    """Moves of attempts on a board.
+
+    Args:
+        max_progress: responses that one task may store.
+    """
+
+    def __init__(self, board: Board, rng: random.Random, max_progress: int) -> None:
+        self._board = board
+        self._rng = rng
+        self._max_progress = max_progress
+
+    # -- claims ---------------------------------------------------------------------------------------------------
+
+    def claim(self, request: ClaimRequest, now: float) -> tuple[list[Claimed], list[tuple[Entry, Claimed]]]:
+        """Start attempts; the second list names those whose payload must be read from the file."""
+        board = self._board
+        claims: list[Claimed] = []
+        unread: list[tuple[Entry, Claimed]] = []
+        lease = board.leases.get(request.owner)
+        if lease is None or request.limit <= 0:
+            return claims, unread
+        entries, costs, slots = board.entries, request.costs, request.slots
+        for number in board.backlog.ranked(costs):
+            entry = entries[number]
+            if entry.due_at <= now and self.expire(entry, now):
+                continue
+            cost = costs[entry.terms.queue.key]
+            if cost > slots:
+                break
+            slots -= cost
+            board.start(entry, lease, entry.attempt + 1, now)
+            payload, context = entry.payload, entry.context
+            claimed = Claimed(
+                format_id(number),
+                entry.attempt,
+                lease.owner,
+                entry.terms.method,
+                payload or b"",
+                context or b"",
+                entry.request_id,
+                entry.terms.priority,
+                cost,
+                entry.deadline_at,
+            )
+            claims.append(claimed)
+            if payload is None:
+                unread.append((entry, claimed))
+            elif entry.saved is Saved.STORED:
+                board.forget_body(entry)
+            if len(claims) >= request.limit:
+                break
+        return claims, unread
+
+    def held(self, owner: Owner, ref: AttemptRef | Report | ProgressItem) -> Entry | None:
+        """The running task whose current attempt this is, if it is the owner's."""
+        number = parse_id(ref.task_id)
+        entry = None if number is None else self._board.entries.get(number)
+        if (
+            entry is None
+            or entry.state is not State.RUNNING
+            or entry.attempt != ref.attempt
+            or entry.owner != owner
+        ):
+            return None
+        return entry
+
+    # -- reports --------------------------------------------------------------------------------------------------
+
+    def report(self, report: Report, now: float) -> tuple[Verdict, Entry | None]:
+        """End an attempt as its owner reports it; None: no unfinished task has this id.
+
+        A repeated report gets the same answer.
+        """
+        number = parse_id(report.task_id)
+        entry = None if number is None else self._board.entries.get(number)
+        if entry is None:
+            return Verdict.STALE, None
+        if entry.attempt != report.attempt or entry.owner != report.owner:
+            return Verdict.STALE, entry
+        if entry.state is not State.RUNNING:
+            if not entry.reported:
+                return Verdict.STALE, entry
+            return Verdict.STORED if entry.state.terminal else Verdict.RETRYING, entry
+        entry.reported = True
+        if report.crashed:
+            return self._crashed(entry, now), entry
+        if report.code != code_pb2.OK:
+            entry.failures += 1
+        return self._failed_or_done(entry, report, now), entry
+
+    def _failed_or_done(self, entry: Entry, report: Report, now: float) -> Verdict:
+        board, policy = self._board, entry.terms.retry
+        fate = rules.fate_of_report(
+            policy,
+            code=report.code,
+            failures=entry.failures,
+            final=report.final,
+            cancel_requested=entry.cancel is not None,
+        )
+        if fate is Fate.AGAIN:
+            draw = self._rng.random()
+            ready_at = now + rules.backoff_s(policy, entry.failures, draw, report.retry_after_s)
+            close_at = None if entry.limits is None else entry.limits.close_at
+            if close_at is None or ready_at < close_at:
+                entry.outcome = report.outcome
+                board.again(entry, ready_at, now)
+                return Verdict.RETRYING
+            # There is no time for another attempt: what this one said is the outcome.
+            fate = Fate.FAILED
+        if fate is Fate.CANCELLED and report.code != code_pb2.CANCELLED and entry.cancel is not None:
+            board.end_cancelled(entry, entry.cancel.reason, now)
+        else:
+            board.end(entry, State(fate.value), report.outcome, now)
+        return Verdict.STORED
+
+    def crash(self, entry: Entry, now: float) -> None:
+        """The attempt was lost with its agent."""
+        entry.reported = False
+        self._crashed(entry, now)
+
+    def _crashed(self, entry: Entry, now: float) -> Verdict:
+        board = self._board
+        entry.crashes += 1
+        cancel = entry.cancel
+        fate = rules.fate_of_crash(
+            entry.terms.retry, crashes=entry.crashes, cancel_requested=cancel is not None
+        )
+        if fate is Fate.AGAIN:
+            board.again(entry, now, now)
+            return Verdict.RETRYING
+        if cancel is not None:
+            board.end_cancelled(entry, cancel.reason, now)
+        else:
+            board.end(entry, State.FAILED, outcomes.crash_loop(entry.crashes), now)
+        return Verdict.STORED
+
+    def crash_all(self, lease: Lease, now: float) -> int:
+        """Take back everything that a session held, and its lease."""
+        lost = sorted(lease.attempts, key=lambda entry: entry.number)
+        for entry in lost:
+            self.crash(entry, now)
+        self._board.leases.drop(lease)
+        return len(lost)
+
+    # -- progress -------------------------------------------------------------------------------------------------
+
+    def progress(self, item: ProgressItem, now: float) -> ProgressVerdict:
+        """Store one response of a streaming attempt."""
+        entry = self.held(item.owner, item)
+        if entry is None:
+            return ProgressVerdict.STALE
+        stream = entry.stream
+        if stream is None:
+            stream = entry.stream = Stream()
+        if stream.attempt != item.attempt:
+            stream.attempt, stream.index = item.attempt, 0
+        if item.index <= stream.index:
+            return ProgressVerdict.KNOWN
+        if item.index != stream.index + 1:
+            # A response is missing: this attempt cannot be recorded rightly any more.
+            self.crash(entry, now)
+            return ProgressVerdict.STALE
+        if stream.count >= self._max_progress:
+            return ProgressVerdict.LIMIT
+        stream.count += 1
+        stream.index = item.index
+        row = ProgressRow(stream.count, item.attempt, item.payload)
+        self._board.journal.progress(entry, row, item.index)
+        return ProgressVerdict.STORED
+
+    # -- sessions -------------------------------------------------------------------------------------------------
+
+    def adopt(self, lease: Lease, held: Sequence[tuple[AttemptRef, int]], now: float) -> list[bool]:
+        """Attempts that an agent still holds go on in its new session; those it does not name are lost."""
+        verdicts = [self._adopt(lease, ref, epoch, now) for ref, epoch in held]
+        for earlier in self._board.leases.earlier(lease.owner):
+            self.crash_all(earlier, now)
+        return verdicts
+
+    def _adopt(self, lease: Lease, ref: AttemptRef, epoch: int, now: float) -> bool:
+        owner = lease.owner
+        if epoch >= owner.epoch:
+            # Of this very session: a repeated call.
+            return self.held(owner, ref) is not None
+        entry = self.held(Owner(owner.agent_id, epoch), ref)
+        if entry is not None:
+            self._board.hand_over(entry, lease)
+            return True
+        number = parse_id(ref.task_id)
+        entry = None if number is None else self._board.entries.get(number)
+        # Of a coordinator that died: its claims were not journaled, its ended attempts were.
+        if entry is None or not entry.held_back or ref.attempt <= entry.attempt:
+            return False
+        if entry.cancel is not None:
+            entry.cancel.end_at = now + entry.cancel.grace_s + 1.0
+        self._board.start(entry, lease, ref.attempt, now)
+        return True
+
+    # -- time -----------------------------------------------------------------------------------------------------
+
+    def expire(self, entry: Entry, now: float) -> bool:
+        """Do what time has brought for one task. False: nothing but a promotion was due."""
+        board = self._board
+        if entry.state is State.RUNNING:
+            self._expire_running(entry, now)
+            return True
+        limits = entry.limits
+        if limits is not None:
+            if limits.close_at is not None and limits.close_at <= now:
+                board.end(entry, State.FAILED, outcomes.time_limit("schedule_to_close"), now)
+                return True
+            if limits.start_by <= now and entry.attempt == limits.fresh_attempt and not entry.held_back:
+                board.end(entry, State.FAILED, outcomes.time_limit("schedule_to_start"), now)
+                return True
+        if entry.state is State.SCHEDULED and entry.ready_at <= now:
+            board.promote(entry)
+        return False
+
+    def _expire_running(self, entry: Entry, now: float) -> None:
+        board, owner, ref = self._board, entry.owner, self._board.ref(entry)
+        limits, cancel = entry.limits, entry.cancel
+        assert owner is not None
+        if cancel is not None and cancel.end_at <= now:
+            board.end_cancelled(entry, cancel.reason, now)
+        elif limits is not None and limits.close_at is not None and limits.close_at <= now:
+            board.end(entry, State.FAILED, outcomes.time_limit("schedule_to_close"), now)
+        else:
+            entry.failures += 1
+            outcome = outcomes.time_limit("start_to_close")
+            late = Report(owner, ref.task_id, ref.attempt, code_pb2.DEADLINE_EXCEEDED, outcome)
+            self._failed_or_done(entry, late, now)
+        board.revoke(owner, ref, "its time was over")

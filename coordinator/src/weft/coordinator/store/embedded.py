@@ -1,0 +1,390 @@
+"""The embedded store: one coordinator, one machine, one SQLite file.
+
+                  ┌── board: entries, queues, leases, timers (memory, synchronous)
+    EmbeddedStore ┤      │ what must survive
+                  │      ▼
+                  ├── journal: group commit, one writer ──► tasks │ live │ ends │ progress │ agents …
+                  └── readers: what is durable             (SQLite, WAL)
+
+Every move is made in memory at once; the method that made it returns when the journal has it. A task may be claimed
+while it is being written: its insert and its end are the only writes of an ordinary life. What a crash leaves is
+the file, and the attempts that agents still hold (`recovery`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import sqlite3
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from weft.coordinator.rules import QueueKey
+from weft.coordinator.store import file, tasks
+from weft.coordinator.store.agents import AgentTable
+from weft.coordinator.store.attempts import Attempts
+from weft.coordinator.store.base import (
+    AgentRecord,
+    AttemptRef,
+    Claimed,
+    ClaimRequest,
+    Enqueued,
+    ListFilter,
+    Owner,
+    Page,
+    ProgressItem,
+    ProgressRow,
+    ProgressVerdict,
+    QueueDepth,
+    Report,
+    RequestIdReused,
+    StoreListener,
+    Submission,
+    SweepReport,
+    TaskRecord,
+    Verdict,
+)
+from weft.coordinator.store.board import Board
+from weft.coordinator.store.checkpoint import Checkpointer
+from weft.coordinator.store.core import Core, Readers
+from weft.coordinator.store.entry import Entry, Saved
+from weft.coordinator.store.errors import StoreError, StoreForeign
+from weft.coordinator.store.group import Group
+from weft.coordinator.store.identity import NumberMint, format_id, parse_id
+from weft.coordinator.store.journal import Journal
+from weft.coordinator.store.lock import OwnerLock
+from weft.coordinator.store.reader import Known
+from weft.coordinator.store.recovery import Hold, recover
+from weft.coordinator.store.requests import RequestIds
+from weft.coordinator.store.sweeping import Sweeping
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedLimits:
+    """Bounds of an embedded store.
+
+    `body_bytes`: payloads of waiting tasks in memory; `claim_bytes`: payloads that one claim reads from the file, as
+    it does that on the event loop; `max_progress`: responses that one task may store.
+    """
+
+    body_bytes: int = 64 * 1024 * 1024
+    claim_bytes: int = 4 * 1024 * 1024
+    max_progress: int = 1_000_000
+
+
+class EmbeddedStore:
+    """A `Store` in one file. Used on one event loop.
+
+    Args:
+        path: the file; made when it does not exist.
+        durability: "process": what was acknowledged survives a kill of the process; "full": and a loss of power.
+        clock: seconds since the epoch.
+        rng: for jitter and for task ids.
+        recovery_grace_s: how long recovered tasks are held back for agents that may be running them.
+        patience_s: how long a caller waits for a file that cannot be written, and a close at most.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        durability: Literal["process", "full"] = "process",
+        clock: Callable[[], float] = time.time,
+        rng: random.Random | None = None,
+        recovery_grace_s: float = 5.0,
+        patience_s: float = 10.0,
+        limits: EmbeddedLimits | None = None,
+    ) -> None:
+        self._path = Path(path)
+        self._sync = durability == "full"
+        self._clock = clock
+        self._rng = rng or random.Random()  # noqa: S311  # jitter, not secrets
+        self._recovery_grace_s = recovery_grace_s
+        self._patience_s = patience_s
+        self._limits = limits or EmbeddedLimits()
+
+    # -- lifecycle ------------------------------------------------------------------------------------------------
+
+    async def open(self, listener: StoreListener) -> None:
+        self._lock = OwnerLock(self._path)
+        try:
+            self._connection = file.open_writer(self._path, sync=self._sync)
+            try:
+                self._load(listener)
+            except sqlite3.OperationalError as error:
+                raise StoreError(f"cannot use {self._path}: {error}") from error
+            except sqlite3.DatabaseError as error:
+                raise StoreForeign(f"{self._path} is damaged: {error}") from error
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _load(self, listener: StoreListener) -> None:
+        connection, now = self._connection, self._clock()
+        connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'generation'")
+        meta: dict[str, int] = dict(connection.execute("SELECT name, value FROM meta").fetchall())
+        (newest,) = connection.execute("SELECT max(id) FROM tasks").fetchone()
+        self._mint = NumberMint(max(newest or 0, meta["last_number"]), self._rng)
+        self._checkpointer = Checkpointer(self._path)
+        self._journal = Journal(
+            connection, self._checkpointer, self, sync=self._sync, patience_s=self._patience_s
+        )
+        self._board = Board(listener, self._journal, self._limits.body_bytes)
+        self._readers = Readers(self._path)
+        self._core = Core(self._board, self._journal, self._readers, self._clock)
+        self._requests = RequestIds(self._readers.near)
+        self._attempts = Attempts(self._board, self._rng, self._limits.max_progress)
+        self._agents = AgentTable(connection, self._journal, meta["generation"])
+        self._board.backlog.paused.update(
+            method for (method,) in connection.execute("SELECT method FROM paused")
+        )
+        away = self._agents.connected()
+        held_back = recover(connection, self._board, now, hold=bool(away))
+        self._hold = Hold(self._board, held_back, away, now + self._recovery_grace_s)
+        first_expiry_at = self._readers.near.first_expiry()
+        self._sweeping = Sweeping(self._core, self._attempts, self._agents, self._hold, first_expiry_at)
+
+    async def close(self) -> None:
+        await self._journal.close(self._patience_s)
+        await asyncio.to_thread(self._checkpointer.stop, self._patience_s)
+        self._readers.close()
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._connection.close()
+        self._lock.release()
+
+    @property
+    def writable(self) -> bool:
+        return self._journal.writable
+
+    def now(self) -> float:
+        return self._clock()
+
+    # -- what the journal tells -----------------------------------------------------------------------------------
+
+    def committed(self, group: Group) -> None:
+        self._requests.settled(group.new)
+        for entry in group.ended:
+            assert entry.end is not None
+            self._sweeping.expires(entry.end.expires_at)
+        self._board.committed(group)
+
+    def refused(self, entries: Sequence[Entry]) -> None:
+        self._requests.settled(entries)
+        self._board.refused(entries)
+
+    def recovered(self) -> None:
+        self._board.listener.ready()
+
+    # -- tasks ----------------------------------------------------------------------------------------------------
+
+    def new_task_id(self, method: str) -> str:  # noqa: ARG002  # other stores route by it
+        return format_id(self._mint.next(self._clock()))
+
+    async def enqueue(self, submissions: Sequence[Submission]) -> Sequence[Enqueued | RequestIdReused]:
+        self._journal.check_writable()
+        now, board = self._clock(), self._board
+        known = self._requests.look_up(submissions)
+        results: list[Enqueued | RequestIdReused] = []
+        for submission in submissions:
+            number = parse_id(submission.task_id) if submission.task_id else None
+            if number is None:
+                number = self._mint.next(now)
+            digest = None
+            if submission.request_id:
+                admitted = self._requests.admit(submission, number, known)
+                if not isinstance(admitted, Known):
+                    results.append(admitted)
+                    continue
+                digest = admitted.digest
+            self._journal.task(board.submit(number, submission, now), digest)
+            results.append(Enqueued(format_id(number)))
+        board.listener.ready()
+        await self._journal.stored()
+        return results
+
+    def unfinished(self) -> int:
+        return len(self._board.entries)
+
+    def ready_depths(self) -> Mapping[QueueKey, int]:
+        return self._board.backlog.ready_depths()
+
+    async def claim(self, requests: Sequence[ClaimRequest]) -> Sequence[Sequence[Claimed]]:
+        if not self._journal.writable:
+            return [[] for _ in requests]
+        now = self._clock()
+        given: list[list[Claimed]] = []
+        unread: list[tuple[Entry, Claimed]] = []
+        for request in requests:
+            claims, without = self._attempts.claim(request, now)
+            given.append(claims)
+            unread += without
+        if unread:
+            back = self._read_bodies(unread)
+            for claims in given:
+                claims[:] = [claimed for claimed in claims if claimed.task_id not in back]
+        return given
+
+    def _read_bodies(self, unread: Sequence[tuple[Entry, Claimed]]) -> set[str]:
+        """Fill in payloads from the file. What exceeds the bound of one claim goes back to its queue."""
+        numbers = [entry.number for entry, _ in unread]
+        bodies = self._readers.near.bodies(numbers, self._limits.claim_bytes)
+        back = set()
+        for entry, claimed in unread:
+            body = bodies.get(entry.number)
+            if body is None:
+                back.add(claimed.task_id)
+                self._board.give_back(entry, self._clock())
+            else:
+                claimed.payload, claimed.context = body
+        return back
+
+    async def complete(self, reports: Sequence[Report]) -> Sequence[Verdict]:
+        now = self._clock()
+        results = [self._attempts.report(report, now) for report in reports]
+        await self._journal.settled()
+        verdicts = [
+            # A task that could not be stored never was: its end means nothing.
+            Verdict.STALE if entry is not None and entry.saved is Saved.REFUSED else verdict
+            for verdict, entry in results
+        ]
+        unknown = [at for at, (_, entry) in enumerate(results) if entry is None]
+        if unknown:
+            for at, verdict in zip(unknown, self._recognise([reports[at] for at in unknown]), strict=True):
+                verdicts[at] = verdict
+        return verdicts
+
+    def _recognise(self, reports: Sequence[Report]) -> list[Verdict]:
+        """Reports on tasks that have ended: they may repeat the very end that is stored."""
+        numbers = [parse_id(report.task_id) or 0 for report in reports]
+        ends = self._readers.near.ends(numbers)
+        return [
+            Verdict.STORED
+            if (end := ends.get(number)) is not None and end.made_by(report.owner, report.attempt)
+            else Verdict.STALE
+            for report, number in zip(reports, numbers, strict=True)
+        ]
+
+    async def progress(self, items: Sequence[ProgressItem]) -> Sequence[ProgressVerdict]:
+        self._journal.check_writable()
+        now = self._clock()
+        verdicts = [self._attempts.progress(item, now) for item in items]
+        await self._journal.settled()
+        return verdicts
+
+    async def release(self, owner: Owner, refs: Sequence[AttemptRef]) -> Sequence[bool]:
+        now = self._clock()
+        verdicts = []
+        for ref in refs:
+            entry = self._attempts.held(owner, ref)
+            verdicts.append(entry is not None)
+            if entry is not None:
+                self._board.give_back(entry, now)
+        await self._journal.settled()
+        return verdicts
+
+    async def adopt(self, owner: Owner, held: Sequence[tuple[AttemptRef, int]]) -> Sequence[bool]:
+        now = self._clock()
+        lease = self._board.leases.get(owner)
+        if lease is None:
+            return [False] * len(held)
+        verdicts = self._attempts.adopt(lease, held, now)
+        self._hold.returned(owner.agent_id)
+        self._hold.release(now)
+        await self._journal.settled()
+        return verdicts
+
+    async def cancel(
+        self, task_ids: Sequence[str], reason: str, grace_s: float
+    ) -> Sequence[TaskRecord | None]:
+        return await tasks.cancel(self._core, task_ids, reason, grace_s)
+
+    async def retry(self, task_id: str) -> TaskRecord | None:
+        return await tasks.retry(self._core, task_id)
+
+    async def get(self, task_ids: Sequence[str], *, payloads: bool = True) -> Sequence[TaskRecord | None]:
+        return await tasks.get(self._core, task_ids, payloads=payloads)
+
+    async def list_tasks(
+        self, where: ListFilter, *, limit: int, cursor: str = "", payloads: bool = False
+    ) -> Page:
+        return await tasks.list_tasks(self._core, where, limit, cursor, payloads=payloads)
+
+    async def read_progress(self, task_id: str, after: int, limit: int) -> Sequence[ProgressRow]:
+        return await tasks.read_progress(self._core, task_id, after, limit)
+
+    async def sweep(self, limit: int) -> SweepReport:
+        return await self._sweeping.sweep(limit)
+
+    # -- owners ---------------------------------------------------------------------------------------------------
+
+    async def register(self, agent_id: str, instance_id: str, description: bytes, lease_s: float) -> int:
+        owner = self._agents.register(agent_id, instance_id, description)
+        self._board.leases.open(owner, self._clock() + lease_s)
+        await self._journal.settled()
+        return owner.epoch
+
+    async def renew(self, owners: Sequence[Owner], lease_s: float) -> Sequence[bool]:
+        ends_at = self._clock() + lease_s
+        leases = [self._board.leases.get(owner) for owner in owners]
+        for lease in leases:
+            if lease is not None:
+                lease.ends_at = ends_at
+        return [lease is not None for lease in leases]
+
+    async def retire(self, owner: Owner) -> None:
+        lease = self._board.leases.get(owner)
+        if lease is not None:
+            self._attempts.crash_all(lease, self._clock())
+        self._agents.left(owner)
+        self._hold.returned(owner.agent_id)
+        await self._journal.settled()
+
+    async def agents(self) -> Sequence[AgentRecord]:
+        return self._agents.all()
+
+    async def set_desired(self, agent_id: str, desired_state: int) -> bool:
+        known = self._agents.set_desired(agent_id, desired_state)
+        await self._journal.settled()
+        return known
+
+    async def forget_agent(self, agent_id: str) -> None:
+        self._agents.forget(agent_id)
+        await self._journal.settled()
+
+    # -- contracts and queues ---------------------------------------------------------------------------------------
+
+    async def put_contract(self, digest: str, file_descriptor_set: bytes, methods: Sequence[str]) -> None:
+        self._journal.statement(
+            "INSERT INTO contracts (digest, file_descriptor_set) VALUES (?, ?) ON CONFLICT (digest) DO NOTHING",
+            digest,
+            file_descriptor_set,
+        )
+        for method in methods:
+            self._journal.statement(
+                "INSERT OR REPLACE INTO hosted (method, digest) VALUES (?, ?)", method, digest
+            )
+        await self._journal.settled()
+
+    async def contracts(self) -> Mapping[str, tuple[bytes, Sequence[str]]]:
+        return self._readers.near.contracts()
+
+    async def depths(self) -> Mapping[QueueKey, QueueDepth]:
+        return self._board.depths()
+
+    async def set_paused(self, method: str, *, paused: bool) -> None:
+        if paused:
+            self._board.backlog.paused.add(method)
+            self._journal.statement("INSERT OR IGNORE INTO paused (method) VALUES (?)", method)
+        else:
+            self._board.backlog.paused.discard(method)
+            self._journal.statement("DELETE FROM paused WHERE method = ?", method)
+            self._board.listener.ready()
+        await self._journal.settled()
+
+    async def paused(self) -> Sequence[str]:
+        return sorted(self._board.backlog.paused)

@@ -1,0 +1,343 @@
+"""What the embedded store keeps in memory of an unfinished task: one small object, without its payload if need be.
+
+A million of these may wait, so they have slots, share what like tasks have in common (`Terms`), and put what few
+tasks need into objects of its own (`Limits`, `Cancellation`, `Stream`, `End`).
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from weft.coordinator.rules import (
+    DEFAULT_RETRY,
+    QueueKey,
+    Requirements,
+    RetryPolicy,
+    State,
+    attempt_deadline,
+)
+from weft.coordinator.store.base import Owner, Submission, TaskRecord
+from weft.coordinator.store.identity import format_id
+from weft.coordinator.store.ready import ReadyQueue
+
+NEVER = math.inf
+# Agents enforce limits and cancellations themselves; the store steps in this much later.
+BACKSTOP_S = 1.0
+
+
+class Saved(enum.Enum):
+    """Whether a task is in the file."""
+
+    PENDING = "pending"
+    STORED = "stored"
+    # It could not be written: the task never was, and its submitter has been told.
+    REFUSED = "refused"
+
+
+@dataclass(slots=True, eq=False)
+class Terms:
+    """What many tasks were submitted with alike."""
+
+    method: str
+    priority: int
+    requirements: Requirements
+    retry: RetryPolicy
+    start_to_close_s: float | None
+    result_ttl_s: float
+    failure_ttl_s: float
+    queue: ReadyQueue
+    # What differs from the defaults, as stored; None: nothing does.
+    options: str | None
+
+    def ttl_s(self, state: State) -> float:
+        return self.failure_ttl_s if state is State.FAILED else self.result_ttl_s
+
+
+class TermsTable:
+    """Finds equal terms again. Bounded: forgetting some only costs memory for equal ones made later."""
+
+    def __init__(self, queue_of: Callable[[QueueKey], ReadyQueue], limit: int = 4096) -> None:
+        self._queue_of = queue_of
+        self._limit = limit
+        self._known: dict[tuple[Any, ...], Terms] = {}
+
+    def of(self, submission: Submission) -> Terms:
+        key = (
+            submission.method,
+            submission.priority,
+            submission.requirements,
+            submission.retry,
+            submission.start_to_close_s,
+            submission.result_ttl_s,
+            submission.failure_ttl_s,
+        )
+        terms = self._known.get(key)
+        if terms is None:
+            if len(self._known) >= self._limit:
+                self._known.clear()
+            queue = self._queue_of(QueueKey(submission.method, submission.requirements))
+            terms = self._known[key] = Terms(*key, queue=queue, options=encode_options(submission))
+        return terms
+
+    def stored(self, method: str, priority: int, options: str | None) -> Terms:
+        """The terms of a stored task."""
+        return self.of(Submission(method, priority=priority, **decode_options(options)))
+
+
+_DEFAULTS = Submission("")
+
+
+def encode_options(submission: Submission) -> str | None:
+    """The part of a submission that is the same for like tasks, as JSON; None where all of it is default."""
+    options: dict[str, Any] = {
+        name: getattr(submission, name)
+        for name in ("start_to_close_s", "result_ttl_s", "failure_ttl_s")
+        if getattr(submission, name) != getattr(_DEFAULTS, name)
+    }
+    retry = submission.retry
+    if retry != DEFAULT_RETRY:
+        options["retry"] = [
+            retry.max_attempts,
+            retry.initial_backoff_s,
+            retry.max_backoff_s,
+            retry.backoff_multiplier,
+            sorted(retry.retryable_codes),
+            retry.max_crashes,
+        ]
+    if submission.requirements.labels:
+        options["labels"] = dict(submission.requirements.labels)
+    if submission.requirements.resources:
+        options["resources"] = dict(submission.requirements.resources)
+    return json.dumps(options, separators=(",", ":")) if options else None
+
+
+def decode_options(text: str | None) -> dict[str, Any]:
+    """The keyword arguments of `Submission` behind stored options."""
+    if text is None:
+        return {}
+    options: dict[str, Any] = json.loads(text)
+    if "retry" in options:
+        attempts, initial_s, most_s, multiplier, codes, crashes = options["retry"]
+        options["retry"] = RetryPolicy(attempts, initial_s, most_s, multiplier, frozenset(codes), crashes)
+    labels, resources = options.pop("labels", {}), options.pop("resources", {})
+    if labels or resources:
+        options["requirements"] = Requirements.of(labels, resources)
+    return options
+
+
+@dataclass(slots=True, eq=False)
+class Limits:
+    """A task's delay and limits, as given and as points in time.
+
+    RetryTask starts them anew, without the delay: `retried_at` says when, and `fresh_attempt` how many attempts
+    there had been. schedule_to_start holds while there has been none since.
+    """
+
+    delay_s: float
+    schedule_to_start_s: float | None
+    schedule_to_close_s: float | None
+    created_at: float
+    retried_at: float | None = None
+    fresh_attempt: int = 0
+
+    @property
+    def start_by(self) -> float:
+        if self.schedule_to_start_s is None:
+            return NEVER
+        ready_at = self.created_at + self.delay_s if self.retried_at is None else self.retried_at
+        return ready_at + self.schedule_to_start_s
+
+    @property
+    def close_at(self) -> float | None:
+        if self.schedule_to_close_s is None:
+            return None
+        return (self.created_at if self.retried_at is None else self.retried_at) + self.schedule_to_close_s
+
+
+@dataclass(slots=True, eq=False)
+class Cancellation:
+    """A cancellation that a running attempt was told of; `end_at`: when the store ends the task itself."""
+
+    reason: str
+    grace_s: float
+    end_at: float
+
+
+@dataclass(slots=True, eq=False)
+class Stream:
+    """Progress so far: stored items over all attempts, and the last index of the attempt that sent it."""
+
+    count: int = 0
+    attempt: int = 0
+    index: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class End:
+    """An outcome that is not durable yet: nobody is told, and the task still shows the state it had `before`."""
+
+    before: State
+    finished_at: float
+    expires_at: float
+    outcome: bytes
+
+
+class Entry:
+    """An unfinished task. Compared by identity."""
+
+    __slots__ = (
+        "attempt",
+        "cancel",
+        "context",
+        "crashes",
+        "created_at",
+        "due_at",
+        "end",
+        "failures",
+        "held_back",
+        "limits",
+        "number",
+        "outcome",
+        "owner",
+        "payload",
+        "ready_at",
+        "reported",
+        "request_id",
+        "saved",
+        "started_at",
+        "state",
+        "stream",
+        "terms",
+    )
+
+    def __init__(
+        self,
+        number: int,
+        terms: Terms,
+        request_id: str,
+        created_at: float,
+        ready_at: float,
+        payload: bytes | None,
+        context: bytes | None,
+    ) -> None:
+        self.number = number
+        self.terms = terms
+        self.request_id = request_id
+        self.created_at = created_at
+        self.ready_at = ready_at
+        # None: only in the file.
+        self.payload = payload
+        self.context = context
+        self.state = State.QUEUED
+        self.saved = Saved.PENDING
+        self.attempt = 0
+        self.failures = 0
+        self.crashes = 0
+        # Who holds the attempt, or made the last one.
+        self.owner: Owner | None = None
+        # The last attempt was ended by its owner's own report.
+        self.reported = False
+        # It may be running at an agent that the last coordinator knew: not to be claimed yet.
+        self.held_back = False
+        self.started_at: float | None = None
+        # Of this entry's valid item in the timers' heap.
+        self.due_at = NEVER
+        self.limits: Limits | None = None
+        self.cancel: Cancellation | None = None
+        self.stream: Stream | None = None
+        self.end: End | None = None
+        # Of the last failed attempt.
+        self.outcome = b""
+
+    @property
+    def size_bytes(self) -> int:
+        """What keeping the payload costs, about."""
+        return len(self.payload or b"") + len(self.context or b"") + 96
+
+    @property
+    def deadline_at(self) -> float | None:
+        """When the running attempt must have ended."""
+        limits = self.limits
+        close_at = None if limits is None else limits.close_at
+        own_s = self.terms.start_to_close_s
+        if own_s is None or self.started_at is None:
+            return close_at
+        return attempt_deadline(self.started_at, own_s, close_at)
+
+    def next_due_at(self) -> float:
+        """When time alone will change this task's state next, if nothing else does."""
+        limits = self.limits
+        if self.state is State.RUNNING:
+            deadline_at = self.deadline_at
+            due_at = NEVER if deadline_at is None else deadline_at + BACKSTOP_S
+            return due_at if self.cancel is None else min(due_at, self.cancel.end_at)
+        if self.state >= State.SUCCEEDED:
+            return NEVER
+        due_at = self.ready_at if self.state is State.SCHEDULED else NEVER
+        if limits is not None:
+            if limits.close_at is not None:
+                due_at = min(due_at, limits.close_at)
+            # One that is held back may have started long ago.
+            if self.attempt == limits.fresh_attempt and not self.held_back:
+                due_at = min(due_at, limits.start_by)
+        return due_at
+
+    def record(self, payload: bytes = b"", context: bytes = b"") -> TaskRecord:
+        """This task as clients may see it: an outcome that is not durable is not shown."""
+        end = self.end
+        state = self.state if end is None else end.before
+        return self._record(state, self.outcome, payload, context, None, None)
+
+    def final_record(self) -> TaskRecord:
+        """This task with its outcome, which has just become durable."""
+        end = self.end
+        assert end is not None
+        return self._record(self.state, end.outcome, b"", b"", end.finished_at, end.expires_at)
+
+    def _record(
+        self,
+        state: State,
+        outcome: bytes,
+        payload: bytes,
+        context: bytes,
+        finished_at: float | None,
+        expires_at: float | None,
+    ) -> TaskRecord:
+        terms, limits, stream = self.terms, self.limits, self.stream
+        task_id = format_id(self.number)
+        return TaskRecord(
+            task_id,
+            state,
+            Submission(
+                terms.method,
+                payload,
+                task_id,
+                self.request_id,
+                terms.priority,
+                0.0 if limits is None else limits.delay_s,
+                None if limits is None else limits.schedule_to_start_s,
+                terms.start_to_close_s,
+                None if limits is None else limits.schedule_to_close_s,
+                terms.retry,
+                terms.requirements,
+                context,
+                terms.result_ttl_s,
+                terms.failure_ttl_s,
+            ),
+            self.attempt,
+            self.crashes,
+            "" if self.owner is None else self.owner.agent_id,
+            self.cancel is not None and state is State.RUNNING,
+            0 if stream is None else stream.count,
+            self.created_at,
+            self.ready_at,
+            self.started_at,
+            finished_at,
+            expires_at,
+            outcome,
+        )

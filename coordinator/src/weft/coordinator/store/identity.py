@@ -1,0 +1,70 @@
+"""What identifies a task in the embedded store: its number, the number's text form, and digests of request ids.
+
+A task's number is the SQLite rowid, so that no second index is needed and tasks list by age: milliseconds since the
+epoch in the high bits, then 20 bits that start at random in each millisecond and count up.
+"""
+
+from __future__ import annotations
+
+import random
+from hashlib import blake2b
+
+_LOW_BITS = 20
+# Half of the low range stays free for counting up within a millisecond.
+_RANDOM_BITS = 19
+_TEXT_LENGTH = 16
+
+
+def format_id(number: int) -> str:
+    """A number as clients see it: opaque, of fixed width, sorting like the number."""
+    return f"{number:016x}"
+
+
+def parse_id(text: str) -> int | None:
+    """The number behind a client's task id; None: no store has minted it."""
+    if len(text) != _TEXT_LENGTH:
+        return None
+    try:
+        number = int(text, 16)
+    except ValueError:
+        return None
+    # int() also takes signs, prefixes, underscores and capitals.
+    return number if 0 < number < 1 << 63 and format_id(number) == text else None
+
+
+def least_number_at(at: float) -> int:
+    """No task that was created at or after `at` has a smaller number."""
+    return max(0, min(int(at * 1000), (1 << 43) - 1)) << _LOW_BITS
+
+
+class NumberMint:
+    """Hands out numbers that only grow, whatever the clock does.
+
+    Args:
+        last: the largest number ever used in this store.
+    """
+
+    def __init__(self, last: int, rng: random.Random) -> None:
+        self._last = last
+        self._rng = rng
+
+    def next(self, now: float) -> int:
+        floor = least_number_at(now)
+        if floor > self._last:
+            self._last = floor + self._rng.getrandbits(_RANDOM_BITS)
+        else:
+            self._last += 1
+        return self._last
+
+
+def request_key(request_id: str) -> int:
+    """A 63-bit digest of a request id: an index of numbers is a third of one of texts."""
+    return int.from_bytes(blake2b(request_id.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def request_digest(method: str, payload: bytes) -> bytes:
+    """What makes two requests the same: method and payload."""
+    digest = blake2b(method.encode(), digest_size=16)
+    digest.update(b"\0")
+    digest.update(payload)
+    return digest.digest()

@@ -1,0 +1,24 @@
+"""Outcomes that a store gives itself, serialized: a limit passed, agents kept crashing, it was cancelled."""
+
+from __future__ import annotations
+
+from weft.rpc.errors import Aborted, Cancelled, DeadlineExceeded, WeftError
+from weft.v1 import task_pb2
+
+
+def time_limit(limit: str) -> bytes:
+    """The outcome of a task or an attempt that outlived `limit`, one of the names in `weft.v1.TimeLimits`."""
+    return _outcome(DeadlineExceeded(f"the time limit {limit} passed", metadata={"limit": limit}))
+
+
+def crash_loop(crashes: int) -> bytes:
+    message = f"given up: {crashes} attempts were lost with their agents"
+    return _outcome(Aborted(message, metadata={"crashes": str(crashes)}))
+
+
+def cancelled(reason: str) -> bytes:
+    return _outcome(Cancelled("cancelled on request", metadata={"reason": reason} if reason else None))
+
+
+def _outcome(error: WeftError) -> bytes:
+    return task_pb2.Outcome(status=error.status()).SerializeToString()

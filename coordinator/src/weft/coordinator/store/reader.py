@@ -1,0 +1,183 @@
+"""Reads from the file. Each reader has a connection of its own, so that it never waits for the writer.
+
+Reads see what is durable. Every method is bounded in rows; the store decides which ones run on the event loop (a few
+small rows) and which on the reading thread.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from weft.coordinator.rules import State
+from weft.coordinator.store.base import Owner, ProgressRow, Submission, TaskRecord
+from weft.coordinator.store.entry import decode_options
+from weft.coordinator.store.identity import format_id
+from weft.coordinator.store.rows import MAX_ROWS, within
+
+
+class Known(NamedTuple):
+    """A task that a request id stands for."""
+
+    number: int
+    request_id: str
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEnd:
+    """What tells a repeated report from a stale one."""
+
+    attempt: int
+    agent_id: str
+    epoch: int
+    reported: bool
+
+    def made_by(self, owner: Owner, attempt: int) -> bool:
+        """Whether it was this owner's report on this attempt that ended the task."""
+        return self.reported and self.attempt == attempt and owner == (self.agent_id, self.epoch)
+
+
+_RECORD = (
+    "SELECT t.id, t.method, t.priority, t.created_at, t.delay_s, t.schedule_to_start_s, t.schedule_to_close_s,"
+    " t.request_id, t.options,"
+    " e.state, e.attempt, e.crashes, e.agent_id, e.ready_at, e.started_at, e.finished_at, e.expires_at,"
+    " e.expired, e.progress_count, e.outcome, "
+)
+_ENDED = " FROM tasks t JOIN ends e ON e.id = t.id WHERE t.id IN {}"
+_RECORDS = _RECORD + "NULL, NULL" + _ENDED
+_FULL_RECORDS = _RECORD + "t.context, t.payload" + _ENDED
+
+_SCAN_ALL = (
+    "SELECT t.id, t.method, t.created_at, e.state FROM tasks t LEFT JOIN ends e ON e.id = t.id"
+    " WHERE t.id < ? AND t.id >= ? ORDER BY t.id DESC LIMIT ?"
+)
+_SCAN_UNFINISHED = (
+    "SELECT t.id, t.method, t.created_at, NULL FROM live l CROSS JOIN tasks t ON t.id = l.id"
+    " WHERE l.id < ? AND l.id >= ? ORDER BY l.id DESC LIMIT ?"
+)
+
+
+class Reader:
+    """One connection for reading; used by one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = sqlite3.connect(
+            path, isolation_level=None, cached_statements=64, check_same_thread=False
+        )
+        self._connection.execute("PRAGMA query_only = 1")
+        self._connection.execute("PRAGMA busy_timeout = 5000")
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _many(self, text: str, values: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
+        """Rows of a query over any number of values; `{}` in it stands for their IN list."""
+        for at in range(0, len(values), MAX_ROWS):
+            yield from self._connection.execute(*within(text, values[at : at + MAX_ROWS])).fetchall()
+
+    def requests(self, keys: Sequence[int]) -> Iterator[Known]:
+        """Tasks whose request ids have these keys."""
+        rows = self._many(
+            "SELECT id, request_id, request_digest FROM tasks INDEXED BY tasks_by_request"
+            " WHERE request_key IN {}",
+            keys,
+        )
+        return (Known(*row) for row in rows)
+
+    def bodies(self, numbers: Sequence[int], most_bytes: float = math.inf) -> dict[int, tuple[bytes, bytes]]:
+        """Payload and context of tasks: of at least one, and of no more once they exceed `most_bytes`."""
+        found: dict[int, tuple[bytes, bytes]] = {}
+        size_bytes = 0
+        for at in range(0, len(numbers), MAX_ROWS):
+            query = within(
+                "SELECT id, payload, context FROM tasks WHERE id IN {}", numbers[at : at + MAX_ROWS]
+            )
+            for number, payload, context in self._connection.execute(*query):
+                found[number] = payload or b"", context or b""
+                size_bytes += len(payload or b"")
+                if size_bytes > most_bytes:
+                    return found
+        return found
+
+    def ends(self, numbers: Sequence[int]) -> dict[int, StoredEnd]:
+        rows = self._many("SELECT id, attempt, agent_id, epoch, reported FROM ends WHERE id IN {}", numbers)
+        return {row[0]: StoredEnd(row[1], row[2], row[3], bool(row[4])) for row in rows}
+
+    def records(self, numbers: Sequence[int], *, payloads: bool) -> dict[int, TaskRecord]:
+        """Tasks that have ended, by number."""
+        rows = self._many(_FULL_RECORDS if payloads else _RECORDS, numbers)
+        return {row[0]: _record(row) for row in rows}
+
+    def scan(
+        self, below: int, least: int, limit: int, *, unfinished: bool
+    ) -> list[tuple[int, str, float, int | None]]:
+        """(number, method, created_at, final state) of tasks under `below`, newest first.
+
+        Args:
+            unfinished: only tasks that have not ended.
+        """
+        text = _SCAN_UNFINISHED if unfinished else _SCAN_ALL
+        return self._connection.execute(text, (below, least, limit)).fetchall()
+
+    def progress(self, number: int, after: int, limit: int) -> list[ProgressRow]:
+        rows = self._connection.execute(
+            "SELECT sequence, attempt, payload FROM progress WHERE task_id = ? AND sequence > ?"
+            " ORDER BY sequence LIMIT ?",
+            (number, after, limit),
+        )
+        return [ProgressRow(*row) for row in rows]
+
+    def contracts(self) -> dict[str, tuple[bytes, list[str]]]:
+        found: dict[str, tuple[bytes, list[str]]] = {
+            digest: (descriptors, [])
+            for digest, descriptors in self._connection.execute(
+                "SELECT digest, file_descriptor_set FROM contracts ORDER BY ordinal"
+            )
+        }
+        for method, digest in self._connection.execute("SELECT method, digest FROM hosted ORDER BY method"):
+            found[digest][1].append(method)
+        return found
+
+    def first_expiry(self) -> float | None:
+        row: tuple[float | None] = self._connection.execute("SELECT min(expires_at) FROM ends").fetchone()
+        return row[0]
+
+
+def _record(row: tuple[Any, ...]) -> TaskRecord:
+    (number, method, priority, created_at, delay_s, to_start_s, to_close_s, request_id, options) = row[:9]
+    (state, attempt, crashes, agent_id, ready_at, started_at, finished_at, expires_at) = row[9:17]
+    (expired, progress_count, outcome, context, payload) = row[17:]
+    task_id = format_id(number)
+    submission = Submission(
+        method,
+        payload or b"",
+        task_id=task_id,
+        request_id=request_id or "",
+        priority=priority,
+        delay_s=delay_s or 0.0,
+        schedule_to_start_s=to_start_s,
+        schedule_to_close_s=to_close_s,
+        context=context or b"",
+        **decode_options(options),
+    )
+    return TaskRecord(
+        task_id,
+        State(state),
+        submission,
+        attempt=attempt,
+        crashes=crashes,
+        agent_id=agent_id,
+        progress_count=progress_count,
+        created_at=created_at,
+        ready_at=ready_at,
+        started_at=started_at,
+        finished_at=finished_at,
+        expires_at=expires_at,
+        outcome=outcome or b"",
+        expired=bool(expired),
+    )

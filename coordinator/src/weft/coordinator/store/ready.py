@@ -1,0 +1,127 @@
+"""Which tasks may be claimed: per queue one heap a priority, by age, with stale items dropped when they surface.
+
+An item is a task's number. It is stale when its task is not QUEUED any more, so a claim need not remove anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable, Iterator
+from heapq import heapify, heappop, heappush, heapreplace
+from weakref import WeakValueDictionary
+
+from weft.coordinator.rules import HIGHEST_PRIORITY, QueueKey
+
+# Whether a task with this number may be claimed now.
+Claimable = Callable[[int], bool]
+
+
+class ReadyQueue:
+    """One queue: its ready tasks in order, and how many tasks it has in each state."""
+
+    __slots__ = ("__weakref__", "heaps", "held_back", "items", "key", "ready", "running", "scheduled")
+
+    def __init__(self, key: QueueKey) -> None:
+        self.key = key
+        self.heaps: list[list[int]] = [[] for _ in range(HIGHEST_PRIORITY + 1)]
+        # Items in the heaps, the stale ones included.
+        self.items = 0
+        self.ready = 0
+        self.held_back = 0
+        self.scheduled = 0
+        self.running = 0
+
+    @property
+    def unfinished(self) -> int:
+        return self.ready + self.held_back + self.scheduled + self.running
+
+    def push(self, priority: int, number: int) -> None:
+        heappush(self.heaps[HIGHEST_PRIORITY - priority], number)
+        self.items += 1
+
+    def push_many(self, priority: int, numbers: Iterable[int]) -> None:
+        heap = self.heaps[HIGHEST_PRIORITY - priority]
+        before = len(heap)
+        heap.extend(numbers)
+        heapify(heap)
+        self.items += len(heap) - before
+
+    def best(self, claimable: Claimable) -> tuple[int, int] | None:
+        """The (rank, number) of the task to claim next; it stays until it is not claimable any more."""
+        if not self.ready:
+            return None
+        for rank, heap in enumerate(self.heaps):
+            while heap:
+                if claimable(heap[0]):
+                    return rank, heap[0]
+                heappop(heap)
+                self.items -= 1
+        return None
+
+    def oldest(self, claimable: Claimable) -> Iterator[int]:
+        """The oldest ready task of each priority that has one."""
+        for heap in self.heaps:
+            while heap and not claimable(heap[0]):
+                heappop(heap)
+                self.items -= 1
+            if heap:
+                yield heap[0]
+
+    def tidy(self, claimable: Claimable) -> None:
+        """Drop stale items when they are most of all: cancelled tasks need not surface ever."""
+        if self.items <= 2 * self.ready + 1024:
+            return
+        self.heaps = [sorted({number for number in heap if claimable(number)}) for heap in self.heaps]
+        self.items = sum(map(len, self.heaps))
+
+
+class Backlog:
+    """All queues. Those that hold no unfinished task are forgotten when nobody refers to them."""
+
+    def __init__(self, claimable: Claimable) -> None:
+        self._claimable = claimable
+        self._known: WeakValueDictionary[QueueKey, ReadyQueue] = WeakValueDictionary()
+        # Queues with unfinished tasks.
+        self.active: dict[QueueKey, ReadyQueue] = {}
+        self.paused: set[str] = set()
+
+    def queue(self, key: QueueKey) -> ReadyQueue:
+        """The one queue of this key."""
+        queue = self._known.get(key)
+        if queue is None:
+            queue = self._known[key] = ReadyQueue(key)
+        return queue
+
+    def ready_depths(self) -> dict[QueueKey, int]:
+        """Ready tasks by queue, paused ones left out."""
+        paused = self.paused
+        return {
+            key: queue.ready
+            for key, queue in self.active.items()
+            if queue.ready and not (paused and key.method in paused)
+        }
+
+    def ranked(self, keys: Container[QueueKey]) -> Iterator[int]:
+        """Ready tasks of these queues, best first. Whoever wants the next one must have claimed the last."""
+        paused, claimable = self.paused, self._claimable
+        queues = [
+            queue
+            for key, queue in self.active.items()
+            if queue.ready and key in keys and not (paused and key.method in paused)
+        ]
+        if len(queues) == 1:
+            queue = queues[0]
+            while (best := queue.best(claimable)) is not None:
+                yield best[1]
+            return
+        heads = [
+            (*best, at) for at, queue in enumerate(queues) if (best := queue.best(claimable)) is not None
+        ]
+        heapify(heads)
+        while heads:
+            _, number, at = heads[0]
+            yield number
+            best = queues[at].best(claimable)
+            if best is None:
+                heappop(heads)
+            else:
+                heapreplace(heads, (*best, at))

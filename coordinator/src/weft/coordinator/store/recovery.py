@@ -1,0 +1,106 @@
+"""After a restart: unfinished tasks come back from the file, and those that may be running are held back.
+
+Claims are not journaled, so a task that the file shows as waiting may be running at an agent that the last
+coordinator knew. Such a task is held back until every one of those agents has come back and named what it holds, or
+until a grace has passed. Then what nobody named is queued again: its unreported attempt is forgotten, its number is
+used again in another session's epoch, and no crash is counted, since nobody knows whether it ever began.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import deque
+from collections.abc import Collection, Iterator
+
+from weft.coordinator.rules import State
+from weft.coordinator.store.base import Owner
+from weft.coordinator.store.board import Board
+from weft.coordinator.store.entry import NEVER, Cancellation, Entry, Limits, Saved, Stream
+
+# Released in portions, so that a million tasks do not stop the event loop.
+RELEASE_TASKS = 4096
+
+
+class Hold:
+    """What is held back, and until when."""
+
+    def __init__(
+        self, board: Board, entries: Collection[Entry], agents: Collection[str], ends_at: float
+    ) -> None:
+        self._board = board
+        self._entries = deque(entries)
+        self._waiting_for = set(agents)
+        self._ends_at = ends_at
+
+    def returned(self, agent_id: str) -> None:
+        """An agent has named what it holds, or has left."""
+        self._waiting_for.discard(agent_id)
+
+    def release(self, now: float) -> None:
+        """Let a portion go, if it is time."""
+        if not self._entries or not self._over(now):
+            return
+        count = min(RELEASE_TASKS, len(self._entries))
+        self._board.release_hold([self._entries.popleft() for _ in range(count)], now)
+
+    def next_at(self, now: float) -> float:
+        if not self._entries:
+            return NEVER
+        return now if self._over(now) else self._ends_at
+
+    def _over(self, now: float) -> bool:
+        return not self._waiting_for or now >= self._ends_at
+
+
+def recover(connection: sqlite3.Connection, board: Board, now: float, *, hold: bool) -> list[Entry]:
+    """Put every unfinished task on the board; gives those that are held back, oldest first.
+
+    Args:
+        hold: some agent may still hold attempts.
+    """
+    held_back = []
+    for entry in _unfinished(connection, board):
+        scheduled = entry.ready_at > now
+        if not scheduled and hold:
+            entry.held_back = True
+            held_back.append(entry)
+        board.place(entry, State.SCHEDULED if scheduled else State.QUEUED)
+        if entry.cancel is not None and not entry.held_back:
+            board.end_cancelled(entry, entry.cancel.reason, now)
+    streams = connection.execute(
+        "SELECT progress.task_id, max(progress.sequence), progress.attempt, progress.position FROM live"
+        " CROSS JOIN progress ON progress.task_id = live.id GROUP BY task_id"
+    )
+    for number, count, attempt, position in streams:
+        board.entries[number].stream = Stream(count, attempt, position)
+    return held_back
+
+
+def _unfinished(connection: sqlite3.Connection, board: Board) -> Iterator[Entry]:
+    rows = connection.execute(
+        "SELECT t.id, t.method, t.priority, t.created_at, t.delay_s, t.schedule_to_start_s,"
+        " t.schedule_to_close_s, t.request_id, t.options,"
+        " l.attempt, l.failures, l.crashes, l.ready_at, l.retried_at, l.fresh_attempt, l.cancel_reason,"
+        " l.cancel_grace_s, l.agent_id, l.epoch, l.reported, l.outcome"
+        " FROM live l JOIN tasks t ON t.id = l.id ORDER BY l.id"
+    )
+    for row in rows:
+        number, method, priority, created_at, delay_s, to_start_s, to_close_s, request_id, options = row[:9]
+        attempt, failures, crashes, ready_at, retried_at, fresh_attempt, reason, grace_s = row[9:17]
+        agent_id, epoch, reported, outcome = row[17:]
+        if ready_at is None:
+            ready_at = created_at if delay_s is None else created_at + delay_s
+        terms = board.terms.stored(method, priority, options)
+        entry = Entry(number, terms, request_id or "", created_at, ready_at, None, None)
+        entry.saved = Saved.STORED
+        entry.attempt, entry.failures, entry.crashes = attempt, failures, crashes
+        entry.reported = bool(reported)
+        if agent_id is not None:
+            entry.owner = Owner(agent_id, epoch)
+        if delay_s is not None:
+            entry.limits = Limits(delay_s, to_start_s, to_close_s, created_at, retried_at, fresh_attempt)
+        if reason is not None:
+            entry.cancel = Cancellation(reason, grace_s, NEVER)
+        if outcome is not None:
+            entry.outcome = outcome
+        yield entry

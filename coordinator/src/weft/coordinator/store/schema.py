@@ -1,0 +1,169 @@
+"""The file's layout, its versions, and how an older one becomes the present one.
+
+A task has one row in `tasks`, written once, and beside it either a row in `live` (unfinished; what has changed since
+it was submitted) or one in `ends` (its outcome). Triggers keep that so: a row in `tasks` brings its row in `live`,
+a row in `ends` takes it away. Ends are appended instead of written into `tasks`, because a row that grows splits
+pages that were full. Large columns come last, so that reading the others does not touch them.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from weft.coordinator.store.errors import StoreForeign, StoreTooNew
+
+# "weft", as SQLite's application_id: says whose file it is.
+APPLICATION_ID = 0x77656674
+VERSION = 2
+
+_SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+-- How often the store was opened, and the largest number of a task that was forgotten.
+INSERT INTO meta VALUES ('generation', 0), ('last_number', 0);
+CREATE TABLE tasks (
+  id INTEGER PRIMARY KEY,
+  method TEXT NOT NULL,
+  priority INTEGER NOT NULL,
+  created_at REAL NOT NULL,
+  delay_s REAL,
+  schedule_to_start_s REAL,
+  schedule_to_close_s REAL,
+  request_key INTEGER,
+  request_id TEXT,
+  request_digest BLOB,
+  -- JSON: what is not default of retry policy, requirements, start_to_close and TTLs.
+  options TEXT,
+  context BLOB,
+  payload BLOB
+);
+CREATE INDEX tasks_by_request ON tasks (request_key) WHERE request_key IS NOT NULL;
+CREATE TABLE live (
+  id INTEGER PRIMARY KEY,
+  -- Attempts that are known to be over.
+  attempt INTEGER NOT NULL DEFAULT 0,
+  failures INTEGER NOT NULL DEFAULT 0,
+  crashes INTEGER NOT NULL DEFAULT 0,
+  -- When it is ready, where a retry has changed that.
+  ready_at REAL,
+  -- When RetryTask started its limits anew, and the attempt count then.
+  retried_at REAL,
+  fresh_attempt INTEGER NOT NULL DEFAULT 0,
+  cancel_reason TEXT,
+  cancel_grace_s REAL,
+  agent_id TEXT,
+  epoch INTEGER,
+  reported INTEGER NOT NULL DEFAULT 0,
+  outcome BLOB
+);
+CREATE TABLE ends (
+  id INTEGER PRIMARY KEY,
+  state INTEGER NOT NULL,
+  attempt INTEGER NOT NULL,
+  crashes INTEGER NOT NULL,
+  agent_id TEXT NOT NULL,
+  -- The session that made the last attempt, and whether it ended with that session's report: a report that is
+  -- repeated is known by these.
+  epoch INTEGER NOT NULL,
+  reported INTEGER NOT NULL,
+  ready_at REAL NOT NULL,
+  started_at REAL,
+  finished_at REAL NOT NULL,
+  expires_at REAL NOT NULL,
+  -- Payload, outcome and progress are gone; the row stays for its request id.
+  expired INTEGER NOT NULL DEFAULT 0,
+  progress_count INTEGER NOT NULL,
+  outcome BLOB
+);
+CREATE INDEX ends_by_expiry ON ends (expires_at);
+CREATE TABLE progress (
+  task_id INTEGER NOT NULL,
+  sequence INTEGER NOT NULL,
+  attempt INTEGER NOT NULL,
+  position INTEGER NOT NULL,
+  payload BLOB NOT NULL,
+  PRIMARY KEY (task_id, sequence)
+) WITHOUT ROWID;
+CREATE TABLE agents (
+  agent_id TEXT PRIMARY KEY,
+  instance_id TEXT NOT NULL,
+  epoch INTEGER NOT NULL,
+  connected INTEGER NOT NULL,
+  desired_state INTEGER NOT NULL,
+  description BLOB NOT NULL
+);
+CREATE TABLE contracts (
+  ordinal INTEGER PRIMARY KEY,
+  digest TEXT NOT NULL UNIQUE,
+  file_descriptor_set BLOB NOT NULL
+);
+CREATE TABLE hosted (method TEXT PRIMARY KEY, digest TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE paused (method TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TRIGGER task_lives AFTER INSERT ON tasks BEGIN INSERT INTO live (id) VALUES (new.id); END;
+CREATE TRIGGER task_ends AFTER INSERT ON ends BEGIN DELETE FROM live WHERE id = new.id; END;
+"""
+
+# From each version to the next one. A step sees the layout as it was then: it never uses the text above, which
+# changes with every version.
+MIGRATIONS: dict[int, str] = {
+    # Version 1 kept neither the session of the last attempt nor how it ended.
+    1: """
+DROP TRIGGER task_ends;
+DROP INDEX ends_by_expiry;
+ALTER TABLE ends RENAME TO ends_1;
+CREATE TABLE ends (
+  id INTEGER PRIMARY KEY,
+  state INTEGER NOT NULL,
+  attempt INTEGER NOT NULL,
+  crashes INTEGER NOT NULL,
+  agent_id TEXT NOT NULL,
+  epoch INTEGER NOT NULL,
+  reported INTEGER NOT NULL,
+  ready_at REAL NOT NULL,
+  started_at REAL,
+  finished_at REAL NOT NULL,
+  expires_at REAL NOT NULL,
+  expired INTEGER NOT NULL DEFAULT 0,
+  progress_count INTEGER NOT NULL,
+  outcome BLOB
+);
+INSERT INTO ends
+  SELECT id, state, attempt, crashes, agent_id, 0, 0, ready_at, started_at, finished_at, expires_at, expired,
+         progress_count, outcome
+  FROM ends_1;
+DROP TABLE ends_1;
+CREATE INDEX ends_by_expiry ON ends (expires_at);
+CREATE TRIGGER task_ends AFTER INSERT ON ends BEGIN DELETE FROM live WHERE id = new.id; END;
+""",
+}
+
+
+def prepare(connection: sqlite3.Connection) -> None:
+    """Make the layout in a new file, or bring an older one up to date. All or nothing.
+
+    Raises:
+        StoreForeign: it is another program's SQLite file.
+        StoreTooNew: a newer weft wrote it.
+    """
+    application_id = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    empty = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
+    if empty and application_id in {0, APPLICATION_ID} and version == 0:
+        _run(connection, f"PRAGMA application_id = {APPLICATION_ID}; {_SCHEMA}", VERSION)
+        return
+    if application_id != APPLICATION_ID or version < 1:
+        raise StoreForeign("it is another program's database")
+    if version > VERSION:
+        raise StoreTooNew(
+            f"it was written by a newer weft (layout {version}, this one knows {VERSION}): upgrade this one"
+        )
+    for step in range(version, VERSION):
+        _run(connection, MIGRATIONS[step], step + 1)
+
+
+def _run(connection: sqlite3.Connection, script: str, version: int) -> None:
+    try:
+        connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {version}; COMMIT;")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
