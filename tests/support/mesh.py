@@ -150,7 +150,19 @@ class MeshHarness:
         self.agents[agent_id] = process
         if wait:
             await self.wait_agent(agent_id, instance_of=process)
+            await self._wait_contract(agent_id)
         return process
+
+    async def _wait_contract(self, agent_id: str) -> None:
+        """Wait until the agent's methods are in force: it is connected a moment before its contract is accepted."""
+        request = coordinator_pb2.GetAgentRequest(agent_id=agent_id)
+        hosted = (await self.api().GetAgent(request, timeout=5)).agent.methods[0].name
+
+        async def in_force() -> bool:
+            queues = await self.api().ListQueues(coordinator_pb2.ListQueuesRequest(method=hosted), timeout=5)
+            return any(queue.agents for queue in queues.queues)
+
+        await self.eventually(in_force, f"the contract of {agent_id} is accepted")
 
     async def agent_states(self) -> dict[str, fleet_pb2.AgentState]:
         """State of each agent that the coordinator knows, by id."""
