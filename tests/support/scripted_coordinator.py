@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -175,8 +175,10 @@ class ScriptedSession:
     def wait_state(
         self, wanted: Callable[[session_pb2.AgentReport], bool], timeout_s: float = WAIT_S
     ) -> session_pb2.AgentReport:
+        """Wait for such a report; those that have come already do not count."""
+        seen = len(self.states())
         return self.wait(
-            lambda: next((each for each in reversed(self.states()) if wanted(each)), None),
+            lambda: next((each for each in self.states()[seen:] if wanted(each)), None),
             "such state",
             timeout_s,
         )
@@ -226,7 +228,7 @@ class ScriptedCoordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
         port = self._server.add_insecure_port(address)
         self.address = f"{address.rpartition(':')[0]}:{port}"
 
-    def __enter__(self) -> ScriptedCoordinator:
+    def __enter__(self) -> Self:
         self._server.start()
         return self
 

@@ -18,6 +18,9 @@ from weft.agent.settings import AgentSettings
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.names import is_reserved
 
+# What is left on the event loop when the agent has ended gets so long to be cancelled.
+CLOSE_TIMEOUT_S = 1.0
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -162,8 +165,11 @@ class Agent:
             WeftError: a coordinator refused this agent for good; the message is the coordinator's.
             HostingError: there is nothing to host.
         """
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(self._serve(own_process=True))
+        loop = _new_event_loop()
+        try:
+            loop.run_until_complete(self._serve(own_process=True))
+        finally:
+            _close(loop)
 
     async def serve(self) -> None:
         """As `run`, on the application's own event loop: async handlers run on it, and signals are left alone.
@@ -211,12 +217,24 @@ class Agent:
                 restore()
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def _new_event_loop() -> asyncio.AbstractEventLoop:
     try:
         import uvloop
     except ImportError:
-        return None
-    return uvloop.new_event_loop
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+def _close(loop: asyncio.AbstractEventLoop) -> None:
+    """Close a loop, with the tasks that handlers left on it. Unlike `asyncio.Runner`, bounded: one that ignores
+    its cancellation must not hold up the end."""
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    if left:
+        loop.run_until_complete(asyncio.wait(left, timeout=CLOSE_TIMEOUT_S))
+    loop.run_until_complete(asyncio.wait_for(loop.shutdown_asyncgens(), CLOSE_TIMEOUT_S))
+    loop.close()
 
 
 def _stop_on_signals(stop: Callable[[], None]) -> Callable[[], None] | None:

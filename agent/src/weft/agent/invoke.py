@@ -45,7 +45,7 @@ async def invoke_async(
             return context.outcome(b"")
         response = await hosted.behavior(request, context)
         return context.outcome(b"" if context.failed else hosted.serialize(response))
-    except (Exception, asyncio.CancelledError, SystemExit, GeneratorExit) as error:
+    except (Exception, asyncio.CancelledError, SystemExit) as error:
         return _ended_by(error, context)
     finally:
         context.finish()
@@ -89,7 +89,7 @@ def invoke_sync(hosted: Hosted, context: SyncContext, send: Callable[[bytes], bo
         if context.failed or hosted.response_streaming:
             return context.outcome(b"")
         return context.outcome(hosted.serialize(response))
-    except (Exception, SystemExit, GeneratorExit) as error:
+    except (Exception, SystemExit) as error:
         return _ended_by(error, context)
     finally:
         context.finish()

@@ -62,21 +62,19 @@ class AsyncRunner:
 
     async def _run(self, attempt: Attempt) -> None:
         executor = self._executor
+        hosted = cast("Hosted", attempt.hosted)
+        context = cast("AsyncContext", attempt.context)
+        send = functools.partial(self._send, attempt)
         try:
             if attempt.assignment.context.traceparent:
                 with telemetry.processing(attempt.assignment, executor.agent_id) as end_span:
-                    outcome = await self._invoke(attempt)
+                    outcome = await invoke_async(hosted, context, send)
                     end_span(outcome)
             else:
-                outcome = await self._invoke(attempt)
+                outcome = await invoke_async(hosted, context, send)
             executor.report(attempt, outcome)
         finally:
             executor.ended(attempt)
-
-    async def _invoke(self, attempt: Attempt) -> task_pb2.Outcome:
-        hosted = cast("Hosted", attempt.hosted)
-        context = cast("AsyncContext", attempt.context)
-        return await invoke_async(hosted, context, functools.partial(self._send, attempt))
 
     async def _send(self, attempt: Attempt, payload: bytes) -> None:
         self._executor.check_size(payload)

@@ -65,7 +65,9 @@ class Stream:
         self._channel = grpc.insecure_channel(target, options=client_options(own_connection=True))
         # A token says: look what there is to send.
         self._wake: SimpleQueue[None] = SimpleQueue()
-        self._welcomed = threading.Event()
+        self._welcomed = False
+        # Set once it is welcomed or closed.
+        self._settled = threading.Event()
         self._closed = threading.Event()
         self._epoch = 0
         self._interval_s = DEFAULT_HEARTBEAT_S
@@ -82,7 +84,7 @@ class Stream:
     @property
     def welcomed(self) -> bool:
         """Whether the coordinator has opened the session."""
-        return self._welcomed.is_set()
+        return self._welcomed
 
     def run(self) -> None:
         """Dial, and serve the session until the stream ends.
@@ -107,6 +109,7 @@ class Stream:
     def close(self) -> None:
         """End the stream, from any thread; harmless when it has ended."""
         self._closed.set()
+        self._settled.set()
         self._wake.put(None)
         if self._call is not None:
             self._call.cancel()
@@ -155,7 +158,8 @@ class Stream:
         self._agent.welcomed(welcome)
         lost = self._outbox.attach(self._wake, welcome.epoch, welcome.adopted)
         self._beat_due = True
-        self._welcomed.set()
+        self._welcomed = True
+        self._settled.set()
         self._wake.put(None)
         if welcome.desired_state:
             self._agent.desired(welcome.desired_state)
@@ -176,7 +180,7 @@ class Stream:
     # -- heartbeats ---------------------------------------------------------------------------------------------
 
     def _beat(self) -> None:
-        if not self._welcomed.wait(WELCOME_TIMEOUT_S):
+        if not self._settled.wait(WELCOME_TIMEOUT_S):
             self.close()
         while not self._closed.wait(self._interval_s):
             # Counted, not timed: a process that was stopped for a while must not blame the coordinator.
@@ -193,7 +197,7 @@ class Stream:
         yield session_pb2.ConnectRequest(hello=self._agent.hello())
         while not self._closed.is_set():
             self._wake.get()
-            if not self._welcomed.is_set():
+            if not self._welcomed:
                 continue
             while not self._closed.is_set():
                 message = self._compose()

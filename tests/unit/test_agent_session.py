@@ -1,0 +1,401 @@
+"""The agent's side of the session: opening, heartbeats, breaking and coming back. Against a scripted coordinator."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from google.protobuf.wrappers_pb2 import StringValue
+
+from probe.v1 import probe_pb2, probe_pb2_grpc
+from tests.support.probe import ProbeService
+from tests.support.running_agent import running
+from tests.support.scripted_coordinator import ScriptedCoordinator, assignment
+from weft.agent import Agent
+from weft.rpc import errors
+from weft.rpc.times import seconds
+from weft.v1 import errors_pb2, fleet_pb2
+
+PROBE = "probe.v1.ProbeService/"
+
+
+def probe_agent(target: str | list[str], **settings: Any) -> Agent:
+    agent = Agent(settings.pop("agent_id", "a1"), target=target, **settings)
+    agent.add_servicer(probe_pb2_grpc.add_ProbeServiceServicer_to_server, ProbeService())
+    return agent
+
+
+@pytest.fixture
+def coordinator() -> Iterator[ScriptedCoordinator]:
+    with ScriptedCoordinator() as made:
+        yield made
+
+
+def until(condition: Callable[[], bool], what: str, timeout_s: float = 10.0) -> None:
+    end_at = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end_at, f"not within {timeout_s} s: {what}"
+        time.sleep(0.005)
+
+
+def test_hello_says_who_it_is(coordinator: ScriptedCoordinator) -> None:
+    agent = probe_agent(
+        coordinator.address,
+        slots=3,
+        prefetch=2,
+        labels={"zone": "eu"},
+        resources={"gpu": 1.5},
+        advertised_address="10.0.0.1:7000",
+    )
+    with running(agent):
+        hello = coordinator.accept().hello
+
+    assert (hello.agent_id, hello.slots, hello.prefetch) == ("a1", 3, 2)
+    assert (dict(hello.labels), dict(hello.resources)) == ({"zone": "eu"}, {"gpu": 1.5})
+    assert len(hello.instance_id) == 32
+    assert hello.advertised_address == "10.0.0.1:7000"
+    assert hello.version
+    assert not hello.held
+    assert [method.name for method in hello.methods] == agent.methods
+    assert {method.slot_cost for method in hello.methods} == {1}
+
+
+def test_the_contract_is_sent_only_when_asked_for(coordinator: ScriptedCoordinator) -> None:
+    with running(probe_agent(coordinator.address)):
+        session = coordinator.accept()
+        session.welcome()
+        session.wait_state(lambda state: state.sequence >= 2)
+        assert not any(message.HasField("contract") for message in session.received)
+        session.drop()
+
+        session = coordinator.accept()
+        session.welcome(contract_needed=True)
+        contract = session.wait(
+            lambda: next((each.contract for each in session.received if each.HasField("contract")), None),
+            "contract",
+        )
+        digest = hashlib.sha256(contract.file_descriptor_set).hexdigest()
+        assert digest == session.hello.contract_hash
+
+
+def test_heartbeats_come_with_figures(coordinator: ScriptedCoordinator) -> None:
+    with running(probe_agent(coordinator.address)):
+        session = coordinator.accept()
+        session.welcome(heartbeat_s=0.05)
+        report = session.wait_state(lambda state: state.sequence >= 5 and state.HasField("round_trip"))
+
+    assert [state.sequence for state in session.states()][:5] == [1, 2, 3, 4, 5]
+    assert 0 < seconds(report.round_trip) < 5
+    assert report.load.process_memory_bytes > 1_000_000
+    assert 0 < report.load.host_memory_ratio <= 1
+
+
+def test_heartbeats_go_on_while_a_handler_blocks_the_loop(coordinator: ScriptedCoordinator) -> None:
+    with running(probe_agent(coordinator.address)):
+        session = coordinator.accept()
+        session.welcome(heartbeat_s=0.1)
+        session.assign("t", f"{PROBE}Call", probe_pb2.ProbeRequest(burn_s=1.5))
+        session.result("t")
+        # About 15 in an idle process; a burning one delays each by a few switch intervals.
+        assert len(session.states()) >= 8
+
+
+def test_a_deaf_coordinator_is_dropped_after_three_heartbeats() -> None:
+    with ScriptedCoordinator(echo=False) as coordinator, running(probe_agent(coordinator.address)):
+        session = coordinator.accept()
+        welcomed_at = time.monotonic()
+        session.welcome(heartbeat_s=0.1)
+        session.wait_end()
+        assert 0.3 < time.monotonic() - welcomed_at < 3
+        assert coordinator.accept().hello.agent_id == "a1"
+
+
+def test_a_coordinator_that_never_welcomes_is_dropped(
+    coordinator: ScriptedCoordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("weft.agent.stream.WELCOME_TIMEOUT_S", 0.3)
+    with running(probe_agent(coordinator.address)):
+        coordinator.accept().wait_end()
+        coordinator.accept().welcome()
+
+
+def test_running_attempts_survive_a_break_and_report_later(coordinator: ScriptedCoordinator) -> None:
+    with running(probe_agent(coordinator.address)):
+        first = coordinator.accept()
+        first.welcome()
+        first.assign("running", f"{PROBE}Call", probe_pb2.ProbeRequest(sleep_s=1.0, text="x"))
+        first.assign("done", f"{PROBE}Call", probe_pb2.ProbeRequest())
+        done = first.result("done")
+        first.drop()
+
+        second = coordinator.accept()
+        held = {each.task_id: each for each in second.hello.held}
+        assert {task_id: each.finished for task_id, each in held.items()} == {"running": False, "done": True}
+        assert {each.epoch for each in held.values()} == {1}
+        assert second.hello.instance_id == first.hello.instance_id
+        second.welcome()
+        assert second.result("done") == done
+        result = second.result("running")
+        assert probe_pb2.ProbeReply.FromString(result.outcome.response).text == "x"
+        second.ack(done, result)
+        second.drop()
+
+        assert not coordinator.accept().hello.held
+
+
+def test_lost_attempts_are_cancelled_and_not_reported(
+    coordinator: ScriptedCoordinator, tmp_path: Any
+) -> None:
+    ledger = tmp_path / "ledger"
+    with running(probe_agent(coordinator.address)):
+        first = coordinator.accept()
+        first.welcome()
+        request = probe_pb2.ProbeRequest(sleep_s=30, ledger=str(ledger), text="gone")
+        first.assign("gone", f"{PROBE}Call", request)
+        until(ledger.exists, "the handler started")
+        first.drop()
+
+        second = coordinator.accept()
+        second.welcome(adopt=[])
+        until(lambda: "cancelled gone" in ledger.read_text(), "the handler was cancelled")
+        second.wait_state(lambda state: state.used_slots == 0)
+        assert not second.results()
+
+
+def test_streamed_responses_survive_a_break_without_gaps(coordinator: ScriptedCoordinator) -> None:
+    with running(probe_agent(coordinator.address)):
+        first = coordinator.accept()
+        first.welcome()
+        first.assign("t", f"{PROBE}Stream", probe_pb2.ProbeRequest(stream_count=30, sleep_s=0.01))
+        first.wait_progress("t", 10)
+        first.ack_progress("t", 5)
+        first.drop()
+        seen = [each.index for each in first.progress("t")]
+
+        second = coordinator.accept()
+        second.welcome()
+        assert second.result("t").progress_count == 30
+        again = [each.index for each in second.progress("t")]
+        assert again == list(range(again[0], 31))
+        assert again[0] in {1, 6}, "the acknowledgement of 5 may have been lost with the stream"
+        assert seen == list(range(1, len(seen) + 1))
+
+
+def test_an_assignment_that_comes_twice_runs_once(coordinator: ScriptedCoordinator, tmp_path: Any) -> None:
+    ledger = tmp_path / "ledger"
+    request = probe_pb2.ProbeRequest(ledger=str(ledger), text="x")
+    with running(probe_agent(coordinator.address)):
+        session = coordinator.accept()
+        session.welcome()
+        twice = [assignment("t", f"{PROBE}Call", request)] * 2
+        session.send(assignments=twice)
+        session.send(assignments=twice)
+        session.result("t")
+        session.wait_state(lambda state: state.sequence >= 3)
+
+    assert ledger.read_text().count("start") == 1
+    assert len(session.results()) == 1
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        errors.InvalidArgument("labels are too long", field="hello.labels"),
+        errors.FailedPrecondition(
+            "field acme.v1.Thing.x changed its type",
+            reason=errors_pb2.ERROR_REASON_CONTRACT_INCOMPATIBLE,
+        ),
+    ],
+)
+def test_a_refusal_for_good_ends_the_agent_with_the_coordinators_words(
+    coordinator: ScriptedCoordinator, refusal: errors.WeftError
+) -> None:
+    with running(probe_agent(coordinator.address)) as run:
+        coordinator.accept().refuse(refusal)
+        run.wait()
+
+    assert isinstance(run.error, type(refusal))
+    assert run.error.reason == refusal.reason
+    assert run.error.message == refusal.message
+
+
+def test_an_id_in_use_is_tried_again(
+    coordinator: ScriptedCoordinator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running(probe_agent(coordinator.address)):
+        coordinator.accept().refuse(
+            errors.AlreadyExists("agent id 'a1' is in use", reason=errors_pb2.ERROR_REASON_AGENT_ID_IN_USE)
+        )
+        coordinator.accept().welcome()
+        assert "another process has this agent's id" in "".join(capsys.readouterr())
+
+
+def test_it_dials_until_a_coordinator_is_there_and_comes_back_to_it() -> None:
+    with ScriptedCoordinator() as first:
+        address = first.address
+    agent = probe_agent(address)
+    with running(agent):
+        assert not agent.connected
+        for _ in range(2):
+            with ScriptedCoordinator(address) as coordinator:
+                coordinator.accept().welcome()
+                until(lambda: agent.connected, "connected")
+            until(lambda: not agent.connected, "disconnected")
+
+
+def test_several_targets_are_tried_in_turn(coordinator: ScriptedCoordinator) -> None:
+    with ScriptedCoordinator() as gone:
+        nobody = gone.address
+    with running(probe_agent([nobody, coordinator.address])):
+        coordinator.accept().welcome()
+
+
+def test_reconnects_leave_no_threads_behind(coordinator: ScriptedCoordinator) -> None:
+    with running(probe_agent(coordinator.address)):
+        for _ in range(3):
+            session = coordinator.accept()
+            session.welcome()
+            session.wait_state(lambda state: state.sequence >= 1)
+            session.drop()
+        names = ("weft-", "Thread-")
+
+        def ours() -> int:
+            return sum(thread.name.startswith(names) for thread in threading.enumerate())
+
+        session = coordinator.accept()
+        session.welcome()
+        session.wait_state(lambda state: state.sequence >= 1)
+        before = ours()
+        for _ in range(15):
+            session.drop()
+            session = coordinator.accept()
+            session.welcome()
+            session.wait_state(lambda state: state.sequence >= 1)
+        until(lambda: ours() <= before, f"{before} threads as before")
+
+
+def test_an_operator_drains_an_agent_that_stays(coordinator: ScriptedCoordinator) -> None:
+    with running(probe_agent(coordinator.address, slots=1)):
+        session = coordinator.accept()
+        session.welcome()
+        session.assign("running", f"{PROBE}Call", probe_pb2.ProbeRequest(sleep_s=0.5))
+        session.assign("waiting", f"{PROBE}Call", probe_pb2.ProbeRequest())
+        session.wait_state(lambda state: state.waiting == 1)
+        session.send(desired_state=fleet_pb2.DESIRED_STATE_DRAINING)
+        session.wait_released("waiting")
+        assert not session.result("running").outcome.HasField("status")
+        session.send(desired_state=fleet_pb2.DESIRED_STATE_ACTIVE)
+        session.assign("later", f"{PROBE}Call", probe_pb2.ProbeRequest())
+        session.result("later")
+
+
+def test_stopping_hands_back_what_waits_and_finishes_what_runs(coordinator: ScriptedCoordinator) -> None:
+    agent = probe_agent(coordinator.address, slots=1)
+    with running(agent) as run:
+        session = coordinator.accept()
+        session.welcome(heartbeat_s=0.1)
+        session.assign("running", f"{PROBE}Call", probe_pb2.ProbeRequest(sleep_s=1.0))
+        session.assign("waiting", f"{PROBE}Call", probe_pb2.ProbeRequest())
+        session.wait_state(lambda state: state.waiting == 1)
+        agent.stop()
+        session.wait_released("waiting")
+        session.wait_state(lambda state: state.draining)
+        session.assign("late", f"{PROBE}Call", probe_pb2.ProbeRequest())
+        session.wait_released("late")
+        beats = len(session.states())
+        result = session.result("running")
+        assert not result.outcome.HasField("status")
+        assert len(session.states()) > beats, "heartbeats go on to the end"
+        session.ack(result)
+        session.wait_goodbye()
+        session.wait_end()
+        run.wait()
+        assert run.error is None
+
+
+def test_stopping_cancels_and_hands_back_what_outlasts_the_grace(coordinator: ScriptedCoordinator) -> None:
+    agent = probe_agent(coordinator.address, slots=4, drain_grace_s=0.2)
+    with running(agent) as run:
+        session = coordinator.accept()
+        session.welcome()
+        slow = probe_pb2.ProbeRequest(sleep_s=60)
+        session.assign("async", f"{PROBE}Call", slow)
+        session.assign("sync", f"{PROBE}CallSync", slow)
+        session.wait_state(lambda state: state.used_slots == 2)
+        agent.stop()
+        session.wait_released("async", "sync")
+        session.wait_goodbye()
+        run.wait()
+    assert not session.results()
+
+
+def test_stopping_twice_does_not_wait(coordinator: ScriptedCoordinator) -> None:
+    agent = probe_agent(coordinator.address, drain_grace_s=60)
+    with running(agent) as run:
+        session = coordinator.accept()
+        session.welcome()
+        session.assign("t", f"{PROBE}Call", probe_pb2.ProbeRequest(sleep_s=60, ignore_cancel=True))
+        session.wait_state(lambda state: state.used_slots == 1)
+        agent.stop()
+        session.wait_state(lambda state: state.draining)
+        stopped_at = time.monotonic()
+        agent.stop()
+        session.wait_released("t")
+        run.wait()
+        assert time.monotonic() - stopped_at < 5
+
+
+def test_stopping_without_a_coordinator_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("weft.agent.runtime.FLUSH_TIMEOUT_S", 0.3)
+    with ScriptedCoordinator() as coordinator:
+        agent = probe_agent(coordinator.address)
+        with running(agent) as run:
+            session = coordinator.accept()
+            session.welcome()
+            session.assign("t", f"{PROBE}Call", probe_pb2.ProbeRequest())
+            session.result("t")
+            coordinator.stop()
+            agent.stop()
+            run.wait(5)
+            assert run.error is None
+
+
+async def test_serve_runs_handlers_on_the_applications_loop(coordinator: ScriptedCoordinator) -> None:
+    agent = Agent("a1", target=coordinator.address)
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    @agent.method("acme.v1.Thing/Do")
+    async def handler(request: StringValue) -> StringValue:
+        loops.append(asyncio.get_running_loop())
+        return request
+
+    serving = asyncio.create_task(agent.serve())
+    session = await asyncio.to_thread(coordinator.accept)
+    session.welcome()
+    session.assign("t", "acme.v1.Thing/Do", StringValue(value="x"))
+    result = await asyncio.to_thread(session.result, "t")
+    session.ack(result)
+    assert loops == [asyncio.get_running_loop()]
+
+    agent.stop()
+    await asyncio.wait_for(serving, 10)
+    session.wait_goodbye()
+
+
+async def test_a_cancelled_serve_hands_back_at_once(coordinator: ScriptedCoordinator) -> None:
+    agent = probe_agent(coordinator.address)
+    serving = asyncio.create_task(agent.serve())
+    session = await asyncio.to_thread(coordinator.accept)
+    session.welcome()
+    session.assign("t", f"{PROBE}Call", probe_pb2.ProbeRequest(sleep_s=60))
+    await asyncio.to_thread(session.wait_state, lambda state: state.used_slots == 1)
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    session.wait_released("t")
+    session.wait_goodbye()
