@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import threading
 import token
 import tokenize
 import warnings
@@ -11,6 +12,10 @@ from dataclasses import dataclass, field
 
 # "Invalid escape sequence" and the like are the files' business, not the log's.
 warnings.simplefilter("ignore", SyntaxWarning)
+
+# Older CPythons, 3.11.7 among them, count recursion for all parsing threads together and raise SystemError when
+# two of them meet (gh-106905). The lock costs nothing: parsing holds the GIL anyway.
+_PARSING = threading.Lock()
 
 _BRANCHES = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.IfExp)
 # Tokens that do not make the line they stand on a line of code.
@@ -93,7 +98,8 @@ def functions(source: bytes) -> list[Function]:
 
 def _parse(source: bytes) -> ast.Module:
     try:
-        return ast.parse(source)
+        with _PARSING:
+            return ast.parse(source)
     except SyntaxError as error:
         raise Unreadable(f"line {error.lineno or 0}: {error.msg}") from error
     except (ValueError, RecursionError, MemoryError) as error:  # NUL bytes; deeper than the parser goes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sysconfig
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -164,3 +165,9 @@ def test_real_files_agree_with_the_parser(name: str) -> None:
     assert len(figures.classes) == sum(isinstance(n, ast.ClassDef) for n in tree)
     assert figures.lines.total == len(text.splitlines())
     assert figures.functions == analysis.functions(text)
+
+
+def test_threads_may_analyse_at_the_same_time() -> None:
+    texts = [path.read_bytes() for path in sorted(STDLIB.glob("[a-c]*.py"))]
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(analysis.functions, texts)) == [analysis.functions(text) for text in texts]

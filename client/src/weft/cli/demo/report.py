@@ -92,20 +92,17 @@ class Report:
             "no agent did anything",
         )
         story = self.story
-        output.print_rows(
-            (("", "right"), ""),
-            [
-                (f"{len(self.files):,}", f"files of the standard library: {self._contents()}"),
-                (f"{self.succeeded:,}", "tasks succeeded"),
-                (f"{self.lost:,}", "lost"),
-                (f"{ledger.re_runs:,}", "attempts begun again, after the crashes"),
-                (f"{ledger.duplicates:,}", "of those repeated work that had been finished (at least once)"),
-                (f"{self.tasks_per_s:,.0f}", f"tasks/s, crashes and all ({story.duration_s:.1f} s)"),
-                (f"{story.recovered_agent_s:.1f} s", "until the killed agent's work ran elsewhere"),
-                (f"{story.recovered_coordinator_s:.1f} s", "from the coordinator's kill to the next result"),
-            ],
-            "",
-        )
+        for figure, meaning in (
+            (f"{len(self.files):,}", f"files of the standard library: {self._contents()}"),
+            (f"{self.succeeded:,}", "tasks succeeded"),
+            (f"{self.lost:,}", "lost"),
+            (f"{ledger.re_runs:,}", "attempts begun again, after the crashes"),
+            (f"{ledger.duplicates:,}", "of them repeated work that had been finished (at least once)"),
+            (f"{self.tasks_per_s:,.0f}", f"tasks/s, crashes and all ({story.duration_s:.1f} s)"),
+            (f"{story.recovered_agent_s:.1f} s", "until the killed agent's work ran elsewhere"),
+            (f"{story.recovered_coordinator_s:.1f} s", "from the coordinator's kill to the next result"),
+        ):
+            output.line(f"{figure:>8}  {meaning}")
 
     def print_verdict(self) -> None:
         if not self.faults:
@@ -125,4 +122,4 @@ class Report:
             lines += figures.lines.total
             functions += len(figures.functions)
             broken += figures.HasField("fault")
-        return f"{lines:,} lines, {functions:,} functions; {broken} do not parse, and their results say why"
+        return f"{lines:,} lines, {functions:,} functions; {broken} do not parse, and say why"
