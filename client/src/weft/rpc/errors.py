@@ -31,6 +31,10 @@ from weft.v1 import errors_pb2
 
 DOMAIN = "weft"
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
+# Messages quote what was wrong, and errors travel in headers, of which gRPC takes 8 KiB: past it a client would see
+# another error than the one that was meant.
+MAX_MESSAGE_BYTES = 1024
+MAX_METADATA_BYTES = 256
 
 _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -85,19 +89,19 @@ class WeftError(Exception):
         """This error as a `google.rpc.Status` with details; one that was received stays as it was."""
         if self.received is not None:
             return self.received
+        message = _cut(self.message, MAX_MESSAGE_BYTES)
+        metadata = {key: _cut(value, MAX_METADATA_BYTES) for key, value in self.metadata.items()}
         details: list[Message] = [
-            error_details_pb2.ErrorInfo(reason=self.reason_name, domain=DOMAIN, metadata=self.metadata)
+            error_details_pb2.ErrorInfo(reason=self.reason_name, domain=DOMAIN, metadata=metadata)
         ]
         if self.field is not None:
-            violation = error_details_pb2.BadRequest.FieldViolation(
-                field=self.field, description=self.message
-            )
+            violation = error_details_pb2.BadRequest.FieldViolation(field=self.field, description=message)
             details.append(error_details_pb2.BadRequest(field_violations=[violation]))
         if self.retry_after_s is not None:
             info = error_details_pb2.RetryInfo()
             info.retry_delay.FromMicroseconds(round(self.retry_after_s * 1e6))
             details.append(info)
-        return make_status(self.code, self.message, details)
+        return make_status(self.code, message, details)
 
 
 class InvalidArgument(WeftError):
@@ -161,6 +165,11 @@ class Internal(WeftError):
 
 
 _CLASSES: dict[grpc.StatusCode, type[WeftError]] = {cls.code: cls for cls in WeftError.__subclasses__()}
+
+
+def _cut(text: str, most_bytes: int) -> str:
+    raw = text.encode()
+    return text if len(raw) <= most_bytes else raw[:most_bytes].decode(errors="ignore") + "..."
 
 
 def make_status(

@@ -2,6 +2,9 @@
 
 `WeftError` becomes its status with details. Cancellation and `abort` pass. Anything else is a fault of ours: it is
 logged with its traceback and answered with INTERNAL, without its text.
+
+Bytes that are no request message are the client's fault. gRPC by itself would answer UNKNOWN and log a traceback, so
+a guarded servicer is added through `Lenient`, and reads streams of requests through `parsed`.
 """
 
 from __future__ import annotations
@@ -12,16 +15,26 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
+import grpc
 import structlog
+from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 from grpc import aio
 
-from weft.rpc.errors import STATUS_DETAILS_KEY, Internal, ResourceExhausted, WeftError, status_code
+from weft.rpc.errors import (
+    STATUS_DETAILS_KEY,
+    Internal,
+    InvalidArgument,
+    ResourceExhausted,
+    WeftError,
+    status_code,
+)
 
 log = structlog.get_logger(__name__)
 
 ABORT_S = 5.0
 
+T = TypeVar("T")
 Unary = TypeVar("Unary", bound=Callable[..., Awaitable[Any]])
 Stream = TypeVar("Stream", bound=Callable[..., AsyncIterator[Any]])
 
@@ -54,7 +67,7 @@ def unary(handler: Unary) -> Unary:
     @functools.wraps(handler)
     async def guarded(self: object, request: Any, context: aio.ServicerContext[Any, Any]) -> Any:
         try:
-            return await handler(self, request, context)
+            return await handler(self, _well_formed(request), context)
         except WeftError as error:
             failure = error
         except aio.AbortError:
@@ -77,10 +90,13 @@ def stream(handler: Stream) -> Callable[..., Awaitable[None]]:
 
     @functools.wraps(handler)
     async def guarded(self: StreamingService, request: Any, context: aio.ServicerContext[Any, Any]) -> None:
-        responses = handler(self, request, context)
         try:
-            async for response in responses:
-                await write(context, response, self.stalled_stream_s)
+            responses = handler(self, _well_formed(request), context)
+            try:
+                async for response in responses:
+                    await write(context, response, self.stalled_stream_s)
+            finally:
+                await responses.aclose()  # type: ignore[attr-defined]
             return
         except WeftError as error:
             failure = error
@@ -88,8 +104,6 @@ def stream(handler: Stream) -> Callable[..., Awaitable[None]]:
             raise
         except Exception:
             failure = fault(handler.__name__)
-        finally:
-            await responses.aclose()  # type: ignore[attr-defined]
         await abort(context, failure.status())
 
     return guarded
@@ -108,3 +122,64 @@ async def write(context: aio.ServicerContext[Any, Any], response: Any, stalled_s
         raise ResourceExhausted(
             f"the stream was not read for {stalled_s:g} s and was closed; nothing stored is lost: ask again"
         ) from None
+
+
+# -- requests that do not parse ---------------------------------------------------------------------------------------
+
+
+class Lenient:
+    """A server as generated code sees it: what is added through it hands requests that do not parse to the guard."""
+
+    def __init__(self, server: aio.Server) -> None:
+        self._server = server
+
+    def add_generic_rpc_handlers(self, handlers: tuple[grpc.GenericRpcHandler, ...]) -> None:
+        self._server.add_generic_rpc_handlers(tuple(_LenientHandler(handler) for handler in handlers))
+
+    def add_registered_method_handlers(self, service: str, handlers: object) -> None:
+        """The same handlers once more, for servers that look them up by name; this one does not."""
+
+
+class _LenientHandler(grpc.GenericRpcHandler):
+    def __init__(self, inner: grpc.GenericRpcHandler) -> None:
+        self._inner = inner
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        handler: Any = self._inner.service(handler_call_details)
+        if handler is None or handler.request_streaming:
+            return handler
+        return handler._replace(request_deserializer=_deserializer(handler.request_deserializer))
+
+
+@functools.cache
+def _deserializer(deserialize: Callable[[bytes], T]) -> Callable[[bytes], T | InvalidArgument]:
+    def lenient(message: bytes) -> T | InvalidArgument:
+        try:
+            return deserialize(message)
+        except DecodeError as error:
+            return _malformed(error)
+
+    return lenient
+
+
+def _malformed(error: DecodeError) -> InvalidArgument:
+    return InvalidArgument(f"the request does not parse: {error}")
+
+
+def _well_formed(request: T | InvalidArgument) -> T:
+    if isinstance(request, InvalidArgument):
+        raise request
+    return request
+
+
+async def parsed(requests: AsyncIterator[T]) -> AsyncIterator[T]:
+    """A stream's requests.
+
+    Raises:
+        InvalidArgument: one that does not parse.
+    """
+    try:
+        async for request in requests:
+            yield request
+    except DecodeError as error:
+        raise _malformed(error) from None

@@ -18,6 +18,7 @@ import structlog
 from grpc import aio
 from grpc_health.v1 import health_pb2_grpc
 
+from weft.coordinator import guard
 from weft.coordinator.contracts import Contract, Contracts
 from weft.coordinator.dispatcher import Dispatcher
 from weft.coordinator.fleet import Fleet
@@ -147,7 +148,7 @@ class Coordinator:
             queues=queues,
             settings=settings,
         )
-        coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server(service, server)
+        coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server(service, guard.Lenient(server))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         calls = DurableCalls(
             self._store,

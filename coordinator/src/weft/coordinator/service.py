@@ -74,7 +74,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
         self, requests: AsyncIterator[coordinator_pb2.SubmitTasksRequest], context: Context
     ) -> AsyncIterator[coordinator_pb2.SubmitTasksResponse]:
         stream = BulkStream(self._intake, self._store, self._hub, self._settings)
-        async for response in stream.run(requests):
+        async for response in stream.run(guard.parsed(requests)):
             yield response
 
     @guard.unary
@@ -225,5 +225,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
     # -- sessions -------------------------------------------------------------------------------------------------
 
     @guard.unary
-    async def Connect(self, requests: AsyncIterator[session_pb2.ConnectRequest], context: Context) -> None:
-        await self._sessions.serve(requests, context)
+    async def Connect(
+        self, request_iterator: AsyncIterator[session_pb2.ConnectRequest], context: Context
+    ) -> None:
+        await self._sessions.serve(guard.parsed(request_iterator), context)
