@@ -9,7 +9,7 @@ import typer
 from weft.cli import moments
 from weft.cli.lazy import SETTINGS
 from weft.cli.options import DEFAULT_TARGET, Json, Target
-from weft.cli.output import json_text, line, print_rows
+from weft.cli.output import Column, json_text, line, print_rows
 
 if TYPE_CHECKING:
     from weft.client import Agent, DesiredState, Mesh
@@ -39,19 +39,21 @@ def list_agents(
         line(json_text([agent_document(agent) for agent in found]))
         return
     columns = (
-        "agent",
-        "state",
-        ("slots", "right"),
-        "labels",
-        "services",
-        ("cpu", "right"),
-        ("memory", "right"),
-        ("seen", "right"),
+        Column("agent"),
+        Column("state"),
+        Column("slots", right=True),
+        Column("labels", fold=True),
+        Column("services", fold=True),
+        Column("cpu", right=True),
+        Column("memory", right=True),
+        Column("seen", right=True),
     )
     print_rows(columns, [_row(agent) for agent in found], "no agents")
 
 
 def _row(agent: Agent) -> list[str]:
+    from rich.markup import escape
+
     state = f"[{STYLES[agent.state.name]}]{agent.state.name}[/]"
     if agent.desired_state.name not in {"ACTIVE", agent.state.name}:
         state += f" (wanted: {agent.desired_state.name})"
@@ -62,7 +64,7 @@ def _row(agent: Agent) -> list[str]:
         agent.id,
         state,
         f"{agent.used_slots}/{agent.slots}",
-        " ".join(has),
+        escape(" ".join(has)),
         " ".join(services),
         f"{agent.process_cpu_cores * 100:.0f} %",
         moments.size(agent.process_memory_bytes),

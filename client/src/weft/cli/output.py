@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Console
+
+PIPE_COLUMNS = 200
 
 
 def show(document: Any, text: str, *, as_json: bool) -> None:
@@ -32,40 +35,49 @@ def remark(text: str) -> None:
     sys.stderr.flush()
 
 
-def table(*columns: str | tuple[str, str]) -> Table:
-    """An empty table; a column is its heading, or (heading, "right")."""
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A table's column. A cell stays on one line and is never cut, unless `fold` or `cut` says otherwise."""
+
+    heading: str
+    right: bool = False
+    # Goes on in the next line where there is no room.
+    fold: bool = False
+    # Ends in an ellipsis where there is no room.
+    cut: bool = False
+
+
+def print_rows(columns: Sequence[Column], rows: Sequence[Sequence[str]], empty: str) -> None:
+    """A table of rows, or the sentence that says there are none."""
     from rich import box
     from rich.table import Table
 
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for column in columns:
-        heading, justify = (column, "left") if isinstance(column, str) else column
-        made.add_column(
-            heading, justify="right" if justify == "right" else "left", overflow="fold", no_wrap=False
-        )
-    return made
-
-
-def print_table(made: Table) -> None:
-    from rich.console import Console
-
-    Console(highlight=False).print(made)
-
-
-def print_rows(columns: Sequence[str | tuple[str, str]], rows: Sequence[Sequence[str]], empty: str) -> None:
-    """A table of rows, or the sentence that says there are none."""
     if not rows:
         line(empty)
         return
-    made = table(*columns)
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(
+            column.heading,
+            justify="right" if column.right else "left",
+            no_wrap=not column.fold,
+            overflow="fold" if column.fold else "ellipsis",
+            min_width=None if column.fold or column.cut else _width(column, columns, rows),
+        )
     for row in rows:
         made.add_row(*row)
-    print_table(made)
+    _console().print(made)
+
+
+def _width(column: Column, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> int:
+    from rich.text import Text
+
+    index = columns.index(column)
+    return max(len(column.heading), *(Text.from_markup(row[index]).cell_len for row in rows))
 
 
 def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
     """Names and values below each other."""
-    from rich.console import Console
     from rich.table import Table
 
     made = Table.grid(padding=(0, 2))
@@ -73,4 +85,11 @@ def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
     made.add_column(overflow="fold")
     for name, value in pairs:
         made.add_row(name, value)
-    Console(highlight=False).print(made)
+    _console().print(made)
+
+
+def _console() -> Console:
+    """The terminal as it is; wide where there is none, for what reads a pipe cuts lines itself."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS)

@@ -9,7 +9,7 @@ import typer
 from weft.cli import moments
 from weft.cli.lazy import SETTINGS
 from weft.cli.options import DEFAULT_TARGET, Json, Target
-from weft.cli.output import json_text, line, print_rows
+from weft.cli.output import Column, json_text, line, print_rows
 
 if TYPE_CHECKING:
     from weft.client import Mesh, Queue
@@ -18,14 +18,14 @@ app = typer.Typer(help="List queues; pause and resume methods.", invoke_without_
 
 MethodName = Annotated[str, typer.Argument(metavar="METHOD", help="Full name: pkg.Service/Method.")]
 _COLUMNS = (
-    "method",
-    "requirements",
-    ("queued", "right"),
-    ("scheduled", "right"),
-    ("running", "right"),
-    ("agents", "right"),
-    ("oldest", "right"),
-    "",
+    Column("method", fold=True),
+    Column("requirements", fold=True),
+    Column("queued", right=True),
+    Column("scheduled", right=True),
+    Column("running", right=True),
+    Column("agents", right=True),
+    Column("oldest", right=True),
+    Column(""),
 )
 
 
@@ -83,9 +83,11 @@ def _print(found: list[Queue], *, as_json: bool) -> None:
 
 
 def _row(queue: Queue) -> list[str]:
+    from rich.markup import escape
+
     return [
         queue.method,
-        queue.requirements,
+        escape(queue.requirements),
         str(queue.queued),
         str(queue.scheduled),
         str(queue.running),

@@ -10,7 +10,7 @@ from weft.cli import inputs, moments
 from weft.cli.failures import Failure
 from weft.cli.lazy import SETTINGS
 from weft.cli.options import DEFAULT_TARGET, Json, Target
-from weft.cli.output import json_text, line, print_pairs, print_rows
+from weft.cli.output import Column, json_text, line, print_pairs, print_rows
 
 if TYPE_CHECKING:
     from weft.client import Mesh, Progress, Task
@@ -53,14 +53,14 @@ def list_tasks(
         line(json_text([task_document(task) for task in found]))
         return
     columns = (
-        "task",
-        "method",
-        "state",
-        ("try", "right"),
-        "agent",
-        ("age", "right"),
-        ("took", "right"),
-        "error",
+        Column("task"),
+        Column("method"),
+        Column("state"),
+        Column("try", right=True),
+        Column("agent", cut=True),
+        Column("age", right=True),
+        Column("took", right=True),
+        Column("error", cut=True),
     )
     print_rows(columns, [_row(task) for task in found], "no tasks")
 

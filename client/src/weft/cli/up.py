@@ -1,0 +1,241 @@
+"""`weft up`: a coordinator and agents as child processes of one terminal, for development."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from weft.cli.failures import Failure
+from weft.cli.options import DEFAULT_TARGET
+from weft.cli.output import line, remark
+
+EXAMPLE = "examples.corpus.agent:agent"
+DRAIN_GRACE_S = 5.0
+# What a child gets beyond its own graces before it is killed.
+_STOP_S = 12.0
+_START_S = 20.0
+_COLOURS = ("36", "32", "33", "35", "34")
+_LINE_BYTES = 1024 * 1024
+
+
+def up(
+    program: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODULE:OBJECT]", help="The agent, such as acme.worker:agent. [default: the example]"
+        ),
+    ] = None,
+    agents: Annotated[int, typer.Option("--agents", "-n", metavar="N", min=0, help="How many agents.")] = 2,
+    listen: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Where the coordinator serves.")
+    ] = DEFAULT_TARGET,
+    store: Annotated[str, typer.Option(metavar="PATH", help="The store's file.")] = "weft.db",
+    slots: Annotated[
+        int | None, typer.Option(metavar="N", help="Calls that an agent runs at a time.")
+    ] = None,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Restart agents when a Python file changes.")
+    ] = False,
+) -> None:
+    """Start a coordinator and agents, show their logs, and stop all in order at Ctrl-C."""
+    import uvloop
+
+    paths: Sequence[Path] = ()
+    if program is None:
+        from weft.cli.demo.corpus import import_paths
+
+        program, paths = EXAMPLE, import_paths()
+    flags = [] if slots is None else ["--slots", str(slots)]
+    flags += ["--reload"] if reload else []
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_Up(program, agents, flags, paths).run(listen, store))
+
+
+class _Child:
+    """A process whose output goes to ours, each line with its name in front."""
+
+    def __init__(self, name: str, process: asyncio.subprocess.Process, colour: str, width: int) -> None:
+        self.name = name
+        self.process = process
+        tag = f"{name:<{width}} │"
+        self._tag = f"\x1b[{colour}m{tag}\x1b[0m" if sys.stdout.isatty() else tag
+        self.reader = asyncio.create_task(self._pass_on())
+
+    async def _pass_on(self) -> None:
+        assert self.process.stdout is not None
+        while True:
+            try:
+                text = await self.process.stdout.readline()
+            except ValueError:  # longer than a line may be
+                continue
+            if not text:
+                return
+            line(f"{self._tag} {readable(text.decode(errors='replace').rstrip())}")
+
+    def signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if number is signal.SIGKILL:
+                os.killpg(self.process.pid, number)
+            else:
+                self.process.send_signal(number)
+
+    async def stop(self) -> None:
+        """SIGTERM, and SIGKILL to all that it started when it takes too long."""
+        self.signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(_STOP_S):
+                await self.process.wait()
+        except TimeoutError:
+            remark(f"{self.name} does not stop: killed")
+        self.signal(signal.SIGKILL)
+        await self.process.wait()
+        await self.reader
+
+
+class _Up:
+    """The processes of one `weft up`."""
+
+    def __init__(self, program: str, count: int, flags: Sequence[str], paths: Sequence[Path]) -> None:
+        self._program = program
+        self._names = [f"agent-{number}" for number in range(1, count + 1)]
+        self._flags = flags
+        self._env = dict(os.environ)
+        # Settings meant for one process must not reach them all.
+        for name in ("WEFT_LISTEN", "WEFT_ADDRESS_FILE", "WEFT_TARGET", "WEFT_AGENT_ID"):
+            self._env.pop(name, None)
+        path = [*map(str, paths), *filter(None, [self._env.get("PYTHONPATH")])]
+        self._env |= {"PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"}
+        self._width = max(map(len, ("coordinator", *self._names)))
+        self._children: list[_Child] = []
+        self._stop = asyncio.Event()
+
+    async def run(self, listen: str, store: str) -> None:
+        """Start all, wait for Ctrl-C or for the first that exits, and stop all: agents first."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._signalled)
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                gone = await self._start(listen, store, Path(folder) / "address")
+                gone = gone or await self._until_over()
+        finally:
+            await self._stop_all()
+        if gone is not None:
+            raise Failure(
+                f"{gone.name} has exited with status {gone.process.returncode}; its last lines are above"
+            )
+
+    def _signalled(self) -> None:
+        if self._stop.is_set():
+            for child in self._children:
+                child.signal(signal.SIGKILL)
+        self._stop.set()
+
+    async def _start(self, listen: str, store: str, address_file: Path) -> _Child | None:
+        """Start all; the child that is gone already, if one is."""
+        args = ["--listen", listen, "--store", store, "--address-file", str(address_file)]
+        coordinator = await self._spawn("coordinator", "coordinator", *args)
+        async with asyncio.timeout(_START_S):
+            while not (target := _read(address_file)):
+                if coordinator.process.returncode is not None:
+                    return coordinator
+                if self._stop.is_set():
+                    return None
+                await asyncio.sleep(0.02)
+        for name in self._names:
+            args = ["--target", target, "--id", name, "--drain-grace-s", str(DRAIN_GRACE_S), *self._flags]
+            await self._spawn(name, "agent", self._program, *args)
+        return await self._announce(target)
+
+    async def _announce(self, target: str) -> _Child | None:
+        """Say what can be called, once the agents are there; the child that is gone already, if one is."""
+        from weft.client import connect
+
+        async with connect(target) as mesh:
+            while not self._stop.is_set():
+                gone = self._gone()
+                if gone is not None:
+                    return gone
+                connected = {agent.id: agent for agent in await mesh.fleet.agents() if agent.connected_at}
+                if connected.keys() >= set(self._names):
+                    methods = sorted({method for agent in connected.values() for method in agent.methods})
+                    remark(f"serving on {target}; Ctrl-C stops all")
+                    for method in methods:
+                        remark(
+                            f"  weft call {method} '{{}}'"
+                            + ("" if target == DEFAULT_TARGET else f" --target {target}")
+                        )
+                    return None
+                await asyncio.sleep(0.05)
+        return None
+
+    async def _spawn(self, name: str, *args: str) -> _Child:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "weft.cli.main",
+            *args,
+            env=self._env,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            # Ctrl-C in the terminal is for this process: it stops the others, in order.
+            start_new_session=True,
+            limit=_LINE_BYTES,
+        )
+        child = _Child(name, process, _COLOURS[len(self._children) % len(_COLOURS)], self._width)
+        self._children.append(child)
+        return child
+
+    def _gone(self) -> _Child | None:
+        return next((child for child in self._children if child.process.returncode is not None), None)
+
+    async def _until_over(self) -> _Child | None:
+        """Until told to stop (None), or until a child exits by itself."""
+        waits = [asyncio.create_task(child.process.wait()) for child in self._children]
+        stop = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait([stop, *waits], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (stop, *waits):
+                task.cancel()
+        return None if self._stop.is_set() else self._gone()
+
+    async def _stop_all(self) -> None:
+        # Agents hand back and finish what they hold while the coordinator still takes it.
+        await asyncio.gather(*(child.stop() for child in self._children[1:]))
+        for child in self._children[:1]:
+            await child.stop()
+
+
+def _read(file: Path) -> str:
+    """What a file holds; empty while there is none."""
+    return file.read_text().strip() if file.exists() else ""
+
+
+def readable(text: str) -> str:
+    """A JSON log line as words; any other line as it is."""
+    if not text.startswith("{"):
+        return text
+    try:
+        entry: dict[str, Any] = json.loads(text)
+    except json.JSONDecodeError:
+        return text
+    event = entry.pop("event", None)
+    if event is None:
+        return text
+    moment = str(entry.pop("timestamp", ""))[11:23]
+    level = str(entry.pop("level", "info"))
+    exception = entry.pop("exception", "")
+    facts = "".join(f" {key}={value}" for key, value in entry.items())
+    return f"{moment} {level:<7} {event}{facts}" + (f"\n{exception}" if exception else "")
