@@ -15,6 +15,7 @@ from google.protobuf import descriptor_pool, text_format
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
+from google.rpc import error_details_pb2
 from grpc_reflection.v1alpha import reflection_pb2 as pb
 
 from weft.coordinator.contracts import Contracts
@@ -167,7 +168,8 @@ def _pool_of(own: Sequence[str]) -> DescriptorPool:
     """The files of the server's own services, apart from whatever else this process has imported."""
     known = descriptor_pool.Default()
     files = [known.FindServiceByName(name).file for name in own]
-    files.append(known.FindFileByName(pb.DESCRIPTOR.name))
+    # The standard details of errors too: generic clients look them up to print them.
+    files += [known.FindFileByName(each.DESCRIPTOR.name) for each in (pb, error_details_pb2)]
     imported = FileDescriptorSet.FromString(descriptors.file_descriptor_set(files))
     return descriptors.build_pool([*imported.file, _reflection_v1()])
 
