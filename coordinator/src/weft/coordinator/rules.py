@@ -100,40 +100,28 @@ def crash_loops(policy: RetryPolicy, crashes: int) -> bool:
     return crashes > policy.max_crashes
 
 
-class Fate(enum.Enum):
-    """What comes after an attempt."""
-
-    SUCCEEDED = State.SUCCEEDED
-    FAILED = State.FAILED
-    CANCELLED = State.CANCELLED
-    # Its agents died too often: FAILED, with an outcome that says so.
-    CRASH_LOOP = "crash loop"
-    # Queued again: after a backoff where the attempt failed, at once where it crashed.
-    AGAIN = "again"
-
-
-def fate_of_report(
+def end_after_report(
     policy: RetryPolicy, *, code: int, failures: int, final: bool = False, cancel_requested: bool = False
-) -> Fate:
-    """What comes after an attempt whose handler ended with `code`; `failures` counts this one, if it is one.
+) -> State | None:
+    """How a task ends whose handler ended with `code`; None: it is tried again. `failures` counts this one.
 
     A cancellation that was asked for stops retries, but never hides what the handler achieved: a success stays one,
     and so does a failure that nothing would have retried.
     """
     if code == code_pb2.OK:
-        return Fate.SUCCEEDED
+        return State.SUCCEEDED
     if code == code_pb2.CANCELLED:
-        return Fate.CANCELLED if cancel_requested else Fate.FAILED
+        return State.CANCELLED if cancel_requested else State.FAILED
     if should_retry(policy, failures, code, final=final):
-        return Fate.CANCELLED if cancel_requested else Fate.AGAIN
-    return Fate.FAILED
+        return State.CANCELLED if cancel_requested else None
+    return State.FAILED
 
 
-def fate_of_crash(policy: RetryPolicy, *, crashes: int, cancel_requested: bool = False) -> Fate:
-    """What comes after an attempt that was lost with its agent; `crashes` counts this one."""
+def end_after_crash(policy: RetryPolicy, *, crashes: int, cancel_requested: bool = False) -> State | None:
+    """How a task ends whose attempt was lost with its agent; None: it is tried again. `crashes` counts this one."""
     if cancel_requested:
-        return Fate.CANCELLED
-    return Fate.CRASH_LOOP if crash_loops(policy, crashes) else Fate.AGAIN
+        return State.CANCELLED
+    return State.FAILED if crash_loops(policy, crashes) else None
 
 
 def attempt_deadline(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from google.rpc import code_pb2
 
 from weft.coordinator import rules
-from weft.coordinator.rules import Fate, State
+from weft.coordinator.rules import State
 from weft.coordinator.store import outcomes
 from weft.coordinator.store.base import (
     AttemptRef,
@@ -119,15 +119,15 @@ class Attempts:
         return self._failed_or_done(entry, report, now), entry
 
     def _failed_or_done(self, entry: Entry, report: Report, now: float) -> Verdict:
-        board, policy = self._board, entry.terms.retry
-        fate = rules.fate_of_report(
+        board, policy, cancel = self._board, entry.terms.retry, entry.cancel
+        state = rules.end_after_report(
             policy,
             code=report.code,
             failures=entry.failures,
             final=report.final,
-            cancel_requested=entry.cancel is not None,
+            cancel_requested=cancel is not None,
         )
-        if fate is Fate.AGAIN:
+        if state is None:
             draw = self._rng.random()
             ready_at = now + rules.backoff_s(policy, entry.failures, draw, report.retry_after_s)
             close_at = None if entry.limits is None else entry.limits.close_at
@@ -136,11 +136,11 @@ class Attempts:
                 board.again(entry, ready_at, now)
                 return Verdict.RETRYING
             # There is no time for another attempt: what this one said is the outcome.
-            fate = Fate.FAILED
-        if fate is Fate.CANCELLED and report.code != code_pb2.CANCELLED and entry.cancel is not None:
-            board.end_cancelled(entry, entry.cancel.reason, now)
+            state = State.FAILED
+        if state is State.CANCELLED and report.code != code_pb2.CANCELLED and cancel is not None:
+            board.end_cancelled(entry, cancel.reason, now)
         else:
-            board.end(entry, State(fate.value), report.outcome, now)
+            board.end(entry, state, report.outcome, now)
         return Verdict.STORED
 
     def crash(self, entry: Entry, now: float) -> None:
@@ -152,16 +152,16 @@ class Attempts:
         board = self._board
         entry.crashes += 1
         cancel = entry.cancel
-        fate = rules.fate_of_crash(
+        state = rules.end_after_crash(
             entry.terms.retry, crashes=entry.crashes, cancel_requested=cancel is not None
         )
-        if fate is Fate.AGAIN:
+        if state is None:
             board.again(entry, now, now)
             return Verdict.RETRYING
         if cancel is not None:
             board.end_cancelled(entry, cancel.reason, now)
         else:
-            board.end(entry, State.FAILED, outcomes.crash_loop(entry.crashes), now)
+            board.end(entry, state, outcomes.crash_loop(entry.crashes), now)
         return Verdict.STORED
 
     def crash_all(self, lease: Lease, now: float) -> int:

@@ -19,6 +19,9 @@ from weft.coordinator.store.leases import Lease, Leases
 from weft.coordinator.store.ready import Backlog, ReadyQueue
 from weft.coordinator.store.timers import Timers
 
+# An enum's members cost a lookup each time that they are named through it.
+_SCHEDULED, _QUEUED, _RUNNING = State.SCHEDULED, State.QUEUED, State.RUNNING
+
 
 class Board:
     """Entries by number, and what is kept in step with their states.
@@ -45,7 +48,7 @@ class Board:
 
     def claimable(self, number: int) -> bool:
         entry = self.entries.get(number)
-        return entry is not None and entry.state is State.QUEUED and not entry.held_back
+        return entry is not None and entry.state is _QUEUED and not entry.held_back
 
     # -- coming and going ---------------------------------------------------------------------------------------
 
@@ -92,12 +95,12 @@ class Board:
         """Change the state, and whatever counts by it."""
         queue = entry.terms.queue
         before = entry.state
-        if before is State.RUNNING:
+        if before is _RUNNING:
             queue.running -= 1
             lease = None if entry.owner is None else self.leases.get(entry.owner)
             if lease is not None:
                 lease.attempts.discard(entry)
-        elif before is State.SCHEDULED:
+        elif before is _SCHEDULED:
             queue.scheduled -= 1
         elif entry.held_back:
             queue.held_back -= 1
@@ -105,12 +108,12 @@ class Board:
         else:
             queue.ready -= 1
         entry.state = state
-        if state is State.RUNNING:
+        if state is _RUNNING:
             queue.running += 1
-        elif state is State.QUEUED:
+        elif state is _QUEUED:
             queue.ready += 1
             queue.push(entry.terms.priority, entry.number)
-        elif state is State.SCHEDULED:
+        elif state is _SCHEDULED:
             queue.scheduled += 1
         else:
             self.timers.disarm(entry)

@@ -257,7 +257,8 @@ class Entry:
     @property
     def size_bytes(self) -> int:
         """What keeping the payload costs, about."""
-        return len(self.payload or b"") + len(self.context or b"") + 96
+        payload, context = self.payload, self.context
+        return 0 if payload is None or context is None else len(payload) + len(context) + 96
 
     @property
     def deadline_at(self) -> float | None:
