@@ -113,26 +113,28 @@ async def test_burning_cpu_in_pure_python_does_not_cost_the_session(mesh: MeshHa
 
 
 async def burn_and_keep_the_session(mesh: MeshHarness, burn_s: float) -> None:
-    """An async handler that never yields and a sync one that holds on to the GIL, at once, on one agent."""
+    """A handler in a thread that holds on to the GIL, and on another agent one that never yields to its loop."""
     await mesh.coordinator(heartbeat_interval_s=1.0)
-    await mesh.agent("a1", slots=4)
-    before = await tasks.agent(mesh, "a1")
+    await mesh.agent("thread", slots=4, labels={"role": "thread"})
+    await mesh.agent("loop", slots=4, labels={"role": "loop"})
+    before = {agent_id: await tasks.agent(mesh, agent_id) for agent_id in ("thread", "loop")}
     ledger = mesh.ledger()
-    burning = [
-        await tasks.submit(mesh, ProbeRequest(text=name, burn_s=burn_s, ledger=ledger.path), name)
-        for name in ("CallSync", "Call")
-    ]
+    ids = []
+    for role, name in (("thread", "CallSync"), ("loop", "Call")):
+        request = ProbeRequest(text=role, burn_s=burn_s, ledger=ledger.path)
+        ids.append(await tasks.submit(mesh, request, name, tasks.on(role)))
     await ledger.until("start", count=2)
-    started_at = time.monotonic()
 
-    # Threads go on: other calls of the agent are answered while both burn.
-    answer = await mesh.probe().CallSync(ProbeRequest(text="meanwhile"), timeout=burn_s)
-    assert answer.text == "meanwhile"
-    assert time.monotonic() - started_at < burn_s
+    # Beside the thread that burns, other calls are answered. (A loop that is blocked is blocked.)
+    metadata = (("weft-require", "role=thread"),)
+    for call in (mesh.probe().Call, mesh.probe().CallSync):
+        answer = await call(ProbeRequest(text="meanwhile"), metadata=metadata, timeout=burn_s)
+        assert answer.agent_id == "thread"
     assert not ledger.facts("end")
 
-    found = await tasks.ended(mesh, burning, timeout_s=3 * burn_s + 20)
+    found = await tasks.ended(mesh, ids, timeout_s=3 * burn_s + 20)
     assert {(task.attempt, task.crashes) for task in found.values()} == {(1, 0)}
-    after = await tasks.agent(mesh, "a1")
-    assert (after.epoch, after.instance_id) == (before.epoch, before.instance_id)
-    assert after.state == fleet_pb2.AGENT_STATE_ACTIVE
+    for agent_id, known in before.items():
+        after = await tasks.agent(mesh, agent_id)
+        assert (after.epoch, after.instance_id) == (known.epoch, known.instance_id)
+        assert after.state == fleet_pb2.AGENT_STATE_ACTIVE
