@@ -19,6 +19,8 @@ from weft.cli.bench.measure import QUICK, THOROUGH, Effort, Sample, measure
 from weft.cli.children import Children, run
 from weft.cli.options import Json
 
+_UNITS = {"per_s": "calls/s", "tasks_per_s": "tasks/s"}
+
 
 def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Measure for less than a minute.")] = False,
@@ -80,11 +82,14 @@ def machine() -> str:
 def _print(samples: Sequence[Sample]) -> None:
     raw = samples[0]
     output.print_rows(
-        ("", ("at once", "right"), ("p50", "right"), ("p99", "right"), ("p50 to plain", "right")),
+        (
+            output.Column(""),
+            *(output.Column(heading, right=True) for heading in ("at once", "p50", "p99", "p50 to plain")),
+        ),
         [
             (
                 sample.subject.title,
-                f"{sample.rate_per_s:,.0f} {sample.subject.rate.replace('_per_s', '/s').replace('per_s', 'calls/s')}",
+                f"{sample.rate_per_s:,.0f} {_UNITS[sample.subject.rate]}",
                 f"{sample.latency_ms(0.5):.2f} ms",
                 f"{sample.latency_ms(0.99):.2f} ms",
                 f"{sample.latency_ms(0.5) / raw.latency_ms(0.5):.2f}x",

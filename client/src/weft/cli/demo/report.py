@@ -87,7 +87,13 @@ class Report:
         ]
         total = (f"{len(self.story.delivered):,}", f"{ledger.begun.total():,}", f"{ledger.ended.total():,}")
         output.print_rows(
-            ("agent", ("results", "right"), ("attempts begun", "right"), ("ended", "right"), ""),
+            (
+                output.Column("agent"),
+                output.Column("results", right=True),
+                output.Column("attempts begun", right=True),
+                output.Column("ended", right=True),
+                output.Column(""),
+            ),
             [*rows, ("together", *total, "")],
             "no agent did anything",
         )

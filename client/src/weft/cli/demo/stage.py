@@ -37,7 +37,7 @@ class Stage:
         self._bar.stop()
 
     def say(self, text: str) -> None:
-        self.console.print(f"{time.monotonic() - self._began:5.1f} s  {text}", markup=False)
+        self.console.print(f"{time.monotonic() - self._began:5.1f} s  {text}", markup=False, soft_wrap=True)
 
     def count(self, what: str, total: int) -> None:
         """Start a new bar in place of the last one."""
