@@ -78,15 +78,15 @@ def result_of(assignment: session_pb2.Assignment, **outcome: Any) -> session_pb2
 
 
 async def refusal(channel: grpc.aio.Channel, *messages: Request, timeout_s: float = 20.0) -> WeftError:
-    """Send these messages on a new session, and return the error that the stream ends with."""
+    """Send these messages on a new session, each when the one before was answered, and return the error that ends it."""
     call = coordinator_pb2_grpc.CoordinatorServiceStub(channel).Connect(timeout=timeout_s)
     try:
-        # The stream may have ended before all is sent.
-        with contextlib.suppress(asyncio.InvalidStateError):
-            for message in messages:
-                await call.write(message)
-            while await call.read() is not grpc.aio.EOF:
-                pass
+        for message in messages:
+            await call.write(message)
+            if await call.read() is grpc.aio.EOF:
+                break
+        while await call.read() is not grpc.aio.EOF:
+            pass
         code = await call.code()
     except grpc.aio.AioRpcError as error:
         return from_call(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from weft.v1 import task_pb2
@@ -13,11 +14,20 @@ _HOP_KEYS = frozenset(
     {"user-agent", "content-type", "content-length", "te", "host", "connection", "traceparent", "tracestate"}
 )
 _HOP_PREFIXES = ("grpc-", "weft-", ":")
+# What gRPC lets through; it fails a call with anything else.
+_KEY = re.compile(r"[0-9a-z_.-]+")
+_TEXT = re.compile(rb"[\x20-\x7e]*")
 
 
 def belongs_to_caller(key: str) -> bool:
     """Whether a key is the application's own: neither gRPC's, nor weft's, nor the trace context."""
     return key not in _HOP_KEYS and not key.startswith(_HOP_PREFIXES)
+
+
+def can_be_sent(entry: task_pb2.Metadatum) -> bool:
+    """Whether an entry that came from elsewhere may go out on a call: it is legal, and the application's own."""
+    legal = _KEY.fullmatch(entry.key) and (entry.key.endswith("-bin") or _TEXT.fullmatch(entry.value))
+    return bool(legal) and belongs_to_caller(entry.key)
 
 
 def to_proto(pairs: Iterable[tuple[str, str | bytes]]) -> list[task_pb2.Metadatum]:

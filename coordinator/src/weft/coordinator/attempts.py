@@ -7,7 +7,9 @@ tried again for as long as the session lives: the agent keeps every result until
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+from functools import partial
+from typing import TypeVar
 
 import structlog
 from google.rpc import code_pb2
@@ -21,10 +23,13 @@ from weft.coordinator.store.base import (
     Store,
     Verdict,
 )
-from weft.rpc import errors
+from weft.rpc import errors, metadata
+from weft.rpc.channel import BATCH_ITEMS
 from weft.v1 import errors_pb2, session_pb2, task_pb2
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 # Messages of one session that may wait for the store; past it the session is not read.
 PENDING_MESSAGES = 64
@@ -89,20 +94,27 @@ class AttemptDesk:
         if before is not None:
             # An attempt's end must not overtake its progress.
             await asyncio.wait([before])
+        steps: list[Callable[[], Awaitable[None]]] = [
+            *(partial(self._store_progress, session, part) for part in _slices(message.progress)),
+            *(
+                partial(self._store_results, session, part, stale_refused)
+                for part in _slices(message.results)
+            ),
+            *(partial(self._release, session, part) for part in _slices(message.released)),
+        ]
+        for step in steps:
+            if not await self._until_stored(session, step):
+                return
+
+    async def _until_stored(self, session: Session, step: Callable[[], Awaitable[None]]) -> bool:
+        """Try until it works or the session is gone; False: the latter."""
         while True:
             try:
-                if message.progress:
-                    await self._store_progress(session, message)
-                if message.results:
-                    await self._store_results(session, message, stale_refused)
-                if message.released:
-                    refs = [AttemptRef(item.task_id, item.attempt) for item in message.released]
-                    await self._store.release(session.owner, refs)
-                    self._wake()
-                return
+                await step()
+                return True
             except errors.WeftError as error:
                 if not session.open:
-                    return
+                    return False
                 log.warning("attempts.not_stored", agent=session.owner.agent_id, error=error.message)
                 await asyncio.sleep(RETRY_S)
             except Exception:
@@ -110,31 +122,48 @@ class AttemptDesk:
                 session.close(
                     errors.Internal("the coordinator failed to store a report; its log has the rest")
                 )
-                return
+                return False
+
+    async def _release(self, session: Session, released: Sequence[session_pb2.Released]) -> None:
+        refs = [AttemptRef(item.task_id, item.attempt) for item in released]
+        await self._store.release(session.owner, refs)
+        self._wake()
 
     async def _store_results(
         self,
         session: Session,
-        message: session_pb2.ConnectRequest,
+        results: Sequence[session_pb2.AttemptResult],
         stale_refused: MutableMapping[str, int],
     ) -> None:
-        reports = [self._report(session, item) for item in message.results]
+        reports = [self._report(session, item) for item in results]
         verdicts = await self._store.complete(reports)
-        acks = []
-        for item, verdict in zip(message.results, verdicts, strict=True):
-            refused = verdict is Verdict.STALE
-            if refused:
-                agent_id = session.owner.agent_id
-                stale_refused[agent_id] = stale_refused.get(agent_id, 0) + 1
-                log.info("result.refused", agent=agent_id, task=item.task_id, attempt=item.attempt)
-            acks.append(session_pb2.ResultAck(task_id=item.task_id, attempt=item.attempt, refused=refused))
+        acks = [
+            session_pb2.ResultAck(
+                task_id=item.task_id, attempt=item.attempt, refused=verdict is Verdict.STALE
+            )
+            for item, verdict in zip(results, verdicts, strict=True)
+        ]
         session.acknowledge(acks)
+        refused = [ack for ack in acks if ack.refused]
+        if refused:
+            agent_id = session.owner.agent_id
+            stale_refused[agent_id] = stale_refused.get(agent_id, 0) + len(refused)
+            first = refused[0]
+            log.info(
+                "results.refused",
+                agent=agent_id,
+                count=len(refused),
+                first_task=first.task_id[:64],
+                first_attempt=first.attempt,
+            )
 
     def _report(self, session: Session, item: session_pb2.AttemptResult) -> Report:
         outcome = item.outcome
         if (error := self._oversize(outcome)) is not None:
             # Agents check this themselves; one that does not must not fill the store.
             outcome = task_pb2.Outcome(status=error.status())
+        if outcome.headers or outcome.trailers:
+            self._drop_unsendable(session, outcome)
         code = outcome.status.code
         if code == 0:
             return Report(session.owner, item.task_id, item.attempt, 0, outcome.SerializeToString())
@@ -154,6 +183,17 @@ class AttemptDesk:
             final=info is not None and info.domain == errors.DOMAIN and info.reason in _FINAL_REASONS,
         )
 
+    def _drop_unsendable(self, session: Session, outcome: task_pb2.Outcome) -> None:
+        """Take out metadata that would fail the caller's call: what the handler achieved is worth more."""
+        for entries in (outcome.headers, outcome.trailers):
+            kept = [entry for entry in entries if metadata.can_be_sent(entry)]
+            if len(kept) < len(entries):
+                log.warning(
+                    "outcome.metadata_dropped", agent=session.owner.agent_id, count=len(entries) - len(kept)
+                )
+                del entries[:]
+                entries.extend(kept)
+
     def _oversize(self, outcome: task_pb2.Outcome) -> errors.WeftError | None:
         size_bytes = len(outcome.response)
         if size_bytes > self._max_response_bytes:
@@ -165,10 +205,10 @@ class AttemptDesk:
             )
         return None
 
-    async def _store_progress(self, session: Session, message: session_pb2.ConnectRequest) -> None:
+    async def _store_progress(self, session: Session, progress: Sequence[session_pb2.Progress]) -> None:
         refused: dict[AttemptRef, errors.WeftError | None] = {}
         items: list[ProgressItem] = []
-        for item in message.progress:
+        for item in progress:
             ref = AttemptRef(item.task_id, item.attempt)
             if len(item.payload) > self._max_response_bytes:
                 refused.setdefault(ref, _too_large("a response", len(item.payload), self._max_response_bytes))
@@ -193,6 +233,11 @@ class AttemptDesk:
         outcome = task_pb2.Outcome(status=error.status()).SerializeToString()
         report = Report(session.owner, *ref, code_pb2.RESOURCE_EXHAUSTED, outcome, final=True)
         await self._store.complete([report])
+
+
+def _slices(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """A message's items in parts that hold up nobody else for long."""
+    return (items[at : at + BATCH_ITEMS] for at in range(0, len(items), BATCH_ITEMS))
 
 
 def _too_large(what: str, size_bytes: int, limit_bytes: int) -> errors.ResourceExhausted:
