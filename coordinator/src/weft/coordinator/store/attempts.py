@@ -209,9 +209,11 @@ class Attempts:
 
     def _adopt(self, lease: Lease, ref: AttemptRef, epoch: int, now: float) -> bool:
         owner = lease.owner
+        if self.held(owner, ref) is not None:
+            # A repeated call.
+            return True
         if epoch >= owner.epoch:
-            # Of this very session: a repeated call.
-            return self.held(owner, ref) is not None
+            return False
         entry = self.held(Owner(owner.agent_id, epoch), ref)
         if entry is not None:
             self._board.hand_over(entry, lease)

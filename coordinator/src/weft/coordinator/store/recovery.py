@@ -81,20 +81,20 @@ def _unfinished(connection: sqlite3.Connection, board: Board) -> Iterator[Entry]
         "SELECT t.id, t.method, t.priority, t.created_at, t.delay_s, t.schedule_to_start_s,"
         " t.schedule_to_close_s, t.request_id, t.options,"
         " l.attempt, l.failures, l.crashes, l.ready_at, l.retried_at, l.fresh_attempt, l.cancel_reason,"
-        " l.cancel_grace_s, l.agent_id, l.epoch, l.reported, l.outcome"
+        " l.cancel_grace_s, l.agent_id, l.epoch, l.started_at, l.reported, l.outcome"
         " FROM live l JOIN tasks t ON t.id = l.id ORDER BY l.id"
     )
     for row in rows:
         number, method, priority, created_at, delay_s, to_start_s, to_close_s, request_id, options = row[:9]
         attempt, failures, crashes, ready_at, retried_at, fresh_attempt, reason, grace_s = row[9:17]
-        agent_id, epoch, reported, outcome = row[17:]
+        agent_id, epoch, started_at, reported, outcome = row[17:]
         if ready_at is None:
             ready_at = created_at if delay_s is None else created_at + delay_s
         terms = board.terms.stored(method, priority, options)
         entry = Entry(number, terms, request_id or "", created_at, ready_at, None, None)
         entry.saved = Saved.STORED
         entry.attempt, entry.failures, entry.crashes = attempt, failures, crashes
-        entry.reported = bool(reported)
+        entry.started_at, entry.reported = started_at, bool(reported)
         if agent_id is not None:
             entry.owner = Owner(agent_id, epoch)
         if delay_s is not None:

@@ -49,8 +49,8 @@ TASKS = Writer(
 )
 LIVE = Writer(
     "INSERT OR REPLACE INTO live (id, attempt, failures, crashes, ready_at, retried_at, fresh_attempt,"
-    " cancel_reason, cancel_grace_s, agent_id, epoch, reported, outcome)",
-    13,
+    " cancel_reason, cancel_grace_s, agent_id, epoch, started_at, reported, outcome)",
+    14,
 )
 ENDS = Writer(
     "INSERT INTO ends (id, state, attempt, crashes, agent_id, epoch, reported, ready_at, started_at,"
@@ -94,6 +94,7 @@ def live_row(entry: Entry) -> tuple[Any, ...]:
         None if cancel is None else cancel.grace_s,
         None if owner is None else owner.agent_id,
         None if owner is None else owner.epoch,
+        entry.started_at,
         entry.reported,
         entry.outcome or None,
     )

@@ -52,6 +52,7 @@ CREATE TABLE live (
   cancel_grace_s REAL,
   agent_id TEXT,
   epoch INTEGER,
+  started_at REAL,
   reported INTEGER NOT NULL DEFAULT 0,
   outcome BLOB
 );

@@ -47,7 +47,7 @@ class Sweeping:
             # While nothing can be written, time still passes in memory; what it brought is written later.
             if self._next_expiry_at <= now and core.journal.writable:
                 forgotten = await self._forget(now, limit)
-            if (reclaimed or expired or lost) and core.journal.writable:
+            if core.journal.writable:
                 await core.journal.stored()
         return SweepReport(promoted, expired, reclaimed, forgotten, lost, self._next_due_at(now))
 

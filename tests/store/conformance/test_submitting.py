@@ -1,0 +1,124 @@
+"""Submissions: what is stored, and request ids."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from google.rpc import code_pb2
+
+from tests.store.support import METHOD, OTHER_METHOD, Harness
+from weft.coordinator.rules import REQUEST_ID_TTL_S, QueueKey, Requirements, RetryPolicy, State
+from weft.coordinator.store.base import Enqueued, RequestIdReused, Submission
+
+FULL = Submission(
+    METHOD,
+    b"payload \x00\xff",
+    request_id="order-1",
+    priority=8,
+    delay_s=1.5,
+    schedule_to_start_s=60.0,
+    start_to_close_s=10.0,
+    schedule_to_close_s=600.0,
+    retry=RetryPolicy(7, 0.2, 9.0, 3.0, frozenset({code_pb2.INTERNAL, code_pb2.UNAVAILABLE}), 1),
+    requirements=Requirements.of({"zone": "eu"}, {"gpu": 2.0}),
+    context=b"context",
+    result_ttl_s=5.0,
+    failure_ttl_s=50.0,
+)
+
+
+async def test_a_task_comes_back_as_it_was_submitted(h: Harness) -> None:
+    task_id = await h.submit(FULL)
+    record = await h.record(task_id)
+    assert record.submission == replace(FULL, task_id=task_id)
+    assert record.state is State.SCHEDULED
+    assert record.created_at == h.clock()
+    assert record.ready_at == h.clock() + 1.5
+    (bare,) = await h.store.get([task_id], payloads=False)
+    assert bare is not None
+    assert (bare.submission.payload, bare.submission.context) == (b"", b"")
+    assert bare.submission.request_id == "order-1"
+
+
+async def test_a_finished_task_comes_back_as_it_was_submitted(h: Harness) -> None:
+    submission = replace(FULL, delay_s=0.0)
+    task_id = await h.submit(submission)
+    (claimed,) = await h.claim(await h.agent(), requirements=submission.requirements)
+    assert (claimed.payload, claimed.context, claimed.priority) == (FULL.payload, FULL.context, 8)
+    assert claimed.request_id == "order-1"
+    await h.end(claimed)
+    record = await h.record(task_id)
+    assert record.submission == replace(submission, task_id=task_id)
+    assert (record.state, record.outcome, record.attempt) == (State.SUCCEEDED, b"outcome", 1)
+    assert (record.started_at, record.finished_at) == (h.clock(), h.clock())
+    assert record.expires_at == h.clock() + FULL.result_ttl_s
+    assert record.agent_id == "a"
+
+
+async def test_ids_are_unique_and_in_order(h: Harness) -> None:
+    ids = [await h.submit() for _ in range(3)] + await h.submit_many([Submission(METHOD)] * 500)
+    assert len(set(ids)) == len(ids)
+    assert ids == sorted(ids)
+
+
+async def test_a_caller_may_know_the_id_before(h: Harness) -> None:
+    task_id = h.store.new_task_id(METHOD)
+    assert await h.store.get([task_id]) == [None]
+    assert await h.submit(Submission(METHOD, task_id=task_id)) == task_id
+    assert await h.state(task_id) is State.QUEUED
+
+
+@pytest.mark.parametrize("task_id", ["", "nonsense", "0" * 16, "f" * 16, "é" * 16, "x" * 10_000])
+async def test_an_id_that_was_never_given_out_is_no_task(h: Harness, task_id: str) -> None:
+    known = await h.submit()
+    assert [record is None for record in await h.store.get([task_id, known])] == [True, False]
+    assert await h.cancel(task_id) is None
+    assert await h.store.retry(task_id) is None
+    assert await h.store.read_progress(task_id, 0, 10) == []
+
+
+async def test_a_request_id_stands_for_one_task(h: Harness) -> None:
+    first = Submission(METHOD, b"1", request_id="r")
+    results = await h.store.enqueue([first, first, Submission(METHOD, b"2", request_id="r")])
+    stored = results[0]
+    assert isinstance(stored, Enqueued)
+    task_id = stored.task_id
+    assert list(results) == [
+        Enqueued(task_id),
+        Enqueued(task_id, existed=True),
+        RequestIdReused(task_id),
+    ]
+    again = await h.store.enqueue([first, Submission(OTHER_METHOD, b"1", request_id="r")])
+    assert list(again) == [Enqueued(task_id, existed=True), RequestIdReused(task_id)]
+    assert h.store.unfinished() == 1
+    assert h.store.ready_depths() == {QueueKey(METHOD): 1}
+
+
+async def test_honest_repeats_differ_in_limits_and_context(h: Harness) -> None:
+    first = Submission(METHOD, b"1", request_id="r", schedule_to_close_s=3.0, context=b"span 1")
+    task_id = await h.submit(first)
+    repeat = replace(first, schedule_to_close_s=2.9, context=b"span 2", task_id=h.store.new_task_id(METHOD))
+    assert list(await h.store.enqueue([repeat])) == [Enqueued(task_id, existed=True)]
+
+
+async def test_a_request_id_outlives_the_task(h: Harness) -> None:
+    submission = Submission(METHOD, b"1", request_id="r", result_ttl_s=10.0)
+    task_id = await h.submit(submission)
+    await h.end(await h.claim_one(await h.agent(lease_s=1e6)))
+    assert list(await h.store.enqueue([submission])) == [Enqueued(task_id, existed=True)]
+    await h.pass_time(11.0)
+    assert list(await h.store.enqueue([submission])) == [Enqueued(task_id, existed=True)]
+    record = await h.record(task_id)
+    assert record.expired
+    assert (record.state, record.outcome, record.submission.payload) == (State.SUCCEEDED, b"", b"")
+    await h.pass_time(REQUEST_ID_TTL_S)
+    assert await h.store.get([task_id]) == [None]
+    assert await h.submit(submission) != task_id
+
+
+async def test_nothing_to_store(h: Harness) -> None:
+    assert list(await h.store.enqueue([])) == []
+    assert list(await h.store.complete([])) == []
+    assert list(await h.store.get([])) == []
+    assert list(await h.store.claim([])) == []
