@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from tests.support.mesh import MeshHarness
 
@@ -27,6 +28,26 @@ async def running_mesh(mesh: MeshHarness) -> MeshHarness:
     await mesh.agent("a1", slots=8)
     await mesh.wait_serving()
     return mesh
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def _module_mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[MeshHarness]:
+    async with MeshHarness(tmp_path_factory.mktemp("mesh")) as harness:
+        await harness.coordinator()
+        await harness.agent("a1", slots=8)
+        await harness.wait_serving()
+        await harness.close_channels()
+        yield harness
+
+
+@pytest.fixture
+async def shared_mesh(
+    _module_mesh: MeshHarness, request: pytest.FixtureRequest
+) -> AsyncIterator[MeshHarness]:
+    """The same as `running_mesh`, shared by the tests of a module, which must leave it as they found it."""
+    request.node.stash[_MESH] = _module_mesh
+    yield _module_mesh
+    await _module_mesh.close_channels()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import grpc
 import pytest
@@ -32,7 +33,14 @@ ECHO = Method.of("probe.v1.ProbeService/Echo", probe_pb2.Payload, probe_pb2.Payl
 
 
 @pytest.fixture
-async def client(running_mesh: MeshHarness) -> AsyncIterator[Mesh]:
+async def client(shared_mesh: MeshHarness) -> AsyncIterator[Mesh]:
+    async with connect(shared_mesh.target) as connected:
+        yield connected
+
+
+@pytest.fixture
+async def own_client(running_mesh: MeshHarness) -> AsyncIterator[Mesh]:
+    """For tests that kill the coordinator."""
     async with connect(running_mesh.target) as connected:
         yield connected
 
@@ -101,7 +109,7 @@ async def test_retry_policy_and_manual_retry(client: Mesh) -> None:
         await handle.retry()
 
 
-async def test_time_limits_delay_and_labels(running_mesh: MeshHarness, client: Mesh) -> None:
+async def test_time_limits_delay_and_labels(client: Mesh) -> None:
     slow = await client.tasks.submit(CALL, request(text="slow", sleep_s=30), start_to_close_s=0.3)
     late = await client.tasks.submit(
         CALL, request(text="late"), require_labels={"zone": "moon"}, schedule_to_start_s=0.3
@@ -118,8 +126,8 @@ async def test_time_limits_delay_and_labels(running_mesh: MeshHarness, client: M
     assert (ended.started_at - ended.created_at).total_seconds() >= 0.5
 
 
-async def test_cancel(running_mesh: MeshHarness, client: Mesh) -> None:
-    ledger = running_mesh.ledger()
+async def test_cancel(shared_mesh: MeshHarness, client: Mesh) -> None:
+    ledger = shared_mesh.ledger()
     handle = await client.tasks.submit(CALL, request(text="stop", sleep_s=30, ledger=ledger.path))
     await ledger.until("start", "stop")
     await handle.cancel("not wanted any more", grace_s=3)
@@ -154,8 +162,9 @@ async def test_list_and_wait(client: Mesh) -> None:
     ]
     ended = await client.tasks.wait(handles, timeout_s=60)
     assert [task.id for task in ended] == [handle.id for handle in handles]
-    listed = [task.id async for task in client.tasks.list(states=[TaskState.SUCCEEDED], method=CALL.name)]
-    assert sorted(listed) == sorted(handle.id for handle in handles)
+    began_at = min(task.created_at for task in ended if task.created_at) - timedelta(milliseconds=1)
+    listed = client.tasks.list(states=[TaskState.SUCCEEDED], method=CALL.name, created_from=began_at)
+    assert sorted([task.id async for task in listed]) == sorted(handle.id for handle in handles)
     assert len([task async for task in client.tasks.list(limit=7)]) == 7
     held = await client.tasks.submit(CALL, request(text="held"), delay_s=3600)
     assert await client.tasks.wait([held, handles[0]], timeout_s=0.3) == [ended[0]]
@@ -183,25 +192,25 @@ async def test_fleet(client: Mesh) -> None:
     assert (await held.result(timeout_s=20)).text == "held"
 
 
-async def test_many_tasks_survive_a_killed_coordinator(running_mesh: MeshHarness, client: Mesh) -> None:
+async def test_many_tasks_survive_a_killed_coordinator(running_mesh: MeshHarness, own_client: Mesh) -> None:
     """Nothing is lost and nothing comes twice, although the stream breaks in the middle."""
     sent = [probe_pb2.Payload(data=b"%d" % number) for number in range(20_000)]
     got: dict[int, bytes] = {}
-    async for done in client.tasks.run_many(ECHO, sent, window=2000):
+    async for done in own_client.tasks.run_many(ECHO, sent, window=2000):
         assert done.index not in got
         got[done.index] = done.result().data
         if len(got) in {3000, 9000}:
             await running_mesh.restart_coordinator()
     assert got == {index: payload.data for index, payload in enumerate(sent)}
-    stored = [task async for task in client.tasks.list(method=ECHO.name)]
+    stored = [task async for task in own_client.tasks.list(method=ECHO.name)]
     assert len(stored) == len(sent), "the same request ids: nothing is stored twice"
 
 
-async def test_results_and_watchers_wait_out_a_restart(running_mesh: MeshHarness, client: Mesh) -> None:
+async def test_results_and_watchers_wait_out_a_restart(running_mesh: MeshHarness, own_client: Mesh) -> None:
     ledger = running_mesh.ledger()
     slow = request(text="slow", sleep_s=1.5, ledger=ledger.path)
-    handle = await client.tasks.submit(CALL, slow)
-    stream = await client.tasks.submit(PROBE.Stream, request(text="s", stream_count=10, sleep_s=0.2))
+    handle = await own_client.tasks.submit(CALL, slow)
+    stream = await own_client.tasks.submit(PROBE.Stream, request(text="s", stream_count=10, sleep_s=0.2))
 
     async def watched() -> list[int]:
         return [event.sequence async for event in stream.watch() if isinstance(event, Progress)]

@@ -17,9 +17,9 @@ from weft.v1 import coordinator_pb2, task_pb2
 
 
 @pytest.fixture
-def stock(running_mesh: MeshHarness) -> Iterator[probe_pb2_grpc.ProbeServiceStub]:
+def stock(shared_mesh: MeshHarness) -> Iterator[probe_pb2_grpc.ProbeServiceStub]:
     """The synchronous stub that everybody has."""
-    with grpc.insecure_channel(running_mesh.target) as channel:
+    with grpc.insecure_channel(shared_mesh.target) as channel:
         yield probe_pb2_grpc.ProbeServiceStub(channel)
 
 
@@ -28,7 +28,7 @@ def request(**fields: object) -> probe_pb2.ProbeRequest:
 
 
 async def test_sync_unary_call_has_response_trailers_and_a_task(
-    running_mesh: MeshHarness, stock: probe_pb2_grpc.ProbeServiceStub
+    shared_mesh: MeshHarness, stock: probe_pb2_grpc.ProbeServiceStub
 ) -> None:
     reply, call = await asyncio.to_thread(
         stock.Call.with_call, request(text="hello"), timeout=20, metadata=(("x-tenant", "acme"),)
@@ -40,7 +40,7 @@ async def test_sync_unary_call_has_response_trailers_and_a_task(
     assert trailers["weft-agent"] == "a1"
     assert trailers["weft-attempt"] == "1"
 
-    found = await running_mesh.api().GetTask(
+    found = await shared_mesh.api().GetTask(
         coordinator_pb2.GetTaskRequest(task_id=trailers["weft-task-id"]), timeout=5
     )
     assert found.task.state == task_pb2.TASK_STATE_SUCCEEDED
@@ -70,9 +70,9 @@ async def test_sync_streaming_call(stock: probe_pb2_grpc.ProbeServiceStub) -> No
 
 
 async def test_sync_deadline_reaches_the_handler_and_ends_the_task(
-    running_mesh: MeshHarness, stock: probe_pb2_grpc.ProbeServiceStub
+    shared_mesh: MeshHarness, stock: probe_pb2_grpc.ProbeServiceStub
 ) -> None:
-    ledger = running_mesh.ledger()
+    ledger = shared_mesh.ledger()
     slow = request(text="slow", sleep_s=30, ledger=ledger.path)
     with pytest.raises(grpc.RpcError) as caught:
         await asyncio.to_thread(stock.Call, slow, timeout=1.0)
@@ -81,9 +81,9 @@ async def test_sync_deadline_reaches_the_handler_and_ends_the_task(
 
 
 async def test_sync_cancellation_reaches_the_handler(
-    running_mesh: MeshHarness, stock: probe_pb2_grpc.ProbeServiceStub
+    shared_mesh: MeshHarness, stock: probe_pb2_grpc.ProbeServiceStub
 ) -> None:
-    ledger = running_mesh.ledger()
+    ledger = shared_mesh.ledger()
     future = stock.CallSync.future(request(text="stop", sleep_s=30, ledger=ledger.path), timeout=60)
     await ledger.until("start", "stop")
     future.cancel()
@@ -96,8 +96,8 @@ async def test_sync_methods_that_cannot_be_tasks_say_so(stock: probe_pb2_grpc.Pr
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-async def test_aio_calls_run_side_by_side(running_mesh: MeshHarness) -> None:
-    async with grpc.aio.insecure_channel(running_mesh.target) as channel:
+async def test_aio_calls_run_side_by_side(shared_mesh: MeshHarness) -> None:
+    async with grpc.aio.insecure_channel(shared_mesh.target) as channel:
         stub = probe_pb2_grpc.ProbeServiceStub(channel)
         replies = await asyncio.gather(
             *(stub.Call(request(text=str(number)), timeout=30) for number in range(50))
@@ -106,8 +106,8 @@ async def test_aio_calls_run_side_by_side(running_mesh: MeshHarness) -> None:
         assert len({reply.task_id for reply in replies}) == 50
 
 
-async def test_aio_same_request_id_is_the_same_task(running_mesh: MeshHarness) -> None:
-    async with grpc.aio.insecure_channel(running_mesh.target) as channel:
+async def test_aio_same_request_id_is_the_same_task(shared_mesh: MeshHarness) -> None:
+    async with grpc.aio.insecure_channel(shared_mesh.target) as channel:
         stub = probe_pb2_grpc.ProbeServiceStub(channel)
         named = (("weft-request-id", "only-once"),)
         first = await stub.Call(request(text="one"), timeout=20, metadata=named)
@@ -118,8 +118,8 @@ async def test_aio_same_request_id_is_the_same_task(running_mesh: MeshHarness) -
         assert caught.value.code() is grpc.StatusCode.ALREADY_EXISTS
 
 
-async def test_aio_stream_comes_while_the_handler_runs(running_mesh: MeshHarness) -> None:
-    async with grpc.aio.insecure_channel(running_mesh.target) as channel:
+async def test_aio_stream_comes_while_the_handler_runs(shared_mesh: MeshHarness) -> None:
+    async with grpc.aio.insecure_channel(shared_mesh.target) as channel:
         stub = probe_pb2_grpc.ProbeServiceStub(channel)
         call = stub.Stream(request(text="s", stream_count=3, sleep_s=0.4), timeout=20)
         times = []

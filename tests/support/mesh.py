@@ -62,11 +62,16 @@ class MeshHarness:
     async def close(self) -> None:
         """Close every channel and kill every process."""
         try:
-            for channel in self._channels:
-                await channel.close()
+            await self.close_channels()
         finally:
             for process in self._processes():
                 process.cleanup()
+
+    async def close_channels(self) -> None:
+        """Close every channel; the next use opens new ones, on the event loop of then."""
+        channels, self._channels, self._shared = self._channels, [], None
+        for channel in channels:
+            await channel.close()
 
     # -- coordinator --------------------------------------------------------------------------------------------
 
