@@ -17,7 +17,11 @@ warnings.simplefilter("ignore", SyntaxWarning)
 # two of them meet (gh-106905). The lock costs nothing: parsing holds the GIL anyway.
 _PARSING = threading.Lock()
 
-_BRANCHES = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.IfExp)
+_BRANCHES = frozenset({ast.If, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.IfExp})
+# Nodes without anything below them: most of a tree, and nothing that is looked for.
+_LEAVES = frozenset({ast.Name, ast.Constant, ast.alias}).union(
+    *(base.__subclasses__() for base in (ast.expr_context, ast.operator, ast.unaryop, ast.boolop, ast.cmpop))
+)
 # Tokens that do not make the line they stand on a line of code.
 _SILENT = frozenset(
     {token.COMMENT, token.ENCODING, token.NL, token.NEWLINE, token.INDENT, token.DEDENT, token.ENDMARKER}
@@ -175,7 +179,19 @@ def _walk(tree: ast.Module) -> _Found:
             found.imports.add("." * node.level + (node.module or ""))
         elif function is not None:
             function.decisions += _decisions(node)
-        stack.extend((child, prefix, function) for child in reversed(list(ast.iter_child_nodes(node))))
+        stack += [(child, prefix, function) for child in reversed(_children(node))]
+    return found
+
+
+def _children(node: ast.AST) -> list[ast.AST]:
+    """The nodes right below this one, in the order of the source, without those that never hold anything."""
+    found: list[ast.AST] = []
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if isinstance(value, list):
+            found += [item for item in value if isinstance(item, ast.AST) and type(item) not in _LEAVES]
+        elif isinstance(value, ast.AST) and type(value) not in _LEAVES:
+            found.append(value)
     return found
 
 
@@ -185,7 +201,7 @@ def _decisions(node: ast.AST) -> int:
     A boolean operator adds one for each operand after the first, a comprehension one for its loop and one for
     each of its conditions.
     """
-    if isinstance(node, _BRANCHES):
+    if type(node) in _BRANCHES:
         return 1
     if isinstance(node, ast.BoolOp):
         return len(node.values) - 1
