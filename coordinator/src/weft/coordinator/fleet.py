@@ -16,9 +16,12 @@ from weft.v1 import errors_pb2, fleet_pb2
 class Fleet:
     """Reads and steers the fleet."""
 
-    def __init__(self, store: Store, sessions: Sessions) -> None:
+    def __init__(self, store: Store, sessions: Sessions, *, forget_after_s: float) -> None:
         self._store = store
         self._sessions = sessions
+        self._forget_after_s = forget_after_s
+        # Agents that are lost: since when this process has known.
+        self._gone: dict[str, float] = {}
 
     async def agents(self, method: str = "") -> list[fleet_pb2.Agent]:
         """The agents that are known, by id; with `method`, those that host it."""
@@ -70,6 +73,21 @@ class Fleet:
     def hosts(self, method: str) -> int:
         """How many agents take calls of a method now."""
         return sum(session.hosts(method) for session in self._sessions.taking_work())
+
+    async def forget_gone(self, now_s: float) -> None:
+        """Forget who has been lost for long, unless an operator wants something of it when it comes back."""
+        gone: dict[str, float] = {}
+        for record in await self._store.agents():
+            if record.connected:
+                continue
+            since_s = self._gone.get(record.agent_id, now_s)
+            wanted = record.desired_state not in (0, fleet_pb2.DESIRED_STATE_ACTIVE)
+            if wanted or now_s - since_s < self._forget_after_s:
+                gone[record.agent_id] = since_s
+            else:
+                await self._store.forget_agent(record.agent_id)
+                self._sessions.stale_refused.pop(record.agent_id, None)
+        self._gone = gone
 
     def _agent(self, record: AgentRecord) -> fleet_pb2.Agent:
         agent = fleet_pb2.Agent.FromString(record.description)

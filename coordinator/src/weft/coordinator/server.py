@@ -78,10 +78,16 @@ class Coordinator:
             agents_changed=self._agents_changed,
         )
         self._dispatcher = Dispatcher(self._store, self._sessions)
-        self._fleet = Fleet(self._store, self._sessions)
+        self._fleet = Fleet(self._store, self._sessions, forget_after_s=settings.forget_agents_s)
         self._health = HealthService(self._store, self._fleet, self._contracts)
         self._intake = Intake(self._store, self._contracts, settings)
-        self._sweeper = Sweeper(self._store, wake=self._wake, agents_changed=self._agents_changed)
+        self._sweeper = Sweeper(
+            self._store,
+            wake=self._wake,
+            agents_changed=self._agents_changed,
+            before_late=self._sessions.watch,
+            housekeeping=self._fleet.forget_gone,
+        )
         self._server: aio.Server | None = None
 
     # -- what the store tells (StoreListener) -----------------------------------------------------------------------

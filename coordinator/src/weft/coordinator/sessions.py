@@ -29,6 +29,8 @@ from weft.v1 import errors_pb2, fleet_pb2, session_pb2
 log = structlog.get_logger(__name__)
 
 HELLO_TIMEOUT_S = 10.0
+# A round that comes later than this means that the process did nothing for a while.
+PAUSE_S = 0.25
 # Above so many agents the heartbeat interval grows in proportion, so that heartbeats cost the same.
 HEARTBEATS_PER_S = 1000
 
@@ -63,6 +65,8 @@ class Sessions:
         self._desk = AttemptDesk(store, settings.max_payload_bytes, wake)
         self._stopping = False
         self._watch: asyncio.Task[None] | None = None
+        self._round_s = settings.heartbeat_interval_s / 4
+        self._watched_at_s = time.monotonic()
         # Refused results of agents, over all their sessions here.
         self.stale_refused: dict[str, int] = {}
 
@@ -388,7 +392,7 @@ class Sessions:
 
     async def _watch_loop(self) -> None:
         while True:
-            await asyncio.sleep(self._settings.heartbeat_interval_s / 4)
+            await asyncio.sleep(self._round_s)
             try:
                 await self.watch(time.monotonic())
             except errors.WeftError as error:
@@ -397,20 +401,21 @@ class Sessions:
                 log.exception("sessions.watch_failed")
 
     async def watch(self, now_s: float) -> None:
-        """Renew the leases of who was heard; close who is silent or does not read."""
+        """Renew the leases of who was heard; close who is silent or does not read.
+
+        Called in each round, and by the sweeper before it takes anything back after a pause: what was sent while
+        this process did nothing (a long step, a suspended machine) has not been read yet, and nobody is to blame.
+        """
         missed = self._settings.missed_heartbeats
-        by_lease: dict[float, list[Owner]] = {}
+        paused_s = max(0.0, now_s - self._watched_at_s - PAUSE_S - self._round_s)
+        self._watched_at_s = now_s
+        by_lease: dict[float, list[Session]] = {}
         for session in list(self._sessions.values()):
+            session.heard_at_s = min(now_s, session.heard_at_s + paused_s)
             lease_s = self._intervals_s[session.owner.agent_id] * missed
             silent_s = session.silent_for_s(now_s)
             if silent_s > lease_s:
-                self._drop(
-                    session,
-                    errors.Unavailable(
-                        f"nothing was heard of the agent for {silent_s:.1f} s",
-                        reason=errors_pb2.ERROR_REASON_SESSION_PROTOCOL,
-                    ),
-                )
+                self._drop(session, _silent(f"nothing was heard of the agent for {silent_s:.1f} s"))
             elif (
                 session.writing_since_s is not None
                 and now_s - session.writing_since_s > self._settings.stalled_stream_s
@@ -418,15 +423,25 @@ class Sessions:
                 self._drop(session, errors.ResourceExhausted("the agent does not read its stream"))
             else:
                 # A lease ends a full lease after the agent was last heard, not after this round.
-                by_lease.setdefault(round(lease_s - silent_s, 1), []).append(session.owner)
-        for remaining_s, owners in by_lease.items():
-            await self._store.renew(owners, remaining_s)
+                by_lease.setdefault(round(lease_s - silent_s, 1), []).append(session)
+        for remaining_s, sessions in by_lease.items():
+            held = await self._store.renew([session.owner for session in sessions], remaining_s)
+            for session, known in zip(sessions, held, strict=True):
+                if not known and session.open:
+                    # Without a lease it would sit here and never be given anything.
+                    self._drop(
+                        session, errors.Unavailable("the lease of this session has passed; dial again")
+                    )
 
     def _drop(self, session: Session, error: errors.WeftError) -> None:
         log.warning("agent.dropped", agent=session.owner.agent_id, reason=error.message)
         session.close(error)
         if session.task is not None:
             session.task.cancel()
+
+
+def _silent(message: str) -> errors.Unavailable:
+    return errors.Unavailable(message, reason=errors_pb2.ERROR_REASON_SESSION_PROTOCOL)
 
 
 def _is_silent(session: Session) -> bool:

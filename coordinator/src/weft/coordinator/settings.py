@@ -62,6 +62,9 @@ class CoordinatorSettings(BaseSettings):
     max_undelivered: int = Field(
         65_536, ge=1, description="tasks of one bulk stream whose results are not delivered yet"
     )
+    forget_agents_s: float = Field(
+        3600.0, ge=1, le=MAX_DURATION_S, description="lost agents are listed so long, then forgotten"
+    )
     max_agents: int = Field(20_000, ge=1, description="connected agents")
     max_watchers: int = Field(10_000, ge=1, description="streams that follow a task")
     stalled_stream_s: float = Field(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -15,13 +16,34 @@ log = structlog.get_logger(__name__)
 SWEEP_TASKS = 250
 # New timers are seen at the latest after this: how late a delay, a limit or a backoff may fire.
 TICK_S = 0.05
+# A sweep that is so late finds leases passed that nobody had the chance to renew.
+LATE_S = 0.25
+HOUSEKEEPING_S = 2.0
 
 
 class Sweeper:
-    """Runs `store.sweep` when something is due."""
+    """Runs `store.sweep` when something is due.
 
-    def __init__(self, store: Store, *, wake: Callable[[], None], agents_changed: Callable[[], None]) -> None:
+    Args:
+        wake: called when tasks became ready.
+        agents_changed: called when agents were lost.
+        before_late: called with the monotonic time before a sweep that comes late: renews what can be renewed.
+        housekeeping: called with the monotonic time every few seconds: forgets what is of no use any more.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        wake: Callable[[], None],
+        agents_changed: Callable[[], None],
+        before_late: Callable[[float], Awaitable[None]],
+        housekeeping: Callable[[float], Awaitable[None]],
+    ) -> None:
         self._store = store
+        self._before_late = before_late
+        self._housekeeping = housekeeping
+        self._housekeeping_at_s = 0.0
         self._wake = wake
         self._agents_changed = agents_changed
         self._task: asyncio.Task[None] | None = None
@@ -46,9 +68,16 @@ class Sweeper:
         return report
 
     async def _run(self) -> None:
+        due_at_s = time.monotonic()
         while True:
             pause_s = TICK_S
             try:
+                now_s = time.monotonic()
+                if now_s - due_at_s > LATE_S:
+                    await self._before_late(now_s)
+                if now_s >= self._housekeeping_at_s:
+                    self._housekeeping_at_s = now_s + HOUSEKEEPING_S
+                    await self._housekeeping(now_s)
                 report = await self.run_once()
                 if report.next_due_at is not None:
                     pause_s = min(pause_s, report.next_due_at - self._store.now())
@@ -56,4 +85,6 @@ class Sweeper:
                 log.warning("sweep.failed", error=error.message)
             except Exception:
                 log.exception("sweep.failed")
-            await asyncio.sleep(max(0.001, pause_s))
+            pause_s = max(0.001, pause_s)
+            due_at_s = time.monotonic() + pause_s
+            await asyncio.sleep(pause_s)
