@@ -143,10 +143,9 @@ class Sessions:
             # Cancelled by us, to get out of a write: the agent must be told, or it would take the stream for open.
             task.uncancel()
         finally:
-            # The reader first: it must not read on while the call ends.
-            reader.cancel()
-            await asyncio.gather(reader, return_exceptions=True)
-            await asyncio.shield(self._ended(session))
+            # Shielded as a whole: grpc may cancel the call while it ends, and a session that is left in the register
+            # would keep its agent's id for ever.
+            await asyncio.shield(self._end(session, reader))
         if session.error is not None:
             raise session.error
 
@@ -355,6 +354,12 @@ class Sessions:
         if session.draining != was_draining:
             self._agents_changed()
             self._wake()
+
+    async def _end(self, session: Session, reader: asyncio.Task[None]) -> None:
+        # The reader first: it must not read on while the call ends.
+        reader.cancel()
+        await asyncio.gather(reader, return_exceptions=True)
+        await self._ended(session)
 
     async def _ended(self, session: Session) -> None:
         """The stream is over: settle the lease and what was never sent."""
