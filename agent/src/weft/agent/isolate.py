@@ -25,6 +25,7 @@ from weft.agent import isolated_process, outcomes, telemetry
 from weft.agent.context import SyncContext
 from weft.agent.errors import HostingError
 from weft.agent.hosting import FunctionSource, ServicerSource
+from weft.agent.threads import Threads
 from weft.v1 import session_pb2, task_pb2
 
 _log = structlog.get_logger("weft.agent")
@@ -97,7 +98,8 @@ class _Job:
 class IsolatedPool:
     """The processes. Called from threads; never from the event loop, except `kill`."""
 
-    def __init__(self, sources: Sequence[ServicerSource | FunctionSource]) -> None:
+    def __init__(self, sources: Sequence[ServicerSource | FunctionSource], threads: Threads) -> None:
+        self._threads = threads
         try:
             self._sources = pickle.dumps(list(sources))
         except Exception as error:
@@ -105,19 +107,30 @@ class IsolatedPool:
                 f"isolate=True needs handlers that another process can import: {error}"
             ) from error
         self._lock = threading.Lock()
+        # Held while a process is started ahead: who needs one then waits for it.
+        self._warming = threading.Lock()
         self._idle: list[_Process] = []
         self._jobs: dict[SyncContext, _Job] = {}
         self._closed = False
 
     def warm(self) -> None:
-        """Start one process ahead of the first task; so mistakes are found at once.
+        """Have a process ready for the next task, unless there is one. At the agent's start: mistakes are found at once.
 
         Raises:
             HostingError: it could not import the handlers.
         """
-        process = _Process(self._sources)
-        process.wait_ready()
-        self._put_back(process)
+        with self._warming:
+            if self._closed or self._idle:
+                return
+            process = _Process(self._sources)
+            process.wait_ready()
+            self._put_back(process)
+
+    def _warm_again(self) -> None:
+        try:
+            self.warm()
+        except HostingError as error:
+            _log.error("an isolated process could not be started", error=error.message)
 
     def run(
         self, context: SyncContext, send: Callable[[bytes], bool], limit_bytes: int
@@ -214,7 +227,7 @@ class IsolatedPool:
             process.reap()
 
     def _take(self) -> _Process:
-        with self._lock:
+        with self._warming, self._lock:
             process = self._idle.pop() if self._idle else None
         if process is None:
             process = _Process(self._sources)
@@ -240,6 +253,7 @@ class IsolatedPool:
             attempt=assignment.attempt,
             exit_code=exit_code,
         )
+        self._threads.submit(self._warm_again)
 
 
 def _relay(level: str, event: str, fields: dict[str, str]) -> None:

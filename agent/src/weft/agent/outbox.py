@@ -229,13 +229,12 @@ class Outbox:
 
     def echoed(self, sequence: int) -> None:
         """The coordinator has every message up to the one with this heartbeat: forget what was handed back."""
-        if not self._released:
-            return
-        with self._lock:
-            gone = [attempt for attempt in self._released if 0 < attempt.release_sequence <= sequence]
-            for attempt in gone:
-                self._drop(attempt)
-        if gone and self.watched:
+        if self._released:
+            with self._lock:
+                for attempt in list(self._released):
+                    if 0 < attempt.release_sequence <= sequence:
+                        self._drop(attempt)
+        if self.watched:
             self._on_change()
 
     def lose(self, ref: Ref) -> None:

@@ -146,10 +146,10 @@ class ThreadRunner:
         def send(payload: bytes) -> bool:
             executor.check_size(payload)
             while not executor.outbox.send_progress(attempt, payload, room.set):
-                room.wait()
-                room.clear()
                 if not context.is_active():
                     return False
+                room.wait()
+                room.clear()
             return True
 
         return send

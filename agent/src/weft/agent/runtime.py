@@ -73,12 +73,12 @@ class Runtime:
         sources = [method.isolated for method in methods.values() if method.isolated is not None]
         # A servicer's methods have one source.
         unique = {id(source): source for source in sources}
-        self._pool = IsolatedPool(list(unique.values())) if unique else None
+        self._pool = IsolatedPool(list(unique.values()), self._threads) if unique else None
         self._executor.use(self._runners())
         self._contract = contract_of(methods)
         self._hello = self._identity(methods)
         self._host = HostSampler()
-        self._session = Session(settings.target, self, self._outbox, self._refused)
+        self._session = Session(settings.target, self, self._outbox, self._end_by)
         self._life = threading.Thread(target=self._live, name="weft-agent", daemon=True)
         self._draining = False
         self._hurried = False
@@ -95,10 +95,10 @@ class Runtime:
             WeftError: a coordinator refused this agent for good, or an isolated process could not be started.
         """
         try:
-            if self._pool is not None:
-                await asyncio.to_thread(self._pool.warm)
             self._life.start()
             self._session.start()
+            if self._pool is not None:
+                self._threads.submit(self._warm)
             await self._finished
         except asyncio.CancelledError:
             # The application ends: hand back what runs, without a grace.
@@ -202,7 +202,15 @@ class Runtime:
         except RuntimeError:
             _log.debug("the event loop has ended")
 
-    def _refused(self, error: WeftError) -> None:
+    def _warm(self) -> None:
+        assert self._pool is not None
+        try:
+            self._pool.warm()
+        except WeftError as error:
+            self._end_by(error)
+
+    def _end_by(self, error: WeftError) -> None:
+        """End at once, with an error. From any thread."""
         self._error = error
         self._hurried = True
         self._events.put(_Event.STOP)
@@ -237,19 +245,17 @@ class Runtime:
             self._wait(self._all_ended, CANCEL_GRACE_S)
             handed_back = self._outbox.release_unfinished()
             _log.warning("handed back what had not ended", attempts=handed_back)
-        if self._error is None:
-            self._wait(self._nothing_held, FLUSH_TIMEOUT_S, HURRY_TIMEOUT_S)
-            if self._outbox.size:
-                _log.error(
-                    "left with results that no coordinator has acknowledged", attempts=self._outbox.size
-                )
-            self._session.goodbye(HURRY_TIMEOUT_S if self._hurried else GOODBYE_TIMEOUT_S)
+        self._wait(self._may_leave, FLUSH_TIMEOUT_S, HURRY_TIMEOUT_S)
+        if self._outbox.size:
+            _log.error("left with results that no coordinator has acknowledged", attempts=self._outbox.size)
+        self._session.goodbye(HURRY_TIMEOUT_S if self._hurried else GOODBYE_TIMEOUT_S)
 
     def _all_ended(self) -> bool:
         return self._outbox.unfinished() == 0
 
-    def _nothing_held(self) -> bool:
-        return self._outbox.size == 0
+    def _may_leave(self) -> bool:
+        # A coordinator that does not know of the drain may be sending an assignment right now.
+        return self._outbox.size == 0 and self._session.drain_known
 
     def _wait(self, done: Callable[[], bool], timeout_s: float, hurried_s: float = 0.0) -> bool:
         """Wait until `done` or the time is over, which comes sooner once somebody hurries; says whether `done`."""

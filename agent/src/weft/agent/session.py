@@ -54,6 +54,12 @@ class Session:
         stream = self._stream
         return stream is not None and stream.welcomed
 
+    @property
+    def drain_known(self) -> bool:
+        """Whether no coordinator will assign anything any more: it knows of the drain, or there is no session."""
+        stream = self._stream
+        return stream is None or not stream.welcomed or stream.drain_known
+
     def start(self) -> None:
         self._thread.start()
 

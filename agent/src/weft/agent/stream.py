@@ -79,12 +79,20 @@ class Stream:
         self._unechoed = 0
         self._sent_at: dict[int, float] = {}
         self._round_trip_s: float | None = None
+        # The first heartbeat that told of the drain; 0: none yet.
+        self._drain_sequence = 0
+        self._drain_known = False
         self._call: Any = None
 
     @property
     def welcomed(self) -> bool:
         """Whether the coordinator has opened the session."""
         return self._welcomed
+
+    @property
+    def drain_known(self) -> bool:
+        """Whether the coordinator has echoed a state that told it of the drain, or the stream has ended."""
+        return self._drain_known or self._closed.is_set()
 
     def run(self) -> None:
         """Dial, and serve the session until the stream ends.
@@ -169,6 +177,8 @@ class Stream:
 
     def _echoed(self, sequence: int) -> None:
         self._unechoed = 0
+        if 0 < self._drain_sequence <= sequence:
+            self._drain_known = True
         sent_at = self._sent_at.pop(sequence, None)
         if sent_at is not None:
             self._round_trip_s = time.monotonic() - sent_at
@@ -228,6 +238,8 @@ class Stream:
         report = self._agent.report()
         self._sequence += 1
         report.sequence = self._sequence
+        if report.draining and not self._drain_sequence:
+            self._drain_sequence = self._sequence
         if self._round_trip_s is not None:
             report.round_trip.CopyFrom(duration(self._round_trip_s))
         if len(self._sent_at) < _SENT_REMEMBERED:

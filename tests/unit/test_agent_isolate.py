@@ -1,0 +1,261 @@
+"""Handlers in processes of their own: real processes, a scripted coordinator."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from google.protobuf.wrappers_pb2 import StringValue
+from google.rpc import code_pb2
+
+from probe.v1 import probe_pb2, probe_pb2_grpc
+from tests.support.probe import IsolatedProbeService
+from tests.support.processes import ROOT, environment
+from tests.support.running_agent import running
+from tests.support.scripted_coordinator import ScriptedCoordinator, ScriptedSession
+from weft.agent import Agent, HostingError
+from weft.rpc.errors import error_info
+
+CALL = "probe.v1.ProbeService/CallIsolated"
+
+
+async def pid(request: StringValue) -> StringValue:
+    return StringValue(value=str(os.getpid()))
+
+
+async def wait_async(request: StringValue) -> StringValue:
+    await asyncio.sleep(30)
+    return request
+
+
+async def count(request: StringValue) -> AsyncIterator[StringValue]:
+    for index in range(int(request.value)):
+        yield StringValue(value=f"{index} {os.getpid()}")
+
+
+def count_sync(request: StringValue) -> Iterator[StringValue]:
+    for index in range(int(request.value)):
+        yield StringValue(value=f"{index} {os.getpid()}")
+
+
+def raises(request: StringValue) -> StringValue:
+    raise RuntimeError("hunter2")
+
+
+def exits(request: StringValue) -> StringValue:
+    os._exit(7)
+
+
+def until(condition: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
+    end_at = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end_at, f"not within {timeout_s} s: {what}"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def session() -> Iterator[ScriptedSession]:
+    with ScriptedCoordinator() as coordinator:
+        agent = Agent("iso", target=coordinator.address, slots=4)
+        agent.add_servicer(
+            probe_pb2_grpc.add_ProbeServiceServicer_to_server, IsolatedProbeService(), isolate=True
+        )
+        for function in (pid, wait_async, count, count_sync, raises, exits):
+            agent.method(f"iso.v1.Iso/{function.__name__}", isolate=True)(function)
+        with running(agent):
+            session = coordinator.accept()
+            session.welcome(max_response_bytes=100_000)
+            yield session
+
+
+def call(session: ScriptedSession, task_id: str, function: str, value: str = "", **fields: float) -> None:
+    session.assign(task_id, f"iso.v1.Iso/{function}", StringValue(value=value), **fields)  # type: ignore[arg-type]
+
+
+def reason(session: ScriptedSession, task_id: str) -> str:
+    info = error_info(session.result(task_id, 30).outcome.status)
+    return info.reason if info is not None else ""
+
+
+def text(session: ScriptedSession, task_id: str) -> str:
+    result = session.result(task_id, 30)
+    assert not result.outcome.HasField("status"), result
+    return StringValue.FromString(result.outcome.response).value
+
+
+def test_a_servicer_answers_from_another_process_with_all_that_it_sets(session: ScriptedSession) -> None:
+    session.assign("t", CALL, probe_pb2.ProbeRequest(text="x", blob=b"\x00"), time_left_s=30.0)
+    outcome = session.result("t", 30).outcome
+    reply = probe_pb2.ProbeReply.FromString(outcome.response)
+
+    assert (reply.text, reply.agent_id, reply.task_id, reply.blob) == ("x", "iso", "t", b"\x00")
+    assert 0 < reply.time_remaining_s <= 30
+    assert {each.key: each.value for each in outcome.trailers} == {
+        "probe-text": b"x",
+        "probe-bin": b"\x00\xff",
+    }
+    session.assign("f", CALL, probe_pb2.ProbeRequest(fail_code=9, fail_message="no", fail_reason="WHY"))
+    assert reason(session, "f") == "WHY"
+
+
+def test_a_process_is_used_again(session: ScriptedSession) -> None:
+    call(session, "a", "pid")
+    first = text(session, "a")
+    call(session, "b", "pid")
+
+    assert int(first) != os.getpid()
+    assert text(session, "b") == first
+
+
+@pytest.mark.parametrize("function", ["count", "count_sync"])
+def test_streams_keep_their_order_and_their_window(session: ScriptedSession, function: str) -> None:
+    call(session, "t", function, "200")
+    for known in (64, 128, 192):
+        responses = session.wait_progress("t", known, 30)
+        session.ack_progress("t", responses[-1].index)
+    assert session.result("t").progress_count == 200
+    values = [StringValue.FromString(each.payload).value.split()[0] for each in session.progress("t")]
+    assert values == [str(each) for each in range(200)]
+
+
+@pytest.mark.parametrize("function", ["count", "count_sync", "wait_async"])
+def test_a_cancelled_handler_in_a_process_ends_without_being_killed(
+    session: ScriptedSession, function: str
+) -> None:
+    call(session, "first", "pid")
+    process = text(session, "first")
+    call(session, "t", function, "100000")
+    session.wait_state(lambda state: state.used_slots == 1)
+    session.cancel("t")
+    assert reason(session, "t") == "CANCELLED"
+    call(session, "next", "pid")
+    assert text(session, "next") == process
+
+
+def test_one_that_ignores_its_cancellation_is_killed(session: ScriptedSession, tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger"
+    session.assign("t", CALL, probe_pb2.ProbeRequest(burn_s=60, ledger=str(ledger), text="deaf"))
+    until(ledger.exists, "the handler started")
+    session.cancel("t", grace_s=0.2)
+    asked_at = time.monotonic()
+    assert reason(session, "t") == "CANCELLED"
+    session.wait_state(lambda state: state.used_slots == 0)
+    assert time.monotonic() - asked_at < 5
+    assert not session.result("t").crashed
+    call(session, "next", "pid")
+    assert text(session, "next")
+
+
+def test_one_that_outlasts_its_time_limit_is_killed(session: ScriptedSession) -> None:
+    session.assign("warm", CALL, probe_pb2.ProbeRequest())
+    session.result("warm", 30)
+    session.assign("t", CALL, probe_pb2.ProbeRequest(burn_s=60), time_left_s=0.5)
+    assert reason(session, "t") == "TIME_LIMIT"
+    session.wait_state(lambda state: state.used_slots == 0)
+
+
+@pytest.mark.parametrize("how", ["exits", "killed"])
+def test_a_process_that_dies_is_a_crash_and_is_replaced(session: ScriptedSession, how: str) -> None:
+    if how == "exits":
+        call(session, "t", "exits")
+    else:
+        session.assign("t", CALL, probe_pb2.ProbeRequest(crash_attempts=1))
+    result = session.result("t", 30)
+
+    assert result.crashed
+    assert result.outcome.status.code == code_pb2.UNAVAILABLE
+    assert reason(session, "t") == "ISOLATED_PROCESS_DIED"
+    call(session, "next", "pid")
+    assert text(session, "next")
+
+
+def test_an_exception_is_logged_by_the_agent_and_not_told(
+    session: ScriptedSession, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call(session, "t", "raises")
+    assert reason(session, "t") == "HANDLER_FAILED"
+    logged = "".join(capsys.readouterr())
+    assert "hunter2" in logged
+    assert "in raises" in logged
+    assert b"hunter2" not in session.result("t").SerializeToString()
+
+
+def test_an_oversize_response_does_not_cross_the_pipe(session: ScriptedSession) -> None:
+    session.assign("t", CALL, probe_pb2.ProbeRequest(reply_size_bytes=200_000))
+    assert reason(session, "t") == "RESULT_TOO_LARGE"
+
+
+def test_stopping_hands_back_and_leaves_no_process() -> None:
+    with ScriptedCoordinator() as coordinator:
+        agent = Agent("iso", target=coordinator.address, drain_grace_s=0.1)
+        agent.add_servicer(
+            probe_pb2_grpc.add_ProbeServiceServicer_to_server, IsolatedProbeService(), isolate=True
+        )
+        with running(agent) as run:
+            session = coordinator.accept()
+            session.welcome()
+            session.assign("warm", CALL, probe_pb2.ProbeRequest())
+            session.ack(session.result("warm", 30))
+            children = psutil.Process().children(recursive=True)
+            session.assign("t", CALL, probe_pb2.ProbeRequest(burn_s=60))
+            session.wait_state(lambda state: state.used_slots == 1)
+            agent.stop()
+            session.wait_released("t")
+            run.wait()
+        handlers = [each for each in children if "spawn_main" in " ".join(_command(each))]
+        assert not psutil.wait_procs(handlers, 5)[1]
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def test_handlers_that_another_process_cannot_import_end_the_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ScriptedCoordinator() as coordinator:
+        agent = Agent("iso", target=coordinator.address)
+        monkeypatch.setattr(pid, "__module__", "tests.unit.no_such_module")
+        agent.method("iso.v1.Iso/Pid", isolate=True)(pid)
+        with running(agent) as run:
+            run.wait()
+    assert isinstance(run.error, HostingError)
+    assert "no_such_module" in run.error.message or "import" in run.error.message
+
+
+def test_processes_die_with_their_agent(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger"
+    with ScriptedCoordinator() as coordinator:
+        agent = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "weft.cli.main",
+                "agent",
+                "tests.support.probe:agent",
+                "--target",
+                coordinator.address,
+            ],
+            cwd=ROOT,
+            env=environment(),
+        )
+        try:
+            session = coordinator.accept(30)
+            session.welcome()
+            session.assign("t", CALL, probe_pb2.ProbeRequest(burn_s=60, ledger=str(ledger), text="x"))
+            until(ledger.exists, "the handler started")
+            children = psutil.Process(agent.pid).children(recursive=True)
+            assert children
+        finally:
+            agent.send_signal(signal.SIGKILL)
+            agent.wait(10)
+    assert not psutil.wait_procs(children, 10)[1]
