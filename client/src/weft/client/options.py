@@ -12,6 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from weft.client import tracing
 from weft.rpc import metadata as entries
 from weft.rpc import times
+from weft.rpc.errors import InvalidArgument
 from weft.v1 import task_pb2
 
 Metadata = Sequence[tuple[str, str | bytes]]
@@ -30,6 +31,18 @@ class RetryPolicy:
     retryable_codes: Sequence[grpc.StatusCode] = ()
     # Attempts that may be lost with their agent.
     max_crashes: int | None = None
+
+    def __post_init__(self) -> None:
+        # 0 means "the default" on the wire: here it must not be taken for "none".
+        if self.max_attempts is not None and self.max_attempts < 1:
+            raise InvalidArgument(
+                f"max_attempts is {self.max_attempts}; 1 is the least", field="max_attempts"
+            )
+        if self.backoff_multiplier is not None and self.backoff_multiplier < 1:
+            raise InvalidArgument(
+                f"backoff_multiplier is {self.backoff_multiplier:g}; 1 is the least",
+                field="backoff_multiplier",
+            )
 
     def to_proto(self) -> task_pb2.RetryPolicy:
         return task_pb2.RetryPolicy(
