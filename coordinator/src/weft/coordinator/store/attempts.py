@@ -58,7 +58,7 @@ class Attempts:
             if cost > slots:
                 break
             slots -= cost
-            board.start(entry, lease, entry.attempt + 1, now)
+            board.start(entry, lease, entry.next_attempt, now)
             payload, context = entry.payload, entry.context
             claimed = Claimed(
                 format_id(number),

@@ -342,6 +342,7 @@ class EmbeddedStore:
             self._attempts.crash_all(lease, self._clock())
         self._agents.left(owner)
         self._hold.returned(owner.agent_id)
+        self._hold.release(self._clock())
         await self._journal.settled()
 
     async def agents(self) -> Sequence[AgentRecord]:

@@ -261,6 +261,13 @@ class Entry:
         return 0 if payload is None or context is None else len(payload) + len(context) + 96
 
     @property
+    def next_attempt(self) -> int:
+        """Number of the next attempt. That of one that was handed back or forgotten is used again, unless responses
+        are stored under it: those of two attempts must not mix."""
+        streamed = 0 if self.stream is None else self.stream.attempt
+        return max(self.attempt, streamed) + 1
+
+    @property
     def deadline_at(self) -> float | None:
         """When the running attempt must have ended."""
         limits = self.limits

@@ -1,0 +1,227 @@
+"""A store as simple as can be: a dict of tasks and a few loops. What the state machine compares real stores with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from google.rpc import code_pb2
+
+from weft.coordinator.rules import State
+from weft.coordinator.store.base import Owner, Verdict
+
+MAX_ATTEMPTS = 2
+MAX_CRASHES = 1
+RECOVERY_GRACE_S = 5.0
+
+
+@dataclass
+class ModelTask:
+    task_id: str
+    priority: int
+    ready_at: float
+    close_at: float | None
+    close_s: float | None
+    state: State = State.QUEUED
+    attempt: int = 0
+    failures: int = 0
+    crashes: int = 0
+    owner: Owner | None = None
+    cancel_end_at: float | None = None
+    held_back: bool = False
+    # The last attempt's report and what it came to.
+    answer: tuple[Owner, int, Verdict] | None = None
+
+    @property
+    def waiting(self) -> bool:
+        return self.state in {State.QUEUED, State.SCHEDULED}
+
+    def end(self, state: State) -> None:
+        self.state = state
+        self.held_back = False
+        self.cancel_end_at = None
+
+    def crash(self, now: float) -> Verdict:
+        self.crashes += 1
+        self.answer = None
+        if self.cancel_end_at is not None:
+            self.end(State.CANCELLED)
+        elif self.crashes > MAX_CRASHES:
+            self.end(State.FAILED)
+        else:
+            self.state, self.ready_at = State.QUEUED, now
+            return Verdict.RETRYING
+        return Verdict.STORED
+
+
+@dataclass
+class Model:
+    """The expected state of a store. Every method takes the time."""
+
+    tasks: dict[str, ModelTask] = field(default_factory=dict)
+    leases: dict[Owner, float] = field(default_factory=dict)
+    connected: dict[str, int] = field(default_factory=dict)
+    hold_until: float = 0.0
+    hold_for: set[str] = field(default_factory=set)
+
+    def held_by(self, owner: Owner) -> list[ModelTask]:
+        return [task for task in self.tasks.values() if task.state is State.RUNNING and task.owner == owner]
+
+    def claimable(self) -> list[ModelTask]:
+        ready = [task for task in self.tasks.values() if task.state is State.QUEUED and not task.held_back]
+        return sorted(ready, key=lambda task: (-task.priority, task.task_id))
+
+    def claim(self, owner: Owner, limit: int, now: float) -> list[ModelTask]:
+        claimed: list[ModelTask] = []
+        if owner not in self.leases:
+            return claimed
+        for task in self.claimable():
+            if len(claimed) == limit:
+                break
+            if task.close_at is not None and task.close_at <= now:
+                task.end(State.FAILED)
+                continue
+            task.state, task.owner, task.answer = State.RUNNING, owner, None
+            task.attempt += 1
+            claimed.append(task)
+        return claimed
+
+    def report(
+        self, owner: Owner, task_id: str, attempt: int, code: int, now: float, *, crashed: bool
+    ) -> Verdict:
+        task = self.tasks[task_id]
+        if task.attempt != attempt or task.owner != owner:
+            return Verdict.STALE
+        if task.state is not State.RUNNING:
+            if task.answer is not None and task.answer[:2] == (owner, attempt):
+                return task.answer[2]
+            return Verdict.STALE
+        verdict = task.crash(now) if crashed else self._reported(task, code)
+        task.answer = (owner, attempt, verdict)
+        return verdict
+
+    def _reported(self, task: ModelTask, code: int) -> Verdict:
+        if code == code_pb2.OK:
+            task.end(State.SUCCEEDED)
+            return Verdict.STORED
+        task.failures += 1
+        if code == code_pb2.UNAVAILABLE and task.failures < MAX_ATTEMPTS:
+            if task.cancel_end_at is not None:
+                task.end(State.CANCELLED)
+                return Verdict.STORED
+            # When it is ready again is drawn at random: the machine fills in what the store says.
+            task.state = State.SCHEDULED
+            return Verdict.RETRYING
+        cancelled = code == code_pb2.CANCELLED and task.cancel_end_at is not None
+        task.end(State.CANCELLED if cancelled else State.FAILED)
+        return Verdict.STORED
+
+    def release(self, owner: Owner, task_id: str, attempt: int) -> bool:
+        task = self.tasks[task_id]
+        if task.state is not State.RUNNING or task.owner != owner or task.attempt != attempt:
+            return False
+        if task.cancel_end_at is not None:
+            task.end(State.CANCELLED)
+        else:
+            task.state = State.QUEUED
+            task.attempt -= 1
+        return True
+
+    def cancel(self, task_id: str, end_at: float) -> None:
+        task = self.tasks[task_id]
+        if task.waiting:
+            task.end(State.CANCELLED)
+        elif task.state is State.RUNNING:
+            task.cancel_end_at = min(end_at, task.cancel_end_at or end_at)
+
+    def retry(self, task_id: str, now: float) -> bool:
+        task = self.tasks[task_id]
+        if task.state not in {State.FAILED, State.CANCELLED}:
+            return False
+        task.state, task.ready_at = State.QUEUED, now
+        task.failures = task.crashes = 0
+        task.answer = None
+        task.owner = None
+        task.close_at = None if task.close_s is None else now + task.close_s
+        return True
+
+    def register(self, owner: Owner, lease_ends_at: float) -> None:
+        self.leases[owner] = lease_ends_at
+        self.connected[owner.agent_id] = owner.epoch
+
+    def adopt(self, owner: Owner, held: list[tuple[str, int, int]], now: float) -> list[bool]:
+        verdicts = []
+        for task_id, attempt, epoch in held:
+            task = self.tasks[task_id]
+            running = task.state is State.RUNNING and task.attempt == attempt
+            mine = task.owner in {Owner(owner.agent_id, epoch), owner}
+            recovered = task.held_back and attempt > task.attempt
+            verdicts.append((running and mine) or recovered)
+            if verdicts[-1]:
+                task.state, task.owner, task.attempt, task.held_back = State.RUNNING, owner, attempt, False
+                task.answer = None
+        for earlier in [o for o in self.leases if o.agent_id == owner.agent_id and o.epoch < owner.epoch]:
+            self._lose(earlier, now)
+        self.hold_for.discard(owner.agent_id)
+        self.release_hold(now)
+        return verdicts
+
+    def retire(self, owner: Owner, now: float) -> None:
+        self._lose(owner, now)
+        self._left(owner)
+        self.hold_for.discard(owner.agent_id)
+        self.release_hold(now)
+
+    def _left(self, owner: Owner) -> None:
+        if self.connected.get(owner.agent_id) == owner.epoch:
+            del self.connected[owner.agent_id]
+
+    def _lose(self, owner: Owner, now: float) -> None:
+        if self.leases.pop(owner, None) is not None:
+            for task in self.held_by(owner):
+                task.crash(now)
+
+    def release_hold(self, now: float) -> None:
+        if self.hold_for and now < self.hold_until:
+            return
+        for task in self.tasks.values():
+            if task.held_back:
+                task.held_back = False
+                if task.cancel_end_at is not None:
+                    task.end(State.CANCELLED)
+
+    def sweep(self, now: float) -> None:
+        for owner, ends_at in list(self.leases.items()):
+            if ends_at <= now:
+                self._lose(owner, now)
+                self._left(owner)
+        for task in self.tasks.values():
+            self._expire(task, now)
+        self.release_hold(now)
+
+    def _expire(self, task: ModelTask, now: float) -> None:
+        close_at = task.close_at
+        if task.state is State.RUNNING:
+            if task.cancel_end_at is not None and task.cancel_end_at <= now:
+                task.end(State.CANCELLED)
+            elif close_at is not None and close_at + 1.0 <= now:
+                task.end(State.FAILED)
+        elif task.waiting:
+            if close_at is not None and close_at <= now:
+                task.end(State.FAILED)
+            elif task.ready_at <= now:
+                task.state = State.QUEUED
+
+    def restart(self, now: float) -> None:
+        """The process was stopped or killed, and everything acknowledged is there."""
+        self.leases.clear()
+        self.hold_for = set(self.connected)
+        self.hold_until = now + RECOVERY_GRACE_S
+        for task in self.tasks.values():
+            if task.state is State.RUNNING:
+                task.state = State.QUEUED
+                task.attempt -= 1
+            if task.waiting:
+                scheduled = task.ready_at > now
+                task.state = State.SCHEDULED if scheduled else State.QUEUED
+                task.held_back = not scheduled
+        self.release_hold(now)
