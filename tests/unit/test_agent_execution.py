@@ -352,3 +352,13 @@ def test_a_burst_of_many_is_run_once_each(play: Play) -> None:
     assert sorted(each.task_id for each in play.session.results()) == sorted(ids)
     play.session.ack(*play.session.results())
     play.session.wait_state(lambda state: state.used_slots == 0 and state.waiting == 0)
+
+
+@pytest.mark.parametrize("method", ["Async", "Sync"])
+def test_a_cancellation_in_the_same_message_as_its_assignment(play: Play, method: str) -> None:
+    play.session.send(
+        assignments=[assignment("t", f"stage.v1.Stage/{method}", StringValue(value="t"))],
+        cancels=[session_pb2.Cancel(task_id="t", attempt=1)],
+    )
+    assert play.session.result("t").outcome.status.code == code_pb2.CANCELLED
+    play.session.wait_state(lambda state: state.used_slots == 0)

@@ -105,6 +105,20 @@ def test_heartbeats_go_on_while_a_handler_blocks_the_loop(coordinator: ScriptedC
         assert len(session.states()) >= 8
 
 
+def test_a_blocked_loop_is_noticed(
+    coordinator: ScriptedCoordinator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("weft.agent.stall.STALLED_S", 0.3)
+    with running(probe_agent(coordinator.address)):
+        session = coordinator.accept()
+        session.welcome(heartbeat_s=0.1)
+        session.assign("t", f"{PROBE}Call", probe_pb2.ProbeRequest(burn_s=1.5))
+        session.result("t")
+    logged = "".join(capsys.readouterr())
+    assert logged.count("the event loop is blocked") == 1
+    assert "probe.v1.ProbeService/Call" in logged
+
+
 def test_a_deaf_coordinator_is_dropped_after_three_heartbeats() -> None:
     with ScriptedCoordinator(echo=False) as coordinator, running(probe_agent(coordinator.address)):
         session = coordinator.accept()
@@ -289,6 +303,8 @@ def test_an_operator_drains_an_agent_that_stays(coordinator: ScriptedCoordinator
         session.send(desired_state=fleet_pb2.DESIRED_STATE_DRAINING)
         session.wait_released("waiting")
         assert not session.result("running").outcome.HasField("status")
+        session.assign("not now", f"{PROBE}Call", probe_pb2.ProbeRequest())
+        session.wait_released("not now")
         session.send(desired_state=fleet_pb2.DESIRED_STATE_ACTIVE)
         session.assign("later", f"{PROBE}Call", probe_pb2.ProbeRequest())
         session.result("later")

@@ -158,6 +158,7 @@ class Agent:
     def run(self) -> None:
         """Run until SIGTERM or SIGINT, then drain. Blocks; the process should be the agent's own.
 
+        In another thread than the main one, where signals cannot be had, it runs until `stop`.
         The first signal drains: no new work, what waits is handed back, running handlers get `drain_grace_s`. The
         second ends it at once.
 
@@ -166,8 +167,9 @@ class Agent:
             HostingError: there is nothing to host.
         """
         loop = _new_event_loop()
+        main = threading.current_thread() is threading.main_thread()
         try:
-            loop.run_until_complete(self._serve(own_process=True))
+            loop.run_until_complete(self._serve(own_process=main))
         finally:
             _close(loop)
 
@@ -237,10 +239,8 @@ def _close(loop: asyncio.AbstractEventLoop) -> None:
     loop.close()
 
 
-def _stop_on_signals(stop: Callable[[], None]) -> Callable[[], None] | None:
+def _stop_on_signals(stop: Callable[[], None]) -> Callable[[], None]:
     """Call `stop` at SIGTERM and SIGINT, also while a handler blocks the loop; gives what undoes this."""
-    if threading.current_thread() is not threading.main_thread():
-        return None
     numbers = (signal.SIGTERM, signal.SIGINT)
     previous = [signal.signal(number, lambda *_: stop()) for number in numbers]
 

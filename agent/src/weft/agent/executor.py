@@ -68,9 +68,15 @@ class Executor:
         # (-priority, order of arrival, attempt); one that is gone from `_attempts` is skipped.
         self._heap: list[tuple[int, int, Attempt]] = []
         self._arrivals = 0
-        self._draining = False
+        # Everything new is handed back: for good when the agent stops, or while an operator wants it.
+        self._stopping = False
+        self._holding_back = False
         self._ended: deque[Attempt] = deque()
         self._ended_posted = False
+
+    def running_async(self) -> list[str]:
+        """Methods whose handlers run on the loop now. From any thread; a moment's inaccuracy is harmless."""
+        return [each.assignment.method for each in list(self._attempts.values()) if each.task is not None]
 
     def use(self, pick_runner: Callable[[Hosted], Runner]) -> None:
         """Say how handlers are run. Once, before the first assignment."""
@@ -86,7 +92,7 @@ class Executor:
             self._cancel(cancellation)
 
     def _accept(self, attempt: Attempt) -> None:
-        if self._draining:
+        if self._stopping or self._holding_back:
             self.outbox.release(attempt)
             return
         assignment = attempt.assignment
@@ -225,16 +231,21 @@ class Executor:
 
     # -- stopping -------------------------------------------------------------------------------------------------------
 
-    def hand_back_waiting(self) -> None:
-        """Hand back all that has not started."""
+    def hold_back(self, *, on: bool) -> None:
+        """Start nothing more and hand back all that has not started, until this is taken back."""
+        self._holding_back = on
+        if on:
+            self._hand_back_waiting()
+
+    def _hand_back_waiting(self) -> None:
         for attempt in [each for each in self._attempts.values() if each.context is None]:
             self.outbox.release(attempt)
             self._forget_waiting(attempt)
 
     def drain(self) -> None:
-        """Start nothing more, and hand back all that has not started."""
-        self._draining = True
-        self.hand_back_waiting()
+        """As `hold_back`, for good."""
+        self._stopping = True
+        self._hand_back_waiting()
 
     def interrupt(self, grace_s: float) -> None:
         """Cancel every handler because the agent stops: what ends by that is handed back."""
@@ -245,7 +256,7 @@ class Executor:
 
     def close(self) -> None:
         """Let go of everything."""
-        self._draining = True
+        self._stopping = True
         for attempt in list(self._attempts.values()):
             if attempt.timer is not None:
                 attempt.timer.cancel()

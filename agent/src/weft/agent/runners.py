@@ -91,7 +91,8 @@ class AsyncRunner:
 
     def cancel(self, attempt: Attempt) -> None:
         cast("HandlerContext", attempt.context).run_callbacks()
-        cast("asyncio.Task[None]", attempt.task).cancel()
+        # Not before its first step, which may still be due: it would end without having begun, and nobody reported.
+        self._loop.call_soon(cast("asyncio.Task[None]", attempt.task).cancel)
 
     def cut_off(self, attempt: Attempt) -> bool:
         _log.warning(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import functools
 import importlib.metadata
 import os
 import secrets
@@ -32,6 +33,7 @@ from weft.agent.outbox import Outbox
 from weft.agent.runners import AsyncRunner, IsolatedRunner, Runner, ThreadRunner
 from weft.agent.session import Session
 from weft.agent.settings import AgentSettings
+from weft.agent.stall import StallWatch
 from weft.agent.threads import Threads
 from weft.rpc import descriptors
 from weft.rpc.errors import WeftError
@@ -78,6 +80,7 @@ class Runtime:
         self._contract = contract_of(methods)
         self._hello = self._identity(methods)
         self._host = HostSampler()
+        self._stalls = StallWatch(self._loop, self._executor.running_async)
         self._session = Session(settings.target, self, self._outbox, self._end_by)
         self._life = threading.Thread(target=self._live, name="weft-agent", daemon=True)
         self._draining = False
@@ -136,10 +139,12 @@ class Runtime:
         return self._contract
 
     def report(self) -> session_pb2.AgentReport:
+        now_s = time.monotonic()
+        self._stalls.look(now_s)
         return session_pb2.AgentReport(
             used_slots=self._executor.used_slots,
             waiting=self._executor.waiting,
-            load=self._host.sample(time.monotonic()),
+            load=self._host.sample(now_s),
             draining=self._draining,
         )
 
@@ -156,8 +161,8 @@ class Runtime:
         )
 
     def desired(self, state: int) -> None:
-        if state == fleet_pb2.DESIRED_STATE_DRAINING:
-            self._post(self._executor.hand_back_waiting)
+        drain = state == fleet_pb2.DESIRED_STATE_DRAINING
+        self._post(functools.partial(self._executor.hold_back, on=drain))
 
     def work(self, assigned: Sequence[Attempt], cancellations: Sequence[Cancellation]) -> None:
         self._post(self._executor.handle, assigned, cancellations)

@@ -52,13 +52,13 @@ class Session:
     def connected(self) -> bool:
         """Whether a session is open now."""
         stream = self._stream
-        return stream is not None and stream.welcomed
+        return stream is not None and stream.open
 
     @property
     def drain_known(self) -> bool:
         """Whether no coordinator will assign anything any more: it knows of the drain, or there is no session."""
         stream = self._stream
-        return stream is None or not stream.welcomed or stream.drain_known
+        return stream is None or not stream.open or stream.drain_known
 
     def start(self) -> None:
         self._thread.start()
@@ -74,7 +74,7 @@ class Session:
         with self._lock:
             self._stopped.set()
             stream = self._stream
-        if stream is not None and stream.welcomed:
+        if stream is not None and stream.open:
             stream.goodbye()
             self._thread.join(timeout_s)
         self.stop()
@@ -100,12 +100,14 @@ class Session:
                 if self._stopped.is_set():
                     stream.close()
                 self._stream = stream
+            dialled_at = time.monotonic()
             error = self._serve(stream)
             if error is not None and error.code in _PERMANENT:
                 self._refused(target, error)
                 return
             if stream.welcomed:
-                backoff_s = FIRST_BACKOFF_S
+                if time.monotonic() - dialled_at > MAX_BACKOFF_S:
+                    backoff_s = FIRST_BACKOFF_S
                 # The one that was served: it is tried first.
                 dialled -= 1
             self._tell(target, stream, error)
@@ -138,7 +140,7 @@ class Session:
     def _tell(self, target: str, stream: Stream, error: WeftError | None) -> None:
         if self._stopped.is_set():
             return
-        says = None if error is None else f"{error.code.name}: {error.message}"
+        says = stream.gave_up or (error and f"{error.code.name}: {error.message}")
         if stream.welcomed:
             self._quiet_until = 0.0
             _log.warning("the session broke: dialling again", target=target, says=says)

@@ -83,10 +83,17 @@ class Stream:
         self._drain_sequence = 0
         self._drain_known = False
         self._call: Any = None
+        # Why this end closed it, when it did so of its own accord.
+        self.gave_up = ""
+
+    @property
+    def open(self) -> bool:
+        """Whether the session is open now."""
+        return self._welcomed and not self._closed.is_set()
 
     @property
     def welcomed(self) -> bool:
-        """Whether the coordinator has opened the session."""
+        """Whether the coordinator ever opened the session."""
         return self._welcomed
 
     @property
@@ -100,19 +107,21 @@ class Stream:
         Raises:
             grpc.RpcError: why it ended; not raised when the coordinator closed it after a goodbye.
         """
-        stub = coordinator_pb2_grpc.CoordinatorServiceStub(self._channel)
         pulse = threading.Thread(target=self._beat, name="weft-heartbeat", daemon=True)
+        pulse.start()
         try:
+            stub = coordinator_pb2_grpc.CoordinatorServiceStub(self._channel)
             call = self._call = stub.Connect(self._messages())
-            pulse.start()
+            if self._closed.is_set():
+                # Closed from outside before there was a call to cancel.
+                call.cancel()
             for message in call:
                 self._handle(message)
         finally:
             self.close()
             self._outbox.detach(self._wake)
             self._channel.close()
-            if pulse.ident is not None:
-                pulse.join()
+            pulse.join()
 
     def close(self) -> None:
         """End the stream, from any thread; harmless when it has ended."""
@@ -191,14 +200,18 @@ class Stream:
 
     def _beat(self) -> None:
         if not self._settled.wait(WELCOME_TIMEOUT_S):
-            self.close()
+            self._give_up(f"no welcome within {WELCOME_TIMEOUT_S:g} s")
         while not self._closed.wait(self._interval_s):
             # Counted, not timed: a process that was stopped for a while must not blame the coordinator.
             if self._unechoed >= MISSED_ECHOES:
-                self.close()
+                self._give_up(f"no echo of {MISSED_ECHOES} heartbeats")
                 return
             self._unechoed += 1
             self.beat()
+
+    def _give_up(self, why: str) -> None:
+        self.gave_up = why
+        self.close()
 
     # -- sending ------------------------------------------------------------------------------------------------
 
