@@ -5,11 +5,12 @@ Exit status 1: it failed. 2: it was asked wrongly (as the option parser does).
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 import grpc
 from google.protobuf import any_pb2
-from google.protobuf.json_format import MessageToJson
+from google.protobuf.json_format import MessageToDict
 from google.rpc import error_details_pb2, status_pb2
 
 from weft.client.api import Unreachable
@@ -49,7 +50,9 @@ def explain(error: Exception) -> Explanation | None:
             )
         )
     if isinstance(error, WeftError):
-        return Explanation((f"weft: {error.code.name}: {error.message}", *detail_lines(error.status())))
+        if error.received is None:
+            return Explanation((f"weft: {error.message}",))
+        return Explanation((f"weft: {error.code.name}: {error.message}", *detail_lines(error.received)))
     return None
 
 
@@ -70,6 +73,8 @@ def _facts(packed: any_pb2.Any) -> list[str]:
     if packed.Unpack(retry):
         return [f"can be tried again after {seconds(retry.retry_delay):g} s"]
     try:
-        return [f"{packed.TypeName()}: {MessageToJson(packed, indent=None)}"]
+        fields = MessageToDict(packed)
     except (TypeError, ValueError):
         return [f"{packed.TypeName()}: {len(packed.value)} bytes"]
+    fields.pop("@type", None)
+    return [f"{packed.TypeName()}: {json.dumps(fields, ensure_ascii=False)}"]

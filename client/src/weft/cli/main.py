@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from typing import ClassVar
@@ -48,6 +49,8 @@ def _weft() -> None:
 
 def main() -> None:
     """Run the command line. A failure ends in a sentence on stderr and an exit status."""
+    # gRPC's own log lines are for its developers; what people need is said by the commands.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         app()
     except Exception as error:

@@ -85,14 +85,17 @@ def styled_state(task: Task) -> str:
 
 
 def error_text(task: Task) -> str:
-    """Code and message of the last failure; empty when there is none."""
+    """Code and message of the last failure, and why it was cancelled; empty when there is none."""
     from rich.markup import escape
 
-    from weft.rpc.errors import status_code
+    from weft.rpc.errors import from_status
+    from weft.v1 import errors_pb2
 
     if not task.status.code:
         return ""
-    return escape(f"{status_code(task.status.code).name}: {task.status.message}")
+    error = from_status(task.status)
+    why = error.metadata.get("reason", "") if error.reason == errors_pb2.ERROR_REASON_CANCELLED else ""
+    return escape(f"{error.code.name}: {error.message}" + (f" ({why})" if why else ""))
 
 
 @app.command()

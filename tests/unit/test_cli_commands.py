@@ -1,0 +1,200 @@
+"""The command line without a coordinator: help, options, and how failures are told."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import typer
+from google.rpc import error_details_pb2
+from typer.testing import CliRunner
+
+from tests.support.command import weft
+from tests.support.processes import environment
+from weft.cli import inputs, moments
+from weft.cli.failures import Failure, explain
+from weft.cli.main import app
+from weft.cli.options import pairs
+from weft.cli.up import readable
+from weft.client import Unreachable
+from weft.rpc.errors import InvalidArgument, from_status, make_status
+
+COMMANDS = [
+    "up",
+    "coordinator",
+    "agent",
+    "call",
+    "submit",
+    "tasks",
+    "agents",
+    "queues",
+    "demo",
+    "bench",
+    "version",
+]
+NOBODY = "127.0.0.1:1"
+
+
+def test_help_lists_every_command_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, contextlib\n"
+        "from weft.cli.main import app\n"
+        "with contextlib.suppress(SystemExit): app(['--help'])\n"
+        "heavy = {'grpc', 'google.protobuf', 'pydantic', 'rich', 'asyncio'} & sys.modules.keys()\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for command in COMMANDS:
+        assert f"\n  {command} " in done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str) -> None:
+    result = CliRunner().invoke(app, [command, "--help"])
+    assert result.exit_code == 0, result.output
+    assert "Usage:" in result.output
+
+
+def test_a_wrong_command_is_told_the_near_ones() -> None:
+    result = CliRunner().invoke(app, ["task"])
+    assert result.exit_code == 2
+    assert "tasks" in result.output
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("call", "a.B/C", "{}"),
+        ("submit", "a.B/C", "{}"),
+        ("tasks", "list"),
+        ("agents", "list", "--json"),
+        ("queues",),
+    ],
+)
+async def test_no_coordinator(args: tuple[str, ...]) -> None:
+    done = await weft(*args, target=NOBODY)
+    assert done.status == 1
+    assert done.out == ""
+    assert f"no coordinator answers at {NOBODY}" in done.err
+    assert "--target" in done.err
+
+
+async def test_an_agent_that_is_none(tmp_path: Path) -> None:
+    done = await weft("agent", "nowhere.at_all:agent", cwd=tmp_path)
+    assert done.status == 1
+    assert "there is no module 'nowhere'" in done.err
+    done = await weft("agent", "json:dumps_nothing", cwd=tmp_path)
+    assert done.status == 1
+    assert "json has no 'dumps_nothing'" in done.err
+
+
+async def test_bad_settings_of_a_coordinator(tmp_path: Path) -> None:
+    done = await weft("coordinator", "--listen", "here", "--durability", "maybe", cwd=tmp_path)
+    assert done.status == 2
+    assert "listen: 'here' is not HOST:PORT" in done.err
+    assert "durability" in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_store_that_is_none(tmp_path: Path) -> None:
+    store = tmp_path / "weft.db"
+    store.write_text("Dear diary, this is no database at all. " * 100)
+    done = await weft("coordinator", "--listen", "127.0.0.1:0", "--store", str(store))
+    assert done.status == 1
+    assert str(store) in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+def test_key_value_options() -> None:
+    assert pairs(["a=1", "b=x=y", "c="], "--label") == {"a": "1", "b": "x=y", "c": ""}
+    with pytest.raises(typer.BadParameter, match="KEY=VALUE"):
+        pairs(["a"], "--label")
+    assert inputs.requirements(["zone=eu", "gpu>=1.5"]) == ({"zone": "eu"}, {"gpu": 1.5})
+    with pytest.raises(typer.BadParameter, match="not a number"):
+        inputs.requirements(["gpu>=many"])
+
+
+def test_texts_from_files(tmp_path: Path) -> None:
+    file = tmp_path / "requests.jsonl"
+    file.write_text('{"a": 1}\n\n{"a": 2}\n')
+    assert list(inputs.read_lines(f"@{file}")) == [(1, '{"a": 1}'), (3, '{"a": 2}')]
+    with pytest.raises(Failure, match="cannot read"):
+        inputs.read_text("@/no/such/file")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0031, "3 ms"),
+        (0.9996, "1.0 s"),
+        (59.94, "59.9 s"),
+        (60, "1 m"),
+        (5400, "1.5 h"),
+        (172800, "2 d"),
+        (-1, "0 ms"),
+    ],
+)
+def test_spans(seconds: float, text: str) -> None:
+    assert moments.span(seconds) == text
+
+
+def test_since_between_and_sizes() -> None:
+    now = datetime.now(UTC)
+    assert moments.since(now - timedelta(seconds=90), now) == "1.5 m"
+    assert moments.since(None) == ""
+    assert moments.between(now, now + timedelta(milliseconds=12)) == "12 ms"
+    assert [moments.size(n) for n in (0, 512, 1536, 5 * 2**20, 3 * 2**40)] == [
+        "0 B",
+        "512 B",
+        "1.5 KiB",
+        "5.0 MiB",
+        "3072.0 GiB",
+    ]
+
+
+def test_how_failures_are_told() -> None:
+    received = from_status(
+        make_status(
+            InvalidArgument.code,
+            "the year is in the future",
+            [
+                error_details_pb2.ErrorInfo(reason="YEAR", domain="acme", metadata={"year": "3000"}),
+                error_details_pb2.BadRequest(
+                    field_violations=[
+                        error_details_pb2.BadRequest.FieldViolation(field="year", description="too large")
+                    ]
+                ),
+                error_details_pb2.DebugInfo(detail="line 7"),
+            ],
+        )
+    )
+    told = explain(received)
+    assert told is not None
+    assert told.status == 1
+    assert told.lines == (
+        "weft: INVALID_ARGUMENT: the year is in the future",
+        "  reason YEAR (acme), year 3000",
+        "  field year: too large",
+        '  google.rpc.DebugInfo: {"detail": "line 7"}',
+    )
+    # An error of this process' own has said it all in its message.
+    own = explain(InvalidArgument("the year is in the future"))
+    assert own is not None
+    assert own.lines == ("weft: the year is in the future",)
+    unreachable = explain(Unreachable("there:1", "refused"))
+    assert unreachable is not None
+    assert "there:1" in unreachable.lines[0]
+    assert explain(KeyError("a fault of the program")) is None
+
+
+def test_log_lines_become_readable() -> None:
+    entry = '{"event": "agent.connected", "level": "info", "timestamp": "2026-01-02T03:04:05.678901Z", "agent": "a1"}'
+    assert readable(entry) == "03:04:05.678 info    agent.connected agent=a1"
+    assert readable("plain words") == "plain words"
+    assert readable("{not json") == "{not json"
