@@ -36,7 +36,7 @@ def method(messages, methods) -> MethodDescriptor:
 
 def compare(old, new, old_methods=ONE_CALL, new_methods=ONE_CALL) -> Incompatibility | None:
     before, after = method(old, old_methods), method(new, new_methods)
-    there, back = find_incompatibility(before, after), find_incompatibility(after, before)
+    there, back = find_incompatibility(before, after, set()), find_incompatibility(after, before, set())
     assert (there is None) == (back is None), "it must not matter which came first"
     return there
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from google.protobuf import timestamp_pb2
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
@@ -63,10 +65,44 @@ def test_what_is_no_contract_is_refused(file_descriptor_set, methods, words):
     assert raised.value.reason_name == "CONTRACT_INVALID"
 
 
-def test_messages_nested_beyond_reason_are_refused():
-    chain = {f"M{i}": f"M{i + 1} m = 1" for i in range(3000)}
-    with pytest.raises(InvalidArgument, match="nested too deeply"):
-        contract({"Request": "M0 m = 1", **chain, "M3000": ""})
+DEEP = {"Request": "M0 m = 1", **{f"M{i}": f"M{i + 1} m = 1" for i in range(3000)}, "M3000": ""}
+# Every message refers to every other: paths through them are without number.
+WIDE = {
+    "Request": "M0 m = 1",
+    **{f"M{i}": "; ".join(f"M{j} m{j} = {j + 1}" for j in range(60)) for i in range(60)},
+}
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("messages", [DEEP, WIDE], ids=["deep", "wide"])
+def test_messages_that_refer_to_many_others_are_no_burden(messages):
+    registry = Contracts()
+    registry.admit(contract(messages))
+    registry.admit(contract({**messages, "More": ""}))
+    info = registry.method(METHOD)
+    info.check_request(b"\x0a\x02\x0a\x00")
+    with pytest.raises(InvalidArgument):
+        info.check_request(b"\x0a\x02\x0a\x01")
+
+
+def test_the_descriptors_of_a_contract_may_be_any_bytes():
+    """Seeded: whatever an agent sends becomes a contract or a typed error."""
+    good = bytearray(
+        file_set(file(messages={"Request": "required Sub sub = 1", "Sub": "map<string, int32> m = 1"}))
+    )
+    draw = random.Random(20)
+    loaded, reasons = 0, set()
+    for _ in range(20_000):
+        bad = good.copy()
+        for _ in range(draw.randint(1, 3)):
+            bad[draw.randrange(len(bad))] = draw.randrange(256)
+        try:
+            Contract.load(bytes(bad), [METHOD])
+            loaded += 1
+        except InvalidArgument as error:
+            reasons.add(error.reason_name)
+    assert reasons == {"CONTRACT_INVALID"}
+    assert loaded > 100
 
 
 def test_two_contracts_with_different_standard_files_live_side_by_side():

@@ -99,6 +99,8 @@ def test_two_pools_with_different_files_of_one_name_are_refused():
         ([file(messages={"Request": "Missing m = 1"})], "'t.proto' is not a valid file: .*Missing"),
         ([file(messages={"Request": "int32 a = 1; int32 b = 1"})], "not a valid file"),
         ([FileDescriptorProto(name="x.proto", syntax="proto9")], "not a valid file"),
+        ([FileDescriptorProto.FromString(b"\x0a\x01\xff"), file()], "name is not UTF-8"),
+        ([FileDescriptorProto.FromString(b"\x0a\x01a\x1a\x01\xff"), file()], "name is not UTF-8"),
     ],
 )
 def test_a_pool_refuses(files, words):

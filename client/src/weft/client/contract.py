@@ -130,12 +130,11 @@ class ContractReader:
         method = descriptors.find_method(pool, name)
         if method is None:
             raise await self._unknown(name)
-        request_class, response_class = descriptors.message_classes(method)
         return ResolvedMethod(
             name=name,
             kind=descriptors.method_kind(method),
-            request_class=request_class,
-            response_class=response_class,
+            request_class=descriptors.message_class(method.input_type),
+            response_class=descriptors.message_class(method.output_type),
             pool=pool,
         )
 

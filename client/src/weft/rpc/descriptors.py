@@ -10,18 +10,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
+from typing import Any
 
-from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
+from google.protobuf.descriptor import Descriptor, FileDescriptor, MethodDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
 
 from weft.rpc.errors import InvalidArgument
 from weft.v1 import errors_pb2, fleet_pb2
 
 # Shapes that a task can have: one request, and responses that can be stored.
 DURABLE_KINDS = frozenset({fleet_pb2.METHOD_KIND_UNARY, fleet_pb2.METHOD_KIND_SERVER_STREAMING})
+
+_MESSAGE_METACLASS: Any = type(FileDescriptorSet)
 
 
 def file_descriptor_set(roots: Iterable[FileDescriptor]) -> bytes:
@@ -56,6 +58,9 @@ def build_pool(files: Iterable[FileDescriptorProto]) -> DescriptorPool:
     """
     by_name: dict[str, FileDescriptorProto] = {}
     for file in files:
+        # Descriptors are proto2: a string that is not UTF-8 comes out as bytes.
+        if any(isinstance(name, bytes) for name in (file.name, *file.dependency)):
+            raise _invalid(f"a file's name is not UTF-8: {file.name!r} or one of its imports")
         if by_name.setdefault(file.name, file) != file:
             raise _invalid(f"two different files are named {file.name!r}")
     for file in by_name.values():
@@ -99,16 +104,15 @@ def find_method(pool: DescriptorPool, name: str) -> MethodDescriptor | None:
     return service.methods_by_name.get(simple_name)
 
 
-def message_classes(method: MethodDescriptor) -> tuple[type[Message], type[Message]]:
-    """The classes of a method's request and response.
+def message_class(descriptor: Descriptor) -> type[Message]:
+    """The class of a message type from a pool of its own.
 
-    Raises:
-        InvalidArgument: their types are nested beyond reason.
+    Not `message_factory.GetMessageClass`: that makes the classes of all messages within, recursively and keeping
+    none of them, which takes time exponential in their depth. upb, protobuf's implementation, makes those on demand.
     """
-    try:
-        return GetMessageClass(method.input_type), GetMessageClass(method.output_type)
-    except RecursionError:  # protobuf makes the classes of a message's fields first
-        raise _invalid(f"the messages of {method_name(method)} are nested too deeply") from None
+    members = {"DESCRIPTOR": descriptor, "__module__": descriptor.file.package}
+    made: type[Message] = _MESSAGE_METACLASS(descriptor.name, (Message,), members)
+    return made
 
 
 def _imports_first(files: Mapping[str, FileDescriptorProto]) -> list[FileDescriptorProto]:

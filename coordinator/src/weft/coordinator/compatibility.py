@@ -71,8 +71,15 @@ class Incompatibility:
         return f"{where} is incompatible with the contract in force: {self.why}"
 
 
-def find_incompatibility(in_force: MethodDescriptor, offered: MethodDescriptor) -> Incompatibility | None:
-    """Why agents of `offered` cannot serve callers of `in_force`, or the other way round; None: they can."""
+def find_incompatibility(
+    in_force: MethodDescriptor, offered: MethodDescriptor, compared: set[tuple[str, str]]
+) -> Incompatibility | None:
+    """Why agents of `offered` cannot serve callers of `in_force`, or the other way round; None: they can.
+
+    Args:
+        compared: pairs of message types of these two contracts that were found compatible; those of this method are
+            added. Methods share most of their messages: one set for all makes each pair be looked at once.
+    """
     name = method_name(in_force)
     if (kind := method_kind(offered)) != method_kind(in_force):
         return Incompatibility(
@@ -82,17 +89,22 @@ def find_incompatibility(in_force: MethodDescriptor, offered: MethodDescriptor) 
         (in_force.input_type, offered.input_type),
         (in_force.output_type, offered.output_type),
     ):
-        if found := _compare_messages(old, new):
+        if found := _compare_messages(old, new, compared):
             return Incompatibility(name, *found)
     return None
 
 
-def _compare_messages(old_root: Descriptor, new_root: Descriptor) -> tuple[str, str] | None:
+def _compare_messages(
+    old_root: Descriptor, new_root: Descriptor, compared: set[tuple[str, str]]
+) -> tuple[str, str] | None:
     """The path and fault of the nearest field that differs, breadth first: types may nest deeply and in cycles."""
     waiting = deque([(old_root, new_root, old_root.name)])
-    seen = {(old_root.full_name, new_root.full_name)}
     while waiting:
         old, new, path = waiting.popleft()
+        pair = (old.full_name, new.full_name)
+        if pair in compared:
+            continue
+        compared.add(pair)
         for number in sorted({*old.fields_by_number, *new.fields_by_number}):
             was, now = old.fields_by_number.get(number), new.fields_by_number.get(number)
             field = was or now
@@ -101,10 +113,7 @@ def _compare_messages(old_root: Descriptor, new_root: Descriptor) -> tuple[str, 
             if why := _compare_fields(was, now):
                 return field_path, why
             if was and now and was.message_type and now.message_type:
-                pair = (was.message_type.full_name, now.message_type.full_name)
-                if pair not in seen:
-                    seen.add(pair)
-                    waiting.append((was.message_type, now.message_type, field_path))
+                waiting.append((was.message_type, now.message_type, field_path))
     return None
 
 

@@ -10,7 +10,7 @@ it calls `admit`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 
@@ -104,33 +104,34 @@ class Contract:
         Raises:
             InvalidArgument: a method is not in the contract (CONTRACT_INVALID).
         """
+        self._look_up([name for name in methods if name not in self._infos])
         contract = copy(self)
-        contract.methods = {name: self._method_info(name) for name in methods}
+        contract.methods = {name: self._infos[name] for name in methods}
         return contract
 
-    def _method_info(self, name: str) -> MethodInfo:
-        if (info := self._infos.get(name)) is None:
-            info = self._infos[name] = self._look_up(name)
-        return info
+    def _look_up(self, names: Sequence[str]) -> None:
+        found = {name: self._find(name) for name in names}
+        required = _types_with_required(method.input_type for method in found.values())
+        for name, method in found.items():
+            kind = descriptors.method_kind(method)
+            self._infos[name] = MethodInfo(
+                name=name,
+                kind=kind,
+                durable=kind in descriptors.DURABLE_KINDS,
+                request_class=descriptors.message_class(method.input_type),
+                response_class=descriptors.message_class(method.output_type),
+                descriptor=method,
+                contract=self.digest,
+                has_required=method.input_type.full_name in required,
+            )
 
-    def _look_up(self, name: str) -> MethodInfo:
+    def _find(self, name: str) -> MethodDescriptor:
         method = descriptors.find_method(self.pool, name)
         if method is None:
             raise _invalid(f"the agent hosts {name!r}, but its contract has no such method")
         if is_reserved(method.containing_service.full_name):
             raise _invalid(f"the agent hosts {name!r}, but the coordinator serves that itself")
-        kind = descriptors.method_kind(method)
-        request_class, response_class = descriptors.message_classes(method)
-        return MethodInfo(
-            name=name,
-            kind=kind,
-            durable=kind in descriptors.DURABLE_KINDS,
-            request_class=request_class,
-            response_class=response_class,
-            descriptor=method,
-            contract=self.digest,
-            has_required=_has_required(method.input_type),
-        )
+        return method
 
 
 class Contracts:
@@ -173,12 +174,13 @@ class Contracts:
         """
         age = self._ages.get(contract.digest, self._arrivals)
         changed: list[str] = []
+        compared: dict[str, set[tuple[str, str]]] = {}
         for name, offered in contract.methods.items():
             current = self._methods.get(name)
             if current is None:
                 changed.append(name)
             elif current.contract != contract.digest:
-                _check_compatible(current, offered)
+                _check_compatible(current, offered, compared.setdefault(current.contract, set()))
                 if self._ages[current.contract] < age:
                     changed.append(name)
         is_new = contract.digest not in self._contracts
@@ -239,8 +241,8 @@ class Contracts:
         return sorted({name.rpartition("/")[0] for name in self._methods})
 
 
-def _check_compatible(current: MethodInfo, offered: MethodInfo) -> None:
-    found = find_incompatibility(current.descriptor, offered.descriptor)
+def _check_compatible(current: MethodInfo, offered: MethodInfo, compared: set[tuple[str, str]]) -> None:
+    found = find_incompatibility(current.descriptor, offered.descriptor, compared)
     if found is not None:
         raise FailedPrecondition(
             f"{found}; a changed method needs a new name or package version",
@@ -249,19 +251,28 @@ def _check_compatible(current: MethodInfo, offered: MethodInfo) -> None:
         )
 
 
-def _has_required(root: Descriptor) -> bool:
-    """Whether a message of this type can lack a proto2 required field, at any depth."""
-    seen = {root.full_name}
-    waiting = [root]
+def _types_with_required(roots: Iterable[Descriptor]) -> set[str]:
+    """The message types, among these and those within them, that can lack a proto2 required field at any depth."""
+    waiting = list({root.full_name: root for root in roots}.values())
+    seen = {root.full_name for root in waiting}
+    users: dict[str, set[str]] = {}
+    lacking: set[str] = set()
     while waiting:
-        for field in waiting.pop().fields:
+        user = waiting.pop()
+        for field in user.fields:
             if field.is_required:
-                return True
-            message = field.message_type
-            if message is not None and message.full_name not in seen:
-                seen.add(message.full_name)
-                waiting.append(message)
-    return False
+                lacking.add(user.full_name)
+            if (message := field.message_type) is not None:
+                users.setdefault(message.full_name, set()).add(user.full_name)
+                if message.full_name not in seen:
+                    seen.add(message.full_name)
+                    waiting.append(message)
+    spreading = list(lacking)
+    while spreading:
+        reached = users.get(spreading.pop(), set()) - lacking
+        lacking |= reached
+        spreading += reached
+    return lacking
 
 
 def _missing_fields(message: Message) -> str:
