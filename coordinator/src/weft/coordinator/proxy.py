@@ -23,6 +23,7 @@ from weft.coordinator.contracts import Contracts, MethodInfo
 from weft.coordinator.following import follow
 from weft.coordinator.hub import Follower, TaskHub
 from weft.coordinator.options import CallOptions, from_metadata
+from weft.coordinator.rules import State
 from weft.coordinator.store.base import ProgressRow, Store, Submission, TaskRecord
 from weft.coordinator.submission import Intake, accepted
 from weft.rpc import errors, metadata
@@ -126,34 +127,45 @@ class DurableCalls(grpc.GenericRpcHandler):
         follower = self._hub.follow(task_id)
         try:
             enqueued = accepted((await self._intake.store([submission]))[0], call.request_id)
+            attempt = 0
             if enqueued.existed:
                 self._hub.unfollow(follower)
                 task_id = enqueued.task_id
                 follower = self._hub.follow(task_id)
-            await self._relay(task_id, follower, call, context)
+                record = (await self._store.get([task_id], payloads=False))[0]
+                attempt = 0 if record is None else record.attempt
+            await self._relay(task_id, attempt, follower, call, context)
         except (asyncio.CancelledError, errors.ResourceExhausted):
             self._abandon(task_id)
             raise
         finally:
             self._hub.unfollow(follower)
 
-    async def _relay(self, task_id: str, follower: Follower, call: CallOptions, context: Context) -> None:
-        """Pass progress on as it comes, then the end; a second attempt is no continuation of a first."""
-        attempt = 0
+    async def _relay(
+        self, task_id: str, attempt: int, follower: Follower, call: CallOptions, context: Context
+    ) -> None:
+        """Pass progress on as it comes, then the end; a second attempt is no continuation of a first.
+
+        Args:
+            attempt: the task's newest so far: what earlier ones sent is no part of the answer.
+        """
+        begun = False
         events = follow(self._store, self._hub, task_id, 0, follower)
         try:
             async for item in events:
-                if isinstance(item, ProgressRow):
-                    if attempt and item.attempt != attempt:
+                if isinstance(item, TaskRecord) and item.state.terminal:
+                    if begun and item.attempt > attempt and item.state is State.SUCCEEDED:
                         self._restarted(task_id, call)
-                    attempt = item.attempt
-                    await guard.write(context, item.payload, self.stalled_stream_s)
-                elif item.state.terminal:
                     outcome = await self._finish(item, context)
                     trailers = (*metadata.from_proto(outcome.trailers), *_trailers(item))
                     context.set_trailing_metadata(trailers)
-                elif attempt and item.attempt > attempt:
-                    self._restarted(task_id, call)
+                elif item.attempt >= attempt:
+                    if begun and item.attempt > attempt:
+                        self._restarted(task_id, call)
+                    attempt = item.attempt
+                    if isinstance(item, ProgressRow):
+                        begun = True
+                        await guard.write(context, item.payload, self.stalled_stream_s)
         finally:
             await events.aclose()  # type: ignore[attr-defined]
 
