@@ -1,0 +1,80 @@
+"""`weft up`: everything in one terminal, and nothing left behind."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.command import weft
+from tests.support.mesh import PROBE_AGENT
+from tests.support.processes import Process, until
+
+CALL = "probe.v1.ProbeService/Call"
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[list[Process]]:
+    """Processes that a test starts; none is left at its end."""
+    processes: list[Process] = []
+    yield processes
+    for process in processes:
+        for child in psutil.Process(process.pid).children(recursive=True) if process.alive else ():
+            child.kill()
+        process.cleanup()
+
+
+def up(started: list[Process], folder: Path, *args: str) -> Process:
+    flags = ["--listen", "127.0.0.1:0", "--store", str(folder / "weft.db")]
+    process = Process.weft("up", "up", *args, *flags, log=folder / "up.log")
+    started.append(process)
+    return process
+
+
+async def serving(process: Process) -> str:
+    """The address, once it says that all is there."""
+    await until(lambda: "serving on" in process.output() or not process.alive, "it serves", timeout_s=40)
+    found = re.search(r"serving on (\S+);", process.output())
+    assert found is not None, process.output()
+    return found[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_up_calls_and_down(tmp_path: Path, started: list[Process], number: signal.Signals) -> None:
+    process = up(started, tmp_path, PROBE_AGENT, "-n", "2")
+    target = await serving(process)
+    children = psutil.Process(process.pid).children(recursive=True)
+    done = await weft("call", CALL, '{"text": "hi"}', target=target)
+    assert done.document["agentId"] in {"agent-1", "agent-2"}
+
+    process.signal(number)
+    assert await process.wait(timeout_s=30) == 0, process.output()
+    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+    assert re.search(r"coordinator │ .*coordinator\.stopped", process.output())
+
+
+async def test_up_with_an_agent_that_is_none(tmp_path: Path, started: list[Process]) -> None:
+    process = up(started, tmp_path, "nowhere.at_all:agent", "-n", "1")
+    assert await process.wait(timeout_s=40) == 1
+    assert "there is no module 'nowhere'" in process.output()
+    assert "agent-1 has exited with status 1" in process.output()
+    assert "Traceback" not in process.output()
+
+
+async def test_up_hosts_the_example_by_itself(tmp_path: Path, started: list[Process]) -> None:
+    process = up(started, tmp_path, "--agents", "1")
+    target = await serving(process)
+    assert "weft call corpus.v1.CorpusService/Analyze" in process.output()
+    # A coordinator that dies takes the rest down, in order.
+    coordinator = next(
+        child for child in psutil.Process(process.pid).children() if "coordinator" in child.cmdline()
+    )
+    coordinator.kill()
+    assert await process.wait(timeout_s=30) == 1
+    assert "coordinator has exited with status -9" in process.output()
+    done = await weft("agents", "list", target=target)
+    assert done.status == 1
