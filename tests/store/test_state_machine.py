@@ -256,6 +256,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def counts_agree(self) -> None:
+        self.do(self._settled_records([]))
         tasks = self.model.tasks.values()
         unfinished = [task for task in tasks if not task.state.terminal]
         assert self.h.store.unfinished() == len(unfinished)

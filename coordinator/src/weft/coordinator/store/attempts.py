@@ -41,11 +41,11 @@ class Attempts:
 
     # -- claims ---------------------------------------------------------------------------------------------------
 
-    def claim(self, request: ClaimRequest, now: float) -> tuple[list[Claimed], list[tuple[Entry, Claimed]]]:
-        """Start attempts; the second list names those whose payload must be read from the file."""
+    def claim(self, request: ClaimRequest, now: float) -> tuple[list[Claimed], dict[str, int]]:
+        """Start attempts; and which of them, by id and number, must have their payload read from the file."""
         board = self._board
         claims: list[Claimed] = []
-        unread: list[tuple[Entry, Claimed]] = []
+        unread: dict[str, int] = {}
         lease = board.leases.get(request.owner)
         if lease is None or request.limit <= 0:
             return claims, unread
@@ -74,14 +74,14 @@ class Attempts:
             )
             claims.append(claimed)
             if payload is None:
-                unread.append((entry, claimed))
+                unread[claimed.task_id] = number
             elif entry.saved is Saved.STORED:
                 board.forget_body(entry)
             if len(claims) >= request.limit:
                 break
         return claims, unread
 
-    def held(self, owner: Owner, ref: AttemptRef | Report | ProgressItem) -> Entry | None:
+    def held(self, owner: Owner, ref: AttemptRef | Claimed | ProgressItem) -> Entry | None:
         """The running task whose current attempt this is, if it is the owner's."""
         number = parse_id(ref.task_id)
         entry = None if number is None else self._board.entries.get(number)
@@ -93,6 +93,18 @@ class Attempts:
         ):
             return None
         return entry
+
+    def release(self, owner: Owner, ref: AttemptRef | Claimed, now: float) -> bool:
+        """Take an attempt back as if it never was. False: it is not the owner's."""
+        entry = self.held(owner, ref)
+        if entry is not None:
+            self._board.give_back(entry, now)
+        return entry is not None
+
+    def give_back(self, claims: Sequence[Claimed], now: float) -> None:
+        """Undo claims that nobody has been told of."""
+        for claimed in claims:
+            self.release(claimed.owner, claimed, now)
 
     # -- reports --------------------------------------------------------------------------------------------------
 

@@ -215,7 +215,8 @@ class Board:
 
     def committed(self, group: Group) -> None:
         """The group's changes are durable: outcomes may be shown, payloads may leave memory."""
-        for entry in group.new:
+        # The newest go first: the oldest will be claimed soonest.
+        for entry in reversed(group.new):
             entry.saved = Saved.STORED
             if entry.state >= State.RUNNING or self._body_bytes > self._body_limit:
                 self.forget_body(entry)

@@ -33,6 +33,8 @@ class Checkpointer:
         self._stopping = False
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="weft-store-checkpoint", daemon=True)
+
+    def start(self) -> None:
         self._thread.start()
 
     @property

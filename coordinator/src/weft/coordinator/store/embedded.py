@@ -110,18 +110,20 @@ class EmbeddedStore:
     # -- lifecycle ------------------------------------------------------------------------------------------------
 
     async def open(self, listener: StoreListener) -> None:
-        self._lock = OwnerLock(self._path)
-        try:
-            self._connection = file.open_writer(self._path, sync=self._sync)
+        with contextlib.ExitStack() as undo:
+            self._lock = OwnerLock(self._path)
+            undo.callback(self._lock.release)
             try:
+                self._connection = file.open_writer(self._path, sync=self._sync)
+                undo.callback(self._connection.close)
                 self._load(listener)
             except sqlite3.OperationalError as error:
                 raise StoreError(f"cannot use {self._path}: {error}") from error
             except sqlite3.DatabaseError as error:
                 raise StoreForeign(f"{self._path} is damaged: {error}") from error
-        except BaseException:
-            self._lock.release()
-            raise
+            undo.pop_all()
+        self._journal.start()
+        self._checkpointer.start()
 
     def _load(self, listener: StoreListener) -> None:
         connection, now = self._connection, self._clock()
@@ -218,30 +220,33 @@ class EmbeddedStore:
             return [[] for _ in requests]
         now = self._clock()
         given: list[list[Claimed]] = []
-        unread: list[tuple[Entry, Claimed]] = []
+        unread: dict[str, int] = {}
         for request in requests:
-            claims, without = self._attempts.claim(request, now)
+            claims, numbers = self._attempts.claim(request, now)
             given.append(claims)
-            unread += without
+            unread |= numbers
         if unread:
-            back = self._read_bodies(unread)
-            for claims in given:
-                claims[:] = [claimed for claimed in claims if claimed.task_id not in back]
+            self._read_bodies(given, unread, now)
         return given
 
-    def _read_bodies(self, unread: Sequence[tuple[Entry, Claimed]]) -> set[str]:
-        """Fill in payloads from the file. What exceeds the bound of one claim goes back to its queue."""
-        numbers = [entry.number for entry, _ in unread]
-        bodies = self._readers.near.bodies(numbers, self._limits.claim_bytes)
-        back = set()
-        for entry, claimed in unread:
-            body = bodies.get(entry.number)
-            if body is None:
-                back.add(claimed.task_id)
-                self._board.give_back(entry, self._clock())
-            else:
-                claimed.payload, claimed.context = body
-        return back
+    def _read_bodies(self, given: Sequence[list[Claimed]], unread: Mapping[str, int], now: float) -> None:
+        """Fill in payloads from the file. What exceeds the bound of one claim goes back, and what comes after it."""
+        reader, room_bytes = self._readers.near, self._limits.claim_bytes
+        sizes = reader.body_sizes(list(unread.values()))
+        chosen: list[Claimed] = []
+        for claims in given:
+            for at, claimed in enumerate(claims):
+                if claimed.task_id not in unread:
+                    continue
+                room_bytes -= sizes[unread[claimed.task_id]]
+                if room_bytes < 0 and chosen:
+                    self._attempts.give_back(claims[at:], now)
+                    del claims[at:]
+                    break
+                chosen.append(claimed)
+        bodies = reader.bodies([unread[claimed.task_id] for claimed in chosen])
+        for claimed in chosen:
+            claimed.payload, claimed.context = bodies[unread[claimed.task_id]]
 
     async def complete(self, reports: Sequence[Report]) -> Sequence[Verdict]:
         now = self._clock()
@@ -278,12 +283,7 @@ class EmbeddedStore:
 
     async def release(self, owner: Owner, refs: Sequence[AttemptRef]) -> Sequence[bool]:
         now = self._clock()
-        verdicts = []
-        for ref in refs:
-            entry = self._attempts.held(owner, ref)
-            verdicts.append(entry is not None)
-            if entry is not None:
-                self._board.give_back(entry, now)
+        verdicts = [self._attempts.release(owner, ref, now) for ref in refs]
         await self._journal.settled()
         return verdicts
 

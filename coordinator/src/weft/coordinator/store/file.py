@@ -21,8 +21,6 @@ def open_writer(path: Path, *, sync: bool) -> sqlite3.Connection:
         StoreTooNew: a newer weft wrote it.
         StoreError: it cannot be opened.
     """
-    if not path.parent.is_dir():
-        raise StoreError(f"the directory {path.parent} does not exist: make it, or choose another --store")
     _check_header(path)
     try:
         connection = sqlite3.connect(
@@ -32,6 +30,7 @@ def open_writer(path: Path, *, sync: bool) -> sqlite3.Connection:
         raise StoreError(f"cannot open {path}: {error}") from error
     try:
         connection.execute("PRAGMA busy_timeout = 5000")
+        version = schema.check(connection)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
@@ -40,7 +39,7 @@ def open_writer(path: Path, *, sync: bool) -> sqlite3.Connection:
         # What a crash left in the log goes into the file, so that its size can be judged.
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         _check_whole(path, connection)
-        schema.prepare(connection)
+        schema.prepare(connection, version)
     except StoreError as error:
         connection.close()
         raise type(error)(f"{path} cannot be used: {error}") from error
@@ -66,9 +65,6 @@ def _check_header(path: Path) -> None:
         return
     if not header.startswith(_MAGIC) or len(header) < 100:
         raise StoreForeign(f"{path} is not a store of weft: move it away, or choose another --store")
-    owner = int.from_bytes(header[68:72], "big")
-    if owner not in {0, schema.APPLICATION_ID}:
-        raise StoreForeign(f"{path} is another program's database: choose another --store")
 
 
 def _check_whole(path: Path, connection: sqlite3.Connection) -> None:

@@ -78,6 +78,8 @@ class Journal:
         self.writable = True
         self._jobs: queue.SimpleQueue[Group | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="weft-store-writer", daemon=True)
+
+    def start(self) -> None:
         self._thread.start()
 
     # -- changes ------------------------------------------------------------------------------------------------

@@ -18,6 +18,10 @@ class OwnerLock:
     """
 
     def __init__(self, store_path: Path) -> None:
+        if not store_path.parent.is_dir():
+            raise StoreError(
+                f"the directory {store_path.parent} does not exist: make it, or choose another --store"
+            )
         path = store_path.with_name(store_path.name + ".lock")
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -6,7 +6,6 @@ small rows) and which on the reading thread.
 
 from __future__ import annotations
 
-import math
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -89,20 +88,19 @@ class Reader:
         )
         return (Known(*row) for row in rows)
 
-    def bodies(self, numbers: Sequence[int], most_bytes: float = math.inf) -> dict[int, tuple[bytes, bytes]]:
-        """Payload and context of tasks: of at least one, and of no more once they exceed `most_bytes`."""
-        found: dict[int, tuple[bytes, bytes]] = {}
-        size_bytes = 0
-        for at in range(0, len(numbers), MAX_ROWS):
-            query = within(
-                "SELECT id, payload, context FROM tasks WHERE id IN {}", numbers[at : at + MAX_ROWS]
+    def body_sizes(self, numbers: Sequence[int]) -> dict[int, int]:
+        """How large tasks' payloads and contexts are, without reading them."""
+        return dict(
+            self._many(
+                "SELECT id, coalesce(length(payload), 0) + coalesce(length(context), 0) FROM tasks WHERE id IN {}",
+                numbers,
             )
-            for number, payload, context in self._connection.execute(*query):
-                found[number] = payload or b"", context or b""
-                size_bytes += len(payload or b"")
-                if size_bytes > most_bytes:
-                    return found
-        return found
+        )
+
+    def bodies(self, numbers: Sequence[int]) -> dict[int, tuple[bytes, bytes]]:
+        """Payload and context of tasks."""
+        rows = self._many("SELECT id, payload, context FROM tasks WHERE id IN {}", numbers)
+        return {number: (payload or b"", context or b"") for number, payload, context in rows}
 
     def ends(self, numbers: Sequence[int]) -> dict[int, StoredEnd]:
         rows = self._many("SELECT id, attempt, agent_id, epoch, reported FROM ends WHERE id IN {}", numbers)

@@ -138,25 +138,32 @@ CREATE TRIGGER task_ends AFTER INSERT ON ends BEGIN DELETE FROM live WHERE id = 
 }
 
 
-def prepare(connection: sqlite3.Connection) -> None:
-    """Make the layout in a new file, or bring an older one up to date. All or nothing.
+def check(connection: sqlite3.Connection) -> int:
+    """The version of a file's layout; 0: it is empty. Changes nothing.
 
     Raises:
         StoreForeign: it is another program's SQLite file.
         StoreTooNew: a newer weft wrote it.
     """
-    application_id = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    empty = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
-    if empty and application_id in {0, APPLICATION_ID} and version == 0:
-        _run(connection, f"PRAGMA application_id = {APPLICATION_ID}; {_SCHEMA}", VERSION)
-        return
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if not tables and application_id == version == 0:
+        return 0
     if application_id != APPLICATION_ID or version < 1:
-        raise StoreForeign("it is another program's database")
+        raise StoreForeign("it is another program's database; choose another --store")
     if version > VERSION:
         raise StoreTooNew(
             f"it was written by a newer weft (layout {version}, this one knows {VERSION}): upgrade this one"
         )
+    return int(version)
+
+
+def prepare(connection: sqlite3.Connection, version: int) -> None:
+    """Make the layout in an empty file, or bring an older one up to date, step by step, each all or nothing."""
+    if version == 0:
+        _run(connection, f"PRAGMA application_id = {APPLICATION_ID}; {_SCHEMA}", VERSION)
+        return
     for step in range(version, VERSION):
         _run(connection, MIGRATIONS[step], step + 1)
 
