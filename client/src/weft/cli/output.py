@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 PIPE_COLUMNS = 200
+_GAP = 2
+_LEAST_CUT = 12
 
 
 def show(document: Any, text: str, *, as_json: bool) -> None:
@@ -43,7 +45,7 @@ class Column:
     right: bool = False
     # Goes on in the next line where there is no room.
     fold: bool = False
-    # Ends in an ellipsis where there is no room.
+    # Ends in an ellipsis where there is no room; at most one column of a table.
     cut: bool = False
 
 
@@ -51,29 +53,32 @@ def print_rows(columns: Sequence[Column], rows: Sequence[Sequence[str]], empty: 
     """A table of rows, or the sentence that says there are none."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     if not rows:
         line(empty)
         return
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    console = _console()
+    widths = [
+        max(len(column.heading), *(Text.from_markup(row[index]).cell_len for row in rows))
+        for index, column in enumerate(columns)
+    ]
+    # What the others leave, with the gaps between columns.
+    room = console.width - sum(w + _GAP for w, column in zip(widths, columns, strict=True) if not column.cut)
+    made = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0), header_style="bold"
+    )
     for column in columns:
         made.add_column(
             column.heading,
             justify="right" if column.right else "left",
             no_wrap=not column.fold,
             overflow="fold" if column.fold else "ellipsis",
-            min_width=None if column.fold or column.cut else _width(column, columns, rows),
+            max_width=max(_LEAST_CUT, room) if column.cut else None,
         )
     for row in rows:
         made.add_row(*row)
-    _console().print(made)
-
-
-def _width(column: Column, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> int:
-    from rich.text import Text
-
-    index = columns.index(column)
-    return max(len(column.heading), *(Text.from_markup(row[index]).cell_len for row in rows))
+    console.print(made)
 
 
 def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:

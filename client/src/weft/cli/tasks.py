@@ -57,7 +57,7 @@ def list_tasks(
         Column("method"),
         Column("state"),
         Column("try", right=True),
-        Column("agent", cut=True),
+        Column("agent", fold=True),
         Column("age", right=True),
         Column("took", right=True),
         Column("error", cut=True),
