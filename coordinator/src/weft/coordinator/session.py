@@ -23,6 +23,8 @@ COSTS_REMEMBERED = 4096
 # Bounds of what waits for an agent that reads slowly: past the first it is not read, past the second it gets no work.
 OUTBOX_ITEMS = 8192
 OUTBOX_BYTES = 16 * 1024 * 1024
+# A message costs both sides some hundred microseconds, an item in one about one.
+ACK_DELAY_S = 0.02
 
 
 class Session:
@@ -65,6 +67,7 @@ class Session:
         self._assigned_bytes = 0
         self._cancels: list[session_pb2.Cancel] = []
         self._acks: list[session_pb2.ResultAck] = []
+        self._ack_timer: asyncio.TimerHandle | None = None
         self._progress_acks: list[session_pb2.ProgressAck] = []
         self._desired_to_send = fleet_pb2.DESIRED_STATE_UNSPECIFIED
         self._echo = 0
@@ -175,8 +178,17 @@ class Session:
         self._event.set()
 
     def acknowledge(self, acks: Iterable[session_pb2.ResultAck]) -> None:
+        """Nobody waits for these: they go with the next message, or alone a little later."""
         self._acks.extend(acks)
-        self._event.set()
+        if len(self._acks) >= BATCH_ITEMS:
+            self._event.set()
+        elif self._ack_timer is None:
+            self._ack_timer = asyncio.get_running_loop().call_later(ACK_DELAY_S, self._send_acks)
+
+    def _send_acks(self) -> None:
+        self._ack_timer = None
+        if self._acks:
+            self._event.set()
 
     def acknowledge_progress(self, indexes: Mapping[AttemptRef, int]) -> None:
         self._progress_acks.extend(
@@ -247,6 +259,8 @@ class Session:
         if self.open:
             self.open = False
             self.error = error
+            if self._ack_timer is not None:
+                self._ack_timer.cancel()
             self._event.set()
             self._room.set()
 
