@@ -154,6 +154,17 @@ async def test_the_window_bounds_what_a_slow_consumer_has_under_way(mesh: Mesh, 
     assert api.most_undelivered <= 40
 
 
+async def test_a_slow_consumer_does_not_starve_the_stream(mesh: Mesh, api: TaskApi) -> None:
+    async with aclosing(mesh.tasks.run_many(METHOD, requests(400), window=200)) as finished:
+        taken = 0
+        async for _ in finished:
+            taken += 1
+            if taken == 100:
+                # Half of the first window is taken: the next tasks are on their way meanwhile.
+                while len(api.tasks) <= 200:
+                    await asyncio.sleep(0.01)
+
+
 async def test_a_consumer_that_stops_ends_the_stream(mesh: Mesh, api: TaskApi) -> None:
     async with aclosing(mesh.tasks.run_many(METHOD, iter(requests(100_000)), window=100)) as finished:
         async for _ in finished:

@@ -101,6 +101,9 @@ class Bulk(Generic[Req]):
         self._early: dict[str, Task] = {}
         self._out: deque[Entry] = deque()
         self._inside = 0
+        # The window was full: it is filled again once there is room for a batch, not item by item.
+        self._full = False
+        self._refill_below = window - min(BATCH_ITEMS, max(1, window // 4))
 
         self._work = asyncio.Event()
         self._hungry = asyncio.Event()
@@ -122,6 +125,8 @@ class Bulk(Generic[Req]):
                 while out:
                     entry = out.popleft()
                     self._inside -= 1
+                    if self._inside == self._refill_below:
+                        self._work.set()
                     yield entry
                 self._work.set()
                 if runner.done():
@@ -252,6 +257,9 @@ class Bulk(Generic[Req]):
 
     def _draw(self) -> Entry | None:
         """The next of the source; None: none now, or no room."""
+        if self._full and self._inside > self._refill_below:
+            return None
+        self._full = False
         while self._inside < self._window:
             if self._sync is not None:
                 try:
@@ -276,6 +284,7 @@ class Bulk(Generic[Req]):
             if len(entry.payload) <= _MOST_PAYLOAD_BYTES:
                 return entry
             self._emit(entry, _too_large(len(entry.payload)))
+        self._full = True
         return None
 
     # -- reading ----------------------------------------------------------------------------------------------------
