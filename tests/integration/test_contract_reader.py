@@ -164,11 +164,27 @@ async def test_a_server_that_does_not_answer():
 
 async def test_a_server_that_hangs_up():
     async def answer(questions, context):
-        return
+        async for _ in questions:
+            return
         yield
 
     async with serving(Scripted(answer)) as target, reader_of(target) as reader:
         with pytest.raises(Internal, match="without an answer"):
+            await reader.methods()
+
+
+async def test_a_server_that_stops_answering_half_way():
+    async def answer(questions, context):
+        number = 0
+        async for _ in questions:
+            number += 1
+            if number > 1:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "stopping")
+            listed = pb.ListServiceResponse(service=[pb.ServiceResponse(name="a.v1.Service")])
+            yield pb.ServerReflectionResponse(list_services_response=listed)
+
+    async with serving(Scripted(answer)) as target, reader_of(target) as reader:
+        with pytest.raises(Unavailable, match="stopping"):
             await reader.methods()
 
 

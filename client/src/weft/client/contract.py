@@ -1,7 +1,6 @@
 """The contract as a server shows it: its methods by reflection, and JSON in and out by their descriptors.
 
-Works against any server with reflection, v1 or v1alpha, and needs no generated code. Every operation is one stream
-with one deadline.
+Works against any server with reflection, v1 or v1alpha, and needs no generated code. Every call has a deadline.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -25,10 +24,14 @@ from weft.rpc import descriptors, errors, names
 from weft.v1 import errors_pb2
 
 # The two services have the same messages on the wire.
-_PATHS: tuple[str, ...] = (
+_PATHS = (
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 )
+_CODEC: Mapping[str, Any] = {
+    "request_serializer": pb.ServerReflectionRequest.SerializeToString,
+    "response_deserializer": pb.ServerReflectionResponse.FromString,
+}
 # A service with more files than this is not one.
 MAX_FILES = 4096
 
@@ -100,8 +103,8 @@ class ContractReader:
     def __init__(self, channel: grpc.aio.Channel, *, timeout_s: float = 10.0) -> None:
         self._channel = channel
         self._timeout_s = timeout_s
-        # Narrowed to the one that the server has, once that is known.
-        self._paths = _PATHS
+        # Of the version that the server has, once that is known.
+        self._path: str | None = None
 
     async def methods(self, *, reserved: bool = False) -> list[MethodEntry]:
         """Every method of every service, services by name. With `reserved`, also weft's own, health's and reflection's."""
@@ -147,22 +150,34 @@ class ContractReader:
         )
 
     async def _on_stream(self, read: Callable[[_Stream], Awaitable[_T]]) -> _T:
-        """Do `read` on a new stream: of reflection v1, or of v1alpha where the server does not have that."""
-        for path in self._paths:
-            call = self._channel.stream_stream(
-                path,
-                request_serializer=pb.ServerReflectionRequest.SerializeToString,
-                response_deserializer=pb.ServerReflectionResponse.FromString,
-            )(timeout=self._timeout_s)
+        """Do `read` on a new stream, of the version of reflection that the server has."""
+        path = self._path = self._path or await self._find_path()
+        call = self._channel.stream_stream(path, **_CODEC)(timeout=self._timeout_s)
+        try:
+            result = await read(_Stream(call))
+            await call.done_writing()
+            return result
+        except grpc.aio.AioRpcError as error:
+            raise errors.from_call(error) from None
+        finally:
+            call.cancel()
+
+    async def _find_path(self) -> str:
+        """Reflection v1, or v1alpha where the server does not have that.
+
+        Asked with a single request: where a server refuses a stream while it is being written to, grpc.aio may report
+        INTERNAL instead of the refusal (grpc/grpc#36066).
+        """
+        for path in _PATHS:
+            question = pb.ServerReflectionRequest(list_services="*")
+            call = self._channel.unary_stream(path, **_CODEC)(question, timeout=self._timeout_s)
             try:
-                result = await read(_Stream(call))
-                await call.done_writing()
+                await call.read()
             except grpc.aio.AioRpcError as error:
                 if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
                     raise errors.from_call(error) from None
             else:
-                self._paths = (path,)
-                return result
+                return path
             finally:
                 call.cancel()
         raise errors.Unimplemented("the server has no reflection: its methods cannot be listed")
