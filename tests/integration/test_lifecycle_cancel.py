@@ -14,10 +14,16 @@ import pytest
 
 from probe.v1.probe_pb2 import ProbeRequest
 from tests.support import tasks
+from tests.support.ledger import Ledger
 from tests.support.mesh import MeshHarness
 from weft.rpc.errors import from_call
 from weft.rpc.times import duration
 from weft.v1 import coordinator_pb2, task_pb2
+
+
+@pytest.fixture
+def ledger(shared_mesh: MeshHarness, request: pytest.FixtureRequest) -> Ledger:
+    return shared_mesh.ledger(request.node.name)
 
 
 async def cancel(
@@ -31,11 +37,11 @@ async def cancel(
 
 @pytest.mark.parametrize("name", ["Call", "CallSync", "CallIsolated"])
 async def test_a_running_handler_sees_its_cancellation_within_100_ms(
-    running_mesh: MeshHarness, name: str
+    shared_mesh: MeshHarness, ledger: Ledger, name: str
 ) -> None:
     """From just before the request to the line that the handler writes. The median of nine, since the machine that
     tests run on is not idle; the slowest may take a second."""
-    mesh, ledger = running_mesh, running_mesh.ledger()
+    mesh = shared_mesh
     # The first call of a process imports and connects things.
     await tasks.end(mesh, await tasks.submit(mesh, ProbeRequest(text="warm"), name))
     delays_s = []
@@ -57,9 +63,9 @@ async def test_a_running_handler_sees_its_cancellation_within_100_ms(
 
 @pytest.mark.parametrize("name", ["Call", "CallSync"])
 async def test_a_handler_that_ignores_its_cancellation_is_cut_off_after_the_grace(
-    running_mesh: MeshHarness, name: str
+    shared_mesh: MeshHarness, ledger: Ledger, name: str
 ) -> None:
-    mesh, ledger = running_mesh, running_mesh.ledger()
+    mesh = shared_mesh
     request = ProbeRequest(text="deaf", sleep_s=4, ignore_cancel=True, ledger=ledger.path)
     task_id = await tasks.submit(mesh, request, name)
     await ledger.until("start", "deaf")
@@ -78,8 +84,10 @@ async def test_a_handler_that_ignores_its_cancellation_is_cut_off_after_the_grac
     assert (await mesh.probe().Call(ProbeRequest(text="next"), timeout=10)).text == "next"
 
 
-async def test_an_isolated_handler_that_ignores_its_cancellation_is_killed(running_mesh: MeshHarness) -> None:
-    mesh, ledger = running_mesh, running_mesh.ledger()
+async def test_an_isolated_handler_that_ignores_its_cancellation_is_killed(
+    shared_mesh: MeshHarness, ledger: Ledger
+) -> None:
+    mesh = shared_mesh
     agent = psutil.Process(mesh.agents["a1"].pid)
     request = ProbeRequest(text="deaf", burn_s=120, ignore_cancel=True, ledger=ledger.path)
     task_id = await tasks.submit(mesh, request, "CallIsolated")
@@ -114,17 +122,19 @@ async def _burning(agent: psutil.Process) -> psutil.Process:
         await asyncio.sleep(0.02)
 
 
-async def test_what_waits_is_cancelled_at_once_and_never_runs(mesh: MeshHarness) -> None:
-    await mesh.coordinator()
-    await mesh.agent("a1", slots=1)
-    ledger = mesh.ledger()
-    blocker = await tasks.submit(mesh, ProbeRequest(text="blocker", sleep_s=60, ledger=ledger.path))
+async def test_what_waits_is_cancelled_at_once_and_never_runs(
+    shared_mesh: MeshHarness, ledger: Ledger
+) -> None:
+    mesh = await tasks.narrow(shared_mesh)
+    blocker = await tasks.submit(
+        mesh, ProbeRequest(text="blocker", sleep_s=60, ledger=ledger.path), options=tasks.NARROW
+    )
     await ledger.until("start", "blocker")
-    queued = await tasks.submit(mesh, ProbeRequest(text="queued", ledger=ledger.path))
+    queued = await tasks.submit(mesh, ProbeRequest(text="queued", ledger=ledger.path), options=tasks.NARROW)
     delayed = await tasks.submit(
         mesh,
         ProbeRequest(text="delayed", ledger=ledger.path),
-        options=task_pb2.TaskOptions(delay=duration(0.3)),
+        options=task_pb2.TaskOptions(delay=duration(0.3), requirements=tasks.NARROW.requirements),
     )
 
     for task_id in (queued, delayed):
@@ -135,20 +145,19 @@ async def test_what_waits_is_cancelled_at_once_and_never_runs(mesh: MeshHarness)
     last = await tasks.submit(
         mesh,
         ProbeRequest(text="last", ledger=ledger.path),
-        options=task_pb2.TaskOptions(delay=duration(0.5), priority=0),
+        options=task_pb2.TaskOptions(delay=duration(0.5), priority=0, requirements=tasks.NARROW.requirements),
     )
     await tasks.end(mesh, last)
     assert {fact.text for fact in ledger.facts("start")} == {"blocker", "last"}
 
 
-async def test_cancelling_again_or_too_late_changes_nothing(running_mesh: MeshHarness) -> None:
-    mesh = running_mesh
+async def test_cancelling_again_or_too_late_changes_nothing(shared_mesh: MeshHarness, ledger: Ledger) -> None:
+    mesh = shared_mesh
     done = await tasks.end(mesh, await tasks.submit(mesh, ProbeRequest(text="done")))
     after = await cancel(mesh, done.id)
     assert after.state == task_pb2.TASK_STATE_SUCCEEDED
     assert (await tasks.look(mesh, done.id)).outcome == done.outcome
 
-    ledger = mesh.ledger()
     task_id = await tasks.submit(mesh, ProbeRequest(text="twice", sleep_s=60, ledger=ledger.path))
     await ledger.until("start", "twice")
     await asyncio.gather(*(cancel(mesh, task_id) for _ in range(5)))
@@ -161,8 +170,10 @@ async def test_cancelling_again_or_too_late_changes_nothing(running_mesh: MeshHa
     assert from_call(unknown.value).reason_name == "TASK_NOT_FOUND"
 
 
-async def test_a_handler_that_finishes_all_the_same_keeps_its_outcome(running_mesh: MeshHarness) -> None:
-    mesh, ledger = running_mesh, running_mesh.ledger()
+async def test_a_handler_that_finishes_all_the_same_keeps_its_outcome(
+    shared_mesh: MeshHarness, ledger: Ledger
+) -> None:
+    mesh = shared_mesh
     request = ProbeRequest(text="done anyway", sleep_s=0.6, ignore_cancel=True, ledger=ledger.path)
     task_id = await tasks.submit(mesh, request)
     await ledger.until("start", "done anyway")
@@ -170,8 +181,8 @@ async def test_a_handler_that_finishes_all_the_same_keeps_its_outcome(running_me
     assert tasks.reply(await tasks.end(mesh, task_id)).text == "done anyway"
 
 
-async def test_a_cancelled_task_is_not_retried(running_mesh: MeshHarness) -> None:
-    mesh, ledger = running_mesh, running_mesh.ledger()
+async def test_a_cancelled_task_is_not_retried(shared_mesh: MeshHarness, ledger: Ledger) -> None:
+    mesh = shared_mesh
     policy = task_pb2.RetryPolicy(max_attempts=50, initial_backoff=duration(0.01))
     request = ProbeRequest(text="t", sleep_s=0.3, ignore_cancel=True, fail_code=14, ledger=ledger.path)
     task_id = await tasks.submit(mesh, request, options=task_pb2.TaskOptions(retry=policy))
@@ -182,8 +193,10 @@ async def test_a_cancelled_task_is_not_retried(running_mesh: MeshHarness) -> Non
 
 
 @pytest.mark.parametrize("name", ["Call", "CallSync", "CallIsolated"])
-async def test_a_callers_deadline_reaches_the_handler(running_mesh: MeshHarness, name: str) -> None:
-    mesh, ledger = running_mesh, running_mesh.ledger()
+async def test_a_callers_deadline_reaches_the_handler(
+    shared_mesh: MeshHarness, ledger: Ledger, name: str
+) -> None:
+    mesh = shared_mesh
     call = getattr(mesh.probe(), name)
     answer = await call(ProbeRequest(text="left"), timeout=20)
     assert 0 < answer.time_remaining_s <= 20
@@ -198,8 +211,10 @@ async def test_a_callers_deadline_reaches_the_handler(running_mesh: MeshHarness,
 
 
 @pytest.mark.parametrize("name", ["Call", "CallSync", "Stream"])
-async def test_a_callers_cancellation_reaches_the_handler(running_mesh: MeshHarness, name: str) -> None:
-    mesh, ledger = running_mesh, running_mesh.ledger()
+async def test_a_callers_cancellation_reaches_the_handler(
+    shared_mesh: MeshHarness, ledger: Ledger, name: str
+) -> None:
+    mesh = shared_mesh
     request = ProbeRequest(text="gone", sleep_s=60, stream_count=3, ledger=ledger.path)
     call = getattr(mesh.probe(), name)(request, timeout=60)
     waiting = asyncio.create_task(call.read()) if name == "Stream" else None
@@ -220,8 +235,8 @@ async def test_a_callers_cancellation_reaches_the_handler(running_mesh: MeshHarn
     assert task.state == task_pb2.TASK_STATE_CANCELLED, tasks.describe(task)
 
 
-async def test_a_detached_call_outlives_its_caller(running_mesh: MeshHarness) -> None:
-    mesh, ledger = running_mesh, running_mesh.ledger()
+async def test_a_detached_call_outlives_its_caller(shared_mesh: MeshHarness, ledger: Ledger) -> None:
+    mesh = shared_mesh
     request = ProbeRequest(text="detached", sleep_s=0.3, ledger=ledger.path)
     call = mesh.probe().Call(request, metadata=(("weft-detach", "true"),), timeout=10)
     assert (await call).text == ""

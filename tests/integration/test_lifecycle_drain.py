@@ -20,9 +20,17 @@ async def want(mesh: MeshHarness, agent_id: str, desired: fleet_pb2.DesiredState
     return (await mesh.api().UpdateAgent(request, timeout=10)).agent
 
 
+async def two_agents(mesh: MeshHarness, *, slots: int = 2, drain_grace_s: float | None = None) -> Ledger:
+    """a1, and a2 that takes nothing until it is made active."""
+    await mesh.coordinator()
+    await mesh.agent("a1", slots=slots, prefetch=4, drain_grace_s=drain_grace_s)
+    await mesh.agent("a2", slots=4)
+    await want(mesh, "a2", fleet_pb2.DESIRED_STATE_PAUSED)
+    return mesh.ledger()
+
+
 async def fill(mesh: MeshHarness, ledger: Ledger, *, sleep_s: float) -> tuple[list[str], set[str], set[str]]:
     """Two running on a1 and four waiting at it: ids, texts of the running, texts of the waiting."""
-    await mesh.agent("a1", slots=2, prefetch=4)
     requests = [ProbeRequest(text=f"t{n}", sleep_s=sleep_s, ledger=ledger.path) for n in range(6)]
     ids = await tasks.submit_all(mesh, requests, options=ONE_CHANCE)
     running = {fact.text for fact in await ledger.until("start", count=2)}
@@ -41,10 +49,9 @@ async def nothing_counted(mesh: MeshHarness, ids: list[str]) -> None:
 
 
 async def test_sigterm_finishes_what_runs_and_hands_back_what_waits(mesh: MeshHarness) -> None:
-    await mesh.coordinator()
-    ledger = mesh.ledger()
+    ledger = await two_agents(mesh)
     ids, running, waiting = await fill(mesh, ledger, sleep_s=2.0)
-    await mesh.agent("a2", slots=4)
+    await want(mesh, "a2", fleet_pb2.DESIRED_STATE_ACTIVE)
 
     leaving = mesh.agents["a1"]
     stopped_at = time.time()
@@ -61,34 +68,28 @@ async def test_sigterm_finishes_what_runs_and_hands_back_what_waits(mesh: MeshHa
 
 
 async def test_what_outlasts_the_drain_grace_is_handed_over(mesh: MeshHarness) -> None:
-    await mesh.coordinator()
-    ledger = mesh.ledger()
-    leaving = await mesh.agent("a1", slots=4, drain_grace_s=0.3)
-    requests = [ProbeRequest(text="async", sleep_s=4.0, ledger=ledger.path)]
-    ids = await tasks.submit_all(mesh, requests, "Call", ONE_CHANCE)
-    ids += await tasks.submit_all(
-        mesh, [ProbeRequest(text="sync", sleep_s=4.0, ledger=ledger.path)], "CallSync", ONE_CHANCE
-    )
-    ids += await tasks.submit_all(
-        mesh, [ProbeRequest(text="isolated", sleep_s=4.0, ledger=ledger.path)], "CallIsolated", ONE_CHANCE
-    )
-    await ledger.until("start", count=3)
-    await mesh.agent("a2", slots=4)
+    ledger = await two_agents(mesh, slots=3, drain_grace_s=0.3)
+    ids = []
+    # The isolated one first: its process may still be starting.
+    for name in ("CallIsolated", "CallSync", "Call"):
+        request = ProbeRequest(text=name, sleep_s=3.0, ledger=ledger.path)
+        ids.append(await tasks.submit(mesh, request, name, ONE_CHANCE))
+        await ledger.until("start", name)
+    await want(mesh, "a2", fleet_pb2.DESIRED_STATE_ACTIVE)
 
     stopped_at = time.monotonic()
-    assert await leaving.terminate() == 0
+    assert await mesh.agents["a1"].terminate() == 0
     assert time.monotonic() - stopped_at < 3.0
 
     await nothing_counted(mesh, ids)
     again = [fact for fact in ledger.facts("start") if fact.agent_id == "a2"]
-    assert {fact.text for fact in again} == {"async", "sync", "isolated"}
+    assert {fact.text for fact in again} == {"CallIsolated", "CallSync", "Call"}
 
 
 async def test_an_operator_drains_an_agent_and_takes_it_back(mesh: MeshHarness) -> None:
-    await mesh.coordinator()
-    ledger = mesh.ledger()
+    ledger = await two_agents(mesh)
     ids, running, waiting = await fill(mesh, ledger, sleep_s=1.5)
-    await mesh.agent("a2", slots=4)
+    await want(mesh, "a2", fleet_pb2.DESIRED_STATE_ACTIVE)
     epoch = (await tasks.agent(mesh, "a1")).epoch
 
     answer = await want(mesh, "a1", fleet_pb2.DESIRED_STATE_DRAINING)
@@ -113,6 +114,7 @@ async def test_an_operator_drains_an_agent_and_takes_it_back(mesh: MeshHarness) 
 async def test_a_paused_agent_keeps_what_it_has_and_takes_nothing_new(mesh: MeshHarness) -> None:
     await mesh.coordinator()
     ledger = mesh.ledger()
+    await mesh.agent("a1", slots=2, prefetch=4)
     ids, _, _ = await fill(mesh, ledger, sleep_s=0.4)
 
     await want(mesh, "a1", fleet_pb2.DESIRED_STATE_PAUSED)
@@ -131,8 +133,8 @@ async def test_a_paused_agent_keeps_what_it_has_and_takes_nothing_new(mesh: Mesh
     assert tasks.reply(await tasks.end(mesh, later)).agent_id == "a1"
 
 
-async def test_a_paused_queue_holds_its_tasks_back_and_no_others(running_mesh: MeshHarness) -> None:
-    mesh, ledger = running_mesh, running_mesh.ledger()
+async def test_a_paused_queue_holds_its_tasks_back_and_no_others(shared_mesh: MeshHarness) -> None:
+    mesh, ledger = shared_mesh, shared_mesh.ledger()
 
     async def pause(*, paused: bool) -> list[fleet_pb2.Queue]:
         request = coordinator_pb2.UpdateQueueRequest(method=tasks.method("Call"), paused=paused)

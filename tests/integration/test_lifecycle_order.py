@@ -6,6 +6,8 @@ import asyncio
 import random
 import time
 
+import pytest
+
 from probe.v1.probe_pb2 import ProbeRequest
 from tests.support import tasks
 from tests.support.ledger import Ledger
@@ -14,16 +16,28 @@ from weft.rpc.errors import error_info
 from weft.rpc.times import duration
 from weft.v1 import coordinator_pb2, task_pb2
 
+NARROW_CALL = ("weft-require", "role=narrow")
 
-async def one_slot(mesh: MeshHarness) -> Ledger:
-    await mesh.coordinator()
-    await mesh.agent("a1", slots=1)
-    return mesh.ledger()
+
+@pytest.fixture
+def ledger(shared_mesh: MeshHarness, request: pytest.FixtureRequest) -> Ledger:
+    return shared_mesh.ledger(request.node.name)
+
+
+async def submit(
+    mesh: MeshHarness, request: ProbeRequest, options: task_pb2.TaskOptions | None = None
+) -> str:
+    """Submit a task for the agent with one slot."""
+    wanted = task_pb2.TaskOptions()
+    wanted.MergeFrom(tasks.NARROW)
+    if options is not None:
+        wanted.MergeFrom(options)
+    return await tasks.submit(mesh, request, "Call", wanted)
 
 
 async def block(mesh: MeshHarness, ledger: Ledger) -> str:
     """Take the only slot until `unblock`."""
-    task_id = await tasks.submit(mesh, ProbeRequest(text="blocker", sleep_s=60, ledger=ledger.path))
+    task_id = await submit(mesh, ProbeRequest(text="blocker", sleep_s=60, ledger=ledger.path))
     await ledger.until("start", "blocker")
     return task_id
 
@@ -41,8 +55,10 @@ def time_limit_of(task: task_pb2.Task) -> str:
     return info.metadata["limit"]
 
 
-async def test_higher_priorities_run_first_and_equal_ones_by_age(mesh: MeshHarness) -> None:
-    ledger = await one_slot(mesh)
+async def test_higher_priorities_run_first_and_equal_ones_by_age(
+    shared_mesh: MeshHarness, ledger: Ledger
+) -> None:
+    mesh = await tasks.narrow(shared_mesh)
     blocker = await block(mesh, ledger)
     shuffled = [(priority, copy) for priority in range(10) for copy in range(2)]
     random.Random(5).shuffle(shuffled)
@@ -52,7 +68,7 @@ async def test_higher_priorities_run_first_and_equal_ones_by_age(mesh: MeshHarne
         text = f"p{priority}-{copy}"
         order.setdefault(priority, []).append(text)
         ids.append(
-            await tasks.submit(
+            await submit(
                 mesh,
                 ProbeRequest(text=text, ledger=ledger.path),
                 options=task_pb2.TaskOptions(priority=priority),
@@ -64,13 +80,15 @@ async def test_higher_priorities_run_first_and_equal_ones_by_age(mesh: MeshHarne
     assert ran == [text for priority in sorted(order, reverse=True) for text in order[priority]]
 
 
-async def test_transparent_calls_have_priorities_too(mesh: MeshHarness) -> None:
-    ledger = await one_slot(mesh)
+async def test_transparent_calls_have_priorities_too(shared_mesh: MeshHarness, ledger: Ledger) -> None:
+    mesh = await tasks.narrow(shared_mesh)
     blocker = await block(mesh, ledger)
     calls = []
     for priority in ("1", "9", "5"):
         request = ProbeRequest(text=priority, ledger=ledger.path)
-        calls.append(mesh.probe().Call(request, metadata=(("weft-priority", priority),), timeout=20))
+        calls.append(
+            mesh.probe().Call(request, metadata=(("weft-priority", priority), NARROW_CALL), timeout=20)
+        )
 
     async def queued() -> bool:
         answer = await mesh.api().ListQueues(coordinator_pb2.ListQueuesRequest(), timeout=5)
@@ -82,12 +100,14 @@ async def test_transparent_calls_have_priorities_too(mesh: MeshHarness) -> None:
     assert [fact.text for fact in ledger.facts("start")[1:]] == ["9", "5", "1"]
 
 
-async def test_a_delayed_task_runs_not_before_its_time_and_soon_after(mesh: MeshHarness) -> None:
-    ledger = await one_slot(mesh)
+async def test_a_delayed_task_runs_not_before_its_time_and_soon_after(
+    shared_mesh: MeshHarness, ledger: Ledger
+) -> None:
+    mesh = await tasks.narrow(shared_mesh)
     submitted_at = time.time()
     delays_s = [0.8, 0.2, 0.5]
     ids = [
-        await tasks.submit(
+        await submit(
             mesh,
             ProbeRequest(text=f"{delay_s}", ledger=ledger.path),
             options=task_pb2.TaskOptions(delay=duration(delay_s)),
@@ -104,35 +124,22 @@ async def test_a_delayed_task_runs_not_before_its_time_and_soon_after(mesh: Mesh
         assert started[f"{delay_s}"] < all_submitted_at + delay_s + 0.5
 
 
-async def test_a_delay_outlives_the_coordinator(mesh: MeshHarness) -> None:
-    ledger = await one_slot(mesh)
-    submitted_at = time.time()
-    task_id = await tasks.submit(
-        mesh, ProbeRequest(text="t", ledger=ledger.path), options=task_pb2.TaskOptions(delay=duration(3.0))
-    )
-    await mesh.restart_coordinator()
-    await tasks.end(mesh, task_id)
-    started = ledger.facts("start", "t")
-    assert len(started) == 1
-    assert started[0].time_s >= submitted_at + 3.0
-
-
 async def test_schedule_to_start_fails_what_has_not_begun_and_it_is_never_dispatched(
-    mesh: MeshHarness,
+    shared_mesh: MeshHarness, ledger: Ledger
 ) -> None:
-    ledger = await one_slot(mesh)
+    mesh = await tasks.narrow(shared_mesh)
     blocker = await block(mesh, ledger)
     request = ProbeRequest(text="late", ledger=ledger.path)
     asked_at = time.monotonic()
-    late = await tasks.submit(mesh, request, options=tasks.limits(schedule_to_start_s=0.4))
-    close = await tasks.submit(mesh, request, options=tasks.limits(schedule_to_close_s=0.4))
+    late = await submit(mesh, request, options=tasks.limits(schedule_to_start_s=0.4))
+    close = await submit(mesh, request, options=tasks.limits(schedule_to_close_s=0.4))
     found = await tasks.ended(mesh, [late, close])
     assert 0.4 <= time.monotonic() - asked_at < 2.0
     assert time_limit_of(found[late]) == "schedule_to_start"
     assert time_limit_of(found[close]) == "schedule_to_close"
 
     await unblock(mesh, blocker)
-    await tasks.end(mesh, await tasks.submit(mesh, ProbeRequest(text="last"), options=low_priority()))
+    await tasks.end(mesh, await submit(mesh, ProbeRequest(text="last"), options=low_priority()))
     assert not ledger.facts("start", "late")
 
 
@@ -140,55 +147,63 @@ def low_priority() -> task_pb2.TaskOptions:
     return task_pb2.TaskOptions(priority=0)
 
 
-async def test_schedule_to_start_says_nothing_once_it_has_begun(mesh: MeshHarness) -> None:
-    ledger = await one_slot(mesh)
+async def test_schedule_to_start_says_nothing_once_it_has_begun(
+    shared_mesh: MeshHarness, ledger: Ledger
+) -> None:
+    mesh = await tasks.narrow(shared_mesh)
     request = ProbeRequest(text="t", sleep_s=0.8, ledger=ledger.path)
-    task_id = await tasks.submit(mesh, request, options=tasks.limits(schedule_to_start_s=0.5))
+    task_id = await submit(mesh, request, options=tasks.limits(schedule_to_start_s=0.5))
     assert tasks.reply(await tasks.end(mesh, task_id)).text == "t"
 
 
-async def test_start_to_close_ends_one_attempt_and_its_handler(mesh: MeshHarness) -> None:
-    ledger = await one_slot(mesh)
+async def test_start_to_close_ends_one_attempt_and_its_handler(
+    shared_mesh: MeshHarness, ledger: Ledger
+) -> None:
+    mesh = await tasks.narrow(shared_mesh)
     request = ProbeRequest(text="slow", sleep_s=60, ledger=ledger.path)
     options = tasks.limits(start_to_close_s=0.4)
-    task = await tasks.end(mesh, await tasks.submit(mesh, request, options=options))
+    task = await tasks.end(mesh, await submit(mesh, request, options=options))
     assert time_limit_of(task) == "start_to_close"
     assert task.attempt == 1
     await ledger.until("cancelled", "slow")
     # Its slot is free again.
-    assert (await mesh.probe().Call(ProbeRequest(text="next"), timeout=10)).text == "next"
+    assert (
+        await mesh.probe().Call(ProbeRequest(text="next"), metadata=(NARROW_CALL,), timeout=10)
+    ).text == "next"
 
 
-async def test_start_to_close_counts_each_attempt_anew_when_it_is_retried(mesh: MeshHarness) -> None:
-    ledger = await one_slot(mesh)
+async def test_start_to_close_counts_each_attempt_anew_when_it_is_retried(
+    shared_mesh: MeshHarness, ledger: Ledger
+) -> None:
+    mesh = await tasks.narrow(shared_mesh)
     options = tasks.limits(start_to_close_s=0.3)
     options.retry.CopyFrom(
         task_pb2.RetryPolicy(max_attempts=3, retryable_codes=[4], initial_backoff=duration(0.05))
     )
     request = ProbeRequest(text="slow", sleep_s=60, ledger=ledger.path)
-    task = await tasks.end(mesh, await tasks.submit(mesh, request, options=options))
+    task = await tasks.end(mesh, await submit(mesh, request, options=options))
     assert time_limit_of(task) == "start_to_close"
     assert [fact.attempt for fact in ledger.facts("start", "slow")] == [1, 2, 3]
 
 
-async def test_schedule_to_close_holds_over_all_attempts(mesh: MeshHarness) -> None:
-    ledger = await one_slot(mesh)
+async def test_schedule_to_close_holds_over_all_attempts(shared_mesh: MeshHarness, ledger: Ledger) -> None:
+    mesh = await tasks.narrow(shared_mesh)
     options = tasks.limits(schedule_to_close_s=1.0)
     options.retry.CopyFrom(
         task_pb2.RetryPolicy(max_attempts=1000, initial_backoff=duration(0.1), max_backoff=duration(0.2))
     )
     request = ProbeRequest(text="failing", fail_code=14, ledger=ledger.path)
     asked_at = time.monotonic()
-    task = await tasks.end(mesh, await tasks.submit(mesh, request, options=options))
+    task = await tasks.end(mesh, await submit(mesh, request, options=options))
     assert 1.0 <= time.monotonic() - asked_at < 2.5
     assert time_limit_of(task) == "schedule_to_close"
     assert task.attempt > 1
 
 
-async def test_the_nearer_limit_counts(mesh: MeshHarness) -> None:
-    ledger = await one_slot(mesh)
+async def test_the_nearer_limit_counts(shared_mesh: MeshHarness, ledger: Ledger) -> None:
+    mesh = await tasks.narrow(shared_mesh)
     options = tasks.limits(start_to_close_s=60, schedule_to_close_s=0.4)
     request = ProbeRequest(text="slow", sleep_s=30, ledger=ledger.path)
-    task = await tasks.end(mesh, await tasks.submit(mesh, request, options=options))
+    task = await tasks.end(mesh, await submit(mesh, request, options=options))
     assert time_limit_of(task) == "schedule_to_close"
     await ledger.until("cancelled", "slow")

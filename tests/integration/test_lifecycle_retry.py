@@ -20,6 +20,11 @@ from weft.v1 import coordinator_pb2, task_pb2
 UNKNOWN, INVALID_ARGUMENT, FAILED_PRECONDITION, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 2, 3, 9, 12, 13, 14
 
 
+@pytest.fixture
+def ledger(shared_mesh: MeshHarness, request: pytest.FixtureRequest) -> Ledger:
+    return shared_mesh.ledger(request.node.name)
+
+
 def policy(**fields: object) -> task_pb2.TaskOptions:
     """A retry policy with short waits."""
     fields = {"initial_backoff": duration(0.02)} | fields
@@ -42,8 +47,8 @@ def attempts(ledger: Ledger, text: str) -> list[int]:
     return [fact.attempt for fact in ledger.facts("start", text)]
 
 
-async def test_which_failures_are_retried(running_mesh: MeshHarness) -> None:
-    mesh, ledger = running_mesh, running_mesh.ledger()
+async def test_which_failures_are_retried(shared_mesh: MeshHarness, ledger: Ledger) -> None:
+    mesh = shared_mesh
 
     task = await run(mesh, ledger, "unavailable", policy(), fail_code=UNAVAILABLE, fail_attempts=2)
     assert tasks.reply(task).attempt == 3
@@ -61,8 +66,8 @@ async def test_which_failures_are_retried(running_mesh: MeshHarness) -> None:
     assert attempts(ledger, "raises") == [1]
 
 
-async def test_a_policy_names_its_codes(running_mesh: MeshHarness) -> None:
-    mesh, ledger = running_mesh, running_mesh.ledger()
+async def test_a_policy_names_its_codes(shared_mesh: MeshHarness, ledger: Ledger) -> None:
+    mesh = shared_mesh
     options = policy(retryable_codes=[INTERNAL, INVALID_ARGUMENT, UNIMPLEMENTED])
 
     task = await run(mesh, ledger, "internal", options, fail_code=INTERNAL, fail_attempts=1)
@@ -76,8 +81,8 @@ async def test_a_policy_names_its_codes(running_mesh: MeshHarness) -> None:
         assert (task.state, task.attempt) == (task_pb2.TASK_STATE_FAILED, 1), tasks.describe(task)
 
 
-async def test_attempts_end_with_the_last_failure(running_mesh: MeshHarness) -> None:
-    mesh, ledger = running_mesh, running_mesh.ledger()
+async def test_attempts_end_with_the_last_failure(shared_mesh: MeshHarness, ledger: Ledger) -> None:
+    mesh = shared_mesh
     task = await run(
         mesh,
         ledger,
@@ -93,8 +98,8 @@ async def test_attempts_end_with_the_last_failure(running_mesh: MeshHarness) -> 
     assert attempts(ledger, "t") == [1, 2, 3]
 
 
-async def test_waits_between_attempts(running_mesh: MeshHarness) -> None:
-    mesh, ledger = running_mesh, running_mesh.ledger()
+async def test_waits_between_attempts(shared_mesh: MeshHarness, ledger: Ledger) -> None:
+    mesh = shared_mesh
     # RetryInfo is the least wait, though the policy's longest is far below it.
     options = policy(max_backoff=duration(0.02))
     await run(mesh, ledger, "asked", options, fail_code=UNAVAILABLE, fail_attempts=2, retry_after_s=0.5)
@@ -110,8 +115,8 @@ async def test_waits_between_attempts(running_mesh: MeshHarness) -> None:
     assert all(later - earlier < 0.2 + 0.5 for earlier, later in pairwise(starts))
 
 
-async def test_a_task_that_waits_for_its_retry_says_why(running_mesh: MeshHarness) -> None:
-    mesh, ledger = running_mesh, running_mesh.ledger()
+async def test_a_task_that_waits_for_its_retry_says_why(shared_mesh: MeshHarness, ledger: Ledger) -> None:
+    mesh = shared_mesh
     request = ProbeRequest(text="t", fail_code=UNAVAILABLE, fail_message="later", retry_after_s=60)
     task_id = await tasks.submit(mesh, request)
 
@@ -125,8 +130,8 @@ async def test_a_task_that_waits_for_its_retry_says_why(running_mesh: MeshHarnes
     assert ledger.facts() == []
 
 
-async def test_a_failed_task_is_queued_again_on_request(running_mesh: MeshHarness) -> None:
-    mesh, ledger = running_mesh, running_mesh.ledger()
+async def test_a_failed_task_is_queued_again_on_request(shared_mesh: MeshHarness, ledger: Ledger) -> None:
+    mesh = shared_mesh
     task = await run(mesh, ledger, "t", policy(max_attempts=2), fail_code=UNAVAILABLE, fail_attempts=3)
     assert (task.state, task.attempt) == (task_pb2.TASK_STATE_FAILED, 2)
 
@@ -142,8 +147,8 @@ async def test_a_failed_task_is_queued_again_on_request(running_mesh: MeshHarnes
     assert from_call(refused.value).reason_name == "TASK_STATE"
 
 
-async def test_an_oversize_result_is_final(running_mesh: MeshHarness) -> None:
-    mesh, ledger = running_mesh, running_mesh.ledger()
+async def test_an_oversize_result_is_final(shared_mesh: MeshHarness, ledger: Ledger) -> None:
+    mesh = shared_mesh
     options = policy(retryable_codes=[8])
     for name in ("Call", "CallSync", "CallIsolated"):
         task = await run(mesh, ledger, name, options, name, reply_size_bytes=5 * 1024 * 1024)
@@ -154,8 +159,10 @@ async def test_an_oversize_result_is_final(running_mesh: MeshHarness) -> None:
     assert len(answer.blob) == 3 * 1024 * 1024
 
 
-async def test_a_task_that_kills_its_isolated_process_ends_as_a_crash_loop(running_mesh: MeshHarness) -> None:
-    mesh, ledger = running_mesh, running_mesh.ledger()
+async def test_a_task_that_kills_its_isolated_process_ends_as_a_crash_loop(
+    shared_mesh: MeshHarness, ledger: Ledger
+) -> None:
+    mesh = shared_mesh
     before = await tasks.agent(mesh, "a1")
 
     task = await run(mesh, ledger, "poison", policy(), "CallIsolated", crash_attempts=99)

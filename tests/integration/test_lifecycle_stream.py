@@ -37,8 +37,8 @@ def indexes(events: list[task_pb2.ProgressEvent]) -> list[int]:
     return [ProbeReply.FromString(event.payload).index for event in events]
 
 
-async def test_a_watcher_resumes_from_its_cursor(running_mesh: MeshHarness) -> None:
-    mesh = running_mesh
+async def test_a_watcher_resumes_from_its_cursor(shared_mesh: MeshHarness) -> None:
+    mesh = shared_mesh
     request = ProbeRequest(text="s", stream_count=20, sleep_s=0.02)
     task_id = await tasks.submit(mesh, request, "Stream")
 
@@ -75,14 +75,14 @@ async def test_a_stream_goes_on_over_a_restart_of_the_coordinator(mesh: MeshHarn
     assert len(ledger.facts("start", "s")) == 1
 
 
-async def test_a_caller_gets_the_whole_stream_and_the_trailers(running_mesh: MeshHarness) -> None:
-    call = running_mesh.probe().Stream(ProbeRequest(text="s", stream_count=30), timeout=10)
+async def test_a_caller_gets_the_whole_stream_and_the_trailers(shared_mesh: MeshHarness) -> None:
+    call = shared_mesh.probe().Stream(ProbeRequest(text="s", stream_count=30), timeout=10)
     assert [reply.index async for reply in call] == list(range(1, 31))
     trailers = dict(await call.trailing_metadata())
     assert trailers["weft-agent"] == "a1"
     assert trailers["weft-attempt"] == "1"
 
-    call = running_mesh.probe().Stream(
+    call = shared_mesh.probe().Stream(
         ProbeRequest(text="s", stream_count=2, fail_code=9, fail_message="half way"), timeout=10
     )
     assert [(await call.read()).index for _ in range(2)] == [1, 2]

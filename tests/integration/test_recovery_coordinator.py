@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 
 import grpc
@@ -208,3 +209,18 @@ async def test_operators_wishes_outlive_the_coordinator(mesh: MeshHarness) -> No
     resume = coordinator_pb2.UpdateQueueRequest(method=tasks.method("Call"), paused=False)
     await mesh.api().UpdateQueue(resume, timeout=10)
     assert tasks.reply(await tasks.end(mesh, task_id)).text == "held back"
+
+
+async def test_a_delay_outlives_the_coordinator(mesh: MeshHarness) -> None:
+    await mesh.coordinator()
+    await mesh.agent("a1", slots=1)
+    ledger = mesh.ledger()
+    submitted_at = time.time()
+    task_id = await tasks.submit(
+        mesh, ProbeRequest(text="t", ledger=ledger.path), options=task_pb2.TaskOptions(delay=duration(2.0))
+    )
+    await mesh.restart_coordinator()
+    await tasks.end(mesh, task_id)
+    started = ledger.facts("start", "t")
+    assert len(started) == 1
+    assert started[0].time_s >= submitted_at + 2.0

@@ -145,3 +145,13 @@ def limits(
 def on(agent_role: str) -> task_pb2.TaskOptions:
     """Options that require an agent with the label role=`agent_role`."""
     return task_pb2.TaskOptions(requirements=task_pb2.Requirements(labels={"role": agent_role}))
+
+
+NARROW = on("narrow")
+
+
+async def narrow(mesh: MeshHarness) -> MeshHarness:
+    """The mesh, with an agent of a single slot that `NARROW` tasks run on: what it runs, it runs in order."""
+    if "narrow" not in mesh.agents:
+        await mesh.agent("narrow", slots=1, labels={"role": "narrow"})
+    return mesh
