@@ -31,8 +31,11 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-# Messages of one session that may wait for the store; past it the session is not read.
+# Messages of one session that may wait for the store, and what they take; past either the session is not read.
 PENDING_MESSAGES = 64
+PENDING_BYTES = 8 * 1024 * 1024
+# What an item takes beside its payload, about, in memory and in time.
+_ITEM_BYTES = 1024
 RETRY_S = 0.25
 # Status, details and metadata of an outcome, beside the response. Far more than gRPC takes through by default.
 MAX_BESIDE_BYTES = 256 * 1024
@@ -51,7 +54,7 @@ class AttemptDesk:
         self._store = store
         self._max_response_bytes = max_response_bytes
         self._wake = wake
-        self._pending: dict[Session, set[asyncio.Task[None]]] = {}
+        self._pending: dict[Session, dict[asyncio.Task[None], int]] = {}
         self._progress: dict[Session, asyncio.Task[None]] = {}
 
     async def take(
@@ -68,20 +71,21 @@ class AttemptDesk:
         self._wake()
         before = self._progress.get(session)
         task = asyncio.get_running_loop().create_task(self._settle(session, message, before, stale_refused))
-        pending = self._pending.setdefault(session, set())
-        pending.add(task)
+        pending = self._pending.setdefault(session, {})
+        items = len(message.results) + len(message.progress) + len(message.released)
+        pending[task] = message.ByteSize() + items * _ITEM_BYTES
         if message.progress:
             self._progress[session] = task
 
         def settled(_: object) -> None:
-            pending.discard(task)
+            del pending[task]
             if self._progress.get(session) is task:
                 del self._progress[session]
             if not pending:
                 self._pending.pop(session, None)
 
         task.add_done_callback(settled)
-        if len(pending) >= PENDING_MESSAGES:
+        while len(pending) >= PENDING_MESSAGES or sum(pending.values()) > PENDING_BYTES:
             await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
 
     async def _settle(

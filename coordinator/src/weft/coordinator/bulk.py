@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 
 from weft.coordinator import codec
 from weft.coordinator.ended import EndedTasks
@@ -23,8 +24,9 @@ from weft.rpc.errors import InvalidArgument, WeftError
 from weft.v1 import coordinator_pb2
 
 MAX_TASKS = 4096
-# Messages whose tasks are being stored while the next one is read.
+# Messages whose tasks are being stored while the next one is read, and how large they may be together.
 PIPELINE = 8
+PIPELINE_BYTES = 4 * 1024 * 1024
 
 _Acks = list[coordinator_pb2.SubmitAck]
 
@@ -39,6 +41,7 @@ class BulkStream:
         self._max_undelivered = settings.max_undelivered
         self._deliver = False
         self._storing: deque[asyncio.Task[_Acks]] = deque()
+        self._storing_bytes = 0
         self._awaited: dict[str, None] = {}
         self._finished = EndedTasks(store)
         self._reading = True
@@ -81,9 +84,12 @@ class BulkStream:
                         field="tasks",
                     )
                 if message.tasks:
+                    size_bytes = message.ByteSize()
+                    self._storing_bytes += size_bytes
                     self._storing.append(loop.create_task(self._take(message.tasks)))
-                    self._storing[-1].add_done_callback(lambda _: self._filled.set())
-                while len(self._storing) >= PIPELINE or self._undelivered() >= self._max_undelivered:
+                    self._storing[-1].add_done_callback(partial(self._stored, size_bytes))
+                del message
+                while self._full():
                     self._drained.clear()
                     await self._drained.wait()
         except asyncio.CancelledError:
@@ -93,6 +99,18 @@ class BulkStream:
         finally:
             self._reading = False
             self._filled.set()
+
+    def _full(self) -> bool:
+        return (
+            len(self._storing) >= PIPELINE
+            or self._storing_bytes > PIPELINE_BYTES
+            or self._undelivered() >= self._max_undelivered
+        )
+
+    def _stored(self, size_bytes: int, _: object) -> None:
+        self._storing_bytes -= size_bytes
+        self._drained.set()
+        self._filled.set()
 
     async def _take(self, requests: Sequence[coordinator_pb2.SubmitTaskRequest]) -> _Acks:
         """Store one message's tasks together; each has its own answer."""

@@ -151,7 +151,7 @@ class Sessions:
 
     async def _read_hello(self, requests: AsyncIterator[session_pb2.ConnectRequest]) -> session_pb2.Hello:
         try:
-            async with asyncio.timeout(HELLO_TIMEOUT_S):
+            async with asyncio.timeout(min(HELLO_TIMEOUT_S, self._settings.stalled_stream_s)):
                 first = await anext(requests, None)
         except TimeoutError:
             first = None
