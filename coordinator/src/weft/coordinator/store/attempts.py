@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 from google.rpc import code_pb2
 
@@ -128,6 +129,10 @@ class Attempts:
             return self._crashed(entry, now), entry
         if report.code != code_pb2.OK:
             entry.failures += 1
+        close_at = None if entry.limits is None else entry.limits.close_at
+        if report.code == code_pb2.DEADLINE_EXCEEDED and close_at is not None and close_at <= now:
+            # The agent knows when the attempt had to end, and not by which limit.
+            report = replace(report, outcome=outcomes.time_limit("schedule_to_close"))
         return self._failed_or_done(entry, report, now), entry
 
     def _failed_or_done(self, entry: Entry, report: Report, now: float) -> Verdict:
