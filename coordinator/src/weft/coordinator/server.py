@@ -122,8 +122,7 @@ class Coordinator:
         # The port first: a second coordinator must not wait for a lock to learn that its port is taken.
         port = _bind(server, self._settings.listen)
         await self._store.open(self)
-        for descriptor_set, methods in (await self._store.contracts()).values():
-            self._contracts.admit(Contract.load(descriptor_set, methods))
+        await self._load_contracts()
         self._sessions.start()
         self._dispatcher.start()
         self._sweeper.start()
@@ -140,6 +139,14 @@ class Coordinator:
             durability=self._settings.durability,
             unfinished=self._store.unfinished(),
         )
+
+    async def _load_contracts(self) -> None:
+        for digest, (descriptor_set, methods) in (await self._store.contracts()).items():
+            try:
+                self._contracts.admit(Contract.load(descriptor_set, methods))
+            except WeftError as error:
+                # Agents bring it again, and are told what is wrong with it.
+                log.warning("contract.skipped", digest=digest[:12], error=error.message)
 
     def _make_server(self) -> aio.Server:
         settings = self._settings

@@ -62,6 +62,7 @@ class Sessions:
         self._sessions: dict[str, Session] = {}
         self._intervals_s: dict[str, float] = {}
         self._opening: set[str] = set()
+        self._admitting = asyncio.Lock()
         self._desk = AttemptDesk(store, settings.max_payload_bytes, wake)
         self._stopping = False
         self._watch: asyncio.Task[None] | None = None
@@ -295,10 +296,13 @@ class Sessions:
             FailedPrecondition: a method is incompatible with the one in force.
         """
         hosted = contract.hosting([method.name for method in hello.methods])
-        changed = self._contracts.admit(hosted)
-        if changed:
-            await self._store.put_contract(hosted.digest, hosted.file_descriptor_set, changed)
-            log.info("contract.accepted", agent=hello.agent_id, methods=len(changed))
+        # One at a time, and stored before it is in force: what this coordinator checks by, the next one must know.
+        async with self._admitting:
+            changed = self._contracts.check(hosted)
+            if changed:
+                await self._store.put_contract(hosted.digest, hosted.file_descriptor_set, changed)
+                log.info("contract.accepted", agent=hello.agent_id, methods=len(changed))
+            self._contracts.admit(hosted)
 
     async def _read(self, session: Session, requests: AsyncIterator[session_pb2.ConnectRequest]) -> None:
         """Take what the agent sends until the stream ends; an error ends the session and is told to the agent."""
