@@ -206,8 +206,9 @@ async def test_a_callers_deadline_reaches_the_handler(
     with pytest.raises(grpc.aio.AioRpcError) as late:
         await call(ProbeRequest(text="late", sleep_s=60, ledger=ledger.path), timeout=0.7)
     assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    seen = (await ledger.until("cancelled", "late"))[0]
-    assert 0.5 < seen.time_s - called_at < 1.7
+    if name != "CallIsolated":  # That one is killed with its process.
+        seen = (await ledger.until("cancelled", "late"))[0]
+        assert 0.5 < seen.time_s - called_at < 1.7
 
 
 @pytest.mark.parametrize("name", ["Call", "CallSync", "Stream"])
