@@ -14,6 +14,7 @@ from queue import SimpleQueue
 from typing import Any, Protocol
 
 import grpc
+import structlog
 
 from weft.agent.attempt import Attempt
 from weft.agent.executor import UNWANTED_GRACE_S, Cancellation
@@ -21,6 +22,8 @@ from weft.agent.outbox import Outbox
 from weft.rpc.channel import client_options
 from weft.rpc.times import duration, seconds
 from weft.v1 import coordinator_pb2_grpc, session_pb2
+
+_log = structlog.get_logger("weft.agent")
 
 # From dialling to Welcome; a coordinator that has just come back has a journal to read first.
 WELCOME_TIMEOUT_S = 10.0
@@ -158,7 +161,9 @@ class Stream:
         if assigned or cancellations:
             self._agent.work(assigned, cancellations)
         if message.result_acks:
-            self._outbox.ack_results(message.result_acks)
+            refused = self._outbox.ack_results(message.result_acks)
+            if refused:
+                _log.warning("results came too late: another agent had these tasks by then", results=refused)
         if message.progress_acks:
             self._outbox.ack_progress(message.progress_acks)
         if message.desired_state:
