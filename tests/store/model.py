@@ -183,6 +183,9 @@ class Model:
     def release_hold(self, now: float) -> None:
         if self.hold_for and now < self.hold_until:
             return
+        for agent_id in self.hold_for:
+            self.connected.pop(agent_id, None)
+        self.hold_for.clear()
         for task in self.tasks.values():
             if task.held_back:
                 task.held_back = False

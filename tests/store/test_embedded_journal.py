@@ -56,7 +56,7 @@ async def test_callers_at_once_share_a_transaction(h: Harness) -> None:
     assert [text.split()[:3] for text in seen] == [["INSERT", "OR", "REPLACE"]]
     seen.clear()
     await asyncio.gather(*(h.end(claimed) for claimed in claims))
-    assert len([text for text in seen if text.startswith("INSERT INTO ends")]) <= 8
+    assert len([text for text in seen if text.startswith("INSERT OR REPLACE INTO ends")]) <= 8
 
 
 async def test_a_lone_call_is_two_statements(h: Harness) -> None:

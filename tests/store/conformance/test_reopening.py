@@ -112,7 +112,9 @@ async def test_the_grace_ends_the_wait(store_factory: StoreFactory, crash: bool)
     assert report.next_due_at == pytest.approx(h.clock() + 0.1)
     assert await h.claim(other) == []
     before = h.listener.ready_calls
-    await h.pass_time(0.1)
+    report = await h.pass_time(0.1)
+    assert report.lost_owners == [old]
+    assert {agent.agent_id: agent.connected for agent in await h.store.agents()} == {"a": False, "b": True}
     assert h.listener.ready_calls > before
     again = await h.claim_one(other)
     assert (again.task_id, again.attempt) == (task_id, 1)

@@ -100,6 +100,16 @@ async def test_attempts_run_out(h: Harness) -> None:
     assert record.expires_at == h.clock() - 8.0 + 77.0
 
 
+async def test_a_repeated_report_gets_its_own_answer_whatever_came_later(h: Harness) -> None:
+    task_id = await h.submit(Submission(METHOD, retry=STEADY))
+    claimed = await h.claim_one(await h.agent())
+    assert await h.end(claimed, code_pb2.UNAVAILABLE) is Verdict.RETRYING
+    await h.cancel(task_id)
+    assert await h.end(claimed, code_pb2.UNAVAILABLE) is Verdict.RETRYING
+    await h.store.retry(task_id)
+    assert await h.end(claimed, code_pb2.UNAVAILABLE) is Verdict.STALE
+
+
 async def _code(h: Harness, policy: RetryPolicy, code: int, *, final: bool = False) -> Verdict:
     await h.submit(Submission(METHOD, retry=policy))
     return await h.end(await h.claim_one(await h.agent()), code, final=final)

@@ -30,8 +30,13 @@ class AgentTable:
     def all(self) -> list[AgentRecord]:
         return list(self._records.values())
 
-    def connected(self) -> list[str]:
-        return [record.agent_id for record in self._records.values() if record.connected]
+    def connected(self) -> dict[str, Owner]:
+        """The last sessions of agents that have not left, by agent."""
+        return {
+            record.agent_id: Owner(record.agent_id, record.epoch)
+            for record in self._records.values()
+            if record.connected
+        }
 
     def register(self, agent_id: str, instance_id: str, description: bytes) -> Owner:
         """A new session."""

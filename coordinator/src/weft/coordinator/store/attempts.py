@@ -23,7 +23,7 @@ from weft.coordinator.store.base import (
     Verdict,
 )
 from weft.coordinator.store.board import Board
-from weft.coordinator.store.entry import Entry, Saved, Stream
+from weft.coordinator.store.entry import BACKSTOP_S, Entry, Saved, Stream
 from weft.coordinator.store.identity import format_id, parse_id
 from weft.coordinator.store.leases import Lease
 
@@ -121,9 +121,7 @@ class Attempts:
         if entry.attempt != report.attempt or entry.owner != report.owner:
             return Verdict.STALE, entry
         if entry.state is not State.RUNNING:
-            if not entry.reported:
-                return Verdict.STALE, entry
-            return Verdict.STORED if entry.state.terminal else Verdict.RETRYING, entry
+            return entry.answer, entry
         entry.reported = True
         if report.crashed:
             return self._crashed(entry, now), entry
@@ -241,7 +239,7 @@ class Attempts:
         if entry is None or not entry.held_back or ref.attempt <= entry.attempt:
             return False
         if entry.cancel is not None:
-            entry.cancel.end_at = now + entry.cancel.grace_s + 1.0
+            entry.cancel.end_at = now + entry.cancel.grace_s + BACKSTOP_S
         self._board.start(entry, lease, ref.attempt, now)
         return True
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from weft.coordinator.rules import QueueKey, State
+from weft.coordinator.rules import TRANSITIONS, QueueKey, State
 from weft.coordinator.store import outcomes
 from weft.coordinator.store.base import AttemptRef, Owner, QueueDepth, StoreListener, Submission
 from weft.coordinator.store.entry import Cancellation, End, Entry, Limits, Saved, TermsTable
@@ -95,6 +95,7 @@ class Board:
         """Change the state, and whatever counts by it."""
         queue = entry.terms.queue
         before = entry.state
+        assert state in TRANSITIONS[before]
         if before is _RUNNING:
             queue.running -= 1
             lease = None if entry.owner is None else self.leases.get(entry.owner)

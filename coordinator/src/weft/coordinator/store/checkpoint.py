@@ -7,6 +7,7 @@ it to start over, the writer finishes one itself between two groups.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sqlite3
 import threading
@@ -54,7 +55,9 @@ class Checkpointer:
         self._restarts = False
         if self._overgrown:
             self._overgrown = False
-            connection.execute("PRAGMA wal_checkpoint(RESTART)")
+            # It may find the disk full: that is the next commit's to report.
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("PRAGMA wal_checkpoint(RESTART)")
 
     def stop(self, timeout_s: float) -> None:
         self._stopping = True

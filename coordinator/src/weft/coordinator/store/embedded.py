@@ -144,9 +144,8 @@ class EmbeddedStore:
         self._board.backlog.paused.update(
             method for (method,) in connection.execute("SELECT method FROM paused")
         )
-        away = self._agents.connected()
-        held_back = recover(connection, self._board, now, hold=bool(away))
-        self._hold = Hold(self._board, held_back, away, now + self._recovery_grace_s)
+        held_back = recover(connection, self._board, now, hold=bool(self._agents.connected()))
+        self._hold = Hold(self._board, self._agents, held_back, now + self._recovery_grace_s)
         first_expiry_at = self._readers.near.first_expiry()
         self._sweeping = Sweeping(self._core, self._attempts, self._agents, self._hold, first_expiry_at)
 
@@ -268,9 +267,9 @@ class EmbeddedStore:
         numbers = [parse_id(report.task_id) or 0 for report in reports]
         ends = self._readers.near.ends(numbers)
         return [
-            Verdict.STORED
-            if (end := ends.get(number)) is not None and end.made_by(report.owner, report.attempt)
-            else Verdict.STALE
+            Verdict.STALE
+            if (end := ends.get(number)) is None
+            else end.answer_to(report.owner, report.attempt)
             for report, number in zip(reports, numbers, strict=True)
         ]
 

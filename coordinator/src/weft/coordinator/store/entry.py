@@ -21,7 +21,7 @@ from weft.coordinator.rules import (
     State,
     attempt_deadline,
 )
-from weft.coordinator.store.base import Owner, Submission, TaskRecord
+from weft.coordinator.store.base import Owner, Submission, TaskRecord, Verdict
 from weft.coordinator.store.identity import format_id
 from weft.coordinator.store.ready import ReadyQueue
 
@@ -253,6 +253,15 @@ class Entry:
         self.end: End | None = None
         # Of the last failed attempt.
         self.outcome = b""
+
+    @property
+    def answer(self) -> Verdict:
+        """What the last attempt's owner is told if it repeats its report."""
+        if not self.reported:
+            return Verdict.STALE
+        # The task may have ended later, by other means than that report.
+        ended = self.end is not None and self.end.before is State.RUNNING
+        return Verdict.STORED if ended else Verdict.RETRYING
 
     @property
     def size_bytes(self) -> int:

@@ -29,7 +29,8 @@ def open_writer(path: Path, *, sync: bool) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise StoreError(f"cannot open {path}: {error}") from error
     try:
-        connection.execute("PRAGMA busy_timeout = 5000")
+        # Only another program could hold the lock, such as a database shell. The event loop must not wait for it.
+        connection.execute("PRAGMA busy_timeout = 100")
         version = schema.check(connection)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")

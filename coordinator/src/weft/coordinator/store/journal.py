@@ -1,9 +1,10 @@
 """The journal: makes changes durable in groups, in order, by one writer at a time.
 
 Changes that come while a group is being written form the next one. A small group at `process` is written right on
-the event loop: that takes some 50 µs, and a hop to the thread and back as long again, so a lone call is quicker and
-nobody else waits longer. Larger groups, and all that wait for the disk (`full`), go to the writer's thread. Groups
-are closed by call_soon, after everything that is ready to run has added its changes.
+the event loop; larger ones, and all that wait for the disk (`full`), go to the writer's thread. Measured on two
+cores, for enqueue, claim and complete of one task: 0.11 ms inline, 0.19 ms by the thread, whose wake-up and way back
+cost more than the write; and 32 lone callers at once get 10 % more done inline. From some 64 rows on, the thread
+wins. Groups are closed by call_soon, after everything that is ready to run has added its changes.
 
 When a write fails (disk full, I/O error), new tasks of the group are refused; everything else must happen, and is
 tried again with backoff until it does. Until then nothing new is taken.
@@ -26,9 +27,9 @@ from weft.rpc.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
-# What is written on the event loop: about 50 µs.
-_INLINE_ROWS = 4
-_INLINE_BYTES = 32 * 1024
+# What is written on the event loop: 50 to 150 µs.
+_INLINE_ROWS = 32
+_INLINE_BYTES = 64 * 1024
 _FIRST_RETRY_S = 0.05
 _LONGEST_RETRY_S = 1.0
 
@@ -75,6 +76,7 @@ class Journal:
         self._scheduled = False
         self._writing = False
         self._retry_s = 0.0
+        self._closed = False
         self.writable = True
         self._jobs: queue.SimpleQueue[Group | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="weft-store-writer", daemon=True)
@@ -148,6 +150,7 @@ class Journal:
             clean = True
         except (TimeoutError, Unavailable):
             clean = False
+        self._closed = True
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join, timeout_s)
         return clean
@@ -256,6 +259,8 @@ class Journal:
         self._loop.call_later(self._retry_s, self._retry)
 
     def _retry(self) -> None:
+        if self._closed:
+            return
         if self._open.empty:
             # Nothing is due: find out whether writing works by writing something.
             self._open.add_statement(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from weft.coordinator.rules import State
-from weft.coordinator.store.base import Owner, ProgressRow, Submission, TaskRecord
+from weft.coordinator.store.base import Owner, ProgressRow, Submission, TaskRecord, Verdict
 from weft.coordinator.store.entry import decode_options
 from weft.coordinator.store.identity import format_id
 from weft.coordinator.store.rows import MAX_ROWS, within
@@ -32,13 +32,12 @@ class StoredEnd:
     """What tells a repeated report from a stale one."""
 
     attempt: int
-    agent_id: str
-    epoch: int
-    reported: bool
+    owner: Owner
+    answer: Verdict
 
-    def made_by(self, owner: Owner, attempt: int) -> bool:
-        """Whether it was this owner's report on this attempt that ended the task."""
-        return self.reported and self.attempt == attempt and owner == (self.agent_id, self.epoch)
+    def answer_to(self, owner: Owner, attempt: int) -> Verdict:
+        """What this owner's report on this attempt came to."""
+        return self.answer if (self.attempt, self.owner) == (attempt, owner) else Verdict.STALE
 
 
 _RECORD = (
@@ -69,7 +68,7 @@ class Reader:
             path, isolation_level=None, cached_statements=64, check_same_thread=False
         )
         self._connection.execute("PRAGMA query_only = 1")
-        self._connection.execute("PRAGMA busy_timeout = 5000")
+        self._connection.execute("PRAGMA busy_timeout = 100")
 
     def close(self) -> None:
         self._connection.close()
@@ -103,8 +102,8 @@ class Reader:
         return {number: (payload or b"", context or b"") for number, payload, context in rows}
 
     def ends(self, numbers: Sequence[int]) -> dict[int, StoredEnd]:
-        rows = self._many("SELECT id, attempt, agent_id, epoch, reported FROM ends WHERE id IN {}", numbers)
-        return {row[0]: StoredEnd(row[1], row[2], row[3], bool(row[4])) for row in rows}
+        rows = self._many("SELECT id, attempt, agent_id, epoch, answer FROM ends WHERE id IN {}", numbers)
+        return {row[0]: StoredEnd(row[1], Owner(row[2], row[3]), Verdict(row[4])) for row in rows}
 
     def records(self, numbers: Sequence[int], *, payloads: bool) -> dict[int, TaskRecord]:
         """Tasks that have ended, by number."""

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Collection, Iterator
 
 from weft.coordinator.rules import State
+from weft.coordinator.store.agents import AgentTable
 from weft.coordinator.store.base import Owner
 from weft.coordinator.store.board import Board
 from weft.coordinator.store.entry import NEVER, Cancellation, Entry, Limits, Saved, Stream
@@ -22,31 +23,36 @@ RELEASE_TASKS = 4096
 
 
 class Hold:
-    """What is held back, and until when."""
+    """What is held back, for which agents, and until when."""
 
-    def __init__(
-        self, board: Board, entries: Collection[Entry], agents: Collection[str], ends_at: float
-    ) -> None:
+    def __init__(self, board: Board, agents: AgentTable, entries: Collection[Entry], ends_at: float) -> None:
         self._board = board
+        self._agents = agents
         self._entries = deque(entries)
-        self._waiting_for = set(agents)
+        self._waiting_for = agents.connected()
         self._ends_at = ends_at
 
     def returned(self, agent_id: str) -> None:
         """An agent has named what it holds, or has left."""
-        self._waiting_for.discard(agent_id)
+        self._waiting_for.pop(agent_id, None)
 
-    def release(self, now: float) -> None:
-        """Let a portion go, if it is time."""
-        if not self._entries or not self._over(now):
-            return
-        count = min(RELEASE_TASKS, len(self._entries))
-        self._board.release_hold([self._entries.popleft() for _ in range(count)], now)
+    def release(self, now: float) -> list[Owner]:
+        """If it is time, let a portion go; gives the sessions of agents that did not come back."""
+        if not self._over(now):
+            return []
+        missing = list(self._waiting_for.values())
+        self._waiting_for.clear()
+        for owner in missing:
+            self._agents.left(owner)
+        if self._entries:
+            count = min(RELEASE_TASKS, len(self._entries))
+            self._board.release_hold([self._entries.popleft() for _ in range(count)], now)
+        return missing
 
     def next_at(self, now: float) -> float:
-        if not self._entries:
-            return NEVER
-        return now if self._over(now) else self._ends_at
+        if self._over(now):
+            return now if self._entries else NEVER
+        return self._ends_at
 
     def _over(self, now: float) -> bool:
         return not self._waiting_for or now >= self._ends_at

@@ -42,6 +42,8 @@ class Writer:
             start, rows = stop, rows - take
 
 
+# Only a new task may fail because its row exists. The others are written until they are, and a write of unknown
+# outcome may have succeeded.
 TASKS = Writer(
     "INSERT INTO tasks (id, method, priority, created_at, delay_s, schedule_to_start_s, schedule_to_close_s,"
     " request_key, request_id, request_digest, options, context, payload)",
@@ -53,11 +55,11 @@ LIVE = Writer(
     14,
 )
 ENDS = Writer(
-    "INSERT INTO ends (id, state, attempt, crashes, agent_id, epoch, reported, ready_at, started_at,"
+    "INSERT OR REPLACE INTO ends (id, state, attempt, crashes, agent_id, epoch, answer, ready_at, started_at,"
     " finished_at, expires_at, progress_count, outcome)",
     13,
 )
-PROGRESS = Writer("INSERT INTO progress (task_id, sequence, attempt, position, payload)", 5)
+PROGRESS = Writer("INSERT OR REPLACE INTO progress (task_id, sequence, attempt, position, payload)", 5)
 
 
 def task_row(entry: Entry, digest: bytes | None) -> tuple[Any, ...]:
@@ -110,7 +112,7 @@ def end_row(entry: Entry) -> tuple[Any, ...]:
         entry.crashes,
         "" if owner is None else owner.agent_id,
         0 if owner is None else owner.epoch,
-        entry.reported,
+        entry.answer.value,
         entry.ready_at,
         entry.started_at,
         end.finished_at,

@@ -62,10 +62,10 @@ CREATE TABLE ends (
   attempt INTEGER NOT NULL,
   crashes INTEGER NOT NULL,
   agent_id TEXT NOT NULL,
-  -- The session that made the last attempt, and whether it ended with that session's report: a report that is
+  -- The session that made the last attempt, and what its report came to ("stale": it made none). A report that is
   -- repeated is known by these.
   epoch INTEGER NOT NULL,
-  reported INTEGER NOT NULL,
+  answer TEXT NOT NULL,
   ready_at REAL NOT NULL,
   started_at REAL,
   finished_at REAL NOT NULL,
@@ -118,7 +118,7 @@ CREATE TABLE ends (
   crashes INTEGER NOT NULL,
   agent_id TEXT NOT NULL,
   epoch INTEGER NOT NULL,
-  reported INTEGER NOT NULL,
+  answer TEXT NOT NULL,
   ready_at REAL NOT NULL,
   started_at REAL,
   finished_at REAL NOT NULL,
@@ -128,7 +128,7 @@ CREATE TABLE ends (
   outcome BLOB
 );
 INSERT INTO ends
-  SELECT id, state, attempt, crashes, agent_id, 0, 0, ready_at, started_at, finished_at, expires_at, expired,
+  SELECT id, state, attempt, crashes, agent_id, 0, 'stale', ready_at, started_at, finished_at, expires_at, expired,
          progress_count, outcome
   FROM ends_1;
 DROP TABLE ends_1;

@@ -41,7 +41,7 @@ class Sweeping:
             else:
                 promoted += 1
             core.board.timers.arm(entry)
-        self._hold.release(now)
+        lost += self._hold.release(now)
         forgotten = 0
         with contextlib.suppress(Unavailable):
             # While nothing can be written, time still passes in memory; what it brought is written later.
