@@ -145,6 +145,23 @@ async def test_a_request_id_is_one_task(client: Mesh) -> None:
         await client.tasks.submit(CALL, request(text="two"), request_id="r")
 
 
+async def test_a_result_that_was_dropped_is_no_empty_answer(shared_mesh: MeshHarness, client: Mesh) -> None:
+    """The request id is remembered longer than the result is kept."""
+    handle = await client.tasks.submit(CALL, request(text="short"), request_id="short", result_ttl_s=1)
+    await handle.ended(timeout_s=20)
+
+    async def dropped() -> bool:
+        return not (await handle.snapshot()).response
+
+    await shared_mesh.eventually(dropped, "the result is dropped")
+    with pytest.raises(NotFound) as caught:
+        await handle.result(timeout_s=20)
+    assert caught.value.reason == errors_pb2.ERROR_REASON_RESULT_EXPIRED
+    again = client.tasks.run_many(CALL, [request(text="short")], request_id=lambda _: "short")
+    errors = [done.error() async for done in again]
+    assert [error.reason for error in errors if error] == [errors_pb2.ERROR_REASON_RESULT_EXPIRED]
+
+
 async def test_streams_and_watching(client: Mesh) -> None:
     handle = await client.tasks.submit(PROBE.Stream, request(text="s", stream_count=4))
     assert [reply.index async for reply in handle.stream()] == [1, 2, 3, 4]

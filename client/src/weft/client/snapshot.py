@@ -139,8 +139,8 @@ class Task:
         return metadata.from_proto(self.proto.outcome.trailers)
 
     def error(self) -> WeftError | None:
-        """Why it FAILED or was CANCELLED; None otherwise."""
-        if self.proto.state <= TaskState.SUCCEEDED:
+        """Why it FAILED or was CANCELLED, or why its result is gone (RESULT_EXPIRED); None otherwise."""
+        if self.proto.state < TaskState.SUCCEEDED or (self.succeeded and not self.proto.outcome.status.code):
             return None
         return from_status(self.proto.outcome.status)
 

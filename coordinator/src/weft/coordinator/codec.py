@@ -17,7 +17,7 @@ from weft.coordinator.rules import (
     State,
 )
 from weft.coordinator.store.base import Submission, TaskRecord
-from weft.rpc.errors import InvalidArgument, ResourceExhausted, Unimplemented
+from weft.rpc.errors import InvalidArgument, NotFound, ResourceExhausted, Unimplemented
 from weft.rpc.times import checked_duration, duration, timestamp
 from weft.v1 import errors_pb2, task_pb2
 
@@ -232,6 +232,8 @@ def task(record: TaskRecord, view: int = task_pb2.TASK_VIEW_FULL) -> task_pb2.Ta
         message.outcome.MergeFromString(record.outcome)
         if not full:
             message.outcome.ClearField("response")
+    if record.expired:
+        message.outcome.status.CopyFrom(result_expired(record).status())
     return message
 
 
@@ -246,7 +248,18 @@ def finished_task(record: TaskRecord) -> task_pb2.Task:
         progress_count=record.progress_count,
     )
     message.outcome.MergeFromString(record.outcome)
+    if record.expired:
+        message.outcome.status.CopyFrom(result_expired(record).status())
     return message
+
+
+def result_expired(record: TaskRecord) -> NotFound:
+    """Why a task that has ended has no outcome any more; an empty response would be a wrong answer."""
+    return NotFound(
+        f"task {record.task_id} ended as {record.state.name}, and its result was dropped after its time",
+        reason=errors_pb2.ERROR_REASON_RESULT_EXPIRED,
+        metadata={"task_id": record.task_id, "state": record.state.name},
+    )
 
 
 def _options(given: Submission, *, full: bool) -> task_pb2.TaskOptions:

@@ -18,7 +18,7 @@ import structlog
 from grpc import aio
 
 from weft.coordinator import guard
-from weft.coordinator.codec import not_durable
+from weft.coordinator.codec import not_durable, result_expired
 from weft.coordinator.contracts import Contracts, MethodInfo
 from weft.coordinator.following import follow
 from weft.coordinator.hub import Follower, TaskHub
@@ -103,11 +103,7 @@ class DurableCalls(grpc.GenericRpcHandler):
     async def _finish(self, record: TaskRecord, context: Context) -> task_pb2.Outcome:
         """The outcome of a success; a failure ends the call here."""
         if record.expired:
-            raise errors.NotFound(
-                f"task {record.task_id} ended as {record.state.name}, and its result was dropped after its time",
-                reason=errors_pb2.ERROR_REASON_RESULT_EXPIRED,
-                metadata={"task_id": record.task_id, "state": record.state.name},
-            )
+            raise result_expired(record)
         outcome = task_pb2.Outcome.FromString(record.outcome)
         if outcome.status.code:
             if outcome.headers:
