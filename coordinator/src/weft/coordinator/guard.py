@@ -119,6 +119,7 @@ async def write(context: aio.ServicerContext[Any, Any], response: Any, stalled_s
         async with asyncio.timeout(stalled_s):
             await context.write(response)
     except TimeoutError:
+        log.warning("stream.not_read", peer=context.peer(), for_s=stalled_s)
         raise ResourceExhausted(
             f"the stream was not read for {stalled_s:g} s and was closed; nothing stored is lost: ask again"
         ) from None
