@@ -12,9 +12,7 @@ from weft.cli.bench.subject import Subject
 def sample(prefix: str, rate: str, latencies_s: list[float], rates: list[float]) -> Sample:
     async def nothing(*_: object) -> None: ...
 
-    subject = Subject(
-        prefix=prefix, title=prefix, call=nothing, burst=nothing, rate=rate, calls=1, burst_size=1
-    )
+    subject = Subject(prefix=prefix, title=prefix, call=nothing, burst=nothing, rate=rate)
     return Sample(subject, latencies_s, rates)
 
 

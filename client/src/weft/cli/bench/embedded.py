@@ -16,8 +16,6 @@ from weft.client import Method, connect
 _AGENTS = 2
 _SLOTS = 256
 _ECHO = Method.of(METHOD, BytesValue, BytesValue)
-# What a second holds depends on what a commit costs: a write to memory, or to the disk.
-_SIZES = {"process": (1000, 20_000), "full": (400, 20_000)}
 
 
 @asynccontextmanager
@@ -26,7 +24,6 @@ async def embedded(children: Children, *, durability: str) -> AsyncIterator[Subj
     _, target = await children.coordinator(f"coordinator-{durability}", store=store, durability=durability)
     for number in range(_AGENTS):
         children.agent(f"{durability}-{number}", "weft.cli.bench.echo:agent", target, slots=_SLOTS)
-    calls, burst_size = _SIZES[durability]
     async with connect(target) as mesh, stock_caller(target) as call:
 
         async def burst(count: int) -> None:
@@ -45,6 +42,4 @@ async def embedded(children: Children, *, durability: str) -> AsyncIterator[Subj
             call=call,
             burst=burst,
             rate="tasks_per_s",
-            calls=calls,
-            burst_size=burst_size,
         )

@@ -11,21 +11,23 @@ from dataclasses import dataclass, field
 from weft.cli.bench.subject import Subject
 
 _WARM_UP_CALLS = 100
-_BLOCKS = 20
+_WARM_UP_BURST = 2000
+_BLOCK_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long to measure."""
+    """How long to measure each subject, in seconds: a busy machine gets fewer samples, not a longer wait."""
 
-    # How many times each subject's `calls` are made.
-    calls: int
-    # How many bursts each subject gets.
+    # Calls one after another.
+    calls_s: float
+    # Each burst, about.
+    burst_s: float
     bursts: int
 
 
-QUICK = Effort(calls=1, bursts=3)
-THOROUGH = Effort(calls=5, bursts=9)
+QUICK = Effort(calls_s=4.0, burst_s=1.5, bursts=3)
+THOROUGH = Effort(calls_s=20.0, burst_s=4.0, bursts=7)
 
 
 @dataclass(slots=True)
@@ -55,28 +57,35 @@ async def measure(
 ) -> list[Sample]:
     """Warm up, then calls one after another, then bursts, each subject in its turn."""
     samples = [Sample(subject) for subject in subjects]
-    progressed("warming up")
+    sizes: list[int] = []
     for subject in subjects:
+        progressed(f"{subject.title}: warming up")
         for _ in range(_WARM_UP_CALLS):
             await subject.call()
-        await subject.burst(subject.burst_size // 4)
-    progressed("one call after another")
-    for _ in range(_BLOCKS):
+        rate = await _burst(subject, _WARM_UP_BURST)
+        sizes.append(max(_WARM_UP_BURST, round(rate * effort.burst_s)))
+    progressed("one call after another, in turns")
+    for _ in range(round(effort.calls_s / _BLOCK_S)):
         for sample in samples:
-            await _block(sample, sample.subject.calls * effort.calls // _BLOCKS)
+            await _block(sample)
     for number in range(effort.bursts):
-        for sample in samples:
-            progressed(f"{sample.subject.title}: burst {number + 1} of {effort.bursts}")
-            began = time.perf_counter()
-            await sample.subject.burst(sample.subject.burst_size)
-            sample.rates.append(sample.subject.burst_size / (time.perf_counter() - began))
+        for sample, size in zip(samples, sizes, strict=True):
+            progressed(f"{sample.subject.title}: {size:,} at once, {number + 1} of {effort.bursts}")
+            sample.rates.append(await _burst(sample.subject, size))
     return samples
 
 
-async def _block(sample: Sample, calls: int) -> None:
+async def _burst(subject: Subject, size: int) -> float:
+    """So many at once; their rate."""
+    began = time.perf_counter()
+    await subject.burst(size)
+    return size / (time.perf_counter() - began)
+
+
+async def _block(sample: Sample) -> None:
     # The first call after a pause pays for caches and sleeping cores: it is made and not counted.
     await sample.subject.call()
-    for _ in range(calls):
-        began = time.perf_counter()
+    ends_at = time.perf_counter() + _BLOCK_S
+    while (began := time.perf_counter()) < ends_at:
         await sample.subject.call()
         sample.latencies_s.append(time.perf_counter() - began)

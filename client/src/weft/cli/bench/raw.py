@@ -24,14 +24,14 @@ async def raw_unary(children: Children) -> AsyncIterator[Subject]:
             call=call,
             burst=lambda count: _burst(call, count),
             rate="per_s",
-            calls=1000,
-            burst_size=5000,
         )
 
 
 async def _burst(call: Callable[[], Awaitable[object]], count: int) -> None:
+    left = iter(range(count))
+
     async def some() -> None:
-        for _ in range(count // _IN_FLIGHT):
+        for _ in left:
             await call()
 
     await asyncio.gather(*(some() for _ in range(_IN_FLIGHT)))

@@ -30,9 +30,6 @@ class Subject:
     burst: Callable[[int], Awaitable[object]]
     # What its rate counts: "per_s" of calls, "tasks_per_s" of tasks.
     rate: str
-    # Sizes that take about a second in all: calls one after another, and calls at once.
-    calls: int
-    burst_size: int
 
 
 @asynccontextmanager
