@@ -28,8 +28,9 @@ class ModelTask:
     owner: Owner | None = None
     cancel_end_at: float | None = None
     held_back: bool = False
-    # The last attempt's report and what it came to.
+    # The last attempt's report and what it came to; and what of that survives a crash, since claims do not.
     answer: tuple[Owner, int, Verdict] | None = None
+    kept_answer: tuple[Owner, int, Verdict] | None = None
 
     @property
     def waiting(self) -> bool:
@@ -42,7 +43,7 @@ class ModelTask:
 
     def crash(self, now: float) -> Verdict:
         self.crashes += 1
-        self.answer = None
+        self.answer = self.kept_answer = None
         if self.cancel_end_at is not None:
             self.end(State.CANCELLED)
         elif self.crashes > MAX_CRASHES:
@@ -96,7 +97,7 @@ class Model:
                 return task.answer[2]
             return Verdict.STALE
         verdict = task.crash(now) if crashed else self._reported(task, code)
-        task.answer = (owner, attempt, verdict)
+        task.answer = task.kept_answer = (owner, attempt, verdict)
         return verdict
 
     def _reported(self, task: ModelTask, code: int) -> Verdict:
@@ -130,8 +131,9 @@ class Model:
         task = self.tasks[task_id]
         if task.waiting:
             task.end(State.CANCELLED)
-        elif task.state is State.RUNNING:
-            task.cancel_end_at = min(end_at, task.cancel_end_at or end_at)
+        elif task.state is State.RUNNING and (task.cancel_end_at is None or end_at < task.cancel_end_at):
+            task.cancel_end_at = end_at
+            task.kept_answer = None
 
     def retry(self, task_id: str, now: float) -> bool:
         task = self.tasks[task_id]
@@ -139,7 +141,7 @@ class Model:
             return False
         task.state, task.ready_at = State.QUEUED, now
         task.failures = task.crashes = 0
-        task.answer = None
+        task.answer = task.kept_answer = None
         task.owner = None
         task.close_at = None if task.close_s is None else now + task.close_s
         return True
@@ -224,6 +226,8 @@ class Model:
                 task.state = State.QUEUED
                 task.attempt -= 1
             if task.waiting:
+                task.answer = task.kept_answer
+                task.owner = None if task.answer is None else task.answer[0]
                 scheduled = task.ready_at > now
                 task.state = State.SCHEDULED if scheduled else State.QUEUED
                 task.held_back = not scheduled

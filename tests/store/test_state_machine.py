@@ -140,7 +140,7 @@ class StoreMachine(RuleBasedStateMachine):
             self._fill_in_backoff(task)
             if task.state is State.FAILED:
                 expected = Verdict.STORED
-                task.answer = (owner, attempt, expected)
+                task.answer = task.kept_answer = (owner, attempt, expected)
         assert verdict is expected
 
     def _fill_in_backoff(self, task: ModelTask) -> None:

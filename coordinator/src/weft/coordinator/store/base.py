@@ -329,25 +329,31 @@ class Store(Protocol):
         ...
 
     async def claim(self, requests: Sequence[ClaimRequest]) -> Sequence[Sequence[Claimed]]:
-        """Give out ready tasks, request by request. An expired task is never given out."""
+        """Give out ready tasks, request by request; none while the store is not writable. An expired task is never
+        given out. Fewer than asked for may come although more are ready: then `StoreListener.ready` is called."""
         ...
 
     async def complete(self, reports: Sequence[Report]) -> Sequence[Verdict]:
-        """End attempts: the outcome is stored, or the task is queued again, or the report is refused."""
+        """End attempts: the outcome is stored, or the task is queued again, or the report is refused. A report that
+        its owner repeats, after an answer that was lost, gets the same answer while the attempt is the last one."""
         ...
 
     async def progress(self, items: Sequence[ProgressItem]) -> Sequence[ProgressVerdict]:
-        """Store responses of streaming attempts."""
+        """Store responses of streaming attempts. One that leaves a gap is STALE, and its attempt counts as crashed:
+        it cannot be recorded rightly any more."""
         ...
 
     async def release(self, owner: Owner, refs: Sequence[AttemptRef]) -> Sequence[bool]:
-        """Take attempts back at no cost, and queue their tasks again. False: it was not the owner's."""
+        """Take attempts back at no cost, and queue their tasks again. False: it was not the owner's. The next attempt
+        has the same number, in another epoch or as another claim."""
         ...
 
     async def adopt(self, owner: Owner, held: Sequence[tuple[AttemptRef, int]]) -> Sequence[bool]:
         """Give attempts that an agent still holds, each with the epoch it knows, to its new session `owner`.
 
         Attempts of the agent's earlier epochs that are not named are taken back at once, each counted as a crash.
+        Repeating it is harmless. A store that journals no claims holds recovered tasks back until every agent that was
+        connected has adopted or a grace has passed, and believes an attempt number above those that it knows ended.
         """
         ...
 
@@ -368,7 +374,8 @@ class Store(Protocol):
         ...
 
     async def get(self, task_ids: Sequence[str], *, payloads: bool = True) -> Sequence[TaskRecord | None]:
-        """Read tasks; what is terminal is durable. Without `payloads` the payload and context stay empty."""
+        """Read tasks; what is terminal is durable, and a task that is not is not there. Without `payloads` the payload
+        and context stay empty."""
         ...
 
     async def list_tasks(
@@ -386,7 +393,8 @@ class Store(Protocol):
         ...
 
     async def sweep(self, limit: int) -> SweepReport:
-        """Do what time has brought: promote, expire, take back from owners whose lease passed, forget."""
+        """Do what time has brought: promote, expire, take back from owners whose lease passed, forget. Goes on while
+        the store is not writable; what it brought is written later then."""
         ...
 
     # -- owners -----------------------------------------------------------------------------------------------

@@ -86,7 +86,12 @@ class TermsTable:
 
     def stored(self, method: str, priority: int, options: str | None) -> Terms:
         """The terms of a stored task."""
-        return self.of(Submission(method, priority=priority, **decode_options(options)))
+        key = (method, priority, options)
+        terms = self._known.get(key)
+        if terms is None:
+            terms = self.of(Submission(method, priority=priority, **decode_options(options)))
+            self._known[key] = terms
+        return terms
 
 
 _DEFAULTS = Submission("")

@@ -8,6 +8,7 @@ used again in another session's epoch, and no crash is counted, since nobody kno
 
 from __future__ import annotations
 
+import gc
 import sqlite3
 from collections import deque
 from collections.abc import Collection, Iterator
@@ -65,14 +66,21 @@ def recover(connection: sqlite3.Connection, board: Board, now: float, *, hold: b
         hold: some agent may still hold attempts.
     """
     held_back = []
-    for entry in _unfinished(connection, board):
-        scheduled = entry.ready_at > now
-        if not scheduled and hold:
-            entry.held_back = True
-            held_back.append(entry)
-        board.place(entry, State.SCHEDULED if scheduled else State.QUEUED)
-        if entry.cancel is not None and not entry.held_back:
-            board.end_cancelled(entry, entry.cancel.reason, now)
+    # A million new objects would be looked through for garbage again and again, and none of them is.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        for entry in _unfinished(connection, board):
+            scheduled = entry.ready_at > now
+            if not scheduled and hold:
+                entry.held_back = True
+                held_back.append(entry)
+            board.place(entry, State.SCHEDULED if scheduled else State.QUEUED)
+            if entry.cancel is not None and not entry.held_back:
+                board.end_cancelled(entry, entry.cancel.reason, now)
+    finally:
+        if collecting:
+            gc.enable()
     streams = connection.execute(
         "SELECT progress.task_id, max(progress.sequence), progress.attempt, progress.position FROM live"
         " CROSS JOIN progress ON progress.task_id = live.id GROUP BY task_id"
