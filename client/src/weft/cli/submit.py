@@ -135,11 +135,14 @@ class _Submission:
                 failed += not end.succeeded
                 self._print_end(end)
         took_s = time.monotonic() - began_at
-        remark(f"{count} tasks, {count - failed} succeeded, {failed} failed, {took_s:.2f} s")
+        remark(
+            f"{count} {'task' if count == 1 else 'tasks'}, {count - failed} succeeded, {failed} failed, {took_s:.2f} s"
+        )
         return not failed
 
     def _print_end(self, end: Finished[bytes]) -> None:
         from weft.cli.documents import response_document, status_document
+        from weft.v1 import fleet_pb2
 
         error = end.error()
         if end.task is None:
@@ -153,16 +156,16 @@ class _Submission:
             "attempt": task.attempt,
             "agent_id": task.agent_id,
         }
-        if error is None:
-            document["response"] = response_document(self._method, task.response)
-        else:
+        if error is not None:
             document["error"] = status_document(error.status())
-        if self._as_json:
-            line(json_text(document))
-        elif error is None:
-            line(f"{task.id} {json_text(document['response'])}")
+            words = f"{task.state.name} {error.code.name}: {error.message}"
+        elif self._method.kind == fleet_pb2.METHOD_KIND_SERVER_STREAMING:
+            document["responses"] = task.progress_count
+            words = f"{task.state.name} with {task.progress_count} responses"
         else:
-            line(f"{task.id} {task.state.name} {error.code.name}: {error.message}")
+            document["response"] = response_document(self._method, task.response)
+            words = json_text(document["response"])
+        line(json_text(document) if self._as_json else f"{task.id} {words}")
 
     def _print_refusal(self, error: Any) -> None:
         from weft.cli.documents import error_document

@@ -85,7 +85,7 @@ def styled_state(task: Task) -> str:
 
 
 def error_text(task: Task) -> str:
-    """Code and message of the last failure, and why it was cancelled; empty when there is none."""
+    """Code and message of the last failure, with the reason given for a cancellation; empty when there is none."""
     from rich.markup import escape
 
     from weft.rpc.errors import from_status
@@ -95,7 +95,7 @@ def error_text(task: Task) -> str:
         return ""
     error = from_status(task.status)
     why = error.metadata.get("reason", "") if error.reason == errors_pb2.ERROR_REASON_CANCELLED else ""
-    return escape(f"{error.code.name}: {error.message}" + (f" ({why})" if why else ""))
+    return escape(f"{error.code.name}: {error.message}" + (f" ({why})" if why not in error.message else ""))
 
 
 @app.command()
