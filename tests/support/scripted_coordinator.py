@@ -55,7 +55,7 @@ class ScriptedSession:
         self,
         *,
         adopt: Sequence[str] | None = None,
-        heartbeat_s: float = 0.2,
+        heartbeat_s: float = 0.5,
         contract_needed: bool = False,
         desired_state: int = 0,
         max_response_bytes: int = MAX_PAYLOAD_BYTES,

@@ -194,8 +194,20 @@ async def async_wrong_type(request: StringValue) -> StringValue:
     return "hunter2"  # type: ignore[return-value]
 
 
+def sync_returns_a_coroutine(request: StringValue) -> StringValue:
+    return async_wrong_type(request)  # type: ignore[return-value]
+
+
 @pytest.mark.parametrize(
-    "handler", [sync_raises, async_raises, async_exits, async_cancels_itself, async_wrong_type]
+    "handler",
+    [
+        sync_raises,
+        async_raises,
+        async_exits,
+        async_cancels_itself,
+        async_wrong_type,
+        sync_returns_a_coroutine,
+    ],
 )
 def test_an_unhandled_exception_does_not_leak_its_text(
     handler: Callable[..., Any], capsys: pytest.CaptureFixture[str]

@@ -50,6 +50,12 @@ def raises(request: StringValue) -> StringValue:
     raise RuntimeError("hunter2")
 
 
+def terminates_a_child(request: StringValue) -> StringValue:
+    child = subprocess.Popen(["sleep", "60"])
+    child.terminate()
+    return StringValue(value=str(child.wait(10)))
+
+
 def exits(request: StringValue) -> StringValue:
     os._exit(7)
 
@@ -68,11 +74,11 @@ def session() -> Iterator[ScriptedSession]:
         agent.add_servicer(
             probe_pb2_grpc.add_ProbeServiceServicer_to_server, IsolatedProbeService(), isolate=True
         )
-        for function in (pid, wait_async, count, count_sync, raises, exits):
+        for function in (pid, wait_async, count, count_sync, raises, exits, terminates_a_child):
             agent.method(f"iso.v1.Iso/{function.__name__}", isolate=True)(function)
         with running(agent):
             session = coordinator.accept()
-            session.welcome(max_response_bytes=100_000)
+            session.welcome(heartbeat_s=1.0, max_response_bytes=100_000)
             yield session
 
 
@@ -113,6 +119,11 @@ def test_a_process_is_used_again(session: ScriptedSession) -> None:
 
     assert int(first) != os.getpid()
     assert text(session, "b") == first
+
+
+def test_a_handlers_own_child_process_can_be_terminated(session: ScriptedSession) -> None:
+    call(session, "t", "terminates_a_child")
+    assert text(session, "t") == str(-signal.SIGTERM)
 
 
 @pytest.mark.parametrize("function", ["count", "count_sync"])

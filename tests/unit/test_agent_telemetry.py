@@ -51,7 +51,7 @@ def session() -> Iterator[ScriptedSession]:
         agent.method("trace.v1.Trace/Fails")(fails)
         with running(agent):
             session = coordinator.accept()
-            session.welcome()
+            session.welcome(heartbeat_s=2.0)
             yield session
 
 

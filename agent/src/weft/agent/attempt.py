@@ -26,7 +26,6 @@ class Attempt:
     """One attempt at a task."""
 
     __slots__ = (
-        "abandoned",
         "assignment",
         "context",
         "deadline_at",
@@ -35,6 +34,7 @@ class Attempt:
         "hosted",
         "interrupted",
         "on_room",
+        "over",
         "progress",
         "progress_count",
         "ref",
@@ -77,5 +77,5 @@ class Attempt:
         self.timer: asyncio.TimerHandle | None = None
         # Cancelled because the agent stops, not because anybody wanted it: it is handed back.
         self.interrupted = False
-        # Nobody waits for the handler any more; its slot is free.
-        self.abandoned = False
+        # The executor has done with it; its slot is free.
+        self.over = False

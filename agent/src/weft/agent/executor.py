@@ -65,7 +65,7 @@ class Executor:
         self._slots = slots
         self._runners: Callable[[Hosted], Runner] | None = None
         self._attempts: dict[Ref, Attempt] = {}
-        # (-priority, order of arrival, attempt); one that is gone from `_attempts` is skipped.
+        # (-priority, order of arrival, attempt); one that is over is skipped.
         self._heap: list[tuple[int, int, Attempt]] = []
         self._arrivals = 0
         # Everything new is handed back: for good when the agent stops, or while an operator wants it.
@@ -128,7 +128,7 @@ class Executor:
         while heap:
             attempt = heap[0][2]
             hosted = attempt.hosted
-            if attempt.ref not in self._attempts:
+            if attempt.over:
                 heapq.heappop(heap)
             elif hosted is not None and self.used_slots + hosted.slot_cost <= self._slots:
                 heapq.heappop(heap)
@@ -150,14 +150,24 @@ class Executor:
 
     def ended(self, attempt: Attempt) -> None:
         """The handler is gone: its slot is free."""
-        if self._attempts.pop(attempt.ref, None) is None:
+        if not self._forget(attempt):
             return
-        if attempt.timer is not None:
-            attempt.timer.cancel()
         if attempt.hosted is not None:
             self.used_slots -= attempt.hosted.slot_cost
         if self._heap:
             self._start_waiting()
+
+    def _forget(self, attempt: Attempt) -> bool:
+        """Done with an attempt; False: it was already."""
+        if attempt.over:
+            return False
+        attempt.over = True
+        if attempt.timer is not None:
+            attempt.timer.cancel()
+        # A later assignment may have the same number: of an attempt that was handed back, or lost and forgotten.
+        if self._attempts.get(attempt.ref) is attempt:
+            del self._attempts[attempt.ref]
+        return True
 
     def post_ended(self, attempt: Attempt) -> None:
         """As `ended`, from any thread. Ends that come close together wake the loop once."""
@@ -222,12 +232,9 @@ class Executor:
         self._tell(attempt, "the time limit passed", 0.0 if isolated else UNWANTED_GRACE_S)
 
     def _forget_waiting(self, attempt: Attempt) -> None:
-        if self._attempts.pop(attempt.ref, None) is None:
-            return
-        self.waiting -= 1
-        if attempt.timer is not None:
-            attempt.timer.cancel()
-        self._start_waiting()
+        if self._forget(attempt):
+            self.waiting -= 1
+            self._start_waiting()
 
     # -- stopping -------------------------------------------------------------------------------------------------------
 

@@ -77,6 +77,11 @@ def invoke_sync(hosted: Hosted, context: SyncContext, send: Callable[[bytes], bo
         except (DecodeError, ValueError) as error:
             return _malformed(hosted, error)
         response = hosted.behavior(request, context)
+        if hasattr(response, "__await__"):
+            response.close()
+            raise TypeError(
+                "a plain `def` returned a coroutine: a decorator around an async handler must be `async def` too"
+            )
         if hosted.response_streaming:
             with contextlib.closing(response) if hasattr(response, "close") else contextlib.nullcontext():
                 for item in response:

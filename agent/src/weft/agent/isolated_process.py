@@ -31,8 +31,9 @@ _Run = tuple[bytes, float | None, str, int]
 def main(pipe: Connection[Any, Any], sources: bytes) -> None:
     """Load the handlers and serve the pipe until it breaks."""
     # A signal to the whole group is the agent's business: it ends its processes in its own time.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # A handler that does nothing, and not SIG_IGN, which the handlers' own child processes would inherit.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
     process = _IsolatedProcess(pipe)
     structlog.configure(processors=[structlog.processors.format_exc_info, process.forward_log])
     try:

@@ -116,13 +116,18 @@ class Outbox:
     # -- session's side -------------------------------------------------------------------------------------------
 
     def hold(self, assignments: Iterable[session_pb2.Assignment], epoch: int) -> list[Attempt]:
-        """Take assignments; one that is held already is left out."""
+        """Take assignments; one that is held already is left out. One that was handed back comes as a new one."""
         fresh: list[Attempt] = []
         with self._lock:
             for assignment in assignments:
                 attempt = Attempt(assignment, epoch)
-                if self._attempts.setdefault(attempt.ref, attempt) is attempt:
-                    fresh.append(attempt)
+                known = self._attempts.get(attempt.ref)
+                if known is not None:
+                    if not known.released:
+                        continue
+                    self._drop(known)
+                self._attempts[attempt.ref] = attempt
+                fresh.append(attempt)
         return fresh
 
     def held(self) -> list[session_pb2.HeldAttempt]:
