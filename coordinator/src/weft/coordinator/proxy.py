@@ -24,7 +24,7 @@ from weft.coordinator.following import follow
 from weft.coordinator.hub import Follower, TaskHub
 from weft.coordinator.options import CallOptions, from_metadata
 from weft.coordinator.rules import State
-from weft.coordinator.store.base import ProgressRow, Store, Submission, TaskRecord
+from weft.coordinator.store.base import Enqueued, ProgressRow, Store, Submission, TaskRecord
 from weft.coordinator.submission import Intake, accepted
 from weft.rpc import errors, metadata
 from weft.v1 import coordinator_pb2, errors_pb2, fleet_pb2, task_pb2
@@ -77,7 +77,7 @@ class DurableCalls(grpc.GenericRpcHandler):
         future = self._hub.end_future(submission.task_id)
         task_id = submission.task_id
         try:
-            enqueued = accepted((await self._intake.store([submission]))[0], call.request_id)
+            enqueued = await self._take(submission)
             if enqueued.existed:
                 future.cancel()
                 task_id = enqueued.task_id
@@ -122,7 +122,7 @@ class DurableCalls(grpc.GenericRpcHandler):
         task_id = submission.task_id
         follower = self._hub.follow(task_id)
         try:
-            enqueued = accepted((await self._intake.store([submission]))[0], call.request_id)
+            enqueued = await self._take(submission)
             attempt = 0
             if enqueued.existed:
                 self._hub.unfollow(follower)
@@ -186,6 +186,11 @@ class DurableCalls(grpc.GenericRpcHandler):
             method=info.name, payload=request, request_id=call.request_id, options=call.options
         )
         return call, self._intake.check(submit)
+
+    async def _take(self, submission: Submission) -> Enqueued:
+        """Take a task in whose caller waits here: its end is what is acknowledged, and makes it durable too."""
+        results = await self._intake.store([submission], acknowledged=False)
+        return accepted(results[0], submission.request_id)
 
     async def _detached(self, submission: Submission, context: Context) -> None:
         """Store the task and leave it: an empty response, with the task's id in the trailers."""

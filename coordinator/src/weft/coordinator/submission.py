@@ -43,8 +43,10 @@ class Intake:
             self._store.new_task_id(info.name),
         )
 
-    async def store(self, submissions: Sequence[Submission]) -> Sequence[Enqueued | RequestIdReused]:
-        """Store submissions, durably when this returns.
+    async def store(
+        self, submissions: Sequence[Submission], *, acknowledged: bool = True
+    ) -> Sequence[Enqueued | RequestIdReused]:
+        """Store submissions; `acknowledged`: durably when this returns, since somebody will be told.
 
         Raises:
             Unavailable: the coordinator is stopping, or the store cannot be written.
@@ -60,7 +62,7 @@ class Intake:
             raise ResourceExhausted(
                 f"{self._max_queued} tasks are unfinished, the most that are allowed", retry_after_s=5.0
             )
-        return await self._store.enqueue(submissions)
+        return await self._store.enqueue(submissions, acknowledged=acknowledged)
 
 
 def accepted(result: Enqueued | RequestIdReused, request_id: str) -> Enqueued:

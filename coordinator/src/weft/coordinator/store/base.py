@@ -312,8 +312,17 @@ class Store(Protocol):
 
     # -- tasks ------------------------------------------------------------------------------------------------
 
-    async def enqueue(self, submissions: Sequence[Submission]) -> Sequence[Enqueued | RequestIdReused]:
-        """Store tasks, in order. Duplicates of a request id within one call count too."""
+    async def enqueue(
+        self, submissions: Sequence[Submission], *, acknowledged: bool = True
+    ) -> Sequence[Enqueued | RequestIdReused]:
+        """Store tasks, in order. Duplicates of a request id within one call count too.
+
+        Args:
+            acknowledged: the caller will tell somebody that the tasks are stored: return when they are durable. Else
+                the store may return before, and make them durable with their next change or a little later; one
+                that it cannot store then ends, for its followers, as FAILED with STORE_UNAVAILABLE. Such
+                submissions need a `task_id`.
+        """
         ...
 
     def new_task_id(self, method: str) -> str:

@@ -20,11 +20,12 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from weft.coordinator.rules import QueueKey
-from weft.coordinator.store import file, tasks
+from weft.coordinator.rules import QueueKey, State
+from weft.coordinator.store import file, outcomes, tasks
 from weft.coordinator.store.agents import AgentTable
 from weft.coordinator.store.attempts import Attempts
 from weft.coordinator.store.base import (
@@ -61,6 +62,7 @@ from weft.coordinator.store.reader import Known
 from weft.coordinator.store.recovery import Hold, recover
 from weft.coordinator.store.requests import RequestIds
 from weft.coordinator.store.sweeping import Sweeping
+from weft.rpc.errors import WeftError
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +188,11 @@ class EmbeddedStore:
     def new_task_id(self, method: str) -> str:  # noqa: ARG002  # other stores route by it
         return format_id(self._mint.next(self._clock()))
 
-    async def enqueue(self, submissions: Sequence[Submission]) -> Sequence[Enqueued | RequestIdReused]:
+    async def enqueue(
+        self, submissions: Sequence[Submission], *, acknowledged: bool = True
+    ) -> Sequence[Enqueued | RequestIdReused]:
         self._journal.check_writable()
+        fresh: list[Submission] = []
         now, board = self._clock(), self._board
         known = self._requests.look_up(submissions)
         results: list[Enqueued | RequestIdReused] = []
@@ -202,11 +207,27 @@ class EmbeddedStore:
                     results.append(admitted)
                     continue
                 digest = admitted.digest
-            self._journal.task(board.submit(number, submission, now), digest)
+            self._journal.task(board.submit(number, submission, now), digest, lazily=not acknowledged)
+            fresh.append(submission)
             results.append(Enqueued(format_id(number)))
         board.listener.ready()
-        await self._journal.stored()
+        if acknowledged:
+            await self._journal.stored()
+        elif fresh:
+            self._journal.written().add_done_callback(partial(self._tell_refused, fresh))
         return results
+
+    def _tell_refused(self, submissions: Sequence[Submission], written: asyncio.Future[None]) -> None:
+        """Who follows a task that could not be stored, and was not told at its submission, hears of its end."""
+        error = written.exception()
+        if not isinstance(error, WeftError):
+            return
+        outcome = outcomes.not_stored(error)
+        for submission in submissions:
+            if self._board.listener.wants(submission.task_id):
+                self._board.listener.changed(
+                    TaskRecord(submission.task_id, State.FAILED, submission, outcome=outcome)
+                )
 
     def unfinished(self) -> int:
         return len(self._board.entries)

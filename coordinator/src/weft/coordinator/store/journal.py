@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 # What is written on the event loop: 50 to 150 µs.
 _INLINE_ROWS = 32
 _INLINE_BYTES = 64 * 1024
+# How long a task that nobody waits to have stored may wait for its end, to be written together with it: one commit
+# in place of two for a short call.
+_COMPANY_S = 0.01
 _FIRST_RETRY_S = 0.05
 _LONGEST_RETRY_S = 1.0
 
@@ -74,6 +77,7 @@ class Journal:
         self._loop = asyncio.get_running_loop()
         self._open = Group()
         self._scheduled = False
+        self._timer: asyncio.TimerHandle | None = None
         self._writing = False
         self._retry_s = 0.0
         self._closed = False
@@ -86,9 +90,9 @@ class Journal:
 
     # -- changes ------------------------------------------------------------------------------------------------
 
-    def task(self, entry: Entry, digest: bytes | None) -> None:
-        """A new task; `digest` of its request, if it has a request id."""
-        self._group().add_task(entry, digest)
+    def task(self, entry: Entry, digest: bytes | None, *, lazily: bool = False) -> None:
+        """A new task; `digest` of its request, if it has a request id. `lazily`: nobody waits for it to be stored."""
+        self._group(lazily=lazily).add_task(entry, digest)
 
     def live(self, entry: Entry) -> None:
         self._group().add_live(entry)
@@ -116,6 +120,12 @@ class Journal:
         waiter: asyncio.Future[None] = self._loop.create_future()
         self._group().submitters.append(waiter)
         await waiter
+
+    def written(self) -> asyncio.Future[None]:
+        """What `stored` waits for, as a future, without hastening it."""
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._open.submitters.append(waiter)
+        return waiter
 
     async def settled(self) -> None:
         """Wait until all changes so far are durable, or new tasks among them refused.
@@ -157,10 +167,13 @@ class Journal:
 
     # -- writing ------------------------------------------------------------------------------------------------
 
-    def _group(self) -> Group:
+    def _group(self, *, lazily: bool = False) -> Group:
         if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._flush)
+            if not lazily:
+                self._scheduled = True
+                self._loop.call_soon(self._flush)
+            elif self._timer is None:
+                self._timer = self._loop.call_later(_COMPANY_S, self._flush)
         return self._open
 
     def _flush(self) -> None:
@@ -171,6 +184,9 @@ class Journal:
 
     def _write(self, group: Group) -> None:
         self._open = Group()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if group.empty:
             self._done(group, [], None)
         elif self._inline(group):

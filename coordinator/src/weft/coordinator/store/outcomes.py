@@ -20,5 +20,10 @@ def cancelled(reason: str) -> bytes:
     return _outcome(Cancelled("cancelled on request", metadata={"reason": reason} if reason else None))
 
 
+def not_stored(error: WeftError) -> bytes:
+    """The outcome of a task that was taken in and could not be stored."""
+    return _outcome(error)
+
+
 def _outcome(error: WeftError) -> bytes:
     return task_pb2.Outcome(status=error.status()).SerializeToString()
