@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.store.support import METHOD, Harness, ManualClock, RecordingListener
+from tests.store.support import METHOD, Harness, ManualClock, RecordingListener, reason_of
 from weft.coordinator.rules import State
 from weft.coordinator.store.base import Enqueued, Report, Submission, Verdict
 from weft.coordinator.store.embedded import EmbeddedStore
@@ -159,6 +159,21 @@ async def test_a_refused_task_is_called_off_at_its_agent(h: Harness, disk: Small
     (result,) = await h.store.enqueue([Submission(METHOD, b"smaller", request_id="r")])
     assert isinstance(result, Enqueued)
     assert not result.existed
+
+
+async def test_who_follows_a_refused_task_hears_of_its_end(h: Harness, disk: SmallDisk) -> None:
+    disk.fill()
+    submission = Submission(METHOD, bytes(200_000), task_id=h.store.new_task_id(METHOD))
+    await h.store.enqueue([submission], acknowledged=False)
+    async with asyncio.timeout(5):
+        while not h.listener.changes:
+            await asyncio.sleep(0.005)
+    (record,) = h.listener.changes
+    assert (record.task_id, record.state) == (submission.task_id, State.FAILED)
+    assert reason_of(record)[0] == "STORE_UNAVAILABLE"
+    disk.free()
+    await until_writable(h)
+    assert await h.store.get([submission.task_id]) == [None]
 
 
 async def test_time_goes_on_on_a_full_disk(h: Harness, disk: SmallDisk) -> None:

@@ -67,6 +67,25 @@ async def test_a_lone_call_is_two_statements(h: Harness) -> None:
     assert len(seen) == 2
 
 
+async def test_a_short_call_that_is_waited_for_is_one_commit(h: Harness) -> None:
+    owner = await h.agent()
+    seen = Statements(h)
+    submission = Submission(METHOD, task_id=h.store.new_task_id(METHOD))
+    await h.store.enqueue([submission], acknowledged=False)
+    await h.end(await h.claim_one(owner))
+    assert [text.split()[0] for text in seen] == ["BEGIN", "INSERT", "INSERT", "COMMIT"]
+
+
+async def test_what_nobody_waits_for_is_written_soon(h: Harness) -> None:
+    seen = Statements(h)
+    submission = Submission(METHOD, task_id=h.store.new_task_id(METHOD))
+    await h.store.enqueue([submission], acknowledged=False)
+    async with asyncio.timeout(5):
+        while not seen:
+            await asyncio.sleep(0.005)
+    assert await h.state(submission.task_id) is State.QUEUED
+
+
 async def test_dispatch_overlaps_the_commit(h: Harness) -> None:
     owner = await h.agent()
     submitting = asyncio.create_task(h.submit())

@@ -54,6 +54,14 @@ async def test_everything_acknowledged_is_there(store_factory: StoreFactory, cra
     assert h.store.unfinished() == 3
 
 
+async def test_an_orderly_stop_keeps_what_nobody_was_told_of(store_factory: StoreFactory) -> None:
+    h = await store_factory.open()
+    task_id = h.store.new_task_id(METHOD)
+    await h.store.enqueue([Submission(METHOD, task_id=task_id)], acknowledged=False)
+    h = await store_factory.reopen(h, crash=False)
+    assert await h.state(task_id) is State.QUEUED
+
+
 async def test_ids_and_epochs_go_on_growing(store_factory: StoreFactory, crash: bool) -> None:
     h = await store_factory.open()
     epoch, task_id = (await h.agent()).epoch, await h.submit()

@@ -117,6 +117,31 @@ async def test_a_request_id_outlives_the_task(h: Harness) -> None:
     assert await h.submit(submission) != task_id
 
 
+async def test_a_task_that_nobody_was_told_of_lives_all_the_same(h: Harness) -> None:
+    task_id, quick = h.store.new_task_id(METHOD), h.store.new_task_id(METHOD)
+    for new in (task_id, quick):
+        submission = Submission(METHOD, b"payload", task_id=new, request_id=new)
+        assert list(await h.store.enqueue([submission], acknowledged=False)) == [Enqueued(new)]
+    owner = await h.agent()
+    claimed = await h.claim_one(owner)
+    assert (claimed.task_id, claimed.payload) == (task_id, b"payload")
+    # Whatever is durable later was preceded by it.
+    await h.end(claimed)
+    assert await h.state(task_id) is State.SUCCEEDED
+    assert await h.state(quick) is State.QUEUED
+    assert h.listener.states(task_id)[-1] is State.SUCCEEDED
+    repeat = Submission(METHOD, b"payload", request_id=quick)
+    assert list(await h.store.enqueue([repeat])) == [Enqueued(quick, existed=True)]
+
+
+async def test_a_repeat_makes_sure_of_a_task_that_nobody_was_told_of(h: Harness) -> None:
+    submission = Submission(METHOD, b"payload", task_id=h.store.new_task_id(METHOD), request_id="r")
+    await h.store.enqueue([submission], acknowledged=False)
+    (result,) = await h.store.enqueue([replace(submission, task_id="")])
+    assert result == Enqueued(submission.task_id, existed=True)
+    assert await h.state(submission.task_id) is State.QUEUED
+
+
 async def test_nothing_to_store(h: Harness) -> None:
     assert list(await h.store.enqueue([])) == []
     assert list(await h.store.complete([])) == []
