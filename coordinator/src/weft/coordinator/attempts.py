@@ -68,7 +68,6 @@ class AttemptDesk:
             session.let_go(AttemptRef(ended.task_id, ended.attempt))
         for released in message.released:
             session.let_go(AttemptRef(released.task_id, released.attempt))
-        self._wake()
         before = self._progress.get(session)
         task = asyncio.get_running_loop().create_task(self._settle(session, message, before, stale_refused))
         pending = self._pending.setdefault(session, {})
@@ -85,6 +84,8 @@ class AttemptDesk:
                 self._pending.pop(session, None)
 
         task.add_done_callback(settled)
+        # After the task was made: somebody may wait for this result, nobody for the slot.
+        self._wake()
         while len(pending) >= PENDING_MESSAGES or sum(pending.values()) > PENDING_BYTES:
             await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
 

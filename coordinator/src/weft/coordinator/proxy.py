@@ -53,6 +53,8 @@ class DurableCalls(grpc.GenericRpcHandler):
         self._contracts = contracts
         self._cancel_grace_s = cancel_grace_s
         self.stalled_stream_s = stalled_stream_s
+        # By method, as many as contracts may have in force.
+        self._handlers: dict[str, tuple[MethodInfo, grpc.RpcMethodHandler[Any, Any]]] = {}
         # Cancellations of tasks whose callers went away, under way.
         self._cancelling: set[asyncio.Task[None]] = set()
 
@@ -63,9 +65,16 @@ class DurableCalls(grpc.GenericRpcHandler):
         info = self._contracts.find(name)
         if info is None or not info.durable:
             return grpc.stream_stream_rpc_method_handler(_refusal(self._contracts, name))
+        known = self._handlers.get(name)
+        if known is not None and known[0] is info:
+            return known[1]
+        handler: grpc.RpcMethodHandler[Any, Any]
         if info.kind == fleet_pb2.METHOD_KIND_UNARY:
-            return grpc.unary_unary_rpc_method_handler(_guarded(self.unary, info))
-        return grpc.unary_stream_rpc_method_handler(_guarded(self.streaming, info))
+            handler = grpc.unary_unary_rpc_method_handler(_guarded(self.unary, info))
+        else:
+            handler = grpc.unary_stream_rpc_method_handler(_guarded(self.streaming, info))
+        self._handlers[name] = (info, handler)
+        return handler
 
     # -- unary --------------------------------------------------------------------------------------------------
 
