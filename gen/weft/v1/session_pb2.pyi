@@ -109,20 +109,22 @@ class Contract(_message.Message):
     def __init__(self, file_descriptor_set: _Optional[bytes] = ...) -> None: ...
 
 class AgentReport(_message.Message):
-    __slots__ = ("sequence", "used_slots", "waiting", "load", "draining", "round_trip")
+    __slots__ = ("sequence", "used_slots", "waiting", "load", "draining", "round_trip", "stuck_slots")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     USED_SLOTS_FIELD_NUMBER: _ClassVar[int]
     WAITING_FIELD_NUMBER: _ClassVar[int]
     LOAD_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
     ROUND_TRIP_FIELD_NUMBER: _ClassVar[int]
+    STUCK_SLOTS_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     used_slots: int
     waiting: int
     load: _fleet_pb2.HostLoad
     draining: bool
     round_trip: _duration_pb2.Duration
-    def __init__(self, sequence: _Optional[int] = ..., used_slots: _Optional[int] = ..., waiting: _Optional[int] = ..., load: _Optional[_Union[_fleet_pb2.HostLoad, _Mapping]] = ..., draining: bool = ..., round_trip: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    stuck_slots: int
+    def __init__(self, sequence: _Optional[int] = ..., used_slots: _Optional[int] = ..., waiting: _Optional[int] = ..., load: _Optional[_Union[_fleet_pb2.HostLoad, _Mapping]] = ..., draining: bool = ..., round_trip: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., stuck_slots: _Optional[int] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("task_id", "attempt", "index", "payload")

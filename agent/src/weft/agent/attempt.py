@@ -79,3 +79,8 @@ class Attempt:
         self.interrupted = False
         # The executor has done with it; its slot is free.
         self.over = False
+
+    @property
+    def ended(self) -> bool:
+        """Nothing more is reported of it, whether or not its handler still runs."""
+        return self.result is not None or self.released or not self.held

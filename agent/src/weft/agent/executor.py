@@ -82,6 +82,15 @@ class Executor:
         """Say how handlers are run. Once, before the first assignment."""
         self._runners = pick_runner
 
+    @property
+    def stuck_slots(self) -> int:
+        """Slots of handlers that still run although their attempts are over. From any thread."""
+        return sum(
+            attempt.hosted.slot_cost
+            for attempt in list(self._attempts.values())
+            if attempt.ended and attempt.context is not None and attempt.hosted is not None
+        )
+
     # -- what comes in --------------------------------------------------------------------------------------------
 
     def handle(self, assigned: Sequence[Attempt], cancellations: Sequence[Cancellation]) -> None:

@@ -146,6 +146,7 @@ class Runtime:
             waiting=self._executor.waiting,
             load=self._host.sample(now_s),
             draining=self._draining,
+            stuck_slots=self._executor.stuck_slots,
         )
 
     def welcomed(self, welcome: session_pb2.Welcome) -> None:

@@ -104,7 +104,7 @@ class Fleet:
 
     def _fill_in(self, agent: fleet_pb2.Agent, session: Session) -> None:
         agent.state = _state(session)
-        agent.used_slots = session.used_slots
+        agent.used_slots = session.used_slots + session.report.stuck_slots
         agent.in_flight = len(session.held)
         agent.load.CopyFrom(session.report.load)
         agent.heartbeat_round_trip.CopyFrom(session.report.round_trip)

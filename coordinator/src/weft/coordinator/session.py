@@ -91,8 +91,8 @@ class Session:
 
     @property
     def free_slots(self) -> int:
-        """Credits: slots and prefetch that no assignment has taken."""
-        return self.slots + self.hello.prefetch - self.used_slots
+        """Credits: slots and prefetch that no assignment has taken, and no handler that outlived its attempt."""
+        return self.slots + self.hello.prefetch - self.used_slots - self.report.stuck_slots
 
     def silent_for_s(self, now_s: float) -> float:
         """Seconds since the agent was last heard, by the monotonic clock."""
