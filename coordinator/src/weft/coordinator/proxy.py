@@ -131,7 +131,8 @@ class DurableCalls(grpc.GenericRpcHandler):
         task_id = submission.task_id
         follower = self._hub.follow(task_id)
         try:
-            enqueued = await self._take(submission)
+            # Stored first: what follows it reads it.
+            enqueued = accepted((await self._intake.store([submission]))[0], call.request_id)
             attempt = 0
             if enqueued.existed:
                 self._hub.unfollow(follower)
