@@ -24,6 +24,7 @@ import grpc.aio
 import uvloop
 
 from probe.v1 import probe_pb2
+from tests.support.processes import until
 from weft.rpc.channel import client_options
 from weft.rpc.descriptors import digest, file_descriptor_set
 from weft.rpc.errors import WeftError, from_call
@@ -163,8 +164,20 @@ class LightAgent:
         async with self._writing:
             await self._call.write(message)
 
+    async def assigned_to(self, count: int) -> None:
+        """Wait until this many assignments have come in, over all its time."""
+        await until(lambda: len(self.assigned) >= count, f"{count} assignments at {self.agent_id}")
+
+    async def holds(self, task_id: str) -> None:
+        """Wait until the task is assigned to it."""
+        await until(
+            lambda: task_id in {item.task_id for item in self.assigned}, f"{self.agent_id} has {task_id}"
+        )
+
     async def ended(self) -> WeftError | None:
-        """Wait for the end of the stream, and say what it ended with; None: with OK."""
+        """Wait for the end of the stream, and say what it ended with; None: with OK. Reads what is left of it."""
+        if not self._reads:
+            await self._read()
         if await self._call.code() is grpc.StatusCode.OK:
             return None
         code, details = await self._call.code(), await self._call.details()
