@@ -14,6 +14,7 @@ from probe.v1.probe_pb2 import ProbeReply, ProbeRequest
 from tests.support import tasks
 from tests.support.ledger import Ledger
 from tests.support.mesh import MeshHarness
+from tests.support.processes import until
 from weft.rpc.errors import from_call
 from weft.rpc.times import duration
 from weft.v1 import coordinator_pb2, task_pb2
@@ -130,7 +131,9 @@ async def test_a_caller_asks_again_with_its_request_id_and_gets_its_answer(
     request = ProbeRequest(text="mine", sleep_s=1.0, ledger=ledger.path)
     metadata = (("weft-request-id", "call-1"),)
     call = mesh.probe().Call(request, metadata=metadata, timeout=30)
-    await ledger.until("start", "mine")
+    (started,) = await ledger.until("start", "mine")
+    # A call that waits for its answer is acknowledged by that alone, and stored within a hundredth of a second.
+    await until(lambda: time.time() - started.time_s > 0.2, "the call is stored")
 
     await (coordinator.terminate() if graceful else coordinator.kill())
     with pytest.raises(grpc.aio.AioRpcError) as refused:
