@@ -296,8 +296,8 @@ def test_reconnects_leave_no_threads_behind(coordinator: ScriptedCoordinator) ->
 def test_an_operator_drains_an_agent_that_stays(coordinator: ScriptedCoordinator) -> None:
     with running(probe_agent(coordinator.address, slots=1)):
         session = coordinator.accept()
-        session.welcome()
-        session.assign("running", f"{PROBE}Call", probe_pb2.ProbeRequest(sleep_s=0.5))
+        session.welcome(heartbeat_s=0.1)
+        session.assign("running", f"{PROBE}Call", probe_pb2.ProbeRequest(sleep_s=1.5))
         session.assign("waiting", f"{PROBE}Call", probe_pb2.ProbeRequest())
         session.wait_state(lambda state: state.waiting == 1)
         session.send(desired_state=fleet_pb2.DESIRED_STATE_DRAINING)

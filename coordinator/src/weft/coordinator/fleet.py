@@ -46,7 +46,7 @@ class Fleet:
             metadata={"agent_id": agent_id},
         )
 
-    async def update(self, agent_id: str, desired_state: int) -> fleet_pb2.Agent:
+    async def update(self, agent_id: str, desired_state: fleet_pb2.DesiredState) -> fleet_pb2.Agent:
         """Keep a wish, and tell the agent when it is connected.
 
         Raises:

@@ -36,7 +36,6 @@ ABORT_S = 5.0
 
 T = TypeVar("T")
 Unary = TypeVar("Unary", bound=Callable[..., Awaitable[Any]])
-Stream = TypeVar("Stream", bound=Callable[..., AsyncIterator[Any]])
 
 
 async def abort(
@@ -85,7 +84,7 @@ class StreamingService(Protocol):
     stalled_stream_s: float
 
 
-def stream(handler: Stream) -> Callable[..., Awaitable[None]]:
+def stream(handler: Callable[..., AsyncIterator[Any]]) -> Callable[..., Awaitable[None]]:
     """Guard a handler that is an async generator of responses; a client that does not read is cut off."""
 
     @functools.wraps(handler)

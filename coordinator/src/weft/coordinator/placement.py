@@ -31,6 +31,7 @@ class Strategy(Protocol):
 
     def rank(self, candidate: Candidate, given: int) -> float:
         """The candidate's rank once it has been given `given` slots in this pass."""
+        ...
 
 
 class LeastConnections:

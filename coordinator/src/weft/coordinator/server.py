@@ -239,6 +239,8 @@ async def serve(settings: CoordinatorSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signalled)
     await coordinator.start()
+    # What was recovered stays for a while: the collector need not look at it again and again.
+    gc.freeze()
     try:
         await stop.wait()
     finally:
@@ -249,7 +251,6 @@ def run(settings: CoordinatorSettings) -> None:
     """Run a coordinator in this process, on uvloop where there is one; blocks until it has stopped."""
     logs.configure(settings.log_level)
     # Tasks in memory are many and hardly ever in cycles: looking through them often would only cost pauses.
-    gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     try:
         import uvloop

@@ -42,7 +42,7 @@ class Session:
         # Nothing is assigned before the contract has been accepted.
         self.accepted = False
         self.draining = hello.draining
-        self.desired = fleet_pb2.DESIRED_STATE_ACTIVE
+        self.desired: fleet_pb2.DesiredState = fleet_pb2.DESIRED_STATE_ACTIVE
         self.report = session_pb2.AgentReport()
         self.connected_at_s = now_s
         # Monotonic; of the last message.
@@ -69,7 +69,7 @@ class Session:
         self._acks: list[session_pb2.ResultAck] = []
         self._ack_timer: asyncio.TimerHandle | None = None
         self._progress_acks: list[session_pb2.ProgressAck] = []
-        self._desired_to_send = fleet_pb2.DESIRED_STATE_UNSPECIFIED
+        self._desired_to_send: fleet_pb2.DesiredState = fleet_pb2.DESIRED_STATE_UNSPECIFIED
         self._echo = 0
 
     # -- what it can take -------------------------------------------------------------------------------------
@@ -201,10 +201,10 @@ class Session:
         self._echo = sequence
         self._event.set()
 
-    def want(self, desired: int) -> None:
+    def want(self, desired: fleet_pb2.DesiredState) -> None:
         """An operator's wish: in force here at once, and told to the agent."""
-        self.desired = desired  # type: ignore[assignment]
-        self._desired_to_send = desired  # type: ignore[assignment]
+        self.desired = desired
+        self._desired_to_send = desired
         self._event.set()
 
     async def outbox_filled(self) -> None:

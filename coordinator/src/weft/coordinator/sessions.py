@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import cast
 
 import structlog
 from grpc import aio
@@ -196,7 +197,7 @@ class Sessions:
             session.heard_at_s = time.monotonic()
             adopted = await self._adopt(session, hello)
             session.accepted = contract is not None
-            session.desired = await self._desired(agent_id)  # type: ignore[assignment]
+            session.desired = await self._desired(agent_id)
             self._sessions[agent_id] = session
             self._intervals_s[agent_id] = interval_s
         finally:
@@ -282,10 +283,10 @@ class Sessions:
                 self.stale_refused[agent_id] = self.stale_refused.get(agent_id, 0) + 1
                 log.info("result.refused", agent=agent_id, task=ref.task_id, attempt=ref.attempt)
 
-    async def _desired(self, agent_id: str) -> int:
+    async def _desired(self, agent_id: str) -> fleet_pb2.DesiredState:
         for agent in await self._store.agents():
             if agent.agent_id == agent_id and agent.desired_state:
-                return agent.desired_state
+                return cast("fleet_pb2.DesiredState", agent.desired_state)
         return fleet_pb2.DESIRED_STATE_ACTIVE
 
     async def _admit(self, hello: session_pb2.Hello, contract: Contract) -> None:
