@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import random
 import shutil
 import signal
@@ -16,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.store.support import METHOD, Harness, ManualClock, RecordingListener, reason_of
+from tests.support.small_disk import SmallDisk, small_disk
 from weft.coordinator.rules import State
 from weft.coordinator.store.base import Enqueued, Report, Submission, Verdict
 from weft.coordinator.store.embedded import EmbeddedStore
@@ -24,37 +23,10 @@ from weft.rpc.errors import Unavailable
 # -- a full disk ------------------------------------------------------------------------------------------------------
 
 
-class SmallDisk:
-    """A file system of a few MiB that can be filled up."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._ballast = path / "ballast"
-
-    def fill(self) -> None:
-        with self._ballast.open("ab", buffering=0) as file, contextlib.suppress(OSError):
-            while True:
-                file.write(b"\0" * 4096)
-
-    def free(self) -> None:
-        self._ballast.unlink()
-
-
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small tmpfs needs root")
-    path = tmp_path / "disk"
-    path.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", path], check=False, capture_output=True
-    )
-    if made.returncode:
-        pytest.skip(f"a tmpfs cannot be mounted here: {made.stderr.decode().strip()}")
-    try:
-        yield SmallDisk(path)
-    finally:
-        subprocess.run(["umount", path], check=True)
+    with small_disk(tmp_path / "disk") as disk:
+        yield disk
 
 
 @pytest.fixture
