@@ -42,7 +42,7 @@ class Listener:
 
     def ready(self) -> None: ...
 
-    def wants(self, task_id: str) -> bool:  # noqa: ARG002
+    def wants(self, task_id: str, *, ended: bool) -> bool:  # noqa: ARG002
         return True
 
     def changed(self, record: TaskRecord) -> None: ...

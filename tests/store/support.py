@@ -71,7 +71,7 @@ class RecordingListener:
     def ready(self) -> None:
         self.ready_calls += 1
 
-    def wants(self, task_id: str) -> bool:
+    def wants(self, task_id: str, *, ended: bool) -> bool:
         return self.followed is None or task_id in self.followed
 
     def changed(self, record: TaskRecord) -> None:

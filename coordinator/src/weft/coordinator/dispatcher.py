@@ -41,7 +41,8 @@ class Dispatcher:
 
     def wake(self) -> None:
         """Something changed that may let a task be handed out."""
-        self._wake.set()
+        if not self._wake.is_set() and self._store.ready_depths():
+            self._wake.set()
 
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._run(), name="dispatcher")

@@ -72,8 +72,9 @@ class TaskHub:
         self._futures: set[asyncio.Future[TaskRecord]] = set()
         self._closed: WeftError | None = None
 
-    def wants(self, task_id: str) -> bool:
-        return task_id in self._ends or task_id in self._followers
+    def wants(self, task_id: str, *, ended: bool) -> bool:
+        """Whether anybody follows the task, or (`ended`) waits for its end."""
+        return task_id in self._followers or (ended and task_id in self._ends)
 
     def attached(self, task_id: str) -> int:
         """How many wait for or follow a task."""

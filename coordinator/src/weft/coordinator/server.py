@@ -96,8 +96,8 @@ class Coordinator:
     def ready(self) -> None:
         self._dispatcher.wake()
 
-    def wants(self, task_id: str) -> bool:
-        return self._hub.wants(task_id)
+    def wants(self, task_id: str, *, ended: bool) -> bool:
+        return self._hub.wants(task_id, ended=ended)
 
     def changed(self, record: TaskRecord) -> None:
         self._hub.changed(record)

@@ -264,12 +264,15 @@ class StoreListener(Protocol):
         """Some task became ready, or something that held one back is gone."""
         ...
 
-    def wants(self, task_id: str) -> bool:
-        """Whether anybody follows this task: only then are `changed` and `progressed` called for it."""
+    def wants(self, task_id: str, *, ended: bool) -> bool:
+        """Whether anybody wants to hear of a task's end (`ended`), or of any other change or progress of it.
+
+        Only then are `changed` and `progressed` called for it.
+        """
         ...
 
     def changed(self, record: TaskRecord) -> None:
-        """A task that somebody follows changed its state, durably where the state is terminal.
+        """A task changed its state, durably where the state is terminal, and `wants` said that somebody cares.
 
         The record holds the outcome and no payload.
         """

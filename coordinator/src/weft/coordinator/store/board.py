@@ -225,11 +225,11 @@ class Board:
         for entry in group.ended:
             self.forget_body(entry)
             del self.entries[entry.number]
-            if listener.wants(format_id(entry.number)):
+            if listener.wants(format_id(entry.number), ended=True):
                 listener.changed(entry.final_record())
         for entry, row in group.streamed:
             task_id = format_id(entry.number)
-            if listener.wants(task_id):
+            if listener.wants(task_id, ended=False):
                 listener.progressed(task_id, [row])
 
     def refused(self, entries: Sequence[Entry]) -> None:
@@ -263,7 +263,7 @@ class Board:
             entry.payload = entry.context = None
 
     def notify(self, entry: Entry) -> None:
-        if self.listener.wants(format_id(entry.number)):
+        if self.listener.wants(format_id(entry.number), ended=False):
             self.listener.changed(entry.record())
 
     @staticmethod

@@ -224,7 +224,7 @@ class EmbeddedStore:
             return
         outcome = outcomes.not_stored(error)
         for submission in submissions:
-            if self._board.listener.wants(submission.task_id):
+            if self._board.listener.wants(submission.task_id, ended=True):
                 self._board.listener.changed(
                     TaskRecord(submission.task_id, State.FAILED, submission, outcome=outcome)
                 )
