@@ -16,4 +16,6 @@ async def test_burning_cpu_for_twenty_seconds_does_not_cost_the_session(mesh: Me
 
 
 async def test_results_wait_for_a_coordinator_that_is_away_for_ten_seconds(mesh: MeshHarness) -> None:
-    await results_wait_for_the_coordinator(mesh, away_s=10.0)
+    await mesh.coordinator()
+    await mesh.agent("a1", slots=16)
+    await results_wait_for_the_coordinator(mesh, mesh.ledger(), away_s=10.0)

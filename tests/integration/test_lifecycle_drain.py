@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from probe.v1.probe_pb2 import ProbeRequest
@@ -23,8 +24,9 @@ async def want(mesh: MeshHarness, agent_id: str, desired: fleet_pb2.DesiredState
 async def two_agents(mesh: MeshHarness, *, slots: int = 2, drain_grace_s: float | None = None) -> Ledger:
     """a1, and a2 that takes nothing until it is made active."""
     await mesh.coordinator()
-    await mesh.agent("a1", slots=slots, prefetch=4, drain_grace_s=drain_grace_s)
-    await mesh.agent("a2", slots=4)
+    await asyncio.gather(
+        mesh.agent("a1", slots=slots, prefetch=4, drain_grace_s=drain_grace_s), mesh.agent("a2", slots=4)
+    )
     await want(mesh, "a2", fleet_pb2.DESIRED_STATE_PAUSED)
     return mesh.ledger()
 

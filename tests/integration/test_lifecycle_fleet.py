@@ -23,11 +23,12 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 GONE = (fleet_pb2.AGENT_STATE_SUSPECT, fleet_pb2.AGENT_STATE_LOST)
 
 
-async def test_requirements_choose_the_agent(mesh: MeshHarness) -> None:
-    await mesh.coordinator()
-    await mesh.agent("plain", slots=4)
-    await mesh.agent("eu", slots=4, labels={"zone": "eu"})
-    await mesh.agent("gpu", slots=4, labels={"zone": "us"}, env={"WEFT_AGENT_RESOURCES": "gpu=2"})
+async def test_requirements_choose_the_agent(shared_mesh: MeshHarness) -> None:
+    mesh = shared_mesh
+    await asyncio.gather(
+        mesh.agent("eu", slots=4, labels={"zone": "eu"}),
+        mesh.agent("gpu", slots=4, labels={"zone": "us"}, env={"WEFT_AGENT_RESOURCES": "gpu=2"}),
+    )
 
     async def who(requirement: str) -> str:
         call = mesh.probe().Call(ProbeRequest(), metadata=(("weft-require", requirement),), timeout=10)
@@ -48,71 +49,70 @@ async def test_requirements_choose_the_agent(mesh: MeshHarness) -> None:
     assert tasks.reply(await tasks.end(mesh, waiting)).agent_id == "big"
 
 
-async def test_a_dear_method_takes_its_slots(mesh: MeshHarness) -> None:
+async def test_a_dear_method_takes_its_slots(shared_mesh: MeshHarness) -> None:
     """Five slots and a cost of three: one at a time, and two slots stay empty."""
-    await mesh.coordinator()
-    await mesh.agent("a1", slots=5, program="tests.support.costly:agent")
-    ledger = mesh.ledger()
+    mesh, ledger = shared_mesh, shared_mesh.ledger("dear")
+    await mesh.agent("dear", slots=5, labels={"role": "dear"}, program="tests.support.costly:agent")
     requests = [ProbeRequest(text=f"t{n}", sleep_s=0.3, ledger=ledger.path) for n in range(3)]
-    ids = await tasks.submit_all(mesh, requests)
+    ids = await tasks.submit_all(mesh, requests, options=tasks.on("dear"))
     await ledger.until("start")
-    agent = await tasks.agent(mesh, "a1")
+    agent = await tasks.agent(mesh, "dear")
     assert (agent.used_slots, agent.in_flight, agent.slots) == (3, 1, 5)
     await tasks.ended(mesh, ids)
     events = [fact.event for fact in ledger.facts()]
     assert events == ["start", "end"] * 3
 
 
-async def test_the_least_loaded_agent_gets_the_next_task(mesh: MeshHarness) -> None:
-    await mesh.coordinator()
-    for agent_id, slots in (("small", 2), ("middle", 4), ("large", 8)):
-        await mesh.agent(agent_id, slots=slots)
-    ledger = mesh.ledger()
+async def test_the_least_loaded_agent_gets_the_next_task(shared_mesh: MeshHarness) -> None:
+    mesh, ledger = shared_mesh, shared_mesh.ledger("spread")
+    sizes, labels, options = {"small": 2, "middle": 4, "large": 8}, {"role": "spread"}, tasks.on("spread")
+    await asyncio.gather(*(mesh.agent(name, slots=slots, labels=labels) for name, slots in sizes.items()))
 
     # One by one.
     for number in range(7):
         request = ProbeRequest(text=f"one-{number}", sleep_s=60, ledger=ledger.path)
-        await tasks.submit(mesh, request)
+        await tasks.submit(mesh, request, options=options)
         await ledger.until("start", f"one-{number}")
     spread = Counter(fact.agent_id for fact in ledger.facts("start"))
     assert spread == {"small": 1, "middle": 2, "large": 4}
     # Seven at once fill what is left in the same proportion.
     requests = [ProbeRequest(text=f"all-{n}", sleep_s=60, ledger=ledger.path) for n in range(7)]
-    await tasks.submit_all(mesh, requests)
+    await tasks.submit_all(mesh, requests, options=options)
     await ledger.until("start", count=14)
     spread = Counter(fact.agent_id for fact in ledger.facts("start"))
     assert spread == {"small": 2, "middle": 4, "large": 8}
 
 
-async def test_two_live_agents_cannot_share_an_id(mesh: MeshHarness) -> None:
-    await mesh.coordinator()
-    first = await mesh.agent("a1", slots=2)
-    known = await tasks.agent(mesh, "a1")
-    second = await mesh.agent("a1", slots=2, wait=False)
+async def test_two_live_agents_cannot_share_an_id(shared_mesh: MeshHarness) -> None:
+    mesh, labels = shared_mesh, {"role": "twin"}
+    first = await mesh.agent("twin", slots=2, labels=labels)
+    known = await tasks.agent(mesh, "twin")
+    second = await mesh.agent("twin", slots=2, labels=labels, wait=False)
 
     async def refused() -> bool:
         return "another process has this agent's id" in second.output()
 
     await mesh.eventually(refused, "the second process is told that its id is taken")
     assert second.alive
-    now = await tasks.agent(mesh, "a1")
+    now = await tasks.agent(mesh, "twin")
     assert (now.instance_id, now.epoch) == (known.instance_id, known.epoch)
-    assert (await mesh.probe().Call(ProbeRequest(text="x"), timeout=10)).agent_id == "a1"
+    metadata = (("weft-require", "role=twin"),)
+    assert (await mesh.probe().Call(ProbeRequest(), metadata=metadata, timeout=10)).agent_id == "twin"
 
     # It dials on, and has the id when the first is gone.
     await first.kill()
 
     async def taken_over() -> bool:
-        agent = await tasks.agent(mesh, "a1")
+        agent = await tasks.agent(mesh, "twin")
         return agent.instance_id != known.instance_id and agent.state == fleet_pb2.AGENT_STATE_ACTIVE
 
-    await mesh.eventually(taken_over, "the second process is a1 now")
-    assert (await mesh.probe().Call(ProbeRequest(text="y"), timeout=10)).agent_id == "a1"
+    await mesh.eventually(taken_over, "the second process has the id now")
+    assert (await mesh.probe().Call(ProbeRequest(), metadata=metadata, timeout=10)).agent_id == "twin"
 
 
-async def test_rolling_contracts(mesh: MeshHarness) -> None:
+async def test_rolling_contracts(shared_mesh: MeshHarness) -> None:
     """A compatible version joins beside the old one; one that nobody could read is refused, and says why."""
-    await mesh.coordinator()
+    mesh = shared_mesh
     program = "tests.support.rolling:agent"
     await mesh.agent("v1", slots=1, program=program, env={"ROLLING_VERSION": "1"})
     await mesh.agent("v2", slots=1, program=program, env={"ROLLING_VERSION": "2"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from itertools import pairwise
 
@@ -183,8 +184,7 @@ async def test_a_task_that_kills_its_agents_ends_as_a_crash_loop_and_the_fleet_s
     mesh: MeshHarness,
 ) -> None:
     await mesh.coordinator(reconnect_grace_s=0.2)
-    for number in range(3):
-        await mesh.agent(f"a{number}", slots=2)
+    await asyncio.gather(*(mesh.agent(f"a{number}", slots=2) for number in range(3)))
     ledger = mesh.ledger()
     options = policy(max_crashes=1)
 

@@ -11,7 +11,7 @@ import pytest
 from probe.v1.probe_pb2 import ProbeReply, ProbeRequest
 from tests.support import tasks
 from tests.support.mesh import MeshHarness
-from weft.rpc.errors import from_call
+from weft.rpc.errors import WeftError, from_call
 from weft.v1 import coordinator_pb2, task_pb2
 
 
@@ -56,10 +56,12 @@ async def test_a_watcher_resumes_from_its_cursor(shared_mesh: MeshHarness) -> No
 
 
 @pytest.mark.parametrize("graceful", [True, False], ids=["stopped", "killed"])
-async def test_a_stream_goes_on_over_a_restart_of_the_coordinator(mesh: MeshHarness, graceful: bool) -> None:
-    coordinator = await mesh.coordinator()
-    await mesh.agent("a1", slots=1)
-    ledger = mesh.ledger()
+async def test_a_stream_goes_on_over_a_restart_of_the_coordinator(
+    shared_mesh: MeshHarness, graceful: bool
+) -> None:
+    mesh, ledger = shared_mesh, shared_mesh.ledger(f"graceful-{graceful}")
+    coordinator = mesh.coordinator_process
+    assert coordinator is not None
     request = ProbeRequest(text="s", stream_count=40, sleep_s=0.05, ledger=ledger.path)
     task_id = await tasks.submit(mesh, request, "Stream")
     first, _ = await watch(mesh, task_id, until=10)
@@ -93,66 +95,76 @@ async def test_a_caller_gets_the_whole_stream_and_the_trailers(shared_mesh: Mesh
 
 
 async def test_a_new_attempt_never_continues_a_callers_stream_silently(mesh: MeshHarness) -> None:
+    """Three callers when their agent is killed: one can come back, one cannot, one has got nothing yet."""
     await mesh.coordinator(reconnect_grace_s=0.2)
-    victim = await mesh.agent("a1", slots=1)
+    victim = await mesh.agent("a1", slots=4)
     ledger = mesh.ledger()
-    request = ProbeRequest(text="s", stream_count=10, sleep_s=0.1, ledger=ledger.path)
+    request = ProbeRequest(text="named", stream_count=10, sleep_s=0.1, ledger=ledger.path)
     metadata = (("weft-request-id", "stream-1"),)
-    call = mesh.probe().Stream(request, metadata=metadata, timeout=30)
-    assert [(await call.read()).index for _ in range(2)] == [1, 2]
+    named = mesh.probe().Stream(request, metadata=metadata, timeout=60)
+    nameless = mesh.probe().Stream(
+        ProbeRequest(text="nameless", stream_count=200, sleep_s=0.1, ledger=ledger.path), timeout=60
+    )
+    slow = mesh.probe().Stream(
+        ProbeRequest(text="slow", stream_count=2, sleep_s=3.0, ledger=ledger.path), timeout=60
+    )
+    first_of_slow = asyncio.create_task(slow.read())
+    await ledger.until("start", "slow")
+    for call in (named, nameless):
+        assert [(await call.read()).index for _ in range(2)] == [1, 2]
 
     await victim.kill()
-    await mesh.agent("a2", slots=1)
-    with pytest.raises(grpc.aio.AioRpcError) as restarted:
-        while await call.read() is not grpc.aio.EOF:
-            pass
-    assert restarted.value.code() is grpc.StatusCode.UNAVAILABLE
-    error = from_call(restarted.value)
-    assert error.reason_name == "STREAM_RESTARTED"
+    await mesh.agent("a2", slots=4)
 
-    # With its request id the caller follows the new attempt, from its beginning.
-    again = mesh.probe().Stream(request, metadata=metadata, timeout=30)
-    replies = [reply async for reply in again]
+    # Part of a stream was passed on: the caller is told, whether it can come back ...
+    errors = {name: await restarted(call) for name, call in (("named", named), ("nameless", nameless))}
+    # ... with its request id, to follow the new attempt from its beginning ...
+    replies = [reply async for reply in mesh.probe().Stream(request, metadata=metadata, timeout=30)]
     assert [reply.index for reply in replies] == list(range(1, 11))
     assert {reply.attempt for reply in replies} == {2}
-    assert [fact.agent_id for fact in ledger.facts("start", "s")] == ["a1", "a2"]
-    # A watcher is told by the attempt's number.
-    events, _ = await watch(mesh, error.metadata["task_id"])
+    # ... or cannot: then there is nobody to run it for.
+    task = await tasks.end(mesh, errors["nameless"].metadata["task_id"])
+    assert task.state == task_pb2.TASK_STATE_CANCELLED, tasks.describe(task)
+    # Nothing was passed on: the caller need not know.
+    first = await first_of_slow
+    assert (first.index, first.attempt) == (1, 2)
+    assert (await slow.read()).index == 2
+    assert await slow.read() is grpc.aio.EOF
+    assert [fact.agent_id for fact in ledger.facts("start", "named")] == ["a1", "a2"]
+    # A watcher sees the attempt's number grow.
+    events, _ = await watch(mesh, errors["named"].metadata["task_id"])
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
     assert [event.attempt for event in events] == sorted(event.attempt for event in events)
     assert [event.attempt for event in events].count(2) == 10
 
 
-async def test_a_stream_that_nobody_can_come_back_for_is_cancelled(mesh: MeshHarness) -> None:
-    """Without a request id the caller cannot follow the new attempt, so there is none."""
-    await mesh.coordinator(reconnect_grace_s=0.2)
-    victim = await mesh.agent("a1", slots=1)
-    call = mesh.probe().Stream(ProbeRequest(text="s", stream_count=100, sleep_s=0.1), timeout=30)
-    task_id = (await call.read()).task_id
-
-    await victim.kill()
-    await mesh.agent("a2", slots=1)
-    with pytest.raises(grpc.aio.AioRpcError):
+async def restarted(call: grpc.aio.UnaryStreamCall[ProbeRequest, ProbeReply]) -> WeftError:
+    """What a call ends with whose attempt was lost."""
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
         while await call.read() is not grpc.aio.EOF:
             pass
+    assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
+    error = from_call(failed.value)
+    assert error.reason_name == "STREAM_RESTARTED"
+    return error
 
-    task = await tasks.end(mesh, task_id)
-    assert task.state == task_pb2.TASK_STATE_CANCELLED, tasks.describe(task)
 
+async def test_a_stream_that_is_handed_over_begins_again_openly(mesh: MeshHarness) -> None:
+    """A hand-back costs no attempt, yet its responses and those of the next attempt are not mixed."""
+    await mesh.coordinator()
+    leaving = await mesh.agent("a1", slots=1, drain_grace_s=0.1)
+    request = ProbeRequest(text="s", stream_count=30, sleep_s=0.1)
+    options = task_pb2.TaskOptions(retry=task_pb2.RetryPolicy(max_attempts=1, max_crashes=0))
+    task_id = await tasks.submit(mesh, request, "Stream", options)
+    first, _ = await watch(mesh, task_id, until=3)
 
-async def test_a_caller_that_got_nothing_yet_does_not_notice_a_new_attempt(mesh: MeshHarness) -> None:
-    await mesh.coordinator(reconnect_grace_s=0.2)
-    victim = await mesh.agent("a1", slots=1)
-    ledger = mesh.ledger()
-    request = ProbeRequest(text="s", stream_count=2, sleep_s=1.0, ledger=ledger.path)
-    call = mesh.probe().Stream(request, timeout=30)
-    reading = asyncio.create_task(call.read())
-    await ledger.until("start", "s")
+    _, status = await asyncio.gather(mesh.agent("a2", slots=1), leaving.terminate())
+    assert status == 0
 
-    await victim.kill()
-    await mesh.agent("a2", slots=1)
-
-    first = await reading
-    assert (first.index, first.attempt) == (1, 2)
-    assert (await call.read()).index == 2
-    assert await call.read() is grpc.aio.EOF
+    rest, task = await watch(mesh, task_id, after=3)
+    assert task is not None
+    assert (task.state, task.crashes) == (task_pb2.TASK_STATE_SUCCEEDED, 0), tasks.describe(task)
+    events = first + rest
+    newest = [event for event in events if event.attempt == task.attempt]
+    assert events[0].attempt < task.attempt
+    assert indexes(newest) == list(range(1, 31))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from probe.v1.probe_pb2 import ProbeRequest
@@ -12,8 +13,7 @@ from weft.v1 import fleet_pb2, task_pb2
 
 async def test_attempts_of_a_killed_agent_run_elsewhere_within_three_seconds(mesh: MeshHarness) -> None:
     await mesh.coordinator()
-    victim = await mesh.agent("a1", slots=3)
-    await mesh.agent("a2", slots=6)
+    victim, _ = await asyncio.gather(mesh.agent("a1", slots=3), mesh.agent("a2", slots=6))
     ledger = mesh.ledger()
     requests = [ProbeRequest(text=f"t{n}", sleep_s=2.5, ledger=ledger.path) for n in range(6)]
     ids = await tasks.submit_all(mesh, requests)
@@ -83,31 +83,6 @@ async def test_stale_results_of_a_paused_agent_are_refused_and_counted(mesh: Mes
     assert (await tasks.agent(mesh, "a1")).stale_results_refused == 2
 
 
-async def test_an_agent_silent_for_less_than_its_lease_keeps_its_attempts(mesh: MeshHarness) -> None:
-    await mesh.coordinator(heartbeat_interval_s=0.5, missed_heartbeats=20)
-    ledger = mesh.ledger()
-    agent = await mesh.agent("a1", slots=1)
-    epoch = (await tasks.agent(mesh, "a1")).epoch
-    task_id = await tasks.submit(mesh, ProbeRequest(text="kept", sleep_s=0.5, ledger=ledger.path))
-    await ledger.until("start", "kept")
-
-    agent.pause()
-    silent_since = (await tasks.agent(mesh, "a1")).last_seen_time.ToMilliseconds()
-
-    async def silent() -> bool:
-        known = await tasks.agent(mesh, "a1")
-        assert known.state == fleet_pb2.AGENT_STATE_ACTIVE
-        return time.time() * 1000 - silent_since > 1500
-
-    await mesh.eventually(silent, "a1 is silent for three heartbeats")
-    agent.resume()
-
-    task = await tasks.end(mesh, task_id)
-    assert (tasks.reply(task).agent_id, task.attempt, task.crashes) == ("a1", 1, 0)
-    assert (await tasks.agent(mesh, "a1")).epoch == epoch
-    assert len(ledger.facts("start", "kept")) == 1
-
-
 async def test_burning_cpu_in_pure_python_does_not_cost_the_session(mesh: MeshHarness) -> None:
     await burn_and_keep_the_session(mesh, burn_s=6.0)
 
@@ -115,9 +90,9 @@ async def test_burning_cpu_in_pure_python_does_not_cost_the_session(mesh: MeshHa
 async def burn_and_keep_the_session(mesh: MeshHarness, burn_s: float) -> None:
     """A handler in a thread that holds on to the GIL, and on another agent one that never yields to its loop."""
     await mesh.coordinator(heartbeat_interval_s=1.0)
-    await mesh.agent("thread", slots=4, labels={"role": "thread"})
-    await mesh.agent("loop", slots=4, labels={"role": "loop"})
-    before = {agent_id: await tasks.agent(mesh, agent_id) for agent_id in ("thread", "loop")}
+    roles = ("thread", "loop")
+    await asyncio.gather(*(mesh.agent(role, slots=4, labels={"role": role}) for role in roles))
+    before = {agent_id: await tasks.agent(mesh, agent_id) for agent_id in roles}
     ledger = mesh.ledger()
     ids = []
     for role, name in (("thread", "CallSync"), ("loop", "Call")):

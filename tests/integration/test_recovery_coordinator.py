@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
 
 import grpc
 import grpc.aio
@@ -19,6 +20,35 @@ from weft.rpc.errors import from_call
 from weft.rpc.times import duration
 from weft.v1 import coordinator_pb2, task_pb2
 
+End = Callable[[MeshHarness], Awaitable[None]]
+
+
+@pytest.fixture
+def ledger(mesh_of_two: MeshHarness, request: pytest.FixtureRequest) -> Ledger:
+    return mesh_of_two.ledger(request.node.name)
+
+
+@pytest.fixture
+async def mesh_of_two(shared_mesh: MeshHarness) -> MeshHarness:
+    """A coordinator that the tests kill and restart, with two agents of eight slots that live through it."""
+    if "a2" not in shared_mesh.agents:
+        await shared_mesh.agent("a2", slots=8)
+    for agent_id in ("a1", "a2"):
+        await shared_mesh.wait_agent(agent_id)
+    return shared_mesh
+
+
+async def kill(mesh: MeshHarness) -> None:
+    """SIGKILL the coordinator."""
+    assert mesh.coordinator_process is not None
+    await mesh.coordinator_process.kill()
+
+
+async def stop(mesh: MeshHarness) -> None:
+    """SIGTERM the coordinator, which ends well."""
+    assert mesh.coordinator_process is not None
+    assert await mesh.coordinator_process.terminate() == 0
+
 
 def once_each(ledger: Ledger, texts: set[str]) -> None:
     """The ledger has one start of each, and nothing else."""
@@ -27,16 +57,14 @@ def once_each(ledger: Ledger, texts: set[str]) -> None:
 
 async def load(mesh: MeshHarness, ledger: Ledger) -> tuple[dict[str, str], set[str]]:
     """Fill two agents with work and queue more: task ids by text, and the texts of those that end soon."""
-    await mesh.agent("a1", slots=3)
-    await mesh.agent("a2", slots=3)
-    requests = [ProbeRequest(text=f"short-{n}", sleep_s=0.4, ledger=ledger.path) for n in range(3)]
-    requests += [ProbeRequest(text=f"long-{n}", sleep_s=3.0, ledger=ledger.path) for n in range(3)]
+    requests = [ProbeRequest(text=f"short-{n}", sleep_s=0.4, ledger=ledger.path) for n in range(8)]
+    requests += [ProbeRequest(text=f"long-{n}", sleep_s=3.0, ledger=ledger.path) for n in range(8)]
     running = await tasks.submit_all(mesh, requests)
-    await ledger.until("start", count=6)
-    queued = [ProbeRequest(text=f"queued-{n}", ledger=ledger.path) for n in range(60)]
+    await ledger.until("start", count=16)
+    queued = [ProbeRequest(text=f"queued-{n}", ledger=ledger.path) for n in range(100)]
     ids = running + await tasks.submit_all(mesh, queued)
     texts = [request.text for request in requests + queued]
-    return dict(zip(texts, ids, strict=True)), {"short-0", "short-1", "short-2"}
+    return dict(zip(texts, ids, strict=True)), {text for text in texts if text.startswith("short")}
 
 
 async def all_done_once(mesh: MeshHarness, ledger: Ledger, ids: dict[str, str]) -> None:
@@ -48,51 +76,46 @@ async def all_done_once(mesh: MeshHarness, ledger: Ledger, ids: dict[str, str]) 
     once_each(ledger, set(ids))
 
 
-@pytest.mark.parametrize("durability", ["process", "full"])
-async def test_nothing_runs_again_when_the_coordinator_is_killed_and_restarted(
-    mesh: MeshHarness, durability: str
+@pytest.mark.parametrize("end", [kill, stop], ids=["killed", "stopped"])
+async def test_nothing_runs_again_when_the_coordinator_ends_and_is_restarted(
+    mesh_of_two: MeshHarness, ledger: Ledger, end: End
 ) -> None:
-    killed = await mesh.coordinator(durability=durability)
-    ledger = mesh.ledger()
+    mesh = mesh_of_two
     ids, short = await load(mesh, ledger)
 
-    await killed.kill()
+    await end(mesh)
     # These end while nobody is there to be told.
     await ledger.until("end", where=lambda fact: fact.text in short, count=len(short))
     await mesh.restart_coordinator()
 
     await all_done_once(mesh, ledger, ids)
-    assert (await tasks.agent(mesh, "a1")).epoch > 0
 
 
-async def test_nothing_runs_again_after_a_graceful_restart(mesh: MeshHarness) -> None:
-    stopped = await mesh.coordinator()
+async def test_nothing_runs_again_at_full_durability(mesh: MeshHarness) -> None:
+    killed = await mesh.coordinator(durability="full")
     ledger = mesh.ledger()
+    await asyncio.gather(mesh.agent("a1", slots=8), mesh.agent("a2", slots=8))
     ids, short = await load(mesh, ledger)
 
-    assert await stopped.terminate() == 0
+    await killed.kill()
     await ledger.until("end", where=lambda fact: fact.text in short, count=len(short))
     await mesh.restart_coordinator()
 
     await all_done_once(mesh, ledger, ids)
 
 
-async def test_results_wait_for_a_coordinator_that_is_away(mesh: MeshHarness) -> None:
-    await results_wait_for_the_coordinator(mesh, away_s=1.0)
+async def test_results_wait_for_a_coordinator_that_is_away(mesh_of_two: MeshHarness, ledger: Ledger) -> None:
+    await results_wait_for_the_coordinator(mesh_of_two, ledger, away_s=1.0)
 
 
-async def results_wait_for_the_coordinator(mesh: MeshHarness, away_s: float) -> None:
+async def results_wait_for_the_coordinator(mesh: MeshHarness, ledger: Ledger, away_s: float) -> None:
     """Everything that the agents hold is finished when the coordinator goes, and it stays away for a while."""
-    killed = await mesh.coordinator()
-    ledger = mesh.ledger()
-    await mesh.agent("a1", slots=8)
-    await mesh.agent("a2", slots=8)
     texts = {f"t{n}" for n in range(16)}
     requests = [ProbeRequest(text=text, sleep_s=0.5, ledger=ledger.path) for text in sorted(texts)]
     ids = await tasks.submit_all(mesh, requests)
     await ledger.until("start", count=16)
 
-    await killed.kill()
+    await kill(mesh)
     await ledger.until("end", count=16)
     await asyncio.sleep(away_s)
     await mesh.restart_coordinator()
@@ -106,8 +129,7 @@ async def results_wait_for_the_coordinator(mesh: MeshHarness, away_s: float) -> 
 async def test_an_agent_that_died_meanwhile_is_given_up_after_the_recovery_grace(mesh: MeshHarness) -> None:
     killed = await mesh.coordinator(recovery_grace_s=1.0)
     ledger = mesh.ledger()
-    await mesh.agent("a1", slots=1)
-    await mesh.agent("a2", slots=1)
+    await asyncio.gather(mesh.agent("a1", slots=1), mesh.agent("a2", slots=1))
     task_id = await tasks.submit(mesh, ProbeRequest(text="t", sleep_s=1.0, ledger=ledger.path))
     (first,) = await ledger.until("start", "t")
 
@@ -121,25 +143,23 @@ async def test_an_agent_that_died_meanwhile_is_given_up_after_the_recovery_grace
     assert [fact.agent_id for fact in ledger.facts("start", "t")] == [first.agent_id, answer.agent_id]
 
 
-@pytest.mark.parametrize("graceful", [True, False], ids=["stopped", "killed"])
+@pytest.mark.parametrize("end", [kill, stop], ids=["killed", "stopped"])
 async def test_a_caller_asks_again_with_its_request_id_and_gets_its_answer(
-    mesh: MeshHarness, graceful: bool
+    mesh_of_two: MeshHarness, ledger: Ledger, end: End
 ) -> None:
-    coordinator = await mesh.coordinator()
-    ledger = mesh.ledger()
-    await mesh.agent("a1", slots=1)
+    mesh = mesh_of_two
     request = ProbeRequest(text="mine", sleep_s=1.0, ledger=ledger.path)
-    metadata = (("weft-request-id", "call-1"),)
+    metadata = (("weft-request-id", end.__name__),)
     call = mesh.probe().Call(request, metadata=metadata, timeout=30)
     (started,) = await ledger.until("start", "mine")
     # A call that waits for its answer is acknowledged by that alone, and stored within a hundredth of a second.
     await until(lambda: time.time() - started.time_s > 0.2, "the call is stored")
 
-    await (coordinator.terminate() if graceful else coordinator.kill())
+    await end(mesh)
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await call
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
-    if graceful:
+    if end is stop:
         assert from_call(refused.value).reason_name == "STOPPING"
     await mesh.restart_coordinator()
 
@@ -149,7 +169,7 @@ async def test_a_caller_asks_again_with_its_request_id_and_gets_its_answer(
 
 
 async def test_a_cancellation_survives_the_coordinators_death(mesh: MeshHarness) -> None:
-    """The agent cannot hear of it before the crash: it is stopped. It hears of it afterwards."""
+    """The agent cannot hear of it before the crash: it is paused. It hears of it afterwards."""
     killed = await mesh.coordinator(recovery_grace_s=20)
     ledger = mesh.ledger()
     agent = await mesh.agent("a1", slots=1)
@@ -174,16 +194,16 @@ async def test_a_cancellation_survives_the_coordinators_death(mesh: MeshHarness)
     once_each(ledger, {"running"})
 
 
-async def test_results_and_request_ids_outlive_the_coordinator(mesh: MeshHarness) -> None:
-    killed = await mesh.coordinator()
-    ledger = mesh.ledger()
-    await mesh.agent("a1", slots=8)
+async def test_results_and_request_ids_outlive_the_coordinator(
+    mesh_of_two: MeshHarness, ledger: Ledger
+) -> None:
+    mesh = mesh_of_two
     request = ProbeRequest(text="kept", ledger=ledger.path)
     task_id = await tasks.submit(mesh, request, request_id="kept")
     before = await tasks.end(mesh, task_id)
     failed = await tasks.end(mesh, await tasks.submit(mesh, ProbeRequest(text="f", fail_code=9)))
 
-    await killed.kill()
+    await kill(mesh)
     await mesh.restart_coordinator()
 
     assert await tasks.submit(mesh, request, request_id="kept") == task_id
@@ -194,15 +214,13 @@ async def test_results_and_request_ids_outlive_the_coordinator(mesh: MeshHarness
     once_each(ledger, {"kept"})
 
 
-async def test_operators_wishes_outlive_the_coordinator(mesh: MeshHarness) -> None:
-    killed = await mesh.coordinator()
-    ledger = mesh.ledger()
-    await mesh.agent("a1", slots=1)
+async def test_operators_wishes_outlive_the_coordinator(mesh_of_two: MeshHarness, ledger: Ledger) -> None:
+    mesh = mesh_of_two
     pause = coordinator_pb2.UpdateQueueRequest(method=tasks.method("Call"), paused=True)
     await mesh.api().UpdateQueue(pause, timeout=10)
     task_id = await tasks.submit(mesh, ProbeRequest(text="held back", ledger=ledger.path))
 
-    await killed.kill()
+    await kill(mesh)
     await mesh.restart_coordinator()
     await mesh.wait_agent("a1")
     # Other methods run, so the agent could have taken it.
@@ -214,10 +232,8 @@ async def test_operators_wishes_outlive_the_coordinator(mesh: MeshHarness) -> No
     assert tasks.reply(await tasks.end(mesh, task_id)).text == "held back"
 
 
-async def test_a_delay_outlives_the_coordinator(mesh: MeshHarness) -> None:
-    await mesh.coordinator()
-    await mesh.agent("a1", slots=1)
-    ledger = mesh.ledger()
+async def test_a_delay_outlives_the_coordinator(mesh_of_two: MeshHarness, ledger: Ledger) -> None:
+    mesh = mesh_of_two
     submitted_at = time.time()
     task_id = await tasks.submit(
         mesh, ProbeRequest(text="t", ledger=ledger.path), options=task_pb2.TaskOptions(delay=duration(2.0))
