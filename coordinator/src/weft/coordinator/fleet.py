@@ -8,9 +8,13 @@ from collections.abc import Sequence
 from weft.coordinator.session import Session
 from weft.coordinator.sessions import Sessions
 from weft.coordinator.store.base import AgentRecord, Store
+from weft.rpc.channel import BATCH_BYTES
 from weft.rpc.errors import InvalidArgument, NotFound
 from weft.rpc.times import timestamp
 from weft.v1 import errors_pb2, fleet_pb2
+
+# What a session adds to an agent's description, about.
+_FILLED_IN_BYTES = 100
 
 
 class Fleet:
@@ -23,13 +27,22 @@ class Fleet:
         # Agents that are lost: since when this process has known.
         self._gone: dict[str, float] = {}
 
-    async def agents(self, method: str = "") -> list[fleet_pb2.Agent]:
-        """The agents that are known, by id; with `method`, those that host it."""
-        records = sorted(await self._store.agents(), key=lambda record: record.agent_id)
-        agents = [self._agent(record) for record in records]
-        if method:
-            agents = [agent for agent in agents if any(hosted.name == method for hosted in agent.methods)]
-        return agents
+    async def page(self, method: str, after: str, size: int) -> tuple[list[fleet_pb2.Agent], bool]:
+        """Agents by id from the one behind `after`, with `method` those that host it, and whether there are more.
+
+        A page ends early where it would become a large message.
+        """
+        records = [record for record in await self._store.agents() if record.agent_id > after]
+        page: list[fleet_pb2.Agent] = []
+        size_bytes = 0
+        for record in sorted(records, key=lambda record: record.agent_id):
+            if len(page) >= size or size_bytes > BATCH_BYTES:
+                return page, True
+            agent = self._agent(record)
+            if not method or any(hosted.name == method for hosted in agent.methods):
+                page.append(agent)
+                size_bytes += len(record.description) + _FILLED_IN_BYTES
+        return page, False
 
     async def agent(self, agent_id: str) -> fleet_pb2.Agent:
         """One agent.

@@ -175,13 +175,9 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
     ) -> coordinator_pb2.ListAgentsResponse:
         if request.page_size > MAX_AGENT_PAGE:
             raise InvalidArgument(f"page_size is at most {MAX_AGENT_PAGE}", field="page_size")
-        size = request.page_size or 1000
-        agents = [
-            agent for agent in await self._fleet.agents(request.method) if agent.id > request.page_token
-        ]
-        more = len(agents) > size
+        agents, more = await self._fleet.page(request.method, request.page_token, request.page_size or 1000)
         return coordinator_pb2.ListAgentsResponse(
-            agents=agents[:size], next_page_token=agents[size - 1].id if more else ""
+            agents=agents, next_page_token=agents[-1].id if more else ""
         )
 
     @guard.unary

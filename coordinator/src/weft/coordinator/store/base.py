@@ -401,7 +401,7 @@ class Store(Protocol):
         ...
 
     async def read_progress(self, task_id: str, after: int, limit: int) -> Sequence[ProgressRow]:
-        """Stored progress with a sequence above `after`, in order."""
+        """Stored progress with a sequence above `after`, in order; fewer than `limit`, but one, when it is large."""
         ...
 
     async def sweep(self, limit: int) -> SweepReport:

@@ -15,10 +15,13 @@ from weft.coordinator.store.board import Board
 from weft.coordinator.store.entry import Entry, Saved
 from weft.coordinator.store.identity import format_id, least_number_at, parse_id
 from weft.coordinator.store.reader import Reader
+from weft.rpc.channel import BATCH_BYTES
 from weft.rpc.errors import InvalidArgument
 
 # Rows that one page looks at: what it costs when nothing matches.
 SCAN_ROWS = 2000
+# Tasks that are read at a time: each may have a large payload and a large outcome.
+READ_RECORDS = 32
 _ABOVE_ALL = (1 << 63) - 1
 
 Row = tuple[int, str, float, int | None]
@@ -51,13 +54,26 @@ async def list_page(board: Board, scan: Scan, get: Get, where: ListFilter, limit
             if len(chosen) == limit:
                 more = True
                 break
-    records = [
-        record
-        for record in await get(chosen)
-        # Its state may have changed since.
-        if record is not None and (not where.states or record.state in where.states)
-    ]
+    records, taken = await _read(get, where, chosen)
+    if taken < len(chosen):
+        last, more = chosen[taken - 1], True
     return Page(records, format_id(last) if more else "")
+
+
+async def _read(get: Get, where: ListFilter, chosen: Sequence[int]) -> tuple[list[TaskRecord], int]:
+    """The records of these tasks, as many as one message should carry, and how many were looked at for them."""
+    records: list[TaskRecord] = []
+    size_bytes = taken = 0
+    for at in range(0, len(chosen), READ_RECORDS):
+        for record in await get(chosen[at : at + READ_RECORDS]):
+            if size_bytes > BATCH_BYTES:
+                return records, taken
+            taken += 1
+            # Its state may have changed since.
+            if record is not None and (not where.states or record.state in where.states):
+                records.append(record)
+                size_bytes += len(record.outcome) + len(record.submission.payload)
+    return records, taken
 
 
 def _fits(where: ListFilter, method: str, created_at: float) -> bool:
@@ -88,6 +104,6 @@ async def _running(board: Board, get: Get, where: ListFilter, limit: int, below:
             and _fits(where, entry.terms.method, entry.created_at)
         ),
     )
-    records = [record for record in await get(numbers) if record is not None]
-    records = [record for record in records if record.state is State.RUNNING]
-    return Page(records, format_id(numbers[-1]) if len(numbers) == limit else "")
+    records, taken = await _read(get, where, numbers)
+    more = taken < len(numbers) or len(numbers) == limit
+    return Page(records, format_id(numbers[taken - 1]) if more else "")

@@ -17,6 +17,7 @@ from weft.coordinator.store.base import Owner, ProgressRow, Submission, TaskReco
 from weft.coordinator.store.entry import decode_options
 from weft.coordinator.store.identity import format_id
 from weft.coordinator.store.rows import MAX_ROWS, within
+from weft.rpc.channel import BATCH_BYTES
 
 
 class Known(NamedTuple):
@@ -122,12 +123,20 @@ class Reader:
         return self._connection.execute(text, (below, least, limit)).fetchall()
 
     def progress(self, number: int, after: int, limit: int) -> list[ProgressRow]:
+        """Responses of a streaming task: at least one, and no more once they are large."""
+        found: list[ProgressRow] = []
+        size_bytes = 0
         rows = self._connection.execute(
             "SELECT sequence, attempt, payload FROM progress WHERE task_id = ? AND sequence > ?"
             " ORDER BY sequence LIMIT ?",
             (number, after, limit),
         )
-        return [ProgressRow(*row) for row in rows]
+        for row in rows:
+            found.append(ProgressRow(*row))
+            size_bytes += len(row[2])
+            if size_bytes > BATCH_BYTES:
+                break
+        return found
 
     def contracts(self) -> dict[str, tuple[bytes, list[str]]]:
         found: dict[str, tuple[bytes, list[str]]] = {
