@@ -126,7 +126,7 @@ class LightAgent:
         self._answer = answer
         self._heartbeats = heartbeats
         self._reads = reads
-        self._call = coordinator_pb2_grpc.CoordinatorServiceStub(channel).Connect()
+        self._call = coordinator_pb2_grpc.CoordinatorServiceStub(channel).Connect(wait_for_ready=True)
         self._writing = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -219,11 +219,11 @@ async def _keep_idle(target: str, prefix: str, count: int) -> None:
     opening = asyncio.Semaphore(_OPENING)
 
     async def keep(agent_id: str) -> LightAgent:
-        channel = grpc.aio.insecure_channel(target, options=client_options(own_connection=True))
-        agent = LightAgent(channel, agent_id)
         async with opening:
+            channel = grpc.aio.insecure_channel(target, options=client_options(own_connection=True))
+            agent = LightAgent(channel, agent_id)
             await agent.open()
-        return agent
+            return agent
 
     agents = await asyncio.gather(*(keep(f"{prefix}{number:05}") for number in range(count)))
     print(f"opened {count}", flush=True)
