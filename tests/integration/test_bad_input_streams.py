@@ -154,6 +154,23 @@ async def test_clients_that_submit_in_bulk_and_do_not_read(mesh: MeshHarness) ->
             check(status_of_call(caught.value), EXHAUSTED, "OVERLOADED")
 
 
+async def test_pages_of_large_tasks_are_short(mesh: MeshHarness) -> None:
+    """A page fits a message whatever its tasks hold, and no task is left out or listed twice."""
+    ids = await _results(mesh)
+    for view in (task_pb2.TASK_VIEW_BASIC, task_pb2.TASK_VIEW_FULL):
+        listed: list[str] = []
+        token = ""
+        async with _watched(mesh):
+            while not set(ids) <= set(listed):
+                request = api.ListTasksRequest(page_size=1000, page_token=token, view=view)
+                page = await mesh.api().ListTasks(request, timeout=10)
+                assert page.ByteSize() < 4 * MIB
+                listed += [task.id for task in page.tasks]
+                token = page.next_page_token
+                assert token or set(ids) <= set(listed)
+        assert len(set(listed)) == len(listed)
+
+
 async def test_watchers_that_do_not_read(mesh: MeshHarness) -> None:
     async with LightAgent(
         mesh.own_channel(), "streamer", labels=LIGHT, methods=(STREAM,), answer=never
