@@ -145,7 +145,7 @@ class Load:
                 continue
             request = coordinator_pb2.WaitTasksRequest(task_ids=open_ids, timeout=duration(0.5))
             try:
-                async for response in self.mesh.api().WaitTasks(request, timeout=10, wait_for_ready=True):
+                async for response in self.mesh.api().WaitTasks(request, timeout=60, wait_for_ready=True):
                     assert not response.not_found, f"acknowledged and lost: {list(response.not_found)[:5]}"
                     for task in response.tasks:
                         self._ended(task)
