@@ -102,19 +102,20 @@ def _within(at: float, span: tuple[float, float]) -> bool:
     return span[0] <= at <= span[1]
 
 
-def second_starts(load: Load, ledger: Ledger, chaos: Chaos) -> int:
-    """Starts of what had started already and was not to be retried, each of them explained; their number."""
+def second_starts(load: Load, ledger: Ledger, chaos: Chaos) -> tuple[int, int]:
+    """Starts of what had started already and was not to be retried, each of them explained: how many there were,
+    of tasks that were submitted once and of those that were submitted again."""
     starts: dict[str, list[Fact]] = defaultdict(list)
     for fact in ledger.facts("start"):
         starts[fact.text].append(fact)
     assert len(starts) == load.count
-    again = 0
+    again = [0, 0]
     for item in load.items:
         attempts = sorted(starts[item.request.text], key=lambda fact: (fact.attempt, fact.time_s))
         for earlier, later in pairwise(attempts):
             assert chaos.explains(item, earlier, later), (item, attempts, chaos.killed_at, chaos.paused)
-            again += not item.request.fail_code
-    return again
+            again[item.repeated] += not item.request.fail_code
+    return again[0], again[1]
 
 
 async def together(work: Awaitable[None], chaos: Awaitable[None]) -> None:
@@ -157,12 +158,12 @@ async def storm(
     await mesh.restart_coordinator()
     await load.read_again()
     await load.nothing_else()
-    again = second_starts(load, ledger, chaos)
+    once, repeated = second_starts(load, ledger, chaos)
     print(
         f"{count} tasks, {load.called} of them transparent calls, durability {durability}, in {took_s:.1f} s:"
         f" {agent_kills} agents and {coordinator_kills} coordinators killed, {agent_pauses} agents paused past"
         f" their lease, 0 tasks and 0 results lost, {stale} stale results refused by the last coordinator,"
-        f" {again} second starts ({again * 1_000_000 // count} a million)"
+        f" {once} second starts ({once * 1_000_000 // count} a million) and {repeated} of what was submitted again"
     )
 
 
