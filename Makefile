@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
+# Tests mostly wait for processes: more workers than cores. JOBS=0 runs them one after another.
+JOBS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench gen lock format clean
@@ -25,7 +27,7 @@ demo: $(STAMP) ## watch real work survive two crashes (ARGS=--json for one line 
 	@$(BIN)/weft demo $(ARGS)
 
 test: $(STAMP) ## the tests (ARGS='-m slow' for the long ones)
-	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile $(ARGS)
 
 bench: $(STAMP) ## throughput and latency (ARGS='--quick --json')
 	@$(BIN)/weft bench $(ARGS)
