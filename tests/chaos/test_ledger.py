@@ -22,6 +22,7 @@ from itertools import pairwise
 import pytest
 
 from tests.chaos.load import Item, Load
+from tests.support import tasks
 from tests.support.ledger import Fact, Ledger
 from tests.support.mesh import MeshHarness
 from weft.v1 import coordinator_pb2, fleet_pb2
@@ -82,7 +83,7 @@ class Chaos:
         self.paused[agent_id].append((paused_at, time.time()))
 
     async def start_agent(self, agent_id: str) -> None:
-        await self.mesh.agent(agent_id, slots=8, prefetch=8, wait=False)
+        await self.mesh.agent(agent_id, slots=8, prefetch=8, wait=False, program=tasks.PLAIN)
 
     def explains(self, item: Item, earlier: Fact, later: Fact) -> bool:
         """Whether an attempt had to be followed by another."""

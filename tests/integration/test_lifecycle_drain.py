@@ -8,7 +8,7 @@ import time
 from probe.v1.probe_pb2 import ProbeRequest
 from tests.support import tasks
 from tests.support.ledger import Ledger
-from tests.support.mesh import MeshHarness
+from tests.support.mesh import PROBE_AGENT, MeshHarness
 from weft.rpc.times import duration
 from weft.v1 import coordinator_pb2, fleet_pb2, task_pb2
 
@@ -21,11 +21,14 @@ async def want(mesh: MeshHarness, agent_id: str, desired: fleet_pb2.DesiredState
     return (await mesh.api().UpdateAgent(request, timeout=10)).agent
 
 
-async def two_agents(mesh: MeshHarness, *, slots: int = 2, drain_grace_s: float | None = None) -> Ledger:
+async def two_agents(
+    mesh: MeshHarness, *, slots: int = 2, drain_grace_s: float | None = None, program: str = tasks.PLAIN
+) -> Ledger:
     """a1, and a2 that takes nothing until it is made active."""
     await mesh.coordinator()
     await asyncio.gather(
-        mesh.agent("a1", slots=slots, prefetch=4, drain_grace_s=drain_grace_s), mesh.agent("a2", slots=4)
+        mesh.agent("a1", slots=slots, prefetch=4, drain_grace_s=drain_grace_s, program=program),
+        mesh.agent("a2", slots=4, program=program),
     )
     await want(mesh, "a2", fleet_pb2.DESIRED_STATE_PAUSED)
     return mesh.ledger()
@@ -70,7 +73,7 @@ async def test_sigterm_finishes_what_runs_and_hands_back_what_waits(mesh: MeshHa
 
 
 async def test_what_outlasts_the_drain_grace_is_handed_over(mesh: MeshHarness) -> None:
-    ledger = await two_agents(mesh, slots=3, drain_grace_s=0.3)
+    ledger = await two_agents(mesh, slots=3, drain_grace_s=0.3, program=PROBE_AGENT)
     ids = []
     # The isolated one first: its process may still be starting.
     for name in ("CallIsolated", "CallSync", "Call"):
@@ -116,7 +119,7 @@ async def test_an_operator_drains_an_agent_and_takes_it_back(mesh: MeshHarness) 
 async def test_a_paused_agent_keeps_what_it_has_and_takes_nothing_new(mesh: MeshHarness) -> None:
     await mesh.coordinator()
     ledger = mesh.ledger()
-    await mesh.agent("a1", slots=2, prefetch=4)
+    await mesh.agent("a1", slots=2, prefetch=4, program=tasks.PLAIN)
     ids, _, _ = await fill(mesh, ledger, sleep_s=0.4)
 
     await want(mesh, "a1", fleet_pb2.DESIRED_STATE_PAUSED)
@@ -127,7 +130,7 @@ async def test_a_paused_agent_keeps_what_it_has_and_takes_nothing_new(mesh: Mesh
     assert (await tasks.look(mesh, later)).state == task_pb2.TASK_STATE_QUEUED
     # The wish holds for the agent's next process too.
     await mesh.agents["a1"].terminate()
-    await mesh.agent("a1", slots=2, wait=False)
+    await mesh.agent("a1", slots=2, wait=False, program=tasks.PLAIN)
     await mesh.wait_agent("a1", fleet_pb2.AGENT_STATE_PAUSED)
     assert (await tasks.look(mesh, later)).state == task_pb2.TASK_STATE_QUEUED
 

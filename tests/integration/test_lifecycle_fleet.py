@@ -26,8 +26,10 @@ GONE = (fleet_pb2.AGENT_STATE_SUSPECT, fleet_pb2.AGENT_STATE_LOST)
 async def test_requirements_choose_the_agent(shared_mesh: MeshHarness) -> None:
     mesh = shared_mesh
     await asyncio.gather(
-        mesh.agent("eu", slots=4, labels={"zone": "eu"}),
-        mesh.agent("gpu", slots=4, labels={"zone": "us"}, env={"WEFT_AGENT_RESOURCES": "gpu=2"}),
+        mesh.agent("eu", slots=4, labels={"zone": "eu"}, program=tasks.PLAIN),
+        mesh.agent(
+            "gpu", slots=4, labels={"zone": "us"}, env={"WEFT_AGENT_RESOURCES": "gpu=2"}, program=tasks.PLAIN
+        ),
     )
 
     async def who(requirement: str) -> str:
@@ -45,14 +47,14 @@ async def test_requirements_choose_the_agent(shared_mesh: MeshHarness) -> None:
     assert (await tasks.look(mesh, waiting)).state == task_pb2.TASK_STATE_QUEUED
     queues = (await mesh.api().ListQueues(coordinator_pb2.ListQueuesRequest(), timeout=10)).queues
     assert [(q.queued, q.agents) for q in queues if q.requirements == "gpu>=3"] == [(1, 0)]
-    await mesh.agent("big", slots=1, env={"WEFT_AGENT_RESOURCES": "gpu=4"})
+    await mesh.agent("big", slots=1, env={"WEFT_AGENT_RESOURCES": "gpu=4"}, program=tasks.PLAIN)
     assert tasks.reply(await tasks.end(mesh, waiting)).agent_id == "big"
 
 
 async def test_a_dear_method_takes_its_slots(shared_mesh: MeshHarness) -> None:
     """Five slots and a cost of three: one at a time, and two slots stay empty."""
     mesh, ledger = shared_mesh, shared_mesh.ledger("dear")
-    await mesh.agent("dear", slots=5, labels={"role": "dear"}, program="tests.support.costly:agent")
+    await mesh.agent("dear", slots=5, labels={"role": "dear"}, program="tests.support.plain:costly")
     requests = [ProbeRequest(text=f"t{n}", sleep_s=0.3, ledger=ledger.path) for n in range(3)]
     ids = await tasks.submit_all(mesh, requests, options=tasks.on("dear"))
     await ledger.until("start")
@@ -66,7 +68,9 @@ async def test_a_dear_method_takes_its_slots(shared_mesh: MeshHarness) -> None:
 async def test_the_least_loaded_agent_gets_the_next_task(shared_mesh: MeshHarness) -> None:
     mesh, ledger = shared_mesh, shared_mesh.ledger("spread")
     sizes, labels, options = {"small": 2, "middle": 4, "large": 8}, {"role": "spread"}, tasks.on("spread")
-    await asyncio.gather(*(mesh.agent(name, slots=slots, labels=labels) for name, slots in sizes.items()))
+    await asyncio.gather(
+        *(mesh.agent(name, slots=slots, labels=labels, program=tasks.PLAIN) for name, slots in sizes.items())
+    )
 
     # One by one.
     for number in range(7):
@@ -85,9 +89,9 @@ async def test_the_least_loaded_agent_gets_the_next_task(shared_mesh: MeshHarnes
 
 async def test_two_live_agents_cannot_share_an_id(shared_mesh: MeshHarness) -> None:
     mesh, labels = shared_mesh, {"role": "twin"}
-    first = await mesh.agent("twin", slots=2, labels=labels)
+    first = await mesh.agent("twin", slots=2, labels=labels, program=tasks.PLAIN)
     known = await tasks.agent(mesh, "twin")
-    second = await mesh.agent("twin", slots=2, labels=labels, wait=False)
+    second = await mesh.agent("twin", slots=2, labels=labels, wait=False, program=tasks.PLAIN)
 
     async def refused() -> bool:
         return "another process has this agent's id" in second.output()
@@ -151,7 +155,7 @@ async def test_health_follows_the_agents_that_can_take_a_call(mesh: MeshHarness)
 
     watching = asyncio.create_task(follow())
     await mesh.eventually(lambda: last_is(health_pb2.HealthCheckResponse.SERVICE_UNKNOWN), "nobody hosts it")
-    agent = await mesh.agent("a1", slots=1)
+    agent = await mesh.agent("a1", slots=1, program=tasks.PLAIN)
     await mesh.eventually(lambda: last_is(SERVING), "it is served")
     assert (await stub.Check(request, timeout=5)).status == SERVING
     whole = await stub.Check(health_pb2.HealthCheckRequest(), timeout=5)
@@ -165,7 +169,7 @@ async def test_health_follows_the_agents_that_can_take_a_call(mesh: MeshHarness)
     # The coordinator itself is well.
     assert (await stub.Check(health_pb2.HealthCheckRequest(), timeout=5)).status == SERVING
 
-    await mesh.agent("a2", slots=1)
+    await mesh.agent("a2", slots=1, program=tasks.PLAIN)
     await mesh.eventually(lambda: last_is(SERVING), "it is served again")
     pause = coordinator_pb2.UpdateAgentRequest(agent_id="a2", desired_state=fleet_pb2.DESIRED_STATE_PAUSED)
     await mesh.api().UpdateAgent(pause, timeout=5)
@@ -178,7 +182,7 @@ async def test_health_follows_the_agents_that_can_take_a_call(mesh: MeshHarness)
 
 async def test_health_after_a_restart_waits_for_the_agents(mesh: MeshHarness) -> None:
     await mesh.coordinator()
-    agent = await mesh.agent("a1", slots=1)
+    agent = await mesh.agent("a1", slots=1, program=tasks.PLAIN)
     agent.pause()
     await mesh.restart_coordinator()
     stub = health_pb2_grpc.HealthStub(mesh.channel())

@@ -184,7 +184,7 @@ async def test_a_task_that_kills_its_agents_ends_as_a_crash_loop_and_the_fleet_s
     mesh: MeshHarness,
 ) -> None:
     await mesh.coordinator(reconnect_grace_s=0.2)
-    await asyncio.gather(*(mesh.agent(f"a{number}", slots=2) for number in range(3)))
+    await asyncio.gather(*(mesh.agent(f"a{number}", slots=2, program=tasks.PLAIN) for number in range(3)))
     ledger = mesh.ledger()
     options = policy(max_crashes=1)
 

@@ -97,7 +97,7 @@ async def test_a_caller_gets_the_whole_stream_and_the_trailers(shared_mesh: Mesh
 async def test_a_new_attempt_never_continues_a_callers_stream_silently(mesh: MeshHarness) -> None:
     """Three callers when their agent is killed: one can come back, one cannot, one has got nothing yet."""
     await mesh.coordinator(reconnect_grace_s=0.2)
-    victim = await mesh.agent("a1", slots=4)
+    victim = await mesh.agent("a1", slots=4, program=tasks.PLAIN)
     ledger = mesh.ledger()
     request = ProbeRequest(text="named", stream_count=10, sleep_s=0.1, ledger=ledger.path)
     metadata = (("weft-request-id", "stream-1"),)
@@ -114,7 +114,7 @@ async def test_a_new_attempt_never_continues_a_callers_stream_silently(mesh: Mes
         assert [(await call.read()).index for _ in range(2)] == [1, 2]
 
     await victim.kill()
-    await mesh.agent("a2", slots=4)
+    await mesh.agent("a2", slots=4, program=tasks.PLAIN)
 
     # Part of a stream was passed on: the caller is told, whether it can come back ...
     errors = {name: await restarted(call) for name, call in (("named", named), ("nameless", nameless))}
@@ -152,13 +152,13 @@ async def restarted(call: grpc.aio.UnaryStreamCall[ProbeRequest, ProbeReply]) ->
 async def test_a_stream_that_is_handed_over_begins_again_openly(mesh: MeshHarness) -> None:
     """A hand-back costs no attempt, yet its responses and those of the next attempt are not mixed."""
     await mesh.coordinator()
-    leaving = await mesh.agent("a1", slots=1, drain_grace_s=0.1)
+    leaving = await mesh.agent("a1", slots=1, drain_grace_s=0.1, program=tasks.PLAIN)
     request = ProbeRequest(text="s", stream_count=30, sleep_s=0.1)
     options = task_pb2.TaskOptions(retry=task_pb2.RetryPolicy(max_attempts=1, max_crashes=0))
     task_id = await tasks.submit(mesh, request, "Stream", options)
     first, _ = await watch(mesh, task_id, until=3)
 
-    _, status = await asyncio.gather(mesh.agent("a2", slots=1), leaving.terminate())
+    _, status = await asyncio.gather(mesh.agent("a2", slots=1, program=tasks.PLAIN), leaving.terminate())
     assert status == 0
 
     rest, task = await watch(mesh, task_id, after=3)

@@ -13,7 +13,9 @@ from weft.v1 import fleet_pb2, task_pb2
 
 async def test_attempts_of_a_killed_agent_run_elsewhere_within_three_seconds(mesh: MeshHarness) -> None:
     await mesh.coordinator()
-    victim, _ = await asyncio.gather(mesh.agent("a1", slots=3), mesh.agent("a2", slots=6))
+    victim, _ = await asyncio.gather(
+        mesh.agent("a1", slots=3, program=tasks.PLAIN), mesh.agent("a2", slots=6, program=tasks.PLAIN)
+    )
     ledger = mesh.ledger()
     requests = [ProbeRequest(text=f"t{n}", sleep_s=2.5, ledger=ledger.path) for n in range(6)]
     ids = await tasks.submit_all(mesh, requests)
@@ -39,12 +41,12 @@ async def test_an_agent_restarted_under_its_id_takes_over_at_once(mesh: MeshHarn
     """A new process under a dead one's id says that the old attempts are gone: nobody waits for the grace."""
     await mesh.coordinator(reconnect_grace_s=60)
     ledger = mesh.ledger()
-    first = await mesh.agent("a1", slots=1)
+    first = await mesh.agent("a1", slots=1, program=tasks.PLAIN)
     task_id = await tasks.submit(mesh, ProbeRequest(text="again", sleep_s=0.5, ledger=ledger.path))
     await ledger.until("start", "again")
 
     await first.kill()
-    await mesh.agent("a1", slots=1)
+    await mesh.agent("a1", slots=1, program=tasks.PLAIN)
 
     task = await tasks.end(mesh, task_id)
     assert tasks.reply(task).attempt == 2
@@ -54,13 +56,13 @@ async def test_an_agent_restarted_under_its_id_takes_over_at_once(mesh: MeshHarn
 async def test_stale_results_of_a_paused_agent_are_refused_and_counted(mesh: MeshHarness) -> None:
     await mesh.coordinator(heartbeat_interval_s=0.2)
     ledger = mesh.ledger()
-    paused = await mesh.agent("a1", slots=2, labels={"role": "first"})
+    paused = await mesh.agent("a1", slots=2, labels={"role": "first"}, program=tasks.PLAIN)
     requests = [ProbeRequest(text=text, sleep_s=0.3, ledger=ledger.path) for text in ("x", "y")]
     ids = await tasks.submit_all(mesh, requests)
     await ledger.until("start", count=2)
 
     paused.pause()
-    await mesh.agent("a2", slots=2)
+    await mesh.agent("a2", slots=2, program=tasks.PLAIN)
     found = await tasks.ended(mesh, ids)
     outcomes = {task_id: task.outcome.SerializeToString() for task_id, task in found.items()}
     for task in found.values():
@@ -91,7 +93,9 @@ async def burn_and_keep_the_session(mesh: MeshHarness, burn_s: float) -> None:
     """A handler in a thread that holds on to the GIL, and on another agent one that never yields to its loop."""
     await mesh.coordinator(heartbeat_interval_s=1.0)
     roles = ("thread", "loop")
-    await asyncio.gather(*(mesh.agent(role, slots=4, labels={"role": role}) for role in roles))
+    await asyncio.gather(
+        *(mesh.agent(role, slots=4, labels={"role": role}, program=tasks.PLAIN) for role in roles)
+    )
     before = {agent_id: await tasks.agent(mesh, agent_id) for agent_id in roles}
     ledger = mesh.ledger()
     ids = []

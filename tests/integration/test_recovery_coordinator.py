@@ -32,7 +32,7 @@ def ledger(mesh_of_two: MeshHarness, request: pytest.FixtureRequest) -> Ledger:
 async def mesh_of_two(shared_mesh: MeshHarness) -> MeshHarness:
     """A coordinator that the tests kill and restart, with two agents of eight slots that live through it."""
     if "a2" not in shared_mesh.agents:
-        await shared_mesh.agent("a2", slots=8)
+        await shared_mesh.agent("a2", slots=8, program=tasks.PLAIN)
     for agent_id in ("a1", "a2"):
         await shared_mesh.wait_agent(agent_id)
     return shared_mesh
@@ -94,7 +94,9 @@ async def test_nothing_runs_again_when_the_coordinator_ends_and_is_restarted(
 async def test_nothing_runs_again_at_full_durability(mesh: MeshHarness) -> None:
     killed = await mesh.coordinator(durability="full")
     ledger = mesh.ledger()
-    await asyncio.gather(mesh.agent("a1", slots=8), mesh.agent("a2", slots=8))
+    await asyncio.gather(
+        mesh.agent("a1", slots=8, program=tasks.PLAIN), mesh.agent("a2", slots=8, program=tasks.PLAIN)
+    )
     ids, short = await load(mesh, ledger)
 
     await killed.kill()
@@ -129,7 +131,9 @@ async def results_wait_for_the_coordinator(mesh: MeshHarness, ledger: Ledger, aw
 async def test_an_agent_that_died_meanwhile_is_given_up_after_the_recovery_grace(mesh: MeshHarness) -> None:
     killed = await mesh.coordinator(recovery_grace_s=1.0)
     ledger = mesh.ledger()
-    await asyncio.gather(mesh.agent("a1", slots=1), mesh.agent("a2", slots=1))
+    await asyncio.gather(
+        mesh.agent("a1", slots=1, program=tasks.PLAIN), mesh.agent("a2", slots=1, program=tasks.PLAIN)
+    )
     task_id = await tasks.submit(mesh, ProbeRequest(text="t", sleep_s=1.0, ledger=ledger.path))
     (first,) = await ledger.until("start", "t")
 
@@ -172,7 +176,7 @@ async def test_a_cancellation_survives_the_coordinators_death(mesh: MeshHarness)
     """The agent cannot hear of it before the crash: it is paused. It hears of it afterwards."""
     killed = await mesh.coordinator(recovery_grace_s=20)
     ledger = mesh.ledger()
-    agent = await mesh.agent("a1", slots=1)
+    agent = await mesh.agent("a1", slots=1, program=tasks.PLAIN)
     running = await tasks.submit(mesh, ProbeRequest(text="running", sleep_s=60, ledger=ledger.path))
     queued = await tasks.submit(mesh, ProbeRequest(text="queued", ledger=ledger.path))
     await ledger.until("start", "running")

@@ -161,11 +161,11 @@ class MeshHarness:
     async def _wait_contract(self, agent_id: str) -> None:
         """Wait until the agent's methods are in force: it is connected a moment before its contract is accepted."""
         request = coordinator_pb2.GetAgentRequest(agent_id=agent_id)
-        hosted = (await self.api().GetAgent(request, timeout=5)).agent.methods[0].name
+        hosted = {method.name for method in (await self.api().GetAgent(request, timeout=5)).agent.methods}
 
         async def in_force() -> bool:
-            queues = await self.api().ListQueues(coordinator_pb2.ListQueuesRequest(method=hosted), timeout=5)
-            return any(queue.agents for queue in queues.queues)
+            answer = await self.api().ListQueues(coordinator_pb2.ListQueuesRequest(), timeout=5)
+            return any(queue.agents for queue in answer.queues if queue.method in hosted)
 
         await self.eventually(in_force, f"the contract of {agent_id} is accepted")
 

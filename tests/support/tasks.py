@@ -15,6 +15,8 @@ from weft.rpc.times import duration
 from weft.v1 import coordinator_pb2, fleet_pb2, task_pb2
 
 WAIT_S = 30.0
+# A probe agent without isolated methods.
+PLAIN = "tests.support.plain:agent"
 
 
 def method(name: str) -> str:
@@ -153,5 +155,5 @@ NARROW = on("narrow")
 async def narrow(mesh: MeshHarness) -> MeshHarness:
     """The mesh, with an agent of a single slot that `NARROW` tasks run on: what it runs, it runs in order."""
     if "narrow" not in mesh.agents:
-        await mesh.agent("narrow", slots=1, labels={"role": "narrow"})
+        await mesh.agent("narrow", slots=1, labels={"role": "narrow"}, program=PLAIN)
     return mesh
