@@ -130,12 +130,13 @@ class MeshHarness:
         drain_grace_s: float | None = None,
         env: Mapping[str, str] | None = None,
         program: str = PROBE_AGENT,
+        target: str = "",
         wait: bool = True,
     ) -> Process:
         """Start an agent (by default of the probe service) and, with `wait`, see it ACTIVE at the coordinator."""
         flags = [
             "--target",
-            self.target,
+            target or self.target,
             "--id",
             agent_id,
             "--slots",
