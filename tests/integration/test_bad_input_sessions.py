@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
@@ -21,6 +22,7 @@ from tests.support.lightweight import (
     ECHO,
     STREAM,
     LightAgent,
+    agents_apart,
     hello,
     never,
     refusal,
@@ -40,13 +42,15 @@ PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 EXISTS = grpc.StatusCode.ALREADY_EXISTS
 MIB = 1024 * 1024
+# An agent that does nothing wrong, in a process of its own.
+GOOD = "good-00000"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[MeshHarness]:
     async with MeshHarness(tmp_path_factory.mktemp("mesh")) as harness:
         await harness.coordinator(stalled_stream_s=2)
-        async with LightAgent(harness.own_channel(), "good", slots=8):
+        async with agents_apart(harness.target, "good-", 1, log=harness.folder / "good.log"):
             await harness.wait_serving()
             yield harness
 
@@ -59,7 +63,7 @@ async def serves_on(mesh: MeshHarness) -> AsyncIterator[None]:
     logged = len(process.output())
     yield
     assert await mesh.probe().Echo(Payload(data=b"next"), timeout=5) == Payload(data=b"next")
-    assert (await mesh.agent_states())["good"] == fleet_pb2.AGENT_STATE_ACTIVE
+    assert (await mesh.agent_states())[GOOD] == fleet_pb2.AGENT_STATE_ACTIVE
     assert "Traceback" not in process.output()[logged:]
 
 
@@ -85,11 +89,8 @@ async def _cancel(mesh: MeshHarness, *task_ids: str) -> None:
         )
 
 
-async def _assigned(mesh: MeshHarness, agent: LightAgent, count: int = 1) -> list[session_pb2.Assignment]:
-    async def arrived() -> bool:
-        return len(agent.assigned) >= count
-
-    await mesh.eventually(arrived, f"{count} assignments at {agent.agent_id}", timeout_s=5)
+async def _assigned(agent: LightAgent, count: int = 1) -> list[session_pb2.Assignment]:
+    await agent.assigned_to(count)
     return agent.assigned
 
 
@@ -205,9 +206,9 @@ async def test_a_message_that_is_none(mesh: MeshHarness) -> None:
 
 async def test_a_second_live_agent_with_the_same_id_is_refused(mesh: MeshHarness) -> None:
     for _ in range(3):
-        error = await refusal(mesh.own_channel(), ConnectRequest(hello=hello("good")))
+        error = await refusal(mesh.own_channel(), ConnectRequest(hello=hello(GOOD)))
         _checked(error, EXISTS, "AGENT_ID_IN_USE")
-        assert "good" in error.message
+        assert GOOD in error.message
 
 
 async def test_of_many_at_once_with_one_id_one_gets_in(mesh: MeshHarness) -> None:
@@ -339,7 +340,7 @@ async def test_results_for_attempts_of_others_are_refused(mesh: MeshHarness) -> 
         LightAgent(mesh.channel(), "thief") as thief,
     ):
         task_id = await _submit(mesh, CALL)
-        (assignment,) = await _assigned(mesh, holder)
+        (assignment,) = await _assigned(holder)
         forged = [
             AttemptResult(task_id=task_id, attempt=1),
             AttemptResult(task_id=task_id, attempt=2),
@@ -373,7 +374,7 @@ async def test_progress_and_hand_backs_of_foreign_attempts(mesh: MeshHarness) ->
         LightAgent(mesh.channel(), "thief") as thief,
     ):
         task_id = await _submit(mesh, STREAM)
-        await _assigned(mesh, holder)
+        await _assigned(holder)
         await thief.send(
             ConnectRequest(
                 progress=[
@@ -400,7 +401,7 @@ async def test_progress_and_hand_backs_of_foreign_attempts(mesh: MeshHarness) ->
 async def test_progress_with_gaps_and_progress_over_the_limit(mesh: MeshHarness) -> None:
     async with LightAgent(mesh.channel(), "streamer", methods=(STREAM,), answer=never) as agent:
         large = await _submit(mesh, STREAM)
-        await _assigned(mesh, agent)
+        await _assigned(agent)
         progress = session_pb2.Progress(task_id=large, attempt=1, index=1, payload=bytes(4 * MIB + 1))
         await agent.send(ConnectRequest(progress=[progress]))
 
@@ -412,9 +413,9 @@ async def test_progress_with_gaps_and_progress_over_the_limit(mesh: MeshHarness)
 
         # The stream of a task has no holes: the attempt is over, and counts as a crash of its agent.
         gap = await _submit(mesh, STREAM)
-        await _assigned(mesh, agent, 2)
+        await _assigned(agent, 2)
         await agent.send(ConnectRequest(progress=[session_pb2.Progress(task_id=gap, attempt=1, index=5)]))
-        await _assigned(mesh, agent, 3)
+        await _assigned(agent, 3)
         task = await _task(mesh, gap)
         assert (task.attempt, task.crashes, task.progress_count) == (2, 1, 0)
         await _cancel(mesh, gap)
@@ -469,8 +470,9 @@ async def test_a_message_over_the_limit_ends_the_session_alone(mesh: MeshHarness
         agent = LightAgent(channel, "bulky")
         await agent.open()
         outcome = task_pb2.Outcome(response=bytes(32 * MIB))
-        await agent.send(ConnectRequest(results=[AttemptResult(task_id="x", attempt=1, outcome=outcome)]))
-        # Which code a client sees that is still writing is up to its gRPC.
+        # Where a client that is still writing learns of it, and with which code, is up to its gRPC.
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            await agent.send(ConnectRequest(results=[AttemptResult(task_id="x", attempt=1, outcome=outcome)]))
         assert await asyncio.wait_for(agent.ended(), 10) is not None
         await agent.close(goodbye=False)
 
@@ -479,7 +481,7 @@ async def test_goodbye_while_holding_work_gives_it_to_others(mesh: MeshHarness) 
     leaver = LightAgent(mesh.channel(), "leaver", methods=(CALL,), answer=never)
     await leaver.open()
     task_id = await _submit(mesh, CALL)
-    await _assigned(mesh, leaver)
+    await _assigned(leaver)
     await leaver.close(goodbye=True)
     async with LightAgent(mesh.channel(), "heir", methods=(CALL,)):
 

@@ -53,7 +53,8 @@ def _answer(assignment: session_pb2.Assignment) -> session_pb2.AttemptResult:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[MeshHarness]:
     async with MeshHarness(tmp_path_factory.mktemp("mesh")) as harness:
-        await harness.coordinator()
+        # The agent lives in this process, which is busy now and then.
+        await harness.coordinator(missed_heartbeats=10)
         channel = harness.own_channel()
         async with LightAgent(channel, "a1", slots=8, methods=(ECHO, CALL, STREAM, COLLECT), answer=_answer):
             await harness.wait_serving()

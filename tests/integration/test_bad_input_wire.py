@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from probe.v1.probe_pb2 import Payload
-from tests.support.lightweight import LightAgent
+from tests.support.lightweight import agents_apart
 from tests.support.mesh import MeshHarness
 from weft.v1 import fleet_pb2
 
@@ -63,7 +63,7 @@ def _nothing_or_half_a_preface(rng: random.Random) -> bytes:
 async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[MeshHarness]:
     async with MeshHarness(tmp_path_factory.mktemp("mesh")) as harness:
         await harness.coordinator()
-        async with LightAgent(harness.own_channel(), "good", slots=4):
+        async with agents_apart(harness.target, "good-", 1, log=harness.folder / "good.log"):
             await harness.wait_serving()
             yield harness
 
@@ -80,17 +80,11 @@ def _connect(target: str, content: bytes) -> socket.socket:
 async def _serves(mesh: MeshHarness) -> None:
     for _ in range(5):
         assert await mesh.probe().Echo(Payload(data=b"x"), timeout=2) == Payload(data=b"x")
-    assert await mesh.agent_states() == {"good": fleet_pb2.AGENT_STATE_ACTIVE}
+    assert await mesh.agent_states() == {"good-00000": fleet_pb2.AGENT_STATE_ACTIVE}
 
 
-@pytest.mark.parametrize(
-    "content",
-    [_noise, _http1, _tls, _broken_http2, _nothing_or_half_a_preface],
-    ids=lambda kind: kind.__name__,
-)
-async def test_connections_that_speak_no_grpc(
-    mesh: MeshHarness, content: Callable[[random.Random], bytes]
-) -> None:
+async def _endure(mesh: MeshHarness, content: Callable[[random.Random], bytes]) -> None:
+    """Many such connections at once: others are served, and the coordinator closes its end of all of them."""
     process = mesh.coordinator_process
     assert process is not None
     seen = psutil.Process(process.pid)
@@ -103,7 +97,6 @@ async def test_connections_that_speak_no_grpc(
         async def closed() -> bool:
             return seen.num_fds() <= descriptors + 4
 
-        # Half-open ones too: the coordinator does not wait for their end of it.
         await mesh.eventually(closed, "it closes what says nothing sensible", timeout_s=CLOSED_S)
     finally:
         for connection in connections:
@@ -111,6 +104,27 @@ async def test_connections_that_speak_no_grpc(
     await _serves(mesh)
     assert seen.memory_info().rss / MIB - memory_mib < GROWTH_MIB
     assert "Traceback" not in process.output()
+
+
+@pytest.mark.parametrize("content", [_noise, _http1, _tls, _broken_http2], ids=lambda kind: kind.__name__)
+async def test_connections_that_speak_no_grpc(
+    mesh: MeshHarness, content: Callable[[random.Random], bytes]
+) -> None:
+    await _endure(mesh, content)
+
+
+@pytest.mark.slow
+async def test_half_open_connections_are_closed(mesh: MeshHarness) -> None:
+    await _endure(mesh, _nothing_or_half_a_preface)
+
+
+async def test_half_open_connections_disturb_nobody(mesh: MeshHarness) -> None:
+    rng = random.Random(1)
+    connections = [_connect(mesh.target, _nothing_or_half_a_preface(rng)) for _ in range(CONNECTIONS)]
+    await _serves(mesh)
+    for connection in connections:
+        connection.close()
+    await _serves(mesh)
 
 
 async def test_connections_that_come_and_go(mesh: MeshHarness) -> None:

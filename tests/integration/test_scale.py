@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 
 import psutil
 import pytest
 
 from probe.v1.probe_pb2 import Payload
-from tests.support.lightweight import ECHO, LightAgent
+from tests.support.lightweight import ECHO, LightAgent, agents_apart
 from tests.support.mesh import MeshHarness
-from tests.support.processes import Process, until
+from tests.support.processes import Process
 from weft.v1 import coordinator_pb2 as api
 from weft.v1 import fleet_pb2
 
@@ -23,21 +22,8 @@ MOST_MIB = 300
 SLOWEST_P99_S = 1.0
 
 
-@asynccontextmanager
-async def _idle_agents(mesh: MeshHarness, count: int) -> AsyncIterator[Process]:
-    """A process that keeps so many agents connected, once all are."""
-    args = [sys.executable, "-m", "tests.support.lightweight", mesh.target, "idle-", str(count)]
-    driver = Process("driver", args, log=mesh.folder / "driver.log")
-    try:
-        await until(
-            lambda: f"opened {count}" in driver.output() or not driver.alive,
-            f"{count} agents are connected",
-            timeout_s=60,
-        )
-        assert driver.alive, driver.output()
-        yield driver
-    finally:
-        driver.cleanup()
+def _idle_agents(mesh: MeshHarness, count: int) -> AbstractAsyncContextManager[Process]:
+    return agents_apart(mesh.target, "idle-", count, log=mesh.folder / "agents.log")
 
 
 async def _agents(mesh: MeshHarness) -> list[fleet_pb2.Agent]:
@@ -66,7 +52,7 @@ async def _p99_s(call: Callable[[], Awaitable[object]], *, for_s: float, every_s
 @pytest.mark.parametrize(
     ("count", "watch_s"),
     [
-        pytest.param(300, 5.0, id="300"),
+        pytest.param(300, 3.0, id="300"),
         pytest.param(2000, 15.0, id="2000", marks=[pytest.mark.slow, pytest.mark.timeout(240)]),
     ],
 )

@@ -4,9 +4,11 @@
         ...
     error = await refusal(channel, ConnectRequest(...))       # what a stream is told that sends just this
 
-As a program it keeps many idle agents, each on a connection of its own, until it is killed:
+As a program it keeps many agents that echo, each on a connection of its own, until it is killed:
 
     python -m tests.support.lightweight TARGET PREFIX COUNT
+
+`agents_apart` runs that: a test that is busy itself must not be what its agents wait for.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ import asyncio
 import contextlib
 import sys
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,7 +27,7 @@ import grpc.aio
 import uvloop
 
 from probe.v1 import probe_pb2
-from tests.support.processes import until
+from tests.support.processes import Process, until
 from weft.rpc.channel import client_options
 from weft.rpc.descriptors import digest, file_descriptor_set
 from weft.rpc.errors import WeftError, from_call
@@ -214,7 +217,24 @@ class LightAgent:
                     await self.send(Request(results=results))
 
 
-async def _keep_idle(target: str, prefix: str, count: int) -> None:
+@contextlib.asynccontextmanager
+async def agents_apart(target: str, prefix: str, count: int, *, log: Path) -> AsyncIterator[Process]:
+    """A process that keeps `count` agents with this prefix connected, once all are; killed at the end."""
+    args = [sys.executable, "-m", "tests.support.lightweight", target, prefix, str(count)]
+    process = Process("agents", args, log=log)
+    try:
+        await until(
+            lambda: f"opened {count}" in process.output() or not process.alive,
+            f"{count} agents are connected",
+            timeout_s=60,
+        )
+        assert process.alive, process.output()
+        yield process
+    finally:
+        process.cleanup()
+
+
+async def _keep(target: str, prefix: str, count: int) -> None:
     """Keep `count` agents connected; one line on standard output when all are, one for each that is lost."""
     opening = asyncio.Semaphore(_OPENING)
 
@@ -232,4 +252,4 @@ async def _keep_idle(target: str, prefix: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(_keep_idle(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    uvloop.run(_keep(sys.argv[1], sys.argv[2], int(sys.argv[3])))
