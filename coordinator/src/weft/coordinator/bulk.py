@@ -54,6 +54,7 @@ class BulkStream:
     ) -> AsyncIterator[coordinator_pb2.SubmitTasksResponse]:
         """The responses of the stream."""
         reader = asyncio.get_running_loop().create_task(self._read(requests))
+        self._hub.on_close(self._filled.set)
         try:
             while True:
                 response = await self._next()
@@ -61,6 +62,7 @@ class BulkStream:
                     return
                 yield response
         finally:
+            self._hub.off_close(self._filled.set)
             reader.cancel()
             for task in self._storing:
                 task.cancel()
@@ -198,5 +200,7 @@ class BulkStream:
                     raise self._failure
                 if not self._awaited:
                     return None
+            if self._hub.closed is not None and not self._storing:
+                raise self._hub.closed
             self._filled.clear()
             await self._filled.wait()

@@ -70,7 +70,20 @@ class TaskHub:
         self._followers: dict[str, list[Follower]] = {}
         self._follower_count = 0
         self._futures: set[asyncio.Future[TaskRecord]] = set()
+        self._closing: set[Callable[[], None]] = set()
         self._closed: WeftError | None = None
+
+    @property
+    def closed(self) -> WeftError | None:
+        """What everybody who waits here is answered with; None: the hub is open."""
+        return self._closed
+
+    def on_close(self, callback: Callable[[], None]) -> None:
+        """Call `callback` when the hub closes: for those who wait for many tasks, and look at `closed` themselves."""
+        self._closing.add(callback)
+
+    def off_close(self, callback: Callable[[], None]) -> None:
+        self._closing.discard(callback)
 
     def wants(self, task_id: str, *, ended: bool) -> bool:
         """Whether anybody follows the task, or (`ended`) waits for its end."""
@@ -169,3 +182,5 @@ class TaskHub:
             for follower in followers:
                 follower.error = error
                 follower.notify()
+        for callback in self._closing:
+            callback()

@@ -191,10 +191,11 @@ class Coordinator:
             )
         )
         await self._dispatcher.stop()
+        # Before the streams close: agents whose leases pass meanwhile are not lost, but will come back.
+        await self._sweeper.stop()
         await self._sessions.stop()
         if self._server is not None:
             await self._server.stop(grace_s)
-        await self._sweeper.stop()
         try:
             async with asyncio.timeout(STORE_CLOSE_S):
                 await self._store.close()

@@ -18,7 +18,11 @@ READ_TASKS = 64
 async def wait_tasks(
     store: Store, hub: TaskHub, task_ids: Sequence[str], timeout_s: float | None, view: int
 ) -> AsyncIterator[coordinator_pb2.WaitTasksResponse]:
-    """Responses until every task has been sent or the time is over."""
+    """Responses until every task has been sent or the time is over.
+
+    Raises:
+        WeftError: the hub was closed.
+    """
     loop = asyncio.get_running_loop()
     filled = asyncio.Event()
     finished = EndedTasks(store)
@@ -36,6 +40,7 @@ async def wait_tasks(
         filled.set()
 
     timer = loop.call_later(timeout_s, time_over) if timeout_s is not None else None
+    hub.on_close(filled.set)
     for task_id in awaited:
         hub.on_end(task_id, ended)
     try:
@@ -54,6 +59,8 @@ async def wait_tasks(
             while finished:
                 yield _response(await finished.take(), view)
         while awaited and not over:
+            if hub.closed is not None:
+                raise hub.closed
             await filled.wait()
             filled.clear()
             while finished:
@@ -63,6 +70,7 @@ async def wait_tasks(
     finally:
         if timer is not None:
             timer.cancel()
+        hub.off_close(filled.set)
         for task_id in task_ids:
             hub.off_end(task_id, ended)
 
