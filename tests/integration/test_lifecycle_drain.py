@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
+from collections.abc import AsyncIterator
+
+import pytest
 
 from probe.v1.probe_pb2 import ProbeRequest
 from tests.support import tasks
 from tests.support.ledger import Ledger
-from tests.support.mesh import PROBE_AGENT, MeshHarness
+from tests.support.mesh import MeshHarness
 from weft.rpc.times import duration
 from weft.v1 import coordinator_pb2, fleet_pb2, task_pb2
 
@@ -21,29 +23,35 @@ async def want(mesh: MeshHarness, agent_id: str, desired: fleet_pb2.DesiredState
     return (await mesh.api().UpdateAgent(request, timeout=10)).agent
 
 
-async def two_agents(
-    mesh: MeshHarness, *, slots: int = 2, drain_grace_s: float | None = None, program: str = tasks.PLAIN
-) -> Ledger:
-    """a1, and a2 that takes nothing until it is made active."""
-    await mesh.coordinator()
-    await asyncio.gather(
-        mesh.agent("a1", slots=slots, prefetch=4, drain_grace_s=drain_grace_s, program=program),
-        mesh.agent("a2", slots=4, program=program),
-    )
-    await want(mesh, "a2", fleet_pb2.DESIRED_STATE_PAUSED)
-    return mesh.ledger()
+@pytest.fixture
+def ledger(shared_mesh: MeshHarness, request: pytest.FixtureRequest) -> Ledger:
+    return shared_mesh.ledger(request.node.name)
 
 
-async def fill(mesh: MeshHarness, ledger: Ledger, *, sleep_s: float) -> tuple[list[str], set[str], set[str]]:
-    """Two running on a1 and four waiting at it: ids, texts of the running, texts of the waiting."""
+@pytest.fixture
+async def mesh_of_a1(shared_mesh: MeshHarness) -> AsyncIterator[MeshHarness]:
+    """Its agent a1 takes nothing until it is made active. What else a test starts is gone after it."""
+    await want(shared_mesh, "a1", fleet_pb2.DESIRED_STATE_PAUSED)
+    yield shared_mesh
+    for agent_id, process in shared_mesh.agents.items():
+        if agent_id != "a1" and process.alive:
+            await process.terminate()
+    await want(shared_mesh, "a1", fleet_pb2.DESIRED_STATE_ACTIVE)
+
+
+async def fill(
+    mesh: MeshHarness, agent_id: str, ledger: Ledger, *, sleep_s: float
+) -> tuple[list[str], set[str], set[str]]:
+    """Start an agent; two run on it and four wait at it: ids, texts of the running, texts of the waiting."""
+    await mesh.agent(agent_id, slots=2, prefetch=4, program=tasks.PLAIN)
     requests = [ProbeRequest(text=f"t{n}", sleep_s=sleep_s, ledger=ledger.path) for n in range(6)]
     ids = await tasks.submit_all(mesh, requests, options=ONE_CHANCE)
     running = {fact.text for fact in await ledger.until("start", count=2)}
 
     async def all_there() -> bool:
-        return (await tasks.agent(mesh, "a1")).in_flight == 6
+        return (await tasks.agent(mesh, agent_id)).in_flight == 6
 
-    await mesh.eventually(all_there, "six tasks are at a1")
+    await mesh.eventually(all_there, "six tasks are at the agent")
     return ids, running, {request.text for request in requests} - running
 
 
@@ -53,93 +61,97 @@ async def nothing_counted(mesh: MeshHarness, ids: list[str]) -> None:
         assert task.crashes == 0, tasks.describe(task)
 
 
-async def test_sigterm_finishes_what_runs_and_hands_back_what_waits(mesh: MeshHarness) -> None:
-    ledger = await two_agents(mesh)
-    ids, running, waiting = await fill(mesh, ledger, sleep_s=2.0)
-    await want(mesh, "a2", fleet_pb2.DESIRED_STATE_ACTIVE)
+async def test_sigterm_finishes_what_runs_and_hands_back_what_waits(
+    mesh_of_a1: MeshHarness, ledger: Ledger
+) -> None:
+    mesh = mesh_of_a1
+    ids, running, waiting = await fill(mesh, "leaving", ledger, sleep_s=1.5)
+    await want(mesh, "a1", fleet_pb2.DESIRED_STATE_ACTIVE)
 
-    leaving = mesh.agents["a1"]
     stopped_at = time.time()
-    assert await leaving.terminate() == 0
-    await mesh.wait_agent("a1", fleet_pb2.AGENT_STATE_LOST)
+    assert await mesh.agents["leaving"].terminate() == 0
+    await mesh.wait_agent("leaving", fleet_pb2.AGENT_STATE_LOST)
 
     await nothing_counted(mesh, ids)
     starts = {fact.text: fact for fact in ledger.facts("start")}
     assert len(ledger.facts("start")) == 6
-    assert {text for text, fact in starts.items() if fact.agent_id == "a1"} == running
-    assert {text for text, fact in starts.items() if fact.agent_id == "a2"} == waiting
+    assert {text for text, fact in starts.items() if fact.agent_id == "leaving"} == running
+    assert {text for text, fact in starts.items() if fact.agent_id == "a1"} == waiting
     # At once, not when the running ones had ended.
     assert max(starts[text].time_s for text in waiting) - stopped_at < 1.0
 
 
-async def test_what_outlasts_the_drain_grace_is_handed_over(mesh: MeshHarness) -> None:
-    ledger = await two_agents(mesh, slots=3, drain_grace_s=0.3, program=PROBE_AGENT)
+async def test_what_outlasts_the_drain_grace_is_handed_over(mesh_of_a1: MeshHarness, ledger: Ledger) -> None:
+    mesh = mesh_of_a1
+    await mesh.agent("hasty", slots=3, drain_grace_s=0.3)
     ids = []
     # The isolated one first: its process may still be starting.
     for name in ("CallIsolated", "CallSync", "Call"):
-        request = ProbeRequest(text=name, sleep_s=3.0, ledger=ledger.path)
+        request = ProbeRequest(text=name, sleep_s=2.5, ledger=ledger.path)
         ids.append(await tasks.submit(mesh, request, name, ONE_CHANCE))
         await ledger.until("start", name)
-    await want(mesh, "a2", fleet_pb2.DESIRED_STATE_ACTIVE)
+    await want(mesh, "a1", fleet_pb2.DESIRED_STATE_ACTIVE)
 
     stopped_at = time.monotonic()
-    assert await mesh.agents["a1"].terminate() == 0
-    assert time.monotonic() - stopped_at < 3.0
+    assert await mesh.agents["hasty"].terminate() == 0
+    assert time.monotonic() - stopped_at < 2.5
 
     await nothing_counted(mesh, ids)
-    again = [fact for fact in ledger.facts("start") if fact.agent_id == "a2"]
+    again = [fact for fact in ledger.facts("start") if fact.agent_id == "a1"]
     assert {fact.text for fact in again} == {"CallIsolated", "CallSync", "Call"}
 
 
-async def test_an_operator_drains_an_agent_and_takes_it_back(mesh: MeshHarness) -> None:
-    ledger = await two_agents(mesh)
-    ids, running, waiting = await fill(mesh, ledger, sleep_s=1.5)
-    await want(mesh, "a2", fleet_pb2.DESIRED_STATE_ACTIVE)
-    epoch = (await tasks.agent(mesh, "a1")).epoch
+async def test_an_operator_drains_an_agent_and_takes_it_back(mesh_of_a1: MeshHarness, ledger: Ledger) -> None:
+    mesh = mesh_of_a1
+    ids, running, waiting = await fill(mesh, "drained", ledger, sleep_s=1.0)
+    await want(mesh, "a1", fleet_pb2.DESIRED_STATE_ACTIVE)
+    epoch = (await tasks.agent(mesh, "drained")).epoch
 
-    answer = await want(mesh, "a1", fleet_pb2.DESIRED_STATE_DRAINING)
+    answer = await want(mesh, "drained", fleet_pb2.DESIRED_STATE_DRAINING)
     assert answer.desired_state == fleet_pb2.DESIRED_STATE_DRAINING
-    await mesh.wait_agent("a1", fleet_pb2.AGENT_STATE_DRAINING)
+    await mesh.wait_agent("drained", fleet_pb2.AGENT_STATE_DRAINING)
     await nothing_counted(mesh, ids)
 
     starts = {fact.text: fact.agent_id for fact in ledger.facts("start")}
     assert len(ledger.facts("start")) == 6
-    assert {text for text, agent_id in starts.items() if agent_id == "a1"} == running
-    assert {text for text, agent_id in starts.items() if agent_id == "a2"} == waiting
+    assert {text for text, agent_id in starts.items() if agent_id == "drained"} == running
+    assert {text for text, agent_id in starts.items() if agent_id == "a1"} == waiting
     # It is still there, and takes nothing though it is idle.
     answers = [await mesh.probe().Call(ProbeRequest(text="x"), timeout=10) for _ in range(4)]
-    assert {answer.agent_id for answer in answers} == {"a2"}
+    assert {answer.agent_id for answer in answers} == {"a1"}
 
-    await want(mesh, "a1", fleet_pb2.DESIRED_STATE_ACTIVE)
-    await mesh.agents["a2"].terminate()
-    assert (await mesh.probe().Call(ProbeRequest(text="y"), timeout=10)).agent_id == "a1"
-    assert (await tasks.agent(mesh, "a1")).epoch == epoch
-
-
-async def test_a_paused_agent_keeps_what_it_has_and_takes_nothing_new(mesh: MeshHarness) -> None:
-    await mesh.coordinator()
-    ledger = mesh.ledger()
-    await mesh.agent("a1", slots=2, prefetch=4, program=tasks.PLAIN)
-    ids, _, _ = await fill(mesh, ledger, sleep_s=0.4)
-
+    await want(mesh, "drained", fleet_pb2.DESIRED_STATE_ACTIVE)
     await want(mesh, "a1", fleet_pb2.DESIRED_STATE_PAUSED)
-    await mesh.wait_agent("a1", fleet_pb2.AGENT_STATE_PAUSED)
+    assert (await mesh.probe().Call(ProbeRequest(text="y"), timeout=10)).agent_id == "drained"
+    assert (await tasks.agent(mesh, "drained")).epoch == epoch
+
+
+async def test_a_paused_agent_keeps_what_it_has_and_takes_nothing_new(
+    mesh_of_a1: MeshHarness, ledger: Ledger
+) -> None:
+    mesh = mesh_of_a1
+    ids, _, _ = await fill(mesh, "resting", ledger, sleep_s=0.4)
+
+    await want(mesh, "resting", fleet_pb2.DESIRED_STATE_PAUSED)
+    await mesh.wait_agent("resting", fleet_pb2.AGENT_STATE_PAUSED)
     later = await tasks.submit(mesh, ProbeRequest(text="later", ledger=ledger.path))
     await nothing_counted(mesh, ids)
-    assert {fact.agent_id for fact in ledger.facts("start")} == {"a1"}
+    assert {fact.agent_id for fact in ledger.facts("start")} == {"resting"}
     assert (await tasks.look(mesh, later)).state == task_pb2.TASK_STATE_QUEUED
     # The wish holds for the agent's next process too.
-    await mesh.agents["a1"].terminate()
-    await mesh.agent("a1", slots=2, wait=False, program=tasks.PLAIN)
-    await mesh.wait_agent("a1", fleet_pb2.AGENT_STATE_PAUSED)
+    await mesh.agents["resting"].terminate()
+    await mesh.agent("resting", slots=2, wait=False, program=tasks.PLAIN)
+    await mesh.wait_agent("resting", fleet_pb2.AGENT_STATE_PAUSED)
     assert (await tasks.look(mesh, later)).state == task_pb2.TASK_STATE_QUEUED
 
-    await want(mesh, "a1", fleet_pb2.DESIRED_STATE_ACTIVE)
-    assert tasks.reply(await tasks.end(mesh, later)).agent_id == "a1"
+    await want(mesh, "resting", fleet_pb2.DESIRED_STATE_ACTIVE)
+    assert tasks.reply(await tasks.end(mesh, later)).agent_id == "resting"
 
 
-async def test_a_paused_queue_holds_its_tasks_back_and_no_others(shared_mesh: MeshHarness) -> None:
-    mesh, ledger = shared_mesh, shared_mesh.ledger()
+async def test_a_paused_queue_holds_its_tasks_back_and_no_others(
+    shared_mesh: MeshHarness, ledger: Ledger
+) -> None:
+    mesh = shared_mesh
 
     async def pause(*, paused: bool) -> list[fleet_pb2.Queue]:
         request = coordinator_pb2.UpdateQueueRequest(method=tasks.method("Call"), paused=paused)

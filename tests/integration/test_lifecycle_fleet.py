@@ -171,23 +171,23 @@ async def test_health_follows_the_agents_that_can_take_a_call(mesh: MeshHarness)
 
     await mesh.agent("a2", slots=1, program=tasks.PLAIN)
     await mesh.eventually(lambda: last_is(SERVING), "it is served again")
-    pause = coordinator_pb2.UpdateAgentRequest(agent_id="a2", desired_state=fleet_pb2.DESIRED_STATE_PAUSED)
-    await mesh.api().UpdateAgent(pause, timeout=5)
+    await desire(mesh, "a2", fleet_pb2.DESIRED_STATE_PAUSED)
     await mesh.eventually(lambda: last_is(NOT_SERVING), "its only agent is paused")
     watching.cancel()
     with pytest.raises(grpc.aio.AioRpcError) as unknown:
         await stub.Check(health_pb2.HealthCheckRequest(service="no.such.Service"), timeout=5)
     assert unknown.value.code() is grpc.StatusCode.NOT_FOUND
 
-
-async def test_health_after_a_restart_waits_for_the_agents(mesh: MeshHarness) -> None:
-    await mesh.coordinator()
-    agent = await mesh.agent("a1", slots=1, program=tasks.PLAIN)
-    agent.pause()
-    await mesh.restart_coordinator()
-    stub = health_pb2_grpc.HealthStub(mesh.channel())
-    request = health_pb2.HealthCheckRequest(service=PROBE_SERVICE)
-    answer = await stub.Check(request, timeout=5, wait_for_ready=True)
-    assert answer.status == NOT_SERVING
-    agent.resume()
+    # A restarted coordinator knows the service, and waits for the agent.
+    await desire(mesh, "a2", fleet_pb2.DESIRED_STATE_ACTIVE)
     await mesh.wait_serving()
+    mesh.agents["a2"].pause()
+    await mesh.restart_coordinator()
+    assert (await stub.Check(request, timeout=5, wait_for_ready=True)).status == NOT_SERVING
+    mesh.agents["a2"].resume()
+    await mesh.wait_serving()
+
+
+async def desire(mesh: MeshHarness, agent_id: str, state: fleet_pb2.DesiredState) -> None:
+    request = coordinator_pb2.UpdateAgentRequest(agent_id=agent_id, desired_state=state)
+    await mesh.api().UpdateAgent(request, timeout=5)

@@ -7,8 +7,9 @@ import time
 
 from probe.v1.probe_pb2 import ProbeRequest
 from tests.support import tasks
+from tests.support.ledger import Ledger
 from tests.support.mesh import MeshHarness
-from tests.support.processes import until
+from tests.support.processes import Process, until
 from tests.support.wire import Wire
 from weft.v1 import fleet_pb2
 
@@ -70,18 +71,25 @@ async def dials(mesh: MeshHarness) -> bool:
     return "dialling" in mesh.agents["far"].output()
 
 
-async def test_a_paused_coordinator_costs_its_agents_nothing(mesh: MeshHarness) -> None:
-    coordinator = await mesh.coordinator(heartbeat_interval_s=0.3)
-    ledger = mesh.ledger()
-    await mesh.agent("a1", slots=4, program=tasks.PLAIN)
-    requests = [ProbeRequest(text=f"t{n}", sleep_s=0.5 * n, ledger=ledger.path) for n in range(8)]
+async def test_a_paused_coordinator_and_a_late_agent(mesh: MeshHarness) -> None:
+    coordinator = await mesh.coordinator(heartbeat_interval_s=0.3, recovery_grace_s=0.5)
+    agents = ("a1", "a2")
+    await asyncio.gather(*(mesh.agent(agent_id, slots=2, program=tasks.PLAIN) for agent_id in agents))
+    await a_paused_coordinator_costs_its_agents_nothing(mesh, coordinator, mesh.ledger("paused"))
+    await an_agent_after_the_recovery_grace_has_lost_its_attempts(mesh, agents, mesh.ledger("late"))
+
+
+async def a_paused_coordinator_costs_its_agents_nothing(
+    mesh: MeshHarness, coordinator: Process, ledger: Ledger
+) -> None:
+    requests = [ProbeRequest(text=f"t{n}", sleep_s=0.4 * n, ledger=ledger.path) for n in range(8)]
     ids = await tasks.submit_all(mesh, requests)
     await ledger.until("start", count=4)
 
     coordinator.pause()
     paused_at = time.monotonic()
     await ledger.until("end", count=4)
-    # Past every lease, and past the agent's own patience.
+    # Past every lease, and past the agents' own patience.
     await asyncio.sleep(max(0.0, 2.0 - (time.monotonic() - paused_at)))
     coordinator.resume()
 
@@ -90,14 +98,10 @@ async def test_a_paused_coordinator_costs_its_agents_nothing(mesh: MeshHarness) 
     assert len(ledger.facts("start")) == 8
 
 
-async def test_an_agent_that_comes_back_after_the_recovery_grace_has_lost_its_attempts(
-    mesh: MeshHarness,
+async def an_agent_after_the_recovery_grace_has_lost_its_attempts(
+    mesh: MeshHarness, agents: tuple[str, str], ledger: Ledger
 ) -> None:
     """The coordinator has forgotten the attempt, and made another with its number. They are not mixed up."""
-    await mesh.coordinator(recovery_grace_s=0.5)
-    ledger = mesh.ledger()
-    agents = ("a1", "a2")
-    await asyncio.gather(*(mesh.agent(agent_id, slots=1, program=tasks.PLAIN) for agent_id in agents))
     task_id = await tasks.submit(mesh, ProbeRequest(text="t", sleep_s=0.5, ledger=ledger.path))
     (first,) = await ledger.until("start", "t")
     mesh.agents[first.agent_id].pause()
@@ -115,5 +119,5 @@ async def test_an_agent_that_comes_back_after_the_recovery_grace_has_lost_its_at
         "the late attempt has ended",
     )
     assert (await tasks.look(mesh, task_id)).outcome == task.outcome
-    again = await asyncio.gather(*(mesh.probe().Call(ProbeRequest(sleep_s=0.3), timeout=10) for _ in agents))
+    again = await asyncio.gather(*(mesh.probe().Call(ProbeRequest(sleep_s=0.3), timeout=10) for _ in "1234"))
     assert {answer.agent_id for answer in again} == set(agents)

@@ -60,6 +60,7 @@ class Model:
 
     tasks: dict[str, ModelTask] = field(default_factory=dict)
     leases: dict[Owner, float] = field(default_factory=dict)
+    instances: dict[Owner, str] = field(default_factory=dict)
     connected: dict[str, int] = field(default_factory=dict)
     hold_until: float = 0.0
     hold_for: set[str] = field(default_factory=set)
@@ -146,8 +147,9 @@ class Model:
         task.close_at = None if task.close_s is None else now + task.close_s
         return True
 
-    def register(self, owner: Owner, lease_ends_at: float) -> None:
+    def register(self, owner: Owner, instance_id: str, lease_ends_at: float) -> None:
         self.leases[owner] = lease_ends_at
+        self.instances[owner] = instance_id
         self.connected[owner.agent_id] = owner.epoch
 
     def adopt(self, owner: Owner, held: list[tuple[str, int, int]], now: float) -> list[bool]:
@@ -155,13 +157,21 @@ class Model:
         for task_id, attempt, epoch in held:
             task = self.tasks[task_id]
             running = task.state is State.RUNNING and task.attempt == attempt
-            mine = task.owner in {Owner(owner.agent_id, epoch), owner}
+            holder = task.owner
+            mine = (
+                holder is not None
+                and holder.agent_id == owner.agent_id
+                and epoch <= holder.epoch <= owner.epoch
+            )
             recovered = task.held_back and attempt > task.attempt
             verdicts.append((running and mine) or recovered)
             if verdicts[-1]:
                 task.state, task.owner, task.attempt, task.held_back = State.RUNNING, owner, attempt, False
                 task.answer = None
         for earlier in [o for o in self.leases if o.agent_id == owner.agent_id and o.epoch < owner.epoch]:
+            if self.instances[earlier] == self.instances[owner]:
+                for task in self.held_by(earlier):
+                    self.release(earlier, task.task_id, task.attempt)
             self._lose(earlier, now)
         self.hold_for.discard(owner.agent_id)
         self.release_hold(now)

@@ -104,9 +104,9 @@ class Harness:
         assert all(isinstance(result, Enqueued) for result in results)
         return [result.task_id for result in results]
 
-    async def agent(self, agent_id: str = "a", lease_s: float = 10.0) -> Owner:
+    async def agent(self, agent_id: str = "a", lease_s: float = 10.0, instance_id: str = "instance") -> Owner:
         """A new session of an agent that holds nothing yet."""
-        return Owner(agent_id, await self.store.register(agent_id, "instance", b"about it", lease_s))
+        return Owner(agent_id, await self.store.register(agent_id, instance_id, b"about it", lease_s))
 
     async def claim(
         self,

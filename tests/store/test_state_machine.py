@@ -184,11 +184,16 @@ class StoreMachine(RuleBasedStateMachine):
 
     # -- agents and time ----------------------------------------------------------------------------------------
 
-    @rule(agent_id=AGENTS, data=st.data(), lease_s=st.sampled_from([5.0, 50.0]))
-    def connect(self, agent_id: str, data: st.DataObject, lease_s: float) -> None:
+    @rule(
+        agent_id=AGENTS,
+        data=st.data(),
+        lease_s=st.sampled_from([5.0, 50.0]),
+        instance_id=st.sampled_from(["one", "two"]),
+    )
+    def connect(self, agent_id: str, data: st.DataObject, lease_s: float, instance_id: str) -> None:
         """A new session, which names some of what the agent ever held, true or not."""
-        owner = self.do(self.h.agent(agent_id, lease_s))
-        self.model.register(owner, self.now + lease_s)
+        owner = self.do(self.h.agent(agent_id, lease_s, instance_id))
+        self.model.register(owner, instance_id, self.now + lease_s)
         mine = sorted({a for a in self.attempts if a[2].agent_id == agent_id})
         named = data.draw(st.lists(st.sampled_from(mine), unique=True)) if mine else []
         held = [(AttemptRef(task_id, attempt), old.epoch) for task_id, attempt, old in named]

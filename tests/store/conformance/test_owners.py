@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.store.support import METHOD, Harness, ref
 from weft.coordinator.rules import State
 from weft.coordinator.store.base import AttemptRef, Owner, Submission, Verdict
@@ -78,17 +80,19 @@ async def test_an_agent_that_leaves(h: Harness) -> None:
     assert [agent.connected for agent in await h.store.agents()] == [False]
 
 
-async def test_adopted_attempts_go_on_in_the_new_session(h: Harness) -> None:
+@pytest.mark.parametrize("instance_id", ["instance", "another"])
+async def test_adopted_attempts_go_on_in_the_new_session(h: Harness, instance_id: str) -> None:
     ids = await h.submit_many([Submission(METHOD)] * 3)
     old = await h.agent()
     claims = await h.claim(old, limit=3)
-    new = await h.agent()
+    new = await h.agent(instance_id=instance_id)
     held = [(ref(claims[0]), old.epoch), (ref(claims[2]), old.epoch)]
     assert list(await h.store.adopt(new, held)) == [True, True]
-    # What the agent did not name is lost at once; the old session's word does not count any more.
+    # What the agent did not name is taken back at once; the old session's word does not count any more.
     records = [await h.record(task_id) for task_id in ids]
     assert [record.state for record in records] == [State.RUNNING, State.QUEUED, State.RUNNING]
-    assert [record.crashes for record in records] == [0, 1, 0]
+    # The same process never heard of it. Another one says that its predecessor died.
+    assert [record.crashes for record in records] == [0, int(instance_id == "another"), 0]
     assert await h.end(claims[0]) is Verdict.STALE
     for claimed in claims:
         claimed.owner = new
@@ -109,6 +113,22 @@ async def test_adoption_can_be_repeated(h: Harness) -> None:
         assert list(await h.store.adopt(new, [(ref(claimed), new.epoch)])) == [True]
     claimed.owner = new
     assert await h.end(claimed) is Verdict.STORED
+
+
+async def test_an_agent_that_missed_a_session_keeps_its_attempts(h: Harness) -> None:
+    """It adopted them and broke before the agent was welcomed, which names the epoch that it knows."""
+    await h.submit()
+    known = await h.agent()
+    claimed = await h.claim_one(known)
+    missed = await h.agent()
+    assert list(await h.store.adopt(missed, [(ref(claimed), known.epoch)])) == [True]
+    new = await h.agent()
+    assert list(await h.store.adopt(new, [(ref(claimed), known.epoch)])) == [True]
+    # But a session that is over takes nothing from a newer one.
+    assert list(await h.store.adopt(missed, [(ref(claimed), known.epoch)])) == [False]
+    claimed.owner = new
+    assert await h.end(claimed) is Verdict.STORED
+    assert (await h.record(claimed.task_id)).crashes == 0
 
 
 async def test_what_is_not_the_agents_is_not_adopted(h: Harness) -> None:

@@ -251,12 +251,6 @@ class Sessions:
         if old.task is not None:
             # A stream that nobody reads does not end by itself.
             old.task.cancel()
-        # What the agent does not name it never heard of: the same process says so. That is no crash.
-        named = {AttemptRef(held.task_id, held.attempt) for held in hello.held}
-        unheard = [ref for ref in old.held if ref not in named]
-        if unheard:
-            await self._store.release(old.owner, unheard)
-        old.held.clear()
 
     async def _adopt(self, session: Session, hello: session_pb2.Hello) -> set[AttemptRef]:
         held = [(AttemptRef(item.task_id, item.attempt), item.epoch) for item in hello.held]

@@ -181,11 +181,17 @@ class Attempts:
 
     def crash_all(self, lease: Lease, now: float) -> int:
         """Take back everything that a session held, and its lease."""
-        lost = sorted(lease.attempts, key=lambda entry: entry.number)
+        lost = _oldest_first(lease)
         for entry in lost:
             self.crash(entry, now)
         self._board.leases.drop(lease)
         return len(lost)
+
+    def _give_back_all(self, lease: Lease, now: float) -> None:
+        """The same for a session whose process is alive, and has never heard of what it did not name."""
+        for entry in _oldest_first(lease):
+            self._board.give_back(entry, now)
+        self._board.leases.drop(lease)
 
     # -- progress -------------------------------------------------------------------------------------------------
 
@@ -216,31 +222,39 @@ class Attempts:
     # -- sessions -------------------------------------------------------------------------------------------------
 
     def adopt(self, lease: Lease, held: Sequence[tuple[AttemptRef, int]], now: float) -> list[bool]:
-        """Attempts that an agent still holds go on in its new session; those it does not name are lost."""
+        """Attempts that an agent still holds go on in its new session; the others it never heard of, or has lost."""
         verdicts = [self._adopt(lease, ref, epoch, now) for ref, epoch in held]
         for earlier in self._board.leases.earlier(lease.owner):
-            self.crash_all(earlier, now)
+            if earlier.instance_id == lease.instance_id:
+                self._give_back_all(earlier, now)
+            else:
+                self.crash_all(earlier, now)
         return verdicts
 
     def _adopt(self, lease: Lease, ref: AttemptRef, epoch: int, now: float) -> bool:
-        owner = lease.owner
-        if self.held(owner, ref) is not None:
-            # A repeated call.
-            return True
-        if epoch >= owner.epoch:
-            return False
-        entry = self.held(Owner(owner.agent_id, epoch), ref)
-        if entry is not None:
-            self._board.hand_over(entry, lease)
-            return True
         number = parse_id(ref.task_id)
         entry = None if number is None else self._board.entries.get(number)
+        if entry is None:
+            return False
+        if entry.state is State.RUNNING:
+            return self._goes_on(entry, lease, ref, epoch)
         # Of a coordinator that died: its claims were not journaled, its ended attempts were.
-        if entry is None or not entry.held_back or ref.attempt <= entry.attempt:
+        if not entry.held_back or ref.attempt <= entry.attempt or epoch >= lease.owner.epoch:
             return False
         if entry.cancel is not None:
             entry.cancel.end_at = now + entry.cancel.grace_s + BACKSTOP_S
         self._board.start(entry, lease, ref.attempt, now)
+        return True
+
+    def _goes_on(self, entry: Entry, lease: Lease, ref: AttemptRef, epoch: int) -> bool:
+        holder, owner = entry.owner, lease.owner
+        assert holder is not None
+        # The epoch that the agent knows can be earlier than the holder's: of a session that adopted the attempt and
+        # broke before the agent was welcomed.
+        mine = holder.agent_id == owner.agent_id and epoch <= holder.epoch <= owner.epoch
+        if not mine or entry.attempt != ref.attempt:
+            return False
+        self._board.hand_over(entry, lease)
         return True
 
     # -- time -----------------------------------------------------------------------------------------------------
@@ -277,3 +291,7 @@ class Attempts:
             late = Report(owner, ref.task_id, ref.attempt, code_pb2.DEADLINE_EXCEEDED, outcome)
             self._failed_or_done(entry, late, now)
         board.revoke(owner, ref, "its time was over")
+
+
+def _oldest_first(lease: Lease) -> list[Entry]:
+    return sorted(lease.attempts, key=lambda entry: entry.number)

@@ -363,7 +363,8 @@ class Store(Protocol):
     async def adopt(self, owner: Owner, held: Sequence[tuple[AttemptRef, int]]) -> Sequence[bool]:
         """Give attempts that an agent still holds, each with the epoch it knows, to its new session `owner`.
 
-        Attempts of the agent's earlier epochs that are not named are taken back at once, each counted as a crash.
+        Attempts of the agent's earlier epochs that are not named are taken back at once: as if they had never been
+        where the same process (`instance_id`) says so, which cannot have heard of them, else counted as crashes.
         Repeating it is harmless. A store that journals no claims holds recovered tasks back until every agent that was
         connected has adopted or a grace has passed, and believes an attempt number above those that it knows ended.
         """

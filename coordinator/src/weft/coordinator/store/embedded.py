@@ -344,7 +344,7 @@ class EmbeddedStore:
 
     async def register(self, agent_id: str, instance_id: str, description: bytes, lease_s: float) -> int:
         owner = self._agents.register(agent_id, instance_id, description)
-        self._board.leases.open(owner, self._clock() + lease_s)
+        self._board.leases.open(owner, instance_id, self._clock() + lease_s)
         await self._journal.settled()
         return owner.epoch
 

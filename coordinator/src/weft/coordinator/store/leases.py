@@ -11,10 +11,11 @@ from weft.coordinator.store.entry import NEVER, Entry
 class Lease:
     """One session's right to hold attempts."""
 
-    __slots__ = ("attempts", "ends_at", "owner")
+    __slots__ = ("attempts", "ends_at", "instance_id", "owner")
 
-    def __init__(self, owner: Owner, ends_at: float) -> None:
+    def __init__(self, owner: Owner, instance_id: str, ends_at: float) -> None:
         self.owner = owner
+        self.instance_id = instance_id
         self.ends_at = ends_at
         self.attempts: set[Entry] = set()
 
@@ -26,8 +27,8 @@ class Leases:
         self._by_owner: dict[Owner, Lease] = {}
         self._by_agent: dict[str, list[Lease]] = {}
 
-    def open(self, owner: Owner, ends_at: float) -> None:
-        lease = self._by_owner[owner] = Lease(owner, ends_at)
+    def open(self, owner: Owner, instance_id: str, ends_at: float) -> None:
+        lease = self._by_owner[owner] = Lease(owner, instance_id, ends_at)
         self._by_agent.setdefault(owner.agent_id, []).append(lease)
 
     def get(self, owner: Owner) -> Lease | None:
