@@ -348,7 +348,9 @@ async def test_metadata_that_is_wrong(mesh: MeshHarness, key: str, value: str, f
 
 
 async def test_a_deadline_that_has_passed(mesh: MeshHarness) -> None:
-    status = await refused(mesh.channel().unary_unary(f"/{ECHO}")(b"", timeout=0.000001))
+    # Without the delay the answer can be there first: clients look at their clock once a millisecond.
+    call = mesh.channel().unary_unary(f"/{ECHO}")
+    status = await refused(call(b"", timeout=0.000001, metadata=(("weft-delay", "5s"),)))
     assert status.code == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
 
 

@@ -9,6 +9,7 @@ from tests.store.support import METHOD, OTHER_METHOD, Harness, error_of
 from weft.coordinator.rules import RetryPolicy, State
 from weft.coordinator.store.base import ListFilter, ProgressVerdict, Submission, Verdict
 from weft.rpc.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound
+from weft.rpc.times import seconds, timestamp
 
 
 async def _one_of_each(h: Harness) -> dict[State, str]:
@@ -49,6 +50,19 @@ async def test_listing_by_method_and_time(h: Harness) -> None:
     running = ListFilter(frozenset({State.RUNNING}), method=OTHER_METHOD)
     await h.claim(await h.agent(), limit=5, methods=(METHOD, OTHER_METHOD))
     assert await h.find(running) == [ids[1]]
+
+
+async def test_listing_from_a_tasks_own_creation(h: Harness) -> None:
+    """However long ago its id was made, and whatever the clock shows past the microsecond."""
+    ids = []
+    for _ in range(50):
+        task_id = h.store.new_task_id(METHOD)
+        h.clock.advance(0.001_234_567_8)
+        ids.append(await h.submit(Submission(METHOD, task_id=task_id)))
+        h.clock.advance(0.000_000_3)
+    for at, task_id in enumerate(ids):
+        created_at = seconds(timestamp((await h.record(task_id)).created_at))
+        assert await h.find(ListFilter(created_from=created_at)) == ids[at:][::-1]
 
 
 async def test_records_in_a_list(h: Harness) -> None:

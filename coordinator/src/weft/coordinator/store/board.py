@@ -52,14 +52,14 @@ class Board:
 
     # -- coming and going ---------------------------------------------------------------------------------------
 
-    def submit(self, number: int, submission: Submission, now: float) -> Entry:
+    def submit(self, number: int, submission: Submission, created_at: float) -> Entry:
         """A new task."""
         entry = Entry(
             number,
             self.terms.of(submission),
             submission.request_id,
-            now,
-            now + submission.delay_s,
+            created_at,
+            created_at + submission.delay_s,
             submission.payload,
             submission.context,
         )
@@ -69,7 +69,10 @@ class Board:
             or submission.schedule_to_close_s is not None
         ):
             entry.limits = Limits(
-                submission.delay_s, submission.schedule_to_start_s, submission.schedule_to_close_s, now
+                submission.delay_s,
+                submission.schedule_to_start_s,
+                submission.schedule_to_close_s,
+                created_at,
             )
         self._body_bytes += entry.size_bytes
         self.place(entry, State.SCHEDULED if submission.delay_s > 0 else State.QUEUED)

@@ -55,7 +55,7 @@ from weft.coordinator.store.core import Core, Readers
 from weft.coordinator.store.entry import Entry, Saved
 from weft.coordinator.store.errors import StoreError, StoreForeign
 from weft.coordinator.store.group import Group
-from weft.coordinator.store.identity import NumberMint, format_id, parse_id
+from weft.coordinator.store.identity import NumberMint, created_at, format_id, parse_id
 from weft.coordinator.store.journal import Journal
 from weft.coordinator.store.lock import OwnerLock
 from weft.coordinator.store.reader import Known
@@ -207,7 +207,8 @@ class EmbeddedStore:
                     results.append(admitted)
                     continue
                 digest = admitted.digest
-            self._journal.task(board.submit(number, submission, now), digest, lazily=not acknowledged)
+            entry = board.submit(number, submission, created_at(number, now))
+            self._journal.task(entry, digest, lazily=not acknowledged)
             fresh.append(submission)
             results.append(Enqueued(format_id(number)))
         board.listener.ready()

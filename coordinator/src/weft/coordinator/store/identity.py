@@ -1,7 +1,7 @@
 """What identifies a task in the embedded store: its number, the number's text form, and digests of request ids.
 
-A task's number is the SQLite rowid, so that no second index is needed and tasks list by age: milliseconds since the
-epoch in the high bits, then 20 bits that start at random in each millisecond and count up.
+A task's number is the SQLite rowid, so that no second index is needed and tasks list by age: microseconds since the
+epoch in the high bits, then 10 bits that start at random in each microsecond and count up.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import random
 from hashlib import blake2b
 
-_LOW_BITS = 20
-# Half of the low range stays free for counting up within a millisecond.
-_RANDOM_BITS = 19
+_LOW_BITS = 10
+# Half of the low range stays free for counting up within a microsecond.
+_RANDOM_BITS = 9
 _TEXT_LENGTH = 16
 
 
@@ -34,7 +34,15 @@ def parse_id(text: str) -> int | None:
 
 def least_number_at(at: float) -> int:
     """No task that was created at or after `at` has a smaller number."""
-    return max(0, min(int(at * 1000), (1 << 43) - 1)) << _LOW_BITS
+    return max(0, min(round(at * 1e6), (1 << 53) - 1)) << _LOW_BITS
+
+
+def created_at(number: int, now: float) -> float:
+    """When a task that is stored now was created, to the microsecond: when its number was made, some time ago.
+
+    Numbers run ahead of a clock that was set back; the time does not.
+    """
+    return min(number >> _LOW_BITS, round(now * 1e6)) / 1e6
 
 
 class NumberMint:
