@@ -59,12 +59,14 @@ async def test_callers_at_once_share_a_transaction(h: Harness) -> None:
     assert len([text for text in seen if text.startswith("INSERT OR REPLACE INTO ends")]) <= 8
 
 
-async def test_a_lone_call_is_two_statements(h: Harness) -> None:
+async def test_a_lone_end_is_one_statement(h: Harness) -> None:
     owner = await h.agent()
     seen = Statements(h)
     await h.submit()
+    assert [text.split()[0] for text in seen] == ["BEGIN", "INSERT", "INSERT", "COMMIT"]
+    seen.clear()
     await h.end(await h.claim_one(owner))
-    assert len(seen) == 2
+    assert [text.split()[0] for text in seen] == ["INSERT"]
 
 
 async def test_a_short_call_that_is_waited_for_is_one_commit(h: Harness) -> None:

@@ -69,7 +69,13 @@ class AttemptDesk:
         for released in message.released:
             session.let_go(AttemptRef(released.task_id, released.attempt))
         before = self._progress.get(session)
-        task = asyncio.get_running_loop().create_task(self._settle(session, message, before, stale_refused))
+        begun: list[Awaitable[Sequence[Verdict]]] = []
+        if before is None and not message.progress and 0 < len(message.results) <= BATCH_ITEMS:
+            # The usual message. Somebody may wait for this result: it need not wait for the task to start.
+            begun.append(self._complete(session, message.results))
+        task = asyncio.get_running_loop().create_task(
+            self._settle(session, message, before, begun, stale_refused)
+        )
         pending = self._pending.setdefault(session, {})
         items = len(message.results) + len(message.progress) + len(message.released)
         pending[task] = message.ByteSize() + items * _ITEM_BYTES
@@ -94,6 +100,7 @@ class AttemptDesk:
         session: Session,
         message: session_pb2.ConnectRequest,
         before: asyncio.Task[None] | None,
+        begun: list[Awaitable[Sequence[Verdict]]],
         stale_refused: MutableMapping[str, int],
     ) -> None:
         if before is not None:
@@ -102,7 +109,7 @@ class AttemptDesk:
         steps: list[Callable[[], Awaitable[None]]] = [
             *(partial(self._store_progress, session, part) for part in _slices(message.progress)),
             *(
-                partial(self._store_results, session, part, stale_refused)
+                partial(self._store_results, session, part, begun, stale_refused)
                 for part in _slices(message.results)
             ),
             *(partial(self._release, session, part) for part in _slices(message.released)),
@@ -134,14 +141,19 @@ class AttemptDesk:
         await self._store.release(session.owner, refs)
         self._wake()
 
+    def _complete(
+        self, session: Session, results: Sequence[session_pb2.AttemptResult]
+    ) -> Awaitable[Sequence[Verdict]]:
+        return self._store.complete([self._report(session, item) for item in results])
+
     async def _store_results(
         self,
         session: Session,
         results: Sequence[session_pb2.AttemptResult],
+        begun: list[Awaitable[Sequence[Verdict]]],
         stale_refused: MutableMapping[str, int],
     ) -> None:
-        reports = [self._report(session, item) for item in results]
-        verdicts = await self._store.complete(reports)
+        verdicts = await (begun.pop() if begun else self._complete(session, results))
         acks = [
             session_pb2.ResultAck(
                 task_id=item.task_id, attempt=item.attempt, refused=verdict is Verdict.STALE

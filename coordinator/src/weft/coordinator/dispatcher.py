@@ -38,6 +38,7 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._turn = 0
         self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def wake(self) -> None:
         """Something changed that may let a task be handed out."""
@@ -46,19 +47,24 @@ class Dispatcher:
 
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._run(), name="dispatcher")
+        self._backstop()
 
     async def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
+    def _backstop(self) -> None:
+        # One timer for good instead of one for each wait: this is the hot path.
+        self._wake.set()
+        self._timer = asyncio.get_running_loop().call_later(IDLE_S, self._backstop)
+
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            # A timer instead of wait_for: this is the hot path, and wait_for costs a task a wait.
-            backstop = loop.call_later(IDLE_S, self._wake.set)
             await self._wake.wait()
-            backstop.cancel()
             self._wake.clear()
             try:
                 if await self.run_pass():

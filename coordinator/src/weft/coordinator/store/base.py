@@ -17,7 +17,7 @@ What every store promises (the conformance suite in tests/store checks it):
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -345,9 +345,11 @@ class Store(Protocol):
         given out. Fewer than asked for may come although more are ready: then `StoreListener.ready` is called."""
         ...
 
-    async def complete(self, reports: Sequence[Report]) -> Sequence[Verdict]:
+    def complete(self, reports: Sequence[Report]) -> Awaitable[Sequence[Verdict]]:
         """End attempts: the outcome is stored, or the task is queued again, or the report is refused. A report that
-        its owner repeats, after an answer that was lost, gets the same answer while the attempt is the last one."""
+        its owner repeats, after an answer that was lost, gets the same answer while the attempt is the last one.
+
+        A store may begin before the result is awaited, which must be done."""
         ...
 
     async def progress(self, items: Sequence[ProgressItem]) -> Sequence[ProgressVerdict]:

@@ -18,7 +18,7 @@ import contextlib
 import random
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -269,10 +269,19 @@ class EmbeddedStore:
         for claimed in chosen:
             claimed.payload, claimed.context = bodies[unread[claimed.task_id]]
 
-    async def complete(self, reports: Sequence[Report]) -> Sequence[Verdict]:
+    def complete(self, reports: Sequence[Report]) -> Awaitable[Sequence[Verdict]]:
+        # At once: somebody may wait for these ends.
         now = self._clock()
         results = [self._attempts.report(report, now) for report in reports]
-        await self._journal.settled()
+        return self._completed(reports, results, self._journal.settled())
+
+    async def _completed(
+        self,
+        reports: Sequence[Report],
+        results: Sequence[tuple[Verdict, Entry | None]],
+        settled: Awaitable[None],
+    ) -> Sequence[Verdict]:
+        await settled
         verdicts = [
             # A task that could not be stored never was: its end means nothing.
             Verdict.STALE if entry is not None and entry.saved is Saved.REFUSED else verdict

@@ -16,6 +16,7 @@ from weft.coordinator.store.rows import (
     ENDS,
     LIVE,
     MAX_ROWS,
+    NEW_LIVE,
     PROGRESS,
     TASKS,
     Writer,
@@ -33,6 +34,7 @@ class Group:
     """Changes, and those who wait for them."""
 
     __slots__ = (
+        "changed",
         "ended",
         "ends",
         "jobs",
@@ -52,6 +54,8 @@ class Group:
     def __init__(self) -> None:
         self.new: list[Entry] = []
         self.tasks: list[Any] = []
+        # Numbers of tasks whose `live` row is written or taken away for another reason than that they are new.
+        self.changed: set[int] = set()
         self.reopened: list[int] = []
         self.live: list[Any] = []
         self.ended: list[Entry] = []
@@ -74,12 +78,14 @@ class Group:
         self.size_bytes += entry.size_bytes
 
     def add_live(self, entry: Entry) -> None:
+        self.changed.add(entry.number)
         self.live += live_row(entry)
         self.rows += 1
         self.size_bytes += len(entry.outcome)
 
     def add_end(self, entry: Entry) -> None:
         assert entry.end is not None
+        self.changed.add(entry.number)
         self.ended.append(entry)
         self.ends += end_row(entry)
         self.rows += 1
@@ -125,6 +131,9 @@ class Group:
     def _steps(self) -> Iterator[tuple[str, Sequence[Any]]]:
         yield from self.statements
         yield from TASKS.statements(self.tasks)
+        yield from NEW_LIVE.statements(
+            [entry.number for entry in self.new if entry.number not in self.changed]
+        )
         for at in range(0, len(self.reopened), MAX_ROWS):
             yield within("DELETE FROM ends WHERE id IN {}", self.reopened[at : at + MAX_ROWS])
         yield from LIVE.statements(self.live)

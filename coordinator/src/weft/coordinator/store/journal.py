@@ -128,15 +128,15 @@ class Journal:
         self._open.submitters.append(waiter)
         return waiter
 
-    async def settled(self) -> None:
-        """Wait until all changes so far are durable, or new tasks among them refused.
+    def settled(self) -> asyncio.Future[None]:
+        """Done when all changes so far are durable, or new tasks among them refused.
 
-        Raises:
+        Raises (when awaited):
             Unavailable: it takes too long. The changes stay due.
         """
         waiter: asyncio.Future[None] = self._loop.create_future()
         self._group().waiters.append((waiter, self._loop.time()))
-        await waiter
+        return waiter
 
     async def run(self, job: Job) -> Any:
         """Run a job on the writer's connection, in a transaction.
@@ -233,6 +233,8 @@ class Journal:
             self._failed(group, error)
             return
         self._checkpointer.wrote(group.rows, group.size_bytes)
+        # First, since somebody may wait for these ends.
+        self._events.committed(group)
         for waiter in group.submitters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -242,7 +244,6 @@ class Journal:
         for (_, future), result in zip(group.jobs, results, strict=True):
             if not future.done():
                 future.set_result(result)
-        self._events.committed(group)
         if not self.writable:
             log.warning("the store can be written again")
             self.writable = True

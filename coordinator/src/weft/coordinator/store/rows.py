@@ -49,6 +49,7 @@ TASKS = Writer(
     " request_key, request_id, request_digest, options, context, payload)",
     13,
 )
+NEW_LIVE = Writer("INSERT INTO live (id)", 1)
 LIVE = Writer(
     "INSERT OR REPLACE INTO live (id, attempt, failures, crashes, ready_at, retried_at, fresh_attempt,"
     " cancel_reason, cancel_grace_s, agent_id, epoch, started_at, reported, outcome)",

@@ -1,8 +1,8 @@
 """The file's layout, its versions, and how an older one becomes the present one.
 
 A task has one row in `tasks`, written once, and beside it either a row in `live` (unfinished; what has changed since
-it was submitted) or one in `ends` (its outcome). Triggers keep that so: a row in `tasks` brings its row in `live`,
-a row in `ends` takes it away. Ends are appended instead of written into `tasks`, because a row that grows splits
+it was submitted) or one in `ends` (its outcome). A row in `ends` takes the one in `live` away, by a trigger; a task
+that ends in the transaction that brings it never has one. Ends are appended instead of written into `tasks`, because a row that grows splits
 pages that were full. Large columns come last, so that reading the others does not touch them.
 """
 
@@ -14,7 +14,7 @@ from weft.coordinator.store.errors import StoreForeign, StoreTooNew
 
 # "weft", as SQLite's application_id: says whose file it is.
 APPLICATION_ID = 0x77656674
-VERSION = 2
+VERSION = 3
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -99,7 +99,6 @@ CREATE TABLE contracts (
 );
 CREATE TABLE hosted (method TEXT PRIMARY KEY, digest TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE paused (method TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE TRIGGER task_lives AFTER INSERT ON tasks BEGIN INSERT INTO live (id) VALUES (new.id); END;
 CREATE TRIGGER task_ends AFTER INSERT ON ends BEGIN DELETE FROM live WHERE id = new.id; END;
 """
 
@@ -135,6 +134,8 @@ DROP TABLE ends_1;
 CREATE INDEX ends_by_expiry ON ends (expires_at);
 CREATE TRIGGER task_ends AFTER INSERT ON ends BEGIN DELETE FROM live WHERE id = new.id; END;
 """,
+    # Version 2 gave every new task a row in `live` by itself.
+    2: "DROP TRIGGER task_lives;",
 }
 
 
