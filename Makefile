@@ -13,14 +13,16 @@ JOBS ?= 3
 help: ## what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-# The environment is made on first use and again only when the lock or the packaging changes.
+# The environment is made on first use and again only when the lock or the packaging changes. Compiled at once: weft is
+# many processes, and where Python may not write bytecode each of them would compile everything anew (0.4 s).
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "weft needs Python 3.11 or newer (PYTHON=... names one)"; exit 1; }
 	@echo "making the environment in $(VENV) (once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(sed -n 's/^\(uv==[0-9.]*\).*/\1/p' requirements.lock)"
-	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	@$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@$(BIN)/python -m compileall -q coordinator agent client gen examples
 	@touch $@
 
 demo: $(STAMP) ## watch real work survive two crashes (ARGS=--json for one line of figures)
