@@ -205,9 +205,11 @@ async def test_methods_that_cannot_be_tasks(mesh: MeshHarness) -> None:
 async def test_a_method_called_in_another_shape(mesh: MeshHarness) -> None:
     """A caller whose stub says "stream" where the contract says "unary" is answered, not left hanging."""
     call = mesh.channel().stream_stream(f"/{ECHO}")(timeout=5)
-    for _ in range(3):
-        await call.write(b"")
-    await call.done_writing()
+    # The answer can be there before the last of them.
+    with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        for _ in range(3):
+            await call.write(b"")
+        await call.done_writing()
     with contextlib.suppress(grpc.aio.AioRpcError):
         assert [message async for message in call] == [b""]
     assert await call.code() in {grpc.StatusCode.OK, grpc.StatusCode.INTERNAL, UNIMPLEMENTED}

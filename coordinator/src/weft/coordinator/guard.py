@@ -4,7 +4,7 @@
 logged with its traceback and answered with INTERNAL, without its text.
 
 Bytes that are no request message are the client's fault. gRPC by itself would answer UNKNOWN and log a traceback, so
-a guarded servicer is added through `Lenient`, and reads streams of requests through `parsed`.
+a guarded servicer is added through `Lenient`, and reads streams of requests through `parsed` (or asks `malformed` what to answer).
 """
 
 from __future__ import annotations
@@ -157,12 +157,13 @@ def _deserializer(deserialize: Callable[[bytes], T]) -> Callable[[bytes], T | In
         try:
             return deserialize(message)
         except DecodeError as error:
-            return _malformed(error)
+            return malformed(error)
 
     return lenient
 
 
-def _malformed(error: DecodeError) -> InvalidArgument:
+def malformed(error: DecodeError) -> InvalidArgument:
+    """What to answer a request, or one of a stream, that does not parse."""
     return InvalidArgument(f"the request does not parse: {error}")
 
 
@@ -182,4 +183,4 @@ async def parsed(requests: AsyncIterator[T]) -> AsyncIterator[T]:
         async for request in requests:
             yield request
     except DecodeError as error:
-        raise _malformed(error) from None
+        raise malformed(error) from None

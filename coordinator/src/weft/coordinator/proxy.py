@@ -27,7 +27,7 @@ from weft.coordinator.rules import State
 from weft.coordinator.store.base import Enqueued, ProgressRow, Store, Submission, TaskRecord
 from weft.coordinator.submission import Intake, accepted
 from weft.rpc import errors, metadata
-from weft.v1 import coordinator_pb2, errors_pb2, fleet_pb2, task_pb2
+from weft.v1 import errors_pb2, fleet_pb2, task_pb2
 
 log = structlog.get_logger(__name__)
 
@@ -192,10 +192,9 @@ class DurableCalls(grpc.GenericRpcHandler):
         self, info: MethodInfo, request: bytes, context: Context
     ) -> tuple[CallOptions, Submission]:
         call = from_metadata(context.invocation_metadata() or (), context.time_remaining())
-        submit = coordinator_pb2.SubmitTaskRequest(
-            method=info.name, payload=request, request_id=call.request_id, options=call.options
-        )
-        return call, self._intake.check(submit)
+        # Most calls ask for nothing.
+        options = call.options if call.options.ListFields() else None
+        return call, self._intake.check_call(info, request, call.request_id, options)
 
     async def _take(self, submission: Submission) -> Enqueued:
         """Take a task in whose caller waits here: its end is what is acknowledged, and makes it durable too."""

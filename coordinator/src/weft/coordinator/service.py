@@ -224,4 +224,4 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
     async def Connect(
         self, request_iterator: AsyncIterator[session_pb2.ConnectRequest], context: Context
     ) -> None:
-        await self._sessions.serve(guard.parsed(request_iterator), context)
+        await self._sessions.serve(request_iterator, context)

@@ -15,8 +15,10 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import cast
 
 import structlog
+from google.protobuf.message import DecodeError
 from grpc import aio
 
+from weft.coordinator import guard
 from weft.coordinator.attempts import AttemptDesk
 from weft.coordinator.contracts import Contract, Contracts
 from weft.coordinator.hello import check_hello, describe
@@ -157,6 +159,8 @@ class Sessions:
                 first = await anext(requests, None)
         except TimeoutError:
             first = None
+        except DecodeError as error:
+            raise guard.malformed(error) from None
         if first is None or not first.HasField("hello"):
             raise errors.FailedPrecondition(
                 "the first message of a session must hold `hello`",
@@ -313,6 +317,8 @@ class Sessions:
             session.close()
         except errors.WeftError as error:
             session.close(error)
+        except DecodeError as error:
+            session.close(guard.malformed(error))
         except Exception:
             log.exception("session.failed", agent=session.owner.agent_id)
             session.close(errors.Internal("the coordinator failed to handle a message; its log has the rest"))

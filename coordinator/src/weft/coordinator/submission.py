@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from weft.coordinator import codec
-from weft.coordinator.contracts import Contracts
+from weft.coordinator.contracts import Contracts, MethodInfo
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Enqueued, RequestIdReused, Store, Submission
 from weft.rpc.errors import AlreadyExists, ResourceExhausted, Unavailable
-from weft.v1 import coordinator_pb2, errors_pb2
+from weft.v1 import coordinator_pb2, errors_pb2, task_pb2
 
 
 class Intake:
@@ -34,14 +34,18 @@ class Intake:
         """
         info = self._contracts.method(request.method)
         options = request.options if request.HasField("options") else None
-        return codec.submission(
-            info,
-            request.payload,
-            request.request_id,
-            options,
-            self._defaults,
-            self._store.new_task_id(info.name),
-        )
+        return self.check_call(info, request.payload, request.request_id, options)
+
+    def check_call(
+        self, info: MethodInfo, payload: bytes, request_id: str, options: task_pb2.TaskOptions | None
+    ) -> Submission:
+        """A call of a known method as a submission with a new id.
+
+        Raises:
+            WeftError: as `SubmitTask` says.
+        """
+        task_id = self._store.new_task_id(info.name)
+        return codec.submission(info, payload, request_id, options, self._defaults, task_id)
 
     async def store(
         self, submissions: Sequence[Submission], *, acknowledged: bool = True
