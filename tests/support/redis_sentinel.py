@@ -1,0 +1,153 @@
+"""A primary, a replica and the Sentinels that watch them, for a test: the primary is lost, the replica takes over.
+
+async with RedisSentinel(tmp_path / "sentinel") as redis:
+    await mesh.coordinator(store=redis.url)
+    old = await redis.primary()
+    await old.kill()
+    new = await redis.switched(old)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.support.redis_server import HOST, RedisServer, eventually
+
+_DOWN_AFTER_MS = 500
+_FAILOVER_S = 30.0
+
+
+class RedisSentinel:
+    """`servers` are the two that keep data, `sentinels` those that agree on which of them is the primary."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        service: str = "weft",
+        sentinels: int = 3,
+        appendfsync: str = "everysec",
+        password: str = "",
+    ) -> None:
+        self.folder = folder
+        self.service = service
+        self.password = password
+        self.servers = [
+            RedisServer(folder / name, name=name, appendfsync=appendfsync, password=password)
+            for name in ("redis0", "redis1")
+        ]
+        self.sentinels: list[RedisServer] = []
+        self._sentinel_count = sentinels
+
+    async def __aenter__(self) -> Self:
+        try:
+            await asyncio.gather(*(server.start() for server in self.servers))
+            await self._replicate()
+            await self._watch()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        for server in [*self.sentinels, *self.servers]:
+            await server.close()
+
+    @property
+    def url(self) -> str:
+        credentials = f":{self.password}@" if self.password else ""
+        addresses = ",".join(sentinel.address for sentinel in self.sentinels)
+        return f"redis+sentinel://{credentials}{addresses}/{self.service}"
+
+    async def primary(self) -> RedisServer:
+        """The server that a living Sentinel names as the primary."""
+        return await self._named(next(sentinel for sentinel in self.sentinels if sentinel.alive))
+
+    async def switched(self, old: RedisServer) -> RedisServer:
+        """Wait until every living Sentinel names another primary, which takes writes; that one."""
+        new = next(server for server in self.servers if server is not old)
+
+        async def agreed() -> bool:
+            living = [sentinel for sentinel in self.sentinels if sentinel.alive]
+            return (
+                all([await self._named(sentinel) is new for sentinel in living])
+                and (await _replication(new)).get("role") == "master"
+            )
+
+        await eventually(agreed, f"{new.name} has taken over", timeout_s=_FAILOVER_S)
+        return new
+
+    async def fail_over(self) -> RedisServer:
+        """Have the Sentinels switch now, with both servers alive; the new primary."""
+        old = await self.primary()
+
+        async def told() -> bool:
+            # Refused with NOGOODSLAVE until the Sentinel has heard of the replica.
+            return bool(await self.sentinels[0].command("SENTINEL", "FAILOVER", self.service))
+
+        await eventually(told, "the failover has begun")
+        return await self.switched(old)
+
+    async def wait_replicating(self) -> None:
+        """Wait until the other server follows the primary, which may have been restarted."""
+        primary = await self.primary()
+        replica = next(server for server in self.servers if server is not primary)
+
+        async def follows() -> bool:
+            found = await _replication(replica)
+            return found.get("master_port") == primary.port and found.get("master_link_status") == "up"
+
+        await eventually(follows, f"{replica.name} follows {primary.name}", timeout_s=_FAILOVER_S)
+
+    async def _replicate(self) -> None:
+        primary, replica = self.servers
+        await replica.command("REPLICAOF", HOST, primary.port)
+        await replica.command("CONFIG", "REWRITE")
+
+        async def synced() -> bool:
+            return (await _replication(replica)).get("master_link_status") == "up"
+
+        await eventually(synced, "the replica has its copy")
+
+    async def _watch(self) -> None:
+        quorum = self._sentinel_count // 2 + 1
+        monitor = {"sentinel monitor": f"{self.service} {HOST} {self.servers[0].port} {quorum}"}
+        if self.password:
+            monitor["sentinel auth-pass"] = f"{self.service} {self.password}"
+        timing = {
+            "sentinel down-after-milliseconds": f"{self.service} {_DOWN_AFTER_MS}",
+            # Rivals for one failover try again after twice this long.
+            "sentinel failover-timeout": f"{self.service} 3000",
+        }
+        for number in range(self._sentinel_count):
+            name = f"sentinel{number}"
+            sentinel = RedisServer(self.folder / name, name=name, options=monitor | timing, sentinel=True)
+            self.sentinels.append(sentinel)
+            await sentinel.start()
+        for sentinel in self.sentinels:
+            await eventually(
+                functools.partial(self._is_informed, sentinel), f"{sentinel.name} knows the others"
+            )
+
+    async def _is_informed(self, sentinel: RedisServer) -> bool:
+        raw = await sentinel.command("SENTINEL", "MASTER", self.service)
+        found = raw if isinstance(raw, dict) else dict(zip(raw[::2], raw[1::2], strict=True))
+        counts = int(found["num-other-sentinels"]), int(found["num-slaves"])
+        return counts == (self._sentinel_count - 1, 1)
+
+    async def _named(self, sentinel: RedisServer) -> RedisServer:
+        address = await sentinel.command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.service)
+        return next(server for server in self.servers if server.port == int(address[1]))
+
+
+async def _replication(server: RedisServer) -> dict[str, Any]:
+    return dict(await server.command("INFO", "replication"))
