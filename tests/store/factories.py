@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import random
 import shutil
+import subprocess
+import tempfile
+import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 from tests.store.support import Harness, ManualClock, RecordingListener, StoreFactory
+from tests.support.redis_server import redis_binary
 from weft.coordinator.store.embedded import EmbeddedStore
+from weft.coordinator.store.redis.store import RedisStore
 
 
 class EmbeddedFactory:
@@ -56,4 +64,55 @@ class EmbeddedFactory:
             await store.close()
 
 
-FACTORIES: dict[str, Callable[[Path], StoreFactory]] = {"embedded": EmbeddedFactory}
+class RedisFactory:
+    """Stores in one redis-server of this process' own, each under a prefix of its own."""
+
+    # What a coordinator's end leaves of claims and leases is nothing to recover from: they are all in Redis.
+    durable = False
+
+    def __init__(self, directory: Path) -> None:
+        del directory
+        self.clock = ManualClock()
+        self._opened: list[RedisStore] = []
+
+    async def open(self) -> Harness:
+        prefix = f"weft-{uuid.uuid4().hex}"
+        store = RedisStore(_redis_url(), prefix=prefix, clock=self.clock, rng=random.Random(7))
+        listener = RecordingListener()
+        await store.open(listener)
+        self._opened.append(store)
+        return Harness(store, self.clock, listener)
+
+    async def reopen(self, harness: Harness, *, crash: bool) -> Harness:
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        for store in self._opened:
+            await store.close()
+
+
+@functools.cache
+def _redis_url() -> str:
+    """A redis-server on a socket in a folder of its own, until this process ends."""
+    binary = redis_binary()
+    # Not pytest's folder: the path of a socket has a hundred characters at the most.
+    folder = tempfile.TemporaryDirectory(prefix="weft-redis-")
+    socket = Path(folder.name) / "redis.sock"
+    options = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", folder.name]
+    process = subprocess.Popen([binary, *options], stdout=subprocess.DEVNULL)
+
+    def stop() -> None:
+        process.kill()
+        process.wait()
+        folder.cleanup()
+
+    atexit.register(stop)
+    ends_at = time.monotonic() + 10.0
+    while not socket.exists():
+        assert process.poll() is None, "redis-server did not start"
+        assert time.monotonic() < ends_at, "redis-server does not open its socket"
+        time.sleep(0.01)
+    return f"unix://{socket}"
+
+
+FACTORIES: dict[str, Callable[[Path], StoreFactory]] = {"embedded": EmbeddedFactory, "redis": RedisFactory}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import random
 import signal
 import socket
 from collections.abc import Sequence
@@ -32,7 +31,7 @@ from weft.coordinator.service import CoordinatorService
 from weft.coordinator.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import AttemptRef, Owner, ProgressRow, Store, TaskRecord
-from weft.coordinator.store.embedded import EmbeddedStore
+from weft.coordinator.store.choose import store_of
 from weft.coordinator.submission import Intake
 from weft.coordinator.sweeper import Sweeper
 from weft.rpc import logs
@@ -62,12 +61,7 @@ class Coordinator:
         self._settings = settings
         self.coordinator_id = settings.coordinator_id or f"{socket.gethostname()}:{os.getpid()}"
         self.address = ""
-        self._store = store or EmbeddedStore(
-            Path(settings.store),
-            durability=settings.durability,
-            recovery_grace_s=settings.recovery_grace_s,
-            rng=random.Random(),  # noqa: S311  # jitter, not secrets
-        )
+        self._store = store or store_of(settings)
         self._hub = TaskHub(settings.max_watchers)
         self._contracts = Contracts()
         self._sessions = Sessions(
@@ -135,7 +129,7 @@ class Coordinator:
         log.info(
             "coordinator.ready",
             address=self.address,
-            store=self._settings.store,
+            store=self._settings.store_place,
             durability=self._settings.durability,
             unfinished=self._store.unfinished(),
         )

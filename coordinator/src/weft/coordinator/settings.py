@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from weft.rpc.channel import MAX_PAYLOAD_BYTES
@@ -18,9 +19,18 @@ class CoordinatorSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="WEFT_", extra="forbid")
 
     listen: str = Field("127.0.0.1:7700", description="address to serve on; port 0 takes a free one")
-    store: str = Field("weft.db", description="path of the embedded store's file")
-    durability: Literal["process", "full"] = Field(
-        "process", description="what an acknowledged task survives: the process' death, or power loss too"
+    store: str = Field(
+        "weft.db",
+        description="path of the embedded store's file, or the URL of a Redis, such as redis://host:6379/0",
+    )
+    store_prefix: str = Field(
+        "weft", min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$", description="of all keys in Redis"
+    )
+    durability: Literal["process", "full", "fast", "durable", "replicated"] | None = Field(
+        None,
+        description="what an acknowledged task survives; embedded: process (a kill; the default) or full (power loss);"
+        " Redis: fast (as often as Redis syncs its log; the default), durable (Redis syncs every write)"
+        " or replicated (a replica has it)",
     )
     address_file: Path | None = Field(None, description="file to write the bound address to, once serving")
     coordinator_id: str = Field("", description="name for logs; empty: host name and process id")
@@ -71,6 +81,29 @@ class CoordinatorSettings(BaseSettings):
         30.0, ge=1, le=3600, description="a peer that does not read its stream for so long is dropped"
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def shared_store(self) -> bool:
+        """Whether the store is a Redis, which other coordinators may share."""
+        return "://" in self.store
+
+    @property
+    def store_place(self) -> str:
+        """The store as it may be shown: without credentials."""
+        if not self.shared_store:
+            return self.store
+        parts = urlsplit(self.store)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
+
+    @model_validator(mode="after")
+    def _durability_of_the_store(self) -> CoordinatorSettings:
+        modes = ("fast", "durable", "replicated") if self.shared_store else ("process", "full")
+        if self.durability is None:
+            self.durability = "fast" if self.shared_store else "process"
+        if self.durability not in modes:
+            kind = "a Redis store" if self.shared_store else "the embedded store"
+            raise ValueError(f"durability {self.durability} is not one of {kind}: {', '.join(modes)}")
+        return self
 
     @field_validator("listen")
     @classmethod

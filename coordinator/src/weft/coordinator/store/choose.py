@@ -1,0 +1,36 @@
+"""Which store the settings name."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from weft.coordinator.settings import CoordinatorSettings
+from weft.coordinator.store.base import Store
+from weft.coordinator.store.embedded import EmbeddedStore
+from weft.coordinator.store.errors import StoreError
+
+
+def store_of(settings: CoordinatorSettings) -> Store:
+    """The store, not opened yet.
+
+    Raises:
+        StoreError: it is a Redis, and what that needs is not installed.
+    """
+    rng = random.Random()  # noqa: S311  # jitter, not secrets
+    if not settings.shared_store:
+        return EmbeddedStore(
+            Path(settings.store),
+            durability="full" if settings.durability == "full" else "process",
+            recovery_grace_s=settings.recovery_grace_s,
+            rng=rng,
+        )
+    try:
+        from weft.coordinator.store.redis.store import RedisStore
+    except ImportError as error:
+        raise StoreError(
+            f"a Redis store needs more packages: pip install 'weft[coordinator]' ({error})"
+        ) from None
+    return RedisStore(
+        settings.store, prefix=settings.store_prefix, durability=settings.durability or "fast", rng=rng
+    )

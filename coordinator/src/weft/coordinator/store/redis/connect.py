@@ -1,0 +1,107 @@
+"""From a URL to a client, and whether what it reaches can be trusted with tasks.
+
+Credentials come from the URL and are never shown: messages name the place without them.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from redis.asyncio import Redis
+from redis.asyncio.connection import BlockingConnectionPool
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
+
+from weft.coordinator.store.errors import StoreError, StoreForeign, StoreTooNew
+from weft.coordinator.store.redis.keys import LAYOUT, Keys
+from weft.coordinator.store.redis.scripts import Client
+
+SCHEMES = ("redis", "rediss", "unix")
+# Far from small numbers, which are somebody's invention or a counter that was lost.
+FIRST_EPOCH = 1 << 32
+_OLDEST = (6, 2)
+_CONNECTIONS = 16
+
+
+def place(url: str) -> str:
+    """A URL without its credentials."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
+
+
+def client_of(url: str, *, timeout_s: float) -> Client:
+    """A client; nothing is dialled yet.
+
+    Args:
+        timeout_s: for dialling, and for each answer.
+
+    Raises:
+        StoreError: the URL is none.
+    """
+    scheme = urlsplit(url).scheme
+    if scheme not in SCHEMES:
+        raise StoreError(f"{place(url)!r} is no store: there are {', '.join(f'{s}://' for s in SCHEMES)}")
+    try:
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=_CONNECTIONS,
+            timeout=timeout_s,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            health_check_interval=0,
+        )
+    except ValueError as error:
+        raise StoreError(f"{place(url)} is no Redis URL: {error}") from None
+    return Redis(connection_pool=pool)
+
+
+async def check(client: Client, keys: Keys, where: str, durability: str) -> None:
+    """Refuse a Redis that would lose tasks, or whose data is not a store's.
+
+    Raises:
+        StoreError: it cannot be reached, is too old, or evicts.
+        StoreForeign: the prefix holds something else.
+        StoreTooNew: a newer weft wrote it.
+    """
+    try:
+        about = await client.info("server")
+        version = tuple(int(part) for part in str(about["redis_version"]).split(".")[:2])
+        if version < _OLDEST:
+            raise StoreError(
+                f"{where} is Redis {about['redis_version']}; weft needs {'.'.join(map(str, _OLDEST))} or newer"
+            )
+        memory = await client.info("memory")
+        policy = str(memory.get("maxmemory_policy", "noeviction"))
+        if policy != "noeviction":
+            raise StoreError(
+                f"{where} may evict keys (maxmemory-policy {policy}), which would lose tasks:"
+                " set maxmemory-policy noeviction"
+            )
+        await client.set(keys("layout"), LAYOUT, nx=True)
+        await client.set(keys("epochs"), FIRST_EPOCH, nx=True)
+        layout = await client.get(keys("layout"))
+        if durability == "durable":
+            await _check_syncs(client, where)
+    except AuthenticationError as error:
+        raise StoreError(f"{where} refuses the credentials: {error}") from None
+    except (RedisError, OSError) as error:
+        raise StoreError(f"cannot use {where}: {error}") from None
+    try:
+        found = int(layout)
+    except (TypeError, ValueError):
+        raise StoreForeign(f"{keys('layout')} at {where} is not a store of weft") from None
+    if found > LAYOUT:
+        raise StoreTooNew(f"{where} was written by a newer weft (layout {found}, this one knows {LAYOUT})")
+
+
+async def _check_syncs(client: Client, where: str) -> None:
+    """Refuse a Redis that acknowledges what is not on its disk."""
+    try:
+        found = await client.config_get("append*")
+    except ResponseError:
+        # A managed one that does not tell: its owner knows.
+        return
+    if found.get("appendonly") != "yes" or found.get("appendfsync") != "always":
+        raise StoreError(
+            f"{where} does not sync every write, as durability durable needs: set appendonly yes and"
+            " appendfsync always, or take durability fast"
+        )

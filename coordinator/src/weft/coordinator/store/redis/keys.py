@@ -1,0 +1,66 @@
+"""Every key of the Redis store, and what is in it. The scripts build the same names.
+
+All keys of a store begin with its prefix, which is a hash tag: in a Cluster they are in one slot, and each script
+touches that slot alone. Times are seconds since the epoch by Redis' clock; records are msgpack.
+
+| key               | type   | what it holds                                                                            |
+|-------------------|--------|------------------------------------------------------------------------------------------|
+| `t:<id>`          | string | a task's record (below)                                                                  |
+| `b:<id>`          | string | [payload, call context]; absent: both are empty                                          |
+| `o:<id>`          | string | the outcome that an agent reported                                                       |
+| `p:<id>`          | list   | progress: [attempt, payload] each                                                        |
+| `q:<request id>`  | string | digest of the request, then the task's id                                                |
+| `ready:<queue>`   | zset   | ready tasks; score 9 - priority, so that ids of equal score are in order of age          |
+| `held:<e>#<agent>`| set    | tasks that this session runs                                                             |
+| `sessions:<agent>`| hash   | epoch → instance id, of sessions whose leases have not passed                            |
+| `all`             | zset   | every task by id (score 0), for listing                                                  |
+| `timers`          | zset   | unfinished tasks that time alone will change, by when                                    |
+| `expiry`          | zset   | tasks that have ended, by when they are forgotten                                        |
+| `owners`          | zset   | `<epoch>#<agent>` by the end of the lease                                                |
+| `queues`          | hash   | queue → unfinished tasks                                                                 |
+| `scheduled`       | hash   | queue → tasks that are SCHEDULED                                                         |
+| `running`         | hash   | queue → tasks that are RUNNING                                                           |
+| `unfinished`      | string | how many tasks have not ended                                                            |
+| `last`            | string | the largest task id ever stored                                                          |
+| `epochs`          | string | the last epoch given out                                                                 |
+| `coordinators`    | string | the last coordinator number given out                                                    |
+| `agents`          | hash   | agent → {i: instance, e: epoch, c: connected}                                            |
+| `about`           | hash   | agent → its description                                                                  |
+| `desired`         | hash   | agent → the state that an operator wants, a weft.v1.DesiredState                         |
+| `contracts`       | hash   | digest → descriptor set                                                                  |
+| `order`           | list   | digests, oldest first                                                                    |
+| `hosted`          | hash   | method → digest of the contract in force                                                 |
+| `paused`          | set    | methods                                                                                  |
+| `layout`          | string | version of this layout                                                                   |
+| `events`          | channel| what a script changed: [coordinator, ids, ready depths, revoked attempts, became ready]  |
+
+A queue is named by its method; with requirements, a line of JSON ([labels, resources]) follows.
+
+A record's fields, absent where unset: `s` state, `q` queue, `p` priority, `c` created, `d` delay, `ss` schedule_to_start,
+`sc` schedule_to_close, `x` other options (JSON), `r` request id, `at` ready at, `a` attempt, `f` failures, `k` crashes,
+`oa` `oe` owner's agent and epoch, `rp` the owner has reported, `st` started, `fi` finished, `ex` forgotten at, `b` state before
+the end, `cr` `cg` `ce` cancellation: reason, grace, when the store ends the task, `n` responses, `na` `ni` attempt and index of
+the last one, `ra` retried at, `fa` attempts before that, `due` in `timers` at, `e` outcome that the store gave itself, by name,
+`o` whether there is an `o:` key, `z` expired.
+"""
+
+from __future__ import annotations
+
+LAYOUT = 1
+
+
+class Keys:
+    """Names under one prefix.
+
+    Args:
+        prefix: without braces.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = f"{{{prefix}}}"
+
+    def __call__(self, name: str) -> str:
+        return f"{self.prefix}:{name}"
+
+    def of(self, kind: str, name: str) -> str:
+        return f"{self.prefix}:{kind}:{name}"

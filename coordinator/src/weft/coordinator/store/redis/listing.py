@@ -1,0 +1,117 @@
+"""Reading tasks: by id, and in pages of a listing, newest first. Each step reads a bounded number of keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from weft.coordinator.rules import State
+from weft.coordinator.store.base import ListFilter, Page, TaskRecord
+from weft.coordinator.store.redis.ids import is_id, least_id_at
+from weft.coordinator.store.redis.keys import Keys
+from weft.coordinator.store.redis.records import Record, queue_key, record_of, task
+from weft.coordinator.store.redis.scripts import Client
+from weft.rpc.channel import BATCH_BYTES
+from weft.rpc.errors import InvalidArgument
+
+# Tasks that one page looks at: what it costs when nothing matches.
+SCAN_TASKS = 1000
+# Tasks that are read at a time: each may have a large payload and a large outcome.
+READ_TASKS = 32
+
+
+async def read(
+    client: Client, keys: Keys, task_ids: Sequence[str], *, payloads: bool
+) -> list[TaskRecord | None]:
+    """Tasks as they are now; None: there is no such task."""
+    ids = list(dict.fromkeys(task_id for task_id in task_ids if is_id(task_id)))
+    records = await _records(client, keys, ids)
+    kinds = ("o", "b") if payloads else ("o",)
+    names = [
+        (task_id, kind)
+        for task_id, record in records.items()
+        for kind in kinds
+        if kind == "b" or "o" in record
+    ]
+    bodies: dict[tuple[str, str], bytes | None] = {}
+    if names:
+        found = await client.mget([keys.of(kind, task_id) for task_id, kind in names])
+        bodies = dict(zip(names, found, strict=True))
+    return [
+        None
+        if task_id not in records
+        else task(
+            task_id,
+            records[task_id],
+            body=bodies.get((task_id, "b")),
+            outcome=bodies.get((task_id, "o")),
+        )
+        for task_id in task_ids
+    ]
+
+
+async def _records(client: Client, keys: Keys, ids: Sequence[str]) -> dict[str, Record]:
+    if not ids:
+        return {}
+    found = await client.mget([keys.of("t", task_id) for task_id in ids])
+    return {task_id: record_of(raw) for task_id, raw in zip(ids, found, strict=True) if raw is not None}
+
+
+async def page(
+    client: Client, keys: Keys, where: ListFilter, limit: int, cursor: str, *, payloads: bool
+) -> Page:
+    """A page of tasks.
+
+    Raises:
+        InvalidArgument: the cursor is malformed.
+    """
+    if cursor and not is_id(cursor):
+        raise InvalidArgument("the page token is not one of this store's", field="page_token")
+    below = f"({cursor}" if cursor else "+"
+    least = "-" if where.created_from is None else f"[{least_id_at(where.created_from)}"
+    ids = [
+        raw.decode()
+        for raw in await client.zrevrangebylex(keys("all"), below, least, start=0, num=SCAN_TASKS)
+    ]
+    chosen: list[str] = []
+    last, more = "", len(ids) == SCAN_TASKS
+    for task_id, record in (await _records(client, keys, ids)).items():
+        last = task_id
+        if _fits(where, record):
+            chosen.append(task_id)
+            if len(chosen) == limit:
+                more = True
+                break
+    if len(chosen) < limit and ids:
+        last = ids[-1]
+    found, taken = await _read(client, keys, where, chosen, payloads=payloads)
+    if taken < len(chosen):
+        last, more = chosen[taken - 1], True
+    return Page(found, last if more else "")
+
+
+async def _read(
+    client: Client, keys: Keys, where: ListFilter, chosen: Sequence[str], *, payloads: bool
+) -> tuple[list[TaskRecord], int]:
+    """These tasks, as many as one message should carry, and how many were looked at for them."""
+    records: list[TaskRecord] = []
+    size_bytes = taken = 0
+    for at in range(0, len(chosen), READ_TASKS):
+        for record in await read(client, keys, chosen[at : at + READ_TASKS], payloads=payloads):
+            if size_bytes > BATCH_BYTES:
+                return records, taken
+            taken += 1
+            # Its state may have changed since.
+            if record is not None and (not where.states or record.state in where.states):
+                records.append(record)
+                size_bytes += len(record.outcome) + len(record.submission.payload)
+    return records, taken
+
+
+def _fits(where: ListFilter, record: Record) -> bool:
+    created_at = record["c"]
+    return (
+        (not where.states or State(record["s"]) in where.states)
+        and (not where.method or queue_key(record["q"]).method == where.method)
+        and (where.created_from is None or created_at >= where.created_from)
+        and (where.created_to is None or created_at < where.created_to)
+    )

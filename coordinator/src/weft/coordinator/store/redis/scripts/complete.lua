@@ -1,0 +1,48 @@
+-- End attempts, as their owners report it.
+--
+-- request  {{agent, epoch, id, attempt, code, outcome, retry after or false, crashed, final, draw}…}
+-- reads    t:
+-- writes   t:, o:, and what `finish` and `again` write
+-- result   for each: 0 stored, 1 will be retried, 2 stale
+
+local STORED, RETRYING, STALE = 0, 1, 2
+
+-- What a repeated report is answered: the same as the first time.
+local function answer(t)
+  if not t.rp then
+    return STALE
+  end
+  return t.fi and t.b == RUNNING and STORED or RETRYING
+end
+
+local function report(item)
+  local id = item[3]
+  local t = load(id)
+  if not t or t.a ~= item[4] or t.oa ~= item[1] or t.oe ~= item[2] then
+    return STALE
+  end
+  if t.s ~= RUNNING then
+    return answer(t)
+  end
+  t.rp = true
+  if item[8] then
+    return crashed(id, t) and STORED or RETRYING
+  end
+  local code, said, outcome = item[5], nil, item[6]
+  if code ~= OK then
+    t.f = (t.f or 0) + 1
+  end
+  local close = close_at(t)
+  if code == DEADLINE_EXCEEDED and close and close <= now then
+    -- The agent knows when the attempt had to end, and not by which limit.
+    said, outcome = 'time_limit:schedule_to_close', nil
+  end
+  local done = failed_or_done(id, t, code, item[9], item[10], item[7] or nil, said, outcome)
+  return done and STORED or RETRYING
+end
+
+local results = {}
+for index, item in ipairs(request) do
+  results[index] = report(item)
+end
+return reply(results)

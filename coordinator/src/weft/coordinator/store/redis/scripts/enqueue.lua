@@ -1,0 +1,47 @@
+-- Store tasks, in order.
+--
+-- request  {{id, queue, priority, delay, to_start, to_close, terms, request id, digest, payload, context}…}; false: unset
+-- reads    q:<request id>, last
+-- writes   t: b: q: all last, and what `place` writes
+-- result   for each {outcome, task id}: 0 stored, 1 existed already, 2 the request id was used for another request
+
+-- When a task was created, to the microsecond: when its id was made, some time ago. A clock that ran ahead does not count.
+local function created_at(id)
+  local high, low = tonumber(string.sub(id, 1, 8), 16), tonumber(string.sub(id, 9, 16), 16)
+  return math.min(high * 4194304 + math.floor(low / 1024), math.floor(now * 1e6 + 0.5)) / 1e6
+end
+
+local results = {}
+local last = call('GET', all('last')) or ''
+for index, item in ipairs(request) do
+  local id, request_id = item[1], item[8]
+  local known = request_id and call('GET', key('q', request_id))
+  if known then
+    local same = string.sub(known, 1, #item[9]) == item[9]
+    results[index] = {same and 1 or 2, string.sub(known, #item[9] + 1)}
+  elseif call('EXISTS', key('t', id)) == 1 then
+    -- A repeat of a call whose answer was lost.
+    results[index] = {0, id}
+  else
+    local delay, created = item[4] or nil, created_at(id)
+    local t = {
+      q = item[2], p = item[3], c = created, d = delay, ss = item[5] or nil, sc = item[6] or nil, x = item[7] or nil,
+      r = request_id or nil, at = created + (delay or 0), a = 0,
+    }
+    if request_id then
+      call('SET', key('q', request_id), item[9] .. id)
+    end
+    if #item[10] > 0 or #item[11] > 0 then
+      call('SET', key('b', id), cmsgpack.pack({item[10], item[11]}))
+    end
+    call('ZADD', all('all'), 0, id)
+    place(id, t, delay and SCHEDULED or QUEUED)
+    save(id, t)
+    if id > last then
+      last = id
+      call('SET', all('last'), last)
+    end
+    results[index] = {0, id}
+  end
+end
+return reply(results)

@@ -1,0 +1,45 @@
+-- Store responses of streaming attempts.
+--
+-- request  {most responses of a task, {{agent, epoch, id, attempt, index, payload}…}}
+-- reads    t:
+-- writes   t:, p:
+-- result   for each: 0 stored, 1 known, 2 stale, 3 too many; then {{id, sequence, attempt, payload index}…} of the new ones
+
+local STORED, KNOWN, STALE, LIMIT = 0, 1, 2, 3
+local most = request[1]
+local results, rows = {}, {}
+
+local function store(index, item)
+  local id = item[3]
+  local t = held(item[1], item[2], id, item[4])
+  if not t then
+    return STALE
+  end
+  if t.na ~= item[4] then
+    t.na, t.ni = item[4], 0
+  end
+  if item[5] <= t.ni then
+    return KNOWN
+  end
+  if item[5] ~= t.ni + 1 then
+    -- A response is missing: this attempt cannot be recorded rightly any more.
+    crash(id, t)
+    return STALE
+  end
+  if (t.n or 0) >= most then
+    return LIMIT
+  end
+  t.n, t.ni = (t.n or 0) + 1, item[5]
+  call('RPUSH', key('p', id), cmsgpack.pack({item[4], item[6]}))
+  save(id, t)
+  rows[#rows + 1] = {id, t.n, item[4], index}
+  return STORED
+end
+
+for index, item in ipairs(request[2]) do
+  results[index] = store(index, item)
+end
+for _, row in ipairs(rows) do
+  changed[#changed + 1] = {row[1], false}
+end
+return reply({results, rows})

@@ -1,0 +1,11 @@
+-- The agent left: forget its lease, take back what it may still hold, counted as crashes.
+--
+-- request  {agent, epoch}
+-- result   nothing
+
+local agent, epoch = request[1], request[2]
+if leased(agent, epoch) then
+  drop(agent, epoch, crash)
+end
+left(agent, epoch)
+return reply(false)

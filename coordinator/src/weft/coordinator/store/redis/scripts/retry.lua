@@ -1,0 +1,26 @@
+-- Queue a task again that has failed or was cancelled, with fresh budgets and limits.
+--
+-- request  {id}
+-- result   state before: retried when it is FAILED or CANCELLED; 0: no such task; -1: its payload is gone
+
+local id = request[1]
+local t = load(id)
+if not t then
+  return reply(0)
+end
+local before = t.s
+if before == FAILED or before == CANCELLED then
+  if t.z or t.ex <= now then
+    return reply(-1)
+  end
+  call('ZREM', all('expiry'), id)
+  t.f, t.k, t.rp, t.b, t.st, t.fi, t.ex, t.cr, t.cg, t.ce = nil, nil, nil, nil, nil, nil, nil, nil, nil, nil
+  t.ra, t.fa, t.at = now, t.a, now
+  if t.oa then
+    -- No session has epoch 0: nobody holds the attempt.
+    t.oe = 0
+  end
+  place(id, t, QUEUED)
+  tell(id, t)
+end
+return reply(before)

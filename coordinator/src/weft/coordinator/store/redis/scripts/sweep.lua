@@ -1,0 +1,56 @@
+-- Do what time has brought: leases and limits that passed, delays that ended, tasks to forget.
+--
+-- request  {limit, how long request ids are kept, {draw…}}
+-- reads    owners, timers, expiry
+-- result   {promoted, expired, reclaimed, forgotten, {{agent, epoch}…} lost, when the next thing is due or false}
+
+local limit, request_id_ttl_s, draws = request[1], request[2], request[3]
+local until_now = string.format('%.17g', now)
+local promoted, expired, reclaimed, forgotten, lost = 0, 0, 0, 0, {}
+
+for _, name in ipairs(call('ZRANGEBYSCORE', all('owners'), '-inf', until_now)) do
+  if reclaimed >= limit then
+    break
+  end
+  local epoch, agent = string.match(name, '^(%d+)#(.*)$')
+  epoch = tonumber(epoch)
+  reclaimed = reclaimed + drop(agent, epoch, crash)
+  left(agent, epoch)
+  lost[#lost + 1] = {agent, epoch}
+end
+
+for index, id in ipairs(call('ZRANGEBYSCORE', all('timers'), '-inf', until_now, 'LIMIT', 0, limit)) do
+  local t = load(id)
+  if expire(id, t, draws[(index - 1) % #draws + 1]) then
+    expired = expired + 1
+  else
+    promoted = promoted + 1
+  end
+end
+
+for _, id in ipairs(call('ZRANGEBYSCORE', all('expiry'), '-inf', until_now, 'LIMIT', 0, limit)) do
+  local t = load(id)
+  local kept_until = t.r and not t.z and t.c + request_id_ttl_s
+  call('DEL', key('b', id), key('o', id), key('p', id))
+  if kept_until and kept_until > now then
+    -- Its request id must still be remembered: it loses what is large.
+    t.z, t.o, t.e, t.ex = true, nil, nil, kept_until
+    call('ZADD', all('expiry'), string.format('%.17g', kept_until), id)
+    save(id, t)
+  else
+    call('DEL', key('t', id))
+    if t.r then
+      call('DEL', key('q', t.r))
+    end
+    call('ZREM', all('all'), id)
+    call('ZREM', all('expiry'), id)
+  end
+  forgotten = forgotten + 1
+end
+
+local next_at
+for _, kind in ipairs({'owners', 'timers', 'expiry'}) do
+  local first = call('ZRANGE', all(kind), 0, 0, 'WITHSCORES')
+  next_at = nearer(next_at, first[2] and tonumber(first[2]))
+end
+return reply({promoted, expired, reclaimed, forgotten, lost, next_at or false})
