@@ -98,7 +98,10 @@ class RedisSentinel:
         return await self.switched(old)
 
     async def wait_replicating(self) -> None:
-        """Wait until the other server follows the primary, which may have been restarted."""
+        """Wait until the other server follows the primary.
+
+        One that was restarted thinks for some ten seconds that it is the primary, until the Sentinels tell it.
+        """
         primary = await self.primary()
         replica = next(server for server in self.servers if server is not primary)
 
