@@ -202,4 +202,8 @@ class TaskApiServer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """End at once, with all calls; harmless when it has ended."""
         await self._server.stop(None)

@@ -37,7 +37,8 @@ class Agent:
 
     Args:
         agent_id: name, unique among live agents. Default: the host's name and six random digits.
-        target: the coordinator's "host:port", or several to be tried in turn.
+        target: the coordinator's "host:port"; or several, in a list or with commas: when one is lost, another is
+            dialled. A name may stand for several too.
         slots: how many calls run at a time, each counted by its method's `slot_cost`.
         prefetch: slots' worth of assignments to have at hand beyond that.
         labels: what tasks' requirements are matched against.
@@ -89,7 +90,9 @@ class Agent:
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             name = ".".join(str(part) for part in first["loc"])
-            raise InvalidArgument(f"agent setting {name}: {first['msg']}", field=name) from None
+            raise InvalidArgument(
+                f"agent setting {name}: {first['msg'].removeprefix('Value error, ')}", field=name
+            ) from None
         # The id that was drawn stays, whatever else is changed later.
         self._given = given | {"id": self.settings.id}
 

@@ -1,10 +1,14 @@
-"""Keeps an agent connected: dials, and dials again for ever, with jittered backoff, each target in turn.
+"""Keeps an agent connected: dials, and dials again for ever, each target in turn, with jittered backoff.
+
+Another target is tried at once when one cannot be had; there are waits after a session that broke, and when all have been
+tried in vain. Each agent has an order of its own, so that those of a lost coordinator spread over the others.
 
 Only a refusal that a repetition cannot change ends it: the coordinator's words are then the agent's last.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 import time
@@ -38,7 +42,7 @@ class Session:
     def __init__(
         self, targets: Sequence[str], agent: Agent, outbox: Outbox, on_refused: Callable[[WeftError], None]
     ) -> None:
-        self._targets = tuple(targets)
+        self._targets = random.sample(targets, len(targets))
         self._agent = agent
         self._outbox = outbox
         self._on_refused = on_refused
@@ -91,10 +95,10 @@ class Session:
 
     def _run(self) -> None:
         backoff_s = FIRST_BACKOFF_S
-        dialled = 0
-        while not self._stopped.is_set():
-            target = self._targets[dialled % len(self._targets)]
-            dialled += 1
+        in_vain = 0
+        for target in itertools.cycle(self._targets):
+            if self._stopped.is_set():
+                return
             stream = Stream(target, self._agent, self._outbox)
             with self._lock:
                 if self._stopped.is_set():
@@ -105,12 +109,12 @@ class Session:
             if error is not None and error.code in _PERMANENT:
                 self._refused(target, error)
                 return
-            if stream.welcomed:
-                if time.monotonic() - dialled_at > MAX_BACKOFF_S:
-                    backoff_s = FIRST_BACKOFF_S
-                # The one that was served: it is tried first.
-                dialled -= 1
             self._tell(target, stream, error)
+            in_vain = 0 if stream.welcomed else in_vain + 1
+            if in_vain % len(self._targets):
+                continue
+            if stream.welcomed and time.monotonic() - dialled_at > MAX_BACKOFF_S:
+                backoff_s = FIRST_BACKOFF_S
             # Full jitter: a fleet that lost its coordinator must not come back as one.
             self._stopped.wait(random.uniform(0.0, backoff_s))  # noqa: S311 - not for secrets
             backoff_s = min(MAX_BACKOFF_S, backoff_s * 2)

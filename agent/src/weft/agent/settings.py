@@ -12,6 +12,9 @@ from typing import Annotated, Any
 from pydantic import AliasChoices, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from weft.rpc.errors import InvalidArgument
+from weft.rpc.targets import DEFAULT_TARGET, parse
+
 _ID = re.compile(r"[A-Za-z0-9._:/@-]{1,128}")
 
 
@@ -32,10 +35,10 @@ class AgentSettings(BaseSettings):
         env_prefix="WEFT_AGENT_", extra="forbid", validate_assignment=True, populate_by_name=True
     )
 
-    # Coordinators, tried in turn: "host:port", or several with commas. WEFT_TARGET, as clients have it, works too.
+    # Coordinators, any of which will do: "host:port", or several with commas. WEFT_TARGET, as clients have it, works
+    # too.
     target: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=("127.0.0.1:7700",),
-        min_length=1,
+        default=(DEFAULT_TARGET,),
         validation_alias=AliasChoices("weft_agent_target", "weft_target"),
     )
     # Name, unique among live agents. Default: the host's name and six random digits.
@@ -55,10 +58,11 @@ class AgentSettings(BaseSettings):
 
     @field_validator("target", mode="before")
     @classmethod
-    def _split_target(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
+    def _parse_target(cls, value: Any) -> Any:
+        try:
+            return parse(value)
+        except InvalidArgument as error:
+            raise ValueError(error.message) from None
 
     @field_validator("id")
     @classmethod

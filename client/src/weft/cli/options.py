@@ -7,11 +7,34 @@ from typing import Annotated
 import typer
 
 DEFAULT_TARGET = "127.0.0.1:7700"
+TARGET_FORM = "HOST:PORT[,...]"
+
+
+def checked_target(text: str | None) -> str | None:
+    """A `--target` that is one.
+
+    Raises:
+        typer.BadParameter: it is not.
+    """
+    # Here, for the help is shown without gRPC.
+    from weft.rpc.errors import InvalidArgument
+    from weft.rpc.targets import parse
+
+    try:
+        return text and ",".join(parse(text))
+    except InvalidArgument as error:
+        raise typer.BadParameter(error.message) from None
+
 
 Target = Annotated[
     str,
     typer.Option(
-        "--target", envvar="WEFT_TARGET", metavar="HOST:PORT", help="The coordinator.", show_default=True
+        "--target",
+        envvar="WEFT_TARGET",
+        metavar=TARGET_FORM,
+        help="The coordinator, or several with commas.",
+        show_default=True,
+        callback=checked_target,
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON: one document, or one line an item.")]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from weft.cli.options import pairs
+from weft.cli.options import TARGET_FORM, checked_target, pairs
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -92,7 +92,9 @@ def agent(
     target: Annotated[
         str | None,
         typer.Option(
-            metavar="HOST:PORT", help="The coordinator (env WEFT_TARGET). [default: 127.0.0.1:7700]"
+            metavar=TARGET_FORM,
+            help="The coordinator, or several with commas (env WEFT_TARGET). [default: 127.0.0.1:7700]",
+            callback=checked_target,
         ),
     ] = None,
     agent_id: Annotated[

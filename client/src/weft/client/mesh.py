@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from functools import cached_property
 from types import TracebackType
 from typing import Self
@@ -13,33 +14,44 @@ from weft.client.api import DEFAULT_TIMEOUT_S, Api, Unreachable
 from weft.client.fleet import Fleet
 from weft.client.tasks import Tasks
 from weft.rpc.channel import client_options
+from weft.rpc.targets import DEFAULT_TARGET, dialled, parse
 
 DEFAULT_PATIENCE_S = 60.0
 
 
 def connect(
-    target: str = "127.0.0.1:7700",
+    target: str | Sequence[str] = DEFAULT_TARGET,
     *,
     timeout_s: float = DEFAULT_TIMEOUT_S,
     patience_s: float = DEFAULT_PATIENCE_S,
 ) -> Mesh:
-    """A connection to the coordinator at `target` ("host:port", or "unix:path"). It dials when it is first used.
+    """A connection to a coordinator. It dials when it is first used, and again when it is lost.
 
         async with connect("127.0.0.1:7700") as mesh:
             reply = await AnalystStub(mesh.channel()).Analyze(request, timeout=60)
 
     Args:
+        target: "host:port" or "unix:path"; or several "host:port", in a list or with commas, any of which will do:
+            when one is lost, the next call goes to another. Names in a list are looked up once. Where addresses
+            change while a client lives, give one name that stands for all: that is looked up again.
         timeout_s: deadline of a call of the API, repeats included, unless the call has its own.
         patience_s: how long waits and streams outlive a coordinator that cannot be reached.
+
+    Raises:
+        InvalidArgument: the target is none.
     """
     return Mesh(target, timeout_s=timeout_s, patience_s=patience_s)
 
 
 class Mesh:
-    """A coordinator, as a client sees it. Belongs to the event loop in which it is first used."""
+    """A coordinator, or several that are as one, as a client sees it. Belongs to the event loop in which it is first used."""
 
-    def __init__(self, target: str, *, timeout_s: float, patience_s: float) -> None:
-        self.target = target
+    def __init__(self, target: str | Sequence[str], *, timeout_s: float, patience_s: float) -> None:
+        self._targets = parse(target)
+        # As people know it, for messages.
+        self.target = ",".join(self._targets)
+        # As gRPC knows it, once it has been looked up.
+        self._dialled = ""
         self._timeout_s = timeout_s
         self._patience_s = patience_s
         self._channel: grpc.aio.Channel | None = None
@@ -50,7 +62,11 @@ class Mesh:
         Such a call is a task that is waited for. `weft.client.call_options` makes metadata that says how to run it.
         """
         if self._channel is None:
-            self._channel = grpc.aio.insecure_channel(self.target, options=client_options())
+            self._dialled = self._dialled or dialled(self._targets)
+            # gRPC would take its own form of a list for the name.
+            name = ("grpc.default_authority", self._targets[0])
+            options = client_options() if len(self._targets) == 1 else [*client_options(), name]
+            self._channel = grpc.aio.insecure_channel(self._dialled, options=options)
         return self._channel
 
     @cached_property
@@ -87,6 +103,9 @@ class Mesh:
             await self._channel.close()
 
     async def __aenter__(self) -> Self:
+        if len(self._targets) > 1 and not self._dialled:
+            # A name may take its time.
+            self._dialled = await asyncio.to_thread(dialled, self._targets)
         return self
 
     async def __aexit__(

@@ -35,6 +35,8 @@ def client_options(*, max_message_bytes: int = MAX_MESSAGE_BYTES, own_connection
         ("grpc.min_reconnect_backoff_ms", 1000),
         ("grpc.max_reconnect_backoff_ms", 2000),
         ("grpc.use_local_subchannel_pool", int(own_connection)),
+        # Of several addresses behind one target each process begins with another.
+        ("grpc.service_config", '{"loadBalancingConfig":[{"pick_first":{"shuffleAddressList":true}}]}'),
     ]
 
 
