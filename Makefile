@@ -8,7 +8,7 @@ ARGS ?=
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench gen lock format clean
+.PHONY: help demo test check bench gen settings lock format clean
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -37,7 +37,10 @@ bench: $(STAMP) ## throughput and latency (ARGS='--quick --json')
 gen: $(STAMP) ## generate Python from the protos
 	@$(BIN)/python scripts/generate.py
 
-check: $(STAMP) ## lint, types, contract, generated code, layout
+settings: $(STAMP) ## write docs/settings.md from the settings models
+	@$(BIN)/python scripts/settings_table.py
+
+check: $(STAMP) ## lint, types, contract, generated code, layout, documented settings
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
@@ -46,6 +49,7 @@ check: $(STAMP) ## lint, types, contract, generated code, layout
 	@scripts/breaking.sh
 	@$(BIN)/python scripts/generate.py --check
 	@$(BIN)/python scripts/layout.py
+	@$(BIN)/python scripts/settings_table.py --check
 
 format: $(STAMP) ## let ruff and buf format everything
 	@$(BIN)/ruff check --fix-only --quiet || true

@@ -35,26 +35,44 @@ class AgentSettings(BaseSettings):
         env_prefix="WEFT_AGENT_", extra="forbid", validate_assignment=True, populate_by_name=True
     )
 
-    # Coordinators, any of which will do: "host:port", or several with commas. WEFT_TARGET, as clients have it, works
-    # too.
     target: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(DEFAULT_TARGET,),
         validation_alias=AliasChoices("weft_agent_target", "weft_target"),
+        description="coordinators, any of which will do: `host:port`, or several",
     )
-    # Name, unique among live agents. Default: the host's name and six random digits.
-    id: str = Field(default_factory=_default_id)
-    # Calls that run at a time, each counted by its method's slot_cost.
-    slots: int = Field(default_factory=_default_slots, ge=1, le=100_000)
-    # Slots' worth of assignments to have at hand beyond that.
-    prefetch: int = Field(default=0, ge=0, le=100_000)
-    # What requirements are matched against: "zone=eu,tier=a", or JSON.
-    labels: Annotated[dict[str, str], NoDecode] = Field(default_factory=dict, max_length=64)
-    # As labels, with numbers: "gpu=1,memory_bytes=8e9".
-    resources: Annotated[dict[str, float], NoDecode] = Field(default_factory=dict, max_length=64)
-    # How long running handlers may take when the agent is told to stop.
-    drain_grace_s: float = Field(default=30.0, ge=0.0, le=86_400.0)
-    # Where a direct server of this agent can be reached.
-    advertised_address: str = ""
+    id: str = Field(
+        default_factory=_default_id,
+        description="name, unique among live agents; unless set, the host's name and six random digits",
+    )
+    slots: int = Field(
+        default_factory=_default_slots,
+        ge=1,
+        le=100_000,
+        description="calls that run at a time, each counted by its method's `slot_cost`;"
+        " unless set, the usable cores and 4, at most 32",
+    )
+    prefetch: int = Field(
+        default=0, ge=0, le=100_000, description="slots' worth of assignments to have at hand beyond those"
+    )
+    labels: Annotated[dict[str, str], NoDecode] = Field(
+        default_factory=dict,
+        max_length=64,
+        description="what requirements are matched against, such as `zone=eu,tier=a`",
+    )
+    resources: Annotated[dict[str, float], NoDecode] = Field(
+        default_factory=dict,
+        max_length=64,
+        description="as labels, with numbers, such as `gpu=1,memory_bytes=8e9`",
+    )
+    drain_grace_s: float = Field(
+        default=30.0,
+        ge=0.0,
+        le=86_400.0,
+        description="running handlers may take so long when the agent is told to stop",
+    )
+    advertised_address: str = Field(
+        default="", description="where a direct server of this agent can be reached"
+    )
 
     @field_validator("target", mode="before")
     @classmethod

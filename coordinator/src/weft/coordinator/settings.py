@@ -24,7 +24,11 @@ class CoordinatorSettings(BaseSettings):
         description="path of the embedded store's file, or the URL of a Redis, such as redis://host:6379/0",
     )
     store_prefix: str = Field(
-        "weft", min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$", description="of all keys in Redis"
+        "weft",
+        min_length=1,
+        max_length=64,
+        pattern=r"^[A-Za-z0-9_.:-]+$",
+        description="prefix of all keys in Redis",
     )
     durability: Literal["process", "full", "fast", "durable", "replicated"] | None = Field(
         None,
@@ -80,7 +84,9 @@ class CoordinatorSettings(BaseSettings):
     stalled_stream_s: float = Field(
         30.0, ge=1, le=3600, description="a peer that does not read its stream for so long is dropped"
     )
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="what is logged: this and worse"
+    )
 
     @property
     def shared_store(self) -> bool:

@@ -1,0 +1,141 @@
+"""Write docs/settings.md from the settings models: `python scripts/settings_table.py` (or `--check` to compare only).
+
+The models are the truth: a setting's name, range, default and description stand there once, and are enforced there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import annotated_types
+from pydantic import AliasChoices
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings
+
+from weft.agent.settings import AgentSettings
+from weft.coordinator.settings import CoordinatorSettings
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "settings.md"
+
+MODELS: dict[str, type[BaseSettings]] = {"Coordinator": CoordinatorSettings, "Agent": AgentSettings}
+
+INTRODUCTION = """\
+# Settings
+
+Written by `make settings` from the settings models; `make check` refuses a stale page.
+
+A flag of the command, or an argument in code, wins over the environment variable, which wins over the default. A value that is
+outside its range is refused at the start. Clients and the `weft` commands that act as one read `WEFT_TARGET` alone.
+"""
+
+_PLAIN_TYPES: dict[Any, str] = {
+    str: "text",
+    bool: "true or false",
+    Path: "path",
+    tuple[str, ...]: "list with commas",
+    dict[str, str]: "`key=value` with commas, or JSON",
+    dict[str, float]: "`key=number` with commas, or JSON",
+}
+_UNITS = {"_s": "seconds", "_bytes": "bytes"}
+
+
+class Undescribed(Exception):
+    """A setting without a description, or of a type that this script has no words for."""
+
+
+def page() -> str:
+    return INTRODUCTION + "".join(section(title, model) for title, model in MODELS.items())
+
+
+def section(title: str, model: type[BaseSettings]) -> str:
+    """The heading and the table of one model."""
+    head = f"\n## {title}\n\n| environment variable | type | default | meaning |\n|---|---|---|---|\n"
+    return head + "".join(f"| {' | '.join(row)} |\n" for row in rows(model))
+
+
+def rows(model: type[BaseSettings]) -> Iterator[tuple[str, str, str, str]]:
+    """One row a setting, in the model's order.
+
+    Raises:
+        Undescribed: a setting says too little about itself.
+    """
+    prefix = model.model_config.get("env_prefix", "")
+    for name, field in model.model_fields.items():
+        if not field.description:
+            raise Undescribed(f"{model.__name__}.{name} has no description")
+        variables = ", ".join(f"`{variable}`" for variable in environment_variables(prefix, name, field))
+        meaning = " ".join(field.description.split()).replace("|", "\\|")
+        yield variables, type_of(model, name, field), default_of(field), meaning
+
+
+def environment_variables(prefix: str, name: str, field: FieldInfo) -> list[str]:
+    alias = field.validation_alias
+    if isinstance(alias, AliasChoices):
+        return [str(choice).upper() for choice in alias.choices]
+    return [(alias if isinstance(alias, str) else prefix + name).upper()]
+
+
+def type_of(model: type[BaseSettings], name: str, field: FieldInfo) -> str:
+    """What may stand there, with its unit and its bounds."""
+    kind = field.annotation
+    if get_origin(kind) in {Union, types.UnionType}:
+        (kind,) = (part for part in get_args(kind) if part is not type(None))
+    if get_origin(kind) is Literal:
+        return ", ".join(f"`{value}`" for value in get_args(kind))
+    if kind in {int, float}:
+        plain = "whole number" if kind is int else "number"
+        unit = next((unit for suffix, unit in _UNITS.items() if name.endswith(suffix)), plain)
+        return unit + bounds(field)
+    if kind not in _PLAIN_TYPES:
+        raise Undescribed(f"{model.__name__}.{name}: no words for the type {kind}")
+    return _PLAIN_TYPES[kind]
+
+
+def bounds(field: FieldInfo) -> str:
+    low = next((number(rule.ge) for rule in field.metadata if isinstance(rule, annotated_types.Ge)), "")
+    high = next((number(rule.le) for rule in field.metadata if isinstance(rule, annotated_types.Le)), "")
+    if low and high:
+        return f", {low} to {high}"
+    return f", at least {low}" if low else f", at most {high}" if high else ""
+
+
+def default_of(field: FieldInfo) -> str:
+    """The default as one would write it; a factory's own words are in the description."""
+    if field.default_factory is not None:
+        return "none" if field.default_factory is dict else "chosen at the start"
+    value = ",".join(field.default) if isinstance(field.default, tuple) else field.default
+    if value is None or value == "":
+        return "none"
+    return f"`{number(value)}`"
+
+
+def number(value: Any) -> str:
+    """Without the `.0` that the type float adds."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="fail when the committed page is stale")
+    check = parser.parse_args().check
+    try:
+        fresh = page()
+    except Undescribed as error:
+        print(error, file=sys.stderr)
+        return 1
+    if not check:
+        PAGE.write_text(fresh)
+    elif not PAGE.exists() or PAGE.read_text() != fresh:
+        print(f"{PAGE.relative_to(ROOT)} is stale: run `make settings`", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
