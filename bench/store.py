@@ -42,6 +42,8 @@ class Listener:
 
     def ready(self) -> None: ...
 
+    def fleet_changed(self) -> None: ...
+
     def wants(self, task_id: str, *, ended: bool) -> bool:  # noqa: ARG002
         return True
 

@@ -71,6 +71,9 @@ class RecordingListener:
     def ready(self) -> None:
         self.ready_calls += 1
 
+    def fleet_changed(self) -> None:
+        pass
+
     def wants(self, task_id: str, *, ended: bool) -> bool:
         return self.followed is None or task_id in self.followed
 

@@ -24,6 +24,8 @@ class Fleet:
         self._store = store
         self._sessions = sessions
         self._forget_after_s = forget_after_s
+        # Agents at other coordinators, as those see them.
+        self._elsewhere: dict[str, fleet_pb2.Agent] = {}
         # Agents that are lost: since when this process has known.
         self._gone: dict[str, float] = {}
 
@@ -81,11 +83,36 @@ class Fleet:
 
     def serving(self, methods: Sequence[str]) -> bool:
         """Whether some agent takes calls of one of these methods now."""
-        return any(session.hosts(method) for session in self._sessions.taking_work() for method in methods)
+        return any(self.hosts(method) for method in methods)
 
     def hosts(self, method: str) -> int:
         """How many agents take calls of a method now."""
-        return sum(session.hosts(method) for session in self._sessions.taking_work())
+        here = sum(session.hosts(method) for session in self._sessions.taking_work())
+        return here + sum(
+            agent.state == fleet_pb2.AGENT_STATE_ACTIVE
+            and any(hosted.name == method for hosted in agent.methods)
+            for agent in self._elsewhere.values()
+        )
+
+    async def catch_up(self) -> None:
+        """With a shared store: show the others the agents here, see theirs, and hear what operators told them."""
+        if not self._store.shared:
+            return
+        records = await self._store.agents()
+        await self._store.share(
+            {
+                record.agent_id: self._agent(record).SerializeToString()
+                for record in records
+                if self._sessions.get(record.agent_id) is not None
+            }
+        )
+        self._elsewhere = {}
+        for record in records:
+            session = self._sessions.get(record.agent_id)
+            if session is None and record.connected and record.view:
+                self._elsewhere[record.agent_id] = self._agent(record)
+            elif session is not None and record.desired_state not in (0, session.desired):
+                session.want(record.desired_state)  # type: ignore[arg-type]
 
     async def forget_gone(self, now_s: float) -> None:
         """Forget who has been lost for long, unless an operator wants something of it when it comes back."""
@@ -108,7 +135,9 @@ class Fleet:
         agent.desired_state = record.desired_state or fleet_pb2.DESIRED_STATE_ACTIVE  # type: ignore[assignment]
         agent.stale_results_refused = self._sessions.stale_refused.get(record.agent_id, 0)
         session = self._sessions.get(record.agent_id)
-        if session is None:
+        if session is None and record.connected and record.view:
+            agent = fleet_pb2.Agent.FromString(record.view)
+        elif session is None:
             gone = fleet_pb2.AGENT_STATE_SUSPECT if record.connected else fleet_pb2.AGENT_STATE_LOST
             agent.state = gone
         else:

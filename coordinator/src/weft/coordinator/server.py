@@ -64,6 +64,8 @@ class Coordinator:
         self._store = store or store_of(settings)
         self._hub = TaskHub(settings.max_watchers)
         self._contracts = Contracts()
+        # Contracts of the store that were taken in, and the methods that they were in force for then.
+        self._loaded: dict[str, Sequence[str]] = {}
         self._sessions = Sessions(
             self._store,
             self._contracts,
@@ -81,7 +83,7 @@ class Coordinator:
             wake=self._wake,
             agents_changed=self._agents_changed,
             before_late=self._sessions.watch,
-            housekeeping=self._fleet.forget_gone,
+            housekeeping=self._keep_house,
         )
         self._server: aio.Server | None = None
 
@@ -89,6 +91,9 @@ class Coordinator:
 
     def ready(self) -> None:
         self._dispatcher.wake()
+
+    def fleet_changed(self) -> None:
+        self._sweeper.hasten()
 
     def wants(self, task_id: str, *, ended: bool) -> bool:
         return self._hub.wants(task_id, ended=ended)
@@ -101,6 +106,13 @@ class Coordinator:
 
     def revoked(self, owner: Owner, ref: AttemptRef, reason: str, grace_s: float, *, lost: bool) -> None:
         self._sessions.revoke(owner, ref, reason, grace_s, lost=lost)
+
+    async def _keep_house(self, now_s: float) -> None:
+        if self._store.shared:
+            await self._load_contracts()
+            await self._fleet.catch_up()
+            self._health.changed()
+        await self._fleet.forget_gone(now_s)
 
     def _wake(self) -> None:
         self._dispatcher.wake()
@@ -136,6 +148,9 @@ class Coordinator:
 
     async def _load_contracts(self) -> None:
         for digest, (descriptor_set, methods) in (await self._store.contracts()).items():
+            if self._loaded.get(digest) == methods:
+                continue
+            self._loaded[digest] = methods
             try:
                 self._contracts.admit(Contract.load(descriptor_set, methods))
             except WeftError as error:

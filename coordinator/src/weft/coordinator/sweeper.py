@@ -18,7 +18,7 @@ SWEEP_TASKS = 250
 TICK_S = 0.05
 # A sweep that is so late finds leases passed that nobody had the chance to renew.
 LATE_S = 0.25
-HOUSEKEEPING_S = 2.0
+HOUSEKEEPING_S = 1.0
 
 
 class Sweeper:
@@ -50,6 +50,10 @@ class Sweeper:
 
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._run(), name="sweeper")
+
+    def hasten(self) -> None:
+        """Keep house at the next sweep."""
+        self._housekeeping_at_s = 0.0
 
     async def stop(self) -> None:
         if self._task is not None:

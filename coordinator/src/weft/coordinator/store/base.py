@@ -230,6 +230,8 @@ class AgentRecord:
     description: bytes
     connected: bool
     desired_state: int
+    # A serialized weft.v1.Agent: how the coordinator that serves it sees it now. Empty when nobody said, lately.
+    view: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +266,10 @@ class StoreListener(Protocol):
         """Some task became ready, or something that held one back is gone."""
         ...
 
+    def fleet_changed(self) -> None:
+        """Another coordinator changed agents, operators' wishes or contracts: read them again."""
+        ...
+
     def wants(self, task_id: str, *, ended: bool) -> bool:
         """Whether anybody wants to hear of a task's end (`ended`), or of any other change or progress of it.
 
@@ -294,6 +300,11 @@ class Store(Protocol):
     @property
     def writable(self) -> bool:
         """False while writes fail: nothing should be claimed then."""
+        ...
+
+    @property
+    def shared(self) -> bool:
+        """Whether other coordinators may use it at the same time."""
         ...
 
     async def open(self, listener: StoreListener) -> None:
@@ -428,6 +439,11 @@ class Store(Protocol):
 
     async def agents(self) -> Sequence[AgentRecord]:
         """Every agent that is connected or was, until forgotten."""
+        ...
+
+    async def share(self, views: Mapping[str, bytes]) -> None:
+        """Let other coordinators see agents as this one does: `AgentRecord.view` by agent id, for some seconds. A store
+        that is not shared does nothing."""
         ...
 
     async def set_desired(self, agent_id: str, desired_state: int) -> bool:

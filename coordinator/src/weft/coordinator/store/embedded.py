@@ -109,6 +109,8 @@ class EmbeddedStore:
         self._patience_s = patience_s
         self._limits = limits or EmbeddedLimits()
 
+    shared = False
+
     # -- lifecycle ------------------------------------------------------------------------------------------------
 
     async def open(self, listener: StoreListener) -> None:
@@ -377,6 +379,9 @@ class EmbeddedStore:
 
     async def agents(self) -> Sequence[AgentRecord]:
         return self._agents.all()
+
+    async def share(self, views: Mapping[str, bytes]) -> None:
+        """There is nobody to see it."""
 
     async def set_desired(self, agent_id: str, desired_state: int) -> bool:
         known = self._agents.set_desired(agent_id, desired_state)

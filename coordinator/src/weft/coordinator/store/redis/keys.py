@@ -26,6 +26,8 @@ touches that slot alone. Times are seconds since the epoch by Redis' clock; reco
 | `coordinators`    | string | the last coordinator number given out                                                    |
 | `agents`          | hash   | agent → {i: instance, e: epoch, c: connected}                                            |
 | `about`           | hash   | agent → its description                                                                  |
+| `view:<agent>`    | string | the agent as its coordinator sees it; for some seconds                                   |
+| `fleet`           | string | grows with every change of agents, wishes or contracts                                   |
 | `desired`         | hash   | agent → the state that an operator wants, a weft.v1.DesiredState                         |
 | `contracts`       | hash   | digest → descriptor set                                                                  |
 | `order`           | list   | digests, oldest first                                                                    |

@@ -64,6 +64,8 @@ log = structlog.get_logger(__name__)
 # One claim carries no more than this, as its payloads go through the script.
 _CLAIM_BYTES = 4 * 1024 * 1024
 _DRAWS = 64
+# A view that is not renewed is not believed for longer.
+_VIEW_S = 5
 _RETRY_AFTER_S = 1.0
 _VERDICTS = (Verdict.STORED, Verdict.RETRYING, Verdict.STALE)
 _PROGRESS = (ProgressVerdict.STORED, ProgressVerdict.KNOWN, ProgressVerdict.STALE, ProgressVerdict.LIMIT)
@@ -112,8 +114,13 @@ class RedisStore:
         self._paused: frozenset[str] = frozenset()
         self._unfinished = 0
         self._writable = True
+        # Agents whose views were shared last.
+        self._shared: set[str] = set()
+        self._fleet = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._look = asyncio.Event()
+
+    shared = True
 
     # -- lifecycle ------------------------------------------------------------------------------------------------
 
@@ -281,6 +288,10 @@ class RedisStore:
         began_at = time.time()
         seconds, micros = await self._ask(self._client.time())
         self._offset_s = seconds + micros / 1e6 - (began_at + time.time()) / 2
+        fleet = int(await self._ask(self._client.get(self._keys("fleet"))) or 0)
+        if fleet != self._fleet:
+            self._fleet = fleet
+            self._listener.fleet_changed()
         depths = await self._run("depths", [])
         known = {_key(name.decode()): queued for name, queued, *_ in depths}
         self._ready = {key: queued for key, queued in known.items() if queued}
@@ -452,8 +463,13 @@ class RedisStore:
         known = await self._ask(self._client.hgetall(self._keys("agents")))
         about = await self._ask(self._client.hgetall(self._keys("about")))
         desired = await self._ask(self._client.hgetall(self._keys("desired")))
+        if not known:
+            return []
+        views = await self._ask(
+            self._client.mget([self._keys.of("view", raw_id.decode()) for raw_id in known])
+        )
         found = []
-        for raw_id, raw in known.items():
+        for (raw_id, raw), view in zip(known.items(), views, strict=True):
             record = unpack(raw)
             found.append(
                 AgentRecord(
@@ -463,15 +479,19 @@ class RedisStore:
                     about.get(raw_id, b""),
                     bool(record[b"c"]),
                     int(desired.get(raw_id, 1)),
+                    view or b"",
                 )
             )
         return found
 
+    async def share(self, views: Mapping[str, bytes]) -> None:
+        changed = views.keys() != self._shared
+        if views or changed:
+            await self._run("share", [_VIEW_S, changed, list(views.items())])
+        self._shared = set(views)
+
     async def set_desired(self, agent_id: str, desired_state: int) -> bool:
-        if not await self._ask(self._client.hexists(self._keys("agents"), agent_id)):
-            return False
-        await self._ask(self._client.hset(self._keys("desired"), agent_id, str(desired_state)))
-        return True
+        return bool(await self._run("wish", [agent_id, desired_state]))
 
     async def forget_agent(self, agent_id: str) -> None:
         await self._run("forget", [agent_id])

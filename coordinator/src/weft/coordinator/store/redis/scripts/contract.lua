@@ -9,4 +9,5 @@ end
 for _, method in ipairs(request[3]) do
   call('HSET', all('hosted'), method, request[1])
 end
+fleet_changed()
 return reply(false)

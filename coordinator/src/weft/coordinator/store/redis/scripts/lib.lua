@@ -336,6 +336,12 @@ end
 
 -- -- owners ---------------------------------------------------------------------------------------------------------
 
+-- Agents, wishes or contracts changed: the other coordinators read them again.
+local function fleet_changed()
+  call('INCR', all('fleet'))
+  woke = true
+end
+
 local function leased(agent, epoch)
   return call('ZSCORE', all('owners'), session(agent, epoch)) ~= false
 end
@@ -368,5 +374,6 @@ local function left(agent, epoch)
   if known and known.c and known.e == epoch then
     known.c = false
     call('HSET', all('agents'), agent, cmsgpack.pack(known))
+    fleet_changed()
   end
 end

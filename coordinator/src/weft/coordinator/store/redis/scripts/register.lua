@@ -10,4 +10,5 @@ call('HSET', all('agents'), agent, cmsgpack.pack({i = instance, e = epoch, c = t
 call('HSET', all('about'), agent, request[3])
 call('ZADD', all('owners'), string.format('%.17g', now + request[4]), session(agent, epoch))
 call('HSET', key('sessions', agent), string.format('%d', epoch), instance)
+fleet_changed()
 return reply(epoch)
