@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 
+from probe.v1 import probe_pb2_grpc
 from tests.support.command import weft
+from tests.support.probe import ProbeService
+from tests.support.running_agent import running
+from tests.support.scripted_coordinator import ScriptedCoordinator
 from weft.agent import Agent
 from weft.client import connect
 from weft.rpc.errors import InvalidArgument
@@ -140,3 +144,16 @@ def test_names_in_a_list_are_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
     assert dialled(parse("two,zone")) == "ipv6:[::ffff:10.0.0.2]:7700,[fe80::1%25eth0]:7700"
     # Nobody knows them yet: gRPC asks again, for one of them at least.
     assert dialled(parse("gone,lost")) == "gone:7700"
+
+
+def test_an_agent_tries_the_next_target_at_once() -> None:
+    """With a wait after each of them it would take half a minute to go round."""
+    with ScriptedCoordinator() as coordinator:
+        nobody = [f"127.0.0.{number}:1" for number in range(2, 2 + MAX_TARGETS - 1)]
+        agent = Agent("a1", target=[*nobody, coordinator.address])
+        agent.add_servicer(probe_pb2_grpc.add_ProbeServiceServicer_to_server, ProbeService())
+        with running(agent):
+            for _ in range(2):
+                session = coordinator.accept(timeout_s=5)
+                session.welcome()
+                session.drop()
