@@ -41,7 +41,8 @@ class MeshHarness:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.store = folder / "weft.db"
+        # A path, or the URL of a Redis.
+        self.store: Path | str = folder / "weft.db"
         self.coordinator_process: Process | None = None
         self.agents: dict[str, Process] = {}
         self._others: list[Process] = []
@@ -76,17 +77,19 @@ class MeshHarness:
     # -- coordinator --------------------------------------------------------------------------------------------
 
     async def coordinator(
-        self, *, durability: str = "process", listen: str = "127.0.0.1:0", **settings: object
+        self, *, durability: str | None = None, listen: str = "127.0.0.1:0", **settings: object
     ) -> Process:
         """Start the coordinator and wait until it listens.
 
         Args:
-            durability: "process" or "full".
+            durability: by default what the store has as its default.
             listen: where; by default a free port, which `restart_coordinator` keeps.
             settings: other settings of the coordinator by their names, such as `reconnect_grace_s=1`.
         """
         self._settings = {f"WEFT_{name.upper()}": str(value) for name, value in settings.items()}
-        self._flags = ["--store", str(self.store), "--durability", durability]
+        self._flags = ["--store", str(self.store)]
+        if durability is not None:
+            self._flags += ["--durability", durability]
         return await self._start_coordinator(listen)
 
     async def restart_coordinator(self, **settings: object) -> Process:

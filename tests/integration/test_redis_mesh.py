@@ -1,0 +1,179 @@
+"""Two coordinators on one Redis: either answers for every task, and what one loses the other goes on with."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+import pytest_asyncio
+
+from probe.v1.probe_pb2 import ProbeRequest
+from tests.support import tasks
+from tests.support.mesh import MeshHarness
+from tests.support.redis_server import RedisServer
+from weft.rpc.errors import error_info, retry_after_s, status_of_call
+from weft.v1 import coordinator_pb2, fleet_pb2, task_pb2
+
+_GRPC = grpc.aio
+
+
+@pytest_asyncio.fixture
+async def redis(tmp_path: Path) -> AsyncIterator[RedisServer]:
+    async with RedisServer(tmp_path / "redis") as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def pair(
+    tmp_path: Path, mesh: MeshHarness, redis: RedisServer
+) -> AsyncIterator[tuple[MeshHarness, MeshHarness]]:
+    """Two harnesses, each with a coordinator on the same Redis."""
+    folder = tmp_path / "other"
+    folder.mkdir()
+    async with MeshHarness(folder) as other:
+        mesh.store = other.store = redis.url
+        await asyncio.gather(mesh.coordinator(), other.coordinator())
+        yield mesh, other
+
+
+async def test_any_coordinator_answers_for_any_task(pair: tuple[MeshHarness, MeshHarness]) -> None:
+    here, there = pair
+    await here.agent("a1", slots=4)
+    # Its contract and its health travel, and the fleet is the same from both.
+    await there.wait_serving()
+    await there.wait_agent("a1")
+    answer = await there.probe().Call(ProbeRequest(text="through the other"), timeout=10)
+    assert (answer.text, answer.agent_id) == ("through the other", "a1")
+    assert [
+        item.text async for item in there.probe().Stream(ProbeRequest(text="s", stream_count=3), timeout=10)
+    ]
+
+    # Read, waited for, watched and cancelled where it does not run.
+    ledger = here.ledger()
+    task_id = await tasks.submit(here, ProbeRequest(text="long", sleep_s=60, ledger=ledger.path))
+    await ledger.until("start", "long")
+    assert (await tasks.look(there, task_id)).state == task_pb2.TASK_STATE_RUNNING
+    watch = there.api().WatchTask(coordinator_pb2.WatchTaskRequest(task_id=task_id), timeout=20)
+    events = aiter(watch)
+    waiting = asyncio.create_task(tasks.end(there, task_id))
+    first = await anext(events)
+    assert first.task.state == task_pb2.TASK_STATE_RUNNING
+    cancelled_at = time.monotonic()
+    await there.api().CancelTask(coordinator_pb2.CancelTaskRequest(task_id=task_id), timeout=5)
+    task = await waiting
+    assert task.state == task_pb2.TASK_STATE_CANCELLED
+    assert time.monotonic() - cancelled_at < 2.0
+    states = [response.task.state async for response in events if response.HasField("task")]
+    assert states[-1] == task_pb2.TASK_STATE_CANCELLED
+
+
+async def test_a_wish_reaches_an_agent_elsewhere(pair: tuple[MeshHarness, MeshHarness]) -> None:
+    here, there = pair
+    await here.agent("a1")
+    await there.wait_agent("a1")
+    request = coordinator_pb2.UpdateAgentRequest(agent_id="a1", desired_state=fleet_pb2.DESIRED_STATE_PAUSED)
+    await there.api().UpdateAgent(request, timeout=5)
+    for mesh in pair:
+        await mesh.wait_agent("a1", fleet_pb2.AGENT_STATE_PAUSED)
+
+
+async def test_a_request_id_is_one_task_at_both(pair: tuple[MeshHarness, MeshHarness]) -> None:
+    here, there = pair
+    await here.agent("a1")
+    await there.wait_serving()
+    request = ProbeRequest(text="once")
+    ids = await asyncio.gather(
+        *(tasks.submit(mesh, request, request_id=f"r{n}") for mesh in pair for n in range(20))
+    )
+    assert len(set(ids)) == 20
+    await tasks.ended(there, list(set(ids)))
+
+
+async def test_a_coordinator_that_dies_leaves_its_tasks_to_the_other(
+    pair: tuple[MeshHarness, MeshHarness],
+) -> None:
+    """Its agents move to the other with all that they hold: nothing runs again."""
+    here, there = pair
+    both = f"{here.target},{there.target}"
+    await asyncio.gather(*(here.agent(agent_id, slots=4, target=both) for agent_id in ("a1", "a2")))
+    ledger = here.ledger()
+    ids = await tasks.submit_all(
+        here, [ProbeRequest(text=f"t{n}", sleep_s=0.2 * n, ledger=ledger.path) for n in range(24)]
+    )
+    await ledger.until("end", count=6)
+    assert here.coordinator_process is not None
+    killed_at = time.monotonic()
+    await here.coordinator_process.kill()
+    await asyncio.gather(*(there.wait_agent(agent_id) for agent_id in ("a1", "a2")))
+    assert time.monotonic() - killed_at < 3.0
+    found = await tasks.ended(there, ids)
+    assert {task.state for task in found.values()} == {task_pb2.TASK_STATE_SUCCEEDED}
+    assert {(task.attempt, task.crashes) for task in found.values()} == {(1, 0)}
+    assert len(ledger.facts("start")) == 24
+
+
+async def test_redis_away_and_back(pair: tuple[MeshHarness, MeshHarness], redis: RedisServer) -> None:
+    here, there = pair
+    await here.agent("a1", slots=4)
+    await there.wait_serving()
+    ledger = here.ledger()
+    ids = [
+        await tasks.submit(mesh, ProbeRequest(text=f"{n}", sleep_s=1.0, ledger=ledger.path))
+        for n, mesh in enumerate((here, there, here))
+    ]
+    await ledger.until("start", count=3)
+    # What Redis writes once a second is on its disk.
+    async with asyncio.timeout(10):
+        async with redis.client() as client:
+            await client.bgrewriteaof()
+            while (await client.info("persistence"))["aof_rewrite_in_progress"]:
+                await asyncio.sleep(0.02)
+    await redis.kill()
+
+    asked_at = time.monotonic()
+    with pytest.raises(_GRPC.AioRpcError) as refused:
+        await tasks.submit(here, ProbeRequest(text="no"))
+    assert time.monotonic() - asked_at < 5.0
+    status = status_of_call(refused.value)
+    info = error_info(status)
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert info is not None
+    assert info.reason == "STORE_UNAVAILABLE"
+    assert retry_after_s(status) is not None
+    # Running work goes on, and its results wait at the agent.
+    await ledger.until("end", count=3)
+
+    await redis.restart()
+    found = await tasks.ended(there, ids)
+    assert {task.state for task in found.values()} == {task_pb2.TASK_STATE_SUCCEEDED}
+    for mesh in pair:
+        await mesh.wait_serving()
+        answer = await mesh.probe().Call(ProbeRequest(text="again"), timeout=10)
+        assert answer.text == "again"
+
+
+async def test_a_redis_that_cannot_be_used(tmp_path: Path, mesh: MeshHarness) -> None:
+    async with RedisServer(tmp_path / "redis", password="secret") as redis:
+        mesh.store = redis.url.replace("secret", "wrong-one")
+        with pytest.raises(AssertionError, match="refuses the credentials") as refused:
+            await mesh.coordinator()
+        assert "wrong-one" not in str(refused.value)
+    async with RedisServer(tmp_path / "evicting", options={"maxmemory-policy": "allkeys-lru"}) as redis:
+        mesh.store = redis.url
+        with pytest.raises(AssertionError, match="noeviction"):
+            await mesh.coordinator()
+    async with RedisServer(tmp_path / "lazy") as redis:
+        mesh.store = redis.url
+        with pytest.raises(AssertionError, match="appendfsync always"):
+            await mesh.coordinator(durability="durable")
+        async with redis.client() as client:
+            await client.set("{weft}:layout", "a shopping list")
+        with pytest.raises(AssertionError, match="not a store of weft"):
+            await mesh.coordinator()
+    mesh.store = redis.url
+    with pytest.raises(AssertionError, match="cannot use redis:"):
+        await mesh.coordinator()
