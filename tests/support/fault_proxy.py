@@ -112,6 +112,9 @@ class FaultProxy:
         except (OSError, TimeoutError):
             # The target is not there: the caller hears of it as of any closed connection.
             pass
+        except asyncio.CancelledError:
+            # A cut. It ends here: asyncio's streams before 3.12 log the end of a cancelled handler as an error.
+            pass
         finally:
             _end(writer, flush=not task.cancelling())
 

@@ -1,0 +1,116 @@
+"""One request of the load, how it is drawn, and what its outcome must be."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from google.rpc import code_pb2
+
+from probe.v1.probe_pb2 import ProbeReply, ProbeRequest
+from tests.support import tasks
+from weft.v1 import task_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a load is like, and the agents that it meets."""
+
+    # Submitted and not read: keeps a backlog for as long as the load goes on.
+    open_tasks: int
+    batch_tasks: int
+    # A handler's time is drawn from these.
+    sleeps_s: tuple[float, ...]
+    slots: int
+    prefetch: int
+    callers: int = 2
+
+
+# Bound by the agents' slots and not by processors: its throughput is steady enough to see it fall and come back.
+STEADY = Shape(open_tasks=120, batch_tasks=20, sleeps_s=(0.04,), slots=4, prefetch=0)
+# As much as goes through: as many moves as possible are under way when a fault hits.
+DENSE = Shape(open_tasks=1200, batch_tasks=100, sleeps_s=(0, 0, 0.005, 0.02), slots=8, prefetch=8)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An outcome as the mesh has it."""
+
+    # The serialized task, as far as it never changes again.
+    fixed: bytes
+    attempt: int
+    agent_id: str
+    finished_at_s: float
+    # The attempt that the response says it comes from; none: no response, or a stream's.
+    answered: tuple[str, int, str] | None
+    task_id: str
+
+
+@dataclass(slots=True)
+class Item:
+    """One request, and what is known of it."""
+
+    request_id: str
+    name: str
+    request: ProbeRequest
+    task_id: str = ""
+    # It was sent again after a submission of unknown outcome.
+    repeated: bool = False
+    end: Recorded | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Its handler does not fail by itself: one attempt is all it needs."""
+        return not self.request.fail_code
+
+    def problem(self, task: task_pb2.Task) -> str:
+        """Why this is not the outcome of this request; empty: it is."""
+        if self.request.fail_code and not self.request.fail_attempts:
+            status = task.outcome.status
+            right = status.code == self.request.fail_code and status.message == self.request.text
+            return "" if task.state == task_pb2.TASK_STATE_FAILED and right else "should have failed"
+        if task.state != task_pb2.TASK_STATE_SUCCEEDED:
+            return "should have succeeded"
+        if self.name == "Stream":
+            return "" if task.progress_count >= self.request.stream_count else "has responses missing"
+        return "" if tasks.reply(task).text == self.request.text else "has somebody else's response"
+
+
+def draw(rng: random.Random, shape: Shape, text: str, ledger_path: str) -> Item:
+    """A request; most succeed, some fail once, a few fail for good."""
+    request = ProbeRequest(text=text, ledger=ledger_path, sleep_s=rng.choice(shape.sleeps_s))
+    name = rng.choices(["Call", "CallSync", "Stream"], [80, 15, 5])[0]
+    fate = rng.random()
+    if name == "Stream":
+        request.stream_count = rng.randint(1, 5)
+        request.sleep_s /= request.stream_count
+    elif fate < 0.05:
+        request.fail_code, request.fail_attempts = code_pb2.UNAVAILABLE, 1
+    elif fate < 0.08:
+        request.fail_code, request.fail_message = code_pb2.FAILED_PRECONDITION, text
+    return Item(text, name, request)
+
+
+def recorded(task: task_pb2.Task) -> Recorded:
+    """What of an ended task never changes."""
+    kept = task_pb2.Task(
+        id=task.id,
+        state=task.state,
+        attempt=task.attempt,
+        crashes=task.crashes,
+        agent_id=task.agent_id,
+        finish_time=task.finish_time,
+        outcome=task.outcome,
+    )
+    answered = None
+    if task.outcome.response:
+        reply = ProbeReply.FromString(task.outcome.response)
+        answered = (reply.task_id, reply.attempt, reply.agent_id)
+    return Recorded(
+        fixed=kept.SerializeToString(deterministic=True),
+        attempt=task.attempt,
+        agent_id=task.agent_id,
+        finished_at_s=task.finish_time.ToNanoseconds() / 1e9,
+        answered=answered,
+        task_id=task.id,
+    )

@@ -1,0 +1,82 @@
+"""A scenario's runs as one row: a line of JSON with flat keys, or a row of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from tests.chaos.harness.run import Outcome
+
+_COLUMNS = (
+    "fault",
+    "store",
+    "runs",
+    "tasks",
+    "lost tasks",
+    "lost results",
+    "duplicates per million",
+    "stale refused",
+    "stale accepted",
+    "first claim s",
+    "recovered s",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The runs of one fault on one store."""
+
+    fault: str
+    store: str
+    outcomes: Sequence[Outcome]
+
+    @property
+    def broken(self) -> bool:
+        """A promise was not kept."""
+        return any(
+            each.lost_tasks or each.lost_results or each.stale_accepted or each.unexplained or each.strangers
+            for each in self.outcomes
+        )
+
+    def figures(self) -> dict[str, str | int | float | None]:
+        """Sums, and of times the longest; null: no run has one (first claim), or some run never got there."""
+        tasks = sum(each.tasks for each in self.outcomes)
+        again = sum(each.duplicates for each in self.outcomes)
+        claims = [each.first_claim_s for each in self.outcomes if each.first_claim_s is not None]
+        recoveries = [each.recovered_s for each in self.outcomes if each.recovered_s is not None]
+        return {
+            "fault": self.fault,
+            "store": self.store,
+            "runs": len(self.outcomes),
+            "tasks": tasks,
+            "lost_tasks": sum(each.lost_tasks for each in self.outcomes),
+            "lost_results": sum(each.lost_results for each in self.outcomes),
+            "duplicates_per_million": round(again * 1_000_000 / tasks) if tasks else 0,
+            "stale_refused": sum(each.stale_refused for each in self.outcomes),
+            "stale_accepted": sum(each.stale_accepted for each in self.outcomes),
+            "first_claim_s": round(max(claims), 2) if claims else None,
+            "recovered_s": round(max(recoveries), 2) if len(recoveries) == len(self.outcomes) else None,
+            "unexplained_duplicates": sum(each.unexplained for each in self.outcomes),
+            "strangers": sum(each.strangers for each in self.outcomes),
+        }
+
+
+def print_table(rows: Sequence[Row]) -> None:
+    """All rows, for people."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for number, heading in enumerate(_COLUMNS):
+        table.add_column(heading, justify="left" if number < 2 else "right")
+    for row in rows:
+        figures = list(row.figures().values())[: len(_COLUMNS)]
+        table.add_row(*map(_cell, figures), style="red" if row.broken else None)
+    Console(width=None if Console().is_terminal else 160).print(table)
+
+
+def _cell(figure: str | float | None) -> str:
+    if figure is None:
+        return "–"
+    return f"{figure:,}" if isinstance(figure, int) else str(figure)

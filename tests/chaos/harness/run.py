@@ -1,0 +1,155 @@
+"""One seeded run: a fresh mesh, a load, a scenario's blows, and the verdict on what was left."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tests.chaos.harness import timing, verdict
+from tests.chaos.harness.deployment import Deployment
+from tests.chaos.harness.faults import Blow, Fault
+from tests.chaos.harness.load import Load
+from tests.chaos.harness.scenarios import WARM_UP_S, Scenario
+from tests.support.ledger import Fact
+
+# A mesh whose throughput is not back after this has not recovered.
+RECOVERY_S = 12.0
+# A run past this hangs, whatever it waits for.
+_RUN_S = 110.0
+_LOOK_S = 0.1
+# Processes that start up compete with the load at its beginning.
+_UNSTEADY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The figures of one run."""
+
+    seed: int
+    tasks: int
+    lost_tasks: int
+    lost_results: int
+    duplicates: int
+    unexplained: int
+    strangers: int
+    stale_refused: int
+    stale_accepted: int
+    # The slowest blow's; None: no blow called for it, it was not timed, or it was never seen.
+    first_claim_s: float | None
+    recovered_s: float | None
+    # What is wrong, in words; empty: the run is right.
+    notes: Sequence[str]
+
+
+async def run(
+    scenario: Scenario, deployment: Deployment, seed: int, remark: Callable[[str], None]
+) -> Outcome:
+    """Run the scenario with this seed on a deployment that has not started; it is closed afterwards."""
+    try:
+        async with asyncio.timeout(_RUN_S * max(1, len(scenario.faults) // 6)):
+            return await _run(scenario, deployment, seed, remark)
+    except BaseException:
+        remark(deployment.logs())
+        raise
+    finally:
+        await deployment.close()
+
+
+async def _run(
+    scenario: Scenario, deployment: Deployment, seed: int, remark: Callable[[str], None]
+) -> Outcome:
+    # Apart, so that the load cannot change the schedule, which depends on the seed alone.
+    load_rng, schedule_rng = random.Random(f"load {seed}"), random.Random(f"schedule {seed}")
+    await deployment.start(scenario.shape)
+    load = Load(deployment, load_rng, scenario.shape, deployment.ledger.path)
+    loading = asyncio.create_task(load.run())
+    try:
+        began_at_s = time.time()
+        striking = asyncio.create_task(_strike(scenario, deployment, schedule_rng, remark))
+        await asyncio.wait({loading, striking}, return_when=asyncio.FIRST_COMPLETED)
+        if loading.done():
+            striking.cancel()
+            await loading
+        blows = await striking
+        steady = await _recovery(deployment, blows, began_at_s) if scenario.timed else None
+        # A victim that is still away would be so when the run is judged: its late results must have come.
+        await asyncio.gather(*map(deployment.until_active, deployment.agent_ids))
+        load.stop()
+        await loading
+    finally:
+        loading.cancel()
+    await load.read_again()
+    refused = await deployment.stale_refused()
+    # Once more from what is on the disk alone.
+    for name in deployment.coordinator_names:
+        await deployment.kill_coordinator(name)
+        await deployment.start_coordinator(name)
+    await load.read_again()
+    await load.look_for_strangers()
+    return _judge(seed, load, deployment.ledger.facts(), blows, refused, steady)
+
+
+async def _strike(
+    scenario: Scenario, deployment: Deployment, rng: random.Random, remark: Callable[[str], None]
+) -> list[Blow]:
+    schedule: list[tuple[float, Fault]] = scenario.schedule(rng)
+    blows: list[Blow] = []
+    for wait_s, fault in schedule:
+        await asyncio.sleep(wait_s)
+        blow = await fault.strike(deployment, rng)
+        blows.append(blow)
+        remark(
+            f"  {wait_s:.2f} s after the last: {blow.fault}, {blow.victim},"
+            f" over after {blow.lifted_at_s - blow.struck_at_s:.2f} s"
+        )
+    return blows
+
+
+async def _recovery(deployment: Deployment, blows: Sequence[Blow], began_at_s: float) -> float:
+    """Wait until the throughput is back after the last blow, or is given up; the steady one."""
+    first_s = min(blow.struck_at_s for blow in blows)
+    since_s = began_at_s + min(_UNSTEADY_S, WARM_UP_S / 2)
+    ends_at = time.monotonic() + RECOVERY_S
+    while True:
+        ends_s = _ends(deployment.ledger.facts("end"))
+        steady = timing.steady_rate(ends_s, since_s, first_s)
+        if timing.recovered_s(blows[-1], ends_s, steady) is not None or time.monotonic() > ends_at:
+            break
+        await asyncio.sleep(_LOOK_S)
+    return steady
+
+
+def _ends(facts: Sequence[Fact]) -> list[float]:
+    return sorted(fact.time_s for fact in facts if fact.event == "end")
+
+
+def _judge(
+    seed: int, load: Load, facts: Sequence[Fact], blows: Sequence[Blow], refused: int, steady: float | None
+) -> Outcome:
+    items = load.acknowledged
+    starts = verdict.starts_of(facts)
+    again, unexplained = verdict.duplicates(items, starts, blows)
+    accepted = verdict.stale_accepted(items, starts)
+    plain = {item.request_id for item in items if item.plain}
+    ends_s = _ends(facts)
+    claims = [timing.first_claim_s(blow, facts, plain) for blow in blows]
+    recoveries = [None if steady is None else timing.recovered_s(blow, ends_s, steady) for blow in blows]
+    return Outcome(
+        seed=seed,
+        tasks=len(items),
+        lost_tasks=len(load.lost_tasks),
+        lost_results=len(load.lost_results),
+        duplicates=again,
+        unexplained=len(unexplained),
+        strangers=len(load.strangers),
+        stale_refused=refused,
+        stale_accepted=len(accepted),
+        first_claim_s=max((claim for claim in claims if claim is not None), default=None),
+        recovered_s=max([each for each in recoveries if each is not None], default=0.0)
+        if None not in recoveries
+        else None,
+        notes=[*load.notes, *unexplained, *accepted],
+    )

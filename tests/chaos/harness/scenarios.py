@@ -1,0 +1,75 @@
+"""Which faults hit which load: each scenario is a row of the table."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tests.chaos.harness import faults
+from tests.chaos.harness.deployment import Part
+from tests.chaos.harness.faults import Fault
+from tests.chaos.harness.items import DENSE, STEADY, Shape
+
+# The load's throughput is measured before the first blow.
+WARM_UP_S = 1.5
+_BEGUN_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """Faults that hit one run, in an order and at times that its seed draws."""
+
+    name: str
+    faults: tuple[Fault, ...]
+    shape: Shape = STEADY
+    # The longest time from one blow's end to the next one.
+    pause_s: float = 1.0
+    # Whether throughput can be seen to fall and come back: not where it is all that goes through.
+    timed: bool = True
+
+    def needs(self) -> frozenset[Part]:
+        return frozenset(fault.part for fault in self.faults)
+
+    def schedule(self, rng: random.Random) -> list[tuple[float, Fault]]:
+        """Blows, each with the seconds to wait before it."""
+        order = rng.sample(self.faults, len(self.faults))
+        waits = [rng.uniform(0, self.pause_s) for _ in order]
+        waits[0] += WARM_UP_S if self.timed else _BEGUN_S
+        return list(zip(waits, order, strict=True))
+
+
+def storm(
+    *,
+    agents_killed: int = 0,
+    agents_paused: int = 0,
+    coordinators_killed: int = 0,
+    links_cut: int = 0,
+    links_silent: int = 0,
+) -> Scenario:
+    """Many faults, close to each other, under all the load that goes through."""
+    blows = (
+        *[faults.AGENT_KILLED] * agents_killed,
+        *[faults.AGENT_PAUSED] * agents_paused,
+        *[faults.COORDINATOR_KILLED] * coordinators_killed,
+        *[faults.LINK_CUT] * links_cut,
+        *[faults.LINK_SILENT] * links_silent,
+    )
+    return Scenario("storm", blows, shape=DENSE, pause_s=0.6, timed=False)
+
+
+SINGLE: Sequence[Scenario] = tuple(
+    Scenario(fault.name, (fault,))
+    for fault in (
+        faults.COORDINATOR_KILLED,
+        faults.AGENT_KILLED,
+        faults.AGENT_PAUSED,
+        faults.LINK_CUT,
+        faults.LINK_SILENT,
+        faults.LINK_BLIP,
+    )
+)
+# What a minute has room for.
+QUICK = SINGLE[:4]
+STORM = storm(agents_killed=2, agents_paused=1, coordinators_killed=2, links_cut=1, links_silent=1)
+SCENARIOS: Sequence[Scenario] = (*SINGLE, STORM)

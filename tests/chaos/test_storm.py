@@ -1,0 +1,62 @@
+"""The chaos harness inside the tests: many faults under a dense load, and nothing that was promised is broken.
+
+`make chaos` runs the same with one fault a row. Each run prints its seed; WEFT_SEED repeats it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.harness.embedded import Embedded
+from tests.chaos.harness.report import Row
+from tests.chaos.harness.run import Outcome, run
+from tests.chaos.harness.scenarios import Scenario, storm
+
+
+class Forgetful(Embedded):
+    """Loses its file when its coordinator dies."""
+
+    async def kill_coordinator(self, name: str) -> None:
+        await super().kill_coordinator(name)
+        for path in self.mesh.folder.glob(f"{self.mesh.store.name}*"):
+            path.unlink()
+
+
+async def outcome_of(scenario: Scenario, folder: Path, durability: str) -> Outcome:
+    seed = int(os.environ.get("WEFT_SEED") or random.SystemRandom().getrandbits(31))
+    print(f"WEFT_SEED={seed}")
+    outcome = await run(scenario, Embedded(folder, durability), seed, print)
+    print(outcome)
+    assert not outcome.notes, outcome.notes[:5]
+    return outcome
+
+
+async def test_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
+    # First a late agent, whose results must be refused; then a coordinator that has to find its agents again.
+    scenario = storm(agents_paused=1, coordinators_killed=1)
+    outcome = await outcome_of(scenario, tmp_path, "process")
+    assert outcome.tasks > 1000
+
+
+async def test_nothing_acknowledged_is_lost_at_full_durability(tmp_path: Path) -> None:
+    await outcome_of(storm(agents_killed=1, coordinators_killed=1), tmp_path, "full")
+
+
+async def test_a_store_that_forgets_is_found_out(tmp_path: Path) -> None:
+    outcome = await run(storm(coordinators_killed=1), Forgetful(tmp_path, "process"), 1, print)
+    print(outcome)
+    assert outcome.lost_tasks
+    assert outcome.lost_results
+    assert Row("storm", "embedded", [outcome]).broken
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("durability", ["process", "full"])
+async def test_nothing_acknowledged_is_lost_in_a_long_storm(tmp_path: Path, durability: str) -> None:
+    scenario = storm(agents_killed=12, agents_paused=3, coordinators_killed=8, links_cut=3, links_silent=3)
+    await outcome_of(scenario, tmp_path, durability)

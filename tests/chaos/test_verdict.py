@@ -1,0 +1,94 @@
+"""How the harness judges: by facts that are written by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from probe.v1.probe_pb2 import ProbeRequest
+from tests.chaos.harness import timing, verdict
+from tests.chaos.harness.deployment import Part
+from tests.chaos.harness.faults import Blow
+from tests.chaos.harness.items import Item, Recorded
+from tests.support.ledger import Fact
+
+KILLED = Blow("agent-killed", Part.AGENT, "a1", struck_at_s=10, lifted_at_s=11, disowned_until_s=10)
+RESTARTED = Blow("coordinator-killed", Part.COORDINATOR, "c", 10, 10, 10)
+
+
+def start(text: str, attempt: int, agent_id: str, time_s: float) -> Fact:
+    return Fact("start", text, attempt, agent_id, time_s)
+
+
+def item(*, repeated: bool = False, fail_attempts: int = 0) -> Item:
+    request = ProbeRequest(text="t", fail_attempts=fail_attempts, fail_code=14 if fail_attempts else 0)
+    return Item("t", "Call", request, task_id="T", repeated=repeated)
+
+
+def ended(attempt: int, agent_id: str, at_s: float, answered: tuple[str, int, str] | None = None) -> Item:
+    made = item()
+    made.end = Recorded(b"", attempt, agent_id, at_s, answered, "T")
+    return made
+
+
+@pytest.mark.parametrize(
+    ("made", "facts", "blow", "count", "unexplained"),
+    [
+        (item(), [start("t", 1, "a1", 9)], KILLED, 0, 0),
+        (item(), [start("t", 1, "a1", 9), start("t", 2, "a2", 12)], KILLED, 1, 0),
+        # The one that ran it did not die.
+        (item(), [start("t", 1, "a3", 9), start("t", 2, "a2", 12)], KILLED, 1, 1),
+        # It was given away before its agent died, or began after.
+        (item(), [start("t", 1, "a1", 8), start("t", 2, "a2", 9)], KILLED, 1, 1),
+        (item(), [start("t", 1, "a1", 11), start("t", 2, "a2", 12)], KILLED, 1, 1),
+        # Its handler asked for another attempt.
+        (item(fail_attempts=1), [start("t", 1, "a3", 8), start("t", 2, "a2", 9)], KILLED, 0, 0),
+        # The death of a coordinator explains only what it had not acknowledged.
+        (item(), [start("t", 1, "a1", 9), start("t", 1, "a2", 12)], RESTARTED, 1, 1),
+        (item(repeated=True), [start("t", 1, "a1", 9), start("t", 1, "a2", 12)], RESTARTED, 1, 0),
+    ],
+)
+def test_duplicates(made: Item, facts: list[Fact], blow: Blow, count: int, unexplained: int) -> None:
+    found, notes = verdict.duplicates([made], verdict.starts_of(facts), [blow])
+    assert (found, len(notes)) == (count, unexplained)
+
+
+@pytest.mark.parametrize(
+    ("made", "facts", "count"),
+    [
+        (ended(2, "a2", 15, ("T", 2, "a2")), [start("t", 1, "a1", 9), start("t", 2, "a2", 12)], 0),
+        # The first attempt's result is on record, and the second had begun.
+        (ended(1, "a1", 15), [start("t", 1, "a1", 9), start("t", 2, "a2", 12)], 1),
+        # ... or it is on record as the second one's.
+        (ended(2, "a2", 15, ("T", 1, "a1")), [start("t", 1, "a1", 9), start("t", 2, "a2", 12)], 1),
+        # A number that is used again after a coordinator's death is newer than it looks.
+        (ended(1, "a3", 15), [start("t", 2, "a2", 9), start("t", 1, "a3", 12)], 0),
+        # One that starts late, when it is disowned already, has no result on record.
+        (ended(2, "a2", 15), [start("t", 2, "a2", 12), start("t", 1, "a1", 13)], 0),
+    ],
+)
+def test_stale_accepted(made: Item, facts: list[Fact], count: int) -> None:
+    assert len(verdict.stale_accepted([made], verdict.starts_of(facts))) == count
+
+
+def test_first_claim_is_of_what_the_victim_held() -> None:
+    facts = [
+        start("done", 1, "a1", 8),
+        Fact("end", "done", 1, "a1", 9),
+        start("held", 1, "a1", 9.5),
+        start("other", 1, "a2", 10.1),
+        start("held", 2, "a2", 12.5),
+    ]
+    assert timing.first_claim_s(KILLED, facts, {"done", "held", "other"}) == pytest.approx(2.5)
+    assert timing.first_claim_s(RESTARTED, facts, set()) == pytest.approx(0.1)
+    assert timing.first_claim_s(KILLED, facts, {"other"}) is None
+
+
+def test_recovery_is_the_first_window_at_the_steady_rate() -> None:
+    before = [n / 100 for n in range(1000)]
+    slower = [10 + n / 50 for n in range(150)]
+    after = [13 + n / 100 for n in range(200)]
+    steady = timing.steady_rate(before, 5, 10)
+    assert steady == pytest.approx(50, abs=1)
+    found = timing.recovered_s(KILLED, [*before, *slower, *after], steady)
+    assert found == pytest.approx(2, abs=0.1)
+    assert timing.recovered_s(KILLED, [*before, *slower], steady) is None
