@@ -7,19 +7,19 @@ import time
 
 from probe.v1.probe_pb2 import ProbeRequest
 from tests.support import tasks
+from tests.support.fault_proxy import FaultProxy
 from tests.support.ledger import Ledger
 from tests.support.mesh import MeshHarness
 from tests.support.processes import Process, until
-from tests.support.wire import Wire
 from weft.v1 import fleet_pb2
 
 
 async def test_a_partition_past_the_lease_moves_the_work_and_heals(mesh: MeshHarness) -> None:
     await mesh.coordinator(heartbeat_interval_s=0.3)
     ledger = mesh.ledger()
-    async with Wire(mesh.target) as wire:
+    async with FaultProxy(mesh.target) as proxy:
         await asyncio.gather(
-            mesh.agent("far", slots=2, target=wire.address, labels={"role": "far"}, program=tasks.PLAIN),
+            mesh.agent("far", slots=2, target=proxy.address, labels={"role": "far"}, program=tasks.PLAIN),
             mesh.agent("near", slots=4, program=tasks.PLAIN),
         )
         requests = [ProbeRequest(text=f"t{n}", sleep_s=1.5, ledger=ledger.path) for n in range(6)]
@@ -28,13 +28,13 @@ async def test_a_partition_past_the_lease_moves_the_work_and_heals(mesh: MeshHar
         cut_off = {fact.text for fact in starts if fact.agent_id == "far"}
         assert len(cut_off) == 2
 
-        wire.cut()
+        await proxy.blackhole()
         await mesh.wait_agent("far", fleet_pb2.AGENT_STATE_LOST)
         found = await tasks.ended(mesh, ids)
         assert {tasks.reply(task).agent_id for task in found.values()} == {"near"}
         # The far side has finished too, and nobody has heard of it.
         await ledger.until("end", where=lambda fact: fact.agent_id == "far", count=2)
-        wire.mend()
+        await proxy.heal()
 
         await mesh.wait_agent("far")
         for task_id, task in found.items():
@@ -50,17 +50,17 @@ async def test_a_partition_past_the_lease_moves_the_work_and_heals(mesh: MeshHar
 async def test_a_partition_shorter_than_the_lease_costs_nothing(mesh: MeshHarness) -> None:
     await mesh.coordinator(heartbeat_interval_s=1.0, missed_heartbeats=30)
     ledger = mesh.ledger()
-    async with Wire(mesh.target) as wire:
-        await mesh.agent("far", slots=8, target=wire.address, program=tasks.PLAIN)
+    async with FaultProxy(mesh.target) as proxy:
+        await mesh.agent("far", slots=8, target=proxy.address, program=tasks.PLAIN)
         requests = [ProbeRequest(text=f"t{n}", sleep_s=0.3, ledger=ledger.path) for n in range(16)]
         ids = await tasks.submit_all(mesh, requests)
         await ledger.until("start", count=8)
 
-        wire.cut()
+        await proxy.blackhole()
         # The agent takes the stream for dead after three echoes that do not come, and dials in vain.
         await ledger.until("end", count=8)
         await mesh.eventually(lambda: dials(mesh), "the agent has given the stream up")
-        wire.mend()
+        await proxy.heal()
 
         found = await tasks.ended(mesh, ids)
         assert {(task.attempt, task.crashes) for task in found.values()} == {(1, 0)}

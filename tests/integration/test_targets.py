@@ -19,10 +19,10 @@ from probe.v1.probe_pb2 import ProbeRequest
 from probe.v1.probe_pb2_grpc import ProbeServiceStub
 from tests.support import tasks
 from tests.support.command import weft
+from tests.support.fault_proxy import FaultProxy
 from tests.support.mesh import MeshHarness
 from tests.support.processes import until
 from tests.support.task_api import TaskApiServer
-from tests.support.wire import Wire
 from weft.client import Mesh, Unreachable, connect
 from weft.v1 import fleet_pb2
 
@@ -94,12 +94,12 @@ async def test_an_agent_whose_coordinator_is_killed_serves_at_the_other(
 async def test_an_agent_leaves_a_coordinator_that_is_silent(mesh: MeshHarness, other: MeshHarness) -> None:
     await asyncio.gather(mesh.coordinator(heartbeat_interval_s=0.2), other.coordinator())
     await kill(other)
-    async with Wire(mesh.target) as wire:
-        await mesh.agent("a1", target=f"{other.target},{wire.address}", program=tasks.PLAIN)
+    async with FaultProxy(mesh.target) as proxy:
+        await mesh.agent("a1", target=f"{other.target},{proxy.address}", program=tasks.PLAIN)
         await mesh.wait_serving()
         await other.restart_coordinator()
 
-        wire.cut()
+        await proxy.blackhole()
         await moved(other, time.monotonic())
 
 
