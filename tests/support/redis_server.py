@@ -135,10 +135,6 @@ class RedisServer:
         return f"{HOST}:{self.port}"
 
     @property
-    def pid(self) -> int:
-        return self._running().pid
-
-    @property
     def alive(self) -> bool:
         return self.process is not None and self.process.alive
 
@@ -169,10 +165,6 @@ class RedisServer:
     async def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""
         await self._running().kill()
-
-    async def terminate(self) -> None:
-        """SIGTERM: it writes everything down and exits."""
-        await self._running().terminate()
 
     async def restart(self) -> None:
         """Start it again on the same files and port, and wait until it answers; kill -9 it first if it lives."""
