@@ -34,7 +34,9 @@ touches that slot alone. Times are seconds since the epoch by Redis' clock; reco
 | `hosted`          | hash   | method → digest of the contract in force                                                 |
 | `paused`          | set    | methods                                                                                  |
 | `layout`          | string | version of this layout                                                                   |
-| `events`          | channel| what a script changed: [coordinator, ids, ready depths, revoked attempts, became ready]  |
+| `live`            | zset   | numbers of coordinators that are there, by when that is doubted                          |
+| `events:<number>` | channel| for one coordinator: what another's script changed: [ids, ready depths, revoked attempts, |
+|                   |        | whether something became ready]                                                          |
 
 A queue is named by its method; with requirements, a line of JSON ([labels, resources]) follows.
 

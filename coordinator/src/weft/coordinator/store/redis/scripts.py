@@ -1,19 +1,27 @@
-"""Running the scripts: each is lib.lua and a file of its own, called by its digest and loaded again when Redis forgot it."""
+"""Running the scripts: each is lib.lua and a file of its own, called by its digest and loaded again when Redis forgot it.
+
+Calls go out in order, one flight after another: what is asked for while a flight is under way goes with the next one.
+A task that is stored and the claim of it by an idle agent are one flight.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, RedisError
 
 from weft.coordinator.store.redis.records import pack, unpack
 
 # A redis.asyncio.Redis or RedisCluster that decodes nothing. Their annotations say "bytes or str" of every answer.
 Client = Any
+
+# Calls of one flight: what comes after them is not kept waiting for long.
+_FLIGHT_CALLS = 256
 
 
 class Reply(NamedTuple):
@@ -28,6 +36,12 @@ class Reply(NamedTuple):
     woke: bool
     # (agent, epoch, id, attempt, reason, grace, lost)
     revoked: list[tuple[bytes, int, bytes, int, bytes, float, bool]]
+
+
+class _Call(NamedTuple):
+    script: str
+    arguments: tuple[Any, ...]
+    answer: asyncio.Future[Reply]
 
 
 @cache
@@ -62,31 +76,76 @@ class Scripts:
         self._timeout_s = timeout_s
         # Given out by Redis; tells whose events are one's own.
         self.coordinator = 0
+        self._waiting: list[_Call] = []
+        self._flight: asyncio.Task[None] | None = None
 
-    async def run(self, name: str, request: Any) -> Reply:
-        """Run a script.
+    def run(self, name: str, request: Any) -> asyncio.Future[Reply]:
+        """Run a script; it goes out before all that is asked for later.
 
-        Raises:
-            redis.exceptions.RedisError: it could not be run, or what became of it is not known.
+        Raises (when awaited):
+            redis.exceptions.RedisError, OSError: it could not be run, or what became of it is not known.
         """
-        text, digest = _source(name)
         now = -1.0 if self._clock is None else self._clock()
+        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         arguments = (self._prefix, repr(now), str(self.coordinator), pack(request))
-        try:
-            raw = await self._call("EVALSHA", digest, arguments)
-        except NoScriptError:
-            raw = await self._call("EVAL", text, arguments)
-        return Reply(*unpack(raw))
+        self._waiting.append(_Call(name, arguments, answer))
+        if self._flight is None:
+            self._flight = asyncio.get_running_loop().create_task(self._fly(), name="redis-scripts")
+        return answer
 
-    async def _call(self, command: str, script: str, arguments: tuple[Any, ...]) -> bytes:
-        if not self._replicas:
-            raw: bytes = await self._client.execute_command(command, script, 1, *arguments)
-            return raw
-        # On one connection: WAIT is about what this connection wrote.
+    async def close(self) -> None:
+        """Wait for what is under way."""
+        if self._flight is not None:
+            await asyncio.gather(self._flight, return_exceptions=True)
+
+    async def _fly(self) -> None:
+        try:
+            while self._waiting:
+                # What this turn of the loop still asks for comes along.
+                await asyncio.sleep(0)
+                calls, self._waiting = self._waiting[:_FLIGHT_CALLS], self._waiting[_FLIGHT_CALLS:]
+                await self._settle(calls, again=True)
+        finally:
+            self._flight = None
+
+    async def _settle(self, calls: list[_Call], *, again: bool) -> None:
+        try:
+            raws = await self._send(calls)
+        except Exception as error:
+            raws = [error] * len(calls)
+        forgotten = []
+        for call, raw in zip(calls, raws, strict=True):
+            if isinstance(raw, NoScriptError) and again:
+                forgotten.append(call)
+            elif call.answer.done():
+                # Whoever asked has gone.
+                continue
+            elif isinstance(raw, Exception):
+                call.answer.set_exception(raw)
+            else:
+                call.answer.set_result(Reply(*unpack(raw)))
+        if forgotten:
+            await self._load({call.script for call in forgotten})
+            await self._settle(forgotten, again=False)
+
+    async def _send(self, calls: list[_Call]) -> list[Any]:
         pipeline = self._client.pipeline(transaction=False)
-        pipeline.execute_command(command, script, 1, *arguments)
-        pipeline.execute_command("WAIT", self._replicas, int(self._timeout_s * 500))
-        raw, replicas = await pipeline.execute()
-        if replicas < self._replicas:
-            raise TimeoutError(f"{replicas} of {self._replicas} replicas have the change")
-        return raw
+        for call in calls:
+            pipeline.execute_command("EVALSHA", _source(call.script)[1], 1, *call.arguments)
+        if self._replicas:
+            # On the same connection: it is about what this connection wrote.
+            pipeline.execute_command("WAIT", self._replicas, int(self._timeout_s * 500))
+        raws: list[Any] = await pipeline.execute(raise_on_error=False)
+        if self._replicas:
+            waited = raws.pop()
+            if isinstance(waited, Exception):
+                raise waited
+            if waited < self._replicas:
+                raise RedisError(f"{waited} of {self._replicas} replicas have the change")
+        return raws
+
+    async def _load(self, names: set[str]) -> None:
+        pipeline = self._client.pipeline(transaction=False)
+        for name in names:
+            pipeline.execute_command("SCRIPT LOAD", _source(name)[0])
+        await pipeline.execute(raise_on_error=False)

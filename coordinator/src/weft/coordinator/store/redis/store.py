@@ -21,6 +21,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from weft.coordinator.rules import REQUEST_ID_TTL_S, QueueKey, State
+from weft.coordinator.store import outcomes
 from weft.coordinator.store.base import (
     AgentRecord,
     AttemptRef,
@@ -66,6 +67,8 @@ _CLAIM_BYTES = 4 * 1024 * 1024
 _DRAWS = 64
 # A view that is not renewed is not believed for longer.
 _VIEW_S = 5
+# A coordinator that does not say that it is there is not told of changes any more.
+_PRESENT_S = 10
 _RETRY_AFTER_S = 1.0
 _VERDICTS = (Verdict.STORED, Verdict.RETRYING, Verdict.STALE)
 _PROGRESS = (ProgressVerdict.STORED, ProgressVerdict.KNOWN, ProgressVerdict.STALE, ProgressVerdict.LIMIT)
@@ -117,6 +120,8 @@ class RedisStore:
         # Agents whose views were shared last.
         self._shared: set[str] = set()
         self._fleet = 0
+        # Tasks on their way to Redis that nobody waits for by name.
+        self._unheard: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._look = asyncio.Event()
 
@@ -141,7 +146,7 @@ class RedisStore:
             self._mint = IdMint((last or b"").decode(), self._scripts.coordinator, self._rng)
             await self._refresh()
             self._pubsub = self._client.pubsub(ignore_subscribe_messages=True)
-            await self._pubsub.subscribe(self._keys("events"))
+            await self._pubsub.subscribe(self._keys.of("events", str(self._scripts.coordinator)))
         except BaseException:
             await self._client.aclose()
             raise
@@ -154,7 +159,10 @@ class RedisStore:
     async def close(self) -> None:
         for running in self._tasks:
             running.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._unheard, return_exceptions=True)
+        with contextlib.suppress(Unavailable):
+            await self._run("absent", [])
+        await self._scripts.close()
         with contextlib.suppress(RedisError, OSError):
             await self._pubsub.aclose()
         await self._client.aclose()
@@ -168,10 +176,10 @@ class RedisStore:
 
     # -- scripts, and what they tell ------------------------------------------------------------------------------
 
-    async def _run(self, script: str, request: Any, outcomes: Mapping[str, bytes] | None = None) -> Any:
+    async def _run(self, script: str, request: Any, said: Mapping[str, bytes] | None = None) -> Any:
         """Run a script and tell what it changed; gives its result."""
         reply = await self._ask(self._scripts.run(script, request))
-        await self._tell(reply, outcomes or {})
+        await self._tell(reply, said or {})
         return reply.result
 
     async def _ask(self, asked: Any) -> Any:
@@ -190,7 +198,7 @@ class RedisStore:
             self._listener.ready()
         return answer
 
-    async def _tell(self, reply: Reply, outcomes: Mapping[str, bytes]) -> None:
+    async def _tell(self, reply: Reply, said: Mapping[str, bytes]) -> None:
         self._unfinished = reply.unfinished
         self._set_depths(reply.depths)
         for item in reply.revoked:
@@ -205,7 +213,7 @@ class RedisStore:
             ended = State(record["s"]).terminal
             if not ended and not self._listener.wants(task_id, ended=False):
                 continue
-            outcome = outcomes.get(task_id)
+            outcome = said.get(task_id)
             if "o" in record and outcome is None:
                 outcome = await self._ask(self._client.get(self._keys.of("o", task_id)))
             self._listener.changed(task(task_id, record, body=None, outcome=outcome))
@@ -243,9 +251,7 @@ class RedisStore:
                 log.exception("store.event_failed")
 
     async def _heard(self, event: Any) -> None:
-        origin, ids, depths, revoked, woke = event
-        if origin == self._scripts.coordinator:
-            return
+        ids, depths, revoked, woke = event
         self._set_depths(depths)
         for item in revoked:
             self._revoke(item)
@@ -288,6 +294,7 @@ class RedisStore:
         began_at = time.time()
         seconds, micros = await self._ask(self._client.time())
         self._offset_s = seconds + micros / 1e6 - (began_at + time.time()) / 2
+        await self._run("present", [_PRESENT_S])
         fleet = int(await self._ask(self._client.get(self._keys("fleet"))) or 0)
         if fleet != self._fleet:
             self._fleet = fleet
@@ -304,12 +311,12 @@ class RedisStore:
     async def enqueue(
         self, submissions: Sequence[Submission], *, acknowledged: bool = True
     ) -> Sequence[Enqueued | RequestIdReused]:
-        del acknowledged  # A script is as quick as not waiting for it.
         if not submissions:
             return []
+        names = [given.task_id or self.new_task_id(given.method) for given in submissions]
         request = [
             (
-                given.task_id or self.new_task_id(given.method),
+                name,
                 _name(QueueKey(given.method, given.requirements)),
                 given.priority,
                 given.delay_s or False,
@@ -321,13 +328,39 @@ class RedisStore:
                 given.payload,
                 given.context,
             )
-            for given in submissions
+            for name, given in zip(names, submissions, strict=True)
         ]
+        if not acknowledged and not any(given.request_id for given in submissions):
+            self._enqueue_unheard(submissions, request)
+            return [Enqueued(name) for name in names]
         results = await self._run("enqueue", request)
         return [
             RequestIdReused(task_id.decode()) if kind == 2 else Enqueued(task_id.decode(), existed=kind == 1)
             for kind, task_id in results
         ]
+
+    def _enqueue_unheard(self, submissions: Sequence[Submission], request: Any) -> None:
+        """Store tasks that nobody was told of, and let them be claimed in the same flight."""
+        stored = asyncio.get_running_loop().create_task(
+            self._stored(submissions, self._scripts.run("enqueue", request))
+        )
+        self._unheard.add(stored)
+        stored.add_done_callback(self._unheard.discard)
+        for given in submissions:
+            if not given.delay_s:
+                key = QueueKey(given.method, given.requirements)
+                self._ready[key] = self._ready.get(key, 0) + 1
+        self._listener.ready()
+
+    async def _stored(self, submissions: Sequence[Submission], asked: asyncio.Future[Reply]) -> None:
+        try:
+            await self._tell(await self._ask(asked), {})
+        except Unavailable as error:
+            outcome = outcomes.not_stored(error)
+            for given in submissions:
+                if self._listener.wants(given.task_id, ended=True):
+                    record = TaskRecord(given.task_id, State.FAILED, given, outcome=outcome)
+                    self._listener.changed(record)
 
     def unfinished(self) -> int:
         return self._unfinished

@@ -62,7 +62,13 @@ local function reply(result)
     for index, item in ipairs(changed) do
       ids[index] = item[1]
     end
-    call('PUBLISH', all('events'), cmsgpack.pack({tonumber(ARGV[2]), ids, depths, revoked, woke}))
+    local event
+    for _, other in ipairs(call('ZRANGE', all('live'), 0, -1)) do
+      if other ~= ARGV[2] then
+        event = event or cmsgpack.pack({ids, depths, revoked, woke})
+        call('PUBLISH', key('events', other), event)
+      end
+    end
   end
   return cmsgpack.pack({result, changed, depths, tonumber(call('GET', all('unfinished')) or '0'), woke, revoked})
 end
