@@ -8,7 +8,7 @@ ARGS ?=
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench gen settings lock format clean
+.PHONY: help demo test check bench chaos gen settings lock format clean
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -33,6 +33,9 @@ test: $(STAMP) ## the tests (ARGS='-m slow' for the long ones)
 
 bench: $(STAMP) ## throughput and latency (ARGS='--quick --json')
 	@$(BIN)/weft bench $(ARGS)
+
+chaos: $(STAMP) ## faults under load, and what they cost (ARGS='--quick --json', '--seed N --fault NAME')
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 gen: $(STAMP) ## generate Python from the protos
 	@$(BIN)/python scripts/generate.py
