@@ -16,10 +16,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support" / "gen"))
 
-from tests.chaos.harness.embedded import Embedded
 from tests.chaos.harness.report import Row, print_table
 from tests.chaos.harness.run import run
 from tests.chaos.harness.scenarios import QUICK, SCENARIOS, Scenario
+from tests.chaos.harness.stores import STORES
 
 _RUNS = 3
 
@@ -33,7 +33,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--fault", action="append", choices=[each.name for each in SCENARIOS], help="only this; repeatable"
     )
-    parser.add_argument("--durability", choices=["process", "full"], default="process")
+    parser.add_argument(
+        "--store",
+        action="append",
+        choices=list(STORES),
+        help="on this store; repeatable (default: the first)",
+    )
     parser.add_argument("--quick", action="store_true", help="one run of the four chief faults: under 50 s")
     parser.add_argument(
         "--json", action="store_true", help="one line of JSON a fault, nothing else on stdout"
@@ -41,15 +46,12 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def _row(scenario: Scenario, seeds: range, durability: str, *, as_json: bool) -> Row:
+async def _row(scenario: Scenario, store: str, seeds: range, *, as_json: bool) -> Row:
     outcomes = []
-    store = ""
     for seed in seeds:
-        _remark(f"{scenario.name}: --fault {scenario.name} --seed {seed} --runs 1 repeats this run")
+        _remark(f"--store {store} --fault {scenario.name} --seed {seed} --runs 1")
         with tempfile.TemporaryDirectory(prefix="weft-chaos-") as folder:
-            deployment = Embedded(Path(folder), durability)
-            store = deployment.store
-            outcome = await run(scenario, deployment, seed, _remark)
+            outcome = await run(scenario, STORES[store].make(Path(folder)), seed, _remark)
         outcomes.append(outcome)
         for note in outcome.notes[:20]:
             _remark(f"  {note}")
@@ -71,11 +73,13 @@ async def _main(arguments: argparse.Namespace) -> int:
     chosen = QUICK if arguments.quick else SCENARIOS
     if arguments.fault:
         chosen = [each for each in SCENARIOS if each.name in arguments.fault]
-    rows = []
-    for scenario in chosen:
-        if scenario.needs() <= Embedded.parts:
-            seeds = range(seed, seed + runs)
-            rows.append(await _row(scenario, seeds, arguments.durability, as_json=arguments.json))
+    seeds = range(seed, seed + runs)
+    rows = [
+        await _row(scenario, store, seeds, as_json=arguments.json)
+        for store in arguments.store or list(STORES)[:1]
+        for scenario in chosen
+        if scenario.needs() <= STORES[store].parts
+    ]
     if not arguments.json:
         print_table(rows)
     return int(any(row.broken for row in rows))

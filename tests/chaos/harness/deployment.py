@@ -27,8 +27,6 @@ class Part(enum.Enum):
 class Deployment(Door, Protocol):
     """A mesh of processes that can be killed, paused and cut off. Every wait in it is bounded."""
 
-    # The name that stands in the table.
-    store: str
     parts: frozenset[Part]
     agent_ids: Sequence[str]
     ledger: Ledger

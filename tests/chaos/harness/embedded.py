@@ -29,7 +29,6 @@ class Embedded:
     coordinator_names: Sequence[str] = (COORDINATOR,)
 
     def __init__(self, folder: Path, durability: str) -> None:
-        self.store = f"embedded ({durability})"
         self.mesh = MeshHarness(folder)
         self.ledger = self.mesh.ledger()
         self._durability = durability

@@ -69,7 +69,8 @@ def print_table(rows: Sequence[Row]) -> None:
     """All rows, for people."""
     table = Table(box=box.SIMPLE_HEAD)
     for number, heading in enumerate(_COLUMNS):
-        table.add_column(heading, justify="left" if number < 2 else "right")
+        left = number < 2
+        table.add_column(heading, justify="left" if left else "right", no_wrap=left)
     for row in rows:
         figures = list(row.figures().values())[: len(_COLUMNS)]
         table.add_row(*map(_cell, figures), style="red" if row.broken else None)
