@@ -99,8 +99,12 @@ class Children:
         """Start this interpreter with these arguments."""
         return self._start(name, (sys.executable, *args), env or {})
 
+    def program(self, name: str, *command: str) -> Child:
+        """Start another program."""
+        return self._start(name, command, {})
+
     async def coordinator(
-        self, name: str, *, store: Path, durability: str, listen: str = "127.0.0.1:0"
+        self, name: str, *, store: Path | str, durability: str, listen: str = "127.0.0.1:0"
     ) -> tuple[Child, str]:
         """Start a coordinator and wait until it serves; the child, and the address that it has bound."""
         address = self.folder / f"{name}.address"

@@ -24,13 +24,17 @@ def coordinator(
         str | None, typer.Option(metavar="HOST:PORT", help="Where to serve. [default: 127.0.0.1:7700]")
     ] = None,
     store: Annotated[
-        str | None, typer.Option(metavar="PATH", help="The store's file. [default: weft.db]")
+        str | None,
+        typer.Option(
+            metavar="PATH|URL", help="The store's file, or a Redis: redis://HOST:PORT/0. [default: weft.db]"
+        ),
     ] = None,
     durability: Annotated[
         str | None,
         typer.Option(
-            metavar="process|full",
-            help="What an acknowledged task survives: the process' death, or power loss too. [default: process]",
+            metavar="MODE",
+            help="What an acknowledged task survives. A file: process (a kill; default) or full (power loss)."
+            " Redis: fast (what it syncs each second; default), durable or replicated.",
         ),
     ] = None,
     address_file: Annotated[

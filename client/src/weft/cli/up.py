@@ -39,7 +39,9 @@ def up(
     listen: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Where the coordinator serves.")
     ] = DEFAULT_TARGET,
-    store: Annotated[str, typer.Option(metavar="PATH", help="The store's file.")] = "weft.db",
+    store: Annotated[
+        str, typer.Option(metavar="PATH|URL", help="The store's file, or a Redis: redis://HOST:PORT/0.")
+    ] = "weft.db",
     slots: Annotated[
         int | None, typer.Option(metavar="N", help="Calls that an agent runs at a time.")
     ] = None,

@@ -406,7 +406,8 @@ class Sessions:
             try:
                 await self.watch(time.monotonic())
             except errors.WeftError as error:
-                log.warning("sessions.renew_failed", error=error.message)
+                if self._store.writable:
+                    log.warning("sessions.renew_failed", error=error.message)
             except Exception:
                 log.exception("sessions.watch_failed")
 

@@ -19,6 +19,7 @@ TICK_S = 0.05
 # A sweep that is so late finds leases passed that nobody had the chance to renew.
 LATE_S = 0.25
 HOUSEKEEPING_S = 1.0
+FAILED_S = 0.25
 
 
 class Sweeper:
@@ -86,7 +87,10 @@ class Sweeper:
                 if report.next_due_at is not None:
                     pause_s = min(pause_s, report.next_due_at - self._store.now())
             except WeftError as error:
-                log.warning("sweep.failed", error=error.message)
+                pause_s = FAILED_S
+                if self._store.writable:
+                    # A store that cannot be reached says so itself, once.
+                    log.warning("sweep.failed", error=error.message)
             except Exception:
                 log.exception("sweep.failed")
             pause_s = max(0.001, pause_s)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import statistics
 import tempfile
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +17,7 @@ import typer
 
 from weft.cli import output
 from weft.cli.bench.measure import QUICK, THOROUGH, Effort, Sample, measure
+from weft.cli.bench.subject import Subject
 from weft.cli.children import Children, run
 from weft.cli.options import Json
 
@@ -28,7 +30,8 @@ def bench(
 ) -> None:
     """Measure durable calls beside plain ones: throughput, and latency of one call after another.
 
-    All processes run on this machine: a coordinator and two agents for each durability, and a plain server.
+    All processes run on this machine: a coordinator and two agents for each store and durability, a Redis where
+    redis-server is installed, and a plain server.
     """
     with tempfile.TemporaryDirectory(prefix="weft-bench-") as name, Children(Path(name)) as children:
         samples = run(_measured(children, QUICK if quick else THOROUGH))
@@ -40,10 +43,18 @@ def bench(
 
 
 async def _measured(children: Children, effort: Effort) -> list[Sample]:
-    from weft.cli.bench.embedded import embedded
+    from weft.cli.bench.durable import embedded, redis, redis_server
     from weft.cli.bench.raw import raw_unary
 
-    scenarios = (raw_unary, partial(embedded, durability="process"), partial(embedded, durability="full"))
+    scenarios: list[Callable[[Children], AbstractAsyncContextManager[Subject]]] = [
+        raw_unary,
+        partial(embedded, durability="process"),
+        partial(embedded, durability="full"),
+    ]
+    if redis_server() is None:
+        output.remark("redis-server is not installed: the Redis store is left out")
+    else:
+        scenarios.append(redis)
     async with AsyncExitStack() as stack:
         output.remark("starting the processes")
         subjects = [await stack.enter_async_context(scenario(children)) for scenario in scenarios]
@@ -63,6 +74,8 @@ def figures(samples: Sequence[Sample]) -> dict[str, float]:
         found[f"{prefix}_p50_ms"] = round(sample.latency_ms(0.5), 3)
         found[f"{prefix}_p99_ms"] = round(sample.latency_ms(0.99), 3)
         found[f"{prefix}_p50_ratio"] = round(sample.latency_ms(0.5) / raw.latency_ms(0.5), 2)
+        for name, used_us in sample.cpu_us.items():
+            found[f"{prefix}_{name}_cpu_us_per_task"] = round(statistics.median(used_us), 1)
     return found
 
 
@@ -84,7 +97,10 @@ def _print(samples: Sequence[Sample]) -> None:
     output.print_rows(
         (
             output.Column(""),
-            *(output.Column(heading, right=True) for heading in ("at once", "p50", "p99", "p50 to plain")),
+            *(
+                output.Column(heading, right=True)
+                for heading in ("at once", "p50", "p99", "p50 to plain", "CPU a task")
+            ),
         ),
         [
             (
@@ -93,6 +109,7 @@ def _print(samples: Sequence[Sample]) -> None:
                 f"{sample.latency_ms(0.5):.2f} ms",
                 f"{sample.latency_ms(0.99):.2f} ms",
                 f"{sample.latency_ms(0.5) / raw.latency_ms(0.5):.2f}x",
+                ", ".join(f"{name} {statistics.median(used):.0f} µs" for name, used in sample.cpu_us.items()),
             )
             for sample in samples
         ],

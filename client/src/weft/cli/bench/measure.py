@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import psutil
+
 from weft.cli.bench.subject import Subject
 
 _WARM_UP_CALLS = 100
@@ -37,6 +39,8 @@ class Sample:
     subject: Subject
     latencies_s: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
+    # CPU of each process by name, in microseconds for each call of a burst.
+    cpu_us: dict[str, list[float]] = field(default_factory=dict)
 
     def latency_ms(self, quantile: float) -> float:
         return quantile_of(self.latencies_s, quantile) * 1e3
@@ -71,8 +75,15 @@ async def measure(
     for number in range(effort.bursts):
         for sample, size in zip(samples, sizes, strict=True):
             progressed(f"{sample.subject.title}: {size:,} at once, {number + 1} of {effort.bursts}")
+            before_s = _cpu_s(sample.subject)
             sample.rates.append(await _burst(sample.subject, size))
+            for name, used_s in _cpu_s(sample.subject).items():
+                sample.cpu_us.setdefault(name, []).append((used_s - before_s[name]) / size * 1e6)
     return samples
+
+
+def _cpu_s(subject: Subject) -> dict[str, float]:
+    return {name: sum(psutil.Process(pid).cpu_times()[:2]) for name, pid in subject.processes.items()}
 
 
 async def _burst(subject: Subject, size: int) -> float:

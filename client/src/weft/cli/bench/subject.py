@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc.aio
@@ -30,6 +30,8 @@ class Subject:
     burst: Callable[[int], Awaitable[object]]
     # What its rate counts: "per_s" of calls, "tasks_per_s" of tasks.
     rate: str
+    # Processes whose CPU a burst is charged with, by name.
+    processes: Mapping[str, int] = field(default_factory=dict)
 
 
 @asynccontextmanager

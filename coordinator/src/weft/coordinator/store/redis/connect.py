@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import BlockingConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from weft.coordinator.store.errors import StoreError, StoreForeign, StoreTooNew
@@ -47,7 +49,8 @@ def client_of(url: str, *, timeout_s: float) -> Client:
             timeout=timeout_s,
             socket_timeout=timeout_s,
             socket_connect_timeout=timeout_s,
-            health_check_interval=0,
+            # A script may have run although its answer was lost: who asks decides whether to ask again.
+            retry=Retry(NoBackoff(), 0),
         )
     except ValueError as error:
         raise StoreError(f"{place(url)} is no Redis URL: {error}") from None

@@ -14,6 +14,7 @@ touches that slot alone. Times are seconds since the epoch by Redis' clock; reco
 | `held:<e>#<agent>`| set    | tasks that this session runs                                                             |
 | `sessions:<agent>`| hash   | epoch → instance id, of sessions whose leases have not passed                            |
 | `all`             | zset   | every task by id (score 0), for listing                                                  |
+| `claim:<token>`   | string | what a claim gave, for a minute: [agent, epoch, id, attempt] each                        |
 | `timers`          | zset   | unfinished tasks that time alone will change, by when                                    |
 | `expiry`          | zset   | tasks that have ended, by when they are forgotten                                        |
 | `owners`          | zset   | `<epoch>#<agent>` by the end of the lease                                                |

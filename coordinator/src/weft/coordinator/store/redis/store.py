@@ -69,6 +69,8 @@ _DRAWS = 64
 _VIEW_S = 5
 # A coordinator that does not say that it is there is not told of changes any more.
 _PRESENT_S = 10
+# An answer that was lost is known to be by then.
+_CLAIM_KEPT_S = 60
 _RETRY_AFTER_S = 1.0
 _VERDICTS = (Verdict.STORED, Verdict.RETRYING, Verdict.STALE)
 _PROGRESS = (ProgressVerdict.STORED, ProgressVerdict.KNOWN, ProgressVerdict.STALE, ProgressVerdict.LIMIT)
@@ -120,6 +122,8 @@ class RedisStore:
         # Agents whose views were shared last.
         self._shared: set[str] = set()
         self._fleet = 0
+        # Claims whose answers were lost.
+        self._in_doubt: list[str] = []
         # Tasks on their way to Redis that nobody waits for by name.
         self._unheard: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
@@ -189,6 +193,9 @@ class RedisStore:
             if self._writable:
                 log.warning("store.unavailable", error=str(error) or type(error).__name__)
             self._writable = False
+            with contextlib.suppress(RedisError, OSError):
+                # The other connections are as dead as this one, and would each fail once.
+                await self._client.connection_pool.disconnect(inuse_connections=False)
             raise Unavailable(
                 "the store cannot be reached at the moment", retry_after_s=_RETRY_AFTER_S
             ) from error
@@ -295,6 +302,10 @@ class RedisStore:
         seconds, micros = await self._ask(self._client.time())
         self._offset_s = seconds + micros / 1e6 - (began_at + time.time()) / 2
         await self._run("present", [_PRESENT_S])
+        while self._in_doubt:
+            taken_back = await self._run("undo", [self._in_doubt[0], _CLAIM_KEPT_S])
+            self._in_doubt.pop(0)
+            log.warning("claim.undone", attempts=taken_back)
         fleet = int(await self._ask(self._client.get(self._keys("fleet"))) or 0)
         if fleet != self._fleet:
             self._fleet = fleet
@@ -377,10 +388,16 @@ class RedisStore:
             (*each.owner, each.slots, each.limit, [(_name(key), cost) for key, cost in each.costs.items()])
             for each in requests
         ]
-        results = await self._run("claim", [_CLAIM_BYTES, asked])
+        token = f"{self._scripts.coordinator}-{self._rng.getrandbits(64):x}"
+        try:
+            results = await self._run("claim", [_CLAIM_BYTES, asked, token, _CLAIM_KEPT_S])
+        except BaseException:
+            # It may have given tasks to agents that will never hear of them.
+            self._in_doubt.append(token)
+            raise
         return [
             [_claimed(each.owner, *item) for item in claims or ()]
-            for each, claims in zip(requests, results, strict=True)
+            for each, claims in zip(requests, results or [()] * len(requests), strict=True)
         ]
 
     async def complete(self, reports: Sequence[Report]) -> Sequence[Verdict]:

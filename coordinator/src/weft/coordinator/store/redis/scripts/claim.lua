@@ -1,11 +1,16 @@
 -- Start attempts: the best (priority, age) over an owner's queues first.
 --
--- request  {most bytes of payloads, {{agent, epoch, slots, limit, {{queue, cost}…}}…}}
+-- request  {most bytes of payloads, {{agent, epoch, slots, limit, {{queue, cost}…}}…}, token, seconds to keep it}
 -- reads    owners, paused, ready:, t:, b:
--- writes   t:, and what `enter` and `expire` write
+-- writes   t:, and what `enter` and `expire` write; claim:<token>: what was given, so that `undo` finds it
 -- result   for each request {{id, record, body, cost, deadline or false}…}
 
 local room = request[1]
+local given = {}
+if call('EXISTS', key('claim', request[3])) == 1 then
+  -- It was undone before it arrived.
+  return reply({})
+end
 local paused = {}
 for _, method in ipairs(call('SMEMBERS', all('paused'))) do
   paused[method] = true
@@ -61,6 +66,7 @@ local function serve(owner)
       enter(best_id, t, RUNNING)
       arm(best_id, t)
       tell(best_id, t)
+      given[#given + 1] = {agent, epoch, best_id, t.a}
       local deadline = deadline_at(t)
       claims[#claims + 1] = {
         best_id, changed[#changed][2], call('GET', key('b', best_id)) or false, best.cost, deadline or false,
@@ -73,5 +79,8 @@ end
 local results = {}
 for index, owner in ipairs(request[2]) do
   results[index] = serve(owner)
+end
+if #given > 0 then
+  call('SET', key('claim', request[3]), cmsgpack.pack(given), 'EX', request[4])
 end
 return reply(results)
