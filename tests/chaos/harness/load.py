@@ -109,7 +109,7 @@ class Load:
             try:
                 await self._stream(again, sent)
             except grpc.aio.AioRpcError as error:
-                if error.code() not in _GONE:
+                if not _gone(error):
                     raise
                 await asyncio.sleep(_AGAIN_S)
             unsent = [item for item in again if item not in sent]
@@ -174,7 +174,7 @@ class Load:
                 ended += response.tasks
                 missing += response.not_found
         except grpc.aio.AioRpcError as error:
-            if error.code() not in _GONE:
+            if not _gone(error):
                 raise
             await asyncio.sleep(_AGAIN_S)
         return ended, missing
@@ -200,7 +200,7 @@ class Load:
                 try:
                     await self._call(item)
                 except grpc.aio.AioRpcError as error:
-                    if error.code() not in _GONE:
+                    if not _gone(error):
                         raise
                     item.repeated = True
                     if self._late() or error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -261,6 +261,13 @@ class Load:
     def _lose_result(self, item: Item, why: str) -> None:
         self.lost_results.add(item.request_id)
         self.notes.append(f"{item.request_id} ({item.task_id}) {why}")
+
+
+def _gone(error: grpc.aio.AioRpcError) -> bool:
+    """Whether the outcome is unknown, and asking again is right."""
+    # grpc.aio says INTERNAL when a connection breaks in the very moment of a write.
+    torn = error.code() is grpc.StatusCode.INTERNAL and "from Core" in (error.details() or "")
+    return torn or error.code() in _GONE
 
 
 def _message(items: Sequence[Item], sent: list[Item]) -> coordinator_pb2.SubmitTasksRequest:
