@@ -47,6 +47,9 @@ class Listener:
     def wants(self, task_id: str, *, ended: bool) -> bool:  # noqa: ARG002
         return True
 
+    def followed_tasks(self) -> Sequence[str]:
+        return ()
+
     def changed(self, record: TaskRecord) -> None: ...
 
     def progressed(self, task_id: str, rows: Sequence[ProgressRow]) -> None: ...

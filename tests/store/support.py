@@ -77,6 +77,9 @@ class RecordingListener:
     def wants(self, task_id: str, *, ended: bool) -> bool:
         return self.followed is None or task_id in self.followed
 
+    def followed_tasks(self) -> Sequence[str]:
+        return [] if self.followed is None else sorted(self.followed)
+
     def changed(self, record: TaskRecord) -> None:
         self.changes.append(record)
 

@@ -89,6 +89,10 @@ class TaskHub:
         """Whether anybody follows the task, or (`ended`) waits for its end."""
         return task_id in self._followers or (ended and task_id in self._ends)
 
+    def followed(self) -> list[str]:
+        """Tasks that anybody waits for or follows."""
+        return [*self._ends, *(task_id for task_id in self._followers if task_id not in self._ends)]
+
     def attached(self, task_id: str) -> int:
         """How many wait for or follow a task."""
         return len(self._ends.get(task_id, ())) + len(self._followers.get(task_id, ()))

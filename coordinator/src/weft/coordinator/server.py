@@ -98,6 +98,9 @@ class Coordinator:
     def wants(self, task_id: str, *, ended: bool) -> bool:
         return self._hub.wants(task_id, ended=ended)
 
+    def followed_tasks(self) -> Sequence[str]:
+        return self._hub.followed()
+
     def changed(self, record: TaskRecord) -> None:
         self._hub.changed(record)
 

@@ -277,6 +277,10 @@ class StoreListener(Protocol):
         """
         ...
 
+    def followed_tasks(self) -> Sequence[str]:
+        """The tasks that `wants` is true for."""
+        ...
+
     def changed(self, record: TaskRecord) -> None:
         """A task changed its state, durably where the state is terminal, and `wants` said that somebody cares.
 

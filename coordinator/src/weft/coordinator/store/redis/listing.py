@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from weft.coordinator.rules import State
-from weft.coordinator.store.base import ListFilter, Page, TaskRecord
+from weft.coordinator.store.base import ListFilter, Page, ProgressRow, TaskRecord
 from weft.coordinator.store.redis.ids import is_id, least_id_at
 from weft.coordinator.store.redis.keys import Keys
-from weft.coordinator.store.redis.records import Record, queue_key, record_of, task
+from weft.coordinator.store.redis.records import Record, queue_key, record_of, task, unpack
 from weft.coordinator.store.redis.scripts import Client
 from weft.rpc.channel import BATCH_BYTES
 from weft.rpc.errors import InvalidArgument
@@ -115,3 +115,16 @@ def _fits(where: ListFilter, record: Record) -> bool:
         and (where.created_from is None or created_at >= where.created_from)
         and (where.created_to is None or created_at < where.created_to)
     )
+
+
+async def progress(client: Client, keys: Keys, task_id: str, after: int, limit: int) -> list[ProgressRow]:
+    """Stored progress with a sequence above `after`, in order; fewer than `limit`, but one, when it is large."""
+    rows: list[ProgressRow] = []
+    size_bytes = 0
+    for raw in await client.lrange(keys.of("p", task_id), after, after + limit - 1):
+        attempt, payload = unpack(raw)
+        rows.append(ProgressRow(after + len(rows) + 1, attempt, payload))
+        size_bytes += len(payload)
+        if size_bytes > BATCH_BYTES:
+            break
+    return rows

@@ -1,0 +1,267 @@
+"""A coordinator's link to its Redis: runs scripts, tells the listener what they changed, and hears of other coordinators.
+
+    script ─► reply: result, what changed, how deep the touched queues are ─► views kept here, listener
+    others' scripts ─► events ─► the same            poll ─► what no event told, and whether Redis is there
+
+What is kept here is only for speed: how many tasks are ready, which methods are paused. Replies, events and the poll
+correct it. An event can be lost with its connection: then all that anybody here follows is read again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import structlog
+from redis.exceptions import RedisError
+
+from weft.coordinator.rules import QueueKey, State
+from weft.coordinator.store.base import AttemptRef, Owner, StoreListener, TaskRecord
+from weft.coordinator.store.redis import listing
+from weft.coordinator.store.redis.keys import Keys
+from weft.coordinator.store.redis.records import queue_key, record_of, task, unpack
+from weft.coordinator.store.redis.scripts import Client, Reply, Scripts
+from weft.rpc.errors import Unavailable
+
+log = structlog.get_logger(__name__)
+
+# A coordinator that does not say that it is there is not told of changes any more.
+_PRESENT_S = 10
+# How long a claim's note is kept: an answer that was lost is known to be by then.
+CLAIM_KEPT_S = 60
+_RETRY_AFTER_S = 1.0
+# Followed tasks that are read again at a time.
+_READ_TASKS = 256
+
+_key = lru_cache(4096)(queue_key)
+
+
+class Link:
+    """The link. `await open(...)` before anything else.
+
+    Args:
+        clock: seconds since the epoch, for tests; None: Redis' own.
+        poll_s: how often to look for what was missed, about.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        keys: Keys,
+        scripts: Scripts,
+        listener: StoreListener,
+        rng: random.Random,
+        *,
+        clock: Callable[[], float] | None,
+        poll_s: float,
+    ) -> None:
+        self.client = client
+        self.keys = keys
+        self.scripts = scripts
+        self.listener = listener
+        self.writable = True
+        self.unfinished = 0
+        self.ready: dict[QueueKey, int] = {}
+        self.paused: frozenset[str] = frozenset()
+        # Claims whose answers were lost.
+        self.in_doubt: list[str] = []
+        self._rng = rng
+        self._clock = clock
+        self._poll_s = poll_s
+        self._offset_s = 0.0
+        self._fleet = 0
+        # Events may have been lost.
+        self._missed = False
+        self._look = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._pubsub: Any = None
+
+    async def open(self) -> None:
+        """Learn how things stand, and begin to listen."""
+        await self._refresh()
+        self._pubsub = self.client.pubsub(ignore_subscribe_messages=True)
+        await self._pubsub.subscribe(self.keys.of("events", str(self.scripts.coordinator)))
+        loop = asyncio.get_running_loop()
+        self._tasks = [
+            loop.create_task(self._poll(), name="redis-poll"),
+            loop.create_task(self._follow(), name="redis-events"),
+        ]
+
+    async def close(self) -> None:
+        for running in self._tasks:
+            running.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(Unavailable):
+            await self.run("absent", [])
+        await self.scripts.close()
+        with contextlib.suppress(RedisError, OSError):
+            await self._pubsub.aclose()
+        await self.client.aclose()
+
+    def now(self) -> float:
+        """Redis' clock, as far as it is known."""
+        return self._clock() if self._clock is not None else time.time() + self._offset_s
+
+    # -- asking ---------------------------------------------------------------------------------------------------
+
+    async def run(self, script: str, request: Any, said: Mapping[str, bytes] | None = None) -> Any:
+        """Run a script and tell what it changed; gives its result.
+
+        Args:
+            said: outcomes that it may store, by task id: they need not be read back.
+
+        Raises:
+            Unavailable: Redis cannot be reached, or refuses.
+        """
+        reply: Reply = await self.ask(self.scripts.run(script, request))
+        await self.tell(reply, said or {})
+        return reply.result
+
+    async def ask(self, asked: Awaitable[Any]) -> Any:
+        """An answer of Redis.
+
+        Raises:
+            Unavailable: there is none.
+        """
+        try:
+            answer = await asked
+        except (RedisError, OSError) as error:
+            if self.writable:
+                log.warning("store.unavailable", error=str(error) or type(error).__name__)
+            self.writable = False
+            with contextlib.suppress(RedisError, OSError):
+                # The other connections are as dead as this one, and would each fail once.
+                await self.client.connection_pool.disconnect(inuse_connections=False)
+            raise Unavailable(
+                "the store cannot be reached at the moment", retry_after_s=_RETRY_AFTER_S
+            ) from error
+        if not self.writable:
+            log.warning("store.available")
+            self.writable = True
+            self._missed = True
+            self._look.set()
+            self.listener.ready()
+        return answer
+
+    async def tell(self, reply: Reply, said: Mapping[str, bytes]) -> None:
+        """Tell the listener what a script changed."""
+        self.unfinished = reply.unfinished
+        self._set_depths(reply.depths)
+        self._revoke(reply.revoked)
+        if reply.woke:
+            self.listener.ready()
+        for raw_id, raw in reply.changed:
+            task_id = raw_id.decode()
+            if not isinstance(raw, bytes) or not self.listener.wants(task_id, ended=True):
+                continue
+            record = record_of(raw)
+            if not self._wanted(task_id, State(record["s"])):
+                continue
+            outcome = said.get(task_id)
+            if "o" in record and outcome is None:
+                outcome = await self.ask(self.client.get(self.keys.of("o", task_id)))
+            self.listener.changed(task(task_id, record, body=None, outcome=outcome))
+
+    def _wanted(self, task_id: str, state: State) -> bool:
+        return state.terminal or self.listener.wants(task_id, ended=False)
+
+    def _revoke(self, revoked: Sequence[Sequence[Any]]) -> None:
+        for agent, epoch, task_id, attempt, reason, grace_s, lost in revoked:
+            owner, ref = Owner(agent.decode(), epoch), AttemptRef(task_id.decode(), attempt)
+            self.listener.revoked(owner, ref, reason.decode(), float(grace_s), lost=lost)
+
+    def _set_depths(self, depths: Sequence[tuple[bytes, int]]) -> None:
+        for name, count in depths:
+            key = _key(name.decode())
+            if count:
+                self.ready[key] = count
+            else:
+                self.ready.pop(key, None)
+
+    # -- hearing --------------------------------------------------------------------------------------------------
+
+    async def _follow(self) -> None:
+        """Hear of what other coordinators' scripts changed."""
+        while True:
+            try:
+                async for message in self._pubsub.listen():
+                    await self._heard(*unpack(message["data"]))
+            except (RedisError, OSError, Unavailable):
+                # It dials again by itself.
+                self._missed = True
+                await asyncio.sleep(self._poll_s * (0.5 + self._rng.random()))
+            except Exception:
+                log.exception("store.event_failed")
+
+    async def _heard(self, ids: Any, depths: Any, revoked: Any, woke: bool) -> None:
+        self._set_depths(depths)
+        self._revoke(revoked)
+        if woke:
+            self._look.set()
+            self.listener.ready()
+        await self._look_at([raw.decode() for raw in ids])
+
+    async def _look_at(self, task_ids: Sequence[str]) -> None:
+        """Read those of these tasks that anybody here follows, and tell how they are."""
+        wanted = [task_id for task_id in task_ids if self.listener.wants(task_id, ended=True)]
+        for at in range(0, len(wanted), _READ_TASKS):
+            records = await self.ask(
+                listing.read(self.client, self.keys, wanted[at : at + _READ_TASKS], payloads=False)
+            )
+            for record in records:
+                if record is not None and self._wanted(record.task_id, record.state):
+                    await self._tell_progress(record)
+                    self.listener.changed(record)
+
+    async def _tell_progress(self, record: TaskRecord) -> None:
+        if record.progress_count and self.listener.wants(record.task_id, ended=False):
+            rows = await self.ask(
+                listing.progress(self.client, self.keys, record.task_id, 0, record.progress_count)
+            )
+            self.listener.progressed(record.task_id, rows)
+
+    # -- looking --------------------------------------------------------------------------------------------------
+
+    async def _poll(self) -> None:
+        """Look for what no event told, and whether Redis is there."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._poll_s * (0.5 + self._rng.random())):
+                    await self._look.wait()
+            self._look.clear()
+            try:
+                await self._refresh()
+            except Unavailable:
+                continue
+            except Exception:
+                log.exception("store.poll_failed")
+                continue
+            if self.ready:
+                self.listener.ready()
+
+    async def _refresh(self) -> None:
+        paused = await self.ask(self.client.smembers(self.keys("paused")))
+        self.paused = frozenset(method.decode() for method in paused)
+        began_at = time.time()
+        seconds, micros = await self.ask(self.client.time())
+        self._offset_s = seconds + micros / 1e6 - (began_at + time.time()) / 2
+        await self.run("present", [_PRESENT_S])
+        while self.in_doubt:
+            taken_back = await self.run("undo", [self.in_doubt[0], CLAIM_KEPT_S])
+            self.in_doubt.pop(0)
+            log.warning("claim.undone", attempts=taken_back)
+        fleet = int(await self.ask(self.client.get(self.keys("fleet"))) or 0)
+        if fleet != self._fleet:
+            self._fleet = fleet
+            self.listener.fleet_changed()
+        depths = await self.run("depths", [])
+        known = {_key(name.decode()): queued for name, queued, *_ in depths or ()}
+        self.ready = {key: queued for key, queued in known.items() if queued}
+        if self._missed:
+            self._missed = False
+            await self._look_at(self.listener.followed_tasks())
