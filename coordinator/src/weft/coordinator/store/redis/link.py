@@ -35,6 +35,8 @@ _PRESENT_S = 10
 # How long a claim's note is kept: an answer that was lost is known to be by then.
 CLAIM_KEPT_S = 60
 _RETRY_AFTER_S = 1.0
+_CLOSE_STEP_S = 2.0
+_CLOSE_TRIES = 3
 # Followed tasks that are read again at a time.
 _READ_TASKS = 256
 
@@ -77,6 +79,7 @@ class Link:
         self._fleet = 0
         # Events may have been lost.
         self._missed = False
+        self._closing = False
         self._look = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._pubsub: Any = None
@@ -93,15 +96,25 @@ class Link:
         ]
 
     async def close(self) -> None:
-        for running in self._tasks:
-            running.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        with contextlib.suppress(Unavailable):
-            await self.run("absent", [])
-        await self.scripts.close()
-        with contextlib.suppress(RedisError, OSError):
-            await self._pubsub.aclose()
-        await self.client.aclose()
+        """Stop listening and let go, each step within a bound."""
+        self._closing = True
+        for _ in range(_CLOSE_TRIES):
+            running = [each for each in self._tasks if not each.done()]
+            if not running:
+                break
+            # Again, should a client have swallowed the last one.
+            for each in running:
+                each.cancel()
+            await asyncio.wait(running, timeout=_CLOSE_STEP_S)
+        for step in (
+            self.run("absent", []),
+            self.scripts.close(),
+            self._pubsub.aclose(),
+            self.client.aclose(),
+        ):
+            with contextlib.suppress(RedisError, OSError, Unavailable, TimeoutError):
+                async with asyncio.timeout(_CLOSE_STEP_S):
+                    await step
 
     def now(self) -> float:
         """Redis' clock, as far as it is known."""
@@ -187,7 +200,7 @@ class Link:
 
     async def _follow(self) -> None:
         """Hear of what other coordinators' scripts changed."""
-        while True:
+        while not self._closing:
             try:
                 async for message in self._pubsub.listen():
                     await self._heard(*unpack(message["data"]))
@@ -229,7 +242,7 @@ class Link:
 
     async def _poll(self) -> None:
         """Look for what no event told, and whether Redis is there."""
-        while True:
+        while not self._closing:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._poll_s * (0.5 + self._rng.random())):
                     await self._look.wait()

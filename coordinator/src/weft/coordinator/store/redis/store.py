@@ -132,7 +132,8 @@ class RedisStore:
             raise
 
     async def close(self) -> None:
-        await asyncio.gather(*self._unheard, return_exceptions=True)
+        if self._unheard:
+            await asyncio.wait(self._unheard, timeout=self._timeout_s)
         await self._link.close()
 
     @property
