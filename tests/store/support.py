@@ -199,7 +199,7 @@ class StoreFactory(Protocol):
     """Opens a store on empty data, with a clock that tests move."""
 
     clock: ManualClock
-    # Whether the store outlives its process: `reopen` then works.
+    # Whether the store ends with its process and comes back from what it kept: `reopen` then works.
     durable: bool
 
     async def open(self) -> Harness:

@@ -1,4 +1,4 @@
-"""What is left after a stop or a crash, and what agents may still hold then. For stores that outlive their process."""
+"""What is left after a stop or a crash, and what agents may still hold then. For stores that end with a coordinator."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GRACE_S = 5.0
 @pytest.fixture(autouse=True)
 def _durable(store_factory: StoreFactory) -> None:
     if not store_factory.durable:
-        pytest.skip("this store ends with its process")
+        pytest.skip("nothing is to be recovered: the store does not end with a coordinator")
 
 
 @pytest.fixture(params=[False, True], ids=["stop", "crash"])
