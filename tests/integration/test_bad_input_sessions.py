@@ -312,7 +312,7 @@ async def test_a_contract_incompatible_with_the_one_in_force(mesh: MeshHarness) 
 
 
 async def test_a_contract_that_nobody_asked_for_is_checked_too(mesh: MeshHarness) -> None:
-    agent = LightAgent(mesh.channel(), "eager")
+    agent = LightAgent(mesh.channel(), "eager", heartbeats=False)
     await agent.open()
     await agent.send(ConnectRequest(contract=session_pb2.Contract(file_descriptor_set=b"\xff\xff")))
     _checked(await agent.ended(), INVALID, "CONTRACT_INVALID")
