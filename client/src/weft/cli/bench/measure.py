@@ -28,7 +28,7 @@ class Effort:
     bursts: int
 
 
-QUICK = Effort(calls_s=4.0, burst_s=1.5, bursts=3)
+QUICK = Effort(calls_s=3.0, burst_s=1.0, bursts=3)
 THOROUGH = Effort(calls_s=20.0, burst_s=4.0, bursts=7)
 
 
@@ -39,11 +39,18 @@ class Sample:
     subject: Subject
     latencies_s: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
+    # The plain call that was measured beside it.
+    plain: Sample | None = None
     # CPU of each process by name, in microseconds for each call of a burst.
     cpu_us: dict[str, list[float]] = field(default_factory=dict)
 
     def latency_ms(self, quantile: float) -> float:
         return quantile_of(self.latencies_s, quantile) * 1e3
+
+    @property
+    def ratio(self) -> float:
+        """Its median latency by that of the plain call."""
+        return self.latency_ms(0.5) / (self.plain or self).latency_ms(0.5)
 
     @property
     def rate_per_s(self) -> float:
@@ -59,8 +66,10 @@ def quantile_of(values: Sequence[float], quantile: float) -> float:
 async def measure(
     subjects: Sequence[Subject], effort: Effort, progressed: Callable[[str], None]
 ) -> list[Sample]:
-    """Warm up, then calls one after another, then bursts, each subject in its turn."""
+    """Warm up, then calls one after another, then bursts, each subject in its turn; the first is the plain call."""
     samples = [Sample(subject) for subject in subjects]
+    for sample in samples:
+        sample.plain = samples[0]
     sizes: list[int] = []
     for subject in subjects:
         progressed(f"{subject.title}: warming up")

@@ -15,6 +15,7 @@ _IN_FLIGHT = 64
 @asynccontextmanager
 async def raw_unary(children: Children) -> AsyncIterator[Subject]:
     address = children.folder / "raw.address"
+    address.unlink(missing_ok=True)
     server = children.python("raw server", "-m", "weft.cli.bench.raw_server", str(address))
     await until(address.exists, [server], "the raw server to listen")
     async with stock_caller(address.read_text()) as call:
