@@ -14,6 +14,7 @@ import pytest_asyncio
 from probe.v1.probe_pb2 import ProbeRequest
 from tests.support import tasks
 from tests.support.mesh import MeshHarness
+from tests.support.processes import Process
 from tests.support.redis_server import RedisServer
 from weft.rpc.errors import error_info, retry_after_s, status_of_call
 from weft.v1 import coordinator_pb2, fleet_pb2, task_pb2
@@ -46,6 +47,8 @@ async def test_any_coordinator_answers_for_any_task(pair: tuple[MeshHarness, Mes
     # Its contract and its health travel, and the fleet is the same from both.
     await there.wait_serving()
     await there.wait_agent("a1")
+    queues = (await there.api().ListQueues(coordinator_pb2.ListQueuesRequest(), timeout=5)).queues
+    assert {queue.method: queue.agents for queue in queues}[tasks.method("Call")] == 1
     answer = await there.probe().Call(ProbeRequest(text="through the other"), timeout=10)
     assert (answer.text, answer.agent_id) == ("through the other", "a1")
     assert [
@@ -93,6 +96,13 @@ async def test_a_request_id_is_one_task_at_both(pair: tuple[MeshHarness, MeshHar
     await tasks.ended(there, list(set(ids)))
 
 
+def _opened_at(mesh: MeshHarness, agent: Process) -> bool:
+    """Whether an agent's newest session was opened by this harness' coordinator."""
+    assert mesh.coordinator_process is not None
+    last = agent.output().rpartition('"coordinator": ')[2]
+    return last.partition(",")[0].strip('"').endswith(f":{mesh.coordinator_process.pid}")
+
+
 async def test_a_coordinator_that_dies_leaves_its_tasks_to_the_other(
     pair: tuple[MeshHarness, MeshHarness],
 ) -> None:
@@ -105,12 +115,14 @@ async def test_a_coordinator_that_dies_leaves_its_tasks_to_the_other(
         here, [ProbeRequest(text=f"t{n}", sleep_s=0.2 * n, ledger=ledger.path) for n in range(24)]
     )
     await ledger.until("end", count=6)
-    assert here.coordinator_process is not None
+    # The one that dies is the one that the first agent chose.
+    dying, living = (here, there) if _opened_at(here, here.agents["a1"]) else (there, here)
+    assert dying.coordinator_process is not None
     killed_at = time.monotonic()
-    await here.coordinator_process.kill()
-    await asyncio.gather(*(there.wait_agent(agent_id) for agent_id in ("a1", "a2")))
+    await dying.coordinator_process.kill()
+    await asyncio.gather(*(living.wait_agent(agent_id) for agent_id in ("a1", "a2")))
     assert time.monotonic() - killed_at < 3.0
-    found = await tasks.ended(there, ids)
+    found = await tasks.ended(living, ids)
     assert {task.state for task in found.values()} == {task_pb2.TASK_STATE_SUCCEEDED}
     assert {(task.attempt, task.crashes) for task in found.values()} == {(1, 0)}
     assert len(ledger.facts("start")) == 24

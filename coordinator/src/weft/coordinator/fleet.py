@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from weft.coordinator.rules import QueueKey
 from weft.coordinator.session import Session
 from weft.coordinator.sessions import Sessions
 from weft.coordinator.store.base import AgentRecord, Store
@@ -83,16 +84,20 @@ class Fleet:
 
     def serving(self, methods: Sequence[str]) -> bool:
         """Whether some agent takes calls of one of these methods now."""
-        return any(self.hosts(method) for method in methods)
+        return any(self.takers(QueueKey(method)) for method in methods)
 
-    def hosts(self, method: str) -> int:
-        """How many agents take calls of a method now."""
-        here = sum(session.hosts(method) for session in self._sessions.taking_work())
-        return here + sum(
-            agent.state == fleet_pb2.AGENT_STATE_ACTIVE
-            and any(hosted.name == method for hosted in agent.methods)
-            for agent in self._elsewhere.values()
-        )
+    def hosted(self) -> set[str]:
+        """Methods that some agent takes calls of now."""
+        here = {name for session in self._sessions.taking_work() for name in session.methods}
+        return here.union(*({method.name for method in agent.methods} for agent in self._active_elsewhere()))
+
+    def takers(self, key: QueueKey) -> int:
+        """How many agents take tasks of a queue now."""
+        here = sum(bool(session.costs([key])) for session in self._sessions.taking_work())
+        return here + sum(_takes(agent, key) for agent in self._active_elsewhere())
+
+    def _active_elsewhere(self) -> Iterable[fleet_pb2.Agent]:
+        return (agent for agent in self._elsewhere.values() if agent.state == fleet_pb2.AGENT_STATE_ACTIVE)
 
     async def catch_up(self) -> None:
         """With a shared store: show the others the agents here, see theirs, and hear what operators told them."""
@@ -152,6 +157,12 @@ class Fleet:
         agent.heartbeat_round_trip.CopyFrom(session.report.round_trip)
         agent.connect_time.CopyFrom(timestamp(session.connected_at_s))
         agent.last_seen_time.CopyFrom(timestamp(self._store.now() - session.silent_for_s(time.monotonic())))
+
+
+def _takes(agent: fleet_pb2.Agent, key: QueueKey) -> bool:
+    return key.requirements.met_by(agent.labels, agent.resources) and any(
+        method.name == key.method and method.slot_cost <= agent.slots for method in agent.methods
+    )
 
 
 def _state(session: Session) -> fleet_pb2.AgentState:

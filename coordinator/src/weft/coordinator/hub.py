@@ -125,7 +125,7 @@ class TaskHub:
                 del self._ends[task_id]
 
     def end_future(self, task_id: str) -> asyncio.Future[TaskRecord]:
-        """A future of the task's end. Whoever gives up calls `drop_future`.
+        """A future of the task's end. Whoever gives up cancels it.
 
         Raises:
             WeftError: the hub is closed.

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from weft.coordinator.contracts import Contracts
 from weft.coordinator.fleet import Fleet
 from weft.coordinator.rules import QueueKey
-from weft.coordinator.sessions import Sessions
 from weft.coordinator.store.base import QueueDepth, Store
 from weft.rpc.times import duration
 from weft.v1 import fleet_pb2
@@ -19,13 +18,11 @@ class Queues:
     def __init__(
         self,
         store: Store,
-        sessions: Sessions,
         fleet: Fleet,
         contracts: Contracts,
         wake: Callable[[], None],
     ) -> None:
         self._store = store
-        self._sessions = sessions
         self._fleet = fleet
         self._contracts = contracts
         self.wake = wake
@@ -34,8 +31,9 @@ class Queues:
         """Queues that hold tasks, are paused, or belong to a method that some agent hosts now."""
         depths = dict(await self._store.depths())
         paused = set(await self._store.paused())
-        hosted = {name for session in self._sessions.taking_work() for name in session.methods}
-        durable = {name for name in hosted if (info := self._contracts.find(name)) and info.durable}
+        durable = {
+            name for name in self._fleet.hosted() if (info := self._contracts.find(name)) and info.durable
+        }
         for name in paused | durable:
             depths.setdefault(QueueKey(name), QueueDepth())
         keys = sorted(
@@ -57,7 +55,7 @@ class Queues:
             scheduled=depth.scheduled,
             running=depth.running,
             paused=paused,
-            agents=sum(1 for session in self._sessions.taking_work() if session.costs([key])),
+            agents=self._fleet.takers(key),
         )
         if depth.oldest_at is not None:
             queue.oldest_age.CopyFrom(duration(max(0.0, self._store.now() - depth.oldest_at)))

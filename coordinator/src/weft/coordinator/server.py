@@ -163,7 +163,7 @@ class Coordinator:
     def _make_server(self) -> aio.Server:
         settings = self._settings
         server = aio.server(options=server_options())
-        queues = Queues(self._store, self._sessions, self._fleet, self._contracts, self._wake)
+        queues = Queues(self._store, self._fleet, self._contracts, self._wake)
         service = CoordinatorService(
             store=self._store,
             hub=self._hub,

@@ -13,6 +13,12 @@ from weft.rpc.channel import MAX_PAYLOAD_BYTES
 from weft.rpc.times import MAX_DURATION_S
 
 
+def without_credentials(url: str) -> str:
+    """A URL as it may be shown."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
+
+
 class CoordinatorSettings(BaseSettings):
     """Every setting has its unit last in its name. Values outside their range are refused at start-up."""
 
@@ -96,10 +102,7 @@ class CoordinatorSettings(BaseSettings):
     @property
     def store_place(self) -> str:
         """The store as it may be shown: without credentials."""
-        if not self.shared_store:
-            return self.store
-        parts = urlsplit(self.store)
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
+        return without_credentials(self.store) if self.shared_store else self.store
 
     @model_validator(mode="after")
     def _durability_of_the_store(self) -> CoordinatorSettings:

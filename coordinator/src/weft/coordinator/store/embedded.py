@@ -24,8 +24,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from weft.coordinator.rules import QueueKey, State
-from weft.coordinator.store import file, outcomes, tasks
+from weft.coordinator.rules import QueueKey
+from weft.coordinator.store import file, tasks
 from weft.coordinator.store.agents import AgentTable
 from weft.coordinator.store.attempts import Attempts
 from weft.coordinator.store.base import (
@@ -60,6 +60,7 @@ from weft.coordinator.store.journal import Journal
 from weft.coordinator.store.lock import OwnerLock
 from weft.coordinator.store.reader import Known
 from weft.coordinator.store.recovery import Hold, recover
+from weft.coordinator.store.refusals import tell_not_stored
 from weft.coordinator.store.requests import RequestIds
 from weft.coordinator.store.sweeping import Sweeping
 from weft.rpc.errors import WeftError
@@ -221,16 +222,9 @@ class EmbeddedStore:
         return results
 
     def _tell_refused(self, submissions: Sequence[Submission], written: asyncio.Future[None]) -> None:
-        """Who follows a task that could not be stored, and was not told at its submission, hears of its end."""
         error = written.exception()
-        if not isinstance(error, WeftError):
-            return
-        outcome = outcomes.not_stored(error)
-        for submission in submissions:
-            if self._board.listener.wants(submission.task_id, ended=True):
-                self._board.listener.changed(
-                    TaskRecord(submission.task_id, State.FAILED, submission, outcome=outcome)
-                )
+        if isinstance(error, WeftError):
+            tell_not_stored(self._board.listener, submissions, error)
 
     def unfinished(self) -> int:
         return len(self._board.entries)

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from weft.coordinator.rules import (
-    DEFAULT_RETRY,
     QueueKey,
     Requirements,
     RetryPolicy,
     State,
     attempt_deadline,
 )
+from weft.coordinator.store import options
 from weft.coordinator.store.base import Owner, Submission, TaskRecord, Verdict
 from weft.coordinator.store.identity import format_id
 from weft.coordinator.store.ready import ReadyQueue
@@ -94,45 +94,25 @@ class TermsTable:
         return terms
 
 
-_DEFAULTS = Submission("")
-
-
 def encode_options(submission: Submission) -> str | None:
     """The part of a submission that is the same for like tasks, as JSON; None where all of it is default."""
-    options: dict[str, Any] = {
-        name: getattr(submission, name)
-        for name in ("start_to_close_s", "result_ttl_s", "failure_ttl_s")
-        if getattr(submission, name) != getattr(_DEFAULTS, name)
-    }
-    retry = submission.retry
-    if retry != DEFAULT_RETRY:
-        options["retry"] = [
-            retry.max_attempts,
-            retry.initial_backoff_s,
-            retry.max_backoff_s,
-            retry.backoff_multiplier,
-            sorted(retry.retryable_codes),
-            retry.max_crashes,
-        ]
+    encoded = options.encode(submission)
     if submission.requirements.labels:
-        options["labels"] = dict(submission.requirements.labels)
+        encoded["labels"] = dict(submission.requirements.labels)
     if submission.requirements.resources:
-        options["resources"] = dict(submission.requirements.resources)
-    return json.dumps(options, separators=(",", ":")) if options else None
+        encoded["resources"] = dict(submission.requirements.resources)
+    return json.dumps(encoded, separators=(",", ":")) if encoded else None
 
 
 def decode_options(text: str | None) -> dict[str, Any]:
     """The keyword arguments of `Submission` behind stored options."""
     if text is None:
         return {}
-    options: dict[str, Any] = json.loads(text)
-    if "retry" in options:
-        attempts, initial_s, most_s, multiplier, codes, crashes = options["retry"]
-        options["retry"] = RetryPolicy(attempts, initial_s, most_s, multiplier, frozenset(codes), crashes)
-    labels, resources = options.pop("labels", {}), options.pop("resources", {})
+    decoded = options.decode(json.loads(text))
+    labels, resources = decoded.pop("labels", {}), decoded.pop("resources", {})
     if labels or resources:
-        options["requirements"] = Requirements.of(labels, resources)
-    return options
+        decoded["requirements"] = Requirements.of(labels, resources)
+    return decoded
 
 
 @dataclass(slots=True, eq=False)

@@ -14,14 +14,12 @@ from weft.coordinator.store.base import ListFilter, Page, TaskRecord
 from weft.coordinator.store.board import Board
 from weft.coordinator.store.entry import Entry, Saved
 from weft.coordinator.store.identity import format_id, least_number_at, parse_id
+from weft.coordinator.store.paging import fits, read_records
 from weft.coordinator.store.reader import Reader
-from weft.rpc.channel import BATCH_BYTES
 from weft.rpc.errors import InvalidArgument
 
 # Rows that one page looks at: what it costs when nothing matches.
 SCAN_ROWS = 2000
-# Tasks that are read at a time: each may have a large payload and a large outcome.
-READ_RECORDS = 32
 _ABOVE_ALL = (1 << 63) - 1
 
 Row = tuple[int, str, float, int | None]
@@ -49,39 +47,15 @@ async def list_page(board: Board, scan: Scan, get: Get, where: ListFilter, limit
     for number, method, created_at, final in rows:
         last = number
         entry = board.entries.get(number)
-        if _fits(where, method, created_at) and _may_be(where, entry, final):
+        if fits(where, method, created_at) and _may_be(where, entry, final):
             chosen.append(number)
             if len(chosen) == limit:
                 more = True
                 break
-    records, taken = await _read(get, where, chosen)
+    records, taken = await read_records(get, where, chosen)
     if taken < len(chosen):
         last, more = chosen[taken - 1], True
     return Page(records, format_id(last) if more else "")
-
-
-async def _read(get: Get, where: ListFilter, chosen: Sequence[int]) -> tuple[list[TaskRecord], int]:
-    """The records of these tasks, as many as one message should carry, and how many were looked at for them."""
-    records: list[TaskRecord] = []
-    size_bytes = taken = 0
-    for at in range(0, len(chosen), READ_RECORDS):
-        for record in await get(chosen[at : at + READ_RECORDS]):
-            if size_bytes > BATCH_BYTES:
-                return records, taken
-            taken += 1
-            # Its state may have changed since.
-            if record is not None and (not where.states or record.state in where.states):
-                records.append(record)
-                size_bytes += len(record.outcome) + len(record.submission.payload)
-    return records, taken
-
-
-def _fits(where: ListFilter, method: str, created_at: float) -> bool:
-    return (
-        (not where.method or method == where.method)
-        and (where.created_from is None or created_at >= where.created_from)
-        and (where.created_to is None or created_at < where.created_to)
-    )
 
 
 def _may_be(where: ListFilter, entry: Entry | None, final: int | None) -> bool:
@@ -101,9 +75,9 @@ async def _running(board: Board, get: Get, where: ListFilter, limit: int, below:
             for entry in board.leases.running()
             if entry.number < below
             and entry.saved is Saved.STORED
-            and _fits(where, entry.terms.method, entry.created_at)
+            and fits(where, entry.terms.method, entry.created_at)
         ),
     )
-    records, taken = await _read(get, where, numbers)
+    records, taken = await read_records(get, where, numbers)
     more = taken < len(numbers) or len(numbers) == limit
     return Page(records, format_id(numbers[taken - 1]) if more else "")

@@ -12,8 +12,7 @@ from weft.coordinator.store.entry import BACKSTOP_S, Cancellation, Entry, Limits
 from weft.coordinator.store.identity import parse_id
 from weft.coordinator.store.listing import SCAN_ROWS, list_page
 from weft.coordinator.store.reader import Reader
-from weft.rpc.errors import FailedPrecondition, NotFound
-from weft.v1 import errors_pb2
+from weft.coordinator.store.refusals import not_retryable, payload_dropped
 
 T = TypeVar("T")
 
@@ -118,15 +117,10 @@ async def retry(core: Core, task_id: str) -> TaskRecord | None:
     if record is None:
         return None
     if record.state not in {State.FAILED, State.CANCELLED}:
-        raise FailedPrecondition(
-            f"the task is {record.state.name}; only FAILED and CANCELLED ones can be retried",
-            metadata={"state": record.state.name},
-        )
+        raise not_retryable(record.state)
     now = core.clock()
     if record.expired or (record.expires_at is not None and record.expires_at <= now):
-        raise NotFound(
-            "the task's payload was dropped after its time", reason=errors_pb2.ERROR_REASON_RESULT_EXPIRED
-        )
+        raise payload_dropped()
     _reopen(core, number, record, now)
     await core.journal.settled()
     return (await get(core, [task_id], payloads=False))[0]

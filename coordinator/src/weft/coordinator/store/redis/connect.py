@@ -13,6 +13,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
+from weft.coordinator.settings import without_credentials
 from weft.coordinator.store.errors import StoreError, StoreForeign, StoreTooNew
 from weft.coordinator.store.redis.keys import LAYOUT, Keys
 from weft.coordinator.store.redis.scripts import Client
@@ -22,12 +23,6 @@ SCHEMES = ("redis", "rediss", "unix")
 FIRST_EPOCH = 1 << 32
 _OLDEST = (6, 2)
 _CONNECTIONS = 16
-
-
-def place(url: str) -> str:
-    """A URL without its credentials."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
 
 
 def client_of(url: str, *, timeout_s: float) -> Client:
@@ -41,7 +36,9 @@ def client_of(url: str, *, timeout_s: float) -> Client:
     """
     scheme = urlsplit(url).scheme
     if scheme not in SCHEMES:
-        raise StoreError(f"{place(url)!r} is no store: there are {', '.join(f'{s}://' for s in SCHEMES)}")
+        raise StoreError(
+            f"{without_credentials(url)!r} is no store: there are {', '.join(f'{s}://' for s in SCHEMES)}"
+        )
     try:
         pool = BlockingConnectionPool.from_url(
             url,
@@ -53,7 +50,7 @@ def client_of(url: str, *, timeout_s: float) -> Client:
             retry=Retry(NoBackoff(), 0),
         )
     except ValueError as error:
-        raise StoreError(f"{place(url)} is no Redis URL: {error}") from None
+        raise StoreError(f"{without_credentials(url)} is no Redis URL: {error}") from None
     return Redis(connection_pool=pool)
 
 

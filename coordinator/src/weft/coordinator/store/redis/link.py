@@ -14,7 +14,6 @@ import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import structlog
@@ -39,8 +38,6 @@ _CLOSE_STEP_S = 2.0
 _CLOSE_TRIES = 3
 # Followed tasks that are read again at a time.
 _READ_TASKS = 256
-
-_key = lru_cache(4096)(queue_key)
 
 
 class Link:
@@ -190,7 +187,7 @@ class Link:
 
     def _set_depths(self, depths: Sequence[tuple[bytes, int]]) -> None:
         for name, count in depths:
-            key = _key(name.decode())
+            key = queue_key(name.decode())
             if count:
                 self.ready[key] = count
             else:
@@ -273,7 +270,7 @@ class Link:
             self._fleet = fleet
             self.listener.fleet_changed()
         depths = await self.run("depths", [])
-        known = {_key(name.decode()): queued for name, queued, *_ in depths or ()}
+        known = {queue_key(name.decode()): queued for name, queued, *_ in depths or ()}
         self.ready = {key: queued for key, queued in known.items() if queued}
         if self._missed:
             self._missed = False

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from weft.coordinator.rules import State
 from weft.coordinator.store.base import ListFilter, Page, ProgressRow, TaskRecord
+from weft.coordinator.store.paging import fits, read_records
 from weft.coordinator.store.redis.ids import is_id, least_id_at
 from weft.coordinator.store.redis.keys import Keys
 from weft.coordinator.store.redis.records import Record, queue_key, record_of, task, unpack
@@ -15,8 +17,6 @@ from weft.rpc.errors import InvalidArgument
 
 # Tasks that one page looks at: what it costs when nothing matches.
 SCAN_TASKS = 1000
-# Tasks that are read at a time: each may have a large payload and a large outcome.
-READ_TASKS = 32
 
 
 async def read(
@@ -83,38 +83,15 @@ async def page(
                 break
     if len(chosen) < limit and ids:
         last = ids[-1]
-    found, taken = await _read(client, keys, where, chosen, payloads=payloads)
+    found, taken = await read_records(partial(read, client, keys, payloads=payloads), where, chosen)
     if taken < len(chosen):
         last, more = chosen[taken - 1], True
     return Page(found, last if more else "")
 
 
-async def _read(
-    client: Client, keys: Keys, where: ListFilter, chosen: Sequence[str], *, payloads: bool
-) -> tuple[list[TaskRecord], int]:
-    """These tasks, as many as one message should carry, and how many were looked at for them."""
-    records: list[TaskRecord] = []
-    size_bytes = taken = 0
-    for at in range(0, len(chosen), READ_TASKS):
-        for record in await read(client, keys, chosen[at : at + READ_TASKS], payloads=payloads):
-            if size_bytes > BATCH_BYTES:
-                return records, taken
-            taken += 1
-            # Its state may have changed since.
-            if record is not None and (not where.states or record.state in where.states):
-                records.append(record)
-                size_bytes += len(record.outcome) + len(record.submission.payload)
-    return records, taken
-
-
 def _fits(where: ListFilter, record: Record) -> bool:
-    created_at = record["c"]
-    return (
-        (not where.states or State(record["s"]) in where.states)
-        and (not where.method or queue_key(record["q"]).method == where.method)
-        and (where.created_from is None or created_at >= where.created_from)
-        and (where.created_to is None or created_at < where.created_to)
-    )
+    in_state = not where.states or State(record["s"]) in where.states
+    return in_state and fits(where, queue_key(record["q"]).method, record["c"])
 
 
 async def progress(client: Client, keys: Keys, task_id: str, after: int, limit: int) -> list[ProgressRow]:

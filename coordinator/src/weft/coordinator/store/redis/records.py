@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any
 
 import msgpack
 
-from weft.coordinator.rules import DEFAULT_RETRY, QueueKey, Requirements, RetryPolicy, State
-from weft.coordinator.store import outcomes
+from weft.coordinator.rules import QueueKey, Requirements, State
+from weft.coordinator.store import options, outcomes
 from weft.coordinator.store.base import Submission, TaskRecord
 
 Record = dict[str, Any]
-_DEFAULTS = Submission("")
+# Queues whose names are remembered.
+_QUEUES = 4096
 
 
 def pack(value: Any) -> bytes:
@@ -31,12 +33,14 @@ def record_of(raw: bytes) -> Record:
     return record
 
 
+@lru_cache(_QUEUES)
 def queue_name(key: QueueKey) -> str:
     if not key.requirements.labels and not key.requirements.resources:
         return key.method
     return f"{key.method}\n{json.dumps(key.requirements, separators=(',', ':'))}"
 
 
+@lru_cache(_QUEUES)
 def queue_key(name: str) -> QueueKey:
     method, _, text = name.partition("\n")
     if not text:
@@ -51,32 +55,8 @@ def _pairs(items: list[list[Any]]) -> tuple[tuple[Any, Any], ...]:
 
 def options_of(submission: Submission) -> str | None:
     """What a script needs beside the times, as JSON; None where all of it is default."""
-    options: Record = {
-        name: getattr(submission, name)
-        for name in ("start_to_close_s", "result_ttl_s", "failure_ttl_s")
-        if getattr(submission, name) != getattr(_DEFAULTS, name)
-    }
-    retry = submission.retry
-    if retry != DEFAULT_RETRY:
-        options["retry"] = [
-            retry.max_attempts,
-            retry.initial_backoff_s,
-            retry.max_backoff_s,
-            retry.backoff_multiplier,
-            sorted(retry.retryable_codes),
-            retry.max_crashes,
-        ]
-    return json.dumps(options, separators=(",", ":")) if options else None
-
-
-def _options(text: str | None) -> Record:
-    if text is None:
-        return {}
-    options: Record = json.loads(text)
-    if "retry" in options:
-        attempts, initial_s, most_s, multiplier, codes, crashes = options["retry"]
-        options["retry"] = RetryPolicy(attempts, initial_s, most_s, multiplier, frozenset(codes), crashes)
-    return options
+    encoded = options.encode(submission)
+    return json.dumps(encoded, separators=(",", ":")) if encoded else None
 
 
 def task(task_id: str, record: Record, *, body: bytes | None, outcome: bytes | None) -> TaskRecord:
@@ -103,7 +83,7 @@ def task(task_id: str, record: Record, *, body: bytes | None, outcome: bytes | N
             schedule_to_close_s=_seconds(record.get("sc")),
             requirements=key.requirements,
             context=context,
-            **_options(record.get("x")),
+            **options.decode(json.loads(record.get("x", "{}"))),
         ),
         attempt=int(record["a"]),
         crashes=int(record.get("k", 0)),

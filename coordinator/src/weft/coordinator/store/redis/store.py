@@ -8,13 +8,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
-import structlog
-
 from weft.coordinator.rules import REQUEST_ID_TTL_S, QueueKey, State
-from weft.coordinator.store import outcomes
+from weft.coordinator.settings import without_credentials
 from weft.coordinator.store.base import (
     AgentRecord,
     AttemptRef,
@@ -49,10 +46,8 @@ from weft.coordinator.store.redis.records import (
     unpack,
 )
 from weft.coordinator.store.redis.scripts import Reply, Scripts
-from weft.rpc.errors import FailedPrecondition, NotFound, Unavailable
-from weft.v1 import errors_pb2
-
-log = structlog.get_logger(__name__)
+from weft.coordinator.store.refusals import not_retryable, payload_dropped, tell_not_stored
+from weft.rpc.errors import Unavailable
 
 # One claim carries no more than this, as its payloads go through the script.
 _CLAIM_BYTES = 4 * 1024 * 1024
@@ -61,9 +56,6 @@ _DRAWS = 64
 _VIEW_S = 5
 _VERDICTS = (Verdict.STORED, Verdict.RETRYING, Verdict.STALE)
 _PROGRESS = (ProgressVerdict.STORED, ProgressVerdict.KNOWN, ProgressVerdict.STALE, ProgressVerdict.LIMIT)
-
-_name = lru_cache(4096)(queue_name)
-_key = lru_cache(4096)(queue_key)
 
 
 class RedisStore:
@@ -122,7 +114,7 @@ class RedisStore:
         )
         self._link = Link(client, keys, scripts, listener, self._rng, clock=self._clock, poll_s=self._poll_s)
         try:
-            await connect.check(client, keys, connect.place(self._url), self._durability)
+            await connect.check(client, keys, without_credentials(self._url), self._durability)
             scripts.coordinator = await client.incr(keys("coordinators"))
             last = await client.get(keys("last"))
             self._mint = IdMint((last or b"").decode(), scripts.coordinator, self._rng)
@@ -157,7 +149,7 @@ class RedisStore:
         request = [
             (
                 name,
-                _name(QueueKey(given.method, given.requirements)),
+                queue_name(QueueKey(given.method, given.requirements)),
                 given.priority,
                 given.delay_s or False,
                 _or_false(given.schedule_to_start_s),
@@ -196,11 +188,7 @@ class RedisStore:
         try:
             await self._link.tell(await self._link.ask(asked), {})
         except Unavailable as error:
-            outcome = outcomes.not_stored(error)
-            for given in submissions:
-                if self._link.listener.wants(given.task_id, ended=True):
-                    record = TaskRecord(given.task_id, State.FAILED, given, outcome=outcome)
-                    self._link.listener.changed(record)
+            tell_not_stored(self._link.listener, submissions, error)
 
     def unfinished(self) -> int:
         return self._link.unfinished
@@ -214,7 +202,12 @@ class RedisStore:
         if not self._link.writable or not requests:
             return [[] for _ in requests]
         asked = [
-            (*each.owner, each.slots, each.limit, [(_name(key), cost) for key, cost in each.costs.items()])
+            (
+                *each.owner,
+                each.slots,
+                each.limit,
+                [(queue_name(key), cost) for key, cost in each.costs.items()],
+            )
             for each in requests
         ]
         token = f"{self._link.scripts.coordinator}-{self._rng.getrandbits(64):x}"
@@ -283,15 +276,10 @@ class RedisStore:
         if before == 0:
             return None
         if before == -1:
-            raise NotFound(
-                "the task's payload was dropped after its time", reason=errors_pb2.ERROR_REASON_RESULT_EXPIRED
-            )
+            raise payload_dropped()
         state = State(before)
         if state not in {State.FAILED, State.CANCELLED}:
-            raise FailedPrecondition(
-                f"the task is {state.name}; only FAILED and CANCELLED ones can be retried",
-                metadata={"state": state.name},
-            )
+            raise not_retryable(state)
         return (await self.get([task_id], payloads=False))[0]
 
     async def get(self, task_ids: Sequence[str], *, payloads: bool = True) -> Sequence[TaskRecord | None]:
@@ -363,7 +351,7 @@ class RedisStore:
 
     async def depths(self) -> Mapping[QueueKey, QueueDepth]:
         return {
-            _key(name.decode()): QueueDepth(queued, scheduled, running, oldest_at or None)
+            queue_key(name.decode()): QueueDepth(queued, scheduled, running, oldest_at or None)
             for name, queued, scheduled, running, oldest_at in await self._link.run("depths", []) or ()
         }
 
@@ -392,7 +380,7 @@ def _claimed(
         raw_id.decode(),
         int(record["a"]),
         owner,
-        _key(record["q"]).method,
+        queue_key(record["q"]).method,
         payload,
         context,
         record.get("r", ""),

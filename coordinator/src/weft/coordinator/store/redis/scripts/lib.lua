@@ -192,7 +192,17 @@ local function place(id, t, state)
   arm(id, t)
 end
 
--- To a terminal state. `said`: an outcome that the store gives itself, by name; `outcome`: one that was reported.
+-- Keep what an attempt came to. `said`: an outcome that the store gives itself, by name; `outcome`: one that was reported.
+local function keep(id, t, said, outcome)
+  if outcome then
+    call('SET', key('o', id), outcome)
+  elseif t.o then
+    call('DEL', key('o', id))
+  end
+  t.e, t.o = said, outcome and true or nil
+end
+
+-- To a terminal state, with an outcome as in `keep`.
 local function finish(id, t, state, said, outcome)
   t.b = t.s
   leave(id, t)
@@ -202,13 +212,8 @@ local function finish(id, t, state, said, outcome)
   arm(id, t)
   t.fi = now
   t.ex = now + (state == FAILED and terms(t).failure_ttl_s or terms(t).result_ttl_s)
-  t.e, t.cr, t.cg, t.ce = said, nil, nil, nil
-  if outcome then
-    call('SET', key('o', id), outcome)
-  elseif t.o then
-    call('DEL', key('o', id))
-  end
-  t.o = outcome and true or nil
+  t.cr, t.cg, t.ce = nil, nil, nil
+  keep(id, t, said, outcome)
   call('ZADD', all('expiry'), string.format('%.17g', t.ex), id)
   tell(id, t)
 end
@@ -295,13 +300,7 @@ local function failed_or_done(id, t, code, final, draw, least_s, said, outcome)
     finish(id, t, FAILED, said, outcome)
     return true
   end
-  t.e = said
-  if outcome then
-    call('SET', key('o', id), outcome)
-  elseif t.o then
-    call('DEL', key('o', id))
-  end
-  t.o = outcome and true or nil
+  keep(id, t, said, outcome)
   again(id, t, now + wait_s)
   return false
 end

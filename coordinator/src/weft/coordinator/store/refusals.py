@@ -1,0 +1,34 @@
+"""What every store says in the same words when it refuses or cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from weft.coordinator.rules import State
+from weft.coordinator.store import outcomes
+from weft.coordinator.store.base import StoreListener, Submission, TaskRecord
+from weft.rpc.errors import FailedPrecondition, NotFound, WeftError
+from weft.v1 import errors_pb2
+
+
+def not_retryable(state: State) -> FailedPrecondition:
+    """A task in this state cannot be retried by hand."""
+    return FailedPrecondition(
+        f"the task is {state.name}; only FAILED and CANCELLED ones can be retried",
+        metadata={"state": state.name},
+    )
+
+
+def payload_dropped() -> NotFound:
+    """A task cannot run again: what it was to do is gone."""
+    return NotFound(
+        "the task's payload was dropped after its time", reason=errors_pb2.ERROR_REASON_RESULT_EXPIRED
+    )
+
+
+def tell_not_stored(listener: StoreListener, submissions: Sequence[Submission], error: WeftError) -> None:
+    """Who follows a task that could not be stored, and was not told at its submission, hears of its end."""
+    outcome = outcomes.not_stored(error)
+    for submission in submissions:
+        if listener.wants(submission.task_id, ended=True):
+            listener.changed(TaskRecord(submission.task_id, State.FAILED, submission, outcome=outcome))
