@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import typer
@@ -19,11 +21,15 @@ SETTINGS: dict[str, Any] = {
 
 
 class Place(NamedTuple):
-    """Where a subcommand is ("module:object", a function or a `typer.Typer`) and what the list says of it."""
+    """Where a subcommand is ("module:object", a function or a `typer.Typer`) and what the list says of it.
+
+    `environment`: variables to set, unless they are, before anything is imported for it.
+    """
 
     path: str
     help: str
     section: str
+    environment: Mapping[str, str] = MappingProxyType({})
 
 
 class LazyGroup(TyperGroup):
@@ -38,7 +44,12 @@ class LazyGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
-        return name, command if name is None else load(name, self.places[name].path), rest
+        if name is None:
+            return name, command, rest
+        place = self.places[name]
+        for variable, value in place.environment.items():
+            os.environ.setdefault(variable, value)
+        return name, load(name, place.path), rest
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         width = max(map(len, self.places))

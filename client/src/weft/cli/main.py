@@ -15,13 +15,18 @@ _RUN = "Run"
 _CALL = "Call"
 _LOOK = "Look and steer"
 _SEE = "See it work"
+# Without the parts of gRPC's newer event engine that hand each event over between several threads; see decision 0010.
+_WITHOUT = ("event_engine_client", "event_engine_listener", "event_engine_for_all_other_endpoints")
+_ONE_POLLING_THREAD = {"GRPC_EXPERIMENTS": ",".join(f"-{name}" for name in _WITHOUT)}
 
 
 class _Commands(LazyGroup):
     places: ClassVar[Mapping[str, Place]] = {
         "up": Place("weft.cli.up:up", "Start a coordinator and agents, for development.", _RUN),
-        "coordinator": Place("weft.cli.processes:coordinator", "Run a coordinator.", _RUN),
-        "agent": Place("weft.cli.processes:agent", "Run an agent.", _RUN),
+        "coordinator": Place(
+            "weft.cli.processes:coordinator", "Run a coordinator.", _RUN, _ONE_POLLING_THREAD
+        ),
+        "agent": Place("weft.cli.processes:agent", "Run an agent.", _RUN, _ONE_POLLING_THREAD),
         "call": Place("weft.cli.call:call", "Call a method durably and print its answer.", _CALL),
         "submit": Place("weft.cli.submit:submit", "Submit tasks and print their ids.", _CALL),
         "tasks": Place("weft.cli.tasks:app", "List, read, follow, cancel and retry tasks.", _LOOK),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,8 +13,6 @@ from weft.cli.options import TARGET_FORM, checked_target, pairs
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-# Parts of gRPC's newer event engine that hand each event over between several threads; see decision 0010.
-_WITHOUT = ("event_engine_client", "event_engine_listener", "event_engine_for_all_other_endpoints")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -48,7 +45,6 @@ def coordinator(
 
     Every setting can also be given as an environment variable: WEFT_RESULT_TTL_S=86400, for example.
     """
-    _poll_in_one_thread()
     from pydantic import ValidationError
 
     from weft.cli.failures import Failure
@@ -75,11 +71,6 @@ def coordinator(
         raise Failure(str(error)) from None
     except OSError as error:
         raise Failure(f"the coordinator cannot run: {error}") from None
-
-
-def _poll_in_one_thread() -> None:
-    """Let gRPC read its sockets in the thread that polls them. Before gRPC is imported; a user's own choice stays."""
-    os.environ.setdefault("GRPC_EXPERIMENTS", ",".join(f"-{name}" for name in _WITHOUT))
 
 
 def _violations(error: ValidationError) -> list[str]:
@@ -119,7 +110,6 @@ def agent(
 
     What is not given here is as the program says, or else as the WEFT_AGENT_* variables say.
     """
-    _poll_in_one_thread()
     from weft.rpc import logs
 
     labels = pairs(label, "--label") if label else None
