@@ -12,7 +12,8 @@ from typing import Protocol
 from google.rpc import code_pb2, error_details_pb2
 
 from weft.coordinator.rules import QueueKey, Requirements, State
-from weft.coordinator.store.base import (
+from weft.coordinator.store.base import Store
+from weft.coordinator.store.records import (
     AttemptRef,
     Claimed,
     ClaimRequest,
@@ -23,7 +24,6 @@ from weft.coordinator.store.base import (
     ProgressRow,
     ProgressVerdict,
     Report,
-    Store,
     Submission,
     SweepReport,
     TaskRecord,

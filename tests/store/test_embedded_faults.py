@@ -16,8 +16,8 @@ import pytest
 from tests.store.support import METHOD, Harness, ManualClock, RecordingListener, reason_of
 from tests.support.small_disk import SmallDisk, small_disk
 from weft.coordinator.rules import State
-from weft.coordinator.store.base import Enqueued, Report, Submission, Verdict
 from weft.coordinator.store.embedded import EmbeddedStore
+from weft.coordinator.store.records import Enqueued, Report, Submission, Verdict
 from weft.rpc.errors import Unavailable
 
 # -- a full disk ------------------------------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ WRITER = """
 import asyncio, os, random, sys
 from tests.store.support import METHOD, RecordingListener
 from weft.coordinator.rules import QueueKey
-from weft.coordinator.store.base import ClaimRequest, Owner, Report, Submission
+from weft.coordinator.store.records import ClaimRequest, Owner, Report, Submission
 from weft.coordinator.store.embedded import EmbeddedStore
 
 path, durability, seed = sys.argv[1:]

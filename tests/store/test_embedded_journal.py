@@ -14,8 +14,8 @@ import pytest
 
 from tests.store.support import METHOD, Harness, ManualClock, RecordingListener
 from weft.coordinator.rules import State
-from weft.coordinator.store.base import Submission
 from weft.coordinator.store.embedded import EmbeddedLimits, EmbeddedStore
+from weft.coordinator.store.records import Submission
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ QUEUE = """
 import asyncio, os, sys, time
 import psutil
 from tests.store.support import METHOD, RecordingListener
-from weft.coordinator.store.base import Submission
+from weft.coordinator.store.records import Submission
 from weft.coordinator.store.embedded import EmbeddedStore
 
 path, tasks = sys.argv[1], int(sys.argv[2])

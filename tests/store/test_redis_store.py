@@ -14,7 +14,7 @@ from tests.store.support import METHOD, Harness, ManualClock, RecordingListener
 from tests.support.fault_proxy import FaultProxy
 from tests.support.redis_server import RedisServer
 from weft.coordinator.rules import REQUEST_ID_TTL_S, State
-from weft.coordinator.store.base import Submission
+from weft.coordinator.store.records import Submission
 from weft.coordinator.store.redis.store import RedisStore
 from weft.rpc.errors import Unavailable
 

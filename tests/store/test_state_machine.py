@@ -24,7 +24,7 @@ from tests.store.factories import FACTORIES
 from tests.store.model import MAX_ATTEMPTS, MAX_CRASHES, Model, ModelTask
 from tests.store.support import METHOD, Harness
 from weft.coordinator.rules import QueueKey, RetryPolicy, State
-from weft.coordinator.store.base import (
+from weft.coordinator.store.records import (
     AttemptRef,
     Enqueued,
     ListFilter,

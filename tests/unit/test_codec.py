@@ -7,7 +7,7 @@ from probe.v1 import probe_pb2
 from weft.coordinator import codec
 from weft.coordinator.contracts import Contract
 from weft.coordinator.rules import DEFAULT_RETRY, Requirements, State
-from weft.coordinator.store.base import TaskRecord
+from weft.coordinator.store.records import TaskRecord
 from weft.rpc import descriptors
 from weft.rpc.errors import InvalidArgument, ResourceExhausted, Unimplemented
 from weft.v1 import task_pb2

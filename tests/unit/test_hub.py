@@ -6,7 +6,7 @@ import pytest
 
 from weft.coordinator.hub import FOLLOWER_ROWS, TaskHub
 from weft.coordinator.rules import State
-from weft.coordinator.store.base import ProgressRow, Submission, TaskRecord
+from weft.coordinator.store.records import ProgressRow, Submission, TaskRecord
 from weft.rpc.errors import ResourceExhausted, Unavailable
 
 

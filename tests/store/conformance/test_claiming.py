@@ -6,7 +6,7 @@ import asyncio
 
 from tests.store.support import METHOD, OTHER_METHOD, Harness, ref
 from weft.coordinator.rules import QueueKey, Requirements, State
-from weft.coordinator.store.base import ClaimRequest, Owner, QueueDepth, Submission
+from weft.coordinator.store.records import ClaimRequest, Owner, QueueDepth, Submission
 
 GPU = Requirements.of({"gpu": "yes"}, {})
 

@@ -7,7 +7,7 @@ from google.rpc import code_pb2
 
 from tests.store.support import METHOD, Harness, Revoked, error_of, reason_of, ref
 from weft.coordinator.rules import RetryPolicy, State
-from weft.coordinator.store.base import Submission, Verdict
+from weft.coordinator.store.records import Submission, Verdict
 from weft.rpc.errors import Cancelled, DeadlineExceeded
 
 

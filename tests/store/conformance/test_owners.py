@@ -6,7 +6,7 @@ import pytest
 
 from tests.store.support import METHOD, Harness, ref
 from weft.coordinator.rules import State
-from weft.coordinator.store.base import AttemptRef, Owner, Submission, Verdict
+from weft.coordinator.store.records import AttemptRef, Owner, Submission, Verdict
 
 
 async def test_epochs_only_grow(h: Harness) -> None:

@@ -6,7 +6,7 @@ from google.rpc import code_pb2
 
 from tests.store.support import METHOD, Harness, ref
 from weft.coordinator.rules import REQUEST_ID_TTL_S, RetryPolicy, State
-from weft.coordinator.store.base import ProgressRow, ProgressVerdict, Submission, Verdict
+from weft.coordinator.store.records import ProgressRow, ProgressVerdict, Submission, Verdict
 
 AT_ONCE = RetryPolicy(initial_backoff_s=0.0)
 

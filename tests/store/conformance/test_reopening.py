@@ -7,7 +7,7 @@ from google.rpc import code_pb2
 
 from tests.store.support import METHOD, OTHER_METHOD, StoreFactory, ref
 from weft.coordinator.rules import QueueKey, RetryPolicy, State
-from weft.coordinator.store.base import AttemptRef, ProgressVerdict, Submission, Verdict
+from weft.coordinator.store.records import AttemptRef, ProgressVerdict, Submission, Verdict
 
 GRACE_S = 5.0
 

@@ -9,7 +9,7 @@ from google.rpc import code_pb2
 
 from tests.store.support import METHOD, Harness, reason_of, ref
 from weft.coordinator.rules import RetryPolicy, State
-from weft.coordinator.store.base import Claimed, Owner, Report, Submission, Verdict
+from weft.coordinator.store.records import Claimed, Owner, Report, Submission, Verdict
 
 STEADY = RetryPolicy(max_attempts=3, initial_backoff_s=8.0, max_backoff_s=8.0, backoff_multiplier=1.0)
 

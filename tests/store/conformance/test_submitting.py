@@ -9,7 +9,7 @@ from google.rpc import code_pb2
 
 from tests.store.support import METHOD, OTHER_METHOD, Harness
 from weft.coordinator.rules import REQUEST_ID_TTL_S, QueueKey, Requirements, RetryPolicy, State
-from weft.coordinator.store.base import Enqueued, RequestIdReused, Submission
+from weft.coordinator.store.records import Enqueued, RequestIdReused, Submission
 
 FULL = Submission(
     METHOD,

@@ -15,14 +15,8 @@ import structlog
 from google.rpc import code_pb2
 
 from weft.coordinator.session import Session
-from weft.coordinator.store.base import (
-    AttemptRef,
-    ProgressItem,
-    ProgressVerdict,
-    Report,
-    Store,
-    Verdict,
-)
+from weft.coordinator.store.base import Store
+from weft.coordinator.store.records import AttemptRef, ProgressItem, ProgressVerdict, Report, Verdict
 from weft.rpc import errors, metadata
 from weft.rpc.channel import BATCH_ITEMS
 from weft.v1 import errors_pb2, session_pb2, task_pb2

@@ -18,7 +18,8 @@ from weft.coordinator import codec
 from weft.coordinator.ended import EndedTasks
 from weft.coordinator.hub import TaskHub
 from weft.coordinator.settings import CoordinatorSettings
-from weft.coordinator.store.base import Enqueued, RequestIdReused, Store, Submission, TaskRecord
+from weft.coordinator.store.base import Store
+from weft.coordinator.store.records import Enqueued, RequestIdReused, Submission, TaskRecord
 from weft.coordinator.submission import Intake, accepted
 from weft.rpc.errors import InvalidArgument, WeftError
 from weft.v1 import coordinator_pb2

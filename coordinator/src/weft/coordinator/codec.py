@@ -16,7 +16,7 @@ from weft.coordinator.rules import (
     RetryPolicy,
     State,
 )
-from weft.coordinator.store.base import Submission, TaskRecord
+from weft.coordinator.store.records import Submission, TaskRecord
 from weft.rpc.errors import InvalidArgument, NotFound, ResourceExhausted, Unimplemented
 from weft.rpc.times import checked_duration, duration, timestamp
 from weft.v1 import errors_pb2, task_pb2

@@ -16,7 +16,8 @@ from weft.coordinator.placement import Candidate, LeastConnections, Strategy, pl
 from weft.coordinator.rules import QueueKey
 from weft.coordinator.session import Session
 from weft.coordinator.sessions import Sessions
-from weft.coordinator.store.base import AttemptRef, Claimed, ClaimRequest, Store
+from weft.coordinator.store.base import Store
+from weft.coordinator.store.records import AttemptRef, Claimed, ClaimRequest
 from weft.rpc.errors import WeftError
 
 log = structlog.get_logger(__name__)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from weft.coordinator.store.base import Store, TaskRecord
+from weft.coordinator.store.base import Store
+from weft.coordinator.store.records import TaskRecord
 from weft.rpc.channel import BATCH_BYTES, BATCH_ITEMS
 
 # Of outcomes, for one stream.

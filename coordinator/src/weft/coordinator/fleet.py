@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from weft.coordinator.rules import QueueKey
 from weft.coordinator.session import Session
 from weft.coordinator.sessions import Sessions
-from weft.coordinator.store.base import AgentRecord, Store
+from weft.coordinator.store.base import Store
+from weft.coordinator.store.records import AgentRecord
 from weft.rpc.channel import BATCH_BYTES
 from weft.rpc.errors import InvalidArgument, NotFound
 from weft.rpc.times import timestamp

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from weft.coordinator.hub import Follower, TaskHub
-from weft.coordinator.store.base import ProgressRow, Store, TaskRecord
+from weft.coordinator.store.base import Store
+from weft.coordinator.store.records import ProgressRow, TaskRecord
 from weft.rpc.errors import NotFound
 from weft.v1 import errors_pb2
 

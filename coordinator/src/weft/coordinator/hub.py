@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from weft.coordinator.store.base import ProgressRow, TaskRecord
+from weft.coordinator.store.records import ProgressRow, TaskRecord
 from weft.rpc.errors import ResourceExhausted, WeftError
 
 EndCallback = Callable[[TaskRecord], None]

@@ -24,7 +24,8 @@ from weft.coordinator.following import follow
 from weft.coordinator.hub import Follower, TaskHub
 from weft.coordinator.options import CallOptions, from_metadata
 from weft.coordinator.rules import State
-from weft.coordinator.store.base import Enqueued, ProgressRow, Store, Submission, TaskRecord
+from weft.coordinator.store.base import Store
+from weft.coordinator.store.records import Enqueued, ProgressRow, Submission, TaskRecord
 from weft.coordinator.submission import Intake, accepted
 from weft.rpc import errors, metadata
 from weft.v1 import errors_pb2, fleet_pb2, task_pb2

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from weft.coordinator.contracts import Contracts
 from weft.coordinator.fleet import Fleet
 from weft.coordinator.rules import QueueKey
-from weft.coordinator.store.base import QueueDepth, Store
+from weft.coordinator.store.base import Store
+from weft.coordinator.store.records import QueueDepth
 from weft.rpc.times import duration
 from weft.v1 import fleet_pb2
 

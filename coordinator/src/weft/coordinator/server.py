@@ -30,8 +30,9 @@ from weft.coordinator.reflection import Reflection
 from weft.coordinator.service import CoordinatorService
 from weft.coordinator.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
-from weft.coordinator.store.base import AttemptRef, Owner, ProgressRow, Store, TaskRecord
+from weft.coordinator.store.base import Store
 from weft.coordinator.store.choose import store_of
+from weft.coordinator.store.records import AttemptRef, Owner, ProgressRow, TaskRecord
 from weft.coordinator.submission import Intake
 from weft.coordinator.sweeper import Sweeper
 from weft.rpc import logs

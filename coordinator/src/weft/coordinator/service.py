@@ -16,7 +16,8 @@ from weft.coordinator.hub import TaskHub
 from weft.coordinator.queues import Queues
 from weft.coordinator.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
-from weft.coordinator.store.base import ListFilter, ProgressRow, Store, TaskRecord
+from weft.coordinator.store.base import Store
+from weft.coordinator.store.records import ListFilter, ProgressRow, TaskRecord
 from weft.coordinator.submission import Intake, accepted
 from weft.coordinator.waiting import wait_tasks
 from weft.rpc.errors import InvalidArgument, Unimplemented

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from weft.coordinator.rules import QueueKey
-from weft.coordinator.store.base import AttemptRef, Claimed, Owner
+from weft.coordinator.store.records import AttemptRef, Claimed, Owner
 from weft.rpc.channel import BATCH_BYTES, BATCH_ITEMS
 from weft.rpc.errors import WeftError
 from weft.rpc.times import duration, timestamp

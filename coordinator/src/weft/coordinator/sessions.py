@@ -24,7 +24,8 @@ from weft.coordinator.contracts import Contract, Contracts
 from weft.coordinator.hello import check_hello, describe
 from weft.coordinator.session import Session
 from weft.coordinator.settings import CoordinatorSettings
-from weft.coordinator.store.base import AttemptRef, Owner, Store
+from weft.coordinator.store.base import Store
+from weft.coordinator.store.records import AttemptRef, Owner
 from weft.rpc import errors
 from weft.rpc.times import duration
 from weft.v1 import errors_pb2, fleet_pb2, session_pb2

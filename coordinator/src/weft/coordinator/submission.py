@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from weft.coordinator import codec
 from weft.coordinator.contracts import Contracts, MethodInfo
 from weft.coordinator.settings import CoordinatorSettings
-from weft.coordinator.store.base import Enqueued, RequestIdReused, Store, Submission
+from weft.coordinator.store.base import Store
+from weft.coordinator.store.records import Enqueued, RequestIdReused, Submission
 from weft.rpc.errors import AlreadyExists, ResourceExhausted, Unavailable
 from weft.v1 import coordinator_pb2, errors_pb2, task_pb2
 

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from weft.coordinator.store.base import Store, SweepReport
+from weft.coordinator.store.base import Store
+from weft.coordinator.store.records import SweepReport
 from weft.rpc.errors import WeftError
 
 log = structlog.get_logger(__name__)

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Sequence
 from weft.coordinator import codec
 from weft.coordinator.ended import EndedTasks
 from weft.coordinator.hub import TaskHub
-from weft.coordinator.store.base import Store, TaskRecord
+from weft.coordinator.store.base import Store
+from weft.coordinator.store.records import TaskRecord
 from weft.v1 import coordinator_pb2
 
 # Each with its outcome, which may be large.

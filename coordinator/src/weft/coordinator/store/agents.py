@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import replace
 
-from weft.coordinator.store.base import AgentRecord, Owner
 from weft.coordinator.store.journal import Journal
+from weft.coordinator.store.records import AgentRecord, Owner
 
 # weft.v1.DesiredState: active.
 _ACTIVE = 1

@@ -11,7 +11,11 @@ from google.rpc import code_pb2
 from weft.coordinator import rules
 from weft.coordinator.rules import State
 from weft.coordinator.store import outcomes
-from weft.coordinator.store.base import (
+from weft.coordinator.store.board import Board
+from weft.coordinator.store.entry import BACKSTOP_S, Entry, Saved, Stream
+from weft.coordinator.store.identity import format_id, parse_id
+from weft.coordinator.store.leases import Lease
+from weft.coordinator.store.records import (
     AttemptRef,
     Claimed,
     ClaimRequest,
@@ -22,10 +26,6 @@ from weft.coordinator.store.base import (
     Report,
     Verdict,
 )
-from weft.coordinator.store.board import Board
-from weft.coordinator.store.entry import BACKSTOP_S, Entry, Saved, Stream
-from weft.coordinator.store.identity import format_id, parse_id
-from weft.coordinator.store.leases import Lease
 
 
 class Attempts:

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 
 from weft.coordinator.rules import TRANSITIONS, QueueKey, State
 from weft.coordinator.store import outcomes
-from weft.coordinator.store.base import AttemptRef, Owner, QueueDepth, StoreListener, Submission
+from weft.coordinator.store.base import StoreListener
 from weft.coordinator.store.entry import Cancellation, End, Entry, Limits, Saved, TermsTable
 from weft.coordinator.store.group import Group
 from weft.coordinator.store.identity import format_id
 from weft.coordinator.store.journal import Journal
 from weft.coordinator.store.leases import Lease, Leases
 from weft.coordinator.store.ready import Backlog, ReadyQueue
+from weft.coordinator.store.records import AttemptRef, Owner, QueueDepth, Submission
 from weft.coordinator.store.timers import Timers
 
 # An enum's members cost a lookup each time that they are named through it.

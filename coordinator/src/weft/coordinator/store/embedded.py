@@ -28,7 +28,18 @@ from weft.coordinator.rules import QueueKey
 from weft.coordinator.store import file, tasks
 from weft.coordinator.store.agents import AgentTable
 from weft.coordinator.store.attempts import Attempts
-from weft.coordinator.store.base import (
+from weft.coordinator.store.base import StoreListener
+from weft.coordinator.store.board import Board
+from weft.coordinator.store.checkpoint import Checkpointer
+from weft.coordinator.store.core import Core, Readers
+from weft.coordinator.store.entry import Entry, Saved
+from weft.coordinator.store.errors import StoreError, StoreForeign
+from weft.coordinator.store.group import Group
+from weft.coordinator.store.identity import NumberMint, created_at, format_id, parse_id
+from weft.coordinator.store.journal import Journal
+from weft.coordinator.store.lock import OwnerLock
+from weft.coordinator.store.reader import Known
+from weft.coordinator.store.records import (
     AgentRecord,
     AttemptRef,
     Claimed,
@@ -43,22 +54,11 @@ from weft.coordinator.store.base import (
     QueueDepth,
     Report,
     RequestIdReused,
-    StoreListener,
     Submission,
     SweepReport,
     TaskRecord,
     Verdict,
 )
-from weft.coordinator.store.board import Board
-from weft.coordinator.store.checkpoint import Checkpointer
-from weft.coordinator.store.core import Core, Readers
-from weft.coordinator.store.entry import Entry, Saved
-from weft.coordinator.store.errors import StoreError, StoreForeign
-from weft.coordinator.store.group import Group
-from weft.coordinator.store.identity import NumberMint, created_at, format_id, parse_id
-from weft.coordinator.store.journal import Journal
-from weft.coordinator.store.lock import OwnerLock
-from weft.coordinator.store.reader import Known
 from weft.coordinator.store.recovery import Hold, recover
 from weft.coordinator.store.refusals import tell_not_stored
 from weft.coordinator.store.requests import RequestIds

@@ -21,9 +21,9 @@ from weft.coordinator.rules import (
     attempt_deadline,
 )
 from weft.coordinator.store import options
-from weft.coordinator.store.base import Owner, Submission, TaskRecord, Verdict
 from weft.coordinator.store.identity import format_id
 from weft.coordinator.store.ready import ReadyQueue
+from weft.coordinator.store.records import Owner, Submission, TaskRecord, Verdict
 
 NEVER = math.inf
 # Agents enforce limits and cancellations themselves; the store steps in this much later.

@@ -10,8 +10,8 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from weft.coordinator.store.base import ProgressRow
 from weft.coordinator.store.entry import Entry
+from weft.coordinator.store.records import ProgressRow
 from weft.coordinator.store.rows import (
     ENDS,
     LIVE,

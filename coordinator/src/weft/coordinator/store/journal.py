@@ -20,10 +20,10 @@ import sqlite3
 import threading
 from typing import Any, Protocol
 
-from weft.coordinator.store.base import ProgressRow
 from weft.coordinator.store.checkpoint import Checkpointer
 from weft.coordinator.store.entry import Entry
 from weft.coordinator.store.group import Group, Job
+from weft.coordinator.store.records import ProgressRow
 from weft.rpc.errors import Unavailable
 
 log = logging.getLogger(__name__)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from weft.coordinator.store.base import Owner
 from weft.coordinator.store.entry import NEVER, Entry
+from weft.coordinator.store.records import Owner
 
 
 class Lease:

@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from heapq import nlargest
 
 from weft.coordinator.rules import State
-from weft.coordinator.store.base import ListFilter, Page, TaskRecord
 from weft.coordinator.store.board import Board
 from weft.coordinator.store.entry import Entry, Saved
 from weft.coordinator.store.identity import format_id, least_number_at, parse_id
 from weft.coordinator.store.paging import fits, read_records
 from weft.coordinator.store.reader import Reader
+from weft.coordinator.store.records import ListFilter, Page, TaskRecord
 from weft.rpc.errors import InvalidArgument
 
 # Rows that one page looks at: what it costs when nothing matches.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from weft.coordinator.rules import DEFAULT_RETRY, RetryPolicy
-from weft.coordinator.store.base import Submission
+from weft.coordinator.store.records import Submission
 
 _DEFAULTS = Submission("")
 _SECONDS = ("start_to_close_s", "result_ttl_s", "failure_ttl_s")

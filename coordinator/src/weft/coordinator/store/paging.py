@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from weft.coordinator.store.base import ListFilter, TaskRecord
+from weft.coordinator.store.records import ListFilter, TaskRecord
 from weft.rpc.channel import BATCH_BYTES
 
 # Tasks that are read at a time: each may have a large payload and a large outcome.

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from weft.coordinator.rules import State
-from weft.coordinator.store.base import Owner, ProgressRow, Submission, TaskRecord, Verdict
 from weft.coordinator.store.entry import decode_options
 from weft.coordinator.store.identity import format_id
+from weft.coordinator.store.records import Owner, ProgressRow, Submission, TaskRecord, Verdict
 from weft.coordinator.store.rows import MAX_ROWS, within
 from weft.rpc.channel import BATCH_BYTES
 

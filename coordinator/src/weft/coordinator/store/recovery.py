@@ -15,9 +15,9 @@ from collections.abc import Collection, Iterator
 
 from weft.coordinator.rules import State
 from weft.coordinator.store.agents import AgentTable
-from weft.coordinator.store.base import Owner
 from weft.coordinator.store.board import Board
 from weft.coordinator.store.entry import NEVER, Cancellation, Entry, Limits, Saved, Stream
+from weft.coordinator.store.records import Owner
 
 # Released in portions, so that a million tasks do not stop the event loop.
 RELEASE_TASKS = 4096

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from weft.coordinator.rules import State
 from weft.coordinator.store import outcomes
-from weft.coordinator.store.base import StoreListener, Submission, TaskRecord
+from weft.coordinator.store.base import StoreListener
+from weft.coordinator.store.records import Submission, TaskRecord
 from weft.rpc.errors import FailedPrecondition, NotFound, WeftError
 from weft.v1 import errors_pb2
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from weft.coordinator.store.base import Enqueued, RequestIdReused, Submission
 from weft.coordinator.store.entry import Entry
 from weft.coordinator.store.identity import format_id, request_digest, request_key
 from weft.coordinator.store.reader import Known, Reader
+from weft.coordinator.store.records import Enqueued, RequestIdReused, Submission
 
 
 class RequestIds:

@@ -6,9 +6,9 @@ import contextlib
 
 from weft.coordinator.store.agents import AgentTable
 from weft.coordinator.store.attempts import Attempts
-from weft.coordinator.store.base import Owner, SweepReport
 from weft.coordinator.store.core import Core
 from weft.coordinator.store.entry import NEVER
+from weft.coordinator.store.records import Owner, SweepReport
 from weft.coordinator.store.recovery import Hold
 from weft.coordinator.store.retention import Purged, purge
 from weft.rpc.errors import Unavailable

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from weft.coordinator.rules import State
-from weft.coordinator.store.base import ListFilter, Owner, Page, ProgressRow, TaskRecord
 from weft.coordinator.store.core import Core
 from weft.coordinator.store.entry import BACKSTOP_S, Cancellation, Entry, Limits, Saved, Stream
 from weft.coordinator.store.identity import parse_id
 from weft.coordinator.store.listing import SCAN_ROWS, list_page
 from weft.coordinator.store.reader import Reader
+from weft.coordinator.store.records import ListFilter, Owner, Page, ProgressRow, TaskRecord
 from weft.coordinator.store.refusals import not_retryable, payload_dropped
 
 T = TypeVar("T")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from weft.coordinator.store.base import AgentRecord
+from weft.coordinator.store.records import AgentRecord
 from weft.coordinator.store.redis.keys import Keys
 from weft.coordinator.store.redis.records import unpack
 from weft.coordinator.store.redis.scripts import Client

@@ -20,7 +20,8 @@ import structlog
 from redis.exceptions import RedisError
 
 from weft.coordinator.rules import QueueKey, State
-from weft.coordinator.store.base import AttemptRef, Owner, StoreListener, TaskRecord
+from weft.coordinator.store.base import StoreListener
+from weft.coordinator.store.records import AttemptRef, Owner, TaskRecord
 from weft.coordinator.store.redis import listing
 from weft.coordinator.store.redis.keys import Keys
 from weft.coordinator.store.redis.records import queue_key, record_of, task, unpack

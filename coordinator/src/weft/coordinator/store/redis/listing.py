@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 
 from weft.coordinator.rules import State
-from weft.coordinator.store.base import ListFilter, Page, ProgressRow, TaskRecord
 from weft.coordinator.store.paging import fits, read_records
+from weft.coordinator.store.records import ListFilter, Page, ProgressRow, TaskRecord
 from weft.coordinator.store.redis.ids import is_id, least_id_at
 from weft.coordinator.store.redis.keys import Keys
 from weft.coordinator.store.redis.records import Record, queue_key, record_of, task, unpack

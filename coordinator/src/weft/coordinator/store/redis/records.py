@@ -10,7 +10,7 @@ import msgpack
 
 from weft.coordinator.rules import QueueKey, Requirements, State
 from weft.coordinator.store import options, outcomes
-from weft.coordinator.store.base import Submission, TaskRecord
+from weft.coordinator.store.records import Submission, TaskRecord
 
 Record = dict[str, Any]
 # Queues whose names are remembered.

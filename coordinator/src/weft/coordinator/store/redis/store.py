@@ -12,7 +12,9 @@ from typing import Any
 
 from weft.coordinator.rules import REQUEST_ID_TTL_S, QueueKey, State
 from weft.coordinator.settings import without_credentials
-from weft.coordinator.store.base import (
+from weft.coordinator.store.base import StoreListener
+from weft.coordinator.store.identity import request_digest
+from weft.coordinator.store.records import (
     AgentRecord,
     AttemptRef,
     Claimed,
@@ -27,13 +29,11 @@ from weft.coordinator.store.base import (
     QueueDepth,
     Report,
     RequestIdReused,
-    StoreListener,
     Submission,
     SweepReport,
     TaskRecord,
     Verdict,
 )
-from weft.coordinator.store.identity import request_digest
 from weft.coordinator.store.redis import connect, fleet, listing
 from weft.coordinator.store.redis.ids import IdMint, is_id
 from weft.coordinator.store.redis.keys import Keys
