@@ -83,7 +83,7 @@ class Coordinator:
             self._store,
             wake=self._wake,
             agents_changed=self._agents_changed,
-            before_late=self._sessions.watch,
+            before_late=self._sessions.heartbeats.watch,
             housekeeping=self._keep_house,
         )
         self._server: aio.Server | None = None

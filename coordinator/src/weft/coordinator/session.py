@@ -45,6 +45,9 @@ class Session:
         self.desired: fleet_pb2.DesiredState = fleet_pb2.DESIRED_STATE_ACTIVE
         self.report = session_pb2.AgentReport()
         self.connected_at_s = now_s
+        # How often the agent was told to report, and for how long it may then be silent.
+        self.interval_s = 0.0
+        self.lease_s = 0.0
         # Monotonic; of the last message.
         self.heard_at_s = 0.0
         # A message is being dealt with, and the next one not read yet: it is not the agent that is silent.

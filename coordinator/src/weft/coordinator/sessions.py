@@ -1,8 +1,8 @@
-"""The agents connected here: their streams, from Hello to the end, and their leases.
+"""The agents connected here: their streams, from Hello to the end.
 
-    Hello ─► checked ─► register (new epoch) ─► adopt what it still holds ─► Welcome
+    Hello ─► checked ─► opening: a new epoch, what it still holds ─► Welcome
     then   reader: reports to the store, acknowledgements to the outbox        writer: outbox to the stream
-    end    goodbye: retired at once · broken: its lease ends after the reconnect grace · silent: closed by `watch`
+    end    goodbye: retired at once · broken: its lease ends after the reconnect grace · silent: closed by `heartbeats`
 
 A stream that breaks costs the agent nothing when it comes back within the grace.
 """
@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from typing import cast
+from collections.abc import AsyncIterator, Callable, Iterable
 
 import structlog
 from google.protobuf.message import DecodeError
@@ -21,27 +20,19 @@ from grpc import aio
 from weft.coordinator import guard
 from weft.coordinator.attempts import AttemptDesk
 from weft.coordinator.contracts import Contract, Contracts
-from weft.coordinator.hello import check_hello, describe
+from weft.coordinator.heartbeats import Heartbeats, was_silent
+from weft.coordinator.hello import check_hello
+from weft.coordinator.opening import Opener
 from weft.coordinator.session import Session
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AttemptRef, Owner
 from weft.rpc import errors
-from weft.rpc.times import duration
-from weft.v1 import errors_pb2, fleet_pb2, session_pb2
+from weft.v1 import errors_pb2, session_pb2
 
 log = structlog.get_logger(__name__)
 
 HELLO_TIMEOUT_S = 10.0
-# A round that comes later than this means that the process did nothing for a while.
-PAUSE_S = 0.25
-# Above so many agents the heartbeat interval grows in proportion, so that heartbeats cost the same.
-HEARTBEATS_PER_S = 1000
-
-
-def heartbeat_interval_s(base_s: float, agents: int) -> float:
-    """The interval that a new agent is told: `base_s`, scaled up with the fleet."""
-    return max(base_s, agents / HEARTBEATS_PER_S)
 
 
 class Sessions:
@@ -60,20 +51,17 @@ class Sessions:
         self._store = store
         self._contracts = contracts
         self._settings = settings
-        self._coordinator_id = coordinator_id
         self._wake = wake
         self._agents_changed = agents_changed
         self._sessions: dict[str, Session] = {}
-        self._intervals_s: dict[str, float] = {}
         self._opening: set[str] = set()
         self._admitting = asyncio.Lock()
         self._desk = AttemptDesk(store, settings.max_payload_bytes, wake)
         self._stopping = False
-        self._watch: asyncio.Task[None] | None = None
-        self._round_s = settings.heartbeat_interval_s / 4
-        self._watched_at_s = time.monotonic()
         # Refused results of agents, over all their sessions here.
         self.stale_refused: dict[str, int] = {}
+        self._opener = Opener(store, settings, coordinator_id, self.stale_refused)
+        self.heartbeats = Heartbeats(store, settings, self.all)
 
     # -- views --------------------------------------------------------------------------------------------------
 
@@ -97,14 +85,12 @@ class Sessions:
     # -- lifecycle ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        self._watch = asyncio.get_running_loop().create_task(self._watch_loop(), name="sessions")
+        self.heartbeats.start()
 
     async def stop(self) -> None:
         """Close every stream, telling the agents to dial again; bounded by the server's own stop."""
         self._stopping = True
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
+        await self.heartbeats.stop()
         for session in list(self._sessions.values()):
             session.close(
                 errors.Unavailable(
@@ -177,57 +163,19 @@ class Sessions:
     ) -> Session:
         """Register the agent, settle what it holds, and welcome it."""
         agent_id = hello.agent_id
-        if self._stopping:
-            raise errors.Unavailable("the coordinator is stopping", reason=errors_pb2.ERROR_REASON_STOPPING)
-        if len(self._sessions) >= self._settings.max_agents and agent_id not in self._sessions:
-            raise errors.ResourceExhausted(
-                f"{self._settings.max_agents} agents are connected, the most that are allowed",
-                retry_after_s=5.0,
-            )
-        if agent_id in self._opening:
-            raise _id_in_use(agent_id)
+        self._check_room(agent_id)
         self._opening.add(agent_id)
         try:
             contract = self._contracts.get(hello.contract_hash)
             if contract is not None:
                 await self._admit(hello, contract)
-            await self._replace(hello)
-            interval_s = heartbeat_interval_s(self._settings.heartbeat_interval_s, len(self._sessions))
-            lease_s = interval_s * self._settings.missed_heartbeats
-            description = describe(hello)
-            epoch = await self._store.register(
-                agent_id, hello.instance_id, description.SerializeToString(), lease_s
-            )
-            session = Session(hello, Owner(agent_id, epoch), self._store.now())
-            session.heard_at_s = time.monotonic()
-            adopted = await self._adopt(session, hello)
+            self._replace(hello)
+            session = await self._opener.register(hello, len(self._sessions))
             session.accepted = contract is not None
-            session.desired = await self._desired(agent_id)
+            welcome = await self._opener.settle(session)
             self._sessions[agent_id] = session
-            self._intervals_s[agent_id] = interval_s
         finally:
             self._opening.discard(agent_id)
-        refs = [AttemptRef(held.task_id, held.attempt) for held in hello.held]
-        welcome = session_pb2.Welcome(
-            epoch=epoch,
-            heartbeat_interval=duration(interval_s),
-            lease=duration(lease_s),
-            contract_needed=contract is None,
-            adopted=[_ref(ref) for ref in refs if ref in adopted],
-            lost=[_ref(ref) for ref in refs if ref not in adopted],
-            desired_state=session.desired,
-            max_response_bytes=self._settings.max_payload_bytes,
-            coordinator_id=self._coordinator_id,
-        )
-        log.info(
-            "agent.connected",
-            agent=agent_id,
-            epoch=epoch,
-            slots=hello.slots,
-            methods=len(hello.methods),
-            adopted=len(adopted),
-            lost=len(refs) - len(adopted),
-        )
         try:
             await context.write(session_pb2.ConnectResponse(welcome=welcome))
         except BaseException:
@@ -237,7 +185,24 @@ class Sessions:
         self._wake()
         return session
 
-    async def _replace(self, hello: session_pb2.Hello) -> None:
+    def _check_room(self, agent_id: str) -> None:
+        """
+        Raises:
+            Unavailable: the coordinator is stopping.
+            ResourceExhausted: too many agents are connected.
+            AlreadyExists: another session of this agent is being opened.
+        """
+        if self._stopping:
+            raise errors.Unavailable("the coordinator is stopping", reason=errors_pb2.ERROR_REASON_STOPPING)
+        if len(self._sessions) >= self._settings.max_agents and agent_id not in self._sessions:
+            raise errors.ResourceExhausted(
+                f"{self._settings.max_agents} agents are connected, the most that are allowed",
+                retry_after_s=5.0,
+            )
+        if agent_id in self._opening:
+            raise _id_in_use(agent_id)
+
+    def _replace(self, hello: session_pb2.Hello) -> None:
         """Make room for a new session of an agent whose last one is still open.
 
         Raises:
@@ -256,37 +221,6 @@ class Sessions:
         if old.task is not None:
             # A stream that nobody reads does not end by itself.
             old.task.cancel()
-
-    async def _adopt(self, session: Session, hello: session_pb2.Hello) -> set[AttemptRef]:
-        held = [(AttemptRef(item.task_id, item.attempt), item.epoch) for item in hello.held]
-        verdicts = await self._store.adopt(session.owner, held)
-        adopted = [ref for (ref, _), kept in zip(held, verdicts, strict=True) if kept]
-        late = [AttemptRef(item.task_id, item.attempt) for item in hello.held if item.finished]
-        await self._count_stale(hello.agent_id, [ref for ref in late if ref not in set(adopted)])
-        if adopted:
-            records = await self._store.get([ref.task_id for ref in adopted], payloads=False)
-            for ref, record in zip(adopted, records, strict=True):
-                session.hold(ref, session.cost(record.submission.method) if record is not None else 1)
-                if record is not None and record.cancel_requested:
-                    session.cancel(ref, "cancelled on request", self._settings.cancel_grace_s, lost=False)
-        return set(adopted)
-
-    async def _count_stale(self, agent_id: str, refs: Sequence[AttemptRef]) -> None:
-        """Count results that come too late; one that is stored and whose acknowledgement was lost is none."""
-        if not refs:
-            return
-        records = await self._store.get([ref.task_id for ref in refs], payloads=False)
-        for ref, record in zip(refs, records, strict=True):
-            stored = record is not None and record.state.terminal and record.attempt == ref.attempt
-            if not stored or record is None or record.agent_id != agent_id:
-                self.stale_refused[agent_id] = self.stale_refused.get(agent_id, 0) + 1
-                log.info("result.refused", agent=agent_id, task=ref.task_id, attempt=ref.attempt)
-
-    async def _desired(self, agent_id: str) -> fleet_pb2.DesiredState:
-        for agent in await self._store.agents():
-            if agent.agent_id == agent_id and agent.desired_state:
-                return cast("fleet_pb2.DesiredState", agent.desired_state)
-        return fleet_pb2.DESIRED_STATE_ACTIVE
 
     async def _admit(self, hello: session_pb2.Hello, contract: Contract) -> None:
         """Put the agent's methods in force, durably.
@@ -373,7 +307,6 @@ class Sessions:
         session.open = False
         if self._sessions.get(agent_id) is session:
             del self._sessions[agent_id]
-            self._intervals_s.pop(agent_id, None)
         if self._stopping:
             # The store remembers that the agent was connected, and waits for it after the restart.
             return
@@ -385,7 +318,7 @@ class Sessions:
                 await self._store.retire(session.owner)
             else:
                 grace_s = self._settings.reconnect_grace_s
-                await self._store.renew([session.owner], 0.0 if _is_silent(session) else grace_s)
+                await self._store.renew([session.owner], 0.0 if was_silent(session) else grace_s)
         except errors.WeftError as error:
             # The lease ends by itself.
             log.warning("session.end_not_stored", agent=agent_id, error=error.message)
@@ -399,68 +332,6 @@ class Sessions:
         self._agents_changed()
         self._wake()
 
-    # -- leases -------------------------------------------------------------------------------------------------
-
-    async def _watch_loop(self) -> None:
-        while True:
-            await asyncio.sleep(self._round_s)
-            try:
-                await self.watch(time.monotonic())
-            except errors.WeftError as error:
-                if self._store.writable:
-                    log.warning("sessions.renew_failed", error=error.message)
-            except Exception:
-                log.exception("sessions.watch_failed")
-
-    async def watch(self, now_s: float) -> None:
-        """Renew the leases of who was heard; close who is silent or does not read.
-
-        Called in each round, and by the sweeper before it takes anything back after a pause: what was sent while
-        this process did nothing (a long step, a suspended machine) has not been read yet, and nobody is to blame.
-        """
-        missed = self._settings.missed_heartbeats
-        paused_s = max(0.0, now_s - self._watched_at_s - PAUSE_S - self._round_s)
-        self._watched_at_s = now_s
-        by_lease: dict[float, list[Session]] = {}
-        for session in list(self._sessions.values()):
-            session.heard_at_s = min(now_s, session.heard_at_s + paused_s)
-            lease_s = self._intervals_s[session.owner.agent_id] * missed
-            silent_s = session.silent_for_s(now_s)
-            if silent_s > lease_s:
-                self._drop(session, _silent(f"nothing was heard of the agent for {silent_s:.1f} s"))
-            elif (
-                session.writing_since_s is not None
-                and now_s - session.writing_since_s > self._settings.stalled_stream_s
-            ):
-                self._drop(session, errors.ResourceExhausted("the agent does not read its stream"))
-            else:
-                # A lease ends a full lease after the agent was last heard, not after this round.
-                by_lease.setdefault(round(lease_s - silent_s, 1), []).append(session)
-        for remaining_s, sessions in by_lease.items():
-            held = await self._store.renew([session.owner for session in sessions], remaining_s)
-            for session, known in zip(sessions, held, strict=True):
-                if not known and session.open:
-                    # Without a lease it would sit here and never be given anything.
-                    self._drop(
-                        session, errors.Unavailable("the lease of this session has passed; dial again")
-                    )
-
-    def _drop(self, session: Session, error: errors.WeftError) -> None:
-        log.warning("agent.dropped", agent=session.owner.agent_id, reason=error.message)
-        session.close(error)
-        if session.task is not None:
-            session.task.cancel()
-
-
-def _silent(message: str) -> errors.Unavailable:
-    return errors.Unavailable(message, reason=errors_pb2.ERROR_REASON_SESSION_PROTOCOL)
-
-
-def _is_silent(session: Session) -> bool:
-    return isinstance(session.error, errors.Unavailable) and (
-        session.error.reason == errors_pb2.ERROR_REASON_SESSION_PROTOCOL
-    )
-
 
 def _id_in_use(agent_id: str) -> errors.AlreadyExists:
     return errors.AlreadyExists(
@@ -469,7 +340,3 @@ def _id_in_use(agent_id: str) -> errors.AlreadyExists:
         metadata={"agent_id": agent_id},
         retry_after_s=1.0,
     )
-
-
-def _ref(ref: AttemptRef) -> session_pb2.AttemptRef:
-    return session_pb2.AttemptRef(task_id=ref.task_id, attempt=ref.attempt)

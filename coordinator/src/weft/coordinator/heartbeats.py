@@ -1,0 +1,117 @@
+"""Who of the agents connected here is heard: their leases go on, the others' streams are closed.
+
+heard      its lease ends a full lease after the agent was last heard
+silent     for longer than its lease: closed, and lost at once
+stalled    does not read its stream: closed, and lost after the reconnect grace
+not known  to the store any more: closed, so that it dials again
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from weft.coordinator.session import Session
+from weft.coordinator.settings import CoordinatorSettings
+from weft.coordinator.store.base import Store
+from weft.rpc import errors
+from weft.v1 import errors_pb2
+
+log = structlog.get_logger(__name__)
+
+# A round that comes later than this means that the process did nothing for a while.
+PAUSE_S = 0.25
+# Above so many agents the heartbeat interval grows in proportion, so that heartbeats cost the same.
+HEARTBEATS_PER_S = 1000
+
+
+def heartbeat_interval_s(base_s: float, agents: int) -> float:
+    """The interval that a new agent is told: `base_s`, scaled up with the fleet."""
+    return max(base_s, agents / HEARTBEATS_PER_S)
+
+
+class Heartbeats:
+    """Watches the open sessions, some rounds a heartbeat.
+
+    Args:
+        sessions: gives those that are open now.
+    """
+
+    def __init__(
+        self, store: Store, settings: CoordinatorSettings, sessions: Callable[[], Iterable[Session]]
+    ) -> None:
+        self._store = store
+        self._stalled_stream_s = settings.stalled_stream_s
+        self._sessions = sessions
+        self._task: asyncio.Task[None] | None = None
+        self._round_s = settings.heartbeat_interval_s / 4
+        self._watched_at_s = time.monotonic()
+
+    def start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="heartbeats")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._round_s)
+            try:
+                await self.watch(time.monotonic())
+            except errors.WeftError as error:
+                if self._store.writable:
+                    log.warning("sessions.renew_failed", error=error.message)
+            except Exception:
+                log.exception("sessions.watch_failed")
+
+    async def watch(self, now_s: float) -> None:
+        """Renew the leases of who was heard; close who is silent or does not read.
+
+        Called in each round, and by the sweeper before it takes anything back after a pause: what was sent while
+        this process did nothing (a long step, a suspended machine) has not been read yet, and nobody is to blame.
+        """
+        paused_s = max(0.0, now_s - self._watched_at_s - PAUSE_S - self._round_s)
+        self._watched_at_s = now_s
+        by_lease: dict[float, list[Session]] = {}
+        for session in list(self._sessions()):
+            session.heard_at_s = min(now_s, session.heard_at_s + paused_s)
+            silent_s = session.silent_for_s(now_s)
+            if silent_s > session.lease_s:
+                _drop(session, _silent(f"nothing was heard of the agent for {silent_s:.1f} s"))
+            elif (
+                session.writing_since_s is not None
+                and now_s - session.writing_since_s > self._stalled_stream_s
+            ):
+                _drop(session, errors.ResourceExhausted("the agent does not read its stream"))
+            else:
+                # A lease ends a full lease after the agent was last heard, not after this round.
+                by_lease.setdefault(round(session.lease_s - silent_s, 1), []).append(session)
+        for remaining_s, sessions in by_lease.items():
+            held = await self._store.renew([session.owner for session in sessions], remaining_s)
+            for session, known in zip(sessions, held, strict=True):
+                if not known and session.open:
+                    # Without a lease it would sit here and never be given anything.
+                    _drop(session, errors.Unavailable("the lease of this session has passed; dial again"))
+
+
+def _drop(session: Session, error: errors.WeftError) -> None:
+    log.warning("agent.dropped", agent=session.owner.agent_id, reason=error.message)
+    session.close(error)
+    if session.task is not None:
+        session.task.cancel()
+
+
+def _silent(message: str) -> errors.Unavailable:
+    return errors.Unavailable(message, reason=errors_pb2.ERROR_REASON_SESSION_PROTOCOL)
+
+
+def was_silent(session: Session) -> bool:
+    """Whether a session ended because nothing was heard of its agent."""
+    return isinstance(session.error, errors.Unavailable) and (
+        session.error.reason == errors_pb2.ERROR_REASON_SESSION_PROTOCOL
+    )

@@ -1,0 +1,123 @@
+"""From an agent's Hello to its Welcome: a new epoch, and what becomes of the attempts that it still holds.
+
+register   a new epoch with a lease
+settle     what it names goes on in this session or is lost; operators' wishes ─► Welcome
+
+`sessions` owns the stream and the register of who is connected.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import cast
+
+import structlog
+
+from weft.coordinator.heartbeats import heartbeat_interval_s
+from weft.coordinator.hello import describe
+from weft.coordinator.session import Session
+from weft.coordinator.settings import CoordinatorSettings
+from weft.coordinator.store.base import Store
+from weft.coordinator.store.records import AttemptRef, Owner
+from weft.rpc.times import duration
+from weft.v1 import fleet_pb2, session_pb2
+
+log = structlog.get_logger(__name__)
+
+
+class Opener:
+    """Opens sessions.
+
+    Args:
+        stale_refused: where late results are counted, by agent.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: CoordinatorSettings,
+        coordinator_id: str,
+        stale_refused: dict[str, int],
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._coordinator_id = coordinator_id
+        self._stale_refused = stale_refused
+
+    async def register(self, hello: session_pb2.Hello, agents: int) -> Session:
+        """A session with a new epoch.
+
+        Args:
+            agents: how many are connected here.
+        """
+        interval_s = heartbeat_interval_s(self._settings.heartbeat_interval_s, agents)
+        lease_s = interval_s * self._settings.missed_heartbeats
+        description = describe(hello).SerializeToString()
+        epoch = await self._store.register(hello.agent_id, hello.instance_id, description, lease_s)
+        session = Session(hello, Owner(hello.agent_id, epoch), self._store.now())
+        session.interval_s, session.lease_s = interval_s, lease_s
+        session.heard_at_s = time.monotonic()
+        return session
+
+    async def settle(self, session: Session) -> session_pb2.Welcome:
+        """Decide on what the agent holds and on what is wanted of it; gives what it is told."""
+        hello = session.hello
+        adopted = await self._adopt(session, hello)
+        session.desired = await self._desired(hello.agent_id)
+        refs = [AttemptRef(held.task_id, held.attempt) for held in hello.held]
+        log.info(
+            "agent.connected",
+            agent=hello.agent_id,
+            epoch=session.owner.epoch,
+            slots=hello.slots,
+            methods=len(hello.methods),
+            adopted=len(adopted),
+            lost=len(refs) - len(adopted),
+        )
+        return session_pb2.Welcome(
+            epoch=session.owner.epoch,
+            heartbeat_interval=duration(session.interval_s),
+            lease=duration(session.lease_s),
+            contract_needed=not session.accepted,
+            adopted=[_ref(ref) for ref in refs if ref in adopted],
+            lost=[_ref(ref) for ref in refs if ref not in adopted],
+            desired_state=session.desired,
+            max_response_bytes=self._settings.max_payload_bytes,
+            coordinator_id=self._coordinator_id,
+        )
+
+    async def _adopt(self, session: Session, hello: session_pb2.Hello) -> set[AttemptRef]:
+        held = [(AttemptRef(item.task_id, item.attempt), item.epoch) for item in hello.held]
+        verdicts = await self._store.adopt(session.owner, held)
+        adopted = [ref for (ref, _), kept in zip(held, verdicts, strict=True) if kept]
+        late = [AttemptRef(item.task_id, item.attempt) for item in hello.held if item.finished]
+        await self._count_stale(hello.agent_id, [ref for ref in late if ref not in set(adopted)])
+        if adopted:
+            records = await self._store.get([ref.task_id for ref in adopted], payloads=False)
+            for ref, record in zip(adopted, records, strict=True):
+                session.hold(ref, session.cost(record.submission.method) if record is not None else 1)
+                if record is not None and record.cancel_requested:
+                    session.cancel(ref, "cancelled on request", self._settings.cancel_grace_s, lost=False)
+        return set(adopted)
+
+    async def _count_stale(self, agent_id: str, refs: Sequence[AttemptRef]) -> None:
+        """Count results that come too late; one that is stored and whose acknowledgement was lost is none."""
+        if not refs:
+            return
+        records = await self._store.get([ref.task_id for ref in refs], payloads=False)
+        for ref, record in zip(refs, records, strict=True):
+            stored = record is not None and record.state.terminal and record.attempt == ref.attempt
+            if not stored or record is None or record.agent_id != agent_id:
+                self._stale_refused[agent_id] = self._stale_refused.get(agent_id, 0) + 1
+                log.info("result.refused", agent=agent_id, task=ref.task_id, attempt=ref.attempt)
+
+    async def _desired(self, agent_id: str) -> fleet_pb2.DesiredState:
+        for agent in await self._store.agents():
+            if agent.agent_id == agent_id and agent.desired_state:
+                return cast("fleet_pb2.DesiredState", agent.desired_state)
+        return fleet_pb2.DESIRED_STATE_ACTIVE
+
+
+def _ref(ref: AttemptRef) -> session_pb2.AttemptRef:
+    return session_pb2.AttemptRef(task_id=ref.task_id, attempt=ref.attempt)
