@@ -62,6 +62,8 @@ class Model:
     leases: dict[Owner, float] = field(default_factory=dict)
     instances: dict[Owner, str] = field(default_factory=dict)
     connected: dict[str, int] = field(default_factory=dict)
+    # The last session of each agent, while its stream is open.
+    attached: dict[str, Owner] = field(default_factory=dict)
     hold_until: float = 0.0
     hold_for: set[str] = field(default_factory=set)
 
@@ -147,10 +149,22 @@ class Model:
         task.close_at = None if task.close_s is None else now + task.close_s
         return True
 
+    def in_use(self, agent_id: str, instance_id: str, now: float) -> bool:
+        """Whether another process is alive as this agent."""
+        last = self.attached.get(agent_id)
+        return last is not None and self.instances[last] != instance_id and self.leases.get(last, now) > now
+
     def register(self, owner: Owner, instance_id: str, lease_ends_at: float) -> None:
         self.leases[owner] = lease_ends_at
         self.instances[owner] = instance_id
         self.connected[owner.agent_id] = owner.epoch
+        self.attached[owner.agent_id] = owner
+
+    def detach(self, owner: Owner, lease_ends_at: float) -> None:
+        if owner in self.leases:
+            self.leases[owner] = lease_ends_at
+        if self.attached.get(owner.agent_id) == owner:
+            del self.attached[owner.agent_id]
 
     def adopt(self, owner: Owner, held: list[tuple[str, int, int]], now: float) -> list[bool]:
         verdicts = []
@@ -229,6 +243,7 @@ class Model:
     def restart(self, now: float) -> None:
         """The process was stopped or killed, and everything acknowledged is there."""
         self.leases.clear()
+        self.attached.clear()
         self.hold_for = set(self.connected)
         self.hold_until = now + RECOVERY_GRACE_S
         for task in self.tasks.values():

@@ -34,7 +34,7 @@ from weft.coordinator.store.records import (
     Submission,
     Verdict,
 )
-from weft.rpc.errors import FailedPrecondition
+from weft.rpc.errors import AlreadyExists, FailedPrecondition
 
 T = TypeVar("T")
 
@@ -192,7 +192,13 @@ class StoreMachine(RuleBasedStateMachine):
     )
     def connect(self, agent_id: str, data: st.DataObject, lease_s: float, instance_id: str) -> None:
         """A new session, which names some of what the agent ever held, true or not."""
-        owner = self.do(self.h.agent(agent_id, lease_s, instance_id))
+        refused = self.model.in_use(agent_id, instance_id, self.now)
+        try:
+            owner = self.do(self.h.agent(agent_id, lease_s, instance_id))
+        except AlreadyExists:
+            assert refused
+            return
+        assert not refused
         self.model.register(owner, instance_id, self.now + lease_s)
         mine = sorted({a for a in self.attempts if a[2].agent_id == agent_id})
         named = data.draw(st.lists(st.sampled_from(mine), unique=True)) if mine else []
@@ -214,6 +220,13 @@ class StoreMachine(RuleBasedStateMachine):
         assert renewed == (owner in self.model.leases)
         if renewed:
             self.model.leases[owner] = self.now + 5.0
+
+    @rule(agent_id=AGENTS)
+    def detach(self, agent_id: str) -> None:
+        owner = self.owners.get(agent_id)
+        if owner is not None:
+            self.do(self.h.store.detach(owner, 2.0))
+            self.model.detach(owner, self.now + 2.0)
 
     @rule(agent_id=AGENTS)
     def retire(self, agent_id: str) -> None:

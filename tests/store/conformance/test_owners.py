@@ -1,4 +1,4 @@
-"""Owners: leases, lost agents, adoption, leaving."""
+"""Owners: leases, lost agents, adoption, leaving, and one live process an agent."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import pytest
 from tests.store.support import METHOD, Harness, ref
 from weft.coordinator.rules import State
 from weft.coordinator.store.records import AttemptRef, Owner, Submission, Verdict
+from weft.rpc.errors import AlreadyExists
+from weft.v1 import errors_pb2
 
 
 async def test_epochs_only_grow(h: Harness) -> None:
@@ -85,6 +87,7 @@ async def test_adopted_attempts_go_on_in_the_new_session(h: Harness, instance_id
     ids = await h.submit_many([Submission(METHOD)] * 3)
     old = await h.agent()
     claims = await h.claim(old, limit=3)
+    await h.store.detach(old, 5.0)
     new = await h.agent(instance_id=instance_id)
     held = [(ref(claims[0]), old.epoch), (ref(claims[2]), old.epoch)]
     assert list(await h.store.adopt(new, held)) == [True, True]
@@ -163,6 +166,78 @@ async def test_one_lost_session_does_not_touch_the_next(h: Harness) -> None:
     assert (report.lost_owners, report.reclaimed) == ([old], 1)
     assert await h.end(second) is Verdict.STORED
     assert [agent.connected for agent in await h.store.agents()] == [True]
+
+
+async def _refused(h: Harness, instance_id: str = "another") -> None:
+    with pytest.raises(AlreadyExists, match="another live process") as refusal:
+        await h.agent(instance_id=instance_id)
+    assert refusal.value.reason == errors_pb2.ERROR_REASON_AGENT_ID_IN_USE
+    assert refusal.value.metadata == {"agent_id": "a"}
+
+
+async def test_an_agent_is_one_live_process(h: Harness) -> None:
+    await h.submit()
+    owner = await h.agent(lease_s=10.0)
+    claimed = await h.claim_one(owner)
+    for _ in range(3):
+        await _refused(h)
+        h.clock.advance(8.0)
+        assert list(await h.store.renew([owner], 10.0)) == [True]
+    # It is not touched by who was refused.
+    (agent,) = await h.store.agents()
+    assert (agent.instance_id, agent.epoch, agent.connected) == ("instance", owner.epoch, True)
+    assert await h.end(claimed) is Verdict.STORED
+    assert (await h.agent("b", instance_id="another")).epoch > owner.epoch
+
+
+async def test_a_process_takes_over_from_itself(h: Harness) -> None:
+    old = await h.agent()
+    new = await h.agent()
+    await h.store.adopt(new, [])
+    # The old stream ends late, or never: it is the new one that counts.
+    await h.store.detach(old, 1.0)
+    await _refused(h)
+    assert list(await h.store.renew([old, new], 10.0)) == [False, True]
+    await _refused(h)
+
+
+async def test_a_process_may_come_when_the_stream_of_another_has_ended(h: Harness) -> None:
+    task_id = await h.submit()
+    old = await h.agent(lease_s=1000.0)
+    claimed = await h.claim_one(old)
+    await h.store.detach(old, 2.0)
+    new = await h.agent(instance_id="another", lease_s=1000.0)
+    # It is not dead for that, as long as nobody says so.
+    assert await h.state(task_id) is State.RUNNING
+    assert (await h.pass_time(2.0)).lost_owners == [old]
+    assert (await h.record(task_id)).crashes == 1
+    assert await h.end(claimed) is Verdict.STALE
+    await _refused(h, "instance")
+    assert list(await h.store.renew([new], 10.0)) == [True]
+
+
+async def test_a_process_may_come_when_the_lease_of_another_has_passed(h: Harness) -> None:
+    """Its coordinator died and could not say that the stream has ended."""
+    old = await h.agent(lease_s=3.0)
+    h.clock.advance(2.9)
+    await _refused(h)
+    h.clock.advance(0.1)
+    new = await h.agent(instance_id="another", lease_s=1000.0)
+    # A coordinator that was only late cannot bring it back.
+    await h.store.renew([old], 10.0)
+    await h.store.adopt(new, [])
+    assert list(await h.store.renew([old, new], 10.0)) == [False, True]
+    await h.store.retire(new)
+    await h.agent()
+
+
+async def test_the_end_of_a_stream_that_nobody_knows(h: Harness) -> None:
+    owner = await h.agent()
+    await h.store.detach(Owner("z", 1), 1.0)
+    await h.store.retire(owner)
+    await h.store.detach(owner, 5.0)
+    assert list(await h.store.renew([owner], 5.0)) == [False]
+    assert (await h.sweep()).next_due_at is None
 
 
 async def test_agents_are_known_until_forgotten(h: Harness) -> None:

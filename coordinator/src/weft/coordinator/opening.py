@@ -1,7 +1,7 @@
 """From an agent's Hello to its Welcome: a new epoch, and what becomes of the attempts that it still holds.
 
-register   a new epoch with a lease
-settle     what it names goes on in this session or is lost; operators' wishes ─► Welcome
+    register   a new epoch with a lease; refused while another process lives under this id
+    settle     what it names goes on in this session or is lost; operators' wishes ─► Welcome
 
 `sessions` owns the stream and the register of who is connected.
 """
@@ -50,6 +50,9 @@ class Opener:
 
         Args:
             agents: how many are connected here.
+
+        Raises:
+            AlreadyExists: another process is alive under this id.
         """
         interval_s = heartbeat_interval_s(self._settings.heartbeat_interval_s, agents)
         lease_s = interval_s * self._settings.missed_heartbeats

@@ -27,6 +27,7 @@ from weft.coordinator.session import Session
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AttemptRef, Owner
+from weft.coordinator.store.refusals import agent_id_in_use
 from weft.rpc import errors
 from weft.v1 import errors_pb2, session_pb2
 
@@ -162,20 +163,12 @@ class Sessions:
         context: aio.ServicerContext[session_pb2.ConnectRequest, session_pb2.ConnectResponse],
     ) -> Session:
         """Register the agent, settle what it holds, and welcome it."""
-        agent_id = hello.agent_id
-        self._check_room(agent_id)
-        self._opening.add(agent_id)
+        self._check_room(hello.agent_id)
+        self._opening.add(hello.agent_id)
         try:
-            contract = self._contracts.get(hello.contract_hash)
-            if contract is not None:
-                await self._admit(hello, contract)
-            self._replace(hello)
-            session = await self._opener.register(hello, len(self._sessions))
-            session.accepted = contract is not None
-            welcome = await self._opener.settle(session)
-            self._sessions[agent_id] = session
+            session, welcome = await self._enter(hello)
         finally:
-            self._opening.discard(agent_id)
+            self._opening.discard(hello.agent_id)
         try:
             await context.write(session_pb2.ConnectResponse(welcome=welcome))
         except BaseException:
@@ -184,6 +177,22 @@ class Sessions:
         self._agents_changed()
         self._wake()
         return session
+
+    async def _enter(self, hello: session_pb2.Hello) -> tuple[Session, session_pb2.Welcome]:
+        contract = self._contracts.get(hello.contract_hash)
+        if contract is not None:
+            await self._admit(hello, contract)
+        session = await self._opener.register(hello, len(self._sessions))
+        self._take_over(hello.agent_id)
+        session.accepted = contract is not None
+        try:
+            welcome = await self._opener.settle(session)
+        except BaseException:
+            # It would keep its agent's id until its lease passes.
+            await asyncio.shield(self._ended(session))
+            raise
+        self._sessions[hello.agent_id] = session
+        return session, welcome
 
     def _check_room(self, agent_id: str) -> None:
         """
@@ -200,19 +209,13 @@ class Sessions:
                 retry_after_s=5.0,
             )
         if agent_id in self._opening:
-            raise _id_in_use(agent_id)
+            raise agent_id_in_use(agent_id)
 
-    def _replace(self, hello: session_pb2.Hello) -> None:
-        """Make room for a new session of an agent whose last one is still open.
-
-        Raises:
-            AlreadyExists: another process is alive under this id.
-        """
-        old = self._sessions.get(hello.agent_id)
+    def _take_over(self, agent_id: str) -> None:
+        """End an agent's last session here: a newer one has been registered."""
+        old = self._sessions.get(agent_id)
         if old is None:
             return
-        if old.instance_id != hello.instance_id:
-            raise _id_in_use(hello.agent_id)
         old.close(
             errors.Aborted(
                 "a newer session of this agent took over", reason=errors_pb2.ERROR_REASON_SESSION_PROTOCOL
@@ -318,7 +321,7 @@ class Sessions:
                 await self._store.retire(session.owner)
             else:
                 grace_s = self._settings.reconnect_grace_s
-                await self._store.renew([session.owner], 0.0 if was_silent(session) else grace_s)
+                await self._store.detach(session.owner, 0.0 if was_silent(session) else grace_s)
         except errors.WeftError as error:
             # The lease ends by itself.
             log.warning("session.end_not_stored", agent=agent_id, error=error.message)
@@ -331,12 +334,3 @@ class Sessions:
         )
         self._agents_changed()
         self._wake()
-
-
-def _id_in_use(agent_id: str) -> errors.AlreadyExists:
-    return errors.AlreadyExists(
-        f"another live process is connected as agent {agent_id!r}; give this one another id, or stop the other",
-        reason=errors_pb2.ERROR_REASON_AGENT_ID_IN_USE,
-        metadata={"agent_id": agent_id},
-        retry_after_s=1.0,
-    )

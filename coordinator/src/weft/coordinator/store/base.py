@@ -216,11 +216,23 @@ class Store(Protocol):
     # -- owners -----------------------------------------------------------------------------------------------
 
     async def register(self, agent_id: str, instance_id: str, description: bytes, lease_s: float) -> int:
-        """Open a session for an agent: a new epoch, larger than every earlier one, with a lease."""
+        """Open a session for an agent: a new epoch, larger than every earlier one, with a lease.
+
+        A process (`instance_id`) takes over from its own earlier sessions. From another's only when that is not open
+        any more: detached, its lease passed or, of a store that is not shared, its coordinator gone.
+
+        Raises:
+            weft.rpc.errors.AlreadyExists: another process has an open session of this agent (AGENT_ID_IN_USE).
+        """
         ...
 
     async def renew(self, owners: Sequence[Owner], lease_s: float) -> Sequence[bool]:
         """Let leases end `lease_s` from now (also sooner than before). False: the owner is not known (any more)."""
+        ...
+
+    async def detach(self, owner: Owner, lease_s: float) -> None:
+        """The session's stream is over: its lease ends `lease_s` from now, and another process may open a session of its
+        agent. Harmless when the owner is not known."""
         ...
 
     async def retire(self, owner: Owner) -> None:

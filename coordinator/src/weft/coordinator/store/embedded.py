@@ -60,7 +60,7 @@ from weft.coordinator.store.records import (
     Verdict,
 )
 from weft.coordinator.store.recovery import Hold, recover
-from weft.coordinator.store.refusals import tell_not_stored
+from weft.coordinator.store.refusals import agent_id_in_use, tell_not_stored
 from weft.coordinator.store.requests import RequestIds
 from weft.coordinator.store.sweeping import Sweeping
 from weft.rpc.errors import WeftError
@@ -349,8 +349,11 @@ class EmbeddedStore:
     # -- owners ---------------------------------------------------------------------------------------------------
 
     async def register(self, agent_id: str, instance_id: str, description: bytes, lease_s: float) -> int:
+        now = self._clock()
+        if self._board.leases.in_use(agent_id, instance_id, now):
+            raise agent_id_in_use(agent_id)
         owner = self._agents.register(agent_id, instance_id, description)
-        self._board.leases.open(owner, instance_id, self._clock() + lease_s)
+        self._board.leases.open(owner, instance_id, now + lease_s)
         await self._journal.settled()
         return owner.epoch
 
@@ -361,6 +364,12 @@ class EmbeddedStore:
             if lease is not None:
                 lease.ends_at = ends_at
         return [lease is not None for lease in leases]
+
+    async def detach(self, owner: Owner, lease_s: float) -> None:
+        lease = self._board.leases.get(owner)
+        if lease is not None:
+            lease.attached = False
+            lease.ends_at = self._clock() + lease_s
 
     async def retire(self, owner: Owner) -> None:
         lease = self._board.leases.get(owner)

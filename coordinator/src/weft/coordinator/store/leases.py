@@ -9,14 +9,15 @@ from weft.coordinator.store.records import Owner
 
 
 class Lease:
-    """One session's right to hold attempts."""
+    """One session's right to hold attempts. `attached`: it has its stream, and no later session took over."""
 
-    __slots__ = ("attempts", "ends_at", "instance_id", "owner")
+    __slots__ = ("attached", "attempts", "ends_at", "instance_id", "owner")
 
     def __init__(self, owner: Owner, instance_id: str, ends_at: float) -> None:
         self.owner = owner
         self.instance_id = instance_id
         self.ends_at = ends_at
+        self.attached = True
         self.attempts: set[Entry] = set()
 
 
@@ -28,6 +29,8 @@ class Leases:
         self._by_agent: dict[str, list[Lease]] = {}
 
     def open(self, owner: Owner, instance_id: str, ends_at: float) -> None:
+        for earlier in self.earlier(owner):
+            earlier.attached = False
         lease = self._by_owner[owner] = Lease(owner, instance_id, ends_at)
         self._by_agent.setdefault(owner.agent_id, []).append(lease)
 
@@ -44,6 +47,13 @@ class Leases:
 
     def has(self, agent_id: str) -> bool:
         return agent_id in self._by_agent
+
+    def in_use(self, agent_id: str, instance_id: str, now: float) -> bool:
+        """Whether another process than this has an open session of the agent."""
+        return any(
+            lease.attached and lease.instance_id != instance_id and lease.ends_at > now
+            for lease in self._by_agent.get(agent_id, ())
+        )
 
     def earlier(self, owner: Owner) -> list[Lease]:
         """Leases of the same agent's earlier sessions."""

@@ -8,7 +8,7 @@ from weft.coordinator.rules import State
 from weft.coordinator.store import outcomes
 from weft.coordinator.store.base import StoreListener
 from weft.coordinator.store.records import Submission, TaskRecord
-from weft.rpc.errors import FailedPrecondition, NotFound, WeftError
+from weft.rpc.errors import AlreadyExists, FailedPrecondition, NotFound, WeftError
 from weft.v1 import errors_pb2
 
 
@@ -24,6 +24,16 @@ def payload_dropped() -> NotFound:
     """A task cannot run again: what it was to do is gone."""
     return NotFound(
         "the task's payload was dropped after its time", reason=errors_pb2.ERROR_REASON_RESULT_EXPIRED
+    )
+
+
+def agent_id_in_use(agent_id: str) -> AlreadyExists:
+    """Another process is connected as this agent."""
+    return AlreadyExists(
+        f"another live process is connected as agent {agent_id!r}; give this one another id, or stop the other",
+        reason=errors_pb2.ERROR_REASON_AGENT_ID_IN_USE,
+        metadata={"agent_id": agent_id},
+        retry_after_s=1.0,
     )
 
 

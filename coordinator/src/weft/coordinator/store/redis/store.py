@@ -46,7 +46,12 @@ from weft.coordinator.store.redis.records import (
     unpack,
 )
 from weft.coordinator.store.redis.scripts import Reply, Scripts
-from weft.coordinator.store.refusals import not_retryable, payload_dropped, tell_not_stored
+from weft.coordinator.store.refusals import (
+    agent_id_in_use,
+    not_retryable,
+    payload_dropped,
+    tell_not_stored,
+)
 from weft.rpc.errors import Unavailable
 
 # One claim carries no more than this, as its payloads go through the script.
@@ -314,10 +319,16 @@ class RedisStore:
     # -- owners ---------------------------------------------------------------------------------------------------
 
     async def register(self, agent_id: str, instance_id: str, description: bytes, lease_s: float) -> int:
-        return int(await self._link.run("register", [agent_id, instance_id, description, lease_s]))
+        epoch = await self._link.run("register", [agent_id, instance_id, description, lease_s])
+        if not epoch:
+            raise agent_id_in_use(agent_id)
+        return int(epoch)
 
     async def renew(self, owners: Sequence[Owner], lease_s: float) -> Sequence[bool]:
         return list(await self._link.run("renew", [lease_s, list(owners)])) if owners else []
+
+    async def detach(self, owner: Owner, lease_s: float) -> None:
+        await self._link.run("detach", [*owner, lease_s])
 
     async def retire(self, owner: Owner) -> None:
         await self._link.run("retire", list(owner))
