@@ -22,7 +22,7 @@ class Forgetful(Embedded):
 
     async def kill_coordinator(self, name: str) -> None:
         await super().kill_coordinator(name)
-        for path in self.mesh.folder.glob("weft.db*"):
+        for path in self.coordinators[name].folder.glob("weft.db*"):
             path.unlink()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from probe.v1.probe_pb2 import ProbeRequest
@@ -11,8 +13,13 @@ from tests.chaos.harness.faults import Blow
 from tests.chaos.harness.items import Item, Recorded
 from tests.support.ledger import Fact
 
-KILLED = Blow("agent-killed", Part.AGENT, "a1", struck_at_s=10, lifted_at_s=11, disowned_until_s=10)
-RESTARTED = Blow("coordinator-killed", Part.COORDINATOR, "c", 10, 10, 10)
+AGENTS = frozenset({"a1", "a2"})
+KILLED = Blow("agent-killed", Part.AGENT, "a1", 10, 11, disowned=frozenset({"a1"}), disowned_until_s=10)
+RESTARTED = Blow(
+    "coordinator-killed", Part.COORDINATOR, "c", 10, 10, disowned_until_s=10, volatile=True, bereft=AGENTS
+)
+# Of a shared store: what it had begun to store is there.
+OTHER_LEFT = replace(RESTARTED, volatile=False, bereft=frozenset({"a2"}))
 
 
 def start(text: str, attempt: int, agent_id: str, time_s: float) -> Fact:
@@ -45,6 +52,7 @@ def ended(attempt: int, agent_id: str, at_s: float, answered: tuple[str, int, st
         # The death of a coordinator explains only what it had not acknowledged.
         (item(), [start("t", 1, "a1", 9), start("t", 1, "a2", 12)], RESTARTED, 1, 1),
         (item(repeated=True), [start("t", 1, "a1", 9), start("t", 1, "a2", 12)], RESTARTED, 1, 0),
+        (item(repeated=True), [start("t", 1, "a1", 9), start("t", 1, "a2", 12)], OTHER_LEFT, 1, 1),
     ],
 )
 def test_duplicates(made: Item, facts: list[Fact], blow: Blow, count: int, unexplained: int) -> None:
@@ -79,7 +87,11 @@ def test_first_claim_is_of_what_the_victim_held() -> None:
         start("held", 2, "a2", 12.5),
     ]
     assert timing.first_claim_s(KILLED, facts, {"done", "held", "other"}) == pytest.approx(2.5)
-    assert timing.first_claim_s(RESTARTED, facts, set()) == pytest.approx(0.1)
+    # The last of the agents that had nobody to ask.
+    assert timing.first_claim_s(OTHER_LEFT, facts, set()) == pytest.approx(0.1)
+    assert timing.first_claim_s(RESTARTED, [*facts, start("more", 1, "a1", 10.7)], set()) == pytest.approx(
+        0.7
+    )
     assert timing.first_claim_s(KILLED, facts, {"other"}) is None
 
 

@@ -43,6 +43,8 @@ class MeshHarness:
         self.folder = folder
         # A path, or the URL of a Redis.
         self.store: Path | str = folder / "weft.db"
+        # Of the coordinator, beside its settings.
+        self.env: dict[str, str] = {}
         self.coordinator_process: Process | None = None
         self.agents: dict[str, Process] = {}
         self._others: list[Process] = []
@@ -112,7 +114,7 @@ class MeshHarness:
             str(address),
             *self._flags,
             log=self.folder / "coordinator.log",
-            env=self._settings,
+            env=self._settings | self.env,
         )
         if self.coordinator_process is not None:
             self._others.append(self.coordinator_process)

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.support.redis_server import HOST, RedisServer, eventually
+from tests.support.redis_server import HOST, RedisServer, eventually, replicate
 
 _DOWN_AFTER_MS = 500
 _FAILOVER_S = 30.0
@@ -48,7 +48,7 @@ class RedisSentinel:
     async def __aenter__(self) -> Self:
         try:
             await asyncio.gather(*(server.start() for server in self.servers))
-            await self._replicate()
+            await replicate(*self.servers)
             await self._watch()
         except BaseException:
             await self.close()
@@ -112,16 +112,6 @@ class RedisSentinel:
             return found.get("master_port") == primary.port and found.get("master_link_status") == "up"
 
         await eventually(follows, f"{replica.name} follows {primary.name}", timeout_s=_REJOIN_S)
-
-    async def _replicate(self) -> None:
-        primary, replica = self.servers
-        await replica.command("REPLICAOF", HOST, primary.port)
-        await replica.command("CONFIG", "REWRITE")
-
-        async def synced() -> bool:
-            return (await _replication(replica)).get("master_link_status") == "up"
-
-        await eventually(synced, "the replica has its copy")
 
     async def _watch(self) -> None:
         quorum = self._sentinel_count // 2 + 1

@@ -225,6 +225,17 @@ class RedisServer:
             raise TimeoutError(f"{error}\n{self.log_tail()}") from None
 
 
+async def replicate(primary: RedisServer, replica: RedisServer) -> None:
+    """Make the one follow the other, also when it is started again, and wait until it has its copy."""
+    await replica.command("REPLICAOF", HOST, primary.port)
+    await replica.command("CONFIG", "REWRITE")
+
+    async def synced() -> bool:
+        return bool((await replica.command("INFO", "replication")).get("master_link_status") == "up")
+
+    await eventually(synced, "the replica has its copy")
+
+
 def free_port() -> int:
     """A port that nobody uses now, and whose cluster bus port nobody uses either."""
     for _ in range(_PORT_TRIES * 10):

@@ -20,19 +20,40 @@ class Part(enum.Enum):
 
     COORDINATOR = "coordinator"
     AGENT = "agent"
-    # The connection between an agent and its coordinator.
+    # The connections between an agent and all its coordinators.
     LINK = "link"
+    # The one between an agent and the coordinator that it is at, where there are others.
+    HOME = "home"
+    REDIS = "redis"
+    # The connections between one coordinator and Redis.
+    REDIS_LINK = "redis-link"
+    # A Redis that another one takes the place of.
+    PRIMARY = "primary"
 
 
 class Deployment(Door, Protocol):
     """A mesh of processes that can be killed, paused and cut off. Every wait in it is bounded."""
 
     parts: frozenset[Part]
+    # Parts that may take with them what was acknowledged.
+    forgetful: frozenset[Part]
+    # Parts that take with them what they had not acknowledged: repeated, it is another task.
+    volatile: frozenset[Part]
+    # Its store has a clock of its own, whatever the coordinators' clocks say.
+    own_clock: bool
     agent_ids: Sequence[str]
     ledger: Ledger
 
-    async def start(self, shape: Shape) -> None:
-        """Everything runs, and the probe service takes calls."""
+    async def start(self, shape: Shape, clocks_off_s: Sequence[float] = (0.0,)) -> None:
+        """Everything runs, and the probe service takes calls.
+
+        Args:
+            clocks_off_s: how far the clocks are off, of the coordinators and of the agents in turn.
+        """
+        ...
+
+    async def restart_truth(self) -> None:
+        """kill -9 of all that keeps tasks or speaks for them, started again: what is left is what was on the disk."""
         ...
 
     async def close(self) -> None: ...
@@ -48,11 +69,15 @@ class Deployment(Door, Protocol):
         """kill -9, and gone."""
         ...
 
-    async def start_coordinator(self, name: str) -> None:
-        """Start it again, at the same address."""
+    async def start_coordinator(self, name: str, clock_off_s: float | None = None) -> None:
+        """Start it again, at the same address; None: its clock is as it was."""
         ...
 
-    async def stale_refused(self) -> int:
+    def clock_off_s(self, name: str) -> float:
+        """How far a coordinator's clock is off."""
+        ...
+
+    def stale_refused(self) -> int:
         """Late results that all coordinators together have refused, those of killed ones included."""
         ...
 
@@ -70,8 +95,12 @@ class Deployment(Door, Protocol):
 
     def resume_agent(self, agent_id: str) -> None: ...
 
-    async def cut_link(self, agent_id: str) -> None:
-        """Connections are closed, and new ones refused."""
+    def home(self, agent_id: str) -> str:
+        """The coordinator that it is at, or dials."""
+        ...
+
+    async def cut_link(self, agent_id: str, coordinator: str | None = None) -> None:
+        """Connections to this coordinator, or to all, are closed, and new ones refused."""
         ...
 
     async def silence_link(self, agent_id: str) -> None:
@@ -85,3 +114,29 @@ class Deployment(Door, Protocol):
     async def until_active(self, agent_id: str) -> None: ...
 
     async def until_lost(self, agent_id: str) -> None: ...
+
+
+class OnRedis(Deployment, Protocol):
+    """One whose store is a Redis."""
+
+    async def kill_redis(self) -> None:
+        """kill -9 of the one that takes writes, and gone."""
+        ...
+
+    async def start_redis(self) -> None:
+        """Start it again on its files."""
+        ...
+
+    async def cut_redis(self, coordinator: str) -> None:
+        """The coordinator's connections to it are closed, and new ones refused."""
+        ...
+
+    async def silence_redis(self, coordinator: str) -> None:
+        """They stay, and nothing passes in either direction."""
+        ...
+
+    async def heal_redis(self, coordinator: str) -> None: ...
+
+    async def lose_primary(self) -> None:
+        """kill -9 of the primary, for good, until its replica has taken its place."""
+        ...

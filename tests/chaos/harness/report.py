@@ -33,16 +33,21 @@ class Row:
     fault: str
     store: str
     outcomes: Sequence[Outcome]
+    # The store does not promise to keep what this fault may take: what is lost is measured, and no fault of weft.
+    unpromised: bool = False
 
     @property
     def broken(self) -> bool:
         """A promise was not kept."""
         return any(
-            each.lost_tasks or each.lost_results or each.stale_accepted or each.unexplained or each.strangers
+            each.stale_accepted
+            or each.strangers
+            or each.misdated
+            or (not self.unpromised and (each.lost_tasks or each.lost_results or each.unexplained))
             for each in self.outcomes
         )
 
-    def figures(self) -> dict[str, str | int | float | None]:
+    def figures(self) -> dict[str, str | int | float | bool | None]:
         """Sums, and of times the longest; null: no run has one (first claim), or some run never got there."""
         tasks = sum(each.tasks for each in self.outcomes)
         again = sum(each.duplicates for each in self.outcomes)
@@ -62,6 +67,8 @@ class Row:
             "recovered_s": round(max(recoveries), 2) if len(recoveries) == len(self.outcomes) else None,
             "unexplained_duplicates": sum(each.unexplained for each in self.outcomes),
             "strangers": sum(each.strangers for each in self.outcomes),
+            "misdated": sum(each.misdated for each in self.outcomes),
+            "promised": not self.unpromised,
         }
 
 

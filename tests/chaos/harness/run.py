@@ -37,6 +37,7 @@ class Outcome:
     strangers: int
     stale_refused: int
     stale_accepted: int
+    misdated: int
     # The slowest blow's; None: no blow called for it, it was not timed, or it was never seen.
     first_claim_s: float | None
     recovered_s: float | None
@@ -63,7 +64,7 @@ async def _run(
 ) -> Outcome:
     # Apart, so that the load cannot change the schedule, which depends on the seed alone.
     load_rng, schedule_rng = random.Random(f"load {seed}"), random.Random(f"schedule {seed}")
-    await deployment.start(scenario.shape)
+    await deployment.start(scenario.shape, scenario.clocks_off_s)
     load = Load(deployment, load_rng, scenario.shape, deployment.ledger.path)
     loading = asyncio.create_task(load.run())
     try:
@@ -82,14 +83,12 @@ async def _run(
     finally:
         loading.cancel()
     await load.read_again()
-    refused = await deployment.stale_refused()
+    refused = deployment.stale_refused()
     # Once more from what is on the disk alone.
-    for name in deployment.coordinator_names:
-        await deployment.kill_coordinator(name)
-        await deployment.start_coordinator(name)
+    await deployment.restart_truth()
     await load.read_again()
     await load.look_for_strangers()
-    return _judge(seed, load, deployment.ledger.facts(), blows, refused, steady)
+    return _judge(seed, load, deployment, blows, refused, steady)
 
 
 async def _strike(
@@ -127,12 +126,18 @@ def _ends(facts: Sequence[Fact]) -> list[float]:
 
 
 def _judge(
-    seed: int, load: Load, facts: Sequence[Fact], blows: Sequence[Blow], refused: int, steady: float | None
+    seed: int,
+    load: Load,
+    deployment: Deployment,
+    blows: Sequence[Blow],
+    refused: int,
+    steady: float | None,
 ) -> Outcome:
-    items = load.acknowledged
+    items, facts = load.acknowledged, deployment.ledger.facts()
     starts = verdict.starts_of(facts)
     again, unexplained = verdict.duplicates(items, starts, blows)
     accepted = verdict.stale_accepted(items, starts)
+    misdated = verdict.misdated(items, starts) if deployment.own_clock else []
     plain = {item.request_id for item in items if item.plain}
     ends_s = _ends(facts)
     claims = [timing.first_claim_s(blow, facts, plain) for blow in blows]
@@ -147,9 +152,10 @@ def _judge(
         strangers=len(load.strangers),
         stale_refused=refused,
         stale_accepted=len(accepted),
+        misdated=len(misdated),
         first_claim_s=max((claim for claim in claims if claim is not None), default=None),
         recovered_s=max([each for each in recoveries if each is not None], default=0.0)
         if None not in recoveries
         else None,
-        notes=[*load.notes, *unexplained, *accepted],
+        notes=[*load.notes, *unexplained, *accepted, *misdated],
     )

@@ -6,13 +6,14 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tests.chaos.harness import faults
+from tests.chaos.harness import faults, redis_faults
 from tests.chaos.harness.deployment import Part
 from tests.chaos.harness.faults import Fault
 from tests.chaos.harness.items import DENSE, STEADY, Shape
 
 # The load's throughput is measured before the first blow.
 WARM_UP_S = 1.5
+CLOCK_OFF_S = 3600.0
 _BEGUN_S = 0.5
 
 
@@ -27,6 +28,8 @@ class Scenario:
     pause_s: float = 1.0
     # Whether throughput can be seen to fall and come back: not where it is all that goes through.
     timed: bool = True
+    # How far clocks are off, of the coordinators and of the agents in turn.
+    clocks_off_s: Sequence[float] = (0.0,)
 
     def needs(self) -> frozenset[Part]:
         return frozenset(fault.part for fault in self.faults)
@@ -46,6 +49,8 @@ def storm(
     coordinators_killed: int = 0,
     links_cut: int = 0,
     links_silent: int = 0,
+    redis_killed: int = 0,
+    redis_cut: int = 0,
 ) -> Scenario:
     """Many faults, close to each other, under all the load that goes through."""
     blows = (
@@ -54,22 +59,43 @@ def storm(
         *[faults.COORDINATOR_KILLED] * coordinators_killed,
         *[faults.LINK_CUT] * links_cut,
         *[faults.LINK_SILENT] * links_silent,
+        *[redis_faults.REDIS_KILLED] * redis_killed,
+        *[redis_faults.REDIS_CUT] * redis_cut,
     )
     return Scenario("storm", blows, shape=DENSE, pause_s=0.6, timed=False)
 
 
-SINGLE: Sequence[Scenario] = tuple(
-    Scenario(fault.name, (fault,))
-    for fault in (
-        faults.COORDINATOR_KILLED,
-        faults.AGENT_KILLED,
-        faults.AGENT_PAUSED,
-        faults.LINK_CUT,
-        faults.LINK_SILENT,
-        faults.LINK_BLIP,
+def _single(fault: Fault) -> Scenario:
+    return Scenario(fault.name, (fault,))
+
+
+_SINGLE = tuple(
+    map(
+        _single,
+        (
+            faults.COORDINATOR_KILLED,
+            faults.AGENT_KILLED,
+            faults.AGENT_PAUSED,
+            faults.LINK_CUT,
+            faults.LINK_SILENT,
+            faults.LINK_BLIP,
+            faults.HOME_CUT,
+            redis_faults.REDIS_KILLED,
+            redis_faults.REDIS_CUT,
+            redis_faults.REDIS_SILENT,
+        ),
     )
 )
-# What a minute has room for.
-QUICK = SINGLE[:4]
-STORM = storm(agents_killed=2, agents_paused=1, coordinators_killed=2, links_cut=1, links_silent=1)
-SCENARIOS: Sequence[Scenario] = (*SINGLE, STORM)
+# A late agent is judged by clocks that disagree, and a coordinator comes back with its clock set by two hours.
+_CLOCKS = Scenario(
+    "clocks",
+    (faults.CLOCK_TURNED, faults.AGENT_PAUSED),
+    timed=False,
+    clocks_off_s=(CLOCK_OFF_S, -CLOCK_OFF_S),
+)
+_STORM = storm(agents_killed=2, agents_paused=1, coordinators_killed=2, links_cut=1, links_silent=1)
+_REDIS_STORM = storm(
+    agents_killed=2, agents_paused=1, coordinators_killed=2, links_silent=1, redis_killed=1, redis_cut=1
+)
+EMBEDDED: Sequence[Scenario] = (*_SINGLE, _CLOCKS, _STORM)
+REDIS: Sequence[Scenario] = (*_SINGLE, _CLOCKS, _REDIS_STORM)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from tests.chaos.harness import scenarios
 from tests.chaos.harness.deployment import Deployment, Part
 from tests.chaos.harness.embedded import Embedded
+from tests.chaos.harness.on_redis import DURABLE, FAST, REPLICATED, RedisFleet
+from tests.chaos.harness.scenarios import Scenario
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +19,43 @@ class Store:
     """`make` gives a deployment in a folder, which has not started."""
 
     parts: frozenset[Part]
+    # Parts that may take with them what was acknowledged: a row of their faults is measured, not promised.
+    forgetful: frozenset[Part]
     make: Callable[[Path], Deployment]
+
+    @property
+    def on_redis(self) -> bool:
+        return Part.REDIS in self.parts
+
+    @property
+    def scenarios(self) -> Sequence[Scenario]:
+        """Those that it has the parts for."""
+        every = scenarios.REDIS if self.on_redis else scenarios.EMBEDDED
+        return [each for each in every if each.needs() <= self.parts]
+
+    def promises(self, scenario: Scenario) -> bool:
+        """Whether what was acknowledged survives these faults."""
+        return not scenario.needs() & self.forgetful
 
 
 STORES: Mapping[str, Store] = {
-    f"embedded-{durability}": Store(Embedded.parts, partial(Embedded, durability=durability))
-    for durability in ("process", "full")
+    **{
+        f"embedded-{durability}": Store(Embedded.parts, frozenset(), partial(Embedded, durability=durability))
+        for durability in ("process", "full")
+    },
+    **{
+        f"redis-{mode.durability}": Store(RedisFleet.parts, mode.forgetful, partial(RedisFleet, mode=mode))
+        for mode in (FAST, DURABLE, REPLICATED)
+    },
 }
+FAULTS = list(dict.fromkeys(scenario.name for store in STORES.values() for scenario in store.scenarios))
+# Without --store and --fault: each kind of store, in the mode that promises most of its processes' deaths.
+DEFAULT = ("embedded-process", "redis-durable")
+# What a minute has room for.
+QUICK: Sequence[tuple[str, str]] = (
+    ("embedded-process", "coordinator-killed"),
+    ("embedded-process", "agent-paused"),
+    ("redis-durable", "coordinator-killed"),
+    ("redis-durable", "agent-killed"),
+    ("redis-durable", "redis-killed"),
+)

@@ -20,20 +20,28 @@ _UNDER_WAY_S = 0.05
 def first_claim_s(blow: Blow, facts: Sequence[Fact], plain: Collection[str]) -> float | None:
     """From the blow to the first new attempt that it called for; None: it called for none.
 
-    After a coordinator's death: the first start of anything. After an agent's or its link's: the first start
-    elsewhere of something that the victim was running; `plain` are the texts that never need a retry of their own.
+    Where agents got nothing to do: until the last of them has started something. After an agent's or its link's
+    fault: the first start elsewhere of something that the victim was running; `plain` are the texts that never need
+    a retry of their own.
     """
     starts = [fact for fact in facts if fact.event == "start"]
-    if blow.part is Part.COORDINATOR:
-        after = [fact.time_s for fact in starts if fact.time_s > blow.lifted_at_s + _UNDER_WAY_S]
-    else:
-        ended = {fact.text for fact in facts if fact.event == "end" and fact.time_s <= blow.struck_at_s}
-        held = {
-            fact.text
-            for fact in starts
-            if fact.agent_id == blow.victim and fact.time_s <= blow.struck_at_s and fact.text in plain
-        } - ended
-        after = [fact.time_s for fact in starts if fact.text in held and fact.time_s > blow.struck_at_s]
+    if blow.bereft:
+        since_s = (
+            blow.disowned_until_s if blow.part is Part.COORDINATOR else blow.struck_at_s
+        ) + _UNDER_WAY_S
+        firsts = {
+            fact.agent_id: fact.time_s
+            for fact in sorted(starts, key=lambda fact: -fact.time_s)
+            if fact.agent_id in blow.bereft and fact.time_s > since_s
+        }
+        return max(firsts.values()) - blow.struck_at_s if firsts else None
+    ended = {fact.text for fact in facts if fact.event == "end" and fact.time_s <= blow.struck_at_s}
+    held = {
+        fact.text
+        for fact in starts
+        if fact.agent_id == blow.victim and fact.time_s <= blow.struck_at_s and fact.text in plain
+    } - ended
+    after = [fact.time_s for fact in starts if fact.text in held and fact.time_s > blow.struck_at_s]
     return min(after) - blow.struck_at_s if after else None
 
 

@@ -4,6 +4,7 @@ duplicate        a start of what had started already and was not to be retried
 unexplained      a duplicate for which no blow can be made responsible
 stale accepted   an outcome on record that a newer attempt had taken the place of, or from another attempt than
                  the record says
+misdated         an outcome whose time is not after its start, by a store's own clock
 """
 
 from __future__ import annotations
@@ -12,10 +13,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
-from tests.chaos.harness.deployment import Part
 from tests.chaos.harness.faults import Blow
 from tests.chaos.harness.items import Item
 from tests.support.ledger import Fact
+
+_CLOCK_OFF_S = 3600
+# The driver, the agents and Redis are on one machine, and read its clock within this.
+_APART_S = 0.01
+_LONGEST_S = 1800
 
 
 def starts_of(facts: Iterable[Fact]) -> dict[str, list[Fact]]:
@@ -50,10 +55,8 @@ def duplicates(
 def _explains(blow: Blow, item: Item, earlier: Fact, later: Fact) -> bool:
     if later.time_s < blow.struck_at_s or earlier.time_s > blow.disowned_until_s:
         return False
-    if blow.part is Part.COORDINATOR:
-        # It began before it was acknowledged, and the acknowledgement never came: repeated as another task.
-        return item.repeated
-    return earlier.agent_id == blow.victim
+    # It began before it was acknowledged, and the acknowledgement never came: repeated as another task.
+    return earlier.agent_id in blow.disowned or (blow.volatile and item.repeated)
 
 
 def stale_accepted(items: Iterable[Item], starts: Mapping[str, Sequence[Fact]]) -> list[str]:
@@ -67,7 +70,9 @@ def stale_accepted(items: Iterable[Item], starts: Mapping[str, Sequence[Fact]]) 
         if end.answered is not None and end.answered != recorded:
             found.append(f"{item.request_id}: on record is {recorded}, answered has {end.answered}")
             continue
-        made = [fact for fact in starts.get(item.request_id, ()) if fact.time_s < end.finished_at_s]
+        begun = starts.get(item.request_id, ())
+        finished_at_s = _by_the_ledger(end.finished_at_s, begun)
+        made = [fact for fact in begun if fact.time_s < finished_at_s]
         began_at_s = max(
             (f.time_s for f in made if (f.attempt, f.agent_id) == (end.attempt, end.agent_id)), default=0.0
         )
@@ -76,3 +81,20 @@ def stale_accepted(items: Iterable[Item], starts: Mapping[str, Sequence[Fact]]) 
         if newer:
             found.append(f"{item.request_id}: on record is {recorded}, but {newer[0]} had begun")
     return found
+
+
+def misdated(items: Iterable[Item], starts: Mapping[str, Sequence[Fact]]) -> list[str]:
+    """Outcomes with a time that is not their own, in words."""
+    return [
+        f"{item.request_id} ended at {item.end.finished_at_s}, and had begun at {begun[0].time_s}"
+        for item in items
+        if item.end is not None and (begun := starts.get(item.request_id))
+        if not -_APART_S < item.end.finished_at_s - begun[0].time_s < _LONGEST_S
+    ]
+
+
+def _by_the_ledger(finished_at_s: float, begun: Sequence[Fact]) -> float:
+    """A coordinator's time of an outcome, should its clock be off: by whole hours, while no run takes half of one."""
+    if not begun:
+        return finished_at_s
+    return finished_at_s - _CLOCK_OFF_S * round((finished_at_s - begun[0].time_s) / _CLOCK_OFF_S)
