@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,12 +12,13 @@ import grpc
 import pytest
 import pytest_asyncio
 
-from probe.v1.probe_pb2 import ProbeRequest
+from probe.v1.probe_pb2 import Payload, ProbeRequest
 from tests.support import tasks
+from tests.support.lightweight import ECHO, LightAgent
 from tests.support.mesh import MeshHarness
-from tests.support.processes import Process
+from tests.support.processes import Process, until
 from tests.support.redis_server import RedisServer
-from weft.rpc.errors import error_info, retry_after_s, status_of_call
+from weft.rpc.errors import Unavailable, error_info, retry_after_s, status_of_call
 from weft.v1 import coordinator_pb2, fleet_pb2, task_pb2
 
 _GRPC = grpc.aio
@@ -126,6 +128,65 @@ async def test_a_coordinator_that_dies_leaves_its_tasks_to_the_other(
     assert {task.state for task in found.values()} == {task_pb2.TASK_STATE_SUCCEEDED}
     assert {(task.attempt, task.crashes) for task in found.values()} == {(1, 0)}
     assert len(ledger.facts("start")) == 24
+
+
+async def _agent(mesh: MeshHarness, agent_id: str) -> fleet_pb2.Agent:
+    request = coordinator_pb2.GetAgentRequest(agent_id=agent_id)
+    return (await mesh.api().GetAgent(request, timeout=5)).agent
+
+
+async def test_one_id_is_one_live_process_at_both(pair: tuple[MeshHarness, MeshHarness]) -> None:
+    """The second is refused wherever it dials, and is let in as soon as the first is dead."""
+    here, there = pair
+    first = await here.agent("a1")
+    session = await _agent(here, "a1")
+    second = await there.agent("a1", wait=False)
+    await until(lambda: "another process has this agent's id" in second.output(), "the second is refused")
+    assert "another live process is connected as agent 'a1'" in second.output()
+    # The first works on, while the second dials about once a second.
+    await there.wait_serving()
+    for n in range(20):
+        assert (await there.probe().Call(ProbeRequest(text=f"{n}", sleep_s=0.1), timeout=10)).text == f"{n}"
+    for mesh in pair:
+        now = await _agent(mesh, "a1")
+        assert (now.epoch, now.instance_id) == (session.epoch, session.instance_id)
+    assert "the session broke" not in first.output()
+    assert "session open" not in second.output()
+
+    ledger = here.ledger()
+    task_id = await tasks.submit(there, ProbeRequest(text="moves", sleep_s=0.5, ledger=ledger.path))
+    await ledger.until("start", "moves")
+    await first.kill()
+    killed_at = time.monotonic()
+    while (await _agent(there, "a1")).instance_id == session.instance_id:
+        assert time.monotonic() - killed_at < 5.0, there.logs()
+        await asyncio.sleep(0.02)
+    # What the first was running is lost with it, and begins again at once.
+    task = (await tasks.ended(there, [task_id]))[task_id]
+    assert (task.state, task.attempt, task.crashes) == (task_pb2.TASK_STATE_SUCCEEDED, 2, 1)
+
+
+async def test_a_stream_left_behind_at_one_is_closed_when_its_agent_is_at_the_other(
+    pair: tuple[MeshHarness, MeshHarness],
+) -> None:
+    """The agent gave up its link, of which the first coordinator heard nothing: heartbeats still come."""
+    here, there = pair
+    instance = uuid.uuid4().hex
+    old = LightAgent(here.channel(), "a1", instance_id=instance)
+    await old.open()
+    async with LightAgent(there.channel(), "a1", instance_id=instance) as new:
+        assert new.welcome.epoch > old.welcome.epoch
+        error = await asyncio.wait_for(old.ended(), 2)
+        assert isinstance(error, Unavailable)
+        assert "dial again" in error.message
+        await old.close(goodbye=False)
+        # And it takes nothing along.
+        await here.wait_serving()
+        answer = await here.probe().Echo(Payload(data=b"by the other"), timeout=10)
+        assert answer.data == b"by the other"
+        assert [each.method for each in new.assigned] == [ECHO]
+        for mesh in pair:
+            assert (await _agent(mesh, "a1")).epoch == new.welcome.epoch
 
 
 async def test_redis_away_and_back(pair: tuple[MeshHarness, MeshHarness], redis: RedisServer) -> None:
