@@ -22,7 +22,7 @@ from weft.coordinator.store.redis.store import RedisStore
 class EmbeddedFactory:
     """Embedded stores in a directory. A crash is a copy of the files as they are, which is what a kill leaves."""
 
-    durable = True
+    forgets_claims = True
 
     def __init__(self, directory: Path) -> None:
         self.clock = ManualClock()
@@ -67,24 +67,34 @@ class EmbeddedFactory:
 class RedisFactory:
     """Stores in one redis-server of this process' own, each under a prefix of its own."""
 
-    # What a coordinator's end leaves of claims and leases is nothing to recover from: they are all in Redis.
-    durable = False
+    # Claims and leases are in Redis: a coordinator's end changes none.
+    forgets_claims = False
 
     def __init__(self, directory: Path) -> None:
         del directory
         self.clock = ManualClock()
         self._opened: list[RedisStore] = []
+        self._prefixes: dict[int, str] = {}
 
     async def open(self) -> Harness:
-        prefix = f"weft-{uuid.uuid4().hex}"
+        return await self._open(f"weft-{uuid.uuid4().hex}")
+
+    async def reopen(self, harness: Harness, *, crash: bool) -> Harness:
+        store = harness.store
+        assert isinstance(store, RedisStore)
+        # One that crashed closes nothing: it is left as it is until the end.
+        if not crash:
+            await store.close()
+            self._opened.remove(store)
+        return await self._open(self._prefixes[id(store)])
+
+    async def _open(self, prefix: str) -> Harness:
         store = RedisStore(_redis_url(), prefix=prefix, clock=self.clock, rng=random.Random(7))
         listener = RecordingListener()
         await store.open(listener)
         self._opened.append(store)
+        self._prefixes[id(store)] = prefix
         return Harness(store, self.clock, listener)
-
-    async def reopen(self, harness: Harness, *, crash: bool) -> Harness:
-        raise NotImplementedError
 
     async def close(self) -> None:
         for store in self._opened:

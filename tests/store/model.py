@@ -241,7 +241,7 @@ class Model:
                 task.state = State.QUEUED
 
     def restart(self, now: float) -> None:
-        """The process was stopped or killed, and everything acknowledged is there."""
+        """A process that forgets claims was stopped or killed, and everything acknowledged is there."""
         self.leases.clear()
         self.attached.clear()
         self.hold_for = set(self.connected)

@@ -199,8 +199,9 @@ class StoreFactory(Protocol):
     """Opens a store on empty data, with a clock that tests move."""
 
     clock: ManualClock
-    # Whether the store ends with its process and comes back from what it kept: `reopen` then works.
-    durable: bool
+    # Whether the store forgets with its process who runs what, and who is connected. It then holds back what may be
+    # running until the agents have said so, or a grace has passed.
+    forgets_claims: bool
 
     async def open(self) -> Harness:
         """A store with nothing in it."""

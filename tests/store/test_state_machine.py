@@ -244,12 +244,12 @@ class StoreMachine(RuleBasedStateMachine):
     def pass_time_unswept(self, seconds: float) -> None:
         self.factory.clock.advance(seconds)
 
-    @precondition(lambda self: self.factory.durable)
     @rule(crash=st.booleans())
     def reopen(self, crash: bool) -> None:
         self.h = self.do(self.factory.reopen(self.h, crash=crash))
-        self.model.restart(self.now)
-        self.owners.clear()
+        if self.factory.forgets_claims:
+            self.model.restart(self.now)
+            self.owners.clear()
 
     # -- what must hold -----------------------------------------------------------------------------------------
 
