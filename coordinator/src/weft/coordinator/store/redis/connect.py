@@ -1,57 +1,16 @@
-"""From a URL to a client, and whether what it reaches can be trusted with tasks.
-
-Credentials come from the URL and are never shown: messages name the place without them.
-"""
+"""Whether what a URL reaches can be trusted with tasks. Messages name the place without credentials."""
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
-from redis.asyncio import Redis
-from redis.asyncio.connection import BlockingConnectionPool
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
-from weft.coordinator.settings import without_credentials
 from weft.coordinator.store.errors import StoreError, StoreForeign, StoreTooNew
 from weft.coordinator.store.redis.keys import LAYOUT, Keys
-from weft.coordinator.store.redis.scripts import Client
+from weft.coordinator.store.redis.places import Client
 
-SCHEMES = ("redis", "rediss", "unix")
 # Far from small numbers, which are somebody's invention or a counter that was lost.
 FIRST_EPOCH = 1 << 32
 _OLDEST = (6, 2)
-_CONNECTIONS = 16
-
-
-def client_of(url: str, *, timeout_s: float) -> Client:
-    """A client; nothing is dialled yet.
-
-    Args:
-        timeout_s: for dialling, and for each answer.
-
-    Raises:
-        StoreError: the URL is none.
-    """
-    scheme = urlsplit(url).scheme
-    if scheme not in SCHEMES:
-        raise StoreError(
-            f"{without_credentials(url)!r} is no store: there are {', '.join(f'{s}://' for s in SCHEMES)}"
-        )
-    try:
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=_CONNECTIONS,
-            timeout=timeout_s,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            # A script may have run although its answer was lost: who asks decides whether to ask again.
-            retry=Retry(NoBackoff(), 0),
-        )
-    except ValueError as error:
-        raise StoreError(f"{without_credentials(url)} is no Redis URL: {error}") from None
-    return Redis(connection_pool=pool)
 
 
 async def check(client: Client, keys: Keys, where: str, durability: str) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from weft.coordinator.store.records import AgentRecord
 from weft.coordinator.store.redis.keys import Keys
+from weft.coordinator.store.redis.places import Client
 from weft.coordinator.store.redis.records import unpack
-from weft.coordinator.store.redis.scripts import Client
 
 # weft.v1.DesiredState: active.
 _ACTIVE = 1

@@ -24,8 +24,9 @@ from weft.coordinator.store.base import StoreListener
 from weft.coordinator.store.records import AttemptRef, Owner, TaskRecord
 from weft.coordinator.store.redis import listing
 from weft.coordinator.store.redis.keys import Keys
+from weft.coordinator.store.redis.places import Client
 from weft.coordinator.store.redis.records import queue_key, record_of, task, unpack
-from weft.coordinator.store.redis.scripts import Client, Reply, Scripts
+from weft.coordinator.store.redis.scripts import Reply, Scripts
 from weft.rpc.errors import Unavailable
 
 log = structlog.get_logger(__name__)

@@ -10,8 +10,8 @@ from weft.coordinator.store.paging import fits, read_records
 from weft.coordinator.store.records import ListFilter, Page, ProgressRow, TaskRecord
 from weft.coordinator.store.redis.ids import is_id, least_id_at
 from weft.coordinator.store.redis.keys import Keys
+from weft.coordinator.store.redis.places import Client
 from weft.coordinator.store.redis.records import Record, queue_key, record_of, task, unpack
-from weft.coordinator.store.redis.scripts import Client
 from weft.rpc.channel import BATCH_BYTES
 from weft.rpc.errors import InvalidArgument
 

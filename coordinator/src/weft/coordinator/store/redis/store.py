@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from weft.coordinator.rules import REQUEST_ID_TTL_S, QueueKey, State
-from weft.coordinator.settings import without_credentials
 from weft.coordinator.store.base import StoreListener
 from weft.coordinator.store.identity import request_digest
 from weft.coordinator.store.records import (
@@ -38,6 +37,7 @@ from weft.coordinator.store.redis import connect, fleet, listing
 from weft.coordinator.store.redis.ids import IdMint, is_id
 from weft.coordinator.store.redis.keys import Keys
 from weft.coordinator.store.redis.link import CLAIM_KEPT_S, Link
+from weft.coordinator.store.redis.places import Servers
 from weft.coordinator.store.redis.records import (
     options_of,
     queue_key,
@@ -67,7 +67,7 @@ class RedisStore:
     """A `Store` in Redis. Used on one event loop.
 
     Args:
-        url: redis://, rediss:// or unix://, with credentials and database as redis-py takes them.
+        url: as `places` says.
         durability: "fast": as often as Redis syncs its log; "durable": one that syncs every write; "replicated": a
             replica has it.
         prefix: of every key: stores with different ones do not meet.
@@ -108,10 +108,11 @@ class RedisStore:
     # -- lifecycle ------------------------------------------------------------------------------------------------
 
     async def open(self, listener: StoreListener) -> None:
-        client = connect.client_of(self._url, timeout_s=self._timeout_s)
         keys = Keys(self._prefix)
+        servers = Servers(self._url, tag=keys.prefix, timeout_s=self._timeout_s)
+        client = servers.client()
         scripts = Scripts(
-            client,
+            servers.connection(),
             keys.prefix,
             self._clock,
             replicas=1 if self._durability == "replicated" else 0,
@@ -119,12 +120,13 @@ class RedisStore:
         )
         self._link = Link(client, keys, scripts, listener, self._rng, clock=self._clock, poll_s=self._poll_s)
         try:
-            await connect.check(client, keys, without_credentials(self._url), self._durability)
+            await connect.check(client, keys, servers.shown, self._durability)
             scripts.coordinator = await client.incr(keys("coordinators"))
             last = await client.get(keys("last"))
             self._mint = IdMint((last or b"").decode(), scripts.coordinator, self._rng)
             await self._link.open()
         except BaseException:
+            await scripts.close()
             await client.aclose()
             raise
 

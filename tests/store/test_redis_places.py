@@ -1,0 +1,175 @@
+"""Where the Redis is: a Cluster whose slot moves, Sentinels whose primary is lost, TLS, and URLs that are none."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.store.support import METHOD, Harness, ManualClock, RecordingListener
+from tests.support.redis_cluster import RedisCluster
+from tests.support.redis_sentinel import RedisSentinel
+from tests.support.redis_server import HOST, RedisServer
+from weft.coordinator.rules import State
+from weft.coordinator.store.errors import StoreError
+from weft.coordinator.store.records import Submission
+from weft.coordinator.store.redis.places import Servers
+from weft.coordinator.store.redis.store import RedisStore
+from weft.rpc.errors import Unavailable
+
+PREFIX = "test"
+OUTAGE_S = 40.0
+
+
+async def _open(url: str, *, durability: str = "fast") -> Harness:
+    clock, listener = ManualClock(), RecordingListener()
+    store = RedisStore(url, prefix=PREFIX, clock=clock, durability=durability, timeout_s=1.0, poll_s=0.05)
+    await store.open(listener)
+    return Harness(store, clock, listener)
+
+
+async def _submit_on(h: Harness, stored: list[str], enough: asyncio.Event) -> None:
+    """Submit one task after another until told to stop; remember those that were acknowledged."""
+    while not enough.is_set():
+        try:
+            stored.extend(await h.submit_many([Submission(METHOD, b"payload")]))
+        except Unavailable:
+            await asyncio.sleep(0.01)
+
+
+async def _until_writable(h: Harness) -> str:
+    async with asyncio.timeout(OUTAGE_S):
+        while True:
+            try:
+                return await h.submit()
+            except Unavailable:
+                await asyncio.sleep(0.02)
+
+
+async def test_a_slot_of_a_cluster_moves_under_load(tmp_path: Path) -> None:
+    async with RedisCluster(tmp_path / "cluster") as cluster:
+        h = await _open(cluster.url)
+        owner = await h.agent(lease_s=1e6)
+        slot = cluster.slot_of(f"{{{PREFIX}}}")
+        home = await cluster.owner(slot)
+        stored: list[str] = []
+        enough = asyncio.Event()
+        load = asyncio.create_task(_submit_on(h, stored, enough))
+        async with asyncio.timeout(OUTAGE_S):
+            for node in [*(each for each in cluster.nodes if each is not home), home]:
+                before = len(stored)
+                await cluster.move_slot(slot, to=node)
+                while len(stored) < before + 20:
+                    await asyncio.sleep(0.01)
+        enough.set()
+        await load
+        records = await h.store.get(stored)
+        assert [record.state for record in records if record is not None] == [State.QUEUED] * len(stored)
+        # A submission whose answer was lost may be there as well.
+        assert h.store.unfinished() >= len(stored)
+        claimed = await h.claim(owner, limit=5)
+        for each in claimed:
+            await h.end(each)
+        assert len(claimed) == 5
+        await h.store.close()
+
+
+async def test_a_node_of_a_cluster_is_killed_and_comes_back(tmp_path: Path) -> None:
+    async with RedisCluster(tmp_path / "cluster") as cluster:
+        h = await _open(cluster.url)
+        task_id = await h.submit()
+        home = await cluster.owner(cluster.slot_of(f"{{{PREFIX}}}"))
+        await home.kill()
+        with pytest.raises(Unavailable):
+            await h.submit()
+        await home.restart()
+        await _until_writable(h)
+        assert await h.state(task_id) is State.QUEUED
+        await h.store.close()
+
+
+async def test_sentinels_switch_to_a_replica(tmp_path: Path) -> None:
+    async with RedisSentinel(tmp_path / "sentinel", password="s3cret") as group:
+        h = await _open(group.url, durability="replicated")
+        owner = await h.agent(lease_s=1e6)
+        ids = await h.submit_many([Submission(METHOD, b"payload")] * 10)
+        claimed = await h.claim_one(owner)
+        old = await group.primary()
+        await old.kill()
+        await group.switched(old)
+        # The new primary has no replica yet: what it takes cannot be acknowledged in this mode.
+        with pytest.raises(Unavailable):
+            await h.submit()
+        await h.store.close()
+        fast = await _open(group.url)
+        await _until_writable(fast)
+        assert await fast.state(claimed.task_id) is State.RUNNING
+        await fast.end(claimed)
+        states = [record.state for record in await fast.store.get(ids) if record is not None]
+        assert sorted(states) == [State.QUEUED] * 9 + [State.SUCCEEDED]
+        await fast.store.close()
+
+
+async def test_a_demoted_primary_is_left(tmp_path: Path) -> None:
+    """It still answers, and refuses to write."""
+    async with RedisSentinel(tmp_path / "sentinel") as group:
+        h = await _open(group.url)
+        await h.submit()
+        await group.fail_over()
+        await _until_writable(h)
+        await h.store.close()
+
+
+async def test_tls(tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed: there is no certificate to try")
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *subject, *files],
+        check=True,
+        capture_output=True,
+    )
+    with socket.socket() as free:
+        free.bind((HOST, 0))
+        port = free.getsockname()[1]
+    tls = {
+        "tls-port": str(port),
+        "tls-cert-file": str(certificate),
+        "tls-key-file": str(key),
+        "tls-ca-cert-file": str(certificate),
+        "tls-auth-clients": "no",
+    }
+    async with RedisServer(tmp_path / "redis", options=tls):
+        h = await _open(f"rediss://localhost:{port}/0?ssl_ca_certs={certificate}")
+        assert await h.state(await h.submit()) is State.QUEUED
+        await h.store.close()
+        with pytest.raises(StoreError, match="certificate"):
+            await _open(f"rediss://localhost:{port}/0")
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("mysql://host/db", "is no store"),
+        ("redis://host/zero", "not the number of a database"),
+        ("redis://host:port/0", "is no Redis URL"),
+        ("redis://host/0?shards=4", "has an option"),
+        ("redis+sentinel://a:1,b:2", "must name the service"),
+        ("redis+sentinel://a:1,,b:2/weft", "is not HOST:PORT"),
+        ("redis+sentinel://a:1/weft?quorum=2", "unknown option 'quorum'"),
+        ("redis+cluster://a:1/0", "one database only"),
+        ("redis+cluster://", "is not HOST:PORT"),
+    ],
+)
+def test_urls_that_are_none(url: str, says: str) -> None:
+    with pytest.raises(StoreError, match=says):
+        Servers(url.replace("://", "://user:s3cret@"), tag="{weft}", timeout_s=1.0)
+    with pytest.raises(StoreError) as refused:
+        Servers(url.replace("://", "://user:s3cret@"), tag="{weft}", timeout_s=1.0)
+    assert "s3cret" not in str(refused.value)
