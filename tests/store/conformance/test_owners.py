@@ -216,6 +216,13 @@ async def test_a_process_may_come_when_the_stream_of_another_has_ended(h: Harnes
     assert list(await h.store.renew([new], 10.0)) == [True]
 
 
+async def test_only_the_last_session_keeps_others_out(h: Harness) -> None:
+    """It broke before it adopted anything: what came before it has no stream any more."""
+    await h.agent(lease_s=1000.0)
+    await h.store.detach(await h.agent(), 5.0)
+    await h.agent(instance_id="another")
+
+
 async def test_a_process_may_come_when_the_lease_of_another_has_passed(h: Harness) -> None:
     """Its coordinator died and could not say that the stream has ended."""
     old = await h.agent(lease_s=3.0)
