@@ -24,6 +24,8 @@ class Shape:
     slots: int
     prefetch: int
     callers: int = 2
+    # Some fail once, and wait for another attempt.
+    retries: bool = True
 
 
 # Bound by the agents' slots and not by processors: its throughput is steady enough to see it fall and come back.
@@ -84,9 +86,9 @@ def draw(rng: random.Random, shape: Shape, text: str, ledger_path: str) -> Item:
     if name == "Stream":
         request.stream_count = rng.randint(1, 5)
         request.sleep_s /= request.stream_count
-    elif fate < 0.05:
+    elif fate < 0.05 and shape.retries:
         request.fail_code, request.fail_attempts = code_pb2.UNAVAILABLE, 1
-    elif fate < 0.08:
+    elif 0.05 <= fate < 0.08:
         request.fail_code, request.fail_message = code_pb2.FAILED_PRECONDITION, text
     return Item(text, name, request)
 

@@ -111,23 +111,25 @@ class Load:
             except grpc.aio.AioRpcError as error:
                 if not _gone(error):
                     raise
-                await asyncio.sleep(_AGAIN_S)
             unsent = [item for item in again if item not in sent]
             again = [item for item in sent if not item.task_id]
             for item in again:
                 item.repeated = True
             again += unsent
+            if again:
+                await asyncio.sleep(_AGAIN_S)
 
     async def _stream(self, again: Sequence[Item], sent: list[Item]) -> None:
         """One stream: acknowledgements come in the order of the requests."""
         size = self._shape.batch_tasks
         ends_at = time.monotonic() + _STREAM_S / 2
         answered = 0
+        refused = False
 
         async def messages() -> AsyncIterator[coordinator_pb2.SubmitTasksRequest]:
             for start in range(0, len(again), size):
                 yield _message(again[start : start + size], sent)
-            while not self._stopped and time.monotonic() < ends_at:
+            while not (self._stopped or refused) and time.monotonic() < ends_at:
                 if len(self._open) + len(sent) - answered < self._shape.open_tasks:
                     yield _message(self._draw(size), sent)
                 else:
@@ -139,8 +141,10 @@ class Load:
                 for ack in response.acks:
                     item = sent[answered]
                     answered += 1
-                    # A refused one is sent again, as is one without an answer.
-                    if not ack.HasField("error"):
+                    # A refused one is sent again, as is one without an answer; nothing new until then.
+                    if ack.HasField("error"):
+                        refused = True
+                    else:
                         self._acknowledged(item, ack.task_id)
         finally:
             call.cancel()

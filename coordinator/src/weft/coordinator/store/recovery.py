@@ -70,7 +70,7 @@ def recover(connection: sqlite3.Connection, board: Board, now: float, *, hold: b
     collecting = gc.isenabled()
     gc.disable()
     try:
-        for entry in _unfinished(connection, board):
+        for entry in _unfinished(connection, board, now):
             scheduled = entry.ready_at > now
             if not scheduled and hold:
                 entry.held_back = True
@@ -90,7 +90,7 @@ def recover(connection: sqlite3.Connection, board: Board, now: float, *, hold: b
     return held_back
 
 
-def _unfinished(connection: sqlite3.Connection, board: Board) -> Iterator[Entry]:
+def _unfinished(connection: sqlite3.Connection, board: Board, now: float) -> Iterator[Entry]:
     rows = connection.execute(
         "SELECT t.id, t.method, t.priority, t.created_at, t.delay_s, t.schedule_to_start_s,"
         " t.schedule_to_close_s, t.request_id, t.options,"
@@ -103,7 +103,8 @@ def _unfinished(connection: sqlite3.Connection, board: Board) -> Iterator[Entry]
         attempt, failures, crashes, ready_at, retried_at, fresh_attempt, reason, grace_s = row[9:17]
         agent_id, epoch, started_at, reported, outcome = row[17:]
         if ready_at is None:
-            ready_at = created_at if delay_s is None else created_at + delay_s
+            # What came before the clock was set back does not wait until it is that late again.
+            ready_at = min(created_at, now) + (delay_s or 0.0)
         terms = board.terms.stored(method, priority, options)
         entry = Entry(number, terms, request_id or "", created_at, ready_at, None, None)
         entry.saved = Saved.STORED
