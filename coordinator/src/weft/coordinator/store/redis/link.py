@@ -149,9 +149,7 @@ class Link:
             with contextlib.suppress(RedisError, OSError):
                 # The other connections are as dead as this one, and would each fail once.
                 await self.client.connection_pool.disconnect(inuse_connections=False)
-            raise Unavailable(
-                "the store cannot be reached at the moment", retry_after_s=_RETRY_AFTER_S
-            ) from error
+            raise self.unavailable() from error
         if not self.writable:
             log.warning("store.available")
             self.writable = True
@@ -159,6 +157,10 @@ class Link:
             self._look.set()
             self.listener.ready()
         return answer
+
+    @staticmethod
+    def unavailable() -> Unavailable:
+        return Unavailable("the store cannot be reached at the moment", retry_after_s=_RETRY_AFTER_S)
 
     async def tell(self, reply: Reply, said: Mapping[str, bytes]) -> None:
         """Tell the listener what a script changed."""

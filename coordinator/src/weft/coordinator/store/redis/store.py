@@ -12,7 +12,6 @@ from typing import Any
 
 from weft.coordinator.rules import REQUEST_ID_TTL_S, QueueKey, State
 from weft.coordinator.store.base import StoreListener
-from weft.coordinator.store.identity import request_digest
 from weft.coordinator.store.records import (
     AgentRecord,
     AttemptRef,
@@ -35,24 +34,22 @@ from weft.coordinator.store.records import (
 )
 from weft.coordinator.store.redis import connect, fleet, listing
 from weft.coordinator.store.redis.ids import IdMint, is_id
+from weft.coordinator.store.redis.intake import Intake
 from weft.coordinator.store.redis.keys import Keys
 from weft.coordinator.store.redis.link import CLAIM_KEPT_S, Link
 from weft.coordinator.store.redis.places import Servers
 from weft.coordinator.store.redis.records import (
-    options_of,
     queue_key,
     queue_name,
     record_of,
     unpack,
 )
-from weft.coordinator.store.redis.scripts import Reply, Scripts
+from weft.coordinator.store.redis.scripts import Scripts
 from weft.coordinator.store.refusals import (
     agent_id_in_use,
     not_retryable,
     payload_dropped,
-    tell_not_stored,
 )
-from weft.rpc.errors import Unavailable
 
 # One claim carries no more than this, as its payloads go through the script.
 _CLAIM_BYTES = 4 * 1024 * 1024
@@ -100,8 +97,6 @@ class RedisStore:
         self._max_progress = max_progress
         # Agents whose views were shared last.
         self._shared: set[str] = set()
-        # Tasks on their way to Redis that nobody waits for by name.
-        self._unheard: set[asyncio.Task[None]] = set()
 
     shared = True
 
@@ -119,6 +114,7 @@ class RedisStore:
             timeout_s=self._timeout_s,
         )
         self._link = Link(client, keys, scripts, listener, self._rng, clock=self._clock, poll_s=self._poll_s)
+        self._intake = Intake(self._link)
         try:
             await connect.check(client, keys, servers.shown, self._durability)
             scripts.coordinator = await client.incr(keys("coordinators"))
@@ -131,8 +127,7 @@ class RedisStore:
             raise
 
     async def close(self) -> None:
-        if self._unheard:
-            await asyncio.wait(self._unheard, timeout=self._timeout_s)
+        await self._intake.close(self._timeout_s)
         await self._link.close()
 
     @property
@@ -152,62 +147,27 @@ class RedisStore:
     ) -> Sequence[Enqueued | RequestIdReused]:
         if not submissions:
             return []
-        names = [given.task_id or self.new_task_id(given.method) for given in submissions]
-        request = [
-            (
-                name,
-                queue_name(QueueKey(given.method, given.requirements)),
-                given.priority,
-                given.delay_s or False,
-                _or_false(given.schedule_to_start_s),
-                _or_false(given.schedule_to_close_s),
-                options_of(given) or False,
-                given.request_id or False,
-                request_digest(given.method, given.payload) if given.request_id else False,
-                given.payload,
-                given.context,
-            )
-            for name, given in zip(names, submissions, strict=True)
-        ]
-        if not acknowledged and not any(given.request_id for given in submissions):
-            self._enqueue_unheard(submissions, request)
-            return [Enqueued(name) for name in names]
-        results = await self._link.run("enqueue", request)
-        return [
-            RequestIdReused(task_id.decode()) if kind == 2 else Enqueued(task_id.decode(), existed=kind == 1)
-            for kind, task_id in results
-        ]
-
-    def _enqueue_unheard(self, submissions: Sequence[Submission], request: Any) -> None:
-        """Store tasks that nobody was told of, and let them be claimed in the same flight."""
-        stored = asyncio.get_running_loop().create_task(
-            self._stored(submissions, self._link.scripts.run("enqueue", request))
-        )
-        self._unheard.add(stored)
-        stored.add_done_callback(self._unheard.discard)
-        for given in submissions:
-            if not given.delay_s:
-                key = QueueKey(given.method, given.requirements)
-                self._link.ready[key] = self._link.ready.get(key, 0) + 1
-        self._link.listener.ready()
-
-    async def _stored(self, submissions: Sequence[Submission], asked: asyncio.Future[Reply]) -> None:
-        try:
-            await self._link.tell(await self._link.ask(asked), {})
-        except Unavailable as error:
-            tell_not_stored(self._link.listener, submissions, error)
+        ids = [given.task_id or self.new_task_id(given.method) for given in submissions]
+        if acknowledged or any(given.request_id for given in submissions):
+            return await self._intake.enqueue(ids, submissions)
+        return self._intake.enqueue_unheard(ids, submissions)
 
     def unfinished(self) -> int:
-        return self._link.unfinished
+        return self._link.unfinished + self._intake.unfinished
 
     def ready_depths(self) -> Mapping[QueueKey, int]:
-        if not self._link.paused:
-            return self._link.ready
-        return {key: count for key, count in self._link.ready.items() if key.method not in self._link.paused}
+        ready = self._link.ready
+        if self._link.paused:
+            ready = {key: count for key, count in ready.items() if key.method not in self._link.paused}
+        # A queue whose tasks Redis does not know has none there, or they will be there at once.
+        return {**ready, **self._intake.depths} if self._intake.depths else ready
 
     async def claim(self, requests: Sequence[ClaimRequest]) -> Sequence[Sequence[Claimed]]:
         if not self._link.writable or not requests:
             return [[] for _ in requests]
+        early = self._intake.claim(requests)
+        if early is not None:
+            return early
         asked = [
             (
                 *each.owner,
@@ -230,8 +190,15 @@ class RedisStore:
         ]
 
     async def complete(self, reports: Sequence[Report]) -> Sequence[Verdict]:
-        if not reports:
-            return []
+        early = self._intake.end(reports)
+        rest = [report for report, stored in zip(reports, early, strict=True) if stored is None]
+        verdicts = iter(await self._complete(rest) if rest else ())
+        for stored in early:
+            if stored is not None:
+                await asyncio.shield(stored)
+        return [Verdict.STORED if stored is not None else next(verdicts) for stored in early]
+
+    async def _complete(self, reports: Sequence[Report]) -> Sequence[Verdict]:
         request = [
             (
                 *report.owner,
@@ -239,7 +206,7 @@ class RedisStore:
                 report.attempt,
                 report.code,
                 report.outcome,
-                _or_false(report.retry_after_s),
+                False if report.retry_after_s is None else report.retry_after_s,
                 report.crashed,
                 report.final,
                 self._rng.random(),
@@ -254,6 +221,7 @@ class RedisStore:
     async def progress(self, items: Sequence[ProgressItem]) -> Sequence[ProgressVerdict]:
         if not items:
             return []
+        self._intake.bring(item.task_id for item in items)
         request = [(*item.owner, item.task_id, item.attempt, item.index, item.payload) for item in items]
         results, rows = await self._link.run("progress", [self._max_progress, request])
         for raw_id, sequence, attempt, index in rows or ():
@@ -264,21 +232,25 @@ class RedisStore:
         return [_PROGRESS[result] for result in results]
 
     async def release(self, owner: Owner, refs: Sequence[AttemptRef]) -> Sequence[bool]:
+        self._intake.bring(ref.task_id for ref in refs)
         return list(await self._link.run("release", [*owner, list(refs)])) if refs else []
 
     async def adopt(self, owner: Owner, held: Sequence[tuple[AttemptRef, int]]) -> Sequence[bool]:
+        self._intake.bring()
         request = [*owner, [(ref.task_id, ref.attempt, epoch) for ref, epoch in held]]
         return list(await self._link.run("adopt", request) or ())
 
     async def cancel(
         self, task_ids: Sequence[str], reason: str, grace_s: float
     ) -> Sequence[TaskRecord | None]:
+        self._intake.bring(task_ids)
         await self._link.run("cancel", [reason, grace_s, [task_id for task_id in task_ids if is_id(task_id)]])
         return await self.get(task_ids, payloads=False)
 
     async def retry(self, task_id: str) -> TaskRecord | None:
         if not is_id(task_id):
             return None
+        self._intake.bring([task_id])
         before = await self._link.run("retry", [task_id])
         if before == 0:
             return None
@@ -290,6 +262,7 @@ class RedisStore:
         return (await self.get([task_id], payloads=False))[0]
 
     async def get(self, task_ids: Sequence[str], *, payloads: bool = True) -> Sequence[TaskRecord | None]:
+        await self._intake.brought(task_ids)
         found: Sequence[TaskRecord | None] = await self._link.ask(
             listing.read(self._link.client, self._link.keys, task_ids, payloads=payloads)
         )
@@ -298,6 +271,7 @@ class RedisStore:
     async def list_tasks(
         self, where: ListFilter, *, limit: int, cursor: str = "", payloads: bool = False
     ) -> Page:
+        await self._intake.brought()
         found: Page = await self._link.ask(
             listing.page(self._link.client, self._link.keys, where, limit, cursor, payloads=payloads)
         )
@@ -333,6 +307,7 @@ class RedisStore:
         await self._link.run("detach", [*owner, lease_s])
 
     async def retire(self, owner: Owner) -> None:
+        self._intake.bring()
         await self._link.run("retire", list(owner))
 
     async def agents(self) -> Sequence[AgentRecord]:
@@ -363,12 +338,14 @@ class RedisStore:
         return found
 
     async def depths(self) -> Mapping[QueueKey, QueueDepth]:
+        self._intake.bring()
         return {
             queue_key(name.decode()): QueueDepth(queued, scheduled, running, oldest_at or None)
             for name, queued, scheduled, running, oldest_at in await self._link.run("depths", []) or ()
         }
 
     async def set_paused(self, method: str, *, paused: bool) -> None:
+        self._intake.bring()
         self._link.paused = self._link.paused | {method} if paused else self._link.paused - {method}
         await self._link.run("pause", [method, paused])
 
@@ -377,11 +354,6 @@ class RedisStore:
             method.decode()
             for method in await self._link.ask(self._link.client.smembers(self._link.keys("paused")))
         )
-
-
-def _or_false(value: float | None) -> float | bool:
-    # What Lua packs as nil in an array would end it.
-    return False if value is None else value
 
 
 def _claimed(

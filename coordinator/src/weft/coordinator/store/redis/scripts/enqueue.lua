@@ -1,14 +1,36 @@
--- Store tasks, in order.
+-- Store tasks, in order: new ones, and those that an agent has begun or ended before they came here (early.py).
 --
--- request  {{id, queue, priority, delay, to_start, to_close, terms, request id, digest, payload, context}…}; false: unset
+-- request  {{id, queue, priority, delay, to_start, to_close, terms, request id, digest, payload, context,
+--          begun: {agent, epoch, started, outcome of a success or false} or false}…}; false: unset
 -- reads    q:<request id>, last
--- writes   t: b: q: all last, and what `place` writes
+-- writes   t: b: q: all last, and what `place` writes; for one that has ended o: expiry
 -- result   for each {outcome, task id}: 0 stored, 1 existed already, 2 the request id was used for another request
 
 -- When a task was created, to the microsecond: when its id was made, some time ago. A clock that ran ahead does not count.
 local function created_at(id)
   local high, low = tonumber(string.sub(id, 1, 8), 16), tonumber(string.sub(id, 9, 16), 16)
   return math.min(high * 4194304 + math.floor(low / 1024), math.floor(now * 1e6 + 0.5)) / 1e6
+end
+
+-- It was never among the unfinished ones.
+local function store_ended(id, t, outcome)
+  t.s, t.b, t.rp = SUCCEEDED, RUNNING, true
+  t.fi = now
+  t.ex = now + terms(t).result_ttl_s
+  keep(id, t, nil, outcome)
+  call('ZADD', all('expiry'), string.format('%.17g', t.ex), id)
+  tell(id, t)
+end
+
+local function store_begun(id, t)
+  place(id, t, RUNNING)
+  if leased(t.oa, t.oe) then
+    tell(id, t)
+  else
+    -- The agent was lost meanwhile.
+    revoke(t.oa, t.oe, id, t.a, 'its session is over', 0, true)
+    crash(id, t)
+  end
 end
 
 local results = {}
@@ -35,8 +57,18 @@ for index, item in ipairs(request) do
       call('SET', key('b', id), cmsgpack.pack({item[10], item[11]}))
     end
     call('ZADD', all('all'), 0, id)
-    place(id, t, delay and SCHEDULED or QUEUED)
-    save(id, t)
+    local begun = item[12]
+    if begun then
+      t.a, t.oa, t.oe, t.st = 1, begun[1], begun[2], begun[3]
+    end
+    if begun and begun[4] then
+      store_ended(id, t, begun[4])
+    elseif begun then
+      store_begun(id, t)
+    else
+      place(id, t, delay and SCHEDULED or QUEUED)
+      save(id, t)
+    end
     if id > last then
       last = id
       call('SET', all('last'), last)

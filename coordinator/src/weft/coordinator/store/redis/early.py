@@ -1,0 +1,135 @@
+"""Tasks in their first moments, known to this coordinator alone: a short call costs Redis one script in place of three.
+
+    enqueue, and nobody was told ─► waits ─► claimed by an agent here ─► succeeded: stored with its end
+                                     └──────────────┴─ COMPANY_S later, or when anything else is asked: stored as it is
+
+Who waits for such a task hears of its end alone, and that is in Redis by then: as decision 0008 has it for the embedded
+store. A coordinator that dies before takes the task along, and its caller hears UNAVAILABLE. Pure but for the time,
+which is passed in; `RedisStore` does the storing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from weft.coordinator.rules import QueueKey, attempt_deadline
+from weft.coordinator.store.records import Claimed, ClaimRequest, Owner, Report, Submission
+
+# How long a task may wait for its end.
+COMPANY_S = 0.01
+# More than this is no lone call: batches are what the scripts are good at.
+_TASKS = 256
+_BODY_BYTES = 64 * 1024
+_FIRST_ATTEMPT = 1
+
+
+@dataclass(slots=True)
+class EarlyTask:
+    """A task that Redis does not know yet."""
+
+    task_id: str
+    given: Submission
+    created_at: float
+    # By the monotonic clock.
+    came_at_s: float
+    owner: Owner | None = None
+    started_at: float = 0.0
+
+    @property
+    def key(self) -> QueueKey:
+        return QueueKey(self.given.method, self.given.requirements)
+
+    @property
+    def close_at(self) -> float | None:
+        close_s = self.given.schedule_to_close_s
+        return None if close_s is None else self.created_at + close_s
+
+    def claimed(self, owner: Owner, cost: int, now: float) -> Claimed:
+        """Give it to an agent."""
+        self.owner, self.started_at = owner, now
+        given = self.given
+        return Claimed(
+            self.task_id,
+            _FIRST_ATTEMPT,
+            owner,
+            given.method,
+            given.payload,
+            given.context,
+            given.request_id,
+            given.priority,
+            cost,
+            attempt_deadline(now, given.start_to_close_s, self.close_at),
+        )
+
+
+class EarlyTasks:
+    """Those of one coordinator, the oldest first."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, EarlyTask] = {}
+        # How many of a queue nobody has claimed yet.
+        self.depths: dict[QueueKey, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def take(self, task_id: str, given: Submission, now: float, came_at_s: float) -> bool:
+        """Take a task in; False: it is none for this."""
+        if (
+            given.request_id
+            or given.delay_s
+            or len(self._tasks) >= _TASKS
+            or len(given.payload) + len(given.context) > _BODY_BYTES
+        ):
+            return False
+        task = self._tasks[task_id] = EarlyTask(task_id, given, now, came_at_s)
+        self.depths[task.key] = self.depths.get(task.key, 0) + 1
+        return True
+
+    def claim(self, request: ClaimRequest, now: float) -> list[Claimed]:
+        """Start attempts: the best (priority, age) first."""
+        fit = [
+            task
+            for task in self._tasks.values()
+            if task.owner is None
+            and task.key in request.costs
+            and (task.close_at is None or now < task.close_at)
+        ]
+        fit.sort(key=lambda task: -task.given.priority)
+        slots, claims = request.slots, []
+        for task in fit[: request.limit]:
+            cost = request.costs[task.key]
+            if cost > slots:
+                break
+            slots -= cost
+            self._left(task)
+            claims.append(task.claimed(request.owner, cost, now))
+        return claims
+
+    def succeeded(self, report: Report) -> EarlyTask | None:
+        """The task that a report ends well, which is not kept any more; None: it ends none of these, or not well."""
+        task = self._tasks.get(report.task_id)
+        if task is None or report.code or report.crashed or report.attempt != _FIRST_ATTEMPT:
+            return None
+        return self._tasks.pop(report.task_id) if task.owner == report.owner else None
+
+    def pop(self, task_ids: Iterable[str] | None = None) -> list[EarlyTask]:
+        """Some tasks, or all: they are not kept any more."""
+        ids = list(self._tasks) if task_ids is None else [each for each in task_ids if each in self._tasks]
+        found = [self._tasks.pop(task_id) for task_id in dict.fromkeys(ids)]
+        for task in found:
+            if task.owner is None:
+                self._left(task)
+        return found
+
+    def pop_old(self, now_s: float) -> list[EarlyTask]:
+        """Those whose time here is over, by the monotonic clock."""
+        return self.pop(
+            task.task_id for task in list(self._tasks.values()) if now_s - task.came_at_s >= COMPANY_S
+        )
+
+    def _left(self, task: EarlyTask) -> None:
+        self.depths[task.key] -= 1
+        if not self.depths[task.key]:
+            del self.depths[task.key]

@@ -1,0 +1,196 @@
+"""Bringing tasks to Redis: at once, where somebody will be told; else early, with what has become of them (`early.py`)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from weft.coordinator.rules import QueueKey
+from weft.coordinator.store.identity import request_digest
+from weft.coordinator.store.records import (
+    Claimed,
+    ClaimRequest,
+    Enqueued,
+    Report,
+    RequestIdReused,
+    Submission,
+)
+from weft.coordinator.store.redis.early import COMPANY_S, EarlyTask, EarlyTasks
+from weft.coordinator.store.redis.link import Link
+from weft.coordinator.store.redis.records import options_of, queue_name
+from weft.coordinator.store.refusals import tell_not_stored
+from weft.rpc.errors import Unavailable
+
+
+class Intake:
+    """Takes tasks in, and knows those that Redis does not know yet."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._early = EarlyTasks()
+        self._timer: asyncio.TimerHandle | None = None
+        # What is on its way to Redis, and which tasks that is.
+        self._under_way: dict[asyncio.Task[None], frozenset[str]] = {}
+
+    async def close(self, timeout_s: float) -> None:
+        """Bring what is left."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self.bring()
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=timeout_s)
+
+    # -- new ones -------------------------------------------------------------------------------------------------
+
+    async def enqueue(
+        self, ids: Sequence[str], submissions: Sequence[Submission]
+    ) -> Sequence[Enqueued | RequestIdReused]:
+        """Store tasks."""
+        rows = [_row(task_id, given) for task_id, given in zip(ids, submissions, strict=True)]
+        results = await self._link.run("enqueue", rows)
+        return [
+            RequestIdReused(task_id.decode()) if kind == 2 else Enqueued(task_id.decode(), existed=kind == 1)
+            for kind, task_id in results
+        ]
+
+    def enqueue_unheard(self, ids: Sequence[str], submissions: Sequence[Submission]) -> Sequence[Enqueued]:
+        """Take tasks in that nobody was told of; none has a request id.
+
+        Raises:
+            Unavailable: Redis is away.
+        """
+        if not self._link.writable:
+            raise self._link.unavailable()
+        link, now, now_s = self._link, self._link.now(), asyncio.get_running_loop().time()
+        at_once: list[EarlyTask] = []
+        for task_id, given in zip(ids, submissions, strict=True):
+            key = QueueKey(given.method, given.requirements)
+            behind = key in link.ready or given.method in link.paused
+            if behind or not self._early.take(task_id, given, now, now_s):
+                at_once.append(EarlyTask(task_id, given, now, now_s))
+                if not given.delay_s:
+                    # So that it is claimed in the same flight.
+                    link.ready[key] = link.ready.get(key, 0) + 1
+        if at_once:
+            self._store(at_once)
+        if len(self._early) and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(COMPANY_S, self._bring_old)
+        link.listener.ready()
+        return [Enqueued(task_id) for task_id in ids]
+
+    @property
+    def unfinished(self) -> int:
+        return len(self._early)
+
+    @property
+    def depths(self) -> Mapping[QueueKey, int]:
+        """Ready tasks that Redis does not know."""
+        return self._early.depths
+
+    # -- their lives here -------------------------------------------------------------------------------------------
+
+    def claim(self, requests: Sequence[ClaimRequest]) -> list[list[Claimed]] | None:
+        """Attempts at tasks that Redis does not know; None: it holds some that may come first."""
+        if any(key in self._link.ready for request in requests for key in request.costs):
+            self.bring()
+            return None
+        now = self._link.now()
+        return [self._early.claim(request, now) for request in requests]
+
+    def end(self, reports: Sequence[Report]) -> list[asyncio.Task[None] | None]:
+        """Store those that these reports end well, with their ends; the others go to Redis before the reports do.
+
+        Returns:
+            For each report what to wait for; it raises Unavailable. None: the report is still to be made.
+        """
+        if not len(self._early):
+            return [None] * len(reports)
+        ended = [(report, self._early.succeeded(report)) for report in reports]
+        self.bring(report.task_id for report, task in ended if task is None)
+        tasks = [task for _, task in ended if task is not None]
+        if not tasks:
+            return [None] * len(reports)
+        outcomes = {report.task_id: report.outcome for report, task in ended if task is not None}
+        stored = self._store(tasks, outcomes)
+        return [None if task is None else stored for _, task in ended]
+
+    # -- bringing them ----------------------------------------------------------------------------------------------
+
+    def bring(self, task_ids: Iterable[str] | None = None) -> None:
+        """Bring some, or all, as they are: before any script that is run after this."""
+        if len(self._early):
+            tasks = self._early.pop(task_ids)
+            if tasks:
+                self._store(tasks)
+
+    async def brought(self, task_ids: Iterable[str] | None = None) -> None:
+        """Bring some, or all, and wait until they can be read."""
+        wanted = None if task_ids is None else frozenset(task_ids)
+        self.bring(wanted)
+        awaited = [task for task, ids in self._under_way.items() if wanted is None or ids & wanted]
+        if awaited:
+            await asyncio.wait(awaited)
+
+    def _bring_old(self) -> None:
+        loop = asyncio.get_running_loop()
+        old = self._early.pop_old(loop.time())
+        if old:
+            self._store(old)
+        self._timer = loop.call_later(COMPANY_S / 2, self._bring_old) if len(self._early) else None
+
+    def _store(
+        self, tasks: Sequence[EarlyTask], outcomes: Mapping[str, bytes] | None = None
+    ) -> asyncio.Task[None]:
+        outcomes = outcomes or {}
+        asked = self._link.scripts.run(
+            "enqueue",
+            [(*_row(task.task_id, task.given), _begun(task, outcomes.get(task.task_id))) for task in tasks],
+        )
+        stored = asyncio.get_running_loop().create_task(self._stored(tasks, outcomes, asked))
+        self._under_way[stored] = frozenset(task.task_id for task in tasks)
+        stored.add_done_callback(self._arrived)
+        return stored
+
+    async def _stored(
+        self, tasks: Sequence[EarlyTask], outcomes: Mapping[str, bytes], asked: asyncio.Future[Any]
+    ) -> None:
+        try:
+            await self._link.tell(await self._link.ask(asked), outcomes)
+        except Unavailable as error:
+            tell_not_stored(self._link.listener, [task.given for task in tasks], error)
+            raise
+
+    def _arrived(self, stored: asyncio.Task[None]) -> None:
+        del self._under_way[stored]
+        if not stored.cancelled():
+            # Those who follow the tasks have been told.
+            stored.exception()
+
+
+def _row(task_id: str, given: Submission) -> tuple[Any, ...]:
+    """A task as enqueue.lua takes it."""
+    return (
+        task_id,
+        queue_name(QueueKey(given.method, given.requirements)),
+        given.priority,
+        given.delay_s or False,
+        _or_false(given.schedule_to_start_s),
+        _or_false(given.schedule_to_close_s),
+        options_of(given) or False,
+        given.request_id or False,
+        request_digest(given.method, given.payload) if given.request_id else False,
+        given.payload,
+        given.context,
+    )
+
+
+def _begun(task: EarlyTask, outcome: bytes | None) -> Any:
+    if task.owner is None:
+        return False
+    return (*task.owner, task.started_at, False if outcome is None else outcome)
+
+
+def _or_false(value: float | None) -> float | bool:
+    # What Lua packs as nil in an array would end it.
+    return False if value is None else value
