@@ -1,4 +1,4 @@
-"""A primary, a replica and the Sentinels that watch them, for a test: the primary is lost, the replica takes over.
+"""A primary, its replicas and the Sentinels that watch them, for a test: the primary is lost, a replica takes over.
 
 async with RedisSentinel(tmp_path / "sentinel") as redis:
     await mesh.coordinator(store=redis.url)
@@ -24,13 +24,14 @@ _REJOIN_S = 80.0
 
 
 class RedisSentinel:
-    """`servers` are the two that keep data, `sentinels` those that agree on which of them is the primary."""
+    """`servers` are those that keep data, the first primary first, `sentinels` those that agree on which of them is the primary."""
 
     def __init__(
         self,
         folder: Path,
         *,
         service: str = "weft",
+        replicas: int = 1,
         sentinels: int = 3,
         appendfsync: str = "everysec",
         password: str = "",
@@ -40,7 +41,7 @@ class RedisSentinel:
         self.password = password
         self.servers = [
             RedisServer(folder / name, name=name, appendfsync=appendfsync, password=password)
-            for name in ("redis0", "redis1")
+            for name in (f"redis{number}" for number in range(replicas + 1))
         ]
         self.sentinels: list[RedisServer] = []
         self._sentinel_count = sentinels
@@ -48,7 +49,8 @@ class RedisSentinel:
     async def __aenter__(self) -> Self:
         try:
             await asyncio.gather(*(server.start() for server in self.servers))
-            await replicate(*self.servers)
+            primary, *replicas = self.servers
+            await asyncio.gather(*(replicate(primary, replica) for replica in replicas))
             await self._watch()
         except BaseException:
             await self.close()
@@ -76,17 +78,32 @@ class RedisSentinel:
 
     async def switched(self, old: RedisServer) -> RedisServer:
         """Wait until every living Sentinel names another primary, which takes writes; that one."""
-        new = next(server for server in self.servers if server is not old)
 
         async def agreed() -> bool:
             living = [sentinel for sentinel in self.sentinels if sentinel.alive]
+            named = {await self._named(sentinel) for sentinel in living}
             return (
-                all([await self._named(sentinel) is new for sentinel in living])
-                and (await _replication(new)).get("role") == "master"
+                len(named) == 1
+                and old not in named
+                and (await _replication(next(iter(named)))).get("role") == "master"
             )
 
-        await eventually(agreed, f"{new.name} has taken over", timeout_s=_FAILOVER_S)
-        return new
+        await eventually(agreed, f"another than {old.name} has taken over", timeout_s=_FAILOVER_S)
+        return await self.primary()
+
+    async def part(self, primary: RedisServer) -> None:
+        """Nothing more of what it writes reaches its replicas, until another one has taken over and `join` is called."""
+        for replica in self._others(primary):
+            # They come back at once, and are not let in.
+            await replica.command("CONFIG", "SET", "masterauth", "wrong")
+        await primary.command("CLIENT", "KILL", "TYPE", "replica")
+
+    async def join(self, lost: RedisServer) -> None:
+        for server in self._others(lost):
+            await server.command("CONFIG", "SET", "masterauth", self.password)
+
+    def _others(self, server: RedisServer) -> list[RedisServer]:
+        return [each for each in self.servers if each is not server]
 
     async def fail_over(self) -> RedisServer:
         """Have the Sentinels switch now, with both servers alive; the new primary."""
@@ -100,7 +117,7 @@ class RedisSentinel:
         return await self.switched(old)
 
     async def wait_replicating(self) -> None:
-        """Wait until the other server follows the primary.
+        """Wait until the other server, where there are two, follows the primary.
 
         One that was restarted thinks for some ten seconds that it is the primary, until the Sentinels tell it.
         """
@@ -137,7 +154,7 @@ class RedisSentinel:
         raw = await sentinel.command("SENTINEL", "MASTER", self.service)
         found = raw if isinstance(raw, dict) else dict(zip(raw[::2], raw[1::2], strict=True))
         counts = int(found["num-other-sentinels"]), int(found["num-slaves"])
-        return counts == (self._sentinel_count - 1, 1)
+        return counts == (self._sentinel_count - 1, len(self.servers) - 1)
 
     async def _named(self, sentinel: RedisServer) -> RedisServer:
         address = await sentinel.command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.service)

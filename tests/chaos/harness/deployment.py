@@ -116,11 +116,11 @@ class Deployment(Door, Protocol):
     async def until_lost(self, agent_id: str) -> None: ...
 
 
-class OnRedis(Deployment, Protocol):
-    """One whose store is a Redis."""
+class OneRedis(Deployment, Protocol):
+    """One on a Redis that can be cut off and killed."""
 
     async def kill_redis(self) -> None:
-        """kill -9 of the one that takes writes, and gone."""
+        """kill -9, and gone."""
         ...
 
     async def start_redis(self) -> None:
@@ -137,6 +137,11 @@ class OnRedis(Deployment, Protocol):
 
     async def heal_redis(self, coordinator: str) -> None: ...
 
+
+class ReplicatedRedis(Deployment, Protocol):
+    """One on a Redis with replicas."""
+
     async def lose_primary(self) -> None:
-        """kill -9 of the primary, for good, until its replica has taken its place."""
+        """The primary loses touch with its replicas, and a moment later it is killed, for good; returns when one of them
+        has taken its place."""
         ...

@@ -1,6 +1,6 @@
 """The Redis store's deployments: two coordinators on one Redis, each behind a proxy that cuts it off, and four agents.
 
-load ─► c1, c2 ─► a proxy each ─► redis-server [─► replica]
+load ─► c1, c2 ─► a proxy each ─► redis-server
         ▲  ▲
    a1 … a4, through a proxy for each of the two
 """
@@ -17,9 +17,12 @@ from tests.chaos.harness.deployment import Part
 from tests.chaos.harness.fleet import Fleet
 from tests.chaos.harness.items import Shape
 from tests.support.fault_proxy import FaultProxy
-from tests.support.redis_server import RedisServer, replicate
+from tests.support.redis_sentinel import RedisSentinel
+from tests.support.redis_server import RedisServer
 
 COORDINATORS = ("c1", "c2")
+# What a lost primary wrote at its end had no time to reach a replica.
+_PARTED_S = 0.2
 AGENTS = ("a1", "a2", "a3", "a4")
 
 
@@ -29,22 +32,22 @@ class Mode:
 
     durability: str
     appendfsync: str = "everysec"
-    replica: bool = False
     # Parts that may take acknowledged writes with them.
     forgetful: frozenset[Part] = frozenset()
 
 
 # With `everysec` Redis puts off writing its log, for two seconds at most, while the disk is busy with the last sync.
-FAST = Mode("fast", forgetful=frozenset({Part.REDIS}))
+FAST = Mode("fast", forgetful=frozenset({Part.REDIS, Part.PRIMARY}))
 DURABLE = Mode("durable", appendfsync="always")
-# A primary that comes back in its own place has what its own log has.
-REPLICATED = Mode("replicated", replica=True, forgetful=frozenset({Part.REDIS}))
+REPLICATED = Mode("replicated")
+
+_MESH = frozenset({Part.COORDINATOR, Part.AGENT, Part.LINK, Part.HOME})
 
 
 class RedisFleet(Fleet):
     """A deployment (see there) in `folder`."""
 
-    parts = frozenset({Part.COORDINATOR, Part.AGENT, Part.LINK, Part.HOME, Part.REDIS, Part.REDIS_LINK})
+    parts = _MESH | {Part.REDIS, Part.REDIS_LINK}
     volatile: frozenset[Part] = frozenset()
     own_clock = True
 
@@ -52,15 +55,11 @@ class RedisFleet(Fleet):
         super().__init__(folder, COORDINATORS, AGENTS, mode.durability)
         self.forgetful = mode.forgetful
         self.redis = RedisServer(folder / "redis", appendfsync=mode.appendfsync)
-        self._replica = RedisServer(folder / "replica", name="replica") if mode.replica else None
         self._links: dict[str, FaultProxy] = {}
         self._open_links = contextlib.AsyncExitStack()
 
     async def start(self, shape: Shape, clocks_off_s: Sequence[float] = (0.0,)) -> None:
         await self.redis.start()
-        if self._replica is not None:
-            await self._replica.start()
-            await replicate(self.redis, self._replica)
         for name, mesh in self.coordinators.items():
             link = await self._open_links.enter_async_context(FaultProxy(self.redis.address))
             self._links[name] = link
@@ -70,9 +69,7 @@ class RedisFleet(Fleet):
     async def close(self) -> None:
         await super().close()
         await self._open_links.aclose()
-        for server in (self.redis, self._replica):
-            if server is not None:
-                await server.close()
+        await self.redis.close()
 
     def logs(self) -> str:
         return f"{super().logs()}\n---- redis\n{self.redis.log_tail()}"
@@ -99,3 +96,38 @@ class RedisFleet(Fleet):
 
     async def heal_redis(self, coordinator: str) -> None:
         await self._links[coordinator].heal()
+
+
+class SentinelFleet(Fleet):
+    """The same on a primary with two replicas, one of which takes its place when Sentinels agree that it is lost.
+
+    Sentinels tell the servers' own addresses: no proxy comes between them and a coordinator. With one replica nothing
+    would be left to replicate to.
+    """
+
+    parts = _MESH | {Part.PRIMARY}
+    volatile: frozenset[Part] = frozenset()
+    own_clock = True
+
+    def __init__(self, folder: Path, mode: Mode) -> None:
+        super().__init__(folder, COORDINATORS, AGENTS, mode.durability)
+        self.forgetful = mode.forgetful
+        self.redis = RedisSentinel(folder / "redis", replicas=2, appendfsync=mode.appendfsync)
+
+    async def start(self, shape: Shape, clocks_off_s: Sequence[float] = (0.0,)) -> None:
+        await self.redis.__aenter__()
+        for mesh in self.coordinators.values():
+            mesh.store = self.redis.url
+        await super().start(shape, clocks_off_s)
+
+    async def close(self) -> None:
+        await super().close()
+        await self.redis.close()
+
+    async def lose_primary(self) -> None:
+        old = await self.redis.primary()
+        await self.redis.part(old)
+        await asyncio.sleep(_PARTED_S)
+        await old.kill()
+        await self.redis.join(old)
+        await self.redis.switched(old)

@@ -8,52 +8,54 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import cast
 
-from tests.chaos.harness.deployment import Deployment, OnRedis, Part
+from tests.chaos.harness.deployment import Deployment, OneRedis, Part, ReplicatedRedis
 from tests.chaos.harness.faults import HEARS_S, Blow, Fault
 
-# Redis is away for so long at most: mostly within the grace of agents, as when a supervisor starts it again.
+# Redis is away for so long at most: within the leases of agents, as when a supervisor starts it again.
 _REDIS_AWAY_S = 1.5
 # Cut off for so long at most: sometimes past the leases of the coordinator's agents.
 _CUT_S = 4.0
+# Leases are of 3 s, and renewed at least once a second: those of who cannot renew them last at least so long.
+_LEASED_S = 1.9
 
 
 async def _kill_redis(mesh: Deployment, rng: random.Random) -> Blow:
-    redis, away_s = cast("OnRedis", mesh), rng.uniform(0, _REDIS_AWAY_S)
+    redis, away_s = cast("OneRedis", mesh), rng.uniform(0, _REDIS_AWAY_S)
     struck_at_s = time.time()
     await redis.kill_redis()
     await asyncio.sleep(away_s)
     await redis.start_redis()
-    return _forgotten(mesh, "redis-killed", Part.REDIS, struck_at_s)
+    return _away(mesh, "redis-killed", Part.REDIS, struck_at_s)
 
 
 async def _lose_primary(mesh: Deployment, rng: random.Random) -> Blow:  # there is one
     struck_at_s = time.time()
-    await cast("OnRedis", mesh).lose_primary()
-    return _forgotten(mesh, "primary-lost", Part.PRIMARY, struck_at_s)
+    await cast("ReplicatedRedis", mesh).lose_primary()
+    return _away(mesh, "primary-lost", Part.PRIMARY, struck_at_s)
 
 
-def _forgotten(mesh: Deployment, fault: str, part: Part, struck_at_s: float) -> Blow:
-    """Redis was away until now, and where it may forget, anything may run again."""
+def _away(mesh: Deployment, fault: str, part: Part, struck_at_s: float) -> Blow:
+    """Redis was away until now. Where it may forget, and where leases passed meanwhile, anything may run again."""
     now_s, everybody = time.time(), frozenset(mesh.agent_ids)
-    forgets = part in mesh.forgetful
+    again = part in mesh.forgetful or now_s - struck_at_s > _LEASED_S
     return Blow(
         fault,
         part,
         "redis",
         struck_at_s,
         now_s,
-        disowned=everybody if forgets else frozenset(),
+        disowned=everybody if again else frozenset(),
         disowned_until_s=now_s + HEARS_S,
         bereft=everybody,
     )
 
 
 async def _cut_redis(mesh: Deployment, rng: random.Random) -> Blow:
-    return await _part(mesh, rng, "redis-cut", cast("OnRedis", mesh).cut_redis)
+    return await _part(mesh, rng, "redis-cut", cast("OneRedis", mesh).cut_redis)
 
 
 async def _silence_redis(mesh: Deployment, rng: random.Random) -> Blow:
-    return await _part(mesh, rng, "redis-silent", cast("OnRedis", mesh).silence_redis)
+    return await _part(mesh, rng, "redis-silent", cast("OneRedis", mesh).silence_redis)
 
 
 async def _part(
@@ -61,13 +63,29 @@ async def _part(
 ) -> Blow:
     name, away_s = rng.choice(mesh.coordinator_names), rng.uniform(0, _CUT_S)
     struck_at_s = time.time()
-    at_it = frozenset(agent_id for agent_id in mesh.agent_ids if mesh.home(agent_id) == name)
+    at_it = _at(mesh, name)
     await part_it(name)
     try:
         await asyncio.sleep(away_s)
     finally:
-        await cast("OnRedis", mesh).heal_redis(name)
-    return Blow(fault, Part.REDIS_LINK, name, struck_at_s, time.time(), bereft=at_it)
+        at_it |= _at(mesh, name)
+        await cast("OneRedis", mesh).heal_redis(name)
+    now_s = time.time()
+    return Blow(
+        fault,
+        Part.REDIS_LINK,
+        name,
+        struck_at_s,
+        now_s,
+        # The other coordinator takes back what nobody renews.
+        disowned=at_it if now_s - struck_at_s > _LEASED_S else frozenset(),
+        disowned_until_s=now_s + HEARS_S,
+        bereft=at_it,
+    )
+
+
+def _at(mesh: Deployment, name: str) -> frozenset[str]:
+    return frozenset(agent_id for agent_id in mesh.agent_ids if mesh.home(agent_id) == name)
 
 
 REDIS_KILLED = Fault("redis-killed", Part.REDIS, _kill_redis)

@@ -51,6 +51,7 @@ def storm(
     links_silent: int = 0,
     redis_killed: int = 0,
     redis_cut: int = 0,
+    primary_lost: int = 0,
 ) -> Scenario:
     """Many faults, close to each other, under all the load that goes through."""
     blows = (
@@ -61,6 +62,7 @@ def storm(
         *[faults.LINK_SILENT] * links_silent,
         *[redis_faults.REDIS_KILLED] * redis_killed,
         *[redis_faults.REDIS_CUT] * redis_cut,
+        *[redis_faults.PRIMARY_LOST] * primary_lost,
     )
     return Scenario("storm", blows, shape=DENSE, pause_s=0.6, timed=False)
 
@@ -83,6 +85,7 @@ _SINGLE = tuple(
             redis_faults.REDIS_KILLED,
             redis_faults.REDIS_CUT,
             redis_faults.REDIS_SILENT,
+            redis_faults.PRIMARY_LOST,
         ),
     )
 )
@@ -99,5 +102,8 @@ _STORM = storm(agents_killed=2, agents_paused=1, coordinators_killed=2, links_cu
 _REDIS_STORM = storm(
     agents_killed=2, agents_paused=1, coordinators_killed=2, links_silent=1, redis_killed=1, redis_cut=1
 )
+_SENTINEL_STORM = storm(
+    agents_killed=2, agents_paused=1, coordinators_killed=2, links_silent=1, primary_lost=1
+)
 EMBEDDED: Sequence[Scenario] = (*_SINGLE, _ITS_CLOCK, _STORM)
-REDIS: Sequence[Scenario] = (*_SINGLE, _CLOCKS, _REDIS_STORM)
+REDIS: Sequence[Scenario] = (*_SINGLE, _CLOCKS, _REDIS_STORM, _SENTINEL_STORM)

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.chaos.harness import scenarios
 from tests.chaos.harness.deployment import Deployment, Part
 from tests.chaos.harness.embedded import Embedded
-from tests.chaos.harness.on_redis import DURABLE, FAST, REPLICATED, RedisFleet
+from tests.chaos.harness.on_redis import DURABLE, FAST, REPLICATED, RedisFleet, SentinelFleet
 from tests.chaos.harness.scenarios import Scenario
 
 
@@ -25,7 +25,7 @@ class Store:
 
     @property
     def on_redis(self) -> bool:
-        return Part.REDIS in self.parts
+        return bool(self.parts & {Part.REDIS, Part.PRIMARY})
 
     @property
     def scenarios(self) -> Sequence[Scenario]:
@@ -45,7 +45,11 @@ STORES: Mapping[str, Store] = {
     },
     **{
         f"redis-{mode.durability}": Store(RedisFleet.parts, mode.forgetful, partial(RedisFleet, mode=mode))
-        for mode in (FAST, DURABLE, REPLICATED)
+        for mode in (FAST, DURABLE)
+    },
+    **{
+        name: Store(SentinelFleet.parts, mode.forgetful, partial(SentinelFleet, mode=mode))
+        for name, mode in (("redis-replicated", REPLICATED), ("redis-sentinel-fast", FAST))
     },
 }
 FAULTS = list(dict.fromkeys(scenario.name for store in STORES.values() for scenario in store.scenarios))
