@@ -34,7 +34,7 @@ test: $(STAMP) ## the tests (ARGS='-m slow' for the long ones)
 bench: $(STAMP) ## throughput and latency (ARGS='--quick --json')
 	@$(BIN)/weft bench $(ARGS)
 
-chaos: $(STAMP) ## faults under load, and what they cost (ARGS='--quick --json', '--seed N --fault NAME')
+chaos: $(STAMP) ## faults under load, and what they cost (ARGS='--quick --json', '--store redis-fast --fault NAME --seed N')
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
 gen: $(STAMP) ## generate Python from the protos

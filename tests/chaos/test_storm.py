@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import os
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.chaos.harness.deployment import Deployment
 from tests.chaos.harness.embedded import Embedded
+from tests.chaos.harness.items import DENSE, STEADY
+from tests.chaos.harness.on_redis import DURABLE, FAST, Mode, RedisFleet
 from tests.chaos.harness.report import Row
 from tests.chaos.harness.run import Outcome, run
 from tests.chaos.harness.scenarios import Scenario, storm
@@ -26,10 +30,18 @@ class Forgetful(Embedded):
             path.unlink()
 
 
-async def outcome_of(scenario: Scenario, folder: Path, durability: str) -> Outcome:
+class Flushed(RedisFleet):
+    """Somebody empties its Redis while it is killed."""
+
+    async def start_redis(self) -> None:
+        await super().start_redis()
+        await self.redis.command("FLUSHALL")
+
+
+async def outcome_of(scenario: Scenario, deployment: Deployment) -> Outcome:
     seed = int(os.environ.get("WEFT_SEED") or random.SystemRandom().getrandbits(31))
     print(f"WEFT_SEED={seed}")
-    outcome = await run(scenario, Embedded(folder, durability), seed, print)
+    outcome = await run(scenario, deployment, seed, print)
     print(outcome)
     assert not outcome.notes, outcome.notes[:5]
     return outcome
@@ -38,12 +50,12 @@ async def outcome_of(scenario: Scenario, folder: Path, durability: str) -> Outco
 async def test_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
     # First a late agent, whose results must be refused; then a coordinator that has to find its agents again.
     scenario = storm(agents_paused=1, coordinators_killed=1)
-    outcome = await outcome_of(scenario, tmp_path, "process")
+    outcome = await outcome_of(scenario, Embedded(tmp_path, "process"))
     assert outcome.tasks > 1000
 
 
 async def test_nothing_acknowledged_is_lost_at_full_durability(tmp_path: Path) -> None:
-    await outcome_of(storm(agents_killed=1, coordinators_killed=1), tmp_path, "full")
+    await outcome_of(storm(agents_killed=1, coordinators_killed=1), Embedded(tmp_path, "full"))
 
 
 async def test_a_store_that_forgets_is_found_out(tmp_path: Path) -> None:
@@ -54,9 +66,36 @@ async def test_a_store_that_forgets_is_found_out(tmp_path: Path) -> None:
     assert Row("storm", "embedded", [outcome]).broken
 
 
+async def test_nothing_acknowledged_is_lost_on_redis(tmp_path: Path) -> None:
+    redis_killed = storm(redis_killed=1, coordinators_killed=1, agents_killed=1)
+    outcome = await outcome_of(redis_killed, RedisFleet(tmp_path, DURABLE))
+    assert outcome.tasks > 1000
+
+
+async def test_a_redis_that_forgets_is_found_out(tmp_path: Path) -> None:
+    # No transparent calls: those whose tasks are gone wait out their deadlines.
+    scenario = replace(storm(redis_killed=1), shape=replace(DENSE, callers=0))
+    outcome = await run(scenario, Flushed(tmp_path, DURABLE), 1, print)
+    print(outcome)
+    assert outcome.lost_tasks
+    assert outcome.lost_results
+    assert Row("storm", "redis-durable", [outcome]).broken
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("durability", ["process", "full"])
 async def test_nothing_acknowledged_is_lost_in_a_long_storm(tmp_path: Path, durability: str) -> None:
     scenario = storm(agents_killed=12, agents_paused=3, coordinators_killed=8, links_cut=3, links_silent=3)
-    await outcome_of(scenario, tmp_path, durability)
+    await outcome_of(scenario, Embedded(tmp_path, durability))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("mode", [FAST, DURABLE], ids=["fast", "durable"])
+async def test_one_of_six_is_killed_every_five_seconds_for_a_minute(tmp_path: Path, mode: Mode) -> None:
+    """Two coordinators, four agents: every task has exactly one outcome."""
+    blows = storm(agents_killed=8, coordinators_killed=4).faults
+    scenario = Scenario("killings", blows, shape=STEADY, timed=False, every_s=5.0)
+    outcome = await outcome_of(scenario, RedisFleet(tmp_path, mode))
+    assert outcome.tasks > 1000

@@ -96,8 +96,10 @@ async def _strike(
 ) -> list[Blow]:
     schedule: list[tuple[float, Fault]] = scenario.schedule(rng)
     blows: list[Blow] = []
+    due_at = time.monotonic()
     for wait_s, fault in schedule:
-        await asyncio.sleep(wait_s)
+        await asyncio.sleep(max(wait_s, due_at - time.monotonic()))
+        due_at = time.monotonic() + scenario.every_s
         blow = await fault.strike(deployment, rng)
         blows.append(blow)
         remark(

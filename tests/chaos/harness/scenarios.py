@@ -26,6 +26,8 @@ class Scenario:
     shape: Shape = STEADY
     # The longest time from one blow's end to the next one.
     pause_s: float = 1.0
+    # The shortest time from one blow's beginning to the next one's.
+    every_s: float = 0.0
     # Whether throughput can be seen to fall and come back: not where it is all that goes through.
     timed: bool = True
     # How far clocks are off, of the coordinators and of the agents in turn.
