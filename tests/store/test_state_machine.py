@@ -81,13 +81,19 @@ class StoreMachine(RuleBasedStateMachine):
         priority=st.integers(3, 7),
         delay_s=st.sampled_from([0.0, 0.0, 0.0, 3.0]),
         close_s=st.sampled_from([None, None, 9.0]),
+        acknowledged=st.booleans(),
     )
-    def enqueue(self, count: int, priority: int, delay_s: float, close_s: float | None) -> None:
+    def enqueue(
+        self, count: int, priority: int, delay_s: float, close_s: float | None, *, acknowledged: bool
+    ) -> None:
         submission = Submission(
             METHOD, b"p", priority=priority, delay_s=delay_s, schedule_to_close_s=close_s, retry=POLICY
         )
-        for task_id in self.do(self.h.submit_many([submission] * count)):
-            self._stored(task_id, submission)
+        # The embedded store counts one that nobody was told of until it is written.
+        acknowledged |= self.factory.forgets_claims
+        for result in self.do(self.h.store.enqueue([submission] * count, acknowledged=acknowledged)):
+            assert isinstance(result, Enqueued)
+            self._stored(result.task_id, submission)
 
     def _stored(self, task_id: str, submission: Submission) -> None:
         close_s = submission.schedule_to_close_s
@@ -246,6 +252,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(crash=st.booleans())
     def reopen(self, crash: bool) -> None:
+        # What nobody was told of may be lost.
+        self.do(self._settled_records([]))
         self.h = self.do(self.factory.reopen(self.h, crash=crash))
         if self.factory.forgets_claims:
             self.model.restart(self.now)
@@ -268,8 +276,9 @@ class StoreMachine(RuleBasedStateMachine):
                 assert record.agent_id == task.owner.agent_id
 
     async def _settled_records(self, ids: list[str]) -> list[Any]:
-        # What a claim expired is written without anybody waiting for it; this waits.
+        # What a claim expired, and tasks that nobody was told of, are written without anybody waiting; these wait.
         await self.h.store.complete([])
+        await self.h.store.list_tasks(ListFilter(), limit=1)
         return list(await self.h.store.get(ids))
 
     @invariant()

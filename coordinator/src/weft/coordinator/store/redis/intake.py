@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from weft.coordinator.rules import QueueKey
@@ -12,6 +13,7 @@ from weft.coordinator.store.records import (
     Claimed,
     ClaimRequest,
     Enqueued,
+    Owner,
     Report,
     RequestIdReused,
     Submission,
@@ -22,6 +24,8 @@ from weft.coordinator.store.redis.records import options_of, queue_name
 from weft.coordinator.store.refusals import tell_not_stored
 from weft.rpc.errors import Unavailable
 
+_LEASES_KEPT = 1024
+
 
 class Intake:
     """Takes tasks in, and knows those that Redis does not know yet."""
@@ -29,7 +33,12 @@ class Intake:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._early = EarlyTasks()
+        # Leases of sessions here, as far as is known without asking, and at how many to look for those that passed.
+        self._leases: dict[Owner, float] = {}
+        self._leases_kept = _LEASES_KEPT
         self._timer: asyncio.TimerHandle | None = None
+        # Unfinished tasks on their way to Redis.
+        self._arriving = 0
         # What is on its way to Redis, and which tasks that is.
         self._under_way: dict[asyncio.Task[None], frozenset[str]] = {}
 
@@ -81,21 +90,43 @@ class Intake:
 
     @property
     def unfinished(self) -> int:
-        return len(self._early)
+        """Unfinished tasks that Redis does not count yet."""
+        return len(self._early) + self._arriving
 
     @property
     def depths(self) -> Mapping[QueueKey, int]:
         """Ready tasks that Redis does not know."""
         return self._early.depths
 
+    def leased(self, owners: Iterable[Owner], lease_s: float) -> None:
+        """These sessions hold leases that end so many seconds from now."""
+        now = self._link.now()
+        for owner in owners:
+            if lease_s > 0:
+                self._leases[owner] = now + lease_s
+            else:
+                self._leases.pop(owner, None)
+        if len(self._leases) > self._leases_kept:
+            self._leases = {owner: ends_at for owner, ends_at in self._leases.items() if ends_at > now}
+            self._leases_kept = max(_LEASES_KEPT, 2 * len(self._leases))
+
     # -- their lives here -------------------------------------------------------------------------------------------
 
     def claim(self, requests: Sequence[ClaimRequest]) -> list[list[Claimed]] | None:
-        """Attempts at tasks that Redis does not know; None: it holds some that may come first."""
-        if any(key in self._link.ready for request in requests for key in request.costs):
-            self.bring()
+        """Attempts at tasks that Redis does not know; None: it must be asked.
+
+        That is when it holds tasks that may come first, or knows better whether a lease has passed.
+        """
+        if not any(key in self._early.depths for request in requests for key in request.costs):
             return None
         now = self._link.now()
+        if any(
+            self._leases.get(request.owner, 0.0) <= now
+            or any(key in self._link.ready for key in request.costs)
+            for request in requests
+        ):
+            self.bring()
+            return None
         return [self._early.claim(request, now) for request in requests]
 
     def end(self, reports: Sequence[Report]) -> list[asyncio.Task[None] | None]:
@@ -147,9 +178,11 @@ class Intake:
             "enqueue",
             [(*_row(task.task_id, task.given), _begun(task, outcomes.get(task.task_id))) for task in tasks],
         )
+        unfinished = len(tasks) - len(outcomes)
+        self._arriving += unfinished
         stored = asyncio.get_running_loop().create_task(self._stored(tasks, outcomes, asked))
         self._under_way[stored] = frozenset(task.task_id for task in tasks)
-        stored.add_done_callback(self._arrived)
+        stored.add_done_callback(partial(self._arrived, unfinished))
         return stored
 
     async def _stored(
@@ -161,7 +194,8 @@ class Intake:
             tell_not_stored(self._link.listener, [task.given for task in tasks], error)
             raise
 
-    def _arrived(self, stored: asyncio.Task[None]) -> None:
+    def _arrived(self, unfinished: int, stored: asyncio.Task[None]) -> None:
+        self._arriving -= unfinished
         del self._under_way[stored]
         if not stored.cancelled():
             # Those who follow the tasks have been told.

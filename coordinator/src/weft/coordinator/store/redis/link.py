@@ -36,7 +36,7 @@ _PRESENT_S = 10
 # How long a claim's note is kept: an answer that was lost is known to be by then.
 CLAIM_KEPT_S = 60
 _RETRY_AFTER_S = 1.0
-_CLOSE_STEP_S = 2.0
+_STEP_S = 2.0
 _CLOSE_TRIES = 3
 # Followed tasks that are read again at a time.
 _READ_TASKS = 256
@@ -86,8 +86,10 @@ class Link:
     async def open(self) -> None:
         """Learn how things stand, and begin to listen."""
         await self._refresh()
-        self._pubsub = self.client.pubsub(ignore_subscribe_messages=True)
+        self._pubsub = self.client.pubsub()
         await self._pubsub.subscribe(self.keys.of("events", str(self.scripts.coordinator)))
+        # Confirmed, so that another confirmation means another subscription.
+        await self._pubsub.get_message(timeout=_STEP_S)
         loop = asyncio.get_running_loop()
         self._tasks = [
             loop.create_task(self._poll(), name="redis-poll"),
@@ -104,7 +106,7 @@ class Link:
             # Again, should a client have swallowed the last one.
             for each in running:
                 each.cancel()
-            await asyncio.wait(running, timeout=_CLOSE_STEP_S)
+            await asyncio.wait(running, timeout=_STEP_S)
         for step in (
             self.run("absent", []),
             self.scripts.close(),
@@ -112,7 +114,7 @@ class Link:
             self.client.aclose(),
         ):
             with contextlib.suppress(RedisError, OSError, Unavailable, TimeoutError):
-                async with asyncio.timeout(_CLOSE_STEP_S):
+                async with asyncio.timeout(_STEP_S):
                     await step
 
     def now(self) -> float:
@@ -204,9 +206,14 @@ class Link:
         while not self._closing:
             try:
                 async for message in self._pubsub.listen():
-                    await self._heard(*unpack(message["data"]))
+                    if message["type"] == "message":
+                        await self._heard(*unpack(message["data"]))
+                    else:
+                        # Subscribed again: what was published before did not come, what follows will.
+                        self._missed = True
+                        self._look.set()
             except (RedisError, OSError, Unavailable):
-                # It dials again by itself.
+                # It dials and subscribes again by itself.
                 self._missed = True
                 await asyncio.sleep(self._poll_s * (0.5 + self._rng.random()))
             except Exception:

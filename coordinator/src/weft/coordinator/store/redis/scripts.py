@@ -52,6 +52,13 @@ def _source(name: str) -> tuple[str, str]:
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
+@cache
+def _names() -> tuple[str, ...]:
+    folder = files("weft.coordinator.store.redis") / "scripts"
+    names = (each.name.removesuffix(".lua") for each in folder.iterdir() if each.name.endswith(".lua"))
+    return tuple(sorted(name for name in names if name != "lib"))
+
+
 class Scripts:
     """The scripts of a store.
 
@@ -136,7 +143,7 @@ class Scripts:
         if not_run:
             with contextlib.suppress(RedisError, OSError):
                 # Whatever comes of it, the second try says.
-                await self._load({call.script for call in not_run})
+                await self._load()
             await self._settle(not_run, again=False)
 
     async def _send(self, calls: list[_Call]) -> list[Any]:
@@ -158,8 +165,10 @@ class Scripts:
                 raise RedisError(f"{waited} of {self._replicas} replicas have the change")
         return raws
 
-    async def _load(self, names: set[str]) -> None:
-        await self._ask([("SCRIPT", "LOAD", _source(name)[0]) for name in names])
+    async def _load(self) -> None:
+        """Load all scripts, at once: when Redis knows one of them it knows all, and calls of a flight that it must
+        be asked again are still in their order."""
+        await self._ask([("MULTI",), *(("SCRIPT", "LOAD", _source(name)[0]) for name in _names()), ("EXEC",)])
 
     async def _ask(self, commands: list[tuple[Any, ...]]) -> list[Any]:
         """The answers to some commands, errors of the server among them.

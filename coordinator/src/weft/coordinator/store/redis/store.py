@@ -286,6 +286,7 @@ class RedisStore:
         return rows
 
     async def sweep(self, limit: int) -> SweepReport:
+        self._intake.bring()
         draws = [self._rng.random() for _ in range(_DRAWS)]
         found = await self._link.run("sweep", [limit, REQUEST_ID_TTL_S, draws])
         promoted, expired, reclaimed, forgotten, lost, next_at = found
@@ -298,15 +299,22 @@ class RedisStore:
         epoch = await self._link.run("register", [agent_id, instance_id, description, lease_s])
         if not epoch:
             raise agent_id_in_use(agent_id)
+        self._intake.leased([Owner(agent_id, int(epoch))], lease_s)
         return int(epoch)
 
     async def renew(self, owners: Sequence[Owner], lease_s: float) -> Sequence[bool]:
-        return list(await self._link.run("renew", [lease_s, list(owners)])) if owners else []
+        if not owners:
+            return []
+        known = await self._link.run("renew", [lease_s, list(owners)])
+        self._intake.leased([owner for owner, holds in zip(owners, known, strict=True) if holds], lease_s)
+        return list(known)
 
     async def detach(self, owner: Owner, lease_s: float) -> None:
+        self._intake.leased([owner], 0.0)
         await self._link.run("detach", [*owner, lease_s])
 
     async def retire(self, owner: Owner) -> None:
+        self._intake.leased([owner], 0.0)
         self._intake.bring()
         await self._link.run("retire", list(owner))
 
