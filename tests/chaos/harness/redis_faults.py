@@ -13,10 +13,8 @@ from tests.chaos.harness.faults import HEARS_S, Blow, Fault
 
 # Redis is away for so long at most: within the leases of agents, as when a supervisor starts it again.
 _REDIS_AWAY_S = 1.5
-# Cut off for so long at most: sometimes past the leases of the coordinator's agents.
+# Cut off for so long at most: sometimes past the leases of the coordinator's agents, who have gone to another by then.
 _CUT_S = 4.0
-# Leases are of 3 s, and renewed at least once a second: those of who cannot renew them last at least so long.
-_LEASED_S = 1.9
 
 
 async def _kill_redis(mesh: Deployment, rng: random.Random) -> Blow:
@@ -35,16 +33,15 @@ async def _lose_primary(mesh: Deployment, rng: random.Random) -> Blow:  # there 
 
 
 def _away(mesh: Deployment, fault: str, part: Part, struck_at_s: float) -> Blow:
-    """Redis was away until now. Where it may forget, and where leases passed meanwhile, anything may run again."""
+    """Redis was away until now. Where it may forget, anything may run again."""
     now_s, everybody = time.time(), frozenset(mesh.agent_ids)
-    again = part in mesh.forgetful or now_s - struck_at_s > _LEASED_S
     return Blow(
         fault,
         part,
         "redis",
         struck_at_s,
         now_s,
-        disowned=everybody if again else frozenset(),
+        disowned=everybody if part in mesh.forgetful else frozenset(),
         disowned_until_s=now_s + HEARS_S,
         bereft=everybody,
     )
@@ -77,9 +74,6 @@ async def _part(
         name,
         struck_at_s,
         now_s,
-        # The other coordinator takes back what nobody renews.
-        disowned=at_it if now_s - struck_at_s > _LEASED_S else frozenset(),
-        disowned_until_s=now_s + HEARS_S,
         bereft=at_it,
     )
 

@@ -163,6 +163,7 @@ class Sessions:
         context: aio.ServicerContext[session_pb2.ConnectRequest, session_pb2.ConnectResponse],
     ) -> Session:
         """Register the agent, settle what it holds, and welcome it."""
+        self.heartbeats.check_store()
         self._check_room(hello.agent_id)
         self._opening.add(hello.agent_id)
         try:
@@ -312,6 +313,10 @@ class Sessions:
             del self._sessions[agent_id]
         if self._stopping:
             # The store remembers that the agent was connected, and waits for it after the restart.
+            return
+        if self.heartbeats.store_lost:
+            # The agent takes what it holds to another coordinator; what was never sent is given back there.
+            self._agents_changed()
             return
         try:
             unsent = session.unsent()

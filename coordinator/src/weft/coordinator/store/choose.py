@@ -32,5 +32,9 @@ def store_of(settings: CoordinatorSettings) -> Store:
             f"a Redis store needs more packages: pip install 'weft[coordinator]' ({error})"
         ) from None
     return RedisStore(
-        settings.store, prefix=settings.store_prefix, durability=settings.durability or "fast", rng=rng
+        settings.store,
+        prefix=settings.store_prefix,
+        durability=settings.durability or "fast",
+        recovery_grace_s=settings.recovery_grace_s,
+        rng=rng,
     )

@@ -18,6 +18,7 @@ touches that slot alone. Times are seconds since the epoch by Redis' clock; reco
 | `timers`          | zset   | unfinished tasks that time alone will change, by when                                    |
 | `expiry`          | zset   | tasks that have ended, by when they are forgotten                                        |
 | `owners`          | zset   | `<epoch>#<agent>` by the end of the lease                                                |
+| `swept`           | string | when a coordinator last swept, to a quarter of a second                                  |
 | `queues`          | hash   | queue → unfinished tasks                                                                 |
 | `scheduled`       | hash   | queue → tasks that are SCHEDULED                                                         |
 | `running`         | hash   | queue → tasks that are RUNNING                                                           |

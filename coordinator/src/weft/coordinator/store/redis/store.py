@@ -73,6 +73,7 @@ class RedisStore:
         timeout_s: for an answer of Redis.
         poll_s: how often to look for what was missed, about.
         max_progress: responses that one task may store.
+        recovery_grace_s: after Redis or all coordinators were away, agents have so long to come back.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class RedisStore:
         timeout_s: float = 5.0,
         poll_s: float = 0.5,
         max_progress: int = 1_000_000,
+        recovery_grace_s: float = 5.0,
     ) -> None:
         self._url = url
         self._prefix = prefix
@@ -95,6 +97,8 @@ class RedisStore:
         self._timeout_s = timeout_s
         self._poll_s = poll_s
         self._max_progress = max_progress
+        # With a clock of the tests' own time jumps: nobody was away.
+        self._grace_s = recovery_grace_s if clock is None else 0.0
         # Agents whose views were shared last.
         self._shared: set[str] = set()
 
@@ -288,7 +292,7 @@ class RedisStore:
     async def sweep(self, limit: int) -> SweepReport:
         self._intake.bring()
         draws = [self._rng.random() for _ in range(_DRAWS)]
-        found = await self._link.run("sweep", [limit, REQUEST_ID_TTL_S, draws])
+        found = await self._link.run("sweep", [limit, REQUEST_ID_TTL_S, draws, self._grace_s])
         promoted, expired, reclaimed, forgotten, lost, next_at = found
         owners = [Owner(agent.decode(), epoch) for agent, epoch in lost or ()]
         return SweepReport(promoted, expired, reclaimed, forgotten, owners, next_at or None)

@@ -1,12 +1,28 @@
 -- Do what time has brought: leases and limits that passed, delays that ended, tasks to forget.
 --
--- request  {limit, how long request ids are kept, {draw…}}
--- reads    owners, timers, expiry
+-- request  {limit, how long request ids are kept, {draw…}, grace}
+-- reads    owners, timers, expiry, swept
+-- writes   swept
 -- result   {promoted, expired, reclaimed, forgotten, {{agent, epoch}…} lost, when the next thing is due or false}
 
 local limit, request_id_ttl_s, draws = request[1], request[2], request[3]
+-- Coordinators sweep many times a second: when none did for so long, none could renew a lease either.
+local AWAY_S = 1.5
+local NOTED_S = 0.25
 local until_now = string.format('%.17g', now)
 local promoted, expired, reclaimed, forgotten, lost = 0, 0, 0, 0, {}
+
+-- Redis was away, or all coordinators: agents get the time to come back with what they hold.
+local last = tonumber(call('GET', all('swept')) or '0')
+if now - last > AWAY_S then
+  local grace_at = string.format('%.17g', now + request[4])
+  for _, name in ipairs(call('ZRANGEBYSCORE', all('owners'), '-inf', grace_at)) do
+    call('ZADD', all('owners'), grace_at, name)
+  end
+end
+if now - last > NOTED_S then
+  call('SET', all('swept'), string.format('%.17g', now))
+end
 
 for _, name in ipairs(call('ZRANGEBYSCORE', all('owners'), '-inf', until_now)) do
   if reclaimed >= limit then
