@@ -1,4 +1,4 @@
-"""The README's programs, run as they stand there."""
+"""The README's programs and commands, run as they stand there."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import grpc_tools
 import pytest
-from grpc_tools import protoc
 
 from tests.support.mesh import MeshHarness
-from tests.support.processes import ROOT, environment
+from tests.support.processes import ROOT, Process, environment
+from tests.support.redis_server import free_port, redis_binary
+from weft.coordinator.store.redis.places import Servers
 
 README = (ROOT / "README.md").read_text()
 DEFAULT_TARGET = "127.0.0.1:7700"
@@ -23,27 +23,26 @@ def block(first_line: str) -> str:
     """The fenced block of the README that begins with this line."""
     for text in re.findall(r"```\w+\n(.*?)```", README, re.DOTALL):
         if text.startswith(first_line + "\n"):
-            return text
+            return str(text)
     raise AssertionError(f"the README has no block that begins with {first_line!r}")
 
 
+def command(beginning: str) -> str:
+    """The README's one command that begins like this."""
+    (found,) = re.findall(rf"^\$ ({re.escape(beginning)}.*)$", README, re.MULTILINE)
+    return str(found)
+
+
 @pytest.fixture
-async def folder(mesh: MeshHarness, tmp_path: Path) -> Path:
-    """A folder with the README's files, their messages generated, beside a coordinator with both agents."""
+def folder(tmp_path: Path) -> Path:
+    """A folder with the README's files, their messages generated."""
     found = tmp_path / "project"
     proto = found / "acme" / "v1" / "greeter.proto"
     proto.parent.mkdir(parents=True)
     proto.write_text(block("// acme/v1/greeter.proto"))
-    well_known = Path(grpc_tools.__file__).parent / "_proto"
-    flags = [f"-I{found}", f"-I{well_known}", f"--python_out={found}", f"--grpc_python_out={found}"]
-    assert protoc.main(["protoc", *flags, str(proto)]) == 0
-    await mesh.coordinator()
+    run(found, *command("python -m grpc_tools.protoc").split()[1:])
     for name in ("worker.py", "hello.py", "call_sync.py", "call_aio.py"):
-        (found / name).write_text(block(f"# {name}").replace(DEFAULT_TARGET, mesh.target))
-    for name in ("worker", "hello"):
-        await mesh.agent(name, program=f"{name}:agent", env={"PYTHONPATH": str(found)})
-    await mesh.wait_serving("acme.v1.Greeter")
-    await mesh.wait_serving("acme.v1.Shouter")
+        (found / name).write_text(block(f"# {name}"))
     return found
 
 
@@ -62,6 +61,14 @@ def run(folder: Path, *command: str) -> str:
 
 
 async def test_the_programs(folder: Path, mesh: MeshHarness) -> None:
+    await mesh.coordinator()
+    for name in ("call_sync.py", "call_aio.py"):
+        program = folder / name
+        program.write_text(program.read_text().replace(DEFAULT_TARGET, mesh.target))
+    for name in ("worker", "hello"):
+        await mesh.agent(name, program=f"{name}:agent", env={"PYTHONPATH": str(folder)})
+    await mesh.wait_serving("acme.v1.Greeter")
+    await mesh.wait_serving("acme.v1.Shouter")
     assert run(folder, "call_sync.py") == "Hello Ada\n"
     first, second = run(folder, "call_aio.py").splitlines()
     assert first == "Hello Ada"
@@ -71,6 +78,43 @@ async def test_the_programs(folder: Path, mesh: MeshHarness) -> None:
         *("-m", "weft.cli.main", "call", "acme.v1.Shouter/Shout", '{"text": "ada"}', "--target", mesh.target),
     )
     assert '"ADA"' in shouted
+
+
+async def test_several_coordinators(folder: Path) -> None:
+    """One of them is killed, and calls go on."""
+    start = block("$ redis-server --appendonly yes &")
+    calls = block("$ export WEFT_TARGET=127.0.0.1:7700,127.0.0.1:7702")
+    # People are slower than that.
+    calls = calls.replace("weft agents list", "until weft agents list | grep ACTIVE; do sleep 0.1; done")
+    text = re.sub(r"^\$ ", "", start + calls, flags=re.MULTILINE)
+    text = text.replace("redis-server", f"{redis_binary()} --save '' --port 6379", 1)
+    ports: set[int] = set()
+    while len(ports) < 3:
+        ports.add(free_port())
+    redis, first, second = ports
+    for usual, free in (("6379", redis), ("7700", first), ("7702", second)):
+        text = re.sub(rf"(?<=[: ]){usual}\b", str(free), text)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    env = {"PATH": path, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
+    # Of the first, which takes the default.
+    env |= {"WEFT_LISTEN": f"127.0.0.1:{first}"}
+    session = f"cd {folder}\n{text}\n! kill -0 %2 && kill -0 %3 && echo the second goes on\n"
+    terminal = Process("terminal", ["bash", "-ec", session], log=folder / "terminal.log", env=env)
+    try:
+        assert await terminal.wait(timeout_s=40) == 0, terminal.output()
+    finally:
+        terminal.cleanup()
+    assert terminal.output().count('"text": "Hello Ada"') == 2
+    assert "the second goes on" in terminal.output()
+
+
+def test_every_store_is_one() -> None:
+    urls = re.findall(r"`((?:redis|rediss|unix)(?:\+\w+)?://[^`…]+)`", README)
+    assert len({url.partition(":")[0] for url in urls}) >= 4, urls
+    schemes = re.findall(r"`(redis[s+a-z]*://)`", README)
+    for url in [*urls, *(f"{scheme}10.0.0.9:6379" for scheme in schemes)]:
+        url = f"{url}/tasks" if "sentinel://" in url and not url.endswith("/tasks") else url
+        Servers(url, tag="{weft}", timeout_s=1)
 
 
 def test_the_servicer_has_ten_lines() -> None:
