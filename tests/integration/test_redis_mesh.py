@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from probe.v1.probe_pb2 import Payload, ProbeRequest
 from tests.support import tasks
+from tests.support.fault_proxy import FaultProxy
 from tests.support.lightweight import ECHO, LightAgent
 from tests.support.mesh import MeshHarness
 from tests.support.processes import Process, until
@@ -250,3 +251,36 @@ async def test_a_redis_that_cannot_be_used(tmp_path: Path, mesh: MeshHarness) ->
     mesh.store = redis.url
     with pytest.raises(AssertionError, match="cannot use redis:"):
         await mesh.coordinator()
+
+
+async def test_a_coordinator_that_is_cut_off_from_redis(
+    tmp_path: Path, mesh: MeshHarness, redis: RedisServer
+) -> None:
+    """Its agents take what they run to the other one before their leases end: nothing runs again."""
+    folder = tmp_path / "other"
+    folder.mkdir()
+    async with (
+        FaultProxy(redis.address) as first,
+        FaultProxy(redis.address) as second,
+        MeshHarness(folder) as other,
+    ):
+        mesh.store, other.store = (f"redis://{proxy.address}/0" for proxy in (first, second))
+        await asyncio.gather(mesh.coordinator(), other.coordinator())
+        agent = await mesh.agent("a1", slots=4, target=f"{mesh.target},{other.target}")
+        ledger = mesh.ledger()
+        requests = [ProbeRequest(text=f"t{n}", sleep_s=6.0, ledger=ledger.path) for n in range(4)]
+        ids = await tasks.submit_all(other, requests)
+        await ledger.until("start", count=4)
+        here = _opened_at(mesh, agent)
+        proxy, cut_off, living = (first, mesh, other) if here else (second, other, mesh)
+        await proxy.blackhole()
+        # Past the leases.
+        found = await tasks.ended(living, ids)
+        assert {(task.state, task.attempt, task.crashes) for task in found.values()} == {
+            (task_pb2.TASK_STATE_SUCCEEDED, 1, 0)
+        }
+        assert len(ledger.facts("start")) == 4
+        await proxy.heal()
+        # It is of use again by itself.
+        await cut_off.wait_serving()
+        assert (await cut_off.probe().Call(ProbeRequest(text="again"), timeout=10)).text == "again"
