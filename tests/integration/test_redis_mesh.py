@@ -267,6 +267,7 @@ async def test_a_coordinator_that_is_cut_off_from_redis(
         mesh.store, other.store = (f"redis://{proxy.address}/0" for proxy in (first, second))
         await asyncio.gather(mesh.coordinator(), other.coordinator())
         agent = await mesh.agent("a1", slots=4, target=f"{mesh.target},{other.target}")
+        await other.wait_serving()
         ledger = mesh.ledger()
         requests = [ProbeRequest(text=f"t{n}", sleep_s=6.0, ledger=ledger.path) for n in range(4)]
         ids = await tasks.submit_all(other, requests)
