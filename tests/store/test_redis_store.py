@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
+from redis.exceptions import (
+    BusyLoadingError,
+    ClusterDownError,
+    NoPermissionError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+from structlog.testing import capture_logs
 
 from tests.store.support import METHOD, Harness, ManualClock, RecordingListener
 from tests.support.fault_proxy import FaultProxy
 from tests.support.redis_server import RedisServer
 from weft.coordinator.rules import REQUEST_ID_TTL_S, State
+from weft.coordinator.store.errors import StoreError
 from weft.coordinator.store.records import Submission
+from weft.coordinator.store.redis import refusals
 from weft.coordinator.store.redis.store import RedisStore
 from weft.rpc.errors import Unavailable
 
@@ -108,14 +119,140 @@ async def test_a_claim_whose_answer_is_lost_is_undone(server: RedisServer) -> No
         await h.store.close()
 
 
+async def _polls(h: Harness, server: RedisServer, count: int = 3) -> None:
+    """Wait until a store has looked around so many times."""
+    async with server.client() as client, asyncio.timeout(10):
+        for _ in range(count):
+            await client.delete(f"{{{PREFIX}}}:live")
+            while not await client.exists(f"{{{PREFIX}}}:live"):
+                await asyncio.sleep(0.01)
+
+
+def _events(logs: Sequence[Mapping[str, object]]) -> list[tuple[object, object]]:
+    """What the store said of its Redis."""
+    return [(log["event"], log.get("what")) for log in logs if str(log["event"]).startswith("store.")]
+
+
 async def test_a_key_of_another_type_in_the_way(h: Harness, server: RedisServer) -> None:
+    """What needs it is refused and says why; everything else goes on."""
+    owner = await h.agent()
     async with server.client() as client:
         await client.set(f"{{{PREFIX}}}:timers", "a shopping list")
-        with pytest.raises(Unavailable):
+        with capture_logs() as logs:
+            for _ in range(5):
+                with pytest.raises(Unavailable, match="refuses: WRONGTYPE") as refused:
+                    await h.sweep()
+                assert "shopping" not in refused.value.message
+                await h.submit()
+                await h.end(await h.claim_one(owner))
+                assert h.store.writable
+            await _polls(h, server)
+            assert _events(logs) == [("store.refused", "sweep")]
+            await client.delete(f"{{{PREFIX}}}:timers")
             await h.sweep()
-        await client.delete(f"{{{PREFIX}}}:timers")
-        await h.sweep()
+            await h.sweep()
+        assert _events(logs) == [("store.refused", "sweep"), ("store.accepted", "sweep")]
+
+
+@pytest.mark.parametrize("name", ["coordinators", "live", "queues", "paused"])
+async def test_a_key_of_another_type_at_the_start(server: RedisServer, name: str) -> None:
+    async with server.client() as client:
+        await client.lpush(f"{{{PREFIX}}}:{name}", "in the way")
+    with pytest.raises(StoreError, match=rf"cannot use .*{server.address}.*WRONGTYPE"):
+        await _open(server.url)
+
+
+async def test_what_is_refused_for_long_is_said_again(
+    h: Harness, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refusals, "AGAIN_S", 0.2)
+    key = f"{{{PREFIX}}}:queues"
+    async with server.client() as client:
+        with capture_logs() as logs:
+            await client.set(key, "in the way")
+            async with asyncio.timeout(10):
+                while len(logs) < 3:
+                    await asyncio.sleep(0.01)
+            await client.delete(key)
+            async with asyncio.timeout(10):
+                while logs[-1]["event"] != "store.accepted":
+                    await asyncio.sleep(0.01)
+        assert {event for event, _ in _events(logs)} == {"store.refused", "store.accepted"}
+        assert {what for _, what in _events(logs)} == {"depths"}
+
+
+async def test_a_redis_that_takes_no_writes(h: Harness, server: RedisServer) -> None:
+    """It answers what is read: that does not make it well."""
+    task_id = await h.submit()
+    async with server.client() as client:
+        with capture_logs() as logs:
+            await client.config_set("maxmemory", 1)
+            async with asyncio.timeout(10):
+                while h.store.writable:
+                    await asyncio.sleep(0.01)
+            for _ in range(5):
+                assert await h.state(task_id) is State.QUEUED
+                with pytest.raises(Unavailable, match="cannot be reached"):
+                    await h.submit()
+                assert not h.store.writable
+            await client.config_set("maxmemory", 0)
+            async with asyncio.timeout(10):
+                while not h.store.writable:
+                    await asyncio.sleep(0.01)
+            await h.submit()
+        assert [event for event, _ in _events(logs)] == ["store.unavailable", "store.available"]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ResponseError("WRONGTYPE Operation against a key"), "WRONGTYPE Operation against a key"),
+        (NoPermissionError("no 'evalsha'", status_code="NOPERM"), "NOPERM no 'evalsha'"),
+        (
+            ResponseError("ERR unknown command 'FOO', with args beginning with: 'secret'"),
+            "ERR unknown command 'FOO'",
+        ),
+        (
+            ResponseError("ERR user_script:7: a nil value script: 1f, on @user_script:7."),
+            "ERR user_script:7: a nil value script: 1f, on @user_script:7.",
+        ),
+        (ResponseError("MISCONF Redis is configured to save RDB snapshots"), ""),
+        (ResponseError("NOREPLICAS Not enough good replicas to write."), ""),
+        (ResponseError("BUSY Redis is busy running a script."), ""),
+        (
+            ResponseError("ERR Error running script (call to f_1): @user_script:5: -OOM command not allowed"),
+            "",
+        ),
+        (ResponseError("ERR Script attempted to access a non local key in a cluster node"), ""),
+        (ReadOnlyError("You can't write against a read only replica.", status_code="READONLY"), ""),
+        (ClusterDownError("The cluster is down", status_code="CLUSTERDOWN"), ""),
+        (BusyLoadingError("Redis is loading the dataset in memory"), ""),
+        (RedisError("0 of 1 replicas have the change"), ""),
+        (TimeoutError(), ""),
+    ],
+)
+def test_refusals_are_told_from_being_away(error: Exception, said: str) -> None:
+    assert refusals.refusal(error) == said
+
+
+async def test_a_redis_that_answers_slowly(server: RedisServer) -> None:
+    """Everything works, and takes its time."""
+    async with FaultProxy(server.address) as proxy:
+        h = await _open(f"redis://{proxy.address}/0")
+        owner = await h.agent(lease_s=1e6)
+        with capture_logs() as logs:
+            await proxy.slow(1.0, "down")
+            async with asyncio.timeout(30):
+                ids = await asyncio.gather(*(h.submit() for _ in range(50)))
+                claimed = await h.claim(owner, limit=50)
+                await asyncio.gather(*map(h.end, claimed))
+                records = await h.store.get(ids)
+                await h.sweep()
+        assert [record.state for record in records if record is not None] == [State.SUCCEEDED] * 50
         assert h.store.writable
+        assert _events(logs) == []
+        await proxy.heal()
+        await h.store.close()
 
 
 async def test_a_redis_that_hangs(h: Harness, server: RedisServer) -> None:

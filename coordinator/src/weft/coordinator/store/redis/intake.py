@@ -189,7 +189,7 @@ class Intake:
         self, tasks: Sequence[EarlyTask], outcomes: Mapping[str, bytes], asked: asyncio.Future[Any]
     ) -> None:
         try:
-            await self._link.tell(await self._link.ask(asked), outcomes)
+            await self._link.tell(await self._link.ask("enqueue", asked), outcomes)
         except Unavailable as error:
             tell_not_stored(self._link.listener, [task.given for task in tasks], error)
             raise

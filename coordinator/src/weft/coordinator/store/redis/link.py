@@ -5,6 +5,9 @@
 
 What is kept here is only for speed: how many tasks are ready, which methods are paused. Replies, events and the poll
 correct it. An event can be lost with its connection: then all that anybody here follows is read again.
+
+`writable` says that Redis is there and takes writes, as far as is known: false from the first that fails for that, true when
+one was made. What Redis refuses for another reason fails alone (`refusals.py`).
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from weft.coordinator.store.redis import listing
 from weft.coordinator.store.redis.keys import Keys
 from weft.coordinator.store.redis.places import Client
 from weft.coordinator.store.redis.records import queue_key, record_of, task, unpack
+from weft.coordinator.store.redis.refusals import Refusals, refusal
 from weft.coordinator.store.redis.scripts import Reply, Scripts
 from weft.rpc.errors import Unavailable
 
@@ -71,6 +75,7 @@ class Link:
         self.paused: frozenset[str] = frozenset()
         # Claims whose answers were lost.
         self.in_doubt: list[str] = []
+        self._refusals = Refusals()
         self._rng = rng
         self._clock = clock
         self._poll_s = poll_s
@@ -132,33 +137,47 @@ class Link:
         Raises:
             Unavailable: Redis cannot be reached, or refuses.
         """
-        reply: Reply = await self.ask(self.scripts.run(script, request))
+        reply: Reply = await self.ask(script, self.scripts.run(script, request))
         await self.tell(reply, said or {})
         return reply.result
 
-    async def ask(self, asked: Awaitable[Any]) -> Any:
+    async def ask(self, what: str, asked: Awaitable[Any]) -> Any:
         """An answer of Redis.
 
+        Args:
+            what: the script, or what is read.
+
         Raises:
-            Unavailable: there is none.
+            Unavailable: there is none, or a refusal.
         """
         try:
             answer = await asked
         except (RedisError, OSError) as error:
-            if self.writable:
-                log.warning("store.unavailable", error=str(error) or type(error).__name__)
-            self.writable = False
-            with contextlib.suppress(RedisError, OSError):
-                # The other connections are as dead as this one, and would each fail once.
-                await self.client.connection_pool.disconnect(inuse_connections=False)
+            said = refusal(error)
+            if said:
+                self._refusals.add(what, said)
+                raise Unavailable(f"the store refuses: {said}", retry_after_s=_RETRY_AFTER_S) from error
+            await self._away(error)
             raise self.unavailable() from error
+        self._refusals.over(what)
+        return answer
+
+    async def _away(self, error: Exception) -> None:
+        if self.writable:
+            log.warning("store.unavailable", error=str(error) or type(error).__name__)
+        self.writable = False
+        with contextlib.suppress(RedisError, OSError):
+            # The other connections are as dead as this one, and would each fail once.
+            await self.client.connection_pool.disconnect(inuse_connections=False)
+
+    def _written(self) -> None:
+        """Something was: reading alone does not show that Redis takes writes."""
         if not self.writable:
             log.warning("store.available")
             self.writable = True
             self._missed = True
             self._look.set()
             self.listener.ready()
-        return answer
 
     @staticmethod
     def unavailable() -> Unavailable:
@@ -166,6 +185,8 @@ class Link:
 
     async def tell(self, reply: Reply, said: Mapping[str, bytes]) -> None:
         """Tell the listener what a script changed."""
+        if reply.changed:
+            self._written()
         self.unfinished = reply.unfinished
         self._set_depths(reply.depths)
         self._revoke(reply.revoked)
@@ -180,7 +201,7 @@ class Link:
                 continue
             outcome = said.get(task_id)
             if "o" in record and outcome is None:
-                outcome = await self.ask(self.client.get(self.keys.of("o", task_id)))
+                outcome = await self.ask("outcome", self.client.get(self.keys.of("o", task_id)))
             self.listener.changed(task(task_id, record, body=None, outcome=outcome))
 
     def _wanted(self, task_id: str, state: State) -> bool:
@@ -232,7 +253,7 @@ class Link:
         wanted = [task_id for task_id in task_ids if self.listener.wants(task_id, ended=True)]
         for at in range(0, len(wanted), _READ_TASKS):
             records = await self.ask(
-                listing.read(self.client, self.keys, wanted[at : at + _READ_TASKS], payloads=False)
+                "tasks", listing.read(self.client, self.keys, wanted[at : at + _READ_TASKS], payloads=False)
             )
             for record in records:
                 if record is not None and self._wanted(record.task_id, record.state):
@@ -242,7 +263,7 @@ class Link:
     async def _tell_progress(self, record: TaskRecord) -> None:
         if record.progress_count and self.listener.wants(record.task_id, ended=False):
             rows = await self.ask(
-                listing.progress(self.client, self.keys, record.task_id, 0, record.progress_count)
+                "progress", listing.progress(self.client, self.keys, record.task_id, 0, record.progress_count)
             )
             self.listener.progressed(record.task_id, rows)
 
@@ -266,17 +287,19 @@ class Link:
                 self.listener.ready()
 
     async def _refresh(self) -> None:
-        paused = await self.ask(self.client.smembers(self.keys("paused")))
+        paused = await self.ask("paused", self.client.smembers(self.keys("paused")))
         self.paused = frozenset(method.decode() for method in paused)
         began_at = time.time()
-        seconds, micros = await self.ask(self.client.time())
+        seconds, micros = await self.ask("clock", self.client.time())
         self._offset_s = seconds + micros / 1e6 - (began_at + time.time()) / 2
-        await self.run("present", [_PRESENT_S])
+        if await self.run("present", [_PRESENT_S]):
+            self._missed = True
+        self._written()
         while self.in_doubt:
             taken_back = await self.run("undo", [self.in_doubt[0], CLAIM_KEPT_S])
             self.in_doubt.pop(0)
             log.warning("claim.undone", attempts=taken_back)
-        fleet = int(await self.ask(self.client.get(self.keys("fleet"))) or 0)
+        fleet = int(await self.ask("fleet", self.client.get(self.keys("fleet"))) or 0)
         if fleet != self._fleet:
             self._fleet = fleet
             self.listener.fleet_changed()
@@ -285,4 +308,8 @@ class Link:
         self.ready = {key: queued for key, queued in known.items() if queued}
         if self._missed:
             self._missed = False
-            await self._look_at(self.listener.followed_tasks())
+            try:
+                await self._look_at(self.listener.followed_tasks())
+            except Unavailable:
+                self._missed = True
+                raise

@@ -10,8 +10,11 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from redis.exceptions import RedisError
+
 from weft.coordinator.rules import REQUEST_ID_TTL_S, QueueKey, State
 from weft.coordinator.store.base import StoreListener
+from weft.coordinator.store.errors import StoreError
 from weft.coordinator.store.records import (
     AgentRecord,
     AttemptRef,
@@ -50,6 +53,7 @@ from weft.coordinator.store.refusals import (
     not_retryable,
     payload_dropped,
 )
+from weft.rpc.errors import Unavailable
 
 # One claim carries no more than this, as its payloads go through the script.
 _CLAIM_BYTES = 4 * 1024 * 1024
@@ -125,9 +129,11 @@ class RedisStore:
             last = await client.get(keys("last"))
             self._mint = IdMint((last or b"").decode(), scripts.coordinator, self._rng)
             await self._link.open()
-        except BaseException:
+        except BaseException as error:
             await scripts.close()
             await client.aclose()
+            if isinstance(error, Unavailable | RedisError | OSError):
+                raise StoreError(f"cannot use {servers.shown}: {error}") from None
             raise
 
     async def close(self) -> None:
@@ -268,7 +274,7 @@ class RedisStore:
     async def get(self, task_ids: Sequence[str], *, payloads: bool = True) -> Sequence[TaskRecord | None]:
         await self._intake.brought(task_ids)
         found: Sequence[TaskRecord | None] = await self._link.ask(
-            listing.read(self._link.client, self._link.keys, task_ids, payloads=payloads)
+            "tasks", listing.read(self._link.client, self._link.keys, task_ids, payloads=payloads)
         )
         return found
 
@@ -277,7 +283,8 @@ class RedisStore:
     ) -> Page:
         await self._intake.brought()
         found: Page = await self._link.ask(
-            listing.page(self._link.client, self._link.keys, where, limit, cursor, payloads=payloads)
+            "listing",
+            listing.page(self._link.client, self._link.keys, where, limit, cursor, payloads=payloads),
         )
         return found
 
@@ -285,7 +292,7 @@ class RedisStore:
         if not is_id(task_id):
             return []
         rows: Sequence[ProgressRow] = await self._link.ask(
-            listing.progress(self._link.client, self._link.keys, task_id, after, limit)
+            "progress", listing.progress(self._link.client, self._link.keys, task_id, after, limit)
         )
         return rows
 
@@ -323,7 +330,9 @@ class RedisStore:
         await self._link.run("retire", list(owner))
 
     async def agents(self) -> Sequence[AgentRecord]:
-        found: Sequence[AgentRecord] = await self._link.ask(fleet.agents(self._link.client, self._link.keys))
+        found: Sequence[AgentRecord] = await self._link.ask(
+            "agents", fleet.agents(self._link.client, self._link.keys)
+        )
         return found
 
     async def share(self, views: Mapping[str, bytes]) -> None:
@@ -345,7 +354,7 @@ class RedisStore:
 
     async def contracts(self) -> Mapping[str, tuple[bytes, Sequence[str]]]:
         found: Mapping[str, tuple[bytes, Sequence[str]]] = await self._link.ask(
-            fleet.contracts(self._link.client, self._link.keys)
+            "contracts", fleet.contracts(self._link.client, self._link.keys)
         )
         return found
 
@@ -364,7 +373,9 @@ class RedisStore:
     async def paused(self) -> Sequence[str]:
         return sorted(
             method.decode()
-            for method in await self._link.ask(self._link.client.smembers(self._link.keys("paused")))
+            for method in await self._link.ask(
+                "paused", self._link.client.smembers(self._link.keys("paused"))
+            )
         )
 
 
