@@ -19,7 +19,7 @@ from redis.exceptions import (
 )
 from structlog.testing import capture_logs
 
-from tests.store.support import METHOD, Harness, ManualClock, RecordingListener
+from tests.store.support import METHOD, Harness, ManualClock, RecordingListener, error_of
 from tests.support.fault_proxy import FaultProxy
 from tests.support.redis_server import RedisServer
 from weft.coordinator.rules import REQUEST_ID_TTL_S, State
@@ -27,7 +27,7 @@ from weft.coordinator.store.errors import StoreError
 from weft.coordinator.store.records import Submission
 from weft.coordinator.store.redis import refusals
 from weft.coordinator.store.redis.store import RedisStore
-from weft.rpc.errors import Unavailable
+from weft.rpc.errors import DataLoss, Unavailable
 
 PREFIX = "test"
 
@@ -253,6 +253,52 @@ async def test_a_redis_that_answers_slowly(server: RedisServer) -> None:
         assert _events(logs) == []
         await proxy.heal()
         await h.store.close()
+
+
+async def test_a_task_that_is_gone_is_told_as_lost(h: Harness, server: RedisServer) -> None:
+    """Those who wait for it would wait for ever; those whose tasks are there do so still."""
+    listener = h.listener
+    assert isinstance(listener, RecordingListener)
+    here, gone = await h.submit_many([Submission(METHOD)] * 2)
+    listener.followed = {here, gone}
+    listener.changes.clear()
+    async with server.client() as client:
+        await client.delete(f"{{{PREFIX}}}:t:{gone}")
+        await _polls(h, server)
+        async with asyncio.timeout(10):
+            while State.FAILED not in listener.states(gone):
+                await asyncio.sleep(0.01)
+    (told,) = [record for record in listener.changes if record.task_id == gone]
+    assert isinstance(error_of(told), DataLoss)
+    assert set(listener.states(here)) == {State.QUEUED}
+
+
+async def test_a_task_that_is_on_its_way_is_not_lost(h: Harness, server: RedisServer) -> None:
+    """Also when its followers are looked at again all the time, and Redis takes its time."""
+    listener = h.listener
+    assert isinstance(listener, RecordingListener)
+    listener.followed = set()
+    enough = asyncio.Event()
+
+    async def submit() -> None:
+        while not enough.is_set():
+            given = Submission(METHOD, task_id=h.store.new_task_id(METHOD))
+            listener.followed.add(given.task_id)  # type: ignore[union-attr]
+            await h.store.enqueue([given], acknowledged=False)
+            await asyncio.sleep(0.002)
+
+    load = asyncio.create_task(submit())
+    await _polls(h, server, 10)
+    server.pause()
+    await asyncio.sleep(2.0)
+    server.resume()
+    await _polls(h, server, 30)
+    enough.set()
+    await load
+    ids = sorted(listener.followed)
+    records = await h.store.get(ids)
+    assert [record.state for record in records if record is not None] == [State.QUEUED] * len(ids)
+    assert [record for record in listener.changes if record.state is State.FAILED] == []
 
 
 async def test_a_redis_that_hangs(h: Harness, server: RedisServer) -> None:

@@ -11,6 +11,7 @@
     ├── Aborted
     ├── Cancelled
     ├── DeadlineExceeded
+    ├── DataLoss                   a task that was stored is gone
     ├── Unknown                    a handler raised an exception
     └── Internal                   a fault of weft
 
@@ -152,6 +153,11 @@ class Cancelled(WeftError):
 class DeadlineExceeded(WeftError):
     code = grpc.StatusCode.DEADLINE_EXCEEDED
     default_reason = errors_pb2.ERROR_REASON_TIME_LIMIT
+
+
+class DataLoss(WeftError):
+    code = grpc.StatusCode.DATA_LOSS
+    default_reason = errors_pb2.ERROR_REASON_TASK_NOT_FOUND
 
 
 class Unknown(WeftError):

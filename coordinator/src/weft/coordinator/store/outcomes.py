@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weft.rpc.errors import Aborted, Cancelled, DeadlineExceeded, WeftError
+from weft.rpc.errors import Aborted, Cancelled, DataLoss, DeadlineExceeded, WeftError
 from weft.v1 import task_pb2
 
 
@@ -23,6 +23,11 @@ def cancelled(reason: str) -> bytes:
 def not_stored(error: WeftError) -> bytes:
     """The outcome of a task that was taken in and could not be stored."""
     return _outcome(error)
+
+
+def lost(task_id: str) -> bytes:
+    """The outcome of a task that was stored and is not there any more."""
+    return _outcome(DataLoss("the store does not know this task any more", metadata={"task_id": task_id}))
 
 
 def _outcome(error: WeftError) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from weft.coordinator.rules import State
 from weft.coordinator.store import outcomes
@@ -43,3 +43,11 @@ def tell_not_stored(listener: StoreListener, submissions: Sequence[Submission], 
     for submission in submissions:
         if listener.wants(submission.task_id, ended=True):
             listener.changed(TaskRecord(submission.task_id, State.FAILED, submission, outcome=outcome))
+
+
+def tell_lost(listener: StoreListener, task_ids: Iterable[str]) -> None:
+    """Who follows a task that a store has lost hears of its end: nothing else would ever be told of it."""
+    for task_id in task_ids:
+        if listener.wants(task_id, ended=True):
+            gone = Submission("", task_id=task_id)
+            listener.changed(TaskRecord(task_id, State.FAILED, gone, outcome=outcomes.lost(task_id)))

@@ -4,7 +4,8 @@
     others' scripts ─► events ─► the same            poll ─► what no event told, and whether Redis is there
 
 What is kept here is only for speed: how many tasks are ready, which methods are paused. Replies, events and the poll
-correct it. An event can be lost with its connection: then all that anybody here follows is read again.
+correct it. An event can be lost with its connection: then all that anybody here follows is read again, and who follows a
+task that is not there any more is told that it is lost.
 
 `writable` says that Redis is there and takes writes, as far as is known: false from the first that fails for that, true when
 one was made. What Redis refuses for another reason fails alone (`refusals.py`).
@@ -16,7 +17,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -31,6 +32,7 @@ from weft.coordinator.store.redis.places import Client
 from weft.coordinator.store.redis.records import queue_key, record_of, task, unpack
 from weft.coordinator.store.redis.refusals import Refusals, refusal
 from weft.coordinator.store.redis.scripts import Reply, Scripts
+from weft.coordinator.store.refusals import tell_lost
 from weft.rpc.errors import Unavailable
 
 log = structlog.get_logger(__name__)
@@ -42,6 +44,9 @@ CLAIM_KEPT_S = 60
 _RETRY_AFTER_S = 1.0
 _STEP_S = 2.0
 _CLOSE_TRIES = 3
+# A task that is not there may be on its way: it is lost when it is still not there after so long, and after whatever was
+# asked of Redis in between.
+_LOST_S = 1.0
 # Followed tasks that are read again at a time.
 _READ_TASKS = 256
 
@@ -83,6 +88,8 @@ class Link:
         self._fleet = 0
         # Events may have been lost.
         self._missed = False
+        # Followed tasks that were not there when they were read again, since when by the monotonic clock.
+        self._absent: dict[str, float] = {}
         self._closing = False
         self._look = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -248,17 +255,20 @@ class Link:
             self.listener.ready()
         await self._look_at([raw.decode() for raw in ids])
 
-    async def _look_at(self, task_ids: Sequence[str]) -> None:
-        """Read those of these tasks that anybody here follows, and tell how they are."""
+    async def _look_at(self, task_ids: Iterable[str]) -> list[str]:
+        """Read those of these tasks that anybody here follows, and tell how they are; gives those that are not there."""
+        absent: list[str] = []
         wanted = [task_id for task_id in task_ids if self.listener.wants(task_id, ended=True)]
         for at in range(0, len(wanted), _READ_TASKS):
-            records = await self.ask(
-                "tasks", listing.read(self.client, self.keys, wanted[at : at + _READ_TASKS], payloads=False)
-            )
-            for record in records:
-                if record is not None and self._wanted(record.task_id, record.state):
+            some = wanted[at : at + _READ_TASKS]
+            records = await self.ask("tasks", listing.read(self.client, self.keys, some, payloads=False))
+            for task_id, record in zip(some, records, strict=True):
+                if record is None:
+                    absent.append(task_id)
+                elif self._wanted(task_id, record.state):
                     await self._tell_progress(record)
                     self.listener.changed(record)
+        return absent
 
     async def _tell_progress(self, record: TaskRecord) -> None:
         if record.progress_count and self.listener.wants(record.task_id, ended=False):
@@ -306,10 +316,22 @@ class Link:
         depths = await self.run("depths", [])
         known = {queue_key(name.decode()): queued for name, queued, *_ in depths or ()}
         self.ready = {key: queued for key, queued in known.items() if queued}
-        if self._missed:
-            self._missed = False
-            try:
-                await self._look_at(self.listener.followed_tasks())
-            except Unavailable:
-                self._missed = True
-                raise
+        if self._missed or self._absent:
+            await self._look_again()
+
+    async def _look_again(self) -> None:
+        """Read what may have changed unheard, and what was not there. Scripts have been run since it was not: what was on
+        its way to Redis has come there, or its sender was told that it has not."""
+        missed, self._missed = self._missed, False
+        try:
+            absent = await self._look_at(self.listener.followed_tasks() if missed else self._absent)
+        except Unavailable:
+            self._missed = missed
+            raise
+        now_s = time.monotonic()
+        since = {task_id: self._absent.get(task_id, now_s) for task_id in absent}
+        lost = [task_id for task_id, since_s in since.items() if now_s - since_s >= _LOST_S]
+        self._absent = {task_id: since_s for task_id, since_s in since.items() if task_id not in lost}
+        if lost:
+            log.error("store.tasks_lost", tasks=len(lost))
+            tell_lost(self.listener, lost)
