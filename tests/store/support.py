@@ -63,6 +63,7 @@ class RecordingListener:
     """Remembers what it is told; follows every task unless `followed` names some."""
 
     followed: set[str] | None = None
+    room: bool = True
     ready_calls: int = 0
     changes: list[TaskRecord] = field(default_factory=list)
     rows: list[tuple[str, ProgressRow]] = field(default_factory=list)
@@ -73,6 +74,9 @@ class RecordingListener:
 
     def fleet_changed(self) -> None:
         pass
+
+    def has_room(self, queue: QueueKey) -> bool:
+        return self.room
 
     def wants(self, task_id: str, *, ended: bool) -> bool:
         return self.followed is None or task_id in self.followed

@@ -130,6 +130,20 @@ async def test_tasks_in_redis_come_first(h: Harness) -> None:
     assert [claimed.task_id for claimed in await h.claim(owner, 5)] == [first, early]
 
 
+async def test_without_an_agent_here_it_is_stored_at_once(h: Harness, server: RedisServer) -> None:
+    """An agent elsewhere takes it."""
+    h.listener.room = False
+    other = await _open(server)
+    owner = await other.agent(lease_s=1e6)
+    (task_id,) = await _enqueue(h)
+    assert h.store.unfinished() == 1
+    async with asyncio.timeout(5):
+        while not (claims := await other.claim(owner)):
+            await asyncio.sleep(0)
+    assert [claimed.task_id for claimed in claims] == [task_id]
+    await other.store.close()
+
+
 async def test_an_owner_whose_lease_has_passed_gets_nothing(h: Harness) -> None:
     owner = await h.agent(lease_s=5.0)
     await _enqueue(h)

@@ -27,6 +27,7 @@ from weft.coordinator.hub import TaskHub
 from weft.coordinator.proxy import DurableCalls
 from weft.coordinator.queues import Queues
 from weft.coordinator.reflection import Reflection
+from weft.coordinator.rules import QueueKey
 from weft.coordinator.service import CoordinatorService
 from weft.coordinator.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
@@ -95,6 +96,9 @@ class Coordinator:
 
     def fleet_changed(self) -> None:
         self._sweeper.hasten()
+
+    def has_room(self, queue: QueueKey) -> bool:
+        return self._sessions.has_room(queue)
 
     def wants(self, task_id: str, *, ended: bool) -> bool:
         return self._hub.wants(task_id, ended=ended)

@@ -23,6 +23,7 @@ from weft.coordinator.contracts import Contract, Contracts
 from weft.coordinator.heartbeats import Heartbeats, was_silent
 from weft.coordinator.hello import check_hello
 from weft.coordinator.opening import Opener
+from weft.coordinator.rules import QueueKey
 from weft.coordinator.session import Session
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
@@ -74,6 +75,10 @@ class Sessions:
 
     def taking_work(self) -> Iterable[Session]:
         return (session for session in self._sessions.values() if session.takes_work)
+
+    def has_room(self, queue: QueueKey) -> bool:
+        """Whether an agent would take a task of this queue now."""
+        return any(session.free_slots > 0 and session.costs([queue]) for session in self.taking_work())
 
     def revoke(self, owner: Owner, ref: AttemptRef, reason: str, grace_s: float, *, lost: bool) -> None:
         """Tell an agent to end an attempt, when its session is here."""

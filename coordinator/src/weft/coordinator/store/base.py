@@ -56,6 +56,10 @@ class StoreListener(Protocol):
         """Another coordinator changed agents, operators' wishes or contracts: read them again."""
         ...
 
+    def has_room(self, queue: QueueKey) -> bool:
+        """Whether an agent that is connected here would take a task of this queue now."""
+        ...
+
     def wants(self, task_id: str, *, ended: bool) -> bool:
         """Whether anybody wants to hear of a task's end (`ended`), or of any other change or progress of it.
 

@@ -76,7 +76,8 @@ class Intake:
         for task_id, given in zip(ids, submissions, strict=True):
             key = QueueKey(given.method, given.requirements)
             behind = key in link.ready or given.method in link.paused
-            if behind or not self._early.take(task_id, given, now, now_s):
+            soon = not behind and link.listener.has_room(key)
+            if not soon or not self._early.take(task_id, given, now, now_s):
                 at_once.append(EarlyTask(task_id, given, now, now_s))
                 if not given.delay_s:
                     # So that it is claimed in the same flight.
