@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 import annotated_types
-from pydantic import AliasChoices
+from pydantic import AliasChoices, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
@@ -37,6 +37,7 @@ outside its range is refused at the start. Clients and the `weft` commands that 
 _PLAIN_TYPES: dict[Any, str] = {
     str: "text",
     bool: "true or false",
+    SecretStr: "secret text",
     Path: "path",
     tuple[str, ...]: "list with commas",
     dict[str, str]: "`key=value` with commas, or JSON",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from scripts import settings_table
@@ -19,6 +19,7 @@ class Example(BaseSettings):
     wait_s: float = Field(2.0, ge=0.5, le=60, description="how long")
     size_bytes: int = Field(1024, ge=1, description="how large")
     file: Path | None = Field(None, description="a|b")
+    password: SecretStr | None = Field(None, description="what nobody may see")
     target: tuple[str, ...] = Field(
         ("h:1", "h:2"), validation_alias=AliasChoices("ex_target", "target"), description="where"
     )
@@ -32,6 +33,7 @@ def test_a_row_says_all_about_a_setting() -> None:
         ("`EX_WAIT_S`", "seconds, 0.5 to 60", "`2`", "how long"),
         ("`EX_SIZE_BYTES`", "bytes, at least 1", "`1024`", "how large"),
         ("`EX_FILE`", "path", "none", "a\\|b"),
+        ("`EX_PASSWORD`", "secret text", "none", "what nobody may see"),
         ("`EX_TARGET`, `TARGET`", "list with commas", "`h:1,h:2`", "where"),
         ("`EX_LABELS`", "`key=value` with commas, or JSON", "none", "which"),
         ("`EX_NAME`", "text", "chosen at the start", "who"),

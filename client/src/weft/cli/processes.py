@@ -23,7 +23,9 @@ def coordinator(
     store: Annotated[
         str | None,
         typer.Option(
-            metavar="PATH|URL", help="The store's file, or a Redis: redis://HOST:PORT/0. [default: weft.db]"
+            metavar="PATH|URL",
+            help="The store's file, or a Redis: redis://HOST:PORT/DB, rediss://…, unix://…,"
+            " redis+sentinel://H:P,H:P/SERVICE or redis+cluster://H:P,H:P. [default: weft.db]",
         ),
     ] = None,
     durability: Annotated[

@@ -40,7 +40,12 @@ def up(
         str, typer.Option(metavar="HOST:PORT", help="Where the coordinator serves.")
     ] = DEFAULT_TARGET,
     store: Annotated[
-        str, typer.Option(metavar="PATH|URL", help="The store's file, or a Redis: redis://HOST:PORT/0.")
+        str,
+        typer.Option(
+            metavar="PATH|URL",
+            help="The store's file, or a Redis: redis://HOST:PORT/DB, rediss://…, unix://…,"
+            " redis+sentinel://H:P,H:P/SERVICE or redis+cluster://H:P,H:P.",
+        ),
     ] = "weft.db",
     slots: Annotated[
         int | None, typer.Option(metavar="N", help="Calls that an agent runs at a time.")

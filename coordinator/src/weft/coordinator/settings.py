@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from weft.rpc.channel import MAX_PAYLOAD_BYTES
@@ -22,12 +22,19 @@ def without_credentials(url: str) -> str:
 class CoordinatorSettings(BaseSettings):
     """Every setting has its unit last in its name. Values outside their range are refused at start-up."""
 
-    model_config = SettingsConfigDict(env_prefix="WEFT_", extra="forbid")
+    model_config = SettingsConfigDict(env_prefix="WEFT_", extra="forbid", hide_input_in_errors=True)
 
     listen: str = Field("127.0.0.1:7700", description="address to serve on; port 0 takes a free one")
     store: str = Field(
         "weft.db",
-        description="path of the embedded store's file, or the URL of a Redis, such as redis://host:6379/0",
+        # It may hold credentials.
+        repr=False,
+        description="path of the embedded store's file, or the URL of a Redis: redis://HOST:PORT/DB, rediss://… (TLS),"
+        " unix:///PATH, redis+sentinel://HOST:PORT,HOST:PORT/SERVICE or redis+cluster://HOST:PORT,HOST:PORT",
+    )
+    store_username: str = Field("", repr=False, description="user name at the Redis, where the URL has none")
+    store_password: SecretStr | None = Field(
+        None, description="password at the Redis, where the URL has none"
     )
     store_prefix: str = Field(
         "weft",
@@ -104,6 +111,13 @@ class CoordinatorSettings(BaseSettings):
         """The store as it may be shown: without credentials."""
         return without_credentials(self.store) if self.shared_store else self.store
 
+    @property
+    def store_credentials(self) -> dict[str, str]:
+        """What to say to the Redis that the URL does not."""
+        password = self.store_password.get_secret_value() if self.store_password is not None else ""
+        given = {"username": self.store_username, "password": password}
+        return {name: value for name, value in given.items() if value}
+
     @model_validator(mode="after")
     def _durability_of_the_store(self) -> CoordinatorSettings:
         modes = ("fast", "durable", "replicated") if self.shared_store else ("process", "full")
@@ -112,6 +126,12 @@ class CoordinatorSettings(BaseSettings):
         if self.durability not in modes:
             kind = "a Redis store" if self.shared_store else "the embedded store"
             raise ValueError(f"durability {self.durability} is not one of {kind}: {', '.join(modes)}")
+        return self
+
+    @model_validator(mode="after")
+    def _credentials_of_the_store(self) -> CoordinatorSettings:
+        if not self.shared_store and self.store_credentials:
+            raise ValueError("store_username and store_password are for a Redis store; this one is a file")
         return self
 
     @field_validator("listen")

@@ -33,6 +33,7 @@ def store_of(settings: CoordinatorSettings) -> Store:
         ) from None
     return RedisStore(
         settings.store,
+        credentials=settings.store_credentials,
         prefix=settings.store_prefix,
         durability=settings.durability or "fast",
         recovery_grace_s=settings.recovery_grace_s,

@@ -41,6 +41,10 @@ async def check(client: Client, keys: Keys, where: str, durability: str) -> None
         if durability == "durable":
             await _check_syncs(client, where)
     except AuthenticationError as error:
+        if error.status_code == "NOAUTH":
+            raise StoreError(
+                f"{where} asks for credentials: give them as WEFT_STORE_USERNAME and WEFT_STORE_PASSWORD, or in the URL"
+            ) from None
         raise StoreError(f"{where} refuses the credentials: {error}") from None
     except (RedisError, OSError) as error:
         raise StoreError(f"cannot use {where}: {error}") from None

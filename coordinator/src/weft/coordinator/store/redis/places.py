@@ -151,12 +151,15 @@ class Servers:
         url: as above.
         tag: the hash tag of all keys: what a Cluster is asked for.
         timeout_s: for dialling, and for each answer.
+        credentials: "username" and "password", each where the URL has none.
 
     Raises:
         StoreError: the URL is none.
     """
 
-    def __init__(self, url: str, *, tag: str, timeout_s: float) -> None:
+    def __init__(
+        self, url: str, *, tag: str, timeout_s: float, credentials: Mapping[str, str] | None = None
+    ) -> None:
         self.shown = without_credentials(url)
         scheme = urlsplit(url).scheme
         if scheme not in SCHEMES:
@@ -170,7 +173,10 @@ class Servers:
             "retry": Retry(NoBackoff(), 1, supported_errors=(PrimaryMoved,)),
         }
         try:
-            self._class, found = _several(url, tag, options) if "+" in scheme else _one(url)
+            if "+" in scheme:
+                self._class, found = _several(url, tag, options, credentials or {})
+            else:
+                self._class, found = _one(url, credentials or {})
         except ValueError as error:
             raise StoreError(f"{self.shown} is no Redis URL: {error}") from None
         self._options = {**found, **options}
@@ -195,8 +201,8 @@ class Servers:
         return self._class(**{**self._options, "socket_timeout": None})
 
 
-def _one(url: str) -> tuple[type[AbstractConnection], dict[str, Any]]:
-    options: dict[str, Any] = dict(parse_url(url))
+def _one(url: str, credentials: Mapping[str, str]) -> tuple[type[AbstractConnection], dict[str, Any]]:
+    options: dict[str, Any] = {**credentials, **parse_url(url)}
     database = urlsplit(url).path.strip("/")
     if "path" not in options and database and not database.isdigit():
         raise ValueError(f"{database!r} is not the number of a database")
@@ -207,7 +213,7 @@ def _one(url: str) -> tuple[type[AbstractConnection], dict[str, Any]]:
 
 
 def _several(
-    url: str, tag: str, options: Mapping[str, Any]
+    url: str, tag: str, options: Mapping[str, Any], credentials: Mapping[str, str]
 ) -> tuple[type[AbstractConnection], dict[str, Any]]:
     parts = urlsplit(url)
     safe, _, kind = parts.scheme.partition("+")
@@ -220,7 +226,7 @@ def _several(
     query = {
         name: values[-1] for name, values in parse_qs(parts.query, strict_parsing=bool(parts.query)).items()
     }
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = dict(credentials)
     if username:
         found["username"] = unquote(username)
     if password:

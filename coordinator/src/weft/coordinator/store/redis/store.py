@@ -69,6 +69,7 @@ class RedisStore:
 
     Args:
         url: as `places` says.
+        credentials: "username" and "password", where the URL has none.
         durability: "fast": as often as Redis syncs its log; "durable": one that syncs every write; "replicated": a
             replica has it.
         prefix: of every key: stores with different ones do not meet.
@@ -84,6 +85,7 @@ class RedisStore:
         self,
         url: str,
         *,
+        credentials: Mapping[str, str] | None = None,
         prefix: str = "weft",
         durability: str = "fast",
         clock: Callable[[], float] | None = None,
@@ -94,6 +96,7 @@ class RedisStore:
         recovery_grace_s: float = 5.0,
     ) -> None:
         self._url = url
+        self._credentials = credentials or {}
         self._prefix = prefix
         self._durability = durability
         self._clock = clock
@@ -112,7 +115,9 @@ class RedisStore:
 
     async def open(self, listener: StoreListener) -> None:
         keys = Keys(self._prefix)
-        servers = Servers(self._url, tag=keys.prefix, timeout_s=self._timeout_s)
+        servers = Servers(
+            self._url, tag=keys.prefix, timeout_s=self._timeout_s, credentials=self._credentials
+        )
         client = servers.client()
         scripts = Scripts(
             servers.connection(),
