@@ -136,18 +136,23 @@ class Fleet:
         self._gone = gone
 
     def _agent(self, record: AgentRecord) -> fleet_pb2.Agent:
-        agent = fleet_pb2.Agent.FromString(record.description)
+        """An agent as the coordinator says that has its session; epoch and wish as the store says.
+
+        Each coordinator counts the late results that it refused itself: of an agent elsewhere its coordinator's count is
+        shown, of one that is nowhere this one's.
+        """
+        session = self._sessions.get(record.agent_id)
+        elsewhere = session is None and record.connected and bool(record.view)
+        agent = fleet_pb2.Agent.FromString(record.view if elsewhere else record.description)
         agent.epoch = record.epoch
         agent.desired_state = record.desired_state or fleet_pb2.DESIRED_STATE_ACTIVE  # type: ignore[assignment]
+        if elsewhere:
+            return agent
         agent.stale_results_refused = self._sessions.stale_refused.get(record.agent_id, 0)
-        session = self._sessions.get(record.agent_id)
-        if session is None and record.connected and record.view:
-            agent = fleet_pb2.Agent.FromString(record.view)
-        elif session is None:
-            gone = fleet_pb2.AGENT_STATE_SUSPECT if record.connected else fleet_pb2.AGENT_STATE_LOST
-            agent.state = gone
-        else:
+        if session is not None:
             self._fill_in(agent, session)
+        else:
+            agent.state = fleet_pb2.AGENT_STATE_SUSPECT if record.connected else fleet_pb2.AGENT_STATE_LOST
         return agent
 
     def _fill_in(self, agent: fleet_pb2.Agent, session: Session) -> None:

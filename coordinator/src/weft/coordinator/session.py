@@ -54,7 +54,6 @@ class Session:
         self.handling = False
         # Monotonic; since when a write has been waiting for the peer; None: none is.
         self.writing_since_s: float | None = None
-        self.stale_refused = 0
         self.goodbye = False
         self.error: WeftError | None = None
         self.task: asyncio.Task[object] | None = None
