@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable
 
@@ -76,7 +77,8 @@ class Sweeper:
     async def _run(self) -> None:
         due_at_s = time.monotonic()
         while True:
-            pause_s = TICK_S
+            # With jitter: coordinators on one store take turns.
+            pause_s = TICK_S * random.uniform(0.5, 1.0)  # noqa: S311
             try:
                 now_s = time.monotonic()
                 if now_s - due_at_s > LATE_S:
