@@ -186,13 +186,18 @@ class _Up:
                 await asyncio.sleep(0.05)
         return None
 
-    async def _spawn(self, name: str, *args: str) -> _Child:
+    async def _spawn(self, name: str, command: str, *args: str) -> _Child:
+        env = self._env
+        if command != "coordinator":
+            # The store's credentials are the coordinator's alone.
+            env = {key: value for key, value in env.items() if not key.startswith("WEFT_STORE")}
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "weft.cli.main",
+            command,
             *args,
-            env=self._env,
+            env=env,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

@@ -77,7 +77,8 @@ class Heartbeats:
             try:
                 await self.watch(time.monotonic())
             except errors.WeftError as error:
-                if self._store.writable:
+                if not isinstance(error, errors.Unavailable):
+                    # A store that is away or refuses says so itself.
                     log.warning("sessions.renew_failed", error=error.message)
             except Exception:
                 log.exception("sessions.watch_failed")

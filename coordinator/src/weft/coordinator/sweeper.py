@@ -11,7 +11,7 @@ import structlog
 
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import SweepReport
-from weft.rpc.errors import WeftError
+from weft.rpc.errors import Unavailable, WeftError
 
 log = structlog.get_logger(__name__)
 
@@ -91,8 +91,8 @@ class Sweeper:
                     pause_s = min(pause_s, report.next_due_at - self._store.now())
             except WeftError as error:
                 pause_s = FAILED_S
-                if self._store.writable:
-                    # A store that cannot be reached says so itself, once.
+                if not isinstance(error, Unavailable):
+                    # A store that is away or refuses says so itself.
                     log.warning("sweep.failed", error=error.message)
             except Exception:
                 log.exception("sweep.failed")
