@@ -21,6 +21,7 @@ from weft.v1 import coordinator_pb2, fleet_pb2
 from weft.v1.coordinator_pb2_grpc import CoordinatorServiceStub
 
 # As long as a run with clocks that were set forward, and more: results expire by the coordinator's own clock.
+_STARTS = 5
 _RESULT_TTL_S = 24 * 3600
 _ANSWER_S = 2.0
 # What a coordinator logs when it refuses late results, one or some together.
@@ -106,7 +107,14 @@ class Fleet:
             self._clocks_off_s[name] = clock_off_s
         mesh = self.coordinators[name]
         mesh.env = dict(clock_off(self._clocks_off_s[name]))
-        await mesh.restart_coordinator()
+        for left in reversed(range(_STARTS)):
+            try:
+                await mesh.restart_coordinator()
+                return
+            except AssertionError:
+                # It exits when its store is not there yet; whoever supervises it starts it again.
+                if not left:
+                    raise
 
     async def _start_new(self, name: str) -> None:
         mesh = self.coordinators[name]
