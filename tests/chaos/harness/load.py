@@ -36,6 +36,8 @@ _GONE = (
     grpc.StatusCode.CANCELLED,
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
+    # The store forgot a call that nobody had answered: it may be asked again. What was acknowledged is read in the end.
+    grpc.StatusCode.DATA_LOSS,
 )
 
 
