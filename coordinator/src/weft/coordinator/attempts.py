@@ -48,8 +48,8 @@ class AttemptDesk:
         self._store = store
         self._max_response_bytes = max_response_bytes
         self._wake = wake
-        self._pending: dict[Session, dict[asyncio.Task[None], int]] = {}
-        self._progress: dict[Session, asyncio.Task[None]] = {}
+        self._pending: dict[Session, dict[asyncio.Task[bool], int]] = {}
+        self._progress: dict[Session, asyncio.Task[bool]] = {}
 
     async def take(
         self,
@@ -58,6 +58,9 @@ class AttemptDesk:
         stale_refused: MutableMapping[str, int],
     ) -> None:
         """Begin to settle one message; returns before it is settled, unless too many are under way."""
+        if not session.open:
+            # What it sent before may not have been stored: the agent brings all of it again, in order.
+            return
         for ended in message.results:
             session.let_go(AttemptRef(ended.task_id, ended.attempt))
         for released in message.released:
@@ -93,13 +96,16 @@ class AttemptDesk:
         self,
         session: Session,
         message: session_pb2.ConnectRequest,
-        before: asyncio.Task[None] | None,
+        before: asyncio.Task[bool] | None,
         begun: list[Awaitable[Sequence[Verdict]]],
         stale_refused: MutableMapping[str, int],
-    ) -> None:
+    ) -> bool:
+        """Store all of a message; False: some of it was not stored, and the session is gone."""
         if before is not None:
             # An attempt's end must not overtake its progress.
             await asyncio.wait([before])
+            if before.cancelled() or not before.result():
+                return False
         steps: list[Callable[[], Awaitable[None]]] = [
             *(partial(self._store_progress, session, part) for part in _slices(message.progress)),
             *(
@@ -110,7 +116,8 @@ class AttemptDesk:
         ]
         for step in steps:
             if not await self._until_stored(session, step):
-                return
+                return False
+        return True
 
     async def _until_stored(self, session: Session, step: Callable[[], Awaitable[None]]) -> bool:
         """Try until it works or the session is gone; False: the latter."""
