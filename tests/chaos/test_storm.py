@@ -54,6 +54,7 @@ async def test_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
     assert outcome.tasks > 1000
 
 
+@pytest.mark.slow
 async def test_nothing_acknowledged_is_lost_at_full_durability(tmp_path: Path) -> None:
     await outcome_of(storm(agents_killed=1, coordinators_killed=1), Embedded(tmp_path, "full"))
 
@@ -72,6 +73,7 @@ async def test_nothing_acknowledged_is_lost_on_redis(tmp_path: Path) -> None:
     assert outcome.tasks > 1000
 
 
+@pytest.mark.slow
 async def test_a_redis_that_forgets_is_found_out(tmp_path: Path) -> None:
     # No transparent calls: those whose tasks are gone wait out their deadlines.
     scenario = replace(storm(redis_killed=1), shape=replace(DENSE, callers=0))

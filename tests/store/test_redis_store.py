@@ -273,6 +273,7 @@ async def test_a_task_that_is_gone_is_told_as_lost(h: Harness, server: RedisServ
     assert set(listener.states(here)) == {State.QUEUED}
 
 
+@pytest.mark.slow
 async def test_a_task_that_is_on_its_way_is_not_lost(h: Harness, server: RedisServer) -> None:
     """Also when its followers are looked at again all the time, and Redis takes its time."""
     listener = h.listener

@@ -207,7 +207,8 @@ class Load:
                     await self._call(item)
                 except grpc.aio.AioRpcError as error:
                     if not _gone(error):
-                        raise
+                        self._lose_task(item, f"was refused: {error.details()}")
+                        break
                     item.repeated = True
                     if self._late() or error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                         self._lose_task(item, f"was never answered: {error.details()}")
