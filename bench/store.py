@@ -18,7 +18,8 @@ from typing import Literal
 import uvloop
 
 from weft.coordinator.rules import QueueKey
-from weft.coordinator.store.base import (
+from weft.coordinator.store.embedded import EmbeddedStore
+from weft.coordinator.store.records import (
     AttemptRef,
     Claimed,
     ClaimRequest,
@@ -28,7 +29,6 @@ from weft.coordinator.store.base import (
     Submission,
     TaskRecord,
 )
-from weft.coordinator.store.embedded import EmbeddedStore
 
 METHOD = "acme.v1.Analyst/Analyze"
 QUEUE = QueueKey(METHOD)
@@ -43,6 +43,9 @@ class Listener:
     def ready(self) -> None: ...
 
     def fleet_changed(self) -> None: ...
+
+    def has_room(self, queue: QueueKey) -> bool:  # noqa: ARG002
+        return True
 
     def wants(self, task_id: str, *, ended: bool) -> bool:  # noqa: ARG002
         return True

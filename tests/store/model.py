@@ -12,6 +12,8 @@ from weft.coordinator.store.records import Owner, Verdict
 MAX_ATTEMPTS = 2
 MAX_CRASHES = 1
 RECOVERY_GRACE_S = 5.0
+# How long after the grace of a cancellation the store ends a task itself.
+BACKSTOP_S = 1.0
 
 
 @dataclass
@@ -27,6 +29,7 @@ class ModelTask:
     crashes: int = 0
     owner: Owner | None = None
     cancel_end_at: float | None = None
+    cancel_grace_s: float = 0.0
     held_back: bool = False
     # The last attempt's report and what it came to; and what of that survives a crash, since claims do not.
     answer: tuple[Owner, int, Verdict] | None = None
@@ -130,12 +133,13 @@ class Model:
             task.attempt -= 1
         return True
 
-    def cancel(self, task_id: str, end_at: float) -> None:
+    def cancel(self, task_id: str, grace_s: float, now: float) -> None:
         task = self.tasks[task_id]
+        end_at = now + grace_s + BACKSTOP_S
         if task.waiting:
             task.end(State.CANCELLED)
         elif task.state is State.RUNNING and (task.cancel_end_at is None or end_at < task.cancel_end_at):
-            task.cancel_end_at = end_at
+            task.cancel_end_at, task.cancel_grace_s = end_at, grace_s
             task.kept_answer = None
 
     def retry(self, task_id: str, now: float) -> bool:
@@ -182,6 +186,9 @@ class Model:
             if verdicts[-1]:
                 task.state, task.owner, task.attempt, task.held_back = State.RUNNING, owner, attempt, False
                 task.answer = None
+            if recovered and task.cancel_end_at is not None:
+                # The agent hears of it only now.
+                task.cancel_end_at = now + task.cancel_grace_s + BACKSTOP_S
         for earlier in [o for o in self.leases if o.agent_id == owner.agent_id and o.epoch < owner.epoch]:
             if self.instances[earlier] == self.instances[owner]:
                 for task in self.held_by(earlier):
@@ -232,7 +239,7 @@ class Model:
         if task.state is State.RUNNING:
             if task.cancel_end_at is not None and task.cancel_end_at <= now:
                 task.end(State.CANCELLED)
-            elif close_at is not None and close_at + 1.0 <= now:
+            elif close_at is not None and close_at + BACKSTOP_S <= now:
                 task.end(State.FAILED)
         elif task.waiting:
             if close_at is not None and close_at <= now:

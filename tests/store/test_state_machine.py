@@ -175,7 +175,7 @@ class StoreMachine(RuleBasedStateMachine):
     def cancel(self, data: st.DataObject, grace_s: float) -> None:
         task_id = data.draw(st.sampled_from(list(self.model.tasks)))
         self.do(self.h.cancel(task_id, grace_s))
-        self.model.cancel(task_id, self.now + grace_s + 1.0)
+        self.model.cancel(task_id, grace_s, self.now)
 
     @precondition(lambda self: self.model.tasks)
     @rule(data=st.data())

@@ -1,6 +1,6 @@
 """Who of the agents connected here is heard: their leases go on, the others' streams are closed.
 
-    heard      its lease ends a full lease after the agent was last heard
+    heard      within its lease: it is renewed in each round
     silent     for longer than its lease: closed, and lost at once
     stalled    does not read its stream: closed, and lost after the reconnect grace
     not known  to the store any more: closed, so that it dials again

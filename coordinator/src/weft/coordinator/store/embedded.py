@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Literal
 
 from weft.coordinator.rules import QueueKey
-from weft.coordinator.store import file, tasks
+from weft.coordinator.store import bodies, file, tasks
 from weft.coordinator.store.agents import AgentTable
 from weft.coordinator.store.attempts import Attempts
 from weft.coordinator.store.base import StoreListener
@@ -243,27 +243,9 @@ class EmbeddedStore:
             given.append(claims)
             unread |= numbers
         if unread:
-            self._read_bodies(given, unread, now)
+            give_back = partial(self._attempts.give_back, now=now)
+            bodies.fill_in(given, unread, self._readers.near, self._limits.claim_bytes, give_back)
         return given
-
-    def _read_bodies(self, given: Sequence[list[Claimed]], unread: Mapping[str, int], now: float) -> None:
-        """Fill in payloads from the file. What exceeds the bound of one claim goes back, and what comes after it."""
-        reader, room_bytes = self._readers.near, self._limits.claim_bytes
-        sizes = reader.body_sizes(list(unread.values()))
-        chosen: list[Claimed] = []
-        for claims in given:
-            for at, claimed in enumerate(claims):
-                if claimed.task_id not in unread:
-                    continue
-                room_bytes -= sizes[unread[claimed.task_id]]
-                if room_bytes < 0 and chosen:
-                    self._attempts.give_back(claims[at:], now)
-                    del claims[at:]
-                    break
-                chosen.append(claimed)
-        bodies = reader.bodies([unread[claimed.task_id] for claimed in chosen])
-        for claimed in chosen:
-            claimed.payload, claimed.context = bodies[unread[claimed.task_id]]
 
     def complete(self, reports: Sequence[Report]) -> Awaitable[Sequence[Verdict]]:
         # At once: somebody may wait for these ends.
@@ -285,20 +267,11 @@ class EmbeddedStore:
         ]
         unknown = [at for at, (_, entry) in enumerate(results) if entry is None]
         if unknown:
-            for at, verdict in zip(unknown, self._recognise([reports[at] for at in unknown]), strict=True):
+            for at, verdict in zip(
+                unknown, self._readers.near.answers([reports[at] for at in unknown]), strict=True
+            ):
                 verdicts[at] = verdict
         return verdicts
-
-    def _recognise(self, reports: Sequence[Report]) -> list[Verdict]:
-        """Reports on tasks that have ended: they may repeat the very end that is stored."""
-        numbers = [parse_id(report.task_id) or 0 for report in reports]
-        ends = self._readers.near.ends(numbers)
-        return [
-            Verdict.STALE
-            if (end := ends.get(number)) is None
-            else end.answer_to(report.owner, report.attempt)
-            for report, number in zip(reports, numbers, strict=True)
-        ]
 
     async def progress(self, items: Sequence[ProgressItem]) -> Sequence[ProgressVerdict]:
         self._journal.check_writable()

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from weft.coordinator.rules import State
 from weft.coordinator.store.entry import decode_options
-from weft.coordinator.store.identity import format_id
-from weft.coordinator.store.records import Owner, ProgressRow, Submission, TaskRecord, Verdict
+from weft.coordinator.store.identity import format_id, parse_id
+from weft.coordinator.store.records import Owner, ProgressRow, Report, Submission, TaskRecord, Verdict
 from weft.coordinator.store.rows import MAX_ROWS, within
 from weft.rpc.channel import BATCH_BYTES
 
@@ -105,6 +105,17 @@ class Reader:
     def ends(self, numbers: Sequence[int]) -> dict[int, StoredEnd]:
         rows = self._many("SELECT id, attempt, agent_id, epoch, answer FROM ends WHERE id IN {}", numbers)
         return {row[0]: StoredEnd(row[1], Owner(row[2], row[3]), Verdict(row[4])) for row in rows}
+
+    def answers(self, reports: Sequence[Report]) -> list[Verdict]:
+        """What reports on tasks that have ended come to: they may repeat the very end that is stored."""
+        numbers = [parse_id(report.task_id) or 0 for report in reports]
+        ends = self.ends(numbers)
+        return [
+            Verdict.STALE
+            if (end := ends.get(number)) is None
+            else end.answer_to(report.owner, report.attempt)
+            for report, number in zip(reports, numbers, strict=True)
+        ]
 
     def records(self, numbers: Sequence[int], *, payloads: bool) -> dict[int, TaskRecord]:
         """Tasks that have ended, by number."""

@@ -5,7 +5,7 @@
 
 Who waits for such a task hears of its end alone, and that is in Redis by then: as decision 0008 has it for the embedded
 store. A coordinator that dies before takes the task along, and its caller hears UNAVAILABLE. Pure but for the time,
-which is passed in; `RedisStore` does the storing.
+which is passed in; `Intake` does the storing.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import msgpack
 
 from weft.coordinator.rules import QueueKey, Requirements, State
 from weft.coordinator.store import options, outcomes
-from weft.coordinator.store.records import Submission, TaskRecord
+from weft.coordinator.store.records import Claimed, Owner, Submission, TaskRecord
 
 Record = dict[str, Any]
 # Queues whose names are remembered.
@@ -97,6 +97,26 @@ def task(task_id: str, record: Record, *, body: bytes | None, outcome: bytes | N
         expires_at=_seconds(record.get("ex")),
         outcome=_said(record["e"]) if "e" in record else outcome or b"",
         expired=bool(record.get("z", False)),
+    )
+
+
+def claimed(
+    owner: Owner, raw_id: bytes, raw: bytes, body: bytes | bool, cost: int, deadline_at: float | bool
+) -> Claimed:
+    """An attempt as claim.lua gives it."""
+    record = record_of(raw)
+    payload, context = unpack(body) if isinstance(body, bytes) else (b"", b"")
+    return Claimed(
+        raw_id.decode(),
+        int(record["a"]),
+        owner,
+        queue_key(record["q"]).method,
+        payload,
+        context,
+        record.get("r", ""),
+        int(record["p"]),
+        cost,
+        float(deadline_at) if deadline_at is not False else None,
     )
 
 

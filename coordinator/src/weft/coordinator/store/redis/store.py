@@ -42,10 +42,9 @@ from weft.coordinator.store.redis.keys import Keys
 from weft.coordinator.store.redis.link import CLAIM_KEPT_S, Link
 from weft.coordinator.store.redis.places import Servers
 from weft.coordinator.store.redis.records import (
+    claimed,
     queue_key,
     queue_name,
-    record_of,
-    unpack,
 )
 from weft.coordinator.store.redis.scripts import Scripts
 from weft.coordinator.store.refusals import (
@@ -200,7 +199,7 @@ class RedisStore:
             self._link.in_doubt.append(token)
             raise
         return [
-            [_claimed(each.owner, *item) for item in claims or ()]
+            [claimed(each.owner, *item) for item in claims or ()]
             for each, claims in zip(requests, results or [[]] * len(requests), strict=True)
         ]
 
@@ -382,22 +381,3 @@ class RedisStore:
                 "paused", self._link.client.smembers(self._link.keys("paused"))
             )
         )
-
-
-def _claimed(
-    owner: Owner, raw_id: bytes, raw: bytes, body: bytes | bool, cost: int, deadline_at: float | bool
-) -> Claimed:
-    record = record_of(raw)
-    payload, context = unpack(body) if isinstance(body, bytes) else (b"", b"")
-    return Claimed(
-        raw_id.decode(),
-        int(record["a"]),
-        owner,
-        queue_key(record["q"]).method,
-        payload,
-        context,
-        record.get("r", ""),
-        int(record["p"]),
-        cost,
-        float(deadline_at) if deadline_at is not False else None,
-    )
