@@ -1,0 +1,108 @@
+"""The desk of attempts' reports, on a real store: an end never overtakes the progress that came before it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.store.support import Harness, ManualClock, RecordingListener
+from weft.coordinator.attempts import AttemptDesk
+from weft.coordinator.rules import State
+from weft.coordinator.session import Session
+from weft.coordinator.store.embedded import EmbeddedStore
+from weft.coordinator.store.records import Claimed, ProgressItem, ProgressVerdict
+from weft.rpc.errors import Unavailable
+from weft.v1 import session_pb2
+
+
+class RefusingProgress(EmbeddedStore):
+    """A store that is away for progress as long as it is told to be."""
+
+    away = False
+
+    async def progress(self, items: Sequence[ProgressItem]) -> Sequence[ProgressVerdict]:
+        if self.away:
+            raise Unavailable("away")
+        return await super().progress(items)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[RefusingProgress]:
+    clock = ManualClock()
+    store = RefusingProgress(tmp_path / "store.db", clock=clock)
+    await store.open(RecordingListener())
+    yield store
+    await store.close()
+
+
+class Reporting:
+    """An agent's session with one running task, and what the agent says of it."""
+
+    def __init__(self, store: EmbeddedStore, session: Session, claimed: Claimed) -> None:
+        self.session = session
+        self._store = store
+        self._claimed = claimed
+        self._desk = AttemptDesk(store, 1 << 20, lambda: None)
+        self._stale: dict[str, int] = {}
+
+    @classmethod
+    async def begin(cls, store: EmbeddedStore) -> Reporting:
+        harness = Harness(store, ManualClock(), RecordingListener())
+        await harness.submit()
+        owner = await harness.agent()
+        hello = session_pb2.Hello(instance_id="instance", slots=1)
+        return cls(store, Session(hello, owner, 0.0), await harness.claim_one(owner))
+
+    async def send_progress(self) -> None:
+        item = session_pb2.Progress(
+            task_id=self._claimed.task_id, attempt=self._claimed.attempt, index=1, payload=b"one"
+        )
+        await self._take(session_pb2.ConnectRequest(progress=[item]))
+
+    async def send_result(self) -> None:
+        result = session_pb2.AttemptResult(task_id=self._claimed.task_id, attempt=self._claimed.attempt)
+        await self._take(session_pb2.ConnectRequest(results=[result]))
+
+    async def _take(self, message: session_pb2.ConnectRequest) -> None:
+        await self._desk.take(self.session, message, self._stale)
+
+    async def settled(self) -> tuple[State, int]:
+        """The task's state and its stored responses, once the desk has nothing under way."""
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.wait_for(asyncio.gather(*others), 10)
+        (record,) = await self._store.get([self._claimed.task_id])
+        assert record is not None
+        return record.state, len(await self._store.read_progress(self._claimed.task_id, 0, 10))
+
+
+async def test_an_end_waits_for_progress_that_cannot_be_stored_yet(store: RefusingProgress) -> None:
+    agent = await Reporting.begin(store)
+    store.away = True
+    await agent.send_progress()
+    await agent.send_result()
+    store.away = False
+    assert await agent.settled() == (State.SUCCEEDED, 1)
+
+
+async def test_an_end_is_not_stored_without_the_progress_before_it(store: RefusingProgress) -> None:
+    """The session ends first: the agent brings both again in its next one."""
+    agent = await Reporting.begin(store)
+    store.away = True
+    await agent.send_progress()
+    await agent.send_result()
+    agent.session.close()
+    assert await agent.settled() == (State.RUNNING, 0)
+
+
+async def test_what_comes_after_the_session_ended_is_not_stored(store: RefusingProgress) -> None:
+    agent = await Reporting.begin(store)
+    store.away = True
+    await agent.send_progress()
+    agent.session.close()
+    assert await agent.settled() == (State.RUNNING, 0)
+    store.away = False
+    await agent.send_result()
+    assert await agent.settled() == (State.RUNNING, 0)
