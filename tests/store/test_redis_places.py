@@ -13,13 +13,13 @@ import pytest
 from tests.store.support import METHOD, Harness, ManualClock, RecordingListener
 from tests.support.processes import Process
 from tests.support.redis_cluster import RedisCluster
-from tests.support.redis_sentinel import RedisSentinel
+from tests.support.redis_sentinel import RedisSentinel, replicate
 from tests.support.redis_server import HOST, RedisServer
 from weft.coordinator.rules import State
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.choose import store_of
 from weft.coordinator.store.errors import StoreError
-from weft.coordinator.store.records import Submission
+from weft.coordinator.store.records import ListFilter, Submission
 from weft.coordinator.store.redis.places import Servers
 from weft.coordinator.store.redis.store import RedisStore
 from weft.rpc.errors import Unavailable
@@ -118,6 +118,31 @@ async def test_sentinels_switch_to_a_replica(tmp_path: Path) -> None:
         states = [record.state for record in await fast.store.get(ids) if record is not None]
         assert sorted(states) == [State.QUEUED] * 9 + [State.SUCCEEDED]
         await fast.store.close()
+
+
+async def test_replicated_tells_nothing_that_a_replica_has_not_got(tmp_path: Path) -> None:
+    """Not what another coordinator wrote either: with the primary it would be gone, and somebody would have read it."""
+    folders = tmp_path / "primary", tmp_path / "replica"
+    async with RedisServer(folders[0]) as primary, RedisServer(folders[1]) as replica:
+        await replicate(primary, replica)
+        reader, writer = await _open(primary.url, durability="replicated"), await _open(primary.url)
+        task_id = await reader.submit()
+        reader.listener.followed = {task_id}
+        replica.pause()
+        await writer.cancel(task_id)
+        with pytest.raises(Unavailable):
+            await reader.store.get([task_id])
+        with pytest.raises(Unavailable):
+            await reader.store.list_tasks(ListFilter(), limit=10)
+        assert State.CANCELLED in writer.listener.states(task_id)
+        assert State.CANCELLED not in reader.listener.states(task_id)
+        replica.resume()
+        async with asyncio.timeout(OUTAGE_S):
+            while State.CANCELLED not in reader.listener.states(task_id):
+                await asyncio.sleep(0.01)
+        assert await reader.state(task_id) is State.CANCELLED
+        for each in (reader, writer):
+            await each.store.close()
 
 
 async def test_a_demoted_primary_is_left(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ touches that slot alone. Times are seconds since the epoch by Redis' clock; reco
 | `order`           | list   | digests, oldest first                                                                    |
 | `hosted`          | hash   | method → digest of the contract in force                                                 |
 | `paused`          | set    | methods                                                                                  |
+| `fence`           | string | written where a replica must have all that came before                                   |
 | `layout`          | string | version of this layout                                                                   |
 | `live`            | zset   | numbers of coordinators that are there, by when that is doubted                          |
 | `events:<number>` | channel| for one coordinator: what another's script changed: [ids, ready depths, revoked attempts, |

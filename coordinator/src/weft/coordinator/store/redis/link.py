@@ -18,7 +18,7 @@ import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from redis.exceptions import RedisError
@@ -36,6 +36,8 @@ from weft.coordinator.store.refusals import tell_lost
 from weft.rpc.errors import Unavailable
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 # A coordinator that does not say that it is there is not told of changes any more.
 _PRESENT_S = 10
@@ -148,7 +150,7 @@ class Link:
         await self.tell(reply, said or {})
         return reply.result
 
-    async def ask(self, what: str, asked: Awaitable[Any]) -> Any:
+    async def ask(self, what: str, asked: Awaitable[T]) -> T:
         """An answer of Redis.
 
         Args:
@@ -168,6 +170,17 @@ class Link:
             raise self.unavailable() from error
         self._refusals.over(what)
         return answer
+
+    async def read(self, what: str, asked: Awaitable[T]) -> T:
+        """What is read, when it is sure to stay: with `replicated`, a replica has it too.
+
+        Raises:
+            Unavailable: there is none, or a refusal.
+        """
+        found = await self.ask(what, asked)
+        if self.scripts.replicated:
+            await self.run("fence", [])
+        return found
 
     async def _away(self, error: Exception) -> None:
         if self.writable:
@@ -261,7 +274,7 @@ class Link:
         wanted = [task_id for task_id in task_ids if self.listener.wants(task_id, ended=True)]
         for at in range(0, len(wanted), _READ_TASKS):
             some = wanted[at : at + _READ_TASKS]
-            records = await self.ask("tasks", listing.read(self.client, self.keys, some, payloads=False))
+            records = await self.read("tasks", listing.read(self.client, self.keys, some, payloads=False))
             for task_id, record in zip(some, records, strict=True):
                 if record is None:
                     absent.append(task_id)
@@ -272,7 +285,7 @@ class Link:
 
     async def _tell_progress(self, record: TaskRecord) -> None:
         if record.progress_count and self.listener.wants(record.task_id, ended=False):
-            rows = await self.ask(
+            rows = await self.read(
                 "progress", listing.progress(self.client, self.keys, record.task_id, 0, record.progress_count)
             )
             self.listener.progressed(record.task_id, rows)

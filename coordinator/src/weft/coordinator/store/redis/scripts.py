@@ -102,6 +102,11 @@ class Scripts:
             self._flight = asyncio.get_running_loop().create_task(self._fly(), name="redis-scripts")
         return answer
 
+    @property
+    def replicated(self) -> bool:
+        """Whether an answer says that a replica has all that was there before it."""
+        return self._replicas > 0
+
     async def close(self) -> None:
         """Wait for what is under way, and hang up."""
         if self._flight is not None:
@@ -151,16 +156,18 @@ class Scripts:
             ("EVALSHA", _source(call.script)[1], 1, *call.arguments) for call in calls
         ]
         if self._replicas:
-            # On the same connection: it is about what this connection wrote.
+            # WAIT is about what its connection wrote last. What the scripts read, others may have written just now.
+            commands.append(("SET", f"{self._prefix}:fence", b""))
             commands.append(("WAIT", self._replicas, int(self._timeout_s * 500)))
         raws = await self._ask(commands)
         if self._replicas:
-            waited = raws.pop()
+            *raws, fence, waited = raws
             if isinstance(waited, PrimaryMoved):
                 # Nobody will say of those that ran whether a replica has them.
                 return [raw if isinstance(raw, PrimaryMoved) else RedisError(str(waited)) for raw in raws]
-            if isinstance(waited, Exception):
-                raise waited
+            for answer in (fence, waited):
+                if isinstance(answer, Exception):
+                    raise answer
             if waited < self._replicas:
                 raise RedisError(f"{waited} of {self._replicas} replicas have the change")
         return raws

@@ -277,7 +277,7 @@ class RedisStore:
 
     async def get(self, task_ids: Sequence[str], *, payloads: bool = True) -> Sequence[TaskRecord | None]:
         await self._intake.brought(task_ids)
-        found: Sequence[TaskRecord | None] = await self._link.ask(
+        found: Sequence[TaskRecord | None] = await self._link.read(
             "tasks", listing.read(self._link.client, self._link.keys, task_ids, payloads=payloads)
         )
         return found
@@ -286,7 +286,7 @@ class RedisStore:
         self, where: ListFilter, *, limit: int, cursor: str = "", payloads: bool = False
     ) -> Page:
         await self._intake.brought()
-        found: Page = await self._link.ask(
+        found: Page = await self._link.read(
             "listing",
             listing.page(self._link.client, self._link.keys, where, limit, cursor, payloads=payloads),
         )
@@ -295,7 +295,7 @@ class RedisStore:
     async def read_progress(self, task_id: str, after: int, limit: int) -> Sequence[ProgressRow]:
         if not is_id(task_id):
             return []
-        rows: Sequence[ProgressRow] = await self._link.ask(
+        rows: Sequence[ProgressRow] = await self._link.read(
             "progress", listing.progress(self._link.client, self._link.keys, task_id, after, limit)
         )
         return rows
