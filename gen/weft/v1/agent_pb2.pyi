@@ -56,6 +56,25 @@ class LoadReport(_message.Message):
     host: _fleet_pb2.HostLoad
     def __init__(self, used_slots: _Optional[int] = ..., slots: _Optional[int] = ..., host: _Optional[_Union[_fleet_pb2.HostLoad, _Mapping]] = ...) -> None: ...
 
+class OrcaLoadReport(_message.Message):
+    __slots__ = ("cpu_utilization", "mem_utilization", "named_metrics", "application_utilization")
+    class NamedMetricsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    CPU_UTILIZATION_FIELD_NUMBER: _ClassVar[int]
+    MEM_UTILIZATION_FIELD_NUMBER: _ClassVar[int]
+    NAMED_METRICS_FIELD_NUMBER: _ClassVar[int]
+    APPLICATION_UTILIZATION_FIELD_NUMBER: _ClassVar[int]
+    cpu_utilization: float
+    mem_utilization: float
+    named_metrics: _containers.ScalarMap[str, float]
+    application_utilization: float
+    def __init__(self, cpu_utilization: _Optional[float] = ..., mem_utilization: _Optional[float] = ..., named_metrics: _Optional[_Mapping[str, float]] = ..., application_utilization: _Optional[float] = ...) -> None: ...
+
 class DescribeAgentRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

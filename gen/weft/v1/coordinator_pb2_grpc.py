@@ -245,7 +245,8 @@ class CoordinatorServiceServicer(object):
         """Discovery: a snapshot of the agents that host the methods asked for, then changes.
 
         Guarantee: a client that reconnects with its cursor sees every later change or a fresh snapshot.
-        Errors: UNIMPLEMENTED (NOT_IMPLEMENTED) in this version.
+        Errors: INVALID_ARGUMENT (more than 256 methods); RESOURCE_EXHAUSTED (OVERLOADED) for a watcher that does not read:
+        resume from the last cursor.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,6 +34,12 @@ class MethodKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     METHOD_KIND_SERVER_STREAMING: _ClassVar[MethodKind]
     METHOD_KIND_CLIENT_STREAMING: _ClassVar[MethodKind]
     METHOD_KIND_BIDI_STREAMING: _ClassVar[MethodKind]
+
+class DirectState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DIRECT_STATE_UNSPECIFIED: _ClassVar[DirectState]
+    DIRECT_STATE_REACHABLE: _ClassVar[DirectState]
+    DIRECT_STATE_UNREACHABLE: _ClassVar[DirectState]
 DESIRED_STATE_UNSPECIFIED: DesiredState
 DESIRED_STATE_ACTIVE: DesiredState
 DESIRED_STATE_DRAINING: DesiredState
@@ -49,14 +55,19 @@ METHOD_KIND_UNARY: MethodKind
 METHOD_KIND_SERVER_STREAMING: MethodKind
 METHOD_KIND_CLIENT_STREAMING: MethodKind
 METHOD_KIND_BIDI_STREAMING: MethodKind
+DIRECT_STATE_UNSPECIFIED: DirectState
+DIRECT_STATE_REACHABLE: DirectState
+DIRECT_STATE_UNREACHABLE: DirectState
 
 class HostedMethod(_message.Message):
-    __slots__ = ("name", "slot_cost")
+    __slots__ = ("name", "slot_cost", "unavailable")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SLOT_COST_FIELD_NUMBER: _ClassVar[int]
+    UNAVAILABLE_FIELD_NUMBER: _ClassVar[int]
     name: str
     slot_cost: int
-    def __init__(self, name: _Optional[str] = ..., slot_cost: _Optional[int] = ...) -> None: ...
+    unavailable: bool
+    def __init__(self, name: _Optional[str] = ..., slot_cost: _Optional[int] = ..., unavailable: bool = ...) -> None: ...
 
 class HostLoad(_message.Message):
     __slots__ = ("process_cpu_cores", "process_memory_bytes", "host_cpu_ratio", "host_memory_ratio")
@@ -71,7 +82,7 @@ class HostLoad(_message.Message):
     def __init__(self, process_cpu_cores: _Optional[float] = ..., process_memory_bytes: _Optional[int] = ..., host_cpu_ratio: _Optional[float] = ..., host_memory_ratio: _Optional[float] = ...) -> None: ...
 
 class Agent(_message.Message):
-    __slots__ = ("id", "instance_id", "epoch", "state", "desired_state", "labels", "resources", "methods", "contract_hash", "slots", "used_slots", "in_flight", "advertised_address", "load", "connect_time", "last_seen_time", "version", "heartbeat_round_trip", "stale_results_refused")
+    __slots__ = ("id", "instance_id", "epoch", "state", "desired_state", "labels", "resources", "methods", "contract_hash", "slots", "used_slots", "in_flight", "advertised_address", "load", "connect_time", "last_seen_time", "version", "heartbeat_round_trip", "stale_results_refused", "direct_state", "direct_problem")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -105,6 +116,8 @@ class Agent(_message.Message):
     VERSION_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_ROUND_TRIP_FIELD_NUMBER: _ClassVar[int]
     STALE_RESULTS_REFUSED_FIELD_NUMBER: _ClassVar[int]
+    DIRECT_STATE_FIELD_NUMBER: _ClassVar[int]
+    DIRECT_PROBLEM_FIELD_NUMBER: _ClassVar[int]
     id: str
     instance_id: str
     epoch: int
@@ -124,7 +137,9 @@ class Agent(_message.Message):
     version: str
     heartbeat_round_trip: _duration_pb2.Duration
     stale_results_refused: int
-    def __init__(self, id: _Optional[str] = ..., instance_id: _Optional[str] = ..., epoch: _Optional[int] = ..., state: _Optional[_Union[AgentState, str]] = ..., desired_state: _Optional[_Union[DesiredState, str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Mapping[str, float]] = ..., methods: _Optional[_Iterable[_Union[HostedMethod, _Mapping]]] = ..., contract_hash: _Optional[str] = ..., slots: _Optional[int] = ..., used_slots: _Optional[int] = ..., in_flight: _Optional[int] = ..., advertised_address: _Optional[str] = ..., load: _Optional[_Union[HostLoad, _Mapping]] = ..., connect_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_seen_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., version: _Optional[str] = ..., heartbeat_round_trip: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., stale_results_refused: _Optional[int] = ...) -> None: ...
+    direct_state: DirectState
+    direct_problem: str
+    def __init__(self, id: _Optional[str] = ..., instance_id: _Optional[str] = ..., epoch: _Optional[int] = ..., state: _Optional[_Union[AgentState, str]] = ..., desired_state: _Optional[_Union[DesiredState, str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Mapping[str, float]] = ..., methods: _Optional[_Iterable[_Union[HostedMethod, _Mapping]]] = ..., contract_hash: _Optional[str] = ..., slots: _Optional[int] = ..., used_slots: _Optional[int] = ..., in_flight: _Optional[int] = ..., advertised_address: _Optional[str] = ..., load: _Optional[_Union[HostLoad, _Mapping]] = ..., connect_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_seen_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., version: _Optional[str] = ..., heartbeat_round_trip: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., stale_results_refused: _Optional[int] = ..., direct_state: _Optional[_Union[DirectState, str]] = ..., direct_problem: _Optional[str] = ...) -> None: ...
 
 class Queue(_message.Message):
     __slots__ = ("method", "requirements", "queued", "scheduled", "running", "paused", "agents", "oldest_age")

@@ -31,7 +31,7 @@ class ConnectRequest(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., contract: _Optional[_Union[Contract, _Mapping]] = ..., state: _Optional[_Union[AgentReport, _Mapping]] = ..., progress: _Optional[_Iterable[_Union[Progress, _Mapping]]] = ..., results: _Optional[_Iterable[_Union[AttemptResult, _Mapping]]] = ..., released: _Optional[_Iterable[_Union[Released, _Mapping]]] = ..., goodbye: bool = ...) -> None: ...
 
 class ConnectResponse(_message.Message):
-    __slots__ = ("welcome", "assignments", "cancels", "result_acks", "progress_acks", "desired_state", "echo_sequence")
+    __slots__ = ("welcome", "assignments", "cancels", "result_acks", "progress_acks", "desired_state", "echo_sequence", "direct_problem")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     ASSIGNMENTS_FIELD_NUMBER: _ClassVar[int]
     CANCELS_FIELD_NUMBER: _ClassVar[int]
@@ -39,6 +39,7 @@ class ConnectResponse(_message.Message):
     PROGRESS_ACKS_FIELD_NUMBER: _ClassVar[int]
     DESIRED_STATE_FIELD_NUMBER: _ClassVar[int]
     ECHO_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    DIRECT_PROBLEM_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     assignments: _containers.RepeatedCompositeFieldContainer[Assignment]
     cancels: _containers.RepeatedCompositeFieldContainer[Cancel]
@@ -46,7 +47,8 @@ class ConnectResponse(_message.Message):
     progress_acks: _containers.RepeatedCompositeFieldContainer[ProgressAck]
     desired_state: _fleet_pb2.DesiredState
     echo_sequence: int
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., cancels: _Optional[_Iterable[_Union[Cancel, _Mapping]]] = ..., result_acks: _Optional[_Iterable[_Union[ResultAck, _Mapping]]] = ..., progress_acks: _Optional[_Iterable[_Union[ProgressAck, _Mapping]]] = ..., desired_state: _Optional[_Union[_fleet_pb2.DesiredState, str]] = ..., echo_sequence: _Optional[int] = ...) -> None: ...
+    direct_problem: str
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., cancels: _Optional[_Iterable[_Union[Cancel, _Mapping]]] = ..., result_acks: _Optional[_Iterable[_Union[ResultAck, _Mapping]]] = ..., progress_acks: _Optional[_Iterable[_Union[ProgressAck, _Mapping]]] = ..., desired_state: _Optional[_Union[_fleet_pb2.DesiredState, str]] = ..., echo_sequence: _Optional[int] = ..., direct_problem: _Optional[str] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("agent_id", "instance_id", "labels", "resources", "contract_hash", "methods", "slots", "prefetch", "advertised_address", "held", "version", "draining")
@@ -109,7 +111,7 @@ class Contract(_message.Message):
     def __init__(self, file_descriptor_set: _Optional[bytes] = ...) -> None: ...
 
 class AgentReport(_message.Message):
-    __slots__ = ("sequence", "used_slots", "waiting", "load", "draining", "round_trip", "stuck_slots")
+    __slots__ = ("sequence", "used_slots", "waiting", "load", "draining", "round_trip", "stuck_slots", "unavailable_services", "direct_slots")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     USED_SLOTS_FIELD_NUMBER: _ClassVar[int]
     WAITING_FIELD_NUMBER: _ClassVar[int]
@@ -117,6 +119,8 @@ class AgentReport(_message.Message):
     DRAINING_FIELD_NUMBER: _ClassVar[int]
     ROUND_TRIP_FIELD_NUMBER: _ClassVar[int]
     STUCK_SLOTS_FIELD_NUMBER: _ClassVar[int]
+    UNAVAILABLE_SERVICES_FIELD_NUMBER: _ClassVar[int]
+    DIRECT_SLOTS_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     used_slots: int
     waiting: int
@@ -124,7 +128,9 @@ class AgentReport(_message.Message):
     draining: bool
     round_trip: _duration_pb2.Duration
     stuck_slots: int
-    def __init__(self, sequence: _Optional[int] = ..., used_slots: _Optional[int] = ..., waiting: _Optional[int] = ..., load: _Optional[_Union[_fleet_pb2.HostLoad, _Mapping]] = ..., draining: bool = ..., round_trip: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., stuck_slots: _Optional[int] = ...) -> None: ...
+    unavailable_services: _containers.RepeatedScalarFieldContainer[str]
+    direct_slots: int
+    def __init__(self, sequence: _Optional[int] = ..., used_slots: _Optional[int] = ..., waiting: _Optional[int] = ..., load: _Optional[_Union[_fleet_pb2.HostLoad, _Mapping]] = ..., draining: bool = ..., round_trip: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., stuck_slots: _Optional[int] = ..., unavailable_services: _Optional[_Iterable[str]] = ..., direct_slots: _Optional[int] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("task_id", "attempt", "index", "payload")
