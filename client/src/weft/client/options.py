@@ -9,9 +9,8 @@ from typing import TypedDict
 import grpc
 from google.protobuf.duration_pb2 import Duration
 
-from weft.client import tracing
 from weft.rpc import metadata as entries
-from weft.rpc import times
+from weft.rpc import times, tracing
 from weft.rpc.errors import InvalidArgument
 from weft.v1 import task_pb2
 
