@@ -6,23 +6,38 @@
            ─► cancellation, deadline, half-close               ─►
 
 The channel may be a plain one or one that balances. A call whose shape is not known passes as stream-stream, which all
-shapes are on the wire; where it is known, the unary forms cost half.
+shapes are on the wire; where it is known, the unary forms cost half. At most one message each way is held here; a side
+that does not read stops the other. What a caller can still notice: compression is each hop's own, and the initial
+metadata of a method with one request and one response comes with the response, however early the callee sent it.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
+import structlog
 from grpc import aio
 
-from weft.rpc import metadata
+from weft.rpc import errors, metadata
 from weft.v1 import fleet_pb2
 
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 Context = aio.ServicerContext[bytes, bytes]
 # What goes out for a call's metadata: the application's own entries, and what a hop adds.
 Outgoing = Callable[[Context], metadata.Pairs]
+
+# A caller that is gone looks like one that has half-closed, until its cancellation is here, some 0.1 ms later. Passed on
+# as a half-close it would make a whole stream of half of one.
+GONE_S = 0.002
+# Initial metadata without entries is passed on when nothing follows it for so long: somebody may wait for it.
+BARE_HEADERS_S = 0.01
+# The callee's load is for whoever balances, which is this hop.
+_HOP_TRAILERS = frozenset({"endpoint-load-metrics-bin"})
 
 _SHAPES = {
     fleet_pb2.METHOD_KIND_UNARY: "unary_unary",
@@ -54,80 +69,131 @@ def handler(
         channel: where they go.
         path: "/package.Service/Method", as it is called there.
         kind: the shape; unspecified: not known.
-        outgoing: makes the metadata that goes along.
+        outgoing: makes the metadata that goes along; a WeftError that it raises is the caller's answer.
     """
     shape = _SHAPES.get(kind, "stream_stream")
-    call = getattr(channel, shape)(path)
-    one_request, one_response = shape.startswith("unary"), shape.endswith("unary")
-
-    async def unary_unary(request: bytes, context: Context) -> Any:
-        return await _one_response(call(request, **_how(context, outgoing)), context)
-
-    async def stream_unary(requests: AsyncIterator[bytes], context: Context) -> Any:
-        return await _one_response(call(requests, **_how(context, outgoing)), context)
-
-    async def unary_stream(request: bytes, context: Context) -> None:
-        await _responses(call(request, **_how(context, outgoing)), context)
-
-    async def stream_stream(requests: AsyncIterator[bytes], context: Context) -> None:
-        await _responses(call(requests, **_how(context, outgoing)), context)
-
+    behaviour = _Behaviour(getattr(channel, shape)(path), path, outgoing, shape_known=kind in _SHAPES)
     make: Any = getattr(grpc, f"{shape}_rpc_method_handler")
-    behaviours: dict[tuple[bool, bool], Callable[..., Awaitable[Any]]] = {
-        (True, True): unary_unary,
-        (False, True): stream_unary,
-        (True, False): unary_stream,
-        (False, False): stream_stream,
-    }
-    made: grpc.RpcMethodHandler[Any, Any] = make(behaviours[one_request, one_response])
+    made: grpc.RpcMethodHandler[Any, Any] = make(getattr(behaviour, shape))
     return made
 
 
-def _how(context: Context, outgoing: Outgoing) -> dict[str, Any]:
-    left_s = context.time_remaining()
-    return {"metadata": outgoing(context), "timeout": None if left_s is None else max(0.0, left_s)}
+class _Behaviour:
+    """Serves one method, in one of four shapes."""
 
+    def __init__(self, call: Any, path: str, outgoing: Outgoing, *, shape_known: bool) -> None:
+        self._call = call
+        self._path = path
+        self._outgoing = outgoing
+        self._shape_known = shape_known
 
-async def _one_response(call: Any, context: Context) -> bytes:
-    try:
+    async def unary_unary(self, request: bytes, context: Context) -> Any:
+        return await self._pass_on(request, context, _response)
+
+    async def stream_unary(self, requests: AsyncIterator[bytes], context: Context) -> Any:
+        return await self._pass_on(self._until_half_close(requests), context, _response_after_headers)
+
+    async def unary_stream(self, request: bytes, context: Context) -> None:
+        await self._pass_on(request, context, _responses)
+
+    async def stream_stream(self, requests: AsyncIterator[bytes], context: Context) -> None:
+        await self._pass_on(self._until_half_close(requests), context, _responses)
+
+    async def _until_half_close(self, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        count = 0
+        async for request in requests:
+            count += 1
+            yield request
+        if self._shape_known or count != 1:
+            # Not where it may well be the one request of a unary call.
+            await asyncio.sleep(GONE_S)
+
+    async def _pass_on(
+        self, request: Any, context: Context, answer: Callable[[Any, Context], Awaitable[T]]
+    ) -> T:
+        call: Any = None
         try:
-            response: bytes = await call
+            left_s = context.time_remaining()
+            call = self._call(request, timeout=left_s, metadata=self._outgoing(context))
+            return await answer(call, context)
         except aio.AioRpcError as error:
-            await _fail(error, context)
+            await context.abort(error.code(), error.details() or "", _trailers(error.trailing_metadata()))
             raise
-        await _send_headers(await call.initial_metadata(), context)
-        context.set_trailing_metadata(tuple(await call.trailing_metadata()))
-        return response
-    finally:
-        # Whoever asked may have gone; a call that has ended does not mind.
-        call.cancel()
+        except errors.WeftError as error:
+            await _refuse(error, context)
+            raise
+        except aio.BaseError:
+            # The call here has ended, or its caller is gone.
+            raise
+        except Exception:
+            log.exception("relay.failed", rpc=self._path)
+            await _refuse(
+                errors.Internal("the call could not be passed on; the log here has the rest"), context
+            )
+            raise
+        finally:
+            # Whoever asked may have gone; a call that has ended does not mind.
+            if call is not None:
+                call.cancel()
+
+
+async def _response(call: Any, context: Context) -> bytes:
+    try:
+        response: bytes = await call
+    except aio.AioRpcError as error:
+        await _send_headers(error.initial_metadata(), context)
+        raise
+    await _send_headers(await call.initial_metadata(), context)
+    return await _end(call, context, response)
+
+
+async def _response_after_headers(call: Any, context: Context) -> bytes:
+    response = await _after_headers(call, context, call)
+    return await _end(call, context, response)
 
 
 async def _responses(call: Any, context: Context) -> None:
+    response = await _after_headers(call, context, call.read())
+    while response is not aio.EOF:
+        await context.write(response)
+        response = await call.read()
+    await _end(call, context, None)
+
+
+async def _after_headers(call: Any, context: Context, following: Awaitable[Any]) -> Any:
+    """What follows the initial metadata, which is passed on first."""
+    headers = await call.initial_metadata()
+    if headers:
+        await _send_headers(headers, context)
+        return await following
+    # There are none, or they have no entries, which goes unsaid: what follows tells, but for a callee that waits.
+    waiting = asyncio.ensure_future(following)
     try:
-        try:
-            await _send_headers(await call.initial_metadata(), context)
-            while (response := await call.read()) is not aio.EOF:
-                await context.write(response)
-        except aio.AioRpcError as error:
-            await _fail(error, context)
-            raise
-        code = await call.code()
-        trailers = tuple(await call.trailing_metadata())
-        if code is not grpc.StatusCode.OK:
-            await context.abort(code, await call.details() or "", trailers)
-        context.set_trailing_metadata(trailers)
+        done, _ = await asyncio.wait((waiting,), timeout=BARE_HEADERS_S)
+        if not done:
+            await context.send_initial_metadata(())
+        return await waiting
     finally:
-        call.cancel()
+        # Looked at, so that nobody complains that it was not.
+        waiting.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
 
 
 async def _send_headers(headers: Any, context: Context) -> None:
-    pairs = tuple(headers or ())
-    if pairs:
-        await context.send_initial_metadata(pairs)
+    if headers:
+        await context.send_initial_metadata(tuple(headers))
 
 
-async def _fail(error: aio.AioRpcError, context: Context) -> None:
-    """End the call as the callee ended it. Always raises."""
-    await _send_headers(error.initial_metadata(), context)
-    await context.abort(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))
+async def _end(call: Any, context: Context, response: T) -> T:
+    context.set_trailing_metadata(_trailers(await call.trailing_metadata()))
+    return response
+
+
+async def _refuse(error: errors.WeftError, context: Context) -> None:
+    """End the call with an error of weft's own. Always raises."""
+    status = error.status()
+    details = ((errors.STATUS_DETAILS_KEY, status.SerializeToString()),)
+    await context.abort(errors.status_code(status.code), status.message, details)
+
+
+def _trailers(trailers: Any) -> metadata.Pairs:
+    return tuple((key, value) for key, value in trailers or () if key not in _HOP_TRAILERS)
