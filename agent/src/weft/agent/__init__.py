@@ -19,8 +19,8 @@
 """
 
 from weft.agent.agent import Agent
-from weft.agent.context import CancelSignal, RunningTask, current_task
 from weft.agent.errors import HostingError, LoadError
+from weft.agent.running import CancelSignal, RunningTask, current_task
 from weft.agent.settings import AgentSettings
 
 __all__ = [

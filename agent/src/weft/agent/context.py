@@ -6,12 +6,9 @@ sets is collected and becomes the attempt's outcome. Cancellation and the deadli
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextvars import ContextVar
-from datetime import UTC, datetime
-from typing import Any, ClassVar, NamedTuple, NoReturn, cast
+from typing import Any, NamedTuple, NoReturn, cast
 
 import grpc
 import grpc.aio
@@ -19,6 +16,8 @@ import structlog
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
+from weft.agent.running import CancelSignal, budget_of
+from weft.rpc import budget
 from weft.rpc import metadata as weft_metadata
 from weft.rpc.errors import STATUS_DETAILS_KEY, status_code
 from weft.v1 import session_pb2, task_pb2
@@ -35,123 +34,6 @@ class Metadatum(NamedTuple):
     value: str | bytes
 
 
-class CancelSignal:
-    """Whether an attempt was cancelled (or ran out of time), in the manner of `threading.Event`."""
-
-    # One for all: it is held for an instant, and only by handlers that wait.
-    _lock: ClassVar[threading.Lock] = threading.Lock()
-    __slots__ = ("_event", "_set")
-
-    def __init__(self) -> None:
-        self._set = False
-        self._event: threading.Event | None = None
-
-    def is_set(self) -> bool:
-        return self._set
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Block the calling thread until cancelled or `timeout` seconds have passed; says whether cancelled."""
-        with self._lock:
-            if self._event is None:
-                self._event = threading.Event()
-                if self._set:
-                    self._event.set()
-        return self._event.wait(timeout)
-
-    def set(self) -> None:
-        with self._lock:
-            self._set = True
-            if self._event is not None:
-                self._event.set()
-
-    def __bool__(self) -> bool:
-        return self._set
-
-
-class RunningTask:
-    """The task behind the running handler, as `weft.agent.current_task()` gives it."""
-
-    __slots__ = ("_context",)
-
-    def __init__(self, context: HandlerContext) -> None:
-        self._context = context
-
-    @property
-    def id(self) -> str:
-        """The task's id, unique for ever."""
-        return self._context.assignment.task_id
-
-    @property
-    def attempt(self) -> int:
-        """Number of this attempt, from 1."""
-        return self._context.assignment.attempt
-
-    @property
-    def method(self) -> str:
-        """Full name of the method, such as "acme.v1.Analyst/Analyze"."""
-        return self._context.assignment.method
-
-    @property
-    def request_id(self) -> str:
-        """The caller's idempotency key; empty when it gave none."""
-        return self._context.assignment.request_id
-
-    @property
-    def priority(self) -> int:
-        """0 to 9, higher first."""
-        return self._context.assignment.priority
-
-    @property
-    def agent_id(self) -> str:
-        """The agent that runs it."""
-        return self._context.agent_id
-
-    @property
-    def root_id(self) -> str:
-        """Id of the task at the root of this call's tree: this one's own, when nothing called it."""
-        return self._context.assignment.context.root_id or self.id
-
-    @property
-    def parent_id(self) -> str:
-        """Id of the task whose handler made this call; empty when it came from outside."""
-        return self._context.assignment.context.parent_id
-
-    @property
-    def deadline(self) -> datetime | None:
-        """When this attempt must have ended, by the coordinator's clock; None: no limit."""
-        assignment = self._context.assignment
-        return assignment.deadline.ToDatetime(UTC) if assignment.HasField("deadline") else None
-
-    def time_remaining(self) -> float | None:
-        """Seconds until the deadline, by this machine's clock; None: no limit."""
-        return self._context.time_left_s()
-
-    @property
-    def cancelled(self) -> CancelSignal:
-        """Set when the attempt is cancelled or out of time: `.is_set()`, or `.wait(timeout)` in a thread."""
-        return self._context.cancel_signal
-
-
-_current: ContextVar[HandlerContext] = ContextVar("weft_current_attempt")
-
-
-def current_task() -> RunningTask:
-    """The task whose handler is running here.
-
-    Raises:
-        LookupError: called from outside a handler.
-    """
-    try:
-        return RunningTask(_current.get())
-    except LookupError:
-        raise LookupError("current_task() was called outside a handler that an agent runs") from None
-
-
-def enter(context: HandlerContext) -> None:
-    """Make `current_task()` know this attempt, in the current contextvars context and its children."""
-    _current.set(context)
-
-
 class HandlerContext:
     """What both flavours share. Handlers may call it from several threads; each setting is one assignment."""
 
@@ -163,6 +45,8 @@ class HandlerContext:
         self.aborted = False
         # The handler cancelled its own call.
         self.given_up = False
+        # What ran the handler died with it: an app, behind a sidecar.
+        self.crashed = False
         self._deadline_at = deadline_at
         self._code: grpc.StatusCode | None = None
         self._details: str | None = None
@@ -231,6 +115,10 @@ class HandlerContext:
     def time_left_s(self) -> float | None:
         """Seconds until the deadline, by this process' monotonic clock; None: no limit."""
         return None if self._deadline_at is None else max(0.0, self._deadline_at - time.monotonic())
+
+    def budget(self) -> budget.Budget:
+        """What calls inherit that the handler makes."""
+        return budget_of(self.assignment, self._deadline_at)
 
     def signal_cancel(self, reason: str) -> None:
         """Let the handler see that it is cancelled. Its callbacks are run by `run_callbacks`."""

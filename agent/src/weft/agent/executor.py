@@ -22,6 +22,7 @@ from weft.agent.hosting import Hosted
 from weft.agent.invoke import ResponseTooLarge
 from weft.agent.outbox import Outbox
 from weft.agent.runners import Runner
+from weft.agent.slots import Slots
 from weft.rpc.channel import MAX_PAYLOAD_BYTES
 from weft.v1 import task_pb2
 
@@ -43,13 +44,13 @@ class Executor:
     """Runs assignments within the agent's slots.
 
     Args:
-        pick_runner: how a hosted method's handler is run.
+        slots: shared with direct calls.
     """
 
     def __init__(
         self,
         methods: Mapping[str, Hosted],
-        slots: int,
+        slots: Slots,
         outbox: Outbox,
         agent_id: str,
         loop: asyncio.AbstractEventLoop,
@@ -59,11 +60,11 @@ class Executor:
         self.loop = loop
         # From Welcome; written by the session.
         self.max_response_bytes = MAX_PAYLOAD_BYTES
-        self.used_slots = 0
-        self.waiting = 0
         self._methods = methods
         self._slots = slots
         self._runners: Callable[[Hosted], Runner] | None = None
+        # Services whose methods are handed back: what runs them is down.
+        self._unavailable: frozenset[str] = frozenset()
         self._attempts: dict[Ref, Attempt] = {}
         # (-priority, order of arrival, attempt); one that is over is skipped.
         self._heap: list[tuple[int, int, Attempt]] = []
@@ -73,6 +74,7 @@ class Executor:
         self._holding_back = False
         self._ended: deque[Attempt] = deque()
         self._ended_posted = False
+        self._look_posted = False
 
     def running_async(self) -> list[str]:
         """Methods whose handlers run on the loop now. From any thread; a moment's inaccuracy is harmless."""
@@ -101,10 +103,10 @@ class Executor:
             self._cancel(cancellation)
 
     def _accept(self, attempt: Attempt) -> None:
-        if self._stopping or self._holding_back:
+        assignment = attempt.assignment
+        if self._stopping or self._holding_back or self._is_unavailable(assignment.method):
             self.outbox.release(attempt)
             return
-        assignment = attempt.assignment
         hosted = self._methods.get(assignment.method)
         if hosted is None:
             self.report(attempt, outcomes.not_hosted(assignment.method))
@@ -118,19 +120,35 @@ class Executor:
             left_s = max(0.0, attempt.deadline_at - time.monotonic())
             attempt.timer = self.loop.call_later(left_s, self._expire, attempt)
         # Nothing overtakes what waits already, or a dear method would wait for ever.
-        if not self._heap and self.used_slots + hosted.slot_cost <= self._slots:
+        if not self._heap and self._slots.take(hosted.slot_cost):
             self._start(attempt, hosted)
         else:
             self._arrivals += 1
             heapq.heappush(self._heap, (-assignment.priority, self._arrivals, attempt))
-            self.waiting += 1
+            self._slots.waiting += 1
+            # A direct call that ended a moment ago may not have seen that somebody waits.
+            self._start_waiting()
 
     def _start(self, attempt: Attempt, hosted: Hosted) -> None:
+        """Start an attempt whose slots are taken."""
         assert self._runners is not None
-        self.used_slots += hosted.slot_cost
         runner = attempt.runner = self._runners(hosted)
         attempt.context = runner.context_type(attempt.assignment, self.agent_id, attempt.deadline_at)
         runner.start(attempt)
+
+    def direct_ended(self) -> None:
+        """A direct call has given its slots back: what waits may have them. From any thread."""
+        if not self._slots.waiting or self._look_posted:
+            return
+        self._look_posted = True
+        try:
+            self.loop.call_soon_threadsafe(self._look)
+        except RuntimeError:
+            _log.debug("a direct call ended after its event loop")
+
+    def _look(self) -> None:
+        self._look_posted = False
+        self._start_waiting()
 
     def _start_waiting(self) -> None:
         heap = self._heap
@@ -139,9 +157,9 @@ class Executor:
             hosted = attempt.hosted
             if attempt.over:
                 heapq.heappop(heap)
-            elif hosted is not None and self.used_slots + hosted.slot_cost <= self._slots:
+            elif hosted is not None and self._slots.take(hosted.slot_cost):
                 heapq.heappop(heap)
-                self.waiting -= 1
+                self._slots.waiting -= 1
                 self._start(attempt, hosted)
             else:
                 return
@@ -162,7 +180,7 @@ class Executor:
         if not self._forget(attempt):
             return
         if attempt.hosted is not None:
-            self.used_slots -= attempt.hosted.slot_cost
+            self._slots.give(attempt.hosted.slot_cost)
         if self._heap:
             self._start_waiting()
 
@@ -242,7 +260,7 @@ class Executor:
 
     def _forget_waiting(self, attempt: Attempt) -> None:
         if self._forget(attempt):
-            self.waiting -= 1
+            self._slots.waiting -= 1
             self._start_waiting()
 
     # -- stopping -------------------------------------------------------------------------------------------------------
@@ -253,10 +271,19 @@ class Executor:
         if on:
             self._hand_back_waiting()
 
-    def _hand_back_waiting(self) -> None:
+    def make_unavailable(self, services: frozenset[str]) -> None:
+        """Hand back what has not started of these services, and what comes, until other services are named."""
+        self._unavailable = services
+        self._hand_back_waiting(self._is_unavailable)
+
+    def _is_unavailable(self, method: str) -> bool:
+        return method.rpartition("/")[0] in self._unavailable
+
+    def _hand_back_waiting(self, which: Callable[[str], bool] = lambda _method: True) -> None:
         for attempt in [each for each in self._attempts.values() if each.context is None]:
-            self.outbox.release(attempt)
-            self._forget_waiting(attempt)
+            if which(attempt.assignment.method):
+                self.outbox.release(attempt)
+                self._forget_waiting(attempt)
 
     def drain(self) -> None:
         """As `hold_back`, for good."""

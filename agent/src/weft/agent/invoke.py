@@ -14,8 +14,9 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from weft.agent import outcomes
-from weft.agent.context import AsyncContext, HandlerContext, SyncContext, enter
+from weft.agent.context import AsyncContext, HandlerContext, SyncContext
 from weft.agent.hosting import Hosted
+from weft.agent.running import enter
 from weft.rpc.errors import InvalidArgument, Unknown
 from weft.v1 import errors_pb2, task_pb2
 

@@ -72,7 +72,7 @@ class AsyncRunner:
                     end_span(outcome)
             else:
                 outcome = await invoke_async(hosted, context, send)
-            executor.report(attempt, outcome)
+            executor.report(attempt, outcome, crashed=context.crashed)
         finally:
             executor.ended(attempt)
 

@@ -33,6 +33,7 @@ from weft.agent.outbox import Outbox
 from weft.agent.runners import AsyncRunner, IsolatedRunner, Runner, ThreadRunner
 from weft.agent.session import Session
 from weft.agent.settings import AgentSettings
+from weft.agent.slots import Slots
 from weft.agent.stall import StallWatch
 from weft.agent.threads import Threads
 from weft.rpc import descriptors
@@ -70,15 +71,20 @@ class Runtime:
         # Also written by signal handlers, for which nothing with a lock will do.
         self._events: SimpleQueue[_Event] = SimpleQueue()
         self._outbox = Outbox(lambda: self._events.put(_Event.CHANGED))
-        self._executor = Executor(methods, settings.slots, self._outbox, settings.id, self._loop)
+        self._slots = Slots(settings.slots)
+        self._executor = Executor(methods, self._slots, self._outbox, settings.id, self._loop)
         self._threads = Threads("weft-handler")
         sources = [method.isolated for method in methods.values() if method.isolated is not None]
         # A servicer's methods have one source.
         unique = {id(source): source for source in sources}
         self._pool = IsolatedPool(list(unique.values()), self._threads) if unique else None
         self._executor.use(self._runners())
-        self._contract = contract_of(methods)
-        self._hello = self._identity(methods)
+        self._methods = methods
+        self._instance_id = secrets.token_hex(16)
+        # What was offered, by digest: a coordinator asks for the contract that a Hello named.
+        self._contracts: dict[str, bytes] = {}
+        self._hello = self._identity()
+        self._unavailable: frozenset[str] = frozenset()
         self._host = HostSampler()
         self._stalls = StallWatch(self._loop, self._executor.running_async)
         self._session = Session(settings.target, self, self._outbox, self._end_by)
@@ -126,6 +132,18 @@ class Runtime:
     def connected(self) -> bool:
         return self._session.connected
 
+    def rehost(self) -> None:
+        """The hosted methods have changed: tell the coordinator, by another Hello. On the event loop."""
+        self._hello = self._identity()
+        self._session.redial("what the agent hosts has changed")
+
+    def make_unavailable(self, services: frozenset[str]) -> None:
+        """Take no calls of these services, and of all others again. On the event loop."""
+        self._unavailable = services
+        # Said first: nothing that is handed back may come again.
+        self._session.beat()
+        self._executor.make_unavailable(services)
+
     # -- for the stream: see weft.agent.stream.Agent ------------------------------------------------------------
 
     def hello(self) -> session_pb2.Hello:
@@ -135,18 +153,20 @@ class Runtime:
         hello.draining = self._draining
         return hello
 
-    def contract(self) -> bytes:
-        return self._contract
+    def contract(self, digest: str) -> bytes:
+        return self._contracts[digest]
 
     def report(self) -> session_pb2.AgentReport:
         now_s = time.monotonic()
         self._stalls.look(now_s)
         return session_pb2.AgentReport(
-            used_slots=self._executor.used_slots,
-            waiting=self._executor.waiting,
+            used_slots=self._slots.durable,
+            waiting=self._slots.waiting,
+            direct_slots=self._slots.direct,
             load=self._host.sample(now_s),
             draining=self._draining,
             stuck_slots=self._executor.stuck_slots,
+            unavailable_services=sorted(self._unavailable),
         )
 
     def welcomed(self, welcome: session_pb2.Welcome) -> None:
@@ -184,17 +204,20 @@ class Runtime:
 
         return pick
 
-    def _identity(self, methods: Mapping[str, Hosted]) -> session_pb2.Hello:
+    def _identity(self) -> session_pb2.Hello:
         settings = self._settings
+        contract = contract_of(self._methods)
+        digest = descriptors.digest(contract)
+        self._contracts[digest] = contract
         return session_pb2.Hello(
             agent_id=settings.id,
-            instance_id=secrets.token_hex(16),
+            instance_id=self._instance_id,
             labels=settings.labels,
             resources=settings.resources,
-            contract_hash=descriptors.digest(self._contract),
+            contract_hash=digest,
             methods=[
                 fleet_pb2.HostedMethod(name=name, slot_cost=hosted.slot_cost)
-                for name, hosted in sorted(methods.items())
+                for name, hosted in sorted(self._methods.items())
             ],
             slots=settings.slots,
             prefetch=settings.prefetch,
