@@ -34,6 +34,9 @@ class _Commands(LazyGroup):
         "queues": Place("weft.cli.queues:app", "List queues; pause and resume methods.", _LOOK),
         "demo": Place("weft.cli.demo:demo", "Watch real work survive two crashes.", _SEE),
         "bench": Place("weft.cli.bench:bench", "Measure throughput and latency.", _SEE),
+        "conformance": Place(
+            "weft.cli.conformance.command:conformance", "Check an agent against the session's rules.", _SEE
+        ),
         "version": Place("weft.cli.version:version", "Print the version.", _SEE),
     }
 
