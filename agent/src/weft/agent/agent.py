@@ -212,7 +212,7 @@ class Agent:
                 raise HostingError(
                     f"{method.name} takes {method.slot_cost} slots; the agent has {self.settings.slots}"
                 )
-        self._runtime = Runtime(self.settings, self._methods, exit_when_stuck=own_process)
+        self._runtime = self._make_runtime(exit_when_stuck=own_process)
         restore = _stop_on_signals(self.stop) if own_process else None
         try:
             await self._runtime.run()
@@ -220,6 +220,9 @@ class Agent:
             self._runtime = None
             if restore is not None:
                 restore()
+
+    def _make_runtime(self, *, exit_when_stuck: bool) -> Runtime:
+        return Runtime(self.settings, self._methods, exit_when_stuck=exit_when_stuck)
 
 
 def _new_event_loop() -> asyncio.AbstractEventLoop:

@@ -73,6 +73,12 @@ class Session:
         if stream is not None:
             stream.beat()
 
+    def redial(self, why: str) -> None:
+        """Say hello again: what was said is not so any more."""
+        stream = self._stream
+        if stream is not None:
+            stream.give_up(why)
+
     def goodbye(self, timeout_s: float) -> None:
         """Leave for good: say so when connected, and end, at the latest when `timeout_s` have passed."""
         with self._lock:

@@ -41,8 +41,8 @@ class Agent(Protocol):
         """The present Hello, with the attempts that are held."""
         ...
 
-    def contract(self) -> bytes:
-        """The contract's FileDescriptorSet."""
+    def contract(self, digest: str) -> bytes:
+        """The FileDescriptorSet of the contract that a Hello named."""
         ...
 
     def report(self) -> session_pb2.AgentReport:
@@ -76,6 +76,7 @@ class Stream:
         self._interval_s = DEFAULT_HEARTBEAT_S
         # What to send beside the outbox; written by one thread, taken by the sender.
         self._contract: bytes | None = None
+        self._contract_hash = ""
         self._beat_due = False
         self._goodbye = False
         self._sequence = 0
@@ -168,6 +169,13 @@ class Stream:
             self._outbox.ack_progress(message.progress_acks)
         if message.desired_state:
             self._agent.desired(message.desired_state)
+        if message.direct_problem:
+            _log.warning(
+                "direct calls cannot reach this agent: the coordinator dialled its advertised address in vain",
+                says=message.direct_problem,
+                do="set WEFT_AGENT_ADVERTISED_ADDRESS to a HOST:PORT that leads here from elsewhere,"
+                ' or WEFT_AGENT_LISTEN to "off" when nobody is to call it directly',
+            )
         if message.echo_sequence:
             self._echoed(message.echo_sequence)
 
@@ -176,7 +184,7 @@ class Stream:
         if welcome.HasField("heartbeat_interval"):
             self._interval_s = max(0.01, seconds(welcome.heartbeat_interval))
         if welcome.contract_needed:
-            self._contract = self._agent.contract()
+            self._contract = self._agent.contract(self._contract_hash)
         self._agent.welcomed(welcome)
         lost = self._outbox.attach(self._wake, welcome.epoch, welcome.adopted)
         self._beat_due = True
@@ -205,16 +213,17 @@ class Stream:
 
     def _beat(self) -> None:
         if not self._settled.wait(WELCOME_TIMEOUT_S):
-            self._give_up(f"no welcome within {WELCOME_TIMEOUT_S:g} s")
+            self.give_up(f"no welcome within {WELCOME_TIMEOUT_S:g} s")
         while not self._closed.wait(self._interval_s):
             # Counted, not timed: a process that was stopped for a while must not blame the coordinator.
             if self._unechoed >= MISSED_ECHOES:
-                self._give_up(f"no echo of {MISSED_ECHOES} heartbeats")
+                self.give_up(f"no echo of {MISSED_ECHOES} heartbeats")
                 return
             self._unechoed += 1
             self.beat()
 
-    def _give_up(self, why: str) -> None:
+    def give_up(self, why: str) -> None:
+        """As `close`, and say why."""
         self.gave_up = why
         self.close()
 
@@ -222,7 +231,9 @@ class Stream:
 
     def _messages(self) -> Iterator[session_pb2.ConnectRequest]:
         """What grpc sends, drawn by its own thread: the next message when the last one has been written."""
-        yield session_pb2.ConnectRequest(hello=self._agent.hello())
+        hello = self._agent.hello()
+        self._contract_hash = hello.contract_hash
+        yield session_pb2.ConnectRequest(hello=hello)
         while not self._closed.is_set():
             self._wake.get()
             if not self._welcomed:

@@ -115,6 +115,15 @@ class ContractReader:
 
         return await self._on_stream(read)
 
+    async def files(self) -> dict[str, list[FileDescriptorProto]]:
+        """The files behind each service, imports included; weft's own services, health's and reflection's left out."""
+
+        async def read(stream: _Stream) -> dict[str, list[FileDescriptorProto]]:
+            services = await stream.services()
+            return {name: await stream.files(name) for name in services if not names.is_reserved(name)}
+
+        return await self._on_stream(read)
+
     async def resolve(self, name: str) -> ResolvedMethod:
         """The method "pkg.Service/Method".
 
