@@ -18,7 +18,7 @@ from tests.support.reflecting import serving
 from tests.support.schema import many_files
 from weft.client.contract import ContractReader
 from weft.coordinator.contracts import Contract, Contracts
-from weft.coordinator.reflection import Reflection
+from weft.rpc.reflection import Reflection
 from weft.rpc import descriptors
 from weft.rpc.errors import (
     DeadlineExceeded,

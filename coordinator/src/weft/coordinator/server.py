@@ -26,7 +26,6 @@ from weft.coordinator.health import OWN_SERVICES, HealthService
 from weft.coordinator.hub import TaskHub
 from weft.coordinator.proxy import DurableCalls
 from weft.coordinator.queues import Queues
-from weft.coordinator.reflection import Reflection
 from weft.coordinator.rules import QueueKey
 from weft.coordinator.service import CoordinatorService
 from weft.coordinator.sessions import Sessions
@@ -39,6 +38,7 @@ from weft.coordinator.sweeper import Sweeper
 from weft.rpc import logs
 from weft.rpc.channel import server_options
 from weft.rpc.errors import Unavailable, WeftError
+from weft.rpc.reflection import Reflection
 from weft.v1 import coordinator_pb2_grpc, errors_pb2
 
 log = structlog.get_logger(__name__)

@@ -1,4 +1,4 @@
-"""Server reflection, v1 and v1alpha, over what is hosted now and over the coordinator's own services.
+"""Server reflection, v1 and v1alpha, over what is hosted now and over the server's own services.
 
 Every question on a stream is answered, a wrong one with an error response, and the next is read only when the client
 takes answers: a stream holds one question. A client may take parts of a contract in several questions; on one stream
@@ -7,8 +7,8 @@ they come from the same contract, since different contracts may have different f
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from typing import Any, Protocol
 
 import grpc
 from google.protobuf import descriptor_pool, text_format
@@ -18,23 +18,47 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.rpc import error_details_pb2
 from grpc_reflection.v1alpha import reflection_pb2 as pb
 
-from weft.coordinator.contracts import Contracts
 from weft.rpc import descriptors
 from weft.rpc.channel import BATCH_BYTES
 
 _SERVICES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 
 
+class Contract(Protocol):
+    """What some hosted services are described by."""
+
+    @property
+    def pool(self) -> DescriptorPool:
+        """Its files."""
+        ...
+
+
+class Hosted(Protocol):
+    """What a server hosts now."""
+
+    def services(self) -> Iterable[str]:
+        """Full names of the services."""
+        ...
+
+    def of_service(self, service: str) -> Contract | None:
+        """The contract behind a service; None: it is not hosted."""
+        ...
+
+    def in_force(self) -> Iterable[Contract]:
+        """All contracts."""
+        ...
+
+
 class Reflection(grpc.GenericRpcHandler):
     """Serves both reflection services; for `server.add_generic_rpc_handlers`.
 
     Args:
-        contracts: what is hosted.
+        hosted: what is hosted.
         own: full names of the services that the server has besides, from generated code that is imported.
     """
 
-    def __init__(self, contracts: Contracts, own: Sequence[str]) -> None:
-        self._contracts = contracts
+    def __init__(self, hosted: Hosted, own: Sequence[str]) -> None:
+        self._hosted = hosted
         self._own = (*own, *_SERVICES)
         self._own_pool = _pool_of(own)
         # The two services have the same messages on the wire.
@@ -65,7 +89,7 @@ class Reflection(grpc.GenericRpcHandler):
         """The answer, and the pool that later questions for files are put to first."""
         kind = question.WhichOneof("message_request")
         if kind == "list_services":
-            names = sorted({*self._own, *self._contracts.services()})
+            names = sorted({*self._own, *self._hosted.services()})
             services = [pb.ServiceResponse(name=name) for name in names]
             listed = pb.ListServiceResponse(service=services)
             return pb.ServerReflectionResponse(list_services_response=listed), last
@@ -90,9 +114,9 @@ class Reflection(grpc.GenericRpcHandler):
         """Where to look, the best place first: for a service and its methods, the contract in force for it."""
         yield self._own_pool
         for service in (symbol, symbol.rpartition(".")[0]):
-            if contract := self._contracts.of_service(service):
+            if contract := self._hosted.of_service(service):
                 yield contract.pool
-        for contract in self._contracts.in_force():
+        for contract in self._hosted.in_force():
             yield contract.pool
 
     def _file(self, name: str, last: DescriptorPool | None) -> FileDescriptor | None:

@@ -1,0 +1,72 @@
+"""grpc.health.v1 for every server of weft: SERVING means *able to receive work*, for "" and for each service.
+
+The stock servicer stores statuses, and writes to watchers under the lock that a change needs, so that one stalled watcher
+holds up all. Here the status is asked for when it is needed, and each watcher has its own event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import AsyncIterator
+
+import grpc
+from grpc import aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+SERVICE = "grpc.health.v1.Health"
+MAX_WATCHERS = 4096
+# A change that nobody announced is seen at the latest after this.
+RECHECK_S = 1.0
+
+Status = health_pb2.HealthCheckResponse
+
+
+class HealthService(health_pb2_grpc.HealthServicer):
+    """Answers from `status`, which a server says."""
+
+    def __init__(self) -> None:
+        self._watchers: set[asyncio.Event] = set()
+
+    @abstractmethod
+    def status(self, service: str) -> health_pb2.HealthCheckResponse.ServingStatus:
+        """The status of a service now; SERVICE_UNKNOWN for one that is neither weft's nor hosted."""
+
+    def changed(self) -> None:
+        """Some status may have changed: tell the watchers."""
+        for event in self._watchers:
+            event.set()
+
+    async def Check(
+        self,
+        request: health_pb2.HealthCheckRequest,
+        context: aio.ServicerContext[health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse],
+    ) -> health_pb2.HealthCheckResponse:
+        status = self.status(request.service)
+        if status == Status.SERVICE_UNKNOWN:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"no service {request.service!r} is hosted here")
+        return health_pb2.HealthCheckResponse(status=status)
+
+    async def Watch(
+        self,
+        request: health_pb2.HealthCheckRequest,
+        context: aio.ServicerContext[health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse],
+    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        if len(self._watchers) >= MAX_WATCHERS:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many health watchers")
+        event = asyncio.Event()
+        self._watchers.add(event)
+        loop = asyncio.get_running_loop()
+        last: health_pb2.HealthCheckResponse.ServingStatus | None = None
+        try:
+            while True:
+                status = self.status(request.service)
+                if status != last:
+                    last = status
+                    yield health_pb2.HealthCheckResponse(status=status)
+                timer = loop.call_later(RECHECK_S, event.set)
+                await event.wait()
+                timer.cancel()
+                event.clear()
+        finally:
+            self._watchers.discard(event)
