@@ -1,0 +1,328 @@
+"""Calls that have an endpoint chosen for them, and another one when the first cannot have run them.
+
+Each wraps the call of one endpoint, a plain grpc.aio call, and is used as that would be. Whether there is another attempt is
+decided in the very moment in which an attempt ends, before anybody who waits for it runs again: so whoever wakes up either
+finds the call ended or the next attempt in its place, and waits for that.
+
+    call ─► opening (no snapshot yet) ─► attempt ─► ended
+                                           ▲  │ not run, nothing seen by the caller, budget and time left
+                                           └──┘
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from grpc import aio
+
+from weft.rpc import errors
+from weft.rpc.balancing import retry
+from weft.rpc.balancing.refused import Refused
+
+if TYPE_CHECKING:
+    from weft.rpc.balancing.channel import BalancedCallable
+    from weft.rpc.balancing.endpoint import Endpoint, Hosted
+
+_LONG_S = 365 * 86400.0
+
+
+class Call(aio.Call):
+    """What the four shapes share."""
+
+    # A request that is a single message can be sent again.
+    repeatable = False
+    # How long it takes says how quick the endpoint is.
+    timed = False
+
+    def __init__(
+        self, callee: BalancedCallable, request: Any, timeout: float | None, how: dict[str, Any]
+    ) -> None:
+        self._callee = callee
+        self._balancer = callee.balancer
+        self._request = request
+        # Of grpc's own: metadata, credentials, wait_for_ready, compression.
+        self._how = how
+        self._began_at = self._balancer.clock()
+        self._deadline = None if timeout is None else self._began_at + timeout
+        self._callbacks: list[Callable[[Any], Any]] = []
+        self._tried: tuple[Endpoint, ...] = ()
+        # The caller has something of an attempt's answer: there can be no other attempt.
+        self._seen = False
+        self._done = False
+        self._inner: Any = None
+        self._opened: asyncio.Event | None = None
+        if self._balancer.known and not self._balancer.closed:
+            self._start(timeout)
+        else:
+            self._opened = asyncio.Event()
+            self._opening = asyncio.get_running_loop().create_task(self._open())
+
+    # -- attempts -----------------------------------------------------------------------------------------------
+
+    def _start(self, left_s: float | None) -> None:
+        """The first attempt, or the refusal."""
+        try:
+            hosted = self._balancer.pick(self._callee.method)
+        except errors.WeftError as error:
+            self._refuse(Refused.by(error))
+        else:
+            self._attempt(hosted, left_s)
+
+    def _attempt(self, hosted: Hosted, left_s: float | None) -> None:
+        self._hosted = hosted
+        self._cost = hosted.cost
+        self._attempted_at = self._balancer.clock()
+        call = hosted.endpoint.connection.callable(self._callee.plain)
+        self._inner = call(self._request, timeout=left_s, **self._how)
+        self._inner.add_done_callback(self._ended)
+
+    def _ended(self, inner: Any) -> None:
+        """An attempt has ended; nobody who waits for it has run yet."""
+        hosted, balancer = self._hosted, self._balancer
+        code: grpc.StatusCode = _now(inner.code())
+        trailers = _now(inner.trailing_metadata())
+        ok = code is grpc.StatusCode.OK
+        took_s = balancer.clock() - self._attempted_at if ok and self.timed else None
+        balancer.ended(hosted, self._cost, code, trailers, took_s)
+        if not ok and self.repeatable and not self._seen and self._again(inner, code, trailers):
+            return
+        self._finish()
+
+    def _again(self, inner: Any, code: grpc.StatusCode, trailers: Any) -> bool:
+        """Try another endpoint, if that is right and there is one."""
+        balancer, endpoint = self._balancer, self._hosted.endpoint
+        details = _now(inner.details()) or ""
+        metadata = self._how["metadata"] or ()
+        if balancer.closed or not retry.elsewhere(code, details, trailers, endpoint.agent_id, metadata):
+            return False
+        self._tried = (*self._tried, endpoint)
+        left_s = self._left_s()
+        if (
+            len(self._tried) >= retry.MAX_ATTEMPTS
+            or (left_s is not None and left_s <= 0.0)
+            or _now(inner.initial_metadata())
+            or not balancer.may_retry(code, endpoint, trailers)
+        ):
+            return False
+        try:
+            hosted = balancer.pick(self._callee.method, self._tried)
+        except errors.WeftError:
+            return False
+        balancer.stats.retries += 1
+        self._attempt(hosted, left_s)
+        return True
+
+    def _refuse(self, refused: Refused) -> None:
+        self._inner = refused
+        self._finish()
+
+    def _finish(self) -> None:
+        self._done = True
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback(self)
+
+    def _left_s(self) -> float | None:
+        return None if self._deadline is None else self._deadline - self._balancer.clock()
+
+    # -- before there is an endpoint ----------------------------------------------------------------------------
+
+    async def _open(self) -> None:
+        """Wait for the first snapshot, as long as the call may."""
+        balancer = self._balancer
+        left_s = self._left_s()
+        wait_s = balancer.limits.first_snapshot_s if left_s is None else min(left_s, _LONG_S)
+        try:
+            async with asyncio.timeout(wait_s):
+                while not balancer.known and not balancer.closed:
+                    await balancer.changed.wait()
+        except TimeoutError:
+            pass
+        if self._done:
+            return
+        if balancer.closed:
+            self._refuse(Refused(grpc.StatusCode.CANCELLED, "the channel is closed"))
+        elif balancer.known:
+            self._start(self._left_s())
+        elif left_s is None:
+            self._refuse(Refused.by(balancer.unknown_fleet(wait_s)))
+        else:
+            self._refuse(
+                Refused(grpc.StatusCode.DEADLINE_EXCEEDED, "no coordinator told which agents there are")
+            )
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._opened is not None:
+            self._opened.set()
+
+    async def _current(self) -> Any:
+        """The attempt that is under way."""
+        if self._inner is None:
+            assert self._opened is not None
+            try:
+                await self._opened.wait()
+            except asyncio.CancelledError:
+                self.cancel()
+                raise
+        return self._inner
+
+    async def _lasting(self, ask: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
+        """What the last attempt answers."""
+        while True:
+            inner = await self._current()
+            try:
+                answer = await ask(inner)
+            except aio.AioRpcError:
+                if inner is self._inner:
+                    raise
+            else:
+                if inner is self._inner:
+                    return answer
+
+    # -- as grpc.aio's --------------------------------------------------------------------------------------------
+
+    async def initial_metadata(self) -> aio.Metadata:
+        found: aio.Metadata = await self._lasting(lambda inner: inner.initial_metadata())
+        self._seen = True
+        return found
+
+    async def trailing_metadata(self) -> aio.Metadata:
+        found: aio.Metadata = await self._lasting(lambda inner: inner.trailing_metadata())
+        return found
+
+    async def code(self) -> grpc.StatusCode:
+        found: grpc.StatusCode = await self._lasting(lambda inner: inner.code())
+        return found
+
+    async def details(self) -> str:
+        found: str = await self._lasting(lambda inner: inner.details())
+        return found
+
+    async def debug_error_string(self) -> str:
+        found: str = await self._lasting(lambda inner: inner.debug_error_string())
+        return found
+
+    async def wait_for_connection(self) -> None:
+        await self._lasting(lambda inner: inner.wait_for_connection())
+
+    def cancel(self) -> bool:
+        if self._done:
+            return False
+        if self._inner is None:
+            self._refuse(Refused.cancelled_here())
+            self._opening.cancel()
+            self._wake()
+            return True
+        cancelled: bool = self._inner.cancel()
+        return cancelled
+
+    def cancelled(self) -> bool:
+        return self._inner is not None and bool(self._inner.cancelled())
+
+    def done(self) -> bool:
+        return self._done
+
+    def time_remaining(self) -> float | None:
+        left_s = self._left_s()
+        return None if left_s is None else max(0.0, left_s)
+
+    def add_done_callback(self, callback: Callable[[Any], Any]) -> None:
+        if self._done:
+            callback(self)
+        else:
+            self._callbacks.append(callback)
+
+
+class OneResponse(Call):
+    """A call with one response."""
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        if self._inner is None:
+            yield from self._current().__await__()
+        while True:
+            inner: Any = self._inner
+            try:
+                return (yield from inner.__await__())
+            except aio.AioRpcError:
+                if inner is self._inner:
+                    raise
+            except asyncio.CancelledError:
+                # It may have been replaced before whoever waited for it could be cancelled.
+                self.cancel()
+                raise
+
+
+class ManyResponses(Call):
+    """A call with a stream of responses."""
+
+    _iterator: AsyncIterator[Any] | None = None
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        if self._iterator is None:
+            self._iterator = self._responses()
+        return self._iterator
+
+    async def _responses(self) -> AsyncIterator[Any]:
+        while True:
+            inner = await self._current()
+            try:
+                async for response in inner:
+                    self._seen = True
+                    yield response
+                return
+            except aio.AioRpcError:
+                if inner is self._inner:
+                    raise
+
+    async def read(self) -> Any:
+        while True:
+            inner = self._inner or await self._current()
+            try:
+                response = await inner.read()
+            except aio.AioRpcError:
+                if inner is self._inner:
+                    raise
+            else:
+                self._seen = True
+                return response
+
+
+class ManyRequests(Call):
+    """A call with a stream of requests. It is made once: what was written is gone."""
+
+    async def write(self, request: Any) -> None:
+        await (self._inner or await self._current()).write(request)
+
+    async def done_writing(self) -> None:
+        await (self._inner or await self._current()).done_writing()
+
+
+class UnaryUnary(OneResponse, aio.UnaryUnaryCall[Any, Any]):
+    repeatable = True
+    timed = True
+
+
+class UnaryStream(ManyResponses, aio.UnaryStreamCall[Any, Any]):
+    repeatable = True
+
+
+class StreamUnary(ManyRequests, OneResponse, aio.StreamUnaryCall[Any, Any]):
+    pass
+
+
+class StreamStream(ManyRequests, ManyResponses, aio.StreamStreamCall[Any, Any]):
+    pass
+
+
+def _now(answer: Coroutine[Any, Any, Any]) -> Any:
+    """What a coroutine answers that has nothing to wait for, as that of a call that has ended."""
+    try:
+        answer.send(None)
+    except StopIteration as end:
+        return end.value
+    answer.close()
+    raise RuntimeError("a call that has ended made its caller wait")

@@ -1,0 +1,42 @@
+"""Why an endpoint is chosen: what was known of each, as the choice sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An endpoint at the moment of a choice."""
+
+    agent_id: str
+    address: str
+    # Slots' worth of this client's own calls.
+    in_flight: int
+    # Slots' worth of others' work, as last reported and faded since.
+    reported_load: float
+    # Capacity in slots.
+    weight: float
+    # What the weight is multiplied with: while it is new, and when it is slow.
+    slow_start: float
+    speed: float
+    connected: bool
+    ejected: bool
+    # Own and reported load with one call more, by weight: the least is the best.
+    score: float
+    # It may be chosen.
+    available: bool
+    chosen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A choice: what the next call of the method would get, if nothing changes before."""
+
+    method: str
+    policy: str
+    candidates: tuple[Candidate, ...]
+    # Id of the agent; empty: there is none to choose.
+    chosen: str
+    # Less than half could be chosen: ejected ones may be, too.
+    panic: bool

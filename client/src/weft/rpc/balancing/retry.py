@@ -1,0 +1,77 @@
+"""Which failures may be tried on another endpoint: those of calls that cannot have been run, and those that the caller marked. Pure.
+
+That a call was not run is certain when it was never sent (no connection, or one that was going away), and when the agent
+itself says that it refused it. Everything that a server answered has trailers; gRPC's own words come without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import status_pb2
+
+from weft.rpc import errors
+from weft.v1 import errors_pb2
+
+# Metadata with which a caller says that its call may be run twice.
+MARK = ("weft-retry", "unavailable")
+# Endpoints that one call is tried on, the first included.
+MAX_ATTEMPTS = 5
+
+# How gRPC's words begin when a call never reached the server.
+_NEVER_SENT = ("failed to connect to all addresses", "GOAWAY received")
+_REFUSALS = frozenset(
+    errors.reason_name(reason)
+    for reason in (
+        errors_pb2.ERROR_REASON_STOPPING,
+        errors_pb2.ERROR_REASON_OVERLOADED,
+        errors_pb2.ERROR_REASON_METHOD_NOT_HOSTED,
+    )
+)
+_CODES = frozenset(
+    {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNIMPLEMENTED}
+)
+
+
+def is_marked(metadata: Iterable[tuple[str, Any]]) -> bool:
+    return any((key, value) == MARK for key, value in metadata)
+
+
+def elsewhere(
+    code: grpc.StatusCode, details: str, trailers: Any, agent_id: str, metadata: Iterable[tuple[str, Any]]
+) -> bool:
+    """Whether a call of which the caller has seen nothing may be tried on another endpoint."""
+    if code not in _CODES:
+        return False
+    if code is grpc.StatusCode.UNAVAILABLE and (never_sent(details, trailers) or is_marked(metadata)):
+        return True
+    return _refused(trailers, agent_id)
+
+
+def connection_lost(code: grpc.StatusCode, trailers: Any) -> bool:
+    """Whether it was gRPC here that gave the call up, not a server."""
+    return code is grpc.StatusCode.UNAVAILABLE and not trailers
+
+
+def never_sent(details: str, trailers: Any) -> bool:
+    return not trailers and details.startswith(_NEVER_SENT)
+
+
+def _refused(trailers: Any, agent_id: str) -> bool:
+    """Whether the agent itself refused the call. A handler may pass on what another agent told it: that has its name."""
+    for key, value in trailers or ():
+        if key == errors.STATUS_DETAILS_KEY:
+            try:
+                info = errors.error_info(status_pb2.Status.FromString(value))
+            except DecodeError:
+                return False
+            return (
+                info is not None
+                and info.domain == errors.DOMAIN
+                and info.reason in _REFUSALS
+                and info.metadata.get("agent", agent_id) == agent_id
+            )
+    return False

@@ -1,0 +1,26 @@
+"""What a snapshot of the fleet says of an agent: whether it takes direct calls, and of which methods. Pure."""
+
+from __future__ import annotations
+
+from weft.v1 import fleet_pb2
+
+# One process at one place. A restart changes the instance, and must not inherit what was seen of the process before.
+Key = tuple[str, str, str]
+
+
+def key(agent: fleet_pb2.Agent) -> Key:
+    return agent.id, agent.instance_id, agent.advertised_address
+
+
+def takes_calls(agent: fleet_pb2.Agent) -> bool:
+    """Whether it takes direct calls at all."""
+    return (
+        agent.state == fleet_pb2.AGENT_STATE_ACTIVE
+        and bool(agent.advertised_address)
+        and agent.direct_state != fleet_pb2.DIRECT_STATE_UNREACHABLE
+    )
+
+
+def hosted_methods(agent: fleet_pb2.Agent) -> dict[str, int]:
+    """The methods that it takes calls of now, with the slots that one call takes."""
+    return {method.name: method.slot_cost or 1 for method in agent.methods if not method.unavailable}

@@ -1,0 +1,19 @@
+"""Weighted: each endpoint by chance, in proportion to its capacity, whatever its load; less while it is new. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from weft.rpc.balancing.endpoint import Hosted
+from weft.rpc.balancing.policy import Moment
+
+
+def choose(among: Sequence[Hosted], moment: Moment) -> Hosted:
+    weights = [hosted.weight(moment.now) for hosted in among]
+    left = moment.draw() * sum(weights)
+    for hosted, weight in zip(among, weights, strict=True):
+        left -= weight
+        if left < 0.0:
+            return hosted
+    # Rounding.
+    return among[-1]
