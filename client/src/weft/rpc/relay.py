@@ -14,8 +14,8 @@ metadata of a method with one request and one response comes with the response, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from typing import Any, TypeVar, cast
 
 import grpc
 import structlog
@@ -36,6 +36,10 @@ Outgoing = Callable[[Context], metadata.Pairs]
 GONE_S = 0.002
 # Initial metadata without entries is passed on when nothing follows it for so long: somebody may wait for it.
 BARE_HEADERS_S = 0.01
+# grpc.aio's own end of a call whose callee ended it while a request was being written; how often to look for the other.
+_WRITE_FAILED = (grpc.StatusCode.INTERNAL, "Internal error from Core")
+_LOOK_S = 0.001
+_LOOKS = 1000
 # The callee's load is for whoever balances, which is this hop.
 _HOP_TRAILERS = frozenset({"endpoint-load-metrics-bin"})
 
@@ -144,20 +148,81 @@ async def _response(call: Any, context: Context) -> bytes:
         await _send_headers(error.initial_metadata(), context)
         raise
     await _send_headers(await call.initial_metadata(), context)
-    return await _end(call, context, response)
+    context.set_trailing_metadata(_trailers(await call.trailing_metadata()))
+    return response
 
 
-async def _response_after_headers(call: Any, context: Context) -> bytes:
-    response = await _after_headers(call, context, call)
-    return await _end(call, context, response)
+async def _response_after_headers(call: Any, context: Context) -> Any:
+    end = _End(call)
+    try:
+        response = await _after_headers(call, context, call)
+    except aio.AioRpcError as error:
+        raise await end.of(error) from None
+    context.set_trailing_metadata(_trailers((await end.of(None)).trailing_metadata()))
+    return response
 
 
 async def _responses(call: Any, context: Context) -> None:
-    response = await _after_headers(call, context, call.read())
-    while response is not aio.EOF:
-        await context.write(response)
-        response = await call.read()
-    await _end(call, context, None)
+    end = _End(call)
+    # Not by `read`, which gives no more of what has arrived once the call has ended.
+    responses = aiter(call)
+    failed = None
+    try:
+        response = await _after_headers(call, context, anext(responses, None))
+        while response is not None:
+            await context.write(response)
+            response = await anext(responses, None)
+    except aio.AioRpcError as error:
+        failed = error
+    ended = await end.of(failed)
+    if ended.code() is not grpc.StatusCode.OK:
+        raise ended
+    context.set_trailing_metadata(_trailers(ended.trailing_metadata()))
+
+
+class _End:
+    """How the callee ended a call.
+
+    When it does so while a request is being written, grpc.aio gives the call an end of its own as well, before or after.
+    """
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self._first: aio.AioRpcError | None = None
+        call.add_done_callback(self._note)
+
+    def _note(self, call: Any) -> None:
+        if self._first is None:
+            self._first = _at_once(_end_now(call))
+
+    async def of(self, error: aio.AioRpcError | None) -> aio.AioRpcError:
+        """The callee's end of a call, code OK among others.
+
+        Args:
+            error: how it looks; None: it has succeeded.
+        """
+        ended = self._first or error or await _end_now(self._call)
+        for _ in range(_LOOKS):
+            if (ended.code(), ended.details()) != _WRITE_FAILED:
+                break
+            await asyncio.sleep(_LOOK_S)
+            ended = await _end_now(self._call)
+        return ended
+
+
+async def _end_now(call: Any) -> aio.AioRpcError:
+    code, trailers, details = await call.code(), await call.trailing_metadata(), await call.details()
+    return aio.AioRpcError(code, None, trailers, details)
+
+
+def _at_once(answer: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine answers that has nothing to wait for."""
+    try:
+        answer.send(None)
+    except StopIteration as end:
+        return cast("T", end.value)
+    answer.close()
+    raise RuntimeError("a call that has ended made its relay wait")
 
 
 async def _after_headers(call: Any, context: Context, following: Awaitable[Any]) -> Any:
@@ -181,11 +246,6 @@ async def _after_headers(call: Any, context: Context, following: Awaitable[Any])
 async def _send_headers(headers: Any, context: Context) -> None:
     if headers:
         await context.send_initial_metadata(tuple(headers))
-
-
-async def _end(call: Any, context: Context, response: T) -> T:
-    context.set_trailing_metadata(_trailers(await call.trailing_metadata()))
-    return response
 
 
 async def _refuse(error: errors.WeftError, context: Context) -> None:
