@@ -44,7 +44,9 @@ class Agent:
         labels: what tasks' requirements are matched against.
         resources: as labels, with amounts.
         drain_grace_s: how long running handlers may take when the agent is told to stop.
-        advertised_address: where a direct server of this agent can be reached.
+        listen: where its direct server listens, "host:port" or "unix:path"; "off": it has none. Default: a free port on
+            the address that leads to the coordinator.
+        advertised_address: where others reach the direct server. Default: where it listens.
 
     Raises:
         InvalidArgument: a setting has a value that it cannot have.
@@ -60,6 +62,7 @@ class Agent:
         labels: Mapping[str, str] | None = None,
         resources: Mapping[str, float] | None = None,
         drain_grace_s: float | None = None,
+        listen: str | None = None,
         advertised_address: str | None = None,
     ) -> None:
         self._methods: dict[str, Hosted] = {}
@@ -74,6 +77,7 @@ class Agent:
             labels=labels,
             resources=resources,
             drain_grace_s=drain_grace_s,
+            listen=listen,
             advertised_address=advertised_address,
         )
 
@@ -168,6 +172,7 @@ class Agent:
         Raises:
             WeftError: a coordinator refused this agent for good; the message is the coordinator's.
             HostingError: there is nothing to host.
+            ListenError: the direct server cannot have its address.
         """
         loop = _new_event_loop()
         main = threading.current_thread() is threading.main_thread()
@@ -213,7 +218,7 @@ class Agent:
                     f"{method.name} takes {method.slot_cost} slots; the agent has {self.settings.slots}"
                 )
         self._runtime = self._make_runtime(exit_when_stuck=own_process)
-        restore = _stop_on_signals(self.stop) if own_process else None
+        restore = stop_on_signals(self.stop) if own_process else None
         try:
             await self._runtime.run()
         finally:
@@ -245,7 +250,7 @@ def _close(loop: asyncio.AbstractEventLoop) -> None:
     loop.close()
 
 
-def _stop_on_signals(stop: Callable[[], None]) -> Callable[[], None]:
+def stop_on_signals(stop: Callable[[], None]) -> Callable[[], None]:
     """Call `stop` at SIGTERM and SIGINT, also while a handler blocks the loop; gives what undoes this."""
     numbers = (signal.SIGTERM, signal.SIGINT)
     previous = [signal.signal(number, lambda *_: stop()) for number in numbers]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, NamedTuple, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 
 import grpc
 import grpc.aio
@@ -21,6 +21,9 @@ from weft.rpc import budget
 from weft.rpc import metadata as weft_metadata
 from weft.rpc.errors import STATUS_DETAILS_KEY, status_code
 from weft.v1 import session_pb2, task_pb2
+
+if TYPE_CHECKING:
+    from weft.agent.hosting import Hosted
 
 _log = structlog.get_logger("weft.agent")
 
@@ -86,7 +89,7 @@ class HandlerContext:
         return self._details or ""
 
     def set_trailing_metadata(self, trailing_metadata: Metadata) -> None:
-        self._trailers = _checked(trailing_metadata)
+        self._trailers = checked(trailing_metadata)
 
     def trailing_metadata(self) -> Any:
         return self._trailers
@@ -119,6 +122,14 @@ class HandlerContext:
     def budget(self) -> budget.Budget:
         """What calls inherit that the handler makes."""
         return budget_of(self.assignment, self._deadline_at)
+
+    def request(self, hosted: Hosted) -> Any:
+        """What the handler gets first.
+
+        Raises:
+            DecodeError, ValueError: the payload does not parse.
+        """
+        return hosted.deserialize(self.assignment.payload)
 
     def signal_cancel(self, reason: str) -> None:
         """Let the handler see that it is cancelled. Its callbacks are run by `run_callbacks`."""
@@ -199,13 +210,13 @@ class SyncContext(HandlerContext, grpc.ServicerContext):
         return self._add_callback(callback)
 
     def send_initial_metadata(self, initial_metadata: Metadata) -> None:
-        self._headers = _checked(initial_metadata)
+        self._headers = checked(initial_metadata)
 
     def abort(self, code: grpc.StatusCode, details: str) -> NoReturn:
         raise self._set_abort(code, details)
 
     def abort_with_status(self, status: Any) -> NoReturn:
-        self._trailers = _checked(status.trailing_metadata or ())
+        self._trailers = checked(status.trailing_metadata or ())
         raise self._set_abort(status.code, status.details)
 
 
@@ -222,12 +233,12 @@ class AsyncContext(HandlerContext, grpc.aio.ServicerContext[Any, Any]):
         await self.send(message)
 
     async def send_initial_metadata(self, initial_metadata: Metadata) -> None:
-        self._headers = _checked(initial_metadata)
+        self._headers = checked(initial_metadata)
 
     async def abort(
         self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()
     ) -> NoReturn:
-        given = _checked(trailing_metadata)
+        given = checked(trailing_metadata)
         if given:
             self._trailers = given
         raise self._set_abort(code, details)
@@ -246,7 +257,7 @@ class AsyncContext(HandlerContext, grpc.aio.ServicerContext[Any, Any]):
         return self._done or self.cancel_signal.is_set()
 
 
-def _checked(pairs: Metadata) -> tuple[tuple[str, str | bytes], ...]:
+def checked(pairs: Metadata) -> tuple[tuple[str, str | bytes], ...]:
     """Metadata as it may be sent; a mistake is the handler's, and is raised in the handler."""
     checked = tuple((key, value) for key, value in pairs)
     for key, value in checked:

@@ -11,3 +11,7 @@ class HostingError(InvalidArgument):
 
 class LoadError(InvalidArgument):
     """`module:object` does not lead to an agent."""
+
+
+class ListenError(InvalidArgument):
+    """The direct server cannot have its address."""

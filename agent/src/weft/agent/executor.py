@@ -74,7 +74,6 @@ class Executor:
         self._holding_back = False
         self._ended: deque[Attempt] = deque()
         self._ended_posted = False
-        self._look_posted = False
 
     def running_async(self) -> list[str]:
         """Methods whose handlers run on the loop now. From any thread; a moment's inaccuracy is harmless."""
@@ -126,8 +125,6 @@ class Executor:
             self._arrivals += 1
             heapq.heappush(self._heap, (-assignment.priority, self._arrivals, attempt))
             self._slots.waiting += 1
-            # A direct call that ended a moment ago may not have seen that somebody waits.
-            self._start_waiting()
 
     def _start(self, attempt: Attempt, hosted: Hosted) -> None:
         """Start an attempt whose slots are taken."""
@@ -137,18 +134,9 @@ class Executor:
         runner.start(attempt)
 
     def direct_ended(self) -> None:
-        """A direct call has given its slots back: what waits may have them. From any thread."""
-        if not self._slots.waiting or self._look_posted:
-            return
-        self._look_posted = True
-        try:
-            self.loop.call_soon_threadsafe(self._look)
-        except RuntimeError:
-            _log.debug("a direct call ended after its event loop")
-
-    def _look(self) -> None:
-        self._look_posted = False
-        self._start_waiting()
+        """A direct call has given its slots back: what waits may have them."""
+        if self._heap:
+            self._start_waiting()
 
     def _start_waiting(self) -> None:
         heap = self._heap

@@ -31,6 +31,17 @@ class ResponseTooLarge(Exception):
         self.outcome = outcome
 
 
+class MalformedRequest(InvalidArgument):
+    """A request that does not parse: what the call is answered with."""
+
+    def __init__(self, hosted: Hosted, error: Exception) -> None:
+        super().__init__(
+            f"the payload is not a {hosted.types[0].full_name}: {error}",
+            reason=errors_pb2.ERROR_REASON_PAYLOAD_MALFORMED,
+            field="payload",
+        )
+
+
 async def invoke_async(
     hosted: Hosted, context: AsyncContext, send: Callable[[bytes], Awaitable[None]]
 ) -> task_pb2.Outcome:
@@ -38,9 +49,9 @@ async def invoke_async(
     enter(context)
     try:
         try:
-            request = hosted.deserialize(context.assignment.payload)
+            request = context.request(hosted)
         except (DecodeError, ValueError) as error:
-            return _malformed(hosted, error)
+            return outcomes.of_error(MalformedRequest(hosted, error))
         if hosted.response_streaming:
             await _stream_async(hosted, context, request, send)
             return context.outcome(b"")
@@ -74,9 +85,9 @@ def invoke_sync(hosted: Hosted, context: SyncContext, send: Callable[[bytes], bo
     enter(context)
     try:
         try:
-            request = hosted.deserialize(context.assignment.payload)
+            request = context.request(hosted)
         except (DecodeError, ValueError) as error:
-            return _malformed(hosted, error)
+            return outcomes.of_error(MalformedRequest(hosted, error))
         response = hosted.behavior(request, context)
         if hasattr(response, "__await__"):
             response.close()
@@ -101,22 +112,15 @@ def invoke_sync(hosted: Hosted, context: SyncContext, send: Callable[[bytes], bo
         context.finish()
 
 
-def _malformed(hosted: Hosted, error: Exception) -> task_pb2.Outcome:
-    return outcomes.of_error(
-        InvalidArgument(
-            f"the payload is not a {hosted.types[0].full_name}: {error}",
-            reason=errors_pb2.ERROR_REASON_PAYLOAD_MALFORMED,
-            field="payload",
-        )
-    )
-
-
 def _ended_by(error: BaseException, context: HandlerContext) -> task_pb2.Outcome:
     """The outcome of a handler that raised."""
     if context.aborted:
         return context.outcome(b"")
     if isinstance(error, ResponseTooLarge):
         return error.outcome
+    if isinstance(error, MalformedRequest):
+        # Of a stream of requests, which are parsed as they are read.
+        return outcomes.of_error(error)
     assignment = context.assignment
     if context.cancel_signal:
         if not isinstance(error, asyncio.CancelledError):

@@ -1,6 +1,6 @@
 """One run of an agent: its parts wired together, and its end.
 
-    RUNNING ──stop──► DRAINING: no new work, the waiting is handed back, running handlers have the grace
+    RUNNING ──stop──► DRAINING: no new work or direct calls, the waiting is handed back, running handlers have the grace
                       └► STOPPING: cancelled, handed back, the rest is sent and acknowledged
                          └► goodbye, closed
 
@@ -28,7 +28,10 @@ from weft.agent.executor import Cancellation, Executor
 from weft.agent.functions import synthesize
 from weft.agent.host import HostSampler
 from weft.agent.hosting import Hosted
+from weft.agent.ingress import Ingress
+from weft.agent.ingress_load import LoadReports
 from weft.agent.isolate import IsolatedPool
+from weft.agent.listening import OFF, dialled_address, listen_address
 from weft.agent.outbox import Outbox
 from weft.agent.runners import AsyncRunner, IsolatedRunner, Runner, ThreadRunner
 from weft.agent.session import Session
@@ -72,6 +75,7 @@ class Runtime:
         self._events: SimpleQueue[_Event] = SimpleQueue()
         self._outbox = Outbox(lambda: self._events.put(_Event.CHANGED))
         self._slots = Slots(settings.slots)
+        self._slots.on_direct_end(self._direct_ended)
         self._executor = Executor(methods, self._slots, self._outbox, settings.id, self._loop)
         self._threads = Threads("weft-handler")
         sources = [method.isolated for method in methods.values() if method.isolated is not None]
@@ -83,7 +87,11 @@ class Runtime:
         self._instance_id = secrets.token_hex(16)
         # What was offered, by digest: a coordinator asks for the contract that a Hello named.
         self._contracts: dict[str, bytes] = {}
+        # Where the direct server is to be had; empty: there is none.
+        self._advertised = ""
         self._hello = self._identity()
+        self._load = LoadReports(settings.id, self._slots)
+        self._ingress: Ingress | None = None
         self._unavailable: frozenset[str] = frozenset()
         self._host = HostSampler()
         self._stalls = StallWatch(self._loop, self._executor.running_async)
@@ -94,6 +102,7 @@ class Runtime:
         self._error: WeftError | None = None
         self._finished: asyncio.Future[None] = self._loop.create_future()
         self._left = threading.Event()
+        self._closing: asyncio.Task[None] | None = None
 
     # -- for the agent ------------------------------------------------------------------------------------------
 
@@ -101,9 +110,11 @@ class Runtime:
         """Serve until stopped.
 
         Raises:
+            ListenError: the direct server cannot have its address.
             WeftError: a coordinator refused this agent for good, or an isolated process could not be started.
         """
         try:
+            await self._open_ingress()
             self._life.start()
             self._session.start()
             if self._pool is not None:
@@ -111,11 +122,14 @@ class Runtime:
             await self._finished
         except asyncio.CancelledError:
             # The application ends: hand back what runs, without a grace.
-            self.stop()
-            self.stop()
-            await asyncio.wait([self._finished])
+            if self._life.is_alive():
+                self.stop()
+                self.stop()
+                await asyncio.wait([self._finished])
             raise
         finally:
+            if self._ingress is not None:
+                await self._ingress.stop()
             self._left.set()
             self._executor.close()
             self._threads.close()
@@ -135,6 +149,8 @@ class Runtime:
     def rehost(self) -> None:
         """The hosted methods have changed: tell the coordinator, by another Hello. On the event loop."""
         self._hello = self._identity()
+        if self._ingress is not None:
+            self._ingress.rehost(self._contracts[self._hello.contract_hash])
         self._session.redial("what the agent hosts has changed")
 
     def make_unavailable(self, services: frozenset[str]) -> None:
@@ -143,6 +159,8 @@ class Runtime:
         # Said first: nothing that is handed back may come again.
         self._session.beat()
         self._executor.make_unavailable(services)
+        if self._ingress is not None:
+            self._ingress.make_unavailable(services)
 
     # -- for the stream: see weft.agent.stream.Agent ------------------------------------------------------------
 
@@ -159,11 +177,12 @@ class Runtime:
     def report(self) -> session_pb2.AgentReport:
         now_s = time.monotonic()
         self._stalls.look(now_s)
+        self._load.host = self._host.sample(now_s)
         return session_pb2.AgentReport(
             used_slots=self._slots.durable,
             waiting=self._slots.waiting,
             direct_slots=self._slots.direct,
-            load=self._host.sample(now_s),
+            load=self._load.host,
             draining=self._draining,
             stuck_slots=self._executor.stuck_slots,
             unavailable_services=sorted(self._unavailable),
@@ -182,8 +201,13 @@ class Runtime:
         )
 
     def desired(self, state: int) -> None:
-        drain = state == fleet_pb2.DESIRED_STATE_DRAINING
-        self._post(functools.partial(self._executor.hold_back, on=drain))
+        self._post(self._steer, state)
+
+    def _steer(self, state: int) -> None:
+        """As an operator wants it. On the event loop."""
+        self._executor.hold_back(on=state == fleet_pb2.DESIRED_STATE_DRAINING)
+        if self._ingress is not None and not self._draining:
+            self._ingress.accept(on=state == fleet_pb2.DESIRED_STATE_ACTIVE)
 
     def work(self, assigned: Sequence[Attempt], cancellations: Sequence[Cancellation]) -> None:
         self._post(self._executor.handle, assigned, cancellations)
@@ -221,9 +245,64 @@ class Runtime:
             ],
             slots=settings.slots,
             prefetch=settings.prefetch,
-            advertised_address=settings.advertised_address,
+            advertised_address=self._advertised,
             version=importlib.metadata.version("weft"),
         )
+
+    async def _open_ingress(self) -> None:
+        """Open the direct server, unless there is to be none."""
+        settings = self._settings
+        if settings.listen == OFF:
+            return
+        self._ingress = Ingress(
+            self._methods,
+            self._slots,
+            self._load,
+            self._threads,
+            self._pool,
+            agent_id=settings.id,
+            contract=self._contracts[self._hello.contract_hash],
+            describe=self._describe,
+        )
+        self._ingress.make_unavailable(self._unavailable)
+        address = await listen_address(settings.listen, settings.target)
+        port = self._ingress.bind(address)
+        await self._ingress.start()
+        self._advertised = settings.advertised_address or await dialled_address(
+            address, port, settings.target
+        )
+        self._hello = self._identity()
+        _log.info("direct server open", agent=settings.id, address=self._advertised)
+
+    def _describe(self) -> fleet_pb2.Agent:
+        """The agent as it sees itself."""
+        hello, settings = self._hello, self._settings
+        return fleet_pb2.Agent(
+            id=settings.id,
+            instance_id=self._instance_id,
+            state=fleet_pb2.AGENT_STATE_DRAINING if self._draining else fleet_pb2.AGENT_STATE_ACTIVE,
+            labels=settings.labels,
+            resources=settings.resources,
+            methods=[
+                fleet_pb2.HostedMethod(
+                    name=each.name,
+                    slot_cost=each.slot_cost,
+                    unavailable=each.name.partition("/")[0] in self._unavailable,
+                )
+                for each in hello.methods
+            ],
+            contract_hash=hello.contract_hash,
+            slots=settings.slots,
+            used_slots=self._slots.used,
+            advertised_address=self._advertised,
+            load=self._load.host,
+            version=hello.version,
+        )
+
+    def _direct_ended(self) -> None:
+        self._executor.direct_ended()
+        if self._draining:
+            self._events.put(_Event.CHANGED)
 
     def _post(self, call: Callable[..., None], *args: object) -> None:
         try:
@@ -267,10 +346,13 @@ class Runtime:
         self._outbox.watched = True
         self._session.beat()
         self._post(self._executor.drain)
+        if self._ingress is not None:
+            self._post(functools.partial(self._ingress.accept, on=False))
         unfinished = self._outbox.unfinished()
         _log.info("draining", unfinished=unfinished, grace_s=self._settings.drain_grace_s)
         if not self._wait(self._all_ended, self._settings.drain_grace_s):
             self._post(self._executor.interrupt, CANCEL_GRACE_S)
+            self._post(self._close_ingress)
             self._wait(self._all_ended, CANCEL_GRACE_S)
             handed_back = self._outbox.release_unfinished()
             _log.warning("handed back what had not ended", attempts=handed_back)
@@ -279,8 +361,12 @@ class Runtime:
             _log.error("left with results that no coordinator has acknowledged", attempts=self._outbox.size)
         self._session.goodbye(HURRY_TIMEOUT_S if self._hurried else GOODBYE_TIMEOUT_S)
 
+    def _close_ingress(self) -> None:
+        if self._ingress is not None:
+            self._closing = self._loop.create_task(self._ingress.stop())
+
     def _all_ended(self) -> bool:
-        return self._outbox.unfinished() == 0
+        return self._outbox.unfinished() == 0 and self._slots.direct == 0
 
     def _may_leave(self) -> bool:
         # A coordinator that does not know of the drain may be sending an assignment right now.

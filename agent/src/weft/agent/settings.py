@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import AliasChoices, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from weft.agent.listening import OFF
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.targets import DEFAULT_TARGET, parse
 
@@ -70,8 +71,14 @@ class AgentSettings(BaseSettings):
         le=86_400.0,
         description="running handlers may take so long when the agent is told to stop",
     )
+    listen: str = Field(
+        default_factory=str,
+        description="where the direct server listens: `host:port` (port 0: a free one), `unix:path`, or `off`;"
+        " unless set, a free port on the address that leads to the coordinator",
+    )
     advertised_address: str = Field(
-        default="", description="where a direct server of this agent can be reached"
+        default_factory=str,
+        description="where others reach the direct server; unless set, where it listens",
     )
 
     @field_validator("target", mode="before")
@@ -81,6 +88,14 @@ class AgentSettings(BaseSettings):
             return parse(value)
         except InvalidArgument as error:
             raise ValueError(error.message) from None
+
+    @field_validator("listen")
+    @classmethod
+    def _check_listen(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if value and value != OFF and not (value.startswith("unix:") or (host and port.isdecimal())):
+            raise ValueError(f"must be HOST:PORT, unix:PATH or {OFF}")
+        return value
 
     @field_validator("id")
     @classmethod

@@ -1,12 +1,13 @@
 """The one account of an agent's slots, for durable attempts and direct calls together.
 
 A durable attempt waits for its slots; a direct call is refused when it cannot have them at once. What waits comes first:
-while an attempt waits, no direct call gets a slot, or a dear method could wait for ever. From any thread.
+while an attempt waits, no direct call gets a slot, or a dear method could wait for ever.
+
+Changed on the application's event loop alone, where all calls begin and end; read from any thread.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 
@@ -17,7 +18,7 @@ class Slots:
         total: the agent's capacity.
     """
 
-    __slots__ = ("_lock", "_on_direct_end", "direct", "direct_open", "durable", "total", "waiting")
+    __slots__ = ("_on_direct_end", "direct", "direct_open", "durable", "total", "waiting")
 
     def __init__(self, total: int) -> None:
         self.total = total
@@ -28,7 +29,6 @@ class Slots:
         self.waiting = 0
         # Whether direct calls are taken at all: not while the agent drains.
         self.direct_open = True
-        self._lock = threading.Lock()
         self._on_direct_end: Callable[[], None] | None = None
 
     @property
@@ -36,34 +36,30 @@ class Slots:
         """Slots that are taken."""
         return self.durable + self.direct
 
-    def on_direct_end(self, call: Callable[[], None] | None) -> None:
-        """Call this after each end of a direct call, from its thread; None: nothing."""
+    def on_direct_end(self, call: Callable[[], None]) -> None:
+        """Call this after each end of a direct call."""
         self._on_direct_end = call
 
     def take(self, cost: int) -> bool:
         """Take slots for an attempt; False: there are not so many free."""
-        with self._lock:
-            if self.durable + self.direct + cost > self.total:
-                return False
-            self.durable += cost
-            return True
+        if self.durable + self.direct + cost > self.total:
+            return False
+        self.durable += cost
+        return True
 
     def give(self, cost: int) -> None:
         """An attempt's handler is gone."""
-        with self._lock:
-            self.durable -= cost
+        self.durable -= cost
 
     def take_direct(self, cost: int) -> bool:
         """Take slots for a direct call; False: it is to be refused."""
-        with self._lock:
-            if self.durable + self.direct + cost > self.total or self.waiting or not self.direct_open:
-                return False
-            self.direct += cost
-            return True
+        if not self.direct_open or self.waiting or self.durable + self.direct + cost > self.total:
+            return False
+        self.direct += cost
+        return True
 
     def give_direct(self, cost: int) -> None:
         """A direct call's handler is gone."""
-        with self._lock:
-            self.direct -= cost
+        self.direct -= cost
         if self._on_direct_end is not None:
             self._on_direct_end()

@@ -1,0 +1,66 @@
+"""What every direct call's trailers say of the agent: its name, and its load as gRFC A51 has it.
+
+The bytes of a report are made once for each number of used slots and kept until the host's figures change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from weft.agent.slots import Slots
+from weft.rpc.metadata import Pairs
+from weft.v1 import agent_pb2, fleet_pb2
+
+ORCA_KEY = "endpoint-load-metrics-bin"
+# The same once more: gRPC's C core keeps the other to itself, and Python's clients never see it.
+LOAD_KEY = "weft-load-bin"
+AGENT_KEY = "weft-agent"
+_KEYS = frozenset({ORCA_KEY, LOAD_KEY, AGENT_KEY})
+_MAX_KEPT = 4096
+
+
+def merged(own: Iterable[tuple[str, str | bytes]], load: Pairs) -> Pairs:
+    """The handler's own trailers, and those of `LoadReports.trailers`."""
+    return (*[pair for pair in own if pair[0] not in _KEYS], *load)
+
+
+class LoadReports:
+    """The agent's load, in the forms in which it goes out.
+
+    `host` is written by whoever samples it, from any thread.
+    """
+
+    def __init__(self, agent_id: str, slots: Slots) -> None:
+        self.host = fleet_pb2.HostLoad()
+        self._slots = slots
+        self._name = (AGENT_KEY, agent_id)
+        # By used slots, for these figures of the host.
+        self._kept: dict[int, Pairs] = {}
+        self._kept_host = self.host
+
+    def trailers(self) -> Pairs:
+        """This moment's trailers."""
+        used = self._slots.used
+        if self._kept_host is self.host and (kept := self._kept.get(used)) is not None:
+            return kept
+        return self._make(used)
+
+    def report(self) -> agent_pb2.LoadReport:
+        """The same for `Execute`."""
+        return agent_pb2.LoadReport(used_slots=self._slots.used, slots=self._slots.total, host=self.host)
+
+    def _make(self, used: int) -> Pairs:
+        host = self.host
+        if host is not self._kept_host or len(self._kept) >= _MAX_KEPT:
+            self._kept = {}
+            self._kept_host = host
+        total = self._slots.total
+        report = agent_pb2.OrcaLoadReport(
+            cpu_utilization=host.process_cpu_cores,
+            mem_utilization=host.host_memory_ratio,
+            named_metrics={"slots": total, "used_slots": used},
+            application_utilization=used / total,
+        )
+        data = report.SerializeToString()
+        made = self._kept[used] = ((ORCA_KEY, data), (LOAD_KEY, data), self._name)
+        return made
