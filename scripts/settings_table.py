@@ -18,12 +18,17 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 from weft.agent.settings import AgentSettings
+from weft.agent.sidecar.settings import SidecarSettings
 from weft.coordinator.settings import CoordinatorSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "settings.md"
 
-MODELS: dict[str, type[BaseSettings]] = {"Coordinator": CoordinatorSettings, "Agent": AgentSettings}
+MODELS: dict[str, type[BaseSettings]] = {
+    "Coordinator": CoordinatorSettings,
+    "Agent": AgentSettings,
+    "Sidecar": SidecarSettings,
+}
 
 INTRODUCTION = """\
 # Settings

@@ -47,7 +47,7 @@ class MeshHarness:
         self.env: dict[str, str] = {}
         self.coordinator_process: Process | None = None
         self.agents: dict[str, Process] = {}
-        self._others: list[Process] = []
+        self.others: list[Process] = []
         self._flags: list[str] = []
         self._settings: dict[str, str] = {}
         self._target = ""
@@ -117,7 +117,7 @@ class MeshHarness:
             env=self._settings | self.env,
         )
         if self.coordinator_process is not None:
-            self._others.append(self.coordinator_process)
+            self.others.append(self.coordinator_process)
         self.coordinator_process = process
         await self._while_alive(process, lambda: address.exists() and bool(address.read_text().strip()))
         self._target = address.read_text().strip()
@@ -157,7 +157,7 @@ class MeshHarness:
             agent_id, "agent", program, *flags, log=self.folder / f"{agent_id}.log", env=env
         )
         if agent_id in self.agents:
-            self._others.append(self.agents[agent_id])
+            self.others.append(self.agents[agent_id])
         self.agents[agent_id] = process
         if wait:
             await self.wait_agent(agent_id, instance_of=process)
@@ -269,7 +269,7 @@ class MeshHarness:
 
     def _processes(self) -> list[Process]:
         own = [] if self.coordinator_process is None else [self.coordinator_process]
-        return [*self.agents.values(), *own, *self._others]
+        return [*self.agents.values(), *own, *self.others]
 
     async def _while_alive(self, process: Process, condition: Callable[[], bool]) -> None:
         await until(

@@ -13,6 +13,8 @@ from weft.cli.options import TARGET_FORM, checked_target, pairs
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
+    from weft.agent import Agent
+
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -84,8 +86,36 @@ def _violations(error: ValidationError) -> list[str]:
 
 def agent(
     program: Annotated[
-        str, typer.Argument(metavar="MODULE:OBJECT", help="A weft.agent.Agent, such as acme.worker:agent.")
-    ],
+        str | None,
+        typer.Argument(metavar="MODULE:OBJECT", help="A weft.agent.Agent, such as acme.worker:agent."),
+    ] = None,
+    app: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT|unix:PATH",
+            help="Instead of a program: a gRPC server in any language, whose methods it hosts.",
+        ),
+    ] = None,
+    descriptors: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="With --app: its FileDescriptorSet, for an app without reflection."
+        ),
+    ] = None,
+    egress: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT|unix:PATH|off",
+            help="With --app: where the app reaches the mesh. [default: 127.0.0.1:7701]",
+        ),
+    ] = None,
+    durable: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METHOD|SERVICE",
+            help="With --app: the app's calls of these are durable, unless it says otherwise; repeatable.",
+        ),
+    ] = None,
     target: Annotated[
         str | None,
         typer.Option(
@@ -110,10 +140,16 @@ def agent(
 ) -> None:
     """Run an agent until SIGTERM or Ctrl-C; then it drains: hands back what has not started, finishes the rest.
 
+    It hosts what a Python program says, or, with --app, the methods of a gRPC server beside it.
     What is not given here is as the program says, or else as the WEFT_AGENT_* variables say.
     """
     from weft.rpc import logs
 
+    beside_app = {"app": app, "descriptors": descriptors, "egress": egress, "durable": durable}
+    if program is not None and any(beside_app.values()):
+        raise typer.BadParameter("either MODULE:OBJECT, or --app and its options")
+    if program is None and reload:
+        raise typer.BadParameter("there is no program to reload", param_hint="--reload")
     labels = pairs(label, "--label") if label else None
     _check_level(log_level)
     logs.configure(log_level)
@@ -121,9 +157,7 @@ def agent(
         from weft.agent.reload import command, run_with_reload
 
         raise typer.Exit(run_with_reload(command([part for part in sys.argv[1:] if part != "--reload"])))
-    from weft.agent.loader import load
-
-    loaded = load(program)
+    loaded = _sidecar(beside_app) if program is None else _loaded(program)
     loaded.configure(
         agent_id=agent_id,
         target=target,
@@ -133,6 +167,21 @@ def agent(
         drain_grace_s=drain_grace_s,
     )
     loaded.run()
+
+
+def _loaded(program: str) -> Agent:
+    from weft.agent.loader import load
+
+    return load(program)
+
+
+def _sidecar(beside_app: dict[str, Any]) -> Agent:
+    from weft.agent.sidecar import Sidecar, sidecar_settings
+
+    settings = sidecar_settings(**beside_app)
+    if not settings.app:
+        raise typer.BadParameter("say what to run: MODULE:OBJECT, or --app HOST:PORT")
+    return Sidecar(settings)
 
 
 def _check_level(level: str) -> None:

@@ -1,0 +1,12 @@
+"""The sidecar: an agent beside a stock gRPC server in any language, whose methods it hosts and whose calls it balances.
+
+    weft agent --app 127.0.0.1:50051
+
+`Sidecar`
+    the agent; `SidecarSettings`, by `sidecar_settings(...)`, are what is special to it.
+"""
+
+from weft.agent.sidecar.settings import SidecarSettings, sidecar_settings
+from weft.agent.sidecar.sidecar import Sidecar
+
+__all__ = ["Sidecar", "SidecarSettings", "sidecar_settings"]

@@ -1,0 +1,190 @@
+"""The app behind a sidecar: the channel to it, what it offers, and whether it takes calls now.
+
+    dial ──► connected ──► contract read ──► health followed ─┬─► its services are there, each as its health says
+      ▲                                                       │
+      └── the connection is lost: nothing is there, at once ◄─┘
+
+It never gives up: an app that is slow to start, or is started again, is dialled for ever. Whoever wants to know of
+changes gets one callback and looks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+
+import grpc
+import grpc.aio
+import structlog
+
+from weft.agent.errors import HostingError
+from weft.agent.sidecar.contract import AppContract
+from weft.agent.sidecar.health import AppHealth
+from weft.rpc.channel import MAX_MESSAGE_BYTES
+from weft.rpc.errors import WeftError
+
+_log = structlog.get_logger("weft.sidecar")
+
+# An app that stays away is mentioned this often.
+REMIND_S = 30.0
+# How long the app may take to say how it is, once connected; then being connected has to do.
+HEALTH_TIMEOUT_S = 3.0
+FIRST_BACKOFF_S = 0.1
+MAX_BACKOFF_S = 2.0
+
+_READY = grpc.ChannelConnectivity.READY
+_NEVER_MS = 2**31 - 1
+# No keepalive: stock servers end connections that ping more often than every five minutes, and a process on this
+# machine is missed at once.
+_OPTIONS: list[tuple[str, int]] = [
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.enable_retries", 0),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.use_local_subchannel_pool", 1),
+    # Idle or not, its loss must be seen.
+    ("grpc.client_idle_timeout_ms", _NEVER_MS),
+]
+
+ReadContract = Callable[[grpc.aio.Channel], Awaitable[AppContract]]
+
+
+class App:
+    """One app. Made, run and closed on the event loop.
+
+    Args:
+        address: what gRPC dials: "host:port" or "unix:PATH".
+        read: how its contract is had.
+        changed: called when `contract` or `unavailable` has changed.
+    """
+
+    def __init__(self, address: str, read: ReadContract, changed: Callable[[], None]) -> None:
+        self.address = address
+        self.channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
+        # None: it has not been there yet.
+        self.contract: AppContract | None = None
+        # Services that take no calls now.
+        self.unavailable: frozenset[str] = frozenset()
+        # How often the connection was lost.
+        self.losses = 0
+        self._read = read
+        self._changed = changed
+        self._loss = asyncio.Event()
+        self._quiet_until = 0.0
+
+    async def run(self) -> None:
+        """Follow the app until cancelled.
+
+        Raises:
+            HostingError: it is there for the first time, and what it offers cannot be hosted.
+        """
+        try:
+            while True:
+                await self._connected()
+                await self._follow_connection()
+        finally:
+            await self.channel.close()
+
+    async def lost_since(self, losses: int, timeout_s: float) -> bool:
+        """Whether the connection was lost since there were so many losses, or is within `timeout_s`."""
+        if self.losses == losses:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._loss.wait()
+        return self.losses != losses
+
+    async def _connected(self) -> None:
+        """Wait until there is a connection."""
+        while (state := self.channel.get_state(try_to_connect=True)) is not _READY:
+            if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE and time.monotonic() >= self._quiet_until:
+                self._quiet_until = time.monotonic() + REMIND_S
+                _log.warning("the app cannot be reached: dialling on", app=self.address)
+            await self.channel.wait_for_state_change(state)
+        self._quiet_until = 0.0
+
+    async def _follow_connection(self) -> None:
+        """Until the connection is lost. Losing it is seen here, not by the calls that fail."""
+        lost = asyncio.ensure_future(self.channel.wait_for_state_change(_READY))
+        follow = asyncio.ensure_future(self._follow_app())
+        try:
+            await asyncio.wait({lost, follow}, return_when=asyncio.FIRST_COMPLETED)
+            if follow.done():
+                # It cannot be hosted; or it has no health that could be followed.
+                follow.result()
+                await asyncio.wait({lost})
+        finally:
+            follow.cancel()
+            self._lost()
+            await asyncio.wait({follow})
+
+    def _lost(self) -> None:
+        self.losses += 1
+        self._loss.set()
+        self._loss = asyncio.Event()
+        if self.contract is not None:
+            _log.warning("the app is lost: its methods take no calls until it is back", app=self.address)
+            self._tell(frozenset(self.contract.services))
+
+    async def _follow_app(self) -> None:
+        self._keep(await self._contract())
+        assert self.contract is not None
+        services = self.contract.services
+
+        def tell() -> None:
+            if health.settled.is_set():
+                self._tell(frozenset(name for name in services if not health.serving(name)))
+
+        health = AppHealth(self.channel, services, tell)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(health.follow())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HEALTH_TIMEOUT_S):
+                    await health.settled.wait()
+            health.settled.set()
+            tell()
+            _log.info(
+                "the app is there",
+                app=self.address,
+                services=services,
+                methods=len(self.contract.methods),
+                unavailable=sorted(self.unavailable),
+            )
+
+    async def _contract(self) -> AppContract:
+        """What the app offers; asked for until it answers.
+
+        Raises:
+            HostingError: it answers, for the first time, with what cannot be hosted.
+        """
+        backoff_s = FIRST_BACKOFF_S
+        while True:
+            try:
+                return await self._read(self.channel)
+            except HostingError as error:
+                if self.contract is None:
+                    raise
+                _log.error(
+                    "what the app offers cannot be hosted any more", app=self.address, says=error.message
+                )
+            except WeftError as error:
+                _log.info("the app does not say yet what it offers", app=self.address, says=error.message)
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(MAX_BACKOFF_S, backoff_s * 2)
+
+    def _keep(self, contract: AppContract) -> None:
+        if self.contract is None or self.contract.digest != contract.digest:
+            self.contract = contract
+            # Nothing is taken before the app has said how it is.
+            self.unavailable = frozenset(contract.services)
+            self._changed()
+
+    def _tell(self, unavailable: frozenset[str]) -> None:
+        if unavailable != self.unavailable:
+            self.unavailable = unavailable
+            self._changed()

@@ -1,0 +1,206 @@
+"""Where the app reaches the mesh: a server on this machine that it dials with a stock client.
+
+    app ─► any method ─┬─ direct  ─► an agent, chosen by load
+                       └─ durable ─► the coordinator, which makes a task of it
+        ─► health, reflection, weft's own API ─► the coordinator
+
+`weft-mode: direct|durable` says which; without it a call is durable where the settings say so, and direct otherwise.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import grpc
+import structlog
+from grpc import aio
+
+from weft.agent.errors import HostingError
+from weft.agent.sidecar.handled import HandledCalls
+from weft.agent.sidecar.shapes import Shapes
+from weft.agent.sidecar.socket import prepare
+from weft.rpc import metadata, names, relay, targets
+from weft.rpc.balancing import Balancer
+from weft.rpc.budget import PARENT_ID_KEY, ROOT_ID_KEY, Budget
+from weft.rpc.channel import client_options, server_options
+from weft.rpc.discovery import Discovery
+from weft.rpc.errors import STATUS_DETAILS_KEY, InvalidArgument, WeftError, status_code
+from weft.v1 import fleet_pb2
+
+_log = structlog.get_logger("weft.sidecar")
+
+MODE_KEY = "weft-mode"
+DIRECT, DURABLE = "direct", "durable"
+# Ways of one call that are kept made: services times methods, by far.
+KEPT_HANDLERS = 8192
+
+_TREE_KEYS = (ROOT_ID_KEY, PARENT_ID_KEY)
+# What belongs to a direct call, beside its place in the tree: whether it may be run twice.
+_DIRECT_KEYS = frozenset({*_TREE_KEYS, "weft-retry"})
+# What an app was told of the call that it is handling is not what it asks for.
+_TOLD_KEYS = frozenset({"weft-task-id", "weft-attempt", "weft-agent", MODE_KEY})
+
+
+class Egress:
+    """The app's way into the mesh.
+
+    Args:
+        address: "host:port" or "unix:PATH".
+        coordinators: addresses, any of which will do.
+        durable: methods and services that are called durably unless a call says otherwise.
+        calls: what the app is handling.
+    """
+
+    def __init__(
+        self, address: str, coordinators: Sequence[str], durable: Collection[str], calls: HandledCalls
+    ) -> None:
+        self._address = address
+        self._coordinator = aio.insecure_channel(targets.dialled(coordinators), options=client_options())
+        self._balancer = Balancer()
+        self._discovery = Discovery(self._coordinator, self._fleet_changed)
+        self._shapes = Shapes(self._coordinator)
+        self._durable = frozenset(durable)
+        self._calls = calls
+        self._direct = self._balancer.channel()
+        self._server = aio.server(options=server_options())
+        self._server.add_generic_rpc_handlers((_Handlers(self._handler),))
+        # By path and mode, for as long as shapes hold.
+        self._handlers: dict[tuple[str, str], grpc.RpcMethodHandler[Any, Any]] = {}
+
+    async def start(self) -> None:
+        """Serve.
+
+        Raises:
+            HostingError: the address cannot be had; the message says what to do.
+        """
+        try:
+            prepare(self._address)
+            self._server.add_insecure_port(self._address)
+        except (OSError, RuntimeError) as error:
+            raise HostingError(
+                f"the egress cannot listen on {self._address}: {_why(error)}; choose another address with "
+                "--egress HOST:PORT or --egress unix:PATH, or --egress off"
+            ) from None
+        await self._server.start()
+        self._discovery.start()
+        _log.info("egress open", egress=self._address)
+
+    async def close(self, grace_s: float) -> None:
+        """End; calls that are under way get the grace."""
+        await self._server.stop(grace_s)
+        await self._shapes.close()
+        await self._discovery.close()
+        await self._balancer.close()
+        await self._coordinator.close()
+
+    def _fleet_changed(self, agents: list[fleet_pb2.Agent]) -> None:
+        self._balancer.update(agents)
+        self._shapes.fleet_changed(agents, self._handlers.clear)
+
+    # -- calls --------------------------------------------------------------------------------------------------
+
+    def _handler(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
+        path: str = details.method
+        service = path.removeprefix("/").rpartition("/")[0]
+        if names.is_reserved(service):
+            return relay.handler(self._coordinator, path)
+        mode = self._mode(path, service, details)
+        if mode not in (DIRECT, DURABLE):
+            return _refusal(
+                InvalidArgument(f"{MODE_KEY} is {mode!r}; it must be direct or durable", field=MODE_KEY)
+            )
+        handler = self._handlers.get((path, mode))
+        if handler is None:
+            handler = self._make(path, mode)
+            if len(self._handlers) < KEPT_HANDLERS:
+                self._handlers[path, mode] = handler
+        return handler
+
+    def _mode(self, path: str, service: str, details: grpc.HandlerCallDetails) -> str:
+        for key, value in details.invocation_metadata or ():
+            if key == MODE_KEY:
+                return str(value)
+        return DURABLE if service in self._durable or path.removeprefix("/") in self._durable else DIRECT
+
+    def _make(self, path: str, mode: str) -> grpc.RpcMethodHandler[Any, Any]:
+        channel = self._direct if mode == DIRECT else self._coordinator
+        keys = _belongs_to_direct if mode == DIRECT else _belongs_to_durable
+
+        def outgoing(context: Any) -> metadata.Pairs:
+            given = context.invocation_metadata() or ()
+            own = (*relay.passed_on(context), *((key, value) for key, value in given if keys(key)))
+            behind = self._calls.behind(given)
+            return own if behind is None else behind.added_to(own, {})
+
+        kind = self._shapes.kind(path.removeprefix("/"))
+        return self._within_budget(relay.handler(channel, path, kind, outgoing))
+
+    def _within_budget(self, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
+        """The same, but that a call has no more time than the one on whose behalf it is made."""
+        shape = next(shape for shape in _SHAPES if getattr(handler, shape) is not None)
+        behaviour = getattr(handler, shape)
+
+        async def bounded(request: Any, context: Any) -> Any:
+            behind = self._calls.behind(context.invocation_metadata() or ())
+            if behind is not None:
+                context = _Bounded(context, behind)
+            return await behaviour(request, context)
+
+        made: grpc.RpcMethodHandler[Any, Any] = handler._replace(**{shape: bounded})
+        return made
+
+
+_SHAPES = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
+
+
+class _Bounded:
+    """A call's context, with the time that is left of another call."""
+
+    def __init__(self, context: Any, behind: Budget) -> None:
+        self._context = context
+        self._behind = behind
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    def time_remaining(self) -> float | None:
+        """Seconds until the earlier deadline."""
+        return self._behind.bounded_s(self._context.time_remaining(), time.monotonic())
+
+
+class _Handlers(grpc.GenericRpcHandler):
+    """Asks for each call's handler."""
+
+    def __init__(self, handler: Callable[[grpc.HandlerCallDetails], Any]) -> None:
+        self._handler = handler
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        return self._handler(handler_call_details)
+
+
+def _belongs_to_direct(key: str) -> bool:
+    return key in _DIRECT_KEYS
+
+
+def _belongs_to_durable(key: str) -> bool:
+    # What is not known is for the coordinator to refuse.
+    return key.startswith("weft-") and key not in _TOLD_KEYS
+
+
+def _refusal(error: WeftError) -> grpc.RpcMethodHandler[Any, Any]:
+    async def refuse(_requests: Any, context: Any) -> None:
+        status = error.status()
+        details = ((STATUS_DETAILS_KEY, status.SerializeToString()),)
+        await context.abort(status_code(status.code), status.message, details)
+
+    made: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(refuse)
+    return made
+
+
+def _why(error: OSError | RuntimeError) -> str:
+    # gRPC says only that it failed.
+    return (
+        error.strerror or str(error) if isinstance(error, OSError) else "it is in use, or not of this machine"
+    )

@@ -1,0 +1,137 @@
+"""An agent whose methods are an app's: the app, the agent's own parts, and the egress, wired together.
+
+    mesh ──► agent ──► app        durable and direct calls of the app's methods
+    mesh ◄── egress ◄── app       the app's calls of any method of the mesh
+
+The egress comes first, since an app may need the mesh to start; the agent when the app has said what it offers. When the
+app is lost its methods take no calls; when it comes back with another contract, the agent says hello with that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc.aio
+
+from weft.agent.agent import Agent, stop_on_signals
+from weft.agent.runtime import Runtime
+from weft.agent.sidecar.app import App
+from weft.agent.sidecar.contract import AppContract, by_reflection, from_file
+from weft.agent.sidecar.egress import Egress
+from weft.agent.sidecar.forward import forwarded
+from weft.agent.sidecar.handled import HandledCalls
+from weft.agent.sidecar.settings import OFF, SidecarSettings
+
+# Calls of the app that are under way at the end.
+EGRESS_GRACE_S = 2.0
+
+
+class Sidecar(Agent):
+    """Runs beside an app, a stock gRPC server, and hosts its methods; `run` and `stop` as an agent's.
+
+    Args:
+        sidecar: what is special to a sidecar.
+        agent: settings that every agent has, as `Agent` takes them.
+
+    Raises:
+        InvalidArgument: a setting has a value that it cannot have, or the file of descriptors makes no contract.
+    """
+
+    def __init__(self, sidecar: SidecarSettings, **agent: Any) -> None:
+        super().__init__(**agent)
+        self._sidecar = sidecar
+        self._described = from_file(sidecar.descriptors) if sidecar.descriptors is not None else None
+        self._calls = HandledCalls()
+        self._app: App | None = None
+        # The contract that is hosted.
+        self._hosted: AppContract | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        # The app has said what it offers, or it will not, or somebody stops.
+        self._decided = asyncio.Event()
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Drain and end, from any thread; a second time: without waiting. Also while it waits for the app."""
+        self._stopped = True
+        super().stop()
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._decided.set)
+
+    async def _serve(self, *, own_process: bool) -> None:
+        self._loop = asyncio.get_running_loop()
+        restore = stop_on_signals(self.stop) if own_process else None
+        try:
+            async with self._egress():
+                await self._beside_app(own_process=own_process)
+        finally:
+            self._loop = None
+            if restore is not None:
+                restore()
+
+    @contextlib.asynccontextmanager
+    async def _egress(self) -> AsyncIterator[None]:
+        """The egress is open meanwhile: before the app, which may need it to start, and until the app's last call ends."""
+        if self._sidecar.egress == OFF:
+            yield
+            return
+        egress = Egress(self._sidecar.egress, self.settings.target, self._sidecar.durable, self._calls)
+        try:
+            await egress.start()
+            yield
+        finally:
+            await egress.close(EGRESS_GRACE_S)
+
+    async def _beside_app(self, *, own_process: bool) -> None:
+        """Wait for the app, and be its agent until stopped.
+
+        Raises:
+            WeftError: what the app offers cannot be hosted, or a coordinator refused it.
+        """
+        app = self._app = App(self._sidecar.app, self._read, self._app_changed)
+        following = asyncio.ensure_future(app.run())
+        following.add_done_callback(self._app_ended)
+        try:
+            await self._decided.wait()
+            if self._hosted is not None and not self._stopped:
+                await super()._serve(own_process=own_process)
+            if following.done():
+                following.result()
+        finally:
+            following.cancel()
+            await asyncio.wait({following})
+
+    async def _read(self, channel: grpc.aio.Channel) -> AppContract:
+        return self._described or await by_reflection(channel)
+
+    def _make_runtime(self, *, exit_when_stuck: bool) -> Runtime:
+        assert self._app is not None
+        runtime = super()._make_runtime(exit_when_stuck=exit_when_stuck)
+        runtime.make_unavailable(self._app.unavailable)
+        return runtime
+
+    def _app_changed(self) -> None:
+        assert self._app is not None
+        contract = self._app.contract
+        if contract is not None and contract is not self._hosted:
+            self._host(contract)
+        if self._runtime is not None:
+            self._runtime.make_unavailable(self._app.unavailable)
+
+    def _host(self, contract: AppContract) -> None:
+        assert self._app is not None
+        self._hosted = contract
+        hosted = [forwarded(method, self._app, self._calls) for method in contract.methods]
+        # In place: the parts of a running agent look here.
+        self._methods.clear()
+        self._methods.update((method.name, method) for method in hosted)
+        if self._runtime is not None:
+            self._runtime.rehost()
+        self._decided.set()
+
+    def _app_ended(self, following: asyncio.Future[None]) -> None:
+        """Nobody follows the app any more."""
+        if not following.cancelled():
+            self.stop()

@@ -1,0 +1,293 @@
+"""The app behind a sidecar comes, goes, is ill, is another one; the sidecar stays, and takes no work that cannot be done."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from probe.v1.probe_pb2 import ProbeRequest
+from tests.support import tasks
+from tests.support.beside import StockApp, available, probe_at, sidecar
+from tests.support.command import weft
+from tests.support.mesh import PROBE_SERVICE, MeshHarness
+from tests.support.processes import until
+from weft.rpc.descriptors import file_descriptor_set
+from weft.v1 import fleet_pb2, task_pb2
+
+
+async def test_a_killed_app_is_missed_at_once_and_back_at_once(mesh: MeshHarness) -> None:
+    await mesh.coordinator()
+    app = StockApp(mesh)
+    await app.start()
+    side = await sidecar(mesh, app.address)
+    assert (await mesh.probe().Call(ProbeRequest(text="before"), timeout=20)).agent_id == "app"
+
+    await app.kill()
+    assert await available(mesh, "side", wanted=False) < 1.0
+    # Nothing is taken that cannot be done: the task waits.
+    waiting = await tasks.submit(mesh, ProbeRequest(text="meanwhile"))
+
+    await app.start()
+    assert await available(mesh, "side") < 2.0
+    task = await tasks.end(mesh, waiting)
+    assert (tasks.reply(task).text, task.crashes) == ("meanwhile", 0), tasks.describe(task)
+    assert side.alive
+    agent = await tasks.agent(mesh, "side")
+    assert agent.state == fleet_pb2.AGENT_STATE_ACTIVE
+
+
+async def test_attempts_that_an_app_took_with_it_run_elsewhere(mesh: MeshHarness) -> None:
+    await mesh.coordinator()
+    dying, other = StockApp(mesh, "dying"), StockApp(mesh, "other")
+    await dying.start()
+    await sidecar(mesh, dying.address, agent_id="s1")
+    ledger = mesh.ledger()
+    ids = [
+        await tasks.submit(mesh, ProbeRequest(text=str(n), sleep_s=1.5, ledger=ledger.path)) for n in range(4)
+    ]
+    await ledger.until("start", count=4)
+    await other.start()
+    await sidecar(mesh, other.address, agent_id="s2")
+
+    await dying.kill()
+    for task in (await tasks.ended(mesh, ids)).values():
+        assert tasks.reply(task).agent_id == "other"
+        assert (task.attempt, task.crashes) == (2, 1), tasks.describe(task)
+
+
+async def test_a_method_that_kills_its_app_is_given_up(mesh: MeshHarness) -> None:
+    await mesh.coordinator()
+    app = StockApp(mesh)
+    await app.start()
+    await sidecar(mesh, app.address)
+    task_id = await tasks.submit(mesh, ProbeRequest(text="poison", crash_attempts=100))
+    for _ in range(4):
+        assert app.process is not None
+        await app.process.wait()
+        await app.start()
+    task = await tasks.end(mesh, task_id)
+    assert tasks.reason(task) == "CRASH_LOOP", tasks.describe(task)
+    assert (await mesh.probe().Call(ProbeRequest(text="well"), timeout=20)).text == "well"
+
+
+async def test_an_app_that_says_it_does_not_serve_gets_no_calls(mesh: MeshHarness) -> None:
+    await mesh.coordinator()
+    app = StockApp(mesh)
+    await app.start("--health")
+    await sidecar(mesh, app.address)
+    channel, here = probe_at(app.address)
+    with channel:
+        await asyncio.to_thread(here.Call, ProbeRequest(text=f"health {PROBE_SERVICE} NOT_SERVING"))
+        assert await available(mesh, "side", wanted=False) < 1.0
+        waiting = await tasks.submit(mesh, ProbeRequest(text="later"))
+        await asyncio.to_thread(here.Call, ProbeRequest(text=f"health {PROBE_SERVICE} SERVING"))
+        assert tasks.reply(await tasks.end(mesh, waiting)).text == "later"
+
+
+async def test_what_waits_for_a_slot_is_handed_back_when_the_app_goes(mesh: MeshHarness) -> None:
+    await mesh.coordinator()
+    app = StockApp(mesh)
+    await app.start("--health")
+    await sidecar(mesh, app.address, "--prefetch", "4", slots=1)
+    ledger = mesh.ledger()
+    first = await tasks.submit(mesh, ProbeRequest(text="runs", sleep_s=1.5, ledger=ledger.path))
+    await ledger.until("start", "runs")
+    waiting = [await tasks.submit(mesh, ProbeRequest(text="waits")) for _ in range(3)]
+    channel, here = probe_at(app.address)
+    with channel:
+        await asyncio.to_thread(here.Call, ProbeRequest(text=f"health {PROBE_SERVICE} NOT_SERVING"))
+        await available(mesh, "side", wanted=False)
+        # What runs may end: the app is there.
+        assert (await tasks.end(mesh, first)).attempt == 1
+        for task_id in waiting:
+            task = await tasks.look(mesh, task_id)
+            assert task.state == task_pb2.TASK_STATE_QUEUED, tasks.describe(task)
+        await asyncio.to_thread(here.Call, ProbeRequest(text=f"health {PROBE_SERVICE} SERVING"))
+    for task in (await tasks.ended(mesh, waiting)).values():
+        assert task.crashes == 0, tasks.describe(task)
+
+
+async def test_an_app_that_comes_back_with_more_services_offers_them(mesh: MeshHarness) -> None:
+    await mesh.coordinator()
+    app = StockApp(mesh)
+    await app.start()
+    side = await sidecar(mesh, app.address)
+    before = await tasks.agent(mesh, "side")
+    ledger = mesh.ledger()
+    await app.kill()
+    await app.start("--corpus")
+    await mesh.wait_serving("corpus.v1.CorpusService")
+    await available(mesh, "side")
+    after = await tasks.agent(mesh, "side")
+    assert after.instance_id == before.instance_id
+    assert len(after.methods) > len(before.methods)
+    assert (
+        await mesh.probe().Call(ProbeRequest(text="still", ledger=ledger.path), timeout=20)
+    ).text == "still"
+    assert side.alive
+
+
+async def test_a_sidecar_waits_for_its_app(mesh: MeshHarness) -> None:
+    await mesh.coordinator()
+    app = StockApp(mesh)
+    side = await sidecar(mesh, app.address, wait=False)
+    await until(lambda: "cannot be reached: dialling on" in side.output(), "it says that it waits")
+    await app.start()
+    await mesh.wait_serving()
+    assert (await mesh.probe().Call(ProbeRequest(text="x"), timeout=20)).text == "x"
+
+
+async def test_a_sidecar_that_waits_for_its_app_ends_when_told(mesh: MeshHarness) -> None:
+    await mesh.coordinator()
+    side = await sidecar(mesh, StockApp(mesh).address, wait=False)
+    await until(lambda: "cannot be reached: dialling on" in side.output(), "it says that it waits")
+    assert await side.terminate(timeout_s=5) == 0
+    assert "Traceback" not in side.output()
+
+
+async def test_a_sidecar_drains(mesh: MeshHarness) -> None:
+    await mesh.coordinator()
+    app = StockApp(mesh)
+    await app.start()
+    side = await sidecar(mesh, app.address)
+    ledger = mesh.ledger()
+    task_id = await tasks.submit(mesh, ProbeRequest(text="t", sleep_s=1, ledger=ledger.path))
+    await ledger.until("start", "t")
+    assert await side.terminate() == 0
+    task = await tasks.look(mesh, task_id)
+    assert (tasks.reply(task).text, task.attempt) == ("t", 1)
+    assert "Traceback" not in side.output()
+
+
+async def test_an_app_on_a_unix_socket(mesh: MeshHarness, tmp_path: Path) -> None:
+    await mesh.coordinator()
+    app = StockApp(mesh, address=f"unix:{tmp_path}/app.sock")
+    await app.start()
+    await sidecar(mesh, app.address)
+    assert (await mesh.probe().Call(ProbeRequest(text="x"), timeout=20)).text == "x"
+    await app.kill()
+    assert await available(mesh, "side", wanted=False) < 1.0
+    await app.start()
+    assert await available(mesh, "side") < 2.0
+
+
+# -- without reflection, and with bad answers --------------------------------------------------------------------
+
+
+async def ended(mesh: MeshHarness, *flags: str) -> str:
+    """What a sidecar that ends by itself has said; its status is 1."""
+    found = await weft("agent", "--target", mesh.target, "--egress", "off", *flags)
+    assert found.status == 1, found
+    return found.err.strip().splitlines()[-1]
+
+
+async def test_an_app_without_reflection_is_told_what_to_do(mesh: MeshHarness) -> None:
+    await mesh.coordinator()
+    app = StockApp(mesh)
+    await app.start("--reflection", "no")
+    said = await ended(mesh, "--app", app.address)
+    assert "no server reflection" in said
+    assert "--descriptors" in said
+
+
+async def test_an_app_without_reflection_is_hosted_by_its_descriptors(
+    mesh: MeshHarness, tmp_path: Path
+) -> None:
+    from probe.v1 import probe_pb2
+
+    await mesh.coordinator()
+    app = StockApp(mesh)
+    await app.start("--reflection", "no")
+    path = tmp_path / "app.binpb"
+    path.write_bytes(file_descriptor_set([probe_pb2.DESCRIPTOR]))
+    await sidecar(mesh, app.address, "--descriptors", str(path))
+    assert (await mesh.probe().Call(ProbeRequest(text="x"), timeout=20)).text == "x"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "cannot be read"),
+        (b"\xff\xff no descriptors", "not a FileDescriptorSet"),
+        (b"", "no service"),
+    ],
+)
+async def test_descriptors_that_are_none(
+    mesh: MeshHarness, tmp_path: Path, content: bytes | None, says: str
+) -> None:
+    await mesh.coordinator()
+    path = tmp_path / "app.binpb"
+    if content is not None:
+        path.write_bytes(content)
+    assert says in await ended(mesh, "--app", "127.0.0.1:1", "--descriptors", str(path))
+
+
+async def test_an_app_whose_reflection_answers_garbage(mesh: MeshHarness) -> None:
+    await mesh.coordinator()
+    app = StockApp(mesh)
+    await app.start("--reflection", "garbage")
+    said = await ended(mesh, "--app", app.address)
+    assert "reflection answers with" in said
+    assert "--descriptors" in said
+
+
+async def test_a_server_that_offers_nothing(mesh: MeshHarness) -> None:
+    await mesh.coordinator()
+    app = StockApp(mesh)
+    await app.start("--reflection", "empty")
+    assert "no service" in await ended(mesh, "--app", app.address)
+
+
+async def test_an_app_that_is_no_grpc_server_is_waited_for(mesh: MeshHarness) -> None:
+    await mesh.coordinator()
+
+    async def shout(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 100)
+        writer.close()
+
+    server = await asyncio.start_server(shout, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    async with server:
+        side = await sidecar(mesh, f"{host}:{port}", wait=False)
+        await until(lambda: "cannot be reached: dialling on" in side.output(), "it says that it waits")
+        assert side.alive
+        assert await side.terminate(timeout_s=5) == 0
+
+
+async def test_an_incompatible_app_ends_with_the_coordinators_words(
+    mesh: MeshHarness, tmp_path: Path
+) -> None:
+    from google.protobuf import descriptor_pb2
+
+    await mesh.coordinator()
+    await mesh.agent("a1", program=tasks.PLAIN)
+    file = descriptor_pb2.FileDescriptorProto(
+        name="probe/v1/probe.proto", package="probe.v1", syntax="proto3"
+    )
+    file.message_type.add(name="Payload").field.add(name="data", number=1, label=1, type=5)
+    file.service.add(name="ProbeService").method.add(
+        name="Echo", input_type=".probe.v1.Payload", output_type=".probe.v1.Payload"
+    )
+    path = tmp_path / "other.binpb"
+    path.write_bytes(descriptor_pb2.FileDescriptorSet(file=[file]).SerializeToString())
+    app = StockApp(mesh)
+    await app.start()
+    began_at = time.monotonic()
+    said = await weft(
+        "agent", "--target", mesh.target, "--egress", "off", "--app", app.address, "--descriptors", str(path)
+    )
+    assert said.status == 1
+    assert "CONTRACT_INCOMPATIBLE" in said.err
+    assert "data" in said.err
+    assert time.monotonic() - began_at < 20
+    assert (await mesh.probe().Call(ProbeRequest(text="still"), timeout=10)).text == "still"
+
+
+@pytest.mark.parametrize("address", ["nowhere", "127.0.0.1", "127.0.0.1:1,127.0.0.1:2", "127.0.0.1:99999"])
+async def test_an_address_that_is_none(mesh: MeshHarness, address: str) -> None:
+    found = await weft("agent", "--app", address)
+    assert found.status == 1
+    assert "sidecar setting app" in found.err
