@@ -305,8 +305,6 @@ async def test_options_out_of_range(mesh: MeshHarness, options: task_pb2.TaskOpt
 async def test_what_is_not_built_yet_says_so(mesh: MeshHarness) -> None:
     fair = _submit(options=task_pb2.TaskOptions(fairness_key="tenant"))
     await _all_ways(mesh, fair, UNIMPLEMENTED, "NOT_IMPLEMENTED", None)
-    watch = mesh.api().WatchAgents(api.WatchAgentsRequest(), timeout=5)
-    check(await refused(watch), UNIMPLEMENTED, "NOT_IMPLEMENTED")
     limits = api.UpdateQueueRequest(method=ECHO, limits=api.QueueLimits(max_running=1))
     check(await refused(mesh.api().UpdateQueue(limits, timeout=5)), UNIMPLEMENTED, "NOT_IMPLEMENTED")
 

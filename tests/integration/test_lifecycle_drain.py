@@ -70,7 +70,11 @@ async def test_sigterm_finishes_what_runs_and_hands_back_what_waits(
 
     stopped_at = time.time()
     assert await mesh.agents["leaving"].terminate() == 0
-    await mesh.wait_agent("leaving", fleet_pb2.AGENT_STATE_LOST)
+
+    async def gone() -> bool:
+        return "leaving" not in await mesh.agent_states()
+
+    await mesh.eventually(gone, "it said goodbye, and is not listed any more")
 
     await nothing_counted(mesh, ids)
     starts = {fact.text: fact for fact in ledger.facts("start")}

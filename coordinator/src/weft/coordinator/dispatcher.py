@@ -113,7 +113,7 @@ class Dispatcher:
             costs = session.costs(ready)
             if costs:
                 candidates.append(
-                    Candidate(len(takers), free, session.used_slots, session.slots, costs, session.weight)
+                    Candidate(len(takers), free, session.busy_slots, session.slots, costs, session.weight)
                 )
                 takers.append(session)
         return takers, candidates

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 
+from weft.coordinator.agent_view import with_load
 from weft.coordinator.rules import QueueKey
-from weft.coordinator.session import Session
 from weft.coordinator.sessions import Sessions
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AgentRecord
 from weft.rpc.channel import BATCH_BYTES
 from weft.rpc.errors import InvalidArgument, NotFound
-from weft.rpc.times import timestamp
 from weft.v1 import errors_pb2, fleet_pb2
 
 # What a session adds to an agent's description, about.
@@ -28,6 +27,8 @@ class Fleet:
         self._forget_after_s = forget_after_s
         # Agents at other coordinators, as those see them.
         self._elsewhere: dict[str, fleet_pb2.Agent] = {}
+        # Something changed here that coordinators on the same store are to look at at once.
+        self._news = False
         # Agents that are lost: since when this process has known.
         self._gone: dict[str, float] = {}
 
@@ -78,9 +79,7 @@ class Fleet:
         if desired_state not in known:
             raise InvalidArgument("desired_state must be ACTIVE, DRAINING or PAUSED", field="desired_state")
         if await self._store.set_desired(agent_id, desired_state):
-            session = self._sessions.get(agent_id)
-            if session is not None:
-                session.want(desired_state)
+            self._sessions.want(agent_id, desired_state)
         return await self.agent(agent_id)
 
     def serving(self, methods: Sequence[str]) -> bool:
@@ -89,8 +88,18 @@ class Fleet:
 
     def hosted(self) -> set[str]:
         """Methods that some agent takes calls of now."""
-        here = {name for session in self._sessions.taking_work() for name in session.methods}
-        return here.union(*({method.name for method in agent.methods} for agent in self._active_elsewhere()))
+        here = {
+            name
+            for session in self._sessions.taking_work()
+            for name in session.methods
+            if not session.is_unavailable(name)
+        }
+        return here.union(
+            *(
+                {method.name for method in agent.methods if not method.unavailable}
+                for agent in self._active_elsewhere()
+            )
+        )
 
     def takers(self, key: QueueKey) -> int:
         """How many agents take tasks of a queue now."""
@@ -100,25 +109,38 @@ class Fleet:
     def _active_elsewhere(self) -> Iterable[fleet_pb2.Agent]:
         return (agent for agent in self._elsewhere.values() if agent.state == fleet_pb2.AGENT_STATE_ACTIVE)
 
-    async def catch_up(self) -> None:
-        """With a shared store: show the others the agents here, see theirs, and hear what operators told them."""
-        if not self._store.shared:
-            return
+    def changed(self) -> None:
+        """An agent that is connected here has changed: with the next `catch_up` the others look at once."""
+        self._news = True
+
+    async def catch_up(self) -> list[fleet_pb2.Agent]:
+        """With a shared store: show the others the agents here, see theirs, and hear what operators told them.
+
+        Returns: the agents that are connected elsewhere, or suspect.
+        """
         records = await self._store.agents()
-        await self._store.share(
-            {
-                record.agent_id: self._agent(record).SerializeToString()
-                for record in records
-                if self._sessions.get(record.agent_id) is not None
-            }
-        )
-        self._elsewhere = {}
+        news, self._news = self._news, False
+        views = {
+            record.agent_id: self._agent(record).SerializeToString()
+            for record in records
+            if self._sessions.get(record.agent_id) is not None
+        }
+        others = [
+            self._agent(record)
+            for record in records
+            if record.connected and self._sessions.get(record.agent_id) is None
+        ]
+        self._elsewhere = {agent.id: agent for agent in others}
         for record in records:
             session = self._sessions.get(record.agent_id)
-            if session is None and record.connected and record.view:
-                self._elsewhere[record.agent_id] = self._agent(record)
-            elif session is not None and record.desired_state not in (0, session.desired):
-                session.want(record.desired_state)  # type: ignore[arg-type]
+            if session is not None and record.desired_state not in (0, session.desired):
+                self._sessions.want(record.agent_id, record.desired_state)  # type: ignore[arg-type]
+        await self._store.share(views, news=news)
+        return others
+
+    async def connected(self) -> list[fleet_pb2.Agent]:
+        """The agents that have not left, as far as the store knows."""
+        return [self._agent(record) for record in await self._store.agents() if record.connected]
 
     async def forget_gone(self, now_s: float) -> None:
         """Forget who has been lost for long, unless an operator wants something of it when it comes back."""
@@ -143,37 +165,22 @@ class Fleet:
         """
         session = self._sessions.get(record.agent_id)
         elsewhere = session is None and record.connected and bool(record.view)
-        agent = fleet_pb2.Agent.FromString(record.view if elsewhere else record.description)
+        if session is not None:
+            agent = with_load(session, self._store.now(), session.silent_for_s(time.monotonic()))
+        elif elsewhere:
+            agent = fleet_pb2.Agent.FromString(record.view)
+        else:
+            agent = fleet_pb2.Agent.FromString(record.description)
+            agent.state = fleet_pb2.AGENT_STATE_SUSPECT if record.connected else fleet_pb2.AGENT_STATE_LOST
         agent.epoch = record.epoch
         agent.desired_state = record.desired_state or fleet_pb2.DESIRED_STATE_ACTIVE  # type: ignore[assignment]
-        if elsewhere:
-            return agent
-        agent.stale_results_refused = self._sessions.stale_refused.get(record.agent_id, 0)
-        if session is not None:
-            self._fill_in(agent, session)
-        else:
-            agent.state = fleet_pb2.AGENT_STATE_SUSPECT if record.connected else fleet_pb2.AGENT_STATE_LOST
+        if not elsewhere:
+            agent.stale_results_refused = self._sessions.stale_refused.get(record.agent_id, 0)
         return agent
-
-    def _fill_in(self, agent: fleet_pb2.Agent, session: Session) -> None:
-        agent.state = _state(session)
-        agent.used_slots = session.used_slots + session.report.stuck_slots
-        agent.in_flight = len(session.held)
-        agent.load.CopyFrom(session.report.load)
-        agent.heartbeat_round_trip.CopyFrom(session.report.round_trip)
-        agent.connect_time.CopyFrom(timestamp(session.connected_at_s))
-        agent.last_seen_time.CopyFrom(timestamp(self._store.now() - session.silent_for_s(time.monotonic())))
 
 
 def _takes(agent: fleet_pb2.Agent, key: QueueKey) -> bool:
     return key.requirements.met_by(agent.labels, agent.resources) and any(
-        method.name == key.method and method.slot_cost <= agent.slots for method in agent.methods
+        method.name == key.method and method.slot_cost <= agent.slots and not method.unavailable
+        for method in agent.methods
     )
-
-
-def _state(session: Session) -> fleet_pb2.AgentState:
-    if session.draining or session.desired == fleet_pb2.DESIRED_STATE_DRAINING:
-        return fleet_pb2.AGENT_STATE_DRAINING
-    if session.desired == fleet_pb2.DESIRED_STATE_PAUSED:
-        return fleet_pb2.AGENT_STATE_PAUSED
-    return fleet_pb2.AGENT_STATE_ACTIVE

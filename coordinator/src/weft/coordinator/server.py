@@ -20,14 +20,17 @@ from grpc_health.v1 import health_pb2_grpc
 
 from weft.coordinator import guard
 from weft.coordinator.contracts import Contract, Contracts
+from weft.coordinator.discovery import Discovery
 from weft.coordinator.dispatcher import Dispatcher
 from weft.coordinator.fleet import Fleet
 from weft.coordinator.health import OWN_SERVICES, HealthService
 from weft.coordinator.hub import TaskHub
 from weft.coordinator.proxy import DurableCalls
 from weft.coordinator.queues import Queues
+from weft.coordinator.reachability import Reachability
 from weft.coordinator.rules import QueueKey
 from weft.coordinator.service import CoordinatorService
+from weft.coordinator.session import Session
 from weft.coordinator.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
@@ -74,8 +77,10 @@ class Coordinator:
             settings,
             self.coordinator_id,
             wake=self._wake,
-            agents_changed=self._agents_changed,
+            changed=self._session_changed,
         )
+        self._discovery = Discovery(settings.max_watchers, settings.recovery_grace_s)
+        self._reachability = Reachability(self._session_changed)
         self._dispatcher = Dispatcher(self._store, self._sessions)
         self._fleet = Fleet(self._store, self._sessions, forget_after_s=settings.forget_agents_s)
         self._health = HealthService(self._store, self._fleet, self._contracts)
@@ -83,7 +88,7 @@ class Coordinator:
         self._sweeper = Sweeper(
             self._store,
             wake=self._wake,
-            agents_changed=self._agents_changed,
+            lost=self._agent_lost,
             before_late=self._sessions.heartbeats.watch,
             housekeeping=self._keep_house,
         )
@@ -118,14 +123,26 @@ class Coordinator:
     async def _keep_house(self, now_s: float) -> None:
         if self._store.shared:
             await self._load_contracts()
-            await self._fleet.catch_up()
+            position = self._discovery.position
+            others = await self._fleet.catch_up()
+            here = {session.owner.agent_id for session in self._sessions.all()}
+            self._discovery.reconcile(others, here, position)
             self._health.changed()
         await self._fleet.forget_gone(now_s)
 
     def _wake(self) -> None:
         self._dispatcher.wake()
 
-    def _agents_changed(self) -> None:
+    def _session_changed(self, session: Session) -> None:
+        self._reachability.look(session)
+        self._discovery.look(session)
+        self._health.changed()
+        if self._store.shared:
+            self._fleet.changed()
+            self._sweeper.hasten()
+
+    def _agent_lost(self, owner: Owner) -> None:
+        self._discovery.lost(owner)
         self._health.changed()
 
     # -- lifecycle ------------------------------------------------------------------------------------------------
@@ -137,6 +154,7 @@ class Coordinator:
         port = _bind(server, self._settings.listen)
         await self._store.open(self)
         await self._load_contracts()
+        self._discovery.open(await self._fleet.connected())
         self._sessions.start()
         self._dispatcher.start()
         self._sweeper.start()
@@ -176,6 +194,7 @@ class Coordinator:
             contracts=self._contracts,
             sessions=self._sessions,
             fleet=self._fleet,
+            discovery=self._discovery,
             queues=queues,
             settings=settings,
         )
@@ -201,16 +220,15 @@ class Coordinator:
         self._health.stop()
         self._intake.stopping = True
         self._hub.close(
-            Unavailable(
-                "the coordinator is stopping; the task goes on, ask again with the same request id",
-                reason=errors_pb2.ERROR_REASON_STOPPING,
-                retry_after_s=1.0,
-            )
+            _stopping("the coordinator is stopping; the task goes on, ask again with the same request id")
         )
+        # Before the sessions: that they end here says nothing of the agents.
+        self._discovery.close(_stopping("the coordinator is stopping; resume from the last cursor"))
         await self._dispatcher.stop()
         # Before the streams close: agents whose leases pass meanwhile are not lost, but will come back.
         await self._sweeper.stop()
         await self._sessions.stop()
+        await self._reachability.stop()
         if self._server is not None:
             await self._server.stop(grace_s)
         try:
@@ -224,6 +242,10 @@ class Coordinator:
         """Until the server has ended."""
         if self._server is not None:
             await self._server.wait_for_termination()
+
+
+def _stopping(message: str) -> Unavailable:
+    return Unavailable(message, reason=errors_pb2.ERROR_REASON_STOPPING, retry_after_s=1.0)
 
 
 def _bind(server: aio.Server, listen: str) -> int:

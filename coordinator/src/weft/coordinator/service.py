@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,6 +11,7 @@ from grpc import aio
 from weft.coordinator import codec, guard
 from weft.coordinator.bulk import BulkStream
 from weft.coordinator.contracts import Contracts
+from weft.coordinator.discovery import Discovery
 from weft.coordinator.fleet import Fleet
 from weft.coordinator.following import follow, task_not_found
 from weft.coordinator.hub import TaskHub
@@ -44,6 +46,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
         contracts: Contracts,
         sessions: Sessions,
         fleet: Fleet,
+        discovery: Discovery,
         queues: Queues,
         settings: CoordinatorSettings,
     ) -> None:
@@ -53,6 +56,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
         self._contracts = contracts
         self._sessions = sessions
         self._fleet = fleet
+        self._discovery = discovery
         self._queues = queues
         self._settings = settings
         self.stalled_stream_s = settings.stalled_stream_s
@@ -191,8 +195,9 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
     async def WatchAgents(
         self, request: coordinator_pb2.WatchAgentsRequest, context: Context
     ) -> AsyncIterator[coordinator_pb2.WatchAgentsResponse]:
-        raise Unimplemented("discovery comes with direct calls; ListAgents answers until then")
-        yield  # an async generator, as the guard expects
+        async with contextlib.aclosing(self._discovery.watch(request.methods, request.cursor)) as responses:
+            async for response in responses:
+                yield response
 
     @guard.unary
     async def UpdateAgent(

@@ -44,6 +44,9 @@ class Session:
         self.draining = hello.draining
         self.desired: fleet_pb2.DesiredState = fleet_pb2.DESIRED_STATE_ACTIVE
         self.report = session_pb2.AgentReport()
+        # Whether direct calls can reach it; of the same shape as the agent's description.
+        self.direct_state: fleet_pb2.DirectState = fleet_pb2.DIRECT_STATE_UNSPECIFIED
+        self.direct_problem = ""
         self.connected_at_s = now_s
         # How often the agent was told to report, and for how long it may then be silent.
         self.interval_s = 0.0
@@ -59,6 +62,9 @@ class Session:
         self.task: asyncio.Task[object] | None = None
         self.held: dict[AttemptRef, int] = {}
         self._method_costs = {method.name: max(1, method.slot_cost) for method in hello.methods}
+        self._services = frozenset(map(_service, self._method_costs))
+        # Services that take no calls at the moment.
+        self._unavailable = frozenset(_service(method.name) for method in hello.methods if method.unavailable)
         self._labels = dict(hello.labels)
         self._resources = dict(hello.resources)
         self._costs: dict[QueueKey, int] = {}
@@ -73,6 +79,8 @@ class Session:
         self._progress_acks: list[session_pb2.ProgressAck] = []
         self._desired_to_send: fleet_pb2.DesiredState = fleet_pb2.DESIRED_STATE_UNSPECIFIED
         self._echo = 0
+        self._problem_to_send = ""
+        self._problem_told = False
 
     # -- what it can take -------------------------------------------------------------------------------------
 
@@ -93,15 +101,21 @@ class Session:
 
     @property
     def free_slots(self) -> int:
-        """Credits: slots and prefetch that no assignment has taken, and no handler that outlived its attempt."""
-        return self.slots + self.hello.prefetch - self.used_slots - self.report.stuck_slots
+        """Credits: slots and prefetch that nothing has taken."""
+        return self.slots + self.hello.prefetch - self.busy_slots
+
+    @property
+    def busy_slots(self) -> int:
+        """Slots taken: by assignments, by handlers that outlived their attempts, and by direct calls."""
+        return self.used_slots + self.report.stuck_slots + self.report.direct_slots
 
     def silent_for_s(self, now_s: float) -> float:
         """Seconds since the agent was last heard, by the monotonic clock."""
         return 0.0 if self.handling else now_s - self.heard_at_s
 
-    def hosts(self, method: str) -> bool:
-        return method in self._method_costs
+    def is_unavailable(self, method: str) -> bool:
+        """Whether the agent takes no calls of a method that it hosts, by its own word."""
+        return _service(method) in self._unavailable
 
     @property
     def methods(self) -> Iterable[str]:
@@ -129,11 +143,39 @@ class Session:
             self._costs.clear()
             self._unfit.clear()
         cost = self._method_costs.get(key.method)
-        if cost is None or cost > self.slots or not key.requirements.met_by(self._labels, self._resources):
+        takes = cost is not None and cost <= self.slots and not self.is_unavailable(key.method)
+        if cost is None or not takes or not key.requirements.met_by(self._labels, self._resources):
             self._unfit.add(key)
             return None
         self._costs[key] = cost
         return cost
+
+    # -- what is heard of it ------------------------------------------------------------------------------------
+
+    def hear(self, report: session_pb2.AgentReport) -> bool:
+        """Take a heartbeat; says whether it changes which calls the agent takes."""
+        self.report = report
+        self.echo(report.sequence)
+        before = self.draining, self._unavailable
+        self.draining = report.draining
+        self._unavailable = self._services.intersection(report.unavailable_services)
+        if self._unavailable != before[1]:
+            self._costs.clear()
+            self._unfit.clear()
+        return before != (self.draining, self._unavailable)
+
+    def found_direct(self, problem: str) -> bool:
+        """Its advertised address was dialled, and this is why it cannot be used (empty: it can). Says whether that is new.
+        The agent is told of the first problem."""
+        state = fleet_pb2.DIRECT_STATE_UNREACHABLE if problem else fleet_pb2.DIRECT_STATE_REACHABLE
+        if (state, problem) == (self.direct_state, self.direct_problem):
+            return False
+        self.direct_state, self.direct_problem = state, problem
+        if problem and not self._problem_told:
+            self._problem_told = True
+            self._problem_to_send = problem
+            self._event.set()
+        return True
 
     # -- what it holds ------------------------------------------------------------------------------------------
 
@@ -230,8 +272,10 @@ class Session:
             progress_acks=_pop(self._progress_acks),
             desired_state=self._desired_to_send,
             echo_sequence=self._echo,
+            direct_problem=self._problem_to_send,
         )
         self._desired_to_send = fleet_pb2.DESIRED_STATE_UNSPECIFIED
+        self._problem_to_send = ""
         self._echo = 0
         self._room.set()
         if self._assignments or self._acks or self._progress_acks or self._cancels:
@@ -265,6 +309,10 @@ class Session:
                 self._ack_timer.cancel()
             self._event.set()
             self._room.set()
+
+
+def _service(method: str) -> str:
+    return method.rpartition("/")[0]
 
 
 def _pop(waiting: list[T]) -> list[Any]:

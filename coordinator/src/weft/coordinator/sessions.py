@@ -30,7 +30,7 @@ from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AttemptRef, Owner
 from weft.coordinator.store.refusals import agent_id_in_use
 from weft.rpc import errors
-from weft.v1 import errors_pb2, session_pb2
+from weft.v1 import errors_pb2, fleet_pb2, session_pb2
 
 log = structlog.get_logger(__name__)
 
@@ -48,13 +48,13 @@ class Sessions:
         coordinator_id: str,
         *,
         wake: Callable[[], None],
-        agents_changed: Callable[[], None],
+        changed: Callable[[Session], None],
     ) -> None:
         self._store = store
         self._contracts = contracts
         self._settings = settings
         self._wake = wake
-        self._agents_changed = agents_changed
+        self._changed = changed
         self._sessions: dict[str, Session] = {}
         self._opening: set[str] = set()
         self._admitting = asyncio.Lock()
@@ -79,6 +79,13 @@ class Sessions:
     def has_room(self, queue: QueueKey) -> bool:
         """Whether an agent would take a task of this queue now."""
         return any(session.free_slots > 0 and session.costs([queue]) for session in self.taking_work())
+
+    def want(self, agent_id: str, desired: fleet_pb2.DesiredState) -> None:
+        """An operator wants something of an agent: in force at once when it is connected here."""
+        session = self._sessions.get(agent_id)
+        if session is not None:
+            session.want(desired)
+            self._changed(session)
 
     def revoke(self, owner: Owner, ref: AttemptRef, reason: str, grace_s: float, *, lost: bool) -> None:
         """Tell an agent to end an attempt, when its session is here."""
@@ -180,7 +187,7 @@ class Sessions:
         except BaseException:
             await asyncio.shield(self._ended(session))
             raise
-        self._agents_changed()
+        self._changed(session)
         self._wake()
         return session
 
@@ -292,16 +299,15 @@ class Sessions:
             )
         await self._admit(session.hello, contract)
         session.accepted = True
-        self._agents_changed()
+        self._changed(session)
         self._wake()
 
     def _take_report(self, session: Session, report: session_pb2.AgentReport) -> None:
-        was_draining = session.draining
-        session.report = report
-        session.draining = report.draining
-        session.echo(report.sequence)
-        if session.draining != was_draining:
-            self._agents_changed()
+        free_slots = session.free_slots
+        changed = session.hear(report)
+        if changed:
+            self._changed(session)
+        if changed or session.free_slots > free_slots:
             self._wake()
 
     async def _end(self, session: Session, reader: asyncio.Task[None]) -> None:
@@ -314,24 +320,21 @@ class Sessions:
         """The stream is over: settle the lease and what was never sent."""
         agent_id = session.owner.agent_id
         session.open = False
-        if self._sessions.get(agent_id) is session:
+        newest = self._sessions.get(agent_id) is session
+        if newest:
             del self._sessions[agent_id]
         if self._stopping:
             # The store remembers that the agent was connected, and waits for it after the restart.
             return
         if self.heartbeats.store_lost:
-            # The agent takes what it holds to another coordinator; what was never sent is given back there.
-            self._agents_changed()
+            # The agent takes what it holds to another coordinator; what was never sent is given back there. Nothing is
+            # wrong with it: who calls it directly may go on.
             return
+        if newest:
+            # Who calls it directly must not wait for the store.
+            self._changed(session)
         try:
-            unsent = session.unsent()
-            if unsent:
-                await self._store.release(session.owner, unsent)
-            if session.goodbye:
-                await self._store.retire(session.owner)
-            else:
-                grace_s = self._settings.reconnect_grace_s
-                await self._store.detach(session.owner, 0.0 if was_silent(session) else grace_s)
+            await self._settle(session)
         except errors.WeftError as error:
             # The lease ends by itself.
             log.warning("session.end_not_stored", agent=agent_id, error=error.message)
@@ -342,5 +345,19 @@ class Sessions:
             held=len(session.held),
             reason=session.error.message if session.error else None,
         )
-        self._agents_changed()
         self._wake()
+
+    async def _settle(self, session: Session) -> None:
+        """Tell the store of a session's end."""
+        unsent = session.unsent()
+        if unsent:
+            await self._store.release(session.owner, unsent)
+        if not session.goodbye:
+            grace_s = self._settings.reconnect_grace_s
+            await self._store.detach(session.owner, 0.0 if was_silent(session) else grace_s)
+            return
+        await self._store.retire(session.owner)
+        if session.desired == fleet_pb2.DESIRED_STATE_ACTIVE:
+            # It is not missing. What an operator wants of it is kept, for when it comes back.
+            await self._store.forget_agent(session.owner.agent_id)
+            self.stale_refused.pop(session.owner.agent_id, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -10,7 +11,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from weft.coordinator.store.base import Store
-from weft.coordinator.store.records import SweepReport
+from weft.coordinator.store.records import Owner, SweepReport
 from weft.rpc.errors import Unavailable, WeftError
 
 log = structlog.get_logger(__name__)
@@ -21,6 +22,8 @@ TICK_S = 0.05
 # A sweep that is so late finds leases passed that nobody had the chance to renew.
 LATE_S = 0.25
 HOUSEKEEPING_S = 1.0
+# Hastened housekeeping rests for so many times as long as it took: it reads the whole fleet.
+RESTS = 4
 FAILED_S = 0.25
 
 
@@ -29,9 +32,9 @@ class Sweeper:
 
     Args:
         wake: called when tasks became ready.
-        agents_changed: called when agents were lost.
+        lost: called with each session whose lease has passed.
         before_late: called with the monotonic time before a sweep that comes late: renews what can be renewed.
-        housekeeping: called with the monotonic time every few seconds: forgets what is of no use any more.
+        housekeeping: called with the monotonic time every second or so, and soon after `hasten`.
     """
 
     def __init__(
@@ -39,7 +42,7 @@ class Sweeper:
         store: Store,
         *,
         wake: Callable[[], None],
-        agents_changed: Callable[[], None],
+        lost: Callable[[Owner], None],
         before_late: Callable[[float], Awaitable[None]],
         housekeeping: Callable[[float], Awaitable[None]],
     ) -> None:
@@ -48,15 +51,18 @@ class Sweeper:
         self._housekeeping = housekeeping
         self._housekeeping_at_s = 0.0
         self._wake = wake
-        self._agents_changed = agents_changed
+        self._lost = lost
+        self._hastened = asyncio.Event()
+        # Until then housekeeping is not hastened.
+        self._rested_at_s = 0.0
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._run(), name="sweeper")
 
     def hasten(self) -> None:
-        """Keep house at the next sweep."""
-        self._housekeeping_at_s = 0.0
+        """Keep house now, or as soon as it has rested."""
+        self._hastened.set()
 
     async def stop(self) -> None:
         if self._task is not None:
@@ -71,7 +77,7 @@ class Sweeper:
         if report.lost_owners:
             for owner in report.lost_owners:
                 log.warning("agent.lost", agent=owner.agent_id, epoch=owner.epoch)
-            self._agents_changed()
+                self._lost(owner)
         return report
 
     async def _run(self) -> None:
@@ -83,9 +89,8 @@ class Sweeper:
                 now_s = time.monotonic()
                 if now_s - due_at_s > LATE_S:
                     await self._before_late(now_s)
-                if now_s >= self._housekeeping_at_s:
-                    self._housekeeping_at_s = now_s + HOUSEKEEPING_S
-                    await self._housekeeping(now_s)
+                if now_s >= self._housekeeping_due_s():
+                    await self._keep_house(now_s)
                 report = await self.run_once()
                 if report.next_due_at is not None:
                     pause_s = min(pause_s, report.next_due_at - self._store.now())
@@ -98,4 +103,23 @@ class Sweeper:
                 log.exception("sweep.failed")
             pause_s = max(0.001, pause_s)
             due_at_s = time.monotonic() + pause_s
-            await asyncio.sleep(pause_s)
+            await self._rest(pause_s)
+
+    def _housekeeping_due_s(self) -> float:
+        return self._rested_at_s if self._hastened.is_set() else self._housekeeping_at_s
+
+    async def _keep_house(self, now_s: float) -> None:
+        self._hastened.clear()
+        self._housekeeping_at_s = now_s + HOUSEKEEPING_S
+        await self._housekeeping(now_s)
+        ended_at_s = time.monotonic()
+        self._rested_at_s = ended_at_s + RESTS * (ended_at_s - now_s)
+
+    async def _rest(self, pause_s: float) -> None:
+        """Sleep, but not when housekeeping is wanted and has rested."""
+        if self._hastened.is_set():
+            await asyncio.sleep(max(0.001, min(pause_s, self._rested_at_s - time.monotonic())))
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await self._hastened.wait()

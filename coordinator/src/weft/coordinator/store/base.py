@@ -247,9 +247,9 @@ class Store(Protocol):
         """Every agent that is connected or was, until forgotten."""
         ...
 
-    async def share(self, views: Mapping[str, bytes]) -> None:
-        """Let other coordinators see agents as this one does: `AgentRecord.view` by agent id, for some seconds. A store
-        that is not shared does nothing."""
+    async def share(self, views: Mapping[str, bytes], *, news: bool) -> None:
+        """Let other coordinators see agents as this one does: `AgentRecord.view` by agent id, for some seconds; with `news`
+        they look at once. A store that is not shared does nothing."""
         ...
 
     async def set_desired(self, agent_id: str, desired_state: int) -> bool:

@@ -356,7 +356,7 @@ class EmbeddedStore:
     async def agents(self) -> Sequence[AgentRecord]:
         return self._agents.all()
 
-    async def share(self, views: Mapping[str, bytes]) -> None:
+    async def share(self, views: Mapping[str, bytes], *, news: bool) -> None:
         """There is nobody to see it."""
 
     async def set_desired(self, agent_id: str, desired_state: int) -> bool:

@@ -105,8 +105,6 @@ class RedisStore:
         self._max_progress = max_progress
         # With a clock of the tests' own time jumps: nobody was away.
         self._grace_s = recovery_grace_s if clock is None else 0.0
-        # Agents whose views were shared last.
-        self._shared: set[str] = set()
 
     shared = True
 
@@ -339,11 +337,9 @@ class RedisStore:
         )
         return found
 
-    async def share(self, views: Mapping[str, bytes]) -> None:
-        changed = views.keys() != self._shared
-        if views or changed:
-            await self._link.run("share", [_VIEW_S, changed, list(views.items())])
-        self._shared = set(views)
+    async def share(self, views: Mapping[str, bytes], *, news: bool) -> None:
+        if views or news:
+            await self._link.run("share", [_VIEW_S, news, list(views.items())])
 
     async def set_desired(self, agent_id: str, desired_state: int) -> bool:
         return bool(await self._link.run("wish", [agent_id, desired_state]))

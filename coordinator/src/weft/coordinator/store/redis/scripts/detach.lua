@@ -1,7 +1,7 @@
 -- A session's stream is over: its lease ends so many seconds from now, and another process may open one.
 --
 -- request  {agent, epoch, lease}
--- writes   owners, agents
+-- writes   owners, agents, view:<agent>
 -- result   nothing
 
 local agent, epoch = request[1], request[2]
@@ -13,5 +13,8 @@ local last = raw and cmsgpack.unpack(raw)
 if last and last.e == epoch and last.o then
   last.o = nil
   call('HSET', all('agents'), agent, cmsgpack.pack(last))
+  -- Nobody is to believe any more how its coordinator saw it.
+  call('DEL', key('view', agent))
+  fleet_changed()
 end
 return reply(false)

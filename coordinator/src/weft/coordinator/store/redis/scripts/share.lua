@@ -1,6 +1,6 @@
 -- Let other coordinators see agents as this one does, for some seconds.
 --
--- request  {seconds, whether they are others than the last time, {{agent, view}…}}
+-- request  {seconds, whether others are to look at once, {{agent, view}…}}
 -- result   nothing
 
 for _, item in ipairs(request[3]) do
