@@ -23,6 +23,7 @@ from google.protobuf.descriptor import MethodDescriptor
 
 from weft.agent.context import HandlerContext
 from weft.agent.hosting import Hosted
+from weft.agent.running import current_task
 from weft.agent.sidecar.app import App
 from weft.agent.sidecar.handled import HandledCalls
 from weft.rpc import budget, metadata, relay, tracing
@@ -109,7 +110,7 @@ async def _refuse(context: Any, service: str) -> None:
     status = Unavailable(
         f"the app behind this agent does not serve {service} now",
         reason=errors_pb2.ERROR_REASON_APP_UNAVAILABLE,
-        metadata={"service": service},
+        metadata={"service": service, "agent": current_task().agent_id},
     ).status()
     details = ((STATUS_DETAILS_KEY, status.SerializeToString()),)
     await context.abort(grpc.StatusCode.UNAVAILABLE, status.message, details)

@@ -29,6 +29,7 @@ _REFUSALS = frozenset(
         errors_pb2.ERROR_REASON_STOPPING,
         errors_pb2.ERROR_REASON_OVERLOADED,
         errors_pb2.ERROR_REASON_METHOD_NOT_HOSTED,
+        errors_pb2.ERROR_REASON_APP_UNAVAILABLE,
     )
 )
 _CODES = frozenset(
