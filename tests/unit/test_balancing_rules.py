@@ -136,7 +136,7 @@ def test_slow_ones_lose_weight(seconds: float, typical_s: float, age_s: float, w
 
 def test_one_long_call_does_not_make_an_endpoint_slow() -> None:
     pace = Pace()
-    pace.measured(0.040, 0.0, typical_s=0.010)
+    pace.measured(0.030, 0.0, typical_s=0.010)
     assert pace.factor(0.0, 0.010) == 1.0
 
 

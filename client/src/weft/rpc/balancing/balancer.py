@@ -10,6 +10,7 @@ It lives in one event loop and does no I/O of its own: the channels of the endpo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -106,7 +107,8 @@ class Balancer:
         self._endpoints: dict[snapshot.Key, Endpoint] = {}
         self._pools: dict[str, Pool] = {}
         self._sweep_at = clock() + self.limits.outliers.interval_s
-        self._leaving: set[asyncio.Task[None]] = set()
+        # Gone from the snapshot, with calls that still run.
+        self._leaving: dict[Endpoint, asyncio.Task[None]] = {}
 
     # -- the fleet ----------------------------------------------------------------------------------------------
 
@@ -135,7 +137,7 @@ class Balancer:
         for pool in self._pools.values():
             pool.look(now)
         for endpoint in gone:
-            self._leave(endpoint)
+            self._leaving[endpoint] = asyncio.get_running_loop().create_task(self._let_go(endpoint))
         self.known = True
         self._wake()
 
@@ -145,14 +147,13 @@ class Balancer:
             return
         self.closed = True
         self._wake()
-        endpoints, self._endpoints = self._endpoints, {}
-        self._pools.clear()
-        for endpoint in endpoints.values():
-            await endpoint.connection.close(None)
-        leaving = list(self._leaving)
-        for task in leaving:
+        for task in self._leaving.values():
             task.cancel()
-        await asyncio.gather(*leaving, return_exceptions=True)
+        endpoints = [*self._endpoints.values(), *self._leaving]
+        self._endpoints, self._leaving = {}, {}
+        self._pools.clear()
+        for endpoint in endpoints:
+            await endpoint.connection.close()
 
     def channel(self) -> grpc.aio.Channel:
         """A channel whose calls go to the endpoints that this balancer chooses. Its `close` leaves the balancer open."""
@@ -181,7 +182,8 @@ class Balancer:
             raise self._no_agent(method)
         among = pool.open
         moment = Moment(now, self._turn, self._random.random, pool.pace.seconds)
-        self._turn += 1
+        # Else an endpoint that refuses would have every first try, and the retry the other turns.
+        self._turn += not tried
         hosted = self._choose(among, moment)
         bound = self.limits.outstanding
         if hosted.endpoint in tried or hosted.endpoint.in_flight + hosted.cost > bound:
@@ -224,6 +226,8 @@ class Balancer:
             # Before it is counted off: the agent counts the call that ends as well.
             endpoint.reported(used, now)
         endpoint.in_flight -= cost
+        if endpoint.emptied is not None and not endpoint.in_flight:
+            endpoint.emptied.set()
         if code is grpc.StatusCode.OK:
             endpoint.lost = False
             endpoint.record.successes += 1
@@ -335,10 +339,16 @@ class Balancer:
         for pool in self._pools.values():
             pool.look_again()
 
-    def _leave(self, endpoint: Endpoint) -> None:
-        task = asyncio.get_running_loop().create_task(endpoint.connection.close(LEAVE_S))
-        self._leaving.add(task)
-        task.add_done_callback(self._leaving.discard)
+    async def _let_go(self, endpoint: Endpoint) -> None:
+        """Close the connection when its calls have ended."""
+        # Not by gRPC's own grace: a channel that is closing with one cannot be closed sooner.
+        endpoint.emptied = asyncio.Event()
+        if endpoint.in_flight:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LEAVE_S):
+                    await endpoint.emptied.wait()
+        del self._leaving[endpoint]
+        await endpoint.connection.close()
 
     def _wake(self) -> None:
         woken, self.changed = self.changed, asyncio.Event()

@@ -12,6 +12,7 @@ finds the call ended or the next attempt in its place, and waits for that.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from weft.rpc.balancing.channel import BalancedCallable
     from weft.rpc.balancing.endpoint import Endpoint, Hosted
 
+# Initial metadata without entries is believed when the call has not ended for so long.
+BARE_HEADERS_S = 0.01
 _LONG_S = 365 * 86400.0
 
 
@@ -54,6 +57,8 @@ class Call(aio.Call):
         self._done = False
         self._inner: Any = None
         self._opened: asyncio.Event | None = None
+        # Set when an attempt has ended, for those that wait for that and not for its outcome.
+        self._turned: asyncio.Event | None = None
         if self._balancer.known and not self._balancer.closed:
             self._start(timeout)
         else:
@@ -81,6 +86,8 @@ class Call(aio.Call):
 
     def _ended(self, inner: Any) -> None:
         """An attempt has ended; nobody who waits for it has run yet."""
+        if self._turned is not None:
+            self._turned.set()
         hosted, balancer = self._hosted, self._balancer
         code: grpc.StatusCode = _now(inner.code())
         trailers = _now(inner.trailing_metadata())
@@ -135,12 +142,10 @@ class Call(aio.Call):
         balancer = self._balancer
         left_s = self._left_s()
         wait_s = balancer.limits.first_snapshot_s if left_s is None else min(left_s, _LONG_S)
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 while not balancer.known and not balancer.closed:
                     await balancer.changed.wait()
-        except TimeoutError:
-            pass
         if self._done:
             return
         if balancer.closed:
@@ -186,9 +191,18 @@ class Call(aio.Call):
     # -- as grpc.aio's --------------------------------------------------------------------------------------------
 
     async def initial_metadata(self) -> aio.Metadata:
-        found: aio.Metadata = await self._lasting(lambda inner: inner.initial_metadata())
-        self._seen = True
-        return found
+        while True:
+            found: aio.Metadata = await self._lasting(lambda inner: inner.initial_metadata())
+            inner = self._inner
+            if not found and self.repeatable and not self._done and not self._seen:
+                # Of an attempt that was refused there is as much, until its status is here.
+                self._turned = asyncio.Event()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(BARE_HEADERS_S):
+                        await self._turned.wait()
+            if inner is self._inner:
+                self._seen = True
+                return found
 
     async def trailing_metadata(self) -> aio.Metadata:
         found: aio.Metadata = await self._lasting(lambda inner: inner.trailing_metadata())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import grpc
 from grpc import aio
 
+from weft.rpc import budget
 from weft.rpc.balancing import calls
 from weft.rpc.balancing.connection import Callee
 
@@ -47,8 +48,10 @@ class BalancedCallable:
     ) -> Any:
         if self.balancer.closed:
             raise aio.UsageError("Channel is closed.")
+        # What is made while a call is handled inherits from it.
+        timeout = budget.timeout_s(timeout)
         how = {
-            "metadata": metadata,
+            "metadata": budget.metadata(metadata),
             "credentials": credentials,
             "wait_for_ready": wait_for_ready,
             "compression": compression,

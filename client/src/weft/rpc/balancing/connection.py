@@ -39,10 +39,6 @@ class Connection:
         """How it stands now; one that is idle begins to connect."""
         return self._opened().get_state(try_to_connect=True)
 
-    @property
-    def ready(self) -> bool:
-        return self.state() is grpc.ChannelConnectivity.READY
-
     def callable(self, callee: Callee) -> Any:
         """The method's multicallable on this channel."""
         made = self._callables.get(callee)
@@ -58,10 +54,10 @@ class Connection:
             self._callables[callee] = made
         return made
 
-    async def close(self, grace_s: float | None) -> None:
-        """No new calls; those that run have until the grace has passed."""
+    async def close(self) -> None:
+        """Cancel what runs on it, and close it."""
         if self._channel is not None:
-            await self._channel.close(grace_s)
+            await self._channel.close()
 
     def _opened(self) -> grpc.aio.Channel:
         if self._channel is None:

@@ -6,6 +6,8 @@ trailers report). No I/O; time is an argument. `connection.py` has its channel.
 
 from __future__ import annotations
 
+import asyncio
+
 from weft.rpc.balancing import load, slow_start, snapshot, speed
 from weft.rpc.balancing.connection import Connection
 from weft.rpc.balancing.outliers import Record
@@ -21,6 +23,7 @@ class Endpoint:
         "agent",
         "agent_id",
         "connection",
+        "emptied",
         "hosted",
         "in_flight",
         "lost",
@@ -44,6 +47,8 @@ class Endpoint:
         # Slots' worth of everybody else's work there, when it was last told, and when that was.
         self.others = 0.0
         self.reported_at = now
+        # Of one that has left: its last call has ended.
+        self.emptied: asyncio.Event | None = None
         # Its connection broke, and no call has ended well since.
         self.lost = False
         self.record = Record()

@@ -7,7 +7,7 @@ is followed, method by method, here and on the whole. Up to twice the typical ti
 
 from __future__ import annotations
 
-SHARE_OF_NEWEST = 0.3
+SHARE_OF_NEWEST = 0.5
 NOISE = 2.0
 LEAST = 0.05
 # What is not called is not measured: what was measured counts less and less, and then it is tried again.
