@@ -3,7 +3,7 @@
     python -m tests.support.stock_app 127.0.0.1:50051 --name app
 
 It does what a `ProbeRequest` says, as tests/support/probe.py does, but for `CallIsolated`: that calls `Call` through the
-egress, and passes the metadata of its own call on. `--reflection garbage` answers every question with rubbish.
+egress, in the mode that is its `fail_reason`, and passes the metadata of its own call on. `--reflection garbage` answers every question with rubbish.
 """
 
 from __future__ import annotations
@@ -69,6 +69,8 @@ class StockProbe(probe_pb2_grpc.ProbeServiceServicer):
     ) -> probe_pb2.ProbeReply:
         assert self._mesh is not None, "started without an egress"
         given = [(key, value) for key, value in context.invocation_metadata() if key != "user-agent"]
+        if request.fail_reason:
+            given.append(("weft-mode", request.fail_reason))
         inner = probe_pb2.ProbeRequest(text=request.text, sleep_s=request.sleep_s, ledger=request.ledger)
         return probe_pb2_grpc.ProbeServiceStub(self._mesh).Call(
             inner, metadata=given
