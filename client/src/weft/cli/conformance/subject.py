@@ -88,16 +88,28 @@ class Subject:
         elif first:
             patience_s = self._patience_s
         try:
-            self._session = await self.coordinator.accept(patience_s)
+            self._session = await self._accept(patience_s)
         except Broken as error:
-            if self._process is not None and self._process.returncode is not None:
-                raise Broken(
-                    f"the agent exited with status {self._process.returncode}; {self.tail()}"
-                ) from None
             if first:
                 raise Failure(str(error), *self.tail().splitlines()) from None
             raise
         return self._session
+
+    async def _accept(self, patience_s: float) -> Session:
+        """The next stream; a process that ends is not waited for."""
+        accepting = asyncio.ensure_future(self.coordinator.accept(patience_s))
+        waiting: set[asyncio.Future[Any]] = {accepting}
+        if self._process is not None:
+            waiting.add(asyncio.ensure_future(self._process.wait()))
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if accepting.done():
+                return accepting.result()
+        finally:
+            for each in waiting:
+                each.cancel()
+        assert self._process is not None
+        raise Broken(f"the agent exited with status {self._process.returncode} instead of dialling")
 
     async def welcome(self, **fields: Any) -> Session:
         """Welcome the stream that was dialled, and wait for the agent's first state."""

@@ -1,0 +1,50 @@
+// Serves greetings. It is a stock gRPC server, with health and reflection, and knows nothing of weft:
+//
+//   node server.js 127.0.0.1:50051 &
+//   weft agent --app 127.0.0.1:50051
+import { Server, ServerCredentials, loadPackageDefinition, status } from '@grpc/grpc-js'
+import { loadSync } from '@grpc/proto-loader'
+import { ReflectionService } from '@grpc/reflection'
+import { HealthImplementation } from 'grpc-health-check'
+
+const SERVICE = 'greeter.v1.GreeterService'
+const definition = loadSync('greeter/v1/greeter.proto', {
+  includeDirs: [new URL('../greeter/protos', import.meta.url).pathname],
+})
+const { greeter } = loadPackageDefinition(definition)
+const noName = { code: status.INVALID_ARGUMENT, details: 'the request has no name' }
+
+const handlers = {
+  greet({ request }, answer) {
+    if (!request.name) return answer(noName)
+    answer(null, { text: `Hello ${request.name}`, language: 'JavaScript' })
+  },
+
+  greetOften(call) {
+    const { name, times } = call.request
+    if (!name) return call.emit('error', noName)
+    for (let number = 1; number <= times; number++) call.write({ text: `Hello ${name}, number ${number}` })
+    call.end()
+  },
+}
+
+const server = new Server()
+server.addService(greeter.v1.GreeterService.service, handlers)
+new ReflectionService(definition).addToServer(server)
+const health = new HealthImplementation({ '': 'SERVING', [SERVICE]: 'SERVING' })
+health.addToServer(server)
+
+const [address] = process.argv.slice(2)
+if (!address) throw new Error('usage: node server.js HOST:PORT')
+server.bindAsync(address, ServerCredentials.createInsecure(), (error, port) => {
+  if (error) throw error
+  console.log(`listening on ${address.replace(/:\d+$/, '')}:${port}`)
+})
+for (const signal of ['SIGINT', 'SIGTERM']) {
+  process.on(signal, () => {
+    for (const service of ['', SERVICE]) health.setStatus(service, 'NOT_SERVING')
+    server.tryShutdown(() => process.exit(0))
+    // Health watchers' streams never end by themselves.
+    setTimeout(() => process.exit(0), 2000).unref()
+  })
+}

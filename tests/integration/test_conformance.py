@@ -1,0 +1,93 @@
+"""`weft conformance` passes the Python agent, and finds each broken rule."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+from typing import Any
+
+import pytest
+
+from tests.support.broken_agent import FAULTS
+from tests.support.processes import ROOT, environment
+from weft.cli.conformance.rules import RULES
+from weft.cli.conformance.run import CHECKS
+
+PYTHON_AGENT = f"{sys.executable} -m weft.cli.main agent weft.cli.conformance.agent:agent"
+BROKEN_AGENT = f"{sys.executable} -m tests.support.broken_agent"
+
+
+async def conformance(agent: str, *flags: str, timeout_s: float = 200) -> tuple[int, dict[str, Any]]:
+    """Run the command: its exit status and its document."""
+    words = ["conformance", "--json", "--agent", agent, *flags]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "weft.cli.main", *words),
+        env=environment(),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    printed, remarks = await asyncio.wait_for(process.communicate(), timeout_s)
+    assert process.returncode is not None
+    assert printed, remarks.decode()
+    return process.returncode, json.loads(printed)
+
+
+def broken(document: dict[str, Any], verdict: str = "failed") -> dict[str, str]:
+    return {each["rule"]: each["says"] for each in document["rules"] if each["verdict"] == verdict}
+
+
+async def test_some_rules_of_the_python_agent() -> None:
+    status, document = await conformance(PYTHON_AGENT, "--rules", "R1,R6,R11,R22,R30")
+    assert broken(document) == {}
+    assert (status, document["passed"]) == (0, 5)
+
+
+async def test_a_broken_agent_fails_and_says_why() -> None:
+    status, document = await conformance(f"{BROKEN_AGENT} R6", "--rules", "R1,R6")
+    assert status == 1
+    assert list(broken(document)) == ["R6"]
+    assert "SHA-256" in broken(document)["R6"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+async def test_the_python_agent_keeps_every_rule() -> None:
+    status, document = await conformance(PYTHON_AGENT)
+    assert broken(document) == broken(document, "left_out") == broken(document, "skipped") == {}
+    assert (status, document["passed"]) == (0, len(RULES))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", FAULTS)
+async def test_a_broken_rule_is_found(rule: str) -> None:
+    status, document = await conformance(f"{BROKEN_AGENT} {rule}", "--rules", rule)
+    if RULES[rule].optional:
+        assert list(broken(document, "left_out")) == [rule]
+        assert status == 0
+    else:
+        assert list(broken(document)) == [rule]
+        assert status == 1
+
+
+async def test_an_agent_that_does_not_come_is_a_failure() -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "weft.cli.main", "conformance", "--agent", "echo nobody here"),
+        env=environment(),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, remarks = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 1
+    assert "nobody here" in remarks.decode()
+
+
+def test_the_rules_are_those_of_the_documentation() -> None:
+    text = (ROOT / "docs" / "protocol.md").read_text()
+    documented = dict(re.findall(r"^\*\*(R\d+)\. (.+?)\*\*", text, re.MULTILINE))
+    assert documented == {rule: each.title for rule, each in RULES.items()}
+    assert set(CHECKS) == set(RULES)
+    optional = set(re.findall(r"^\*\*(R\d+)\. .+?\*\* \(optional\)", text, re.MULTILINE))
+    assert optional == {rule for rule, each in RULES.items() if each.optional}

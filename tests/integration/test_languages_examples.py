@@ -1,0 +1,124 @@
+"""The examples in Go, Node and Java on their real toolchains: a stock server behind a sidecar, a stock client."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.languages import EXAMPLES, LANGUAGES, Language
+from tests.support.mesh import MeshHarness
+from tests.support.processes import Process, until
+from tests.support.reflecting import grpcurl
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+SERVICE = "greeter.v1.GreeterService"
+SPOKEN = {"go": "Go", "node": "JavaScript", "java": "Java"}
+START_S = 60.0
+
+
+@pytest.fixture(scope="module", params=LANGUAGES)
+def language(request: pytest.FixtureRequest) -> Language:
+    """One of them, built."""
+    return LANGUAGES[request.param]()
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[list[Process]]:
+    """Processes to end."""
+    started: list[Process] = []
+    yield started
+    for process in started:
+        process.cleanup()
+
+
+async def serve(language: Language, servers: list[Process], folder: Path) -> str:
+    """Start the stock server; its address."""
+    process = Process("server", language.server("127.0.0.1:0"), log=folder / "server.log")
+    servers.append(process)
+    listening = re.compile(r"listening on (\S+)")
+    await until(
+        lambda: listening.search(process.output()) is not None or not process.alive,
+        "it listens",
+        timeout_s=START_S,
+    )
+    found = listening.search(process.output())
+    assert found is not None, process.output()
+    return found[1]
+
+
+async def sidecar(mesh: MeshHarness, servers: list[Process], app: str, folder: Path) -> None:
+    flags = ["--app", app, "--egress", "off", "--target", mesh.target, "--id", "sidecar", "--slots", "4"]
+    servers.append(Process.weft("sidecar", "agent", *flags, log=folder / "sidecar.log"))
+    await mesh.wait_serving(SERVICE)
+
+
+async def greet(target: str, name: str, *flags: str) -> dict[str, str]:
+    code, printed = await grpcurl(
+        target, [f"{SERVICE}/Greet"], [*flags, "-d", json.dumps({"name": name}), "-format-error"]
+    )
+    assert code == 0 or name == "", printed
+    found: dict[str, str] = json.loads(printed)
+    return found
+
+
+async def test_the_server_is_a_stock_one(language: Language, servers: list[Process], tmp_path: Path) -> None:
+    address = await serve(language, servers, tmp_path)
+    code, printed = await grpcurl(address, ["list"])
+    assert code == 0, printed
+    assert SERVICE in printed.split()
+    assert await greet(address, "Ada") == {"text": "Hello Ada", "language": SPOKEN[language.name]}
+    assert await servers[0].terminate() in {0, 143}, "it ends when it is told to"
+
+
+async def test_the_server_behind_a_sidecar(
+    language: Language, mesh: MeshHarness, servers: list[Process], tmp_path: Path
+) -> None:
+    await mesh.coordinator()
+    await sidecar(mesh, servers, await serve(language, servers, tmp_path), tmp_path)
+    for mode in ("durable", "direct"):
+        reply = await greet(mesh.target, "Ada", "-H", f"weft-mode: {mode}")
+        assert reply == {"text": "Hello Ada", "language": SPOKEN[language.name]}, mode
+        refused = await greet(mesh.target, "", "-H", f"weft-mode: {mode}")
+        assert (refused["code"], refused["message"]) == (3, "the request has no name"), mode
+        code, printed = await grpcurl(
+            mesh.target,
+            [f"{SERVICE}/GreetOften"],
+            ["-H", f"weft-mode: {mode}", "-d", '{"name": "Ada", "times": 3}'],
+        )
+        assert code == 0, printed
+        assert re.findall(r"Hello Ada, number \d", printed) == [
+            f"Hello Ada, number {n}" for n in (1, 2, 3)
+        ], mode
+
+
+async def test_the_client_of_a_python_agent(language: Language, mesh: MeshHarness) -> None:
+    await mesh.coordinator()
+    await mesh.agent("corpus", program="examples.corpus.agent:agent")
+    await mesh.wait_serving("corpus.v1.CorpusService")
+    file = EXAMPLES / "corpus" / "agent.py"
+    process = await asyncio.create_subprocess_exec(
+        *language.client(mesh.target, file), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    printed, _ = await asyncio.wait_for(process.communicate(), 90)
+    assert process.returncode == 0, printed.decode()
+    lines = len(file.read_text().splitlines())
+    durable, direct = printed.decode().splitlines()
+    says = rf"agent.py has {lines} lines and 0 functions, says agent \[corpus\], task"
+    assert re.fullmatch(rf"durable: {says} \[\S+\]", durable), durable
+    assert re.fullmatch(rf"direct: {says} \[\]", direct), direct
+
+
+@pytest.mark.parametrize("name", LANGUAGES)
+def test_a_program_has_less_than_a_hundred_lines(name: str) -> None:
+    folder = EXAMPLES / name
+    sources = [folder / "server" / "main.go", folder / "client" / "main.go"] if name == "go" else []
+    sources += [*folder.glob("*.js"), *folder.glob("src/**/*.java")]
+    assert len(sources) == 2
+    for source in sources:
+        assert len(source.read_text().splitlines()) < 100, source

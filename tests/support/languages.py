@@ -1,0 +1,183 @@
+"""The examples in other languages, built once by their real toolchains, in a folder outside the tree.
+
+    go = Go.find()                      # skips the test when the toolchain is missing; in CI it fails
+    go.server("127.0.0.1:0")            # the command of the stock server, once built
+    go.client(target, file)
+
+What is built is kept by the sources' hash, in WEFT_TEST_CACHE or the system's temporary folder.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import ROOT
+
+EXAMPLES = ROOT / "examples"
+_PROTOS = ("greeter/protos", "corpus/protos")
+# The first build brings dependencies over the network.
+BUILD_S = 500.0
+_TAIL_CHARS = 4000
+
+
+class Language:
+    """One language's example. A subclass says how it is built and run."""
+
+    name = ""
+    # Programs, the arguments with which each tells its version, and the oldest that will do.
+    tools: Sequence[tuple[str, str, tuple[int, ...]]] = ()
+    sources: Sequence[str] = ()
+
+    def __init__(self) -> None:
+        for tool, flag, least in self.tools:
+            _need(tool, flag, least)
+        self.built = self._build()
+
+    def build(self, folder: Path) -> None:
+        """Build in this folder, which has a copy of the sources."""
+        raise NotImplementedError
+
+    def server(self, address: str) -> list[str]:
+        raise NotImplementedError
+
+    def client(self, target: str, file: Path) -> list[str]:
+        raise NotImplementedError
+
+    def _build(self) -> Path:
+        cache = Path(
+            os.environ.get("WEFT_TEST_CACHE") or Path(tempfile.gettempdir()) / f"weft-languages-{os.getuid()}"
+        )
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = cache / f"{self.name}-{_hash(EXAMPLES / each for each in self.sources)}"
+        # Several workers may want it at a time.
+        with (cache / f"{self.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            done = folder / ".built"
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                for each in self.sources:
+                    shutil.copytree(
+                        EXAMPLES / each,
+                        folder / each,
+                        ignore=shutil.ignore_patterns("node_modules", "target", "__pycache__"),
+                    )
+                self.build(folder)
+                done.touch()
+        return folder
+
+
+class Go(Language):
+    name = "go"
+    tools = (("go", "version", (1, 24)),)
+    sources = ("go",)
+
+    def build(self, folder: Path) -> None:
+        (folder / "bin").mkdir()
+        run(
+            ["go", "build", "-o", str(folder / "bin") + os.sep, "./server", "./client", "./nativeagent"],
+            folder / "go",
+        )
+
+    def server(self, address: str) -> list[str]:
+        return [str(self.built / "bin" / "server"), address]
+
+    def client(self, target: str, file: Path) -> list[str]:
+        return [str(self.built / "bin" / "client"), target, str(file)]
+
+    def native_agent(self, *words: str) -> list[str]:
+        return [str(self.built / "bin" / "nativeagent"), *words]
+
+
+class Node(Language):
+    name = "node"
+    tools = (("node", "--version", (20,)), ("npm", "--version", (8,)))
+    sources = ("node", *_PROTOS)
+
+    def build(self, folder: Path) -> None:
+        run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder / "node")
+
+    def server(self, address: str) -> list[str]:
+        return ["node", str(self.built / "node" / "server.js"), address]
+
+    def client(self, target: str, file: Path) -> list[str]:
+        return ["node", str(self.built / "node" / "client.js"), target, str(file)]
+
+
+class Java(Language):
+    name = "java"
+    tools = (("javac", "-version", (17,)), ("mvn", "--version", (3, 6)))
+    sources = ("java", *_PROTOS)
+
+    def build(self, folder: Path) -> None:
+        run(["mvn", "-q", "-B", "package"], folder / "java")
+
+    def server(self, address: str) -> list[str]:
+        return self._main("Server", address)
+
+    def client(self, target: str, file: Path) -> list[str]:
+        return self._main("Client", target, str(file))
+
+    def _main(self, name: str, *words: str) -> list[str]:
+        target = self.built / "java" / "target"
+        return [
+            "java",
+            "-cp",
+            f"{target / 'examples.jar'}:{target / 'lib'}/*",
+            f"weft.examples.{name}",
+            *words,
+        ]
+
+
+LANGUAGES: dict[str, type[Language]] = {each.name: each for each in (Go, Node, Java)}
+
+
+def run(words: Sequence[str], folder: Path, timeout_s: float = BUILD_S) -> str:
+    """Run a command to its end; what it printed."""
+    done = subprocess.run(
+        words,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout[-_TAIL_CHARS:]}"
+    return done.stdout
+
+
+def _need(tool: str, flag: str, least: tuple[int, ...]) -> None:
+    reason = f"needs {tool} {'.'.join(map(str, least))} or newer"
+    if shutil.which(tool) is None:
+        _missing(f"{reason}: it is not installed")
+    printed = run([tool, flag], ROOT, 60)
+    match = re.search(r"\d+(\.\d+)+", printed)
+    if match is None or tuple(map(int, match[0].split("."))) < least:
+        _missing(f"{reason}: this one is {printed.strip()}")
+
+
+def _missing(reason: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def _hash(folders: Iterable[Path]) -> str:
+    found = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and not {"node_modules", "target", "__pycache__"} & set(path.parts):
+                found.update(f"{path.relative_to(EXAMPLES)}\0".encode())
+                found.update(path.read_bytes())
+    return found.hexdigest()[:16]
