@@ -101,7 +101,11 @@ class Play:
             await context.send_initial_metadata(_pairs(ask.headers))
         context.set_trailing_metadata(_pairs(ask.trailers))
         if ask.wait_s:
-            await asyncio.sleep(ask.wait_s)
+            try:
+                await asyncio.sleep(ask.wait_s)
+            except asyncio.CancelledError:
+                note(ask, "cancelled")
+                raise
         return self
 
     async def __aexit__(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from weft.coordinator.options import from_metadata
+from weft.coordinator.options import asks_direct, check_direct, check_mode, from_metadata
 from weft.rpc.errors import InvalidArgument
 
 
@@ -63,5 +63,42 @@ def test_nothing_asked():
 def test_bad_values_name_the_key(key, value):
     with pytest.raises(InvalidArgument) as caught:
         from_metadata([(key, value)], None)
+    assert caught.value.field == key
+    assert key in caught.value.message
+
+
+def test_a_mode_is_one_of_two():
+    assert asks_direct([("x", "direct"), ("weft-mode", "direct")])
+    assert not asks_direct([("weft-mode", "durable"), ("x", "direct")])
+    assert from_metadata([("weft-mode", "durable")], None).options.ByteSize() == 0
+    check_mode([("weft-mode", "durable"), ("weft-nonsense", "1")])
+    for check in (check_mode, check_direct, lambda pairs: from_metadata(pairs, None)):
+        with pytest.raises(InvalidArgument) as caught:
+            check([("weft-mode", "quick")])
+        assert caught.value.field == "weft-mode"
+
+
+def test_whose_call_it_is_a_part_of():
+    context = from_metadata([("weft-root-id", "r"), ("weft-parent-id", "p")], None).options.context
+    assert (context.root_id, context.parent_id) == ("r", "p")
+    check_direct([("weft-root-id", "r"), ("weft-parent-id", "p"), ("weft-mode", "direct"), ("x-own", "1")])
+
+
+@pytest.mark.parametrize("value", ["", "two words", "x" * 129, "é"])
+@pytest.mark.parametrize("key", ["weft-root-id", "weft-parent-id"])
+def test_an_id_that_is_none(key, value):
+    for check in (check_direct, lambda pairs: from_metadata(pairs, None)):
+        with pytest.raises(InvalidArgument) as caught:
+            check([(key, value)])
+        assert caught.value.field == key
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["weft-request-id", "weft-priority", "weft-delay", "weft-require", "weft-detach", "weft-prioritee"],
+)
+def test_what_only_a_task_can_have_is_refused_of_a_direct_call(key):
+    with pytest.raises(InvalidArgument) as caught:
+        check_direct([("weft-mode", "direct"), (key, "1")])
     assert caught.value.field == key
     assert key in caught.value.message

@@ -7,8 +7,11 @@
 
 The channel may be a plain one or one that balances. A call whose shape is not known passes as stream-stream, which all
 shapes are on the wire; where it is known, the unary forms cost half. At most one message each way is held here; a side
-that does not read stops the other. What a caller can still notice: compression is each hop's own, and the initial
-metadata of a method with one request and one response comes with the response, however early the callee sent it.
+that does not read stops the other.
+
+What a caller can still notice: compression is each hop's own. The initial metadata of a method with one request and one
+response comes with the response, however early the callee sent it. That of a stream that ends at once without a single
+response may be lost, as grpc.aio loses it for its own callers.
 """
 
 from __future__ import annotations
@@ -235,8 +238,10 @@ async def _after_headers(call: Any, context: Context, following: Awaitable[Any])
     waiting = asyncio.ensure_future(following)
     try:
         done, _ = await asyncio.wait((waiting,), timeout=BARE_HEADERS_S)
-        if not done:
-            await context.send_initial_metadata(())
+        # An end that is here before them leaves none at first.
+        headers = await call.initial_metadata()
+        if headers or not done:
+            await context.send_initial_metadata(tuple(headers))
         return await waiting
     finally:
         # Looked at, so that nobody complains that it was not.

@@ -38,7 +38,8 @@ class Defaults:
 
 def not_durable(method: str) -> Unimplemented:
     return Unimplemented(
-        f"{method} takes a stream of requests and can only be called directly, not as a task",
+        f"{method} takes a stream of requests and cannot be a task: call it directly, on the coordinator's port"
+        " with the metadata weft-mode: direct",
         reason=errors_pb2.ERROR_REASON_METHOD_NOT_DURABLE,
     )
 

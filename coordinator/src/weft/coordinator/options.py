@@ -7,12 +7,26 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from weft.rpc import metadata
+from weft.rpc.budget import MAX_ID_CHARS, PARENT_ID_KEY, ROOT_ID_KEY
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.times import MAX_DURATION_S, duration
 from weft.v1 import task_pb2
 
 _REQUIREMENT = re.compile(r"\s*([^=<>,\s]+)\s*(>=|=)\s*([^,]*?)\s*")
-_KNOWN = ("weft-request-id", "weft-priority", "weft-delay", "weft-require", "weft-detach")
+# Says which of the two kinds of call it is: stored, or straight to an agent.
+MODE_KEY = "weft-mode"
+_MODES = ("durable", "direct")
+_LINEAGE = (ROOT_ID_KEY, PARENT_ID_KEY)
+_ID = re.compile(rf"[\x21-\x7e]{{1,{MAX_ID_CHARS}}}")
+_KNOWN = (
+    "weft-request-id",
+    "weft-priority",
+    "weft-delay",
+    "weft-require",
+    "weft-detach",
+    MODE_KEY,
+    *_LINEAGE,
+)
 _TRUE = ("true", "1", "yes")
 _FALSE = ("false", "0", "no")
 
@@ -49,6 +63,39 @@ def from_metadata(pairs: Iterable[tuple[str, str | bytes]], time_left_s: float |
     return call
 
 
+def asks_direct(pairs: Iterable[tuple[str, str | bytes]]) -> bool:
+    """Whether a call is to go straight to an agent. Anything but the two modes is refused where the rest is read."""
+    return any(key == MODE_KEY and value == "direct" for key, value in pairs)
+
+
+def check_direct(pairs: Iterable[tuple[str, str | bytes]]) -> None:
+    """Refuse, of a direct call, what only a task can have.
+
+    Raises:
+        InvalidArgument: a `weft-*` entry that is unknown, malformed, or for tasks alone; `field` names it.
+    """
+    for key, value in pairs:
+        if not key.startswith("weft-"):
+            continue
+        if key not in (MODE_KEY, *_LINEAGE) and key in _KNOWN:
+            raise InvalidArgument(
+                f"{key} is for durable calls, which are stored first; leave it out, or {MODE_KEY}: direct",
+                field=key,
+            )
+        _read(CallOptions(), key, value if isinstance(value, str) else value.decode("latin-1"))
+
+
+def check_mode(pairs: Iterable[tuple[str, str | bytes]]) -> None:
+    """Refuse a mode that is none, whatever else a call asks for.
+
+    Raises:
+        InvalidArgument: `field` names the key.
+    """
+    for key, value in pairs:
+        if key == MODE_KEY:
+            _read(CallOptions(), key, str(value))
+
+
 def _read(call: CallOptions, key: str, value: str) -> None:
     if key == "weft-request-id":
         call.request_id = value
@@ -65,6 +112,16 @@ def _read(call: CallOptions, key: str, value: str) -> None:
         if value.lower() not in _TRUE + _FALSE:
             raise InvalidArgument(f"weft-detach is {value!r}; it must be true or false", field=key)
         call.detach = value.lower() in _TRUE
+    elif key == MODE_KEY:
+        if value not in _MODES:
+            raise InvalidArgument(f"{key} is {value!r}; it must be {' or '.join(_MODES)}", field=key)
+    elif key in _LINEAGE:
+        if not _ID.fullmatch(value):
+            raise InvalidArgument(
+                f"{key} must be 1 to {MAX_ID_CHARS} printable ASCII characters without spaces", field=key
+            )
+        name = "root_id" if key == ROOT_ID_KEY else "parent_id"
+        setattr(call.options.context, name, value)
     else:
         raise InvalidArgument(f"{key} is not known; there are {', '.join(_KNOWN)}", field=key)
 

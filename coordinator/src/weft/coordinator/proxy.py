@@ -1,4 +1,5 @@
-"""Transparent durable calls: any other method that is called on the coordinator's port becomes a task.
+"""Transparent durable calls: any other method that is called on the coordinator's port becomes a task, unless its caller
+wants it direct.
 
     stock client ─► checked, stored ─► waits for the end ─► the handler's own response, status, details and trailers
                                         └ progress of a streaming method, as it comes
@@ -20,9 +21,10 @@ from grpc import aio
 from weft.coordinator import guard
 from weft.coordinator.codec import not_durable, result_expired
 from weft.coordinator.contracts import Contracts, MethodInfo
+from weft.coordinator.direct import DirectCalls
 from weft.coordinator.following import follow
 from weft.coordinator.hub import Follower, TaskHub
-from weft.coordinator.options import CallOptions, from_metadata
+from weft.coordinator.options import CallOptions, asks_direct, check_mode, from_metadata
 from weft.coordinator.rules import State
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import Enqueued, ProgressRow, Submission, TaskRecord
@@ -44,6 +46,7 @@ class DurableCalls(grpc.GenericRpcHandler):
         hub: TaskHub,
         intake: Intake,
         contracts: Contracts,
+        direct: DirectCalls,
         *,
         cancel_grace_s: float,
         stalled_stream_s: float,
@@ -52,6 +55,7 @@ class DurableCalls(grpc.GenericRpcHandler):
         self._hub = hub
         self._intake = intake
         self._contracts = contracts
+        self._direct = direct
         self._cancel_grace_s = cancel_grace_s
         self.stalled_stream_s = stalled_stream_s
         # By method, as many as contracts may have in force.
@@ -64,6 +68,8 @@ class DurableCalls(grpc.GenericRpcHandler):
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         name = handler_call_details.method.removeprefix("/")
         info = self._contracts.find(name)
+        if info is not None and asks_direct(handler_call_details.invocation_metadata or ()):
+            return self._direct.handler(info)
         if info is None or not info.durable:
             return grpc.stream_stream_rpc_method_handler(_refusal(self._contracts, name))
         known = self._handlers.get(name)
@@ -104,22 +110,23 @@ class DurableCalls(grpc.GenericRpcHandler):
 
     async def _answer(self, record: TaskRecord, context: Context) -> bytes:
         """Answer with a task's outcome: unchanged, but for the trailers that name the task."""
-        outcome = await self._finish(record, context)
-        context.set_trailing_metadata((*metadata.from_proto(outcome.trailers), *_trailers(record)))
-        if outcome.headers:
-            await context.send_initial_metadata(metadata.from_proto(outcome.headers))
-        return outcome.response
+        return (await self._finish(record, context)).response
 
-    async def _finish(self, record: TaskRecord, context: Context) -> task_pb2.Outcome:
-        """The outcome of a success; a failure ends the call here."""
+    async def _finish(self, record: TaskRecord, context: Context, *, begun: bool = False) -> task_pb2.Outcome:
+        """The outcome of a success, its metadata said; a failure ends the call here.
+
+        Args:
+            begun: responses have gone out, and with them any initial metadata: a task's is only known at its end.
+        """
         if record.expired:
             raise result_expired(record)
         outcome = task_pb2.Outcome.FromString(record.outcome)
+        if outcome.headers and not begun:
+            await context.send_initial_metadata(metadata.from_proto(outcome.headers))
+        trailers = (*metadata.from_proto(outcome.trailers), *_trailers(record))
         if outcome.status.code:
-            if outcome.headers:
-                await context.send_initial_metadata(metadata.from_proto(outcome.headers))
-            trailers = (*metadata.from_proto(outcome.trailers), *_trailers(record))
             await guard.abort(context, outcome.status, trailers)
+        context.set_trailing_metadata(trailers)
         return outcome
 
     # -- server streaming -----------------------------------------------------------------------------------------
@@ -163,9 +170,7 @@ class DurableCalls(grpc.GenericRpcHandler):
                 if isinstance(item, TaskRecord) and item.state.terminal:
                     if begun and item.attempt > attempt and item.state is State.SUCCEEDED:
                         self._restarted(task_id, call)
-                    outcome = await self._finish(item, context)
-                    trailers = (*metadata.from_proto(outcome.trailers), *_trailers(item))
-                    context.set_trailing_metadata(trailers)
+                    await self._finish(item, context, begun=begun)
                 elif item.attempt >= attempt:
                     if begun and item.attempt > attempt:
                         self._restarted(task_id, call)
@@ -262,7 +267,10 @@ def _refusal(contracts: Contracts, name: str) -> Callable[[object, Context], Awa
         failure: errors.WeftError
         try:
             contracts.method(name)
+            check_mode(context.invocation_metadata() or ())
             failure = not_durable(name)
+        except errors.InvalidArgument as no_mode:
+            failure = no_mode
         except errors.NotFound as unknown:
             # What gRPC answers for a method that a server does not have.
             failure = errors.Unimplemented(

@@ -20,6 +20,7 @@ from grpc_health.v1 import health_pb2_grpc
 
 from weft.coordinator import guard
 from weft.coordinator.contracts import Contract, Contracts
+from weft.coordinator.direct import DirectCalls
 from weft.coordinator.discovery import Discovery
 from weft.coordinator.dispatcher import Dispatcher
 from weft.coordinator.fleet import Fleet
@@ -80,6 +81,7 @@ class Coordinator:
             changed=self._session_changed,
         )
         self._discovery = Discovery(settings.max_watchers, settings.recovery_grace_s)
+        self._direct = DirectCalls(self._discovery.snapshots)
         self._reachability = Reachability(self._session_changed)
         self._dispatcher = Dispatcher(self._store, self._sessions)
         self._fleet = Fleet(self._store, self._sessions, forget_after_s=settings.forget_agents_s)
@@ -205,6 +207,7 @@ class Coordinator:
             self._hub,
             self._intake,
             self._contracts,
+            self._direct,
             cancel_grace_s=settings.cancel_grace_s,
             stalled_stream_s=settings.stalled_stream_s,
         )
@@ -231,6 +234,7 @@ class Coordinator:
         await self._reachability.stop()
         if self._server is not None:
             await self._server.stop(grace_s)
+        await self._direct.close()
         try:
             async with asyncio.timeout(STORE_CLOSE_S):
                 await self._store.close()

@@ -1,0 +1,394 @@
+"""A stock client cannot tell that it talks through the mesh: each way is compared with a call straight to the servicer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+import pytest_asyncio
+
+from mirror.v1 import mirror_pb2, mirror_pb2_grpc
+from tests.support.ledger import Ledger
+from tests.support.seen import ENOUGH_S, Seen, see, start, take_one, watch
+from tests.support.ways import SHAPES, STRAIGHT, WAYS, Way, opened
+
+Ask = mirror_pb2.Ask
+Entry = mirror_pb2.Entry
+MIB = 1024 * 1024
+
+METADATA = (
+    ("x-tenant", "acme"),
+    ("x-many", "first"),
+    ("x-many", "second"),
+    ("x-empty", ""),
+    ("x-raw-bin", b"\x00\xff\x00"),
+    ("x-raw-bin", b""),
+    ("x-words", "with spaces, commas; and=signs"),
+)
+HEADERS = [
+    Entry(key="h-many", value=b"1"),
+    Entry(key="h-many", value=b"2"),
+    Entry(key="h-bin", value=b"\x00\x01"),
+]
+TRAILERS = [
+    Entry(key="t-many", value=b"1"),
+    Entry(key="t-many", value=b"2"),
+    Entry(key="t-bin", value=b"\xff\x00"),
+]
+
+
+@dataclass
+class Pair:
+    """The reference and a way, ready to be called."""
+
+    straight: mirror_pb2_grpc.MirrorServiceStub
+    way: Way
+    stub: mirror_pb2_grpc.MirrorServiceStub
+
+    async def same(self, shape: str, *asks: Ask, **how: Any) -> Seen:
+        """Make a call both ways; what was seen, which must be the same."""
+        if shape not in self.way.shapes:
+            pytest.skip(f"{shape} cannot be called this way")
+        expected = await see(self.straight, shape, asks, **how)
+        seen = await see(self.stub, shape, asks, **self.asking(how))
+        assert seen == expected
+        return seen
+
+    def start(self, shape: str, *asks: Ask, **how: Any) -> Any:
+        """Begin a call on the way."""
+        if shape not in self.way.shapes:
+            pytest.skip(f"{shape} cannot be called this way")
+        return start(self.stub, shape, asks, **self.asking(how))
+
+    def open(self, shape: str, **how: Any) -> Any:
+        """Begin a call on the way, whose requests are written one by one."""
+        if shape not in self.way.shapes:
+            pytest.skip(f"{shape} cannot be called this way")
+        return getattr(self.stub, shape)(**self.asking(how))
+
+    def asking(self, how: dict[str, Any]) -> dict[str, Any]:
+        return how | {"metadata": (*how.get("metadata", ()), *self.way.asks)}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def straight(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Way]:
+    async with opened(STRAIGHT, tmp_path_factory.mktemp("straight")) as way:
+        yield way
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=WAYS, ids=lambda kind: kind.__name__)
+async def way(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Way]:
+    async with opened(request.param, tmp_path_factory.mktemp("way")) as way:
+        yield way
+
+
+@pytest.fixture
+async def pair(straight: Way, way: Way) -> AsyncIterator[Pair]:
+    async with AsyncExitStack() as stack:
+        channels = [await stack.enter_async_context(each.channel()) for each in (straight, way)]
+        stubs = [mirror_pb2_grpc.MirrorServiceStub(channel) for channel in channels]
+        yield Pair(stubs[0], way, stubs[1])
+
+
+@pytest.fixture
+def ledger(tmp_path: Any) -> Ledger:
+    return Ledger(tmp_path / "ledger")
+
+
+def several(shape: str, first: Ask, count: int = 3) -> list[Ask]:
+    """Requests of a shape: one, or a stream of them."""
+    return [first] if take_one(shape) else [first, *(Ask(text=f"n{n}") for n in range(1, count))]
+
+
+each_shape = pytest.mark.parametrize("shape", SHAPES)
+streams = pytest.mark.parametrize("shape", ["Down", "Both"])
+takes_stream = pytest.mark.parametrize("shape", ["Up", "Both"])
+
+
+# -- metadata and status ----------------------------------------------------------------------------------------------
+
+
+def headers_for(pair: Pair, shape: str) -> list[Entry]:
+    """Initial metadata that a way can carry: a task's comes with its end, too late for a stream that has begun."""
+    return HEADERS if pair.way.early_headers or shape == "Unary" else []
+
+
+@each_shape
+async def test_metadata_both_ways(pair: Pair, shape: str) -> None:
+    headers = headers_for(pair, shape)
+    ask = Ask(text="m", headers=headers, trailers=TRAILERS, answers=2)
+    seen = await pair.same(shape, *several(shape, ask), metadata=METADATA)
+    sent = ((key, value if isinstance(value, bytes) else value.encode()) for key, value in METADATA)
+    assert seen.metadata == tuple(sorted(sent, key=lambda entry: entry[0]))
+    assert len(seen.headers) == len(headers)
+    assert len(seen.trailers) == len(TRAILERS)
+
+
+@each_shape
+async def test_metadata_of_a_failure(pair: Pair, shape: str) -> None:
+    headers = headers_for(pair, shape)
+    ask = Ask(text="m", headers=headers, trailers=TRAILERS, answers=2, code=9, message="no", reason="WHY")
+    seen = await pair.same(shape, *several(shape, ask))
+    assert seen.reasons == ("WHY",)
+    assert len(seen.headers) == len(headers)
+
+
+@each_shape
+async def test_nothing_but_a_status(pair: Pair, shape: str) -> None:
+    seen = await pair.same(
+        shape, *several(shape, Ask(code=5, message="no such thing: é\n\t%41 \U0001f9f5"), 1)
+    )
+    assert seen.headers == ()
+    assert seen.trailers == ()
+
+
+@pytest.mark.parametrize("code", range(1, 17))
+async def test_every_code(pair: Pair, code: int) -> None:
+    if code == 14 and not pair.way.once:
+        pytest.skip("a task is tried again")
+    await pair.same("Unary", Ask(code=code, message=f"code {code}"))
+    if "Up" in pair.way.shapes:
+        await pair.same("Both", Ask(text="a", code=code, message=f"code {code}"), Ask(text="b"))
+
+
+@each_shape
+async def test_an_exception(pair: Pair, shape: str) -> None:
+    if shape not in pair.way.shapes:
+        pytest.skip(f"{shape} cannot be called this way")
+    asks = several(shape, Ask(text="x", raise_text="boom", answers=2, trailers=TRAILERS))
+    expected = await see(pair.straight, shape, asks)
+    seen = await see(pair.stub, shape, asks, **pair.asking({}))
+    # Its text stays with an agent that knows Python.
+    assert (seen.code, seen.answers) == (expected.code, expected.answers)
+
+
+@each_shape
+async def test_a_method_that_is_not_there(pair: Pair, shape: str) -> None:
+    async with pair.way.channel() as channel:
+        call = channel.unary_unary("/mirror.v1.MirrorService/Nothing")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call(b"", timeout=ENOUGH_S, metadata=pair.way.asks)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+# -- streams ------------------------------------------------------------------------------------------------------------
+
+
+@each_shape
+async def test_empty_streams(pair: Pair, shape: str) -> None:
+    asks = [Ask()] if take_one(shape) else []
+    seen = await pair.same(shape, *asks)
+    assert seen.code is grpc.StatusCode.OK
+
+
+@streams
+async def test_a_thousand_answers(pair: Pair, shape: str) -> None:
+    seen = await pair.same(shape, Ask(text="t", answers=1000, answer_bytes=100))
+    assert len(seen.answers) >= 1000
+
+
+@takes_stream
+async def test_a_thousand_requests(pair: Pair, shape: str) -> None:
+    asks = [Ask(text=f"t{n}", blob=bytes(100)) for n in range(1000)]
+    seen = await pair.same(shape, *asks)
+    assert seen.answers[-1][3] == 1000
+
+
+@streams
+async def test_a_failure_amid_a_stream(pair: Pair, shape: str) -> None:
+    seen = await pair.same(shape, Ask(text="t", answers=5, code=13, message="half way", trailers=TRAILERS))
+    assert len(seen.answers) >= 5
+    assert seen.code is grpc.StatusCode.INTERNAL
+
+
+@streams
+async def test_a_failure_amid_a_stream_with_initial_metadata(pair: Pair, shape: str) -> None:
+    if shape not in pair.way.shapes:
+        pytest.skip(f"{shape} cannot be called this way")
+    ask = Ask(text="t", answers=5, code=13, message="half way", headers=HEADERS)
+    seen = await see(pair.stub, shape, [ask], **pair.asking({}))
+    assert (seen.code, seen.message) == (grpc.StatusCode.INTERNAL, "half way")
+    assert len(seen.answers) >= 5
+    assert len(seen.headers) == (len(HEADERS) if pair.way.early_headers else 0)
+
+
+async def test_question_and_answer(pair: Pair) -> None:
+    call = pair.open("Both", timeout=ENOUGH_S)
+    for number in range(20):
+        await call.write(Ask(text=str(number)))
+        assert (await call.read()).text == str(number)
+    await call.done_writing()
+    assert await call.read() is grpc.aio.EOF
+    assert await call.code() is grpc.StatusCode.OK
+
+
+async def test_the_callee_goes_on_after_the_half_close(pair: Pair) -> None:
+    seen = await pair.same("Both", Ask(text="a", answers=50), Ask(text="b"))
+    assert len(seen.answers) == 52
+
+
+@takes_stream
+async def test_the_callee_ends_before_the_half_close(pair: Pair, shape: str) -> None:
+    call = pair.open(shape, timeout=ENOUGH_S)
+    for number in range(2):
+        await call.write(Ask(text=str(number), stop_after=2, trailers=TRAILERS))
+    seen = await watch(call)
+    assert seen.code is grpc.StatusCode.OK
+    assert seen.answers[-1][3] == 2
+    assert len(seen.trailers) == len(TRAILERS)
+
+
+@takes_stream
+async def test_the_callee_fails_before_the_half_close(pair: Pair, shape: str) -> None:
+    call = pair.open(shape, timeout=ENOUGH_S)
+    await call.write(Ask(text="a", stop_after=1, code=3, message="enough"))
+    seen = await watch(call)
+    assert (seen.code, seen.message) == (grpc.StatusCode.INVALID_ARGUMENT, "enough")
+
+
+@pytest.mark.parametrize("shape", ["Down", "Up", "Both"])
+@pytest.mark.parametrize("headers", [[], HEADERS], ids=["bare", "some"])
+async def test_initial_metadata_comes_before_the_first_answer(
+    pair: Pair, shape: str, headers: list[Entry]
+) -> None:
+    if not pair.way.early_headers:
+        pytest.skip("a task's initial metadata is part of its outcome")
+    call = pair.start(shape, Ask(text="a", answers=1, headers=headers, headers_first=True, wait_s=60))
+    async with asyncio.timeout(10):
+        received = tuple(await call.initial_metadata())
+    assert len(received) == len(headers)
+    assert not call.done()
+    call.cancel()
+
+
+# -- sizes --------------------------------------------------------------------------------------------------------------
+
+
+@each_shape
+async def test_messages_of_3_mib(pair: Pair, shape: str) -> None:
+    seen = await pair.same(shape, Ask(text="big", blob=bytes(3 * MIB), answers=1))
+    assert seen.answers[0][1] == 3 * MIB
+
+
+@each_shape
+async def test_a_request_over_4_mib(pair: Pair, shape: str) -> None:
+    seen = (
+        await see(pair.stub, shape, [Ask(blob=bytes(4 * MIB + 1))], **pair.asking({}))
+        if shape in pair.way.shapes
+        else None
+    )
+    if seen is None:
+        pytest.skip(f"{shape} cannot be called this way")
+    assert seen.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "larger than" in seen.message or "limit" in seen.message
+
+
+@each_shape
+async def test_an_answer_over_4_mib(pair: Pair, shape: str) -> None:
+    if shape not in pair.way.shapes:
+        pytest.skip(f"{shape} cannot be called this way")
+    ask = Ask(text="a", answer_bytes=4 * MIB + 1, answers=1)
+    seen = await see(pair.stub, shape, [ask], **pair.asking({}))
+    assert seen.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "larger than" in seen.message or "limit" in seen.message
+
+
+@each_shape
+async def test_metadata_over_the_limit(pair: Pair, shape: str) -> None:
+    seen = await pair.same(shape, Ask(text="a"), metadata=(("x-large", "x" * 20_000),))
+    assert seen.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "metadata" in seen.message
+
+
+@each_shape
+async def test_compression(pair: Pair, shape: str) -> None:
+    ask = Ask(text="a" * 10_000, gzip=True, answers=1)
+    await pair.same(shape, ask, compression=grpc.Compression.Gzip)
+
+
+# -- time and cancellation ----------------------------------------------------------------------------------------------
+
+
+@each_shape
+async def test_the_deadline_is_seen(pair: Pair, shape: str) -> None:
+    call = pair.start(shape, Ask(text="a", answers=1), timeout=20)
+    answer = await call if shape in {"Unary", "Up"} else await call.read()
+    assert 15 < answer.time_left_s <= 21, "grpc rounds up, at each hop"
+
+
+@each_shape
+async def test_a_deadline_passes(pair: Pair, shape: str, ledger: Ledger) -> None:
+    ask = Ask(text="slow", wait_s=60, answers=1, ledger=ledger.path)
+    seen = await pair.same(shape, ask, timeout=1)
+    assert seen.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    await ledger.until("cancelled", "slow", count=2)
+
+
+@each_shape
+async def test_the_caller_cancels(pair: Pair, shape: str, ledger: Ledger) -> None:
+    call = pair.start(shape, Ask(text="stop", wait_s=60, answers=1, ledger=ledger.path))
+    await ledger.until("start", "stop")
+    call.cancel()
+    await ledger.until("cancelled", "stop")
+
+
+@streams
+async def test_the_caller_cancels_amid_a_stream(pair: Pair, shape: str, ledger: Ledger) -> None:
+    call = pair.start(shape, Ask(text="stop", answers=3, linger_s=60, ledger=ledger.path))
+    for _ in range(3):
+        await call.read()
+    call.cancel()
+    await ledger.until("cancelled", "stop")
+
+
+@each_shape
+async def test_a_caller_that_goes_away_cancels(pair: Pair, shape: str, ledger: Ledger) -> None:
+    if shape not in pair.way.shapes:
+        pytest.skip(f"{shape} cannot be called this way")
+    async with pair.way.channel() as channel:
+        ask = Ask(text="gone", wait_s=60, answers=1, ledger=ledger.path)
+        stub = mirror_pb2_grpc.MirrorServiceStub(channel)
+        call = start(stub, shape, [ask], **pair.asking({}))
+        await ledger.until("start", "gone")
+    del call
+    await ledger.until("cancelled", "gone")
+
+
+# -- many ---------------------------------------------------------------------------------------------------------------
+
+
+@each_shape
+async def test_a_hundred_at_a_time(pair: Pair, shape: str) -> None:
+    if shape not in pair.way.shapes:
+        pytest.skip(f"{shape} cannot be called this way")
+
+    async def one(number: int) -> Seen:
+        ask = Ask(text=str(number), answers=3, blob=bytes(1000), wait_s=0.05)
+        return await see(pair.stub, shape, several(shape, ask), **pair.asking({}))
+
+    calls = await asyncio.gather(*(one(number) for number in range(100)))
+    assert all(seen.code is grpc.StatusCode.OK for seen in calls)
+    assert [seen.answers[0][0].split()[0] for seen in calls] == [str(number) for number in range(100)]
+
+
+async def test_a_reader_that_stops_stops_the_callee(pair: Pair) -> None:
+    if not pair.way.early_headers:
+        pytest.skip("a task's progress is stored")
+    ask = Ask(text="fast", answers=200, answer_bytes=MIB, ledger="")
+    call = pair.start("Down", ask, timeout=ENOUGH_S)
+    first = await call.read()
+    assert first.index == 0
+    # Nothing is lost for having waited, and it all comes in its order.
+    rest = [answer.index async for answer in _rest(call)]
+    assert rest == list(range(1, 200))
+
+
+async def _rest(call: Any) -> AsyncIterator[mirror_pb2.Answer]:
+    while (answer := await call.read()) is not grpc.aio.EOF:
+        yield answer

@@ -1,0 +1,157 @@
+"""The ways in which a call of the mirror service can go; each is one small class that starts what it needs.
+
+`STRAIGHT` goes to the servicer and is what the others are compared with. A way names the shapes that it takes, what its
+caller adds to the metadata, and where a stock client dials it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import grpc.aio
+
+from tests.support.mesh import MeshHarness
+from tests.support.mirror import SERVICE
+from tests.support.processes import Process, until
+from weft.client import connect
+
+AGENT = "tests.support.mirror_agent:agent"
+SHAPES = ("Unary", "Down", "Up", "Both")
+# More than any test calls at a time.
+SLOTS = 128
+
+
+class Way:
+    """A way, once `open` has started its processes; `close` ends them."""
+
+    # The shapes that it takes.
+    shapes: tuple[str, ...] = SHAPES
+    # What a caller adds to the metadata.
+    asks: tuple[tuple[str, str], ...] = ()
+    # Initial metadata comes when it is sent, and not at the end.
+    early_headers = True
+    # Each call is made once, whatever comes of it.
+    once = True
+    # There is a port for any client, and not only a library.
+    stock = True
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.address = ""
+        self._processes: list[Process] = []
+
+    async def open(self) -> None:
+        """Start what it needs, and wait until it takes calls."""
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        for process in self._processes:
+            process.cleanup()
+
+    def channel(self) -> AbstractAsyncContextManager[grpc.aio.Channel]:
+        """A stock channel."""
+        return grpc.aio.insecure_channel(self.address)
+
+    def logs(self) -> str:
+        return "\n".join(path.read_text(errors="replace") for path in sorted(self.folder.glob("*.log")))
+
+    async def _python(self, name: str, *args: str) -> str:
+        """Start `python -m MODULE ADDRESS_FILE ...`; the address where it serves."""
+        address = self.folder / f"{name}.address"
+        command = [sys.executable, "-m", f"tests.support.{name}", str(address), *args]
+        process = Process(name, command, log=self.folder / f"{name}.log")
+        self._processes.append(process)
+        await until(lambda: address.exists() or not process.alive, f"{name} serves")
+        assert process.alive, process.output()
+        return address.read_text()
+
+
+class Straight(Way):
+    """To the servicer, with nothing in between."""
+
+    async def open(self) -> None:
+        self.address = await self._python("mirror")
+
+
+class Relayed(Way):
+    """By the relay alone, which knows the shapes."""
+
+    async def open(self) -> None:
+        self.address = await self._python("relaying", await self._python("mirror"), "--shapes")
+
+
+class RelayedUnknown(Way):
+    """By the relay alone, which knows no shapes."""
+
+    async def open(self) -> None:
+        self.address = await self._python("relaying", await self._python("mirror"))
+
+
+class Durable(Way):
+    """As a task, by the coordinator."""
+
+    shapes = ("Unary", "Down")
+    early_headers = False
+    once = False
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.mesh = MeshHarness(folder)
+
+    async def open(self) -> None:
+        await self.mesh.coordinator()
+        await self.mesh.agent("a1", program=AGENT, slots=SLOTS)
+        await self.mesh.wait_serving(SERVICE)
+        await self.mesh.close_channels()
+        self.address = self.mesh.target
+
+    async def close(self) -> None:
+        await self.mesh.close()
+
+    def logs(self) -> str:
+        return self.mesh.logs()
+
+
+class Direct(Durable):
+    """Directly, by the coordinator."""
+
+    shapes = SHAPES
+    asks = (("weft-mode", "direct"),)
+    early_headers = True
+    once = True
+
+
+class Library(Direct):
+    """Directly, from the library's own channel."""
+
+    asks = ()
+    stock = False
+
+    def channel(self) -> AbstractAsyncContextManager[grpc.aio.Channel]:
+        return _direct_channel(self.mesh.target)
+
+
+@asynccontextmanager
+async def _direct_channel(target: str) -> AsyncIterator[grpc.aio.Channel]:
+    async with connect(target) as mesh:
+        yield mesh.channel(direct=True)
+
+
+STRAIGHT = Straight
+WAYS: tuple[type[Way], ...] = (Relayed, RelayedUnknown, Durable, Direct)
+STOCK_WAYS = tuple(way for way in WAYS if way.stock)
+
+
+@asynccontextmanager
+async def opened(kind: type[Way], folder: Path) -> AsyncIterator[Way]:
+    """A way for the length of a block."""
+    folder.mkdir(parents=True, exist_ok=True)
+    async with contextlib.AsyncExitStack() as stack:
+        way = kind(folder)
+        stack.push_async_callback(way.close)
+        await way.open()
+        yield way
