@@ -42,20 +42,22 @@ async def test_a_killed_app_is_missed_at_once_and_back_at_once(mesh: MeshHarness
 async def test_attempts_that_an_app_took_with_it_run_elsewhere(mesh: MeshHarness) -> None:
     await mesh.coordinator()
     dying, other = StockApp(mesh, "dying"), StockApp(mesh, "other")
-    await dying.start()
-    await sidecar(mesh, dying.address, agent_id="s1")
+    for app in (dying, other):
+        await app.start()
+        await sidecar(mesh, app.address, agent_id=f"beside-{app.name}")
     ledger = mesh.ledger()
-    ids = [
-        await tasks.submit(mesh, ProbeRequest(text=str(n), sleep_s=1.5, ledger=ledger.path)) for n in range(4)
-    ]
-    await ledger.until("start", count=4)
-    await other.start()
-    await sidecar(mesh, other.address, agent_id="s2")
-
+    requests = [ProbeRequest(text=str(n), sleep_s=3, ledger=ledger.path) for n in range(8)]
+    ids = await tasks.submit_all(mesh, requests)
+    begun = await ledger.until("start", count=8)
     await dying.kill()
-    for task in (await tasks.ended(mesh, ids)).values():
-        assert tasks.reply(task).agent_id == "other"
-        assert (task.attempt, task.crashes) == (2, 1), tasks.describe(task)
+    taken = {fact.text for fact in begun if fact.agent_id == "dying"}
+    assert taken
+    ended = await tasks.ended(mesh, ids)
+    for task in (ended[task_id] for task_id in ids):
+        reply = tasks.reply(task)
+        assert reply.agent_id == "other"
+        lost = reply.text in taken
+        assert (task.attempt, task.crashes) == ((2, 1) if lost else (1, 0)), tasks.describe(task)
 
 
 async def test_a_method_that_kills_its_app_is_given_up(mesh: MeshHarness) -> None:
@@ -177,7 +179,7 @@ async def test_an_app_on_a_unix_socket(mesh: MeshHarness, tmp_path: Path) -> Non
 # -- without reflection, and with bad answers --------------------------------------------------------------------
 
 
-async def ended(mesh: MeshHarness, *flags: str) -> str:
+async def said_at_the_end(mesh: MeshHarness, *flags: str) -> str:
     """What a sidecar that ends by itself has said; its status is 1."""
     found = await weft("agent", "--target", mesh.target, "--egress", "off", *flags)
     assert found.status == 1, found
@@ -188,7 +190,7 @@ async def test_an_app_without_reflection_is_told_what_to_do(mesh: MeshHarness) -
     await mesh.coordinator()
     app = StockApp(mesh)
     await app.start("--reflection", "no")
-    said = await ended(mesh, "--app", app.address)
+    said = await said_at_the_end(mesh, "--app", app.address)
     assert "no server reflection" in said
     assert "--descriptors" in said
 
@@ -222,14 +224,14 @@ async def test_descriptors_that_are_none(
     path = tmp_path / "app.binpb"
     if content is not None:
         path.write_bytes(content)
-    assert says in await ended(mesh, "--app", "127.0.0.1:1", "--descriptors", str(path))
+    assert says in await said_at_the_end(mesh, "--app", "127.0.0.1:1", "--descriptors", str(path))
 
 
 async def test_an_app_whose_reflection_answers_garbage(mesh: MeshHarness) -> None:
     await mesh.coordinator()
     app = StockApp(mesh)
     await app.start("--reflection", "garbage")
-    said = await ended(mesh, "--app", app.address)
+    said = await said_at_the_end(mesh, "--app", app.address)
     assert "reflection answers with" in said
     assert "--descriptors" in said
 
@@ -238,7 +240,7 @@ async def test_a_server_that_offers_nothing(mesh: MeshHarness) -> None:
     await mesh.coordinator()
     app = StockApp(mesh)
     await app.start("--reflection", "empty")
-    assert "no service" in await ended(mesh, "--app", app.address)
+    assert "no service" in await said_at_the_end(mesh, "--app", app.address)
 
 
 async def test_an_app_that_is_no_grpc_server_is_waited_for(mesh: MeshHarness) -> None:

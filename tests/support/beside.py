@@ -66,6 +66,7 @@ async def sidecar(
     mesh.agents[agent_id] = process
     if wait:
         await mesh.wait_agent(agent_id, instance_of=process)
+        await mesh.wait_contract(agent_id)
         await available(mesh, agent_id)
     return process
 

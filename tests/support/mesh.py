@@ -161,10 +161,10 @@ class MeshHarness:
         self.agents[agent_id] = process
         if wait:
             await self.wait_agent(agent_id, instance_of=process)
-            await self._wait_contract(agent_id)
+            await self.wait_contract(agent_id)
         return process
 
-    async def _wait_contract(self, agent_id: str) -> None:
+    async def wait_contract(self, agent_id: str) -> None:
         """Wait until the agent's methods are in force: it is connected a moment before its contract is accepted."""
         request = coordinator_pb2.GetAgentRequest(agent_id=agent_id)
         hosted = {method.name for method in (await self.api().GetAgent(request, timeout=5)).agent.methods}
