@@ -100,7 +100,7 @@ class Go(Language):
 
 class Node(Language):
     name = "node"
-    tools = (("node", "--version", (20,)), ("npm", "--version", (8,)))
+    tools = (("node", "--version", (18,)), ("npm", "--version", (8,)))
     sources = ("node", *_PROTOS)
 
     def build(self, folder: Path) -> None:

@@ -209,7 +209,13 @@ class LightAgent:
     async def _read(self) -> None:
         with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):
             while isinstance(message := await self._call.read(), Response):
-                if message.assignments or message.cancels or message.result_acks or message.progress_acks:
+                if (
+                    message.assignments
+                    or message.cancels
+                    or message.result_acks
+                    or message.progress_acks
+                    or message.direct_problem
+                ):
                     self.received.append(message)
                 self.assigned.extend(message.assignments)
                 results = [result for item in message.assignments if (result := self._answer(item))]

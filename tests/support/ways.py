@@ -14,6 +14,7 @@ from pathlib import Path
 
 import grpc.aio
 
+from tests.support.beside import direct_address, free_address, sidecar
 from tests.support.mesh import MeshHarness
 from tests.support.mirror import SERVICE
 from tests.support.processes import Process, until
@@ -141,8 +142,62 @@ async def _direct_channel(target: str) -> AsyncIterator[grpc.aio.Channel]:
         yield mesh.channel(direct=True)
 
 
+class Ingress(Durable):
+    """To a sidecar's own port, and by it to a stock server."""
+
+    shapes = SHAPES
+    early_headers = True
+    once = True
+
+    async def open(self) -> None:
+        await self._beside(egress="off")
+        self.address = await direct_address(self.mesh, "side")
+        await self.mesh.close_channels()
+
+    async def _beside(self, egress: str) -> None:
+        app = await self._python("mirror")
+        await self.mesh.coordinator()
+        await sidecar(self.mesh, app, slots=SLOTS, egress=egress)
+        await self.mesh.wait_serving(SERVICE)
+
+    async def close(self) -> None:
+        await super().close()
+        await Way.close(self)
+
+
+class IngressDurable(Ingress):
+    """As a task that a sidecar hands to a stock server."""
+
+    shapes = ("Unary", "Down")
+    early_headers = False
+    once = False
+
+    async def open(self) -> None:
+        await self._beside(egress="off")
+        self.address = self.mesh.target
+        await self.mesh.close_channels()
+
+
+class Egress(Ingress):
+    """From a sidecar's egress directly to its own ingress: a sidecar at both ends."""
+
+    async def open(self) -> None:
+        self.address = free_address()
+        await self._beside(egress=self.address)
+        await self.mesh.close_channels()
+
+
 STRAIGHT = Straight
-WAYS: tuple[type[Way], ...] = (Relayed, RelayedUnknown, Durable, Direct)
+WAYS: tuple[type[Way], ...] = (
+    Relayed,
+    RelayedUnknown,
+    Durable,
+    Direct,
+    Library,
+    Ingress,
+    IngressDurable,
+    Egress,
+)
 STOCK_WAYS = tuple(way for way in WAYS if way.stock)
 
 

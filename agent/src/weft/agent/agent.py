@@ -115,6 +115,11 @@ class Agent:
         """Whether it runs and has an open session with a coordinator."""
         return self._runtime is not None and self._runtime.connected
 
+    @property
+    def direct_address(self) -> str:
+        """Where its direct server is reached; empty when it does not run, or has none."""
+        return "" if self._runtime is None else self._runtime.direct_address
+
     def add_servicer(
         self,
         add_servicer_to_server: AddServicer,

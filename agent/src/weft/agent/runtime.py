@@ -146,6 +146,10 @@ class Runtime:
     def connected(self) -> bool:
         return self._session.connected
 
+    @property
+    def direct_address(self) -> str:
+        return self._advertised
+
     def rehost(self) -> None:
         """The hosted methods have changed: tell the coordinator, by another Hello. On the event loop."""
         self._hello = self._identity()

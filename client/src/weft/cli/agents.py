@@ -1,4 +1,4 @@
-"""`weft agents ...`: list agents and say what is wanted of them."""
+"""`weft agents ...`: list agents, watch them, and say what is wanted of them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import typer
 from weft.cli import moments
 from weft.cli.lazy import SETTINGS
 from weft.cli.options import DEFAULT_TARGET, Json, Target
-from weft.cli.output import Column, json_text, line, print_rows
+from weft.cli.output import Column, json_text, line, print_rows, remark
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
     from weft.client import Agent, DesiredState, Mesh
 
 app = typer.Typer(help="List, drain, pause and resume agents.", no_args_is_help=True, **SETTINGS)
@@ -42,6 +44,7 @@ def list_agents(
         Column("agent"),
         Column("state"),
         Column("slots", right=True),
+        Column("direct"),
         Column("labels", fold=True),
         Column("services", fold=True),
         Column("cpu", right=True),
@@ -49,6 +52,52 @@ def list_agents(
         Column("seen", right=True),
     )
     print_rows(columns, [_row(agent) for agent in found], "no agents")
+    for agent in found:
+        if agent.direct_problem:
+            remark(f"{agent.id}: {agent.direct_problem}")
+
+
+@app.command()
+def watch(
+    method: Annotated[str, typer.Option(metavar="METHOD", help="Only agents that host this method.")] = "",
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
+    """Follow the agents that are connected, until interrupted: one line for each that is new, has changed or is gone."""
+    import contextlib
+
+    from weft.cli.running import run
+
+    async def work(mesh: Mesh) -> None:
+        known: dict[str, Agent] = {}
+        async with contextlib.aclosing(mesh.fleet.watch([method] if method else [])) as updates:
+            async for agents in updates:
+                for text in _changes(known, agents, as_json=as_json):
+                    line(text)
+                known = {agent.id: agent for agent in agents}
+
+    run(target, work)
+
+
+def _changes(known: Mapping[str, Agent], agents: Sequence[Agent], *, as_json: bool) -> Iterator[str]:
+    from weft.cli.documents import agent_change_document
+
+    for agent in agents:
+        if known.get(agent.id) != agent:
+            yield json_text(agent_change_document(agent)) if as_json else _change(agent)
+    for agent_id in sorted(known.keys() - {agent.id for agent in agents}):
+        yield json_text({"id": agent_id, "gone": True}) if as_json else f"{agent_id} gone"
+
+
+def _change(agent: Agent) -> str:
+    parts = [agent.id, agent.state.name]
+    if agent.advertised_address:
+        parts.append(f"{agent.advertised_address} {agent.direct_state.name.lower()}")
+    if agent.direct_problem:
+        parts.append(f"({agent.direct_problem})")
+    if agent.unavailable:
+        parts.append(f"unavailable: {', '.join(sorted(agent.unavailable))}")
+    return " ".join(parts)
 
 
 def _row(agent: Agent) -> list[str]:
@@ -59,17 +108,30 @@ def _row(agent: Agent) -> list[str]:
         state += f" (wanted: {agent.desired_state.name})"
     has = [*(f"{key}={value}" for key, value in sorted(agent.labels.items()))]
     has += [f"{key}={amount:g}" for key, amount in sorted(agent.resources.items())]
-    services = sorted({method.partition("/")[0].rpartition(".")[2] for method in agent.methods})
+    services = sorted({_service(method) for method in agent.methods})
+    down = {_service(method) for method in agent.unavailable}
     return [
         agent.id,
         state,
         f"{agent.used_slots}/{agent.slots}",
+        _direct(agent),
         escape(" ".join(has)),
-        " ".join(services),
+        " ".join(f"[red]{name} (down)[/]" if name in down else name for name in services),
         f"{agent.process_cpu_cores * 100:.0f} %",
         moments.size(agent.process_memory_bytes),
         moments.since(agent.last_seen_at),
     ]
+
+
+def _service(method: str) -> str:
+    return method.partition("/")[0].rpartition(".")[2]
+
+
+def _direct(agent: Agent) -> str:
+    """Whether direct calls reach it."""
+    if not agent.advertised_address:
+        return "off"
+    return {"REACHABLE": "ok", "UNREACHABLE": "[red]UNREACHABLE[/]"}.get(agent.direct_state.name, "?")
 
 
 @app.command()

@@ -88,18 +88,29 @@ def task_document(task: Task, method: ResolvedMethod | None = None, *, full: boo
     return document
 
 
-def agent_document(agent: Agent) -> dict[str, Any]:
+def agent_change_document(agent: Agent) -> dict[str, Any]:
+    """What discovery tells of an agent."""
     return {
         "id": agent.id,
         "state": agent.state.name,
         "desired_state": agent.desired_state.name,
         "slots": agent.slots,
-        "used_slots": agent.used_slots,
-        "in_flight": agent.in_flight,
         "labels": dict(agent.labels),
         "resources": dict(agent.resources),
         "methods": sorted(agent.methods),
+        "unavailable": sorted(agent.unavailable),
+        "advertised_address": agent.advertised_address,
+        "direct_state": agent.direct_state.name,
+        "direct_problem": agent.direct_problem,
         "version": agent.version,
+    }
+
+
+def agent_document(agent: Agent) -> dict[str, Any]:
+    return {
+        **agent_change_document(agent),
+        "used_slots": agent.used_slots,
+        "in_flight": agent.in_flight,
         "connected_at": _time(agent.connected_at),
         "last_seen_at": _time(agent.last_seen_at),
         "process_cpu_cores": agent.process_cpu_cores,

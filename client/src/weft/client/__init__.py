@@ -19,7 +19,7 @@ Errors are those of `weft.rpc.errors`.
 """
 
 from weft.client.api import Unreachable
-from weft.client.fleet import Agent, AgentState, DesiredState, Fleet, Queue
+from weft.client.fleet import Agent, AgentState, DesiredState, DirectState, Fleet, Queue
 from weft.client.handle import TaskHandle
 from weft.client.mesh import Mesh, connect
 from weft.client.methods import Method, Methods, methods
@@ -32,6 +32,7 @@ __all__ = [
     "Agent",
     "AgentState",
     "DesiredState",
+    "DirectState",
     "Finished",
     "Fleet",
     "Mesh",

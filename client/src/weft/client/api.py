@@ -59,7 +59,7 @@ class Api:
     """Calls of one coordinator over one channel."""
 
     def __init__(self, channel: grpc.aio.Channel, target: str, *, timeout_s: float) -> None:
-        self._channel = channel
+        self.channel = channel
         self.target = target
         self.timeout_s = timeout_s
         self._callables: dict[str, Any] = {}
@@ -79,7 +79,7 @@ class Api:
         """
         call = self._callables.get(method.name)
         if call is None:
-            call = self._callables[method.name] = self._channel.unary_unary(
+            call = self._callables[method.name] = self.channel.unary_unary(
                 f"/{method.name}", method.serialize, method.parse
             )
         patience = Patience(self, self.timeout_s if timeout_s is None else timeout_s)
@@ -96,13 +96,13 @@ class Api:
         self, method: Method[Req, Resp], request: Req, *, timeout_s: float | None = None
     ) -> grpc.aio.UnaryStreamCall[Req, Resp]:
         """Start a server-streaming call. The caller cancels it in the end, whatever happened."""
-        return self._channel.unary_stream(f"/{method.name}", method.serialize, method.parse)(
+        return self.channel.unary_stream(f"/{method.name}", method.serialize, method.parse)(
             request, timeout=timeout_s
         )
 
     def open_bidi(self, method: Method[Req, Resp]) -> grpc.aio.StreamStreamCall[Req, Resp]:
         """Start a bidirectional call. The caller cancels it in the end, whatever happened."""
-        return self._channel.stream_stream(f"/{method.name}", method.serialize, method.parse)()
+        return self.channel.stream_stream(f"/{method.name}", method.serialize, method.parse)()
 
     def error(self, error: grpc.aio.AioRpcError) -> WeftError:
         """The error behind a failed call of this API; one that the coordinator did not send is said in our words."""

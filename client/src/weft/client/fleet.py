@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from weft.client import api as rpc
 from weft.client.api import Api
+from weft.rpc.discovery import Discovery
 from weft.rpc.times import seconds
 from weft.v1 import coordinator_pb2, fleet_pb2
 
@@ -34,6 +36,15 @@ class AgentState(enum.IntEnum):
     LOST = 5
 
 
+class DirectState(enum.IntEnum):
+    """Whether direct calls reach an agent; the numbers are `weft.v1.DirectState`'s."""
+
+    # It takes none, or that is not known yet.
+    UNKNOWN = 0
+    REACHABLE = 1
+    UNREACHABLE = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Agent:
     """An agent at one moment."""
@@ -53,6 +64,13 @@ class Agent:
     last_seen_at: datetime | None
     process_cpu_cores: float
     process_memory_bytes: int
+    # Methods that take no calls at the moment, by the agent's word.
+    unavailable: frozenset[str]
+    # Where it takes direct calls; empty: it takes none.
+    advertised_address: str
+    direct_state: DirectState
+    # Why the address does not lead to it; empty: it does, or that is not known yet.
+    direct_problem: str
 
     @classmethod
     def of(cls, proto: fleet_pb2.Agent) -> Agent:
@@ -71,6 +89,10 @@ class Agent:
             last_seen_at=proto.last_seen_time.ToDatetime(UTC) if proto.HasField("last_seen_time") else None,
             process_cpu_cores=proto.load.process_cpu_cores,
             process_memory_bytes=proto.load.process_memory_bytes,
+            unavailable=frozenset(method.name for method in proto.methods if method.unavailable),
+            advertised_address=proto.advertised_address,
+            direct_state=DirectState(proto.direct_state),
+            direct_problem=proto.direct_problem,
         )
 
 
@@ -124,6 +146,29 @@ class Fleet:
             page_token = page.next_page_token
             if not page_token:
                 return found
+
+    async def watch(self, methods: Sequence[str] = ()) -> AsyncGenerator[Sequence[Agent]]:
+        """The agents that are connected, now and after each change, but without their load; with `methods`, those that
+        host one of these. A coordinator that is away is waited for.
+
+        Close it when done: `async with contextlib.aclosing(fleet.watch()) as updates`.
+        """
+        changed = asyncio.Event()
+        newest: list[fleet_pb2.Agent] = []
+
+        def update(agents: list[fleet_pb2.Agent]) -> None:
+            newest[:] = agents
+            changed.set()
+
+        discovery = Discovery(self._api.channel, update, methods=methods)
+        discovery.start()
+        try:
+            while True:
+                await changed.wait()
+                changed.clear()
+                yield [Agent.of(agent) for agent in newest]
+        finally:
+            await discovery.close()
 
     async def agent(self, agent_id: str) -> Agent:
         """One agent.

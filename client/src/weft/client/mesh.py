@@ -11,12 +11,15 @@ from typing import Self
 import grpc.aio
 
 from weft.client.api import DEFAULT_TIMEOUT_S, Api, Unreachable
+from weft.client.direct import Direct
 from weft.client.fleet import Fleet
+from weft.client.inheriting import InheritingChannel
 from weft.client.tasks import Tasks
 from weft.rpc.channel import client_options
 from weft.rpc.targets import DEFAULT_TARGET, dialled, parse
 
 DEFAULT_PATIENCE_S = 60.0
+DEFAULT_POLICY = "least_connections"
 
 
 def connect(
@@ -55,12 +58,34 @@ class Mesh:
         self._timeout_s = timeout_s
         self._patience_s = patience_s
         self._channel: grpc.aio.Channel | None = None
+        # By policy.
+        self._directs: dict[str, Direct] = {}
 
-    def channel(self) -> grpc.aio.Channel:
-        """A channel to the coordinator. Any generated stub works on it, and each of its calls is durable.
+    def channel(self, *, direct: bool = False, policy: str = DEFAULT_POLICY) -> grpc.aio.Channel:
+        """A channel for any generated stub.
 
-        Such a call is a task that is waited for. `weft.client.call_options` makes metadata that says how to run it.
+        Its calls are durable: each is a task that is waited for, and `weft.client.call_options` makes metadata that says
+        how to run it. Or they are direct: each goes straight to an agent, chosen by load, and nothing is stored. A call
+        that a handler makes has no more time than is left of the call that it handles, and belongs to its trace.
+
+        Args:
+            direct: straight to the agents. The first call waits until these are known.
+            policy: how direct calls are balanced: "least_connections", "round_robin" or "weighted".
+
+        Raises:
+            InvalidArgument: there is no such policy.
         """
+        return self.direct(policy).balancer.channel() if direct else InheritingChannel(self._plain())
+
+    def direct(self, policy: str = DEFAULT_POLICY) -> Direct:
+        """What is behind the direct channels of a policy: `.balancer` has counters, and explains its choices."""
+        made = self._directs.get(policy)
+        if made is None:
+            made = self._directs[policy] = Direct(self._plain(), policy)
+        return made
+
+    def _plain(self) -> grpc.aio.Channel:
+        """The connection itself. The API's own calls inherit nothing: some are shared by all who wait."""
         if self._channel is None:
             self._dialled = self._dialled or dialled(self._targets)
             # gRPC would take its own form of a list for the name.
@@ -81,7 +106,7 @@ class Mesh:
 
     @cached_property
     def _api(self) -> Api:
-        return Api(self.channel(), self.target, timeout_s=self._timeout_s)
+        return Api(self._plain(), self.target, timeout_s=self._timeout_s)
 
     async def ready(self, timeout_s: float = 5.0) -> None:
         """Wait until the coordinator is connected.
@@ -91,7 +116,7 @@ class Mesh:
         """
         try:
             async with asyncio.timeout(timeout_s):
-                await self.channel().channel_ready()
+                await self._plain().channel_ready()
         except TimeoutError:
             raise Unreachable(self.target, f"tried for {timeout_s:g} s") from None
 
@@ -99,6 +124,8 @@ class Mesh:
         """End all waits and close the connection."""
         if "tasks" in self.__dict__:
             await self.tasks.close()
+        for direct in self._directs.values():
+            await direct.close()
         if self._channel is not None:
             await self._channel.close()
 

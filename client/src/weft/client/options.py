@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
@@ -9,8 +10,9 @@ from typing import TypedDict
 import grpc
 from google.protobuf.duration_pb2 import Duration
 
+from weft.rpc import budget, times, tracing
 from weft.rpc import metadata as entries
-from weft.rpc import times, tracing
+from weft.rpc.balancing.retry import MARK as RETRY_MARK
 from weft.rpc.errors import InvalidArgument
 from weft.v1 import task_pb2
 
@@ -77,14 +79,22 @@ class SubmitOptions(TypedDict, total=False):
 
 
 def task_options(options: SubmitOptions) -> task_pb2.TaskOptions | None:
-    """The options as a message, with the trace context of the active span; None when there is nothing to say."""
+    """The options as a message, with the trace context of the active span; None when there is nothing to say.
+
+    What a handler submits is bounded by what is left of the call that it handles, and belongs to its tree.
+    """
     traced = tracing.current()
-    if not options and not traced:
+    inherited = budget.current()
+    if not options and not traced and inherited is None:
         return None
+    to_close_s = options.get("schedule_to_close_s")
+    if inherited is not None:
+        to_close_s = inherited.bounded_s(to_close_s, time.monotonic())
+        traced = traced or {"traceparent": inherited.traceparent, "tracestate": inherited.tracestate}
     limits = task_pb2.TimeLimits(
         schedule_to_start=_duration(options.get("schedule_to_start_s")),
         start_to_close=_duration(options.get("start_to_close_s")),
-        schedule_to_close=_duration(options.get("schedule_to_close_s")),
+        schedule_to_close=_duration(to_close_s),
     )
     retry = options.get("retry")
     labels, resources = options.get("require_labels"), options.get("require_resources")
@@ -92,6 +102,8 @@ def task_options(options: SubmitOptions) -> task_pb2.TaskOptions | None:
         metadata=entries.to_proto(options.get("metadata", ())),
         traceparent=traced.get("traceparent", ""),
         tracestate=traced.get("tracestate", ""),
+        root_id="" if inherited is None else inherited.root_id,
+        parent_id="" if inherited is None else inherited.parent_id,
     )
     return task_pb2.TaskOptions(
         priority=options.get("priority"),
@@ -112,9 +124,10 @@ def call_options(
     delay_s: float | None = None,
     require: str | Mapping[str, str | float] | None = None,
     detach: bool = False,
+    retry_unavailable: bool = False,
     metadata: Metadata = (),
 ) -> tuple[tuple[str, str | bytes], ...]:
-    """Metadata that tells the coordinator how to run a plain call: `stub.Method(request, metadata=call_options(...))`.
+    """Metadata that says how to run a plain call: `stub.Method(request, metadata=call_options(...))`.
 
     Args:
         request_id: the same id with the same request is the same task, however often it is called.
@@ -123,6 +136,7 @@ def call_options(
         require: what an agent must have: {"zone": "eu", "gpu": 1} (text: exactly; a number: at least), or as
             text, "zone=eu,gpu>=1".
         detach: answer at once with an empty response; the trailer `weft-task-id` names the task.
+        retry_unavailable: for direct calls: this one may be run twice. When its agent is lost, another one is tried.
         metadata: the caller's own entries, for the handler.
     """
     pairs: list[tuple[str, str | bytes]] = list(metadata)
@@ -136,6 +150,8 @@ def call_options(
         pairs.append(("weft-require", require if isinstance(require, str) else _requirements(require)))
     if detach:
         pairs.append(("weft-detach", "true"))
+    if retry_unavailable:
+        pairs.append(RETRY_MARK)
     pairs += tracing.current().items()
     return tuple(pairs)
 

@@ -1,0 +1,49 @@
+"""Direct calls of one mesh: discovery tells a balancer of the agents, and the calls go straight to them.
+
+The coordinator is asked where agents are, never for a call: while it is away, calls go to those that were known last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc.aio
+
+from weft.rpc.balancing import Balancer, Explanation
+from weft.rpc.discovery import Discovery
+
+# Connections to agents that are there are made within this.
+SETTLE_S = 1.0
+_LOOK_S = 0.01
+
+
+class Direct:
+    """A balancer that is kept up to date. Belongs to the event loop in which it is made."""
+
+    def __init__(self, coordinator: grpc.aio.Channel, policy: str) -> None:
+        self.balancer = Balancer(policy)
+        self._discovery = Discovery(coordinator, self.balancer.update)
+        self._discovery.start()
+
+    async def explain(self, method: str, timeout_s: float) -> Explanation:
+        """What the next call would get, once the agents are known and connected, or cannot be.
+
+        Raises:
+            WeftError: no coordinator tells of the agents in time.
+        """
+        await self._discovery.ready(timeout_s)
+        explained = self.balancer.explain(method)
+        try:
+            async with asyncio.timeout(SETTLE_S):
+                # Connecting ends soon, one way or the other; there is nothing that says so.
+                while not all(c.connected for c in explained.candidates):
+                    await asyncio.sleep(_LOOK_S)
+                    explained = self.balancer.explain(method)
+        except TimeoutError:
+            pass
+        return explained
+
+    async def close(self) -> None:
+        """End every call."""
+        await self._discovery.close()
+        await self.balancer.close()

@@ -1,0 +1,78 @@
+"""The channel that `Mesh.channel()` gives: a plain one, whose calls inherit from the call that is being handled."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+from grpc import aio
+
+from weft.rpc import budget
+
+
+class _Callable:
+    """A method, as a stub has it."""
+
+    def __init__(self, plain: Any) -> None:
+        self._plain = plain
+
+    def __call__(self, *request: Any, timeout: float | None = None, metadata: Any = None, **how: Any) -> Any:
+        return self._plain(
+            *request, timeout=budget.timeout_s(timeout), metadata=budget.metadata(metadata), **how
+        )
+
+
+class UnaryUnary(_Callable, aio.UnaryUnaryMultiCallable[Any, Any]):
+    """One request, one response."""
+
+
+class UnaryStream(_Callable, aio.UnaryStreamMultiCallable[Any, Any]):
+    """One request, many responses."""
+
+
+class StreamUnary(_Callable, aio.StreamUnaryMultiCallable[Any, Any]):
+    """Many requests, one response."""
+
+
+class StreamStream(_Callable, aio.StreamStreamMultiCallable[Any, Any]):
+    """Many requests, many responses."""
+
+
+class InheritingChannel(aio.Channel):
+    """Passes everything on; outside a handler it changes nothing."""
+
+    def __init__(self, plain: aio.Channel) -> None:
+        self._plain = plain
+
+    def unary_unary(self, *method: Any, **how: Any) -> Any:
+        return UnaryUnary(self._plain.unary_unary(*method, **how))
+
+    def unary_stream(self, *method: Any, **how: Any) -> Any:
+        return UnaryStream(self._plain.unary_stream(*method, **how))
+
+    def stream_unary(self, *method: Any, **how: Any) -> Any:
+        return StreamUnary(self._plain.stream_unary(*method, **how))
+
+    def stream_stream(self, *method: Any, **how: Any) -> Any:
+        return StreamStream(self._plain.stream_stream(*method, **how))
+
+    async def close(self, grace: float | None = None) -> None:
+        await self._plain.close(grace)
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+        return self._plain.get_state(try_to_connect)
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        await self._plain.wait_for_state_change(last_observed_state)
+
+    async def channel_ready(self) -> None:
+        await self._plain.channel_ready()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
