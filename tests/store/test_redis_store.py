@@ -140,7 +140,7 @@ async def test_a_key_of_another_type_in_the_way(h: Harness, server: RedisServer)
         await client.set(f"{{{PREFIX}}}:timers", "a shopping list")
         with capture_logs() as logs:
             for _ in range(5):
-                with pytest.raises(Unavailable, match="refuses: WRONGTYPE") as refused:
+                with pytest.raises(Unavailable, match=r"refuses: .*WRONGTYPE") as refused:
                     await h.sweep()
                 assert "shopping" not in refused.value.message
                 await h.submit()

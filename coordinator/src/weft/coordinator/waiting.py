@@ -51,8 +51,9 @@ async def wait_tasks(
             not_found = []
             for task_id, record in zip(chunk, await store.get(chunk, payloads=False), strict=True):
                 if record is None:
-                    awaited.pop(task_id, None)
-                    not_found.append(task_id)
+                    # One that has ended since, and was deleted at once, was found.
+                    if awaited.pop(task_id, True) is None:
+                        not_found.append(task_id)
                 elif record.state.terminal:
                     ended(record)
             if not_found:
