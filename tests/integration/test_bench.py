@@ -15,6 +15,9 @@ from tests.support.processes import ROOT, environment
 AGREED = {
     "raw_unary_p50_ms",
     "raw_unary_per_s",
+    "direct_per_s_ratio",
+    *(f"direct_{figure}" for figure in ("p50_ms", "p99_ms", "p50_ratio", "per_s")),
+    *(f"sidecar_{ends}_{figure}" for ends in ("one", "both") for figure in ("p50_ms", "p50_ratio")),
     *(
         f"embedded_{durability}_{figure}"
         for durability in ("process", "full")

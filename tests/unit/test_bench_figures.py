@@ -33,10 +33,17 @@ def test_quantiles_are_measured_values(values: list[float], quantile: float, wan
 def test_flat_keys() -> None:
     raw = sample("raw_unary", "per_s", [0.0005], [7000.0])
     durable = sample("embedded_process", "tasks_per_s", [0.001, 0.001, 0.004], [9000.0, 11000.0, 12000.0])
-    durable.plain = raw
-    assert figures([raw, durable]) == {
+    direct = sample("direct", "per_s", [0.0006, 0.0006, 0.001], [6500.0, 6300.0, 6700.0])
+    for each in (direct, durable):
+        each.plain = raw
+    assert figures([raw, direct, durable]) == {
         "raw_unary_p50_ms": 0.5,
         "raw_unary_per_s": 7000,
+        "direct_per_s": 6500,
+        "direct_p50_ms": 0.6,
+        "direct_p99_ms": 1.0,
+        "direct_p50_ratio": 1.2,
+        "direct_per_s_ratio": 0.93,
         "embedded_process_tasks_per_s": 11000,
         "embedded_process_p50_ms": 1.0,
         "embedded_process_p99_ms": 4.0,

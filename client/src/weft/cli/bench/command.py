@@ -21,7 +21,7 @@ from weft.cli.bench.subject import Subject
 from weft.cli.children import Children, run
 from weft.cli.options import Json
 
-_Scenario = Callable[[Children], AbstractAsyncContextManager[Subject]]
+_Scenario = Callable[[Children, str], AbstractAsyncContextManager[Sequence[Subject]]]
 _UNITS = {"per_s": "calls/s", "tasks_per_s": "tasks/s"}
 
 
@@ -29,10 +29,10 @@ def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Measure for less than a minute.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure durable calls beside plain ones: throughput, and latency of one call after another.
+    """Measure direct and durable calls beside plain ones: throughput, and latency of one call after another.
 
-    All processes run on this machine: a coordinator and two agents for each store and durability, a Redis where
-    redis-server is installed, and a plain server.
+    All processes run on this machine: a plain server, an agent and two sidecars for direct calls, a coordinator and
+    two agents for each store and durability, and a Redis where redis-server is installed.
     """
     with tempfile.TemporaryDirectory(prefix="weft-bench-") as name, Children(Path(name)) as children:
         samples = run(_measured(children, QUICK if quick else THOROUGH))
@@ -44,34 +44,30 @@ def bench(
 
 
 async def _measured(children: Children, effort: Effort) -> list[Sample]:
+    from weft.cli.bench.direct import direct
     from weft.cli.bench.durable import embedded, redis, redis_server
-    from weft.cli.bench.raw import raw_unary
+    from weft.cli.bench.raw import plain_server, raw_unary
 
-    embedded_ones: list[_Scenario] = [
+    scenarios: list[_Scenario] = [
+        direct,
         partial(embedded, durability="process"),
         partial(embedded, durability="full"),
     ]
-    # A store at a time, each beside a plain call: the processes of another one would disturb it.
-    groups = [embedded_ones]
     if redis_server() is None:
         output.remark("redis-server is not installed: the Redis store is left out")
     else:
-        groups.append([redis])
-    samples: list[Sample] = []
-    for scenarios in groups:
-        with Children(children.folder) as own:
-            async with AsyncExitStack() as stack:
-                output.remark("starting the processes")
-                subjects = [
-                    await stack.enter_async_context(scenario(own)) for scenario in (raw_unary, *scenarios)
-                ]
-                found = await measure(subjects, effort, output.remark)
-        samples += found[1:] if samples else found
-    return samples
+        scenarios.append(redis)
+    async with AsyncExitStack() as stack:
+        output.remark("starting the processes")
+        plain = await plain_server(children)
+        subjects = [await stack.enter_async_context(raw_unary(plain))]
+        for scenario in scenarios:
+            subjects += await stack.enter_async_context(scenario(children, plain))
+        return await measure(subjects, effort, output.remark)
 
 
 def figures(samples: Sequence[Sample]) -> dict[str, float]:
-    """The flat keys of the JSON line: latency and rate of each subject, and the ratio to the first one."""
+    """The flat keys of the JSON line: latency and rate of each subject, and their ratios to the first one's."""
     raw = samples[0]
     found = {
         f"{raw.subject.prefix}_p50_ms": round(raw.latency_ms(0.5), 3),
@@ -83,6 +79,8 @@ def figures(samples: Sequence[Sample]) -> dict[str, float]:
         found[f"{prefix}_p50_ms"] = round(sample.latency_ms(0.5), 3)
         found[f"{prefix}_p99_ms"] = round(sample.latency_ms(0.99), 3)
         found[f"{prefix}_p50_ratio"] = round(sample.ratio, 2)
+        if sample.rate_ratio is not None:
+            found[f"{prefix}_{sample.subject.rate}_ratio"] = round(sample.rate_ratio, 2)
         for name, used_us in sample.cpu_us.items():
             found[f"{prefix}_{name}_cpu_us_per_task"] = round(statistics.median(used_us), 1)
     return found
@@ -107,13 +105,14 @@ def _print(samples: Sequence[Sample]) -> None:
             output.Column(""),
             *(
                 output.Column(heading, right=True)
-                for heading in ("at once", "p50", "p99", "p50 to plain", "CPU a task")
+                for heading in ("at once", "to plain", "p50", "p99", "to plain", "CPU a task")
             ),
         ),
         [
             (
                 sample.subject.title,
                 f"{sample.rate_per_s:,.0f} {_UNITS[sample.subject.rate]}",
+                "" if sample.rate_ratio is None else f"{sample.rate_ratio:.2f}x",
                 f"{sample.latency_ms(0.5):.2f} ms",
                 f"{sample.latency_ms(0.99):.2f} ms",
                 f"{sample.ratio:.2f}x",

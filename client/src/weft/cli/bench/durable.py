@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import repeat
 
@@ -20,12 +20,12 @@ _ECHO = Method.of(METHOD, BytesValue, BytesValue)
 
 
 @asynccontextmanager
-async def embedded(children: Children, *, durability: str) -> AsyncIterator[Subject]:
+async def embedded(children: Children, _plain: str, *, durability: str) -> AsyncIterator[Sequence[Subject]]:
     """The embedded store."""
     store = str(children.folder / f"{durability}.db")
     prefix, title = f"embedded_{durability}", f"durable call, embedded store, {durability}"
     async with _durable(children, prefix, title, store, durability, {}) as subject:
-        yield subject
+        yield [subject]
 
 
 def redis_server() -> str | None:
@@ -34,7 +34,7 @@ def redis_server() -> str | None:
 
 
 @asynccontextmanager
-async def redis(children: Children) -> AsyncIterator[Subject]:
+async def redis(children: Children, _plain: str) -> AsyncIterator[Sequence[Subject]]:
     """A Redis that syncs its log every second, on a socket."""
     folder = children.folder / "redis"
     folder.mkdir()
@@ -50,7 +50,7 @@ async def redis(children: Children) -> AsyncIterator[Subject]:
     await until(socket.exists, [server], "redis-server to listen")
     title = "durable call, Redis, everysec"
     async with _durable(children, "redis", title, f"unix://{socket}", "fast", {"redis": server}) as subject:
-        yield subject
+        yield [subject]
 
 
 @asynccontextmanager

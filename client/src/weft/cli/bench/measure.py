@@ -28,7 +28,7 @@ class Effort:
     bursts: int
 
 
-QUICK = Effort(calls_s=3.0, burst_s=1.0, bursts=3)
+QUICK = Effort(calls_s=2.4, burst_s=0.5, bursts=4)
 THOROUGH = Effort(calls_s=20.0, burst_s=4.0, bursts=7)
 
 
@@ -51,6 +51,12 @@ class Sample:
     def ratio(self) -> float:
         """Its median latency by that of the plain call."""
         return self.latency_ms(0.5) / (self.plain or self).latency_ms(0.5)
+
+    @property
+    def rate_ratio(self) -> float | None:
+        """Its rate by that of the plain call; None: they count different things."""
+        plain = self.plain or self
+        return self.rate_per_s / plain.rate_per_s if self.subject.rate == plain.subject.rate else None
 
     @property
     def rate_per_s(self) -> float:

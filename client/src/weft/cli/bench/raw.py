@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from weft.cli.bench.subject import Subject, stock_caller
+from weft.cli.bench.subject import Subject, at_once, stock_caller
 from weft.cli.children import Children, until
 
-_IN_FLIGHT = 64
+
+async def plain_server(children: Children) -> str:
+    """Start it; where it listens."""
+    address = children.folder / "raw.address"
+    server = children.python("raw server", "-m", "weft.cli.bench.raw_server", str(address))
+    await until(address.exists, [server], "the raw server to listen")
+    return address.read_text()
 
 
 @asynccontextmanager
-async def raw_unary(children: Children) -> AsyncIterator[Subject]:
-    address = children.folder / "raw.address"
-    address.unlink(missing_ok=True)
-    server = children.python("raw server", "-m", "weft.cli.bench.raw_server", str(address))
-    await until(address.exists, [server], "the raw server to listen")
-    async with stock_caller(address.read_text()) as call:
-        yield Subject(
-            prefix="raw_unary",
-            title="plain call",
-            call=call,
-            burst=lambda count: _burst(call, count),
-            rate="per_s",
-        )
-
-
-async def _burst(call: Callable[[], Awaitable[object]], count: int) -> None:
-    left = iter(range(count))
-
-    async def some() -> None:
-        for _ in left:
-            await call()
-
-    await asyncio.gather(*(some() for _ in range(_IN_FLIGHT)))
+async def raw_unary(plain: str) -> AsyncIterator[Subject]:
+    """A stock client's calls to it."""
+    async with stock_caller(plain) as call:
+        yield Subject(prefix="raw_unary", title="plain call", call=call, burst=at_once(call), rate="per_s")

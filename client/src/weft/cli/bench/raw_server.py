@@ -10,7 +10,7 @@ import grpc.aio
 import uvloop
 from google.protobuf.wrappers_pb2 import BytesValue
 
-from weft.cli.bench.subject import METHOD
+from weft.cli.bench.subject import APP_METHOD, METHOD
 from weft.rpc.channel import server_options
 
 
@@ -19,12 +19,13 @@ async def _echo(request: BytesValue, _context: object) -> BytesValue:
 
 
 async def serve(address_file: Path) -> None:
-    service, _, method = METHOD.partition("/")
     handler = grpc.unary_unary_rpc_method_handler(
         _echo, request_deserializer=BytesValue.FromString, response_serializer=BytesValue.SerializeToString
     )
     server = grpc.aio.server(options=server_options())
-    server.add_registered_method_handlers(service, {method: handler})
+    for name in (METHOD, APP_METHOD):
+        service, _, method = name.partition("/")
+        server.add_registered_method_handlers(service, {method: handler})
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     whole = address_file.with_suffix(".new")

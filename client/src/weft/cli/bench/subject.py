@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import grpc.aio
 from google.protobuf.wrappers_pb2 import BytesValue
@@ -13,7 +13,13 @@ from google.protobuf.wrappers_pb2 import BytesValue
 from weft.rpc.channel import client_options
 
 METHOD = "weft.bench.v1.EchoService/Echo"
+# The same, of a stock server behind a sidecar.
+APP_METHOD = "weft.bench.v1.AppService/Echo"
 PAYLOAD = BytesValue(value=bytes(range(100)))
+
+_IN_FLIGHT = 64
+
+Call = Callable[[], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +31,7 @@ class Subject:
     # For people.
     title: str
     # One call, answered.
-    call: Callable[[], Awaitable[object]]
+    call: Call
     # That many calls at once, all answered.
     burst: Callable[[int], Awaitable[object]]
     # What its rate counts: "per_s" of calls, "tasks_per_s" of tasks.
@@ -34,19 +40,38 @@ class Subject:
     processes: Mapping[str, int] = field(default_factory=dict)
 
 
+def caller(channel: grpc.aio.Channel, method: str) -> Call:
+    """Calls the method as any generated stub does."""
+    callee = channel.unary_unary(
+        f"/{method}",
+        request_serializer=BytesValue.SerializeToString,
+        response_deserializer=BytesValue.FromString,
+    )
+
+    async def call() -> None:
+        answer = await callee(PAYLOAD, timeout=30, wait_for_ready=True)
+        assert answer == PAYLOAD
+
+    return call
+
+
 @asynccontextmanager
-async def stock_caller(target: str) -> AsyncIterator[Callable[[], Awaitable[Any]]]:
-    """Calls the method as any generated stub does, on a channel of its own."""
-    options = client_options(own_connection=True)
-    async with grpc.aio.insecure_channel(target, options=options) as channel:
-        method = channel.unary_unary(
-            f"/{METHOD}",
-            request_serializer=BytesValue.SerializeToString,
-            response_deserializer=BytesValue.FromString,
-        )
+async def stock_caller(target: str, method: str = METHOD) -> AsyncIterator[Call]:
+    """Calls it on a stock channel of its own."""
+    async with grpc.aio.insecure_channel(target, options=client_options(own_connection=True)) as channel:
+        yield caller(channel, method)
 
-        async def call() -> None:
-            answer = await method(PAYLOAD, timeout=30, wait_for_ready=True)
-            assert answer == PAYLOAD
 
-        yield call
+def at_once(call: Call) -> Callable[[int], Awaitable[object]]:
+    """Bursts of this call: so many of them, some at a time."""
+
+    async def burst(count: int) -> None:
+        left = iter(range(count))
+
+        async def some() -> None:
+            for _ in left:
+                await call()
+
+        await asyncio.gather(*(some() for _ in range(_IN_FLIGHT)))
+
+    return burst
