@@ -196,6 +196,27 @@ def test_a_method_whose_app_is_down_is_not_hosted() -> None:
     assert snapshot.hosted_methods(agent(methods=[fleet_pb2.HostedMethod(name=METHOD), down])) == {METHOD: 1}
 
 
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        ({}, ""),
+        ({"methods": [], "advertised_address": ""}, ""),
+        ({"advertised_address": ""}, "takes no direct calls"),
+        ({"state": fleet_pb2.AGENT_STATE_DRAINING}, "is DRAINING"),
+        (
+            {"direct_state": fleet_pb2.DIRECT_STATE_UNREACHABLE, "direct_problem": "nobody answered at a:1"},
+            "cannot be reached: nobody answered at a:1",
+        ),
+        (
+            {"methods": [fleet_pb2.HostedMethod(name=METHOD, unavailable=True)]},
+            "takes no calls of it now",
+        ),
+    ],
+)
+def test_why_an_agent_takes_no_direct_calls(fields: dict[str, Any], wanted: str) -> None:
+    assert snapshot.why_not(agent(**fields), METHOD) == wanted
+
+
 OK, AWAY, REFUSED = Standing(True), Standing(False), Standing(False, refused=True)
 OUT = Standing(True, ejected=True)
 

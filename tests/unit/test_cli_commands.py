@@ -103,6 +103,22 @@ async def test_no_coordinator(args: tuple[str, ...]) -> None:
     assert "--target" in done.err
 
 
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("--direct", "--detach", "--priority", "3"), "--detach, --priority: for durable calls"),
+        (("--explain", "--require", "a=b"), "--require: for durable calls"),
+        (("--policy", "weighted"), "add --direct or --explain"),
+        (("--direct", "--policy", "best"), "there are least_connections, round_robin, weighted"),
+    ],
+)
+def test_options_of_a_call_that_do_not_go_together(args: tuple[str, ...], words: str) -> None:
+    result = CliRunner().invoke(app, ["call", "a.B/C", "{}", "--target", NOBODY, *args])
+    said = " ".join(f"{result.output} {result.exception}".replace("│", "").split())
+    assert words in said
+    assert getattr(result.exception, "status", result.exit_code) == 2
+
+
 async def test_an_agent_that_is_none(tmp_path: Path) -> None:
     done = await weft("agent", "nowhere.at_all:agent", cwd=tmp_path)
     assert done.status == 1

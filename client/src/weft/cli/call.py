@@ -1,23 +1,28 @@
-"""`weft call`: one durable call, as a stock client makes it, with JSON in and out."""
+"""`weft call`: one call with JSON in and out, durable as a stock client makes it, or direct; or why it would go where."""
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from weft.cli import inputs
+from weft.cli.failures import Failure
 from weft.cli.options import DEFAULT_TARGET, Json, Target, pairs
-from weft.cli.output import json_text, line, remark
 
 if TYPE_CHECKING:
-    import grpc.aio
-
     from weft.client import Mesh
-    from weft.client.contract import ResolvedMethod
 
 DEFAULT_TIMEOUT_S = 60.0
+
+
+def _checked_policy(name: str | None) -> str | None:
+    # Here, for the help is shown without gRPC.
+    from weft.rpc.balancing import POLICIES
+
+    if name is not None and name not in POLICIES:
+        raise typer.BadParameter(f"there is no policy {name!r}; there are {', '.join(POLICIES)}")
+    return name
 
 
 def call(
@@ -27,6 +32,25 @@ def call(
     timeout_s: Annotated[
         float, typer.Option("--timeout", metavar="S", min=0.001, help="Deadline of the call.")
     ] = DEFAULT_TIMEOUT_S,
+    direct: Annotated[
+        bool,
+        typer.Option(
+            "--direct",
+            help="Straight to an agent, chosen by load; nothing is stored. A stream of requests is one JSON a line.",
+        ),
+    ] = False,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Make no call: show which agent a direct one would go to, and why."),
+    ] = False,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="How a direct call is balanced: least_connections (the default), round_robin or weighted.",
+            callback=_checked_policy,
+        ),
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Do not wait: print the task's id.")] = False,
     priority: inputs.Priority = None,
     delay_s: inputs.DelayS = None,
@@ -35,14 +59,23 @@ def call(
     metadata: inputs.Metadata = None,
     as_json: Json = False,
 ) -> None:
-    """Call a method durably and print its answer as JSON; a streaming method's answers one a line.
+    """Call a method durably, or with --direct straight, and print its answer as JSON; a streaming method's answers one a line.
 
-    The task's id, attempt and agent go to stderr. A failing call prints code, message and details; exit status 1.
+    Where it ran, and of a durable call the task's id, goes to stderr. A failing call prints code, message and details;
+    exit status 1.
     """
+    from weft.cli.call_making import Call, Mode
     from weft.cli.running import run
     from weft.client import call_options
 
-    text = inputs.read_text(request)
+    for_tasks = {
+        "--detach": detach,
+        "--priority": priority is not None,
+        "--delay-s": delay_s is not None,
+        "--request-id": request_id is not None,
+        "--require": bool(require),
+    }
+    _check(for_tasks, direct=direct or explain, policy=policy)
     entries = call_options(
         request_id=request_id,
         priority=priority,
@@ -51,99 +84,29 @@ def call(
         detach=detach,
         metadata=list(pairs(metadata or [], "--metadata").items()),
     )
+    # A task has one request: it is read before anything is asked of anybody.
+    text = "" if direct or explain else inputs.read_text(request)
 
     async def work(mesh: Mesh) -> bool:
-        resolved = await inputs.resolve(mesh, method)
-        payload = inputs.request_bytes(resolved, text)
-        return await _Call(mesh, resolved, as_json=as_json, detach=detach).make(payload, entries, timeout_s)
+        resolved = await inputs.resolve(mesh, method, durable=not (direct or explain))
+        if explain:
+            from weft.cli.call_explaining import print_explanation
+
+            behind = mesh.direct(policy) if policy else mesh.direct()
+            return print_explanation(await behind.explain(resolved.name, timeout_s), as_json=as_json)
+        made = Call(mesh, resolved, Mode(direct, policy, detach), as_json=as_json)
+        return await made.make(request if direct else text, entries, timeout_s)
 
     if not run(target, work):
         raise typer.Exit(1)
 
 
-class _Call:
-    """One call and what is printed of it."""
-
-    def __init__(self, mesh: Mesh, method: ResolvedMethod, *, as_json: bool, detach: bool) -> None:
-        self._mesh = mesh
-        self._method = method
-        self._as_json = as_json
-        self._detach = detach
-
-    async def make(self, payload: bytes, entries: Any, timeout_s: float) -> bool:
-        """Make it and print; false: it failed."""
-        import grpc.aio
-
-        from weft.v1 import fleet_pb2
-
-        streaming = self._method.kind == fleet_pb2.METHOD_KIND_SERVER_STREAMING
-        channel, path = self._mesh.channel(), f"/{self._method.name}"
-        began_at = time.monotonic()
-        shape: Any = channel.unary_stream(path) if streaming else channel.unary_unary(path)
-        made = shape(payload, metadata=entries, timeout=timeout_s)
-        try:
-            if streaming:
-                count = await self._print_stream(made)
-                answer: dict[str, Any] = {"responses": count}
-            else:
-                answer = {"response": self._method.response_to_json(await made)} if not self._detach else {}
-        except grpc.aio.AioRpcError as error:
-            self._print_failure(error, timeout_s)
-            return False
-        finally:
-            made.cancel()
-        about = _about(await made.trailing_metadata())
-        if self._as_json:
-            line(json_text(about | answer))
-            return True
-        if self._detach:
-            line(about["task_id"])
-            return True
-        if not streaming:
-            line(json_text(answer["response"], indent=2))
-        remark(f"{_sentence(about)}, {time.monotonic() - began_at:.3f} s")
-        return True
-
-    async def _print_stream(self, made: Any) -> int:
-        count = 0
-        async for payload in made:
-            if not self._detach:
-                response = self._method.response_to_json(payload)
-                line(json_text({"response": response} if self._as_json else response))
-                count += 1
-        return count
-
-    def _print_failure(self, error: grpc.aio.AioRpcError, timeout_s: float) -> None:
-        import grpc
-
-        from weft.cli.documents import status_document
-        from weft.cli.failures import detail_lines
-        from weft.rpc.errors import status_code, status_of_call
-
-        status = status_of_call(error)
-        if status.code == grpc.StatusCode.DEADLINE_EXCEEDED.value[0] and not status.details:
-            status.message = f"the call has not ended within its deadline of {timeout_s:g} s"
-        about = _about(error.trailing_metadata())
-        if self._as_json:
-            line(json_text(about | {"error": status_document(status)}))
-            return
-        remark(f"{status_code(status.code).name}: {status.message}")
-        for text in detail_lines(status):
-            remark(text)
-        if about["task_id"]:
-            remark(_sentence(about))
-
-
-def _about(trailers: Any) -> dict[str, Any]:
-    """What the trailers tell of the task."""
-    found = {key: value for key, value in trailers or () if isinstance(value, str)}
-    return {
-        "task_id": found.get("weft-task-id", ""),
-        "attempt": int(found.get("weft-attempt") or 0),
-        "agent_id": found.get("weft-agent", ""),
-    }
-
-
-def _sentence(about: dict[str, Any]) -> str:
-    place = f" on {about['agent_id']}" if about["agent_id"] else ""
-    return f"task {about['task_id']}, attempt {about['attempt']}{place}"
+def _check(for_tasks: dict[str, bool], *, direct: bool, policy: str | None) -> None:
+    given = [option for option, is_given in for_tasks.items() if is_given]
+    if direct and given:
+        raise Failure(
+            f"{', '.join(given)}: for durable calls, which are stored first; a direct one has none of it",
+            status=2,
+        )
+    if policy is not None and not direct:
+        raise Failure("--policy is for direct calls: add --direct or --explain", status=2)

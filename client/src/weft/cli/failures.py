@@ -14,8 +14,12 @@ from google.protobuf.json_format import MessageToDict
 from google.rpc import error_details_pb2, status_pb2
 
 from weft.client.api import Unreachable
-from weft.rpc.errors import WeftError, from_call
+from weft.rpc.errors import WeftError, error_info, from_call, reason_name, status_code
 from weft.rpc.times import seconds
+from weft.v1 import errors_pb2
+
+_NO_AGENT = reason_name(errors_pb2.ERROR_REASON_NO_AGENT)
+_OVERLOADED = reason_name(errors_pb2.ERROR_REASON_OVERLOADED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,23 @@ def explain(error: Exception) -> Explanation | None:
 def detail_lines(status: status_pb2.Status) -> list[str]:
     """The details of a status, in words where their type is known; indented, one fact a line."""
     return [f"  {text}" for packed in status.details for text in _facts(packed)]
+
+
+def direct_advice(status: status_pb2.Status, method: str) -> list[str]:
+    """What to do about a failure that only direct calls have; indented, a line each."""
+    code, reason = status_code(status.code), getattr(error_info(status), "reason", "")
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and reason == _OVERLOADED:
+        return ["  Try again, or add slots or agents. Without --direct the call waits for a free slot."]
+    if code is grpc.StatusCode.UNAVAILABLE and reason == _NO_AGENT:
+        return [
+            "  `weft agents list` shows the agents. Without --direct the call waits for one, and needs no way to it."
+        ]
+    if code is grpc.StatusCode.UNAVAILABLE and not status.details:
+        return [
+            f"  `weft call {method} --explain` shows which agents can be reached from here.",
+            "  WEFT_AGENT_ADVERTISED_ADDRESS tells others where an agent is. Without --direct none must be reached.",
+        ]
+    return []
 
 
 def _facts(packed: any_pb2.Any) -> list[str]:

@@ -59,8 +59,8 @@ def read_lines(source: str) -> Iterator[tuple[int, str]]:
             yield number, text
 
 
-async def resolve(mesh: Mesh, name: str) -> ResolvedMethod:
-    """The method, by the coordinator's reflection.
+async def resolve(mesh: Mesh, name: str, *, durable: bool = True) -> ResolvedMethod:
+    """The method, by the coordinator's reflection; with `durable` one that can be a task.
 
     Raises:
         Failure: there is none of this name (with those that are near), or it cannot be a task.
@@ -72,9 +72,10 @@ async def resolve(mesh: Mesh, name: str) -> ResolvedMethod:
         method = await ContractReader(mesh.channel()).resolve(name.removeprefix("/"))
     except NotFound as error:
         raise Failure(error.message, status=2) from None
-    if not method.durable:
+    if durable and not method.durable:
         raise Failure(
             f"{method.name} takes a stream of requests; only methods with a single request can be tasks",
+            "`weft call --direct` sends a stream to an agent, one JSON a line.",
             status=2,
         )
     return method

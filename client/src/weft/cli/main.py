@@ -27,7 +27,7 @@ class _Commands(LazyGroup):
             "weft.cli.processes:coordinator", "Run a coordinator.", _RUN, _ONE_POLLING_THREAD
         ),
         "agent": Place("weft.cli.processes:agent", "Run an agent.", _RUN, _ONE_POLLING_THREAD),
-        "call": Place("weft.cli.call:call", "Call a method durably and print its answer.", _CALL),
+        "call": Place("weft.cli.call:call", "Call a method, durably or directly, and print its answer.", _CALL),
         "submit": Place("weft.cli.submit:submit", "Submit tasks and print their ids.", _CALL),
         "tasks": Place("weft.cli.tasks:app", "List, read, follow, cancel and retry tasks.", _LOOK),
         "agents": Place("weft.cli.agents:app", "List, drain, pause and resume agents.", _LOOK),

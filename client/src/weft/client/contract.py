@@ -21,17 +21,15 @@ from grpc_reflection.v1alpha import reflection_pb2 as pb
 
 from weft.client import json_form
 from weft.rpc import descriptors, errors, names
-from weft.v1 import errors_pb2
+from weft.v1 import errors_pb2, fleet_pb2
 
 # The two services have the same messages on the wire.
 _PATHS = (
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 )
-_CODEC: Mapping[str, Any] = {
-    "request_serializer": pb.ServerReflectionRequest.SerializeToString,
-    "response_deserializer": pb.ServerReflectionResponse.FromString,
-}
+# Answers stay bytes here: of one that does not parse grpc.aio would make a traceback and None.
+_CODEC: Mapping[str, Any] = {"request_serializer": pb.ServerReflectionRequest.SerializeToString}
 # A service with more files than this is not one.
 MAX_FILES = 4096
 
@@ -70,6 +68,16 @@ class ResolvedMethod:
     def durable(self) -> bool:
         """Whether its shape can be a task."""
         return self.kind in descriptors.DURABLE_KINDS
+
+    @property
+    def request_streaming(self) -> bool:
+        """Whether it takes a stream of requests."""
+        return self.kind in (fleet_pb2.METHOD_KIND_CLIENT_STREAMING, fleet_pb2.METHOD_KIND_BIDI_STREAMING)
+
+    @property
+    def response_streaming(self) -> bool:
+        """Whether it answers with a stream of responses."""
+        return self.kind in (fleet_pb2.METHOD_KIND_SERVER_STREAMING, fleet_pb2.METHOD_KIND_BIDI_STREAMING)
 
     def request_from_json(self, text: str) -> bytes:
         """A serialized request from JSON text, by protobuf's JSON mapping; "" is an empty request.
@@ -225,9 +233,13 @@ class _Stream:
         # Raised when the call has ended already: reading says how.
         with contextlib.suppress(asyncio.InvalidStateError):
             await self._call.write(question)
-        answer = await self._call.read()
-        if not isinstance(answer, pb.ServerReflectionResponse):
+        serialized = await self._call.read()
+        if not isinstance(serialized, bytes):
             raise errors.Internal("the server ended the reflection stream without an answer")
+        try:
+            answer = pb.ServerReflectionResponse.FromString(serialized)
+        except DecodeError:
+            raise errors.Internal("the server answers with bytes that are no answer of reflection") from None
         if answer.HasField("error_response"):
             failure = answer.error_response
             raise errors.from_status(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import random
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -50,6 +51,8 @@ POLICIES: dict[str, Policy] = {
 
 # Calls that still run on an endpoint that has left.
 LEAVE_S = 600.0
+# Agents of which an error tells why they take no direct calls.
+TOLD_AGENTS = 3
 # A full fleet may have room again this soon.
 RETRY_AFTER_S = 0.1
 
@@ -104,6 +107,8 @@ class Balancer:
         self._subset_seed = self._random.getrandbits(64)
         # Clients must not all begin with the same endpoint.
         self._turn = self._random.getrandbits(32)
+        # The newest snapshot, with the agents that take no direct calls.
+        self._fleet: tuple[fleet_pb2.Agent, ...] = ()
         self._endpoints: dict[snapshot.Key, Endpoint] = {}
         self._pools: dict[str, Pool] = {}
         self._sweep_at = clock() + self.limits.outliers.interval_s
@@ -119,8 +124,9 @@ class Balancer:
         now = self.clock()
         # Of the first ones none is newer than another.
         window_s = self.limits.slow_start_s if self.known else 0.0
+        self._fleet = tuple(agents)
         present: dict[snapshot.Key, Endpoint] = {}
-        for agent in agents:
+        for agent in self._fleet:
             if not agent.advertised_address:
                 continue
             key = snapshot.key(agent)
@@ -274,6 +280,7 @@ class Balancer:
                 _candidate(hosted, now, typical_s, hosted in among, hosted is chosen)
                 for hosted in pool.members
             ),
+            left_out=self._left_out(method),
             chosen=chosen.endpoint.agent_id if chosen else "",
             panic=found.panic,
         )
@@ -312,19 +319,23 @@ class Balancer:
         members = subset(hosted, lambda h: h.endpoint.address, self._subset_seed, self.limits.subset)
         return Pool(members, pace)
 
+    def _left_out(self, method: str) -> dict[str, str]:
+        reasons = ((agent.id, snapshot.why_not(agent, method)) for agent in self._fleet)
+        return {agent_id: why for agent_id, why in reasons if why}
+
     def _no_agent(self, method: str) -> errors.Unavailable:
-        hosting = sum(
-            any(hosted.name == method for hosted in endpoint.agent.methods)
-            for endpoint in self._endpoints.values()
-        )
-        if hosting:
-            message = f"no agent takes direct calls of {method} now; {hosting} host it"
+        left_out = self._left_out(method)
+        if left_out:
+            told = [f"{agent_id} {why}" for agent_id, why in itertools.islice(left_out.items(), TOLD_AGENTS)]
+            if len(left_out) > TOLD_AGENTS:
+                told.append(f"and {len(left_out) - TOLD_AGENTS} more")
+            message = f"no agent takes direct calls of {method} now: {'; '.join(told)}"
         else:
-            message = f"no agent that can be called directly hosts {method}"
+            message = f"no agent hosts {method}"
         return errors.Unavailable(
             message,
             reason=errors_pb2.ERROR_REASON_NO_AGENT,
-            metadata={"method": method, "agents": str(hosting)},
+            metadata={"method": method, "agents": str(len(left_out))},
         )
 
     def _sweep(self, now: float) -> None:

@@ -36,6 +36,8 @@ class Explanation:
     method: str
     policy: str
     candidates: tuple[Candidate, ...]
+    # The agents that host the method and take no direct calls of it, by id, and why.
+    left_out: dict[str, str]
     # Id of the agent; empty: there is none to choose.
     chosen: str
     # Less than half could be chosen: ejected ones may be, too.

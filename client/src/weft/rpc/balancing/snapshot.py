@@ -21,6 +21,19 @@ def takes_calls(agent: fleet_pb2.Agent) -> bool:
     )
 
 
+def why_not(agent: fleet_pb2.Agent, method: str) -> str:
+    """Why an agent that hosts a method takes no direct calls of it now; empty: it does, or does not host it."""
+    if not any(hosted.name == method for hosted in agent.methods):
+        return ""
+    if not agent.advertised_address:
+        return "takes no direct calls"
+    if agent.state != fleet_pb2.AGENT_STATE_ACTIVE:
+        return f"is {fleet_pb2.AgentState.Name(agent.state).removeprefix('AGENT_STATE_')}"
+    if agent.direct_state == fleet_pb2.DIRECT_STATE_UNREACHABLE:
+        return f"cannot be reached: {agent.direct_problem or agent.advertised_address}"
+    return "" if method in hosted_methods(agent) else "takes no calls of it now"
+
+
 def hosted_methods(agent: fleet_pb2.Agent) -> dict[str, int]:
     """The methods that it takes calls of now, with the slots that one call takes."""
     return {method.name: method.slot_cost or 1 for method in agent.methods if not method.unavailable}
