@@ -265,7 +265,8 @@ async def test_current_task_in_a_direct_call():
         assert (seen["root"], seen["parent"], seen["agent"]) == ("r1", "p1", "who")
         assert (seen["attempt"], seen["method"], seen["cancelled"]) == (1, "stage.v1.Stage/Who", False)
         assert seen["id"] == seen["again"] != ""
-        assert 0 < seen["left_s"] <= 20
+        # gRPC rounds up what it sends.
+        assert 0 < seen["left_s"] <= 21
         assert seen["deadline"] is not None
         first = seen["id"]
         await call(b"")

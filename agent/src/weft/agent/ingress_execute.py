@@ -40,6 +40,8 @@ MAX_RESPONSE_BYTES = MAX_PAYLOAD_BYTES - 2 * outcomes.MAX_EXTRAS_BYTES
 LOAD_INTERVAL_S = 1.0
 # A caller that does not read for so long is dropped.
 STALLED_S = 30.0
+# What is being written when a stream is refused may take so long to go out.
+LAST_WRITE_S = 2.0
 
 
 class AgentService(agent_pb2_grpc.AgentServiceServicer):
@@ -80,7 +82,9 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
                 if each.done():
                     each.result()
         except WeftError as error:
-            writer.cancel()
+            # gRPC takes no status while a message is being written.
+            stream.write_no_more()
+            await asyncio.wait({writer}, timeout=LAST_WRITE_S)
             await self._endings.refuse(error, context)
         finally:
             reader.cancel()
@@ -115,6 +119,7 @@ class _Stream:
         self._results: deque[agent_pb2.DirectResult] = deque()
         self._held_bytes = 0
         self._half_closed = False
+        self._refused = False
         self._ended = False
         self._due = asyncio.Event()
         self._room = asyncio.Event()
@@ -233,7 +238,7 @@ class _Stream:
         Raises:
             ResourceExhausted: the caller does not read.
         """
-        while True:
+        while not self._refused:
             message = self._compose()
             if message is not None:
                 await _write(context, message)
@@ -263,6 +268,11 @@ class _Stream:
             self._told_load = told
             message.load.CopyFrom(self._service.load.report())
         return message if message.results or message.HasField("load") else None
+
+    def write_no_more(self) -> None:
+        """Let `write` end with what it is writing."""
+        self._refused = True
+        self._due.set()
 
     def end(self) -> None:
         """The stream is over: nobody waits for what runs."""

@@ -117,10 +117,11 @@ class App:
                 # It cannot be hosted; or it has no health that could be followed.
                 follow.result()
                 await asyncio.wait({lost})
-        finally:
-            follow.cancel()
             self._lost()
-            await asyncio.wait({follow})
+        finally:
+            lost.cancel()
+            follow.cancel()
+            await asyncio.wait({lost, follow})
 
     def _lost(self) -> None:
         self.losses += 1

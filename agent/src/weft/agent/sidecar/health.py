@@ -1,24 +1,28 @@
 """An app's own word on whether it serves: grpc.health.v1, followed by `Watch`, each service apart.
 
 A service of which the app's health says nothing is as the app as a whole (""); an app without health serves for as long
-as it is connected, which is not this module's business.
+as it is connected, which is not this module's business. What is no answer of grpc.health.v1 says nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+import structlog
+from google.protobuf.message import DecodeError
+from grpc_health.v1 import health_pb2
+
+_log = structlog.get_logger("weft.sidecar")
 
 # A watch that ends while the connection holds is begun again after this, doubled up to a bound.
 FIRST_BACKOFF_S = 0.1
 MAX_BACKOFF_S = 2.0
 OVERALL = ""
 
+_WATCH = "/grpc.health.v1.Health/Watch"
 _Status = health_pb2.HealthCheckResponse
 
 
@@ -32,8 +36,8 @@ class AppHealth:
     def __init__(
         self, channel: grpc.aio.Channel, services: Sequence[str], changed: Callable[[], None]
     ) -> None:
-        # Generated code without types.
-        self._stub: Any = health_pb2_grpc.HealthStub(channel)
+        # Bytes: of an answer that does not parse grpc.aio would make a traceback and None.
+        self._begin_watch = channel.unary_stream(_WATCH)
         self._services = services
         self._changed = changed
         # What was said last; None: it says nothing of that.
@@ -57,12 +61,16 @@ class AppHealth:
     async def _watch(self, name: str) -> None:
         backoff_s = FIRST_BACKOFF_S
         while True:
-            call = self._stub.Watch(health_pb2.HealthCheckRequest(service=name))
+            call = self._begin_watch(health_pb2.HealthCheckRequest(service=name).SerializeToString())
             try:
                 async for answer in call:
-                    known = answer.status != _Status.SERVICE_UNKNOWN
-                    self._say(name, answer.status if known else None)
+                    status = _Status.FromString(answer).status
+                    self._say(name, None if status == _Status.SERVICE_UNKNOWN else status)
                     backoff_s = FIRST_BACKOFF_S
+            except DecodeError:
+                _log.warning("the app's health answers with rubbish: it counts as none", service=name)
+                self._say(name, None)
+                return
             except grpc.aio.AioRpcError as error:
                 if error.code() is grpc.StatusCode.UNIMPLEMENTED:
                     self._say(name, None)
