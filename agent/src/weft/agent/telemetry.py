@@ -90,8 +90,9 @@ def _end(span: trace.Span, outcome: task_pb2.Outcome) -> None:
 
 
 def inject(call: task_pb2.CallContext) -> None:
-    """Put the current trace context into a call context that goes to another process."""
+    """Put the current trace context, if there is one, into a call context that goes to another process."""
     carrier: dict[str, str] = {}
     _propagator.inject(carrier)
-    call.traceparent = carrier.get("traceparent", "")
-    call.tracestate = carrier.get("tracestate", "")
+    if "traceparent" in carrier:
+        call.traceparent = carrier["traceparent"]
+        call.tracestate = carrier.get("tracestate", "")

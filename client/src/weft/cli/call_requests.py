@@ -66,6 +66,10 @@ async def _stdin_chunk() -> bytes:
     loop = asyncio.get_running_loop()
     chunk: asyncio.Future[bytes] = loop.create_future()
 
+    def take(got: bytes) -> None:
+        if not chunk.done():
+            chunk.set_result(got)
+
     def read() -> None:
         try:
             got = os.read(0, _CHUNK_BYTES)
@@ -73,7 +77,7 @@ async def _stdin_chunk() -> bytes:
             got = b""
         # The loop may have ended meanwhile.
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(lambda: chunk.done() or chunk.set_result(got))
+            loop.call_soon_threadsafe(take, got)
 
     threading.Thread(target=read, name="stdin", daemon=True).start()
     return await chunk

@@ -1,0 +1,102 @@
+"""Handlers that make calls through `weft.client` while they handle one. `weft agent tests.support.calling:agent` hosts them.
+
+A request says what to call, how, and with which request; the answer says what each handler in the chain saw of its own call:
+
+    {"method": ASYNC, "way": "direct", "own_s": 60, "request": {}}   ->   {"id": "...", ..., "child": {"id": "...", ...}}
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+from google.protobuf import json_format, struct_pb2
+
+from weft.agent import Agent, current_task
+from weft.client import Mesh, Method, connect
+from weft.rpc import budget
+
+ASYNC, SYNC, ISOLATED = (f"tree.v1.TreeService/{name}" for name in ("Async", "Sync", "Isolated"))
+
+agent = Agent()
+# One connection for all calls that the event loop handles: they must not see each other's budgets.
+_shared: dict[str, Mesh] = {}
+
+
+@agent.method(ASYNC)
+async def call_async(request: dict[str, Any]) -> dict[str, Any]:
+    found = seen()
+    mark = request.get("hold")
+    if mark:
+        await _held(Path(mark))
+    if request.get("method"):
+        mesh = _shared.setdefault(request["target"], connect(request["target"]))
+        # Not at once: others come in between.
+        await asyncio.sleep(0)
+        found["child"] = await call(mesh, request)
+    return found
+
+
+@agent.method(SYNC)
+def call_sync(request: dict[str, Any]) -> dict[str, Any]:
+    return _called_in_a_loop_of_its_own(request)
+
+
+@agent.method(ISOLATED, isolate=True)
+def call_isolated(request: dict[str, Any]) -> dict[str, Any]:
+    return _called_in_a_loop_of_its_own(request)
+
+
+def _called_in_a_loop_of_its_own(request: dict[str, Any]) -> dict[str, Any]:
+    async def run() -> dict[str, Any]:
+        async with connect(request["target"]) as mesh:
+            return await call(mesh, request)
+
+    found = seen()
+    if request.get("method"):
+        found["child"] = asyncio.run(run())
+    return found
+
+
+def seen() -> dict[str, Any]:
+    """What the running handler knows of its call."""
+    task, left = current_task(), budget.current()
+    left_s = task.time_remaining()
+    return {
+        "id": task.id,
+        "root_id": task.root_id,
+        "parent_id": task.parent_id,
+        "left_s": -1.0 if left_s is None else left_s,
+        "traceparent": left.traceparent if left is not None else "",
+    }
+
+
+async def call(mesh: Mesh, request: dict[str, Any]) -> dict[str, Any]:
+    """Call as the request says, and give the answer."""
+    method = Method.of(request["method"], struct_pb2.Struct, struct_pb2.Struct)
+    payload = json_format.ParseDict(
+        {**request.get("request", {}), "target": request["target"]}, struct_pb2.Struct()
+    )
+    own_s = request.get("own_s")
+    if request["way"] == "task":
+        options: Any = {} if own_s is None else {"schedule_to_close_s": own_s}
+        handle = await mesh.tasks.submit(method, payload, **options)
+        answer = await handle.result(timeout_s=30)
+    elif request["way"] == "many":
+        (answer,) = [done.result() async for done in mesh.tasks.run_many(method, [payload])]
+    else:
+        channel: grpc.aio.Channel = mesh.channel(direct=request["way"] == "direct")
+        callee: Any = channel.unary_unary(f"/{method.name}", method.serialize, method.parse)
+        answer = await callee(payload, timeout=own_s)
+    return json_format.MessageToDict(answer)
+
+
+async def _held(mark: Path) -> None:
+    """Until cancelled: then there is a file that says so."""
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        mark.touch()
+        raise
