@@ -6,32 +6,93 @@ import asyncio
 import time
 from pathlib import Path
 
+import grpc.aio
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from probe.v1.probe_pb2 import ProbeRequest
 from tests.support import tasks
-from tests.support.beside import StockApp, available, probe_at, sidecar
+from tests.support.beside import StockApp, available, direct_address, probe_at, sidecar
 from tests.support.command import weft
 from tests.support.mesh import PROBE_SERVICE, MeshHarness
 from tests.support.processes import until
+from tests.support.watching import Seen, Watching
 from weft.rpc.descriptors import file_descriptor_set
 from weft.v1 import fleet_pb2, task_pb2
 
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class Health:
+    """Follows the probe service's health at an address, with the times of what it said."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.said: list[tuple[float, int]] = []
+        self._following = asyncio.create_task(self._follow(channel))
+
+    async def until(self, status: int, since: int = 0) -> float:
+        """When it said this, after the first `since` that it said."""
+
+        def when() -> float | None:
+            return next((at_s for at_s, said in self.said[since:] if said == status), None)
+
+        await until(lambda: when() is not None, f"its health is {status}; said: {self.said}")
+        found = when()
+        assert found is not None
+        return found
+
+    async def close(self) -> None:
+        self._following.cancel()
+        await asyncio.gather(self._following, return_exceptions=True)
+
+    async def _follow(self, channel: grpc.aio.Channel) -> None:
+        call = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=PROBE_SERVICE))
+        async for answer in call:
+            self.said.append((time.monotonic(), answer.status))
+
 
 async def test_a_killed_app_is_missed_at_once_and_back_at_once(mesh: MeshHarness) -> None:
+    """By everybody who can know: the coordinator's health, the agent's own, and discovery."""
     await mesh.coordinator()
     app = StockApp(mesh)
     await app.start()
     side = await sidecar(mesh, app.address)
     assert (await mesh.probe().Call(ProbeRequest(text="before"), timeout=20)).agent_id == "app"
 
-    await app.kill()
-    assert await available(mesh, "side", wanted=False) < 1.0
-    # Nothing is taken that cannot be done: the task waits.
-    waiting = await tasks.submit(mesh, ProbeRequest(text="meanwhile"))
+    def taken(agents: Seen) -> bool:
+        return "side" in agents and not any(method.unavailable for method in agents["side"].methods)
 
-    await app.start()
-    assert await available(mesh, "side") < 2.0
+    def not_taken(agents: Seen) -> bool:
+        return "side" not in agents or all(method.unavailable for method in agents["side"].methods)
+
+    direct = grpc.aio.insecure_channel(await direct_address(mesh, "side"))
+    async with direct, Watching(mesh.own_channel()) as watching:
+        healths = [Health(mesh.own_channel()), Health(direct)]
+        for health in healths:
+            await health.until(SERVING)
+        since, saids = len(watching.updates), [len(health.said) for health in healths]
+
+        killed_s = time.monotonic()
+        await app.kill()
+        missed_s = [
+            await health.until(NOT_SERVING, said) for health, said in zip(healths, saids, strict=True)
+        ]
+        missed_s.append(await watching.until(not_taken, "its methods take no calls", since=since))
+        print("missed after", [round(at_s - killed_s, 3) for at_s in missed_s])
+        assert max(missed_s) - killed_s < 1.0
+        # Nothing is taken that cannot be done: the task waits.
+        waiting = await tasks.submit(mesh, ProbeRequest(text="meanwhile"))
+
+        since, saids = len(watching.updates), [len(health.said) for health in healths]
+        await app.start()
+        back_s = time.monotonic()
+        seen_s = [await health.until(SERVING, said) for health, said in zip(healths, saids, strict=True)]
+        seen_s.append(await watching.until(taken, "it is back", since=since))
+        print("back after", [round(at_s - back_s, 3) for at_s in seen_s])
+        assert max(seen_s) - back_s < 2.0
+        for health in healths:
+            await health.close()
     task = await tasks.end(mesh, waiting)
     assert (tasks.reply(task).text, task.crashes) == ("meanwhile", 0), tasks.describe(task)
     assert side.alive
