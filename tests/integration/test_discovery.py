@@ -126,7 +126,9 @@ async def test_a_wish_outlives_a_goodbye(mesh: MeshHarness) -> None:
     async with LightAgent(mesh.channel(), "a1"):
         wish = pb.UpdateAgentRequest(agent_id="a1", desired_state=fleet_pb2.DESIRED_STATE_PAUSED)
         await mesh.api().UpdateAgent(wish, timeout=5)
-    await mesh.wait_agent("a1", fleet_pb2.AGENT_STATE_LOST)
+    await mesh.wait_agent("a1", fleet_pb2.AGENT_STATE_LEFT)
+    await mesh.restart_coordinator()
+    await mesh.wait_agent("a1", fleet_pb2.AGENT_STATE_LEFT)
     async with LightAgent(mesh.channel(), "a1") as again:
         assert again.welcome.desired_state == fleet_pb2.DESIRED_STATE_PAUSED
 

@@ -26,6 +26,7 @@ class AgentState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     AGENT_STATE_PAUSED: _ClassVar[AgentState]
     AGENT_STATE_SUSPECT: _ClassVar[AgentState]
     AGENT_STATE_LOST: _ClassVar[AgentState]
+    AGENT_STATE_LEFT: _ClassVar[AgentState]
 
 class MethodKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -50,6 +51,7 @@ AGENT_STATE_DRAINING: AgentState
 AGENT_STATE_PAUSED: AgentState
 AGENT_STATE_SUSPECT: AgentState
 AGENT_STATE_LOST: AgentState
+AGENT_STATE_LEFT: AgentState
 METHOD_KIND_UNSPECIFIED: MethodKind
 METHOD_KIND_UNARY: MethodKind
 METHOD_KIND_SERVER_STREAMING: MethodKind

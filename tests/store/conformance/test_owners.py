@@ -258,11 +258,13 @@ async def test_agents_are_known_until_forgotten(h: Harness) -> None:
     assert len(await h.store.agents()) == 1
     await h.store.retire(owner)
     (agent,) = await h.store.agents()
-    assert (agent.connected, agent.desired_state) == (False, 2)
+    assert (agent.connected, agent.left, agent.desired_state) == (False, True, 2)
     await h.agent("a")
     (agent,) = await h.store.agents()
-    assert (agent.connected, agent.desired_state) == (True, 2)
+    assert (agent.connected, agent.left, agent.desired_state) == (True, False, 2)
     await h.pass_time(100.0)
+    (agent,) = await h.store.agents()
+    assert (agent.connected, agent.left, agent.desired_state) == (False, False, 2)
     await h.store.forget_agent("a")
     await h.store.forget_agent("a")
     assert await h.store.agents() == []

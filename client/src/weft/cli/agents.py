@@ -20,7 +20,14 @@ app = typer.Typer(help="List, drain, pause and resume agents.", no_args_is_help=
 
 AgentId = Annotated[str, typer.Argument(metavar="ID", help="The agent.")]
 
-STYLES = {"ACTIVE": "green", "DRAINING": "yellow", "PAUSED": "yellow", "SUSPECT": "red", "LOST": "red"}
+STYLES = {
+    "ACTIVE": "green",
+    "DRAINING": "yellow",
+    "PAUSED": "yellow",
+    "SUSPECT": "red",
+    "LOST": "red",
+    "LEFT": "dim",
+}
 
 
 @app.command("list")

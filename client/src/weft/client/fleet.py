@@ -34,6 +34,8 @@ class AgentState(enum.IntEnum):
     # Silent or cut off; its attempts are kept for it for a moment.
     SUSPECT = 4
     LOST = 5
+    # It said goodbye, and an operator wants something of it when it comes back.
+    LEFT = 6
 
 
 class DirectState(enum.IntEnum):

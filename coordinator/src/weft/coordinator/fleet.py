@@ -29,7 +29,7 @@ class Fleet:
         self._elsewhere: dict[str, fleet_pb2.Agent] = {}
         # Something changed here that coordinators on the same store are to look at at once.
         self._news = False
-        # Agents that are lost: since when this process has known.
+        # Agents that are gone: since when this process has known.
         self._gone: dict[str, float] = {}
 
     async def page(self, method: str, after: str, size: int) -> tuple[list[fleet_pb2.Agent], bool]:
@@ -171,12 +171,19 @@ class Fleet:
             agent = fleet_pb2.Agent.FromString(record.view)
         else:
             agent = fleet_pb2.Agent.FromString(record.description)
-            agent.state = fleet_pb2.AGENT_STATE_SUSPECT if record.connected else fleet_pb2.AGENT_STATE_LOST
+            agent.state = _state(record)
         agent.epoch = record.epoch
         agent.desired_state = record.desired_state or fleet_pb2.DESIRED_STATE_ACTIVE  # type: ignore[assignment]
         if not elsewhere:
             agent.stale_results_refused = self._sessions.stale_refused.get(record.agent_id, 0)
         return agent
+
+
+def _state(record: AgentRecord) -> fleet_pb2.AgentState:
+    """How an agent stands that has no session."""
+    if record.connected:
+        return fleet_pb2.AGENT_STATE_SUSPECT
+    return fleet_pb2.AGENT_STATE_LEFT if record.left else fleet_pb2.AGENT_STATE_LOST
 
 
 def _takes(agent: fleet_pb2.Agent, key: QueueKey) -> bool:

@@ -21,9 +21,10 @@ class AgentTable:
         self._journal = journal
         self._last_epoch = generation << _COUNTER_BITS
         self._records = {
-            row[0]: AgentRecord(row[0], row[1], row[2], row[5], bool(row[3]), row[4])
+            row[0]: AgentRecord(row[0], row[1], row[2], row[5], bool(row[3]), row[4], bool(row[6]))
             for row in connection.execute(
-                "SELECT agent_id, instance_id, epoch, connected, desired_state, description FROM agents"
+                "SELECT agent_id, instance_id, epoch, connected, desired_state, description, said_goodbye"
+                " FROM agents"
             )
         }
 
@@ -46,11 +47,11 @@ class AgentTable:
         self._put(AgentRecord(agent_id, instance_id, self._last_epoch, description, True, desired_state))
         return Owner(agent_id, self._last_epoch)
 
-    def left(self, owner: Owner) -> None:
-        """This session is over; a later one may not be."""
+    def ended(self, owner: Owner, *, left: bool) -> None:
+        """This session is over, by a goodbye if the agent `left`; a later one may not be."""
         record = self._records.get(owner.agent_id)
         if record is not None and record.connected and record.epoch == owner.epoch:
-            self._put(replace(record, connected=False))
+            self._put(replace(record, connected=False, left=left))
 
     def set_desired(self, agent_id: str, desired_state: int) -> bool:
         record = self._records.get(agent_id)
@@ -69,11 +70,13 @@ class AgentTable:
         self._records[record.agent_id] = record
         self._journal.statement(
             "INSERT OR REPLACE INTO agents"
-            " (agent_id, instance_id, epoch, connected, desired_state, description) VALUES (?, ?, ?, ?, ?, ?)",
+            " (agent_id, instance_id, epoch, connected, desired_state, description, said_goodbye)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
             record.agent_id,
             record.instance_id,
             record.epoch,
             record.connected,
             record.desired_state,
             record.description,
+            record.left,
         )

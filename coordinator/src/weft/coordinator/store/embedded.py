@@ -348,7 +348,7 @@ class EmbeddedStore:
         lease = self._board.leases.get(owner)
         if lease is not None:
             self._attempts.crash_all(lease, self._clock())
-        self._agents.left(owner)
+        self._agents.ended(owner, left=True)
         self._hold.returned(owner.agent_id)
         self._hold.release(self._clock())
         await self._journal.settled()

@@ -216,6 +216,8 @@ class AgentRecord:
     description: bytes
     connected: bool
     desired_state: int
+    # It is not connected since it said goodbye.
+    left: bool = False
     # A serialized weft.v1.Agent: how the coordinator that serves it sees it now. Empty when nobody said, lately.
     view: bytes = b""
 

@@ -44,7 +44,7 @@ class Hold:
         missing = list(self._waiting_for.values())
         self._waiting_for.clear()
         for owner in missing:
-            self._agents.left(owner)
+            self._agents.ended(owner, left=False)
         if self._entries:
             count = min(RELEASE_TASKS, len(self._entries))
             self._board.release_hold([self._entries.popleft() for _ in range(count)], now)

@@ -14,7 +14,7 @@ from weft.coordinator.store.errors import StoreForeign, StoreTooNew
 
 # "weft", as SQLite's application_id: says whose file it is.
 APPLICATION_ID = 0x77656674
-VERSION = 3
+VERSION = 4
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -90,7 +90,9 @@ CREATE TABLE agents (
   epoch INTEGER NOT NULL,
   connected INTEGER NOT NULL,
   desired_state INTEGER NOT NULL,
-  description BLOB NOT NULL
+  description BLOB NOT NULL,
+  -- It is not connected since it said goodbye. Here because version 3 did not have it.
+  said_goodbye INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE contracts (
   ordinal INTEGER PRIMARY KEY,
@@ -136,6 +138,8 @@ CREATE TRIGGER task_ends AFTER INSERT ON ends BEGIN DELETE FROM live WHERE id = 
 """,
     # Version 2 gave every new task a row in `live` by itself.
     2: "DROP TRIGGER task_lives;",
+    # Version 3 did not tell who left from who was lost.
+    3: "ALTER TABLE agents ADD COLUMN said_goodbye INTEGER NOT NULL DEFAULT 0;",
 }
 
 

@@ -58,7 +58,7 @@ class Sweeping:
             if reclaimed >= limit:
                 break
             reclaimed += self._attempts.crash_all(lease, now)
-            self._agents.left(lease.owner)
+            self._agents.ended(lease.owner, left=False)
             lost.append(lease.owner)
         return reclaimed, lost
 

@@ -81,7 +81,7 @@ func (x *ExecuteRequest) GetCancels() []uint64 {
 // One direct call.
 type DirectCall struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Chosen by the caller, unique on its stream.
+	// Chosen by the caller, unique among its calls that are not answered yet.
 	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	// Full method name.
 	Method string `protobuf:"bytes,2,opt,name=method,proto3" json:"method,omitempty"`
@@ -334,8 +334,9 @@ func (x *LoadReport) GetHost() *HostLoad {
 	return nil
 }
 
-// Load as it comes in the trailer "endpoint-load-metrics-bin" of every direct call: on the wire an
-// xds.data.orca.v3.OrcaLoadReport (gRFC A51), of which these fields are filled in.
+// Load as it comes in the trailer "endpoint-load-metrics-bin" of every direct call, and once more in "weft-load-bin", since
+// some clients of gRPC keep the first one to themselves: on the wire an xds.data.orca.v3.OrcaLoadReport (gRFC A51), of which
+// these fields are filled in. A handler that aborts with trailers of its own sends these alone.
 type OrcaLoadReport struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// CPU use of the agent's process, where 1.0 is one core.

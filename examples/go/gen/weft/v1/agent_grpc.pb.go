@@ -36,9 +36,12 @@ type AgentServiceClient interface {
 	//
 	// Guarantee: at most once, not stored. A broken stream leaves its calls' outcomes unknown.
 	//
-	// Errors of the stream: INVALID_ARGUMENT (a call id used twice). Errors of one call are in its outcome:
-	// UNIMPLEMENTED METHOD_NOT_HOSTED, RESOURCE_EXHAUSTED OVERLOADED (no free slot), DEADLINE_EXCEEDED, and
-	// whatever the handler says.
+	// Messages take 4 MiB at most, as those of the methods do; more than 4096 calls in one are refused.
+	//
+	// Errors of the stream: INVALID_ARGUMENT (a call id that is in use, or too many calls); RESOURCE_EXHAUSTED
+	// (OVERLOADED: the caller did not read). Errors of one call are in its outcome: UNIMPLEMENTED (METHOD_NOT_HOSTED:
+	// not here, or not unary), RESOURCE_EXHAUSTED (OVERLOADED: no free slot), UNAVAILABLE (STOPPING), DEADLINE_EXCEEDED,
+	// and whatever the handler says.
 	Execute(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ExecuteRequest, ExecuteResponse], error)
 	// Says what this agent is and hosts.
 	//
@@ -88,9 +91,12 @@ type AgentServiceServer interface {
 	//
 	// Guarantee: at most once, not stored. A broken stream leaves its calls' outcomes unknown.
 	//
-	// Errors of the stream: INVALID_ARGUMENT (a call id used twice). Errors of one call are in its outcome:
-	// UNIMPLEMENTED METHOD_NOT_HOSTED, RESOURCE_EXHAUSTED OVERLOADED (no free slot), DEADLINE_EXCEEDED, and
-	// whatever the handler says.
+	// Messages take 4 MiB at most, as those of the methods do; more than 4096 calls in one are refused.
+	//
+	// Errors of the stream: INVALID_ARGUMENT (a call id that is in use, or too many calls); RESOURCE_EXHAUSTED
+	// (OVERLOADED: the caller did not read). Errors of one call are in its outcome: UNIMPLEMENTED (METHOD_NOT_HOSTED:
+	// not here, or not unary), RESOURCE_EXHAUSTED (OVERLOADED: no free slot), UNAVAILABLE (STOPPING), DEADLINE_EXCEEDED,
+	// and whatever the handler says.
 	Execute(grpc.BidiStreamingServer[ExecuteRequest, ExecuteResponse]) error
 	// Says what this agent is and hosts.
 	//

@@ -1373,11 +1373,11 @@ type WatchAgentsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agents that are new or changed; in a snapshot all of them.
 	Agents []*Agent `protobuf:"bytes,1,rep,name=agents,proto3" json:"agents,omitempty"`
-	// Ids of agents that are gone.
+	// Ids of agents that are gone, or host none of these methods any more. Ids that were never told may be among them.
 	Removed []string `protobuf:"bytes,2,rep,name=removed,proto3" json:"removed,omitempty"`
-	// This is a snapshot: it replaces what was known.
+	// A snapshot begins here: what was known and is not in it is gone, once it has all come.
 	Snapshot bool `protobuf:"varint,3,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
-	// Resume from here.
+	// Resume from here. Empty: what was begun goes on in the next message.
 	Cursor        string `protobuf:"bytes,4,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

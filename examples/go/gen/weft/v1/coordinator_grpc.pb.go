@@ -111,9 +111,12 @@ type CoordinatorServiceClient interface {
 	//
 	// Errors: NOT_FOUND (AGENT_NOT_FOUND).
 	GetAgent(ctx context.Context, in *GetAgentRequest, opts ...grpc.CallOption) (*GetAgentResponse, error)
-	// Discovery: a snapshot of the agents that host the methods asked for, then changes.
+	// Discovery: a snapshot of the agents that host the methods asked for, then changes, batched. Agents are told of
+	// that are connected, or were a moment ago (SUSPECT); one that has left or is lost is removed. What is told is who
+	// they are and whether they take calls, not their load and not when they were last heard.
 	//
-	// Guarantee: a client that reconnects with its cursor sees every later change or a fresh snapshot.
+	// Guarantee: a client that reconnects with its cursor sees every later change or a fresh snapshot. States between
+	// may be left out: the newest counts.
 	// Errors: INVALID_ARGUMENT (more than 256 methods); RESOURCE_EXHAUSTED (OVERLOADED) for a watcher that does not read:
 	// resume from the last cursor.
 	WatchAgents(ctx context.Context, in *WatchAgentsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchAgentsResponse], error)
@@ -404,9 +407,12 @@ type CoordinatorServiceServer interface {
 	//
 	// Errors: NOT_FOUND (AGENT_NOT_FOUND).
 	GetAgent(context.Context, *GetAgentRequest) (*GetAgentResponse, error)
-	// Discovery: a snapshot of the agents that host the methods asked for, then changes.
+	// Discovery: a snapshot of the agents that host the methods asked for, then changes, batched. Agents are told of
+	// that are connected, or were a moment ago (SUSPECT); one that has left or is lost is removed. What is told is who
+	// they are and whether they take calls, not their load and not when they were last heard.
 	//
-	// Guarantee: a client that reconnects with its cursor sees every later change or a fresh snapshot.
+	// Guarantee: a client that reconnects with its cursor sees every later change or a fresh snapshot. States between
+	// may be left out: the newest counts.
 	// Errors: INVALID_ARGUMENT (more than 256 methods); RESOURCE_EXHAUSTED (OVERLOADED) for a watcher that does not read:
 	// resume from the last cursor.
 	WatchAgents(*WatchAgentsRequest, grpc.ServerStreamingServer[WatchAgentsResponse]) error

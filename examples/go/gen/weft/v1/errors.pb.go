@@ -45,6 +45,7 @@ const (
 	// UNIMPLEMENTED: this part of the contract is not built yet.
 	ErrorReason_ERROR_REASON_NOT_IMPLEMENTED ErrorReason = 7
 	// NOT_FOUND: no task has this id, or it was forgotten after its TTL.
+	// DATA_LOSS, to those who follow it: the store had it and has lost it.
 	ErrorReason_ERROR_REASON_TASK_NOT_FOUND ErrorReason = 8
 	// ALREADY_EXISTS: the request id was used with another method or payload. Metadata: task_id.
 	ErrorReason_ERROR_REASON_REQUEST_ID_REUSED ErrorReason = 9

@@ -96,8 +96,10 @@ const (
 	AgentState_AGENT_STATE_PAUSED AgentState = 3
 	// Its stream broke or went silent; its attempts are kept for it until the grace ends.
 	AgentState_AGENT_STATE_SUSPECT AgentState = 4
-	// Gone, with its attempts given to others. Listed for a while, then forgotten.
+	// Gone without a goodbye, with its attempts given to others. Listed for a while, then forgotten.
 	AgentState_AGENT_STATE_LOST AgentState = 5
+	// It said goodbye. Listed only while an operator's wish is kept for its return.
+	AgentState_AGENT_STATE_LEFT AgentState = 6
 )
 
 // Enum value maps for AgentState.
@@ -109,6 +111,7 @@ var (
 		3: "AGENT_STATE_PAUSED",
 		4: "AGENT_STATE_SUSPECT",
 		5: "AGENT_STATE_LOST",
+		6: "AGENT_STATE_LEFT",
 	}
 	AgentState_value = map[string]int32{
 		"AGENT_STATE_UNSPECIFIED": 0,
@@ -117,6 +120,7 @@ var (
 		"AGENT_STATE_PAUSED":      3,
 		"AGENT_STATE_SUSPECT":     4,
 		"AGENT_STATE_LOST":        5,
+		"AGENT_STATE_LEFT":        6,
 	}
 )
 
@@ -421,7 +425,8 @@ type Agent struct {
 	ContractHash string `protobuf:"bytes,9,opt,name=contract_hash,json=contractHash,proto3" json:"contract_hash,omitempty"`
 	// Its capacity in slots.
 	Slots uint32 `protobuf:"varint,10,opt,name=slots,proto3" json:"slots,omitempty"`
-	// Slots taken by what the coordinator has assigned to it, and by handlers that outlived their attempts.
+	// Slots taken by what the coordinator has assigned to it, by handlers that outlived their attempts, and by direct
+	// calls.
 	UsedSlots uint32 `protobuf:"varint,11,opt,name=used_slots,json=usedSlots,proto3" json:"used_slots,omitempty"`
 	// Attempts that it holds.
 	InFlight uint32 `protobuf:"varint,12,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
@@ -792,7 +797,7 @@ const file_weft_v1_fleet_proto_rawDesc = "" +
 	"\x19DESIRED_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14DESIRED_STATE_ACTIVE\x10\x01\x12\x1a\n" +
 	"\x16DESIRED_STATE_DRAINING\x10\x02\x12\x18\n" +
-	"\x14DESIRED_STATE_PAUSED\x10\x03*\xa2\x01\n" +
+	"\x14DESIRED_STATE_PAUSED\x10\x03*\xb8\x01\n" +
 	"\n" +
 	"AgentState\x12\x1b\n" +
 	"\x17AGENT_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
@@ -800,7 +805,8 @@ const file_weft_v1_fleet_proto_rawDesc = "" +
 	"\x14AGENT_STATE_DRAINING\x10\x02\x12\x16\n" +
 	"\x12AGENT_STATE_PAUSED\x10\x03\x12\x17\n" +
 	"\x13AGENT_STATE_SUSPECT\x10\x04\x12\x14\n" +
-	"\x10AGENT_STATE_LOST\x10\x05*\xa4\x01\n" +
+	"\x10AGENT_STATE_LOST\x10\x05\x12\x14\n" +
+	"\x10AGENT_STATE_LEFT\x10\x06*\xa4\x01\n" +
 	"\n" +
 	"MethodKind\x12\x1b\n" +
 	"\x17METHOD_KIND_UNSPECIFIED\x10\x00\x12\x15\n" +

@@ -32,6 +32,7 @@ async def agents(client: Client, keys: Keys) -> list[AgentRecord]:
                 about.get(raw_id, b""),
                 bool(record[b"c"]),
                 int(desired.get(raw_id, _ACTIVE)),
+                bool(record.get(b"l")),
                 view or b"",
             )
         )

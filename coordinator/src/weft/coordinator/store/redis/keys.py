@@ -26,7 +26,7 @@ touches that slot alone. Times are seconds since the epoch by Redis' clock; reco
 | `last`            | string | the largest task id ever stored                                                          |
 | `epochs`          | string | the last epoch given out                                                                 |
 | `coordinators`    | string | the last coordinator number given out                                                    |
-| `agents`          | hash   | agent → {i: instance, e: epoch, c: connected, o: its stream is open}, of the last session |
+| `agents`          | hash   | agent → its last session: {i: instance, e: epoch, c: connected, o: stream open, l: left} |
 | `about`           | hash   | agent → its description                                                                  |
 | `view:<agent>`    | string | the agent as its coordinator sees it; for some seconds                                   |
 | `fleet`           | string | grows with every change of agents, wishes or contracts                                   |

@@ -372,12 +372,12 @@ local function drop(agent, epoch, back)
   return #ids
 end
 
--- This session is over; a later one may not be.
-local function left(agent, epoch)
+-- This session is over, by a goodbye or not; a later one may not be.
+local function ended(agent, epoch, goodbye)
   local raw = call('HGET', all('agents'), agent)
   local known = raw and cmsgpack.unpack(raw)
   if known and known.c and known.e == epoch then
-    known.c = false
+    known.c, known.l = false, goodbye or nil
     call('HSET', all('agents'), agent, cmsgpack.pack(known))
     fleet_changed()
   end

@@ -7,5 +7,5 @@ local agent, epoch = request[1], request[2]
 if leased(agent, epoch) then
   drop(agent, epoch, crash)
 end
-left(agent, epoch)
+ended(agent, epoch, true)
 return reply(false)

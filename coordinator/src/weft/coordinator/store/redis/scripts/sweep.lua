@@ -31,7 +31,7 @@ for _, name in ipairs(call('ZRANGEBYSCORE', all('owners'), '-inf', until_now)) d
   local epoch, agent = string.match(name, '^(%d+)#(.*)$')
   epoch = tonumber(epoch)
   reclaimed = reclaimed + drop(agent, epoch, crash)
-  left(agent, epoch)
+  ended(agent, epoch, false)
   lost[#lost + 1] = {agent, epoch}
 end
 
