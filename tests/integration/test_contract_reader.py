@@ -18,7 +18,6 @@ from tests.support.reflecting import serving
 from tests.support.schema import many_files
 from weft.client.contract import ContractReader
 from weft.coordinator.contracts import Contract, Contracts
-from weft.rpc.reflection import Reflection
 from weft.rpc import descriptors
 from weft.rpc.errors import (
     DeadlineExceeded,
@@ -29,6 +28,7 @@ from weft.rpc.errors import (
     Unavailable,
     Unimplemented,
 )
+from weft.rpc.reflection import Reflection
 from weft.v1 import fleet_pb2
 
 OWN = ["weft.v1.CoordinatorService", "grpc.health.v1.Health"]

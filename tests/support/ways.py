@@ -133,13 +133,22 @@ class Library(Direct):
     stock = False
 
     def channel(self) -> AbstractAsyncContextManager[grpc.aio.Channel]:
-        return _direct_channel(self.mesh.target)
+        return _library_channel(self.mesh.target, direct=True)
+
+
+class LibraryDurable(Durable):
+    """As a task, from the library's own channel."""
+
+    stock = False
+
+    def channel(self) -> AbstractAsyncContextManager[grpc.aio.Channel]:
+        return _library_channel(self.mesh.target, direct=False)
 
 
 @asynccontextmanager
-async def _direct_channel(target: str) -> AsyncIterator[grpc.aio.Channel]:
+async def _library_channel(target: str, *, direct: bool) -> AsyncIterator[grpc.aio.Channel]:
     async with connect(target) as mesh:
-        yield mesh.channel(direct=True)
+        yield mesh.channel(direct=direct)
 
 
 class Ingress(Durable):
@@ -187,18 +196,27 @@ class Egress(Ingress):
         await self.mesh.close_channels()
 
 
+class EgressDurable(Egress):
+    """From a sidecar's egress as a task, which the same sidecar hands to a stock server."""
+
+    asks = (("weft-mode", "durable"),)
+    shapes = ("Unary", "Down")
+    early_headers = False
+    once = False
+
+
 STRAIGHT = Straight
+RELAYS: tuple[type[Way], ...] = (Relayed, RelayedUnknown)
 WAYS: tuple[type[Way], ...] = (
-    Relayed,
-    RelayedUnknown,
     Durable,
     Direct,
     Library,
+    LibraryDurable,
     Ingress,
     IngressDurable,
     Egress,
+    EgressDurable,
 )
-STOCK_WAYS = tuple(way for way in WAYS if way.stock)
 
 
 @asynccontextmanager

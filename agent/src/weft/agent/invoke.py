@@ -17,17 +17,19 @@ from weft.agent import outcomes
 from weft.agent.context import AsyncContext, HandlerContext, SyncContext
 from weft.agent.hosting import Hosted
 from weft.agent.running import enter
-from weft.rpc.errors import InvalidArgument, Unknown
+from weft.rpc.errors import InvalidArgument, ResourceExhausted, Unknown
 from weft.v1 import errors_pb2, task_pb2
 
 _log = structlog.get_logger("weft.agent")
 
 
-class ResponseTooLarge(Exception):
+class ResponseTooLarge(ResourceExhausted):
     """A streaming handler sent a response over the limit: raised where it sends, and its outcome."""
 
     def __init__(self, outcome: task_pb2.Outcome) -> None:
         super().__init__(outcome.status.message)
+        # What a handler answers that passes on what it catches, as a relay does.
+        self.received = outcome.status
         self.outcome = outcome
 
 

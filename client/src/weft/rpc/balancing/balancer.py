@@ -174,6 +174,7 @@ class Balancer:
 
         Raises:
             Unavailable: no agent takes direct calls of the method (NO_AGENT).
+            Unimplemented: no agent that hosts the service has the method (METHOD_UNKNOWN).
             ResourceExhausted: all that do are at their bound, or were tried (OVERLOADED).
         """
         now = self.clock()
@@ -323,8 +324,16 @@ class Balancer:
         reasons = ((agent.id, snapshot.why_not(agent, method)) for agent in self._fleet)
         return {agent_id: why for agent_id, why in reasons if why}
 
-    def _no_agent(self, method: str) -> errors.Unavailable:
+    def _no_agent(self, method: str) -> errors.WeftError:
         left_out = self._left_out(method)
+        service = method.rpartition("/")[0]
+        if not left_out and snapshot.has_service(self._fleet, service):
+            # What gRPC answers for a method that a server does not have.
+            return errors.Unimplemented(
+                f"no agent that hosts {service} has {method}",
+                reason=errors_pb2.ERROR_REASON_METHOD_UNKNOWN,
+                metadata={"method": method},
+            )
         if left_out:
             told = [f"{agent_id} {why}" for agent_id, why in itertools.islice(left_out.items(), TOLD_AGENTS)]
             if len(left_out) > TOLD_AGENTS:

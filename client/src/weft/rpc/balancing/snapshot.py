@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from weft.v1 import fleet_pb2
 
 # One process at one place. A restart changes the instance, and must not inherit what was seen of the process before.
@@ -32,6 +34,11 @@ def why_not(agent: fleet_pb2.Agent, method: str) -> str:
     if agent.direct_state == fleet_pb2.DIRECT_STATE_UNREACHABLE:
         return f"cannot be reached: {agent.direct_problem or agent.advertised_address}"
     return "" if method in hosted_methods(agent) else "takes no calls of it now"
+
+
+def has_service(agents: Iterable[fleet_pb2.Agent], service: str) -> bool:
+    """Whether an agent hosts any method of a service, called directly or not."""
+    return any(hosted.name.rpartition("/")[0] == service for agent in agents for hosted in agent.methods)
 
 
 def hosted_methods(agent: fleet_pb2.Agent) -> dict[str, int]:
