@@ -37,7 +37,7 @@ class AppHealth:
         self, channel: grpc.aio.Channel, services: Sequence[str], changed: Callable[[], None]
     ) -> None:
         # Bytes: of an answer that does not parse grpc.aio would make a traceback and None.
-        self._begin_watch = channel.unary_stream(_WATCH)
+        self._begin_watch: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(_WATCH)
         self._services = services
         self._changed = changed
         # What was said last; None: it says nothing of that.
