@@ -41,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
     proto.parent.mkdir(parents=True)
     proto.write_text(block("// acme/v1/greeter.proto"))
     run(found, *command("python -m grpc_tools.protoc").split()[1:])
-    for name in ("worker.py", "hello.py", "call_sync.py", "call_aio.py"):
+    for name in ("worker.py", "hello.py", "call_sync.py", "call_aio.py", "call_direct.py"):
         (found / name).write_text(block(f"# {name}"))
     return found
 
@@ -62,7 +62,7 @@ def run(folder: Path, *command: str) -> str:
 
 async def test_the_programs(folder: Path, mesh: MeshHarness) -> None:
     await mesh.coordinator()
-    for name in ("call_sync.py", "call_aio.py"):
+    for name in ("call_sync.py", "call_aio.py", "call_direct.py"):
         program = folder / name
         program.write_text(program.read_text().replace(DEFAULT_TARGET, mesh.target))
     for name in ("worker", "hello"):
@@ -73,6 +73,7 @@ async def test_the_programs(folder: Path, mesh: MeshHarness) -> None:
     first, second = run(folder, "call_aio.py").splitlines()
     assert first == "Hello Ada"
     assert second.endswith("Hello Grace")
+    assert run(folder, "call_direct.py") == "Hello Ada\nHello Grace\n"
     shouted = run(
         folder,
         *("-m", "weft.cli.main", "call", "acme.v1.Shouter/Shout", '{"text": "ada"}', "--target", mesh.target),
