@@ -33,6 +33,6 @@ for (const mode of ['durable', 'direct']) {
   const { response, trailers } = await analyze(mode)
   const { fileName, lines, functions = [] } = response
   const [agent, task] = ['weft-agent', 'weft-task-id'].map((key) => trailers.get(key))
-  console.log(`${mode}: ${fileName} has ${lines.total} lines and ${functions.length} functions, says agent [${agent}], task [${task}]`)
+  console.log(`${mode}: ${fileName} has ${lines?.total ?? 0} lines and ${functions.length} functions, says agent [${agent}], task [${task}]`)
 }
 client.close()

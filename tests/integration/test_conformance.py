@@ -89,5 +89,6 @@ def test_the_rules_are_those_of_the_documentation() -> None:
     documented = dict(re.findall(r"^\*\*(R\d+)\. (.+?)\*\*", text, re.MULTILINE))
     assert documented == {rule: each.title for rule, each in RULES.items()}
     assert set(CHECKS) == set(RULES)
+    assert set(FAULTS) == set(RULES)
     optional = set(re.findall(r"^\*\*(R\d+)\. .+?\*\* \(optional\)", text, re.MULTILINE))
     assert optional == {rule for rule, each in RULES.items() if each.optional}

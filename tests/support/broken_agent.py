@@ -17,7 +17,7 @@ import grpc
 from google.protobuf.unknown_fields import UnknownFieldSet
 from google.rpc import code_pb2
 
-from weft.agent import session, stream
+from weft.agent import outbox, session, stream
 from weft.cli.conformance.agent import agent
 from weft.rpc.times import duration
 from weft.v1 import coordinator_pb2_grpc, session_pb2
@@ -223,7 +223,9 @@ HEARS: dict[str, tuple[str, Callable[[Response], None]]] = {
 }
 # Of these the streams' ends are at fault.
 ENDS = ("R3", "R8", "R9", "R10")
-FAULTS = (*SAYS, *HEARS, *ENDS)
+# A bound that it does not keep.
+BOUNDS = ("R29",)
+FAULTS = (*SAYS, *HEARS, *ENDS, *BOUNDS)
 
 
 class BrokenStub:
@@ -274,6 +276,8 @@ def main(fault: str) -> None:
         stream.MISSED_ECHOES = 1_000_000
     if fault == "R10":
         session._PERMANENT = ()  # type: ignore[assignment]
+    if fault == "R29":
+        outbox.PROGRESS_WINDOW = 1_000_000
     agent.run()
 
 

@@ -93,6 +93,13 @@ def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
     _console().print(made)
 
 
+def print_marked(text: str, *, indent: int = 0) -> None:
+    """A line with rich's markup, at once; what has no room goes on below, as far from the edge."""
+    from rich.padding import Padding
+
+    _console().print(Padding(text, (0, 0, 0, indent), expand=False))
+
+
 def _console() -> Console:
     """The terminal as it is; wide where there is none, for what reads a pipe cuts lines itself."""
     from rich.console import Console

@@ -5,6 +5,6 @@ coordinator.py  a coordinator that says what a check tells it to
 subject.py      the agent under test: its process, its sessions, what its handlers have seen
 opening.py, attempts.py, keeping.py, ending.py   a check a rule
 run.py          all checks in order, and what came of each
-command.py      the command, its table and its JSON
+command.py      the command, what it prints and its JSON
 agent.py        an agent in Python that can be checked
 """

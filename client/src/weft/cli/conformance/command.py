@@ -1,4 +1,4 @@
-"""`weft conformance`: the command, its table and its JSON."""
+"""`weft conformance`: the command, what it prints as it goes on, and its JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import shlex
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from weft.cli.conformance.run import Finding
 
 _STYLES = {"passed": "green", "failed": "bold red", "left out": "yellow", "skipped": "dim"}
+# Below the titles.
+_SAYS_INDENT = 23
 
 
 def conformance(
@@ -46,12 +48,19 @@ def conformance(
     wanted = _chosen(rules)
     with tempfile.TemporaryDirectory(prefix="weft-conformance-") as folder:
         found, tail = asyncio.run(
-            _checked(shlex.split(agent), listen, wanted, timeout_s, Path(folder) / "agent.log")
+            _checked(
+                shlex.split(agent),
+                listen,
+                wanted,
+                timeout_s,
+                Path(folder) / "agent.log",
+                _tell if as_json else _show,
+            )
         )
     if as_json:
         output.line(output.json_text(document(found)))
     else:
-        _print(found)
+        _sum_up(found)
     if any(finding.verdict == "failed" for finding in found):
         if agent:
             output.remark("the agent's last lines:\n" + "\n".join(f"  {line}" for line in tail.splitlines()))
@@ -70,7 +79,12 @@ def _chosen(text: str) -> Collection[str]:
 
 
 async def _checked(
-    command: Sequence[str], listen: str, rules: Collection[str], timeout_s: float, log: Path
+    command: Sequence[str],
+    listen: str,
+    rules: Collection[str],
+    timeout_s: float,
+    log: Path,
+    tell: Callable[[Finding], None],
 ) -> tuple[list[Finding], str]:
     from weft.cli.conformance.coordinator import Coordinator
     from weft.cli.conformance.run import check
@@ -82,7 +96,7 @@ async def _checked(
     if not command:
         output.remark(f"waiting for an agent: start it with WEFT_TARGET={coordinator.address}")
     try:
-        found = await check(subject, rules, timeout_s, _tell)
+        found = await check(subject, rules, timeout_s, tell)
     finally:
         await subject.kill()
         await coordinator.stop()
@@ -90,6 +104,7 @@ async def _checked(
 
 
 def _tell(finding: Finding) -> None:
+    """Beside the JSON: how far it is."""
     output.remark(
         f"{finding.rule:4} {finding.verdict:9} {finding.took_s:5.1f} s  {RULES[finding.rule].title}"
     )
@@ -117,27 +132,20 @@ def document(found: Sequence[Finding]) -> dict[str, Any]:
     }
 
 
-def _print(found: Sequence[Finding]) -> None:
+def _show(finding: Finding) -> None:
+    """One rule, and below it why it did not pass."""
     from rich.markup import escape
 
-    output.print_rows(
-        (
-            output.Column("rule"),
-            output.Column(""),
-            output.Column("", fold=True),
-            output.Column("", fold=True),
-        ),
-        [
-            (
-                finding.rule,
-                f"[{_STYLES[finding.verdict]}]{finding.verdict}[/]",
-                escape(RULES[finding.rule].title),
-                escape(finding.says),
-            )
-            for finding in found
-        ],
-        "no rule was checked",
+    title, style = escape(RULES[finding.rule].title), _STYLES[finding.verdict]
+    output.print_marked(
+        f"{finding.rule:4} [{style}]{finding.verdict:9}[/] [dim]{finding.took_s:4.1f} s[/]  {title}"
     )
+    if finding.says:
+        output.print_marked(f"[{style}]{escape(finding.says)}[/]", indent=_SAYS_INDENT)
+
+
+def _sum_up(found: Sequence[Finding]) -> None:
     counts = Counter[str](finding.verdict for finding in found)
+    output.line("")
     output.line(", ".join(f"{counts[verdict]} {verdict}" for verdict in _STYLES if counts[verdict]))
     output.line("docs/protocol.md has the rules. What is left out is optional, and costs what is said there.")
