@@ -15,7 +15,7 @@ from tests.support.probe import IsolatedProbeService, ProbeService
 from weft.agent import Agent, HostingError
 from weft.agent.functions import function_method
 from weft.agent.hosting import servicer_methods
-from weft.agent.runtime import contract_of
+from weft.agent.identity import contract_of
 from weft.rpc import descriptors
 
 ADD = probe_pb2_grpc.add_ProbeServiceServicer_to_server

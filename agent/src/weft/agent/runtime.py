@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import enum
 import functools
-import importlib.metadata
 import os
 import secrets
 import threading
@@ -25,9 +24,9 @@ import structlog
 
 from weft.agent.attempt import Attempt
 from weft.agent.executor import Cancellation, Executor
-from weft.agent.functions import synthesize
 from weft.agent.host import HostSampler
 from weft.agent.hosting import Hosted
+from weft.agent.identity import contract_of, described, hello_now, identity_of
 from weft.agent.ingress import Ingress
 from weft.agent.ingress_load import LoadReports
 from weft.agent.isolate import IsolatedPool
@@ -169,11 +168,7 @@ class Runtime:
     # -- for the stream: see weft.agent.stream.Agent ------------------------------------------------------------
 
     def hello(self) -> session_pb2.Hello:
-        hello = session_pb2.Hello()
-        hello.CopyFrom(self._hello)
-        hello.held.extend(self._outbox.held())
-        hello.draining = self._draining
-        return hello
+        return hello_now(self._hello, self._unavailable, self._outbox.held(), draining=self._draining)
 
     def contract(self, digest: str) -> bytes:
         return self._contracts[digest]
@@ -233,25 +228,10 @@ class Runtime:
         return pick
 
     def _identity(self) -> session_pb2.Hello:
-        settings = self._settings
         contract = contract_of(self._methods)
         digest = descriptors.digest(contract)
         self._contracts[digest] = contract
-        return session_pb2.Hello(
-            agent_id=settings.id,
-            instance_id=self._instance_id,
-            labels=settings.labels,
-            resources=settings.resources,
-            contract_hash=digest,
-            methods=[
-                fleet_pb2.HostedMethod(name=name, slot_cost=hosted.slot_cost)
-                for name, hosted in sorted(self._methods.items())
-            ],
-            slots=settings.slots,
-            prefetch=settings.prefetch,
-            advertised_address=self._advertised,
-            version=importlib.metadata.version("weft"),
-        )
+        return identity_of(self._settings, self._methods, self._instance_id, digest, self._advertised)
 
     async def _open_ingress(self) -> None:
         """Open the direct server, unless there is to be none."""
@@ -279,29 +259,8 @@ class Runtime:
         _log.info("direct server open", agent=settings.id, address=self._advertised)
 
     def _describe(self) -> fleet_pb2.Agent:
-        """The agent as it sees itself."""
-        hello, settings = self._hello, self._settings
-        return fleet_pb2.Agent(
-            id=settings.id,
-            instance_id=self._instance_id,
-            state=fleet_pb2.AGENT_STATE_DRAINING if self._draining else fleet_pb2.AGENT_STATE_ACTIVE,
-            labels=settings.labels,
-            resources=settings.resources,
-            methods=[
-                fleet_pb2.HostedMethod(
-                    name=each.name,
-                    slot_cost=each.slot_cost,
-                    unavailable=each.name.partition("/")[0] in self._unavailable,
-                )
-                for each in hello.methods
-            ],
-            contract_hash=hello.contract_hash,
-            slots=settings.slots,
-            used_slots=self._slots.used,
-            advertised_address=self._advertised,
-            load=self._load.host,
-            version=hello.version,
-        )
+        hello = hello_now(self._hello, self._unavailable, draining=self._draining)
+        return described(hello, self._slots.used, self._load.host)
 
     def _direct_ended(self) -> None:
         self._executor.direct_ended()
@@ -391,10 +350,3 @@ class Runtime:
             if event is _Event.STOP:
                 self._hurried = True
         return True
-
-
-def contract_of(methods: Mapping[str, Hosted]) -> bytes:
-    """The serialized FileDescriptorSet of hosted methods."""
-    files = {method.file.name: method.file for method in methods.values() if method.file is not None}
-    synthesized = synthesize(method for method in methods.values() if method.file is None)
-    return descriptors.file_descriptor_set([*files.values(), *synthesized])
