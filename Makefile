@@ -49,6 +49,7 @@ check: $(STAMP) ## lint, types, contract, generated code, layout, documented set
 	@$(BIN)/mypy
 	@$(BIN)/pyright
 	@$(BIN)/buf lint
+	@$(BIN)/buf lint examples
 	@scripts/breaking.sh
 	@$(BIN)/python scripts/generate.py --check
 	@$(BIN)/python scripts/layout.py
