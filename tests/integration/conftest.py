@@ -1,12 +1,38 @@
-"""Leaves out what cannot be: a call of a shape that a way does not take, as a task takes one request."""
+"""Endpoints and balancers for tests of balancing. Leaves out tests that cannot be: of a way that does not take the shape."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.endpoints import Endpoints
 from tests.support.ways import Way
+from weft.rpc.balancing import Balancer
+
+
+@pytest.fixture
+async def endpoints(tmp_path: Path) -> AsyncIterator[Endpoints]:
+    """Servers for balancers, none yet."""
+    made = Endpoints(tmp_path)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def balancers() -> AsyncIterator[Callable[..., Balancer]]:
+    """Makes balancers, and closes them in the end."""
+    made: list[Balancer] = []
+
+    def make(*args: Any, **settings: Any) -> Balancer:
+        made.append(Balancer(*args, **settings))
+        return made[-1]
+
+    yield make
+    for balancer in made:
+        await balancer.close()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

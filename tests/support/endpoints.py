@@ -18,6 +18,7 @@ from grpc import aio
 
 from tests.support.processes import Process, until
 from weft.rpc import errors
+from weft.rpc.balancing import Balancer
 from weft.rpc.channel import server_options
 from weft.v1 import agent_pb2, fleet_pb2
 
@@ -167,6 +168,18 @@ class Endpoints:
         for server in self.servers.values():
             server.gate.set()
             await server.stop()
+
+
+def unary(balancer: Balancer) -> Any:
+    """Makes unary calls on a balancer's channel."""
+    return balancer.channel().unary_unary(f"/{UNARY}")
+
+
+async def all_connected(balancer: Balancer, count: int) -> None:
+    """Wait until so many endpoints are connected."""
+    async with asyncio.timeout(10):
+        while sum(c.connected for c in balancer.explain(UNARY).candidates) < count:
+            await asyncio.sleep(0.005)
 
 
 async def _main(agent_id: str) -> None:

@@ -84,6 +84,14 @@ def test_whose_call_it_is_a_part_of():
     check_direct([("weft-root-id", "r"), ("weft-parent-id", "p"), ("weft-mode", "direct"), ("x-own", "1")])
 
 
+def test_a_call_may_be_marked_as_one_that_may_run_twice():
+    for check in (check_direct, lambda pairs: from_metadata(pairs, None)):
+        check([("weft-retry", "unavailable")])
+        with pytest.raises(InvalidArgument) as caught:
+            check([("weft-retry", "always")])
+        assert caught.value.field == "weft-retry"
+
+
 @pytest.mark.parametrize("value", ["", "two words", "x" * 129, "é"])
 @pytest.mark.parametrize("key", ["weft-root-id", "weft-parent-id"])
 def test_an_id_that_is_none(key, value):

@@ -11,11 +11,12 @@ if TYPE_CHECKING:
     from weft.rpc.balancing import Candidate, Explanation
 
 _WHY = {
-    "least_connections": "has the lowest score: (in flight + reported load + the call's slots) / (slots x warm-up x speed)",
     "round_robin": "is next: each in turn, whatever its load",
     "weighted": "is drawn: by chance, in proportion to slots x warm-up",
 }
-_OF_TWO = "of two that are drawn, it has the lower score: {}"
+_SCORE = "A score is (in flight + reported load + the call's slots) / (slots x warm-up x speed)"
+# What a client knows comes with the answers to its own calls.
+_NEW_HERE = "this command has made no call yet: what others have under way comes with the answers to calls"
 
 
 def print_explanation(explained: Explanation, *, as_json: bool) -> bool:
@@ -42,6 +43,7 @@ def print_explanation(explained: Explanation, *, as_json: bool) -> bool:
     )
     if explained.chosen:
         line(f"{explained.policy}: {explained.chosen} {_why(explained)}")
+        remark(_NEW_HERE)
     if explained.panic:
         line("less than half of them could be chosen, so ejected ones are chosen among, too")
     for agent_id, why in explained.left_out.items():
@@ -73,8 +75,14 @@ def _connection(candidate: Candidate) -> str:
 def _why(explained: Explanation) -> str:
     from weft.rpc.balancing.least_connections import SCANNED
 
-    why = _WHY[explained.policy]
-    available = sum(candidate.available for candidate in explained.candidates)
-    if explained.policy == "least_connections" and available > SCANNED:
-        return _OF_TWO.format(why.removeprefix("has the lowest score: "))
-    return why
+    if explained.policy in _WHY:
+        return _WHY[explained.policy]
+    scores = [candidate.score for candidate in explained.candidates if candidate.available]
+    equal = scores.count(min(scores))
+    if len(scores) > SCANNED:
+        place = "has the lower score of two that are drawn"
+    elif equal > 1:
+        place = f"has the lowest score, as {equal - 1} more, and it is its turn"
+    else:
+        place = "has the lowest score"
+    return f"{place}. {_SCORE}"

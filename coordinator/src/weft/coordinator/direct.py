@@ -17,7 +17,7 @@ import grpc
 import structlog
 
 from weft.coordinator.contracts import MethodInfo
-from weft.coordinator.options import check_direct
+from weft.coordinator.options import RETRY_KEY, check_direct
 from weft.rpc import budget, metadata, relay
 from weft.rpc.balancing import Balancer
 from weft.v1 import fleet_pb2
@@ -70,8 +70,8 @@ class DirectCalls:
 
 
 def _outgoing(context: relay.Context) -> metadata.Pairs:
-    """The caller's own metadata, and whose call this is a part of."""
+    """The caller's own metadata, whose call this is a part of, and whether it may be run twice."""
     pairs = tuple(context.invocation_metadata() or ())
     check_direct(pairs)
-    lineage = tuple(pair for pair in pairs if pair[0] in (budget.ROOT_ID_KEY, budget.PARENT_ID_KEY))
-    return (*relay.passed_on(context), *lineage)
+    kept = (budget.ROOT_ID_KEY, budget.PARENT_ID_KEY, RETRY_KEY)
+    return (*relay.passed_on(context), *(pair for pair in pairs if pair[0] in kept))

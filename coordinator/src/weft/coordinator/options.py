@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from weft.rpc import metadata
+from weft.rpc.balancing.retry import MARK
 from weft.rpc.budget import MAX_ID_CHARS, PARENT_ID_KEY, ROOT_ID_KEY
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.times import MAX_DURATION_S, duration
@@ -17,6 +18,8 @@ _REQUIREMENT = re.compile(r"\s*([^=<>,\s]+)\s*(>=|=)\s*([^,]*?)\s*")
 MODE_KEY = "weft-mode"
 _MODES = ("durable", "direct")
 _LINEAGE = (ROOT_ID_KEY, PARENT_ID_KEY)
+# That a call may be run twice; a durable one may be anyhow.
+RETRY_KEY, _RETRY = MARK
 _ID = re.compile(rf"[\x21-\x7e]{{1,{MAX_ID_CHARS}}}")
 _KNOWN = (
     "weft-request-id",
@@ -25,6 +28,7 @@ _KNOWN = (
     "weft-require",
     "weft-detach",
     MODE_KEY,
+    RETRY_KEY,
     *_LINEAGE,
 )
 _TRUE = ("true", "1", "yes")
@@ -77,7 +81,7 @@ def check_direct(pairs: Iterable[tuple[str, str | bytes]]) -> None:
     for key, value in pairs:
         if not key.startswith("weft-"):
             continue
-        if key not in (MODE_KEY, *_LINEAGE) and key in _KNOWN:
+        if key not in (MODE_KEY, RETRY_KEY, *_LINEAGE) and key in _KNOWN:
             raise InvalidArgument(
                 f"{key} is for durable calls, which are stored first; leave it out, or {MODE_KEY}: direct",
                 field=key,
@@ -115,6 +119,9 @@ def _read(call: CallOptions, key: str, value: str) -> None:
     elif key == MODE_KEY:
         if value not in _MODES:
             raise InvalidArgument(f"{key} is {value!r}; it must be {' or '.join(_MODES)}", field=key)
+    elif key == RETRY_KEY:
+        if value != _RETRY:
+            raise InvalidArgument(f"{key} is {value!r}; it must be {_RETRY}", field=key)
     elif key in _LINEAGE:
         if not _ID.fullmatch(value):
             raise InvalidArgument(

@@ -1,0 +1,290 @@
+"""A balanced call on real servers: when it is tried again, what bounds it, and what becomes of it when its endpoint leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import pytest
+from grpc import aio
+
+from tests.support.endpoints import CHAT, STREAM, UNARY, Endpoints, EndpointServer, all_connected, unary
+from weft.rpc import errors
+from weft.rpc.balancing import Balancer, Limits, retry
+from weft.v1 import errors_pb2
+
+MARKED = (retry.MARK,)
+
+
+# -- retries --------------------------------------------------------------------------------------------------------
+
+
+def overloaded() -> errors.WeftError:
+    return errors.ResourceExhausted("full", reason=errors_pb2.ERROR_REASON_OVERLOADED, retry_after_s=0.1)
+
+
+@pytest.mark.parametrize(
+    "refusal", [overloaded(), errors.Unavailable("bye", reason=errors_pb2.ERROR_REASON_STOPPING)]
+)
+@pytest.mark.parametrize("shape", ["unary_unary", "unary_stream"])
+async def test_what_an_agent_refuses_another_one_does(
+    refusal: errors.WeftError, shape: str, endpoints: Endpoints, balancers: Callable[..., Balancer]
+) -> None:
+    bad, good = await endpoints.start("a", "b")
+    bad.refusal = refusal
+    balancer = balancers()
+    balancer.update(endpoints.agents())
+    await all_connected(balancer, 2)
+    for _ in range(4):
+        call: Any
+        if shape == "unary_unary":
+            call = balancer.channel().unary_unary(f"/{UNARY}")(b"x", timeout=5)
+            assert await call == b"x"
+        else:
+            call = balancer.channel().unary_stream(f"/{STREAM}")(b"x", timeout=5)
+            # A relay asks for these first.
+            assert not await call.initial_metadata()
+            assert [response async for response in call] == [b"x"]
+        assert dict(await call.trailing_metadata())["weft-agent"] == "b"
+    assert balancer.stats.retries == bad.begun > 0
+    assert good.begun == 4
+
+
+@pytest.mark.parametrize("how", ["await", "code", "callback", "details"])
+async def test_whoever_waits_for_a_call_waits_for_its_last_attempt(
+    how: str, endpoints: Endpoints, balancers: Callable[..., Balancer]
+) -> None:
+    bad, _ = await endpoints.start("a", "b")
+    bad.refusal = overloaded()
+    balancer = balancers()
+    balancer.update(endpoints.agents())
+    await all_connected(balancer, 2)
+    for _ in range(2):
+        call = unary(balancer)(b"x", timeout=5)
+        if how == "await":
+            await call
+        elif how == "code":
+            assert await call.code() is grpc.StatusCode.OK
+        elif how == "details":
+            assert await call.details() == ""
+        else:
+            ended = asyncio.get_running_loop().create_future()
+            call.add_done_callback(ended.set_result)
+            assert await ended is call
+        assert call.done()
+        assert await call.code() is grpc.StatusCode.OK
+    assert balancer.stats.retries == 1
+
+
+async def test_what_a_handler_says_is_said_once(
+    endpoints: Endpoints, balancers: Callable[..., Balancer]
+) -> None:
+    servers = await endpoints.start("a", "b")
+    for server in servers:
+        server.failure = (grpc.StatusCode.UNAVAILABLE, "failed to connect to all addresses")
+    balancer = balancers()
+    balancer.update(endpoints.agents())
+    with pytest.raises(aio.AioRpcError):
+        await unary(balancer)(b"x", timeout=5)
+    assert sum(server.begun for server in servers) == 1
+    with pytest.raises(aio.AioRpcError):
+        await unary(balancer)(b"x", timeout=5, metadata=MARKED)
+    assert sum(server.begun for server in servers) == 3
+
+
+async def test_a_stream_of_which_something_was_seen_is_not_begun_again(
+    endpoints: Endpoints, balancers: Callable[..., Balancer]
+) -> None:
+    servers = await endpoints.start("a", "b")
+    for server in servers:
+        server.failure = (grpc.StatusCode.UNAVAILABLE, "no more")
+    balancer = balancers()
+    balancer.update(endpoints.agents())
+    call = balancer.channel().unary_stream(f"/{STREAM}")(b"123", timeout=5, metadata=MARKED)
+    got = []
+    with pytest.raises(aio.AioRpcError):
+        async for response in call:
+            got.append(response)
+    assert got == [b"1", b"2"]
+    assert balancer.stats.retries == 0
+
+
+async def test_the_budget_bounds_retries(endpoints: Endpoints, balancers: Callable[..., Balancer]) -> None:
+    servers = await endpoints.start("a", "b", "c")
+    for server in servers:
+        server.refusal = overloaded()
+    balancer = balancers()
+    balancer.update(endpoints.agents())
+    for _ in range(30):
+        with pytest.raises(aio.AioRpcError) as caught:
+            await unary(balancer)(b"x", timeout=5)
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert balancer.stats.retries <= 5
+    assert balancer.stats.budget_refusals >= 20
+    assert sum(server.begun for server in servers) == 30 + balancer.stats.retries
+
+
+async def test_no_retry_past_the_deadline(endpoints: Endpoints, balancers: Callable[..., Balancer]) -> None:
+    servers = await endpoints.start("a", "b")
+    for server in servers:
+        server.gate.clear()
+    balancer = balancers()
+    balancer.update(endpoints.agents())
+    began_at = time.monotonic()
+    with pytest.raises(aio.AioRpcError) as caught:
+        await unary(balancer)(b"x", timeout=0.2, metadata=MARKED)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert time.monotonic() - began_at < 1.0
+    assert balancer.stats.retries == 0
+    # The second attempt has what the first one left.
+    servers[0].gate.set()
+    servers[0].delay_s, servers[0].failure = 0.2, (grpc.StatusCode.UNAVAILABLE, "later")
+    left = []
+    for _ in range(2):
+        call = unary(balancer)(b"x", timeout=0.4, metadata=MARKED)
+        began_at = time.monotonic()
+        with pytest.raises(aio.AioRpcError):
+            await call
+        left.append(time.monotonic() - began_at)
+    assert max(left) < 0.6
+    assert balancer.stats.retries == 1
+
+
+# -- bounds, and nobody there ---------------------------------------------------------------------------------------
+
+
+async def test_each_endpoint_has_a_bound(endpoints: Endpoints, balancers: Callable[..., Balancer]) -> None:
+    servers = await endpoints.start("a", "b")
+    for server in servers:
+        server.gate.clear()
+    balancer = balancers(limits=Limits(outstanding=2))
+    balancer.update(endpoints.agents())
+    await all_connected(balancer, 2)
+    call = unary(balancer)
+    held = [call(b"x", timeout=10) for _ in range(4)]
+    refused = call(b"x", timeout=10)
+    assert refused.done()
+    with pytest.raises(aio.AioRpcError) as caught:
+        await refused
+    error = errors.from_call(caught.value)
+    assert (error.code, error.reason) == (
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        errors_pb2.ERROR_REASON_OVERLOADED,
+    )
+    assert error.retry_after_s
+    assert balancer.stats.bound_refusals == 1
+    for server in servers:
+        server.gate.set()
+    assert await asyncio.gather(*held) == [b"x"] * 4
+    assert await call(b"y", timeout=5) == b"y"
+
+
+@pytest.mark.parametrize("shape", ["unary_unary", "unary_stream", "stream_unary", "stream_stream"])
+async def test_nobody_hosts_it(shape: str, balancers: Callable[..., Balancer]) -> None:
+    balancer = balancers()
+    balancer.update([])
+    made = getattr(balancer.channel(), shape)("/acme.v1.Other/Do")
+    call = made(b"x") if shape.startswith("unary") else made(iter([b"x"]))
+    with pytest.raises(aio.AioRpcError) as caught:
+        if shape.endswith("unary"):
+            await call
+        else:
+            await call.read()
+    error = errors.from_call(caught.value)
+    assert (error.code, error.reason) == (grpc.StatusCode.UNAVAILABLE, errors_pb2.ERROR_REASON_NO_AGENT)
+    assert error.metadata == {"method": "acme.v1.Other/Do", "agents": "0"}
+    assert await call.code() is grpc.StatusCode.UNAVAILABLE
+    assert not call.cancel()
+
+
+async def test_a_call_waits_for_the_first_snapshot(
+    endpoints: Endpoints, balancers: Callable[..., Balancer]
+) -> None:
+    (server,) = await endpoints.start("a")
+    balancer = balancers(limits=Limits(first_snapshot_s=0.1))
+    channel = balancer.channel()
+    calls = [
+        channel.unary_unary(f"/{UNARY}")(b"x", timeout=5),
+        channel.unary_stream(f"/{STREAM}")(b"x", timeout=5),
+        channel.stream_stream(f"/{CHAT}")(iter([b"x"]), timeout=5),
+    ]
+    cancelled = channel.unary_unary(f"/{UNARY}")(b"x", timeout=5)
+    assert cancelled.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    late = channel.unary_unary(f"/{UNARY}")(b"x")
+    with pytest.raises(aio.AioRpcError) as caught:
+        await late
+    assert errors.from_call(caught.value).reason == errors_pb2.ERROR_REASON_NO_AGENT
+    with pytest.raises(aio.AioRpcError) as caught:
+        await channel.unary_unary(f"/{UNARY}")(b"x", timeout=0.05)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    balancer.update([server.agent])
+    assert await calls[0] == b"x"
+    assert await calls[1].read() == b"x"
+    assert await calls[2].read() == b"x"
+    assert server.begun == 3
+
+
+# -- coming and going -----------------------------------------------------------------------------------------------
+
+
+async def test_calls_of_an_endpoint_that_leaves_go_on(
+    endpoints: Endpoints, balancers: Callable[..., Balancer]
+) -> None:
+    await endpoints.start("a", "b")
+    balancer = balancers()
+    balancer.update([endpoints.servers["a"].agent])
+    chat = balancer.channel().stream_stream(f"/{CHAT}")()
+    await chat.write(b"1")
+    assert await chat.read() == b"1"
+    balancer.update([endpoints.servers["b"].agent])
+    for _ in range(3):
+        await unary(balancer)(b"x", timeout=5)
+    assert balancer.stats.picks == {"a": 1, "b": 3}
+    await chat.write(b"2")
+    assert await chat.read() == b"2"
+    assert balancer._leaving
+    await chat.done_writing()
+    assert await chat.read() is aio.EOF
+    async with asyncio.timeout(5):
+        while balancer._leaving:
+            await asyncio.sleep(0.01)
+
+
+async def test_closing_ends_what_runs(endpoints: Endpoints, balancers: Callable[..., Balancer]) -> None:
+    servers: list[EndpointServer] = await endpoints.start("a", "b")
+    for server in servers:
+        server.gate.clear()
+    balancer = balancers()
+    balancer.update([servers[0].agent])
+    call = unary(balancer)
+    held = [call(b"x", timeout=30), balancers().channel().unary_unary(f"/{UNARY}")(b"x", timeout=30)]
+    await asyncio.sleep(0.05)
+    balancer.update([servers[1].agent])
+    async with asyncio.timeout(5):
+        await balancer.close()
+    assert held[0].cancelled()
+    held[1].cancel()
+    with pytest.raises(aio.UsageError):
+        call(b"x")
+    assert balancer.channel().get_state() is grpc.ChannelConnectivity.SHUTDOWN
+
+
+async def test_a_decision_is_explained_before_it_is_made(
+    endpoints: Endpoints, balancers: Callable[..., Balancer]
+) -> None:
+    await endpoints.start(*"abcdefghij")
+    balancer = balancers()
+    balancer.update(endpoints.agents())
+    await all_connected(balancer, 10)
+    for _ in range(20):
+        explained = balancer.explain(UNARY)
+        assert [c.agent_id for c in explained.candidates if c.chosen] == [explained.chosen]
+        call = unary(balancer)(b"x", timeout=5)
+        await call
+        assert dict(await call.trailing_metadata())["weft-agent"] == explained.chosen
+    assert balancer.explain("acme.v1.Other/Do").chosen == ""
