@@ -80,7 +80,9 @@ async def stream(channel: grpc.aio.Channel) -> AsyncIterator[Stream]:
     made.call.cancel()
 
 
-def direct(call_id: int, method: str = "Call", *, time_left_ms: int = 0, **fields: Any) -> agent_pb2.DirectCall:
+def direct(
+    call_id: int, method: str = "Call", *, time_left_ms: int = 0, **fields: Any
+) -> agent_pb2.DirectCall:
     context = task_pb2.CallContext(metadata=[task_pb2.Metadatum(key="x-key", value=b"v")])
     payload = REQUEST(text=str(call_id), **fields).SerializeToString()
     return agent_pb2.DirectCall(

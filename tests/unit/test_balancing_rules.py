@@ -167,6 +167,8 @@ def test_a_snapshot_tells_of_load_only_where_no_trailer_did_lately() -> None:
         (agent_pb2.OrcaLoadReport(named_metrics={"queue": 3}).SerializeToString(), None),
         (b"\xff\xff", None),
     ],
+    # Bytes of a map are in no fixed order, and make no names.
+    ids=["slots", "other", "rubbish"],
 )
 def test_load_is_read_from_the_trailer(report: bytes, wanted: float | None) -> None:
     assert load.used_slots(report) == wanted
