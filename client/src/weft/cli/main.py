@@ -18,9 +18,6 @@ _SEE = "See it work"
 # Without the parts of gRPC's newer event engine that hand each event over between several threads; see decision 0010.
 _WITHOUT = ("event_engine_client", "event_engine_listener", "event_engine_for_all_other_endpoints")
 _ONE_POLLING_THREAD = {"GRPC_EXPERIMENTS": ",".join(f"-{name}" for name in _WITHOUT)}
-# An agent has a server and a session, which poll in threads of their own. With epoll they share one set of sockets, and
-# each thread wakes for the other's events.
-_OWN_SOCKETS = {**_ONE_POLLING_THREAD, "GRPC_POLL_STRATEGY": "poll"}
 
 
 class _Commands(LazyGroup):
@@ -29,7 +26,7 @@ class _Commands(LazyGroup):
         "coordinator": Place(
             "weft.cli.processes:coordinator", "Run a coordinator.", _RUN, _ONE_POLLING_THREAD
         ),
-        "agent": Place("weft.cli.processes:agent", "Run an agent.", _RUN, _OWN_SOCKETS),
+        "agent": Place("weft.cli.processes:agent", "Run an agent.", _RUN, _ONE_POLLING_THREAD),
         "call": Place(
             "weft.cli.call:call", "Call a method, durably or directly, and print its answer.", _CALL
         ),
