@@ -200,6 +200,34 @@ async def test_nobody_hosts_it(shape: str, balancers: Callable[..., Balancer]) -
     assert not call.cancel()
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["known", "opening"])
+@pytest.mark.parametrize(
+    "pairs", [[("Bad Key", "v")], [("k", 5)], [("k", "é")], [("k", "a\nb")]], ids=["key", "type", "é", "line"]
+)
+async def test_metadata_that_cannot_be_sent_holds_no_place(
+    known: bool, pairs: Any, endpoints: Endpoints, balancers: Callable[..., Balancer]
+) -> None:
+    (server,) = await endpoints.start("a")
+    balancer = balancers()
+    if known:
+        balancer.update([server.agent])
+    channel = balancer.channel()
+    for call in (
+        channel.unary_unary(f"/{UNARY}")(b"x", timeout=5, metadata=pairs),
+        channel.unary_stream(f"/{STREAM}")(b"x", timeout=5, metadata=pairs),
+        channel.stream_stream(f"/{CHAT}")(iter([b"x"]), timeout=5, metadata=pairs),
+    ):
+        assert await call.code() is grpc.StatusCode.INTERNAL
+        assert "metadata that cannot be sent: the" in await call.details()
+        assert call.done()
+    balancer.update([server.agent])
+    # What is no metadata at all is raised, as gRPC does.
+    with pytest.raises(ValueError, match="unpack"):
+        unary(balancer)(b"x", metadata="zz")
+    assert await unary(balancer)(b"x", timeout=5, metadata=iter([("k", "v"), ("k-bin", b"\xff\n")])) == b"x"
+    assert [c.in_flight for c in balancer.explain(UNARY).candidates] == [0]
+
+
 async def test_a_call_waits_for_the_first_snapshot(
     endpoints: Endpoints, balancers: Callable[..., Balancer]
 ) -> None:

@@ -116,6 +116,17 @@ async def test_it_is_explained(client: Mesh) -> None:
     assert await answered(client, 1) == {explained.chosen: 1}
 
 
+@pytest.mark.parametrize("direct", [True, False])
+async def test_closing_a_channel_leaves_the_mesh_open(client: Mesh, direct: bool) -> None:
+    for _ in range(2):
+        async with client.channel(direct=direct) as channel:
+            probe = probe_pb2_grpc.ProbeServiceStub(channel)
+            assert (await probe.Call(probe_pb2.ProbeRequest(text="u"), timeout=WAIT_S)).text == "u"
+            # By their places, as gRPC takes them of a stream of requests.
+            requests = iter([probe_pb2.ProbeRequest(text="s")])
+            assert (await probe.Collect(requests, WAIT_S, (DIRECT,))).text == "s"
+
+
 async def test_closing_ends_what_runs_and_leaves_nothing(pair: MeshHarness) -> None:
     before = asyncio.all_tasks()
     client = connect(pair.target)
@@ -137,6 +148,9 @@ async def test_closing_ends_what_runs_and_leaves_nothing(pair: MeshHarness) -> N
             await early
     with pytest.raises(grpc.aio.UsageError):
         probe.Call(probe_pb2.ProbeRequest(), timeout=WAIT_S)
+    for direct in (True, False):
+        with pytest.raises(grpc.aio.UsageError):
+            client.channel(direct=direct, policy="round_robin")
     async with asyncio.timeout(5):
         while asyncio.all_tasks() - before:
             await asyncio.sleep(0.01)

@@ -17,30 +17,50 @@ class _Callable:
     def __init__(self, plain: Any) -> None:
         self._plain = plain
 
-    def __call__(self, *request: Any, timeout: float | None = None, metadata: Any = None, **how: Any) -> Any:
-        return self._plain(
-            *request, timeout=budget.timeout_s(timeout), metadata=budget.metadata(metadata), **how
-        )
+
+class _OneRequest(_Callable):
+    """A method with a single request."""
+
+    def __call__(
+        self, request: Any, *, timeout: float | None = None, metadata: Any = None, **how: Any
+    ) -> Any:
+        timeout, metadata = budget.timeout_s(timeout), budget.metadata(metadata)
+        return self._plain(request, timeout=timeout, metadata=metadata, **how)
 
 
-class UnaryUnary(_Callable, aio.UnaryUnaryMultiCallable[Any, Any]):
+class _ManyRequests(_Callable):
+    """A method with a stream of requests. gRPC takes a deadline, metadata and more by their places here."""
+
+    def __call__(
+        self,
+        request_iterator: Any = None,
+        timeout: float | None = None,
+        metadata: Any = None,
+        *more: Any,
+        **how: Any,
+    ) -> Any:
+        timeout, metadata = budget.timeout_s(timeout), budget.metadata(metadata)
+        return self._plain(request_iterator, timeout, metadata, *more, **how)
+
+
+class UnaryUnary(_OneRequest, aio.UnaryUnaryMultiCallable[Any, Any]):
     """One request, one response."""
 
 
-class UnaryStream(_Callable, aio.UnaryStreamMultiCallable[Any, Any]):
+class UnaryStream(_OneRequest, aio.UnaryStreamMultiCallable[Any, Any]):
     """One request, many responses."""
 
 
-class StreamUnary(_Callable, aio.StreamUnaryMultiCallable[Any, Any]):
+class StreamUnary(_ManyRequests, aio.StreamUnaryMultiCallable[Any, Any]):
     """Many requests, one response."""
 
 
-class StreamStream(_Callable, aio.StreamStreamMultiCallable[Any, Any]):
+class StreamStream(_ManyRequests, aio.StreamStreamMultiCallable[Any, Any]):
     """Many requests, many responses."""
 
 
 class InheritingChannel(aio.Channel):
-    """Passes everything on; outside a handler it changes nothing."""
+    """Passes everything on; outside a handler it changes nothing. Closing it closes nothing: the mesh has the connection."""
 
     def __init__(self, plain: aio.Channel) -> None:
         self._plain = plain
@@ -58,7 +78,7 @@ class InheritingChannel(aio.Channel):
         return StreamStream(self._plain.stream_stream(*method, **how))
 
     async def close(self, grace: float | None = None) -> None:
-        await self._plain.close(grace)
+        pass
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
         return self._plain.get_state(try_to_connect)

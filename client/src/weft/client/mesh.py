@@ -58,6 +58,7 @@ class Mesh:
         self._timeout_s = timeout_s
         self._patience_s = patience_s
         self._channel: grpc.aio.Channel | None = None
+        self._closed = False
         # By policy.
         self._directs: dict[str, Direct] = {}
 
@@ -67,6 +68,7 @@ class Mesh:
         Its calls are durable: each is a task that is waited for, and `weft.client.call_options` makes metadata that says
         how to run it. Or they are direct: each goes straight to an agent, chosen by load, and nothing is stored. A call
         that a handler makes has no more time than is left of the call that it handles, and belongs to its trace.
+        Closing the channel closes nothing; `close` of the mesh ends its calls.
 
         Args:
             direct: straight to the agents. The first call waits until these are known.
@@ -86,6 +88,8 @@ class Mesh:
 
     def _plain(self) -> grpc.aio.Channel:
         """The connection itself. The API's own calls inherit nothing: some are shared by all who wait."""
+        if self._closed:
+            raise grpc.aio.UsageError("the mesh is closed")
         if self._channel is None:
             self._dialled = self._dialled or dialled(self._targets)
             # gRPC would take its own form of a list for the name.
@@ -121,7 +125,8 @@ class Mesh:
             raise Unreachable(self.target, f"tried for {timeout_s:g} s") from None
 
     async def close(self) -> None:
-        """End all waits and close the connection."""
+        """End all waits and calls, and close the connections."""
+        self._closed = True
         if "tasks" in self.__dict__:
             await self.tasks.close()
         for direct in self._directs.values():

@@ -30,6 +30,19 @@ def can_be_sent(entry: task_pb2.Metadatum) -> bool:
     return bool(legal) and belongs_to_caller(entry.key)
 
 
+def unfit(pairs: Iterable[tuple[object, object]]) -> str:
+    """What gRPC would not send of a call's metadata; empty: all can go."""
+    for key, value in pairs:
+        if not isinstance(key, str) or not _KEY.fullmatch(key):
+            return f"the key {key!r} has other characters than a to z, 0 to 9, '_', '.' and '-'"
+        if not isinstance(value, str | bytes):
+            return f"the value of {key} is neither text nor bytes, but {type(value).__name__}"
+        raw = value.encode() if isinstance(value, str) else value
+        if not key.endswith("-bin") and not _TEXT.fullmatch(raw):
+            return f"the value of {key} is not printable ASCII; keys that end in -bin take any bytes"
+    return ""
+
+
 def to_proto(pairs: Iterable[tuple[str, str | bytes]]) -> list[task_pb2.Metadatum]:
     """The application's entries among `pairs`, in order, repeated keys kept."""
     return [

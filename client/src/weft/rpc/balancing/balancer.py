@@ -170,7 +170,7 @@ class Balancer:
     # -- a call -------------------------------------------------------------------------------------------------
 
     def pick(self, method: str, tried: Collection[Endpoint] = ()) -> Hosted:
-        """The endpoint for the next attempt, counted there. `ended` must follow.
+        """The endpoint for the next attempt, counted there. `ended` must follow, or `give_back`.
 
         Raises:
             Unavailable: no agent takes direct calls of the method (NO_AGENT).
@@ -228,13 +228,11 @@ class Balancer:
         """
         endpoint = hosted.endpoint
         now = self.clock()
-        report = trailers.get(load.TRAILER) if trailers else None
+        report = None if trailers is None else trailers.get(load.TRAILER)
         if isinstance(report, bytes) and (used := load.used_slots(report)) is not None:
             # Before it is counted off: the agent counts the call that ends as well.
             endpoint.reported(used, now)
-        endpoint.in_flight -= cost
-        if endpoint.emptied is not None and not endpoint.in_flight:
-            endpoint.emptied.set()
+        self.give_back(hosted, cost)
         if code is grpc.StatusCode.OK:
             endpoint.lost = False
             endpoint.record.successes += 1
@@ -247,6 +245,13 @@ class Balancer:
             endpoint.record.failures += 1
             if retry.connection_lost(code, trailers):
                 self._lost()
+
+    def give_back(self, hosted: Hosted, cost: int) -> None:
+        """What `pick` counted is over, or was never begun."""
+        endpoint = hosted.endpoint
+        endpoint.in_flight -= cost
+        if endpoint.emptied is not None and not endpoint.in_flight:
+            endpoint.emptied.set()
 
     def may_retry(self, code: grpc.StatusCode, endpoint: Endpoint, trailers: Any) -> bool:
         """Whether the budget has a retry after this failure."""

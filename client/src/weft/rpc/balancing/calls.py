@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from grpc import aio
 
-from weft.rpc import errors
+from weft.rpc import errors, metadata
 from weft.rpc.balancing import retry
 from weft.rpc.balancing.refused import Refused
 
@@ -59,7 +59,10 @@ class Call(aio.Call):
         self._opened: asyncio.Event | None = None
         # Set when an attempt has ended, for those that wait for that and not for its outcome.
         self._turned: asyncio.Event | None = None
-        if self._balancer.known and not self._balancer.closed:
+        # gRPC itself would find it out later, and never tell those who wait for the call's end.
+        if how["metadata"] and (problem := metadata.unfit(how["metadata"])):
+            self._refuse(Refused(grpc.StatusCode.INTERNAL, f"metadata that cannot be sent: {problem}"))
+        elif self._balancer.known and not self._balancer.closed:
             self._start(timeout)
         else:
             self._opened = asyncio.Event()
@@ -80,8 +83,13 @@ class Call(aio.Call):
         self._hosted = hosted
         self._cost = hosted.cost
         self._attempted_at = self._balancer.clock()
-        call = hosted.endpoint.connection.callable(self._callee.plain)
-        self._inner = call(self._request, timeout=left_s, **self._how)
+        try:
+            call = hosted.endpoint.connection.callable(self._callee.plain)
+            self._inner = call(self._request, timeout=left_s, **self._how)
+        except BaseException:
+            # What it was given is none of gRPC's.
+            self._balancer.give_back(hosted, self._cost)
+            raise
         self._inner.add_done_callback(self._ended)
 
     def _ended(self, inner: Any) -> None:
@@ -102,8 +110,8 @@ class Call(aio.Call):
         """Try another endpoint, if that is right and there is one."""
         balancer, endpoint = self._balancer, self._hosted.endpoint
         details = _now(inner.details()) or ""
-        metadata = self._how["metadata"] or ()
-        if balancer.closed or not retry.elsewhere(code, details, trailers, endpoint.agent_id, metadata):
+        given = self._how["metadata"] or ()
+        if balancer.closed or not retry.elsewhere(code, details, trailers, endpoint.agent_id, given):
             return False
         self._tried = (*self._tried, endpoint)
         left_s = self._left_s()
@@ -151,7 +159,11 @@ class Call(aio.Call):
         if balancer.closed:
             self._refuse(Refused(grpc.StatusCode.CANCELLED, "the channel is closed"))
         elif balancer.known:
-            self._start(self._left_s())
+            try:
+                self._start(self._left_s())
+            except Exception as error:
+                # Nobody is there any more to whom it could be raised.
+                self._refuse(Refused(grpc.StatusCode.INTERNAL, f"the call cannot be made: {error}"))
         elif left_s is None:
             self._refuse(Refused.by(balancer.unknown_fleet(wait_s)))
         else:
@@ -177,6 +189,8 @@ class Call(aio.Call):
 
     async def _lasting(self, ask: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
         """What the last attempt answers."""
+        if self._done:
+            return await ask(self._inner)
         while True:
             inner = await self._current()
             try:

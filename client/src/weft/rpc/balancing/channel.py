@@ -50,8 +50,10 @@ class BalancedCallable:
             raise aio.UsageError("Channel is closed.")
         # What is made while a call is handled inherits from it.
         timeout = budget.timeout_s(timeout)
+        given = budget.metadata(metadata)
         how = {
-            "metadata": budget.metadata(metadata),
+            # Each attempt takes it anew.
+            "metadata": given if given is None or isinstance(given, tuple | aio.Metadata) else tuple(given),
             "credentials": credentials,
             "wait_for_ready": wait_for_ready,
             "compression": compression,

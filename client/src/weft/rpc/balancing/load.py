@@ -7,6 +7,8 @@ looks full is not called, and what is not called says nothing new.
 
 from __future__ import annotations
 
+import functools
+
 from google.protobuf.message import DecodeError
 
 from weft.v1 import agent_pb2
@@ -29,6 +31,8 @@ def faded(reported: float, age_s: float) -> float:
     return reported * max(0.0, 1.0 - age_s / FADES_S)
 
 
+# The same few reports come again and again, until the agent's host has other figures.
+@functools.lru_cache(maxsize=1024)
 def used_slots(report: bytes) -> float | None:
     """The slots in use by a trailer's report; None when it does not say, or is none."""
     try:
