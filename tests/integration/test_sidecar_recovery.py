@@ -13,8 +13,9 @@ import pytest
 from probe.v1 import probe_pb2_grpc
 from probe.v1.probe_pb2 import Payload, ProbeRequest
 from tests.support import tasks
-from tests.support.beside import StockApp, free_address, sidecar
+from tests.support.beside import StockApp, available, free_address, sidecar
 from tests.support.mesh import MeshHarness
+from tests.support.watching import Seen, Watching
 from weft.v1 import fleet_pb2
 
 WAIT_S = 20.0
@@ -60,7 +61,8 @@ async def test_the_coordinator_is_killed_under_a_sidecar(mesh: MeshHarness) -> N
         stub = probe_pb2_grpc.ProbeServiceStub(channel)
         await stub.Echo(Payload(), timeout=WAIT_S, wait_for_ready=True)
         durable = (("weft-mode", "durable"), ("weft-request-id", "once"))
-        own = stub.Call(ProbeRequest(text="own", sleep_s=2, ledger=ledger.path), metadata=durable)
+        own_request = ProbeRequest(text="own", sleep_s=2, ledger=ledger.path)
+        own = stub.Call(own_request, metadata=durable)
         await ledger.until("start", "own")
         # Its acknowledgement says that what came before is stored, too.
         task_id = await tasks.submit(mesh, ProbeRequest(text="long", sleep_s=2, ledger=ledger.path))
@@ -90,21 +92,60 @@ async def test_the_coordinator_is_killed_under_a_sidecar(mesh: MeshHarness) -> N
 
         task = await tasks.end(mesh, task_id)
         assert (tasks.reply(task).text, task.attempt, task.crashes) == ("long", 1, 0), tasks.describe(task)
-        reply = await stub.Call(
-            ProbeRequest(text="own", sleep_s=2, ledger=ledger.path), metadata=durable, wait_for_ready=True
-        )
-        assert (reply.text, reply.attempt) == ("own", 1)
+        replies = []
+
+        async def resumed() -> bool:
+            # The egress may wait a moment before it dials again.
+            replies.append(await stub.Call(own_request, metadata=durable))
+            return True
+
+        await mesh.eventually(resumed, "its durable calls find the coordinator again", timeout_s=5)
+        assert [(reply.text, reply.attempt) for reply in replies] == [("own", 1)]
         assert len(ledger.facts("start")) == 2
 
         # Discovery goes on: who comes now is found.
         await mesh.agent("new", program=tasks.PLAIN)
 
-        async def found() -> bool:
+        answered: set[str] = set()
+        ends_at = time.monotonic() + WAIT_S
+        while "new" not in answered:
             # Some at a time: of agents that have nothing to do, a new one is not the first to be asked.
             calls = [stub.Call(ProbeRequest(sleep_s=0.1), timeout=WAIT_S) for _ in range(10)]
-            return "new" in {reply.agent_id for reply in await asyncio.gather(*calls)}
+            answered |= {reply.agent_id for reply in await asyncio.gather(*calls)}
+            assert time.monotonic() < ends_at, f"only {answered} are called\n{mesh.logs()}"
 
-        await mesh.eventually(found, "the new agent is called")
+
+async def test_a_coordinator_that_comes_back_while_the_app_is_away(mesh: MeshHarness) -> None:
+    """Not for a moment does anybody believe that the app takes calls."""
+    await mesh.coordinator()
+    app = StockApp(mesh)
+    await app.start()
+    await sidecar(mesh, app.address)
+    await app.kill()
+    await available(mesh, "side", wanted=False)
+    async with Watching(mesh.own_channel()) as watching:
+        since = len(watching.updates)
+        await mesh.restart_coordinator()
+        await watching.until(
+            lambda agents: "side" in agents and agents["side"].epoch > watching.updates[0][1]["side"].epoch,
+            "its new session",
+            since=since,
+        )
+        started_s = time.monotonic()
+        await app.start()
+        await available(mesh, "side")
+        first_s = await watching.until(takes_calls, "it takes calls")
+        assert first_s > started_s
+
+
+def takes_calls(agents: Seen) -> bool:
+    """Whether the sidecar's agent takes calls, as a watcher sees it."""
+    side = agents.get("side")
+    return (
+        side is not None
+        and side.state == fleet_pb2.AGENT_STATE_ACTIVE
+        and not all(method.unavailable for method in side.methods)
+    )
 
 
 async def test_sidecar_and_app_are_killed_together(mesh: MeshHarness) -> None:
