@@ -51,13 +51,14 @@ def _id(value: str | bytes) -> str:
 class DirectCall:
     """A direct call with an async handler, over grpc.aio's own context."""
 
-    __slots__ = ("_assignment", "_cancel_signal", "_method", "_native", "agent_id")
+    __slots__ = ("_assignment", "_budget", "_cancel_signal", "_method", "_native", "agent_id")
 
     def __init__(self, method: str, agent_id: str, native: Any) -> None:
         self.agent_id = agent_id
         self._method = method
         self._native = native
         self._assignment: session_pb2.Assignment | None = None
+        self._budget: Budget | None = None
         self._cancel_signal: CancelSignal | None = None
 
     @property
@@ -79,5 +80,8 @@ class DirectCall:
         return left_s
 
     def budget(self) -> Budget:
-        left_s = self.time_left_s()
-        return budget_of(self.assignment, None if left_s is None else time.monotonic() + left_s)
+        if self._budget is None:
+            left_s = self.time_left_s()
+            deadline_at = None if left_s is None else time.monotonic() + left_s
+            self._budget = budget_of(self.assignment, deadline_at)
+        return self._budget

@@ -73,7 +73,10 @@ class AsyncHandlers:
                 # The slot is free already: a caller that does not read must not keep it.
                 await endings.raised(raised, hosted, context, trailers)
             own = context.trailing_metadata()
-            context.set_trailing_metadata(trailers if own is early else merged(own, trailers))
+            if own is not early:
+                trailers = merged(own, trailers)
+            if own is not trailers:
+                context.set_trailing_metadata(trailers)
             return response
 
         return serve

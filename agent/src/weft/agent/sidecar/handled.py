@@ -30,5 +30,7 @@ class HandledCalls:
 
     def behind(self, pairs: Iterable[tuple[str, str | bytes]]) -> Budget | None:
         """The call on whose behalf one with this metadata is made; None: none that the app is handling."""
+        if not self._budgets:
+            return None
         parent_id = dict(pairs).get(PARENT_ID_KEY)
         return self._budgets.get(parent_id) if isinstance(parent_id, str) else None
