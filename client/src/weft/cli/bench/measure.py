@@ -14,6 +14,7 @@ from weft.cli.bench.subject import Subject
 
 _WARM_UP_CALLS = 100
 _WARM_UP_BURST = 2000
+_LEAST_BURST = 200
 _BLOCK_S = 0.2
 
 
@@ -23,13 +24,16 @@ class Effort:
 
     # Calls one after another.
     calls_s: float
-    # Each burst, about.
+    # Each burst of tasks, about.
     burst_s: float
     bursts: int
+    # Each burst of calls: these are soon at full speed, and swing more.
+    call_burst_s: float
+    call_bursts: int
 
 
-QUICK = Effort(calls_s=2.4, burst_s=0.5, bursts=4)
-THOROUGH = Effort(calls_s=20.0, burst_s=4.0, bursts=7)
+QUICK = Effort(calls_s=2.4, burst_s=0.7, bursts=3, call_burst_s=0.2, call_bursts=11)
+THOROUGH = Effort(calls_s=20.0, burst_s=4.0, bursts=7, call_burst_s=0.5, call_bursts=41)
 
 
 @dataclass(slots=True)
@@ -56,7 +60,7 @@ class Sample:
     def rate_ratio(self) -> float | None:
         """Its rate by that of the plain call; None: they count different things."""
         plain = self.plain or self
-        return self.rate_per_s / plain.rate_per_s if self.subject.rate == plain.subject.rate else None
+        return self.rate_per_s / plain.rate_per_s if self.subject.counts_calls else None
 
     @property
     def rate_per_s(self) -> float:
@@ -76,25 +80,37 @@ async def measure(
     samples = [Sample(subject) for subject in subjects]
     for sample in samples:
         sample.plain = samples[0]
-    sizes: list[int] = []
+    warm_rates: list[float] = []
     for subject in subjects:
         progressed(f"{subject.title}: warming up")
         for _ in range(_WARM_UP_CALLS):
             await subject.call()
-        rate = await _burst(subject, _WARM_UP_BURST)
-        sizes.append(max(_WARM_UP_BURST, round(rate * effort.burst_s)))
+        warm_rates.append(await _burst(subject, _WARM_UP_BURST))
     progressed("one call after another, in turns")
     for _ in range(round(effort.calls_s / _BLOCK_S)):
         for sample in samples:
             await _block(sample)
-    for number in range(effort.bursts):
-        for sample, size in zip(samples, sizes, strict=True):
-            progressed(f"{sample.subject.title}: {size:,} at once, {number + 1} of {effort.bursts}")
-            before_s = _cpu_s(sample.subject)
-            sample.rates.append(await _burst(sample.subject, size))
-            for name, used_s in _cpu_s(sample.subject).items():
-                sample.cpu_us.setdefault(name, []).append((used_s - before_s[name]) / size * 1e6)
+    for of_calls, burst_s, bursts in (
+        (True, effort.call_burst_s, effort.call_bursts),
+        (False, effort.burst_s, effort.bursts),
+    ):
+        turns = [
+            (sample, max(_LEAST_BURST, round(rate * burst_s)))
+            for sample, rate in zip(samples, warm_rates, strict=True)
+            if sample.subject.counts_calls is of_calls
+        ]
+        for number in range(bursts):
+            progressed(f"{'calls' if of_calls else 'tasks'} at once, {number + 1} of {bursts}")
+            for sample, size in turns:
+                await _measured_burst(sample, size)
     return samples
+
+
+async def _measured_burst(sample: Sample, size: int) -> None:
+    before_s = _cpu_s(sample.subject)
+    sample.rates.append(await _burst(sample.subject, size))
+    for name, used_s in _cpu_s(sample.subject).items():
+        sample.cpu_us.setdefault(name, []).append((used_s - before_s[name]) / size * 1e6)
 
 
 def _cpu_s(subject: Subject) -> dict[str, float]:

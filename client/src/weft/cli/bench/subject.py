@@ -39,6 +39,11 @@ class Subject:
     # Processes whose CPU a burst is charged with, by name.
     processes: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def counts_calls(self) -> bool:
+        """Whether its rate can be compared to that of plain calls."""
+        return self.rate == "per_s"
+
 
 def caller(channel: grpc.aio.Channel, method: str) -> Call:
     """Calls the method as any generated stub does."""
