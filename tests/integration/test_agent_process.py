@@ -74,6 +74,7 @@ async def test_an_exceptions_text_stays_in_the_agents_log(running_mesh: MeshHarn
     assert "hunter2" in running_mesh.agents["a1"].output()
 
 
+@pytest.mark.slow
 async def test_a_handler_that_never_lets_go_of_the_loop_does_not_hold_up_the_end(mesh: MeshHarness) -> None:
     await mesh.coordinator()
     stuck = await mesh.agent("stuck", slots=1, drain_grace_s=0.5)

@@ -15,6 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from scripts import settings_table
 from tests.support.mesh import MeshHarness
 from tests.support.processes import ROOT, environment
@@ -81,6 +83,7 @@ async def test_redis_takes_its_command(tmp_path: Path) -> None:
             assert await server.command("CONFIG", "GET", key) == {key: value.strip('"')}
 
 
+@pytest.mark.slow
 async def test_health_checks_tell_serving_from_not(mesh: MeshHarness) -> None:
     await mesh.coordinator()
     coordinator, agent = words("coordinator", "test"), words("agent", "test")

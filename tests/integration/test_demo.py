@@ -84,6 +84,7 @@ async def test_interrupted(tmp_path: Path, number: signal.Signals) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_keep_leaves_store_and_logs(tmp_path: Path) -> None:
     process = start(tmp_path, "--limit", "30", "--keep")
     stdout, stderr = process.communicate(timeout=90)

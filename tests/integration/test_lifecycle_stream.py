@@ -94,6 +94,7 @@ async def test_a_caller_gets_the_whole_stream_and_the_trailers(shared_mesh: Mesh
     assert failed.value.details() == "half way"
 
 
+@pytest.mark.slow
 async def test_a_new_attempt_never_continues_a_callers_stream_silently(mesh: MeshHarness) -> None:
     """Three callers when their agent is killed: one can come back, one cannot, one has got nothing yet."""
     await mesh.coordinator(reconnect_grace_s=0.2)

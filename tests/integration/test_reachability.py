@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import signal
+import sys
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -171,8 +172,10 @@ async def test_a_real_agent_and_the_command(mesh: MeshHarness) -> None:
 
 async def test_watching_from_a_terminal(mesh: MeshHarness) -> None:
     await mesh.coordinator()
-    args = ("agents", "watch", "--json", "--target", mesh.target)
-    process = Process.weft("watch", *args, log=mesh.folder / "watch.out")
+    # Whoever runs the tests in the background has SIGINT ignored, and children would inherit that.
+    command = "import signal as s; s.signal(s.SIGINT, s.default_int_handler); from weft.cli.main import main; main()"
+    args = (sys.executable, "-c", command, "agents", "watch", "--json", "--target", mesh.target)
+    process = Process("watch", args, log=mesh.folder / "watch.out")
     try:
 
         def told() -> list[dict[str, object]]:

@@ -235,6 +235,7 @@ def test_refusals_are_told_from_being_away(error: Exception, said: str) -> None:
     assert refusals.refusal(error) == said
 
 
+@pytest.mark.slow
 async def test_a_redis_that_answers_slowly(server: RedisServer) -> None:
     """Everything works, and takes its time."""
     async with FaultProxy(server.address) as proxy:

@@ -89,10 +89,7 @@ def test_a_wrong_command_is_told_the_near_ones() -> None:
     "args",
     [
         ("call", "a.B/C", "{}"),
-        ("submit", "a.B/C", "{}"),
-        ("tasks", "list"),
         ("agents", "list", "--json"),
-        ("queues",),
     ],
 )
 async def test_no_coordinator(args: tuple[str, ...]) -> None:
