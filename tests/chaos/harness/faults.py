@@ -77,7 +77,8 @@ async def _restart_coordinator(
         name,
         struck_at_s,
         dead_at_s,
-        disowned_until_s=dead_at_s,
+        # Agents go on with what waits for a slot there, until they hear that nobody knows of it any more.
+        disowned_until_s=time.time() + HEARS_S,
         volatile=Part.COORDINATOR in mesh.volatile,
         bereft=bereft,
     )
