@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 # Tests mostly wait for processes: more workers than cores. JOBS=0 runs them one after another.
-JOBS ?= 3
+JOBS ?= 4
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench chaos gen settings lock format clean

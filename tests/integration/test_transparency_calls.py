@@ -16,7 +16,7 @@ import pytest_asyncio
 from mirror.v1 import mirror_pb2, mirror_pb2_grpc
 from tests.support.ledger import Ledger
 from tests.support.seen import ENOUGH_S, Seen, see, see_sync, start, take_one, watch
-from tests.support.ways import RELAYS, SHAPES, STRAIGHT, WAYS, Way, opened
+from tests.support.ways import FURTHER_WAYS, SHAPES, STRAIGHT, WAYS, Way, opened
 
 Ask = mirror_pb2.Ask
 Entry = mirror_pb2.Entry
@@ -79,8 +79,8 @@ async def straight(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Wa
 
 # The relay by itself tells where a fault is; the other ways have it in them.
 _EACH_WAY = [
-    pytest.param(kind, id=kind.__name__, marks=[pytest.mark.slow] if kind in RELAYS else [])
-    for kind in (*WAYS, *RELAYS)
+    pytest.param(kind, id=kind.__name__, marks=[pytest.mark.slow] if kind in FURTHER_WAYS else [])
+    for kind in (*WAYS, *FURTHER_WAYS)
 ]
 
 

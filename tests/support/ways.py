@@ -206,17 +206,9 @@ class EgressDurable(Egress):
 
 
 STRAIGHT = Straight
-RELAYS: tuple[type[Way], ...] = (Relayed, RelayedUnknown)
-WAYS: tuple[type[Way], ...] = (
-    Durable,
-    Direct,
-    Library,
-    LibraryDurable,
-    Ingress,
-    IngressDurable,
-    Egress,
-    EgressDurable,
-)
+WAYS: tuple[type[Way], ...] = (Durable, Direct, Library, Ingress, IngressDurable, Egress)
+# Parts of those, and what is made of their parts.
+FURTHER_WAYS: tuple[type[Way], ...] = (Relayed, RelayedUnknown, LibraryDurable, EgressDurable)
 
 
 @asynccontextmanager
