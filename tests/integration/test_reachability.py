@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import json
 import signal
-import sys
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator
 
