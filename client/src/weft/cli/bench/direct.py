@@ -4,7 +4,7 @@ direct         library ───────────────────
 sidecar_one    stock client ─► sidecar's egress ────► Python agent
 sidecar_both   stock client ─► sidecar's egress ────► sidecar ─► plain server
 
-The dearer of the two ends stands for one: TODO
+One end is the caller's: an app of any language that calls a Python agent.
 """
 
 from __future__ import annotations
