@@ -48,22 +48,29 @@ async def _measured(children: Children, effort: Effort) -> list[Sample]:
     from weft.cli.bench.durable import embedded, redis, redis_server
     from weft.cli.bench.raw import plain_server, raw_unary
 
-    scenarios: list[_Scenario] = [
-        direct,
-        partial(embedded, durability="process"),
-        partial(embedded, durability="full"),
+    # A group at a time, each beside a plain call: the processes of another one would disturb it.
+    groups: list[list[_Scenario]] = [
+        [direct],
+        [partial(embedded, durability="process"), partial(embedded, durability="full")],
     ]
     if redis_server() is None:
         output.remark("redis-server is not installed: the Redis store is left out")
     else:
-        scenarios.append(redis)
-    async with AsyncExitStack() as stack:
-        output.remark("starting the processes")
-        plain = await plain_server(children)
-        subjects = [await stack.enter_async_context(raw_unary(plain))]
-        for scenario in scenarios:
-            subjects += await stack.enter_async_context(scenario(children, plain))
-        return await measure(subjects, effort, output.remark)
+        groups.append([redis])
+    samples: list[Sample] = []
+    for number, scenarios in enumerate(groups):
+        folder = children.folder / str(number)
+        folder.mkdir()
+        with Children(folder) as own:
+            async with AsyncExitStack() as stack:
+                output.remark("starting the processes")
+                plain = await plain_server(own)
+                subjects = [await stack.enter_async_context(raw_unary(plain))]
+                for scenario in scenarios:
+                    subjects += await stack.enter_async_context(scenario(own, plain))
+                found = await measure(subjects, effort, output.remark)
+        samples += found[1:] if samples else found
+    return samples
 
 
 def figures(samples: Sequence[Sample]) -> dict[str, float]:

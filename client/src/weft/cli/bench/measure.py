@@ -99,6 +99,9 @@ async def measure(
             for sample, rate in zip(samples, warm_rates, strict=True)
             if sample.subject.counts_calls is of_calls
         ]
+        if of_calls and len(turns) == 1:
+            # The plain call alone: nothing is compared with its rate here.
+            continue
         for number in range(bursts):
             progressed(f"{'calls' if of_calls else 'tasks'} at once, {number + 1} of {bursts}")
             for sample, size in turns:
