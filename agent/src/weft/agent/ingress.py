@@ -37,7 +37,8 @@ from weft.rpc.reflection import Reflection
 from weft.v1 import agent_pb2_grpc, fleet_pb2
 
 _OWN_SERVICE = "weft.v1.AgentService"
-# What cancelled calls get to end before the server is let go.
+# What calls get that still run, and then, cancelled, to end before the server is let go.
+_CLOSE_GRACE_S = 0.3
 _CLOSE_TIMEOUT_S = 1.0
 
 
@@ -113,11 +114,12 @@ class Ingress:
         self._health.changed()
 
     async def stop(self) -> None:
-        """Cancel what runs, and close the port."""
+        """Refuse what comes, cancel what runs, and close the port."""
         self.accept(on=False)
         try:
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
-                await self._server.stop(None)
+                # Not at once: a call that is on its way here must hear that it has to go elsewhere.
+                await self._server.stop(_CLOSE_GRACE_S)
         except TimeoutError:
             # A handler that ignores its cancellation. Its process ends soon.
             return
