@@ -53,8 +53,8 @@ async def _scripts_run(server: RedisServer) -> int:
     return int(stats.get("cmdstat_evalsha", {"calls": 0})["calls"])
 
 
-async def _begin(h: Harness, lease_s: float = 1e6) -> tuple[Owner, Claimed]:
-    owner = await h.agent(lease_s=lease_s)
+async def _begin(h: Harness) -> tuple[Owner, Claimed]:
+    owner = await h.agent(lease_s=1e6)
     (task_id,) = await _enqueue(h)
     claimed = await h.claim_one(owner)
     assert (claimed.task_id, claimed.attempt) == (task_id, 1)
@@ -153,10 +153,11 @@ async def test_an_owner_whose_lease_has_passed_gets_nothing(h: Harness) -> None:
 
 
 async def test_an_agent_that_is_lost_before_it_is_brought(h: Harness, server: RedisServer) -> None:
-    owner, claimed = await _begin(h, lease_s=5.0)
+    owner = await h.agent(lease_s=5.0)
     async with server.client() as client:
-        # Another coordinator has swept the lease.
+        # Another coordinator has swept the lease. Before the claim: from then on there are milliseconds.
         await client.zrem(f"{{{PREFIX}}}:owners", f"{owner.epoch}#{owner.agent_id}")
+    claimed = await _claimed_early(h, owner)
     record = await h.record(claimed.task_id)
     assert (record.state, record.crashes) == (State.QUEUED, 1)
     assert [(each.owner, each.ref.task_id, each.lost) for each in h.listener.revocations] == [
