@@ -8,13 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from weft.agent.slots import Slots
-from weft.rpc.metadata import Pairs
+from weft.rpc.metadata import AGENT_KEY, LOAD_KEY, ORCA_KEY, Pairs
 from weft.v1 import agent_pb2, fleet_pb2
 
-ORCA_KEY = "endpoint-load-metrics-bin"
-# The same once more: gRPC's C core keeps the other to itself, and Python's clients never see it.
-LOAD_KEY = "weft-load-bin"
-AGENT_KEY = "weft-agent"
 _KEYS = frozenset({ORCA_KEY, LOAD_KEY, AGENT_KEY})
 _MAX_KEPT = 4096
 

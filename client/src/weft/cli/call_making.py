@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from weft.cli import inputs
 from weft.cli.call_requests import Requests
 from weft.cli.output import json_text, line, remark
+from weft.rpc.metadata import AGENT_KEY
 
 if TYPE_CHECKING:
     import grpc.aio
@@ -138,7 +139,7 @@ def _about(trailers: Any) -> dict[str, Any]:
     return {
         "task_id": found.get("weft-task-id", ""),
         "attempt": int(found.get("weft-attempt") or 0),
-        "agent_id": found.get("weft-agent", ""),
+        "agent_id": found.get(AGENT_KEY, ""),
     }
 
 

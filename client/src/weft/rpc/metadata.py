@@ -9,6 +9,14 @@ from weft.v1 import task_pb2
 
 Pairs = tuple[tuple[str, str | bytes], ...]
 
+# Says which of the two kinds of call it is: stored, or straight to an agent.
+MODE_KEY = "weft-mode"
+DURABLE, DIRECT = "durable", "direct"
+# Trailers of a call: its agent, and that one's load as gRFC A51 has it.
+AGENT_KEY = "weft-agent"
+ORCA_KEY = "endpoint-load-metrics-bin"
+# The same bytes once more: gRPC's C core keeps the other to itself, and Python's clients never see it.
+LOAD_KEY = "weft-load-bin"
 # Keys that one hop owns, and that must not travel to the next one.
 _HOP_KEYS = frozenset(
     {"user-agent", "content-type", "content-length", "te", "host", "connection", "traceparent", "tracestate"}

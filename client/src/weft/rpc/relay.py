@@ -17,14 +17,15 @@ response may be lost, as grpc.aio loses it for its own callers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
-from typing import Any, TypeVar, cast
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any, TypeVar
 
 import grpc
 import structlog
 from grpc import aio
 
 from weft.rpc import errors, metadata
+from weft.rpc.at_once import at_once
 from weft.v1 import fleet_pb2
 
 log = structlog.get_logger(__name__)
@@ -44,7 +45,7 @@ _WRITE_FAILED = (grpc.StatusCode.INTERNAL, "Internal error from Core")
 _LOOK_S = 0.001
 _LOOKS = 1000
 # The callee's load is for whoever balances, which is this hop.
-_HOP_TRAILERS = frozenset({"endpoint-load-metrics-bin"})
+_HOP_TRAILERS = frozenset({metadata.ORCA_KEY})
 
 _SHAPES = {
     fleet_pb2.METHOD_KIND_UNARY: "unary_unary",
@@ -127,14 +128,14 @@ class _Behaviour:
             await context.abort(error.code(), error.details() or "", _trailers(error.trailing_metadata()))
             raise
         except errors.WeftError as error:
-            await _refuse(error, context)
+            await refuse(error, context)
             raise
         except aio.BaseError:
             # The call here has ended, or its caller is gone.
             raise
         except Exception:
             log.exception("relay.failed", rpc=self._path)
-            await _refuse(
+            await refuse(
                 errors.Internal("the call could not be passed on; the log here has the rest"), context
             )
             raise
@@ -196,7 +197,7 @@ class _End:
 
     def _note(self, call: Any) -> None:
         if self._first is None:
-            self._first = _at_once(_end_now(call))
+            self._first = at_once(_end_now(call))
 
     async def of(self, error: aio.AioRpcError | None) -> aio.AioRpcError:
         """The callee's end of a call, code OK among others.
@@ -216,16 +217,6 @@ class _End:
 async def _end_now(call: Any) -> aio.AioRpcError:
     code, trailers, details = await call.code(), await call.trailing_metadata(), await call.details()
     return aio.AioRpcError(code, None, trailers, details)
-
-
-def _at_once(answer: Coroutine[Any, Any, T]) -> T:
-    """What a coroutine answers that has nothing to wait for."""
-    try:
-        answer.send(None)
-    except StopIteration as end:
-        return cast("T", end.value)
-    answer.close()
-    raise RuntimeError("a call that has ended made its relay wait")
 
 
 async def _after_headers(call: Any, context: Context, following: Awaitable[Any]) -> Any:
@@ -253,7 +244,7 @@ async def _send_headers(headers: Any, context: Context) -> None:
         await context.send_initial_metadata(tuple(headers))
 
 
-async def _refuse(error: errors.WeftError, context: Context) -> None:
+async def refuse(error: errors.WeftError, context: Context) -> None:
     """End the call with an error of weft's own. Always raises."""
     status = error.status()
     details = ((errors.STATUS_DETAILS_KEY, status.SerializeToString()),)

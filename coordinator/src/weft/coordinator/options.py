@@ -10,13 +10,12 @@ from weft.rpc import metadata
 from weft.rpc.balancing.retry import MARK
 from weft.rpc.budget import MAX_ID_CHARS, PARENT_ID_KEY, ROOT_ID_KEY
 from weft.rpc.errors import InvalidArgument
+from weft.rpc.metadata import DIRECT, DURABLE, MODE_KEY
 from weft.rpc.times import MAX_DURATION_S, duration
 from weft.v1 import task_pb2
 
 _REQUIREMENT = re.compile(r"\s*([^=<>,\s]+)\s*(>=|=)\s*([^,]*?)\s*")
-# Says which of the two kinds of call it is: stored, or straight to an agent.
-MODE_KEY = "weft-mode"
-_MODES = ("durable", "direct")
+_MODES = (DURABLE, DIRECT)
 _LINEAGE = (ROOT_ID_KEY, PARENT_ID_KEY)
 # That a call may be run twice; a durable one may be anyhow.
 RETRY_KEY, _RETRY = MARK
@@ -69,7 +68,7 @@ def from_metadata(pairs: Iterable[tuple[str, str | bytes]], time_left_s: float |
 
 def asks_direct(pairs: Iterable[tuple[str, str | bytes]]) -> bool:
     """Whether a call is to go straight to an agent. Anything but the two modes is refused where the rest is read."""
-    return any(key == MODE_KEY and value == "direct" for key, value in pairs)
+    return any(key == MODE_KEY and value == DIRECT for key, value in pairs)
 
 
 def check_direct(pairs: Iterable[tuple[str, str | bytes]]) -> None:

@@ -236,7 +236,7 @@ def _trailers(record: TaskRecord) -> metadata.Pairs:
     return (
         ("weft-task-id", record.task_id),
         ("weft-attempt", str(record.attempt)),
-        ("weft-agent", record.agent_id),
+        (metadata.AGENT_KEY, record.agent_id),
     )
 
 

@@ -23,24 +23,24 @@ from weft.agent.sidecar.shapes import Shapes
 from weft.agent.sidecar.socket import prepare
 from weft.rpc import metadata, names, relay, targets
 from weft.rpc.balancing import Balancer
+from weft.rpc.balancing.retry import MARK
 from weft.rpc.budget import PARENT_ID_KEY, ROOT_ID_KEY, Budget
 from weft.rpc.channel import client_options, server_options
 from weft.rpc.discovery import Discovery
-from weft.rpc.errors import STATUS_DETAILS_KEY, InvalidArgument, WeftError, status_code
+from weft.rpc.errors import InvalidArgument, WeftError
+from weft.rpc.metadata import AGENT_KEY, DIRECT, DURABLE, MODE_KEY
 from weft.v1 import fleet_pb2
 
 _log = structlog.get_logger("weft.sidecar")
 
-MODE_KEY = "weft-mode"
-DIRECT, DURABLE = "direct", "durable"
 # Ways of one call that are kept made: services times methods, by far.
 KEPT_HANDLERS = 8192
 
 _TREE_KEYS = (ROOT_ID_KEY, PARENT_ID_KEY)
 # What belongs to a direct call, beside its place in the tree: whether it may be run twice.
-_DIRECT_KEYS = frozenset({*_TREE_KEYS, "weft-retry"})
+_DIRECT_KEYS = frozenset({*_TREE_KEYS, MARK[0]})
 # What an app was told of the call that it is handling is not what it asks for.
-_TOLD_KEYS = frozenset({"weft-task-id", "weft-attempt", "weft-agent", MODE_KEY})
+_TOLD_KEYS = frozenset({"weft-task-id", "weft-attempt", AGENT_KEY, MODE_KEY})
 
 
 class Egress:
@@ -191,9 +191,7 @@ def _belongs_to_durable(key: str) -> bool:
 
 def _refusal(error: WeftError) -> grpc.RpcMethodHandler[Any, Any]:
     async def refuse(_requests: Any, context: Any) -> None:
-        status = error.status()
-        details = ((STATUS_DETAILS_KEY, status.SerializeToString()),)
-        await context.abort(status_code(status.code), status.message, details)
+        await relay.refuse(error, context)
 
     made: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(refuse)
     return made

@@ -28,7 +28,7 @@ from weft.agent.sidecar.app import App
 from weft.agent.sidecar.handled import HandledCalls
 from weft.rpc import budget, metadata, relay, tracing
 from weft.rpc.descriptors import method_kind, method_name
-from weft.rpc.errors import STATUS_DETAILS_KEY, Unavailable
+from weft.rpc.errors import Unavailable
 from weft.v1 import errors_pb2, fleet_pb2
 
 # A call that fails with one of these may have failed because the app went: then its loss is seen within this time.
@@ -107,10 +107,9 @@ async def _crashed(context: HandlerContext, app: App, losses: int) -> bool:
 
 async def _refuse(context: Any, service: str) -> None:
     """Answer a call that the app cannot take now. Always raises."""
-    status = Unavailable(
+    error = Unavailable(
         f"the app behind this agent does not serve {service} now",
         reason=errors_pb2.ERROR_REASON_APP_UNAVAILABLE,
         metadata={"service": service, "agent": current_task().agent_id},
-    ).status()
-    details = ((STATUS_DETAILS_KEY, status.SerializeToString()),)
-    await context.abort(grpc.StatusCode.UNAVAILABLE, status.message, details)
+    )
+    await relay.refuse(error, context)

@@ -41,6 +41,7 @@ from weft.rpc.balancing.pool import SHARE_OF_NEWEST, Pool, standing
 from weft.rpc.balancing.retry_budget import RetryBudget
 from weft.rpc.balancing.stats import Stats
 from weft.rpc.balancing.subset import SIZE, subset
+from weft.rpc.metadata import LOAD_KEY
 from weft.v1 import errors_pb2, fleet_pb2
 
 POLICIES: dict[str, Policy] = {
@@ -228,7 +229,7 @@ class Balancer:
         """
         endpoint = hosted.endpoint
         now = self.clock()
-        report = None if trailers is None else trailers.get(load.TRAILER)
+        report = None if trailers is None else trailers.get(LOAD_KEY)
         if isinstance(report, bytes) and (used := load.used_slots(report)) is not None:
             # Before it is counted off: the agent counts the call that ends as well.
             endpoint.reported(used, now)

@@ -20,6 +20,7 @@ import grpc
 from grpc import aio
 
 from weft.rpc import errors, metadata
+from weft.rpc.at_once import at_once
 from weft.rpc.balancing import retry
 from weft.rpc.balancing.refused import Refused
 
@@ -97,8 +98,8 @@ class Call(aio.Call):
         if self._turned is not None:
             self._turned.set()
         hosted, balancer = self._hosted, self._balancer
-        code: grpc.StatusCode = _now(inner.code())
-        trailers = _now(inner.trailing_metadata())
+        code: grpc.StatusCode = at_once(inner.code())
+        trailers = at_once(inner.trailing_metadata())
         ok = code is grpc.StatusCode.OK
         took_s = balancer.clock() - self._attempted_at if ok and self.timed else None
         balancer.ended(hosted, self._cost, code, trailers, took_s)
@@ -109,7 +110,7 @@ class Call(aio.Call):
     def _again(self, inner: Any, code: grpc.StatusCode, trailers: Any) -> bool:
         """Try another endpoint, if that is right and there is one."""
         balancer, endpoint = self._balancer, self._hosted.endpoint
-        details = _now(inner.details()) or ""
+        details = at_once(inner.details()) or ""
         given = self._how["metadata"] or ()
         if balancer.closed or not retry.elsewhere(code, details, trailers, endpoint.agent_id, given):
             return False
@@ -118,7 +119,7 @@ class Call(aio.Call):
         if (
             len(self._tried) >= retry.MAX_ATTEMPTS
             or (left_s is not None and left_s <= 0.0)
-            or _now(inner.initial_metadata())
+            or at_once(inner.initial_metadata())
             or not balancer.may_retry(code, endpoint, trailers)
         ):
             return False
@@ -344,13 +345,3 @@ class StreamUnary(ManyRequests, OneResponse, aio.StreamUnaryCall[Any, Any]):
 
 class StreamStream(ManyRequests, ManyResponses, aio.StreamStreamCall[Any, Any]):
     pass
-
-
-def _now(answer: Coroutine[Any, Any, Any]) -> Any:
-    """What a coroutine answers that has nothing to wait for, as that of a call that has ended."""
-    try:
-        answer.send(None)
-    except StopIteration as end:
-        return end.value
-    answer.close()
-    raise RuntimeError("a call that has ended made its caller wait")

@@ -13,8 +13,6 @@ from google.protobuf.message import DecodeError
 
 from weft.v1 import agent_pb2
 
-# The same bytes as in "endpoint-load-metrics-bin", which gRPC's C core keeps to itself.
-TRAILER = "weft-load-bin"
 # A report counts less and less, and not at all after this.
 FADES_S = 5.0
 # How long a trailer's word stands against the coordinator's, which is older on its way.
