@@ -37,8 +37,9 @@ from weft.rpc.reflection import Reflection
 from weft.v1 import agent_pb2_grpc, fleet_pb2
 
 _OWN_SERVICE = "weft.v1.AgentService"
-# What calls get that still run, and then, cancelled, to end before the server is let go.
-_CLOSE_GRACE_S = 0.3
+# How long an agent that has said goodbye still answers callers that have not heard of it: they go elsewhere.
+LEAVE_GRACE_S = 0.5
+# What cancelled calls get to end before the server is let go.
 _CLOSE_TIMEOUT_S = 1.0
 
 
@@ -113,13 +114,17 @@ class Ingress:
         self._slots.direct_open = on
         self._health.changed()
 
-    async def stop(self) -> None:
-        """Refuse what comes, cancel what runs, and close the port."""
+    async def stop(self, grace_s: float = 0.0) -> None:
+        """Refuse what comes, cancel what runs, and close the port.
+
+        Args:
+            grace_s: what comes is refused for so long first. gRPC itself would end it as cancelled, or with the connection.
+        """
         self.accept(on=False)
+        await asyncio.sleep(grace_s)
         try:
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
-                # Not at once: a call that is on its way here must hear that it has to go elsewhere.
-                await self._server.stop(_CLOSE_GRACE_S)
+                await self._server.stop(None)
         except TimeoutError:
             # A handler that ignores its cancellation. Its process ends soon.
             return

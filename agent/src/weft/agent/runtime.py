@@ -27,7 +27,7 @@ from weft.agent.executor import Cancellation, Executor
 from weft.agent.host import HostSampler
 from weft.agent.hosting import Hosted
 from weft.agent.identity import contract_of, described, hello_now, identity_of
-from weft.agent.ingress import Ingress
+from weft.agent.ingress import LEAVE_GRACE_S, Ingress
 from weft.agent.ingress_load import LoadReports
 from weft.agent.isolate import IsolatedPool
 from weft.agent.listening import OFF, dialled_address, listen_address
@@ -128,7 +128,7 @@ class Runtime:
             raise
         finally:
             if self._ingress is not None:
-                await self._ingress.stop()
+                await self._ingress.stop(LEAVE_GRACE_S)
             self._left.set()
             self._executor.close()
             self._threads.close()
