@@ -14,6 +14,7 @@ from grpc import aio
 from tests.support.endpoints import CHAT, STREAM, UNARY, Endpoints, EndpointServer, all_connected, unary
 from weft.rpc import errors
 from weft.rpc.balancing import Balancer, Limits, retry
+from weft.rpc.balancing.endpoint import TURNED_AWAY_S
 from weft.v1 import errors_pb2
 
 MARKED = (retry.MARK,)
@@ -51,6 +52,27 @@ async def test_what_an_agent_refuses_another_one_does(
         assert dict(await call.trailing_metadata())["weft-agent"] == "b"
     assert balancer.stats.retries == bad.begun > 0
     assert good.begun == 4
+
+
+async def test_who_leaves_is_asked_no_more(endpoints: Endpoints, balancers: Callable[..., Balancer]) -> None:
+    """It refuses at once and so has the least to do; all that was on its way goes elsewhere, whatever the retry budget."""
+    leaving, staying = await endpoints.start("a", "b")
+    leaving.refusal = errors.Unavailable("bye", reason=errors_pb2.ERROR_REASON_STOPPING)
+    now = 1.0
+    balancer = balancers(clock=lambda: now)
+    balancer.update(endpoints.agents())
+    await all_connected(balancer, 2)
+    call = unary(balancer)
+    await asyncio.gather(*(call(b"x", timeout=5) for _ in range(60)))
+    for _ in range(20):
+        await call(b"x", timeout=5)
+    assert (leaving.begun, staying.begun) == (30, 80)
+
+    leaving.refusal = None
+    now += TURNED_AWAY_S
+    for _ in range(20):
+        await call(b"x", timeout=5)
+    assert leaving.begun > 30
 
 
 @pytest.mark.parametrize("how", ["await", "code", "callback", "details"])

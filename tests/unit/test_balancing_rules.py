@@ -401,3 +401,20 @@ def test_what_may_be_tried_elsewhere(
 ) -> None:
     metadata = [("k", "v"), retry.MARK] if marked else [("k", "v")]
     assert retry.elsewhere(code, details, trailers, "a", metadata) is wanted
+
+
+@pytest.mark.parametrize(
+    ("code", "trailers", "wanted"),
+    [
+        (UNAVAILABLE, said(errors_pb2.ERROR_REASON_STOPPING), True),
+        (UNAVAILABLE, said(errors_pb2.ERROR_REASON_APP_UNAVAILABLE), True),
+        (grpc.StatusCode.UNIMPLEMENTED, said(errors_pb2.ERROR_REASON_METHOD_NOT_HOSTED), True),
+        # It has room again in a moment.
+        (EXHAUSTED, said(errors_pb2.ERROR_REASON_OVERLOADED), False),
+        (UNAVAILABLE, said(errors_pb2.ERROR_REASON_STOPPING, agent="b"), False),
+        (UNAVAILABLE, (), False),
+        (grpc.StatusCode.OK, (), False),
+    ],
+)
+def test_who_refuses_the_next_call_too(code: grpc.StatusCode, trailers: Any, wanted: bool) -> None:
+    assert retry.turned_away(code, trailers, "a") is wanted

@@ -2,7 +2,7 @@
 
 The connected ones that are not ejected. Ejection is an opinion: when less than half of all could be chosen (a panic), the
 connected ones get calls, ejected or not, since the few that are left would only be next. Not being connected is a fact: such
-an endpoint is chosen only when none is connected, and one that just refused a connection only when all did.
+an endpoint is chosen only when none is connected, and one that just refused a connection, or calls, only when all did.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ PANIC_SHARE = 0.5
 class Standing(NamedTuple):
     """How one endpoint stands."""
 
+    # And takes calls, as far as is known.
     connected: bool
-    # The last attempt to connect failed.
+    # The last attempt to connect failed, or it said that it takes no calls.
     refused: bool = False
     ejected: bool = False
 

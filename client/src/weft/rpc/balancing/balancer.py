@@ -33,7 +33,7 @@ from weft.rpc.balancing import (
     weighted,
 )
 from weft.rpc.balancing.connection import Connection
-from weft.rpc.balancing.endpoint import Endpoint, Hosted
+from weft.rpc.balancing.endpoint import TURNED_AWAY_S, Endpoint, Hosted
 from weft.rpc.balancing.explanation import Candidate, Explanation
 from weft.rpc.balancing.outliers import FAULTS, OutlierRules, sweep
 from weft.rpc.balancing.policy import Moment, Policy
@@ -246,6 +246,10 @@ class Balancer:
             endpoint.record.failures += 1
             if retry.connection_lost(code, trailers):
                 self._lost()
+        if retry.turned_away(code, trailers, endpoint.agent_id):
+            # Nothing runs there: it would look the least loaded, and have every call until discovery tells.
+            hosted.refuses_until = now + TURNED_AWAY_S
+            self._lost()
 
     def give_back(self, hosted: Hosted, cost: int) -> None:
         """What `pick` counted is over, or was never begun."""
@@ -256,6 +260,9 @@ class Balancer:
 
     def may_retry(self, code: grpc.StatusCode, endpoint: Endpoint, trailers: Any) -> bool:
         """Whether the budget has a retry after this failure."""
+        if retry.turned_away(code, trailers, endpoint.agent_id):
+            # It leaves, and is asked no more: this is no sign of trouble, and cannot be what makes it worse.
+            return True
         lost = retry.connection_lost(code, trailers)
         # A broken connection is one failure, however many calls were on it: nothing runs them there any more.
         if not (lost and endpoint.lost):
@@ -272,7 +279,7 @@ class Balancer:
         """What the next call of "package.Service/Method" would get, and why. Chooses nothing."""
         now = self.clock()
         pool = self._pools.get(method) or self._found(method)
-        found = pool.availability()
+        found = pool.availability(now)
         among = [pool.members[place] for place in found.places]
         typical_s = pool.pace.seconds
         chosen: Hosted | None = None
@@ -383,7 +390,7 @@ class Balancer:
 
 def _candidate(hosted: Hosted, now: float, typical_s: float, available: bool, chosen: bool) -> Candidate:
     endpoint = hosted.endpoint
-    stands = standing(endpoint)
+    stands = standing(hosted, now)
     return Candidate(
         agent_id=endpoint.agent_id,
         address=endpoint.address,

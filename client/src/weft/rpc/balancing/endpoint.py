@@ -13,6 +13,9 @@ from weft.rpc.balancing.connection import Connection
 from weft.rpc.balancing.outliers import Record
 from weft.v1 import fleet_pb2
 
+# Who refuses calls for good is asked no more for so long: by then discovery tells how it stands.
+TURNED_AWAY_S = 1.0
+
 
 class Endpoint:
     """One process of an agent. A restarted agent, or one that moved, is a new endpoint."""
@@ -88,7 +91,7 @@ class Endpoint:
 class Hosted:
     """A method at an endpoint: what is chosen among."""
 
-    __slots__ = ("cost", "endpoint", "method", "pace")
+    __slots__ = ("cost", "endpoint", "method", "pace", "refuses_until")
 
     def __init__(self, endpoint: Endpoint, method: str) -> None:
         self.endpoint = endpoint
@@ -96,6 +99,8 @@ class Hosted:
         # Slots that one call takes.
         self.cost = 1
         self.pace = speed.Pace()
+        # It said that it takes no calls.
+        self.refuses_until = 0.0
 
     def weight(self, now: float) -> float:
         """Its share relative to others: capacity, less while it is new."""

@@ -35,7 +35,7 @@ class Pool:
         """See who may be chosen, unless it was seen a moment ago."""
         if now < self._look_at:
             return
-        found = self.availability()
+        found = self.availability(now)
         self.open = [self.members[place] for place in found.places]
         self.panic = found.panic
         self._look_at = now + (LOOK_S if found.settled else LOOK_SOON_S)
@@ -44,8 +44,8 @@ class Pool:
         """Something has changed."""
         self._look_at = 0.0
 
-    def availability(self) -> Available:
-        return available([standing(hosted.endpoint) for hosted in self.members])
+    def availability(self, now: float) -> Available:
+        return available([standing(hosted, now) for hosted in self.members])
 
     def among(self, tried: Collection[Endpoint], bound: int) -> Sequence[Hosted]:
         """Who may be chosen, without those that were tried and those at their bound."""
@@ -56,10 +56,11 @@ class Pool:
         ]
 
 
-def standing(endpoint: Endpoint) -> Standing:
-    state = endpoint.connection.state()
+def standing(hosted: Hosted, now: float) -> Standing:
+    state = hosted.endpoint.connection.state()
+    refuses = now < hosted.refuses_until
     return Standing(
-        connected=state is grpc.ChannelConnectivity.READY,
-        refused=state is grpc.ChannelConnectivity.TRANSIENT_FAILURE,
-        ejected=endpoint.record.ejected,
+        connected=state is grpc.ChannelConnectivity.READY and not refuses,
+        refused=state is grpc.ChannelConnectivity.TRANSIENT_FAILURE or refuses,
+        ejected=hosted.endpoint.record.ejected,
     )

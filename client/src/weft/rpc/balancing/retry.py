@@ -23,15 +23,16 @@ MAX_ATTEMPTS = 5
 
 # How gRPC's words begin when a call never reached the server.
 _NEVER_SENT = ("failed to connect to all addresses", "GOAWAY received")
-_REFUSALS = frozenset(
+# With these an agent refuses the next call as well.
+_LASTING_REFUSALS = frozenset(
     errors.reason_name(reason)
     for reason in (
         errors_pb2.ERROR_REASON_STOPPING,
-        errors_pb2.ERROR_REASON_OVERLOADED,
         errors_pb2.ERROR_REASON_METHOD_NOT_HOSTED,
         errors_pb2.ERROR_REASON_APP_UNAVAILABLE,
     )
 )
+_REFUSALS = _LASTING_REFUSALS | {errors.reason_name(errors_pb2.ERROR_REASON_OVERLOADED)}
 _CODES = frozenset(
     {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNIMPLEMENTED}
 )
@@ -49,7 +50,12 @@ def elsewhere(
         return False
     if code is grpc.StatusCode.UNAVAILABLE and (never_sent(details, trailers) or is_marked(metadata)):
         return True
-    return _refused(trailers, agent_id)
+    return _refusal(trailers, agent_id) in _REFUSALS
+
+
+def turned_away(code: grpc.StatusCode, trailers: Any, agent_id: str) -> bool:
+    """Whether the agent refused the call for a reason that will hold for the next one too."""
+    return code in _CODES and _refusal(trailers, agent_id) in _LASTING_REFUSALS
 
 
 def connection_lost(code: grpc.StatusCode, trailers: Any) -> bool:
@@ -61,18 +67,16 @@ def never_sent(details: str, trailers: Any) -> bool:
     return not trailers and details.startswith(_NEVER_SENT)
 
 
-def _refused(trailers: Any, agent_id: str) -> bool:
-    """Whether the agent itself refused the call. A handler may pass on what another agent told it: that has its name."""
+def _refusal(trailers: Any, agent_id: str) -> str:
+    """Why the agent itself refused the call; empty: it did not. A handler may pass on what another agent told it: that has its name."""
     for key, value in trailers or ():
         if key == errors.STATUS_DETAILS_KEY:
             try:
                 info = errors.error_info(status_pb2.Status.FromString(value))
             except DecodeError:
-                return False
-            return (
-                info is not None
-                and info.domain == errors.DOMAIN
-                and info.reason in _REFUSALS
-                and info.metadata.get("agent", agent_id) == agent_id
-            )
-    return False
+                return ""
+            ours = info is not None and info.domain == errors.DOMAIN
+            if info is None or not ours or info.metadata.get("agent", agent_id) != agent_id:
+                return ""
+            return info.reason
+    return ""
