@@ -18,10 +18,13 @@ _propagator = TraceContextTextMapPropagator()
 _TRACER = "weft.agent"
 
 
+# What stands for a tracer provider while the application has set up none.
+_STAND_INS = frozenset({trace.ProxyTracerProvider, trace.NoOpTracerProvider})
+
+
 def tracing() -> bool:
     """Whether the application has set up a tracer provider."""
-    provider = trace.get_tracer_provider()
-    return not isinstance(provider, trace.ProxyTracerProvider | trace.NoOpTracerProvider)
+    return type(trace.get_tracer_provider()) not in _STAND_INS
 
 
 @contextmanager

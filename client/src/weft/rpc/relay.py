@@ -44,6 +44,7 @@ BARE_HEADERS_S = 0.01
 _WRITE_FAILED = (grpc.StatusCode.INTERNAL, "Internal error from Core")
 _LOOK_S = 0.001
 _LOOKS = 1000
+_TRACE_KEYS = frozenset({"traceparent", "tracestate"})
 # The callee's load is for whoever balances, which is this hop.
 _HOP_TRAILERS = frozenset({metadata.ORCA_KEY})
 
@@ -55,13 +56,15 @@ _SHAPES = {
 }
 
 
-def passed_on(context: Context) -> metadata.Pairs:
-    """The caller's metadata without what belongs to one hop; the trace goes on."""
+def passed_on(context: Context, also: Callable[[str], bool] = lambda _key: False) -> metadata.Pairs:
+    """The caller's metadata without what belongs to one hop; the trace goes on, and `also` says which keys do."""
     pairs: Iterable[tuple[str, str | bytes]] = context.invocation_metadata() or ()
     return tuple(
-        (key, value)
-        for key, value in pairs
-        if metadata.belongs_to_caller(key) or key in ("traceparent", "tracestate")
+        [
+            (key, value)
+            for key, value in pairs
+            if metadata.belongs_to_caller(key) or key in _TRACE_KEYS or also(key)
+        ]
     )
 
 

@@ -8,7 +8,8 @@ import sys
 def current() -> dict[str, str]:
     """The active span as W3C headers (`traceparent`, perhaps `tracestate`); empty when no span is active."""
     # A program that has not imported OpenTelemetry has no span, and need not pay for the import.
-    if "opentelemetry.trace" not in sys.modules:
+    trace = sys.modules.get("opentelemetry.trace")
+    if trace is None or not trace.get_current_span().get_span_context().is_valid:
         return {}
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 

@@ -129,9 +129,8 @@ class Egress:
         keys = _belongs_to_direct if mode == DIRECT else _belongs_to_durable
 
         def outgoing(context: Any) -> metadata.Pairs:
-            given = context.invocation_metadata() or ()
-            own = (*relay.passed_on(context), *((key, value) for key, value in given if keys(key)))
-            behind = self._calls.behind(given)
+            own = relay.passed_on(context, keys)
+            behind = self._calls.behind(context.invocation_metadata() or ())
             return own if behind is None else behind.added_to(own, {})
 
         kind = self._shapes.kind(path.removeprefix("/"))

@@ -13,7 +13,6 @@ An attempt whose call ends because the app was lost is reported as crashed: whet
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -70,13 +69,17 @@ def _behaviour(method: MethodDescriptor, app: App, calls: HandledCalls) -> Behav
         if service in app.unavailable:
             await _refuse(context, service)
         losses, at_hand = app.losses, budget.current()
-        with calls.handling(at_hand) if at_hand is not None else contextlib.nullcontext():
-            try:
-                return await pass_on(request, context)
-            except grpc.aio.AbortError:
-                if isinstance(context, HandlerContext):
-                    context.crashed = await _crashed(context, app, losses)
-                raise
+        if at_hand is not None:
+            calls.begin(at_hand)
+        try:
+            return await pass_on(request, context)
+        except grpc.aio.AbortError:
+            if isinstance(context, HandlerContext):
+                context.crashed = await _crashed(context, app, losses)
+            raise
+        finally:
+            if at_hand is not None:
+                calls.end(at_hand)
 
     return forward
 

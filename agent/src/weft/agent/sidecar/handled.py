@@ -5,8 +5,7 @@ An app that passes on the metadata of the call that it is handling, or its `weft
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 from weft.rpc.budget import PARENT_ID_KEY, Budget
 
@@ -17,16 +16,14 @@ class HandledCalls:
     def __init__(self) -> None:
         self._budgets: dict[str, Budget] = {}
 
-    @contextmanager
-    def handling(self, call: Budget) -> Iterator[None]:
-        """The app handles a call meanwhile."""
+    def begin(self, call: Budget) -> None:
+        """The app handles a call, until `end`."""
         self._budgets[call.parent_id] = call
-        try:
-            yield
-        finally:
-            # Another attempt at the same task may have begun before this one let go.
-            if self._budgets.get(call.parent_id) is call:
-                del self._budgets[call.parent_id]
+
+    def end(self, call: Budget) -> None:
+        # Another attempt at the same task may have begun before this one let go.
+        if self._budgets.get(call.parent_id) is call:
+            del self._budgets[call.parent_id]
 
     def behind(self, pairs: Iterable[tuple[str, str | bytes]]) -> Budget | None:
         """The call on whose behalf one with this metadata is made; None: none that the app is handling."""

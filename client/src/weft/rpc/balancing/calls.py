@@ -206,6 +206,9 @@ class Call(aio.Call):
     # -- as grpc.aio's --------------------------------------------------------------------------------------------
 
     async def initial_metadata(self) -> aio.Metadata:
+        if self._done:
+            said: aio.Metadata = await self._inner.initial_metadata()
+            return said
         while True:
             found: aio.Metadata = await self._lasting(lambda inner: inner.initial_metadata())
             inner = self._inner
@@ -220,6 +223,10 @@ class Call(aio.Call):
                 return found
 
     async def trailing_metadata(self) -> aio.Metadata:
+        if self._done:
+            # Most ask for it then: a relay does for every call.
+            ended: aio.Metadata = await self._inner.trailing_metadata()
+            return ended
         found: aio.Metadata = await self._lasting(lambda inner: inner.trailing_metadata())
         return found
 
