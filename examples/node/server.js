@@ -2,16 +2,14 @@
 //
 //   node server.js 127.0.0.1:50051 &
 //   weft agent --app 127.0.0.1:50051
-import { Server, ServerCredentials, loadPackageDefinition, status } from '@grpc/grpc-js'
-import { loadSync } from '@grpc/proto-loader'
-import { ReflectionService } from '@grpc/reflection'
-import { HealthImplementation } from 'grpc-health-check'
+const path = require('node:path')
+const { Server, ServerCredentials, status } = require('@grpc/grpc-js')
+const { loadSync } = require('@grpc/proto-loader')
+const { ReflectionService } = require('@grpc/reflection')
+const { HealthImplementation } = require('grpc-health-check')
+const { greeterServiceDefinition } = require('./gen/greeter/v1/greeter.grpc-server')
 
 const SERVICE = 'greeter.v1.GreeterService'
-const definition = loadSync('greeter/v1/greeter.proto', {
-  includeDirs: [new URL('../greeter/protos', import.meta.url).pathname],
-})
-const { greeter } = loadPackageDefinition(definition)
 const noName = { code: status.INVALID_ARGUMENT, details: 'the request has no name' }
 
 const handlers = {
@@ -29,10 +27,12 @@ const handlers = {
 }
 
 const server = new Server()
-server.addService(greeter.v1.GreeterService.service, handlers)
-new ReflectionService(definition).addToServer(server)
+server.addService(greeterServiceDefinition, handlers)
 const health = new HealthImplementation({ '': 'SERVING', [SERVICE]: 'SERVING' })
 health.addToServer(server)
+// Reflection alone needs descriptors, which the generated code does not have.
+const includeDirs = [path.join(__dirname, '../greeter/protos')]
+new ReflectionService(loadSync('greeter/v1/greeter.proto', { includeDirs })).addToServer(server)
 
 const [address] = process.argv.slice(2)
 if (!address) throw new Error('usage: node server.js HOST:PORT')

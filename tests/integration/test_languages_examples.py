@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import filecmp
 import json
 import re
 from collections.abc import Iterator
@@ -112,6 +113,20 @@ async def test_the_client_of_a_python_agent(language: Language, mesh: MeshHarnes
     says = rf"agent.py has {lines} lines and 0 functions, says agent \[corpus\], task"
     assert re.fullmatch(rf"durable: {says} \[\S+\]", durable), durable
     assert re.fullmatch(rf"direct: {says} \[\]", direct), direct
+
+
+def test_the_generated_code_is_that_of_the_protos(language: Language, tmp_path: Path) -> None:
+    fresh, committed = language.generate(tmp_path), EXAMPLES / language.name / "gen"
+    names = {path.relative_to(folder) for folder in (fresh, committed) for path in folder.rglob("*.*")}
+    stale = [
+        str(name)
+        for name in sorted(names)
+        if not (fresh / name).exists()
+        or not (committed / name).exists()
+        or not filecmp.cmp(fresh / name, committed / name, shallow=False)
+    ]
+    assert names
+    assert not stale, f"run `buf generate` in examples/{language.name}"
 
 
 @pytest.mark.parametrize("name", LANGUAGES)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import filecmp
 import json
 import shlex
-import shutil
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from tests.integration.test_conformance import broken, conformance
-from tests.support.languages import EXAMPLES, Go, run
+from tests.support.languages import Go
 from tests.support.mesh import MeshHarness
-from tests.support.processes import ROOT, Process
+from tests.support.processes import Process
 from tests.support.reflecting import grpcurl
 from weft.cli.conformance.rules import RULES
 
@@ -70,23 +67,3 @@ async def test_it_comes_back_to_a_coordinator_that_was_killed(native: Process, m
     await mesh.wait_agent("native", instance_of=native)
     await mesh.wait_serving("greeter.v1.GreeterService")
     assert await greet(mesh) == "Hello Ada"
-
-
-def test_the_generated_code_is_that_of_the_protos(go: Go, tmp_path: Path) -> None:
-    for name in ("corpus/protos", "greeter/protos", "go"):
-        shutil.copytree(EXAMPLES / name, tmp_path / "examples" / name)
-    shutil.copy(EXAMPLES / "buf.yaml", tmp_path / "examples")
-    for name in ("protos", "third_party"):
-        shutil.copytree(ROOT / name, tmp_path / name)
-    shutil.copy(ROOT / "buf.yaml", tmp_path)
-    run([str(Path(sys.executable).parent / "buf"), "generate"], tmp_path / "examples" / "go")
-    fresh, committed = tmp_path / "examples" / "go" / "gen", EXAMPLES / "go" / "gen"
-    names = {path.relative_to(folder) for folder in (fresh, committed) for path in folder.rglob("*.go")}
-    stale = [
-        str(name)
-        for name in sorted(names)
-        if not (fresh / name).exists()
-        or not (committed / name).exists()
-        or not filecmp.cmp(fresh / name, committed / name, shallow=False)
-    ]
-    assert not stale, "run `buf generate` in examples/go"

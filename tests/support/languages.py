@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
@@ -26,6 +27,7 @@ from tests.support.processes import ROOT
 
 EXAMPLES = ROOT / "examples"
 _PROTOS = ("greeter/protos", "corpus/protos")
+_IGNORED = shutil.ignore_patterns("node_modules", "target", "__pycache__")
 # The first build brings dependencies over the network, which may fail for a moment.
 BUILD_S = 500.0
 BUILD_TRIES = 3
@@ -37,6 +39,8 @@ class Language:
     """One language's example. A subclass says how it is built and run."""
 
     name = ""
+    # What its `buf generate` reads besides the examples' protos, from the root.
+    contracts: Sequence[str] = ()
     # Programs, the arguments with which each tells its version, and the oldest that will do.
     tools: Sequence[tuple[str, str, tuple[int, ...]]] = ()
     sources: Sequence[str] = ()
@@ -56,6 +60,21 @@ class Language:
     def client(self, target: str, file: Path) -> list[str]:
         raise NotImplementedError
 
+    def bring_plugins(self, folder: Path) -> None:
+        """Put the plugins of buf.gen.yaml where it expects them, in this copy of the example."""
+
+    def generate(self, folder: Path) -> Path:
+        """Generate code anew, below this folder; where it is."""
+        examples = folder / "examples"
+        for each in (*_PROTOS, self.name):
+            shutil.copytree(EXAMPLES / each, examples / each, ignore=_IGNORED)
+        shutil.copy(EXAMPLES / "buf.yaml", examples)
+        for each in self.contracts:
+            (shutil.copytree if (ROOT / each).is_dir() else shutil.copy)(ROOT / each, folder / each)
+        self.bring_plugins(examples / self.name)
+        run([str(Path(sys.executable).parent / "buf"), "generate"], examples / self.name)
+        return examples / self.name / "gen"
+
     def _build(self) -> Path:
         cache = Path(
             os.environ.get("WEFT_TEST_CACHE") or Path(tempfile.gettempdir()) / f"weft-languages-{os.getuid()}"
@@ -69,11 +88,7 @@ class Language:
             if not done.exists():
                 shutil.rmtree(folder, ignore_errors=True)
                 for each in self.sources:
-                    shutil.copytree(
-                        EXAMPLES / each,
-                        folder / each,
-                        ignore=shutil.ignore_patterns("node_modules", "target", "__pycache__"),
-                    )
+                    shutil.copytree(EXAMPLES / each, folder / each, ignore=_IGNORED)
                 self._try_to_build(folder)
                 done.touch()
         return folder
@@ -92,6 +107,7 @@ class Language:
 
 class Go(Language):
     name = "go"
+    contracts = ("protos", "third_party", "buf.yaml")
     tools = (("go", "version", (1, 24)),)
     sources = ("go",)
 
@@ -115,10 +131,13 @@ class Go(Language):
 class Node(Language):
     name = "node"
     tools = (("node", "--version", (18,)), ("npm", "--version", (8,)))
-    sources = ("node", *_PROTOS)
+    sources = ("node", "greeter/protos")
 
     def build(self, folder: Path) -> None:
         run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder / "node")
+
+    def bring_plugins(self, folder: Path) -> None:
+        (folder / "node_modules").symlink_to(self.built / "node" / "node_modules")
 
     def server(self, address: str) -> list[str]:
         return ["node", str(self.built / "node" / "server.js"), address]
@@ -130,10 +149,13 @@ class Node(Language):
 class Java(Language):
     name = "java"
     tools = (("javac", "-version", (17,)), ("mvn", "--version", (3, 6)))
-    sources = ("java", *_PROTOS)
+    sources = ("java",)
 
     def build(self, folder: Path) -> None:
-        run(["mvn", "-q", "-B", "package"], folder / "java")
+        run(["mvn", "-q", "-B", "-P", "protoc", "package"], folder / "java")
+
+    def bring_plugins(self, folder: Path) -> None:
+        (folder / "target").symlink_to(self.built / "java" / "target")
 
     def server(self, address: str) -> list[str]:
         return self._main("Server", address)

@@ -1,9 +1,6 @@
 package weft.examples;
 
-import greeter.v1.Greeter.GreetOftenRequest;
-import greeter.v1.Greeter.GreetOftenResponse;
-import greeter.v1.Greeter.GreetRequest;
-import greeter.v1.Greeter.GreetResponse;
+import greeter.v1.Greeter.*;
 import greeter.v1.GreeterServiceGrpc;
 import io.grpc.InsecureServerCredentials;
 import io.grpc.Status;
@@ -18,69 +15,42 @@ import java.util.concurrent.TimeUnit;
 /**
  * Serves greetings. It is a stock gRPC server, with health and reflection, and knows nothing of weft:
  *
- * <pre>
- *   java -cp 'target/examples.jar:target/lib/*' weft.examples.Server 127.0.0.1:50051 &
- *   weft agent --app 127.0.0.1:50051
- * </pre>
+ * <pre>java -cp 'target/examples.jar:target/lib/*' weft.examples.Server 127.0.0.1:50051</pre>
  */
-public final class Server {
-  static final class Greeter extends GreeterServiceGrpc.GreeterServiceImplBase {
-    @Override
-    public void greet(GreetRequest request, StreamObserver<GreetResponse> answer) {
-      if (request.getName().isEmpty()) {
-        answer.onError(noName());
-        return;
-      }
-      answer.onNext(GreetResponse.newBuilder().setText("Hello " + request.getName()).setLanguage("Java").build());
-      answer.onCompleted();
-    }
+public final class Server extends GreeterServiceGrpc.GreeterServiceImplBase {
+  private static final Status NO_NAME = Status.INVALID_ARGUMENT.withDescription("the request has no name");
 
-    @Override
-    public void greetOften(GreetOftenRequest request, StreamObserver<GreetOftenResponse> answer) {
-      if (request.getName().isEmpty()) {
-        answer.onError(noName());
-        return;
-      }
-      for (int number = 1; number <= request.getTimes(); number++) {
-        String text = "Hello " + request.getName() + ", number " + number;
-        answer.onNext(GreetOftenResponse.newBuilder().setText(text).build());
-      }
-      answer.onCompleted();
-    }
+  @Override
+  public void greet(GreetRequest request, StreamObserver<GreetResponse> answer) {
+    if (request.getName().isEmpty()) { answer.onError(NO_NAME.asException()); return; }
+    answer.onNext(GreetResponse.newBuilder().setText("Hello " + request.getName()).setLanguage("Java").build());
+    answer.onCompleted();
+  }
 
-    private static Exception noName() {
-      return Status.INVALID_ARGUMENT.withDescription("the request has no name").asException();
+  @Override
+  public void greetOften(GreetOftenRequest request, StreamObserver<GreetOftenResponse> answer) {
+    if (request.getName().isEmpty()) { answer.onError(NO_NAME.asException()); return; }
+    for (int number = 1; number <= request.getTimes(); number++) {
+      answer.onNext(GreetOftenResponse.newBuilder().setText("Hello " + request.getName() + ", number " + number).build());
     }
+    answer.onCompleted();
   }
 
   public static void main(String[] args) throws Exception {
-    if (args.length != 1) {
-      throw new IllegalArgumentException("usage: Server HOST:PORT");
-    }
-    int colon = args[0].lastIndexOf(':');
-    var address = new InetSocketAddress(args[0].substring(0, colon), Integer.parseInt(args[0].substring(colon + 1)));
+    if (args.length != 1) throw new IllegalArgumentException("usage: Server HOST:PORT");
+    var host = args[0].substring(0, args[0].lastIndexOf(':'));
+    var port = Integer.parseInt(args[0].substring(host.length() + 1));
     var health = new HealthStatusManager();
-    var server =
-        NettyServerBuilder.forAddress(address, InsecureServerCredentials.create())
-            .addService(new Greeter())
-            .addService(ProtoReflectionServiceV1.newInstance())
-            .addService(health.getHealthService())
-            .build()
-            .start();
+    var server = NettyServerBuilder.forAddress(new InetSocketAddress(host, port), InsecureServerCredentials.create())
+        .addService(new Server()).addService(ProtoReflectionServiceV1.newInstance()).addService(health.getHealthService())
+        .build().start();
     health.setStatus(GreeterServiceGrpc.SERVICE_NAME, ServingStatus.SERVING);
-    Runtime.getRuntime()
-        .addShutdownHook(
-            new Thread(
-                () -> {
-                  health.enterTerminalState();
-                  server.shutdown();
-                  try {
-                    server.awaitTermination(2, TimeUnit.SECONDS);
-                  } catch (InterruptedException interrupted) {
-                    Thread.currentThread().interrupt();
-                  }
-                }));
-    System.out.println("listening on " + args[0].substring(0, colon) + ":" + server.getPort());
+    Runtime.getRuntime().addShutdownHook(new Thread(() -> {
+      health.enterTerminalState();
+      server.shutdown();
+      try { server.awaitTermination(2, TimeUnit.SECONDS); } catch (InterruptedException ends) { return; }
+    }));
+    System.out.println("listening on " + host + ":" + server.getPort());
     server.awaitTermination();
   }
 }
