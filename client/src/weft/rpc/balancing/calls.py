@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from grpc import aio
 
-from weft.rpc import errors, metadata
+from weft.rpc import errors
 from weft.rpc.at_once import at_once
 from weft.rpc.balancing import retry
 from weft.rpc.balancing.refused import Refused
@@ -65,9 +65,8 @@ class Call(aio.Call):
         self._opened: asyncio.Event | None = None
         # Set when an attempt has ended, for those that wait for that and not for its outcome.
         self._turned: asyncio.Event | None = None
-        # gRPC itself would find it out later, and never tell those who wait for the call's end.
-        if how["metadata"] and (problem := metadata.unfit(how["metadata"])):
-            self._refuse(Refused(grpc.StatusCode.INTERNAL, f"metadata that cannot be sent: {problem}"))
+        if how["metadata"] and (refused := Refused.for_metadata(how["metadata"])):
+            self._refuse(refused)
         elif self._balancer.known and not self._balancer.closed:
             self._start(timeout)
         else:
