@@ -29,6 +29,7 @@ from tests.support.beside import StockApp, available, direct_address, free_addre
 from tests.support.command import weft
 from tests.support.mesh import PROBE_SERVICE, MeshHarness
 from tests.support.processes import Process, until
+from weft.rpc.errors import from_call
 from weft.v1 import coordinator_pb2
 
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
@@ -133,6 +134,23 @@ async def test_metadata_over_the_limit(all_doors: MeshOfAll, door: str) -> None:
             assert "metadata" in (error.details() or ""), error
             reply = await stub.Call(ProbeRequest(text="next"), timeout=WAIT_S, metadata=metadata)
             assert reply.text == "next"
+
+
+@pytest.mark.parametrize("door", ["direct", "egress"])
+async def test_options_of_tasks_on_a_direct_call(all_doors: MeshOfAll, door: str) -> None:
+    """Nothing would heed them: whoever sends them is told, in the same words at both doors."""
+    async with all_doors.stub(door) as (stub, metadata):
+        given = (*metadata, ("weft-priority", "9"))
+        for call in (
+            stub.Call(ProbeRequest(), timeout=WAIT_S, metadata=given),
+            stub.Collect(iter([ProbeRequest()]), timeout=WAIT_S, metadata=given),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call
+            error = from_call(caught.value)
+            assert error.code is grpc.StatusCode.INVALID_ARGUMENT
+            assert error.message.startswith("weft-priority is for durable calls")
+        assert (await stub.Call(ProbeRequest(text="next"), timeout=WAIT_S, metadata=metadata)).text == "next"
 
 
 VANISHING = """

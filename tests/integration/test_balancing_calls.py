@@ -250,6 +250,42 @@ async def test_metadata_that_cannot_be_sent_holds_no_place(
     assert [c.in_flight for c in balancer.explain(UNARY).candidates] == [0]
 
 
+@pytest.mark.parametrize("shape", ["unary_unary", "unary_stream", "stream_unary", "stream_stream"])
+@pytest.mark.parametrize(
+    "pair",
+    [("weft-priority", "9"), ("weft-request-id", "r"), ("weft-mode", "durable"), ("weft-prioritee", "9")],
+    ids=lambda pair: pair[0],
+)
+async def test_what_only_a_task_can_have_is_refused(
+    pair: tuple[str, str], shape: str, endpoints: Endpoints, balancers: Callable[..., Balancer]
+) -> None:
+    (server,) = await endpoints.start("a")
+    balancer = balancers()
+    balancer.update([server.agent])
+    made = getattr(balancer.channel(), shape)(f"/{UNARY}")
+    given = b"x" if shape.startswith("unary") else iter([b"x"])
+    call = made(given, timeout=5, metadata=aio.Metadata(("x-own", "1"), pair))
+    with pytest.raises(aio.AioRpcError) as caught:
+        if shape.endswith("unary"):
+            await call
+        else:
+            await call.read()
+    error = errors.from_call(caught.value)
+    assert error.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert error.message.startswith(pair[0])
+    assert balancer.stats.picks.total() == 0
+
+
+async def test_what_a_direct_call_can_have_goes_with_it(
+    endpoints: Endpoints, balancers: Callable[..., Balancer]
+) -> None:
+    (server,) = await endpoints.start("a")
+    balancer = balancers()
+    balancer.update([server.agent])
+    given = [retry.MARK, ("weft-mode", "direct"), ("weft-root-id", "what another one called it"), ("x", "1")]
+    assert await unary(balancer)(b"x", timeout=5, metadata=given) == b"x"
+
+
 async def test_a_call_waits_for_the_first_snapshot(
     endpoints: Endpoints, balancers: Callable[..., Balancer]
 ) -> None:

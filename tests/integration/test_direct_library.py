@@ -173,7 +173,10 @@ async def test_calls_before_the_coordinator_is_up(mesh: MeshHarness) -> None:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call
             assert from_call(caught.value).reason == errors_pb2.ERROR_REASON_NO_AGENT
+        # But for those that say so.
+        patient = stub(client).Call(probe_pb2.ProbeRequest(text="patient"), wait_for_ready=True)
         await mesh.agent("a1", program=PLAIN)
+        assert (await patient).agent_id == "a1"
         await known(client, "a1")
         assert await answered(client, 3) == {"a1": 3}
 

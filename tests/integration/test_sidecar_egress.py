@@ -187,6 +187,18 @@ async def test_a_mode_that_is_none(stock: probe_pb2_grpc.ProbeServiceStub) -> No
     assert "'often'" in refused.message
 
 
+async def test_what_an_app_was_told_is_nothing_that_it_asks_for(
+    stock: probe_pb2_grpc.ProbeServiceStub,
+) -> None:
+    """It may pass on all the metadata of the call that it is handling."""
+    handled = (("weft-task-id", "t"), ("weft-attempt", "1"), ("weft-agent", "side"), ("weft-root-id", "r"))
+    for mode in (DIRECT, DURABLE):
+        reply = await asyncio.to_thread(
+            stock.Call, ProbeRequest(text="x"), timeout=20, metadata=(mode, *handled)
+        )
+        assert reply.text == "x"
+
+
 # -- the budget -----------------------------------------------------------------------------------------------------
 
 

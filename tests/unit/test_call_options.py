@@ -3,6 +3,7 @@
 import pytest
 
 from weft.coordinator.options import asks_direct, check_direct, check_mode, from_metadata
+from weft.rpc import call_keys
 from weft.rpc.errors import InvalidArgument
 
 
@@ -106,7 +107,24 @@ def test_an_id_that_is_none(key, value):
     ["weft-request-id", "weft-priority", "weft-delay", "weft-require", "weft-detach", "weft-prioritee"],
 )
 def test_what_only_a_task_can_have_is_refused_of_a_direct_call(key):
-    with pytest.raises(InvalidArgument) as caught:
-        check_direct([("weft-mode", "direct"), (key, "1")])
-    assert caught.value.field == key
-    assert key in caught.value.message
+    said = set()
+    # A coordinator and a direct channel.
+    for check in (check_direct, call_keys.check_direct):
+        with pytest.raises(InvalidArgument) as caught:
+            check([("weft-mode", "direct"), (key, "1")])
+        assert caught.value.field == key
+        assert key in caught.value.message
+        said.add(caught.value.message)
+    assert len(said) == 1
+
+
+def test_a_direct_call_is_not_durable():
+    for check in (check_direct, call_keys.check_direct):
+        with pytest.raises(InvalidArgument) as caught:
+            check([("weft-mode", "durable")])
+        assert caught.value.message.startswith("weft-mode: durable is for durable calls")
+        assert caught.value.field == "weft-mode"
+
+
+def test_an_inherited_id_ends_no_direct_call():
+    call_keys.check_direct([("weft-root-id", "two words"), ("weft-parent-id", b"p")])

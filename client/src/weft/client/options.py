@@ -129,6 +129,8 @@ def call_options(
 ) -> tuple[tuple[str, str | bytes], ...]:
     """Metadata that says how to run a plain call: `stub.Method(request, metadata=call_options(...))`.
 
+    All but the last two are for durable calls; a direct one that has any of them is refused.
+
     Args:
         request_id: the same id with the same request is the same task, however often it is called.
         priority: 0 to 9, higher first.

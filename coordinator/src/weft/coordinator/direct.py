@@ -17,9 +17,10 @@ import grpc
 import structlog
 
 from weft.coordinator.contracts import MethodInfo
-from weft.coordinator.options import RETRY_KEY, check_direct
-from weft.rpc import budget, metadata, relay
+from weft.coordinator.options import check_direct
+from weft.rpc import metadata, relay
 from weft.rpc.balancing import Balancer
+from weft.rpc.call_keys import LINEAGE, RETRY_KEY
 from weft.v1 import fleet_pb2
 
 log = structlog.get_logger(__name__)
@@ -73,5 +74,5 @@ def _outgoing(context: relay.Context) -> metadata.Pairs:
     """The caller's own metadata, whose call this is a part of, and whether it may be run twice."""
     pairs = tuple(context.invocation_metadata() or ())
     check_direct(pairs)
-    kept = (budget.ROOT_ID_KEY, budget.PARENT_ID_KEY, RETRY_KEY)
+    kept = (*LINEAGE, RETRY_KEY)
     return (*relay.passed_on(context), *(pair for pair in pairs if pair[0] in kept))

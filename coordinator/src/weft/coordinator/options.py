@@ -6,30 +6,15 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from weft.rpc import metadata
-from weft.rpc.balancing.retry import MARK
-from weft.rpc.budget import MAX_ID_CHARS, PARENT_ID_KEY, ROOT_ID_KEY
+from weft.rpc import call_keys, metadata
+from weft.rpc.budget import MAX_ID_CHARS, ROOT_ID_KEY
 from weft.rpc.errors import InvalidArgument
-from weft.rpc.metadata import DIRECT, DURABLE, MODE_KEY
+from weft.rpc.metadata import DIRECT, MODE_KEY
 from weft.rpc.times import MAX_DURATION_S, duration
 from weft.v1 import task_pb2
 
 _REQUIREMENT = re.compile(r"\s*([^=<>,\s]+)\s*(>=|=)\s*([^,]*?)\s*")
-_MODES = (DURABLE, DIRECT)
-_LINEAGE = (ROOT_ID_KEY, PARENT_ID_KEY)
-# That a call may be run twice; a durable one may be anyhow.
-RETRY_KEY, _RETRY = MARK
 _ID = re.compile(rf"[\x21-\x7e]{{1,{MAX_ID_CHARS}}}")
-_KNOWN = (
-    "weft-request-id",
-    "weft-priority",
-    "weft-delay",
-    "weft-require",
-    "weft-detach",
-    MODE_KEY,
-    RETRY_KEY,
-    *_LINEAGE,
-)
 _TRUE = ("true", "1", "yes")
 _FALSE = ("false", "0", "no")
 
@@ -52,8 +37,8 @@ def from_metadata(pairs: Iterable[tuple[str, str | bytes]], time_left_s: float |
     call = CallOptions()
     options = call.options
     for key, value in pairs:
-        if key.startswith("weft-"):
-            _read(call, key, value if isinstance(value, str) else value.decode("latin-1"))
+        if key.startswith(call_keys.PREFIX):
+            _read(call, key, call_keys.text(value))
         elif key == "traceparent":
             options.context.traceparent = str(value)
         elif key == "tracestate":
@@ -77,15 +62,11 @@ def check_direct(pairs: Iterable[tuple[str, str | bytes]]) -> None:
     Raises:
         InvalidArgument: a `weft-*` entry that is unknown, malformed, or for tasks alone; `field` names it.
     """
-    for key, value in pairs:
-        if not key.startswith("weft-"):
-            continue
-        if key not in (MODE_KEY, RETRY_KEY, *_LINEAGE) and key in _KNOWN:
-            raise InvalidArgument(
-                f"{key} is for durable calls, which are stored first; leave it out, or {MODE_KEY}: direct",
-                field=key,
-            )
-        _read(CallOptions(), key, value if isinstance(value, str) else value.decode("latin-1"))
+    given = tuple(pairs)
+    call_keys.check_direct(given)
+    for key, value in given:
+        if key in call_keys.LINEAGE:
+            _check_id(key, call_keys.text(value))
 
 
 def check_mode(pairs: Iterable[tuple[str, str | bytes]]) -> None:
@@ -96,7 +77,7 @@ def check_mode(pairs: Iterable[tuple[str, str | bytes]]) -> None:
     """
     for key, value in pairs:
         if key == MODE_KEY:
-            _read(CallOptions(), key, str(value))
+            call_keys.check(key, str(value))
 
 
 def _read(call: CallOptions, key: str, value: str) -> None:
@@ -115,21 +96,19 @@ def _read(call: CallOptions, key: str, value: str) -> None:
         if value.lower() not in _TRUE + _FALSE:
             raise InvalidArgument(f"weft-detach is {value!r}; it must be true or false", field=key)
         call.detach = value.lower() in _TRUE
-    elif key == MODE_KEY:
-        if value not in _MODES:
-            raise InvalidArgument(f"{key} is {value!r}; it must be {' or '.join(_MODES)}", field=key)
-    elif key == RETRY_KEY:
-        if value != _RETRY:
-            raise InvalidArgument(f"{key} is {value!r}; it must be {_RETRY}", field=key)
-    elif key in _LINEAGE:
-        if not _ID.fullmatch(value):
-            raise InvalidArgument(
-                f"{key} must be 1 to {MAX_ID_CHARS} printable ASCII characters without spaces", field=key
-            )
+    elif key in call_keys.LINEAGE:
+        _check_id(key, value)
         name = "root_id" if key == ROOT_ID_KEY else "parent_id"
         setattr(call.options.context, name, value)
     else:
-        raise InvalidArgument(f"{key} is not known; there are {', '.join(_KNOWN)}", field=key)
+        call_keys.check(key, value)
+
+
+def _check_id(key: str, value: str) -> None:
+    if not _ID.fullmatch(value):
+        raise InvalidArgument(
+            f"{key} must be 1 to {MAX_ID_CHARS} printable ASCII characters without spaces", field=key
+        )
 
 
 def _delay_s(key: str, value: str) -> float:

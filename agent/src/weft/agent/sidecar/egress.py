@@ -23,8 +23,7 @@ from weft.agent.sidecar.shapes import Shapes
 from weft.agent.sidecar.socket import prepare
 from weft.rpc import metadata, names, relay, targets
 from weft.rpc.balancing import Balancer
-from weft.rpc.balancing.retry import MARK
-from weft.rpc.budget import PARENT_ID_KEY, ROOT_ID_KEY, Budget
+from weft.rpc.budget import Budget
 from weft.rpc.channel import client_options, server_options
 from weft.rpc.discovery import Discovery
 from weft.rpc.errors import InvalidArgument, WeftError
@@ -36,9 +35,6 @@ _log = structlog.get_logger("weft.sidecar")
 # Ways of one call that are kept made: services times methods, by far.
 KEPT_HANDLERS = 8192
 
-_TREE_KEYS = (ROOT_ID_KEY, PARENT_ID_KEY)
-# What belongs to a direct call, beside its place in the tree: whether it may be run twice.
-_DIRECT_KEYS = frozenset({*_TREE_KEYS, MARK[0]})
 # What an app was told of the call that it is handling is not what it asks for.
 _TOLD_KEYS = frozenset({"weft-task-id", "weft-attempt", AGENT_KEY, MODE_KEY})
 
@@ -126,10 +122,9 @@ class Egress:
 
     def _make(self, path: str, mode: str) -> grpc.RpcMethodHandler[Any, Any]:
         channel = self._direct if mode == DIRECT else self._coordinator
-        keys = _belongs_to_direct if mode == DIRECT else _belongs_to_durable
 
         def outgoing(context: Any) -> metadata.Pairs:
-            own = relay.passed_on(context, keys)
+            own = relay.passed_on(context, _is_option)
             behind = self._calls.behind(context.invocation_metadata() or ())
             return own if behind is None else behind.added_to(own, {})
 
@@ -179,12 +174,8 @@ class _Handlers(grpc.GenericRpcHandler):
         return self._handler(handler_call_details)
 
 
-def _belongs_to_direct(key: str) -> bool:
-    return key in _DIRECT_KEYS
-
-
-def _belongs_to_durable(key: str) -> bool:
-    # What is not known is for the coordinator to refuse.
+def _is_option(key: str) -> bool:
+    # One that is not known, or that is not for calls of this mode, is refused by where the call goes.
     return key.startswith("weft-") and key not in _TOLD_KEYS
 
 

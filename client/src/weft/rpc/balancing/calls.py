@@ -7,6 +7,8 @@ finds the call ended or the next attempt in its place, and waits for that.
     call ─► opening (no snapshot yet) ─► attempt ─► ended
                                            ▲  │ not run, nothing seen by the caller, budget and time left
                                            └──┘
+
+Opening is also where a call with `wait_for_ready` is while no agent takes its method.
 """
 
 from __future__ import annotations
@@ -19,10 +21,11 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from grpc import aio
 
-from weft.rpc import errors, metadata
+from weft.rpc import errors
 from weft.rpc.at_once import at_once
 from weft.rpc.balancing import retry
 from weft.rpc.balancing.refused import Refused
+from weft.v1 import errors_pb2
 
 if TYPE_CHECKING:
     from weft.rpc.balancing.channel import BalancedCallable
@@ -40,6 +43,8 @@ class Call(aio.Call):
     repeatable = False
     # How long it takes says how quick the endpoint is.
     timed = False
+    # Why it waits for an agent; None: it does not.
+    _nobody: errors.WeftError | None = None
 
     def __init__(
         self, callee: BalancedCallable, request: Any, timeout: float | None, how: dict[str, Any]
@@ -60,23 +65,26 @@ class Call(aio.Call):
         self._opened: asyncio.Event | None = None
         # Set when an attempt has ended, for those that wait for that and not for its outcome.
         self._turned: asyncio.Event | None = None
-        # gRPC itself would find it out later, and never tell those who wait for the call's end.
-        if how["metadata"] and (problem := metadata.unfit(how["metadata"])):
-            self._refuse(Refused(grpc.StatusCode.INTERNAL, f"metadata that cannot be sent: {problem}"))
+        if how["metadata"] and (refused := Refused.for_metadata(how["metadata"])):
+            self._refuse(refused)
         elif self._balancer.known and not self._balancer.closed:
             self._start(timeout)
         else:
-            self._opened = asyncio.Event()
-            self._opening = asyncio.get_running_loop().create_task(self._open())
+            self._begin_opening()
 
     # -- attempts -----------------------------------------------------------------------------------------------
 
     def _start(self, left_s: float | None) -> None:
-        """The first attempt, or the refusal."""
+        """The first attempt, or the refusal; with `wait_for_ready`, the wait for an agent."""
         try:
             hosted = self._balancer.pick(self._callee.method)
         except errors.WeftError as error:
-            self._refuse(Refused.by(error))
+            if self._how["wait_for_ready"] and error.reason == errors_pb2.ERROR_REASON_NO_AGENT:
+                self._nobody = error
+                if self._opened is None:
+                    self._begin_opening()
+            else:
+                self._refuse(Refused.by(error))
         else:
             self._attempt(hosted, left_s)
 
@@ -146,32 +154,49 @@ class Call(aio.Call):
 
     # -- before there is an endpoint ----------------------------------------------------------------------------
 
+    def _begin_opening(self) -> None:
+        self._opened = asyncio.Event()
+        self._opening = asyncio.get_running_loop().create_task(self._open())
+
     async def _open(self) -> None:
-        """Wait for the first snapshot, as long as the call may."""
-        balancer = self._balancer
+        """Wait for the first snapshot, or for one with an agent, as long as the call may."""
         left_s = self._left_s()
-        wait_s = balancer.limits.first_snapshot_s if left_s is None else min(left_s, _LONG_S)
+        if left_s is not None:
+            wait_s: float | None = min(left_s, _LONG_S)
+        else:
+            # For ever, as gRPC does, if that is what the caller wants.
+            wait_s = None if self._how["wait_for_ready"] else self._balancer.limits.first_snapshot_s
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
-                while not balancer.known and not balancer.closed:
-                    await balancer.changed.wait()
-        if self._done:
-            return
-        if balancer.closed:
+                # A snapshot may have come before this task has run.
+                while not self._try_to_start():
+                    await self._balancer.changed.wait()
+        if self._inner is None:
+            self._refuse(self._too_late(wait_s))
+        self._wake()
+
+    def _try_to_start(self) -> bool:
+        """Whether there is an attempt now, or a refusal."""
+        if self._inner is not None:
+            # It was cancelled.
+            return True
+        if self._balancer.closed:
             self._refuse(Refused(grpc.StatusCode.CANCELLED, "the channel is closed"))
-        elif balancer.known:
+        elif self._balancer.known:
             try:
                 self._start(self._left_s())
             except Exception as error:
                 # Nobody is there any more to whom it could be raised.
                 self._refuse(Refused(grpc.StatusCode.INTERNAL, f"the call cannot be made: {error}"))
-        elif left_s is None:
-            self._refuse(Refused.by(balancer.unknown_fleet(wait_s)))
-        else:
-            self._refuse(
-                Refused(grpc.StatusCode.DEADLINE_EXCEEDED, "no coordinator told which agents there are")
-            )
-        self._wake()
+        return self._inner is not None
+
+    def _too_late(self, waited_s: float | None) -> Refused:
+        if self._deadline is None and waited_s is not None:
+            return Refused.by(self._balancer.unknown_fleet(waited_s))
+        why = "no coordinator told which agents there are"
+        if self._nobody is not None:
+            why = f"waited in vain for an agent: {self._nobody.message}"
+        return Refused(grpc.StatusCode.DEADLINE_EXCEEDED, why)
 
     def _wake(self) -> None:
         if self._opened is not None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Generator, Iterable
 from typing import Any, NoReturn
 
 import grpc
 from grpc import aio
 
-from weft.rpc import errors
+from weft.rpc import call_keys, errors, metadata
 
 _LOCALLY = "Locally cancelled by application!"
 
@@ -32,6 +32,18 @@ class Refused:
     @classmethod
     def cancelled_here(cls) -> Refused:
         return cls(grpc.StatusCode.CANCELLED, _LOCALLY)
+
+    @classmethod
+    def for_metadata(cls, pairs: Iterable[tuple[str, Any]]) -> Refused | None:
+        """For metadata that a direct call cannot have; None: it can."""
+        # gRPC itself would find it out later, and never tell those who wait for the call's end.
+        if problem := metadata.unfit(pairs):
+            return cls(grpc.StatusCode.INTERNAL, f"metadata that cannot be sent: {problem}")
+        try:
+            call_keys.check_direct(pairs)
+        except errors.InvalidArgument as error:
+            return cls.by(error)
+        return None
 
     def __await__(self) -> Generator[Any, None, NoReturn]:
         self._fail()

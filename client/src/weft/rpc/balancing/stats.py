@@ -22,5 +22,5 @@ class Stats:
     panics: int = 0
     # Calls refused because every endpoint was at its bound.
     bound_refusals: int = 0
-    # Calls refused because no agent takes direct calls of the method.
+    # Times that no agent took direct calls of a method: calls refused, and looks of those that wait for one.
     no_agent: int = 0
