@@ -10,7 +10,7 @@ import grpc
 import pytest
 from grpc import aio
 
-from tests.support.endpoints import CHAT, COLLECT, STREAM, UNARY, Endpoints, agent
+from tests.support.endpoints import CHAT, COLLECT, STREAM, UNARY, Endpoints, agent, all_connected
 from weft.rpc import errors
 from weft.rpc.balancing import Balancer, Limits
 from weft.v1 import errors_pb2, fleet_pb2
@@ -84,6 +84,30 @@ async def test_what_is_written_waits_as_well(
 
 
 @pytest.mark.parametrize("shape", SHAPES)
+async def test_it_waits_for_no_agent_in_particular(
+    shape: str, endpoints: Endpoints, balancers: Callable[..., Balancer]
+) -> None:
+    """One that is dead is known for a while; whoever takes its place has the call."""
+    (server,) = await endpoints.start("b")
+    process, dead = await endpoints.spawn("a")
+    balancer = balancers()
+    balancer.update([dead])
+    assert await _waiting(balancer) == b"x"
+    await process.kill()
+    async with asyncio.timeout(LONG_S):
+        while balancer.channel().get_state() is grpc.ChannelConnectivity.READY:
+            await asyncio.sleep(0)
+    call = _waiting(balancer, shape, timeout=None)
+    late = _waiting(balancer, shape, timeout=0.1)
+    assert await late.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert await late.details() == "waited in vain for an agent: a is not connected"
+    assert not call.done()
+    balancer.update([server.agent])
+    assert await _answer(call, shape) == b"x"
+    assert balancer.stats.picks == {"a": 1, "b": 1}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
 async def test_it_waits_until_its_deadline(shape: str, balancers: Callable[..., Balancer]) -> None:
     balancer = balancers()
     balancer.update([agent("a", "127.0.0.1:1", state=fleet_pb2.AGENT_STATE_DRAINING)])
@@ -141,6 +165,7 @@ async def test_what_waiting_does_not_mend_is_said_at_once(
     assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
     assert unknown(b"x", timeout=LONG_S, wait_for_ready=True).done()
 
+    await all_connected(balancer, 1)
     server.gate.clear()
     held = balancer.channel().unary_unary(f"/{UNARY}")(b"x", timeout=LONG_S)
     full = _waiting(balancer)

@@ -228,9 +228,10 @@ class MeshHarness:
             self._shared = self.own_channel()
         return self._shared
 
-    def own_channel(self) -> grpc.aio.Channel:
-        """A further channel, on a connection of its own."""
-        channel = grpc.aio.insecure_channel(self.target, options=client_options(own_connection=True))
+    def own_channel(self, *further: tuple[str, int]) -> grpc.aio.Channel:
+        """A further channel, on a connection of its own, with further options."""
+        options = [*client_options(own_connection=True), *further]
+        channel = grpc.aio.insecure_channel(self.target, options=options)
         self._channels.append(channel)
         return channel
 

@@ -91,9 +91,11 @@ def stream(handler: Callable[..., AsyncIterator[Any]]) -> Callable[..., Awaitabl
     async def guarded(self: StreamingService, request: Any, context: aio.ServicerContext[Any, Any]) -> None:
         try:
             responses = handler(self, _well_formed(request), context)
+            first = True
             try:
                 async for response in responses:
-                    await write(context, response, self.stalled_stream_s)
+                    await write(context, response, self.stalled_stream_s, first=first)
+                    first = False
             finally:
                 await responses.aclose()  # type: ignore[attr-defined]
             return
@@ -108,14 +110,22 @@ def stream(handler: Callable[..., AsyncIterator[Any]]) -> Callable[..., Awaitabl
     return guarded
 
 
-async def write(context: aio.ServicerContext[Any, Any], response: Any, stalled_s: float) -> None:
+async def write(
+    context: aio.ServicerContext[Any, Any], response: Any, stalled_s: float, *, first: bool
+) -> None:
     """Write one response of a stream.
+
+    Args:
+        first: none was written before, nor initial metadata.
 
     Raises:
         ResourceExhausted: the client did not read for `stalled_s`.
     """
     try:
         async with asyncio.timeout(stalled_s):
+            if first:
+                # Else grpc.aio takes them for unsent when this write is given up, and cannot send the status, ever.
+                await context.send_initial_metadata(())
             await context.write(response)
     except TimeoutError:
         log.warning("stream.not_read", peer=context.peer(), for_s=stalled_s)

@@ -176,8 +176,8 @@ class DurableCalls(grpc.GenericRpcHandler):
                         self._restarted(task_id, call)
                     attempt = item.attempt
                     if isinstance(item, ProgressRow):
-                        begun = True
-                        await guard.write(context, item.payload, self.stalled_stream_s)
+                        first, begun = not begun, True
+                        await guard.write(context, item.payload, self.stalled_stream_s, first=first)
         finally:
             await events.aclose()  # type: ignore[attr-defined]
 

@@ -258,6 +258,12 @@ class Balancer:
         if endpoint.emptied is not None and not endpoint.in_flight:
             endpoint.emptied.set()
 
+    def withdraw(self, hosted: Hosted) -> None:
+        """No attempt came of what `pick` gave, which was not connected."""
+        self.give_back(hosted, hosted.cost)
+        self.stats.picks[hosted.endpoint.agent_id] -= 1
+        self._lost()
+
     def may_retry(self, code: grpc.StatusCode, endpoint: Endpoint, trailers: Any) -> bool:
         """Whether the budget has a retry after this failure."""
         if retry.turned_away(code, trailers, endpoint.agent_id):

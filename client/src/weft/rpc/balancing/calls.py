@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 # Initial metadata without entries is believed when the call has not ended for so long.
 BARE_HEADERS_S = 0.01
+# How often a call that waits looks whether an agent is connected: soon at first, for most are in no time.
+FIRST_LOOK_S, MAX_LOOK_S = 0.002, 0.1
 _LONG_S = 365 * 86400.0
 
 
@@ -43,8 +45,10 @@ class Call(aio.Call):
     repeatable = False
     # How long it takes says how quick the endpoint is.
     timed = False
-    # Why it waits for an agent; None: it does not.
-    _nobody: errors.WeftError | None = None
+    # Why it waits for an agent; empty: it does not.
+    _nobody = ""
+    # There are agents, not connected: that may change without a snapshot.
+    _connecting = False
 
     def __init__(
         self, callee: BalancedCallable, request: Any, timeout: float | None, how: dict[str, Any]
@@ -80,13 +84,16 @@ class Call(aio.Call):
             hosted = self._balancer.pick(self._callee.method)
         except errors.WeftError as error:
             if self._how["wait_for_ready"] and error.reason == errors_pb2.ERROR_REASON_NO_AGENT:
-                self._nobody = error
-                if self._opened is None:
-                    self._begin_opening()
+                self._wait_for_agent(error.message, connecting=False)
             else:
                 self._refuse(Refused.by(error))
         else:
-            self._attempt(hosted, left_s)
+            if self._how["wait_for_ready"] and not hosted.endpoint.connection.ready():
+                # An attempt would wait for this one, which may never come back, whoever else comes.
+                self._balancer.withdraw(hosted)
+                self._wait_for_agent(f"{hosted.endpoint.agent_id} is not connected", connecting=True)
+            else:
+                self._attempt(hosted, left_s)
 
     def _attempt(self, hosted: Hosted, left_s: float | None) -> None:
         self._hosted = hosted
@@ -154,6 +161,11 @@ class Call(aio.Call):
 
     # -- before there is an endpoint ----------------------------------------------------------------------------
 
+    def _wait_for_agent(self, why: str, *, connecting: bool) -> None:
+        self._nobody, self._connecting = why, connecting
+        if self._opened is None:
+            self._begin_opening()
+
     def _begin_opening(self) -> None:
         self._opened = asyncio.Event()
         self._opening = asyncio.get_running_loop().create_task(self._open())
@@ -168,9 +180,13 @@ class Call(aio.Call):
             wait_s = None if self._how["wait_for_ready"] else self._balancer.limits.first_snapshot_s
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
+                look_s = FIRST_LOOK_S
                 # A snapshot may have come before this task has run.
                 while not self._try_to_start():
-                    await self._balancer.changed.wait()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(look_s if self._connecting else None):
+                            await self._balancer.changed.wait()
+                    look_s = min(2 * look_s, MAX_LOOK_S)
         if self._inner is None:
             self._refuse(self._too_late(wait_s))
         self._wake()
@@ -194,8 +210,8 @@ class Call(aio.Call):
         if self._deadline is None and waited_s is not None:
             return Refused.by(self._balancer.unknown_fleet(waited_s))
         why = "no coordinator told which agents there are"
-        if self._nobody is not None:
-            why = f"waited in vain for an agent: {self._nobody.message}"
+        if self._nobody:
+            why = f"waited in vain for an agent: {self._nobody}"
         return Refused(grpc.StatusCode.DEADLINE_EXCEEDED, why)
 
     def _wake(self) -> None:

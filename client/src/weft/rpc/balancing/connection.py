@@ -39,6 +39,9 @@ class Connection:
         """How it stands now; one that is idle begins to connect."""
         return self._opened().get_state(try_to_connect=True)
 
+    def ready(self) -> bool:
+        return self.state() is grpc.ChannelConnectivity.READY
+
     def callable(self, callee: Callee) -> Any:
         """The method's multicallable on this channel."""
         made = self._callables.get(callee)
