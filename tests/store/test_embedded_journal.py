@@ -11,11 +11,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from google.rpc import code_pb2
 
 from tests.store.support import METHOD, Harness, ManualClock, RecordingListener
-from weft.coordinator.rules import State
+from weft.coordinator.rules import RetryPolicy, State
 from weft.coordinator.store.embedded import EmbeddedLimits, EmbeddedStore
-from weft.coordinator.store.records import Submission
+from weft.coordinator.store.records import Report, Submission, Verdict
 
 
 @pytest.fixture
@@ -101,6 +102,24 @@ async def test_dispatch_overlaps_the_commit(h: Harness) -> None:
     assert await submitting == claimed.task_id
     await ending
     assert await h.state(claimed.task_id) is State.SUCCEEDED
+
+
+@pytest.mark.parametrize("crashed", [True, False], ids=["crashed", "failed"])
+async def test_the_next_attempt_begins_when_the_end_of_the_last_one_is_durable(
+    h: Harness, crashed: bool
+) -> None:
+    """Else a coordinator that is killed in between would give out its number again, while its agent is on its way."""
+    owner = await h.agent()
+    at_once = RetryPolicy(3, 0.0, 0.0, 1.0, frozenset({code_pb2.UNAVAILABLE}), 3)
+    task_id = await h.submit(Submission(METHOD, retry=at_once))
+    claimed = await h.claim_one(owner)
+    report = Report(owner, task_id, claimed.attempt, code_pb2.UNAVAILABLE, b"outcome", crashed=crashed)
+    ending = h.store.complete([report])
+    assert await h.claim(owner) == []
+    before = h.listener.ready_calls
+    assert await ending == [Verdict.RETRYING]
+    assert h.listener.ready_calls > before
+    assert (await h.claim_one(owner)).attempt == 2
 
 
 async def test_payloads_beyond_the_bound_are_read_at_the_claim(h: Harness) -> None:

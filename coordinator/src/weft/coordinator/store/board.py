@@ -115,6 +115,9 @@ class Board:
         entry.state = state
         if state is _RUNNING:
             queue.running += 1
+        elif state is _QUEUED and entry.settling:
+            entry.held_back = True
+            queue.held_back += 1
         elif state is _QUEUED:
             queue.ready += 1
             queue.push(entry.terms.priority, entry.number)
@@ -159,10 +162,11 @@ class Board:
         self._waiting_again(entry)
 
     def again(self, entry: Entry, ready_at: float, now: float) -> None:
-        """RUNNING → QUEUED or SCHEDULED after an attempt that counts."""
+        """RUNNING → QUEUED or SCHEDULED after an attempt that counts; claimable when that is durable."""
         entry.ready_at = ready_at
+        entry.settling = True
         self._move(entry, State.SCHEDULED if ready_at > now else State.QUEUED)
-        self.journal.live(entry)
+        self.journal.again(entry)
         self._waiting_again(entry)
 
     def promote(self, entry: Entry) -> None:
@@ -200,9 +204,9 @@ class Board:
         self.listener.revoked(owner, ref, reason, 0.0, lost=True)
 
     def release_hold(self, entries: Sequence[Entry], now: float) -> None:
-        """Recovered tasks that nobody presented may be claimed."""
+        """Recovered tasks that nobody presented, and those whose last attempt's end is durable, may be claimed."""
         for entry in entries:
-            if not entry.held_back:
+            if not entry.held_back or entry.settling:
                 continue
             if entry.cancel is not None:
                 self.end_cancelled(entry, entry.cancel.reason, now)
@@ -218,13 +222,17 @@ class Board:
 
     # -- what the journal tells -----------------------------------------------------------------------------------
 
-    def committed(self, group: Group) -> None:
+    def committed(self, group: Group, now: float) -> None:
         """The group's changes are durable: outcomes may be shown, payloads may leave memory."""
         # The newest go first: the oldest will be claimed soonest.
         for entry in reversed(group.new):
             entry.saved = Saved.STORED
             if entry.state >= State.RUNNING or self._body_bytes > self._body_limit:
                 self.forget_body(entry)
+        if group.again:
+            for entry in group.again:
+                entry.settling = False
+            self.release_hold(group.again, now)
         listener = self.listener
         for entry in group.ended:
             self.forget_body(entry)

@@ -177,7 +177,7 @@ class EmbeddedStore:
         for entry in group.ended:
             assert entry.end is not None
             self._sweeping.expires(entry.end.expires_at)
-        self._board.committed(group)
+        self._board.committed(group, self._clock())
 
     def refused(self, entries: Sequence[Entry]) -> None:
         self._requests.settled(entries)

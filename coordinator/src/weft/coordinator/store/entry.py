@@ -194,6 +194,7 @@ class Entry:
         "reported",
         "request_id",
         "saved",
+        "settling",
         "started_at",
         "state",
         "stream",
@@ -227,8 +228,11 @@ class Entry:
         self.owner: Owner | None = None
         # The last attempt was ended by its owner's own report.
         self.reported = False
-        # It may be running at an agent that the last coordinator knew: not to be claimed yet.
+        # Not to be claimed yet: it may be running at an agent that the last coordinator knew, or it is settling.
         self.held_back = False
+        # That its last attempt is over is not durable yet. Were the next one given out, a new coordinator would give
+        # out its number again, while the agent that has it is on its way.
+        self.settling = False
         self.started_at: float | None = None
         # Of this entry's valid item in the timers' heap.
         self.due_at = NEVER

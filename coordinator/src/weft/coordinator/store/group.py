@@ -34,6 +34,7 @@ class Group:
     """Changes, and those who wait for them."""
 
     __slots__ = (
+        "again",
         "changed",
         "ended",
         "ends",
@@ -57,6 +58,8 @@ class Group:
         # Numbers of tasks whose `live` row is written or taken away for another reason than that they are new.
         self.changed: set[int] = set()
         self.reopened: list[int] = []
+        # Wait for another attempt.
+        self.again: list[Entry] = []
         self.live: list[Any] = []
         self.ended: list[Entry] = []
         self.ends: list[Any] = []
@@ -82,6 +85,10 @@ class Group:
         self.live += live_row(entry)
         self.rows += 1
         self.size_bytes += len(entry.outcome)
+
+    def add_again(self, entry: Entry) -> None:
+        self.again.append(entry)
+        self.add_live(entry)
 
     def add_end(self, entry: Entry) -> None:
         assert entry.end is not None
@@ -150,6 +157,7 @@ class Group:
         rest = Group()
         for group in (self, later):
             rest.reopened += group.reopened
+            rest.again += [entry for entry in group.again if entry.number not in gone]
             rest.live += _kept(LIVE, group.live, gone)
             rest.ends += _kept(ENDS, group.ends, gone)
             rest.ended += [entry for entry in group.ended if entry.number not in gone]

@@ -98,6 +98,10 @@ class Journal:
     def live(self, entry: Entry) -> None:
         self._group().add_live(entry)
 
+    def again(self, entry: Entry) -> None:
+        """As `live`, of a task that waits for another attempt."""
+        self._group().add_again(entry)
+
     def end(self, entry: Entry) -> None:
         self._group().add_end(entry)
 
