@@ -28,6 +28,8 @@ from weft.v1 import task_pb2
 
 _log = structlog.get_logger("weft.agent")
 
+# A timer of a loop that counts in whole milliseconds.
+_SHORTEST_S = 0.001
 # How long a handler whose attempt ran out of time or was lost may take to end, before it is given up.
 UNWANTED_GRACE_S = 5.0
 
@@ -116,8 +118,7 @@ class Executor:
         attempt.hosted = hosted
         self._attempts[attempt.ref] = attempt
         if attempt.deadline_at is not None:
-            left_s = max(0.0, attempt.deadline_at - time.monotonic())
-            attempt.timer = self.loop.call_later(left_s, self._expire, attempt)
+            self._time(attempt, attempt.deadline_at)
         # Nothing overtakes what waits already, or a dear method would wait for ever.
         if not self._heap and self._slots.take(hosted.slot_cost):
             self._start(attempt, hosted)
@@ -237,7 +238,15 @@ class Executor:
         if attempt.runner.cut_off(attempt):
             self.ended(attempt)
 
-    def _expire(self, attempt: Attempt) -> None:
+    def _time(self, attempt: Attempt, deadline_at: float) -> None:
+        left_s = max(_SHORTEST_S, deadline_at - time.monotonic())
+        attempt.timer = self.loop.call_later(left_s, self._expire, attempt, deadline_at)
+
+    def _expire(self, attempt: Attempt, deadline_at: float) -> None:
+        if time.monotonic() < deadline_at:
+            # Loops are early by some milliseconds, and before its time the coordinator would take it for another limit.
+            self._time(attempt, deadline_at)
+            return
         self.report(attempt, outcomes.time_limit())
         if attempt.context is None or attempt.runner is None:
             self._forget_waiting(attempt)
