@@ -34,10 +34,10 @@ from weft.rpc.balancing import (
 )
 from weft.rpc.balancing.connection import Connection
 from weft.rpc.balancing.endpoint import TURNED_AWAY_S, Endpoint, Hosted
-from weft.rpc.balancing.explanation import Candidate, Explanation
+from weft.rpc.balancing.explanation import Explanation, candidate
 from weft.rpc.balancing.outliers import FAULTS, OutlierRules, sweep
 from weft.rpc.balancing.policy import Moment, Policy
-from weft.rpc.balancing.pool import SHARE_OF_NEWEST, Pool, standing
+from weft.rpc.balancing.pool import SHARE_OF_NEWEST, Pool
 from weft.rpc.balancing.retry_budget import RetryBudget
 from weft.rpc.balancing.stats import Stats
 from weft.rpc.balancing.subset import SIZE, subset
@@ -297,7 +297,7 @@ class Balancer:
             method=method,
             policy=self.policy,
             candidates=tuple(
-                _candidate(hosted, now, typical_s, hosted in among, hosted is chosen)
+                candidate(hosted, now, typical_s, hosted in among, hosted is chosen)
                 for hosted in pool.members
             ),
             left_out=self._left_out(method),
@@ -392,22 +392,3 @@ class Balancer:
     def _wake(self) -> None:
         woken, self.changed = self.changed, asyncio.Event()
         woken.set()
-
-
-def _candidate(hosted: Hosted, now: float, typical_s: float, available: bool, chosen: bool) -> Candidate:
-    endpoint = hosted.endpoint
-    stands = standing(hosted, now)
-    return Candidate(
-        agent_id=endpoint.agent_id,
-        address=endpoint.address,
-        in_flight=endpoint.in_flight,
-        reported_load=endpoint.load(now) - endpoint.in_flight,
-        weight=float(endpoint.slots),
-        slow_start=endpoint.warmth(now),
-        speed=hosted.pace.factor(now, typical_s),
-        connected=stands.connected,
-        ejected=stands.ejected,
-        score=hosted.score(now, typical_s),
-        available=available,
-        chosen=chosen,
-    )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from weft.rpc.balancing.endpoint import Hosted
+from weft.rpc.balancing.pool import standing
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -42,3 +45,23 @@ class Explanation:
     chosen: str
     # Less than half could be chosen: ejected ones may be, too.
     panic: bool
+
+
+def candidate(hosted: Hosted, now: float, typical_s: float, available: bool, chosen: bool) -> Candidate:
+    """How an endpoint looks to the rules now."""
+    endpoint = hosted.endpoint
+    stands = standing(hosted, now)
+    return Candidate(
+        agent_id=endpoint.agent_id,
+        address=endpoint.address,
+        in_flight=endpoint.in_flight,
+        reported_load=endpoint.load(now) - endpoint.in_flight,
+        weight=float(endpoint.slots),
+        slow_start=endpoint.warmth(now),
+        speed=hosted.pace.factor(now, typical_s),
+        connected=stands.connected,
+        ejected=stands.ejected,
+        score=hosted.score(now, typical_s),
+        available=available,
+        chosen=chosen,
+    )
