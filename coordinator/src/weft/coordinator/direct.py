@@ -25,6 +25,9 @@ from weft.v1 import fleet_pb2
 
 log = structlog.get_logger(__name__)
 
+# Of weft's own keys, what an agent is to hear.
+_KEPT = frozenset({*LINEAGE, RETRY_KEY})
+
 # The fleet, now and after each change.
 Snapshots = Callable[[], AsyncGenerator[Sequence[fleet_pb2.Agent]]]
 
@@ -72,7 +75,5 @@ class DirectCalls:
 
 def _outgoing(context: relay.Context) -> metadata.Pairs:
     """The caller's own metadata, whose call this is a part of, and whether it may be run twice."""
-    pairs = tuple(context.invocation_metadata() or ())
-    check_direct(pairs)
-    kept = (*LINEAGE, RETRY_KEY)
-    return (*relay.passed_on(context), *(pair for pair in pairs if pair[0] in kept))
+    check_direct(context.invocation_metadata() or ())
+    return relay.passed_on(context, _KEPT.__contains__)
