@@ -228,6 +228,9 @@ async def test_in_a_panic_the_ejected_get_calls_too(
     record.ejected_at, record.multiplier = time.monotonic(), 1
     for server in servers[3:]:
         await server.stop()
+    async with asyncio.timeout(10):
+        while sum(c.connected for c in balancer.explain(UNARY).candidates) > 3:
+            await asyncio.sleep(0.005)
     call = unary(balancer)
     async with asyncio.timeout(20):
         while "a" not in balancer.stats.picks:

@@ -84,6 +84,17 @@ async def test_interrupted(tmp_path: Path, number: signal.Signals) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone")
+async def test_killed_itself_it_leaves_no_process(tmp_path: Path) -> None:
+    process = start(tmp_path, "--json")
+    try:
+        await until(lambda: any(tmp_path.glob("weft-demo-*/ledger")), "an agent works")
+    finally:
+        process.kill()
+        process.communicate(timeout=20)
+    await until(lambda: processes_of(tmp_path) == [], "its children are gone")
+
+
 @pytest.mark.slow
 def test_keep_leaves_store_and_logs(tmp_path: Path) -> None:
     process = start(tmp_path, "--limit", "30", "--keep")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 _IMPORTS = (ROOT, ROOT / "tests" / "support" / "gen", ROOT / "examples" / "corpus" / "gen")
+
+# What is left of a killed test run must not join the next one's meshes: the ports are given out again.
+_LEASH = (
+    ("setpriv", "--pdeathsig", "KILL", "--") if sys.platform == "linux" and shutil.which("setpriv") else ()
+)
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -34,7 +40,7 @@ async def until(condition: Callable[[], bool], what: str, *, timeout_s: float = 
 
 
 class Process:
-    """A child in a session of its own, its output in one log file."""
+    """A child in a session of its own, its output in one log file. It ends with this process (on Linux)."""
 
     def __init__(
         self, name: str, args: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None
@@ -43,7 +49,7 @@ class Process:
         self.log = log
         with log.open("ab") as output:
             self._child = subprocess.Popen(
-                args,
+                [*_LEASH, *args],
                 cwd=ROOT,
                 env=environment(env),
                 stdin=subprocess.DEVNULL,

@@ -115,6 +115,9 @@ class Executor:
         if hosted.request_streaming:
             self.report(attempt, outcomes.not_durable(assignment.method))
             return
+        if attempt.deadline_at is not None and attempt.deadline_at <= time.monotonic():
+            self.report(attempt, outcomes.time_limit())
+            return
         attempt.hosted = hosted
         self._attempts[attempt.ref] = attempt
         if attempt.deadline_at is not None:

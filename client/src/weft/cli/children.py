@@ -1,7 +1,7 @@
 """Child processes for the demo and the benchmark: coordinators and agents of this same installation.
 
 Each child leads a session of its own: Ctrl-C in the terminal reaches only the parent, and the parent ends them
-all, whatever way it goes itself (except SIGKILL, which nobody survives to act on).
+all, whatever way it goes itself. When it is killed, `leash` does.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar
 
+from weft.cli import leash
 from weft.cli.failures import Failure
 from weft.client import AgentState, Mesh
 
@@ -143,11 +144,12 @@ class Children:
     def _start(self, name: str, command: Sequence[str], env: Mapping[str, str]) -> Child:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("WEFT_")}
         path = [*map(str, self._path), *filter(None, [inherited.get("PYTHONPATH")])]
+        own = {"PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"} | leash.environment()
         log = self.folder / f"{name}.log"
         with log.open("ab") as output:
             process = subprocess.Popen(  # noqa: S603
                 command,
-                env=inherited | {"PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"} | dict(env),
+                env=inherited | own | dict(env),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

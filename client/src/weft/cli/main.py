@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import typer
 
+from weft.cli import leash
 from weft.cli.lazy import SETTINGS, LazyGroup, Place
 
 _RUN = "Run"
@@ -65,6 +66,7 @@ def _weft() -> None:
 
 def main() -> None:
     """Run the command line. A failure ends in a sentence on stderr and an exit status."""
+    leash.heed()
     # gRPC's own log lines are for its developers; what people need is said by the commands.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+from weft.cli import leash
 from weft.cli.failures import Failure
 from weft.cli.options import DEFAULT_TARGET
 from weft.cli.output import line, remark
@@ -197,7 +198,7 @@ class _Up:
             "weft.cli.main",
             command,
             *args,
-            env=env,
+            env=env | leash.environment(),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
