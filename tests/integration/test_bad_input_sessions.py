@@ -30,7 +30,8 @@ from tests.support.lightweight import (
 )
 from tests.support.mesh import MeshHarness
 from tests.support.refusals import check, refused
-from weft.rpc.errors import WeftError, status_of_call
+from weft.rpc.errors import WeftError, from_call, status_of_call
+from weft.rpc.times import seconds
 from weft.v1 import coordinator_pb2 as api
 from weft.v1 import fleet_pb2, session_pb2, task_pb2
 from weft.v1.session_pb2 import AttemptResult, ConnectRequest
@@ -507,3 +508,68 @@ async def test_a_hash_of_a_known_contract_with_other_methods(mesh: MeshHarness) 
     async with LightAgent(mesh.channel(), "other", methods=(STREAM,)) as agent:
         assert not agent.welcome.contract_needed
         await mesh.wait_agent("other")
+
+
+# -- beside the stream ------------------------------------------------------------------------------------------------
+
+
+async def _beside(mesh: MeshHarness, agent_id: str, epoch: int, **parts: Any) -> None:
+    request = api.ReportRequest(agent_id=agent_id, epoch=epoch, message=ConnectRequest(**parts))
+    await mesh.api().Report(request, timeout=5)
+
+
+@pytest.mark.parametrize(("agent_id", "behind"), [("beside", 1), ("nobody", 0), ("", 0), ("x" * 100_000, 0)])
+async def test_a_report_of_no_open_session_is_refused(mesh: MeshHarness, agent_id: str, behind: int) -> None:
+    async with LightAgent(mesh.channel(), "beside") as agent:
+        with pytest.raises(grpc.RpcError) as caught:
+            await _beside(mesh, agent_id, agent.welcome.epoch - behind)
+    _checked(from_call(caught.value), PRECONDITION, "SESSION_PROTOCOL")
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("hello", hello("beside")),
+        ("contract", session_pb2.Contract(file_descriptor_set=CONTRACT)),
+        ("progress", [session_pb2.Progress(task_id="t", attempt=1, index=1)]),
+        ("goodbye", True),
+    ],
+)
+async def test_a_report_holds_what_only_the_stream_takes(mesh: MeshHarness, part: str, value: Any) -> None:
+    async with LightAgent(mesh.channel(), "beside") as agent:
+        with pytest.raises(grpc.RpcError) as caught:
+            await _beside(mesh, "beside", agent.welcome.epoch, **{part: value})
+        _checked(from_call(caught.value), INVALID, "INVALID_FIELD", f"message.{part}")
+
+
+async def test_reports_keep_a_session_that_gets_no_work_until_its_stream_speaks(mesh: MeshHarness) -> None:
+    async with LightAgent(mesh.channel(), "beside", methods=(CALL,), heartbeats=False, answer=never) as agent:
+        epoch, interval_s = agent.welcome.epoch, seconds(agent.welcome.heartbeat_interval)
+        running = await _submit(mesh, CALL)
+        (first,) = await _assigned(agent)
+        await _beside(
+            mesh, "beside", epoch, state=session_pb2.AgentReport(sequence=2), results=[result_of(first)]
+        )
+
+        async def succeeded() -> bool:
+            return (await _task(mesh, running)).state == task_pb2.TASK_STATE_SUCCEEDED
+
+        await mesh.eventually(succeeded, "the result that came beside the stream is taken")
+        waiting = await _submit(mesh, CALL)
+        # For longer than its lease.
+        for sequence in range(3, 12):
+            await asyncio.sleep(interval_s / 2)
+            await _beside(mesh, "beside", epoch, state=session_pb2.AgentReport(sequence=sequence))
+        assert len(agent.assigned) == 1
+        assert (await mesh.agent_states())["beside"] == fleet_pb2.AGENT_STATE_ACTIVE
+        await agent.send(ConnectRequest(state=session_pb2.AgentReport(sequence=12)))
+        await _assigned(agent, 2)
+        await _cancel(mesh, waiting)
+
+
+async def test_a_report_that_comes_late_is_no_news(mesh: MeshHarness) -> None:
+    async with LightAgent(mesh.channel(), "beside", heartbeats=False) as agent:
+        await agent.send(ConnectRequest(state=session_pb2.AgentReport(sequence=3, draining=True)))
+        await mesh.wait_agent("beside", fleet_pb2.AGENT_STATE_DRAINING)
+        await _beside(mesh, "beside", agent.welcome.epoch, state=session_pb2.AgentReport(sequence=2))
+        assert (await mesh.agent_states())["beside"] == fleet_pb2.AGENT_STATE_DRAINING

@@ -10,12 +10,13 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import grpc
 from google.protobuf.unknown_fields import UnknownFieldSet
 from google.rpc import code_pb2
+from grpc import aio
 
 from weft.agent import outbox, session, stream
 from weft.cli.conformance.agent import agent
@@ -233,20 +234,11 @@ class BrokenStub:
 
     fault = ""
 
-    def __init__(self, channel: grpc.Channel) -> None:
+    def __init__(self, channel: aio.Channel) -> None:
         self._stub = coordinator_pb2_grpc.CoordinatorServiceStub(channel)
 
-    def Connect(self, messages: Iterator[Request]) -> Any:
-        return BrokenCall(self._stub.Connect(self._said(messages)), self.fault)
-
-    def _said(self, messages: Iterator[Request]) -> Iterator[Request]:
-        part, change = SAYS.get(self.fault, ("", lambda _: None))
-        for message in messages:
-            if not part or message.HasField(part):  # type: ignore[arg-type]
-                change(message)
-            yield message
-            if self.fault == "R3" and message.HasField("hello"):
-                yield Request(state=session_pb2.AgentReport(sequence=1))
+    def Connect(self) -> Any:
+        return BrokenCall(self._stub.Connect(), self.fault)
 
 
 class BrokenCall:
@@ -254,18 +246,27 @@ class BrokenCall:
         self._call = call
         self._fault = fault
         self.cancel = call.cancel
+        self.done_writing = call.done_writing
 
-    def __iter__(self) -> Iterator[Response]:
+    async def write(self, message: Request) -> None:
+        part, change = SAYS.get(self._fault, ("", lambda _: None))
+        if not part or message.HasField(part):  # type: ignore[arg-type]
+            change(message)
+        await self._call.write(message)
+        if self._fault == "R3" and message.HasField("hello"):
+            await self._call.write(Request(state=session_pb2.AgentReport(sequence=1)))
+
+    async def read(self) -> Any:
         part, change = HEARS.get(self._fault, ("", lambda _: None))
         try:
-            for message in self._call:
-                if not part or message.HasField(part):
-                    change(message)
-                yield message
+            message = await self._call.read()
         except grpc.RpcError as error:
             if self._fault == "R9" and error.code() is grpc.StatusCode.ALREADY_EXISTS:
                 os._exit(3)
             raise
+        if message is not aio.EOF and (not part or message.HasField(part)):
+            change(message)
+        return message
 
 
 def main(fault: str) -> None:

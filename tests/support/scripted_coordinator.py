@@ -26,7 +26,7 @@ from grpc_status import rpc_status
 from weft.rpc.channel import MAX_PAYLOAD_BYTES, server_options
 from weft.rpc.errors import WeftError
 from weft.rpc.times import duration
-from weft.v1 import coordinator_pb2_grpc, session_pb2
+from weft.v1 import coordinator_pb2, coordinator_pb2_grpc, session_pb2
 
 WAIT_S = 10.0
 T = TypeVar("T")
@@ -191,14 +191,17 @@ class ScriptedSession:
 
     # -- the server's side --------------------------------------------------------------------------------------
 
+    def take(self, message: session_pb2.ConnectRequest) -> None:
+        with self._changed:
+            self.received.append(message)
+            self._changed.notify_all()
+        if message.HasField("state") and self.echo:
+            self.send(echo_sequence=message.state.sequence)
+
     def read(self, requests: Iterator[session_pb2.ConnectRequest]) -> None:
         try:
             for message in requests:
-                with self._changed:
-                    self.received.append(message)
-                    self._changed.notify_all()
-                if message.HasField("state") and self.echo:
-                    self.send(echo_sequence=message.state.sequence)
+                self.take(message)
         except grpc.RpcError:
             pass
         self._outgoing.put(None)
@@ -221,6 +224,10 @@ class ScriptedCoordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
     def __init__(self, address: str = "127.0.0.1:0", *, echo: bool = True) -> None:
         self._echo = echo
         self._sessions: SimpleQueue[ScriptedSession] = SimpleQueue()
+        self._by_epoch: dict[int, ScriptedSession] = {}
+        # Calls beside streams, and whether they are taken.
+        self.reports: list[coordinator_pb2.ReportRequest] = []
+        self.takes_reports = True
         self._epochs = 0
         self._threads = futures.ThreadPoolExecutor(32)
         self._server = grpc.server(self._threads, options=server_options())
@@ -252,8 +259,24 @@ class ScriptedCoordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
         self._epochs += 1
         session = ScriptedSession(next(request_iterator).hello, self._epochs, echo=self._echo)
         threading.Thread(target=session.read, args=(request_iterator,), daemon=True).start()
+        self._by_epoch[session.epoch] = session
         self._sessions.put(session)
         yield from session.serve(context)
+
+    def Report(
+        self, request: coordinator_pb2.ReportRequest, context: grpc.ServicerContext
+    ) -> coordinator_pb2.ReportResponse:
+        self.reports.append(request)
+        session = self._by_epoch.get(request.epoch)
+        if (
+            not self.takes_reports
+            or session is None
+            or session.ended.is_set()
+            or session.hello.agent_id != request.agent_id
+        ):
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "this session is not open")
+        session.take(request.message)
+        return coordinator_pb2.ReportResponse()
 
 
 def assignment(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from queue import SimpleQueue
+from functools import partial
 
 from weft.agent import outcomes
 from weft.agent.attempt import Attempt
@@ -17,10 +17,11 @@ class Desk:
     def __init__(self) -> None:
         self.changes = 0
         self.outbox = Outbox(self._changed)
-        self.wake: SimpleQueue[None] = SimpleQueue()
+        self.wake_ups: list[str] = []
+        self.wake = partial(self.wake_ups.append, "first stream")
         self.outbox.attach(self.wake, 1, [])
         self.take()
-        self.wake.get_nowait()
+        self.wake_ups.clear()
 
     def _changed(self) -> None:
         self.changes += 1
@@ -34,14 +35,14 @@ class Desk:
             attempt, outcomes.result(attempt.ref, outcome, crashed=False), len(response)
         )
 
-    def take(self, sequence: int = 1) -> session_pb2.ConnectRequest:
+    def take(self, sequence: int = 1, *, overtaking: bool = False) -> session_pb2.ConnectRequest:
         message = session_pb2.ConnectRequest()
-        self.outbox.fill(message, self.wake, sequence)
+        self.outbox.fill(message, self.wake, sequence, overtaking=overtaking)
         return message
 
     def reconnect(self, *adopted: str) -> list[str]:
         self.outbox.detach(self.wake)
-        self.wake = SimpleQueue()
+        self.wake = partial(self.wake_ups.append, "second stream")
         lost = self.outbox.attach(
             self.wake, 2, [session_pb2.AttemptRef(task_id=each, attempt=1) for each in adopted]
         )
@@ -61,12 +62,12 @@ def test_one_wake_up_for_all_that_comes_until_it_is_taken() -> None:
     for attempt in desk.hold("a", "b", "c"):
         desk.finish(attempt)
 
-    assert desk.wake.qsize() == 1
+    assert len(desk.wake_ups) == 1
     assert ids(desk.take()) == ["a", "b", "c"]
     assert ids(desk.take()) == []
     (attempt,) = desk.hold("d")
     desk.finish(attempt)
-    assert desk.wake.qsize() == 2
+    assert len(desk.wake_ups) == 2
 
 
 def test_an_attempt_has_one_end() -> None:
@@ -124,6 +125,24 @@ def test_a_stream_that_was_replaced_gets_nothing() -> None:
     assert not desk.outbox.fill(session_pb2.ConnectRequest(), old, 1)
     desk.outbox.detach(old)
     assert ids(desk.take()) == ["a"]
+
+
+def test_what_may_overtake_has_sent_no_progress() -> None:
+    desk = Desk()
+    plain, handed_back, streaming, late = desk.hold("plain", "handed back", "streaming", "late")
+    desk.finish(plain)
+    desk.outbox.release(handed_back)
+    desk.outbox.send_progress(streaming, b"x", lambda: None)
+    desk.take()
+    desk.finish(late)
+    desk.outbox.send_progress(streaming, b"y", lambda: None)
+    desk.finish(streaming)
+
+    beside = desk.take(overtaking=True)
+    assert (ids(beside), list(beside.progress)) == (["late"], [])
+    assert desk.take(overtaking=True) == session_pb2.ConnectRequest()
+    rest = desk.take()
+    assert (ids(rest), [each.payload for each in rest.progress]) == (["streaming"], [b"y"])
 
 
 def test_progress_waits_for_room_and_comes_before_its_result() -> None:

@@ -101,8 +101,38 @@ def test_heartbeats_go_on_while_a_handler_blocks_the_loop(coordinator: ScriptedC
         session.welcome(heartbeat_s=0.1)
         session.assign("t", f"{PROBE}Call", probe_pb2.ProbeRequest(burn_s=1.5))
         session.result("t")
-        # About 15 in an idle process; a burning one delays each by a few switch intervals.
+        # About 15 on the stream or 30 beside it in an idle process; a burning one delays each by a few switch intervals.
         assert len(session.states()) >= 8
+        assert {(each.agent_id, each.epoch) for each in coordinator.reports} == {("a1", 1)}
+        sequences = [state.sequence for state in session.states()]
+        assert sorted(sequences) == list(range(1, len(sequences) + 1))
+        session.wait_state(lambda state: state.sequence > sequences[-1])
+
+
+def test_results_of_threads_come_while_a_handler_blocks_the_loop(coordinator: ScriptedCoordinator) -> None:
+    with running(probe_agent(coordinator.address)):
+        session = coordinator.accept()
+        session.welcome(heartbeat_s=0.1)
+        session.assign("thread", f"{PROBE}CallSync", probe_pb2.ProbeRequest(sleep_s=0.5))
+        session.assign("loop", f"{PROBE}Call", probe_pb2.ProbeRequest(burn_s=2.0))
+        session.ack(session.result("thread"))
+        assert not session.ended.is_set()
+        assert [each.task_id for each in session.results()] == ["thread"]
+        session.ack(session.result("loop"))
+        session.wait_state(lambda state: state.used_slots == 0)
+        assert [each.task_id for each in session.results()] == ["thread", "loop"]
+
+
+def test_what_did_not_arrive_beside_the_stream_comes_by_another_one(coordinator: ScriptedCoordinator) -> None:
+    coordinator.takes_reports = False
+    with running(probe_agent(coordinator.address)):
+        session = coordinator.accept()
+        session.welcome(heartbeat_s=0.1)
+        session.assign("thread", f"{PROBE}CallSync", probe_pb2.ProbeRequest(sleep_s=0.5))
+        session.assign("loop", f"{PROBE}Call", probe_pb2.ProbeRequest(burn_s=2.0))
+        session = coordinator.accept()
+        session.welcome()
+        assert {session.result(task_id).task_id for task_id in ("thread", "loop")} == {"thread", "loop"}
 
 
 def test_a_blocked_loop_is_noticed(

@@ -271,3 +271,17 @@ class UpdateQueueResponse(_message.Message):
     QUEUES_FIELD_NUMBER: _ClassVar[int]
     queues: _containers.RepeatedCompositeFieldContainer[_fleet_pb2.Queue]
     def __init__(self, queues: _Optional[_Iterable[_Union[_fleet_pb2.Queue, _Mapping]]] = ...) -> None: ...
+
+class ReportRequest(_message.Message):
+    __slots__ = ("agent_id", "epoch", "message")
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    agent_id: str
+    epoch: int
+    message: _session_pb2.ConnectRequest
+    def __init__(self, agent_id: _Optional[str] = ..., epoch: _Optional[int] = ..., message: _Optional[_Union[_session_pb2.ConnectRequest, _Mapping]] = ...) -> None: ...
+
+class ReportResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

@@ -118,6 +118,11 @@ class CoordinatorServiceStub(object):
                 request_serializer=weft_dot_v1_dot_session__pb2.ConnectRequest.SerializeToString,
                 response_deserializer=weft_dot_v1_dot_session__pb2.ConnectResponse.FromString,
                 _registered_method=True)
+        self.Report = channel.unary_unary(
+                '/weft.v1.CoordinatorService/Report',
+                request_serializer=weft_dot_v1_dot_coordinator__pb2.ReportRequest.SerializeToString,
+                response_deserializer=weft_dot_v1_dot_coordinator__pb2.ReportResponse.FromString,
+                _registered_method=True)
 
 
 class CoordinatorServiceServicer(object):
@@ -296,6 +301,19 @@ class CoordinatorServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Report(self, request, context):
+        """Takes a message of an open session that came beside its stream: from an agent whose stream is held up, by a handler that
+        blocks the event loop that both live on, say. It counts as a heartbeat. The agent is given no more work until its stream
+        says something again.
+
+        Guarantee: as on the stream; acknowledgements come there. Such a message may overtake what was written to the stream before.
+        Errors: FAILED_PRECONDITION (SESSION_PROTOCOL): no such session is open at this coordinator; INVALID_ARGUMENT: the message
+        holds `hello`, `contract`, `progress` or `goodbye`, which only the stream takes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CoordinatorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -373,6 +391,11 @@ def add_CoordinatorServiceServicer_to_server(servicer, server):
                     servicer.Connect,
                     request_deserializer=weft_dot_v1_dot_session__pb2.ConnectRequest.FromString,
                     response_serializer=weft_dot_v1_dot_session__pb2.ConnectResponse.SerializeToString,
+            ),
+            'Report': grpc.unary_unary_rpc_method_handler(
+                    servicer.Report,
+                    request_deserializer=weft_dot_v1_dot_coordinator__pb2.ReportRequest.FromString,
+                    response_serializer=weft_dot_v1_dot_coordinator__pb2.ReportResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -788,6 +811,33 @@ class CoordinatorService(object):
             '/weft.v1.CoordinatorService/Connect',
             weft_dot_v1_dot_session__pb2.ConnectRequest.SerializeToString,
             weft_dot_v1_dot_session__pb2.ConnectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Report(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weft.v1.CoordinatorService/Report',
+            weft_dot_v1_dot_coordinator__pb2.ReportRequest.SerializeToString,
+            weft_dot_v1_dot_coordinator__pb2.ReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from queue import SimpleQueue
 
 from weft.agent.attempt import Attempt, Ref
 from weft.rpc.channel import BATCH_BYTES, BATCH_ITEMS
@@ -38,7 +37,7 @@ class Outbox:
         # Handed back, and not known to have arrived: there is no acknowledgement of its own for that.
         self._released: set[Attempt] = set()
         self._queue: deque[_Item] = deque()
-        self._wake: SimpleQueue[None] | None = None
+        self._wake: Callable[[], None] | None = None
         self._signalled = False
         self._on_change = on_change
         self.watched = False
@@ -111,7 +110,7 @@ class Outbox:
         # One token a batch: the sender takes everything that has come until it looks.
         if not self._signalled and self._wake is not None:
             self._signalled = True
-            self._wake.put(None)
+            self._wake()
 
     # -- session's side -------------------------------------------------------------------------------------------
 
@@ -144,7 +143,7 @@ class Outbox:
             ]
 
     def attach(
-        self, wake: SimpleQueue[None], epoch: int, adopted: Iterable[session_pb2.AttemptRef]
+        self, wake: Callable[[], None], epoch: int, adopted: Iterable[session_pb2.AttemptRef]
     ) -> list[Attempt]:
         """A stream is open: queue again all that the coordinator has not acknowledged.
 
@@ -164,29 +163,39 @@ class Outbox:
                     self._queue.append((attempt, None))
             self._wake = wake
             self._signalled = True
-            wake.put(None)
+            wake()
         return lost
 
-    def detach(self, wake: SimpleQueue[None]) -> None:
+    def detach(self, wake: Callable[[], None]) -> None:
         """The stream is gone: what comes is kept for the next one."""
         with self._lock:
-            if self._wake is wake:
+            if self._wake == wake:
                 self._wake = None
 
-    def fill(self, message: session_pb2.ConnectRequest, wake: SimpleQueue[None], sequence: int) -> bool:
+    def fill(
+        self,
+        message: session_pb2.ConnectRequest,
+        wake: Callable[[], None],
+        sequence: int,
+        *,
+        overtaking: bool = False,
+    ) -> bool:
         """Move what is to be sent into a message, up to a batch. False: there was nothing for this stream.
 
         Args:
             wake: the stream that asks; one that is not attached (any more) gets nothing.
             sequence: the heartbeat whose echo will show that the coordinator has this message.
+            overtaking: the message may come before earlier ones: none of a stream of responses, nor its end.
         """
         size_bytes = items = 0
         with self._lock:
-            if self._wake is not wake:
+            if self._wake != wake:
                 return False
             self._signalled = False
             queue = self._queue
             while queue and items < BATCH_ITEMS and size_bytes < BATCH_BYTES:
+                if overtaking and queue[0][0].progress is not None:
+                    break
                 attempt, progress = queue.popleft()
                 if not attempt.held:
                     continue

@@ -94,7 +94,7 @@ class Runtime:
         self._unavailable: frozenset[str] = frozenset()
         self._host = HostSampler()
         self._stalls = StallWatch(self._loop, self._executor.running_async)
-        self._session = Session(settings.target, self, self._outbox, self._end_by)
+        self._session = Session(settings.target, self, self._outbox, self._end_by, agent_id=settings.id)
         self._life = threading.Thread(target=self._live, name="weft-agent", daemon=True)
         self._draining = False
         self._hurried = False
@@ -200,16 +200,12 @@ class Runtime:
         )
 
     def desired(self, state: int) -> None:
-        self._post(self._steer, state)
-
-    def _steer(self, state: int) -> None:
-        """As an operator wants it. On the event loop."""
         self._executor.hold_back(on=state == fleet_pb2.DESIRED_STATE_DRAINING)
         if self._ingress is not None and not self._draining:
             self._ingress.accept(on=state == fleet_pb2.DESIRED_STATE_ACTIVE)
 
     def work(self, assigned: Sequence[Attempt], cancellations: Sequence[Cancellation]) -> None:
-        self._post(self._executor.handle, assigned, cancellations)
+        self._executor.handle(assigned, cancellations)
 
     # -- wiring ---------------------------------------------------------------------------------------------------
 

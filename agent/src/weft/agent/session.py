@@ -8,6 +8,8 @@ Only a refusal that a repetition cannot change ends it: the coordinator's words 
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import itertools
 import random
 import threading
@@ -19,6 +21,7 @@ import structlog
 
 from weft.agent.outbox import Outbox
 from weft.agent.stream import Agent, Stream
+from weft.agent.understudy import Understudy
 from weft.rpc.errors import WeftError, from_call
 
 _log = structlog.get_logger("weft.agent")
@@ -33,24 +36,34 @@ _PERMANENT = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDIT
 
 
 class Session:
-    """The thread that keeps the agent connected.
+    """Keeps the agent connected, by a task on the event loop. Made there.
 
     Args:
-        on_refused: called from the session's thread when a coordinator refuses the agent for good.
+        on_refused: called when a coordinator refuses the agent for good.
     """
 
     def __init__(
-        self, targets: Sequence[str], agent: Agent, outbox: Outbox, on_refused: Callable[[WeftError], None]
+        self,
+        targets: Sequence[str],
+        agent: Agent,
+        outbox: Outbox,
+        on_refused: Callable[[WeftError], None],
+        *,
+        agent_id: str,
     ) -> None:
         self._targets = random.sample(targets, len(targets))
         self._agent = agent
         self._outbox = outbox
         self._on_refused = on_refused
-        self._stopped = threading.Event()
-        self._lock = threading.Lock()
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[None] | None = None
+        self._stopped = asyncio.Event()
+        self._ended = threading.Event()
         self._stream: Stream | None = None
-        self._thread = threading.Thread(target=self._run, name="weft-session", daemon=True)
+        self._understudy = Understudy(lambda: self._stream, agent_id)
         self._quiet_until = 0.0
+
+    # -- from any thread ------------------------------------------------------------------------------------------
 
     @property
     def connected(self) -> bool:
@@ -64,54 +77,74 @@ class Session:
         stream = self._stream
         return stream is None or not stream.open or stream.drain_known
 
-    def start(self) -> None:
-        self._thread.start()
-
     def beat(self) -> None:
         """Tell the coordinator the agent's state now, when connected."""
         stream = self._stream
         if stream is not None:
             stream.beat()
 
-    def redial(self, why: str) -> None:
-        """Say hello again: what was said is not so any more."""
-        stream = self._stream
-        if stream is not None:
-            stream.give_up(why)
-
     def goodbye(self, timeout_s: float) -> None:
-        """Leave for good: say so when connected, and end, at the latest when `timeout_s` have passed."""
-        with self._lock:
-            self._stopped.set()
-            stream = self._stream
-        if stream is not None and stream.open:
-            stream.goodbye()
-            self._thread.join(timeout_s)
+        """Leave for good: say so when connected, and end, at the latest when `timeout_s` have passed. Not on the loop."""
+        self._post(self._leave)
+        self._wait(timeout_s)
         self.stop()
 
     def stop(self) -> None:
-        """End at once."""
-        with self._lock:
-            self._stopped.set()
-            stream = self._stream
-        if stream is not None:
-            stream.close()
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join(MAX_BACKOFF_S)
+        """End at once. Not on the loop."""
+        self._post(self._stop)
+        self._wait(MAX_BACKOFF_S)
+        self._understudy.stop()
 
-    def _run(self) -> None:
+    def _post(self, call: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(call)
+
+    def _wait(self, timeout_s: float) -> None:
+        """Wait for the end, unless the loop is blocked: it will not come then."""
+        stream = self._stream
+        if stream is None or not stream.open or not stream.held_up:
+            self._ended.wait(timeout_s)
+
+    # -- on the loop ----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._task = self._loop.create_task(self._run(), name="weft-session")
+        self._understudy.start()
+
+    def redial(self, why: str) -> None:
+        """Say hello again: what was said is not so any more."""
+        if self._stream is not None:
+            self._stream.give_up(why)
+
+    def _leave(self) -> None:
+        if self._stream is not None and self._stream.open:
+            self._stopped.set()
+            self._stream.goodbye()
+        else:
+            self._stop()
+
+    def _stop(self) -> None:
+        self._stopped.set()
+        if self._stream is not None:
+            self._stream.close()
+        if self._task is None:
+            self._ended.set()
+
+    async def _run(self) -> None:
+        try:
+            await self._keep_connected()
+        finally:
+            self._ended.set()
+
+    async def _keep_connected(self) -> None:
         backoff_s = FIRST_BACKOFF_S
         in_vain = 0
         for target in itertools.cycle(self._targets):
             if self._stopped.is_set():
                 return
-            stream = Stream(target, self._agent, self._outbox)
-            with self._lock:
-                if self._stopped.is_set():
-                    stream.close()
-                self._stream = stream
+            stream = self._stream = Stream(target, self._agent, self._outbox)
             dialled_at = time.monotonic()
-            error = self._serve(stream)
+            error = await self._serve(stream)
             if error is not None and error.code in _PERMANENT:
                 self._refused(target, error)
                 return
@@ -122,13 +155,15 @@ class Session:
             if stream.welcomed and time.monotonic() - dialled_at > MAX_BACKOFF_S:
                 backoff_s = FIRST_BACKOFF_S
             # Full jitter: a fleet that lost its coordinator must not come back as one.
-            self._stopped.wait(random.uniform(0.0, backoff_s))  # noqa: S311 - not for secrets
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(random.uniform(0.0, backoff_s)):  # noqa: S311 - not for secrets
+                    await self._stopped.wait()
             backoff_s = min(MAX_BACKOFF_S, backoff_s * 2)
 
-    def _serve(self, stream: Stream) -> WeftError | None:
+    async def _serve(self, stream: Stream) -> WeftError | None:
         """Serve one stream until it ends; gives the reason, if there was one."""
         try:
-            stream.run()
+            await stream.run()
         except grpc.RpcError as error:
             return from_call(error)
         except Exception:

@@ -1,5 +1,5 @@
 """Notices that the event loop is blocked, and says which handlers run: an `async def` that computes or calls blocking
-code stops every other one. Looked at with each heartbeat, which such a handler cannot hold up."""
+code stops every other one. Looked at with each heartbeat, which the understudy makes then."""
 
 from __future__ import annotations
 

@@ -1,20 +1,22 @@
 """One stream to a coordinator, from Hello until it breaks.
 
-Three threads, so that nothing can hold up a heartbeat and sending never blocks receiving: the caller of `run` reads,
-grpc's own thread draws messages from `_messages`, and a third one sends heartbeats and watches for their echoes. The
-grpc channel and all of them are gone when `run` returns.
+It lives on the event loop where handlers run: work goes from the socket to its handler and back without a change of
+threads. One task reads, one writes, one sends heartbeats and watches for their echoes; they and the channel are gone when
+`run` returns. While a handler blocks the loop, the `understudy` sends what `beside` gives it.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from queue import SimpleQueue
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import grpc
 import structlog
+from grpc import aio
 
 from weft.agent.attempt import Attempt
 from weft.agent.executor import UNWANTED_GRACE_S, Cancellation
@@ -35,7 +37,7 @@ _SENT_REMEMBERED = 64
 
 
 class Agent(Protocol):
-    """What a stream needs to know and tells. Called from the stream's threads."""
+    """What a stream needs to know and tells. Called on the event loop, but for `report`."""
 
     def hello(self) -> session_pb2.Hello:
         """The present Hello, with the attempts that are held."""
@@ -46,7 +48,7 @@ class Agent(Protocol):
         ...
 
     def report(self) -> session_pb2.AgentReport:
-        """The present state, but for what the stream adds."""
+        """The present state, but for what the stream adds. From any thread, one at a time."""
         ...
 
     def welcomed(self, welcome: session_pb2.Welcome) -> None:
@@ -60,25 +62,31 @@ class Agent(Protocol):
 
 
 class Stream:
-    """One stream. `run` may be called once."""
+    """One stream. `run` may be called once; made and run on the event loop."""
 
     def __init__(self, target: str, agent: Agent, outbox: Outbox) -> None:
+        self.target = target
         self._agent = agent
         self._outbox = outbox
-        self._channel = grpc.insecure_channel(target, options=client_options(own_connection=True))
-        # A token says: look what there is to send.
-        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        # There may be something to send.
+        self._due = asyncio.Event()
         self._welcomed = False
         # Set once it is welcomed or closed.
-        self._settled = threading.Event()
-        self._closed = threading.Event()
+        self._settled = asyncio.Event()
+        self._closed = False
         self._epoch = 0
-        self._interval_s = DEFAULT_HEARTBEAT_S
-        # What to send beside the outbox; written by one thread, taken by the sender.
+        self.interval_s = DEFAULT_HEARTBEAT_S
+        # Monotonic; when the loop last came round to a heartbeat.
+        self._beaten_at_s = time.monotonic()
+        # What to send beside the outbox.
         self._contract: bytes | None = None
         self._contract_hash = ""
         self._beat_due = False
         self._goodbye = False
+        # The understudy composes messages too.
+        self._composing = threading.Lock()
         self._sequence = 0
         self._unechoed = 0
         self._sent_at: dict[int, float] = {}
@@ -92,8 +100,8 @@ class Stream:
 
     @property
     def open(self) -> bool:
-        """Whether the session is open now."""
-        return self._welcomed and not self._closed.is_set()
+        """Whether the session is open now. From any thread."""
+        return self._welcomed and not self._closed
 
     @property
     def welcomed(self) -> bool:
@@ -102,48 +110,64 @@ class Stream:
 
     @property
     def drain_known(self) -> bool:
-        """Whether the coordinator has echoed a state that told it of the drain, or the stream has ended."""
-        return self._drain_known or self._closed.is_set()
+        """Whether the coordinator has a state that told it of the drain, or the stream has ended. From any thread."""
+        return self._drain_known or self._closed
 
-    def run(self) -> None:
+    @property
+    def held_up(self) -> bool:
+        """Whether something blocks the event loop: a heartbeat is late by half an interval. From any thread."""
+        return time.monotonic() - self._beaten_at_s > 1.5 * self.interval_s
+
+    async def run(self) -> None:
         """Dial, and serve the session until the stream ends.
 
         Raises:
-            grpc.RpcError: why it ended; not raised when the coordinator closed it after a goodbye.
+            grpc.RpcError: why it ended; not raised when the coordinator closed it after a goodbye, or this end did.
         """
-        pulse = threading.Thread(target=self._beat, name="weft-heartbeat", daemon=True)
-        pulse.start()
-        try:
-            stub = coordinator_pb2_grpc.CoordinatorServiceStub(self._channel)
-            call = self._call = stub.Connect(self._messages())
-            if self._closed.is_set():
-                # Closed from outside before there was a call to cancel.
-                call.cancel()
-            for message in call:
-                self._handle(message)
-        finally:
-            self.close()
-            self._outbox.detach(self._wake)
-            self._channel.close()
-            pulse.join()
+        tasks: list[asyncio.Task[None]] = []
+        async with aio.insecure_channel(self.target, options=client_options(own_connection=True)) as channel:
+            try:
+                call = self._call = coordinator_pb2_grpc.CoordinatorServiceStub(channel).Connect()
+                tasks = [self._loop.create_task(job) for job in (self._send(call), self._beat())]
+                while (message := await call.read()) is not aio.EOF:
+                    self._handle(message)
+            except asyncio.CancelledError:
+                # The call was cancelled, by `close`; or this task, by the application.
+                task = asyncio.current_task()
+                if not self._closed or task is None or task.cancelling():
+                    raise
+            finally:
+                self._outbox.detach(self.wake)
+                # In this order: grpc.aio leaks a connection whose stream is cancelled before its tasks (grpc#42125).
+                for each in tasks:
+                    each.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                self.close()
 
     def close(self) -> None:
-        """End the stream, from any thread; harmless when it has ended."""
-        self._closed.set()
+        """End the stream; harmless when it has ended."""
+        self._closed = True
         self._settled.set()
-        self._wake.put(None)
         if self._call is not None:
             self._call.cancel()
 
     def beat(self) -> None:
-        """Send the agent's state now: it has changed."""
+        """Send the agent's state now: it has changed. From any thread."""
         self._beat_due = True
-        self._wake.put(None)
+        self.wake()
 
     def goodbye(self) -> None:
         """Say goodbye once all that waits has been sent; the coordinator then ends the stream."""
         self._goodbye = True
-        self._wake.put(None)
+        self.wake()
+
+    def wake(self) -> None:
+        """Look what there is to send. From any thread."""
+        if threading.get_ident() == self._thread:
+            self._due.set()
+        else:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._due.set)
 
     # -- receiving ----------------------------------------------------------------------------------------------
 
@@ -182,15 +206,15 @@ class Stream:
     def _open(self, welcome: session_pb2.Welcome) -> list[Cancellation]:
         self._epoch = welcome.epoch
         if welcome.HasField("heartbeat_interval"):
-            self._interval_s = max(0.01, seconds(welcome.heartbeat_interval))
+            self.interval_s = max(0.01, seconds(welcome.heartbeat_interval))
         if welcome.contract_needed:
             self._contract = self._agent.contract(self._contract_hash)
         self._agent.welcomed(welcome)
-        lost = self._outbox.attach(self._wake, welcome.epoch, welcome.adopted)
-        self._beat_due = True
+        lost = self._outbox.attach(self.wake, welcome.epoch, welcome.adopted)
+        self._beaten_at_s = time.monotonic()
         self._welcomed = True
         self._settled.set()
-        self._wake.put(None)
+        self.beat()
         if welcome.desired_state:
             self._agent.desired(welcome.desired_state)
         return [
@@ -199,22 +223,31 @@ class Stream:
 
     def _echoed(self, sequence: int) -> None:
         self._unechoed = 0
-        if 0 < self._drain_sequence <= sequence:
-            self._drain_known = True
         sent_at = self._sent_at.pop(sequence, None)
         if sent_at is not None:
             self._round_trip_s = time.monotonic() - sent_at
             # Those before it were answered by the same echo.
             for older in [each for each in self._sent_at if each < sequence]:
                 del self._sent_at[older]
+        self._known(sequence)
+
+    def _known(self, sequence: int) -> None:
+        """The coordinator has this state, and what came with it. From any thread."""
+        if 0 < self._drain_sequence <= sequence:
+            self._drain_known = True
         self._outbox.echoed(sequence)
 
     # -- heartbeats ---------------------------------------------------------------------------------------------
 
-    def _beat(self) -> None:
-        if not self._settled.wait(WELCOME_TIMEOUT_S):
+    async def _beat(self) -> None:
+        try:
+            async with asyncio.timeout(WELCOME_TIMEOUT_S):
+                await self._settled.wait()
+        except TimeoutError:
             self.give_up(f"no welcome within {WELCOME_TIMEOUT_S:g} s")
-        while not self._closed.wait(self._interval_s):
+        while not self._closed:
+            await asyncio.sleep(self.interval_s)
+            self._beaten_at_s = time.monotonic()
             # Counted, not timed: a process that was stopped for a while must not blame the coordinator.
             if self._unechoed >= MISSED_ECHOES:
                 self.give_up(f"no echo of {MISSED_ECHOES} heartbeats")
@@ -229,22 +262,22 @@ class Stream:
 
     # -- sending ------------------------------------------------------------------------------------------------
 
-    def _messages(self) -> Iterator[session_pb2.ConnectRequest]:
-        """What grpc sends, drawn by its own thread: the next message when the last one has been written."""
+    async def _send(self, call: Any) -> None:
         hello = self._agent.hello()
         self._contract_hash = hello.contract_hash
-        yield session_pb2.ConnectRequest(hello=hello)
-        while not self._closed.is_set():
-            self._wake.get()
-            if not self._welcomed:
-                continue
-            while not self._closed.is_set():
-                message = self._compose()
-                if message is None:
-                    break
-                yield message
-                if message.goodbye:
-                    return
+        # Why a stream cannot be written is told by reading it.
+        with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError):
+            await call.write(session_pb2.ConnectRequest(hello=hello))
+            while True:
+                await self._due.wait()
+                self._due.clear()
+                if not self._welcomed:
+                    continue
+                while (message := self._compose()) is not None:
+                    await call.write(message)
+                    if message.goodbye:
+                        await call.done_writing()
+                        return
 
     def _compose(self) -> session_pb2.ConnectRequest | None:
         """All that waits, up to the bounds of a batch; None: nothing waits."""
@@ -252,12 +285,15 @@ class Stream:
         contract, self._contract = self._contract, None
         if contract is not None:
             message.contract.file_descriptor_set = contract
-        filled = self._outbox.fill(message, self._wake, self._sequence + 1)
-        # The echo of this state tells that hand-backs have arrived: they have no acknowledgement of their own.
-        if self._beat_due or message.released:
-            self._beat_due = False
-            message.state.CopyFrom(self._state())
-            filled = True
+        with self._composing:
+            filled = self._outbox.fill(message, self.wake, self._sequence + 1)
+            # The echo of this state tells that hand-backs have arrived: they have no acknowledgement of their own.
+            if self._beat_due or message.released:
+                self._beat_due = False
+                message.state.CopyFrom(self._state())
+                filled = True
+                if len(self._sent_at) < _SENT_REMEMBERED:
+                    self._sent_at[self._sequence] = time.monotonic()
         if not filled and self._goodbye:
             message.goodbye = True
             filled = True
@@ -271,6 +307,28 @@ class Stream:
             self._drain_sequence = self._sequence
         if self._round_trip_s is not None:
             report.round_trip.CopyFrom(duration(self._round_trip_s))
-        if len(self._sent_at) < _SENT_REMEMBERED:
-            self._sent_at[self._sequence] = time.monotonic()
         return report
+
+    # -- beside the stream, while the loop is held up: from the understudy's thread ----------------------------------
+
+    def beside(self) -> session_pb2.ConnectRequest:
+        """The state, and what waits that may overtake what was written to the stream."""
+        message = session_pb2.ConnectRequest()
+        with self._composing:
+            self._outbox.fill(message, self.wake, self._sequence + 1, overtaking=True)
+            message.state.CopyFrom(self._state())
+        return message
+
+    def arrived(self, message: session_pb2.ConnectRequest) -> None:
+        """The coordinator has what `beside` gave."""
+        self._known(message.state.sequence)
+
+    def failed(self, message: session_pb2.ConnectRequest) -> None:
+        """It may not have it: another stream brings what was in it again."""
+        if message.results or message.released:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self.give_up, "a report beside the stream did not arrive")
+
+    @property
+    def epoch(self) -> int:
+        return self._epoch

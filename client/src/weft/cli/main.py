@@ -19,12 +19,6 @@ _SEE = "See it work"
 # Without the parts of gRPC's newer event engine that hand each event over between several threads; see decision 0010.
 _WITHOUT = ("event_engine_client", "event_engine_listener", "event_engine_for_all_other_endpoints")
 _ONE_POLLING_THREAD = {"GRPC_EXPERIMENTS": ",".join(f"-{name}" for name in _WITHOUT)}
-# An agent polls twice, for its session and for its direct server. With epoll either would wake for the other's events.
-_EACH_FOR_ITSELF = _ONE_POLLING_THREAD | {
-    "GRPC_POLL_STRATEGY": "poll",
-    # Then connections that no call waits for are looked at this often, and by default every 5 s.
-    "GRPC_CLIENT_CHANNEL_BACKUP_POLL_INTERVAL_MS": "20",
-}
 
 
 class _Commands(LazyGroup):
@@ -33,7 +27,7 @@ class _Commands(LazyGroup):
         "coordinator": Place(
             "weft.cli.processes:coordinator", "Run a coordinator.", _RUN, _ONE_POLLING_THREAD
         ),
-        "agent": Place("weft.cli.processes:agent", "Run an agent.", _RUN, _EACH_FOR_ITSELF),
+        "agent": Place("weft.cli.processes:agent", "Run an agent.", _RUN, _ONE_POLLING_THREAD),
         "call": Place(
             "weft.cli.call:call", "Call a method, durably or directly, and print its answer.", _CALL
         ),

@@ -231,3 +231,10 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
         self, request_iterator: AsyncIterator[session_pb2.ConnectRequest], context: Context
     ) -> None:
         await self._sessions.serve(request_iterator, context)
+
+    @guard.unary
+    async def Report(
+        self, request: coordinator_pb2.ReportRequest, context: Context
+    ) -> coordinator_pb2.ReportResponse:
+        await self._sessions.report(request)
+        return coordinator_pb2.ReportResponse()

@@ -55,6 +55,8 @@ class Session:
         self.heard_at_s = 0.0
         # A message is being dealt with, and the next one not read yet: it is not the agent that is silent.
         self.handling = False
+        # It reports beside its stream: its event loop is blocked, and whatever it were given would wait.
+        self.held_up = False
         # Monotonic; since when a write has been waiting for the peer; None: none is.
         self.writing_since_s: float | None = None
         self.goodbye = False
@@ -90,6 +92,7 @@ class Session:
             self.open
             and self.accepted
             and not self.draining
+            and not self.held_up
             and self.desired == fleet_pb2.DESIRED_STATE_ACTIVE
             and not self.outbox_full
         )
@@ -154,6 +157,9 @@ class Session:
 
     def hear(self, report: session_pb2.AgentReport) -> bool:
         """Take a heartbeat; says whether it changes which calls the agent takes."""
+        if report.sequence < self.report.sequence:
+            # One that came beside the stream has overtaken it.
+            return False
         self.report = report
         self.echo(report.sequence)
         before = self.draining, self._unavailable

@@ -30,11 +30,13 @@ from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AttemptRef, Owner
 from weft.coordinator.store.refusals import agent_id_in_use
 from weft.rpc import errors
-from weft.v1 import errors_pb2, fleet_pb2, session_pb2
+from weft.v1 import coordinator_pb2, errors_pb2, fleet_pb2, session_pb2
 
 log = structlog.get_logger(__name__)
 
 HELLO_TIMEOUT_S = 10.0
+# Parts of a message that do not come beside it.
+_STREAM_ONLY = ("hello", "contract", "progress", "goodbye")
 
 
 class Sessions:
@@ -259,6 +261,9 @@ class Sessions:
         try:
             async for message in requests:
                 session.handling = True
+                if session.held_up:
+                    session.held_up = False
+                    self._wake()
                 await self._handle(session, message)
                 await session.outbox_has_room()
                 session.handling = False
@@ -288,6 +293,29 @@ class Sessions:
             await self._desk.take(session, message, self.stale_refused)
         if message.goodbye:
             session.goodbye = True
+
+    async def report(self, request: coordinator_pb2.ReportRequest) -> None:
+        """Take a message that came beside its stream.
+
+        Raises:
+            FailedPrecondition: the session is not open here.
+            InvalidArgument: it holds what only the stream takes.
+        """
+        session = self._sessions.get(request.agent_id)
+        if session is None or not session.open or session.owner.epoch != request.epoch:
+            raise errors.FailedPrecondition(
+                f"session {request.epoch} of agent {request.agent_id[:128]!r} is not open at this coordinator",
+                reason=errors_pb2.ERROR_REASON_SESSION_PROTOCOL,
+            )
+        message = request.message
+        for field, _ in message.ListFields():
+            if field.name in _STREAM_ONLY:
+                raise errors.InvalidArgument(
+                    f"{field.name} is taken on the stream only", field=f"message.{field.name}"
+                )
+        session.held_up = True
+        session.heard_at_s = time.monotonic()
+        await self._handle(session, message)
 
     async def _take_contract(self, session: Session, message: session_pb2.Contract) -> None:
         contract = Contract.load(message.file_descriptor_set, list(session.methods))

@@ -19,12 +19,13 @@ from weft.cli.conformance.rules import Broken
 from weft.rpc.channel import MAX_PAYLOAD_BYTES, server_options
 from weft.rpc.errors import Unavailable, WeftError
 from weft.rpc.times import duration
-from weft.v1 import coordinator_pb2_grpc, session_pb2
+from weft.v1 import coordinator_pb2, coordinator_pb2_grpc, session_pb2
 
 T = TypeVar("T")
 
 Request = session_pb2.ConnectRequest
 Response = session_pb2.ConnectResponse
+ReportRequest = coordinator_pb2.ReportRequest
 Result = session_pb2.AttemptResult
 
 # For whatever an agent does at once.
@@ -187,14 +188,18 @@ class Session:
             self.over = True
             self._changed.set()
 
+    def take(self, message: Request) -> None:
+        """A message has come."""
+        self.received.append(message)
+        self.at_s.append(time.monotonic())
+        self._changed.set()
+        if message.HasField("state") and self.echoing:
+            self.send(echo_sequence=message.state.sequence)
+
     async def _read(self, requests: AsyncIterator[Request]) -> None:
         try:
             async for message in requests:
-                self.received.append(message)
-                self.at_s.append(time.monotonic())
-                self._changed.set()
-                if message.HasField("state") and self.echoing:
-                    self.send(echo_sequence=message.state.sequence)
+                self.take(message)
         finally:
             # Whether the peer half-closed, is gone, or sent what is no message: to a check, the end of the stream.
             self._outgoing.put_nowait(None)
@@ -206,6 +211,7 @@ class Coordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
     def __init__(self) -> None:
         self.address = ""
         self._epochs = 0
+        self._newest: Session | None = None
         self._dialled: asyncio.Queue[Session] = asyncio.Queue()
         self._server = grpc.aio.server(options=server_options())
         coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server(self, self._server)
@@ -238,9 +244,17 @@ class Coordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
         if first is None:
             return
         self._epochs += 1
-        session = Session(first, self._epochs)
+        session = self._newest = Session(first, self._epochs)
         self._dialled.put_nowait(session)
         await session.serve(request_iterator, context)
+
+    async def Report(self, request: ReportRequest, context: Any) -> coordinator_pb2.ReportResponse:  # noqa: N802
+        session = self._newest
+        if session is None or session.over or session.epoch != request.epoch:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "this session is not open")
+        else:
+            session.take(request.message)
+        return coordinator_pb2.ReportResponse()
 
 
 def assignment(

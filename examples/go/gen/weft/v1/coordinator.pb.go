@@ -1808,6 +1808,107 @@ func (x *UpdateQueueResponse) GetQueues() []*Queue {
 	return nil
 }
 
+// A message beside the stream.
+type ReportRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The agent.
+	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	// Its session, from Welcome.
+	Epoch uint64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// `state`, `results` of attempts that sent no progress, and `released`.
+	Message       *ConnectRequest `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportRequest) Reset() {
+	*x = ReportRequest{}
+	mi := &file_weft_v1_coordinator_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportRequest) ProtoMessage() {}
+
+func (x *ReportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_coordinator_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
+func (*ReportRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_coordinator_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ReportRequest) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
+func (x *ReportRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *ReportRequest) GetMessage() *ConnectRequest {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+// The message has been taken.
+type ReportResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportResponse) Reset() {
+	*x = ReportResponse{}
+	mi := &file_weft_v1_coordinator_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportResponse) ProtoMessage() {}
+
+func (x *ReportResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_coordinator_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
+func (*ReportResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_coordinator_proto_rawDescGZIP(), []int{32}
+}
+
 var File_weft_v1_coordinator_proto protoreflect.FileDescriptor
 
 const file_weft_v1_coordinator_proto_rawDesc = "" +
@@ -1917,7 +2018,12 @@ const file_weft_v1_coordinator_proto_rawDesc = "" +
 	"\x0emax_rate_per_s\x18\x02 \x01(\x01R\vmaxRatePerS\x12(\n" +
 	"\x10per_fairness_key\x18\x03 \x01(\bR\x0eperFairnessKey\"=\n" +
 	"\x13UpdateQueueResponse\x12&\n" +
-	"\x06queues\x18\x01 \x03(\v2\x0e.weft.v1.QueueR\x06queues2\xb3\b\n" +
+	"\x06queues\x18\x01 \x03(\v2\x0e.weft.v1.QueueR\x06queues\"s\n" +
+	"\rReportRequest\x12\x19\n" +
+	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x121\n" +
+	"\amessage\x18\x03 \x01(\v2\x17.weft.v1.ConnectRequestR\amessage\"\x10\n" +
+	"\x0eReportResponse2\xee\b\n" +
 	"\x12CoordinatorService\x12E\n" +
 	"\n" +
 	"SubmitTask\x12\x1a.weft.v1.SubmitTaskRequest\x1a\x1b.weft.v1.SubmitTaskResponse\x12L\n" +
@@ -1937,7 +2043,8 @@ const file_weft_v1_coordinator_proto_rawDesc = "" +
 	"\n" +
 	"ListQueues\x12\x1a.weft.v1.ListQueuesRequest\x1a\x1b.weft.v1.ListQueuesResponse\x12H\n" +
 	"\vUpdateQueue\x12\x1b.weft.v1.UpdateQueueRequest\x1a\x1c.weft.v1.UpdateQueueResponse\x12@\n" +
-	"\aConnect\x12\x17.weft.v1.ConnectRequest\x1a\x18.weft.v1.ConnectResponse(\x010\x01B~\n" +
+	"\aConnect\x12\x17.weft.v1.ConnectRequest\x1a\x18.weft.v1.ConnectResponse(\x010\x01\x129\n" +
+	"\x06Report\x12\x16.weft.v1.ReportRequest\x1a\x17.weft.v1.ReportResponseB~\n" +
 	"\vcom.weft.v1B\x10CoordinatorProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (
@@ -1952,7 +2059,7 @@ func file_weft_v1_coordinator_proto_rawDescGZIP() []byte {
 	return file_weft_v1_coordinator_proto_rawDescData
 }
 
-var file_weft_v1_coordinator_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_weft_v1_coordinator_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_weft_v1_coordinator_proto_goTypes = []any{
 	(*SubmitTaskRequest)(nil),     // 0: weft.v1.SubmitTaskRequest
 	(*SubmitTaskResponse)(nil),    // 1: weft.v1.SubmitTaskResponse
@@ -1985,86 +2092,91 @@ var file_weft_v1_coordinator_proto_goTypes = []any{
 	(*UpdateQueueRequest)(nil),    // 28: weft.v1.UpdateQueueRequest
 	(*QueueLimits)(nil),           // 29: weft.v1.QueueLimits
 	(*UpdateQueueResponse)(nil),   // 30: weft.v1.UpdateQueueResponse
-	(*TaskOptions)(nil),           // 31: weft.v1.TaskOptions
-	(*Task)(nil),                  // 32: weft.v1.Task
-	(*status.Status)(nil),         // 33: google.rpc.Status
-	(TaskView)(0),                 // 34: weft.v1.TaskView
-	(*durationpb.Duration)(nil),   // 35: google.protobuf.Duration
-	(TaskState)(0),                // 36: weft.v1.TaskState
-	(*timestamppb.Timestamp)(nil), // 37: google.protobuf.Timestamp
-	(*ProgressEvent)(nil),         // 38: weft.v1.ProgressEvent
-	(*Agent)(nil),                 // 39: weft.v1.Agent
-	(DesiredState)(0),             // 40: weft.v1.DesiredState
-	(*Queue)(nil),                 // 41: weft.v1.Queue
-	(*ConnectRequest)(nil),        // 42: weft.v1.ConnectRequest
-	(*ConnectResponse)(nil),       // 43: weft.v1.ConnectResponse
+	(*ReportRequest)(nil),         // 31: weft.v1.ReportRequest
+	(*ReportResponse)(nil),        // 32: weft.v1.ReportResponse
+	(*TaskOptions)(nil),           // 33: weft.v1.TaskOptions
+	(*Task)(nil),                  // 34: weft.v1.Task
+	(*status.Status)(nil),         // 35: google.rpc.Status
+	(TaskView)(0),                 // 36: weft.v1.TaskView
+	(*durationpb.Duration)(nil),   // 37: google.protobuf.Duration
+	(TaskState)(0),                // 38: weft.v1.TaskState
+	(*timestamppb.Timestamp)(nil), // 39: google.protobuf.Timestamp
+	(*ProgressEvent)(nil),         // 40: weft.v1.ProgressEvent
+	(*Agent)(nil),                 // 41: weft.v1.Agent
+	(DesiredState)(0),             // 42: weft.v1.DesiredState
+	(*Queue)(nil),                 // 43: weft.v1.Queue
+	(*ConnectRequest)(nil),        // 44: weft.v1.ConnectRequest
+	(*ConnectResponse)(nil),       // 45: weft.v1.ConnectResponse
 }
 var file_weft_v1_coordinator_proto_depIdxs = []int32{
-	31, // 0: weft.v1.SubmitTaskRequest.options:type_name -> weft.v1.TaskOptions
-	32, // 1: weft.v1.SubmitTaskResponse.task:type_name -> weft.v1.Task
+	33, // 0: weft.v1.SubmitTaskRequest.options:type_name -> weft.v1.TaskOptions
+	34, // 1: weft.v1.SubmitTaskResponse.task:type_name -> weft.v1.Task
 	0,  // 2: weft.v1.SubmitTasksRequest.tasks:type_name -> weft.v1.SubmitTaskRequest
 	4,  // 3: weft.v1.SubmitTasksResponse.acks:type_name -> weft.v1.SubmitAck
-	32, // 4: weft.v1.SubmitTasksResponse.finished:type_name -> weft.v1.Task
-	33, // 5: weft.v1.SubmitAck.error:type_name -> google.rpc.Status
-	34, // 6: weft.v1.GetTaskRequest.view:type_name -> weft.v1.TaskView
-	32, // 7: weft.v1.GetTaskResponse.task:type_name -> weft.v1.Task
-	35, // 8: weft.v1.WaitTasksRequest.timeout:type_name -> google.protobuf.Duration
-	34, // 9: weft.v1.WaitTasksRequest.view:type_name -> weft.v1.TaskView
-	32, // 10: weft.v1.WaitTasksResponse.tasks:type_name -> weft.v1.Task
+	34, // 4: weft.v1.SubmitTasksResponse.finished:type_name -> weft.v1.Task
+	35, // 5: weft.v1.SubmitAck.error:type_name -> google.rpc.Status
+	36, // 6: weft.v1.GetTaskRequest.view:type_name -> weft.v1.TaskView
+	34, // 7: weft.v1.GetTaskResponse.task:type_name -> weft.v1.Task
+	37, // 8: weft.v1.WaitTasksRequest.timeout:type_name -> google.protobuf.Duration
+	36, // 9: weft.v1.WaitTasksRequest.view:type_name -> weft.v1.TaskView
+	34, // 10: weft.v1.WaitTasksResponse.tasks:type_name -> weft.v1.Task
 	10, // 11: weft.v1.ListTasksRequest.filter:type_name -> weft.v1.TaskFilter
-	34, // 12: weft.v1.ListTasksRequest.view:type_name -> weft.v1.TaskView
-	36, // 13: weft.v1.TaskFilter.states:type_name -> weft.v1.TaskState
-	37, // 14: weft.v1.TaskFilter.create_time_from:type_name -> google.protobuf.Timestamp
-	37, // 15: weft.v1.TaskFilter.create_time_to:type_name -> google.protobuf.Timestamp
-	32, // 16: weft.v1.ListTasksResponse.tasks:type_name -> weft.v1.Task
-	35, // 17: weft.v1.CancelTaskRequest.grace:type_name -> google.protobuf.Duration
-	32, // 18: weft.v1.CancelTaskResponse.task:type_name -> weft.v1.Task
-	32, // 19: weft.v1.RetryTaskResponse.task:type_name -> weft.v1.Task
-	32, // 20: weft.v1.WatchTaskResponse.task:type_name -> weft.v1.Task
-	38, // 21: weft.v1.WatchTaskResponse.progress:type_name -> weft.v1.ProgressEvent
-	39, // 22: weft.v1.ListAgentsResponse.agents:type_name -> weft.v1.Agent
-	39, // 23: weft.v1.GetAgentResponse.agent:type_name -> weft.v1.Agent
-	39, // 24: weft.v1.WatchAgentsResponse.agents:type_name -> weft.v1.Agent
-	40, // 25: weft.v1.UpdateAgentRequest.desired_state:type_name -> weft.v1.DesiredState
-	39, // 26: weft.v1.UpdateAgentResponse.agent:type_name -> weft.v1.Agent
-	41, // 27: weft.v1.ListQueuesResponse.queues:type_name -> weft.v1.Queue
+	36, // 12: weft.v1.ListTasksRequest.view:type_name -> weft.v1.TaskView
+	38, // 13: weft.v1.TaskFilter.states:type_name -> weft.v1.TaskState
+	39, // 14: weft.v1.TaskFilter.create_time_from:type_name -> google.protobuf.Timestamp
+	39, // 15: weft.v1.TaskFilter.create_time_to:type_name -> google.protobuf.Timestamp
+	34, // 16: weft.v1.ListTasksResponse.tasks:type_name -> weft.v1.Task
+	37, // 17: weft.v1.CancelTaskRequest.grace:type_name -> google.protobuf.Duration
+	34, // 18: weft.v1.CancelTaskResponse.task:type_name -> weft.v1.Task
+	34, // 19: weft.v1.RetryTaskResponse.task:type_name -> weft.v1.Task
+	34, // 20: weft.v1.WatchTaskResponse.task:type_name -> weft.v1.Task
+	40, // 21: weft.v1.WatchTaskResponse.progress:type_name -> weft.v1.ProgressEvent
+	41, // 22: weft.v1.ListAgentsResponse.agents:type_name -> weft.v1.Agent
+	41, // 23: weft.v1.GetAgentResponse.agent:type_name -> weft.v1.Agent
+	41, // 24: weft.v1.WatchAgentsResponse.agents:type_name -> weft.v1.Agent
+	42, // 25: weft.v1.UpdateAgentRequest.desired_state:type_name -> weft.v1.DesiredState
+	41, // 26: weft.v1.UpdateAgentResponse.agent:type_name -> weft.v1.Agent
+	43, // 27: weft.v1.ListQueuesResponse.queues:type_name -> weft.v1.Queue
 	29, // 28: weft.v1.UpdateQueueRequest.limits:type_name -> weft.v1.QueueLimits
-	41, // 29: weft.v1.UpdateQueueResponse.queues:type_name -> weft.v1.Queue
-	0,  // 30: weft.v1.CoordinatorService.SubmitTask:input_type -> weft.v1.SubmitTaskRequest
-	2,  // 31: weft.v1.CoordinatorService.SubmitTasks:input_type -> weft.v1.SubmitTasksRequest
-	5,  // 32: weft.v1.CoordinatorService.GetTask:input_type -> weft.v1.GetTaskRequest
-	7,  // 33: weft.v1.CoordinatorService.WaitTasks:input_type -> weft.v1.WaitTasksRequest
-	9,  // 34: weft.v1.CoordinatorService.ListTasks:input_type -> weft.v1.ListTasksRequest
-	12, // 35: weft.v1.CoordinatorService.CancelTask:input_type -> weft.v1.CancelTaskRequest
-	14, // 36: weft.v1.CoordinatorService.RetryTask:input_type -> weft.v1.RetryTaskRequest
-	16, // 37: weft.v1.CoordinatorService.WatchTask:input_type -> weft.v1.WatchTaskRequest
-	18, // 38: weft.v1.CoordinatorService.ListAgents:input_type -> weft.v1.ListAgentsRequest
-	20, // 39: weft.v1.CoordinatorService.GetAgent:input_type -> weft.v1.GetAgentRequest
-	22, // 40: weft.v1.CoordinatorService.WatchAgents:input_type -> weft.v1.WatchAgentsRequest
-	24, // 41: weft.v1.CoordinatorService.UpdateAgent:input_type -> weft.v1.UpdateAgentRequest
-	26, // 42: weft.v1.CoordinatorService.ListQueues:input_type -> weft.v1.ListQueuesRequest
-	28, // 43: weft.v1.CoordinatorService.UpdateQueue:input_type -> weft.v1.UpdateQueueRequest
-	42, // 44: weft.v1.CoordinatorService.Connect:input_type -> weft.v1.ConnectRequest
-	1,  // 45: weft.v1.CoordinatorService.SubmitTask:output_type -> weft.v1.SubmitTaskResponse
-	3,  // 46: weft.v1.CoordinatorService.SubmitTasks:output_type -> weft.v1.SubmitTasksResponse
-	6,  // 47: weft.v1.CoordinatorService.GetTask:output_type -> weft.v1.GetTaskResponse
-	8,  // 48: weft.v1.CoordinatorService.WaitTasks:output_type -> weft.v1.WaitTasksResponse
-	11, // 49: weft.v1.CoordinatorService.ListTasks:output_type -> weft.v1.ListTasksResponse
-	13, // 50: weft.v1.CoordinatorService.CancelTask:output_type -> weft.v1.CancelTaskResponse
-	15, // 51: weft.v1.CoordinatorService.RetryTask:output_type -> weft.v1.RetryTaskResponse
-	17, // 52: weft.v1.CoordinatorService.WatchTask:output_type -> weft.v1.WatchTaskResponse
-	19, // 53: weft.v1.CoordinatorService.ListAgents:output_type -> weft.v1.ListAgentsResponse
-	21, // 54: weft.v1.CoordinatorService.GetAgent:output_type -> weft.v1.GetAgentResponse
-	23, // 55: weft.v1.CoordinatorService.WatchAgents:output_type -> weft.v1.WatchAgentsResponse
-	25, // 56: weft.v1.CoordinatorService.UpdateAgent:output_type -> weft.v1.UpdateAgentResponse
-	27, // 57: weft.v1.CoordinatorService.ListQueues:output_type -> weft.v1.ListQueuesResponse
-	30, // 58: weft.v1.CoordinatorService.UpdateQueue:output_type -> weft.v1.UpdateQueueResponse
-	43, // 59: weft.v1.CoordinatorService.Connect:output_type -> weft.v1.ConnectResponse
-	45, // [45:60] is the sub-list for method output_type
-	30, // [30:45] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	43, // 29: weft.v1.UpdateQueueResponse.queues:type_name -> weft.v1.Queue
+	44, // 30: weft.v1.ReportRequest.message:type_name -> weft.v1.ConnectRequest
+	0,  // 31: weft.v1.CoordinatorService.SubmitTask:input_type -> weft.v1.SubmitTaskRequest
+	2,  // 32: weft.v1.CoordinatorService.SubmitTasks:input_type -> weft.v1.SubmitTasksRequest
+	5,  // 33: weft.v1.CoordinatorService.GetTask:input_type -> weft.v1.GetTaskRequest
+	7,  // 34: weft.v1.CoordinatorService.WaitTasks:input_type -> weft.v1.WaitTasksRequest
+	9,  // 35: weft.v1.CoordinatorService.ListTasks:input_type -> weft.v1.ListTasksRequest
+	12, // 36: weft.v1.CoordinatorService.CancelTask:input_type -> weft.v1.CancelTaskRequest
+	14, // 37: weft.v1.CoordinatorService.RetryTask:input_type -> weft.v1.RetryTaskRequest
+	16, // 38: weft.v1.CoordinatorService.WatchTask:input_type -> weft.v1.WatchTaskRequest
+	18, // 39: weft.v1.CoordinatorService.ListAgents:input_type -> weft.v1.ListAgentsRequest
+	20, // 40: weft.v1.CoordinatorService.GetAgent:input_type -> weft.v1.GetAgentRequest
+	22, // 41: weft.v1.CoordinatorService.WatchAgents:input_type -> weft.v1.WatchAgentsRequest
+	24, // 42: weft.v1.CoordinatorService.UpdateAgent:input_type -> weft.v1.UpdateAgentRequest
+	26, // 43: weft.v1.CoordinatorService.ListQueues:input_type -> weft.v1.ListQueuesRequest
+	28, // 44: weft.v1.CoordinatorService.UpdateQueue:input_type -> weft.v1.UpdateQueueRequest
+	44, // 45: weft.v1.CoordinatorService.Connect:input_type -> weft.v1.ConnectRequest
+	31, // 46: weft.v1.CoordinatorService.Report:input_type -> weft.v1.ReportRequest
+	1,  // 47: weft.v1.CoordinatorService.SubmitTask:output_type -> weft.v1.SubmitTaskResponse
+	3,  // 48: weft.v1.CoordinatorService.SubmitTasks:output_type -> weft.v1.SubmitTasksResponse
+	6,  // 49: weft.v1.CoordinatorService.GetTask:output_type -> weft.v1.GetTaskResponse
+	8,  // 50: weft.v1.CoordinatorService.WaitTasks:output_type -> weft.v1.WaitTasksResponse
+	11, // 51: weft.v1.CoordinatorService.ListTasks:output_type -> weft.v1.ListTasksResponse
+	13, // 52: weft.v1.CoordinatorService.CancelTask:output_type -> weft.v1.CancelTaskResponse
+	15, // 53: weft.v1.CoordinatorService.RetryTask:output_type -> weft.v1.RetryTaskResponse
+	17, // 54: weft.v1.CoordinatorService.WatchTask:output_type -> weft.v1.WatchTaskResponse
+	19, // 55: weft.v1.CoordinatorService.ListAgents:output_type -> weft.v1.ListAgentsResponse
+	21, // 56: weft.v1.CoordinatorService.GetAgent:output_type -> weft.v1.GetAgentResponse
+	23, // 57: weft.v1.CoordinatorService.WatchAgents:output_type -> weft.v1.WatchAgentsResponse
+	25, // 58: weft.v1.CoordinatorService.UpdateAgent:output_type -> weft.v1.UpdateAgentResponse
+	27, // 59: weft.v1.CoordinatorService.ListQueues:output_type -> weft.v1.ListQueuesResponse
+	30, // 60: weft.v1.CoordinatorService.UpdateQueue:output_type -> weft.v1.UpdateQueueResponse
+	45, // 61: weft.v1.CoordinatorService.Connect:output_type -> weft.v1.ConnectResponse
+	32, // 62: weft.v1.CoordinatorService.Report:output_type -> weft.v1.ReportResponse
+	47, // [47:63] is the sub-list for method output_type
+	31, // [31:47] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_coordinator_proto_init() }
@@ -2086,7 +2198,7 @@ func file_weft_v1_coordinator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_coordinator_proto_rawDesc), len(file_weft_v1_coordinator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   31,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -36,6 +36,7 @@ const (
 	CoordinatorService_ListQueues_FullMethodName  = "/weft.v1.CoordinatorService/ListQueues"
 	CoordinatorService_UpdateQueue_FullMethodName = "/weft.v1.CoordinatorService/UpdateQueue"
 	CoordinatorService_Connect_FullMethodName     = "/weft.v1.CoordinatorService/Connect"
+	CoordinatorService_Report_FullMethodName      = "/weft.v1.CoordinatorService/Report"
 )
 
 // CoordinatorServiceClient is the client API for CoordinatorService service.
@@ -141,6 +142,14 @@ type CoordinatorServiceClient interface {
 	// agent dials again: ALREADY_EXISTS (AGENT_ID_IN_USE), UNAVAILABLE, RESOURCE_EXHAUSTED (it did not read
 	// its stream), ABORTED (a newer session of the same agent took over).
 	Connect(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ConnectRequest, ConnectResponse], error)
+	// Takes a message of an open session that came beside its stream: from an agent whose stream is held up, by a handler that
+	// blocks the event loop that both live on, say. It counts as a heartbeat. The agent is given no more work until its stream
+	// says something again.
+	//
+	// Guarantee: as on the stream; acknowledgements come there. Such a message may overtake what was written to the stream before.
+	// Errors: FAILED_PRECONDITION (SESSION_PROTOCOL): no such session is open at this coordinator; INVALID_ARGUMENT: the message
+	// holds `hello`, `contract`, `progress` or `goodbye`, which only the stream takes.
+	Report(ctx context.Context, in *ReportRequest, opts ...grpc.CallOption) (*ReportResponse, error)
 }
 
 type coordinatorServiceClient struct {
@@ -334,6 +343,16 @@ func (c *coordinatorServiceClient) Connect(ctx context.Context, opts ...grpc.Cal
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type CoordinatorService_ConnectClient = grpc.BidiStreamingClient[ConnectRequest, ConnectResponse]
 
+func (c *coordinatorServiceClient) Report(ctx context.Context, in *ReportRequest, opts ...grpc.CallOption) (*ReportResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReportResponse)
+	err := c.cc.Invoke(ctx, CoordinatorService_Report_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // CoordinatorServiceServer is the server API for CoordinatorService service.
 // All implementations must embed UnimplementedCoordinatorServiceServer
 // for forward compatibility.
@@ -437,6 +456,14 @@ type CoordinatorServiceServer interface {
 	// agent dials again: ALREADY_EXISTS (AGENT_ID_IN_USE), UNAVAILABLE, RESOURCE_EXHAUSTED (it did not read
 	// its stream), ABORTED (a newer session of the same agent took over).
 	Connect(grpc.BidiStreamingServer[ConnectRequest, ConnectResponse]) error
+	// Takes a message of an open session that came beside its stream: from an agent whose stream is held up, by a handler that
+	// blocks the event loop that both live on, say. It counts as a heartbeat. The agent is given no more work until its stream
+	// says something again.
+	//
+	// Guarantee: as on the stream; acknowledgements come there. Such a message may overtake what was written to the stream before.
+	// Errors: FAILED_PRECONDITION (SESSION_PROTOCOL): no such session is open at this coordinator; INVALID_ARGUMENT: the message
+	// holds `hello`, `contract`, `progress` or `goodbye`, which only the stream takes.
+	Report(context.Context, *ReportRequest) (*ReportResponse, error)
 	mustEmbedUnimplementedCoordinatorServiceServer()
 }
 
@@ -491,6 +518,9 @@ func (UnimplementedCoordinatorServiceServer) UpdateQueue(context.Context, *Updat
 }
 func (UnimplementedCoordinatorServiceServer) Connect(grpc.BidiStreamingServer[ConnectRequest, ConnectResponse]) error {
 	return status.Errorf(codes.Unimplemented, "method Connect not implemented")
+}
+func (UnimplementedCoordinatorServiceServer) Report(context.Context, *ReportRequest) (*ReportResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method Report not implemented")
 }
 func (UnimplementedCoordinatorServiceServer) mustEmbedUnimplementedCoordinatorServiceServer() {}
 func (UnimplementedCoordinatorServiceServer) testEmbeddedByValue()                            {}
@@ -740,6 +770,24 @@ func _CoordinatorService_Connect_Handler(srv interface{}, stream grpc.ServerStre
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type CoordinatorService_ConnectServer = grpc.BidiStreamingServer[ConnectRequest, ConnectResponse]
 
+func _CoordinatorService_Report_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReportRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoordinatorServiceServer).Report(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CoordinatorService_Report_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoordinatorServiceServer).Report(ctx, req.(*ReportRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // CoordinatorService_ServiceDesc is the grpc.ServiceDesc for CoordinatorService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -786,6 +834,10 @@ var CoordinatorService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "UpdateQueue",
 			Handler:    _CoordinatorService_UpdateQueue_Handler,
+		},
+		{
+			MethodName: "Report",
+			Handler:    _CoordinatorService_Report_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -1,0 +1,80 @@
+"""Speaks for the agent while its event loop is blocked: a thread that no handler can hold up.
+
+The session lives on the loop where handlers run. One that blocks it must not cost the agent its session, or the work that
+it is doing would be given to others as well. So when heartbeats are late, this thread sends them, each by a call of its
+own (`CoordinatorService.Report`), with the results and hand-backs that wait. A C call that keeps the GIL for seconds
+starves this thread too: `isolate=True` is for that.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import grpc
+import structlog
+
+from weft.agent.stream import Stream
+from weft.rpc.channel import client_options
+from weft.v1 import coordinator_pb2, coordinator_pb2_grpc
+
+_log = structlog.get_logger("weft.agent")
+
+CALL_TIMEOUT_S = 2.0
+_LOOK_S = 0.5
+
+
+class Understudy:
+    """The thread.
+
+    Args:
+        stream: gives the present one, if any.
+        agent_id: whose session it is.
+    """
+
+    def __init__(self, stream: Callable[[], Stream | None], agent_id: str) -> None:
+        self._stream = stream
+        self._agent_id = agent_id
+        self._stopped = threading.Event()
+        self._channel: grpc.Channel | None = None
+        self._thread = threading.Thread(target=self._run, name="weft-understudy", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """From any thread; does not wait."""
+        self._stopped.set()
+
+    def _run(self) -> None:
+        look_s = _LOOK_S
+        try:
+            while not self._stopped.wait(look_s):
+                stream = self._stream()
+                look_s = _LOOK_S if stream is None else min(_LOOK_S, stream.interval_s / 2)
+                if stream is not None and stream.open and stream.held_up:
+                    self._speak(stream)
+                else:
+                    self._hang_up()
+        finally:
+            self._hang_up()
+
+    def _speak(self, stream: Stream) -> None:
+        if self._channel is None:
+            self._channel = grpc.insecure_channel(stream.target, options=client_options(own_connection=True))
+        message = stream.beside()
+        request = coordinator_pb2.ReportRequest(agent_id=self._agent_id, epoch=stream.epoch, message=message)
+        try:
+            coordinator_pb2_grpc.CoordinatorServiceStub(self._channel).Report(request, timeout=CALL_TIMEOUT_S)
+        except grpc.RpcError as error:
+            _log.debug("a report beside the stream failed", says=str(error))
+            stream.failed(message)
+            # Several coordinators may be behind one target: the next call may reach the right one.
+            self._hang_up()
+        else:
+            stream.arrived(message)
+
+    def _hang_up(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
