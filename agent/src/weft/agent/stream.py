@@ -263,21 +263,30 @@ class Stream:
     # -- sending ------------------------------------------------------------------------------------------------
 
     async def _send(self, call: Any) -> None:
+        try:
+            await self._write(call)
+        except (grpc.RpcError, asyncio.InvalidStateError):
+            # Why a stream cannot be written is told by reading it.
+            pass
+        except Exception:
+            # A fault of weft, which must not leave a stream that says nothing.
+            _log.exception("the session failed")
+            self.give_up("a message could not be made")
+
+    async def _write(self, call: Any) -> None:
         hello = self._agent.hello()
         self._contract_hash = hello.contract_hash
-        # Why a stream cannot be written is told by reading it.
-        with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError):
-            await call.write(session_pb2.ConnectRequest(hello=hello))
-            while True:
-                await self._due.wait()
-                self._due.clear()
-                if not self._welcomed:
-                    continue
-                while (message := self._compose()) is not None:
-                    await call.write(message)
-                    if message.goodbye:
-                        await call.done_writing()
-                        return
+        await call.write(session_pb2.ConnectRequest(hello=hello))
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            if not self._welcomed:
+                continue
+            while (message := self._compose()) is not None:
+                await call.write(message)
+                if message.goodbye:
+                    await call.done_writing()
+                    return
 
     def _compose(self) -> session_pb2.ConnectRequest | None:
         """All that waits, up to the bounds of a batch; None: nothing waits."""

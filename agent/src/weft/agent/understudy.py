@@ -52,10 +52,14 @@ class Understudy:
             while not self._stopped.wait(look_s):
                 stream = self._stream()
                 look_s = _LOOK_S if stream is None else min(_LOOK_S, stream.interval_s / 2)
-                if stream is not None and stream.open and stream.held_up:
-                    self._speak(stream)
-                else:
+                if stream is None or not stream.open or not stream.held_up:
                     self._hang_up()
+                    continue
+                try:
+                    self._speak(stream)
+                except Exception:
+                    # A fault of weft; the next time it may do.
+                    _log.exception("a report beside the stream failed")
         finally:
             self._hang_up()
 

@@ -131,6 +131,11 @@ class Link:
                 async with asyncio.timeout(_STEP_S):
                     await step
 
+    def _over(self) -> bool:
+        """Whether this task has to end. A client may have swallowed its cancellation, while it dialled."""
+        task = asyncio.current_task()
+        return self._closing or (task is not None and task.cancelling() > 0)
+
     def now(self) -> float:
         """Redis' clock, as far as it is known."""
         return self._clock() if self._clock is not None else time.time() + self._offset_s
@@ -244,7 +249,7 @@ class Link:
 
     async def _follow(self) -> None:
         """Hear of what other coordinators' scripts changed."""
-        while not self._closing:
+        while not self._over():
             try:
                 async for message in self._pubsub.listen():
                     if message["type"] == "message":
@@ -294,7 +299,7 @@ class Link:
 
     async def _poll(self) -> None:
         """Look for what no event told, and whether Redis is there."""
-        while not self._closing:
+        while not self._over():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._poll_s * (0.5 + self._rng.random())):
                     await self._look.wait()
