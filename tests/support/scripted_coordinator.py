@@ -225,9 +225,9 @@ class ScriptedCoordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
         self._echo = echo
         self._sessions: SimpleQueue[ScriptedSession] = SimpleQueue()
         self._by_epoch: dict[int, ScriptedSession] = {}
-        # Calls beside streams, and whether they are taken.
+        # Calls beside streams, and how many of them are refused.
         self.reports: list[coordinator_pb2.ReportRequest] = []
-        self.takes_reports = True
+        self.refused_reports = 0
         self._epochs = 0
         self._threads = futures.ThreadPoolExecutor(32)
         self._server = grpc.server(self._threads, options=server_options())
@@ -269,7 +269,7 @@ class ScriptedCoordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
         self.reports.append(request)
         session = self._by_epoch.get(request.epoch)
         if (
-            not self.takes_reports
+            len(self.reports) <= self.refused_reports
             or session is None
             or session.ended.is_set()
             or session.hello.agent_id != request.agent_id

@@ -123,8 +123,22 @@ def test_results_of_threads_come_while_a_handler_blocks_the_loop(coordinator: Sc
         assert [each.task_id for each in session.results()] == ["thread", "loop"]
 
 
+def test_a_report_that_reaches_another_coordinator_is_made_again(coordinator: ScriptedCoordinator) -> None:
+    """Several may be behind one name."""
+    coordinator.refused_reports = 3
+    with running(probe_agent(coordinator.address)):
+        session = coordinator.accept()
+        session.welcome(heartbeat_s=0.1)
+        session.assign("thread", f"{PROBE}CallSync", probe_pb2.ProbeRequest(sleep_s=0.5))
+        session.assign("loop", f"{PROBE}Call", probe_pb2.ProbeRequest(burn_s=2.0))
+        session.ack(session.result("thread"))
+        session.ack(session.result("loop"))
+        assert len(coordinator.reports) > 3
+        assert not session.ended.is_set()
+
+
 def test_what_did_not_arrive_beside_the_stream_comes_by_another_one(coordinator: ScriptedCoordinator) -> None:
-    coordinator.takes_reports = False
+    coordinator.refused_reports = 1_000_000
     with running(probe_agent(coordinator.address)):
         session = coordinator.accept()
         session.welcome(heartbeat_s=0.1)

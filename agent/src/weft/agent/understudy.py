@@ -22,6 +22,8 @@ _log = structlog.get_logger("weft.agent")
 
 CALL_TIMEOUT_S = 2.0
 _LOOK_S = 0.5
+# Several coordinators may be behind one target, and one of them has the session: each dial may reach another.
+_DIALS = 8
 
 
 class Understudy:
@@ -64,19 +66,27 @@ class Understudy:
             self._hang_up()
 
     def _speak(self, stream: Stream) -> None:
-        if self._channel is None:
-            self._channel = grpc.insecure_channel(stream.target, options=client_options(own_connection=True))
         message = stream.beside()
         request = coordinator_pb2.ReportRequest(agent_id=self._agent_id, epoch=stream.epoch, message=message)
+        for _ in range(_DIALS):
+            code = self._call(stream.target, request)
+            if code is grpc.StatusCode.OK:
+                stream.arrived(message)
+                return
+            self._hang_up()
+            if code is not grpc.StatusCode.FAILED_PRECONDITION:
+                break
+        stream.failed(message)
+
+    def _call(self, target: str, request: coordinator_pb2.ReportRequest) -> grpc.StatusCode:
+        if self._channel is None:
+            self._channel = grpc.insecure_channel(target, options=client_options(own_connection=True))
         try:
             coordinator_pb2_grpc.CoordinatorServiceStub(self._channel).Report(request, timeout=CALL_TIMEOUT_S)
         except grpc.RpcError as error:
             _log.debug("a report beside the stream failed", says=str(error))
-            stream.failed(message)
-            # Several coordinators may be behind one target: the next call may reach the right one.
-            self._hang_up()
-        else:
-            stream.arrived(message)
+            return error.code()
+        return grpc.StatusCode.OK
 
     def _hang_up(self) -> None:
         if self._channel is not None:
