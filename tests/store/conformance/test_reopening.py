@@ -84,6 +84,24 @@ async def test_ids_and_epochs_go_on_growing(store_factory: StoreFactory, crash: 
     assert (await h.agent()).epoch > epoch
 
 
+async def test_what_was_ready_is_so_when_the_clock_is_set_back(
+    store_factory: StoreFactory, crash: bool
+) -> None:
+    h = await store_factory.open()
+    ids = await h.submit_many([Submission(METHOD), Submission(METHOD, delay_s=60.0)])
+    h.clock.advance(61.0)
+    await h.store.sweep(10)
+    agent = await h.agent("a")
+    assert {claimed.task_id for claimed in await h.claim(agent, limit=5)} == set(ids)
+    # Both attempts are lost with their agent: the tasks wait for another.
+    await h.store.retire(agent)
+    assert [await h.state(task_id) for task_id in ids] == [State.QUEUED] * 2
+    h.clock.advance(-7200.0)
+    h = await store_factory.reopen(h, crash=crash)
+    again = await h.claim(await h.agent("b"), limit=5)
+    assert {(claimed.task_id, claimed.attempt) for claimed in again} == {(task_id, 2) for task_id in ids}
+
+
 async def test_nothing_is_held_back_when_no_agent_was_there(store_factory: StoreFactory, crash: bool) -> None:
     h = await store_factory.open()
     ids = await h.submit_many([Submission(METHOD)] * 3)

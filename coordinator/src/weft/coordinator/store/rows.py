@@ -90,7 +90,8 @@ def live_row(entry: Entry) -> tuple[Any, ...]:
         entry.attempt - (entry.state is State.RUNNING),
         entry.failures,
         entry.crashes,
-        entry.ready_at,
+        # What is ready stays so when the clock is set back.
+        entry.ready_at if entry.state is State.SCHEDULED else 0.0,
         None if limits is None else limits.retried_at,
         0 if limits is None else limits.fresh_attempt,
         None if cancel is None else cancel.reason,

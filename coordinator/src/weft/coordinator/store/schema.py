@@ -43,7 +43,7 @@ CREATE TABLE live (
   attempt INTEGER NOT NULL DEFAULT 0,
   failures INTEGER NOT NULL DEFAULT 0,
   crashes INTEGER NOT NULL DEFAULT 0,
-  -- When it is ready, where a retry has changed that.
+  -- When it is ready, where a retry has changed that; 0: it was when this row was written.
   ready_at REAL,
   -- When RetryTask started its limits anew, and the attempt count then.
   retried_at REAL,
