@@ -32,7 +32,7 @@ class Effort:
     call_bursts: int
 
 
-QUICK = Effort(calls_s=2.4, burst_s=0.7, bursts=3, call_burst_s=0.2, call_bursts=11)
+QUICK = Effort(calls_s=2.0, burst_s=0.7, bursts=3, call_burst_s=0.2, call_bursts=11)
 THOROUGH = Effort(calls_s=20.0, burst_s=4.0, bursts=7, call_burst_s=0.5, call_bursts=41)
 
 
