@@ -129,17 +129,17 @@ def test_a_stream_that_was_replaced_gets_nothing() -> None:
 
 def test_what_may_overtake_has_sent_no_progress() -> None:
     desk = Desk()
-    plain, handed_back, streaming, late = desk.hold("plain", "handed back", "streaming", "late")
-    desk.finish(plain)
-    desk.outbox.release(handed_back)
+    ended, handed_back, streaming = desk.hold("ended", "handed back", "streaming")
     desk.outbox.send_progress(streaming, b"x", lambda: None)
     desk.take()
-    desk.finish(late)
+    desk.finish(ended)
+    desk.outbox.release(handed_back)
     desk.outbox.send_progress(streaming, b"y", lambda: None)
     desk.finish(streaming)
 
     beside = desk.take(overtaking=True)
-    assert (ids(beside), list(beside.progress)) == (["late"], [])
+    assert (ids(beside), list(beside.progress)) == (["ended"], [])
+    assert [each.task_id for each in beside.released] == ["handed back"]
     assert desk.take(overtaking=True) == session_pb2.ConnectRequest()
     rest = desk.take()
     assert (ids(rest), [each.payload for each in rest.progress]) == (["streaming"], [b"y"])

@@ -15,7 +15,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 from probe.v1 import probe_pb2, probe_pb2_grpc
 from tests.support.probe import ProbeService
 from tests.support.running_agent import running
-from tests.support.scripted_coordinator import ScriptedCoordinator, assignment
+from tests.support.scripted_coordinator import ScriptedCoordinator, ScriptedSession, assignment
 from weft.agent import Agent
 from weft.rpc import errors
 from weft.rpc.times import seconds
@@ -109,12 +109,18 @@ def test_heartbeats_go_on_while_a_handler_blocks_the_loop(coordinator: ScriptedC
         session.wait_state(lambda state: state.sequence > sequences[-1])
 
 
+def block_the_loop(coordinator: ScriptedCoordinator) -> ScriptedSession:
+    """Open a session in which a handler blocks the agent's loop, and one in a thread ends meanwhile."""
+    session = coordinator.accept()
+    session.welcome(heartbeat_s=0.1)
+    session.assign("thread", f"{PROBE}CallSync", probe_pb2.ProbeRequest(sleep_s=0.5))
+    session.assign("loop", f"{PROBE}Call", probe_pb2.ProbeRequest(burn_s=2.0))
+    return session
+
+
 def test_results_of_threads_come_while_a_handler_blocks_the_loop(coordinator: ScriptedCoordinator) -> None:
     with running(probe_agent(coordinator.address)):
-        session = coordinator.accept()
-        session.welcome(heartbeat_s=0.1)
-        session.assign("thread", f"{PROBE}CallSync", probe_pb2.ProbeRequest(sleep_s=0.5))
-        session.assign("loop", f"{PROBE}Call", probe_pb2.ProbeRequest(burn_s=2.0))
+        session = block_the_loop(coordinator)
         session.ack(session.result("thread"))
         assert not session.ended.is_set()
         assert [each.task_id for each in session.results()] == ["thread"]
@@ -127,10 +133,7 @@ def test_a_report_that_reaches_another_coordinator_is_made_again(coordinator: Sc
     """Several may be behind one name."""
     coordinator.refused_reports = 3
     with running(probe_agent(coordinator.address)):
-        session = coordinator.accept()
-        session.welcome(heartbeat_s=0.1)
-        session.assign("thread", f"{PROBE}CallSync", probe_pb2.ProbeRequest(sleep_s=0.5))
-        session.assign("loop", f"{PROBE}Call", probe_pb2.ProbeRequest(burn_s=2.0))
+        session = block_the_loop(coordinator)
         session.ack(session.result("thread"))
         session.ack(session.result("loop"))
         assert len(coordinator.reports) > 3
@@ -140,10 +143,7 @@ def test_a_report_that_reaches_another_coordinator_is_made_again(coordinator: Sc
 def test_what_did_not_arrive_beside_the_stream_comes_by_another_one(coordinator: ScriptedCoordinator) -> None:
     coordinator.refused_reports = 1_000_000
     with running(probe_agent(coordinator.address)):
-        session = coordinator.accept()
-        session.welcome(heartbeat_s=0.1)
-        session.assign("thread", f"{PROBE}CallSync", probe_pb2.ProbeRequest(sleep_s=0.5))
-        session.assign("loop", f"{PROBE}Call", probe_pb2.ProbeRequest(burn_s=2.0))
+        block_the_loop(coordinator)
         session = coordinator.accept()
         session.welcome()
         assert {session.result(task_id).task_id for task_id in ("thread", "loop")} == {"thread", "loop"}

@@ -107,7 +107,7 @@ class Outbox:
         return True
 
     def _signal(self) -> None:
-        # One token a batch: the sender takes everything that has come until it looks.
+        # One wake-up a batch: the sender takes everything that has come until it looks.
         if not self._signalled and self._wake is not None:
             self._signalled = True
             self._wake()

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import grpc
@@ -76,7 +76,7 @@ class Stream:
         # Set once it is welcomed or closed.
         self._settled = asyncio.Event()
         self._closed = False
-        self._epoch = 0
+        self.epoch = 0
         self.interval_s = DEFAULT_HEARTBEAT_S
         # Monotonic; when the loop last came round to a heartbeat.
         self._beaten_at_s = time.monotonic()
@@ -166,8 +166,11 @@ class Stream:
         if threading.get_ident() == self._thread:
             self._due.set()
         else:
-            with contextlib.suppress(RuntimeError):  # the loop has ended
-                self._loop.call_soon_threadsafe(self._due.set)
+            self._post(self._due.set)
+
+    def _post(self, call: Callable[..., None], *args: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(call, *args)
 
     # -- receiving ----------------------------------------------------------------------------------------------
 
@@ -176,7 +179,7 @@ class Stream:
         cancellations: list[Cancellation] = []
         if message.HasField("welcome"):
             cancellations.extend(self._open(message.welcome))
-        assigned = self._outbox.hold(message.assignments, self._epoch) if message.assignments else ()
+        assigned = self._outbox.hold(message.assignments, self.epoch) if message.assignments else ()
         for cancel in message.cancels:
             ref = (cancel.task_id, cancel.attempt)
             if cancel.lost:
@@ -204,7 +207,7 @@ class Stream:
             self._echoed(message.echo_sequence)
 
     def _open(self, welcome: session_pb2.Welcome) -> list[Cancellation]:
-        self._epoch = welcome.epoch
+        self.epoch = welcome.epoch
         if welcome.HasField("heartbeat_interval"):
             self.interval_s = max(0.01, seconds(welcome.heartbeat_interval))
         if welcome.contract_needed:
@@ -335,9 +338,4 @@ class Stream:
     def failed(self, message: session_pb2.ConnectRequest) -> None:
         """It may not have it: another stream brings what was in it again."""
         if message.results or message.released:
-            with contextlib.suppress(RuntimeError):  # the loop has ended
-                self._loop.call_soon_threadsafe(self.give_up, "a report beside the stream did not arrive")
-
-    @property
-    def epoch(self) -> int:
-        return self._epoch
+            self._post(self.give_up, "a report beside the stream did not arrive")

@@ -106,6 +106,7 @@ def _unfinished(connection: sqlite3.Connection, board: Board, now: float) -> Ite
             # What came before the clock was set back does not wait until it is that late again.
             ready_at = min(created_at, now) + (delay_s or 0.0)
         elif not ready_at:
+            # It was ready when its row was written.
             ready_at = min(created_at, now)
         terms = board.terms.stored(method, priority, options)
         entry = Entry(number, terms, request_id or "", created_at, ready_at, None, None)
