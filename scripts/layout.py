@@ -26,6 +26,9 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "conformance": frozenset(),
 }
 
+# Functions of other libraries -> the one module that may name them, since it adds what must hold everywhere.
+ONLY_IN: dict[str, str] = dict.fromkeys(("insecure_channel", "secure_channel"), "weft/rpc/channel.py")
+
 # Words that say nothing about what a module is for.
 EMPTY_WORDS = frozenset({"common", "util", "utils", "helper", "helpers", "manager", "managers", "misc"})
 
@@ -84,6 +87,27 @@ def import_problems(root: Path) -> Iterator[str]:
                 yield f"{path.relative_to(root)}:{line}: weft.{package} must not import weft.{parts[1]}"
 
 
+def door_problems(root: Path) -> Iterator[str]:
+    """Some functions are named in one module alone, by which everybody else goes."""
+    for path, below in modules(root):
+        # Generated code is not ours.
+        if below.parts[:2] == ("weft", "v1"):
+            continue
+        for line, name in names(ast.parse(path.read_text(), str(path))):
+            door = ONLY_IN.get(name, "")
+            if door and below.as_posix() != door:
+                yield f"{path.relative_to(root)}:{line}: {name} is for {door} alone: use what that offers"
+
+
+def names(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """The names that a module reads from other modules, whether by `x.name` or by `from x import name`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            yield node.lineno, node.attr
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+
+
 def imports(tree: ast.Module, below: Path) -> Iterator[tuple[int, str]]:
     """The full names that a module imports anywhere, with their lines; `from weft import x` is weft.x."""
     for node in ast.walk(tree):
@@ -115,6 +139,7 @@ def problems(root: Path) -> Iterable[str]:
     yield from namespace_problems(root)
     yield from name_problems(root)
     yield from import_problems(root)
+    yield from door_problems(root)
 
 
 def main() -> int:

@@ -47,6 +47,7 @@ class Agent:
         listen: where its direct server listens, "host:port" or "unix:path"; "off": it has none. Default: a free port on
             the address that leads to the coordinator.
         advertised_address: where others reach the direct server. Default: where it listens.
+        use_proxy: reach coordinators by the proxy that the environment names (`https_proxy` and the like).
 
     Raises:
         InvalidArgument: a setting has a value that it cannot have.
@@ -64,6 +65,7 @@ class Agent:
         drain_grace_s: float | None = None,
         listen: str | None = None,
         advertised_address: str | None = None,
+        use_proxy: bool | None = None,
     ) -> None:
         self._methods: dict[str, Hosted] = {}
         self._runtime: Runtime | None = None
@@ -79,6 +81,7 @@ class Agent:
             drain_grace_s=drain_grace_s,
             listen=listen,
             advertised_address=advertised_address,
+            use_proxy=use_proxy,
         )
 
     def configure(self, *, agent_id: str | None = None, **settings: Any) -> None:

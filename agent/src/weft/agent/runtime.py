@@ -94,7 +94,14 @@ class Runtime:
         self._unavailable: frozenset[str] = frozenset()
         self._host = HostSampler()
         self._stalls = StallWatch(self._loop, self._executor.running_async)
-        self._session = Session(settings.target, self, self._outbox, self._end_by, agent_id=settings.id)
+        self._session = Session(
+            settings.target,
+            self,
+            self._outbox,
+            self._end_by,
+            agent_id=settings.id,
+            use_proxy=settings.use_proxy,
+        )
         self._life = threading.Thread(target=self._live, name="weft-agent", daemon=True)
         self._draining = False
         self._hurried = False

@@ -40,6 +40,7 @@ class Session:
 
     Args:
         on_refused: called when a coordinator refuses the agent for good.
+        use_proxy: reach coordinators by the environment's proxy.
     """
 
     def __init__(
@@ -50,17 +51,19 @@ class Session:
         on_refused: Callable[[WeftError], None],
         *,
         agent_id: str,
+        use_proxy: bool = False,
     ) -> None:
         self._targets = random.sample(targets, len(targets))
         self._agent = agent
         self._outbox = outbox
         self._on_refused = on_refused
+        self._use_proxy = use_proxy
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
         self._stopped = asyncio.Event()
         self._ended = threading.Event()
         self._stream: Stream | None = None
-        self._understudy = Understudy(lambda: self._stream, agent_id)
+        self._understudy = Understudy(lambda: self._stream, agent_id, use_proxy=use_proxy)
         self._quiet_until = 0.0
 
     # -- from any thread ------------------------------------------------------------------------------------------
@@ -142,7 +145,7 @@ class Session:
         for target in itertools.cycle(self._targets):
             if self._stopped.is_set():
                 return
-            stream = self._stream = Stream(target, self._agent, self._outbox)
+            stream = self._stream = Stream(target, self._agent, self._outbox, use_proxy=self._use_proxy)
             dialled_at = time.monotonic()
             error = await self._serve(stream)
             if error is not None and error.code in _PERMANENT:

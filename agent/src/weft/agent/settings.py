@@ -80,6 +80,12 @@ class AgentSettings(BaseSettings):
         default_factory=str,
         description="where others reach the direct server; unless set, where it listens",
     )
+    use_proxy: bool = Field(
+        default=False,
+        validation_alias=AliasChoices("weft_agent_use_proxy", "weft_use_proxy"),
+        description="reach coordinators by the proxy that `grpc_proxy`, `https_proxy` or `http_proxy` names, unless"
+        " `no_grpc_proxy` or `no_proxy` excepts them; agents are never reached by one",
+    )
 
     @field_validator("target", mode="before")
     @classmethod

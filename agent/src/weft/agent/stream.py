@@ -21,7 +21,7 @@ from grpc import aio
 from weft.agent.attempt import Attempt
 from weft.agent.executor import UNWANTED_GRACE_S, Cancellation
 from weft.agent.outbox import Outbox
-from weft.rpc.channel import client_options
+from weft.rpc.channel import client_options, dial
 from weft.rpc.times import duration, seconds
 from weft.v1 import coordinator_pb2_grpc, session_pb2
 
@@ -64,8 +64,9 @@ class Agent(Protocol):
 class Stream:
     """One stream. `run` may be called once; made and run on the event loop."""
 
-    def __init__(self, target: str, agent: Agent, outbox: Outbox) -> None:
+    def __init__(self, target: str, agent: Agent, outbox: Outbox, *, use_proxy: bool = False) -> None:
         self.target = target
+        self._use_proxy = use_proxy
         self._agent = agent
         self._outbox = outbox
         self._loop = asyncio.get_running_loop()
@@ -125,7 +126,9 @@ class Stream:
             grpc.RpcError: why it ended; not raised when the coordinator closed it after a goodbye, or this end did.
         """
         tasks: list[asyncio.Task[None]] = []
-        async with aio.insecure_channel(self.target, options=client_options(own_connection=True)) as channel:
+        async with dial(
+            self.target, client_options(own_connection=True), use_proxy=self._use_proxy
+        ) as channel:
             try:
                 call = self._call = coordinator_pb2_grpc.CoordinatorServiceStub(channel).Connect()
                 tasks = [self._loop.create_task(job) for job in (self._send(call), self._beat())]

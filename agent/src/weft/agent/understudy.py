@@ -15,7 +15,7 @@ import grpc
 import structlog
 
 from weft.agent.stream import Stream
-from weft.rpc.channel import client_options
+from weft.rpc.channel import client_options, dial_blocking
 from weft.v1 import coordinator_pb2, coordinator_pb2_grpc
 
 _log = structlog.get_logger("weft.agent")
@@ -32,10 +32,14 @@ class Understudy:
     Args:
         stream: gives the present one, if any.
         agent_id: whose session it is.
+        use_proxy: reach the coordinator by the environment's proxy.
     """
 
-    def __init__(self, stream: Callable[[], Stream | None], agent_id: str) -> None:
+    def __init__(
+        self, stream: Callable[[], Stream | None], agent_id: str, *, use_proxy: bool = False
+    ) -> None:
         self._stream = stream
+        self._use_proxy = use_proxy
         self._agent_id = agent_id
         self._stopped = threading.Event()
         self._channel: grpc.Channel | None = None
@@ -80,7 +84,9 @@ class Understudy:
 
     def _call(self, target: str, request: coordinator_pb2.ReportRequest) -> grpc.StatusCode:
         if self._channel is None:
-            self._channel = grpc.insecure_channel(target, options=client_options(own_connection=True))
+            self._channel = dial_blocking(
+                target, client_options(own_connection=True), use_proxy=self._use_proxy
+            )
         try:
             coordinator_pb2_grpc.CoordinatorServiceStub(self._channel).Report(request, timeout=CALL_TIMEOUT_S)
         except grpc.RpcError as error:

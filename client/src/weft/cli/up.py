@@ -27,6 +27,8 @@ _STOP_S = 12.0
 _START_S = 20.0
 _COLOURS = ("36", "32", "33", "35", "34")
 _LINE_BYTES = 1024 * 1024
+# The agents' coordinator is on this machine.
+_PROXY = ("WEFT_USE_PROXY", "WEFT_AGENT_USE_PROXY")
 
 
 def up(
@@ -119,7 +121,7 @@ class _Up:
         self._flags = flags
         self._env = dict(os.environ)
         # Settings meant for one process must not reach them all.
-        for name in ("WEFT_LISTEN", "WEFT_ADDRESS_FILE", "WEFT_TARGET", "WEFT_AGENT_ID"):
+        for name in ("WEFT_LISTEN", "WEFT_ADDRESS_FILE", "WEFT_TARGET", "WEFT_AGENT_ID", *_PROXY):
             self._env.pop(name, None)
         path = [*map(str, paths), *filter(None, [self._env.get("PYTHONPATH")])]
         self._env |= {"PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"}

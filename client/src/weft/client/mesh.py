@@ -15,7 +15,7 @@ from weft.client.direct import Direct
 from weft.client.fleet import Fleet
 from weft.client.inheriting import InheritingChannel
 from weft.client.tasks import Tasks
-from weft.rpc.channel import client_options
+from weft.rpc.channel import client_options, dial
 from weft.rpc.targets import DEFAULT_TARGET, dialled, parse
 
 DEFAULT_PATIENCE_S = 60.0
@@ -27,6 +27,7 @@ def connect(
     *,
     timeout_s: float = DEFAULT_TIMEOUT_S,
     patience_s: float = DEFAULT_PATIENCE_S,
+    use_proxy: bool = False,
 ) -> Mesh:
     """A connection to a coordinator. It dials when it is first used, and again when it is lost.
 
@@ -39,17 +40,21 @@ def connect(
             change while a client lives, give one name that stands for all: that is looked up again.
         timeout_s: deadline of a call of the API, repeats included, unless the call has its own.
         patience_s: how long waits and streams outlive a coordinator that cannot be reached.
+        use_proxy: reach the coordinator by the proxy that the environment names (`grpc_proxy`, `https_proxy` or
+            `http_proxy`, but for what `no_proxy` excepts). Agents are never reached by one.
 
     Raises:
         InvalidArgument: the target is none.
     """
-    return Mesh(target, timeout_s=timeout_s, patience_s=patience_s)
+    return Mesh(target, timeout_s=timeout_s, patience_s=patience_s, use_proxy=use_proxy)
 
 
 class Mesh:
     """A coordinator, or several that are as one, as a client sees it. Belongs to the event loop in which it is first used."""
 
-    def __init__(self, target: str | Sequence[str], *, timeout_s: float, patience_s: float) -> None:
+    def __init__(
+        self, target: str | Sequence[str], *, timeout_s: float, patience_s: float, use_proxy: bool = False
+    ) -> None:
         self._targets = parse(target)
         # As people know it, for messages.
         self.target = ",".join(self._targets)
@@ -57,6 +62,7 @@ class Mesh:
         self._dialled = ""
         self._timeout_s = timeout_s
         self._patience_s = patience_s
+        self._use_proxy = use_proxy
         self._channel: grpc.aio.Channel | None = None
         self._closed = False
         # By policy.
@@ -95,7 +101,7 @@ class Mesh:
             # gRPC would take its own form of a list for the name.
             name = ("grpc.default_authority", self._targets[0])
             options = client_options() if len(self._targets) == 1 else [*client_options(), name]
-            self._channel = grpc.aio.insecure_channel(self._dialled, options=options)
+            self._channel = dial(self._dialled, options, use_proxy=self._use_proxy)
         return self._channel
 
     @cached_property

@@ -1,8 +1,15 @@
-"""Channel and server options, in one place. `docs/decisions` and the gRPC documentation say why each is set."""
+"""Channels, and the options of channels and servers, in one place. `docs/decisions` and the gRPC documentation say why
+each is set.
+
+Every channel of weft is made by `dial` or `dial_blocking`: what holds for all of them stands there.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+import grpc
+from grpc import aio
 
 # What a peer may send in one message: gRPC's own default, which stock clients have on their side too.
 MAX_PAYLOAD_BYTES = 4 * 1024 * 1024
@@ -38,6 +45,28 @@ def client_options(*, max_message_bytes: int = MAX_MESSAGE_BYTES, own_connection
         # Of several addresses behind one target each process begins with another.
         ("grpc.service_config", '{"loadBalancingConfig":[{"pick_first":{"shuffleAddressList":true}}]}'),
     ]
+
+
+def dial(address: str, options: Options | None = None, *, use_proxy: bool = False) -> aio.Channel:
+    """A channel to `address`, on the running event loop. It connects when it is first used.
+
+    Args:
+        address: what gRPC dials.
+        options: by default `client_options()`.
+        use_proxy: go by the proxy that `grpc_proxy`, `https_proxy` or `http_proxy` names, unless `no_grpc_proxy` or
+            `no_proxy` excepts the address. Otherwise such variables are ignored: they are there for the web, and a
+            mesh is seldom behind the web's proxy, its loopback addresses never.
+    """
+    return aio.insecure_channel(address, options=_with_proxy(options, use_proxy))
+
+
+def dial_blocking(address: str, options: Options | None = None, *, use_proxy: bool = False) -> grpc.Channel:
+    """The same for a thread, with calls that block it."""
+    return grpc.insecure_channel(address, options=_with_proxy(options, use_proxy))
+
+
+def _with_proxy(options: Options | None, use_proxy: bool) -> Options:
+    return [*(client_options() if options is None else options), ("grpc.enable_http_proxy", int(use_proxy))]
 
 
 def server_options(*, max_message_bytes: int = MAX_MESSAGE_BYTES) -> Options:

@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError
 from grpc import aio
 
 from weft.coordinator.session import Session
-from weft.rpc.channel import client_options
+from weft.rpc.channel import client_options, dial
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.targets import parse
 from weft.v1 import agent_pb2, agent_pb2_grpc, fleet_pb2, session_pb2
@@ -95,7 +95,7 @@ async def find_problem(hello: session_pb2.Hello) -> str:
             return f"the advertised address {address!r} is not one HOST:PORT"
     except InvalidArgument as error:
         return error.message
-    channel = aio.insecure_channel(address, options=client_options(own_connection=True))
+    channel = dial(address, client_options(own_connection=True))
     try:
         agent = await _described(channel)
     except aio.AioRpcError as error:

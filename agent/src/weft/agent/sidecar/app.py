@@ -22,7 +22,7 @@ import structlog
 from weft.agent.errors import HostingError
 from weft.agent.sidecar.contract import AppContract
 from weft.agent.sidecar.health import AppHealth
-from weft.rpc.channel import MAX_MESSAGE_BYTES
+from weft.rpc.channel import MAX_MESSAGE_BYTES, dial
 from weft.rpc.errors import WeftError
 
 _log = structlog.get_logger("weft.sidecar")
@@ -42,7 +42,6 @@ _OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.enable_retries", 0),
-    ("grpc.enable_http_proxy", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1000),
     ("grpc.max_reconnect_backoff_ms", 500),
@@ -65,7 +64,7 @@ class App:
 
     def __init__(self, address: str, read: ReadContract, changed: Callable[[], None]) -> None:
         self.address = address
-        self.channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
+        self.channel = dial(address, _OPTIONS)
         # None: it has not been there yet.
         self.contract: AppContract | None = None
         # Services that take no calls now.

@@ -24,7 +24,7 @@ from weft.agent.sidecar.socket import prepare
 from weft.rpc import metadata, names, relay, targets
 from weft.rpc.balancing import Balancer
 from weft.rpc.budget import Budget
-from weft.rpc.channel import client_options, server_options
+from weft.rpc.channel import dial, server_options
 from weft.rpc.discovery import Discovery
 from weft.rpc.errors import InvalidArgument, WeftError
 from weft.rpc.metadata import AGENT_KEY, DIRECT, DURABLE, MODE_KEY
@@ -47,13 +47,20 @@ class Egress:
         coordinators: addresses, any of which will do.
         durable: methods and services that are called durably unless a call says otherwise.
         calls: what the app is handling.
+        use_proxy: reach the coordinators by the environment's proxy.
     """
 
     def __init__(
-        self, address: str, coordinators: Sequence[str], durable: Collection[str], calls: HandledCalls
+        self,
+        address: str,
+        coordinators: Sequence[str],
+        durable: Collection[str],
+        calls: HandledCalls,
+        *,
+        use_proxy: bool = False,
     ) -> None:
         self._address = address
-        self._coordinator = aio.insecure_channel(targets.dialled(coordinators), options=client_options())
+        self._coordinator = dial(targets.dialled(coordinators), use_proxy=use_proxy)
         self._balancer = Balancer()
         self._discovery = Discovery(self._coordinator, self._fleet_changed)
         self._shapes = Shapes(self._coordinator)

@@ -77,7 +77,13 @@ class Sidecar(Agent):
         if self._sidecar.egress == OFF:
             yield
             return
-        egress = Egress(self._sidecar.egress, self.settings.target, self._sidecar.durable, self._calls)
+        egress = Egress(
+            self._sidecar.egress,
+            self.settings.target,
+            self._sidecar.durable,
+            self._calls,
+            use_proxy=self.settings.use_proxy,
+        )
         try:
             await egress.start()
             yield

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import grpc.aio
 from google.protobuf.wrappers_pb2 import BytesValue
 
-from weft.rpc.channel import client_options
+from weft.rpc.channel import client_options, dial
 
 METHOD = "weft.bench.v1.EchoService/Echo"
 # The same, of a stock server behind a sidecar.
@@ -63,7 +63,7 @@ def caller(channel: grpc.aio.Channel, method: str) -> Call:
 @asynccontextmanager
 async def stock_caller(target: str, method: str = METHOD) -> AsyncIterator[Call]:
     """Calls it on a stock channel of its own."""
-    async with grpc.aio.insecure_channel(target, options=client_options(own_connection=True)) as channel:
+    async with dial(target, client_options(own_connection=True)) as channel:
         yield caller(channel, method)
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import grpc
 import grpc.aio
 
-from weft.rpc.channel import client_options
+from weft.rpc.channel import client_options, dial
 
 # More callables than this are not one program's methods: somebody makes their serializers anew each time.
 MAX_CALLABLES = 1024
@@ -65,6 +65,5 @@ class Connection:
     def _opened(self) -> grpc.aio.Channel:
         if self._channel is None:
             # Its own: endpoints at one address (an agent that was restarted) must not share fates.
-            options = client_options(own_connection=True)
-            self._channel = grpc.aio.insecure_channel(self._address, options=options)
+            self._channel = dial(self._address, client_options(own_connection=True))
         return self._channel
