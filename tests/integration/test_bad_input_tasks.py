@@ -371,6 +371,17 @@ async def test_a_request_id_used_for_another_request(mesh: MeshHarness) -> None:
     assert (ack.task_id, ack.existed) == (first.task.id, True)
 
 
+async def test_another_serialization_of_a_request_is_the_same_request(mesh: MeshHarness) -> None:
+    data, one, two = Payload(data=b"one").SerializeToString(), b"\x98\x06\x01", b"\xa2\x06\x01x"
+    first = await mesh.api().SubmitTask(_submit(ECHO, data + one + two, request_id="orders"), timeout=5)
+    repeat = _submit(ECHO, two + data + one, request_id="orders")
+    again = await mesh.api().SubmitTask(repeat, timeout=5)
+    (ack,) = await _bulk(mesh, repeat)
+    await _transparent(mesh, ECHO, repeat.payload, request_id="orders")
+    assert {again.task.id, ack.task_id} == {first.task.id}
+    await _all_ways(mesh, _submit(ECHO, data + one, request_id="orders"), EXISTS, "REQUEST_ID_REUSED", None)
+
+
 async def test_a_request_id_used_twice_in_one_bulk_message(mesh: MeshHarness) -> None:
     body = Payload(data=b"one").SerializeToString()
     first, same, other = await _bulk(

@@ -102,6 +102,16 @@ async def test_honest_repeats_differ_in_limits_and_context(h: Harness) -> None:
     assert list(await h.store.enqueue([repeat])) == [Enqueued(task_id, existed=True)]
 
 
+async def test_one_request_may_have_several_payloads(h: Harness) -> None:
+    """Its serializations: whoever checks a submission says by the digest which requests are the same."""
+    first = Submission(METHOD, b"ab", request_id="r", request_digest=b"one request....")
+    task_id = await h.submit(first)
+    results = await h.store.enqueue(
+        [replace(first, payload=b"ba"), replace(first, request_digest=b"another request")]
+    )
+    assert list(results) == [Enqueued(task_id, existed=True), RequestIdReused(task_id)]
+
+
 async def test_a_request_id_outlives_the_task(h: Harness) -> None:
     submission = Submission(METHOD, b"1", request_id="r", result_ttl_s=10.0)
     task_id = await h.submit(submission)

@@ -16,6 +16,7 @@ from weft.coordinator.rules import (
     RetryPolicy,
     State,
 )
+from weft.coordinator.store.identity import request_digest
 from weft.coordinator.store.records import Submission, TaskRecord
 from weft.rpc.errors import InvalidArgument, NotFound, ResourceExhausted, Unimplemented
 from weft.rpc.times import checked_duration, duration, timestamp
@@ -67,11 +68,13 @@ def submission(
             reason=errors_pb2.ERROR_REASON_PAYLOAD_TOO_LARGE,
             metadata={"size_bytes": str(len(payload)), "limit_bytes": str(defaults.max_payload_bytes)},
         )
-    info.check_request(payload)
+    request = info.check_request(payload)
     if request_id and not _REQUEST_ID.fullmatch(request_id):
         raise InvalidArgument(
             "request_id must be 1 to 128 printable ASCII characters without spaces", field="request_id"
         )
+    # Made only where a request id must know its request again.
+    digest = request_digest(info.name, info.request_form(request)) if request_id else b""
     if options is None:
         return Submission(
             info.name,
@@ -80,8 +83,11 @@ def submission(
             request_id,
             result_ttl_s=defaults.result_ttl_s,
             failure_ttl_s=defaults.failure_ttl_s,
+            request_digest=digest,
         )
-    return _with_options(info, payload, request_id, options, defaults, task_id)
+    given = _with_options(info, payload, request_id, options, defaults, task_id)
+    given.request_digest = digest
+    return given
 
 
 def _with_options(

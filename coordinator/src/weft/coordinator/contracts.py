@@ -10,7 +10,7 @@ it calls `admit`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 
@@ -19,6 +19,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, EncodeError, Message
 
+from weft.coordinator.canonical import canonical_form, needs_ordering
 from weft.coordinator.compatibility import find_incompatibility
 from weft.rpc import descriptors
 from weft.rpc.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
@@ -48,9 +49,11 @@ class MethodInfo:
     contract: str
     # Its request, or a message within it, has proto2 required fields.
     has_required: bool
+    # No message within its request `needs_ordering`, nor the request itself.
+    ordered: bool
 
-    def check_request(self, payload: bytes) -> None:
-        """Refuse a payload that handlers could not read.
+    def check_request(self, payload: bytes) -> Message:
+        """The request; refuse a payload that handlers could not read.
 
         Raises:
             InvalidArgument: it does not parse as the request message (PAYLOAD_MALFORMED).
@@ -61,6 +64,11 @@ class MethodInfo:
             raise self._malformed(f"({len(payload)} bytes): {error}") from None
         if self.has_required and not message.IsInitialized():
             raise self._malformed(f"({len(payload)} bytes): {_missing_fields(message)}")
+        return message
+
+    def request_form(self, request: Message) -> bytes:
+        """What all serializations of a request have in common (`canonical`). It is used up."""
+        return canonical_form(request, ordered=self.ordered)
 
     def _malformed(self, why: str) -> InvalidArgument:
         return InvalidArgument(
@@ -111,7 +119,9 @@ class Contract:
 
     def _look_up(self, names: Sequence[str]) -> None:
         found = {name: self._find(name) for name in names}
-        required = _types_with_required(method.input_type for method in found.values())
+        requests = [method.input_type for method in found.values()]
+        required = _types_holding(requests, _has_required_field)
+        unordered = _types_holding(requests, needs_ordering)
         for name, method in found.items():
             kind = descriptors.method_kind(method)
             self._infos[name] = MethodInfo(
@@ -123,6 +133,7 @@ class Contract:
                 descriptor=method,
                 contract=self.digest,
                 has_required=method.input_type.full_name in required,
+                ordered=method.input_type.full_name not in unordered,
             )
 
     def _find(self, name: str) -> MethodDescriptor:
@@ -251,28 +262,32 @@ def _check_compatible(current: MethodInfo, offered: MethodInfo, compared: set[tu
         )
 
 
-def _types_with_required(roots: Iterable[Descriptor]) -> set[str]:
-    """The message types, among these and those within them, that can lack a proto2 required field at any depth."""
+def _has_required_field(message_type: Descriptor) -> bool:
+    return any(field.is_required for field in message_type.fields)
+
+
+def _types_holding(roots: Iterable[Descriptor], has_it: Callable[[Descriptor], bool]) -> set[str]:
+    """The message types, among these and those within them, that have something themselves or at any depth."""
     waiting = list({root.full_name: root for root in roots}.values())
     seen = {root.full_name for root in waiting}
     users: dict[str, set[str]] = {}
-    lacking: set[str] = set()
+    holding: set[str] = set()
     while waiting:
         user = waiting.pop()
+        if has_it(user):
+            holding.add(user.full_name)
         for field in user.fields:
-            if field.is_required:
-                lacking.add(user.full_name)
             if (message := field.message_type) is not None:
                 users.setdefault(message.full_name, set()).add(user.full_name)
                 if message.full_name not in seen:
                     seen.add(message.full_name)
                     waiting.append(message)
-    spreading = list(lacking)
+    spreading = list(holding)
     while spreading:
-        reached = users.get(spreading.pop(), set()) - lacking
-        lacking |= reached
+        reached = users.get(spreading.pop(), set()) - holding
+        holding |= reached
         spreading += reached
-    return lacking
+    return holding
 
 
 def _missing_fields(message: Message) -> str:

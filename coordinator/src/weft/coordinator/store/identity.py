@@ -9,6 +9,8 @@ from __future__ import annotations
 import random
 from hashlib import blake2b
 
+from weft.coordinator.store.records import Submission
+
 _LOW_BITS = 10
 # Half of the low range stays free for counting up within a microsecond.
 _RANDOM_BITS = 9
@@ -70,9 +72,14 @@ def request_key(request_id: str) -> int:
     return int.from_bytes(blake2b(request_id.encode(), digest_size=8).digest(), "big") >> 1
 
 
-def request_digest(method: str, payload: bytes) -> bytes:
-    """What makes two requests the same: method and payload."""
+def request_digest(method: str, form: bytes) -> bytes:
+    """What makes two requests the same: method and payload, in a form that all serializations of it have in common."""
     digest = blake2b(method.encode(), digest_size=16)
     digest.update(b"\0")
-    digest.update(payload)
+    digest.update(form)
     return digest.digest()
+
+
+def digest_of(submission: Submission) -> bytes:
+    """The digest of a submission's request."""
+    return submission.request_digest or request_digest(submission.method, submission.payload)

@@ -55,6 +55,9 @@ class Submission:
     context: bytes = b""
     result_ttl_s: float = 3600.0
     failure_ttl_s: float = 7 * 86400.0
+    # Of method and payload, the same for all serializations of a request (`identity.request_digest`); needed with a
+    # request id alone. Empty: that of the payload as it is.
+    request_digest: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from weft.coordinator.store.entry import Entry
-from weft.coordinator.store.identity import format_id, request_digest, request_key
+from weft.coordinator.store.identity import digest_of, format_id, request_key
 from weft.coordinator.store.reader import Known, Reader
 from weft.coordinator.store.records import Enqueued, RequestIdReused, Submission
 
@@ -37,7 +37,7 @@ class RequestIds:
     ) -> Known | Enqueued | RequestIdReused:
         """Give the request id to the task `number`, or say what it stands for already."""
         request_id = submission.request_id
-        digest = request_digest(submission.method, submission.payload)
+        digest = digest_of(submission)
         earlier = known.get(request_id)
         if earlier is None:
             mine = known[request_id] = self._pending[request_id] = Known(number, request_id, digest)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from weft.coordinator.rules import QueueKey
-from weft.coordinator.store.identity import request_digest
+from weft.coordinator.store.identity import digest_of
 from weft.coordinator.store.records import (
     Claimed,
     ClaimRequest,
@@ -214,7 +214,7 @@ def _row(task_id: str, given: Submission) -> tuple[Any, ...]:
         _or_false(given.schedule_to_close_s),
         options_of(given) or False,
         given.request_id or False,
-        request_digest(given.method, given.payload) if given.request_id else False,
+        digest_of(given) if given.request_id else False,
         given.payload,
         given.context,
     )
