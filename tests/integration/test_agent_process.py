@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 import textwrap
 import time
 from pathlib import Path
@@ -16,10 +17,11 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from probe.v1.probe_pb2 import ProbeRequest
 from tests.support import tasks
-from tests.support.mesh import MeshHarness
+from tests.support.mesh import PROBE_AGENT, MeshHarness
 from tests.support.processes import Process
 from weft.v1 import fleet_pb2, task_pb2
 
+WEFT = (sys.executable, "-m", "weft.cli.main")
 FLAVOURS = ["Call", "CallSync", "CallIsolated"]
 
 
@@ -110,6 +112,39 @@ async def test_a_second_signal_hands_back_at_once(mesh: MeshHarness) -> None:
         task = await tasks.look(mesh, task_id)
         assert task.state == task_pb2.TASK_STATE_QUEUED, tasks.describe(task)
         assert task.crashes == 0
+
+
+async def test_a_closed_terminal_drains_agent_and_coordinator(mesh: MeshHarness) -> None:
+    coordinator = await mesh.coordinator()
+    agent = await mesh.agent("a1", drain_grace_s=30)
+    ledger = mesh.ledger()
+    task_id = await tasks.submit(mesh, ProbeRequest(text="t", sleep_s=0.5, ledger=ledger.path), "CallSync")
+    await ledger.until("start", "t")
+    agent.signal(signal.SIGHUP)
+    # As a terminal and its shell send it: more than once, which asks for no haste.
+    await mesh.wait_agent("a1", fleet_pb2.AGENT_STATE_DRAINING)
+    agent.signal(signal.SIGHUP)
+    assert await agent.wait() == 0
+    assert tasks.reply(await tasks.end(mesh, task_id)).agent_id == "a1"
+    coordinator.signal(signal.SIGHUP)
+    assert await coordinator.wait() == 0
+    assert "coordinator.stopped" in coordinator.output()
+
+
+async def test_nohup_is_heeded(mesh: MeshHarness, tmp_path: Path) -> None:
+    await mesh.coordinator()
+    ignoring = Process(
+        "ignoring",
+        ["nohup", *WEFT, "agent", PROBE_AGENT, "--target", mesh.target, "--id", "a1"],
+        log=tmp_path / "ignoring.log",
+    )
+    mesh.others.append(ignoring)
+    await mesh.wait_agent("a1", instance_of=ignoring)
+    await mesh.wait_contract("a1")
+    ignoring.signal(signal.SIGHUP)
+    assert (await mesh.probe().Call(ProbeRequest(text="x"), timeout=20)).text == "x"
+    assert ignoring.alive
+    assert "draining" not in ignoring.output()
 
 
 PROGRAM = """

@@ -43,7 +43,7 @@ async def serving(process: Process) -> str:
     return found[1]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 async def test_up_calls_and_down(tmp_path: Path, started: list[Process], number: signal.Signals) -> None:
     process = up(started, tmp_path, PROBE_AGENT, "-n", "2")
     target = await serving(process)

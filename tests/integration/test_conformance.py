@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import signal
 import sys
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.support.broken_agent import FAULTS
-from tests.support.processes import ROOT, environment
+from tests.support.processes import ROOT, Process, environment, until
 from weft.cli.conformance.rules import RULES
 from weft.cli.conformance.run import CHECKS
 
@@ -92,3 +95,24 @@ def test_the_rules_are_those_of_the_documentation() -> None:
     assert set(FAULTS) == set(RULES)
     optional = set(re.findall(r"^\*\*(R\d+)\. .+?\*\* \(optional\)", text, re.MULTILINE))
     assert optional == {rule for rule, each in RULES.items() if each.optional}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+async def test_a_signal_leaves_no_agent_and_no_folder(tmp_path: Path, number: signal.Signals) -> None:
+    # One that starts, dials and then lets the driver wait.
+    words = ["conformance", "--agent", PYTHON_AGENT, "--rules", "R9"]
+    process = Process.weft("driver", *words, log=tmp_path / "log", env={"TMPDIR": str(tmp_path)})
+    try:
+
+        def agents() -> list[psutil.Process]:
+            return psutil.Process(process.pid).children(recursive=True)
+
+        await until(lambda: bool(agents()) or not process.alive, "the agent has started")
+        started = agents()
+        process.signal(number)
+        assert await process.wait() == 128 + number, process.output()
+        assert not psutil.wait_procs(started, 5)[1]
+        assert not list(tmp_path.glob("weft-conformance-*"))
+        assert "Traceback" not in process.output()
+    finally:
+        process.cleanup()

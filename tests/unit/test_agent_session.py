@@ -410,6 +410,22 @@ def test_stopping_twice_does_not_wait(coordinator: ScriptedCoordinator) -> None:
         assert time.monotonic() - stopped_at < 5
 
 
+def test_an_idle_agent_stops_at_once_when_its_coordinator_stops_too() -> None:
+    """Its coordinator goes before it has told that it knows of the drain: nobody is left who could tell."""
+    with ScriptedCoordinator(echo=False) as coordinator:
+        agent = probe_agent(coordinator.address)
+        with running(agent) as run:
+            session = coordinator.accept()
+            session.welcome()
+            session.wait_state(lambda _state: True)
+            agent.stop()
+            session.wait_state(lambda state: state.draining)
+            stopped_at = time.monotonic()
+            session.drop()
+            run.wait()
+            assert time.monotonic() - stopped_at < 2
+
+
 def test_stopping_without_a_coordinator_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("weft.agent.runtime.FLUSH_TIMEOUT_S", 0.3)
     with ScriptedCoordinator() as coordinator:

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from types import FrameType
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -17,6 +18,7 @@ from weft.agent.runtime import Runtime
 from weft.agent.settings import AgentSettings
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.names import is_reserved
+from weft.rpc.signals import hurries, stop_signals
 
 # What is left on the event loop when the agent has ended gets so long to be cancelled.
 CLOSE_TIMEOUT_S = 1.0
@@ -171,11 +173,12 @@ class Agent:
         return decorate
 
     def run(self) -> None:
-        """Run until SIGTERM or SIGINT, then drain. Blocks; the process should be the agent's own.
+        """Run until SIGTERM, SIGINT or SIGHUP, then drain. Blocks; the process should be the agent's own.
 
         In another thread than the main one, where signals cannot be had, it runs until `stop`.
         The first signal drains: no new work, what waits is handed back, running handlers get `drain_grace_s`. The
-        second ends it at once.
+        second ends it at once, unless it is SIGHUP, which closed terminals send more than once. A SIGHUP that is
+        ignored, as `nohup` has it, stays so.
 
         Raises:
             WeftError: a coordinator refused this agent for good; the message is the coordinator's.
@@ -259,12 +262,19 @@ def _close(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def stop_on_signals(stop: Callable[[], None]) -> Callable[[], None]:
-    """Call `stop` at SIGTERM and SIGINT, also while a handler blocks the loop; gives what undoes this."""
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    previous = [signal.signal(number, lambda *_: stop()) for number in numbers]
+    """Call `stop` at each signal that ends a process, also while a handler blocks the loop; gives what undoes this."""
+    stopping = False
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        nonlocal stopping
+        if not stopping or hurries(number):
+            stopping = True
+            stop()
+
+    previous = {number: signal.signal(number, on_signal) for number in stop_signals()}
 
     def restore() -> None:
-        for number, handler in zip(numbers, previous, strict=True):
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
     return restore

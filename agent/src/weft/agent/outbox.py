@@ -42,6 +42,11 @@ class Outbox:
         self._on_change = on_change
         self.watched = False
 
+    def notify(self) -> None:
+        """Something has changed that a stopping agent may be waiting for. From any thread."""
+        if self.watched:
+            self._on_change()
+
     # -- handlers' side -----------------------------------------------------------------------------------------
 
     def finish(self, attempt: Attempt, result: session_pb2.AttemptResult, size_bytes: int) -> bool:
@@ -54,8 +59,7 @@ class Outbox:
             attempt.size_bytes = size_bytes + _ITEM_OVERHEAD_BYTES
             self._queue.append((attempt, None))
             self._signal()
-        if self.watched:
-            self._on_change()
+        self.notify()
         return True
 
     def release(self, attempt: Attempt) -> bool:
@@ -63,8 +67,7 @@ class Outbox:
         with self._lock:
             done = self._release(attempt)
             self._signal()
-        if self.watched:
-            self._on_change()
+        self.notify()
         return done
 
     def release_unfinished(self) -> int:
@@ -221,8 +224,7 @@ class Outbox:
                 if attempt is not None and attempt.result is not None:
                     self._drop(attempt)
                     refused += ack.refused
-        if self.watched:
-            self._on_change()
+        self.notify()
         return refused
 
     def ack_progress(self, acks: Sequence[session_pb2.ProgressAck]) -> None:
@@ -248,8 +250,7 @@ class Outbox:
                 for attempt in list(self._released):
                     if 0 < attempt.release_sequence <= sequence:
                         self._drop(attempt)
-        if self.watched:
-            self._on_change()
+        self.notify()
 
     def lose(self, ref: Ref) -> None:
         """An attempt is not this agent's any more: nothing of it need be sent."""
@@ -257,8 +258,7 @@ class Outbox:
             attempt = self._attempts.get(ref)
             if attempt is not None:
                 self._drop(attempt)
-        if self.watched:
-            self._on_change()
+        self.notify()
 
     def _drop(self, attempt: Attempt) -> None:
         attempt.held = False

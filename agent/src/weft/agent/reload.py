@@ -6,13 +6,14 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
 import structlog
 
 from weft.rpc.errors import FailedPrecondition
+from weft.rpc.signals import stop_signals
 
 _log = structlog.get_logger("weft.agent")
 
@@ -20,10 +21,13 @@ _log = structlog.get_logger("weft.agent")
 STOP_TIMEOUT_S = 5.0
 
 
-def run_with_reload(argv: Sequence[str]) -> int:
+def run_with_reload(argv: Sequence[str], env: Mapping[str, str] | None = None) -> int:
     """Run `argv` until this process is told to stop; its exit status.
 
     A child that ends by itself is started again at the next change.
+
+    Args:
+        env: the child's environment; None: this one's.
 
     Raises:
         FailedPrecondition: watchfiles is not installed.
@@ -37,9 +41,9 @@ def run_with_reload(argv: Sequence[str]) -> int:
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         stop.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in stop_signals():
         signal.signal(number, on_signal)
-    child = subprocess.Popen(argv)  # noqa: S603 - our own command line
+    child = subprocess.Popen(argv, env=env)  # noqa: S603 - our own command line
     try:
         for changes in watch(
             Path.cwd(), watch_filter=PythonFilter(), stop_event=stop, raise_interrupt=False, rust_timeout=500
@@ -48,7 +52,7 @@ def run_with_reload(argv: Sequence[str]) -> int:
                 "files changed: starting the agent again", files=sorted({path for _, path in changes})[:5]
             )
             _end(child)
-            child = subprocess.Popen(argv)  # noqa: S603 - our own command line
+            child = subprocess.Popen(argv, env=env)  # noqa: S603 - our own command line
     finally:
         status = _end(child)
     return status

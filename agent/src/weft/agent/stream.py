@@ -151,6 +151,8 @@ class Stream:
         """End the stream; harmless when it has ended."""
         self._closed = True
         self._settled.set()
+        # A stopping agent need not wait for this coordinator's word any more.
+        self._outbox.notify()
         if self._call is not None:
             self._call.cancel()
 

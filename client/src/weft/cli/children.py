@@ -178,8 +178,10 @@ async def until(
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that owns children: SIGTERM and SIGHUP cancel it too, as Ctrl-C does."""
+    """Run a coroutine that owns children: every signal that ends a process cancels it, as Ctrl-C does."""
     import uvloop
+
+    from weft.rpc.signals import stop_signals
 
     signalled: list[signal.Signals] = []
 
@@ -188,10 +190,12 @@ def run(main: Coroutine[Any, Any, T]) -> T:
         assert task is not None
 
         def stop(number: signal.Signals) -> None:
+            # Once: what is being ended must not be interrupted.
+            if not signalled:
+                task.cancel()
             signalled.append(number)
-            task.cancel()
 
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in stop_signals():
             loop.add_signal_handler(number, stop, number)
         return await main
 

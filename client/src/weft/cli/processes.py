@@ -1,13 +1,15 @@
-"""`weft coordinator` and `weft agent`: each runs one process until SIGTERM or Ctrl-C."""
+"""`weft coordinator` and `weft agent`: each runs one process until SIGTERM, SIGHUP or Ctrl-C."""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from weft.cli import leash
 from weft.cli.options import TARGET_FORM, checked_target, pairs
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ def coordinator(
         str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")
     ] = None,
 ) -> None:
-    """Run a coordinator until SIGTERM or Ctrl-C.
+    """Run a coordinator until SIGTERM, SIGHUP or Ctrl-C.
 
     Every setting can also be given as an environment variable: WEFT_RESULT_TTL_S=86400, for example.
     """
@@ -138,7 +140,7 @@ def agent(
     log_level: Annotated[str, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = "info",
     reload: Annotated[bool, typer.Option("--reload", help="Start again when a Python file changes.")] = False,
 ) -> None:
-    """Run an agent until SIGTERM or Ctrl-C; then it drains: hands back what has not started, finishes the rest.
+    """Run an agent until SIGTERM, SIGHUP or Ctrl-C; then it drains: hands back what has not started, finishes the rest.
 
     It hosts what a Python program says, or, with --app, the methods of a gRPC server beside it.
     What is not given here is as the program says, or else as the WEFT_AGENT_* variables say.
@@ -156,7 +158,8 @@ def agent(
     if reload:
         from weft.agent.reload import command, run_with_reload
 
-        raise typer.Exit(run_with_reload(command([part for part in sys.argv[1:] if part != "--reload"])))
+        argv = command([part for part in sys.argv[1:] if part != "--reload"])
+        raise typer.Exit(run_with_reload(argv, os.environ | leash.environment()))
     loaded = _sidecar(beside_app) if program is None else _loaded(program)
     loaded.configure(
         agent_id=agent_id,

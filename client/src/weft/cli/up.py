@@ -19,6 +19,7 @@ from weft.cli import leash
 from weft.cli.failures import Failure
 from weft.cli.options import DEFAULT_TARGET
 from weft.cli.output import line, remark
+from weft.rpc.signals import hurries, stop_signals
 
 EXAMPLE = "examples.corpus.agent:agent"
 DRAIN_GRACE_S = 5.0
@@ -90,7 +91,9 @@ class _Child:
                 continue
             if not text:
                 return
-            line(f"{self._tag} {readable(text.decode(errors='replace').rstrip())}")
+            # A terminal that is gone must not hold up the child, which writes on.
+            with contextlib.suppress(OSError):
+                line(f"{self._tag} {readable(text.decode(errors='replace').rstrip())}")
 
     def signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -106,7 +109,8 @@ class _Child:
             async with asyncio.timeout(_STOP_S):
                 await self.process.wait()
         except TimeoutError:
-            remark(f"{self.name} does not stop: killed")
+            with contextlib.suppress(OSError):
+                remark(f"{self.name} does not stop: killed")
         self.signal(signal.SIGKILL)
         await self.process.wait()
         await self.reader
@@ -132,8 +136,8 @@ class _Up:
     async def run(self, listen: str, store: str) -> None:
         """Start all, wait for Ctrl-C or for the first that exits, and stop all: agents first."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._signalled)
+        for number in stop_signals():
+            loop.add_signal_handler(number, self._signalled, number)
         try:
             with tempfile.TemporaryDirectory() as folder:
                 gone = await self._start(listen, store, Path(folder) / "address")
@@ -145,8 +149,8 @@ class _Up:
                 f"{gone.name} has exited with status {gone.process.returncode}; its last lines are above"
             )
 
-    def _signalled(self) -> None:
-        if self._stop.is_set():
+    def _signalled(self, number: int) -> None:
+        if self._stop.is_set() and hurries(number):
             for child in self._children:
                 child.signal(signal.SIGKILL)
         self._stop.set()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import signal
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,6 +42,7 @@ from weft.rpc import logs
 from weft.rpc.channel import server_options
 from weft.rpc.errors import Unavailable, WeftError
 from weft.rpc.reflection import Reflection
+from weft.rpc.signals import hurries, stop_signals
 from weft.v1 import coordinator_pb2_grpc, errors_pb2
 
 log = structlog.get_logger(__name__)
@@ -270,18 +270,18 @@ def _write_whole(path: Path, text: str) -> None:
 
 
 async def serve(settings: CoordinatorSettings) -> None:
-    """Run a coordinator until SIGTERM or SIGINT; a second signal ends it at once."""
+    """Run a coordinator until SIGTERM, SIGINT or SIGHUP; a second signal, but for SIGHUP, ends it at once."""
     coordinator = Coordinator(settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def signalled() -> None:
-        if stop.is_set():
+    def signalled(number: int) -> None:
+        if stop.is_set() and hurries(number):
             os._exit(1)
         stop.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, signalled)
+    for number in stop_signals():
+        loop.add_signal_handler(number, signalled, number)
     await coordinator.start()
     # What was recovered stays for a while: the collector need not look at it again and again.
     gc.freeze()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shlex
 import tempfile
 from collections import Counter
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from weft.cli import output
+from weft.cli.children import run
 from weft.cli.conformance.rules import RULES
 from weft.cli.options import Json
 
@@ -47,7 +47,7 @@ def conformance(
     """
     wanted = _chosen(rules)
     with tempfile.TemporaryDirectory(prefix="weft-conformance-") as folder:
-        found, tail = asyncio.run(
+        found, tail = run(
             _checked(
                 shlex.split(agent),
                 listen,

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from weft.cli import leash
 from weft.cli.conformance.coordinator import REDIAL_S, Coordinator, Session
 from weft.cli.conformance.rules import Broken, NotChecked
 from weft.cli.failures import Failure
@@ -212,6 +213,8 @@ class Subject:
             "WEFT_AGENT_SLOTS": str(SLOTS),
             "WEFT_AGENT_PREFETCH": str(PREFETCH),
             "PYTHONUNBUFFERED": "1",
+            # Heeded by agents of weft; others outlive a driver that is killed.
+            **leash.environment(),
         }
         with self._log.open("ab") as output:
             try:
