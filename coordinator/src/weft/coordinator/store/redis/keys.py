@@ -9,6 +9,7 @@ touches that slot alone. Times are seconds since the epoch by Redis' clock; reco
 | `b:<id>`          | string | [payload, call context]; absent: both are empty                                          |
 | `o:<id>`          | string | the outcome that an agent reported                                                       |
 | `p:<id>`          | list   | progress: [attempt, payload] each                                                        |
+| `s:<id>`          | string | how large each item of `p:` is, four bytes each, big end first                            |
 | `q:<request id>`  | string | digest of the request, then the task's id                                                |
 | `ready:<queue>`   | zset   | ready tasks; score 9 - priority, so that ids of equal score are in order of age          |
 | `held:<e>#<agent>`| set    | tasks that this session runs                                                             |
@@ -48,7 +49,7 @@ A record's fields, absent where unset: `s` state, `q` queue, `p` priority, `c` c
 `oa` `oe` owner's agent and epoch, `rp` the owner has reported, `st` started, `fi` finished, `ex` forgotten at, `b` state before
 the end, `cr` `cg` `ce` cancellation: reason, grace, when the store ends the task, `n` responses, `na` `ni` attempt and index of
 the last one, `ra` retried at, `fa` attempts before that, `due` in `timers` at, `e` outcome that the store gave itself, by name,
-`o` whether there is an `o:` key, `z` expired.
+`o` how large the `o:` key is, where there is one, `bs` how large `b:` is, about, `z` expired.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from redis.exceptions import RedisError
 
 from weft.coordinator.rules import QueueKey, State
 from weft.coordinator.store.base import StoreListener
-from weft.coordinator.store.records import AttemptRef, Owner, TaskRecord
+from weft.coordinator.store.records import AttemptRef, Owner
 from weft.coordinator.store.redis import listing
 from weft.coordinator.store.redis.keys import Keys
 from weft.coordinator.store.redis.places import Client
@@ -49,8 +49,8 @@ _CLOSE_TRIES = 3
 # A task that is not there may be on its way: it is lost when it is still not there after so long, and after whatever was
 # asked of Redis in between.
 _LOST_S = 1.0
-# Followed tasks that are read again at a time.
-_READ_TASKS = 256
+# Followed tasks that are read again at a time: each may have a large outcome.
+_READ_TASKS = 32
 
 
 class Link:
@@ -284,16 +284,9 @@ class Link:
                 if record is None:
                     absent.append(task_id)
                 elif self._wanted(task_id, record.state):
-                    await self._tell_progress(record)
+                    # Its count of responses says what is new: each follower reads on from where it is.
                     self.listener.changed(record)
         return absent
-
-    async def _tell_progress(self, record: TaskRecord) -> None:
-        if record.progress_count and self.listener.wants(record.task_id, ended=False):
-            rows = await self.read(
-                "progress", listing.progress(self.client, self.keys, record.task_id, 0, record.progress_count)
-            )
-            self.listener.progressed(record.task_id, rows)
 
     # -- looking --------------------------------------------------------------------------------------------------
 

@@ -1,8 +1,10 @@
-"""Reading tasks: by id, and in pages of a listing, newest first. Each step reads a bounded number of keys."""
+"""Reading tasks: by id, and in pages of a listing, newest first. Each step reads a bounded number of keys and bytes: how
+large a value is, is known before it is read."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from weft.coordinator.rules import State
@@ -17,6 +19,9 @@ from weft.rpc.errors import InvalidArgument
 
 # Tasks that one page looks at: what it costs when nothing matches.
 SCAN_TASKS = 1000
+# Values of a task apart from its record, and the fields of that which say how large they are.
+_KINDS = (("o", "o"), ("b", "bs"))
+_SIZE_BYTES = 4
 
 
 async def read(
@@ -25,17 +30,10 @@ async def read(
     """Tasks as they are now; None: there is no such task."""
     ids = list(dict.fromkeys(task_id for task_id in task_ids if is_id(task_id)))
     records = await _records(client, keys, ids)
-    kinds = ("o", "b") if payloads else ("o",)
-    names = [
-        (task_id, kind)
-        for task_id, record in records.items()
-        for kind in kinds
-        if kind == "b" or "o" in record
-    ]
     bodies: dict[tuple[str, str], bytes | None] = {}
-    if names:
+    for names in _portions(records, _KINDS if payloads else _KINDS[:1]):
         found = await client.mget([keys.of(kind, task_id) for task_id, kind in names])
-        bodies = dict(zip(names, found, strict=True))
+        bodies.update(zip(names, found, strict=True))
     return [
         None
         if task_id not in records
@@ -47,6 +45,25 @@ async def read(
         )
         for task_id in task_ids
     ]
+
+
+def _portions(
+    records: Mapping[str, Record], kinds: Sequence[tuple[str, str]]
+) -> Iterator[Sequence[tuple[str, str]]]:
+    """Names of values that tasks have, each portion as many as one answer should carry, but one that is large."""
+    portion: list[tuple[str, str]] = []
+    size_bytes = 0
+    for task_id, record in records.items():
+        for kind, size in kinds:
+            if size not in record:
+                continue
+            if portion and size_bytes + record[size] > BATCH_BYTES:
+                yield portion
+                portion, size_bytes = [], 0
+            portion.append((task_id, kind))
+            size_bytes += record[size]
+    if portion:
+        yield portion
 
 
 async def _records(client: Client, keys: Keys, ids: Sequence[str]) -> dict[str, Record]:
@@ -96,12 +113,21 @@ def _fits(where: ListFilter, record: Record) -> bool:
 
 async def progress(client: Client, keys: Keys, task_id: str, after: int, limit: int) -> list[ProgressRow]:
     """Stored progress with a sequence above `after`, in order; fewer than `limit`, but one, when it is large."""
-    rows: list[ProgressRow] = []
-    size_bytes = 0
-    for raw in await client.lrange(keys.of("p", task_id), after, after + limit - 1):
-        attempt, payload = unpack(raw)
-        rows.append(ProgressRow(after + len(rows) + 1, attempt, payload))
-        size_bytes += len(payload)
-        if size_bytes > BATCH_BYTES:
-            break
-    return rows
+    sizes = await client.getrange(
+        keys.of("s", task_id), _SIZE_BYTES * after, _SIZE_BYTES * (after + limit) - 1
+    )
+    count = _fitting(sizes)
+    if not count:
+        return []
+    rows = await client.lrange(keys.of("p", task_id), after, after + count - 1)
+    return [ProgressRow(after + at, *unpack(raw)) for at, raw in enumerate(rows, 1)]
+
+
+def _fitting(sizes: bytes) -> int:
+    """How many items of these sizes one answer should carry: at least one, where there is one."""
+    room_bytes = BATCH_BYTES
+    for count, (size_bytes,) in enumerate(struct.iter_unpack(">I", sizes)):
+        room_bytes -= size_bytes
+        if room_bytes < 0:
+            return max(1, count)
+    return len(sizes) // _SIZE_BYTES

@@ -48,7 +48,7 @@ for index, item in ipairs(request) do
     local delay, created = item[4] or nil, created_at(id)
     local t = {
       q = item[2], p = item[3], c = created, d = delay, ss = item[5] or nil, sc = item[6] or nil, x = item[7] or nil,
-      r = request_id or nil, at = created + (delay or 0), a = 0,
+      r = request_id or nil, at = created + (delay or 0), a = 0, bs = #item[10] + #item[11],
     }
     if request_id then
       call('SET', key('q', request_id), item[9] .. id)

@@ -199,7 +199,7 @@ local function keep(id, t, said, outcome)
   elseif t.o then
     call('DEL', key('o', id))
   end
-  t.e, t.o = said, outcome and true or nil
+  t.e, t.o = said, outcome and #outcome or nil
 end
 
 -- To a terminal state, with an outcome as in `keep`.

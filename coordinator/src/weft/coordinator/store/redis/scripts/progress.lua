@@ -2,7 +2,7 @@
 --
 -- request  {most responses of a task, {{agent, epoch, id, attempt, index, payload}…}}
 -- reads    t:
--- writes   t:, p:
+-- writes   t:, p:, s:
 -- result   for each: 0 stored, 1 known, 2 stale, 3 too many; then {{id, sequence, attempt, payload index}…} of the new ones
 
 local STORED, KNOWN, STALE, LIMIT = 0, 1, 2, 3
@@ -30,7 +30,9 @@ local function store(index, item)
     return LIMIT
   end
   t.n, t.ni = (t.n or 0) + 1, item[5]
-  call('RPUSH', key('p', id), cmsgpack.pack({item[4], item[6]}))
+  local row = cmsgpack.pack({item[4], item[6]})
+  call('RPUSH', key('p', id), row)
+  call('APPEND', key('s', id), struct.pack('>I4', #row))
   save(id, t)
   rows[#rows + 1] = {id, t.n, item[4], index}
   return STORED
@@ -39,7 +41,11 @@ end
 for index, item in ipairs(request[2]) do
   results[index] = store(index, item)
 end
+local told = {}
 for _, row in ipairs(rows) do
-  changed[#changed + 1] = {row[1], false}
+  if not told[row[1]] then
+    told[row[1]] = true
+    changed[#changed + 1] = {row[1], false}
+  end
 end
 return reply({results, rows})
