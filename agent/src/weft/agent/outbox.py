@@ -36,6 +36,8 @@ class Outbox:
         self._attempts: dict[Ref, Attempt] = {}
         # Handed back, and not known to have arrived: there is no acknowledgement of its own for that.
         self._released: set[Attempt] = set()
+        # Whose end was sent on this stream, and is not known to have arrived.
+        self._reported: set[Attempt] = set()
         self._queue: deque[_Item] = deque()
         self._wake: Callable[[], None] | None = None
         self._signalled = False
@@ -158,6 +160,7 @@ class Outbox:
             for attempt in lost:
                 self._drop(attempt)
             self._queue.clear()
+            self._reported.clear()
             for attempt in self._attempts.values():
                 attempt.epoch = epoch
                 attempt.release_sequence = 0
@@ -206,7 +209,9 @@ class Outbox:
                 if progress is not None:
                     message.progress.append(progress)
                     size_bytes += len(progress.payload) + _ITEM_OVERHEAD_BYTES
-                elif attempt.result is not None:
+                    continue
+                self._reported.add(attempt)
+                if attempt.result is not None:
                     message.results.append(attempt.result)
                     size_bytes += attempt.size_bytes
                 else:
@@ -264,6 +269,7 @@ class Outbox:
         attempt.held = False
         self._attempts.pop(attempt.ref, None)
         self._released.discard(attempt)
+        self._reported.discard(attempt)
         if attempt.on_room is not None:
             # It waits for room that will never come: what it sends from now on is dropped.
             on_room, attempt.on_room = attempt.on_room, None
@@ -275,6 +281,11 @@ class Outbox:
     def size(self) -> int:
         """Attempts that are held, ended or not."""
         return len(self._attempts)
+
+    @property
+    def unreported(self) -> int:
+        """Attempts that are held and whose end was not sent yet. From any thread."""
+        return len(self._attempts) - len(self._reported)
 
     def unfinished(self) -> int:
         """Attempts that are held and have not ended."""

@@ -22,6 +22,7 @@ from weft.agent.attempt import Attempt
 from weft.agent.executor import UNWANTED_GRACE_S, Cancellation
 from weft.agent.outbox import Outbox
 from weft.rpc.channel import client_options, dial
+from weft.rpc.pacing import Pacer
 from weft.rpc.times import duration, seconds
 from weft.v1 import coordinator_pb2_grpc, session_pb2
 
@@ -73,6 +74,7 @@ class Stream:
         self._thread = threading.get_ident()
         # There may be something to send.
         self._due = asyncio.Event()
+        self._pacer = Pacer()
         self._welcomed = False
         # Set once it is welcomed or closed.
         self._settled = asyncio.Event()
@@ -290,11 +292,18 @@ class Stream:
             self._due.clear()
             if not self._welcomed:
                 continue
-            while (message := self._compose()) is not None:
+            while (message := await self._next()) is not None:
                 await call.write(message)
+                self._pacer.sent(self._loop.time())
                 if message.goodbye:
                     await call.done_writing()
                     return
+
+    async def _next(self) -> session_pb2.ConnectRequest | None:
+        """The next message, when it is time for it; None: nothing waits."""
+        if (wait_s := self._pacer.wait_s(self._outbox.unreported, self._loop.time())) > 0.0:
+            await asyncio.sleep(wait_s)
+        return self._compose()
 
     def _compose(self) -> session_pb2.ConnectRequest | None:
         """All that waits, up to the bounds of a batch; None: nothing waits."""

@@ -25,6 +25,7 @@ from weft.client.methods import Method
 from weft.client.snapshot import Task
 from weft.rpc.channel import BATCH_BYTES, MAX_MESSAGE_BYTES
 from weft.rpc.errors import NotFound, ResourceExhausted, Unavailable, WeftError, from_status
+from weft.rpc.pacing import Pacer
 from weft.v1 import coordinator_pb2, errors_pb2, task_pb2
 
 Req = TypeVar("Req")
@@ -220,8 +221,9 @@ class Bulk(Generic[Req]):
 
     async def _write(self, call: grpc.aio.StreamStreamCall[Any, Any]) -> None:
         first = True
+        pacer = Pacer()
         try:
-            while (batch := await self._batch()) is not None:
+            while (batch := await self._batch(pacer)) is not None:
                 batch.deliver_results = first and self._results
                 first = False
                 await call.write(batch)
@@ -230,10 +232,13 @@ class Bulk(Generic[Req]):
             # The call is over; the reader learns why.
             return
 
-    async def _batch(self) -> coordinator_pb2.SubmitTasksRequest | None:
+    async def _batch(self, pacer: Pacer) -> coordinator_pb2.SubmitTasksRequest | None:
         """All that waits to be sent, up to a batch; None when nothing will come any more."""
         while True:
             self._work.clear()
+            under_way = len(self._sent) + len(self._stored)
+            if (wait_s := pacer.wait_s(under_way, time.monotonic())) > 0.0:
+                await asyncio.sleep(wait_s)
             batch = coordinator_pb2.SubmitTasksRequest()
             size_bytes = 0
             tasks = batch.tasks
@@ -250,6 +255,8 @@ class Bulk(Generic[Req]):
                 )
                 self._sent.append(entry)
             if tasks:
+                if len(tasks) < BATCH_ITEMS and size_bytes < BATCH_BYTES:
+                    pacer.sent(time.monotonic())
                 return batch
             if self._exhausted and not (self._sent or self._again or self._postponed or self._fed):
                 return None

@@ -22,7 +22,8 @@ from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import Enqueued, RequestIdReused, Submission, TaskRecord
 from weft.coordinator.submission import Intake, accepted
 from weft.rpc.errors import InvalidArgument, WeftError
-from weft.v1 import coordinator_pb2
+from weft.rpc.pacing import Pacer
+from weft.v1 import coordinator_pb2, task_pb2
 
 MAX_TASKS = 4096
 # Messages whose tasks are being stored while the next one is read, and how large they may be together.
@@ -45,6 +46,7 @@ class BulkStream:
         self._storing_bytes = 0
         self._awaited: dict[str, None] = {}
         self._finished = EndedTasks(store)
+        self._pacer = Pacer()
         self._reading = True
         self._failure: BaseException | None = None
         self._filled = asyncio.Event()
@@ -186,16 +188,24 @@ class BulkStream:
 
     async def _next(self) -> coordinator_pb2.SubmitTasksResponse | None:
         """The next response, once there is something to say; None: all is said."""
+        loop = asyncio.get_running_loop()
         while True:
-            if self._storing and self._storing[0].done():
-                # Acknowledgements alone, one response a message: a task never ends before its acknowledgement.
+            if self._stored_first():
+                # One response a message; ended tasks go along once no acknowledgement waits, which may be theirs.
                 response = coordinator_pb2.SubmitTasksResponse(acks=self._storing.popleft().result())
+                if self._finished and not self._stored_first():
+                    response.finished.extend(await self._take_finished())
                 self._drained.set()
+                self._pacer.sent(loop.time())
                 return response
             if self._finished:
-                finished = await self._finished.take()
+                if (wait_s := self._pacer.wait_s(self._undelivered(), loop.time())) > 0.0:
+                    await self._linger(wait_s)
+                    continue
+                response = coordinator_pb2.SubmitTasksResponse(finished=await self._take_finished())
                 self._drained.set()
-                return coordinator_pb2.SubmitTasksResponse(finished=map(codec.finished_task, finished))
+                self._pacer.sent(loop.time())
+                return response
             if not self._reading and not self._storing:
                 if self._failure is not None:
                     raise self._failure
@@ -205,3 +215,17 @@ class BulkStream:
                 raise self._hub.closed
             self._filled.clear()
             await self._filled.wait()
+
+    def _stored_first(self) -> bool:
+        """Whether the oldest message's tasks are stored, and not acknowledged yet."""
+        return bool(self._storing) and self._storing[0].done()
+
+    async def _take_finished(self) -> list[task_pb2.Task]:
+        return [codec.finished_task(record) for record in await self._finished.take()]
+
+    async def _linger(self, wait_s: float) -> None:
+        """Wait for more tasks to end, or for an acknowledgement, which is not held back: each is a message anyhow."""
+        if self._storing:
+            await asyncio.wait([self._storing[0]], timeout=wait_s)
+        else:
+            await asyncio.sleep(wait_s)

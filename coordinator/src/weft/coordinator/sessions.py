@@ -30,6 +30,7 @@ from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AttemptRef, Owner
 from weft.coordinator.store.refusals import agent_id_in_use
 from weft.rpc import errors
+from weft.rpc.pacing import Pacer
 from weft.v1 import coordinator_pb2, errors_pb2, fleet_pb2, session_pb2
 
 log = structlog.get_logger(__name__)
@@ -132,9 +133,12 @@ class Sessions:
         reader = asyncio.get_running_loop().create_task(self._read(session, requests))
         task = session.task = asyncio.current_task()
         assert task is not None
+        pacer, loop = Pacer(), asyncio.get_running_loop()
         try:
             while session.open:
                 await session.outbox_filled()
+                if (wait_s := pacer.wait_s(len(session.held), loop.time())) > 0.0:
+                    await asyncio.sleep(wait_s)
                 was_full = session.outbox_full
                 message = session.take()
                 if was_full and not session.outbox_full:
@@ -143,6 +147,7 @@ class Sessions:
                     session.writing_since_s = time.monotonic()
                     await context.write(message)
                     session.writing_since_s = None
+                    pacer.sent(loop.time())
         except asyncio.CancelledError:
             if session.error is None:
                 raise

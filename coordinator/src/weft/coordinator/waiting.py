@@ -10,6 +10,7 @@ from weft.coordinator.ended import EndedTasks
 from weft.coordinator.hub import TaskHub
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import TaskRecord
+from weft.rpc.pacing import Pacer
 from weft.v1 import coordinator_pb2
 
 # Each with its outcome, which may be large.
@@ -28,6 +29,7 @@ async def wait_tasks(
     filled = asyncio.Event()
     finished = EndedTasks(store)
     awaited = dict.fromkeys(task_ids)
+    pacer = Pacer()
     over = False
 
     def ended(record: TaskRecord) -> None:
@@ -64,9 +66,12 @@ async def wait_tasks(
             if hub.closed is not None:
                 raise hub.closed
             await filled.wait()
+            if (wait_s := pacer.wait_s(len(awaited) + len(finished), loop.time())) > 0.0:
+                await asyncio.sleep(wait_s)
             filled.clear()
             while finished:
                 yield _response(await finished.take(), view)
+                pacer.sent(loop.time())
         while finished:
             yield _response(await finished.take(), view)
     finally:
