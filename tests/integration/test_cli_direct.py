@@ -97,7 +97,7 @@ async def test_a_choice_is_explained(shared_mesh: MeshHarness) -> None:
         weft("call", "probe.v1.ProbeService/Cal", "--explain", target=shared_mesh.target),
     )
     assert table.status == 0
-    heading, _, row, why = table.out.splitlines()
+    heading, row, why = table.out.splitlines()
     assert heading.split("  ")[0] != "agent"
     assert row.split()[:2] == [">", "a1"]
     assert row.split()[3] == "ok"

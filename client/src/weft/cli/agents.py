@@ -9,7 +9,8 @@ import typer
 from weft.cli import moments
 from weft.cli.lazy import SETTINGS
 from weft.cli.options import DEFAULT_TARGET, Json, Target
-from weft.cli.output import Column, json_text, line, print_rows, remark
+from weft.cli.output import Styled, Words, json_text, line, remark
+from weft.cli.tables import Column, print_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -52,11 +53,11 @@ def list_agents(
         Column("state"),
         Column("slots", right=True),
         Column("direct"),
-        Column("labels", fold=True),
-        Column("services", fold=True),
-        Column("cpu", right=True),
-        Column("memory", right=True),
-        Column("seen", right=True),
+        Column("labels", below=True),
+        Column("services", below=True),
+        Column("cpu", right=True, spare=2),
+        Column("memory", right=True, spare=3),
+        Column("seen", right=True, spare=1),
     )
     print_rows(columns, [_row(agent) for agent in found], "no agents")
     for agent in found:
@@ -107,12 +108,10 @@ def _change(agent: Agent) -> str:
     return " ".join(parts)
 
 
-def _row(agent: Agent) -> list[str]:
-    from rich.markup import escape
-
-    state = f"[{STYLES[agent.state.name]}]{agent.state.name}[/]"
+def _row(agent: Agent) -> list[Words]:
+    state = [Styled(agent.state.name, STYLES.get(agent.state.name, ""))]
     if agent.desired_state.name not in {"ACTIVE", agent.state.name}:
-        state += f" (wanted: {agent.desired_state.name})"
+        state.append(Styled(f" (wanted: {agent.desired_state.name})", ""))
     has = [*(f"{key}={value}" for key, value in sorted(agent.labels.items()))]
     has += [f"{key}={amount:g}" for key, amount in sorted(agent.resources.items())]
     services = sorted({_service(method) for method in agent.methods})
@@ -122,23 +121,33 @@ def _row(agent: Agent) -> list[str]:
         state,
         f"{agent.used_slots}/{agent.slots}",
         _direct(agent),
-        escape(" ".join(has)),
-        " ".join(f"[red]{name} (down)[/]" if name in down else name for name in services),
+        " ".join(has),
+        _services(services, down),
         f"{agent.process_cpu_cores * 100:.0f} %",
         moments.size(agent.process_memory_bytes),
         moments.since(agent.last_seen_at),
     ]
 
 
+def _services(names: Sequence[str], down: set[str]) -> Words:
+    parts: list[str | Styled] = []
+    for name in names:
+        parts += [" "] if parts else []
+        parts.append(Styled(f"{name} (down)", "red") if name in down else name)
+    return parts
+
+
 def _service(method: str) -> str:
     return method.partition("/")[0].rpartition(".")[2]
 
 
-def _direct(agent: Agent) -> str:
+def _direct(agent: Agent) -> Words:
     """Whether direct calls reach it."""
     if not agent.advertised_address:
         return "off"
-    return {"REACHABLE": "ok", "UNREACHABLE": "[red]UNREACHABLE[/]"}.get(agent.direct_state.name, "?")
+    if agent.direct_state.name == "UNREACHABLE":
+        return Styled("UNREACHABLE", "red")
+    return "ok" if agent.direct_state.name == "REACHABLE" else "?"
 
 
 @app.command()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from weft.cli.output import Column, json_text, line, print_rows, remark
+from weft.cli.output import Styled, Words, json_text, line, remark
+from weft.cli.tables import Column, print_rows
 
 if TYPE_CHECKING:
     from weft.rpc.balancing import Candidate, Explanation
@@ -28,12 +29,12 @@ def print_explanation(explained: Explanation, *, as_json: bool) -> bool:
         Column(""),
         Column("agent"),
         Column("address"),
-        Column("connection"),
+        Column("connection", spare=1),
         Column("in flight", right=True),
         Column("reported load", right=True),
         Column("slots", right=True),
-        Column("warm-up", right=True),
-        Column("speed", right=True),
+        Column("warm-up", right=True, spare=2),
+        Column("speed", right=True, spare=3),
         Column("score", right=True),
     )
     print_rows(
@@ -51,9 +52,9 @@ def print_explanation(explained: Explanation, *, as_json: bool) -> bool:
     return bool(explained.chosen)
 
 
-def _row(candidate: Candidate) -> list[str]:
+def _row(candidate: Candidate) -> list[Words]:
     return [
-        "[green]>[/]" if candidate.chosen else "",
+        Styled(">", "green") if candidate.chosen else "",
         candidate.agent_id,
         candidate.address,
         _connection(candidate),
@@ -66,10 +67,10 @@ def _row(candidate: Candidate) -> list[str]:
     ]
 
 
-def _connection(candidate: Candidate) -> str:
+def _connection(candidate: Candidate) -> Words:
     if not candidate.connected:
-        return "[red]none[/]"
-    return "[yellow]ok, ejected[/]" if candidate.ejected else "ok"
+        return Styled("none", "red")
+    return Styled("ok, ejected", "yellow") if candidate.ejected else "ok"
 
 
 def _why(explained: Explanation) -> str:

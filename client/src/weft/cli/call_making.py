@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from weft.cli import inputs
 from weft.cli.call_requests import Requests
-from weft.cli.output import json_text, line, remark
+from weft.cli.output import block, json_text, line, remark
 from weft.rpc.metadata import AGENT_KEY
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Call:
             line(about["task_id"])
             return
         if "response" in answer:
-            line(json_text(answer["response"], indent=2))
+            block(json_text(answer["response"], indent=2))
         remark(f"{_sentence(about)}, {took_s:.3f} s")
 
     def _print_failure(self, error: grpc.aio.AioRpcError, timeout_s: float) -> None:

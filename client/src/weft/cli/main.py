@@ -68,12 +68,13 @@ def main() -> None:
     except Exception as error:
         # Imported late: it knows the errors of gRPC.
         from weft.cli.failures import explain
+        from weft.cli.output import remark
 
         failure = explain(error)
         if failure is None:
             raise
         for line in failure.lines:
-            print(line, file=sys.stderr)  # noqa: T201
+            remark(line)
         sys.exit(failure.status)
 
 

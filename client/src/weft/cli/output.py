@@ -1,19 +1,59 @@
-"""Printing: JSON for programs, plain lines and rich tables for people. Results go to stdout, remarks to stderr."""
+"""Printing, and the one way to the terminal: results go to stdout, remarks to stderr.
+
+What is printed may come from anybody: control characters in it are shown, not obeyed (`weft.rpc.visible`). Only a `Styled`
+part has a style, and only on a terminal. Nothing else in `weft.cli` writes to the standard streams.
+"""
 
 from __future__ import annotations
 
 import json
+import math
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import Any, TextIO
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from weft.rpc.visible import in_json, one_line, visible
 
-PIPE_COLUMNS = 200
-_GAP = 2
-_LEAST_CUT = 12
+_STYLES: Mapping[str, str] = MappingProxyType(
+    {
+        "bold": "1",
+        "dim": "2",
+        "red": "31",
+        "green": "32",
+        "yellow": "33",
+        "blue": "34",
+        "magenta": "35",
+        "cyan": "36",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Styled:
+    """Text with a style: words such as "bold red"."""
+
+    text: str
+    style: str
+
+
+# One line's text; in parts where these have different styles.
+Words = str | Styled | Sequence["str | Styled"]
+
+
+def parts_of(words: Words) -> Iterable[str | Styled]:
+    return (words,) if isinstance(words, str | Styled) else words
+
+
+def plain(words: Words) -> str:
+    """The words as they are shown, without styles: one line."""
+    if isinstance(words, str):
+        return one_line(words)
+    if isinstance(words, Styled):
+        return one_line(words.text)
+    return "".join(one_line(part if isinstance(part, str) else part.text) for part in words)
 
 
 def show(document: Any, text: str, *, as_json: bool) -> None:
@@ -22,86 +62,62 @@ def show(document: Any, text: str, *, as_json: bool) -> None:
 
 
 def json_text(document: Any, *, indent: int | None = None) -> str:
-    return json.dumps(document, ensure_ascii=False, indent=indent)
+    """JSON of it, without characters that a terminal would obey. Numbers that JSON lacks are texts: "NaN", "Infinity"."""
+    try:
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=indent)
+    except ValueError:
+        text = json.dumps(_with_finite_numbers(document), ensure_ascii=False, indent=indent)
+    return in_json(text)
 
 
-def line(text: str) -> None:
+def line(words: Words) -> None:
     """One line on stdout, at once: a reader at the other end of a pipe must not wait."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    _write(sys.stdout, styled(words, sys.stdout))
+
+
+def block(text: str) -> None:
+    """A text of several lines on stdout."""
+    _write(sys.stdout, visible(text))
 
 
 def remark(text: str) -> None:
-    """One line on stderr: for people, never part of the result."""
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    """A line on stderr: for people, never part of the result. Further lines of the text are indented."""
+    _write(sys.stderr, visible(text).replace("\n", "\n  "))
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A table's column. A cell stays on one line and is never cut, unless `fold` or `cut` says otherwise."""
-
-    heading: str
-    right: bool = False
-    # Goes on in the next line where there is no room.
-    fold: bool = False
-    # Ends in an ellipsis where there is no room; at most one column of a table.
-    cut: bool = False
+def styled(words: Words, stream: TextIO) -> str:
+    """The words as they go to the stream, styles and all."""
+    if isinstance(words, str) or not has_styles(stream):
+        return plain(words)
+    return "".join(_with_style(part) for part in parts_of(words))
 
 
-def print_rows(columns: Sequence[Column], rows: Sequence[Sequence[str]], empty: str) -> None:
-    """A table of rows, or the sentence that says there are none."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    if not rows:
-        line(empty)
-        return
-    console = _console()
-    widths = [
-        max(len(column.heading), *(Text.from_markup(row[index]).cell_len for row in rows))
-        for index, column in enumerate(columns)
-    ]
-    # What the others leave, with the gaps between columns.
-    room = console.width - sum(w + _GAP for w, column in zip(widths, columns, strict=True) if not column.cut)
-    made = Table(
-        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0), header_style="bold"
-    )
-    for column in columns:
-        made.add_column(
-            column.heading,
-            justify="right" if column.right else "left",
-            no_wrap=not column.fold,
-            overflow="fold" if column.fold else "ellipsis",
-            max_width=max(_LEAST_CUT, room) if column.cut else None,
-        )
-    for row in rows:
-        made.add_row(*row)
-    console.print(made)
+def has_styles(stream: TextIO) -> bool:
+    """Whether it is a terminal that shows styles."""
+    return stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
-def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
-    """Names and values below each other."""
-    from rich.table import Table
-
-    made = Table.grid(padding=(0, 2))
-    made.add_column(style="bold", no_wrap=True)
-    made.add_column(overflow="fold")
-    for name, value in pairs:
-        made.add_row(name, value)
-    _console().print(made)
+def _with_style(part: str | Styled) -> str:
+    if isinstance(part, str):
+        return one_line(part)
+    numbers = ";".join(_STYLES[word] for word in part.style.split())
+    return f"\x1b[{numbers}m{one_line(part.text)}\x1b[0m" if numbers else one_line(part.text)
 
 
-def print_marked(text: str, *, indent: int = 0) -> None:
-    """A line with rich's markup, at once; what has no room goes on below, as far from the edge."""
-    from rich.padding import Padding
-
-    _console().print(Padding(text, (0, 0, 0, indent), expand=False))
+def _write(stream: TextIO, text: str) -> None:
+    stream.write(text + "\n")
+    stream.flush()
 
 
-def _console() -> Console:
-    """The terminal as it is; wide where there is none, for what reads a pipe cuts lines itself."""
-    from rich.console import Console
-
-    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
+def _with_finite_numbers(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _with_finite_numbers(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_with_finite_numbers(item) for item in value]
+        case float() if math.isnan(value):
+            return "NaN"
+        case float() if math.isinf(value):
+            return "Infinity" if value > 0 else "-Infinity"
+        case _:
+            return value

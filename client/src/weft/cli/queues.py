@@ -9,7 +9,8 @@ import typer
 from weft.cli import moments
 from weft.cli.lazy import SETTINGS
 from weft.cli.options import DEFAULT_TARGET, Json, Target
-from weft.cli.output import Column, json_text, line, print_rows
+from weft.cli.output import Styled, Words, json_text, line
+from weft.cli.tables import Column, print_rows
 
 if TYPE_CHECKING:
     from weft.client import Mesh, Queue
@@ -18,8 +19,8 @@ app = typer.Typer(help="List queues; pause and resume methods.", invoke_without_
 
 MethodName = Annotated[str, typer.Argument(metavar="METHOD", help="Full name: pkg.Service/Method.")]
 _COLUMNS = (
-    Column("method", fold=True),
-    Column("requirements", fold=True),
+    Column("method"),
+    Column("requirements", below=True),
     Column("queued", right=True),
     Column("scheduled", right=True),
     Column("running", right=True),
@@ -82,16 +83,14 @@ def _print(found: list[Queue], *, as_json: bool) -> None:
     print_rows(_COLUMNS, [_row(queue) for queue in found], "no queues")
 
 
-def _row(queue: Queue) -> list[str]:
-    from rich.markup import escape
-
+def _row(queue: Queue) -> list[Words]:
     return [
         queue.method,
-        escape(queue.requirements),
+        queue.requirements,
         str(queue.queued),
         str(queue.scheduled),
         str(queue.running),
         str(queue.agents),
         moments.span(queue.oldest_age_s) if queue.queued else "",
-        "[yellow]paused[/]" if queue.paused else "",
+        Styled("paused", "yellow") if queue.paused else "",
     ]

@@ -10,7 +10,8 @@ from weft.cli import inputs, moments
 from weft.cli.failures import Failure
 from weft.cli.lazy import SETTINGS
 from weft.cli.options import DEFAULT_TARGET, Json, Target
-from weft.cli.output import Column, json_text, line, print_pairs, print_rows
+from weft.cli.output import Styled, Words, json_text, line
+from weft.cli.tables import Column, Verbatim, print_pairs, print_rows
 
 if TYPE_CHECKING:
     from weft.client import Mesh, Progress, Task
@@ -56,16 +57,16 @@ def list_tasks(
         Column("task"),
         Column("method"),
         Column("state"),
-        Column("try", right=True),
-        Column("agent", fold=True),
+        Column("try", right=True, spare=2),
+        Column("agent", spare=1),
         Column("age", right=True),
-        Column("took", right=True),
-        Column("error", cut=True),
+        Column("took", right=True, spare=3),
+        Column("error", below=True, cut=True),
     )
     print_rows(columns, [_row(task) for task in found], "no tasks")
 
 
-def _row(task: Task) -> list[str]:
+def _row(task: Task) -> list[Words]:
     return [
         task.id,
         task.method.rpartition(".")[2],
@@ -78,16 +79,13 @@ def _row(task: Task) -> list[str]:
     ]
 
 
-def styled_state(task: Task) -> str:
+def styled_state(task: Task) -> Words:
     name = f"{task.state.name} (cancelling)" if task.cancel_requested and not task.ended else task.state.name
-    style = STYLES.get(task.state.name)
-    return f"[{style}]{name}[/]" if style else name
+    return Styled(name, STYLES.get(task.state.name, ""))
 
 
 def error_text(task: Task) -> str:
     """Code and message of the last failure, with the reason given for a cancellation; empty when there is none."""
-    from rich.markup import escape
-
     from weft.rpc.errors import from_status
     from weft.v1 import errors_pb2
 
@@ -95,7 +93,7 @@ def error_text(task: Task) -> str:
         return ""
     error = from_status(task.status)
     why = error.metadata.get("reason", "") if error.reason == errors_pb2.ERROR_REASON_CANCELLED else ""
-    return escape(f"{error.code.name}: {error.message}" + (f" ({why})" if why not in error.message else ""))
+    return f"{error.code.name}: {error.message}" + (f" ({why})" if why not in error.message else "")
 
 
 @app.command()
@@ -124,10 +122,8 @@ async def _resolved(mesh: Mesh, name: str) -> ResolvedMethod | None:
         return None
 
 
-def _facts(task: Task, document: dict[str, Any]) -> list[tuple[str, str]]:
-    from rich.markup import escape
-
-    facts = [
+def _facts(task: Task, document: dict[str, Any]) -> list[tuple[str, Words | Verbatim]]:
+    facts: list[tuple[str, Words | Verbatim]] = [
         ("task", task.id),
         ("method", task.method),
         ("state", styled_state(task)),
@@ -141,9 +137,10 @@ def _facts(task: Task, document: dict[str, Any]) -> list[tuple[str, str]]:
         ("took", moments.between(task.started_at, task.finished_at)),
         ("responses", str(task.progress_count) if task.progress_count else ""),
         ("error", error_text(task)),
-        ("request", escape(json_text(document["request"], indent=2))),
-        ("response", escape(json_text(document["response"], indent=2)) if "response" in document else ""),
+        ("request", Verbatim(json_text(document["request"], indent=2))),
     ]
+    if "response" in document:
+        facts.append(("response", Verbatim(json_text(document["response"], indent=2))))
     return [(name, value) for name, value in facts if value]
 
 

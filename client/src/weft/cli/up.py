@@ -18,7 +18,7 @@ import typer
 from weft.cli import leash
 from weft.cli.failures import Failure
 from weft.cli.options import DEFAULT_TARGET
-from weft.cli.output import line, remark
+from weft.cli.output import Styled, line, remark
 from weft.rpc.signals import hurries, stop_signals
 
 EXAMPLE = "examples.corpus.agent:agent"
@@ -26,7 +26,7 @@ DRAIN_GRACE_S = 5.0
 # What a child gets beyond its own graces before it is killed.
 _STOP_S = 12.0
 _START_S = 20.0
-_COLOURS = ("36", "32", "33", "35", "34")
+_COLOURS = ("cyan", "green", "yellow", "magenta", "blue")
 _LINE_BYTES = 1024 * 1024
 # The agents' coordinator is on this machine.
 _PROXY = ("WEFT_USE_PROXY", "WEFT_AGENT_USE_PROXY")
@@ -78,8 +78,7 @@ class _Child:
     def __init__(self, name: str, process: asyncio.subprocess.Process, colour: str, width: int) -> None:
         self.name = name
         self.process = process
-        tag = f"{name:<{width}} │"
-        self._tag = f"\x1b[{colour}m{tag}\x1b[0m" if sys.stdout.isatty() else tag
+        self._tag = Styled(f"{name:<{width}} │", colour)
         self.reader = asyncio.create_task(self._pass_on())
 
     async def _pass_on(self) -> None:
@@ -93,7 +92,8 @@ class _Child:
                 return
             # A terminal that is gone must not hold up the child, which writes on.
             with contextlib.suppress(OSError):
-                line(f"{self._tag} {readable(text.decode(errors='replace').rstrip())}")
+                for part in readable(text.decode(errors="replace").rstrip()).split("\n"):
+                    line((self._tag, f" {part}"))
 
     def signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -7,6 +7,13 @@ import sys
 
 import structlog
 
+from weft.rpc.visible import visible
+
+
+def _harmless(_logger: object, _level: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """What is logged may come from anybody: a terminal must not obey it. JSON has escapes of its own."""
+    return {visible(key): visible(value) if isinstance(value, str) else value for key, value in event.items()}
+
 
 def configure(level: str = "info") -> None:
     """Set up logging of a weft process. Libraries do not call this: an application's own set-up stands."""
@@ -18,7 +25,7 @@ def configure(level: str = "info") -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     end: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=True)]
+        [structlog.processors.format_exc_info, _harmless, structlog.dev.ConsoleRenderer(colors=True)]
         if terminal
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

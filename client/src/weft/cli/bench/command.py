@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from weft.cli import output
+from weft.cli import output, tables
 from weft.cli.bench.measure import QUICK, THOROUGH, Effort, Sample, measure
 from weft.cli.bench.subject import Subject
 from weft.cli.children import Children, run
@@ -107,11 +107,11 @@ def machine() -> str:
 
 
 def _print(samples: Sequence[Sample]) -> None:
-    output.print_rows(
+    tables.print_rows(
         (
-            output.Column(""),
+            tables.Column(""),
             *(
-                output.Column(heading, right=True)
+                tables.Column(heading, right=True)
                 for heading in ("at once", "to plain", "p50", "p99", "to plain", "CPU a task")
             ),
         ),

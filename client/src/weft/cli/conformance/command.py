@@ -15,6 +15,8 @@ from weft.cli import output
 from weft.cli.children import run
 from weft.cli.conformance.rules import RULES
 from weft.cli.options import Json
+from weft.cli.output import Styled
+from weft.cli.tables import print_indented
 
 if TYPE_CHECKING:
     from weft.cli.conformance.run import Finding
@@ -134,14 +136,10 @@ def document(found: Sequence[Finding]) -> dict[str, Any]:
 
 def _show(finding: Finding) -> None:
     """One rule, and below it why it did not pass."""
-    from rich.markup import escape
-
-    title, style = escape(RULES[finding.rule].title), _STYLES[finding.verdict]
-    output.print_marked(
-        f"{finding.rule:4} [{style}]{finding.verdict:9}[/] [dim]{finding.took_s:4.1f} s[/]  {title}"
-    )
-    if finding.says:
-        output.print_marked(f"[{style}]{escape(finding.says)}[/]", indent=_SAYS_INDENT)
+    verdict = Styled(f"{finding.verdict:9}", _STYLES[finding.verdict])
+    took = Styled(f"{finding.took_s:4.1f} s", "dim")
+    words = (f"{finding.rule:4} ", verdict, " ", took, f"  {RULES[finding.rule].title}")
+    print_indented(words, _SAYS_INDENT, finding.says)
 
 
 def _sum_up(found: Sequence[Finding]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from corpus.v1 import corpus_pb2
-from weft.cli import output
+from weft.cli import output, tables
 from weft.cli.demo.corpus import SourceFile
 from weft.cli.demo.direct import digest
 from weft.cli.demo.ledger import Ledger
@@ -86,13 +86,13 @@ class Report:
             for agent_id in sorted(ledger.begun_by)
         ]
         total = (f"{len(self.story.delivered):,}", f"{ledger.begun.total():,}", f"{ledger.ended.total():,}")
-        output.print_rows(
+        tables.print_rows(
             (
-                output.Column("agent"),
-                output.Column("results", right=True),
-                output.Column("attempts begun", right=True),
-                output.Column("ended", right=True),
-                output.Column(""),
+                tables.Column("agent"),
+                tables.Column("results", right=True),
+                tables.Column("attempts begun", right=True),
+                tables.Column("ended", right=True),
+                tables.Column(""),
             ),
             [*rows, ("together", *total, "")],
             "no agent did anything",

@@ -9,6 +9,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from weft.rpc.visible import visible
+
 
 class Stage:
     """Prints on stderr when stdout is for JSON."""
@@ -37,7 +39,9 @@ class Stage:
         self._bar.stop()
 
     def say(self, text: str) -> None:
-        self.console.print(f"{time.monotonic() - self._began:5.1f} s  {text}", markup=False, soft_wrap=True)
+        self.console.print(
+            f"{time.monotonic() - self._began:5.1f} s  {visible(text)}", markup=False, soft_wrap=True
+        )
 
     def count(self, what: str, total: int) -> None:
         """Start a new bar in place of the last one."""
