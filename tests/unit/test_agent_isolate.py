@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -60,6 +62,35 @@ def exits(request: StringValue) -> StringValue:
     os._exit(7)
 
 
+def pools(request: StringValue) -> StringValue:
+    """Work with children of multiprocessing, by this start method; leaving the block terminates them."""
+    with multiprocessing.get_context(request.value).Pool(2) as pool:
+        return StringValue(value=str(sum(pool.map(abs, [-1, -2, -3]))))
+
+
+def starts_children_and(request: StringValue) -> StringValue:
+    """Start a child by each way there is, write down their numbers, and then stay or die."""
+    what, ledger = request.value.split()
+    context = multiprocessing.get_context("fork")
+    children = [context.Process(target=time.sleep, args=(60,), daemon=daemon) for daemon in (True, False)]
+    for child in children:
+        child.start()
+    pids = [child.pid for child in children]
+    pids.append(subprocess.Popen(["sleep", "60"]).pid)
+    partial = Path(f"{ledger}.partial")
+    partial.write_text(" ".join(map(str, pids)))
+    partial.rename(ledger)
+    if what == "die":
+        os._exit(7)
+    while True:
+        time.sleep(0.01)
+
+
+FUNCTIONS = (
+    pid, wait_async, count, count_sync, raises, exits, terminates_a_child, pools, starts_children_and,
+)  # fmt: skip
+
+
 def until(condition: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
     end_at = time.monotonic() + timeout_s
     while not condition():
@@ -74,7 +105,7 @@ def session() -> Iterator[ScriptedSession]:
         agent.add_servicer(
             probe_pb2_grpc.add_ProbeServiceServicer_to_server, IsolatedProbeService(), isolate=True
         )
-        for function in (pid, wait_async, count, count_sync, raises, exits, terminates_a_child):
+        for function in FUNCTIONS:
             agent.method(f"iso.v1.Iso/{function.__name__}", isolate=True)(function)
         with running(agent):
             session = coordinator.accept()
@@ -124,6 +155,38 @@ def test_a_process_is_used_again(session: ScriptedSession) -> None:
 def test_a_handlers_own_child_process_can_be_terminated(session: ScriptedSession) -> None:
     call(session, "t", "terminates_a_child")
     assert text(session, "t") == str(-signal.SIGTERM)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_handler_may_have_children_of_multiprocessing(session: ScriptedSession, method: str) -> None:
+    call(session, "t", "pools", method)
+    assert text(session, "t") == "6"
+
+
+@pytest.mark.parametrize("end", ["cancelled", "time_limit", "dies"])
+def test_what_a_handler_has_started_ends_with_its_process(
+    session: ScriptedSession, tmp_path: Path, end: str
+) -> None:
+    ledger = tmp_path / "children"
+    what = "die" if end == "dies" else "stay"
+    limit = {"time_left_s": 3.0} if end == "time_limit" else {}
+    call(session, "t", "starts_children_and", f"{what} {ledger}", **limit)
+    until(ledger.exists, "the children have started")
+    children = processes(ledger)
+    if end == "cancelled":
+        session.cancel("t", grace_s=0.1)
+    assert session.result("t", 30)
+    assert not psutil.wait_procs(children, 10)[1]
+    call(session, "next", "pid")
+    assert text(session, "next")
+
+
+def processes(ledger: Path) -> list[psutil.Process]:
+    found = []
+    for number in ledger.read_text().split():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found.append(psutil.Process(int(number)))
+    return found
 
 
 @pytest.mark.parametrize("function", ["count", "count_sync"])
@@ -243,30 +306,29 @@ def test_handlers_that_another_process_cannot_import_end_the_agent(monkeypatch: 
     assert "no_such_module" in run.error.message or "import" in run.error.message
 
 
-def test_processes_die_with_their_agent(tmp_path: Path) -> None:
-    ledger = tmp_path / "ledger"
+# What the next test starts by its name.
+agent = Agent()
+agent.method("iso.v1.Iso/StartsChildren", isolate=True)(starts_children_and)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_processes_die_with_their_agent(tmp_path: Path, number: signal.Signals) -> None:
+    ledger = tmp_path / "children"
+    flags = ["--drain-grace-s", "0.1"]
     with ScriptedCoordinator() as coordinator:
-        agent = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "weft.cli.main",
-                "agent",
-                "tests.support.probe:agent",
-                "--target",
-                coordinator.address,
-            ],
+        process = subprocess.Popen(
+            [sys.executable, "-m", "weft.cli.main", "agent", f"{__name__}:agent", *flags],
             cwd=ROOT,
-            env=environment(),
+            env=environment({"WEFT_TARGET": coordinator.address}),
         )
         try:
             session = coordinator.accept(30)
             session.welcome()
-            session.assign("t", CALL, probe_pb2.ProbeRequest(burn_s=60, ledger=str(ledger), text="x"))
+            session.assign("t", "iso.v1.Iso/StartsChildren", StringValue(value=f"stay {ledger}"))
             until(ledger.exists, "the handler started")
-            children = psutil.Process(agent.pid).children(recursive=True)
-            assert children
+            children = psutil.Process(process.pid).children(recursive=True) + processes(ledger)
+            assert len(children) > 3
         finally:
-            agent.send_signal(signal.SIGKILL)
-            agent.wait(10)
+            process.send_signal(number)
+            process.wait(20)
     assert not psutil.wait_procs(children, 10)[1]

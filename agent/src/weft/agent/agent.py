@@ -138,8 +138,8 @@ class Agent:
         Args:
             add_servicer_to_server: the generated function `add_XServicer_to_server`.
             servicer: the servicer, unchanged: sync or async methods, unary and server-streaming.
-            isolate: run each call in a process of its own, which is killed when it must end and does not. The
-                servicer is pickled once; each process has a copy.
+            isolate: run each call in a process of its own, which is killed when it must end and does not, with all
+                that the handler has started. The servicer is pickled once; each process has a copy.
             slot_cost: slots that one call takes.
 
         Raises:

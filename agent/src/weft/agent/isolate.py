@@ -21,7 +21,7 @@ from typing import Any
 
 import structlog
 
-from weft.agent import isolated_process, outcomes, telemetry
+from weft.agent import isolated_process, outcomes, process_group, telemetry
 from weft.agent.context import SyncContext
 from weft.agent.errors import HostingError
 from weft.agent.hosting import FunctionSource, ServicerSource
@@ -42,6 +42,7 @@ class _Process:
         spawn = multiprocessing.get_context("spawn")
         self.pipe: Connection[Any, Any]
         self.pipe, theirs = spawn.Pipe()
+        # A daemon, so that this process' exit never waits for it; it may have children all the same, see `main`.
         self._process = spawn.Process(
             target=isolated_process.main, args=(theirs, sources), name="weft-isolated", daemon=True
         )
@@ -49,6 +50,8 @@ class _Process:
         # Theirs alone: or its end would never be seen.
         theirs.close()
         self._lock = threading.Lock()
+        self._ending = threading.Lock()
+        self._reaped = False
 
     def wait_ready(self) -> None:
         """Wait until it takes tasks.
@@ -78,10 +81,17 @@ class _Process:
             self.pipe.send(message)
 
     def kill(self) -> None:
-        self._process.kill()
+        """Kill it and all that its handlers have started; harmless when it is gone."""
+        with self._ending:
+            if not self._reaped:
+                process_group.kill(self._process.pid or 0)
+                self._process.kill()
 
     def reap(self) -> int | None:
         """Wait for a process that has been killed or has died; its exit code."""
+        with self._ending:
+            # From now on its number may be another's.
+            self._reaped = True
         self._process.join(STOP_TIMEOUT_S)
         self.pipe.close()
         return self._process.exitcode

@@ -6,6 +6,7 @@ The main thread runs them; a second one reads the pipe, so that a cancellation, 
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import pickle
 import signal
@@ -19,10 +20,11 @@ from typing import Any
 
 import structlog
 
-from weft.agent import outcomes, telemetry
+from weft.agent import outcomes, process_group, telemetry
 from weft.agent.context import AsyncContext, HandlerContext, SyncContext
 from weft.agent.hosting import Hosted, from_sources
 from weft.agent.invoke import ResponseTooLarge, invoke_async, invoke_sync
+from weft.rpc.signals import stop_signals
 from weft.v1 import session_pb2, task_pb2
 
 _Run = tuple[bytes, float | None, str, int]
@@ -30,10 +32,14 @@ _Run = tuple[bytes, float | None, str, int]
 
 def main(pipe: Connection[Any, Any], sources: bytes) -> None:
     """Load the handlers and serve the pipe until it breaks."""
-    # A signal to the whole group is the agent's business: it ends its processes in its own time.
-    # A handler that does nothing, and not SIG_IGN, which the handlers' own child processes would inherit.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
+    # What handlers start here is killed with this process.
+    process_group.lead()
+    _leave_signals_to_the_agent()
+    if hasattr(os, "register_at_fork"):
+        # The pipe is this process' alone: or the agent would not see its end while a forked child has it too.
+        os.register_at_fork(after_in_child=pipe.close)
+    # multiprocessing forbids daemons to have children; handlers may.
+    multiprocessing.current_process().daemon = False
     process = _IsolatedProcess(pipe)
     structlog.configure(processors=[structlog.processors.format_exc_info, process.forward_log])
     try:
@@ -42,6 +48,20 @@ def main(pipe: Connection[Any, Any], sources: bytes) -> None:
         process.send(("failed", traceback.format_exc()))
         return
     process.serve(methods)
+
+
+def _leave_signals_to_the_agent() -> None:
+    """A signal to all processes of a service is the agent's business: it ends its processes in its own time."""
+    # A handler that does nothing, and not SIG_IGN, which the handlers' own child processes would inherit.
+    previous = {number: signal.signal(number, lambda *_: None) for number in stop_signals()}
+
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+    # Children that are forked and run Python on, as those of multiprocessing, must be terminable.
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=restore)
 
 
 class _IsolatedProcess:
@@ -113,6 +133,7 @@ class _IsolatedProcess:
                         self._cancel(reason)
         except (EOFError, OSError):
             # The agent is gone: nobody waits for what runs here.
+            process_group.kill_own()
             os._exit(1)
 
     def _cancel(self, reason: str) -> None:
