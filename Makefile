@@ -15,13 +15,18 @@ help: ## what there is
 
 # The environment is made on first use and again only when the lock or the packaging changes. Compiled at once: weft is
 # many processes, and where Python may not write bytecode each of them would compile everything anew (0.4 s).
+# A network may have certificates of its own (a company's proxy): uv uses the system's, and if that is not enough pip
+# installs the same files, checked by the same hashes, with the certificates that it is configured with.
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "weft needs Python 3.11 or newer (PYTHON=... names one)"; exit 1; }
 	@echo "making the environment in $(VENV) (once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(sed -n 's/^\(uv==[0-9.]*\).*/\1/p' requirements.lock)"
-	@$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@{ UV_SYSTEM_CERTS=1 $(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock && \
+	  UV_SYSTEM_CERTS=1 $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable . ; } || \
+	  { echo "uv could not install it, see above; pip tries, by its own configuration"; \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable . ; }
 	@$(BIN)/python -m compileall -q coordinator agent client gen examples
 	@touch $@
 
