@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import ROOT, environment
+from weft.cli.bench import durable
 
 AGREED = {
     "raw_unary_p50_ms",
@@ -26,18 +28,22 @@ AGREED = {
 }
 
 
-@pytest.mark.slow
-def test_quick_json(tmp_path: Path) -> None:
-    began = time.monotonic()
-    done = subprocess.run(
+def bench(folder: Path, path: str = os.environ["PATH"]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [sys.executable, "-m", "weft.cli.main", "bench", "--quick", "--json"],
         cwd=ROOT,
-        env=environment({"TMPDIR": str(tmp_path)}),
+        env=environment({"TMPDIR": str(folder), "PATH": path}),
         capture_output=True,
         text=True,
         timeout=110,
         check=False,
     )
+
+
+@pytest.mark.slow
+def test_quick_json(tmp_path: Path) -> None:
+    began = time.monotonic()
+    done = bench(tmp_path)
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
     assert set(figures) >= AGREED
@@ -45,3 +51,29 @@ def test_quick_json(tmp_path: Path) -> None:
     # The agreed bound is 50 s on two idle cores; other tests may be running.
     assert time.monotonic() - began < 100
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_group_that_fails_takes_no_figures_along(tmp_path: Path) -> None:
+    programs, folder = tmp_path / "bin", tmp_path / "tmp"
+    programs.mkdir()
+    folder.mkdir()
+    broken = programs / "redis-server"
+    broken.write_text("#!/bin/sh\necho this one is broken\nexit 3\n")
+    broken.chmod(0o755)
+    done = bench(folder, os.pathsep.join([str(programs), os.environ["PATH"]]))
+    assert done.returncode == 1
+    assert set(json.loads(done.stdout)) >= AGREED
+    assert "redis has exited with status 3" in done.stderr
+    assert "this one is broken" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("module", ["redis", "msgpack"])
+def test_without_the_extra_redis_is_left_out(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr(durable, "redis_server", lambda: "/usr/bin/redis-server")
+    missing = durable.redis_missing()
+    assert missing is not None
+    assert module in missing

@@ -35,7 +35,18 @@ def bench(
     two agents for each store and durability, and a Redis where redis-server is installed.
     """
     with tempfile.TemporaryDirectory(prefix="weft-bench-") as name, Children(Path(name)) as children:
-        samples = run(_measured(children, QUICK if quick else THOROUGH))
+        samples: list[Sample] = []
+        try:
+            run(_measure(children, QUICK if quick else THOROUGH, samples))
+        except Exception:
+            # What was measured before it is worth having.
+            if samples:
+                _report(samples, as_json=as_json)
+            raise
+    _report(samples, as_json=as_json)
+
+
+def _report(samples: Sequence[Sample], *, as_json: bool) -> None:
     if as_json:
         output.line(output.json_text(figures(samples)))
         return
@@ -43,9 +54,10 @@ def bench(
     _print(samples)
 
 
-async def _measured(children: Children, effort: Effort) -> list[Sample]:
+async def _measure(children: Children, effort: Effort, samples: list[Sample]) -> None:
+    """Measure group by group; a finished group's samples are in `samples`, whatever the next one does."""
     from weft.cli.bench.direct import direct
-    from weft.cli.bench.durable import embedded, redis, redis_server
+    from weft.cli.bench.durable import embedded, redis, redis_missing
     from weft.cli.bench.raw import plain_server, raw_unary
 
     # A group at a time, each beside a plain call: the processes of another one would disturb it.
@@ -53,11 +65,11 @@ async def _measured(children: Children, effort: Effort) -> list[Sample]:
         [direct],
         [partial(embedded, durability="process"), partial(embedded, durability="full")],
     ]
-    if redis_server() is None:
-        output.remark("redis-server is not installed: the Redis store is left out")
-    else:
+    missing = redis_missing()
+    if missing is None:
         groups.append([redis])
-    samples: list[Sample] = []
+    else:
+        output.remark(f"the Redis store is left out: {missing}")
     for number, scenarios in enumerate(groups):
         folder = children.folder / str(number)
         folder.mkdir()
@@ -70,7 +82,6 @@ async def _measured(children: Children, effort: Effort) -> list[Sample]:
                     subjects += await stack.enter_async_context(scenario(own, plain))
                 found = await measure(subjects, effort, output.remark)
         samples += found[1:] if samples else found
-    return samples
 
 
 def figures(samples: Sequence[Sample]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -29,8 +30,16 @@ async def embedded(children: Children, _plain: str, *, durability: str) -> Async
 
 
 def redis_server() -> str | None:
-    """The program, when it is installed."""
+    """The path of the server program; None if it is not installed."""
     return shutil.which("redis-server") or shutil.which("valkey-server")
+
+
+def redis_missing() -> str | None:
+    """What this installation lacks to measure the Redis store; None: nothing."""
+    for module in ("redis", "msgpack"):
+        if importlib.util.find_spec(module) is None:
+            return f"the Python package {module} is not installed (it is in weft's extra 'coordinator')"
+    return "redis-server is not installed" if redis_server() is None else None
 
 
 @asynccontextmanager
