@@ -22,6 +22,7 @@ KEYS = [
     "tasks_per_s",
     "recovered_agent_s",
     "recovered_coordinator_s",
+    "crashes_overlapped",
 ]
 
 
@@ -101,6 +102,8 @@ def test_keep_leaves_store_and_logs(tmp_path: Path) -> None:
     stdout, stderr = process.communicate(timeout=90)
     assert process.returncode == 0, stderr
     assert "Right: all 30 results" in stdout
+    # So few files are done before the first crash is over: it says why the figure is not the usual one.
+    assert "the coordinator was killed meanwhile" in stdout
     (folder,) = tmp_path.iterdir()
     assert str(folder) in stderr
     assert {"weft.db", "coordinator.log", "a.log", "b.log", "c.log"} <= {
@@ -115,5 +118,6 @@ def test_the_whole_standard_library(tmp_path: Path) -> None:
     assert process.returncode == 0, stderr
     figures = json.loads(stdout)
     assert figures["tasks"] == figures["succeeded"] > 500
+    assert figures["crashes_overlapped"] == 0
     assert figures["recovered_agent_s"] < 3
     assert figures["recovered_coordinator_s"] < 5

@@ -63,10 +63,22 @@ def test_a_run_that_is_right(capsys: pytest.CaptureFixture[str]) -> None:
         "tasks_per_s": 1.0,
         "recovered_agent_s": 0,
         "recovered_coordinator_s": 0,
+        "crashes_overlapped": 0,
     }
     right.print_tables()
     right.print_verdict()
-    assert "Right: all 2 results" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "Right: all 2 results" in shown
+    assert "the coordinator was killed meanwhile" not in shown
+
+
+def test_crashes_that_overlap_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    found = report(story(crashes_overlapped=True, recovered_agent_s=5.4))
+    assert found.figures()["crashes_overlapped"] == 1
+    found.print_tables()
+    assert "5.4 s  until the killed agent's work ran elsewhere: the coordinator was killed meanwhile" in (
+        capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize(

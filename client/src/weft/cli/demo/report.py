@@ -69,6 +69,7 @@ class Report:
             "tasks_per_s": round(self.tasks_per_s, 1),
             "recovered_agent_s": round(self.story.recovered_agent_s, 2),
             "recovered_coordinator_s": round(self.story.recovered_coordinator_s, 2),
+            "crashes_overlapped": int(self.story.crashes_overlapped),
         }
 
     def print_tables(self) -> None:
@@ -105,7 +106,10 @@ class Report:
             (f"{ledger.re_runs:,}", "attempts begun again, after the crashes"),
             (f"{ledger.duplicates:,}", "of them repeated work that had been finished (at least once)"),
             (f"{self.tasks_per_s:,.0f}", f"tasks/s, crashes and all ({story.duration_s:.1f} s)"),
-            (f"{story.recovered_agent_s:.1f} s", "until the killed agent's work ran elsewhere"),
+            (
+                f"{story.recovered_agent_s:.1f} s",
+                f"until the killed agent's work ran elsewhere{self._overlap()}",
+            ),
             (f"{story.recovered_coordinator_s:.1f} s", "from the coordinator's kill to the next result"),
         ):
             output.line(f"{figure:>8}  {meaning}")
@@ -119,6 +123,11 @@ class Report:
         output.remark(f"WRONG: {len(self.faults):,} faults")
         for fault in self.faults[:_MOST_NAMED]:
             output.remark(f"  {fault}")
+
+    def _overlap(self) -> str:
+        if not self.story.crashes_overlapped:
+            return ""
+        return ": the coordinator was killed meanwhile, which adds its recovery (up to 5 s)"
 
     def _contents(self) -> str:
         """What the analyses add up to."""

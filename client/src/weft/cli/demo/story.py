@@ -36,6 +36,8 @@ class Story:
     duration_s: float = 0.0
     # From the kill until what the agent held ran elsewhere, or had ended.
     recovered_agent_s: float = 0.0
+    # The coordinator was killed before that, and what the agent held waited for the coordinator's recovery as well.
+    crashes_overlapped: bool = False
     # From the kill until the next result arrived.
     recovered_coordinator_s: float = 0.0
 
@@ -138,6 +140,7 @@ class Play:
     async def _kill_coordinator(self, mesh: Mesh, received: int) -> None:
         held = [task for task in await _running(mesh) if task.agent_id in self._agents]
         began = time.monotonic()
+        self._story.crashes_overlapped = not self._story.recovered_agent_s
         self._children.kill(self._coordinator)
         self._stage.say(f"coordinator killed with SIGKILL, at {received:,} results; starting it again")
         self._coordinator, _ = await self._start_coordinator(self._target)
