@@ -103,7 +103,10 @@ def functions(source: bytes) -> list[Function]:
 def _parse(source: bytes) -> ast.Module:
     try:
         with _PARSING:
-            return ast.parse(source)
+            tree = ast.parse(source)
+        # From 3.12 on CPython's parser reads past bytes of a comment that do not decode.
+        source.decode(tokenize.detect_encoding(io.BytesIO(source).readline)[0])
+        return tree
     except SyntaxError as error:
         raise Unreadable(f"line {error.lineno or 0}: {error.msg}") from error
     except (ValueError, RecursionError, MemoryError) as error:  # NUL bytes; deeper than the parser goes
