@@ -291,15 +291,16 @@ async def test_durations_beside_tasks(mesh: MeshHarness) -> None:
             task_pb2.TaskOptions(requirements={"labels": {f"k{n}": "" for n in range(65)}}),
             "options.requirements",
         ),
-        (
-            task_pb2.TaskOptions(context={"metadata": [{"key": "k", "value": bytes(20_000)}]}),
-            "options.context",
-        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 async def test_options_out_of_range(mesh: MeshHarness, options: task_pb2.TaskOptions, field: str) -> None:
     await _all_ways(mesh, _submit(options=options), INVALID, "INVALID_FIELD", field)
+
+
+async def test_metadata_over_the_limit(mesh: MeshHarness) -> None:
+    options = task_pb2.TaskOptions(context={"metadata": [{"key": "k", "value": bytes(128 * 1024)}]})
+    await _all_ways(mesh, _submit(options=options), EXHAUSTED, "PAYLOAD_TOO_LARGE", "options.context")
 
 
 async def test_what_is_not_built_yet_says_so(mesh: MeshHarness) -> None:

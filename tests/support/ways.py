@@ -26,6 +26,12 @@ SHAPES = ("Unary", "Down", "Up", "Both")
 SLOTS = 128
 
 
+def python(folder: Path, name: str, *args: str) -> Process:
+    """Start `python -m tests.support.NAME FOLDER/NAME.address ...`, which writes there where it serves."""
+    command = [sys.executable, "-m", f"tests.support.{name}", str(folder / f"{name}.address"), *args]
+    return Process(name, command, log=folder / f"{name}.log")
+
+
 class Way:
     """A way, once `open` has started its processes; `close` ends them."""
 
@@ -61,10 +67,9 @@ class Way:
         return "\n".join(path.read_text(errors="replace") for path in sorted(self.folder.glob("*.log")))
 
     async def _python(self, name: str, *args: str) -> str:
-        """Start `python -m MODULE ADDRESS_FILE ...`; the address where it serves."""
+        """Start a server of tests.support; the address where it serves."""
         address = self.folder / f"{name}.address"
-        command = [sys.executable, "-m", f"tests.support.{name}", str(address), *args]
-        process = Process(name, command, log=self.folder / f"{name}.log")
+        process = python(self.folder, name, *args)
         self._processes.append(process)
         await until(lambda: address.exists() or not process.alive, f"{name} serves")
         assert process.alive, process.output()

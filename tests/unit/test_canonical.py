@@ -23,7 +23,9 @@ NODE = (
     "int64 number = 1; repeated int64 numbers = 2; string text = 3; repeated string texts = 4;"
     " map<string, Node> map = 5; Node sub = 6; repeated Node subs = 7; .google.protobuf.Any any = 8"
 )
-DEFAULTS = codec.Defaults(result_ttl_s=1.0, failure_ttl_s=1.0, max_payload_bytes=1 << 24)
+DEFAULTS = codec.Defaults(
+    result_ttl_s=1.0, failure_ttl_s=1.0, max_payload_bytes=1 << 24, max_metadata_bytes=1 << 17
+)
 
 
 def info_of(messages: dict[str, str]) -> MethodInfo:

@@ -12,7 +12,9 @@ from weft.rpc import descriptors
 from weft.rpc.errors import InvalidArgument, ResourceExhausted, Unimplemented
 from weft.v1 import task_pb2
 
-DEFAULTS = codec.Defaults(result_ttl_s=60.0, failure_ttl_s=600.0, max_payload_bytes=1000)
+DEFAULTS = codec.Defaults(
+    result_ttl_s=60.0, failure_ttl_s=600.0, max_payload_bytes=1000, max_metadata_bytes=16_000
+)
 CALL = "probe.v1.ProbeService/Call"
 CONTRACT = Contract.load(
     descriptors.file_descriptor_set([probe_pb2.DESCRIPTOR]), [CALL, "probe.v1.ProbeService/Chat"]
@@ -80,7 +82,6 @@ def test_options_round_trip_to_the_record():
         ({"requirements": {"resources": {"gpu": -1}}}, "options.requirements.resources"),
         ({"requirements": {"resources": {"gpu": float("inf")}}}, "options.requirements.resources"),
         ({"result_ttl": Duration(nanos=1)}, "options.result_ttl"),
-        ({"context": {"traceparent": "x" * 20_000}}, "options.context"),
     ],
 )
 def test_absurd_options_name_their_field(options, field):
@@ -104,6 +105,14 @@ def test_payloads():
         submit(b"x" * 1001)
     assert large.value.reason_name == "PAYLOAD_TOO_LARGE"
     assert large.value.metadata == {"size_bytes": "1001", "limit_bytes": "1000"}
+
+
+def test_metadata_has_a_bound():
+    submit(options=task_pb2.TaskOptions(context={"traceparent": "x" * 15_000}))
+    with pytest.raises(ResourceExhausted) as large:
+        submit(options=task_pb2.TaskOptions(context={"traceparent": "x" * 16_000}))
+    assert (large.value.reason_name, large.value.field) == ("PAYLOAD_TOO_LARGE", "options.context")
+    assert large.value.metadata["limit_bytes"] == "16000"
 
 
 def test_shapes_and_later_features():

@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import ValidationError
 
@@ -50,10 +50,16 @@ class Agent:
             the address that leads to the coordinator.
         advertised_address: where others reach the direct server. Default: where it listens.
         use_proxy: reach coordinators by the proxy that the environment names (`https_proxy` and the like).
+        direct_wait_s: how long a direct call waits for a slot, unless its caller can try another agent.
+        direct_queue: how many direct calls may wait for a slot at a time.
+        max_message_bytes: largest request or response of a direct call.
 
     Raises:
         InvalidArgument: a setting has a value that it cannot have.
     """
+
+    # Its settings, and their defaults.
+    settings_type: ClassVar[type[AgentSettings]] = AgentSettings
 
     def __init__(
         self,
@@ -68,11 +74,14 @@ class Agent:
         listen: str | None = None,
         advertised_address: str | None = None,
         use_proxy: bool | None = None,
+        direct_wait_s: float | None = None,
+        direct_queue: int | None = None,
+        max_message_bytes: int | None = None,
     ) -> None:
         self._methods: dict[str, Hosted] = {}
         self._runtime: Runtime | None = None
         self._given: dict[str, Any] = {}
-        self.settings = AgentSettings.model_construct()
+        self.settings = self.settings_type.model_construct()
         self.configure(
             agent_id=agent_id,
             target=target,
@@ -84,6 +93,9 @@ class Agent:
             listen=listen,
             advertised_address=advertised_address,
             use_proxy=use_proxy,
+            direct_wait_s=direct_wait_s,
+            direct_queue=direct_queue,
+            max_message_bytes=max_message_bytes,
         )
 
     def configure(self, *, agent_id: str | None = None, **settings: Any) -> None:
@@ -95,7 +107,7 @@ class Agent:
         changes = {"id": agent_id, **settings}
         given = self._given | {name: value for name, value in changes.items() if value is not None}
         try:
-            self.settings = AgentSettings(**given)
+            self.settings = self.settings_type(**given)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             name = ".".join(str(part) for part in first["loc"])

@@ -175,6 +175,7 @@ class Executor:
             self._slots.give(attempt.hosted.slot_cost)
         if self._heap:
             self._start_waiting()
+        self._slots.admit()
 
     def _forget(self, attempt: Attempt) -> bool:
         """Done with an attempt; False: it was already."""
@@ -261,6 +262,7 @@ class Executor:
     def _forget_waiting(self, attempt: Attempt) -> None:
         if self._forget(attempt):
             self._slots.waiting -= 1
+            self._slots.admit()
             self._start_waiting()
 
     # -- stopping -------------------------------------------------------------------------------------------------------

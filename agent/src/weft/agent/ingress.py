@@ -31,7 +31,7 @@ from weft.agent.listening import not_bound
 from weft.agent.slots import Slots
 from weft.agent.threads import Threads
 from weft.rpc import descriptors, health
-from weft.rpc.channel import MAX_PAYLOAD_BYTES, server_options
+from weft.rpc.channel import server_options
 from weft.rpc.health import Status
 from weft.rpc.reflection import Reflection
 from weft.v1 import agent_pb2_grpc, fleet_pb2
@@ -51,6 +51,7 @@ class Ingress:
         slots: shared with durable attempts.
         contract: the serialized FileDescriptorSet behind the methods.
         describe: the agent as it is now.
+        max_message_bytes: largest request or response.
     """
 
     def __init__(
@@ -64,15 +65,17 @@ class Ingress:
         agent_id: str,
         contract: bytes,
         describe: Callable[[], fleet_pb2.Agent],
+        max_message_bytes: int,
     ) -> None:
         self._slots = slots
         endings = Endings(load)
-        calls = ThreadedCalls(slots, threads, pool, asyncio.get_running_loop())
+        calls = ThreadedCalls(slots, threads, pool, asyncio.get_running_loop(), max_message_bytes)
         self._hosted = _Hosted(methods, contract)
         self._health = _Health(self._hosted, slots)
-        self._server = aio.server(options=server_options(max_message_bytes=MAX_PAYLOAD_BYTES))
+        self._server = aio.server(options=server_options(max_message_bytes=max_message_bytes))
         agent_pb2_grpc.add_AgentServiceServicer_to_server(
-            AgentService(methods, slots, load, calls, endings, agent_id, describe), self._server
+            AgentService(methods, slots, load, calls, endings, agent_id, describe, max_message_bytes),
+            self._server,
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         on_loop = AsyncHandlers(slots, load, endings, agent_id)
@@ -111,7 +114,7 @@ class Ingress:
 
     def accept(self, *, on: bool) -> None:
         """Take new calls, or refuse them."""
-        self._slots.direct_open = on
+        self._slots.open_direct(on=on)
         self._health.changed()
 
     async def stop(self, grace_s: float = 0.0) -> None:

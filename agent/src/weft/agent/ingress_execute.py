@@ -34,8 +34,8 @@ from weft.v1 import agent_pb2, agent_pb2_grpc, errors_pb2, fleet_pb2, session_pb
 MAX_CALLS = 4096
 # Payloads of running calls and results that are not sent yet, on one stream.
 MAX_HELD_BYTES = 4 * MAX_PAYLOAD_BYTES
-# A response with its status and metadata must fit one message of the direct server.
-MAX_RESPONSE_BYTES = MAX_PAYLOAD_BYTES - 2 * outcomes.MAX_EXTRAS_BYTES
+# What a response's status and metadata take of a message of the direct server.
+_BESIDE_BYTES = 2 * outcomes.MAX_EXTRAS_BYTES
 # A load that has changed is told after this at the latest.
 LOAD_INTERVAL_S = 1.0
 # A caller that does not read for so long is dropped.
@@ -56,12 +56,14 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         endings: Endings,
         agent_id: str,
         describe: Callable[[], fleet_pb2.Agent],
+        max_message_bytes: int,
     ) -> None:
         self.methods = methods
         self.slots = slots
         self.load = load
         self.calls = calls
         self.agent_id = agent_id
+        self.max_response_bytes = max_message_bytes - _BESIDE_BYTES
         self._endings = endings
         self._describe = describe
 
@@ -174,7 +176,7 @@ class _Stream:
             running.timer = self._loop.call_later(left_s, self._stop, *expire)
 
     def _refusal(self, method: str, hosted: Hosted | None) -> WeftError | None:
-        """Why a call is not made; None: it has been given its slots."""
+        """Why a call cannot be made."""
         if hosted is None:
             return not_hosted(method)
         if hosted.request_streaming or hosted.response_streaming:
@@ -182,12 +184,14 @@ class _Stream:
                 f"{method} has a stream of messages: call it by its own name",
                 reason=errors_pb2.ERROR_REASON_METHOD_NOT_HOSTED,
             )
-        slots = self._service.slots
-        return None if slots.take_direct(hosted.slot_cost) else no_slot(slots)
+        return None
 
     async def _run(self, call: _Call) -> None:
         context, hosted, slots = call.context, call.hosted, self._service.slots
         try:
+            if not await slots.wait_direct(hosted.slot_cost):
+                self._answer(call, outcomes.of_error(no_slot(slots)))
+                return
             if isinstance(context, AsyncContext):
                 try:
                     outcome = await invoke_async(hosted, context, _no_stream)
@@ -196,7 +200,7 @@ class _Stream:
             else:
                 outcome = await self._service.calls.run(hosted, context, _no_stream)
                 slots.give_direct(hosted.slot_cost)
-            self._answer(call, outcomes.bounded(outcome, MAX_RESPONSE_BYTES))
+            self._answer(call, outcomes.bounded(outcome, self._service.max_response_bytes))
         finally:
             self._tasks.discard(call)
 

@@ -18,7 +18,7 @@ from weft.agent import telemetry
 from weft.agent.hosting import Hosted
 from weft.agent.ingress_call import DirectCall
 from weft.agent.ingress_load import LoadReports, merged
-from weft.agent.ingress_refusals import Endings, chosen_failure, no_slot
+from weft.agent.ingress_refusals import Endings, chosen_failure, has_slot, no_slot
 from weft.agent.invoke import MalformedRequest
 from weft.agent.running import enter
 from weft.agent.slots import Slots
@@ -49,7 +49,7 @@ class AsyncHandlers:
         name, cost = hosted.name, hosted.slot_cost
 
         async def serve(request: Any, context: Any) -> Any:
-            if not slots.take_direct(cost):
+            if not slots.take_direct(cost) and not await has_slot(slots, cost, context):
                 await endings.refuse(no_slot(slots), context)
             response: Any = b""
             raised: BaseException | None = None

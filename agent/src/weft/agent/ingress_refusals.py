@@ -26,7 +26,7 @@ from weft.rpc.errors import (
     WeftError,
     status_code,
 )
-from weft.rpc.metadata import Pairs
+from weft.rpc.metadata import NO_WAIT_KEY, Pairs
 from weft.v1 import errors_pb2, task_pb2
 
 _log = structlog.get_logger("weft.agent")
@@ -40,6 +40,15 @@ _OVERLOADED = ResourceExhausted(
     retry_after_s=RETRY_AFTER_S,
 )
 _STOPPING = Unavailable("this agent takes no new calls", reason=errors_pb2.ERROR_REASON_STOPPING)
+
+
+async def has_slot(slots: Slots, cost: int, context: Any) -> bool:
+    """Take slots for a direct call, after a wait if need be: not for a caller that has other agents to try."""
+    if slots.take_direct(cost):
+        return True
+    if any(key == NO_WAIT_KEY for key, _ in context.invocation_metadata() or ()):
+        return False
+    return await slots.wait_direct(cost)
 
 
 def no_slot(slots: Slots) -> WeftError:

@@ -31,13 +31,12 @@ from weft.agent.hosting import Hosted
 from weft.agent.ingress_call import assignment_of
 from weft.agent.ingress_handlers import Handler, method_handler
 from weft.agent.ingress_load import LoadReports, merged
-from weft.agent.ingress_refusals import Endings, no_slot
+from weft.agent.ingress_refusals import Endings, has_slot, no_slot
 from weft.agent.invoke import ResponseTooLarge, invoke_sync
 from weft.agent.isolate import IsolatedPool
 from weft.agent.slots import Slots
 from weft.agent.threads import Threads
 from weft.rpc import metadata
-from weft.rpc.channel import MAX_PAYLOAD_BYTES
 from weft.v1 import session_pb2, task_pb2
 
 _log = structlog.get_logger("weft.agent")
@@ -50,12 +49,18 @@ class ThreadedCalls:
     """Runs the handlers of direct calls in threads. On the event loop."""
 
     def __init__(
-        self, slots: Slots, threads: Threads, pool: IsolatedPool | None, loop: asyncio.AbstractEventLoop
+        self,
+        slots: Slots,
+        threads: Threads,
+        pool: IsolatedPool | None,
+        loop: asyncio.AbstractEventLoop,
+        max_message_bytes: int,
     ) -> None:
         self.loop = loop
         self._slots = slots
         self._threads = threads
         self._pool = pool
+        self._max_message_bytes = max_message_bytes
 
     async def run(self, hosted: Hosted, context: SyncContext, send: Send) -> task_pb2.Outcome:
         """Run a handler whose slots have been taken.
@@ -97,7 +102,7 @@ class ThreadedCalls:
         if hosted.isolated is None or self._pool is None:
             return invoke_sync(hosted, context, send)
         try:
-            return self._pool.run(context, send, MAX_PAYLOAD_BYTES)[0]
+            return self._pool.run(context, send, self._max_message_bytes)[0]
         except ResponseTooLarge as error:
             return error.outcome
         finally:
@@ -132,7 +137,7 @@ class ThreadHandlers:
             context = DirectSyncContext(
                 _assignment(hosted, request, native), self._agent_id, native, request, self._calls.loop
             )
-            if not self._slots.take_direct(hosted.slot_cost):
+            if not await has_slot(self._slots, hosted.slot_cost, native):
                 await self._endings.refuse(no_slot(self._slots), native)
             try:
                 outcome = await self._calls.run(hosted, context, context.send)

@@ -73,7 +73,7 @@ class Runtime:
         # Also written by signal handlers, for which nothing with a lock will do.
         self._events: SimpleQueue[_Event] = SimpleQueue()
         self._outbox = Outbox(lambda: self._events.put(_Event.CHANGED))
-        self._slots = Slots(settings.slots)
+        self._slots = Slots(settings.slots, settings.direct_wait_s, settings.direct_queue)
         self._slots.on_direct_end(self._direct_ended)
         self._executor = Executor(methods, self._slots, self._outbox, settings.id, self._loop)
         self._threads = Threads("weft-handler")
@@ -250,6 +250,7 @@ class Runtime:
             agent_id=settings.id,
             contract=self._contracts[self._hello.contract_hash],
             describe=self._describe,
+            max_message_bytes=settings.max_message_bytes,
         )
         self._ingress.make_unavailable(self._unavailable)
         address = await listen_address(settings.listen, settings.target)

@@ -13,6 +13,8 @@ from pydantic import AliasChoices, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from weft.agent.listening import OFF
+from weft.agent.slots import MAX_QUEUE
+from weft.rpc.channel import MAX_PAYLOAD_BYTES
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.targets import DEFAULT_TARGET, parse
 
@@ -50,7 +52,7 @@ class AgentSettings(BaseSettings):
         ge=1,
         le=100_000,
         description="calls that run at a time, each counted by its method's `slot_cost`;"
-        " unless set, the usable cores and 4, at most 32",
+        " unless set, the usable cores and 4, at most 32, and 256 for a sidecar, whose app does the work",
     )
     prefetch: int = Field(
         default=0, ge=0, le=100_000, description="slots' worth of assignments to have at hand beyond those"
@@ -64,6 +66,22 @@ class AgentSettings(BaseSettings):
         default_factory=dict,
         max_length=64,
         description="as labels, with numbers, such as `gpu=1,memory_bytes=8e9`",
+    )
+    direct_wait_s: float = Field(
+        default=0.5,
+        ge=0.0,
+        le=3600.0,
+        description="a direct call waits so long for a slot, unless its caller can try another agent; then it is refused",
+    )
+    direct_queue: int = Field(
+        default=1000, ge=0, le=MAX_QUEUE, description="direct calls that wait for a slot at a time"
+    )
+    max_message_bytes: int = Field(
+        default=MAX_PAYLOAD_BYTES,
+        ge=MAX_PAYLOAD_BYTES,
+        le=2**31 - 1,
+        description="largest request or response of a direct call; a sidecar's: unless set, 16 MiB, and less where the app"
+        " takes less",
     )
     drain_grace_s: float = Field(
         default=30.0,

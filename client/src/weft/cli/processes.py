@@ -129,7 +129,12 @@ def agent(
     agent_id: Annotated[
         str | None, typer.Option("--id", metavar="ID", help="Name, unique among live agents.")
     ] = None,
-    slots: Annotated[int | None, typer.Option(metavar="N", help="How many calls run at a time.")] = None,
+    slots: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="How many calls run at a time. [default: the cores and 4; with --app: 256]"
+        ),
+    ] = None,
     prefetch: Annotated[
         int | None, typer.Option(metavar="N", help="Slots' worth of assignments to hold beyond that.")
     ] = None,

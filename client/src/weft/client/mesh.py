@@ -15,7 +15,7 @@ from weft.client.direct import Direct
 from weft.client.fleet import Fleet
 from weft.client.inheriting import InheritingChannel
 from weft.client.tasks import Tasks
-from weft.rpc.channel import client_options, dial
+from weft.rpc.channel import MAX_MESSAGE_BYTES, client_options, dial
 from weft.rpc.targets import DEFAULT_TARGET, dialled, parse
 
 DEFAULT_PATIENCE_S = 60.0
@@ -28,6 +28,7 @@ def connect(
     timeout_s: float = DEFAULT_TIMEOUT_S,
     patience_s: float = DEFAULT_PATIENCE_S,
     use_proxy: bool = False,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
 ) -> Mesh:
     """A connection to a coordinator. It dials when it is first used, and again when it is lost.
 
@@ -42,18 +43,31 @@ def connect(
         patience_s: how long waits and streams outlive a coordinator that cannot be reached.
         use_proxy: reach the coordinator by the proxy that the environment names (`grpc_proxy`, `https_proxy` or
             `http_proxy`, but for what `no_proxy` excepts). Agents are never reached by one.
+        max_message_bytes: largest request or response of a direct call.
 
     Raises:
         InvalidArgument: the target is none.
     """
-    return Mesh(target, timeout_s=timeout_s, patience_s=patience_s, use_proxy=use_proxy)
+    return Mesh(
+        target,
+        timeout_s=timeout_s,
+        patience_s=patience_s,
+        use_proxy=use_proxy,
+        max_message_bytes=max_message_bytes,
+    )
 
 
 class Mesh:
     """A coordinator, or several that are as one, as a client sees it. Belongs to the event loop in which it is first used."""
 
     def __init__(
-        self, target: str | Sequence[str], *, timeout_s: float, patience_s: float, use_proxy: bool = False
+        self,
+        target: str | Sequence[str],
+        *,
+        timeout_s: float,
+        patience_s: float,
+        use_proxy: bool = False,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
     ) -> None:
         self._targets = parse(target)
         # As people know it, for messages.
@@ -63,6 +77,7 @@ class Mesh:
         self._timeout_s = timeout_s
         self._patience_s = patience_s
         self._use_proxy = use_proxy
+        self._max_message_bytes = max_message_bytes
         self._channel: grpc.aio.Channel | None = None
         self._closed = False
         # By policy.
@@ -89,7 +104,7 @@ class Mesh:
         """What is behind the direct channels of a policy: `.balancer` has counters, and explains its choices."""
         made = self._directs.get(policy)
         if made is None:
-            made = self._directs[policy] = Direct(self._plain(), policy)
+            made = self._directs[policy] = Direct(self._plain(), policy, self._max_message_bytes)
         return made
 
     def _plain(self) -> grpc.aio.Channel:

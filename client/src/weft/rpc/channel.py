@@ -18,8 +18,23 @@ MAX_MESSAGE_BYTES = 4 * MAX_PAYLOAD_BYTES
 # A batch is closed once it has grown to this.
 BATCH_BYTES = 1024 * 1024
 BATCH_ITEMS = 512
+# Metadata that every hop of weft takes, either way, as HTTP/2 counts it. One bound and no softer one below it: between
+# two, gRPC refuses at random. Room for tokens with many groups and for details with a stack; beyond it gRPC says so.
+MAX_METADATA_BYTES = 1024 * 1024
+# Calls that have arrived and that no handler has taken up yet. Beyond it gRPC cancels them, so it is far above what
+# servers admit (see `admission`), who refuse by name; below it nothing is dropped.
+MAX_PENDING_CALLS = 100_000
+# How long a peer may not read before its connection is given up, unless a server has a setting for it.
+STALLED_S = 30.0
+# Whoever watches one stream ends it first, with a status.
+_STALLED_MARGIN_S = 5.0
 
 Options = Sequence[tuple[str, int | str]]
+
+METADATA_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
+)
 
 
 def client_options(*, max_message_bytes: int = MAX_MESSAGE_BYTES, own_connection: bool = False) -> Options:
@@ -32,6 +47,7 @@ def client_options(*, max_message_bytes: int = MAX_MESSAGE_BYTES, own_connection
     return [
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", max_message_bytes),
+        *METADATA_OPTIONS,
         ("grpc.keepalive_time_ms", 20_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
@@ -69,16 +85,27 @@ def _with_proxy(options: Options | None, use_proxy: bool) -> Options:
     return [*(client_options() if options is None else options), ("grpc.enable_http_proxy", int(use_proxy))]
 
 
-def server_options(*, max_message_bytes: int = MAX_MESSAGE_BYTES) -> Options:
-    """Options of a server: a double bind fails, half-open peers are noticed, clients may ping."""
+def server_options(*, max_message_bytes: int = MAX_MESSAGE_BYTES, stalled_s: float = STALLED_S) -> Options:
+    """Options of a server: a double bind fails, half-open peers are noticed, clients may ping, bursts are not dropped.
+
+    Args:
+        max_message_bytes: most that this end receives or sends in one message.
+        stalled_s: a peer may not read for so long, the whole process of it included, and keeps its connection.
+    """
     return [
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", max_message_bytes),
+        *METADATA_OPTIONS,
         ("grpc.so_reuseport", 0),
+        ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
+        ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),
         ("grpc.keepalive_time_ms", 30_000),
-        ("grpc.keepalive_timeout_ms", 10_000),
+        # gRPC also makes it the time after which the kernel ends a connection whose peer takes no bytes.
+        ("grpc.keepalive_timeout_ms", int((stalled_s + _STALLED_MARGIN_S) * 1000)),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
-        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        # Stock clients ping as often as they are told to, and each ping costs less than losing them their calls.
+        ("grpc.http2.min_ping_interval_without_data_ms", 100),
+        ("grpc.http2.max_ping_strikes", 0),
         ("grpc.server_handshake_timeout_ms", 10_000),
     ]

@@ -17,6 +17,8 @@ AGENT_KEY = "weft-agent"
 ORCA_KEY = "endpoint-load-metrics-bin"
 # The same bytes once more: gRPC's C core keeps the other to itself, and Python's clients never see it.
 LOAD_KEY = "weft-load-bin"
+# Metadata of a direct call whose caller tries other agents rather than wait for a slot of this one.
+NO_WAIT_KEY = "weft-no-wait"
 # Keys that one hop owns, and that must not travel to the next one.
 _HOP_KEYS = frozenset(
     {"user-agent", "content-type", "content-length", "te", "host", "connection", "traceparent", "tracestate"}

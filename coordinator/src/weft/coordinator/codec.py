@@ -25,7 +25,6 @@ from weft.v1 import errors_pb2, task_pb2
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 MAX_ATTEMPTS = 1000
 MAX_REQUIREMENTS = 64
-MAX_METADATA_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +34,7 @@ class Defaults:
     result_ttl_s: float
     failure_ttl_s: float
     max_payload_bytes: int
+    max_metadata_bytes: int
 
 
 def not_durable(method: str) -> Unimplemented:
@@ -107,9 +107,12 @@ def _with_options(
         )
     limits = options.limits
     context = options.context.SerializeToString() if options.HasField("context") else b""
-    if len(context) > MAX_METADATA_BYTES:
-        raise InvalidArgument(
-            f"options.context is {len(context)} bytes; the limit is {MAX_METADATA_BYTES}",
+    if len(context) > defaults.max_metadata_bytes:
+        raise ResourceExhausted(
+            f"the call's metadata is {len(context)} bytes; the limit is {defaults.max_metadata_bytes}"
+            " (the coordinator's setting max_metadata_bytes)",
+            reason=errors_pb2.ERROR_REASON_PAYLOAD_TOO_LARGE,
+            metadata={"size_bytes": str(len(context)), "limit_bytes": str(defaults.max_metadata_bytes)},
             field="options.context",
         )
     return Submission(

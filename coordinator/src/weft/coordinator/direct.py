@@ -19,7 +19,8 @@ import structlog
 from weft.coordinator.contracts import MethodInfo
 from weft.coordinator.options import check_direct
 from weft.rpc import metadata, relay
-from weft.rpc.balancing import Balancer
+from weft.rpc.admission import Admission
+from weft.rpc.balancing import Balancer, Limits
 from weft.rpc.call_keys import LINEAGE, RETRY_KEY
 from weft.v1 import fleet_pb2
 
@@ -33,25 +34,30 @@ Snapshots = Callable[[], AsyncGenerator[Sequence[fleet_pb2.Agent]]]
 
 
 class DirectCalls:
-    """Makes what serves a method directly. Belongs to the event loop of the server."""
+    """Makes what serves a method directly. Belongs to the event loop of the server.
 
-    def __init__(self, snapshots: Snapshots) -> None:
+    Args:
+        snapshots: follows the fleet.
+        max_message_bytes: largest request or response.
+    """
+
+    def __init__(self, snapshots: Snapshots, max_message_bytes: int) -> None:
         self._snapshots = snapshots
-        self._balancer = Balancer()
+        self._balancer = Balancer(limits=Limits(max_message_bytes=max_message_bytes))
         self._channel = self._balancer.channel()
         self._feeding: asyncio.Task[None] | None = None
         # By method, as many as contracts may have in force.
         self._handlers: dict[str, tuple[int, grpc.RpcMethodHandler[Any, Any]]] = {}
 
-    def handler(self, info: MethodInfo) -> grpc.RpcMethodHandler[Any, Any]:
-        """What serves this method directly."""
+    def handler(self, info: MethodInfo, admission: Admission) -> grpc.RpcMethodHandler[Any, Any]:
+        """What serves this method directly, as far as calls are admitted."""
         if self._feeding is None:
             self._feeding = asyncio.get_running_loop().create_task(self._feed())
         known = self._handlers.get(info.name)
         if known is not None and known[0] == info.kind:
             return known[1]
         kind = cast("fleet_pb2.MethodKind", info.kind)
-        made = relay.handler(self._channel, f"/{info.name}", kind, _outgoing)
+        made = admission.bounded(relay.handler(self._channel, f"/{info.name}", kind, _outgoing))
         self._handlers[info.name] = (info.kind, made)
         return made
 

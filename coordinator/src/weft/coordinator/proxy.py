@@ -30,6 +30,7 @@ from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import Enqueued, ProgressRow, Submission, TaskRecord
 from weft.coordinator.submission import Intake, accepted
 from weft.rpc import errors, metadata
+from weft.rpc.admission import Admission
 from weft.v1 import errors_pb2, fleet_pb2, task_pb2
 
 log = structlog.get_logger(__name__)
@@ -47,6 +48,7 @@ class DurableCalls(grpc.GenericRpcHandler):
         intake: Intake,
         contracts: Contracts,
         direct: DirectCalls,
+        admission: Admission,
         *,
         cancel_grace_s: float,
         stalled_stream_s: float,
@@ -56,6 +58,7 @@ class DurableCalls(grpc.GenericRpcHandler):
         self._intake = intake
         self._contracts = contracts
         self._direct = direct
+        self._admission = admission
         self._cancel_grace_s = cancel_grace_s
         self.stalled_stream_s = stalled_stream_s
         # By method, as many as contracts may have in force.
@@ -69,7 +72,7 @@ class DurableCalls(grpc.GenericRpcHandler):
         name = handler_call_details.method.removeprefix("/")
         info = self._contracts.find(name)
         if info is not None and asks_direct(handler_call_details.invocation_metadata or ()):
-            return self._direct.handler(info)
+            return self._direct.handler(info, self._admission)
         if info is None or not info.durable:
             return grpc.stream_stream_rpc_method_handler(_refusal(self._contracts, name))
         known = self._handlers.get(name)
@@ -80,6 +83,7 @@ class DurableCalls(grpc.GenericRpcHandler):
             handler = grpc.unary_unary_rpc_method_handler(_guarded(self.unary, info))
         else:
             handler = grpc.unary_stream_rpc_method_handler(_guarded(self.streaming, info))
+        handler = self._admission.bounded(handler)
         self._handlers[name] = (info, handler)
         return handler
 

@@ -39,6 +39,7 @@ from weft.coordinator.store.records import AttemptRef, Owner, ProgressRow, TaskR
 from weft.coordinator.submission import Intake
 from weft.coordinator.sweeper import Sweeper
 from weft.rpc import logs
+from weft.rpc.admission import Admission
 from weft.rpc.channel import server_options
 from weft.rpc.errors import Unavailable, WeftError
 from weft.rpc.reflection import Reflection
@@ -81,7 +82,7 @@ class Coordinator:
             changed=self._session_changed,
         )
         self._discovery = Discovery(settings.max_watchers, settings.recovery_grace_s)
-        self._direct = DirectCalls(self._discovery.snapshots)
+        self._direct = DirectCalls(self._discovery.snapshots, settings.max_message_bytes)
         self._reachability = Reachability(self._session_changed)
         self._dispatcher = Dispatcher(self._store, self._sessions)
         self._fleet = Fleet(self._store, self._sessions, forget_after_s=settings.forget_agents_s)
@@ -187,7 +188,11 @@ class Coordinator:
 
     def _make_server(self) -> aio.Server:
         settings = self._settings
-        server = aio.server(options=server_options())
+        server = aio.server(
+            options=server_options(
+                max_message_bytes=settings.max_message_bytes, stalled_s=settings.stalled_stream_s
+            )
+        )
         queues = Queues(self._store, self._fleet, self._contracts, self._wake)
         service = CoordinatorService(
             store=self._store,
@@ -208,6 +213,7 @@ class Coordinator:
             self._intake,
             self._contracts,
             self._direct,
+            Admission(settings.max_calls, "the coordinator's setting max_calls"),
             cancel_grace_s=settings.cancel_grace_s,
             stalled_stream_s=settings.stalled_stream_s,
         )

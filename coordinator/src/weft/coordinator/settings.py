@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from weft.rpc.channel import MAX_PAYLOAD_BYTES
+from weft.rpc.channel import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, MAX_PENDING_CALLS
 from weft.rpc.times import MAX_DURATION_S
 
 
@@ -82,6 +82,25 @@ class CoordinatorSettings(BaseSettings):
         ge=1024,
         le=MAX_PAYLOAD_BYTES * 3 // 2,
         description="largest request or response of a task",
+    )
+    max_metadata_bytes: int = Field(
+        # Past the upper bound it would not fit what weft's own connections take, with what weft adds.
+        128 * 1024,
+        ge=1024,
+        le=MAX_METADATA_BYTES // 2,
+        description="largest metadata of a durable call, which is stored with its task",
+    )
+    max_message_bytes: int = Field(
+        MAX_MESSAGE_BYTES,
+        ge=MAX_MESSAGE_BYTES,
+        le=2**31 - 1,
+        description="largest message, either way, of a direct call by this coordinator",
+    )
+    max_calls: int = Field(
+        10_000,
+        ge=1,
+        le=MAX_PENDING_CALLS // 2,
+        description="transparent calls, durable and direct, that wait here at a time; more are refused",
     )
     max_queued_tasks: int = Field(
         2_000_000, ge=1, description="unfinished tasks that the store takes before it refuses more"

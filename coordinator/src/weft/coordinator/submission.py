@@ -24,6 +24,7 @@ class Intake:
             result_ttl_s=settings.result_ttl_s,
             failure_ttl_s=settings.failure_ttl_s,
             max_payload_bytes=settings.max_payload_bytes,
+            max_metadata_bytes=settings.max_metadata_bytes,
         )
         self.stopping = False
 

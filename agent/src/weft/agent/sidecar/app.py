@@ -22,7 +22,7 @@ import structlog
 from weft.agent.errors import HostingError
 from weft.agent.sidecar.contract import AppContract
 from weft.agent.sidecar.health import AppHealth
-from weft.rpc.channel import MAX_MESSAGE_BYTES, dial
+from weft.rpc.channel import METADATA_OPTIONS, dial
 from weft.rpc.errors import WeftError
 
 _log = structlog.get_logger("weft.sidecar")
@@ -39,8 +39,7 @@ _NEVER_MS = 2**31 - 1
 # No keepalive: stock servers end connections that ping more often than every five minutes, and a process on this
 # machine is missed at once.
 _OPTIONS: list[tuple[str, int]] = [
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    *METADATA_OPTIONS,
     ("grpc.enable_retries", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1000),
@@ -60,11 +59,18 @@ class App:
         address: what gRPC dials: "host:port" or "unix:PATH".
         read: how its contract is had.
         changed: called when `contract` or `unavailable` has changed.
+        max_message_bytes: largest request or response.
     """
 
-    def __init__(self, address: str, read: ReadContract, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, address: str, read: ReadContract, changed: Callable[[], None], max_message_bytes: int
+    ) -> None:
         self.address = address
-        self.channel = dial(address, _OPTIONS)
+        sizes = (
+            ("grpc.max_receive_message_length", max_message_bytes),
+            ("grpc.max_send_message_length", max_message_bytes),
+        )
+        self.channel = dial(address, (*_OPTIONS, *sizes))
         # None: it has not been there yet.
         self.contract: AppContract | None = None
         # Services that take no calls now.

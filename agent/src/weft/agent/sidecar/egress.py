@@ -22,9 +22,10 @@ from weft.agent.sidecar.handled import HandledCalls
 from weft.agent.sidecar.shapes import Shapes
 from weft.agent.sidecar.socket import prepare
 from weft.rpc import metadata, names, relay, targets
-from weft.rpc.balancing import Balancer
+from weft.rpc.admission import Admission
+from weft.rpc.balancing import Balancer, Limits
 from weft.rpc.budget import Budget
-from weft.rpc.channel import dial, server_options
+from weft.rpc.channel import MAX_MESSAGE_BYTES, dial, server_options
 from weft.rpc.discovery import Discovery
 from weft.rpc.errors import InvalidArgument, WeftError
 from weft.rpc.metadata import AGENT_KEY, DIRECT, DURABLE, MODE_KEY
@@ -48,6 +49,8 @@ class Egress:
         durable: methods and services that are called durably unless a call says otherwise.
         calls: what the app is handling.
         use_proxy: reach the coordinators by the environment's proxy.
+        max_message_bytes: largest request or response.
+        max_calls: calls of the app that wait at a time.
     """
 
     def __init__(
@@ -58,16 +61,19 @@ class Egress:
         calls: HandledCalls,
         *,
         use_proxy: bool = False,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        max_calls: int = 10_000,
     ) -> None:
         self._address = address
         self._coordinator = dial(targets.dialled(coordinators), use_proxy=use_proxy)
-        self._balancer = Balancer()
+        self._balancer = Balancer(limits=Limits(max_message_bytes=max_message_bytes))
+        self._admission = Admission(max_calls, "the sidecar's setting max_calls")
         self._discovery = Discovery(self._coordinator, self._fleet_changed)
         self._shapes = Shapes(self._coordinator)
         self._durable = frozenset(durable)
         self._calls = calls
         self._direct = self._balancer.channel()
-        self._server = aio.server(options=server_options())
+        self._server = aio.server(options=server_options(max_message_bytes=max_message_bytes))
         self._server.add_generic_rpc_handlers((_Handlers(self._handler),))
         # By path and mode, for as long as shapes hold.
         self._handlers: dict[tuple[str, str], grpc.RpcMethodHandler[Any, Any]] = {}
@@ -136,7 +142,7 @@ class Egress:
             return own if behind is None else behind.added_to(own, {})
 
         kind = self._shapes.kind(path.removeprefix("/"))
-        return self._within_budget(relay.handler(channel, path, kind, outgoing))
+        return self._admission.bounded(self._within_budget(relay.handler(channel, path, kind, outgoing)))
 
     def _within_budget(self, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
         """The same, but that a call has no more time than the one on whose behalf it is made."""

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from weft.agent.settings import AgentSettings
+from weft.rpc.channel import MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES, MAX_PENDING_CALLS
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.targets import parse
 
@@ -16,6 +18,13 @@ DEFAULT_EGRESS = "127.0.0.1:7701"
 OFF = "off"
 
 _SERVICE_OR_METHOD = re.compile(r"[A-Za-z_][\w.]*(/[A-Za-z_]\w*)?")
+
+
+class SidecarAgentSettings(AgentSettings):
+    """An agent's settings, with the defaults of one that only passes calls on: its app runs them."""
+
+    slots: int = Field(default=256, ge=1, le=100_000)
+    max_message_bytes: int = Field(default=MAX_MESSAGE_BYTES, ge=MAX_PAYLOAD_BYTES, le=2**31 - 1)
 
 
 class SidecarSettings(BaseSettings):
@@ -37,6 +46,13 @@ class SidecarSettings(BaseSettings):
     durable: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
         description="methods, or services, that the app calls durably where it does not say `weft-mode`",
+    )
+
+    max_calls: int = Field(
+        default=10_000,
+        ge=1,
+        le=MAX_PENDING_CALLS // 2,
+        description="calls of the app that wait at the egress at a time; more are refused",
     )
 
     @field_validator("app", "egress")

@@ -23,7 +23,7 @@ from weft.agent.sidecar.contract import AppContract, by_reflection, from_file
 from weft.agent.sidecar.egress import Egress
 from weft.agent.sidecar.forward import forwarded
 from weft.agent.sidecar.handled import HandledCalls
-from weft.agent.sidecar.settings import OFF, SidecarSettings
+from weft.agent.sidecar.settings import OFF, SidecarAgentSettings, SidecarSettings
 
 # Calls of the app that are under way at the end.
 EGRESS_GRACE_S = 2.0
@@ -39,6 +39,8 @@ class Sidecar(Agent):
     Raises:
         InvalidArgument: a setting has a value that it cannot have, or the file of descriptors makes no contract.
     """
+
+    settings_type = SidecarAgentSettings
 
     def __init__(self, sidecar: SidecarSettings, **agent: Any) -> None:
         super().__init__(**agent)
@@ -83,6 +85,8 @@ class Sidecar(Agent):
             self._sidecar.durable,
             self._calls,
             use_proxy=self.settings.use_proxy,
+            max_message_bytes=self.settings.max_message_bytes,
+            max_calls=self._sidecar.max_calls,
         )
         try:
             await egress.start()
@@ -96,7 +100,9 @@ class Sidecar(Agent):
         Raises:
             WeftError: what the app offers cannot be hosted, or a coordinator refused it.
         """
-        app = self._app = App(self._sidecar.app, self._read, self._app_changed)
+        app = self._app = App(
+            self._sidecar.app, self._read, self._app_changed, self.settings.max_message_bytes
+        )
         following = asyncio.ensure_future(app.run())
         following.add_done_callback(self._app_ended)
         try:

@@ -41,6 +41,7 @@ from weft.rpc.balancing.pool import SHARE_OF_NEWEST, Pool
 from weft.rpc.balancing.retry_budget import RetryBudget
 from weft.rpc.balancing.stats import Stats
 from weft.rpc.balancing.subset import SIZE, subset
+from weft.rpc.channel import MAX_MESSAGE_BYTES
 from weft.rpc.metadata import LOAD_KEY
 from weft.v1 import errors_pb2, fleet_pb2
 
@@ -63,7 +64,9 @@ class Limits:
     """What can be set, and seldom needs to be."""
 
     # Slots' worth of own calls at one endpoint.
-    outstanding: int = 1024
+    outstanding: int = 10_000
+    # Largest request or response.
+    max_message_bytes: int = MAX_MESSAGE_BYTES
     # Endpoints used of a large fleet.
     subset: int = SIZE
     slow_start_s: float = slow_start.WINDOW_S
@@ -133,7 +136,7 @@ class Balancer:
             key = snapshot.key(agent)
             endpoint = self._endpoints.get(key)
             if endpoint is None:
-                endpoint = Endpoint(agent, Connection(agent.advertised_address), now, window_s)
+                endpoint = Endpoint(agent, self._connection(agent.advertised_address), now, window_s)
             elif endpoint.agent is not agent:
                 endpoint.apply(agent, now)
             present[key] = endpoint
@@ -167,6 +170,9 @@ class Balancer:
         from weft.rpc.balancing.channel import BalancedChannel
 
         return BalancedChannel(self)
+
+    def _connection(self, address: str) -> Connection:
+        return Connection(address, self.limits.max_message_bytes)
 
     # -- a call -------------------------------------------------------------------------------------------------
 
@@ -209,6 +215,13 @@ class Balancer:
         self.stats.picks[hosted.endpoint.agent_id] += 1
         hosted.endpoint.in_flight += hosted.cost
         return hosted
+
+    def has_another(self, method: str, tried: int) -> bool:
+        """Whether a call that `tried` endpoints refused may try one more, so that none of them should let it wait."""
+        pool = self._pools.get(method)
+        return (
+            pool is not None and len(pool.open) > tried and tried < retry.MAX_ATTEMPTS and self.budget.allows
+        )
 
     def ended(
         self,

@@ -25,6 +25,7 @@ from weft.rpc import errors
 from weft.rpc.at_once import at_once
 from weft.rpc.balancing import retry
 from weft.rpc.balancing.refused import Refused
+from weft.rpc.metadata import NO_WAIT_KEY
 from weft.v1 import errors_pb2
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 BARE_HEADERS_S = 0.01
 # How often a call that waits looks whether an agent is connected: soon at first, for most are in no time.
 FIRST_LOOK_S, MAX_LOOK_S = 0.002, 0.1
+# Asks an agent that is full to say so at once.
+_NO_WAIT = (NO_WAIT_KEY, "true")
 _LONG_S = 365 * 86400.0
 
 
@@ -47,6 +50,8 @@ class Call(aio.Call):
     timed = False
     # Why it waits for an agent; empty: it does not.
     _nobody = ""
+    # Its attempt may wait for a slot: there is no other agent to try.
+    _waits = True
     # There are agents, not connected: that may change without a snapshot.
     _connecting = False
 
@@ -95,13 +100,19 @@ class Call(aio.Call):
             else:
                 self._attempt(hosted, left_s)
 
-    def _attempt(self, hosted: Hosted, left_s: float | None) -> None:
+    def _attempt(self, hosted: Hosted, left_s: float | None, *, last: bool = False) -> None:
         self._hosted = hosted
         self._cost = hosted.cost
         self._attempted_at = self._balancer.clock()
+        self._waits = last or not (
+            self.repeatable and self._balancer.has_another(self._callee.method, len(self._tried) + 1)
+        )
+        how = self._how
+        if not self._waits:
+            how = how | {"metadata": (*(how["metadata"] or ()), _NO_WAIT)}
         try:
             call = hosted.endpoint.connection.callable(self._callee.plain)
-            self._inner = call(self._request, timeout=left_s, **self._how)
+            self._inner = call(self._request, timeout=left_s, **how)
         except BaseException:
             # What it was given is none of gRPC's.
             self._balancer.give_back(hosted, self._cost)
@@ -131,20 +142,27 @@ class Call(aio.Call):
             return False
         self._tried = (*self._tried, endpoint)
         left_s = self._left_s()
-        if (
-            len(self._tried) >= retry.MAX_ATTEMPTS
-            or (left_s is not None and left_s <= 0.0)
-            or at_once(inner.initial_metadata())
-            or not balancer.may_retry(code, endpoint, trailers)
-        ):
+        if (left_s is not None and left_s <= 0.0) or at_once(inner.initial_metadata()):
             return False
-        try:
-            hosted = balancer.pick(self._callee.method, self._tried)
-        except errors.WeftError:
+        # Full everywhere: then it waits for a slot of one of them.
+        last = not self._waits and retry.was_full(trailers, endpoint.agent_id)
+        hosted = self._another(balancer.may_retry(code, endpoint, trailers), last=last)
+        if hosted is None:
             return False
         balancer.stats.retries += 1
-        self._attempt(hosted, left_s)
+        self._attempt(hosted, left_s, last=hosted.endpoint in self._tried)
         return True
+
+    def _another(self, allowed: bool, *, last: bool) -> Hosted | None:
+        """An endpoint that was not tried, where the budget allows it; else, with `last`, any. None: there is none."""
+        pick, method = self._balancer.pick, self._callee.method
+        if allowed and len(self._tried) < retry.MAX_ATTEMPTS:
+            with contextlib.suppress(errors.WeftError):
+                return pick(method, self._tried)
+        if last:
+            with contextlib.suppress(errors.WeftError):
+                return pick(method)
+        return None
 
     def _refuse(self, refused: Refused) -> None:
         self._inner = refused

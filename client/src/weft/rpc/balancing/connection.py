@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import grpc
 import grpc.aio
 
-from weft.rpc.channel import client_options, dial
+from weft.rpc.channel import MAX_MESSAGE_BYTES, client_options, dial
 
 # More callables than this are not one program's methods: somebody makes their serializers anew each time.
 MAX_CALLABLES = 1024
@@ -28,10 +28,11 @@ class Callee(NamedTuple):
 class Connection:
     """Dials when it is first asked how it stands, and again whenever it is lost."""
 
-    __slots__ = ("_address", "_callables", "_channel")
+    __slots__ = ("_address", "_callables", "_channel", "_max_message_bytes")
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, max_message_bytes: int = MAX_MESSAGE_BYTES) -> None:
         self._address = address
+        self._max_message_bytes = max_message_bytes
         self._channel: grpc.aio.Channel | None = None
         self._callables: dict[Callee, Any] = {}
 
@@ -65,5 +66,6 @@ class Connection:
     def _opened(self) -> grpc.aio.Channel:
         if self._channel is None:
             # Its own: endpoints at one address (an agent that was restarted) must not share fates.
-            self._channel = dial(self._address, client_options(own_connection=True))
+            options = client_options(own_connection=True, max_message_bytes=self._max_message_bytes)
+            self._channel = dial(self._address, options)
         return self._channel

@@ -32,7 +32,8 @@ _LASTING_REFUSALS = frozenset(
         errors_pb2.ERROR_REASON_APP_UNAVAILABLE,
     )
 )
-_REFUSALS = _LASTING_REFUSALS | {errors.reason_name(errors_pb2.ERROR_REASON_OVERLOADED)}
+_OVERLOADED = errors.reason_name(errors_pb2.ERROR_REASON_OVERLOADED)
+_REFUSALS = _LASTING_REFUSALS | {_OVERLOADED}
 _CODES = frozenset(
     {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNIMPLEMENTED}
 )
@@ -51,6 +52,11 @@ def elsewhere(
     if code is grpc.StatusCode.UNAVAILABLE and (never_sent(details, trailers) or is_marked(metadata)):
         return True
     return _refusal(trailers, agent_id) in _REFUSALS
+
+
+def was_full(trailers: Any, agent_id: str) -> bool:
+    """Whether the agent refused the call because all its slots were taken."""
+    return _refusal(trailers, agent_id) == _OVERLOADED
 
 
 def turned_away(code: grpc.StatusCode, trailers: Any, agent_id: str) -> bool:
