@@ -45,7 +45,7 @@ class Reporting:
         self.session = session
         self._store = store
         self._claimed = claimed
-        self._desk = AttemptDesk(store, 1 << 20, lambda: None)
+        self._desk = AttemptDesk(store, 1 << 20, lambda _: None)
         self._stale: dict[str, int] = {}
 
     @classmethod

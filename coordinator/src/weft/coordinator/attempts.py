@@ -44,10 +44,10 @@ _FINAL_REASONS = frozenset(
 class AttemptDesk:
     """Takes progress, results and hand-backs of every session."""
 
-    def __init__(self, store: Store, max_response_bytes: int, wake: Callable[[], None]) -> None:
+    def __init__(self, store: Store, max_response_bytes: int, freed: Callable[[Session], None]) -> None:
         self._store = store
         self._max_response_bytes = max_response_bytes
-        self._wake = wake
+        self._freed = freed
         self._pending: dict[Session, dict[asyncio.Task[bool], int]] = {}
         self._progress: dict[Session, asyncio.Task[bool]] = {}
 
@@ -88,7 +88,7 @@ class AttemptDesk:
 
         task.add_done_callback(settled)
         # After the task was made: somebody may wait for this result, nobody for the slot.
-        self._wake()
+        self._freed(session)
         while len(pending) >= PENDING_MESSAGES or sum(pending.values()) > PENDING_BYTES:
             await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
 
@@ -140,7 +140,7 @@ class AttemptDesk:
     async def _release(self, session: Session, released: Sequence[session_pb2.Released]) -> None:
         refs = [AttemptRef(item.task_id, item.attempt) for item in released]
         await self._store.release(session.owner, refs)
-        self._wake()
+        self._freed(session)
 
     def _complete(
         self, session: Session, results: Sequence[session_pb2.AttemptResult]
@@ -245,6 +245,8 @@ class AttemptDesk:
             if error is not None:
                 await self._end(session, ref, error)
             session.cancel(ref, "its progress was refused", 0.0, lost=True)
+        if refused:
+            self._freed(session)
 
     async def _end(self, session: Session, ref: AttemptRef, error: errors.WeftError) -> None:
         """End an attempt that sent what cannot be stored, whatever it would have come to."""

@@ -1,13 +1,14 @@
 """The dispatcher: who gets what. It coalesces wake-ups into passes; a pass is one plan and one claim for everybody.
 
 something is ready ─┐
-a slot came free  ──┼─► wake ─► pass: free sessions × ready queues ─► plan ─► store.claim ─► session.assign
+a slot came free  ──┼─► wake ─► pass: ready queues × their best takers ─► plan ─► store.claim ─► session.assign
 an agent came     ──┘
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 
 import structlog
@@ -15,9 +16,9 @@ import structlog
 from weft.coordinator.placement import Candidate, LeastConnections, Strategy, plan
 from weft.coordinator.rules import QueueKey
 from weft.coordinator.session import Session
-from weft.coordinator.sessions import Sessions
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AttemptRef, Claimed, ClaimRequest
+from weft.coordinator.takers import Takers
 from weft.rpc.errors import WeftError
 
 log = structlog.get_logger(__name__)
@@ -32,9 +33,9 @@ IDLE_S = 1.0
 class Dispatcher:
     """Runs passes for as long as there is something to hand out and somebody to take it."""
 
-    def __init__(self, store: Store, sessions: Sessions, strategy: Strategy | None = None) -> None:
+    def __init__(self, store: Store, takers: Takers, strategy: Strategy | None = None) -> None:
         self._store = store
-        self._sessions = sessions
+        self._takers = takers
         self._strategy = strategy or LeastConnections()
         self._wake = asyncio.Event()
         self._turn = 0
@@ -84,39 +85,48 @@ class Dispatcher:
         ready = self._store.ready_depths()
         if not ready:
             return False
-        takers, candidates = self._candidates(ready)
-        if not candidates:
+        ready = _bounded(ready)
+        takers = self._best(ready)
+        if not takers:
             return False
-        self._turn += 1
-        limits = plan(_bounded(ready), candidates, self._strategy, self._turn)
-        requests = [
-            ClaimRequest(takers[index].owner, candidates[index].costs, candidates[index].free_slots, limit)
-            for index, limit in limits
+        try:
+            total = await self._hand_out(ready, takers)
+        finally:
+            for session in takers:
+                self._takers.changed(session)
+        # With several queues one may have had to leave its best agents to another, and there are more.
+        return total >= PASS_TASKS or (total > 0 and len(ready) > 1)
+
+    def _best(self, ready: Mapping[QueueKey, int]) -> dict[Session, dict[QueueKey, int]]:
+        """For each queue as many agents as it has tasks, the best ones; and what one of its tasks costs there."""
+        now_s = time.monotonic()
+        takers: dict[Session, dict[QueueKey, int]] = {}
+        for key, depth in ready.items():
+            for session in self._takers.take(key, depth, now_s):
+                takers.setdefault(session, {})[key] = session.cost(key.method)
+        return takers
+
+    async def _hand_out(
+        self, ready: Mapping[QueueKey, int], takers: Mapping[Session, Mapping[QueueKey, int]]
+    ) -> int:
+        """Plan, claim, and give what was claimed to the agents; says how much."""
+        sessions = list(takers)
+        candidates = [
+            Candidate(at, each.free_slots, each.busy_slots, each.slots, takers[each], each.weight)
+            for at, each in enumerate(sessions)
         ]
-        if not requests:
-            return False
-        claimed = await self._store.claim(requests)
+        self._turn += 1
+        limits = plan(ready, candidates, self._strategy, self._turn)
+        requests = [
+            ClaimRequest(sessions[at].owner, candidates[at].costs, candidates[at].free_slots, limit)
+            for at, limit in limits
+        ]
         total = 0
-        for (index, _), batch in zip(limits, claimed, strict=True):
+        for (at, _), batch in zip(limits, await self._store.claim(requests), strict=True):
             if batch:
                 total += len(batch)
-                await self._hand_over(takers[index], batch)
-        return total >= PASS_TASKS
-
-    def _candidates(self, ready: Mapping[QueueKey, int]) -> tuple[list[Session], list[Candidate]]:
-        takers: list[Session] = []
-        candidates: list[Candidate] = []
-        for session in self._sessions.taking_work():
-            free = session.free_slots
-            if free <= 0:
-                continue
-            costs = session.costs(ready)
-            if costs:
-                candidates.append(
-                    Candidate(len(takers), free, session.busy_slots, session.slots, costs, session.weight)
-                )
-                takers.append(session)
-        return takers, candidates
+                await self._hand_over(sessions[at], batch)
+        return total
 
     async def _hand_over(self, session: Session, batch: Sequence[Claimed]) -> None:
         if session.open:

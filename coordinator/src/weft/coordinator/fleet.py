@@ -154,7 +154,7 @@ class Fleet:
                 gone[record.agent_id] = since_s
             else:
                 await self._store.forget_agent(record.agent_id)
-                self._sessions.stale_refused.pop(record.agent_id, None)
+                self._sessions.forget(record.agent_id)
         self._gone = gone
 
     def _agent(self, record: AgentRecord) -> fleet_pb2.Agent:

@@ -84,7 +84,7 @@ class Coordinator:
         self._discovery = Discovery(settings.max_watchers, settings.recovery_grace_s)
         self._direct = DirectCalls(self._discovery.snapshots, settings.max_message_bytes)
         self._reachability = Reachability(self._session_changed)
-        self._dispatcher = Dispatcher(self._store, self._sessions)
+        self._dispatcher = Dispatcher(self._store, self._sessions.takers)
         self._fleet = Fleet(self._store, self._sessions, forget_after_s=settings.forget_agents_s)
         self._health = HealthService(self._store, self._fleet, self._contracts)
         self._intake = Intake(self._store, self._contracts, settings)

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from weft.coordinator.conduct import Conduct
 from weft.coordinator.rules import QueueKey
 from weft.coordinator.store.records import AttemptRef, Claimed, Owner
 from weft.rpc.channel import BATCH_BYTES, BATCH_ITEMS
@@ -63,6 +64,8 @@ class Session:
         self.error: WeftError | None = None
         self.task: asyncio.Task[object] | None = None
         self.held: dict[AttemptRef, int] = {}
+        # Of its agent, over all its sessions here.
+        self.conduct = Conduct()
         self._method_costs = {method.name: max(1, method.slot_cost) for method in hello.methods}
         self._services = frozenset(map(_service, self._method_costs))
         # Services that take no calls at the moment.
@@ -112,6 +115,11 @@ class Session:
         """Slots taken: by assignments, by handlers that outlived their attempts, and by direct calls."""
         return self.used_slots + self.report.stuck_slots + self.report.direct_slots
 
+    @property
+    def load(self) -> float:
+        """Slots in use ÷ capacity."""
+        return self.busy_slots / self.slots
+
     def silent_for_s(self, now_s: float) -> float:
         """Seconds since the agent was last heard, by the monotonic clock."""
         return 0.0 if self.handling else now_s - self.heard_at_s
@@ -129,17 +137,13 @@ class Session:
 
     def costs(self, queues: Iterable[QueueKey]) -> dict[QueueKey, int]:
         """Those of `queues` that this agent can serve, with the slots that a task of each takes."""
-        result: dict[QueueKey, int] = {}
-        for key in queues:
-            cost = self._costs.get(key)
-            if cost is None:
-                if key in self._unfit:
-                    continue
-                cost = self._learn(key)
-                if cost is None:
-                    continue
-            result[key] = cost
-        return result
+        found = ((key, self.queue_cost(key)) for key in queues)
+        return {key: cost for key, cost in found if cost is not None}
+
+    def queue_cost(self, key: QueueKey) -> int | None:
+        """Slots that a task of a queue takes; None: this agent does not serve it."""
+        cost = self._costs.get(key)
+        return cost if cost is not None or key in self._unfit else self._learn(key)
 
     def _learn(self, key: QueueKey) -> int | None:
         if len(self._costs) + len(self._unfit) >= COSTS_REMEMBERED:

@@ -19,6 +19,7 @@ from grpc import aio
 
 from weft.coordinator import guard
 from weft.coordinator.attempts import AttemptDesk
+from weft.coordinator.conduct import Conduct
 from weft.coordinator.contracts import Contract, Contracts
 from weft.coordinator.heartbeats import Heartbeats, was_silent
 from weft.coordinator.hello import check_hello
@@ -29,6 +30,7 @@ from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AttemptRef, Owner
 from weft.coordinator.store.refusals import agent_id_in_use
+from weft.coordinator.takers import Takers
 from weft.rpc import errors
 from weft.rpc.pacing import Pacer
 from weft.v1 import coordinator_pb2, errors_pb2, fleet_pb2, session_pb2
@@ -61,7 +63,9 @@ class Sessions:
         self._sessions: dict[str, Session] = {}
         self._opening: set[str] = set()
         self._admitting = asyncio.Lock()
-        self._desk = AttemptDesk(store, settings.max_payload_bytes, wake)
+        self._desk = AttemptDesk(store, settings.max_payload_bytes, self._freed)
+        self.takers = Takers()
+        self._conducts: dict[str, Conduct] = {}
         self._stopping = False
         # Refused results of agents, over all their sessions here.
         self.stale_refused: dict[str, int] = {}
@@ -81,7 +85,7 @@ class Sessions:
 
     def has_room(self, queue: QueueKey) -> bool:
         """Whether an agent would take a task of this queue now."""
-        return any(session.free_slots > 0 and session.costs([queue]) for session in self.taking_work())
+        return self.takers.has_room(queue, time.monotonic())
 
     def want(self, agent_id: str, desired: fleet_pb2.DesiredState) -> None:
         """An operator wants something of an agent: in force at once when it is connected here."""
@@ -89,6 +93,7 @@ class Sessions:
         if session is not None:
             session.want(desired)
             self._changed(session)
+            self._freed(session)
 
     def revoke(self, owner: Owner, ref: AttemptRef, reason: str, grace_s: float, *, lost: bool) -> None:
         """Tell an agent to end an attempt, when its session is here."""
@@ -96,7 +101,17 @@ class Sessions:
         if session is not None and session.owner == owner:
             session.cancel(ref, reason, grace_s, lost=lost)
             if lost:
-                self._wake()
+                self._freed(session)
+
+    def forget(self, agent_id: str) -> None:
+        """An agent is gone for good."""
+        self.stale_refused.pop(agent_id, None)
+        self._conducts.pop(agent_id, None)
+
+    def _freed(self, session: Session) -> None:
+        """It may take more work than before, or other work."""
+        self.takers.changed(session)
+        self._wake()
 
     # -- lifecycle ----------------------------------------------------------------------------------------------
 
@@ -142,7 +157,7 @@ class Sessions:
                 was_full = session.outbox_full
                 message = session.take()
                 if was_full and not session.outbox_full:
-                    self._wake()
+                    self._freed(session)
                 if message is not None:
                     session.writing_since_s = time.monotonic()
                     await context.write(message)
@@ -195,7 +210,7 @@ class Sessions:
             await asyncio.shield(self._ended(session))
             raise
         self._changed(session)
-        self._wake()
+        self._freed(session)
         return session
 
     async def _enter(self, hello: session_pb2.Hello) -> tuple[Session, session_pb2.Welcome]:
@@ -205,6 +220,7 @@ class Sessions:
         session = await self._opener.register(hello, len(self._sessions))
         self._take_over(hello.agent_id)
         session.accepted = contract is not None
+        session.conduct = self._conducts.setdefault(hello.agent_id, session.conduct)
         try:
             welcome = await self._opener.settle(session)
         except BaseException:
@@ -268,7 +284,7 @@ class Sessions:
                 session.handling = True
                 if session.held_up:
                     session.held_up = False
-                    self._wake()
+                    self._freed(session)
                 await self._handle(session, message)
                 await session.outbox_has_room()
                 session.handling = False
@@ -294,6 +310,8 @@ class Sessions:
             await self._take_contract(session, message.contract)
         if message.HasField("state"):
             self._take_report(session, message.state)
+        if message.results:
+            self._judge(session, message.results, time.monotonic())
         if message.progress or message.results or message.released:
             await self._desk.take(session, message, self.stale_refused)
         if message.goodbye:
@@ -333,7 +351,7 @@ class Sessions:
         await self._admit(session.hello, contract)
         session.accepted = True
         self._changed(session)
-        self._wake()
+        self._freed(session)
 
     def _take_report(self, session: Session, report: session_pb2.AgentReport) -> None:
         free_slots = session.free_slots
@@ -341,7 +359,22 @@ class Sessions:
         if changed:
             self._changed(session)
         if changed or session.free_slots > free_slots:
-            self._wake()
+            self._freed(session)
+        else:
+            # Time changes it too: what was held against it fades.
+            self.takers.changed(session)
+
+    def _judge(self, session: Session, results: Iterable[session_pb2.AttemptResult], now_s: float) -> None:
+        """Take in how an agent's attempts ended."""
+        conduct = session.conduct
+        # Of all: each counts.
+        faults = [conduct.ended(each.outcome.status.code, now_s, crashed=each.crashed) for each in results]
+        if (any(faults) or conduct.told) and conduct.failing(now_s) is not conduct.told:
+            conduct.told = not conduct.told
+            if conduct.told:
+                log.warning("agent.failing", agent=session.owner.agent_id, now="others are preferred")
+            else:
+                log.info("agent.recovered", agent=session.owner.agent_id)
 
     async def _end(self, session: Session, reader: asyncio.Task[None]) -> None:
         # The reader first: it must not read on while the call ends.
@@ -353,6 +386,7 @@ class Sessions:
         """The stream is over: settle the lease and what was never sent."""
         agent_id = session.owner.agent_id
         session.open = False
+        self.takers.left(session)
         newest = self._sessions.get(agent_id) is session
         if newest:
             del self._sessions[agent_id]
@@ -393,4 +427,4 @@ class Sessions:
         if session.desired == fleet_pb2.DESIRED_STATE_ACTIVE:
             # It is not missing. What an operator wants of it is kept, for when it comes back.
             await self._store.forget_agent(session.owner.agent_id)
-            self.stale_refused.pop(session.owner.agent_id, None)
+            self.forget(session.owner.agent_id)

@@ -1,0 +1,180 @@
+"""Who may take a queue's tasks now, the best first: an index of the sessions, so that a pass costs what it hands out.
+
+    a session changes ─► log: each session once, in the order of its last change
+                          │ read on from where the queue's pool last looked
+                          ▼
+    queue ─► pool: the sessions that serve it, those with room in a heap by load
+
+A pool is made when it is first asked for. Sessions that do not change are not looked at, however many are connected. What a
+heap says may be old: a session that is busier by now goes down when it comes up, and one that takes nothing is left out until
+its next change.
+
+A session whose attempts keep failing gets nothing while others serve the queue: failing quickly, it would always have room,
+and draw all work. Should that be so of most of them, it is ignored: the few that are left would only be next.
+
+No I/O; time is passed in, by the monotonic clock.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Iterator
+
+from weft.coordinator.rules import QueueKey
+from weft.coordinator.session import Session
+
+# Queues that have a pool. The one that was asked for longest ago makes room, and is made anew when it is asked for again.
+MOST_POOLS = 64
+# Above this share of failing sessions they are chosen as others are.
+PANIC_SHARE = 0.5
+
+# A session's load, its turn among equals, and the session.
+_Entry = tuple[float, int, Session]
+
+
+class Takers:
+    """The index. `looked_at` counts the sessions that were looked at, over all its time."""
+
+    def __init__(self) -> None:
+        self._log: dict[Session, int] = {}
+        self._position = 0
+        # The one that was used last comes last.
+        self._pools: dict[QueueKey, Pool] = {}
+        self.looked_at = 0
+
+    def changed(self, session: Session) -> None:
+        """It is new, or takes more, less or other work than before. Being given work need not be told."""
+        self._position += 1
+        self._log.pop(session, None)
+        self._log[session] = self._position
+
+    def left(self, session: Session) -> None:
+        """Its stream is over."""
+        self._log.pop(session, None)
+        for pool in self._pools.values():
+            pool.drop(session)
+
+    def take(self, key: QueueKey, count: int, now_s: float) -> list[Session]:
+        """Up to `count` sessions that have room for a task of this queue, the least loaded first. Call `changed` for each
+        once it is known what it was given."""
+        pool = self._pool(key, now_s)
+        return list(itertools.islice(pool.take(), count))
+
+    def has_room(self, key: QueueKey, now_s: float) -> bool:
+        """Whether a session would take a task of this queue now."""
+        return self._pool(key, now_s).first() is not None
+
+    def _pool(self, key: QueueKey, now_s: float) -> Pool:
+        """The queue's pool, up to date."""
+        pool = self._pools.pop(key, None)
+        if pool is None:
+            if len(self._pools) >= MOST_POOLS:
+                del self._pools[next(iter(self._pools))]
+            pool = Pool(key, self)
+        self._pools[key] = pool
+        if pool.position != self._position:
+            changed = itertools.takewhile(lambda item: item[1] > pool.position, reversed(self._log.items()))
+            # The one that changed first comes first: among equals it has waited longest.
+            for session, _ in reversed(list(changed)):
+                pool.look(session, now_s)
+            pool.position = self._position
+        pool.settle()
+        return pool
+
+
+class Pool:
+    """The sessions that serve one queue."""
+
+    def __init__(self, key: QueueKey, index: Takers) -> None:
+        self._key = key
+        self._index = index
+        # Where in the log it has looked.
+        self.position = 0
+        self._members: set[Session] = set()
+        self._failing: set[Session] = set()
+        self._panic = False
+        self._heap: list[_Entry] = []
+        # The valid entry of each session that had room; others in the heap are old.
+        self._entries: dict[Session, _Entry] = {}
+        self._turns = itertools.count()
+
+    def look(self, session: Session, now_s: float) -> None:
+        """Take in how a session is now."""
+        self._index.looked_at += 1
+        if not session.takes_work or self._cost(session) is None:
+            self.drop(session)
+            return
+        self._members.add(session)
+        if session.conduct.failing(now_s):
+            self._failing.add(session)
+        else:
+            self._failing.discard(session)
+        self._enter(session)
+
+    def drop(self, session: Session) -> None:
+        """It does not serve this queue (any more)."""
+        self._members.discard(session)
+        self._failing.discard(session)
+        self._entries.pop(session, None)
+
+    def settle(self) -> None:
+        """Decide whether too many fail to heed it."""
+        panic = len(self._failing) > PANIC_SHARE * len(self._members)
+        if panic and not self._panic:
+            self._panic = True
+            for session in self._failing:
+                self._enter(session)
+        self._panic = panic
+
+    def first(self) -> Session | None:
+        """The best one with room; it stays the first."""
+        heap = self._heap
+        while heap:
+            self._index.looked_at += 1
+            load, _, session = entry = heap[0]
+            if self._entries.get(session) is not entry:
+                heapq.heappop(heap)
+            elif not self._chosen(session):
+                heapq.heappop(heap)
+                del self._entries[session]
+            elif session.load > load:
+                heapq.heapreplace(heap, self._entry(session))
+            else:
+                return session
+        return None
+
+    def take(self) -> Iterator[Session]:
+        """Those with room, the best first. Each is taken out, until it is looked at again."""
+        while (session := self.first()) is not None:
+            heapq.heappop(self._heap)
+            del self._entries[session]
+            yield session
+
+    def _enter(self, session: Session) -> None:
+        """Put it into the heap, if it may be chosen, where it belongs."""
+        if not self._chosen(session):
+            return
+        known = self._entries.get(session)
+        if known is None or session.load < known[0]:
+            heapq.heappush(self._heap, self._entry(session))
+        if len(self._heap) > 2 * len(self._entries) + MOST_POOLS:
+            self._heap = list(self._entries.values())
+            heapq.heapify(self._heap)
+
+    def _entry(self, session: Session) -> _Entry:
+        entry = self._entries[session] = (session.load, next(self._turns), session)
+        return entry
+
+    def _chosen(self, session: Session) -> bool:
+        """Whether it may be given a task of this queue now."""
+        cost = self._cost(session)
+        return (
+            cost is not None
+            and session.takes_work
+            and cost <= session.free_slots
+            and (self._panic or session not in self._failing)
+        )
+
+    def _cost(self, session: Session) -> int | None:
+        return session.queue_cost(self._key)

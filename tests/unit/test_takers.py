@@ -1,0 +1,240 @@
+"""The index of who may take what: it agrees with a look at everybody, and looks at few."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+
+import hypothesis.strategies as st
+import pytest
+from google.rpc import code_pb2
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, rule
+
+from tests.store.support import Harness, ManualClock, RecordingListener
+from weft.coordinator.conduct import HALF_LIFE_S
+from weft.coordinator.dispatcher import Dispatcher
+from weft.coordinator.rules import QueueKey, Requirements
+from weft.coordinator.session import Session
+from weft.coordinator.store.embedded import EmbeddedStore
+from weft.coordinator.store.records import AttemptRef, Owner, Submission
+from weft.coordinator.takers import MOST_POOLS, Takers
+from weft.v1 import fleet_pb2, session_pb2
+
+A, B = "acme.v1.Analyst/Analyze", "acme.v1.Analyst/Summarize"
+GPU = Requirements.of({"gpu": "yes"}, {})
+QUEUES = [QueueKey(A), QueueKey(B), QueueKey(A, GPU)]
+NOW_S = 1000.0
+IDLE = 5000
+
+
+def session(
+    name: str, *, slots: int = 4, methods: Iterable[str] = (A,), gpu: bool = False, epoch: int = 1
+) -> Session:
+    hello = session_pb2.Hello(
+        agent_id=name,
+        slots=slots,
+        labels={"gpu": "yes"} if gpu else {},
+        methods=[fleet_pb2.HostedMethod(name=method, slot_cost=1) for method in methods],
+    )
+    made = Session(hello, Owner(name, epoch), 0.0)
+    made.accepted = True
+    return made
+
+
+def fail(taker: Session, now_s: float = NOW_S) -> None:
+    for _ in range(3):
+        taker.conduct.ended(code_pb2.UNAVAILABLE, now_s)
+
+
+def index_of(*sessions: Session) -> Takers:
+    takers = Takers()
+    for each in sessions:
+        takers.changed(each)
+    return takers
+
+
+def taken(takers: Takers, count: int, key: QueueKey = QUEUES[0], now_s: float = NOW_S) -> list[str]:
+    """Who is chosen; all are given back as they were."""
+    found = takers.take(key, count, now_s)
+    for each in found:
+        takers.changed(each)
+    return [each.owner.agent_id for each in found]
+
+
+def test_the_least_loaded_first() -> None:
+    busy, idle, half = session("busy"), session("idle"), session("half")
+    for taker, held in ((busy, 3), (half, 2)):
+        for number in range(held):
+            taker.hold(AttemptRef(f"{number}", 1), 1)
+    takers = index_of(busy, idle, half)
+    assert taken(takers, 9) == ["idle", "half", "busy"]
+    busy.hold(AttemptRef("last", 1), 1)
+    assert taken(takers, 9) == ["idle", "half"], "who is full is left out, told or not"
+    busy.let_go(AttemptRef("last", 1))
+    takers.changed(busy)
+    assert taken(takers, 9) == ["idle", "half", "busy"]
+
+
+def test_equals_take_turns() -> None:
+    takers = index_of(*(session(name) for name in "abc"))
+    assert [taken(takers, 1)[0] for _ in range(6)] == ["a", "b", "c"] * 2
+
+
+def test_who_keeps_failing_gets_nothing_while_others_serve_the_queue() -> None:
+    bad, one, other = session("bad"), session("one", slots=1), session("other", slots=1)
+    fail(bad)
+    takers = index_of(bad, one, other)
+    assert taken(takers, 9) == ["one", "other"]
+    for taker in (one, other):
+        taker.hold(AttemptRef("x", 1), 1)
+    assert taken(takers, 9) == [], (
+        "nor when the others are full: their slots come free sooner than this one works"
+    )
+    takers.changed(bad)
+    assert taken(takers, 9, now_s=NOW_S + HALF_LIFE_S) == ["bad"], "it is tried again"
+
+
+def test_failing_is_ignored_when_most_fail() -> None:
+    bad, worse, good = session("bad"), session("worse"), session("good")
+    fail(bad)
+    takers = index_of(bad, worse, good)
+    assert taken(takers, 9) == ["worse", "good"]
+    fail(worse)
+    takers.changed(worse)
+    assert sorted(taken(takers, 9)) == ["bad", "good", "worse"]
+    takers.left(worse)
+    assert taken(takers, 9) == ["good"], "one of two is not most"
+    takers.left(good)
+    assert taken(takers, 9) == ["bad"], "better than nobody"
+
+
+def test_another_method_of_a_failing_agent_goes_on_where_nobody_else_has_it() -> None:
+    bad, good = session("bad", methods=(A, B)), session("good")
+    fail(bad)
+    takers = index_of(bad, good)
+    assert taken(takers, 9) == ["good"]
+    assert taken(takers, 9, QUEUES[1]) == ["bad"]
+
+
+def test_pools_are_bounded() -> None:
+    takers = index_of(session("a"))
+    for number in range(3 * MOST_POOLS):
+        assert taken(takers, 1, QueueKey(A, Requirements.of({"n": str(number)}, {}))) == []
+    assert taken(takers, 1) == ["a"]
+    assert len(takers._pools) == MOST_POOLS
+
+
+class AgainstALookAtAll(RuleBasedStateMachine):
+    """Sessions come, go, work and fail; whoever the index gives is who a look at all of them would give."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.takers = Takers()
+        self.sessions: list[Session] = []
+        self.now_s = NOW_S
+        self.count = 0
+
+    @rule(slots=st.integers(1, 3), gpu=st.booleans(), methods=st.sets(st.sampled_from([A, B]), min_size=1))
+    def come(self, slots: int, methods: set[str], *, gpu: bool) -> None:
+        self.count += 1
+        self.sessions.append(session(f"a{self.count}", slots=slots, methods=sorted(methods), gpu=gpu))
+        self.takers.changed(self.sessions[-1])
+
+    @rule(data=st.data())
+    def leave(self, data: st.DataObject) -> None:
+        if self.sessions:
+            gone = data.draw(st.sampled_from(self.sessions))
+            self.sessions.remove(gone)
+            gone.close()
+            self.takers.left(gone)
+
+    @rule(data=st.data())
+    def end_something(self, data: st.DataObject) -> None:
+        at_work = [each for each in self.sessions if each.held]
+        if at_work:
+            taker = data.draw(st.sampled_from(at_work))
+            taker.let_go(next(iter(taker.held)))
+            taker.conduct.ended(data.draw(st.sampled_from([0, 0, 14])), self.now_s)
+            self.takers.changed(taker)
+
+    @rule(data=st.data(), draining=st.booleans())
+    def drain(self, data: st.DataObject, *, draining: bool) -> None:
+        if self.sessions:
+            taker = data.draw(st.sampled_from(self.sessions))
+            taker.draining = draining
+            self.takers.changed(taker)
+
+    @rule(seconds=st.sampled_from([1.0, 20.0]))
+    def pass_time(self, seconds: float) -> None:
+        self.now_s += seconds
+        # As heartbeats do.
+        for each in self.sessions:
+            self.takers.changed(each)
+
+    @rule(key=st.sampled_from(QUEUES), count=st.integers(1, 5))
+    def take(self, key: QueueKey, count: int) -> None:
+        members = [each for each in self.sessions if each.takes_work and each.queue_cost(key) is not None]
+        failing = {each for each in members if each.conduct.failing(self.now_s)}
+        if len(failing) > len(members) / 2:
+            failing = set()
+        wanted = sorted(each.load for each in members if each.free_slots > 0 and each not in failing)[:count]
+        assert self.takers.has_room(key, self.now_s) is bool(wanted)
+        found = self.takers.take(key, count, self.now_s)
+        assert [each.load for each in found] == wanted
+        assert len(set(found)) == len(found)
+        assert set(found) <= set(members) - failing
+        for each in found:
+            self.count += 1
+            each.hold(AttemptRef(f"t{self.count}", 1), 1)
+            self.takers.changed(each)
+
+
+AgainstALookAtAll.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestAgainstALookAtAll = AgainstALookAtAll.TestCase
+
+
+# -- what a pass looks at -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def h(tmp_path: Path) -> AsyncIterator[Harness]:
+    clock, listener = ManualClock(), RecordingListener()
+    store = EmbeddedStore(tmp_path / "store.db", clock=clock)
+    await store.open(listener)
+    yield Harness(store, clock, listener)
+    await store.close()
+
+
+@pytest.mark.parametrize("tasks", [1, 20])
+@pytest.mark.parametrize(
+    "method", [pytest.param(A, id="that serve the queue"), pytest.param(B, id="with another method")]
+)
+async def test_a_pass_looks_at_those_that_it_gives_to(h: Harness, method: str, tasks: int) -> None:
+    """However many are connected, and again and again."""
+    owners = await asyncio.gather(*(h.agent(f"idle-{number}", lease_s=1e9) for number in range(IDLE)))
+    idle = [session(owner.agent_id, methods=[method], epoch=owner.epoch) for owner in owners]
+    busy = session("busy", slots=200, epoch=(await h.agent("busy", lease_s=1e9)).epoch)
+    takers = index_of(*idle, busy)
+    dispatcher = Dispatcher(h.store, takers)
+    assert takers.has_room(QUEUES[0], NOW_S), "all are looked at once"
+    for turn in range(1, 6):
+        before = takers.looked_at
+        await h.submit_many([Submission(A)] * tasks)
+        await dispatcher.run_pass()
+        assert sum(len(each.held) for each in (*idle, busy)) == turn * tasks
+        # Those of the last pass are looked at again: they have changed.
+        assert takers.looked_at - before <= 2 * tasks + 2
+
+
+async def test_several_queues_with_the_same_best_agent_are_all_served_at_once(h: Harness) -> None:
+    """The pass gives it to one of them; the next pass finds others for the rest."""
+    both = session("both", slots=1, methods=[A, B], epoch=(await h.agent("both", lease_s=1e9)).epoch)
+    one = session("one", slots=1, methods=[B], epoch=(await h.agent("one", lease_s=1e9)).epoch)
+    other = session("other", slots=1, methods=[A], epoch=(await h.agent("other", lease_s=1e9)).epoch)
+    dispatcher = Dispatcher(h.store, index_of(both, one, other))
+    await h.submit_many([Submission(A), Submission(B)])
+    while await dispatcher.run_pass():
+        pass
+    assert h.store.ready_depths() == {}
