@@ -216,6 +216,11 @@ def test_an_unhandled_exception_does_not_leak_its_text(
 
     assert invoked.outcome.status.code == code_pb2.UNKNOWN
     assert invoked.reason == "HANDLER_FAILED"
+    told = invoked.outcome.error
+    assert told.type
+    assert told.stack.startswith("Traceback")
+    # All but that goes to callers.
+    invoked.outcome.ClearField("error")
     assert b"hunter2" not in invoked.outcome.SerializeToString()
     logged = "".join(capsys.readouterr())
     assert "task_id=t1" in logged.replace("\x1b[0m", "").replace("\x1b[36m", "").replace("\x1b[35m", "")

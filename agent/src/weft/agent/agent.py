@@ -53,6 +53,8 @@ class Agent:
         direct_wait_s: how long a direct call waits for a slot, unless its caller can try another agent.
         direct_queue: how many direct calls may wait for a slot at a time.
         max_message_bytes: largest request or response of a direct call.
+        show_errors: tell operators, with the task, what handlers raise: type, text and traceback. False: it stays in
+            the agent's log. Callers never see it.
 
     Raises:
         InvalidArgument: a setting has a value that it cannot have.
@@ -77,6 +79,7 @@ class Agent:
         direct_wait_s: float | None = None,
         direct_queue: int | None = None,
         max_message_bytes: int | None = None,
+        show_errors: bool | None = None,
     ) -> None:
         self._methods: dict[str, Hosted] = {}
         self._runtime: Runtime | None = None
@@ -96,6 +99,7 @@ class Agent:
             direct_wait_s=direct_wait_s,
             direct_queue=direct_queue,
             max_message_bytes=max_message_bytes,
+            show_errors=show_errors,
         )
 
     def configure(self, *, agent_id: str | None = None, **settings: Any) -> None:

@@ -62,6 +62,8 @@ class Executor:
         self.loop = loop
         # From Welcome; written by the session.
         self.max_response_bytes = MAX_PAYLOAD_BYTES
+        # Whether operators are told what handlers raise.
+        self.show_errors = True
         self._methods = methods
         self._slots = slots
         self._runners: Callable[[Hosted], Runner] | None = None
@@ -163,6 +165,8 @@ class Executor:
         if attempt.interrupted and (crashed or outcome.status.code == code_pb2.CANCELLED):
             self.outbox.release(attempt)
             return
+        if not self.show_errors:
+            outcome.ClearField("error")
         outcome = outcomes.bounded(outcome, self.max_response_bytes)
         result = outcomes.result(attempt.ref, outcome, crashed=crashed)
         self.outbox.finish(attempt, result, len(outcome.response))

@@ -231,6 +231,8 @@ class _Stream:
     def _send(self, call_id: int, outcome: task_pb2.Outcome) -> None:
         if self._ended:
             return
+        # Not for callers.
+        outcome.ClearField("error")
         result = agent_pb2.DirectResult(id=call_id, outcome=outcome)
         self._held_bytes += result.ByteSize()
         self._results.append(result)

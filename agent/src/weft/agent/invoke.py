@@ -18,6 +18,7 @@ from weft.agent.context import AsyncContext, HandlerContext, SyncContext
 from weft.agent.hosting import Hosted
 from weft.agent.running import enter
 from weft.rpc.errors import InvalidArgument, ResourceExhausted, Unknown
+from weft.rpc.raised import handler_error
 from weft.v1 import errors_pb2, task_pb2
 
 _log = structlog.get_logger("weft.agent")
@@ -140,12 +141,14 @@ def _ended_by(error: BaseException, context: HandlerContext) -> task_pb2.Outcome
         attempt=assignment.attempt,
         exc_info=error,
     )
-    if context.failed:
-        # It chose a status and then raised, as generated base classes do for methods that are not implemented.
-        return context.outcome(b"")
-    # The exception's text may hold what callers must not see: it stays in the log.
     outcome = context.outcome(b"")
-    outcome.status.CopyFrom(
-        Unknown(f"the handler of {assignment.method} raised an exception; the agent's log has it").status()
-    )
+    if not context.failed:
+        # Not where it chose a status and then raised, as generated base classes do for methods that are not implemented.
+        # The exception's text may hold what callers must not see: it goes to operators alone.
+        outcome.status.CopyFrom(
+            Unknown(
+                f"the handler of {assignment.method} raised an exception; the agent's log has it"
+            ).status()
+        )
+    outcome.error.CopyFrom(handler_error(error))
     return outcome

@@ -76,6 +76,7 @@ class Runtime:
         self._slots = Slots(settings.slots, settings.direct_wait_s, settings.direct_queue)
         self._slots.on_direct_end(self._direct_ended)
         self._executor = Executor(methods, self._slots, self._outbox, settings.id, self._loop)
+        self._executor.show_errors = settings.show_errors
         self._threads = Threads("weft-handler")
         sources = [method.isolated for method in methods.values() if method.isolated is not None]
         # A servicer's methods have one source.

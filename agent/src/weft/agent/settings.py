@@ -105,6 +105,12 @@ class AgentSettings(BaseSettings):
         " `no_grpc_proxy` or `no_proxy` excepts them; agents are never reached by one",
     )
 
+    show_errors: bool = Field(
+        default=True,
+        description="tell operators what handlers raise: type, text and traceback, with the task, where callers never see"
+        " it; `false`: it stays in the agent's log",
+    )
+
     @field_validator("target", mode="before")
     @classmethod
     def _parse_target(cls, value: Any) -> Any:

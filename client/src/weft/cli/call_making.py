@@ -113,7 +113,7 @@ class Call:
         import grpc
 
         from weft.cli.documents import status_document
-        from weft.cli.failures import detail_lines, direct_advice
+        from weft.cli.failures import detail_lines, direct_advice, raised_advice
         from weft.rpc.errors import status_code, status_of_call
 
         status = status_of_call(error)
@@ -131,6 +131,8 @@ class Call:
                 remark(text)
         if about["task_id"] or about["agent_id"]:
             remark(_sentence(about))
+        for text in raised_advice(status, about["task_id"]):
+            remark(text)
 
 
 def _about(trailers: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import DecodeError
 from google.rpc import code_pb2
 
 from weft.rpc.errors import InvalidArgument, WeftError
@@ -37,7 +38,7 @@ def error_document(error: WeftError) -> dict[str, Any]:
 def _detail(packed: any_pb2.Any) -> dict[str, Any]:
     try:
         return MessageToDict(packed)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, DecodeError):
         return {"@type": packed.type_url, "value": _base64(packed.value)}
 
 
@@ -81,6 +82,10 @@ def task_document(task: Task, method: ResolvedMethod | None = None, *, full: boo
     }
     if task.status.code:
         document["error"] = status_document(task.status)
+    if task.raised is not None:
+        raised = document["raised"] = {"type": task.raised.type, "message": task.raised.message}
+        if full:
+            raised["stack"] = task.raised.stack
     if full:
         document["request"] = request_document(method, task.request)
         if task.succeeded and not task.progress_count:

@@ -11,14 +11,16 @@ from dataclasses import dataclass
 import grpc
 from google.protobuf import any_pb2
 from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from weft.client.api import Unreachable
-from weft.rpc.errors import WeftError, error_info, from_call, reason_name, status_code
+from weft.rpc.errors import WeftError, error_info, from_call, reason_name, status_code, unpacked
 from weft.rpc.times import seconds
 from weft.v1 import errors_pb2
 
 _NO_AGENT = reason_name(errors_pb2.ERROR_REASON_NO_AGENT)
+_HANDLER_FAILED = reason_name(errors_pb2.ERROR_REASON_HANDLER_FAILED)
 _OVERLOADED = reason_name(errors_pb2.ERROR_REASON_OVERLOADED)
 
 
@@ -82,20 +84,24 @@ def direct_advice(status: status_pb2.Status, method: str) -> list[str]:
     return []
 
 
+def raised_advice(status: status_pb2.Status, task_id: str) -> list[str]:
+    """Where to see what the handler of a durable call raised, which its callers are not told; indented, a line each."""
+    if not task_id or getattr(error_info(status), "reason", "") != _HANDLER_FAILED:
+        return []
+    return [f"  `weft tasks get {task_id}` shows what it raised, with --verbose also where."]
+
+
 def _facts(packed: any_pb2.Any) -> list[str]:
-    info = error_details_pb2.ErrorInfo()
-    if packed.Unpack(info):
+    if (info := unpacked(packed, error_details_pb2.ErrorInfo)) is not None:
         facts = "".join(f", {key} {value}" for key, value in sorted(info.metadata.items()))
         return [f"reason {info.reason} ({info.domain or 'no domain'}){facts}"]
-    bad = error_details_pb2.BadRequest()
-    if packed.Unpack(bad):
+    if (bad := unpacked(packed, error_details_pb2.BadRequest)) is not None:
         return [f"field {violation.field}: {violation.description}" for violation in bad.field_violations]
-    retry = error_details_pb2.RetryInfo()
-    if packed.Unpack(retry):
+    if (retry := unpacked(packed, error_details_pb2.RetryInfo)) is not None:
         return [f"can be tried again after {seconds(retry.retry_delay):g} s"]
     try:
         fields = MessageToDict(packed)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, DecodeError):
         return [f"{packed.TypeName()}: {len(packed.value)} bytes"]
     fields.pop("@type", None)
     return [f"{packed.TypeName()}: {json.dumps(fields, ensure_ascii=False)}"]

@@ -85,20 +85,31 @@ def styled_state(task: Task) -> Words:
 
 
 def error_text(task: Task) -> str:
-    """Code and message of the last failure, with the reason given for a cancellation; empty when there is none."""
+    """Code and message of the last failure, with the reason given for a cancellation; where the handler raised, what. Empty
+    when there is none."""
     from weft.rpc.errors import from_status
+    from weft.rpc.raised import summary
     from weft.v1 import errors_pb2
 
     if not task.status.code:
         return ""
     error = from_status(task.status)
+    if task.raised is not None and error.reason == errors_pb2.ERROR_REASON_HANDLER_FAILED:
+        return summary(task.raised)
     why = error.metadata.get("reason", "") if error.reason == errors_pb2.ERROR_REASON_CANCELLED else ""
     return f"{error.code.name}: {error.message}" + (f" ({why})" if why not in error.message else "")
 
 
 @app.command()
-def get(task_id: TaskId, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
-    """Show a task with its request and response."""
+def get(
+    task_id: TaskId,
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also show the traceback of what the handler raised.")
+    ] = False,
+) -> None:
+    """Show a task with its request and response, or with what its handler raised."""
     from weft.cli.documents import task_document
     from weft.cli.running import run
 
@@ -111,7 +122,7 @@ def get(task_id: TaskId, target: Target = DEFAULT_TARGET, as_json: Json = False)
     if as_json:
         line(json_text(document))
         return
-    print_pairs(_facts(task, document))
+    print_pairs(_facts(task, document, verbose=verbose))
 
 
 async def _resolved(mesh: Mesh, name: str) -> ResolvedMethod | None:
@@ -122,7 +133,7 @@ async def _resolved(mesh: Mesh, name: str) -> ResolvedMethod | None:
         return None
 
 
-def _facts(task: Task, document: dict[str, Any]) -> list[tuple[str, Words | Verbatim]]:
+def _facts(task: Task, document: dict[str, Any], *, verbose: bool) -> list[tuple[str, Words | Verbatim]]:
     facts: list[tuple[str, Words | Verbatim]] = [
         ("task", task.id),
         ("method", task.method),
@@ -137,6 +148,7 @@ def _facts(task: Task, document: dict[str, Any]) -> list[tuple[str, Words | Verb
         ("took", moments.between(task.started_at, task.finished_at)),
         ("responses", str(task.progress_count) if task.progress_count else ""),
         ("error", error_text(task)),
+        ("stack", Verbatim(task.raised.stack) if verbose and task.raised is not None else ""),
         ("request", Verbatim(json_text(document["request"], indent=2))),
     ]
     if "response" in document:

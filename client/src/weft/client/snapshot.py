@@ -129,6 +129,11 @@ class Task:
         return self.proto.outcome.status
 
     @property
+    def raised(self) -> task_pb2.HandlerError | None:
+        """What the handler raised; None: nothing, or its agent does not tell. The stack comes with one task, not with many."""
+        return self.proto.outcome.error if self.proto.outcome.HasField("error") else None
+
+    @property
     def headers(self) -> metadata.Pairs:
         """Initial metadata that the handler sent."""
         return metadata.from_proto(self.proto.outcome.headers)
@@ -142,7 +147,10 @@ class Task:
         """Why it FAILED or was CANCELLED, or why its result is gone (RESULT_EXPIRED); None otherwise."""
         if self.proto.state < TaskState.SUCCEEDED or (self.succeeded and not self.proto.outcome.status.code):
             return None
-        return from_status(self.proto.outcome.status)
+        error = from_status(self.proto.outcome.status)
+        if self.raised is not None:
+            error.tell_raised(self.raised)
+        return error
 
     def __repr__(self) -> str:
         agent = f" on {self.agent_id}" if self.agent_id else ""

@@ -21,14 +21,15 @@ Each carries an `ErrorInfo` with domain "weft" and a reason of `weft.v1.ErrorRea
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import grpc
 from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError, Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from weft.v1 import errors_pb2
+from weft.rpc.raised import summary
+from weft.v1 import errors_pb2, task_pb2
 
 DOMAIN = "weft"
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
@@ -36,6 +37,8 @@ STATUS_DETAILS_KEY = "grpc-status-details-bin"
 # another error than the one that was meant.
 MAX_MESSAGE_BYTES = 1024
 MAX_METADATA_BYTES = 256
+
+Detail = TypeVar("Detail", bound=Message)
 
 _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -81,6 +84,13 @@ class WeftError(Exception):
         self.retry_after_s = retry_after_s
         # The status that this error was made of, when it came from elsewhere.
         self.received: status_pb2.Status | None = None
+        # What the handler raised, when this is how a task ended and its agent told; see `tell_raised`.
+        self.raised: task_pb2.HandlerError | None = None
+
+    def tell_raised(self, raised: task_pb2.HandlerError) -> None:
+        """Keep what the handler raised: as `raised`, and as a note below this error's own text."""
+        self.raised = raised
+        self.add_note(f"the handler raised {summary(raised)}")
 
     @property
     def reason_name(self) -> str:
@@ -189,22 +199,32 @@ def make_status(
     return status
 
 
+def unpacked(packed: any_pb2.Any, kind: type[Detail]) -> Detail | None:
+    """A status detail as a message; None: it is of another type, or its bytes are not of the type that it names.
+
+    The one way to read details: handlers, apps and other processes write them, and nothing has checked them.
+    """
+    message = kind()
+    try:
+        return message if packed.Unpack(message) else None
+    except DecodeError:
+        return None
+
+
 def error_info(status: status_pb2.Status) -> error_details_pb2.ErrorInfo | None:
-    """The status' `ErrorInfo`, weft's or another domain's; None when it has none."""
-    for detail in status.details:
-        info = error_details_pb2.ErrorInfo()
-        if detail.Unpack(info):
-            return info
-    return None
+    """The status' `ErrorInfo`, weft's or another domain's; None when it has none that can be read."""
+    return _detail(status, error_details_pb2.ErrorInfo)
 
 
 def retry_after_s(status: status_pb2.Status) -> float | None:
-    """The delay of the status' `RetryInfo`, in seconds; None when it has none."""
-    for detail in status.details:
-        info = error_details_pb2.RetryInfo()
-        if detail.Unpack(info):
-            return info.retry_delay.ToMicroseconds() / 1e6
-    return None
+    """The delay of the status' `RetryInfo`, in seconds; None when it has none that can be read."""
+    info = _detail(status, error_details_pb2.RetryInfo)
+    return None if info is None else info.retry_delay.ToMicroseconds() / 1e6
+
+
+def _detail(status: status_pb2.Status, kind: type[Detail]) -> Detail | None:
+    found = (unpacked(packed, kind) for packed in status.details)
+    return next((each for each in found if each is not None), None)
 
 
 def from_status(status: status_pb2.Status) -> WeftError:

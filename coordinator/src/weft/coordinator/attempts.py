@@ -17,7 +17,7 @@ from google.rpc import code_pb2
 from weft.coordinator.session import Session
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AttemptRef, ProgressItem, ProgressVerdict, Report, Verdict
-from weft.rpc import errors, metadata
+from weft.rpc import errors, metadata, raised
 from weft.rpc.channel import BATCH_ITEMS
 from weft.v1 import errors_pb2, session_pb2, task_pb2
 
@@ -176,6 +176,17 @@ class AttemptDesk:
             )
 
     def _report(self, session: Session, item: session_pb2.AttemptResult) -> Report:
+        try:
+            return self._checked(session, item)
+        except Exception:
+            # Whatever is in it: one result costs its own task alone, not the agent's session.
+            log.exception("attempts.unreadable", agent=session.owner.agent_id, task=item.task_id[:64])
+            error = errors.Internal(
+                "the coordinator could not read the attempt's outcome; its log has the rest"
+            )
+            return _final(session, item.task_id, item.attempt, error)
+
+    def _checked(self, session: Session, item: session_pb2.AttemptResult) -> Report:
         outcome = item.outcome
         if (error := self._oversize(outcome)) is not None:
             # Agents check this themselves; one that does not must not fill the store.
@@ -183,6 +194,11 @@ class AttemptDesk:
         if outcome.headers or outcome.trailers:
             self._drop_unsendable(session, outcome)
         code = outcome.status.code
+        if outcome.HasField("error"):
+            if code == 0:
+                outcome.ClearField("error")
+            else:
+                raised.bound(outcome.error)
         if code == 0:
             return Report(session.owner, item.task_id, item.attempt, 0, outcome.SerializeToString())
         if not 0 < code <= code_pb2.UNAUTHENTICATED:
@@ -250,9 +266,13 @@ class AttemptDesk:
 
     async def _end(self, session: Session, ref: AttemptRef, error: errors.WeftError) -> None:
         """End an attempt that sent what cannot be stored, whatever it would have come to."""
-        outcome = task_pb2.Outcome(status=error.status()).SerializeToString()
-        report = Report(session.owner, *ref, code_pb2.RESOURCE_EXHAUSTED, outcome, final=True)
-        await self._store.complete([report])
+        await self._store.complete([_final(session, *ref, error)])
+
+
+def _final(session: Session, task_id: str, attempt: int, error: errors.WeftError) -> Report:
+    """The end of an attempt, and of its task, by an error of weft's own."""
+    outcome = task_pb2.Outcome(status=error.status()).SerializeToString()
+    return Report(session.owner, task_id, attempt, error.code.value[0], outcome, final=True)
 
 
 def _slices(items: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -242,6 +242,7 @@ def task(record: TaskRecord, view: int = task_pb2.TASK_VIEW_FULL) -> task_pb2.Ta
         message.outcome.MergeFromString(record.outcome)
         if not full:
             message.outcome.ClearField("response")
+            _drop_stack(message.outcome)
     if record.expired:
         message.outcome.status.CopyFrom(result_expired(record).status())
     return message
@@ -258,9 +259,15 @@ def finished_task(record: TaskRecord) -> task_pb2.Task:
         progress_count=record.progress_count,
     )
     message.outcome.MergeFromString(record.outcome)
+    _drop_stack(message.outcome)
     if record.expired:
         message.outcome.status.CopyFrom(result_expired(record).status())
     return message
+
+
+def _drop_stack(outcome: task_pb2.Outcome) -> None:
+    if outcome.HasField("error"):
+        outcome.error.ClearField("stack")
 
 
 def result_expired(record: TaskRecord) -> NotFound:

@@ -1,0 +1,84 @@
+"""What a handler raised, as `weft.v1.HandlerError` has it for operators: made of an exception, and kept within its bounds.
+
+Nothing here raises, whatever the exception does when it is asked for its text.
+"""
+
+from __future__ import annotations
+
+import traceback
+
+from weft.v1 import task_pb2
+
+MAX_TYPE_BYTES = 256
+MAX_MESSAGE_BYTES = 4 * 1024
+MAX_STACK_BYTES = 16 * 1024
+# Frames of one traceback, the innermost ones.
+_MAX_FRAMES = 64
+_UNTOLD = "(its text cannot be had)"
+
+
+def handler_error(error: BaseException) -> task_pb2.HandlerError:
+    """What is told of an exception."""
+    return task_pb2.HandlerError(
+        type=_head(_type_name(type(error)), MAX_TYPE_BYTES),
+        message=_head(text_of(error), MAX_MESSAGE_BYTES),
+        stack=_tail(_stack(error), MAX_STACK_BYTES),
+    )
+
+
+def bound(error: task_pb2.HandlerError) -> None:
+    """Cut what another process told to the bounds of the contract, in place."""
+    error.type = _head(error.type, MAX_TYPE_BYTES)
+    error.message = _head(error.message, MAX_MESSAGE_BYTES)
+    error.stack = _tail(error.stack, MAX_STACK_BYTES)
+
+
+def summary(error: task_pb2.HandlerError) -> str:
+    """An error in a line or so: "ValueError: no such card"."""
+    return f"{error.type}: {error.message}" if error.message else error.type
+
+
+def text_of(value: object) -> str:
+    """`str(value)` as text that can be sent, or words that stand for it."""
+    try:
+        # A subclass of str may hide anything behind its methods.
+        return sendable(str.__str__(str(value)))
+    except BaseException:
+        return _UNTOLD
+
+
+def sendable(text: str) -> str:
+    """Text without what UTF-8 does not have: lone surrogates."""
+    return str.encode(text, "utf-8", "replace").decode()
+
+
+def _type_name(kind: type[BaseException]) -> str:
+    try:
+        name = text_of(kind.__qualname__)
+        module = text_of(kind.__module__)
+    except BaseException:
+        return "exception"
+    return name if module == "builtins" else f"{module}.{name}"
+
+
+def _stack(error: BaseException) -> str:
+    try:
+        told = traceback.TracebackException(
+            type(error), error, error.__traceback__, limit=-_MAX_FRAMES, compact=True
+        )
+        # A long message must not push the frames out.
+        return "".join(_head(text_of(line), MAX_MESSAGE_BYTES, "...\n") for line in told.format())
+    except BaseException:
+        return ""
+
+
+def _head(text: str, most_bytes: int, mark: str = "...") -> str:
+    raw = text.encode()
+    if len(raw) <= most_bytes:
+        return text
+    return raw[: most_bytes - len(mark)].decode(errors="ignore") + mark
+
+
+def _tail(text: str, most_bytes: int) -> str:
+    raw = text.encode()
+    return text if len(raw) <= most_bytes else "..." + raw[3 - most_bytes :].decode(errors="ignore")
