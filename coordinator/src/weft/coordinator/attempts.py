@@ -61,10 +61,11 @@ class AttemptDesk:
         if not session.open:
             # What it sent before may not have been stored: the agent brings all of it again, in order.
             return
-        for ended in message.results:
-            session.let_go(AttemptRef(ended.task_id, ended.attempt))
-        for released in message.released:
-            session.let_go(AttemptRef(released.task_id, released.attempt))
+        for part in (*_slices(message.results), *_slices(message.released)):
+            for over in part:
+                session.let_go(AttemptRef(over.task_id, over.attempt))
+            if len(part) == BATCH_ITEMS:
+                await asyncio.sleep(0)
         before = self._progress.get(session)
         begun: list[Awaitable[Sequence[Verdict]]] = []
         if before is None and not message.progress and 0 < len(message.results) <= BATCH_ITEMS:

@@ -28,6 +28,10 @@ from weft.coordinator.store.records import (
 )
 
 
+# Attempts of a session that is over which one call takes back at the most: sweeps do the rest.
+PORTION = 250
+
+
 class Attempts:
     """Moves of attempts on a board.
 
@@ -179,19 +183,15 @@ class Attempts:
             board.end(entry, state, outcomes.crash_loop(entry.crashes), now)
         return Verdict.STORED
 
-    def crash_all(self, lease: Lease, now: float) -> int:
-        """Take back everything that a session held, and its lease."""
-        lost = _oldest_first(lease)
-        for entry in lost:
-            self.crash(entry, now)
-        self._board.leases.drop(lease)
-        return len(lost)
-
-    def _give_back_all(self, lease: Lease, now: float) -> None:
-        """The same for a session whose process is alive, and has never heard of what it did not name."""
-        for entry in _oldest_first(lease):
-            self._board.give_back(entry, now)
-        self._board.leases.drop(lease)
+    def take_back(self, now: float, limit: int) -> int:
+        """Take back attempts of sessions that are over, so many at the most; says how many."""
+        taken = self._board.leases.leaving(limit)
+        for entry, as_crash in taken:
+            if as_crash:
+                self.crash(entry, now)
+            else:
+                self._board.give_back(entry, now)
+        return len(taken)
 
     # -- progress -------------------------------------------------------------------------------------------------
 
@@ -221,14 +221,21 @@ class Attempts:
 
     # -- sessions -------------------------------------------------------------------------------------------------
 
-    def adopt(self, lease: Lease, held: Sequence[tuple[AttemptRef, int]], now: float) -> list[bool]:
-        """Attempts that an agent still holds go on in its new session; the others it never heard of, or has lost."""
+    def adopt(
+        self, lease: Lease, held: Sequence[tuple[AttemptRef, int]], now: float, *, last: bool
+    ) -> list[bool]:
+        """Attempts that an agent still holds go on in its new session; with the last of them, the others are what it never
+        heard of, or has lost."""
         verdicts = [self._adopt(lease, ref, epoch, now) for ref, epoch in held]
-        for earlier in self._board.leases.earlier(lease.owner):
-            if earlier.instance_id == lease.instance_id:
-                self._give_back_all(earlier, now)
+        leases = self._board.leases
+        for earlier in leases.earlier(lease.owner):
+            if last:
+                leases.drop(earlier, as_crashes=earlier.instance_id != lease.instance_id)
             else:
-                self.crash_all(earlier, now)
+                # What is not named yet must not be lost before it is.
+                leases.end(earlier, max(earlier.ends_at, lease.ends_at))
+        if last:
+            self.take_back(now, PORTION)
         return verdicts
 
     def _adopt(self, lease: Lease, ref: AttemptRef, epoch: int, now: float) -> bool:
@@ -291,7 +298,3 @@ class Attempts:
             late = Report(owner, ref.task_id, ref.attempt, code_pb2.DEADLINE_EXCEEDED, outcome)
             self._failed_or_done(entry, late, now)
         board.revoke(owner, ref, "its time was over")
-
-
-def _oldest_first(lease: Lease) -> list[Entry]:
-    return sorted(lease.attempts, key=lambda entry: entry.number)

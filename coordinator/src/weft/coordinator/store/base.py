@@ -167,11 +167,15 @@ class Store(Protocol):
         has the same number, in another epoch or as another claim."""
         ...
 
-    async def adopt(self, owner: Owner, held: Sequence[tuple[AttemptRef, int]]) -> Sequence[bool]:
-        """Give attempts that an agent still holds, each with the epoch it knows, to its new session `owner`.
+    async def adopt(
+        self, owner: Owner, held: Sequence[tuple[AttemptRef, int]], *, last: bool = True
+    ) -> Sequence[bool]:
+        """Give attempts that an agent still holds, each with the epoch it knows, to its new session `owner`: many of them
+        in portions, all but the last with `last` false.
 
-        Attempts of the agent's earlier epochs that are not named are taken back at once: as if they had never been
-        where the same process (`instance_id`) says so, which cannot have heard of them, else counted as crashes.
+        Attempts of the agent's earlier epochs that no portion names are then taken back: as if they had never been where
+        the same process (`instance_id`) says so, which cannot have heard of them, else counted as crashes. Some at once;
+        sweeps do what is much.
         Repeating it is harmless. A store that journals no claims holds recovered tasks back until every agent that was
         connected has adopted or a grace has passed, and believes an attempt number above those that it knows ended.
         """
@@ -240,7 +244,8 @@ class Store(Protocol):
         ...
 
     async def retire(self, owner: Owner) -> None:
-        """The agent left: forget its lease, take back what it may still hold, counted as crashes."""
+        """The agent left: forget its lease, take back what it may still hold, counted as crashes: some at once, sweeps do
+        what is much."""
         ...
 
     async def agents(self) -> Sequence[AgentRecord]:

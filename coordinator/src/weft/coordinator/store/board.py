@@ -102,7 +102,7 @@ class Board:
         assert state in TRANSITIONS[before]
         if before is _RUNNING:
             queue.running -= 1
-            lease = None if entry.owner is None else self.leases.get(entry.owner)
+            lease = None if entry.owner is None else self.leases.holding(entry.owner)
             if lease is not None:
                 lease.attempts.discard(entry)
         elif before is _SCHEDULED:
@@ -145,7 +145,7 @@ class Board:
 
     def hand_over(self, entry: Entry, lease: Lease) -> None:
         """A running attempt goes on in another session of its agent."""
-        old = None if entry.owner is None else self.leases.get(entry.owner)
+        old = None if entry.owner is None else self.leases.holding(entry.owner)
         if old is not None:
             old.attempts.discard(entry)
         entry.owner = lease.owner

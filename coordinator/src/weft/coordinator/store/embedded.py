@@ -27,7 +27,7 @@ from typing import Literal
 from weft.coordinator.rules import QueueKey
 from weft.coordinator.store import bodies, file, tasks
 from weft.coordinator.store.agents import AgentTable
-from weft.coordinator.store.attempts import Attempts
+from weft.coordinator.store.attempts import PORTION, Attempts
 from weft.coordinator.store.base import StoreListener
 from weft.coordinator.store.board import Board
 from weft.coordinator.store.checkpoint import Checkpointer
@@ -286,14 +286,17 @@ class EmbeddedStore:
         await self._journal.settled()
         return verdicts
 
-    async def adopt(self, owner: Owner, held: Sequence[tuple[AttemptRef, int]]) -> Sequence[bool]:
+    async def adopt(
+        self, owner: Owner, held: Sequence[tuple[AttemptRef, int]], *, last: bool = True
+    ) -> Sequence[bool]:
         now = self._clock()
         lease = self._board.leases.get(owner)
         if lease is None:
             return [False] * len(held)
-        verdicts = self._attempts.adopt(lease, held, now)
-        self._hold.returned(owner.agent_id)
-        self._hold.release(now)
+        verdicts = self._attempts.adopt(lease, held, now, last=last)
+        if last:
+            self._hold.returned(owner.agent_id)
+            self._hold.release(now)
         await self._journal.settled()
         return verdicts
 
@@ -335,19 +338,20 @@ class EmbeddedStore:
         leases = [self._board.leases.get(owner) for owner in owners]
         for lease in leases:
             if lease is not None:
-                lease.ends_at = ends_at
+                self._board.leases.end(lease, ends_at)
         return [lease is not None for lease in leases]
 
     async def detach(self, owner: Owner, lease_s: float) -> None:
         lease = self._board.leases.get(owner)
         if lease is not None:
             lease.attached = False
-            lease.ends_at = self._clock() + lease_s
+            self._board.leases.end(lease, self._clock() + lease_s)
 
     async def retire(self, owner: Owner) -> None:
         lease = self._board.leases.get(owner)
         if lease is not None:
-            self._attempts.crash_all(lease, self._clock())
+            self._board.leases.drop(lease, as_crashes=True)
+            self._attempts.take_back(self._clock(), PORTION)
         self._agents.ended(owner, left=True)
         self._hold.returned(owner.agent_id)
         self._hold.release(self._clock())

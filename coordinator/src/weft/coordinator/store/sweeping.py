@@ -52,15 +52,13 @@ class Sweeping:
         return SweepReport(promoted, expired, reclaimed, forgotten, lost, self._next_due_at(now))
 
     def _take_back(self, now: float, limit: int) -> tuple[int, list[Owner]]:
-        """Attempts of owners whose leases have passed: all of an owner at once."""
-        reclaimed, lost = 0, []
-        for lease in self._core.board.leases.passed(now):
-            if reclaimed >= limit:
-                break
-            reclaimed += self._attempts.crash_all(lease, now)
+        """Leases that have passed, and attempts of sessions that are over."""
+        lost = []
+        for lease in self._core.board.leases.passed(now, limit):
+            self._core.board.leases.drop(lease, as_crashes=True)
             self._agents.ended(lease.owner, left=False)
             lost.append(lease.owner)
-        return reclaimed, lost
+        return self._attempts.take_back(now, limit), lost
 
     async def _forget(self, now: float, limit: int) -> int:
         self._next_expiry_at = NEVER

@@ -19,6 +19,7 @@ touches that slot alone. Times are seconds since the epoch by Redis' clock; reco
 | `timers`          | zset   | unfinished tasks that time alone will change, by when                                    |
 | `expiry`          | zset   | tasks that have ended, by when they are forgotten                                        |
 | `owners`          | zset   | `<epoch>#<agent>` by the end of the lease                                                |
+| `leaving`         | zset   | sessions that are over and whose attempts are to be taken back: 1 as crashes, 0 unheard   |
 | `swept`           | string | when a coordinator last swept, to a quarter of a second                                  |
 | `queues`          | hash   | queue → unfinished tasks                                                                 |
 | `scheduled`       | hash   | queue → tasks that are SCHEDULED                                                         |

@@ -247,9 +247,11 @@ class RedisStore:
         self._intake.bring(ref.task_id for ref in refs)
         return list(await self._link.run("release", [*owner, list(refs)])) if refs else []
 
-    async def adopt(self, owner: Owner, held: Sequence[tuple[AttemptRef, int]]) -> Sequence[bool]:
+    async def adopt(
+        self, owner: Owner, held: Sequence[tuple[AttemptRef, int]], *, last: bool = True
+    ) -> Sequence[bool]:
         self._intake.bring()
-        request = [*owner, [(ref.task_id, ref.attempt, epoch) for ref, epoch in held]]
+        request = [*owner, [(ref.task_id, ref.attempt, epoch) for ref, epoch in held], last]
         return list(await self._link.run("adopt", request) or ())
 
     async def cancel(

@@ -1,6 +1,7 @@
--- Give attempts that an agent still holds to its new session, and take the others of its earlier sessions back.
+-- Give attempts that an agent still holds to its new session, some at a time; with the last ones, take the others of its
+-- earlier sessions back.
 --
--- request  {agent, epoch, {{id, attempt, the epoch that the agent knows}…}}
+-- request  {agent, epoch, {{id, attempt, the epoch that the agent knows}…}, whether these are the last}
 -- reads    owners, sessions:<agent>, t:
 -- result   for each: whether it goes on
 
@@ -28,12 +29,17 @@ end
 if lives then
   local sessions = call('HGETALL', key('sessions', agent))
   local mine = call('HGET', key('sessions', agent), string.format('%d', epoch))
+  local ends_at = call('ZSCORE', all('owners'), session(agent, epoch))
   for at = 1, #sessions, 2 do
     local earlier = tonumber(sessions[at])
-    if earlier < epoch then
+    if earlier < epoch and request[4] then
       -- The same process never heard of what it does not name; another one says that its predecessor died.
-      drop(agent, earlier, sessions[at + 1] == mine and give_back or crash)
+      drop(agent, earlier, sessions[at + 1] ~= mine)
+    elseif earlier < epoch then
+      -- What is not named yet must not be lost before it is.
+      call('ZADD', all('owners'), 'XX', 'GT', ends_at, session(agent, earlier))
     end
   end
+  take_back(request[4] and PORTION or 0)
 end
 return reply(results)

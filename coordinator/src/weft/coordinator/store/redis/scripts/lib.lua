@@ -24,6 +24,8 @@ local SCHEDULED, QUEUED, RUNNING, SUCCEEDED, FAILED, CANCELLED = 1, 2, 3, 4, 5, 
 local OK, CODE_CANCELLED, INVALID_ARGUMENT, DEADLINE_EXCEEDED, UNIMPLEMENTED = 0, 1, 3, 4, 12
 -- An agent enforces limits itself; the store steps in so much later.
 local BACKSTOP_S = 1.0
+-- Attempts that one script takes back at the most: others wait while it runs.
+local PORTION = 250
 local HIGHEST_PRIORITY = 9
 
 local touched, changed, revoked, woke = {}, {}, {}, false
@@ -359,17 +361,34 @@ local function held(agent, epoch, id, attempt)
   end
 end
 
--- Forget a lease and take back what it held: by `back(id, t)`, the oldest first. Says how many.
-local function drop(agent, epoch, back)
+-- Forget a lease: what it held is to be taken back, as crashes or as if it had never been.
+local function drop(agent, epoch, as_crashes)
   local name = session(agent, epoch)
-  local ids = call('SMEMBERS', key('held', name))
-  table.sort(ids)
-  for _, id in ipairs(ids) do
-    back(id, load(id))
-  end
   call('ZREM', all('owners'), name)
   call('HDEL', key('sessions', agent), string.format('%d', epoch))
-  return #ids
+  call('ZADD', all('leaving'), as_crashes and 1 or 0, name)
+end
+
+-- Take back what sessions held that are over, so many attempts at the most: says how many. A sweep takes the rest.
+local function take_back(limit)
+  local taken = 0
+  while taken < limit do
+    local first = call('ZRANGE', all('leaving'), 0, 0, 'WITHSCORES')
+    if not first[1] then
+      break
+    end
+    local name, back = first[1], tonumber(first[2]) == 1 and crash or give_back
+    local ids = call('SRANDMEMBER', key('held', name), limit - taken)
+    table.sort(ids)
+    for _, id in ipairs(ids) do
+      back(id, load(id))
+    end
+    taken = taken + #ids
+    if call('EXISTS', key('held', name)) == 0 then
+      call('ZREM', all('leaving'), name)
+    end
+  end
+  return taken
 end
 
 -- This session is over, by a goodbye or not; a later one may not be.

@@ -1,7 +1,7 @@
 -- Do what time has brought: leases and limits that passed, delays that ended, tasks to forget.
 --
 -- request  {limit, how long request ids are kept, {draw…}, grace}
--- reads    owners, timers, expiry, swept
+-- reads    owners, leaving, timers, expiry, swept
 -- writes   swept
 -- result   {promoted, expired, reclaimed, forgotten, {{agent, epoch}…} lost, when the next thing is due or false}
 
@@ -24,16 +24,14 @@ if now - last > NOTED_S then
   call('SET', all('swept'), string.format('%.17g', now))
 end
 
-for _, name in ipairs(call('ZRANGEBYSCORE', all('owners'), '-inf', until_now)) do
-  if reclaimed >= limit then
-    break
-  end
+for _, name in ipairs(call('ZRANGEBYSCORE', all('owners'), '-inf', until_now, 'LIMIT', 0, limit)) do
   local epoch, agent = string.match(name, '^(%d+)#(.*)$')
   epoch = tonumber(epoch)
-  reclaimed = reclaimed + drop(agent, epoch, crash)
+  drop(agent, epoch, true)
   ended(agent, epoch, false)
   lost[#lost + 1] = {agent, epoch}
 end
+reclaimed = take_back(limit)
 
 for index, id in ipairs(call('ZRANGEBYSCORE', all('timers'), '-inf', until_now, 'LIMIT', 0, limit)) do
   local t = load(id)
@@ -64,7 +62,7 @@ for _, id in ipairs(call('ZRANGEBYSCORE', all('expiry'), '-inf', until_now, 'LIM
   forgotten = forgotten + 1
 end
 
-local next_at
+local next_at = call('EXISTS', all('leaving')) == 1 and now or nil
 for _, kind in ipairs({'owners', 'timers', 'expiry'}) do
   local first = call('ZRANGE', all(kind), 0, 0, 'WITHSCORES')
   next_at = nearer(next_at, first[2] and tonumber(first[2]))
