@@ -61,11 +61,10 @@ class AttemptDesk:
         if not session.open:
             # What it sent before may not have been stored: the agent brings all of it again, in order.
             return
-        for part in (*_slices(message.results), *_slices(message.released)):
-            for over in part:
-                session.let_go(AttemptRef(over.task_id, over.attempt))
-            if len(part) == BATCH_ITEMS:
-                await asyncio.sleep(0)
+        for results in _slices(message.results):
+            await _let_go(session, results)
+        for released in _slices(message.released):
+            await _let_go(session, released)
         before = self._progress.get(session)
         begun: list[Awaitable[Sequence[Verdict]]] = []
         if before is None and not message.progress and 0 < len(message.results) <= BATCH_ITEMS:
@@ -274,6 +273,17 @@ def _final(session: Session, task_id: str, attempt: int, error: errors.WeftError
     """The end of an attempt, and of its task, by an error of weft's own."""
     outcome = task_pb2.Outcome(status=error.status()).SerializeToString()
     return Report(session.owner, task_id, attempt, error.code.value[0], outcome, final=True)
+
+
+async def _let_go(
+    session: Session, items: Sequence[session_pb2.AttemptResult] | Sequence[session_pb2.Released]
+) -> None:
+    """These attempts take no slots any more."""
+    for item in items:
+        session.let_go(AttemptRef(item.task_id, item.attempt))
+    if len(items) == BATCH_ITEMS:
+        # There is more: others have their turn.
+        await asyncio.sleep(0)
 
 
 def _slices(items: Sequence[T]) -> Iterator[Sequence[T]]:

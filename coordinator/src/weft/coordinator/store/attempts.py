@@ -27,7 +27,6 @@ from weft.coordinator.store.records import (
     Verdict,
 )
 
-
 # Attempts of a session that is over which one call takes back at the most: sweeps do the rest.
 PORTION = 250
 
