@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from weft.cli import inputs
 from weft.cli.call_requests import Requests
+from weft.cli.documents import response_document
 from weft.cli.output import block, json_text, line, remark
+from weft.rpc.errors import InvalidArgument
 from weft.rpc.metadata import AGENT_KEY
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ class Call:
         self._mode = mode
         self._as_json = as_json
         self._channel = mode.channel(mesh)
+        # Why responses stand there as their bytes.
+        self._not_shown: list[str] = []
 
     async def make(self, given: str, entries: Any, timeout_s: float) -> bool:
         """Make it and print; false: it failed.
@@ -62,7 +66,7 @@ class Call:
                 answer: dict[str, Any] = {"responses": await self._print_stream(made)}
             else:
                 response = await made
-                answer = {} if self._mode.detach else {"response": self._method.response_to_json(response)}
+                answer = {} if self._mode.detach else {"response": self._shown(response)}
         except grpc.aio.AioRpcError as error:
             self._print_failure(error, timeout_s)
             return False
@@ -74,7 +78,9 @@ class Call:
         finally:
             made.cancel()
         self._print_end(_about(await made.trailing_metadata()), answer, time.monotonic() - began_at)
-        return True
+        for why in self._not_shown:
+            remark(why)
+        return not self._not_shown
 
     def _requests(self, given: str) -> Requests | bytes:
         if self._method.request_streaming:
@@ -93,10 +99,19 @@ class Call:
         count = 0
         async for payload in made:
             if not self._mode.detach:
-                response = self._method.response_to_json(payload)
+                response = self._shown(payload)
                 line(json_text({"response": response} if self._as_json else response))
                 count += 1
         return count
+
+    def _shown(self, payload: bytes) -> Any:
+        """A response as JSON; as its bytes where it is no message of the contract."""
+        try:
+            return self._method.response_to_json(payload)
+        except InvalidArgument as error:
+            # Of a stream once: its answers are alike.
+            self._not_shown[:] = [error.message]
+            return response_document(None, payload)
 
     def _print_end(self, about: dict[str, Any], answer: dict[str, Any], took_s: float) -> None:
         if self._as_json:
@@ -138,9 +153,10 @@ class Call:
 def _about(trailers: Any) -> dict[str, Any]:
     """What the trailers tell of where it ran; of a direct call there is no task."""
     found = {key: value for key, value in trailers or () if isinstance(value, str)}
+    attempt = found.get("weft-attempt", "")
     return {
         "task_id": found.get("weft-task-id", ""),
-        "attempt": int(found.get("weft-attempt") or 0),
+        "attempt": int(attempt) if attempt.isdecimal() else 0,
         "agent_id": found.get(AGENT_KEY, ""),
     }
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Any
 
-from google.protobuf.json_format import MessageToDict
-from google.protobuf.message import DecodeError
 from google.rpc import code_pb2
 
+from weft.client.json_rendering import json_value
 from weft.rpc.errors import InvalidArgument, WeftError
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from google.protobuf import any_pb2
     from google.rpc import status_pb2
 
     from weft.client import Agent, Queue, Task
@@ -27,19 +25,12 @@ def status_document(status: status_pb2.Status) -> dict[str, Any]:
     return {
         "code": code_pb2.Code.Name(status.code) if known else str(status.code),
         "message": status.message,
-        "details": [_detail(packed) for packed in status.details],
+        "details": [json_value(packed) for packed in status.details],
     }
 
 
 def error_document(error: WeftError) -> dict[str, Any]:
     return {"error": status_document(error.status())}
-
-
-def _detail(packed: any_pb2.Any) -> dict[str, Any]:
-    try:
-        return MessageToDict(packed)
-    except (TypeError, ValueError, DecodeError):
-        return {"@type": packed.type_url, "value": _base64(packed.value)}
 
 
 def response_document(method: ResolvedMethod | None, payload: bytes) -> Any:
@@ -56,7 +47,7 @@ def _payload(payload: bytes, render: Any) -> Any:
         try:
             return render(payload)
         except InvalidArgument:
-            # The contract has changed since.
+            # The contract has changed since, or it is nested more deeply than protobuf reads.
             pass
     return {"base64": _base64(payload)}
 

@@ -5,16 +5,15 @@ Exit status 1: it failed. 2: it was asked wrongly (as the option parser does).
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 import grpc
 from google.protobuf import any_pb2
-from google.protobuf.json_format import MessageToDict
-from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
+from weft.cli.output import json_text
 from weft.client.api import Unreachable
+from weft.client.json_rendering import json_value
 from weft.rpc.errors import WeftError, error_info, from_call, reason_name, status_code, unpacked
 from weft.rpc.times import seconds
 from weft.v1 import errors_pb2
@@ -99,9 +98,6 @@ def _facts(packed: any_pb2.Any) -> list[str]:
         return [f"field {violation.field}: {violation.description}" for violation in bad.field_violations]
     if (retry := unpacked(packed, error_details_pb2.RetryInfo)) is not None:
         return [f"can be tried again after {seconds(retry.retry_delay):g} s"]
-    try:
-        fields = MessageToDict(packed)
-    except (TypeError, ValueError, DecodeError):
-        return [f"{packed.TypeName()}: {len(packed.value)} bytes"]
+    fields = json_value(packed)
     fields.pop("@type", None)
-    return [f"{packed.TypeName()}: {json.dumps(fields, ensure_ascii=False)}"]
+    return [f"{packed.TypeName()}: {json_text(fields)}"]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import enum
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from weft.client import api as rpc
 from weft.client.api import Api
+from weft.client.snapshot import OpenEnum, moment
 from weft.rpc.discovery import Discovery
 from weft.rpc.times import seconds
 from weft.v1 import coordinator_pb2, fleet_pb2
@@ -17,7 +17,7 @@ from weft.v1 import coordinator_pb2, fleet_pb2
 _PAGE_AGENTS = 1000
 
 
-class DesiredState(enum.IntEnum):
+class DesiredState(OpenEnum):
     """What an operator wants of an agent; the numbers are `weft.v1.DesiredState`'s."""
 
     ACTIVE = 1
@@ -25,7 +25,7 @@ class DesiredState(enum.IntEnum):
     PAUSED = 3
 
 
-class AgentState(enum.IntEnum):
+class AgentState(OpenEnum):
     """How an agent stands; the numbers are `weft.v1.AgentState`'s."""
 
     ACTIVE = 1
@@ -38,7 +38,7 @@ class AgentState(enum.IntEnum):
     LEFT = 6
 
 
-class DirectState(enum.IntEnum):
+class DirectState(OpenEnum):
     """Whether direct calls reach an agent; the numbers are `weft.v1.DirectState`'s."""
 
     # It takes none, or that is not known yet.
@@ -87,8 +87,8 @@ class Agent:
             labels=dict(proto.labels),
             resources=dict(proto.resources),
             version=proto.version,
-            connected_at=proto.connect_time.ToDatetime(UTC) if proto.HasField("connect_time") else None,
-            last_seen_at=proto.last_seen_time.ToDatetime(UTC) if proto.HasField("last_seen_time") else None,
+            connected_at=moment(proto, "connect_time"),
+            last_seen_at=moment(proto, "last_seen_time"),
             process_cpu_cores=proto.load.process_cpu_cores,
             process_memory_bytes=proto.load.process_memory_bytes,
             unavailable=frozenset(method.name for method in proto.methods if method.unavailable),

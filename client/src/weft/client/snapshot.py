@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from google.rpc import status_pb2
 
@@ -21,7 +21,19 @@ if TYPE_CHECKING:
     from weft.v1 import task_pb2
 
 
-class TaskState(enum.IntEnum):
+class OpenEnum(enum.IntEnum):
+    """An enum of the contract. A number without a name, of a newer coordinator, is a member too: `UNKNOWN_7`."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        if not isinstance(value, int):
+            return None
+        member = int.__new__(cls, value)
+        member._name_, member._value_ = f"UNKNOWN_{value}", value
+        return member
+
+
+class TaskState(OpenEnum):
     """Where a task is in its life; the numbers are `weft.v1.TaskState`'s."""
 
     SCHEDULED = 1
@@ -95,23 +107,23 @@ class Task:
 
     @property
     def created_at(self) -> datetime | None:
-        return _moment(self.proto, "create_time")
+        return moment(self.proto, "create_time")
 
     @property
     def ready_at(self) -> datetime | None:
-        return _moment(self.proto, "ready_time")
+        return moment(self.proto, "ready_time")
 
     @property
     def started_at(self) -> datetime | None:
-        return _moment(self.proto, "start_time")
+        return moment(self.proto, "start_time")
 
     @property
     def finished_at(self) -> datetime | None:
-        return _moment(self.proto, "finish_time")
+        return moment(self.proto, "finish_time")
 
     @property
     def expires_at(self) -> datetime | None:
-        return _moment(self.proto, "expire_time")
+        return moment(self.proto, "expire_time")
 
     @property
     def request(self) -> bytes:
@@ -170,9 +182,13 @@ class Progress:
     response: bytes
 
 
-def _moment(message: object, field: str) -> datetime | None:
-    """A timestamp field as a time in UTC; None when it is not set."""
+def moment(message: object, field: str) -> datetime | None:
+    """A timestamp field as a time in UTC; None when it is not set, or is no time that Python has."""
     if not message.HasField(field):  # type: ignore[attr-defined]
         return None
     value: Timestamp = getattr(message, field)
-    return value.ToDatetime(tzinfo=UTC)
+    try:
+        return value.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        # Outside of the years 1 to 9999: another coordinator, or its clock, wrote it.
+        return None
