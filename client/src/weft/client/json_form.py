@@ -170,7 +170,7 @@ def _no_such_value(name: str, type_name: str, pool: DescriptorPool) -> str:
         values = []
     why = f"{type_name} has no value {name}"
     # All values of an enum begin alike, which people leave out.
-    prefix = os.path.commonprefix(values)
+    prefix = os.path.commonprefix(values)  # noqa: RUF071 - of names, not of paths
     short = {value.removeprefix(prefix): value for value in values}
     if close := difflib.get_close_matches(name.upper().removeprefix(prefix), short, n=1):
         return f"{why}; did you mean {short[close[0]]}?"

@@ -17,7 +17,7 @@ from typing import Any
 
 from google.protobuf import descriptor_pool, json_format
 from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.internal import type_checkers
 from google.protobuf.message import DecodeError, Message
@@ -58,7 +58,7 @@ class _Renderer:
         own = self._own_form(message.DESCRIPTOR)
         return self._fields(message) if own is None else own(message)
 
-    def _own_form(self, descriptor: Descriptor) -> Callable[[Any], Any] | None:
+    def _own_form(self, descriptor: Any) -> Callable[[Any], Any] | None:
         """How a well-known type is shown; None: field by field."""
         if descriptor.file.name == _WRAPPERS:
             return self._wrapper
@@ -71,15 +71,18 @@ class _Renderer:
         for field, value in message.ListFields():
             name = f"[{field.full_name}]" if field.is_extension else field.json_name
             if _is_map(field):
-                of_value = field.message_type.fields_by_name["value"]
-                shown[name] = {_key(key): self._item(of_value, value[key]) for key in value}
+                shown[name] = self._map(field, value)
             elif field.is_repeated:
                 shown[name] = [self._item(field, item) for item in value]
             else:
                 shown[name] = self._item(field, value)
         return shown
 
-    def _item(self, field: FieldDescriptor, value: Any) -> Any:
+    def _map(self, field: Any, entries: Any) -> dict[str, Any]:
+        of_value = field.message_type.fields_by_name["value"]
+        return {_key(key): self._item(of_value, entries[key]) for key in entries}
+
+    def _item(self, field: Any, value: Any) -> Any:
         match field.cpp_type:
             case FieldDescriptor.CPPTYPE_MESSAGE:
                 return self.message(value)
@@ -146,7 +149,7 @@ class _Renderer:
         return None
 
 
-def _is_map(field: FieldDescriptor) -> bool:
+def _is_map(field: Any) -> bool:
     return bool(
         field.type == FieldDescriptor.TYPE_MESSAGE
         and field.message_type.has_options
@@ -158,14 +161,14 @@ def _key(key: Any) -> str:
     return str(key).lower() if isinstance(key, bool) else str(key)
 
 
-def _enum(field: FieldDescriptor, number: int) -> Any:
+def _enum(field: Any, number: int) -> Any:
     if field.enum_type.full_name == f"{_PACKAGE}NullValue":
         return None
     named = field.enum_type.values_by_number.get(number)
     return number if named is None else named.name
 
 
-def _number(field: FieldDescriptor, value: float) -> Any:
+def _number(field: Any, value: float) -> Any:
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):
@@ -175,7 +178,7 @@ def _number(field: FieldDescriptor, value: float) -> Any:
     return value
 
 
-def _text_of(field: FieldDescriptor, value: bytes) -> str:
+def _text_of(field: Any, value: bytes) -> str:
     return _base64(value) if field.type == FieldDescriptor.TYPE_BYTES else value.decode(errors="replace")
 
 
