@@ -48,7 +48,7 @@ OLD = contract({"Request": "optional string text = 1; repeated enum Kind kinds =
 OLD_REQUEST = OLD.methods[METHOD].request_class
 ANY_MESSAGE = st.sampled_from([*CLASSES, OLD_REQUEST]).flatmap(filled)
 
-MANY = settings(max_examples=300, deadline=None)
+MANY = settings(max_examples=200, deadline=None)
 
 
 @MANY

@@ -22,7 +22,7 @@ from weft.client.json_rendering import json_value
 from weft.rpc.errors import InvalidArgument
 from weft.v1 import errors_pb2
 
-_LINK = re.compile(r"Failed to parse (\S+) field: ")
+_LINK = re.compile(r"Failed to parse (.+?) field: ")
 _PLACE = re.compile(r'\s+at "?(?P<path>[\w.\[\]]+?)"?\.*$')
 _UNKNOWN_FIELD = re.compile(r'Message type "(?P<type>[^"]+)" has no field named "(?P<name>[^"]*)"')
 _UNKNOWN_VALUE = re.compile(r"Invalid enum value (?P<name>.*) for enum type (?P<type>[\w.]+)", re.DOTALL)
@@ -40,6 +40,10 @@ _MOST_WHY = 300
 _OBJECTS = ("google.protobuf.Any", "google.protobuf.Struct", "google.protobuf.Empty")
 
 
+class _NoObject(Exception):
+    """Something else stands where a message is wanted; its text is the place."""
+
+
 class _Refused(Exception):
     """JSON that Python would take, and protobuf's mapping has no place for."""
 
@@ -55,9 +59,12 @@ def parse(text: str, message_class: type[Message], pool: DescriptorPool) -> byte
     if text.strip():
         value = _loaded(text, type_name)
         try:
+            _check_objects(value, message_class.DESCRIPTOR, "")
             json_format.ParseDict(value, message, descriptor_pool=pool)
         except RecursionError:
             raise _unfit(type_name, "", _TOO_DEEP) from None
+        except _NoObject as error:
+            raise _unfit(type_name, str(error), "it must be a JSON object") from None
         except (KeyError, AttributeError):
             raise _unfit(type_name, "", _BAD_ANY) from None
         except Exception as error:  # of any kind: protobuf's parser checks what it is given as it goes
@@ -104,11 +111,37 @@ def _loaded(text: str, type_name: str) -> Any:
         raise _unfit(type_name, "", "a number in it has too many digits") from None
     except RecursionError:
         raise _unfit(type_name, "", _TOO_DEEP) from None
+    # Other well-known types have JSON forms of their own.
     if not isinstance(value, dict) and (
         not type_name.startswith("google.protobuf.") or type_name in _OBJECTS
     ):
         raise _unfit(type_name, "", f"it must be a JSON object, not {_json_type(value)}")
     return value
+
+
+def _check_objects(value: Any, descriptor: Any, path: str) -> None:
+    """Refuse anything but an object where a message is wanted: protobuf's parser takes lists and texts for field names."""
+    if descriptor.full_name.startswith("google.protobuf."):
+        return
+    if not isinstance(value, dict):
+        raise _NoObject(path)
+    fields = {field.json_name: field for field in descriptor.fields}
+    for name, item in value.items():
+        field = fields.get(name) or descriptor.fields_by_name.get(name)
+        if field is None or field.message_type is None or item is None:
+            continue
+        place = f"{path}.{name}" if path else name
+        if field.message_type.GetOptions().map_entry:
+            of_value = field.message_type.fields_by_name["value"]
+            if of_value.message_type is not None and isinstance(item, dict):
+                for key, each in item.items():
+                    _check_objects(each, of_value.message_type, f"{place}[{key}]")
+        elif field.is_repeated and isinstance(item, list):
+            for index, each in enumerate(item):
+                if each is not None:
+                    _check_objects(each, field.message_type, f"{place}[{index}]")
+        elif not field.is_repeated:
+            _check_objects(item, field.message_type, place)
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
