@@ -16,6 +16,11 @@ RECOVERY_GRACE_S = 5.0
 BACKSTOP_S = 1.0
 
 
+# An attempt: number, agent, and "running", "ended", "crashed" or "released".
+Told = tuple[int, str, str]
+MAX_TOLD = 16
+
+
 @dataclass
 class ModelTask:
     task_id: str
@@ -34,19 +39,45 @@ class ModelTask:
     # The last attempt's report and what it came to; and what of that survives a crash, since claims do not.
     answer: tuple[Owner, int, Verdict] | None = None
     kept_answer: tuple[Owner, int, Verdict] | None = None
+    # Attempts that are over and did not end the task: number, agent and how; and what of that survives a crash.
+    past: list[Told] = field(default_factory=list)
+    kept_past: list[Told] = field(default_factory=list)
 
     @property
     def waiting(self) -> bool:
         return self.state in {State.QUEUED, State.SCHEDULED}
 
+    def remember(self, how: str) -> None:
+        assert self.owner is not None
+        self.past.append((self.attempt, self.owner.agent_id, how))
+        if len(self.past) > MAX_TOLD:
+            del self.past[1]
+
+    def journaled(self) -> None:
+        """All that is known of it is in the file now, but for a running attempt."""
+        self.kept_past = list(self.past)
+
+    def told(self) -> list[Told]:
+        """Its attempts, as the store is to tell them."""
+        in_past = any(number == self.attempt and how != "released" for number, _, how in self.past)
+        if not self.attempt or in_past:
+            return self.past
+        assert self.owner is not None
+        last = (self.attempt, self.owner.agent_id, "running" if self.state is State.RUNNING else "ended")
+        told = [*self.past, last]
+        return told if len(told) <= MAX_TOLD else [told[0], *told[2:]]
+
     def end(self, state: State) -> None:
         self.state = state
+        self.journaled()
         self.held_back = False
         self.cancel_end_at = None
 
     def crash(self, now: float) -> Verdict:
         self.crashes += 1
         self.answer = self.kept_answer = None
+        self.remember("crashed")
+        self.journaled()
         if self.cancel_end_at is not None:
             self.end(State.CANCELLED)
         elif self.crashes > MAX_CRASHES:
@@ -117,18 +148,22 @@ class Model:
                 return Verdict.STORED
             # When it is ready again is drawn at random: the machine fills in what the store says.
             task.state = State.SCHEDULED
+            task.remember("ended")
+            task.journaled()
             return Verdict.RETRYING
         cancelled = code == code_pb2.CANCELLED and task.cancel_end_at is not None
         task.end(State.CANCELLED if cancelled else State.FAILED)
         return Verdict.STORED
 
-    def release(self, owner: Owner, task_id: str, attempt: int) -> bool:
+    def release(self, owner: Owner, task_id: str, attempt: int, *, heard_of: bool = True) -> bool:
         task = self.tasks[task_id]
         if task.state is not State.RUNNING or task.owner != owner or task.attempt != attempt:
             return False
         if task.cancel_end_at is not None:
             task.end(State.CANCELLED)
         else:
+            if heard_of:
+                task.remember("released")
             task.state = State.QUEUED
             task.attempt -= 1
         return True
@@ -141,11 +176,14 @@ class Model:
         elif task.state is State.RUNNING and (task.cancel_end_at is None or end_at < task.cancel_end_at):
             task.cancel_end_at, task.cancel_grace_s = end_at, grace_s
             task.kept_answer = None
+            task.journaled()
 
     def retry(self, task_id: str, now: float) -> bool:
         task = self.tasks[task_id]
         if task.state not in {State.FAILED, State.CANCELLED}:
             return False
+        task.past = task.told()
+        task.journaled()
         task.state, task.ready_at = State.QUEUED, now
         task.failures = task.crashes = 0
         task.answer = task.kept_answer = None
@@ -192,7 +230,7 @@ class Model:
         for earlier in [o for o in self.leases if o.agent_id == owner.agent_id and o.epoch < owner.epoch]:
             if self.instances[earlier] == self.instances[owner]:
                 for task in self.held_by(earlier):
-                    self.release(earlier, task.task_id, task.attempt)
+                    self.release(earlier, task.task_id, task.attempt, heard_of=False)
             self._lose(earlier, now)
         self.hold_for.discard(owner.agent_id)
         self.release_hold(now)
@@ -258,6 +296,7 @@ class Model:
                 task.state = State.QUEUED
                 task.attempt -= 1
             if task.waiting:
+                task.past = list(task.kept_past)
                 task.answer = task.kept_answer
                 task.owner = None if task.answer is None else task.answer[0]
                 scheduled = task.ready_at > now

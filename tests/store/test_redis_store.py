@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from google.rpc import code_pb2
 from redis.asyncio import Redis
 from redis.exceptions import (
     BusyLoadingError,
@@ -22,7 +23,7 @@ from structlog.testing import capture_logs
 from tests.store.support import METHOD, Harness, ManualClock, RecordingListener, error_of
 from tests.support.fault_proxy import FaultProxy
 from tests.support.redis_server import RedisServer
-from weft.coordinator.rules import REQUEST_ID_TTL_S, State
+from weft.coordinator.rules import REQUEST_ID_TTL_S, RetryPolicy, State
 from weft.coordinator.store.errors import StoreError
 from weft.coordinator.store.records import Submission
 from weft.coordinator.store.redis import refusals
@@ -64,6 +65,33 @@ async def test_a_queued_task_takes_less_than_a_kilobyte(h: Harness, server: Redi
         after = (await client.info("memory"))["used_memory"]
     each_bytes = (after - before) / 10_000
     assert each_bytes < 1000, f"{each_bytes:.0f} B a task"
+
+
+async def _calls(client: Redis) -> dict[str, int]:
+    stats = await client.info("commandstats")
+    return {name.removeprefix("cmdstat_"): stats[name]["calls"] for name in stats}
+
+
+async def test_the_history_of_attempts_costs_a_task_without_trouble_nothing(
+    h: Harness, server: RedisServer
+) -> None:
+    """And one that fails once a SET; its second failure reads what there is."""
+    policy = RetryPolicy(max_attempts=9, initial_backoff_s=0.0)
+    owner = await h.agent(lease_s=1e9)
+    costs = []
+    async with server.client() as client:
+        _, bad = await h.submit_many([Submission(METHOD, retry=policy)] * 2)
+        for code in (code_pb2.OK, code_pb2.UNAVAILABLE, code_pb2.UNAVAILABLE):
+            claimed = await h.claim_one(owner)
+            before = await _calls(client)
+            await h.end(claimed, code)
+            after = await _calls(client)
+            costs.append({name: after[name] - before.get(name, 0) for name in ("get", "set")})
+        names = await _names(client)
+    # The outcome and the record; the pair of them again and the history.
+    assert [cost["set"] for cost in costs] == [2, 3, 3]
+    assert [cost["get"] - costs[0]["get"] for cost in costs] == [0, 0, 1]
+    assert [name for name in names if ":h:" in name] == [f"{{{PREFIX}}}:h:{bad}"]
 
 
 async def test_finished_tasks_leave_nothing_behind(h: Harness, server: RedisServer) -> None:

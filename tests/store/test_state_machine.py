@@ -21,10 +21,12 @@ from hypothesis.stateful import (
 )
 
 from tests.store.factories import FACTORIES
-from tests.store.model import MAX_ATTEMPTS, MAX_CRASHES, Model, ModelTask
+from tests.store.model import MAX_ATTEMPTS, MAX_CRASHES, Model, ModelTask, Told
 from tests.store.support import METHOD, Harness
 from weft.coordinator.rules import QueueKey, RetryPolicy, State
+from weft.coordinator.store.history import attempts
 from weft.coordinator.store.records import (
+    AttemptRecord,
     AttemptRef,
     Enqueued,
     ListFilter,
@@ -139,13 +141,14 @@ class StoreMachine(RuleBasedStateMachine):
         task_id, attempt, owner = data.draw(st.sampled_from(self.attempts[-12:]))
         report = Report(owner, task_id, attempt, code, b"o", crashed=crashed)
         (verdict,) = self.do(self.h.store.complete([report]))
-        before = self.model.tasks[task_id].state
+        before, past = self.model.tasks[task_id].state, list(self.model.tasks[task_id].past)
         expected = self.model.report(owner, task_id, attempt, code, self.now, crashed=crashed)
         task = self.model.tasks[task_id]
         if task.state is State.SCHEDULED and before is State.RUNNING:
             self._fill_in_backoff(task)
             if task.state is State.FAILED:
                 expected = Verdict.STORED
+                task.past = past
                 task.answer = task.kept_answer = (owner, attempt, expected)
         assert verdict is expected
 
@@ -274,12 +277,13 @@ class StoreMachine(RuleBasedStateMachine):
             if task.state is State.RUNNING:
                 assert task.owner is not None
                 assert record.agent_id == task.owner.agent_id
+            assert [_told(attempt) for attempt in attempts(record)] == task.told()
 
     async def _settled_records(self, ids: list[str]) -> list[Any]:
         # What a claim expired, and tasks that nobody was told of, are written without anybody waiting; these wait.
         await self.h.store.complete([])
         await self.h.store.list_tasks(ListFilter(), limit=1)
-        return list(await self.h.store.get(ids))
+        return list(await self.h.store.get(ids, history=True))
 
     @invariant()
     def counts_agree(self) -> None:
@@ -307,6 +311,13 @@ class StoreMachine(RuleBasedStateMachine):
                 (t.task_id for t in self.model.tasks.values() if t.state is state), reverse=True
             )
             assert self.do(self.h.find(ListFilter(frozenset({state})), limit=5)) == expected
+
+
+def _told(attempt: AttemptRecord) -> Told:
+    how = "ended" if attempt.ended_at is not None else "running"
+    if attempt.crashed or attempt.released:
+        how = "crashed" if attempt.crashed else "released"
+    return attempt.number, attempt.agent_id, how
 
 
 def _machine(store_kind: str) -> type[StoreMachine]:

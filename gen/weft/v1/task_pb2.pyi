@@ -177,7 +177,7 @@ class Attempt(_message.Message):
     def __init__(self, number: _Optional[int] = ..., agent_id: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., status: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., crashed: bool = ..., released: bool = ..., error: _Optional[_Union[HandlerError, _Mapping]] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("id", "method", "state", "request_id", "options", "payload", "attempt", "crashes", "agent_id", "cancel_requested", "progress_count", "create_time", "ready_time", "start_time", "finish_time", "expire_time", "outcome", "attempts")
+    __slots__ = ("id", "method", "state", "request_id", "options", "payload", "attempt", "crashes", "agent_id", "cancel_requested", "progress_count", "create_time", "ready_time", "start_time", "finish_time", "expire_time", "outcome", "attempts", "failures", "deadline")
     ID_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -196,6 +196,8 @@ class Task(_message.Message):
     EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_FIELD_NUMBER: _ClassVar[int]
     id: str
     method: str
     state: TaskState
@@ -214,7 +216,9 @@ class Task(_message.Message):
     expire_time: _timestamp_pb2.Timestamp
     outcome: Outcome
     attempts: _containers.RepeatedCompositeFieldContainer[Attempt]
-    def __init__(self, id: _Optional[str] = ..., method: _Optional[str] = ..., state: _Optional[_Union[TaskState, str]] = ..., request_id: _Optional[str] = ..., options: _Optional[_Union[TaskOptions, _Mapping]] = ..., payload: _Optional[bytes] = ..., attempt: _Optional[int] = ..., crashes: _Optional[int] = ..., agent_id: _Optional[str] = ..., cancel_requested: bool = ..., progress_count: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ready_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finish_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., outcome: _Optional[_Union[Outcome, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ...) -> None: ...
+    failures: int
+    deadline: _timestamp_pb2.Timestamp
+    def __init__(self, id: _Optional[str] = ..., method: _Optional[str] = ..., state: _Optional[_Union[TaskState, str]] = ..., request_id: _Optional[str] = ..., options: _Optional[_Union[TaskOptions, _Mapping]] = ..., payload: _Optional[bytes] = ..., attempt: _Optional[int] = ..., crashes: _Optional[int] = ..., agent_id: _Optional[str] = ..., cancel_requested: bool = ..., progress_count: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ready_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finish_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., outcome: _Optional[_Union[Outcome, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., failures: _Optional[int] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ProgressEvent(_message.Message):
     __slots__ = ("sequence", "attempt", "payload")

@@ -16,6 +16,7 @@ from weft.coordinator.rules import (
     RetryPolicy,
     State,
 )
+from weft.coordinator.store import history
 from weft.coordinator.store.identity import request_digest
 from weft.coordinator.store.records import Submission, TaskRecord
 from weft.rpc.errors import InvalidArgument, NotFound, ResourceExhausted, Unimplemented
@@ -212,8 +213,8 @@ def requirements(message: task_pb2.Requirements) -> Requirements:
     return Requirements.of(message.labels, message.resources)
 
 
-def task(record: TaskRecord, view: int = task_pb2.TASK_VIEW_FULL) -> task_pb2.Task:
-    """The whole task in a view."""
+def task(record: TaskRecord, view: int = task_pb2.TASK_VIEW_FULL, *, attempts: bool = False) -> task_pb2.Task:
+    """The whole task in a view; with `attempts`, where the record was read with its history."""
     full = view == task_pb2.TASK_VIEW_FULL
     given = record.submission
     message = task_pb2.Task(
@@ -229,9 +230,14 @@ def task(record: TaskRecord, view: int = task_pb2.TASK_VIEW_FULL) -> task_pb2.Ta
         progress_count=record.progress_count,
         create_time=timestamp(record.created_at),
         ready_time=timestamp(record.ready_at),
+        failures=record.failures,
     )
     if full:
         message.payload = given.payload
+    if record.close_at is not None:
+        message.deadline.CopyFrom(timestamp(record.close_at))
+    if attempts:
+        message.attempts.extend(map(history.message, history.attempts(record)))
     if record.started_at is not None:
         message.start_time.CopyFrom(timestamp(record.started_at))
     if record.finished_at is not None:

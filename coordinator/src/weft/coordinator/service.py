@@ -87,8 +87,9 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
         self, request: coordinator_pb2.GetTaskRequest, context: Context
     ) -> coordinator_pb2.GetTaskResponse:
         view = request.view or task_pb2.TASK_VIEW_FULL
-        record = await self._record(request.task_id, payloads=view == task_pb2.TASK_VIEW_FULL)
-        return coordinator_pb2.GetTaskResponse(task=codec.task(record, view))
+        full = view == task_pb2.TASK_VIEW_FULL
+        record = await self._record(request.task_id, payloads=full, history=True)
+        return coordinator_pb2.GetTaskResponse(task=codec.task(record, view, attempts=True))
 
     @guard.stream
     async def WaitTasks(
@@ -166,8 +167,8 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
             else:
                 yield coordinator_pb2.WatchTaskResponse(task=codec.task(item), sequence=sequence)
 
-    async def _record(self, task_id: str, *, payloads: bool = False) -> TaskRecord:
-        record = (await self._store.get([task_id], payloads=payloads))[0]
+    async def _record(self, task_id: str, *, payloads: bool = False, history: bool = False) -> TaskRecord:
+        record = (await self._store.get([task_id], payloads=payloads, history=history))[0]
         if record is None:
             raise task_not_found(task_id)
         return record

@@ -10,7 +10,7 @@ from google.rpc import code_pb2
 
 from weft.coordinator import rules
 from weft.coordinator.rules import State
-from weft.coordinator.store import outcomes
+from weft.coordinator.store import history, outcomes
 from weft.coordinator.store.board import Board
 from weft.coordinator.store.entry import BACKSTOP_S, Entry, Saved, Stream
 from weft.coordinator.store.identity import format_id, parse_id
@@ -105,6 +105,15 @@ class Attempts:
             self._board.give_back(entry, now)
         return entry is not None
 
+    def handed_back(self, owner: Owner, ref: AttemptRef, now: float) -> bool:
+        """As `release`, of an attempt that its agent has heard of: it is remembered."""
+        entry = self.held(owner, ref)
+        if entry is None:
+            return False
+        if entry.cancel is None:
+            entry.remember(now, released=True)
+        return self.release(owner, ref, now)
+
     def give_back(self, claims: Sequence[Claimed], now: float) -> None:
         """Undo claims that nobody has been told of."""
         for claimed in claims:
@@ -127,7 +136,7 @@ class Attempts:
             return entry.answer, entry
         entry.reported = True
         if report.crashed:
-            return self._crashed(entry, now), entry
+            return self._crashed(entry, now, history.brief(report.code, report.outcome)), entry
         if report.code != code_pb2.OK:
             entry.failures += 1
         close_at = None if entry.limits is None else entry.limits.close_at
@@ -150,7 +159,8 @@ class Attempts:
             ready_at = now + rules.backoff_s(policy, entry.failures, draw, report.retry_after_s)
             close_at = None if entry.limits is None else entry.limits.close_at
             if close_at is None or ready_at < close_at:
-                entry.outcome = report.outcome
+                entry.remember(now, history.brief(report.code, report.outcome))
+                entry.fails_with(report.outcome)
                 board.again(entry, ready_at, now)
                 return Verdict.RETRYING
             # There is no time for another attempt: what this one said is the outcome.
@@ -166,8 +176,9 @@ class Attempts:
         entry.reported = False
         self._crashed(entry, now)
 
-    def _crashed(self, entry: Entry, now: float) -> Verdict:
+    def _crashed(self, entry: Entry, now: float, outcome: bytes = b"") -> Verdict:
         board = self._board
+        entry.remember(now, outcome, crashed=True)
         entry.crashes += 1
         cancel = entry.cancel
         state = rules.end_after_crash(

@@ -197,9 +197,12 @@ class Store(Protocol):
         """
         ...
 
-    async def get(self, task_ids: Sequence[str], *, payloads: bool = True) -> Sequence[TaskRecord | None]:
+    async def get(
+        self, task_ids: Sequence[str], *, payloads: bool = True, history: bool = False
+    ) -> Sequence[TaskRecord | None]:
         """Read tasks; what is terminal is durable, and a task that is not is not there. Without `payloads` the payload
-        and context stay empty."""
+        and context stay empty; `history` is there where it is asked for. What a store that journals no claims had in its
+        history of releases alone, a restart may lose."""
         ...
 
     async def list_tasks(

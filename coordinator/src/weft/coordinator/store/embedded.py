@@ -282,7 +282,7 @@ class EmbeddedStore:
 
     async def release(self, owner: Owner, refs: Sequence[AttemptRef]) -> Sequence[bool]:
         now = self._clock()
-        verdicts = [self._attempts.release(owner, ref, now) for ref in refs]
+        verdicts = [self._attempts.handed_back(owner, ref, now) for ref in refs]
         await self._journal.settled()
         return verdicts
 
@@ -308,8 +308,10 @@ class EmbeddedStore:
     async def retry(self, task_id: str) -> TaskRecord | None:
         return await tasks.retry(self._core, task_id)
 
-    async def get(self, task_ids: Sequence[str], *, payloads: bool = True) -> Sequence[TaskRecord | None]:
-        return await tasks.get(self._core, task_ids, payloads=payloads)
+    async def get(
+        self, task_ids: Sequence[str], *, payloads: bool = True, history: bool = False
+    ) -> Sequence[TaskRecord | None]:
+        return await tasks.get(self._core, task_ids, payloads=payloads, history=history)
 
     async def list_tasks(
         self, where: ListFilter, *, limit: int, cursor: str = "", payloads: bool = False

@@ -21,9 +21,10 @@ from weft.coordinator.rules import (
     attempt_deadline,
 )
 from weft.coordinator.store import options
+from weft.coordinator.store.history import History, added
 from weft.coordinator.store.identity import format_id
 from weft.coordinator.store.ready import ReadyQueue
-from weft.coordinator.store.records import Owner, Submission, TaskRecord, Verdict
+from weft.coordinator.store.records import AttemptRecord, Owner, Submission, TaskRecord, Verdict
 
 NEVER = math.inf
 # Agents enforce limits and cancellations themselves; the store steps in this much later.
@@ -163,6 +164,14 @@ class Stream:
 
 
 @dataclass(slots=True, eq=False)
+class Past:
+    """What attempts that are over have left: the last failure's outcome, and what is remembered of each."""
+
+    outcome: bytes
+    attempts: History
+
+
+@dataclass(slots=True, eq=False)
 class End:
     """An outcome that is not durable yet: nobody is told, and the task still shows the state it had `before`."""
 
@@ -187,8 +196,8 @@ class Entry:
         "held_back",
         "limits",
         "number",
-        "outcome",
         "owner",
+        "past",
         "payload",
         "ready_at",
         "reported",
@@ -240,8 +249,17 @@ class Entry:
         self.cancel: Cancellation | None = None
         self.stream: Stream | None = None
         self.end: End | None = None
-        # Of the last failed attempt.
-        self.outcome = b""
+        self.past: Past | None = None
+
+    @property
+    def outcome(self) -> bytes:
+        """Of the last failed attempt."""
+        return b"" if self.past is None else self.past.outcome
+
+    @property
+    def history(self) -> History:
+        """Attempts that are over and did not end the task."""
+        return () if self.past is None else self.past.attempts
 
     @property
     def answer(self) -> Verdict:
@@ -274,6 +292,18 @@ class Entry:
         if own_s is None or self.started_at is None:
             return close_at
         return attempt_deadline(self.started_at, own_s, close_at)
+
+    def remember(
+        self, now: float, outcome: bytes = b"", *, crashed: bool = False, released: bool = False
+    ) -> None:
+        """Keep the attempt that ends now, and does not end the task by itself; `outcome` as in its record."""
+        agent_id = "" if self.owner is None else self.owner.agent_id
+        attempt = AttemptRecord(self.attempt, agent_id, self.started_at, now, outcome, crashed, released)
+        self.past = Past(self.outcome, added(self.history, attempt))
+
+    def fails_with(self, outcome: bytes) -> None:
+        """Keep the whole outcome of the last failed attempt."""
+        self.past = Past(outcome, self.history)
 
     def next_due_at(self) -> float:
         """When time alone will change this task's state next, if nothing else does."""
@@ -346,4 +376,8 @@ class Entry:
             finished_at,
             expires_at,
             outcome,
+            False,
+            0 if state >= State.SUCCEEDED else self.failures,
+            None if limits is None or state >= State.SUCCEEDED else limits.close_at,
+            self.history,
         )

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from weft.coordinator.rules import State
 from weft.coordinator.store.entry import decode_options
+from weft.coordinator.store.history import decode as decode_history
 from weft.coordinator.store.identity import format_id, parse_id
 from weft.coordinator.store.records import Owner, ProgressRow, Report, Submission, TaskRecord, Verdict
 from weft.coordinator.store.rows import MAX_ROWS, within
@@ -48,8 +49,8 @@ _RECORD = (
     " e.expired, e.progress_count, e.outcome, "
 )
 _ENDED = " FROM tasks t JOIN ends e ON e.id = t.id WHERE t.id IN {}"
-_RECORDS = _RECORD + "NULL, NULL" + _ENDED
-_FULL_RECORDS = _RECORD + "t.context, t.payload" + _ENDED
+# Large columns, where they are asked for.
+_BODY, _HISTORY = "t.context, t.payload", "e.history"
 
 _SCAN_ALL = (
     "SELECT t.id, t.method, t.created_at, e.state FROM tasks t LEFT JOIN ends e ON e.id = t.id"
@@ -117,9 +118,12 @@ class Reader:
             for report, number in zip(reports, numbers, strict=True)
         ]
 
-    def records(self, numbers: Sequence[int], *, payloads: bool) -> dict[int, TaskRecord]:
+    def records(
+        self, numbers: Sequence[int], *, payloads: bool, history: bool = False
+    ) -> dict[int, TaskRecord]:
         """Tasks that have ended, by number."""
-        rows = self._many(_FULL_RECORDS if payloads else _RECORDS, numbers)
+        large = f"{_BODY if payloads else 'NULL, NULL'}, {_HISTORY if history else 'NULL'}"
+        rows = self._many(_RECORD + large + _ENDED, numbers)
         return {row[0]: _record(row) for row in rows}
 
     def scan(
@@ -168,7 +172,7 @@ class Reader:
 def _record(row: tuple[Any, ...]) -> TaskRecord:
     (number, method, priority, created_at, delay_s, to_start_s, to_close_s, request_id, options) = row[:9]
     (state, attempt, crashes, agent_id, ready_at, started_at, finished_at, expires_at) = row[9:17]
-    (expired, progress_count, outcome, context, payload) = row[17:]
+    (expired, progress_count, outcome, context, payload, history) = row[17:]
     task_id = format_id(number)
     submission = Submission(
         method,
@@ -197,4 +201,5 @@ def _record(row: tuple[Any, ...]) -> TaskRecord:
         expires_at=expires_at,
         outcome=outcome or b"",
         expired=bool(expired),
+        history=decode_history(history),
     )

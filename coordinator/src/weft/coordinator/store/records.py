@@ -166,10 +166,28 @@ class ProgressRow:
     payload: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One attempt at a task, as the store remembers it."""
+
+    number: int
+    agent_id: str
+    # None: not known.
+    started_at: float | None
+    # None: it has not ended.
+    ended_at: float | None
+    # Serialized weft.v1.Outcome; of an earlier attempt trimmed (`history.brief`). Empty: it had none.
+    outcome: bytes = b""
+    # Lost with its agent, or with the process that ran its handler.
+    crashed: bool = False
+    # Handed back unstarted.
+    released: bool = False
+
+
 # Not frozen: that would triple the cost of making one, and each task makes several.
 @dataclass(slots=True)
 class TaskRecord:
-    """A task as the store knows it; `payload`, `context` and `outcome` are empty where they were not asked for."""
+    """A task as the store knows it; `payload`, `context`, `outcome` and `history` are empty where they were not asked for."""
 
     task_id: str
     state: State
@@ -189,6 +207,11 @@ class TaskRecord:
     outcome: bytes = b""
     # The payload and the outcome were dropped after the result's TTL; only the rest is known.
     expired: bool = False
+    # Of a task that has not ended: attempts that count as failures, and when schedule_to_close passes.
+    failures: int = 0
+    close_at: float | None = None
+    # Attempts before the current or last one, and that one where it was over before the task was (`history`).
+    history: Sequence[AttemptRecord] = ()
 
 
 @dataclass(frozen=True, slots=True)

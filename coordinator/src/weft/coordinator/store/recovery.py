@@ -16,7 +16,8 @@ from collections.abc import Collection, Iterator
 from weft.coordinator.rules import State
 from weft.coordinator.store.agents import AgentTable
 from weft.coordinator.store.board import Board
-from weft.coordinator.store.entry import NEVER, Cancellation, Entry, Limits, Saved, Stream
+from weft.coordinator.store.entry import NEVER, Cancellation, Entry, Limits, Past, Saved, Stream
+from weft.coordinator.store.history import decode as decode_history
 from weft.coordinator.store.records import Owner
 
 # Released in portions, so that a million tasks do not stop the event loop.
@@ -95,13 +96,13 @@ def _unfinished(connection: sqlite3.Connection, board: Board, now: float) -> Ite
         "SELECT t.id, t.method, t.priority, t.created_at, t.delay_s, t.schedule_to_start_s,"
         " t.schedule_to_close_s, t.request_id, t.options,"
         " l.attempt, l.failures, l.crashes, l.ready_at, l.retried_at, l.fresh_attempt, l.cancel_reason,"
-        " l.cancel_grace_s, l.agent_id, l.epoch, l.started_at, l.reported, l.outcome"
+        " l.cancel_grace_s, l.agent_id, l.epoch, l.started_at, l.reported, l.outcome, l.history"
         " FROM live l JOIN tasks t ON t.id = l.id ORDER BY l.id"
     )
     for row in rows:
         number, method, priority, created_at, delay_s, to_start_s, to_close_s, request_id, options = row[:9]
         attempt, failures, crashes, ready_at, retried_at, fresh_attempt, reason, grace_s = row[9:17]
-        agent_id, epoch, started_at, reported, outcome = row[17:]
+        agent_id, epoch, started_at, reported, outcome, history = row[17:]
         if ready_at is None:
             # What came before the clock was set back does not wait until it is that late again.
             ready_at = min(created_at, now) + (delay_s or 0.0)
@@ -119,6 +120,6 @@ def _unfinished(connection: sqlite3.Connection, board: Board, now: float) -> Ite
             entry.limits = Limits(delay_s, to_start_s, to_close_s, created_at, retried_at, fresh_attempt)
         if reason is not None:
             entry.cancel = Cancellation(reason, grace_s, NEVER)
-        if outcome is not None:
-            entry.outcome = outcome
+        if outcome is not None or history is not None:
+            entry.past = Past(outcome or b"", decode_history(history))
         yield entry

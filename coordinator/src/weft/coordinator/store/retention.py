@@ -18,7 +18,7 @@ class Purged(NamedTuple):
 
 
 _SHRINK = (
-    "UPDATE ends SET outcome = NULL, expired = 1,"
+    "UPDATE ends SET outcome = NULL, history = NULL, expired = 1,"
     " expires_at = (SELECT t.created_at FROM tasks t WHERE t.id = ends.id) + ? WHERE id IN {}"
 )
 

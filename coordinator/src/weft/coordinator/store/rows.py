@@ -12,6 +12,7 @@ from typing import Any
 
 from weft.coordinator.rules import State
 from weft.coordinator.store.entry import Entry
+from weft.coordinator.store.history import encode as encode_history
 from weft.coordinator.store.identity import request_key
 
 # Rows in one statement at most: the numbers of rows are powers of two, so that statements are prepared once.
@@ -52,13 +53,13 @@ TASKS = Writer(
 NEW_LIVE = Writer("INSERT INTO live (id)", 1)
 LIVE = Writer(
     "INSERT OR REPLACE INTO live (id, attempt, failures, crashes, ready_at, retried_at, fresh_attempt,"
-    " cancel_reason, cancel_grace_s, agent_id, epoch, started_at, reported, outcome)",
-    14,
+    " cancel_reason, cancel_grace_s, agent_id, epoch, started_at, reported, outcome, history)",
+    15,
 )
 ENDS = Writer(
     "INSERT OR REPLACE INTO ends (id, state, attempt, crashes, agent_id, epoch, answer, ready_at, started_at,"
-    " finished_at, expires_at, progress_count, outcome)",
-    13,
+    " finished_at, expires_at, progress_count, outcome, history)",
+    14,
 )
 PROGRESS = Writer("INSERT OR REPLACE INTO progress (task_id, sequence, attempt, position, payload)", 5)
 
@@ -101,6 +102,7 @@ def live_row(entry: Entry) -> tuple[Any, ...]:
         entry.started_at,
         entry.reported,
         entry.outcome or None,
+        encode_history(entry.history),
     )
 
 
@@ -121,6 +123,7 @@ def end_row(entry: Entry) -> tuple[Any, ...]:
         end.expires_at,
         0 if stream is None else stream.count,
         end.outcome or None,
+        encode_history(entry.history),
     )
 
 

@@ -14,7 +14,7 @@ from weft.coordinator.store.errors import StoreForeign, StoreTooNew
 
 # "weft", as SQLite's application_id: says whose file it is.
 APPLICATION_ID = 0x77656674
-VERSION = 4
+VERSION = 5
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -54,7 +54,9 @@ CREATE TABLE live (
   epoch INTEGER,
   started_at REAL,
   reported INTEGER NOT NULL DEFAULT 0,
-  outcome BLOB
+  outcome BLOB,
+  -- Attempts that are over and did not end the task (history.py); NULL: there are none.
+  history BLOB
 );
 CREATE TABLE ends (
   id INTEGER PRIMARY KEY,
@@ -73,7 +75,8 @@ CREATE TABLE ends (
   -- Payload, outcome and progress are gone; the row stays for its request id.
   expired INTEGER NOT NULL DEFAULT 0,
   progress_count INTEGER NOT NULL,
-  outcome BLOB
+  outcome BLOB,
+  history BLOB
 );
 CREATE INDEX ends_by_expiry ON ends (expires_at);
 CREATE TABLE progress (
@@ -140,6 +143,8 @@ CREATE TRIGGER task_ends AFTER INSERT ON ends BEGIN DELETE FROM live WHERE id = 
     2: "DROP TRIGGER task_lives;",
     # Version 3 did not tell who left from who was lost.
     3: "ALTER TABLE agents ADD COLUMN said_goodbye INTEGER NOT NULL DEFAULT 0;",
+    # Version 4 kept nothing of the attempts before the last one.
+    4: "ALTER TABLE live ADD COLUMN history BLOB; ALTER TABLE ends ADD COLUMN history BLOB;",
 }
 
 

@@ -7,7 +7,8 @@ from typing import TypeVar
 
 from weft.coordinator.rules import State
 from weft.coordinator.store.core import Core
-from weft.coordinator.store.entry import BACKSTOP_S, Cancellation, Entry, Limits, Saved, Stream
+from weft.coordinator.store.entry import BACKSTOP_S, Cancellation, Entry, Limits, Past, Saved, Stream
+from weft.coordinator.store.history import added, kept_last
 from weft.coordinator.store.identity import parse_id
 from weft.coordinator.store.listing import SCAN_ROWS, list_page
 from weft.coordinator.store.reader import Reader
@@ -17,14 +18,19 @@ from weft.coordinator.store.refusals import not_retryable, payload_dropped
 T = TypeVar("T")
 
 
-async def get(core: Core, task_ids: Sequence[str], *, payloads: bool) -> list[TaskRecord | None]:
+async def get(
+    core: Core, task_ids: Sequence[str], *, payloads: bool, history: bool = False
+) -> list[TaskRecord | None]:
     """Tasks as they are: unfinished ones from memory, those that have ended from the file."""
     numbers = [parse_id(task_id) for task_id in task_ids]
-    found = await _get(core, [number for number in numbers if number is not None], payloads=payloads)
+    known = [number for number in numbers if number is not None]
+    found = await _get(core, known, payloads=payloads, history=history)
     return [None if number is None else found.get(number) for number in numbers]
 
 
-async def _get(core: Core, numbers: Sequence[int], *, payloads: bool) -> dict[int, TaskRecord]:
+async def _get(
+    core: Core, numbers: Sequence[int], *, payloads: bool, history: bool = False
+) -> dict[int, TaskRecord]:
     entries = core.board.entries
     found: dict[int, TaskRecord] = {}
     unread = []
@@ -53,7 +59,7 @@ async def _get(core: Core, numbers: Sequence[int], *, payloads: bool) -> dict[in
                 ended.append(number)
     if ended:
         found |= await core.readers.read(
-            lambda reader: reader.records(ended, payloads=payloads), rows=len(ended)
+            lambda reader: reader.records(ended, payloads=payloads, history=history), rows=len(ended)
         )
     return found
 
@@ -112,7 +118,9 @@ async def retry(core: Core, task_id: str) -> TaskRecord | None:
         await core.journal.settled()
         entry = core.board.entries.get(number)
     record = (
-        core.readers.near.records([number], payloads=False).get(number) if entry is None else entry.record()
+        core.readers.near.records([number], payloads=False, history=True).get(number)
+        if entry is None
+        else entry.record()
     )
     if record is None:
         return None
@@ -134,7 +142,8 @@ def _reopen(core: Core, number: int, record: TaskRecord, now: float) -> None:
     )
     entry.saved = Saved.STORED
     entry.attempt = record.attempt
-    entry.outcome = record.outcome
+    past, last = tuple(record.history), kept_last(record)
+    entry.past = Past(record.outcome, past if last is None else added(past, last))
     if record.agent_id:
         # No session has epoch 0: nobody holds the attempt.
         entry.owner = Owner(record.agent_id, 0)

@@ -8,6 +8,8 @@ touches that slot alone. Times are seconds since the epoch by Redis' clock; reco
 | `t:<id>`          | string | a task's record (below)                                                                  |
 | `b:<id>`          | string | [payload, call context]; absent: both are empty                                          |
 | `o:<id>`          | string | the outcome that an agent reported                                                       |
+| `h:<id>`          | string | attempts that are over and did not end the task, trimmed (history.py): [number, agent,   |
+|                   |        | started, ended, outcome or the name of one that the store gave, crashed, released] each  |
 | `p:<id>`          | list   | progress: [attempt, payload] each                                                        |
 | `s:<id>`          | string | how large each item of `p:` is, four bytes each, big end first                            |
 | `q:<request id>`  | string | digest of the request, then the task's id                                                |
@@ -50,7 +52,7 @@ A record's fields, absent where unset: `s` state, `q` queue, `p` priority, `c` c
 `oa` `oe` owner's agent and epoch, `rp` the owner has reported, `st` started, `fi` finished, `ex` forgotten at, `b` state before
 the end, `cr` `cg` `ce` cancellation: reason, grace, when the store ends the task, `n` responses, `na` `ni` attempt and index of
 the last one, `ra` retried at, `fa` attempts before that, `due` in `timers` at, `e` outcome that the store gave itself, by name,
-`o` how large the `o:` key is, where there is one, `bs` how large `b:` is, about, `z` expired.
+`o` how large the `o:` key is, where there is one, `h` the same of `h:`, `bs` how large `b:` is, about, `z` expired.
 """
 
 from __future__ import annotations

@@ -20,18 +20,19 @@ from weft.rpc.errors import InvalidArgument
 # Tasks that one page looks at: what it costs when nothing matches.
 SCAN_TASKS = 1000
 # Values of a task apart from its record, and the fields of that which say how large they are.
-_KINDS = (("o", "o"), ("b", "bs"))
+_KINDS = (("o", "o"), ("b", "bs"), ("h", "h"))
 _SIZE_BYTES = 4
 
 
 async def read(
-    client: Client, keys: Keys, task_ids: Sequence[str], *, payloads: bool
+    client: Client, keys: Keys, task_ids: Sequence[str], *, payloads: bool, history: bool = False
 ) -> list[TaskRecord | None]:
     """Tasks as they are now; None: there is no such task."""
     ids = list(dict.fromkeys(task_id for task_id in task_ids if is_id(task_id)))
     records = await _records(client, keys, ids)
+    kinds = [kind for kind, asked in zip(_KINDS, (True, payloads, history), strict=True) if asked]
     bodies: dict[tuple[str, str], bytes | None] = {}
-    for names in _portions(records, _KINDS if payloads else _KINDS[:1]):
+    for names in _portions(records, kinds):
         found = await client.mget([keys.of(kind, task_id) for task_id, kind in names])
         bodies.update(zip(names, found, strict=True))
     return [
@@ -42,6 +43,7 @@ async def read(
             records[task_id],
             body=bodies.get((task_id, "b")),
             outcome=bodies.get((task_id, "o")),
+            past=bodies.get((task_id, "h")),
         )
         for task_id in task_ids
     ]

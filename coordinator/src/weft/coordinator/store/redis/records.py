@@ -10,9 +10,11 @@ import msgpack
 
 from weft.coordinator.rules import QueueKey, Requirements, State
 from weft.coordinator.store import options, outcomes
-from weft.coordinator.store.records import Claimed, Owner, Submission, TaskRecord
+from weft.coordinator.store.records import AttemptRecord, Claimed, Owner, Submission, TaskRecord
 
 Record = dict[str, Any]
+# How the names of outcomes begin that a script gives an attempt; a serialized one begins otherwise.
+_GIVEN = b"time_limit:"
 # Queues whose names are remembered.
 _QUEUES = 4096
 
@@ -59,12 +61,55 @@ def options_of(submission: Submission) -> str | None:
     return json.dumps(encoded, separators=(",", ":")) if encoded else None
 
 
-def task(task_id: str, record: Record, *, body: bytes | None, outcome: bytes | None) -> TaskRecord:
+def _past_attempts(raw: bytes | None) -> tuple[AttemptRecord, ...]:
+    """What is in an `h:` key."""
+    return tuple(_past_attempt(*item) for item in unpack(raw)) if raw else ()
+
+
+def _past_attempt(
+    number: int,
+    agent_id: bytes,
+    started_at: float,
+    ended_at: float,
+    what: bytes | bool,
+    crashed: bool,  # in this order in Redis
+    released: bool,
+) -> AttemptRecord:
+    outcome = b"" if isinstance(what, bool) else what
+    if outcome.startswith(_GIVEN):
+        outcome = _said(outcome.decode())
+    return AttemptRecord(
+        int(number), agent_id.decode(), float(started_at), float(ended_at), outcome, crashed, released
+    )
+
+
+def packable_attempt(attempt: AttemptRecord) -> tuple[Any, ...]:
+    """An attempt as scripts take it."""
+    return (
+        attempt.number,
+        attempt.agent_id,
+        attempt.started_at or 0.0,
+        attempt.ended_at or 0.0,
+        attempt.outcome or False,
+        attempt.crashed,
+        attempt.released,
+    )
+
+
+def task(
+    task_id: str,
+    record: Record,
+    *,
+    body: bytes | None,
+    outcome: bytes | None,
+    past: bytes | None = None,
+) -> TaskRecord:
     """The task behind a record.
 
     Args:
         body: its `b:` key, when asked for.
         outcome: its `o:` key, when there is one.
+        past: its `h:` key, when asked for.
     """
     payload, context = unpack(body) if body else (b"", b"")
     key = queue_key(record["q"])
@@ -97,6 +142,9 @@ def task(task_id: str, record: Record, *, body: bytes | None, outcome: bytes | N
         expires_at=_seconds(record.get("ex")),
         outcome=_said(record["e"]) if "e" in record else outcome or b"",
         expired=bool(record.get("z", False)),
+        failures=0 if state.terminal else int(record.get("f", 0)),
+        close_at=None if state.terminal else _close_at(record),
+        history=_past_attempts(past),
     )
 
 
@@ -122,6 +170,14 @@ def claimed(
 
 def _seconds(value: float | None) -> float | None:
     return None if value is None else float(value)
+
+
+def _close_at(record: Record) -> float | None:
+    """When schedule_to_close passes."""
+    if record.get("sc") is None:
+        return None
+    began_at = record["ra"] if "ra" in record else record["c"]
+    return float(began_at + record["sc"])
 
 
 def _said(name: str) -> bytes:

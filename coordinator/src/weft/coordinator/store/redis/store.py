@@ -13,6 +13,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from weft.coordinator.rules import REQUEST_ID_TTL_S, QueueKey, State
+from weft.coordinator.store import history as attempts
 from weft.coordinator.store.base import StoreListener
 from weft.coordinator.store.errors import StoreError
 from weft.coordinator.store.records import (
@@ -43,6 +44,7 @@ from weft.coordinator.store.redis.link import CLAIM_KEPT_S, Link
 from weft.coordinator.store.redis.places import Servers
 from weft.coordinator.store.redis.records import (
     claimed,
+    packable_attempt,
     queue_key,
     queue_name,
 )
@@ -222,6 +224,7 @@ class RedisStore:
                 report.crashed,
                 report.final,
                 self._rng.random(),
+                attempts.brief(report.code, report.outcome) if report.code else False,
             )
             for report in reports
         ]
@@ -264,8 +267,9 @@ class RedisStore:
     async def retry(self, task_id: str) -> TaskRecord | None:
         if not is_id(task_id):
             return None
-        self._intake.bring([task_id])
-        before = await self._link.run("retry", [task_id])
+        (record,) = await self.get([task_id], payloads=False, history=True)
+        last = None if record is None else attempts.kept_last(record)
+        before = await self._link.run("retry", [task_id, packable_attempt(last) if last else False])
         if before == 0:
             return None
         if before == -1:
@@ -275,10 +279,13 @@ class RedisStore:
             raise not_retryable(state)
         return (await self.get([task_id], payloads=False))[0]
 
-    async def get(self, task_ids: Sequence[str], *, payloads: bool = True) -> Sequence[TaskRecord | None]:
+    async def get(
+        self, task_ids: Sequence[str], *, payloads: bool = True, history: bool = False
+    ) -> Sequence[TaskRecord | None]:
         await self._intake.brought(task_ids)
         found: Sequence[TaskRecord | None] = await self._link.read(
-            "tasks", listing.read(self._link.client, self._link.keys, task_ids, payloads=payloads)
+            "tasks",
+            listing.read(self._link.client, self._link.keys, task_ids, payloads=payloads, history=history),
         )
         return found
 

@@ -1,6 +1,7 @@
 -- End attempts, as their owners report it.
 --
--- request  {{agent, epoch, id, attempt, code, outcome, retry after or false, crashed, final, draw}…}
+-- request  {{agent, epoch, id, attempt, code, outcome, retry after or false, crashed, final, draw,
+--          outcome trimmed, or false for a success}…}
 -- reads    t:
 -- writes   t:, o:, and what `finish` and `again` write
 -- result   for each: 0 stored, 1 will be retried, 2 stale
@@ -26,7 +27,7 @@ local function report(item)
   end
   t.rp = true
   if item[8] then
-    return crashed(id, t) and STORED or RETRYING
+    return crashed(id, t, item[11]) and STORED or RETRYING
   end
   local code, said, outcome = item[5], nil, item[6]
   if code ~= OK then
@@ -37,7 +38,7 @@ local function report(item)
     -- The agent knows when the attempt had to end, and not by which limit.
     said, outcome = 'time_limit:schedule_to_close', nil
   end
-  local done = failed_or_done(id, t, code, item[9], item[10], item[7] or nil, said, outcome)
+  local done = failed_or_done(id, t, code, item[9], item[10], item[7] or nil, said, outcome, item[11])
   return done and STORED or RETRYING
 end
 

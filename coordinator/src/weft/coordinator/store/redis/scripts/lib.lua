@@ -204,6 +204,27 @@ local function keep(id, t, said, outcome)
   t.e, t.o = said, outcome and #outcome or nil
 end
 
+-- Attempts that are told of one task (history.py).
+local MAX_ATTEMPTS = 16
+
+-- Keep an attempt that is over and does not end the task by itself: the first one, and the newest.
+local function remember(id, t, attempt)
+  local raw = t.h and call('GET', key('h', id))
+  local past = raw and cmsgpack.unpack(raw) or {}
+  if #past >= MAX_ATTEMPTS then
+    table.remove(past, 2)
+  end
+  past[#past + 1] = attempt
+  local packed = cmsgpack.pack(past)
+  call('SET', key('h', id), packed)
+  t.h = #packed
+end
+
+-- As `remember`, of the running attempt. `what`: its trimmed outcome, or the name of one that the store gave; or false.
+local function attempt_over(id, t, what, crashed, released)
+  remember(id, t, {t.a, t.oa, t.st, now, what or false, crashed, released})
+end
+
 -- To a terminal state, with an outcome as in `keep`.
 local function finish(id, t, state, said, outcome)
   t.b = t.s
@@ -251,7 +272,8 @@ local function revoke(agent, epoch, id, attempt, reason, grace_s, lost)
 end
 
 -- What a report came to: true when the task has its outcome, false when it will be tried again.
-local function crashed(id, t)
+local function crashed(id, t, brief)
+  attempt_over(id, t, brief, true, false)
   t.k = (t.k or 0) + 1
   if t.ce then
     finish_cancelled(id, t)
@@ -270,8 +292,9 @@ local function crash(id, t)
   return crashed(id, t)
 end
 
--- The end of an attempt that ran, by its code: as rules.end_after_report. `outcome` or `said` as in `finish`.
-local function failed_or_done(id, t, code, final, draw, least_s, said, outcome)
+-- The end of an attempt that ran, by its code: as rules.end_after_report. `outcome` or `said` as in `finish`; `brief`: the
+-- outcome, trimmed.
+local function failed_or_done(id, t, code, final, draw, least_s, said, outcome, brief)
   if code == OK then
     finish(id, t, SUCCEEDED, said, outcome)
     return true
@@ -303,6 +326,7 @@ local function failed_or_done(id, t, code, final, draw, least_s, said, outcome)
     return true
   end
   keep(id, t, said, outcome)
+  attempt_over(id, t, said or brief, false, false)
   again(id, t, now + wait_s)
   return false
 end

@@ -7,6 +7,9 @@ local results = {}
 for index, item in ipairs(request[3]) do
   local t = held(request[1], request[2], item[1], item[2])
   if t then
+    if not t.ce then
+      attempt_over(item[1], t, false, false, true)
+    end
     give_back(item[1], t)
   end
   results[index] = t ~= nil

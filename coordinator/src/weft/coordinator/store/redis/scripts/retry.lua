@@ -1,6 +1,6 @@
 -- Queue a task again that has failed or was cancelled, with fresh budgets and limits.
 --
--- request  {id}
+-- request  {id, its last attempt as in `h:`, to be kept, or false}
 -- result   state before: retried when it is FAILED or CANCELLED; 0: no such task; -1: its payload is gone
 
 local id = request[1]
@@ -14,6 +14,9 @@ if before == FAILED or before == CANCELLED then
     return reply(-1)
   end
   call('ZREM', all('expiry'), id)
+  if request[2] and request[2][1] == t.a then
+    remember(id, t, request[2])
+  end
   t.f, t.k, t.rp, t.b, t.st, t.fi, t.ex, t.cr, t.cg, t.ce = nil, nil, nil, nil, nil, nil, nil, nil, nil, nil
   t.ra, t.fa, t.at = now, t.a, now
   if t.oa then

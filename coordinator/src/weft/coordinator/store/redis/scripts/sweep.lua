@@ -45,10 +45,10 @@ end
 for _, id in ipairs(call('ZRANGEBYSCORE', all('expiry'), '-inf', until_now, 'LIMIT', 0, limit)) do
   local t = load(id)
   local kept_until = t.r and not t.z and t.c + request_id_ttl_s
-  call('DEL', key('b', id), key('o', id), key('p', id), key('s', id))
+  call('DEL', key('b', id), key('o', id), key('p', id), key('s', id), key('h', id))
   if kept_until and kept_until > now then
     -- Its request id must still be remembered: it loses what is large.
-    t.z, t.o, t.e, t.ex = true, nil, nil, kept_until
+    t.z, t.o, t.e, t.h, t.ex = true, nil, nil, nil, kept_until
     call('ZADD', all('expiry'), string.format('%.17g', kept_until), id)
     save(id, t)
   else
