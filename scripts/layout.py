@@ -27,7 +27,10 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 }
 
 # Functions of other libraries -> the one module that may name them, since it adds what must hold everywhere.
-ONLY_IN: dict[str, str] = dict.fromkeys(("insecure_channel", "secure_channel"), "weft/rpc/channel.py")
+# A name with a dot is that of one module alone.
+ONLY_IN: dict[str, str] = dict.fromkeys(
+    ("insecure_channel", "secure_channel"), "weft/rpc/channel.py"
+) | dict.fromkeys(("logging.getLogger", "structlog.get_logger", "structlog.getLogger"), "weft/rpc/logs.py")
 
 # Words that say nothing about what a module is for.
 EMPTY_WORDS = frozenset({"common", "util", "utils", "helper", "helpers", "manager", "managers", "misc"})
@@ -100,12 +103,16 @@ def door_problems(root: Path) -> Iterator[str]:
 
 
 def names(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """The names that a module reads from other modules, whether by `x.name` or by `from x import name`."""
+    """The names that a module reads from other modules, by `x.name` or by `from x import name`: bare, and as "x.name"."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
             yield node.lineno, node.attr
+            if isinstance(node.value, ast.Name):
+                yield node.lineno, f"{node.value.id}.{node.attr}"
         elif isinstance(node, ast.ImportFrom):
-            yield from ((node.lineno, alias.name) for alias in node.names)
+            for alias in node.names:
+                yield node.lineno, alias.name
+                yield node.lineno, f"{node.module}.{alias.name}"
 
 
 def imports(tree: ast.Module, below: Path) -> Iterator[tuple[int, str]]:

@@ -45,6 +45,8 @@ class MeshHarness:
         self.store: Path | str = folder / "weft.db"
         # Of the coordinator, beside its settings.
         self.env: dict[str, str] = {}
+        # Where the output of coordinators and agents goes instead of their logs, as a shell has it.
+        self.redirect = ""
         self.coordinator_process: Process | None = None
         self.agents: dict[str, Process] = {}
         self.others: list[Process] = []
@@ -115,6 +117,7 @@ class MeshHarness:
             *self._flags,
             log=self.folder / "coordinator.log",
             env=self._settings | self.env,
+            redirect=self.redirect,
         )
         if self.coordinator_process is not None:
             self.others.append(self.coordinator_process)
@@ -154,7 +157,13 @@ class MeshHarness:
         if drain_grace_s is not None:
             flags += ["--drain-grace-s", str(drain_grace_s)]
         process = Process.weft(
-            agent_id, "agent", program, *flags, log=self.folder / f"{agent_id}.log", env=env
+            agent_id,
+            "agent",
+            program,
+            *flags,
+            log=self.folder / f"{agent_id}.log",
+            env=env,
+            redirect=self.redirect,
         )
         if agent_id in self.agents:
             self.others.append(self.agents[agent_id])

@@ -59,9 +59,14 @@ class Process:
             )
 
     @classmethod
-    def weft(cls, name: str, *args: str, log: Path, env: Mapping[str, str] | None = None) -> Process:
-        """A `weft ...` command of this source tree."""
-        return cls(name, [sys.executable, "-m", "weft.cli.main", *args], log=log, env=env)
+    def weft(
+        cls, name: str, *args: str, log: Path, env: Mapping[str, str] | None = None, redirect: str = ""
+    ) -> Process:
+        """A `weft ...` command of this source tree; `redirect` as a shell has it, such as ">&- 2>/dev/full"."""
+        words = [sys.executable, "-m", "weft.cli.main", *args]
+        if redirect:
+            words = ["sh", "-c", f'exec "$@" {redirect}', "sh", *words]
+        return cls(name, words, log=log, env=env)
 
     @property
     def pid(self) -> int:

@@ -252,11 +252,11 @@ def test_a_process_that_dies_is_a_crash_and_is_replaced(session: ScriptedSession
 
 
 def test_an_exception_is_logged_by_the_agent_and_not_told(
-    session: ScriptedSession, capsys: pytest.CaptureFixture[str]
+    session: ScriptedSession, caplog: pytest.LogCaptureFixture
 ) -> None:
     call(session, "t", "raises")
     assert reason(session, "t") == "HANDLER_FAILED"
-    logged = "".join(capsys.readouterr())
+    logged = caplog.text
     assert "hunter2" in logged
     assert "in raises" in logged
     assert b"hunter2" not in session.result("t").SerializeToString()

@@ -150,7 +150,7 @@ def test_what_did_not_arrive_beside_the_stream_comes_by_another_one(coordinator:
 
 
 def test_a_blocked_loop_is_noticed(
-    coordinator: ScriptedCoordinator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    coordinator: ScriptedCoordinator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("weft.agent.stall.STALLED_S", 0.3)
     with running(probe_agent(coordinator.address)):
@@ -158,7 +158,7 @@ def test_a_blocked_loop_is_noticed(
         session.welcome(heartbeat_s=0.1)
         session.assign("t", f"{PROBE}Call", probe_pb2.ProbeRequest(burn_s=1.5))
         session.result("t")
-    logged = "".join(capsys.readouterr())
+    logged = caplog.text
     assert logged.count("the event loop is blocked") == 1
     assert "probe.v1.ProbeService/Call" in logged
 
@@ -283,14 +283,14 @@ def test_a_refusal_for_good_ends_the_agent_with_the_coordinators_words(
 
 
 def test_an_id_in_use_is_tried_again(
-    coordinator: ScriptedCoordinator, capsys: pytest.CaptureFixture[str]
+    coordinator: ScriptedCoordinator, caplog: pytest.LogCaptureFixture
 ) -> None:
     with running(probe_agent(coordinator.address)):
         coordinator.accept().refuse(
             errors.AlreadyExists("agent id 'a1' is in use", reason=errors_pb2.ERROR_REASON_AGENT_ID_IN_USE)
         )
         coordinator.accept().welcome()
-        assert "another process has this agent's id" in "".join(capsys.readouterr())
+        assert "another process has this agent's id" in caplog.text
 
 
 def test_it_dials_until_a_coordinator_is_there_and_comes_back_to_it() -> None:

@@ -83,9 +83,11 @@ def test_a_good_layout_passes(tmp_path):
         ({"client/src/weft/client/x.py": "import weft.cli"}, "weft.client must not import weft.cli"),
         ({"gen/weft/v1/x.py": "import weft.rpc"}, "weft.v1 must not import weft.rpc"),
         ({AGENT: "grpc.aio.insecure_channel('a')"}, "insecure_channel is for weft/rpc/channel.py alone"),
+        ({AGENT: "structlog.get_logger()"}, "structlog.get_logger is for weft/rpc/logs.py alone"),
+        ({AGENT: "from logging import getLogger"}, "logging.getLogger is for weft/rpc/logs.py alone"),
         ({COORDINATOR: "from grpc import secure_channel"}, "secure_channel is for weft/rpc/channel.py alone"),
     ],
-    ids=range(22),
+    ids=range(24),
 )
 def test_what_erodes_it_is_found(tmp_path, change, wanted):
     write(tmp_path, GOOD)

@@ -16,9 +16,11 @@ from weft.agent.functions import function_method
 from weft.agent.hosting import AddServicer, Hosted, servicer_methods
 from weft.agent.runtime import Runtime
 from weft.agent.settings import AgentSettings
+from weft.rpc import logs
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.names import is_reserved
 from weft.rpc.signals import hurries, stop_signals
+from weft.rpc.standard_streams import fill_missing
 
 # What is left on the event loop when the agent has ended gets so long to be cancelled.
 CLOSE_TIMEOUT_S = 1.0
@@ -201,7 +203,9 @@ class Agent:
             HostingError: there is nothing to host.
             ListenError: the direct server cannot have its address.
         """
+        fill_missing()
         loop = _new_event_loop()
+        loop.set_exception_handler(logs.tell_loop_failure)
         main = threading.current_thread() is threading.main_thread()
         try:
             loop.run_until_complete(self._serve(own_process=main))

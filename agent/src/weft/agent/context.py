@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 
 import grpc
 import grpc.aio
-import structlog
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
@@ -20,12 +19,13 @@ from weft.agent.running import CancelSignal, budget_of
 from weft.rpc import budget
 from weft.rpc import metadata as weft_metadata
 from weft.rpc.errors import STATUS_DETAILS_KEY, status_code
+from weft.rpc.logs import get_logger
 from weft.v1 import session_pb2, task_pb2
 
 if TYPE_CHECKING:
     from weft.agent.hosting import Hosted
 
-_log = structlog.get_logger("weft.agent")
+_log = get_logger("weft.agent")
 
 Metadata = Iterable[tuple[str, str | bytes]]
 

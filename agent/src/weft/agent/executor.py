@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-import structlog
 from google.rpc import code_pb2
 
 from weft.agent import outcomes
@@ -24,9 +23,10 @@ from weft.agent.outbox import Outbox
 from weft.agent.runners import Runner
 from weft.agent.slots import Slots
 from weft.rpc.channel import MAX_PAYLOAD_BYTES
+from weft.rpc.logs import get_logger
 from weft.v1 import task_pb2
 
-_log = structlog.get_logger("weft.agent")
+_log = get_logger("weft.agent")
 
 # A timer of a loop that counts in whole milliseconds.
 _SHORTEST_S = 0.001

@@ -9,7 +9,6 @@ import asyncio
 from typing import Any, NoReturn
 
 import grpc
-import structlog
 from grpc import aio
 
 from weft.agent.hosting import Hosted
@@ -26,10 +25,11 @@ from weft.rpc.errors import (
     WeftError,
     status_code,
 )
+from weft.rpc.logs import get_logger
 from weft.rpc.metadata import NO_WAIT_KEY, Pairs
 from weft.v1 import errors_pb2, task_pb2
 
-_log = structlog.get_logger("weft.agent")
+_log = get_logger("weft.agent")
 
 # A full agent is asked again no sooner than this. Others may be free at once.
 RETRY_AFTER_S = 0.1

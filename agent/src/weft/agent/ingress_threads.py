@@ -21,7 +21,6 @@ from concurrent.futures import CancelledError
 from typing import Any, TypeVar
 
 import grpc
-import structlog
 from grpc import aio
 
 from weft.agent import telemetry
@@ -37,9 +36,10 @@ from weft.agent.isolate import IsolatedPool
 from weft.agent.slots import Slots
 from weft.agent.threads import Threads
 from weft.rpc import metadata
+from weft.rpc.logs import get_logger
 from weft.v1 import session_pb2, task_pb2
 
-_log = structlog.get_logger("weft.agent")
+_log = get_logger("weft.agent")
 
 T = TypeVar("T")
 Send = Callable[[bytes], bool]

@@ -10,7 +10,6 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import structlog
 from google.protobuf.message import DecodeError
 
 from weft.agent import outcomes
@@ -18,10 +17,11 @@ from weft.agent.context import AsyncContext, HandlerContext, SyncContext
 from weft.agent.hosting import Hosted
 from weft.agent.running import enter
 from weft.rpc.errors import InvalidArgument, ResourceExhausted, Unknown
+from weft.rpc.logs import get_logger
 from weft.rpc.raised import handler_error
 from weft.v1 import errors_pb2, task_pb2
 
-_log = structlog.get_logger("weft.agent")
+_log = get_logger("weft.agent")
 
 
 class ResponseTooLarge(ResourceExhausted):

@@ -19,16 +19,15 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
-import structlog
-
 from weft.agent import isolated_process, outcomes, process_group, telemetry
 from weft.agent.context import SyncContext
 from weft.agent.errors import HostingError
 from weft.agent.hosting import FunctionSource, ServicerSource
 from weft.agent.threads import Threads
+from weft.rpc.logs import get_logger
 from weft.v1 import session_pb2, task_pb2
 
-_log = structlog.get_logger("weft.agent")
+_log = get_logger("weft.agent")
 
 # Spawn, imports and all: slow disks and large libraries are common.
 START_TIMEOUT_S = 60.0
@@ -266,5 +265,5 @@ class IsolatedPool:
         self._threads.submit(self._warm_again)
 
 
-def _relay(level: str, event: str, fields: dict[str, str]) -> None:
-    getattr(_log, level, _log.info)(event, **fields)
+def _relay(level: int, event: str, fields: dict[str, str]) -> None:
+    _log.log(level, event, **fields)

@@ -6,6 +6,7 @@ The main thread runs them; a second one reads the pipe, so that a cancellation, 
 from __future__ import annotations
 
 import asyncio
+import logging
 import multiprocessing
 import os
 import pickle
@@ -24,7 +25,9 @@ from weft.agent import outcomes, process_group, telemetry
 from weft.agent.context import AsyncContext, HandlerContext, SyncContext
 from weft.agent.hosting import Hosted, from_sources
 from weft.agent.invoke import ResponseTooLarge, invoke_async, invoke_sync
+from weft.rpc import logs
 from weft.rpc.signals import stop_signals
+from weft.rpc.steady_output import make_steady
 from weft.v1 import session_pb2, task_pb2
 
 _Run = tuple[bytes, float | None, str, int]
@@ -41,7 +44,10 @@ def main(pipe: Connection[Any, Any], sources: bytes) -> None:
     # multiprocessing forbids daemons to have children; handlers may.
     multiprocessing.current_process().daemon = False
     process = _IsolatedProcess(pipe)
-    structlog.configure(processors=[structlog.processors.format_exc_info, process.forward_log])
+    # What handlers print must not hold them up; what they log, and weft's own code here, goes to the agent's log.
+    make_steady()
+    logs.use(process.forward)
+    structlog.configure(processors=[process.forward_structlog])
     try:
         methods = from_sources(pickle.loads(sources))  # noqa: S301 - written by the agent that started this
     except BaseException:
@@ -146,8 +152,13 @@ class _IsolatedProcess:
                 task.get_loop().call_soon_threadsafe(task.cancel)
         context.run_callbacks()
 
-    def forward_log(self, _logger: Any, level: str, event: MutableMapping[str, Any]) -> Any:
-        """A structlog processor: the agent's log is the log."""
-        text = str(event.pop("event", ""))
-        self.send(("log", level, text, {key: str(value) for key, value in event.items()}))
+    def forward(self, level: int, _name: str, event: str, fields: Mapping[str, Any]) -> None:
+        """Let an event be told in the agent's log."""
+        told = structlog.processors.format_exc_info(None, "", dict(fields))
+        self.send(("log", level, event, {key: str(value) for key, value in told.items()}))
+
+    def forward_structlog(self, _logger: Any, name: str, event: MutableMapping[str, Any]) -> Any:
+        """The same as a structlog processor, for what handlers log."""
+        level = logging.getLevelNamesMapping().get(name.upper(), logging.INFO)
+        self.forward(level, "", str(event.pop("event", "")), event)
         raise structlog.DropEvent

@@ -6,11 +6,10 @@ import asyncio
 import socket
 from collections.abc import Sequence
 
-import structlog
-
 from weft.agent.errors import ListenError
+from weft.rpc.logs import get_logger
 
-_log = structlog.get_logger("weft.agent")
+_log = get_logger("weft.agent")
 
 OFF = "off"
 LOOPBACK = "127.0.0.1"

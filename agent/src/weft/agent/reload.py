@@ -10,12 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
-import structlog
-
 from weft.rpc.errors import FailedPrecondition
+from weft.rpc.logs import get_logger
 from weft.rpc.signals import stop_signals
 
-_log = structlog.get_logger("weft.agent")
+_log = get_logger("weft.agent")
 
 # Between SIGTERM and SIGKILL: an editor's save should not wait for a long handler.
 STOP_TIMEOUT_S = 5.0

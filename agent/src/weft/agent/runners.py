@@ -14,21 +14,20 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, cast
 
-import structlog
-
 from weft.agent import telemetry
 from weft.agent.attempt import Attempt
 from weft.agent.context import AsyncContext, HandlerContext, SyncContext
 from weft.agent.hosting import Hosted
 from weft.agent.invoke import ResponseTooLarge, invoke_async, invoke_sync
 from weft.agent.threads import Threads
+from weft.rpc.logs import get_logger
 from weft.v1 import task_pb2
 
 if TYPE_CHECKING:
     from weft.agent.executor import Executor
     from weft.agent.isolate import IsolatedPool
 
-_log = structlog.get_logger("weft.agent")
+_log = get_logger("weft.agent")
 
 
 class Runner(Protocol):

@@ -20,8 +20,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from queue import Empty, SimpleQueue
 
-import structlog
-
 from weft.agent.attempt import Attempt
 from weft.agent.executor import Cancellation, Executor
 from weft.agent.host import HostSampler
@@ -40,9 +38,11 @@ from weft.agent.stall import StallWatch
 from weft.agent.threads import Threads
 from weft.rpc import descriptors
 from weft.rpc.errors import WeftError
+from weft.rpc.logs import get_logger
+from weft.rpc.steady_output import drain
 from weft.v1 import fleet_pb2, session_pb2
 
-_log = structlog.get_logger("weft.agent")
+_log = get_logger("weft.agent")
 
 # What cancelled handlers get when the agent stops, and what the last results get to be acknowledged.
 CANCEL_GRACE_S = 2.0
@@ -303,6 +303,7 @@ class Runtime:
             self._post(self._finish)
             if self._exit_when_stuck and not self._left.wait(CANCEL_GRACE_S):
                 _log.error("a handler blocks the event loop: ending the process")
+                drain()
                 os._exit(1)
 
     def _finish(self) -> None:

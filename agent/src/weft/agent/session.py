@@ -17,14 +17,14 @@ import time
 from collections.abc import Callable, Sequence
 
 import grpc
-import structlog
 
 from weft.agent.outbox import Outbox
 from weft.agent.stream import Agent, Stream
 from weft.agent.understudy import Understudy
 from weft.rpc.errors import WeftError, from_call
+from weft.rpc.logs import get_logger
 
-_log = structlog.get_logger("weft.agent")
+_log = get_logger("weft.agent")
 
 FIRST_BACKOFF_S = 0.05
 MAX_BACKOFF_S = 1.0

@@ -7,9 +7,9 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable
 
-import structlog
+from weft.rpc.logs import get_logger
 
-_log = structlog.get_logger("weft.agent")
+_log = get_logger("weft.agent")
 
 # Shorter stalls are ordinary.
 STALLED_S = 2.0

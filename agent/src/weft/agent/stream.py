@@ -15,18 +15,18 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import grpc
-import structlog
 from grpc import aio
 
 from weft.agent.attempt import Attempt
 from weft.agent.executor import UNWANTED_GRACE_S, Cancellation
 from weft.agent.outbox import Outbox
 from weft.rpc.channel import client_options, dial
+from weft.rpc.logs import get_logger
 from weft.rpc.pacing import Pacer
 from weft.rpc.times import duration, seconds
 from weft.v1 import coordinator_pb2_grpc, session_pb2
 
-_log = structlog.get_logger("weft.agent")
+_log = get_logger("weft.agent")
 
 # From dialling to Welcome; a coordinator that has just come back has a journal to read first.
 WELCOME_TIMEOUT_S = 10.0

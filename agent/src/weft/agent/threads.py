@@ -10,9 +10,9 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
-import structlog
+from weft.rpc.logs import get_logger
 
-_log = structlog.get_logger("weft.agent")
+_log = get_logger("weft.agent")
 
 
 class Threads:

@@ -12,13 +12,13 @@ import threading
 from collections.abc import Callable
 
 import grpc
-import structlog
 
 from weft.agent.stream import Stream
 from weft.rpc.channel import client_options, dial_blocking
+from weft.rpc.logs import get_logger
 from weft.v1 import coordinator_pb2, coordinator_pb2_grpc
 
-_log = structlog.get_logger("weft.agent")
+_log = get_logger("weft.agent")
 
 CALL_TIMEOUT_S = 2.0
 _LOOK_S = 0.5

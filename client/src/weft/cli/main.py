@@ -11,6 +11,7 @@ import typer
 
 from weft.cli import leash
 from weft.cli.lazy import SETTINGS, LazyGroup, Place
+from weft.rpc.standard_streams import fill_missing
 
 _RUN = "Run"
 _CALL = "Call"
@@ -60,6 +61,7 @@ def _weft() -> None:
 
 def main() -> None:
     """Run the command line. A failure ends in a sentence on stderr and an exit status."""
+    fill_missing()
     leash.heed()
     # gRPC's own log lines are for its developers; what people need is said by the commands.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")

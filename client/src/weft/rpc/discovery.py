@@ -9,7 +9,6 @@ sees a fleet that is smaller than it is.
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Callable, Iterable
 
@@ -17,10 +16,10 @@ import grpc
 from grpc import aio
 
 from weft.rpc.errors import Unavailable, WeftError, from_call
+from weft.rpc.logs import get_logger
 from weft.v1 import coordinator_pb2, coordinator_pb2_grpc, fleet_pb2
 
-# Not structlog: this is part of programs that have not set that up, and would find it on their standard output.
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 FIRST_BACKOFF_S = 0.05
 MAX_BACKOFF_S = 1.0
@@ -86,7 +85,7 @@ class Discovery:
             if self._cursor != cursor:
                 backoff_s = FIRST_BACKOFF_S
             if self._last_error is None:
-                _log.warning("discovery is interrupted, %d agents stay known: %s", len(self._agents), error)
+                _log.warning("discovery is interrupted", agents_known=len(self._agents), error=str(error))
             self._last_error = error
             # Full jitter: clients that lost their coordinator must not come back as one.
             jitter_s = random.uniform(0.0, backoff_s)  # noqa: S311 - not for secrets

@@ -21,14 +21,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 import grpc
-import structlog
 from grpc import aio
 
 from weft.rpc import errors, metadata
 from weft.rpc.at_once import at_once
+from weft.rpc.logs import get_logger
 from weft.v1 import fleet_pb2
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 T = TypeVar("T")
 Context = aio.ServicerContext[bytes, bytes]

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Seque
 from functools import partial
 from typing import TypeVar
 
-import structlog
 from google.rpc import code_pb2
 
 from weft.coordinator.session import Session
@@ -19,9 +18,10 @@ from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AttemptRef, ProgressItem, ProgressVerdict, Report, Verdict
 from weft.rpc import errors, metadata, raised
 from weft.rpc.channel import BATCH_ITEMS
+from weft.rpc.logs import get_logger
 from weft.v1 import errors_pb2, session_pb2, task_pb2
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 T = TypeVar("T")
 

@@ -14,7 +14,6 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, cast
 
 import grpc
-import structlog
 
 from weft.coordinator.contracts import MethodInfo
 from weft.coordinator.options import check_direct
@@ -22,9 +21,10 @@ from weft.rpc import metadata, relay
 from weft.rpc.admission import Admission
 from weft.rpc.balancing import Balancer, Limits
 from weft.rpc.call_keys import LINEAGE, RETRY_KEY
+from weft.rpc.logs import get_logger
 from weft.v1 import fleet_pb2
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 # Of weft's own keys, what an agent is to hear.
 _KEPT = frozenset({*LINEAGE, RETRY_KEY})

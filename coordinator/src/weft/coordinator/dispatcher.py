@@ -11,8 +11,6 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 
-import structlog
-
 from weft.coordinator.placement import Candidate, LeastConnections, Strategy, plan
 from weft.coordinator.rules import QueueKey
 from weft.coordinator.session import Session
@@ -20,8 +18,9 @@ from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AttemptRef, Claimed, ClaimRequest
 from weft.coordinator.takers import Takers
 from weft.rpc.errors import WeftError
+from weft.rpc.logs import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 # Most tasks that one pass hands out: what comes after it is not kept waiting for long.
 PASS_TASKS = 1024

@@ -16,7 +16,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
 import grpc
-import structlog
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 from grpc import aio
@@ -29,8 +28,9 @@ from weft.rpc.errors import (
     WeftError,
     status_code,
 )
+from weft.rpc.logs import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 ABORT_S = 5.0
 

@@ -16,15 +16,14 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 
-import structlog
-
 from weft.coordinator.session import Session
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.rpc import errors
+from weft.rpc.logs import get_logger
 from weft.v1 import errors_pb2
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 # A round that comes later than this means that the process did nothing for a while.
 PAUSE_S = 0.25

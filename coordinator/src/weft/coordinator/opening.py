@@ -13,18 +13,17 @@ import time
 from collections.abc import Sequence
 from typing import cast
 
-import structlog
-
 from weft.coordinator.heartbeats import heartbeat_interval_s
 from weft.coordinator.hello import describe
 from weft.coordinator.session import Session
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AttemptRef, Owner, TaskRecord
+from weft.rpc.logs import get_logger
 from weft.rpc.times import duration
 from weft.v1 import fleet_pb2, session_pb2
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 # Held attempts that are settled at a time: an agent may name a hundred thousand.
 PORTION = 250

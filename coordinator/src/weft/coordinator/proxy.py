@@ -15,7 +15,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
-import structlog
 from grpc import aio
 
 from weft.coordinator import guard
@@ -31,9 +30,10 @@ from weft.coordinator.store.records import Enqueued, ProgressRow, Submission, Ta
 from weft.coordinator.submission import Intake, accepted
 from weft.rpc import errors, metadata
 from weft.rpc.admission import Admission
+from weft.rpc.logs import get_logger
 from weft.v1 import errors_pb2, fleet_pb2, task_pb2
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 Context = aio.ServicerContext[bytes, bytes]
 

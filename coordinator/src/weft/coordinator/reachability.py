@@ -14,17 +14,17 @@ import random
 from collections.abc import Callable
 
 import grpc
-import structlog
 from google.protobuf.message import DecodeError
 from grpc import aio
 
 from weft.coordinator.session import Session
 from weft.rpc.channel import client_options, dial
 from weft.rpc.errors import InvalidArgument
+from weft.rpc.logs import get_logger
 from weft.rpc.targets import parse
 from weft.v1 import agent_pb2, agent_pb2_grpc, fleet_pb2, session_pb2
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 TIMEOUT_S = 2.0
 AT_A_TIME = 32

@@ -13,7 +13,6 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-import structlog
 from grpc import aio
 from grpc_health.v1 import health_pb2_grpc
 
@@ -42,11 +41,12 @@ from weft.rpc import logs
 from weft.rpc.admission import Admission
 from weft.rpc.channel import server_options
 from weft.rpc.errors import Unavailable, WeftError
+from weft.rpc.logs import get_logger
 from weft.rpc.reflection import Reflection
 from weft.rpc.signals import hurries, stop_signals
 from weft.v1 import coordinator_pb2_grpc, errors_pb2
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 STORE_CLOSE_S = 10.0
 _HEALTH = "grpc.health.v1.Health"
@@ -280,6 +280,7 @@ async def serve(settings: CoordinatorSettings) -> None:
     coordinator = Coordinator(settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(logs.tell_loop_failure)
 
     def signalled(number: int) -> None:
         if stop.is_set() and hurries(number):

@@ -13,7 +13,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 
-import structlog
 from google.protobuf.message import DecodeError
 from grpc import aio
 
@@ -32,10 +31,11 @@ from weft.coordinator.store.records import AttemptRef, Owner
 from weft.coordinator.store.refusals import agent_id_in_use
 from weft.coordinator.takers import Takers
 from weft.rpc import errors
+from weft.rpc.logs import get_logger
 from weft.rpc.pacing import Pacer
 from weft.v1 import coordinator_pb2, errors_pb2, fleet_pb2, session_pb2
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 HELLO_TIMEOUT_S = 10.0
 # Parts of a message that do not come beside it.

@@ -8,13 +8,12 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 
-import structlog
-
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import Owner, SweepReport
 from weft.rpc.errors import Unavailable, WeftError
+from weft.rpc.logs import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 SWEEP_TASKS = 250
 # New timers are seen at the latest after this: how late a delay, a limit or a backoff may fire.

@@ -17,15 +17,15 @@ from collections.abc import Awaitable, Callable
 
 import grpc
 import grpc.aio
-import structlog
 
 from weft.agent.errors import HostingError
 from weft.agent.sidecar.contract import AppContract
 from weft.agent.sidecar.health import AppHealth
 from weft.rpc.channel import METADATA_OPTIONS, dial
 from weft.rpc.errors import WeftError
+from weft.rpc.logs import get_logger
 
-_log = structlog.get_logger("weft.sidecar")
+_log = get_logger("weft.sidecar")
 
 # An app that stays away is mentioned this often.
 REMIND_S = 30.0

@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import grpc
-import structlog
 from grpc import aio
 
 from weft.agent.errors import HostingError
@@ -28,10 +27,11 @@ from weft.rpc.budget import Budget
 from weft.rpc.channel import MAX_MESSAGE_BYTES, dial, server_options
 from weft.rpc.discovery import Discovery
 from weft.rpc.errors import InvalidArgument, WeftError
+from weft.rpc.logs import get_logger
 from weft.rpc.metadata import AGENT_KEY, DIRECT, DURABLE, MODE_KEY
 from weft.v1 import fleet_pb2
 
-_log = structlog.get_logger("weft.sidecar")
+_log = get_logger("weft.sidecar")
 
 # Ways of one call that are kept made: services times methods, by far.
 KEPT_HANDLERS = 8192

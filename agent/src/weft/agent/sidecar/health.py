@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 
 import grpc
 import grpc.aio
-import structlog
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
-_log = structlog.get_logger("weft.sidecar")
+from weft.rpc.logs import get_logger
+
+_log = get_logger("weft.sidecar")
 
 # A watch that ends while the connection holds is begun again after this, doubled up to a bound.
 FIRST_BACKOFF_S = 0.1

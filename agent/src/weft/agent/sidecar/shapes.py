@@ -9,14 +9,14 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import cast
 
-import structlog
 from grpc import aio
 
 from weft.client.contract import ContractReader
 from weft.rpc.errors import WeftError
+from weft.rpc.logs import get_logger
 from weft.v1 import fleet_pb2
 
-_log = structlog.get_logger("weft.sidecar")
+_log = get_logger("weft.sidecar")
 
 RETRY_S = 1.0
 

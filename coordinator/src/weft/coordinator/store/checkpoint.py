@@ -8,12 +8,13 @@ it to start over, the writer finishes one itself between two groups.
 from __future__ import annotations
 
 import contextlib
-import logging
 import sqlite3
 import threading
 from pathlib import Path
 
-log = logging.getLogger(__name__)
+from weft.rpc.logs import get_logger
+
+log = get_logger(__name__)
 
 # A commit writes whole pages: this much at least.
 _COMMIT_BYTES = 16 * 1024
@@ -73,7 +74,7 @@ class Checkpointer:
                     _, pages, moved = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
                 except sqlite3.Error as error:
                     # The log keeps what could not be moved; the next round tries again.
-                    log.warning("checkpoint failed: %s", error)
+                    log.warning("store.checkpoint_failed", error=str(error))
                     continue
                 if pages == moved:
                     self._restarts = True

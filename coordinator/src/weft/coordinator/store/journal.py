@@ -14,7 +14,6 @@ tried again with backoff until it does. Until then nothing new is taken.
 from __future__ import annotations
 
 import asyncio
-import logging
 import queue
 import sqlite3
 import threading
@@ -25,8 +24,9 @@ from weft.coordinator.store.entry import Entry
 from weft.coordinator.store.group import Group, Job
 from weft.coordinator.store.records import ProgressRow
 from weft.rpc.errors import Unavailable
+from weft.rpc.logs import get_logger
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 # What is written on the event loop: 50 to 500 µs.
 _INLINE_ROWS = 128
@@ -249,7 +249,7 @@ class Journal:
             if not future.done():
                 future.set_result(result)
         if not self.writable:
-            log.warning("the store can be written again")
+            log.warning("store.writable_again")
             self.writable = True
             self._retry_s = 0.0
             self._events.recovered()
@@ -258,7 +258,7 @@ class Journal:
 
     def _failed(self, group: Group, error: Exception) -> None:
         if self.writable:
-            log.error("the store cannot be written: %s", error)
+            log.error("store.not_writable", error=str(error))
         self.writable = False
         later = self._open
         self._open, refused = group.without_tasks(later)

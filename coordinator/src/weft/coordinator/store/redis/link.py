@@ -20,7 +20,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-import structlog
 from redis.exceptions import RedisError
 
 from weft.coordinator.rules import QueueKey, State
@@ -34,8 +33,9 @@ from weft.coordinator.store.redis.refusals import Refusals, refusal
 from weft.coordinator.store.redis.scripts import Reply, Scripts
 from weft.coordinator.store.refusals import tell_lost
 from weft.rpc.errors import Unavailable
+from weft.rpc.logs import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 T = TypeVar("T")
 

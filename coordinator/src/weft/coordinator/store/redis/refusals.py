@@ -12,10 +12,11 @@ from __future__ import annotations
 import re
 import time
 
-import structlog
 from redis.exceptions import ResponseError
 
-log = structlog.get_logger(__name__)
+from weft.rpc.logs import get_logger
+
+log = get_logger(__name__)
 
 AGAIN_S = 60.0
 _SAID_CHARS = 200

@@ -1,0 +1,109 @@
+"""Coordinator and agent whose output cannot be written: they start and work on, and log again once they can."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from pathlib import Path
+
+import grpc
+import grpc.aio
+import pytest
+
+from probe.v1.probe_pb2 import ProbeRequest
+from tests.support.mesh import MeshHarness
+from weft.v1 import coordinator_pb2, task_pb2
+
+FAILURES = 60
+# Each is logged with its stack: all together are more than a pipe and an agent's queue have room for.
+TEXT = "hunter2 " * 2500
+
+
+class Pipe:
+    """A pipe that processes write to by its name; the test has the end that is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        os.mkfifo(path)
+        self._read = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+
+    def fill(self) -> None:
+        """Leave no room."""
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(descriptor, b"x" * 4096)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(descriptor, b"x")
+        os.close(descriptor)
+
+    def read(self) -> bytes:
+        """What is there now."""
+        try:
+            return os.read(self._read, 1 << 20)
+        except BlockingIOError:
+            return b""
+
+    def close(self) -> None:
+        """Go away: who writes gets EPIPE."""
+        os.close(self._read)
+
+
+@pytest.mark.parametrize("kind", ["full_disk", "closed", "reader_gone", "reader_stopped"])
+async def test_work_goes_on(mesh: MeshHarness, kind: str) -> None:
+    pipe = Pipe(mesh.folder / "pipe")
+    to_pipe = f"</dev/null >{pipe.path} 2>&1"
+    mesh.redirect = {"full_disk": ">/dev/full 2>&1", "closed": "<&- >&- 2>&-"}.get(kind, to_pipe)
+    if kind == "reader_stopped":
+        pipe.fill()
+    await mesh.coordinator(reconnect_grace_s=10)
+    await mesh.agent("a1", slots=8)
+    if kind == "reader_gone":
+        pipe.close()
+
+    await _failing_tasks_end(mesh)
+    if kind == "reader_gone":
+        # There is no pipe to start with any more.
+        mesh.redirect = ">/dev/full 2>&1"
+    await mesh.restart_coordinator()
+    await mesh.wait_serving()
+    assert (await mesh.probe().Call(ProbeRequest(text="again"), timeout=20)).text == "again"
+    await mesh.agent("a2", labels={"new": "yes"})
+    reply = await mesh.probe().Call(
+        ProbeRequest(text="new"), timeout=20, metadata=[("weft-require", "new=yes")]
+    )
+    assert reply.agent_id == "a2"
+    await _failing_tasks_end(mesh)
+
+    if kind == "reader_stopped":
+        assert await _read_until(pipe, b"lines of this log were lost"), (
+            "they log again, and say what is missing"
+        )
+    assert await mesh.agents["a2"].terminate() == 0
+
+
+async def _failing_tasks_end(mesh: MeshHarness) -> None:
+    """Handlers of each kind raise, which their agent logs: all end FAILED, and nothing is left running."""
+    request = ProbeRequest(raise_text=TEXT)
+    calls = [
+        getattr(mesh.probe(), name)(request, timeout=30)
+        for name in ("Call", "CallSync") * (FAILURES // 2) + ("CallIsolated",)
+    ]
+    ended = await asyncio.gather(*calls, return_exceptions=True)
+    codes = {error.code() for error in ended if isinstance(error, grpc.aio.AioRpcError)}
+    assert (codes, len(ended)) == ({grpc.StatusCode.UNKNOWN}, FAILURES + 1)
+    unfinished = coordinator_pb2.TaskFilter(states=[task_pb2.TASK_STATE_RUNNING, task_pb2.TASK_STATE_QUEUED])
+    request = coordinator_pb2.ListTasksRequest(filter=unfinished)
+    assert not (await mesh.api().ListTasks(request, timeout=10)).tasks
+
+
+async def _read_until(pipe: Pipe, wanted: bytes) -> bool:
+    seen = b""
+    for _ in range(500):
+        seen += pipe.read()
+        if wanted in seen:
+            return True
+        await asyncio.sleep(0.01)
+    return False
