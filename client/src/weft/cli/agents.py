@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from weft.cli import moments
+from weft.cli import inputs, moments
 from weft.cli.lazy import SETTINGS
 from weft.cli.options import DEFAULT_TARGET, Json, Target
 from weft.cli.output import Styled, Words, json_text, line, remark
@@ -33,7 +33,7 @@ STYLES = {
 
 @app.command("list")
 def list_agents(
-    method: Annotated[str, typer.Option(metavar="METHOD", help="Only agents that host this method.")] = "",
+    method: inputs.MethodFilter = "",
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
@@ -42,7 +42,11 @@ def list_agents(
     from weft.cli.running import run
 
     async def work(mesh: Mesh) -> list[Agent]:
-        return list(await mesh.fleet.agents(method))
+        found = list(await mesh.fleet.agents())
+        if not method:
+            return found
+        of = _method(method, found)
+        return [agent for agent in found if of in agent.methods]
 
     found = run(target, work)
     if as_json:
@@ -67,7 +71,7 @@ def list_agents(
 
 @app.command()
 def watch(
-    method: Annotated[str, typer.Option(metavar="METHOD", help="Only agents that host this method.")] = "",
+    method: inputs.MethodFilter = "",
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
@@ -78,13 +82,19 @@ def watch(
 
     async def work(mesh: Mesh) -> None:
         known: dict[str, Agent] = {}
-        async with contextlib.aclosing(mesh.fleet.watch([method] if method else [])) as updates:
+        methods = [_method(method, await mesh.fleet.agents())] if method else []
+        async with contextlib.aclosing(mesh.fleet.watch(methods)) as updates:
             async for agents in updates:
                 for text in _changes(known, agents, as_json=as_json):
                     line(text)
                 known = {agent.id: agent for agent in agents}
 
     run(target, work)
+
+
+def _method(name: str, agents: Sequence[Agent]) -> str:
+    """The method of these agents that is named so."""
+    return inputs.one_of(name, {method for agent in agents for method in agent.methods})
 
 
 def _changes(known: Mapping[str, Agent], agents: Sequence[Agent], *, as_json: bool) -> Iterator[str]:

@@ -8,7 +8,7 @@ import typer
 
 from weft.cli import inputs
 from weft.cli.failures import Failure
-from weft.cli.options import DEFAULT_TARGET, Json, Target, pairs
+from weft.cli.options import DEFAULT_TARGET, Json, Target
 
 if TYPE_CHECKING:
     from weft.client import Mesh
@@ -82,8 +82,9 @@ def call(
         delay_s=delay_s,
         require=",".join(require or ()),
         detach=detach,
-        metadata=list(pairs(metadata or [], "--metadata").items()),
+        metadata=inputs.metadata_entries(metadata or [], own_keys=True),
     )
+    inputs.check_sendable(entries)
     # A task has one request: it is read before anything is asked of anybody.
     text = "" if direct or explain else inputs.read_text(request)
 

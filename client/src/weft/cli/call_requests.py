@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sys
 import threading
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ class Requests:
     """Requests from an argument, a file or standard input, in their order; blank lines are none."""
 
     def __init__(self, method: ResolvedMethod, source: str) -> None:
+        if source == "-" and sys.stdin is None:
+            raise Failure("cannot read standard input: it is closed", status=2)
         self._method = method
         # Standard input may be a person, who waits for an answer before the next line.
         self._lines = _stdin_lines() if source == "-" else _lines_of(source)
@@ -52,9 +55,9 @@ async def _stdin_lines() -> AsyncIterator[str]:
     while chunk := await _stdin_chunk():
         *whole, rest = (rest + chunk).split(b"\n")
         for text in whole:
-            yield text.decode(errors="replace")
+            yield text.decode(errors="surrogateescape")
     if rest:
-        yield rest.decode(errors="replace")
+        yield rest.decode(errors="surrogateescape")
 
 
 async def _stdin_chunk() -> bytes:

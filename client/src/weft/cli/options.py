@@ -46,10 +46,15 @@ def pairs(values: list[str], option: str) -> dict[str, str]:
     Raises:
         typer.BadParameter: one has no "=" or no key.
     """
-    found: dict[str, str] = {}
+    return dict(key_values(values, option))
+
+
+def key_values(values: list[str], option: str) -> list[tuple[str, str]]:
+    """The same as a list, where keys may be there more than once."""
+    found: list[tuple[str, str]] = []
     for text in values:
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise typer.BadParameter(f"{text!r} is not KEY=VALUE", param_hint=option)
-        found[key] = value
+        found.append((key, value))
     return found

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections import Counter
+from typing import TYPE_CHECKING
 
 import typer
 
-from weft.cli import moments
+from weft.cli import inputs, moments
 from weft.cli.lazy import SETTINGS
 from weft.cli.options import DEFAULT_TARGET, Json, Target
 from weft.cli.output import Styled, Words, json_text, line
 from weft.cli.tables import Column, print_rows
+from weft.rpc import names
 
 if TYPE_CHECKING:
     from weft.client import Mesh, Queue
 
 app = typer.Typer(help="List queues; pause and resume methods.", invoke_without_command=True, **SETTINGS)
 
-MethodName = Annotated[str, typer.Argument(metavar="METHOD", help="Full name: pkg.Service/Method.")]
 _COLUMNS = (
     Column("method"),
     Column("requirements", below=True),
@@ -39,7 +40,7 @@ def queues(context: typer.Context, target: Target = DEFAULT_TARGET, as_json: Jso
 
 @app.command("list")
 def list_queues(
-    method: Annotated[str, typer.Option(metavar="METHOD", help="Only queues of this method.")] = "",
+    method: inputs.MethodFilter = "",
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
@@ -47,29 +48,33 @@ def list_queues(
     from weft.cli.running import run
 
     async def work(mesh: Mesh) -> list[Queue]:
-        return list(await mesh.fleet.queues(method))
+        found = list(await mesh.fleet.queues())
+        if not method:
+            return found
+        of = inputs.one_of(method, {queue.method for queue in found})
+        return [queue for queue in found if queue.method == of]
 
     _print(run(target, work), as_json=as_json)
 
 
 @app.command()
-def pause(method: MethodName, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
+def pause(method: inputs.MethodName, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
     """Dispatch nothing of a method, until it is resumed. Tasks are still taken."""
     from weft.cli.running import run
 
     async def work(mesh: Mesh) -> list[Queue]:
-        return list(await mesh.fleet.pause(method))
+        return list(await mesh.fleet.pause(await inputs.queue_method(mesh, method)))
 
     _print(run(target, work), as_json=as_json)
 
 
 @app.command()
-def resume(method: MethodName, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
+def resume(method: inputs.MethodName, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
     """Dispatch a method's tasks again."""
     from weft.cli.running import run
 
     async def work(mesh: Mesh) -> list[Queue]:
-        return list(await mesh.fleet.resume(method))
+        return list(await mesh.fleet.resume(await inputs.queue_method(mesh, method)))
 
     _print(run(target, work), as_json=as_json)
 
@@ -80,12 +85,18 @@ def _print(found: list[Queue], *, as_json: bool) -> None:
     if as_json:
         line(json_text([queue_document(queue) for queue in found]))
         return
-    print_rows(_COLUMNS, [_row(queue) for queue in found], "no queues")
+    methods = {queue.method for queue in found}
+    # Two services of one name in different packages keep their full names.
+    shared = {short for short, count in Counter(map(names.short, methods)).items() if count > 1}
+    rows = [
+        [queue.method if (short := names.short(queue.method)) in shared else short, *_row(queue)]
+        for queue in found
+    ]
+    print_rows(_COLUMNS, rows, "no queues")
 
 
 def _row(queue: Queue) -> list[Words]:
     return [
-        queue.method,
         queue.requirements,
         str(queue.queued),
         str(queue.scheduled),

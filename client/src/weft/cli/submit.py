@@ -12,7 +12,7 @@ import typer
 
 from weft.cli import inputs
 from weft.cli.failures import Failure
-from weft.cli.options import DEFAULT_TARGET, Json, Target, pairs
+from weft.cli.options import DEFAULT_TARGET, Json, Target
 from weft.cli.output import json_text, line, remark
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ def submit(
 
     if request_id is not None and (lines or count > 1):
         raise Failure("--request-id names one task: leave out --lines and --count", status=2)
+    if request_id is not None:
+        inputs.check_sendable([("weft-request-id", request_id)])
     options = _options(priority, delay_s, require, metadata, limit_s)
     texts = list(inputs.read_lines(request)) if lines else [(0, inputs.read_text(request))]
 
@@ -83,7 +85,7 @@ def _options(
     if require:
         options["require_labels"], options["require_resources"] = inputs.requirements(require)
     if metadata:
-        options["metadata"] = list(pairs(metadata, "--metadata").items())
+        options["metadata"] = inputs.metadata_entries(metadata)
     return options
 
 

@@ -10,10 +10,13 @@ from weft.cli import inputs, moments
 from weft.cli.failures import Failure
 from weft.cli.lazy import SETTINGS
 from weft.cli.options import DEFAULT_TARGET, Json, Target
-from weft.cli.output import Styled, Words, json_text, line
+from weft.cli.output import Styled, Words, json_text, line, remark
 from weft.cli.tables import Column, Verbatim, print_pairs, print_rows
+from weft.rpc import names
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
     from weft.client import Mesh, Progress, Task
     from weft.client.contract import ResolvedMethod
 
@@ -30,7 +33,7 @@ def list_tasks(
     state: Annotated[
         list[str] | None, typer.Option(metavar="STATE", help="Only tasks in this state; repeatable.")
     ] = None,
-    method: Annotated[str, typer.Option(metavar="METHOD", help="Only tasks of this method.")] = "",
+    method: inputs.MethodFilter = "",
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many.")] = 50,
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
@@ -47,9 +50,17 @@ def list_tasks(
         raise Failure(f"there is no task state {error}; there are {known}", status=2) from None
 
     async def work(mesh: Mesh) -> list[Task]:
-        return [task async for task in mesh.tasks.list(states=states, method=method, limit=limit)]
+        of = await inputs.queue_method(mesh, method)
+        # One more than is shown tells whether there are more.
+        found = [task async for task in mesh.tasks.list(states=states, method=of, limit=limit + 1)]
+        if not found:
+            await inputs.check_there_is(mesh, of)
+        return found
 
     found = run(target, work)
+    if len(found) > limit:
+        found = found[:limit]
+        remark(f"the newest {limit} are shown, and there are more: --limit {10 * limit} shows more of them")
     if as_json:
         line(json_text([task_document(task) for task in found]))
         return
@@ -69,7 +80,7 @@ def list_tasks(
 def _row(task: Task) -> list[Words]:
     return [
         task.id,
-        task.method.rpartition(".")[2],
+        names.short(task.method),
         styled_state(task),
         str(task.attempt),
         task.agent_id,
@@ -225,10 +236,12 @@ def cancel(
     """Ask for tasks' ends. One that is running ends when its handler has, or when the grace has passed."""
     from weft.cli.running import run
 
-    async def work(mesh: Mesh) -> list[Task]:
-        return [await mesh.tasks.cancel(task_id, reason, grace_s=grace_s) for task_id in task_ids]
+    async def work(mesh: Mesh) -> int:
+        return await _steered(
+            task_ids, lambda task_id: mesh.tasks.cancel(task_id, reason, grace_s=grace_s), as_json=as_json
+        )
 
-    _print_steered(run(target, work), as_json=as_json)
+    _end(run(target, work), len(task_ids))
 
 
 @app.command()
@@ -236,16 +249,44 @@ def retry(task_ids: TaskIds, target: Target = DEFAULT_TARGET, as_json: Json = Fa
     """Queue failed or cancelled tasks again."""
     from weft.cli.running import run
 
-    async def work(mesh: Mesh) -> list[Task]:
-        return [await mesh.tasks.retry(task_id) for task_id in task_ids]
+    async def work(mesh: Mesh) -> int:
+        return await _steered(task_ids, mesh.tasks.retry, as_json=as_json)
 
-    _print_steered(run(target, work), as_json=as_json)
+    _end(run(target, work), len(task_ids))
 
 
-def _print_steered(found: list[Task], *, as_json: bool) -> None:
-    """Tasks after a change, one line each."""
-    from weft.cli.documents import task_document
+async def _steered(
+    task_ids: Sequence[str], change: Callable[[str], Awaitable[Task]], *, as_json: bool
+) -> int:
+    """Change each task and print it, whatever becomes of the others; how many could not be.
 
-    for task in found:
+    Raises:
+        Unreachable: the coordinator is away, for all of them.
+    """
+    from weft.cli.documents import error_document, task_document
+    from weft.client import Unreachable, WeftError
+
+    failed = 0
+    # Twice the same is asked once.
+    for task_id in dict.fromkeys(task_ids):
+        try:
+            task = await change(task_id)
+        except Unreachable:
+            raise
+        except WeftError as error:
+            failed += 1
+            remark(f"{task_id}: {error.code.name}: {error.message}")
+            if as_json:
+                line(json_text({"id": task_id, **error_document(error)}))
+            continue
         asked = ", asked to end" if task.cancel_requested and not task.ended else ""
         line(json_text(task_document(task)) if as_json else f"{task.id} {task.state.name}{asked}")
+    return failed
+
+
+def _end(failed: int, count: int) -> None:
+    """Exit status 1 when some failed; with several tasks, also how many."""
+    if failed and count > 1:
+        remark(f"{failed} of {count} failed")
+    if failed:
+        raise typer.Exit(1)

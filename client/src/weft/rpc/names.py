@@ -21,6 +21,21 @@ def is_reserved(service: str) -> bool:
     return service.rpartition(".")[0] in RESERVED_PACKAGES
 
 
+def short(name: str) -> str:
+    """A method's name without its package, as tables show it: "ProbeService/Call"."""
+    return name.rpartition(".")[2]
+
+
+def meant(name: str, known: Collection[str]) -> list[str]:
+    """Known methods that are named by `name`: its full name in any spelling, or the end of it, from a dot or slash on.
+
+    "Media/Publish" names acme.v1.Media/Publish, and so does "Publish" where no other method ends so.
+    """
+    plain = _dotted(name)
+    same = [method for method in known if _dotted(method) == plain]
+    return same or sorted(method for method in known if plain and _dotted(method).endswith(f".{plain}"))
+
+
 def nearest(name: str, known: Collection[str]) -> list[str]:
     """Known methods that may have been meant by `name`, the likeliest first; at most three."""
     plain = _plain(name)
@@ -46,5 +61,14 @@ def unknown_method(name: str, known: Collection[str]) -> str:
     return f"{message}; there are {', '.join(names[:LISTED])}{more}"
 
 
+def ambiguous_method(name: str, found: Collection[str]) -> str:
+    """A message that says which methods `name` stands for."""
+    return f"{name!r} is the end of {len(found)} methods: {', '.join(sorted(found)[:LISTED])}"
+
+
+def _dotted(name: str) -> str:
+    return name.strip().removeprefix("/").replace("/", ".")
+
+
 def _plain(name: str) -> str:
-    return name.strip().removeprefix("/").replace("/", ".").lower()
+    return _dotted(name).lower()

@@ -1,0 +1,158 @@
+"""What people type, right and wrong: names by their ends, several ids, options that become metadata, lists that are cut."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from tests.support.command import weft
+from tests.support.mesh import MeshHarness
+
+CALL = "probe.v1.ProbeService/Call"
+NO_ID = "no-such-task"
+
+
+@pytest.mark.parametrize(
+    ("args", "in_json"),
+    [
+        (("tasks", "list", "--method", "{}", "--json"), CALL),
+        (("queues", "list", "--method", "{}", "--json"), CALL),
+        (("queues", "resume", "{}", "--json"), CALL),
+        (("agents", "list", "--method", "{}", "--json"), "a1"),
+        (("call", "{}", '{{"text": "short"}}', "--json"), "short"),
+        (("submit", "{}", "--json"), "task_id"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value[:2]),
+)
+async def test_every_door_takes_a_method_by_its_end(
+    shared_mesh: MeshHarness, args: tuple[str, ...], in_json: str
+):
+    """As tables print it, and as gRPC writes it."""
+    first = await weft("submit", CALL, "{}", "--wait", target=shared_mesh.target)
+    assert first.status == 0
+    for name in ("ProbeService/Call", "/probe.v1.ProbeService/Call", "probe.v1.ProbeService.Call"):
+        done = await weft(*(arg.format(name) for arg in args), target=shared_mesh.target)
+        assert done.status == 0, done.err
+        assert in_json in done.out
+
+    wrong = [arg.format("ProbeService/Cal") for arg in args]
+    done = await weft(*wrong, target=shared_mesh.target)
+    assert done.status == 2
+    assert "did you mean" in done.err
+    assert CALL in done.err
+    many = await weft(
+        *(arg.format("probe.v1.ProbeService/Nothing") for arg in args), target=shared_mesh.target
+    )
+    assert many.status in {1, 2}
+    assert "no method" in many.err
+
+
+async def test_all_ids_are_tried_and_those_that_failed_are_named(shared_mesh: MeshHarness):
+    done = await weft("submit", CALL, "{}", "--delay-s", "60", "--count", "2", target=shared_mesh.target)
+    first, second = done.out.split()
+    done = await weft("tasks", "cancel", first, NO_ID, second, "--json", target=shared_mesh.target)
+    assert done.status == 1
+    assert [document["id"] for document in done.documents] == [first, NO_ID, second]
+    assert [document.get("state") for document in done.documents] == ["CANCELLED", None, "CANCELLED"]
+    why, count = done.err.splitlines()
+    assert why.startswith(f"{NO_ID}: NOT_FOUND: ")
+    assert count == "1 of 3 failed"
+
+    done = await weft("tasks", "retry", NO_ID, first, second, target=shared_mesh.target)
+    assert done.status == 1
+    assert [line.split()[0] for line in done.out.splitlines()] == [first, second]
+    done = await weft("tasks", "retry", NO_ID, target=shared_mesh.target)
+    assert done.status == 1
+    assert "of 1" not in done.err
+
+
+async def test_a_list_that_is_cut_says_so(shared_mesh: MeshHarness):
+    await weft("submit", CALL, "{}", "--count", "3", "--wait", target=shared_mesh.target)
+    for flags in ((), ("--json",)):
+        cut = await weft("tasks", "list", "--limit", "2", *flags, target=shared_mesh.target)
+        assert "there are more: --limit 20" in cut.err
+    assert len(json.loads(cut.out)) == 2
+    whole = await weft("tasks", "list", "--limit", "1000", target=shared_mesh.target)
+    assert "more" not in whole.err
+
+
+@pytest.mark.parametrize("command", ["call", "submit"])
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--request-id", "ä", "not printable ASCII"),
+        ("--request-id", "a\nb", "not printable ASCII"),
+        ("--metadata", "Auth=x", "write auth"),
+        ("--metadata", "auth=a\nb", "not printable ASCII"),
+        ("--metadata", "auth=ä", "not printable ASCII"),
+        ("--metadata", "ä=x", "other characters"),
+        ("--metadata", "a b=x", "other characters"),
+        ("--metadata", "x-bin=§", "is base64"),
+        ("--metadata", "grpc-timeout=1S", "belongs to gRPC"),
+        ("--metadata", "host=x", "belongs to gRPC"),
+    ],
+)
+async def test_what_cannot_be_metadata_is_told_in_a_line(
+    shared_mesh: MeshHarness, command: str, option: str, value: str, words: str
+):
+    done = await weft(command, CALL, "{}", option, value, target=shared_mesh.target)
+    assert done.status == 2
+    assert done.out == ""
+    assert words in done.err
+    assert option in done.err
+
+
+async def test_requirements_and_metadata_that_go(shared_mesh: MeshHarness):
+    wrong = await weft("call", CALL, "{}", "--require", "zone=ä", target=shared_mesh.target)
+    assert wrong.status == 2
+    assert "--require" in wrong.err
+    done = await weft(
+        "call",
+        CALL,
+        "{}",
+        "--metadata",
+        "k=1",
+        "--metadata",
+        "k=2",
+        "--metadata",
+        "d-bin=AP8",
+        target=shared_mesh.target,
+    )
+    assert done.status == 0, done.err
+    assert [entry for entry in done.document["metadata"] if entry.startswith("k=")] == ["k=1", "k=2"]
+
+
+async def _run(shared_mesh: MeshHarness, command: str, stdin: bytes) -> tuple[int | None, str]:
+    import sys
+
+    from tests.support.processes import environment
+
+    process = await asyncio.create_subprocess_shell(
+        f"{sys.executable} -m weft.cli.main {command}",
+        env=environment({"WEFT_TARGET": shared_mesh.target}),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, err = await asyncio.wait_for(process.communicate(stdin), 60)
+    return process.returncode, err.decode()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin"),
+    [
+        (f"{CALL} - <&-", b""),
+        (f"{CALL} -", b'{"text": "\xff"}'),
+        ("ProbeService/Chat - --direct", b'{"text": "\xff"}'),
+        ("ProbeService/Chat - --direct", b"{{{"),
+    ],
+)
+async def test_standard_input_that_is_closed_or_no_text(
+    shared_mesh: MeshHarness, arguments: str, stdin: bytes
+):
+    status, err = await _run(shared_mesh, f"call {arguments}", stdin)
+    assert status == 2
+    assert "Traceback" not in err
+    assert len(err.splitlines()) == 1
