@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from weft.agent import LoadError
+from weft.agent import LoadError, ProgramError, SettingsError
 from weft.agent.loader import load
 
 MODULE = """
@@ -66,8 +67,69 @@ def test_what_leads_nowhere_is_explained(path: str, says: str) -> None:
         load(path)
 
 
-def test_the_programs_own_faults_are_its_own() -> None:
-    with pytest.raises(ModuleNotFoundError, match="no_such_library_at_all"):
-        load("broken_program:agent")
-    with pytest.raises(ZeroDivisionError):
-        load("failing_program:agent")
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "import no_such_library_at_all",
+            ["ModuleNotFoundError: No module named 'no_such_library_at_all'", "line 1"],
+        ),
+        ("from json import nothing", ["ImportError: cannot import name 'nothing'", "line 1, in <module>"]),
+        ("\n1 / 0", ["ZeroDivisionError: division by zero", "line 2, in <module>", "1 / 0"]),
+        ("def f(:\n  pass", ["SyntaxError: invalid syntax", "line 1", "def f(:", "^"]),
+        ("if True:\n\tx = 1\n        y = 2", ["TabError: inconsistent use of tabs", "line 3"]),
+        ("x = '\\ud800'\nraise ValueError(x * 99999)", ["ValueError: ", "line 2"]),
+        ("import sys\nsys.exit(3)", ["it ends the process (sys.exit(3))", "__main__"]),
+        ("raise BaseException('no')", ["BaseException: no", "line 1"]),
+        ("def make():\n    return [][1]", ["IndexError: list index out of range", "line 2, in make"]),
+        ("class E(Exception):\n    def __str__(self): raise E\nraise E", ["E"]),
+        ("\0", ["SyntaxError"]),
+    ],
+    ids=range(11),
+)
+def test_the_programs_own_fault_is_shown_with_its_place(tmp_path: Path, text: str, says: list[str]) -> None:
+    (tmp_path / "faulty_program.py").write_text(text)
+    sys.modules.pop("faulty_program", None)
+    importlib.invalidate_caches()
+    with pytest.raises(ProgramError) as raised:
+        load("faulty_program:make")
+    message = raised.value.message
+    for words in says:
+        assert words in message
+    assert len(message) < 3000
+    assert message.count("\n") < 8
+
+
+def test_a_bad_setting_in_a_program_is_a_bad_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEFT_AGENT_SLOTS", "many")
+    with pytest.raises(SettingsError, match="agent setting slots"):
+        load("loadable_program:first")
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("loadable_program.py:first", "did you mean loadable_program:first?"),
+        ("./loadable_program.py:first", "did you mean loadable_program:first?"),
+        ("{here}/loadable_program.py:first", "did you mean loadable_program:first?"),
+        ("./loadable_program.py", "did you mean loadable_program:first?"),
+        ("loadable_program", "did you mean loadable_program:first?"),
+        ("./sub/inner.py", "did you mean sub.inner:agent?"),
+        ("sub/inner", "did you mean sub.inner:agent?"),
+        ("sub.inner", "did you mean sub.inner:agent?"),
+        ("loadable_progam:first", "did you mean loadable_program?"),
+    ],
+)
+def test_a_file_in_place_of_a_module(tmp_path: Path, path: str, hint: str) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "inner.py").write_text("this is no Python")
+    with pytest.raises(LoadError) as raised:
+        load(path.format(here=tmp_path))
+    assert hint in raised.value.message
+
+
+def test_a_file_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "sub")
+    with pytest.raises(LoadError, match=f"did you mean loadable_program:first, in the folder {tmp_path}"):
+        load("../loadable_program.py:first")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -19,8 +20,10 @@ from weft.cli.failures import Failure, explain
 from weft.cli.main import app
 from weft.cli.options import pairs
 from weft.cli.up import readable
+from weft.cli.variables import known_variables, warnings
 from weft.client import Unreachable
 from weft.rpc.errors import InvalidArgument, from_status, make_status
+from weft.rpc.extras import install_command
 
 COMMANDS = [
     "up",
@@ -120,10 +123,10 @@ def test_options_of_a_call_that_do_not_go_together(args: tuple[str, ...], words:
 
 async def test_an_agent_that_is_none(tmp_path: Path) -> None:
     done = await weft("agent", "nowhere.at_all:agent", cwd=tmp_path)
-    assert done.status == 1
+    assert done.status == 2
     assert "there is no module 'nowhere'" in done.err
     done = await weft("agent", "json:dumps_nothing", cwd=tmp_path)
-    assert done.status == 1
+    assert done.status == 2
     assert "json has no 'dumps_nothing'" in done.err
 
 
@@ -133,6 +136,94 @@ async def test_bad_settings_of_a_coordinator(tmp_path: Path) -> None:
     assert "listen: 'here' is not HOST:PORT" in done.err
     assert "durability" in done.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("args", "env", "words"),
+    [
+        (("coordinator", "--durability", "fast"), {}, "durability fast is not one of the embedded store"),
+        (("coordinator",), {"WEFT_RESULT_TTL_S": "soon"}, "result_ttl_s: "),
+        (("coordinator",), {"WEFT_LOG_LEVEL": "loud"}, "log_level: "),
+        (("agent", "json:dumps"), {"WEFT_AGENT_SLOTS": "many"}, "agent setting slots"),
+        (("agent", "json:dumps", "--log-level", "loud"), {}, "'loud' is not one of"),
+        (("agent", "--app", "here"), {}, "sidecar setting app"),
+        (("agent", "--app", "127.0.0.1:1", "--slots", "-1"), {}, "agent setting slots"),
+        (("up", "-n", "0", "--listen", "here"), {}, "listen: 'here' is not HOST:PORT"),
+        (("up", "-n", "0", "--listen", "127.0.0.1:0"), {"WEFT_MAX_AGENTS": "-1"}, "max_agents: "),
+        (("tasks", "list"), {"WEFT_TARGET": "a:b:c"}, "--target"),
+        (("call", "a.B/C"), {"WEFT_TARGET": "a:99999"}, "--target"),
+    ],
+    ids=range(11),
+)
+async def test_bad_settings_are_exit_status_2_everywhere(
+    tmp_path: Path, args: tuple[str, ...], env: dict[str, str], words: str
+) -> None:
+    (tmp_path / "program.py").write_text("from weft.agent import Agent\nagent = Agent()\n")
+    if "json:dumps" in args:
+        args = tuple("program:agent" if arg == "json:dumps" else arg for arg in args)
+    done = await weft(*args, env=env, cwd=tmp_path)
+    assert done.status == 2, done
+    assert words in done.err + done.out
+    assert ": :" not in done.err
+    assert "  :" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("WEFT_RESULT_TTL", "did you mean WEFT_RESULT_TTL_S?"),
+        ("WEFT_AGENT_SLOT", "did you mean WEFT_AGENT_SLOTS?"),
+        ("WEFT_TARGETS", "did you mean WEFT_TARGET?"),
+        ("WEFT_COLOUR_OF_THE_SKY", "docs/settings.md has all that there are"),
+    ],
+)
+async def test_a_misspelt_variable_is_told(name: str, hint: str) -> None:
+    assert [*warnings({name: "1", "WEFT_TARGET": "x", "PATH": ""})] == [
+        f"weft: warning: no setting is named {name}, so it does nothing; {hint}"
+    ]
+
+
+async def test_the_warning_goes_to_stderr_and_changes_nothing_else() -> None:
+    done = await weft("version", env={"WEFT_STOER": "x"})
+    assert done.status == 0
+    assert done.out.startswith("weft ")
+    assert "did you mean WEFT_STORE?" in done.err
+
+
+def test_variables_that_are_read_or_not_ours_are_no_reason_to_warn() -> None:
+    cluster = (
+        "WEFT_SERVICE_HOST",
+        "WEFT_SERVICE_PORT_GRPC",
+        "WEFT_PORT_7700_TCP_ADDR",
+        "WEFT_COORDINATOR_PORT",
+    )
+    assert not [*warnings(dict.fromkeys([*known_variables(), *cluster, "WEFTY"], "1"))]
+
+
+@pytest.mark.parametrize(
+    ("listen", "words"),
+    [
+        ("no-such-host.invalid:0", "the host 'no-such-host.invalid' is not known"),
+        ("192.0.2.1:0", "it is no address of this machine"),
+        ("unix:/no/such/folder/socket", "there is no folder /no/such/folder"),
+    ],
+)
+async def test_why_an_address_cannot_be_listened_on(tmp_path: Path, listen: str, words: str) -> None:
+    done, conformance = await asyncio.gather(
+        weft("coordinator", "--listen", listen, cwd=tmp_path), weft("conformance", "--listen", listen)
+    )
+    assert done.status == 1
+    assert conformance.status == 2
+    for each in (done, conformance):
+        assert f"cannot listen on {listen}: {words}" in each.err
+        assert len(each.err.splitlines()) == 1
+
+
+def test_how_to_install_what_is_missing() -> None:
+    command = install_command("coordinator")
+    assert command.startswith("pip install 'msgpack")
+    assert "'redis[hiredis]" in command
+    assert "watchfiles" in install_command("reload")
 
 
 async def test_a_store_that_is_none(tmp_path: Path) -> None:

@@ -14,12 +14,12 @@
     inside a handler: the task behind it, a `RunningTask` with id, attempt, request id, deadline, `cancelled`.
 `AgentSettings`
     every setting, with its WEFT_AGENT_* variable.
-`HostingError`, `ListenError`, `LoadError`
-    what can be wrong with the program itself; both are `weft.rpc.errors.WeftError`.
+`HostingError`, `ListenError`, `LoadError`, `ProgramError`, `SettingsError`
+    what can be wrong with the program itself; all are `weft.rpc.errors.WeftError`.
 """
 
 from weft.agent.agent import Agent
-from weft.agent.errors import HostingError, ListenError, LoadError
+from weft.agent.errors import HostingError, ListenError, LoadError, ProgramError, SettingsError
 from weft.agent.running import CancelSignal, RunningTask, current_task
 from weft.agent.settings import AgentSettings
 
@@ -30,6 +30,8 @@ __all__ = [
     "HostingError",
     "ListenError",
     "LoadError",
+    "ProgramError",
     "RunningTask",
+    "SettingsError",
     "current_task",
 ]

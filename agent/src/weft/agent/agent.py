@@ -11,13 +11,12 @@ from typing import Any, ClassVar, TypeVar
 
 from pydantic import ValidationError
 
-from weft.agent.errors import HostingError
+from weft.agent.errors import HostingError, SettingsError
 from weft.agent.functions import function_method
 from weft.agent.hosting import AddServicer, Hosted, servicer_methods
 from weft.agent.runtime import Runtime
 from weft.agent.settings import AgentSettings
 from weft.rpc import logs
-from weft.rpc.errors import InvalidArgument
 from weft.rpc.names import is_reserved
 from weft.rpc.signals import hurries, stop_signals
 from weft.rpc.standard_streams import fill_missing
@@ -117,7 +116,7 @@ class Agent:
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             name = ".".join(str(part) for part in first["loc"])
-            raise InvalidArgument(
+            raise SettingsError(
                 f"agent setting {name}: {first['msg'].removeprefix('Value error, ')}", field=name
             ) from None
         # The id that was drawn stays, whatever else is changed later.

@@ -13,5 +13,13 @@ class LoadError(InvalidArgument):
     """`module:object` does not lead to an agent."""
 
 
+class ProgramError(LoadError):
+    """What `module:object` leads to raises when it is imported or made; the message has that error, its file and its line."""
+
+
+class SettingsError(InvalidArgument):
+    """A setting has a value that it cannot have: an argument, a flag or an environment variable."""
+
+
 class ListenError(InvalidArgument):
     """The direct server cannot have its address."""

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Sequence
 
 from weft.agent.errors import ListenError
+from weft.rpc.binding import why_not
 from weft.rpc.logs import get_logger
 
 _log = get_logger("weft.agent")
@@ -36,8 +37,8 @@ async def dialled_address(bound: str, port: int, targets: Sequence[str]) -> str:
 def not_bound(address: str) -> ListenError:
     """What to tell somebody whose address cannot be had."""
     return ListenError(
-        f"the direct server cannot listen on {address}: it is in use by another process, or is no address of this "
-        "machine. Choose another with WEFT_AGENT_LISTEN=HOST:PORT (port 0: a free one), or none with "
+        f"the direct server cannot listen on {address}: {why_not(address)}. "
+        "Choose another with WEFT_AGENT_LISTEN=HOST:PORT (port 0: a free one), or none with "
         f"WEFT_AGENT_LISTEN={OFF}"
     )
 

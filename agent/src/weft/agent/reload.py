@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 from weft.rpc.errors import FailedPrecondition
+from weft.rpc.extras import install_command
 from weft.rpc.logs import get_logger
 from weft.rpc.signals import stop_signals
 
@@ -34,7 +35,7 @@ def run_with_reload(argv: Sequence[str], env: Mapping[str, str] | None = None) -
     try:
         from watchfiles import PythonFilter, watch
     except ImportError:
-        raise FailedPrecondition("--reload needs watchfiles: install weft[reload]") from None
+        raise FailedPrecondition(f"--reload needs watchfiles: {install_command('reload')}") from None
     stop = threading.Event()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:

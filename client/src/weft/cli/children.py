@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar
 
 from weft.cli import leash
-from weft.cli.failures import Failure
+from weft.cli.failures import Failure, status_of_child
 from weft.client import AgentState, Mesh
 
 T = TypeVar("T")
@@ -66,7 +66,8 @@ class Child:
 
     def _fail(self) -> NoReturn:
         lines = self.log.read_text(errors="replace").splitlines()[-_TAIL_LINES:]
-        raise Failure(f"{self.name} has exited with status {self._process.returncode}", *lines)
+        status = self._process.returncode
+        raise Failure(f"{self.name} has exited with status {status}", *lines, status=status_of_child(status))
 
 
 class Children:

@@ -40,6 +40,11 @@ class Failure(Exception):
         self.status = status
 
 
+def status_of_child(status: int | None) -> int:
+    """The exit status of a command that ends with one of its children: asked wrongly is asked wrongly all the way."""
+    return 2 if status == 2 else 1
+
+
 def explain(error: Exception) -> Explanation | None:
     """The explanation of an error that people can do something about; None for a fault of the program."""
     if isinstance(error, Failure):

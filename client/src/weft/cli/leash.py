@@ -23,15 +23,16 @@ def environment() -> dict[str, str]:
     return {_VARIABLE: str(os.getpid())}
 
 
-def heed() -> None:
-    """In the child: end with the parent, if it wants that. Called once, at the start."""
+def heed() -> bool:
+    """In the child: end with the parent, if it wants that. Called once, at the start; false: this is no such child."""
     # Not for what this process starts itself.
     parent = os.environ.pop(_VARIABLE, "")
     if not parent or sys.platform != "linux":
-        return
+        return bool(parent)
     import ctypes
 
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if str(os.getppid()) != parent:
         # It has ended already.
         os.kill(os.getpid(), signal.SIGTERM)
+    return True

@@ -62,7 +62,8 @@ def _weft() -> None:
 def main() -> None:
     """Run the command line. A failure ends in a sentence on stderr and an exit status."""
     fill_missing()
-    leash.heed()
+    if not leash.heed():
+        _warn()
     # gRPC's own log lines are for its developers; what people need is said by the commands.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
@@ -78,6 +79,16 @@ def main() -> None:
         for line in failure.lines:
             remark(line)
         sys.exit(failure.status)
+
+
+def _warn() -> None:
+    """Tell of variables that do nothing. What a command starts itself need not say it again."""
+    if any(name.startswith("WEFT_") for name in os.environ):
+        from weft.cli.output import remark
+        from weft.cli.variables import warnings
+
+        for text in warnings(os.environ):
+            remark(text)
 
 
 if __name__ == "__main__":

@@ -80,8 +80,9 @@ def coordinator(
 
 
 def _violations(error: ValidationError) -> list[str]:
+    """One line each: the setting, where one alone is wrong, and why."""
     return [
-        f"{'.'.join(map(str, item['loc']))}: {item['msg'].removeprefix('Value error, ')}"
+        ": ".join(filter(None, (".".join(map(str, item["loc"])), item["msg"].removeprefix("Value error, "))))
         for item in error.errors(include_url=False)
     ]
 
@@ -165,16 +166,34 @@ def agent(
 
         argv = command([part for part in sys.argv[1:] if part != "--reload"])
         raise typer.Exit(run_with_reload(argv, os.environ | leash.environment()))
-    loaded = _sidecar(beside_app) if program is None else _loaded(program)
-    loaded.configure(
-        agent_id=agent_id,
-        target=target,
-        slots=slots,
-        prefetch=prefetch,
-        labels=labels,
-        drain_grace_s=drain_grace_s,
-    )
-    loaded.run()
+    given = {
+        "agent_id": agent_id,
+        "target": target,
+        "slots": slots,
+        "prefetch": prefetch,
+        "labels": labels,
+        "drain_grace_s": drain_grace_s,
+    }
+    _made(program, beside_app, given).run()
+
+
+def _made(program: str | None, beside_app: dict[str, Any], given: dict[str, Any]) -> Agent:
+    """The agent with the flags' settings.
+
+    Raises:
+        Failure: it was asked wrongly (exit status 2), or the program is broken.
+    """
+    from weft.agent.errors import LoadError, ProgramError, SettingsError
+    from weft.cli.failures import Failure
+
+    try:
+        made = _sidecar(beside_app) if program is None else _loaded(program)
+        made.configure(**given)
+    except ProgramError as error:
+        raise Failure(error.message) from None
+    except (LoadError, SettingsError) as error:
+        raise Failure(error.message, status=2) from None
+    return made
 
 
 def _loaded(program: str) -> Agent:

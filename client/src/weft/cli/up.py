@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from weft.cli import leash
-from weft.cli.failures import Failure
+from weft.cli.failures import Failure, status_of_child
 from weft.cli.options import DEFAULT_TARGET
 from weft.cli.output import Styled, line, remark
 from weft.rpc.signals import hurries, stop_signals
@@ -146,7 +146,8 @@ class _Up:
             await self._stop_all()
         if gone is not None:
             raise Failure(
-                f"{gone.name} has exited with status {gone.process.returncode}; its last lines are above"
+                f"{gone.name} has exited with status {gone.process.returncode}; its last lines are above",
+                status=status_of_child(gone.process.returncode),
             )
 
     def _signalled(self, number: int) -> None:

@@ -39,6 +39,7 @@ from weft.coordinator.submission import Intake
 from weft.coordinator.sweeper import Sweeper
 from weft.rpc import logs
 from weft.rpc.admission import Admission
+from weft.rpc.binding import why_not
 from weft.rpc.channel import server_options
 from weft.rpc.errors import Unavailable, WeftError
 from weft.rpc.logs import get_logger
@@ -263,8 +264,7 @@ def _bind(server: aio.Server, listen: str) -> int:
         return server.add_insecure_port(listen)
     except RuntimeError as error:
         raise BindError(
-            f"cannot listen on {listen}: it is in use by another process, or is no address of this machine."
-            " Stop the other process, or choose another address with --listen HOST:PORT"
+            f"cannot listen on {listen}: {why_not(listen)}. Choose another address with --listen HOST:PORT"
         ) from error
 
 

@@ -23,6 +23,7 @@ from weft.agent.sidecar.socket import prepare
 from weft.rpc import metadata, names, relay, targets
 from weft.rpc.admission import Admission
 from weft.rpc.balancing import Balancer, Limits
+from weft.rpc.binding import why_not
 from weft.rpc.budget import Budget
 from weft.rpc.channel import MAX_MESSAGE_BYTES, dial, server_options
 from weft.rpc.discovery import Discovery
@@ -89,7 +90,7 @@ class Egress:
             self._server.add_insecure_port(self._address)
         except (OSError, RuntimeError) as error:
             raise HostingError(
-                f"the egress cannot listen on {self._address}: {_why(error)}; choose another address with "
+                f"the egress cannot listen on {self._address}: {_why(self._address, error)}; choose another address with "
                 "--egress HOST:PORT or --egress unix:PATH, or --egress off"
             ) from None
         await self._server.start()
@@ -200,8 +201,5 @@ def _refusal(error: WeftError) -> grpc.RpcMethodHandler[Any, Any]:
     return made
 
 
-def _why(error: OSError | RuntimeError) -> str:
-    # gRPC says only that it failed.
-    return (
-        error.strerror or str(error) if isinstance(error, OSError) else "it is in use, or not of this machine"
-    )
+def _why(address: str, error: OSError | RuntimeError) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else why_not(address)

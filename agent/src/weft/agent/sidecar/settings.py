@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from weft.agent.errors import SettingsError
 from weft.agent.settings import AgentSettings
 from weft.rpc.channel import MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES, MAX_PENDING_CALLS
 from weft.rpc.errors import InvalidArgument
@@ -98,4 +99,4 @@ def sidecar_settings(**given: Any) -> SidecarSettings:
         first = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"][:1])
         what = first["msg"].removeprefix("Value error, ")
-        raise InvalidArgument(f"sidecar setting {name}: {what}", field=name) from None
+        raise SettingsError(f"sidecar setting {name}: {what}", field=name) from None

@@ -16,6 +16,8 @@ from google.protobuf.message import Message
 from grpc_status import rpc_status
 
 from weft.cli.conformance.rules import Broken
+from weft.cli.failures import Failure
+from weft.rpc.binding import why_not
 from weft.rpc.channel import MAX_PAYLOAD_BYTES, server_options
 from weft.rpc.errors import Unavailable, WeftError
 from weft.rpc.times import duration
@@ -217,7 +219,10 @@ class Coordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
         coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server(self, self._server)
 
     async def start(self, listen: str) -> None:
-        port = self._server.add_insecure_port(listen)
+        try:
+            port = self._server.add_insecure_port(listen)
+        except RuntimeError:
+            raise Failure(f"cannot listen on {listen}: {why_not(listen)}", status=2) from None
         await self._server.start()
         self.address = f"{listen.rpartition(':')[0]}:{port}"
 

@@ -9,6 +9,7 @@ from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.embedded import EmbeddedStore
 from weft.coordinator.store.errors import StoreError
+from weft.rpc.extras import install_command
 
 
 def store_of(settings: CoordinatorSettings) -> Store:
@@ -29,7 +30,7 @@ def store_of(settings: CoordinatorSettings) -> Store:
         from weft.coordinator.store.redis.store import RedisStore
     except ImportError as error:
         raise StoreError(
-            f"a Redis store needs more packages: pip install 'weft[coordinator]' ({error})"
+            f"a Redis store needs more packages ({error}): {install_command('coordinator')}"
         ) from None
     return RedisStore(
         settings.store,

@@ -1,0 +1,50 @@
+"""Why an address cannot be listened on: gRPC says only that it failed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from contextlib import closing
+from pathlib import Path
+
+_WHY = {
+    errno.EADDRINUSE: "it is in use by another process",
+    errno.EADDRNOTAVAIL: "it is no address of this machine",
+    errno.EACCES: "this user may not: ports below 1024 need more rights",
+}
+
+
+def why_not(address: str) -> str:
+    """The reason, in words, for "host:port" or "unix:path". Looks names up, and takes the address for a moment."""
+    if address.startswith("unix:"):
+        return _why_no_socket(Path(address.removeprefix("unix:")))
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    if not port.isdecimal() or int(port) > 65535:
+        return f"{port!r} is no port"
+    try:
+        found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        return f"the host {host!r} is not known ({getattr(error, 'strerror', None) or error})"
+    reasons = [_why_not_bound(family, kind, where) for family, kind, _, _, where in found]
+    return next(filter(None, reasons), "gRPC could not bind it")
+
+
+def _why_not_bound(family: int, kind: int, where: tuple[object, ...]) -> str:
+    try:
+        with closing(socket.socket(family, kind)) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
+    except OSError as error:
+        return _WHY.get(error.errno or 0, error.strerror or str(error))
+    return ""
+
+
+def _why_no_socket(path: Path) -> str:
+    folder = path.parent
+    if not folder.is_dir():
+        return f"there is no folder {folder}"
+    if path.exists():
+        return "it is there already: another process listens on it, or left it behind"
+    return "gRPC could not bind it" if os.access(folder, os.W_OK) else f"this user may not write to {folder}"
