@@ -59,7 +59,7 @@ async def test_up_calls_and_down(tmp_path: Path, started: list[Process], number:
 
 async def test_up_with_an_agent_that_is_none(tmp_path: Path, started: list[Process]) -> None:
     process = up(started, tmp_path, "nowhere.at_all:agent", "-n", "1")
-    assert await process.wait(timeout_s=40) == 1
+    assert await process.wait(timeout_s=40) == 2
     assert "there is no module 'nowhere'" in process.output()
     assert "agent-1 has exited with status 1" in process.output()
     assert "Traceback" not in process.output()
