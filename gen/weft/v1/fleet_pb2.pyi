@@ -41,6 +41,16 @@ class DirectState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DIRECT_STATE_UNSPECIFIED: _ClassVar[DirectState]
     DIRECT_STATE_REACHABLE: _ClassVar[DirectState]
     DIRECT_STATE_UNREACHABLE: _ClassVar[DirectState]
+
+class WaitReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    WAIT_REASON_UNSPECIFIED: _ClassVar[WaitReason]
+    WAIT_REASON_START_TIME: _ClassVar[WaitReason]
+    WAIT_REASON_RETRY: _ClassVar[WaitReason]
+    WAIT_REASON_PAUSED: _ClassVar[WaitReason]
+    WAIT_REASON_NO_AGENT: _ClassVar[WaitReason]
+    WAIT_REASON_AGENTS_BUSY: _ClassVar[WaitReason]
+    WAIT_REASON_TURN: _ClassVar[WaitReason]
 DESIRED_STATE_UNSPECIFIED: DesiredState
 DESIRED_STATE_ACTIVE: DesiredState
 DESIRED_STATE_DRAINING: DesiredState
@@ -60,6 +70,13 @@ METHOD_KIND_BIDI_STREAMING: MethodKind
 DIRECT_STATE_UNSPECIFIED: DirectState
 DIRECT_STATE_REACHABLE: DirectState
 DIRECT_STATE_UNREACHABLE: DirectState
+WAIT_REASON_UNSPECIFIED: WaitReason
+WAIT_REASON_START_TIME: WaitReason
+WAIT_REASON_RETRY: WaitReason
+WAIT_REASON_PAUSED: WaitReason
+WAIT_REASON_NO_AGENT: WaitReason
+WAIT_REASON_AGENTS_BUSY: WaitReason
+WAIT_REASON_TURN: WaitReason
 
 class HostedMethod(_message.Message):
     __slots__ = ("name", "slot_cost", "unavailable")
@@ -144,7 +161,7 @@ class Agent(_message.Message):
     def __init__(self, id: _Optional[str] = ..., instance_id: _Optional[str] = ..., epoch: _Optional[int] = ..., state: _Optional[_Union[AgentState, str]] = ..., desired_state: _Optional[_Union[DesiredState, str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Mapping[str, float]] = ..., methods: _Optional[_Iterable[_Union[HostedMethod, _Mapping]]] = ..., contract_hash: _Optional[str] = ..., slots: _Optional[int] = ..., used_slots: _Optional[int] = ..., in_flight: _Optional[int] = ..., advertised_address: _Optional[str] = ..., load: _Optional[_Union[HostLoad, _Mapping]] = ..., connect_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_seen_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., version: _Optional[str] = ..., heartbeat_round_trip: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., stale_results_refused: _Optional[int] = ..., direct_state: _Optional[_Union[DirectState, str]] = ..., direct_problem: _Optional[str] = ...) -> None: ...
 
 class Queue(_message.Message):
-    __slots__ = ("method", "requirements", "queued", "scheduled", "running", "paused", "agents", "oldest_age")
+    __slots__ = ("method", "requirements", "queued", "scheduled", "running", "paused", "agents", "oldest_age", "waiting")
     METHOD_FIELD_NUMBER: _ClassVar[int]
     REQUIREMENTS_FIELD_NUMBER: _ClassVar[int]
     QUEUED_FIELD_NUMBER: _ClassVar[int]
@@ -153,6 +170,7 @@ class Queue(_message.Message):
     PAUSED_FIELD_NUMBER: _ClassVar[int]
     AGENTS_FIELD_NUMBER: _ClassVar[int]
     OLDEST_AGE_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
     method: str
     requirements: str
     queued: int
@@ -161,4 +179,13 @@ class Queue(_message.Message):
     paused: bool
     agents: int
     oldest_age: _duration_pb2.Duration
-    def __init__(self, method: _Optional[str] = ..., requirements: _Optional[str] = ..., queued: _Optional[int] = ..., scheduled: _Optional[int] = ..., running: _Optional[int] = ..., paused: bool = ..., agents: _Optional[int] = ..., oldest_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    waiting: Waiting
+    def __init__(self, method: _Optional[str] = ..., requirements: _Optional[str] = ..., queued: _Optional[int] = ..., scheduled: _Optional[int] = ..., running: _Optional[int] = ..., paused: bool = ..., agents: _Optional[int] = ..., oldest_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., waiting: _Optional[_Union[Waiting, _Mapping]] = ...) -> None: ...
+
+class Waiting(_message.Message):
+    __slots__ = ("reason", "text")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    reason: WaitReason
+    text: str
+    def __init__(self, reason: _Optional[_Union[WaitReason, str]] = ..., text: _Optional[str] = ...) -> None: ...

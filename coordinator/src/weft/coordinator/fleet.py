@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from weft.coordinator.agent_view import with_load
 from weft.coordinator.rules import QueueKey
@@ -16,6 +17,15 @@ from weft.v1 import errors_pb2, fleet_pb2
 
 # What a session adds to an agent's description, about.
 _FILLED_IN_BYTES = 100
+
+
+class Standing(NamedTuple):
+    """How many connected agents host a queue's method; of those have what its tasks require; take work now; have room."""
+
+    hosts: int
+    fitting: int
+    taking: int
+    free: int
 
 
 class Fleet:
@@ -105,6 +115,28 @@ class Fleet:
         """How many agents take tasks of a queue now."""
         here = sum(bool(session.costs([key])) for session in self._sessions.taking_work())
         return here + sum(_takes(agent, key) for agent in self._active_elsewhere())
+
+    def standing(self, key: QueueKey) -> Standing:
+        """How the connected agents stand to a queue. Looks at each of them."""
+        hosts = fitting = taking = free = 0
+        for session in self._sessions.all():
+            if key.method in session.methods:
+                takes = session.takes_work and session.queue_cost(key) is not None
+                hosts += 1
+                fitting += session.could_serve(key)
+                taking += takes
+                free += takes and session.cost(key.method) <= session.free_slots
+        for agent in self._elsewhere.values():
+            for method in agent.methods:
+                if method.name == key.method:
+                    takes = agent.state == fleet_pb2.AGENT_STATE_ACTIVE and _takes(agent, key)
+                    hosts += 1
+                    fitting += method.slot_cost <= agent.slots and key.requirements.met_by(
+                        agent.labels, agent.resources
+                    )
+                    taking += takes
+                    free += takes and max(1, method.slot_cost) <= agent.slots - agent.used_slots
+        return Standing(hosts, fitting, taking, free)
 
     def _active_elsewhere(self) -> Iterable[fleet_pb2.Agent]:
         return (agent for agent in self._elsewhere.values() if agent.state == fleet_pb2.AGENT_STATE_ACTIVE)

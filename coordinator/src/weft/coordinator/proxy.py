@@ -20,8 +20,10 @@ from grpc import aio
 from weft.coordinator import guard
 from weft.coordinator.codec import not_durable, result_expired
 from weft.coordinator.contracts import Contracts, MethodInfo
+from weft.coordinator.deadlines import Deadline, DeadlineNear
 from weft.coordinator.direct import DirectCalls
-from weft.coordinator.following import follow
+from weft.coordinator.explaining import Explainer
+from weft.coordinator.following import follow, task_not_found
 from weft.coordinator.hub import Follower, TaskHub
 from weft.coordinator.options import CallOptions, asks_direct, check_mode, from_metadata
 from weft.coordinator.rules import State
@@ -48,6 +50,7 @@ class DurableCalls(grpc.GenericRpcHandler):
         intake: Intake,
         contracts: Contracts,
         direct: DirectCalls,
+        explainer: Explainer,
         admission: Admission,
         *,
         cancel_grace_s: float,
@@ -58,6 +61,7 @@ class DurableCalls(grpc.GenericRpcHandler):
         self._intake = intake
         self._contracts = contracts
         self._direct = direct
+        self._explainer = explainer
         self._admission = admission
         self._cancel_grace_s = cancel_grace_s
         self.stalled_stream_s = stalled_stream_s
@@ -90,7 +94,7 @@ class DurableCalls(grpc.GenericRpcHandler):
     # -- unary --------------------------------------------------------------------------------------------------
 
     async def unary(self, info: MethodInfo, request: bytes, context: Context) -> bytes:
-        call, submission = self._submission(info, request, context)
+        call, submission, deadline = self._submission(info, request, context)
         if call.detach:
             await self._detached(submission, context)
             return b""
@@ -105,7 +109,11 @@ class DurableCalls(grpc.GenericRpcHandler):
                 record = (await self._store.get([task_id], payloads=False))[0]
                 if record is not None and record.state.terminal:
                     return await self._answer(record, context)
-            return await self._answer(await future, context)
+            try:
+                ended = await deadline.end_of(future)
+            except DeadlineNear:
+                ended = await self._late(enqueued, deadline, context)
+            return await self._answer(ended, context)
         except asyncio.CancelledError:
             self._abandon(task_id)
             raise
@@ -136,7 +144,7 @@ class DurableCalls(grpc.GenericRpcHandler):
     # -- server streaming -----------------------------------------------------------------------------------------
 
     async def streaming(self, info: MethodInfo, request: bytes, context: Context) -> None:
-        call, submission = self._submission(info, request, context)
+        call, submission, deadline = self._submission(info, request, context)
         if call.detach:
             await self._detached(submission, context)
             return
@@ -152,7 +160,14 @@ class DurableCalls(grpc.GenericRpcHandler):
                 follower = self._hub.follow(task_id)
                 record = (await self._store.get([task_id], payloads=False))[0]
                 attempt = 0 if record is None else record.attempt
-            await self._relay(task_id, attempt, follower, call, context)
+            timer = deadline.end_following(follower)
+            try:
+                await self._relay(task_id, attempt, follower, call, context)
+            except DeadlineNear:
+                await self._finish(await self._late(enqueued, deadline, context), context, begun=True)
+            finally:
+                if timer is not None:
+                    timer.cancel()
         except (asyncio.CancelledError, errors.ResourceExhausted):
             self._abandon(task_id)
             raise
@@ -200,11 +215,13 @@ class DurableCalls(grpc.GenericRpcHandler):
 
     def _submission(
         self, info: MethodInfo, request: bytes, context: Context
-    ) -> tuple[CallOptions, Submission]:
-        call = from_metadata(context.invocation_metadata() or (), context.time_remaining())
+    ) -> tuple[CallOptions, Submission, Deadline]:
+        left_s = context.time_remaining()
+        call = from_metadata(context.invocation_metadata() or (), left_s)
         # Most calls ask for nothing.
         options = call.options if call.options.ListFields() else None
-        return call, self._intake.check_call(info, request, call.request_id, options)
+        submission = self._intake.check_call(info, request, call.request_id, options)
+        return call, submission, Deadline.of(left_s, asyncio.get_running_loop().time())
 
     async def _take(self, submission: Submission) -> Enqueued:
         """Take a task in whose caller waits here: its end is what is acknowledged, and makes it durable too."""
@@ -216,7 +233,28 @@ class DurableCalls(grpc.GenericRpcHandler):
         result = accepted((await self._intake.store([submission]))[0], submission.request_id)
         context.set_trailing_metadata((("weft-task-id", result.task_id),))
 
-    def _abandon(self, task_id: str) -> None:
+    async def _late(self, task: Enqueued, deadline: Deadline, context: Context) -> TaskRecord:
+        """The deadline is about to pass: answer with what the call waited for; or the task's end, if it has just come.
+
+        A task of this very call that runs is ended by its own limit, and its handler sees that it is late; any other is
+        cancelled, as when its caller goes away.
+        """
+        record = (await self._store.get([task.task_id], payloads=False))[0]
+        if record is None:
+            raise task_not_found(task.task_id)
+        if record.state.terminal:
+            return record
+        waited_s = asyncio.get_running_loop().time() - deadline.came_at_s
+        why = await self._explainer.at_deadline(record, waited_s)
+        if task.existed or record.state is not State.RUNNING:
+            self._abandon(task.task_id, f"the caller's deadline passed: {why}")
+        late = errors.DeadlineExceeded(
+            f"the call's deadline passed: {why}", metadata={"limit": "schedule_to_close"}
+        )
+        await guard.abort(context, late.status(), _trailers(record))
+        raise AssertionError("abort raises")
+
+    def _abandon(self, task_id: str, why: str = "the caller cancelled or went away") -> None:
         """The caller is gone: cancel its task, unless somebody else waits for it or this process is stopping."""
         if self._intake.stopping:
             return
@@ -227,7 +265,7 @@ class DurableCalls(grpc.GenericRpcHandler):
             if self._hub.attached(task_id):
                 return
             try:
-                await self._store.cancel([task_id], "the caller cancelled or went away", self._cancel_grace_s)
+                await self._store.cancel([task_id], why, self._cancel_grace_s)
             except errors.WeftError as error:
                 log.warning("call.cancel_failed", task=task_id, error=error.message)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from weft.coordinator.contracts import Contracts
+from weft.coordinator.explaining import Explainer
 from weft.coordinator.fleet import Fleet
 from weft.coordinator.rules import QueueKey
 from weft.coordinator.store.base import Store
@@ -21,11 +22,13 @@ class Queues:
         store: Store,
         fleet: Fleet,
         contracts: Contracts,
+        explainer: Explainer,
         wake: Callable[[], None],
     ) -> None:
         self._store = store
         self._fleet = fleet
         self._contracts = contracts
+        self._explainer = explainer
         self.wake = wake
 
     async def list(self, method: str = "") -> list[fleet_pb2.Queue]:
@@ -41,14 +44,14 @@ class Queues:
             (key for key in depths if not method or key.method == method),
             key=lambda key: (key.method, str(key.requirements)),
         )
-        return [self._queue(key, depths[key], paused=key.method in paused) for key in keys]
+        return [await self._queue(key, depths[key], paused=key.method in paused) for key in keys]
 
     async def pause(self, method: str, *, paused: bool) -> None:
         """Hold back or let go a method's tasks."""
         await self._store.set_paused(method, paused=paused)
         self.wake()
 
-    def _queue(self, key: QueueKey, depth: QueueDepth, *, paused: bool) -> fleet_pb2.Queue:
+    async def _queue(self, key: QueueKey, depth: QueueDepth, *, paused: bool) -> fleet_pb2.Queue:
         queue = fleet_pb2.Queue(
             method=key.method,
             requirements=str(key.requirements),
@@ -58,6 +61,8 @@ class Queues:
             paused=paused,
             agents=self._fleet.takers(key),
         )
+        if depth.queued:
+            queue.waiting.CopyFrom((await self._explainer.queue(key)).proto())
         if depth.oldest_at is not None:
             queue.oldest_age.CopyFrom(duration(max(0.0, self._store.now() - depth.oldest_at)))
         return queue

@@ -21,6 +21,7 @@ from weft.coordinator.contracts import Contract, Contracts
 from weft.coordinator.direct import DirectCalls
 from weft.coordinator.discovery import Discovery
 from weft.coordinator.dispatcher import Dispatcher
+from weft.coordinator.explaining import Explainer
 from weft.coordinator.fleet import Fleet
 from weft.coordinator.health import OWN_SERVICES, HealthService
 from weft.coordinator.hub import TaskHub
@@ -194,7 +195,8 @@ class Coordinator:
                 max_message_bytes=settings.max_message_bytes, stalled_s=settings.stalled_stream_s
             )
         )
-        queues = Queues(self._store, self._fleet, self._contracts, self._wake)
+        explainer = Explainer(self._store, self._fleet)
+        queues = Queues(self._store, self._fleet, self._contracts, explainer, self._wake)
         service = CoordinatorService(
             store=self._store,
             hub=self._hub,
@@ -204,6 +206,7 @@ class Coordinator:
             fleet=self._fleet,
             discovery=self._discovery,
             queues=queues,
+            explainer=explainer,
             settings=settings,
         )
         coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server(service, guard.Lenient(server))
@@ -214,6 +217,7 @@ class Coordinator:
             self._intake,
             self._contracts,
             self._direct,
+            explainer,
             Admission(settings.max_calls, "the coordinator's setting max_calls"),
             cancel_grace_s=settings.cancel_grace_s,
             stalled_stream_s=settings.stalled_stream_s,

@@ -12,6 +12,7 @@ from weft.coordinator import codec, guard
 from weft.coordinator.bulk import BulkStream
 from weft.coordinator.contracts import Contracts
 from weft.coordinator.discovery import Discovery
+from weft.coordinator.explaining import Explainer
 from weft.coordinator.fleet import Fleet
 from weft.coordinator.following import follow, task_not_found
 from weft.coordinator.hub import TaskHub
@@ -48,6 +49,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
         fleet: Fleet,
         discovery: Discovery,
         queues: Queues,
+        explainer: Explainer,
         settings: CoordinatorSettings,
     ) -> None:
         self._store = store
@@ -58,6 +60,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
         self._fleet = fleet
         self._discovery = discovery
         self._queues = queues
+        self._explainer = explainer
         self._settings = settings
         self.stalled_stream_s = settings.stalled_stream_s
 
@@ -89,7 +92,10 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
         view = request.view or task_pb2.TASK_VIEW_FULL
         full = view == task_pb2.TASK_VIEW_FULL
         record = await self._record(request.task_id, payloads=full, history=True)
-        return coordinator_pb2.GetTaskResponse(task=codec.task(record, view, attempts=True))
+        task = codec.task(record, view, attempts=True)
+        if (wait := await self._explainer.task(record)) is not None:
+            task.waiting.CopyFrom(wait.proto())
+        return coordinator_pb2.GetTaskResponse(task=task)
 
     @guard.stream
     async def WaitTasks(

@@ -128,6 +128,13 @@ class Session:
         """Whether the agent takes no calls of a method that it hosts, by its own word."""
         return _service(method) in self._unavailable
 
+    def could_serve(self, key: QueueKey) -> bool:
+        """Whether it serves a queue when it takes work: it has the labels, the resources and slots enough."""
+        cost = self._method_costs.get(key.method)
+        return (
+            cost is not None and cost <= self.slots and key.requirements.met_by(self._labels, self._resources)
+        )
+
     @property
     def methods(self) -> Iterable[str]:
         return self._method_costs.keys()

@@ -1,0 +1,140 @@
+"""A task that waits says what for: in GetTask, in the list of queues, and to a caller whose deadline ends its call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+import pytest_asyncio
+from google.rpc import code_pb2
+
+from probe.v1.probe_pb2 import ProbeRequest
+from tests.support import tasks
+from tests.support.mesh import MeshHarness
+from tests.support.redis_server import RedisServer
+from weft.rpc.errors import status_of_call
+from weft.rpc.times import duration
+from weft.v1 import coordinator_pb2, fleet_pb2, task_pb2
+
+CALL = tasks.method("Call")
+# Which end's timer is first is chance on a busy machine: one of so many calls has the coordinator's answer.
+TRIES = 30
+
+
+@pytest_asyncio.fixture(params=["embedded", "redis"])
+async def mesh(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[MeshHarness]:
+    async with _redis(tmp_path, request.param) as url, MeshHarness(tmp_path) as made:
+        if url:
+            made.store = url
+        await made.coordinator()
+        await made.agent("one", slots=1, labels={"zone": "us"}, program=tasks.PLAIN)
+        yield made
+
+
+@asynccontextmanager
+async def _redis(folder: Path, kind: str) -> AsyncIterator[str]:
+    if kind == "embedded":
+        yield ""
+        return
+    async with RedisServer(folder / "redis") as server:
+        yield server.url
+
+
+async def _late(mesh: MeshHarness, words: str, *, name: str = "Call", **metadata: str) -> None:
+    """A call that its deadline ends says these words, unless its own timer was first."""
+    pairs = tuple((f"weft-{key}", value) for key, value in metadata.items())
+    request = ProbeRequest(text="late", sleep_s=30)
+    seen = []
+    for _ in range(TRIES):
+        call = getattr(mesh.probe(), name)(request, timeout=0.5, metadata=pairs)
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await (call.read() if name == "Stream" else call)
+        assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        seen.append(error.value.details() or "")
+        if seen[-1].startswith("the call's deadline passed: ") and words in seen[-1]:
+            trailers = dict(error.value.trailing_metadata() or ())
+            assert trailers["weft-task-id"]
+            assert status_of_call(error.value).details
+            return
+    raise AssertionError(f"never {words!r}: {seen}")
+
+
+async def _waits(
+    mesh: MeshHarness, reason: str, words: str, options: task_pb2.TaskOptions | None = None
+) -> None:
+    """A task with these options waits so, and its queue says the same."""
+    task_id = await tasks.submit(mesh, ProbeRequest(text="waits"), options=options)
+
+    async def told() -> bool:
+        waiting = (await tasks.look(mesh, task_id)).waiting
+        return fleet_pb2.WaitReason.Name(waiting.reason) == f"WAIT_REASON_{reason}" and words in waiting.text
+
+    await mesh.eventually(told, f"it waits: {words}")
+    if reason not in {"START_TIME", "RETRY"}:
+        answer = await mesh.api().ListQueues(coordinator_pb2.ListQueuesRequest(method=CALL), timeout=5)
+        assert any(words in queue.waiting.text for queue in answer.queues)
+    await mesh.api().CancelTask(coordinator_pb2.CancelTaskRequest(task_id=task_id), timeout=5)
+
+
+async def test_what_waits_says_what_for(mesh: MeshHarness) -> None:
+    eu = task_pb2.TaskOptions(requirements=task_pb2.Requirements(labels={"zone": "eu"}))
+    await _waits(mesh, "NO_AGENT", "no agent with zone=eu (1 agent hosts probe.v1.ProbeService/Call)", eu)
+    await _late(mesh, "in the queue: no agent with zone=eu", require="zone=eu")
+    await _late(mesh, "no agent with zone=eu", name="Stream", require="zone=eu")
+    await _waits(mesh, "START_TIME", "its start time, in ", task_pb2.TaskOptions(delay=duration(60)))
+    await _late(mesh, "waited for its start time, in ", delay="60")
+    await _late(mesh, "attempt 1 was running at agent one for 0.")
+
+    busy = mesh.probe().Call(ProbeRequest(text="busy", sleep_s=60), timeout=60)
+    await _waits(mesh, "AGENTS_BUSY", "the only agent for it is busy")
+    await _late(mesh, "the only agent for it is busy")
+    await mesh.api().UpdateQueue(coordinator_pb2.UpdateQueueRequest(method=CALL, paused=True), timeout=5)
+    await _waits(mesh, "PAUSED", f"{CALL} is paused; `weft queues resume {CALL}` lets it go on")
+    await _late(mesh, f"{CALL} is paused")
+    await mesh.api().UpdateQueue(coordinator_pb2.UpdateQueueRequest(method=CALL, paused=False), timeout=5)
+    wish = coordinator_pb2.UpdateAgentRequest(agent_id="one", desired_state=fleet_pb2.DESIRED_STATE_PAUSED)
+    await mesh.api().UpdateAgent(wish, timeout=5)
+    await _waits(mesh, "NO_AGENT", "none of 1 agent takes work now")
+    busy.cancel()
+    await mesh.agents["one"].kill()
+    await mesh.wait_agent("one", fleet_pb2.AGENT_STATE_LOST)
+    await _waits(mesh, "NO_AGENT", f"no agent is connected that hosts {CALL}")
+
+
+async def test_attempts_are_told_with_the_next_try(mesh: MeshHarness) -> None:
+    retry = task_pb2.RetryPolicy(initial_backoff=duration(60), max_backoff=duration(60), max_attempts=4)
+    request = ProbeRequest(
+        text="fails", fail_code=code_pb2.UNAVAILABLE, fail_message="no luck", retry_after_s=30
+    )
+    options = task_pb2.TaskOptions(retry=retry, limits=task_pb2.TimeLimits(schedule_to_close=duration(600)))
+    task_id = await tasks.submit(mesh, request, options=options)
+
+    async def failed() -> bool:
+        return (await tasks.look(mesh, task_id)).failures == 1
+
+    await mesh.eventually(failed, "it failed once")
+    task = await tasks.look(mesh, task_id)
+    assert task.waiting.reason == fleet_pb2.WAIT_REASON_RETRY
+    assert "its next try, 2 of 4, in " in task.waiting.text
+    assert abs(task.deadline.seconds - task.create_time.seconds - 600) <= 1
+    (attempt,) = task.attempts
+    assert (attempt.number, attempt.agent_id, attempt.status.message) == (1, "one", "no luck")
+    assert attempt.end_time.ToNanoseconds() >= attempt.start_time.ToNanoseconds()
+    listed = await mesh.api().ListTasks(coordinator_pb2.ListTasksRequest(), timeout=5)
+    assert not any(task.attempts for task in listed.tasks)
+
+
+async def test_thousands_of_calls_that_end_together_are_answered(mesh: MeshHarness) -> None:
+    async def call() -> grpc.StatusCode:
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await mesh.probe().Call(
+                ProbeRequest(text="x"), timeout=1.5, metadata=(("weft-require", "zone=eu"),)
+            )
+        return error.value.code()
+
+    assert set(await asyncio.gather(*(call() for _ in range(500)))) == {grpc.StatusCode.DEADLINE_EXCEEDED}
+    assert (await mesh.probe().Call(ProbeRequest(text="next"), timeout=10)).text == "next"
