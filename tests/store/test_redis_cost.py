@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
 from tests.store.support import METHOD, Harness, ManualClock, RecordingListener
-from tests.support.redis_meter import RedisMeter
+from tests.support.lightweight import agents_apart
+from tests.support.mesh import MeshHarness
+from tests.support.redis_meter import RedisMeter, Used
 from tests.support.redis_server import RedisServer
 from weft.coordinator.following import follow
 from weft.coordinator.hub import TaskHub
-from weft.coordinator.rules import State
-from weft.coordinator.store.records import ListFilter, ProgressItem, ProgressRow, Submission, TaskRecord
+from weft.coordinator.rules import QueueKey, Requirements, State
+from weft.coordinator.server import Coordinator
+from weft.coordinator.settings import CoordinatorSettings
+from weft.coordinator.store.records import (
+    AgentRecord,
+    ListFilter,
+    Owner,
+    ProgressItem,
+    ProgressRow,
+    Submission,
+    TaskRecord,
+)
 from weft.coordinator.store.redis.store import RedisStore
 from weft.rpc.channel import BATCH_BYTES, MAX_PAYLOAD_BYTES
+from weft.v1 import fleet_pb2
 
 PREFIX = "test"
+IDLE_BYTES = 20_000
 
 
 class HubListener(RecordingListener):
@@ -47,9 +64,9 @@ async def server(tmp_path: Path) -> AsyncIterator[RedisServer]:
         yield redis
 
 
-async def _open(server: RedisServer, *, poll_s: float = 60.0) -> Harness:
+async def _open(server: RedisServer, *, poll_s: float = 60.0, clock: ManualClock | None = None) -> Harness:
     """A store as one coordinator has it. It polls seldom, so that what is asked for can be counted."""
-    clock, listener = ManualClock(), HubListener()
+    clock, listener = clock or ManualClock(), HubListener()
     store = RedisStore(server.url, prefix=PREFIX, clock=clock, poll_s=poll_s)
     await store.open(listener)
     return Harness(store, clock, listener)
@@ -64,8 +81,7 @@ async def here(server: RedisServer) -> AsyncIterator[Harness]:
 
 @pytest_asyncio.fixture
 async def there(server: RedisServer, here: Harness) -> AsyncIterator[Harness]:
-    harness = await _open(server)
-    harness.clock = here.clock
+    harness = await _open(server, clock=here.clock)
     yield harness
     await harness.store.close()
 
@@ -140,3 +156,168 @@ async def test_one_answer_of_redis_carries_one_large_value(here: Harness) -> Non
     assert len(asked) == 6
     page = await here.store.list_tasks(ListFilter(), limit=100, payloads=True)
     assert page.records
+
+
+async def _fleet(h: Harness, count: int) -> list[Owner]:
+    """Agents that another coordinator serves, as it shows them."""
+    described = fleet_pb2.Agent(
+        methods=[fleet_pb2.HostedMethod(name=METHOD)], slots=4, state=fleet_pb2.AGENT_STATE_ACTIVE
+    ).SerializeToString()
+    owners = [
+        Owner(f"a{n}", await h.store.register(f"a{n}", "instance", described, 1e6)) for n in range(count)
+    ]
+    views = {owner.agent_id: (owner.epoch, described) for owner in owners}
+    await h.store.share(views, dict.fromkeys(views, described))
+    return owners
+
+
+async def _per_second(server: RedisServer, seconds: float) -> tuple[float, float, Used]:
+    """Bytes that Redis sends a second, and commands that it runs."""
+    meter = await RedisMeter.start(server)
+    began_s = time.monotonic()
+    await asyncio.sleep(seconds)
+    used = await meter.read()
+    took_s = time.monotonic() - began_s
+    return used.sent_bytes / took_s, used.calls / took_s, used
+
+
+async def test_an_idle_coordinator_reads_little(server: RedisServer) -> None:
+    """With a hundred contracts, a thousand agents elsewhere, and queues that wait for nobody here."""
+    other = await _open(server, clock=ManualClock(time.time()))
+    await _fleet(other, 1000)
+    for n in range(100):
+        await other.store.put_contract(f"{n:064x}", bytes(50_000), [f"acme.v1.S{n}/Call"])
+    requirements = [Requirements.of({"zone": f"z{n}"}, {}) for n in range(300)]
+    await other.submit_many([Submission(METHOD, requirements=each) for each in requirements])
+    settings = CoordinatorSettings(listen="127.0.0.1:0", store=server.url, store_prefix=PREFIX)
+    coordinator = Coordinator(settings)
+    await coordinator.start()
+    try:
+        queue = QueueKey(METHOD, requirements[0])
+        async with asyncio.timeout(20):
+            # It has seen all of it.
+            while coordinator._fleet.takers(QueueKey(METHOD)) < 1000 or not coordinator._store.ready_depths():
+                await asyncio.sleep(0.05)
+        assert coordinator._store.ready_depths()[queue] == 1
+        sent_bytes, calls, used = await _per_second(server, 4.0)
+        print(f"{sent_bytes:.0f} B and {calls:.0f} commands a second: {used.commands.most_common(12)}")
+        assert sent_bytes < IDLE_BYTES, used
+        assert used.commands["hgetall"] == used.commands["lrange"] == used.commands["hget"] == 0, used
+    finally:
+        await coordinator.stop(0.1)
+        await other.store.close()
+
+
+@pytest.mark.slow
+async def test_an_idle_coordinator_of_a_thousand_agents_reads_little(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    async with MeshHarness(tmp_path) as mesh:
+        mesh.store = server.url
+        await mesh.coordinator()
+        async with agents_apart(mesh.target, "idle-", 1000, log=tmp_path / "agents.log"):
+            # Past what they bring along.
+            await asyncio.sleep(3.0)
+            sent_bytes, calls, used = await _per_second(server, 10.0)
+    print(f"{sent_bytes:.0f} B and {calls:.0f} commands a second: {used.commands.most_common(12)}")
+    assert sent_bytes < IDLE_BYTES, used
+
+
+async def test_agents_that_reconnect_read_each_agent_once(
+    here: Harness, there: Harness, server: RedisServer
+) -> None:
+    """Each Hello looks its agent up, and another coordinator hears of each."""
+    spent = []
+    for count in (100, 400):
+        await _fleet(here, count)
+        await there.store.agent_news()
+        meter = await RedisMeter.start(server)
+        for n in range(count):
+            await here.store.register(f"a{n}", "instance", bytes(300), 1e6)
+            assert f"a{n}" in await here.store.agents()
+            await there.store.agent_news()
+        used = await meter.read()
+        spent.append(used.sent_bytes / count)
+    assert spent[1] < 1.5 * spent[0], spent
+
+
+async def test_what_is_read_of_agents_is_what_there_is(
+    here: Harness, there: Harness, server: RedisServer
+) -> None:
+    """Whatever happens to agents, another coordinator has them as they are, and hears which have changed."""
+    rng = random.Random(11)
+    owners: dict[str, Owner] = {}
+    seen: dict[str, AgentRecord] = {}
+    for _ in range(300):
+        agent_id = f"a{rng.randrange(12)}"
+        owner = owners.get(agent_id)
+        act = rng.randrange(7)
+        if owner is None or act == 0:
+            owners[agent_id] = await here.agent(agent_id, lease_s=1e6)
+        elif act == 1:
+            await here.store.detach(owner, rng.choice([0.0, 1e6]))
+        elif act == 2:
+            await here.store.retire(owner)
+        elif act == 3:
+            await here.store.set_desired(agent_id, rng.randrange(1, 4))
+        elif act == 4:
+            await here.store.forget_agent(agent_id)
+        elif act == 5:
+            await here.store.share({agent_id: (owner.epoch, rng.randbytes(8))}, {agent_id: b"load"})
+        else:
+            here.clock.advance(1.0)
+            await here.sweep()
+        if rng.random() < 0.3:
+            for changed, record in (await there.store.agent_news()).items():
+                seen.pop(changed, None)
+                if record is not None:
+                    seen[changed] = record
+            assert seen == await there.store.agents() == await here.store.agents()
+            fresh = await _open(server, clock=here.clock)
+            assert await fresh.store.agents() == seen
+            await fresh.store.close()
+
+
+async def test_an_agent_that_was_forgotten_long_ago_is_not_kept(
+    here: Harness, there: Harness, server: RedisServer
+) -> None:
+    """That it is gone is remembered for so long; after that everything is read again."""
+    kept, gone = await here.agent("kept", lease_s=1e6), await here.agent("gone", lease_s=1e6)
+    assert set(await there.store.agents()) == {"kept", "gone"}
+    await here.store.retire(gone)
+    await here.store.forget_agent("gone")
+    async with server.client() as client:
+        newest = int(await client.get(f"{{{PREFIX}}}:fleet"))
+        await client.zrem(f"{{{PREFIX}}}:changes", "gone")
+        await client.set(f"{{{PREFIX}}}:floor", newest)
+    await here.store.set_desired(kept.agent_id, 2)
+    assert set(await there.store.agents()) == {"kept"}
+    assert set(await there.store.agent_news()) == {"kept", "gone"}
+
+
+async def test_what_waits_in_queues_is_not_read_again(server: RedisServer) -> None:
+    """However many queues there are: a poll reads those that have changed."""
+    h = await _open(server, poll_s=0.02)
+    requirements = [Requirements.of({"zone": f"z{n}"}, {}) for n in range(500)]
+    await h.submit_many([Submission(METHOD, requirements=each) for each in requirements])
+    other = await _open(server, poll_s=0.02)
+    assert len(other.store.ready_depths()) == 500
+    meter = await RedisMeter.start(server)
+    client = server.client()
+    for _ in range(20):
+        # A poll of each.
+        await client.delete(f"{{{PREFIX}}}:live")
+        while await client.zcard(f"{{{PREFIX}}}:live") < 2:
+            await asyncio.sleep(0.01)
+    await client.aclose()
+    used = await meter.read()
+    assert used.commands["zrangebyscore"] >= 40, used
+    assert used.commands["zcard"] < 200 + 2 * 500, used
+    # And a queue that another coordinator emptied is not asked for again and again.
+    owner = await h.agent(lease_s=1e6)
+    assert len(await h.claim(owner, requirements=requirements[7])) == 1
+    async with asyncio.timeout(10):
+        while len(other.store.ready_depths()) != 499:
+            await asyncio.sleep(0.01)
+    await other.store.close()
+    await h.store.close()

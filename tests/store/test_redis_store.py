@@ -112,7 +112,7 @@ async def test_finished_tasks_leave_nothing_behind(h: Harness, server: RedisServ
         assert await h.find() == []
         # The claim's own note passes by itself.
         left = [name for name in await _names(client) if ":claim:" not in name]
-        assert set(left) - set(before) <= {f"{{{PREFIX}}}:last", f"{{{PREFIX}}}:unfinished"}
+        assert set(left) - set(before) <= {f"{{{PREFIX}}}:{name}" for name in ("last", "unfinished", "moves")}
         assert await client.get(f"{{{PREFIX}}}:unfinished") == "0"
 
 
@@ -181,7 +181,7 @@ async def test_a_key_of_another_type_in_the_way(h: Harness, server: RedisServer)
         assert _events(logs) == [("store.refused", "sweep"), ("store.accepted", "sweep")]
 
 
-@pytest.mark.parametrize("name", ["coordinators", "live", "queues", "paused"])
+@pytest.mark.parametrize("name", ["coordinators", "live", "moved", "paused"])
 async def test_a_key_of_another_type_at_the_start(server: RedisServer, name: str) -> None:
     async with server.client() as client:
         await client.lpush(f"{{{PREFIX}}}:{name}", "in the way")
@@ -193,7 +193,7 @@ async def test_what_is_refused_for_long_is_said_again(
     h: Harness, server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(refusals, "AGAIN_S", 0.2)
-    key = f"{{{PREFIX}}}:queues"
+    key = f"{{{PREFIX}}}:moved"
     async with server.client() as client:
         with capture_logs() as logs:
             await client.set(key, "in the way")
@@ -205,7 +205,7 @@ async def test_what_is_refused_for_long_is_said_again(
                 while logs[-1]["event"] != "store.accepted":
                     await asyncio.sleep(0.01)
         assert {event for event, _ in _events(logs)} == {"store.refused", "store.accepted"}
-        assert {what for _, what in _events(logs)} == {"depths"}
+        assert {what for _, what in _events(logs)} == {"look"}
 
 
 async def test_a_redis_that_takes_no_writes(h: Harness, server: RedisServer) -> None:

@@ -79,7 +79,7 @@ async def test_an_agent_that_leaves(h: Harness) -> None:
     assert await h.end(claimed) is Verdict.STALE
     record = await h.record(task_id)
     assert (record.state, record.crashes) == (State.QUEUED, 1)
-    assert [agent.connected for agent in await h.store.agents()] == [False]
+    assert [agent.connected for agent in (await h.store.agents()).values()] == [False]
 
 
 @pytest.mark.parametrize("instance_id", ["instance", "another"])
@@ -165,7 +165,7 @@ async def test_one_lost_session_does_not_touch_the_next(h: Harness) -> None:
     report = await h.pass_time(5.0)
     assert (report.lost_owners, report.reclaimed) == ([old], 1)
     assert await h.end(second) is Verdict.STORED
-    assert [agent.connected for agent in await h.store.agents()] == [True]
+    assert [agent.connected for agent in (await h.store.agents()).values()] == [True]
 
 
 async def _refused(h: Harness, instance_id: str = "another") -> None:
@@ -184,7 +184,7 @@ async def test_an_agent_is_one_live_process(h: Harness) -> None:
         h.clock.advance(8.0)
         assert list(await h.store.renew([owner], 10.0)) == [True]
     # It is not touched by who was refused.
-    (agent,) = await h.store.agents()
+    (agent,) = (await h.store.agents()).values()
     assert (agent.instance_id, agent.epoch, agent.connected) == ("instance", owner.epoch, True)
     assert await h.end(claimed) is Verdict.STORED
     assert (await h.agent("b", instance_id="another")).epoch > owner.epoch
@@ -249,7 +249,7 @@ async def test_the_end_of_a_stream_that_nobody_knows(h: Harness) -> None:
 
 async def test_agents_are_known_until_forgotten(h: Harness) -> None:
     owner = await h.agent("a")
-    (agent,) = await h.store.agents()
+    (agent,) = (await h.store.agents()).values()
     assert (agent.agent_id, agent.instance_id, agent.epoch) == ("a", "instance", owner.epoch)
     assert (agent.description, agent.connected) == (b"about it", True)
     assert await h.store.set_desired("a", 2) is True
@@ -257,17 +257,17 @@ async def test_agents_are_known_until_forgotten(h: Harness) -> None:
     await h.store.forget_agent("a")
     assert len(await h.store.agents()) == 1
     await h.store.retire(owner)
-    (agent,) = await h.store.agents()
+    (agent,) = (await h.store.agents()).values()
     assert (agent.connected, agent.left, agent.desired_state) == (False, True, 2)
     await h.agent("a")
-    (agent,) = await h.store.agents()
+    (agent,) = (await h.store.agents()).values()
     assert (agent.connected, agent.left, agent.desired_state) == (True, False, 2)
     await h.pass_time(100.0)
-    (agent,) = await h.store.agents()
+    (agent,) = (await h.store.agents()).values()
     assert (agent.connected, agent.left, agent.desired_state) == (False, False, 2)
     await h.store.forget_agent("a")
     await h.store.forget_agent("a")
-    assert await h.store.agents() == []
+    assert await h.store.agents() == {}
 
 
 async def test_contracts_are_kept_in_order(h: Harness) -> None:

@@ -59,7 +59,7 @@ async def test_everything_acknowledged_is_there(store_factory: StoreFactory, cra
     assert [row.payload for row in await h.store.read_progress(succeeded, 0, 10)] == [b"row"]
     assert await h.store.paused() == ["p/q"]
     assert await h.store.contracts() == {"digest": (b"files", [METHOD])}
-    (agent,) = await h.store.agents()
+    (agent,) = (await h.store.agents()).values()
     assert (agent.agent_id, agent.desired_state) == ("a", 3)
     (again,) = await h.store.enqueue([Submission(METHOD, b"p", request_id="a")])
     assert again.task_id == succeeded
@@ -152,7 +152,10 @@ async def test_the_grace_ends_the_wait(forgetful: StoreFactory, crash: bool) -> 
     before = h.listener.ready_calls
     report = await h.pass_time(0.1)
     assert report.lost_owners == [old]
-    assert {agent.agent_id: agent.connected for agent in await h.store.agents()} == {"a": False, "b": True}
+    assert {agent.agent_id: agent.connected for agent in (await h.store.agents()).values()} == {
+        "a": False,
+        "b": True,
+    }
     assert h.listener.ready_calls > before
     again = await h.claim_one(other)
     assert (again.task_id, again.attempt) == (task_id, 1)
@@ -186,7 +189,10 @@ async def test_claims_stay_with_their_owners(keeping: StoreFactory, crash: bool)
     assert (await h.pass_time(4.9)).lost_owners == []
     report = await h.pass_time(0.1)
     assert (report.lost_owners, report.reclaimed) == ([old], 1)
-    assert {agent.agent_id: agent.connected for agent in await h.store.agents()} == {"a": False, "b": True}
+    assert {agent.agent_id: agent.connected for agent in (await h.store.agents()).values()} == {
+        "a": False,
+        "b": True,
+    }
     assert await h.end(claims[1]) is Verdict.STALE
     again = await h.claim_one(other)
     assert (again.task_id, again.attempt) == (ids[1], 2)

@@ -1,6 +1,6 @@
 """An agent that is connected here, as others are told of it: made from its session. Pure.
 
-Discovery tells what changes seldom (`described`); a list of agents also shows how busy each is (`with_load`).
+Discovery tells what changes seldom (`described`); a list of agents also shows how busy each is (`load_of`).
 """
 
 from __future__ import annotations
@@ -24,41 +24,21 @@ def described(session: Session) -> fleet_pb2.Agent:
     return agent
 
 
-def with_load(session: Session, now_s: float, silent_s: float) -> fleet_pb2.Agent:
-    """The same, and how busy it is.
+def load_of(session: Session, now_s: float, silent_s: float) -> fleet_pb2.Agent:
+    """How busy it is, and nothing else: to be merged into what describes it.
 
     Args:
         now_s: seconds since the epoch.
         silent_s: since when it has not been heard.
     """
-    agent = described(session)
-    agent.used_slots = session.busy_slots
-    agent.in_flight = len(session.held)
-    agent.load.CopyFrom(session.report.load)
-    agent.heartbeat_round_trip.CopyFrom(session.report.round_trip)
-    agent.connect_time.CopyFrom(timestamp(session.connected_at_s))
-    agent.last_seen_time.CopyFrom(timestamp(now_s - silent_s))
-    return agent
-
-
-def without_load(agent: fleet_pb2.Agent) -> fleet_pb2.Agent:
-    """What discovery tells of an agent that another coordinator has described with its load."""
-    told = fleet_pb2.Agent()
-    told.CopyFrom(agent)
-    for name in _LOAD:
-        told.ClearField(name)
-    return told
-
-
-_LOAD = (
-    "used_slots",
-    "in_flight",
-    "load",
-    "heartbeat_round_trip",
-    "connect_time",
-    "last_seen_time",
-    "stale_results_refused",
-)
+    return fleet_pb2.Agent(
+        used_slots=session.busy_slots,
+        in_flight=len(session.held),
+        load=session.report.load,
+        heartbeat_round_trip=session.report.round_trip,
+        connect_time=timestamp(session.connected_at_s),
+        last_seen_time=timestamp(now_s - silent_s),
+    )
 
 
 def _state(session: Session) -> fleet_pb2.AgentState:

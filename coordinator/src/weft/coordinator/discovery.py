@@ -14,10 +14,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 
 from weft.coordinator.agent_log import AgentLog
-from weft.coordinator.agent_view import described, without_load
+from weft.coordinator.agent_view import described
 from weft.coordinator.session import Session
 from weft.coordinator.store.records import Owner
 from weft.rpc.channel import BATCH_BYTES
@@ -58,7 +58,7 @@ class Discovery:
         """Begin with the agents that were connected when the last coordinator ended."""
         self._settled_by_s = asyncio.get_running_loop().time() + self._settle_s
         for agent in agents:
-            self._log.put(without_load(agent))
+            self._log.put(agent)
             if agent.state == fleet_pb2.AGENT_STATE_SUSPECT:
                 self._awaited.add(agent.id)
         self._check_settled()
@@ -92,26 +92,27 @@ class Discovery:
         """Where the log is: for `reconcile`."""
         return self._log.position
 
-    def reconcile(self, others: Iterable[fleet_pb2.Agent], here: Collection[str], since: int) -> None:
-        """Take in the rest of a fleet that several coordinators share.
+    def reconcile(self, others: Iterable[fleet_pb2.Agent], nowhere: Iterable[str], since: int) -> bool:
+        """Take in what has changed in a fleet that several coordinators share.
 
         Args:
             others: agents that are connected elsewhere or suspect.
-            here: ids of those that are connected here.
-            since: `position` from before the others were read: what has changed after that is newer.
+            nowhere: ids of agents that are not connected.
+            since: `position` from before these were read: what has changed here after that is newer.
+
+        Returns: whether it was; False: more has changed here than is remembered, and they must be read again.
         """
         newer = self._log.since(since)
         if newer is None:
-            # More has changed than is remembered: the next time will do.
-            return
-        known_better = {*here, *newer.removed, *(agent.id for agent in newer.agents)}
-        seen = set()
+            return False
+        known_better = {*newer.removed, *(agent.id for agent in newer.agents)}
         for agent in others:
-            seen.add(agent.id)
             if agent.id not in known_better:
-                self._told(agent.id, self._log.put(without_load(agent)))
-        for agent_id in [each for each in self._log.ids() if each not in seen and each not in known_better]:
-            self._told(agent_id, self._log.remove(agent_id))
+                self._told(agent.id, self._log.put(agent))
+        for agent_id in nowhere:
+            if agent_id not in known_better:
+                self._told(agent_id, self._log.remove(agent_id))
+        return True
 
     def close(self, error: WeftError) -> None:
         """End all watches with `error`."""

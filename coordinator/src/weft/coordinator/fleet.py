@@ -6,8 +6,9 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from weft.coordinator.agent_view import with_load
+from weft.coordinator.agent_view import described, load_of
 from weft.coordinator.rules import QueueKey
+from weft.coordinator.session import Session
 from weft.coordinator.sessions import Sessions
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AgentRecord
@@ -17,6 +18,8 @@ from weft.v1 import errors_pb2, fleet_pb2
 
 # What a session adds to an agent's description, about.
 _FILLED_IN_BYTES = 100
+# How busy an agent is, is shared when that changes, and so often in any case.
+_LOAD_S = 5.0
 
 
 class Standing(NamedTuple):
@@ -37,27 +40,32 @@ class Fleet:
         self._forget_after_s = forget_after_s
         # Agents at other coordinators, as those see them.
         self._elsewhere: dict[str, fleet_pb2.Agent] = {}
-        # Something changed here that coordinators on the same store are to look at at once.
-        self._news = False
-        # Agents that are gone: since when this process has known.
-        self._gone: dict[str, float] = {}
+        # Agents to look at again, and those here of which others are to be told.
+        self._touched: set[str] = set()
+        self._unshared: set[str] = set()
+        # How busy each agent here was when that was last shared, and when that was.
+        self._shared_loads: dict[str, tuple[tuple[int, int], float]] = {}
+        # Agents that are gone, the first to go first: since when this process has known, and whether an operator wants
+        # something of them when they come back.
+        self._gone: dict[str, tuple[float, bool]] = {}
 
     async def page(self, method: str, after: str, size: int) -> tuple[list[fleet_pb2.Agent], bool]:
         """Agents by id from the one behind `after`, with `method` those that host it, and whether there are more.
 
         A page ends early where it would become a large message.
         """
-        records = [record for record in await self._store.agents() if record.agent_id > after]
-        page: list[fleet_pb2.Agent] = []
-        size_bytes = 0
-        for record in sorted(records, key=lambda record: record.agent_id):
+        records = await self._store.agents()
+        page: list[AgentRecord] = []
+        size_bytes, more = 0, False
+        for agent_id in sorted(agent_id for agent_id in records if agent_id > after):
             if len(page) >= size or size_bytes > BATCH_BYTES:
-                return page, True
-            agent = self._agent(record)
-            if not method or any(hosted.name == method for hosted in agent.methods):
-                page.append(agent)
+                more = True
+                break
+            record = records[agent_id]
+            if not method or any(hosted.name == method for hosted in self._agent(record).methods):
+                page.append(record)
                 size_bytes += len(record.description) + _FILLED_IN_BYTES
-        return page, False
+        return await self._with_loads(page), more
 
     async def agent(self, agent_id: str) -> fleet_pb2.Agent:
         """One agent.
@@ -65,9 +73,9 @@ class Fleet:
         Raises:
             NotFound: AGENT_NOT_FOUND.
         """
-        for record in await self._store.agents():
-            if record.agent_id == agent_id:
-                return self._agent(record)
+        record = (await self._store.agents()).get(agent_id)
+        if record is not None:
+            return (await self._with_loads([record]))[0]
         raise NotFound(
             f"no agent has the id {agent_id!r}; `weft agents list` shows those that are known",
             reason=errors_pb2.ERROR_REASON_AGENT_NOT_FOUND,
@@ -141,53 +149,117 @@ class Fleet:
     def _active_elsewhere(self) -> Iterable[fleet_pb2.Agent]:
         return (agent for agent in self._elsewhere.values() if agent.state == fleet_pb2.AGENT_STATE_ACTIVE)
 
-    def changed(self) -> None:
-        """An agent that is connected here has changed: with the next `catch_up` the others look at once."""
-        self._news = True
+    def changed(self, agent_id: str) -> None:
+        """An agent that is or was connected here has changed: `look` and `share` are to know."""
+        self._touched.add(agent_id)
+        self._unshared.add(agent_id)
 
-    async def catch_up(self) -> list[fleet_pb2.Agent]:
-        """With a shared store: show the others the agents here, see theirs, and hear what operators told them.
+    def look_again(self, agent_ids: Iterable[str]) -> None:
+        """With the next `look`."""
+        self._touched.update(agent_ids)
 
-        Returns: the agents that are connected elsewhere, or suspect.
+    async def look(self, now_s: float) -> tuple[list[fleet_pb2.Agent], list[str]]:
+        """See what has changed in the store, and hear what operators said at other coordinators.
+
+        Returns: those of the changed agents that are connected elsewhere or suspect, and ids of those that are neither
+        that nor here.
         """
-        records = await self._store.agents()
-        news, self._news = self._news, False
-        views = {
-            record.agent_id: self._agent(record).SerializeToString()
-            for record in records
-            if self._sessions.get(record.agent_id) is not None
-        }
-        others = [
-            self._agent(record)
-            for record in records
-            if record.connected and self._sessions.get(record.agent_id) is None
-        ]
-        self._elsewhere = {agent.id: agent for agent in others}
-        for record in records:
-            session = self._sessions.get(record.agent_id)
-            if session is not None and record.desired_state not in (0, session.desired):
-                self._sessions.want(record.agent_id, record.desired_state)  # type: ignore[arg-type]
-        await self._store.share(views, news=news)
-        return others
+        touched, self._touched = self._touched, set()
+        try:
+            news = await self._store.agent_news(touched)
+        except BaseException:
+            self._touched |= touched
+            raise
+        others: list[fleet_pb2.Agent] = []
+        nowhere: list[str] = []
+        for agent_id, record in news.items():
+            self._note_gone(agent_id, record, now_s)
+            session = self._sessions.get(agent_id)
+            if session is not None:
+                self._elsewhere.pop(agent_id, None)
+                if record is not None and record.desired_state not in (0, session.desired):
+                    self._sessions.want(agent_id, record.desired_state)  # type: ignore[arg-type]
+            elif record is not None and record.connected:
+                self._elsewhere[agent_id] = self._agent(record)
+                others.append(self._elsewhere[agent_id])
+            else:
+                self._elsewhere.pop(agent_id, None)
+                nowhere.append(agent_id)
+        return others, nowhere
+
+    async def share(self, now_s: float) -> None:
+        """Show other coordinators on the store the agents here that have changed, and how busy they are."""
+        views: dict[str, tuple[int, bytes]] = {}
+        for agent_id in list(self._unshared):
+            session = self._sessions.get(agent_id)
+            if session is None:
+                self._unshared.discard(agent_id)
+            else:
+                views[agent_id] = (session.owner.epoch, described(session).SerializeToString())
+        loads: dict[str, bytes] = {}
+        shared: dict[str, tuple[tuple[int, int], float]] = {}
+        for session in self._sessions.all():
+            agent_id = session.owner.agent_id
+            busy = (session.busy_slots, len(session.held))
+            before, at_s = self._shared_loads.get(agent_id, (None, 0.0))
+            if busy != before or now_s - at_s >= _LOAD_S:
+                at_s = now_s
+                loads[agent_id] = self._load(session).SerializeToString()
+            shared[agent_id] = (busy, at_s)
+        if views or loads:
+            await self._store.share(views, loads)
+        self._shared_loads = shared
+        self._unshared -= views.keys()
 
     async def connected(self) -> list[fleet_pb2.Agent]:
         """The agents that have not left, as far as the store knows."""
-        return [self._agent(record) for record in await self._store.agents() if record.connected]
+        return [self._agent(record) for record in (await self._store.agents()).values() if record.connected]
 
     async def forget_gone(self, now_s: float) -> None:
         """Forget who has been lost for long, unless an operator wants something of it when it comes back."""
-        gone: dict[str, float] = {}
-        for record in await self._store.agents():
-            if record.connected:
-                continue
-            since_s = self._gone.get(record.agent_id, now_s)
+        due = []
+        for agent_id, (since_s, wanted) in self._gone.items():
+            if now_s - since_s < self._forget_after_s:
+                break
+            if not wanted:
+                due.append(agent_id)
+        for agent_id in due:
+            await self._store.forget_agent(agent_id)
+            self._sessions.stale_refused.pop(agent_id, None)
+            del self._gone[agent_id]
+
+    def _note_gone(self, agent_id: str, record: AgentRecord | None, now_s: float) -> None:
+        if record is None or record.connected:
+            self._gone.pop(agent_id, None)
+        else:
+            since_s, _ = self._gone.get(agent_id, (now_s, False))
             wanted = record.desired_state not in (0, fleet_pb2.DESIRED_STATE_ACTIVE)
-            if wanted or now_s - since_s < self._forget_after_s:
-                gone[record.agent_id] = since_s
+            self._gone[agent_id] = (since_s, wanted)
+
+    async def _with_loads(self, records: Sequence[AgentRecord]) -> list[fleet_pb2.Agent]:
+        """Agents, with how busy they are."""
+        elsewhere = [record.agent_id for record in records if self._is_elsewhere(record)]
+        loads = await self._store.loads(elsewhere) if elsewhere else {}
+        agents = []
+        for record in records:
+            agent = self._agent(record)
+            session = self._sessions.get(record.agent_id)
+            if session is not None:
+                agent.MergeFrom(self._load(session))
+            elif self._is_elsewhere(record):
+                agent.MergeFromString(loads.get(agent.id, b""))
             else:
-                await self._store.forget_agent(record.agent_id)
-                self._sessions.forget(record.agent_id)
-        self._gone = gone
+                agent.stale_results_refused = self._sessions.stale_refused.get(agent.id, 0)
+            agents.append(agent)
+        return agents
+
+    def _is_elsewhere(self, record: AgentRecord) -> bool:
+        return record.connected and bool(record.view) and self._sessions.get(record.agent_id) is None
+
+    def _load(self, session: Session) -> fleet_pb2.Agent:
+        load = load_of(session, self._store.now(), session.silent_for_s(time.monotonic()))
+        load.stale_results_refused = self._sessions.stale_refused.get(session.owner.agent_id, 0)
+        return load
 
     def _agent(self, record: AgentRecord) -> fleet_pb2.Agent:
         """An agent as the coordinator says that has its session; epoch and wish as the store says.
@@ -196,18 +268,15 @@ class Fleet:
         shown, of one that is nowhere this one's.
         """
         session = self._sessions.get(record.agent_id)
-        elsewhere = session is None and record.connected and bool(record.view)
         if session is not None:
-            agent = with_load(session, self._store.now(), session.silent_for_s(time.monotonic()))
-        elif elsewhere:
+            agent = described(session)
+        elif self._is_elsewhere(record):
             agent = fleet_pb2.Agent.FromString(record.view)
         else:
             agent = fleet_pb2.Agent.FromString(record.description)
             agent.state = _state(record)
         agent.epoch = record.epoch
         agent.desired_state = record.desired_state or fleet_pb2.DESIRED_STATE_ACTIVE  # type: ignore[assignment]
-        if not elsewhere:
-            agent.stale_results_refused = self._sessions.stale_refused.get(record.agent_id, 0)
         return agent
 
 

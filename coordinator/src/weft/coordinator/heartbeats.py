@@ -125,7 +125,7 @@ class Heartbeats:
                 by_lease.setdefault(session.lease_s, []).append(session)
         if not by_lease and self._store.shared:
             # Nobody to renew: the next agent must know all the same whether the store is there.
-            await self._store.paused()
+            await self._store.renew([], 0.0)
         for lease_s, sessions in by_lease.items():
             held = await self._store.renew([session.owner for session in sessions], lease_s)
             for session, known in zip(sessions, held, strict=True):

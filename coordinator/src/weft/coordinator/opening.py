@@ -148,9 +148,9 @@ class Opener:
             )
 
     async def _desired(self, agent_id: str) -> fleet_pb2.DesiredState:
-        for agent in await self._store.agents():
-            if agent.agent_id == agent_id and agent.desired_state:
-                return cast("fleet_pb2.DesiredState", agent.desired_state)
+        record = (await self._store.agents()).get(agent_id)
+        if record is not None and record.desired_state:
+            return cast("fleet_pb2.DesiredState", record.desired_state)
         return fleet_pb2.DESIRED_STATE_ACTIVE
 
 

@@ -128,10 +128,12 @@ class Coordinator:
     async def _keep_house(self, now_s: float) -> None:
         if self._store.shared:
             await self._load_contracts()
-            position = self._discovery.position
-            others = await self._fleet.catch_up()
-            here = {session.owner.agent_id for session in self._sessions.all()}
-            self._discovery.reconcile(others, here, position)
+        position = self._discovery.position
+        others, nowhere = await self._fleet.look(now_s)
+        if self._store.shared:
+            if not self._discovery.reconcile(others, nowhere, position):
+                self._fleet.look_again([*nowhere, *(agent.id for agent in others)])
+            await self._fleet.share(now_s)
             self._health.changed()
         await self._fleet.forget_gone(now_s)
 
@@ -143,7 +145,7 @@ class Coordinator:
         self._discovery.look(session)
         self._health.changed()
         if self._store.shared:
-            self._fleet.changed()
+            self._fleet.changed(session.owner.agent_id)
             self._sweeper.hasten()
 
     def _agent_lost(self, owner: Owner) -> None:
@@ -178,9 +180,16 @@ class Coordinator:
         )
 
     async def _load_contracts(self) -> None:
-        for digest, (descriptor_set, methods) in (await self._store.contracts()).items():
+        for digest, (descriptor_set, methods) in (await self._store.contracts(self._loaded)).items():
             if self._loaded.get(digest) == methods:
                 continue
+            if not descriptor_set:
+                # It has come into force for other methods.
+                but_this = self._loaded.keys() - {digest}
+                again = await self._store.contracts(but_this)
+                if digest not in again:
+                    continue
+                descriptor_set, methods = again[digest]
             self._loaded[digest] = methods
             try:
                 self._contracts.admit(Contract.load(descriptor_set, methods))

@@ -16,7 +16,7 @@ What every store promises (the conformance suite in tests/store checks it):
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from weft.coordinator.rules import QueueKey
@@ -238,7 +238,8 @@ class Store(Protocol):
         ...
 
     async def renew(self, owners: Sequence[Owner], lease_s: float) -> Sequence[bool]:
-        """Let leases end `lease_s` from now (also sooner than before). False: the owner is not known (any more)."""
+        """Let leases end `lease_s` from now (also sooner than before). False: the owner is not known (any more). Asks the
+        store also when there are no owners: whether it is there."""
         ...
 
     async def detach(self, owner: Owner, lease_s: float) -> None:
@@ -251,13 +252,27 @@ class Store(Protocol):
         what is much."""
         ...
 
-    async def agents(self) -> Sequence[AgentRecord]:
-        """Every agent that is connected or was, until forgotten."""
+    async def agents(self) -> Mapping[str, AgentRecord]:
+        """Every agent that is connected or was, until forgotten, by id; not to be changed. Costs what has changed."""
         ...
 
-    async def share(self, views: Mapping[str, bytes], *, news: bool) -> None:
-        """Let other coordinators see agents as this one does: `AgentRecord.view` by agent id, for some seconds; with `news`
-        they look at once. A store that is not shared does nothing."""
+    async def agent_news(self, also: Collection[str] = ()) -> Mapping[str, AgentRecord | None]:
+        """Agents that have changed since this was last called, at first all, and those that are asked for, by id; None: it is
+        not known (any more)."""
+        ...
+
+    async def share(self, views: Mapping[str, tuple[int, bytes]], loads: Mapping[str, bytes]) -> None:
+        """Let other coordinators see agents as this one does. A store that is not shared does nothing.
+
+        Args:
+            views: `AgentRecord.view` by agent id, and the epoch for which it holds: until its session ends. Others look
+                at once.
+            loads: how busy agents are, by id; for some seconds, and for those who ask.
+        """
+        ...
+
+    async def loads(self, agent_ids: Sequence[str]) -> Mapping[str, bytes]:
+        """How busy some agents are, as other coordinators have shared it."""
         ...
 
     async def set_desired(self, agent_id: str, desired_state: int) -> bool:
@@ -274,8 +289,9 @@ class Store(Protocol):
         """Keep a contract and put it in force for these methods."""
         ...
 
-    async def contracts(self) -> Mapping[str, tuple[bytes, Sequence[str]]]:
-        """Contracts by digest, oldest first: descriptor set, and the methods that it is in force for."""
+    async def contracts(self, known: Collection[str] = ()) -> Mapping[str, tuple[bytes, Sequence[str]]]:
+        """Contracts by digest, oldest first: descriptor set, empty for those that are `known`, and the methods that it is in
+        force for. Costs what has changed."""
         ...
 
     async def depths(self) -> Mapping[QueueKey, QueueDepth]:

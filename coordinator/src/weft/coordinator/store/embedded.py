@@ -18,7 +18,7 @@ import contextlib
 import random
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -359,11 +359,17 @@ class EmbeddedStore:
         self._hold.release(self._clock())
         await self._journal.settled()
 
-    async def agents(self) -> Sequence[AgentRecord]:
-        return self._agents.all()
+    async def agents(self) -> Mapping[str, AgentRecord]:
+        return self._agents.records
 
-    async def share(self, views: Mapping[str, bytes], *, news: bool) -> None:
+    async def agent_news(self, also: Collection[str] = ()) -> Mapping[str, AgentRecord | None]:
+        return self._agents.take_news(also)
+
+    async def share(self, views: Mapping[str, tuple[int, bytes]], loads: Mapping[str, bytes]) -> None:
         """There is nobody to see it."""
+
+    async def loads(self, agent_ids: Sequence[str]) -> Mapping[str, bytes]:  # noqa: ARG002  # all agents are here
+        return {}
 
     async def set_desired(self, agent_id: str, desired_state: int) -> bool:
         known = self._agents.set_desired(agent_id, desired_state)
@@ -388,8 +394,8 @@ class EmbeddedStore:
             )
         await self._journal.settled()
 
-    async def contracts(self) -> Mapping[str, tuple[bytes, Sequence[str]]]:
-        return self._readers.near.contracts()
+    async def contracts(self, known: Collection[str] = ()) -> Mapping[str, tuple[bytes, Sequence[str]]]:
+        return self._readers.near.contracts(known)
 
     async def depths(self) -> Mapping[QueueKey, QueueDepth]:
         return self._board.depths()

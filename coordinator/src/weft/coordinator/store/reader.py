@@ -7,7 +7,7 @@ small rows) and which on the reading thread.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -153,13 +153,16 @@ class Reader:
                 break
         return found
 
-    def contracts(self) -> dict[str, tuple[bytes, list[str]]]:
-        found: dict[str, tuple[bytes, list[str]]] = {
-            digest: (descriptors, [])
-            for digest, descriptors in self._connection.execute(
-                "SELECT digest, file_descriptor_set FROM contracts ORDER BY ordinal"
-            )
-        }
+    def contracts(self, known: Collection[str]) -> dict[str, tuple[bytes, list[str]]]:
+        """Contracts by digest, oldest first: files, empty for those that are known, and methods that it is in force for."""
+        found: dict[str, tuple[bytes, list[str]]] = {}
+        digests = self._connection.execute("SELECT digest FROM contracts ORDER BY ordinal").fetchall()
+        for (digest,) in digests:
+            found[digest] = (b"", [])
+            if digest not in known:
+                text = "SELECT file_descriptor_set FROM contracts WHERE digest = ?"
+                (descriptors,) = self._connection.execute(text, (digest,)).fetchone()
+                found[digest] = (descriptors, [])
         for method, digest in self._connection.execute("SELECT method, digest FROM hosted ORDER BY method"):
             found[digest][1].append(method)
         return found

@@ -244,7 +244,7 @@ class AgentRecord:
     desired_state: int
     # It is not connected since it said goodbye.
     left: bool = False
-    # A serialized weft.v1.Agent: how the coordinator that serves it sees it now. Empty when nobody said, lately.
+    # A serialized weft.v1.Agent: how the coordinator that serves it sees it, but for how busy it is. Empty: none does.
     view: bytes = b""
 
 

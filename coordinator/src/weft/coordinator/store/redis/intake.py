@@ -192,6 +192,8 @@ class Intake:
         try:
             await self._link.tell(await self._link.ask("enqueue", asked), outcomes)
         except Unavailable as error:
+            # They were counted as ready.
+            self._link.doubt()
             tell_not_stored(self._link.listener, [task.given for task in tasks], error)
             raise
 

@@ -26,19 +26,27 @@ touches that slot alone. Times are seconds since the epoch by Redis' clock; reco
 | `queues`          | hash   | queue → unfinished tasks                                                                 |
 | `scheduled`       | hash   | queue → tasks that are SCHEDULED                                                         |
 | `running`         | hash   | queue → tasks that are RUNNING                                                           |
+| `moved`           | zset   | queues that hold ready tasks, by the revision of their last change                       |
+| `moves`           | string | revision of the queues: grows with every change of how many tasks are ready in one       |
 | `unfinished`      | string | how many tasks have not ended                                                            |
 | `last`            | string | the largest task id ever stored                                                          |
 | `epochs`          | string | the last epoch given out                                                                 |
 | `coordinators`    | string | the last coordinator number given out                                                    |
 | `agents`          | hash   | agent → its last session: {i: instance, e: epoch, c: connected, o: stream open, l: left} |
 | `about`           | hash   | agent → its description                                                                  |
-| `view:<agent>`    | string | the agent as its coordinator sees it; for some seconds                                   |
-| `fleet`           | string | grows with every change of agents, wishes or contracts                                   |
+| `views`           | hash   | agent → the agent as its coordinator sees it, while its stream is open                   |
+| `load:<agent>`    | string | how busy it is, as its coordinator sees it; for some seconds                             |
+| `fleet`           | string | version of the fleet: grows with every change of agents and of wishes                    |
+| `changes`         | zset   | agents, those forgotten last among them, by the version of their last change             |
+| `gone`            | zset   | agents that were forgotten, by the version of that                                       |
+| `floor`           | string | what was forgotten up to this version is not in `changes` any more                       |
 | `desired`         | hash   | agent → the state that an operator wants, a weft.v1.DesiredState                         |
 | `contracts`       | hash   | digest → descriptor set                                                                  |
 | `order`           | list   | digests, oldest first                                                                    |
 | `hosted`          | hash   | method → digest of the contract in force                                                 |
+| `catalogue`       | string | version of `contracts`, `order` and `hosted`                                             |
 | `paused`          | set    | methods                                                                                  |
+| `pauses`          | string | version of `paused`                                                                      |
 | `fence`           | string | written where a replica must have all that came before                                   |
 | `layout`          | string | version of this layout                                                                   |
 | `live`            | zset   | numbers of coordinators that are there, by when that is doubted                          |

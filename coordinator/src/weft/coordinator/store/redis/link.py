@@ -4,7 +4,7 @@
     others' scripts ─► events ─► the same            poll ─► what no event told, and whether Redis is there
 
 What is kept here is only for speed: how many tasks are ready, which methods are paused. Replies, events and the poll
-correct it. An event can be lost with its connection: then all that anybody here follows is read again, and who follows a
+correct it; a poll reads what has changed since the last one, by versions. An event can be lost with its connection: then all that anybody here follows is read again, and who follows a
 task that is not there any more is told that it is lost.
 
 `writable` says that Redis is there and takes writes, as far as is known: false from the first that fails for that, true when
@@ -49,6 +49,8 @@ _CLOSE_TRIES = 3
 # A task that is not there may be on its way: it is lost when it is still not there after so long, and after whatever was
 # asked of Redis in between.
 _LOST_S = 1.0
+# Queues that one look tells of.
+_LOOK_QUEUES = 1000
 # Followed tasks that are read again at a time: each may have a large outcome.
 _READ_TASKS = 32
 
@@ -87,7 +89,12 @@ class Link:
         self._clock = clock
         self._poll_s = poll_s
         self._offset_s = 0.0
-        self._fleet = 0
+        # Of fleet and catalogue; of what is paused; of the queues.
+        self._versions: list[int] = [0, 0]
+        self._pauses = -1
+        self._revision = 0
+        # How often Redis was away, or may have said something that was not heard: what was read before may be gone.
+        self.lost_touch = 0
         # Events may have been lost.
         self._missed = False
         # Followed tasks that were not there when they were read again, since when by the monotonic clock.
@@ -200,9 +207,15 @@ class Link:
         if not self.writable:
             log.warning("store.available")
             self.writable = True
-            self._missed = True
-            self._look.set()
+            self.doubt()
             self.listener.ready()
+
+    def doubt(self) -> None:
+        """Something may have been missed, or lost with a server: look at all of it again."""
+        self._missed = True
+        self._revision, self._pauses = 0, -1
+        self.lost_touch += 1
+        self._look.set()
 
     @staticmethod
     def unavailable() -> Unavailable:
@@ -256,11 +269,10 @@ class Link:
                         await self._heard(*unpack(message["data"]))
                     else:
                         # Subscribed again: what was published before did not come, what follows will.
-                        self._missed = True
-                        self._look.set()
+                        self.doubt()
             except (RedisError, OSError, Unavailable):
                 # It dials and subscribes again by itself.
-                self._missed = True
+                self.doubt()
                 await asyncio.sleep(self._poll_s * (0.5 + self._rng.random()))
             except Exception:
                 log.exception("store.event_failed")
@@ -308,25 +320,31 @@ class Link:
                 self.listener.ready()
 
     async def _refresh(self) -> None:
-        paused = await self.ask("paused", self.client.smembers(self.keys("paused")))
-        self.paused = frozenset(method.decode() for method in paused)
-        began_at = time.time()
-        seconds, micros = await self.ask("clock", self.client.time())
-        self._offset_s = seconds + micros / 1e6 - (began_at + time.time()) / 2
-        if await self.run("present", [_PRESENT_S]):
-            self._missed = True
+        depths: dict[QueueKey, int] = {}
+        more, anew, unheard = True, False, False
+        while more:
+            began_at = time.time()
+            asked = [_PRESENT_S, self._pauses, self._revision, _LOOK_QUEUES]
+            new, now, *versions, pauses, paused, revision, again, more, moved = await self.run("look", asked)
+            self._offset_s = now - (began_at + time.time()) / 2
+            unheard, anew = unheard or bool(new), anew or bool(again)
+            if paused is not False:
+                self.paused = frozenset(method.decode() for method in paused or ())
+            self._pauses, self._revision = pauses, revision
+            depths |= {queue_key(name.decode()): queued for name, queued in moved or ()}
+        if anew:
+            self.ready = depths
+        else:
+            self.ready.update(depths)
+        self._missed = self._missed or unheard
         self._written()
         while self.in_doubt:
             taken_back = await self.run("undo", [self.in_doubt[0], CLAIM_KEPT_S])
             self.in_doubt.pop(0)
             log.warning("claim.undone", attempts=taken_back)
-        fleet = int(await self.ask("fleet", self.client.get(self.keys("fleet"))) or 0)
-        if fleet != self._fleet:
-            self._fleet = fleet
+        if versions != self._versions:
+            self._versions = versions
             self.listener.fleet_changed()
-        depths = await self.run("depths", [])
-        known = {queue_key(name.decode()): queued for name, queued, *_ in depths or ()}
-        self.ready = {key: queued for key, queued in known.items() if queued}
         if self._missed or self._absent:
             await self._look_again()
 

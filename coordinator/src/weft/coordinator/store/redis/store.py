@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -59,8 +59,6 @@ from weft.rpc.errors import Unavailable
 # One claim carries no more than this, as its payloads go through the script.
 _CLAIM_BYTES = 4 * 1024 * 1024
 _DRAWS = 64
-# A view that is not renewed is not believed for longer.
-_VIEW_S = 5
 _VERDICTS = (Verdict.STORED, Verdict.RETRYING, Verdict.STALE)
 _PROGRESS = (ProgressVerdict.STORED, ProgressVerdict.KNOWN, ProgressVerdict.STALE, ProgressVerdict.LIMIT)
 
@@ -127,6 +125,8 @@ class RedisStore:
         )
         self._link = Link(client, keys, scripts, listener, self._rng, clock=self._clock, poll_s=self._poll_s)
         self._intake = Intake(self._link)
+        self._agents = fleet.AgentMirror(self._link)
+        self._catalogue = fleet.Catalogue(self._link, keys)
         try:
             await connect.check(client, keys, servers.shown, self._durability)
             scripts.coordinator = await client.incr(keys("coordinators"))
@@ -325,11 +325,11 @@ class RedisStore:
         return int(epoch)
 
     async def renew(self, owners: Sequence[Owner], lease_s: float) -> Sequence[bool]:
-        if not owners:
-            return []
         known = await self._link.run("renew", [lease_s, list(owners)])
-        self._intake.leased([owner for owner, holds in zip(owners, known, strict=True) if holds], lease_s)
-        return list(known)
+        self._intake.leased(
+            [owner for owner, holds in zip(owners, known or (), strict=True) if holds], lease_s
+        )
+        return list(known or ())
 
     async def detach(self, owner: Owner, lease_s: float) -> None:
         self._intake.leased([owner], 0.0)
@@ -340,15 +340,19 @@ class RedisStore:
         self._intake.bring()
         await self._link.run("retire", list(owner))
 
-    async def agents(self) -> Sequence[AgentRecord]:
-        found: Sequence[AgentRecord] = await self._link.ask(
-            "agents", fleet.agents(self._link.client, self._link.keys)
-        )
-        return found
+    async def agents(self) -> Mapping[str, AgentRecord]:
+        await self._agents.refresh()
+        return self._agents.agents
 
-    async def share(self, views: Mapping[str, bytes], *, news: bool) -> None:
-        if views or news:
-            await self._link.run("share", [_VIEW_S, news, list(views.items())])
+    async def agent_news(self, also: Collection[str] = ()) -> Mapping[str, AgentRecord | None]:
+        await self._agents.refresh()
+        return self._agents.take_news(also)
+
+    async def share(self, views: Mapping[str, tuple[int, bytes]], loads: Mapping[str, bytes]) -> None:
+        await fleet.share(self._link, views, loads)
+
+    async def loads(self, agent_ids: Sequence[str]) -> Mapping[str, bytes]:
+        return await fleet.loads(self._link, self._link.keys, agent_ids)
 
     async def set_desired(self, agent_id: str, desired_state: int) -> bool:
         return bool(await self._link.run("wish", [agent_id, desired_state]))
@@ -361,11 +365,8 @@ class RedisStore:
     async def put_contract(self, digest: str, file_descriptor_set: bytes, methods: Sequence[str]) -> None:
         await self._link.run("contract", [digest, file_descriptor_set, list(methods)])
 
-    async def contracts(self) -> Mapping[str, tuple[bytes, Sequence[str]]]:
-        found: Mapping[str, tuple[bytes, Sequence[str]]] = await self._link.ask(
-            "contracts", fleet.contracts(self._link.client, self._link.keys)
-        )
-        return found
+    async def contracts(self, known: Collection[str] = ()) -> Mapping[str, tuple[bytes, Sequence[str]]]:
+        return await self._catalogue.read(known)
 
     async def depths(self) -> Mapping[QueueKey, QueueDepth]:
         self._intake.bring()

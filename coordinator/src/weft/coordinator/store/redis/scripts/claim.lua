@@ -21,6 +21,8 @@ local function head(queue, page)
   if queue.at > #queue.ids then
     queue.ids = call('ZRANGE', key('ready', queue.name), 0, page - 1, 'WITHSCORES')
     queue.at = 1
+    -- Also when it is empty: who asked did not know.
+    touched[queue.name] = true
   end
   return queue.ids[queue.at], tonumber(queue.ids[queue.at + 1])
 end

@@ -1,7 +1,7 @@
 -- A session's stream is over: its lease ends so many seconds from now, and another process may open one.
 --
 -- request  {agent, epoch, lease}
--- writes   owners, agents, view:<agent>
+-- writes   owners, agents, views
 -- result   nothing
 
 local agent, epoch = request[1], request[2]
@@ -14,7 +14,7 @@ if last and last.e == epoch and last.o then
   last.o = nil
   call('HSET', all('agents'), agent, cmsgpack.pack(last))
   -- Nobody is to believe any more how its coordinator saw it.
-  call('DEL', key('view', agent))
-  fleet_changed()
+  call('HDEL', all('views'), agent)
+  agent_changed(agent)
 end
 return reply(false)

@@ -57,7 +57,13 @@ end
 local function reply(result)
   local depths = {}
   for queue in pairs(touched) do
-    depths[#depths + 1] = {queue, call('ZCARD', key('ready', queue))}
+    local count = call('ZCARD', key('ready', queue))
+    depths[#depths + 1] = {queue, count}
+    if count > 0 then
+      call('ZADD', all('moved'), call('INCR', all('moves')), queue)
+    else
+      call('ZREM', all('moved'), queue)
+    end
   end
   if #changed > 0 or #revoked > 0 or woke then
     local ids = {}
@@ -367,9 +373,9 @@ end
 
 -- -- owners ---------------------------------------------------------------------------------------------------------
 
--- Agents, wishes or contracts changed: the other coordinators read them again.
-local function fleet_changed()
-  call('INCR', all('fleet'))
+-- An agent has changed: coordinators read it again.
+local function agent_changed(agent)
+  call('ZADD', all('changes'), call('INCR', all('fleet')), agent)
   woke = true
 end
 
@@ -422,6 +428,7 @@ local function ended(agent, epoch, goodbye)
   if known and known.c and known.e == epoch then
     known.c, known.l = false, goodbye or nil
     call('HSET', all('agents'), agent, cmsgpack.pack(known))
-    fleet_changed()
+    call('HDEL', all('views'), agent)
+    agent_changed(agent)
   end
 end

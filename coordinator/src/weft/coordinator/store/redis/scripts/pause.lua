@@ -4,5 +4,6 @@
 -- result   nothing
 
 call(request[2] and 'SADD' or 'SREM', all('paused'), request[1])
+call('INCR', all('pauses'))
 woke = not request[2]
 return reply(false)

@@ -2,7 +2,7 @@
 --
 -- request  {agent, instance, description, lease}
 -- reads    agents, owners
--- writes   epochs, owners, sessions:<agent>, agents, about
+-- writes   epochs, owners, sessions:<agent>, agents, about, changes, gone
 -- result   the epoch; false: the agent's id is in use
 
 local agent, instance = request[1], request[2]
@@ -20,5 +20,6 @@ call('HSET', all('agents'), agent, cmsgpack.pack({i = instance, e = epoch, c = t
 call('HSET', all('about'), agent, request[3])
 call('ZADD', all('owners'), string.format('%.17g', now + request[4]), session(agent, epoch))
 call('HSET', key('sessions', agent), string.format('%d', epoch), instance)
-fleet_changed()
+call('ZREM', all('gone'), agent)
+agent_changed(agent)
 return reply(epoch)

@@ -1,12 +1,20 @@
--- Let other coordinators see agents as this one does, for some seconds.
+-- Let other coordinators see the agents of this one as it does, and for some seconds how busy they are.
 --
--- request  {seconds, whether others are to look at once, {{agent, view}…}}
+-- request  {{{agent, epoch, view}…}, seconds, {{agent, load}…}}
+-- reads    agents
+-- writes   views, load:<agent>
 -- result   nothing
 
-for _, item in ipairs(request[3]) do
-  call('SET', key('view', item[1]), item[2], 'PX', request[1] * 1000)
+for _, item in ipairs(request[1]) do
+  local raw = call('HGET', all('agents'), item[1])
+  local last = raw and cmsgpack.unpack(raw)
+  -- Its session may be over, or a newer one be open elsewhere.
+  if last and last.o and last.e == item[2] then
+    call('HSET', all('views'), item[1], item[3])
+    agent_changed(item[1])
+  end
 end
-if request[2] then
-  fleet_changed()
+for _, item in ipairs(request[3]) do
+  call('SET', key('load', item[1]), item[2], 'PX', request[2] * 1000)
 end
 return reply(false)

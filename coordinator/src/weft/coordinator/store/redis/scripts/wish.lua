@@ -7,5 +7,5 @@ if call('HEXISTS', all('agents'), request[1]) == 0 then
   return reply(false)
 end
 call('HSET', all('desired'), request[1], request[2])
-fleet_changed()
+agent_changed(request[1])
 return reply(true)
