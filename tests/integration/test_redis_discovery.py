@@ -63,10 +63,9 @@ async def test_each_tells_of_all_agents(pair: Pair) -> None:
             paused = fleet_pb2.AGENT_STATE_PAUSED
             await told("paused", lambda agents: state(agents) == paused, since, began_s)
             wish.desired_state = fleet_pb2.DESIRED_STATE_ACTIVE
+            since = len(watching.updates)
             await there.api().UpdateAgent(wish, timeout=5)
-            await watching.until(
-                lambda agents: state(agents) == ACTIVE, "active", since=len(watching.updates)
-            )
+            await watching.until(lambda agents: state(agents) == ACTIVE, "active", since=since)
 
             since, began_s = len(watching.updates), time.monotonic()
             await agent.close(goodbye=False)
