@@ -29,6 +29,7 @@ from tests.support.beside import StockApp, available, direct_address, free_addre
 from tests.support.command import weft
 from tests.support.mesh import PROBE_SERVICE, MeshHarness
 from tests.support.processes import Process, until
+from weft.rpc.channel import MAX_METADATA_BYTES
 from weft.rpc.errors import from_call
 from weft.v1 import coordinator_pb2
 
@@ -37,7 +38,7 @@ HEALTH = "/grpc.health.v1.Health/Watch"
 ECHO = f"/{PROBE_SERVICE}/Echo"
 RUBBISH = b"\xff\xff\xff rubbish"
 # gRPC's own hard limit is 16 KiB.
-TOO_MUCH = "x" * 20_000
+TOO_MUCH = "x" * MAX_METADATA_BYTES
 WAIT_S = 20.0
 
 Metadata = tuple[tuple[str, str], ...]

@@ -30,6 +30,7 @@ from tests.support.lightweight import (
 )
 from tests.support.mesh import MeshHarness
 from tests.support.refusals import check, refused
+from weft.rpc.channel import MAX_METADATA_BYTES
 from weft.rpc.errors import WeftError, from_call, status_of_call
 from weft.rpc.times import seconds
 from weft.v1 import coordinator_pb2 as api
@@ -436,11 +437,12 @@ async def test_progress_with_gaps_and_progress_over_the_limit(mesh: MeshHarness)
         ({"headers": [{"key": "grpc-status", "value": b"13"}]}, grpc.StatusCode.OK),
         ({"trailers": [{"key": "weft-agent", "value": b"forged"}]}, grpc.StatusCode.OK),
         ({"trailers": [{"key": "k", "value": bytes(2 * MIB)}]}, EXHAUSTED),
+        ({"status": {"code": 9, "message": "m" * 100_000}}, PRECONDITION),
         # What the caller's gRPC refuses to take: a direct call would end the same way.
-        ({"status": {"code": 9, "message": "m" * 100_000}}, EXHAUSTED),
+        ({"status": {"code": 9, "message": "m" * MAX_METADATA_BYTES}}, EXHAUSTED),
         ({"response": b"\xff\xff no reply"}, grpc.StatusCode.OK),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:60],
 )
 async def test_outcomes_that_grpc_cannot_pass_on(
     mesh: MeshHarness, outcome: dict[str, Any], code: grpc.StatusCode

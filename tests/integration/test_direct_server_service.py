@@ -112,14 +112,15 @@ async def test_execute_batches_and_tells_the_load(stream):
     await stream.read()
     assert (stream.loads[-1].used_slots, stream.loads[-1].slots) == (0, 4)
     ids = range(1, 2001)
-    # Four slots: most are refused at once, each by itself.
+    # Four slots: some wait for one, most are refused at once, each by itself.
     await stream.send(*[direct(each) for each in ids])
     await stream.until(*ids)
     codes = [stream.results[each].status.code for each in ids]
     assert codes.count(0) >= 4
     refused = [each for each in ids if stream.results[each].status.code]
     assert {stream.reason(each) for each in refused} == {"OVERLOADED"}
-    assert stream.messages < 200
+    # Results leave together: those that waited for a slot end one by one, the others in a few messages.
+    assert stream.messages < len(ids) / 4
     while stream.loads[-1].used_slots:
         await stream.read()
 
