@@ -33,6 +33,8 @@ class ModelTask:
     failures: int = 0
     crashes: int = 0
     owner: Owner | None = None
+    # Whose attempt was the last that did not succeed: another agent should make the next one.
+    avoid: str = ""
     cancel_end_at: float | None = None
     cancel_grace_s: float = 0.0
     held_back: bool = False
@@ -83,7 +85,8 @@ class ModelTask:
         elif self.crashes > MAX_CRASHES:
             self.end(State.FAILED)
         else:
-            self.state, self.ready_at = State.QUEUED, now
+            assert self.owner is not None
+            self.state, self.ready_at, self.avoid = State.QUEUED, now, self.owner.agent_id
             return Verdict.RETRYING
         return Verdict.STORED
 
@@ -147,7 +150,8 @@ class Model:
                 task.end(State.CANCELLED)
                 return Verdict.STORED
             # When it is ready again is drawn at random: the machine fills in what the store says.
-            task.state = State.SCHEDULED
+            assert task.owner is not None
+            task.state, task.avoid = State.SCHEDULED, task.owner.agent_id
             task.remember("ended")
             task.journaled()
             return Verdict.RETRYING
@@ -187,6 +191,8 @@ class Model:
         task.state, task.ready_at = State.QUEUED, now
         task.failures = task.crashes = 0
         task.answer = task.kept_answer = None
+        if task.owner is not None:
+            task.avoid = task.owner.agent_id
         task.owner = None
         task.close_at = None if task.close_s is None else now + task.close_s
         return True

@@ -126,7 +126,9 @@ class Harness:
         methods: Sequence[str] = (METHOD,),
         requirements: Requirements | None = None,
     ) -> Sequence[Claimed]:
-        keys = [QueueKey(method, requirements or Requirements()) for method in methods]
+        bases = {QueueKey(method, requirements or Requirements()) for method in methods}
+        # Retries of its own too: this agent is the only one.
+        keys = {*bases, *(key for key in self.store.ready_depths() if key.base in bases)}
         request = ClaimRequest(owner, dict.fromkeys(keys, 1), slots=limit, limit=limit)
         return (await self.store.claim([request]))[0]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections import Counter
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
@@ -291,8 +292,8 @@ class StoreMachine(RuleBasedStateMachine):
         tasks = self.model.tasks.values()
         unfinished = [task for task in tasks if not task.state.terminal]
         assert self.h.store.unfinished() == len(unfinished)
-        ready = len(self.model.claimable())
-        assert self.h.store.ready_depths() == ({QueueKey(METHOD): ready} if ready else {})
+        ready = Counter(QueueKey(METHOD, avoid=task.avoid) for task in self.model.claimable())
+        assert self.h.store.ready_depths() == ready
         depths = self.do(self.h.store.depths())
         assert bool(depths) == bool(unfinished)
         for depth in depths.values():

@@ -14,11 +14,11 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from tests.store.support import Harness, ManualClock, RecordingListener
 from weft.coordinator.conduct import HALF_LIFE_S
-from weft.coordinator.dispatcher import Dispatcher
+from weft.coordinator.dispatcher import PASS_RETRY_QUEUES, PATIENCE_S, Dispatcher
 from weft.coordinator.rules import QueueKey, Requirements
 from weft.coordinator.session import Session
 from weft.coordinator.store.embedded import EmbeddedStore
-from weft.coordinator.store.records import AttemptRef, Owner, Submission
+from weft.coordinator.store.records import AttemptRef, ClaimRequest, Owner, Submission
 from weft.coordinator.takers import MOST_POOLS, Takers
 from weft.v1 import fleet_pb2, session_pb2
 
@@ -108,6 +108,23 @@ def test_failing_is_ignored_when_most_fail() -> None:
     assert taken(takers, 9) == ["good"], "one of two is not most"
     takers.left(good)
     assert taken(takers, 9) == ["bad"], "better than nobody"
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "chosen"),
+    [
+        pytest.param((0, 0), ["bad"], id="nobody"),
+        pytest.param((1, 0), [], id="one that works"),
+        pytest.param((3, 2), ["bad"], id="most fail, with this one"),
+        pytest.param((3, 1), [], id="one of three fails"),
+    ],
+)
+def test_agents_at_other_coordinators_count(elsewhere: tuple[int, int], chosen: list[str]) -> None:
+    bad = session("bad")
+    fail(bad)
+    takers = Takers(lambda _: elsewhere)
+    takers.changed(bad)
+    assert taken(takers, 9) == chosen
 
 
 def test_another_method_of_a_failing_agent_goes_on_where_nobody_else_has_it() -> None:
@@ -238,3 +255,94 @@ async def test_several_queues_with_the_same_best_agent_are_all_served_at_once(h:
     while await dispatcher.run_pass():
         pass
     assert h.store.ready_depths() == {}
+
+
+# -- retries ----------------------------------------------------------------------------------------------------------
+
+
+class Passes:
+    """A dispatcher with agents of one method, the time in our hands."""
+
+    def __init__(self, h: Harness, *, elsewhere: bool = False) -> None:
+        self.h = h
+        self.now_s = NOW_S
+        self.takers = Takers(lambda _: (int(elsewhere), 0))
+        self.dispatcher = Dispatcher(h.store, self.takers, clock=lambda: self.now_s)
+
+    async def agent(self, name: str, slots: int = 1) -> Session:
+        made = session(name, slots=slots, epoch=(await self.h.agent(name, lease_s=1e9)).epoch)
+        self.takers.changed(made)
+        return made
+
+    async def failed_at(self, taker: Session) -> None:
+        """A task whose first attempt, by this agent, has failed."""
+        await self.h.submit()
+        ((claimed,),) = await self.h.store.claim([ClaimRequest(taker.owner, {QUEUES[0]: 1}, 1, 1)])
+        await self.h.end(claimed, code_pb2.UNAVAILABLE)
+        await self.h.pass_time(60.0)
+
+    async def run(self) -> None:
+        while await self.dispatcher.run_pass():
+            pass
+
+
+async def test_a_retry_goes_to_another_agent_though_that_is_busier(h: Harness) -> None:
+    passes = Passes(h)
+    one, other = await passes.agent("one", slots=8), await passes.agent("other", slots=2)
+    other.hold(AttemptRef("x", 1), 1)
+    await passes.failed_at(one)
+    await passes.run()
+    assert (len(one.held), len(other.held)) == (0, 2)
+
+
+async def test_a_retry_goes_to_the_same_agent_where_no_other_serves_its_queue(h: Harness) -> None:
+    passes = Passes(h)
+    one = await passes.agent("one")
+    passes.takers.changed(session("unfit", methods=[B]))
+    fail(one)
+    await passes.failed_at(one)
+    await passes.run()
+    assert len(one.held) == 1
+
+
+async def test_a_retry_does_not_wait_for_an_agent_that_keeps_failing(h: Harness) -> None:
+    passes = Passes(h)
+    one, full, bad = await passes.agent("one"), await passes.agent("full"), await passes.agent("bad")
+    full.hold(AttemptRef("x", 1), 1)
+    fail(bad)
+    passes.takers.changed(bad)
+    await passes.failed_at(one)
+    await passes.run()
+    assert not one.held, "the full one may be given it soon"
+    passes.takers.left(full)
+    await passes.run()
+    assert len(one.held) == 1
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "at another coordinator"])
+async def test_a_retry_waits_for_another_agent_for_a_while(h: Harness, elsewhere: bool) -> None:
+    passes = Passes(h, elsewhere=elsewhere)
+    one = await passes.agent("one")
+    if not elsewhere:
+        (await passes.agent("full")).hold(AttemptRef("x", 1), 1)
+    await passes.failed_at(one)
+    await passes.run()
+    passes.now_s += PATIENCE_S * 0.9
+    await passes.run()
+    assert not one.held
+    passes.now_s += PATIENCE_S * 0.2
+    await passes.run()
+    assert len(one.held) == 1
+
+
+async def test_retries_of_many_agents_are_all_handed_out(h: Harness) -> None:
+    """A pass looks at a few of their queues, and there are as many passes as it takes."""
+    passes = Passes(h)
+    count = 3 * PASS_RETRY_QUEUES
+    agents = [await passes.agent(f"a{number:02}", slots=2) for number in range(count)]
+    for taker in agents:
+        await passes.failed_at(taker)
+    assert len(h.store.ready_depths()) == count
+    await passes.run()
+    attempts = [attempt for taker in agents for attempt in taker.held]
+    assert [attempt.attempt for attempt in attempts] == [2] * count

@@ -122,6 +122,8 @@ def _row(agent: Agent) -> list[Words]:
     state = [Styled(agent.state.name, STYLES.get(agent.state.name, ""))]
     if agent.desired_state.name not in {"ACTIVE", agent.state.name}:
         state.append(Styled(f" (wanted: {agent.desired_state.name})", ""))
+    if agent.failing:
+        state.append(Styled(" (failing)", "red"))
     has = [*(f"{key}={value}" for key, value in sorted(agent.labels.items()))]
     has += [f"{key}={amount:g}" for key, amount in sorted(agent.resources.items())]
     services = sorted({_service(method) for method in agent.methods})

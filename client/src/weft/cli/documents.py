@@ -107,6 +107,7 @@ def agent_document(agent: Agent) -> dict[str, Any]:
         **agent_change_document(agent),
         "used_slots": agent.used_slots,
         "in_flight": agent.in_flight,
+        "failing": agent.failing,
         "connected_at": _time(agent.connected_at),
         "last_seen_at": _time(agent.last_seen_at),
         "process_cpu_cores": agent.process_cpu_cores,

@@ -73,6 +73,8 @@ class Agent:
     direct_state: DirectState
     # Why the address does not lead to it; empty: it does, or that is not known yet.
     direct_problem: str
+    # Its attempts keep failing: others are given its tasks for some seconds.
+    failing: bool = False
 
     @classmethod
     def of(cls, proto: fleet_pb2.Agent) -> Agent:
@@ -95,6 +97,7 @@ class Agent:
             advertised_address=proto.advertised_address,
             direct_state=DirectState(proto.direct_state),
             direct_problem=proto.direct_problem,
+            failing=proto.failing,
         )
 
 

@@ -29,21 +29,19 @@ class Conduct:
         self._ends = 0.0
         self._faults = 0.0
         self._at_s = 0.0
-        # The log has said that it keeps failing.
+        # Others have been told that it keeps failing.
         self.told = False
 
-    def ended(self, code: int, now_s: float, *, crashed: bool = False) -> bool:
-        """Count the end of an attempt; says whether it was a fault."""
+    def ended(self, code: int, now_s: float, *, crashed: bool = False) -> None:
+        """Count the end of an attempt."""
         if now_s - self._at_s > _STEP_S:
             fade = self._fade(now_s)
             self._ends *= fade
             self._faults *= fade
             self._at_s = now_s
-        fault = crashed or code in FAULTS
         self._ends += 1.0
-        if fault:
+        if crashed or code in FAULTS:
             self._faults += 1.0
-        return fault
 
     def failing(self, now_s: float) -> bool:
         """Whether its attempts keep failing."""

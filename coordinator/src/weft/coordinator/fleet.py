@@ -20,6 +20,7 @@ from weft.v1 import errors_pb2, fleet_pb2
 _FILLED_IN_BYTES = 100
 # How busy an agent is, is shared when that changes, and so often in any case.
 _LOAD_S = 5.0
+_COUNTS_KEPT = 4096
 
 
 class Standing(NamedTuple):
@@ -40,6 +41,8 @@ class Fleet:
         self._forget_after_s = forget_after_s
         # Agents at other coordinators, as those see them.
         self._elsewhere: dict[str, fleet_pb2.Agent] = {}
+        # Of queues that were asked for since those changed.
+        self._counts_elsewhere: dict[QueueKey, tuple[int, int]] = {}
         # Agents to look at again, and those here of which others are to be told.
         self._touched: set[str] = set()
         self._unshared: set[str] = set()
@@ -146,6 +149,18 @@ class Fleet:
                     free += takes and max(1, method.slot_cost) <= agent.slots - agent.used_slots
         return Standing(hosts, fitting, taking, free)
 
+    def elsewhere(self, key: QueueKey) -> tuple[int, int]:
+        """How many agents at other coordinators take tasks of a queue, and how many of them keep failing."""
+        known = self._counts_elsewhere.get(key)
+        if known is None:
+            if len(self._counts_elsewhere) >= _COUNTS_KEPT:
+                self._counts_elsewhere.clear()
+            takers = [
+                agent for agent in self._active_elsewhere() if agent.id != key.avoid and _takes(agent, key)
+            ]
+            known = self._counts_elsewhere[key] = (len(takers), sum(agent.failing for agent in takers))
+        return known
+
     def _active_elsewhere(self) -> Iterable[fleet_pb2.Agent]:
         return (agent for agent in self._elsewhere.values() if agent.state == fleet_pb2.AGENT_STATE_ACTIVE)
 
@@ -170,6 +185,8 @@ class Fleet:
         except BaseException:
             self._touched |= touched
             raise
+        if news:
+            self._counts_elsewhere.clear()
         others: list[fleet_pb2.Agent] = []
         nowhere: list[str] = []
         for agent_id, record in news.items():
@@ -225,7 +242,7 @@ class Fleet:
                 due.append(agent_id)
         for agent_id in due:
             await self._store.forget_agent(agent_id)
-            self._sessions.stale_refused.pop(agent_id, None)
+            self._sessions.forget(agent_id)
             del self._gone[agent_id]
 
     def _note_gone(self, agent_id: str, record: AgentRecord | None, now_s: float) -> None:

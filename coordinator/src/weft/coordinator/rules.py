@@ -159,7 +159,18 @@ ANY_AGENT = Requirements()
 
 
 class QueueKey(NamedTuple):
-    """A queue: ready tasks with the same method and requirements are interchangeable for an agent."""
+    """A queue: ready tasks with the same method and requirements are interchangeable for an agent.
+
+    Retries are queues of their own: another agent than the one that made the last attempt is to have them. People see them
+    together with the rest (`base`).
+    """
 
     method: str
     requirements: Requirements = ANY_AGENT
+    # An agent's id; empty: none is avoided.
+    avoid: str = ""
+
+    @property
+    def base(self) -> QueueKey:
+        """The queue that the tasks were submitted to."""
+        return QueueKey(self.method, self.requirements) if self.avoid else self

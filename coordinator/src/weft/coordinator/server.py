@@ -38,6 +38,7 @@ from weft.coordinator.store.choose import store_of
 from weft.coordinator.store.records import AttemptRef, Owner, ProgressRow, TaskRecord
 from weft.coordinator.submission import Intake
 from weft.coordinator.sweeper import Sweeper
+from weft.coordinator.takers import Takers
 from weft.rpc import logs
 from weft.rpc.admission import Admission
 from weft.rpc.binding import why_not
@@ -75,8 +76,10 @@ class Coordinator:
         self._contracts = Contracts()
         # Contracts of the store that were taken in, and the methods that they were in force for then.
         self._loaded: dict[str, Sequence[str]] = {}
+        self._takers = Takers(self._agents_elsewhere)
         self._sessions = Sessions(
             self._store,
+            self._takers,
             self._contracts,
             settings,
             self.coordinator_id,
@@ -86,8 +89,8 @@ class Coordinator:
         self._discovery = Discovery(settings.max_watchers, settings.recovery_grace_s)
         self._direct = DirectCalls(self._discovery.snapshots, settings.max_message_bytes)
         self._reachability = Reachability(self._session_changed)
-        self._dispatcher = Dispatcher(self._store, self._sessions.takers)
         self._fleet = Fleet(self._store, self._sessions, forget_after_s=settings.forget_agents_s)
+        self._dispatcher = Dispatcher(self._store, self._takers)
         self._health = HealthService(self._store, self._fleet, self._contracts)
         self._intake = Intake(self._store, self._contracts, settings)
         self._sweeper = Sweeper(
@@ -139,6 +142,9 @@ class Coordinator:
 
     def _wake(self) -> None:
         self._dispatcher.wake()
+
+    def _agents_elsewhere(self, queue: QueueKey) -> tuple[int, int]:
+        return self._fleet.elsewhere(queue)
 
     def _session_changed(self, session: Session) -> None:
         self._reachability.look(session)

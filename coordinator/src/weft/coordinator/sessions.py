@@ -48,6 +48,7 @@ class Sessions:
     def __init__(
         self,
         store: Store,
+        takers: Takers,
         contracts: Contracts,
         settings: CoordinatorSettings,
         coordinator_id: str,
@@ -64,7 +65,7 @@ class Sessions:
         self._opening: set[str] = set()
         self._admitting = asyncio.Lock()
         self._desk = AttemptDesk(store, settings.max_payload_bytes, self._freed)
-        self.takers = Takers()
+        self._takers = takers
         self._conducts: dict[str, Conduct] = {}
         self._stopping = False
         # Refused results of agents, over all their sessions here.
@@ -85,7 +86,7 @@ class Sessions:
 
     def has_room(self, queue: QueueKey) -> bool:
         """Whether an agent would take a task of this queue now."""
-        return self.takers.has_room(queue, time.monotonic())
+        return self._takers.has_room(queue, time.monotonic())
 
     def want(self, agent_id: str, desired: fleet_pb2.DesiredState) -> None:
         """An operator wants something of an agent: in force at once when it is connected here."""
@@ -110,7 +111,7 @@ class Sessions:
 
     def _freed(self, session: Session) -> None:
         """It may take more work than before, or other work."""
-        self.takers.changed(session)
+        self._takers.changed(session)
         self._wake()
 
     # -- lifecycle ----------------------------------------------------------------------------------------------
@@ -358,23 +359,31 @@ class Sessions:
         changed = session.hear(report)
         if changed:
             self._changed(session)
+        # What was held against it fades.
+        self._tell_conduct(session, time.monotonic())
         if changed or session.free_slots > free_slots:
             self._freed(session)
         else:
-            # Time changes it too: what was held against it fades.
-            self.takers.changed(session)
+            # So that whatever the index was not told of is not missed for long.
+            self._takers.changed(session)
 
     def _judge(self, session: Session, results: Iterable[session_pb2.AttemptResult], now_s: float) -> None:
         """Take in how an agent's attempts ended."""
+        for each in results:
+            session.conduct.ended(each.outcome.status.code, now_s, crashed=each.crashed)
+        self._tell_conduct(session, now_s)
+
+    def _tell_conduct(self, session: Session, now_s: float) -> None:
+        """Tell when its attempts begin to keep failing, and when they do no more."""
         conduct = session.conduct
-        # Of all: each counts.
-        faults = [conduct.ended(each.outcome.status.code, now_s, crashed=each.crashed) for each in results]
-        if (any(faults) or conduct.told) and conduct.failing(now_s) is not conduct.told:
-            conduct.told = not conduct.told
-            if conduct.told:
-                log.warning("agent.failing", agent=session.owner.agent_id, now="others are preferred")
-            else:
-                log.info("agent.recovered", agent=session.owner.agent_id)
+        if conduct.failing(now_s) is conduct.told:
+            return
+        conduct.told = not conduct.told
+        if conduct.told:
+            log.warning("agent.failing", agent=session.owner.agent_id, now="others are given its tasks")
+        else:
+            log.info("agent.not_failing", agent=session.owner.agent_id)
+        self._changed(session)
 
     async def _end(self, session: Session, reader: asyncio.Task[None]) -> None:
         # The reader first: it must not read on while the call ends.
@@ -386,7 +395,7 @@ class Sessions:
         """The stream is over: settle the lease and what was never sent."""
         agent_id = session.owner.agent_id
         session.open = False
-        self.takers.left(session)
+        self._takers.left(session)
         newest = self._sessions.get(agent_id) is session
         if newest:
             del self._sessions[agent_id]

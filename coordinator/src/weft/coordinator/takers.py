@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from weft.coordinator.rules import QueueKey
 from weft.coordinator.session import Session
@@ -34,10 +34,17 @@ _Entry = tuple[float, int, Session]
 
 
 class Takers:
-    """The index. `looked_at` counts the sessions that were looked at, over all its time."""
+    """The index. `looked_at` counts the sessions that were looked at, over all its time.
 
-    def __init__(self) -> None:
+    Args:
+        elsewhere: how many agents at other coordinators serve a queue, but for the one that it avoids, and how many of them keep
+            failing.
+    """
+
+    def __init__(self, elsewhere: Callable[[QueueKey], tuple[int, int]] = lambda _: (0, 0)) -> None:
+        self._elsewhere = elsewhere
         self._log: dict[Session, int] = {}
+        self._by_agent: dict[str, Session] = {}
         self._position = 0
         # The one that was used last comes last.
         self._pools: dict[QueueKey, Pool] = {}
@@ -48,10 +55,13 @@ class Takers:
         self._position += 1
         self._log.pop(session, None)
         self._log[session] = self._position
+        self._by_agent[session.owner.agent_id] = session
 
     def left(self, session: Session) -> None:
         """Its stream is over."""
         self._log.pop(session, None)
+        if self._by_agent.get(session.owner.agent_id) is session:
+            del self._by_agent[session.owner.agent_id]
         for pool in self._pools.values():
             pool.drop(session)
 
@@ -64,6 +74,18 @@ class Takers:
     def has_room(self, key: QueueKey, now_s: float) -> bool:
         """Whether a session would take a task of this queue now."""
         return self._pool(key, now_s).first() is not None
+
+    def others_serve(self, key: QueueKey, now_s: float) -> bool:
+        """Whether an agent but the one that this queue avoids may be given its tasks, here or elsewhere, now or when it has
+        room."""
+        elsewhere, failing = self._elsewhere(key)
+        return elsewhere > failing or self._pool(key.base, now_s).serves(self._by_agent.get(key.avoid))
+
+    def with_room(self, agent_id: str, key: QueueKey) -> Session | None:
+        """An agent's session, if it would take a task of this queue now."""
+        self.looked_at += 1
+        session = self._by_agent.get(agent_id)
+        return session if session is not None and _has_room(session, key) else None
 
     def _pool(self, key: QueueKey, now_s: float) -> Pool:
         """The queue's pool, up to date."""
@@ -79,7 +101,7 @@ class Takers:
             for session, _ in reversed(list(changed)):
                 pool.look(session, now_s)
             pool.position = self._position
-        pool.settle()
+        pool.settle(*self._elsewhere(key))
         return pool
 
 
@@ -102,7 +124,7 @@ class Pool:
     def look(self, session: Session, now_s: float) -> None:
         """Take in how a session is now."""
         self._index.looked_at += 1
-        if not session.takes_work or self._cost(session) is None:
+        if not session.takes_work or session.queue_cost(self._key) is None:
             self.drop(session)
             return
         self._members.add(session)
@@ -118,9 +140,15 @@ class Pool:
         self._failing.discard(session)
         self._entries.pop(session, None)
 
-    def settle(self) -> None:
+    def serves(self, beside: Session | None) -> bool:
+        """Whether a session but this one may be given the queue's tasks, with room or without."""
+        usable = len(self._members) - (0 if self._panic else len(self._failing))
+        return usable > (beside in self._members and (self._panic or beside not in self._failing))
+
+    def settle(self, elsewhere: int, failing_elsewhere: int) -> None:
         """Decide whether too many fail to heed it."""
-        panic = len(self._failing) > PANIC_SHARE * len(self._members)
+        failing, members = len(self._failing) + failing_elsewhere, len(self._members) + elsewhere
+        panic = failing > PANIC_SHARE * members
         if panic and not self._panic:
             self._panic = True
             for session in self._failing:
@@ -168,13 +196,9 @@ class Pool:
 
     def _chosen(self, session: Session) -> bool:
         """Whether it may be given a task of this queue now."""
-        cost = self._cost(session)
-        return (
-            cost is not None
-            and session.takes_work
-            and cost <= session.free_slots
-            and (self._panic or session not in self._failing)
-        )
+        return _has_room(session, self._key) and (self._panic or session not in self._failing)
 
-    def _cost(self, session: Session) -> int | None:
-        return session.queue_cost(self._key)
+
+def _has_room(session: Session, key: QueueKey) -> bool:
+    cost = session.queue_cost(key)
+    return cost is not None and session.takes_work and cost <= session.free_slots

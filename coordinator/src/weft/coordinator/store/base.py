@@ -142,7 +142,10 @@ class Store(Protocol):
         ...
 
     def ready_depths(self) -> Mapping[QueueKey, int]:
-        """Ready tasks by queue, those of paused methods left out. May be a little stale; costs no I/O."""
+        """Ready tasks by queue, those of paused methods left out. May be a little stale; costs no I/O.
+
+        A task whose last attempt failed, crashed or was lost is in a queue that avoids the attempt's agent (`QueueKey.avoid`):
+        who claims decides whether that agent may have it all the same."""
         ...
 
     async def claim(self, requests: Sequence[ClaimRequest]) -> Sequence[Sequence[Claimed]]:

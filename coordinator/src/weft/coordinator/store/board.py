@@ -17,7 +17,7 @@ from weft.coordinator.store.identity import format_id
 from weft.coordinator.store.journal import Journal
 from weft.coordinator.store.leases import Lease, Leases
 from weft.coordinator.store.ready import Backlog, ReadyQueue
-from weft.coordinator.store.records import AttemptRef, Owner, QueueDepth, Submission
+from weft.coordinator.store.records import AttemptRef, Owner, QueueDepth, Submission, by_base
 from weft.coordinator.store.timers import Timers
 
 # An enum's members cost a lookup each time that they are named through it.
@@ -47,9 +47,14 @@ class Board:
         self._body_limit = body_bytes
         self._body_bytes = 0
 
-    def claimable(self, number: int) -> bool:
+    def claimable(self, number: int, queue: ReadyQueue) -> bool:
         entry = self.entries.get(number)
-        return entry is not None and entry.state is _QUEUED and not entry.held_back
+        return (
+            entry is not None
+            and entry.state is _QUEUED
+            and not entry.held_back
+            and entry.terms.queue is queue
+        )
 
     # -- coming and going ---------------------------------------------------------------------------------------
 
@@ -165,9 +170,22 @@ class Board:
         """RUNNING → QUEUED or SCHEDULED after an attempt that counts; claimable when that is durable."""
         entry.ready_at = ready_at
         entry.settling = True
+        self._avoid(entry)
         self._move(entry, State.SCHEDULED if ready_at > now else State.QUEUED)
         self.journal.again(entry)
         self._waiting_again(entry)
+
+    def _avoid(self, entry: Entry) -> None:
+        """Another agent than its owner should make the next attempt at a running task: it changes its queue."""
+        assert entry.owner is not None
+        before = entry.terms.queue
+        entry.terms = self.terms.avoiding(entry.terms, entry.owner.agent_id)
+        queue = entry.terms.queue
+        queue.running += 1
+        self.backlog.active[queue.key] = queue
+        before.running -= 1
+        if not before.unfinished:
+            self.backlog.active.pop(before.key, None)
 
     def promote(self, entry: Entry) -> None:
         """SCHEDULED → QUEUED."""
@@ -258,7 +276,7 @@ class Board:
 
     def depths(self) -> dict[QueueKey, QueueDepth]:
         """Queues with unfinished tasks."""
-        return {key: self._depth(queue) for key, queue in self.backlog.active.items()}
+        return by_base((key, self._depth(queue)) for key, queue in self.backlog.active.items())
 
     def _depth(self, queue: ReadyQueue) -> QueueDepth:
         oldest = (self.entries[number].ready_at for number in queue.oldest(self.claimable))

@@ -10,7 +10,7 @@ import enum
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from weft.coordinator.rules import (
@@ -66,6 +66,7 @@ class TermsTable:
         self._queue_of = queue_of
         self._limit = limit
         self._known: dict[tuple[Any, ...], Terms] = {}
+        self._avoiding: dict[tuple[Terms, str], Terms] = {}
 
     def of(self, submission: Submission) -> Terms:
         key = (
@@ -84,6 +85,16 @@ class TermsTable:
             queue = self._queue_of(QueueKey(submission.method, submission.requirements))
             terms = self._known[key] = Terms(*key, queue=queue, options=encode_options(submission))
         return terms
+
+    def avoiding(self, terms: Terms, agent_id: str) -> Terms:
+        """The same terms, for an attempt that another agent should make."""
+        found = self._avoiding.get((terms, agent_id))
+        if found is None:
+            if len(self._avoiding) >= self._limit:
+                self._avoiding.clear()
+            queue = self._queue_of(terms.queue.key._replace(avoid=agent_id))
+            found = self._avoiding[terms, agent_id] = replace(terms, queue=queue)
+        return found
 
     def stored(self, method: str, priority: int, options: str | None) -> Terms:
         """The terms of a stored task."""

@@ -1,6 +1,7 @@
 """Which tasks may be claimed: per queue one heap a priority, by age, with stale items dropped when they surface.
 
-An item is a task's number. It is stale when its task is not QUEUED any more, so a claim need not remove anything.
+An item is a task's number. It is stale when its task is not QUEUED any more, or in another queue, so a claim need not remove
+anything.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from weakref import WeakValueDictionary
 
 from weft.coordinator.rules import HIGHEST_PRIORITY, QueueKey
 
-# Whether a task with this number may be claimed now.
-Claimable = Callable[[int], bool]
+# Whether a task with this number may be claimed from this queue now.
+Claimable = Callable[[int, "ReadyQueue"], bool]
 
 
 class ReadyQueue:
@@ -51,7 +52,7 @@ class ReadyQueue:
             return None
         for rank, heap in enumerate(self.heaps):
             while heap:
-                if claimable(heap[0]):
+                if claimable(heap[0], self):
                     return rank, heap[0]
                 heappop(heap)
                 self.items -= 1
@@ -60,7 +61,7 @@ class ReadyQueue:
     def oldest(self, claimable: Claimable) -> Iterator[int]:
         """The oldest ready task of each priority that has one."""
         for heap in self.heaps:
-            while heap and not claimable(heap[0]):
+            while heap and not claimable(heap[0], self):
                 heappop(heap)
                 self.items -= 1
             if heap:
@@ -70,7 +71,7 @@ class ReadyQueue:
         """Drop stale items when they are most of all: cancelled tasks need not surface ever."""
         if self.items <= 2 * self.ready + 1024:
             return
-        self.heaps = [sorted({number for number in heap if claimable(number)}) for heap in self.heaps]
+        self.heaps = [sorted({number for number in heap if claimable(number, self)}) for heap in self.heaps]
         self.items = sum(map(len, self.heaps))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -256,6 +256,25 @@ class QueueDepth:
     scheduled: int = 0
     running: int = 0
     oldest_at: float | None = None
+
+
+def by_base(depths: Iterable[tuple[QueueKey, QueueDepth]]) -> dict[QueueKey, QueueDepth]:
+    """Depths as people see them: retries with the queue that they were submitted to."""
+    total: dict[QueueKey, QueueDepth] = {}
+    for key, depth in depths:
+        known = total.get(key.base)
+        total[key.base] = depth if known is None else _sum(known, depth)
+    return total
+
+
+def _sum(one: QueueDepth, other: QueueDepth) -> QueueDepth:
+    oldest = [depth.oldest_at for depth in (one, other) if depth.oldest_at is not None]
+    return QueueDepth(
+        one.queued + other.queued,
+        one.scheduled + other.scheduled,
+        one.running + other.running,
+        min(oldest, default=None),
+    )
 
 
 @dataclass(frozen=True, slots=True)

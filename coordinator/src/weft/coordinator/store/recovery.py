@@ -116,6 +116,7 @@ def _unfinished(connection: sqlite3.Connection, board: Board, now: float) -> Ite
         entry.started_at, entry.reported = started_at, bool(reported)
         if agent_id is not None:
             entry.owner = Owner(agent_id, epoch)
+            entry.terms = board.terms.avoiding(terms, agent_id)
         if delay_s is not None:
             entry.limits = Limits(delay_s, to_start_s, to_close_s, created_at, retried_at, fresh_attempt)
         if reason is not None:

@@ -147,6 +147,7 @@ def _reopen(core: Core, number: int, record: TaskRecord, now: float) -> None:
     if record.agent_id:
         # No session has epoch 0: nobody holds the attempt.
         entry.owner = Owner(record.agent_id, 0)
+        entry.terms = board.terms.avoiding(entry.terms, record.agent_id)
     entry.limits = Limits(
         submission.delay_s,
         submission.schedule_to_start_s,

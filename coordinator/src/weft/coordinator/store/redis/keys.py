@@ -53,7 +53,8 @@ touches that slot alone. Times are seconds since the epoch by Redis' clock; reco
 | `events:<number>` | channel| for one coordinator: what another's script changed: [ids, ready depths, revoked attempts, |
 |                   |        | whether something became ready]                                                          |
 
-A queue is named by its method; with requirements, a line of JSON ([labels, resources]) follows.
+A queue is named by its method; with requirements, a line of JSON ([labels, resources]) follows. In the queue of retries the first
+label has no name, and the agent that is avoided as its value.
 
 A record's fields, absent where unset: `s` state, `q` queue, `p` priority, `c` created, `d` delay, `ss` schedule_to_start,
 `sc` schedule_to_close, `x` other options (JSON), `r` request id, `at` ready at, `a` attempt, `f` failures, `k` crashes,

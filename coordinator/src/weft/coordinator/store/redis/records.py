@@ -17,6 +17,9 @@ Record = dict[str, Any]
 _GIVEN = b"time_limit:"
 # Queues whose names are remembered.
 _QUEUES = 4096
+# The label that stands for the agent to avoid, in the name of a queue: no agent has it, so that a coordinator which does not
+# know of such queues leaves their tasks to others.
+_AVOID = ""
 
 
 def pack(value: Any) -> bytes:
@@ -37,9 +40,12 @@ def record_of(raw: bytes) -> Record:
 
 @lru_cache(_QUEUES)
 def queue_name(key: QueueKey) -> str:
-    if not key.requirements.labels and not key.requirements.resources:
+    labels, resources = key.requirements
+    if key.avoid:
+        labels = ((_AVOID, key.avoid), *labels)
+    if not labels and not resources:
         return key.method
-    return f"{key.method}\n{json.dumps(key.requirements, separators=(',', ':'))}"
+    return f"{key.method}\n{json.dumps([labels, resources], separators=(',', ':'))}"
 
 
 @lru_cache(_QUEUES)
@@ -48,7 +54,8 @@ def queue_key(name: str) -> QueueKey:
     if not text:
         return QueueKey(method)
     labels, resources = json.loads(text)
-    return QueueKey(method, Requirements(_pairs(labels), _pairs(resources)))
+    avoid = labels.pop(0)[1] if labels and labels[0][0] == _AVOID else ""
+    return QueueKey(method, Requirements(_pairs(labels), _pairs(resources)), avoid)
 
 
 def _pairs(items: list[list[Any]]) -> tuple[tuple[Any, Any], ...]:

@@ -35,6 +35,7 @@ from weft.coordinator.store.records import (
     SweepReport,
     TaskRecord,
     Verdict,
+    by_base,
 )
 from weft.coordinator.store.redis import connect, fleet, listing
 from weft.coordinator.store.redis.ids import IdMint, is_id
@@ -370,10 +371,10 @@ class RedisStore:
 
     async def depths(self) -> Mapping[QueueKey, QueueDepth]:
         self._intake.bring()
-        return {
-            queue_key(name.decode()): QueueDepth(queued, scheduled, running, oldest_at or None)
+        return by_base(
+            (queue_key(name.decode()), QueueDepth(queued, scheduled, running, oldest_at or None))
             for name, queued, scheduled, running, oldest_at in await self._link.run("depths", []) or ()
-        }
+        )
 
     async def set_paused(self, method: str, *, paused: bool) -> None:
         self._intake.bring()

@@ -251,10 +251,23 @@ local function finish_cancelled(id, t)
   finish(id, t, CANCELLED, 'cancelled:' .. (t.cr or ''))
 end
 
--- RUNNING to QUEUED or SCHEDULED after an attempt that counts.
+-- The queue of those tasks of this queue that another agent than this should try. See keys.py for names.
+local function avoiding(queue, agent)
+  local method, text = string.match(queue, '^([^\n]*)\n?(.*)$')
+  -- What follows the opening of the labels.
+  local rest = string.sub(text == '' and '[[],[]]' or text, 3)
+  rest = string.gsub(rest, '^%["","[^"]*"%],?', '')
+  local more = string.sub(rest, 1, 1) == '[' and ',' or ''
+  return method .. '\n[[["","' .. agent .. '"]' .. more .. rest
+end
+
+-- RUNNING to QUEUED or SCHEDULED after an attempt that counts. Another agent should make the next one.
 local function again(id, t, ready_at)
   t.at = ready_at
   leave(id, t)
+  count('queues', t.q, -1)
+  t.q = avoiding(t.q, t.oa)
+  count('queues', t.q, 1)
   enter(id, t, ready_at > now and SCHEDULED or QUEUED)
   arm(id, t)
   tell(id, t)
