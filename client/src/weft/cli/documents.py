@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from weft.client import Agent, Queue, Task
     from weft.client.contract import ResolvedMethod
+    from weft.client.snapshot import Attempt
 
 
 def status_document(status: status_pb2.Status) -> dict[str, Any]:
@@ -78,9 +79,38 @@ def task_document(task: Task, method: ResolvedMethod | None = None, *, full: boo
         if full:
             raised["stack"] = task.raised.stack
     if full:
+        document |= _full_document(task)
         document["request"] = request_document(method, task.request)
         if task.succeeded and not task.progress_count:
             document["response"] = response_document(method, task.response)
+    return document
+
+
+def _full_document(task: Task) -> dict[str, Any]:
+    """What only a task that is read by itself tells."""
+    return {
+        "failures": task.failures,
+        "deadline": _time(task.deadline),
+        "waiting": {"reason": task.wait_reason.name, "text": task.waits_for} if task.waits_for else None,
+        "limits": json_value(task.proto.options.limits),
+        "retry": json_value(task.proto.options.retry),
+        "attempts": [_attempt_document(attempt) for attempt in task.attempts],
+    }
+
+
+def _attempt_document(attempt: Attempt) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "number": attempt.number,
+        "agent_id": attempt.agent_id,
+        "started_at": _time(attempt.started_at),
+        "ended_at": _time(attempt.ended_at),
+        "crashed": attempt.crashed,
+        "released": attempt.released,
+    }
+    if attempt.status.code:
+        document["error"] = status_document(attempt.status)
+    if attempt.raised is not None:
+        document["raised"] = {"type": attempt.raised.type, "message": attempt.raised.message}
     return document
 
 
@@ -125,6 +155,7 @@ def queue_document(queue: Queue) -> dict[str, Any]:
         "paused": queue.paused,
         "agents": queue.agents,
         "oldest_age_s": queue.oldest_age_s,
+        "waiting": {"reason": queue.wait_reason.name, "text": queue.waits_for} if queue.waits_for else None,
     }
 
 

@@ -24,6 +24,11 @@ def since(moment: datetime | None, now: datetime | None = None) -> str:
     return span(((now or datetime.now(UTC)) - moment).total_seconds())
 
 
+def until(moment: datetime, now: datetime | None = None) -> str:
+    """How long until then."""
+    return span((moment - (now or datetime.now(UTC))).total_seconds())
+
+
 def between(start: datetime | None, end: datetime | None) -> str:
     """How long from start to end; empty when one is not known."""
     return "" if start is None or end is None else span((end - start).total_seconds())

@@ -28,6 +28,7 @@ _COLUMNS = (
     Column("agents", right=True),
     Column("oldest", right=True),
     Column(""),
+    Column("waits for", below=True, cut=True),
 )
 
 
@@ -104,4 +105,5 @@ def _row(queue: Queue) -> list[Words]:
         str(queue.agents),
         moments.span(queue.oldest_age_s) if queue.queued else "",
         Styled("paused", "yellow") if queue.paused else "",
+        "" if queue.paused else queue.waits_for,
     ]

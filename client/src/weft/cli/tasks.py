@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from weft.cli import inputs, moments
+from weft.cli import inputs, moments, task_view
 from weft.cli.failures import Failure
 from weft.cli.lazy import SETTINGS
 from weft.cli.options import DEFAULT_TARGET, Json, Target
-from weft.cli.output import Styled, Words, json_text, line, remark
-from weft.cli.tables import Column, Verbatim, print_pairs, print_rows
+from weft.cli.output import Words, json_text, line, remark
+from weft.cli.tables import Column, print_pairs, print_rows
 from weft.rpc import names
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ app = typer.Typer(help="List, read, follow, cancel and retry tasks.", no_args_is
 
 TaskId = Annotated[str, typer.Argument(metavar="ID", help="The task.")]
 TaskIds = Annotated[list[str], typer.Argument(metavar="ID...", help="The tasks.")]
-
-STYLES = {"SUCCEEDED": "green", "FAILED": "red", "CANCELLED": "yellow", "RUNNING": "cyan"}
 
 
 @app.command("list")
@@ -81,34 +79,13 @@ def _row(task: Task) -> list[Words]:
     return [
         task.id,
         names.short(task.method),
-        styled_state(task),
+        task_view.styled_state(task),
         str(task.attempt),
         task.agent_id,
         moments.since(task.created_at),
         moments.between(task.started_at, task.finished_at),
-        error_text(task),
+        task_view.error_text(task),
     ]
-
-
-def styled_state(task: Task) -> Words:
-    name = f"{task.state.name} (cancelling)" if task.cancel_requested and not task.ended else task.state.name
-    return Styled(name, STYLES.get(task.state.name, ""))
-
-
-def error_text(task: Task) -> str:
-    """Code and message of the last failure, with the reason given for a cancellation; where the handler raised, what. Empty
-    when there is none."""
-    from weft.rpc.errors import from_status
-    from weft.rpc.raised import summary
-    from weft.v1 import errors_pb2
-
-    if not task.status.code:
-        return ""
-    error = from_status(task.status)
-    if task.raised is not None and error.reason == errors_pb2.ERROR_REASON_HANDLER_FAILED:
-        return summary(task.raised)
-    why = error.metadata.get("reason", "") if error.reason == errors_pb2.ERROR_REASON_CANCELLED else ""
-    return f"{error.code.name}: {error.message}" + (f" ({why})" if why not in error.message else "")
 
 
 @app.command()
@@ -133,7 +110,7 @@ def get(
     if as_json:
         line(json_text(document))
         return
-    print_pairs(_facts(task, document, verbose=verbose))
+    print_pairs(task_view.facts(task, document, verbose=verbose))
 
 
 async def _resolved(mesh: Mesh, name: str) -> ResolvedMethod | None:
@@ -142,35 +119,6 @@ async def _resolved(mesh: Mesh, name: str) -> ResolvedMethod | None:
         return await inputs.resolve(mesh, name)
     except Failure:
         return None
-
-
-def _facts(task: Task, document: dict[str, Any], *, verbose: bool) -> list[tuple[str, Words | Verbatim]]:
-    facts: list[tuple[str, Words | Verbatim]] = [
-        ("task", task.id),
-        ("method", task.method),
-        ("state", styled_state(task)),
-        ("attempt", f"{task.attempt}" + (f" on {task.agent_id}" if task.agent_id else "")),
-        ("crashes", str(task.crashes) if task.crashes else ""),
-        ("priority", str(task.priority)),
-        ("request id", task.request_id),
-        ("submitted", _ago(task.created_at)),
-        ("started", _ago(task.started_at)),
-        ("finished", _ago(task.finished_at)),
-        ("took", moments.between(task.started_at, task.finished_at)),
-        ("responses", str(task.progress_count) if task.progress_count else ""),
-        ("error", error_text(task)),
-        ("stack", Verbatim(task.raised.stack) if verbose and task.raised is not None else ""),
-        ("request", Verbatim(json_text(document["request"], indent=2))),
-    ]
-    if "response" in document:
-        facts.append(("response", Verbatim(json_text(document["response"], indent=2))))
-    return [(name, value) for name, value in facts if value]
-
-
-def _ago(moment: Any) -> str:
-    if moment is None:
-        return ""
-    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S} ({moments.since(moment)} ago)"
 
 
 @app.command()

@@ -24,13 +24,14 @@ from weft.client.handle import TaskHandle
 from weft.client.mesh import Mesh, connect
 from weft.client.methods import Method, Methods, methods
 from weft.client.options import RetryPolicy, call_options
-from weft.client.snapshot import Progress, Task, TaskState
+from weft.client.snapshot import Attempt, Progress, Task, TaskState, WaitReason
 from weft.client.tasks import Finished, Tasks
 from weft.rpc.errors import WeftError
 
 __all__ = [
     "Agent",
     "AgentState",
+    "Attempt",
     "DesiredState",
     "DirectState",
     "Finished",
@@ -46,6 +47,7 @@ __all__ = [
     "TaskState",
     "Tasks",
     "Unreachable",
+    "WaitReason",
     "WeftError",
     "call_options",
     "connect",

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from weft.client import api as rpc
 from weft.client.api import Api
-from weft.client.snapshot import OpenEnum, moment
+from weft.client.snapshot import OpenEnum, WaitReason, moment
 from weft.rpc.discovery import Discovery
 from weft.rpc.times import seconds
 from weft.v1 import coordinator_pb2, fleet_pb2
@@ -115,6 +115,9 @@ class Queue:
     # Connected agents that can take its tasks.
     agents: int
     oldest_age_s: float
+    # Why its ready tasks wait, and the same for people; NONE and empty: it has none.
+    wait_reason: WaitReason = WaitReason.NONE
+    waits_for: str = ""
 
     @classmethod
     def of(cls, proto: fleet_pb2.Queue) -> Queue:
@@ -127,6 +130,8 @@ class Queue:
             paused=proto.paused,
             agents=proto.agents,
             oldest_age_s=seconds(proto.oldest_age),
+            wait_reason=WaitReason(proto.waiting.reason),
+            waits_for=proto.waiting.text,
         )
 
 

@@ -6,6 +6,7 @@ They are thin views of the messages: thousands of them a second cost nothing unt
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
@@ -46,6 +47,63 @@ class TaskState(OpenEnum):
     @property
     def ended(self) -> bool:
         return self >= TaskState.SUCCEEDED
+
+
+class WaitReason(OpenEnum):
+    """Why a task does not run yet; the numbers are `weft.v1.WaitReason`'s."""
+
+    NONE = 0
+    START_TIME = 1
+    RETRY = 2
+    PAUSED = 3
+    NO_AGENT = 4
+    AGENTS_BUSY = 5
+    TURN = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt at a task."""
+
+    proto: task_pb2.Attempt
+
+    @property
+    def number(self) -> int:
+        """From 1; that of one that was released unstarted is used again."""
+        return self.proto.number
+
+    @property
+    def agent_id(self) -> str:
+        return self.proto.agent_id
+
+    @property
+    def started_at(self) -> datetime | None:
+        return moment(self.proto, "start_time")
+
+    @property
+    def ended_at(self) -> datetime | None:
+        """None: it runs."""
+        return moment(self.proto, "end_time")
+
+    @property
+    def status(self) -> status_pb2.Status:
+        """What it ended in; of an earlier attempt without details."""
+        return self.proto.status
+
+    @property
+    def raised(self) -> task_pb2.HandlerError | None:
+        """What the handler raised; of an earlier attempt without the stack."""
+        return self.proto.error if self.proto.HasField("error") else None
+
+    @property
+    def crashed(self) -> bool:
+        """It was lost with its agent, or with the process that ran the handler."""
+        return self.proto.crashed
+
+    @property
+    def released(self) -> bool:
+        """It was handed back unstarted."""
+        return self.proto.released
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -91,6 +149,31 @@ class Task:
     def crashes(self) -> int:
         """Attempts that were lost with their agent."""
         return self.proto.crashes
+
+    @property
+    def attempts(self) -> Sequence[Attempt]:
+        """The attempts at it, oldest first: the first one and the newest 15. Only `Tasks.get` asks for them."""
+        return [Attempt(attempt) for attempt in self.proto.attempts]
+
+    @property
+    def failures(self) -> int:
+        """Attempts that count towards the most that its retry policy allows; 0 once it has ended."""
+        return self.proto.failures
+
+    @property
+    def wait_reason(self) -> WaitReason:
+        """Why it does not run yet. Only `Tasks.get` asks."""
+        return WaitReason(self.proto.waiting.reason)
+
+    @property
+    def waits_for(self) -> str:
+        """The same for people; empty: it runs or has ended."""
+        return self.proto.waiting.text
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When it must have ended; None: no limit, or it has ended."""
+        return moment(self.proto, "deadline")
 
     @property
     def agent_id(self) -> str:
