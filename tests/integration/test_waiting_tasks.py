@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +16,9 @@ from google.rpc import code_pb2
 
 from probe.v1.probe_pb2 import ProbeRequest
 from tests.support import tasks
+from tests.support.command import weft
 from tests.support.mesh import MeshHarness
+from tests.support.processes import environment
 from tests.support.redis_server import RedisServer
 from weft.rpc.errors import status_of_call
 from weft.rpc.times import duration
@@ -126,6 +130,64 @@ async def test_attempts_are_told_with_the_next_try(mesh: MeshHarness) -> None:
     assert attempt.end_time.ToNanoseconds() >= attempt.start_time.ToNanoseconds()
     listed = await mesh.api().ListTasks(coordinator_pb2.ListTasksRequest(), timeout=5)
     assert not any(task.attempts for task in listed.tasks)
+
+    lost_id = await tasks.submit(mesh, ProbeRequest(text="lost", sleep_s=60))
+    for number in (1, 2):
+        await _running(mesh, lost_id, number)
+        await mesh.agents["one"].kill()
+        await mesh.agent("one", slots=1, program=tasks.PLAIN)
+    await _running(mesh, lost_id, 3)
+    done = await weft("tasks", "get", lost_id, target=mesh.target)
+    told = [
+        line.split() for line in done.out.splitlines() if "the agent was lost" in line or "running" in line
+    ]
+    assert [(words[-5:] if "lost" in words else words[-1:]) for words in told] == [
+        ["UNAVAILABLE:", "the", "agent", "was", "lost"]
+    ] * 2 + [["running"]]
+    assert "at most 5 attempts, again on UNAVAILABLE; at most 3 crashes" in done.out
+    documents = (await weft("tasks", "get", lost_id, "--json", target=mesh.target)).document["attempts"]
+    assert [(each["number"], each["crashed"]) for each in documents] == [(1, True), (2, True), (3, False)]
+    shown = (await weft("tasks", "get", task_id, target=mesh.target)).out
+    assert "its next try, 2 of 4, in " in shown
+    assert "ends within 10 m, " in shown
+
+
+async def _running(mesh: MeshHarness, task_id: str, attempt: int) -> None:
+    async def seen() -> bool:
+        task = await tasks.look(mesh, task_id)
+        return (task.state, task.attempt) == (task_pb2.TASK_STATE_RUNNING, attempt)
+
+    await mesh.eventually(seen, f"attempt {attempt} runs")
+
+
+async def test_a_terminal_is_told_what_a_call_waits_for(mesh: MeshHarness) -> None:
+    async def said(*command: str) -> None:
+        ours, theirs = os.openpty()
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "weft.cli.main",
+            *command,
+            CALL,
+            "{}",
+            "--require",
+            "zone=eu",
+            env=environment({"WEFT_TARGET": mesh.target}),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=theirs,
+        )
+        os.close(theirs)
+        try:
+            async with asyncio.timeout(30):
+                seen = b""
+                while b"still waiting: no agent with zone=eu" not in seen:
+                    seen += await asyncio.to_thread(os.read, ours, 4096)
+        finally:
+            process.kill()
+            await process.wait()
+            os.close(ours)
+
+    await asyncio.gather(said("call"), said("submit", "--wait"))
 
 
 async def test_thousands_of_calls_that_end_together_are_answered(mesh: MeshHarness) -> None:

@@ -61,11 +61,13 @@ def call(
 ) -> None:
     """Call a method durably, or with --direct straight, and print its answer as JSON; a streaming method's answers one a line.
 
-    Where it ran, and of a durable call the task's id, goes to stderr. A failing call prints code, message and details;
+    Where it ran, and of a durable call the task's id, goes to stderr; on a terminal also what a call waits for that has waited
+    for some seconds. A failing call prints code, message and details;
     exit status 1.
     """
     from weft.cli.call_making import Call, Mode
     from weft.cli.running import run
+    from weft.cli.telling import waits_told
     from weft.client import call_options
 
     for_tasks = {
@@ -96,7 +98,10 @@ def call(
             behind = mesh.direct(policy) if policy else mesh.direct()
             return print_explanation(await behind.explain(resolved.name, timeout_s), as_json=as_json)
         made = Call(mesh, resolved, Mode(direct, policy, detach), as_json=as_json)
-        return await made.make(request if direct else text, entries, timeout_s)
+        if direct or detach:
+            return await made.make(request if direct else text, entries, timeout_s)
+        async with waits_told(mesh, resolved.name, require or ()):
+            return await made.make(text, entries, timeout_s)
 
     if not run(target, work):
         raise typer.Exit(1)

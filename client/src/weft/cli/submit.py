@@ -45,6 +45,7 @@ def submit(
     Exit status 1 when one was refused or, with --wait, did not succeed.
     """
     from weft.cli.running import run
+    from weft.cli.telling import waits_told
 
     if request_id is not None and (lines or count > 1):
         raise Failure("--request-id names one task: leave out --lines and --count", status=2)
@@ -62,7 +63,10 @@ def submit(
         ]
         requests = itertools.chain.from_iterable(itertools.repeat(payloads, count))
         submission = _Submission(mesh, resolved, options, request_id, as_json=as_json)
-        return await (submission.run(requests) if wait else submission.store(requests))
+        if not wait:
+            return await submission.store(requests)
+        async with waits_told(mesh, resolved.name, require or ()):
+            return await submission.run(requests)
 
     if not run(target, work):
         raise typer.Exit(1)

@@ -134,7 +134,7 @@ def _limits(task: Task) -> str:
             ("start_to_close", "an attempt takes at most"),
             ("schedule_to_close", "ends within"),
         )
-        if limits.HasField(name)  # type: ignore[arg-type]
+        if limits.HasField(name)
     ]
     if task.deadline is not None:
         parts.append(f"{moments.until(task.deadline)} left")
