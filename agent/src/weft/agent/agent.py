@@ -11,6 +11,7 @@ from typing import Any, ClassVar, TypeVar
 
 from pydantic import ValidationError
 
+from weft.agent import forks
 from weft.agent.errors import HostingError, SettingsError
 from weft.agent.functions import function_method
 from weft.agent.hosting import AddServicer, Hosted, servicer_methods
@@ -250,7 +251,8 @@ class Agent:
         self._runtime = self._make_runtime(exit_when_stuck=own_process)
         restore = stop_on_signals(self.stop) if own_process else None
         try:
-            await self._runtime.run()
+            with forks.guarded(self._runtime.let_go):
+                await self._runtime.run()
         finally:
             self._runtime = None
             if restore is not None:

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import grpc
 from grpc import aio
 
-from weft.agent import telemetry
+from weft.agent import forks, telemetry
 from weft.agent.context import Metadata, SyncContext, checked
 from weft.agent.executor import UNWANTED_GRACE_S
 from weft.agent.hosting import Hosted
@@ -239,6 +239,8 @@ class DirectSyncContext(SyncContext):
         Raises:
             grpc.RpcError: the call has ended.
         """
+        if forks.is_child():
+            raise grpc.RpcError("the call is the agent's, of which this process is a forked child")
 
         async def do() -> T:
             if self.gone:

@@ -21,7 +21,7 @@ from typing import Any
 
 import structlog
 
-from weft.agent import outcomes, process_group, telemetry
+from weft.agent import forks, outcomes, process_group, telemetry
 from weft.agent.context import AsyncContext, HandlerContext, SyncContext
 from weft.agent.hosting import Hosted, from_sources
 from weft.agent.invoke import ResponseTooLarge, invoke_async, invoke_sync
@@ -37,12 +37,19 @@ def main(pipe: Connection[Any, Any], sources: bytes) -> None:
     """Load the handlers and serve the pipe until it breaks."""
     # What handlers start here is killed with this process.
     process_group.lead()
-    _leave_signals_to_the_agent()
-    if hasattr(os, "register_at_fork"):
-        # The pipe is this process' alone: or the agent would not see its end while a forked child has it too.
-        os.register_at_fork(after_in_child=pipe.close)
     # multiprocessing forbids daemons to have children; handlers may.
     multiprocessing.current_process().daemon = False
+    # A signal to all processes of a service is the agent's business: it ends its processes in its own time.
+    # A handler that does nothing, and not SIG_IGN, which the handlers' own child processes would inherit.
+    previous = {number: signal.signal(number, lambda *_: None) for number in stop_signals()}
+
+    def let_go() -> None:
+        # The pipe is this process' alone: or the agent would not see its end while a forked child has it too.
+        pipe.close()
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        logs.configure()
+
     process = _IsolatedProcess(pipe)
     # What handlers print must not hold them up; what they log, and weft's own code here, goes to the agent's log.
     make_steady()
@@ -53,21 +60,8 @@ def main(pipe: Connection[Any, Any], sources: bytes) -> None:
     except BaseException:
         process.send(("failed", traceback.format_exc()))
         return
-    process.serve(methods)
-
-
-def _leave_signals_to_the_agent() -> None:
-    """A signal to all processes of a service is the agent's business: it ends its processes in its own time."""
-    # A handler that does nothing, and not SIG_IGN, which the handlers' own child processes would inherit.
-    previous = {number: signal.signal(number, lambda *_: None) for number in stop_signals()}
-
-    def restore() -> None:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-    # Children that are forked and run Python on, as those of multiprocessing, must be terminable.
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=restore)
+    with forks.guarded(let_go):
+        process.serve(methods)
 
 
 class _IsolatedProcess:

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from queue import Empty, SimpleQueue
 
+from weft.agent import own_sockets
 from weft.agent.attempt import Attempt
 from weft.agent.executor import Cancellation, Executor
 from weft.agent.host import HostSampler
@@ -89,6 +90,8 @@ class Runtime:
         self._contracts: dict[str, bytes] = {}
         # Where the direct server is to be had; empty: there is none.
         self._advertised = ""
+        # The same, as its sockets are recognised.
+        self._listening: own_sockets.Key = ""
         self._hello = self._identity()
         self._load = LoadReports(settings.id, self._slots)
         self._ingress: Ingress | None = None
@@ -156,6 +159,10 @@ class Runtime:
     @property
     def direct_address(self) -> str:
         return self._advertised
+
+    def let_go(self) -> None:
+        """In a forked child of this process: have no connections of the agent's."""
+        own_sockets.let_go([self._listening], [own_sockets.key(target) for target in self._settings.target])
 
     def rehost(self) -> None:
         """The hosted methods have changed: tell the coordinator, by another Hello. On the event loop."""
@@ -256,6 +263,7 @@ class Runtime:
         self._ingress.make_unavailable(self._unavailable)
         address = await listen_address(settings.listen, settings.target)
         port = self._ingress.bind(address)
+        self._listening = own_sockets.key(address if address.startswith("unix:") else f":{port}")
         await self._ingress.start()
         self._advertised = settings.advertised_address or await dialled_address(
             address, port, settings.target
