@@ -89,7 +89,7 @@ async def test_children_of_the_standard_library_work(mesh: MeshHarness) -> None:
     await mesh.coordinator()
     agent = await mesh.agent("a1", slots=4, program=PROGRAM)
     for mode in MODES:
-        assert await call(mesh, "Works", "", mode) == ["0"]
+        assert await call(mesh, "Works", "", mode) == ["0 0" + 3 * " 0 0 1"]
     assert "came back to the agent" not in agent.output()
 
 

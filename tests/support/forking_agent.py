@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -125,7 +126,12 @@ def works(request: StringValue) -> StringValue:
     for method in ("fork", "spawn", "forkserver"):
         with multiprocessing.get_context(method).Pool(2) as pool:
             done += pool.map(abs, [0, 0])
-    return StringValue(value=str(sum(done)))
+        child = multiprocessing.get_context(method).Process(target=time.sleep, args=(60,))
+        child.start()
+        child.terminate()
+        child.join(20)
+        done.append(child.exitcode == -signal.SIGTERM)
+    return StringValue(value=" ".join(map(str, map(int, done))))
 
 
 if __name__ == "__main__":

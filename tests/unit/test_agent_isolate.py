@@ -169,7 +169,7 @@ def test_what_a_handler_has_started_ends_with_its_process(
 ) -> None:
     ledger = tmp_path / "children"
     what = "die" if end == "dies" else "stay"
-    limit = {"time_left_s": 3.0} if end == "time_limit" else {}
+    limit = {"time_left_s": 8.0} if end == "time_limit" else {}
     call(session, "t", "starts_children_and", f"{what} {ledger}", **limit)
     until(ledger.exists, "the children have started")
     children = processes(ledger)

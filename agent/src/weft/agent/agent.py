@@ -248,15 +248,20 @@ class Agent:
                 raise HostingError(
                     f"{method.name} takes {method.slot_cost} slots; the agent has {self.settings.slots}"
                 )
-        self._runtime = self._make_runtime(exit_when_stuck=own_process)
-        restore = stop_on_signals(self.stop) if own_process else None
+        runtime = self._runtime = self._make_runtime(exit_when_stuck=own_process)
+        restore = stop_on_signals(self.stop) if own_process else _nothing
+
+        def let_go() -> None:
+            # A child that is told to end must end.
+            restore()
+            runtime.let_go()
+
         try:
-            with forks.guarded(self._runtime.let_go):
-                await self._runtime.run()
+            with forks.guarded(let_go):
+                await runtime.run()
         finally:
             self._runtime = None
-            if restore is not None:
-                restore()
+            restore()
 
     def _make_runtime(self, *, exit_when_stuck: bool) -> Runtime:
         return Runtime(self.settings, self._methods, exit_when_stuck=exit_when_stuck)
@@ -280,6 +285,10 @@ def _close(loop: asyncio.AbstractEventLoop) -> None:
         loop.run_until_complete(asyncio.wait(left, timeout=CLOSE_TIMEOUT_S))
     loop.run_until_complete(asyncio.wait_for(loop.shutdown_asyncgens(), CLOSE_TIMEOUT_S))
     loop.close()
+
+
+def _nothing() -> None:
+    """Signals were left alone."""
 
 
 def stop_on_signals(stop: Callable[[], None]) -> Callable[[], None]:

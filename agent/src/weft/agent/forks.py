@@ -13,12 +13,15 @@ from __future__ import annotations
 import contextlib
 import inspect
 import os
+import signal
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NamedTuple
+
+from weft.rpc.signals import stop_signals
 
 # What calls handlers, and what they schedule: modules to which a child must not return.
 _CALLERS = (
@@ -65,20 +68,39 @@ def is_child() -> bool:
     return any(guard.process != os.getpid() for guard in _guards)
 
 
-def _in_child() -> None:
+def _before() -> None:
+    # Not to be taken by the agent's handlers in a child that is told to end at once.
+    if _guards:
+        _masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals())
+
+
+def _after() -> None:
+    mask = _masks.pop(threading.get_ident(), None)
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _after_in_child() -> None:
+    if not _guards:
+        return
     for guard in _guards:
         # Whatever happens, what follows must be done.
         with contextlib.suppress(Exception):
             guard.let_go()
-    left = _left_last(sys._getframe().f_back) if _guards else None
+    # A signal to the child must not wake the parent's event loop, which would take it for its own.
+    signal.set_wakeup_fd(-1)
+    _after()
+    left = _left_last(sys._getframe().f_back)
     if left is not None:
         left.f_trace = _Watch()
         # Asked about each frame that begins from now on: the cheapest function that says None, for "of no interest".
         sys.settrace(getattr)
 
 
+# By threads that fork: the signals that they had blocked.
+_masks: dict[int, set[int | signal.Signals]] = {}
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
+    os.register_at_fork(before=_before, after_in_parent=_after, after_in_child=_after_in_child)
 
 
 def _left_last(frame: FrameType | None) -> FrameType | None:
