@@ -39,8 +39,9 @@ async def weft(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     timeout_s: float = 60.0,
+    encoding: str = "utf-8",
 ) -> Finished:
-    """Run a command to its end. A traceback is never a way to end."""
+    """Run a command to its end; its output is in `encoding`. A traceback is never a way to end."""
     extra = dict(env or {})
     if target is not None:
         extra["WEFT_TARGET"] = target
@@ -63,6 +64,6 @@ async def weft(
             process.kill()
             await process.wait()
     assert process.returncode is not None
-    finished = Finished(process.returncode, out.decode(), err.decode())
+    finished = Finished(process.returncode, out.decode(encoding), err.decode(encoding))
     assert "Traceback" not in finished.err, finished.err
     return finished

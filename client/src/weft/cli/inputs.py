@@ -12,6 +12,7 @@ import typer
 
 from weft.cli.failures import Failure
 from weft.cli.options import key_values
+from weft.cli.streams import as_utf8
 
 if TYPE_CHECKING:
     from weft.client import Mesh
@@ -64,7 +65,7 @@ def read_text(source: str) -> str:
         return _text("standard input", _standard_input)
     if source.startswith("@"):
         return _text(source[1:], Path(source[1:]).read_bytes)
-    return source
+    return as_utf8(source)
 
 
 def _text(name: str, read: Callable[[], bytes]) -> str:

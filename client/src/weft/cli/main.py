@@ -9,9 +9,8 @@ from typing import ClassVar
 
 import typer
 
-from weft.cli import leash
+from weft.cli import leash, streams
 from weft.cli.lazy import SETTINGS, LazyGroup, Place
-from weft.rpc.standard_streams import fill_missing
 
 _RUN = "Run"
 _CALL = "Call"
@@ -61,13 +60,18 @@ def _weft() -> None:
 
 def main() -> None:
     """Run the command line. A failure ends in a sentence on stderr and an exit status."""
-    fill_missing()
+    streams.prepare()
     if not leash.heed():
         _warn()
     # gRPC's own log lines are for its developers; what people need is said by the commands.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         app()
+    except streams.Unwritable as error:
+        if error.no_reader:
+            sys.exit(streams.NO_READER_STATUS)
+        sys.stderr.write(f"weft: cannot write to standard output: {error}\n")
+        sys.exit(1)
     except Exception as error:
         # Imported late: it knows the errors of gRPC.
         from weft.cli.failures import explain

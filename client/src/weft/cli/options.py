@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from weft.cli.streams import as_utf8
+
 DEFAULT_TARGET = "127.0.0.1:7700"
 TARGET_FORM = "HOST:PORT[,...]"
 
@@ -53,7 +55,7 @@ def key_values(values: list[str], option: str) -> list[tuple[str, str]]:
     """The same as a list, where keys may be there more than once."""
     found: list[tuple[str, str]] = []
     for text in values:
-        key, equals, value = text.partition("=")
+        key, equals, value = as_utf8(text).partition("=")
         if not equals or not key:
             raise typer.BadParameter(f"{text!r} is not KEY=VALUE", param_hint=option)
         found.append((key, value))

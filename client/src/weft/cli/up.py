@@ -20,6 +20,7 @@ from weft.cli.failures import Failure, status_of_child
 from weft.cli.options import DEFAULT_TARGET
 from weft.cli.output import Styled, line, remark
 from weft.rpc.signals import hurries, stop_signals
+from weft.rpc.steady_output import make_steady
 
 EXAMPLE = "examples.corpus.agent:agent"
 DRAIN_GRACE_S = 5.0
@@ -61,6 +62,8 @@ def up(
     """Start a coordinator and agents, show their logs, and stop all in order at Ctrl-C."""
     import uvloop
 
+    # Its output is a log: what becomes of it must not end what runs.
+    make_steady()
     paths: Sequence[Path] = ()
     if program is None:
         from weft.cli.demo.corpus import import_paths

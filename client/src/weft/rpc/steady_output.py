@@ -111,9 +111,9 @@ class SteadyWriter:
         for each in data:
             try:
                 if lost and self.notice is not None:
-                    _write_all(self.descriptor, self.notice(lost))
+                    write_all(self.descriptor, self.notice(lost))
                     lost = 0
-                _write_all(self.descriptor, each)
+                write_all(self.descriptor, each)
             except Exception:
                 # Whatever it is, the next write may work.
                 lost += 1
@@ -163,7 +163,7 @@ class _QuickWay:
             self._own = os.open(f"/proc/self/fd/{self._descriptor}", flags)
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes) -> None:
     """Write all of it, waiting where the descriptor is one that does not.
 
     Raises:
