@@ -8,14 +8,17 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+import grpc.aio
 import pytest
 import pytest_asyncio
 
 from tests.store.support import METHOD, Harness, ManualClock, RecordingListener
-from tests.support.lightweight import agents_apart
+from tests.support.lightweight import ECHO, LightAgent, agents_apart
 from tests.support.mesh import MeshHarness
 from tests.support.redis_meter import RedisMeter, Used
 from tests.support.redis_server import RedisServer
+from weft.client import connect
+from weft.client.drawn_ids import REPEATED_S
 from weft.coordinator.following import follow
 from weft.coordinator.hub import TaskHub
 from weft.coordinator.rules import QueueKey, Requirements, State
@@ -321,3 +324,36 @@ async def test_what_waits_in_queues_is_not_read_again(server: RedisServer) -> No
             await asyncio.sleep(0.01)
     await other.store.close()
     await h.store.close()
+
+
+async def test_what_the_library_submits_leaves_nothing_behind(server: RedisServer) -> None:
+    """After its time and the minutes in which a submission may be repeated: an id of the caller's own stays for a day."""
+    clock = ManualClock()
+    settings = CoordinatorSettings(listen="127.0.0.1:0", store=server.url, result_ttl_s=10.0)
+    coordinator = Coordinator(settings, RedisStore(server.url, prefix=PREFIX, clock=clock))
+    await coordinator.start()
+    try:
+        async with (
+            grpc.aio.insecure_channel(coordinator.address) as channel,
+            LightAgent(channel, "a1", slots=8),
+            connect(coordinator.address) as mesh,
+            server.client() as client,
+        ):
+            handle = await mesh.tasks.submit(ECHO, b"", result_ttl_s=20.0)
+            await handle.result(timeout_s=10)
+            assert [done.succeeded async for done in mesh.tasks.run_many(ECHO, [b""] * 20)] == [True] * 20
+            own = await mesh.tasks.submit(ECHO, b"", request_id="own")
+            await own.result(timeout_s=10)
+
+            async def kept() -> set[str]:
+                kinds = [f"{{{PREFIX}}}:{kind}:*" for kind in ("t", "b", "o", "q", "h", "s", "p")]
+                return {name for kind in kinds for name in await client.keys(kind)}
+
+            assert len(await kept()) >= 3 * 22
+            clock.advance(2 * REPEATED_S)
+            async with asyncio.timeout(20):
+                while len(left := await kept()) > 2:
+                    await asyncio.sleep(0.05)
+            assert left == {f"{{{PREFIX}}}:t:{own.id}", f"{{{PREFIX}}}:q:own"}
+    finally:
+        await coordinator.stop(0.1)

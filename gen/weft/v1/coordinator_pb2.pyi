@@ -15,16 +15,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class SubmitTaskRequest(_message.Message):
-    __slots__ = ("method", "payload", "request_id", "options")
+    __slots__ = ("method", "payload", "request_id", "options", "request_id_ttl")
     METHOD_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_TTL_FIELD_NUMBER: _ClassVar[int]
     method: str
     payload: bytes
     request_id: str
     options: _task_pb2.TaskOptions
-    def __init__(self, method: _Optional[str] = ..., payload: _Optional[bytes] = ..., request_id: _Optional[str] = ..., options: _Optional[_Union[_task_pb2.TaskOptions, _Mapping]] = ...) -> None: ...
+    request_id_ttl: _duration_pb2.Duration
+    def __init__(self, method: _Optional[str] = ..., payload: _Optional[bytes] = ..., request_id: _Optional[str] = ..., options: _Optional[_Union[_task_pb2.TaskOptions, _Mapping]] = ..., request_id_ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class SubmitTaskResponse(_message.Message):
     __slots__ = ("task", "existed")

@@ -157,3 +157,20 @@ async def test_nothing_to_store(h: Harness) -> None:
     assert list(await h.store.complete([])) == []
     assert list(await h.store.get([])) == []
     assert list(await h.store.claim([])) == []
+
+
+@pytest.mark.parametrize("ttl_s", [60.0, 4000.0])
+async def test_a_request_id_is_kept_as_long_as_was_asked(h: Harness, ttl_s: float) -> None:
+    """And never shorter than its task."""
+    given = Submission(METHOD, b"a", request_id="r", request_id_ttl_s=ttl_s, result_ttl_s=600.0)
+    task_id = await h.submit(given)
+    await h.end(await h.claim_one(await h.agent(lease_s=1e9)))
+    await h.pass_time(599.0)
+    assert await h.store.enqueue([given]) == [Enqueued(task_id, existed=True)]
+    await h.pass_time(2.0)
+    if ttl_s > 601.0:
+        assert await h.store.enqueue([given]) == [Enqueued(task_id, existed=True)]
+        assert (await h.record(task_id)).expired
+        await h.pass_time(ttl_s - 601.0)
+    assert await h.find() == []
+    assert await h.submit(given) != task_id

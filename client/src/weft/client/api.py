@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import grpc
 import grpc.aio
 
+from weft.client import drawn_ids
 from weft.client.methods import Method
 from weft.rpc.errors import DeadlineExceeded, Unavailable, WeftError, from_status, status_of_call
 from weft.v1 import coordinator_pb2 as pb
@@ -71,8 +72,12 @@ class Api:
         *,
         timeout_s: float | None = None,
         repeatable: bool = True,
+        repeated_s: float | None = None,
     ) -> Resp:
         """One unary call, repeated while it is refused for the moment and there is time.
+
+        Args:
+            repeated_s: not for longer than this, time in which the machine slept included.
 
         Raises:
             WeftError: what the coordinator says; `Unreachable` when it says nothing.
@@ -83,6 +88,7 @@ class Api:
                 f"/{method.name}", method.serialize, method.parse
             )
         patience = Patience(self, self.timeout_s if timeout_s is None else timeout_s)
+        began_s = drawn_ids.clock_s()
         while True:
             try:
                 response: Resp = await call(request, timeout=patience.left_s)
@@ -91,6 +97,8 @@ class Api:
                 if not repeatable:
                     raise self.error(error) from None
                 await patience.wait(error)
+                if repeated_s is not None and drawn_ids.clock_s() - began_s > repeated_s:
+                    raise drawn_ids.too_late() from None
 
     def open(
         self, method: Method[Req, Resp], request: Req, *, timeout_s: float | None = None

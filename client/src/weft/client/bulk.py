@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 
 import grpc.aio
 
+from weft.client import drawn_ids
 from weft.client.api import SUBMIT_TASKS, Api, Patience, is_momentary
 from weft.client.finishing import ended
 from weft.client.methods import Method
@@ -41,12 +42,25 @@ _MOST_PAYLOAD_BYTES = MAX_MESSAGE_BYTES - BATCH_BYTES
 class Entry:
     """One task of the bulk, on its way."""
 
-    __slots__ = ("error", "existed", "index", "payload", "request_id", "task", "task_id")
+    __slots__ = (
+        "drawn",
+        "error",
+        "existed",
+        "index",
+        "payload",
+        "request_id",
+        "sent_at_s",
+        "task",
+        "task_id",
+    )
 
-    def __init__(self, index: int, request_id: str, payload: bytes) -> None:
+    def __init__(self, index: int, request_id: str, payload: bytes, *, drawn: bool) -> None:
         # Position in the source, from 0.
         self.index = index
         self.request_id = request_id
+        # The id was drawn here; when it was first sent, by `drawn_ids.clock_s`.
+        self.drawn = drawn
+        self.sent_at_s = 0.0
         # Dropped once acknowledged.
         self.payload = payload
         self.task_id = ""
@@ -89,6 +103,7 @@ class Bulk(Generic[Req]):
         self._source_error: Exception | None = None
         self._drawn = 0
         self._id_prefix = uuid.uuid4().hex
+        self._repeated_s = drawn_ids.repeated_s(patience_s)
 
         # In the order of the arrows above.
         self._again: deque[Entry] = deque()
@@ -195,7 +210,12 @@ class Bulk(Generic[Req]):
 
     def _mend(self) -> None:
         """After a loss: send again what was not acknowledged, and wait beside the next stream for what was."""
-        self._again.extendleft(reversed(self._sent))
+        least_s = drawn_ids.clock_s() - self._repeated_s
+        for entry in reversed(self._sent):
+            if entry.drawn and entry.sent_at_s < least_s:
+                self._emit(entry, drawn_ids.too_late())
+            else:
+                self._again.appendleft(entry)
         self._sent.clear()
         self._early.clear()
         if self._stored:
@@ -240,19 +260,22 @@ class Bulk(Generic[Req]):
             if (wait_s := pacer.wait_s(under_way, time.monotonic())) > 0.0:
                 await asyncio.sleep(wait_s)
             batch = coordinator_pb2.SubmitTasksRequest()
-            size_bytes = 0
+            size_bytes, now_s = 0, drawn_ids.clock_s()
             tasks = batch.tasks
             while len(tasks) < BATCH_ITEMS and size_bytes < BATCH_BYTES:
                 entry = self._again.popleft() if self._again else self._draw()
                 if entry is None:
                     break
                 size_bytes += len(entry.payload)
-                tasks.add(
+                task = tasks.add(
                     method=self._method.name,
                     payload=entry.payload,
                     request_id=entry.request_id,
                     options=self._options,
                 )
+                if entry.drawn:
+                    drawn_ids.keep(task, self._repeated_s)
+                entry.sent_at_s = entry.sent_at_s or now_s
                 self._sent.append(entry)
             if tasks:
                 if len(tasks) < BATCH_ITEMS and size_bytes < BATCH_BYTES:
@@ -285,7 +308,12 @@ class Bulk(Generic[Req]):
                 return None
             index = self._drawn
             own_id = "" if self._request_id is None else self._request_id(request)
-            entry = Entry(index, own_id or f"{self._id_prefix}-{index:x}", self._method.serialize(request))
+            entry = Entry(
+                index,
+                own_id or f"{self._id_prefix}-{index:x}",
+                self._method.serialize(request),
+                drawn=not own_id,
+            )
             self._drawn += 1
             self._inside += 1
             if len(entry.payload) <= _MOST_PAYLOAD_BYTES:

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar, Unpack, overload
 from google.protobuf.message import Message
 
 from weft.client import api as rpc
+from weft.client import drawn_ids
 from weft.client.api import Api
 from weft.client.bulk import DEFAULT_WINDOW, Bulk, Entry
 from weft.client.finishing import Waiter, ended
@@ -66,7 +67,7 @@ class Tasks:
     """Durable calls as tasks; got from `Mesh.tasks`.
 
     Submissions always carry a request id, drawn here unless given, so that they are repeated safely when an answer
-    is lost. Every method raises `WeftError`; `Unreachable` when the coordinator was away for too long.
+    is lost; one that was drawn here is kept for minutes. Every method raises `WeftError`; `Unreachable` when the coordinator was away for too long.
     """
 
     def __init__(self, api: Api, *, patience_s: float) -> None:
@@ -119,16 +120,17 @@ class Tasks:
         """
         called = as_method(method)
         own_id = request_id or uuid.uuid4().hex
-        answer = await self._api.call(
-            rpc.SUBMIT_TASK,
-            coordinator_pb2.SubmitTaskRequest(
-                method=called.name,
-                payload=called.serialize(request),
-                request_id=own_id,
-                options=task_options(options),
-            ),
-            timeout_s=timeout_s,
+        submission = coordinator_pb2.SubmitTaskRequest(
+            method=called.name,
+            payload=called.serialize(request),
+            request_id=own_id,
+            options=task_options(options),
         )
+        repeated_s = None
+        if not request_id:
+            repeated_s = drawn_ids.repeated_s(self._api.timeout_s if timeout_s is None else timeout_s)
+            drawn_ids.keep(submission, repeated_s)
+        answer = await self._api.call(rpc.SUBMIT_TASK, submission, timeout_s=timeout_s, repeated_s=repeated_s)
         return TaskHandle(self, called, answer.task.id, request_id=own_id, existed=answer.existed)
 
     @overload

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 from weft.coordinator import codec
 from weft.coordinator.contracts import Contracts, MethodInfo
+from weft.coordinator.rules import REQUEST_ID_TTL_S
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import Enqueued, RequestIdReused, Submission
 from weft.rpc.errors import AlreadyExists, ResourceExhausted, Unavailable
+from weft.rpc.times import checked_duration
 from weft.v1 import coordinator_pb2, errors_pb2, task_pb2
 
 
@@ -36,7 +38,12 @@ class Intake:
         """
         info = self._contracts.method(request.method)
         options = request.options if request.HasField("options") else None
-        return self.check_call(info, request.payload, request.request_id, options)
+        given = self.check_call(info, request.payload, request.request_id, options)
+        if request.HasField("request_id_ttl"):
+            given.request_id_ttl_s = checked_duration(
+                request.request_id_ttl, "request_id_ttl", least_s=1.0, most_s=REQUEST_ID_TTL_S
+            )
+        return given
 
     def check_call(
         self, info: MethodInfo, payload: bytes, request_id: str, options: task_pb2.TaskOptions | None

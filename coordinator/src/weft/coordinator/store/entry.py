@@ -51,6 +51,7 @@ class Terms:
     start_to_close_s: float | None
     result_ttl_s: float
     failure_ttl_s: float
+    request_id_ttl_s: float
     queue: ReadyQueue
     # What differs from the defaults, as stored; None: nothing does.
     options: str | None
@@ -77,6 +78,7 @@ class TermsTable:
             submission.start_to_close_s,
             submission.result_ttl_s,
             submission.failure_ttl_s,
+            submission.request_id_ttl_s,
         )
         terms = self._known.get(key)
         if terms is None:
@@ -108,7 +110,7 @@ class TermsTable:
 
 def encode_options(submission: Submission) -> str | None:
     """The part of a submission that is the same for like tasks, as JSON; None where all of it is default."""
-    encoded = options.encode(submission)
+    encoded = options.encode(options.given(submission))
     if submission.requirements.labels:
         encoded["labels"] = dict(submission.requirements.labels)
     if submission.requirements.resources:

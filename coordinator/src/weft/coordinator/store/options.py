@@ -5,25 +5,45 @@ Pure. What is not named here has a place of its own in each store: method, prior
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from weft.coordinator.rules import DEFAULT_RETRY, RetryPolicy
+from weft.coordinator.rules import RetryPolicy
 from weft.coordinator.store.records import Submission
 
-_DEFAULTS = Submission("")
-_SECONDS = ("start_to_close_s", "result_ttl_s", "failure_ttl_s")
+
+class Given(NamedTuple):
+    """What is said of them."""
+
+    start_to_close_s: float | None
+    result_ttl_s: float
+    failure_ttl_s: float
+    request_id_ttl_s: float
+    retry: RetryPolicy
 
 
-def encode(submission: Submission) -> dict[str, Any]:
+def given(submission: Submission) -> Given:
+    return Given(
+        submission.start_to_close_s,
+        submission.result_ttl_s,
+        submission.failure_ttl_s,
+        submission.request_id_ttl_s,
+        submission.retry,
+    )
+
+
+_DEFAULTS = given(Submission(""))
+
+
+def encode(given: Given) -> dict[str, Any]:
     """The options that are not default, as JSON has them."""
-    options: dict[str, Any] = {
-        name: getattr(submission, name)
-        for name in _SECONDS
-        if getattr(submission, name) != getattr(_DEFAULTS, name)
+    encoded: dict[str, Any] = {
+        name: value
+        for name, value, default in zip(Given._fields, given, _DEFAULTS, strict=True)
+        if value != default
     }
-    retry = submission.retry
-    if retry != DEFAULT_RETRY:
-        options["retry"] = [
+    if "retry" in encoded:
+        retry = given.retry
+        encoded["retry"] = [
             retry.max_attempts,
             retry.initial_backoff_s,
             retry.max_backoff_s,
@@ -31,7 +51,7 @@ def encode(submission: Submission) -> dict[str, Any]:
             sorted(retry.retryable_codes),
             retry.max_crashes,
         ]
-    return options
+    return encoded
 
 
 def decode(options: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from weft.coordinator.rules import (
     ANY_AGENT,
     DEFAULT_PRIORITY,
     DEFAULT_RETRY,
+    REQUEST_ID_TTL_S,
     QueueKey,
     Requirements,
     RetryPolicy,
@@ -55,6 +56,8 @@ class Submission:
     context: bytes = b""
     result_ttl_s: float = 3600.0
     failure_ttl_s: float = 7 * 86400.0
+    # How long the request id is kept from the submission on.
+    request_id_ttl_s: float = REQUEST_ID_TTL_S
     # Of method and payload, the same for all serializations of a request (`identity.request_digest`); needed with a
     # request id alone. Empty: that of the payload as it is.
     request_digest: bytes = b""

@@ -321,6 +321,7 @@ class Link:
 
     async def _refresh(self) -> None:
         depths: dict[QueueKey, int] = {}
+        versions = self._versions
         more, anew, unheard = True, False, False
         while more:
             began_at = time.time()

@@ -20,6 +20,8 @@ _QUEUES = 4096
 # The label that stands for the agent to avoid, in the name of a queue: no agent has it, so that a coordinator which does not
 # know of such queues leaves their tasks to others.
 _AVOID = ""
+# Different options whose JSON is remembered.
+_OPTIONS = 1024
 
 
 def pack(value: Any) -> bytes:
@@ -64,7 +66,12 @@ def _pairs(items: list[list[Any]]) -> tuple[tuple[Any, Any], ...]:
 
 def options_of(submission: Submission) -> str | None:
     """What a script needs beside the times, as JSON; None where all of it is default."""
-    encoded = options.encode(submission)
+    return _options_text(options.given(submission))
+
+
+@lru_cache(_OPTIONS)
+def _options_text(given: options.Given) -> str | None:
+    encoded = options.encode(given)
     return json.dumps(encoded, separators=(",", ":")) if encoded else None
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from weft.coordinator.rules import REQUEST_ID_TTL_S, QueueKey, State
+from weft.coordinator.rules import QueueKey, State
 from weft.coordinator.store import history as attempts
 from weft.coordinator.store.base import StoreListener
 from weft.coordinator.store.errors import StoreError
@@ -311,7 +311,7 @@ class RedisStore:
     async def sweep(self, limit: int) -> SweepReport:
         self._intake.bring()
         draws = [self._rng.random() for _ in range(_DRAWS)]
-        found = await self._link.run("sweep", [limit, REQUEST_ID_TTL_S, draws, self._grace_s])
+        found = await self._link.run("sweep", [limit, draws, self._grace_s])
         promoted, expired, reclaimed, forgotten, lost, next_at = found
         owners = [Owner(agent.decode(), epoch) for agent, epoch in lost or ()]
         return SweepReport(promoted, expired, reclaimed, forgotten, owners, next_at or None)

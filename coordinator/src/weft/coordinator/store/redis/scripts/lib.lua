@@ -101,6 +101,7 @@ local function terms(t)
       max_attempts = retry[1], initial_s = retry[2], most_s = retry[3], multiplier = retry[4], codes = codes,
       max_crashes = retry[6], start_to_close_s = given.start_to_close_s,
       result_ttl_s = given.result_ttl_s or 3600.0, failure_ttl_s = given.failure_ttl_s or 604800.0,
+      request_id_ttl_s = given.request_id_ttl_s or 86400.0,
     }
     terms_of[text] = found
   end

@@ -1,11 +1,11 @@
 -- Do what time has brought: leases and limits that passed, delays that ended, tasks to forget.
 --
--- request  {limit, how long request ids are kept, {draw…}, grace}
+-- request  {limit, {draw…}, grace}
 -- reads    owners, leaving, timers, expiry, swept
 -- writes   swept
 -- result   {promoted, expired, reclaimed, forgotten, {{agent, epoch}…} lost, when the next thing is due or false}
 
-local limit, request_id_ttl_s, draws = request[1], request[2], request[3]
+local limit, draws = request[1], request[2]
 -- Coordinators sweep many times a second: when none did for so long, none could renew a lease either.
 local AWAY_S = 1.5
 local NOTED_S = 0.25
@@ -15,7 +15,7 @@ local promoted, expired, reclaimed, forgotten, lost = 0, 0, 0, 0, {}
 -- Redis was away, or all coordinators: agents get the time to come back with what they hold.
 local last = tonumber(call('GET', all('swept')) or '0')
 if now - last > AWAY_S then
-  local grace_at = string.format('%.17g', now + request[4])
+  local grace_at = string.format('%.17g', now + request[3])
   for _, name in ipairs(call('ZRANGEBYSCORE', all('owners'), '-inf', grace_at)) do
     call('ZADD', all('owners'), grace_at, name)
   end
@@ -44,7 +44,7 @@ end
 
 for _, id in ipairs(call('ZRANGEBYSCORE', all('expiry'), '-inf', until_now, 'LIMIT', 0, limit)) do
   local t = load(id)
-  local kept_until = t.r and not t.z and t.c + request_id_ttl_s
+  local kept_until = t.r and not t.z and t.c + terms(t).request_id_ttl_s
   call('DEL', key('b', id), key('o', id), key('p', id), key('s', id), key('h', id))
   if kept_until and kept_until > now then
     -- Its request id must still be remembered: it loses what is large.
