@@ -339,6 +339,9 @@ async def test_what_the_library_submits_leaves_nothing_behind(server: RedisServe
             connect(coordinator.address) as mesh,
             server.client() as client,
         ):
+            async with asyncio.timeout(20):
+                while not coordinator._fleet.takers(QueueKey(ECHO)):
+                    await asyncio.sleep(0.01)
             handle = await mesh.tasks.submit(ECHO, b"", result_ttl_s=20.0)
             await handle.result(timeout_s=10)
             assert [done.succeeded async for done in mesh.tasks.run_many(ECHO, [b""] * 20)] == [True] * 20
