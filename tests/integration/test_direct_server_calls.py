@@ -230,10 +230,8 @@ async def test_an_abort_with_trailers_and_a_cancellation_out_of_nowhere():
     async with serving(probe_agent(Picky())) as channel:
         call = probe_pb2_grpc.ProbeServiceStub(channel).Call
         error = await failure(call(REQUEST(text="trailers"), timeout=20))
-        assert (error.code(), tuple(error.trailing_metadata())) == (
-            grpc.StatusCode.ABORTED,
-            (("x-own", "1"),),
-        )
+        assert error.code() is grpc.StatusCode.ABORTED
+        assert ("x-own", "1") in tuple(error.trailing_metadata())
         # grpc.aio by itself would leave the caller without an answer.
         error = await failure(call(REQUEST(text="cancelled"), timeout=PROMPT_S))
         assert (error.code(), reason(error)) == (grpc.StatusCode.UNKNOWN, "HANDLER_FAILED")

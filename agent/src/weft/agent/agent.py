@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 
 from pydantic import ValidationError
 
-from weft.agent import forks
+from weft.agent import event_loop, forks
 from weft.agent.errors import HostingError, SettingsError
 from weft.agent.functions import function_method
 from weft.agent.hosting import AddServicer, Hosted, servicer_methods
@@ -21,9 +20,6 @@ from weft.rpc import logs
 from weft.rpc.names import is_reserved
 from weft.rpc.signals import hurries, stop_signals
 from weft.rpc.standard_streams import fill_missing
-
-# What is left on the event loop when the agent has ended gets so long to be cancelled.
-CLOSE_TIMEOUT_S = 1.0
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -204,13 +200,13 @@ class Agent:
             ListenError: the direct server cannot have its address.
         """
         fill_missing()
-        loop = _new_event_loop()
+        loop = event_loop.new_event_loop()
         loop.set_exception_handler(logs.tell_loop_failure)
         main = threading.current_thread() is threading.main_thread()
         try:
-            loop.run_until_complete(self._serve(own_process=main))
+            event_loop.run_to_end(loop, self._serve(own_process=main))
         finally:
-            _close(loop)
+            event_loop.close(loop)
 
     async def serve(self) -> None:
         """As `run`, on the application's own event loop: async handlers run on it, and signals are left alone.
@@ -265,26 +261,6 @@ class Agent:
 
     def _make_runtime(self, *, exit_when_stuck: bool) -> Runtime:
         return Runtime(self.settings, self._methods, exit_when_stuck=exit_when_stuck)
-
-
-def _new_event_loop() -> asyncio.AbstractEventLoop:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
-
-
-def _close(loop: asyncio.AbstractEventLoop) -> None:
-    """Close a loop, with the tasks that handlers left on it. Unlike `asyncio.Runner`, bounded: one that ignores
-    its cancellation must not hold up the end."""
-    left = asyncio.all_tasks(loop)
-    for task in left:
-        task.cancel()
-    if left:
-        loop.run_until_complete(asyncio.wait(left, timeout=CLOSE_TIMEOUT_S))
-    loop.run_until_complete(asyncio.wait_for(loop.shutdown_asyncgens(), CLOSE_TIMEOUT_S))
-    loop.close()
 
 
 def _nothing() -> None:

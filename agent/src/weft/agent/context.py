@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
+from weft.agent.failure_log import log_raised
 from weft.agent.running import CancelSignal, budget_of
 from weft.rpc import budget
 from weft.rpc import metadata as weft_metadata
 from weft.rpc.errors import STATUS_DETAILS_KEY, status_code
 from weft.rpc.logs import get_logger
+from weft.rpc.raised import text_of
 from weft.v1 import session_pb2, task_pb2
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 _log = get_logger("weft.agent")
 
 Metadata = Iterable[tuple[str, str | bytes]]
+_NO_FAILURE = (None, grpc.StatusCode.OK)
 
 
 class Metadatum(NamedTuple):
@@ -40,23 +43,24 @@ class Metadatum(NamedTuple):
 class HandlerContext:
     """What both flavours share. Handlers may call it from several threads; each setting is one assignment."""
 
+    cancel_reason = ""
+    aborted = False
+    # The handler cancelled its own call.
+    given_up = False
+    # What ran the handler died with it: an app, behind a sidecar.
+    crashed = False
+    _code: grpc.StatusCode | None = None
+    _details = ""
+    _trailers: weft_metadata.Pairs = ()
+    _headers: weft_metadata.Pairs = ()
+    _callbacks: list[Callable[[], object]] | None = None
+    _done = False
+
     def __init__(self, assignment: session_pb2.Assignment, agent_id: str, deadline_at: float | None) -> None:
         self.assignment = assignment
         self.agent_id = agent_id
         self.cancel_signal = CancelSignal()
-        self.cancel_reason = ""
-        self.aborted = False
-        # The handler cancelled its own call.
-        self.given_up = False
-        # What ran the handler died with it: an app, behind a sidecar.
-        self.crashed = False
         self._deadline_at = deadline_at
-        self._code: grpc.StatusCode | None = None
-        self._details: str | None = None
-        self._trailers: tuple[tuple[str, str | bytes], ...] = ()
-        self._headers: tuple[tuple[str, str | bytes], ...] = ()
-        self._callbacks: list[Callable[[], object]] | None = None
-        self._done = False
 
     # -- for handlers -------------------------------------------------------------------------------------------
 
@@ -77,16 +81,16 @@ class HandlerContext:
         return {}
 
     def set_code(self, code: grpc.StatusCode | int) -> None:
-        self._code = status_code(code) if isinstance(code, int) else code
+        self._code = _code_of(code)
 
     def set_details(self, details: str) -> None:
-        self._details = details
+        self._details = _text_of(details)
 
     def code(self) -> Any:
         return self._code
 
     def details(self) -> Any:
-        return self._details or ""
+        return self._details
 
     def set_trailing_metadata(self, trailing_metadata: Metadata) -> None:
         self._trailers = checked(trailing_metadata)
@@ -113,7 +117,7 @@ class HandlerContext:
     @property
     def failed(self) -> bool:
         """The handler asked for a status other than OK."""
-        return self.aborted or (self._code is not None and self._code is not grpc.StatusCode.OK)
+        return self.aborted or self._code not in _NO_FAILURE
 
     def time_left_s(self) -> float | None:
         """Seconds until the deadline, by this process' monotonic clock; None: no limit."""
@@ -131,6 +135,18 @@ class HandlerContext:
         """
         return hosted.deserialize(self.assignment.payload)
 
+    @property
+    def rich_status(self) -> bytes | None:
+        """The `google.rpc.Status` that the handler gave with its own failure, as it gave it."""
+        for key, value in self._trailers if self.failed else ():
+            if key == STATUS_DETAILS_KEY:
+                return value if isinstance(value, bytes) else value.encode()
+        return None
+
+    def was_cancelled(self, raised: type[BaseException]) -> bool:  # noqa: ARG002 - a direct call's looks at it
+        """Whether the handler was told to end, when it has raised an exception of this class."""
+        return bool(self.cancel_signal)
+
     def signal_cancel(self, reason: str) -> None:
         """Let the handler see that it is cancelled. Its callbacks are run by `run_callbacks`."""
         if not self.cancel_signal:
@@ -143,8 +159,8 @@ class HandlerContext:
         for callback in callbacks or ():
             try:
                 callback()
-            except Exception:
-                _log.exception("a termination callback raised", task_id=self.assignment.task_id)
+            except BaseException as error:
+                log_raised("a termination callback raised", error, task_id=self.assignment.task_id)
 
     def finish(self) -> None:
         """The handler has ended."""
@@ -160,23 +176,22 @@ class HandlerContext:
         if self._trailers:
             outcome.trailers.extend(weft_metadata.to_proto(self._trailers))
         if self.failed:
-            code = cast("grpc.StatusCode", self._code)
+            # An abort is a failure, whatever is set after it.
+            code = grpc.StatusCode.UNKNOWN if self._code in _NO_FAILURE else self._code
             outcome.status.code = code.value[0]
-            outcome.status.message = self._details or ""
+            outcome.status.message = self._details
             self._add_details(outcome.status)
         else:
             outcome.response = response
         return outcome
 
     def _add_details(self, status: status_pb2.Status) -> None:
-        for key, value in self._trailers:
-            if key == STATUS_DETAILS_KEY:
-                try:
-                    rich = status_pb2.Status.FromString(value if isinstance(value, bytes) else value.encode())
-                except DecodeError:
-                    _log.warning("status details are not a google.rpc.Status: dropped", key=key)
-                else:
-                    status.details.extend(rich.details)
+        given = self.rich_status
+        if given is not None:
+            try:
+                status.details.extend(status_pb2.Status.FromString(given).details)
+            except DecodeError:
+                _log.warning("status details are not a google.rpc.Status: dropped", key=STATUS_DETAILS_KEY)
 
     def _add_callback(self, callback: Callable[[], object]) -> bool:
         if not self.is_active():
@@ -186,13 +201,20 @@ class HandlerContext:
         self._callbacks.append(callback)
         return True
 
-    def _set_abort(self, code: grpc.StatusCode | int, details: str) -> grpc.aio.AbortError:
-        self.set_code(code)
-        if self._code is grpc.StatusCode.OK:
-            # As grpc does: an abort is a failure, whatever it is called.
-            self._code, details = grpc.StatusCode.UNKNOWN, ""
-        self._details = details
+    def _set_abort(
+        self, code: grpc.StatusCode | int, details: str, trailing_metadata: Metadata | None = None
+    ) -> grpc.aio.AbortError:
+        # The status first: it stands even where something else that was given is refused.
         self.aborted = True
+        self.set_code(code)
+        self._details = ""
+        if self._code in _NO_FAILURE:
+            # As grpc does: an abort is a failure, whatever it is called.
+            self._code = grpc.StatusCode.UNKNOWN
+        else:
+            self._details = _text_of(details)
+        if trailing_metadata and (given := checked(trailing_metadata)):
+            self._trailers = given
         return grpc.aio.AbortError("Locally aborted.")
 
 
@@ -216,8 +238,7 @@ class SyncContext(HandlerContext, grpc.ServicerContext):
         raise self._set_abort(code, details)
 
     def abort_with_status(self, status: Any) -> NoReturn:
-        self._trailers = checked(status.trailing_metadata or ())
-        raise self._set_abort(status.code, status.details)
+        raise self._set_abort(status.code, status.details, status.trailing_metadata)
 
 
 class AsyncContext(HandlerContext, grpc.aio.ServicerContext[Any, Any]):
@@ -226,7 +247,7 @@ class AsyncContext(HandlerContext, grpc.aio.ServicerContext[Any, Any]):
     # How a response of a streaming handler is sent; set by whoever runs it.
     send: Callable[[Any], Awaitable[None]]
 
-    async def read(self) -> NoReturn:
+    async def read(self) -> Any:
         raise grpc.aio.UsageError("the request is the handler's argument: there is nothing to read")
 
     async def write(self, message: Any) -> None:
@@ -238,10 +259,7 @@ class AsyncContext(HandlerContext, grpc.aio.ServicerContext[Any, Any]):
     async def abort(
         self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()
     ) -> NoReturn:
-        given = checked(trailing_metadata)
-        if given:
-            self._trailers = given
-        raise self._set_abort(code, details)
+        raise self._set_abort(code, details, trailing_metadata)
 
     async def abort_with_status(self, status: Any) -> NoReturn:
         await self.abort(status.code, status.details, status.trailing_metadata or ())
@@ -257,12 +275,30 @@ class AsyncContext(HandlerContext, grpc.aio.ServicerContext[Any, Any]):
         return self._done or self.cancel_signal.is_set()
 
 
-def checked(pairs: Metadata) -> tuple[tuple[str, str | bytes], ...]:
+def checked(pairs: Metadata) -> weft_metadata.Pairs:
     """Metadata as it may be sent; a mistake is the handler's, and is raised in the handler."""
-    checked = tuple((key, value) for key, value in pairs)
-    for key, value in checked:
-        if not isinstance(key, str) or not key or key != key.lower():
-            raise ValueError(f"metadata key {key!r} is not a lower-case string")
-        if not isinstance(value, str | bytes) or (isinstance(value, bytes) and not key.endswith("-bin")):
-            raise TypeError(f"metadata value of {key!r} must be str, or bytes when the key ends in '-bin'")
-    return checked
+    given = tuple((key, value) for key, value in pairs)
+    why = weft_metadata.unfit(given)
+    if why:
+        raise ValueError(f"metadata cannot be sent: {why}")
+    for key, value in given:
+        if isinstance(value, bytes) and not key.endswith("-bin"):
+            raise TypeError(f"metadata value of {key!r} must be str: only keys that end in '-bin' have bytes")
+    return given
+
+
+def _code_of(code: object) -> grpc.StatusCode | None:
+    """A status code as handlers name it; what is none counts as UNKNOWN, as grpc.aio has it."""
+    if code is None or isinstance(code, grpc.StatusCode):
+        return code
+    if isinstance(code, int):
+        return status_code(code)
+    _log.warning("a handler set a status code that is none: UNKNOWN in its place", given=text_of(code)[:64])
+    return grpc.StatusCode.UNKNOWN
+
+
+def _text_of(details: object) -> str:
+    """What a handler gives as details; an exception, for example, is asked for its text."""
+    if details is None:
+        return ""
+    return details.decode(errors="replace") if isinstance(details, bytes) else text_of(details)

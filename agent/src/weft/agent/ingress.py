@@ -1,6 +1,6 @@
 """The direct server: every hosted method on the agent's own port, for callers that know where it is.
 
-    caller ─► grpc.aio ─► slots ─┬─► async handler, on the loop, with grpc.aio's own context    ingress_handlers.py
+    caller ─► grpc.aio ─► slots ─┬─► async handler, on the loop                                   ingress_handlers.py
                           full:  ├─► sync or isolated handler, in a thread or a process         ingress_threads.py
                           refused└─► the same for many calls on one stream                      ingress_execute.py
 
@@ -68,7 +68,7 @@ class Ingress:
         max_message_bytes: int,
     ) -> None:
         self._slots = slots
-        endings = Endings(load)
+        self._endings = endings = Endings(load)
         calls = ThreadedCalls(slots, threads, pool, asyncio.get_running_loop(), max_message_bytes)
         self._hosted = _Hosted(methods, contract)
         self._health = _Health(self._hosted, slots)
@@ -126,6 +126,7 @@ class Ingress:
         self.accept(on=False)
         await asyncio.sleep(grace_s)
         try:
+            self._endings.closing = True
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 await self._server.stop(None)
         except TimeoutError:

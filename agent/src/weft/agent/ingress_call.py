@@ -5,11 +5,18 @@ Nearly all of it is looked up when it is asked for: most handlers ask for nothin
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import secrets
 import time
+from functools import cached_property
 from typing import Any
 
+import grpc
+from grpc import aio
+
+from weft.agent.context import AsyncContext, Metadata, checked
+from weft.agent.hosting import Hosted
 from weft.agent.running import CancelSignal, budget_of
 from weft.rpc.budget import MAX_ID_CHARS, PARENT_ID_KEY, ROOT_ID_KEY, Budget
 from weft.rpc.times import MAX_DURATION_S, timestamp
@@ -48,40 +55,86 @@ def _id(value: str | bytes) -> str:
     return str(value)[:MAX_ID_CHARS]
 
 
-class DirectCall:
-    """A direct call with an async handler, over grpc.aio's own context."""
+class DirectAsyncContext(AsyncContext):
+    """An async handler's context over grpc.aio's own: it collects how the call is to end, and the rest is the native one's.
 
-    __slots__ = ("_assignment", "_budget", "_cancel_signal", "_method", "_native", "agent_id")
+    The native one is not given away: a status or trailers that it cannot send leave its call without an end.
+    """
 
-    def __init__(self, method: str, agent_id: str, native: Any) -> None:
+    def __init__(self, method: str, agent_id: str, native: Any, request: Any) -> None:
         self.agent_id = agent_id
         self._method = method
         self._native = native
-        self._assignment: session_pb2.Assignment | None = None
-        self._budget: Budget | None = None
-        self._cancel_signal: CancelSignal | None = None
+        self._request = request
+        self._inherited: Budget | None = None
 
-    @property
-    def assignment(self) -> session_pb2.Assignment:
-        if self._assignment is None:
-            self._assignment = assignment_of(self._method, self._native)
-        return self._assignment
+    @cached_property
+    def assignment(self) -> session_pb2.Assignment:  # type: ignore[override]
+        return assignment_of(self._method, self._native)
 
-    @property
-    def cancel_signal(self) -> CancelSignal:
-        if self._cancel_signal is None:
-            self._cancel_signal = signal = CancelSignal()
-            # Once the call has ended, whoever still works for it may stop.
-            self._native.add_done_callback(lambda _native: signal.set())
-        return self._cancel_signal
+    @cached_property
+    def cancel_signal(self) -> CancelSignal:  # type: ignore[override]
+        signal = CancelSignal()
+        # Once the call has ended, whoever still works for it may stop.
+        self._native.add_done_callback(lambda _native: signal.set())
+        return signal
+
+    def was_cancelled(self, raised: type[BaseException]) -> bool:
+        if super().was_cancelled(raised):
+            return True
+        # When the caller goes, gRPC cancels the task. A handler that does so itself looks the same.
+        task = asyncio.current_task()
+        return issubclass(raised, asyncio.CancelledError) and task is not None and bool(task.cancelling())
 
     def time_left_s(self) -> float | None:
         left_s: float | None = self._native.time_remaining()
         return left_s
 
     def budget(self) -> Budget:
-        if self._budget is None:
+        if self._inherited is None:
             left_s = self.time_left_s()
             deadline_at = None if left_s is None else time.monotonic() + left_s
-            self._budget = budget_of(self.assignment, deadline_at)
-        return self._budget
+            self._inherited = budget_of(self.assignment, deadline_at)
+        return self._inherited
+
+    def request(self, hosted: Hosted) -> Any:
+        # Those of a stream are parsed as they are read.
+        return self._request if hosted.request_streaming else hosted.deserialize(self._request)
+
+    async def pass_on(self, response: bytes) -> None:
+        """Send one serialized response of a stream, when the caller takes it."""
+        try:
+            await self._native.write(response)
+        except aio.UsageError:
+            raise
+        except aio.BaseError:
+            self.signal_cancel("the caller has gone")
+            raise
+
+    async def read(self) -> Any:
+        return await self._native.read()
+
+    async def send_initial_metadata(self, initial_metadata: Metadata) -> None:
+        await self._native.send_initial_metadata(checked(initial_metadata))
+
+    def invocation_metadata(self) -> Any:
+        return self._native.invocation_metadata()
+
+    def peer(self) -> str:
+        peer: str = self._native.peer()
+        return peer
+
+    def peer_identities(self) -> Any:
+        return self._native.peer_identities()
+
+    def peer_identity_key(self) -> Any:
+        return self._native.peer_identity_key()
+
+    def auth_context(self) -> Any:
+        return self._native.auth_context()
+
+    def set_compression(self, compression: grpc.Compression) -> None:
+        self._native.set_compression(compression)
+
+    def disable_next_message_compression(self) -> None:
+        self._native.disable_next_message_compression()

@@ -1,13 +1,11 @@
 """Hosted methods with async handlers as grpc.aio serves them: the handler itself, with the least around it.
 
-The handler gets grpc.aio's own context and streams. Around it are the slots, the trailers that tell the agent's load, and
-an answer for whatever it raises. Nothing is done for a call that its handler does not ask for.
+Around it are the slots and the trailers that tell the agent's load. What it comes to, or raises, is an outcome first, as that
+of a durable attempt; the native context is told once, in the end.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
@@ -16,11 +14,10 @@ from google.protobuf.message import DecodeError
 
 from weft.agent import telemetry
 from weft.agent.hosting import Hosted
-from weft.agent.ingress_call import DirectCall
-from weft.agent.ingress_load import LoadReports, merged
-from weft.agent.ingress_refusals import Endings, chosen_failure, has_slot, no_slot
-from weft.agent.invoke import MalformedRequest
-from weft.agent.running import enter
+from weft.agent.ingress_call import DirectAsyncContext
+from weft.agent.ingress_load import LoadReports
+from weft.agent.ingress_refusals import Endings, has_slot, no_slot
+from weft.agent.invoke import MalformedRequest, invoke_async
 from weft.agent.slots import Slots
 
 # Under this name because grpc.RpcMethodHandler takes parameters in its stubs only.
@@ -40,78 +37,26 @@ class AsyncHandlers:
 
     def handler(self, hosted: Hosted) -> Handler:
         """What serves a method."""
-        answer = _streaming(hosted) if hosted.response_streaming else _unary(hosted)
-        serialize = hosted.serialize if hosted.response_streaming else None
-        return method_handler(hosted, self._served(hosted, answer), serialize=serialize)
-
-    def _served(self, hosted: Hosted, answer: Serve) -> Serve:
         slots, load, endings, agent_id = self._slots, self._load, self._endings, self._agent_id
         name, cost = hosted.name, hosted.slot_cost
 
-        async def serve(request: Any, context: Any) -> Any:
-            if not slots.take_direct(cost) and not await has_slot(slots, cost, context):
-                await endings.refuse(no_slot(slots), context)
-            response: Any = b""
-            raised: BaseException | None = None
-            # For the case that the handler aborts the call, which then ends at once.
-            early = load.trailers()
+        async def serve(request: Any, native: Any) -> bytes:
+            if not slots.take_direct(cost) and not await has_slot(slots, cost, native):
+                await endings.refuse(no_slot(slots), native)
             try:
-                context.set_trailing_metadata(early)
-                call = DirectCall(name, agent_id, context)
-                enter(call)
+                context = DirectAsyncContext(name, agent_id, native, request)
                 if telemetry.tracing():
-                    with telemetry.serving(call.assignment, agent_id):
-                        response = await answer(request, context)
+                    with telemetry.serving(context.assignment, agent_id):
+                        outcome = await invoke_async(hosted, context, context.pass_on)
                 else:
-                    response = await answer(request, context)
-            except (Exception, asyncio.CancelledError, SystemExit) as error:
-                raised = error
+                    outcome = await invoke_async(hosted, context, context.pass_on)
             finally:
                 trailers = load.trailers()
                 slots.give_direct(cost)
-            if raised is not None:
-                # The slot is free already: a caller that does not read must not keep it.
-                await endings.raised(raised, hosted, context, trailers)
-            own = context.trailing_metadata()
-            if own is not early:
-                trailers = merged(own, trailers)
-            if own is not trailers:
-                context.set_trailing_metadata(trailers)
-            return response
+            # The slot is free already: a caller that does not read must not keep it.
+            return await endings.answer(outcome, context, native, trailers)
 
-        return serve
-
-
-def _unary(hosted: Hosted) -> Serve:
-    behavior, serialize = hosted.behavior, hosted.serialize
-    # Of one request the bytes come; a stream's are parsed as they are read.
-    parse = None if hosted.request_streaming else strict(hosted)
-
-    async def answer(request: Any, context: Any) -> bytes:
-        response = await behavior(request if parse is None else parse(request), context)
-        # As gRPC does: a failure has no response.
-        return b"" if chosen_failure(context) else serialize(response)
-
-    return answer
-
-
-def _streaming(hosted: Hosted) -> Serve:
-    behavior = hosted.behavior
-    parse = None if hosted.request_streaming else strict(hosted)
-
-    async def answer(request: Any, context: Any) -> None:
-        responses = behavior(request if parse is None else parse(request), context)
-        if not hasattr(responses, "__aiter__"):
-            # A coroutine that calls `context.write`.
-            await responses
-            return
-        async with (
-            contextlib.aclosing(responses) if hasattr(responses, "aclose") else contextlib.nullcontext()
-        ):
-            async for response in responses:
-                await context.write(response)
-
-    return answer
+        return method_handler(hosted, serve)
 
 
 def strict(hosted: Hosted) -> Callable[[bytes], Any]:
@@ -127,20 +72,10 @@ def strict(hosted: Hosted) -> Callable[[bytes], Any]:
     return parse
 
 
-def method_handler(
-    hosted: Hosted, serve: Serve, *, serialize: Callable[[Any], bytes] | None = None
-) -> Handler:
-    """`serve` as gRPC takes it: one request or response as bytes, the requests of a stream parsed.
-
-    Args:
-        serialize: of the responses of a stream; None: they come as bytes.
-    """
+def method_handler(hosted: Hosted, serve: Serve) -> Handler:
+    """`serve` as gRPC takes it: one request and all responses as bytes, the requests of a stream parsed."""
     request_shape = "stream" if hosted.request_streaming else "unary"
     response_shape = "stream" if hosted.response_streaming else "unary"
     make: Any = getattr(grpc, f"{request_shape}_{response_shape}_rpc_method_handler")
-    made: Handler = make(
-        serve,
-        request_deserializer=strict(hosted) if hosted.request_streaming else None,
-        response_serializer=serialize,
-    )
+    made: Handler = make(serve, request_deserializer=strict(hosted) if hosted.request_streaming else None)
     return made

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from weft.agent.slots import Slots
+from weft.rpc.errors import STATUS_DETAILS_KEY
 from weft.rpc.metadata import AGENT_KEY, LOAD_KEY, ORCA_KEY, Pairs
 from weft.v1 import agent_pb2, fleet_pb2
 
@@ -16,8 +17,12 @@ _MAX_KEPT = 4096
 
 
 def merged(own: Iterable[tuple[str, str | bytes]], load: Pairs) -> Pairs:
-    """The handler's own trailers, and those of `LoadReports.trailers`."""
-    return (*[pair for pair in own if pair[0] not in _KEYS], *load)
+    """The handler's own trailers, without what gRPC and this agent say themselves, and those of `LoadReports.trailers`."""
+    return (*[pair for pair in own if _is_own(pair[0])], *load)
+
+
+def _is_own(key: str) -> bool:
+    return key not in _KEYS and (not key.startswith("grpc-") or key == STATUS_DETAILS_KEY)
 
 
 class LoadReports:

@@ -1,4 +1,4 @@
-"""How direct calls end that no handler has answered: refused before one began, or failed in one.
+"""How direct calls end: refused before a handler began, or with what it came to.
 
 Nothing of an exception's text goes out: it may hold what callers must not see, and stays in the log.
 """
@@ -6,14 +6,14 @@ Nothing of an exception's text goes out: it may hold what callers must not see, 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any, NoReturn
 
-import grpc
+from google.rpc import status_pb2
 from grpc import aio
 
-from weft.agent.hosting import Hosted
+from weft.agent.context import HandlerContext
 from weft.agent.ingress_load import LoadReports, merged
-from weft.agent.invoke import MalformedRequest
 from weft.agent.slots import Slots
 from weft.rpc import metadata
 from weft.rpc.errors import (
@@ -21,15 +21,11 @@ from weft.rpc.errors import (
     ResourceExhausted,
     Unavailable,
     Unimplemented,
-    Unknown,
     WeftError,
     status_code,
 )
-from weft.rpc.logs import get_logger
 from weft.rpc.metadata import NO_WAIT_KEY, Pairs
 from weft.v1 import errors_pb2, task_pb2
-
-_log = get_logger("weft.agent")
 
 # A full agent is asked again no sooner than this. Others may be free at once.
 RETRY_AFTER_S = 0.1
@@ -63,43 +59,68 @@ def not_hosted(method: str) -> WeftError:
 
 
 class Endings:
-    """Ends calls on the native context of their RPC."""
+    """Ends calls on the native context of their RPC: the one place that gives it a status and trailers."""
 
     def __init__(self, load: LoadReports) -> None:
         self._load = load
+        # The server is being stopped: what was cancelled by that is not answered any more.
+        self.closing = False
 
-    async def refuse(self, error: WeftError, context: Any) -> NoReturn:
+    async def refuse(self, error: WeftError, native: Any) -> NoReturn:
         """Answer with an error of weft's own."""
-        await self.fail(task_pb2.Outcome(status=error.status()), context, self._load.trailers())
+        await _fail(error.status(), None, (), native, self._load.trailers())
 
-    async def fail(self, outcome: task_pb2.Outcome, context: Any, load: Pairs) -> NoReturn:
-        """Answer with a failed outcome, as it is, and with the load as it was when the handler ended."""
+    async def answer(
+        self, outcome: task_pb2.Outcome, context: HandlerContext, native: Any, load: Pairs
+    ) -> bytes:
+        """Answer with what a handler came to, and with the load as it was when it ended; gives the response.
+
+        Args:
+            context: the handler's own; of an isolated one, all that it set is in the outcome.
+        """
+        await self._calm()
+        own = context.trailing_metadata() or metadata.from_proto(outcome.trailers)
         status = outcome.status
-        own = [pair for pair in metadata.from_proto(outcome.trailers) if pair[0] != STATUS_DETAILS_KEY]
-        if status.details:
-            own.append((STATUS_DETAILS_KEY, status.SerializeToString()))
-        await context.abort(status_code(status.code), status.message, merged(own, load))
-        raise aio.AbortError
+        if status.code:
+            chosen = context.code()
+            as_given = chosen is not None and chosen.value[0] == status.code
+            await _fail(status, context.rich_status if as_given else None, own, native, load)
+        native.set_trailing_metadata(merged(own, load))
+        return outcome.response
 
-    async def raised(self, error: BaseException, hosted: Hosted, context: Any, load: Pairs) -> None:
-        """A handler raised. Returns when it had chosen a failure by itself, with which gRPC then ends the call."""
-        if isinstance(error, aio.BaseError) and not isinstance(error, aio.UsageError):
-            # The call has ended: the handler aborted it, or the caller is gone.
-            raise error
+    async def _calm(self) -> None:
+        """Take back the cancellation of this RPC's task, if there was one.
+
+        It may be the handler's own doing, whose caller waits; one that is gone does not mind an answer.
+
+        Raises:
+            CancelledError: the server is being stopped.
+        """
         task = asyncio.current_task()
-        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-            raise error
-        if isinstance(error, MalformedRequest):
-            await self.refuse(error, context)
-        _log.error("handler failed", method=hosted.name, direct=True, exc_info=error)
-        if chosen_failure(context):
+        if task is None or not task.cancelling():
             return
-        status = Unknown(f"the handler of {hosted.name} raised an exception; the agent's log has it").status()
-        trailers = (*context.trailing_metadata(), (STATUS_DETAILS_KEY, status.SerializeToString()))
-        await context.abort(grpc.StatusCode.UNKNOWN, status.message, merged(trailers, load))
+        if self.closing:
+            raise asyncio.CancelledError
+        while task.cancelling():
+            task.uncancel()
+        # What has not been delivered yet comes with the next wait.
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
 
 
-def chosen_failure(context: Any) -> bool:
-    """Whether the handler set a status other than OK."""
-    code = context.code()
-    return code not in (None, 0, grpc.StatusCode.OK)
+async def _fail(
+    status: status_pb2.Status, rich: bytes | None, own: Pairs, native: Any, load: Pairs
+) -> NoReturn:
+    """End a call with a failure.
+
+    Args:
+        rich: the status as the handler gave it with its trailers.
+        own: the handler's trailers.
+    """
+    trailers = [pair for pair in own if pair[0] != STATUS_DETAILS_KEY]
+    if rich is None and status.details:
+        rich = status.SerializeToString()
+    if rich is not None:
+        trailers.append((STATUS_DETAILS_KEY, rich))
+    await native.abort(status_code(status.code), status.message, merged(trailers, load))
+    raise aio.AbortError

@@ -23,15 +23,16 @@ from typing import Any, TypeVar
 import grpc
 from grpc import aio
 
-from weft.agent import forks, telemetry
+from weft.agent import forks, outcomes, telemetry
 from weft.agent.context import Metadata, SyncContext, checked
 from weft.agent.executor import UNWANTED_GRACE_S
+from weft.agent.failure_log import log_raised
 from weft.agent.hosting import Hosted
 from weft.agent.ingress_call import assignment_of
 from weft.agent.ingress_handlers import Handler, method_handler
-from weft.agent.ingress_load import LoadReports, merged
+from weft.agent.ingress_load import LoadReports
 from weft.agent.ingress_refusals import Endings, has_slot, no_slot
-from weft.agent.invoke import ResponseTooLarge, invoke_sync
+from weft.agent.invoke import invoke_sync
 from weft.agent.isolate import IsolatedPool
 from weft.agent.slots import Slots
 from weft.agent.threads import Threads
@@ -85,13 +86,17 @@ class ThreadedCalls:
     def _work(
         self, hosted: Hosted, context: SyncContext, send: Send, ended: asyncio.Future[task_pb2.Outcome]
     ) -> None:
-        outcome = task_pb2.Outcome()
+        # Until there is another one.
+        outcome = outcomes.not_run(hosted.name)
         try:
             if telemetry.tracing():
                 with telemetry.serving(context.assignment, context.agent_id):
                     outcome = self._invoke(hosted, context, send)
             else:
                 outcome = self._invoke(hosted, context, send)
+        except BaseException as error:
+            # Not the handler's, whose are outcomes already.
+            log_raised("a direct call could not be run", error, method=hosted.name)
         finally:
             try:
                 self.loop.call_soon_threadsafe(ended.set_result, outcome)
@@ -103,8 +108,6 @@ class ThreadedCalls:
             return invoke_sync(hosted, context, send)
         try:
             return self._pool.run(context, send, self._max_message_bytes)[0]
-        except ResponseTooLarge as error:
-            return error.outcome
         finally:
             context.finish()
 
@@ -155,10 +158,7 @@ class ThreadHandlers:
         if outcome.headers and not context.sent_any:
             # An isolated handler's come with its outcome.
             await native.send_initial_metadata(metadata.from_proto(outcome.headers))
-        if outcome.status.code:
-            await self._endings.fail(outcome, native, load)
-        native.set_trailing_metadata(merged(metadata.from_proto(outcome.trailers), load))
-        return outcome.response
+        return await self._endings.answer(outcome, context, native, load)
 
 
 def _assignment(hosted: Hosted, request: Any, native: Any) -> session_pb2.Assignment:

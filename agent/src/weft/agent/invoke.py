@@ -1,6 +1,7 @@
 """Runs one handler once and says what came of it. Never raises: whatever the handler does is an outcome.
 
-Used on the event loop, in threads and in isolated processes alike; it knows nothing of slots, sessions or reports.
+The one place where user code ends: on the event loop, in threads and in isolated processes, for durable attempts and
+direct calls alike. It knows nothing of slots, sessions or reports.
 """
 
 from __future__ import annotations
@@ -8,20 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
+import grpc.aio
 from google.protobuf.message import DecodeError
 
 from weft.agent import outcomes
 from weft.agent.context import AsyncContext, HandlerContext, SyncContext
+from weft.agent.event_loop import is_interrupt
+from weft.agent.failure_log import log_late, log_raised
 from weft.agent.hosting import Hosted
 from weft.agent.running import enter
-from weft.rpc.errors import InvalidArgument, ResourceExhausted, Unknown
-from weft.rpc.logs import get_logger
-from weft.rpc.raised import handler_error
+from weft.rpc.errors import InvalidArgument, ResourceExhausted
 from weft.v1 import errors_pb2, task_pb2
-
-_log = get_logger("weft.agent")
 
 
 class ResponseTooLarge(ResourceExhausted):
@@ -51,19 +51,24 @@ async def invoke_async(
     """Run an async handler; `send` takes the serialized responses of a streaming one."""
     enter(context)
     try:
-        try:
-            request = context.request(hosted)
-        except (DecodeError, ValueError) as error:
-            return outcomes.of_error(MalformedRequest(hosted, error))
+        request = _request(hosted, context)
         if hosted.response_streaming:
             await _stream_async(hosted, context, request, send)
             return context.outcome(b"")
         response = await hosted.behavior(request, context)
         return context.outcome(b"" if context.failed else hosted.serialize(response))
-    except (Exception, asyncio.CancelledError, SystemExit) as error:
+    except BaseException as error:
+        # All of them: asyncio would take a KeyboardInterrupt or a SystemExit for an order to itself.
+        if is_interrupt(error):
+            asyncio.get_running_loop().call_soon(_interrupt)
         return _ended_by(error, context)
     finally:
         context.finish()
+
+
+def _interrupt() -> None:
+    """Pass on a SIGINT that struck while a handler ran: it was for the application that the agent lives in."""
+    raise KeyboardInterrupt
 
 
 async def _stream_async(
@@ -87,10 +92,7 @@ def invoke_sync(hosted: Hosted, context: SyncContext, send: Callable[[bytes], bo
     """Run a sync handler; `send` takes the serialized responses of a streaming one, and says whether to go on."""
     enter(context)
     try:
-        try:
-            request = context.request(hosted)
-        except (DecodeError, ValueError) as error:
-            return outcomes.of_error(MalformedRequest(hosted, error))
+        request = _request(hosted, context)
         response = hosted.behavior(request, context)
         if hasattr(response, "__await__"):
             response.close()
@@ -109,46 +111,51 @@ def invoke_sync(hosted: Hosted, context: SyncContext, send: Callable[[bytes], bo
         if context.failed or hosted.response_streaming:
             return context.outcome(b"")
         return context.outcome(hosted.serialize(response))
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         return _ended_by(error, context)
     finally:
         context.finish()
 
 
+def _request(hosted: Hosted, context: HandlerContext) -> Any:
+    try:
+        return context.request(hosted)
+    except (DecodeError, ValueError) as error:
+        raise MalformedRequest(hosted, error) from None
+
+
 def _ended_by(error: BaseException, context: HandlerContext) -> task_pb2.Outcome:
     """The outcome of a handler that raised."""
-    if context.aborted:
+    try:
+        return _told(error, context)
+    except BaseException as broken:
+        # Of what the handler left in its context, no outcome can be made.
+        method = context.assignment.method
+        log_raised("what a handler left cannot be told", broken, method=method)
+        return outcomes.handler_failed(method)
+
+
+def _told(error: BaseException, context: HandlerContext) -> task_pb2.Outcome:
+    # By its true class: an exception may say that it is of another.
+    kind = type(error)
+    if context.aborted and issubclass(kind, grpc.aio.AbortError):
         return context.outcome(b"")
-    if isinstance(error, ResponseTooLarge):
-        return error.outcome
-    if isinstance(error, MalformedRequest):
-        # Of a stream of requests, which are parsed as they are read.
-        return outcomes.of_error(error)
+    if issubclass(kind, ResponseTooLarge):
+        return cast("ResponseTooLarge", error).outcome
+    if issubclass(kind, MalformedRequest):
+        # Of a stream of requests, too, which are parsed as they are read.
+        return outcomes.of_error(cast("MalformedRequest", error))
     assignment = context.assignment
-    if context.cancel_signal:
-        if not isinstance(error, asyncio.CancelledError):
-            _log.info(
-                "a cancelled handler raised",
-                task_id=assignment.task_id,
-                attempt=assignment.attempt,
-                error=repr(error),
-            )
+    facts = {"task_id": assignment.task_id, "attempt": assignment.attempt}
+    if context.was_cancelled(kind):
+        if not issubclass(kind, asyncio.CancelledError | grpc.aio.BaseError):
+            log_late("a cancelled handler raised", error, **facts)
         return outcomes.cancelled(context.cancel_reason)
-    _log.error(
-        "handler failed",
-        method=assignment.method,
-        task_id=assignment.task_id,
-        attempt=assignment.attempt,
-        exc_info=error,
-    )
+    told = log_raised("handler failed", error, method=assignment.method, **facts)
     outcome = context.outcome(b"")
     if not context.failed:
         # Not where it chose a status and then raised, as generated base classes do for methods that are not implemented.
-        # The exception's text may hold what callers must not see: it goes to operators alone.
-        outcome.status.CopyFrom(
-            Unknown(
-                f"the handler of {assignment.method} raised an exception; the agent's log has it"
-            ).status()
-        )
-    outcome.error.CopyFrom(handler_error(error))
+        outcome.status.CopyFrom(outcomes.handler_failed(assignment.method).status)
+    # For operators alone.
+    outcome.error.CopyFrom(told)
     return outcome

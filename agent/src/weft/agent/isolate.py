@@ -22,7 +22,9 @@ from typing import Any
 from weft.agent import isolated_process, outcomes, process_group, telemetry
 from weft.agent.context import SyncContext
 from weft.agent.errors import HostingError
+from weft.agent.failure_log import log_raised
 from weft.agent.hosting import FunctionSource, ServicerSource
+from weft.agent.invoke import ResponseTooLarge
 from weft.agent.threads import Threads
 from weft.rpc.logs import get_logger
 from weft.v1 import session_pb2, task_pb2
@@ -160,6 +162,9 @@ class IsolatedPool:
         except HostingError as error:
             _log.error("an isolated process could not be started", error=error.message)
             outcome = None
+        except ResponseTooLarge as error:
+            # Of a process that does not keep to its limit: it still runs.
+            outcome, job.killed = error.outcome, True
         finally:
             with self._lock:
                 del self._jobs[context]
@@ -200,7 +205,12 @@ class IsolatedPool:
                         send(data)
                     case ("log", level, event, fields):
                         _relay(level, event, fields)
-        except (EOFError, OSError):
+        except ResponseTooLarge:
+            raise
+        except Exception as error:
+            # Its pipe has broken, or a handler has written into it: then nothing that it says can be believed.
+            if not isinstance(error, EOFError | OSError):
+                log_raised("an isolated process does not speak as it should", error)
             return None
 
     def cancel(self, context: SyncContext) -> None:

@@ -6,6 +6,8 @@ The main thread runs them; a second one reads the pipe, so that a cancellation, 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
 import logging
 import multiprocessing
 import os
@@ -21,11 +23,12 @@ from typing import Any
 
 import structlog
 
-from weft.agent import forks, outcomes, process_group, telemetry
+from weft.agent import event_loop, forks, outcomes, process_group, telemetry
 from weft.agent.context import AsyncContext, HandlerContext, SyncContext
 from weft.agent.hosting import Hosted, from_sources
 from weft.agent.invoke import ResponseTooLarge, invoke_async, invoke_sync
 from weft.rpc import logs
+from weft.rpc.raised import text_of
 from weft.rpc.signals import stop_signals
 from weft.rpc.steady_output import make_steady
 from weft.v1 import session_pb2, task_pb2
@@ -69,11 +72,12 @@ class _IsolatedProcess:
         self._pipe = pipe
         self._lock = threading.Lock()
         self._runs: SimpleQueue[_Run] = SimpleQueue()
-        self._loops = asyncio.Runner()
+        self._loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(self._loop)
         # Guards the two below, which the reading thread uses to cancel what runs now.
         self._current_lock = threading.Lock()
         self._context: HandlerContext | None = None
-        self._task: asyncio.Task[task_pb2.Outcome] | None = None
+        self._task: asyncio.Task[None] | None = None
 
     def send(self, message: tuple[Any, ...]) -> None:
         with self._lock:
@@ -108,16 +112,23 @@ class _IsolatedProcess:
             # The pipe blocks when the agent is behind; let a cancellation in all the same.
             await asyncio.sleep(0)
 
-        async def run_async(context: AsyncContext) -> task_pb2.Outcome:
+        # A place of its own: a task that its handler has cancelled ends as cancelled, whatever it came to.
+        outcome = outcomes.not_run(hosted.name)
+
+        async def run_async(context: AsyncContext) -> None:
+            nonlocal outcome
             with self._current_lock:
                 self._task = asyncio.current_task()
                 if context.cancel_signal and self._task is not None:
                     self._task.cancel()
-            return await invoke_async(hosted, context, send_async)
+            outcome = await invoke_async(hosted, context, send_async)
 
         with telemetry.joined(context.assignment.context):
             if isinstance(context, AsyncContext):
-                outcome = self._loops.run(run_async(context))
+                # In a context of its own: what a handler sets must not be seen by the next one.
+                run = contextvars.copy_context().run
+                with contextlib.suppress(asyncio.CancelledError):
+                    run(event_loop.run_to_end, self._loop, run_async(context))
             else:
                 assert isinstance(context, SyncContext)
                 outcome = invoke_sync(hosted, context, send)
@@ -149,10 +160,10 @@ class _IsolatedProcess:
     def forward(self, level: int, _name: str, event: str, fields: Mapping[str, Any]) -> None:
         """Let an event be told in the agent's log."""
         told = structlog.processors.format_exc_info(None, "", dict(fields))
-        self.send(("log", level, event, {key: str(value) for key, value in told.items()}))
+        self.send(("log", level, event, {text_of(key): text_of(value) for key, value in told.items()}))
 
     def forward_structlog(self, _logger: Any, name: str, event: MutableMapping[str, Any]) -> Any:
         """The same as a structlog processor, for what handlers log."""
         level = logging.getLevelNamesMapping().get(name.upper(), logging.INFO)
-        self.forward(level, "", str(event.pop("event", "")), event)
+        self.forward(level, "", text_of(event.pop("event", "")), event)
         raise structlog.DropEvent

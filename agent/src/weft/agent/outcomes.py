@@ -5,9 +5,11 @@ from __future__ import annotations
 from weft.rpc.errors import (
     Cancelled,
     DeadlineExceeded,
+    Internal,
     ResourceExhausted,
     Unavailable,
     Unimplemented,
+    Unknown,
     WeftError,
 )
 from weft.v1 import errors_pb2, session_pb2, task_pb2
@@ -18,6 +20,16 @@ MAX_EXTRAS_BYTES = 256 * 1024
 
 def of_error(error: WeftError) -> task_pb2.Outcome:
     return task_pb2.Outcome(status=error.status())
+
+
+def handler_failed(method: str) -> task_pb2.Outcome:
+    """Of a handler that raised. The exception's text may hold what callers must not see: nothing of it is in the status."""
+    return of_error(Unknown(f"the handler of {method} raised an exception; the agent's log has it"))
+
+
+def not_run(method: str) -> task_pb2.Outcome:
+    """Of an attempt whose handler could not be run, or not be heard, by a fault of weft's."""
+    return of_error(Internal(f"the agent failed to run {method}; its log has the rest"))
 
 
 def too_large(size_bytes: int, limit_bytes: int, what: str = "response") -> task_pb2.Outcome:

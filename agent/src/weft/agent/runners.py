@@ -14,11 +14,12 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, cast
 
-from weft.agent import telemetry
+from weft.agent import outcomes, telemetry
 from weft.agent.attempt import Attempt
 from weft.agent.context import AsyncContext, HandlerContext, SyncContext
+from weft.agent.failure_log import log_raised
 from weft.agent.hosting import Hosted
-from weft.agent.invoke import ResponseTooLarge, invoke_async, invoke_sync
+from weft.agent.invoke import invoke_async, invoke_sync
 from weft.agent.threads import Threads
 from weft.rpc.logs import get_logger
 from weft.v1 import task_pb2
@@ -64,6 +65,8 @@ class AsyncRunner:
         hosted = cast("Hosted", attempt.hosted)
         context = cast("AsyncContext", attempt.context)
         send = functools.partial(self._send, attempt)
+        # Until there is another one.
+        outcome = outcomes.not_run(hosted.name)
         try:
             if attempt.assignment.context.traceparent:
                 with telemetry.processing(attempt.assignment, executor.agent_id) as end_span:
@@ -71,8 +74,10 @@ class AsyncRunner:
                     end_span(outcome)
             else:
                 outcome = await invoke_async(hosted, context, send)
-            executor.report(attempt, outcome, crashed=context.crashed)
+        except BaseException as error:
+            _not_run(attempt, error)
         finally:
+            executor.report(attempt, outcome, crashed=context.crashed)
             executor.ended(attempt)
 
     async def _send(self, attempt: Attempt, payload: bytes) -> None:
@@ -119,6 +124,8 @@ class ThreadRunner:
 
     def _run(self, attempt: Attempt) -> None:
         executor = self._executor
+        # Until there is another one.
+        outcome, crashed = outcomes.not_run(attempt.assignment.method), False
         try:
             if attempt.assignment.context.traceparent:
                 with telemetry.processing(attempt.assignment, executor.agent_id) as end_span:
@@ -126,8 +133,10 @@ class ThreadRunner:
                     end_span(outcome)
             else:
                 outcome, crashed = self._invoke(attempt)
-            executor.report(attempt, outcome, crashed=crashed)
+        except BaseException as error:
+            _not_run(attempt, error)
         finally:
+            executor.report(attempt, outcome, crashed=crashed)
             executor.post_ended(attempt)
 
     def _invoke(self, attempt: Attempt) -> tuple[task_pb2.Outcome, bool]:
@@ -180,8 +189,6 @@ class IsolatedRunner(ThreadRunner):
         context = cast("SyncContext", attempt.context)
         try:
             return self._pool.run(context, self._sender(attempt), self._executor.max_response_bytes)
-        except ResponseTooLarge as error:
-            return error.outcome, False
         finally:
             context.finish()
 
@@ -194,6 +201,17 @@ class IsolatedRunner(ThreadRunner):
         # The slot is free when the process is gone, which its thread sees within milliseconds.
         self._pool.kill(cast("SyncContext", attempt.context))
         return False
+
+
+def _not_run(attempt: Attempt, error: BaseException) -> None:
+    """Something around a handler failed; what handlers raise are outcomes."""
+    log_raised(
+        "an attempt could not be run",
+        error,
+        method=attempt.assignment.method,
+        task_id=attempt.ref[0],
+        attempt=attempt.ref[1],
+    )
 
 
 def _never(_payload: bytes) -> bool:

@@ -5,13 +5,14 @@ Costs nothing for a task without trace context.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from weft.agent.failure_log import log_raised
 from weft.v1 import session_pb2, task_pb2
 
 _propagator = TraceContextTextMapPropagator()
@@ -47,42 +48,53 @@ def processing(
         if not tracing():
             yield lambda _outcome: None
             return
-        service, _, method = assignment.method.partition("/")
-        with trace.get_tracer(_TRACER).start_as_current_span(
-            f"process {assignment.method}",
-            kind=trace.SpanKind.CONSUMER,
-            attributes={
-                "rpc.system.name": "grpc",
-                "rpc.service": service,
-                "rpc.method": method,
-                "messaging.system": "weft",
-                "messaging.operation.type": "process",
-                "messaging.message.id": assignment.task_id,
-                "weft.task.attempt": assignment.attempt,
-                "weft.agent.id": agent_id,
-            },
-        ) as span:
+        attributes: dict[str, str | int] = {
+            "messaging.system": "weft",
+            "messaging.operation.type": "process",
+            "messaging.message.id": assignment.task_id,
+            "weft.task.attempt": assignment.attempt,
+        }
+        name = f"process {assignment.method}"
+        with _span(name, trace.SpanKind.CONSUMER, assignment.method, agent_id, attributes) as span:
             yield lambda outcome: _end(span, outcome)
 
 
 @contextmanager
 def serving(assignment: session_pb2.Assignment, agent_id: str) -> Iterator[None]:
     """As `processing`, for a direct call, when tracing is on."""
-    service, _, method = assignment.method.partition("/")
-    with (
-        joined(assignment.context),
-        trace.get_tracer(_TRACER).start_as_current_span(
-            assignment.method,
-            kind=trace.SpanKind.SERVER,
-            attributes={
-                "rpc.system.name": "grpc",
-                "rpc.service": service,
-                "rpc.method": method,
-                "weft.agent.id": agent_id,
-            },
-        ),
-    ):
+    method = assignment.method
+    with joined(assignment.context), _span(method, trace.SpanKind.SERVER, method, agent_id, {}):
         yield
+
+
+@contextmanager
+def _span(
+    name: str, kind: trace.SpanKind, method: str, agent_id: str, attributes: Mapping[str, str | int]
+) -> Iterator[trace.Span]:
+    """A span that is current. What the application's tracing raises costs the span, not the call."""
+    service, _, short = method.partition("/")
+    shared = {
+        "rpc.system.name": "grpc",
+        "rpc.service": service,
+        "rpc.method": short,
+        "weft.agent.id": agent_id,
+    }
+    stack = ExitStack()
+    span: trace.Span = trace.INVALID_SPAN
+    try:
+        tracer = trace.get_tracer(_TRACER)
+        span = stack.enter_context(
+            tracer.start_as_current_span(name, kind=kind, attributes=shared | dict(attributes))
+        )
+    except Exception as error:
+        log_raised("the application's tracing failed", error, method=method)
+    try:
+        yield span
+    finally:
+        try:
+            stack.close()
+        except Exception as error:
+            log_raised("the application's tracing failed", error, method=method)
 
 
 def _end(span: trace.Span, outcome: task_pb2.Outcome) -> None:

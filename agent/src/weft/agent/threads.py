@@ -10,9 +10,7 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
-from weft.rpc.logs import get_logger
-
-_log = get_logger("weft.agent")
+from weft.agent.failure_log import log_raised
 
 
 class Threads:
@@ -26,6 +24,10 @@ class Threads:
         self._idle = 0
         self._count = 0
         self._closed = False
+        # One there is always: where the system has no more threads to give, jobs wait for it.
+        with self._lock:
+            self._start()
+            self._idle = 1
 
     def submit(self, job: Callable[[], None]) -> None:
         with self._lock:
@@ -34,9 +36,18 @@ class Threads:
             if self._idle > 0:
                 self._idle -= 1
             else:
-                self._count += 1
-                threading.Thread(target=self._work, name=f"{self._name}-{self._count}", daemon=True).start()
+                try:
+                    self._start()
+                except RuntimeError as error:
+                    # It waits for a thread that has a job now.
+                    self._idle -= 1
+                    log_raised("no thread can be started: a job waits for one", error)
         self._jobs.put(job)
+
+    def _start(self) -> None:
+        name = f"{self._name}-{self._count + 1}"
+        threading.Thread(target=self._work, name=name, daemon=True).start()
+        self._count += 1
 
     def close(self) -> None:
         """End the threads, each after its job; does not wait for them."""
@@ -49,9 +60,9 @@ class Threads:
         while (job := self._jobs.get()) is not None:
             try:
                 job()
-            except Exception:
+            except BaseException as error:
                 # Jobs report by themselves; this would be a fault of weft.
-                _log.exception("a worker thread's job raised")
+                log_raised("a worker thread's job raised", error)
             # A waiting thread must not keep the last job's payload alive.
             del job
             with self._lock:

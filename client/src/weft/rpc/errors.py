@@ -251,18 +251,21 @@ def from_status(status: status_pb2.Status) -> WeftError:
 def status_of_call(call: grpc.RpcError) -> status_pb2.Status:
     """The `google.rpc.Status` of a failed call, sync or aio: from its trailers, or made of code and details.
 
-    Raises nothing: unreadable details give a status without them.
+    Raises nothing: details that are unreadable, or of another code than the call ended with, give a status without them.
     """
     # grpc's own types give RpcError no methods, though every one that it raises has them.
     failed: Any = call
+    code: grpc.StatusCode | None = failed.code()
+    number: int = code.value[0] if code is not None else code_pb2.UNKNOWN
     for key, value in failed.trailing_metadata() or ():
         if key == STATUS_DETAILS_KEY:
             try:
-                return status_pb2.Status.FromString(value)
+                rich = status_pb2.Status.FromString(value)
             except DecodeError:
                 break
-    code: grpc.StatusCode | None = failed.code()
-    number = code.value[0] if code is not None else code_pb2.UNKNOWN
+            if rich.code == number:
+                return rich
+            break
     return status_pb2.Status(code=number, message=failed.details() or "")
 
 

@@ -14,7 +14,8 @@ MAX_MESSAGE_BYTES = 4 * 1024
 MAX_STACK_BYTES = 16 * 1024
 # Frames of one traceback, the innermost ones.
 _MAX_FRAMES = 64
-_UNTOLD = "(its text cannot be had)"
+# What stands for a text that cannot be had.
+UNTOLD = "(its text cannot be had)"
 
 
 def handler_error(error: BaseException) -> task_pb2.HandlerError:
@@ -44,7 +45,7 @@ def text_of(value: object) -> str:
         # A subclass of str may hide anything behind its methods.
         return sendable(str.__str__(str(value)))
     except BaseException:
-        return _UNTOLD
+        return UNTOLD
 
 
 def sendable(text: str) -> str:

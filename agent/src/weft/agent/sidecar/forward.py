@@ -22,6 +22,7 @@ from google.protobuf.descriptor import MethodDescriptor
 
 from weft.agent.context import HandlerContext
 from weft.agent.hosting import Hosted
+from weft.agent.ingress_call import DirectAsyncContext
 from weft.agent.running import current_task
 from weft.agent.sidecar.app import App
 from weft.agent.sidecar.handled import HandledCalls
@@ -74,7 +75,7 @@ def _behaviour(method: MethodDescriptor, app: App, calls: HandledCalls) -> Behav
         try:
             return await pass_on(request, context)
         except grpc.aio.AbortError:
-            if isinstance(context, HandlerContext):
+            if isinstance(context, HandlerContext) and not isinstance(context, DirectAsyncContext):
                 context.crashed = await _crashed(context, app, losses)
             raise
         finally:
@@ -86,7 +87,7 @@ def _behaviour(method: MethodDescriptor, app: App, calls: HandledCalls) -> Behav
 
 def _outgoing(context: Any) -> metadata.Pairs:
     """The metadata that goes to the app."""
-    if not isinstance(context, HandlerContext):
+    if isinstance(context, DirectAsyncContext) or not isinstance(context, HandlerContext):
         return _with_ids(relay.passed_on(context))
     assignment = context.assignment
     # Whoever submits a task may have put anything there.

@@ -1,0 +1,133 @@
+"""Every way that user code can end, ends its call: once, with a status, with its slot given back, the agent serving on.
+
+The agent has one slot: what leaks it fails the next call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import grpc
+import grpc.aio
+import pytest
+import pytest_asyncio
+from google.protobuf.wrappers_pb2 import StringValue
+from google.rpc import code_pb2
+
+from tests.support import tasks
+from tests.support.beside import StockApp, direct_address, free_address, sidecar
+from tests.support.hostile import ENDINGS, FLAVOURS, SERVICE, SHAPES, Ending
+from tests.support.mesh import MeshHarness
+
+AGENT = "tests.support.hostile:agent"
+# A call that has not ended by then is one that nobody answers.
+SILENT_S = 10.0
+# The next call is served within this.
+PROMPT_S = 1.0
+WAYS = ("durable", "direct", "egress")
+CASES = [
+    pytest.param(
+        *(way, shape, flavour, where),
+        id=f"{way}-{shape}{flavour}{where}",
+        # The way to the agent is one more, and the agent's end the same.
+        marks=pytest.mark.slow if way == "egress" and (where or shape == "Stream") else (),
+    )
+    for way in WAYS
+    for shape in SHAPES
+    for flavour in FLAVOURS
+    for where in ("", "Isolated")
+]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def _hostile_mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[MeshHarness]:
+    async with MeshHarness(tmp_path_factory.mktemp("hostile")) as mesh:
+        await mesh.coordinator()
+        await mesh.agent("h1", slots=1, program=AGENT)
+        await mesh.wait_serving(SERVICE)
+        await mesh.close_channels()
+        yield mesh
+
+
+@pytest.fixture
+async def hostile_mesh(_hostile_mesh: MeshHarness) -> AsyncIterator[MeshHarness]:
+    yield _hostile_mesh
+    await _hostile_mesh.close_channels()
+
+
+class Caller:
+    """A stock client of one hostile method, by one way."""
+
+    def __init__(self, channel: grpc.aio.Channel, method: str) -> None:
+        self._streams = method.startswith("Stream")
+        shape = channel.unary_stream if self._streams else channel.unary_unary
+        self._call = shape(
+            f"/{SERVICE}/{method}",
+            request_serializer=StringValue.SerializeToString,
+            response_deserializer=StringValue.FromString,
+        )
+
+    async def call(self, text: str, timeout_s: float = SILENT_S) -> int:
+        """The code that a call ends with, by `google.rpc.Code`."""
+        made = self._call(StringValue(value=text), timeout=timeout_s)
+        try:
+            if self._streams:
+                async for _ in made:
+                    pass
+            else:
+                await made
+        except grpc.aio.AioRpcError:
+            pass
+        code: grpc.StatusCode = await made.code()
+        number: int = code.value[0]
+        return number
+
+
+async def address_of(mesh: MeshHarness, way: str) -> str:
+    if way == "durable":
+        return mesh.target
+    if way == "direct":
+        return await direct_address(mesh, "h1")
+    if "side" not in mesh.agents:
+        app = StockApp(mesh)
+        await app.start()
+        egress = free_address()
+        await sidecar(mesh, app.address, egress=egress)
+        mesh.env["egress"] = egress
+    return mesh.env["egress"]
+
+
+def endings(flavour: str, shape: str) -> dict[str, Ending]:
+    return {name: each for name, each in ENDINGS.items() if flavour in each.flavours and shape in each.shapes}
+
+
+@pytest.mark.parametrize(("way", "shape", "flavour", "where"), CASES)
+async def test_every_ending_is_an_answer(
+    hostile_mesh: MeshHarness, way: str, shape: str, flavour: str, where: str
+) -> None:
+    mesh = hostile_mesh
+    process = mesh.agents["h1"]
+    before = await tasks.agent(mesh, "h1")
+    wrong: dict[str, str] = {}
+    address = await address_of(mesh, way)
+    async with grpc.aio.insecure_channel(address) as channel:
+        caller = Caller(channel, f"{shape}{flavour}{where}")
+        assert await caller.call("fine") == code_pb2.OK
+        for name, each in endings(flavour, shape).items():
+            code = await caller.call(name)
+            if code not in each.codes:
+                wrong[name] = code_pb2.Code.Name(code)
+            if not process.alive:
+                break
+        assert await caller.call("fine", PROMPT_S) == code_pb2.OK, f"{wrong}"
+
+    assert not wrong
+    assert process.alive
+
+    async def idle() -> bool:
+        now = await tasks.agent(mesh, "h1")
+        return (now.used_slots, now.in_flight) == (0, 0)
+
+    await mesh.eventually(idle, "no slot is taken")
+    after = await tasks.agent(mesh, "h1")
+    assert (after.instance_id, after.connect_time) == (before.instance_id, before.connect_time)
