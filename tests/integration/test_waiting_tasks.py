@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,9 +17,14 @@ from google.rpc import code_pb2
 from probe.v1.probe_pb2 import ProbeRequest
 from tests.support import tasks
 from tests.support.command import weft
+from tests.support.lightweight import ECHO, LightAgent, never
 from tests.support.mesh import MeshHarness
 from tests.support.processes import environment
 from tests.support.redis_server import RedisServer
+from weft.coordinator.server import Coordinator
+from weft.coordinator.settings import CoordinatorSettings
+from weft.coordinator.store.embedded import EmbeddedStore
+from weft.coordinator.store.records import TaskRecord
 from weft.rpc.errors import status_of_call
 from weft.rpc.times import duration
 from weft.v1 import coordinator_pb2, fleet_pb2, task_pb2
@@ -200,3 +205,38 @@ async def test_thousands_of_calls_that_end_together_are_answered(mesh: MeshHarne
 
     assert set(await asyncio.gather(*(call() for _ in range(500)))) == {grpc.StatusCode.DEADLINE_EXCEEDED}
     assert (await mesh.probe().Call(ProbeRequest(text="next"), timeout=10)).text == "next"
+
+
+class _SlowStore(EmbeddedStore):
+    """A store that has no task durable yet."""
+
+    async def get(
+        self, task_ids: Sequence[str], *, payloads: bool = True, history: bool = False
+    ) -> Sequence[TaskRecord | None]:
+        return [None] * len(task_ids)
+
+
+async def test_a_deadline_that_passes_before_the_task_is_stored(tmp_path: Path) -> None:
+    """That is a deadline like any other, not a task that is not there."""
+    settings = CoordinatorSettings(listen="127.0.0.1:0", store=str(tmp_path / "weft.db"))
+    coordinator = Coordinator(settings, _SlowStore(tmp_path / "weft.db"))
+    await coordinator.start()
+    try:
+        async with (
+            grpc.aio.insecure_channel(coordinator.address) as channel,
+            LightAgent(channel, "one", answer=never),
+        ):
+            said = set()
+            for _ in range(TRIES):
+                with pytest.raises(grpc.aio.AioRpcError) as error:
+                    await channel.unary_unary(f"/{ECHO}")(b"", timeout=0.5, wait_for_ready=True)
+                if error.value.code() is grpc.StatusCode.UNIMPLEMENTED:
+                    # Its contract is not accepted yet.
+                    continue
+                assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+                said.add(error.value.details())
+                if "the call's deadline passed: its task is being stored" in said:
+                    return
+            raise AssertionError(said)
+    finally:
+        await coordinator.stop(0.1)

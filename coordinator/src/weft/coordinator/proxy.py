@@ -23,7 +23,7 @@ from weft.coordinator.contracts import Contracts, MethodInfo
 from weft.coordinator.deadlines import Deadline, DeadlineNear
 from weft.coordinator.direct import DirectCalls
 from weft.coordinator.explaining import Explainer
-from weft.coordinator.following import follow, task_not_found
+from weft.coordinator.following import follow
 from weft.coordinator.hub import Follower, TaskHub
 from weft.coordinator.options import CallOptions, asks_direct, check_mode, from_metadata
 from weft.coordinator.rules import State
@@ -240,18 +240,21 @@ class DurableCalls(grpc.GenericRpcHandler):
         cancelled, as when its caller goes away.
         """
         record = (await self._store.get([task.task_id], payloads=False))[0]
+        trailers: metadata.Pairs
         if record is None:
-            raise task_not_found(task.task_id)
-        if record.state.terminal:
+            # A busy store takes a while, and nobody is shown a task before it is durable.
+            why, trailers = "its task is being stored", (("weft-task-id", task.task_id),)
+        elif record.state.terminal:
             return record
-        waited_s = asyncio.get_running_loop().time() - deadline.came_at_s
-        why = await self._explainer.at_deadline(record, waited_s)
-        if task.existed or record.state is not State.RUNNING:
+        else:
+            waited_s = asyncio.get_running_loop().time() - deadline.came_at_s
+            why, trailers = await self._explainer.at_deadline(record, waited_s), _trailers(record)
+        if task.existed or record is None or record.state is not State.RUNNING:
             self._abandon(task.task_id, f"the caller's deadline passed: {why}")
         late = errors.DeadlineExceeded(
             f"the call's deadline passed: {why}", metadata={"limit": "schedule_to_close"}
         )
-        await guard.abort(context, late.status(), _trailers(record))
+        await guard.abort(context, late.status(), trailers)
         raise AssertionError("abort raises")
 
     def _abandon(self, task_id: str, why: str = "the caller cancelled or went away") -> None:
