@@ -18,13 +18,14 @@ from weft.coordinator.rules import (
 )
 from weft.coordinator.store import history
 from weft.coordinator.store.identity import request_digest
-from weft.coordinator.store.records import Submission, TaskRecord
+from weft.coordinator.store.records import ListFilter, Submission, TaskRecord
 from weft.rpc.errors import InvalidArgument, NotFound, ResourceExhausted, Unimplemented
-from weft.rpc.times import checked_duration, duration, timestamp
-from weft.v1 import errors_pb2, task_pb2
+from weft.rpc.times import checked_duration, duration, seconds, timestamp
+from weft.v1 import coordinator_pb2, errors_pb2, task_pb2
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 MAX_ATTEMPTS = 1000
+MAX_FILTER_CHARS = 1024
 MAX_REQUIREMENTS = 64
 
 
@@ -314,7 +315,37 @@ def _options(given: Submission, *, full: bool) -> task_pb2.TaskOptions:
     return options
 
 
-def states(values: list[int]) -> frozenset[State]:
+def list_filter(asked: coordinator_pb2.TaskFilter) -> ListFilter:
+    """A checked filter.
+
+    Raises:
+        InvalidArgument: a number that is no state or no error code, or a long text.
+    """
+    codes = frozenset(asked.error_codes)
+    if not all(0 < code <= 16 for code in codes):
+        raise InvalidArgument(
+            "filter.error_codes holds a number that is no gRPC error code (1 to 16)",
+            field="filter.error_codes",
+        )
+    for name in ("agent_id", "request_id", "error_reason", "error_text"):
+        if len(getattr(asked, name)) > MAX_FILTER_CHARS:
+            raise InvalidArgument(
+                f"filter.{name} is at most {MAX_FILTER_CHARS} characters", field=f"filter.{name}"
+            )
+    return ListFilter(
+        states=_states(list(asked.states)),
+        method=asked.method,
+        created_from=seconds(asked.create_time_from) if asked.HasField("create_time_from") else None,
+        created_to=seconds(asked.create_time_to) if asked.HasField("create_time_to") else None,
+        agent_id=asked.agent_id,
+        request_id=asked.request_id,
+        error_codes=codes,
+        error_reason=asked.error_reason,
+        error_text=asked.error_text,
+    )
+
+
+def _states(values: list[int]) -> frozenset[State]:
     """The states of a filter.
 
     Raises:

@@ -20,11 +20,11 @@ from weft.coordinator.queues import Queues
 from weft.coordinator.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
-from weft.coordinator.store.records import ListFilter, ProgressRow, TaskRecord
+from weft.coordinator.store.records import ProgressRow, TaskRecord
 from weft.coordinator.submission import Intake, accepted
 from weft.coordinator.waiting import wait_tasks
 from weft.rpc.errors import InvalidArgument, Unimplemented
-from weft.rpc.times import checked_duration, seconds
+from weft.rpc.times import checked_duration
 from weft.v1 import coordinator_pb2, coordinator_pb2_grpc, session_pb2, task_pb2
 
 MAX_WAIT_IDS = 100_000
@@ -117,13 +117,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
     ) -> coordinator_pb2.ListTasksResponse:
         if request.page_size > MAX_PAGE:
             raise InvalidArgument(f"page_size is at most {MAX_PAGE}", field="page_size")
-        asked = request.filter
-        where = ListFilter(
-            states=codec.states(list(asked.states)),
-            method=asked.method,
-            created_from=seconds(asked.create_time_from) if asked.HasField("create_time_from") else None,
-            created_to=seconds(asked.create_time_to) if asked.HasField("create_time_to") else None,
-        )
+        where = codec.list_filter(request.filter)
         view = request.view or task_pb2.TASK_VIEW_BASIC
         page = await self._store.list_tasks(
             where,

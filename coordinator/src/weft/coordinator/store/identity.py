@@ -15,6 +15,8 @@ _LOW_BITS = 10
 # Half of the low range stays free for counting up within a microsecond.
 _RANDOM_BITS = 9
 _TEXT_LENGTH = 16
+# Of a request.
+DIGEST_BYTES = 16
 
 
 def format_id(number: int) -> str:
@@ -74,7 +76,7 @@ def request_key(request_id: str) -> int:
 
 def request_digest(method: str, form: bytes) -> bytes:
     """What makes two requests the same: method and payload, in a form that all serializations of it have in common."""
-    digest = blake2b(method.encode(), digest_size=16)
+    digest = blake2b(method.encode(), digest_size=DIGEST_BYTES)
     digest.update(b"\0")
     digest.update(form)
     return digest.digest()

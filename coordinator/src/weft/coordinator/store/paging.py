@@ -5,40 +5,83 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
+from google.protobuf.message import DecodeError
+
 from weft.coordinator.store.records import ListFilter, TaskRecord
 from weft.rpc.channel import BATCH_BYTES
+from weft.rpc.errors import error_info
+from weft.v1 import task_pb2
 
 # Tasks that are read at a time: each may have a large payload and a large outcome.
 READ_RECORDS = 32
+# Tasks of which a page that asks for errors reads the outcome.
+READ_FOR_ERRORS = 256
 
 # What a store calls a task by.
 Key = TypeVar("Key")
 
 
-def fits(where: ListFilter, method: str, created_at: float) -> bool:
-    """Whether a task of this method and age matches, its state aside."""
+def fits(where: ListFilter, method: str, created_at: float, agent_id: str) -> bool:
+    """Whether a task matches by what is read of every task: all but its state and its failure."""
     return (
         (not where.method or method == where.method)
         and (where.created_from is None or created_at >= where.created_from)
         and (where.created_to is None or created_at < where.created_to)
+        and (not where.agent_id or agent_id == where.agent_id)
     )
+
+
+def matches(where: ListFilter, record: TaskRecord) -> bool:
+    """Whether a task matches."""
+    given = record.submission
+    return (
+        (not where.states or record.state in where.states)
+        and fits(where, given.method, record.created_at, record.agent_id)
+        and (not where.request_id or given.request_id == where.request_id)
+        and (not where.asks_for_error or _failed_so(where, record.outcome))
+    )
+
+
+def _failed_so(where: ListFilter, serialized: bytes) -> bool:
+    try:
+        outcome = task_pb2.Outcome.FromString(serialized)
+    except DecodeError:
+        return False
+    status, raised = outcome.status, outcome.error
+    if not status.code or (where.error_codes and status.code not in where.error_codes):
+        return False
+    if where.error_reason:
+        info = error_info(status)
+        if where.error_reason not in {"" if info is None else info.reason, raised.type}:
+            return False
+    text = where.error_text.casefold()
+    return text in status.message.casefold() or text in raised.message.casefold()
+
+
+def most_candidates(where: ListFilter, limit: int) -> int:
+    """How many tasks of a page are read to see whether they match."""
+    return max(limit, READ_FOR_ERRORS) if where.asks_for_error else limit
 
 
 async def read_records(
     get: Callable[[Sequence[Key]], Awaitable[Sequence[TaskRecord | None]]],
     where: ListFilter,
     chosen: Sequence[Key],
+    limit: int,
 ) -> tuple[list[TaskRecord], int]:
-    """The records of these tasks, as many as one message should carry, and how many were looked at for them."""
+    """The records of those of these tasks that match, as many as one message should carry, and how many were looked at."""
     records: list[TaskRecord] = []
     size_bytes = taken = 0
     for at in range(0, len(chosen), READ_RECORDS):
         for record in await get(chosen[at : at + READ_RECORDS]):
-            if size_bytes > BATCH_BYTES:
+            if size_bytes > BATCH_BYTES or len(records) == limit:
                 return records, taken
             taken += 1
+            if record is None:
+                continue
+            # Also of one that does not match: it was read.
+            size_bytes += len(record.outcome) + len(record.submission.payload)
             # Its state may have changed since.
-            if record is not None and (not where.states or record.state in where.states):
+            if matches(where, record):
                 records.append(record)
-                size_bytes += len(record.outcome) + len(record.submission.payload)
     return records, taken

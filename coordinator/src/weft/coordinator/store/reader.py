@@ -53,11 +53,11 @@ _ENDED = " FROM tasks t JOIN ends e ON e.id = t.id WHERE t.id IN {}"
 _BODY, _HISTORY = "t.context, t.payload", "e.history"
 
 _SCAN_ALL = (
-    "SELECT t.id, t.method, t.created_at, e.state FROM tasks t LEFT JOIN ends e ON e.id = t.id"
+    "SELECT t.id, t.method, t.created_at, e.state, e.agent_id FROM tasks t LEFT JOIN ends e ON e.id = t.id"
     " WHERE t.id < ? AND t.id >= ? ORDER BY t.id DESC LIMIT ?"
 )
 _SCAN_UNFINISHED = (
-    "SELECT t.id, t.method, t.created_at, NULL FROM live l CROSS JOIN tasks t ON t.id = l.id"
+    "SELECT t.id, t.method, t.created_at, NULL, NULL FROM live l CROSS JOIN tasks t ON t.id = l.id"
     " WHERE l.id < ? AND l.id >= ? ORDER BY l.id DESC LIMIT ?"
 )
 
@@ -128,8 +128,8 @@ class Reader:
 
     def scan(
         self, below: int, least: int, limit: int, *, unfinished: bool
-    ) -> list[tuple[int, str, float, int | None]]:
-        """(number, method, created_at, final state) of tasks under `below`, newest first.
+    ) -> list[tuple[int, str, float, int | None, str | None]]:
+        """(number, method, created_at, final state, agent of the last attempt) of tasks under `below`, newest first.
 
         Args:
             unfinished: only tasks that have not ended.

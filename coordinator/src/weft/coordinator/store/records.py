@@ -225,6 +225,17 @@ class ListFilter:
     method: str = ""
     created_from: float | None = None
     created_to: float | None = None
+    agent_id: str = ""
+    request_id: str = ""
+    # Of the last failure: its code, its reason or the type that was raised, and text within its message.
+    error_codes: frozenset[int] = frozenset()
+    error_reason: str = ""
+    error_text: str = ""
+
+    @property
+    def asks_for_error(self) -> bool:
+        """Whether only tasks match that have a failure to show."""
+        return bool(self.error_codes or self.error_reason or self.error_text)
 
 
 @dataclass(frozen=True, slots=True)

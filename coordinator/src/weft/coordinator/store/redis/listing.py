@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from weft.coordinator.rules import State
-from weft.coordinator.store.paging import fits, read_records
+from weft.coordinator.store.identity import DIGEST_BYTES
+from weft.coordinator.store.paging import fits, matches, most_candidates, read_records
 from weft.coordinator.store.records import ListFilter, Page, ProgressRow, TaskRecord
 from weft.coordinator.store.redis.ids import is_id, least_id_at
 from weft.coordinator.store.redis.keys import Keys
@@ -85,6 +86,8 @@ async def page(
     """
     if cursor and not is_id(cursor):
         raise InvalidArgument("the page token is not one of this store's", field="page_token")
+    if where.request_id:
+        return await _named(client, keys, where, cursor, payloads=payloads)
     below = f"({cursor}" if cursor else "+"
     least = "-" if where.created_from is None else f"[{least_id_at(where.created_from)}"
     ids = [
@@ -97,12 +100,13 @@ async def page(
         last = task_id
         if _fits(where, record):
             chosen.append(task_id)
-            if len(chosen) == limit:
+            if len(chosen) == most_candidates(where, limit):
                 more = True
                 break
-    if len(chosen) < limit and ids:
+    if len(chosen) < most_candidates(where, limit) and ids:
         last = ids[-1]
-    found, taken = await read_records(partial(read, client, keys, payloads=payloads), where, chosen)
+    get = partial(read, client, keys, payloads=payloads)
+    found, taken = await read_records(get, where, chosen, limit)
     if taken < len(chosen):
         last, more = chosen[taken - 1], True
     return Page(found, last if more else "")
@@ -110,7 +114,25 @@ async def page(
 
 def _fits(where: ListFilter, record: Record) -> bool:
     in_state = not where.states or State(record["s"]) in where.states
-    return in_state and fits(where, queue_key(record["q"]).method, record["c"])
+    may_have_failed = record["s"] != State.SUCCEEDED and ("o" in record or "e" in record)
+    return (
+        in_state
+        and (may_have_failed or not where.asks_for_error)
+        and fits(where, queue_key(record["q"]).method, record["c"], record.get("oa", ""))
+    )
+
+
+async def _named(client: Client, keys: Keys, where: ListFilter, cursor: str, *, payloads: bool) -> Page:
+    """The task with one request id."""
+    known = await client.get(keys.of("q", where.request_id))
+    task_id = "" if known is None else known[DIGEST_BYTES:].decode()
+    found = await read(client, keys, [task_id], payloads=payloads) if task_id else []
+    fit = [
+        record
+        for record in found
+        if record is not None and matches(where, record) and (not cursor or task_id < cursor)
+    ]
+    return Page(fit)
 
 
 async def progress(client: Client, keys: Keys, task_id: str, after: int, limit: int) -> list[ProgressRow]:
