@@ -360,3 +360,33 @@ async def test_what_the_library_submits_leaves_nothing_behind(server: RedisServe
             assert left == {f"{{{PREFIX}}}:t:{own.id}", f"{{{PREFIX}}}:q:own"}
     finally:
         await coordinator.stop(0.1)
+
+
+@pytest.mark.parametrize("kind", ["embedded", "redis"])
+async def test_contracts_that_nobody_needs_are_forgotten_by_coordinators(
+    server: RedisServer, tmp_path: Path, kind: str
+) -> None:
+    """Those of agents that left, at each coordinator; their methods are unknown then, and come again with an agent."""
+    store = server.url if kind == "redis" else str(tmp_path / "weft.db")
+    settings = CoordinatorSettings(listen="127.0.0.1:0", store=store, forget_contracts_s=1.0)
+    coordinators = [Coordinator(settings) for _ in range(2 if kind == "redis" else 1)]
+    for each in coordinators:
+        await each.start()
+    try:
+        async with grpc.aio.insecure_channel(coordinators[0].address) as channel:
+            for _ in range(2):
+                async with LightAgent(channel, "a1") as agent:
+                    assert agent.welcome.contract_needed
+                    async with asyncio.timeout(20):
+                        while not all(each._contracts.find(ECHO) for each in coordinators):
+                            await asyncio.sleep(0.01)
+                    # While it is here it stays.
+                    await asyncio.sleep(1.5)
+                    assert all(each._contracts.find(ECHO) for each in coordinators)
+                async with asyncio.timeout(20):
+                    while any(each._contracts.find(ECHO) for each in coordinators):
+                        await asyncio.sleep(0.01)
+                assert await coordinators[0]._store.contracts() == {}
+    finally:
+        for each in coordinators:
+            await each.stop(0.1)

@@ -216,6 +216,12 @@ class Contracts:
         self._forget_superseded()
         return changed
 
+    def forget(self, digest: str) -> None:
+        """A contract that nobody needs any more: its methods are unknown now. Harmless when it is not known."""
+        if self._contracts.pop(digest, None) is not None:
+            del self._ages[digest]
+            self._methods = {name: info for name, info in self._methods.items() if info.contract != digest}
+
     def _forget_superseded(self) -> None:
         in_force = {method.contract for method in self._methods.values()}
         superseded = [digest for digest in self._contracts if digest not in in_force]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+
+import structlog
 
 from weft.coordinator.agent_view import described, load_of
 from weft.coordinator.rules import QueueKey
@@ -15,6 +18,8 @@ from weft.coordinator.store.records import AgentRecord
 from weft.rpc.channel import BATCH_BYTES
 from weft.rpc.errors import InvalidArgument, NotFound
 from weft.v1 import errors_pb2, fleet_pb2
+
+log = structlog.get_logger(__name__)
 
 # What a session adds to an agent's description, about.
 _FILLED_IN_BYTES = 100
@@ -48,6 +53,10 @@ class Fleet:
         self._unshared: set[str] = set()
         # How busy each agent here was when that was last shared, and when that was.
         self._shared_loads: dict[str, tuple[tuple[int, int], float]] = {}
+        # How many agents that are known have a contract, and host a method; and what each does.
+        self._contracts: Counter[str] = Counter()
+        self._methods: Counter[str] = Counter()
+        self._hosting: dict[str, tuple[str, tuple[str, ...]]] = {}
         # Agents that are gone, the first to go first: since when this process has known, and whether an operator wants
         # something of them when they come back.
         self._gone: dict[str, tuple[float, bool]] = {}
@@ -191,6 +200,7 @@ class Fleet:
         nowhere: list[str] = []
         for agent_id, record in news.items():
             self._note_gone(agent_id, record, now_s)
+            self._note_hosted(agent_id, record)
             session = self._sessions.get(agent_id)
             if session is not None:
                 self._elsewhere.pop(agent_id, None)
@@ -244,6 +254,29 @@ class Fleet:
             await self._store.forget_agent(agent_id)
             self._sessions.forget(agent_id)
             del self._gone[agent_id]
+
+    async def forget_contracts(self, grace_s: float) -> Sequence[str]:
+        """Forget contracts that no known agent hosts and no unfinished task needs, once that has been so for long."""
+        forgotten = await self._store.forget_contracts(list(self._contracts), list(self._methods), grace_s)
+        if forgotten:
+            log.info("contracts.forgotten", count=len(forgotten), first=forgotten[0][:12])
+        return forgotten
+
+    def _note_hosted(self, agent_id: str, record: AgentRecord | None) -> None:
+        hosting = None
+        if record is not None:
+            agent = fleet_pb2.Agent.FromString(record.description)
+            hosting = (agent.contract_hash, tuple(method.name for method in agent.methods))
+        before = self._hosting.pop(agent_id, None)
+        if hosting is not None:
+            self._hosting[agent_id] = hosting
+        # First what is new: what stays the same is never gone.
+        if hosting is not None:
+            self._contracts[hosting[0]] += 1
+            self._methods.update(hosting[1])
+        if before is not None:
+            _take_one(self._contracts, before[:1])
+            _take_one(self._methods, before[1])
 
     def _note_gone(self, agent_id: str, record: AgentRecord | None, now_s: float) -> None:
         if record is None or record.connected:
@@ -309,3 +342,10 @@ def _takes(agent: fleet_pb2.Agent, key: QueueKey) -> bool:
         method.name == key.method and method.slot_cost <= agent.slots and not method.unavailable
         for method in agent.methods
     )
+
+
+def _take_one(counts: Counter[str], names: Iterable[str]) -> None:
+    for name in names:
+        counts[name] -= 1
+        if not counts[name]:
+            del counts[name]

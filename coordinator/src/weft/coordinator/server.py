@@ -52,6 +52,8 @@ from weft.v1 import coordinator_pb2_grpc, errors_pb2
 log = get_logger(__name__)
 
 STORE_CLOSE_S = 10.0
+# How often contracts are looked for that nobody needs.
+CONTRACTS_S = 60.0
 _HEALTH = "grpc.health.v1.Health"
 
 
@@ -76,6 +78,8 @@ class Coordinator:
         self._contracts = Contracts()
         # Contracts of the store that were taken in, and the methods that they were in force for then.
         self._loaded: dict[str, Sequence[str]] = {}
+        # By the monotonic clock: when to look next for contracts that nobody needs.
+        self._contracts_due_s = 0.0
         self._takers = Takers(self._agents_elsewhere)
         self._sessions = Sessions(
             self._store,
@@ -139,6 +143,12 @@ class Coordinator:
             await self._fleet.share(now_s)
             self._health.changed()
         await self._fleet.forget_gone(now_s)
+        if now_s >= self._contracts_due_s:
+            grace_s = self._settings.forget_contracts_s
+            self._contracts_due_s = now_s + min(CONTRACTS_S, grace_s / 4)
+            for digest in await self._fleet.forget_contracts(grace_s):
+                self._loaded.pop(digest, None)
+                self._contracts.forget(digest)
 
     def _wake(self) -> None:
         self._dispatcher.wake()
@@ -186,7 +196,11 @@ class Coordinator:
         )
 
     async def _load_contracts(self) -> None:
-        for digest, (descriptor_set, methods) in (await self._store.contracts(self._loaded)).items():
+        stored = await self._store.contracts(self._loaded)
+        for digest in [digest for digest in self._loaded if digest not in stored]:
+            del self._loaded[digest]
+            self._contracts.forget(digest)
+        for digest, (descriptor_set, methods) in stored.items():
             if self._loaded.get(digest) == methods:
                 continue
             if not descriptor_set:

@@ -111,6 +111,12 @@ class CoordinatorSettings(BaseSettings):
     forget_agents_s: float = Field(
         3600.0, ge=1, le=MAX_DURATION_S, description="lost agents are listed so long, then forgotten"
     )
+    forget_contracts_s: float = Field(
+        7 * 86400.0,
+        ge=1,
+        le=MAX_DURATION_S,
+        description="contracts that no known agent hosts and no unfinished task needs are kept so long",
+    )
     max_agents: int = Field(20_000, ge=1, description="connected agents")
     max_watchers: int = Field(10_000, ge=1, description="streams that follow a task")
     stalled_stream_s: float = Field(

@@ -297,6 +297,18 @@ class Store(Protocol):
         force for. Costs what has changed."""
         ...
 
+    async def forget_contracts(
+        self, hosted: Collection[str], methods: Collection[str], grace_s: float
+    ) -> Sequence[str]:
+        """Forget contracts that nobody has needed for so long; gives their digests. Those are needed that agents have, or
+        that are in force for a method that agents host or that an unfinished task has.
+
+        Args:
+            hosted: digests of the contracts that agents have, by all that `agent_news` has told.
+            methods: the methods that they host.
+        """
+        ...
+
     async def depths(self) -> Mapping[QueueKey, QueueDepth]:
         """Queues that hold unfinished tasks."""
         ...

@@ -31,6 +31,7 @@ from weft.coordinator.store.attempts import PORTION, Attempts
 from weft.coordinator.store.base import StoreListener
 from weft.coordinator.store.board import Board
 from weft.coordinator.store.checkpoint import Checkpointer
+from weft.coordinator.store.contract_table import ContractTable
 from weft.coordinator.store.core import Core, Readers
 from weft.coordinator.store.entry import Entry, Saved
 from weft.coordinator.store.errors import StoreError, StoreForeign
@@ -145,6 +146,7 @@ class EmbeddedStore:
         self._core = Core(self._board, self._journal, self._readers, self._clock)
         self._requests = RequestIds(self._readers.near)
         self._attempts = Attempts(self._board, self._rng, self._limits.max_progress)
+        self._contracts = ContractTable(connection, self._journal, self._readers.near)
         self._agents = AgentTable(connection, self._journal, meta["generation"])
         self._board.backlog.paused.update(
             method for (method,) in connection.execute("SELECT method FROM paused")
@@ -383,19 +385,19 @@ class EmbeddedStore:
     # -- contracts and queues ---------------------------------------------------------------------------------------
 
     async def put_contract(self, digest: str, file_descriptor_set: bytes, methods: Sequence[str]) -> None:
-        self._journal.statement(
-            "INSERT INTO contracts (digest, file_descriptor_set) VALUES (?, ?) ON CONFLICT (digest) DO NOTHING",
-            digest,
-            file_descriptor_set,
-        )
-        for method in methods:
-            self._journal.statement(
-                "INSERT OR REPLACE INTO hosted (method, digest) VALUES (?, ?)", method, digest
-            )
+        self._contracts.put(digest, file_descriptor_set, methods)
         await self._journal.settled()
 
     async def contracts(self, known: Collection[str] = ()) -> Mapping[str, tuple[bytes, Sequence[str]]]:
-        return self._readers.near.contracts(known)
+        return self._contracts.all(known)
+
+    async def forget_contracts(
+        self, hosted: Collection[str], methods: Collection[str], grace_s: float
+    ) -> Sequence[str]:
+        needed = frozenset(methods).union(key.method for key in self._board.backlog.active)
+        forgotten = self._contracts.forget(hosted, needed, self._clock(), grace_s)
+        await self._journal.settled()
+        return forgotten
 
     async def depths(self) -> Mapping[QueueKey, QueueDepth]:
         return self._board.depths()

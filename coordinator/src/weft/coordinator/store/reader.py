@@ -153,11 +153,15 @@ class Reader:
                 break
         return found
 
+    def digests(self) -> list[str]:
+        """Contracts, oldest first."""
+        rows = self._connection.execute("SELECT digest FROM contracts ORDER BY ordinal")
+        return [digest for (digest,) in rows]
+
     def contracts(self, known: Collection[str]) -> dict[str, tuple[bytes, list[str]]]:
         """Contracts by digest, oldest first: files, empty for those that are known, and methods that it is in force for."""
         found: dict[str, tuple[bytes, list[str]]] = {}
-        digests = self._connection.execute("SELECT digest FROM contracts ORDER BY ordinal").fetchall()
-        for (digest,) in digests:
+        for digest in self.digests():
             found[digest] = (b"", [])
             if digest not in known:
                 text = "SELECT file_descriptor_set FROM contracts WHERE digest = ?"

@@ -29,7 +29,7 @@ class AgentMirror:
     def __init__(self, link: Link) -> None:
         self._link = link
         self.agents: dict[str, AgentRecord] = {}
-        self._version = 0
+        self.version = 0
         self._lost_touch = 0
         # Connected, and nobody vouches for how: that may have passed, and is no change of their own.
         self._unseen: set[str] = set()
@@ -42,21 +42,25 @@ class AgentMirror:
         async with self._reading:
             if self._lost_touch != self._link.lost_touch:
                 # Redis may have lost what was read, and have counted on by now.
-                self._lost_touch, self._version = self._link.lost_touch, 0
-            gone = set(self.agents) if self._version == 0 else set()
-            reading, more = self._version == 0, True
+                self._lost_touch, self.version = self._link.lost_touch, 0
+            gone = set(self.agents) if self.version == 0 else set()
+            reading, more = self.version == 0, True
             while more:
                 unseen = list(self._unseen)[:PORTION] if not reading else []
-                request = [self._version, PORTION, reading, unseen]
+                request = [self.version, PORTION, reading, unseen]
                 version, anew, more, found = await self._link.run("agents", request)
                 if anew and not reading:
                     gone = set(self.agents)
                 reading = anew
                 for item in found or ():
                     gone.discard(self._take(*item))
-                self._version = version
+                self.version = version
             for agent_id in gone:
                 self._forget(agent_id)
+
+    @property
+    def has_news(self) -> bool:
+        return bool(self._news)
 
     def take_news(self, also: Collection[str]) -> dict[str, AgentRecord | None]:
         """Agents that have changed since this was last called, and others; None: it is not known."""

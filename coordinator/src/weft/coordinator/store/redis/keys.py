@@ -44,6 +44,7 @@ touches that slot alone. Times are seconds since the epoch by Redis' clock; reco
 | `contracts`       | hash   | digest → descriptor set                                                                  |
 | `order`           | list   | digests, oldest first                                                                    |
 | `hosted`          | hash   | method → digest of the contract in force                                                 |
+| `unused`          | hash   | digest → since when no agent hosts it and no unfinished task needs it                    |
 | `catalogue`       | string | version of `contracts`, `order` and `hosted`                                             |
 | `paused`          | set    | methods                                                                                  |
 | `pauses`          | string | version of `paused`                                                                      |

@@ -369,6 +369,15 @@ class RedisStore:
     async def contracts(self, known: Collection[str] = ()) -> Mapping[str, tuple[bytes, Sequence[str]]]:
         return await self._catalogue.read(known)
 
+    async def forget_contracts(
+        self, hosted: Collection[str], methods: Collection[str], grace_s: float
+    ) -> Sequence[str]:
+        if self._agents.has_news:
+            return []
+        self._intake.bring()
+        request = [self._agents.version, list(hosted), list(methods), grace_s]
+        return [digest.decode() for digest in await self._link.run("unneeded", request) or ()]
+
     async def depths(self) -> Mapping[QueueKey, QueueDepth]:
         self._intake.bring()
         return by_base(

@@ -10,6 +10,7 @@ end
 for _, method in ipairs(request[3]) do
   call('HSET', all('hosted'), method, request[1])
 end
+call('HDEL', all('unused'), request[1])
 call('INCR', all('catalogue'))
 woke = true
 return reply(false)
