@@ -22,6 +22,9 @@ from weft.agent.agent import Agent
 from weft.agent.errors import HostingError, ListenError, LoadError, ProgramError, SettingsError
 from weft.agent.running import CancelSignal, RunningTask, current_task
 from weft.agent.settings import AgentSettings
+from weft.rpc.version import VERSION
+
+__version__ = VERSION
 
 __all__ = [
     "Agent",

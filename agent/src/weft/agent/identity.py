@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Collection, Iterable, Mapping
 
 from weft.agent.functions import synthesize
 from weft.agent.hosting import Hosted
 from weft.agent.settings import AgentSettings
 from weft.rpc import descriptors
+from weft.rpc.version import VERSION
 from weft.v1 import fleet_pb2, session_pb2
 
 
@@ -41,7 +41,7 @@ def identity_of(
         slots=settings.slots,
         prefetch=settings.prefetch,
         advertised_address=advertised,
-        version=importlib.metadata.version("weft"),
+        version=VERSION,
     )
 
 

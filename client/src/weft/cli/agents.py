@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import asyncio
+import time
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from weft.cli import inputs, moments
+from weft.cli.examples import examples, with_examples
 from weft.cli.lazy import SETTINGS
 from weft.cli.options import DEFAULT_TARGET, Json, Target
 from weft.cli.output import Styled, Words, json_text, line, remark
+from weft.cli.steering import change_each, end
 from weft.cli.tables import Column, print_rows
 
 if TYPE_CHECKING:
@@ -17,9 +21,15 @@ if TYPE_CHECKING:
 
     from weft.client import Agent, DesiredState, Mesh
 
-app = typer.Typer(help="List, drain, pause and resume agents.", no_args_is_help=True, **SETTINGS)
+_HELP = with_examples(
+    "List, drain, pause and resume agents.",
+    "weft agents list",
+    "weft agents drain host-1 --wait",
+)
+app = typer.Typer(help=_HELP, no_args_is_help=True, **SETTINGS)
 
-AgentId = Annotated[str, typer.Argument(metavar="ID", help="The agent.")]
+AgentIds = Annotated[list[str], typer.Argument(metavar="ID...", help="The agents.")]
+_POLL_S = 0.25
 
 STYLES = {
     "ACTIVE": "green",
@@ -32,6 +42,10 @@ STYLES = {
 
 
 @app.command("list")
+@examples(
+    "weft agents list",
+    "weft agents list --method Greeter/Greet --json",
+)
 def list_agents(
     method: inputs.MethodFilter = "",
     target: Target = DEFAULT_TARGET,
@@ -70,6 +84,10 @@ def list_agents(
 
 
 @app.command()
+@examples(
+    "weft agents watch",
+    "weft agents watch --method Greeter/Greet --json",
+)
 def watch(
     method: inputs.MethodFilter = "",
     target: Target = DEFAULT_TARGET,
@@ -163,35 +181,93 @@ def _direct(agent: Agent) -> Words:
 
 
 @app.command()
-def drain(agent_id: AgentId, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
-    """Let an agent take no new work, hand back what has not started, and finish the rest."""
+@examples("weft agents drain host-1", "weft agents drain host-1 host-2 --wait")
+def drain(
+    agent_ids: AgentIds,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until they run nothing any more, or are gone.")
+    ] = False,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", metavar="S", min=0, help="Wait no longer than this.")
+    ] = 600.0,
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
+    """Let agents take no new work, hand back what has not started, and finish the rest.
+
+    Exit status 1 when one is unknown or, with --wait, not drained in time.
+    """
+    from weft.cli.running import run
     from weft.client import DesiredState
 
-    _set(agent_id, DesiredState.DRAINING, target, as_json=as_json)
+    async def work(mesh: Mesh) -> int:
+        failed = await _set(mesh, agent_ids, DesiredState.DRAINING, as_json=as_json)
+        return failed + (await _not_drained(mesh, agent_ids, timeout_s) if wait else 0)
+
+    end(run(target, work), len(agent_ids))
+
+
+async def _not_drained(mesh: Mesh, agent_ids: Sequence[str], timeout_s: float) -> int:
+    """Wait for agents to be drained, and say so of each; how many are not in time."""
+    waiting = set(agent_ids)
+    ends_at = time.monotonic() + timeout_s
+    while True:
+        there = {agent.id: agent for agent in await mesh.fleet.agents()}
+        for agent_id in sorted(waiting):
+            agent = there.get(agent_id)
+            if agent is None or _is_drained(agent):
+                waiting.discard(agent_id)
+                remark(f"{agent_id} is drained" if agent is not None else f"{agent_id} is gone")
+        if not waiting:
+            return 0
+        if time.monotonic() >= ends_at:
+            for agent_id in sorted(waiting):
+                remark(f"{agent_id} still runs {there[agent_id].in_flight} calls after {timeout_s:g} s")
+            return len(waiting)
+        await asyncio.sleep(min(_POLL_S, max(0.0, ends_at - time.monotonic())))
+
+
+def _is_drained(agent: Agent) -> bool:
+    """It has nothing under way and gets nothing, or it is away."""
+    if agent.state.name in {"LEFT", "LOST"}:
+        return True
+    return agent.state.name == "DRAINING" and not agent.in_flight and not agent.used_slots
 
 
 @app.command()
-def pause(agent_id: AgentId, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
-    """Let an agent take no new work; it keeps what it has."""
+@examples("weft agents pause host-1 host-2")
+def pause(agent_ids: AgentIds, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
+    """Let agents take no new work; they keep what they have."""
     from weft.client import DesiredState
 
-    _set(agent_id, DesiredState.PAUSED, target, as_json=as_json)
+    _run_set(agent_ids, DesiredState.PAUSED, target, as_json=as_json)
 
 
 @app.command()
-def resume(agent_id: AgentId, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
-    """Let an agent take work again."""
+@examples("weft agents resume host-1 host-2")
+def resume(agent_ids: AgentIds, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
+    """Let agents take work again."""
     from weft.client import DesiredState
 
-    _set(agent_id, DesiredState.ACTIVE, target, as_json=as_json)
+    _run_set(agent_ids, DesiredState.ACTIVE, target, as_json=as_json)
 
 
-def _set(agent_id: str, state: DesiredState, target: str, *, as_json: bool) -> None:
-    from weft.cli.documents import agent_document
+def _run_set(agent_ids: Sequence[str], state: DesiredState, target: str, *, as_json: bool) -> None:
     from weft.cli.running import run
 
-    async def work(mesh: Mesh) -> Agent:
-        return await mesh.fleet.set_state(agent_id, state)
+    failed = run(target, lambda mesh: _set(mesh, agent_ids, state, as_json=as_json))
+    end(failed, len(agent_ids))
 
-    agent = run(target, work)
-    line(json_text(agent_document(agent)) if as_json else f"{agent.id} is to be {agent.desired_state.name}")
+
+async def _set(mesh: Mesh, agent_ids: Sequence[str], state: DesiredState, *, as_json: bool) -> int:
+    """Say what is wanted of each; how many are not known."""
+    _, failed = await change_each(
+        agent_ids, lambda agent_id: mesh.fleet.set_state(agent_id, state), _shown, as_json=as_json
+    )
+    return failed
+
+
+def _shown(agent: Agent) -> tuple[dict[str, Any], str]:
+    from weft.cli.documents import agent_document
+
+    return agent_document(agent), f"{agent.id} is to be {agent.desired_state.name}"

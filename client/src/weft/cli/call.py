@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from weft.cli import inputs
+from weft.cli.examples import examples
 from weft.cli.failures import Failure
 from weft.cli.options import DEFAULT_TARGET, Json, Target
 
@@ -25,6 +26,12 @@ def _checked_policy(name: str | None) -> str | None:
     return name
 
 
+@examples(
+    'weft call acme.v1.Greeter/Greet \'{"name": "Ada"}\'',
+    "weft call Greeter/Greet @request.json --priority 9 --request-id order-4711",
+    'weft call Greeter/Greet \'{"name": "Ada"}\' --direct',
+    "weft call Greeter/Greet --explain",
+)
 def call(
     method: inputs.MethodName,
     request: inputs.JsonInput = "",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import typer
 
 from weft.cli import leash, streams
+from weft.cli.examples import with_examples
 from weft.cli.lazy import SETTINGS, LazyGroup, Place
 
 _RUN = "Run"
@@ -41,21 +42,42 @@ class _Commands(LazyGroup):
             "weft.cli.conformance.command:conformance", "Check an agent against the session's rules.", _SEE
         ),
         "version": Place("weft.cli.version:version", "Print the version.", _SEE),
+        "help": Place("weft.cli.help:help_", "Show the help of a command.", _SEE),
     }
 
+
+_HELP = with_examples(
+    "A service mesh for tasks on gRPC: your .proto is the task contract.",
+    "weft up worker:agent            a coordinator and agents, for development",
+    'weft call acme.v1.Greeter/Greet \'{"name": "Ada"}\'',
+    "weft tasks list --state FAILED",
+)
 
 app = typer.Typer(
     cls=_Commands,
     name="weft",
-    help="A service mesh for tasks on gRPC: your .proto is the task contract.",
+    help=_HELP,
     no_args_is_help=True,
     **SETTINGS,
 )
 
 
-@app.callback()
-def _weft() -> None:
-    """A service mesh for tasks on gRPC: your .proto is the task contract."""
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from weft.cli.version import version
+
+        version()
+        raise typer.Exit
+
+
+@app.callback(help=_HELP)
+def _weft(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """What stands before the command."""
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from weft.cli import leash
+from weft.cli.examples import examples
 from weft.cli.options import TARGET_FORM, checked_target, pairs
 
 if TYPE_CHECKING:
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
+@examples(
+    "weft coordinator",
+    "weft coordinator --listen 0.0.0.0:7700 --store /var/lib/weft/weft.db --durability full",
+    "WEFT_STORE_PASSWORD=... weft coordinator --store redis+sentinel://10.0.0.1:26379,10.0.0.2:26379/main",
+)
 def coordinator(
     listen: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Where to serve. [default: 127.0.0.1:7700]")
@@ -87,6 +93,11 @@ def _violations(error: ValidationError) -> list[str]:
     ]
 
 
+@examples(
+    "weft agent worker:agent --target 10.0.0.1:7700,10.0.0.2:7700 --slots 8",
+    "weft agent worker:agent --label zone=eu --reload",
+    "weft agent --app 127.0.0.1:50051 --egress 127.0.0.1:7701",
+)
 def agent(
     program: Annotated[
         str | None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from weft.cli import inputs, moments
+from weft.cli.examples import examples, with_examples
 from weft.cli.lazy import SETTINGS
 from weft.cli.options import DEFAULT_TARGET, Json, Target
 from weft.cli.output import Styled, Words, json_text, line
@@ -17,7 +18,12 @@ from weft.rpc import names
 if TYPE_CHECKING:
     from weft.client import Mesh, Queue
 
-app = typer.Typer(help="List queues; pause and resume methods.", invoke_without_command=True, **SETTINGS)
+_HELP = with_examples(
+    "List queues; pause and resume methods.",
+    "weft queues",
+    "weft queues pause Greeter/Greet",
+)
+app = typer.Typer(help=_HELP, invoke_without_command=True, **SETTINGS)
 
 _COLUMNS = (
     Column("method"),
@@ -32,7 +38,7 @@ _COLUMNS = (
 )
 
 
-@app.callback()
+@app.callback(help=_HELP)
 def queues(context: typer.Context, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
     """List queues; pause and resume methods."""
     if context.invoked_subcommand is None:
@@ -40,6 +46,10 @@ def queues(context: typer.Context, target: Target = DEFAULT_TARGET, as_json: Jso
 
 
 @app.command("list")
+@examples(
+    "weft queues list",
+    "weft queues list --method Greeter/Greet --json",
+)
 def list_queues(
     method: inputs.MethodFilter = "",
     target: Target = DEFAULT_TARGET,
@@ -59,6 +69,9 @@ def list_queues(
 
 
 @app.command()
+@examples(
+    "weft queues pause Greeter/Greet",
+)
 def pause(method: inputs.MethodName, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
     """Dispatch nothing of a method, until it is resumed. Tasks are still taken."""
     from weft.cli.running import run
@@ -70,6 +83,9 @@ def pause(method: inputs.MethodName, target: Target = DEFAULT_TARGET, as_json: J
 
 
 @app.command()
+@examples(
+    "weft queues resume Greeter/Greet",
+)
 def resume(method: inputs.MethodName, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
     """Dispatch a method's tasks again."""
     from weft.cli.running import run

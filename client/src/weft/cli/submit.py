@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from weft.cli import inputs
+from weft.cli.examples import examples
 from weft.cli.failures import Failure
 from weft.cli.options import DEFAULT_TARGET, Json, Target
 from weft.cli.output import json_text, line, remark
@@ -21,7 +22,15 @@ if TYPE_CHECKING:
     from weft.client.options import SubmitOptions
     from weft.client.tasks import Finished
 
+# After an interruption.
+_MOST_NAMED = 100
 
+
+@examples(
+    'weft submit acme.v1.Greeter/Greet \'{"name": "Ada"}\' --wait',
+    "weft submit Greeter/Greet @names.jsonl --lines --wait --json",
+    "weft submit Greeter/Greet - --delay-s 3600 --require zone=eu",
+)
 def submit(
     method: inputs.MethodName,
     request: inputs.JsonInput = "",
@@ -110,6 +119,8 @@ class _Submission:
         self._options = options
         self._request_id = None if request_id is None else (lambda _: request_id)
         self._as_json = as_json
+        # Stored and not ended, by index.
+        self._open: dict[int, str] = {}
 
     async def store(self, requests: Iterator[bytes]) -> bool:
         """Submit, and print ids; false: some were refused."""
@@ -133,18 +144,37 @@ class _Submission:
         began_at = time.monotonic()
         count = failed = 0
         ends: AsyncGenerator[Finished[bytes]] = self._tasks.run_many(
-            self._method.name, requests, request_id=self._request_id, **self._options
+            self._method.name, requests, request_id=self._request_id, stored=self._stored, **self._options
         )
-        async with aclosing(ends):
-            async for end in ends:
-                count += 1
-                failed += not end.succeeded
-                self._print_end(end)
+        try:
+            async with aclosing(ends):
+                async for end in ends:
+                    count += 1
+                    failed += not end.succeeded
+                    self._open.pop(end.index, None)
+                    self._print_end(end)
+        except BaseException:
+            # Ctrl-C, or a coordinator that is away for too long: they can be followed later.
+            self._print_open()
+            raise
         took_s = time.monotonic() - began_at
         remark(
             f"{count} {'task' if count == 1 else 'tasks'}, {count - failed} succeeded, {failed} failed, {took_s:.2f} s"
         )
         return not failed
+
+    def _stored(self, index: int, task_id: str) -> None:
+        self._open[index] = task_id
+
+    def _print_open(self) -> None:
+        """Which tasks go on, though nobody waits for them here any more."""
+        ids = [*self._open.values()]
+        for task_id in ids[:_MOST_NAMED]:
+            remark(f"{task_id} goes on")
+        if len(ids) > _MOST_NAMED:
+            remark(f"and {len(ids) - _MOST_NAMED} more")
+        if ids:
+            remark(f"`weft tasks watch {ids[0]}` follows one, `weft tasks cancel` ends some")
 
     def _print_end(self, end: Finished[bytes]) -> None:
         from weft.cli.documents import response_document, status_document

@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from weft.cli import inputs, moments, task_view
+from weft.cli.examples import examples, with_examples
 from weft.cli.failures import Failure
 from weft.cli.lazy import SETTINGS
 from weft.cli.options import DEFAULT_TARGET, Json, Target
 from weft.cli.output import Words, json_text, line, remark
+from weft.cli.steering import change_each, end
 from weft.cli.tables import Column, print_pairs, print_rows
 from weft.rpc import names
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-
     from weft.client import Mesh, Progress, Task
     from weft.client.contract import ResolvedMethod
 
-app = typer.Typer(help="List, read, follow, cancel and retry tasks.", no_args_is_help=True, **SETTINGS)
+_HELP = with_examples(
+    "List, read, follow, cancel and retry tasks.",
+    "weft tasks list --state RUNNING",
+    "weft tasks get 19859be730a6f94a",
+)
+app = typer.Typer(help=_HELP, no_args_is_help=True, **SETTINGS)
 
 TaskId = Annotated[str, typer.Argument(metavar="ID", help="The task.")]
 TaskIds = Annotated[list[str], typer.Argument(metavar="ID...", help="The tasks.")]
 
 
 @app.command("list")
+@examples(
+    "weft tasks list --state FAILED --method Greeter/Greet",
+    "weft tasks list --limit 1000 --json",
+)
 def list_tasks(
     state: Annotated[
         list[str] | None, typer.Option(metavar="STATE", help="Only tasks in this state; repeatable.")
@@ -89,6 +98,10 @@ def _row(task: Task) -> list[Words]:
 
 
 @app.command()
+@examples(
+    "weft tasks get 19859be730a6f94a",
+    "weft tasks get 19859be730a6f94a --verbose",
+)
 def get(
     task_id: TaskId,
     target: Target = DEFAULT_TARGET,
@@ -122,6 +135,10 @@ async def _resolved(mesh: Mesh, name: str) -> ResolvedMethod | None:
 
 
 @app.command()
+@examples(
+    "weft tasks watch 19859be730a6f94a",
+    "weft tasks watch 19859be730a6f94a --after 20 --json",
+)
 def watch(
     task_id: TaskId,
     after: Annotated[int, typer.Option(metavar="N", min=0, help="Only responses after this one.")] = 0,
@@ -172,6 +189,9 @@ def _print_event(event: Task | Progress, method: ResolvedMethod | None, *, as_js
 
 
 @app.command()
+@examples(
+    'weft tasks cancel 19859be730a6f94a 19859be763206175 --reason "wrong input"',
+)
 def cancel(
     task_ids: TaskIds,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for the handler's log.")] = "",
@@ -185,56 +205,34 @@ def cancel(
     from weft.cli.running import run
 
     async def work(mesh: Mesh) -> int:
-        return await _steered(
-            task_ids, lambda task_id: mesh.tasks.cancel(task_id, reason, grace_s=grace_s), as_json=as_json
+        _, failed = await change_each(
+            task_ids,
+            lambda task_id: mesh.tasks.cancel(task_id, reason, grace_s=grace_s),
+            _shown,
+            as_json=as_json,
         )
+        return failed
 
-    _end(run(target, work), len(task_ids))
+    end(run(target, work), len(task_ids))
 
 
 @app.command()
+@examples(
+    "weft tasks retry 19859be730a6f94a 19859be763206175",
+)
 def retry(task_ids: TaskIds, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
     """Queue failed or cancelled tasks again."""
     from weft.cli.running import run
 
     async def work(mesh: Mesh) -> int:
-        return await _steered(task_ids, mesh.tasks.retry, as_json=as_json)
+        _, failed = await change_each(task_ids, mesh.tasks.retry, _shown, as_json=as_json)
+        return failed
 
-    _end(run(target, work), len(task_ids))
-
-
-async def _steered(
-    task_ids: Sequence[str], change: Callable[[str], Awaitable[Task]], *, as_json: bool
-) -> int:
-    """Change each task and print it, whatever becomes of the others; how many could not be.
-
-    Raises:
-        Unreachable: the coordinator is away, for all of them.
-    """
-    from weft.cli.documents import error_document, task_document
-    from weft.client import Unreachable, WeftError
-
-    failed = 0
-    # Twice the same is asked once.
-    for task_id in dict.fromkeys(task_ids):
-        try:
-            task = await change(task_id)
-        except Unreachable:
-            raise
-        except WeftError as error:
-            failed += 1
-            remark(f"{task_id}: {error.code.name}: {error.message}")
-            if as_json:
-                line(json_text({"id": task_id, **error_document(error)}))
-            continue
-        asked = ", asked to end" if task.cancel_requested and not task.ended else ""
-        line(json_text(task_document(task)) if as_json else f"{task.id} {task.state.name}{asked}")
-    return failed
+    end(run(target, work), len(task_ids))
 
 
-def _end(failed: int, count: int) -> None:
-    """Exit status 1 when some failed; with several tasks, also how many."""
-    if failed and count > 1:
-        remark(f"{failed} of {count} failed")
-    if failed:
-        raise typer.Exit(1)
+def _shown(task: Task) -> tuple[dict[str, Any], str]:
+    from weft.cli.documents import task_document
+
+    asked = ", asked to end" if task.cancel_requested and not task.ended else ""
+    return task_document(task), f"{task.id} {task.state.name}{asked}"

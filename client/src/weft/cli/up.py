@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from weft.cli import leash
+from weft.cli.examples import examples
 from weft.cli.failures import Failure, status_of_child
 from weft.cli.options import DEFAULT_TARGET
 from weft.cli.output import Styled, line, remark
@@ -33,6 +34,11 @@ _LINE_BYTES = 1024 * 1024
 _PROXY = ("WEFT_USE_PROXY", "WEFT_AGENT_USE_PROXY")
 
 
+@examples(
+    "weft up",
+    "weft up worker:agent --agents 3 --reload",
+    "weft up acme.worker:agent --store redis://127.0.0.1:6379/0",
+)
 def up(
     program: Annotated[
         str | None,

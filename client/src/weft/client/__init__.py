@@ -27,6 +27,9 @@ from weft.client.options import RetryPolicy, call_options
 from weft.client.snapshot import Attempt, Progress, Task, TaskState, WaitReason
 from weft.client.tasks import Finished, Tasks
 from weft.rpc.errors import WeftError
+from weft.rpc.version import VERSION
+
+__version__ = VERSION
 
 __all__ = [
     "Agent",

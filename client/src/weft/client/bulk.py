@@ -84,6 +84,7 @@ class Bulk(Generic[Req]):
         results: bool,
         window: int,
         patience_s: float,
+        stored: Callable[[int, str], None] | None = None,
     ) -> None:
         if not 1 <= window <= MOST_WINDOW:
             raise ValueError(f"window is {window}; it must be between 1 and {MOST_WINDOW}")
@@ -92,6 +93,7 @@ class Bulk(Generic[Req]):
         self._options = options
         self._request_id = request_id
         self._results = results
+        self._tell_stored = stored
         self._window = window
         self._patience_s = patience_s
         self._patience = Patience(api, patience_s)
@@ -341,6 +343,8 @@ class Bulk(Generic[Req]):
     def _acknowledge(self, entry: Entry, task_id: str, *, existed: bool) -> None:
         entry.task_id = task_id
         entry.existed = existed
+        if self._tell_stored is not None:
+            self._tell_stored(entry.index, task_id)
         entry.payload = b""
         self._refused_since = None
         if not self._results:

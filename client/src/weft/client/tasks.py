@@ -187,6 +187,7 @@ class Tasks:
         *,
         request_id: Callable[[Req], str] | None = None,
         window: int = DEFAULT_WINDOW,
+        stored: Callable[[int, str], None] | None = None,
         **options: Unpack[SubmitOptions],
     ) -> AsyncGenerator[Finished[Resp]]: ...
     @overload
@@ -197,6 +198,7 @@ class Tasks:
         *,
         request_id: Callable[[bytes | Message], str] | None = None,
         window: int = DEFAULT_WINDOW,
+        stored: Callable[[int, str], None] | None = None,
         **options: Unpack[SubmitOptions],
     ) -> AsyncGenerator[Finished[bytes]]: ...
     async def run_many(
@@ -206,6 +208,7 @@ class Tasks:
         *,
         request_id: Callable[[Any], str] | None = None,
         window: int = DEFAULT_WINDOW,
+        stored: Callable[[int, str], None] | None = None,
         **options: Unpack[SubmitOptions],
     ) -> AsyncGenerator[Finished[Any]]:
         """Store many tasks over one stream, and give what came of each, in the order in which they end.
@@ -215,9 +218,10 @@ class Tasks:
 
         Args:
             request_id: gives each request its id; unset: drawn here, and unique.
+            stored: is called with a request's index and its task's id, as soon as the task is stored.
         """
         called = as_method(method)
-        bulk = self._bulk(called, requests, request_id, window, options, results=True)
+        bulk = self._bulk(called, requests, request_id, window, options, results=True, stored=stored)
         async with aclosing(bulk.entries()) as entries:
             async for entry in entries:
                 yield _finished(entry, called)
@@ -231,6 +235,7 @@ class Tasks:
         options: SubmitOptions,
         *,
         results: bool,
+        stored: Callable[[int, str], None] | None = None,
     ) -> Bulk[Any]:
         return Bulk(
             self._api,
@@ -241,6 +246,7 @@ class Tasks:
             results=results,
             window=window,
             patience_s=self._patience_s,
+            stored=stored,
         )
 
     # -- waiting and following ----------------------------------------------------------------------------------------

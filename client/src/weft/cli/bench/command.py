@@ -19,12 +19,17 @@ from weft.cli import output, tables
 from weft.cli.bench.measure import QUICK, THOROUGH, Effort, Sample, measure
 from weft.cli.bench.subject import Subject
 from weft.cli.children import Children, run
+from weft.cli.examples import examples
 from weft.cli.options import Json
 
 _Scenario = Callable[[Children, str], AbstractAsyncContextManager[Sequence[Subject]]]
 _UNITS = {"per_s": "calls/s", "tasks_per_s": "tasks/s"}
 
 
+@examples(
+    "weft bench --quick",
+    "weft bench --json",
+)
 def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Measure for less than a minute.")] = False,
     as_json: Json = False,

@@ -14,6 +14,7 @@ import typer
 from weft.cli import output
 from weft.cli.children import run
 from weft.cli.conformance.rules import RULES
+from weft.cli.examples import examples
 from weft.cli.options import Json
 from weft.cli.output import Styled
 from weft.cli.tables import print_indented
@@ -26,6 +27,10 @@ _STYLES = {"passed": "green", "failed": "bold red", "left out": "yellow", "skipp
 _SAYS_INDENT = 23
 
 
+@examples(
+    'weft conformance --agent "python -m weft.cli.conformance.agent"',
+    "weft conformance --listen 127.0.0.1:7799 --rules R1,R2",
+)
 def conformance(
     agent: Annotated[
         str,

@@ -16,6 +16,7 @@ from weft.cli.children import Children, run
 from weft.cli.demo.corpus import import_paths, standard_library
 from weft.cli.demo.ledger import Ledger
 from weft.cli.demo.stage import Stage
+from weft.cli.examples import examples
 from weft.cli.options import Json
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 _FEWEST_FILES = 30
 
 
+@examples(
+    "weft demo",
+    "weft demo --limit 200 --keep",
+)
 def demo(
     agents: Annotated[int, typer.Option(min=2, max=26, help="How many agents.")] = 3,
     limit: Annotated[
