@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import sys
+from pathlib import Path
 
 import pytest
 
 from tests.support.command import weft
 from tests.support.mesh import MeshHarness
+from tests.support.processes import environment
+from weft.v1 import coordinator_pb2
 
 CALL = "probe.v1.ProbeService/Call"
 NO_ID = "no-such-task"
@@ -125,10 +130,6 @@ async def test_requirements_and_metadata_that_go(shared_mesh: MeshHarness):
 
 
 async def _run(shared_mesh: MeshHarness, command: str, stdin: bytes) -> tuple[int | None, str]:
-    import sys
-
-    from tests.support.processes import environment
-
     process = await asyncio.create_subprocess_shell(
         f"{sys.executable} -m weft.cli.main {command}",
         env=environment({"WEFT_TARGET": shared_mesh.target}),
@@ -156,3 +157,58 @@ async def test_standard_input_that_is_closed_or_no_text(
     assert status == 2
     assert "Traceback" not in err
     assert len(err.splitlines()) == 1
+
+
+async def test_several_agents_in_one_drain_and_a_wait_for_what_they_run(shared_mesh: MeshHarness):
+    """`a1` runs a task: the drain waits for its end."""
+    ledger = shared_mesh.ledger("drain")
+    task = await weft(
+        "submit", CALL, json.dumps({"sleepS": 1.5, "ledger": str(ledger.path)}), target=shared_mesh.target
+    )
+    assert task.status == 0
+    await shared_mesh.eventually(_runs_something(shared_mesh), "the task runs")
+    await shared_mesh.close_channels()
+    late = await weft("agents", "drain", "a1", "--wait", "--timeout", "0", target=shared_mesh.target)
+    assert late.status == 1
+    assert "a1 still runs 1 calls after 0 s" in late.err
+
+    done = await weft("agents", "drain", "nobody", "a1", "--wait", target=shared_mesh.target)
+    assert done.status == 1
+    assert done.out == "a1 is to be DRAINING\n"
+    assert "nobody: NOT_FOUND" in done.err
+    assert "a1 is drained" in done.err
+    ended = await weft("tasks", "get", task.out.strip(), "--json", target=shared_mesh.target)
+    assert ended.document["state"] == "SUCCEEDED"
+    done = await weft("agents", "resume", "a1", target=shared_mesh.target)
+    assert done.status == 0
+
+
+def _runs_something(mesh: MeshHarness):
+    async def runs() -> bool:
+        answer = await mesh.api().ListAgents(coordinator_pb2.ListAgentsRequest(), timeout=5)
+        return any(agent.in_flight for agent in answer.agents)
+
+    return runs
+
+
+async def test_an_interrupted_wait_names_the_tasks_that_go_on(shared_mesh: MeshHarness, tmp_path: Path):
+    requests = tmp_path / "requests.jsonl"
+    requests.write_text('{}\n{"sleepS": 300}\n{"sleepS": 300}\n')
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "weft", "submit", CALL, f"@{requests}", "--lines", "--wait"),
+        env=environment({"WEFT_TARGET": shared_mesh.target}),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    # All three are stored by one message: once one has ended, the others are known.
+    assert await asyncio.wait_for(process.stdout.readline(), 60)
+    process.send_signal(signal.SIGINT)
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    assert out == b""
+    assert process.returncode == 130
+    ids = [line.split()[0] for line in err.decode().splitlines() if line.endswith(" goes on")]
+    assert len(ids) == 2, err
+    done = await weft("tasks", "cancel", *ids, target=shared_mesh.target)
+    assert done.status == 0, done.err
