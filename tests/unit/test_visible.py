@@ -87,7 +87,7 @@ def test_nothing_else_of_the_command_writes_to_the_terminal():
     for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             text = ast.unparse(node) if isinstance(node, ast.Attribute | ast.Call | ast.ImportFrom) else ""
-            if text in {"sys.stdout", "sys.stderr"} or text.startswith(
+            if text in {"sys.stdout.write", "sys.stderr.write"} or text.startswith(
                 ("print(", "typer.echo(", "from rich")
             ):
                 found.append(path.relative_to(folder).as_posix())
