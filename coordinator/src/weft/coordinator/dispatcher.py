@@ -179,6 +179,8 @@ class Dispatcher:
 
 def _by_base(ready: Iterable[QueueKey]) -> dict[QueueKey, list[QueueKey]]:
     """Queues with those of their retries."""
+    if not any(key.avoid for key in ready):
+        return {key: [key] for key in ready}
     groups: dict[QueueKey, list[QueueKey]] = {}
     for key in ready:
         groups.setdefault(key.base, []).append(key)

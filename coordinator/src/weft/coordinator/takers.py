@@ -89,12 +89,14 @@ class Takers:
 
     def _pool(self, key: QueueKey, now_s: float) -> Pool:
         """The queue's pool, up to date."""
-        pool = self._pools.pop(key, None)
+        pool = self._pools.get(key)
         if pool is None:
             if len(self._pools) >= MOST_POOLS:
                 del self._pools[next(iter(self._pools))]
-            pool = Pool(key, self)
-        self._pools[key] = pool
+            pool = self._pools[key] = Pool(key, self)
+        elif len(self._pools) > MOST_POOLS // 2:
+            # As long as there are few, it does not matter which was used last.
+            self._pools[key] = self._pools.pop(key)
         if pool.position != self._position:
             changed = itertools.takewhile(lambda item: item[1] > pool.position, reversed(self._log.items()))
             # The one that changed first comes first: among equals it has waited longest.
@@ -124,7 +126,8 @@ class Pool:
     def look(self, session: Session, now_s: float) -> None:
         """Take in how a session is now."""
         self._index.looked_at += 1
-        if not session.takes_work or session.queue_cost(self._key) is None:
+        cost = session.queue_cost(self._key)
+        if cost is None or not session.takes_work:
             self.drop(session)
             return
         self._members.add(session)
@@ -132,7 +135,8 @@ class Pool:
             self._failing.add(session)
         else:
             self._failing.discard(session)
-        self._enter(session)
+        if cost <= session.free_slots:
+            self._enter(session)
 
     def drop(self, session: Session) -> None:
         """It does not serve this queue (any more)."""
@@ -152,7 +156,8 @@ class Pool:
         if panic and not self._panic:
             self._panic = True
             for session in self._failing:
-                self._enter(session)
+                if _has_room(session, self._key):
+                    self._enter(session)
         self._panic = panic
 
     def first(self) -> Session | None:
@@ -180,12 +185,13 @@ class Pool:
             yield session
 
     def _enter(self, session: Session) -> None:
-        """Put it into the heap, if it may be chosen, where it belongs."""
-        if not self._chosen(session):
+        """Put one that has room into the heap, if it may be chosen, where it belongs."""
+        if session in self._failing and not self._panic:
             return
         known = self._entries.get(session)
-        if known is None or session.load < known[0]:
-            heapq.heappush(self._heap, self._entry(session))
+        if known is not None and known[0] <= session.load:
+            return
+        heapq.heappush(self._heap, self._entry(session))
         if len(self._heap) > 2 * len(self._entries) + MOST_POOLS:
             self._heap = list(self._entries.values())
             heapq.heapify(self._heap)
