@@ -15,6 +15,7 @@ COPY --from=build /opt/weft /opt/weft
 ENV PATH=/opt/weft/bin:$PATH PYTHONUNBUFFERED=1
 USER weft
 WORKDIR /var/lib/weft
+# As process 1 it forwards signals and waits for orphans; no init is needed.
 ENTRYPOINT ["weft"]
 
 # The store is in the volume: one container owns it at a time.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,8 @@ from weft.rpc import logs
 from weft.rpc.names import is_reserved
 from weft.rpc.signals import hurries, stop_signals
 from weft.rpc.standard_streams import fill_missing
+
+_log = logs.get_logger("weft.agent")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -200,6 +203,11 @@ class Agent:
             ListenError: the direct server cannot have its address.
         """
         fill_missing()
+        if os.getpid() == 1:
+            _log.warning(
+                "this program is process 1, and waits for no orphans of its handlers: start it by `weft agent`,"
+                " or under an init, such as that of `docker run --init`"
+            )
         loop = event_loop.new_event_loop()
         loop.set_exception_handler(logs.tell_loop_failure)
         main = threading.current_thread() is threading.main_thread()

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 
 import typer
 
-from weft.cli import leash, streams
+from weft.cli import init, leash, streams
 from weft.cli.examples import with_examples
 from weft.cli.lazy import SETTINGS, LazyGroup, Place
 
@@ -83,6 +83,7 @@ def _weft(
 def main() -> None:
     """Run the command line. A failure ends in a sentence on stderr and an exit status."""
     streams.prepare()
+    init.attend()
     if not leash.heed():
         _warn()
     # gRPC's own log lines are for its developers; what people need is said by the commands.
