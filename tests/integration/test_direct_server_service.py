@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from tests.support.processes import until
 from weft.agent import Agent, ListenError
 from weft.agent.ingress_execute import MAX_CALLS
 from weft.rpc.errors import error_info
+from weft.rpc.pacing import FEW_ITEMS, LEAST_GAP_S
 from weft.v1 import agent_pb2, agent_pb2_grpc, fleet_pb2, task_pb2
 
 REQUEST = probe_pb2.ProbeRequest
@@ -106,6 +108,18 @@ async def test_execute_answers_as_the_handler_does(stream, method):
     assert (stream.results[8].status.code, stream.reason(8)) == (code_pb2.ABORTED, "WHY")
     assert stream.reason(9) == "HANDLER_FAILED"
     assert "secret" not in str(stream.results[9])
+
+
+async def test_execute_leaves_a_gap_between_messages_while_many_calls_run():
+    count = 300
+    async with serving(probe_agent(slots=count)) as channel:
+        stream = Stream(channel)
+        began_s = time.monotonic()
+        await stream.send(*[direct(each, sleep_s=each * 0.0005) for each in range(1, count + 1)])
+        await stream.until(*range(1, count + 1))
+        # The first and the last few go at once; a slow machine is allowed more messages.
+        assert stream.messages <= 2 * FEW_ITEMS + 3 + (time.monotonic() - began_s) / LEAST_GAP_S
+        stream.call.cancel()
 
 
 async def test_execute_batches_and_tells_the_load(stream):

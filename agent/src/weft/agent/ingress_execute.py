@@ -27,6 +27,7 @@ from weft.agent.invoke import invoke_async
 from weft.agent.slots import Slots
 from weft.rpc.channel import BATCH_BYTES, MAX_PAYLOAD_BYTES
 from weft.rpc.errors import InvalidArgument, ResourceExhausted, Unimplemented, WeftError
+from weft.rpc.pacing import Pacer
 from weft.rpc.times import MAX_DURATION_S, timestamp
 from weft.v1 import agent_pb2, agent_pb2_grpc, errors_pb2, fleet_pb2, session_pb2, task_pb2
 
@@ -244,10 +245,15 @@ class _Stream:
         Raises:
             ResourceExhausted: the caller does not read.
         """
+        pacer = Pacer()
         while not self._refused:
+            under_way = len(self._calls) + len(self._results)
+            if self._results and (wait_s := pacer.wait_s(under_way, self._loop.time())) > 0.0:
+                await asyncio.sleep(wait_s)
             message = self._compose()
             if message is not None:
                 await _write(context, message)
+                pacer.sent(self._loop.time())
                 continue
             if self._half_closed and not self._calls:
                 return
