@@ -10,12 +10,12 @@ import pytest
 import pytest_asyncio
 from google.rpc import code_pb2
 
-from tests.store.support import METHOD, Harness, ManualClock, RecordingListener
+from tests.store.support import METHOD, Harness, ManualClock, RecordingListener, error_of
 from tests.support.redis_server import RedisServer
-from weft.coordinator.rules import QueueKey, State
+from weft.coordinator.rules import QueueKey, Requirements, State
 from weft.coordinator.store.records import AttemptRef, Claimed, Owner, Submission, Verdict
 from weft.coordinator.store.redis.store import RedisStore
-from weft.rpc.errors import Unavailable
+from weft.rpc.errors import ResourceExhausted, Unavailable
 
 PREFIX = "test"
 TASK = Submission(METHOD, b"payload", context=b"context")
@@ -185,3 +185,23 @@ async def test_a_crash_leaves_no_trace_of_it(h: Harness, server: RedisServer) ->
     async with server.client() as client:
         names = [name async for name in client.scan_iter(count=1000)]
     assert not [name for name in names if claimed.task_id in name]
+
+
+async def test_a_task_that_would_make_a_queue_too_many_ends_for_who_waits(server: RedisServer) -> None:
+    """It is stored before anybody claims it, and refused: nobody was told of it, but its caller follows it."""
+    listener = RecordingListener()
+    store = RedisStore(server.url, prefix="small", clock=ManualClock(), poll_s=60.0, max_queues=1)
+    await store.open(listener)
+    listener.room = False
+    for zone in ("eu", "us"):
+        given = Submission(
+            METHOD, task_id=store.new_task_id(METHOD), requirements=Requirements.of({"zone": zone}, {})
+        )
+        await store.enqueue([given], acknowledged=False)
+    async with asyncio.timeout(10):
+        while not listener.states(given.task_id):
+            await asyncio.sleep(0.01)
+    (told,) = [record for record in listener.changes if record.task_id == given.task_id]
+    assert isinstance(error_of(told), ResourceExhausted)
+    assert await store.get([given.task_id]) == [None]
+    await store.close()

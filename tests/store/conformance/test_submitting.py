@@ -9,7 +9,7 @@ from google.rpc import code_pb2
 
 from tests.store.support import METHOD, OTHER_METHOD, Harness
 from weft.coordinator.rules import REQUEST_ID_TTL_S, QueueKey, Requirements, RetryPolicy, State
-from weft.coordinator.store.records import Enqueued, RequestIdReused, Submission
+from weft.coordinator.store.records import Enqueued, RequestIdReused, Submission, TooManyQueues
 
 FULL = Submission(
     METHOD,
@@ -174,3 +174,32 @@ async def test_a_request_id_is_kept_as_long_as_was_asked(h: Harness, ttl_s: floa
         await h.pass_time(ttl_s - 601.0)
     assert await h.find() == []
     assert await h.submit(given) != task_id
+
+
+async def test_a_method_has_so_many_queues(h: Harness) -> None:
+    """Each set of requirements makes one; those that are there take more tasks, and one that is empty makes room."""
+    limit = 1024
+    given = [
+        Submission(METHOD, requirements=Requirements.of({"n": f"{n}"}, {}), request_id=f"r{n}")
+        for n in range(limit)
+    ]
+    ids = await h.submit_many(given)
+    more = Submission(METHOD, requirements=Requirements.of({"n": "more"}, {}))
+    also = Submission(OTHER_METHOD, requirements=Requirements.of({"n": "more"}, {}), delay_s=5.0)
+    answers = await h.store.enqueue(
+        [more, replace(given[0], request_id=""), Submission(METHOD), also, given[1]]
+    )
+    full = TooManyQueues(METHOD, limit)
+    assert answers[0] == full
+    assert [type(answer) for answer in answers[1:]] == [Enqueued] * 4
+    assert answers[4] == Enqueued(ids[1], existed=True)
+    assert await h.store.enqueue([replace(more, request_id="more")]) == [full]
+    assert len(await h.store.depths()) == limit + 2
+    # The last task of a queue ends: there is room for another.
+    await h.cancel(ids[5])
+    assert isinstance((await h.store.enqueue([replace(more, request_id="more")]))[0], Enqueued)
+    assert await h.store.enqueue([given[5]]) == [Enqueued(ids[5], existed=True)]
+    for task_id in await h.find(limit=2000):
+        await h.cancel(task_id)
+    assert await h.store.depths() == {}
+    assert len(await h.submit_many([replace(one, request_id="") for one in given])) == limit

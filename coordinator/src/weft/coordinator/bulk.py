@@ -19,7 +19,13 @@ from weft.coordinator.ended import EndedTasks
 from weft.coordinator.hub import TaskHub
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
-from weft.coordinator.store.records import Enqueued, RequestIdReused, Submission, TaskRecord
+from weft.coordinator.store.records import (
+    Enqueued,
+    RequestIdReused,
+    Submission,
+    TaskRecord,
+    TooManyQueues,
+)
 from weft.coordinator.submission import Intake, accepted
 from weft.rpc.errors import InvalidArgument, WeftError
 from weft.rpc.pacing import Pacer
@@ -144,7 +150,7 @@ class BulkStream:
         return answers
 
     def _answer(
-        self, submission: Submission, result: Enqueued | RequestIdReused
+        self, submission: Submission, result: Enqueued | RequestIdReused | TooManyQueues
     ) -> coordinator_pb2.SubmitAck:
         try:
             enqueued = accepted(result, submission.request_id)

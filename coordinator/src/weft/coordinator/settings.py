@@ -105,6 +105,9 @@ class CoordinatorSettings(BaseSettings):
     max_queued_tasks: int = Field(
         2_000_000, ge=1, description="unfinished tasks that the store takes before it refuses more"
     )
+    max_queues_per_method: int = Field(
+        1024, ge=1, description="different requirements that unfinished tasks of one method may have"
+    )
     max_undelivered: int = Field(
         65_536, ge=1, description="tasks of one bulk stream whose results are not delivered yet"
     )

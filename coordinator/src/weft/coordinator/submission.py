@@ -9,7 +9,8 @@ from weft.coordinator.contracts import Contracts, MethodInfo
 from weft.coordinator.rules import REQUEST_ID_TTL_S
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
-from weft.coordinator.store.records import Enqueued, RequestIdReused, Submission
+from weft.coordinator.store.records import Enqueued, RequestIdReused, Submission, TooManyQueues
+from weft.coordinator.store.refusals import too_many_queues
 from weft.rpc.errors import AlreadyExists, ResourceExhausted, Unavailable
 from weft.rpc.times import checked_duration
 from weft.v1 import coordinator_pb2, errors_pb2, task_pb2
@@ -58,7 +59,7 @@ class Intake:
 
     async def store(
         self, submissions: Sequence[Submission], *, acknowledged: bool = True
-    ) -> Sequence[Enqueued | RequestIdReused]:
+    ) -> Sequence[Enqueued | RequestIdReused | TooManyQueues]:
         """Store submissions; `acknowledged`: durably when this returns, since somebody will be told.
 
         Raises:
@@ -78,12 +79,15 @@ class Intake:
         return await self._store.enqueue(submissions, acknowledged=acknowledged)
 
 
-def accepted(result: Enqueued | RequestIdReused, request_id: str) -> Enqueued:
+def accepted(result: Enqueued | RequestIdReused | TooManyQueues, request_id: str) -> Enqueued:
     """The result of storing one submission.
 
     Raises:
         AlreadyExists: REQUEST_ID_REUSED.
+        ResourceExhausted: its method has as many queues as it may.
     """
+    if isinstance(result, TooManyQueues):
+        raise too_many_queues(result)
     if isinstance(result, RequestIdReused):
         raise AlreadyExists(
             f"request_id {request_id!r} was used for task {result.task_id} with another method or payload",

@@ -38,6 +38,7 @@ from weft.coordinator.store.records import (
     Submission,
     SweepReport,
     TaskRecord,
+    TooManyQueues,
     Verdict,
 )
 
@@ -122,7 +123,7 @@ class Store(Protocol):
 
     async def enqueue(
         self, submissions: Sequence[Submission], *, acknowledged: bool = True
-    ) -> Sequence[Enqueued | RequestIdReused]:
+    ) -> Sequence[Enqueued | RequestIdReused | TooManyQueues]:
         """Store tasks, in order. Duplicates of a request id within one call count too.
 
         Args:

@@ -88,7 +88,7 @@ class Board:
         """Take an entry in, SCHEDULED or QUEUED; not into a heap while it is held back."""
         self.entries[entry.number] = entry
         queue = entry.terms.queue
-        self.backlog.active[queue.key] = queue
+        self.backlog.open(queue)
         entry.state = state
         if state is State.SCHEDULED:
             queue.scheduled += 1
@@ -132,7 +132,7 @@ class Board:
             self.timers.disarm(entry)
             queue.tidy(self.claimable)
             if not queue.unfinished:
-                self.backlog.active.pop(queue.key, None)
+                self.backlog.close(queue)
 
     # -- moves --------------------------------------------------------------------------------------------------
 
@@ -182,10 +182,10 @@ class Board:
         entry.terms = self.terms.avoiding(entry.terms, entry.owner.agent_id)
         queue = entry.terms.queue
         queue.running += 1
-        self.backlog.active[queue.key] = queue
+        self.backlog.open(queue)
         before.running -= 1
         if not before.unfinished:
-            self.backlog.active.pop(before.key, None)
+            self.backlog.close(before)
 
     def promote(self, entry: Entry) -> None:
         """SCHEDULED → QUEUED."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
-from weft.coordinator.store.embedded import EmbeddedStore
+from weft.coordinator.store.embedded import EmbeddedLimits, EmbeddedStore
 from weft.coordinator.store.errors import StoreError
 from weft.rpc.extras import install_command
 
@@ -25,6 +25,7 @@ def store_of(settings: CoordinatorSettings) -> Store:
             durability="full" if settings.durability == "full" else "process",
             recovery_grace_s=settings.recovery_grace_s,
             rng=rng,
+            limits=EmbeddedLimits(max_queues=settings.max_queues_per_method),
         )
     try:
         from weft.coordinator.store.redis.store import RedisStore
@@ -37,6 +38,7 @@ def store_of(settings: CoordinatorSettings) -> Store:
         credentials=settings.store_credentials,
         prefix=settings.store_prefix,
         durability=settings.durability or "fast",
+        max_queues=settings.max_queues_per_method,
         recovery_grace_s=settings.recovery_grace_s,
         rng=rng,
     )

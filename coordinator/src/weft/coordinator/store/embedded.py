@@ -58,6 +58,7 @@ from weft.coordinator.store.records import (
     Submission,
     SweepReport,
     TaskRecord,
+    TooManyQueues,
     Verdict,
 )
 from weft.coordinator.store.recovery import Hold, recover
@@ -75,6 +76,8 @@ class EmbeddedLimits:
     it does that on the event loop; `max_progress`: responses that one task may store.
     """
 
+    # Different requirements that unfinished tasks of one method may have.
+    max_queues: int = 1024
     body_bytes: int = 64 * 1024 * 1024
     claim_bytes: int = 4 * 1024 * 1024
     max_progress: int = 1_000_000
@@ -195,17 +198,22 @@ class EmbeddedStore:
 
     async def enqueue(
         self, submissions: Sequence[Submission], *, acknowledged: bool = True
-    ) -> Sequence[Enqueued | RequestIdReused]:
+    ) -> Sequence[Enqueued | RequestIdReused | TooManyQueues]:
         self._journal.check_writable()
         fresh: list[Submission] = []
         now, board = self._clock(), self._board
         known = self._requests.look_up(submissions)
-        results: list[Enqueued | RequestIdReused] = []
+        results: list[Enqueued | RequestIdReused | TooManyQueues] = []
         for submission in submissions:
             number = parse_id(submission.task_id) if submission.task_id else None
             if number is None:
                 number = self._mint.next(now)
             digest = None
+            if submission.request_id not in known and board.backlog.is_full(
+                submission, self._limits.max_queues
+            ):
+                results.append(TooManyQueues(submission.method, self._limits.max_queues))
+                continue
             if submission.request_id:
                 admitted = self._requests.admit(submission, number, known)
                 if not isinstance(admitted, Known):

@@ -6,11 +6,13 @@ anything.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator
 from heapq import heapify, heappop, heappush, heapreplace
 from weakref import WeakValueDictionary
 
-from weft.coordinator.rules import HIGHEST_PRIORITY, QueueKey
+from weft.coordinator.rules import ANY_AGENT, HIGHEST_PRIORITY, QueueKey
+from weft.coordinator.store.records import Submission
 
 # Whether a task with this number may be claimed from this queue now.
 Claimable = Callable[[int, "ReadyQueue"], bool]
@@ -83,6 +85,8 @@ class Backlog:
         self._known: WeakValueDictionary[QueueKey, ReadyQueue] = WeakValueDictionary()
         # Queues with unfinished tasks.
         self.active: dict[QueueKey, ReadyQueue] = {}
+        # How many of them a method has, but for the one without requirements.
+        self._widths: Counter[str] = Counter()
         self.paused: set[str] = set()
 
     def queue(self, key: QueueKey) -> ReadyQueue:
@@ -91,6 +95,26 @@ class Backlog:
         if queue is None:
             queue = self._known[key] = ReadyQueue(key)
         return queue
+
+    def open(self, queue: ReadyQueue) -> None:
+        """It has an unfinished task."""
+        if queue.key not in self.active:
+            self.active[queue.key] = queue
+            if queue.key != QueueKey(queue.key.method):
+                self._widths[queue.key.method] += 1
+
+    def close(self, queue: ReadyQueue) -> None:
+        """It has none; harmless when it is closed."""
+        if self.active.pop(queue.key, None) is not None and queue.key != QueueKey(queue.key.method):
+            self._widths[queue.key.method] -= 1
+            if not self._widths[queue.key.method]:
+                del self._widths[queue.key.method]
+
+    def is_full(self, submission: Submission, limit: int) -> bool:
+        """Whether a task would make one queue more than its method may have."""
+        if self._widths.get(submission.method, 0) < limit or submission.requirements == ANY_AGENT:
+            return False
+        return QueueKey(submission.method, submission.requirements) not in self.active
 
     def ready_depths(self) -> dict[QueueKey, int]:
         """Ready tasks by queue, paused ones left out."""

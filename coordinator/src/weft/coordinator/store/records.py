@@ -71,6 +71,13 @@ class Enqueued:
     existed: bool = False
 
 
+class TooManyQueues(NamedTuple):
+    """A submission that was not stored: its requirements would make one queue more than its method may have."""
+
+    method: str
+    limit: int
+
+
 class RequestIdReused(NamedTuple):
     """The request id belongs to another request: that task's id."""
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from weft.coordinator.rules import State
 from weft.coordinator.store import outcomes
 from weft.coordinator.store.base import StoreListener
-from weft.coordinator.store.records import Submission, TaskRecord
-from weft.rpc.errors import AlreadyExists, FailedPrecondition, NotFound, WeftError
+from weft.coordinator.store.records import Submission, TaskRecord, TooManyQueues
+from weft.rpc.errors import AlreadyExists, FailedPrecondition, NotFound, ResourceExhausted, WeftError
 from weft.v1 import errors_pb2
 
 
@@ -24,6 +24,16 @@ def payload_dropped() -> NotFound:
     """A task cannot run again: what it was to do is gone."""
     return NotFound(
         "the task's payload was dropped after its time", reason=errors_pb2.ERROR_REASON_RESULT_EXPIRED
+    )
+
+
+def too_many_queues(result: TooManyQueues) -> ResourceExhausted:
+    """A task's requirements would make one queue too many."""
+    return ResourceExhausted(
+        f"unfinished tasks of {result.method} have {result.limit} different requirements, the most that are allowed"
+        " (the coordinator's setting max_queues_per_method): wait until some have ended, or let more tasks share theirs",
+        retry_after_s=5.0,
+        metadata={"method": result.method},
     )
 
 

@@ -17,21 +17,25 @@ from weft.coordinator.store.records import (
     Report,
     RequestIdReused,
     Submission,
+    TooManyQueues,
 )
 from weft.coordinator.store.redis.early import COMPANY_S, EarlyTask, EarlyTasks
 from weft.coordinator.store.redis.link import Link
 from weft.coordinator.store.redis.records import options_of, queue_name
-from weft.coordinator.store.refusals import tell_not_stored
+from weft.coordinator.store.refusals import tell_not_stored, too_many_queues
 from weft.rpc.errors import Unavailable
 
 _LEASES_KEPT = 1024
+# What became of a submission, as enqueue.lua says.
+_EXISTED, _REUSED, _TOO_MANY_QUEUES = 1, 2, 3
 
 
 class Intake:
     """Takes tasks in, and knows those that Redis does not know yet."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, max_queues: int) -> None:
         self._link = link
+        self._max_queues = max_queues
         self._early = EarlyTasks()
         # Leases of sessions here, as far as is known without asking, and at how many to look for those that passed.
         self._leases: dict[Owner, float] = {}
@@ -54,14 +58,21 @@ class Intake:
 
     async def enqueue(
         self, ids: Sequence[str], submissions: Sequence[Submission]
-    ) -> Sequence[Enqueued | RequestIdReused]:
+    ) -> Sequence[Enqueued | RequestIdReused | TooManyQueues]:
         """Store tasks."""
         rows = [_row(task_id, given) for task_id, given in zip(ids, submissions, strict=True)]
-        results = await self._link.run("enqueue", rows)
+        results = await self._link.run("enqueue", [self._max_queues, rows])
         return [
-            RequestIdReused(task_id.decode()) if kind == 2 else Enqueued(task_id.decode(), existed=kind == 1)
-            for kind, task_id in results
+            self._result(given, kind, task_id.decode())
+            for given, (kind, task_id) in zip(submissions, results, strict=True)
         ]
+
+    def _result(
+        self, given: Submission, kind: int, task_id: str
+    ) -> Enqueued | RequestIdReused | TooManyQueues:
+        if kind == _TOO_MANY_QUEUES:
+            return TooManyQueues(given.method, self._max_queues)
+        return RequestIdReused(task_id) if kind == _REUSED else Enqueued(task_id, existed=kind == _EXISTED)
 
     def enqueue_unheard(self, ids: Sequence[str], submissions: Sequence[Submission]) -> Sequence[Enqueued]:
         """Take tasks in that nobody was told of; none has a request id.
@@ -177,7 +188,13 @@ class Intake:
         outcomes = outcomes or {}
         asked = self._link.scripts.run(
             "enqueue",
-            [(*_row(task.task_id, task.given), _begun(task, outcomes.get(task.task_id))) for task in tasks],
+            [
+                self._max_queues,
+                [
+                    (*_row(task.task_id, task.given), _begun(task, outcomes.get(task.task_id)))
+                    for task in tasks
+                ],
+            ],
         )
         unfinished = len(tasks) - len(outcomes)
         self._arriving += unfinished
@@ -190,7 +207,13 @@ class Intake:
         self, tasks: Sequence[EarlyTask], outcomes: Mapping[str, bytes], asked: asyncio.Future[Any]
     ) -> None:
         try:
-            await self._link.tell(await self._link.ask("enqueue", asked), outcomes)
+            reply = await self._link.ask("enqueue", asked)
+            for task, (kind, _) in zip(tasks, reply.result, strict=True):
+                if kind == _TOO_MANY_QUEUES:
+                    self._link.doubt()
+                    refused = TooManyQueues(task.given.method, self._max_queues)
+                    tell_not_stored(self._link.listener, [task.given], too_many_queues(refused))
+            await self._link.tell(reply, outcomes)
         except Unavailable as error:
             # They were counted as ready.
             self._link.doubt()

@@ -24,6 +24,7 @@ touches that slot alone. Times are seconds since the epoch by Redis' clock; reco
 | `leaving`         | zset   | sessions that are over and whose attempts are to be taken back: 1 as crashes, 0 unheard   |
 | `swept`           | string | when a coordinator last swept, to a quarter of a second                                  |
 | `queues`          | hash   | queue → unfinished tasks                                                                 |
+| `widths`          | hash   | method → queues with unfinished tasks, but for the one without requirements              |
 | `scheduled`       | hash   | queue → tasks that are SCHEDULED                                                         |
 | `running`         | hash   | queue → tasks that are RUNNING                                                           |
 | `moved`           | zset   | queues that hold ready tasks, by the revision of their last change                       |

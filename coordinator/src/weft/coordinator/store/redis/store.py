@@ -34,6 +34,7 @@ from weft.coordinator.store.records import (
     Submission,
     SweepReport,
     TaskRecord,
+    TooManyQueues,
     Verdict,
     by_base,
 )
@@ -78,6 +79,7 @@ class RedisStore:
         timeout_s: for an answer of Redis.
         poll_s: how often to look for what was missed, about.
         max_progress: responses that one task may store.
+        max_queues: different requirements that unfinished tasks of one method may have.
         recovery_grace_s: after Redis or all coordinators were away, agents have so long to come back.
     """
 
@@ -93,6 +95,7 @@ class RedisStore:
         timeout_s: float = 5.0,
         poll_s: float = 0.5,
         max_progress: int = 1_000_000,
+        max_queues: int = 1024,
         recovery_grace_s: float = 5.0,
     ) -> None:
         self._url = url
@@ -104,6 +107,7 @@ class RedisStore:
         self._timeout_s = timeout_s
         self._poll_s = poll_s
         self._max_progress = max_progress
+        self._max_queues = max_queues
         # With a clock of the tests' own time jumps: nobody was away.
         self._grace_s = recovery_grace_s if clock is None else 0.0
 
@@ -125,7 +129,7 @@ class RedisStore:
             timeout_s=self._timeout_s,
         )
         self._link = Link(client, keys, scripts, listener, self._rng, clock=self._clock, poll_s=self._poll_s)
-        self._intake = Intake(self._link)
+        self._intake = Intake(self._link, self._max_queues)
         self._agents = fleet.AgentMirror(self._link)
         self._catalogue = fleet.Catalogue(self._link, keys)
         try:
@@ -159,7 +163,7 @@ class RedisStore:
 
     async def enqueue(
         self, submissions: Sequence[Submission], *, acknowledged: bool = True
-    ) -> Sequence[Enqueued | RequestIdReused]:
+    ) -> Sequence[Enqueued | RequestIdReused | TooManyQueues]:
         if not submissions:
             return []
         ids = [given.task_id or self.new_task_id(given.method) for given in submissions]

@@ -1,10 +1,11 @@
 -- Store tasks, in order: new ones, and those that an agent has begun or ended before they came here (early.py).
 --
--- request  {{id, queue, priority, delay, to_start, to_close, terms, request id, digest, payload, context,
---          begun: {agent, epoch, started, outcome of a success or false} or false}…}; false: unset
--- reads    q:<request id>, last
+-- request  {most queues of a method, {{id, queue, priority, delay, to_start, to_close, terms, request id, digest, payload, context,
+--          begun: {agent, epoch, started, outcome of a success or false} or false}…}}; false: unset
+-- reads    q:<request id>, last, queues, widths
 -- writes   t: b: q: all last, and what `place` writes; for one that has ended o: expiry
--- result   for each {outcome, task id}: 0 stored, 1 existed already, 2 the request id was used for another request
+-- result   for each {outcome, task id}: 0 stored, 1 existed already, 2 the request id was used for another request,
+--          3 its method has as many queues as it may, and this would be one more
 
 -- When a task was created, to the microsecond: when its id was made, some time ago. A clock that ran ahead does not count.
 local function created_at(id)
@@ -33,9 +34,16 @@ local function store_begun(id, t)
   end
 end
 
+-- Whether the queue is a new one that its method may not have.
+local function too_many(queue)
+  local method = string.match(queue, '^(.-)\n')
+  return method and tonumber(call('HGET', all('widths'), method) or '0') >= request[1]
+    and call('HEXISTS', all('queues'), queue) == 0
+end
+
 local results = {}
 local last = call('GET', all('last')) or ''
-for index, item in ipairs(request) do
+for index, item in ipairs(request[2]) do
   local id, request_id = item[1], item[8]
   local known = request_id and call('GET', key('q', request_id))
   if known then
@@ -44,6 +52,8 @@ for index, item in ipairs(request) do
   elseif call('EXISTS', key('t', id)) == 1 then
     -- A repeat of a call whose answer was lost.
     results[index] = {0, id}
+  elseif not item[12] and too_many(item[2]) then
+    results[index] = {3, id}
   else
     local delay, created = item[4] or nil, created_at(id)
     local t = {

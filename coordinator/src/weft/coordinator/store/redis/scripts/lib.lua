@@ -163,6 +163,20 @@ local function count(kind, queue, by)
   end
 end
 
+-- Count an unfinished task in its queue, or out of it; with how many queues each method has, but for its plain one.
+local function tally(queue, by)
+  local left = call('HINCRBY', all('queues'), queue, by)
+  if left == 0 then
+    call('HDEL', all('queues'), queue)
+  end
+  if left == 0 or (left == 1 and by == 1) then
+    local method = string.match(queue, '^(.-)\n')
+    if method then
+      count('widths', method, by)
+    end
+  end
+end
+
 local function session(agent, epoch)
   return string.format('%d#%s', epoch, agent)
 end
@@ -195,7 +209,7 @@ end
 
 -- Take an unfinished task in.
 local function place(id, t, state)
-  count('queues', t.q, 1)
+  tally(t.q, 1)
   call('INCR', all('unfinished'))
   enter(id, t, state)
   arm(id, t)
@@ -237,7 +251,7 @@ local function finish(id, t, state, said, outcome)
   t.b = t.s
   leave(id, t)
   enter(id, t, state)
-  count('queues', t.q, -1)
+  tally(t.q, -1)
   call('DECR', all('unfinished'))
   arm(id, t)
   t.fi = now
@@ -266,9 +280,9 @@ end
 local function again(id, t, ready_at)
   t.at = ready_at
   leave(id, t)
-  count('queues', t.q, -1)
+  tally(t.q, -1)
   t.q = avoiding(t.q, t.oa)
-  count('queues', t.q, 1)
+  tally(t.q, 1)
   enter(id, t, ready_at > now and SCHEDULED or QUEUED)
   arm(id, t)
   tell(id, t)
