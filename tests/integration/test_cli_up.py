@@ -61,7 +61,7 @@ async def test_up_with_an_agent_that_is_none(tmp_path: Path, started: list[Proce
     process = up(started, tmp_path, "nowhere.at_all:agent", "-n", "1")
     assert await process.wait(timeout_s=40) == 2
     assert "there is no module 'nowhere'" in process.output()
-    assert "agent-1 has exited with status 1" in process.output()
+    assert "agent-1 has exited with status 2" in process.output()
     assert "Traceback" not in process.output()
 
 

@@ -352,5 +352,5 @@ async def test_an_incompatible_app_ends_with_the_coordinators_words(
 @pytest.mark.parametrize("address", ["nowhere", "127.0.0.1", "127.0.0.1:1,127.0.0.1:2", "127.0.0.1:99999"])
 async def test_an_address_that_is_none(mesh: MeshHarness, address: str) -> None:
     found = await weft("agent", "--app", address)
-    assert found.status == 1
+    assert found.status == 2
     assert "sidecar setting app" in found.err

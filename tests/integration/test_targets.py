@@ -173,7 +173,7 @@ async def test_the_command_takes_several(shared_mesh: MeshHarness) -> None:
     several = f"{NOBODY},{shared_mesh.target}"
     for done in (await weft("agents", "list", "--target", several), await weft("queues", target=several)):
         assert done.status == 0, done.err
-        assert "a1" in done.out or "probe.v1" in done.out
+        assert "a1" in done.out or "ProbeService" in done.out
     nobody = await weft("agents", "list", "--target", f"{NOBODY},127.0.0.1:2")
     assert nobody.status == 1
     assert "no coordinator answers at 127.0.0.1:1,127.0.0.1:2" in nobody.err

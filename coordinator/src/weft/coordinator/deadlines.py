@@ -1,7 +1,7 @@
 """A caller's deadline, as the coordinator answers it: a little before it passes, so that the answer arrives and says why.
 
 Left alone, the caller's own timer would end the call with "Deadline Exceeded", and nothing about what it waited for. It still
-does where the way back takes longer than the margin.
+does where the way back takes longer than the margin, and for calls of handlers, whose deadline is that of the call they handle.
 """
 
 from __future__ import annotations

@@ -221,7 +221,14 @@ class DurableCalls(grpc.GenericRpcHandler):
         # Most calls ask for nothing.
         options = call.options if call.options.ListFields() else None
         submission = self._intake.check_call(info, request, call.request_id, options)
-        return call, submission, Deadline.of(left_s, asyncio.get_running_loop().time())
+        # A handler's call has what is left of the call that it handles: told early of its end, the handler would have time
+        # to fail by it, and that would be what its own caller is told.
+        answered_early = not call.options.context.parent_id
+        return (
+            call,
+            submission,
+            Deadline.of(left_s if answered_early else None, asyncio.get_running_loop().time()),
+        )
 
     async def _take(self, submission: Submission) -> Enqueued:
         """Take a task in whose caller waits here: its end is what is acknowledged, and makes it durable too."""
