@@ -15,6 +15,7 @@ from weft.agent import event_loop, forks
 from weft.agent.errors import HostingError, SettingsError
 from weft.agent.functions import function_method
 from weft.agent.hosting import AddServicer, Hosted, servicer_methods
+from weft.agent.patched import refuse_patched
 from weft.agent.runtime import Runtime
 from weft.agent.settings import AgentSettings
 from weft.rpc import logs
@@ -245,6 +246,7 @@ class Agent:
     async def _serve(self, *, own_process: bool) -> None:
         if self._runtime is not None:
             raise HostingError("the agent runs already")
+        refuse_patched()
         if not self._methods:
             raise HostingError("the agent hosts nothing: use add_servicer or @agent.method first")
         for method in self._methods.values():

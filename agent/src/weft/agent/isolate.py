@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
-from weft.agent import isolated_process, outcomes, process_group, telemetry
+from weft.agent import isolated_process, outcomes, process_group, search_path, telemetry
 from weft.agent.context import SyncContext
 from weft.agent.errors import HostingError
 from weft.agent.failure_log import log_raised
@@ -45,7 +45,10 @@ class _Process:
         self.pipe, theirs = spawn.Pipe()
         # A daemon, so that this process' exit never waits for it; it may have children all the same, see `main`.
         self._process = spawn.Process(
-            target=isolated_process.main, args=(theirs, sources), name="weft-isolated", daemon=True
+            target=isolated_process.main,
+            args=(theirs, sources, search_path.added()),
+            name="weft-isolated",
+            daemon=True,
         )
         self._process.start()
         # Theirs alone: or its end would never be seen.

@@ -16,14 +16,15 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from multiprocessing.connection import Connection
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 import structlog
 
-from weft.agent import event_loop, forks, outcomes, process_group, telemetry
+from weft.agent import event_loop, forks, outcomes, process_group, search_path, telemetry
 from weft.agent.context import AsyncContext, HandlerContext, SyncContext
 from weft.agent.hosting import Hosted, from_sources
 from weft.agent.invoke import ResponseTooLarge, invoke_async, invoke_sync
@@ -36,7 +37,7 @@ from weft.v1 import session_pb2, task_pb2
 _Run = tuple[bytes, float | None, str, int]
 
 
-def main(pipe: Connection[Any, Any], sources: bytes) -> None:
+def main(pipe: Connection[Any, Any], sources: bytes, folders: Sequence[str] = ()) -> None:
     """Load the handlers and serve the pipe until it breaks."""
     # What handlers start here is killed with this process.
     process_group.lead()
@@ -58,6 +59,8 @@ def main(pipe: Connection[Any, Any], sources: bytes) -> None:
     make_steady()
     logs.use(process.forward)
     structlog.configure(processors=[process.forward_structlog])
+    for folder in folders:
+        search_path.add(Path(folder))
     try:
         methods = from_sources(pickle.loads(sources))  # noqa: S301 - written by the agent that started this
     except BaseException:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib
-import sys
 import traceback
 from pathlib import Path
 from types import ModuleType
 
+from weft.agent import search_path
 from weft.agent.agent import Agent
 from weft.agent.errors import LoadError, ProgramError, SettingsError
+from weft.agent.patched import refuse_patched
 
 _FORM = 'is not of the form "module:object", such as "acme.worker:agent"'
 _MOST_TEXT = 2000
 
 
 def load(path: str) -> Agent:
-    """Import `module:object`, with the current directory on `sys.path`.
+    """Import `module:object`, which may be in the current directory (see `search_path`).
 
     The object is an `Agent`, or a function without arguments that returns one.
 
@@ -31,9 +32,15 @@ def load(path: str) -> Agent:
     here = Path.cwd()
     if not colon or not module_name or not attribute or _is_file(module_name):
         raise LoadError(f"{path!r} {_FORM}{_meant(path, here)}")
-    if str(here) not in sys.path:
-        sys.path.insert(0, str(here))
+    search_path.add(here)
+    other = search_path.taken(module_name, here)
+    if other:
+        top = module_name.partition(".")[0]
+        raise LoadError(
+            f"{top} is a name that Python or weft needs for itself ({other}), and not the module in {here}: rename that"
+        )
     module = _imported(module_name, here)
+    refuse_patched()
     target: object = module
     for part in attribute.split("."):
         try:

@@ -70,4 +70,4 @@ def _end(child: subprocess.Popen[bytes]) -> int:
 
 def command(arguments: Sequence[str]) -> list[str]:
     """The command line of a `weft` child with these arguments."""
-    return [sys.executable, "-m", "weft.cli.main", *arguments]
+    return [sys.executable, "-P", "-m", "weft.cli.main", *arguments]

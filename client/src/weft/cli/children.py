@@ -28,7 +28,7 @@ START_S = 30.0
 _POLL_S = 0.005
 _ASK_S = 0.02
 _TAIL_LINES = 20
-_WEFT = (sys.executable, "-m", "weft.cli.main")
+_WEFT = (sys.executable, "-P", "-m", "weft.cli.main")
 
 
 class Child:

@@ -7,6 +7,10 @@ import sys
 from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
+if __name__ == "__main__" and not sys.flags.safe_path:
+    # By `python -m` the current folder is looked in first, and may have files named like what is imported here.
+    del sys.path[0]
+
 import typer
 
 from weft.cli import init, leash, streams

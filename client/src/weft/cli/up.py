@@ -210,6 +210,8 @@ class _Up:
             env = {key: value for key, value in env.items() if not key.startswith("WEFT_STORE")}
         process = await asyncio.create_subprocess_exec(
             sys.executable,
+            # Nothing of the current folder but the agent's program.
+            "-P",
             "-m",
             "weft.cli.main",
             command,
