@@ -18,10 +18,10 @@ from redis.exceptions import (
     RedisError,
     ResponseError,
 )
-from structlog.testing import capture_logs
 
 from tests.store.support import METHOD, Harness, ManualClock, RecordingListener, error_of
 from tests.support.fault_proxy import FaultProxy
+from tests.support.logged import captured
 from tests.support.redis_server import RedisServer
 from weft.coordinator.rules import REQUEST_ID_TTL_S, RetryPolicy, State
 from weft.coordinator.store.errors import StoreError
@@ -165,7 +165,7 @@ async def test_a_key_of_another_type_in_the_way(h: Harness, server: RedisServer)
     owner = await h.agent()
     async with server.client() as client:
         await client.set(f"{{{PREFIX}}}:timers", "a shopping list")
-        with capture_logs() as logs:
+        with captured() as logs:
             for _ in range(5):
                 with pytest.raises(Unavailable, match=r"refuses: .*WRONGTYPE") as refused:
                     await h.sweep()
@@ -195,7 +195,7 @@ async def test_what_is_refused_for_long_is_said_again(
     monkeypatch.setattr(refusals, "AGAIN_S", 0.2)
     key = f"{{{PREFIX}}}:moved"
     async with server.client() as client:
-        with capture_logs() as logs:
+        with captured() as logs:
             await client.set(key, "in the way")
             async with asyncio.timeout(10):
                 while len(logs) < 3:
@@ -212,7 +212,7 @@ async def test_a_redis_that_takes_no_writes(h: Harness, server: RedisServer) -> 
     """It answers what is read: that does not make it well."""
     task_id = await h.submit()
     async with server.client() as client:
-        with capture_logs() as logs:
+        with captured() as logs:
             await client.config_set("maxmemory", 1)
             async with asyncio.timeout(10):
                 while h.store.writable:
@@ -268,7 +268,7 @@ async def test_a_redis_that_answers_slowly(server: RedisServer) -> None:
     async with FaultProxy(server.address) as proxy:
         h = await _open(f"redis://{proxy.address}/0")
         owner = await h.agent(lease_s=1e6)
-        with capture_logs() as logs:
+        with captured() as logs:
             await proxy.slow(1.0, "down")
             async with asyncio.timeout(30):
                 ids = await asyncio.gather(*(h.submit() for _ in range(50)))
