@@ -72,6 +72,9 @@ class RecordingListener:
     def ready(self) -> None:
         self.ready_calls += 1
 
+    def due(self, at: float) -> None:
+        pass
+
     def fleet_changed(self) -> None:
         pass
 

@@ -111,6 +111,9 @@ class Coordinator:
     def ready(self) -> None:
         self._dispatcher.wake()
 
+    def due(self, at: float) -> None:
+        self._sweeper.due(at)
+
     def fleet_changed(self) -> None:
         self._sweeper.hasten()
 

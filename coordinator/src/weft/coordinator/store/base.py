@@ -53,6 +53,10 @@ class StoreListener(Protocol):
         """Some task became ready, or something that held one back is gone."""
         ...
 
+    def due(self, at: float) -> None:
+        """Time will change something then, which the last sweep may not have known: sweep by then, by the store's clock."""
+        ...
+
     def fleet_changed(self) -> None:
         """Another coordinator changed agents, operators' wishes or contracts: read them again."""
         ...

@@ -230,6 +230,8 @@ class Link:
         self._revoke(reply.revoked)
         if reply.woke:
             self.listener.ready()
+        if reply.due_at is not False:
+            self.listener.due(reply.due_at)
         for raw_id, raw in reply.changed:
             task_id = raw_id.decode()
             if not isinstance(raw, bytes) or not self.listener.wants(task_id, ended=True):

@@ -37,6 +37,8 @@ class Reply(NamedTuple):
     woke: bool
     # (agent, epoch, id, attempt, reason, grace, lost)
     revoked: list[tuple[bytes, int, bytes, int, bytes, float, bool]]
+    # When time will change something of what it changed; False: never.
+    due_at: float | bool
 
 
 class _Call(NamedTuple):

@@ -7,6 +7,7 @@
 local agent, epoch = request[1], request[2]
 if leased(agent, epoch) then
   call('ZADD', all('owners'), string.format('%.17g', now + request[3]), session(agent, epoch))
+  due_at(now + request[3])
 end
 local raw = call('HGET', all('agents'), agent)
 local last = raw and cmsgpack.unpack(raw)

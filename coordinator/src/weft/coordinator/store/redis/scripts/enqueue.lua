@@ -20,6 +20,7 @@ local function store_ended(id, t, outcome)
   t.ex = now + terms(t).result_ttl_s
   keep(id, t, nil, outcome)
   call('ZADD', all('expiry'), string.format('%.17g', t.ex), id)
+  due_at(t.ex)
   tell(id, t)
 end
 

@@ -8,7 +8,8 @@
 -- ARGV[2]  number of the coordinator that calls
 -- ARGV[3]  the request, msgpack
 -- reply    msgpack {result, changed tasks {id, record}…, ready depths of touched queues {queue, count}…,
---          unfinished tasks, whether something became ready, revoked attempts}
+--          unfinished tasks, whether something became ready, revoked attempts, when time will change something of what
+--          this script changed or false}
 
 local P = KEYS[1]
 local call = redis.call
@@ -28,7 +29,7 @@ local BACKSTOP_S = 1.0
 local PORTION = 250
 local HIGHEST_PRIORITY = 9
 
-local touched, changed, revoked, woke = {}, {}, {}, false
+local touched, changed, revoked, woke, soonest = {}, {}, {}, false, false
 
 local function key(kind, id)
   return P .. ':' .. kind .. ':' .. id
@@ -52,6 +53,11 @@ local function tell(id, t)
   local raw = cmsgpack.pack(t)
   call('SET', key('t', id), raw)
   changed[#changed + 1] = {id, raw}
+end
+
+-- Somebody has to sweep at this time: the coordinator that calls.
+local function due_at(at)
+  soonest = soonest and math.min(soonest, at) or at
 end
 
 local function reply(result)
@@ -78,7 +84,7 @@ local function reply(result)
       end
     end
   end
-  return cmsgpack.pack({result, changed, depths, tonumber(call('GET', all('unfinished')) or '0'), woke, revoked})
+  return cmsgpack.pack({result, changed, depths, tonumber(call('GET', all('unfinished')) or '0'), woke, revoked, soonest})
 end
 
 -- -- terms and times -----------------------------------------------------------------------------------------------
@@ -148,6 +154,7 @@ local function arm(id, t)
   if due ~= t.due then
     if due then
       call('ZADD', all('timers'), string.format('%.17g', due), id)
+      due_at(due)
     else
       call('ZREM', all('timers'), id)
     end
@@ -259,6 +266,7 @@ local function finish(id, t, state, said, outcome)
   t.cr, t.cg, t.ce = nil, nil, nil
   keep(id, t, said, outcome)
   call('ZADD', all('expiry'), string.format('%.17g', t.ex), id)
+  due_at(t.ex)
   tell(id, t)
 end
 
@@ -425,6 +433,7 @@ local function drop(agent, epoch, as_crashes)
   call('ZREM', all('owners'), name)
   call('HDEL', key('sessions', agent), string.format('%d', epoch))
   call('ZADD', all('leaving'), as_crashes and 1 or 0, name)
+  due_at(now)
 end
 
 -- Take back what sessions held that are over, so many attempts at the most: says how many. A sweep takes the rest.

@@ -8,6 +8,7 @@ local MOST = 1000
 
 local ends_at = string.format('%.17g', now + request[1])
 local results = {}
+due_at(now + request[1])
 for from = 1, #request[2], MOST do
   local names, scores = {}, {}
   for at = from, math.min(from + MOST - 1, #request[2]) do
