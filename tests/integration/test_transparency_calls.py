@@ -118,29 +118,22 @@ only_both = pytest.mark.parametrize("shape", ["Both"])
 # -- metadata and status ----------------------------------------------------------------------------------------------
 
 
-def headers_for(pair: Pair, shape: str) -> list[Entry]:
-    """Initial metadata that a way can carry: a task's comes with its end, too late for a stream that has begun."""
-    return HEADERS if pair.way.early_headers or shape == "Unary" else []
-
-
 @each_shape
 async def test_metadata_both_ways(pair: Pair, shape: str) -> None:
-    headers = headers_for(pair, shape)
-    ask = Ask(text="m", headers=headers, trailers=TRAILERS, answers=2)
+    ask = Ask(text="m", headers=HEADERS, trailers=TRAILERS, answers=2)
     seen = await pair.same(shape, *several(shape, ask), metadata=METADATA)
     sent = ((key, value if isinstance(value, bytes) else value.encode()) for key, value in METADATA)
     assert seen.metadata == tuple(sorted(sent, key=lambda entry: entry[0]))
-    assert len(seen.headers) == len(headers)
+    assert len(seen.headers) == len(HEADERS)
     assert len(seen.trailers) == len(TRAILERS)
 
 
 @each_shape
 async def test_metadata_of_a_failure(pair: Pair, shape: str) -> None:
-    headers = headers_for(pair, shape)
-    ask = Ask(text="m", headers=headers, trailers=TRAILERS, answers=2, code=9, message="no", reason="WHY")
+    ask = Ask(text="m", headers=HEADERS, trailers=TRAILERS, answers=2, code=9, message="no", reason="WHY")
     seen = await pair.same(shape, *several(shape, ask))
     assert seen.reasons == ("WHY",)
-    assert len(seen.headers) == len(headers)
+    assert len(seen.headers) == len(HEADERS)
 
 
 @each_shape
@@ -180,8 +173,7 @@ async def test_a_method_that_is_not_there(pair: Pair) -> None:
 async def test_a_synchronous_client(pair: Pair, shape: str) -> None:
     if not pair.way.stock:
         pytest.skip("a library is no port to dial")
-    headers = headers_for(pair, shape)
-    ask = Ask(text="m", headers=headers, trailers=TRAILERS, answers=2, code=9, message="no", reason="WHY")
+    ask = Ask(text="m", headers=HEADERS, trailers=TRAILERS, answers=2, code=9, message="no", reason="WHY")
     asks = several(shape, ask)
     with grpc.insecure_channel(pair.way.address) as channel:
         stub: Any = mirror_pb2_grpc.MirrorServiceStub(channel)
@@ -226,7 +218,7 @@ async def test_a_failure_amid_a_stream_with_initial_metadata(pair: Pair, shape: 
     seen = await see(pair.stub, shape, [ask], **pair.asking({}))
     assert (seen.code, seen.message) == (grpc.StatusCode.INTERNAL, "half way")
     assert len(seen.answers) >= 5
-    assert len(seen.headers) == (len(HEADERS) if pair.way.early_headers else 0)
+    assert len(seen.headers) == len(HEADERS)
 
 
 @only_both

@@ -15,8 +15,11 @@ from pathlib import Path
 
 from tests.store.support import Harness, ManualClock, RecordingListener, StoreFactory
 from tests.support.redis_server import redis_binary
-from weft.coordinator.store.embedded import EmbeddedStore
+from weft.coordinator.store.embedded import EmbeddedLimits, EmbeddedStore
 from weft.coordinator.store.redis.store import RedisStore
+
+# What the responses of one task may take.
+MAX_PROGRESS_BYTES = 4 * 1024 * 1024
 
 
 class EmbeddedFactory:
@@ -52,7 +55,12 @@ class EmbeddedFactory:
         return self._directory / f"store-{self._count}.db"
 
     async def _open(self, path: Path) -> Harness:
-        store = EmbeddedStore(path, clock=self.clock, rng=random.Random(7))
+        store = EmbeddedStore(
+            path,
+            clock=self.clock,
+            rng=random.Random(7),
+            limits=EmbeddedLimits(max_progress_bytes=MAX_PROGRESS_BYTES),
+        )
         listener = RecordingListener()
         await store.open(listener)
         self._opened.append(store)
@@ -89,7 +97,13 @@ class RedisFactory:
         return await self._open(self._prefixes[id(store)])
 
     async def _open(self, prefix: str) -> Harness:
-        store = RedisStore(_redis_url(), prefix=prefix, clock=self.clock, rng=random.Random(7))
+        store = RedisStore(
+            _redis_url(),
+            prefix=prefix,
+            clock=self.clock,
+            rng=random.Random(7),
+            max_progress_bytes=MAX_PROGRESS_BYTES,
+        )
         listener = RecordingListener()
         await store.open(listener)
         self._opened.append(store)

@@ -155,8 +155,10 @@ class Harness:
         )
         return (await self.store.complete([report]))[0]
 
-    async def stream(self, claimed: Claimed, index: int, payload: bytes = b"item") -> ProgressVerdict:
-        item = ProgressItem(claimed.owner, claimed.task_id, claimed.attempt, index, payload)
+    async def stream(
+        self, claimed: Claimed, index: int, payload: bytes = b"item", headers: bytes = b""
+    ) -> ProgressVerdict:
+        item = ProgressItem(claimed.owner, claimed.task_id, claimed.attempt, index, payload, headers)
         return (await self.store.progress([item]))[0]
 
     async def cancel(self, task_id: str, grace_s: float = 5.0) -> TaskRecord | None:

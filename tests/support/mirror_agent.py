@@ -8,3 +8,6 @@ from weft.agent import Agent
 
 agent = Agent()
 agent.add_servicer(mirror_pb2_grpc.add_MirrorServiceServicer_to_server, Mirror())
+
+isolated = Agent()
+isolated.add_servicer(mirror_pb2_grpc.add_MirrorServiceServicer_to_server, Mirror(), isolate=True)

@@ -10,6 +10,7 @@ import pytest
 
 from tests.store.support import Harness, ManualClock, RecordingListener
 from weft.coordinator.attempts import AttemptDesk
+from weft.coordinator.hub import TaskHub
 from weft.coordinator.rules import State
 from weft.coordinator.session import Session
 from weft.coordinator.store.embedded import EmbeddedStore
@@ -45,7 +46,7 @@ class Reporting:
         self.session = session
         self._store = store
         self._claimed = claimed
-        self._desk = AttemptDesk(store, 1 << 20, lambda _: None)
+        self._desk = AttemptDesk(store, 1 << 20, lambda _: None, TaskHub(10))
         self._stale: dict[str, int] = {}
 
     @classmethod

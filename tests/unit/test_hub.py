@@ -71,3 +71,48 @@ async def test_closing_answers_everybody():
         await follower.wait()
     with pytest.raises(Unavailable):
         hub.end_future("t")
+
+
+def row(number: int, size_bytes: int = 1000) -> ProgressRow:
+    return ProgressRow(number, 1, bytes(size_bytes))
+
+
+async def test_a_handler_waits_for_a_caller_that_is_behind():
+    hub = TaskHub(10)
+    follower = hub.follow("t", most_unread_bytes=10_000)
+    read: list[str] = []
+    hub.progressed("t", [row(n) for n in range(1, 5)])
+    assert not hub.behind("t")
+    # Told once more, as after an outage of the store.
+    hub.progressed("t", [row(n) for n in range(1, 5)])
+    assert not hub.behind("t")
+    hub.progressed("t", [row(n) for n in range(5, 20)])
+    assert hub.behind("t")
+    hub.on_read("t", lambda: read.append("read"))
+    for number in range(1, 12):
+        follower.read(row(number))
+        assert not read
+    # Not at once: half of it, or it would be one by one from here on.
+    for number in range(12, 20):
+        follower.read(row(number))
+    assert (read, hub.behind("t")) == (["read"], False)
+    # Who read from the store before it was told is not behind.
+    follower.read(row(40))
+    hub.progressed("t", [row(n, 10_000) for n in range(20, 41)])
+    assert not hub.behind("t")
+    hub.unfollow(follower)
+
+
+async def test_nobody_waits_for_one_that_has_gone_or_only_watches():
+    hub = TaskHub(10)
+    watcher = hub.follow("t")
+    caller = hub.follow("t", most_unread_bytes=10)
+    hub.progressed("t", [row(1)])
+    assert hub.behind("t")
+    read: list[str] = []
+    hub.on_read("t", lambda: read.append("read"))
+    hub.unfollow(caller)
+    assert (read, hub.behind("t")) == (["read"], False)
+    hub.on_read("t", lambda: read.append("at once"))
+    assert read == ["read", "at once"]
+    hub.unfollow(watcher)

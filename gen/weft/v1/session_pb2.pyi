@@ -133,16 +133,18 @@ class AgentReport(_message.Message):
     def __init__(self, sequence: _Optional[int] = ..., used_slots: _Optional[int] = ..., waiting: _Optional[int] = ..., load: _Optional[_Union[_fleet_pb2.HostLoad, _Mapping]] = ..., draining: bool = ..., round_trip: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., stuck_slots: _Optional[int] = ..., unavailable_services: _Optional[_Iterable[str]] = ..., direct_slots: _Optional[int] = ...) -> None: ...
 
 class Progress(_message.Message):
-    __slots__ = ("task_id", "attempt", "index", "payload")
+    __slots__ = ("task_id", "attempt", "index", "payload", "headers")
     TASK_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    HEADERS_FIELD_NUMBER: _ClassVar[int]
     task_id: str
     attempt: int
     index: int
     payload: bytes
-    def __init__(self, task_id: _Optional[str] = ..., attempt: _Optional[int] = ..., index: _Optional[int] = ..., payload: _Optional[bytes] = ...) -> None: ...
+    headers: _containers.RepeatedCompositeFieldContainer[_task_pb2.Metadatum]
+    def __init__(self, task_id: _Optional[str] = ..., attempt: _Optional[int] = ..., index: _Optional[int] = ..., payload: _Optional[bytes] = ..., headers: _Optional[_Iterable[_Union[_task_pb2.Metadatum, _Mapping]]] = ...) -> None: ...
 
 class AttemptResult(_message.Message):
     __slots__ = ("task_id", "attempt", "outcome", "crashed", "progress_count")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from google.rpc import code_pb2
 
-from tests.store.support import METHOD, Harness, ref
+from tests.store.factories import MAX_PROGRESS_BYTES
+from tests.store.support import METHOD, Harness, StoreFactory, ref
 from weft.coordinator.rules import REQUEST_ID_TTL_S, RetryPolicy, State
 from weft.coordinator.store.records import ProgressRow, ProgressVerdict, Submission, Verdict
 
@@ -86,3 +87,38 @@ async def test_progress_is_forgotten_with_its_task(h: Harness) -> None:
         assert await h.store.read_progress(task_id, 0, 10) == []
     await h.pass_time(REQUEST_ID_TTL_S)
     assert await h.find() == []
+
+
+async def test_initial_metadata_is_kept_with_the_response_that_it_came_before(h: Harness) -> None:
+    task_id = await h.submit()
+    claimed = await h.claim_one(await h.agent())
+    assert await h.stream(claimed, 1, b"one", b"\x00headers\xff") is ProgressVerdict.STORED
+    assert await h.stream(claimed, 2, b"two") is ProgressVerdict.STORED
+    rows = [ProgressRow(1, 1, b"one", b"\x00headers\xff"), ProgressRow(2, 1, b"two")]
+    assert list(await h.store.read_progress(task_id, 0, 10)) == rows
+    assert h.listener.rows == [(task_id, row) for row in rows]
+
+
+async def test_what_the_responses_of_a_task_take_has_a_bound(store_factory: StoreFactory) -> None:
+    h = await store_factory.open()
+    part = bytes(MAX_PROGRESS_BYTES // 4)
+    owner = await h.agent()
+    await h.submit()
+    claimed = await h.claim_one(owner)
+    for index in range(1, 4):
+        assert await h.stream(claimed, index, part[:-10], b"0123456789") is ProgressVerdict.STORED
+    assert await h.stream(claimed, 4, part + b"x") is ProgressVerdict.LIMIT
+    # Nothing of it was stored, and what fits is.
+    assert await h.stream(claimed, 4, part) is ProgressVerdict.STORED
+    assert await h.stream(claimed, 5, b"x") is ProgressVerdict.LIMIT
+    assert await h.stream(claimed, 4, part) is ProgressVerdict.KNOWN
+    # Each task has its own, and it outlives a restart.
+    other_id = await h.submit()
+    other = await h.claim_one(owner)
+    assert await h.stream(other, 1, part) is ProgressVerdict.STORED
+    h = await store_factory.reopen(h, crash=False)
+    (other.owner,) = [await h.agent()]
+    await h.store.adopt(other.owner, [(ref(other), owner.epoch)])
+    assert await h.stream(other, 2, part + part + part) is ProgressVerdict.STORED
+    assert await h.stream(other, 3, b"x") is ProgressVerdict.LIMIT
+    assert (await h.record(other_id)).progress_count == 2

@@ -36,6 +36,7 @@ class Attempt:
         "on_room",
         "over",
         "progress",
+        "progress_bytes",
         "progress_count",
         "ref",
         "release_sequence",
@@ -66,6 +67,7 @@ class Attempt:
         self.release_sequence = 0
         # Responses that are not acknowledged, oldest first; None: there were none.
         self.progress: deque[session_pb2.Progress] | None = None
+        self.progress_bytes = 0
         self.progress_count = 0
         self.on_room: Callable[[], None] | None = None
 

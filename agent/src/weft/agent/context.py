@@ -53,6 +53,8 @@ class HandlerContext:
     _details = ""
     _trailers: weft_metadata.Pairs = ()
     _headers: weft_metadata.Pairs = ()
+    # Told of initial metadata when the handler sends it.
+    on_headers: Callable[[weft_metadata.Pairs], None] | None = None
     _callbacks: list[Callable[[], object]] | None = None
     _done = False
 
@@ -193,6 +195,15 @@ class HandlerContext:
             except DecodeError:
                 _log.warning("status details are not a google.rpc.Status: dropped", key=STATUS_DETAILS_KEY)
 
+    def sent_headers(self) -> list[task_pb2.Metadatum]:
+        """The initial metadata that the handler has sent so far."""
+        return weft_metadata.to_proto(self._headers)
+
+    def _send_headers(self, pairs: Metadata) -> None:
+        self._headers = checked(pairs)
+        if self.on_headers is not None:
+            self.on_headers(self._headers)
+
     def _add_callback(self, callback: Callable[[], object]) -> bool:
         if not self.is_active():
             return False
@@ -232,7 +243,7 @@ class SyncContext(HandlerContext, grpc.ServicerContext):
         return self._add_callback(callback)
 
     def send_initial_metadata(self, initial_metadata: Metadata) -> None:
-        self._headers = checked(initial_metadata)
+        self._send_headers(initial_metadata)
 
     def abort(self, code: grpc.StatusCode, details: str) -> NoReturn:
         raise self._set_abort(code, details)
@@ -254,7 +265,7 @@ class AsyncContext(HandlerContext, grpc.aio.ServicerContext[Any, Any]):
         await self.send(message)
 
     async def send_initial_metadata(self, initial_metadata: Metadata) -> None:
-        self._headers = checked(initial_metadata)
+        self._send_headers(initial_metadata)
 
     async def abort(
         self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()

@@ -17,7 +17,6 @@ from typing import Any
 import grpc
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
-from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from weft.agent.hosting import Hosted
@@ -31,7 +30,7 @@ from weft.agent.listening import not_bound
 from weft.agent.slots import Slots
 from weft.agent.threads import Threads
 from weft.rpc import descriptors, health
-from weft.rpc.channel import server_options
+from weft.rpc.channel import make_server, server_options
 from weft.rpc.health import Status
 from weft.rpc.reflection import Reflection
 from weft.v1 import agent_pb2_grpc, fleet_pb2
@@ -72,7 +71,7 @@ class Ingress:
         calls = ThreadedCalls(slots, threads, pool, asyncio.get_running_loop(), max_message_bytes)
         self._hosted = _Hosted(methods, contract)
         self._health = _Health(self._hosted, slots)
-        self._server = aio.server(options=server_options(max_message_bytes=max_message_bytes))
+        self._server = make_server(server_options(max_message_bytes=max_message_bytes))
         agent_pb2_grpc.add_AgentServiceServicer_to_server(
             AgentService(methods, slots, load, calls, endings, agent_id, describe, max_message_bytes),
             self._server,

@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from google.protobuf.message import DecodeError
-from grpc import aio
 
 from weft.agent import outcomes
 from weft.agent.context import AsyncContext, SyncContext
@@ -27,6 +26,7 @@ from weft.agent.invoke import invoke_async
 from weft.agent.slots import Slots
 from weft.rpc.channel import BATCH_BYTES, MAX_PAYLOAD_BYTES
 from weft.rpc.errors import InvalidArgument, ResourceExhausted, Unimplemented, WeftError
+from weft.rpc.gone import to_caller
 from weft.rpc.pacing import Pacer
 from weft.rpc.times import MAX_DURATION_S, timestamp
 from weft.v1 import agent_pb2, agent_pb2_grpc, errors_pb2, fleet_pb2, session_pb2, task_pb2
@@ -297,14 +297,11 @@ class _Stream:
 async def _write(context: Any, message: agent_pb2.ExecuteResponse) -> None:
     try:
         async with asyncio.timeout(STALLED_S):
-            await context.write(message)
+            await to_caller(context.write(message))
     except TimeoutError:
         raise ResourceExhausted(
             f"the stream was not read for {STALLED_S:g} s; what ran for it is cancelled"
         ) from None
-    except aio.BaseError:
-        # The caller is gone, and its cancellation on the way.
-        raise asyncio.CancelledError from None
 
 
 def _assignment(call: agent_pb2.DirectCall, left_s: float | None) -> session_pb2.Assignment:

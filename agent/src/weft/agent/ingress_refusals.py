@@ -24,6 +24,7 @@ from weft.rpc.errors import (
     WeftError,
     status_code,
 )
+from weft.rpc.gone import to_caller
 from weft.rpc.metadata import NO_WAIT_KEY, Pairs
 from weft.v1 import errors_pb2, task_pb2
 
@@ -122,5 +123,5 @@ async def _fail(
         rich = status.SerializeToString()
     if rich is not None:
         trailers.append((STATUS_DETAILS_KEY, rich))
-    await native.abort(status_code(status.code), status.message, merged(trailers, load))
+    await to_caller(native.abort(status_code(status.code), status.message, merged(trailers, load)))
     raise aio.AbortError

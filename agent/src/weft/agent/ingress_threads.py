@@ -37,6 +37,7 @@ from weft.agent.isolate import IsolatedPool
 from weft.agent.slots import Slots
 from weft.agent.threads import Threads
 from weft.rpc import metadata
+from weft.rpc.gone import to_caller
 from weft.rpc.logs import get_logger
 from weft.v1 import session_pb2, task_pb2
 
@@ -157,7 +158,7 @@ class ThreadHandlers:
         self._slots.give_direct(hosted.slot_cost)
         if outcome.headers and not context.sent_any:
             # An isolated handler's come with its outcome.
-            await native.send_initial_metadata(metadata.from_proto(outcome.headers))
+            await to_caller(native.send_initial_metadata(metadata.from_proto(outcome.headers)))
         return await self._endings.answer(outcome, context, native, load)
 
 

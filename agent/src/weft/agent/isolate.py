@@ -5,7 +5,7 @@ feeds one task into it and reads until its outcome, or until the pipe breaks: th
 round, a process whose pipe breaks has lost its agent and exits.
 
     agent -> process   ("run", assignment, seconds left or None, agent id, size limit)   ("cancel", reason)
-    process -> agent   ("ready",)  ("failed", text)  ("log", level, event, fields)  ("progress", payload)
+    process -> agent   ("ready",)  ("failed", text)  ("log", level, event, fields)  ("headers", pairs)  ("progress", payload)
                        ("done", outcome)
 """
 
@@ -26,6 +26,7 @@ from weft.agent.failure_log import log_raised
 from weft.agent.hosting import FunctionSource, ServicerSource
 from weft.agent.invoke import ResponseTooLarge
 from weft.agent.threads import Threads
+from weft.rpc import metadata
 from weft.rpc.logs import get_logger
 from weft.v1 import session_pb2, task_pb2
 
@@ -204,6 +205,8 @@ class IsolatedPool:
                 match process.pipe.recv():
                     case ("done", data):
                         return task_pb2.Outcome.FromString(data)
+                    case ("headers", pairs):
+                        _send_headers(context, task_pb2.Outcome.FromString(pairs))
                     case ("progress", data):
                         send(data)
                     case ("log", level, event, fields):
@@ -276,6 +279,13 @@ class IsolatedPool:
             exit_code=exit_code,
         )
         self._threads.submit(self._warm_again)
+
+
+def _send_headers(context: SyncContext, sent: task_pb2.Outcome) -> None:
+    try:
+        context.send_initial_metadata(metadata.from_proto(sent.headers))
+    except Exception as error:  # the caller has gone, say: what the handler comes to tells
+        _log.debug("initial metadata could not be sent", error=repr(error))
 
 
 def _relay(level: int, event: str, fields: dict[str, str]) -> None:

@@ -28,7 +28,7 @@ from weft.agent import event_loop, forks, outcomes, process_group, search_path, 
 from weft.agent.context import AsyncContext, HandlerContext, SyncContext
 from weft.agent.hosting import Hosted, from_sources
 from weft.agent.invoke import ResponseTooLarge, invoke_async, invoke_sync
-from weft.rpc import logs
+from weft.rpc import logs, metadata
 from weft.rpc.raised import text_of
 from weft.rpc.signals import stop_signals
 from weft.rpc.steady_output import make_steady
@@ -86,6 +86,10 @@ class _IsolatedProcess:
         with self._lock:
             self._pipe.send(message)
 
+    def _send_headers(self, pairs: metadata.Pairs) -> None:
+        headers = task_pb2.Outcome(headers=metadata.to_proto(pairs))
+        self.send(("headers", headers.SerializeToString()))
+
     def serve(self, methods: Mapping[str, Hosted]) -> None:
         threading.Thread(target=self._read, name="weft-pipe", daemon=True).start()
         self.send(("ready",))
@@ -96,6 +100,8 @@ class _IsolatedProcess:
             hosted = methods[assignment.method]
             context_type = AsyncContext if hosted.is_async else SyncContext
             context = context_type(assignment, agent_id, deadline_at)
+            # Its caller may wait for them.
+            context.on_headers = self._send_headers
             with self._current_lock:
                 self._context = context
             outcome = self._run(hosted, context, limit_bytes)

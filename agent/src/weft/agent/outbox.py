@@ -17,11 +17,16 @@ from weft.v1 import session_pb2
 
 # A streaming handler may be this far ahead of the coordinator's acknowledgements.
 PROGRESS_WINDOW = 64
+PROGRESS_WINDOW_BYTES = 4 * 1024 * 1024
 # What an item takes in a message beside its payload: ids, numbers, tags. Only for the size of batches.
 _ITEM_OVERHEAD_BYTES = 128
 
 # An attempt alone: its result, or its hand-back. With a Progress: that response.
 _Item = tuple[Attempt, session_pb2.Progress | None]
+
+
+def _has_room(attempt: Attempt) -> bool:
+    return len(attempt.progress or ()) < PROGRESS_WINDOW and attempt.progress_bytes < PROGRESS_WINDOW_BYTES
 
 
 class Outbox:
@@ -90,7 +95,7 @@ class Outbox:
                 return True
             if attempt.progress is None:
                 attempt.progress = deque()
-            elif len(attempt.progress) >= PROGRESS_WINDOW:
+            elif attempt.progress and not _has_room(attempt):
                 attempt.on_room = on_room
                 return False
             attempt.progress_count += 1
@@ -98,7 +103,10 @@ class Outbox:
             progress = session_pb2.Progress(
                 task_id=task_id, attempt=number, index=attempt.progress_count, payload=payload
             )
+            if attempt.progress_count == 1 and attempt.context is not None:
+                progress.headers.extend(attempt.context.sent_headers())
             attempt.progress.append(progress)
+            attempt.progress_bytes += len(payload)
             self._queue.append((attempt, progress))
             self._signal()
         return True
@@ -241,8 +249,8 @@ class Outbox:
                 if attempt is None or attempt.progress is None:
                     continue
                 while attempt.progress and attempt.progress[0].index <= ack.index:
-                    attempt.progress.popleft()
-                if attempt.on_room is not None and len(attempt.progress) < PROGRESS_WINDOW:
+                    attempt.progress_bytes -= len(attempt.progress.popleft().payload)
+                if attempt.on_room is not None and _has_room(attempt):
                     waiting.append(attempt.on_room)
                     attempt.on_room = None
         for on_room in waiting:

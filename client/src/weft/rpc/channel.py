@@ -1,7 +1,7 @@
 """Channels, and the options of channels and servers, in one place. `docs/decisions` and the gRPC documentation say why
 each is set.
 
-Every channel of weft is made by `dial` or `dial_blocking`: what holds for all of them stands there.
+Every channel of weft is made by `dial` or `dial_blocking`, every server by `make_server`: what holds for all stands there.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import grpc
 from grpc import aio
+
+from weft.rpc.gone import quiet_grpc
 
 # What a peer may send in one message: gRPC's own default, which stock clients have on their side too.
 MAX_PAYLOAD_BYTES = 4 * 1024 * 1024
@@ -83,6 +85,16 @@ def dial_blocking(address: str, options: Options | None = None, *, use_proxy: bo
 
 def _with_proxy(options: Options | None, use_proxy: bool) -> Options:
     return [*(client_options() if options is None else options), ("grpc.enable_http_proxy", int(use_proxy))]
+
+
+def make_server(options: Options | None = None) -> aio.Server:
+    """A server on the running event loop. What callers do, such as to leave, is not in its log as an error.
+
+    Args:
+        options: by default `server_options()`.
+    """
+    quiet_grpc()
+    return aio.server(options=server_options() if options is None else options)
 
 
 def server_options(*, max_message_bytes: int = MAX_MESSAGE_BYTES, stalled_s: float = STALLED_S) -> Options:

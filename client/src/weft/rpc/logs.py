@@ -77,6 +77,22 @@ def tell_loop_failure(_loop: asyncio.AbstractEventLoop, context: Mapping[str, An
     _emit(logging.ERROR, "weft.loop", context.get("message", "the event loop has failed"), about)
 
 
+def leave_out(name: str, unwanted: Callable[[BaseException | None], bool]) -> None:
+    """Take from a library's logger, once for each function, what tells of an exception that is unwanted there."""
+    logger = logging.getLogger(name)
+    if not any(isinstance(each, _LeavingOut) and each.unwanted is unwanted for each in logger.filters):
+        logger.addFilter(_LeavingOut(unwanted))
+
+
+class _LeavingOut(logging.Filter):
+    def __init__(self, unwanted: Callable[[BaseException | None], bool]) -> None:
+        super().__init__()
+        self.unwanted = unwanted
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not self.unwanted(record.exc_info[1] if record.exc_info else None)
+
+
 def use(sink: Sink) -> None:
     """Send all events of this process there."""
     _in_use.sink = sink

@@ -25,6 +25,7 @@ from grpc import aio
 
 from weft.rpc import errors, metadata
 from weft.rpc.at_once import at_once
+from weft.rpc.gone import to_caller
 from weft.rpc.logs import get_logger
 from weft.v1 import fleet_pb2
 
@@ -128,13 +129,14 @@ class _Behaviour:
             call = self._call(request, timeout=left_s, metadata=self._outgoing(context))
             return await answer(call, context)
         except aio.AioRpcError as error:
-            await context.abort(error.code(), error.details() or "", _trailers(error.trailing_metadata()))
+            trailers = _trailers(error.trailing_metadata())
+            await to_caller(context.abort(error.code(), error.details() or "", trailers))
             raise
         except errors.WeftError as error:
             await refuse(error, context)
             raise
         except aio.BaseError:
-            # The call here has ended, or its caller is gone.
+            # The call here has ended.
             raise
         except Exception:
             log.exception("relay.failed", rpc=self._path)
@@ -177,7 +179,7 @@ async def _responses(call: Any, context: Context) -> None:
     try:
         response = await _after_headers(call, context, anext(responses, None))
         while response is not None:
-            await context.write(response)
+            await to_caller(context.write(response))
             response = await anext(responses, None)
     except aio.AioRpcError as error:
         failed = error
@@ -235,7 +237,7 @@ async def _after_headers(call: Any, context: Context, following: Awaitable[Any])
         # An end that is here before them leaves none at first.
         headers = await call.initial_metadata()
         if headers or not done:
-            await context.send_initial_metadata(tuple(headers))
+            await to_caller(context.send_initial_metadata(tuple(headers)))
         return await waiting
     finally:
         # Looked at, so that nobody complains that it was not.
@@ -244,14 +246,14 @@ async def _after_headers(call: Any, context: Context, following: Awaitable[Any])
 
 async def _send_headers(headers: Any, context: Context) -> None:
     if headers:
-        await context.send_initial_metadata(tuple(headers))
+        await to_caller(context.send_initial_metadata(tuple(headers)))
 
 
 async def refuse(error: errors.WeftError, context: Context) -> None:
     """End the call with an error of weft's own. Always raises."""
     status = error.status()
     details = ((errors.STATUS_DETAILS_KEY, status.SerializeToString()),)
-    await context.abort(errors.status_code(status.code), status.message, details)
+    await to_caller(context.abort(errors.status_code(status.code), status.message, details))
 
 
 def _trailers(trailers: Any) -> metadata.Pairs:

@@ -7,12 +7,13 @@ tried again for as long as the session lives: the agent keeps every result until
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, MutableSequence, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from google.rpc import code_pb2
 
+from weft.coordinator import codec
 from weft.coordinator.session import Session
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AttemptRef, ProgressItem, ProgressVerdict, Report, Verdict
@@ -41,11 +42,25 @@ _FINAL_REASONS = frozenset(
 )
 
 
+class Readers(Protocol):
+    """Who reads tasks' progress."""
+
+    def behind(self, task_id: str) -> bool:
+        """Whether a caller of the task has so much to read that its handler should wait."""
+        ...
+
+    def on_read(self, task_id: str, callback: Callable[[], None]) -> None:
+        """Call `callback` once that is over, at the latest when the caller goes."""
+
+
 class AttemptDesk:
     """Takes progress, results and hand-backs of every session."""
 
-    def __init__(self, store: Store, max_response_bytes: int, freed: Callable[[Session], None]) -> None:
+    def __init__(
+        self, store: Store, max_response_bytes: int, freed: Callable[[Session], None], readers: Readers
+    ) -> None:
         self._store = store
+        self._readers = readers
         self._max_response_bytes = max_response_bytes
         self._freed = freed
         self._pending: dict[Session, dict[asyncio.Task[bool], int]] = {}
@@ -191,8 +206,8 @@ class AttemptDesk:
         if (error := self._oversize(outcome)) is not None:
             # Agents check this themselves; one that does not must not fill the store.
             outcome = task_pb2.Outcome(status=error.status())
-        if outcome.headers or outcome.trailers:
-            self._drop_unsendable(session, outcome)
+        self._drop_unsendable(session, outcome.headers)
+        self._drop_unsendable(session, outcome.trailers)
         code = outcome.status.code
         if outcome.HasField("error"):
             if code == 0:
@@ -217,16 +232,17 @@ class AttemptDesk:
             final=info is not None and info.domain == errors.DOMAIN and info.reason in _FINAL_REASONS,
         )
 
-    def _drop_unsendable(self, session: Session, outcome: task_pb2.Outcome) -> None:
+    def _drop_unsendable(self, session: Session, entries: MutableSequence[task_pb2.Metadatum]) -> None:
         """Take out metadata that would fail the caller's call: what the handler achieved is worth more."""
-        for entries in (outcome.headers, outcome.trailers):
-            kept = [entry for entry in entries if metadata.can_be_sent(entry)]
-            if len(kept) < len(entries):
-                log.warning(
-                    "outcome.metadata_dropped", agent=session.owner.agent_id, count=len(entries) - len(kept)
-                )
-                del entries[:]
-                entries.extend(kept)
+        if not entries:
+            return
+        kept = [entry for entry in entries if metadata.can_be_sent(entry)]
+        if len(kept) < len(entries):
+            log.warning(
+                "outcome.metadata_dropped", agent=session.owner.agent_id, count=len(entries) - len(kept)
+            )
+            del entries[:]
+            entries.extend(kept)
 
     def _oversize(self, outcome: task_pb2.Outcome) -> errors.WeftError | None:
         size_bytes = len(outcome.response)
@@ -244,10 +260,12 @@ class AttemptDesk:
         items: list[ProgressItem] = []
         for item in progress:
             ref = AttemptRef(item.task_id, item.attempt)
-            if len(item.payload) > self._max_response_bytes:
-                refused.setdefault(ref, _too_large("a response", len(item.payload), self._max_response_bytes))
+            if (error := self._oversize_progress(item)) is not None:
+                refused.setdefault(ref, error)
             elif ref not in refused:
-                items.append(ProgressItem(session.owner, *ref, item.index, item.payload))
+                self._drop_unsendable(session, item.headers)
+                headers = codec.packed_headers(item.headers)
+                items.append(ProgressItem(session.owner, *ref, item.index, item.payload, headers))
         indexes: dict[AttemptRef, int] = {}
         for stored, verdict in zip(items, await self._store.progress(items), strict=True):
             ref = AttemptRef(stored.task_id, stored.attempt)
@@ -255,14 +273,33 @@ class AttemptDesk:
                 indexes[ref] = max(indexes.get(ref, 0), stored.index)
             else:
                 refused[ref] = _too_many() if verdict is ProgressVerdict.LIMIT else None
-        if indexes:
-            session.acknowledge_progress(indexes)
+        self._acknowledge(session, indexes)
         for ref, error in refused.items():
             if error is not None:
                 await self._end(session, ref, error)
             session.cancel(ref, "its progress was refused", 0.0, lost=True)
         if refused:
             self._freed(session)
+
+    def _acknowledge(self, session: Session, indexes: Mapping[AttemptRef, int]) -> None:
+        """Acknowledge progress; of a task whose caller is behind, when that one has read on: so its handler waits."""
+        read: dict[AttemptRef, int] = {}
+        for ref, index in indexes.items():
+            if self._readers.behind(ref.task_id):
+                self._readers.on_read(ref.task_id, partial(session.acknowledge_progress, {ref: index}))
+            else:
+                read[ref] = index
+        if read:
+            session.acknowledge_progress(read)
+
+    def _oversize_progress(self, item: session_pb2.Progress) -> errors.WeftError | None:
+        size_bytes = len(item.payload)
+        if size_bytes > self._max_response_bytes:
+            return _too_large("a response", size_bytes, self._max_response_bytes)
+        beside_bytes = sum(entry.ByteSize() for entry in item.headers)
+        if beside_bytes > MAX_BESIDE_BYTES:
+            return _too_large("the initial metadata", beside_bytes, MAX_BESIDE_BYTES)
+        return None
 
     async def _end(self, session: Session, ref: AttemptRef, error: errors.WeftError) -> None:
         """End an attempt that sent what cannot be stored, whatever it would have come to."""
@@ -301,5 +338,7 @@ def _too_large(what: str, size_bytes: int, limit_bytes: int) -> errors.ResourceE
 
 def _too_many() -> errors.ResourceExhausted:
     return errors.ResourceExhausted(
-        "the task sent more responses than a task may store", reason=errors_pb2.ERROR_REASON_PROGRESS_LIMIT
+        "the task sent more responses, or larger ones, than a task may store: call the method directly, or raise the"
+        " coordinator's setting max_progress_bytes",
+        reason=errors_pb2.ERROR_REASON_PROGRESS_LIMIT,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from weft.coordinator.contracts import MethodInfo
@@ -18,7 +19,7 @@ from weft.coordinator.rules import (
 )
 from weft.coordinator.store import history
 from weft.coordinator.store.identity import request_digest
-from weft.coordinator.store.records import ListFilter, Submission, TaskRecord
+from weft.coordinator.store.records import ListFilter, ProgressRow, Submission, TaskRecord
 from weft.rpc.errors import InvalidArgument, NotFound, ResourceExhausted, Unimplemented
 from weft.rpc.times import checked_duration, duration, seconds, timestamp
 from weft.v1 import coordinator_pb2, errors_pb2, task_pb2
@@ -37,6 +38,18 @@ class Defaults:
     failure_ttl_s: float
     max_payload_bytes: int
     max_metadata_bytes: int
+
+
+def packed_headers(entries: Sequence[task_pb2.Metadatum]) -> bytes:
+    """Initial metadata of a stream as stores keep it; empty: there is none."""
+    return task_pb2.ProgressEvent(headers=entries).SerializeToString() if entries else b""
+
+
+def progress_event(row: ProgressRow) -> task_pb2.ProgressEvent:
+    """A stored response as watchers get it."""
+    event = task_pb2.ProgressEvent.FromString(row.headers)
+    event.sequence, event.attempt, event.payload = row.sequence, row.attempt, row.payload
+    return event
 
 
 def not_durable(method: str) -> Unimplemented:

@@ -44,6 +44,7 @@ async def follow(
             async for row in _progress(store, follower, task_id, after, record.progress_count):
                 after = row.sequence
                 yield row
+                follower.read(row)
             if record.state.terminal:
                 yield record
                 return
@@ -54,11 +55,13 @@ async def follow(
                 if row.sequence == after + 1:
                     after = row.sequence
                     yield row
+                    follower.read(row)
                 elif row.sequence > after:
                     # The buffer overflowed: read what is missing.
                     async for missing in _progress(store, follower, task_id, after, row.sequence):
                         after = missing.sequence
                         yield missing
+                        follower.read(missing)
             if follower.record is not None:
                 record, follower.record = follower.record, None
     finally:

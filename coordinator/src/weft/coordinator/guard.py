@@ -28,7 +28,9 @@ from weft.rpc.errors import (
     WeftError,
     status_code,
 )
+from weft.rpc.gone import to_caller
 from weft.rpc.logs import get_logger
+from weft.rpc.metadata import Pairs
 
 log = get_logger(__name__)
 
@@ -48,7 +50,9 @@ async def abort(
         trailers = (*trailers, (STATUS_DETAILS_KEY, status.SerializeToString()))
     try:
         async with asyncio.timeout(ABORT_S):
-            await context.abort(status_code(status.code), status.message, trailing_metadata=trailers)
+            await to_caller(
+                context.abort(status_code(status.code), status.message, trailing_metadata=trailers)
+            )
     except TimeoutError:
         # The peer does not read. grpc holds the status for it, and what ends quietly here is our side alone.
         raise asyncio.CancelledError from None
@@ -91,11 +95,11 @@ def stream(handler: Callable[..., AsyncIterator[Any]]) -> Callable[..., Awaitabl
     async def guarded(self: StreamingService, request: Any, context: aio.ServicerContext[Any, Any]) -> None:
         try:
             responses = handler(self, _well_formed(request), context)
-            first = True
+            headers: Pairs | None = ()
             try:
                 async for response in responses:
-                    await write(context, response, self.stalled_stream_s, first=first)
-                    first = False
+                    await write(context, response, self.stalled_stream_s, headers=headers)
+                    headers = None
             finally:
                 await responses.aclose()  # type: ignore[attr-defined]
             return
@@ -111,22 +115,23 @@ def stream(handler: Callable[..., AsyncIterator[Any]]) -> Callable[..., Awaitabl
 
 
 async def write(
-    context: aio.ServicerContext[Any, Any], response: Any, stalled_s: float, *, first: bool
+    context: aio.ServicerContext[Any, Any], response: Any, stalled_s: float, *, headers: Pairs | None
 ) -> None:
     """Write one response of a stream.
 
     Args:
-        first: none was written before, nor initial metadata.
+        headers: of the first response, the initial metadata that goes before it; None: it is not the first.
 
     Raises:
         ResourceExhausted: the client did not read for `stalled_s`.
+        CallerGone: it has left.
     """
     try:
         async with asyncio.timeout(stalled_s):
-            if first:
-                # Else grpc.aio takes them for unsent when this write is given up, and cannot send the status, ever.
-                await context.send_initial_metadata(())
-            await context.write(response)
+            if headers is not None:
+                # Even none: else grpc.aio takes them for unsent when this write is given up, and cannot send the status, ever.
+                await to_caller(context.send_initial_metadata(headers))
+            await to_caller(context.write(response))
     except TimeoutError:
         log.warning("stream.not_read", peer=context.peer(), for_s=stalled_s)
         raise ResourceExhausted(

@@ -18,13 +18,21 @@ EndCallback = Callable[[TaskRecord], None]
 # Progress that a follower has not taken yet; past it, it reads from the store instead.
 FOLLOWER_ROWS = 256
 FOLLOWER_BYTES = 1024 * 1024
+# What a row counts beside its payload.
+_ROW_BYTES = 256
 
 
 class Follower:
     """One follower of one task: the newest unseen record, and the progress since it last looked."""
 
-    def __init__(self, task_id: str) -> None:
+    def __init__(self, task_id: str, most_unread_bytes: int = 0) -> None:
         self.task_id = task_id
+        # What it may be told and not have read before its task's handler is to wait; 0: nobody waits for it.
+        self._most_unread_bytes = most_unread_bytes
+        self._unread: deque[tuple[int, int]] = deque()
+        self._unread_bytes = 0
+        self._read_to = 0
+        self._on_read: list[Callable[[], None]] = []
         self.record: TaskRecord | None = None
         self.rows: deque[ProgressRow] = deque()
         self._rows_bytes = 0
@@ -39,6 +47,8 @@ class Follower:
         for row in rows:
             self.rows.append(row)
             self._rows_bytes += len(row.payload)
+            if self._most_unread_bytes:
+                self._tell(row)
         while len(self.rows) > FOLLOWER_ROWS or (self._rows_bytes > FOLLOWER_BYTES and len(self.rows) > 1):
             self.take()
         self.notify()
@@ -48,6 +58,39 @@ class Follower:
         row = self.rows.popleft()
         self._rows_bytes -= len(row.payload)
         return row
+
+    # -- how far it has read ------------------------------------------------------------------------------------
+
+    @property
+    def behind(self) -> bool:
+        """Whether it has so much to read that its task's handler is to wait."""
+        return self._unread_bytes > self._most_unread_bytes > 0
+
+    def on_read(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once it is not behind any more."""
+        self._on_read.append(callback)
+
+    def read(self, row: ProgressRow) -> None:
+        """It has passed a row on."""
+        self._read_to = row.sequence
+        while self._unread and self._unread[0][0] <= row.sequence:
+            self._unread_bytes -= self._unread.popleft()[1]
+        if self._on_read and self._unread_bytes * 2 <= self._most_unread_bytes:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Nobody need wait for it any more."""
+        callbacks, self._on_read = self._on_read, []
+        for callback in callbacks:
+            callback()
+
+    def _tell(self, row: ProgressRow) -> None:
+        # Rows may be told twice, and read before they are told.
+        newest = self._unread[-1][0] if self._unread else self._read_to
+        if row.sequence > newest:
+            size_bytes = len(row.payload) + _ROW_BYTES
+            self._unread.append((row.sequence, size_bytes))
+            self._unread_bytes += size_bytes
 
     async def wait(self) -> None:
         """Until something is new.
@@ -150,8 +193,11 @@ class TaskHub:
 
     # -- following --------------------------------------------------------------------------------------------
 
-    def follow(self, task_id: str) -> Follower:
+    def follow(self, task_id: str, *, most_unread_bytes: int = 0) -> Follower:
         """Start to follow a task; end with `unfollow`.
+
+        Args:
+            most_unread_bytes: with so much to read, the task's handler is to wait; 0: it never waits for this one.
 
         Raises:
             ResourceExhausted: there are as many followers as there may be.
@@ -163,7 +209,7 @@ class TaskHub:
             raise ResourceExhausted(
                 f"{self._max_followers} streams follow tasks already; try again later", retry_after_s=5.0
             )
-        follower = Follower(task_id)
+        follower = Follower(task_id, most_unread_bytes)
         self._followers.setdefault(task_id, []).append(follower)
         self._follower_count += 1
         return follower
@@ -172,9 +218,22 @@ class TaskHub:
         followers = self._followers.get(follower.task_id, [])
         if follower in followers:
             followers.remove(follower)
+            follower.let_go()
             self._follower_count -= 1
             if not followers:
                 del self._followers[follower.task_id]
+
+    def behind(self, task_id: str) -> bool:
+        """Whether a caller of the task has so much to read that its handler is to wait."""
+        return any(follower.behind for follower in self._followers.get(task_id, ()))
+
+    def on_read(self, task_id: str, callback: Callable[[], None]) -> None:
+        """Call `callback` when the first of those that are behind is so no more."""
+        for follower in self._followers.get(task_id, ()):
+            if follower.behind:
+                follower.on_read(callback)
+                return
+        callback()
 
     def close(self, error: WeftError) -> None:
         """Answer everybody who waits with `error`, and everybody who comes later too."""

@@ -17,7 +17,7 @@ from typing import Any
 import grpc
 from grpc import aio
 
-from weft.coordinator import guard
+from weft.coordinator import codec, guard
 from weft.coordinator.codec import not_durable, result_expired
 from weft.coordinator.contracts import Contracts, MethodInfo
 from weft.coordinator.deadlines import Deadline, DeadlineNear
@@ -32,6 +32,7 @@ from weft.coordinator.store.records import Enqueued, ProgressRow, Submission, Ta
 from weft.coordinator.submission import Intake, accepted
 from weft.rpc import errors, metadata
 from weft.rpc.admission import Admission
+from weft.rpc.gone import to_caller
 from weft.rpc.logs import get_logger
 from weft.v1 import errors_pb2, fleet_pb2, task_pb2
 
@@ -55,6 +56,7 @@ class DurableCalls(grpc.GenericRpcHandler):
         *,
         cancel_grace_s: float,
         stalled_stream_s: float,
+        max_unread_bytes: int,
     ) -> None:
         self._store = store
         self._hub = hub
@@ -65,6 +67,7 @@ class DurableCalls(grpc.GenericRpcHandler):
         self._admission = admission
         self._cancel_grace_s = cancel_grace_s
         self.stalled_stream_s = stalled_stream_s
+        self._max_unread_bytes = max_unread_bytes
         # By method, as many as contracts may have in force.
         self._handlers: dict[str, tuple[MethodInfo, grpc.RpcMethodHandler[Any, Any]]] = {}
         # Cancellations of tasks whose callers went away, under way.
@@ -128,13 +131,13 @@ class DurableCalls(grpc.GenericRpcHandler):
         """The outcome of a success, its metadata said; a failure ends the call here.
 
         Args:
-            begun: responses have gone out, and with them any initial metadata: a task's is only known at its end.
+            begun: responses have gone out, and the initial metadata before them.
         """
         if record.expired:
             raise result_expired(record)
         outcome = task_pb2.Outcome.FromString(record.outcome)
         if outcome.headers and not begun:
-            await context.send_initial_metadata(metadata.from_proto(outcome.headers))
+            await to_caller(context.send_initial_metadata(metadata.from_proto(outcome.headers)))
         trailers = (*metadata.from_proto(outcome.trailers), *_trailers(record))
         if outcome.status.code:
             await guard.abort(context, outcome.status, trailers)
@@ -149,7 +152,7 @@ class DurableCalls(grpc.GenericRpcHandler):
             await self._detached(submission, context)
             return
         task_id = submission.task_id
-        follower = self._hub.follow(task_id)
+        follower = self._hub.follow(task_id, most_unread_bytes=self._max_unread_bytes)
         try:
             # Stored first: what follows it reads it.
             enqueued = accepted((await self._intake.store([submission]))[0], call.request_id)
@@ -157,7 +160,7 @@ class DurableCalls(grpc.GenericRpcHandler):
             if enqueued.existed:
                 self._hub.unfollow(follower)
                 task_id = enqueued.task_id
-                follower = self._hub.follow(task_id)
+                follower = self._hub.follow(task_id, most_unread_bytes=self._max_unread_bytes)
                 record = (await self._store.get([task_id], payloads=False))[0]
                 attempt = 0 if record is None else record.attempt
             timer = deadline.end_following(follower)
@@ -195,8 +198,9 @@ class DurableCalls(grpc.GenericRpcHandler):
                         self._restarted(task_id, call)
                     attempt = item.attempt
                     if isinstance(item, ProgressRow):
-                        first, begun = not begun, True
-                        await guard.write(context, item.payload, self.stalled_stream_s, first=first)
+                        headers = None if begun else metadata.from_proto(codec.progress_event(item).headers)
+                        begun = True
+                        await guard.write(context, item.payload, self.stalled_stream_s, headers=headers)
         finally:
             await events.aclose()  # type: ignore[attr-defined]
 

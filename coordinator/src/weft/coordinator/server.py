@@ -42,7 +42,7 @@ from weft.coordinator.takers import Takers
 from weft.rpc import logs
 from weft.rpc.admission import Admission
 from weft.rpc.binding import why_not
-from weft.rpc.channel import server_options
+from weft.rpc.channel import make_server, server_options
 from weft.rpc.errors import Unavailable, WeftError
 from weft.rpc.logs import get_logger
 from weft.rpc.reflection import Reflection
@@ -89,6 +89,7 @@ class Coordinator:
             self.coordinator_id,
             wake=self._wake,
             changed=self._session_changed,
+            readers=self._hub,
         )
         self._discovery = Discovery(settings.max_watchers, settings.recovery_grace_s)
         self._direct = DirectCalls(self._discovery.snapshots, settings.max_message_bytes)
@@ -222,10 +223,8 @@ class Coordinator:
 
     def _make_server(self) -> aio.Server:
         settings = self._settings
-        server = aio.server(
-            options=server_options(
-                max_message_bytes=settings.max_message_bytes, stalled_s=settings.stalled_stream_s
-            )
+        server = make_server(
+            server_options(max_message_bytes=settings.max_message_bytes, stalled_s=settings.stalled_stream_s)
         )
         explainer = Explainer(self._store, self._fleet)
         queues = Queues(self._store, self._fleet, self._contracts, explainer, self._wake)
@@ -253,6 +252,7 @@ class Coordinator:
             Admission(settings.max_calls, "the coordinator's setting max_calls"),
             cancel_grace_s=settings.cancel_grace_s,
             stalled_stream_s=settings.stalled_stream_s,
+            max_unread_bytes=settings.max_unread_bytes,
         )
         reflection = Reflection(self._contracts, [name for name in OWN_SERVICES if name] + [_HEALTH])
         # In this order: the last one takes every method that nobody else has.

@@ -160,10 +160,9 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
         async for item in follow(self._store, self._hub, request.task_id, sequence):
             if isinstance(item, ProgressRow):
                 sequence = item.sequence
-                progress = task_pb2.ProgressEvent(
-                    sequence=item.sequence, attempt=item.attempt, payload=item.payload
+                yield coordinator_pb2.WatchTaskResponse(
+                    progress=codec.progress_event(item), sequence=sequence
                 )
-                yield coordinator_pb2.WatchTaskResponse(progress=progress, sequence=sequence)
             else:
                 yield coordinator_pb2.WatchTaskResponse(task=codec.task(item), sequence=sequence)
 

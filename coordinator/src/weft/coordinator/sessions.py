@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 from grpc import aio
 
 from weft.coordinator import guard
-from weft.coordinator.attempts import AttemptDesk
+from weft.coordinator.attempts import AttemptDesk, Readers
 from weft.coordinator.conduct import Conduct
 from weft.coordinator.contracts import Contract, Contracts
 from weft.coordinator.heartbeats import Heartbeats, was_silent
@@ -31,6 +31,7 @@ from weft.coordinator.store.records import AttemptRef, Owner
 from weft.coordinator.store.refusals import agent_id_in_use
 from weft.coordinator.takers import Takers
 from weft.rpc import errors
+from weft.rpc.gone import to_caller
 from weft.rpc.logs import get_logger
 from weft.rpc.pacing import Pacer
 from weft.v1 import coordinator_pb2, errors_pb2, fleet_pb2, session_pb2
@@ -55,6 +56,7 @@ class Sessions:
         *,
         wake: Callable[[], None],
         changed: Callable[[Session], None],
+        readers: Readers,
     ) -> None:
         self._store = store
         self._contracts = contracts
@@ -64,7 +66,7 @@ class Sessions:
         self._sessions: dict[str, Session] = {}
         self._opening: set[str] = set()
         self._admitting = asyncio.Lock()
-        self._desk = AttemptDesk(store, settings.max_payload_bytes, self._freed)
+        self._desk = AttemptDesk(store, settings.max_payload_bytes, self._freed, readers)
         self._takers = takers
         self._conducts: dict[str, Conduct] = {}
         self._stopping = False
@@ -161,7 +163,7 @@ class Sessions:
                     self._freed(session)
                 if message is not None:
                     session.writing_since_s = time.monotonic()
-                    await context.write(message)
+                    await to_caller(context.write(message))
                     session.writing_since_s = None
                     pacer.sent(loop.time())
         except asyncio.CancelledError:
@@ -206,7 +208,7 @@ class Sessions:
         finally:
             self._opening.discard(hello.agent_id)
         try:
-            await context.write(session_pb2.ConnectResponse(welcome=welcome))
+            await to_caller(context.write(session_pb2.ConnectResponse(welcome=welcome)))
         except BaseException:
             await asyncio.shield(self._ended(session))
             raise

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from weft.coordinator.store.records import MAX_PROGRESS_BYTES
 from weft.rpc.channel import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, MAX_PENDING_CALLS
 from weft.rpc.times import MAX_DURATION_S
 
@@ -101,6 +102,16 @@ class CoordinatorSettings(BaseSettings):
         ge=1,
         le=MAX_PENDING_CALLS // 2,
         description="transparent calls, durable and direct, that wait here at a time; more are refused",
+    )
+    max_progress_bytes: int = Field(
+        MAX_PROGRESS_BYTES,
+        ge=1024,
+        description="what the stored responses of one streaming task may take; one that sends more fails",
+    )
+    max_unread_bytes: int = Field(
+        8 * 1024 * 1024,
+        ge=1024,
+        description="a streaming handler waits while its transparent caller has so much to read",
     )
     max_queued_tasks: int = Field(
         2_000_000, ge=1, description="unfinished tasks that the store takes before it refuses more"

@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import grpc
-from grpc import aio
 
 from weft.agent.errors import HostingError
 from weft.agent.sidecar.handled import HandledCalls
@@ -25,7 +24,7 @@ from weft.rpc.admission import Admission
 from weft.rpc.balancing import Balancer, Limits
 from weft.rpc.binding import why_not
 from weft.rpc.budget import Budget
-from weft.rpc.channel import MAX_MESSAGE_BYTES, dial, server_options
+from weft.rpc.channel import MAX_MESSAGE_BYTES, dial, make_server, server_options
 from weft.rpc.discovery import Discovery
 from weft.rpc.errors import InvalidArgument, WeftError
 from weft.rpc.logs import get_logger
@@ -74,7 +73,7 @@ class Egress:
         self._durable = frozenset(durable)
         self._calls = calls
         self._direct = self._balancer.channel()
-        self._server = aio.server(options=server_options(max_message_bytes=max_message_bytes))
+        self._server = make_server(server_options(max_message_bytes=max_message_bytes))
         self._server.add_generic_rpc_handlers((_Handlers(self._handler),))
         # By path and mode, for as long as shapes hold.
         self._handlers: dict[tuple[str, str], grpc.RpcMethodHandler[Any, Any]] = {}

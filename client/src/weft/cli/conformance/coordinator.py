@@ -18,7 +18,7 @@ from grpc_status import rpc_status
 from weft.cli.conformance.rules import Broken
 from weft.cli.failures import Failure
 from weft.rpc.binding import why_not
-from weft.rpc.channel import MAX_PAYLOAD_BYTES, server_options
+from weft.rpc.channel import MAX_PAYLOAD_BYTES, make_server
 from weft.rpc.errors import Unavailable, WeftError
 from weft.rpc.times import duration
 from weft.v1 import coordinator_pb2, coordinator_pb2_grpc, session_pb2
@@ -215,7 +215,7 @@ class Coordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
         self._epochs = 0
         self._newest: Session | None = None
         self._dialled: asyncio.Queue[Session] = asyncio.Queue()
-        self._server = grpc.aio.server(options=server_options())
+        self._server = make_server()
         coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server(self, self._server)
 
     async def start(self, listen: str) -> None:

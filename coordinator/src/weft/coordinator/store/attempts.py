@@ -36,12 +36,14 @@ class Attempts:
 
     Args:
         max_progress: responses that one task may store.
+        max_progress_bytes: what they may take.
     """
 
-    def __init__(self, board: Board, rng: random.Random, max_progress: int) -> None:
+    def __init__(self, board: Board, rng: random.Random, max_progress: int, max_progress_bytes: int) -> None:
         self._board = board
         self._rng = rng
         self._max_progress = max_progress
+        self._max_progress_bytes = max_progress_bytes
 
     # -- claims ---------------------------------------------------------------------------------------------------
 
@@ -221,11 +223,13 @@ class Attempts:
             # A response is missing: this attempt cannot be recorded rightly any more.
             self.crash(entry, now)
             return ProgressVerdict.STALE
-        if stream.count >= self._max_progress:
+        size_bytes = stream.size_bytes + len(item.payload) + len(item.headers)
+        if stream.count >= self._max_progress or size_bytes > self._max_progress_bytes:
             return ProgressVerdict.LIMIT
         stream.count += 1
         stream.index = item.index
-        row = ProgressRow(stream.count, item.attempt, item.payload)
+        stream.size_bytes = size_bytes
+        row = ProgressRow(stream.count, item.attempt, item.payload, item.headers)
         self._board.journal.progress(entry, row, item.index)
         return ProgressVerdict.STORED
 

@@ -25,7 +25,9 @@ def store_of(settings: CoordinatorSettings) -> Store:
             durability="full" if settings.durability == "full" else "process",
             recovery_grace_s=settings.recovery_grace_s,
             rng=rng,
-            limits=EmbeddedLimits(max_queues=settings.max_queues_per_method),
+            limits=EmbeddedLimits(
+                max_queues=settings.max_queues_per_method, max_progress_bytes=settings.max_progress_bytes
+            ),
         )
     try:
         from weft.coordinator.store.redis.store import RedisStore
@@ -41,4 +43,5 @@ def store_of(settings: CoordinatorSettings) -> Store:
         max_queues=settings.max_queues_per_method,
         recovery_grace_s=settings.recovery_grace_s,
         rng=rng,
+        max_progress_bytes=settings.max_progress_bytes,
     )

@@ -41,6 +41,7 @@ from weft.coordinator.store.journal import Journal
 from weft.coordinator.store.lock import OwnerLock
 from weft.coordinator.store.reader import Known
 from weft.coordinator.store.records import (
+    MAX_PROGRESS_BYTES,
     AgentRecord,
     AttemptRef,
     Claimed,
@@ -73,7 +74,8 @@ class EmbeddedLimits:
     """Bounds of an embedded store.
 
     `body_bytes`: payloads of waiting tasks in memory; `claim_bytes`: payloads that one claim reads from the file, as
-    it does that on the event loop; `max_progress`: responses that one task may store.
+    it does that on the event loop; `max_progress`: responses that one task may store; `max_progress_bytes`: what they may
+    take.
     """
 
     # Different requirements that unfinished tasks of one method may have.
@@ -81,6 +83,7 @@ class EmbeddedLimits:
     body_bytes: int = 64 * 1024 * 1024
     claim_bytes: int = 4 * 1024 * 1024
     max_progress: int = 1_000_000
+    max_progress_bytes: int = MAX_PROGRESS_BYTES
 
 
 class EmbeddedStore:
@@ -148,7 +151,9 @@ class EmbeddedStore:
         self._readers = Readers(self._path)
         self._core = Core(self._board, self._journal, self._readers, self._clock)
         self._requests = RequestIds(self._readers.near)
-        self._attempts = Attempts(self._board, self._rng, self._limits.max_progress)
+        self._attempts = Attempts(
+            self._board, self._rng, self._limits.max_progress, self._limits.max_progress_bytes
+        )
         self._contracts = ContractTable(connection, self._journal, self._readers.near)
         self._agents = AgentTable(connection, self._journal, meta["generation"])
         self._board.backlog.paused.update(

@@ -169,11 +169,12 @@ class Cancellation:
 
 @dataclass(slots=True, eq=False)
 class Stream:
-    """Progress so far: stored items over all attempts, and the last index of the attempt that sent it."""
+    """Progress so far: stored items over all attempts and what they take, and the last index of the attempt that sent it."""
 
     count: int = 0
     attempt: int = 0
     index: int = 0
+    size_bytes: int = 0
 
 
 @dataclass(slots=True, eq=False)

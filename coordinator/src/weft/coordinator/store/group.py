@@ -104,7 +104,7 @@ class Group:
 
     def add_progress(self, entry: Entry, row: ProgressRow, index: int) -> None:
         self.streamed.append((entry, row))
-        self.progress += (entry.number, row.sequence, row.attempt, index, row.payload)
+        self.progress += (entry.number, row.sequence, row.attempt, index, row.payload, row.headers)
         self.rows += 1
         self.size_bytes += len(row.payload)
 

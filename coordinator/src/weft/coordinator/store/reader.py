@@ -142,7 +142,7 @@ class Reader:
         found: list[ProgressRow] = []
         size_bytes = 0
         rows = self._connection.execute(
-            "SELECT sequence, attempt, payload FROM progress WHERE task_id = ? AND sequence > ?"
+            "SELECT sequence, attempt, payload, headers FROM progress WHERE task_id = ? AND sequence > ?"
             " ORDER BY sequence LIMIT ?",
             (number, after, limit),
         )

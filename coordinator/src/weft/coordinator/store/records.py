@@ -145,15 +145,23 @@ class Verdict(enum.Enum):
     STALE = "stale"
 
 
+# What the responses of one task may take, unless a store is told otherwise.
+MAX_PROGRESS_BYTES = 256 * 1024 * 1024
+
+
 @dataclass(frozen=True, slots=True)
 class ProgressItem:
-    """A response of a streaming attempt; `index` counts from 1 within the attempt, without gaps."""
+    """A response of a streaming attempt; `index` counts from 1 within the attempt, without gaps.
+
+    `headers` is the initial metadata that was sent before it, as `codec.packed_headers` makes it; empty: there was none.
+    """
 
     owner: Owner
     task_id: str
     attempt: int
     index: int
     payload: bytes
+    headers: bytes = b""
 
 
 class ProgressVerdict(enum.Enum):
@@ -163,7 +171,7 @@ class ProgressVerdict(enum.Enum):
     # The index was stored before; acknowledge it again.
     KNOWN = "known"
     STALE = "stale"
-    # The task has as many as it may have.
+    # The task has as many, or as large ones, as it may have.
     LIMIT = "limit"
 
 
@@ -174,6 +182,7 @@ class ProgressRow:
     sequence: int
     attempt: int
     payload: bytes
+    headers: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

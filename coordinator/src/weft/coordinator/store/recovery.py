@@ -83,11 +83,12 @@ def recover(connection: sqlite3.Connection, board: Board, now: float, *, hold: b
         if collecting:
             gc.enable()
     streams = connection.execute(
-        "SELECT progress.task_id, max(progress.sequence), progress.attempt, progress.position FROM live"
+        "SELECT progress.task_id, max(progress.sequence), progress.attempt, progress.position,"
+        " sum(length(progress.payload) + length(progress.headers)) FROM live"
         " CROSS JOIN progress ON progress.task_id = live.id GROUP BY task_id"
     )
-    for number, count, attempt, position in streams:
-        board.entries[number].stream = Stream(count, attempt, position)
+    for number, count, attempt, position, size_bytes in streams:
+        board.entries[number].stream = Stream(count, attempt, position, size_bytes)
     return held_back
 
 

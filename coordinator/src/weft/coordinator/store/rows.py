@@ -61,7 +61,9 @@ ENDS = Writer(
     " finished_at, expires_at, progress_count, outcome, history)",
     14,
 )
-PROGRESS = Writer("INSERT OR REPLACE INTO progress (task_id, sequence, attempt, position, payload)", 5)
+PROGRESS = Writer(
+    "INSERT OR REPLACE INTO progress (task_id, sequence, attempt, position, payload, headers)", 6
+)
 
 
 def task_row(entry: Entry, digest: bytes | None) -> tuple[Any, ...]:

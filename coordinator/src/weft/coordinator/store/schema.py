@@ -14,7 +14,7 @@ from weft.coordinator.store.errors import StoreForeign, StoreTooNew
 
 # "weft", as SQLite's application_id: says whose file it is.
 APPLICATION_ID = 0x77656674
-VERSION = 5
+VERSION = 6
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -85,6 +85,8 @@ CREATE TABLE progress (
   attempt INTEGER NOT NULL,
   position INTEGER NOT NULL,
   payload BLOB NOT NULL,
+  -- Initial metadata that was sent before it.
+  headers BLOB NOT NULL DEFAULT x'',
   PRIMARY KEY (task_id, sequence)
 ) WITHOUT ROWID;
 CREATE TABLE agents (
@@ -145,6 +147,8 @@ CREATE TRIGGER task_ends AFTER INSERT ON ends BEGIN DELETE FROM live WHERE id = 
     3: "ALTER TABLE agents ADD COLUMN said_goodbye INTEGER NOT NULL DEFAULT 0;",
     # Version 4 kept nothing of the attempts before the last one.
     4: "ALTER TABLE live ADD COLUMN history BLOB; ALTER TABLE ends ADD COLUMN history BLOB;",
+    # Version 5 had no place for the initial metadata of streams.
+    5: "ALTER TABLE progress ADD COLUMN headers BLOB NOT NULL DEFAULT x'';",
 }
 
 

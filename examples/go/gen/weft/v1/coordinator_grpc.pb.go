@@ -56,7 +56,8 @@ type CoordinatorServiceClient interface {
 	//
 	// Guarantee: an acknowledged task is never lost. With a request id the call may be repeated: the same id
 	// with the same request (method and payload) answers with the same task, whose first options stay in force.
-	// Without one, a call of unknown outcome may have stored a task.
+	// Payloads are compared as messages: the order of fields and of map entries does not matter, also not within an
+	// Any whose type the contract has; fields that it does not have are compared by number and bytes. Without one, a call of unknown outcome may have stored a task.
 	//
 	// Errors: INVALID_ARGUMENT (INVALID_FIELD, PAYLOAD_MALFORMED), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE),
 	// NOT_FOUND (METHOD_UNKNOWN), UNIMPLEMENTED (METHOD_NOT_DURABLE; NOT_IMPLEMENTED for fairness keys),
@@ -370,7 +371,8 @@ type CoordinatorServiceServer interface {
 	//
 	// Guarantee: an acknowledged task is never lost. With a request id the call may be repeated: the same id
 	// with the same request (method and payload) answers with the same task, whose first options stay in force.
-	// Without one, a call of unknown outcome may have stored a task.
+	// Payloads are compared as messages: the order of fields and of map entries does not matter, also not within an
+	// Any whose type the contract has; fields that it does not have are compared by number and bytes. Without one, a call of unknown outcome may have stored a task.
 	//
 	// Errors: INVALID_ARGUMENT (INVALID_FIELD, PAYLOAD_MALFORMED), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE),
 	// NOT_FOUND (METHOD_UNKNOWN), UNIMPLEMENTED (METHOD_NOT_DURABLE; NOT_IMPLEMENTED for fairness keys),

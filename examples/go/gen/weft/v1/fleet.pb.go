@@ -265,6 +265,75 @@ func (DirectState) EnumDescriptor() ([]byte, []int) {
 	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{3}
 }
 
+// Why a task does not run yet.
+type WaitReason int32
+
+const (
+	// Not set.
+	WaitReason_WAIT_REASON_UNSPECIFIED WaitReason = 0
+	// Its start time has not come.
+	WaitReason_WAIT_REASON_START_TIME WaitReason = 1
+	// It failed, and is tried again after its backoff.
+	WaitReason_WAIT_REASON_RETRY WaitReason = 2
+	// Its method is paused.
+	WaitReason_WAIT_REASON_PAUSED WaitReason = 3
+	// No connected agent hosts its method, meets its requirements, or takes work at all: it waits for nobody.
+	WaitReason_WAIT_REASON_NO_AGENT WaitReason = 4
+	// Agents that serve it have no free slot.
+	WaitReason_WAIT_REASON_AGENTS_BUSY WaitReason = 5
+	// An agent has a free slot: it is about to be assigned.
+	WaitReason_WAIT_REASON_TURN WaitReason = 6
+)
+
+// Enum value maps for WaitReason.
+var (
+	WaitReason_name = map[int32]string{
+		0: "WAIT_REASON_UNSPECIFIED",
+		1: "WAIT_REASON_START_TIME",
+		2: "WAIT_REASON_RETRY",
+		3: "WAIT_REASON_PAUSED",
+		4: "WAIT_REASON_NO_AGENT",
+		5: "WAIT_REASON_AGENTS_BUSY",
+		6: "WAIT_REASON_TURN",
+	}
+	WaitReason_value = map[string]int32{
+		"WAIT_REASON_UNSPECIFIED": 0,
+		"WAIT_REASON_START_TIME":  1,
+		"WAIT_REASON_RETRY":       2,
+		"WAIT_REASON_PAUSED":      3,
+		"WAIT_REASON_NO_AGENT":    4,
+		"WAIT_REASON_AGENTS_BUSY": 5,
+		"WAIT_REASON_TURN":        6,
+	}
+)
+
+func (x WaitReason) Enum() *WaitReason {
+	p := new(WaitReason)
+	*p = x
+	return p
+}
+
+func (x WaitReason) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (WaitReason) Descriptor() protoreflect.EnumDescriptor {
+	return file_weft_v1_fleet_proto_enumTypes[4].Descriptor()
+}
+
+func (WaitReason) Type() protoreflect.EnumType {
+	return &file_weft_v1_fleet_proto_enumTypes[4]
+}
+
+func (x WaitReason) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use WaitReason.Descriptor instead.
+func (WaitReason) EnumDescriptor() ([]byte, []int) {
+	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{4}
+}
+
 // A method that an agent hosts.
 type HostedMethod struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -647,7 +716,9 @@ type Queue struct {
 	// Connected agents that can take its tasks.
 	Agents uint32 `protobuf:"varint,7,opt,name=agents,proto3" json:"agents,omitempty"`
 	// Age of its oldest ready task.
-	OldestAge     *durationpb.Duration `protobuf:"bytes,8,opt,name=oldest_age,json=oldestAge,proto3" json:"oldest_age,omitempty"`
+	OldestAge *durationpb.Duration `protobuf:"bytes,8,opt,name=oldest_age,json=oldestAge,proto3" json:"oldest_age,omitempty"`
+	// What its ready tasks wait for; unset: it has none.
+	Waiting       *Waiting `protobuf:"bytes,9,opt,name=waiting,proto3" json:"waiting,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -738,6 +809,68 @@ func (x *Queue) GetOldestAge() *durationpb.Duration {
 	return nil
 }
 
+func (x *Queue) GetWaiting() *Waiting {
+	if x != nil {
+		return x.Waiting
+	}
+	return nil
+}
+
+// What a task that is not running waits for.
+type Waiting struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why it waits.
+	Reason WaitReason `protobuf:"varint,1,opt,name=reason,proto3,enum=weft.v1.WaitReason" json:"reason,omitempty"`
+	// The same for people, such as "no agent with zone=eu (3 agents host acme.v1.Greeter/Greet)".
+	Text          string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Waiting) Reset() {
+	*x = Waiting{}
+	mi := &file_weft_v1_fleet_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Waiting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Waiting) ProtoMessage() {}
+
+func (x *Waiting) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_fleet_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Waiting.ProtoReflect.Descriptor instead.
+func (*Waiting) Descriptor() ([]byte, []int) {
+	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Waiting) GetReason() WaitReason {
+	if x != nil {
+		return x.Reason
+	}
+	return WaitReason_WAIT_REASON_UNSPECIFIED
+}
+
+func (x *Waiting) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 var File_weft_v1_fleet_proto protoreflect.FileDescriptor
 
 const file_weft_v1_fleet_proto_rawDesc = "" +
@@ -782,7 +915,7 @@ const file_weft_v1_fleet_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a<\n" +
 	"\x0eResourcesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\xfd\x01\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\xa9\x02\n" +
 	"\x05Queue\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\"\n" +
 	"\frequirements\x18\x02 \x01(\tR\frequirements\x12\x16\n" +
@@ -792,7 +925,11 @@ const file_weft_v1_fleet_proto_rawDesc = "" +
 	"\x06paused\x18\x06 \x01(\bR\x06paused\x12\x16\n" +
 	"\x06agents\x18\a \x01(\rR\x06agents\x128\n" +
 	"\n" +
-	"oldest_age\x18\b \x01(\v2\x19.google.protobuf.DurationR\toldestAge*}\n" +
+	"oldest_age\x18\b \x01(\v2\x19.google.protobuf.DurationR\toldestAge\x12*\n" +
+	"\awaiting\x18\t \x01(\v2\x10.weft.v1.WaitingR\awaiting\"J\n" +
+	"\aWaiting\x12+\n" +
+	"\x06reason\x18\x01 \x01(\x0e2\x13.weft.v1.WaitReasonR\x06reason\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text*}\n" +
 	"\fDesiredState\x12\x1d\n" +
 	"\x19DESIRED_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14DESIRED_STATE_ACTIVE\x10\x01\x12\x1a\n" +
@@ -817,7 +954,16 @@ const file_weft_v1_fleet_proto_rawDesc = "" +
 	"\vDirectState\x12\x1c\n" +
 	"\x18DIRECT_STATE_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16DIRECT_STATE_REACHABLE\x10\x01\x12\x1c\n" +
-	"\x18DIRECT_STATE_UNREACHABLE\x10\x02Bx\n" +
+	"\x18DIRECT_STATE_UNREACHABLE\x10\x02*\xc1\x01\n" +
+	"\n" +
+	"WaitReason\x12\x1b\n" +
+	"\x17WAIT_REASON_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16WAIT_REASON_START_TIME\x10\x01\x12\x15\n" +
+	"\x11WAIT_REASON_RETRY\x10\x02\x12\x16\n" +
+	"\x12WAIT_REASON_PAUSED\x10\x03\x12\x18\n" +
+	"\x14WAIT_REASON_NO_AGENT\x10\x04\x12\x1b\n" +
+	"\x17WAIT_REASON_AGENTS_BUSY\x10\x05\x12\x14\n" +
+	"\x10WAIT_REASON_TURN\x10\x06Bx\n" +
 	"\vcom.weft.v1B\n" +
 	"FleetProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
@@ -833,39 +979,43 @@ func file_weft_v1_fleet_proto_rawDescGZIP() []byte {
 	return file_weft_v1_fleet_proto_rawDescData
 }
 
-var file_weft_v1_fleet_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_weft_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_weft_v1_fleet_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_weft_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_weft_v1_fleet_proto_goTypes = []any{
 	(DesiredState)(0),             // 0: weft.v1.DesiredState
 	(AgentState)(0),               // 1: weft.v1.AgentState
 	(MethodKind)(0),               // 2: weft.v1.MethodKind
 	(DirectState)(0),              // 3: weft.v1.DirectState
-	(*HostedMethod)(nil),          // 4: weft.v1.HostedMethod
-	(*HostLoad)(nil),              // 5: weft.v1.HostLoad
-	(*Agent)(nil),                 // 6: weft.v1.Agent
-	(*Queue)(nil),                 // 7: weft.v1.Queue
-	nil,                           // 8: weft.v1.Agent.LabelsEntry
-	nil,                           // 9: weft.v1.Agent.ResourcesEntry
-	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 11: google.protobuf.Duration
+	(WaitReason)(0),               // 4: weft.v1.WaitReason
+	(*HostedMethod)(nil),          // 5: weft.v1.HostedMethod
+	(*HostLoad)(nil),              // 6: weft.v1.HostLoad
+	(*Agent)(nil),                 // 7: weft.v1.Agent
+	(*Queue)(nil),                 // 8: weft.v1.Queue
+	(*Waiting)(nil),               // 9: weft.v1.Waiting
+	nil,                           // 10: weft.v1.Agent.LabelsEntry
+	nil,                           // 11: weft.v1.Agent.ResourcesEntry
+	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 13: google.protobuf.Duration
 }
 var file_weft_v1_fleet_proto_depIdxs = []int32{
 	1,  // 0: weft.v1.Agent.state:type_name -> weft.v1.AgentState
 	0,  // 1: weft.v1.Agent.desired_state:type_name -> weft.v1.DesiredState
-	8,  // 2: weft.v1.Agent.labels:type_name -> weft.v1.Agent.LabelsEntry
-	9,  // 3: weft.v1.Agent.resources:type_name -> weft.v1.Agent.ResourcesEntry
-	4,  // 4: weft.v1.Agent.methods:type_name -> weft.v1.HostedMethod
-	5,  // 5: weft.v1.Agent.load:type_name -> weft.v1.HostLoad
-	10, // 6: weft.v1.Agent.connect_time:type_name -> google.protobuf.Timestamp
-	10, // 7: weft.v1.Agent.last_seen_time:type_name -> google.protobuf.Timestamp
-	11, // 8: weft.v1.Agent.heartbeat_round_trip:type_name -> google.protobuf.Duration
+	10, // 2: weft.v1.Agent.labels:type_name -> weft.v1.Agent.LabelsEntry
+	11, // 3: weft.v1.Agent.resources:type_name -> weft.v1.Agent.ResourcesEntry
+	5,  // 4: weft.v1.Agent.methods:type_name -> weft.v1.HostedMethod
+	6,  // 5: weft.v1.Agent.load:type_name -> weft.v1.HostLoad
+	12, // 6: weft.v1.Agent.connect_time:type_name -> google.protobuf.Timestamp
+	12, // 7: weft.v1.Agent.last_seen_time:type_name -> google.protobuf.Timestamp
+	13, // 8: weft.v1.Agent.heartbeat_round_trip:type_name -> google.protobuf.Duration
 	3,  // 9: weft.v1.Agent.direct_state:type_name -> weft.v1.DirectState
-	11, // 10: weft.v1.Queue.oldest_age:type_name -> google.protobuf.Duration
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	13, // 10: weft.v1.Queue.oldest_age:type_name -> google.protobuf.Duration
+	9,  // 11: weft.v1.Queue.waiting:type_name -> weft.v1.Waiting
+	4,  // 12: weft.v1.Waiting.reason:type_name -> weft.v1.WaitReason
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_fleet_proto_init() }
@@ -878,8 +1028,8 @@ func file_weft_v1_fleet_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_fleet_proto_rawDesc), len(file_weft_v1_fleet_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   6,
+			NumEnums:      5,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

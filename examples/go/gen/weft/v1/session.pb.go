@@ -2,8 +2,9 @@
 //
 // The stream opens with the agent's Hello and the coordinator's Welcome. Then each side sends what it has:
 // a message carries everything that is waiting, and a lone item is never delayed, but for acknowledgements, for
-// which nobody waits: they may come some 20 ms later, with other items. The parts of one message are handled in
-// the order of their field numbers.
+// which nobody waits: they may come some 20 ms later, with other items. While more than eight attempts are under
+// way on the stream, a side may leave 2 ms between its messages. The parts of one message are handled in the order
+// of their field numbers.
 //
 // Rules that an agent must keep:
 // - It starts an assignment at most once and reports each attempt with exactly one Result or Released.
@@ -646,7 +647,10 @@ type Progress struct {
 	// Position among this attempt's responses, from 1, without gaps.
 	Index uint64 `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"`
 	// The serialized response message.
-	Payload       []byte `protobuf:"bytes,4,opt,name=payload,proto3" json:"payload,omitempty"`
+	Payload []byte `protobuf:"bytes,4,opt,name=payload,proto3" json:"payload,omitempty"`
+	// Initial metadata that the handler has sent, with the first response of the attempt alone: callers get it before that
+	// response. Of an attempt without a response it comes with the outcome.
+	Headers       []*Metadatum `protobuf:"bytes,5,rep,name=headers,proto3" json:"headers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -705,6 +709,13 @@ func (x *Progress) GetIndex() uint64 {
 func (x *Progress) GetPayload() []byte {
 	if x != nil {
 		return x.Payload
+	}
+	return nil
+}
+
+func (x *Progress) GetHeaders() []*Metadatum {
+	if x != nil {
+		return x.Headers
 	}
 	return nil
 }
@@ -1412,12 +1423,13 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\vstuck_slots\x18\a \x01(\rR\n" +
 	"stuckSlots\x121\n" +
 	"\x14unavailable_services\x18\b \x03(\tR\x13unavailableServices\x12!\n" +
-	"\fdirect_slots\x18\t \x01(\rR\vdirectSlots\"m\n" +
+	"\fdirect_slots\x18\t \x01(\rR\vdirectSlots\"\x9b\x01\n" +
 	"\bProgress\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x14\n" +
 	"\x05index\x18\x03 \x01(\x04R\x05index\x12\x18\n" +
-	"\apayload\x18\x04 \x01(\fR\apayload\"\xaf\x01\n" +
+	"\apayload\x18\x04 \x01(\fR\apayload\x12,\n" +
+	"\aheaders\x18\x05 \x03(\v2\x12.weft.v1.MetadatumR\aheaders\"\xaf\x01\n" +
 	"\rAttemptResult\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12*\n" +
@@ -1504,9 +1516,10 @@ var file_weft_v1_session_proto_goTypes = []any{
 	(*HostedMethod)(nil),          // 18: weft.v1.HostedMethod
 	(*HostLoad)(nil),              // 19: weft.v1.HostLoad
 	(*durationpb.Duration)(nil),   // 20: google.protobuf.Duration
-	(*Outcome)(nil),               // 21: weft.v1.Outcome
-	(*CallContext)(nil),           // 22: weft.v1.CallContext
-	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
+	(*Metadatum)(nil),             // 21: weft.v1.Metadatum
+	(*Outcome)(nil),               // 22: weft.v1.Outcome
+	(*CallContext)(nil),           // 23: weft.v1.CallContext
+	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
 }
 var file_weft_v1_session_proto_depIdxs = []int32{
 	2,  // 0: weft.v1.ConnectRequest.hello:type_name -> weft.v1.Hello
@@ -1527,21 +1540,22 @@ var file_weft_v1_session_proto_depIdxs = []int32{
 	3,  // 15: weft.v1.Hello.held:type_name -> weft.v1.HeldAttempt
 	19, // 16: weft.v1.AgentReport.load:type_name -> weft.v1.HostLoad
 	20, // 17: weft.v1.AgentReport.round_trip:type_name -> google.protobuf.Duration
-	21, // 18: weft.v1.AttemptResult.outcome:type_name -> weft.v1.Outcome
-	20, // 19: weft.v1.Welcome.heartbeat_interval:type_name -> google.protobuf.Duration
-	20, // 20: weft.v1.Welcome.lease:type_name -> google.protobuf.Duration
-	10, // 21: weft.v1.Welcome.adopted:type_name -> weft.v1.AttemptRef
-	10, // 22: weft.v1.Welcome.lost:type_name -> weft.v1.AttemptRef
-	17, // 23: weft.v1.Welcome.desired_state:type_name -> weft.v1.DesiredState
-	22, // 24: weft.v1.Assignment.context:type_name -> weft.v1.CallContext
-	23, // 25: weft.v1.Assignment.deadline:type_name -> google.protobuf.Timestamp
-	20, // 26: weft.v1.Assignment.time_left:type_name -> google.protobuf.Duration
-	20, // 27: weft.v1.Cancel.grace:type_name -> google.protobuf.Duration
-	28, // [28:28] is the sub-list for method output_type
-	28, // [28:28] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	21, // 18: weft.v1.Progress.headers:type_name -> weft.v1.Metadatum
+	22, // 19: weft.v1.AttemptResult.outcome:type_name -> weft.v1.Outcome
+	20, // 20: weft.v1.Welcome.heartbeat_interval:type_name -> google.protobuf.Duration
+	20, // 21: weft.v1.Welcome.lease:type_name -> google.protobuf.Duration
+	10, // 22: weft.v1.Welcome.adopted:type_name -> weft.v1.AttemptRef
+	10, // 23: weft.v1.Welcome.lost:type_name -> weft.v1.AttemptRef
+	17, // 24: weft.v1.Welcome.desired_state:type_name -> weft.v1.DesiredState
+	23, // 25: weft.v1.Assignment.context:type_name -> weft.v1.CallContext
+	24, // 26: weft.v1.Assignment.deadline:type_name -> google.protobuf.Timestamp
+	20, // 27: weft.v1.Assignment.time_left:type_name -> google.protobuf.Duration
+	20, // 28: weft.v1.Cancel.grace:type_name -> google.protobuf.Duration
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_session_proto_init() }

@@ -103,7 +103,7 @@ type TaskView int32
 const (
 	// The RPC's own default: FULL for GetTask and WaitTasks, BASIC for ListTasks.
 	TaskView_TASK_VIEW_UNSPECIFIED TaskView = 0
-	// Everything but `payload`, `context` and `outcome.response`.
+	// Everything but `payload`, `context`, `outcome.response` and `outcome.error.stack`.
 	TaskView_TASK_VIEW_BASIC TaskView = 1
 	// Everything.
 	TaskView_TASK_VIEW_FULL TaskView = 2
@@ -639,7 +639,10 @@ type Outcome struct {
 	// Initial metadata that the handler sent.
 	Headers []*Metadatum `protobuf:"bytes,3,rep,name=headers,proto3" json:"headers,omitempty"`
 	// Trailing metadata that the handler set.
-	Trailers      []*Metadatum `protobuf:"bytes,4,rep,name=trailers,proto3" json:"trailers,omitempty"`
+	Trailers []*Metadatum `protobuf:"bytes,4,rep,name=trailers,proto3" json:"trailers,omitempty"`
+	// What the handler raised, for operators: the task API carries it, the callers of a method never get it. Unset: it
+	// raised nothing, or the agent hides what its handlers raise. Of an attempt that succeeded it is not kept.
+	Error         *HandlerError `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -702,6 +705,188 @@ func (x *Outcome) GetTrailers() []*Metadatum {
 	return nil
 }
 
+func (x *Outcome) GetError() *HandlerError {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
+// An exception that ended an attempt.
+type HandlerError struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The exception's type, such as "ValueError" or "acme.billing.CardDeclined", cut at 256 bytes.
+	Type string `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
+	// The exception's text, cut at 4 KiB.
+	Message string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	// The traceback, cut at 16 KiB (its innermost part is kept). Absent where many tasks are listed.
+	Stack         string `protobuf:"bytes,3,opt,name=stack,proto3" json:"stack,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HandlerError) Reset() {
+	*x = HandlerError{}
+	mi := &file_weft_v1_task_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HandlerError) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HandlerError) ProtoMessage() {}
+
+func (x *HandlerError) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_task_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HandlerError.ProtoReflect.Descriptor instead.
+func (*HandlerError) Descriptor() ([]byte, []int) {
+	return file_weft_v1_task_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *HandlerError) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *HandlerError) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *HandlerError) GetStack() string {
+	if x != nil {
+		return x.Stack
+	}
+	return ""
+}
+
+// One attempt at a task, as the store remembers it.
+type Attempt struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Number of the attempt, from 1.
+	Number uint32 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// The agent that had it.
+	AgentId string `protobuf:"bytes,2,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	// When it was assigned.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// When it ended; unset while it runs.
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// What it ended in; unset while it runs. UNAVAILABLE when it was lost with its agent. Of an attempt that did not end the
+	// task: without details, its message cut at 1024 characters.
+	Status *status.Status `protobuf:"bytes,5,opt,name=status,proto3" json:"status,omitempty"`
+	// It was lost with its agent, or the process that ran the handler died: a crash, which is counted apart from failures.
+	Crashed bool `protobuf:"varint,6,opt,name=crashed,proto3" json:"crashed,omitempty"`
+	// It was released unstarted: it counts as nothing.
+	Released bool `protobuf:"varint,7,opt,name=released,proto3" json:"released,omitempty"`
+	// What the handler raised; as in Outcome. Of an attempt that did not end the task: without the stack, its message cut at
+	// 1024 characters.
+	Error         *HandlerError `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Attempt) Reset() {
+	*x = Attempt{}
+	mi := &file_weft_v1_task_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Attempt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Attempt) ProtoMessage() {}
+
+func (x *Attempt) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_task_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
+func (*Attempt) Descriptor() ([]byte, []int) {
+	return file_weft_v1_task_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Attempt) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Attempt) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
+func (x *Attempt) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *Attempt) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+func (x *Attempt) GetStatus() *status.Status {
+	if x != nil {
+		return x.Status
+	}
+	return nil
+}
+
+func (x *Attempt) GetCrashed() bool {
+	if x != nil {
+		return x.Crashed
+	}
+	return false
+}
+
+func (x *Attempt) GetReleased() bool {
+	if x != nil {
+		return x.Released
+	}
+	return false
+}
+
+func (x *Attempt) GetError() *HandlerError {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
 // One task, as the store knows it.
 type Task struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -738,14 +923,24 @@ type Task struct {
 	// When it will be forgotten (terminal states only).
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	// What came of it; of the last failed attempt while it waits for a retry.
-	Outcome       *Outcome `protobuf:"bytes,17,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	Outcome *Outcome `protobuf:"bytes,17,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	// The attempts at it, oldest first: the first one and the newest 15. Only GetTask fills it. What ran when an embedded
+	// store's coordinator died, and did not come back, is not among them.
+	Attempts []*Attempt `protobuf:"bytes,18,rep,name=attempts,proto3" json:"attempts,omitempty"`
+	// Attempts that count towards `options.retry.max_attempts`, since it was submitted or RetryTask queued it again; 0 once
+	// it has ended.
+	Failures uint32 `protobuf:"varint,19,opt,name=failures,proto3" json:"failures,omitempty"`
+	// When `options.limits.schedule_to_close` passes, which RetryTask starts anew; unset: no such limit, or it has ended.
+	Deadline *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	// What it waits for while it is SCHEDULED or QUEUED. Only GetTask fills it.
+	Waiting       *Waiting `protobuf:"bytes,21,opt,name=waiting,proto3" json:"waiting,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_weft_v1_task_proto_msgTypes[7]
+	mi := &file_weft_v1_task_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -757,7 +952,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_task_proto_msgTypes[7]
+	mi := &file_weft_v1_task_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -770,7 +965,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_weft_v1_task_proto_rawDescGZIP(), []int{7}
+	return file_weft_v1_task_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Task) GetId() string {
@@ -892,6 +1087,34 @@ func (x *Task) GetOutcome() *Outcome {
 	return nil
 }
 
+func (x *Task) GetAttempts() []*Attempt {
+	if x != nil {
+		return x.Attempts
+	}
+	return nil
+}
+
+func (x *Task) GetFailures() uint32 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
+func (x *Task) GetDeadline() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Deadline
+	}
+	return nil
+}
+
+func (x *Task) GetWaiting() *Waiting {
+	if x != nil {
+		return x.Waiting
+	}
+	return nil
+}
+
 // One response of a streaming method, stored.
 type ProgressEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -900,14 +1123,16 @@ type ProgressEvent struct {
 	// The attempt that sent it. A watcher that sees the number grow knows that the stream began again.
 	Attempt uint32 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	// The serialized response message.
-	Payload       []byte `protobuf:"bytes,3,opt,name=payload,proto3" json:"payload,omitempty"`
+	Payload []byte `protobuf:"bytes,3,opt,name=payload,proto3" json:"payload,omitempty"`
+	// Initial metadata that the handler sent before it: with the first response of an attempt alone.
+	Headers       []*Metadatum `protobuf:"bytes,4,rep,name=headers,proto3" json:"headers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ProgressEvent) Reset() {
 	*x = ProgressEvent{}
-	mi := &file_weft_v1_task_proto_msgTypes[8]
+	mi := &file_weft_v1_task_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -919,7 +1144,7 @@ func (x *ProgressEvent) String() string {
 func (*ProgressEvent) ProtoMessage() {}
 
 func (x *ProgressEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_task_proto_msgTypes[8]
+	mi := &file_weft_v1_task_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -932,7 +1157,7 @@ func (x *ProgressEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProgressEvent.ProtoReflect.Descriptor instead.
 func (*ProgressEvent) Descriptor() ([]byte, []int) {
-	return file_weft_v1_task_proto_rawDescGZIP(), []int{8}
+	return file_weft_v1_task_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ProgressEvent) GetSequence() uint64 {
@@ -956,11 +1181,18 @@ func (x *ProgressEvent) GetPayload() []byte {
 	return nil
 }
 
+func (x *ProgressEvent) GetHeaders() []*Metadatum {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
+}
+
 var File_weft_v1_task_proto protoreflect.FileDescriptor
 
 const file_weft_v1_task_proto_rawDesc = "" +
 	"\n" +
-	"\x12weft/v1/task.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"3\n" +
+	"\x12weft/v1/task.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x13weft/v1/fleet.proto\"3\n" +
 	"\tMetadatum\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value\"\xb5\x01\n" +
@@ -1010,12 +1242,27 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"\ffairness_key\x18\t \x01(\tR\vfairnessKey\x12'\n" +
 	"\x0ffairness_weight\x18\n" +
 	" \x01(\x01R\x0efairnessWeightB\v\n" +
-	"\t_priority\"\xaf\x01\n" +
+	"\t_priority\"\xdc\x01\n" +
 	"\aOutcome\x12*\n" +
 	"\x06status\x18\x01 \x01(\v2\x12.google.rpc.StatusR\x06status\x12\x1a\n" +
 	"\bresponse\x18\x02 \x01(\fR\bresponse\x12,\n" +
 	"\aheaders\x18\x03 \x03(\v2\x12.weft.v1.MetadatumR\aheaders\x12.\n" +
-	"\btrailers\x18\x04 \x03(\v2\x12.weft.v1.MetadatumR\btrailers\"\xbb\x05\n" +
+	"\btrailers\x18\x04 \x03(\v2\x12.weft.v1.MetadatumR\btrailers\x12+\n" +
+	"\x05error\x18\x05 \x01(\v2\x15.weft.v1.HandlerErrorR\x05error\"R\n" +
+	"\fHandlerError\x12\x12\n" +
+	"\x04type\x18\x01 \x01(\tR\x04type\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\x12\x14\n" +
+	"\x05stack\x18\x03 \x01(\tR\x05stack\"\xbd\x02\n" +
+	"\aAttempt\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12\x19\n" +
+	"\bagent_id\x18\x02 \x01(\tR\aagentId\x129\n" +
+	"\n" +
+	"start_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
+	"\bend_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12*\n" +
+	"\x06status\x18\x05 \x01(\v2\x12.google.rpc.StatusR\x06status\x12\x18\n" +
+	"\acrashed\x18\x06 \x01(\bR\acrashed\x12\x1a\n" +
+	"\breleased\x18\a \x01(\bR\breleased\x12+\n" +
+	"\x05error\x18\b \x01(\v2\x15.weft.v1.HandlerErrorR\x05error\"\xe9\x06\n" +
 	"\x04Task\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06method\x18\x02 \x01(\tR\x06method\x12(\n" +
@@ -1040,11 +1287,16 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"finishTime\x12;\n" +
 	"\vexpire_time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime\x12*\n" +
-	"\aoutcome\x18\x11 \x01(\v2\x10.weft.v1.OutcomeR\aoutcome\"_\n" +
+	"\aoutcome\x18\x11 \x01(\v2\x10.weft.v1.OutcomeR\aoutcome\x12,\n" +
+	"\battempts\x18\x12 \x03(\v2\x10.weft.v1.AttemptR\battempts\x12\x1a\n" +
+	"\bfailures\x18\x13 \x01(\rR\bfailures\x126\n" +
+	"\bdeadline\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12*\n" +
+	"\awaiting\x18\x15 \x01(\v2\x10.weft.v1.WaitingR\awaiting\"\x8d\x01\n" +
 	"\rProgressEvent\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x18\n" +
-	"\apayload\x18\x03 \x01(\fR\apayload*\xbb\x01\n" +
+	"\apayload\x18\x03 \x01(\fR\apayload\x12,\n" +
+	"\aheaders\x18\x04 \x03(\v2\x12.weft.v1.MetadatumR\aheaders*\xbb\x01\n" +
 	"\tTaskState\x12\x1a\n" +
 	"\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14TASK_STATE_SCHEDULED\x10\x01\x12\x15\n" +
@@ -1072,7 +1324,7 @@ func file_weft_v1_task_proto_rawDescGZIP() []byte {
 }
 
 var file_weft_v1_task_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_weft_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_weft_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_weft_v1_task_proto_goTypes = []any{
 	(TaskState)(0),                // 0: weft.v1.TaskState
 	(TaskView)(0),                 // 1: weft.v1.TaskView
@@ -1083,46 +1335,58 @@ var file_weft_v1_task_proto_goTypes = []any{
 	(*Requirements)(nil),          // 6: weft.v1.Requirements
 	(*TaskOptions)(nil),           // 7: weft.v1.TaskOptions
 	(*Outcome)(nil),               // 8: weft.v1.Outcome
-	(*Task)(nil),                  // 9: weft.v1.Task
-	(*ProgressEvent)(nil),         // 10: weft.v1.ProgressEvent
-	nil,                           // 11: weft.v1.Requirements.LabelsEntry
-	nil,                           // 12: weft.v1.Requirements.ResourcesEntry
-	(*durationpb.Duration)(nil),   // 13: google.protobuf.Duration
-	(*status.Status)(nil),         // 14: google.rpc.Status
-	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(*HandlerError)(nil),          // 9: weft.v1.HandlerError
+	(*Attempt)(nil),               // 10: weft.v1.Attempt
+	(*Task)(nil),                  // 11: weft.v1.Task
+	(*ProgressEvent)(nil),         // 12: weft.v1.ProgressEvent
+	nil,                           // 13: weft.v1.Requirements.LabelsEntry
+	nil,                           // 14: weft.v1.Requirements.ResourcesEntry
+	(*durationpb.Duration)(nil),   // 15: google.protobuf.Duration
+	(*status.Status)(nil),         // 16: google.rpc.Status
+	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
+	(*Waiting)(nil),               // 18: weft.v1.Waiting
 }
 var file_weft_v1_task_proto_depIdxs = []int32{
 	2,  // 0: weft.v1.CallContext.metadata:type_name -> weft.v1.Metadatum
-	13, // 1: weft.v1.RetryPolicy.initial_backoff:type_name -> google.protobuf.Duration
-	13, // 2: weft.v1.RetryPolicy.max_backoff:type_name -> google.protobuf.Duration
-	13, // 3: weft.v1.TimeLimits.schedule_to_start:type_name -> google.protobuf.Duration
-	13, // 4: weft.v1.TimeLimits.start_to_close:type_name -> google.protobuf.Duration
-	13, // 5: weft.v1.TimeLimits.schedule_to_close:type_name -> google.protobuf.Duration
-	11, // 6: weft.v1.Requirements.labels:type_name -> weft.v1.Requirements.LabelsEntry
-	12, // 7: weft.v1.Requirements.resources:type_name -> weft.v1.Requirements.ResourcesEntry
-	13, // 8: weft.v1.TaskOptions.delay:type_name -> google.protobuf.Duration
+	15, // 1: weft.v1.RetryPolicy.initial_backoff:type_name -> google.protobuf.Duration
+	15, // 2: weft.v1.RetryPolicy.max_backoff:type_name -> google.protobuf.Duration
+	15, // 3: weft.v1.TimeLimits.schedule_to_start:type_name -> google.protobuf.Duration
+	15, // 4: weft.v1.TimeLimits.start_to_close:type_name -> google.protobuf.Duration
+	15, // 5: weft.v1.TimeLimits.schedule_to_close:type_name -> google.protobuf.Duration
+	13, // 6: weft.v1.Requirements.labels:type_name -> weft.v1.Requirements.LabelsEntry
+	14, // 7: weft.v1.Requirements.resources:type_name -> weft.v1.Requirements.ResourcesEntry
+	15, // 8: weft.v1.TaskOptions.delay:type_name -> google.protobuf.Duration
 	5,  // 9: weft.v1.TaskOptions.limits:type_name -> weft.v1.TimeLimits
 	4,  // 10: weft.v1.TaskOptions.retry:type_name -> weft.v1.RetryPolicy
 	6,  // 11: weft.v1.TaskOptions.requirements:type_name -> weft.v1.Requirements
 	3,  // 12: weft.v1.TaskOptions.context:type_name -> weft.v1.CallContext
-	13, // 13: weft.v1.TaskOptions.result_ttl:type_name -> google.protobuf.Duration
-	13, // 14: weft.v1.TaskOptions.failure_ttl:type_name -> google.protobuf.Duration
-	14, // 15: weft.v1.Outcome.status:type_name -> google.rpc.Status
+	15, // 13: weft.v1.TaskOptions.result_ttl:type_name -> google.protobuf.Duration
+	15, // 14: weft.v1.TaskOptions.failure_ttl:type_name -> google.protobuf.Duration
+	16, // 15: weft.v1.Outcome.status:type_name -> google.rpc.Status
 	2,  // 16: weft.v1.Outcome.headers:type_name -> weft.v1.Metadatum
 	2,  // 17: weft.v1.Outcome.trailers:type_name -> weft.v1.Metadatum
-	0,  // 18: weft.v1.Task.state:type_name -> weft.v1.TaskState
-	7,  // 19: weft.v1.Task.options:type_name -> weft.v1.TaskOptions
-	15, // 20: weft.v1.Task.create_time:type_name -> google.protobuf.Timestamp
-	15, // 21: weft.v1.Task.ready_time:type_name -> google.protobuf.Timestamp
-	15, // 22: weft.v1.Task.start_time:type_name -> google.protobuf.Timestamp
-	15, // 23: weft.v1.Task.finish_time:type_name -> google.protobuf.Timestamp
-	15, // 24: weft.v1.Task.expire_time:type_name -> google.protobuf.Timestamp
-	8,  // 25: weft.v1.Task.outcome:type_name -> weft.v1.Outcome
-	26, // [26:26] is the sub-list for method output_type
-	26, // [26:26] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	9,  // 18: weft.v1.Outcome.error:type_name -> weft.v1.HandlerError
+	17, // 19: weft.v1.Attempt.start_time:type_name -> google.protobuf.Timestamp
+	17, // 20: weft.v1.Attempt.end_time:type_name -> google.protobuf.Timestamp
+	16, // 21: weft.v1.Attempt.status:type_name -> google.rpc.Status
+	9,  // 22: weft.v1.Attempt.error:type_name -> weft.v1.HandlerError
+	0,  // 23: weft.v1.Task.state:type_name -> weft.v1.TaskState
+	7,  // 24: weft.v1.Task.options:type_name -> weft.v1.TaskOptions
+	17, // 25: weft.v1.Task.create_time:type_name -> google.protobuf.Timestamp
+	17, // 26: weft.v1.Task.ready_time:type_name -> google.protobuf.Timestamp
+	17, // 27: weft.v1.Task.start_time:type_name -> google.protobuf.Timestamp
+	17, // 28: weft.v1.Task.finish_time:type_name -> google.protobuf.Timestamp
+	17, // 29: weft.v1.Task.expire_time:type_name -> google.protobuf.Timestamp
+	8,  // 30: weft.v1.Task.outcome:type_name -> weft.v1.Outcome
+	10, // 31: weft.v1.Task.attempts:type_name -> weft.v1.Attempt
+	17, // 32: weft.v1.Task.deadline:type_name -> google.protobuf.Timestamp
+	18, // 33: weft.v1.Task.waiting:type_name -> weft.v1.Waiting
+	2,  // 34: weft.v1.ProgressEvent.headers:type_name -> weft.v1.Metadatum
+	35, // [35:35] is the sub-list for method output_type
+	35, // [35:35] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_task_proto_init() }
@@ -1130,6 +1394,7 @@ func file_weft_v1_task_proto_init() {
 	if File_weft_v1_task_proto != nil {
 		return
 	}
+	file_weft_v1_fleet_proto_init()
 	file_weft_v1_task_proto_msgTypes[2].OneofWrappers = []any{}
 	file_weft_v1_task_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}
@@ -1138,7 +1403,7 @@ func file_weft_v1_task_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_task_proto_rawDesc), len(file_weft_v1_task_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   11,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

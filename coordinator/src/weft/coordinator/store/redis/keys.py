@@ -61,9 +61,10 @@ label has no name, and the agent that is avoided as its value.
 A record's fields, absent where unset: `s` state, `q` queue, `p` priority, `c` created, `d` delay, `ss` schedule_to_start,
 `sc` schedule_to_close, `x` other options (JSON), `r` request id, `at` ready at, `a` attempt, `f` failures, `k` crashes,
 `oa` `oe` owner's agent and epoch, `rp` the owner has reported, `st` started, `fi` finished, `ex` forgotten at, `b` state before
-the end, `cr` `cg` `ce` cancellation: reason, grace, when the store ends the task, `n` responses, `na` `ni` attempt and index of
-the last one, `ra` retried at, `fa` attempts before that, `due` in `timers` at, `e` outcome that the store gave itself, by name,
-`o` how large the `o:` key is, where there is one, `h` the same of `h:`, `bs` how large `b:` is, about, `z` expired.
+the end, `cr` `cg` `ce` cancellation: reason, grace, when the store ends the task, `n` responses, `nb` their bytes, `na` `ni`
+attempt and index of the last one, `ra` retried at, `fa` attempts before that, `due` in `timers` at, `e` outcome that the store
+gave itself, by name, `o` how large the `o:` key is, where there is one, `h` the same of `h:`, `bs` how large `b:` is, about, `z`
+expired.
 """
 
 from __future__ import annotations

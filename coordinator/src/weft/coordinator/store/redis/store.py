@@ -17,6 +17,7 @@ from weft.coordinator.store import history as attempts
 from weft.coordinator.store.base import StoreListener
 from weft.coordinator.store.errors import StoreError
 from weft.coordinator.store.records import (
+    MAX_PROGRESS_BYTES,
     AgentRecord,
     AttemptRef,
     Claimed,
@@ -79,6 +80,7 @@ class RedisStore:
         timeout_s: for an answer of Redis.
         poll_s: how often to look for what was missed, about.
         max_progress: responses that one task may store.
+        max_progress_bytes: what they may take.
         max_queues: different requirements that unfinished tasks of one method may have.
         recovery_grace_s: after Redis or all coordinators were away, agents have so long to come back.
     """
@@ -95,6 +97,7 @@ class RedisStore:
         timeout_s: float = 5.0,
         poll_s: float = 0.5,
         max_progress: int = 1_000_000,
+        max_progress_bytes: int = MAX_PROGRESS_BYTES,
         max_queues: int = 1024,
         recovery_grace_s: float = 5.0,
     ) -> None:
@@ -107,6 +110,7 @@ class RedisStore:
         self._timeout_s = timeout_s
         self._poll_s = poll_s
         self._max_progress = max_progress
+        self._max_progress_bytes = max_progress_bytes
         self._max_queues = max_queues
         # With a clock of the tests' own time jumps: nobody was away.
         self._grace_s = recovery_grace_s if clock is None else 0.0
@@ -242,12 +246,16 @@ class RedisStore:
         if not items:
             return []
         self._intake.bring(item.task_id for item in items)
-        request = [(*item.owner, item.task_id, item.attempt, item.index, item.payload) for item in items]
-        results, rows = await self._link.run("progress", [self._max_progress, request])
+        request = [
+            (*item.owner, item.task_id, item.attempt, item.index, item.payload, item.headers)
+            for item in items
+        ]
+        limits = (self._max_progress, self._max_progress_bytes)
+        results, rows = await self._link.run("progress", [*limits, request])
         for raw_id, sequence, attempt, index in rows or ():
             task_id = raw_id.decode()
             if self._link.listener.wants(task_id, ended=False):
-                row = ProgressRow(sequence, attempt, items[index - 1].payload)
+                row = ProgressRow(sequence, attempt, items[index - 1].payload, items[index - 1].headers)
                 self._link.listener.progressed(task_id, [row])
         return [_PROGRESS[result] for result in results]
 

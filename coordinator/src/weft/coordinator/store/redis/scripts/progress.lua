@@ -1,12 +1,12 @@
 -- Store responses of streaming attempts.
 --
--- request  {most responses of a task, {{agent, epoch, id, attempt, index, payload}…}}
+-- request  {most responses of a task, most bytes of them, {{agent, epoch, id, attempt, index, payload, headers}…}}
 -- reads    t:
 -- writes   t:, p:, s:
 -- result   for each: 0 stored, 1 known, 2 stale, 3 too many; then {{id, sequence, attempt, payload index}…} of the new ones
 
 local STORED, KNOWN, STALE, LIMIT = 0, 1, 2, 3
-local most = request[1]
+local most, most_bytes = request[1], request[2]
 local results, rows = {}, {}
 
 local function store(index, item)
@@ -26,11 +26,12 @@ local function store(index, item)
     crash(id, t)
     return STALE
   end
-  if (t.n or 0) >= most then
+  local size = (t.nb or 0) + #item[6] + #item[7]
+  if (t.n or 0) >= most or size > most_bytes then
     return LIMIT
   end
-  t.n, t.ni = (t.n or 0) + 1, item[5]
-  local row = cmsgpack.pack({item[4], item[6]})
+  t.n, t.ni, t.nb = (t.n or 0) + 1, item[5], size
+  local row = item[7] == '' and cmsgpack.pack({item[4], item[6]}) or cmsgpack.pack({item[4], item[6], item[7]})
   call('RPUSH', key('p', id), row)
   call('APPEND', key('s', id), struct.pack('>I4', #row))
   save(id, t)
@@ -38,7 +39,7 @@ local function store(index, item)
   return STORED
 end
 
-for index, item in ipairs(request[2]) do
+for index, item in ipairs(request[3]) do
   results[index] = store(index, item)
 end
 local told = {}

@@ -18,7 +18,7 @@ if before == FAILED or before == CANCELLED then
     remember(id, t, request[2])
   end
   t.f, t.k, t.rp, t.b, t.st, t.fi, t.ex, t.cr, t.cg, t.ce = nil, nil, nil, nil, nil, nil, nil, nil, nil, nil
-  t.ra, t.fa, t.at = now, t.a, now
+  t.ra, t.fa, t.at, t.nb = now, t.a, now, nil
   if t.oa then
     -- No session has epoch 0: nobody holds the attempt.
     t.oe = 0
