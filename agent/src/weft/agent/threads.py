@@ -24,10 +24,6 @@ class Threads:
         self._idle = 0
         self._count = 0
         self._closed = False
-        # One there is always: where the system has no more threads to give, jobs wait for it.
-        with self._lock:
-            self._start()
-            self._idle = 1
 
     def submit(self, job: Callable[[], None]) -> None:
         with self._lock:
@@ -39,7 +35,7 @@ class Threads:
                 try:
                     self._start()
                 except RuntimeError as error:
-                    # It waits for a thread that has a job now.
+                    # The system has none to give: it waits for a thread that has a job now, or for the next one.
                     self._idle -= 1
                     log_raised("no thread can be started: a job waits for one", error)
         self._jobs.put(job)
