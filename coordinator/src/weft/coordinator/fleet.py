@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import structlog
-
 from weft.coordinator.agent_view import described, load_of
 from weft.coordinator.rules import QueueKey
 from weft.coordinator.session import Session
@@ -17,9 +15,10 @@ from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AgentRecord
 from weft.rpc.channel import BATCH_BYTES
 from weft.rpc.errors import InvalidArgument, NotFound
+from weft.rpc.logs import get_logger
 from weft.v1 import errors_pb2, fleet_pb2
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 # What a session adds to an agent's description, about.
 _FILLED_IN_BYTES = 100
