@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from weft.cli import inputs, moments, task_view
+from weft.cli import task_filters as filters
 from weft.cli.examples import examples, with_examples
 from weft.cli.failures import Failure
 from weft.cli.lazy import SETTINGS
@@ -14,9 +16,12 @@ from weft.cli.options import DEFAULT_TARGET, Json, Target
 from weft.cli.output import Words, json_text, line, remark
 from weft.cli.steering import change_each, end
 from weft.cli.tables import Column, print_pairs, print_rows
+from weft.cli.task_steering import Steering
 from weft.rpc import names
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
     from weft.client import Mesh, Progress, Task
     from weft.client.contract import ResolvedMethod
 
@@ -28,19 +33,25 @@ _HELP = with_examples(
 app = typer.Typer(help=_HELP, no_args_is_help=True, **SETTINGS)
 
 TaskId = Annotated[str, typer.Argument(metavar="ID", help="The task.")]
-TaskIds = Annotated[list[str], typer.Argument(metavar="ID...", help="The tasks.")]
+TaskIds = Annotated[list[str] | None, typer.Argument(metavar="[ID...]", help="The tasks; or give a filter.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="With a filter: do not ask.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="With a filter: only show what it finds.")]
 
 
 @app.command("list")
 @examples(
     "weft tasks list --state FAILED --method Greeter/Greet",
+    "weft tasks list --since 1h --agent worker-1 --error UNAVAILABLE",
     "weft tasks list --limit 1000 --json",
 )
 def list_tasks(
-    state: Annotated[
-        list[str] | None, typer.Option(metavar="STATE", help="Only tasks in this state; repeatable.")
-    ] = None,
+    state: filters.States = None,
     method: inputs.MethodFilter = "",
+    since: filters.Since = "",
+    until: filters.Until = "",
+    agent_id: filters.AgentId = "",
+    request_id: filters.RequestId = "",
+    error: filters.ErrorText = "",
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many.")] = 50,
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
@@ -48,21 +59,12 @@ def list_tasks(
     """List tasks, newest first."""
     from weft.cli.documents import task_document
     from weft.cli.running import run
-    from weft.client import TaskState
 
-    try:
-        states = [TaskState[name.upper()] for name in state or ()]
-    except KeyError as error:
-        known = ", ".join(TaskState.__members__)
-        raise Failure(f"there is no task state {error}; there are {known}", status=2) from None
+    where = filters.Given(state or (), method, since, until, agent_id, request_id, error).checked()
 
     async def work(mesh: Mesh) -> list[Task]:
-        of = await inputs.queue_method(mesh, method)
         # One more than is shown tells whether there are more.
-        found = [task async for task in mesh.tasks.list(states=states, method=of, limit=limit + 1)]
-        if not found:
-            await inputs.check_there_is(mesh, of)
-        return found
+        return [task async for task in where.tasks(mesh, limit + 1)]
 
     found = run(target, work)
     if len(found) > limit:
@@ -191,44 +193,121 @@ def _print_event(event: Task | Progress, method: ResolvedMethod | None, *, as_js
 @app.command()
 @examples(
     'weft tasks cancel 19859be730a6f94a 19859be763206175 --reason "wrong input"',
+    "weft tasks cancel --state QUEUED --method Greeter/Greet --dry-run",
 )
 def cancel(
-    task_ids: TaskIds,
+    task_ids: TaskIds = None,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for the handler's log.")] = "",
     grace_s: Annotated[
         float | None, typer.Option(metavar="S", min=0, help="A running handler gets so many seconds to end.")
     ] = None,
+    state: filters.States = None,
+    method: inputs.MethodFilter = "",
+    since: filters.Since = "",
+    until: filters.Until = "",
+    agent_id: filters.AgentId = "",
+    request_id: filters.RequestId = "",
+    error: filters.ErrorText = "",
+    yes: Yes = False,
+    dry_run: DryRun = False,
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
-    """Ask for tasks' ends. One that is running ends when its handler has, or when the grace has passed."""
-    from weft.cli.running import run
+    """Ask for tasks' ends, by their ids or by a filter. One that is running ends when its handler has, or when the grace has
+    passed.
 
-    async def work(mesh: Mesh) -> int:
-        _, failed = await change_each(
-            task_ids,
-            lambda task_id: mesh.tasks.cancel(task_id, reason, grace_s=grace_s),
-            _shown,
-            as_json=as_json,
-        )
-        return failed
+    With a filter, what it finds among the tasks that have not ended is shown in short, and you are asked.
+    """
+    from weft.client import TaskState
 
-    end(run(target, work), len(task_ids))
+    given = filters.Given(state or (), method, since, until, agent_id, request_id, error)
+    unfinished = [each for each in TaskState if not each.ended]
+    _steer(
+        given,
+        task_ids or [],
+        lambda mesh: lambda task_id: mesh.tasks.cancel(task_id, reason, grace_s=grace_s),
+        Steering("cancel", unfinished, unfinished, yes=yes, dry_run=dry_run, as_json=as_json),
+        target,
+    )
 
 
 @app.command()
 @examples(
     "weft tasks retry 19859be730a6f94a 19859be763206175",
+    "weft tasks retry --method Greeter/Greet --since 1h --error UNAVAILABLE",
 )
-def retry(task_ids: TaskIds, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
-    """Queue failed or cancelled tasks again."""
+def retry(
+    task_ids: TaskIds = None,
+    state: filters.States = None,
+    method: inputs.MethodFilter = "",
+    since: filters.Since = "",
+    until: filters.Until = "",
+    agent_id: filters.AgentId = "",
+    request_id: filters.RequestId = "",
+    error: filters.ErrorText = "",
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
+    """Queue failed or cancelled tasks again, by their ids or by a filter.
+
+    With a filter, what it finds among them is shown in short, and you are asked. Without --state: only FAILED ones.
+    """
+    from weft.client import TaskState
+
+    given = filters.Given(state or (), method, since, until, agent_id, request_id, error)
+    steering = Steering(
+        "retry",
+        (TaskState.FAILED, TaskState.CANCELLED),
+        (TaskState.FAILED,),
+        yes=yes,
+        dry_run=dry_run,
+        as_json=as_json,
+    )
+    _steer(given, task_ids or [], lambda mesh: mesh.tasks.retry, steering, target)
+
+
+def _steer(
+    given: filters.Given,
+    task_ids: Sequence[str],
+    change: Callable[[Mesh], Callable[[str], Awaitable[Task]]],
+    steering: Steering,
+    target: str,
+) -> None:
+    """Do it to the tasks of these ids, or to those that the filter finds.
+
+    Raises:
+        Failure: both or neither was given, or a state in which it cannot be done.
+    """
     from weft.cli.running import run
 
-    async def work(mesh: Mesh) -> int:
-        _, failed = await change_each(task_ids, mesh.tasks.retry, _shown, as_json=as_json)
-        return failed
+    if bool(task_ids) == given.any:
+        raise Failure(
+            f"say which tasks to {steering.verb}: ids, or a filter such as --method and --since, and not both",
+            status=2,
+        )
+    if task_ids:
+        if steering.dry_run:
+            raise Failure("--dry-run is for filters: `weft tasks get` shows one task", status=2)
 
-    end(run(target, work), len(task_ids))
+        async def named(mesh: Mesh) -> int:
+            _, failed = await change_each(task_ids, change(mesh), _shown, as_json=steering.as_json)
+            return failed
+
+        end(run(target, named), len(task_ids))
+        return
+    where = given.checked()
+    if not where.states:
+        where = dataclasses.replace(where, states=steering.unless_said)
+    if hopeless := [each.name for each in where.states if each not in steering.states]:
+        raise Failure(f"no task that is {' or '.join(hopeless)} can be asked to {steering.verb}", status=2)
+
+    async def found(mesh: Mesh) -> int:
+        return await steering.run(mesh, where, change(mesh))
+
+    if run(target, found):
+        raise typer.Exit(1)
 
 
 def _shown(task: Task) -> tuple[dict[str, Any], str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar, Unpack, overload
 
+import grpc
 from google.protobuf.message import Message
 
 from weft.client import api as rpc
@@ -314,14 +315,35 @@ class Tasks:
         method: str = "",
         created_from: datetime | None = None,
         created_to: datetime | None = None,
+        agent_id: str = "",
+        request_id: str = "",
+        error_codes: Iterable[grpc.StatusCode] = (),
+        error_reason: str = "",
+        error_text: str = "",
         limit: int | None = None,
     ) -> AsyncGenerator[Task]:
-        """Tasks that match, newest first, without requests and responses; page by page as they are taken."""
+        """Tasks that match, newest first, without requests and responses; page by page as they are taken.
+
+        Args:
+            states: any of these; none: all.
+            method: full name.
+            created_from: submitted then or later; `created_to`: before then.
+            agent_id: of the current or last attempt.
+            request_id: the caller's.
+            error_codes: the last failure has one of these; `error_reason`: this reason, or this type was raised;
+                `error_text`: this in its message, or in what was raised.
+            limit: at most so many.
+        """
         where = coordinator_pb2.TaskFilter(
             states=[task_pb2.TaskState.Name(state.value) for state in states],
             method=method,
             create_time_from=None if created_from is None else timestamp(created_from.timestamp()),
             create_time_to=None if created_to is None else timestamp(created_to.timestamp()),
+            agent_id=agent_id,
+            request_id=request_id,
+            error_codes=[code.value[0] for code in error_codes],
+            error_reason=error_reason,
+            error_text=error_text,
         )
         page_token = ""
         while limit is None or limit > 0:

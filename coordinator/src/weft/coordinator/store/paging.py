@@ -55,7 +55,7 @@ def _failed_so(where: ListFilter, serialized: bytes) -> bool:
         if where.error_reason not in {"" if info is None else info.reason, raised.type}:
             return False
     text = where.error_text.casefold()
-    return text in status.message.casefold() or text in raised.message.casefold()
+    return any(text in told.casefold() for told in (status.message, raised.type, raised.message))
 
 
 def most_candidates(where: ListFilter, limit: int) -> int:
