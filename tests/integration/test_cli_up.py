@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 from collections.abc import Iterator
@@ -78,3 +79,20 @@ async def test_up_hosts_the_example_by_itself(tmp_path: Path, started: list[Proc
     assert "coordinator has exited with status -9" in process.output()
     done = await weft("agents", "list", target=target)
     assert done.status == 1
+
+
+async def test_an_agent_that_asks_for_it_is_started_again(tmp_path: Path, started: list[Process]) -> None:
+    settings = {"WEFT_AGENT_RESTART_AT_OVERRUN_SLOTS": "1"}
+    flags = ["--listen", "127.0.0.1:0", "--store", str(tmp_path / "weft.db"), "-n", "1"]
+    process = Process.weft("up", "up", PROBE_AGENT, *flags, log=tmp_path / "up.log", env=settings)
+    started.append(process)
+    target = await serving(process)
+    method, ledger = "probe.v1.ProbeService/CallSync", tmp_path / "ledger"
+    request = {"sleepS": 60, "ignoreCancel": True, "ledger": str(ledger), "text": "stuck"}
+    done = await weft("submit", method, json.dumps(request), target=target)
+    await until(ledger.exists, "it runs")
+    await weft("tasks", "cancel", done.out.strip(), "--grace-s", "0.1", target=target)
+    await until(lambda: "agent-1 is started again" in process.output(), "its agent is started again")
+    assert (await weft("call", CALL, '{"text": "hi"}', target=target)).document["text"] == "hi"
+    process.signal(signal.SIGTERM)
+    assert await process.wait(timeout_s=30) == 0, process.output()

@@ -101,7 +101,7 @@ class HostLoad(_message.Message):
     def __init__(self, process_cpu_cores: _Optional[float] = ..., process_memory_bytes: _Optional[int] = ..., host_cpu_ratio: _Optional[float] = ..., host_memory_ratio: _Optional[float] = ...) -> None: ...
 
 class Agent(_message.Message):
-    __slots__ = ("id", "instance_id", "epoch", "state", "desired_state", "labels", "resources", "methods", "contract_hash", "slots", "used_slots", "in_flight", "advertised_address", "load", "connect_time", "last_seen_time", "version", "heartbeat_round_trip", "stale_results_refused", "direct_state", "direct_problem", "failing")
+    __slots__ = ("id", "instance_id", "epoch", "state", "desired_state", "labels", "resources", "methods", "contract_hash", "slots", "used_slots", "in_flight", "advertised_address", "load", "connect_time", "last_seen_time", "version", "heartbeat_round_trip", "stale_results_refused", "direct_state", "direct_problem", "failing", "overrun_slots", "overrun_methods")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -138,6 +138,8 @@ class Agent(_message.Message):
     DIRECT_STATE_FIELD_NUMBER: _ClassVar[int]
     DIRECT_PROBLEM_FIELD_NUMBER: _ClassVar[int]
     FAILING_FIELD_NUMBER: _ClassVar[int]
+    OVERRUN_SLOTS_FIELD_NUMBER: _ClassVar[int]
+    OVERRUN_METHODS_FIELD_NUMBER: _ClassVar[int]
     id: str
     instance_id: str
     epoch: int
@@ -160,7 +162,9 @@ class Agent(_message.Message):
     direct_state: DirectState
     direct_problem: str
     failing: bool
-    def __init__(self, id: _Optional[str] = ..., instance_id: _Optional[str] = ..., epoch: _Optional[int] = ..., state: _Optional[_Union[AgentState, str]] = ..., desired_state: _Optional[_Union[DesiredState, str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Mapping[str, float]] = ..., methods: _Optional[_Iterable[_Union[HostedMethod, _Mapping]]] = ..., contract_hash: _Optional[str] = ..., slots: _Optional[int] = ..., used_slots: _Optional[int] = ..., in_flight: _Optional[int] = ..., advertised_address: _Optional[str] = ..., load: _Optional[_Union[HostLoad, _Mapping]] = ..., connect_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_seen_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., version: _Optional[str] = ..., heartbeat_round_trip: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., stale_results_refused: _Optional[int] = ..., direct_state: _Optional[_Union[DirectState, str]] = ..., direct_problem: _Optional[str] = ..., failing: bool = ...) -> None: ...
+    overrun_slots: int
+    overrun_methods: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, id: _Optional[str] = ..., instance_id: _Optional[str] = ..., epoch: _Optional[int] = ..., state: _Optional[_Union[AgentState, str]] = ..., desired_state: _Optional[_Union[DesiredState, str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Mapping[str, float]] = ..., methods: _Optional[_Iterable[_Union[HostedMethod, _Mapping]]] = ..., contract_hash: _Optional[str] = ..., slots: _Optional[int] = ..., used_slots: _Optional[int] = ..., in_flight: _Optional[int] = ..., advertised_address: _Optional[str] = ..., load: _Optional[_Union[HostLoad, _Mapping]] = ..., connect_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_seen_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., version: _Optional[str] = ..., heartbeat_round_trip: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., stale_results_refused: _Optional[int] = ..., direct_state: _Optional[_Union[DirectState, str]] = ..., direct_problem: _Optional[str] = ..., failing: bool = ..., overrun_slots: _Optional[int] = ..., overrun_methods: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Queue(_message.Message):
     __slots__ = ("method", "requirements", "queued", "scheduled", "running", "paused", "agents", "oldest_age", "waiting")

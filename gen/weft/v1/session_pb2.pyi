@@ -111,7 +111,7 @@ class Contract(_message.Message):
     def __init__(self, file_descriptor_set: _Optional[bytes] = ...) -> None: ...
 
 class AgentReport(_message.Message):
-    __slots__ = ("sequence", "used_slots", "waiting", "load", "draining", "round_trip", "stuck_slots", "unavailable_services", "direct_slots")
+    __slots__ = ("sequence", "used_slots", "waiting", "load", "draining", "round_trip", "stuck_slots", "unavailable_services", "direct_slots", "overrun_slots", "overrun_methods")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     USED_SLOTS_FIELD_NUMBER: _ClassVar[int]
     WAITING_FIELD_NUMBER: _ClassVar[int]
@@ -121,6 +121,8 @@ class AgentReport(_message.Message):
     STUCK_SLOTS_FIELD_NUMBER: _ClassVar[int]
     UNAVAILABLE_SERVICES_FIELD_NUMBER: _ClassVar[int]
     DIRECT_SLOTS_FIELD_NUMBER: _ClassVar[int]
+    OVERRUN_SLOTS_FIELD_NUMBER: _ClassVar[int]
+    OVERRUN_METHODS_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     used_slots: int
     waiting: int
@@ -130,7 +132,9 @@ class AgentReport(_message.Message):
     stuck_slots: int
     unavailable_services: _containers.RepeatedScalarFieldContainer[str]
     direct_slots: int
-    def __init__(self, sequence: _Optional[int] = ..., used_slots: _Optional[int] = ..., waiting: _Optional[int] = ..., load: _Optional[_Union[_fleet_pb2.HostLoad, _Mapping]] = ..., draining: bool = ..., round_trip: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., stuck_slots: _Optional[int] = ..., unavailable_services: _Optional[_Iterable[str]] = ..., direct_slots: _Optional[int] = ...) -> None: ...
+    overrun_slots: int
+    overrun_methods: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, sequence: _Optional[int] = ..., used_slots: _Optional[int] = ..., waiting: _Optional[int] = ..., load: _Optional[_Union[_fleet_pb2.HostLoad, _Mapping]] = ..., draining: bool = ..., round_trip: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., stuck_slots: _Optional[int] = ..., unavailable_services: _Optional[_Iterable[str]] = ..., direct_slots: _Optional[int] = ..., overrun_slots: _Optional[int] = ..., overrun_methods: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("task_id", "attempt", "index", "payload", "headers")

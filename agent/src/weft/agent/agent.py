@@ -48,6 +48,8 @@ class Agent:
         labels: what tasks' requirements are matched against.
         resources: as labels, with amounts.
         drain_grace_s: how long running handlers may take when the agent is told to stop.
+        restart_at_overrun_slots: end, as after `stop`, and raise OverrunError from `run` and `serve`, when handlers that
+            ignore their cancellation hold so many slots. Default: never.
         listen: where its direct server listens, "host:port" or "unix:path"; "off": it has none. Default: a free port on
             the address that leads to the coordinator.
         advertised_address: where others reach the direct server. Default: where it listens.
@@ -75,6 +77,7 @@ class Agent:
         labels: Mapping[str, str] | None = None,
         resources: Mapping[str, float] | None = None,
         drain_grace_s: float | None = None,
+        restart_at_overrun_slots: int | None = None,
         listen: str | None = None,
         advertised_address: str | None = None,
         use_proxy: bool | None = None,
@@ -95,6 +98,7 @@ class Agent:
             labels=labels,
             resources=resources,
             drain_grace_s=drain_grace_s,
+            restart_at_overrun_slots=restart_at_overrun_slots,
             listen=listen,
             advertised_address=advertised_address,
             use_proxy=use_proxy,
@@ -202,6 +206,7 @@ class Agent:
             WeftError: a coordinator refused this agent for good; the message is the coordinator's.
             HostingError: there is nothing to host.
             ListenError: the direct server cannot have its address.
+            OverrunError: handlers that ignore their cancellation hold `restart_at_overrun_slots`.
         """
         fill_missing()
         if os.getpid() == 1:

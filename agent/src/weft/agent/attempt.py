@@ -45,6 +45,7 @@ class Attempt:
         "runner",
         "size_bytes",
         "task",
+        "thread",
         "timer",
     )
 
@@ -77,6 +78,8 @@ class Attempt:
         self.runner: Runner | None = None
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
+        # Identifier of the thread that runs its handler; 0: none does yet. Written by that thread.
+        self.thread = 0
         # Cancelled because the agent stops, not because anybody wanted it: it is handed back.
         self.interrupted = False
         # The executor has done with it; its slot is free.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weft.rpc.errors import InvalidArgument
+from weft.rpc.errors import FailedPrecondition, InvalidArgument
 
 
 class HostingError(InvalidArgument):
@@ -19,6 +19,14 @@ class ProgramError(LoadError):
 
 class SettingsError(InvalidArgument):
     """A setting has a value that it cannot have: an argument, a flag or an environment variable."""
+
+
+# Of a process that is to be started again: EX_TEMPFAIL of <sysexits.h>.
+RESTART_STATUS = 75
+
+
+class OverrunError(FailedPrecondition):
+    """Handlers that ignore their cancellation hold so many slots that the agent has ended, to be started again."""
 
 
 class ListenError(InvalidArgument):

@@ -171,12 +171,22 @@ class Executor:
         result = outcomes.result(attempt.ref, outcome, crashed=crashed)
         self.outbox.finish(attempt, result, len(outcome.response))
 
+    def overrun(self, attempt: Attempt) -> None:
+        """The handler did not end in its grace, and cannot be made to: its slot stays taken until it ends."""
+        assert attempt.hosted is not None
+        method, task_id = attempt.assignment.method, attempt.assignment.task_id
+        self._slots.overruns.add(
+            attempt, method, attempt.hosted.slot_cost, attempt.thread, task_id=task_id, direct=False
+        )
+
     def ended(self, attempt: Attempt) -> None:
         """The handler is gone: its slot is free."""
         if not self._forget(attempt):
             return
         if attempt.hosted is not None:
             self._slots.give(attempt.hosted.slot_cost)
+        if self._slots.overruns:
+            self._slots.overruns.remove(attempt)
         if self._heap:
             self._start_waiting()
         self._slots.admit()

@@ -15,8 +15,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from typing import Any, TypeVar
 
@@ -71,7 +72,8 @@ class ThreadedCalls:
         handler has ended.
         """
         ended: asyncio.Future[task_pb2.Outcome] = self.loop.create_future()
-        work = functools.partial(self._work, hosted, context, send, ended)
+        place: list[int] = []
+        work = functools.partial(self._work, hosted, context, send, ended, place)
         # A context of its own: what a handler sets must not be seen by the thread's next one.
         self._threads.submit(functools.partial(contextvars.copy_context().run, work))
         try:
@@ -81,12 +83,18 @@ class ThreadedCalls:
                 self._slots.give_direct(hosted.slot_cost)
             else:
                 ended.add_done_callback(lambda _ended: self._slots.give_direct(hosted.slot_cost))
-                self._abandon(hosted, context)
+                self._abandon(hosted, context, ended, place)
             raise
 
     def _work(
-        self, hosted: Hosted, context: SyncContext, send: Send, ended: asyncio.Future[task_pb2.Outcome]
+        self,
+        hosted: Hosted,
+        context: SyncContext,
+        send: Send,
+        ended: asyncio.Future[task_pb2.Outcome],
+        place: list[int],
     ) -> None:
+        place.append(threading.get_ident())
         # Until there is another one.
         outcome = outcomes.not_run(hosted.name)
         try:
@@ -112,14 +120,41 @@ class ThreadedCalls:
         finally:
             context.finish()
 
-    def _abandon(self, hosted: Hosted, context: SyncContext) -> None:
-        """Nobody waits for this handler any more."""
+    def _abandon(
+        self,
+        hosted: Hosted,
+        context: SyncContext,
+        ended: asyncio.Future[task_pb2.Outcome],
+        place: Sequence[int],
+    ) -> None:
+        """Nobody waits for this handler any more.
+
+        Args:
+            place: the thread that runs it; empty: none does yet.
+        """
         late = context.time_left_s() == 0
         context.signal_cancel("the deadline has passed" if late else "the caller has gone")
         self._threads.submit(context.run_callbacks)
         if hosted.isolated is not None and self._pool is not None:
             self._threads.submit(functools.partial(self._pool.cancel, context))
             self.loop.call_later(0.0 if late else UNWANTED_GRACE_S, self._pool.kill, context)
+            return
+        timer = self.loop.call_later(UNWANTED_GRACE_S, self._overrun, hosted, context, ended, place)
+        ended.add_done_callback(lambda _ended: timer.cancel())
+
+    def _overrun(
+        self,
+        hosted: Hosted,
+        context: SyncContext,
+        ended: asyncio.Future[task_pb2.Outcome],
+        place: Sequence[int],
+    ) -> None:
+        overruns = self._slots.overruns
+        task_id = context.assignment.task_id
+        overruns.add(
+            ended, hosted.name, hosted.slot_cost, place[0] if place else 0, task_id=task_id, direct=True
+        )
+        ended.add_done_callback(overruns.remove)
 
 
 class ThreadHandlers:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
+from weft.agent.errors import RESTART_STATUS
 from weft.rpc.errors import FailedPrecondition
 from weft.rpc.extras import install_command
 from weft.rpc.logs import get_logger
@@ -24,7 +25,7 @@ STOP_TIMEOUT_S = 5.0
 def run_with_reload(argv: Sequence[str], env: Mapping[str, str] | None = None) -> int:
     """Run `argv` until this process is told to stop; its exit status.
 
-    A child that ends by itself is started again at the next change.
+    A child that ends by itself is started again at the next change, or at once when it asks for that by its status.
 
     Args:
         env: the child's environment; None: this one's.
@@ -46,11 +47,16 @@ def run_with_reload(argv: Sequence[str], env: Mapping[str, str] | None = None) -
     child = subprocess.Popen(argv, env=env)  # noqa: S603 - our own command line
     try:
         for changes in watch(
-            Path.cwd(), watch_filter=PythonFilter(), stop_event=stop, raise_interrupt=False, rust_timeout=500
+            Path.cwd(),
+            watch_filter=PythonFilter(),
+            stop_event=stop,
+            raise_interrupt=False,
+            rust_timeout=500,
+            yield_on_timeout=True,
         ):
-            _log.info(
-                "files changed: starting the agent again", files=sorted({path for _, path in changes})[:5]
-            )
+            if not changes and child.poll() != RESTART_STATUS:
+                continue
+            _log.info("starting the agent again", changed=sorted({path for _, path in changes})[:5])
             _end(child)
             child = subprocess.Popen(argv, env=env)  # noqa: S603 - our own command line
     finally:

@@ -124,6 +124,7 @@ class ThreadRunner:
 
     def _run(self, attempt: Attempt) -> None:
         executor = self._executor
+        attempt.thread = threading.get_ident()
         # Until there is another one.
         outcome, crashed = outcomes.not_run(attempt.assignment.method), False
         try:
@@ -168,13 +169,7 @@ class ThreadRunner:
         self._threads.submit(cast("HandlerContext", attempt.context).run_callbacks)
 
     def cut_off(self, attempt: Attempt) -> bool:
-        _log.warning(
-            "a handler ignored its cancellation: its slot stays taken until its thread ends (isolate=True "
-            "runs a handler where it can be killed)",
-            method=attempt.assignment.method,
-            task_id=attempt.ref[0],
-            attempt=attempt.ref[1],
-        )
+        self._executor.overrun(attempt)
         return False
 
 

@@ -22,6 +22,7 @@ from queue import Empty, SimpleQueue
 
 from weft.agent import own_sockets
 from weft.agent.attempt import Attempt
+from weft.agent.errors import OverrunError
 from weft.agent.executor import Cancellation, Executor
 from weft.agent.host import HostSampler
 from weft.agent.hosting import Hosted
@@ -31,6 +32,7 @@ from weft.agent.ingress_load import LoadReports
 from weft.agent.isolate import IsolatedPool
 from weft.agent.listening import OFF, dialled_address, listen_address
 from weft.agent.outbox import Outbox
+from weft.agent.overrun import Overruns
 from weft.agent.runners import AsyncRunner, IsolatedRunner, Runner, ThreadRunner
 from weft.agent.session import Session
 from weft.agent.settings import AgentSettings
@@ -75,6 +77,7 @@ class Runtime:
         self._events: SimpleQueue[_Event] = SimpleQueue()
         self._outbox = Outbox(lambda: self._events.put(_Event.CHANGED))
         self._slots = Slots(settings.slots, settings.direct_wait_s, settings.direct_queue)
+        self._overruns = self._slots.overruns = Overruns(settings.restart_at_overrun_slots, self._overrun)
         self._slots.on_direct_end(self._direct_ended)
         self._executor = Executor(methods, self._slots, self._outbox, settings.id, self._loop)
         self._executor.show_errors = settings.show_errors
@@ -199,6 +202,8 @@ class Runtime:
             load=self._load.host,
             draining=self._draining,
             stuck_slots=self._executor.stuck_slots,
+            overrun_slots=self._overruns.slots,
+            overrun_methods=self._overruns.methods,
             unavailable_services=sorted(self._unavailable),
         )
 
@@ -299,6 +304,17 @@ class Runtime:
         self._hurried = True
         self._events.put(_Event.STOP)
 
+    def _overrun(self) -> None:
+        """Too many slots are lost: end in order, with an error. On the loop."""
+        if self._draining:
+            return
+        self._error = OverrunError(
+            f"handlers that ignore their cancellation hold {self._overruns.slots} of {self._slots.total} slots"
+            f" ({', '.join(self._overruns.methods)}): the agent has ended, to be started again"
+        )
+        _log.error("too many slots are overrun: ending, to be started again", slots=self._overruns.slots)
+        self._events.put(_Event.STOP)
+
     # -- the end: on the thread "weft-agent" --------------------------------------------------------------------
 
     def _live(self) -> None:
@@ -343,7 +359,7 @@ class Runtime:
             self._closing = self._loop.create_task(self._ingress.stop())
 
     def _all_ended(self) -> bool:
-        return self._outbox.unfinished() == 0 and self._slots.direct == 0
+        return self._outbox.unfinished() == 0 and self._slots.direct == self._overruns.direct_slots
 
     def _may_leave(self) -> bool:
         # A coordinator that does not know of the drain may be sending an assignment right now.

@@ -89,6 +89,13 @@ class AgentSettings(BaseSettings):
         le=86_400.0,
         description="running handlers may take so long when the agent is told to stop",
     )
+    restart_at_overrun_slots: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000,
+        description="end the process in order, with exit status 75 so that it is started again, when handlers that ignore"
+        " their cancellation hold so many slots; unless set, never",
+    )
     listen: str = Field(
         default_factory=str,
         description="where the direct server listens: `host:port` (port 0: a free one), `unix:path`, or `off`;"

@@ -12,6 +12,8 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+from weft.agent.overrun import Overruns
+
 # Direct calls that wait for a slot.
 MAX_QUEUE = 10_000
 
@@ -33,6 +35,7 @@ class Slots:
         "direct",
         "direct_open",
         "durable",
+        "overruns",
         "total",
         "waiting",
     )
@@ -46,6 +49,8 @@ class Slots:
         self.waiting = 0
         # Whether direct calls are taken at all: not while the agent drains.
         self.direct_open = True
+        # The handlers that do not give theirs back.
+        self.overruns = Overruns()
         self._wait_s = wait_s
         self._max_queue = max_queue
         # Direct calls that wait, in their order; one that waits no more may stand here still.

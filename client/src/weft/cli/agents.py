@@ -81,6 +81,11 @@ def list_agents(
     for agent in found:
         if agent.direct_problem:
             remark(f"{agent.id}: {agent.direct_problem}")
+        if agent.overrun_slots:
+            remark(
+                f"{agent.id}: {agent.overrun_slots} of its slots are held by handlers that ignore their cancellation"
+                f" ({', '.join(agent.overrun_methods)}); isolate=True runs a handler where it can be killed"
+            )
 
 
 @app.command()

@@ -137,6 +137,8 @@ def agent_document(agent: Agent) -> dict[str, Any]:
         **agent_change_document(agent),
         "used_slots": agent.used_slots,
         "in_flight": agent.in_flight,
+        "overrun_slots": agent.overrun_slots,
+        "overrun_methods": list(agent.overrun_methods),
         "failing": agent.failing,
         "connected_at": _time(agent.connected_at),
         "last_seen_at": _time(agent.last_seen_at),

@@ -154,6 +154,14 @@ def agent(
     drain_grace_s: Annotated[
         float | None, typer.Option(metavar="S", help="At SIGTERM, running calls get so many seconds.")
     ] = None,
+    restart_at_overrun: Annotated[
+        int | None,
+        typer.Option(
+            metavar="SLOTS",
+            help="End in order, with status 75, when handlers that ignore their cancellation hold so many slots:"
+            " who supervises it starts it again.",
+        ),
+    ] = None,
     log_level: Annotated[str, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = "info",
     reload: Annotated[bool, typer.Option("--reload", help="Start again when a Python file changes.")] = False,
 ) -> None:
@@ -184,8 +192,23 @@ def agent(
         "prefetch": prefetch,
         "labels": labels,
         "drain_grace_s": drain_grace_s,
+        "restart_at_overrun_slots": restart_at_overrun,
     }
-    _made(program, beside_app, given).run()
+    _run(_made(program, beside_app, given))
+
+
+def _run(made: Agent) -> None:
+    """
+    Raises:
+        Failure: so many of its slots are overrun that it is to be started again.
+    """
+    from weft.agent.errors import RESTART_STATUS, OverrunError
+    from weft.cli.failures import Failure
+
+    try:
+        made.run()
+    except OverrunError as error:
+        raise Failure(error.message, status=RESTART_STATUS) from None
 
 
 def _made(program: str | None, beside_app: dict[str, Any], given: dict[str, Any]) -> Agent:

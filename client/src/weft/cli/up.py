@@ -84,8 +84,13 @@ def up(
 class _Child:
     """A process whose output goes to ours, each line with its name in front."""
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process, colour: str, width: int) -> None:
+    def __init__(
+        self, name: str, words: Sequence[str], process: asyncio.subprocess.Process, colour: str, width: int
+    ) -> None:
         self.name = name
+        # Subcommand and arguments, for another start.
+        self.words = words
+        self.colour = colour
         self.process = process
         self._tag = Styled(f"{name:<{width}} │", colour)
         self.reader = asyncio.create_task(self._pass_on())
@@ -203,9 +208,14 @@ class _Up:
                 await asyncio.sleep(0.05)
         return None
 
-    async def _spawn(self, name: str, command: str, *args: str) -> _Child:
+    async def _spawn(self, name: str, *words: str) -> _Child:
+        colour = _COLOURS[len(self._children) % len(_COLOURS)]
+        self._children.append(child := await self._started(name, words, colour))
+        return child
+
+    async def _started(self, name: str, words: Sequence[str], colour: str) -> _Child:
         env = self._env
-        if command != "coordinator":
+        if words[0] != "coordinator":
             # The store's credentials are the coordinator's alone.
             env = {key: value for key, value in env.items() if not key.startswith("WEFT_STORE")}
         process = await asyncio.create_subprocess_exec(
@@ -214,8 +224,7 @@ class _Up:
             "-P",
             "-m",
             "weft.cli.main",
-            command,
-            *args,
+            *words,
             env=env | leash.environment(),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
@@ -224,15 +233,31 @@ class _Up:
             start_new_session=True,
             limit=_LINE_BYTES,
         )
-        child = _Child(name, process, _COLOURS[len(self._children) % len(_COLOURS)], self._width)
-        self._children.append(child)
-        return child
+        return _Child(name, words, process, colour, self._width)
 
     def _gone(self) -> _Child | None:
         return next((child for child in self._children if child.process.returncode is not None), None)
 
     async def _until_over(self) -> _Child | None:
-        """Until told to stop (None), or until a child exits by itself."""
+        """Until told to stop (None), or until a child exits by itself and does not ask to be started again."""
+        from weft.agent.errors import RESTART_STATUS
+
+        while True:
+            await self._until_change()
+            if self._stop.is_set():
+                return None
+            gone = self._gone()
+            if gone is None or gone.process.returncode != RESTART_STATUS:
+                return gone
+            # What it has left behind goes with it.
+            gone.signal(signal.SIGKILL)
+            await gone.reader
+            remark(f"{gone.name} is started again")
+            self._children[self._children.index(gone)] = await self._started(
+                gone.name, gone.words, gone.colour
+            )
+
+    async def _until_change(self) -> None:
         waits = [asyncio.create_task(child.process.wait()) for child in self._children]
         stop = asyncio.create_task(self._stop.wait())
         try:
@@ -240,7 +265,6 @@ class _Up:
         finally:
             for task in (stop, *waits):
                 task.cancel()
-        return None if self._stop.is_set() else self._gone()
 
     async def _stop_all(self) -> None:
         # Agents hand back and finish what they hold while the coordinator still takes it.

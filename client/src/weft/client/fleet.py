@@ -58,6 +58,9 @@ class Agent:
     methods: Mapping[str, int]
     slots: int
     used_slots: int
+    # Slots of handlers that ignore their cancellation, and those handlers' methods.
+    overrun_slots: int
+    overrun_methods: Sequence[str]
     in_flight: int
     labels: Mapping[str, str]
     resources: Mapping[str, float]
@@ -85,6 +88,8 @@ class Agent:
             methods={method.name: method.slot_cost or 1 for method in proto.methods},
             slots=proto.slots,
             used_slots=proto.used_slots,
+            overrun_slots=proto.overrun_slots,
+            overrun_methods=tuple(proto.overrun_methods),
             in_flight=proto.in_flight,
             labels=dict(proto.labels),
             resources=dict(proto.resources),

@@ -35,6 +35,8 @@ def load_of(session: Session, now_s: float, silent_s: float) -> fleet_pb2.Agent:
     return fleet_pb2.Agent(
         used_slots=session.busy_slots,
         in_flight=len(session.held),
+        overrun_slots=session.report.overrun_slots,
+        overrun_methods=session.report.overrun_methods,
         load=session.report.load,
         heartbeat_round_trip=session.report.round_trip,
         connect_time=timestamp(session.connected_at_s),
