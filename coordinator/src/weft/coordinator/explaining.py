@@ -91,13 +91,15 @@ class Explainer:
         self._fleet = fleet
         self._queues: dict[QueueKey, tuple[float, Wait]] = {}
 
-    async def queue(self, key: QueueKey) -> Wait:
-        """What the ready tasks of a queue wait for."""
+    async def queue(self, key: QueueKey, *, paused: bool | None = None) -> Wait:
+        """What the ready tasks of a queue wait for; `paused` None: that is not known yet."""
         known = self._queues.get(key)
         now_s = time.monotonic()
         if known is not None and now_s - known[0] < _KEPT_S:
             return known[1]
-        wait = queue_wait(key, self._fleet.standing(key), paused=key.method in await self._store.paused())
+        if paused is None:
+            paused = key.method in await self._store.paused()
+        wait = queue_wait(key, self._fleet.standing(key), paused=paused)
         if len(self._queues) >= _QUEUES:
             self._queues.clear()
         self._queues[key] = now_s, wait

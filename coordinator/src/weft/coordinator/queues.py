@@ -62,7 +62,7 @@ class Queues:
             agents=self._fleet.takers(key),
         )
         if depth.queued:
-            queue.waiting.CopyFrom((await self._explainer.queue(key)).proto())
+            queue.waiting.CopyFrom((await self._explainer.queue(key, paused=paused)).proto())
         if depth.oldest_at is not None:
             queue.oldest_age.CopyFrom(duration(max(0.0, self._store.now() - depth.oldest_at)))
         return queue
