@@ -27,6 +27,7 @@ from weft.client.options import RetryPolicy, call_options
 from weft.client.snapshot import Attempt, Progress, Task, TaskState, WaitReason
 from weft.client.tasks import Finished, Tasks
 from weft.rpc.errors import WeftError
+from weft.rpc.home_loop import WrongEventLoop
 from weft.rpc.version import VERSION
 
 __version__ = VERSION
@@ -52,6 +53,7 @@ __all__ = [
     "Unreachable",
     "WaitReason",
     "WeftError",
+    "WrongEventLoop",
     "call_options",
     "connect",
     "methods",

@@ -18,6 +18,7 @@ import grpc.aio
 from weft.client import drawn_ids
 from weft.client.methods import Method
 from weft.rpc.errors import DeadlineExceeded, Unavailable, WeftError, from_status, status_of_call
+from weft.rpc.home_loop import HomeLoop
 from weft.v1 import coordinator_pb2 as pb
 from weft.v1 import errors_pb2
 
@@ -59,8 +60,9 @@ class Unreachable(Unavailable):
 class Api:
     """Calls of one coordinator over one channel."""
 
-    def __init__(self, channel: grpc.aio.Channel, target: str, *, timeout_s: float) -> None:
+    def __init__(self, channel: grpc.aio.Channel, target: str, *, timeout_s: float, home: HomeLoop) -> None:
         self.channel = channel
+        self.home = home
         self.target = target
         self.timeout_s = timeout_s
         self._callables: dict[str, Any] = {}
@@ -82,6 +84,7 @@ class Api:
         Raises:
             WeftError: what the coordinator says; `Unreachable` when it says nothing.
         """
+        self.home.check()
         call = self._callables.get(method.name)
         if call is None:
             call = self._callables[method.name] = self.channel.unary_unary(
@@ -104,12 +107,14 @@ class Api:
         self, method: Method[Req, Resp], request: Req, *, timeout_s: float | None = None
     ) -> grpc.aio.UnaryStreamCall[Req, Resp]:
         """Start a server-streaming call. The caller cancels it in the end, whatever happened."""
+        self.home.check()
         return self.channel.unary_stream(f"/{method.name}", method.serialize, method.parse)(
             request, timeout=timeout_s
         )
 
     def open_bidi(self, method: Method[Req, Resp]) -> grpc.aio.StreamStreamCall[Req, Resp]:
         """Start a bidirectional call. The caller cancels it in the end, whatever happened."""
+        self.home.check()
         return self.channel.stream_stream(f"/{method.name}", method.serialize, method.parse)()
 
     def error(self, error: grpc.aio.AioRpcError) -> WeftError:

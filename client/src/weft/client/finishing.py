@@ -94,6 +94,7 @@ class Waiter:
             TimeoutError: it has not ended within `timeout_s`.
             NotFound: no task has this id.
         """
+        self._api.home.check()
         future = self._futures.get(task_id)
         if future is None:
             future = self._futures[task_id] = asyncio.get_running_loop().create_future()

@@ -168,6 +168,7 @@ class Fleet:
 
         Close it when done: `async with contextlib.aclosing(fleet.watch()) as updates`.
         """
+        self._api.home.check()
         changed = asyncio.Event()
         newest: list[fleet_pb2.Agent] = []
 

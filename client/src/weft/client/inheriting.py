@@ -9,13 +9,15 @@ import grpc
 from grpc import aio
 
 from weft.rpc import budget
+from weft.rpc.home_loop import HomeLoop
 
 
 class _Callable:
     """A method, as a stub has it."""
 
-    def __init__(self, plain: Any) -> None:
+    def __init__(self, plain: Any, home: HomeLoop) -> None:
         self._plain = plain
+        self._home = home
 
 
 class _OneRequest(_Callable):
@@ -24,6 +26,7 @@ class _OneRequest(_Callable):
     def __call__(
         self, request: Any, *, timeout: float | None = None, metadata: Any = None, **how: Any
     ) -> Any:
+        self._home.check()
         timeout, metadata = budget.timeout_s(timeout), budget.metadata(metadata)
         return self._plain(request, timeout=timeout, metadata=metadata, **how)
 
@@ -39,6 +42,7 @@ class _ManyRequests(_Callable):
         *more: Any,
         **how: Any,
     ) -> Any:
+        self._home.check()
         timeout, metadata = budget.timeout_s(timeout), budget.metadata(metadata)
         return self._plain(request_iterator, timeout, metadata, *more, **how)
 
@@ -62,20 +66,21 @@ class StreamStream(_ManyRequests, aio.StreamStreamMultiCallable[Any, Any]):
 class InheritingChannel(aio.Channel):
     """Passes everything on; outside a handler it changes nothing. Closing it closes nothing: the mesh has the connection."""
 
-    def __init__(self, plain: aio.Channel) -> None:
+    def __init__(self, plain: aio.Channel, home: HomeLoop) -> None:
         self._plain = plain
+        self._home = home
 
     def unary_unary(self, *method: Any, **how: Any) -> Any:
-        return UnaryUnary(self._plain.unary_unary(*method, **how))
+        return UnaryUnary(self._plain.unary_unary(*method, **how), self._home)
 
     def unary_stream(self, *method: Any, **how: Any) -> Any:
-        return UnaryStream(self._plain.unary_stream(*method, **how))
+        return UnaryStream(self._plain.unary_stream(*method, **how), self._home)
 
     def stream_unary(self, *method: Any, **how: Any) -> Any:
-        return StreamUnary(self._plain.stream_unary(*method, **how))
+        return StreamUnary(self._plain.stream_unary(*method, **how), self._home)
 
     def stream_stream(self, *method: Any, **how: Any) -> Any:
-        return StreamStream(self._plain.stream_stream(*method, **how))
+        return StreamStream(self._plain.stream_stream(*method, **how), self._home)
 
     async def close(self, grace: float | None = None) -> None:
         pass

@@ -16,6 +16,7 @@ from weft.client.fleet import Fleet
 from weft.client.inheriting import InheritingChannel
 from weft.client.tasks import Tasks
 from weft.rpc.channel import MAX_MESSAGE_BYTES, client_options, dial
+from weft.rpc.home_loop import HomeLoop
 from weft.rpc.targets import DEFAULT_TARGET, dialled, parse
 
 DEFAULT_PATIENCE_S = 60.0
@@ -79,6 +80,7 @@ class Mesh:
         self._use_proxy = use_proxy
         self._max_message_bytes = max_message_bytes
         self._channel: grpc.aio.Channel | None = None
+        self._home = HomeLoop(f"the mesh at {self.target}", "connect(...) makes one")
         self._closed = False
         # By policy.
         self._directs: dict[str, Direct] = {}
@@ -97,11 +99,15 @@ class Mesh:
 
         Raises:
             InvalidArgument: there is no such policy.
+            WrongEventLoop: no event loop runs here, or another one than where the mesh was used first.
         """
-        return self.direct(policy).balancer.channel() if direct else InheritingChannel(self._plain())
+        return (
+            self.direct(policy).balancer.channel() if direct else InheritingChannel(self._plain(), self._home)
+        )
 
     def direct(self, policy: str = DEFAULT_POLICY) -> Direct:
         """What is behind the direct channels of a policy: `.balancer` has counters, and explains its choices."""
+        self._home.check()
         made = self._directs.get(policy)
         if made is None:
             made = self._directs[policy] = Direct(self._plain(), policy, self._max_message_bytes)
@@ -110,7 +116,8 @@ class Mesh:
     def _plain(self) -> grpc.aio.Channel:
         """The connection itself. The API's own calls inherit nothing: some are shared by all who wait."""
         if self._closed:
-            raise grpc.aio.UsageError("the mesh is closed")
+            raise grpc.aio.UsageError("the mesh is closed: connect(...) makes another")
+        self._home.check()
         if self._channel is None:
             self._dialled = self._dialled or dialled(self._targets)
             # gRPC would take its own form of a list for the name.
@@ -131,7 +138,7 @@ class Mesh:
 
     @cached_property
     def _api(self) -> Api:
-        return Api(self._plain(), self.target, timeout_s=self._timeout_s)
+        return Api(self._plain(), self.target, timeout_s=self._timeout_s, home=self._home)
 
     async def ready(self, timeout_s: float = 5.0) -> None:
         """Wait until the coordinator is connected.
@@ -148,6 +155,9 @@ class Mesh:
     async def close(self) -> None:
         """End all waits and calls, and close the connections."""
         self._closed = True
+        if self._home.elsewhere:
+            # What it has is another loop's, and ended with that.
+            return
         if "tasks" in self.__dict__:
             await self.tasks.close()
         for direct in self._directs.values():

@@ -42,6 +42,7 @@ from weft.rpc.balancing.retry_budget import RetryBudget
 from weft.rpc.balancing.stats import Stats
 from weft.rpc.balancing.subset import SIZE, subset
 from weft.rpc.channel import MAX_MESSAGE_BYTES
+from weft.rpc.home_loop import HomeLoop
 from weft.rpc.metadata import LOAD_KEY
 from weft.v1 import errors_pb2, fleet_pb2
 
@@ -102,6 +103,7 @@ class Balancer:
         self.stats = Stats()
         self.budget = RetryBudget()
         self.clock = clock
+        self.home = HomeLoop("a channel for direct calls", "connect(...) makes a mesh, which has channels")
         # Where the first snapshot, or the end, wakes those that wait.
         self.changed = asyncio.Event()
         self.known = False

@@ -48,6 +48,7 @@ class BalancedCallable:
     ) -> Any:
         if self.balancer.closed:
             raise aio.UsageError("Channel is closed.")
+        self.balancer.home.check()
         # What is made while a call is handled inherits from it.
         timeout = budget.timeout_s(timeout)
         given = budget.metadata(metadata)
