@@ -33,10 +33,14 @@ type SubmitTaskRequest struct {
 	Method string `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
 	// The serialized request message.
 	Payload []byte `protobuf:"bytes,2,opt,name=payload,proto3" json:"payload,omitempty"`
-	// Idempotency key (AIP-155): up to 128 printable ASCII characters. Empty: none. Kept 24 h unless set otherwise.
+	// Idempotency key (AIP-155): up to 128 printable ASCII characters. Empty: none. Kept 24 h unless set otherwise, and never
+	// shorter than the task itself.
 	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// How to run it.
-	Options       *TaskOptions `protobuf:"bytes,4,opt,name=options,proto3" json:"options,omitempty"`
+	Options *TaskOptions `protobuf:"bytes,4,opt,name=options,proto3" json:"options,omitempty"`
+	// How long request_id is kept from the submission on: 1 s to 24 h. Unset: 24 h. For ids that a library makes for its own
+	// repeats, which end within minutes: what is kept of the task for its id alone goes then.
+	RequestIdTtl  *durationpb.Duration `protobuf:"bytes,5,opt,name=request_id_ttl,json=requestIdTtl,proto3" json:"request_id_ttl,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -95,6 +99,13 @@ func (x *SubmitTaskRequest) GetRequestId() string {
 func (x *SubmitTaskRequest) GetOptions() *TaskOptions {
 	if x != nil {
 		return x.Options
+	}
+	return nil
+}
+
+func (x *SubmitTaskRequest) GetRequestIdTtl() *durationpb.Duration {
+	if x != nil {
+		return x.RequestIdTtl
 	}
 	return nil
 }
@@ -631,7 +642,20 @@ type TaskFilter struct {
 	// Submitted at or after.
 	CreateTimeFrom *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=create_time_from,json=createTimeFrom,proto3" json:"create_time_from,omitempty"`
 	// Submitted before.
-	CreateTimeTo  *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time_to,json=createTimeTo,proto3" json:"create_time_to,omitempty"`
+	CreateTimeTo *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time_to,json=createTimeTo,proto3" json:"create_time_to,omitempty"`
+	// The agent that holds the current attempt or made the last one; empty: all.
+	AgentId string `protobuf:"bytes,5,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	// The caller's idempotency key; empty: all.
+	RequestId string `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The last failure ended in one of these google.rpc.Code numbers; empty: all. With this or one of the next two, only tasks
+	// match whose outcome, or last attempt, is a failure.
+	ErrorCodes []int32 `protobuf:"varint,7,rep,packed,name=error_codes,json=errorCodes,proto3" json:"error_codes,omitempty"`
+	// The last failure has this reason among its details (ErrorInfo), such as "CRASH_LOOP", or its handler raised this type,
+	// such as "ValueError"; empty: all.
+	ErrorReason string `protobuf:"bytes,8,opt,name=error_reason,json=errorReason,proto3" json:"error_reason,omitempty"`
+	// The last failure's message, or the type or text of what its handler raised, holds this, in upper or lower case; empty:
+	// all. At most 1024 characters.
+	ErrorText     string `protobuf:"bytes,9,opt,name=error_text,json=errorText,proto3" json:"error_text,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -692,6 +716,41 @@ func (x *TaskFilter) GetCreateTimeTo() *timestamppb.Timestamp {
 		return x.CreateTimeTo
 	}
 	return nil
+}
+
+func (x *TaskFilter) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
+func (x *TaskFilter) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *TaskFilter) GetErrorCodes() []int32 {
+	if x != nil {
+		return x.ErrorCodes
+	}
+	return nil
+}
+
+func (x *TaskFilter) GetErrorReason() string {
+	if x != nil {
+		return x.ErrorReason
+	}
+	return ""
+}
+
+func (x *TaskFilter) GetErrorText() string {
+	if x != nil {
+		return x.ErrorText
+	}
+	return ""
 }
 
 // A page of tasks.
@@ -1913,13 +1972,14 @@ var File_weft_v1_coordinator_proto protoreflect.FileDescriptor
 
 const file_weft_v1_coordinator_proto_rawDesc = "" +
 	"\n" +
-	"\x19weft/v1/coordinator.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x13weft/v1/fleet.proto\x1a\x15weft/v1/session.proto\x1a\x12weft/v1/task.proto\"\x94\x01\n" +
+	"\x19weft/v1/coordinator.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x13weft/v1/fleet.proto\x1a\x15weft/v1/session.proto\x1a\x12weft/v1/task.proto\"\xd5\x01\n" +
 	"\x11SubmitTaskRequest\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x03 \x01(\tR\trequestId\x12.\n" +
-	"\aoptions\x18\x04 \x01(\v2\x14.weft.v1.TaskOptionsR\aoptions\"Q\n" +
+	"\aoptions\x18\x04 \x01(\v2\x14.weft.v1.TaskOptionsR\aoptions\x12?\n" +
+	"\x0erequest_id_ttl\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\frequestIdTtl\"Q\n" +
 	"\x12SubmitTaskResponse\x12!\n" +
 	"\x04task\x18\x01 \x01(\v2\r.weft.v1.TaskR\x04task\x12\x18\n" +
 	"\aexisted\x18\x02 \x01(\bR\aexisted\"o\n" +
@@ -1950,13 +2010,21 @@ const file_weft_v1_coordinator_proto_rawDesc = "" +
 	"\tpage_size\x18\x02 \x01(\rR\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x03 \x01(\tR\tpageToken\x12%\n" +
-	"\x04view\x18\x04 \x01(\x0e2\x11.weft.v1.TaskViewR\x04view\"\xd8\x01\n" +
+	"\x04view\x18\x04 \x01(\x0e2\x11.weft.v1.TaskViewR\x04view\"\xf5\x02\n" +
 	"\n" +
 	"TaskFilter\x12*\n" +
 	"\x06states\x18\x01 \x03(\x0e2\x12.weft.v1.TaskStateR\x06states\x12\x16\n" +
 	"\x06method\x18\x02 \x01(\tR\x06method\x12D\n" +
 	"\x10create_time_from\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x0ecreateTimeFrom\x12@\n" +
-	"\x0ecreate_time_to\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\fcreateTimeTo\"`\n" +
+	"\x0ecreate_time_to\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\fcreateTimeTo\x12\x19\n" +
+	"\bagent_id\x18\x05 \x01(\tR\aagentId\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x06 \x01(\tR\trequestId\x12\x1f\n" +
+	"\verror_codes\x18\a \x03(\x05R\n" +
+	"errorCodes\x12!\n" +
+	"\ferror_reason\x18\b \x01(\tR\verrorReason\x12\x1d\n" +
+	"\n" +
+	"error_text\x18\t \x01(\tR\terrorText\"`\n" +
 	"\x11ListTasksResponse\x12#\n" +
 	"\x05tasks\x18\x01 \x03(\v2\r.weft.v1.TaskR\x05tasks\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"u\n" +
@@ -2095,10 +2163,10 @@ var file_weft_v1_coordinator_proto_goTypes = []any{
 	(*ReportRequest)(nil),         // 31: weft.v1.ReportRequest
 	(*ReportResponse)(nil),        // 32: weft.v1.ReportResponse
 	(*TaskOptions)(nil),           // 33: weft.v1.TaskOptions
-	(*Task)(nil),                  // 34: weft.v1.Task
-	(*status.Status)(nil),         // 35: google.rpc.Status
-	(TaskView)(0),                 // 36: weft.v1.TaskView
-	(*durationpb.Duration)(nil),   // 37: google.protobuf.Duration
+	(*durationpb.Duration)(nil),   // 34: google.protobuf.Duration
+	(*Task)(nil),                  // 35: weft.v1.Task
+	(*status.Status)(nil),         // 36: google.rpc.Status
+	(TaskView)(0),                 // 37: weft.v1.TaskView
 	(TaskState)(0),                // 38: weft.v1.TaskState
 	(*timestamppb.Timestamp)(nil), // 39: google.protobuf.Timestamp
 	(*ProgressEvent)(nil),         // 40: weft.v1.ProgressEvent
@@ -2110,73 +2178,74 @@ var file_weft_v1_coordinator_proto_goTypes = []any{
 }
 var file_weft_v1_coordinator_proto_depIdxs = []int32{
 	33, // 0: weft.v1.SubmitTaskRequest.options:type_name -> weft.v1.TaskOptions
-	34, // 1: weft.v1.SubmitTaskResponse.task:type_name -> weft.v1.Task
-	0,  // 2: weft.v1.SubmitTasksRequest.tasks:type_name -> weft.v1.SubmitTaskRequest
-	4,  // 3: weft.v1.SubmitTasksResponse.acks:type_name -> weft.v1.SubmitAck
-	34, // 4: weft.v1.SubmitTasksResponse.finished:type_name -> weft.v1.Task
-	35, // 5: weft.v1.SubmitAck.error:type_name -> google.rpc.Status
-	36, // 6: weft.v1.GetTaskRequest.view:type_name -> weft.v1.TaskView
-	34, // 7: weft.v1.GetTaskResponse.task:type_name -> weft.v1.Task
-	37, // 8: weft.v1.WaitTasksRequest.timeout:type_name -> google.protobuf.Duration
-	36, // 9: weft.v1.WaitTasksRequest.view:type_name -> weft.v1.TaskView
-	34, // 10: weft.v1.WaitTasksResponse.tasks:type_name -> weft.v1.Task
-	10, // 11: weft.v1.ListTasksRequest.filter:type_name -> weft.v1.TaskFilter
-	36, // 12: weft.v1.ListTasksRequest.view:type_name -> weft.v1.TaskView
-	38, // 13: weft.v1.TaskFilter.states:type_name -> weft.v1.TaskState
-	39, // 14: weft.v1.TaskFilter.create_time_from:type_name -> google.protobuf.Timestamp
-	39, // 15: weft.v1.TaskFilter.create_time_to:type_name -> google.protobuf.Timestamp
-	34, // 16: weft.v1.ListTasksResponse.tasks:type_name -> weft.v1.Task
-	37, // 17: weft.v1.CancelTaskRequest.grace:type_name -> google.protobuf.Duration
-	34, // 18: weft.v1.CancelTaskResponse.task:type_name -> weft.v1.Task
-	34, // 19: weft.v1.RetryTaskResponse.task:type_name -> weft.v1.Task
-	34, // 20: weft.v1.WatchTaskResponse.task:type_name -> weft.v1.Task
-	40, // 21: weft.v1.WatchTaskResponse.progress:type_name -> weft.v1.ProgressEvent
-	41, // 22: weft.v1.ListAgentsResponse.agents:type_name -> weft.v1.Agent
-	41, // 23: weft.v1.GetAgentResponse.agent:type_name -> weft.v1.Agent
-	41, // 24: weft.v1.WatchAgentsResponse.agents:type_name -> weft.v1.Agent
-	42, // 25: weft.v1.UpdateAgentRequest.desired_state:type_name -> weft.v1.DesiredState
-	41, // 26: weft.v1.UpdateAgentResponse.agent:type_name -> weft.v1.Agent
-	43, // 27: weft.v1.ListQueuesResponse.queues:type_name -> weft.v1.Queue
-	29, // 28: weft.v1.UpdateQueueRequest.limits:type_name -> weft.v1.QueueLimits
-	43, // 29: weft.v1.UpdateQueueResponse.queues:type_name -> weft.v1.Queue
-	44, // 30: weft.v1.ReportRequest.message:type_name -> weft.v1.ConnectRequest
-	0,  // 31: weft.v1.CoordinatorService.SubmitTask:input_type -> weft.v1.SubmitTaskRequest
-	2,  // 32: weft.v1.CoordinatorService.SubmitTasks:input_type -> weft.v1.SubmitTasksRequest
-	5,  // 33: weft.v1.CoordinatorService.GetTask:input_type -> weft.v1.GetTaskRequest
-	7,  // 34: weft.v1.CoordinatorService.WaitTasks:input_type -> weft.v1.WaitTasksRequest
-	9,  // 35: weft.v1.CoordinatorService.ListTasks:input_type -> weft.v1.ListTasksRequest
-	12, // 36: weft.v1.CoordinatorService.CancelTask:input_type -> weft.v1.CancelTaskRequest
-	14, // 37: weft.v1.CoordinatorService.RetryTask:input_type -> weft.v1.RetryTaskRequest
-	16, // 38: weft.v1.CoordinatorService.WatchTask:input_type -> weft.v1.WatchTaskRequest
-	18, // 39: weft.v1.CoordinatorService.ListAgents:input_type -> weft.v1.ListAgentsRequest
-	20, // 40: weft.v1.CoordinatorService.GetAgent:input_type -> weft.v1.GetAgentRequest
-	22, // 41: weft.v1.CoordinatorService.WatchAgents:input_type -> weft.v1.WatchAgentsRequest
-	24, // 42: weft.v1.CoordinatorService.UpdateAgent:input_type -> weft.v1.UpdateAgentRequest
-	26, // 43: weft.v1.CoordinatorService.ListQueues:input_type -> weft.v1.ListQueuesRequest
-	28, // 44: weft.v1.CoordinatorService.UpdateQueue:input_type -> weft.v1.UpdateQueueRequest
-	44, // 45: weft.v1.CoordinatorService.Connect:input_type -> weft.v1.ConnectRequest
-	31, // 46: weft.v1.CoordinatorService.Report:input_type -> weft.v1.ReportRequest
-	1,  // 47: weft.v1.CoordinatorService.SubmitTask:output_type -> weft.v1.SubmitTaskResponse
-	3,  // 48: weft.v1.CoordinatorService.SubmitTasks:output_type -> weft.v1.SubmitTasksResponse
-	6,  // 49: weft.v1.CoordinatorService.GetTask:output_type -> weft.v1.GetTaskResponse
-	8,  // 50: weft.v1.CoordinatorService.WaitTasks:output_type -> weft.v1.WaitTasksResponse
-	11, // 51: weft.v1.CoordinatorService.ListTasks:output_type -> weft.v1.ListTasksResponse
-	13, // 52: weft.v1.CoordinatorService.CancelTask:output_type -> weft.v1.CancelTaskResponse
-	15, // 53: weft.v1.CoordinatorService.RetryTask:output_type -> weft.v1.RetryTaskResponse
-	17, // 54: weft.v1.CoordinatorService.WatchTask:output_type -> weft.v1.WatchTaskResponse
-	19, // 55: weft.v1.CoordinatorService.ListAgents:output_type -> weft.v1.ListAgentsResponse
-	21, // 56: weft.v1.CoordinatorService.GetAgent:output_type -> weft.v1.GetAgentResponse
-	23, // 57: weft.v1.CoordinatorService.WatchAgents:output_type -> weft.v1.WatchAgentsResponse
-	25, // 58: weft.v1.CoordinatorService.UpdateAgent:output_type -> weft.v1.UpdateAgentResponse
-	27, // 59: weft.v1.CoordinatorService.ListQueues:output_type -> weft.v1.ListQueuesResponse
-	30, // 60: weft.v1.CoordinatorService.UpdateQueue:output_type -> weft.v1.UpdateQueueResponse
-	45, // 61: weft.v1.CoordinatorService.Connect:output_type -> weft.v1.ConnectResponse
-	32, // 62: weft.v1.CoordinatorService.Report:output_type -> weft.v1.ReportResponse
-	47, // [47:63] is the sub-list for method output_type
-	31, // [31:47] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	34, // 1: weft.v1.SubmitTaskRequest.request_id_ttl:type_name -> google.protobuf.Duration
+	35, // 2: weft.v1.SubmitTaskResponse.task:type_name -> weft.v1.Task
+	0,  // 3: weft.v1.SubmitTasksRequest.tasks:type_name -> weft.v1.SubmitTaskRequest
+	4,  // 4: weft.v1.SubmitTasksResponse.acks:type_name -> weft.v1.SubmitAck
+	35, // 5: weft.v1.SubmitTasksResponse.finished:type_name -> weft.v1.Task
+	36, // 6: weft.v1.SubmitAck.error:type_name -> google.rpc.Status
+	37, // 7: weft.v1.GetTaskRequest.view:type_name -> weft.v1.TaskView
+	35, // 8: weft.v1.GetTaskResponse.task:type_name -> weft.v1.Task
+	34, // 9: weft.v1.WaitTasksRequest.timeout:type_name -> google.protobuf.Duration
+	37, // 10: weft.v1.WaitTasksRequest.view:type_name -> weft.v1.TaskView
+	35, // 11: weft.v1.WaitTasksResponse.tasks:type_name -> weft.v1.Task
+	10, // 12: weft.v1.ListTasksRequest.filter:type_name -> weft.v1.TaskFilter
+	37, // 13: weft.v1.ListTasksRequest.view:type_name -> weft.v1.TaskView
+	38, // 14: weft.v1.TaskFilter.states:type_name -> weft.v1.TaskState
+	39, // 15: weft.v1.TaskFilter.create_time_from:type_name -> google.protobuf.Timestamp
+	39, // 16: weft.v1.TaskFilter.create_time_to:type_name -> google.protobuf.Timestamp
+	35, // 17: weft.v1.ListTasksResponse.tasks:type_name -> weft.v1.Task
+	34, // 18: weft.v1.CancelTaskRequest.grace:type_name -> google.protobuf.Duration
+	35, // 19: weft.v1.CancelTaskResponse.task:type_name -> weft.v1.Task
+	35, // 20: weft.v1.RetryTaskResponse.task:type_name -> weft.v1.Task
+	35, // 21: weft.v1.WatchTaskResponse.task:type_name -> weft.v1.Task
+	40, // 22: weft.v1.WatchTaskResponse.progress:type_name -> weft.v1.ProgressEvent
+	41, // 23: weft.v1.ListAgentsResponse.agents:type_name -> weft.v1.Agent
+	41, // 24: weft.v1.GetAgentResponse.agent:type_name -> weft.v1.Agent
+	41, // 25: weft.v1.WatchAgentsResponse.agents:type_name -> weft.v1.Agent
+	42, // 26: weft.v1.UpdateAgentRequest.desired_state:type_name -> weft.v1.DesiredState
+	41, // 27: weft.v1.UpdateAgentResponse.agent:type_name -> weft.v1.Agent
+	43, // 28: weft.v1.ListQueuesResponse.queues:type_name -> weft.v1.Queue
+	29, // 29: weft.v1.UpdateQueueRequest.limits:type_name -> weft.v1.QueueLimits
+	43, // 30: weft.v1.UpdateQueueResponse.queues:type_name -> weft.v1.Queue
+	44, // 31: weft.v1.ReportRequest.message:type_name -> weft.v1.ConnectRequest
+	0,  // 32: weft.v1.CoordinatorService.SubmitTask:input_type -> weft.v1.SubmitTaskRequest
+	2,  // 33: weft.v1.CoordinatorService.SubmitTasks:input_type -> weft.v1.SubmitTasksRequest
+	5,  // 34: weft.v1.CoordinatorService.GetTask:input_type -> weft.v1.GetTaskRequest
+	7,  // 35: weft.v1.CoordinatorService.WaitTasks:input_type -> weft.v1.WaitTasksRequest
+	9,  // 36: weft.v1.CoordinatorService.ListTasks:input_type -> weft.v1.ListTasksRequest
+	12, // 37: weft.v1.CoordinatorService.CancelTask:input_type -> weft.v1.CancelTaskRequest
+	14, // 38: weft.v1.CoordinatorService.RetryTask:input_type -> weft.v1.RetryTaskRequest
+	16, // 39: weft.v1.CoordinatorService.WatchTask:input_type -> weft.v1.WatchTaskRequest
+	18, // 40: weft.v1.CoordinatorService.ListAgents:input_type -> weft.v1.ListAgentsRequest
+	20, // 41: weft.v1.CoordinatorService.GetAgent:input_type -> weft.v1.GetAgentRequest
+	22, // 42: weft.v1.CoordinatorService.WatchAgents:input_type -> weft.v1.WatchAgentsRequest
+	24, // 43: weft.v1.CoordinatorService.UpdateAgent:input_type -> weft.v1.UpdateAgentRequest
+	26, // 44: weft.v1.CoordinatorService.ListQueues:input_type -> weft.v1.ListQueuesRequest
+	28, // 45: weft.v1.CoordinatorService.UpdateQueue:input_type -> weft.v1.UpdateQueueRequest
+	44, // 46: weft.v1.CoordinatorService.Connect:input_type -> weft.v1.ConnectRequest
+	31, // 47: weft.v1.CoordinatorService.Report:input_type -> weft.v1.ReportRequest
+	1,  // 48: weft.v1.CoordinatorService.SubmitTask:output_type -> weft.v1.SubmitTaskResponse
+	3,  // 49: weft.v1.CoordinatorService.SubmitTasks:output_type -> weft.v1.SubmitTasksResponse
+	6,  // 50: weft.v1.CoordinatorService.GetTask:output_type -> weft.v1.GetTaskResponse
+	8,  // 51: weft.v1.CoordinatorService.WaitTasks:output_type -> weft.v1.WaitTasksResponse
+	11, // 52: weft.v1.CoordinatorService.ListTasks:output_type -> weft.v1.ListTasksResponse
+	13, // 53: weft.v1.CoordinatorService.CancelTask:output_type -> weft.v1.CancelTaskResponse
+	15, // 54: weft.v1.CoordinatorService.RetryTask:output_type -> weft.v1.RetryTaskResponse
+	17, // 55: weft.v1.CoordinatorService.WatchTask:output_type -> weft.v1.WatchTaskResponse
+	19, // 56: weft.v1.CoordinatorService.ListAgents:output_type -> weft.v1.ListAgentsResponse
+	21, // 57: weft.v1.CoordinatorService.GetAgent:output_type -> weft.v1.GetAgentResponse
+	23, // 58: weft.v1.CoordinatorService.WatchAgents:output_type -> weft.v1.WatchAgentsResponse
+	25, // 59: weft.v1.CoordinatorService.UpdateAgent:output_type -> weft.v1.UpdateAgentResponse
+	27, // 60: weft.v1.CoordinatorService.ListQueues:output_type -> weft.v1.ListQueuesResponse
+	30, // 61: weft.v1.CoordinatorService.UpdateQueue:output_type -> weft.v1.UpdateQueueResponse
+	45, // 62: weft.v1.CoordinatorService.Connect:output_type -> weft.v1.ConnectResponse
+	32, // 63: weft.v1.CoordinatorService.Report:output_type -> weft.v1.ReportResponse
+	48, // [48:64] is the sub-list for method output_type
+	32, // [32:48] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_coordinator_proto_init() }

@@ -505,7 +505,7 @@ type Agent struct {
 	Load *HostLoad `protobuf:"bytes,14,opt,name=load,proto3" json:"load,omitempty"`
 	// When its session began.
 	ConnectTime *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=connect_time,json=connectTime,proto3" json:"connect_time,omitempty"`
-	// When it was last heard.
+	// When it was last heard; of an agent at another coordinator, as that one said within the last seconds.
 	LastSeenTime *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=last_seen_time,json=lastSeenTime,proto3" json:"last_seen_time,omitempty"`
 	// Version of weft that it runs.
 	Version string `protobuf:"bytes,17,opt,name=version,proto3" json:"version,omitempty"`
@@ -517,8 +517,15 @@ type Agent struct {
 	DirectState DirectState `protobuf:"varint,20,opt,name=direct_state,json=directState,proto3,enum=weft.v1.DirectState" json:"direct_state,omitempty"`
 	// Why the advertised address cannot be used; empty: it can, or that is not known yet.
 	DirectProblem string `protobuf:"bytes,21,opt,name=direct_problem,json=directProblem,proto3" json:"direct_problem,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Its attempts keep failing in a way that speaks of the agent (UNKNOWN, INTERNAL, UNAVAILABLE, DATA_LOSS, crashes): it
+	// is given none for some seconds while others serve a queue, unless most of those fail too.
+	Failing bool `protobuf:"varint,22,opt,name=failing,proto3" json:"failing,omitempty"`
+	// Slots of handlers that have overrun: told to end, past their grace, and still running. By the agent's word.
+	OverrunSlots uint32 `protobuf:"varint,23,opt,name=overrun_slots,json=overrunSlots,proto3" json:"overrun_slots,omitempty"`
+	// Full names of the methods of those handlers, at most 16.
+	OverrunMethods []string `protobuf:"bytes,24,rep,name=overrun_methods,json=overrunMethods,proto3" json:"overrun_methods,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Agent) Reset() {
@@ -696,6 +703,27 @@ func (x *Agent) GetDirectProblem() string {
 		return x.DirectProblem
 	}
 	return ""
+}
+
+func (x *Agent) GetFailing() bool {
+	if x != nil {
+		return x.Failing
+	}
+	return false
+}
+
+func (x *Agent) GetOverrunSlots() uint32 {
+	if x != nil {
+		return x.OverrunSlots
+	}
+	return 0
+}
+
+func (x *Agent) GetOverrunMethods() []string {
+	if x != nil {
+		return x.OverrunMethods
+	}
+	return nil
 }
 
 // A queue: the ready tasks with the same method and requirements are interchangeable for an agent.
@@ -884,7 +912,7 @@ const file_weft_v1_fleet_proto_rawDesc = "" +
 	"\x11process_cpu_cores\x18\x01 \x01(\x01R\x0fprocessCpuCores\x120\n" +
 	"\x14process_memory_bytes\x18\x02 \x01(\x04R\x12processMemoryBytes\x12$\n" +
 	"\x0ehost_cpu_ratio\x18\x03 \x01(\x01R\fhostCpuRatio\x12*\n" +
-	"\x11host_memory_ratio\x18\x04 \x01(\x01R\x0fhostMemoryRatio\"\x99\b\n" +
+	"\x11host_memory_ratio\x18\x04 \x01(\x01R\x0fhostMemoryRatio\"\x81\t\n" +
 	"\x05Agent\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -909,7 +937,10 @@ const file_weft_v1_fleet_proto_rawDesc = "" +
 	"\x14heartbeat_round_trip\x18\x12 \x01(\v2\x19.google.protobuf.DurationR\x12heartbeatRoundTrip\x122\n" +
 	"\x15stale_results_refused\x18\x13 \x01(\x04R\x13staleResultsRefused\x127\n" +
 	"\fdirect_state\x18\x14 \x01(\x0e2\x14.weft.v1.DirectStateR\vdirectState\x12%\n" +
-	"\x0edirect_problem\x18\x15 \x01(\tR\rdirectProblem\x1a9\n" +
+	"\x0edirect_problem\x18\x15 \x01(\tR\rdirectProblem\x12\x18\n" +
+	"\afailing\x18\x16 \x01(\bR\afailing\x12#\n" +
+	"\roverrun_slots\x18\x17 \x01(\rR\foverrunSlots\x12'\n" +
+	"\x0foverrun_methods\x18\x18 \x03(\tR\x0eoverrunMethods\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a<\n" +

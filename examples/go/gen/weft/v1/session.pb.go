@@ -539,9 +539,13 @@ type AgentReport struct {
 	// every report; a change is reported at once.
 	UnavailableServices []string `protobuf:"bytes,8,rep,name=unavailable_services,json=unavailableServices,proto3" json:"unavailable_services,omitempty"`
 	// Slots taken by direct calls: nothing is assigned to those.
-	DirectSlots   uint32 `protobuf:"varint,9,opt,name=direct_slots,json=directSlots,proto3" json:"direct_slots,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	DirectSlots uint32 `protobuf:"varint,9,opt,name=direct_slots,json=directSlots,proto3" json:"direct_slots,omitempty"`
+	// Slots among `stuck_slots` and `direct_slots` whose handlers have overrun: told to end, past their grace, and running.
+	OverrunSlots uint32 `protobuf:"varint,10,opt,name=overrun_slots,json=overrunSlots,proto3" json:"overrun_slots,omitempty"`
+	// Full names of the methods of those handlers, at most 16.
+	OverrunMethods []string `protobuf:"bytes,11,rep,name=overrun_methods,json=overrunMethods,proto3" json:"overrun_methods,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *AgentReport) Reset() {
@@ -635,6 +639,20 @@ func (x *AgentReport) GetDirectSlots() uint32 {
 		return x.DirectSlots
 	}
 	return 0
+}
+
+func (x *AgentReport) GetOverrunSlots() uint32 {
+	if x != nil {
+		return x.OverrunSlots
+	}
+	return 0
+}
+
+func (x *AgentReport) GetOverrunMethods() []string {
+	if x != nil {
+		return x.OverrunMethods
+	}
+	return nil
 }
 
 // One response of a streaming handler.
@@ -1410,7 +1428,7 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x1a\n" +
 	"\bfinished\x18\x04 \x01(\bR\bfinished\":\n" +
 	"\bContract\x12.\n" +
-	"\x13file_descriptor_set\x18\x01 \x01(\fR\x11fileDescriptorSet\"\xd6\x02\n" +
+	"\x13file_descriptor_set\x18\x01 \x01(\fR\x11fileDescriptorSet\"\xa4\x03\n" +
 	"\vAgentReport\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x1d\n" +
 	"\n" +
@@ -1423,7 +1441,10 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\vstuck_slots\x18\a \x01(\rR\n" +
 	"stuckSlots\x121\n" +
 	"\x14unavailable_services\x18\b \x03(\tR\x13unavailableServices\x12!\n" +
-	"\fdirect_slots\x18\t \x01(\rR\vdirectSlots\"\x9b\x01\n" +
+	"\fdirect_slots\x18\t \x01(\rR\vdirectSlots\x12#\n" +
+	"\roverrun_slots\x18\n" +
+	" \x01(\rR\foverrunSlots\x12'\n" +
+	"\x0foverrun_methods\x18\v \x03(\tR\x0eoverrunMethods\"\x9b\x01\n" +
 	"\bProgress\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x14\n" +

@@ -291,6 +291,9 @@ func (x *CallContext) GetParentId() string {
 // uniformly from [0, min(max_backoff, initial_backoff * backoff_multiplier^(n-1))]. A RetryInfo among the
 // handler's status details sets the least wait. INVALID_ARGUMENT, UNIMPLEMENTED and results over the size
 // limit are never retried, whatever the policy says.
+//
+// The next attempt is made by another agent, if another serves the task; by the same one, if none of the others had room
+// for some seconds. So it is after a crash and after RetryTask.
 type RetryPolicy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Most attempts that may end in failure, the first included. 0: the default, 5. At most 1000.
