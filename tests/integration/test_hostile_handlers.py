@@ -5,19 +5,24 @@ The agent has one slot: what leaks it fails the next call.
 
 from __future__ import annotations
 
+import asyncio
+import pickle
 from collections.abc import AsyncIterator
 
 import grpc
 import grpc.aio
 import pytest
 import pytest_asyncio
-from google.protobuf.wrappers_pb2 import StringValue
+from google.protobuf.wrappers_pb2 import BytesValue, StringValue
 from google.rpc import code_pb2
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.support import tasks
 from tests.support.beside import StockApp, direct_address, free_address, sidecar
-from tests.support.hostile import ENDINGS, FLAVOURS, SERVICE, SHAPES, Ending
+from tests.support.hostile import ENDINGS, FLAVOURS, POISON, SERVICE, SHAPES, Ending, Plan
 from tests.support.mesh import MeshHarness
+from weft.rpc.errors import status_code
 
 AGENT = "tests.support.hostile:agent"
 # A call that has not ended by then is one that nobody answers.
@@ -129,5 +134,86 @@ async def test_every_ending_is_an_answer(
         return (now.used_slots, now.in_flight) == (0, 0)
 
     await mesh.eventually(idle, "no slot is taken")
+    after = await tasks.agent(mesh, "h1")
+    assert (after.instance_id, after.connect_time) == (before.instance_id, before.connect_time)
+
+
+# -- outcomes of every kind ----------------------------------------------------------------------------------------
+
+_TEXT = st.text(st.characters(exclude_categories=()), max_size=60)
+_KEYS = (
+    st.from_regex(r"[a-z0-9_.-]{1,12}(-bin)?", fullmatch=True)
+    | _TEXT
+    | st.sampled_from(
+        [
+            "grpc-status",
+            "grpc-message",
+            "grpc-timeout",
+            "content-type",
+            "te",
+            "weft-agent",
+            "weft-task-id",
+            ":status",
+        ]
+    )
+)
+_VALUES = _TEXT | st.binary(max_size=60) | st.integers() | st.none()
+_METADATA = st.lists(st.tuples(_KEYS, _VALUES), max_size=4).map(tuple)
+_DETAILS = st.tuples(
+    st.sampled_from([each.type_url for each in POISON.values()]) | st.text(max_size=20),
+    st.binary(max_size=40),
+)
+PLANS = st.builds(
+    Plan,
+    code=st.sampled_from([0, *range(1, 17)]) | st.integers() | st.sampled_from([None, "NOT_FOUND", 1.5]),
+    details=_TEXT | st.binary(max_size=20) | st.none() | st.integers(),
+    headers=_METADATA,
+    trailers=_METADATA,
+    rich=st.lists(_DETAILS, max_size=3).map(tuple),
+    payload=st.binary(max_size=2000),
+)
+
+
+def answers(address: str, method: str, plan: Plan) -> grpc.StatusCode:
+    """The code that a stock caller gets."""
+    with grpc.insecure_channel(address) as channel:
+        call = channel.unary_unary(f"/{SERVICE}/{method}", response_deserializer=BytesValue.FromString)
+        request = BytesValue(value=pickle.dumps(tuple(plan))).SerializeToString()
+        try:
+            response, _ = call.with_call(request, timeout=SILENT_S)
+        except grpc.RpcError as error:
+            code: grpc.StatusCode = error.code()
+            return code
+        assert response.value == plan.payload
+        return grpc.StatusCode.OK
+
+
+def fuzz(mesh: MeshHarness, address: str, examples: int) -> None:
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(PLANS)
+    def each(plan: Plan) -> None:
+        # UNKNOWN: the handler was told, by an exception, that something cannot be.
+        allowed = {
+            grpc.StatusCode.UNKNOWN,
+            status_code(plan.code) if isinstance(plan.code, int) else grpc.StatusCode.OK,
+        }
+        for method in ("FuzzSync", "FuzzAsync", "FuzzSyncIsolated"):
+            for target in (mesh.target, address):
+                code = answers(target, method, plan)
+                assert code in allowed, (method, target, code)
+        assert mesh.agents["h1"].alive
+
+    each()
+
+
+@pytest.mark.parametrize(
+    "examples", [15, pytest.param(150, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
+)
+async def test_whatever_a_handler_sets_its_caller_is_answered(
+    hostile_mesh: MeshHarness, examples: int
+) -> None:
+    mesh = hostile_mesh
+    before = await tasks.agent(mesh, "h1")
+    await asyncio.to_thread(fuzz, mesh, await direct_address(mesh, "h1"), examples)
     after = await tasks.agent(mesh, "h1")
     assert (after.instance_id, after.connect_time) == (before.instance_id, before.connect_time)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import pickle
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent import futures
 from typing import Any, NamedTuple, NoReturn
@@ -538,7 +539,47 @@ async def close_async(_request: StringValue, context: Any) -> AsyncIterator[Stri
         yield DONE
 
 
+class Plan(NamedTuple):
+    """What a fuzzed handler does: anything that its parts can be."""
+
+    code: Any
+    details: Any
+    headers: Any
+    trailers: Any
+    rich: tuple[tuple[str, bytes], ...]
+    payload: bytes
+
+    def status(self) -> Any:
+        packed = [any_pb2.Any(type_url=url, value=value) for url, value in self.rich]
+        status = status_pb2.Status(code=code_pb2.ABORTED, message="rich", details=packed)
+        return (STATUS_DETAILS_KEY, status.SerializeToString())
+
+
+def fuzz_sync(request: BytesValue, context: Any) -> BytesValue:
+    plan = Plan(*pickle.loads(request.value))
+    context.send_initial_metadata(plan.headers)
+    _set(plan, context)
+    return BytesValue(value=plan.payload)
+
+
+async def fuzz_async(request: BytesValue, context: Any) -> BytesValue:
+    plan = Plan(*pickle.loads(request.value))
+    await context.send_initial_metadata(plan.headers)
+    _set(plan, context)
+    return BytesValue(value=plan.payload)
+
+
+def _set(plan: Plan, context: Any) -> None:
+    context.set_code(plan.code)
+    context.set_details(plan.details)
+    context.set_trailing_metadata((*plan.trailers, plan.status()))
+
+
 agent = Agent()
+for _fuzz in (fuzz_sync, fuzz_async):
+    _method = f"{SERVICE}/{_fuzz.__name__.title().replace('_', '')}"
+    agent.method(_method)(_fuzz)
+    agent.method(f"{_method}Isolated", isolate=True)(_fuzz)
 for _handler in (unary_sync, unary_async, stream_sync, stream_async):
     _method = f"{SERVICE}/{_handler.__name__.title().replace('_', '')}"
     agent.method(_method)(_handler)
