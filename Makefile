@@ -7,6 +7,13 @@ ARGS ?=
 # Tests mostly wait for processes: more workers than cores. JOBS=0 runs them one after another.
 JOBS ?= 4
 
+# The environment of a copied folder is a copy too, whose commands run the code of the folder that it was made in.
+ifneq ($(wildcard $(STAMP)),)
+ifeq ($(shell grep -sF '$(CURDIR)/$(BIN)/python' $(BIN)/weft),)
+$(shell rm -rf $(VENV))
+endif
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench chaos gen settings lock format clean
 

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from weft.agent.listening import OFF
 from weft.agent.slots import MAX_QUEUE
+from weft.rpc import unix_path
 from weft.rpc.channel import MAX_PAYLOAD_BYTES
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.targets import DEFAULT_TARGET, parse
@@ -125,6 +126,15 @@ class AgentSettings(BaseSettings):
             return parse(value)
         except InvalidArgument as error:
             raise ValueError(error.message) from None
+
+    @field_validator("listen", "advertised_address")
+    @classmethod
+    def _check_unix_path(cls, value: str) -> str:
+        try:
+            unix_path.check(value)
+        except InvalidArgument as error:
+            raise ValueError(error.message) from None
+        return value
 
     @field_validator("listen")
     @classmethod

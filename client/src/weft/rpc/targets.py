@@ -15,6 +15,7 @@ import re
 import socket
 from collections.abc import Sequence
 
+from weft.rpc import unix_path
 from weft.rpc.errors import InvalidArgument
 
 DEFAULT_PORT = 7700
@@ -80,6 +81,7 @@ def _address(text: str) -> str:
     if not text:
         raise _refusal("an address of the target is empty")
     if _UNIX.fullmatch(text):
+        unix_path.check(text)
         return text
     bare = _DNS.sub("", text, count=1)
     if _is_ip(ipaddress.IPv6Address, bare):

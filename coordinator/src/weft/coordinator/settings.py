@@ -10,7 +10,9 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from weft.coordinator.store.records import MAX_PROGRESS_BYTES
+from weft.rpc import unix_path
 from weft.rpc.channel import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, MAX_PENDING_CALLS
+from weft.rpc.errors import InvalidArgument
 from weft.rpc.times import MAX_DURATION_S
 
 
@@ -172,6 +174,15 @@ class CoordinatorSettings(BaseSettings):
         if not self.shared_store and self.store_credentials:
             raise ValueError("store_username and store_password are for a Redis store; this one is a file")
         return self
+
+    @field_validator("listen", "store")
+    @classmethod
+    def _check_unix_path(cls, value: str) -> str:
+        try:
+            unix_path.check(value)
+        except InvalidArgument as error:
+            raise ValueError(error.message) from None
+        return value
 
     @field_validator("listen")
     @classmethod
