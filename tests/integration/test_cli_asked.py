@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.command import weft
+from tests.support.command import Finished, weft
 from tests.support.mesh import MeshHarness
 from tests.support.processes import environment
 from weft.v1 import coordinator_pb2
@@ -212,3 +213,42 @@ async def test_an_interrupted_wait_names_the_tasks_that_go_on(shared_mesh: MeshH
     assert len(ids) == 2, err
     done = await weft("tasks", "cancel", *ids, target=shared_mesh.target)
     assert done.status == 0, done.err
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("weft call probe", CALL),
+        ("weft call ProbeService/Ca", "ProbeService/Call"),
+        ("weft submit ", CALL),
+        ("weft queues pause ", CALL),
+        ("weft tasks list --method ", CALL),
+        ("weft tasks list --state F", "FAILED"),
+        ("weft agents drain ", "a1"),
+        ("weft tasks get ", "TASK"),
+        ("weft tasks cancel TASK ", "TASK"),
+        ("weft ta", "tasks"),
+    ],
+)
+async def test_a_shell_completes(shared_mesh: MeshHarness, typed: str, offered: str):
+    task = (await weft("submit", CALL, "{}", target=shared_mesh.target)).out.strip()
+    offered, typed = offered.replace("TASK", task), typed.replace("TASK", task)
+    done = await _completed(typed, shared_mesh.target)
+    assert offered in done.out.split()
+    assert done.err == ""
+
+
+async def test_a_shell_is_not_held_up_by_a_coordinator_that_is_away():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for target in ("127.0.0.1:1", f"127.0.0.1:{silent.getsockname()[1]}", "no such target"):
+            done = await _completed("weft call ", target)
+            assert (done.out.strip(), done.err) == ("", "")
+
+
+async def _completed(typed: str, target: str) -> Finished:
+    variables = {
+        "COMP_WORDS": typed,
+        "COMP_CWORD": str(len(typed.split(" ")) - 1),
+        "_WEFT_COMPLETE": "complete_bash",
+    }
+    return await weft(env=variables, target=target, timeout_s=30)

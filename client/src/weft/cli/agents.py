@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from weft.cli import inputs, moments
+from weft.cli import completion, inputs, moments
 from weft.cli.examples import examples, with_examples
 from weft.cli.lazy import SETTINGS
 from weft.cli.options import DEFAULT_TARGET, Json, Target
@@ -28,7 +28,9 @@ _HELP = with_examples(
 )
 app = typer.Typer(help=_HELP, no_args_is_help=True, **SETTINGS)
 
-AgentIds = Annotated[list[str], typer.Argument(metavar="ID...", help="The agents.")]
+AgentIds = Annotated[
+    list[str], typer.Argument(metavar="ID...", help="The agents.", autocompletion=completion.agent_ids)
+]
 _POLL_S = 0.25
 
 STYLES = {

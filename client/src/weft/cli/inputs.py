@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from weft.cli import completion
 from weft.cli.failures import Failure
 from weft.cli.options import key_values
 from weft.cli.streams import as_utf8
@@ -20,12 +21,18 @@ if TYPE_CHECKING:
 
 MethodName = Annotated[
     str,
-    typer.Argument(metavar="METHOD", help="pkg.Service/Method, or the end of it that no other method has."),
+    typer.Argument(
+        metavar="METHOD",
+        help="pkg.Service/Method, or the end of it that no other method has.",
+        autocompletion=completion.methods,
+    ),
 ]
 MethodFilter = Annotated[
     str,
     typer.Option(
-        metavar="METHOD", help="Only of this method: its full name, or the end of it, such as Service/Method."
+        metavar="METHOD",
+        help="Only of this method: its full name, or the end of it, such as Service/Method.",
+        autocompletion=completion.methods,
     ),
 ]
 JsonInput = Annotated[

@@ -93,7 +93,7 @@ def main() -> None:
     # gRPC's own log lines are for its developers; what people need is said by the commands.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
-        app()
+        app(prog_name="weft")
     except streams.Unwritable as error:
         if error.no_reader:
             sys.exit(streams.NO_READER_STATUS)

@@ -10,14 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from weft.cli import inputs
+from weft.cli import completion, inputs
 from weft.cli.failures import Failure
 
 if TYPE_CHECKING:
     from weft.client import Mesh, Task, TaskState
 
 States = Annotated[
-    list[str] | None, typer.Option("--state", metavar="STATE", help="Only tasks in this state; repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--state",
+        metavar="STATE",
+        help="Only tasks in this state; repeatable.",
+        autocompletion=completion.states,
+    ),
 ]
 Since = Annotated[
     str,
@@ -28,7 +34,12 @@ Since = Annotated[
 Until = Annotated[str, typer.Option(metavar="TIME", help="Only submitted before then; as --since.")]
 AgentId = Annotated[
     str,
-    typer.Option("--agent", metavar="AGENT", help="Only with their current or last attempt at this agent."),
+    typer.Option(
+        "--agent",
+        metavar="AGENT",
+        help="Only with their current or last attempt at this agent.",
+        autocompletion=completion.agent_ids,
+    ),
 ]
 RequestId = Annotated[str, typer.Option("--request-id", metavar="ID", help="Only with this idempotency key.")]
 ErrorText = Annotated[

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from weft.cli import inputs, moments, task_view
+from weft.cli import completion, inputs, moments, task_view
 from weft.cli import task_filters as filters
 from weft.cli.examples import examples, with_examples
 from weft.cli.failures import Failure
@@ -32,8 +32,13 @@ _HELP = with_examples(
 )
 app = typer.Typer(help=_HELP, no_args_is_help=True, **SETTINGS)
 
-TaskId = Annotated[str, typer.Argument(metavar="ID", help="The task.")]
-TaskIds = Annotated[list[str] | None, typer.Argument(metavar="[ID...]", help="The tasks; or give a filter.")]
+TaskId = Annotated[str, typer.Argument(metavar="ID", help="The task.", autocompletion=completion.task_ids)]
+TaskIds = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[ID...]", help="The tasks; or give a filter.", autocompletion=completion.task_ids
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="With a filter: do not ask.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="With a filter: only show what it finds.")]
 

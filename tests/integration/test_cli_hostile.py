@@ -1,0 +1,222 @@
+"""Every command that prints, on a terminal, with hostile text in every string field of what it is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import re
+import struct
+import sys
+import termios
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf import any_pb2
+from google.protobuf.descriptor import FieldDescriptor
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from probe.v1 import probe_pb2
+from tests.support.command import weft
+from tests.support.messages import classes_of, with_text
+from tests.support.processes import environment
+from weft.coordinator.contracts import Contract, Contracts
+from weft.rpc import descriptors
+from weft.rpc.reflection import Reflection
+from weft.v1 import coordinator_pb2, fleet_pb2, task_pb2
+
+HOSTILE = "\x1b[2J\x1b]0;title\x07\x9b5n\u202e[red]x[/red]\r\x00\b\u2028é"
+UNSAFE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028\u2029\ud800-\udfff]")
+OUR_STYLES = re.compile(r"\x1b\[[0-9;]*m")
+
+CALL = "probe.v1.ProbeService/Call"
+FAILING = "probe.v1.ProbeService/CallSync"
+STREAM = "probe.v1.ProbeService/Stream"
+ID = "1"
+
+# Commands that end by themselves.
+COMMANDS = [
+    ("tasks", "list"),
+    ("tasks", "get", ID),
+    ("tasks", "get", ID, "--verbose"),
+    ("tasks", "watch", ID),
+    ("tasks", "cancel", ID),
+    ("tasks", "retry", ID),
+    ("agents", "list"),
+    ("agents", "drain", ID),
+    ("agents", "drain", ID, "--wait", "--timeout", "0"),
+    ("agents", "pause", ID),
+    ("queues", "list"),
+    ("queues", "pause", CALL),
+    ("call", CALL),
+    ("call", STREAM),
+    ("call", FAILING),
+    ("submit", CALL),
+    ("submit", CALL, "--wait"),
+    ("submit", FAILING, "--wait"),
+    ("call", HOSTILE.replace("\0", "")),
+    ("tasks", "list", "--method", HOSTILE.replace("\0", "")),
+]
+
+
+def _left(field: FieldDescriptor) -> bool:
+    """What would only lead on: to further pages, and to an address."""
+    return field.name in {"next_page_token", "cursor", "advertised_address"}
+
+
+def _filled(message: Any) -> Any:
+    with_text(message, HOSTILE, leave=_left)
+    for task in (
+        getattr(message, "task", None),
+        *getattr(message, "tasks", ()),
+        *getattr(message, "finished", ()),
+    ):
+        if isinstance(task, task_pb2.Task):
+            task.state = task_pb2.TASK_STATE_FAILED
+            task.outcome.status.CopyFrom(_status())
+    for agent in (getattr(message, "agent", None), *getattr(message, "agents", ())):
+        if isinstance(agent, fleet_pb2.Agent):
+            agent.state = fleet_pb2.AGENT_STATE_ACTIVE
+            agent.in_flight = 1
+    return message
+
+
+def _status() -> status_pb2.Status:
+    status = status_pb2.Status(code=code_pb2.INVALID_ARGUMENT, message=HOSTILE)
+    for kind in classes_of(error_details_pb2):
+        packed = any_pb2.Any()
+        packed.Pack(with_text(kind(), HOSTILE, leave=_left))
+        status.details.append(packed)
+    status.details.add(type_url=HOSTILE, value=b"\xff")
+    return status
+
+
+class Everything(grpc.GenericRpcHandler):
+    """Answers every method of the API, and of the probe, with hostile text."""
+
+    def __init__(self) -> None:
+        files = (coordinator_pb2.DESCRIPTOR, probe_pb2.DESCRIPTOR)
+        self._methods = {
+            f"/{service.full_name}/{method.name}": method
+            for file in files
+            for service in file.services_by_name.values()
+            for method in service.methods
+        }
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        method = self._methods.get(handler_call_details.method)
+        if method is None:
+            return None
+        answer = descriptors.message_class(method.output_type)
+        many = answer is not None and method.server_streaming
+
+        async def stream(requests: Any, context: Any) -> AsyncIterator[bytes]:
+            yield _answer(method, answer, await anext(requests) if method.client_streaming else requests)
+            if method.name == "WatchAgents":
+                await asyncio.Event().wait()
+
+        async def unary(_request: bytes, context: Any) -> bytes:
+            if method.name == "CallSync":
+                told = rpc_status.to_status(_status())
+                await context.abort(told.code, told.details, told.trailing_metadata)
+            return _answer(method, answer, b"")
+
+        if method.client_streaming:
+            return grpc.stream_stream_rpc_method_handler(stream)
+        if many:
+            return grpc.unary_stream_rpc_method_handler(stream)
+        return grpc.unary_unary_rpc_method_handler(unary)
+
+
+def _answer(method: Any, answer: Callable[[], Any], request: bytes) -> bytes:
+    message = answer()
+    if method.name == "SubmitTasks":
+        given = coordinator_pb2.SubmitTasksRequest.FromString(request)
+        message.acks.add(task_id=ID)
+        if given.deliver_results:
+            task = message.finished.add()
+            with_text(task, HOSTILE, leave=_left)
+            task.id, task.state = ID, task_pb2.TASK_STATE_FAILED
+            task.outcome.status.CopyFrom(_status())
+        return bytes(message.SerializeToString())
+    return bytes(_filled(message).SerializeToString())
+
+
+@pytest.fixture
+async def hostile_coordinator() -> AsyncIterator[str]:
+    contracts = Contracts()
+    methods = [f"probe.v1.ProbeService/{name}" for name in ("Call", "CallSync", "Stream")]
+    contracts.admit(Contract.load(descriptors.file_descriptor_set([probe_pb2.DESCRIPTOR]), methods))
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((Reflection(contracts, []), Everything()))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    yield f"127.0.0.1:{port}"
+    await server.stop(None)
+
+
+async def _on_a_terminal(args: tuple[str, ...], target: str, *, lines: int | None = None) -> str:
+    """What a command writes to a terminal of 80 columns: until it ends, or until so many lines."""
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "weft.cli.main", *args),
+        env=environment({"WEFT_TARGET": target, "TERM": "xterm"}),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    printed = b""
+    try:
+        async with asyncio.timeout(60):
+            # A terminal whose other side is closed answers with an error.
+            with contextlib.suppress(OSError):
+                while lines is None or printed.count(b"\n") < lines:
+                    chunk = await asyncio.to_thread(os.read, ours, 65536)
+                    if not chunk:
+                        break
+                    printed += chunk
+    finally:
+        if process.returncode is None and lines is not None:
+            process.kill()
+        await process.wait()
+        os.close(ours)
+    return printed.decode().replace("\r\n", "\n")
+
+
+def _check(args: tuple[str, ...], printed: str) -> None:
+    assert printed, args
+    assert "Traceback" not in printed, (args, printed)
+    found = UNSAFE.findall(OUR_STYLES.sub("", printed))
+    assert not found, (args, found, printed)
+
+
+async def test_no_command_lets_a_terminal_obey_what_it_shows(hostile_coordinator: str) -> None:
+    shown = ""
+    for start in range(0, len(COMMANDS), 4):
+        some = COMMANDS[start : start + 4]
+        printed = await asyncio.gather(*(_on_a_terminal(args, hostile_coordinator) for args in some))
+        for args, text in zip(some, printed, strict=True):
+            _check(args, text)
+            shown += text
+    args = ("agents", "watch")
+    _check(args, await _on_a_terminal(args, hostile_coordinator, lines=1))
+    assert "[red]x[/red]" in shown, "nothing of it is markup"
+
+
+async def test_json_keeps_what_it_is_told(hostile_coordinator: str) -> None:
+    task, agents, failure = await asyncio.gather(
+        weft("tasks", "get", ID, "--json", target=hostile_coordinator),
+        weft("agents", "list", "--json", target=hostile_coordinator),
+        weft("call", FAILING, "--json", target=hostile_coordinator),
+    )
+    for done in (task, agents, failure):
+        assert not UNSAFE.search(done.out.replace("\n", ""))
+    assert task.document["request_id"] == HOSTILE
+    assert agents.document[0]["labels"] == {HOSTILE: HOSTILE}
+    assert failure.document["error"]["message"] == HOSTILE
