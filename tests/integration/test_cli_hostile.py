@@ -69,7 +69,14 @@ def _left(field: FieldDescriptor) -> bool:
 
 
 def _filled(message: Any) -> Any:
-    with_text(message, HOSTILE, leave=_left)
+    return _with_states(with_text(message, HOSTILE, leave=_left))
+
+
+def _with_states(message: Any) -> Any:
+    if isinstance(message, coordinator_pb2.WatchAgentsResponse):
+        # A whole snapshot.
+        message.snapshot, message.cursor = True, "1"
+        del message.removed[:]
     for task in (
         getattr(message, "task", None),
         *getattr(message, "tasks", ()),
@@ -116,6 +123,11 @@ class Everything(grpc.GenericRpcHandler):
 
         async def stream(requests: Any, context: Any) -> AsyncIterator[bytes]:
             yield _answer(method, answer, await anext(requests) if method.client_streaming else requests)
+            if method.name == "WatchTask":
+                ended = with_text(
+                    answer(), HOSTILE, leave=lambda field: field.name == "progress" or _left(field)
+                )
+                yield _with_states(ended).SerializeToString()
             if method.name == "WatchAgents":
                 await asyncio.Event().wait()
 
