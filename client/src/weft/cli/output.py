@@ -85,6 +85,12 @@ def remark(text: str) -> None:
     _write(sys.stderr, visible(text).replace("\n", "\n  "))
 
 
+def prompt(text: str) -> None:
+    """A question on stderr, whose answer goes on the same line."""
+    sys.stderr.write(one_line(text))
+    sys.stderr.flush()
+
+
 def styled(words: Words, stream: TextIO) -> str:
     """The words as they go to the stream, styles and all."""
     if isinstance(words, str) or not has_styles(stream):

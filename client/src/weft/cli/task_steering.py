@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from weft.cli import moments, task_view
 from weft.cli.failures import Failure
-from weft.cli.output import json_text, line, plain, remark
+from weft.cli.output import json_text, line, plain, prompt, remark
 from weft.rpc import names
 
 if TYPE_CHECKING:
@@ -74,8 +74,7 @@ class Steering:
                 f"nobody can be asked whether to {self.verb} {_tasks(count)}: add --yes, or --dry-run to look only",
                 status=2,
             )
-        sys.stderr.write(f"{self.verb.capitalize()} {_tasks(count)}? [y/N] ")
-        sys.stderr.flush()
+        prompt(f"{self.verb.capitalize()} {_tasks(count)}? [y/N] ")
         return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
     async def _change(self, ids: Sequence[str], change: Callable[[str], Awaitable[Task]]) -> int:
