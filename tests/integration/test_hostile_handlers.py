@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -74,7 +75,7 @@ class Caller:
 
     async def call(self, text: str, timeout_s: float = SILENT_S) -> int:
         """The code that a call ends with, by `google.rpc.Code`."""
-        made = self._call(StringValue(value=text), timeout=timeout_s)
+        made: Any = self._call(StringValue(value=text), timeout=timeout_s)
         try:
             if self._streams:
                 async for _ in made:
@@ -189,7 +190,11 @@ def answers(address: str, method: str, plan: Plan) -> grpc.StatusCode:
 
 
 def fuzz(mesh: MeshHarness, address: str, examples: int) -> None:
-    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
     @given(PLANS)
     def each(plan: Plan) -> None:
         # UNKNOWN: the handler was told, by an exception, that something cannot be.
