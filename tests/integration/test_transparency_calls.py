@@ -16,7 +16,17 @@ import pytest_asyncio
 from mirror.v1 import mirror_pb2, mirror_pb2_grpc
 from tests.support.ledger import Ledger
 from tests.support.seen import ENOUGH_S, Seen, see, see_sync, start, take_one, watch
-from tests.support.ways import FURTHER_WAYS, SHAPES, STRAIGHT, WAYS, Way, opened
+from tests.support.ways import (
+    FURTHER_WAYS,
+    SHAPES,
+    STRAIGHT,
+    WAYS,
+    Durable,
+    Relayed,
+    RelayedUnknown,
+    Way,
+    opened,
+)
 from weft.rpc.channel import MAX_METADATA_BYTES
 
 Ask = mirror_pb2.Ask
@@ -167,6 +177,75 @@ async def test_a_method_that_is_not_there(pair: Pair) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call(b"", timeout=ENOUGH_S, metadata=pair.way.asks)
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_a_service_that_is_not_there(pair: Pair) -> None:
+    if not pair.way.stock:
+        pytest.skip("a library waits for the agents of a service: it says UNAVAILABLE")
+    async with pair.way.channel() as channel, asyncio.timeout(ENOUGH_S):
+        call = channel.unary_unary("/no.such.v1.Service/Do")
+        while True:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call(b"", timeout=ENOUGH_S, metadata=pair.way.asks)
+            # An egress that has just begun does not know yet what there is.
+            if caught.value.code() is not grpc.StatusCode.UNAVAILABLE:
+                break
+            await asyncio.sleep(0.05)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+# Keys that a proxy, or gRPC, might take for its own, and that a stock server sees all the same.
+ODD_KEYS = (
+    "grpc-foo",
+    "grpc-retry-pushback-ms",
+    "lb-token",
+    "host",
+    "cookie",
+    "authorization",
+    "via",
+    "accept-encoding",
+    "trailer",
+    "keep-alive",
+    "x-forwarded-for",
+    "server",
+    "date",
+)
+
+
+async def test_odd_keys_pass_either_way(pair: Pair) -> None:
+    entries = [Entry(key=key, value=b"7") for key in ODD_KEYS]
+    seen = await pair.same(
+        "Unary",
+        Ask(text="o", headers=entries, trailers=entries),
+        metadata=tuple((key, "7") for key in ODD_KEYS),
+    )
+    for what in (seen.metadata, seen.headers, seen.trailers):
+        assert {key for key, _ in what} == set(ODD_KEYS)
+
+
+@pytest.mark.parametrize("code", [0, 5])
+async def test_headers_of_a_stream_without_an_answer(pair: Pair, code: int) -> None:
+    if type(pair.way) is not Durable:
+        pytest.skip("where a call is passed on, grpc.aio loses them now and then, as for its own callers")
+    with grpc.insecure_channel(pair.way.address) as channel:
+        stub: Any = mirror_pb2_grpc.MirrorServiceStub(channel)
+        ask = Ask(headers=HEADERS, answers=0, code=code)
+        seen = [
+            len((await asyncio.to_thread(see_sync, stub, "Down", [ask], **pair.asking({}))).headers)
+            for _ in range(20)
+        ]
+    assert seen == [len(HEADERS)] * 20
+
+
+async def test_health_lists_what_is_served(pair: Pair) -> None:
+    if not pair.way.stock:
+        pytest.skip("a library's channels are for the mesh's methods")
+    if isinstance(pair.way, Relayed | RelayedUnknown):
+        pytest.skip("the stock servicer's health has no List")
+    async with pair.way.channel() as channel:
+        listed = await channel.unary_unary("/grpc.health.v1.Health/List")(b"", timeout=ENOUGH_S)
+    # Its name and SERVING, as an entry of the map.
+    assert b"\x0a\x17mirror.v1.MirrorService\x12\x02\x08\x01" in listed
 
 
 @each_shape

@@ -83,6 +83,7 @@ class Ingress:
         self._server.add_generic_rpc_handlers(
             (
                 Reflection(self._hosted, [_OWN_SERVICE, health.SERVICE]),
+                health.HealthLists(self._health),
                 _Methods(methods, on_loop, in_threads, endings),
             )
         )
@@ -160,6 +161,9 @@ class _Health(health.HealthService):
         self.unavailable: frozenset[str] = frozenset()
         self._hosted = hosted
         self._slots = slots
+
+    def services(self) -> Iterable[str]:
+        return ("", _OWN_SERVICE, *sorted(self._hosted.services()))
 
     def status(self, service: str) -> health_pb2.HealthCheckResponse.ServingStatus:
         if service not in ("", _OWN_SERVICE) and service not in self._hosted.services():

@@ -9,20 +9,21 @@ from collections.abc import Iterable
 
 from weft.agent.slots import Slots
 from weft.rpc.errors import STATUS_DETAILS_KEY
-from weft.rpc.metadata import AGENT_KEY, LOAD_KEY, ORCA_KEY, Pairs
+from weft.rpc.metadata import AGENT_KEY, LOAD_KEY, ORCA_KEY, Pairs, belongs_to_caller
 from weft.v1 import agent_pb2, fleet_pb2
 
-_KEYS = frozenset({ORCA_KEY, LOAD_KEY, AGENT_KEY})
 _MAX_KEPT = 4096
 
 
 def merged(own: Iterable[tuple[str, str | bytes]], load: Pairs) -> Pairs:
-    """The handler's own trailers, without what gRPC and this agent say themselves, and those of `LoadReports.trailers`."""
-    return (*[pair for pair in own if _is_own(pair[0])], *load)
+    """The handler's own trailers, without what gRPC and this agent say themselves, and those of `LoadReports.trailers`.
 
-
-def _is_own(key: str) -> bool:
-    return key not in _KEYS and (not key.startswith("grpc-") or key == STATUS_DETAILS_KEY)
+    A handler that reports a load by itself is believed.
+    """
+    kept = [pair for pair in own if pair[0] == STATUS_DETAILS_KEY or belongs_to_caller(pair[0])]
+    if any(key == ORCA_KEY for key, _ in kept):
+        return (*kept, *[pair for pair in load if pair[0] != ORCA_KEY])
+    return (*kept, *load)
 
 
 class LoadReports:

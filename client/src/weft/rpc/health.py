@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
 
 import grpc
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
+from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from weft.rpc import descriptors
 
 SERVICE = "grpc.health.v1.Health"
 MAX_WATCHERS = 4096
@@ -20,6 +25,59 @@ MAX_WATCHERS = 4096
 RECHECK_S = 1.0
 
 Status = health_pb2.HealthCheckResponse
+
+
+def health_file() -> FileDescriptorProto:
+    """The file of grpc.health.v1 with its newest method, `List`, which the library's own may not have yet."""
+    file = FileDescriptorProto.FromString(health_pb2.DESCRIPTOR.serialized_pb)
+    (service,) = file.service
+    if all(method.name != "List" for method in service.method):
+        file.message_type.add(name="HealthListRequest")
+        answer = file.message_type.add(name="HealthListResponse")
+        entry = answer.nested_type.add(name="StatusesEntry")
+        entry.options.map_entry = True
+        optional, repeated = FieldDescriptorProto.LABEL_OPTIONAL, FieldDescriptorProto.LABEL_REPEATED
+        entry.field.add(name="key", number=1, type=FieldDescriptorProto.TYPE_STRING, label=optional)
+        for parent, name, number, label, kind in (
+            (entry, "value", 2, optional, "HealthCheckResponse"),
+            (answer, "statuses", 1, repeated, "HealthListResponse.StatusesEntry"),
+        ):
+            parent.field.add(
+                name=name,
+                number=number,
+                type=FieldDescriptorProto.TYPE_MESSAGE,
+                label=label,
+                type_name=f".grpc.health.v1.{kind}",
+            )
+        service.method.add(
+            name="List",
+            input_type=".grpc.health.v1.HealthListRequest",
+            output_type=".grpc.health.v1.HealthListResponse",
+        )
+    return file
+
+
+_LIST_RESPONSE: Any = GetMessageClass(
+    descriptors.build_pool([health_file()]).FindMessageTypeByName("grpc.health.v1.HealthListResponse")
+)
+
+
+class HealthLists(grpc.GenericRpcHandler):
+    """`grpc.health.v1.Health/List`: the status of every service at once; for `server.add_generic_rpc_handlers`."""
+
+    def __init__(self, health: HealthService) -> None:
+        self._health = health
+        self._handler: Any = grpc.unary_unary_rpc_method_handler(self._list)
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        return self._handler if handler_call_details.method == f"/{SERVICE}/List" else None
+
+    async def _list(self, _request: bytes, _context: Any) -> bytes:
+        answer = _LIST_RESPONSE()
+        for name in self._health.services():
+            answer.statuses[name].status = self._health.status(name)
+        listed: bytes = answer.SerializeToString()
+        return listed
 
 
 class HealthService(health_pb2_grpc.HealthServicer):
@@ -31,6 +89,10 @@ class HealthService(health_pb2_grpc.HealthServicer):
     @abstractmethod
     def status(self, service: str) -> health_pb2.HealthCheckResponse.ServingStatus:
         """The status of a service now; SERVICE_UNKNOWN for one that is neither weft's nor hosted."""
+
+    @abstractmethod
+    def services(self) -> Iterable[str]:
+        """The services that have a status, "" among them."""
 
     def changed(self) -> None:
         """Some status may have changed: tell the watchers."""

@@ -19,11 +19,30 @@ ORCA_KEY = "endpoint-load-metrics-bin"
 LOAD_KEY = "weft-load-bin"
 # Metadata of a direct call whose caller tries other agents rather than wait for a slot of this one.
 NO_WAIT_KEY = "weft-no-wait"
-# Keys that one hop owns, and that must not travel to the next one.
+# Keys that one hop owns, or that gRPC's C core takes for its own: they must not, or cannot, travel to the next one.
+# docs/transparency.md tells of each.
 _HOP_KEYS = frozenset(
-    {"user-agent", "content-type", "content-length", "te", "host", "connection", "traceparent", "tracestate"}
+    {
+        "user-agent",
+        "content-type",
+        "content-length",
+        "te",
+        "connection",
+        "traceparent",
+        "tracestate",
+        "grpc-timeout",
+        "grpc-encoding",
+        "grpc-accept-encoding",
+        "grpc-internal-encoding-request",
+        "grpc-status",
+        "grpc-message",
+        "grpc-status-details-bin",
+        "grpc-previous-rpc-attempts",
+        # Sent as a trailer, it ends the process.
+        "grpclb_client_stats",
+    }
 )
-_HOP_PREFIXES = ("grpc-", "weft-", ":")
+_HOP_PREFIXES = ("weft-", ":")
 # What gRPC lets through; it fails a call with anything else.
 _KEY = re.compile(r"[0-9a-z_.-]+")
 _TEXT = re.compile(rb"[\x20-\x7e]*")

@@ -20,6 +20,7 @@ from grpc_reflection.v1alpha import reflection_pb2 as pb
 
 from weft.rpc import descriptors
 from weft.rpc.channel import BATCH_BYTES
+from weft.rpc.health import health_file
 
 _SERVICES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 
@@ -195,7 +196,9 @@ def _pool_of(own: Sequence[str]) -> DescriptorPool:
     # The standard details of errors too: generic clients look them up to print them.
     files += [known.FindFileByName(each.DESCRIPTOR.name) for each in (pb, error_details_pb2)]
     imported = FileDescriptorSet.FromString(descriptors.file_descriptor_set(files))
-    return descriptors.build_pool([*imported.file, _reflection_v1()])
+    newest = health_file()
+    own_files = [newest if file.name == newest.name else file for file in imported.file]
+    return descriptors.build_pool([*own_files, _reflection_v1()])
 
 
 def _reflection_v1() -> FileDescriptorProto:

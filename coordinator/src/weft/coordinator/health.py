@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from grpc_health.v1 import health_pb2
 
 from weft.coordinator.contracts import Contracts
@@ -27,6 +29,10 @@ class HealthService(health.HealthService):
         """NOT_SERVING from now on."""
         self._stopping = True
         self.changed()
+
+    def services(self) -> Iterable[str]:
+        hosted = {info.name.partition("/")[0] for info in self._contracts.methods()}
+        return sorted(OWN_SERVICES | hosted)
 
     def status(self, service: str) -> health_pb2.HealthCheckResponse.ServingStatus:
         methods = () if service in OWN_SERVICES else self._methods_of(service)

@@ -44,6 +44,7 @@ from weft.rpc.admission import Admission
 from weft.rpc.binding import why_not
 from weft.rpc.channel import make_server, server_options
 from weft.rpc.errors import Unavailable, WeftError
+from weft.rpc.health import HealthLists
 from weft.rpc.logs import get_logger
 from weft.rpc.reflection import Reflection
 from weft.rpc.signals import hurries, stop_signals
@@ -256,7 +257,7 @@ class Coordinator:
         )
         reflection = Reflection(self._contracts, [name for name in OWN_SERVICES if name] + [_HEALTH])
         # In this order: the last one takes every method that nobody else has.
-        server.add_generic_rpc_handlers((reflection, calls))
+        server.add_generic_rpc_handlers((reflection, HealthLists(self._health), calls))
         return server
 
     async def stop(self, grace_s: float | None = None) -> None:

@@ -26,10 +26,10 @@ from weft.rpc.binding import why_not
 from weft.rpc.budget import Budget
 from weft.rpc.channel import MAX_MESSAGE_BYTES, dial, make_server, server_options
 from weft.rpc.discovery import Discovery
-from weft.rpc.errors import InvalidArgument, WeftError
+from weft.rpc.errors import InvalidArgument, Unimplemented, WeftError
 from weft.rpc.logs import get_logger
 from weft.rpc.metadata import AGENT_KEY, DIRECT, DURABLE, MODE_KEY
-from weft.v1 import fleet_pb2
+from weft.v1 import errors_pb2, fleet_pb2
 
 _log = get_logger("weft.sidecar")
 
@@ -120,6 +120,8 @@ class Egress:
             return _refusal(
                 InvalidArgument(f"{MODE_KEY} is {mode!r}; it must be direct or durable", field=MODE_KEY)
             )
+        if mode == DIRECT and self._shapes.lacks(path.removeprefix("/")):
+            return _refusal(_unknown(path.removeprefix("/")))
         handler = self._handlers.get((path, mode))
         if handler is None:
             handler = self._make(path, mode)
@@ -190,6 +192,15 @@ class _Handlers(grpc.GenericRpcHandler):
 def _is_option(key: str) -> bool:
     # One that is not known, or that is not for calls of this mode, is refused by where the call goes.
     return key.startswith("weft-") and key not in _TOLD_KEYS
+
+
+def _unknown(method: str) -> Unimplemented:
+    # As the coordinator answers, and any server of a method that it does not have.
+    return Unimplemented(
+        f"no agent hosts {method}, nor has any hosted it of late",
+        reason=errors_pb2.ERROR_REASON_METHOD_UNKNOWN,
+        metadata={"method": method},
+    )
 
 
 def _refusal(error: WeftError) -> grpc.RpcMethodHandler[Any, Any]:

@@ -61,7 +61,9 @@ def forwarded(method: MethodDescriptor, app: App, calls: HandledCalls) -> Hosted
 def _behaviour(method: MethodDescriptor, app: App, calls: HandledCalls) -> Behaviour:
     service = method.containing_service.full_name
     kind = cast("fleet_pb2.MethodKind", method_kind(method))
-    handler: Any = relay.handler(app.channel, f"/{method_name(method)}", kind, _outgoing)
+    handler: Any = relay.handler(
+        app.channel, f"/{method_name(method)}", kind, _outgoing, callee_keeps_time=True
+    )
     pass_on: Behaviour = (
         handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
     )

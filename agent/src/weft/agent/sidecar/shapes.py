@@ -32,12 +32,18 @@ class Shapes:
         self._reader = ContractReader(coordinator)
         self._kinds: dict[str, fleet_pb2.MethodKind] = {}
         # Of the contracts behind what is known.
-        self._hashes: frozenset[str] = frozenset()
+        self._hashes: frozenset[str] | None = None
+        # What the coordinator knows was read, and no contract has come since.
+        self._known = False
         self._reading: asyncio.Task[None] | None = None
 
     def kind(self, method: str) -> fleet_pb2.MethodKind:
         """The shape of a method, "pkg.Service/Method"; UNSPECIFIED: not known."""
         return self._kinds.get(method, fleet_pb2.METHOD_KIND_UNSPECIFIED)
+
+    def lacks(self, method: str) -> bool:
+        """Whether it is certain that no contract of the mesh has this method."""
+        return self._known and method not in self._kinds
 
     def fleet_changed(self, agents: Iterable[fleet_pb2.Agent], changed: Callable[[], None]) -> None:
         """The fleet is another one; `changed` is called when shapes have changed by that."""
@@ -45,6 +51,7 @@ class Shapes:
         if hashes == self._hashes:
             return
         self._hashes = hashes
+        self._known = False
         if self._reading is not None:
             self._reading.cancel()
         self._reading = asyncio.get_running_loop().create_task(self._read(changed), name="shapes")
@@ -63,5 +70,6 @@ class Shapes:
                 await asyncio.sleep(RETRY_S)
                 continue
             self._kinds = {entry.name: cast("fleet_pb2.MethodKind", entry.kind) for entry in entries}
+            self._known = True
             changed()
             return
