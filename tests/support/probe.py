@@ -160,7 +160,9 @@ def _add(status: status_pb2.Status, detail: Any) -> None:
 
 
 def end(request: probe_pb2.ProbeRequest, context: Any) -> probe_pb2.ProbeReply:
-    context.set_trailing_metadata((("probe-text", request.text), ("probe-bin", b"\x00\xff")))
+    # A trailer of text is ASCII.
+    text = request.text.encode("ascii", "backslashreplace").decode()
+    context.set_trailing_metadata((("probe-text", text), ("probe-bin", b"\x00\xff")))
     note(request, "end")
     return reply(request, context, 0)
 
