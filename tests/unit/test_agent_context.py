@@ -18,7 +18,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from weft.agent import current_task
-from weft.agent.context import AsyncContext, SyncContext
+from weft.agent.context import AsyncContext, SyncContext, checked
 from weft.agent.functions import function_method
 from weft.agent.invoke import invoke_async, invoke_sync
 from weft.rpc.errors import error_info
@@ -412,3 +412,9 @@ def test_a_thread_can_wait_for_its_cancellation() -> None:
     assert seen == [True]
     assert context.cancel_signal.is_set()
     assert not context.is_active()
+
+
+@pytest.mark.parametrize("key", ["grpc-timeout", "grpclb_client_stats"])
+def test_metadata_that_would_end_the_process_is_refused_where_it_is_given(key):
+    with pytest.raises(ValueError, match="gRPC's own"):
+        checked([(key, "5S")])

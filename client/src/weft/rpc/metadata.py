@@ -43,6 +43,8 @@ _HOP_KEYS = frozenset(
     }
 )
 _HOP_PREFIXES = ("weft-", ":")
+# With these in what a server sends, gRPC's C core ends the process.
+FATAL_KEYS = frozenset({"grpc-timeout", "grpclb_client_stats"})
 # What gRPC lets through; it fails a call with anything else.
 _KEY = re.compile(r"[0-9a-z_.-]+")
 _TEXT = re.compile(rb"[\x20-\x7e]*")
@@ -64,6 +66,8 @@ def unfit(pairs: Iterable[tuple[object, object]]) -> str:
     for key, value in pairs:
         if not isinstance(key, str) or not _KEY.fullmatch(key):
             return f"the key {key!r} has other characters than a to z, 0 to 9, '_', '.' and '-'"
+        if key in FATAL_KEYS:
+            return f"the key {key} is gRPC's own"
         if not isinstance(value, str | bytes):
             return f"the value of {key} is neither text nor bytes, but {type(value).__name__}"
         raw = value.encode() if isinstance(value, str) else value

@@ -53,7 +53,7 @@ _PASSED_S = 0.05
 _MAX_TIMEOUT_MS = 99_999_999
 _TRACE_KEYS = frozenset({"traceparent", "tracestate"})
 # The callee's load is for whoever balances, which is this hop.
-_HOP_TRAILERS = frozenset({metadata.ORCA_KEY})
+_HOP_TRAILERS = frozenset({metadata.ORCA_KEY, *metadata.FATAL_KEYS})
 
 _SHAPES = {
     fleet_pb2.METHOD_KIND_UNARY: "unary_unary",
@@ -272,7 +272,7 @@ async def _after_headers(call: Any, context: Context, following: Awaitable[Any])
         # An end that is here before them leaves none at first.
         headers = await call.initial_metadata()
         if headers or not done:
-            await to_caller(context.send_initial_metadata(tuple(headers)))
+            await to_caller(context.send_initial_metadata(_trailers(headers)))
         return await waiting
     finally:
         # Looked at, so that nobody complains that it was not.
@@ -281,7 +281,7 @@ async def _after_headers(call: Any, context: Context, following: Awaitable[Any])
 
 async def _send_headers(headers: Any, context: Context) -> None:
     if headers:
-        await to_caller(context.send_initial_metadata(tuple(headers)))
+        await to_caller(context.send_initial_metadata(_trailers(headers)))
 
 
 async def refuse(error: errors.WeftError, context: Context) -> None:
