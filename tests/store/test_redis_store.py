@@ -23,10 +23,12 @@ from tests.store.support import METHOD, Harness, ManualClock, RecordingListener,
 from tests.support.fault_proxy import FaultProxy
 from tests.support.logged import captured
 from tests.support.redis_server import RedisServer
-from weft.coordinator.rules import REQUEST_ID_TTL_S, RetryPolicy, State
+from weft.coordinator.rules import REQUEST_ID_TTL_S, QueueKey, Requirements, RetryPolicy, State
 from weft.coordinator.store.errors import StoreError
-from weft.coordinator.store.records import Submission
+from weft.coordinator.store.records import ListFilter, Submission
 from weft.coordinator.store.redis import refusals
+from weft.coordinator.store.redis.keys import LAYOUT
+from weft.coordinator.store.redis.records import pack, record_of
 from weft.coordinator.store.redis.store import RedisStore
 from weft.rpc.errors import DataLoss, Unavailable
 
@@ -341,3 +343,43 @@ async def test_a_redis_that_hangs(h: Harness, server: RedisServer) -> None:
             await asyncio.sleep(0.01)
     assert await quick.state(await quick.submit()) is State.QUEUED
     await quick.store.close()
+
+
+async def test_a_store_of_the_first_layout_is_taken_over(h: Harness, server: RedisServer) -> None:
+    """What later versions keep beside the tasks is made up for: else nobody would look for tasks that wait."""
+    needing = Submission(METHOD, b"needing", requirements=Requirements.of({"zone": "eu"}, {}))
+    owner = await h.agent("known", lease_s=1e9)
+    streaming = await h.submit(Submission(METHOD, b"streaming"))
+    attempt = await h.claim_one(owner)
+    await h.stream(attempt, 1, b"row")
+    ids = [streaming, *await h.submit_many([Submission(METHOD, b"plain"), needing])]
+    await h.store.close()
+    async with Redis.from_url(server.url) as client:
+        name = f"{{{PREFIX}}}"
+        await client.delete(*(f"{name}:{each}" for each in ("moved", "moves", "sets", "widths", "changes")))
+        await client.delete(f"{name}:s:{streaming}")
+        await client.set(f"{name}:layout", 1)
+        for task_id in ids:
+            record = record_of(await client.get(f"{name}:t:{task_id}"))
+            later = {"bs", "nb"}
+            await client.set(
+                f"{name}:t:{task_id}", pack({each: record[each] for each in record.keys() - later})
+            )
+    again = await _open(server.url)
+    try:
+        assert again.store.ready_depths() == dict.fromkeys(
+            [QueueKey(METHOD), QueueKey(METHOD, needing.requirements)], 1
+        )
+        assert list(await again.store.agents()) == ["known"]
+        page = await again.store.list_tasks(ListFilter(), limit=10, payloads=True)
+        assert [record.submission.payload for record in page.records] == [b"needing", b"plain", b"streaming"]
+        assert [row.payload for row in await again.store.read_progress(streaming, 0, 9)] == [b"row"]
+        await again.end(attempt)
+        for requirements in (Requirements(), needing.requirements):
+            await again.end((await again.claim(owner, requirements=requirements))[0])
+        assert await again.store.depths() == {}
+        async with Redis.from_url(server.url) as client:
+            assert await client.get(f"{name}:layout") == str(LAYOUT).encode()
+            assert await client.hgetall(f"{name}:widths") == {}
+    finally:
+        await again.store.close()

@@ -203,3 +203,29 @@ async def test_a_method_has_so_many_queues(h: Harness) -> None:
         await h.cancel(task_id)
     assert await h.store.depths() == {}
     assert len(await h.submit_many([replace(one, request_id="") for one in given])) == limit
+
+
+async def test_retries_make_no_requirements_of_their_own(h: Harness) -> None:
+    """However many agents have failed tasks of a method, as many different requirements are taken; and no retry is refused."""
+    limit = 1024
+    given = [Submission(METHOD, requirements=Requirements.of({"n": f"{n}"}, {})) for n in range(limit + 1)]
+    owners = [await h.agent(agent_id, lease_s=1e9) for agent_id in ("a", "b")]
+    await h.submit_many([*given[:2], *[Submission(METHOD)] * 2])
+    for owner in owners:
+        for n in range(2):
+            await h.end((await h.claim(owner, requirements=given[n].requirements))[0], code_pb2.UNAVAILABLE)
+        await h.end(await h.claim_one(owner), code_pb2.UNAVAILABLE)
+        await h.pass_time(60.0)
+    await h.submit_many(given[2:limit])
+    assert await h.store.enqueue([given[limit]]) == [TooManyQueues(METHOD, limit)]
+    assert isinstance((await h.store.enqueue([given[0]]))[0], Enqueued)
+    for n in range(2):
+        for claimed in await h.claim(owners[0], 9, requirements=given[n].requirements):
+            await h.end(claimed, code_pb2.UNAVAILABLE)
+    await h.pass_time(60.0)
+    assert await h.store.enqueue([given[limit]]) == [TooManyQueues(METHOD, limit)]
+    for task_id in await h.find(limit=2000):
+        await h.cancel(task_id)
+    assert await h.store.depths() == {}
+    await h.submit_many(given[:limit])
+    assert await h.store.enqueue([given[limit]]) == [TooManyQueues(METHOD, limit)]

@@ -23,6 +23,10 @@ from weft.rpc.descriptors import message_class
 
 # Fields of one request that are ordered one by one, on the event loop: some 20 ms. A request with more keeps protobuf's form.
 MAX_FIELDS = 20_000
+# What these fields take, those of an inner message once more for each one that it is in: some 100 ms. As for more fields.
+MAX_BYTES = 32 * 1024 * 1024
+# One `Any` costs as much as so many fields.
+_ANY_FIELDS = 50
 # How deep messages are gone into: parsing one goes no deeper than 100, but one within `Any` begins anew.
 MAX_DEPTH = 200
 
@@ -56,13 +60,13 @@ def canonical_form(message: Message, *, ordered: bool) -> bytes:
             return form
     try:
         message_type = _type_of(message)
-        return _Ordering(message_type.file.pool).of(form, message_type, 0)
+        return _Ordering(message_type.file.pool).message(form, message_type, 0)
     except _TooMany:
         return form
 
 
 class _TooMany(Exception):
-    """The message has more than MAX_FIELDS fields. It has in whatever order, so the form is the same all the same."""
+    """The message has more than MAX_FIELDS or MAX_BYTES. It has in whatever order, so the form is the same all the same."""
 
 
 class _Ordering:
@@ -71,21 +75,27 @@ class _Ordering:
     def __init__(self, pool: DescriptorPool) -> None:
         self._pool = pool
         self._fields_left = MAX_FIELDS
+        self._bytes_left = MAX_BYTES
 
-    def of(self, form: bytes, message_type: Descriptor | None, depth: int) -> bytes:
+    def message(self, form: bytes, message_type: Descriptor, depth: int) -> bytes:
+        """A message of this type, which may be `Any`."""
+        if message_type.full_name == _ANY:
+            form = self._any(form, depth)
+        return self._of(form, message_type, depth)
+
+    def _of(self, form: bytes, message_type: Descriptor | None, depth: int) -> bytes:
         """The fields of one message by number; those of one number stay as they are."""
         if depth >= MAX_DEPTH:
             return form
+        self._spend(0, len(form))
         parts: list[tuple[int, bytes]] = []
         for number, start, body, end in _fields(form):
-            self._fields_left -= 1
-            if self._fields_left < 0:
-                raise _TooMany
+            self._spend(1)
             inner = None if message_type is None or body is None else self._inner(message_type, number)
             if inner is None:
                 parts.append((number, form[start:end]))
             else:
-                content = self._message(form[body:end], inner, depth + 1)
+                content = self.message(form[body:end], inner, depth + 1)
                 parts.append((number, _varint(number << 3 | 2) + _varint(len(content)) + content))
         parts.sort(key=lambda part: part[0])
         return b"".join(content for _, content in parts)
@@ -100,13 +110,15 @@ class _Ordering:
                 return None
         return None if field is None else field.message_type
 
-    def _message(self, form: bytes, message_type: Descriptor, depth: int) -> bytes:
-        if message_type.full_name == _ANY:
-            form = self._any(form, depth)
-        return self.of(form, message_type, depth)
+    def _spend(self, fields: int, size_bytes: int = 0) -> None:
+        self._fields_left -= fields
+        self._bytes_left -= size_bytes
+        if self._fields_left < 0 or self._bytes_left < 0:
+            raise _TooMany
 
     def _any(self, form: bytes, depth: int) -> bytes:
         """An `Any` whose value has its own form, if its type is known and it parses as that."""
+        self._spend(_ANY_FIELDS)
         packed = any_pb2.Any.FromString(form)
         name = packed.type_url.rpartition("/")[2]
         pool = descriptor_pool.Default() if name in _WELL_KNOWN else self._pool
@@ -115,7 +127,9 @@ class _Ordering:
         except (KeyError, DecodeError):
             return form
         value_form = value.SerializeToString(deterministic=True)
-        packed.value = self._message(value_form, _type_of(value), depth + 1)
+        # Before what is within it does: it has been copied already.
+        self._spend(0, len(value_form))
+        packed.value = self.message(value_form, _type_of(value), depth + 1)
         return packed.SerializeToString(deterministic=True)
 
 

@@ -85,7 +85,8 @@ class Backlog:
         self._known: WeakValueDictionary[QueueKey, ReadyQueue] = WeakValueDictionary()
         # Queues with unfinished tasks.
         self.active: dict[QueueKey, ReadyQueue] = {}
-        # How many of them a method has, but for the one without requirements.
+        # How many of them have the same requirements, where there are any, and how many such sets a method has.
+        self._sets: Counter[QueueKey] = Counter()
         self._widths: Counter[str] = Counter()
         self.paused: set[str] = set()
 
@@ -100,21 +101,29 @@ class Backlog:
         """It has an unfinished task."""
         if queue.key not in self.active:
             self.active[queue.key] = queue
-            if queue.key != QueueKey(queue.key.method):
-                self._widths[queue.key.method] += 1
+            self._count(queue.key.base, 1)
 
     def close(self, queue: ReadyQueue) -> None:
         """It has none; harmless when it is closed."""
-        if self.active.pop(queue.key, None) is not None and queue.key != QueueKey(queue.key.method):
-            self._widths[queue.key.method] -= 1
-            if not self._widths[queue.key.method]:
-                del self._widths[queue.key.method]
+        if self.active.pop(queue.key, None) is not None:
+            self._count(queue.key.base, -1)
+
+    def _count(self, base: QueueKey, by: int) -> None:
+        if base.requirements == ANY_AGENT:
+            return
+        self._sets[base] += by
+        if self._sets[base] == (by > 0):
+            self._widths[base.method] += by
+        if not self._sets[base]:
+            del self._sets[base]
+        if not self._widths[base.method]:
+            del self._widths[base.method]
 
     def is_full(self, submission: Submission, limit: int) -> bool:
-        """Whether a task would make one queue more than its method may have."""
+        """Whether a task would bring one set of requirements more than those of its method may have."""
         if self._widths.get(submission.method, 0) < limit or submission.requirements == ANY_AGENT:
             return False
-        return QueueKey(submission.method, submission.requirements) not in self.active
+        return QueueKey(submission.method, submission.requirements) not in self._sets
 
     def ready_depths(self) -> dict[QueueKey, int]:
         """Ready tasks by queue, paused ones left out."""

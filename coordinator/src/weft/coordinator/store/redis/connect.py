@@ -13,8 +13,8 @@ FIRST_EPOCH = 1 << 32
 _OLDEST = (6, 2)
 
 
-async def check(client: Client, keys: Keys, where: str, durability: str) -> None:
-    """Refuse a Redis that would lose tasks, or whose data is not a store's.
+async def check(client: Client, keys: Keys, where: str, durability: str) -> int:
+    """Refuse a Redis that would lose tasks, or whose data is not a store's; gives the version of its layout.
 
     Raises:
         StoreError: it cannot be reached, is too old, or evicts.
@@ -54,6 +54,7 @@ async def check(client: Client, keys: Keys, where: str, durability: str) -> None
         raise StoreForeign(f"{keys('layout')} at {where} is not a store of weft") from None
     if found > LAYOUT:
         raise StoreTooNew(f"{where} was written by a newer weft (layout {found}, this one knows {LAYOUT})")
+    return found
 
 
 async def _check_syncs(client: Client, where: str) -> None:

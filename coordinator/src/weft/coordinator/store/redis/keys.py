@@ -24,7 +24,8 @@ touches that slot alone. Times are seconds since the epoch by Redis' clock; reco
 | `leaving`         | zset   | sessions that are over and whose attempts are to be taken back: 1 as crashes, 0 unheard   |
 | `swept`           | string | when a coordinator last swept, to a quarter of a second                                  |
 | `queues`          | hash   | queue → unfinished tasks                                                                 |
-| `widths`          | hash   | method → queues with unfinished tasks, but for the one without requirements              |
+| `sets`            | hash   | queue that is not of retries, where something is required → unfinished tasks that do so  |
+| `widths`          | hash   | method → how many of these sets it has                                                   |
 | `scheduled`       | hash   | queue → tasks that are SCHEDULED                                                         |
 | `running`         | hash   | queue → tasks that are RUNNING                                                           |
 | `moved`           | zset   | queues that hold ready tasks, by the revision of their last change                       |
@@ -69,7 +70,8 @@ expired.
 
 from __future__ import annotations
 
-LAYOUT = 1
+# Version 1 did not know which queues hold tasks, which agents have changed, nor how large values are (upgrade.lua).
+LAYOUT = 2
 
 
 class Keys:

@@ -42,7 +42,7 @@ from weft.coordinator.store.records import (
 from weft.coordinator.store.redis import connect, fleet, listing
 from weft.coordinator.store.redis.ids import IdMint, is_id
 from weft.coordinator.store.redis.intake import Intake
-from weft.coordinator.store.redis.keys import Keys
+from weft.coordinator.store.redis.keys import LAYOUT, Keys
 from weft.coordinator.store.redis.link import CLAIM_KEPT_S, Link
 from weft.coordinator.store.redis.places import Servers
 from weft.coordinator.store.redis.records import (
@@ -52,6 +52,7 @@ from weft.coordinator.store.redis.records import (
     queue_name,
 )
 from weft.coordinator.store.redis.scripts import Scripts
+from weft.coordinator.store.redis.upgrade import upgrade
 from weft.coordinator.store.refusals import (
     agent_id_in_use,
     not_retryable,
@@ -137,8 +138,10 @@ class RedisStore:
         self._agents = fleet.AgentMirror(self._link)
         self._catalogue = fleet.Catalogue(self._link, keys)
         try:
-            await connect.check(client, keys, servers.shown, self._durability)
+            layout = await connect.check(client, keys, servers.shown, self._durability)
             scripts.coordinator = await client.incr(keys("coordinators"))
+            if layout < LAYOUT:
+                await upgrade(self._link)
             last = await client.get(keys("last"))
             self._mint = IdMint((last or b"").decode(), scripts.coordinator, self._rng)
             await self._link.open()

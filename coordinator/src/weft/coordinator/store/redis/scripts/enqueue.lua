@@ -2,7 +2,7 @@
 --
 -- request  {most queues of a method, {{id, queue, priority, delay, to_start, to_close, terms, request id, digest, payload, context,
 --          begun: {agent, epoch, started, outcome of a success or false} or false}…}}; false: unset
--- reads    q:<request id>, last, queues, widths
+-- reads    q:<request id>, last, sets, widths
 -- writes   t: b: q: all last, and what `place` writes; for one that has ended o: expiry
 -- result   for each {outcome, task id}: 0 stored, 1 existed already, 2 the request id was used for another request,
 --          3 its method has as many queues as it may, and this would be one more
@@ -35,11 +35,11 @@ local function store_begun(id, t)
   end
 end
 
--- Whether the queue is a new one that its method may not have.
+-- Whether these requirements are one set more than those of its method may have.
 local function too_many(queue)
-  local method = string.match(queue, '^(.-)\n')
-  return method and tonumber(call('HGET', all('widths'), method) or '0') >= request[1]
-    and call('HEXISTS', all('queues'), queue) == 0
+  local method, set = required(queue)
+  return set and tonumber(call('HGET', all('widths'), method) or '0') >= request[1]
+    and call('HEXISTS', all('sets'), set) == 0
 end
 
 local results = {}

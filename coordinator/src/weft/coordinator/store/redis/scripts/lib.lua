@@ -170,15 +170,26 @@ local function count(kind, queue, by)
   end
 end
 
--- Count an unfinished task in its queue, or out of it; with how many queues each method has, but for its plain one.
-local function tally(queue, by)
-  local left = call('HINCRBY', all('queues'), queue, by)
-  if left == 0 then
-    call('HDEL', all('queues'), queue)
+-- A queue's method, and what its name has about requirements but for the agent that is avoided: nil where nothing is required.
+local function required(queue)
+  local method, text = string.match(queue, '^([^\n]*)\n?(.*)$')
+  text = string.gsub(text, '^%[%[%["","[^"]*"%],?', '[[')
+  if text == '' or text == '[[],[]]' then
+    return method, nil
   end
-  if left == 0 or (left == 1 and by == 1) then
-    local method = string.match(queue, '^(.-)\n')
-    if method then
+  return method, method .. '\n' .. text
+end
+
+-- Count an unfinished task in its queue, or out of it; and how many different requirements those of its method have.
+local function tally(queue, by)
+  count('queues', queue, by)
+  local method, set = required(queue)
+  if set then
+    local left = call('HINCRBY', all('sets'), set, by)
+    if left == 0 then
+      call('HDEL', all('sets'), set)
+    end
+    if left == 0 or (left == 1 and by == 1) then
       count('widths', method, by)
     end
   end
