@@ -14,9 +14,14 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from tests.store.support import Harness, ManualClock, RecordingListener
 from weft.coordinator.conduct import HALF_LIFE_S
+from weft.coordinator.contracts import Contracts
 from weft.coordinator.dispatcher import PASS_RETRY_QUEUES, PATIENCE_S, Dispatcher
+from weft.coordinator.fleet import Fleet
+from weft.coordinator.hub import TaskHub
 from weft.coordinator.rules import QueueKey, Requirements
 from weft.coordinator.session import Session
+from weft.coordinator.sessions import Sessions
+from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.embedded import EmbeddedStore
 from weft.coordinator.store.records import AttemptRef, ClaimRequest, Owner, Submission
 from weft.coordinator.takers import MOST_POOLS, Takers
@@ -346,3 +351,48 @@ async def test_retries_of_many_agents_are_all_handed_out(h: Harness) -> None:
     await passes.run()
     attempts = [attempt for taker in agents for attempt in taker.held]
     assert [attempt.attempt for attempt in attempts] == [2] * count
+
+
+async def test_a_retry_does_not_wait_for_the_turns_of_many_that_nobody_can_have(h: Harness) -> None:
+    """Each second all queues of retries are looked at, though nothing is handed out from the first ones."""
+    passes = Passes(h)
+    left = [await h.agent(f"left-{number:03}", lease_s=1e9) for number in range(20 * PASS_RETRY_QUEUES)]
+    await h.submit_many([Submission(A, requirements=GPU)] * len(left))
+    for owner in left:
+        ((claimed,),) = await h.store.claim([ClaimRequest(owner, {QUEUES[2]: 1}, 1, 1)])
+        await h.end(claimed, code_pb2.UNAVAILABLE)
+    await passes.failed_at(await passes.agent("failed", slots=0))
+    taker = await passes.agent("taker")
+    passes.dispatcher.start()
+    try:
+        async with asyncio.timeout(5.0):
+            while not taker.held:
+                await asyncio.sleep(0.01)
+    finally:
+        await passes.dispatcher.stop()
+
+
+# -- what is remembered of agents -------------------------------------------------------------------------------------
+
+
+async def test_an_agent_that_another_coordinator_forgot_is_forgotten_here(h: Harness) -> None:
+    sessions = Sessions(
+        h.store,
+        Takers(),
+        Contracts(),
+        CoordinatorSettings(),
+        "here",
+        wake=lambda: None,
+        changed=lambda _: None,
+        readers=TaskHub(max_followers=1),
+    )
+    fleet = Fleet(h.store, sessions, forget_after_s=3600.0)
+    owner = Owner("gone", await h.store.register("gone", "instance", b"", 10.0))
+    sessions.stale_refused["gone"] = 1
+    await fleet.look(NOW_S)
+    await h.store.retire(owner)
+    await fleet.look(NOW_S)
+    assert sessions.stale_refused == {"gone": 1}, "it may come back"
+    await h.store.forget_agent("gone")
+    await fleet.look(NOW_S)
+    assert sessions.stale_refused == {}

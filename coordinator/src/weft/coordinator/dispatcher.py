@@ -56,6 +56,8 @@ class Dispatcher:
         self._unserved: dict[QueueKey, float] = {}
         self._wake = asyncio.Event()
         self._turn = 0
+        # Passes that go on though they hand out nothing, until each queue of retries has been looked at.
+        self._round = 0
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -77,6 +79,7 @@ class Dispatcher:
 
     def _backstop(self) -> None:
         # One timer for good instead of one for each wait: this is the hot path.
+        self._round = sum(bool(key.avoid) for key in self._store.ready_depths()) // PASS_RETRY_QUEUES
         self._wake.set()
         self._timer = asyncio.get_running_loop().call_later(IDLE_S, self._backstop)
 
@@ -88,6 +91,11 @@ class Dispatcher:
             try:
                 if await self.run_pass():
                     self._wake.set()
+                elif self._round > 0:
+                    self._round -= 1
+                    self._wake.set()
+                    # Others have their turn.
+                    await asyncio.sleep(0)
             except WeftError as error:
                 log.warning("dispatch.claim_failed", error=error.message)
                 loop.call_later(RETRY_S, self._wake.set)

@@ -211,6 +211,9 @@ class Fleet:
             else:
                 self._elsewhere.pop(agent_id, None)
                 nowhere.append(agent_id)
+                if record is None:
+                    # Forgotten, maybe by another coordinator.
+                    self._sessions.forget(agent_id)
         return others, nowhere
 
     async def share(self, now_s: float) -> None:
