@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import grpc
@@ -165,9 +166,8 @@ class DurableCalls(grpc.GenericRpcHandler):
                 attempt = 0 if record is None else record.attempt
             timer = deadline.end_following(follower)
             try:
-                await self._relay(task_id, attempt, follower, call, context)
-            except DeadlineNear:
-                await self._finish(await self._late(enqueued, deadline, context), context, begun=True)
+                late = partial(self._late, enqueued, deadline, context)
+                await self._relay(task_id, attempt, follower, call, context, late)
             finally:
                 if timer is not None:
                     timer.cancel()
@@ -178,29 +178,48 @@ class DurableCalls(grpc.GenericRpcHandler):
             self._hub.unfollow(follower)
 
     async def _relay(
-        self, task_id: str, attempt: int, follower: Follower, call: CallOptions, context: Context
+        self,
+        task_id: str,
+        attempt: int,
+        follower: Follower,
+        call: CallOptions,
+        context: Context,
+        late: Callable[[], Awaitable[TaskRecord]],
     ) -> None:
         """Pass progress on as it comes, then the end; a second attempt is no continuation of a first.
 
         Args:
             attempt: the task's newest so far: what earlier ones sent is no part of the answer.
+            late: ends the call when its deadline is near, unless the task has just ended.
         """
-        begun = False
+        begun, after = False, 0
         events = follow(self._store, self._hub, task_id, 0, follower)
         try:
-            async for item in events:
-                if isinstance(item, TaskRecord) and item.state.terminal:
-                    if begun and item.attempt > attempt and item.state is State.SUCCEEDED:
-                        self._restarted(task_id, call)
-                    await self._finish(item, context, begun=begun)
-                elif item.attempt >= attempt:
-                    if begun and item.attempt > attempt:
-                        self._restarted(task_id, call)
-                    attempt = item.attempt
-                    if isinstance(item, ProgressRow):
-                        headers = None if begun else metadata.from_proto(codec.progress_event(item).headers)
-                        begun = True
-                        await guard.write(context, item.payload, self.stalled_stream_s, headers=headers)
+            while True:
+                try:
+                    async for item in events:
+                        if isinstance(item, TaskRecord) and item.state.terminal:
+                            if begun and item.attempt > attempt and item.state is State.SUCCEEDED:
+                                self._restarted(task_id, call)
+                            await self._finish(item, context, begun=begun)
+                        elif item.attempt >= attempt:
+                            if begun and item.attempt > attempt:
+                                self._restarted(task_id, call)
+                            attempt = item.attempt
+                            if isinstance(item, ProgressRow):
+                                after = item.sequence
+                                headers = (
+                                    None if begun else metadata.from_proto(codec.progress_event(item).headers)
+                                )
+                                begun = True
+                                await guard.write(
+                                    context, item.payload, self.stalled_stream_s, headers=headers
+                                )
+                    return
+                except DeadlineNear:
+                    await late()
+                    # Its last responses may have come with its end.
+                    events = follow(self._store, self._hub, task_id, after)
         finally:
             await events.aclose()  # type: ignore[attr-defined]
 
