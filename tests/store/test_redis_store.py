@@ -383,3 +383,14 @@ async def test_a_store_of_the_first_layout_is_taken_over(h: Harness, server: Red
             assert await client.hgetall(f"{name}:widths") == {}
     finally:
         await again.store.close()
+
+
+async def test_a_renewal_for_nobody_asks_for_no_sweep(h: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A coordinator without agents makes one four times a heartbeat, to know whether Redis is there."""
+    due: list[float] = []
+    monkeypatch.setattr(h.listener, "due", due.append)
+    await h.store.renew([], 0.0)
+    assert due == []
+    owner = await h.agent(lease_s=5.0)
+    await h.store.renew([owner], 9.0)
+    assert due == [h.clock() + 5.0, h.clock() + 9.0]

@@ -8,7 +8,9 @@ local MOST = 1000
 
 local ends_at = string.format('%.17g', now + request[1])
 local results = {}
-due_at(now + request[1])
+if #request[2] > 0 then
+  due_at(now + request[1])
+end
 for from = 1, #request[2], MOST do
   local names, scores = {}, {}
   for at = from, math.min(from + MOST - 1, #request[2]) do
