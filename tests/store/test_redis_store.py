@@ -360,7 +360,9 @@ async def test_a_store_of_the_first_layout_is_taken_over(h: Harness, server: Red
         await client.delete(f"{name}:s:{streaming}")
         await client.set(f"{name}:layout", 1)
         for task_id in ids:
-            record = record_of(await client.get(f"{name}:t:{task_id}"))
+            raw = await client.get(f"{name}:t:{task_id}")
+            assert isinstance(raw, bytes)
+            record = record_of(raw)
             later = {"bs", "nb"}
             await client.set(
                 f"{name}:t:{task_id}", pack({each: record[each] for each in record.keys() - later})
