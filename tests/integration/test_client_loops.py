@@ -72,7 +72,7 @@ def test_a_mesh_in_a_second_loop_says_so_whatever_is_used(shared_target: str) ->
 
     async def elsewhere() -> None:
         for name, use in USES.items():
-            with pytest.raises(WrongEventLoop, match=r"has ended: .*connect\(...\) makes"):
+            with pytest.raises(WrongEventLoop, match=r"has ended\. .*: call connect\(...\) there"):
                 await asyncio.wait_for(_awaited(use(mesh, kept)), 5)
                 pytest.fail(f"{name} did not complain")
         # Its end harms nobody.

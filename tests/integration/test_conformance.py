@@ -15,10 +15,13 @@ import pytest
 
 from tests.support.broken_agent import FAULTS
 from tests.support.processes import ROOT, Process, environment, until
+from weft.cli.conformance.command import conformance as command
 from weft.cli.conformance.rules import RULES
 from weft.cli.conformance.run import CHECKS
 
-PYTHON_AGENT = f"{sys.executable} -m weft.cli.main agent weft.cli.conformance.agent:agent"
+# The one that the command's help names, as it is written there.
+(EXAMPLE,) = re.findall(r'--agent "weft (.+)"', command.__doc__ or "")
+PYTHON_AGENT = f"{sys.executable} -m weft.cli.main {EXAMPLE}"
 BROKEN_AGENT = f"{sys.executable} -m tests.support.broken_agent"
 
 

@@ -154,7 +154,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> Any:
-    raise _Refused(f'JSON has no {name}; as a text, "{name}", it is a number of protobuf')
+    raise _Refused(f'JSON has no {name}; where a number is wanted, write it in quotes: "{name}"')
 
 
 def _finite(digits: str) -> float:

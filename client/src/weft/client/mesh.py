@@ -80,7 +80,7 @@ class Mesh:
         self._use_proxy = use_proxy
         self._max_message_bytes = max_message_bytes
         self._channel: grpc.aio.Channel | None = None
-        self._home = HomeLoop(f"the mesh at {self.target}", "connect(...) makes one")
+        self._home = HomeLoop(f"the mesh at {self.target}", "call connect(...) there")
         self._closed = False
         # By policy.
         self._directs: dict[str, Direct] = {}

@@ -49,8 +49,8 @@ class HomeLoop:
         elif self._loop is not running:
             why = "has ended" if self._loop.is_closed() else "is another one"
             raise WrongEventLoop(
-                f"{self._what} belongs to the event loop in which it was first used, and that {why}: each asyncio.run, and "
-                f"each thread, needs one of its own: {self._again}"
+                f"{self._what} belongs to the event loop in which it was first used, and that {why}. Each asyncio.run "
+                f"and each thread needs its own: {self._again}"
             )
 
     @property

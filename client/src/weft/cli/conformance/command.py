@@ -28,7 +28,7 @@ _SAYS_INDENT = 23
 
 
 @examples(
-    'weft conformance --agent "python -m weft.cli.conformance.agent"',
+    'weft conformance --agent "weft agent weft.cli.conformance.agent:agent"',
     "weft conformance --listen 127.0.0.1:7799 --rules R1,R2",
 )
 def conformance(

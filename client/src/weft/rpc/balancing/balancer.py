@@ -103,7 +103,9 @@ class Balancer:
         self.stats = Stats()
         self.budget = RetryBudget()
         self.clock = clock
-        self.home = HomeLoop("a channel for direct calls", "connect(...) makes a mesh, which has channels")
+        self.home = HomeLoop(
+            "a channel for direct calls", "call connect(...) there, and take the channel from it"
+        )
         # Where the first snapshot, or the end, wakes those that wait.
         self.changed = asyncio.Event()
         self.known = False
