@@ -20,6 +20,7 @@ CALL = "probe.v1.ProbeService/Call"
 NO_ID = "no-such-task"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "in_json"),
     [
@@ -84,7 +85,7 @@ async def test_a_list_that_is_cut_says_so(shared_mesh: MeshHarness):
     assert "more" not in whole.err
 
 
-@pytest.mark.parametrize("command", ["call", "submit"])
+@pytest.mark.parametrize("command", ["call", pytest.param("submit", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("option", "value", "words"),
     [

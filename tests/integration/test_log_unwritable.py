@@ -51,7 +51,15 @@ class Pipe:
         os.close(self._read)
 
 
-@pytest.mark.parametrize("kind", ["full_disk", "closed", "reader_gone", "reader_stopped"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "full_disk",
+        pytest.param("closed", marks=pytest.mark.slow),
+        pytest.param("reader_gone", marks=pytest.mark.slow),
+        "reader_stopped",
+    ],
+)
 async def test_work_goes_on(mesh: MeshHarness, kind: str) -> None:
     pipe = Pipe(mesh.folder / "pipe")
     to_pipe = f"</dev/null >{pipe.path} 2>&1"

@@ -87,6 +87,7 @@ async def test_files_named_like_every_module(tmp_path: Path) -> None:
     assert "RuntimeError" not in log.read_text()
 
 
+@pytest.mark.slow
 async def test_an_agent_by_itself_with_such_files(mesh: MeshHarness, tmp_path: Path) -> None:
     await mesh.coordinator()
     folder = tmp_path / "program"

@@ -95,8 +95,7 @@ class ThreadedCalls:
         place: list[int],
     ) -> None:
         place.append(threading.get_ident())
-        # Until there is another one.
-        outcome = outcomes.not_run(hosted.name)
+        outcome: task_pb2.Outcome | None = None
         try:
             if telemetry.tracing():
                 with telemetry.serving(context.assignment, context.agent_id):
@@ -108,7 +107,7 @@ class ThreadedCalls:
             log_raised("a direct call could not be run", error, method=hosted.name)
         finally:
             try:
-                self.loop.call_soon_threadsafe(ended.set_result, outcome)
+                self.loop.call_soon_threadsafe(ended.set_result, outcome or outcomes.not_run(hosted.name))
             except RuntimeError:
                 _log.debug("a handler ended after its event loop", method=hosted.name)
 

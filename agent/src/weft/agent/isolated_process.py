@@ -122,7 +122,7 @@ class _IsolatedProcess:
             await asyncio.sleep(0)
 
         # A place of its own: a task that its handler has cancelled ends as cancelled, whatever it came to.
-        outcome = outcomes.not_run(hosted.name)
+        outcome: task_pb2.Outcome | None = None
 
         async def run_async(context: AsyncContext) -> None:
             nonlocal outcome
@@ -141,7 +141,7 @@ class _IsolatedProcess:
             else:
                 assert isinstance(context, SyncContext)
                 outcome = invoke_sync(hosted, context, send)
-        return outcomes.bounded(outcome, limit_bytes)
+        return outcomes.bounded(outcome or outcomes.not_run(hosted.name), limit_bytes)
 
     def _read(self) -> None:
         try:

@@ -65,8 +65,7 @@ class AsyncRunner:
         hosted = cast("Hosted", attempt.hosted)
         context = cast("AsyncContext", attempt.context)
         send = functools.partial(self._send, attempt)
-        # Until there is another one.
-        outcome = outcomes.not_run(hosted.name)
+        outcome: task_pb2.Outcome | None = None
         try:
             if attempt.assignment.context.traceparent:
                 with telemetry.processing(attempt.assignment, executor.agent_id) as end_span:
@@ -77,7 +76,7 @@ class AsyncRunner:
         except BaseException as error:
             _not_run(attempt, error)
         finally:
-            executor.report(attempt, outcome, crashed=context.crashed)
+            executor.report(attempt, outcome or outcomes.not_run(hosted.name), crashed=context.crashed)
             executor.ended(attempt)
 
     async def _send(self, attempt: Attempt, payload: bytes) -> None:
@@ -125,8 +124,8 @@ class ThreadRunner:
     def _run(self, attempt: Attempt) -> None:
         executor = self._executor
         attempt.thread = threading.get_ident()
-        # Until there is another one.
-        outcome, crashed = outcomes.not_run(attempt.assignment.method), False
+        outcome: task_pb2.Outcome | None = None
+        crashed = False
         try:
             if attempt.assignment.context.traceparent:
                 with telemetry.processing(attempt.assignment, executor.agent_id) as end_span:
@@ -137,7 +136,7 @@ class ThreadRunner:
         except BaseException as error:
             _not_run(attempt, error)
         finally:
-            executor.report(attempt, outcome, crashed=crashed)
+            executor.report(attempt, outcome or outcomes.not_run(attempt.assignment.method), crashed=crashed)
             executor.post_ended(attempt)
 
     def _invoke(self, attempt: Attempt) -> tuple[task_pb2.Outcome, bool]:

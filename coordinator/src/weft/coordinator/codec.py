@@ -67,8 +67,13 @@ def submission(
     options: task_pb2.TaskOptions | None,
     defaults: Defaults,
     task_id: str,
+    *,
+    same_bytes: bool = False,
 ) -> Submission:
     """A checked submission.
+
+    Args:
+        same_bytes: who repeats it sends the very same bytes, as weft's library does: its request id needs no canonical form.
 
     Raises:
         InvalidArgument: INVALID_FIELD with the field's path, or PAYLOAD_MALFORMED.
@@ -89,7 +94,9 @@ def submission(
             "request_id must be 1 to 128 printable ASCII characters without spaces", field="request_id"
         )
     # Made only where a request id must know its request again.
-    digest = request_digest(info.name, info.request_form(request)) if request_id else b""
+    digest = b""
+    if request_id:
+        digest = request_digest(info.name, payload if same_bytes else info.request_form(request))
     if options is None:
         return Submission(
             info.name,

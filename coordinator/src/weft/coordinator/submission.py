@@ -39,23 +39,36 @@ class Intake:
         """
         info = self._contracts.method(request.method)
         options = request.options if request.HasField("options") else None
-        given = self.check_call(info, request.payload, request.request_id, options)
-        if request.HasField("request_id_ttl"):
+        # An id that its sender makes for its own repeats.
+        own_id = request.HasField("request_id_ttl")
+        given = self.check_call(info, request.payload, request.request_id, options, same_bytes=own_id)
+        if own_id:
             given.request_id_ttl_s = checked_duration(
                 request.request_id_ttl, "request_id_ttl", least_s=1.0, most_s=REQUEST_ID_TTL_S
             )
         return given
 
     def check_call(
-        self, info: MethodInfo, payload: bytes, request_id: str, options: task_pb2.TaskOptions | None
+        self,
+        info: MethodInfo,
+        payload: bytes,
+        request_id: str,
+        options: task_pb2.TaskOptions | None,
+        *,
+        same_bytes: bool = False,
     ) -> Submission:
         """A call of a known method as a submission with a new id.
+
+        Args:
+            same_bytes: a repeat has the same bytes (`codec.submission`).
 
         Raises:
             WeftError: as `SubmitTask` says.
         """
         task_id = self._store.new_task_id(info.name)
-        return codec.submission(info, payload, request_id, options, self._defaults, task_id)
+        return codec.submission(
+            info, payload, request_id, options, self._defaults, task_id, same_bytes=same_bytes
+        )
 
     async def store(
         self, submissions: Sequence[Submission], *, acknowledged: bool = True

@@ -39,7 +39,8 @@ type SubmitTaskRequest struct {
 	// How to run it.
 	Options *TaskOptions `protobuf:"bytes,4,opt,name=options,proto3" json:"options,omitempty"`
 	// How long request_id is kept from the submission on: 1 s to 24 h. Unset: 24 h. For ids that a library makes for its own
-	// repeats, which end within minutes: what is kept of the task for its id alone goes then.
+	// repeats, which end within minutes: what is kept of the task for its id alone goes then. With it, the same request
+	// means the same bytes.
 	RequestIdTtl  *durationpb.Duration `protobuf:"bytes,5,opt,name=request_id_ttl,json=requestIdTtl,proto3" json:"request_id_ttl,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
