@@ -208,6 +208,7 @@ def _check(args: tuple[str, ...], printed: str) -> None:
     assert not found, (args, found, printed)
 
 
+@pytest.mark.slow
 async def test_no_command_lets_a_terminal_obey_what_it_shows(hostile_coordinator: str) -> None:
     shown = ""
     for start in range(0, len(COMMANDS), 4):

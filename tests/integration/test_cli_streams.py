@@ -40,7 +40,7 @@ STREAMS = {
     "no_reader": ["file", "no_reader", "file"],
     "err_full": ["closed", "file", "full"],
 }
-SLOW = ("no_reader", "err_full", "ascii", "latin-1")
+SLOW = ("full", "no_reader", "err_full", "ascii", "latin-1")
 FULL = "weft: cannot write to standard output: No space left on device\n"
 
 

@@ -281,6 +281,8 @@ def test_a_lost_attempt_is_cancelled_and_says_nothing(play: Play) -> None:
     play.assign("t", "Async")
     play.wait_started("t")
     play.session.cancel("t", lost=True)
+    # Not the agent's state alone: an old one, from before the start, says the same.
+    play.session.wait(lambda: len(play.stage.events) == 2 or None, "the handler is cancelled")
     play.session.wait_state(lambda state: state.used_slots == 0)
 
     assert sorted(play.stage.events) == ["callback", "cancelled True"]

@@ -163,7 +163,14 @@ def test_a_handler_may_have_children_of_multiprocessing(session: ScriptedSession
     assert text(session, "t") == "6"
 
 
-@pytest.mark.parametrize("end", ["cancelled", "time_limit", "dies"])
+@pytest.mark.parametrize(
+    "end",
+    [
+        "cancelled",
+        pytest.param("time_limit", marks=pytest.mark.slow),
+        pytest.param("dies", marks=pytest.mark.slow),
+    ],
+)
 def test_what_a_handler_has_started_ends_with_its_process(
     session: ScriptedSession, tmp_path: Path, end: str
 ) -> None:
