@@ -199,7 +199,7 @@ async def _response(call: Any, context: Context) -> bytes:
 async def _response_after_headers(call: Any, context: Context) -> Any:
     end = _End(call)
     try:
-        response = await _after_headers(call, context, call)
+        response = await _after_headers(call, context, lambda: call)
     except aio.AioRpcError as error:
         raise await end.of(error) from None
     context.set_trailing_metadata(_trailers((await end.of(None)).trailing_metadata()))
@@ -212,7 +212,7 @@ async def _responses(call: Any, context: Context) -> None:
     responses = aiter(call)
     failed = None
     try:
-        response = await _after_headers(call, context, anext(responses, None))
+        response = await _after_headers(call, context, lambda: anext(responses, None))
         while response is not None:
             await to_caller(context.write(response))
             response = await anext(responses, None)
@@ -259,14 +259,14 @@ async def _end_now(call: Any) -> aio.AioRpcError:
     return aio.AioRpcError(code, None, trailers, details)
 
 
-async def _after_headers(call: Any, context: Context, following: Awaitable[Any]) -> Any:
-    """What follows the initial metadata, which is passed on first."""
+async def _after_headers(call: Any, context: Context, following: Callable[[], Awaitable[Any]]) -> Any:
+    """What follows the initial metadata, which is passed on first. It is asked for only then: a call may end before."""
     headers = await call.initial_metadata()
     if headers:
         await _send_headers(headers, context)
-        return await following
+        return await following()
     # There are none, or they have no entries, which goes unsaid: what follows tells, but for a callee that waits.
-    waiting = asyncio.ensure_future(following)
+    waiting = asyncio.ensure_future(following())
     try:
         done, _ = await asyncio.wait((waiting,), timeout=BARE_HEADERS_S)
         # An end that is here before them leaves none at first.
