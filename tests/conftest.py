@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 
@@ -9,8 +10,13 @@ import pytest
 import pytest_asyncio
 
 from tests.support.mesh import MeshHarness
+from tests.support.outer_environment import leave_out
 
 _MESH = pytest.StashKey[MeshHarness]()
+
+
+def pytest_configure() -> None:
+    leave_out(os.environ)
 
 
 @pytest.fixture

@@ -11,12 +11,6 @@ from weft.agent import Agent
 from weft.rpc.errors import InvalidArgument
 
 
-@pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("WEFT_TARGET", "WEFT_AGENT_TARGET", "WEFT_AGENT_ID", "WEFT_AGENT_SLOTS"):
-        monkeypatch.delenv(name, raising=False)
-
-
 def test_defaults() -> None:
     settings = Agent().settings
 

@@ -63,9 +63,9 @@ class Repository:
 
 
 def clean_env() -> dict[str, str]:
-    """Nothing of the caller's repository, and buf on the path."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    return {**env, "PATH": f"{BUF.parent}:{env['PATH']}", "GIT_CEILING_DIRECTORIES": "/"}
+    """With buf on the path, and no repository but the test's own."""
+    path = f"{BUF.parent}:{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "GIT_CEILING_DIRECTORIES": "/"}
 
 
 @pytest.fixture
