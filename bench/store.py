@@ -18,7 +18,7 @@ from typing import Literal
 import uvloop
 
 from weft.coordinator.rules import QueueKey
-from weft.coordinator.store.embedded import EmbeddedStore
+from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
 from weft.coordinator.store.records import (
     AttemptRef,
     Claimed,

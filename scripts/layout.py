@@ -1,7 +1,7 @@
 """Guards the layout: `python scripts/layout.py` prints what breaks it and fails.
 
-One distribution from four source roots that share the namespace `weft`, with imports that run one way. Nothing else
-would notice when this erodes: a `weft/__init__.py` hides three roots from some installs and not from others.
+One distribution from six source roots that share the namespace `weft`, with imports that run one way. Nothing else
+would notice when this erodes: a `weft/__init__.py` hides the other roots from some installs and not from others.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ("gen", "coordinator/src", "agent/src", "client/src")
+SOURCES = ("gen", "coordinator/src", "agent/src", "client/src", "rpc/src", "cli/src")
 
 # Package -> the packages of weft that it may import, besides itself.
 MAY_IMPORT: dict[str, frozenset[str]] = {
@@ -29,8 +29,10 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 # Functions of other libraries -> the one module that may name them, since it adds what must hold everywhere.
 # A name with a dot is that of one module alone.
 ONLY_IN: dict[str, str] = dict.fromkeys(
-    ("insecure_channel", "secure_channel"), "weft/rpc/channel.py"
-) | dict.fromkeys(("logging.getLogger", "structlog.get_logger", "structlog.getLogger"), "weft/rpc/logs.py")
+    ("insecure_channel", "secure_channel"), "weft/rpc/network/channel.py"
+) | dict.fromkeys(
+    ("logging.getLogger", "structlog.get_logger", "structlog.getLogger"), "weft/rpc/process/logs.py"
+)
 
 # Words that say nothing about what a module is for.
 EMPTY_WORDS = frozenset({"common", "util", "utils", "helper", "helpers", "manager", "managers", "misc"})
@@ -130,7 +132,7 @@ def imports(tree: ast.Module, below: Path) -> Iterator[tuple[int, str]]:
 
 
 def install_problems(root: Path) -> Iterator[str]:
-    """The editable install that runs this exposes all four roots as one namespace."""
+    """The editable install that runs this exposes all six roots as one namespace."""
     weft = importlib.import_module("weft")
     found = {Path(path).resolve() for path in weft.__path__}
     for source in SOURCES:

@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 from weft.agent.settings import AgentSettings
-from weft.agent.sidecar.settings import SidecarSettings
+from weft.agent.sidecar.sidecar_settings import SidecarSettings
 from weft.coordinator.settings import CoordinatorSettings
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -29,8 +29,8 @@ from tests.support.beside import StockApp, available, direct_address, free_addre
 from tests.support.command import weft
 from tests.support.mesh import PROBE_SERVICE, MeshHarness
 from tests.support.processes import Process, until
-from weft.rpc.channel import MAX_METADATA_BYTES
 from weft.rpc.errors import from_call
+from weft.rpc.network.channel import MAX_METADATA_BYTES
 from weft.v1 import coordinator_pb2
 
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
@@ -424,7 +424,7 @@ async def test_agents_that_cannot_be_reached_cost_no_call(all_doors: MeshOfAll) 
 async def test_a_descriptors_file_of_another_app(all_doors: MeshOfAll, tmp_path: Path) -> None:
     """What the app does not have is its own UNIMPLEMENTED, and what it has is served."""
     from corpus.v1 import corpus_pb2
-    from weft.rpc.descriptors import file_descriptor_set
+    from weft.rpc.contracts.descriptors import file_descriptor_set
 
     mesh = all_doors.harness
     path = tmp_path / "both.binpb"

@@ -30,8 +30,8 @@ from tests.support.lightweight import (
 )
 from tests.support.mesh import MeshHarness
 from tests.support.refusals import check, refused
-from weft.rpc.channel import MAX_METADATA_BYTES
 from weft.rpc.errors import WeftError, from_call, status_of_call
+from weft.rpc.network.channel import MAX_METADATA_BYTES
 from weft.rpc.times import seconds
 from weft.v1 import coordinator_pb2 as api
 from weft.v1 import fleet_pb2, session_pb2, task_pb2

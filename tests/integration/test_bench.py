@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import ROOT, environment
-from weft.cli.bench import durable
+from weft.cli.bench import durable_subjects
 
 AGREED = {
     "raw_unary_p50_ms",
@@ -73,7 +73,7 @@ def test_a_group_that_fails_takes_no_figures_along(tmp_path: Path) -> None:
 @pytest.mark.parametrize("module", ["redis", "msgpack"])
 def test_without_the_extra_redis_is_left_out(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.setattr(durable, "redis_server", lambda: "/usr/bin/redis-server")
-    missing = durable.redis_missing()
+    monkeypatch.setattr(durable_subjects, "redis_server", lambda: "/usr/bin/redis-server")
+    missing = durable_subjects.redis_missing()
     assert missing is not None
     assert module in missing

@@ -24,9 +24,9 @@ from probe.v1 import probe_pb2
 from tests.support.command import weft
 from tests.support.messages import classes_of, with_text
 from tests.support.processes import environment
-from weft.coordinator.contracts import Contract, Contracts
-from weft.rpc import descriptors
-from weft.rpc.reflection import Reflection
+from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
+from weft.rpc.contracts import descriptors
+from weft.rpc.contracts.reflection import Reflection
 from weft.v1 import coordinator_pb2, fleet_pb2, task_pb2
 
 HOSTILE = "\x1b[2J\x1b]0;title\x07\x9b5n\u202e[red]x[/red]\r\x00\b\u2028é"

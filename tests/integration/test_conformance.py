@@ -15,9 +15,9 @@ import pytest
 
 from tests.support.broken_agent import FAULTS
 from tests.support.processes import ROOT, Process, environment, until
-from weft.cli.conformance.command import conformance as command
-from weft.cli.conformance.rules import RULES
-from weft.cli.conformance.run import CHECKS
+from weft.cli.conformance.conformance_command import conformance as command
+from weft.cli.conformance.protocol_rules import RULES
+from weft.cli.conformance.run_checks import CHECKS
 
 # The one that the command's help names, as it is written there.
 (EXAMPLE,) = re.findall(r'--agent "weft (.+)"', command.__doc__ or "")

@@ -16,9 +16,10 @@ from grpc_reflection.v1alpha import reflection_pb2 as pb
 from probe.v1 import probe_pb2
 from tests.support.reflecting import serving
 from tests.support.schema import many_files
-from weft.client.contract import ContractReader
-from weft.coordinator.contracts import Contract, Contracts
-from weft.rpc import descriptors
+from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
+from weft.rpc.contracts import descriptors
+from weft.rpc.contracts.contract_reader import ContractReader
+from weft.rpc.contracts.reflection import Reflection
 from weft.rpc.errors import (
     DeadlineExceeded,
     Internal,
@@ -28,7 +29,6 @@ from weft.rpc.errors import (
     Unavailable,
     Unimplemented,
 )
-from weft.rpc.reflection import Reflection
 from weft.v1 import fleet_pb2
 
 OWN = ["weft.v1.CoordinatorService", "grpc.health.v1.Health"]

@@ -23,9 +23,9 @@ from tests.support.direct import probe_agent, serving, used_slots
 from tests.support.ledger import Ledger
 from tests.support.processes import until
 from weft.agent import Agent, ListenError
-from weft.agent.ingress_execute import MAX_CALLS
+from weft.agent.direct.execute_service import MAX_CALLS
+from weft.rpc.calls.pacing import FEW_ITEMS, LEAST_GAP_S
 from weft.rpc.errors import error_info
-from weft.rpc.pacing import FEW_ITEMS, LEAST_GAP_S
 from weft.v1 import agent_pb2, agent_pb2_grpc, fleet_pb2, task_pb2
 
 REQUEST = probe_pb2.ProbeRequest

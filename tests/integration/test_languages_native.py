@@ -14,7 +14,7 @@ from tests.support.languages import Go
 from tests.support.mesh import MeshHarness
 from tests.support.processes import Process
 from tests.support.reflecting import grpcurl
-from weft.cli.conformance.rules import RULES
+from weft.cli.conformance.protocol_rules import RULES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -7,7 +7,7 @@ import time
 
 from tests.support.lightweight import ECHO, LightAgent, never, result_of
 from tests.support.mesh import MeshHarness
-from weft.rpc.pacing import FEW_ITEMS, LEAST_GAP_S
+from weft.rpc.calls.pacing import FEW_ITEMS, LEAST_GAP_S
 from weft.v1 import coordinator_pb2 as api
 from weft.v1 import session_pb2
 

@@ -13,7 +13,7 @@ import pytest
 from tests.support.mesh import MeshHarness
 from tests.support.processes import ROOT, Process, environment
 from tests.support.redis_server import free_port, redis_binary
-from weft.coordinator.store.redis.places import Servers
+from weft.coordinator.store.redis.endpoint_resolver import Servers
 
 README = (ROOT / "README.md").read_text()
 DEFAULT_TARGET = "127.0.0.1:7700"

@@ -14,8 +14,8 @@ from tests.support.lightweight import ECHO, LightAgent, Request
 from tests.support.mesh import MeshHarness
 from tests.support.redis_server import RedisServer
 from tests.support.watching import Seen, Watching
-from weft.rpc.channel import client_options
-from weft.rpc.targets import dialled
+from weft.rpc.network.channel import client_options
+from weft.rpc.network.targets import dialled
 from weft.v1 import coordinator_pb2 as pb
 from weft.v1 import fleet_pb2, session_pb2
 

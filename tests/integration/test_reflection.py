@@ -12,9 +12,9 @@ from grpc_reflection.v1alpha import reflection_pb2 as pb
 from probe.v1 import probe_pb2
 from tests.support.reflecting import grpcurl, serving
 from tests.support.schema import METHOD, contract, file, file_set, many_files
-from weft.coordinator.contracts import Contract, Contracts
-from weft.rpc import descriptors
-from weft.rpc.reflection import Reflection
+from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
+from weft.rpc.contracts import descriptors
+from weft.rpc.contracts.reflection import Reflection
 
 OWN = ["weft.v1.CoordinatorService", "grpc.health.v1.Health"]
 VERSIONS = ["grpc.reflection.v1", "grpc.reflection.v1alpha"]

@@ -17,7 +17,7 @@ from tests.support.command import weft
 from tests.support.mesh import PROBE_SERVICE, MeshHarness
 from tests.support.processes import until
 from tests.support.watching import Seen, Watching
-from weft.rpc.descriptors import file_descriptor_set
+from weft.rpc.contracts.descriptors import file_descriptor_set
 from weft.v1 import fleet_pb2, task_pb2
 
 SERVING = health_pb2.HealthCheckResponse.SERVING

@@ -27,7 +27,7 @@ from tests.support.ways import (
     Way,
     opened,
 )
-from weft.rpc.channel import MAX_METADATA_BYTES
+from weft.rpc.network.channel import MAX_METADATA_BYTES
 
 Ask = mirror_pb2.Ask
 Entry = mirror_pb2.Entry

@@ -23,7 +23,7 @@ from tests.support.processes import environment
 from tests.support.redis_server import RedisServer
 from weft.coordinator.server import Coordinator
 from weft.coordinator.settings import CoordinatorSettings
-from weft.coordinator.store.embedded import EmbeddedStore
+from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
 from weft.coordinator.store.records import TaskRecord
 from weft.rpc.errors import status_of_call
 from weft.rpc.times import duration

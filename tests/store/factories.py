@@ -15,8 +15,8 @@ from pathlib import Path
 
 from tests.store.support import Harness, ManualClock, RecordingListener, StoreFactory
 from tests.support.redis_server import redis_binary
-from weft.coordinator.store.embedded import EmbeddedLimits, EmbeddedStore
-from weft.coordinator.store.redis.store import RedisStore
+from weft.coordinator.store.embedded.embedded_store import EmbeddedLimits, EmbeddedStore
+from weft.coordinator.store.redis.redis_store import RedisStore
 
 # What the responses of one task may take.
 MAX_PROGRESS_BYTES = 4 * 1024 * 1024

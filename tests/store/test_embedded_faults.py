@@ -16,7 +16,7 @@ import pytest
 from tests.store.support import METHOD, Harness, ManualClock, RecordingListener, reason_of
 from tests.support.small_disk import SmallDisk, small_disk
 from weft.coordinator.rules import State
-from weft.coordinator.store.embedded import EmbeddedStore
+from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
 from weft.coordinator.store.records import Enqueued, Report, Submission, Verdict
 from weft.rpc.errors import Unavailable
 

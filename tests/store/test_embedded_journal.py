@@ -15,7 +15,7 @@ from google.rpc import code_pb2
 
 from tests.store.support import METHOD, Harness, ManualClock, RecordingListener
 from weft.coordinator.rules import RetryPolicy, State
-from weft.coordinator.store.embedded import EmbeddedLimits, EmbeddedStore
+from weft.coordinator.store.embedded.embedded_store import EmbeddedLimits, EmbeddedStore
 from weft.coordinator.store.records import Report, Submission, Verdict
 
 

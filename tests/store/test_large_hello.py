@@ -9,8 +9,8 @@ import uuid
 
 from tests.store.support import METHOD, Harness, ref
 from tests.support.lightweight import hello
-from weft.coordinator.opening import PORTION, Opener
 from weft.coordinator.rules import State
+from weft.coordinator.sessions.handshake import PORTION, Opener
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.records import Submission
 from weft.v1 import session_pb2

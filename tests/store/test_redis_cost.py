@@ -18,9 +18,9 @@ from tests.support.mesh import MeshHarness
 from tests.support.redis_meter import RedisMeter, Used
 from tests.support.redis_server import RedisServer
 from weft.client import connect
-from weft.client.drawn_ids import REPEATED_S
-from weft.coordinator.following import follow
-from weft.coordinator.hub import TaskHub
+from weft.client.generated_ids import REPEATED_S
+from weft.coordinator.calls.following import follow
+from weft.coordinator.calls.hub import TaskHub
 from weft.coordinator.rules import QueueKey, Requirements, State
 from weft.coordinator.server import Coordinator
 from weft.coordinator.settings import CoordinatorSettings
@@ -33,8 +33,8 @@ from weft.coordinator.store.records import (
     Submission,
     TaskRecord,
 )
-from weft.coordinator.store.redis.store import RedisStore
-from weft.rpc.channel import BATCH_BYTES, MAX_PAYLOAD_BYTES
+from weft.coordinator.store.redis.redis_store import RedisStore
+from weft.rpc.network.channel import BATCH_BYTES, MAX_PAYLOAD_BYTES
 from weft.v1 import fleet_pb2
 
 PREFIX = "test"

@@ -14,8 +14,8 @@ from tests.store.support import METHOD, Harness, ManualClock, RecordingListener,
 from tests.support.redis_server import RedisServer
 from weft.coordinator.rules import QueueKey, Requirements, State
 from weft.coordinator.store.records import AttemptRef, Claimed, Owner, Submission, Verdict
-from weft.coordinator.store.redis import early
-from weft.coordinator.store.redis.store import RedisStore
+from weft.coordinator.store.redis import deferred_writes
+from weft.coordinator.store.redis.redis_store import RedisStore
 from weft.rpc.errors import ResourceExhausted, Unavailable
 
 PREFIX = "test"
@@ -185,7 +185,7 @@ async def test_a_crash_leaves_no_trace_of_it(
 ) -> None:
     """Nobody was told of it: its caller hears UNAVAILABLE."""
     # A busy machine takes longer to look than a task usually waits for its end.
-    monkeypatch.setattr(early, "COMPANY_S", 60.0)
+    monkeypatch.setattr(deferred_writes, "COMPANY_S", 60.0)
     _, claimed = await _begin(h)
     async with server.client() as client:
         names = [name async for name in client.scan_iter(count=1000)]

@@ -18,10 +18,10 @@ from tests.support.redis_server import HOST, RedisServer
 from weft.coordinator.rules import State
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.choose import store_of
-from weft.coordinator.store.errors import StoreError
+from weft.coordinator.store.open_errors import StoreError
 from weft.coordinator.store.records import ListFilter, Submission
-from weft.coordinator.store.redis.places import Servers
-from weft.coordinator.store.redis.store import RedisStore
+from weft.coordinator.store.redis.endpoint_resolver import Servers
+from weft.coordinator.store.redis.redis_store import RedisStore
 from weft.rpc.errors import Unavailable
 
 PREFIX = "test"

@@ -24,12 +24,12 @@ from tests.support.fault_proxy import FaultProxy
 from tests.support.logged import captured
 from tests.support.redis_server import RedisServer
 from weft.coordinator.rules import REQUEST_ID_TTL_S, QueueKey, Requirements, RetryPolicy, State
-from weft.coordinator.store.errors import StoreError
+from weft.coordinator.store.open_errors import StoreError
 from weft.coordinator.store.records import ListFilter, Submission
-from weft.coordinator.store.redis import refusals
-from weft.coordinator.store.redis.keys import LAYOUT
-from weft.coordinator.store.redis.records import pack, record_of
-from weft.coordinator.store.redis.store import RedisStore
+from weft.coordinator.store.redis import redis_errors
+from weft.coordinator.store.redis.encoding import pack, record_of
+from weft.coordinator.store.redis.redis_keys import LAYOUT
+from weft.coordinator.store.redis.redis_store import RedisStore
 from weft.rpc.errors import DataLoss, Unavailable
 
 PREFIX = "test"
@@ -194,7 +194,7 @@ async def test_a_key_of_another_type_at_the_start(server: RedisServer, name: str
 async def test_what_is_refused_for_long_is_said_again(
     h: Harness, server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(refusals, "AGAIN_S", 0.2)
+    monkeypatch.setattr(redis_errors, "AGAIN_S", 0.2)
     key = f"{{{PREFIX}}}:moved"
     async with server.client() as client:
         with captured() as logs:
@@ -261,7 +261,7 @@ async def test_a_redis_that_takes_no_writes(h: Harness, server: RedisServer) -> 
     ],
 )
 def test_refusals_are_told_from_being_away(error: Exception, said: str) -> None:
-    assert refusals.refusal(error) == said
+    assert redis_errors.refusal(error) == said
 
 
 @pytest.mark.slow

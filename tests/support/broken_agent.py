@@ -18,8 +18,8 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from google.rpc import code_pb2
 from grpc import aio
 
-from weft.agent import outbox, session, stream
-from weft.cli.conformance.agent import agent
+from weft.agent.session import connector, outbox, session_stream
+from weft.cli.conformance.example_agent import agent
 from weft.rpc.times import duration
 from weft.v1 import coordinator_pb2_grpc, session_pb2
 
@@ -272,11 +272,11 @@ class BrokenCall:
 def main(fault: str) -> None:
     assert fault in FAULTS, fault
     BrokenStub.fault = fault
-    stream.coordinator_pb2_grpc = type("Broken", (), {"CoordinatorServiceStub": BrokenStub})  # type: ignore[assignment]
+    session_stream.coordinator_pb2_grpc = type("Broken", (), {"CoordinatorServiceStub": BrokenStub})  # type: ignore[assignment]
     if fault == "R8":
-        stream.MISSED_ECHOES = 1_000_000
+        session_stream.MISSED_ECHOES = 1_000_000
     if fault == "R10":
-        session._PERMANENT = ()  # type: ignore[assignment]
+        connector._PERMANENT = ()  # type: ignore[assignment]
     if fault == "R29":
         outbox.PROGRESS_WINDOW = 1_000_000
     agent.run()

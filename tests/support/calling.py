@@ -16,7 +16,7 @@ from google.protobuf import json_format, struct_pb2
 
 from weft.agent import Agent, current_task
 from weft.client import Mesh, Method, connect
-from weft.rpc import budget
+from weft.rpc.calls import call_context
 
 ASYNC, SYNC, ISOLATED = (f"tree.v1.TreeService/{name}" for name in ("Async", "Sync", "Isolated"))
 
@@ -62,7 +62,7 @@ def _called_in_a_loop_of_its_own(request: dict[str, Any]) -> dict[str, Any]:
 
 def seen() -> dict[str, Any]:
     """What the running handler knows of its call."""
-    task, left = current_task(), budget.current()
+    task, left = current_task(), call_context.current()
     left_s = task.time_remaining()
     return {
         "id": task.id,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from weft.cli import main as command
-from weft.cli.lazy import LazyGroup, load
+from weft.cli.lazy_group import LazyGroup, load
 
 PATIENCE_S = 60.0
 
@@ -89,7 +89,13 @@ def _lead(number: int, kind: str, file: Path) -> None:
 
 
 def main() -> None:
-    for name in ("weft.client", "weft.cli.failures", "weft.cli.output", "uvloop", "weft.client.contract"):
+    for name in (
+        "weft.client",
+        "weft.cli.terminal.failures",
+        "weft.cli.terminal.output",
+        "uvloop",
+        "weft.rpc.contracts.contract_reader",
+    ):
         importlib.import_module(name)
     list(leaves())
     with tempfile.TemporaryDirectory() as folder:

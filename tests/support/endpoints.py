@@ -19,7 +19,7 @@ from grpc import aio
 from tests.support.processes import Process, until
 from weft.rpc import errors
 from weft.rpc.balancing import Balancer
-from weft.rpc.channel import server_options
+from weft.rpc.network.channel import server_options
 from weft.v1 import agent_pb2, fleet_pb2
 
 UNARY, STREAM = "test.v1.Test/Unary", "test.v1.Test/Stream"

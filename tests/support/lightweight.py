@@ -28,9 +28,9 @@ import uvloop
 
 from probe.v1 import probe_pb2
 from tests.support.processes import Process, until
-from weft.rpc.channel import client_options
-from weft.rpc.descriptors import digest, file_descriptor_set
+from weft.rpc.contracts.descriptors import digest, file_descriptor_set
 from weft.rpc.errors import WeftError, from_call
+from weft.rpc.network.channel import client_options
 from weft.rpc.times import seconds
 from weft.v1 import coordinator_pb2_grpc, fleet_pb2, session_pb2, task_pb2
 

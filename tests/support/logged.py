@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from weft.rpc import logs
+from weft.rpc.process import logs
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from probe.v1 import probe_pb2_grpc
 from tests.support.ledger import Ledger
 from tests.support.processes import Process, until
-from weft.rpc.channel import client_options
+from weft.rpc.network.channel import client_options
 from weft.v1 import coordinator_pb2, coordinator_pb2_grpc, fleet_pb2
 
 PROBE_AGENT = "tests.support.probe:agent"

@@ -9,7 +9,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from hypothesis import strategies as st
 
-from weft.rpc import descriptors
+from weft.rpc.contracts import descriptors
 
 F = FieldDescriptor
 _MOST_DEPTH = 4

@@ -12,7 +12,7 @@ from pathlib import Path
 import grpc.aio
 import pytest
 
-from weft.rpc.channel import server_options
+from weft.rpc.network.channel import server_options
 
 
 @asynccontextmanager

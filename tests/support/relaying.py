@@ -13,8 +13,8 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from weft.rpc import relay
-from weft.rpc.channel import client_options, server_options
+from weft.rpc.calls import relay
+from weft.rpc.network.channel import client_options, server_options
 from weft.v1 import fleet_pb2
 
 SHAPES = {

@@ -17,7 +17,7 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorSet,
 )
 
-from weft.coordinator.contracts import Contract
+from weft.coordinator.contracts.contract_catalogue import Contract
 
 PACKAGE = "t.v1"
 METHOD = f"{PACKAGE}.Service/Call"

@@ -23,8 +23,8 @@ import grpc
 from google.protobuf.message import Message
 from grpc_status import rpc_status
 
-from weft.rpc.channel import MAX_PAYLOAD_BYTES, server_options
 from weft.rpc.errors import WeftError
+from weft.rpc.network.channel import MAX_PAYLOAD_BYTES, server_options
 from weft.rpc.times import duration
 from weft.v1 import coordinator_pb2, coordinator_pb2_grpc, session_pb2
 

@@ -15,8 +15,8 @@ import grpc
 import grpc.aio
 from google.rpc import status_pb2
 
-from weft.rpc.channel import server_options
 from weft.rpc.errors import WeftError
+from weft.rpc.network.channel import server_options
 from weft.v1 import coordinator_pb2 as pb
 from weft.v1 import coordinator_pb2_grpc, task_pb2
 

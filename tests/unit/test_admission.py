@@ -10,8 +10,8 @@ import grpc.aio
 from grpc_status import rpc_status
 
 from weft.rpc import errors
-from weft.rpc.admission import Admission
-from weft.rpc.channel import server_options
+from weft.rpc.calls.admission import Admission
+from weft.rpc.network.channel import server_options
 
 
 async def test_calls_beyond_the_bound_are_refused_by_name_and_told_to_come_again():

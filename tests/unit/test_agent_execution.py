@@ -16,7 +16,7 @@ from google.rpc import code_pb2
 from tests.support.running_agent import running
 from tests.support.scripted_coordinator import ScriptedCoordinator, ScriptedSession, assignment
 from weft.agent import Agent, current_task
-from weft.agent.outbox import PROGRESS_WINDOW
+from weft.agent.session.outbox import PROGRESS_WINDOW
 from weft.rpc.errors import error_info
 from weft.v1 import session_pb2
 

@@ -14,9 +14,9 @@ from probe.v1 import probe_pb2, probe_pb2_grpc
 from tests.support.probe import IsolatedProbeService, ProbeService
 from weft.agent import Agent, HostingError
 from weft.agent.functions import function_method
-from weft.agent.hosting import servicer_methods
-from weft.agent.identity import contract_of
-from weft.rpc import descriptors
+from weft.agent.hosted_methods import servicer_methods
+from weft.agent.session.agent_identity import contract_of
+from weft.rpc.contracts import descriptors
 
 ADD = probe_pb2_grpc.add_ProbeServiceServicer_to_server
 

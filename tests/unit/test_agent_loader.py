@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from weft.agent import LoadError, ProgramError, SettingsError
-from weft.agent.loader import load
+from weft.agent.program.loader import load
 
 MODULE = """
 from weft.agent import Agent

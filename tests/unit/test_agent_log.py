@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from weft.coordinator.agent_log import AgentLog
+from weft.coordinator.fleet.agent_log import AgentLog
 from weft.v1 import fleet_pb2
 
 ACTIVE = fleet_pb2.AGENT_STATE_ACTIVE

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-from weft.agent import outcomes
-from weft.agent.attempt import Attempt
-from weft.agent.outbox import PROGRESS_WINDOW, Outbox
-from weft.rpc.channel import BATCH_BYTES, BATCH_ITEMS, MAX_PAYLOAD_BYTES
+from weft.agent.handlers import outcomes
+from weft.agent.session.attempt import Attempt
+from weft.agent.session.outbox import PROGRESS_WINDOW, Outbox
+from weft.rpc.network.channel import BATCH_BYTES, BATCH_ITEMS, MAX_PAYLOAD_BYTES
 from weft.v1 import session_pb2, task_pb2
 
 

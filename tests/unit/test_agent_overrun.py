@@ -39,7 +39,7 @@ def blocking(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[Blocking, RunningAgent, ScriptedSession]]:
     # What direct calls' handlers get; attempts' is the cancellation's.
-    monkeypatch.setattr("weft.agent.ingress_threads.UNWANTED_GRACE_S", 0.1)
+    monkeypatch.setattr("weft.agent.direct.threaded_calls.UNWANTED_GRACE_S", 0.1)
     with ScriptedCoordinator() as coordinator:
         made = Blocking(coordinator, request.param)
         with running(made.agent) as run:

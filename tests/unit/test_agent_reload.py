@@ -20,7 +20,7 @@ with open("starts", "a") as starts:
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 time.sleep(60)
 """
-RELOAD = "import sys; from weft.agent.reload import run_with_reload; sys.exit(run_with_reload(sys.argv[1:]))"
+RELOAD = "import sys; from weft.agent.program.reload import run_with_reload; sys.exit(run_with_reload(sys.argv[1:]))"
 
 
 def until(condition: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from weft.agent.slots import Slots
+from weft.agent.handlers.slots import Slots
 
 
 def test_one_account_for_both_kinds():

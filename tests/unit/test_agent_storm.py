@@ -12,7 +12,7 @@ from tests.support.probe import ProbeService
 from tests.support.running_agent import running
 from tests.support.scripted_coordinator import ScriptedCoordinator, ScriptedSession, assignment
 from weft.agent import Agent
-from weft.rpc.channel import MAX_MESSAGE_BYTES
+from weft.rpc.network.channel import MAX_MESSAGE_BYTES
 from weft.v1 import session_pb2
 
 TASKS = 400

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.store.support import Harness, ManualClock, RecordingListener
-from weft.coordinator.attempts import AttemptDesk
-from weft.coordinator.hub import TaskHub
+from weft.coordinator.calls.hub import TaskHub
 from weft.coordinator.rules import State
-from weft.coordinator.session import Session
-from weft.coordinator.store.embedded import EmbeddedStore
+from weft.coordinator.sessions.agent_session import Session
+from weft.coordinator.sessions.report_handler import AttemptDesk
+from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
 from weft.coordinator.store.records import Claimed, ProgressItem, ProgressVerdict
 from weft.rpc.errors import Unavailable
 from weft.v1 import session_pb2

@@ -11,7 +11,15 @@ import grpc
 import pytest
 
 from weft.rpc import errors
-from weft.rpc.balancing import least_connections, load, retry, round_robin, slow_start, snapshot, weighted
+from weft.rpc.balancing import (
+    fleet_snapshot,
+    least_connections,
+    reported_load,
+    retry,
+    round_robin,
+    slow_start,
+    weighted,
+)
 from weft.rpc.balancing.availability import Standing, available
 from weft.rpc.balancing.connection import Connection
 from weft.rpc.balancing.endpoint import Endpoint, Hosted
@@ -171,7 +179,7 @@ def test_a_snapshot_tells_of_load_only_where_no_trailer_did_lately() -> None:
     ids=["slots", "other", "rubbish"],
 )
 def test_load_is_read_from_the_trailer(report: bytes, wanted: float | None) -> None:
-    assert load.used_slots(report) == wanted
+    assert reported_load.used_slots(report) == wanted
 
 
 # -- who may be chosen --------------------------------------------------------------------------------------------
@@ -190,12 +198,14 @@ def test_load_is_read_from_the_trailer(report: bytes, wanted: float | None) -> N
     ],
 )
 def test_an_agent_takes_calls_when_it_is_active_and_reachable(fields: dict[str, Any], wanted: bool) -> None:
-    assert snapshot.takes_calls(agent(**fields)) is wanted
+    assert fleet_snapshot.takes_calls(agent(**fields)) is wanted
 
 
 def test_a_method_whose_app_is_down_is_not_hosted() -> None:
     down = fleet_pb2.HostedMethod(name="acme.v1.Other/Do", unavailable=True)
-    assert snapshot.hosted_methods(agent(methods=[fleet_pb2.HostedMethod(name=METHOD), down])) == {METHOD: 1}
+    assert fleet_snapshot.hosted_methods(agent(methods=[fleet_pb2.HostedMethod(name=METHOD), down])) == {
+        METHOD: 1
+    }
 
 
 @pytest.mark.parametrize(
@@ -216,7 +226,7 @@ def test_a_method_whose_app_is_down_is_not_hosted() -> None:
     ],
 )
 def test_why_an_agent_takes_no_direct_calls(fields: dict[str, Any], wanted: str) -> None:
-    assert snapshot.why_not(agent(**fields), METHOD) == wanted
+    assert fleet_snapshot.why_not(agent(**fields), METHOD) == wanted
 
 
 OK, AWAY, REFUSED = Standing(True), Standing(False), Standing(False, refused=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from weft.cli.bench.command import figures
+from weft.cli.bench.bench_command import figures
+from weft.cli.bench.bench_subject import Subject
 from weft.cli.bench.measure import Sample, quantile_of
-from weft.cli.bench.subject import Subject
 
 
 def sample(prefix: str, rate: str, latencies_s: list[float], rates: list[float]) -> Sample:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from weft.coordinator.options import asks_direct, check_direct, check_mode, from_metadata
-from weft.rpc import call_keys
+from weft.coordinator.calls.call_options import asks_direct, check_direct, check_mode, from_metadata
+from weft.rpc.calls import call_keys
 from weft.rpc.errors import InvalidArgument
 
 

@@ -13,8 +13,9 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from hypothesis import given, settings
 
 from tests.support.schema import METHOD, file, file_set
-from weft.coordinator import canonical, codec
-from weft.coordinator.contracts import Contract, MethodInfo
+from weft.coordinator import codec
+from weft.coordinator.calls import canonical
+from weft.coordinator.contracts.contract_catalogue import Contract, MethodInfo
 from weft.v1 import task_pb2
 
 # The kinds of a message's fields: number, varint-coded numbers, text, list of texts, map, message, list of messages, Any.

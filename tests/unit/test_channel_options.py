@@ -13,7 +13,7 @@ import grpc.aio
 import pytest
 
 from weft.agent.sidecar.app import App
-from weft.rpc.channel import MAX_METADATA_BYTES, client_options, dial, server_options
+from weft.rpc.network.channel import MAX_METADATA_BYTES, client_options, dial, server_options
 
 KIB = 1024
 

@@ -15,15 +15,16 @@ from typer.testing import CliRunner
 
 from tests.support.command import weft
 from tests.support.processes import environment
-from weft.cli import inputs, moments
-from weft.cli.failures import Failure, explain
+from weft.cli.call import inputs
+from weft.cli.commands.up_command import readable
 from weft.cli.main import app
-from weft.cli.options import pairs
-from weft.cli.up import readable
-from weft.cli.variables import known_variables, warnings
+from weft.cli.process.unread_variables import known_variables, warnings
+from weft.cli.shared_options import pairs
+from weft.cli.terminal import moments
+from weft.cli.terminal.failures import Failure, explain
 from weft.client import Unreachable
 from weft.rpc.errors import InvalidArgument, from_status, make_status
-from weft.rpc.extras import install_command
+from weft.rpc.process.extras import install_command
 
 COMMANDS = [
     "up",

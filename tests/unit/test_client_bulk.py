@@ -10,7 +10,7 @@ from contextlib import aclosing
 import pytest
 
 from tests.support.task_api import TaskApi, TaskApiServer
-from weft.client import Mesh, Unreachable, connect, drawn_ids
+from weft.client import Mesh, Unreachable, connect, generated_ids
 from weft.rpc.errors import InvalidArgument, ResourceExhausted, Unavailable
 from weft.v1 import errors_pb2
 
@@ -212,7 +212,7 @@ async def test_what_was_sent_long_ago_is_not_repeated(
     """Its id, which the library made, may be forgotten by then: it could be stored as a second task."""
     api.stream_lives = [(0, "before the answer")]
     times = iter([1.0, 10_000.0])
-    monkeypatch.setattr(drawn_ids, "clock_s", lambda: next(times, 10_000.0))
+    monkeypatch.setattr(generated_ids, "clock_s", lambda: next(times, 10_000.0))
     got = [done async for done in mesh.tasks.run_many(METHOD, requests(3))]
     assert [type(done.error()) for done in got] == [Unavailable] * 3
     assert "too late to repeat" in str(got[0].error())
@@ -224,7 +224,7 @@ async def test_own_ids_are_repeated_for_a_day(
 ) -> None:
     api.stream_lives = [(0, "before the answer")]
     times = iter([1.0, 10_000.0])
-    monkeypatch.setattr(drawn_ids, "clock_s", lambda: next(times, 10_000.0))
+    monkeypatch.setattr(generated_ids, "clock_s", lambda: next(times, 10_000.0))
     sent = requests(3)
     runs = mesh.tasks.run_many(METHOD, sent, request_id=lambda payload: f"own-{payload!r}".replace(" ", ""))
     assert sorted([done.result() async for done in runs]) == sent

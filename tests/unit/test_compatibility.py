@@ -8,8 +8,8 @@ import pytest
 from google.protobuf.descriptor import MethodDescriptor
 
 from tests.support.schema import METHOD, file
-from weft.coordinator.compatibility import Incompatibility, find_incompatibility
-from weft.rpc import descriptors
+from weft.coordinator.contracts.compatibility import Incompatibility, find_incompatibility
+from weft.rpc.contracts import descriptors
 
 GROUPS = [
     ["int32", "uint32", "int64", "uint64", "bool", "enum Kind"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from google.rpc import code_pb2
 
-from weft.coordinator.conduct import HALF_LIFE_S, Conduct
+from weft.coordinator.dispatch.conduct import HALF_LIFE_S, Conduct
 
 OK, FAULT = code_pb2.OK, code_pb2.UNAVAILABLE
 

@@ -9,9 +9,9 @@ from google.protobuf import timestamp_pb2
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
 
 from tests.support.schema import METHOD, PACKAGE, contract, file, file_set
-from weft.coordinator import contracts as module
-from weft.coordinator.contracts import Contract, Contracts
-from weft.rpc import descriptors
+from weft.coordinator.contracts import contract_catalogue as module
+from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
+from weft.rpc.contracts import descriptors
 from weft.rpc.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 from weft.v1 import coordinator_pb2, fleet_pb2
 

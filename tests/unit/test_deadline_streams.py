@@ -9,8 +9,8 @@ from google.rpc import status_pb2
 
 from tests.store.support import METHOD
 from tests.unit.test_canonical import INFO
-from weft.coordinator.hub import TaskHub
-from weft.coordinator.proxy import DurableCalls
+from weft.coordinator.calls.durable_proxy import DurableCalls
+from weft.coordinator.calls.hub import TaskHub
 from weft.coordinator.rules import State
 from weft.coordinator.store.records import Enqueued, ProgressRow, Submission, TaskRecord
 from weft.v1 import task_pb2

@@ -9,9 +9,9 @@ import pytest
 
 from corpus.v1 import corpus_pb2
 from weft.cli.demo.corpus import SourceFile, standard_library
+from weft.cli.demo.demo_report import Report
+from weft.cli.demo.demo_story import Story
 from weft.cli.demo.ledger import Ledger
-from weft.cli.demo.report import Report
-from weft.cli.demo.story import Story
 from weft.client import Task
 from weft.v1 import task_pb2
 

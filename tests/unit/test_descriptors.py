@@ -9,7 +9,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 
 from probe.v1 import probe_pb2
 from tests.support.schema import file
-from weft.rpc import descriptors
+from weft.rpc.contracts import descriptors
 from weft.rpc.errors import InvalidArgument
 from weft.v1 import coordinator_pb2, fleet_pb2
 

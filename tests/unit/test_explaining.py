@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from weft.coordinator.explaining import queue_wait
-from weft.coordinator.fleet import Standing
+from weft.coordinator.calls.explaining import queue_wait
+from weft.coordinator.fleet.fleet_view import Standing
 from weft.coordinator.rules import QueueKey, Requirements
 from weft.v1 import fleet_pb2
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from weft.coordinator.hub import FOLLOWER_ROWS, TaskHub
+from weft.coordinator.calls.hub import FOLLOWER_ROWS, TaskHub
 from weft.coordinator.rules import State
 from weft.coordinator.store.records import ProgressRow, Submission, TaskRecord
 from weft.rpc.errors import ResourceExhausted, Unavailable

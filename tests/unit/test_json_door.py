@@ -24,14 +24,13 @@ from hypothesis import strategies as st
 from probe.v1 import probe_pb2
 from tests.support.messages import classes_of, filled
 from tests.support.schema import METHOD, contract
-from weft.cli.documents import status_document, task_document
-from weft.cli.failures import detail_lines
-from weft.cli.output import json_text
-from weft.client import json_form
+from weft.cli.steering.documents import status_document, task_document
+from weft.cli.terminal.failures import detail_lines
+from weft.cli.terminal.output import json_text
 from weft.client.fleet import Agent
-from weft.client.json_rendering import MAX_NESTED_ANYS, json_value
-from weft.client.snapshot import Task, TaskState
-from weft.rpc import descriptors
+from weft.client.task_snapshot import Task, TaskState
+from weft.rpc.contracts import descriptors, json_form
+from weft.rpc.contracts.json_rendering import MAX_NESTED_ANYS, json_value
 from weft.rpc.errors import InvalidArgument
 from weft.v1 import coordinator_pb2, fleet_pb2, task_pb2
 

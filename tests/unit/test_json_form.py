@@ -9,8 +9,7 @@ from google.protobuf import any_pb2, descriptor_pb2, duration_pb2, struct_pb2, w
 
 from probe.v1 import probe_pb2
 from tests.support.schema import METHOD, contract
-from weft.client import json_form
-from weft.rpc import descriptors
+from weft.rpc.contracts import descriptors, json_form
 from weft.rpc.errors import InvalidArgument
 from weft.v1 import coordinator_pb2
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from weft.coordinator.store.entry import NEVER
-from weft.coordinator.store.leases import Leases
+from weft.coordinator.store.embedded.leases import Leases
+from weft.coordinator.store.embedded.task_state import NEVER
 from weft.coordinator.store.records import Owner
 
 

@@ -15,7 +15,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weft.rpc import logs
+from weft.rpc.process import logs
 
 LEVELS = ("debug", "info", "warning", "error", "exception")
 RAISED = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from weft.rpc.names import is_reserved, nearest, unknown_method
+from weft.rpc.contracts.names import is_reserved, nearest, unknown_method
 
 KNOWN = ["acme.v1.Research/Summarize", "acme.v1.Research/Translate", "other.v1.Billing/Charge"]
 

@@ -18,7 +18,7 @@ from tests.support.scripted_coordinator import ScriptedCoordinator, assignment
 from tests.support.task_api import TaskApi, TaskApiServer
 from weft.agent import Agent
 from weft.client import connect
-from weft.rpc.pacing import FEW_ITEMS, LEAST_GAP_S, Pacer
+from weft.rpc.calls.pacing import FEW_ITEMS, LEAST_GAP_S, Pacer
 from weft.v1 import coordinator_pb2 as pb
 
 ITEMS = 300

@@ -2,7 +2,7 @@
 
 import pytest
 
-from weft.coordinator.placement import Candidate, LeastConnections, plan
+from weft.coordinator.dispatch.placement import Candidate, LeastConnections, plan
 from weft.coordinator.rules import QueueKey
 
 A = QueueKey("a.S/A")

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weft.rpc import steady_output
-from weft.rpc.steady_output import SteadyWriter, steady_stream
+from weft.rpc.process import steady_output
+from weft.rpc.process.steady_output import SteadyWriter, steady_stream
 
 WAIT_S = 10.0
 

@@ -8,10 +8,10 @@ from typing import cast
 
 import pytest
 
-from weft.coordinator import sweeper as module
+from weft.coordinator.dispatch import sweeper as module
+from weft.coordinator.dispatch.sweeper import Sweeper
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import SweepReport
-from weft.coordinator.sweeper import Sweeper
 
 
 class CountingStore:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weft.cli.output import Styled
-from weft.cli.tables import Column, shortened, table, width_of
+from weft.cli.terminal.output import Styled
+from weft.cli.terminal.tables import Column, shortened, table, width_of
 
 COLUMNS = (
     Column("task"),

@@ -13,18 +13,18 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from tests.store.support import Harness, ManualClock, RecordingListener
-from weft.coordinator.conduct import HALF_LIFE_S
-from weft.coordinator.contracts import Contracts
-from weft.coordinator.dispatcher import PASS_RETRY_QUEUES, PATIENCE_S, Dispatcher
-from weft.coordinator.fleet import Fleet
-from weft.coordinator.hub import TaskHub
+from weft.coordinator.calls.hub import TaskHub
+from weft.coordinator.contracts.contract_catalogue import Contracts
+from weft.coordinator.dispatch.conduct import HALF_LIFE_S
+from weft.coordinator.dispatch.dispatcher import PASS_RETRY_QUEUES, PATIENCE_S, Dispatcher
+from weft.coordinator.dispatch.takers import MOST_POOLS, Takers
+from weft.coordinator.fleet.fleet_view import Fleet
 from weft.coordinator.rules import QueueKey, Requirements
-from weft.coordinator.session import Session
-from weft.coordinator.sessions import Sessions
+from weft.coordinator.sessions.agent_session import Session
+from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
-from weft.coordinator.store.embedded import EmbeddedStore
+from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
 from weft.coordinator.store.records import AttemptRef, ClaimRequest, Owner, Submission
-from weft.coordinator.takers import MOST_POOLS, Takers
 from weft.v1 import fleet_pb2, session_pb2
 
 A, B = "acme.v1.Analyst/Analyze", "acme.v1.Analyst/Summarize"

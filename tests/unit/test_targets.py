@@ -16,7 +16,7 @@ from tests.support.scripted_coordinator import ScriptedCoordinator
 from weft.agent import Agent
 from weft.client import connect
 from weft.rpc.errors import InvalidArgument
-from weft.rpc.targets import DEFAULT_TARGET, MAX_TARGETS, dialled, parse
+from weft.rpc.network.targets import DEFAULT_TARGET, MAX_TARGETS, dialled, parse
 
 
 @pytest.mark.parametrize(

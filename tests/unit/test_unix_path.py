@@ -11,7 +11,7 @@ from weft.agent import Agent
 from weft.agent.sidecar import sidecar_settings
 from weft.client import connect
 from weft.coordinator.settings import CoordinatorSettings
-from weft.rpc import unix_path
+from weft.rpc.network import unix_path
 
 DOORS: dict[str, Callable[[str], Any]] = {
     "client": connect,

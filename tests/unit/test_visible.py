@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import weft.cli
-from weft.cli import output, tables
-from weft.cli.output import Styled
+from weft.cli.terminal import output, tables
+from weft.cli.terminal.output import Styled
 from weft.rpc.visible import in_json, one_line, visible
 
 ANY_TEXT = st.text(st.characters(codec=None))

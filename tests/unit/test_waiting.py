@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from weft.coordinator import waiting
-from weft.coordinator.hub import TaskHub
+from weft.coordinator.calls import wait_tasks
+from weft.coordinator.calls.hub import TaskHub
 from weft.coordinator.rules import State
 from weft.coordinator.store.records import Submission, TaskRecord
 from weft.v1 import task_pb2
@@ -28,6 +28,6 @@ async def test_a_task_that_ends_and_is_deleted_in_between_is_not_also_missing() 
     store: Any = Forgetful(hub)
     missing = []
     view = task_pb2.TASK_VIEW_BASIC
-    async for response in waiting.wait_tasks(store, hub, ["ends", "unknown"], 5.0, view):
+    async for response in wait_tasks.wait_tasks(store, hub, ["ends", "unknown"], 5.0, view):
         missing += response.not_found
     assert missing == ["unknown"]

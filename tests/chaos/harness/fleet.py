@@ -15,8 +15,8 @@ from tests.chaos.harness.agents import Agents
 from tests.chaos.harness.items import Shape
 from tests.support.clocks import clock_off
 from tests.support.mesh import MeshHarness
-from weft.rpc.channel import client_options
-from weft.rpc.targets import dialled
+from weft.rpc.network.channel import client_options
+from weft.rpc.network.targets import dialled
 from weft.v1 import coordinator_pb2, fleet_pb2
 from weft.v1.coordinator_pb2_grpc import CoordinatorServiceStub
 

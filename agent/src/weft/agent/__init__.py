@@ -19,10 +19,10 @@
 """
 
 from weft.agent.agent import Agent
+from weft.agent.current_call import CancelSignal, RunningTask, current_task
 from weft.agent.errors import HostingError, ListenError, LoadError, ProgramError, SettingsError
-from weft.agent.running import CancelSignal, RunningTask, current_task
 from weft.agent.settings import AgentSettings
-from weft.rpc.version import VERSION
+from weft.rpc.process.version import VERSION
 
 __version__ = VERSION
 

@@ -11,17 +11,17 @@ from typing import Any, ClassVar, TypeVar
 
 from pydantic import ValidationError
 
-from weft.agent import event_loop, forks
 from weft.agent.errors import HostingError, SettingsError
 from weft.agent.functions import function_method
-from weft.agent.hosting import AddServicer, Hosted, servicer_methods
-from weft.agent.patched import refuse_patched
+from weft.agent.handlers import event_loop, forks
+from weft.agent.hosted_methods import AddServicer, Hosted, servicer_methods
+from weft.agent.program.patched import refuse_patched
 from weft.agent.runtime import Runtime
 from weft.agent.settings import AgentSettings
-from weft.rpc import logs
-from weft.rpc.names import is_reserved
-from weft.rpc.signals import hurries, stop_signals
-from weft.rpc.standard_streams import fill_missing
+from weft.rpc.contracts.names import is_reserved
+from weft.rpc.process import logs
+from weft.rpc.process.signals import hurries, stop_signals
+from weft.rpc.process.standard_streams import fill_missing
 
 _log = logs.get_logger("weft.agent")
 

@@ -20,29 +20,29 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from queue import Empty, SimpleQueue
 
-from weft.agent import own_sockets
-from weft.agent.attempt import Attempt
+from weft.agent.direct.direct_server import LEAVE_GRACE_S, Ingress
+from weft.agent.direct.listening import OFF, dialled_address, listen_address
+from weft.agent.direct.load_trailers import LoadReports
 from weft.agent.errors import OverrunError
-from weft.agent.executor import Cancellation, Executor
-from weft.agent.host import HostSampler
-from weft.agent.hosting import Hosted
-from weft.agent.identity import contract_of, described, hello_now, identity_of
-from weft.agent.ingress import LEAVE_GRACE_S, Ingress
-from weft.agent.ingress_load import LoadReports
-from weft.agent.isolate import IsolatedPool
-from weft.agent.listening import OFF, dialled_address, listen_address
-from weft.agent.outbox import Outbox
-from weft.agent.overrun import Overruns
-from weft.agent.runners import AsyncRunner, IsolatedRunner, Runner, ThreadRunner
-from weft.agent.session import Session
+from weft.agent.handlers import own_sockets
+from weft.agent.handlers.executor import Cancellation, Executor
+from weft.agent.handlers.isolate import IsolatedPool
+from weft.agent.handlers.loop_stall import StallWatch
+from weft.agent.handlers.overrun import Overruns
+from weft.agent.handlers.runners import AsyncRunner, IsolatedRunner, Runner, ThreadRunner
+from weft.agent.handlers.slots import Slots
+from weft.agent.handlers.threads import Threads
+from weft.agent.hosted_methods import Hosted
+from weft.agent.session.agent_identity import contract_of, described, hello_now, identity_of
+from weft.agent.session.attempt import Attempt
+from weft.agent.session.connector import Session
+from weft.agent.session.host_figures import HostSampler
+from weft.agent.session.outbox import Outbox
 from weft.agent.settings import AgentSettings
-from weft.agent.slots import Slots
-from weft.agent.stall import StallWatch
-from weft.agent.threads import Threads
-from weft.rpc import descriptors
+from weft.rpc.contracts import descriptors
 from weft.rpc.errors import WeftError
-from weft.rpc.logs import get_logger
-from weft.rpc.steady_output import drain
+from weft.rpc.process.logs import get_logger
+from weft.rpc.process.steady_output import drain
 from weft.v1 import fleet_pb2, session_pb2
 
 _log = get_logger("weft.agent")
@@ -183,7 +183,7 @@ class Runtime:
         if self._ingress is not None:
             self._ingress.make_unavailable(services)
 
-    # -- for the stream: see weft.agent.stream.Agent ------------------------------------------------------------
+    # -- for the stream: see weft.agent.session.session_stream.Agent ------------------------------------------------------------
 
     def hello(self) -> session_pb2.Hello:
         return hello_now(self._hello, self._unavailable, self._outbox.held(), draining=self._draining)

@@ -12,12 +12,12 @@ from typing import Annotated, Any
 from pydantic import AliasChoices, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from weft.agent.listening import OFF
-from weft.agent.slots import MAX_QUEUE
-from weft.rpc import unix_path
-from weft.rpc.channel import MAX_PAYLOAD_BYTES
+from weft.agent.direct.listening import OFF
+from weft.agent.handlers.slots import MAX_QUEUE
 from weft.rpc.errors import InvalidArgument
-from weft.rpc.targets import DEFAULT_TARGET, parse
+from weft.rpc.network import unix_path
+from weft.rpc.network.channel import MAX_PAYLOAD_BYTES
+from weft.rpc.network.targets import DEFAULT_TARGET, parse
 
 _ID = re.compile(r"[A-Za-z0-9._:/@-]{1,128}")
 

@@ -20,15 +20,15 @@ Errors are those of `weft.rpc.errors`.
 
 from weft.client.api import Unreachable
 from weft.client.fleet import Agent, AgentState, DesiredState, DirectState, Fleet, Queue
-from weft.client.handle import TaskHandle
 from weft.client.mesh import Mesh, connect
 from weft.client.methods import Method, Methods, methods
 from weft.client.options import RetryPolicy, call_options
-from weft.client.snapshot import Attempt, Progress, Task, TaskState, WaitReason
+from weft.client.task_handle import TaskHandle
+from weft.client.task_snapshot import Attempt, Progress, Task, TaskState, WaitReason
 from weft.client.tasks import Finished, Tasks
 from weft.rpc.errors import WeftError
-from weft.rpc.home_loop import WrongEventLoop
-from weft.rpc.version import VERSION
+from weft.rpc.process.home_loop import WrongEventLoop
+from weft.rpc.process.version import VERSION
 
 __version__ = VERSION
 

@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 import grpc
 import grpc.aio
 
-from weft.client import drawn_ids
+from weft.client import generated_ids
 from weft.client.methods import Method
 from weft.rpc.errors import DeadlineExceeded, Unavailable, WeftError, from_status, status_of_call
-from weft.rpc.home_loop import HomeLoop
+from weft.rpc.process.home_loop import HomeLoop
 from weft.v1 import coordinator_pb2 as pb
 from weft.v1 import errors_pb2
 
@@ -91,7 +91,7 @@ class Api:
                 f"/{method.name}", method.serialize, method.parse
             )
         patience = Patience(self, self.timeout_s if timeout_s is None else timeout_s)
-        began_s = drawn_ids.clock_s()
+        began_s = generated_ids.clock_s()
         while True:
             try:
                 response: Resp = await call(request, timeout=patience.left_s)
@@ -100,8 +100,8 @@ class Api:
                 if not repeatable:
                     raise self.error(error) from None
                 await patience.wait(error)
-                if repeated_s is not None and drawn_ids.clock_s() - began_s > repeated_s:
-                    raise drawn_ids.too_late() from None
+                if repeated_s is not None and generated_ids.clock_s() - began_s > repeated_s:
+                    raise generated_ids.too_late() from None
 
     def open(
         self, method: Method[Req, Resp], request: Req, *, timeout_s: float | None = None

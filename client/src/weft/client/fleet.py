@@ -9,7 +9,7 @@ from datetime import datetime
 
 from weft.client import api as rpc
 from weft.client.api import Api
-from weft.client.snapshot import OpenEnum, WaitReason, moment
+from weft.client.task_snapshot import OpenEnum, WaitReason, moment
 from weft.rpc.discovery import Discovery
 from weft.rpc.times import seconds
 from weft.v1 import coordinator_pb2, fleet_pb2

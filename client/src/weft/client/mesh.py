@@ -11,13 +11,13 @@ from typing import Self
 import grpc.aio
 
 from weft.client.api import DEFAULT_TIMEOUT_S, Api, Unreachable
-from weft.client.direct import Direct
+from weft.client.direct_calls import Direct
 from weft.client.fleet import Fleet
-from weft.client.inheriting import InheritingChannel
+from weft.client.inheriting_channel import InheritingChannel
 from weft.client.tasks import Tasks
-from weft.rpc.channel import MAX_MESSAGE_BYTES, client_options, dial
-from weft.rpc.home_loop import HomeLoop
-from weft.rpc.targets import DEFAULT_TARGET, dialled, parse
+from weft.rpc.network.channel import MAX_MESSAGE_BYTES, client_options, dial
+from weft.rpc.network.targets import DEFAULT_TARGET, dialled, parse
+from weft.rpc.process.home_loop import HomeLoop
 
 DEFAULT_PATIENCE_S = 60.0
 DEFAULT_POLICY = "least_connections"

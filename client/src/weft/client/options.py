@@ -10,9 +10,10 @@ from typing import TypedDict
 import grpc
 from google.protobuf.duration_pb2 import Duration
 
-from weft.rpc import budget, times, tracing
-from weft.rpc import metadata as entries
+from weft.rpc import times
 from weft.rpc.balancing.retry import MARK as RETRY_MARK
+from weft.rpc.calls import call_context, tracing
+from weft.rpc.calls import metadata as entries
 from weft.rpc.errors import InvalidArgument
 from weft.v1 import task_pb2
 
@@ -84,7 +85,7 @@ def task_options(options: SubmitOptions) -> task_pb2.TaskOptions | None:
     What a handler submits is bounded by what is left of the call that it handles, and belongs to its tree.
     """
     traced = tracing.current()
-    inherited = budget.current()
+    inherited = call_context.current()
     if not options and not traced and inherited is None:
         return None
     to_close_s = options.get("schedule_to_close_s")

@@ -13,15 +13,15 @@ import grpc
 from google.protobuf.message import Message
 
 from weft.client import api as rpc
-from weft.client import drawn_ids
+from weft.client import generated_ids
 from weft.client.api import Api
-from weft.client.bulk import DEFAULT_WINDOW, Bulk, Entry
-from weft.client.finishing import Waiter, ended
-from weft.client.handle import TaskHandle, response_of
+from weft.client.bulk_client import DEFAULT_WINDOW, Bulk, Entry
 from weft.client.methods import Method, as_method
 from weft.client.options import SubmitOptions, task_options
-from weft.client.snapshot import Progress, Task, TaskState
-from weft.client.watching import watch
+from weft.client.task_handle import TaskHandle, response_of
+from weft.client.task_snapshot import Progress, Task, TaskState
+from weft.client.task_waiting import Waiter, ended
+from weft.client.task_watching import watch
 from weft.rpc.errors import NotFound, WeftError
 from weft.rpc.times import duration, timestamp
 from weft.v1 import coordinator_pb2, task_pb2
@@ -129,8 +129,8 @@ class Tasks:
         )
         repeated_s = None
         if not request_id:
-            repeated_s = drawn_ids.repeated_s(self._api.timeout_s if timeout_s is None else timeout_s)
-            drawn_ids.keep(submission, repeated_s)
+            repeated_s = generated_ids.repeated_s(self._api.timeout_s if timeout_s is None else timeout_s)
+            generated_ids.keep(submission, repeated_s)
         answer = await self._api.call(rpc.SUBMIT_TASK, submission, timeout_s=timeout_s, repeated_s=repeated_s)
         return TaskHandle(self, called, answer.task.id, request_id=own_id, existed=answer.existed)
 

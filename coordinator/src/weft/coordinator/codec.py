@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from weft.coordinator.contracts import MethodInfo
+from weft.coordinator.contracts.contract_catalogue import MethodInfo
 from weft.coordinator.rules import (
     ANY_AGENT,
     DEFAULT_PRIORITY,
@@ -18,7 +18,7 @@ from weft.coordinator.rules import (
     State,
 )
 from weft.coordinator.store import history
-from weft.coordinator.store.identity import request_digest
+from weft.coordinator.store.embedded.task_ids import request_digest
 from weft.coordinator.store.records import ListFilter, ProgressRow, Submission, TaskRecord
 from weft.rpc.errors import InvalidArgument, NotFound, ResourceExhausted, Unimplemented
 from weft.rpc.times import checked_duration, duration, seconds, timestamp

@@ -17,37 +17,37 @@ from grpc import aio
 from grpc_health.v1 import health_pb2_grpc
 
 from weft.coordinator import guard
-from weft.coordinator.contracts import Contract, Contracts
-from weft.coordinator.direct import DirectCalls
-from weft.coordinator.discovery import Discovery
-from weft.coordinator.dispatcher import Dispatcher
-from weft.coordinator.explaining import Explainer
-from weft.coordinator.fleet import Fleet
-from weft.coordinator.health import OWN_SERVICES, HealthService
-from weft.coordinator.hub import TaskHub
-from weft.coordinator.proxy import DurableCalls
-from weft.coordinator.queues import Queues
-from weft.coordinator.reachability import Reachability
+from weft.coordinator.calls.direct_proxy import DirectCalls
+from weft.coordinator.calls.durable_proxy import DurableCalls
+from weft.coordinator.calls.explaining import Explainer
+from weft.coordinator.calls.hub import TaskHub
+from weft.coordinator.calls.submission import Intake
+from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
+from weft.coordinator.dispatch.dispatcher import Dispatcher
+from weft.coordinator.dispatch.sweeper import Sweeper
+from weft.coordinator.dispatch.takers import Takers
+from weft.coordinator.fleet.discovery_service import Discovery
+from weft.coordinator.fleet.fleet_view import Fleet
+from weft.coordinator.fleet.queue_view import Queues
+from weft.coordinator.fleet.reachability import Reachability
+from weft.coordinator.fleet.service_health import OWN_SERVICES, HealthService
 from weft.coordinator.rules import QueueKey
 from weft.coordinator.service import CoordinatorService
-from weft.coordinator.session import Session
-from weft.coordinator.sessions import Sessions
+from weft.coordinator.sessions.agent_session import Session
+from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.choose import store_of
 from weft.coordinator.store.records import AttemptRef, Owner, ProgressRow, TaskRecord
-from weft.coordinator.submission import Intake
-from weft.coordinator.sweeper import Sweeper
-from weft.coordinator.takers import Takers
-from weft.rpc import logs
-from weft.rpc.admission import Admission
-from weft.rpc.binding import why_not
-from weft.rpc.channel import make_server, server_options
+from weft.rpc.calls.admission import Admission
+from weft.rpc.contracts.reflection import Reflection
 from weft.rpc.errors import Unavailable, WeftError
 from weft.rpc.health import HealthLists
-from weft.rpc.logs import get_logger
-from weft.rpc.reflection import Reflection
-from weft.rpc.signals import hurries, stop_signals
+from weft.rpc.network.binding import why_not
+from weft.rpc.network.channel import make_server, server_options
+from weft.rpc.process import logs
+from weft.rpc.process.logs import get_logger
+from weft.rpc.process.signals import hurries, stop_signals
 from weft.v1 import coordinator_pb2_grpc, errors_pb2
 
 log = get_logger(__name__)
@@ -67,7 +67,7 @@ class Coordinator:
 
     Raises (from `start`):
         BindError: the address is in use, or not to be had.
-        weft.coordinator.store.errors.StoreError: the store cannot be used.
+        weft.coordinator.store.open_errors.StoreError: the store cannot be used.
     """
 
     def __init__(self, settings: CoordinatorSettings, store: Store | None = None) -> None:

@@ -9,20 +9,20 @@ from typing import Any
 from grpc import aio
 
 from weft.coordinator import codec, guard
-from weft.coordinator.bulk import BulkStream
-from weft.coordinator.contracts import Contracts
-from weft.coordinator.discovery import Discovery
-from weft.coordinator.explaining import Explainer
-from weft.coordinator.fleet import Fleet
-from weft.coordinator.following import follow, task_not_found
-from weft.coordinator.hub import TaskHub
-from weft.coordinator.queues import Queues
-from weft.coordinator.sessions import Sessions
+from weft.coordinator.calls.bulk_stream import BulkStream
+from weft.coordinator.calls.explaining import Explainer
+from weft.coordinator.calls.following import follow, task_not_found
+from weft.coordinator.calls.hub import TaskHub
+from weft.coordinator.calls.submission import Intake, accepted
+from weft.coordinator.calls.wait_tasks import wait_tasks
+from weft.coordinator.contracts.contract_catalogue import Contracts
+from weft.coordinator.fleet.discovery_service import Discovery
+from weft.coordinator.fleet.fleet_view import Fleet
+from weft.coordinator.fleet.queue_view import Queues
+from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import ProgressRow, TaskRecord
-from weft.coordinator.submission import Intake, accepted
-from weft.coordinator.waiting import wait_tasks
 from weft.rpc.errors import InvalidArgument, Unimplemented
 from weft.rpc.times import checked_duration
 from weft.v1 import coordinator_pb2, coordinator_pb2_grpc, session_pb2, task_pb2

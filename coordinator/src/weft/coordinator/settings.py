@@ -10,9 +10,14 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from weft.coordinator.store.records import MAX_PROGRESS_BYTES
-from weft.rpc import unix_path
-from weft.rpc.channel import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, MAX_PENDING_CALLS
 from weft.rpc.errors import InvalidArgument
+from weft.rpc.network import unix_path
+from weft.rpc.network.channel import (
+    MAX_MESSAGE_BYTES,
+    MAX_METADATA_BYTES,
+    MAX_PAYLOAD_BYTES,
+    MAX_PENDING_CALLS,
+)
 from weft.rpc.times import MAX_DURATION_S
 
 

@@ -6,7 +6,7 @@
     the agent; `SidecarSettings`, by `sidecar_settings(...)`, are what is special to it.
 """
 
-from weft.agent.sidecar.settings import SidecarSettings, sidecar_settings
 from weft.agent.sidecar.sidecar import Sidecar
+from weft.agent.sidecar.sidecar_settings import SidecarSettings, sidecar_settings
 
 __all__ = ["Sidecar", "SidecarSettings", "sidecar_settings"]

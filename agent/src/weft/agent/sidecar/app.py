@@ -19,11 +19,11 @@ import grpc
 import grpc.aio
 
 from weft.agent.errors import HostingError
-from weft.agent.sidecar.contract import AppContract
-from weft.agent.sidecar.health import AppHealth
-from weft.rpc.channel import METADATA_OPTIONS, dial
+from weft.agent.sidecar.app_contract import AppContract
+from weft.agent.sidecar.app_health import AppHealth
 from weft.rpc.errors import WeftError
-from weft.rpc.logs import get_logger
+from weft.rpc.network.channel import METADATA_OPTIONS, dial
+from weft.rpc.process.logs import get_logger
 
 _log = get_logger("weft.sidecar")
 

@@ -16,19 +16,21 @@ from typing import Any
 import grpc
 
 from weft.agent.errors import HostingError
-from weft.agent.sidecar.handled import HandledCalls
-from weft.agent.sidecar.shapes import Shapes
-from weft.agent.sidecar.socket import prepare
-from weft.rpc import metadata, names, relay, targets
-from weft.rpc.admission import Admission
+from weft.agent.sidecar.calls_in_flight import HandledCalls
+from weft.agent.sidecar.method_shapes import Shapes
+from weft.agent.sidecar.private_socket import prepare
 from weft.rpc.balancing import Balancer, Limits
-from weft.rpc.binding import why_not
-from weft.rpc.budget import Budget
-from weft.rpc.channel import MAX_MESSAGE_BYTES, dial, make_server, server_options
+from weft.rpc.calls import metadata, relay
+from weft.rpc.calls.admission import Admission
+from weft.rpc.calls.call_context import Budget
+from weft.rpc.calls.metadata import AGENT_KEY, DIRECT, DURABLE, MODE_KEY
+from weft.rpc.contracts import names
 from weft.rpc.discovery import Discovery
 from weft.rpc.errors import InvalidArgument, Unimplemented, WeftError
-from weft.rpc.logs import get_logger
-from weft.rpc.metadata import AGENT_KEY, DIRECT, DURABLE, MODE_KEY
+from weft.rpc.network import targets
+from weft.rpc.network.binding import why_not
+from weft.rpc.network.channel import MAX_MESSAGE_BYTES, dial, make_server, server_options
+from weft.rpc.process.logs import get_logger
 from weft.v1 import errors_pb2, fleet_pb2
 
 _log = get_logger("weft.sidecar")

@@ -19,11 +19,11 @@ import grpc.aio
 from weft.agent.agent import Agent, stop_on_signals
 from weft.agent.runtime import Runtime
 from weft.agent.sidecar.app import App
-from weft.agent.sidecar.contract import AppContract, by_reflection, from_file
+from weft.agent.sidecar.app_contract import AppContract, by_reflection, from_file
+from weft.agent.sidecar.calls_in_flight import HandledCalls
 from weft.agent.sidecar.egress import Egress
-from weft.agent.sidecar.forward import forwarded
-from weft.agent.sidecar.handled import HandledCalls
-from weft.agent.sidecar.settings import OFF, SidecarAgentSettings, SidecarSettings
+from weft.agent.sidecar.forwarding import forwarded
+from weft.agent.sidecar.sidecar_settings import OFF, SidecarAgentSettings, SidecarSettings
 
 # Calls of the app that are under way at the end.
 EGRESS_GRACE_S = 2.0

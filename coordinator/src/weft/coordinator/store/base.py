@@ -110,7 +110,7 @@ class Store(Protocol):
         """Take the store and recover what it holds.
 
         Raises:
-            weft.coordinator.store.errors.StoreError: it belongs to another process, is not a store of
+            weft.coordinator.store.open_errors.StoreError: it belongs to another process, is not a store of
                 weft, is damaged, or is of a newer version.
         """
         ...

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
-from weft.coordinator.store.embedded import EmbeddedLimits, EmbeddedStore
-from weft.coordinator.store.errors import StoreError
-from weft.rpc.extras import install_command
+from weft.coordinator.store.embedded.embedded_store import EmbeddedLimits, EmbeddedStore
+from weft.coordinator.store.open_errors import StoreError
+from weft.rpc.process.extras import install_command
 
 
 def store_of(settings: CoordinatorSettings) -> Store:
@@ -30,7 +30,7 @@ def store_of(settings: CoordinatorSettings) -> Store:
             ),
         )
     try:
-        from weft.coordinator.store.redis.store import RedisStore
+        from weft.coordinator.store.redis.redis_store import RedisStore
     except ImportError as error:
         raise StoreError(
             f"a Redis store needs more packages ({error}): {install_command('coordinator')}"

@@ -8,8 +8,8 @@ from typing import TypeVar
 from google.protobuf.message import DecodeError
 
 from weft.coordinator.store.records import ListFilter, TaskRecord
-from weft.rpc.channel import BATCH_BYTES
 from weft.rpc.errors import error_info
+from weft.rpc.network.channel import BATCH_BYTES
 from weft.v1 import task_pb2
 
 # Tasks that are read at a time: each may have a large payload and a large outcome.

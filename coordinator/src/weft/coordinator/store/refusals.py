@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from weft.coordinator.rules import State
-from weft.coordinator.store import outcomes
+from weft.coordinator.store import store_outcomes
 from weft.coordinator.store.base import StoreListener
 from weft.coordinator.store.records import Submission, TaskRecord, TooManyQueues
 from weft.rpc.errors import AlreadyExists, FailedPrecondition, NotFound, ResourceExhausted, WeftError
@@ -49,7 +49,7 @@ def agent_id_in_use(agent_id: str) -> AlreadyExists:
 
 def tell_not_stored(listener: StoreListener, submissions: Sequence[Submission], error: WeftError) -> None:
     """Who follows a task that could not be stored, and was not told at its submission, hears of its end."""
-    outcome = outcomes.not_stored(error)
+    outcome = store_outcomes.not_stored(error)
     for submission in submissions:
         if listener.wants(submission.task_id, ended=True):
             listener.changed(TaskRecord(submission.task_id, State.FAILED, submission, outcome=outcome))
@@ -60,4 +60,4 @@ def tell_lost(listener: StoreListener, task_ids: Iterable[str]) -> None:
     for task_id in task_ids:
         if listener.wants(task_id, ended=True):
             gone = Submission("", task_id=task_id)
-            listener.changed(TaskRecord(task_id, State.FAILED, gone, outcome=outcomes.lost(task_id)))
+            listener.changed(TaskRecord(task_id, State.FAILED, gone, outcome=store_outcomes.lost(task_id)))

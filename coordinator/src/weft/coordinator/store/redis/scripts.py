@@ -18,8 +18,8 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from weft.coordinator.store.redis.places import PrimaryMoved
-from weft.coordinator.store.redis.records import pack, unpack
+from weft.coordinator.store.redis.encoding import pack, unpack
+from weft.coordinator.store.redis.endpoint_resolver import PrimaryMoved
 
 # Calls of one flight: what comes after them is not kept waiting for long.
 _FLIGHT_CALLS = 256

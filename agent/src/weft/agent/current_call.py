@@ -1,0 +1,166 @@
+"""The call behind the running handler, durable or direct: what `weft.agent.current_task()` gives, and what the calls
+that the handler makes inherit."""
+
+from __future__ import annotations
+
+import threading
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import ClassVar, Protocol
+
+from weft.rpc.calls import call_context
+from weft.v1 import session_pb2
+
+
+class CancelSignal:
+    """Whether an attempt was cancelled (or ran out of time), in the manner of `threading.Event`."""
+
+    # One for all: it is held for an instant, and only by handlers that wait.
+    _lock: ClassVar[threading.Lock] = threading.Lock()
+    __slots__ = ("_event", "_set")
+
+    def __init__(self) -> None:
+        self._set = False
+        self._event: threading.Event | None = None
+
+    def is_set(self) -> bool:
+        return self._set
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block the calling thread until cancelled or `timeout` seconds have passed; says whether cancelled."""
+        with self._lock:
+            if self._event is None:
+                self._event = threading.Event()
+                if self._set:
+                    self._event.set()
+        return self._event.wait(timeout)
+
+    def set(self) -> None:
+        with self._lock:
+            self._set = True
+            if self._event is not None:
+                self._event.set()
+
+    def __bool__(self) -> bool:
+        return self._set
+
+
+class Handled(Protocol):
+    """A call whose handler is running."""
+
+    agent_id: str
+
+    @property
+    def assignment(self) -> session_pb2.Assignment:
+        """What is known of it; of a direct call what stands for that, without its payload."""
+        ...
+
+    @property
+    def cancel_signal(self) -> CancelSignal:
+        """Whether it was cancelled."""
+        ...
+
+    def time_left_s(self) -> float | None:
+        """Seconds until its deadline; None: no limit."""
+        ...
+
+    def budget(self) -> call_context.Budget:
+        """What calls inherit that are made from it."""
+        ...
+
+
+class RunningTask:
+    """The task behind the running handler, as `weft.agent.current_task()` gives it."""
+
+    __slots__ = ("_context",)
+
+    def __init__(self, context: Handled) -> None:
+        self._context = context
+
+    @property
+    def id(self) -> str:
+        """The task's id, unique for ever; of a direct call one that its agent drew."""
+        return self._context.assignment.task_id
+
+    @property
+    def attempt(self) -> int:
+        """Number of this attempt, from 1; of a direct call always 1."""
+        return self._context.assignment.attempt
+
+    @property
+    def method(self) -> str:
+        """Full name of the method, such as "acme.v1.Analyst/Analyze"."""
+        return self._context.assignment.method
+
+    @property
+    def request_id(self) -> str:
+        """The caller's idempotency key; empty when it gave none."""
+        return self._context.assignment.request_id
+
+    @property
+    def priority(self) -> int:
+        """0 to 9, higher first."""
+        return self._context.assignment.priority
+
+    @property
+    def agent_id(self) -> str:
+        """The agent that runs it."""
+        return self._context.agent_id
+
+    @property
+    def root_id(self) -> str:
+        """Id of the task or call at the root of this call's tree: this one's own, when nothing called it."""
+        return self._context.assignment.context.root_id or self.id
+
+    @property
+    def parent_id(self) -> str:
+        """Id of the task or call whose handler made this call; empty when it came from outside."""
+        return self._context.assignment.context.parent_id
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When this attempt must have ended, by the coordinator's clock; None: no limit."""
+        assignment = self._context.assignment
+        return assignment.deadline.ToDatetime(UTC) if assignment.HasField("deadline") else None
+
+    def time_remaining(self) -> float | None:
+        """Seconds until the deadline, by this machine's clock; None: no limit."""
+        return self._context.time_left_s()
+
+    @property
+    def cancelled(self) -> CancelSignal:
+        """Set when the attempt is cancelled or out of time: `.is_set()`, or `.wait(timeout)` in a thread."""
+        return self._context.cancel_signal
+
+
+_current: ContextVar[Handled] = ContextVar("weft_current_attempt")
+
+
+def current_task() -> RunningTask:
+    """The task whose handler is running here.
+
+    Raises:
+        LookupError: called from outside a handler.
+    """
+    try:
+        return RunningTask(_current.get())
+    except LookupError:
+        raise LookupError("current_task() was called outside a handler that an agent runs") from None
+
+
+def enter(call: Handled) -> None:
+    """This call's handler runs in the current contextvars context and its children."""
+    _current.set(call)
+    call_context.enter(call)
+
+
+def budget_of(assignment: session_pb2.Assignment, deadline_at: float | None) -> call_context.Budget:
+    """What a call leaves to its children."""
+    call = assignment.context
+    return call_context.Budget(
+        root_id=call.root_id or assignment.task_id,
+        parent_id=assignment.task_id,
+        deadline_at=deadline_at,
+        traceparent=call.traceparent,
+        tracestate=call.tracestate,
+    )

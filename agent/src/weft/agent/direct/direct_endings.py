@@ -1,0 +1,127 @@
+"""How direct calls end: refused before a handler began, or with what it came to.
+
+Nothing of an exception's text goes out: it may hold what callers must not see, and stays in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any, NoReturn
+
+from google.rpc import status_pb2
+from grpc import aio
+
+from weft.agent.direct.load_trailers import LoadReports, merged
+from weft.agent.handler_context import HandlerContext
+from weft.agent.handlers.slots import Slots
+from weft.rpc.calls import metadata
+from weft.rpc.calls.gone import to_caller
+from weft.rpc.calls.metadata import NO_WAIT_KEY, Pairs
+from weft.rpc.errors import (
+    STATUS_DETAILS_KEY,
+    ResourceExhausted,
+    Unavailable,
+    Unimplemented,
+    WeftError,
+    status_code,
+)
+from weft.v1 import errors_pb2, task_pb2
+
+# A full agent is asked again no sooner than this. Others may be free at once.
+RETRY_AFTER_S = 0.1
+
+_OVERLOADED = ResourceExhausted(
+    "all slots of this agent are taken",
+    reason=errors_pb2.ERROR_REASON_OVERLOADED,
+    retry_after_s=RETRY_AFTER_S,
+)
+_STOPPING = Unavailable("this agent takes no new calls", reason=errors_pb2.ERROR_REASON_STOPPING)
+
+
+async def has_slot(slots: Slots, cost: int, context: Any) -> bool:
+    """Take slots for a direct call, after a wait if need be: not for a caller that has other agents to try."""
+    if slots.take_direct(cost):
+        return True
+    if any(key == NO_WAIT_KEY for key, _ in context.invocation_metadata() or ()):
+        return False
+    return await slots.wait_direct(cost)
+
+
+def no_slot(slots: Slots) -> WeftError:
+    """Why a direct call was not given a slot."""
+    return _OVERLOADED if slots.direct_open else _STOPPING
+
+
+def not_hosted(method: str) -> WeftError:
+    return Unimplemented(
+        f"this agent does not host {method}", reason=errors_pb2.ERROR_REASON_METHOD_NOT_HOSTED
+    )
+
+
+class Endings:
+    """Ends calls on the native context of their RPC: the one place that gives it a status and trailers."""
+
+    def __init__(self, load: LoadReports) -> None:
+        self._load = load
+        # The server is being stopped: what was cancelled by that is not answered any more.
+        self.closing = False
+
+    async def refuse(self, error: WeftError, native: Any) -> NoReturn:
+        """Answer with an error of weft's own."""
+        await _fail(error.status(), None, (), native, self._load.trailers())
+
+    async def answer(
+        self, outcome: task_pb2.Outcome, context: HandlerContext, native: Any, load: Pairs
+    ) -> bytes:
+        """Answer with what a handler came to, and with the load as it was when it ended; gives the response.
+
+        Args:
+            context: the handler's own; of an isolated one, all that it set is in the outcome.
+        """
+        await self._calm()
+        own = context.trailing_metadata() or metadata.from_proto(outcome.trailers)
+        status = outcome.status
+        if status.code:
+            chosen = context.code()
+            as_given = chosen is not None and chosen.value[0] == status.code
+            await _fail(status, context.rich_status if as_given else None, own, native, load)
+        native.set_trailing_metadata(merged(own, load))
+        return outcome.response
+
+    async def _calm(self) -> None:
+        """Take back the cancellation of this RPC's task, if there was one.
+
+        It may be the handler's own doing, whose caller waits; one that is gone does not mind an answer.
+
+        Raises:
+            CancelledError: the server is being stopped.
+        """
+        task = asyncio.current_task()
+        if task is None or not task.cancelling():
+            return
+        if self.closing:
+            raise asyncio.CancelledError
+        while task.cancelling():
+            task.uncancel()
+        # What has not been delivered yet comes with the next wait.
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+
+
+async def _fail(
+    status: status_pb2.Status, rich: bytes | None, own: Pairs, native: Any, load: Pairs
+) -> NoReturn:
+    """End a call with a failure.
+
+    Args:
+        rich: the status as the handler gave it with its trailers.
+        own: the handler's trailers.
+    """
+    trailers = [pair for pair in own if pair[0] != STATUS_DETAILS_KEY]
+    if rich is None and status.details:
+        rich = status.SerializeToString()
+    if rich is not None:
+        trailers.append((STATUS_DETAILS_KEY, rich))
+    await to_caller(native.abort(status_code(status.code), status.message, merged(trailers, load)))
+    raise aio.AbortError

@@ -1,0 +1,218 @@
+"""The direct server: every hosted method on the agent's own port, for callers that know where it is.
+
+    caller ─► grpc.aio ─► slots ─┬─► async handler, on the loop                                   ingress_handlers.py
+                          full:  ├─► sync or isolated handler, in a thread or a process         ingress_threads.py
+                          refused└─► the same for many calls on one stream                      ingress_execute.py
+
+Beside them AgentService, health and reflection. At the agent's end: NOT_SERVING and nothing new, then the running calls'
+grace, then closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import grpc
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from weft.agent.direct.async_handlers import AsyncHandlers, Handler
+from weft.agent.direct.direct_endings import Endings, not_hosted
+from weft.agent.direct.execute_service import AgentService
+from weft.agent.direct.listening import not_bound
+from weft.agent.direct.load_trailers import LoadReports
+from weft.agent.direct.threaded_calls import ThreadedCalls, ThreadHandlers
+from weft.agent.handlers.isolate import IsolatedPool
+from weft.agent.handlers.slots import Slots
+from weft.agent.handlers.threads import Threads
+from weft.agent.hosted_methods import Hosted
+from weft.rpc import health
+from weft.rpc.contracts import descriptors
+from weft.rpc.contracts.reflection import Reflection
+from weft.rpc.health import Status
+from weft.rpc.network.channel import make_server, server_options
+from weft.v1 import agent_pb2_grpc, fleet_pb2
+
+_OWN_SERVICE = "weft.v1.AgentService"
+# How long an agent that has said goodbye still answers callers that have not heard of it: they go elsewhere.
+LEAVE_GRACE_S = 0.5
+# What cancelled calls get to end before the server is let go.
+_CLOSE_TIMEOUT_S = 1.0
+
+
+class Ingress:
+    """The server. Made, started and stopped on the application's event loop.
+
+    Args:
+        methods: what is hosted; may change while it runs (see `rehost`).
+        slots: shared with durable attempts.
+        contract: the serialized FileDescriptorSet behind the methods.
+        describe: the agent as it is now.
+        max_message_bytes: largest request or response.
+    """
+
+    def __init__(
+        self,
+        methods: Mapping[str, Hosted],
+        slots: Slots,
+        load: LoadReports,
+        threads: Threads,
+        pool: IsolatedPool | None,
+        *,
+        agent_id: str,
+        contract: bytes,
+        describe: Callable[[], fleet_pb2.Agent],
+        max_message_bytes: int,
+    ) -> None:
+        self._slots = slots
+        self._endings = endings = Endings(load)
+        calls = ThreadedCalls(slots, threads, pool, asyncio.get_running_loop(), max_message_bytes)
+        self._hosted = _Hosted(methods, contract)
+        self._health = _Health(self._hosted, slots)
+        self._server = make_server(server_options(max_message_bytes=max_message_bytes))
+        agent_pb2_grpc.add_AgentServiceServicer_to_server(
+            AgentService(methods, slots, load, calls, endings, agent_id, describe, max_message_bytes),
+            self._server,
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        on_loop = AsyncHandlers(slots, load, endings, agent_id)
+        in_threads = ThreadHandlers(calls, slots, load, endings, agent_id)
+        # In this order: the last one takes every method that nobody else has.
+        self._server.add_generic_rpc_handlers(
+            (
+                Reflection(self._hosted, [_OWN_SERVICE, health.SERVICE]),
+                health.HealthLists(self._health),
+                _Methods(methods, on_loop, in_threads, endings),
+            )
+        )
+
+    def bind(self, address: str) -> int:
+        """Take the address; gives the port.
+
+        Raises:
+            ListenError: it cannot be had.
+        """
+        try:
+            return self._server.add_insecure_port(address)
+        except RuntimeError:
+            raise not_bound(address) from None
+
+    async def start(self) -> None:
+        await self._server.start()
+
+    def rehost(self, contract: bytes) -> None:
+        """The methods have changed, and this is the contract behind them now."""
+        self._hosted.read(contract)
+        self._health.changed()
+
+    def make_unavailable(self, services: frozenset[str]) -> None:
+        """Health says that these services take no calls; all others do."""
+        self._health.unavailable = services
+        self._health.changed()
+
+    def accept(self, *, on: bool) -> None:
+        """Take new calls, or refuse them."""
+        self._slots.open_direct(on=on)
+        self._health.changed()
+
+    async def stop(self, grace_s: float = 0.0) -> None:
+        """Refuse what comes, cancel what runs, and close the port.
+
+        Args:
+            grace_s: what comes is refused for so long first. gRPC itself would end it as cancelled, or with the connection.
+        """
+        self.accept(on=False)
+        await asyncio.sleep(grace_s)
+        try:
+            self._endings.closing = True
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                await self._server.stop(None)
+        except TimeoutError:
+            # A handler that ignores its cancellation. Its process ends soon.
+            return
+
+
+class _Hosted:
+    """What reflection and health say of the hosted services."""
+
+    def __init__(self, methods: Mapping[str, Hosted], contract: bytes) -> None:
+        self._methods = methods
+        self.pool = DescriptorPool()
+        self.read(contract)
+
+    def read(self, contract: bytes) -> None:
+        self.pool = descriptors.build_pool(FileDescriptorSet.FromString(contract).file)
+
+    def services(self) -> Iterable[str]:
+        return {name.partition("/")[0] for name in self._methods}
+
+    def of_service(self, service: str) -> _Hosted | None:
+        return self if service in self.services() else None
+
+    def in_force(self) -> Iterable[_Hosted]:
+        return (self,)
+
+
+class _Health(health.HealthService):
+    def __init__(self, hosted: _Hosted, slots: Slots) -> None:
+        super().__init__()
+        self.unavailable: frozenset[str] = frozenset()
+        self._hosted = hosted
+        self._slots = slots
+
+    def services(self) -> Iterable[str]:
+        return ("", _OWN_SERVICE, *sorted(self._hosted.services()))
+
+    def status(self, service: str) -> health_pb2.HealthCheckResponse.ServingStatus:
+        if service not in ("", _OWN_SERVICE) and service not in self._hosted.services():
+            return Status.SERVICE_UNKNOWN
+        takes_calls = self._slots.direct_open and service not in self.unavailable
+        return Status.SERVING if takes_calls else Status.NOT_SERVING
+
+
+class _Methods(grpc.GenericRpcHandler):
+    """Finds the handler of a hosted method, and answers the calls of all others."""
+
+    def __init__(
+        self,
+        methods: Mapping[str, Hosted],
+        on_loop: AsyncHandlers,
+        in_threads: ThreadHandlers,
+        endings: Endings,
+    ) -> None:
+        self._methods = methods
+        self._on_loop = on_loop
+        self._in_threads = in_threads
+        self._endings = endings
+        # By path; a method that was hosted anew is another one.
+        self._handlers: dict[str, tuple[Hosted, Handler]] = {}
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:
+        path = handler_call_details.method
+        hosted = self._methods.get(path[1:])
+        if hosted is None:
+            return self._refusal(path[1:])
+        known = self._handlers.get(path)
+        if known is not None and known[0] is hosted:
+            return known[1]
+        handler = self._make(hosted)
+        self._handlers[path] = (hosted, handler)
+        return handler
+
+    def _make(self, hosted: Hosted) -> Handler:
+        if hosted.isolated is not None:
+            # Requests of a stream cannot be handed to another process one by one.
+            return (
+                self._refusal(hosted.name) if hosted.request_streaming else self._in_threads.handler(hosted)
+            )
+        return (self._on_loop if hosted.is_async else self._in_threads).handler(hosted)
+
+    def _refusal(self, name: str) -> Handler:
+        async def refuse(_requests: Any, context: Any) -> None:
+            await self._endings.refuse(not_hosted(name), context)
+
+        # Any shape of call fits this one on the wire.
+        return grpc.stream_stream_rpc_method_handler(refuse)

@@ -1,0 +1,140 @@
+"""A direct call as `current_task()` and the calls that its handler makes see it.
+
+Nearly all of it is looked up when it is asked for: most handlers ask for nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import secrets
+import time
+from functools import cached_property
+from typing import Any
+
+import grpc
+from grpc import aio
+
+from weft.agent.current_call import CancelSignal, budget_of
+from weft.agent.handler_context import AsyncContext, Metadata, checked
+from weft.agent.hosted_methods import Hosted
+from weft.rpc.calls.call_context import MAX_ID_CHARS, PARENT_ID_KEY, ROOT_ID_KEY, Budget
+from weft.rpc.times import MAX_DURATION_S, timestamp
+from weft.v1 import session_pb2
+
+_PROCESS = secrets.token_hex(6)
+_count = itertools.count(1)
+
+
+def draw_id() -> str:
+    """A call id: unique, and cheap."""
+    return f"call-{_PROCESS}-{next(_count)}"
+
+
+def assignment_of(method: str, native: Any) -> session_pb2.Assignment:
+    """What stands for a direct call's assignment, without its payload and the caller's own metadata."""
+    made = session_pb2.Assignment(task_id=draw_id(), attempt=1, method=method)
+    call = made.context
+    for key, value in native.invocation_metadata() or ():
+        if key == ROOT_ID_KEY:
+            call.root_id = _id(value)
+        elif key == PARENT_ID_KEY:
+            call.parent_id = _id(value)
+        elif key == "traceparent":
+            call.traceparent = str(value)
+        elif key == "tracestate":
+            call.tracestate = str(value)
+    left_s = native.time_remaining()
+    if left_s is not None and left_s < MAX_DURATION_S:
+        made.deadline.CopyFrom(timestamp(time.time() + left_s))
+    return made
+
+
+def _id(value: str | bytes) -> str:
+    # A caller's word, which goes into logs and further calls.
+    return str(value)[:MAX_ID_CHARS]
+
+
+class DirectAsyncContext(AsyncContext):
+    """An async handler's context over grpc.aio's own: it collects how the call is to end, and the rest is the native one's.
+
+    The native one is not given away: a status or trailers that it cannot send leave its call without an end.
+    """
+
+    def __init__(self, method: str, agent_id: str, native: Any, request: Any) -> None:
+        self.agent_id = agent_id
+        self._method = method
+        self._native = native
+        self._request = request
+        self._inherited: Budget | None = None
+
+    @cached_property
+    def assignment(self) -> session_pb2.Assignment:  # type: ignore[override]
+        return assignment_of(self._method, self._native)
+
+    @cached_property
+    def cancel_signal(self) -> CancelSignal:  # type: ignore[override]
+        signal = CancelSignal()
+        # Once the call has ended, whoever still works for it may stop.
+        self._native.add_done_callback(lambda _native: signal.set())
+        return signal
+
+    def was_cancelled(self, raised: type[BaseException]) -> bool:
+        if super().was_cancelled(raised):
+            return True
+        # When the caller goes, gRPC cancels the task. A handler that does so itself looks the same.
+        task = asyncio.current_task()
+        return issubclass(raised, asyncio.CancelledError) and task is not None and bool(task.cancelling())
+
+    def time_left_s(self) -> float | None:
+        left_s: float | None = self._native.time_remaining()
+        return left_s
+
+    def budget(self) -> Budget:
+        if self._inherited is None:
+            left_s = self.time_left_s()
+            deadline_at = None if left_s is None else time.monotonic() + left_s
+            self._inherited = budget_of(self.assignment, deadline_at)
+        return self._inherited
+
+    def request(self, hosted: Hosted) -> Any:
+        # Those of a stream are parsed as they are read.
+        return self._request if hosted.request_streaming else hosted.deserialize(self._request)
+
+    async def pass_on(self, response: bytes) -> None:
+        """Send one serialized response of a stream, when the caller takes it."""
+        try:
+            await self._native.write(response)
+        except aio.UsageError:
+            raise
+        except aio.BaseError:
+            self.signal_cancel("the caller has gone")
+            raise
+
+    async def read(self) -> Any:
+        return await self._native.read()
+
+    async def send_initial_metadata(self, initial_metadata: Metadata) -> None:
+        await self._native.send_initial_metadata(checked(initial_metadata))
+
+    def invocation_metadata(self) -> Any:
+        return self._native.invocation_metadata()
+
+    def peer(self) -> str:
+        peer: str = self._native.peer()
+        return peer
+
+    def peer_identities(self) -> Any:
+        return self._native.peer_identities()
+
+    def peer_identity_key(self) -> Any:
+        return self._native.peer_identity_key()
+
+    def auth_context(self) -> Any:
+        return self._native.auth_context()
+
+    def set_compression(self, compression: grpc.Compression) -> None:
+        self._native.set_compression(compression)
+
+    def disable_next_message_compression(self) -> None:
+        self._native.disable_next_message_compression()

@@ -1,0 +1,72 @@
+"""Where an agent's direct server listens, and under which address others find it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+
+from weft.agent.errors import ListenError
+from weft.rpc.network.binding import why_not
+from weft.rpc.process.logs import get_logger
+
+_log = get_logger("weft.agent")
+
+OFF = "off"
+LOOPBACK = "127.0.0.1"
+# What a server that is to be had on every address listens on; nobody can dial it.
+_ANY = ("0.0.0.0", "[::]", "[::0]", "*")
+_LOOK_UP_TIMEOUT_S = 2.0
+
+
+async def listen_address(setting: str, targets: Sequence[str]) -> str:
+    """What the direct server binds; unless it is set, a free port on the address that leads to the coordinator."""
+    return setting or f"{await _local_host(targets)}:0"
+
+
+async def dialled_address(bound: str, port: int, targets: Sequence[str]) -> str:
+    """How others reach a server that has bound `bound` and got `port`."""
+    if bound.startswith("unix:"):
+        return bound
+    host = bound.rpartition(":")[0]
+    if host in _ANY:
+        host = await _local_host(targets)
+    return f"{host}:{port}"
+
+
+def not_bound(address: str) -> ListenError:
+    """What to tell somebody whose address cannot be had."""
+    return ListenError(
+        f"the direct server cannot listen on {address}: {why_not(address)}. "
+        "Choose another with WEFT_AGENT_LISTEN=HOST:PORT (port 0: a free one), or none with "
+        f"WEFT_AGENT_LISTEN={OFF}"
+    )
+
+
+async def _local_host(targets: Sequence[str]) -> str:
+    """This machine's address as a coordinator at one of `targets` sees it."""
+    for target in targets:
+        if target.startswith("unix"):
+            return LOOPBACK
+        host, _, port = target.rpartition(":")
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(_LOOK_UP_TIMEOUT_S):
+                found = await loop.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_DGRAM)
+        except (OSError, TimeoutError, UnicodeError):
+            continue
+        for family, kind, protocol, _name, where in found:
+            try:
+                with socket.socket(family, kind, protocol) as probe:
+                    # Sends nothing: it only asks for the way.
+                    probe.connect(where)
+                    own: str = probe.getsockname()[0]
+            except OSError:
+                continue
+            return f"[{own}]" if family == socket.AF_INET6 else own
+    _log.warning(
+        "no coordinator's name is known now, so the direct server listens for this machine alone: set "
+        "WEFT_AGENT_LISTEN where others call it",
+        targets=list(targets),
+    )
+    return LOOPBACK

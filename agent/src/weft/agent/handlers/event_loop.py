@@ -1,0 +1,78 @@
+"""The event loop that an agent runs on when the process is its own, and that of isolated handlers: what handlers do to it
+does not end it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from weft.agent.handlers.failure_log import log_raised
+
+# What is left on the loop when the agent has ended gets so long to be cancelled.
+CLOSE_TIMEOUT_S = 1.0
+
+T = TypeVar("T")
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+def run_to_end(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, T]) -> T:
+    """Run `main` on the loop until it has ended; gives its result, or raises what it raised.
+
+    A loop stops for a KeyboardInterrupt or a SystemExit of any task or callback on it, and at `stop()`. Where handlers
+    leave such things on it, it goes on.
+    """
+    task = loop.create_task(main)
+    while True:
+        try:
+            return loop.run_until_complete(task)
+        except BaseException as error:
+            if task.done():
+                return task.result()
+            if loop.is_closed() or is_interrupt(error):
+                task.cancel()
+                raise
+            log_raised("a task or a callback that a handler left stopped the event loop: it goes on", error)
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether an exception comes from a SIGINT that nobody handles, and not from a handler's own `raise`."""
+    # By its true class: an exception may say that it is of another.
+    if not issubclass(type(error), KeyboardInterrupt):
+        return False
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        return True
+    # `asyncio.run` raises it from its own signal handler, when SIGINT has come twice.
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    runners = sys.modules.get("asyncio.runners")
+    return trace is not None and runners is not None and trace.tb_frame.f_code.co_filename == runners.__file__
+
+
+def close(loop: asyncio.AbstractEventLoop) -> None:
+    """Close a loop, with the tasks that handlers left on it. Unlike `asyncio.Runner`, bounded: one that ignores
+    its cancellation must not hold up the end."""
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    if left:
+        run_to_end(loop, _ended(left))
+    run_to_end(loop, asyncio.wait_for(loop.shutdown_asyncgens(), CLOSE_TIMEOUT_S))
+    loop.close()
+
+
+async def _ended(tasks: set[asyncio.Task[Any]]) -> None:
+    await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT_S)

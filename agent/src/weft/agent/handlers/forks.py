@@ -1,0 +1,160 @@
+"""What becomes of the child when a handler calls `os.fork`: it must not go on as the agent, of which it is a copy.
+
+The child has its parent's event loop and connections, and would answer on them as the agent does. So it loses the
+connections at once, and it ends where the handler's code gives control back to the agent: by a return, an exception
+or an `await`. What it does before that is the handler's business. Children of subprocess and multiprocessing never
+come back, and are left alone.
+
+The end is seen as a debugger sees it, by a trace function, which costs nothing in processes that do not fork.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, NamedTuple
+
+from weft.rpc.process.signals import stop_signals
+
+# What calls handlers, and what they schedule: modules to which a child must not return.
+_CALLERS = (
+    "weft.agent.",
+    "asyncio.base_events",
+    "asyncio.events",
+    "asyncio.runners",
+    "concurrent.futures.thread",
+)
+# A child of multiprocessing runs its own function, and ends.
+_ENDS_BY_ITSELF = "multiprocessing.popen_"
+_COROUTINE = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+
+
+class _Guard(NamedTuple):
+    """One agent, or what runs handlers for one, in this process."""
+
+    process: int
+    # Of its event loop.
+    thread: int
+    let_go: Callable[[], None]
+
+
+_guards: list[_Guard] = []
+
+
+@contextlib.contextmanager
+def guarded(let_go: Callable[[], None]) -> Iterator[None]:
+    """Guard against children of this process while the block runs, on the thread of the agent's event loop.
+
+    Args:
+        let_go: called in the child: closes what is the agent's alone. It must not wait for a lock.
+    """
+    guard = _Guard(os.getpid(), threading.get_ident(), let_go)
+    _guards.append(guard)
+    try:
+        yield
+    finally:
+        _guards.remove(guard)
+
+
+def is_child() -> bool:
+    """Whether this process is a forked child of an agent's process."""
+    return any(guard.process != os.getpid() for guard in _guards)
+
+
+def _before() -> None:
+    # Not to be taken by the agent's handlers in a child that is told to end at once.
+    if _guards:
+        _masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals())
+
+
+def _after() -> None:
+    mask = _masks.pop(threading.get_ident(), None)
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _after_in_child() -> None:
+    if not _guards:
+        return
+    for guard in _guards:
+        # Whatever happens, what follows must be done.
+        with contextlib.suppress(Exception):
+            guard.let_go()
+    # A signal to the child must not wake the parent's event loop, which would take it for its own.
+    signal.set_wakeup_fd(-1)
+    _after()
+    left = _left_last(sys._getframe().f_back)
+    if left is not None:
+        left.f_trace = _Watch()
+        # Asked about each frame that begins from now on: the cheapest function that says None, for "of no interest".
+        sys.settrace(getattr)
+
+
+# By threads that fork: the signals that they had blocked.
+_masks: dict[int, set[int | signal.Signals]] = {}
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before, after_in_parent=_after, after_in_child=_after_in_child)
+
+
+def _left_last(frame: FrameType | None) -> FrameType | None:
+    """The frame that the child leaves when it comes back to the agent; None: it never does."""
+    on_loop = threading.get_ident() in {guard.thread for guard in _guards}
+    left = None
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if module.startswith(_ENDS_BY_ITSELF):
+            return None
+        if module.startswith(_CALLERS):
+            return left
+        left, frame = frame, frame.f_back
+        # A coroutine that none awaits on this stack is resumed by the loop, which may be uvloop's and without frames.
+        if on_loop and _is_coroutine(left) and not (frame is not None and _is_coroutine(frame)):
+            return left
+    return None
+
+
+def _is_coroutine(frame: FrameType) -> bool:
+    return bool(frame.f_code.co_flags & _COROUTINE)
+
+
+class _Watch:
+    """A trace function of one frame: ends the process when the frame is left."""
+
+    def __init__(self) -> None:
+        self._error: BaseException | None = None
+        self._exit: SystemExit | None = None
+
+    def __call__(self, _frame: FrameType, event: str, argument: Any) -> _Watch:
+        if event == "line":
+            # It was caught.
+            self._error = None
+        elif event == "exception":
+            self._error = argument[1]
+            if isinstance(self._error, SystemExit):
+                self._exit = self._error
+        elif event == "return":
+            _end(self._error, self._exit)
+        return self
+
+
+def _end(error: BaseException | None, wanted: SystemExit | None) -> None:
+    lines = [] if error is None or error is wanted else traceback.format_exception(error)
+    status = 1
+    if wanted is not None:
+        status = wanted.code if isinstance(wanted.code, int) else int(wanted.code is not None)
+    lines.append(
+        f"weft: process {os.getpid()}, which a handler had forked, came back to the agent and is ended with status"
+        f" {status}. A copy of the agent must not go on as the agent: let the child end by os._exit, or use"
+        " subprocess, multiprocessing or isolate=True\n"
+    )
+    # Not by sys.stderr: a thread that is not in this process may have held its lock.
+    with contextlib.suppress(OSError):
+        os.write(2, "".join(lines).encode(errors="backslashreplace"))
+    os._exit(status & 0xFF)

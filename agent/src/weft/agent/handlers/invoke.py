@@ -1,0 +1,161 @@
+"""Runs one handler once and says what came of it. Never raises: whatever the handler does is an outcome.
+
+The one place where user code ends: on the event loop, in threads and in isolated processes, for durable attempts and
+direct calls alike. It knows nothing of slots, sessions or reports.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import grpc.aio
+from google.protobuf.message import DecodeError
+
+from weft.agent.current_call import enter
+from weft.agent.handler_context import AsyncContext, HandlerContext, SyncContext
+from weft.agent.handlers import outcomes
+from weft.agent.handlers.event_loop import is_interrupt
+from weft.agent.handlers.failure_log import log_late, log_raised
+from weft.agent.hosted_methods import Hosted
+from weft.rpc.errors import InvalidArgument, ResourceExhausted
+from weft.v1 import errors_pb2, task_pb2
+
+
+class ResponseTooLarge(ResourceExhausted):
+    """A streaming handler sent a response over the limit: raised where it sends, and its outcome."""
+
+    def __init__(self, outcome: task_pb2.Outcome) -> None:
+        super().__init__(outcome.status.message)
+        # What a handler answers that passes on what it catches, as a relay does.
+        self.received = outcome.status
+        self.outcome = outcome
+
+
+class MalformedRequest(InvalidArgument):
+    """A request that does not parse: what the call is answered with."""
+
+    def __init__(self, hosted: Hosted, error: Exception) -> None:
+        super().__init__(
+            f"the payload is not a {hosted.types[0].full_name}: {error}",
+            reason=errors_pb2.ERROR_REASON_PAYLOAD_MALFORMED,
+            field="payload",
+        )
+
+
+async def invoke_async(
+    hosted: Hosted, context: AsyncContext, send: Callable[[bytes], Awaitable[None]]
+) -> task_pb2.Outcome:
+    """Run an async handler; `send` takes the serialized responses of a streaming one."""
+    enter(context)
+    try:
+        request = _request(hosted, context)
+        if hosted.response_streaming:
+            await _stream_async(hosted, context, request, send)
+            return context.outcome(b"")
+        response = await hosted.behavior(request, context)
+        return context.outcome(b"" if context.failed else hosted.serialize(response))
+    except BaseException as error:
+        # All of them: asyncio would take a KeyboardInterrupt or a SystemExit for an order to itself.
+        if is_interrupt(error):
+            asyncio.get_running_loop().call_soon(_interrupt)
+        return _ended_by(error, context)
+    finally:
+        context.finish()
+
+
+def _interrupt() -> None:
+    """Pass on a SIGINT that struck while a handler ran: it was for the application that the agent lives in."""
+    raise KeyboardInterrupt
+
+
+async def _stream_async(
+    hosted: Hosted, context: AsyncContext, request: Any, send: Callable[[bytes], Awaitable[None]]
+) -> None:
+    async def write(response: Any) -> None:
+        await send(hosted.serialize(response))
+
+    context.send = write
+    responses = hosted.behavior(request, context)
+    if not hasattr(responses, "__aiter__"):
+        # A coroutine that calls `context.write`.
+        await responses
+        return
+    async with contextlib.aclosing(responses) if hasattr(responses, "aclose") else contextlib.nullcontext():
+        async for response in responses:
+            await send(hosted.serialize(response))
+
+
+def invoke_sync(hosted: Hosted, context: SyncContext, send: Callable[[bytes], bool]) -> task_pb2.Outcome:
+    """Run a sync handler; `send` takes the serialized responses of a streaming one, and says whether to go on."""
+    enter(context)
+    try:
+        request = _request(hosted, context)
+        response = hosted.behavior(request, context)
+        if hasattr(response, "__await__"):
+            response.close()
+            raise TypeError(
+                "a plain `def` returned a coroutine: a decorator around an async handler must be `async def` too"
+            )
+        if hosted.response_streaming:
+            with contextlib.closing(response) if hasattr(response, "close") else contextlib.nullcontext():
+                for item in response:
+                    # As a grpc server does: a stream that nobody reads any more is not drawn further.
+                    if not (context.is_active() and send(hosted.serialize(item))):
+                        return outcomes.cancelled(context.cancel_reason)
+            response = None
+        if context.given_up:
+            return outcomes.cancelled(context.cancel_reason)
+        if context.failed or hosted.response_streaming:
+            return context.outcome(b"")
+        return context.outcome(hosted.serialize(response))
+    except BaseException as error:
+        return _ended_by(error, context)
+    finally:
+        context.finish()
+
+
+def _request(hosted: Hosted, context: HandlerContext) -> Any:
+    try:
+        return context.request(hosted)
+    except (DecodeError, ValueError) as error:
+        raise MalformedRequest(hosted, error) from None
+
+
+def _ended_by(error: BaseException, context: HandlerContext) -> task_pb2.Outcome:
+    """The outcome of a handler that raised."""
+    try:
+        return _told(error, context)
+    except BaseException as broken:
+        # Of what the handler left in its context, no outcome can be made.
+        method = context.assignment.method
+        log_raised("what a handler left cannot be told", broken, method=method)
+        return outcomes.handler_failed(method)
+
+
+def _told(error: BaseException, context: HandlerContext) -> task_pb2.Outcome:
+    # By its true class: an exception may say that it is of another.
+    kind = type(error)
+    if context.aborted and issubclass(kind, grpc.aio.AbortError):
+        return context.outcome(b"")
+    if issubclass(kind, ResponseTooLarge):
+        return cast("ResponseTooLarge", error).outcome
+    if issubclass(kind, MalformedRequest):
+        # Of a stream of requests, too, which are parsed as they are read.
+        return outcomes.of_error(cast("MalformedRequest", error))
+    assignment = context.assignment
+    facts = {"task_id": assignment.task_id, "attempt": assignment.attempt}
+    if context.was_cancelled(kind):
+        if not issubclass(kind, asyncio.CancelledError | grpc.aio.BaseError):
+            log_late("a cancelled handler raised", error, **facts)
+        return outcomes.cancelled(context.cancel_reason)
+    told = log_raised("handler failed", error, method=assignment.method, **facts)
+    outcome = context.outcome(b"")
+    if not context.failed:
+        # Not where it chose a status and then raised, as generated base classes do for methods that are not implemented.
+        outcome.status.CopyFrom(outcomes.handler_failed(assignment.method).status)
+    # For operators alone.
+    outcome.error.CopyFrom(told)
+    return outcome

@@ -1,0 +1,293 @@
+"""Handlers in processes of their own, which can be killed: a pool of them, kept warm, one task at a time each.
+
+A process is started by spawn, imports the handlers' modules once, and then waits on a pipe. A thread of the agent
+feeds one task into it and reads until its outcome, or until the pipe breaks: then the process has died. The other way
+round, a process whose pipe breaks has lost its agent and exits.
+
+    agent -> process   ("run", assignment, seconds left or None, agent id, size limit)   ("cancel", reason)
+    process -> agent   ("ready",)  ("failed", text)  ("log", level, event, fields)  ("headers", pairs)  ("progress", payload)
+                       ("done", outcome)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import pickle
+import threading
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+from weft.agent.errors import HostingError
+from weft.agent.handler_context import SyncContext
+from weft.agent.handlers import isolated_process, outcomes, process_group, telemetry
+from weft.agent.handlers.failure_log import log_raised
+from weft.agent.handlers.invoke import ResponseTooLarge
+from weft.agent.handlers.threads import Threads
+from weft.agent.hosted_methods import FunctionSource, ServicerSource
+from weft.agent.program import search_path
+from weft.rpc.calls import metadata
+from weft.rpc.process.logs import get_logger
+from weft.v1 import session_pb2, task_pb2
+
+_log = get_logger("weft.agent")
+
+# Spawn, imports and all: slow disks and large libraries are common.
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 2.0
+
+
+class _Process:
+    """One process and its pipe."""
+
+    def __init__(self, sources: bytes) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        self.pipe: Connection[Any, Any]
+        self.pipe, theirs = spawn.Pipe()
+        # A daemon, so that this process' exit never waits for it; it may have children all the same, see `main`.
+        self._process = spawn.Process(
+            target=isolated_process.main,
+            args=(theirs, sources, search_path.added()),
+            name="weft-isolated",
+            daemon=True,
+        )
+        self._process.start()
+        # Theirs alone: or its end would never be seen.
+        theirs.close()
+        self._lock = threading.Lock()
+        self._ending = threading.Lock()
+        self._reaped = False
+
+    def wait_ready(self) -> None:
+        """Wait until it takes tasks.
+
+        Raises:
+            HostingError: it could not import the handlers, or did not start in time.
+        """
+        with contextlib.suppress(EOFError, OSError):
+            while self.pipe.poll(START_TIMEOUT_S):
+                match self.pipe.recv():
+                    case ("ready",):
+                        return
+                    case ("failed", text):
+                        self.kill()
+                        raise HostingError(f"an isolated process could not load the handlers:\n{text}")
+                    case ("log", level, event, fields):
+                        _relay(level, event, fields)
+        code = self._process.exitcode
+        self.kill()
+        raise HostingError(
+            f"an isolated process did not start (exit code {code}); a script that runs an agent must do so under "
+            "`if __name__ == '__main__':`"
+        )
+
+    def send(self, message: tuple[Any, ...]) -> None:
+        with self._lock:
+            self.pipe.send(message)
+
+    def kill(self) -> None:
+        """Kill it and all that its handlers have started; harmless when it is gone."""
+        with self._ending:
+            if not self._reaped:
+                process_group.kill(self._process.pid or 0)
+                self._process.kill()
+
+    def reap(self) -> int | None:
+        """Wait for a process that has been killed or has died; its exit code."""
+        with self._ending:
+            # From now on its number may be another's.
+            self._reaped = True
+        self._process.join(STOP_TIMEOUT_S)
+        self.pipe.close()
+        return self._process.exitcode
+
+
+class _Job:
+    """What one task wants of its process, which may not have been found yet."""
+
+    def __init__(self) -> None:
+        self.process: _Process | None = None
+        self.killed = False
+
+
+class IsolatedPool:
+    """The processes. Called from threads; never from the event loop, except `kill`."""
+
+    def __init__(self, sources: Sequence[ServicerSource | FunctionSource], threads: Threads) -> None:
+        self._threads = threads
+        try:
+            self._sources = pickle.dumps(list(sources))
+        except Exception as error:
+            raise HostingError(
+                f"isolate=True needs handlers that another process can import: {error}"
+            ) from error
+        self._lock = threading.Lock()
+        # Held while a process is started ahead: who needs one then waits for it.
+        self._warming = threading.Lock()
+        self._idle: list[_Process] = []
+        self._jobs: dict[SyncContext, _Job] = {}
+        self._closed = False
+
+    def warm(self) -> None:
+        """Have a process ready for the next task, unless there is one. At the agent's start: mistakes are found at once.
+
+        Raises:
+            HostingError: it could not import the handlers.
+        """
+        with self._warming:
+            if self._closed or self._idle:
+                return
+            process = _Process(self._sources)
+            process.wait_ready()
+            self._put_back(process)
+
+    def _warm_again(self) -> None:
+        try:
+            self.warm()
+        except HostingError as error:
+            _log.error("an isolated process could not be started", error=error.message)
+
+    def run(
+        self, context: SyncContext, send: Callable[[bytes], bool], limit_bytes: int
+    ) -> tuple[task_pb2.Outcome, bool]:
+        """Run a task's handler; gives the outcome, and whether its process died."""
+        job = _Job()
+        with self._lock:
+            self._jobs[context] = job
+        process: _Process | None = None
+        try:
+            process = self._take()
+            with self._lock:
+                job.process = process
+                killed = job.killed
+            if killed:
+                process.kill()
+            outcome = self._converse(process, context, send, limit_bytes)
+        except HostingError as error:
+            _log.error("an isolated process could not be started", error=error.message)
+            outcome = None
+        except ResponseTooLarge as error:
+            # Of a process that does not keep to its limit: it still runs.
+            outcome, job.killed = error.outcome, True
+        finally:
+            with self._lock:
+                del self._jobs[context]
+        if process is None:
+            return outcomes.process_died(), True
+        if outcome is not None and not job.killed:
+            self._put_back(process)
+            return outcome, False
+        self._bury(process, context, killed=job.killed)
+        return (outcomes.process_died(), True) if outcome is None else (outcome, False)
+
+    def _converse(
+        self, process: _Process, context: SyncContext, send: Callable[[bytes], bool], limit_bytes: int
+    ) -> task_pb2.Outcome | None:
+        """Give a process its task and listen until the end; None: it died."""
+        assignment = session_pb2.Assignment()
+        assignment.CopyFrom(context.assignment)
+        if assignment.context.traceparent:
+            # The parent of the handler's spans is the attempt's own span, which lives here.
+            telemetry.inject(assignment.context)
+        try:
+            process.send(
+                (
+                    "run",
+                    assignment.SerializeToString(),
+                    context.time_left_s(),
+                    context.agent_id,
+                    limit_bytes,
+                )
+            )
+            if context.cancel_signal:
+                process.send(("cancel", context.cancel_reason))
+            while True:
+                match process.pipe.recv():
+                    case ("done", data):
+                        return task_pb2.Outcome.FromString(data)
+                    case ("headers", pairs):
+                        _send_headers(context, task_pb2.Outcome.FromString(pairs))
+                    case ("progress", data):
+                        send(data)
+                    case ("log", level, event, fields):
+                        _relay(level, event, fields)
+        except ResponseTooLarge:
+            raise
+        except Exception as error:
+            # Its pipe has broken, or a handler has written into it: then nothing that it says can be believed.
+            if not isinstance(error, EOFError | OSError):
+                log_raised("an isolated process does not speak as it should", error)
+            return None
+
+    def cancel(self, context: SyncContext) -> None:
+        """Tell a task's handler that it is cancelled."""
+        with self._lock:
+            job = self._jobs.get(context)
+            process = job.process if job is not None else None
+        if process is not None:
+            with contextlib.suppress(OSError):
+                process.send(("cancel", context.cancel_reason))
+
+    def kill(self, context: SyncContext) -> None:
+        """Kill the process that runs a task."""
+        with self._lock:
+            job = self._jobs.get(context)
+            if job is None:
+                return
+            job.killed = True
+            if job.process is not None:
+                job.process.kill()
+
+    def close(self) -> None:
+        """Kill every process."""
+        with self._lock:
+            self._closed = True
+            processes = self._idle + [job.process for job in self._jobs.values() if job.process is not None]
+            for job in self._jobs.values():
+                job.killed = True
+            idle, self._idle = self._idle, []
+        for process in processes:
+            process.kill()
+        for process in idle:
+            process.reap()
+
+    def _take(self) -> _Process:
+        with self._warming, self._lock:
+            process = self._idle.pop() if self._idle else None
+        if process is None:
+            process = _Process(self._sources)
+            process.wait_ready()
+        return process
+
+    def _put_back(self, process: _Process) -> None:
+        with self._lock:
+            if not self._closed:
+                self._idle.append(process)
+                return
+        process.kill()
+        process.reap()
+
+    def _bury(self, process: _Process, context: SyncContext, *, killed: bool) -> None:
+        process.kill()
+        exit_code = process.reap()
+        assignment = context.assignment
+        _log.warning(
+            "an isolated process was killed" if killed else "an isolated process died",
+            method=assignment.method,
+            task_id=assignment.task_id,
+            attempt=assignment.attempt,
+            exit_code=exit_code,
+        )
+        self._threads.submit(self._warm_again)
+
+
+def _send_headers(context: SyncContext, sent: task_pb2.Outcome) -> None:
+    try:
+        context.send_initial_metadata(metadata.from_proto(sent.headers))
+    except Exception as error:  # the caller has gone, say: what the handler comes to tells
+        _log.debug("initial metadata could not be sent", error=repr(error))
+
+
+def _relay(level: int, event: str, fields: dict[str, str]) -> None:
+    _log.log(level, event, **fields)

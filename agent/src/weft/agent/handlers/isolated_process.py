@@ -1,0 +1,180 @@
+"""The other side of `isolate`: runs handlers, one at a time, in a process that the agent may kill.
+
+The main thread runs them; a second one reads the pipe, so that a cancellation, or the agent's end, is seen at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Mapping, MutableMapping, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import structlog
+
+from weft.agent.handler_context import AsyncContext, HandlerContext, SyncContext
+from weft.agent.handlers import event_loop, forks, outcomes, process_group, telemetry
+from weft.agent.handlers.invoke import ResponseTooLarge, invoke_async, invoke_sync
+from weft.agent.hosted_methods import Hosted, from_sources
+from weft.agent.program import search_path
+from weft.rpc.calls import metadata
+from weft.rpc.calls.raised import text_of
+from weft.rpc.process import logs
+from weft.rpc.process.signals import stop_signals
+from weft.rpc.process.steady_output import make_steady
+from weft.v1 import session_pb2, task_pb2
+
+_Run = tuple[bytes, float | None, str, int]
+
+
+def main(pipe: Connection[Any, Any], sources: bytes, folders: Sequence[str] = ()) -> None:
+    """Load the handlers and serve the pipe until it breaks."""
+    # What handlers start here is killed with this process.
+    process_group.lead()
+    # multiprocessing forbids daemons to have children; handlers may.
+    multiprocessing.current_process().daemon = False
+    # A signal to all processes of a service is the agent's business: it ends its processes in its own time.
+    # A handler that does nothing, and not SIG_IGN, which the handlers' own child processes would inherit.
+    previous = {number: signal.signal(number, lambda *_: None) for number in stop_signals()}
+
+    def let_go() -> None:
+        # The pipe is this process' alone: or the agent would not see its end while a forked child has it too.
+        pipe.close()
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        logs.configure()
+
+    process = _IsolatedProcess(pipe)
+    # What handlers print must not hold them up; what they log, and weft's own code here, goes to the agent's log.
+    make_steady()
+    logs.use(process.forward)
+    structlog.configure(processors=[process.forward_structlog])
+    for folder in folders:
+        search_path.add(Path(folder))
+    try:
+        methods = from_sources(pickle.loads(sources))  # noqa: S301 - written by the agent that started this
+    except BaseException:
+        process.send(("failed", traceback.format_exc()))
+        return
+    with forks.guarded(let_go):
+        process.serve(methods)
+
+
+class _IsolatedProcess:
+    def __init__(self, pipe: Connection[Any, Any]) -> None:
+        self._pipe = pipe
+        self._lock = threading.Lock()
+        self._runs: SimpleQueue[_Run] = SimpleQueue()
+        self._loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(self._loop)
+        # Guards the two below, which the reading thread uses to cancel what runs now.
+        self._current_lock = threading.Lock()
+        self._context: HandlerContext | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def send(self, message: tuple[Any, ...]) -> None:
+        with self._lock:
+            self._pipe.send(message)
+
+    def _send_headers(self, pairs: metadata.Pairs) -> None:
+        headers = task_pb2.Outcome(headers=metadata.to_proto(pairs))
+        self.send(("headers", headers.SerializeToString()))
+
+    def serve(self, methods: Mapping[str, Hosted]) -> None:
+        threading.Thread(target=self._read, name="weft-pipe", daemon=True).start()
+        self.send(("ready",))
+        while True:
+            data, left_s, agent_id, limit_bytes = self._runs.get()
+            assignment = session_pb2.Assignment.FromString(data)
+            deadline_at = None if left_s is None else time.monotonic() + left_s
+            hosted = methods[assignment.method]
+            context_type = AsyncContext if hosted.is_async else SyncContext
+            context = context_type(assignment, agent_id, deadline_at)
+            # Its caller may wait for them.
+            context.on_headers = self._send_headers
+            with self._current_lock:
+                self._context = context
+            outcome = self._run(hosted, context, limit_bytes)
+            with self._current_lock:
+                self._context = self._task = None
+            self.send(("done", outcome.SerializeToString()))
+
+    def _run(self, hosted: Hosted, context: HandlerContext, limit_bytes: int) -> task_pb2.Outcome:
+        def send(payload: bytes) -> bool:
+            if len(payload) > limit_bytes:
+                raise ResponseTooLarge(outcomes.too_large(len(payload), limit_bytes))
+            self.send(("progress", payload))
+            return True
+
+        async def send_async(payload: bytes) -> None:
+            send(payload)
+            # The pipe blocks when the agent is behind; let a cancellation in all the same.
+            await asyncio.sleep(0)
+
+        # A place of its own: a task that its handler has cancelled ends as cancelled, whatever it came to.
+        outcome: task_pb2.Outcome | None = None
+
+        async def run_async(context: AsyncContext) -> None:
+            nonlocal outcome
+            with self._current_lock:
+                self._task = asyncio.current_task()
+                if context.cancel_signal and self._task is not None:
+                    self._task.cancel()
+            outcome = await invoke_async(hosted, context, send_async)
+
+        with telemetry.joined(context.assignment.context):
+            if isinstance(context, AsyncContext):
+                # In a context of its own: what a handler sets must not be seen by the next one.
+                run = contextvars.copy_context().run
+                with contextlib.suppress(asyncio.CancelledError):
+                    run(event_loop.run_to_end, self._loop, run_async(context))
+            else:
+                assert isinstance(context, SyncContext)
+                outcome = invoke_sync(hosted, context, send)
+        return outcomes.bounded(outcome or outcomes.not_run(hosted.name), limit_bytes)
+
+    def _read(self) -> None:
+        try:
+            while True:
+                match self._pipe.recv():
+                    case ("run", *run):
+                        self._runs.put(tuple(run))
+                    case ("cancel", reason):
+                        self._cancel(reason)
+        except (EOFError, OSError):
+            # The agent is gone: nobody waits for what runs here.
+            process_group.kill_own()
+            os._exit(1)
+
+    def _cancel(self, reason: str) -> None:
+        with self._current_lock:
+            context, task = self._context, self._task
+            if context is None:
+                return
+            context.signal_cancel(reason)
+            if task is not None:
+                task.get_loop().call_soon_threadsafe(task.cancel)
+        context.run_callbacks()
+
+    def forward(self, level: int, _name: str, event: str, fields: Mapping[str, Any]) -> None:
+        """Let an event be told in the agent's log."""
+        told = structlog.processors.format_exc_info(None, "", dict(fields))
+        self.send(("log", level, event, {text_of(key): text_of(value) for key, value in told.items()}))
+
+    def forward_structlog(self, _logger: Any, name: str, event: MutableMapping[str, Any]) -> Any:
+        """The same as a structlog processor, for what handlers log."""
+        level = logging.getLevelNamesMapping().get(name.upper(), logging.INFO)
+        self.forward(level, "", text_of(event.pop("event", "")), event)
+        raise structlog.DropEvent

@@ -1,0 +1,52 @@
+"""Notices that the event loop is blocked, and says which handlers run: an `async def` that computes or calls blocking
+code stops every other one. Looked at with each heartbeat, which the understudy makes then."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from weft.rpc.process.logs import get_logger
+
+_log = get_logger("weft.agent")
+
+# Shorter stalls are ordinary.
+STALLED_S = 2.0
+_NAMED = 3
+
+
+class StallWatch:
+    """Pings the loop and watches how long it takes to answer.
+
+    Args:
+        running: full names of the async methods whose handlers run now, from any thread.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, running: Callable[[], Iterable[str]]) -> None:
+        self._loop = loop
+        self._running = running
+        self._pinged_at: float | None = None
+        self._told = False
+
+    def look(self, now_s: float) -> None:
+        """Ping, or see how long the last ping has been waiting. From one thread, every second or so."""
+        if self._pinged_at is None:
+            self._pinged_at = now_s
+            self._told = False
+            try:
+                self._loop.call_soon_threadsafe(self._answer)
+            except RuntimeError:
+                return
+        elif not self._told and now_s - self._pinged_at >= STALLED_S:
+            self._told = True
+            named = [name for name, _ in Counter(self._running()).most_common(_NAMED)]
+            _log.warning(
+                "the event loop is blocked: nothing async runs here until it is free. Make the handler a plain "
+                "`def` (it then runs in a thread), or isolate=True",
+                blocked_s=round(now_s - self._pinged_at, 1),
+                running=named,
+            )
+
+    def _answer(self) -> None:
+        self._pinged_at = None

@@ -1,0 +1,94 @@
+"""Handlers that have overrun: told to end, past their grace, and still running in their threads. Nothing can end a thread,
+so their slots stay taken, durable attempts' and direct calls' alike.
+
+Each is logged once, with the place where it is. At a limit, if there is one, the agent is told, so that it can end and be
+started again.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Hashable
+from typing import NamedTuple
+
+from weft.rpc.process.logs import get_logger
+
+_log = get_logger("weft.agent")
+
+# The innermost calls of a blocked handler, in the log.
+_CALLS = 3
+# Names of methods that are reported.
+MAX_METHODS = 16
+
+
+class _Overrun(NamedTuple):
+    method: str
+    slots: int
+    direct: bool
+
+
+class Overruns:
+    """Those that run now. Changed on the agent's event loop alone; read from any thread.
+
+    Args:
+        limit: so many slots are too many; None: none are.
+        on_limit: called, once, when there are too many.
+    """
+
+    def __init__(self, limit: int | None = None, on_limit: Callable[[], None] = lambda: None) -> None:
+        self._limit = limit
+        self._on_limit = on_limit
+        self._running: dict[Hashable, _Overrun] = {}
+        self._told = False
+
+    @property
+    def slots(self) -> int:
+        """Slots that they have."""
+        return sum(each.slots for each in list(self._running.values()))
+
+    @property
+    def direct_slots(self) -> int:
+        """Those of direct calls among them."""
+        return sum(each.slots for each in list(self._running.values()) if each.direct)
+
+    @property
+    def methods(self) -> list[str]:
+        """Full names of their methods, up to a number."""
+        return sorted({each.method for each in list(self._running.values())})[:MAX_METHODS]
+
+    def add(self, key: Hashable, method: str, slots: int, thread: int, *, task_id: str, direct: bool) -> None:
+        """A handler did not end in its grace.
+
+        Args:
+            key: tells it from others.
+            thread: identifier of its thread.
+        """
+        self._running[key] = _Overrun(method, slots, direct)
+        _log.warning(
+            "a handler ignored its cancellation: its slot stays taken until its thread ends (isolate=True "
+            "runs a handler where it can be killed)",
+            method=method,
+            task_id=task_id,
+            direct=direct,
+            slots=self.slots,
+            thread=thread,
+            at=_place(thread),
+        )
+        if self._limit is not None and not self._told and self.slots >= self._limit:
+            self._told = True
+            self._on_limit()
+
+    def remove(self, key: Hashable) -> None:
+        """A handler has ended; harmless when it had not overrun."""
+        self._running.pop(key, None)
+
+    def __bool__(self) -> bool:
+        return bool(self._running)
+
+
+def _place(thread: int) -> str:
+    """Where a thread is now: its innermost calls, the last one last."""
+    frame = sys._current_frames().get(thread)
+    calls = traceback.extract_stack(frame)[-_CALLS:] if frame is not None else []
+    return ", ".join(f"{call.filename}:{call.lineno} in {call.name}" for call in calls)

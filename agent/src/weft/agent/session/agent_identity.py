@@ -1,0 +1,81 @@
+"""What an agent says of itself: to a coordinator in Hello, to whoever asks it in DescribeAgent. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from weft.agent.functions import synthesize
+from weft.agent.hosted_methods import Hosted
+from weft.agent.settings import AgentSettings
+from weft.rpc.contracts import descriptors
+from weft.rpc.process.version import VERSION
+from weft.v1 import fleet_pb2, session_pb2
+
+
+def contract_of(methods: Mapping[str, Hosted]) -> bytes:
+    """The serialized FileDescriptorSet of hosted methods."""
+    files = {method.file.name: method.file for method in methods.values() if method.file is not None}
+    synthesized = synthesize(method for method in methods.values() if method.file is None)
+    return descriptors.file_descriptor_set([*files.values(), *synthesized])
+
+
+def identity_of(
+    settings: AgentSettings, methods: Mapping[str, Hosted], instance_id: str, digest: str, advertised: str
+) -> session_pb2.Hello:
+    """What stays the same of every Hello, until other methods are hosted.
+
+    Args:
+        digest: of the methods' contract.
+        advertised: where the direct server is to be had; empty: there is none.
+    """
+    return session_pb2.Hello(
+        agent_id=settings.id,
+        instance_id=instance_id,
+        labels=settings.labels,
+        resources=settings.resources,
+        contract_hash=digest,
+        methods=[
+            fleet_pb2.HostedMethod(name=name, slot_cost=hosted.slot_cost)
+            for name, hosted in sorted(methods.items())
+        ],
+        slots=settings.slots,
+        prefetch=settings.prefetch,
+        advertised_address=advertised,
+        version=VERSION,
+    )
+
+
+def hello_now(
+    identity: session_pb2.Hello,
+    unavailable: Collection[str],
+    held: Iterable[session_pb2.HeldAttempt] = (),
+    *,
+    draining: bool,
+) -> session_pb2.Hello:
+    """The Hello of this moment; `unavailable` are services that take no calls."""
+    hello = session_pb2.Hello()
+    hello.CopyFrom(identity)
+    for method in hello.methods:
+        # Said with the first word: nobody is to believe anything else until the next one.
+        method.unavailable = method.name.partition("/")[0] in unavailable
+    hello.held.extend(held)
+    hello.draining = draining
+    return hello
+
+
+def described(hello: session_pb2.Hello, used_slots: int, load: fleet_pb2.HostLoad) -> fleet_pb2.Agent:
+    """The agent as it sees itself."""
+    return fleet_pb2.Agent(
+        id=hello.agent_id,
+        instance_id=hello.instance_id,
+        state=fleet_pb2.AGENT_STATE_DRAINING if hello.draining else fleet_pb2.AGENT_STATE_ACTIVE,
+        labels=hello.labels,
+        resources=hello.resources,
+        methods=hello.methods,
+        contract_hash=hello.contract_hash,
+        slots=hello.slots,
+        used_slots=used_slots,
+        advertised_address=hello.advertised_address,
+        load=load,
+        version=hello.version,
+    )

@@ -1,0 +1,200 @@
+"""Keeps an agent connected: dials, and dials again for ever, each target in turn, with jittered backoff.
+
+Another target is tried at once when one cannot be had; there are waits after a session that broke, and when all have been
+tried in vain. Each agent has an order of its own, so that those of a lost coordinator spread over the others.
+
+Only a refusal that a repetition cannot change ends it: the coordinator's words are then the agent's last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import grpc
+
+from weft.agent.session.outbox import Outbox
+from weft.agent.session.session_stream import Agent, Stream
+from weft.agent.session.watchdog import Understudy
+from weft.rpc.errors import WeftError, from_call
+from weft.rpc.process.logs import get_logger
+
+_log = get_logger("weft.agent")
+
+FIRST_BACKOFF_S = 0.05
+MAX_BACKOFF_S = 1.0
+# A coordinator that stays away is mentioned this often.
+REMIND_S = 30.0
+
+# What a coordinator refuses for good; anything else may be otherwise next time.
+_PERMANENT = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION)
+
+
+class Session:
+    """Keeps the agent connected, by a task on the event loop. Made there.
+
+    Args:
+        on_refused: called when a coordinator refuses the agent for good.
+        use_proxy: reach coordinators by the environment's proxy.
+    """
+
+    def __init__(
+        self,
+        targets: Sequence[str],
+        agent: Agent,
+        outbox: Outbox,
+        on_refused: Callable[[WeftError], None],
+        *,
+        agent_id: str,
+        use_proxy: bool = False,
+    ) -> None:
+        self._targets = random.sample(targets, len(targets))
+        self._agent = agent
+        self._outbox = outbox
+        self._on_refused = on_refused
+        self._use_proxy = use_proxy
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[None] | None = None
+        self._stopped = asyncio.Event()
+        self._ended = threading.Event()
+        self._stream: Stream | None = None
+        self._understudy = Understudy(lambda: self._stream, agent_id, use_proxy=use_proxy)
+        self._quiet_until = 0.0
+
+    # -- from any thread ------------------------------------------------------------------------------------------
+
+    @property
+    def connected(self) -> bool:
+        """Whether a session is open now."""
+        stream = self._stream
+        return stream is not None and stream.open
+
+    @property
+    def drain_known(self) -> bool:
+        """Whether no coordinator will assign anything any more: it knows of the drain, or there is no session."""
+        stream = self._stream
+        return stream is None or not stream.open or stream.drain_known
+
+    def beat(self) -> None:
+        """Tell the coordinator the agent's state now, when connected."""
+        stream = self._stream
+        if stream is not None:
+            stream.beat()
+
+    def goodbye(self, timeout_s: float) -> None:
+        """Leave for good: say so when connected, and end, at the latest when `timeout_s` have passed. Not on the loop."""
+        self._post(self._leave)
+        self._wait(timeout_s)
+        self.stop()
+
+    def stop(self) -> None:
+        """End at once. Not on the loop."""
+        self._post(self._stop)
+        self._wait(MAX_BACKOFF_S)
+        self._understudy.stop()
+
+    def _post(self, call: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(call)
+
+    def _wait(self, timeout_s: float) -> None:
+        """Wait for the end, unless the loop is blocked: it will not come then."""
+        stream = self._stream
+        if stream is None or not stream.open or not stream.held_up:
+            self._ended.wait(timeout_s)
+
+    # -- on the loop ----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._task = self._loop.create_task(self._run(), name="weft-session")
+        self._understudy.start()
+
+    def redial(self, why: str) -> None:
+        """Say hello again: what was said is not so any more."""
+        if self._stream is not None:
+            self._stream.give_up(why)
+
+    def _leave(self) -> None:
+        if self._stream is not None and self._stream.open:
+            self._stopped.set()
+            self._stream.goodbye()
+        else:
+            self._stop()
+
+    def _stop(self) -> None:
+        self._stopped.set()
+        if self._stream is not None:
+            self._stream.close()
+        if self._task is None:
+            self._ended.set()
+
+    async def _run(self) -> None:
+        try:
+            await self._keep_connected()
+        finally:
+            self._ended.set()
+
+    async def _keep_connected(self) -> None:
+        backoff_s = FIRST_BACKOFF_S
+        in_vain = 0
+        for target in itertools.cycle(self._targets):
+            if self._stopped.is_set():
+                return
+            stream = self._stream = Stream(target, self._agent, self._outbox, use_proxy=self._use_proxy)
+            dialled_at = time.monotonic()
+            error = await self._serve(stream)
+            if error is not None and error.code in _PERMANENT:
+                self._refused(target, error)
+                return
+            self._tell(target, stream, error)
+            in_vain = 0 if stream.welcomed else in_vain + 1
+            if in_vain % len(self._targets):
+                continue
+            if stream.welcomed and time.monotonic() - dialled_at > MAX_BACKOFF_S:
+                backoff_s = FIRST_BACKOFF_S
+            # Full jitter: a fleet that lost its coordinator must not come back as one.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(random.uniform(0.0, backoff_s)):  # noqa: S311 - not for secrets
+                    await self._stopped.wait()
+            backoff_s = min(MAX_BACKOFF_S, backoff_s * 2)
+
+    async def _serve(self, stream: Stream) -> WeftError | None:
+        """Serve one stream until it ends; gives the reason, if there was one."""
+        try:
+            await stream.run()
+        except grpc.RpcError as error:
+            return from_call(error)
+        except Exception:
+            # A fault of weft; the agent must go on all the same.
+            _log.exception("the session failed")
+        return None
+
+    def _refused(self, target: str, error: WeftError) -> None:
+        self._stopped.set()
+        _log.error(
+            "the coordinator refuses this agent",
+            target=target,
+            code=error.code.name,
+            reason=error.reason_name,
+            says=error.message,
+        )
+        self._on_refused(error)
+
+    def _tell(self, target: str, stream: Stream, error: WeftError | None) -> None:
+        if self._stopped.is_set():
+            return
+        says = stream.gave_up or (error and f"{error.code.name}: {error.message}")
+        if stream.welcomed:
+            self._quiet_until = 0.0
+            _log.warning("the session broke: dialling again", target=target, says=says)
+        elif time.monotonic() >= self._quiet_until:
+            self._quiet_until = time.monotonic() + REMIND_S
+            if error is not None and error.code is grpc.StatusCode.ALREADY_EXISTS:
+                _log.error("another process has this agent's id: dialling until it is gone", says=says)
+            else:
+                _log.warning("no session with the coordinator yet: dialling on", target=target, says=says)

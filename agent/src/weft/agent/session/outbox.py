@@ -1,0 +1,301 @@
+"""What an agent holds and what it has to say: attempts, and their responses and results until acknowledged.
+
+The one part that handlers' threads, the event loop and the session share; everything is under one lock that is held
+for a few microseconds. It outlives every stream: a new one names what is held here and sends all of it again. It
+knows no sockets and never blocks a caller; whoever must wait for room gets a callback.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+
+from weft.agent.session.attempt import Attempt, Ref
+from weft.rpc.network.channel import BATCH_BYTES, BATCH_ITEMS
+from weft.v1 import session_pb2
+
+# A streaming handler may be this far ahead of the coordinator's acknowledgements.
+PROGRESS_WINDOW = 64
+PROGRESS_WINDOW_BYTES = 4 * 1024 * 1024
+# What an item takes in a message beside its payload: ids, numbers, tags. Only for the size of batches.
+_ITEM_OVERHEAD_BYTES = 128
+
+# An attempt alone: its result, or its hand-back. With a Progress: that response.
+_Item = tuple[Attempt, session_pb2.Progress | None]
+
+
+def _has_room(attempt: Attempt) -> bool:
+    return len(attempt.progress or ()) < PROGRESS_WINDOW and attempt.progress_bytes < PROGRESS_WINDOW_BYTES
+
+
+class Outbox:
+    """Every attempt that this agent holds, and the queue of what is to be sent.
+
+    Args:
+        on_change: called, from any thread, when something was finished or acknowledged while `watched` is set.
+    """
+
+    def __init__(self, on_change: Callable[[], None]) -> None:
+        self._lock = threading.Lock()
+        self._attempts: dict[Ref, Attempt] = {}
+        # Handed back, and not known to have arrived: there is no acknowledgement of its own for that.
+        self._released: set[Attempt] = set()
+        # Whose end was sent on this stream, and is not known to have arrived.
+        self._reported: set[Attempt] = set()
+        self._queue: deque[_Item] = deque()
+        self._wake: Callable[[], None] | None = None
+        self._signalled = False
+        self._on_change = on_change
+        self.watched = False
+
+    def notify(self) -> None:
+        """Something has changed that a stopping agent may be waiting for. From any thread."""
+        if self.watched:
+            self._on_change()
+
+    # -- handlers' side -----------------------------------------------------------------------------------------
+
+    def finish(self, attempt: Attempt, result: session_pb2.AttemptResult, size_bytes: int) -> bool:
+        """Keep an attempt's end and send it. False: it had ended already, or is not this agent's any more."""
+        with self._lock:
+            if not attempt.held or attempt.result is not None or attempt.released:
+                return False
+            result.progress_count = attempt.progress_count
+            attempt.result = result
+            attempt.size_bytes = size_bytes + _ITEM_OVERHEAD_BYTES
+            self._queue.append((attempt, None))
+            self._signal()
+        self.notify()
+        return True
+
+    def release(self, attempt: Attempt) -> bool:
+        """Hand an attempt back. False: it had ended already, or is not this agent's any more."""
+        with self._lock:
+            done = self._release(attempt)
+            self._signal()
+        self.notify()
+        return done
+
+    def release_unfinished(self) -> int:
+        """Hand back every attempt that has not ended; says how many."""
+        with self._lock:
+            count = sum([self._release(attempt) for attempt in self._attempts.values()])
+            self._signal()
+        return count
+
+    def send_progress(self, attempt: Attempt, payload: bytes, on_room: Callable[[], None]) -> bool:
+        """Send one response of a streaming handler.
+
+        False: too many are unacknowledged; nothing was sent, and `on_room` will be called (once, from any thread)
+        when there is room. What belongs to an attempt that has ended or is lost is dropped.
+        """
+        with self._lock:
+            if not attempt.held or attempt.result is not None or attempt.released:
+                return True
+            if attempt.progress is None:
+                attempt.progress = deque()
+            elif attempt.progress and not _has_room(attempt):
+                attempt.on_room = on_room
+                return False
+            attempt.progress_count += 1
+            task_id, number = attempt.ref
+            progress = session_pb2.Progress(
+                task_id=task_id, attempt=number, index=attempt.progress_count, payload=payload
+            )
+            if attempt.progress_count == 1 and attempt.context is not None:
+                progress.headers.extend(attempt.context.sent_headers())
+            attempt.progress.append(progress)
+            attempt.progress_bytes += len(payload)
+            self._queue.append((attempt, progress))
+            self._signal()
+        return True
+
+    def _release(self, attempt: Attempt) -> bool:
+        if not attempt.held or attempt.result is not None or attempt.released:
+            return False
+        attempt.released = True
+        self._released.add(attempt)
+        self._queue.append((attempt, None))
+        return True
+
+    def _signal(self) -> None:
+        # One wake-up a batch: the sender takes everything that has come until it looks.
+        if not self._signalled and self._wake is not None:
+            self._signalled = True
+            self._wake()
+
+    # -- session's side -------------------------------------------------------------------------------------------
+
+    def hold(self, assignments: Iterable[session_pb2.Assignment], epoch: int) -> list[Attempt]:
+        """Take assignments; one that is held already is left out. One that was handed back comes as a new one."""
+        fresh: list[Attempt] = []
+        with self._lock:
+            for assignment in assignments:
+                attempt = Attempt(assignment, epoch)
+                known = self._attempts.get(attempt.ref)
+                if known is not None:
+                    if not known.released:
+                        continue
+                    self._drop(known)
+                self._attempts[attempt.ref] = attempt
+                fresh.append(attempt)
+        return fresh
+
+    def held(self) -> list[session_pb2.HeldAttempt]:
+        """Every attempt that is held, for Hello."""
+        with self._lock:
+            return [
+                session_pb2.HeldAttempt(
+                    task_id=attempt.ref[0],
+                    attempt=attempt.ref[1],
+                    epoch=attempt.epoch,
+                    finished=attempt.result is not None,
+                )
+                for attempt in self._attempts.values()
+            ]
+
+    def attach(
+        self, wake: Callable[[], None], epoch: int, adopted: Iterable[session_pb2.AttemptRef]
+    ) -> list[Attempt]:
+        """A stream is open: queue again all that the coordinator has not acknowledged.
+
+        What it did not adopt is dropped and returned: the attempts that this agent has lost.
+        """
+        keep = {(ref.task_id, ref.attempt) for ref in adopted}
+        with self._lock:
+            lost = [attempt for ref, attempt in self._attempts.items() if ref not in keep]
+            for attempt in lost:
+                self._drop(attempt)
+            self._queue.clear()
+            self._reported.clear()
+            for attempt in self._attempts.values():
+                attempt.epoch = epoch
+                attempt.release_sequence = 0
+                self._queue.extend((attempt, progress) for progress in attempt.progress or ())
+                if attempt.result is not None or attempt.released:
+                    self._queue.append((attempt, None))
+            self._wake = wake
+            self._signalled = True
+            wake()
+        return lost
+
+    def detach(self, wake: Callable[[], None]) -> None:
+        """The stream is gone: what comes is kept for the next one."""
+        with self._lock:
+            if self._wake == wake:
+                self._wake = None
+
+    def fill(
+        self,
+        message: session_pb2.ConnectRequest,
+        wake: Callable[[], None],
+        sequence: int,
+        *,
+        overtaking: bool = False,
+    ) -> bool:
+        """Move what is to be sent into a message, up to a batch. False: there was nothing for this stream.
+
+        Args:
+            wake: the stream that asks; one that is not attached (any more) gets nothing.
+            sequence: the heartbeat whose echo will show that the coordinator has this message.
+            overtaking: the message may come before earlier ones: none of a stream of responses, nor its end.
+        """
+        size_bytes = items = 0
+        with self._lock:
+            if self._wake != wake:
+                return False
+            self._signalled = False
+            queue = self._queue
+            while queue and items < BATCH_ITEMS and size_bytes < BATCH_BYTES:
+                if overtaking and queue[0][0].progress is not None:
+                    break
+                attempt, progress = queue.popleft()
+                if not attempt.held:
+                    continue
+                items += 1
+                if progress is not None:
+                    message.progress.append(progress)
+                    size_bytes += len(progress.payload) + _ITEM_OVERHEAD_BYTES
+                    continue
+                self._reported.add(attempt)
+                if attempt.result is not None:
+                    message.results.append(attempt.result)
+                    size_bytes += attempt.size_bytes
+                else:
+                    message.released.add(task_id=attempt.ref[0], attempt=attempt.ref[1])
+                    attempt.release_sequence = sequence
+                    size_bytes += _ITEM_OVERHEAD_BYTES
+        return items > 0
+
+    def ack_results(self, acks: Sequence[session_pb2.ResultAck]) -> int:
+        """Drop results that have been dealt with; says how many of them were refused."""
+        refused = 0
+        with self._lock:
+            for ack in acks:
+                attempt = self._attempts.get((ack.task_id, ack.attempt))
+                if attempt is not None and attempt.result is not None:
+                    self._drop(attempt)
+                    refused += ack.refused
+        self.notify()
+        return refused
+
+    def ack_progress(self, acks: Sequence[session_pb2.ProgressAck]) -> None:
+        """Drop responses that are stored, and let those who wait for room go on."""
+        waiting: list[Callable[[], None]] = []
+        with self._lock:
+            for ack in acks:
+                attempt = self._attempts.get((ack.task_id, ack.attempt))
+                if attempt is None or attempt.progress is None:
+                    continue
+                while attempt.progress and attempt.progress[0].index <= ack.index:
+                    attempt.progress_bytes -= len(attempt.progress.popleft().payload)
+                if attempt.on_room is not None and _has_room(attempt):
+                    waiting.append(attempt.on_room)
+                    attempt.on_room = None
+        for on_room in waiting:
+            on_room()
+
+    def echoed(self, sequence: int) -> None:
+        """The coordinator has every message up to the one with this heartbeat: forget what was handed back."""
+        if self._released:
+            with self._lock:
+                for attempt in list(self._released):
+                    if 0 < attempt.release_sequence <= sequence:
+                        self._drop(attempt)
+        self.notify()
+
+    def lose(self, ref: Ref) -> None:
+        """An attempt is not this agent's any more: nothing of it need be sent."""
+        with self._lock:
+            attempt = self._attempts.get(ref)
+            if attempt is not None:
+                self._drop(attempt)
+        self.notify()
+
+    def _drop(self, attempt: Attempt) -> None:
+        attempt.held = False
+        self._attempts.pop(attempt.ref, None)
+        self._released.discard(attempt)
+        self._reported.discard(attempt)
+        if attempt.on_room is not None:
+            # It waits for room that will never come: what it sends from now on is dropped.
+            on_room, attempt.on_room = attempt.on_room, None
+            on_room()
+
+    # -- the agent's side -----------------------------------------------------------------------------------------
+
+    @property
+    def size(self) -> int:
+        """Attempts that are held, ended or not."""
+        return len(self._attempts)
+
+    @property
+    def unreported(self) -> int:
+        """Attempts that are held and whose end was not sent yet. From any thread."""
+        return len(self._attempts) - len(self._reported)
+
+    def unfinished(self) -> int:
+        """Attempts that are held and have not ended."""
+        with self._lock:
+            return sum(attempt.result is None and not attempt.released for attempt in self._attempts.values())

@@ -1,0 +1,355 @@
+"""One stream to a coordinator, from Hello until it breaks.
+
+It lives on the event loop where handlers run: work goes from the socket to its handler and back without a change of
+threads. One task reads, one writes, one sends heartbeats and watches for their echoes; they and the channel are gone when
+`run` returns. While a handler blocks the loop, the `understudy` sends what `beside` gives it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import grpc
+from grpc import aio
+
+from weft.agent.handlers.executor import UNWANTED_GRACE_S, Cancellation
+from weft.agent.session.attempt import Attempt
+from weft.agent.session.outbox import Outbox
+from weft.rpc.calls.pacing import Pacer
+from weft.rpc.network.channel import client_options, dial
+from weft.rpc.process.logs import get_logger
+from weft.rpc.times import duration, seconds
+from weft.v1 import coordinator_pb2_grpc, session_pb2
+
+_log = get_logger("weft.agent")
+
+# From dialling to Welcome; a coordinator that has just come back has a journal to read first.
+WELCOME_TIMEOUT_S = 10.0
+# Heartbeats in a row without an echo, after which the stream is taken for dead.
+MISSED_ECHOES = 3
+DEFAULT_HEARTBEAT_S = 1.0
+# Echoes that are awaited at a time, at most; more only means that round trips are not measured.
+_SENT_REMEMBERED = 64
+
+
+class Agent(Protocol):
+    """What a stream needs to know and tells. Called on the event loop, but for `report`."""
+
+    def hello(self) -> session_pb2.Hello:
+        """The present Hello, with the attempts that are held."""
+        ...
+
+    def contract(self, digest: str) -> bytes:
+        """The FileDescriptorSet of the contract that a Hello named."""
+        ...
+
+    def report(self) -> session_pb2.AgentReport:
+        """The present state, but for what the stream adds. From any thread, one at a time."""
+        ...
+
+    def welcomed(self, welcome: session_pb2.Welcome) -> None:
+        """A session is open."""
+
+    def desired(self, state: int) -> None:
+        """An operator wants this of the agent."""
+
+    def work(self, assigned: Sequence[Attempt], cancellations: Sequence[Cancellation]) -> None:
+        """Attempts to make, and to end."""
+
+
+class Stream:
+    """One stream. `run` may be called once; made and run on the event loop."""
+
+    def __init__(self, target: str, agent: Agent, outbox: Outbox, *, use_proxy: bool = False) -> None:
+        self.target = target
+        self._use_proxy = use_proxy
+        self._agent = agent
+        self._outbox = outbox
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        # There may be something to send.
+        self._due = asyncio.Event()
+        self._pacer = Pacer()
+        self._welcomed = False
+        # Set once it is welcomed or closed.
+        self._settled = asyncio.Event()
+        self._closed = False
+        self.epoch = 0
+        self.interval_s = DEFAULT_HEARTBEAT_S
+        # Monotonic; when the loop last came round to a heartbeat.
+        self._beaten_at_s = time.monotonic()
+        # What to send beside the outbox.
+        self._contract: bytes | None = None
+        self._contract_hash = ""
+        self._beat_due = False
+        self._goodbye = False
+        # The understudy composes messages too.
+        self._composing = threading.Lock()
+        self._sequence = 0
+        self._unechoed = 0
+        self._sent_at: dict[int, float] = {}
+        self._round_trip_s: float | None = None
+        # The first heartbeat that told of the drain; 0: none yet.
+        self._drain_sequence = 0
+        self._drain_known = False
+        self._call: Any = None
+        # Why this end closed it, when it did so of its own accord.
+        self.gave_up = ""
+
+    @property
+    def open(self) -> bool:
+        """Whether the session is open now. From any thread."""
+        return self._welcomed and not self._closed
+
+    @property
+    def welcomed(self) -> bool:
+        """Whether the coordinator ever opened the session."""
+        return self._welcomed
+
+    @property
+    def drain_known(self) -> bool:
+        """Whether the coordinator has a state that told it of the drain, or the stream has ended. From any thread."""
+        return self._drain_known or self._closed
+
+    @property
+    def held_up(self) -> bool:
+        """Whether something blocks the event loop: a heartbeat is late by half an interval. From any thread."""
+        return time.monotonic() - self._beaten_at_s > 1.5 * self.interval_s
+
+    async def run(self) -> None:
+        """Dial, and serve the session until the stream ends.
+
+        Raises:
+            grpc.RpcError: why it ended; not raised when the coordinator closed it after a goodbye, or this end did.
+        """
+        tasks: list[asyncio.Task[None]] = []
+        async with dial(
+            self.target, client_options(own_connection=True), use_proxy=self._use_proxy
+        ) as channel:
+            try:
+                call = self._call = coordinator_pb2_grpc.CoordinatorServiceStub(channel).Connect()
+                tasks = [self._loop.create_task(job) for job in (self._send(call), self._beat())]
+                while (message := await call.read()) is not aio.EOF:
+                    self._handle(message)
+            except asyncio.CancelledError:
+                # The call was cancelled, by `close`; or this task, by the application.
+                task = asyncio.current_task()
+                if not self._closed or task is None or task.cancelling():
+                    raise
+            finally:
+                self._outbox.detach(self.wake)
+                # In this order: grpc.aio leaks a connection whose stream is cancelled before its tasks (grpc#42125).
+                for each in tasks:
+                    each.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                self.close()
+
+    def close(self) -> None:
+        """End the stream; harmless when it has ended."""
+        self._closed = True
+        self._settled.set()
+        # A stopping agent need not wait for this coordinator's word any more.
+        self._outbox.notify()
+        if self._call is not None:
+            self._call.cancel()
+
+    def beat(self) -> None:
+        """Send the agent's state now: it has changed. From any thread."""
+        self._beat_due = True
+        self.wake()
+
+    def goodbye(self) -> None:
+        """Say goodbye once all that waits has been sent; the coordinator then ends the stream."""
+        self._goodbye = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Look what there is to send. From any thread."""
+        if threading.get_ident() == self._thread:
+            self._due.set()
+        else:
+            self._post(self._due.set)
+
+    def _post(self, call: Callable[..., None], *args: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(call, *args)
+
+    # -- receiving ----------------------------------------------------------------------------------------------
+
+    def _handle(self, message: session_pb2.ConnectResponse) -> None:
+        """One message, its parts in the order of their field numbers, as the contract says."""
+        cancellations: list[Cancellation] = []
+        if message.HasField("welcome"):
+            cancellations.extend(self._open(message.welcome))
+        assigned = self._outbox.hold(message.assignments, self.epoch) if message.assignments else ()
+        for cancel in message.cancels:
+            ref = (cancel.task_id, cancel.attempt)
+            if cancel.lost:
+                self._outbox.lose(ref)
+            grace_s = seconds(cancel.grace) if cancel.HasField("grace") else UNWANTED_GRACE_S
+            cancellations.append(Cancellation(ref, cancel.reason, grace_s))
+        if assigned or cancellations:
+            self._agent.work(assigned, cancellations)
+        if message.result_acks:
+            refused = self._outbox.ack_results(message.result_acks)
+            if refused:
+                _log.warning("results came too late: another agent had these tasks by then", results=refused)
+        if message.progress_acks:
+            self._outbox.ack_progress(message.progress_acks)
+        if message.desired_state:
+            self._agent.desired(message.desired_state)
+        if message.direct_problem:
+            _log.warning(
+                "direct calls cannot reach this agent: the coordinator dialled its advertised address in vain",
+                says=message.direct_problem,
+                do="set WEFT_AGENT_ADVERTISED_ADDRESS to a HOST:PORT that leads here from elsewhere,"
+                ' or WEFT_AGENT_LISTEN to "off" when nobody is to call it directly',
+            )
+        if message.echo_sequence:
+            self._echoed(message.echo_sequence)
+
+    def _open(self, welcome: session_pb2.Welcome) -> list[Cancellation]:
+        self.epoch = welcome.epoch
+        if welcome.HasField("heartbeat_interval"):
+            self.interval_s = max(0.01, seconds(welcome.heartbeat_interval))
+        if welcome.contract_needed:
+            self._contract = self._agent.contract(self._contract_hash)
+        self._agent.welcomed(welcome)
+        lost = self._outbox.attach(self.wake, welcome.epoch, welcome.adopted)
+        self._beaten_at_s = time.monotonic()
+        self._welcomed = True
+        self._settled.set()
+        self.beat()
+        if welcome.desired_state:
+            self._agent.desired(welcome.desired_state)
+        return [
+            Cancellation(attempt.ref, "another agent has this task now", UNWANTED_GRACE_S) for attempt in lost
+        ]
+
+    def _echoed(self, sequence: int) -> None:
+        self._unechoed = 0
+        sent_at = self._sent_at.pop(sequence, None)
+        if sent_at is not None:
+            self._round_trip_s = time.monotonic() - sent_at
+            # Those before it were answered by the same echo.
+            for older in [each for each in self._sent_at if each < sequence]:
+                del self._sent_at[older]
+        self._known(sequence)
+
+    def _known(self, sequence: int) -> None:
+        """The coordinator has this state, and what came with it. From any thread."""
+        if 0 < self._drain_sequence <= sequence:
+            self._drain_known = True
+        self._outbox.echoed(sequence)
+
+    # -- heartbeats ---------------------------------------------------------------------------------------------
+
+    async def _beat(self) -> None:
+        try:
+            async with asyncio.timeout(WELCOME_TIMEOUT_S):
+                await self._settled.wait()
+        except TimeoutError:
+            self.give_up(f"no welcome within {WELCOME_TIMEOUT_S:g} s")
+        while not self._closed:
+            await asyncio.sleep(self.interval_s)
+            self._beaten_at_s = time.monotonic()
+            # Counted, not timed: a process that was stopped for a while must not blame the coordinator.
+            if self._unechoed >= MISSED_ECHOES:
+                self.give_up(f"no echo of {MISSED_ECHOES} heartbeats")
+                return
+            self._unechoed += 1
+            self.beat()
+
+    def give_up(self, why: str) -> None:
+        """As `close`, and say why."""
+        self.gave_up = why
+        self.close()
+
+    # -- sending ------------------------------------------------------------------------------------------------
+
+    async def _send(self, call: Any) -> None:
+        try:
+            await self._write(call)
+        except (grpc.RpcError, asyncio.InvalidStateError):
+            # Why a stream cannot be written is told by reading it.
+            pass
+        except Exception:
+            # A fault of weft, which must not leave a stream that says nothing.
+            _log.exception("the session failed")
+            self.give_up("a message could not be made")
+
+    async def _write(self, call: Any) -> None:
+        hello = self._agent.hello()
+        self._contract_hash = hello.contract_hash
+        await call.write(session_pb2.ConnectRequest(hello=hello))
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            if not self._welcomed:
+                continue
+            while (message := await self._next()) is not None:
+                await call.write(message)
+                self._pacer.sent(self._loop.time())
+                if message.goodbye:
+                    await call.done_writing()
+                    return
+
+    async def _next(self) -> session_pb2.ConnectRequest | None:
+        """The next message, when it is time for it; None: nothing waits."""
+        if (wait_s := self._pacer.wait_s(self._outbox.unreported, self._loop.time())) > 0.0:
+            await asyncio.sleep(wait_s)
+        return self._compose()
+
+    def _compose(self) -> session_pb2.ConnectRequest | None:
+        """All that waits, up to the bounds of a batch; None: nothing waits."""
+        message = session_pb2.ConnectRequest()
+        contract, self._contract = self._contract, None
+        if contract is not None:
+            message.contract.file_descriptor_set = contract
+        with self._composing:
+            filled = self._outbox.fill(message, self.wake, self._sequence + 1)
+            # The echo of this state tells that hand-backs have arrived: they have no acknowledgement of their own.
+            if self._beat_due or message.released:
+                self._beat_due = False
+                message.state.CopyFrom(self._state())
+                filled = True
+                if len(self._sent_at) < _SENT_REMEMBERED:
+                    self._sent_at[self._sequence] = time.monotonic()
+        if not filled and self._goodbye:
+            message.goodbye = True
+            filled = True
+        return message if filled or contract is not None else None
+
+    def _state(self) -> session_pb2.AgentReport:
+        report = self._agent.report()
+        self._sequence += 1
+        report.sequence = self._sequence
+        if report.draining and not self._drain_sequence:
+            self._drain_sequence = self._sequence
+        if self._round_trip_s is not None:
+            report.round_trip.CopyFrom(duration(self._round_trip_s))
+        return report
+
+    # -- beside the stream, while the loop is held up: from the understudy's thread ----------------------------------
+
+    def beside(self) -> session_pb2.ConnectRequest:
+        """The state, and what waits that may overtake what was written to the stream."""
+        message = session_pb2.ConnectRequest()
+        with self._composing:
+            self._outbox.fill(message, self.wake, self._sequence + 1, overtaking=True)
+            message.state.CopyFrom(self._state())
+        return message
+
+    def arrived(self, message: session_pb2.ConnectRequest) -> None:
+        """The coordinator has what `beside` gave."""
+        self._known(message.state.sequence)
+
+    def failed(self, message: session_pb2.ConnectRequest) -> None:
+        """It may not have it: another stream brings what was in it again."""
+        if message.results or message.released:
+            self._post(self.give_up, "a report beside the stream did not arrive")

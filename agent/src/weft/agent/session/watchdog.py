@@ -1,0 +1,100 @@
+"""Speaks for the agent while its event loop is blocked: a thread that no handler can hold up.
+
+The session lives on the loop where handlers run. One that blocks it must not cost the agent its session, or the work that
+it is doing would be given to others as well. So when heartbeats are late, this thread sends them, each by a call of its
+own (`CoordinatorService.Report`), with the results and hand-backs that wait. A C call that keeps the GIL for seconds
+starves this thread too: `isolate=True` is for that.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import grpc
+
+from weft.agent.session.session_stream import Stream
+from weft.rpc.network.channel import client_options, dial_blocking
+from weft.rpc.process.logs import get_logger
+from weft.v1 import coordinator_pb2, coordinator_pb2_grpc
+
+_log = get_logger("weft.agent")
+
+CALL_TIMEOUT_S = 2.0
+_LOOK_S = 0.5
+# Several coordinators may be behind one target, and one of them has the session: each dial may reach another.
+_DIALS = 8
+
+
+class Understudy:
+    """The thread.
+
+    Args:
+        stream: gives the present one, if any.
+        agent_id: whose session it is.
+        use_proxy: reach the coordinator by the environment's proxy.
+    """
+
+    def __init__(
+        self, stream: Callable[[], Stream | None], agent_id: str, *, use_proxy: bool = False
+    ) -> None:
+        self._stream = stream
+        self._use_proxy = use_proxy
+        self._agent_id = agent_id
+        self._stopped = threading.Event()
+        self._channel: grpc.Channel | None = None
+        self._thread = threading.Thread(target=self._run, name="weft-understudy", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """From any thread; does not wait."""
+        self._stopped.set()
+
+    def _run(self) -> None:
+        look_s = _LOOK_S
+        try:
+            while not self._stopped.wait(look_s):
+                stream = self._stream()
+                look_s = _LOOK_S if stream is None else min(_LOOK_S, stream.interval_s / 2)
+                if stream is None or not stream.open or not stream.held_up:
+                    self._hang_up()
+                    continue
+                try:
+                    self._speak(stream)
+                except Exception:
+                    # A fault of weft; the next time it may do.
+                    _log.exception("a report beside the stream failed")
+        finally:
+            self._hang_up()
+
+    def _speak(self, stream: Stream) -> None:
+        message = stream.beside()
+        request = coordinator_pb2.ReportRequest(agent_id=self._agent_id, epoch=stream.epoch, message=message)
+        for _ in range(_DIALS):
+            code = self._call(stream.target, request)
+            if code is grpc.StatusCode.OK:
+                stream.arrived(message)
+                return
+            self._hang_up()
+            if code is not grpc.StatusCode.FAILED_PRECONDITION:
+                break
+        stream.failed(message)
+
+    def _call(self, target: str, request: coordinator_pb2.ReportRequest) -> grpc.StatusCode:
+        if self._channel is None:
+            self._channel = dial_blocking(
+                target, client_options(own_connection=True), use_proxy=self._use_proxy
+            )
+        try:
+            coordinator_pb2_grpc.CoordinatorServiceStub(self._channel).Report(request, timeout=CALL_TIMEOUT_S)
+        except grpc.RpcError as error:
+            _log.debug("a report beside the stream failed", says=str(error))
+            return error.code()
+        return grpc.StatusCode.OK
+
+    def _hang_up(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None

@@ -1,0 +1,33 @@
+"""The calls that the app is handling, so that those that it makes meanwhile inherit from them.
+
+An app that passes on the metadata of the call that it is handling, or its `weft-parent-id` alone, calls on its behalf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from weft.rpc.calls.call_context import PARENT_ID_KEY, Budget
+
+
+class HandledCalls:
+    """Every call that the app is handling now, by its id."""
+
+    def __init__(self) -> None:
+        self._budgets: dict[str, Budget] = {}
+
+    def begin(self, call: Budget) -> None:
+        """The app handles a call, until `end`."""
+        self._budgets[call.parent_id] = call
+
+    def end(self, call: Budget) -> None:
+        # Another attempt at the same task may have begun before this one let go.
+        if self._budgets.get(call.parent_id) is call:
+            del self._budgets[call.parent_id]
+
+    def behind(self, pairs: Iterable[tuple[str, str | bytes]]) -> Budget | None:
+        """The call on whose behalf one with this metadata is made; None: none that the app is handling."""
+        if not self._budgets:
+            return None
+        parent_id = dict(pairs).get(PARENT_ID_KEY)
+        return self._budgets.get(parent_id) if isinstance(parent_id, str) else None

@@ -1,0 +1,121 @@
+"""An app's methods as hosted ones: each handler passes its call on to the app, durable and direct calls alike.
+
+What goes along, beside the caller's own metadata:
+
+    weft-root-id     the call at the root of the tree
+    weft-parent-id   this call, as calls made while handling it name it: an app that passes both on to its egress
+                     hands down the deadline too
+    weft-task-id, weft-attempt     of a durable call: the task, and which try this is
+    traceparent, tracestate        the trace
+
+An attempt whose call ends because the app was lost is reported as crashed: whether the app ran it to its end is unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import grpc
+import grpc.aio
+from google.protobuf.descriptor import MethodDescriptor
+
+from weft.agent.current_call import current_task
+from weft.agent.direct.direct_task import DirectAsyncContext
+from weft.agent.handler_context import HandlerContext
+from weft.agent.hosted_methods import Hosted
+from weft.agent.sidecar.app import App
+from weft.agent.sidecar.calls_in_flight import HandledCalls
+from weft.rpc.calls import call_context, metadata, relay, tracing
+from weft.rpc.contracts.descriptors import method_kind, method_name
+from weft.rpc.errors import Unavailable
+from weft.v1 import errors_pb2, fleet_pb2
+
+# A call that fails with one of these may have failed because the app went: then its loss is seen within this time.
+_LOST_CODES = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+_LOSS_SEEN_S = 0.1
+# As these may, but most have not: it must have been seen already.
+_RARELY_LOST_CODES = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
+
+Behaviour = Callable[[Any, Any], Awaitable[Any]]
+
+
+def forwarded(method: MethodDescriptor, app: App, calls: HandledCalls) -> Hosted:
+    """A method of the app as a hosted one."""
+    return Hosted(
+        name=method_name(method),
+        behavior=_behaviour(method, app, calls),
+        # Bytes pass as they are.
+        deserialize=bytes,
+        serialize=bytes,
+        request_streaming=method.client_streaming,
+        response_streaming=method.server_streaming,
+        is_async=True,
+        slot_cost=1,
+        isolated=None,
+        file=method.containing_service.file,
+        types=(method.input_type, method.output_type),
+    )
+
+
+def _behaviour(method: MethodDescriptor, app: App, calls: HandledCalls) -> Behaviour:
+    service = method.containing_service.full_name
+    kind = cast("fleet_pb2.MethodKind", method_kind(method))
+    handler: Any = relay.handler(
+        app.channel, f"/{method_name(method)}", kind, _outgoing, callee_keeps_time=True
+    )
+    pass_on: Behaviour = (
+        handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+    )
+
+    async def forward(request: Any, context: Any) -> Any:
+        if service in app.unavailable:
+            await _refuse(context, service)
+        losses, at_hand = app.losses, call_context.current()
+        if at_hand is not None:
+            calls.begin(at_hand)
+        try:
+            return await pass_on(request, context)
+        except grpc.aio.AbortError:
+            if isinstance(context, HandlerContext) and not isinstance(context, DirectAsyncContext):
+                context.crashed = await _crashed(context, app, losses)
+            raise
+        finally:
+            if at_hand is not None:
+                calls.end(at_hand)
+
+    return forward
+
+
+def _outgoing(context: Any) -> metadata.Pairs:
+    """The metadata that goes to the app."""
+    if isinstance(context, DirectAsyncContext) or not isinstance(context, HandlerContext):
+        return _with_ids(relay.passed_on(context))
+    assignment = context.assignment
+    # Whoever submits a task may have put anything there.
+    own = metadata.from_proto(each for each in assignment.context.metadata if metadata.can_be_sent(each))
+    task = (("weft-task-id", assignment.task_id), ("weft-attempt", str(assignment.attempt)))
+    return _with_ids((*own, *task))
+
+
+def _with_ids(own: metadata.Pairs) -> metadata.Pairs:
+    at_hand = call_context.current()
+    return own if at_hand is None else at_hand.added_to(own, tracing.current())
+
+
+async def _crashed(context: HandlerContext, app: App, losses: int) -> bool:
+    """Whether the call failed because the app was lost."""
+    code = context.code()
+    if context.cancel_signal or code not in (*_LOST_CODES, *_RARELY_LOST_CODES):
+        return False
+    return await app.lost_since(losses, _LOSS_SEEN_S if code in _LOST_CODES else 0.0)
+
+
+async def _refuse(context: Any, service: str) -> None:
+    """Answer a call that the app cannot take now. Always raises."""
+    error = Unavailable(
+        f"the app behind this agent does not serve {service} now",
+        reason=errors_pb2.ERROR_REASON_APP_UNAVAILABLE,
+        metadata={"service": service, "agent": current_task().agent_id},
+    )
+    await relay.refuse(error, context)

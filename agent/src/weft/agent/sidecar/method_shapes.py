@@ -1,0 +1,75 @@
+"""The shapes of the mesh's methods, by the coordinator's reflection: a call whose shape is known is passed on for half the cost.
+
+Read again whenever a contract comes to the fleet or goes from it; until they are known, calls pass as streams.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import cast
+
+from grpc import aio
+
+from weft.rpc.contracts.contract_reader import ContractReader
+from weft.rpc.errors import WeftError
+from weft.rpc.process.logs import get_logger
+from weft.v1 import fleet_pb2
+
+_log = get_logger("weft.sidecar")
+
+RETRY_S = 1.0
+
+
+class Shapes:
+    """What is known of methods' shapes.
+
+    Args:
+        coordinator: where reflection is asked.
+    """
+
+    def __init__(self, coordinator: aio.Channel) -> None:
+        self._reader = ContractReader(coordinator)
+        self._kinds: dict[str, fleet_pb2.MethodKind] = {}
+        # Of the contracts behind what is known.
+        self._hashes: frozenset[str] | None = None
+        # What the coordinator knows was read, and no contract has come since.
+        self._known = False
+        self._reading: asyncio.Task[None] | None = None
+
+    def kind(self, method: str) -> fleet_pb2.MethodKind:
+        """The shape of a method, "pkg.Service/Method"; UNSPECIFIED: not known."""
+        return self._kinds.get(method, fleet_pb2.METHOD_KIND_UNSPECIFIED)
+
+    def lacks(self, method: str) -> bool:
+        """Whether it is certain that no contract of the mesh has this method."""
+        return self._known and method not in self._kinds
+
+    def fleet_changed(self, agents: Iterable[fleet_pb2.Agent], changed: Callable[[], None]) -> None:
+        """The fleet is another one; `changed` is called when shapes have changed by that."""
+        hashes = frozenset(agent.contract_hash for agent in agents)
+        if hashes == self._hashes:
+            return
+        self._hashes = hashes
+        self._known = False
+        if self._reading is not None:
+            self._reading.cancel()
+        self._reading = asyncio.get_running_loop().create_task(self._read(changed), name="shapes")
+
+    async def close(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait({self._reading})
+
+    async def _read(self, changed: Callable[[], None]) -> None:
+        while True:
+            try:
+                entries = await self._reader.methods()
+            except WeftError as error:
+                _log.debug("shapes are not known yet", says=error.message)
+                await asyncio.sleep(RETRY_S)
+                continue
+            self._kinds = {entry.name: cast("fleet_pb2.MethodKind", entry.kind) for entry in entries}
+            self._known = True
+            changed()
+            return

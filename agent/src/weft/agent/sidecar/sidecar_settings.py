@@ -1,0 +1,102 @@
+"""A sidecar's settings, beside those that it has as an agent: arguments first, then WEFT_AGENT_* variables, then these."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from weft.agent.errors import SettingsError
+from weft.agent.settings import AgentSettings
+from weft.rpc.errors import InvalidArgument
+from weft.rpc.network.channel import MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES, MAX_PENDING_CALLS
+from weft.rpc.network.targets import parse
+
+DEFAULT_EGRESS = "127.0.0.1:7701"
+OFF = "off"
+
+_SERVICE_OR_METHOD = re.compile(r"[A-Za-z_][\w.]*(/[A-Za-z_]\w*)?")
+
+
+class SidecarAgentSettings(AgentSettings):
+    """An agent's settings, with the defaults of one that only passes calls on: its app runs them."""
+
+    slots: int = Field(default=256, ge=1, le=100_000)
+    max_message_bytes: int = Field(default=MAX_MESSAGE_BYTES, ge=MAX_PAYLOAD_BYTES, le=2**31 - 1)
+
+
+class SidecarSettings(BaseSettings):
+    """Every setting of a sidecar. Each has an environment variable: WEFT_AGENT_ and its name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="WEFT_AGENT_", extra="forbid", validate_default=True)
+
+    app: str = Field(
+        default="", description="the app: a stock gRPC server on this machine, `host:port` or `unix:PATH`"
+    )
+    descriptors: Path | None = Field(
+        default=None, description="file with the app's FileDescriptorSet, for an app without reflection"
+    )
+    egress: str = Field(
+        default=DEFAULT_EGRESS,
+        description="where the app reaches the mesh: `host:port`, `unix:PATH` (made in a folder of its own user"
+        " alone), or `off`",
+    )
+    durable: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="methods, or services, that the app calls durably where it does not say `weft-mode`",
+    )
+
+    max_calls: int = Field(
+        default=10_000,
+        ge=1,
+        le=MAX_PENDING_CALLS // 2,
+        description="calls of the app that wait at the egress at a time; more are refused",
+    )
+
+    @field_validator("app", "egress")
+    @classmethod
+    def _check_address(cls, value: str) -> str:
+        if value in ("", OFF):
+            return value
+        try:
+            (address,) = parse(value)
+        except InvalidArgument as error:
+            raise ValueError(error.message) from None
+        except ValueError:
+            raise ValueError(f"{value!r} is more than one address") from None
+        if address != value.removeprefix("dns:///").removeprefix("dns:"):
+            raise ValueError(f"{value!r} has no port: write HOST:PORT or unix:PATH")
+        return address
+
+    @field_validator("durable", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return (
+            [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        )
+
+    @field_validator("durable")
+    @classmethod
+    def _check_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not _SERVICE_OR_METHOD.fullmatch(name):
+                raise ValueError(f"{name!r} is neither pkg.Service nor pkg.Service/Method")
+        return value
+
+
+def sidecar_settings(**given: Any) -> SidecarSettings:
+    """Settings; None stands for what is not given.
+
+    Raises:
+        InvalidArgument: a setting has a value that it cannot have.
+    """
+    try:
+        return SidecarSettings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"][:1])
+        what = first["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"sidecar setting {name}: {what}", field=name) from None

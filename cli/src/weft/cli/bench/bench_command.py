@@ -1,0 +1,147 @@
+"""`weft bench`: the command, its table and its line of JSON."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from weft.cli.bench.bench_subject import Subject
+from weft.cli.bench.measure import QUICK, THOROUGH, Effort, Sample, measure
+from weft.cli.process.children import Children, run
+from weft.cli.shared_options import Json
+from weft.cli.terminal import output, tables
+from weft.cli.terminal.examples import examples
+
+_Scenario = Callable[[Children, str], AbstractAsyncContextManager[Sequence[Subject]]]
+_UNITS = {"per_s": "calls/s", "tasks_per_s": "tasks/s"}
+
+
+@examples(
+    "weft bench --quick",
+    "weft bench --json",
+)
+def bench(
+    quick: Annotated[bool, typer.Option("--quick", help="Measure for less than a minute.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure direct and durable calls beside plain ones: throughput, and latency of one call after another.
+
+    All processes run on this machine: a plain server, an agent and two sidecars for direct calls, a coordinator and
+    two agents for each store and durability, and a Redis where redis-server is installed.
+    """
+    with tempfile.TemporaryDirectory(prefix="weft-bench-") as name, Children(Path(name)) as children:
+        samples: list[Sample] = []
+        try:
+            run(_measure(children, QUICK if quick else THOROUGH, samples))
+        except Exception:
+            # What was measured before it is worth having.
+            if samples:
+                _report(samples, as_json=as_json)
+            raise
+    _report(samples, as_json=as_json)
+
+
+def _report(samples: Sequence[Sample], *, as_json: bool) -> None:
+    if as_json:
+        output.line(output.json_text(figures(samples)))
+        return
+    output.line(machine())
+    _print(samples)
+
+
+async def _measure(children: Children, effort: Effort, samples: list[Sample]) -> None:
+    """Measure group by group; a finished group's samples are in `samples`, whatever the next one does."""
+    from weft.cli.bench.direct_subjects import direct
+    from weft.cli.bench.durable_subjects import embedded, redis, redis_missing
+    from weft.cli.bench.raw_subject import plain_server, raw_unary
+
+    # A group at a time, each beside a plain call: the processes of another one would disturb it.
+    groups: list[list[_Scenario]] = [
+        [direct],
+        [partial(embedded, durability="process"), partial(embedded, durability="full")],
+    ]
+    missing = redis_missing()
+    if missing is None:
+        groups.append([redis])
+    else:
+        output.remark(f"the Redis store is left out: {missing}")
+    for number, scenarios in enumerate(groups):
+        folder = children.folder / str(number)
+        folder.mkdir()
+        with Children(folder) as own:
+            async with AsyncExitStack() as stack:
+                output.remark("starting the processes")
+                plain = await plain_server(own)
+                subjects = [await stack.enter_async_context(raw_unary(plain))]
+                for scenario in scenarios:
+                    subjects += await stack.enter_async_context(scenario(own, plain))
+                found = await measure(subjects, effort, output.remark)
+        samples += found[1:] if samples else found
+
+
+def figures(samples: Sequence[Sample]) -> dict[str, float]:
+    """The flat keys of the JSON line: latency and rate of each subject, and their ratios to the first one's."""
+    raw = samples[0]
+    found = {
+        f"{raw.subject.prefix}_p50_ms": round(raw.latency_ms(0.5), 3),
+        f"{raw.subject.prefix}_{raw.subject.rate}": round(raw.rate_per_s),
+    }
+    for sample in samples[1:]:
+        prefix = sample.subject.prefix
+        found[f"{prefix}_{sample.subject.rate}"] = round(sample.rate_per_s)
+        found[f"{prefix}_p50_ms"] = round(sample.latency_ms(0.5), 3)
+        found[f"{prefix}_p99_ms"] = round(sample.latency_ms(0.99), 3)
+        found[f"{prefix}_p50_ratio"] = round(sample.ratio, 2)
+        if sample.rate_ratio is not None:
+            found[f"{prefix}_{sample.subject.rate}_ratio"] = round(sample.rate_ratio, 2)
+        for name, used_us in sample.cpu_us.items():
+            found[f"{prefix}_{name}_cpu_us_per_task"] = round(statistics.median(used_us), 1)
+    return found
+
+
+def machine() -> str:
+    """What the figures were measured on, in one line."""
+    model = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass  # not Linux
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    versions = ", ".join(f"{name} {version(name)}" for name in ("grpcio", "protobuf", "uvloop", "weft"))
+    return f"{cores} cores of {model}, {platform.system()}, Python {platform.python_version()}, {versions}"
+
+
+def _print(samples: Sequence[Sample]) -> None:
+    tables.print_rows(
+        (
+            tables.Column(""),
+            *(
+                tables.Column(heading, right=True)
+                for heading in ("at once", "to plain", "p50", "p99", "to plain", "CPU a task")
+            ),
+        ),
+        [
+            (
+                sample.subject.title,
+                f"{sample.rate_per_s:,.0f} {_UNITS[sample.subject.rate]}",
+                "" if sample.rate_ratio is None else f"{sample.rate_ratio:.2f}x",
+                f"{sample.latency_ms(0.5):.2f} ms",
+                f"{sample.latency_ms(0.99):.2f} ms",
+                f"{sample.ratio:.2f}x",
+                ", ".join(f"{name} {statistics.median(used):.0f} µs" for name, used in sample.cpu_us.items()),
+            )
+            for sample in samples
+        ],
+        "nothing was measured",
+    )

@@ -1,0 +1,1 @@
+"""The parts of `weft call`: requests read, the call made, its choice of agent explained."""

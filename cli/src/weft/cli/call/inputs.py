@@ -1,0 +1,249 @@
+"""What a command is given: JSON from the command line, a file or standard input, and the method that it is for."""
+
+from __future__ import annotations
+
+import base64
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from weft.cli.commands import completion
+from weft.cli.shared_options import key_values
+from weft.cli.terminal.failures import Failure
+from weft.cli.terminal.streams import as_utf8
+
+if TYPE_CHECKING:
+    from weft.client import Mesh
+    from weft.rpc.contracts.contract_reader import ResolvedMethod
+
+MethodName = Annotated[
+    str,
+    typer.Argument(
+        metavar="METHOD",
+        help="pkg.Service/Method, or the end of it that no other method has.",
+        autocompletion=completion.methods,
+    ),
+]
+MethodFilter = Annotated[
+    str,
+    typer.Option(
+        metavar="METHOD",
+        help="Only of this method: its full name, or the end of it, such as Service/Method.",
+        autocompletion=completion.methods,
+    ),
+]
+JsonInput = Annotated[
+    str,
+    typer.Argument(
+        metavar="[JSON|@FILE|-]", help="The request as JSON, a file that holds it, or - for stdin."
+    ),
+]
+Metadata = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metadata",
+        metavar="KEY=VALUE",
+        help="Metadata for the handler; repeatable. Of a key that ends in -bin the value is base64.",
+    ),
+]
+Priority = Annotated[int | None, typer.Option(metavar="0-9", help="Higher first. [default: 5]")]
+DelayS = Annotated[
+    float | None, typer.Option("--delay-s", metavar="S", help="Start it so many seconds later.")
+]
+RequestId = Annotated[
+    str | None,
+    typer.Option(metavar="ID", help="Idempotency key: the same id with the same request is one task."),
+]
+Require = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="A label, or KEY>=AMOUNT, that the agent must have; repeatable."),
+]
+
+# The options that become metadata of a call.
+_OPTIONS = {"weft-request-id": "--request-id", "weft-require": "--require"}
+
+
+def read_text(source: str) -> str:
+    """The text that an argument stands for: itself, a file's (@FILE), or standard input's (-)."""
+    if source == "-":
+        return _text("standard input", _standard_input)
+    if source.startswith("@"):
+        return _text(source[1:], Path(source[1:]).read_bytes)
+    return as_utf8(source)
+
+
+def _text(name: str, read: Callable[[], bytes]) -> str:
+    try:
+        # With or without a byte order mark.
+        return read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        why = f"it is not UTF-8: byte {error.start + 1} is {error.object[error.start]:#04x}"
+        raise Failure(f"cannot read {name}: {why}", status=2) from None
+    except (OSError, ValueError) as error:
+        raise Failure(f"cannot read {name}: {error}", status=2) from None
+
+
+def _standard_input() -> bytes:
+    # Python has none when the descriptor is closed.
+    if sys.stdin is None:
+        raise ValueError("it is closed")
+    return sys.stdin.buffer.read()
+
+
+def read_lines(source: str) -> Iterator[tuple[int, str]]:
+    """The lines of a JSONL text, with their numbers; blank ones left out."""
+    for number, text in enumerate(read_text(source).splitlines(), start=1):
+        if text.strip():
+            yield number, text
+
+
+async def resolve(mesh: Mesh, name: str, *, durable: bool = True) -> ResolvedMethod:
+    """The method, by the coordinator's reflection; with `durable` one that can be a task.
+
+    Raises:
+        Failure: there is none of this name (with those that are near), or it cannot be a task.
+    """
+    from weft.rpc.contracts.contract_reader import ContractReader
+    from weft.rpc.errors import NotFound
+
+    reader = ContractReader(mesh.channel())
+    try:
+        method = await reader.resolve(name.removeprefix("/"))
+    except NotFound:
+        known = [entry.name for entry in await reader.methods()]
+        method = await reader.resolve(one_of(name, known))
+    if durable and not method.durable:
+        raise Failure(
+            f"{method.name} takes a stream of requests; only methods with a single request can be tasks",
+            "`weft call --direct` sends a stream to an agent, one JSON a line.",
+            status=2,
+        )
+    return method
+
+
+def one_of(name: str, known: Collection[str]) -> str:
+    """The one known method that is named so, or whose name ends so.
+
+    Raises:
+        Failure: there is none (with those that are near), or there are several.
+    """
+    from weft.rpc.contracts import names
+
+    found = names.meant(name, known)
+    if len(found) == 1:
+        return found[0]
+    message = names.ambiguous_method(name, found) if found else names.unknown_method(name, known)
+    raise Failure(message, status=2)
+
+
+async def queue_method(mesh: Mesh, name: str) -> str:
+    """The full name of a method that has queues, by its end; a full name that has none stays, for its tasks may be there still.
+
+    Raises:
+        Failure: no method with queues ends so, or several do.
+    """
+    from weft.rpc.contracts import names
+
+    if not name:
+        return ""
+    known = {queue.method for queue in await mesh.fleet.queues()}
+    if not names.meant(name, known) and "/" in name.strip("/") and "." in name:
+        return name.removeprefix("/")
+    return one_of(name, known)
+
+
+async def check_there_is(mesh: Mesh, method: str) -> None:
+    """Says that a method is unknown, when nothing was found of it.
+
+    Raises:
+        Failure: neither queues nor contracts know it (with those that are near).
+    """
+    from weft.rpc.contracts.contract_reader import ContractReader
+
+    if method:
+        known = {entry.name for entry in await ContractReader(mesh.channel()).methods()}
+        one_of(method, known | {queue.method for queue in await mesh.fleet.queues()})
+
+
+def request_bytes(method: ResolvedMethod, text: str, place: str = "") -> bytes:
+    """The serialized request of JSON text; `place` says where it stands, for the message.
+
+    Raises:
+        Failure: it is not JSON, or does not fit the method's request.
+    """
+    from weft.rpc.errors import InvalidArgument
+
+    try:
+        return method.request_from_json(text)
+    except InvalidArgument as error:
+        raise Failure(f"{place}{error.message}", status=2) from None
+
+
+def metadata_entries(values: list[str], *, own_keys: bool = False) -> list[tuple[str, str | bytes]]:
+    """`--metadata` as entries, in their order; repeated keys stay.
+
+    Args:
+        own_keys: weft's own keys are taken too: they say how a call is to be made.
+
+    Raises:
+        typer.BadParameter: one cannot be sent.
+    """
+    from weft.rpc.calls.call_keys import PREFIX
+    from weft.rpc.calls.metadata import belongs_to_caller
+
+    entries: list[tuple[str, str | bytes]] = []
+    for key, value in key_values(values, "--metadata"):
+        if not belongs_to_caller(key) and not (own_keys and key.startswith(PREFIX)):
+            raise typer.BadParameter(
+                f"{key} belongs to gRPC or weft: choose another key", param_hint="--metadata"
+            )
+        entries.append((key, _decoded(key, value) if key.endswith("-bin") else value))
+    check_sendable(entries)
+    return entries
+
+
+def _decoded(key: str, value: str) -> bytes:
+    try:
+        return base64.b64decode(value + "=" * (-len(value) % 4), validate=True)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{key} ends in -bin, so its value is base64, which {value!r} is not", param_hint="--metadata"
+        ) from None
+
+
+def check_sendable(entries: Iterable[tuple[str, str | bytes]]) -> None:
+    """Refuse what gRPC would not send as metadata, and say which option it is of.
+
+    Raises:
+        typer.BadParameter: a key or a value has characters that cannot go.
+    """
+    from weft.rpc.calls.metadata import unfit
+
+    for key, value in entries:
+        if why := unfit([(key, value)]):
+            if key in _OPTIONS:
+                raise typer.BadParameter(f"{value!r} is not printable ASCII", param_hint=_OPTIONS[key])
+            hint = f"; write {key.lower()}" if not unfit([(key.lower(), value)]) else ""
+            raise typer.BadParameter(f"{why}{hint}", param_hint="--metadata")
+
+
+def requirements(values: list[str]) -> tuple[dict[str, str], dict[str, float]]:
+    """`zone=eu` and `gpu>=1` as labels and resources."""
+    labels: dict[str, str] = {}
+    resources: dict[str, float] = {}
+    for text in values:
+        key, at_least, amount = text.partition(">=")
+        if at_least:
+            try:
+                resources[key] = float(amount)
+            except ValueError:
+                raise typer.BadParameter(f"{amount!r} is not a number", param_hint="--require") from None
+            continue
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise typer.BadParameter(f"{text!r} is not KEY=VALUE or KEY>=AMOUNT", param_hint="--require")
+        labels[key] = value
+    return labels, resources

@@ -1,0 +1,282 @@
+"""`weft agents ...`: list agents, watch them, and say what is wanted of them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from weft.cli.call import inputs
+from weft.cli.commands import completion
+from weft.cli.lazy_group import SETTINGS
+from weft.cli.shared_options import DEFAULT_TARGET, Json, Target
+from weft.cli.steering.each_id import change_each, end
+from weft.cli.terminal import moments
+from weft.cli.terminal.examples import examples, with_examples
+from weft.cli.terminal.output import Styled, Words, json_text, line, remark
+from weft.cli.terminal.tables import Column, print_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from weft.client import Agent, DesiredState, Mesh
+
+_HELP = with_examples(
+    "List, drain, pause and resume agents.",
+    "weft agents list",
+    "weft agents drain host-1 --wait",
+)
+app = typer.Typer(help=_HELP, no_args_is_help=True, **SETTINGS)
+
+AgentIds = Annotated[
+    list[str], typer.Argument(metavar="ID...", help="The agents.", autocompletion=completion.agent_ids)
+]
+_POLL_S = 0.25
+
+STYLES = {
+    "ACTIVE": "green",
+    "DRAINING": "yellow",
+    "PAUSED": "yellow",
+    "SUSPECT": "red",
+    "LOST": "red",
+    "LEFT": "dim",
+}
+
+
+@app.command("list")
+@examples(
+    "weft agents list",
+    "weft agents list --method Greeter/Greet --json",
+)
+def list_agents(
+    method: inputs.MethodFilter = "",
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
+    """List the agents that are known."""
+    from weft.cli.process.command_runner import run
+    from weft.cli.steering.documents import agent_document
+
+    async def work(mesh: Mesh) -> list[Agent]:
+        found = list(await mesh.fleet.agents())
+        if not method:
+            return found
+        of = _method(method, found)
+        return [agent for agent in found if of in agent.methods]
+
+    found = run(target, work)
+    if as_json:
+        line(json_text([agent_document(agent) for agent in found]))
+        return
+    columns = (
+        Column("agent"),
+        Column("state"),
+        Column("slots", right=True),
+        Column("direct"),
+        Column("labels", below=True),
+        Column("services", below=True),
+        Column("cpu", right=True, spare=2),
+        Column("memory", right=True, spare=3),
+        Column("seen", right=True, spare=1),
+    )
+    print_rows(columns, [_row(agent) for agent in found], "no agents")
+    for agent in found:
+        if agent.direct_problem:
+            remark(f"{agent.id}: {agent.direct_problem}")
+        if agent.overrun_slots:
+            remark(
+                f"{agent.id}: {agent.overrun_slots} of its slots are held by handlers that ignore their cancellation"
+                f" ({', '.join(agent.overrun_methods)}); isolate=True runs a handler where it can be killed"
+            )
+
+
+@app.command()
+@examples(
+    "weft agents watch",
+    "weft agents watch --method Greeter/Greet --json",
+)
+def watch(
+    method: inputs.MethodFilter = "",
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
+    """Follow the agents that are connected, until interrupted: one line for each that is new, has changed or is gone."""
+    import contextlib
+
+    from weft.cli.process.command_runner import run
+
+    async def work(mesh: Mesh) -> None:
+        known: dict[str, Agent] = {}
+        methods = [_method(method, await mesh.fleet.agents())] if method else []
+        async with contextlib.aclosing(mesh.fleet.watch(methods)) as updates:
+            async for agents in updates:
+                for text in _changes(known, agents, as_json=as_json):
+                    line(text)
+                known = {agent.id: agent for agent in agents}
+
+    run(target, work)
+
+
+def _method(name: str, agents: Sequence[Agent]) -> str:
+    """The method of these agents that is named so."""
+    return inputs.one_of(name, {method for agent in agents for method in agent.methods})
+
+
+def _changes(known: Mapping[str, Agent], agents: Sequence[Agent], *, as_json: bool) -> Iterator[str]:
+    from weft.cli.steering.documents import agent_change_document
+
+    for agent in agents:
+        if known.get(agent.id) != agent:
+            yield json_text(agent_change_document(agent)) if as_json else _change(agent)
+    for agent_id in sorted(known.keys() - {agent.id for agent in agents}):
+        yield json_text({"id": agent_id, "gone": True}) if as_json else f"{agent_id} gone"
+
+
+def _change(agent: Agent) -> str:
+    parts = [agent.id, agent.state.name]
+    if agent.advertised_address:
+        parts.append(f"{agent.advertised_address} {agent.direct_state.name.lower()}")
+    if agent.direct_problem:
+        parts.append(f"({agent.direct_problem})")
+    if agent.unavailable:
+        parts.append(f"unavailable: {', '.join(sorted(agent.unavailable))}")
+    return " ".join(parts)
+
+
+def _row(agent: Agent) -> list[Words]:
+    state = [Styled(agent.state.name, STYLES.get(agent.state.name, ""))]
+    if agent.desired_state.name not in {"ACTIVE", agent.state.name}:
+        state.append(Styled(f" (wanted: {agent.desired_state.name})", ""))
+    if agent.failing:
+        state.append(Styled(" (failing)", "red"))
+    has = [*(f"{key}={value}" for key, value in sorted(agent.labels.items()))]
+    has += [f"{key}={amount:g}" for key, amount in sorted(agent.resources.items())]
+    services = sorted({_service(method) for method in agent.methods})
+    down = {_service(method) for method in agent.unavailable}
+    return [
+        agent.id,
+        state,
+        f"{agent.used_slots}/{agent.slots}",
+        _direct(agent),
+        " ".join(has),
+        _services(services, down),
+        f"{agent.process_cpu_cores * 100:.0f} %",
+        moments.size(agent.process_memory_bytes),
+        moments.since(agent.last_seen_at),
+    ]
+
+
+def _services(names: Sequence[str], down: set[str]) -> Words:
+    parts: list[str | Styled] = []
+    for name in names:
+        parts += [" "] if parts else []
+        parts.append(Styled(f"{name} (down)", "red") if name in down else name)
+    return parts
+
+
+def _service(method: str) -> str:
+    return method.partition("/")[0].rpartition(".")[2]
+
+
+def _direct(agent: Agent) -> Words:
+    """Whether direct calls reach it."""
+    if not agent.advertised_address:
+        return "off"
+    if agent.direct_state.name == "UNREACHABLE":
+        return Styled("UNREACHABLE", "red")
+    return "ok" if agent.direct_state.name == "REACHABLE" else "?"
+
+
+@app.command()
+@examples("weft agents drain host-1", "weft agents drain host-1 host-2 --wait")
+def drain(
+    agent_ids: AgentIds,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until they run nothing any more, or are gone.")
+    ] = False,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", metavar="S", min=0, help="Wait no longer than this.")
+    ] = 600.0,
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
+    """Let agents take no new work, hand back what has not started, and finish the rest.
+
+    Exit status 1 when one is unknown or, with --wait, not drained in time.
+    """
+    from weft.cli.process.command_runner import run
+    from weft.client import DesiredState
+
+    async def work(mesh: Mesh) -> int:
+        failed = await _set(mesh, agent_ids, DesiredState.DRAINING, as_json=as_json)
+        return failed + (await _not_drained(mesh, agent_ids, timeout_s) if wait else 0)
+
+    end(run(target, work), len(agent_ids))
+
+
+async def _not_drained(mesh: Mesh, agent_ids: Sequence[str], timeout_s: float) -> int:
+    """Wait for agents to be drained, and say so of each; how many are not in time."""
+    waiting = set(agent_ids)
+    ends_at = time.monotonic() + timeout_s
+    while True:
+        there = {agent.id: agent for agent in await mesh.fleet.agents()}
+        for agent_id in sorted(waiting):
+            agent = there.get(agent_id)
+            if agent is None or _is_drained(agent):
+                waiting.discard(agent_id)
+                remark(f"{agent_id} is drained" if agent is not None else f"{agent_id} is gone")
+        if not waiting:
+            return 0
+        if time.monotonic() >= ends_at:
+            for agent_id in sorted(waiting):
+                remark(f"{agent_id} still runs {there[agent_id].in_flight} calls after {timeout_s:g} s")
+            return len(waiting)
+        await asyncio.sleep(min(_POLL_S, max(0.0, ends_at - time.monotonic())))
+
+
+def _is_drained(agent: Agent) -> bool:
+    """It has nothing under way and gets nothing, or it is away."""
+    if agent.state.name in {"LEFT", "LOST"}:
+        return True
+    return agent.state.name == "DRAINING" and not agent.in_flight and not agent.used_slots
+
+
+@app.command()
+@examples("weft agents pause host-1 host-2")
+def pause(agent_ids: AgentIds, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
+    """Let agents take no new work; they keep what they have."""
+    from weft.client import DesiredState
+
+    _run_set(agent_ids, DesiredState.PAUSED, target, as_json=as_json)
+
+
+@app.command()
+@examples("weft agents resume host-1 host-2")
+def resume(agent_ids: AgentIds, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
+    """Let agents take work again."""
+    from weft.client import DesiredState
+
+    _run_set(agent_ids, DesiredState.ACTIVE, target, as_json=as_json)
+
+
+def _run_set(agent_ids: Sequence[str], state: DesiredState, target: str, *, as_json: bool) -> None:
+    from weft.cli.process.command_runner import run
+
+    failed = run(target, lambda mesh: _set(mesh, agent_ids, state, as_json=as_json))
+    end(failed, len(agent_ids))
+
+
+async def _set(mesh: Mesh, agent_ids: Sequence[str], state: DesiredState, *, as_json: bool) -> int:
+    """Say what is wanted of each; how many are not known."""
+    _, failed = await change_each(
+        agent_ids, lambda agent_id: mesh.fleet.set_state(agent_id, state), _shown, as_json=as_json
+    )
+    return failed
+
+
+def _shown(agent: Agent) -> tuple[dict[str, Any], str]:
+    from weft.cli.steering.documents import agent_document
+
+    return agent_document(agent), f"{agent.id} is to be {agent.desired_state.name}"

@@ -1,0 +1,125 @@
+"""`weft call`: one call with JSON in and out, durable as a stock client makes it, or direct; or why it would go where."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from weft.cli.call import inputs
+from weft.cli.shared_options import DEFAULT_TARGET, Json, Target
+from weft.cli.terminal.examples import examples
+from weft.cli.terminal.failures import Failure
+
+if TYPE_CHECKING:
+    from weft.client import Mesh
+
+DEFAULT_TIMEOUT_S = 60.0
+
+
+def _checked_policy(name: str | None) -> str | None:
+    # Here, for the help is shown without gRPC.
+    from weft.rpc.balancing import POLICIES
+
+    if name is not None and name not in POLICIES:
+        raise typer.BadParameter(f"there is no policy {name!r}; there are {', '.join(POLICIES)}")
+    return name
+
+
+@examples(
+    'weft call acme.v1.Greeter/Greet \'{"name": "Ada"}\'',
+    "weft call Greeter/Greet @request.json --priority 9 --request-id order-4711",
+    'weft call Greeter/Greet \'{"name": "Ada"}\' --direct',
+    "weft call Greeter/Greet --explain",
+)
+def call(
+    method: inputs.MethodName,
+    request: inputs.JsonInput = "",
+    target: Target = DEFAULT_TARGET,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", metavar="S", min=0.001, help="Deadline of the call.")
+    ] = DEFAULT_TIMEOUT_S,
+    direct: Annotated[
+        bool,
+        typer.Option(
+            "--direct",
+            help="Straight to an agent, chosen by load; nothing is stored. A stream of requests is one JSON a line.",
+        ),
+    ] = False,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Make no call: show which agent a direct one would go to, and why."),
+    ] = False,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="How a direct call is balanced: least_connections (the default), round_robin or weighted.",
+            callback=_checked_policy,
+        ),
+    ] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Do not wait: print the task's id.")] = False,
+    priority: inputs.Priority = None,
+    delay_s: inputs.DelayS = None,
+    request_id: inputs.RequestId = None,
+    require: inputs.Require = None,
+    metadata: inputs.Metadata = None,
+    as_json: Json = False,
+) -> None:
+    """Call a method durably, or with --direct straight, and print its answer as JSON; a streaming method's answers one a line.
+
+    Where it ran, and of a durable call the task's id, goes to stderr; on a terminal also what a call waits for that has waited
+    for some seconds. A failing call prints code, message and details;
+    exit status 1.
+    """
+    from weft.cli.call.call_making import Call, Mode
+    from weft.cli.call.waits_told import waits_told
+    from weft.cli.process.command_runner import run
+    from weft.client import call_options
+
+    for_tasks = {
+        "--detach": detach,
+        "--priority": priority is not None,
+        "--delay-s": delay_s is not None,
+        "--request-id": request_id is not None,
+        "--require": bool(require),
+    }
+    _check(for_tasks, direct=direct or explain, policy=policy)
+    entries = call_options(
+        request_id=request_id,
+        priority=priority,
+        delay_s=delay_s,
+        require=",".join(require or ()),
+        detach=detach,
+        metadata=inputs.metadata_entries(metadata or [], own_keys=True),
+    )
+    inputs.check_sendable(entries)
+    # A task has one request: it is read before anything is asked of anybody.
+    text = "" if direct or explain else inputs.read_text(request)
+
+    async def work(mesh: Mesh) -> bool:
+        resolved = await inputs.resolve(mesh, method, durable=not (direct or explain))
+        if explain:
+            from weft.cli.call.call_explaining import print_explanation
+
+            behind = mesh.direct(policy) if policy else mesh.direct()
+            return print_explanation(await behind.explain(resolved.name, timeout_s), as_json=as_json)
+        made = Call(mesh, resolved, Mode(direct, policy, detach), as_json=as_json)
+        if direct or detach:
+            return await made.make(request if direct else text, entries, timeout_s)
+        async with waits_told(mesh, resolved.name, require or ()):
+            return await made.make(text, entries, timeout_s)
+
+    if not run(target, work):
+        raise typer.Exit(1)
+
+
+def _check(for_tasks: dict[str, bool], *, direct: bool, policy: str | None) -> None:
+    given = [option for option, is_given in for_tasks.items() if is_given]
+    if direct and given:
+        raise Failure(
+            f"{', '.join(given)}: for durable calls, which are stored first; a direct one has none of it",
+            status=2,
+        )
+    if policy is not None and not direct:
+        raise Failure("--policy is for direct calls: add --direct or --explain", status=2)

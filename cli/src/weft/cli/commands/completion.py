@@ -1,0 +1,80 @@
+"""What a shell offers at Tab: methods, ids of agents and tasks, states. From the coordinator, or nothing at all.
+
+A shell waits for this: it takes little time, and neither an error nor a coordinator that is away is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from typing import TYPE_CHECKING
+
+import typer
+
+from weft.rpc.contracts import names
+
+if TYPE_CHECKING:
+    from weft.client import Mesh
+
+# Of all that is asked; starting the command takes as long again.
+BUDGET_S = 1.0
+_MOST_TASKS = 50
+
+
+def methods(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Full names of methods; names without the package where one of these is begun."""
+
+    async def known(mesh: Mesh) -> Collection[str]:
+        return {queue.method for queue in await mesh.fleet.queues()}
+
+    found = _asked(ctx, known)
+    return _beginning(found, incomplete) or _beginning(set(map(names.short, found)), incomplete)
+
+
+def agent_ids(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Ids of the agents that are known."""
+
+    async def known(mesh: Mesh) -> Collection[str]:
+        return [agent.id for agent in await mesh.fleet.agents()]
+
+    return _beginning(_asked(ctx, known), incomplete)
+
+
+def task_ids(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Ids of the newest tasks."""
+
+    async def known(mesh: Mesh) -> Collection[str]:
+        return [task.id async for task in mesh.tasks.list(limit=_MOST_TASKS)]
+
+    return _beginning(_asked(ctx, known), incomplete)
+
+
+def states(incomplete: str) -> list[str]:
+    """States of tasks."""
+    from weft.client import TaskState
+
+    return _beginning(TaskState.__members__, incomplete)
+
+
+def _beginning(found: Iterable[str], incomplete: str) -> list[str]:
+    return sorted(each for each in found if each.startswith(incomplete))
+
+
+def _asked(ctx: typer.Context, ask: Callable[[Mesh], Awaitable[Collection[str]]]) -> Collection[str]:
+    """What the coordinator says, within the budget; nothing if it does not."""
+    from weft.cli.shared_options import DEFAULT_TARGET
+    from weft.client import connect
+
+    target = (ctx.params or {}).get("target") or os.environ.get("WEFT_TARGET") or DEFAULT_TARGET
+
+    async def answered() -> Collection[str]:
+        async with asyncio.timeout(BUDGET_S), connect(target) as mesh:
+            await mesh.ready(BUDGET_S)
+            # The shell puts them into the line that the user types.
+            return [each for each in await ask(mesh) if each.isprintable() and " " not in each]
+
+    with contextlib.suppress(Exception):
+        return asyncio.run(answered())
+    return ()

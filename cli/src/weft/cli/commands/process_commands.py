@@ -1,0 +1,250 @@
+"""`weft coordinator` and `weft agent`: each runs one process until SIGTERM, SIGHUP or Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from weft.cli.process import parent_death
+from weft.cli.shared_options import TARGET_FORM, checked_target, pairs
+from weft.cli.terminal.examples import examples
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+    from weft.agent import Agent
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+@examples(
+    "weft coordinator",
+    "weft coordinator --listen 0.0.0.0:7700 --store /var/lib/weft/weft.db --durability full",
+    "WEFT_STORE_PASSWORD=... weft coordinator --store redis+sentinel://10.0.0.1:26379,10.0.0.2:26379/main",
+)
+def coordinator(
+    listen: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where to serve. [default: 127.0.0.1:7700]")
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH|URL",
+            help="The store's file, or a Redis: redis://HOST:PORT/DB, rediss://…, unix://…,"
+            " redis+sentinel://H:P,H:P/SERVICE or redis+cluster://H:P,H:P. [default: weft.db]",
+        ),
+    ] = None,
+    durability: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODE",
+            help="What an acknowledged task survives. A file: process (a kill; default) or full (power loss)."
+            " Redis: fast (what it syncs each second; default), durable or replicated.",
+        ),
+    ] = None,
+    address_file: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Write the bound address here, once serving.")
+    ] = None,
+    log_level: Annotated[
+        str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")
+    ] = None,
+) -> None:
+    """Run a coordinator until SIGTERM, SIGHUP or Ctrl-C.
+
+    Every setting can also be given as an environment variable: WEFT_RESULT_TTL_S=86400, for example.
+    """
+    from pydantic import ValidationError
+
+    from weft.cli.terminal.failures import Failure
+    from weft.coordinator.server import BindError, run
+    from weft.coordinator.settings import CoordinatorSettings
+    from weft.coordinator.store.open_errors import StoreError
+
+    flags: dict[str, Any] = {
+        "listen": listen,
+        "store": store,
+        "durability": durability,
+        "address_file": address_file,
+        "log_level": log_level,
+    }
+    try:
+        settings = CoordinatorSettings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        raise Failure("bad settings", *_violations(error), status=2) from None
+    try:
+        run(settings)
+    except StoreError as error:
+        raise Failure(f"cannot use the store: {error}") from None
+    except BindError as error:
+        raise Failure(str(error)) from None
+    except OSError as error:
+        raise Failure(f"the coordinator cannot run: {error}") from None
+
+
+def _violations(error: ValidationError) -> list[str]:
+    """One line each: the setting, where one alone is wrong, and why."""
+    return [
+        ": ".join(filter(None, (".".join(map(str, item["loc"])), item["msg"].removeprefix("Value error, "))))
+        for item in error.errors(include_url=False)
+    ]
+
+
+@examples(
+    "weft agent worker:agent --target 10.0.0.1:7700,10.0.0.2:7700 --slots 8",
+    "weft agent worker:agent --label zone=eu --reload",
+    "weft agent --app 127.0.0.1:50051 --egress 127.0.0.1:7701",
+)
+def agent(
+    program: Annotated[
+        str | None,
+        typer.Argument(metavar="MODULE:OBJECT", help="A weft.agent.Agent, such as acme.worker:agent."),
+    ] = None,
+    app: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT|unix:PATH",
+            help="Instead of a program: a gRPC server in any language, whose methods it hosts.",
+        ),
+    ] = None,
+    descriptors: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="With --app: its FileDescriptorSet, for an app without reflection."
+        ),
+    ] = None,
+    egress: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT|unix:PATH|off",
+            help="With --app: where the app reaches the mesh. [default: 127.0.0.1:7701]",
+        ),
+    ] = None,
+    durable: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METHOD|SERVICE",
+            help="With --app: the app's calls of these are durable, unless it says otherwise; repeatable.",
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar=TARGET_FORM,
+            help="The coordinator, or several with commas (env WEFT_TARGET). [default: 127.0.0.1:7700]",
+            callback=checked_target,
+        ),
+    ] = None,
+    agent_id: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="Name, unique among live agents.")
+    ] = None,
+    slots: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="How many calls run at a time. [default: the cores and 4; with --app: 256]"
+        ),
+    ] = None,
+    prefetch: Annotated[
+        int | None, typer.Option(metavar="N", help="Slots' worth of assignments to hold beyond that.")
+    ] = None,
+    label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label; repeatable.")] = None,
+    drain_grace_s: Annotated[
+        float | None, typer.Option(metavar="S", help="At SIGTERM, running calls get so many seconds.")
+    ] = None,
+    restart_at_overrun: Annotated[
+        int | None,
+        typer.Option(
+            metavar="SLOTS",
+            help="End in order, with status 75, when handlers that ignore their cancellation hold so many slots:"
+            " who supervises it starts it again.",
+        ),
+    ] = None,
+    log_level: Annotated[str, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = "info",
+    reload: Annotated[bool, typer.Option("--reload", help="Start again when a Python file changes.")] = False,
+) -> None:
+    """Run an agent until SIGTERM, SIGHUP or Ctrl-C; then it drains: hands back what has not started, finishes the rest.
+
+    It hosts what a Python program says, or, with --app, the methods of a gRPC server beside it.
+    What is not given here is as the program says, or else as the WEFT_AGENT_* variables say.
+    """
+    from weft.rpc.process import logs
+
+    beside_app = {"app": app, "descriptors": descriptors, "egress": egress, "durable": durable}
+    if program is not None and any(beside_app.values()):
+        raise typer.BadParameter("either MODULE:OBJECT, or --app and its options")
+    if program is None and reload:
+        raise typer.BadParameter("there is no program to reload", param_hint="--reload")
+    labels = pairs(label, "--label") if label else None
+    _check_level(log_level)
+    logs.configure(log_level)
+    if reload:
+        from weft.agent.program.reload import command, run_with_reload
+
+        argv = command([part for part in sys.argv[1:] if part != "--reload"])
+        raise typer.Exit(run_with_reload(argv, os.environ | parent_death.environment()))
+    given = {
+        "agent_id": agent_id,
+        "target": target,
+        "slots": slots,
+        "prefetch": prefetch,
+        "labels": labels,
+        "drain_grace_s": drain_grace_s,
+        "restart_at_overrun_slots": restart_at_overrun,
+    }
+    _run(_made(program, beside_app, given))
+
+
+def _run(made: Agent) -> None:
+    """
+    Raises:
+        Failure: so many of its slots are overrun that it is to be started again.
+    """
+    from weft.agent.errors import RESTART_STATUS, OverrunError
+    from weft.cli.terminal.failures import Failure
+
+    try:
+        made.run()
+    except OverrunError as error:
+        raise Failure(error.message, status=RESTART_STATUS) from None
+
+
+def _made(program: str | None, beside_app: dict[str, Any], given: dict[str, Any]) -> Agent:
+    """The agent with the flags' settings.
+
+    Raises:
+        Failure: it was asked wrongly (exit status 2), or the program is broken.
+    """
+    from weft.agent.errors import LoadError, ProgramError, SettingsError
+    from weft.cli.terminal.failures import Failure
+
+    try:
+        made = _sidecar(beside_app) if program is None else _loaded(program)
+        made.configure(**given)
+    except ProgramError as error:
+        raise Failure(error.message) from None
+    except (LoadError, SettingsError) as error:
+        raise Failure(error.message, status=2) from None
+    return made
+
+
+def _loaded(program: str) -> Agent:
+    from weft.agent.program.loader import load
+
+    return load(program)
+
+
+def _sidecar(beside_app: dict[str, Any]) -> Agent:
+    from weft.agent.sidecar import Sidecar, sidecar_settings
+
+    settings = sidecar_settings(**beside_app)
+    if not settings.app:
+        raise typer.BadParameter("say what to run: MODULE:OBJECT, or --app HOST:PORT")
+    return Sidecar(settings)
+
+
+def _check_level(level: str) -> None:
+    if level not in LOG_LEVELS:
+        raise typer.BadParameter(f"{level!r} is not one of {', '.join(LOG_LEVELS)}", param_hint="--log-level")

@@ -1,0 +1,126 @@
+"""`weft queues ...`: what waits where; pause and resume methods."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import typer
+
+from weft.cli.call import inputs
+from weft.cli.lazy_group import SETTINGS
+from weft.cli.shared_options import DEFAULT_TARGET, Json, Target
+from weft.cli.terminal import moments
+from weft.cli.terminal.examples import examples, with_examples
+from weft.cli.terminal.output import Styled, Words, json_text, line
+from weft.cli.terminal.tables import Column, print_rows
+from weft.rpc.contracts import names
+
+if TYPE_CHECKING:
+    from weft.client import Mesh, Queue
+
+_HELP = with_examples(
+    "List queues; pause and resume methods.",
+    "weft queues",
+    "weft queues pause Greeter/Greet",
+)
+app = typer.Typer(help=_HELP, invoke_without_command=True, **SETTINGS)
+
+_COLUMNS = (
+    Column("method"),
+    Column("requirements", below=True),
+    Column("queued", right=True),
+    Column("scheduled", right=True),
+    Column("running", right=True),
+    Column("agents", right=True),
+    Column("oldest", right=True),
+    Column(""),
+    Column("waits for", below=True, cut=True),
+)
+
+
+@app.callback(help=_HELP)
+def queues(context: typer.Context, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
+    """List queues; pause and resume methods."""
+    if context.invoked_subcommand is None:
+        list_queues(target=target, as_json=as_json)
+
+
+@app.command("list")
+@examples(
+    "weft queues list",
+    "weft queues list --method Greeter/Greet --json",
+)
+def list_queues(
+    method: inputs.MethodFilter = "",
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
+    """List the queues that hold tasks, are paused, or belong to a hosted method."""
+    from weft.cli.process.command_runner import run
+
+    async def work(mesh: Mesh) -> list[Queue]:
+        found = list(await mesh.fleet.queues())
+        if not method:
+            return found
+        of = inputs.one_of(method, {queue.method for queue in found})
+        return [queue for queue in found if queue.method == of]
+
+    _print(run(target, work), as_json=as_json)
+
+
+@app.command()
+@examples(
+    "weft queues pause Greeter/Greet",
+)
+def pause(method: inputs.MethodName, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
+    """Dispatch nothing of a method, until it is resumed. Tasks are still taken."""
+    from weft.cli.process.command_runner import run
+
+    async def work(mesh: Mesh) -> list[Queue]:
+        return list(await mesh.fleet.pause(await inputs.queue_method(mesh, method)))
+
+    _print(run(target, work), as_json=as_json)
+
+
+@app.command()
+@examples(
+    "weft queues resume Greeter/Greet",
+)
+def resume(method: inputs.MethodName, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
+    """Dispatch a method's tasks again."""
+    from weft.cli.process.command_runner import run
+
+    async def work(mesh: Mesh) -> list[Queue]:
+        return list(await mesh.fleet.resume(await inputs.queue_method(mesh, method)))
+
+    _print(run(target, work), as_json=as_json)
+
+
+def _print(found: list[Queue], *, as_json: bool) -> None:
+    from weft.cli.steering.documents import queue_document
+
+    if as_json:
+        line(json_text([queue_document(queue) for queue in found]))
+        return
+    methods = {queue.method for queue in found}
+    # Two services of one name in different packages keep their full names.
+    shared = {short for short, count in Counter(map(names.short, methods)).items() if count > 1}
+    rows = [
+        [queue.method if (short := names.short(queue.method)) in shared else short, *_row(queue)]
+        for queue in found
+    ]
+    print_rows(_COLUMNS, rows, "no queues")
+
+
+def _row(queue: Queue) -> list[Words]:
+    return [
+        queue.requirements,
+        str(queue.queued),
+        str(queue.scheduled),
+        str(queue.running),
+        str(queue.agents),
+        moments.span(queue.oldest_age_s) if queue.queued else "",
+        Styled("paused", "yellow") if queue.paused else "",
+        "" if queue.paused else queue.waits_for,
+    ]

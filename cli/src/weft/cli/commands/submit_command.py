@@ -1,0 +1,212 @@
+"""`weft submit`: tasks into the mesh, one or very many."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from weft.cli.call import inputs
+from weft.cli.shared_options import DEFAULT_TARGET, Json, Target
+from weft.cli.terminal.examples import examples
+from weft.cli.terminal.failures import Failure
+from weft.cli.terminal.output import json_text, line, remark
+
+if TYPE_CHECKING:
+    from weft.client import Mesh, TaskHandle
+    from weft.client.options import SubmitOptions
+    from weft.client.tasks import Finished
+    from weft.rpc.contracts.contract_reader import ResolvedMethod
+
+# After an interruption.
+_MOST_NAMED = 100
+
+
+@examples(
+    'weft submit acme.v1.Greeter/Greet \'{"name": "Ada"}\' --wait',
+    "weft submit Greeter/Greet @names.jsonl --lines --wait --json",
+    "weft submit Greeter/Greet - --delay-s 3600 --require zone=eu",
+)
+def submit(
+    method: inputs.MethodName,
+    request: inputs.JsonInput = "",
+    target: Target = DEFAULT_TARGET,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the ends and print them.")] = False,
+    lines: Annotated[bool, typer.Option("--lines", help="The input holds one JSON request a line.")] = False,
+    count: Annotated[int, typer.Option(metavar="N", min=1, help="Submit all of it so many times.")] = 1,
+    priority: inputs.Priority = None,
+    delay_s: inputs.DelayS = None,
+    request_id: inputs.RequestId = None,
+    require: inputs.Require = None,
+    metadata: inputs.Metadata = None,
+    limit_s: Annotated[
+        float | None,
+        typer.Option("--limit-s", metavar="S", help="A task must have ended so many seconds from now."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Submit tasks and print their ids, one a line; with --wait their ends, as they come.
+
+    Exit status 1 when one was refused or, with --wait, did not succeed.
+    """
+    from weft.cli.call.waits_told import waits_told
+    from weft.cli.process.command_runner import run
+
+    if request_id is not None and (lines or count > 1):
+        raise Failure("--request-id names one task: leave out --lines and --count", status=2)
+    if request_id is not None:
+        inputs.check_sendable([("weft-request-id", request_id)])
+    options = _options(priority, delay_s, require, metadata, limit_s)
+    texts = list(inputs.read_lines(request)) if lines else [(0, inputs.read_text(request))]
+
+    async def work(mesh: Mesh) -> bool:
+        resolved = await inputs.resolve(mesh, method)
+        # All is checked before anything is submitted.
+        payloads = [
+            inputs.request_bytes(resolved, text, f"line {number}: " if number else "")
+            for number, text in texts
+        ]
+        requests = itertools.chain.from_iterable(itertools.repeat(payloads, count))
+        submission = _Submission(mesh, resolved, options, request_id, as_json=as_json)
+        if not wait:
+            return await submission.store(requests)
+        async with waits_told(mesh, resolved.name, require or ()):
+            return await submission.run(requests)
+
+    if not run(target, work):
+        raise typer.Exit(1)
+
+
+def _options(
+    priority: int | None,
+    delay_s: float | None,
+    require: list[str] | None,
+    metadata: list[str] | None,
+    limit_s: float | None,
+) -> SubmitOptions:
+    options: SubmitOptions = {}
+    if priority is not None:
+        options["priority"] = priority
+    if delay_s is not None:
+        options["delay_s"] = delay_s
+    if limit_s is not None:
+        options["schedule_to_close_s"] = limit_s
+    if require:
+        options["require_labels"], options["require_resources"] = inputs.requirements(require)
+    if metadata:
+        options["metadata"] = inputs.metadata_entries(metadata)
+    return options
+
+
+class _Submission:
+    """Tasks on their way, and what is printed of them."""
+
+    def __init__(
+        self,
+        mesh: Mesh,
+        method: ResolvedMethod,
+        options: SubmitOptions,
+        request_id: str | None,
+        *,
+        as_json: bool,
+    ) -> None:
+        self._tasks = mesh.tasks
+        self._method = method
+        self._options = options
+        self._request_id = None if request_id is None else (lambda _: request_id)
+        self._as_json = as_json
+        # Stored and not ended, by index.
+        self._open: dict[int, str] = {}
+
+    async def store(self, requests: Iterator[bytes]) -> bool:
+        """Submit, and print ids; false: some were refused."""
+        refused = 0
+        handles: AsyncGenerator[TaskHandle[bytes]] = self._tasks.submit_many(
+            self._method.name, requests, request_id=self._request_id, **self._options
+        )
+        async with aclosing(handles):
+            async for handle in handles:
+                if handle.refusal is not None:
+                    refused += 1
+                    self._print_refusal(handle.refusal)
+                elif self._as_json:
+                    line(json_text({"task_id": handle.id, "existed": handle.existed}))
+                else:
+                    line(handle.id)
+        return not refused
+
+    async def run(self, requests: Iterator[bytes]) -> bool:
+        """Submit, wait, and print ends; false: some did not succeed."""
+        began_at = time.monotonic()
+        count = failed = 0
+        ends: AsyncGenerator[Finished[bytes]] = self._tasks.run_many(
+            self._method.name, requests, request_id=self._request_id, stored=self._stored, **self._options
+        )
+        try:
+            async with aclosing(ends):
+                async for end in ends:
+                    count += 1
+                    failed += not end.succeeded
+                    self._open.pop(end.index, None)
+                    self._print_end(end)
+        except BaseException:
+            # Ctrl-C, or a coordinator that is away for too long: they can be followed later.
+            self._print_open()
+            raise
+        took_s = time.monotonic() - began_at
+        remark(
+            f"{count} {'task' if count == 1 else 'tasks'}, {count - failed} succeeded, {failed} failed, {took_s:.2f} s"
+        )
+        return not failed
+
+    def _stored(self, index: int, task_id: str) -> None:
+        self._open[index] = task_id
+
+    def _print_open(self) -> None:
+        """Which tasks go on, though nobody waits for them here any more."""
+        ids = [*self._open.values()]
+        for task_id in ids[:_MOST_NAMED]:
+            remark(f"{task_id} goes on")
+        if len(ids) > _MOST_NAMED:
+            remark(f"and {len(ids) - _MOST_NAMED} more")
+        if ids:
+            remark(f"`weft tasks watch {ids[0]}` follows one, `weft tasks cancel` ends some")
+
+    def _print_end(self, end: Finished[bytes]) -> None:
+        from weft.cli.steering.documents import response_document, status_document
+        from weft.v1 import fleet_pb2
+
+        error = end.error()
+        if end.task is None:
+            assert error is not None
+            self._print_refusal(error)
+            return
+        task = end.task
+        document: dict[str, Any] = {
+            "task_id": task.id,
+            "state": task.state.name,
+            "attempt": task.attempt,
+            "agent_id": task.agent_id,
+        }
+        if error is not None:
+            document["error"] = status_document(error.status())
+            words = f"{task.state.name} {error.code.name}: {error.message}"
+        elif self._method.kind == fleet_pb2.METHOD_KIND_SERVER_STREAMING:
+            document["responses"] = task.progress_count
+            words = f"{task.state.name} with {task.progress_count} responses"
+        else:
+            document["response"] = response_document(self._method, task.response)
+            words = json_text(document["response"])
+        line(json_text(document) if self._as_json else f"{task.id} {words}")
+
+    def _print_refusal(self, error: Any) -> None:
+        from weft.cli.steering.documents import error_document
+
+        if self._as_json:
+            line(json_text({"task_id": "", **error_document(error)}))
+        else:
+            remark(f"refused: {error.code.name}: {error.message}")

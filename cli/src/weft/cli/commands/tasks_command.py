@@ -1,0 +1,325 @@
+"""`weft tasks ...`: list, read, follow, cancel and retry."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from weft.cli.call import inputs
+from weft.cli.commands import completion
+from weft.cli.lazy_group import SETTINGS
+from weft.cli.shared_options import DEFAULT_TARGET, Json, Target
+from weft.cli.steering import task_filters as filters
+from weft.cli.steering import task_view
+from weft.cli.steering.each_id import change_each, end
+from weft.cli.steering.task_steering import Steering
+from weft.cli.terminal import moments
+from weft.cli.terminal.examples import examples, with_examples
+from weft.cli.terminal.failures import Failure
+from weft.cli.terminal.output import Words, json_text, line, remark
+from weft.cli.terminal.tables import Column, print_pairs, print_rows
+from weft.rpc.contracts import names
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from weft.client import Mesh, Progress, Task
+    from weft.rpc.contracts.contract_reader import ResolvedMethod
+
+_HELP = with_examples(
+    "List, read, follow, cancel and retry tasks.",
+    "weft tasks list --state RUNNING",
+    "weft tasks get 19859be730a6f94a",
+)
+app = typer.Typer(help=_HELP, no_args_is_help=True, **SETTINGS)
+
+TaskId = Annotated[str, typer.Argument(metavar="ID", help="The task.", autocompletion=completion.task_ids)]
+TaskIds = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[ID...]", help="The tasks; or give a filter.", autocompletion=completion.task_ids
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="With a filter: do not ask.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="With a filter: only show what it finds.")]
+
+
+@app.command("list")
+@examples(
+    "weft tasks list --state FAILED --method Greeter/Greet",
+    "weft tasks list --since 1h --agent worker-1 --error UNAVAILABLE",
+    "weft tasks list --limit 1000 --json",
+)
+def list_tasks(
+    state: filters.States = None,
+    method: inputs.MethodFilter = "",
+    since: filters.Since = "",
+    until: filters.Until = "",
+    agent_id: filters.AgentId = "",
+    request_id: filters.RequestId = "",
+    error: filters.ErrorText = "",
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many.")] = 50,
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
+    """List tasks, newest first."""
+    from weft.cli.process.command_runner import run
+    from weft.cli.steering.documents import task_document
+
+    where = filters.Given(state or (), method, since, until, agent_id, request_id, error).checked()
+
+    async def work(mesh: Mesh) -> list[Task]:
+        # One more than is shown tells whether there are more.
+        return [task async for task in where.tasks(mesh, limit + 1)]
+
+    found = run(target, work)
+    if len(found) > limit:
+        found = found[:limit]
+        remark(f"the newest {limit} are shown, and there are more: --limit {10 * limit} shows more of them")
+    if as_json:
+        line(json_text([task_document(task) for task in found]))
+        return
+    columns = (
+        Column("task"),
+        Column("method"),
+        Column("state"),
+        Column("try", right=True, spare=2),
+        Column("agent", spare=1),
+        Column("age", right=True),
+        Column("took", right=True, spare=3),
+        Column("error", below=True, cut=True),
+    )
+    print_rows(columns, [_row(task) for task in found], "no tasks")
+
+
+def _row(task: Task) -> list[Words]:
+    return [
+        task.id,
+        names.short(task.method),
+        task_view.styled_state(task),
+        str(task.attempt),
+        task.agent_id,
+        moments.since(task.created_at),
+        moments.between(task.started_at, task.finished_at),
+        task_view.error_text(task),
+    ]
+
+
+@app.command()
+@examples(
+    "weft tasks get 19859be730a6f94a",
+    "weft tasks get 19859be730a6f94a --verbose",
+)
+def get(
+    task_id: TaskId,
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also show the traceback of what the handler raised.")
+    ] = False,
+) -> None:
+    """Show a task with its request and response, or with what its handler raised."""
+    from weft.cli.process.command_runner import run
+    from weft.cli.steering.documents import task_document
+
+    async def work(mesh: Mesh) -> tuple[Task, ResolvedMethod | None]:
+        task = await mesh.tasks.get(task_id)
+        return task, await _resolved(mesh, task.method)
+
+    task, method = run(target, work)
+    document = task_document(task, method, full=True)
+    if as_json:
+        line(json_text(document))
+        return
+    print_pairs(task_view.facts(task, document, verbose=verbose))
+
+
+async def _resolved(mesh: Mesh, name: str) -> ResolvedMethod | None:
+    """The method, where its contract is still known: a task is shown without it too."""
+    try:
+        return await inputs.resolve(mesh, name)
+    except Failure:
+        return None
+
+
+@app.command()
+@examples(
+    "weft tasks watch 19859be730a6f94a",
+    "weft tasks watch 19859be730a6f94a --after 20 --json",
+)
+def watch(
+    task_id: TaskId,
+    after: Annotated[int, typer.Option(metavar="N", min=0, help="Only responses after this one.")] = 0,
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
+    """Follow a task until it has ended: its states and, of a streaming method, its responses.
+
+    Exit status 1 when it did not succeed.
+    """
+    from weft.cli.process.command_runner import run
+
+    async def work(mesh: Mesh) -> bool:
+        method = await _resolved(mesh, (await mesh.tasks.get(task_id)).method)
+        succeeded = False
+        async for event in mesh.tasks.watch(task_id, after):
+            _print_event(event, method, as_json=as_json)
+            succeeded = getattr(event, "succeeded", False)
+        return succeeded
+
+    if not run(target, work):
+        raise typer.Exit(1)
+
+
+def _print_event(event: Task | Progress, method: ResolvedMethod | None, *, as_json: bool) -> None:
+    from weft.cli.steering.documents import response_document, task_document
+    from weft.client import Progress
+
+    if isinstance(event, Progress):
+        response = response_document(method, event.response)
+        if as_json:
+            line(json_text({"sequence": event.sequence, "attempt": event.attempt, "response": response}))
+        else:
+            line(f"#{event.sequence} {json_text(response)}")
+        return
+    if as_json:
+        document = task_document(event)
+        if event.succeeded and event.response:
+            document["response"] = response_document(method, event.response)
+        line(json_text(document))
+        return
+    place = f" on {event.agent_id}" if event.agent_id else ""
+    error = event.error()
+    words = f": {error.code.name}: {error.message}" if error is not None else ""
+    line(f"{event.state.name} attempt {event.attempt}{place}{words}")
+    if event.succeeded and event.response:
+        line(json_text(response_document(method, event.response)))
+
+
+@app.command()
+@examples(
+    'weft tasks cancel 19859be730a6f94a 19859be763206175 --reason "wrong input"',
+    "weft tasks cancel --state QUEUED --method Greeter/Greet --dry-run",
+)
+def cancel(
+    task_ids: TaskIds = None,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for the handler's log.")] = "",
+    grace_s: Annotated[
+        float | None, typer.Option(metavar="S", min=0, help="A running handler gets so many seconds to end.")
+    ] = None,
+    state: filters.States = None,
+    method: inputs.MethodFilter = "",
+    since: filters.Since = "",
+    until: filters.Until = "",
+    agent_id: filters.AgentId = "",
+    request_id: filters.RequestId = "",
+    error: filters.ErrorText = "",
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
+    """Ask for tasks' ends, by their ids or by a filter. One that is running ends when its handler has, or when the grace has
+    passed.
+
+    With a filter, what it finds among the tasks that have not ended is shown in short, and you are asked.
+    """
+    from weft.client import TaskState
+
+    given = filters.Given(state or (), method, since, until, agent_id, request_id, error)
+    unfinished = [each for each in TaskState if not each.ended]
+    _steer(
+        given,
+        task_ids or [],
+        lambda mesh: lambda task_id: mesh.tasks.cancel(task_id, reason, grace_s=grace_s),
+        Steering("cancel", unfinished, unfinished, yes=yes, dry_run=dry_run, as_json=as_json),
+        target,
+    )
+
+
+@app.command()
+@examples(
+    "weft tasks retry 19859be730a6f94a 19859be763206175",
+    "weft tasks retry --method Greeter/Greet --since 1h --error UNAVAILABLE",
+)
+def retry(
+    task_ids: TaskIds = None,
+    state: filters.States = None,
+    method: inputs.MethodFilter = "",
+    since: filters.Since = "",
+    until: filters.Until = "",
+    agent_id: filters.AgentId = "",
+    request_id: filters.RequestId = "",
+    error: filters.ErrorText = "",
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
+    """Queue failed or cancelled tasks again, by their ids or by a filter.
+
+    With a filter, what it finds among them is shown in short, and you are asked. Without --state: only FAILED ones.
+    """
+    from weft.client import TaskState
+
+    given = filters.Given(state or (), method, since, until, agent_id, request_id, error)
+    steering = Steering(
+        "retry",
+        (TaskState.FAILED, TaskState.CANCELLED),
+        (TaskState.FAILED,),
+        yes=yes,
+        dry_run=dry_run,
+        as_json=as_json,
+    )
+    _steer(given, task_ids or [], lambda mesh: mesh.tasks.retry, steering, target)
+
+
+def _steer(
+    given: filters.Given,
+    task_ids: Sequence[str],
+    change: Callable[[Mesh], Callable[[str], Awaitable[Task]]],
+    steering: Steering,
+    target: str,
+) -> None:
+    """Do it to the tasks of these ids, or to those that the filter finds.
+
+    Raises:
+        Failure: both or neither was given, or a state in which it cannot be done.
+    """
+    from weft.cli.process.command_runner import run
+
+    if bool(task_ids) == given.any:
+        raise Failure(
+            f"say which tasks to {steering.verb}: ids, or a filter such as --method and --since, and not both",
+            status=2,
+        )
+    if task_ids:
+        if steering.dry_run:
+            raise Failure("--dry-run is for filters: `weft tasks get` shows one task", status=2)
+
+        async def named(mesh: Mesh) -> int:
+            _, failed = await change_each(task_ids, change(mesh), _shown, as_json=steering.as_json)
+            return failed
+
+        end(run(target, named), len(task_ids))
+        return
+    where = given.checked()
+    if not where.states:
+        where = dataclasses.replace(where, states=steering.unless_said)
+    if hopeless := [each.name for each in where.states if each not in steering.states]:
+        raise Failure(f"no task that is {' or '.join(hopeless)} can be asked to {steering.verb}", status=2)
+
+    async def found(mesh: Mesh) -> int:
+        return await steering.run(mesh, where, change(mesh))
+
+    if run(target, found):
+        raise typer.Exit(1)
+
+
+def _shown(task: Task) -> tuple[dict[str, Any], str]:
+    from weft.cli.steering.documents import task_document
+
+    asked = ", asked to end" if task.cancel_requested and not task.ended else ""
+    return task_document(task), f"{task.id} {task.state.name}{asked}"

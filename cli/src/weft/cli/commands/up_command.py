@@ -1,0 +1,296 @@
+"""`weft up`: a coordinator and agents as child processes of one terminal, for development."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from weft.cli.process import parent_death
+from weft.cli.shared_options import DEFAULT_TARGET
+from weft.cli.terminal.examples import examples
+from weft.cli.terminal.failures import Failure, status_of_child
+from weft.cli.terminal.output import Styled, line, remark
+from weft.rpc.process.signals import hurries, stop_signals
+from weft.rpc.process.steady_output import make_steady
+
+EXAMPLE = "examples.corpus.agent:agent"
+DRAIN_GRACE_S = 5.0
+# What a child gets beyond its own graces before it is killed.
+_STOP_S = 12.0
+_START_S = 20.0
+_COLOURS = ("cyan", "green", "yellow", "magenta", "blue")
+_LINE_BYTES = 1024 * 1024
+# The agents' coordinator is on this machine.
+_PROXY = ("WEFT_USE_PROXY", "WEFT_AGENT_USE_PROXY")
+
+
+@examples(
+    "weft up",
+    "weft up worker:agent --agents 3 --reload",
+    "weft up acme.worker:agent --store redis://127.0.0.1:6379/0",
+)
+def up(
+    program: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODULE:OBJECT]", help="The agent, such as acme.worker:agent. [default: the example]"
+        ),
+    ] = None,
+    agents: Annotated[int, typer.Option("--agents", "-n", metavar="N", min=0, help="How many agents.")] = 2,
+    listen: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Where the coordinator serves.")
+    ] = DEFAULT_TARGET,
+    store: Annotated[
+        str,
+        typer.Option(
+            metavar="PATH|URL",
+            help="The store's file, or a Redis: redis://HOST:PORT/DB, rediss://…, unix://…,"
+            " redis+sentinel://H:P,H:P/SERVICE or redis+cluster://H:P,H:P.",
+        ),
+    ] = "weft.db",
+    slots: Annotated[
+        int | None, typer.Option(metavar="N", help="Calls that an agent runs at a time.")
+    ] = None,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Restart agents when a Python file changes.")
+    ] = False,
+) -> None:
+    """Start a coordinator and agents, show their logs, and stop all in order at Ctrl-C."""
+    import uvloop
+
+    # Its output is a log: what becomes of it must not end what runs.
+    make_steady()
+    paths: Sequence[Path] = ()
+    if program is None:
+        from weft.cli.demo.corpus import import_paths
+
+        program, paths = EXAMPLE, import_paths()
+    flags = [] if slots is None else ["--slots", str(slots)]
+    flags += ["--reload"] if reload else []
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_Up(program, agents, flags, paths).run(listen, store))
+
+
+class _Child:
+    """A process whose output goes to ours, each line with its name in front."""
+
+    def __init__(
+        self, name: str, words: Sequence[str], process: asyncio.subprocess.Process, colour: str, width: int
+    ) -> None:
+        self.name = name
+        # Subcommand and arguments, for another start.
+        self.words = words
+        self.colour = colour
+        self.process = process
+        self._tag = Styled(f"{name:<{width}} │", colour)
+        self.reader = asyncio.create_task(self._pass_on())
+
+    async def _pass_on(self) -> None:
+        assert self.process.stdout is not None
+        while True:
+            try:
+                text = await self.process.stdout.readline()
+            except ValueError:  # longer than a line may be
+                continue
+            if not text:
+                return
+            # A terminal that is gone must not hold up the child, which writes on.
+            with contextlib.suppress(OSError):
+                for part in readable(text.decode(errors="replace").rstrip()).split("\n"):
+                    line((self._tag, f" {part}"))
+
+    def signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if number is signal.SIGKILL:
+                os.killpg(self.process.pid, number)
+            else:
+                self.process.send_signal(number)
+
+    async def stop(self) -> None:
+        """SIGTERM, and SIGKILL to all that it started when it takes too long."""
+        self.signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(_STOP_S):
+                await self.process.wait()
+        except TimeoutError:
+            with contextlib.suppress(OSError):
+                remark(f"{self.name} does not stop: killed")
+        self.signal(signal.SIGKILL)
+        await self.process.wait()
+        await self.reader
+
+
+class _Up:
+    """The processes of one `weft up`."""
+
+    def __init__(self, program: str, count: int, flags: Sequence[str], paths: Sequence[Path]) -> None:
+        self._program = program
+        self._names = [f"agent-{number}" for number in range(1, count + 1)]
+        self._flags = flags
+        self._env = dict(os.environ)
+        # Settings meant for one process must not reach them all.
+        for name in ("WEFT_LISTEN", "WEFT_ADDRESS_FILE", "WEFT_TARGET", "WEFT_AGENT_ID", *_PROXY):
+            self._env.pop(name, None)
+        path = [*map(str, paths), *filter(None, [self._env.get("PYTHONPATH")])]
+        self._env |= {"PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"}
+        self._width = max(map(len, ("coordinator", *self._names)))
+        self._children: list[_Child] = []
+        self._stop = asyncio.Event()
+
+    async def run(self, listen: str, store: str) -> None:
+        """Start all, wait for Ctrl-C or for the first that exits, and stop all: agents first."""
+        loop = asyncio.get_running_loop()
+        for number in stop_signals():
+            loop.add_signal_handler(number, self._signalled, number)
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                gone = await self._start(listen, store, Path(folder) / "address")
+                gone = gone or await self._until_over()
+        finally:
+            await self._stop_all()
+        if gone is not None:
+            raise Failure(
+                f"{gone.name} has exited with status {gone.process.returncode}; its last lines are above",
+                status=status_of_child(gone.process.returncode),
+            )
+
+    def _signalled(self, number: int) -> None:
+        if self._stop.is_set() and hurries(number):
+            for child in self._children:
+                child.signal(signal.SIGKILL)
+        self._stop.set()
+
+    async def _start(self, listen: str, store: str, address_file: Path) -> _Child | None:
+        """Start all; the child that is gone already, if one is."""
+        args = ["--listen", listen, "--store", store, "--address-file", str(address_file)]
+        coordinator = await self._spawn("coordinator", "coordinator", *args)
+        async with asyncio.timeout(_START_S):
+            while not (target := _read(address_file)):
+                if coordinator.process.returncode is not None:
+                    return coordinator
+                if self._stop.is_set():
+                    return None
+                await asyncio.sleep(0.02)
+        for name in self._names:
+            args = ["--target", target, "--id", name, "--drain-grace-s", str(DRAIN_GRACE_S), *self._flags]
+            await self._spawn(name, "agent", self._program, *args)
+        return await self._announce(target)
+
+    async def _announce(self, target: str) -> _Child | None:
+        """Say what can be called, once the agents are there; the child that is gone already, if one is."""
+        from weft.client import connect
+
+        async with connect(target) as mesh:
+            while not self._stop.is_set():
+                gone = self._gone()
+                if gone is not None:
+                    return gone
+                connected = {agent.id: agent for agent in await mesh.fleet.agents() if agent.connected_at}
+                if connected.keys() >= set(self._names):
+                    methods = sorted({method for agent in connected.values() for method in agent.methods})
+                    remark(f"serving on {target}; Ctrl-C stops all")
+                    for method in methods:
+                        remark(
+                            f"  weft call {method} '{{}}'"
+                            + ("" if target == DEFAULT_TARGET else f" --target {target}")
+                        )
+                    return None
+                await asyncio.sleep(0.05)
+        return None
+
+    async def _spawn(self, name: str, *words: str) -> _Child:
+        colour = _COLOURS[len(self._children) % len(_COLOURS)]
+        self._children.append(child := await self._started(name, words, colour))
+        return child
+
+    async def _started(self, name: str, words: Sequence[str], colour: str) -> _Child:
+        env = self._env
+        if words[0] != "coordinator":
+            # The store's credentials are the coordinator's alone.
+            env = {key: value for key, value in env.items() if not key.startswith("WEFT_STORE")}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            # Nothing of the current folder but the agent's program.
+            "-P",
+            "-m",
+            "weft.cli.main",
+            *words,
+            env=env | parent_death.environment(),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            # Ctrl-C in the terminal is for this process: it stops the others, in order.
+            start_new_session=True,
+            limit=_LINE_BYTES,
+        )
+        return _Child(name, words, process, colour, self._width)
+
+    def _gone(self) -> _Child | None:
+        return next((child for child in self._children if child.process.returncode is not None), None)
+
+    async def _until_over(self) -> _Child | None:
+        """Until told to stop (None), or until a child exits by itself and does not ask to be started again."""
+        from weft.agent.errors import RESTART_STATUS
+
+        while True:
+            await self._until_change()
+            if self._stop.is_set():
+                return None
+            gone = self._gone()
+            if gone is None or gone.process.returncode != RESTART_STATUS:
+                return gone
+            # What it has left behind goes with it.
+            gone.signal(signal.SIGKILL)
+            await gone.reader
+            remark(f"{gone.name} is started again")
+            self._children[self._children.index(gone)] = await self._started(
+                gone.name, gone.words, gone.colour
+            )
+
+    async def _until_change(self) -> None:
+        waits = [asyncio.create_task(child.process.wait()) for child in self._children]
+        stop = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait([stop, *waits], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (stop, *waits):
+                task.cancel()
+
+    async def _stop_all(self) -> None:
+        # Agents hand back and finish what they hold while the coordinator still takes it.
+        await asyncio.gather(*(child.stop() for child in self._children[1:]))
+        for child in self._children[:1]:
+            await child.stop()
+
+
+def _read(file: Path) -> str:
+    """What a file holds; empty while there is none."""
+    return file.read_text().strip() if file.exists() else ""
+
+
+def readable(text: str) -> str:
+    """A JSON log line as words; any other line as it is."""
+    if not text.startswith("{"):
+        return text
+    try:
+        entry: dict[str, Any] = json.loads(text)
+    except json.JSONDecodeError:
+        return text
+    event = entry.pop("event", None)
+    if event is None:
+        return text
+    moment = str(entry.pop("timestamp", ""))[11:23]
+    level = str(entry.pop("level", "info"))
+    exception = entry.pop("exception", "")
+    facts = "".join(f" {key}={value}" for key, value in entry.items())
+    return f"{moment} {level:<7} {event}{facts}" + (f"\n{exception}" if exception else "")

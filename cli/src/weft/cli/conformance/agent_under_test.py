@@ -1,0 +1,235 @@
+"""The agent under test: its process where the driver starts it, its sessions, and what its handlers have seen."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from weft.cli.conformance.protocol_rules import Broken, NotChecked
+from weft.cli.conformance.scripted_coordinator import REDIAL_S, Coordinator, Session
+from weft.cli.process import parent_death
+from weft.cli.terminal.failures import Failure
+from weft.conformance.v1 import conformance_pb2
+from weft.rpc.times import duration
+
+SERVICE = "weft.conformance.v1.ConformanceService"
+ECHO, WAIT, FAIL, COUNT = (f"{SERVICE}/{name}" for name in ("Echo", "Wait", "Fail", "Count"))
+# Of an agent that the driver starts: enough to see what waits.
+SLOTS = PREFETCH = 2
+# A process may take its time to start, and its end.
+START_S = 20.0
+STOP_S = 10.0
+# More would not show more.
+MAX_SLOTS = 64
+_TAIL_LINES = 10
+
+
+class Waits(NamedTuple):
+    """What the handlers of Wait have seen in this process."""
+
+    started: int
+    cancelled: int
+
+
+class Subject:
+    """The agent.
+
+    Args:
+        command: starts it; empty: somebody else does.
+        log: takes what it prints.
+    """
+
+    def __init__(
+        self, coordinator: Coordinator, command: Sequence[str], log: Path, *, patience_s: float
+    ) -> None:
+        self.coordinator = coordinator
+        self.command = command
+        self._log = log
+        # For an agent that is started by hand: somebody has to type.
+        self._patience_s = patience_s
+        self._process: asyncio.subprocess.Process | None = None
+        self._session: Session | None = None
+        self._tasks = 0
+
+    def task(self) -> str:
+        """A task id that was not used before."""
+        self._tasks += 1
+        return f"task-{self._tasks}"
+
+    # -- sessions -----------------------------------------------------------------------------------------------
+
+    async def session(self) -> Session:
+        """The open session, or a new one in which nothing is held."""
+        if self._session is None or self._session.over:
+            await self.dialled()
+            await self.welcome()
+        assert self._session is not None
+        return self._session
+
+    async def again(self, *, adopt: Collection[str] = (), **fields: Any) -> Session:
+        """End the session, if one is open, and welcome the next one."""
+        await self.dialled()
+        return await self.welcome(adopt=adopt, **fields)
+
+    async def dialled(self) -> Session:
+        """The next stream that the agent opens, not welcomed yet; the present one ends."""
+        if self._session is not None and not self._session.over:
+            self._session.end()
+            await self._session.closed("the stream that the coordinator ended is over")
+        first = self._session is None
+        patience_s = REDIAL_S
+        if self.command and (self._process is None or self._process.returncode is not None):
+            await self._start()
+            patience_s = START_S
+        elif first:
+            patience_s = self._patience_s
+        try:
+            self._session = await self._accept(patience_s)
+        except Broken as error:
+            if first:
+                raise Failure(str(error), *self.tail().splitlines()) from None
+            raise
+        return self._session
+
+    async def _accept(self, patience_s: float) -> Session:
+        """The next stream; a process that ends is not waited for."""
+        accepting = asyncio.ensure_future(self.coordinator.accept(patience_s))
+        waiting: set[asyncio.Future[Any]] = {accepting}
+        if self._process is not None:
+            waiting.add(asyncio.ensure_future(self._process.wait()))
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if accepting.done():
+                return accepting.result()
+        finally:
+            for each in waiting:
+                each.cancel()
+        assert self._process is not None
+        raise Broken(f"the agent exited with status {self._process.returncode} instead of dialling")
+
+    async def welcome(self, **fields: Any) -> Session:
+        """Welcome the stream that was dialled, and wait for the agent's first state."""
+        assert self._session is not None
+        session = self._session
+        session.welcome(**fields)
+        await session.wait(lambda: next(iter(session.reports), None), "state after Welcome")
+        return session
+
+    async def drop(self) -> None:
+        """End the session, if there is one: the next one begins with nothing held."""
+        if self._session is not None and not self._session.over:
+            self._session.end()
+            with contextlib.suppress(Broken):
+                await self._session.closed("the stream that the coordinator ended is over")
+
+    # -- what it hosts, and what its handlers have seen -----------------------------------------------------------
+
+    def needs(self, method: str) -> None:
+        """
+        Raises:
+            NotChecked: the agent does not host the method.
+        """
+        assert self._session is not None
+        if all(hosted.name != method for hosted in self._session.hello.methods):
+            raise NotChecked(f"the agent does not host {method}")
+
+    def credits(self, session: Session) -> int:
+        """How many attempts it may be assigned.
+
+        Raises:
+            NotChecked: too many to fill.
+        """
+        hello = session.hello
+        if hello.slots > MAX_SLOTS or hello.prefetch > MAX_SLOTS:
+            raise NotChecked(f"the agent has more than {MAX_SLOTS} slots: give it fewer")
+        return hello.slots + hello.prefetch
+
+    async def waits(self, session: Session) -> Waits:
+        """Ask the handlers."""
+        task_id = self.task()
+        session.assign(task_id, ECHO, conformance_pb2.EchoRequest())
+        result = await session.result(task_id)
+        session.ack([result])
+        if result.outcome.status.code:
+            raise Broken(f"Echo failed: {result.outcome.status.message}")
+        answer = conformance_pb2.EchoResponse.FromString(result.outcome.response)
+        return Waits(answer.waits_started, answer.waits_cancelled)
+
+    async def saw_cancellation(self, session: Session, before: Waits) -> None:
+        """Wait until one more handler has seen its cancellation."""
+        for _ in range(20):
+            if (await self.waits(session)).cancelled > before.cancelled:
+                return
+            await session.heartbeats(1)
+        raise Broken("the handler never saw that it was cancelled")
+
+    async def start_wait(self, session: Session, time_s: float, **fields: Any) -> str:
+        """Assign a Wait and see it running; gives its task's id."""
+        task_id = self.task()
+        session.assign(task_id, WAIT, wait_request(time_s), **fields)
+        await session.report(lambda report: report.used_slots > 0, "with a used slot: a handler runs")
+        return task_id
+
+    # -- the process --------------------------------------------------------------------------------------------
+
+    async def kill(self) -> None:
+        """SIGKILL, with all that it has started."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            await self._process.wait()
+
+    def terminate(self) -> None:
+        """SIGTERM, to the process alone."""
+        assert self._process is not None
+        self._process.terminate()
+
+    async def exited(self, timeout_s: float = STOP_S) -> int:
+        """The status with which it exits.
+
+        Raises:
+            Broken: it does not.
+        """
+        assert self._process is not None
+        try:
+            return await asyncio.wait_for(self._process.wait(), timeout_s)
+        except TimeoutError:
+            raise Broken(f"the process was still there after {timeout_s:g} s") from None
+
+    def tail(self) -> str:
+        """The end of what it has printed."""
+        lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
+        return "\n".join(lines[-_TAIL_LINES:]) or "it printed nothing"
+
+    async def _start(self) -> None:
+        settings = {
+            "WEFT_TARGET": self.coordinator.address,
+            "WEFT_AGENT_ID": "conformance",
+            "WEFT_AGENT_SLOTS": str(SLOTS),
+            "WEFT_AGENT_PREFETCH": str(PREFETCH),
+            "PYTHONUNBUFFERED": "1",
+            # Heeded by agents of weft; others outlive a driver that is killed.
+            **parent_death.environment(),
+        }
+        with self._log.open("ab") as output:
+            try:
+                self._process = await asyncio.create_subprocess_exec(
+                    *self.command,
+                    env=os.environ | settings,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise Failure(f"cannot start {self.command[0]}: {error.strerror}", status=2) from None
+
+
+def wait_request(time_s: float, *, stubborn: bool = False) -> conformance_pb2.WaitRequest:
+    """Wait so long; `stubborn`: even when cancelled."""
+    return conformance_pb2.WaitRequest(time=duration(time_s), ignore_cancellation=stubborn)

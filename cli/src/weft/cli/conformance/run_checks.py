@@ -1,0 +1,69 @@
+"""All checks, in order, within a time; what came of each."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from weft.cli.conformance import attempt_checks, ending_checks, keeping_checks, opening_checks
+from weft.cli.conformance.agent_under_test import Subject
+from weft.cli.conformance.protocol_rules import RULES, Broken, NotChecked
+
+Verdict = Literal["passed", "failed", "left out", "skipped"]
+
+# In order. The last ones end the agent.
+CHECKS: Mapping[str, Callable[[Subject], Awaitable[None]]] = {
+    **opening_checks.CHECKS,
+    **attempt_checks.CHECKS,
+    **keeping_checks.CHECKS,
+    **ending_checks.CHECKS,
+    **ending_checks.LAST,
+    **opening_checks.LAST,
+}
+# One check, with every wait in it at its limit.
+CHECK_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What came of the check of one rule. `says`: why, when it did not pass."""
+
+    rule: str
+    verdict: Verdict
+    says: str
+    took_s: float
+
+
+async def check(
+    agent: Subject, rules: Collection[str], limit_s: float, tell: Callable[[Finding], None]
+) -> list[Finding]:
+    """Check these rules, in order; what is not checked when the time is over has failed."""
+    ends_at = time.monotonic() + limit_s
+    found: list[Finding] = []
+    for rule in [rule for rule in CHECKS if rule in rules]:
+        began_at = time.monotonic()
+        left_s = min(CHECK_S, ends_at - began_at)
+        verdict, says = (
+            await _verdict(agent, rule, left_s) if left_s > 0 else ("failed", "there was no time left")
+        )
+        finding = Finding(rule, verdict, says, time.monotonic() - began_at)
+        found.append(finding)
+        tell(finding)
+    return sorted(found, key=lambda finding: list(RULES).index(finding.rule))
+
+
+async def _verdict(agent: Subject, rule: str, limit_s: float) -> tuple[Verdict, str]:
+    try:
+        async with asyncio.timeout(limit_s):
+            await CHECKS[rule](agent)
+    except NotChecked as error:
+        return "skipped", str(error)
+    except (Broken, TimeoutError) as error:
+        # What it holds now is lost: the next check begins anew.
+        await agent.drop()
+        says = str(error) or f"it was not over after {limit_s:.0f} s"
+        return ("left out" if RULES[rule].optional else "failed"), says
+    return "passed", ""

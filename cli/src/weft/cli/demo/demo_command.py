@@ -1,0 +1,77 @@
+"""`weft demo`: the command."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from pathlib import Path
+from string import ascii_lowercase
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from weft.cli.demo.corpus import import_paths, standard_library
+from weft.cli.demo.demo_stage import Stage
+from weft.cli.demo.ledger import Ledger
+from weft.cli.process.children import Children, run
+from weft.cli.shared_options import Json
+from weft.cli.terminal import output
+from weft.cli.terminal.examples import examples
+
+if TYPE_CHECKING:
+    from weft.cli.demo.demo_report import Report
+
+# Two crashes need something to crash into.
+_FEWEST_FILES = 30
+
+
+@examples(
+    "weft demo",
+    "weft demo --limit 200 --keep",
+)
+def demo(
+    agents: Annotated[int, typer.Option(min=2, max=26, help="How many agents.")] = 3,
+    limit: Annotated[
+        int | None, typer.Option(min=_FEWEST_FILES, help="Analyse only so many files, evenly spread.")
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the store and the logs, and say where.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Watch real work survive two crashes.
+
+    A coordinator and some agents analyse every Python file of this interpreter's standard library. One agent is
+    killed with SIGKILL at a third of the results, the coordinator at two thirds. In the end everything is compared
+    with a direct computation. The exit status is 1 when anything differs.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="weft-demo-"))
+    try:
+        with Children(folder, path=import_paths()) as children:
+            report = run(_play(children, list(ascii_lowercase[:agents]), limit, as_json=as_json))
+    finally:
+        if keep:
+            output.remark(f"the store and the logs are in {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    if not as_json:
+        report.print_tables()
+        report.print_verdict()
+    else:
+        if report.faults:
+            report.print_verdict()
+        output.line(output.json_text(report.figures()))
+    if report.faults:
+        raise typer.Exit(1)
+
+
+async def _play(children: Children, agent_ids: list[str], limit: int | None, *, as_json: bool) -> Report:
+    # Imported late: they need the example, which `import_paths` has made importable.
+    from weft.cli.demo.demo_report import Report
+    from weft.cli.demo.demo_story import Play
+    from weft.cli.demo.expected_results import compute
+
+    files = await asyncio.to_thread(standard_library, limit)
+    with Stage(quiet_stdout=as_json) as stage:
+        story = await Play(children, files, agent_ids, stage).tell()
+        expected = await compute(children, files, stage)
+    return Report(files, story, Ledger.read(children.folder / "ledger"), expected)

@@ -1,0 +1,140 @@
+"""The verdict on a run, and how it is shown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from corpus.v1 import corpus_pb2
+from weft.cli.demo.corpus import SourceFile
+from weft.cli.demo.demo_story import Story
+from weft.cli.demo.expected_results import digest
+from weft.cli.demo.ledger import Ledger
+from weft.cli.terminal import output, tables
+
+_MOST_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the client received, what the ledger says, and what a direct computation gives."""
+
+    files: Sequence[SourceFile]
+    story: Story
+    ledger: Ledger
+    # Digest of the right response, by the file's name.
+    expected: Mapping[str, str]
+
+    @cached_property
+    def succeeded(self) -> int:
+        """Files whose task succeeded."""
+        return sum(tasks[0].succeeded for tasks in self.story.delivered.values())
+
+    @cached_property
+    def lost(self) -> int:
+        """Files without an outcome."""
+        return len(self.files) - len(self.story.delivered)
+
+    @cached_property
+    def tasks_per_s(self) -> float:
+        return len(self.files) / self.story.duration_s
+
+    @cached_property
+    def faults(self) -> list[str]:
+        """Everything that is not as it must be; empty: the run is right."""
+        found: list[str] = []
+        if self.lost:
+            found.append(f"{self.lost} files have no result")
+        if len(self.files) != self.story.recorded:
+            found.append(f"the coordinator has {self.story.recorded} tasks on record")
+        for index, tasks in sorted(self.story.delivered.items()):
+            name = self.files[index].name
+            if len(tasks) > 1:
+                found.append(f"{name}: its result was delivered {len(tasks)} times")
+            if (error := tasks[0].error()) is not None:
+                found.append(f"{name}: {error.code.name}: {error.message}")
+            elif digest(tasks[0].response) != self.expected.get(name):
+                found.append(f"{name}: its result differs from the direct computation")
+        return found
+
+    def figures(self) -> dict[str, float]:
+        """The line of JSON."""
+        return {
+            "tasks": len(self.files),
+            "succeeded": self.succeeded,
+            "lost": self.lost,
+            "duplicates": self.ledger.duplicates,
+            "tasks_per_s": round(self.tasks_per_s, 1),
+            "recovered_agent_s": round(self.story.recovered_agent_s, 2),
+            "recovered_coordinator_s": round(self.story.recovered_coordinator_s, 2),
+            "crashes_overlapped": int(self.story.crashes_overlapped),
+        }
+
+    def print_tables(self) -> None:
+        """The tables for people, and the verdict."""
+        results = Counter(tasks[0].agent_id for tasks in self.story.delivered.values())
+        ledger = self.ledger
+        rows = [
+            (
+                agent_id,
+                f"{results[agent_id]:,}",
+                f"{ledger.begun_by[agent_id]:,}",
+                f"{ledger.ended_by[agent_id]:,}",
+                "killed at one third" if agent_id == self.story.killed_agent else "",
+            )
+            for agent_id in sorted(ledger.begun_by)
+        ]
+        total = (f"{len(self.story.delivered):,}", f"{ledger.begun.total():,}", f"{ledger.ended.total():,}")
+        tables.print_rows(
+            (
+                tables.Column("agent"),
+                tables.Column("results", right=True),
+                tables.Column("attempts begun", right=True),
+                tables.Column("ended", right=True),
+                tables.Column(""),
+            ),
+            [*rows, ("together", *total, "")],
+            "no agent did anything",
+        )
+        story = self.story
+        for figure, meaning in (
+            (f"{len(self.files):,}", f"files of the standard library: {self._contents()}"),
+            (f"{self.succeeded:,}", "tasks succeeded"),
+            (f"{self.lost:,}", "lost"),
+            (f"{ledger.re_runs:,}", "attempts begun again, after the crashes"),
+            (f"{ledger.duplicates:,}", "of them repeated work that had been finished (at least once)"),
+            (f"{self.tasks_per_s:,.0f}", f"tasks/s, crashes and all ({story.duration_s:.1f} s)"),
+            (
+                f"{story.recovered_agent_s:.1f} s",
+                f"until the killed agent's work ran elsewhere{self._overlap()}",
+            ),
+            (f"{story.recovered_coordinator_s:.1f} s", "from the coordinator's kill to the next result"),
+        ):
+            output.line(f"{figure:>8}  {meaning}")
+
+    def print_verdict(self) -> None:
+        if not self.faults:
+            output.line(
+                f"Right: all {len(self.files):,} results are what a direct computation on this machine gives."
+            )
+            return
+        output.remark(f"WRONG: {len(self.faults):,} faults")
+        for fault in self.faults[:_MOST_NAMED]:
+            output.remark(f"  {fault}")
+
+    def _overlap(self) -> str:
+        if not self.story.crashes_overlapped:
+            return ""
+        return ": the coordinator was killed meanwhile, which adds its recovery (up to 5 s)"
+
+    def _contents(self) -> str:
+        """What the analyses add up to."""
+        lines = functions = broken = 0
+        for tasks in self.story.delivered.values():
+            figures = corpus_pb2.AnalyzeResponse.FromString(tasks[0].response)
+            lines += figures.lines.total
+            functions += len(figures.functions)
+            broken += figures.HasField("fault")
+        return f"{lines:,} lines, {functions:,} functions; {broken} do not parse, and say why"

@@ -1,0 +1,143 @@
+"""The `weft` command: the list of subcommands, and what becomes of failures."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
+
+if __name__ == "__main__" and not sys.flags.safe_path:
+    # By `python -m` the current folder is looked in first, and may have files named like what is imported here.
+    del sys.path[0]
+
+import typer
+
+from weft.cli.lazy_group import SETTINGS, LazyGroup, Place
+from weft.cli.process import first_process, parent_death
+from weft.cli.terminal import streams
+from weft.cli.terminal.examples import with_examples
+
+_RUN = "Run"
+_CALL = "Call"
+_LOOK = "Look and steer"
+_SEE = "See it work"
+# Without the parts of gRPC's newer event engine that hand each event over between several threads; see decision 0010.
+_WITHOUT = ("event_engine_client", "event_engine_listener", "event_engine_for_all_other_endpoints")
+_ONE_POLLING_THREAD = {"GRPC_EXPERIMENTS": ",".join(f"-{name}" for name in _WITHOUT)}
+
+
+class _Commands(LazyGroup):
+    places: ClassVar[Mapping[str, Place]] = {
+        "up": Place(
+            "weft.cli.commands.up_command:up", "Start a coordinator and agents, for development.", _RUN
+        ),
+        "coordinator": Place(
+            "weft.cli.commands.process_commands:coordinator", "Run a coordinator.", _RUN, _ONE_POLLING_THREAD
+        ),
+        "agent": Place(
+            "weft.cli.commands.process_commands:agent", "Run an agent.", _RUN, _ONE_POLLING_THREAD
+        ),
+        "call": Place(
+            "weft.cli.commands.call_command:call",
+            "Call a method, durably or directly, and print its answer.",
+            _CALL,
+        ),
+        "submit": Place(
+            "weft.cli.commands.submit_command:submit", "Submit tasks and print their ids.", _CALL
+        ),
+        "tasks": Place(
+            "weft.cli.commands.tasks_command:app", "List, read, follow, cancel and retry tasks.", _LOOK
+        ),
+        "agents": Place(
+            "weft.cli.commands.agents_command:app", "List, drain, pause and resume agents.", _LOOK
+        ),
+        "queues": Place(
+            "weft.cli.commands.queues_command:app", "List queues; pause and resume methods.", _LOOK
+        ),
+        "demo": Place("weft.cli.demo:demo", "Watch real work survive two crashes.", _SEE),
+        "bench": Place("weft.cli.bench:bench", "Measure throughput and latency.", _SEE),
+        "conformance": Place(
+            "weft.cli.conformance.conformance_command:conformance",
+            "Check an agent against the session's rules.",
+            _SEE,
+        ),
+        "version": Place("weft.cli.commands.version_command:version", "Print the version.", _SEE),
+        "help": Place("weft.cli.commands.help_command:help_", "Show the help of a command.", _SEE),
+    }
+
+
+_HELP = with_examples(
+    "A service mesh for tasks on gRPC: your .proto is the task contract.",
+    "weft up worker:agent            a coordinator and agents, for development",
+    'weft call acme.v1.Greeter/Greet \'{"name": "Ada"}\'',
+    "weft tasks list --state FAILED",
+)
+
+app = typer.Typer(
+    cls=_Commands,
+    name="weft",
+    help=_HELP,
+    no_args_is_help=True,
+    **SETTINGS,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from weft.cli.commands.version_command import version
+
+        version()
+        raise typer.Exit
+
+
+@app.callback(help=_HELP)
+def _weft(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """What stands before the command."""
+
+
+def main() -> None:
+    """Run the command line. A failure ends in a sentence on stderr and an exit status."""
+    streams.prepare()
+    first_process.attend()
+    if not parent_death.heed():
+        _warn()
+    # gRPC's own log lines are for its developers; what people need is said by the commands.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    try:
+        app(prog_name="weft")
+    except streams.Unwritable as error:
+        if error.no_reader:
+            sys.exit(streams.NO_READER_STATUS)
+        sys.stderr.write(f"weft: cannot write to standard output: {error}\n")
+        sys.exit(1)
+    except Exception as error:
+        # Imported late: it knows the errors of gRPC.
+        from weft.cli.terminal.failures import explain
+        from weft.cli.terminal.output import remark
+
+        failure = explain(error)
+        if failure is None:
+            raise
+        for line in failure.lines:
+            remark(line)
+        sys.exit(failure.status)
+
+
+def _warn() -> None:
+    """Tell of variables that do nothing. What a command starts itself need not say it again."""
+    if any(name.startswith("WEFT_") for name in os.environ):
+        from weft.cli.process.unread_variables import warnings
+        from weft.cli.terminal.output import remark
+
+        for text in warnings(os.environ):
+            remark(text)
+
+
+if __name__ == "__main__":
+    main()

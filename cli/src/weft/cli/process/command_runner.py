@@ -1,0 +1,54 @@
+"""Running a command's coroutine against a coordinator."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from weft.cli.terminal.failures import Failure
+
+if TYPE_CHECKING:
+    from weft.client import Mesh
+
+T = TypeVar("T")
+
+CONNECT_S = 3.0
+PROXY_VARIABLE = "WEFT_USE_PROXY"
+_PROXY_WORDS = {"": False, "0": False, "false": False, "no": False, "off": False} | dict.fromkeys(
+    ("1", "true", "yes", "on"), True
+)
+
+
+def run(target: str, work: Callable[[Mesh], Awaitable[T]]) -> T:
+    """Connect to the coordinator, do the work, and close.
+
+    Raises:
+        weft.client.Unreachable: nobody answers there.
+    """
+    use_proxy = by_proxy()
+    import uvloop
+
+    from weft.client import connect
+
+    async def connected() -> T:
+        async with connect(target, use_proxy=use_proxy) as mesh:
+            await mesh.ready(CONNECT_S)
+            return await work(mesh)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(connected())
+
+
+def by_proxy() -> bool:
+    """Whether the environment asks for its proxy on the way to the coordinator.
+
+    Raises:
+        Failure: it says neither yes nor no.
+    """
+    word = os.environ.get(PROXY_VARIABLE, "")
+    try:
+        return _PROXY_WORDS[word.strip().lower()]
+    except KeyError:
+        raise Failure(f"{PROXY_VARIABLE} is {word!r}; it must be true or false", status=2) from None

@@ -1,0 +1,1 @@
+"""Tasks chosen by filters, shown, and changed."""

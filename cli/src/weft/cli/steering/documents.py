@@ -1,0 +1,169 @@
+"""Tasks, statuses, agents and queues as JSON documents."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+from google.rpc import code_pb2
+
+from weft.rpc.contracts.json_rendering import json_value
+from weft.rpc.errors import InvalidArgument, WeftError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from google.rpc import status_pb2
+
+    from weft.client import Agent, Queue, Task
+    from weft.client.task_snapshot import Attempt
+    from weft.rpc.contracts.contract_reader import ResolvedMethod
+
+
+def status_document(status: status_pb2.Status) -> dict[str, Any]:
+    """A failure: code by name, message, and details as JSON."""
+    known = status.code in code_pb2.Code.values()
+    return {
+        "code": code_pb2.Code.Name(status.code) if known else str(status.code),
+        "message": status.message,
+        "details": [json_value(packed) for packed in status.details],
+    }
+
+
+def error_document(error: WeftError) -> dict[str, Any]:
+    return {"error": status_document(error.status())}
+
+
+def response_document(method: ResolvedMethod | None, payload: bytes) -> Any:
+    """A response as JSON by its descriptor; as base64 where there is none."""
+    return _payload(payload, None if method is None else method.response_to_json)
+
+
+def request_document(method: ResolvedMethod | None, payload: bytes) -> Any:
+    return _payload(payload, None if method is None else method.request_to_json)
+
+
+def _payload(payload: bytes, render: Any) -> Any:
+    if render is not None:
+        try:
+            return render(payload)
+        except InvalidArgument:
+            # The contract has changed since, or it is nested more deeply than protobuf reads.
+            pass
+    return {"base64": _base64(payload)}
+
+
+def task_document(task: Task, method: ResolvedMethod | None = None, *, full: bool = False) -> dict[str, Any]:
+    """A task; with `full` also its request and response."""
+    document: dict[str, Any] = {
+        "id": task.id,
+        "method": task.method,
+        "state": task.state.name,
+        "request_id": task.request_id,
+        "priority": task.priority,
+        "attempt": task.attempt,
+        "crashes": task.crashes,
+        "agent_id": task.agent_id,
+        "cancel_requested": task.cancel_requested,
+        "progress_count": task.progress_count,
+        "created_at": _time(task.created_at),
+        "ready_at": _time(task.ready_at),
+        "started_at": _time(task.started_at),
+        "finished_at": _time(task.finished_at),
+        "expires_at": _time(task.expires_at),
+    }
+    if task.status.code:
+        document["error"] = status_document(task.status)
+    if task.raised is not None:
+        raised = document["raised"] = {"type": task.raised.type, "message": task.raised.message}
+        if full:
+            raised["stack"] = task.raised.stack
+    if full:
+        document |= _full_document(task)
+        document["request"] = request_document(method, task.request)
+        if task.succeeded and not task.progress_count:
+            document["response"] = response_document(method, task.response)
+    return document
+
+
+def _full_document(task: Task) -> dict[str, Any]:
+    """What only a task that is read by itself tells."""
+    return {
+        "failures": task.failures,
+        "deadline": _time(task.deadline),
+        "waiting": {"reason": task.wait_reason.name, "text": task.waits_for} if task.waits_for else None,
+        "limits": json_value(task.proto.options.limits),
+        "retry": json_value(task.proto.options.retry),
+        "attempts": [_attempt_document(attempt) for attempt in task.attempts],
+    }
+
+
+def _attempt_document(attempt: Attempt) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "number": attempt.number,
+        "agent_id": attempt.agent_id,
+        "started_at": _time(attempt.started_at),
+        "ended_at": _time(attempt.ended_at),
+        "crashed": attempt.crashed,
+        "released": attempt.released,
+    }
+    if attempt.status.code:
+        document["error"] = status_document(attempt.status)
+    if attempt.raised is not None:
+        document["raised"] = {"type": attempt.raised.type, "message": attempt.raised.message}
+    return document
+
+
+def agent_change_document(agent: Agent) -> dict[str, Any]:
+    """What discovery tells of an agent."""
+    return {
+        "id": agent.id,
+        "state": agent.state.name,
+        "desired_state": agent.desired_state.name,
+        "slots": agent.slots,
+        "labels": dict(agent.labels),
+        "resources": dict(agent.resources),
+        "methods": sorted(agent.methods),
+        "unavailable": sorted(agent.unavailable),
+        "advertised_address": agent.advertised_address,
+        "direct_state": agent.direct_state.name,
+        "direct_problem": agent.direct_problem,
+        "version": agent.version,
+    }
+
+
+def agent_document(agent: Agent) -> dict[str, Any]:
+    return {
+        **agent_change_document(agent),
+        "used_slots": agent.used_slots,
+        "in_flight": agent.in_flight,
+        "overrun_slots": agent.overrun_slots,
+        "overrun_methods": list(agent.overrun_methods),
+        "failing": agent.failing,
+        "connected_at": _time(agent.connected_at),
+        "last_seen_at": _time(agent.last_seen_at),
+        "process_cpu_cores": agent.process_cpu_cores,
+        "process_memory_bytes": agent.process_memory_bytes,
+    }
+
+
+def queue_document(queue: Queue) -> dict[str, Any]:
+    return {
+        "method": queue.method,
+        "requirements": queue.requirements,
+        "queued": queue.queued,
+        "scheduled": queue.scheduled,
+        "running": queue.running,
+        "paused": queue.paused,
+        "agents": queue.agents,
+        "oldest_age_s": queue.oldest_age_s,
+        "waiting": {"reason": queue.wait_reason.name, "text": queue.waits_for} if queue.waits_for else None,
+    }
+
+
+def _time(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat(timespec="milliseconds")
+
+
+def _base64(value: bytes) -> str:
+    return base64.b64encode(value).decode()

@@ -1,0 +1,156 @@
+"""Which tasks a command is about: the options that `weft tasks list`, `cancel` and `retry` share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from weft.cli.call import inputs
+from weft.cli.commands import completion
+from weft.cli.terminal.failures import Failure
+
+if TYPE_CHECKING:
+    from weft.client import Mesh, Task, TaskState
+
+States = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--state",
+        metavar="STATE",
+        help="Only tasks in this state; repeatable.",
+        autocompletion=completion.states,
+    ),
+]
+Since = Annotated[
+    str,
+    typer.Option(
+        metavar="TIME", help="Only submitted since then: 30s, 15m, 1h or 2d ago, or 2026-11-29T10:00 (here)."
+    ),
+]
+Until = Annotated[str, typer.Option(metavar="TIME", help="Only submitted before then; as --since.")]
+AgentId = Annotated[
+    str,
+    typer.Option(
+        "--agent",
+        metavar="AGENT",
+        help="Only with their current or last attempt at this agent.",
+        autocompletion=completion.agent_ids,
+    ),
+]
+RequestId = Annotated[str, typer.Option("--request-id", metavar="ID", help="Only with this idempotency key.")]
+ErrorText = Annotated[
+    str,
+    typer.Option(
+        "--error",
+        metavar="CODE|REASON|TEXT",
+        help="Only failed so: a code (UNAVAILABLE), a reason (CRASH_LOOP), or text in the message or of what was raised.",
+    ),
+]
+
+_SPANS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+_REASON = re.compile(r"[A-Z][A-Z0-9_]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The options as they were given; empty: not."""
+
+    states: Sequence[str] = ()
+    method: str = ""
+    since: str = ""
+    until: str = ""
+    agent_id: str = ""
+    request_id: str = ""
+    error: str = ""
+
+    @property
+    def any(self) -> bool:
+        return any(
+            (self.states, self.method, self.since, self.until, self.agent_id, self.request_id, self.error)
+        )
+
+    def checked(self) -> Where:
+        """The filter.
+
+        Raises:
+            Failure: an option says nothing that can be understood.
+        """
+        now = datetime.now(UTC)
+        return Where(
+            states(self.states),
+            self.method,
+            {
+                "created_from": _moment("--since", self.since, now),
+                "created_to": _moment("--until", self.until, now),
+                "agent_id": self.agent_id,
+                "request_id": self.request_id,
+                **_error(self.error),
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A checked filter, but for the method's full name, which the coordinator knows."""
+
+    states: Sequence[TaskState]
+    method: str
+    further: dict[str, Any]
+
+    async def tasks(self, mesh: Mesh, limit: int | None = None) -> AsyncGenerator[Task]:
+        """The tasks that match, newest first."""
+        of = await inputs.queue_method(mesh, self.method)
+        found = False
+        async for task in mesh.tasks.list(states=self.states, method=of, limit=limit, **self.further):
+            found = True
+            yield task
+        if not found:
+            await inputs.check_there_is(mesh, of)
+
+
+def states(names: Sequence[str]) -> list[TaskState]:
+    """States by their names.
+
+    Raises:
+        Failure: there is none of a name.
+    """
+    from weft.client import TaskState
+
+    try:
+        return [TaskState[name.upper()] for name in names]
+    except KeyError as error:
+        known = ", ".join(TaskState.__members__)
+        raise Failure(f"there is no task state {error}; there are {known}", status=2) from None
+
+
+def _moment(option: str, text: str, now: datetime) -> datetime | None:
+    if not text:
+        return None
+    span = _SPAN.fullmatch(text.strip())
+    try:
+        if span is not None:
+            return now - timedelta(seconds=float(span[1]) * _SPANS[span[2]])
+        # Without a zone: the time here.
+        return datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError):
+        raise Failure(
+            f"{option} is {text!r}; it must be a time ago such as 30s, 15m, 1h or 2d, or one such as 2026-11-29T10:00",
+            status=2,
+        ) from None
+
+
+def _error(text: str) -> dict[str, Any]:
+    import grpc
+
+    if not text:
+        return {}
+    code = grpc.StatusCode.__members__.get(text.upper().replace(" ", "_"))
+    if code is not None and code is not grpc.StatusCode.OK:
+        return {"error_codes": [code]}
+    return {"error_reason": text} if _REASON.fullmatch(text) else {"error_text": text}

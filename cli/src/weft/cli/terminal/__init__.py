@@ -1,0 +1,1 @@
+"""Terminals: tables, output, failures in plain words."""

@@ -1,0 +1,108 @@
+"""What a failure is to the person at the terminal: a plain sentence, what to try, and an exit status.
+
+Exit status 1: it failed. 2: it was asked wrongly (as the option parser does).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+from weft.cli.terminal.output import json_text
+from weft.client.api import Unreachable
+from weft.rpc.contracts.json_rendering import json_value
+from weft.rpc.errors import WeftError, error_info, from_call, reason_name, status_code, unpacked
+from weft.rpc.times import seconds
+from weft.v1 import errors_pb2
+
+_NO_AGENT = reason_name(errors_pb2.ERROR_REASON_NO_AGENT)
+_HANDLER_FAILED = reason_name(errors_pb2.ERROR_REASON_HANDLER_FAILED)
+_OVERLOADED = reason_name(errors_pb2.ERROR_REASON_OVERLOADED)
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What to print on stderr, and the exit status."""
+
+    lines: tuple[str, ...]
+    status: int = 1
+
+
+class Failure(Exception):
+    """A command cannot go on. `hints` are further lines: what to try."""
+
+    def __init__(self, message: str, *hints: str, status: int = 1) -> None:
+        super().__init__(message)
+        self.hints = hints
+        self.status = status
+
+
+def status_of_child(status: int | None) -> int:
+    """The exit status of a command that ends with one of its children: asked wrongly is asked wrongly all the way."""
+    return 2 if status == 2 else 1
+
+
+def explain(error: Exception) -> Explanation | None:
+    """The explanation of an error that people can do something about; None for a fault of the program."""
+    if isinstance(error, Failure):
+        return Explanation((f"weft: {error}", *(f"  {hint}" for hint in error.hints)), error.status)
+    if isinstance(error, grpc.RpcError):
+        error = from_call(error)
+    if isinstance(error, Unreachable):
+        return Explanation(
+            (
+                f"weft: {error.message}",
+                "  Is it running? `weft coordinator` starts one, `weft up` one with agents.",
+                "  Is it elsewhere? --target HOST:PORT or WEFT_TARGET says where.",
+            )
+        )
+    if isinstance(error, WeftError):
+        if error.received is None:
+            return Explanation((f"weft: {error.message}",))
+        return Explanation((f"weft: {error.code.name}: {error.message}", *detail_lines(error.received)))
+    return None
+
+
+def detail_lines(status: status_pb2.Status) -> list[str]:
+    """The details of a status, in words where their type is known; indented, one fact a line."""
+    return [f"  {text}" for packed in status.details for text in _facts(packed)]
+
+
+def direct_advice(status: status_pb2.Status, method: str) -> list[str]:
+    """What to do about a failure that only direct calls have; indented, a line each."""
+    code, reason = status_code(status.code), getattr(error_info(status), "reason", "")
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and reason == _OVERLOADED:
+        return ["  Try again, or add slots or agents. Without --direct the call waits for a free slot."]
+    if code is grpc.StatusCode.UNAVAILABLE and reason == _NO_AGENT:
+        return [
+            "  `weft agents list` shows the agents. Without --direct the call waits for one, and needs no way to it."
+        ]
+    if code is grpc.StatusCode.UNAVAILABLE and not status.details:
+        return [
+            f"  `weft call {method} --explain` shows which agents can be reached from here.",
+            "  WEFT_AGENT_ADVERTISED_ADDRESS tells others where an agent is. Without --direct none must be reached.",
+        ]
+    return []
+
+
+def raised_advice(status: status_pb2.Status, task_id: str) -> list[str]:
+    """Where to see what the handler of a durable call raised, which its callers are not told; indented, a line each."""
+    if not task_id or getattr(error_info(status), "reason", "") != _HANDLER_FAILED:
+        return []
+    return [f"  `weft tasks get {task_id}` shows what it raised, with --verbose also where."]
+
+
+def _facts(packed: any_pb2.Any) -> list[str]:
+    if (info := unpacked(packed, error_details_pb2.ErrorInfo)) is not None:
+        facts = "".join(f", {key} {value}" for key, value in sorted(info.metadata.items()))
+        return [f"reason {info.reason} ({info.domain or 'no domain'}){facts}"]
+    if (bad := unpacked(packed, error_details_pb2.BadRequest)) is not None:
+        return [f"field {violation.field}: {violation.description}" for violation in bad.field_violations]
+    if (retry := unpacked(packed, error_details_pb2.RetryInfo)) is not None:
+        return [f"can be tried again after {seconds(retry.retry_delay):g} s"]
+    fields = json_value(packed)
+    fields.pop("@type", None)
+    return [f"{packed.TypeName()}: {json_text(fields)}"]

@@ -1,0 +1,95 @@
+r"""The standard streams of a command, whatever they are.
+
+What cannot be written to standard output ends the command, in order: results were asked for. What cannot be written to
+standard error is dropped: it is for people, and no result depends on it. A character that the stream's encoding does not
+have is written as `\uXXXX`, which in JSON means the same character.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import errno
+import io
+import os
+import sys
+from typing import TextIO
+
+from weft.rpc.process.standard_streams import fill_missing
+from weft.rpc.process.steady_output import write_all
+
+# As after SIGPIPE, by which most programs end when nobody reads on.
+NO_READER_STATUS = 141
+_ESCAPE = "weft.escape"
+
+
+class Unwritable(Exception):
+    """Standard output cannot be written."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error.strerror or str(error))
+        # Nobody reads it, as behind `| head`; nothing to complain of.
+        self.no_reader = error.errno == errno.EPIPE
+
+
+def prepare() -> None:
+    """Put streams of this kind in the place of `sys.stdout` and `sys.stderr`; first of all in the process."""
+    fill_missing()
+    codecs.register_error(_ESCAPE, _escaped)
+    sys.stdout = _replaced(sys.stdout, 1, strict=True)
+    sys.stderr = _replaced(sys.stderr, 2, strict=False)
+
+
+def as_utf8(argument: str) -> str:
+    """An argument of the command line as its bytes are in UTF-8, where the locale knows ASCII alone."""
+    return argument.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+
+
+def _replaced(stream: TextIO, descriptor: int, *, strict: bool) -> TextIO:
+    with contextlib.suppress(Exception):
+        stream.flush()
+    own = stream.errors in ("strict", "surrogateescape", "backslashreplace", None)
+    return io.TextIOWrapper(
+        _Raw(descriptor, strict=strict),  # type: ignore[type-var]
+        stream.encoding,
+        errors=_ESCAPE if own else stream.errors,
+        line_buffering=True,
+    )
+
+
+class _Raw(io.RawIOBase):
+    """A descriptor as a stream that fails in a way of its own, or not at all."""
+
+    def __init__(self, descriptor: int, *, strict: bool) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._strict = strict
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object) -> int:
+        copied = bytes(memoryview(data))  # type: ignore[arg-type]
+        try:
+            write_all(self._descriptor, copied)
+        except OSError as error:
+            if self._strict:
+                raise Unwritable(error) from None
+        return len(copied)
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        return os.isatty(self._descriptor)
+
+    def close(self) -> None:
+        """Nothing: the descriptor is the process' own."""
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    """A codec's error handler."""
+    assert isinstance(error, UnicodeEncodeError)
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    numbers = (int.from_bytes(units[at : at + 2], "big") for at in range(0, len(units), 2))
+    return "".join(f"\\u{number:04x}" for number in numbers), error.end

@@ -1,0 +1,406 @@
+"""Many tasks over one stream: batched, pipelined, bounded, and mended when it breaks.
+
+    source ──draw──> batch ──write──> sent ──ack──> stored ──finished──> out ──> consumer
+                       ^               │              │                   ^
+       broken stream:  └── same ids ───┘              └──── WaitTasks ────┘
+
+Every task has a request id, so that sending it twice stores it once. `window` bounds what is between draw and consumer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
+
+import grpc.aio
+
+from weft.client import generated_ids
+from weft.client.api import SUBMIT_TASKS, Api, Patience, is_momentary
+from weft.client.methods import Method
+from weft.client.task_snapshot import Task
+from weft.client.task_waiting import ended
+from weft.rpc.calls.pacing import Pacer
+from weft.rpc.errors import NotFound, ResourceExhausted, Unavailable, WeftError, from_status
+from weft.rpc.network.channel import BATCH_BYTES, MAX_MESSAGE_BYTES
+from weft.v1 import coordinator_pb2, errors_pb2, task_pb2
+
+Req = TypeVar("Req")
+
+BATCH_ITEMS = 256
+DEFAULT_WINDOW = 8192
+# The coordinator reads on only while fewer than this are undelivered.
+MOST_WINDOW = 65_536
+_FED_ITEMS = 2 * BATCH_ITEMS
+_MOST_PAYLOAD_BYTES = MAX_MESSAGE_BYTES - BATCH_BYTES
+
+
+class Entry:
+    """One task of the bulk, on its way."""
+
+    __slots__ = (
+        "drawn",
+        "error",
+        "existed",
+        "index",
+        "payload",
+        "request_id",
+        "sent_at_s",
+        "task",
+        "task_id",
+    )
+
+    def __init__(self, index: int, request_id: str, payload: bytes, *, drawn: bool) -> None:
+        # Position in the source, from 0.
+        self.index = index
+        self.request_id = request_id
+        # The id was drawn here; when it was first sent, by `generated_ids.clock_s`.
+        self.drawn = drawn
+        self.sent_at_s = 0.0
+        # Dropped once acknowledged.
+        self.payload = payload
+        self.task_id = ""
+        self.existed = False
+        self.task: Task | None = None
+        # It was refused.
+        self.error: WeftError | None = None
+
+
+class Bulk(Generic[Req]):
+    """One run over a source. `entries()` gives each entry once: when it has ended, or else when it is stored."""
+
+    def __init__(
+        self,
+        api: Api,
+        method: Method[Req, Any],
+        source: Iterable[Req] | AsyncIterable[Req],
+        *,
+        options: task_pb2.TaskOptions | None,
+        request_id: Callable[[Req], str] | None,
+        results: bool,
+        window: int,
+        patience_s: float,
+        stored: Callable[[int, str], None] | None = None,
+    ) -> None:
+        if not 1 <= window <= MOST_WINDOW:
+            raise ValueError(f"window is {window}; it must be between 1 and {MOST_WINDOW}")
+        self._api = api
+        self._method = method
+        self._options = options
+        self._request_id = request_id
+        self._results = results
+        self._tell_stored = stored
+        self._window = window
+        self._patience_s = patience_s
+        self._patience = Patience(api, patience_s)
+
+        self._sync: Iterator[Req] | None = None if isinstance(source, AsyncIterable) else iter(source)
+        self._async = source if isinstance(source, AsyncIterable) else None
+        self._fed: deque[Req] = deque()
+        self._exhausted = False
+        self._source_error: Exception | None = None
+        self._drawn = 0
+        self._id_prefix = uuid.uuid4().hex
+        self._repeated_s = generated_ids.repeated_s(patience_s)
+
+        # In the order of the arrows above.
+        self._again: deque[Entry] = deque()
+        self._postponed = 0
+        self._refused_since: float | None = None
+        self._sent: deque[Entry] = deque()
+        self._stored: dict[str, list[Entry]] = {}
+        # Stored by way of a stream that broke: waited for beside the stream.
+        self._orphans: dict[str, list[Entry]] = {}
+        # Ended before their acknowledgement was read.
+        self._early: dict[str, Task] = {}
+        self._out: deque[Entry] = deque()
+        self._inside = 0
+        # The window was full: it is filled again once there is room for a batch, not item by item.
+        self._full = False
+        self._refill_below = window - min(BATCH_ITEMS, max(1, window // 4))
+
+        self._work = asyncio.Event()
+        self._hungry = asyncio.Event()
+        self._news = asyncio.Event()
+        self._collectors: set[asyncio.Task[None]] = set()
+
+    async def entries(self) -> AsyncGenerator[Entry]:
+        """Every entry of the source.
+
+        Raises:
+            Unreachable: the coordinator was away for longer than the patience.
+            Exception: what the source raises, when it does.
+        """
+        runner = asyncio.create_task(self._run())
+        runner.add_done_callback(lambda _: self._news.set())
+        out = self._out
+        try:
+            while True:
+                while out:
+                    entry = out.popleft()
+                    self._inside -= 1
+                    if self._inside == self._refill_below:
+                        self._work.set()
+                    yield entry
+                self._work.set()
+                if runner.done():
+                    runner.result()
+                    if not out:
+                        return
+                    continue
+                self._news.clear()
+                if not out:
+                    await self._news.wait()
+        finally:
+            await _cancelled(runner, *self._collectors)
+
+    async def _run(self) -> None:
+        """Open streams until everything that was drawn has come out."""
+        feeder = None if self._async is None else asyncio.create_task(self._feed(self._async))
+        try:
+            while not await self._stream():
+                self._mend()
+            await asyncio.gather(*self._collectors)
+            if self._source_error is not None:
+                raise self._source_error
+        finally:
+            if feeder is not None:
+                await _cancelled(feeder)
+
+    async def _feed(self, source: AsyncIterable[Req]) -> None:
+        try:
+            async for request in source:
+                self._fed.append(request)
+                self._work.set()
+                while len(self._fed) >= _FED_ITEMS:
+                    self._hungry.clear()
+                    await self._hungry.wait()
+        except Exception as error:  # raised to the consumer, after what was drawn before
+            self._source_error = error
+        self._exhausted = True
+        self._work.set()
+
+    # -- one stream -------------------------------------------------------------------------------------------------
+
+    async def _stream(self) -> bool:
+        """One stream, from open to end; false: it broke, and another is worth trying."""
+        call = self._api.open_bidi(SUBMIT_TASKS)
+        writer = asyncio.create_task(self._write(call))
+        try:
+            while True:
+                response = await call.read()
+                if not isinstance(response, coordinator_pb2.SubmitTasksResponse):  # EOF
+                    break
+                self._patience.renew()
+                self._read(response)
+            if not writer.done() or self._sent or self._stored:
+                # Ended in order, but not at its end: as good as broken.
+                await self._patience.wait_after(Unavailable("the stream ended early"))
+                return False
+            writer.result()
+            return True
+        except grpc.aio.AioRpcError as error:
+            await self._patience.wait(error)
+            return False
+        finally:
+            await _cancelled(writer)
+            call.cancel()
+
+    def _mend(self) -> None:
+        """After a loss: send again what was not acknowledged, and wait beside the next stream for what was."""
+        least_s = generated_ids.clock_s() - self._repeated_s
+        for entry in reversed(self._sent):
+            if entry.drawn and entry.sent_at_s < least_s:
+                self._emit(entry, generated_ids.too_late())
+            else:
+                self._again.appendleft(entry)
+        self._sent.clear()
+        self._early.clear()
+        if self._stored:
+            self._collect(self._stored)
+            self._stored = {}
+
+    def _collect(self, entries: Mapping[str, list[Entry]]) -> None:
+        """Wait for these beside the stream."""
+        for task_id, same in entries.items():
+            self._orphans.setdefault(task_id, []).extend(same)
+        collector = asyncio.create_task(self._wait_for(tuple(entries)))
+        self._collectors.add(collector)
+
+    async def _wait_for(self, task_ids: tuple[str, ...]) -> None:
+        async for some in ended(self._api, task_ids, timeout_s=None, patience_s=self._patience_s):
+            for task in some.tasks:
+                self._finish(task)
+            for task_id in some.unknown:
+                for entry in self._orphans.pop(task_id, ()):
+                    self._emit(entry, NotFound(f"task {task_id} is known no more"))
+
+    # -- writing ----------------------------------------------------------------------------------------------------
+
+    async def _write(self, call: grpc.aio.StreamStreamCall[Any, Any]) -> None:
+        first = True
+        pacer = Pacer()
+        try:
+            while (batch := await self._batch(pacer)) is not None:
+                batch.deliver_results = first and self._results
+                first = False
+                await call.write(batch)
+            await call.done_writing()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            # The call is over; the reader learns why.
+            return
+
+    async def _batch(self, pacer: Pacer) -> coordinator_pb2.SubmitTasksRequest | None:
+        """All that waits to be sent, up to a batch; None when nothing will come any more."""
+        while True:
+            self._work.clear()
+            under_way = len(self._sent) + len(self._stored)
+            if (wait_s := pacer.wait_s(under_way, time.monotonic())) > 0.0:
+                await asyncio.sleep(wait_s)
+            batch = coordinator_pb2.SubmitTasksRequest()
+            size_bytes, now_s = 0, generated_ids.clock_s()
+            tasks = batch.tasks
+            while len(tasks) < BATCH_ITEMS and size_bytes < BATCH_BYTES:
+                entry = self._again.popleft() if self._again else self._draw()
+                if entry is None:
+                    break
+                size_bytes += len(entry.payload)
+                task = tasks.add(
+                    method=self._method.name,
+                    payload=entry.payload,
+                    request_id=entry.request_id,
+                    options=self._options,
+                )
+                if entry.drawn:
+                    generated_ids.keep(task, self._repeated_s)
+                entry.sent_at_s = entry.sent_at_s or now_s
+                self._sent.append(entry)
+            if tasks:
+                if len(tasks) < BATCH_ITEMS and size_bytes < BATCH_BYTES:
+                    pacer.sent(time.monotonic())
+                return batch
+            if self._exhausted and not (self._sent or self._again or self._postponed or self._fed):
+                return None
+            await self._work.wait()
+
+    def _draw(self) -> Entry | None:
+        """The next of the source; None: none now, or no room."""
+        if self._full and self._inside > self._refill_below:
+            return None
+        self._full = False
+        while self._inside < self._window:
+            if self._sync is not None:
+                try:
+                    request = next(self._sync)
+                except StopIteration:
+                    self._exhausted = True
+                    return None
+                except Exception as error:  # raised to the consumer, after what was drawn before
+                    self._source_error = error
+                    self._exhausted = True
+                    return None
+            elif self._fed:
+                request = self._fed.popleft()
+                self._hungry.set()
+            else:
+                return None
+            index = self._drawn
+            own_id = "" if self._request_id is None else self._request_id(request)
+            entry = Entry(
+                index,
+                own_id or f"{self._id_prefix}-{index:x}",
+                self._method.serialize(request),
+                drawn=not own_id,
+            )
+            self._drawn += 1
+            self._inside += 1
+            if len(entry.payload) <= _MOST_PAYLOAD_BYTES:
+                return entry
+            self._emit(entry, _too_large(len(entry.payload)))
+        self._full = True
+        return None
+
+    # -- reading ----------------------------------------------------------------------------------------------------
+
+    def _read(self, response: coordinator_pb2.SubmitTasksResponse) -> None:
+        for ack in response.acks:
+            entry = self._sent.popleft()
+            if ack.task_id:
+                self._acknowledge(entry, ack.task_id, existed=ack.existed)
+            else:
+                self._refuse(entry, from_status(ack.error))
+        for task in response.finished:
+            self._finish(Task(task))
+        if not self._sent:
+            self._early.clear()
+            # The writer may have been waiting for the last acknowledgement.
+            self._work.set()
+
+    def _acknowledge(self, entry: Entry, task_id: str, *, existed: bool) -> None:
+        entry.task_id = task_id
+        entry.existed = existed
+        if self._tell_stored is not None:
+            self._tell_stored(entry.index, task_id)
+        entry.payload = b""
+        self._refused_since = None
+        if not self._results:
+            self._emit(entry)
+        elif task_id in self._early:
+            entry.task = self._early.pop(task_id)
+            self._emit(entry)
+        elif existed and self._request_id is not None:
+            # The caller may use one id twice in a stream, which delivers the task perhaps once.
+            self._collect({task_id: [entry]})
+        else:
+            self._stored.setdefault(task_id, []).append(entry)
+
+    def _finish(self, task: Task) -> None:
+        entries = [*self._stored.pop(task.id, ()), *self._orphans.pop(task.id, ())]
+        if not entries and self._sent:
+            self._early[task.id] = task
+        for entry in entries:
+            entry.task = task
+            self._emit(entry)
+
+    def _refuse(self, entry: Entry, error: WeftError) -> None:
+        """Try again what was refused for the moment, within the patience; the rest comes out as refused."""
+        now = time.monotonic()
+        if is_momentary(error):
+            self._refused_since = self._refused_since or now
+            if now - self._refused_since < self._patience_s:
+                self._postponed += 1
+                asyncio.get_running_loop().call_later(error.retry_after_s or 0.1, self._send_again, entry)
+                return
+        self._emit(entry, error)
+
+    def _send_again(self, entry: Entry) -> None:
+        self._postponed -= 1
+        self._again.append(entry)
+        self._work.set()
+
+    def _emit(self, entry: Entry, error: WeftError | None = None) -> None:
+        entry.error = error
+        entry.payload = b""
+        self._out.append(entry)
+        self._news.set()
+
+
+def _too_large(size_bytes: int) -> WeftError:
+    return ResourceExhausted(
+        f"the request has {size_bytes} bytes; at most {_MOST_PAYLOAD_BYTES} fit into a message",
+        reason=errors_pb2.ERROR_REASON_PAYLOAD_TOO_LARGE,
+        metadata={"size_bytes": str(size_bytes), "limit_bytes": str(_MOST_PAYLOAD_BYTES)},
+    )
+
+
+async def _cancelled(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks and wait until they are over."""
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        with suppress(asyncio.CancelledError, Exception):
+            await task

@@ -1,0 +1,103 @@
+"""The channel that `Mesh.channel()` gives: a plain one, whose calls inherit from the call that is being handled."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+from grpc import aio
+
+from weft.rpc.calls import call_context
+from weft.rpc.process.home_loop import HomeLoop
+
+
+class _Callable:
+    """A method, as a stub has it."""
+
+    def __init__(self, plain: Any, home: HomeLoop) -> None:
+        self._plain = plain
+        self._home = home
+
+
+class _OneRequest(_Callable):
+    """A method with a single request."""
+
+    def __call__(
+        self, request: Any, *, timeout: float | None = None, metadata: Any = None, **how: Any
+    ) -> Any:
+        self._home.check()
+        timeout, metadata = call_context.timeout_s(timeout), call_context.metadata(metadata)
+        return self._plain(request, timeout=timeout, metadata=metadata, **how)
+
+
+class _ManyRequests(_Callable):
+    """A method with a stream of requests. gRPC takes a deadline, metadata and more by their places here."""
+
+    def __call__(
+        self,
+        request_iterator: Any = None,
+        timeout: float | None = None,
+        metadata: Any = None,
+        *more: Any,
+        **how: Any,
+    ) -> Any:
+        self._home.check()
+        timeout, metadata = call_context.timeout_s(timeout), call_context.metadata(metadata)
+        return self._plain(request_iterator, timeout, metadata, *more, **how)
+
+
+class UnaryUnary(_OneRequest, aio.UnaryUnaryMultiCallable[Any, Any]):
+    """One request, one response."""
+
+
+class UnaryStream(_OneRequest, aio.UnaryStreamMultiCallable[Any, Any]):
+    """One request, many responses."""
+
+
+class StreamUnary(_ManyRequests, aio.StreamUnaryMultiCallable[Any, Any]):
+    """Many requests, one response."""
+
+
+class StreamStream(_ManyRequests, aio.StreamStreamMultiCallable[Any, Any]):
+    """Many requests, many responses."""
+
+
+class InheritingChannel(aio.Channel):
+    """Passes everything on; outside a handler it changes nothing. Closing it closes nothing: the mesh has the connection."""
+
+    def __init__(self, plain: aio.Channel, home: HomeLoop) -> None:
+        self._plain = plain
+        self._home = home
+
+    def unary_unary(self, *method: Any, **how: Any) -> Any:
+        return UnaryUnary(self._plain.unary_unary(*method, **how), self._home)
+
+    def unary_stream(self, *method: Any, **how: Any) -> Any:
+        return UnaryStream(self._plain.unary_stream(*method, **how), self._home)
+
+    def stream_unary(self, *method: Any, **how: Any) -> Any:
+        return StreamUnary(self._plain.stream_unary(*method, **how), self._home)
+
+    def stream_stream(self, *method: Any, **how: Any) -> Any:
+        return StreamStream(self._plain.stream_stream(*method, **how), self._home)
+
+    async def close(self, grace: float | None = None) -> None:
+        pass
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+        return self._plain.get_state(try_to_connect)
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        await self._plain.wait_for_state_change(last_observed_state)
+
+    async def channel_ready(self) -> None:
+        await self._plain.channel_ready()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

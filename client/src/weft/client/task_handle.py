@@ -1,0 +1,128 @@
+"""A submitted task in the caller's hands."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from weft.client.methods import Method
+from weft.client.task_snapshot import Progress, Task, TaskState
+from weft.rpc.errors import Unavailable, WeftError
+from weft.v1 import errors_pb2
+
+if TYPE_CHECKING:
+    from weft.client.tasks import Tasks
+
+Resp = TypeVar("Resp")
+
+
+class TaskHandle(Generic[Resp]):
+    """One task. It outlives this process: `mesh.tasks.handle(method, id)` makes another for the same task."""
+
+    __slots__ = ("_method", "_refusal", "_tasks", "existed", "id", "request_id")
+
+    def __init__(
+        self,
+        tasks: Tasks,
+        method: Method[Any, Resp],
+        task_id: str,
+        *,
+        request_id: str = "",
+        existed: bool = False,
+        refusal: WeftError | None = None,
+    ) -> None:
+        self._tasks = tasks
+        self._method = method
+        self._refusal = refusal
+        self.id = task_id
+        self.request_id = request_id
+        # The request id was known: this is the task of an earlier submission.
+        self.existed = existed
+
+    @property
+    def refusal(self) -> WeftError | None:
+        """Why the coordinator refused it (only among many); such a handle has no id."""
+        return self._refusal
+
+    async def result(self, timeout_s: float | None = None) -> Resp:
+        """The response, when the task has succeeded. Without `timeout_s` it waits as long as the task lives.
+
+        Raises:
+            WeftError: the task's outcome, with the handler's code, message and details.
+            TimeoutError: it has not ended by then. The task goes on.
+        """
+        return response_of(await self.ended(timeout_s), self._method)
+
+    async def ended(self, timeout_s: float | None = None) -> Task:
+        """The task, when it has ended, however it did.
+
+        Raises:
+            TimeoutError: it has not ended by then.
+        """
+        if self._refusal is not None:
+            raise self._refusal
+        return await self._tasks._waiter.wait(self.id, timeout_s)
+
+    async def snapshot(self) -> Task:
+        """The task as it is now."""
+        return await self._tasks.get(self.id)
+
+    async def state(self) -> TaskState:
+        return (await self.snapshot()).state
+
+    async def cancel(self, reason: str = "", *, grace_s: float | None = None) -> Task:
+        """Ask for its end; a running handler gets `grace_s`."""
+        return await self._tasks.cancel(self.id, reason, grace_s=grace_s)
+
+    async def retry(self) -> Task:
+        """Queue it again, after it failed or was cancelled."""
+        return await self._tasks.retry(self.id)
+
+    def watch(self, after_sequence: int = 0) -> AsyncGenerator[Task | Progress]:
+        """Its states and its responses, as they come, until it has ended."""
+        return self._tasks.watch(self.id, after_sequence)
+
+    async def stream(self) -> AsyncGenerator[Resp]:
+        """The responses of a streaming method, each once, in order.
+
+        Raises:
+            WeftError: the task's outcome, after the last response. UNAVAILABLE with reason STREAM_RESTARTED when
+                the attempt that sent them was lost and another began from the start.
+        """
+        attempt = 0
+        seen = 0
+        async with aclosing(self._tasks.watch(self.id)) as events:
+            async for event in events:
+                # A snapshot names the attempt that counts; what earlier ones sent is void.
+                if event.attempt > attempt and seen:
+                    raise Unavailable(
+                        f"task {self.id} began again (attempt {event.attempt}) after {seen} responses",
+                        reason=errors_pb2.ERROR_REASON_STREAM_RESTARTED,
+                    )
+                attempt = max(attempt, event.attempt)
+                if isinstance(event, Task):
+                    error = event.error()
+                    if error is not None:
+                        raise error
+                elif event.attempt == attempt:
+                    seen += 1
+                    yield self._method.parse(event.response)
+
+    def __repr__(self) -> str:
+        return f"<TaskHandle {self.id or 'refused'} {self._method.name}>"
+
+
+def response_of(task: Task, method: Method[Any, Resp]) -> Resp:
+    """The response of a task that has ended.
+
+    Raises:
+        WeftError: it did not succeed.
+        TypeError: its method answers with a stream.
+    """
+    if method.streaming:
+        raise TypeError(f"{method.name} answers with a stream of responses: use stream()")
+    error = task.error()
+    if error is not None:
+        raise error
+    return method.parse(task.response)

@@ -1,0 +1,1 @@
+"""Callers: transparent calls, the task API's submissions and waits, bulk streams."""

@@ -1,0 +1,138 @@
+"""A transparent call's options: `weft-*` metadata, checked, as the task API's own options."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from weft.rpc.calls import call_keys, metadata
+from weft.rpc.calls.call_context import MAX_ID_CHARS, ROOT_ID_KEY
+from weft.rpc.calls.metadata import DIRECT, MODE_KEY
+from weft.rpc.errors import InvalidArgument
+from weft.rpc.times import MAX_DURATION_S, duration
+from weft.v1 import task_pb2
+
+_REQUIREMENT = re.compile(r"\s*([^=<>,\s]+)\s*(>=|=)\s*([^,]*?)\s*")
+_ID = re.compile(rf"[\x21-\x7e]{{1,{MAX_ID_CHARS}}}")
+_TRUE = ("true", "1", "yes")
+_FALSE = ("false", "0", "no")
+
+
+@dataclass(slots=True)
+class CallOptions:
+    """What a caller asked for beside the call itself."""
+
+    request_id: str = ""
+    detach: bool = False
+    options: task_pb2.TaskOptions = field(default_factory=task_pb2.TaskOptions)
+
+
+def from_metadata(pairs: Iterable[tuple[str, str | bytes]], time_left_s: float | None) -> CallOptions:
+    """Read a call's metadata; its deadline becomes `schedule_to_close`.
+
+    Raises:
+        InvalidArgument: a `weft-*` entry that is unknown or malformed; `field` names it.
+    """
+    call = CallOptions()
+    options = call.options
+    for key, value in pairs:
+        if key.startswith(call_keys.PREFIX):
+            _read(call, key, call_keys.text(value))
+        elif key == "traceparent":
+            options.context.traceparent = str(value)
+        elif key == "tracestate":
+            options.context.tracestate = str(value)
+        elif metadata.belongs_to_caller(key):
+            raw = value if isinstance(value, bytes) else value.encode()
+            options.context.metadata.add(key=key, value=raw)
+    if time_left_s is not None and time_left_s < MAX_DURATION_S:
+        options.limits.schedule_to_close.CopyFrom(duration(max(0.0, time_left_s)))
+    return call
+
+
+def asks_direct(pairs: Iterable[tuple[str, str | bytes]]) -> bool:
+    """Whether a call is to go straight to an agent. Anything but the two modes is refused where the rest is read."""
+    return any(key == MODE_KEY and value == DIRECT for key, value in pairs)
+
+
+def check_direct(pairs: Iterable[tuple[str, str | bytes]]) -> None:
+    """Refuse, of a direct call, what only a task can have.
+
+    Raises:
+        InvalidArgument: a `weft-*` entry that is unknown, malformed, or for tasks alone; `field` names it.
+    """
+    given = tuple(pairs)
+    call_keys.check_direct(given)
+    for key, value in given:
+        if key in call_keys.LINEAGE:
+            _check_id(key, call_keys.text(value))
+
+
+def check_mode(pairs: Iterable[tuple[str, str | bytes]]) -> None:
+    """Refuse a mode that is none, whatever else a call asks for.
+
+    Raises:
+        InvalidArgument: `field` names the key.
+    """
+    for key, value in pairs:
+        if key == MODE_KEY:
+            call_keys.check(key, str(value))
+
+
+def _read(call: CallOptions, key: str, value: str) -> None:
+    if key == "weft-request-id":
+        call.request_id = value
+    elif key == "weft-priority":
+        if not value.isdecimal() or len(value) > 1:
+            raise InvalidArgument(f"weft-priority is {value!r}; it must be 0 to 9", field=key)
+        call.options.priority = int(value)
+    elif key == "weft-delay":
+        call.options.delay.CopyFrom(duration(_delay_s(key, value)))
+    elif key == "weft-require":
+        for part in value.split(","):
+            _require(call.options.requirements, key, part)
+    elif key == "weft-detach":
+        if value.lower() not in _TRUE + _FALSE:
+            raise InvalidArgument(f"weft-detach is {value!r}; it must be true or false", field=key)
+        call.detach = value.lower() in _TRUE
+    elif key in call_keys.LINEAGE:
+        _check_id(key, value)
+        name = "root_id" if key == ROOT_ID_KEY else "parent_id"
+        setattr(call.options.context, name, value)
+    else:
+        call_keys.check(key, value)
+
+
+def _check_id(key: str, value: str) -> None:
+    if not _ID.fullmatch(value):
+        raise InvalidArgument(
+            f"{key} must be 1 to {MAX_ID_CHARS} printable ASCII characters without spaces", field=key
+        )
+
+
+def _delay_s(key: str, value: str) -> float:
+    try:
+        delay_s = float(value.removesuffix("s"))
+    except ValueError:
+        delay_s = -1.0
+    if not 0 <= delay_s <= MAX_DURATION_S:
+        raise InvalidArgument(
+            f"weft-delay is {value!r}; it must be seconds from 0 to {MAX_DURATION_S:g}, such as 1.5",
+            field=key,
+        )
+    return delay_s
+
+
+def _require(requirements: task_pb2.Requirements, key: str, part: str) -> None:
+    match = _REQUIREMENT.fullmatch(part)
+    if match is None:
+        raise InvalidArgument(f"weft-require has {part!r}; write label=value or resource>=amount", field=key)
+    name, relation, value = match.groups()
+    if relation == "=":
+        requirements.labels[name] = value
+        return
+    try:
+        requirements.resources[name] = float(value)
+    except ValueError as error:
+        raise InvalidArgument(f"weft-require: {value!r} is no amount of {name}", field=key) from error

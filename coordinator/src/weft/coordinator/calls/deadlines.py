@@ -1,0 +1,66 @@
+"""A caller's deadline, as the coordinator answers it: a little before it passes, so that the answer arrives and says why.
+
+Left alone, the caller's own timer would end the call with "Deadline Exceeded", and nothing about what it waited for. It still
+does where the way back takes longer than the margin, and for calls of handlers, whose deadline is that of the call they handle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NamedTuple
+
+from weft.coordinator.calls.hub import Follower
+from weft.coordinator.store.records import TaskRecord
+from weft.rpc.errors import DeadlineExceeded
+from weft.rpc.times import MAX_DURATION_S
+
+# Of the caller's time, what the answer gets. An outcome that comes within it is lost to the caller.
+MARGIN_S = 0.02
+MARGIN_SHARE = 0.05
+
+
+class DeadlineNear(DeadlineExceeded):
+    """It is time to answer; what with is still to be said."""
+
+
+class Deadline(NamedTuple):
+    """When a call came and is to be answered, by the event loop's clock; `answer_at_s` None: it has no deadline."""
+
+    came_at_s: float
+    answer_at_s: float | None
+
+    @classmethod
+    def of(cls, left_s: float | None, now_s: float) -> Deadline:
+        if left_s is None or left_s >= MAX_DURATION_S:
+            return cls(now_s, None)
+        return cls(now_s, now_s + left_s - min(MARGIN_S, left_s * MARGIN_SHARE))
+
+    async def end_of(self, future: asyncio.Future[TaskRecord]) -> TaskRecord:
+        """The future's result.
+
+        Raises:
+            DeadlineNear: before it has come.
+        """
+        if self.answer_at_s is None:
+            return await future
+        timer = asyncio.get_running_loop().call_at(self.answer_at_s, _end_future, future)
+        try:
+            return await future
+        finally:
+            timer.cancel()
+
+    def end_following(self, follower: Follower) -> asyncio.TimerHandle | None:
+        """Let what follows a task raise DeadlineNear when it is time; cancel the timer when it has ended before."""
+        if self.answer_at_s is None:
+            return None
+        return asyncio.get_running_loop().call_at(self.answer_at_s, _end_follower, follower)
+
+
+def _end_future(future: asyncio.Future[TaskRecord]) -> None:
+    if not future.done():
+        future.set_exception(DeadlineNear("the call's deadline passed"))
+
+
+def _end_follower(follower: Follower) -> None:
+    follower.error = DeadlineNear("the call's deadline passed")
+    follower.notify()

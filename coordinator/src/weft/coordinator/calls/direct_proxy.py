@@ -1,0 +1,85 @@
+"""Transparent direct calls: `weft-mode: direct` takes a call past the store, straight to the least-loaded agent.
+
+    caller ─► this coordinator's port ─► relay ─► balancer ─► an agent's direct server
+
+For callers that can reach a coordinator and no agents. The balancer knows the fleet as discovery tells it, from the first
+such call on: a coordinator of which none is asked does nothing for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Any, cast
+
+import grpc
+
+from weft.coordinator.calls.call_options import check_direct
+from weft.coordinator.contracts.contract_catalogue import MethodInfo
+from weft.rpc.balancing import Balancer, Limits
+from weft.rpc.calls import metadata, relay
+from weft.rpc.calls.admission import Admission
+from weft.rpc.calls.call_keys import LINEAGE, RETRY_KEY
+from weft.rpc.process.logs import get_logger
+from weft.v1 import fleet_pb2
+
+log = get_logger(__name__)
+
+# Of weft's own keys, what an agent is to hear.
+_KEPT = frozenset({*LINEAGE, RETRY_KEY})
+
+# The fleet, now and after each change.
+Snapshots = Callable[[], AsyncGenerator[Sequence[fleet_pb2.Agent]]]
+
+
+class DirectCalls:
+    """Makes what serves a method directly. Belongs to the event loop of the server.
+
+    Args:
+        snapshots: follows the fleet.
+        max_message_bytes: largest request or response.
+    """
+
+    def __init__(self, snapshots: Snapshots, max_message_bytes: int) -> None:
+        self._snapshots = snapshots
+        self._balancer = Balancer(limits=Limits(max_message_bytes=max_message_bytes))
+        self._channel = self._balancer.channel()
+        self._feeding: asyncio.Task[None] | None = None
+        # By method, as many as contracts may have in force.
+        self._handlers: dict[str, tuple[int, grpc.RpcMethodHandler[Any, Any]]] = {}
+
+    def handler(self, info: MethodInfo, admission: Admission) -> grpc.RpcMethodHandler[Any, Any]:
+        """What serves this method directly, as far as calls are admitted."""
+        if self._feeding is None:
+            self._feeding = asyncio.get_running_loop().create_task(self._feed())
+        known = self._handlers.get(info.name)
+        if known is not None and known[0] == info.kind:
+            return known[1]
+        kind = cast("fleet_pb2.MethodKind", info.kind)
+        made = admission.bounded(relay.handler(self._channel, f"/{info.name}", kind, _outgoing))
+        self._handlers[info.name] = (info.kind, made)
+        return made
+
+    async def close(self) -> None:
+        """End what feeds the balancer, and its connections."""
+        if self._feeding is not None:
+            self._feeding.cancel()
+            await asyncio.gather(self._feeding, return_exceptions=True)
+        await self._balancer.close()
+
+    async def _feed(self) -> None:
+        try:
+            async with contextlib.aclosing(self._snapshots()) as snapshots:
+                async for agents in snapshots:
+                    self._balancer.update(agents)
+        except Exception:
+            log.exception("direct.fleet_not_followed")
+            # The next call begins anew.
+            self._feeding = None
+
+
+def _outgoing(context: relay.Context) -> metadata.Pairs:
+    """The caller's own metadata, whose call this is a part of, and whether it may be run twice."""
+    check_direct(context.invocation_metadata() or ())
+    return relay.passed_on(context, _KEPT.__contains__)

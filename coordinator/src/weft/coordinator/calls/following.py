@@ -1,0 +1,82 @@
+"""Following one task: its snapshots and its progress, in order, without a gap, until it has ended."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from weft.coordinator.calls.hub import Follower, TaskHub
+from weft.coordinator.store.base import Store
+from weft.coordinator.store.records import ProgressRow, TaskRecord
+from weft.rpc.errors import NotFound
+from weft.v1 import errors_pb2
+
+READ_ROWS = 256
+
+
+def task_not_found(task_id: str) -> NotFound:
+    return NotFound(
+        f"no task has the id {task_id!r}, or it was forgotten after its time",
+        reason=errors_pb2.ERROR_REASON_TASK_NOT_FOUND,
+        metadata={"task_id": task_id},
+    )
+
+
+async def follow(
+    store: Store, hub: TaskHub, task_id: str, after: int, follower: Follower | None = None
+) -> AsyncIterator[TaskRecord | ProgressRow]:
+    """Snapshots and progress above the sequence `after`, until the task's end; its last item is the end's record.
+
+    Args:
+        follower: one that was registered before the task was stored; closed here.
+
+    Raises:
+        NotFound: there is no such task.
+    """
+    follower = follower or hub.follow(task_id)
+    try:
+        record = (await store.get([task_id], payloads=False))[0]
+        if record is None:
+            raise task_not_found(task_id)
+        while True:
+            # All progress that this snapshot knows of comes before an end, and after a beginning.
+            if not record.state.terminal:
+                yield record
+            async for row in _progress(store, follower, task_id, after, record.progress_count):
+                after = row.sequence
+                yield row
+                follower.read(row)
+            if record.state.terminal:
+                yield record
+                return
+            while follower.record is None and not follower.rows:
+                await follower.wait()
+            while follower.rows:
+                row = follower.take()
+                if row.sequence == after + 1:
+                    after = row.sequence
+                    yield row
+                    follower.read(row)
+                elif row.sequence > after:
+                    # The buffer overflowed: read what is missing.
+                    async for missing in _progress(store, follower, task_id, after, row.sequence):
+                        after = missing.sequence
+                        yield missing
+                        follower.read(missing)
+            if follower.record is not None:
+                record, follower.record = follower.record, None
+    finally:
+        hub.unfollow(follower)
+
+
+async def _progress(
+    store: Store, follower: Follower, task_id: str, after: int, until: int
+) -> AsyncIterator[ProgressRow]:
+    while after < until:
+        rows = await store.read_progress(task_id, after, READ_ROWS)
+        if not rows:
+            return
+        for row in rows:
+            after = row.sequence
+            yield row
+    while follower.rows and follower.rows[0].sequence <= after:
+        follower.take()

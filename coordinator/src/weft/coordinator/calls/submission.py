@@ -1,0 +1,110 @@
+"""Taking tasks in: one way for the task API, bulk streams and transparent calls. Checks, stores, answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from weft.coordinator import codec
+from weft.coordinator.contracts.contract_catalogue import Contracts, MethodInfo
+from weft.coordinator.rules import REQUEST_ID_TTL_S
+from weft.coordinator.settings import CoordinatorSettings
+from weft.coordinator.store.base import Store
+from weft.coordinator.store.records import Enqueued, RequestIdReused, Submission, TooManyQueues
+from weft.coordinator.store.refusals import too_many_queues
+from weft.rpc.errors import AlreadyExists, ResourceExhausted, Unavailable
+from weft.rpc.times import checked_duration
+from weft.v1 import coordinator_pb2, errors_pb2, task_pb2
+
+
+class Intake:
+    """Makes checked submissions and stores them."""
+
+    def __init__(self, store: Store, contracts: Contracts, settings: CoordinatorSettings) -> None:
+        self._store = store
+        self._contracts = contracts
+        self._max_queued = settings.max_queued_tasks
+        self._defaults = codec.Defaults(
+            result_ttl_s=settings.result_ttl_s,
+            failure_ttl_s=settings.failure_ttl_s,
+            max_payload_bytes=settings.max_payload_bytes,
+            max_metadata_bytes=settings.max_metadata_bytes,
+        )
+        self.stopping = False
+
+    def check(self, request: coordinator_pb2.SubmitTaskRequest) -> Submission:
+        """A request as a submission with a new id.
+
+        Raises:
+            WeftError: as `SubmitTask` says.
+        """
+        info = self._contracts.method(request.method)
+        options = request.options if request.HasField("options") else None
+        # An id that its sender makes for its own repeats.
+        own_id = request.HasField("request_id_ttl")
+        given = self.check_call(info, request.payload, request.request_id, options, same_bytes=own_id)
+        if own_id:
+            given.request_id_ttl_s = checked_duration(
+                request.request_id_ttl, "request_id_ttl", least_s=1.0, most_s=REQUEST_ID_TTL_S
+            )
+        return given
+
+    def check_call(
+        self,
+        info: MethodInfo,
+        payload: bytes,
+        request_id: str,
+        options: task_pb2.TaskOptions | None,
+        *,
+        same_bytes: bool = False,
+    ) -> Submission:
+        """A call of a known method as a submission with a new id.
+
+        Args:
+            same_bytes: a repeat has the same bytes (`codec.submission`).
+
+        Raises:
+            WeftError: as `SubmitTask` says.
+        """
+        task_id = self._store.new_task_id(info.name)
+        return codec.submission(
+            info, payload, request_id, options, self._defaults, task_id, same_bytes=same_bytes
+        )
+
+    async def store(
+        self, submissions: Sequence[Submission], *, acknowledged: bool = True
+    ) -> Sequence[Enqueued | RequestIdReused | TooManyQueues]:
+        """Store submissions; `acknowledged`: durably when this returns, since somebody will be told.
+
+        Raises:
+            Unavailable: the coordinator is stopping, or the store cannot be written.
+            ResourceExhausted: the store holds as many unfinished tasks as it may.
+        """
+        if self.stopping:
+            raise Unavailable(
+                "the coordinator is stopping; try again with the same request id",
+                reason=errors_pb2.ERROR_REASON_STOPPING,
+                retry_after_s=1.0,
+            )
+        if self._store.unfinished() + len(submissions) > self._max_queued:
+            raise ResourceExhausted(
+                f"{self._max_queued} tasks are unfinished, the most that are allowed", retry_after_s=5.0
+            )
+        return await self._store.enqueue(submissions, acknowledged=acknowledged)
+
+
+def accepted(result: Enqueued | RequestIdReused | TooManyQueues, request_id: str) -> Enqueued:
+    """The result of storing one submission.
+
+    Raises:
+        AlreadyExists: REQUEST_ID_REUSED.
+        ResourceExhausted: its method has as many queues as it may.
+    """
+    if isinstance(result, TooManyQueues):
+        raise too_many_queues(result)
+    if isinstance(result, RequestIdReused):
+        raise AlreadyExists(
+            f"request_id {request_id!r} was used for task {result.task_id} with another method or payload",
+            reason=errors_pb2.ERROR_REASON_REQUEST_ID_REUSED,
+            metadata={"task_id": result.task_id},
+        )
+    return result

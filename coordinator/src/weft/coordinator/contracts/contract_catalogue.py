@@ -1,0 +1,308 @@
+"""Contracts: the descriptors behind hosted methods, and which contract is in force for each method.
+
+A contract never changes; its digest is its name. Each has a descriptor pool of its own, so that agents may carry
+different versions of one file. The contract in force for a method is the newest one that brought it; it checks
+payloads and is shown by reflection. Every other one must be wire-compatible with it: its agents get the same tasks.
+
+No I/O: the caller loads contracts from the store, oldest first, and stores what `Contracts.check` lets pass before
+it calls `admit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
+
+from google.protobuf.descriptor import Descriptor, MethodDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError, EncodeError, Message
+
+from weft.coordinator.calls.canonical import canonical_form, needs_ordering
+from weft.coordinator.contracts.compatibility import find_incompatibility
+from weft.rpc.contracts import descriptors
+from weft.rpc.contracts.names import is_reserved, unknown_method
+from weft.rpc.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
+from weft.v1 import errors_pb2
+
+MAX_CONTRACT_BYTES = 8 * 1024 * 1024
+# Contracts in force for some method, and older ones kept beside them for agents not yet upgraded.
+MAX_IN_FORCE = 4096
+MAX_SUPERSEDED = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MethodInfo:
+    """A hosted method, by one contract."""
+
+    # "pkg.Service/Method".
+    name: str
+    # A number of weft.v1.MethodKind.
+    kind: int
+    # Can be called as a task.
+    durable: bool
+    request_class: type[Message]
+    response_class: type[Message]
+    descriptor: MethodDescriptor
+    # Digest of its contract.
+    contract: str
+    # Its request, or a message within it, has proto2 required fields.
+    has_required: bool
+    # No message within its request `needs_ordering`, nor the request itself.
+    ordered: bool
+
+    def check_request(self, payload: bytes) -> Message:
+        """The request; refuse a payload that handlers could not read.
+
+        Raises:
+            InvalidArgument: it does not parse as the request message (PAYLOAD_MALFORMED).
+        """
+        try:
+            message = self.request_class.FromString(payload)
+        except DecodeError as error:
+            raise self._malformed(f"({len(payload)} bytes): {error}") from None
+        if self.has_required and not message.IsInitialized():
+            raise self._malformed(f"({len(payload)} bytes): {_missing_fields(message)}")
+        return message
+
+    def request_form(self, request: Message) -> bytes:
+        """What all serializations of a request have in common (`canonical`). It is used up."""
+        return canonical_form(request, ordered=self.ordered)
+
+    def _malformed(self, why: str) -> InvalidArgument:
+        return InvalidArgument(
+            f"the payload for {self.name} does not parse as {self.descriptor.input_type.full_name} {why}",
+            reason=errors_pb2.ERROR_REASON_PAYLOAD_MALFORMED,
+            field="payload",
+        )
+
+
+class Contract:
+    """The files that an agent sent, and the methods of them that it hosts."""
+
+    def __init__(self, file_descriptor_set: bytes, pool: DescriptorPool) -> None:
+        self.digest = descriptors.digest(file_descriptor_set)
+        self.file_descriptor_set = file_descriptor_set
+        self.pool = pool
+        self.methods: Mapping[str, MethodInfo] = {}
+        # Every method that was looked up, shared with the contracts that `hosting` returns.
+        self._infos: dict[str, MethodInfo] = {}
+
+    @classmethod
+    def load(cls, file_descriptor_set: bytes, methods: Sequence[str]) -> Contract:
+        """Build a contract from an agent's bytes and the methods that it says it hosts.
+
+        Raises:
+            InvalidArgument: the files are too large or do not hold together, or a method is not in them
+                (CONTRACT_INVALID).
+        """
+        size = len(file_descriptor_set)
+        if size > MAX_CONTRACT_BYTES:
+            raise _invalid(f"the contract is {size} bytes; the limit is {MAX_CONTRACT_BYTES}")
+        try:
+            files = FileDescriptorSet.FromString(file_descriptor_set)
+        except DecodeError as error:
+            raise _invalid(f"the contract is not a FileDescriptorSet: {error}") from None
+        return cls(file_descriptor_set, descriptors.build_pool(files.file)).hosting(methods)
+
+    def hosting(self, methods: Sequence[str]) -> Contract:
+        """The same files for an agent that hosts these methods of them.
+
+        Raises:
+            InvalidArgument: a method is not in the contract (CONTRACT_INVALID).
+        """
+        self._look_up([name for name in methods if name not in self._infos])
+        contract = copy(self)
+        contract.methods = {name: self._infos[name] for name in methods}
+        return contract
+
+    def _look_up(self, names: Sequence[str]) -> None:
+        found = {name: self._find(name) for name in names}
+        requests = [method.input_type for method in found.values()]
+        required = _types_holding(requests, _has_required_field)
+        unordered = _types_holding(requests, needs_ordering)
+        for name, method in found.items():
+            kind = descriptors.method_kind(method)
+            self._infos[name] = MethodInfo(
+                name=name,
+                kind=kind,
+                durable=kind in descriptors.DURABLE_KINDS,
+                request_class=descriptors.message_class(method.input_type),
+                response_class=descriptors.message_class(method.output_type),
+                descriptor=method,
+                contract=self.digest,
+                has_required=method.input_type.full_name in required,
+                ordered=method.input_type.full_name not in unordered,
+            )
+
+    def _find(self, name: str) -> MethodDescriptor:
+        method = descriptors.find_method(self.pool, name)
+        if method is None:
+            raise _invalid(f"the agent hosts {name!r}, but its contract has no such method")
+        if is_reserved(method.containing_service.full_name):
+            raise _invalid(f"the agent hosts {name!r}, but the coordinator serves that itself")
+        return method
+
+
+class Contracts:
+    """All contracts that are known, oldest first, and the methods in force."""
+
+    def __init__(self) -> None:
+        self._contracts: dict[str, Contract] = {}
+        # A contract's age: its place in the order of first arrival.
+        self._ages: dict[str, int] = {}
+        self._arrivals = 0
+        self._methods: dict[str, MethodInfo] = {}
+
+    # -- contracts --------------------------------------------------------------------------------------------
+
+    def known(self, digest: str) -> bool:
+        """Whether this contract's files are here, so that an agent need not send them."""
+        return digest in self._contracts
+
+    def get(self, digest: str) -> Contract | None:
+        return self._contracts.get(digest)
+
+    def in_force(self) -> Sequence[Contract]:
+        """The contracts in force for some method, newest first."""
+        digests = {method.contract for method in self._methods.values()}
+        newest_first = sorted(digests, key=self._ages.__getitem__, reverse=True)
+        return [self._contracts[digest] for digest in newest_first]
+
+    def of_service(self, service: str) -> Contract | None:
+        """The newest contract in force for a method of this service."""
+        prefix = f"{service}/"
+        digests = [info.contract for name, info in self._methods.items() if name.startswith(prefix)]
+        return self._contracts[max(digests, key=self._ages.__getitem__)] if digests else None
+
+    def check(self, contract: Contract) -> Sequence[str]:
+        """The methods that `admit` would put in force by this contract; changes nothing.
+
+        Raises:
+            FailedPrecondition: a method is incompatible with the one in force (CONTRACT_INCOMPATIBLE).
+            ResourceExhausted: too many contracts are in force already.
+        """
+        age = self._ages.get(contract.digest, self._arrivals)
+        changed: list[str] = []
+        compared: dict[str, set[tuple[str, str]]] = {}
+        for name, offered in contract.methods.items():
+            current = self._methods.get(name)
+            if current is None:
+                changed.append(name)
+            elif current.contract != contract.digest:
+                _check_compatible(current, offered, compared.setdefault(current.contract, set()))
+                if self._ages[current.contract] < age:
+                    changed.append(name)
+        is_new = contract.digest not in self._contracts
+        if is_new and len(self._contracts) >= MAX_IN_FORCE + MAX_SUPERSEDED:
+            raise ResourceExhausted(f"{MAX_IN_FORCE} contracts are in force: the limit")
+        return changed
+
+    def admit(self, contract: Contract) -> Sequence[str]:
+        """Put a contract's methods in force, but for those that a newer one has brought; returns the former.
+
+        A contract that is known already keeps its age: an agent that comes back with it displaces nothing newer.
+
+        Raises:
+            FailedPrecondition, ResourceExhausted: as `check`; then nothing has changed.
+        """
+        changed = self.check(contract)
+        if contract.digest not in self._contracts:
+            self._contracts[contract.digest] = contract
+            self._ages[contract.digest] = self._arrivals
+            self._arrivals += 1
+        self._methods.update((name, contract.methods[name]) for name in changed)
+        self._forget_superseded()
+        return changed
+
+    def forget(self, digest: str) -> None:
+        """A contract that nobody needs any more: its methods are unknown now. Harmless when it is not known."""
+        if self._contracts.pop(digest, None) is not None:
+            del self._ages[digest]
+            self._methods = {name: info for name, info in self._methods.items() if info.contract != digest}
+
+    def _forget_superseded(self) -> None:
+        in_force = {method.contract for method in self._methods.values()}
+        superseded = [digest for digest in self._contracts if digest not in in_force]
+        for digest in superseded[:-MAX_SUPERSEDED]:
+            del self._contracts[digest], self._ages[digest]
+
+    # -- methods ----------------------------------------------------------------------------------------------
+
+    def find(self, name: str) -> MethodInfo | None:
+        """The method in force; None when there is none of this name."""
+        return self._methods.get(name)
+
+    def method(self, name: str) -> MethodInfo:
+        """The method in force.
+
+        Raises:
+            NotFound: there is none of this name; the message says which there are (METHOD_UNKNOWN).
+        """
+        found = self._methods.get(name)
+        if found is None:
+            raise NotFound(
+                unknown_method(name, self._methods),
+                reason=errors_pb2.ERROR_REASON_METHOD_UNKNOWN,
+                metadata={"method": name},
+            )
+        return found
+
+    def methods(self) -> Sequence[MethodInfo]:
+        """Every method in force, by name."""
+        return [self._methods[name] for name in sorted(self._methods)]
+
+    def services(self) -> Sequence[str]:
+        """Every service with a method in force, by name."""
+        return sorted({name.rpartition("/")[0] for name in self._methods})
+
+
+def _check_compatible(current: MethodInfo, offered: MethodInfo, compared: set[tuple[str, str]]) -> None:
+    found = find_incompatibility(current.descriptor, offered.descriptor, compared)
+    if found is not None:
+        raise FailedPrecondition(
+            f"{found}; a changed method needs a new name or package version",
+            reason=errors_pb2.ERROR_REASON_CONTRACT_INCOMPATIBLE,
+            metadata={"method": found.method, "field": found.field},
+        )
+
+
+def _has_required_field(message_type: Descriptor) -> bool:
+    return any(field.is_required for field in message_type.fields)
+
+
+def _types_holding(roots: Iterable[Descriptor], has_it: Callable[[Descriptor], bool]) -> set[str]:
+    """The message types, among these and those within them, that have something themselves or at any depth."""
+    waiting = list({root.full_name: root for root in roots}.values())
+    seen = {root.full_name for root in waiting}
+    users: dict[str, set[str]] = {}
+    holding: set[str] = set()
+    while waiting:
+        user = waiting.pop()
+        if has_it(user):
+            holding.add(user.full_name)
+        for field in user.fields:
+            if (message := field.message_type) is not None:
+                users.setdefault(message.full_name, set()).add(user.full_name)
+                if message.full_name not in seen:
+                    seen.add(message.full_name)
+                    waiting.append(message)
+    spreading = list(holding)
+    while spreading:
+        reached = users.get(spreading.pop(), set()) - holding
+        holding |= reached
+        spreading += reached
+    return holding
+
+
+def _missing_fields(message: Message) -> str:
+    try:
+        message.SerializeToString()
+    except EncodeError as error:  # the one public way to have them named
+        return str(error)
+    return "required fields are missing"
+
+
+def _invalid(message: str) -> InvalidArgument:
+    return InvalidArgument(message, reason=errors_pb2.ERROR_REASON_CONTRACT_INVALID)

@@ -1,0 +1,1 @@
+"""The fleet: agents, queues, discovery, health."""

@@ -1,0 +1,52 @@
+"""An agent that is connected here, as others are told of it: made from its session. Pure.
+
+Discovery tells what changes seldom (`described`); a list of agents also shows how busy each is (`load_of`).
+"""
+
+from __future__ import annotations
+
+from weft.coordinator.sessions.agent_session import Session
+from weft.coordinator.sessions.hello import describe
+from weft.rpc.times import timestamp
+from weft.v1 import fleet_pb2
+
+
+def described(session: Session) -> fleet_pb2.Agent:
+    """Who it is, what it hosts, and whether it takes calls."""
+    agent = describe(session.hello)
+    agent.epoch = session.owner.epoch
+    agent.state = _state(session)
+    agent.desired_state = session.desired
+    agent.direct_state = session.direct_state
+    agent.direct_problem = session.direct_problem
+    agent.failing = session.conduct.told
+    for method in agent.methods:
+        method.unavailable = session.is_unavailable(method.name)
+    return agent
+
+
+def load_of(session: Session, now_s: float, silent_s: float) -> fleet_pb2.Agent:
+    """How busy it is, and nothing else: to be merged into what describes it.
+
+    Args:
+        now_s: seconds since the epoch.
+        silent_s: since when it has not been heard.
+    """
+    return fleet_pb2.Agent(
+        used_slots=session.busy_slots,
+        in_flight=len(session.held),
+        overrun_slots=session.report.overrun_slots,
+        overrun_methods=session.report.overrun_methods,
+        load=session.report.load,
+        heartbeat_round_trip=session.report.round_trip,
+        connect_time=timestamp(session.connected_at_s),
+        last_seen_time=timestamp(now_s - silent_s),
+    )
+
+
+def _state(session: Session) -> fleet_pb2.AgentState:
+    if session.draining or session.desired == fleet_pb2.DESIRED_STATE_DRAINING:
+        return fleet_pb2.AGENT_STATE_DRAINING
+    if session.desired == fleet_pb2.DESIRED_STATE_PAUSED:
+        return fleet_pb2.AGENT_STATE_PAUSED
+    return fleet_pb2.AGENT_STATE_ACTIVE

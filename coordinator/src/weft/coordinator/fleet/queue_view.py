@@ -1,0 +1,68 @@
+"""Queues as people see them: depths from the store, agents from the fleet, and pausing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from weft.coordinator.calls.explaining import Explainer
+from weft.coordinator.contracts.contract_catalogue import Contracts
+from weft.coordinator.fleet.fleet_view import Fleet
+from weft.coordinator.rules import QueueKey
+from weft.coordinator.store.base import Store
+from weft.coordinator.store.records import QueueDepth
+from weft.rpc.times import duration
+from weft.v1 import fleet_pb2
+
+
+class Queues:
+    """Lists queues and pauses them."""
+
+    def __init__(
+        self,
+        store: Store,
+        fleet: Fleet,
+        contracts: Contracts,
+        explainer: Explainer,
+        wake: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._fleet = fleet
+        self._contracts = contracts
+        self._explainer = explainer
+        self.wake = wake
+
+    async def list(self, method: str = "") -> list[fleet_pb2.Queue]:
+        """Queues that hold tasks, are paused, or belong to a method that some agent hosts now."""
+        depths = dict(await self._store.depths())
+        paused = set(await self._store.paused())
+        durable = {
+            name for name in self._fleet.hosted() if (info := self._contracts.find(name)) and info.durable
+        }
+        for name in paused | durable:
+            depths.setdefault(QueueKey(name), QueueDepth())
+        keys = sorted(
+            (key for key in depths if not method or key.method == method),
+            key=lambda key: (key.method, str(key.requirements)),
+        )
+        return [await self._queue(key, depths[key], paused=key.method in paused) for key in keys]
+
+    async def pause(self, method: str, *, paused: bool) -> None:
+        """Hold back or let go a method's tasks."""
+        await self._store.set_paused(method, paused=paused)
+        self.wake()
+
+    async def _queue(self, key: QueueKey, depth: QueueDepth, *, paused: bool) -> fleet_pb2.Queue:
+        queue = fleet_pb2.Queue(
+            method=key.method,
+            requirements=str(key.requirements),
+            queued=depth.queued,
+            scheduled=depth.scheduled,
+            running=depth.running,
+            paused=paused,
+            agents=self._fleet.takers(key),
+        )
+        if depth.queued:
+            queue.waiting.CopyFrom((await self._explainer.queue(key, paused=paused)).proto())
+        if depth.oldest_at is not None:
+            queue.oldest_age.CopyFrom(duration(max(0.0, self._store.now() - depth.oldest_at)))
+        return queue

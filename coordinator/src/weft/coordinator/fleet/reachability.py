@@ -1,0 +1,130 @@
+"""Whether direct calls can reach an agent: its advertised address is dialled as soon as it is connected.
+
+    connected ─► dial, DescribeAgent ─┬─► it is that agent: REACHABLE, until its session ends
+                      ▲               └─► nobody, or somebody else: UNREACHABLE, and why
+                      └──────── growing waits ◄──────┘
+
+The agent is told once a session, so that its log says what is wrong before the first direct call fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+
+import grpc
+from google.protobuf.message import DecodeError
+from grpc import aio
+
+from weft.coordinator.sessions.agent_session import Session
+from weft.rpc.errors import InvalidArgument
+from weft.rpc.network.channel import client_options, dial
+from weft.rpc.network.targets import parse
+from weft.rpc.process.logs import get_logger
+from weft.v1 import agent_pb2, agent_pb2_grpc, fleet_pb2, session_pb2
+
+log = get_logger(__name__)
+
+TIMEOUT_S = 2.0
+AT_A_TIME = 32
+FIRST_RETRY_S = 1.0
+MAX_RETRY_S = 30.0
+# Characters of what gRPC says: it is shown in lists and logs.
+_MOST_SAID = 300
+
+
+class Reachability:
+    """Dials the agents that are connected here, some at a time.
+
+    Args:
+        found: called when something else was found of a session's agent than before.
+    """
+
+    def __init__(self, found: Callable[[Session], None]) -> None:
+        self._found = found
+        self._room = asyncio.Semaphore(AT_A_TIME)
+        self._tasks: dict[Session, asyncio.Task[None]] = {}
+
+    def look(self, session: Session) -> None:
+        """A session is new, has changed or has ended; dials once it is open, gives up when it is over."""
+        task = self._tasks.get(session)
+        if task is not None and not session.open:
+            task.cancel()
+        elif task is None and session.open and _to_dial(session):
+            name = f"reach-{session.owner.agent_id}"
+            task = asyncio.get_running_loop().create_task(self._follow(session), name=name)
+            self._tasks[session] = task
+            task.add_done_callback(lambda _: self._tasks.pop(session, None))
+
+    async def stop(self) -> None:
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _follow(self, session: Session) -> None:
+        """Dial until the agent is reached, or its session is over."""
+        retry_s = FIRST_RETRY_S
+        while session.open:
+            async with self._room:
+                problem = await find_problem(session.hello)
+            if session.found_direct(problem):
+                agent, address = session.owner.agent_id, session.hello.advertised_address
+                if problem:
+                    log.warning("agent.unreachable", agent=agent, address=address, problem=problem)
+                else:
+                    log.info("agent.reachable", agent=agent, address=address)
+                self._found(session)
+            if not problem:
+                return
+            # With jitter: agents whose network came back are not all dialled at once.
+            await asyncio.sleep(retry_s * random.uniform(0.75, 1.25))  # noqa: S311 - not for secrets
+            retry_s = min(MAX_RETRY_S, 2 * retry_s)
+
+
+def _to_dial(session: Session) -> bool:
+    return bool(session.hello.advertised_address) and session.direct_state != fleet_pb2.DIRECT_STATE_REACHABLE
+
+
+async def find_problem(hello: session_pb2.Hello) -> str:
+    """Why the agent cannot be reached at its advertised address; empty: it can."""
+    address = hello.advertised_address
+    try:
+        if parse(address) != (address,):
+            return f"the advertised address {address!r} is not one HOST:PORT"
+    except InvalidArgument as error:
+        return error.message
+    channel = dial(address, client_options(own_connection=True))
+    try:
+        agent = await _described(channel)
+    except aio.AioRpcError as error:
+        return _why(address, error)
+    except DecodeError:
+        return f"what answers at {address} is no agent of weft"
+    finally:
+        await channel.close()
+    if (agent.id, agent.instance_id) != (hello.agent_id, hello.instance_id):
+        which = "another process of this agent" if agent.id == hello.agent_id else f"agent {agent.id!r}"
+        return f"{which} answers at {address}"
+    return ""
+
+
+async def _described(channel: aio.Channel) -> fleet_pb2.Agent:
+    call = agent_pb2_grpc.AgentServiceStub(channel).DescribeAgent(
+        agent_pb2.DescribeAgentRequest(), timeout=TIMEOUT_S
+    )
+    try:
+        response: agent_pb2.DescribeAgentResponse = await call
+        return response.agent
+    finally:
+        call.cancel()
+
+
+def _why(address: str, error: aio.AioRpcError) -> str:
+    said = (error.details() or "")[:_MOST_SAID]
+    if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+        return f"what answers at {address} is no agent of weft"
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return f"nobody answered at {address} within {TIMEOUT_S:g} s"
+    return f"nobody can be reached at {address}: {error.code().name}: {said}"

@@ -1,0 +1,49 @@
+"""How the coordinator and each hosted service are, for grpc.health.v1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from grpc_health.v1 import health_pb2
+
+from weft.coordinator.contracts.contract_catalogue import Contracts
+from weft.coordinator.fleet.fleet_view import Fleet
+from weft.coordinator.store.base import Store
+from weft.rpc import health
+from weft.rpc.health import Status
+
+OWN_SERVICES = frozenset({"", "weft.v1.CoordinatorService"})
+
+
+class HealthService(health.HealthService):
+    """Answers from the fleet as it is now; nothing is stored twice."""
+
+    def __init__(self, store: Store, fleet: Fleet, contracts: Contracts) -> None:
+        super().__init__()
+        self._store = store
+        self._fleet = fleet
+        self._contracts = contracts
+        self._stopping = False
+
+    def stop(self) -> None:
+        """NOT_SERVING from now on."""
+        self._stopping = True
+        self.changed()
+
+    def services(self) -> Iterable[str]:
+        hosted = {info.name.partition("/")[0] for info in self._contracts.methods()}
+        return sorted(OWN_SERVICES | hosted)
+
+    def status(self, service: str) -> health_pb2.HealthCheckResponse.ServingStatus:
+        methods = () if service in OWN_SERVICES else self._methods_of(service)
+        if service not in OWN_SERVICES and not methods:
+            return Status.SERVICE_UNKNOWN
+        if self._stopping or not self._store.writable:
+            return Status.NOT_SERVING
+        if service in OWN_SERVICES or self._fleet.serving(methods):
+            return Status.SERVING
+        return Status.NOT_SERVING
+
+    def _methods_of(self, service: str) -> list[str]:
+        prefix = f"{service}/"
+        return [info.name for info in self._contracts.methods() if info.name.startswith(prefix)]

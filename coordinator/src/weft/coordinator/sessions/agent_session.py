@@ -1,0 +1,338 @@
+"""One agent's session, seen from the coordinator: its credits, what it holds, and the outbox of its stream.
+
+No I/O here: `sessions` reads and writes the stream. Everything that waits in the outbox goes out in one message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from weft.coordinator.dispatch.conduct import Conduct
+from weft.coordinator.rules import QueueKey
+from weft.coordinator.store.records import AttemptRef, Claimed, Owner
+from weft.rpc.errors import WeftError
+from weft.rpc.network.channel import BATCH_BYTES, BATCH_ITEMS
+from weft.rpc.times import duration, timestamp
+from weft.v1 import fleet_pb2, session_pb2
+
+T = TypeVar("T")
+
+# Past so many remembered queues, forget and ask again: requirements are chosen by clients.
+COSTS_REMEMBERED = 4096
+# Bounds of what waits for an agent that reads slowly: past the first it is not read, past the second it gets no work.
+OUTBOX_ITEMS = 8192
+OUTBOX_BYTES = 16 * 1024 * 1024
+# A message costs both sides some hundred microseconds, an item in one about one.
+ACK_DELAY_S = 0.02
+
+
+class Session:
+    """An open session. `weight` is the agent's share relative to others, for weighted placement."""
+
+    weight = 1.0
+
+    def __init__(self, hello: session_pb2.Hello, owner: Owner, now_s: float) -> None:
+        self.owner = owner
+        self.hello = hello
+        self.instance_id = hello.instance_id
+        self.slots = hello.slots
+        self.used_slots = 0
+        self.open = True
+        # Nothing is assigned before the contract has been accepted.
+        self.accepted = False
+        self.draining = hello.draining
+        self.desired: fleet_pb2.DesiredState = fleet_pb2.DESIRED_STATE_ACTIVE
+        self.report = session_pb2.AgentReport()
+        # Whether direct calls can reach it; of the same shape as the agent's description.
+        self.direct_state: fleet_pb2.DirectState = fleet_pb2.DIRECT_STATE_UNSPECIFIED
+        self.direct_problem = ""
+        self.connected_at_s = now_s
+        # How often the agent was told to report, and for how long it may then be silent.
+        self.interval_s = 0.0
+        self.lease_s = 0.0
+        # Monotonic; of the last message.
+        self.heard_at_s = 0.0
+        # A message is being dealt with, and the next one not read yet: it is not the agent that is silent.
+        self.handling = False
+        # It reports beside its stream: its event loop is blocked, and whatever it were given would wait.
+        self.held_up = False
+        # Monotonic; since when a write has been waiting for the peer; None: none is.
+        self.writing_since_s: float | None = None
+        self.goodbye = False
+        self.error: WeftError | None = None
+        self.task: asyncio.Task[object] | None = None
+        self.held: dict[AttemptRef, int] = {}
+        # Of its agent, over all its sessions here.
+        self.conduct = Conduct()
+        self._method_costs = {method.name: max(1, method.slot_cost) for method in hello.methods}
+        self._services = frozenset(map(_service, self._method_costs))
+        # Services that take no calls at the moment.
+        self._unavailable = frozenset(_service(method.name) for method in hello.methods if method.unavailable)
+        self._labels = dict(hello.labels)
+        self._resources = dict(hello.resources)
+        self._costs: dict[QueueKey, int] = {}
+        self._unfit: set[QueueKey] = set()
+        self._event = asyncio.Event()
+        self._room = asyncio.Event()
+        self._assignments: list[session_pb2.Assignment] = []
+        self._assigned_bytes = 0
+        self._cancels: list[session_pb2.Cancel] = []
+        self._acks: list[session_pb2.ResultAck] = []
+        self._ack_timer: asyncio.TimerHandle | None = None
+        self._progress_acks: list[session_pb2.ProgressAck] = []
+        self._desired_to_send: fleet_pb2.DesiredState = fleet_pb2.DESIRED_STATE_UNSPECIFIED
+        self._echo = 0
+        self._problem_to_send = ""
+        self._problem_told = False
+
+    # -- what it can take -------------------------------------------------------------------------------------
+
+    @property
+    def takes_work(self) -> bool:
+        return (
+            self.open
+            and self.accepted
+            and not self.draining
+            and not self.held_up
+            and self.desired == fleet_pb2.DESIRED_STATE_ACTIVE
+            and not self.outbox_full
+        )
+
+    @property
+    def outbox_full(self) -> bool:
+        """Assignments wait that the agent has not read yet, as many as may."""
+        return self._assigned_bytes > OUTBOX_BYTES
+
+    @property
+    def free_slots(self) -> int:
+        """Credits: slots and prefetch that nothing has taken."""
+        return self.slots + self.hello.prefetch - self.busy_slots
+
+    @property
+    def busy_slots(self) -> int:
+        """Slots taken: by assignments, by handlers that outlived their attempts, and by direct calls."""
+        return self.used_slots + self.report.stuck_slots + self.report.direct_slots
+
+    @property
+    def load(self) -> float:
+        """Slots in use ÷ capacity."""
+        return self.busy_slots / self.slots
+
+    def silent_for_s(self, now_s: float) -> float:
+        """Seconds since the agent was last heard, by the monotonic clock."""
+        return 0.0 if self.handling else now_s - self.heard_at_s
+
+    def is_unavailable(self, method: str) -> bool:
+        """Whether the agent takes no calls of a method that it hosts, by its own word."""
+        return _service(method) in self._unavailable
+
+    def could_serve(self, key: QueueKey) -> bool:
+        """Whether it serves a queue when it takes work: it has the labels, the resources and slots enough."""
+        cost = self._method_costs.get(key.method)
+        return (
+            cost is not None and cost <= self.slots and key.requirements.met_by(self._labels, self._resources)
+        )
+
+    @property
+    def methods(self) -> Iterable[str]:
+        return self._method_costs.keys()
+
+    def cost(self, method: str) -> int:
+        return self._method_costs.get(method, 1)
+
+    def costs(self, queues: Iterable[QueueKey]) -> dict[QueueKey, int]:
+        """Those of `queues` that this agent can serve, with the slots that a task of each takes."""
+        found = ((key, self.queue_cost(key)) for key in queues)
+        return {key: cost for key, cost in found if cost is not None}
+
+    def queue_cost(self, key: QueueKey) -> int | None:
+        """Slots that a task of a queue takes; None: this agent does not serve it."""
+        cost = self._costs.get(key)
+        return cost if cost is not None or key in self._unfit else self._learn(key)
+
+    def _learn(self, key: QueueKey) -> int | None:
+        if len(self._costs) + len(self._unfit) >= COSTS_REMEMBERED:
+            self._costs.clear()
+            self._unfit.clear()
+        cost = self._method_costs.get(key.method)
+        takes = cost is not None and cost <= self.slots and not self.is_unavailable(key.method)
+        if cost is None or not takes or not key.requirements.met_by(self._labels, self._resources):
+            self._unfit.add(key)
+            return None
+        self._costs[key] = cost
+        return cost
+
+    # -- what is heard of it ------------------------------------------------------------------------------------
+
+    def hear(self, report: session_pb2.AgentReport) -> bool:
+        """Take a heartbeat; says whether it changes which calls the agent takes."""
+        if report.sequence < self.report.sequence:
+            # One that came beside the stream has overtaken it.
+            return False
+        self.report = report
+        self.echo(report.sequence)
+        before = self.draining, self._unavailable
+        self.draining = report.draining
+        self._unavailable = self._services.intersection(report.unavailable_services)
+        if self._unavailable != before[1]:
+            self._costs.clear()
+            self._unfit.clear()
+        return before != (self.draining, self._unavailable)
+
+    def found_direct(self, problem: str) -> bool:
+        """Its advertised address was dialled, and this is why it cannot be used (empty: it can). Says whether that is new.
+        The agent is told of the first problem."""
+        state = fleet_pb2.DIRECT_STATE_UNREACHABLE if problem else fleet_pb2.DIRECT_STATE_REACHABLE
+        if (state, problem) == (self.direct_state, self.direct_problem):
+            return False
+        self.direct_state, self.direct_problem = state, problem
+        if problem and not self._problem_told:
+            self._problem_told = True
+            self._problem_to_send = problem
+            self._event.set()
+        return True
+
+    # -- what it holds ------------------------------------------------------------------------------------------
+
+    def hold(self, ref: AttemptRef, cost: int) -> None:
+        self.held[ref] = cost
+        self.used_slots += cost
+
+    def let_go(self, ref: AttemptRef) -> None:
+        """The attempt is over, handed back or taken away; harmless when it is not held."""
+        self.used_slots -= self.held.pop(ref, 0)
+
+    # -- the outbox ---------------------------------------------------------------------------------------------
+
+    def assign(self, batch: Sequence[Claimed], now_s: float) -> None:
+        for claimed in batch:
+            self.hold(AttemptRef(claimed.task_id, claimed.attempt), claimed.cost)
+            assignment = session_pb2.Assignment(
+                task_id=claimed.task_id,
+                attempt=claimed.attempt,
+                method=claimed.method,
+                payload=claimed.payload,
+                priority=claimed.priority,
+            )
+            if claimed.request_id:
+                assignment.request_id = claimed.request_id
+            if claimed.context:
+                assignment.context.MergeFromString(claimed.context)
+            if claimed.deadline_at is not None:
+                assignment.deadline.CopyFrom(timestamp(claimed.deadline_at))
+                assignment.time_left.CopyFrom(duration(max(0.0, claimed.deadline_at - now_s)))
+            self._assignments.append(assignment)
+            self._assigned_bytes += len(claimed.payload)
+        self._event.set()
+
+    def cancel(self, ref: AttemptRef, reason: str, grace_s: float, *, lost: bool) -> None:
+        """Tell the agent to end an attempt; `lost`: it is not the agent's any more."""
+        if lost:
+            self.let_go(ref)
+        self._cancels.append(
+            session_pb2.Cancel(
+                task_id=ref.task_id, attempt=ref.attempt, grace=duration(grace_s), reason=reason, lost=lost
+            )
+        )
+        self._event.set()
+
+    def acknowledge(self, acks: Iterable[session_pb2.ResultAck]) -> None:
+        """Nobody waits for these: they go with the next message, or alone a little later."""
+        self._acks.extend(acks)
+        if len(self._acks) >= BATCH_ITEMS:
+            self._event.set()
+        elif self._ack_timer is None:
+            self._ack_timer = asyncio.get_running_loop().call_later(ACK_DELAY_S, self._send_acks)
+
+    def _send_acks(self) -> None:
+        self._ack_timer = None
+        if self._acks:
+            self._event.set()
+
+    def acknowledge_progress(self, indexes: Mapping[AttemptRef, int]) -> None:
+        self._progress_acks.extend(
+            session_pb2.ProgressAck(task_id=ref.task_id, attempt=ref.attempt, index=index)
+            for ref, index in indexes.items()
+        )
+        self._event.set()
+
+    def echo(self, sequence: int) -> None:
+        self._echo = sequence
+        self._event.set()
+
+    def want(self, desired: fleet_pb2.DesiredState) -> None:
+        """An operator's wish: in force here at once, and told to the agent."""
+        self.desired = desired
+        self._desired_to_send = desired
+        self._event.set()
+
+    async def outbox_filled(self) -> None:
+        await self._event.wait()
+        self._event.clear()
+
+    async def outbox_has_room(self) -> None:
+        """Until what the agent was told of its reports has gone out, as far as it must."""
+        while self.open and len(self._acks) + len(self._progress_acks) + len(self._cancels) > OUTBOX_ITEMS:
+            self._room.clear()
+            await self._room.wait()
+
+    def take(self) -> session_pb2.ConnectResponse | None:
+        """The next message: all that waits, up to the bounds of a batch; None: nothing waits."""
+        assignments = self._take_assignments()
+        message = session_pb2.ConnectResponse(
+            assignments=assignments,
+            # A cancel never overtakes the assignment that it is about.
+            cancels=_pop(self._cancels) if not self._assignments else (),
+            result_acks=_pop(self._acks),
+            progress_acks=_pop(self._progress_acks),
+            desired_state=self._desired_to_send,
+            echo_sequence=self._echo,
+            direct_problem=self._problem_to_send,
+        )
+        self._desired_to_send = fleet_pb2.DESIRED_STATE_UNSPECIFIED
+        self._problem_to_send = ""
+        self._echo = 0
+        self._room.set()
+        if self._assignments or self._acks or self._progress_acks or self._cancels:
+            self._event.set()
+        return message if message.ByteSize() else None
+
+    def _take_assignments(self) -> list[session_pb2.Assignment]:
+        waiting = self._assignments
+        size_bytes = count = 0
+        for assignment in waiting:
+            # Every assignment fits alone; a batch stops before it grows past its bound.
+            size_bytes += len(assignment.payload) + 256
+            if count and (size_bytes > BATCH_BYTES or count >= BATCH_ITEMS):
+                break
+            count += 1
+        taken = waiting[:count]
+        del waiting[:count]
+        self._assigned_bytes -= sum(len(assignment.payload) for assignment in taken)
+        return taken
+
+    def unsent(self) -> list[AttemptRef]:
+        """Assignments that never went out."""
+        return [AttemptRef(a.task_id, a.attempt) for a in self._assignments]
+
+    def close(self, error: WeftError | None = None) -> None:
+        """End the stream, with an error for the agent when there is one. Repeating it is harmless."""
+        if self.open:
+            self.open = False
+            self.error = error
+            if self._ack_timer is not None:
+                self._ack_timer.cancel()
+            self._event.set()
+            self._room.set()
+
+
+def _service(method: str) -> str:
+    return method.rpartition("/")[0]
+
+
+def _pop(waiting: list[T]) -> list[Any]:
+    taken = waiting[:BATCH_ITEMS]
+    del waiting[:BATCH_ITEMS]
+    return taken

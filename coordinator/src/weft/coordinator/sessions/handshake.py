@@ -1,0 +1,164 @@
+"""From an agent's Hello to its Welcome: a new epoch, and what becomes of the attempts that it still holds.
+
+    register   a new epoch with a lease; refused while another process lives under this id
+    settle     what it names goes on in this session or is lost; operators' wishes ─► Welcome
+
+`sessions` owns the stream and the register of who is connected.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import cast
+
+from weft.coordinator.sessions.agent_session import Session
+from weft.coordinator.sessions.heartbeats import heartbeat_interval_s
+from weft.coordinator.sessions.hello import describe
+from weft.coordinator.settings import CoordinatorSettings
+from weft.coordinator.store.base import Store
+from weft.coordinator.store.records import AttemptRef, Owner, TaskRecord
+from weft.rpc.process.logs import get_logger
+from weft.rpc.times import duration
+from weft.v1 import fleet_pb2, session_pb2
+
+log = get_logger(__name__)
+
+# Held attempts that are settled at a time: an agent may name a hundred thousand.
+PORTION = 250
+
+
+class Opener:
+    """Opens sessions.
+
+    Args:
+        stale_refused: where late results are counted, by agent.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: CoordinatorSettings,
+        coordinator_id: str,
+        stale_refused: dict[str, int],
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._coordinator_id = coordinator_id
+        self._stale_refused = stale_refused
+
+    async def register(self, hello: session_pb2.Hello, agents: int) -> Session:
+        """A session with a new epoch.
+
+        Args:
+            agents: how many are connected here.
+
+        Raises:
+            AlreadyExists: another process is alive under this id.
+        """
+        interval_s = heartbeat_interval_s(self._settings.heartbeat_interval_s, agents)
+        lease_s = interval_s * self._settings.missed_heartbeats
+        description = describe(hello).SerializeToString()
+        epoch = await self._store.register(hello.agent_id, hello.instance_id, description, lease_s)
+        session = Session(hello, Owner(hello.agent_id, epoch), self._store.now())
+        session.interval_s, session.lease_s = interval_s, lease_s
+        session.heard_at_s = time.monotonic()
+        return session
+
+    async def settle(self, session: Session) -> session_pb2.Welcome:
+        """Decide on what the agent holds and on what is wanted of it; gives what it is told."""
+        hello = session.hello
+        welcome = session_pb2.Welcome(
+            epoch=session.owner.epoch,
+            heartbeat_interval=duration(session.interval_s),
+            lease=duration(session.lease_s),
+            contract_needed=not session.accepted,
+            max_response_bytes=self._settings.max_payload_bytes,
+            coordinator_id=self._coordinator_id,
+        )
+        await self._settle_held(session, welcome)
+        session.desired = await self._desired(hello.agent_id)
+        welcome.desired_state = session.desired
+        log.info(
+            "agent.connected",
+            agent=hello.agent_id,
+            epoch=session.owner.epoch,
+            slots=hello.slots,
+            methods=len(hello.methods),
+            adopted=len(welcome.adopted),
+            lost=len(welcome.lost),
+        )
+        return welcome
+
+    async def _settle_held(self, session: Session, welcome: session_pb2.Welcome) -> None:
+        """Adopt what can go on, a portion at a time: others have their turn between them, and the lease is kept."""
+        held = session.hello.held
+        renewed_at_s = time.monotonic()
+        for at in range(0, max(1, len(held)), PORTION):
+            await self._adopt(session, held[at : at + PORTION], welcome, last=at + PORTION >= len(held))
+            await asyncio.sleep(0)
+            if time.monotonic() - renewed_at_s > session.lease_s / 4:
+                renewed_at_s = time.monotonic()
+                await self._store.renew([session.owner], session.lease_s)
+
+    async def _adopt(
+        self,
+        session: Session,
+        items: Sequence[session_pb2.HeldAttempt],
+        welcome: session_pb2.Welcome,
+        *,
+        last: bool,
+    ) -> None:
+        held = [(AttemptRef(item.task_id, item.attempt), item.epoch) for item in items]
+        verdicts = await self._store.adopt(session.owner, held, last=last)
+        adopted: list[AttemptRef] = []
+        late: list[AttemptRef] = []
+        for (ref, _), item, goes_on in zip(held, items, verdicts, strict=True):
+            (welcome.adopted if goes_on else welcome.lost).add(task_id=ref.task_id, attempt=ref.attempt)
+            if goes_on:
+                adopted.append(ref)
+            elif item.finished:
+                late.append(ref)
+        await self._count_stale(session.owner.agent_id, late)
+        if not adopted:
+            return
+        records = await self._store.get([ref.task_id for ref in adopted], payloads=False)
+        for ref, record in zip(adopted, records, strict=True):
+            session.hold(ref, session.cost(record.submission.method) if record is not None else 1)
+            if record is not None and record.cancel_requested:
+                session.cancel(ref, "cancelled on request", self._settings.cancel_grace_s, lost=False)
+
+    async def _count_stale(self, agent_id: str, refs: Sequence[AttemptRef]) -> None:
+        """Count results that come too late; one that is stored and whose acknowledgement was lost is none."""
+        if not refs:
+            return
+        records = await self._store.get([ref.task_id for ref in refs], payloads=False)
+        stale = [
+            ref for ref, record in zip(refs, records, strict=True) if not _is_stored(ref, record, agent_id)
+        ]
+        if stale:
+            self._stale_refused[agent_id] = self._stale_refused.get(agent_id, 0) + len(stale)
+            log.info(
+                "results.refused",
+                agent=agent_id,
+                count=len(stale),
+                first_task=stale[0].task_id[:64],
+                first_attempt=stale[0].attempt,
+            )
+
+    async def _desired(self, agent_id: str) -> fleet_pb2.DesiredState:
+        record = (await self._store.agents()).get(agent_id)
+        if record is not None and record.desired_state:
+            return cast("fleet_pb2.DesiredState", record.desired_state)
+        return fleet_pb2.DESIRED_STATE_ACTIVE
+
+
+def _is_stored(ref: AttemptRef, record: TaskRecord | None, agent_id: str) -> bool:
+    """Whether an agent's attempt is the one that ended its task."""
+    return (
+        record is not None
+        and record.state.terminal
+        and record.attempt == ref.attempt
+        and record.agent_id == agent_id
+    )

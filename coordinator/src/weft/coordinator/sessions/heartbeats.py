@@ -1,0 +1,160 @@
+"""Who of the agents connected here is heard: their leases go on, the others' streams are closed.
+
+    heard      within its lease: it is renewed in each round
+    silent     for longer than its lease: closed, and lost at once
+    stalled    does not read its stream: closed, and lost after the reconnect grace
+    not known  to the store any more: closed, so that it dials again
+    all        of them when the shared store has not answered for a while: closed while their leases still hold, so that
+               they can take what they run to a coordinator that reaches it
+
+A process that did nothing for a while blames nobody for what it has not read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+
+from weft.coordinator.sessions.agent_session import Session
+from weft.coordinator.settings import CoordinatorSettings
+from weft.coordinator.store.base import Store
+from weft.rpc import errors
+from weft.rpc.process.logs import get_logger
+from weft.v1 import errors_pb2
+
+log = get_logger(__name__)
+
+# A round that comes later than this means that the process did nothing for a while.
+PAUSE_S = 0.25
+# A shared store that has not answered for this part of a lease is lost: agents get the rest to go elsewhere.
+_LOST_AFTER_LEASES = 0.6
+# Above so many agents the heartbeat interval grows in proportion, so that heartbeats cost the same.
+HEARTBEATS_PER_S = 1000
+
+
+def heartbeat_interval_s(base_s: float, agents: int) -> float:
+    """The interval that a new agent is told: `base_s`, scaled up with the fleet."""
+    return max(base_s, agents / HEARTBEATS_PER_S)
+
+
+class Heartbeats:
+    """Watches the open sessions, some rounds a heartbeat.
+
+    Args:
+        sessions: gives those that are open now.
+    """
+
+    def __init__(
+        self, store: Store, settings: CoordinatorSettings, sessions: Callable[[], Iterable[Session]]
+    ) -> None:
+        self._store = store
+        self._stalled_stream_s = settings.stalled_stream_s
+        self._sessions = sessions
+        self._tasks: list[asyncio.Task[None]] = []
+        self._lost_after_s = settings.heartbeat_interval_s * settings.missed_heartbeats * _LOST_AFTER_LEASES
+        # When the store last answered, and whether that was too long ago.
+        self._answered_at_s = time.monotonic()
+        self.store_lost = False
+        self._round_s = settings.heartbeat_interval_s / 4
+        self._watched_at_s = time.monotonic()
+
+    def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._tasks.append(loop.create_task(self._run(), name="heartbeats"))
+        if self._store.shared:
+            self._tasks.append(loop.create_task(self._guard(), name="store-guard"))
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._round_s)
+            try:
+                await self.watch(time.monotonic())
+            except errors.WeftError as error:
+                if not isinstance(error, errors.Unavailable):
+                    # A store that is away or refuses says so itself.
+                    log.warning("sessions.renew_failed", error=error.message)
+            except Exception:
+                log.exception("sessions.watch_failed")
+
+    async def _guard(self) -> None:
+        """Send the agents elsewhere when the store is lost; `_run` may be waiting for its answer."""
+        while True:
+            slept_at_s = time.monotonic()
+            await asyncio.sleep(self._round_s)
+            now_s = time.monotonic()
+            # Time in which this process did nothing does not count.
+            self._answered_at_s += max(0.0, now_s - slept_at_s - self._round_s - PAUSE_S)
+            if not self.store_lost and now_s - self._answered_at_s > self._lost_after_s:
+                self.store_lost = True
+                sessions = list(self._sessions())
+                log.warning("sessions.store_lost", agents=len(sessions))
+                for session in sessions:
+                    _drop(session, _store_lost())
+
+    def check_store(self) -> None:
+        """Raise Unavailable while the store is lost."""
+        if self.store_lost:
+            raise _store_lost()
+
+    async def watch(self, now_s: float) -> None:
+        """Renew the leases of who was heard; close who is silent or does not read.
+
+        Called in each round, and by the sweeper before it takes anything back after a pause: what was sent while
+        this process did nothing (a long step, a suspended machine) has not been read yet, and nobody is to blame.
+        """
+        paused_s = max(0.0, now_s - self._watched_at_s - PAUSE_S - self._round_s)
+        self._watched_at_s = now_s
+        by_lease: dict[float, list[Session]] = {}
+        for session in list(self._sessions()):
+            session.heard_at_s = min(now_s, session.heard_at_s + paused_s)
+            silent_s = session.silent_for_s(now_s)
+            if silent_s > session.lease_s:
+                _drop(session, _silent(f"nothing was heard of the agent for {silent_s:.1f} s"))
+            elif (
+                session.writing_since_s is not None
+                and now_s - session.writing_since_s > self._stalled_stream_s
+            ):
+                _drop(session, errors.ResourceExhausted("the agent does not read its stream"))
+            else:
+                by_lease.setdefault(session.lease_s, []).append(session)
+        if not by_lease and self._store.shared:
+            # Nobody to renew: the next agent must know all the same whether the store is there.
+            await self._store.renew([], 0.0)
+        for lease_s, sessions in by_lease.items():
+            held = await self._store.renew([session.owner for session in sessions], lease_s)
+            for session, known in zip(sessions, held, strict=True):
+                if not known and session.open:
+                    # Without a lease it would sit here and never be given anything.
+                    _drop(session, errors.Unavailable("the lease of this session has passed; dial again"))
+        self._answered_at_s = time.monotonic()
+        self.store_lost = False
+
+
+def _drop(session: Session, error: errors.WeftError) -> None:
+    log.warning("agent.dropped", agent=session.owner.agent_id, reason=error.message)
+    session.close(error)
+    if session.task is not None:
+        session.task.cancel()
+
+
+def _store_lost() -> errors.Unavailable:
+    return errors.Unavailable(
+        "this coordinator cannot reach its store; dial another one, or again in a moment", retry_after_s=1.0
+    )
+
+
+def _silent(message: str) -> errors.Unavailable:
+    return errors.Unavailable(message, reason=errors_pb2.ERROR_REASON_SESSION_PROTOCOL)
+
+
+def was_silent(session: Session) -> bool:
+    """Whether a session ended because nothing was heard of its agent."""
+    return isinstance(session.error, errors.Unavailable) and (
+        session.error.reason == errors_pb2.ERROR_REASON_SESSION_PROTOCOL
+    )

@@ -1,0 +1,345 @@
+"""The desk where agents' reports of attempts go: to the store in order, and acknowledged when durable.
+
+A report frees the agent's slot at once; its acknowledgement waits for the store. What the store cannot take now is
+tried again for as long as the session lives: the agent keeps every result until it is acknowledged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, MutableSequence, Sequence
+from functools import partial
+from typing import Protocol, TypeVar
+
+from google.rpc import code_pb2
+
+from weft.coordinator import codec
+from weft.coordinator.sessions.agent_session import Session
+from weft.coordinator.store.base import Store
+from weft.coordinator.store.records import AttemptRef, ProgressItem, ProgressVerdict, Report, Verdict
+from weft.rpc import errors
+from weft.rpc.calls import metadata, raised
+from weft.rpc.network.channel import BATCH_ITEMS
+from weft.rpc.process.logs import get_logger
+from weft.v1 import errors_pb2, session_pb2, task_pb2
+
+log = get_logger(__name__)
+
+T = TypeVar("T")
+
+# Messages of one session that may wait for the store, and what they take; past either the session is not read.
+PENDING_MESSAGES = 64
+PENDING_BYTES = 8 * 1024 * 1024
+# What an item takes beside its payload, about, in memory and in time.
+_ITEM_BYTES = 1024
+RETRY_S = 0.25
+# Status, details and metadata of an outcome, beside the response. Far more than gRPC takes through by default.
+MAX_BESIDE_BYTES = 256 * 1024
+# As long as a policy's own backoff may be: a handler that asks for a century is tried tomorrow.
+MAX_RETRY_AFTER_S = 86400.0
+_FINAL_REASONS = frozenset(
+    errors.reason_name(reason)
+    for reason in (errors_pb2.ERROR_REASON_RESULT_TOO_LARGE, errors_pb2.ERROR_REASON_PROGRESS_LIMIT)
+)
+
+
+class Readers(Protocol):
+    """Who reads tasks' progress."""
+
+    def behind(self, task_id: str) -> bool:
+        """Whether a caller of the task has so much to read that its handler should wait."""
+        ...
+
+    def on_read(self, task_id: str, callback: Callable[[], None]) -> None:
+        """Call `callback` once that is over, at the latest when the caller goes."""
+
+
+class AttemptDesk:
+    """Takes progress, results and hand-backs of every session."""
+
+    def __init__(
+        self, store: Store, max_response_bytes: int, freed: Callable[[Session], None], readers: Readers
+    ) -> None:
+        self._store = store
+        self._readers = readers
+        self._max_response_bytes = max_response_bytes
+        self._freed = freed
+        self._pending: dict[Session, dict[asyncio.Task[bool], int]] = {}
+        self._progress: dict[Session, asyncio.Task[bool]] = {}
+
+    async def take(
+        self,
+        session: Session,
+        message: session_pb2.ConnectRequest,
+        stale_refused: MutableMapping[str, int],
+    ) -> None:
+        """Begin to settle one message; returns before it is settled, unless too many are under way."""
+        if not session.open:
+            # What it sent before may not have been stored: the agent brings all of it again, in order.
+            return
+        for results in _slices(message.results):
+            await _let_go(session, results)
+        for released in _slices(message.released):
+            await _let_go(session, released)
+        before = self._progress.get(session)
+        begun: list[Awaitable[Sequence[Verdict]]] = []
+        if before is None and not message.progress and 0 < len(message.results) <= BATCH_ITEMS:
+            # The usual message. Somebody may wait for this result: it need not wait for the task to start.
+            begun.append(self._complete(session, message.results))
+        task = asyncio.get_running_loop().create_task(
+            self._settle(session, message, before, begun, stale_refused)
+        )
+        pending = self._pending.setdefault(session, {})
+        items = len(message.results) + len(message.progress) + len(message.released)
+        pending[task] = message.ByteSize() + items * _ITEM_BYTES
+        if message.progress:
+            self._progress[session] = task
+
+        def settled(_: object) -> None:
+            del pending[task]
+            if self._progress.get(session) is task:
+                del self._progress[session]
+            if not pending:
+                self._pending.pop(session, None)
+
+        task.add_done_callback(settled)
+        # After the task was made: somebody may wait for this result, nobody for the slot.
+        self._freed(session)
+        while len(pending) >= PENDING_MESSAGES or sum(pending.values()) > PENDING_BYTES:
+            await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _settle(
+        self,
+        session: Session,
+        message: session_pb2.ConnectRequest,
+        before: asyncio.Task[bool] | None,
+        begun: list[Awaitable[Sequence[Verdict]]],
+        stale_refused: MutableMapping[str, int],
+    ) -> bool:
+        """Store all of a message; False: some of it was not stored, and the session is gone."""
+        if before is not None:
+            # An attempt's end must not overtake its progress.
+            await asyncio.wait([before])
+            if before.cancelled() or not before.result():
+                return False
+        steps: list[Callable[[], Awaitable[None]]] = [
+            *(partial(self._store_progress, session, part) for part in _slices(message.progress)),
+            *(
+                partial(self._store_results, session, part, begun, stale_refused)
+                for part in _slices(message.results)
+            ),
+            *(partial(self._release, session, part) for part in _slices(message.released)),
+        ]
+        for step in steps:
+            if not await self._until_stored(session, step):
+                return False
+        return True
+
+    async def _until_stored(self, session: Session, step: Callable[[], Awaitable[None]]) -> bool:
+        """Try until it works or the session is gone; False: the latter."""
+        while True:
+            try:
+                await step()
+                return True
+            except errors.WeftError as error:
+                if not session.open:
+                    return False
+                log.warning("attempts.not_stored", agent=session.owner.agent_id, error=error.message)
+                await asyncio.sleep(RETRY_S)
+            except Exception:
+                log.exception("attempts.failed", agent=session.owner.agent_id)
+                session.close(
+                    errors.Internal("the coordinator failed to store a report; its log has the rest")
+                )
+                return False
+
+    async def _release(self, session: Session, released: Sequence[session_pb2.Released]) -> None:
+        refs = [AttemptRef(item.task_id, item.attempt) for item in released]
+        await self._store.release(session.owner, refs)
+        self._freed(session)
+
+    def _complete(
+        self, session: Session, results: Sequence[session_pb2.AttemptResult]
+    ) -> Awaitable[Sequence[Verdict]]:
+        return self._store.complete([self._report(session, item) for item in results])
+
+    async def _store_results(
+        self,
+        session: Session,
+        results: Sequence[session_pb2.AttemptResult],
+        begun: list[Awaitable[Sequence[Verdict]]],
+        stale_refused: MutableMapping[str, int],
+    ) -> None:
+        verdicts = await (begun.pop() if begun else self._complete(session, results))
+        acks = [
+            session_pb2.ResultAck(
+                task_id=item.task_id, attempt=item.attempt, refused=verdict is Verdict.STALE
+            )
+            for item, verdict in zip(results, verdicts, strict=True)
+        ]
+        session.acknowledge(acks)
+        refused = [ack for ack in acks if ack.refused]
+        if refused:
+            agent_id = session.owner.agent_id
+            stale_refused[agent_id] = stale_refused.get(agent_id, 0) + len(refused)
+            first = refused[0]
+            log.info(
+                "results.refused",
+                agent=agent_id,
+                count=len(refused),
+                first_task=first.task_id[:64],
+                first_attempt=first.attempt,
+            )
+
+    def _report(self, session: Session, item: session_pb2.AttemptResult) -> Report:
+        try:
+            return self._checked(session, item)
+        except Exception:
+            # Whatever is in it: one result costs its own task alone, not the agent's session.
+            log.exception("attempts.unreadable", agent=session.owner.agent_id, task=item.task_id[:64])
+            error = errors.Internal(
+                "the coordinator could not read the attempt's outcome; its log has the rest"
+            )
+            return _final(session, item.task_id, item.attempt, error)
+
+    def _checked(self, session: Session, item: session_pb2.AttemptResult) -> Report:
+        outcome = item.outcome
+        if (error := self._oversize(outcome)) is not None:
+            # Agents check this themselves; one that does not must not fill the store.
+            outcome = task_pb2.Outcome(status=error.status())
+        self._drop_unsendable(session, outcome.headers)
+        self._drop_unsendable(session, outcome.trailers)
+        code = outcome.status.code
+        if outcome.HasField("error"):
+            if code == 0:
+                outcome.ClearField("error")
+            else:
+                raised.bound(outcome.error)
+        if code == 0:
+            return Report(session.owner, item.task_id, item.attempt, 0, outcome.SerializeToString())
+        if not 0 < code <= code_pb2.UNAUTHENTICATED:
+            # No code that gRPC could pass on.
+            code = outcome.status.code = code_pb2.UNKNOWN
+        info = errors.error_info(outcome.status)
+        wait_s = errors.retry_after_s(outcome.status)
+        return Report(
+            owner=session.owner,
+            task_id=item.task_id,
+            attempt=item.attempt,
+            code=code,
+            outcome=outcome.SerializeToString(),
+            retry_after_s=None if wait_s is None else min(wait_s, MAX_RETRY_AFTER_S),
+            crashed=item.crashed,
+            final=info is not None and info.domain == errors.DOMAIN and info.reason in _FINAL_REASONS,
+        )
+
+    def _drop_unsendable(self, session: Session, entries: MutableSequence[task_pb2.Metadatum]) -> None:
+        """Take out metadata that would fail the caller's call: what the handler achieved is worth more."""
+        if not entries:
+            return
+        kept = [entry for entry in entries if metadata.can_be_sent(entry)]
+        if len(kept) < len(entries):
+            log.warning(
+                "outcome.metadata_dropped", agent=session.owner.agent_id, count=len(entries) - len(kept)
+            )
+            del entries[:]
+            entries.extend(kept)
+
+    def _oversize(self, outcome: task_pb2.Outcome) -> errors.WeftError | None:
+        size_bytes = len(outcome.response)
+        if size_bytes > self._max_response_bytes:
+            return _too_large("the response", size_bytes, self._max_response_bytes)
+        beside_bytes = outcome.ByteSize() - size_bytes
+        if beside_bytes > MAX_BESIDE_BYTES:
+            return _too_large(
+                "what comes with the response (status, details, metadata)", beside_bytes, MAX_BESIDE_BYTES
+            )
+        return None
+
+    async def _store_progress(self, session: Session, progress: Sequence[session_pb2.Progress]) -> None:
+        refused: dict[AttemptRef, errors.WeftError | None] = {}
+        items: list[ProgressItem] = []
+        for item in progress:
+            ref = AttemptRef(item.task_id, item.attempt)
+            if (error := self._oversize_progress(item)) is not None:
+                refused.setdefault(ref, error)
+            elif ref not in refused:
+                self._drop_unsendable(session, item.headers)
+                headers = codec.packed_headers(item.headers)
+                items.append(ProgressItem(session.owner, *ref, item.index, item.payload, headers))
+        indexes: dict[AttemptRef, int] = {}
+        for stored, verdict in zip(items, await self._store.progress(items), strict=True):
+            ref = AttemptRef(stored.task_id, stored.attempt)
+            if verdict in (ProgressVerdict.STORED, ProgressVerdict.KNOWN):
+                indexes[ref] = max(indexes.get(ref, 0), stored.index)
+            else:
+                refused[ref] = _too_many() if verdict is ProgressVerdict.LIMIT else None
+        self._acknowledge(session, indexes)
+        for ref, error in refused.items():
+            if error is not None:
+                await self._end(session, ref, error)
+            session.cancel(ref, "its progress was refused", 0.0, lost=True)
+        if refused:
+            self._freed(session)
+
+    def _acknowledge(self, session: Session, indexes: Mapping[AttemptRef, int]) -> None:
+        """Acknowledge progress; of a task whose caller is behind, when that one has read on: so its handler waits."""
+        read: dict[AttemptRef, int] = {}
+        for ref, index in indexes.items():
+            if self._readers.behind(ref.task_id):
+                self._readers.on_read(ref.task_id, partial(session.acknowledge_progress, {ref: index}))
+            else:
+                read[ref] = index
+        if read:
+            session.acknowledge_progress(read)
+
+    def _oversize_progress(self, item: session_pb2.Progress) -> errors.WeftError | None:
+        size_bytes = len(item.payload)
+        if size_bytes > self._max_response_bytes:
+            return _too_large("a response", size_bytes, self._max_response_bytes)
+        beside_bytes = sum(entry.ByteSize() for entry in item.headers)
+        if beside_bytes > MAX_BESIDE_BYTES:
+            return _too_large("the initial metadata", beside_bytes, MAX_BESIDE_BYTES)
+        return None
+
+    async def _end(self, session: Session, ref: AttemptRef, error: errors.WeftError) -> None:
+        """End an attempt that sent what cannot be stored, whatever it would have come to."""
+        await self._store.complete([_final(session, *ref, error)])
+
+
+def _final(session: Session, task_id: str, attempt: int, error: errors.WeftError) -> Report:
+    """The end of an attempt, and of its task, by an error of weft's own."""
+    outcome = task_pb2.Outcome(status=error.status()).SerializeToString()
+    return Report(session.owner, task_id, attempt, error.code.value[0], outcome, final=True)
+
+
+async def _let_go(
+    session: Session, items: Sequence[session_pb2.AttemptResult] | Sequence[session_pb2.Released]
+) -> None:
+    """These attempts take no slots any more."""
+    for item in items:
+        session.let_go(AttemptRef(item.task_id, item.attempt))
+    if len(items) == BATCH_ITEMS:
+        # There is more: others have their turn.
+        await asyncio.sleep(0)
+
+
+def _slices(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """A message's items in parts that hold up nobody else for long."""
+    return (items[at : at + BATCH_ITEMS] for at in range(0, len(items), BATCH_ITEMS))
+
+
+def _too_large(what: str, size_bytes: int, limit_bytes: int) -> errors.ResourceExhausted:
+    return errors.ResourceExhausted(
+        f"{what} is {size_bytes} bytes; the limit is {limit_bytes}",
+        reason=errors_pb2.ERROR_REASON_RESULT_TOO_LARGE,
+        metadata={"size_bytes": str(size_bytes), "limit_bytes": str(limit_bytes)},
+    )
+
+
+def _too_many() -> errors.ResourceExhausted:
+    return errors.ResourceExhausted(
+        "the task sent more responses, or larger ones, than a task may store: call the method directly, or raise the"
+        " coordinator's setting max_progress_bytes",
+        reason=errors_pb2.ERROR_REASON_PROGRESS_LIMIT,
+    )

@@ -1,0 +1,441 @@
+"""The agents connected here: their streams, from Hello to the end.
+
+    Hello ─► checked ─► opening: a new epoch, what it still holds ─► Welcome
+    then   reader: reports to the store, acknowledgements to the outbox        writer: outbox to the stream
+    end    goodbye: retired at once · broken: its lease ends after the reconnect grace · silent: closed by `heartbeats`
+
+A stream that breaks costs the agent nothing when it comes back within the grace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+
+from google.protobuf.message import DecodeError
+from grpc import aio
+
+from weft.coordinator import guard
+from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
+from weft.coordinator.dispatch.conduct import Conduct
+from weft.coordinator.dispatch.takers import Takers
+from weft.coordinator.rules import QueueKey
+from weft.coordinator.sessions.agent_session import Session
+from weft.coordinator.sessions.handshake import Opener
+from weft.coordinator.sessions.heartbeats import Heartbeats, was_silent
+from weft.coordinator.sessions.hello import check_hello
+from weft.coordinator.sessions.report_handler import AttemptDesk, Readers
+from weft.coordinator.settings import CoordinatorSettings
+from weft.coordinator.store.base import Store
+from weft.coordinator.store.records import AttemptRef, Owner
+from weft.coordinator.store.refusals import agent_id_in_use
+from weft.rpc import errors
+from weft.rpc.calls.gone import to_caller
+from weft.rpc.calls.pacing import Pacer
+from weft.rpc.process.logs import get_logger
+from weft.v1 import coordinator_pb2, errors_pb2, fleet_pb2, session_pb2
+
+log = get_logger(__name__)
+
+HELLO_TIMEOUT_S = 10.0
+# Parts of a message that do not come beside it.
+_STREAM_ONLY = ("hello", "contract", "progress", "goodbye")
+
+
+class Sessions:
+    """The register of open sessions, by agent id, and the server side of `Connect`."""
+
+    def __init__(
+        self,
+        store: Store,
+        takers: Takers,
+        contracts: Contracts,
+        settings: CoordinatorSettings,
+        coordinator_id: str,
+        *,
+        wake: Callable[[], None],
+        changed: Callable[[Session], None],
+        readers: Readers,
+    ) -> None:
+        self._store = store
+        self._contracts = contracts
+        self._settings = settings
+        self._wake = wake
+        self._changed = changed
+        self._sessions: dict[str, Session] = {}
+        self._opening: set[str] = set()
+        self._admitting = asyncio.Lock()
+        self._desk = AttemptDesk(store, settings.max_payload_bytes, self._freed, readers)
+        self._takers = takers
+        self._conducts: dict[str, Conduct] = {}
+        self._stopping = False
+        # Refused results of agents, over all their sessions here.
+        self.stale_refused: dict[str, int] = {}
+        self._opener = Opener(store, settings, coordinator_id, self.stale_refused)
+        self.heartbeats = Heartbeats(store, settings, self.all)
+
+    # -- views --------------------------------------------------------------------------------------------------
+
+    def all(self) -> Iterable[Session]:
+        return self._sessions.values()
+
+    def get(self, agent_id: str) -> Session | None:
+        return self._sessions.get(agent_id)
+
+    def taking_work(self) -> Iterable[Session]:
+        return (session for session in self._sessions.values() if session.takes_work)
+
+    def has_room(self, queue: QueueKey) -> bool:
+        """Whether an agent would take a task of this queue now."""
+        return self._takers.has_room(queue, time.monotonic())
+
+    def want(self, agent_id: str, desired: fleet_pb2.DesiredState) -> None:
+        """An operator wants something of an agent: in force at once when it is connected here."""
+        session = self._sessions.get(agent_id)
+        if session is not None:
+            session.want(desired)
+            self._changed(session)
+            self._freed(session)
+
+    def revoke(self, owner: Owner, ref: AttemptRef, reason: str, grace_s: float, *, lost: bool) -> None:
+        """Tell an agent to end an attempt, when its session is here."""
+        session = self._sessions.get(owner.agent_id)
+        if session is not None and session.owner == owner:
+            session.cancel(ref, reason, grace_s, lost=lost)
+            if lost:
+                self._freed(session)
+
+    def forget(self, agent_id: str) -> None:
+        """An agent is gone for good."""
+        self.stale_refused.pop(agent_id, None)
+        self._conducts.pop(agent_id, None)
+
+    def _freed(self, session: Session) -> None:
+        """It may take more work than before, or other work."""
+        self._takers.changed(session)
+        self._wake()
+
+    # -- lifecycle ----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self.heartbeats.start()
+
+    async def stop(self) -> None:
+        """Close every stream, telling the agents to dial again; bounded by the server's own stop."""
+        self._stopping = True
+        await self.heartbeats.stop()
+        for session in list(self._sessions.values()):
+            session.close(
+                errors.Unavailable(
+                    "the coordinator is stopping; dial again",
+                    reason=errors_pb2.ERROR_REASON_STOPPING,
+                    retry_after_s=1.0,
+                )
+            )
+
+    # -- one stream ---------------------------------------------------------------------------------------------
+
+    async def serve(
+        self,
+        requests: AsyncIterator[session_pb2.ConnectRequest],
+        context: aio.ServicerContext[session_pb2.ConnectRequest, session_pb2.ConnectResponse],
+    ) -> None:
+        """Serve one agent's stream until it ends.
+
+        Raises:
+            WeftError: what the agent is told when the stream ends by our will.
+        """
+        hello = await self._read_hello(requests)
+        session = await self._open(hello, context)
+        reader = asyncio.get_running_loop().create_task(self._read(session, requests))
+        task = session.task = asyncio.current_task()
+        assert task is not None
+        pacer, loop = Pacer(), asyncio.get_running_loop()
+        try:
+            while session.open:
+                await session.outbox_filled()
+                if (wait_s := pacer.wait_s(len(session.held), loop.time())) > 0.0:
+                    await asyncio.sleep(wait_s)
+                was_full = session.outbox_full
+                message = session.take()
+                if was_full and not session.outbox_full:
+                    self._freed(session)
+                if message is not None:
+                    session.writing_since_s = time.monotonic()
+                    await to_caller(context.write(message))
+                    session.writing_since_s = None
+                    pacer.sent(loop.time())
+        except asyncio.CancelledError:
+            if session.error is None:
+                raise
+            # Cancelled by us, to get out of a write: the agent must be told, or it would take the stream for open.
+            task.uncancel()
+        finally:
+            # Shielded as a whole: grpc may cancel the call while it ends, and a session that is left in the register
+            # would keep its agent's id for ever.
+            await asyncio.shield(self._end(session, reader))
+        if session.error is not None:
+            raise session.error
+
+    async def _read_hello(self, requests: AsyncIterator[session_pb2.ConnectRequest]) -> session_pb2.Hello:
+        try:
+            async with asyncio.timeout(min(HELLO_TIMEOUT_S, self._settings.stalled_stream_s)):
+                first = await anext(requests, None)
+        except TimeoutError:
+            first = None
+        except DecodeError as error:
+            raise guard.malformed(error) from None
+        if first is None or not first.HasField("hello"):
+            raise errors.FailedPrecondition(
+                "the first message of a session must hold `hello`",
+                reason=errors_pb2.ERROR_REASON_SESSION_PROTOCOL,
+            )
+        check_hello(first.hello)
+        return first.hello
+
+    async def _open(
+        self,
+        hello: session_pb2.Hello,
+        context: aio.ServicerContext[session_pb2.ConnectRequest, session_pb2.ConnectResponse],
+    ) -> Session:
+        """Register the agent, settle what it holds, and welcome it."""
+        self.heartbeats.check_store()
+        self._check_room(hello.agent_id)
+        self._opening.add(hello.agent_id)
+        try:
+            session, welcome = await self._enter(hello)
+        finally:
+            self._opening.discard(hello.agent_id)
+        try:
+            await to_caller(context.write(session_pb2.ConnectResponse(welcome=welcome)))
+        except BaseException:
+            await asyncio.shield(self._ended(session))
+            raise
+        self._changed(session)
+        self._freed(session)
+        return session
+
+    async def _enter(self, hello: session_pb2.Hello) -> tuple[Session, session_pb2.Welcome]:
+        contract = self._contracts.get(hello.contract_hash)
+        if contract is not None:
+            await self._admit(hello, contract)
+        session = await self._opener.register(hello, len(self._sessions))
+        self._take_over(hello.agent_id)
+        session.accepted = contract is not None
+        session.conduct = self._conducts.setdefault(hello.agent_id, session.conduct)
+        try:
+            welcome = await self._opener.settle(session)
+        except BaseException:
+            # It would keep its agent's id until its lease passes.
+            await asyncio.shield(self._ended(session))
+            raise
+        self._sessions[hello.agent_id] = session
+        return session, welcome
+
+    def _check_room(self, agent_id: str) -> None:
+        """
+        Raises:
+            Unavailable: the coordinator is stopping.
+            ResourceExhausted: too many agents are connected.
+            AlreadyExists: another session of this agent is being opened.
+        """
+        if self._stopping:
+            raise errors.Unavailable("the coordinator is stopping", reason=errors_pb2.ERROR_REASON_STOPPING)
+        if len(self._sessions) >= self._settings.max_agents and agent_id not in self._sessions:
+            raise errors.ResourceExhausted(
+                f"{self._settings.max_agents} agents are connected, the most that are allowed",
+                retry_after_s=5.0,
+            )
+        if agent_id in self._opening:
+            raise agent_id_in_use(agent_id)
+
+    def _take_over(self, agent_id: str) -> None:
+        """End an agent's last session here: a newer one has been registered."""
+        old = self._sessions.get(agent_id)
+        if old is None:
+            return
+        old.close(
+            errors.Aborted(
+                "a newer session of this agent took over", reason=errors_pb2.ERROR_REASON_SESSION_PROTOCOL
+            )
+        )
+        if old.task is not None:
+            # A stream that nobody reads does not end by itself.
+            old.task.cancel()
+
+    async def _admit(self, hello: session_pb2.Hello, contract: Contract) -> None:
+        """Put the agent's methods in force, durably.
+
+        Raises:
+            InvalidArgument: a hosted method is not in the contract.
+            FailedPrecondition: a method is incompatible with the one in force.
+        """
+        hosted = contract.hosting([method.name for method in hello.methods])
+        # One at a time, and stored before it is in force: what this coordinator checks by, the next one must know.
+        async with self._admitting:
+            changed = self._contracts.check(hosted)
+            if changed:
+                await self._store.put_contract(hosted.digest, hosted.file_descriptor_set, changed)
+                log.info("contract.accepted", agent=hello.agent_id, methods=len(changed))
+            self._contracts.admit(hosted)
+
+    async def _read(self, session: Session, requests: AsyncIterator[session_pb2.ConnectRequest]) -> None:
+        """Take what the agent sends until the stream ends; an error ends the session and is told to the agent."""
+        try:
+            async for message in requests:
+                session.handling = True
+                if session.held_up:
+                    session.held_up = False
+                    self._freed(session)
+                await self._handle(session, message)
+                await session.outbox_has_room()
+                session.handling = False
+                session.heard_at_s = time.monotonic()
+                if session.goodbye:
+                    break
+            session.close()
+        except errors.WeftError as error:
+            session.close(error)
+        except DecodeError as error:
+            session.close(guard.malformed(error))
+        except Exception:
+            log.exception("session.failed", agent=session.owner.agent_id)
+            session.close(errors.Internal("the coordinator failed to handle a message; its log has the rest"))
+
+    async def _handle(self, session: Session, message: session_pb2.ConnectRequest) -> None:
+        if message.HasField("hello"):
+            raise errors.FailedPrecondition(
+                "`hello` opens a session and cannot come again on it; dial again",
+                reason=errors_pb2.ERROR_REASON_SESSION_PROTOCOL,
+            )
+        if message.HasField("contract"):
+            await self._take_contract(session, message.contract)
+        if message.HasField("state"):
+            self._take_report(session, message.state)
+        if message.results:
+            self._judge(session, message.results, time.monotonic())
+        if message.progress or message.results or message.released:
+            await self._desk.take(session, message, self.stale_refused)
+        if message.goodbye:
+            session.goodbye = True
+
+    async def report(self, request: coordinator_pb2.ReportRequest) -> None:
+        """Take a message that came beside its stream.
+
+        Raises:
+            FailedPrecondition: the session is not open here.
+            InvalidArgument: it holds what only the stream takes.
+        """
+        session = self._sessions.get(request.agent_id)
+        if session is None or not session.open or session.owner.epoch != request.epoch:
+            raise errors.FailedPrecondition(
+                f"session {request.epoch} of agent {request.agent_id[:128]!r} is not open at this coordinator",
+                reason=errors_pb2.ERROR_REASON_SESSION_PROTOCOL,
+            )
+        message = request.message
+        for field, _ in message.ListFields():
+            if field.name in _STREAM_ONLY:
+                raise errors.InvalidArgument(
+                    f"{field.name} is taken on the stream only", field=f"message.{field.name}"
+                )
+        session.held_up = True
+        session.heard_at_s = time.monotonic()
+        await self._handle(session, message)
+
+    async def _take_contract(self, session: Session, message: session_pb2.Contract) -> None:
+        contract = Contract.load(message.file_descriptor_set, list(session.methods))
+        if contract.digest != session.hello.contract_hash:
+            raise errors.InvalidArgument(
+                "the contract's hash is not the one that `hello` announced",
+                reason=errors_pb2.ERROR_REASON_CONTRACT_INVALID,
+                field="contract.file_descriptor_set",
+            )
+        await self._admit(session.hello, contract)
+        session.accepted = True
+        self._changed(session)
+        self._freed(session)
+
+    def _take_report(self, session: Session, report: session_pb2.AgentReport) -> None:
+        free_slots = session.free_slots
+        changed = session.hear(report)
+        if changed:
+            self._changed(session)
+        # What was held against it fades.
+        self._tell_conduct(session, time.monotonic())
+        if changed or session.free_slots > free_slots:
+            self._freed(session)
+        else:
+            # So that whatever the index was not told of is not missed for long.
+            self._takers.changed(session)
+
+    def _judge(self, session: Session, results: Iterable[session_pb2.AttemptResult], now_s: float) -> None:
+        """Take in how an agent's attempts ended."""
+        for each in results:
+            session.conduct.ended(each.outcome.status.code, now_s, crashed=each.crashed)
+        self._tell_conduct(session, now_s)
+
+    def _tell_conduct(self, session: Session, now_s: float) -> None:
+        """Tell when its attempts begin to keep failing, and when they do no more."""
+        conduct = session.conduct
+        if conduct.failing(now_s) is conduct.told:
+            return
+        conduct.told = not conduct.told
+        if conduct.told:
+            log.warning("agent.failing", agent=session.owner.agent_id, now="others are given its tasks")
+        else:
+            log.info("agent.not_failing", agent=session.owner.agent_id)
+        self._changed(session)
+
+    async def _end(self, session: Session, reader: asyncio.Task[None]) -> None:
+        # The reader first: it must not read on while the call ends.
+        reader.cancel()
+        await asyncio.gather(reader, return_exceptions=True)
+        await self._ended(session)
+
+    async def _ended(self, session: Session) -> None:
+        """The stream is over: settle the lease and what was never sent."""
+        agent_id = session.owner.agent_id
+        session.open = False
+        self._takers.left(session)
+        newest = self._sessions.get(agent_id) is session
+        if newest:
+            del self._sessions[agent_id]
+        if self._stopping:
+            # The store remembers that the agent was connected, and waits for it after the restart.
+            return
+        if self.heartbeats.store_lost:
+            # The agent takes what it holds to another coordinator; what was never sent is given back there. Nothing is
+            # wrong with it: who calls it directly may go on.
+            return
+        if newest:
+            # Who calls it directly must not wait for the store.
+            self._changed(session)
+        try:
+            await self._settle(session)
+        except errors.WeftError as error:
+            # The lease ends by itself.
+            log.warning("session.end_not_stored", agent=agent_id, error=error.message)
+        log.info(
+            "agent.left" if session.goodbye else "agent.disconnected",
+            agent=agent_id,
+            epoch=session.owner.epoch,
+            held=len(session.held),
+            reason=session.error.message if session.error else None,
+        )
+        self._wake()
+
+    async def _settle(self, session: Session) -> None:
+        """Tell the store of a session's end."""
+        unsent = session.unsent()
+        if unsent:
+            await self._store.release(session.owner, unsent)
+        if not session.goodbye:
+            grace_s = self._settings.reconnect_grace_s
+            await self._store.detach(session.owner, 0.0 if was_silent(session) else grace_s)
+            return
+        await self._store.retire(session.owner)
+        if session.desired == fleet_pb2.DESIRED_STATE_ACTIVE:
+            # It is not missing. What an operator wants of it is kept, for when it comes back.
+            await self._store.forget_agent(session.owner.agent_id)
+            self.forget(session.owner.agent_id)

@@ -1,0 +1,183 @@
+"""A group of changes that become durable together: collected on the event loop, written in one transaction.
+
+Changes are kept by kind and written in an order that is right for each task: stored before changed, ended last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from weft.coordinator.store.embedded.rows import (
+    ENDS,
+    LIVE,
+    MAX_ROWS,
+    NEW_LIVE,
+    PROGRESS,
+    TASKS,
+    Writer,
+    end_row,
+    live_row,
+    task_row,
+    within,
+)
+from weft.coordinator.store.embedded.task_state import Entry
+from weft.coordinator.store.records import ProgressRow
+
+# Work of its own on the writer's connection, inside the group's transaction.
+Job = Callable[[sqlite3.Connection], Any]
+
+
+class Group:
+    """Changes, and those who wait for them."""
+
+    __slots__ = (
+        "again",
+        "changed",
+        "ended",
+        "ends",
+        "jobs",
+        "live",
+        "new",
+        "progress",
+        "reopened",
+        "rows",
+        "size_bytes",
+        "statements",
+        "streamed",
+        "submitters",
+        "tasks",
+        "waiters",
+    )
+
+    def __init__(self) -> None:
+        self.new: list[Entry] = []
+        self.tasks: list[Any] = []
+        # Numbers of tasks whose `live` row is written or taken away for another reason than that they are new.
+        self.changed: set[int] = set()
+        self.reopened: list[int] = []
+        # Wait for another attempt.
+        self.again: list[Entry] = []
+        self.live: list[Any] = []
+        self.ended: list[Entry] = []
+        self.ends: list[Any] = []
+        self.streamed: list[tuple[Entry, ProgressRow]] = []
+        self.progress: list[Any] = []
+        self.statements: list[tuple[str, Sequence[Any]]] = []
+        self.jobs: list[tuple[Job, asyncio.Future[Any]]] = []
+        # Told of a failure at once: what they wait for is taken back.
+        self.submitters: list[asyncio.Future[None]] = []
+        # Wait until it is written, however often that takes; each with when it began to.
+        self.waiters: list[tuple[asyncio.Future[None], float]] = []
+        self.rows = 0
+        self.size_bytes = 0
+
+    def add_task(self, entry: Entry, digest: bytes | None) -> None:
+        self.new.append(entry)
+        self.tasks += task_row(entry, digest)
+        self.rows += 1
+        self.size_bytes += entry.size_bytes
+
+    def add_live(self, entry: Entry) -> None:
+        self.changed.add(entry.number)
+        self.live += live_row(entry)
+        self.rows += 1
+        self.size_bytes += len(entry.outcome)
+
+    def add_again(self, entry: Entry) -> None:
+        self.again.append(entry)
+        self.add_live(entry)
+
+    def add_end(self, entry: Entry) -> None:
+        assert entry.end is not None
+        self.changed.add(entry.number)
+        self.ended.append(entry)
+        self.ends += end_row(entry)
+        self.rows += 1
+        self.size_bytes += len(entry.end.outcome)
+
+    def add_reopened(self, entry: Entry) -> None:
+        self.reopened.append(entry.number)
+        self.add_live(entry)
+
+    def add_progress(self, entry: Entry, row: ProgressRow, index: int) -> None:
+        self.streamed.append((entry, row))
+        self.progress += (entry.number, row.sequence, row.attempt, index, row.payload, row.headers)
+        self.rows += 1
+        self.size_bytes += len(row.payload)
+
+    def add_statement(self, text: str, values: Sequence[Any]) -> None:
+        self.statements.append((text, values))
+        self.rows += 1
+
+    @property
+    def empty(self) -> bool:
+        return not self.rows and not self.jobs
+
+    def write(self, connection: sqlite3.Connection) -> list[Any]:
+        """Write everything in one transaction; gives the jobs' results. All or nothing."""
+        steps = list(self._steps())
+        if len(steps) == 1 and not self.jobs:
+            # Its own transaction: two steps fewer.
+            connection.execute(*steps[0])
+            return []
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for text, values in steps:
+                connection.execute(text, values)
+            results = [job(connection) for job, _ in self.jobs]
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return results
+
+    def _steps(self) -> Iterator[tuple[str, Sequence[Any]]]:
+        yield from self.statements
+        yield from TASKS.statements(self.tasks)
+        yield from NEW_LIVE.statements(
+            [entry.number for entry in self.new if entry.number not in self.changed]
+        )
+        for at in range(0, len(self.reopened), MAX_ROWS):
+            yield within("DELETE FROM ends WHERE id IN {}", self.reopened[at : at + MAX_ROWS])
+        yield from LIVE.statements(self.live)
+        yield from PROGRESS.statements(self.progress)
+        yield from ENDS.statements(self.ends)
+
+    def without_tasks(self, later: Group) -> tuple[Group, list[Entry]]:
+        """What must be written all the same after this group failed, with that of `later`, and the refused tasks.
+
+        New tasks are refused, and with them whatever happened to them meanwhile. Jobs are not tried again.
+        """
+        refused = [*self.new, *later.new]
+        gone = {entry.number for entry in refused}
+        rest = Group()
+        for group in (self, later):
+            rest.reopened += group.reopened
+            rest.again += [entry for entry in group.again if entry.number not in gone]
+            rest.live += _kept(LIVE, group.live, gone)
+            rest.ends += _kept(ENDS, group.ends, gone)
+            rest.ended += [entry for entry in group.ended if entry.number not in gone]
+            rest.progress += _kept(PROGRESS, group.progress, gone)
+            rest.streamed += [item for item in group.streamed if item[0].number not in gone]
+            rest.statements += group.statements
+            rest.waiters += group.waiters
+            rest.size_bytes += group.size_bytes
+        rest.rows = (
+            len(rest.statements)
+            + len(rest.reopened)
+            + len(rest.live) // LIVE.width
+            + len(rest.progress) // PROGRESS.width
+            + len(rest.ends) // ENDS.width
+        )
+        return rest, refused
+
+
+def _kept(writer: Writer, flat: list[Any], gone: set[int]) -> list[Any]:
+    width = writer.width
+    return [
+        value for at in range(0, len(flat), width) if flat[at] not in gone for value in flat[at : at + width]
+    ]

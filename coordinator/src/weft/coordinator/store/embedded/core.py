@@ -1,0 +1,49 @@
+"""What an open embedded store consists of: its parts, shared by the modules that act on them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from weft.coordinator.store.embedded.journal import Journal
+from weft.coordinator.store.embedded.reader import Reader
+from weft.coordinator.store.embedded.task_table import Board
+
+T = TypeVar("T")
+
+# Reads of so many rows at most are made on the event loop: a few microseconds each.
+_INLINE_ROWS = 8
+
+
+class Readers:
+    """Two connections for reading: one for the event loop, one for the reading thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.near = Reader(path)
+        self._far = Reader(path)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="weft-store-reader")
+
+    async def read(self, query: Callable[[Reader], T], *, rows: int) -> T:
+        """Run a query: one for few rows at once, others on the reading thread."""
+        if rows <= _INLINE_ROWS:
+            return query(self.near)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, query, self._far)
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=True, cancel_futures=True)
+        self.near.close()
+        self._far.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """The parts."""
+
+    board: Board
+    journal: Journal
+    readers: Readers
+    clock: Callable[[], float]

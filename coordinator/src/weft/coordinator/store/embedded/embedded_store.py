@@ -1,0 +1,429 @@
+"""The embedded store: one coordinator, one machine, one SQLite file.
+
+                  ┌── board: entries, queues, leases, timers (memory, synchronous)
+    EmbeddedStore ┤      │ what must survive
+                  │      ▼
+                  ├── journal: group commit, one writer ──► tasks │ live │ ends │ progress │ agents …
+                  └── readers: what is durable             (SQLite, WAL)
+
+Every move is made in memory at once; the method that made it returns when the journal has it. A task may be claimed
+while it is being written: its insert and its end are the only writes of an ordinary life. What a crash leaves is
+the file, and the attempts that agents still hold (`recovery`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from weft.coordinator.rules import QueueKey
+from weft.coordinator.store.base import StoreListener
+from weft.coordinator.store.embedded import bodies, store_file, task_queries
+from weft.coordinator.store.embedded.agent_table import AgentTable
+from weft.coordinator.store.embedded.attempt_moves import PORTION, Attempts
+from weft.coordinator.store.embedded.checkpoint import Checkpointer
+from weft.coordinator.store.embedded.commit_group import Group
+from weft.coordinator.store.embedded.contract_table import ContractTable
+from weft.coordinator.store.embedded.core import Core, Readers
+from weft.coordinator.store.embedded.file_lock import OwnerLock
+from weft.coordinator.store.embedded.journal import Journal
+from weft.coordinator.store.embedded.reader import Known
+from weft.coordinator.store.embedded.recovery import Hold, recover
+from weft.coordinator.store.embedded.request_ids import RequestIds
+from weft.coordinator.store.embedded.sweeping import Sweeping
+from weft.coordinator.store.embedded.task_ids import NumberMint, created_at, format_id, parse_id
+from weft.coordinator.store.embedded.task_state import Entry, Saved
+from weft.coordinator.store.embedded.task_table import Board
+from weft.coordinator.store.open_errors import StoreError, StoreForeign
+from weft.coordinator.store.records import (
+    MAX_PROGRESS_BYTES,
+    AgentRecord,
+    AttemptRef,
+    Claimed,
+    ClaimRequest,
+    Enqueued,
+    ListFilter,
+    Owner,
+    Page,
+    ProgressItem,
+    ProgressRow,
+    ProgressVerdict,
+    QueueDepth,
+    Report,
+    RequestIdReused,
+    Submission,
+    SweepReport,
+    TaskRecord,
+    TooManyQueues,
+    Verdict,
+)
+from weft.coordinator.store.refusals import agent_id_in_use, tell_not_stored
+from weft.rpc.errors import WeftError
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedLimits:
+    """Bounds of an embedded store.
+
+    `body_bytes`: payloads of waiting tasks in memory; `claim_bytes`: payloads that one claim reads from the file, as
+    it does that on the event loop; `max_progress`: responses that one task may store; `max_progress_bytes`: what they may
+    take.
+    """
+
+    # Different requirements that unfinished tasks of one method may have.
+    max_queues: int = 1024
+    body_bytes: int = 64 * 1024 * 1024
+    claim_bytes: int = 4 * 1024 * 1024
+    max_progress: int = 1_000_000
+    max_progress_bytes: int = MAX_PROGRESS_BYTES
+
+
+class EmbeddedStore:
+    """A `Store` in one file. Used on one event loop.
+
+    Args:
+        path: the file; made when it does not exist.
+        durability: "process": what was acknowledged survives a kill of the process; "full": and a loss of power.
+        clock: seconds since the epoch.
+        rng: for jitter and for task ids.
+        recovery_grace_s: how long recovered tasks are held back for agents that may be running them.
+        patience_s: how long a caller waits for a file that cannot be written, and a close at most.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        durability: Literal["process", "full"] = "process",
+        clock: Callable[[], float] = time.time,
+        rng: random.Random | None = None,
+        recovery_grace_s: float = 5.0,
+        patience_s: float = 10.0,
+        limits: EmbeddedLimits | None = None,
+    ) -> None:
+        self._path = Path(path)
+        self._sync = durability == "full"
+        self._clock = clock
+        self._rng = rng or random.Random()  # noqa: S311  # jitter, not secrets
+        self._recovery_grace_s = recovery_grace_s
+        self._patience_s = patience_s
+        self._limits = limits or EmbeddedLimits()
+
+    shared = False
+
+    # -- lifecycle ------------------------------------------------------------------------------------------------
+
+    async def open(self, listener: StoreListener) -> None:
+        with contextlib.ExitStack() as undo:
+            self._lock = OwnerLock(self._path)
+            undo.callback(self._lock.release)
+            try:
+                self._connection = store_file.open_writer(self._path, sync=self._sync)
+                undo.callback(self._connection.close)
+                self._load(listener)
+            except sqlite3.OperationalError as error:
+                raise StoreError(f"cannot use {self._path}: {error}") from error
+            except sqlite3.DatabaseError as error:
+                raise StoreForeign(f"{self._path} is damaged: {error}") from error
+            undo.pop_all()
+        self._journal.start()
+        self._checkpointer.start()
+
+    def _load(self, listener: StoreListener) -> None:
+        connection, now = self._connection, self._clock()
+        connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'generation'")
+        meta: dict[str, int] = dict(connection.execute("SELECT name, value FROM meta").fetchall())
+        (newest,) = connection.execute("SELECT max(id) FROM tasks").fetchone()
+        self._mint = NumberMint(max(newest or 0, meta["last_number"]), self._rng)
+        self._checkpointer = Checkpointer(self._path)
+        self._journal = Journal(
+            connection, self._checkpointer, self, sync=self._sync, patience_s=self._patience_s
+        )
+        self._board = Board(listener, self._journal, self._limits.body_bytes)
+        self._readers = Readers(self._path)
+        self._core = Core(self._board, self._journal, self._readers, self._clock)
+        self._requests = RequestIds(self._readers.near)
+        self._attempts = Attempts(
+            self._board, self._rng, self._limits.max_progress, self._limits.max_progress_bytes
+        )
+        self._contracts = ContractTable(connection, self._journal, self._readers.near)
+        self._agents = AgentTable(connection, self._journal, meta["generation"])
+        self._board.backlog.paused.update(
+            method for (method,) in connection.execute("SELECT method FROM paused")
+        )
+        held_back = recover(connection, self._board, now, hold=bool(self._agents.connected()))
+        self._hold = Hold(self._board, self._agents, held_back, now + self._recovery_grace_s)
+        first_expiry_at = self._readers.near.first_expiry()
+        self._sweeping = Sweeping(self._core, self._attempts, self._agents, self._hold, first_expiry_at)
+
+    async def close(self) -> None:
+        await self._journal.close(self._patience_s)
+        await asyncio.to_thread(self._checkpointer.stop, self._patience_s)
+        self._readers.close()
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._connection.close()
+        self._lock.release()
+
+    @property
+    def writable(self) -> bool:
+        return self._journal.writable
+
+    def now(self) -> float:
+        return self._clock()
+
+    # -- what the journal tells -----------------------------------------------------------------------------------
+
+    def committed(self, group: Group) -> None:
+        self._requests.settled(group.new)
+        for entry in group.ended:
+            assert entry.end is not None
+            self._sweeping.expires(entry.end.expires_at)
+        self._board.committed(group, self._clock())
+
+    def refused(self, entries: Sequence[Entry]) -> None:
+        self._requests.settled(entries)
+        self._board.refused(entries)
+
+    def recovered(self) -> None:
+        self._board.listener.ready()
+
+    # -- tasks ----------------------------------------------------------------------------------------------------
+
+    def new_task_id(self, method: str) -> str:  # noqa: ARG002  # other stores route by it
+        return format_id(self._mint.next(self._clock()))
+
+    async def enqueue(
+        self, submissions: Sequence[Submission], *, acknowledged: bool = True
+    ) -> Sequence[Enqueued | RequestIdReused | TooManyQueues]:
+        self._journal.check_writable()
+        fresh: list[Submission] = []
+        now, board = self._clock(), self._board
+        known = self._requests.look_up(submissions)
+        results: list[Enqueued | RequestIdReused | TooManyQueues] = []
+        for submission in submissions:
+            number = parse_id(submission.task_id) if submission.task_id else None
+            if number is None:
+                number = self._mint.next(now)
+            digest = None
+            if submission.request_id not in known and board.backlog.is_full(
+                submission, self._limits.max_queues
+            ):
+                results.append(TooManyQueues(submission.method, self._limits.max_queues))
+                continue
+            if submission.request_id:
+                admitted = self._requests.admit(submission, number, known)
+                if not isinstance(admitted, Known):
+                    results.append(admitted)
+                    continue
+                digest = admitted.digest
+            entry = board.submit(number, submission, created_at(number, now))
+            self._journal.task(entry, digest, lazily=not acknowledged)
+            fresh.append(submission)
+            results.append(Enqueued(format_id(number)))
+        board.listener.ready()
+        if acknowledged:
+            await self._journal.stored()
+        elif fresh:
+            self._journal.written().add_done_callback(partial(self._tell_refused, fresh))
+        return results
+
+    def _tell_refused(self, submissions: Sequence[Submission], written: asyncio.Future[None]) -> None:
+        error = written.exception()
+        if isinstance(error, WeftError):
+            tell_not_stored(self._board.listener, submissions, error)
+
+    def unfinished(self) -> int:
+        return len(self._board.entries)
+
+    def ready_depths(self) -> Mapping[QueueKey, int]:
+        return self._board.backlog.ready_depths()
+
+    async def claim(self, requests: Sequence[ClaimRequest]) -> Sequence[Sequence[Claimed]]:
+        if not self._journal.writable:
+            return [[] for _ in requests]
+        now = self._clock()
+        given: list[list[Claimed]] = []
+        unread: dict[str, int] = {}
+        for request in requests:
+            claims, numbers = self._attempts.claim(request, now)
+            given.append(claims)
+            unread |= numbers
+        if unread:
+            give_back = partial(self._attempts.give_back, now=now)
+            bodies.fill_in(given, unread, self._readers.near, self._limits.claim_bytes, give_back)
+        return given
+
+    def complete(self, reports: Sequence[Report]) -> Awaitable[Sequence[Verdict]]:
+        # At once: somebody may wait for these ends.
+        now = self._clock()
+        results = [self._attempts.report(report, now) for report in reports]
+        return self._completed(reports, results, self._journal.settled())
+
+    async def _completed(
+        self,
+        reports: Sequence[Report],
+        results: Sequence[tuple[Verdict, Entry | None]],
+        settled: Awaitable[None],
+    ) -> Sequence[Verdict]:
+        await settled
+        verdicts = [
+            # A task that could not be stored never was: its end means nothing.
+            Verdict.STALE if entry is not None and entry.saved is Saved.REFUSED else verdict
+            for verdict, entry in results
+        ]
+        unknown = [at for at, (_, entry) in enumerate(results) if entry is None]
+        if unknown:
+            for at, verdict in zip(
+                unknown, self._readers.near.answers([reports[at] for at in unknown]), strict=True
+            ):
+                verdicts[at] = verdict
+        return verdicts
+
+    async def progress(self, items: Sequence[ProgressItem]) -> Sequence[ProgressVerdict]:
+        self._journal.check_writable()
+        now = self._clock()
+        verdicts = [self._attempts.progress(item, now) for item in items]
+        await self._journal.settled()
+        return verdicts
+
+    async def release(self, owner: Owner, refs: Sequence[AttemptRef]) -> Sequence[bool]:
+        now = self._clock()
+        verdicts = [self._attempts.handed_back(owner, ref, now) for ref in refs]
+        await self._journal.settled()
+        return verdicts
+
+    async def adopt(
+        self, owner: Owner, held: Sequence[tuple[AttemptRef, int]], *, last: bool = True
+    ) -> Sequence[bool]:
+        now = self._clock()
+        lease = self._board.leases.get(owner)
+        if lease is None:
+            return [False] * len(held)
+        verdicts = self._attempts.adopt(lease, held, now, last=last)
+        if last:
+            self._hold.returned(owner.agent_id)
+            self._hold.release(now)
+        await self._journal.settled()
+        return verdicts
+
+    async def cancel(
+        self, task_ids: Sequence[str], reason: str, grace_s: float
+    ) -> Sequence[TaskRecord | None]:
+        return await task_queries.cancel(self._core, task_ids, reason, grace_s)
+
+    async def retry(self, task_id: str) -> TaskRecord | None:
+        return await task_queries.retry(self._core, task_id)
+
+    async def get(
+        self, task_ids: Sequence[str], *, payloads: bool = True, history: bool = False
+    ) -> Sequence[TaskRecord | None]:
+        return await task_queries.get(self._core, task_ids, payloads=payloads, history=history)
+
+    async def list_tasks(
+        self, where: ListFilter, *, limit: int, cursor: str = "", payloads: bool = False
+    ) -> Page:
+        return await task_queries.list_tasks(self._core, where, limit, cursor, payloads=payloads)
+
+    async def read_progress(self, task_id: str, after: int, limit: int) -> Sequence[ProgressRow]:
+        return await task_queries.read_progress(self._core, task_id, after, limit)
+
+    async def sweep(self, limit: int) -> SweepReport:
+        return await self._sweeping.sweep(limit)
+
+    # -- owners ---------------------------------------------------------------------------------------------------
+
+    async def register(self, agent_id: str, instance_id: str, description: bytes, lease_s: float) -> int:
+        now = self._clock()
+        if self._board.leases.in_use(agent_id, instance_id, now):
+            raise agent_id_in_use(agent_id)
+        owner = self._agents.register(agent_id, instance_id, description)
+        self._board.leases.open(owner, instance_id, now + lease_s)
+        await self._journal.settled()
+        return owner.epoch
+
+    async def renew(self, owners: Sequence[Owner], lease_s: float) -> Sequence[bool]:
+        ends_at = self._clock() + lease_s
+        leases = [self._board.leases.get(owner) for owner in owners]
+        for lease in leases:
+            if lease is not None:
+                self._board.leases.end(lease, ends_at)
+        return [lease is not None for lease in leases]
+
+    async def detach(self, owner: Owner, lease_s: float) -> None:
+        lease = self._board.leases.get(owner)
+        if lease is not None:
+            lease.attached = False
+            self._board.leases.end(lease, self._clock() + lease_s)
+
+    async def retire(self, owner: Owner) -> None:
+        lease = self._board.leases.get(owner)
+        if lease is not None:
+            self._board.leases.drop(lease, as_crashes=True)
+            self._attempts.take_back(self._clock(), PORTION)
+        self._agents.ended(owner, left=True)
+        self._hold.returned(owner.agent_id)
+        self._hold.release(self._clock())
+        await self._journal.settled()
+
+    async def agents(self) -> Mapping[str, AgentRecord]:
+        return self._agents.records
+
+    async def agent_news(self, also: Collection[str] = ()) -> Mapping[str, AgentRecord | None]:
+        return self._agents.take_news(also)
+
+    async def share(self, views: Mapping[str, tuple[int, bytes]], loads: Mapping[str, bytes]) -> None:
+        """There is nobody to see it."""
+
+    async def loads(self, agent_ids: Sequence[str]) -> Mapping[str, bytes]:  # noqa: ARG002  # all agents are here
+        return {}
+
+    async def set_desired(self, agent_id: str, desired_state: int) -> bool:
+        known = self._agents.set_desired(agent_id, desired_state)
+        await self._journal.settled()
+        return known
+
+    async def forget_agent(self, agent_id: str) -> None:
+        self._agents.forget(agent_id)
+        await self._journal.settled()
+
+    # -- contracts and queues ---------------------------------------------------------------------------------------
+
+    async def put_contract(self, digest: str, file_descriptor_set: bytes, methods: Sequence[str]) -> None:
+        self._contracts.put(digest, file_descriptor_set, methods)
+        await self._journal.settled()
+
+    async def contracts(self, known: Collection[str] = ()) -> Mapping[str, tuple[bytes, Sequence[str]]]:
+        return self._contracts.all(known)
+
+    async def forget_contracts(
+        self, hosted: Collection[str], methods: Collection[str], grace_s: float
+    ) -> Sequence[str]:
+        needed = frozenset(methods).union(key.method for key in self._board.backlog.active)
+        forgotten = self._contracts.forget(hosted, needed, self._clock(), grace_s)
+        await self._journal.settled()
+        return forgotten
+
+    async def depths(self) -> Mapping[QueueKey, QueueDepth]:
+        return self._board.depths()
+
+    async def set_paused(self, method: str, *, paused: bool) -> None:
+        if paused:
+            self._board.backlog.paused.add(method)
+            self._journal.statement("INSERT OR IGNORE INTO paused (method) VALUES (?)", method)
+        else:
+            self._board.backlog.paused.discard(method)
+            self._journal.statement("DELETE FROM paused WHERE method = ?", method)
+            self._board.listener.ready()
+        await self._journal.settled()
+
+    async def paused(self) -> Sequence[str]:
+        return sorted(self._board.backlog.paused)

@@ -1,0 +1,48 @@
+"""One owner for a store file: an advisory lock on a file beside it, which the kernel drops when the owner dies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from weft.coordinator.store.open_errors import StoreError, StoreLocked
+
+
+class OwnerLock:
+    """Held from construction to `release`. The lock file stays: removing it would let two owners in.
+
+    Raises:
+        StoreLocked: another process, or another store in this one, has it.
+        StoreError: the lock file cannot be made.
+    """
+
+    def __init__(self, store_path: Path) -> None:
+        if not store_path.parent.is_dir():
+            raise StoreError(
+                f"the directory {store_path.parent} does not exist: make it, or choose another --store"
+            )
+        path = store_path.with_name(store_path.name + ".lock")
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise StoreError(f"cannot make {path}: {error.strerror}") from error
+        try:
+            # flock, not POSIX locks: those would let a second store of the same process in.
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            owner = os.pread(self._fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(self._fd)
+            raise StoreLocked(
+                f"{store_path} is in use by another coordinator (pid {owner}). "
+                "Stop that one, or give this one another --store."
+            ) from error
+        try:
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        except OSError:
+            # A full disk must not keep a store from being read; the lock holds without the pid.
+            pass
+
+    def release(self) -> None:
+        os.close(self._fd)

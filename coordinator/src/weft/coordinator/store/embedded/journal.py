@@ -1,0 +1,305 @@
+"""The journal: makes changes durable in groups, in order, by one writer at a time.
+
+Changes that come while a group is being written form the next one. A small group at `process` is written right on
+the event loop; larger ones, and all that wait for the disk (`full`), go to the writer's thread. Measured on two
+cores: enqueue, claim and complete of a lone task take 0.11 ms inline and 0.19 ms by the thread, whose wake-up and way
+back cost more than the write; four callers with batches of 64 get 40 to 46 thousand tasks a second with groups of up
+to 128 rows inline, 29 to 44 with none. Groups are closed by call_soon, after everything that is ready to run has added
+its changes.
+
+When a write fails (disk full, I/O error), new tasks of the group are refused; everything else must happen, and is
+tried again with backoff until it does. Until then nothing new is taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from typing import Any, Protocol
+
+from weft.coordinator.store.embedded.checkpoint import Checkpointer
+from weft.coordinator.store.embedded.commit_group import Group, Job
+from weft.coordinator.store.embedded.task_state import Entry
+from weft.coordinator.store.records import ProgressRow
+from weft.rpc.errors import Unavailable
+from weft.rpc.process.logs import get_logger
+
+log = get_logger(__name__)
+
+# What is written on the event loop: 50 to 500 µs.
+_INLINE_ROWS = 128
+_INLINE_BYTES = 256 * 1024
+# How long a task that nobody waits to have stored may wait for its end, to be written together with it: one commit
+# in place of two for a short call.
+_COMPANY_S = 0.01
+_FIRST_RETRY_S = 0.05
+_LONGEST_RETRY_S = 1.0
+
+
+class JournalEvents(Protocol):
+    """What the journal tells its store, on the event loop."""
+
+    def committed(self, group: Group) -> None:
+        """The group is durable; those who wait for it have not run yet."""
+
+    def refused(self, entries: list[Entry]) -> None:
+        """These tasks could not be stored."""
+
+    def recovered(self) -> None:
+        """Writing works again."""
+
+
+class Journal:
+    """Collects changes and writes them.
+
+    Args:
+        connection: the only one that writes; used by one thread at a time.
+        sync: whether a commit waits for the disk.
+        patience_s: how long those who must wait do, before they are told that the store is unavailable. What they
+            wait for is still written when that is possible.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        checkpointer: Checkpointer,
+        events: JournalEvents,
+        *,
+        sync: bool,
+        patience_s: float = 10.0,
+    ) -> None:
+        self._connection = connection
+        self._checkpointer = checkpointer
+        self._events = events
+        self._sync = sync
+        self._patience_s = patience_s
+        self._loop = asyncio.get_running_loop()
+        self._open = Group()
+        self._scheduled = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._writing = False
+        self._retry_s = 0.0
+        self._closed = False
+        self.writable = True
+        self._jobs: queue.SimpleQueue[Group | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="weft-store-writer", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    # -- changes ------------------------------------------------------------------------------------------------
+
+    def task(self, entry: Entry, digest: bytes | None, *, lazily: bool = False) -> None:
+        """A new task; `digest` of its request, if it has a request id. `lazily`: nobody waits for it to be stored."""
+        self._group(lazily=lazily).add_task(entry, digest)
+
+    def live(self, entry: Entry) -> None:
+        self._group().add_live(entry)
+
+    def again(self, entry: Entry) -> None:
+        """As `live`, of a task that waits for another attempt."""
+        self._group().add_again(entry)
+
+    def end(self, entry: Entry) -> None:
+        self._group().add_end(entry)
+
+    def reopened(self, entry: Entry) -> None:
+        self._group().add_reopened(entry)
+
+    def progress(self, entry: Entry, row: ProgressRow, index: int) -> None:
+        self._group().add_progress(entry, row, index)
+
+    def statement(self, text: str, *values: Any) -> None:
+        self._group().add_statement(text, values)
+
+    # -- waiting ------------------------------------------------------------------------------------------------
+
+    async def stored(self) -> None:
+        """Wait until all changes so far are durable.
+
+        Raises:
+            Unavailable: a new task among them was refused.
+        """
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._group().submitters.append(waiter)
+        await waiter
+
+    def written(self) -> asyncio.Future[None]:
+        """What `stored` waits for, as a future, without hastening it."""
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._open.submitters.append(waiter)
+        return waiter
+
+    def settled(self) -> asyncio.Future[None]:
+        """Done when all changes so far are durable, or new tasks among them refused.
+
+        Raises (when awaited):
+            Unavailable: it takes too long. The changes stay due.
+        """
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._group().waiters.append((waiter, self._loop.time()))
+        return waiter
+
+    async def run(self, job: Job) -> Any:
+        """Run a job on the writer's connection, in a transaction.
+
+        Raises:
+            Unavailable: it could not be written. It is not tried again.
+        """
+        result: asyncio.Future[Any] = self._loop.create_future()
+        self._group().jobs.append((job, result))
+        return await result
+
+    def check_writable(self) -> None:
+        """Raise Unavailable while writes fail."""
+        if not self.writable:
+            raise self._unavailable()
+
+    async def close(self, timeout_s: float) -> bool:
+        """Write what is left and stop. False: something could not be written."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.settled()
+            clean = True
+        except (TimeoutError, Unavailable):
+            clean = False
+        self._closed = True
+        self._jobs.put(None)
+        await asyncio.to_thread(self._thread.join, timeout_s)
+        return clean
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    def _group(self, *, lazily: bool = False) -> Group:
+        if not self._scheduled:
+            if not lazily:
+                self._scheduled = True
+                self._loop.call_soon(self._flush)
+            elif self._timer is None:
+                self._timer = self._loop.call_later(_COMPANY_S, self._flush)
+        return self._open
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        if self._writing or not self.writable:
+            return
+        self._write(self._open)
+
+    def _write(self, group: Group) -> None:
+        self._open = Group()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if group.empty:
+            self._done(group, [], None)
+        elif self._inline(group):
+            try:
+                results = group.write(self._connection)
+            except Exception as error:
+                self._done(group, [], error)
+            else:
+                self._done(group, results, None)
+        else:
+            self._writing = True
+            self._jobs.put(group)
+
+    def _inline(self, group: Group) -> bool:
+        return (
+            not self._sync
+            and self.writable
+            and group.rows <= _INLINE_ROWS
+            and group.size_bytes <= _INLINE_BYTES
+            and not group.jobs
+            and not self._checkpointer.next_commit_waits
+        )
+
+    def _run(self) -> None:
+        """The writer's thread."""
+        while (group := self._jobs.get()) is not None:
+            results: list[Any] = []
+            error: Exception | None = None
+            try:
+                self._checkpointer.before_commit(self._connection)
+                results = group.write(self._connection)
+            except Exception as caught:
+                error = caught
+            try:
+                self._loop.call_soon_threadsafe(self._done, group, results, error)
+            except RuntimeError:
+                # The loop is closed: nobody waits any more.
+                return
+
+    def _done(self, group: Group, results: list[Any], error: Exception | None) -> None:
+        self._writing = False
+        if error is not None:
+            self._failed(group, error)
+            return
+        self._checkpointer.wrote(group.rows, group.size_bytes)
+        # First, since somebody may wait for these ends.
+        self._events.committed(group)
+        for waiter in group.submitters:
+            if not waiter.done():
+                waiter.set_result(None)
+        for waiter, _ in group.waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        for (_, future), result in zip(group.jobs, results, strict=True):
+            if not future.done():
+                future.set_result(result)
+        if not self.writable:
+            log.warning("store.writable_again")
+            self.writable = True
+            self._retry_s = 0.0
+            self._events.recovered()
+        if not self._scheduled and not self._writing and not _idle(self._open):
+            self._write(self._open)
+
+    def _failed(self, group: Group, error: Exception) -> None:
+        if self.writable:
+            log.error("store.not_writable", error=str(error))
+        self.writable = False
+        later = self._open
+        self._open, refused = group.without_tasks(later)
+        self._events.refused(refused)
+        for failed in (group, later):
+            for waiter in failed.submitters:
+                _fail(waiter, self._unavailable())
+            for _, future in failed.jobs:
+                _fail(future, self._unavailable())
+        # Those who have waited too long may go; the rest is tried again.
+        too_long = self._loop.time() - self._patience_s
+        waiting = []
+        for waiter, since in self._open.waiters:
+            if since < too_long:
+                _fail(waiter, self._unavailable())
+            else:
+                waiting.append((waiter, since))
+        self._open.waiters = waiting
+        self._retry_s = min(_LONGEST_RETRY_S, self._retry_s * 2 or _FIRST_RETRY_S)
+        self._loop.call_later(self._retry_s, self._retry)
+
+    def _retry(self) -> None:
+        if self._closed:
+            return
+        if self._open.empty:
+            # Nothing is due: find out whether writing works by writing something.
+            self._open.add_statement(
+                "INSERT INTO meta VALUES ('probe', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1", ()
+            )
+        self._write(self._open)
+
+    def _unavailable(self) -> Unavailable:
+        return Unavailable(
+            "the store cannot be written at the moment", retry_after_s=max(self._retry_s, _FIRST_RETRY_S) * 2
+        )
+
+
+def _idle(group: Group) -> bool:
+    return group.empty and not group.waiters and not group.submitters
+
+
+def _fail(waiter: asyncio.Future[Any], error: Exception) -> None:
+    if not waiter.done():
+        waiter.set_exception(error)

@@ -1,0 +1,134 @@
+"""Owners of attempts: each session's lease, and what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from heapq import heappop, heappush
+from itertools import islice
+
+from weft.coordinator.store.embedded.task_state import NEVER, Entry
+from weft.coordinator.store.records import Owner
+
+
+class Lease:
+    """One session's right to hold attempts. `attached`: it has its stream, and no later session took over."""
+
+    __slots__ = ("attached", "attempts", "ends_at", "instance_id", "looked_at", "owner")
+
+    def __init__(self, owner: Owner, instance_id: str, ends_at: float) -> None:
+        self.owner = owner
+        self.instance_id = instance_id
+        self.ends_at = ends_at
+        # When its end is looked at next; it may have been renewed by then.
+        self.looked_at = NEVER
+        self.attached = True
+        self.attempts: set[Entry] = set()
+
+
+class Leases:
+    """All leases by owner. An owner without one has no right to anything; what it still holds is being taken back."""
+
+    def __init__(self) -> None:
+        self._by_owner: dict[Owner, Lease] = {}
+        self._by_agent: dict[str, list[Lease]] = {}
+        # (when to look, owner): one valid item a lease, so that renewing one costs nothing here.
+        self._ends: list[tuple[float, Owner]] = []
+        # Leases that are over and whose attempts are to be taken back, and whether as crashes.
+        self._leaving: dict[Owner, tuple[Lease, bool]] = {}
+
+    def open(self, owner: Owner, instance_id: str, ends_at: float) -> None:
+        for earlier in self.earlier(owner):
+            earlier.attached = False
+        lease = self._by_owner[owner] = Lease(owner, instance_id, ends_at)
+        self._by_agent.setdefault(owner.agent_id, []).append(lease)
+        self.end(lease, ends_at)
+
+    def end(self, lease: Lease, at: float) -> None:
+        """Let a lease end then."""
+        lease.ends_at = at
+        if at < lease.looked_at:
+            lease.looked_at = at
+            heappush(self._ends, (at, lease.owner))
+
+    def get(self, owner: Owner) -> Lease | None:
+        return self._by_owner.get(owner)
+
+    def holding(self, owner: Owner) -> Lease | None:
+        """The same, or one that is over and has not been taken back from."""
+        lease = self._by_owner.get(owner)
+        if lease is None and (leaving := self._leaving.get(owner)) is not None:
+            return leaving[0]
+        return lease
+
+    def drop(self, lease: Lease, *, as_crashes: bool) -> None:
+        """A lease is over: what it held is to be taken back, as crashes or as if it had never been."""
+        if self._by_owner.pop(lease.owner, None) is None:
+            return
+        leases = self._by_agent[lease.owner.agent_id]
+        leases.remove(lease)
+        if not leases:
+            del self._by_agent[lease.owner.agent_id]
+        if lease.attempts:
+            self._leaving[lease.owner] = (lease, as_crashes)
+
+    def leaving(self, limit: int) -> list[tuple[Entry, bool]]:
+        """Some attempts to be taken back now, and whether as crashes: those of one lease the oldest first."""
+        found: list[tuple[Entry, bool]] = []
+        for owner, (lease, as_crashes) in list(self._leaving.items()):
+            room = limit - len(found)
+            if room <= 0:
+                break
+            some = sorted(islice(lease.attempts, room), key=lambda entry: entry.number)
+            found += [(entry, as_crashes) for entry in some]
+            if len(some) == len(lease.attempts):
+                del self._leaving[owner]
+        return found
+
+    def has(self, agent_id: str) -> bool:
+        return agent_id in self._by_agent
+
+    def in_use(self, agent_id: str, instance_id: str, now: float) -> bool:
+        """Whether another process than this has an open session of the agent."""
+        return any(
+            lease.attached and lease.instance_id != instance_id and lease.ends_at > now
+            for lease in self._by_agent.get(agent_id, ())
+        )
+
+    def earlier(self, owner: Owner) -> list[Lease]:
+        """Leases of the same agent's earlier sessions."""
+        return [lease for lease in self._by_agent.get(owner.agent_id, ()) if lease.owner.epoch < owner.epoch]
+
+    def passed(self, now: float, limit: int) -> list[Lease]:
+        """Some leases whose end has come; the caller drops them."""
+        found: list[Lease] = []
+        while self._ends and self._ends[0][0] <= now and len(found) < limit:
+            lease = self._valid(*heappop(self._ends))
+            if lease is None:
+                continue
+            lease.looked_at = NEVER
+            if lease.ends_at <= now:
+                found.append(lease)
+            else:
+                self.end(lease, lease.ends_at)
+        return found
+
+    def running(self) -> Iterator[Entry]:
+        """Every attempt that is held."""
+        for lease in self._by_owner.values():
+            yield from lease.attempts
+        for lease, _ in self._leaving.values():
+            yield from lease.attempts
+
+    @property
+    def next_at(self) -> float:
+        """When to look again; may be too early, never too late."""
+        if self._leaving:
+            return 0.0
+        while self._ends and self._valid(*self._ends[0]) is None:
+            heappop(self._ends)
+        return self._ends[0][0] if self._ends else NEVER
+
+    def _valid(self, at: float, owner: Owner) -> Lease | None:
+        """The lease that is looked at then; None: it is over, or will be looked at before."""
+        lease = self._by_owner.get(owner)
+        return lease if lease is not None and lease.looked_at == at else None

@@ -1,0 +1,212 @@
+"""Reads from the file. Each reader has a connection of its own, so that it never waits for the writer.
+
+Reads see what is durable. Every method is bounded in rows; the store decides which ones run on the event loop (a few
+small rows) and which on the reading thread.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from weft.coordinator.rules import State
+from weft.coordinator.store.embedded.rows import MAX_ROWS, within
+from weft.coordinator.store.embedded.task_ids import format_id, parse_id
+from weft.coordinator.store.embedded.task_state import decode_options
+from weft.coordinator.store.history import decode as decode_history
+from weft.coordinator.store.records import Owner, ProgressRow, Report, Submission, TaskRecord, Verdict
+from weft.rpc.network.channel import BATCH_BYTES
+
+
+class Known(NamedTuple):
+    """A task that a request id stands for."""
+
+    number: int
+    request_id: str
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEnd:
+    """What tells a repeated report from a stale one."""
+
+    attempt: int
+    owner: Owner
+    answer: Verdict
+
+    def answer_to(self, owner: Owner, attempt: int) -> Verdict:
+        """What this owner's report on this attempt came to."""
+        return self.answer if (self.attempt, self.owner) == (attempt, owner) else Verdict.STALE
+
+
+_RECORD = (
+    "SELECT t.id, t.method, t.priority, t.created_at, t.delay_s, t.schedule_to_start_s, t.schedule_to_close_s,"
+    " t.request_id, t.options,"
+    " e.state, e.attempt, e.crashes, e.agent_id, e.ready_at, e.started_at, e.finished_at, e.expires_at,"
+    " e.expired, e.progress_count, e.outcome, "
+)
+_ENDED = " FROM tasks t JOIN ends e ON e.id = t.id WHERE t.id IN {}"
+# Large columns, where they are asked for.
+_BODY, _HISTORY = "t.context, t.payload", "e.history"
+
+_SCAN_ALL = (
+    "SELECT t.id, t.method, t.created_at, e.state, e.agent_id FROM tasks t LEFT JOIN ends e ON e.id = t.id"
+    " WHERE t.id < ? AND t.id >= ? ORDER BY t.id DESC LIMIT ?"
+)
+_SCAN_UNFINISHED = (
+    "SELECT t.id, t.method, t.created_at, NULL, NULL FROM live l CROSS JOIN tasks t ON t.id = l.id"
+    " WHERE l.id < ? AND l.id >= ? ORDER BY l.id DESC LIMIT ?"
+)
+
+
+class Reader:
+    """One connection for reading; used by one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = sqlite3.connect(
+            path, isolation_level=None, cached_statements=64, check_same_thread=False
+        )
+        self._connection.execute("PRAGMA query_only = 1")
+        self._connection.execute("PRAGMA busy_timeout = 100")
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _many(self, text: str, values: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
+        """Rows of a query over any number of values; `{}` in it stands for their IN list."""
+        for at in range(0, len(values), MAX_ROWS):
+            yield from self._connection.execute(*within(text, values[at : at + MAX_ROWS])).fetchall()
+
+    def requests(self, keys: Sequence[int]) -> Iterator[Known]:
+        """Tasks whose request ids have these keys."""
+        rows = self._many(
+            "SELECT id, request_id, request_digest FROM tasks INDEXED BY tasks_by_request"
+            " WHERE request_key IN {}",
+            keys,
+        )
+        return (Known(*row) for row in rows)
+
+    def body_sizes(self, numbers: Sequence[int]) -> dict[int, int]:
+        """How large tasks' payloads and contexts are, without reading them."""
+        return dict(
+            self._many(
+                "SELECT id, coalesce(length(payload), 0) + coalesce(length(context), 0) FROM tasks WHERE id IN {}",
+                numbers,
+            )
+        )
+
+    def bodies(self, numbers: Sequence[int]) -> dict[int, tuple[bytes, bytes]]:
+        """Payload and context of tasks."""
+        rows = self._many("SELECT id, payload, context FROM tasks WHERE id IN {}", numbers)
+        return {number: (payload or b"", context or b"") for number, payload, context in rows}
+
+    def ends(self, numbers: Sequence[int]) -> dict[int, StoredEnd]:
+        rows = self._many("SELECT id, attempt, agent_id, epoch, answer FROM ends WHERE id IN {}", numbers)
+        return {row[0]: StoredEnd(row[1], Owner(row[2], row[3]), Verdict(row[4])) for row in rows}
+
+    def answers(self, reports: Sequence[Report]) -> list[Verdict]:
+        """What reports on tasks that have ended come to: they may repeat the very end that is stored."""
+        numbers = [parse_id(report.task_id) or 0 for report in reports]
+        ends = self.ends(numbers)
+        return [
+            Verdict.STALE
+            if (end := ends.get(number)) is None
+            else end.answer_to(report.owner, report.attempt)
+            for report, number in zip(reports, numbers, strict=True)
+        ]
+
+    def records(
+        self, numbers: Sequence[int], *, payloads: bool, history: bool = False
+    ) -> dict[int, TaskRecord]:
+        """Tasks that have ended, by number."""
+        large = f"{_BODY if payloads else 'NULL, NULL'}, {_HISTORY if history else 'NULL'}"
+        rows = self._many(_RECORD + large + _ENDED, numbers)
+        return {row[0]: _record(row) for row in rows}
+
+    def scan(
+        self, below: int, least: int, limit: int, *, unfinished: bool
+    ) -> list[tuple[int, str, float, int | None, str | None]]:
+        """(number, method, created_at, final state, agent of the last attempt) of tasks under `below`, newest first.
+
+        Args:
+            unfinished: only tasks that have not ended.
+        """
+        text = _SCAN_UNFINISHED if unfinished else _SCAN_ALL
+        return self._connection.execute(text, (below, least, limit)).fetchall()
+
+    def progress(self, number: int, after: int, limit: int) -> list[ProgressRow]:
+        """Responses of a streaming task: at least one, and no more once they are large."""
+        found: list[ProgressRow] = []
+        size_bytes = 0
+        rows = self._connection.execute(
+            "SELECT sequence, attempt, payload, headers FROM progress WHERE task_id = ? AND sequence > ?"
+            " ORDER BY sequence LIMIT ?",
+            (number, after, limit),
+        )
+        for row in rows:
+            found.append(ProgressRow(*row))
+            size_bytes += len(row[2])
+            if size_bytes > BATCH_BYTES:
+                break
+        return found
+
+    def digests(self) -> list[str]:
+        """Contracts, oldest first."""
+        rows = self._connection.execute("SELECT digest FROM contracts ORDER BY ordinal")
+        return [digest for (digest,) in rows]
+
+    def contracts(self, known: Collection[str]) -> dict[str, tuple[bytes, list[str]]]:
+        """Contracts by digest, oldest first: files, empty for those that are known, and methods that it is in force for."""
+        found: dict[str, tuple[bytes, list[str]]] = {}
+        for digest in self.digests():
+            found[digest] = (b"", [])
+            if digest not in known:
+                text = "SELECT file_descriptor_set FROM contracts WHERE digest = ?"
+                (descriptors,) = self._connection.execute(text, (digest,)).fetchone()
+                found[digest] = (descriptors, [])
+        for method, digest in self._connection.execute("SELECT method, digest FROM hosted ORDER BY method"):
+            found[digest][1].append(method)
+        return found
+
+    def first_expiry(self) -> float | None:
+        row: tuple[float | None] = self._connection.execute("SELECT min(expires_at) FROM ends").fetchone()
+        return row[0]
+
+
+def _record(row: tuple[Any, ...]) -> TaskRecord:
+    (number, method, priority, created_at, delay_s, to_start_s, to_close_s, request_id, options) = row[:9]
+    (state, attempt, crashes, agent_id, ready_at, started_at, finished_at, expires_at) = row[9:17]
+    (expired, progress_count, outcome, context, payload, history) = row[17:]
+    task_id = format_id(number)
+    submission = Submission(
+        method,
+        payload or b"",
+        task_id=task_id,
+        request_id=request_id or "",
+        priority=priority,
+        delay_s=delay_s or 0.0,
+        schedule_to_start_s=to_start_s,
+        schedule_to_close_s=to_close_s,
+        context=context or b"",
+        **decode_options(options),
+    )
+    return TaskRecord(
+        task_id,
+        State(state),
+        submission,
+        attempt=attempt,
+        crashes=crashes,
+        agent_id=agent_id,
+        progress_count=progress_count,
+        created_at=created_at,
+        ready_at=ready_at,
+        started_at=started_at,
+        finished_at=finished_at,
+        expires_at=expires_at,
+        outcome=outcome or b"",
+        expired=bool(expired),
+        history=decode_history(history),
+    )

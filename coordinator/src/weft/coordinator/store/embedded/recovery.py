@@ -1,0 +1,127 @@
+"""After a restart: unfinished tasks come back from the file, and those that may be running are held back.
+
+Claims are not journaled, so a task that the file shows as waiting may be running at an agent that the last
+coordinator knew. Such a task is held back until every one of those agents has come back and named what it holds, or
+until a grace has passed. Then what nobody named is queued again: its unreported attempt is forgotten, its number is
+used again in another session's epoch, and no crash is counted, since nobody knows whether it ever began.
+"""
+
+from __future__ import annotations
+
+import gc
+import sqlite3
+from collections import deque
+from collections.abc import Collection, Iterator
+
+from weft.coordinator.rules import State
+from weft.coordinator.store.embedded.agent_table import AgentTable
+from weft.coordinator.store.embedded.task_state import NEVER, Cancellation, Entry, Limits, Past, Saved, Stream
+from weft.coordinator.store.embedded.task_table import Board
+from weft.coordinator.store.history import decode as decode_history
+from weft.coordinator.store.records import Owner
+
+# Released in portions, so that a million tasks do not stop the event loop.
+RELEASE_TASKS = 4096
+
+
+class Hold:
+    """What is held back, for which agents, and until when."""
+
+    def __init__(self, board: Board, agents: AgentTable, entries: Collection[Entry], ends_at: float) -> None:
+        self._board = board
+        self._agents = agents
+        self._entries = deque(entries)
+        self._waiting_for = agents.connected()
+        self._ends_at = ends_at
+
+    def returned(self, agent_id: str) -> None:
+        """An agent has named what it holds, or has left."""
+        self._waiting_for.pop(agent_id, None)
+
+    def release(self, now: float) -> list[Owner]:
+        """If it is time, let a portion go; gives the sessions of agents that did not come back."""
+        if not self._over(now):
+            return []
+        missing = list(self._waiting_for.values())
+        self._waiting_for.clear()
+        for owner in missing:
+            self._agents.ended(owner, left=False)
+        if self._entries:
+            count = min(RELEASE_TASKS, len(self._entries))
+            self._board.release_hold([self._entries.popleft() for _ in range(count)], now)
+        return missing
+
+    def next_at(self, now: float) -> float:
+        if self._over(now):
+            return now if self._entries else NEVER
+        return self._ends_at
+
+    def _over(self, now: float) -> bool:
+        return not self._waiting_for or now >= self._ends_at
+
+
+def recover(connection: sqlite3.Connection, board: Board, now: float, *, hold: bool) -> list[Entry]:
+    """Put every unfinished task on the board; gives those that are held back, oldest first.
+
+    Args:
+        hold: some agent may still hold attempts.
+    """
+    held_back = []
+    # A million new objects would be looked through for garbage again and again, and none of them is.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        for entry in _unfinished(connection, board, now):
+            scheduled = entry.ready_at > now
+            if not scheduled and hold:
+                entry.held_back = True
+                held_back.append(entry)
+            board.place(entry, State.SCHEDULED if scheduled else State.QUEUED)
+            if entry.cancel is not None and not entry.held_back:
+                board.end_cancelled(entry, entry.cancel.reason, now)
+    finally:
+        if collecting:
+            gc.enable()
+    streams = connection.execute(
+        "SELECT progress.task_id, max(progress.sequence), progress.attempt, progress.position,"
+        " sum(length(progress.payload) + length(progress.headers)) FROM live"
+        " CROSS JOIN progress ON progress.task_id = live.id GROUP BY task_id"
+    )
+    for number, count, attempt, position, size_bytes in streams:
+        board.entries[number].stream = Stream(count, attempt, position, size_bytes)
+    return held_back
+
+
+def _unfinished(connection: sqlite3.Connection, board: Board, now: float) -> Iterator[Entry]:
+    rows = connection.execute(
+        "SELECT t.id, t.method, t.priority, t.created_at, t.delay_s, t.schedule_to_start_s,"
+        " t.schedule_to_close_s, t.request_id, t.options,"
+        " l.attempt, l.failures, l.crashes, l.ready_at, l.retried_at, l.fresh_attempt, l.cancel_reason,"
+        " l.cancel_grace_s, l.agent_id, l.epoch, l.started_at, l.reported, l.outcome, l.history"
+        " FROM live l JOIN tasks t ON t.id = l.id ORDER BY l.id"
+    )
+    for row in rows:
+        number, method, priority, created_at, delay_s, to_start_s, to_close_s, request_id, options = row[:9]
+        attempt, failures, crashes, ready_at, retried_at, fresh_attempt, reason, grace_s = row[9:17]
+        agent_id, epoch, started_at, reported, outcome, history = row[17:]
+        if ready_at is None:
+            # What came before the clock was set back does not wait until it is that late again.
+            ready_at = min(created_at, now) + (delay_s or 0.0)
+        elif not ready_at:
+            # It was ready when its row was written.
+            ready_at = min(created_at, now)
+        terms = board.terms.stored(method, priority, options)
+        entry = Entry(number, terms, request_id or "", created_at, ready_at, None, None)
+        entry.saved = Saved.STORED
+        entry.attempt, entry.failures, entry.crashes = attempt, failures, crashes
+        entry.started_at, entry.reported = started_at, bool(reported)
+        if agent_id is not None:
+            entry.owner = Owner(agent_id, epoch)
+            entry.terms = board.terms.avoiding(terms, agent_id)
+        if delay_s is not None:
+            entry.limits = Limits(delay_s, to_start_s, to_close_s, created_at, retried_at, fresh_attempt)
+        if reason is not None:
+            entry.cancel = Cancellation(reason, grace_s, NEVER)
+        if outcome is not None or history is not None:
+            entry.past = Past(outcome or b"", decode_history(history))
+        yield entry

@@ -1,0 +1,52 @@
+"""Request ids: which task one stands for already.
+
+The file knows those of stored tasks; those on their way to the file are kept here until they are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from weft.coordinator.store.embedded.reader import Known, Reader
+from weft.coordinator.store.embedded.task_ids import digest_of, format_id, request_key
+from weft.coordinator.store.embedded.task_state import Entry
+from weft.coordinator.store.records import Enqueued, RequestIdReused, Submission
+
+
+class RequestIds:
+    """Finds the tasks of request ids. A lookup in the file takes a few microseconds, on the event loop."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._pending: dict[str, Known] = {}
+
+    def look_up(self, submissions: Sequence[Submission]) -> dict[str, Known]:
+        """Those of these submissions' request ids that are known; `admit` adds to it."""
+        request_ids = [submission.request_id for submission in submissions if submission.request_id]
+        if not request_ids:
+            return {}
+        keys = list({request_key(request_id) for request_id in request_ids})
+        known = {found.request_id: found for found in self._reader.requests(keys)}
+        for request_id in request_ids:
+            if (pending := self._pending.get(request_id)) is not None:
+                known[request_id] = pending
+        return known
+
+    def admit(
+        self, submission: Submission, number: int, known: dict[str, Known]
+    ) -> Known | Enqueued | RequestIdReused:
+        """Give the request id to the task `number`, or say what it stands for already."""
+        request_id = submission.request_id
+        digest = digest_of(submission)
+        earlier = known.get(request_id)
+        if earlier is None:
+            mine = known[request_id] = self._pending[request_id] = Known(number, request_id, digest)
+            return mine
+        task_id = format_id(earlier.number)
+        return Enqueued(task_id, existed=True) if earlier.digest == digest else RequestIdReused(task_id)
+
+    def settled(self, entries: Iterable[Entry]) -> None:
+        """These tasks are stored, or will never be."""
+        for entry in entries:
+            if entry.request_id:
+                self._pending.pop(entry.request_id, None)

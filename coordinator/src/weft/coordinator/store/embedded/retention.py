@@ -1,0 +1,59 @@
+"""Forgetting: what has expired leaves the file in small portions. A job on the writer's connection."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from weft.coordinator.rules import REQUEST_ID_TTL_S
+from weft.coordinator.store.embedded.rows import MAX_ROWS, within
+from weft.coordinator.store.embedded.task_state import decode_options
+
+
+class Purged(NamedTuple):
+    """How many tasks expired, and when the next one will (None: none is left)."""
+
+    tasks: int
+    next_at: float | None
+
+
+_SHRINK = "UPDATE ends SET outcome = NULL, history = NULL, expired = 1, expires_at = ? WHERE id = ?"
+
+
+def purge(connection: sqlite3.Connection, now: float, limit: int) -> Purged:
+    """Forget tasks that have expired, the oldest first.
+
+    One whose request id must still be remembered loses what is large and stays as a row for that long.
+    """
+    rows = connection.execute(
+        "SELECT e.id, t.request_key IS NOT NULL AND NOT e.expired, t.created_at, t.options"
+        " FROM ends e JOIN tasks t ON t.id = e.id WHERE e.expires_at <= ? ORDER BY e.expires_at LIMIT ?",
+        (now, min(limit, MAX_ROWS)),
+    ).fetchall()
+    kept = {
+        number: kept_until
+        for number, named, created_at, options in rows
+        if named and (kept_until := created_at + _request_id_ttl_s(options)) > now
+    }
+    gone = sorted(number for number, *_ in rows if number not in kept)
+    if kept:
+        _each(connection, "UPDATE tasks SET payload = NULL, context = NULL WHERE id IN {}", list(kept))
+        connection.executemany(_SHRINK, [(kept_until, number) for number, kept_until in kept.items()])
+        _each(connection, "DELETE FROM progress WHERE task_id IN {}", list(kept))
+    if gone:
+        # Numbers stay unique for ever, also when the clock has been set back.
+        connection.execute("UPDATE meta SET value = max(value, ?) WHERE name = 'last_number'", (gone[-1],))
+        _each(connection, "DELETE FROM tasks WHERE id IN {}", gone)
+        _each(connection, "DELETE FROM ends WHERE id IN {}", gone)
+        _each(connection, "DELETE FROM progress WHERE task_id IN {}", gone)
+    (next_at,) = connection.execute("SELECT min(expires_at) FROM ends").fetchone()
+    return Purged(len(rows), next_at)
+
+
+def _request_id_ttl_s(options: str | None) -> float:
+    return float(decode_options(options).get("request_id_ttl_s", REQUEST_ID_TTL_S))
+
+
+def _each(connection: sqlite3.Connection, text: str, numbers: Sequence[int], *before: float) -> None:
+    connection.execute(*within(text, numbers, *before))

@@ -1,0 +1,142 @@
+"""Rows: how entries become parameters, and statements that write many rows in one step.
+
+One step a statement matters: SQLite lets go of the interpreter's lock for each step, and a thread that competes with
+a busy event loop waits up to the switch interval (5 ms) to get it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from typing import Any
+
+from weft.coordinator.rules import State
+from weft.coordinator.store.embedded.task_ids import request_key
+from weft.coordinator.store.embedded.task_state import Entry
+from weft.coordinator.store.history import encode as encode_history
+
+# Rows in one statement at most: the numbers of rows are powers of two, so that statements are prepared once.
+MAX_ROWS = 256
+
+
+class Writer:
+    """A statement of the form "HEAD VALUES (...), (...)", for any number of rows."""
+
+    def __init__(self, head: str, width: int) -> None:
+        self.width = width
+        row = f"({','.join('?' * width)})"
+
+        @cache
+        def text(rows: int) -> str:
+            return f"{head} VALUES {','.join([row] * rows)}"
+
+        self._text: Callable[[int], str] = text
+
+    def statements(self, flat: Sequence[Any]) -> Iterator[tuple[str, Sequence[Any]]]:
+        """Statements that write all rows of `flat`, which holds their values one after the other."""
+        rows = len(flat) // self.width
+        start = 0
+        while rows:
+            take = min(MAX_ROWS, 1 << (rows.bit_length() - 1))
+            stop = start + take * self.width
+            yield self._text(take), flat[start:stop] if take < rows or start else flat
+            start, rows = stop, rows - take
+
+
+# Only a new task may fail because its row exists. The others are written until they are, and a write of unknown
+# outcome may have succeeded.
+TASKS = Writer(
+    "INSERT INTO tasks (id, method, priority, created_at, delay_s, schedule_to_start_s, schedule_to_close_s,"
+    " request_key, request_id, request_digest, options, context, payload)",
+    13,
+)
+NEW_LIVE = Writer("INSERT INTO live (id)", 1)
+LIVE = Writer(
+    "INSERT OR REPLACE INTO live (id, attempt, failures, crashes, ready_at, retried_at, fresh_attempt,"
+    " cancel_reason, cancel_grace_s, agent_id, epoch, started_at, reported, outcome, history)",
+    15,
+)
+ENDS = Writer(
+    "INSERT OR REPLACE INTO ends (id, state, attempt, crashes, agent_id, epoch, answer, ready_at, started_at,"
+    " finished_at, expires_at, progress_count, outcome, history)",
+    14,
+)
+PROGRESS = Writer(
+    "INSERT OR REPLACE INTO progress (task_id, sequence, attempt, position, payload, headers)", 6
+)
+
+
+def task_row(entry: Entry, digest: bytes | None) -> tuple[Any, ...]:
+    terms, limits, request_id = entry.terms, entry.limits, entry.request_id
+    return (
+        entry.number,
+        terms.method,
+        terms.priority,
+        entry.created_at,
+        None if limits is None else limits.delay_s,
+        None if limits is None else limits.schedule_to_start_s,
+        None if limits is None else limits.schedule_to_close_s,
+        request_key(request_id) if request_id else None,
+        request_id or None,
+        digest,
+        terms.options,
+        entry.context or None,
+        entry.payload or None,
+    )
+
+
+def live_row(entry: Entry) -> tuple[Any, ...]:
+    limits, cancel, owner = entry.limits, entry.cancel, entry.owner
+    return (
+        entry.number,
+        # A running attempt is not over: its agent may still present it to the next coordinator.
+        entry.attempt - (entry.state is State.RUNNING),
+        entry.failures,
+        entry.crashes,
+        # What is ready stays so when the clock is set back.
+        entry.ready_at if entry.state is State.SCHEDULED else 0.0,
+        None if limits is None else limits.retried_at,
+        0 if limits is None else limits.fresh_attempt,
+        None if cancel is None else cancel.reason,
+        None if cancel is None else cancel.grace_s,
+        None if owner is None else owner.agent_id,
+        None if owner is None else owner.epoch,
+        entry.started_at,
+        entry.reported,
+        entry.outcome or None,
+        encode_history(entry.history),
+    )
+
+
+def end_row(entry: Entry) -> tuple[Any, ...]:
+    end, owner, stream = entry.end, entry.owner, entry.stream
+    assert end is not None
+    return (
+        entry.number,
+        int(entry.state),
+        entry.attempt,
+        entry.crashes,
+        "" if owner is None else owner.agent_id,
+        0 if owner is None else owner.epoch,
+        entry.answer.value,
+        entry.ready_at,
+        entry.started_at,
+        end.finished_at,
+        end.expires_at,
+        0 if stream is None else stream.count,
+        end.outcome or None,
+        encode_history(entry.history),
+    )
+
+
+def within(text: str, values: Sequence[Any], *before: Any) -> tuple[str, Sequence[Any]]:
+    """A statement about at most MAX_ROWS values, at least one; `{}` in it stands for their IN list.
+
+    The list is padded with its last value to a power of two, so that statements are prepared once.
+
+    Args:
+        before: values of placeholders that come before the list.
+    """
+    width = 1 << (len(values) - 1).bit_length()
+    marks = f"({','.join('?' * width)})"
+    return text.format(marks), [*before, *values, *[values[-1]] * (width - len(values))]

@@ -1,0 +1,191 @@
+"""The file's layout, its versions, and how an older one becomes the present one.
+
+A task has one row in `tasks`, written once, and beside it either a row in `live` (unfinished; what has changed since
+it was submitted) or one in `ends` (its outcome). A row in `ends` takes the one in `live` away, by a trigger; a task
+that ends in the transaction that brings it never has one. Ends are appended instead of written into `tasks`, because a row that grows splits
+pages that were full. Large columns come last, so that reading the others does not touch them.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from weft.coordinator.store.open_errors import StoreForeign, StoreTooNew
+
+# "weft", as SQLite's application_id: says whose file it is.
+APPLICATION_ID = 0x77656674
+VERSION = 6
+
+_SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+-- How often the store was opened, and the largest number of a task that was forgotten.
+INSERT INTO meta VALUES ('generation', 0), ('last_number', 0);
+CREATE TABLE tasks (
+  id INTEGER PRIMARY KEY,
+  method TEXT NOT NULL,
+  priority INTEGER NOT NULL,
+  created_at REAL NOT NULL,
+  delay_s REAL,
+  schedule_to_start_s REAL,
+  schedule_to_close_s REAL,
+  request_key INTEGER,
+  request_id TEXT,
+  request_digest BLOB,
+  -- JSON: what is not default of retry policy, requirements, start_to_close and TTLs.
+  options TEXT,
+  context BLOB,
+  payload BLOB
+);
+CREATE INDEX tasks_by_request ON tasks (request_key) WHERE request_key IS NOT NULL;
+CREATE TABLE live (
+  id INTEGER PRIMARY KEY,
+  -- Attempts that are known to be over.
+  attempt INTEGER NOT NULL DEFAULT 0,
+  failures INTEGER NOT NULL DEFAULT 0,
+  crashes INTEGER NOT NULL DEFAULT 0,
+  -- When it is ready, where a retry has changed that; 0: it was when this row was written.
+  ready_at REAL,
+  -- When RetryTask started its limits anew, and the attempt count then.
+  retried_at REAL,
+  fresh_attempt INTEGER NOT NULL DEFAULT 0,
+  cancel_reason TEXT,
+  cancel_grace_s REAL,
+  agent_id TEXT,
+  epoch INTEGER,
+  started_at REAL,
+  reported INTEGER NOT NULL DEFAULT 0,
+  outcome BLOB,
+  -- Attempts that are over and did not end the task (history.py); NULL: there are none.
+  history BLOB
+);
+CREATE TABLE ends (
+  id INTEGER PRIMARY KEY,
+  state INTEGER NOT NULL,
+  attempt INTEGER NOT NULL,
+  crashes INTEGER NOT NULL,
+  agent_id TEXT NOT NULL,
+  -- The session that made the last attempt, and what its report came to ("stale": it made none). A report that is
+  -- repeated is known by these.
+  epoch INTEGER NOT NULL,
+  answer TEXT NOT NULL,
+  ready_at REAL NOT NULL,
+  started_at REAL,
+  finished_at REAL NOT NULL,
+  expires_at REAL NOT NULL,
+  -- Payload, outcome and progress are gone; the row stays for its request id.
+  expired INTEGER NOT NULL DEFAULT 0,
+  progress_count INTEGER NOT NULL,
+  outcome BLOB,
+  history BLOB
+);
+CREATE INDEX ends_by_expiry ON ends (expires_at);
+CREATE TABLE progress (
+  task_id INTEGER NOT NULL,
+  sequence INTEGER NOT NULL,
+  attempt INTEGER NOT NULL,
+  position INTEGER NOT NULL,
+  payload BLOB NOT NULL,
+  -- Initial metadata that was sent before it.
+  headers BLOB NOT NULL DEFAULT x'',
+  PRIMARY KEY (task_id, sequence)
+) WITHOUT ROWID;
+CREATE TABLE agents (
+  agent_id TEXT PRIMARY KEY,
+  instance_id TEXT NOT NULL,
+  epoch INTEGER NOT NULL,
+  connected INTEGER NOT NULL,
+  desired_state INTEGER NOT NULL,
+  description BLOB NOT NULL,
+  -- It is not connected since it said goodbye. Here because version 3 did not have it.
+  said_goodbye INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE contracts (
+  ordinal INTEGER PRIMARY KEY,
+  digest TEXT NOT NULL UNIQUE,
+  file_descriptor_set BLOB NOT NULL
+);
+CREATE TABLE hosted (method TEXT PRIMARY KEY, digest TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE paused (method TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TRIGGER task_ends AFTER INSERT ON ends BEGIN DELETE FROM live WHERE id = new.id; END;
+"""
+
+# From each version to the next one. A step sees the layout as it was then: it never uses the text above, which
+# changes with every version.
+MIGRATIONS: dict[int, str] = {
+    # Version 1 kept neither the session of the last attempt nor how it ended.
+    1: """
+DROP TRIGGER task_ends;
+DROP INDEX ends_by_expiry;
+ALTER TABLE ends RENAME TO ends_1;
+CREATE TABLE ends (
+  id INTEGER PRIMARY KEY,
+  state INTEGER NOT NULL,
+  attempt INTEGER NOT NULL,
+  crashes INTEGER NOT NULL,
+  agent_id TEXT NOT NULL,
+  epoch INTEGER NOT NULL,
+  answer TEXT NOT NULL,
+  ready_at REAL NOT NULL,
+  started_at REAL,
+  finished_at REAL NOT NULL,
+  expires_at REAL NOT NULL,
+  expired INTEGER NOT NULL DEFAULT 0,
+  progress_count INTEGER NOT NULL,
+  outcome BLOB
+);
+INSERT INTO ends
+  SELECT id, state, attempt, crashes, agent_id, 0, 'stale', ready_at, started_at, finished_at, expires_at, expired,
+         progress_count, outcome
+  FROM ends_1;
+DROP TABLE ends_1;
+CREATE INDEX ends_by_expiry ON ends (expires_at);
+CREATE TRIGGER task_ends AFTER INSERT ON ends BEGIN DELETE FROM live WHERE id = new.id; END;
+""",
+    # Version 2 gave every new task a row in `live` by itself.
+    2: "DROP TRIGGER task_lives;",
+    # Version 3 did not tell who left from who was lost.
+    3: "ALTER TABLE agents ADD COLUMN said_goodbye INTEGER NOT NULL DEFAULT 0;",
+    # Version 4 kept nothing of the attempts before the last one.
+    4: "ALTER TABLE live ADD COLUMN history BLOB; ALTER TABLE ends ADD COLUMN history BLOB;",
+    # Version 5 had no place for the initial metadata of streams.
+    5: "ALTER TABLE progress ADD COLUMN headers BLOB NOT NULL DEFAULT x'';",
+}
+
+
+def check(connection: sqlite3.Connection) -> int:
+    """The version of a file's layout; 0: it is empty. Changes nothing.
+
+    Raises:
+        StoreForeign: it is another program's SQLite file.
+        StoreTooNew: a newer weft wrote it.
+    """
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if not tables and application_id == version == 0:
+        return 0
+    if application_id != APPLICATION_ID or version < 1:
+        raise StoreForeign("it is another program's database; choose another --store")
+    if version > VERSION:
+        raise StoreTooNew(
+            f"it was written by a newer weft (layout {version}, this one knows {VERSION}): upgrade this one"
+        )
+    return int(version)
+
+
+def prepare(connection: sqlite3.Connection, version: int) -> None:
+    """Make the layout in an empty file, or bring an older one up to date, step by step, each all or nothing."""
+    if version == 0:
+        _run(connection, f"PRAGMA application_id = {APPLICATION_ID}; {_SCHEMA}", VERSION)
+        return
+    for step in range(version, VERSION):
+        _run(connection, MIGRATIONS[step], step + 1)
+
+
+def _run(connection: sqlite3.Connection, script: str, version: int) -> None:
+    try:
+        connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {version}; COMMIT;")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise

@@ -1,0 +1,79 @@
+"""What time brings: lost leases, delays and limits that pass, the end of a recovery, and forgetting."""
+
+from __future__ import annotations
+
+import contextlib
+
+from weft.coordinator.store.embedded.agent_table import AgentTable
+from weft.coordinator.store.embedded.attempt_moves import Attempts
+from weft.coordinator.store.embedded.core import Core
+from weft.coordinator.store.embedded.recovery import Hold
+from weft.coordinator.store.embedded.retention import Purged, purge
+from weft.coordinator.store.embedded.task_state import NEVER
+from weft.coordinator.store.records import Owner, SweepReport
+from weft.rpc.errors import Unavailable
+
+
+class Sweeping:
+    """Sweeps a store; remembers when the next task expires."""
+
+    def __init__(
+        self, core: Core, attempts: Attempts, agents: AgentTable, hold: Hold, next_expiry_at: float | None
+    ) -> None:
+        self._core = core
+        self._attempts = attempts
+        self._agents = agents
+        self._hold = hold
+        self._next_expiry_at = NEVER if next_expiry_at is None else next_expiry_at
+
+    def expires(self, at: float) -> None:
+        """Another task has ended and will expire then."""
+        self._next_expiry_at = min(self._next_expiry_at, at)
+
+    async def sweep(self, limit: int) -> SweepReport:
+        """Do at most about `limit` tasks' worth; what is left is due at once."""
+        core, now = self._core, self._core.clock()
+        reclaimed, lost = self._take_back(now, limit)
+        promoted = expired = 0
+        for entry in core.board.timers.due(now, limit):
+            if self._attempts.expire(entry, now):
+                expired += 1
+            else:
+                promoted += 1
+            core.board.timers.arm(entry)
+        lost += self._hold.release(now)
+        forgotten = 0
+        with contextlib.suppress(Unavailable):
+            # While nothing can be written, time still passes in memory; what it brought is written later.
+            if self._next_expiry_at <= now and core.journal.writable:
+                forgotten = await self._forget(now, limit)
+            if core.journal.writable:
+                await core.journal.stored()
+        return SweepReport(promoted, expired, reclaimed, forgotten, lost, self._next_due_at(now))
+
+    def _take_back(self, now: float, limit: int) -> tuple[int, list[Owner]]:
+        """Leases that have passed, and attempts of sessions that are over."""
+        lost = []
+        for lease in self._core.board.leases.passed(now, limit):
+            self._core.board.leases.drop(lease, as_crashes=True)
+            self._agents.ended(lease.owner, left=False)
+            lost.append(lease.owner)
+        return self._attempts.take_back(now, limit), lost
+
+    async def _forget(self, now: float, limit: int) -> int:
+        self._next_expiry_at = NEVER
+        try:
+            purged: Purged = await self._core.journal.run(lambda connection: purge(connection, now, limit))
+        except Unavailable:
+            self._next_expiry_at = now
+            raise
+        if purged.next_at is not None:
+            self.expires(purged.next_at)
+        return purged.tasks
+
+    def _next_due_at(self, now: float) -> float | None:
+        board = self._core.board
+        next_at = min(
+            board.timers.next_at, board.leases.next_at, self._hold.next_at(now), self._next_expiry_at
+        )
+        return None if next_at == NEVER else next_at

@@ -1,0 +1,110 @@
+"""Listing tasks: the file's rows, newest first, with what memory knows better laid over them.
+
+The file knows nothing of claims: what an unfinished task's state is, memory says. An outcome that is in the file and
+has not been announced yet counts as not there. Each step reads a bounded number of rows, on the reading thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from heapq import nlargest
+from typing import Protocol, TypeVar
+
+from weft.coordinator.rules import State
+from weft.coordinator.store.embedded.reader import Known, Reader
+from weft.coordinator.store.embedded.task_ids import format_id, least_number_at, parse_id, request_key
+from weft.coordinator.store.embedded.task_state import Entry, Saved
+from weft.coordinator.store.embedded.task_table import Board
+from weft.coordinator.store.paging import fits, most_candidates, read_records
+from weft.coordinator.store.records import ListFilter, Page, TaskRecord
+from weft.rpc.errors import InvalidArgument
+
+# Rows that one page looks at: what it costs when nothing matches.
+SCAN_ROWS = 2000
+T = TypeVar("T")
+_ABOVE_ALL = (1 << 63) - 1
+
+Row = tuple[int, str, float, int | None, str | None]
+
+
+class Scan(Protocol):
+    """Runs a query on the reading thread."""
+
+    async def __call__(self, query: Callable[[Reader], T], /) -> T: ...
+
+
+Get = Callable[[Sequence[int]], Awaitable[Sequence[TaskRecord | None]]]
+
+
+async def list_page(board: Board, scan: Scan, get: Get, where: ListFilter, limit: int, cursor: str) -> Page:
+    """A page of tasks.
+
+    Raises:
+        InvalidArgument: the cursor is malformed.
+    """
+    below = _ABOVE_ALL if not cursor else parse_id(cursor)
+    if below is None:
+        raise InvalidArgument("the page token is not one of this store's", field="page_token")
+    if where.request_id:
+        return await _named(scan, get, where, limit, below)
+    if where.states == {State.RUNNING}:
+        return await _running(board, get, where, limit, below)
+    unfinished = bool(where.states) and not any(state.terminal for state in where.states)
+    least = 0 if where.created_from is None else least_number_at(where.created_from)
+    rows: list[Row] = await scan(lambda reader: reader.scan(below, least, SCAN_ROWS, unfinished=unfinished))
+    more = len(rows) == SCAN_ROWS
+    chosen: list[int] = []
+    last = 0
+    for number, method, created_at, final, agent_id in rows:
+        last = number
+        entry = board.entries.get(number)
+        agent_id = _agent_of(entry) if entry is not None else agent_id or ""
+        if fits(where, method, created_at, agent_id) and _may_be(where, entry, final):
+            chosen.append(number)
+            if len(chosen) == most_candidates(where, limit):
+                more = True
+                break
+    records, taken = await read_records(get, where, chosen, limit)
+    if taken < len(chosen):
+        last, more = chosen[taken - 1], True
+    return Page(records, format_id(last) if more else "")
+
+
+def _may_be(where: ListFilter, entry: Entry | None, final: int | None) -> bool:
+    """Whether a task can have one of the states: one that has just ended must be read again to know."""
+    if where.asks_for_error and entry is None and final == State.SUCCEEDED:
+        return False
+    if not where.states:
+        return True
+    if entry is not None:
+        return (entry.state if entry.end is None else entry.end.before) in where.states
+    return final is None or State(final) in where.states
+
+
+def _agent_of(entry: Entry) -> str:
+    return "" if entry.owner is None else entry.owner.agent_id
+
+
+async def _named(scan: Scan, get: Get, where: ListFilter, limit: int, below: int) -> Page:
+    """Tasks with one request id: there is an index, and few have the same."""
+    known: list[Known] = await scan(lambda reader: list(reader.requests([request_key(where.request_id)])))
+    numbers = sorted((found.number for found in known if found.number < below), reverse=True)
+    records, taken = await read_records(get, where, numbers, limit)
+    return Page(records, format_id(numbers[taken - 1]) if taken < len(numbers) else "")
+
+
+async def _running(board: Board, get: Get, where: ListFilter, limit: int, below: int) -> Page:
+    most = most_candidates(where, limit)
+    numbers = nlargest(
+        most,
+        (
+            entry.number
+            for entry in board.leases.running()
+            if entry.number < below
+            and entry.saved is Saved.STORED
+            and fits(where, entry.terms.method, entry.created_at, _agent_of(entry))
+        ),
+    )
+    records, taken = await read_records(get, where, numbers, limit)
+    more = taken < len(numbers) or len(numbers) == most
+    return Page(records, format_id(numbers[taken - 1]) if more else "")

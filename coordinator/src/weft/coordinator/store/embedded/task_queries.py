@@ -1,0 +1,172 @@
+"""What clients ask of tasks that are stored: read, list, cancel, retry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from weft.coordinator.rules import State
+from weft.coordinator.store.embedded.core import Core
+from weft.coordinator.store.embedded.reader import Reader
+from weft.coordinator.store.embedded.task_ids import parse_id
+from weft.coordinator.store.embedded.task_listing import SCAN_ROWS, list_page
+from weft.coordinator.store.embedded.task_state import (
+    BACKSTOP_S,
+    Cancellation,
+    Entry,
+    Limits,
+    Past,
+    Saved,
+    Stream,
+)
+from weft.coordinator.store.history import added, kept_last
+from weft.coordinator.store.records import ListFilter, Owner, Page, ProgressRow, TaskRecord
+from weft.coordinator.store.refusals import not_retryable, payload_dropped
+
+T = TypeVar("T")
+
+
+async def get(
+    core: Core, task_ids: Sequence[str], *, payloads: bool, history: bool = False
+) -> list[TaskRecord | None]:
+    """Tasks as they are: unfinished ones from memory, those that have ended from the file."""
+    numbers = [parse_id(task_id) for task_id in task_ids]
+    known = [number for number in numbers if number is not None]
+    found = await _get(core, known, payloads=payloads, history=history)
+    return [None if number is None else found.get(number) for number in numbers]
+
+
+async def _get(
+    core: Core, numbers: Sequence[int], *, payloads: bool, history: bool = False
+) -> dict[int, TaskRecord]:
+    entries = core.board.entries
+    found: dict[int, TaskRecord] = {}
+    unread = []
+    ended = []
+    for number in numbers:
+        entry = entries.get(number)
+        if entry is None:
+            ended.append(number)
+        elif entry.saved is not Saved.STORED:
+            # Nobody has been told of it yet.
+            continue
+        elif payloads and entry.payload is None:
+            unread.append(number)
+        elif payloads:
+            found[number] = entry.record(entry.payload or b"", entry.context or b"")
+        else:
+            found[number] = entry.record()
+    if unread:
+        bodies = await core.readers.read(lambda reader: reader.bodies(unread), rows=len(unread))
+        for number in unread:
+            entry = entries.get(number)
+            if entry is not None and number in bodies:
+                found[number] = entry.record(*bodies[number])
+            else:
+                # It ended meanwhile.
+                ended.append(number)
+    if ended:
+        found |= await core.readers.read(
+            lambda reader: reader.records(ended, payloads=payloads, history=history), rows=len(ended)
+        )
+    return found
+
+
+async def list_tasks(core: Core, where: ListFilter, limit: int, cursor: str, *, payloads: bool) -> Page:
+    async def scan(query: Callable[[Reader], T]) -> T:
+        return await core.readers.read(query, rows=SCAN_ROWS)
+
+    async def records(numbers: Sequence[int]) -> Sequence[TaskRecord | None]:
+        found = await _get(core, numbers, payloads=payloads)
+        return [found.get(number) for number in numbers]
+
+    return await list_page(core.board, scan, records, where, limit, cursor)
+
+
+async def read_progress(core: Core, task_id: str, after: int, limit: int) -> list[ProgressRow]:
+    number = parse_id(task_id)
+    if number is None:
+        return []
+    return await core.readers.read(lambda reader: reader.progress(number, after, limit), rows=limit)
+
+
+async def cancel(core: Core, task_ids: Sequence[str], reason: str, grace_s: float) -> list[TaskRecord | None]:
+    """End what waits; tell the owners of what runs."""
+    now, board = core.clock(), core.board
+    for task_id in task_ids:
+        number = parse_id(task_id)
+        entry = None if number is None else board.entries.get(number)
+        if entry is None or entry.state.terminal:
+            continue
+        if entry.state is not State.RUNNING:
+            board.end_cancelled(entry, reason, now)
+            continue
+        wish = Cancellation(reason, grace_s, now + grace_s + BACKSTOP_S)
+        # Repeating it is harmless: the nearer end holds.
+        if entry.cancel is None or wish.end_at < entry.cancel.end_at:
+            board.request_cancel(entry, wish)
+    await core.journal.settled()
+    return await get(core, task_ids, payloads=False)
+
+
+async def retry(core: Core, task_id: str) -> TaskRecord | None:
+    """Queue a task again that has failed or was cancelled.
+
+    Raises:
+        FailedPrecondition: it is in another state.
+        NotFound: its payload is gone.
+    """
+    core.journal.check_writable()
+    number = parse_id(task_id)
+    if number is None:
+        return None
+    entry = core.board.entries.get(number)
+    if entry is not None and entry.state.terminal:
+        # Its outcome is on the way to the file.
+        await core.journal.settled()
+        entry = core.board.entries.get(number)
+    record = (
+        core.readers.near.records([number], payloads=False, history=True).get(number)
+        if entry is None
+        else entry.record()
+    )
+    if record is None:
+        return None
+    if record.state not in {State.FAILED, State.CANCELLED}:
+        raise not_retryable(record.state)
+    now = core.clock()
+    if record.expired or (record.expires_at is not None and record.expires_at <= now):
+        raise payload_dropped()
+    _reopen(core, number, record, now)
+    await core.journal.settled()
+    return (await get(core, [task_id], payloads=False))[0]
+
+
+def _reopen(core: Core, number: int, record: TaskRecord, now: float) -> None:
+    """Back on the board, with fresh budgets and limits. Attempt numbers and progress go on."""
+    board, submission = core.board, record.submission
+    entry = Entry(
+        number, board.terms.of(submission), submission.request_id, record.created_at, now, None, None
+    )
+    entry.saved = Saved.STORED
+    entry.attempt = record.attempt
+    past, last = tuple(record.history), kept_last(record)
+    entry.past = Past(record.outcome, past if last is None else added(past, last))
+    if record.agent_id:
+        # No session has epoch 0: nobody holds the attempt.
+        entry.owner = Owner(record.agent_id, 0)
+        entry.terms = board.terms.avoiding(entry.terms, record.agent_id)
+    entry.limits = Limits(
+        submission.delay_s,
+        submission.schedule_to_start_s,
+        submission.schedule_to_close_s,
+        record.created_at,
+        retried_at=now,
+        fresh_attempt=record.attempt,
+    )
+    if record.progress_count:
+        entry.stream = Stream(record.progress_count)
+    board.place(entry, State.QUEUED)
+    core.journal.reopened(entry)
+    board.listener.ready()
+    board.notify(entry)

@@ -1,0 +1,397 @@
+"""What the embedded store keeps in memory of an unfinished task: one small object, without its payload if need be.
+
+A million of these may wait, so they have slots, share what like tasks have in common (`Terms`), and put what few
+tasks need into objects of its own (`Limits`, `Cancellation`, `Stream`, `End`).
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from weft.coordinator.rules import (
+    QueueKey,
+    Requirements,
+    RetryPolicy,
+    State,
+    attempt_deadline,
+)
+from weft.coordinator.store import stored_options
+from weft.coordinator.store.embedded.ready import ReadyQueue
+from weft.coordinator.store.embedded.task_ids import format_id
+from weft.coordinator.store.history import History, added
+from weft.coordinator.store.records import AttemptRecord, Owner, Submission, TaskRecord, Verdict
+
+NEVER = math.inf
+# Agents enforce limits and cancellations themselves; the store steps in this much later.
+BACKSTOP_S = 1.0
+
+
+class Saved(enum.Enum):
+    """Whether a task is in the file."""
+
+    PENDING = "pending"
+    STORED = "stored"
+    # It could not be written: the task never was, and its submitter has been told.
+    REFUSED = "refused"
+
+
+@dataclass(slots=True, eq=False)
+class Terms:
+    """What many tasks were submitted with alike."""
+
+    method: str
+    priority: int
+    requirements: Requirements
+    retry: RetryPolicy
+    start_to_close_s: float | None
+    result_ttl_s: float
+    failure_ttl_s: float
+    request_id_ttl_s: float
+    queue: ReadyQueue
+    # What differs from the defaults, as stored; None: nothing does.
+    options: str | None
+
+    def ttl_s(self, state: State) -> float:
+        return self.failure_ttl_s if state is State.FAILED else self.result_ttl_s
+
+
+class TermsTable:
+    """Finds equal terms again. Bounded: forgetting some only costs memory for equal ones made later."""
+
+    def __init__(self, queue_of: Callable[[QueueKey], ReadyQueue], limit: int = 4096) -> None:
+        self._queue_of = queue_of
+        self._limit = limit
+        self._known: dict[tuple[Any, ...], Terms] = {}
+        self._avoiding: dict[tuple[Terms, str], Terms] = {}
+
+    def of(self, submission: Submission) -> Terms:
+        key = (
+            submission.method,
+            submission.priority,
+            submission.requirements,
+            submission.retry,
+            submission.start_to_close_s,
+            submission.result_ttl_s,
+            submission.failure_ttl_s,
+            submission.request_id_ttl_s,
+        )
+        terms = self._known.get(key)
+        if terms is None:
+            if len(self._known) >= self._limit:
+                self._known.clear()
+            queue = self._queue_of(QueueKey(submission.method, submission.requirements))
+            terms = self._known[key] = Terms(*key, queue=queue, options=encode_options(submission))
+        return terms
+
+    def avoiding(self, terms: Terms, agent_id: str) -> Terms:
+        """The same terms, for an attempt that another agent should make."""
+        found = self._avoiding.get((terms, agent_id))
+        if found is None:
+            if len(self._avoiding) >= self._limit:
+                self._avoiding.clear()
+            queue = self._queue_of(terms.queue.key._replace(avoid=agent_id))
+            found = self._avoiding[terms, agent_id] = replace(terms, queue=queue)
+        return found
+
+    def stored(self, method: str, priority: int, options: str | None) -> Terms:
+        """The terms of a stored task."""
+        key = (method, priority, options)
+        terms = self._known.get(key)
+        if terms is None:
+            terms = self.of(Submission(method, priority=priority, **decode_options(options)))
+            self._known[key] = terms
+        return terms
+
+
+def encode_options(submission: Submission) -> str | None:
+    """The part of a submission that is the same for like tasks, as JSON; None where all of it is default."""
+    encoded = stored_options.encode(stored_options.given(submission))
+    if submission.requirements.labels:
+        encoded["labels"] = dict(submission.requirements.labels)
+    if submission.requirements.resources:
+        encoded["resources"] = dict(submission.requirements.resources)
+    return json.dumps(encoded, separators=(",", ":")) if encoded else None
+
+
+def decode_options(text: str | None) -> dict[str, Any]:
+    """The keyword arguments of `Submission` behind stored options."""
+    if text is None:
+        return {}
+    decoded = stored_options.decode(json.loads(text))
+    labels, resources = decoded.pop("labels", {}), decoded.pop("resources", {})
+    if labels or resources:
+        decoded["requirements"] = Requirements.of(labels, resources)
+    return decoded
+
+
+@dataclass(slots=True, eq=False)
+class Limits:
+    """A task's delay and limits, as given and as points in time.
+
+    RetryTask starts them anew, without the delay: `retried_at` says when, and `fresh_attempt` how many attempts
+    there had been. schedule_to_start holds while there has been none since.
+    """
+
+    delay_s: float
+    schedule_to_start_s: float | None
+    schedule_to_close_s: float | None
+    created_at: float
+    retried_at: float | None = None
+    fresh_attempt: int = 0
+
+    @property
+    def start_by(self) -> float:
+        if self.schedule_to_start_s is None:
+            return NEVER
+        ready_at = self.created_at + self.delay_s if self.retried_at is None else self.retried_at
+        return ready_at + self.schedule_to_start_s
+
+    @property
+    def close_at(self) -> float | None:
+        if self.schedule_to_close_s is None:
+            return None
+        return (self.created_at if self.retried_at is None else self.retried_at) + self.schedule_to_close_s
+
+
+@dataclass(slots=True, eq=False)
+class Cancellation:
+    """A cancellation that a running attempt was told of; `end_at`: when the store ends the task itself."""
+
+    reason: str
+    grace_s: float
+    end_at: float
+
+
+@dataclass(slots=True, eq=False)
+class Stream:
+    """Progress so far: stored items over all attempts and what they take, and the last index of the attempt that sent it."""
+
+    count: int = 0
+    attempt: int = 0
+    index: int = 0
+    size_bytes: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Past:
+    """What attempts that are over have left: the last failure's outcome, and what is remembered of each."""
+
+    outcome: bytes
+    attempts: History
+
+
+@dataclass(slots=True, eq=False)
+class End:
+    """An outcome that is not durable yet: nobody is told, and the task still shows the state it had `before`."""
+
+    before: State
+    finished_at: float
+    expires_at: float
+    outcome: bytes
+
+
+class Entry:
+    """An unfinished task. Compared by identity."""
+
+    __slots__ = (
+        "attempt",
+        "cancel",
+        "context",
+        "crashes",
+        "created_at",
+        "due_at",
+        "end",
+        "failures",
+        "held_back",
+        "limits",
+        "number",
+        "owner",
+        "past",
+        "payload",
+        "ready_at",
+        "reported",
+        "request_id",
+        "saved",
+        "settling",
+        "started_at",
+        "state",
+        "stream",
+        "terms",
+    )
+
+    def __init__(
+        self,
+        number: int,
+        terms: Terms,
+        request_id: str,
+        created_at: float,
+        ready_at: float,
+        payload: bytes | None,
+        context: bytes | None,
+    ) -> None:
+        self.number = number
+        self.terms = terms
+        self.request_id = request_id
+        self.created_at = created_at
+        self.ready_at = ready_at
+        # None: only in the file.
+        self.payload = payload
+        self.context = context
+        self.state = State.QUEUED
+        self.saved = Saved.PENDING
+        self.attempt = 0
+        self.failures = 0
+        self.crashes = 0
+        # Who holds the attempt, or made the last one.
+        self.owner: Owner | None = None
+        # The last attempt was ended by its owner's own report.
+        self.reported = False
+        # Not to be claimed yet: it may be running at an agent that the last coordinator knew, or it is settling.
+        self.held_back = False
+        # That its last attempt is over is not durable yet. Were the next one given out, a new coordinator would give
+        # out its number again, while the agent that has it is on its way.
+        self.settling = False
+        self.started_at: float | None = None
+        # Of this entry's valid item in the timers' heap.
+        self.due_at = NEVER
+        self.limits: Limits | None = None
+        self.cancel: Cancellation | None = None
+        self.stream: Stream | None = None
+        self.end: End | None = None
+        self.past: Past | None = None
+
+    @property
+    def outcome(self) -> bytes:
+        """Of the last failed attempt."""
+        return b"" if self.past is None else self.past.outcome
+
+    @property
+    def history(self) -> History:
+        """Attempts that are over and did not end the task."""
+        return () if self.past is None else self.past.attempts
+
+    @property
+    def answer(self) -> Verdict:
+        """What the last attempt's owner is told if it repeats its report."""
+        if not self.reported:
+            return Verdict.STALE
+        # The task may have ended later, by other means than that report.
+        ended = self.end is not None and self.end.before is State.RUNNING
+        return Verdict.STORED if ended else Verdict.RETRYING
+
+    @property
+    def size_bytes(self) -> int:
+        """What keeping the payload costs, about."""
+        payload, context = self.payload, self.context
+        return 0 if payload is None or context is None else len(payload) + len(context) + 96
+
+    @property
+    def next_attempt(self) -> int:
+        """Number of the next attempt. That of one that was handed back or forgotten is used again, unless responses
+        are stored under it: those of two attempts must not mix."""
+        streamed = 0 if self.stream is None else self.stream.attempt
+        return max(self.attempt, streamed) + 1
+
+    @property
+    def deadline_at(self) -> float | None:
+        """When the running attempt must have ended."""
+        limits = self.limits
+        close_at = None if limits is None else limits.close_at
+        own_s = self.terms.start_to_close_s
+        if own_s is None or self.started_at is None:
+            return close_at
+        return attempt_deadline(self.started_at, own_s, close_at)
+
+    def remember(
+        self, now: float, outcome: bytes = b"", *, crashed: bool = False, released: bool = False
+    ) -> None:
+        """Keep the attempt that ends now, and does not end the task by itself; `outcome` as in its record."""
+        agent_id = "" if self.owner is None else self.owner.agent_id
+        attempt = AttemptRecord(self.attempt, agent_id, self.started_at, now, outcome, crashed, released)
+        self.past = Past(self.outcome, added(self.history, attempt))
+
+    def fails_with(self, outcome: bytes) -> None:
+        """Keep the whole outcome of the last failed attempt."""
+        self.past = Past(outcome, self.history)
+
+    def next_due_at(self) -> float:
+        """When time alone will change this task's state next, if nothing else does."""
+        limits = self.limits
+        if self.state is State.RUNNING:
+            deadline_at = self.deadline_at
+            due_at = NEVER if deadline_at is None else deadline_at + BACKSTOP_S
+            return due_at if self.cancel is None else min(due_at, self.cancel.end_at)
+        if self.state >= State.SUCCEEDED:
+            return NEVER
+        due_at = self.ready_at if self.state is State.SCHEDULED else NEVER
+        if limits is not None:
+            if limits.close_at is not None:
+                due_at = min(due_at, limits.close_at)
+            # One that is held back may have started long ago.
+            if self.attempt == limits.fresh_attempt and not self.held_back:
+                due_at = min(due_at, limits.start_by)
+        return due_at
+
+    def record(self, payload: bytes = b"", context: bytes = b"") -> TaskRecord:
+        """This task as clients may see it: an outcome that is not durable is not shown."""
+        end = self.end
+        state = self.state if end is None else end.before
+        return self._record(state, self.outcome, payload, context, None, None)
+
+    def final_record(self) -> TaskRecord:
+        """This task with its outcome, which has just become durable."""
+        end = self.end
+        assert end is not None
+        return self._record(self.state, end.outcome, b"", b"", end.finished_at, end.expires_at)
+
+    def _record(
+        self,
+        state: State,
+        outcome: bytes,
+        payload: bytes,
+        context: bytes,
+        finished_at: float | None,
+        expires_at: float | None,
+    ) -> TaskRecord:
+        terms, limits, stream = self.terms, self.limits, self.stream
+        task_id = format_id(self.number)
+        return TaskRecord(
+            task_id,
+            state,
+            Submission(
+                terms.method,
+                payload,
+                task_id,
+                self.request_id,
+                terms.priority,
+                0.0 if limits is None else limits.delay_s,
+                None if limits is None else limits.schedule_to_start_s,
+                terms.start_to_close_s,
+                None if limits is None else limits.schedule_to_close_s,
+                terms.retry,
+                terms.requirements,
+                context,
+                terms.result_ttl_s,
+                terms.failure_ttl_s,
+            ),
+            self.attempt,
+            self.crashes,
+            "" if self.owner is None else self.owner.agent_id,
+            self.cancel is not None and state is State.RUNNING,
+            0 if stream is None else stream.count,
+            self.created_at,
+            self.ready_at,
+            self.started_at,
+            finished_at,
+            expires_at,
+            outcome,
+            False,
+            0 if state >= State.SUCCEEDED else self.failures,
+            None if limits is None or state >= State.SUCCEEDED else limits.close_at,
+            self.history,
+        )

@@ -1,0 +1,75 @@
+"""When time will change something: one heap for all tasks, with items that went stale dropped when they surface."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from heapq import heapify, heappop, heappush
+
+from weft.coordinator.store.embedded.task_state import NEVER, Entry
+
+
+class Timers:
+    """Due times of unfinished tasks.
+
+    An entry has at most one valid item: that at its `due_at`. A due time that moves later leaves its item where it
+    is; it surfaces, and is set again.
+    """
+
+    def __init__(self, entries: Mapping[int, Entry]) -> None:
+        self._entries = entries
+        self._heap: list[tuple[float, int]] = []
+        self._armed = 0
+
+    def arm(self, entry: Entry) -> None:
+        """Make sure that the entry surfaces when it is due next."""
+        due_at = entry.next_due_at()
+        if due_at < entry.due_at:
+            if entry.due_at == NEVER:
+                self._armed += 1
+            entry.due_at = due_at
+            heappush(self._heap, (due_at, entry.number))
+            self._tidy()
+
+    def disarm(self, entry: Entry) -> None:
+        """The entry ended."""
+        if entry.due_at != NEVER:
+            entry.due_at = NEVER
+            self._armed -= 1
+
+    def due(self, now: float, limit: int) -> Iterator[Entry]:
+        """At most `limit` entries for which it is time, each disarmed: arm what lives on."""
+        for _ in range(limit):
+            entry = self._pop(now)
+            if entry is None:
+                return
+            yield entry
+
+    @property
+    def next_at(self) -> float:
+        """When to look again; may be too early, never too late."""
+        return self._heap[0][0] if self._heap else NEVER
+
+    def _pop(self, now: float) -> Entry | None:
+        heap = self._heap
+        while heap and heap[0][0] <= now:
+            at, number = heappop(heap)
+            entry = self._entries.get(number)
+            if entry is None or entry.due_at != at:
+                continue
+            self.disarm(entry)
+            if entry.next_due_at() <= now:
+                return entry
+            self.arm(entry)
+        return None
+
+    def _tidy(self) -> None:
+        """Tasks that end before they are due leave their items behind: drop them when they are most of all."""
+        if len(self._heap) <= 2 * self._armed + 1024:
+            return
+        entries = self._entries
+        self._heap = [
+            (at, number)
+            for at, number in self._heap
+            if (entry := entries.get(number)) is not None and entry.due_at == at
+        ]
+        heapify(self._heap)

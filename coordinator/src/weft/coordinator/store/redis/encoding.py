@@ -1,0 +1,204 @@
+"""Between the store's records and what is in Redis: queue names, options, tasks. Pure."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import Any
+
+import msgpack
+
+from weft.coordinator.rules import QueueKey, Requirements, State
+from weft.coordinator.store import store_outcomes, stored_options
+from weft.coordinator.store.records import AttemptRecord, Claimed, Owner, Submission, TaskRecord
+
+Record = dict[str, Any]
+# How the names of outcomes begin that a script gives an attempt; a serialized one begins otherwise.
+_GIVEN = b"time_limit:"
+# Queues whose names are remembered.
+_QUEUES = 4096
+# The label that stands for the agent to avoid, in the name of a queue: no agent has it, so that a coordinator which does not
+# know of such queues leaves their tasks to others.
+_AVOID = ""
+# Different options whose JSON is remembered.
+_OPTIONS = 1024
+
+
+def pack(value: Any) -> bytes:
+    packed: Any = msgpack.packb(value, use_bin_type=False)
+    return bytes(packed)
+
+
+def unpack(raw: bytes) -> Any:
+    """As Lua packed it: strings are bytes."""
+    return msgpack.unpackb(raw, raw=True, strict_map_key=False)
+
+
+def record_of(raw: bytes) -> Record:
+    """A task's record. Its strings are all text."""
+    record: Record = msgpack.unpackb(raw, raw=False, unicode_errors="surrogateescape")
+    return record
+
+
+@lru_cache(_QUEUES)
+def queue_name(key: QueueKey) -> str:
+    labels, resources = key.requirements
+    if key.avoid:
+        labels = ((_AVOID, key.avoid), *labels)
+    if not labels and not resources:
+        return key.method
+    return f"{key.method}\n{json.dumps([labels, resources], separators=(',', ':'))}"
+
+
+@lru_cache(_QUEUES)
+def queue_key(name: str) -> QueueKey:
+    method, _, text = name.partition("\n")
+    if not text:
+        return QueueKey(method)
+    labels, resources = json.loads(text)
+    avoid = labels.pop(0)[1] if labels and labels[0][0] == _AVOID else ""
+    return QueueKey(method, Requirements(_pairs(labels), _pairs(resources)), avoid)
+
+
+def _pairs(items: list[list[Any]]) -> tuple[tuple[Any, Any], ...]:
+    return tuple((key, value) for key, value in items)
+
+
+def options_of(submission: Submission) -> str | None:
+    """What a script needs beside the times, as JSON; None where all of it is default."""
+    return _options_text(stored_options.given(submission))
+
+
+@lru_cache(_OPTIONS)
+def _options_text(given: stored_options.Given) -> str | None:
+    encoded = stored_options.encode(given)
+    return json.dumps(encoded, separators=(",", ":")) if encoded else None
+
+
+def _past_attempts(raw: bytes | None) -> tuple[AttemptRecord, ...]:
+    """What is in an `h:` key."""
+    return tuple(_past_attempt(*item) for item in unpack(raw)) if raw else ()
+
+
+def _past_attempt(
+    number: int,
+    agent_id: bytes,
+    started_at: float,
+    ended_at: float,
+    what: bytes | bool,
+    crashed: bool,  # in this order in Redis
+    released: bool,
+) -> AttemptRecord:
+    outcome = b"" if isinstance(what, bool) else what
+    if outcome.startswith(_GIVEN):
+        outcome = _said(outcome.decode())
+    return AttemptRecord(
+        int(number), agent_id.decode(), float(started_at), float(ended_at), outcome, crashed, released
+    )
+
+
+def packable_attempt(attempt: AttemptRecord) -> tuple[Any, ...]:
+    """An attempt as scripts take it."""
+    return (
+        attempt.number,
+        attempt.agent_id,
+        attempt.started_at or 0.0,
+        attempt.ended_at or 0.0,
+        attempt.outcome or False,
+        attempt.crashed,
+        attempt.released,
+    )
+
+
+def task(
+    task_id: str,
+    record: Record,
+    *,
+    body: bytes | None,
+    outcome: bytes | None,
+    past: bytes | None = None,
+) -> TaskRecord:
+    """The task behind a record.
+
+    Args:
+        body: its `b:` key, when asked for.
+        outcome: its `o:` key, when there is one.
+        past: its `h:` key, when asked for.
+    """
+    payload, context = unpack(body) if body else (b"", b"")
+    key = queue_key(record["q"])
+    state = State(int(record["s"]))
+    return TaskRecord(
+        task_id,
+        state,
+        Submission(
+            key.method,
+            payload,
+            task_id,
+            record.get("r", ""),
+            int(record["p"]),
+            float(record.get("d", 0.0)),
+            _seconds(record.get("ss")),
+            schedule_to_close_s=_seconds(record.get("sc")),
+            requirements=key.requirements,
+            context=context,
+            **stored_options.decode(json.loads(record.get("x", "{}"))),
+        ),
+        attempt=int(record["a"]),
+        crashes=int(record.get("k", 0)),
+        agent_id=record.get("oa", ""),
+        cancel_requested="ce" in record,
+        progress_count=int(record.get("n", 0)),
+        created_at=float(record["c"]),
+        ready_at=float(record["at"]),
+        started_at=_seconds(record.get("st")),
+        finished_at=_seconds(record.get("fi")),
+        expires_at=_seconds(record.get("ex")),
+        outcome=_said(record["e"]) if "e" in record else outcome or b"",
+        expired=bool(record.get("z", False)),
+        failures=0 if state.terminal else int(record.get("f", 0)),
+        close_at=None if state.terminal else _close_at(record),
+        history=_past_attempts(past),
+    )
+
+
+def claimed(
+    owner: Owner, raw_id: bytes, raw: bytes, body: bytes | bool, cost: int, deadline_at: float | bool
+) -> Claimed:
+    """An attempt as claim.lua gives it."""
+    record = record_of(raw)
+    payload, context = unpack(body) if isinstance(body, bytes) else (b"", b"")
+    return Claimed(
+        raw_id.decode(),
+        int(record["a"]),
+        owner,
+        queue_key(record["q"]).method,
+        payload,
+        context,
+        record.get("r", ""),
+        int(record["p"]),
+        cost,
+        float(deadline_at) if deadline_at is not False else None,
+    )
+
+
+def _seconds(value: float | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _close_at(record: Record) -> float | None:
+    """When schedule_to_close passes."""
+    if record.get("sc") is None:
+        return None
+    began_at = record["ra"] if "ra" in record else record["c"]
+    return float(began_at + record["sc"])
+
+
+def _said(name: str) -> bytes:
+    """The outcome that a script named."""
+    kind, _, about = name.partition(":")
+    if kind == "time_limit":
+        return store_outcomes.time_limit(about)
+    if kind == "crash_loop":
+        return store_outcomes.crash_loop(int(about))
+    return store_outcomes.cancelled(about)

@@ -1,0 +1,369 @@
+"""A coordinator's link to its Redis: runs scripts, tells the listener what they changed, and hears of other coordinators.
+
+    script ─► reply: result, what changed, how deep the touched queues are ─► views kept here, listener
+    others' scripts ─► events ─► the same            poll ─► what no event told, and whether Redis is there
+
+What is kept here is only for speed: how many tasks are ready, which methods are paused. Replies, events and the poll
+correct it; a poll reads what has changed since the last one, by versions. An event can be lost with its connection: then all that anybody here follows is read again, and who follows a
+task that is not there any more is told that it is lost.
+
+`writable` says that Redis is there and takes writes, as far as is known: false from the first that fails for that, true when
+one was made. What Redis refuses for another reason fails alone (`refusals.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from redis.exceptions import RedisError
+
+from weft.coordinator.rules import QueueKey, State
+from weft.coordinator.store.base import StoreListener
+from weft.coordinator.store.records import AttemptRef, Owner
+from weft.coordinator.store.redis import task_reads
+from weft.coordinator.store.redis.encoding import queue_key, record_of, task, unpack
+from weft.coordinator.store.redis.endpoint_resolver import Client
+from weft.coordinator.store.redis.redis_errors import Refusals, refusal
+from weft.coordinator.store.redis.redis_keys import Keys
+from weft.coordinator.store.redis.scripts import Reply, Scripts
+from weft.coordinator.store.refusals import tell_lost
+from weft.rpc.errors import Unavailable
+from weft.rpc.process.logs import get_logger
+
+log = get_logger(__name__)
+
+T = TypeVar("T")
+
+# A coordinator that does not say that it is there is not told of changes any more.
+_PRESENT_S = 10
+# How long a claim's note is kept: an answer that was lost is known to be by then.
+CLAIM_KEPT_S = 60
+_RETRY_AFTER_S = 1.0
+_STEP_S = 2.0
+_CLOSE_TRIES = 3
+# A task that is not there may be on its way: it is lost when it is still not there after so long, and after whatever was
+# asked of Redis in between.
+_LOST_S = 1.0
+# Queues that one look tells of.
+_LOOK_QUEUES = 1000
+# Followed tasks that are read again at a time: each may have a large outcome.
+_READ_TASKS = 32
+
+
+class Link:
+    """The link. `await open(...)` before anything else.
+
+    Args:
+        clock: seconds since the epoch, for tests; None: Redis' own.
+        poll_s: how often to look for what was missed, about.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        keys: Keys,
+        scripts: Scripts,
+        listener: StoreListener,
+        rng: random.Random,
+        *,
+        clock: Callable[[], float] | None,
+        poll_s: float,
+    ) -> None:
+        self.client = client
+        self.keys = keys
+        self.scripts = scripts
+        self.listener = listener
+        self.writable = True
+        self.unfinished = 0
+        self.ready: dict[QueueKey, int] = {}
+        self.paused: frozenset[str] = frozenset()
+        # Claims whose answers were lost.
+        self.in_doubt: list[str] = []
+        self._refusals = Refusals()
+        self._rng = rng
+        self._clock = clock
+        self._poll_s = poll_s
+        self._offset_s = 0.0
+        # Of fleet and catalogue; of what is paused; of the queues.
+        self._versions: list[int] = [0, 0]
+        self._pauses = -1
+        self._revision = 0
+        # How often Redis was away, or may have said something that was not heard: what was read before may be gone.
+        self.lost_touch = 0
+        # Events may have been lost.
+        self._missed = False
+        # Followed tasks that were not there when they were read again, since when by the monotonic clock.
+        self._absent: dict[str, float] = {}
+        self._closing = False
+        self._look = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._pubsub: Any = None
+
+    async def open(self) -> None:
+        """Learn how things stand, and begin to listen."""
+        await self._refresh()
+        self._pubsub = self.client.pubsub()
+        await self._pubsub.subscribe(self.keys.of("events", str(self.scripts.coordinator)))
+        # Confirmed, so that another confirmation means another subscription.
+        await self._pubsub.get_message(timeout=_STEP_S)
+        loop = asyncio.get_running_loop()
+        self._tasks = [
+            loop.create_task(self._poll(), name="redis-poll"),
+            loop.create_task(self._follow(), name="redis-events"),
+        ]
+
+    async def close(self) -> None:
+        """Stop listening and let go, each step within a bound."""
+        self._closing = True
+        for _ in range(_CLOSE_TRIES):
+            running = [each for each in self._tasks if not each.done()]
+            if not running:
+                break
+            # Again, should a client have swallowed the last one.
+            for each in running:
+                each.cancel()
+            await asyncio.wait(running, timeout=_STEP_S)
+        for step in (
+            self.run("absent", []),
+            self.scripts.close(),
+            self._pubsub.aclose(),
+            self.client.aclose(),
+        ):
+            with contextlib.suppress(RedisError, OSError, Unavailable, TimeoutError):
+                async with asyncio.timeout(_STEP_S):
+                    await step
+
+    def _over(self) -> bool:
+        """Whether this task has to end. A client may have swallowed its cancellation, while it dialled."""
+        task = asyncio.current_task()
+        return self._closing or (task is not None and task.cancelling() > 0)
+
+    def now(self) -> float:
+        """Redis' clock, as far as it is known."""
+        return self._clock() if self._clock is not None else time.time() + self._offset_s
+
+    # -- asking ---------------------------------------------------------------------------------------------------
+
+    async def run(self, script: str, request: Any, said: Mapping[str, bytes] | None = None) -> Any:
+        """Run a script and tell what it changed; gives its result.
+
+        Args:
+            said: outcomes that it may store, by task id: they need not be read back.
+
+        Raises:
+            Unavailable: Redis cannot be reached, or refuses.
+        """
+        reply: Reply = await self.ask(script, self.scripts.run(script, request))
+        await self.tell(reply, said or {})
+        return reply.result
+
+    async def ask(self, what: str, asked: Awaitable[T]) -> T:
+        """An answer of Redis.
+
+        Args:
+            what: the script, or what is read.
+
+        Raises:
+            Unavailable: there is none, or a refusal.
+        """
+        try:
+            answer = await asked
+        except (RedisError, OSError) as error:
+            said = refusal(error)
+            if said:
+                self._refusals.add(what, said)
+                raise Unavailable(f"the store refuses: {said}", retry_after_s=_RETRY_AFTER_S) from error
+            await self._away(error)
+            raise self.unavailable() from error
+        self._refusals.over(what)
+        return answer
+
+    async def read(self, what: str, asked: Awaitable[T]) -> T:
+        """What is read, when it is sure to stay: with `replicated`, a replica has it too.
+
+        Raises:
+            Unavailable: there is none, or a refusal.
+        """
+        found = await self.ask(what, asked)
+        if self.scripts.replicated:
+            await self.run("fence", [])
+        return found
+
+    async def _away(self, error: Exception) -> None:
+        if self.writable:
+            log.warning("store.unavailable", error=str(error) or type(error).__name__)
+        self.writable = False
+        with contextlib.suppress(RedisError, OSError):
+            # The other connections are as dead as this one, and would each fail once.
+            await self.client.connection_pool.disconnect(inuse_connections=False)
+
+    def _written(self) -> None:
+        """Something was: reading alone does not show that Redis takes writes."""
+        if not self.writable:
+            log.warning("store.available")
+            self.writable = True
+            self.doubt()
+            self.listener.ready()
+
+    def doubt(self) -> None:
+        """Something may have been missed, or lost with a server: look at all of it again."""
+        self._missed = True
+        self._revision, self._pauses = 0, -1
+        self.lost_touch += 1
+        self._look.set()
+
+    @staticmethod
+    def unavailable() -> Unavailable:
+        return Unavailable("the store cannot be reached at the moment", retry_after_s=_RETRY_AFTER_S)
+
+    async def tell(self, reply: Reply, said: Mapping[str, bytes]) -> None:
+        """Tell the listener what a script changed."""
+        if reply.changed:
+            self._written()
+        self.unfinished = reply.unfinished
+        self._set_depths(reply.depths)
+        self._revoke(reply.revoked)
+        if reply.woke:
+            self.listener.ready()
+        if reply.due_at is not False:
+            self.listener.due(reply.due_at)
+        for raw_id, raw in reply.changed:
+            task_id = raw_id.decode()
+            if not isinstance(raw, bytes) or not self.listener.wants(task_id, ended=True):
+                continue
+            record = record_of(raw)
+            if not self._wanted(task_id, State(record["s"])):
+                continue
+            outcome = said.get(task_id)
+            if "o" in record and outcome is None:
+                outcome = await self.ask("outcome", self.client.get(self.keys.of("o", task_id)))
+            self.listener.changed(task(task_id, record, body=None, outcome=outcome))
+
+    def _wanted(self, task_id: str, state: State) -> bool:
+        return state.terminal or self.listener.wants(task_id, ended=False)
+
+    def _revoke(self, revoked: Sequence[Sequence[Any]]) -> None:
+        for agent, epoch, task_id, attempt, reason, grace_s, lost in revoked:
+            owner, ref = Owner(agent.decode(), epoch), AttemptRef(task_id.decode(), attempt)
+            self.listener.revoked(owner, ref, reason.decode(), float(grace_s), lost=lost)
+
+    def _set_depths(self, depths: Sequence[tuple[bytes, int]]) -> None:
+        for name, count in depths:
+            key = queue_key(name.decode())
+            if count:
+                self.ready[key] = count
+            else:
+                self.ready.pop(key, None)
+
+    # -- hearing --------------------------------------------------------------------------------------------------
+
+    async def _follow(self) -> None:
+        """Hear of what other coordinators' scripts changed."""
+        while not self._over():
+            try:
+                async for message in self._pubsub.listen():
+                    if message["type"] == "message":
+                        await self._heard(*unpack(message["data"]))
+                    else:
+                        # Subscribed again: what was published before did not come, what follows will.
+                        self.doubt()
+            except (RedisError, OSError, Unavailable):
+                # It dials and subscribes again by itself.
+                self.doubt()
+                await asyncio.sleep(self._poll_s * (0.5 + self._rng.random()))
+            except Exception:
+                log.exception("store.event_failed")
+
+    async def _heard(self, ids: Any, depths: Any, revoked: Any, woke: bool) -> None:
+        self._set_depths(depths)
+        self._revoke(revoked)
+        if woke:
+            self._look.set()
+            self.listener.ready()
+        await self._look_at([raw.decode() for raw in ids])
+
+    async def _look_at(self, task_ids: Iterable[str]) -> list[str]:
+        """Read those of these tasks that anybody here follows, and tell how they are; gives those that are not there."""
+        absent: list[str] = []
+        wanted = [task_id for task_id in task_ids if self.listener.wants(task_id, ended=True)]
+        for at in range(0, len(wanted), _READ_TASKS):
+            some = wanted[at : at + _READ_TASKS]
+            records = await self.read("tasks", task_reads.read(self.client, self.keys, some, payloads=False))
+            for task_id, record in zip(some, records, strict=True):
+                if record is None:
+                    absent.append(task_id)
+                elif self._wanted(task_id, record.state):
+                    # Its count of responses says what is new: each follower reads on from where it is.
+                    self.listener.changed(record)
+        return absent
+
+    # -- looking --------------------------------------------------------------------------------------------------
+
+    async def _poll(self) -> None:
+        """Look for what no event told, and whether Redis is there."""
+        while not self._over():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._poll_s * (0.5 + self._rng.random())):
+                    await self._look.wait()
+            self._look.clear()
+            try:
+                await self._refresh()
+            except Unavailable:
+                continue
+            except Exception:
+                log.exception("store.poll_failed")
+                continue
+            if self.ready:
+                self.listener.ready()
+
+    async def _refresh(self) -> None:
+        depths: dict[QueueKey, int] = {}
+        versions = self._versions
+        more, anew, unheard = True, False, False
+        while more:
+            began_at = time.time()
+            asked = [_PRESENT_S, self._pauses, self._revision, _LOOK_QUEUES]
+            new, now, *versions, pauses, paused, revision, again, more, moved = await self.run("look", asked)
+            self._offset_s = now - (began_at + time.time()) / 2
+            unheard, anew = unheard or bool(new), anew or bool(again)
+            if paused is not False:
+                self.paused = frozenset(method.decode() for method in paused or ())
+            self._pauses, self._revision = pauses, revision
+            depths |= {queue_key(name.decode()): queued for name, queued in moved or ()}
+        if anew:
+            self.ready = depths
+        else:
+            self.ready.update(depths)
+        self._missed = self._missed or unheard
+        self._written()
+        while self.in_doubt:
+            taken_back = await self.run("undo", [self.in_doubt[0], CLAIM_KEPT_S])
+            self.in_doubt.pop(0)
+            log.warning("claim.undone", attempts=taken_back)
+        if versions != self._versions:
+            self._versions = versions
+            self.listener.fleet_changed()
+        if self._missed or self._absent:
+            await self._look_again()
+
+    async def _look_again(self) -> None:
+        """Read what may have changed unheard, and what was not there. Scripts have been run since it was not: what was on
+        its way to Redis has come there, or its sender was told that it has not."""
+        missed, self._missed = self._missed, False
+        try:
+            absent = await self._look_at(self.listener.followed_tasks() if missed else self._absent)
+        except Unavailable:
+            self._missed = missed
+            raise
+        now_s = time.monotonic()
+        since = {task_id: self._absent.get(task_id, now_s) for task_id in absent}
+        lost = [task_id for task_id, since_s in since.items() if now_s - since_s >= _LOST_S]
+        self._absent = {task_id: since_s for task_id, since_s in since.items() if task_id not in lost}
+        if lost:
+            log.error("store.tasks_lost", tasks=len(lost))
+            tell_lost(self.listener, lost)

@@ -1,0 +1,409 @@
+"""A `Store` in Redis, shared by any number of coordinators. Each move is one script, by Redis' own clock.
+
+caller ─► request, packed here ─► link: the script, and word of what it changed ─► result, unpacked here
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from weft.coordinator.rules import QueueKey, State
+from weft.coordinator.store import history as attempts
+from weft.coordinator.store.base import StoreListener
+from weft.coordinator.store.open_errors import StoreError
+from weft.coordinator.store.records import (
+    MAX_PROGRESS_BYTES,
+    AgentRecord,
+    AttemptRef,
+    Claimed,
+    ClaimRequest,
+    Enqueued,
+    ListFilter,
+    Owner,
+    Page,
+    ProgressItem,
+    ProgressRow,
+    ProgressVerdict,
+    QueueDepth,
+    Report,
+    RequestIdReused,
+    Submission,
+    SweepReport,
+    TaskRecord,
+    TooManyQueues,
+    Verdict,
+    by_base,
+)
+from weft.coordinator.store.redis import redis_checks, shared_fleet, task_reads
+from weft.coordinator.store.redis.encoding import claimed, packable_attempt, queue_key, queue_name
+from weft.coordinator.store.redis.endpoint_resolver import Servers
+from weft.coordinator.store.redis.layout_upgrade import upgrade
+from weft.coordinator.store.redis.redis_ids import IdMint, is_id
+from weft.coordinator.store.redis.redis_keys import LAYOUT, Keys
+from weft.coordinator.store.redis.redis_link import CLAIM_KEPT_S, Link
+from weft.coordinator.store.redis.scripts import Scripts
+from weft.coordinator.store.redis.write_buffer import Intake
+from weft.coordinator.store.refusals import (
+    agent_id_in_use,
+    not_retryable,
+    payload_dropped,
+)
+from weft.rpc.errors import Unavailable
+
+# One claim carries no more than this, as its payloads go through the script.
+_CLAIM_BYTES = 4 * 1024 * 1024
+_DRAWS = 64
+_VERDICTS = (Verdict.STORED, Verdict.RETRYING, Verdict.STALE)
+_PROGRESS = (ProgressVerdict.STORED, ProgressVerdict.KNOWN, ProgressVerdict.STALE, ProgressVerdict.LIMIT)
+
+
+class RedisStore:
+    """A `Store` in Redis. Used on one event loop.
+
+    Args:
+        url: as `places` says.
+        credentials: "username" and "password", where the URL has none.
+        durability: "fast": as often as Redis syncs its log; "durable": one that syncs every write; "replicated": a
+            replica has it.
+        prefix: of every key: stores with different ones do not meet.
+        clock: seconds since the epoch, for tests; None: Redis' own clock.
+        rng: for jitter and for task ids.
+        timeout_s: for an answer of Redis.
+        poll_s: how often to look for what was missed, about.
+        max_progress: responses that one task may store.
+        max_progress_bytes: what they may take.
+        max_queues: different requirements that unfinished tasks of one method may have.
+        recovery_grace_s: after Redis or all coordinators were away, agents have so long to come back.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        credentials: Mapping[str, str] | None = None,
+        prefix: str = "weft",
+        durability: str = "fast",
+        clock: Callable[[], float] | None = None,
+        rng: random.Random | None = None,
+        timeout_s: float = 5.0,
+        poll_s: float = 0.5,
+        max_progress: int = 1_000_000,
+        max_progress_bytes: int = MAX_PROGRESS_BYTES,
+        max_queues: int = 1024,
+        recovery_grace_s: float = 5.0,
+    ) -> None:
+        self._url = url
+        self._credentials = credentials or {}
+        self._prefix = prefix
+        self._durability = durability
+        self._clock = clock
+        self._rng = rng or random.Random()  # noqa: S311  # jitter, not secrets
+        self._timeout_s = timeout_s
+        self._poll_s = poll_s
+        self._max_progress = max_progress
+        self._max_progress_bytes = max_progress_bytes
+        self._max_queues = max_queues
+        # With a clock of the tests' own time jumps: nobody was away.
+        self._grace_s = recovery_grace_s if clock is None else 0.0
+
+    shared = True
+
+    # -- lifecycle ------------------------------------------------------------------------------------------------
+
+    async def open(self, listener: StoreListener) -> None:
+        keys = Keys(self._prefix)
+        servers = Servers(
+            self._url, tag=keys.prefix, timeout_s=self._timeout_s, credentials=self._credentials
+        )
+        client = servers.client()
+        scripts = Scripts(
+            servers.connection(),
+            keys.prefix,
+            self._clock,
+            replicas=1 if self._durability == "replicated" else 0,
+            timeout_s=self._timeout_s,
+        )
+        self._link = Link(client, keys, scripts, listener, self._rng, clock=self._clock, poll_s=self._poll_s)
+        self._intake = Intake(self._link, self._max_queues)
+        self._agents = shared_fleet.AgentMirror(self._link)
+        self._catalogue = shared_fleet.Catalogue(self._link, keys)
+        try:
+            layout = await redis_checks.check(client, keys, servers.shown, self._durability)
+            scripts.coordinator = await client.incr(keys("coordinators"))
+            if layout < LAYOUT:
+                await upgrade(self._link)
+            last = await client.get(keys("last"))
+            self._mint = IdMint((last or b"").decode(), scripts.coordinator, self._rng)
+            await self._link.open()
+        except BaseException as error:
+            await scripts.close()
+            await client.aclose()
+            if isinstance(error, Unavailable | RedisError | OSError):
+                raise StoreError(f"cannot use {servers.shown}: {error}") from None
+            raise
+
+    async def close(self) -> None:
+        await self._intake.close(self._timeout_s)
+        await self._link.close()
+
+    @property
+    def writable(self) -> bool:
+        return self._link.writable
+
+    def now(self) -> float:
+        return self._link.now()
+
+    # -- tasks ----------------------------------------------------------------------------------------------------
+
+    def new_task_id(self, method: str) -> str:  # noqa: ARG002  # the whole store is one shard
+        return self._mint.next(self.now())
+
+    async def enqueue(
+        self, submissions: Sequence[Submission], *, acknowledged: bool = True
+    ) -> Sequence[Enqueued | RequestIdReused | TooManyQueues]:
+        if not submissions:
+            return []
+        ids = [given.task_id or self.new_task_id(given.method) for given in submissions]
+        if acknowledged or any(given.request_id for given in submissions):
+            return await self._intake.enqueue(ids, submissions)
+        return self._intake.enqueue_unheard(ids, submissions)
+
+    def unfinished(self) -> int:
+        return self._link.unfinished + self._intake.unfinished
+
+    def ready_depths(self) -> Mapping[QueueKey, int]:
+        ready = self._link.ready
+        if self._link.paused:
+            ready = {key: count for key, count in ready.items() if key.method not in self._link.paused}
+        # A queue whose tasks Redis does not know has none there, or they will be there at once.
+        return {**ready, **self._intake.depths} if self._intake.depths else ready
+
+    async def claim(self, requests: Sequence[ClaimRequest]) -> Sequence[Sequence[Claimed]]:
+        if not self._link.writable or not requests:
+            return [[] for _ in requests]
+        early = self._intake.claim(requests)
+        if early is not None:
+            return early
+        asked = [
+            (
+                *each.owner,
+                each.slots,
+                each.limit,
+                [(queue_name(key), cost) for key, cost in each.costs.items()],
+            )
+            for each in requests
+        ]
+        token = f"{self._link.scripts.coordinator}-{self._rng.getrandbits(64):x}"
+        try:
+            results: Sequence[Any] = await self._link.run("claim", [_CLAIM_BYTES, asked, token, CLAIM_KEPT_S])
+        except BaseException:
+            # It may have given tasks to agents that will never hear of them.
+            self._link.in_doubt.append(token)
+            raise
+        return [
+            [claimed(each.owner, *item) for item in claims or ()]
+            for each, claims in zip(requests, results or [[]] * len(requests), strict=True)
+        ]
+
+    async def complete(self, reports: Sequence[Report]) -> Sequence[Verdict]:
+        early = self._intake.end(reports)
+        rest = [report for report, stored in zip(reports, early, strict=True) if stored is None]
+        verdicts = iter(await self._complete(rest) if rest else ())
+        for stored in early:
+            if stored is not None:
+                await asyncio.shield(stored)
+        return [Verdict.STORED if stored is not None else next(verdicts) for stored in early]
+
+    async def _complete(self, reports: Sequence[Report]) -> Sequence[Verdict]:
+        request = [
+            (
+                *report.owner,
+                report.task_id,
+                report.attempt,
+                report.code,
+                report.outcome,
+                False if report.retry_after_s is None else report.retry_after_s,
+                report.crashed,
+                report.final,
+                self._rng.random(),
+                attempts.brief(report.code, report.outcome) if report.code else False,
+            )
+            for report in reports
+        ]
+        results = await self._link.run(
+            "complete", request, {report.task_id: report.outcome for report in reports}
+        )
+        return [_VERDICTS[result] for result in results]
+
+    async def progress(self, items: Sequence[ProgressItem]) -> Sequence[ProgressVerdict]:
+        if not items:
+            return []
+        self._intake.bring(item.task_id for item in items)
+        request = [
+            (*item.owner, item.task_id, item.attempt, item.index, item.payload, item.headers)
+            for item in items
+        ]
+        limits = (self._max_progress, self._max_progress_bytes)
+        results, rows = await self._link.run("progress", [*limits, request])
+        for raw_id, sequence, attempt, index in rows or ():
+            task_id = raw_id.decode()
+            if self._link.listener.wants(task_id, ended=False):
+                row = ProgressRow(sequence, attempt, items[index - 1].payload, items[index - 1].headers)
+                self._link.listener.progressed(task_id, [row])
+        return [_PROGRESS[result] for result in results]
+
+    async def release(self, owner: Owner, refs: Sequence[AttemptRef]) -> Sequence[bool]:
+        self._intake.bring(ref.task_id for ref in refs)
+        return list(await self._link.run("release", [*owner, list(refs)])) if refs else []
+
+    async def adopt(
+        self, owner: Owner, held: Sequence[tuple[AttemptRef, int]], *, last: bool = True
+    ) -> Sequence[bool]:
+        self._intake.bring()
+        request = [*owner, [(ref.task_id, ref.attempt, epoch) for ref, epoch in held], last]
+        return list(await self._link.run("adopt", request) or ())
+
+    async def cancel(
+        self, task_ids: Sequence[str], reason: str, grace_s: float
+    ) -> Sequence[TaskRecord | None]:
+        self._intake.bring(task_ids)
+        await self._link.run("cancel", [reason, grace_s, [task_id for task_id in task_ids if is_id(task_id)]])
+        return await self.get(task_ids, payloads=False)
+
+    async def retry(self, task_id: str) -> TaskRecord | None:
+        if not is_id(task_id):
+            return None
+        (record,) = await self.get([task_id], payloads=False, history=True)
+        last = None if record is None else attempts.kept_last(record)
+        before = await self._link.run("retry", [task_id, packable_attempt(last) if last else False])
+        if before == 0:
+            return None
+        if before == -1:
+            raise payload_dropped()
+        state = State(before)
+        if state not in {State.FAILED, State.CANCELLED}:
+            raise not_retryable(state)
+        return (await self.get([task_id], payloads=False))[0]
+
+    async def get(
+        self, task_ids: Sequence[str], *, payloads: bool = True, history: bool = False
+    ) -> Sequence[TaskRecord | None]:
+        await self._intake.brought(task_ids)
+        found: Sequence[TaskRecord | None] = await self._link.read(
+            "tasks",
+            task_reads.read(self._link.client, self._link.keys, task_ids, payloads=payloads, history=history),
+        )
+        return found
+
+    async def list_tasks(
+        self, where: ListFilter, *, limit: int, cursor: str = "", payloads: bool = False
+    ) -> Page:
+        await self._intake.brought()
+        found: Page = await self._link.read(
+            "listing",
+            task_reads.page(self._link.client, self._link.keys, where, limit, cursor, payloads=payloads),
+        )
+        return found
+
+    async def read_progress(self, task_id: str, after: int, limit: int) -> Sequence[ProgressRow]:
+        if not is_id(task_id):
+            return []
+        rows: Sequence[ProgressRow] = await self._link.read(
+            "progress", task_reads.progress(self._link.client, self._link.keys, task_id, after, limit)
+        )
+        return rows
+
+    async def sweep(self, limit: int) -> SweepReport:
+        self._intake.bring()
+        draws = [self._rng.random() for _ in range(_DRAWS)]
+        found = await self._link.run("sweep", [limit, draws, self._grace_s])
+        promoted, expired, reclaimed, forgotten, lost, next_at = found
+        owners = [Owner(agent.decode(), epoch) for agent, epoch in lost or ()]
+        return SweepReport(promoted, expired, reclaimed, forgotten, owners, next_at or None)
+
+    # -- owners ---------------------------------------------------------------------------------------------------
+
+    async def register(self, agent_id: str, instance_id: str, description: bytes, lease_s: float) -> int:
+        epoch = await self._link.run("register", [agent_id, instance_id, description, lease_s])
+        if not epoch:
+            raise agent_id_in_use(agent_id)
+        self._intake.leased([Owner(agent_id, int(epoch))], lease_s)
+        return int(epoch)
+
+    async def renew(self, owners: Sequence[Owner], lease_s: float) -> Sequence[bool]:
+        known = await self._link.run("renew", [lease_s, list(owners)])
+        self._intake.leased(
+            [owner for owner, holds in zip(owners, known or (), strict=True) if holds], lease_s
+        )
+        return list(known or ())
+
+    async def detach(self, owner: Owner, lease_s: float) -> None:
+        self._intake.leased([owner], 0.0)
+        await self._link.run("detach", [*owner, lease_s])
+
+    async def retire(self, owner: Owner) -> None:
+        self._intake.leased([owner], 0.0)
+        self._intake.bring()
+        await self._link.run("retire", list(owner))
+
+    async def agents(self) -> Mapping[str, AgentRecord]:
+        await self._agents.refresh()
+        return self._agents.agents
+
+    async def agent_news(self, also: Collection[str] = ()) -> Mapping[str, AgentRecord | None]:
+        await self._agents.refresh()
+        return self._agents.take_news(also)
+
+    async def share(self, views: Mapping[str, tuple[int, bytes]], loads: Mapping[str, bytes]) -> None:
+        await shared_fleet.share(self._link, views, loads)
+
+    async def loads(self, agent_ids: Sequence[str]) -> Mapping[str, bytes]:
+        return await shared_fleet.loads(self._link, self._link.keys, agent_ids)
+
+    async def set_desired(self, agent_id: str, desired_state: int) -> bool:
+        return bool(await self._link.run("wish", [agent_id, desired_state]))
+
+    async def forget_agent(self, agent_id: str) -> None:
+        await self._link.run("forget", [agent_id])
+
+    # -- contracts and queues ---------------------------------------------------------------------------------------
+
+    async def put_contract(self, digest: str, file_descriptor_set: bytes, methods: Sequence[str]) -> None:
+        await self._link.run("contract", [digest, file_descriptor_set, list(methods)])
+
+    async def contracts(self, known: Collection[str] = ()) -> Mapping[str, tuple[bytes, Sequence[str]]]:
+        return await self._catalogue.read(known)
+
+    async def forget_contracts(
+        self, hosted: Collection[str], methods: Collection[str], grace_s: float
+    ) -> Sequence[str]:
+        if self._agents.has_news:
+            return []
+        self._intake.bring()
+        request = [self._agents.version, list(hosted), list(methods), grace_s]
+        return [digest.decode() for digest in await self._link.run("unneeded", request) or ()]
+
+    async def depths(self) -> Mapping[QueueKey, QueueDepth]:
+        self._intake.bring()
+        return by_base(
+            (queue_key(name.decode()), QueueDepth(queued, scheduled, running, oldest_at or None))
+            for name, queued, scheduled, running, oldest_at in await self._link.run("depths", []) or ()
+        )
+
+    async def set_paused(self, method: str, *, paused: bool) -> None:
+        self._intake.bring()
+        self._link.paused = self._link.paused | {method} if paused else self._link.paused - {method}
+        await self._link.run("pause", [method, paused])
+
+    async def paused(self) -> Sequence[str]:
+        return sorted(
+            method.decode()
+            for method in await self._link.ask(
+                "paused", self._link.client.smembers(self._link.keys("paused"))
+            )
+        )

@@ -1,0 +1,256 @@
+"""Bringing tasks to Redis: at once, where somebody will be told; else early, with what has become of them (`early.py`)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from weft.coordinator.rules import QueueKey
+from weft.coordinator.store.embedded.task_ids import digest_of
+from weft.coordinator.store.records import (
+    Claimed,
+    ClaimRequest,
+    Enqueued,
+    Owner,
+    Report,
+    RequestIdReused,
+    Submission,
+    TooManyQueues,
+)
+from weft.coordinator.store.redis.deferred_writes import COMPANY_S, EarlyTask, EarlyTasks
+from weft.coordinator.store.redis.encoding import options_of, queue_name
+from weft.coordinator.store.redis.redis_link import Link
+from weft.coordinator.store.refusals import tell_not_stored, too_many_queues
+from weft.rpc.errors import Unavailable
+
+_LEASES_KEPT = 1024
+# What became of a submission, as enqueue.lua says.
+_EXISTED, _REUSED, _TOO_MANY_QUEUES = 1, 2, 3
+
+
+class Intake:
+    """Takes tasks in, and knows those that Redis does not know yet."""
+
+    def __init__(self, link: Link, max_queues: int) -> None:
+        self._link = link
+        self._max_queues = max_queues
+        self._early = EarlyTasks()
+        # Leases of sessions here, as far as is known without asking, and at how many to look for those that passed.
+        self._leases: dict[Owner, float] = {}
+        self._leases_kept = _LEASES_KEPT
+        self._timer: asyncio.TimerHandle | None = None
+        # Unfinished tasks on their way to Redis.
+        self._arriving = 0
+        # What is on its way to Redis, and which tasks that is.
+        self._under_way: dict[asyncio.Task[None], frozenset[str]] = {}
+
+    async def close(self, timeout_s: float) -> None:
+        """Bring what is left."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self.bring()
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=timeout_s)
+
+    # -- new ones -------------------------------------------------------------------------------------------------
+
+    async def enqueue(
+        self, ids: Sequence[str], submissions: Sequence[Submission]
+    ) -> Sequence[Enqueued | RequestIdReused | TooManyQueues]:
+        """Store tasks."""
+        rows = [_row(task_id, given) for task_id, given in zip(ids, submissions, strict=True)]
+        results = await self._link.run("enqueue", [self._max_queues, rows])
+        return [
+            self._result(given, kind, task_id.decode())
+            for given, (kind, task_id) in zip(submissions, results, strict=True)
+        ]
+
+    def _result(
+        self, given: Submission, kind: int, task_id: str
+    ) -> Enqueued | RequestIdReused | TooManyQueues:
+        if kind == _TOO_MANY_QUEUES:
+            return TooManyQueues(given.method, self._max_queues)
+        return RequestIdReused(task_id) if kind == _REUSED else Enqueued(task_id, existed=kind == _EXISTED)
+
+    def enqueue_unheard(self, ids: Sequence[str], submissions: Sequence[Submission]) -> Sequence[Enqueued]:
+        """Take tasks in that nobody was told of; none has a request id.
+
+        Raises:
+            Unavailable: Redis is away.
+        """
+        if not self._link.writable:
+            raise self._link.unavailable()
+        link, now, now_s = self._link, self._link.now(), asyncio.get_running_loop().time()
+        at_once: list[EarlyTask] = []
+        for task_id, given in zip(ids, submissions, strict=True):
+            key = QueueKey(given.method, given.requirements)
+            behind = key in link.ready or given.method in link.paused
+            soon = not behind and link.listener.has_room(key)
+            if not soon or not self._early.take(task_id, given, now, now_s):
+                at_once.append(EarlyTask(task_id, given, now, now_s))
+                if not given.delay_s:
+                    # So that it is claimed in the same flight.
+                    link.ready[key] = link.ready.get(key, 0) + 1
+        if at_once:
+            self._store(at_once)
+        if len(self._early) and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(COMPANY_S, self._bring_old)
+        link.listener.ready()
+        return [Enqueued(task_id) for task_id in ids]
+
+    @property
+    def unfinished(self) -> int:
+        """Unfinished tasks that Redis does not count yet."""
+        return len(self._early) + self._arriving
+
+    @property
+    def depths(self) -> Mapping[QueueKey, int]:
+        """Ready tasks that Redis does not know."""
+        return self._early.depths
+
+    def leased(self, owners: Iterable[Owner], lease_s: float) -> None:
+        """These sessions hold leases that end so many seconds from now."""
+        now = self._link.now()
+        for owner in owners:
+            if lease_s > 0:
+                self._leases[owner] = now + lease_s
+            else:
+                self._leases.pop(owner, None)
+        if len(self._leases) > self._leases_kept:
+            self._leases = {owner: ends_at for owner, ends_at in self._leases.items() if ends_at > now}
+            self._leases_kept = max(_LEASES_KEPT, 2 * len(self._leases))
+
+    # -- their lives here -------------------------------------------------------------------------------------------
+
+    def claim(self, requests: Sequence[ClaimRequest]) -> list[list[Claimed]] | None:
+        """Attempts at tasks that Redis does not know; None: it must be asked.
+
+        That is when it holds tasks that may come first, or knows better whether a lease has passed.
+        """
+        if not any(key in self._early.depths for request in requests for key in request.costs):
+            return None
+        now = self._link.now()
+        if any(
+            self._leases.get(request.owner, 0.0) <= now
+            or any(key in self._link.ready for key in request.costs)
+            for request in requests
+        ):
+            self.bring()
+            return None
+        return [self._early.claim(request, now) for request in requests]
+
+    def end(self, reports: Sequence[Report]) -> list[asyncio.Task[None] | None]:
+        """Store those that these reports end well, with their ends; the others go to Redis before the reports do.
+
+        Returns:
+            For each report what to wait for; it raises Unavailable. None: the report is still to be made.
+        """
+        if not len(self._early):
+            return [None] * len(reports)
+        ended = [(report, self._early.succeeded(report)) for report in reports]
+        self.bring(report.task_id for report, task in ended if task is None)
+        tasks = [task for _, task in ended if task is not None]
+        if not tasks:
+            return [None] * len(reports)
+        outcomes = {report.task_id: report.outcome for report, task in ended if task is not None}
+        stored = self._store(tasks, outcomes)
+        return [None if task is None else stored for _, task in ended]
+
+    # -- bringing them ----------------------------------------------------------------------------------------------
+
+    def bring(self, task_ids: Iterable[str] | None = None) -> None:
+        """Bring some, or all, as they are: before any script that is run after this."""
+        if len(self._early):
+            tasks = self._early.pop(task_ids)
+            if tasks:
+                self._store(tasks)
+
+    async def brought(self, task_ids: Iterable[str] | None = None) -> None:
+        """Bring some, or all, and wait until they can be read."""
+        wanted = None if task_ids is None else frozenset(task_ids)
+        self.bring(wanted)
+        awaited = [task for task, ids in self._under_way.items() if wanted is None or ids & wanted]
+        if awaited:
+            await asyncio.wait(awaited)
+
+    def _bring_old(self) -> None:
+        loop = asyncio.get_running_loop()
+        old = self._early.pop_old(loop.time())
+        if old:
+            self._store(old)
+        self._timer = loop.call_later(COMPANY_S / 2, self._bring_old) if len(self._early) else None
+
+    def _store(
+        self, tasks: Sequence[EarlyTask], outcomes: Mapping[str, bytes] | None = None
+    ) -> asyncio.Task[None]:
+        outcomes = outcomes or {}
+        asked = self._link.scripts.run(
+            "enqueue",
+            [
+                self._max_queues,
+                [
+                    (*_row(task.task_id, task.given), _begun(task, outcomes.get(task.task_id)))
+                    for task in tasks
+                ],
+            ],
+        )
+        unfinished = len(tasks) - len(outcomes)
+        self._arriving += unfinished
+        stored = asyncio.get_running_loop().create_task(self._stored(tasks, outcomes, asked))
+        self._under_way[stored] = frozenset(task.task_id for task in tasks)
+        stored.add_done_callback(partial(self._arrived, unfinished))
+        return stored
+
+    async def _stored(
+        self, tasks: Sequence[EarlyTask], outcomes: Mapping[str, bytes], asked: asyncio.Future[Any]
+    ) -> None:
+        try:
+            reply = await self._link.ask("enqueue", asked)
+            for task, (kind, _) in zip(tasks, reply.result, strict=True):
+                if kind == _TOO_MANY_QUEUES:
+                    self._link.doubt()
+                    refused = TooManyQueues(task.given.method, self._max_queues)
+                    tell_not_stored(self._link.listener, [task.given], too_many_queues(refused))
+            await self._link.tell(reply, outcomes)
+        except Unavailable as error:
+            # They were counted as ready.
+            self._link.doubt()
+            tell_not_stored(self._link.listener, [task.given for task in tasks], error)
+            raise
+
+    def _arrived(self, unfinished: int, stored: asyncio.Task[None]) -> None:
+        self._arriving -= unfinished
+        del self._under_way[stored]
+        if not stored.cancelled():
+            # Those who follow the tasks have been told.
+            stored.exception()
+
+
+def _row(task_id: str, given: Submission) -> tuple[Any, ...]:
+    """A task as enqueue.lua takes it."""
+    return (
+        task_id,
+        queue_name(QueueKey(given.method, given.requirements)),
+        given.priority,
+        given.delay_s or False,
+        _or_false(given.schedule_to_start_s),
+        _or_false(given.schedule_to_close_s),
+        options_of(given) or False,
+        given.request_id or False,
+        digest_of(given) if given.request_id else False,
+        given.payload,
+        given.context,
+    )
+
+
+def _begun(task: EarlyTask, outcome: bytes | None) -> Any:
+    if task.owner is None:
+        return False
+    return (*task.owner, task.started_at, False if outcome is None else outcome)
+
+
+def _or_false(value: float | None) -> float | bool:
+    # What Lua packs as nil in an array would end it.
+    return False if value is None else value

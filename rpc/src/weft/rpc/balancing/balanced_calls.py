@@ -1,0 +1,413 @@
+"""Calls that have an endpoint chosen for them, and another one when the first cannot have run them.
+
+Each wraps the call of one endpoint, a plain grpc.aio call, and is used as that would be. Whether there is another attempt is
+decided in the very moment in which an attempt ends, before anybody who waits for it runs again: so whoever wakes up either
+finds the call ended or the next attempt in its place, and waits for that.
+
+    call ─► opening (no snapshot yet) ─► attempt ─► ended
+                                           ▲  │ not run, nothing seen by the caller, budget and time left
+                                           └──┘
+
+Opening is also where a call with `wait_for_ready` is while no agent takes its method.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from grpc import aio
+
+from weft.rpc import errors
+from weft.rpc.balancing import retry
+from weft.rpc.balancing.refused_call import Refused
+from weft.rpc.calls.at_once import at_once
+from weft.rpc.calls.metadata import NO_WAIT_KEY
+from weft.v1 import errors_pb2
+
+if TYPE_CHECKING:
+    from weft.rpc.balancing.balanced_channel import BalancedCallable
+    from weft.rpc.balancing.endpoint import Endpoint, Hosted
+
+# Initial metadata without entries is believed when the call has not ended for so long.
+BARE_HEADERS_S = 0.01
+# How often a call that waits looks whether an agent is connected: soon at first, for most are in no time.
+FIRST_LOOK_S, MAX_LOOK_S = 0.002, 0.1
+# Asks an agent that is full to say so at once.
+_NO_WAIT = (NO_WAIT_KEY, "true")
+_LONG_S = 365 * 86400.0
+
+
+class Call(aio.Call):
+    """What the four shapes share."""
+
+    # A request that is a single message can be sent again.
+    repeatable = False
+    # How long it takes says how quick the endpoint is.
+    timed = False
+    # Why it waits for an agent; empty: it does not.
+    _nobody = ""
+    # Its attempt may wait for a slot: there is no other agent to try.
+    _waits = True
+    # There are agents, not connected: that may change without a snapshot.
+    _connecting = False
+
+    def __init__(
+        self, callee: BalancedCallable, request: Any, timeout: float | None, how: dict[str, Any]
+    ) -> None:
+        self._callee = callee
+        self._balancer = callee.balancer
+        self._request = request
+        # Of grpc's own: metadata, credentials, wait_for_ready, compression.
+        self._how = how
+        self._began_at = self._balancer.clock()
+        self._deadline = None if timeout is None else self._began_at + timeout
+        self._callbacks: list[Callable[[Any], Any]] = []
+        self._tried: tuple[Endpoint, ...] = ()
+        # The caller has something of an attempt's answer: there can be no other attempt.
+        self._seen = False
+        self._done = False
+        self._inner: Any = None
+        self._opened: asyncio.Event | None = None
+        # Set when an attempt has ended, for those that wait for that and not for its outcome.
+        self._turned: asyncio.Event | None = None
+        if how["metadata"] and (refused := Refused.for_metadata(how["metadata"])):
+            self._refuse(refused)
+        elif self._balancer.known and not self._balancer.closed:
+            self._start(timeout)
+        else:
+            self._begin_opening()
+
+    # -- attempts -----------------------------------------------------------------------------------------------
+
+    def _start(self, left_s: float | None) -> None:
+        """The first attempt, or the refusal; with `wait_for_ready`, the wait for an agent."""
+        try:
+            hosted = self._balancer.pick(self._callee.method)
+        except errors.WeftError as error:
+            if self._how["wait_for_ready"] and error.reason == errors_pb2.ERROR_REASON_NO_AGENT:
+                self._wait_for_agent(error.message, connecting=False)
+            else:
+                self._refuse(Refused.by(error))
+        else:
+            if self._how["wait_for_ready"] and not hosted.endpoint.connection.ready():
+                # An attempt would wait for this one, which may never come back, whoever else comes.
+                self._balancer.withdraw(hosted)
+                self._wait_for_agent(f"{hosted.endpoint.agent_id} is not connected", connecting=True)
+            else:
+                self._attempt(hosted, left_s)
+
+    def _attempt(self, hosted: Hosted, left_s: float | None, *, last: bool = False) -> None:
+        self._hosted = hosted
+        self._cost = hosted.cost
+        self._attempted_at = self._balancer.clock()
+        self._waits = last or not (
+            self.repeatable and self._balancer.has_another(self._callee.method, len(self._tried) + 1)
+        )
+        how = self._how
+        if not self._waits:
+            how = how | {"metadata": (*(how["metadata"] or ()), _NO_WAIT)}
+        try:
+            call = hosted.endpoint.connection.callable(self._callee.plain)
+            self._inner = call(self._request, timeout=left_s, **how)
+        except BaseException:
+            # What it was given is none of gRPC's.
+            self._balancer.give_back(hosted, self._cost)
+            raise
+        self._inner.add_done_callback(self._ended)
+
+    def _ended(self, inner: Any) -> None:
+        """An attempt has ended; nobody who waits for it has run yet."""
+        if self._turned is not None:
+            self._turned.set()
+        hosted, balancer = self._hosted, self._balancer
+        code: grpc.StatusCode = at_once(inner.code())
+        trailers = at_once(inner.trailing_metadata())
+        ok = code is grpc.StatusCode.OK
+        took_s = balancer.clock() - self._attempted_at if ok and self.timed else None
+        balancer.ended(hosted, self._cost, code, trailers, took_s)
+        if not ok and self.repeatable and not self._seen and self._again(inner, code, trailers):
+            return
+        self._finish()
+
+    def _again(self, inner: Any, code: grpc.StatusCode, trailers: Any) -> bool:
+        """Try another endpoint, if that is right and there is one."""
+        balancer, endpoint = self._balancer, self._hosted.endpoint
+        details = at_once(inner.details()) or ""
+        given = self._how["metadata"] or ()
+        if balancer.closed or not retry.elsewhere(code, details, trailers, endpoint.agent_id, given):
+            return False
+        self._tried = (*self._tried, endpoint)
+        left_s = self._left_s()
+        if (left_s is not None and left_s <= 0.0) or at_once(inner.initial_metadata()):
+            return False
+        # Full everywhere: then it waits for a slot of one of them.
+        last = not self._waits and retry.was_full(trailers, endpoint.agent_id)
+        hosted = self._another(balancer.may_retry(code, endpoint, trailers), last=last)
+        if hosted is None:
+            return False
+        balancer.stats.retries += 1
+        self._attempt(hosted, left_s, last=hosted.endpoint in self._tried)
+        return True
+
+    def _another(self, allowed: bool, *, last: bool) -> Hosted | None:
+        """An endpoint that was not tried, where the budget allows it; else, with `last`, any. None: there is none."""
+        pick, method = self._balancer.pick, self._callee.method
+        if allowed and len(self._tried) < retry.MAX_ATTEMPTS:
+            with contextlib.suppress(errors.WeftError):
+                return pick(method, self._tried)
+        if last:
+            with contextlib.suppress(errors.WeftError):
+                return pick(method)
+        return None
+
+    def _refuse(self, refused: Refused) -> None:
+        self._inner = refused
+        self._finish()
+
+    def _finish(self) -> None:
+        self._done = True
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback(self)
+
+    def _left_s(self) -> float | None:
+        return None if self._deadline is None else self._deadline - self._balancer.clock()
+
+    # -- before there is an endpoint ----------------------------------------------------------------------------
+
+    def _wait_for_agent(self, why: str, *, connecting: bool) -> None:
+        self._nobody, self._connecting = why, connecting
+        if self._opened is None:
+            self._begin_opening()
+
+    def _begin_opening(self) -> None:
+        self._opened = asyncio.Event()
+        self._opening = asyncio.get_running_loop().create_task(self._open())
+
+    async def _open(self) -> None:
+        """Wait for the first snapshot, or for one with an agent, as long as the call may."""
+        left_s = self._left_s()
+        if left_s is not None:
+            wait_s: float | None = min(left_s, _LONG_S)
+        else:
+            # For ever, as gRPC does, if that is what the caller wants.
+            wait_s = None if self._how["wait_for_ready"] else self._balancer.limits.first_snapshot_s
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                look_s = FIRST_LOOK_S
+                # A snapshot may have come before this task has run.
+                while not self._try_to_start():
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(look_s if self._connecting else None):
+                            await self._balancer.changed.wait()
+                    look_s = min(2 * look_s, MAX_LOOK_S)
+        if self._inner is None:
+            self._refuse(self._too_late(wait_s))
+        self._wake()
+
+    def _try_to_start(self) -> bool:
+        """Whether there is an attempt now, or a refusal."""
+        if self._inner is not None:
+            # It was cancelled.
+            return True
+        if self._balancer.closed:
+            self._refuse(Refused(grpc.StatusCode.CANCELLED, "the channel is closed"))
+        elif self._balancer.known:
+            try:
+                self._start(self._left_s())
+            except Exception as error:
+                # Nobody is there any more to whom it could be raised.
+                self._refuse(Refused(grpc.StatusCode.INTERNAL, f"the call cannot be made: {error}"))
+        return self._inner is not None
+
+    def _too_late(self, waited_s: float | None) -> Refused:
+        if self._deadline is None and waited_s is not None:
+            return Refused.by(self._balancer.unknown_fleet(waited_s))
+        why = "no coordinator told which agents there are"
+        if self._nobody:
+            why = f"waited in vain for an agent: {self._nobody}"
+        return Refused(grpc.StatusCode.DEADLINE_EXCEEDED, why)
+
+    def _wake(self) -> None:
+        if self._opened is not None:
+            self._opened.set()
+
+    async def _current(self) -> Any:
+        """The attempt that is under way."""
+        if self._inner is None:
+            assert self._opened is not None
+            try:
+                await self._opened.wait()
+            except asyncio.CancelledError:
+                self.cancel()
+                raise
+        return self._inner
+
+    async def _lasting(self, ask: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
+        """What the last attempt answers."""
+        if self._done:
+            return await ask(self._inner)
+        while True:
+            inner = await self._current()
+            try:
+                answer = await ask(inner)
+            except aio.AioRpcError:
+                if inner is self._inner:
+                    raise
+            else:
+                if inner is self._inner:
+                    return answer
+
+    # -- as grpc.aio's --------------------------------------------------------------------------------------------
+
+    async def initial_metadata(self) -> aio.Metadata:
+        if self._done:
+            said: aio.Metadata = await self._inner.initial_metadata()
+            return said
+        while True:
+            found: aio.Metadata = await self._lasting(lambda inner: inner.initial_metadata())
+            inner = self._inner
+            if not found and self.repeatable and not self._done and not self._seen:
+                # Of an attempt that was refused there is as much, until its status is here.
+                self._turned = asyncio.Event()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(BARE_HEADERS_S):
+                        await self._turned.wait()
+            if inner is self._inner:
+                self._seen = True
+                return found
+
+    async def trailing_metadata(self) -> aio.Metadata:
+        if self._done:
+            # Most ask for it then: a relay does for every call.
+            ended: aio.Metadata = await self._inner.trailing_metadata()
+            return ended
+        found: aio.Metadata = await self._lasting(lambda inner: inner.trailing_metadata())
+        return found
+
+    async def code(self) -> grpc.StatusCode:
+        found: grpc.StatusCode = await self._lasting(lambda inner: inner.code())
+        return found
+
+    async def details(self) -> str:
+        found: str = await self._lasting(lambda inner: inner.details())
+        return found
+
+    async def debug_error_string(self) -> str:
+        found: str = await self._lasting(lambda inner: inner.debug_error_string())
+        return found
+
+    async def wait_for_connection(self) -> None:
+        await self._lasting(lambda inner: inner.wait_for_connection())
+
+    def cancel(self) -> bool:
+        if self._done:
+            return False
+        if self._inner is None:
+            self._refuse(Refused.cancelled_here())
+            self._opening.cancel()
+            self._wake()
+            return True
+        cancelled: bool = self._inner.cancel()
+        return cancelled
+
+    def cancelled(self) -> bool:
+        return self._inner is not None and bool(self._inner.cancelled())
+
+    def done(self) -> bool:
+        return self._done
+
+    def time_remaining(self) -> float | None:
+        left_s = self._left_s()
+        return None if left_s is None else max(0.0, left_s)
+
+    def add_done_callback(self, callback: Callable[[Any], Any]) -> None:
+        if self._done:
+            callback(self)
+        else:
+            self._callbacks.append(callback)
+
+
+class OneResponse(Call):
+    """A call with one response."""
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        if self._inner is None:
+            yield from self._current().__await__()
+        while True:
+            inner: Any = self._inner
+            try:
+                return (yield from inner.__await__())
+            except aio.AioRpcError:
+                if inner is self._inner:
+                    raise
+            except asyncio.CancelledError:
+                # It may have been replaced before whoever waited for it could be cancelled.
+                self.cancel()
+                raise
+
+
+class ManyResponses(Call):
+    """A call with a stream of responses."""
+
+    _iterator: AsyncIterator[Any] | None = None
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        if self._iterator is None:
+            self._iterator = self._responses()
+        return self._iterator
+
+    async def _responses(self) -> AsyncIterator[Any]:
+        while True:
+            inner = await self._current()
+            try:
+                async for response in inner:
+                    self._seen = True
+                    yield response
+                return
+            except aio.AioRpcError:
+                if inner is self._inner:
+                    raise
+
+    async def read(self) -> Any:
+        while True:
+            inner = self._inner or await self._current()
+            try:
+                response = await inner.read()
+            except aio.AioRpcError:
+                if inner is self._inner:
+                    raise
+            else:
+                self._seen = True
+                return response
+
+
+class ManyRequests(Call):
+    """A call with a stream of requests. It is made once: what was written is gone."""
+
+    async def write(self, request: Any) -> None:
+        await (self._inner or await self._current()).write(request)
+
+    async def done_writing(self) -> None:
+        await (self._inner or await self._current()).done_writing()
+
+
+class UnaryUnary(OneResponse, aio.UnaryUnaryCall[Any, Any]):
+    repeatable = True
+    timed = True
+
+
+class UnaryStream(ManyResponses, aio.UnaryStreamCall[Any, Any]):
+    repeatable = True
+
+
+class StreamUnary(ManyRequests, OneResponse, aio.StreamUnaryCall[Any, Any]):
+    pass
+
+
+class StreamStream(ManyRequests, ManyResponses, aio.StreamStreamCall[Any, Any]):
+    pass

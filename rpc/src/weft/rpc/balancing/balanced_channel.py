@@ -1,0 +1,179 @@
+"""A `grpc.aio.Channel` whose calls go to endpoints that a balancer chooses: for stubs and relays, which need not know."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, Callable, Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import grpc
+from grpc import aio
+
+from weft.rpc.balancing import balanced_calls
+from weft.rpc.balancing.connection import Callee
+from weft.rpc.calls import call_context
+
+if TYPE_CHECKING:
+    from weft.rpc.balancing.balancer import Balancer
+
+# How often the state of a channel as a whole is looked at, by those that wait for it to change.
+LOOK_S = 0.02
+
+Requests = AsyncIterable[Any] | Iterable[Any] | None
+Serializer = Callable[[Any], bytes] | None
+Deserializer = Callable[[bytes], Any] | None
+
+
+class BalancedCallable:
+    """A method, as a stub has it."""
+
+    # What it makes.
+    kind: type[balanced_calls.Call]
+
+    def __init__(self, balancer: Balancer, plain: Callee) -> None:
+        self.balancer = balancer
+        self.plain = plain
+        # "package.Service/Method".
+        self.method = plain.path.removeprefix("/")
+
+    def _call(
+        self,
+        request: Any,
+        timeout: float | None,
+        metadata: Any,
+        credentials: grpc.CallCredentials | None,
+        wait_for_ready: bool | None,
+        compression: grpc.Compression | None,
+    ) -> Any:
+        if self.balancer.closed:
+            raise aio.UsageError("Channel is closed.")
+        self.balancer.home.check()
+        # What is made while a call is handled inherits from it.
+        timeout = call_context.timeout_s(timeout)
+        given = call_context.metadata(metadata)
+        how = {
+            # Each attempt takes it anew.
+            "metadata": given if given is None or isinstance(given, tuple | aio.Metadata) else tuple(given),
+            "credentials": credentials,
+            "wait_for_ready": wait_for_ready,
+            "compression": compression,
+        }
+        return self.kind(self, request, timeout, how)
+
+
+class OneRequest(BalancedCallable):
+    """A method with a single request."""
+
+    def __call__(
+        self,
+        request: Any,
+        *,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> Any:
+        return self._call(request, timeout, metadata, credentials, wait_for_ready, compression)
+
+
+class ManyRequests(BalancedCallable):
+    """A method with a stream of requests."""
+
+    def __call__(
+        self,
+        request_iterator: Requests = None,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> Any:
+        return self._call(request_iterator, timeout, metadata, credentials, wait_for_ready, compression)
+
+
+class UnaryUnary(OneRequest, aio.UnaryUnaryMultiCallable[Any, Any]):
+    kind = balanced_calls.UnaryUnary
+
+
+class UnaryStream(OneRequest, aio.UnaryStreamMultiCallable[Any, Any]):
+    kind = balanced_calls.UnaryStream
+
+
+class StreamUnary(ManyRequests, aio.StreamUnaryMultiCallable[Any, Any]):
+    kind = balanced_calls.StreamUnary
+
+
+class StreamStream(ManyRequests, aio.StreamStreamMultiCallable[Any, Any]):
+    kind = balanced_calls.StreamStream
+
+
+class BalancedChannel(aio.Channel):
+    """Closing it closes nothing: the balancer has the connections, and may have other channels."""
+
+    def __init__(self, balancer: Balancer) -> None:
+        self._balancer = balancer
+
+    def unary_unary(
+        self,
+        method: str,
+        request_serializer: Serializer = None,
+        response_deserializer: Deserializer = None,
+        _registered_method: bool | None = False,
+    ) -> Any:
+        plain = Callee("unary_unary", method, request_serializer, response_deserializer)
+        return UnaryUnary(self._balancer, plain)
+
+    def unary_stream(
+        self,
+        method: str,
+        request_serializer: Serializer = None,
+        response_deserializer: Deserializer = None,
+        _registered_method: bool | None = False,
+    ) -> Any:
+        plain = Callee("unary_stream", method, request_serializer, response_deserializer)
+        return UnaryStream(self._balancer, plain)
+
+    def stream_unary(
+        self,
+        method: str,
+        request_serializer: Serializer = None,
+        response_deserializer: Deserializer = None,
+        _registered_method: bool | None = False,
+    ) -> Any:
+        plain = Callee("stream_unary", method, request_serializer, response_deserializer)
+        return StreamUnary(self._balancer, plain)
+
+    def stream_stream(
+        self,
+        method: str,
+        request_serializer: Serializer = None,
+        response_deserializer: Deserializer = None,
+        _registered_method: bool | None = False,
+    ) -> Any:
+        plain = Callee("stream_stream", method, request_serializer, response_deserializer)
+        return StreamStream(self._balancer, plain)
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:  # noqa: ARG002
+        return self._balancer.connectivity()
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        # The state is that of many plain channels; watching each would outlive its close.
+        while self.get_state() is last_observed_state:  # noqa: ASYNC110
+            await asyncio.sleep(LOOK_S)
+
+    async def channel_ready(self) -> None:
+        while (state := self.get_state()) is not grpc.ChannelConnectivity.READY:
+            await self.wait_for_state_change(state)
+
+    async def close(self, grace: float | None = None) -> None:
+        pass
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,411 @@
+"""The balancer: from snapshots of the fleet to an endpoint for each call.
+
+    snapshot ─► endpoints ─► pool of a method ─► available ones ─► policy ─► endpoint
+                   ▲                                                            │
+                   └── in flight, load, pace, faults ◄── the call's end ◄───────┘
+
+It lives in one event loop and does no I/O of its own: the channels of the endpoints do. Time and randomness are arguments.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import random
+import time
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from weft.rpc import errors
+from weft.rpc.balancing import (
+    fleet_snapshot,
+    least_connections,
+    reported_load,
+    retry,
+    round_robin,
+    slow_start,
+    speed,
+    weighted,
+)
+from weft.rpc.balancing.connection import Connection
+from weft.rpc.balancing.endpoint import TURNED_AWAY_S, Endpoint, Hosted
+from weft.rpc.balancing.explanation import Explanation, candidate
+from weft.rpc.balancing.outliers import FAULTS, OutlierRules, sweep
+from weft.rpc.balancing.policy import Moment, Policy
+from weft.rpc.balancing.pool import SHARE_OF_NEWEST, Pool
+from weft.rpc.balancing.retry_budget import RetryBudget
+from weft.rpc.balancing.stats import Stats
+from weft.rpc.balancing.subset import SIZE, subset
+from weft.rpc.calls.metadata import LOAD_KEY
+from weft.rpc.network.channel import MAX_MESSAGE_BYTES
+from weft.rpc.process.home_loop import HomeLoop
+from weft.v1 import errors_pb2, fleet_pb2
+
+POLICIES: dict[str, Policy] = {
+    "least_connections": least_connections.choose,
+    "round_robin": round_robin.choose,
+    "weighted": weighted.choose,
+}
+
+# Calls that still run on an endpoint that has left.
+LEAVE_S = 600.0
+# Agents of which an error tells why they take no direct calls.
+TOLD_AGENTS = 3
+# A full fleet may have room again this soon.
+RETRY_AFTER_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What can be set, and seldom needs to be."""
+
+    # Slots' worth of own calls at one endpoint.
+    outstanding: int = 10_000
+    # Largest request or response.
+    max_message_bytes: int = MAX_MESSAGE_BYTES
+    # Endpoints used of a large fleet.
+    subset: int = SIZE
+    slow_start_s: float = slow_start.WINDOW_S
+    # How long a call without a deadline waits for the first snapshot.
+    first_snapshot_s: float = 5.0
+    outliers: OutlierRules = field(default_factory=OutlierRules)
+
+
+class Balancer:
+    """Chooses endpoints for direct calls.
+
+    Args:
+        policy: one of `POLICIES`.
+        seed: makes choices and the subset repeatable; None: random ones.
+        limits: bounds and times.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        policy: str = "least_connections",
+        *,
+        seed: int | None = None,
+        limits: Limits | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if policy not in POLICIES:
+            raise errors.InvalidArgument(
+                f"there is no policy {policy!r}; there are {', '.join(POLICIES)}", field="policy"
+            )
+        self.policy = policy
+        self.limits = limits or Limits()
+        self.stats = Stats()
+        self.budget = RetryBudget()
+        self.clock = clock
+        self.home = HomeLoop(
+            "a channel for direct calls", "call connect(...) there, and take the channel from it"
+        )
+        # Where the first snapshot, or the end, wakes those that wait.
+        self.changed = asyncio.Event()
+        self.known = False
+        self.closed = False
+        self._choose = POLICIES[policy]
+        self._random = random.Random(seed)  # noqa: S311
+        self._subset_seed = self._random.getrandbits(64)
+        # Clients must not all begin with the same endpoint.
+        self._turn = self._random.getrandbits(32)
+        # The newest snapshot, with the agents that take no direct calls.
+        self._fleet: tuple[fleet_pb2.Agent, ...] = ()
+        self._endpoints: dict[fleet_snapshot.Key, Endpoint] = {}
+        self._pools: dict[str, Pool] = {}
+        self._sweep_at = clock() + self.limits.outliers.interval_s
+        # Gone from the snapshot, with calls that still run.
+        self._leaving: dict[Endpoint, asyncio.Task[None]] = {}
+
+    # -- the fleet ----------------------------------------------------------------------------------------------
+
+    def update(self, agents: Iterable[fleet_pb2.Agent]) -> None:
+        """A whole new snapshot of the fleet. Calls on endpoints that are gone go on to their end."""
+        if self.closed:
+            return
+        now = self.clock()
+        # Of the first ones none is newer than another.
+        window_s = self.limits.slow_start_s if self.known else 0.0
+        self._fleet = tuple(agents)
+        present: dict[fleet_snapshot.Key, Endpoint] = {}
+        for agent in self._fleet:
+            if not agent.advertised_address:
+                continue
+            key = fleet_snapshot.key(agent)
+            endpoint = self._endpoints.get(key)
+            if endpoint is None:
+                endpoint = Endpoint(agent, self._connection(agent.advertised_address), now, window_s)
+            elif endpoint.agent is not agent:
+                endpoint.apply(agent, now)
+            present[key] = endpoint
+        gone = [endpoint for key, endpoint in self._endpoints.items() if key not in present]
+        self._endpoints = present
+        # Those that are in use are made at once: their endpoints connect before the next call.
+        self._pools = {method: self._pool(method, pool.pace) for method, pool in self._pools.items()}
+        for pool in self._pools.values():
+            pool.look(now)
+        for endpoint in gone:
+            self._leaving[endpoint] = asyncio.get_running_loop().create_task(self._let_go(endpoint))
+        self.known = True
+        self._wake()
+
+    async def close(self) -> None:
+        """End every call and close every connection."""
+        if self.closed:
+            return
+        self.closed = True
+        self._wake()
+        for task in self._leaving.values():
+            task.cancel()
+        endpoints = [*self._endpoints.values(), *self._leaving]
+        self._endpoints, self._leaving = {}, {}
+        self._pools.clear()
+        for endpoint in endpoints:
+            await endpoint.connection.close()
+
+    def channel(self) -> grpc.aio.Channel:
+        """A channel whose calls go to the endpoints that this balancer chooses. Its `close` leaves the balancer open."""
+        from weft.rpc.balancing.balanced_channel import BalancedChannel
+
+        return BalancedChannel(self)
+
+    def _connection(self, address: str) -> Connection:
+        return Connection(address, self.limits.max_message_bytes)
+
+    # -- a call -------------------------------------------------------------------------------------------------
+
+    def pick(self, method: str, tried: Collection[Endpoint] = ()) -> Hosted:
+        """The endpoint for the next attempt, counted there. `ended` must follow, or `give_back`.
+
+        Raises:
+            Unavailable: no agent takes direct calls of the method (NO_AGENT).
+            Unimplemented: no agent that hosts the service has the method (METHOD_UNKNOWN).
+            ResourceExhausted: all that do are at their bound, or were tried (OVERLOADED).
+        """
+        now = self.clock()
+        if now >= self._sweep_at:
+            self._sweep(now)
+        pool = self._pools.get(method)
+        if pool is None:
+            pool = self._found(method)
+        pool.look(now)
+        if not pool.open:
+            self.stats.no_agent += 1
+            raise self._no_agent(method)
+        among = pool.open
+        moment = Moment(now, self._turn, self._random.random, pool.pace.seconds)
+        # Else an endpoint that refuses would have every first try, and the retry the other turns.
+        self._turn += not tried
+        hosted = self._choose(among, moment)
+        bound = self.limits.outstanding
+        if hosted.endpoint in tried or hosted.endpoint.in_flight + hosted.cost > bound:
+            among = pool.among(tried, bound)
+            if not among:
+                if not tried:
+                    self.stats.bound_refusals += 1
+                raise errors.ResourceExhausted(
+                    f"every endpoint of {method} has {bound} calls of this client to answer",
+                    metadata={"method": method},
+                    retry_after_s=RETRY_AFTER_S,
+                )
+            hosted = self._choose(among, moment)
+        self.stats.panics += pool.panic
+        self.stats.picks[hosted.endpoint.agent_id] += 1
+        hosted.endpoint.in_flight += hosted.cost
+        return hosted
+
+    def has_another(self, method: str, tried: int) -> bool:
+        """Whether a call that `tried` endpoints refused may try one more, so that none of them should let it wait."""
+        pool = self._pools.get(method)
+        return (
+            pool is not None and len(pool.open) > tried and tried < retry.MAX_ATTEMPTS and self.budget.allows
+        )
+
+    def ended(
+        self,
+        hosted: Hosted,
+        cost: int,
+        code: grpc.StatusCode,
+        trailers: Any,
+        took_s: float | None,
+    ) -> None:
+        """An attempt has ended, with this outcome.
+
+        Args:
+            hosted: what `pick` gave.
+            cost: its cost then.
+            code: its status.
+            trailers: its trailing metadata.
+            took_s: how long it took; None: that says nothing (streams take what they take).
+        """
+        endpoint = hosted.endpoint
+        now = self.clock()
+        report = None if trailers is None else trailers.get(LOAD_KEY)
+        if isinstance(report, bytes) and (used := reported_load.used_slots(report)) is not None:
+            # Before it is counted off: the agent counts the call that ends as well.
+            endpoint.reported(used, now)
+        self.give_back(hosted, cost)
+        if code is grpc.StatusCode.OK:
+            endpoint.lost = False
+            endpoint.record.successes += 1
+            self.budget.succeeded()
+            if took_s is not None and (pool := self._pools.get(hosted.method)) is not None:
+                typical_s = pool.pace.seconds
+                hosted.pace.measured(took_s, now, typical_s)
+                pool.pace.measured(took_s, now, typical_s, SHARE_OF_NEWEST)
+        elif code in FAULTS:
+            endpoint.record.failures += 1
+            if retry.connection_lost(code, trailers):
+                self._lost()
+        if retry.turned_away(code, trailers, endpoint.agent_id):
+            # Nothing runs there: it would look the least loaded, and have every call until discovery tells.
+            hosted.refuses_until = now + TURNED_AWAY_S
+            self._lost()
+
+    def give_back(self, hosted: Hosted, cost: int) -> None:
+        """What `pick` counted is over, or was never begun."""
+        endpoint = hosted.endpoint
+        endpoint.in_flight -= cost
+        if endpoint.emptied is not None and not endpoint.in_flight:
+            endpoint.emptied.set()
+
+    def withdraw(self, hosted: Hosted) -> None:
+        """No attempt came of what `pick` gave, which was not connected."""
+        self.give_back(hosted, hosted.cost)
+        self.stats.picks[hosted.endpoint.agent_id] -= 1
+        self._lost()
+
+    def may_retry(self, code: grpc.StatusCode, endpoint: Endpoint, trailers: Any) -> bool:
+        """Whether the budget has a retry after this failure."""
+        if retry.turned_away(code, trailers, endpoint.agent_id):
+            # It leaves, and is asked no more: this is no sign of trouble, and cannot be what makes it worse.
+            return True
+        lost = retry.connection_lost(code, trailers)
+        # A broken connection is one failure, however many calls were on it: nothing runs them there any more.
+        if not (lost and endpoint.lost):
+            self.budget.failed()
+        endpoint.lost = lost
+        if self.budget.allows:
+            return True
+        self.stats.budget_refusals += 1
+        return False
+
+    # -- looking ------------------------------------------------------------------------------------------------
+
+    def explain(self, method: str) -> Explanation:
+        """What the next call of "package.Service/Method" would get, and why. Chooses nothing."""
+        now = self.clock()
+        pool = self._pools.get(method) or self._found(method)
+        found = pool.availability(now)
+        among = [pool.members[place] for place in found.places]
+        typical_s = pool.pace.seconds
+        chosen: Hosted | None = None
+        if among:
+            draws = random.Random()  # noqa: S311
+            draws.setstate(self._random.getstate())
+            chosen = self._choose(among, Moment(now, self._turn, draws.random, typical_s))
+        return Explanation(
+            method=method,
+            policy=self.policy,
+            candidates=tuple(
+                candidate(hosted, now, typical_s, hosted in among, hosted is chosen)
+                for hosted in pool.members
+            ),
+            left_out=self._left_out(method),
+            chosen=chosen.endpoint.agent_id if chosen else "",
+            panic=found.panic,
+        )
+
+    def connectivity(self) -> grpc.ChannelConnectivity:
+        """How the channel stands as a whole."""
+        if self.closed:
+            return grpc.ChannelConnectivity.SHUTDOWN
+        if not self.known:
+            return grpc.ChannelConnectivity.CONNECTING
+        states = {e.connection.state() for e in self._endpoints.values() if e.active}
+        for state in (grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.CONNECTING):
+            if state in states:
+                return state
+        return grpc.ChannelConnectivity.TRANSIENT_FAILURE
+
+    def unknown_fleet(self, waited_s: float) -> errors.Unavailable:
+        """Why a call fails for which no snapshot came in time."""
+        return errors.Unavailable(
+            f"which agents there are is not known: no coordinator told within {waited_s:g} s",
+            reason=errors_pb2.ERROR_REASON_NO_AGENT,
+        )
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
+    def _found(self, method: str) -> Pool:
+        pool = self._pool(method, speed.Pace())
+        # Whoever asks for what nobody hosts must not fill the memory.
+        if pool.members:
+            self._pools[method] = pool
+        return pool
+
+    def _pool(self, method: str, pace: speed.Pace) -> Pool:
+        active = [endpoint for endpoint in self._endpoints.values() if endpoint.active]
+        hosted = [endpoint.hosted[method] for endpoint in active if method in endpoint.hosted]
+        members = subset(hosted, lambda h: h.endpoint.address, self._subset_seed, self.limits.subset)
+        return Pool(members, pace)
+
+    def _left_out(self, method: str) -> dict[str, str]:
+        reasons = ((agent.id, fleet_snapshot.why_not(agent, method)) for agent in self._fleet)
+        return {agent_id: why for agent_id, why in reasons if why}
+
+    def _no_agent(self, method: str) -> errors.WeftError:
+        left_out = self._left_out(method)
+        service = method.rpartition("/")[0]
+        if not left_out and fleet_snapshot.has_service(self._fleet, service):
+            # What gRPC answers for a method that a server does not have.
+            return errors.Unimplemented(
+                f"no agent that hosts {service} has {method}",
+                reason=errors_pb2.ERROR_REASON_METHOD_UNKNOWN,
+                metadata={"method": method},
+            )
+        if left_out:
+            told = [f"{agent_id} {why}" for agent_id, why in itertools.islice(left_out.items(), TOLD_AGENTS)]
+            if len(left_out) > TOLD_AGENTS:
+                told.append(f"and {len(left_out) - TOLD_AGENTS} more")
+            message = f"no agent takes direct calls of {method} now: {'; '.join(told)}"
+        else:
+            message = f"no agent hosts {method}"
+        return errors.Unavailable(
+            message,
+            reason=errors_pb2.ERROR_REASON_NO_AGENT,
+            metadata={"method": method, "agents": str(len(left_out))},
+        )
+
+    def _sweep(self, now: float) -> None:
+        rules = self.limits.outliers
+        self._sweep_at = now + rules.interval_s
+        records = [endpoint.record for endpoint in self._endpoints.values()]
+        self.stats.ejections += sweep(records, rules, now, self._random.random)
+        self._lost()
+
+    def _lost(self) -> None:
+        """Who may be chosen has changed."""
+        for pool in self._pools.values():
+            pool.look_again()
+
+    async def _let_go(self, endpoint: Endpoint) -> None:
+        """Close the connection when its calls have ended."""
+        # Not by gRPC's own grace: a channel that is closing with one cannot be closed sooner.
+        endpoint.emptied = asyncio.Event()
+        if endpoint.in_flight:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LEAVE_S):
+                    await endpoint.emptied.wait()
+        del self._leaving[endpoint]
+        await endpoint.connection.close()
+
+    def _wake(self) -> None:
+        woken, self.changed = self.changed, asyncio.Event()
+        woken.set()

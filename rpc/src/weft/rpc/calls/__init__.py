@@ -1,0 +1,1 @@
+"""One call on its way: metadata, call context, relay, admission."""

@@ -1,0 +1,61 @@
+"""How many calls a server takes at a time: what comes beyond that is refused at once, by name, and told to come again.
+
+gRPC's own bound cancels calls at random. It is set far above this one (`channel.MAX_PENDING_CALLS`), so that a burst of
+thousands is either taken or answered.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+
+from weft.rpc import errors
+from weft.rpc.calls import relay
+
+# A server that is full is seldom so for long.
+RETRY_AFTER_S = 1.0
+
+_SHAPES = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
+
+
+class Admission:
+    """Counts calls. Belongs to one event loop.
+
+    Args:
+        most: calls at a time.
+        setting: what is to be set for another bound, for the message.
+    """
+
+    def __init__(self, most: int, setting: str) -> None:
+        self.most = most
+        # Under way, and refused so far.
+        self.calls = 0
+        self.refused = 0
+        self._setting = setting
+
+    def bounded(self, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
+        """A handler whose calls count, and are refused when there are too many."""
+        shape = next(shape for shape in _SHAPES if getattr(handler, shape) is not None)
+        behaviour = getattr(handler, shape)
+
+        async def admitted(request: Any, context: Any) -> Any:
+            if self.calls >= self.most:
+                self.refused += 1
+                await relay.refuse(self._full(), context)
+            self.calls += 1
+            try:
+                return await behaviour(request, context)
+            finally:
+                self.calls -= 1
+
+        made: grpc.RpcMethodHandler[Any, Any] = handler._replace(**{shape: admitted})
+        return made
+
+    def _full(self) -> errors.ResourceExhausted:
+        return errors.ResourceExhausted(
+            f"{self.most} calls are waiting here, the most that are taken: come again, call another server of the mesh,"
+            f" or raise {self._setting}",
+            metadata={"limit": str(self.most)},
+            retry_after_s=RETRY_AFTER_S,
+        )

@@ -1,0 +1,1 @@
+"""Contracts as descriptors: reflection served and read, and messages as JSON."""

@@ -1,0 +1,279 @@
+"""The contract as a server shows it: its methods by reflection, and JSON in and out by their descriptors.
+
+Works against any server with reflection, v1 or v1alpha, and needs no generated code. Every call has a deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError, Message
+from google.rpc import status_pb2
+from grpc_reflection.v1alpha import reflection_pb2 as pb
+
+from weft.rpc import errors
+from weft.rpc.contracts import descriptors, json_form, names
+from weft.v1 import errors_pb2, fleet_pb2
+
+# The two services have the same messages on the wire.
+_PATHS = (
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+)
+# Answers stay bytes here: of one that does not parse grpc.aio would make a traceback and None.
+_CODEC: Mapping[str, Any] = {"request_serializer": pb.ServerReflectionRequest.SerializeToString}
+# A service with more files than this is not one.
+MAX_FILES = 4096
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class MethodEntry:
+    """A method that a server lists."""
+
+    # "pkg.Service/Method".
+    name: str
+    # A number of weft.v1.MethodKind.
+    kind: int
+    # Full names of the messages.
+    request_type: str
+    response_type: str
+
+    @property
+    def durable(self) -> bool:
+        """Whether its shape can be a task."""
+        return self.kind in descriptors.DURABLE_KINDS
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ResolvedMethod:
+    """A method with its message classes, which belong to a descriptor pool of their own."""
+
+    name: str
+    kind: int
+    request_class: type[Message]
+    response_class: type[Message]
+    pool: DescriptorPool
+
+    @property
+    def durable(self) -> bool:
+        """Whether its shape can be a task."""
+        return self.kind in descriptors.DURABLE_KINDS
+
+    @property
+    def request_streaming(self) -> bool:
+        """Whether it takes a stream of requests."""
+        return self.kind in (fleet_pb2.METHOD_KIND_CLIENT_STREAMING, fleet_pb2.METHOD_KIND_BIDI_STREAMING)
+
+    @property
+    def response_streaming(self) -> bool:
+        """Whether it answers with a stream of responses."""
+        return self.kind in (fleet_pb2.METHOD_KIND_SERVER_STREAMING, fleet_pb2.METHOD_KIND_BIDI_STREAMING)
+
+    def request_from_json(self, text: str) -> bytes:
+        """A serialized request from JSON text, by protobuf's JSON mapping; "" is an empty request.
+
+        Raises:
+            weft.rpc.errors.InvalidArgument: it is not JSON, or does not fit the message; `field` says where.
+        """
+        return json_form.parse(text, self.request_class, self.pool)
+
+    def request_to_json(self, payload: bytes) -> Any:
+        """A serialized request as a JSON value (a dict, but for well-known types such as StringValue).
+
+        Raises:
+            weft.rpc.errors.InvalidArgument: the bytes are not such a message.
+        """
+        return json_form.render(payload, self.request_class, self.pool)
+
+    def response_to_json(self, payload: bytes) -> Any:
+        """A serialized response as a JSON value; otherwise as `request_to_json`."""
+        return json_form.render(payload, self.response_class, self.pool)
+
+
+class ContractReader:
+    """Reads what a server offers, over a channel that the caller owns.
+
+    Every method raises:
+        weft.rpc.errors.Unimplemented: the server has no reflection.
+        weft.rpc.errors.Unavailable, DeadlineExceeded and others: what the call ended with.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, *, timeout_s: float = 10.0) -> None:
+        self._channel = channel
+        self._timeout_s = timeout_s
+        # Of the version that the server has, once that is known.
+        self._path: str | None = None
+
+    async def methods(self, *, reserved: bool = False) -> list[MethodEntry]:
+        """Every method of every service, services by name. With `reserved`, also weft's own, health's and reflection's."""
+
+        async def read(stream: _Stream) -> list[MethodEntry]:
+            services = [s for s in await stream.services() if reserved or not names.is_reserved(s)]
+            return [entry for service in services for entry in _entries(service, await stream.files(service))]
+
+        return await self._on_stream(read)
+
+    async def files(self) -> dict[str, list[FileDescriptorProto]]:
+        """The files behind each service, imports included; weft's own services, health's and reflection's left out."""
+
+        async def read(stream: _Stream) -> dict[str, list[FileDescriptorProto]]:
+            services = await stream.services()
+            return {name: await stream.files(name) for name in services if not names.is_reserved(name)}
+
+        return await self._on_stream(read)
+
+    async def resolve(self, name: str) -> ResolvedMethod:
+        """The method "pkg.Service/Method".
+
+        Raises:
+            weft.rpc.errors.NotFound: there is none (METHOD_UNKNOWN); the message names those that are near.
+        """
+
+        async def read(stream: _Stream) -> list[FileDescriptorProto]:
+            return await stream.files(name.rpartition("/")[0])
+
+        try:
+            files = await self._on_stream(read)
+        except errors.NotFound:
+            files = []
+        pool = descriptors.build_pool(files)
+        method = descriptors.find_method(pool, name)
+        if method is None:
+            raise await self._unknown(name)
+        return ResolvedMethod(
+            name=name,
+            kind=descriptors.method_kind(method),
+            request_class=descriptors.message_class(method.input_type),
+            response_class=descriptors.message_class(method.output_type),
+            pool=pool,
+        )
+
+    async def _unknown(self, name: str) -> errors.NotFound:
+        known = [entry.name for entry in await self.methods()]
+        return errors.NotFound(
+            names.unknown_method(name, known),
+            reason=errors_pb2.ERROR_REASON_METHOD_UNKNOWN,
+            metadata={"method": name},
+        )
+
+    async def _on_stream(self, read: Callable[[_Stream], Awaitable[_T]]) -> _T:
+        """Do `read` on a new stream, of the version of reflection that the server has."""
+        path = self._path = self._path or await self._find_path()
+        call = self._channel.stream_stream(path, **_CODEC)(timeout=self._timeout_s)
+        try:
+            result = await read(_Stream(call))
+            await call.done_writing()
+            return result
+        except grpc.aio.AioRpcError as error:
+            raise errors.from_call(error) from None
+        finally:
+            call.cancel()
+
+    async def _find_path(self) -> str:
+        """Reflection v1, or v1alpha where the server does not have that.
+
+        Asked with a single request: where a server refuses a stream while it is being written to, grpc.aio may report
+        INTERNAL instead of the refusal (grpc/grpc#36066).
+        """
+        for path in _PATHS:
+            question = pb.ServerReflectionRequest(list_services="*")
+            call = self._channel.unary_stream(path, **_CODEC)(question, timeout=self._timeout_s)
+            try:
+                await call.read()
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+                    raise errors.from_call(error) from None
+            else:
+                return path
+            finally:
+                call.cancel()
+        raise errors.Unimplemented("the server has no reflection: its methods cannot be listed")
+
+
+class _Stream:
+    """Questions and answers on one reflection stream, one at a time."""
+
+    def __init__(self, call: grpc.aio.StreamStreamCall[Any, Any]) -> None:
+        self._call = call
+
+    async def services(self) -> list[str]:
+        answer = await self._ask(pb.ServerReflectionRequest(list_services="*"))
+        return sorted(service.name for service in answer.list_services_response.service)
+
+    async def files(self, symbol: str) -> list[FileDescriptorProto]:
+        """The file that defines a symbol, and all that it imports. Servers may leave imports to be asked for."""
+        answer = await self._ask(pb.ServerReflectionRequest(file_containing_symbol=symbol))
+        files = _by_name(answer)
+        missing = deque(_imports(files.values()) - files.keys())
+        while missing:
+            name = missing.popleft()
+            if name in files:
+                continue
+            if len(files) >= MAX_FILES:
+                raise errors.ResourceExhausted(f"{symbol} needs more than {MAX_FILES} files")
+            more = _by_name(await self._ask(pb.ServerReflectionRequest(file_by_filename=name)))
+            if name not in more:
+                raise errors.Internal(f"reflection answers a question for {name} without that file")
+            # What came first stays: it belongs together.
+            files = more | files
+            missing.extend(_imports(more.values()) - files.keys())
+        return list(files.values())
+
+    async def _ask(self, question: pb.ServerReflectionRequest) -> pb.ServerReflectionResponse:
+        # Raised when the call has ended already: reading says how.
+        with contextlib.suppress(asyncio.InvalidStateError):
+            await self._call.write(question)
+        serialized = await self._call.read()
+        if not isinstance(serialized, bytes):
+            raise errors.Internal("the server ended the reflection stream without an answer")
+        try:
+            answer = pb.ServerReflectionResponse.FromString(serialized)
+        except DecodeError:
+            raise errors.Internal("the server answers with bytes that are no answer of reflection") from None
+        if answer.HasField("error_response"):
+            failure = answer.error_response
+            raise errors.from_status(
+                status_pb2.Status(code=failure.error_code, message=failure.error_message)
+            )
+        return answer
+
+
+def _by_name(answer: pb.ServerReflectionResponse) -> dict[str, FileDescriptorProto]:
+    serialized = answer.file_descriptor_response.file_descriptor_proto
+    try:
+        files = [FileDescriptorProto.FromString(file) for file in serialized]
+    except DecodeError:
+        raise errors.Internal("reflection answers with bytes that are not a descriptor") from None
+    return {file.name: file for file in files}
+
+
+def _imports(files: Iterable[FileDescriptorProto]) -> set[str]:
+    return {name for file in files for name in file.dependency}
+
+
+def _entries(service_name: str, files: Iterable[FileDescriptorProto]) -> list[MethodEntry]:
+    entries: list[MethodEntry] = []
+    for file in files:
+        for service in file.service:
+            if (f"{file.package}.{service.name}" if file.package else service.name) != service_name:
+                continue
+            entries += [
+                MethodEntry(
+                    name=f"{service_name}/{method.name}",
+                    kind=descriptors.method_kind(method),
+                    request_type=method.input_type.removeprefix("."),
+                    response_type=method.output_type.removeprefix("."),
+                )
+                for method in service.method
+            ]
+    return entries

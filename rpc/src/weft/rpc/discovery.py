@@ -1,0 +1,129 @@
+"""Discovery: follows `WatchAgents` of a coordinator, and keeps what is known of the agents while it is away.
+
+    dial ─► snapshot ─► changes ─► the stream breaks ─► wait ─► dial with the cursor ─► the changes since, or a snapshot
+
+A snapshot may come in parts; it takes the place of what was known when it is whole. So whoever balances by this never
+sees a fleet that is smaller than it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable
+
+import grpc
+from grpc import aio
+
+from weft.rpc.errors import Unavailable, WeftError, from_call
+from weft.rpc.process.logs import get_logger
+from weft.v1 import coordinator_pb2, coordinator_pb2_grpc, fleet_pb2
+
+_log = get_logger(__name__)
+
+FIRST_BACKOFF_S = 0.05
+MAX_BACKOFF_S = 1.0
+# Where asking again will hardly help: the coordinator is of a version without discovery, or refuses the question.
+REFUSED_BACKOFF_S = 30.0
+_REFUSALS = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.INVALID_ARGUMENT)
+
+Update = Callable[[list[fleet_pb2.Agent]], None]
+
+
+class Discovery:
+    """The agents of a mesh, as its coordinator tells of them. Belongs to the event loop in which it is started.
+
+    Args:
+        coordinator_channel: leads to a coordinator, or to any of several. Not closed here.
+        update: called with all agents, first and after each change.
+        methods: tell of agents that host one of these; none: of all.
+    """
+
+    def __init__(
+        self, coordinator_channel: aio.Channel, update: Update, *, methods: Iterable[str] = ()
+    ) -> None:
+        self._watch = coordinator_pb2_grpc.CoordinatorServiceStub(coordinator_channel).WatchAgents
+        self._update = update
+        self._methods = tuple(methods)
+        self._cursor = ""
+        self._agents: dict[str, fleet_pb2.Agent] = {}
+        # A snapshot of which not all parts have come; None: there is none.
+        self._partial: dict[str, fleet_pb2.Agent] | None = None
+        self._known = asyncio.Event()
+        self._last_error: WeftError | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to watch; once."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="discovery")
+
+    async def ready(self, timeout_s: float) -> None:
+        """Wait until the first snapshot has been passed on.
+
+        Raises:
+            WeftError: there is none within the time; what the coordinator said last, `Unavailable` if nothing.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._known.wait()
+        except TimeoutError:
+            raise self._last_error or Unavailable(
+                f"no coordinator has told its agents within {timeout_s:g} s"
+            ) from None
+
+    async def close(self) -> None:
+        """Stop watching. `update` is not called any more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        backoff_s = FIRST_BACKOFF_S
+        while True:
+            cursor = self._cursor
+            error = await self._follow()
+            if self._cursor != cursor:
+                backoff_s = FIRST_BACKOFF_S
+            if self._last_error is None:
+                _log.warning("discovery is interrupted", agents_known=len(self._agents), error=str(error))
+            self._last_error = error
+            # Full jitter: clients that lost their coordinator must not come back as one.
+            jitter_s = random.uniform(0.0, backoff_s)  # noqa: S311 - not for secrets
+            await asyncio.sleep((error.retry_after_s or 0.0) + jitter_s)
+            most_s = REFUSED_BACKOFF_S if error.code in _REFUSALS else MAX_BACKOFF_S
+            backoff_s = min(most_s, 2 * backoff_s)
+
+    async def _follow(self) -> WeftError:
+        """Watch until the stream ends; gives the reason."""
+        # What came of a snapshot that was interrupted counts for nothing.
+        self._partial = None
+        request = coordinator_pb2.WatchAgentsRequest(methods=self._methods, cursor=self._cursor)
+        call = self._watch(request)
+        try:
+            async for response in call:
+                self._take(response)
+                self._last_error = None
+        except aio.AioRpcError as error:
+            return from_call(error)
+        finally:
+            # A call that is dropped without its end is never collected.
+            call.cancel()
+        return Unavailable("the coordinator ended the stream")
+
+    def _take(self, response: coordinator_pb2.WatchAgentsResponse) -> None:
+        if response.snapshot:
+            self._partial = {}
+        agents = self._agents if self._partial is None else self._partial
+        for agent_id in response.removed:
+            agents.pop(agent_id, None)
+        for agent in response.agents:
+            agents[agent.id] = agent
+        if not response.cursor:
+            return
+        self._agents, self._partial, self._cursor = agents, None, response.cursor
+        try:
+            self._update(list(agents.values()))
+        except Exception:
+            # The fault of whoever listens must not end the listening.
+            _log.exception("the listener to discovery failed")
+        self._known.set()

@@ -1,0 +1,274 @@
+"""The one tree of weft's errors and its one mapping to and from `google.rpc.Status`.
+
+    WeftError
+    ├── InvalidArgument            a value is wrong; `field` says which
+    ├── NotFound
+    ├── AlreadyExists
+    ├── FailedPrecondition
+    ├── ResourceExhausted          a bound is reached; `retry_after_s` when trying again can help
+    ├── Unavailable                gone for now; `retry_after_s` says when to try again
+    ├── Unimplemented
+    ├── Aborted
+    ├── Cancelled
+    ├── DeadlineExceeded
+    ├── DataLoss                   a task that was stored is gone
+    ├── Unknown                    a handler raised an exception
+    └── Internal                   a fault of weft
+
+Each carries an `ErrorInfo` with domain "weft" and a reason of `weft.v1.ErrorReason`. This module does no I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar
+
+import grpc
+from google.protobuf import any_pb2
+from google.protobuf.message import DecodeError, Message
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from weft.rpc.calls.raised import summary
+from weft.v1 import errors_pb2, task_pb2
+
+DOMAIN = "weft"
+STATUS_DETAILS_KEY = "grpc-status-details-bin"
+# Messages quote what was wrong, and errors travel in headers, of which gRPC takes 8 KiB: past it a client would see
+# another error than the one that was meant.
+MAX_MESSAGE_BYTES = 1024
+MAX_METADATA_BYTES = 256
+
+Detail = TypeVar("Detail", bound=Message)
+
+_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def status_code(number: int) -> grpc.StatusCode:
+    """The `grpc.StatusCode` of a `google.rpc.Code` number; UNKNOWN for a number that gRPC does not have."""
+    return _CODES.get(number, grpc.StatusCode.UNKNOWN)
+
+
+def reason_name(reason: int) -> str:
+    """The name that goes into `ErrorInfo.reason`: `ErrorReason` without its prefix."""
+    return errors_pb2.ErrorReason.Name(reason).removeprefix("ERROR_REASON_")
+
+
+class WeftError(Exception):
+    """An error with a gRPC code, a reason and a message for people.
+
+    Args:
+        message: what is wrong and what to do, in plain words.
+        reason: a number of `weft.v1.ErrorReason`.
+        metadata: facts for programs (`ErrorInfo.metadata`).
+        field: path of the offending request field; adds `BadRequest` details.
+        retry_after_s: adds `RetryInfo` with this delay, in seconds.
+    """
+
+    code: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
+    default_reason: ClassVar[int] = errors_pb2.ERROR_REASON_INTERNAL
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: int | None = None,
+        metadata: Mapping[str, str] | None = None,
+        field: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = self.default_reason if reason is None else reason
+        self.metadata = dict(metadata or {})
+        self.field = field
+        self.retry_after_s = retry_after_s
+        # The status that this error was made of, when it came from elsewhere.
+        self.received: status_pb2.Status | None = None
+        # What the handler raised, when this is how a task ended and its agent told; see `tell_raised`.
+        self.raised: task_pb2.HandlerError | None = None
+
+    def tell_raised(self, raised: task_pb2.HandlerError) -> None:
+        """Keep what the handler raised: as `raised`, and as a note below this error's own text."""
+        self.raised = raised
+        self.add_note(f"the handler raised {summary(raised)}")
+
+    @property
+    def reason_name(self) -> str:
+        return reason_name(self.reason)
+
+    def status(self) -> status_pb2.Status:
+        """This error as a `google.rpc.Status` with details; one that was received stays as it was."""
+        if self.received is not None:
+            return self.received
+        message = _cut(self.message, MAX_MESSAGE_BYTES)
+        metadata = {key: _cut(value, MAX_METADATA_BYTES) for key, value in self.metadata.items()}
+        details: list[Message] = [
+            error_details_pb2.ErrorInfo(reason=self.reason_name, domain=DOMAIN, metadata=metadata)
+        ]
+        if self.field is not None:
+            violation = error_details_pb2.BadRequest.FieldViolation(field=self.field, description=message)
+            details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+        if self.retry_after_s is not None:
+            info = error_details_pb2.RetryInfo()
+            info.retry_delay.FromMicroseconds(round(self.retry_after_s * 1e6))
+            details.append(info)
+        return make_status(self.code, message, details)
+
+
+class InvalidArgument(WeftError):
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    default_reason = errors_pb2.ERROR_REASON_INVALID_FIELD
+
+
+class NotFound(WeftError):
+    code = grpc.StatusCode.NOT_FOUND
+    default_reason = errors_pb2.ERROR_REASON_TASK_NOT_FOUND
+
+
+class AlreadyExists(WeftError):
+    code = grpc.StatusCode.ALREADY_EXISTS
+    default_reason = errors_pb2.ERROR_REASON_REQUEST_ID_REUSED
+
+
+class FailedPrecondition(WeftError):
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    default_reason = errors_pb2.ERROR_REASON_TASK_STATE
+
+
+class ResourceExhausted(WeftError):
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    default_reason = errors_pb2.ERROR_REASON_OVERLOADED
+
+
+class Unavailable(WeftError):
+    code = grpc.StatusCode.UNAVAILABLE
+    default_reason = errors_pb2.ERROR_REASON_STORE_UNAVAILABLE
+
+
+class Unimplemented(WeftError):
+    code = grpc.StatusCode.UNIMPLEMENTED
+    default_reason = errors_pb2.ERROR_REASON_NOT_IMPLEMENTED
+
+
+class Aborted(WeftError):
+    code = grpc.StatusCode.ABORTED
+    default_reason = errors_pb2.ERROR_REASON_CRASH_LOOP
+
+
+class Cancelled(WeftError):
+    code = grpc.StatusCode.CANCELLED
+    default_reason = errors_pb2.ERROR_REASON_CANCELLED
+
+
+class DeadlineExceeded(WeftError):
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+    default_reason = errors_pb2.ERROR_REASON_TIME_LIMIT
+
+
+class DataLoss(WeftError):
+    code = grpc.StatusCode.DATA_LOSS
+    default_reason = errors_pb2.ERROR_REASON_TASK_NOT_FOUND
+
+
+class Unknown(WeftError):
+    code = grpc.StatusCode.UNKNOWN
+    default_reason = errors_pb2.ERROR_REASON_HANDLER_FAILED
+
+
+class Internal(WeftError):
+    code = grpc.StatusCode.INTERNAL
+    default_reason = errors_pb2.ERROR_REASON_INTERNAL
+
+
+_CLASSES: dict[grpc.StatusCode, type[WeftError]] = {cls.code: cls for cls in WeftError.__subclasses__()}
+
+
+def _cut(text: str, most_bytes: int) -> str:
+    raw = text.encode()
+    return text if len(raw) <= most_bytes else raw[:most_bytes].decode(errors="ignore") + "..."
+
+
+def make_status(
+    code: grpc.StatusCode, message: str, details: list[Message] | None = None
+) -> status_pb2.Status:
+    status = status_pb2.Status(code=code.value[0], message=message)
+    for detail in details or []:
+        packed = any_pb2.Any()
+        packed.Pack(detail)
+        status.details.append(packed)
+    return status
+
+
+def unpacked(packed: any_pb2.Any, kind: type[Detail]) -> Detail | None:
+    """A status detail as a message; None: it is of another type, or its bytes are not of the type that it names.
+
+    The one way to read details: handlers, apps and other processes write them, and nothing has checked them.
+    """
+    message = kind()
+    try:
+        return message if packed.Unpack(message) else None
+    except DecodeError:
+        return None
+
+
+def error_info(status: status_pb2.Status) -> error_details_pb2.ErrorInfo | None:
+    """The status' `ErrorInfo`, weft's or another domain's; None when it has none that can be read."""
+    return _detail(status, error_details_pb2.ErrorInfo)
+
+
+def retry_after_s(status: status_pb2.Status) -> float | None:
+    """The delay of the status' `RetryInfo`, in seconds; None when it has none that can be read."""
+    info = _detail(status, error_details_pb2.RetryInfo)
+    return None if info is None else info.retry_delay.ToMicroseconds() / 1e6
+
+
+def _detail(status: status_pb2.Status, kind: type[Detail]) -> Detail | None:
+    found = (unpacked(packed, kind) for packed in status.details)
+    return next((each for each in found if each is not None), None)
+
+
+def from_status(status: status_pb2.Status) -> WeftError:
+    """The error that a status stands for (the class by its code; reason and metadata by its ErrorInfo).
+
+    The reason is UNSPECIFIED when weft gave none: a handler's NOT_FOUND is not TASK_NOT_FOUND.
+    """
+    info = error_info(status)
+    reason: int = errors_pb2.ERROR_REASON_UNSPECIFIED
+    if info is not None and info.domain == DOMAIN:
+        key = f"ERROR_REASON_{info.reason}"
+        reason = errors_pb2.ErrorReason.Value(key) if key in errors_pb2.ErrorReason.keys() else reason
+    cls = _CLASSES.get(status_code(status.code), Unknown)
+    error = cls(
+        status.message,
+        reason=reason,
+        metadata=dict(info.metadata) if info is not None else None,
+        retry_after_s=retry_after_s(status),
+    )
+    error.received = status
+    return error
+
+
+def status_of_call(call: grpc.RpcError) -> status_pb2.Status:
+    """The `google.rpc.Status` of a failed call, sync or aio: from its trailers, or made of code and details.
+
+    Raises nothing: details that are unreadable, or of another code than the call ended with, give a status without them.
+    """
+    # grpc's own types give RpcError no methods, though every one that it raises has them.
+    failed: Any = call
+    code: grpc.StatusCode | None = failed.code()
+    number: int = code.value[0] if code is not None else code_pb2.UNKNOWN
+    for key, value in failed.trailing_metadata() or ():
+        if key == STATUS_DETAILS_KEY:
+            try:
+                rich = status_pb2.Status.FromString(value)
+            except DecodeError:
+                break
+            if rich.code == number:
+                return rich
+            break
+    return status_pb2.Status(code=number, message=failed.details() or "")
+
+
+def from_call(call: grpc.RpcError) -> WeftError:
+    """The error behind a failed call, sync or aio."""
+    return from_status(status_of_call(call))

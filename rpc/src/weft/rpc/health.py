@@ -1,0 +1,134 @@
+"""grpc.health.v1 for every server of weft: SERVING means *able to receive work*, for "" and for each service.
+
+The stock servicer stores statuses, and writes to watchers under the lock that a change needs, so that one stalled watcher
+holds up all. Here the status is asked for when it is needed, and each watcher has its own event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+import grpc
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
+from google.protobuf.message_factory import GetMessageClass
+from grpc import aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from weft.rpc.contracts import descriptors
+
+SERVICE = "grpc.health.v1.Health"
+MAX_WATCHERS = 4096
+# A change that nobody announced is seen at the latest after this.
+RECHECK_S = 1.0
+
+Status = health_pb2.HealthCheckResponse
+
+
+def health_file() -> FileDescriptorProto:
+    """The file of grpc.health.v1 with its newest method, `List`, which the library's own may not have yet."""
+    file = FileDescriptorProto.FromString(health_pb2.DESCRIPTOR.serialized_pb)
+    (service,) = file.service
+    if all(method.name != "List" for method in service.method):
+        file.message_type.add(name="HealthListRequest")
+        answer = file.message_type.add(name="HealthListResponse")
+        entry = answer.nested_type.add(name="StatusesEntry")
+        entry.options.map_entry = True
+        optional, repeated = FieldDescriptorProto.LABEL_OPTIONAL, FieldDescriptorProto.LABEL_REPEATED
+        entry.field.add(name="key", number=1, type=FieldDescriptorProto.TYPE_STRING, label=optional)
+        for parent, name, number, label, kind in (
+            (entry, "value", 2, optional, "HealthCheckResponse"),
+            (answer, "statuses", 1, repeated, "HealthListResponse.StatusesEntry"),
+        ):
+            parent.field.add(
+                name=name,
+                number=number,
+                type=FieldDescriptorProto.TYPE_MESSAGE,
+                label=label,
+                type_name=f".grpc.health.v1.{kind}",
+            )
+        service.method.add(
+            name="List",
+            input_type=".grpc.health.v1.HealthListRequest",
+            output_type=".grpc.health.v1.HealthListResponse",
+        )
+    return file
+
+
+_LIST_RESPONSE: Any = GetMessageClass(
+    descriptors.build_pool([health_file()]).FindMessageTypeByName("grpc.health.v1.HealthListResponse")
+)
+
+
+class HealthLists(grpc.GenericRpcHandler):
+    """`grpc.health.v1.Health/List`: the status of every service at once; for `server.add_generic_rpc_handlers`."""
+
+    def __init__(self, health: HealthService) -> None:
+        self._health = health
+        self._handler: Any = grpc.unary_unary_rpc_method_handler(self._list)
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        return self._handler if handler_call_details.method == f"/{SERVICE}/List" else None
+
+    async def _list(self, _request: bytes, _context: Any) -> bytes:
+        answer = _LIST_RESPONSE()
+        for name in self._health.services():
+            answer.statuses[name].status = self._health.status(name)
+        listed: bytes = answer.SerializeToString()
+        return listed
+
+
+class HealthService(health_pb2_grpc.HealthServicer):
+    """Answers from `status`, which a server says."""
+
+    def __init__(self) -> None:
+        self._watchers: set[asyncio.Event] = set()
+
+    @abstractmethod
+    def status(self, service: str) -> health_pb2.HealthCheckResponse.ServingStatus:
+        """The status of a service now; SERVICE_UNKNOWN for one that is neither weft's nor hosted."""
+
+    @abstractmethod
+    def services(self) -> Iterable[str]:
+        """The services that have a status, "" among them."""
+
+    def changed(self) -> None:
+        """Some status may have changed: tell the watchers."""
+        for event in self._watchers:
+            event.set()
+
+    async def Check(
+        self,
+        request: health_pb2.HealthCheckRequest,
+        context: aio.ServicerContext[health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse],
+    ) -> health_pb2.HealthCheckResponse:
+        status = self.status(request.service)
+        if status == Status.SERVICE_UNKNOWN:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"no service {request.service!r} is hosted here")
+        return health_pb2.HealthCheckResponse(status=status)
+
+    async def Watch(
+        self,
+        request: health_pb2.HealthCheckRequest,
+        context: aio.ServicerContext[health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse],
+    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        if len(self._watchers) >= MAX_WATCHERS:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many health watchers")
+        event = asyncio.Event()
+        self._watchers.add(event)
+        loop = asyncio.get_running_loop()
+        last: health_pb2.HealthCheckResponse.ServingStatus | None = None
+        try:
+            while True:
+                status = self.status(request.service)
+                if status != last:
+                    last = status
+                    yield health_pb2.HealthCheckResponse(status=status)
+                timer = loop.call_later(RECHECK_S, event.set)
+                await event.wait()
+                timer.cancel()
+                event.clear()
+        finally:
+            self._watchers.discard(event)

@@ -1,0 +1,1 @@
+"""Addresses and channels: targets, binding, and the one place where channels are dialled."""

@@ -1,0 +1,135 @@
+"""Where coordinators are: what people write as a target, and what gRPC dials for it.
+
+    "coordinator.example:7700"          one address; a name may stand for several, and gRPC tries each
+    "10.0.0.1:7700,10.0.0.2:7700"       several, any of which will do; a list of such texts is the same
+    "unix:/run/weft.sock"               a socket of this machine, alone
+
+An agent dials one of its targets at a time (`weft.agent.session.connector`). A client has one channel for all of them, in which
+gRPC itself goes on to the next address: see `dialled` and decision 0011.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from collections.abc import Sequence
+
+from weft.rpc.errors import InvalidArgument
+from weft.rpc.network import unix_path
+
+DEFAULT_PORT = 7700
+DEFAULT_TARGET = f"127.0.0.1:{DEFAULT_PORT}"
+MAX_TARGETS = 64
+
+Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_ADDRESS = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(?::(?P<port>.*))?")
+_NAME = re.compile(r"(?=[A-Za-z0-9_.-]{1,253}$)[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
+_NUMERIC = re.compile(r"[0-9.]+")
+_DNS = re.compile(r"dns:(///)?")
+_UNIX = re.compile(r"unix(-abstract)?:.+")
+
+
+def parse(target: str | Sequence[str]) -> tuple[str, ...]:
+    """The addresses of a target, each with its port, in order, none twice.
+
+    Args:
+        target: an address, several with commas between them, or a sequence of such texts.
+
+    Raises:
+        InvalidArgument: it is none; the message says why.
+    """
+    texts = [target] if isinstance(target, str) else target
+    # Whoever does not check types passes anything.
+    if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
+        raise _refusal(
+            f"{target!r} is not a target: write HOST:PORT, such as {DEFAULT_TARGET}, or a list of such"
+        )
+    parts = [part.strip() for text in texts for part in text.split(",")]
+    found = tuple(dict.fromkeys(_address(part) for part in parts))
+    if not found:
+        raise _refusal("the target has no address")
+    if len(found) > MAX_TARGETS:
+        raise _refusal(f"the target has {len(found)} addresses; at most {MAX_TARGETS} can be")
+    if len(found) > 1 and any(_UNIX.match(each) for each in found):
+        raise _refusal("a unix socket cannot be one of several addresses")
+    return found
+
+
+def dialled(targets: Sequence[str]) -> str:
+    """The target of one gRPC channel that goes to any of `targets`, as `parse` gives them, and on to another when it
+    is lost.
+
+    One target is left to gRPC as it is. Of several, those that are names are looked up here and now, in the calling
+    thread: gRPC takes lists of IP addresses only.
+    """
+    if len(targets) == 1:
+        return targets[0]
+    found = list(dict.fromkeys(each for target in targets for each in _look_up(target)))
+    if not found:
+        # Names that nobody knows yet. gRPC says so to those who call, and asks again.
+        return targets[0]
+    if any(isinstance(ip, ipaddress.IPv6Address) for ip, _ in found):
+        # A list is of one family; IPv4 addresses have their place in the other.
+        return "ipv6:" + ",".join(f"[{_in_ipv6(ip)}]:{port}" for ip, port in found)
+    return "ipv4:" + ",".join(f"{ip}:{port}" for ip, port in found)
+
+
+def _address(text: str) -> str:
+    """One address in its full form."""
+    if not text:
+        raise _refusal("an address of the target is empty")
+    if _UNIX.fullmatch(text):
+        unix_path.check(text)
+        return text
+    bare = _DNS.sub("", text, count=1)
+    if _is_ip(ipaddress.IPv6Address, bare):
+        raise _refusal(f"{text!r} has no brackets around its IPv6 address: write [{bare}]:{DEFAULT_PORT}")
+    match = _ADDRESS.fullmatch(bare)
+    if match is None or not _is_host(match["host"]):
+        raise _refusal(f"{text!r} is not an address: write HOST:PORT, such as {DEFAULT_TARGET}")
+    return f"{match['host']}:{_port(match['port'], text)}"
+
+
+def _port(digits: str | None, text: str) -> int:
+    if digits is None:
+        return DEFAULT_PORT
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 5 and 1 <= int(digits) <= 65535):
+        raise _refusal(f"{text!r} has no port between 1 and 65535 after its colon")
+    return int(digits)
+
+
+def _is_host(host: str) -> bool:
+    if host.startswith("["):
+        return _is_ip(ipaddress.IPv6Address, host[1:-1])
+    if _NUMERIC.fullmatch(host):
+        return _is_ip(ipaddress.IPv4Address, host)
+    return _NAME.fullmatch(host) is not None
+
+
+def _is_ip(kind: type[Ip], text: str) -> bool:
+    try:
+        kind(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _look_up(target: str) -> list[tuple[Ip, int]]:
+    """The IP addresses of a target; none when nobody knows its name now."""
+    host, _, port = target.rpartition(":")
+    try:
+        answers = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return []
+    return [(ipaddress.ip_address(where[0]), int(port)) for *_, where in answers]
+
+
+def _in_ipv6(ip: Ip) -> str:
+    # A zone's "%" would be an escape in gRPC's target, which is a URI.
+    return f"::ffff:{ip}" if ip.version == 4 else str(ip).replace("%", "%25")
+
+
+def _refusal(why: str) -> InvalidArgument:
+    return InvalidArgument(why, field="target")

@@ -1,0 +1,1 @@
+"""What every process of weft does alike: logs, output, signals, standard streams."""

@@ -1,0 +1,240 @@
+"""Logging. Every logger of weft comes from here, since a log must never raise into the work that it tells of, nor hold it up.
+
+In a process of weft's own, `configure` says how: readable on a terminal, one JSON object a line elsewhere, to standard error,
+through a queue (`weft.rpc.process.steady_output`). An application's own set-up of structlog or logging changes nothing about that.
+
+In somebody else's process, where weft is a library, the application's set-up stands: structlog if it was configured,
+`logging` otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import structlog
+
+from weft.rpc.process.steady_output import SteadyWriter, make_steady
+from weft.rpc.visible import visible
+
+# Takes an event: level, logger's name, event, fields.
+Sink = Callable[[int, str, str, Mapping[str, Any]], None]
+
+_LEVELS = {
+    logging.DEBUG: "debug",
+    logging.INFO: "info",
+    logging.WARNING: "warning",
+    logging.ERROR: "error",
+}
+# Libraries that log from places where an exception would do harm: the event loop's callbacks, gRPC's server.
+_LIBRARIES = ("asyncio", "concurrent", "grpc", "redis", "opentelemetry")
+_LOST = "lines of this log were lost: it could not be written"
+
+
+class Logger:
+    """A named logger. None of its methods ever raises."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def debug(self, event: str, /, **fields: Any) -> None:
+        _emit(logging.DEBUG, self._name, event, fields)
+
+    def info(self, event: str, /, **fields: Any) -> None:
+        _emit(logging.INFO, self._name, event, fields)
+
+    def warning(self, event: str, /, **fields: Any) -> None:
+        _emit(logging.WARNING, self._name, event, fields)
+
+    def error(self, event: str, /, **fields: Any) -> None:
+        _emit(logging.ERROR, self._name, event, fields)
+
+    def log(self, level: int, event: str, /, **fields: Any) -> None:
+        """At one of `logging`'s levels."""
+        _emit(level, self._name, event, fields)
+
+    def exception(self, event: str, /, **fields: Any) -> None:
+        """As `error`, with the exception that is being handled."""
+        _emit(logging.ERROR, self._name, event, {"exc_info": True, **fields})
+
+
+def get_logger(name: str) -> Logger:
+    """The logger of this name."""
+    return Logger(name)
+
+
+def tell_loop_failure(_loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+    """An event loop's exception handler. Its own one logs by `logging`, and what an application's set-up of that raises
+    would end the loop."""
+    about = {key: value for key, value in context.items() if key not in ("message", "exception")}
+    about["exc_info"] = context.get("exception", False)
+    _emit(logging.ERROR, "weft.loop", context.get("message", "the event loop has failed"), about)
+
+
+def leave_out(name: str, unwanted: Callable[[BaseException | None], bool]) -> None:
+    """Take from a library's logger, once for each function, what tells of an exception that is unwanted there."""
+    logger = logging.getLogger(name)
+    if not any(isinstance(each, _LeavingOut) and each.unwanted is unwanted for each in logger.filters):
+        logger.addFilter(_LeavingOut(unwanted))
+
+
+class _LeavingOut(logging.Filter):
+    def __init__(self, unwanted: Callable[[BaseException | None], bool]) -> None:
+        super().__init__()
+        self.unwanted = unwanted
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not self.unwanted(record.exc_info[1] if record.exc_info else None)
+
+
+def use(sink: Sink) -> None:
+    """Send all events of this process there."""
+    _in_use.sink = sink
+
+
+def _emit(level: int, name: str, event: str, fields: Mapping[str, Any]) -> None:
+    # See the module's docstring. There is nowhere to tell of it.
+    with contextlib.suppress(BaseException):
+        _in_use.sink(level, name, event, fields)
+
+
+def _to_the_application(level: int, name: str, event: str, fields: Mapping[str, Any]) -> None:
+    if structlog.is_configured():
+        getattr(structlog.get_logger(name), _name_of(level))(event, **fields)
+        return
+    logger = logging.getLogger(name)
+    if logger.isEnabledFor(level):
+        told = {key: value for key, value in fields.items() if key != "exc_info"}
+        text = " ".join((event, *(f"{key}={value!r}" for key, value in told.items())))
+        logger.log(level, "%s", text, exc_info=fields.get("exc_info"), extra={"weft": told})
+
+
+class _InUse:
+    """Where events go now."""
+
+    def __init__(self) -> None:
+        self.sink: Sink = _to_the_application
+
+
+_in_use = _InUse()
+
+
+def configure(level: str = "info") -> None:
+    """Set up logging of a weft process. Libraries do not call this: an application's own set-up stands."""
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    writer = make_steady()
+    lines = _Lines(terminal=os.isatty(2))
+    writer.notice = lambda count: lines.rendered(logging.WARNING, _LOST, {"count": count})
+
+    def sink(level: int, _name: str, event: str, fields: Mapping[str, Any]) -> None:
+        if level >= threshold:
+            writer.write(lines.rendered(level, event, fields))
+
+    use(sink)
+    # What programs and libraries log goes the same way, unless they set up their own.
+    structlog.configure(
+        processors=[*lines.first, *lines.last],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=lambda *_: _Printer(writer),
+        cache_logger_on_first_use=True,
+    )
+    handler = _Handler(writer)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=lines.first,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *lines.last],
+        )
+    )
+    logging.basicConfig(level=max(threshold, logging.WARNING), handlers=[handler], force=True)
+    for name in _LIBRARIES:
+        library = logging.getLogger(name)
+        library.handlers = [_Guard()]
+        library.propagate = False
+
+
+def _harmless(_logger: object, _level: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """What is logged may come from anybody: a terminal must not obey it. JSON has escapes of its own."""
+    return {visible(key): visible(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+class _Lines:
+    """Makes lines of events."""
+
+    def __init__(self, *, terminal: bool) -> None:
+        self.first: Sequence[structlog.typing.Processor] = [
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+        ]
+        self.last: Sequence[structlog.typing.Processor] = (
+            [structlog.processors.format_exc_info, _harmless, structlog.dev.ConsoleRenderer(colors=True)]
+            if terminal
+            else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        )
+
+    def rendered(self, level: int, event: str, fields: Mapping[str, Any]) -> bytes:
+        """The event as a line; without its fields if they cannot be shown."""
+        try:
+            return _line(self._processed(level, {"event": event, **fields}))
+        except BaseException as error:
+            # Fields come from handlers too: an exception may raise when it is asked for its text.
+            return _line(self._processed(level, {"event": event, "not_shown": type(error).__name__}))
+
+    def _processed(self, level: int, entry: Any) -> Any:
+        for processor in (*self.first, *self.last):
+            entry = processor(None, _name_of(level), entry)
+        return entry
+
+
+def _line(text: object) -> bytes:
+    return f"{text}\n".encode(errors="backslashreplace")
+
+
+def _name_of(level: int) -> str:
+    return _LEVELS.get(level, "error" if level > logging.ERROR else "info")
+
+
+class _Printer:
+    """What structlog's loggers of a program write to."""
+
+    def __init__(self, writer: SteadyWriter) -> None:
+        self._writer = writer
+
+    def msg(self, text: object) -> None:
+        self._writer.write(_line(text))
+
+    log = debug = info = warn = warning = error = err = critical = exception = failure = fatal = msg
+
+
+class _Handler(logging.Handler):
+    """What `logging` writes to."""
+
+    def __init__(self, writer: SteadyWriter) -> None:
+        super().__init__()
+        self._writer = writer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._writer.write(_line(self.format(record)))
+        except Exception:
+            self.handleError(record)
+
+
+class _Guard(logging.Handler):
+    """Passes a library's records on to the root's handlers, which may be anybody's, and keeps what they raise from it."""
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        try:
+            logging.getLogger().callHandlers(record)
+        except BaseException:
+            return False
+        return True
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Never called: `handle` does it all."""
