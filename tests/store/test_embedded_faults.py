@@ -172,7 +172,7 @@ import asyncio, os, random, sys
 from tests.store.support import METHOD, RecordingListener
 from weft.coordinator.rules import QueueKey
 from weft.coordinator.store.records import ClaimRequest, Owner, Report, Submission
-from weft.coordinator.store.embedded import EmbeddedStore
+from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
 
 path, durability, seed = sys.argv[1:]
 rng = random.Random(int(seed))

@@ -55,7 +55,7 @@ async def test_a_store_has_one_owner(tmp_path: Path) -> None:
 OWNER = """
 import asyncio, sys
 from tests.store.support import RecordingListener
-from weft.coordinator.store.embedded import EmbeddedStore
+from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
 
 async def main():
     await EmbeddedStore(sys.argv[1]).open(RecordingListener())

@@ -183,7 +183,7 @@ import asyncio, os, sys, time
 import psutil
 from tests.store.support import METHOD, RecordingListener
 from weft.coordinator.store.records import Submission
-from weft.coordinator.store.embedded import EmbeddedStore
+from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
 
 path, tasks = sys.argv[1], int(sys.argv[2])
 rss = psutil.Process().memory_info

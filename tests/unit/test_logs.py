@@ -157,7 +157,7 @@ PROGRAM = """
 import asyncio, logging, logging.config, sys, threading
 import structlog
 import uvloop
-from weft.rpc import logs
+from weft.rpc.process import logs
 def bad(*_args, **_named): raise KeyboardInterrupt
 class Bad(logging.Handler):
     emit = write = bad
@@ -200,7 +200,7 @@ def test_a_process_of_weft_logs_whatever_a_program_in_it_sets_up(hostile: str) -
 
 def test_the_level_is_kept() -> None:
     program = (
-        "from weft.rpc import logs; logs.configure('warning'); log = logs.get_logger('x');"
+        "from weft.rpc.process import logs; logs.configure('warning'); log = logs.get_logger('x');"
         " log.info('quiet'); log.warning('loud', n=1)"
     )
     done = subprocess.run(

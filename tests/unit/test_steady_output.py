@@ -175,7 +175,7 @@ def _release(writer: SteadyWriter) -> None:
 
 CHILDREN = """
 import multiprocessing, os, sys
-from weft.rpc.steady_output import make_steady
+from weft.rpc.process.steady_output import make_steady
 make_steady()
 def child(): print("from a child")
 print("before")
