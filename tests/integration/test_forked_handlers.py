@@ -90,6 +90,9 @@ async def test_children_of_the_standard_library_work(mesh: MeshHarness) -> None:
     agent = await mesh.agent("a1", slots=4, program=PROGRAM)
     for mode in MODES:
         assert await call(mesh, "Works", "", mode) == ["0 0" + 3 * " 0 0 1"]
+        if sys.platform == "linux":
+            # With threads of gRPC's in it, a child ended by SIGABRT now and then.
+            assert await call(mesh, "Threads", "", mode) == ["1"]
     assert "came back to the agent" not in agent.output()
 
 

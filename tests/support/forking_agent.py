@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 from google.protobuf.wrappers_pb2 import StringValue
 
@@ -132,6 +133,21 @@ def works(request: StringValue) -> StringValue:
         child.join(20)
         done.append(child.exitcode == -signal.SIGTERM)
     return StringValue(value=" ".join(map(str, map(int, done))))
+
+
+@agent.method(f"{SERVICE}/Threads")
+def threads(request: StringValue) -> StringValue:
+    """How many threads a child has before it execs."""
+    reads, writes = os.pipe()
+
+    def tell() -> None:
+        os.write(writes, str(len(list(Path("/proc/self/task").iterdir()))).encode())
+
+    subprocess.run(["true"], check=True, preexec_fn=tell)
+    counted = os.read(reads, 10).decode()
+    os.close(reads)
+    os.close(writes)
+    return StringValue(value=counted)
 
 
 if __name__ == "__main__":

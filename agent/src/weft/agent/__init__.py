@@ -18,6 +18,7 @@
     what can be wrong with the program itself; all are `weft.rpc.errors.WeftError`.
 """
 
+import weft.rpc  # noqa: F401 - before anything that loads gRPC
 from weft.agent.agent import Agent
 from weft.agent.current_call import CancelSignal, RunningTask, current_task
 from weft.agent.errors import HostingError, ListenError, LoadError, ProgramError, SettingsError

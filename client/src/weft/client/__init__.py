@@ -18,6 +18,7 @@
 Errors are those of `weft.rpc.errors`.
 """
 
+import weft.rpc  # noqa: F401 - before anything that loads gRPC
 from weft.client.api import Unreachable
 from weft.client.fleet import Agent, AgentState, DesiredState, DirectState, Fleet, Queue
 from weft.client.mesh import Mesh, connect

@@ -11,6 +11,7 @@ The end is seen as a debugger sees it, by a trace function, which costs nothing 
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import os
 import signal
@@ -21,7 +22,11 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NamedTuple
 
+from weft.rpc.process import fork_support
+from weft.rpc.process.logs import get_logger
 from weft.rpc.process.signals import stop_signals
+
+_log = get_logger("weft.agent")
 
 # What calls handlers, and what they schedule: modules to which a child must not return.
 _CALLERS = (
@@ -80,6 +85,20 @@ def _after() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
+def _after_in_parent() -> None:
+    _after()
+    if _guards and fork_support.is_enabled():
+        _warn()
+
+
+@functools.cache
+def _warn() -> None:
+    _log.warning(
+        "a handler forks, and gRPC starts its threads in the child, which may end it by SIGABRT:"
+        f" set {fork_support.VARIABLE}=0, or import weft.agent before grpc"
+    )
+
+
 def _after_in_child() -> None:
     if not _guards:
         return
@@ -100,7 +119,7 @@ def _after_in_child() -> None:
 # By threads that fork: the signals that they had blocked.
 _masks: dict[int, set[int | signal.Signals]] = {}
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before, after_in_parent=_after, after_in_child=_after_in_child)
+    os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
 
 
 def _left_last(frame: FrameType | None) -> FrameType | None:
