@@ -20,6 +20,8 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, EncodeError, Message
 
 from weft.coordinator.calls.canonical import canonical_form, needs_ordering
+from weft.coordinator.calls.nesting import DeepRequest, read_deep
+from weft.coordinator.calls.wire import Malformed
 from weft.coordinator.contracts.compatibility import find_incompatibility
 from weft.rpc.contracts import descriptors
 from weft.rpc.contracts.names import is_reserved, unknown_method
@@ -52,7 +54,7 @@ class MethodInfo:
     # No message within its request `needs_ordering`, nor the request itself.
     ordered: bool
 
-    def check_request(self, payload: bytes) -> Message:
+    def check_request(self, payload: bytes) -> Message | DeepRequest:
         """The request; refuse a payload that handlers could not read.
 
         Raises:
@@ -61,13 +63,18 @@ class MethodInfo:
         try:
             message = self.request_class.FromString(payload)
         except DecodeError as error:
-            raise self._malformed(f"({len(payload)} bytes): {error}") from None
+            try:
+                return read_deep(payload, self.descriptor.input_type, has_required=self.has_required)
+            except Malformed:
+                raise self._malformed(f"({len(payload)} bytes): {error}") from None
         if self.has_required and not message.IsInitialized():
             raise self._malformed(f"({len(payload)} bytes): {_missing_fields(message)}")
         return message
 
-    def request_form(self, request: Message) -> bytes:
+    def request_form(self, request: Message | DeepRequest) -> bytes:
         """What all serializations of a request have in common (`canonical`). It is used up."""
+        if isinstance(request, DeepRequest):
+            return request.form()
         return canonical_form(request, ordered=self.ordered)
 
     def _malformed(self, why: str) -> InvalidArgument:
