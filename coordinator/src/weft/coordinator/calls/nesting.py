@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
@@ -110,7 +110,9 @@ class _Reader:
         for field in wire.fields(self._payload, level.start, level.end, self._work):
             fields[field.number].append(field)
         known = {number: field_of(self._pool, level.type, number) for number in fields}
-        messages = sum(_is_message(each, known[each.number]) for found in fields.values() for each in found)
+        messages = sum(
+            _message_type(each, known[each.number]) is not None for found in fields.values() for each in found
+        )
         # A single message must be what the parser does not read: it is not asked.
         made = {
             number: [self._part(field, known[number], ask=messages > 1) for field in found]
@@ -135,13 +137,14 @@ class _Reader:
 
     def _part(self, field: wire.Field, known: FieldDescriptor | None, *, ask: bool) -> _Part:
         content: memoryview | Message | _Level = self._view[field.start : field.end]
-        if known is not None and _is_message(field, known):
-            content = _Level(known.message_type, field.body, field.body_end)
+        message_type = _message_type(field, known)
+        if message_type is not None:
+            content = _Level(message_type, field.body, field.body_end)
             if ask:
                 self._work.spend(0, field.body_end - field.body)
                 with contextlib.suppress(DecodeError):
                     body = self._payload[field.body : field.body_end]
-                    content = self._class(known.message_type).FromString(body)
+                    content = self._class(message_type).FromString(body)
         return _Part(field.kind, content)
 
     def _rest(self, level: _Level, fields: bytes) -> Message:
@@ -153,7 +156,7 @@ class _Reader:
             elsewhere = {
                 level.type.fields_by_number[n].name for n in level.parts if n in level.type.fields_by_number
             }
-            missing = [name for name in rest.FindInitializationErrors() if name not in elsewhere]
+            missing = [name for name in _missing(rest) if name not in elsewhere]
             whole = (
                 p.content for made in level.parts.values() for p in made if isinstance(p.content, Message)
             )
@@ -168,11 +171,18 @@ class _Reader:
         return made
 
 
-def _is_message(field: wire.Field, known: FieldDescriptor | None) -> bool:
-    """Whether the parser takes a field for a message, and not for an unknown field."""
-    if known is None or known.message_type is None:
-        return False
-    return field.kind == (wire.GROUP if known.type == FieldDescriptor.TYPE_GROUP else wire.LENGTH)
+def _message_type(field: wire.Field, known: FieldDescriptor | None) -> Descriptor | None:
+    """The type of the message in a field; None: there is none, as far as the parser knows."""
+    if known is None:
+        return None
+    kind = wire.GROUP if known.type == FieldDescriptor.TYPE_GROUP else wire.LENGTH
+    return known.message_type if field.kind == kind else None
+
+
+def _missing(message: Any) -> list[str]:
+    """Required fields that are not set, as paths."""
+    found: list[str] = message.FindInitializationErrors()
+    return found
 
 
 def _form(level: _Level, work: wire.Work) -> bytes:
