@@ -97,17 +97,22 @@ def percentile(values: list[float], share: float) -> float:
 
 
 async def test_a_slow_agent_of_eight_is_avoided(client: Mesh) -> None:
-    p99_s = {}
+    """By the share of calls that were its: how long the others take depends on what else the machine does."""
+    share = {}
     for policy in ("round_robin", "least_connections"):
         load = Load(client, policy)
         # That it is slow has to be seen first.
         await load.seconds(2)
         load.took_s.clear()
         await load.seconds(5)
-        p99_s[policy] = percentile(load.took_s, 0.99)
-        middle_s, count = percentile(load.took_s, 0.5), len(load.took_s)
-        print(f"{policy}: {count} calls, p50 {middle_s * 1000:.0f} ms, p99 {p99_s[policy] * 1000:.0f} ms")
-    assert p99_s["least_connections"] * 3 <= p99_s["round_robin"]
+        share[policy] = sum(took_s >= DELAY_S * TIMES for took_s in load.took_s) / len(load.took_s)
+        middle_s, p99_s = percentile(load.took_s, 0.5), percentile(load.took_s, 0.99)
+        print(
+            f"{policy}: {len(load.took_s)} calls, p50 {middle_s * 1000:.0f} ms, p99 {p99_s * 1000:.0f} ms,"
+            f" {share[policy]:.1%} slow"
+        )
+    assert share["round_robin"] > 0.1
+    assert share["least_connections"] * 3 <= share["round_robin"]
 
 
 @pytest.mark.parametrize("marked", [False, True], ids=["once", "may run twice"])

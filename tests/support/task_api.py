@@ -32,6 +32,8 @@ class TaskApi(coordinator_pb2_grpc.CoordinatorServiceServicer):
         self.hold.set()
         # Errors that unary calls answer with, one a call, before they work.
         self.unary_errors: list[WeftError] = []
+        # Whether unary calls that were given none of them are never answered.
+        self.silent = False
         # Errors that submissions of one bulk task answer with, by payload, one a submission.
         self.refusals: dict[bytes, list[WeftError]] = {}
         # How many messages a bulk stream survives, one number a stream, and where it breaks in the next.
@@ -89,6 +91,8 @@ class TaskApi(coordinator_pb2_grpc.CoordinatorServiceServicer):
     async def _maybe_fail(self, context: Any) -> None:
         if self.unary_errors:
             await abort(context, self.unary_errors.pop(0).status())
+        if self.silent:
+            await asyncio.Event().wait()
 
     # -- streams ----------------------------------------------------------------------------------------------------
 

@@ -84,6 +84,17 @@ async def test_the_deadline_ends_the_tries(mesh: Mesh, api: TaskApi) -> None:
     assert time.monotonic() - began_at < 2
 
 
+async def test_a_last_try_that_is_cut_off_does_not_hide_why_the_others_failed(
+    mesh: Mesh, api: TaskApi
+) -> None:
+    api.unary_errors = [Unavailable("the disk is full")]
+    api.silent = True
+    with pytest.raises(Unavailable, match="the disk is full"):
+        await mesh.tasks.submit(METHOD, b"x", timeout_s=1)
+    with pytest.raises(DeadlineExceeded, match="did not answer in time"):
+        await mesh.tasks.submit(METHOD, b"x", timeout_s=0.1)
+
+
 async def test_retry_of_a_task_is_not_repeated(mesh: Mesh, api: TaskApi) -> None:
     # This coordinator does not know RetryTask at all: one refusal is enough.
     with pytest.raises(WeftError) as caught:

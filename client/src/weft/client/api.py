@@ -57,6 +57,10 @@ class Unreachable(Unavailable):
         self.target = target
 
 
+class _Unanswered(DeadlineExceeded):
+    """The time was up here before the coordinator answered."""
+
+
 class Api:
     """Calls of one coordinator over one channel."""
 
@@ -126,7 +130,7 @@ class Api:
             if error.code() is grpc.StatusCode.UNAVAILABLE:
                 return Unreachable(self.target, status.message)
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                return DeadlineExceeded(f"the coordinator at {self.target} did not answer in time")
+                return _Unanswered(f"the coordinator at {self.target} did not answer in time")
         return from_status(status)
 
 
@@ -142,6 +146,7 @@ class Patience:
         """It worked: what fails from now on is a new failure."""
         self._ends_at = time.monotonic() + self._span_s
         self._failures = 0
+        self._refusal: WeftError | None = None
 
     @property
     def left_s(self) -> float:
@@ -158,7 +163,10 @@ class Patience:
     async def wait_after(self, error: WeftError) -> None:
         """The same for an error that is known already."""
         if not is_momentary(error):
-            raise error from None
+            # Why the tries before failed tells more than that the last one had too little time.
+            cut_off = isinstance(error, _Unanswered)
+            raise (self._refusal if cut_off and self._refusal else error) from None
+        self._refusal = error
         self._failures += 1
         wait_s = backoff_s(self._failures, random.random(), error.retry_after_s)  # noqa: S311
         if wait_s >= self.left_s:
