@@ -21,11 +21,11 @@ from weft.coordinator.rules import QueueKey
 from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
 from weft.coordinator.store.records import (
     AttemptRef,
+    AttemptReport,
     Claimed,
     ClaimRequest,
     Owner,
     ProgressRow,
-    Report,
     Submission,
     TaskRecord,
 )
@@ -83,7 +83,9 @@ class Bench:
         return (await self.store.claim([ClaimRequest(self.owner, {QUEUE: 1}, count, count)]))[0]
 
     async def complete(self, claimed: Sequence[Claimed]) -> None:
-        await self.store.complete([Report(self.owner, c.task_id, c.attempt, 0, OUTCOME) for c in claimed])
+        await self.store.complete(
+            [AttemptReport(self.owner, c.task_id, c.attempt, 0, OUTCOME) for c in claimed]
+        )
 
     async def life(self, batches: int, size: int) -> None:
         for _ in range(batches):

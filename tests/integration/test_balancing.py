@@ -14,7 +14,7 @@ import pytest
 from grpc import aio
 
 from tests.support.endpoints import CHAT, UNARY, Endpoints, all_connected, unary
-from weft.rpc.balancing import Balancer, Limits, OutlierRules, retry
+from weft.rpc.balancing import Balancer, BalancerLimits, OutlierRules, retry
 
 MARKED = (retry.MARK,)
 # Calls that may go out to a killed endpoint before the system says that it is gone.
@@ -103,7 +103,7 @@ async def test_long_streams_count_until_they_end(
     endpoints: Endpoints, balancers: Callable[..., Balancer]
 ) -> None:
     await endpoints.start("a", "b", "c", "d")
-    balancer = balancers(limits=Limits(slow_start_s=0.0))
+    balancer = balancers(limits=BalancerLimits(slow_start_s=0.0))
     balancer.update([endpoints.servers[name].agent for name in "ab"])
     chat = balancer.channel().stream_stream(f"/{CHAT}")
     streams = [chat() for _ in range(6)]
@@ -129,7 +129,7 @@ async def test_an_endpoint_added_takes_its_share_when_its_slow_start_is_over(
     servers = await endpoints.start("a", "b", "c", "d")
     for server in servers:
         server.delay_s = 0.005
-    balancer = balancers(limits=Limits(slow_start_s=1.0))
+    balancer = balancers(limits=BalancerLimits(slow_start_s=1.0))
     balancer.update([endpoints.servers[name].agent for name in "abc"])
     await all_connected(balancer, 3)
     call = unary(balancer)
@@ -195,7 +195,7 @@ async def test_the_failing_one_is_ejected_and_comes_back(
     servers = await endpoints.start(*"abcde")
     servers[2].failure = (grpc.StatusCode.INTERNAL, "broken")
     rules = OutlierRules(interval_s=0.3, base_ejection_s=0.3, failure_min_calls=10, success_min_calls=10_000)
-    balancer = balancers(limits=Limits(outliers=rules))
+    balancer = balancers(limits=BalancerLimits(outliers=rules))
     balancer.update(endpoints.agents())
     await all_connected(balancer, 5)
     call, failures = unary(balancer), 0

@@ -13,7 +13,7 @@ from grpc import aio
 
 from tests.support.endpoints import CHAT, STREAM, UNARY, Endpoints, EndpointServer, all_connected, unary
 from weft.rpc import errors
-from weft.rpc.balancing import Balancer, Limits, retry
+from weft.rpc.balancing import Balancer, BalancerLimits, retry
 from weft.rpc.balancing.endpoint import TURNED_AWAY_S
 from weft.v1 import errors_pb2
 
@@ -182,7 +182,7 @@ async def test_each_endpoint_has_a_bound(endpoints: Endpoints, balancers: Callab
     servers = await endpoints.start("a", "b")
     for server in servers:
         server.gate.clear()
-    balancer = balancers(limits=Limits(outstanding=2))
+    balancer = balancers(limits=BalancerLimits(outstanding=2))
     balancer.update(endpoints.agents())
     await all_connected(balancer, 2)
     call = unary(balancer)
@@ -290,7 +290,7 @@ async def test_a_call_waits_for_the_first_snapshot(
     endpoints: Endpoints, balancers: Callable[..., Balancer]
 ) -> None:
     (server,) = await endpoints.start("a")
-    balancer = balancers(limits=Limits(first_snapshot_s=0.1))
+    balancer = balancers(limits=BalancerLimits(first_snapshot_s=0.1))
     channel = balancer.channel()
     calls = [
         channel.unary_unary(f"/{UNARY}")(b"x", timeout=5),

@@ -12,7 +12,7 @@ from grpc import aio
 
 from tests.support.endpoints import CHAT, COLLECT, STREAM, UNARY, Endpoints, agent, all_connected
 from weft.rpc import errors
-from weft.rpc.balancing import Balancer, Limits
+from weft.rpc.balancing import Balancer, BalancerLimits
 from weft.v1 import errors_pb2, fleet_pb2
 
 SHAPES = {"unary_unary": UNARY, "unary_stream": STREAM, "stream_unary": COLLECT, "stream_stream": CHAT}
@@ -49,7 +49,7 @@ async def test_it_waits_for_an_agent(
 ) -> None:
     (server,) = await endpoints.start("a")
     # The bound on the wait for a first snapshot is for others.
-    balancer = balancers(limits=Limits(first_snapshot_s=0.0))
+    balancer = balancers(limits=BalancerLimits(first_snapshot_s=0.0))
     early = _waiting(balancer, shape, timeout=timeout)
     balancer.update([])
     call = _waiting(balancer, shape, timeout=timeout)
@@ -156,7 +156,7 @@ async def test_what_waiting_does_not_mend_is_said_at_once(
     endpoints: Endpoints, balancers: Callable[..., Balancer]
 ) -> None:
     (server,) = await endpoints.start("a")
-    balancer = balancers(limits=Limits(outstanding=1))
+    balancer = balancers(limits=BalancerLimits(outstanding=1))
     unknown = balancer.channel().unary_unary("/test.v1.Test/Other")
     balancer.update([])
     # It waits as long as it may be anything, and learns what it is.

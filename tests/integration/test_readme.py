@@ -13,7 +13,7 @@ import pytest
 from tests.support.mesh import MeshHarness
 from tests.support.processes import ROOT, Process, environment
 from tests.support.redis_server import free_port, redis_binary
-from weft.coordinator.store.redis.endpoint_resolver import Servers
+from weft.coordinator.store.redis.endpoint_resolver import EndpointResolver
 
 README = (ROOT / "README.md").read_text()
 DEFAULT_TARGET = "127.0.0.1:7700"
@@ -115,7 +115,7 @@ def test_every_store_is_one() -> None:
     schemes = re.findall(r"`(redis[s+a-z]*://)`", README)
     for url in [*urls, *(f"{scheme}10.0.0.9:6379" for scheme in schemes)]:
         url = f"{url}/tasks" if "sentinel://" in url and not url.endswith("/tasks") else url
-        Servers(url, tag="{weft}", timeout_s=1)
+        EndpointResolver(url, tag="{weft}", timeout_s=1)
 
 
 def test_the_servicer_has_ten_lines() -> None:

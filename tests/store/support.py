@@ -15,6 +15,7 @@ from weft.coordinator.rules import QueueKey, Requirements, State
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import (
     AttemptRef,
+    AttemptReport,
     Claimed,
     ClaimRequest,
     Enqueued,
@@ -23,7 +24,6 @@ from weft.coordinator.store.records import (
     ProgressItem,
     ProgressRow,
     ProgressVerdict,
-    Report,
     Submission,
     SweepReport,
     TaskRecord,
@@ -150,7 +150,7 @@ class Harness:
         final: bool = False,
     ) -> Verdict:
         """Report a claimed attempt's end as its owner."""
-        report = Report(
+        report = AttemptReport(
             claimed.owner, claimed.task_id, claimed.attempt, code, outcome, retry_after_s, crashed, final
         )
         return (await self.store.complete([report]))[0]

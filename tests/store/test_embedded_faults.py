@@ -17,7 +17,7 @@ from tests.store.support import METHOD, Harness, ManualClock, RecordingListener,
 from tests.support.small_disk import SmallDisk, small_disk
 from weft.coordinator.rules import State
 from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
-from weft.coordinator.store.records import Enqueued, Report, Submission, Verdict
+from weft.coordinator.store.records import AttemptReport, Enqueued, Submission, Verdict
 from weft.rpc.errors import Unavailable
 
 # -- a full disk ------------------------------------------------------------------------------------------------------
@@ -277,6 +277,6 @@ async def test_a_report_of_a_killed_store_is_not_mistaken(tmp_path: Path) -> Non
     claimed = await h.claim_one(await h.agent())
     await store.close()
     await store.open(RecordingListener())
-    report = Report(claimed.owner, claimed.task_id, claimed.attempt, 0, b"late")
+    report = AttemptReport(claimed.owner, claimed.task_id, claimed.attempt, 0, b"late")
     assert list(await store.complete([report])) == [Verdict.STALE]
     await store.close()

@@ -14,9 +14,9 @@ import pytest
 from google.rpc import code_pb2
 
 from tests.store.support import METHOD, Harness, ManualClock, RecordingListener
-from weft.coordinator.rules import RetryPolicy, State
+from weft.coordinator.rules import State, TaskRetryPolicy
 from weft.coordinator.store.embedded.embedded_store import EmbeddedLimits, EmbeddedStore
-from weft.coordinator.store.records import Report, Submission, Verdict
+from weft.coordinator.store.records import AttemptReport, Submission, Verdict
 
 
 @pytest.fixture
@@ -110,10 +110,10 @@ async def test_the_next_attempt_begins_when_the_end_of_the_last_one_is_durable(
 ) -> None:
     """Else a coordinator that is killed in between would give out its number again, while its agent is on its way."""
     owner = await h.agent()
-    at_once = RetryPolicy(3, 0.0, 0.0, 1.0, frozenset({code_pb2.UNAVAILABLE}), 3)
+    at_once = TaskRetryPolicy(3, 0.0, 0.0, 1.0, frozenset({code_pb2.UNAVAILABLE}), 3)
     task_id = await h.submit(Submission(METHOD, retry=at_once))
     claimed = await h.claim_one(owner)
-    report = Report(owner, task_id, claimed.attempt, code_pb2.UNAVAILABLE, b"outcome", crashed=crashed)
+    report = AttemptReport(owner, task_id, claimed.attempt, code_pb2.UNAVAILABLE, b"outcome", crashed=crashed)
     ending = h.store.complete([report])
     assert await h.claim(owner) == []
     before = h.listener.ready_calls

@@ -20,7 +20,7 @@ from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.choose import store_of
 from weft.coordinator.store.open_errors import StoreError
 from weft.coordinator.store.records import ListFilter, Submission
-from weft.coordinator.store.redis.endpoint_resolver import Servers
+from weft.coordinator.store.redis.endpoint_resolver import EndpointResolver
 from weft.coordinator.store.redis.redis_store import RedisStore
 from weft.rpc.errors import Unavailable
 
@@ -216,7 +216,7 @@ def test_credentials_of_the_url_come_first(url: str) -> None:
     given = {"username": "weft", "password": "s3cret"}
     found = []
     for login in ("", "me@", ":mine@", "me:mine@"):
-        servers = Servers(url.format(login), tag="{weft}", timeout_s=1.0, credentials=given)
+        servers = EndpointResolver(url.format(login), tag="{weft}", timeout_s=1.0, credentials=given)
         options = servers.client().connection_pool.connection_kwargs
         found.append((options["username"], options["password"]))
         assert servers.shown == url.format("")
@@ -239,7 +239,7 @@ def test_credentials_of_the_url_come_first(url: str) -> None:
 )
 def test_urls_that_are_none(url: str, says: str) -> None:
     with pytest.raises(StoreError, match=says):
-        Servers(url.replace("://", "://user:s3cret@"), tag="{weft}", timeout_s=1.0)
+        EndpointResolver(url.replace("://", "://user:s3cret@"), tag="{weft}", timeout_s=1.0)
     with pytest.raises(StoreError) as refused:
-        Servers(url.replace("://", "://user:s3cret@"), tag="{weft}", timeout_s=1.0)
+        EndpointResolver(url.replace("://", "://user:s3cret@"), tag="{weft}", timeout_s=1.0)
     assert "s3cret" not in str(refused.value)

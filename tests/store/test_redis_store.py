@@ -23,7 +23,7 @@ from tests.store.support import METHOD, Harness, ManualClock, RecordingListener,
 from tests.support.fault_proxy import FaultProxy
 from tests.support.logged import captured
 from tests.support.redis_server import RedisServer
-from weft.coordinator.rules import REQUEST_ID_TTL_S, QueueKey, Requirements, RetryPolicy, State
+from weft.coordinator.rules import REQUEST_ID_TTL_S, QueueKey, Requirements, State, TaskRetryPolicy
 from weft.coordinator.store.open_errors import StoreError
 from weft.coordinator.store.records import ListFilter, Submission
 from weft.coordinator.store.redis import redis_errors
@@ -78,7 +78,7 @@ async def test_the_history_of_attempts_costs_a_task_without_trouble_nothing(
     h: Harness, server: RedisServer
 ) -> None:
     """And one that fails a SET each time."""
-    policy = RetryPolicy(max_attempts=9, initial_backoff_s=0.0)
+    policy = TaskRetryPolicy(max_attempts=9, initial_backoff_s=0.0)
     owner = await h.agent(lease_s=1e9)
     costs = []
     async with server.client() as client:

@@ -24,15 +24,15 @@ from hypothesis.stateful import (
 from tests.store.factories import FACTORIES
 from tests.store.model import MAX_ATTEMPTS, MAX_CRASHES, Model, ModelTask, Told
 from tests.store.support import METHOD, Harness
-from weft.coordinator.rules import QueueKey, RetryPolicy, State
+from weft.coordinator.rules import QueueKey, State, TaskRetryPolicy
 from weft.coordinator.store.history import attempts
 from weft.coordinator.store.records import (
     AttemptRecord,
     AttemptRef,
+    AttemptReport,
     Enqueued,
     ListFilter,
     Owner,
-    Report,
     RequestIdReused,
     Submission,
     Verdict,
@@ -41,7 +41,7 @@ from weft.rpc.errors import AlreadyExists, FailedPrecondition
 
 T = TypeVar("T")
 
-POLICY = RetryPolicy(MAX_ATTEMPTS, 4.0, 4.0, 1.0, frozenset({code_pb2.UNAVAILABLE}), MAX_CRASHES)
+POLICY = TaskRetryPolicy(MAX_ATTEMPTS, 4.0, 4.0, 1.0, frozenset({code_pb2.UNAVAILABLE}), MAX_CRASHES)
 AGENTS = st.sampled_from(["a", "b", "c"])
 CODES = st.sampled_from([code_pb2.OK, code_pb2.UNAVAILABLE, code_pb2.INTERNAL, code_pb2.CANCELLED])
 
@@ -140,7 +140,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(data=st.data(), code=CODES, crashed=st.sampled_from([False, False, False, True]))
     def complete(self, data: st.DataObject, code: int, crashed: bool) -> None:
         task_id, attempt, owner = data.draw(st.sampled_from(self.attempts[-12:]))
-        report = Report(owner, task_id, attempt, code, b"o", crashed=crashed)
+        report = AttemptReport(owner, task_id, attempt, code, b"o", crashed=crashed)
         (verdict,) = self.do(self.h.store.complete([report]))
         before, past = self.model.tasks[task_id].state, list(self.model.tasks[task_id].past)
         expected = self.model.report(owner, task_id, attempt, code, self.now, crashed=crashed)

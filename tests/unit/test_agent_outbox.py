@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from weft.agent.handlers import outcomes
-from weft.agent.session.attempt import Attempt
+from weft.agent.session.attempt import HeldAttempt
 from weft.agent.session.outbox import PROGRESS_WINDOW, Outbox
 from weft.rpc.network.channel import BATCH_BYTES, BATCH_ITEMS, MAX_PAYLOAD_BYTES
 from weft.v1 import session_pb2, task_pb2
@@ -26,10 +26,10 @@ class Desk:
     def _changed(self) -> None:
         self.changes += 1
 
-    def hold(self, *task_ids: str) -> list[Attempt]:
+    def hold(self, *task_ids: str) -> list[HeldAttempt]:
         return self.outbox.hold([session_pb2.Assignment(task_id=each, attempt=1) for each in task_ids], 1)
 
-    def finish(self, attempt: Attempt, response: bytes = b"") -> bool:
+    def finish(self, attempt: HeldAttempt, response: bytes = b"") -> bool:
         outcome = task_pb2.Outcome(response=response)
         return self.outbox.finish(
             attempt, outcomes.result(attempt.ref, outcome, crashed=False), len(response)

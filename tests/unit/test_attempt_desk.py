@@ -11,8 +11,8 @@ import pytest
 from tests.store.support import Harness, ManualClock, RecordingListener
 from weft.coordinator.calls.hub import TaskHub
 from weft.coordinator.rules import State
-from weft.coordinator.sessions.agent_session import Session
-from weft.coordinator.sessions.report_handler import AttemptDesk
+from weft.coordinator.sessions.agent_session import AgentSession
+from weft.coordinator.sessions.report_handler import ReportHandler
 from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
 from weft.coordinator.store.records import Claimed, ProgressItem, ProgressVerdict
 from weft.rpc.errors import Unavailable
@@ -42,11 +42,11 @@ async def store(tmp_path: Path) -> AsyncIterator[RefusingProgress]:
 class Reporting:
     """An agent's session with one running task, and what the agent says of it."""
 
-    def __init__(self, store: EmbeddedStore, session: Session, claimed: Claimed) -> None:
+    def __init__(self, store: EmbeddedStore, session: AgentSession, claimed: Claimed) -> None:
         self.session = session
         self._store = store
         self._claimed = claimed
-        self._desk = AttemptDesk(store, 1 << 20, lambda _: None, TaskHub(10))
+        self._desk = ReportHandler(store, 1 << 20, lambda _: None, TaskHub(10))
         self._stale: dict[str, int] = {}
 
     @classmethod
@@ -55,7 +55,7 @@ class Reporting:
         await harness.submit()
         owner = await harness.agent()
         hello = session_pb2.Hello(instance_id="instance", slots=1)
-        return cls(store, Session(hello, owner, 0.0), await harness.claim_one(owner))
+        return cls(store, AgentSession(hello, owner, 0.0), await harness.claim_one(owner))
 
     async def send_progress(self) -> None:
         item = session_pb2.Progress(

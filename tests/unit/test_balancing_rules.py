@@ -20,9 +20,9 @@ from weft.rpc.balancing import (
     slow_start,
     weighted,
 )
-from weft.rpc.balancing.availability import Standing, available
+from weft.rpc.balancing.availability import EndpointStanding, available
 from weft.rpc.balancing.connection import Connection
-from weft.rpc.balancing.endpoint import Endpoint, Hosted
+from weft.rpc.balancing.endpoint import Endpoint, EndpointMethod
 from weft.rpc.balancing.outliers import OutlierRules, Record, sweep
 from weft.rpc.balancing.policy import Moment, Policy
 from weft.rpc.balancing.retry_budget import RetryBudget
@@ -46,7 +46,7 @@ def agent(name: str = "a", **fields: Any) -> fleet_pb2.Agent:
 
 def hosted(
     name: str = "a", *, in_flight: int = 0, others: float = 0.0, new: bool = False, **fields: Any
-) -> Hosted:
+) -> EndpointMethod:
     endpoint = Endpoint(agent(name, **fields), Connection("127.0.0.1:1"), 0.0, 10.0 if new else 0.0)
     endpoint.in_flight, endpoint.others = in_flight, others
     return endpoint.hosted[METHOD]
@@ -57,7 +57,7 @@ def moment(now: float = 0.0, turn: int = 0, draws: Sequence[float] = (), typical
     return Moment(now, turn, lambda: next(left), typical_s)
 
 
-def chosen(policy: Policy, among: Sequence[Hosted], at: Moment) -> str:
+def chosen(policy: Policy, among: Sequence[EndpointMethod], at: Moment) -> str:
     return policy(among, at).endpoint.agent_id
 
 
@@ -82,7 +82,7 @@ def chosen(policy: Policy, among: Sequence[Hosted], at: Moment) -> str:
         ([hosted("a"), hosted("b"), hosted("c")], moment(turn=4), "b"),
     ],
 )
-def test_the_least_loaded_of_few_is_chosen(among: list[Hosted], at: Moment, wanted: str) -> None:
+def test_the_least_loaded_of_few_is_chosen(among: list[EndpointMethod], at: Moment, wanted: str) -> None:
     assert chosen(least_connections.choose, among, at) == wanted
 
 
@@ -229,8 +229,8 @@ def test_why_an_agent_takes_no_direct_calls(fields: dict[str, Any], wanted: str)
     assert fleet_snapshot.why_not(agent(**fields), METHOD) == wanted
 
 
-OK, AWAY, REFUSED = Standing(True), Standing(False), Standing(False, refused=True)
-OUT = Standing(True, ejected=True)
+OK, AWAY, REFUSED = EndpointStanding(True), EndpointStanding(False), EndpointStanding(False, refused=True)
+OUT = EndpointStanding(True, ejected=True)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ OUT = Standing(True, ejected=True)
         ([], [], False),
     ],
 )
-def test_available(standings: list[Standing], places: list[int], panic: bool) -> None:
+def test_available(standings: list[EndpointStanding], places: list[int], panic: bool) -> None:
     found = available(standings)
     assert (found.places, found.panic) == (places, panic)
 

@@ -20,7 +20,7 @@ import pytest
 from tests.unit.test_balancing_rules import METHOD, agent
 from weft.rpc.balancing import least_connections, weighted
 from weft.rpc.balancing.connection import Connection
-from weft.rpc.balancing.endpoint import Endpoint, Hosted
+from weft.rpc.balancing.endpoint import Endpoint, EndpointMethod
 from weft.rpc.balancing.policy import Moment, Policy
 from weft.rpc.balancing.pool import SHARE_OF_NEWEST
 from weft.rpc.balancing.speed import Pace
@@ -48,13 +48,13 @@ class Client:
         self._policy = policy
         self._turn = seed
 
-    def pick(self, now: float) -> Hosted:
+    def pick(self, now: float) -> EndpointMethod:
         self._turn += 1
         hosted = self._policy(self.members, Moment(now, self._turn, self.draw, self.pace.seconds))
         hosted.endpoint.in_flight += 1
         return hosted
 
-    def ended(self, hosted: Hosted, used_slots: int, now: float, took_s: float) -> None:
+    def ended(self, hosted: EndpointMethod, used_slots: int, now: float, took_s: float) -> None:
         hosted.endpoint.reported(used_slots, now)
         hosted.endpoint.in_flight -= 1
         typical_s = self.pace.seconds
@@ -79,7 +79,7 @@ def simulate(policy: Policy, subset_size: int = AGENTS) -> Spread:
     clients = [Client(policy, seed, subset_size) for seed in range(CLIENTS)]
     used, calls, busy_s = [0] * AGENTS, [0] * AGENTS, [0.0] * AGENTS
     number = itertools.count()
-    ends: list[tuple[float, int, Client, Hosted, float]] = []
+    ends: list[tuple[float, int, Client, EndpointMethod, float]] = []
     instants: list[float] = []
 
     def start(client: Client, now: float) -> None:

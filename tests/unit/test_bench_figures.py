@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from weft.cli.bench.bench_command import figures
-from weft.cli.bench.bench_subject import Subject
+from weft.cli.bench.bench_subject import BenchSubject
 from weft.cli.bench.measure import Sample, quantile_of
 
 
 def sample(prefix: str, rate: str, latencies_s: list[float], rates: list[float]) -> Sample:
     async def nothing(*_: object) -> None: ...
 
-    subject = Subject(prefix=prefix, title=prefix, call=nothing, burst=nothing, rate=rate)
+    subject = BenchSubject(prefix=prefix, title=prefix, call=nothing, burst=nothing, rate=rate)
     return Sample(subject, latencies_s, rates)
 
 

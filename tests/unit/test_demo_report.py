@@ -9,7 +9,7 @@ import pytest
 
 from corpus.v1 import corpus_pb2
 from weft.cli.demo.corpus import SourceFile, standard_library
-from weft.cli.demo.demo_report import Report
+from weft.cli.demo.demo_report import DemoReport
 from weft.cli.demo.demo_story import Story
 from weft.cli.demo.ledger import Ledger
 from weft.client import Task
@@ -34,13 +34,13 @@ def expected() -> dict[str, str]:
     }
 
 
-def report(story: Story, ledger: str = "", tmp_path: Path | None = None) -> Report:
+def report(story: Story, ledger: str = "", tmp_path: Path | None = None) -> DemoReport:
     found = Ledger()
     if tmp_path is not None:
         path = tmp_path / "ledger"
         path.write_text(ledger)
         found = Ledger.read(path)
-    return Report(FILES, story, found, expected())
+    return DemoReport(FILES, story, found, expected())
 
 
 def story(**changes: object) -> Story:

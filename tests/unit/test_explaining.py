@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from weft.coordinator.calls.explaining import queue_wait
-from weft.coordinator.fleet.fleet_view import Standing
+from weft.coordinator.fleet.fleet_view import AgentStanding
 from weft.coordinator.rules import QueueKey, Requirements
 from weft.v1 import fleet_pb2
 
@@ -31,6 +31,6 @@ def test_a_queue_says_what_it_waits_for(
     standing: tuple[int, int, int, int], require: dict[str, str], paused: bool, reason: str, words: str
 ) -> None:
     key = QueueKey(METHOD, Requirements.of(require, {}))
-    wait = queue_wait(key, Standing(*standing), paused=paused)
+    wait = queue_wait(key, AgentStanding(*standing), paused=paused)
     assert fleet_pb2.WaitReason.Name(wait.reason) == f"WAIT_REASON_{reason}"
     assert words in wait.text

@@ -27,7 +27,7 @@ from tests.support.schema import METHOD, contract
 from weft.cli.steering.documents import status_document, task_document
 from weft.cli.terminal.failures import detail_lines
 from weft.cli.terminal.output import json_text
-from weft.client.fleet import Agent
+from weft.client.fleet import AgentInfo
 from weft.client.task_snapshot import Task, TaskState
 from weft.rpc.contracts import descriptors, json_form
 from weft.rpc.contracts.json_rendering import MAX_NESTED_ANYS, json_value
@@ -75,7 +75,7 @@ def test_bytes_are_shown_or_refused(message_class, payload):
 def test_tasks_agents_and_statuses_are_shown(task, agent, status):
     document = task_document(Task(task), full=True)
     json.loads(json_text(document))
-    Agent.of(agent)
+    AgentInfo.of(agent)
     json.loads(json_text(status_document(status)))
     for text in detail_lines(status):
         assert text.startswith("  ")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from weft.coordinator.dispatch.placement import Candidate, LeastConnections, plan
+from weft.coordinator.dispatch.placement import FreeSession, LeastConnections, plan
 from weft.coordinator.rules import QueueKey
 
 A = QueueKey("a.S/A")
@@ -10,7 +10,7 @@ B = QueueKey("a.S/B")
 
 
 def candidate(index, free, used=0, slots=None, costs=None):
-    return Candidate(index, free, used, slots or free + used, costs or {A: 1})
+    return FreeSession(index, free, used, slots or free + used, costs or {A: 1})
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weft.coordinator import rules
-from weft.coordinator.rules import Requirements, RetryPolicy, State
+from weft.coordinator.rules import Requirements, State, TaskRetryPolicy
 from weft.v1 import task_pb2
 
-UNAVAILABLE_ONLY = RetryPolicy(max_attempts=3)
-NAMED = RetryPolicy(
+UNAVAILABLE_ONLY = TaskRetryPolicy(max_attempts=3)
+NAMED = TaskRetryPolicy(
     max_attempts=3,
     retryable_codes=frozenset(
         {code_pb2.INTERNAL, code_pb2.INVALID_ARGUMENT, code_pb2.CANCELLED, code_pb2.UNIMPLEMENTED}
@@ -58,7 +58,9 @@ def test_transitions(state: State, targets: set[State]) -> None:
         (NAMED, code_pb2.CANCELLED, 1, False, False),
     ],
 )
-def test_what_is_retried(policy: RetryPolicy, code: int, failures: int, final: bool, retried: bool) -> None:
+def test_what_is_retried(
+    policy: TaskRetryPolicy, code: int, failures: int, final: bool, retried: bool
+) -> None:
     assert rules.should_retry(policy, failures, code, final=final) is retried
 
 
@@ -99,7 +101,7 @@ def test_the_end_after_a_report(code: int, failures: int, cancel_requested: bool
 def test_the_end_after_a_crash(
     max_crashes: int, crashes: int, cancel_requested: bool, end: State | None
 ) -> None:
-    policy = RetryPolicy(max_crashes=max_crashes)
+    policy = TaskRetryPolicy(max_crashes=max_crashes)
     assert rules.end_after_crash(policy, crashes=crashes, cancel_requested=cancel_requested) is end
 
 
@@ -107,7 +109,7 @@ def test_the_end_after_a_crash(
     ("failures", "most_s"), [(1, 0.5), (2, 1.0), (3, 2.0), (4, 4.0), (5, 5.0), (1000, 5.0), (10**9, 5.0)]
 )
 def test_backoff_grows_to_its_bound(failures: int, most_s: float) -> None:
-    policy = RetryPolicy(initial_backoff_s=0.5, max_backoff_s=5.0)
+    policy = TaskRetryPolicy(initial_backoff_s=0.5, max_backoff_s=5.0)
     assert rules.backoff_s(policy, failures, 1.0) == most_s
     assert rules.backoff_s(policy, failures, 0.25) == most_s / 4
     assert rules.backoff_s(policy, failures, 0.0) == 0.0
@@ -125,7 +127,7 @@ def test_backoff_grows_to_its_bound(failures: int, most_s: float) -> None:
 def test_backoff_is_never_outside_its_bounds(
     failures: int, draw: float, initial_s: float, max_s: float, multiplier: float
 ) -> None:
-    policy = RetryPolicy(initial_backoff_s=initial_s, max_backoff_s=max_s, backoff_multiplier=multiplier)
+    policy = TaskRetryPolicy(initial_backoff_s=initial_s, max_backoff_s=max_s, backoff_multiplier=multiplier)
     assert 0.0 <= rules.backoff_s(policy, failures, draw) <= max_s
 
 

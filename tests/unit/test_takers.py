@@ -18,9 +18,9 @@ from weft.coordinator.contracts.contract_catalogue import Contracts
 from weft.coordinator.dispatch.conduct import HALF_LIFE_S
 from weft.coordinator.dispatch.dispatcher import PASS_RETRY_QUEUES, PATIENCE_S, Dispatcher
 from weft.coordinator.dispatch.takers import MOST_POOLS, Takers
-from weft.coordinator.fleet.fleet_view import Fleet
+from weft.coordinator.fleet.fleet_view import FleetView
 from weft.coordinator.rules import QueueKey, Requirements
-from weft.coordinator.sessions.agent_session import Session
+from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
@@ -36,24 +36,24 @@ IDLE = 5000
 
 def session(
     name: str, *, slots: int = 4, methods: Iterable[str] = (A,), gpu: bool = False, epoch: int = 1
-) -> Session:
+) -> AgentSession:
     hello = session_pb2.Hello(
         agent_id=name,
         slots=slots,
         labels={"gpu": "yes"} if gpu else {},
         methods=[fleet_pb2.HostedMethod(name=method, slot_cost=1) for method in methods],
     )
-    made = Session(hello, Owner(name, epoch), 0.0)
+    made = AgentSession(hello, Owner(name, epoch), 0.0)
     made.accepted = True
     return made
 
 
-def fail(taker: Session, now_s: float = NOW_S) -> None:
+def fail(taker: AgentSession, now_s: float = NOW_S) -> None:
     for _ in range(3):
         taker.conduct.ended(code_pb2.UNAVAILABLE, now_s)
 
 
-def index_of(*sessions: Session) -> Takers:
+def index_of(*sessions: AgentSession) -> Takers:
     takers = Takers()
     for each in sessions:
         takers.changed(each)
@@ -154,7 +154,7 @@ class AgainstALookAtAll(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.takers = Takers()
-        self.sessions: list[Session] = []
+        self.sessions: list[AgentSession] = []
         self.now_s = NOW_S
         self.count = 0
 
@@ -274,12 +274,12 @@ class Passes:
         self.takers = Takers(lambda _: (int(elsewhere), 0))
         self.dispatcher = Dispatcher(h.store, self.takers, clock=lambda: self.now_s)
 
-    async def agent(self, name: str, slots: int = 1) -> Session:
+    async def agent(self, name: str, slots: int = 1) -> AgentSession:
         made = session(name, slots=slots, epoch=(await self.h.agent(name, lease_s=1e9)).epoch)
         self.takers.changed(made)
         return made
 
-    async def failed_at(self, taker: Session) -> None:
+    async def failed_at(self, taker: AgentSession) -> None:
         """A task whose first attempt, by this agent, has failed."""
         await self.h.submit()
         ((claimed,),) = await self.h.store.claim([ClaimRequest(taker.owner, {QUEUES[0]: 1}, 1, 1)])
@@ -386,7 +386,7 @@ async def test_an_agent_that_another_coordinator_forgot_is_forgotten_here(h: Har
         changed=lambda _: None,
         readers=TaskHub(max_followers=1),
     )
-    fleet = Fleet(h.store, sessions, forget_after_s=3600.0)
+    fleet = FleetView(h.store, sessions, forget_after_s=3600.0)
     owner = Owner("gone", await h.store.register("gone", "instance", b"", 10.0))
     sessions.stale_refused["gone"] = 1
     await fleet.look(NOW_S)

@@ -6,12 +6,12 @@ import pytest
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from tests.store.support import METHOD, Harness, StoreFactory, ref
-from weft.coordinator.rules import RetryPolicy
+from weft.coordinator.rules import TaskRetryPolicy
 from weft.coordinator.store import history
 from weft.coordinator.store.records import Submission
 from weft.v1 import task_pb2
 
-MANY = RetryPolicy(max_attempts=40, initial_backoff_s=0.0, max_crashes=40)
+MANY = TaskRetryPolicy(max_attempts=40, initial_backoff_s=0.0, max_crashes=40)
 
 
 async def told(h: Harness, task_id: str) -> list[task_pb2.Attempt]:
@@ -56,7 +56,7 @@ async def test_the_only_attempt_follows_from_the_task(h: Harness) -> None:
 
 
 async def test_failures_are_kept_without_what_is_large(h: Harness) -> None:
-    task_id = await h.submit(Submission(METHOD, retry=RetryPolicy(3, 8.0, 8.0, 1.0)))
+    task_id = await h.submit(Submission(METHOD, retry=TaskRetryPolicy(3, 8.0, 8.0, 1.0)))
     owner, other = await h.agent(lease_s=1e6), await h.agent("b", 1e6)
     await h.end(await h.claim_one(owner), code_pb2.UNAVAILABLE, outcome=failure(14, "x" * 5000, "y" * 5000))
     (first,) = await told(h, task_id)
@@ -77,7 +77,7 @@ async def test_failures_are_kept_without_what_is_large(h: Harness) -> None:
 
 
 async def test_an_outcome_that_is_none_is_kept_by_its_code(h: Harness) -> None:
-    task_id = await h.submit(Submission(METHOD, retry=RetryPolicy(3, 8.0, 8.0, 1.0)))
+    task_id = await h.submit(Submission(METHOD, retry=TaskRetryPolicy(3, 8.0, 8.0, 1.0)))
     await h.end(await h.claim_one(await h.agent()), code_pb2.UNAVAILABLE, outcome=b"\xff\xff")
     assert await short(h, task_id) == [(1, "a", 14)]
 
@@ -100,7 +100,7 @@ async def test_lost_and_released_attempts_are_told(h: Harness) -> None:
 
 
 async def test_what_a_limit_ended_is_told(h: Harness) -> None:
-    policy = RetryPolicy(3, 0.0, 8.0, 1.0, frozenset({code_pb2.DEADLINE_EXCEEDED}))
+    policy = TaskRetryPolicy(3, 0.0, 8.0, 1.0, frozenset({code_pb2.DEADLINE_EXCEEDED}))
     task_id = await h.submit(Submission(METHOD, retry=policy, start_to_close_s=2.0))
     await h.claim_one(await h.agent(lease_s=1e6))
     await h.pass_time(3.5)

@@ -8,12 +8,12 @@ import pytest
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from tests.store.support import METHOD, OTHER_METHOD, Harness
-from weft.coordinator.rules import RetryPolicy, State
+from weft.coordinator.rules import State, TaskRetryPolicy
 from weft.coordinator.store import paging
 from weft.coordinator.store.records import ListFilter, Owner, Submission
 from weft.v1 import task_pb2
 
-STEADY = RetryPolicy(max_attempts=3, initial_backoff_s=100.0, max_backoff_s=100.0)
+STEADY = TaskRetryPolicy(max_attempts=3, initial_backoff_s=100.0, max_backoff_s=100.0)
 
 
 def failure(code: int, message: str, reason: str = "", raised: tuple[str, str] | None = None) -> bytes:
@@ -30,7 +30,9 @@ async def filled(h: Harness) -> dict[str, str]:
     one, two = await h.agent("one", 1e9), await h.agent("two", 1e9)
     ids: dict[str, str] = {}
 
-    async def ended(name: str, owner: Owner, code: int, outcome: bytes, retry: RetryPolicy = STEADY) -> None:
+    async def ended(
+        name: str, owner: Owner, code: int, outcome: bytes, retry: TaskRetryPolicy = STEADY
+    ) -> None:
         ids[name] = await h.submit(Submission(METHOD, retry=retry, request_id=f"r-{name}", result_ttl_s=1e6))
         await h.end(await h.claim_one(owner), code, outcome=outcome)
         h.clock.advance(1.0)

@@ -6,7 +6,7 @@ import pytest
 from google.rpc import code_pb2
 
 from tests.store.support import METHOD, Harness, Revoked, error_of, reason_of, ref
-from weft.coordinator.rules import RetryPolicy, State
+from weft.coordinator.rules import State, TaskRetryPolicy
 from weft.coordinator.store.records import Submission, Verdict
 from weft.rpc.errors import Cancelled, DeadlineExceeded
 
@@ -81,7 +81,7 @@ async def test_a_result_within_the_backstop_counts(h: Harness) -> None:
 
 
 async def test_start_to_close_is_a_failed_attempt(h: Harness) -> None:
-    policy = RetryPolicy(
+    policy = TaskRetryPolicy(
         max_attempts=2, initial_backoff_s=0.0, retryable_codes=frozenset({code_pb2.DEADLINE_EXCEEDED})
     )
     plain, named = await h.submit_many(

@@ -6,10 +6,10 @@ from google.rpc import code_pb2
 
 from tests.store.factories import MAX_PROGRESS_BYTES
 from tests.store.support import METHOD, Harness, StoreFactory, ref
-from weft.coordinator.rules import REQUEST_ID_TTL_S, RetryPolicy, State
+from weft.coordinator.rules import REQUEST_ID_TTL_S, State, TaskRetryPolicy
 from weft.coordinator.store.records import ProgressRow, ProgressVerdict, Submission, Verdict
 
-AT_ONCE = RetryPolicy(initial_backoff_s=0.0)
+AT_ONCE = TaskRetryPolicy(initial_backoff_s=0.0)
 
 
 async def test_progress_is_numbered_and_told(h: Harness) -> None:

@@ -6,7 +6,7 @@ import pytest
 from google.rpc import code_pb2
 
 from tests.store.support import METHOD, OTHER_METHOD, Harness, error_of
-from weft.coordinator.rules import RetryPolicy, State
+from weft.coordinator.rules import State, TaskRetryPolicy
 from weft.coordinator.store.records import ListFilter, ProgressVerdict, Submission, Verdict
 from weft.rpc.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound
 from weft.rpc.times import seconds, timestamp
@@ -117,7 +117,7 @@ async def test_a_foreign_cursor(h: Harness) -> None:
 
 
 async def test_a_failed_task_is_queued_again_with_fresh_budgets(h: Harness) -> None:
-    policy = RetryPolicy(max_attempts=1, max_crashes=0)
+    policy = TaskRetryPolicy(max_attempts=1, max_crashes=0)
     task_id = await h.submit(Submission(METHOD, b"payload", context=b"context", retry=policy))
     owner = await h.agent(lease_s=1e6)
     assert await h.end(await h.claim_one(owner), code_pb2.UNAVAILABLE, outcome=b"why") is Verdict.STORED

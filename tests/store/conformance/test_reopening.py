@@ -9,7 +9,7 @@ import pytest
 from google.rpc import code_pb2
 
 from tests.store.support import METHOD, OTHER_METHOD, StoreFactory, ref
-from weft.coordinator.rules import QueueKey, RetryPolicy, State
+from weft.coordinator.rules import QueueKey, State, TaskRetryPolicy
 from weft.coordinator.store.records import AttemptRef, ProgressVerdict, Submission, Verdict
 from weft.rpc.errors import AlreadyExists
 
@@ -247,7 +247,7 @@ async def test_attempts_that_had_ended_are_not_adopted(store_factory: StoreFacto
     h = await store_factory.open()
     old = await h.agent("a")
     done, retried, lost = await h.submit_many(
-        [Submission(METHOD, retry=RetryPolicy(initial_backoff_s=0.0))] * 3
+        [Submission(METHOD, retry=TaskRetryPolicy(initial_backoff_s=0.0))] * 3
     )
     claims = await h.claim(old, limit=3)
     await h.end(claims[0])

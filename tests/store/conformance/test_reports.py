@@ -8,10 +8,10 @@ from dataclasses import replace
 from google.rpc import code_pb2
 
 from tests.store.support import METHOD, Harness, reason_of, ref
-from weft.coordinator.rules import RetryPolicy, State
-from weft.coordinator.store.records import Claimed, Owner, Report, Submission, Verdict
+from weft.coordinator.rules import State, TaskRetryPolicy
+from weft.coordinator.store.records import AttemptReport, Claimed, Owner, Submission, Verdict
 
-STEADY = RetryPolicy(max_attempts=3, initial_backoff_s=8.0, max_backoff_s=8.0, backoff_multiplier=1.0)
+STEADY = TaskRetryPolicy(max_attempts=3, initial_backoff_s=8.0, max_backoff_s=8.0, backoff_multiplier=1.0)
 
 
 async def test_an_outcome_is_stored_once(h: Harness) -> None:
@@ -56,7 +56,7 @@ async def test_stale_reports_are_refused(h: Harness) -> None:
 async def test_reports_in_one_call_are_judged_one_by_one(h: Harness) -> None:
     ids = await h.submit_many([Submission(METHOD)] * 3)
     claims = await h.claim(await h.agent(), limit=3)
-    reports = [Report(c.owner, c.task_id, c.attempt, 0, b"o") for c in claims]
+    reports = [AttemptReport(c.owner, c.task_id, c.attempt, 0, b"o") for c in claims]
     reports[1] = replace(reports[1], attempt=5)
     assert list(await h.store.complete([*reports, reports[0]])) == [
         Verdict.STORED,
@@ -110,15 +110,15 @@ async def test_a_repeated_report_gets_its_own_answer_whatever_came_later(h: Harn
     assert await h.end(claimed, code_pb2.UNAVAILABLE) is Verdict.STALE
 
 
-async def _code(h: Harness, policy: RetryPolicy, code: int, *, final: bool = False) -> Verdict:
+async def _code(h: Harness, policy: TaskRetryPolicy, code: int, *, final: bool = False) -> Verdict:
     await h.submit(Submission(METHOD, retry=policy))
     return await h.end(await h.claim_one(await h.agent()), code, final=final)
 
 
 async def test_which_codes_are_retried(h: Harness) -> None:
-    named = RetryPolicy(retryable_codes=frozenset({code_pb2.INTERNAL, code_pb2.INVALID_ARGUMENT}))
-    assert await _code(h, RetryPolicy(), code_pb2.INTERNAL) is Verdict.STORED
-    assert await _code(h, RetryPolicy(), code_pb2.DEADLINE_EXCEEDED) is Verdict.STORED
+    named = TaskRetryPolicy(retryable_codes=frozenset({code_pb2.INTERNAL, code_pb2.INVALID_ARGUMENT}))
+    assert await _code(h, TaskRetryPolicy(), code_pb2.INTERNAL) is Verdict.STORED
+    assert await _code(h, TaskRetryPolicy(), code_pb2.DEADLINE_EXCEEDED) is Verdict.STORED
     assert await _code(h, named, code_pb2.INTERNAL) is Verdict.RETRYING
     assert await _code(h, named, code_pb2.UNAVAILABLE) is Verdict.STORED
     assert await _code(h, named, code_pb2.INVALID_ARGUMENT) is Verdict.STORED
@@ -141,7 +141,7 @@ async def test_no_retry_past_the_end_of_its_time(h: Harness) -> None:
 
 
 async def test_a_handler_that_says_cancelled_unasked_has_failed(h: Harness) -> None:
-    policy = RetryPolicy(retryable_codes=frozenset({code_pb2.CANCELLED}))
+    policy = TaskRetryPolicy(retryable_codes=frozenset({code_pb2.CANCELLED}))
     task_id = await h.submit(Submission(METHOD, retry=policy))
     claimed = await h.claim_one(await h.agent())
     assert await h.end(claimed, code_pb2.CANCELLED, outcome=b"mine") is Verdict.STORED
@@ -150,7 +150,7 @@ async def test_a_handler_that_says_cancelled_unasked_has_failed(h: Harness) -> N
 
 
 async def test_crashes_are_counted_apart_and_have_an_end(h: Harness) -> None:
-    policy = RetryPolicy(max_attempts=1, max_crashes=2)
+    policy = TaskRetryPolicy(max_attempts=1, max_crashes=2)
     task_id = await h.submit(Submission(METHOD, retry=policy))
     owner = await h.agent()
     for _ in range(2):
@@ -165,7 +165,7 @@ async def test_crashes_are_counted_apart_and_have_an_end(h: Harness) -> None:
 
 
 async def test_crashes_cost_no_attempts(h: Harness) -> None:
-    policy = RetryPolicy(max_attempts=2, initial_backoff_s=0.0, max_crashes=5)
+    policy = TaskRetryPolicy(max_attempts=2, initial_backoff_s=0.0, max_crashes=5)
     await h.submit(Submission(METHOD, retry=policy))
     owner = await h.agent()
     for _ in range(3):

@@ -8,7 +8,7 @@ import pytest
 from google.rpc import code_pb2
 
 from tests.store.support import METHOD, OTHER_METHOD, Harness
-from weft.coordinator.rules import REQUEST_ID_TTL_S, QueueKey, Requirements, RetryPolicy, State
+from weft.coordinator.rules import REQUEST_ID_TTL_S, QueueKey, Requirements, State, TaskRetryPolicy
 from weft.coordinator.store.records import Enqueued, RequestIdReused, Submission, TooManyQueues
 
 FULL = Submission(
@@ -20,7 +20,7 @@ FULL = Submission(
     schedule_to_start_s=60.0,
     start_to_close_s=10.0,
     schedule_to_close_s=600.0,
-    retry=RetryPolicy(7, 0.2, 9.0, 3.0, frozenset({code_pb2.INTERNAL, code_pb2.UNAVAILABLE}), 1),
+    retry=TaskRetryPolicy(7, 0.2, 9.0, 3.0, frozenset({code_pb2.INTERNAL, code_pb2.UNAVAILABLE}), 1),
     requirements=Requirements.of({"zone": "eu"}, {"gpu": 2.0}),
     context=b"context",
     result_ttl_s=5.0,

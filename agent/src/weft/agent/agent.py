@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from weft.agent.errors import HostingError, SettingsError
 from weft.agent.functions import function_method
 from weft.agent.handlers import event_loop, forks
-from weft.agent.hosted_methods import AddServicer, Hosted, servicer_methods
+from weft.agent.hosted_methods import AddServicer, HostedMethod, servicer_methods
 from weft.agent.program.patched import refuse_patched
 from weft.agent.runtime import Runtime
 from weft.agent.settings import AgentSettings
@@ -86,7 +86,7 @@ class Agent:
         max_message_bytes: int | None = None,
         show_errors: bool | None = None,
     ) -> None:
-        self._methods: dict[str, Hosted] = {}
+        self._methods: dict[str, HostedMethod] = {}
         self._runtime: Runtime | None = None
         self._given: dict[str, Any] = {}
         self.settings = self.settings_type.model_construct()
@@ -234,7 +234,7 @@ class Agent:
         if self._runtime is not None:
             self._runtime.stop()
 
-    def _add(self, methods: Sequence[Hosted]) -> None:
+    def _add(self, methods: Sequence[HostedMethod]) -> None:
         if self._runtime is not None:
             raise HostingError("the agent runs: add what it hosts before that")
         for method in methods:

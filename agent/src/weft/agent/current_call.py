@@ -45,7 +45,7 @@ class CancelSignal:
         return self._set
 
 
-class Handled(Protocol):
+class RunningCall(Protocol):
     """A call whose handler is running."""
 
     agent_id: str
@@ -64,7 +64,7 @@ class Handled(Protocol):
         """Seconds until its deadline; None: no limit."""
         ...
 
-    def budget(self) -> call_context.Budget:
+    def budget(self) -> call_context.CallContext:
         """What calls inherit that are made from it."""
         ...
 
@@ -74,7 +74,7 @@ class RunningTask:
 
     __slots__ = ("_context",)
 
-    def __init__(self, context: Handled) -> None:
+    def __init__(self, context: RunningCall) -> None:
         self._context = context
 
     @property
@@ -133,7 +133,7 @@ class RunningTask:
         return self._context.cancel_signal
 
 
-_current: ContextVar[Handled] = ContextVar("weft_current_attempt")
+_current: ContextVar[RunningCall] = ContextVar("weft_current_attempt")
 
 
 def current_task() -> RunningTask:
@@ -148,16 +148,16 @@ def current_task() -> RunningTask:
         raise LookupError("current_task() was called outside a handler that an agent runs") from None
 
 
-def enter(call: Handled) -> None:
+def enter(call: RunningCall) -> None:
     """This call's handler runs in the current contextvars context and its children."""
     _current.set(call)
     call_context.enter(call)
 
 
-def budget_of(assignment: session_pb2.Assignment, deadline_at: float | None) -> call_context.Budget:
+def budget_of(assignment: session_pb2.Assignment, deadline_at: float | None) -> call_context.CallContext:
     """What a call leaves to its children."""
     call = assignment.context
-    return call_context.Budget(
+    return call_context.CallContext(
         root_id=call.root_id or assignment.task_id,
         parent_id=assignment.task_id,
         deadline_at=deadline_at,

@@ -13,7 +13,7 @@ from google.protobuf.descriptor import Descriptor, FileDescriptor
 from google.protobuf.message import Message
 
 from weft.agent.errors import HostingError
-from weft.agent.hosted_methods import FunctionSource, Hosted, check_importable, is_async
+from weft.agent.hosted_methods import FunctionSource, HostedMethod, check_importable, is_async
 
 _STREAMS: tuple[object, ...] = (
     collections.abc.AsyncIterator,
@@ -38,7 +38,7 @@ class _Signature(typing.NamedTuple):
 
 def function_method(
     name: str, function: Callable[..., Any], *, isolate: bool = False, slot_cost: int = 1
-) -> Hosted:
+) -> HostedMethod:
     """A function as a hosted method; its descriptor stays open when no generated module has one.
 
     Raises:
@@ -55,7 +55,7 @@ def function_method(
         _check_against(descriptor, method, signature, name)
     # Called with context all the same, so that there is one way to call a handler.
     behavior = function if signature.takes_context else (lambda request, _context: function(request))
-    return Hosted(
+    return HostedMethod(
         name=name,
         behavior=behavior,
         deserialize=_deserializer(signature.request),
@@ -164,15 +164,15 @@ def _serializer(kind: type, name: str) -> Callable[[Any], bytes]:
     return serialize
 
 
-def synthesize(methods: Iterable[Hosted]) -> list[FileDescriptor]:
+def synthesize(methods: Iterable[HostedMethod]) -> list[FileDescriptor]:
     """Descriptors for the services of methods that have none: one file a service."""
-    by_service: dict[str, list[Hosted]] = {}
+    by_service: dict[str, list[HostedMethod]] = {}
     for method in methods:
         by_service.setdefault(method.name.partition("/")[0], []).append(method)
     return [_synthesize_file(service, each) for service, each in sorted(by_service.items())]
 
 
-def _synthesize_file(service: str, methods: list[Hosted]) -> FileDescriptor:
+def _synthesize_file(service: str, methods: list[HostedMethod]) -> FileDescriptor:
     package, _, short = service.rpartition(".")
     imports = {each.file.name: each.file for method in methods for each in method.types}
     proto = descriptor_pb2.FileDescriptorProto(

@@ -25,7 +25,7 @@ from weft.rpc.process.logs import get_logger
 from weft.v1 import session_pb2, task_pb2
 
 if TYPE_CHECKING:
-    from weft.agent.hosted_methods import Hosted
+    from weft.agent.hosted_methods import HostedMethod
 
 _log = get_logger("weft.agent")
 
@@ -125,11 +125,11 @@ class HandlerContext:
         """Seconds until the deadline, by this process' monotonic clock; None: no limit."""
         return None if self._deadline_at is None else max(0.0, self._deadline_at - time.monotonic())
 
-    def budget(self) -> call_context.Budget:
+    def budget(self) -> call_context.CallContext:
         """What calls inherit that the handler makes."""
         return budget_of(self.assignment, self._deadline_at)
 
-    def request(self, hosted: Hosted) -> Any:
+    def request(self, hosted: HostedMethod) -> Any:
         """What the handler gets first.
 
         Raises:

@@ -36,7 +36,7 @@ class FunctionSource(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Hosted:
+class HostedMethod:
     """One hosted method."""
 
     name: str
@@ -77,7 +77,7 @@ class _Recorder:
 
 def servicer_methods(
     add: AddServicer, servicer: Any, *, isolate: bool = False, slot_cost: int = 1
-) -> list[Hosted]:
+) -> list[HostedMethod]:
     """The methods that a servicer implements; those that it left to the generated base class are left out.
 
     Raises:
@@ -140,9 +140,9 @@ def _from_handler(
     method: MethodDescriptor,
     source: ServicerSource | None,
     slot_cost: int,
-) -> Hosted:
+) -> HostedMethod:
     behavior = _behavior(handler)
-    return Hosted(
+    return HostedMethod(
         name=f"{method.containing_service.full_name}/{method.name}",
         behavior=behavior,
         deserialize=handler.request_deserializer or bytes,
@@ -188,11 +188,11 @@ def check_importable(function: Callable[..., Any]) -> None:
         )
 
 
-def from_sources(sources: Iterable[ServicerSource | FunctionSource]) -> Mapping[str, Hosted]:
+def from_sources(sources: Iterable[ServicerSource | FunctionSource]) -> Mapping[str, HostedMethod]:
     """The hosted methods of sources, made again in an isolated process."""
     from weft.agent.functions import function_method
 
-    hosted: list[Hosted] = []
+    hosted: list[HostedMethod] = []
     for source in sources:
         if isinstance(source, ServicerSource):
             hosted.extend(servicer_methods(source.add, source.servicer))

@@ -20,22 +20,22 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from queue import Empty, SimpleQueue
 
-from weft.agent.direct.direct_server import LEAVE_GRACE_S, Ingress
+from weft.agent.direct.direct_server import LEAVE_GRACE_S, DirectServer
 from weft.agent.direct.listening import OFF, dialled_address, listen_address
 from weft.agent.direct.load_trailers import LoadReports
 from weft.agent.errors import OverrunError
 from weft.agent.handlers import own_sockets
-from weft.agent.handlers.executor import Cancellation, Executor
+from weft.agent.handlers.executor import CancelRequest, Executor
 from weft.agent.handlers.isolate import IsolatedPool
 from weft.agent.handlers.loop_stall import StallWatch
 from weft.agent.handlers.overrun import Overruns
 from weft.agent.handlers.runners import AsyncRunner, IsolatedRunner, Runner, ThreadRunner
 from weft.agent.handlers.slots import Slots
 from weft.agent.handlers.threads import Threads
-from weft.agent.hosted_methods import Hosted
+from weft.agent.hosted_methods import HostedMethod
 from weft.agent.session.agent_identity import contract_of, described, hello_now, identity_of
-from weft.agent.session.attempt import Attempt
-from weft.agent.session.connector import Session
+from weft.agent.session.attempt import HeldAttempt
+from weft.agent.session.connector import SessionConnector
 from weft.agent.session.host_figures import HostSampler
 from weft.agent.session.outbox import Outbox
 from weft.agent.settings import AgentSettings
@@ -68,7 +68,7 @@ class Runtime:
     """
 
     def __init__(
-        self, settings: AgentSettings, methods: Mapping[str, Hosted], *, exit_when_stuck: bool
+        self, settings: AgentSettings, methods: Mapping[str, HostedMethod], *, exit_when_stuck: bool
     ) -> None:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
@@ -97,11 +97,11 @@ class Runtime:
         self._listening: own_sockets.Key = ""
         self._hello = self._identity()
         self._load = LoadReports(settings.id, self._slots)
-        self._ingress: Ingress | None = None
+        self._ingress: DirectServer | None = None
         self._unavailable: frozenset[str] = frozenset()
         self._host = HostSampler()
         self._stalls = StallWatch(self._loop, self._executor.running_async)
-        self._session = Session(
+        self._session = SessionConnector(
             settings.target,
             self,
             self._outbox,
@@ -224,19 +224,19 @@ class Runtime:
         if self._ingress is not None and not self._draining:
             self._ingress.accept(on=state == fleet_pb2.DESIRED_STATE_ACTIVE)
 
-    def work(self, assigned: Sequence[Attempt], cancellations: Sequence[Cancellation]) -> None:
+    def work(self, assigned: Sequence[HeldAttempt], cancellations: Sequence[CancelRequest]) -> None:
         self._executor.handle(assigned, cancellations)
 
     # -- wiring ---------------------------------------------------------------------------------------------------
 
-    def _runners(self) -> Callable[[Hosted], Runner]:
+    def _runners(self) -> Callable[[HostedMethod], Runner]:
         on_loop = AsyncRunner(self._executor)
         in_thread = ThreadRunner(self._executor, self._threads)
         isolated = None
         if self._pool is not None:
             isolated = IsolatedRunner(self._executor, self._threads, self._pool)
 
-        def pick(hosted: Hosted) -> Runner:
+        def pick(hosted: HostedMethod) -> Runner:
             if hosted.isolated is not None and isolated is not None:
                 return isolated
             return on_loop if hosted.is_async else in_thread
@@ -254,7 +254,7 @@ class Runtime:
         settings = self._settings
         if settings.listen == OFF:
             return
-        self._ingress = Ingress(
+        self._ingress = DirectServer(
             self._methods,
             self._slots,
             self._load,

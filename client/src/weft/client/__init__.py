@@ -20,7 +20,7 @@ Errors are those of `weft.rpc.errors`.
 
 import weft.rpc  # noqa: F401 - before anything that loads gRPC
 from weft.client.api import Unreachable
-from weft.client.fleet import Agent, AgentState, DesiredState, DirectState, Fleet, Queue
+from weft.client.fleet import AgentInfo, AgentState, DesiredState, DirectState, Fleet, Queue
 from weft.client.mesh import Mesh, connect
 from weft.client.methods import Method, Methods, methods
 from weft.client.options import RetryPolicy, call_options
@@ -34,7 +34,7 @@ from weft.rpc.process.version import VERSION
 __version__ = VERSION
 
 __all__ = [
-    "Agent",
+    "AgentInfo",
     "AgentState",
     "Attempt",
     "DesiredState",

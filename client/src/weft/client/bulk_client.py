@@ -39,7 +39,7 @@ _FED_ITEMS = 2 * BATCH_ITEMS
 _MOST_PAYLOAD_BYTES = MAX_MESSAGE_BYTES - BATCH_BYTES
 
 
-class Entry:
+class BulkItem:
     """One task of the bulk, on its way."""
 
     __slots__ = (
@@ -108,16 +108,16 @@ class Bulk(Generic[Req]):
         self._repeated_s = generated_ids.repeated_s(patience_s)
 
         # In the order of the arrows above.
-        self._again: deque[Entry] = deque()
+        self._again: deque[BulkItem] = deque()
         self._postponed = 0
         self._refused_since: float | None = None
-        self._sent: deque[Entry] = deque()
-        self._stored: dict[str, list[Entry]] = {}
+        self._sent: deque[BulkItem] = deque()
+        self._stored: dict[str, list[BulkItem]] = {}
         # Stored by way of a stream that broke: waited for beside the stream.
-        self._orphans: dict[str, list[Entry]] = {}
+        self._orphans: dict[str, list[BulkItem]] = {}
         # Ended before their acknowledgement was read.
         self._early: dict[str, Task] = {}
-        self._out: deque[Entry] = deque()
+        self._out: deque[BulkItem] = deque()
         self._inside = 0
         # The window was full: it is filled again once there is room for a batch, not item by item.
         self._full = False
@@ -128,7 +128,7 @@ class Bulk(Generic[Req]):
         self._news = asyncio.Event()
         self._collectors: set[asyncio.Task[None]] = set()
 
-    async def entries(self) -> AsyncGenerator[Entry]:
+    async def entries(self) -> AsyncGenerator[BulkItem]:
         """Every entry of the source.
 
         Raises:
@@ -224,7 +224,7 @@ class Bulk(Generic[Req]):
             self._collect(self._stored)
             self._stored = {}
 
-    def _collect(self, entries: Mapping[str, list[Entry]]) -> None:
+    def _collect(self, entries: Mapping[str, list[BulkItem]]) -> None:
         """Wait for these beside the stream."""
         for task_id, same in entries.items():
             self._orphans.setdefault(task_id, []).extend(same)
@@ -287,7 +287,7 @@ class Bulk(Generic[Req]):
                 return None
             await self._work.wait()
 
-    def _draw(self) -> Entry | None:
+    def _draw(self) -> BulkItem | None:
         """The next of the source; None: none now, or no room."""
         if self._full and self._inside > self._refill_below:
             return None
@@ -310,7 +310,7 @@ class Bulk(Generic[Req]):
                 return None
             index = self._drawn
             own_id = "" if self._request_id is None else self._request_id(request)
-            entry = Entry(
+            entry = BulkItem(
                 index,
                 own_id or f"{self._id_prefix}-{index:x}",
                 self._method.serialize(request),
@@ -340,7 +340,7 @@ class Bulk(Generic[Req]):
             # The writer may have been waiting for the last acknowledgement.
             self._work.set()
 
-    def _acknowledge(self, entry: Entry, task_id: str, *, existed: bool) -> None:
+    def _acknowledge(self, entry: BulkItem, task_id: str, *, existed: bool) -> None:
         entry.task_id = task_id
         entry.existed = existed
         if self._tell_stored is not None:
@@ -366,7 +366,7 @@ class Bulk(Generic[Req]):
             entry.task = task
             self._emit(entry)
 
-    def _refuse(self, entry: Entry, error: WeftError) -> None:
+    def _refuse(self, entry: BulkItem, error: WeftError) -> None:
         """Try again what was refused for the moment, within the patience; the rest comes out as refused."""
         now = time.monotonic()
         if is_momentary(error):
@@ -377,12 +377,12 @@ class Bulk(Generic[Req]):
                 return
         self._emit(entry, error)
 
-    def _send_again(self, entry: Entry) -> None:
+    def _send_again(self, entry: BulkItem) -> None:
         self._postponed -= 1
         self._again.append(entry)
         self._work.set()
 
-    def _emit(self, entry: Entry, error: WeftError | None = None) -> None:
+    def _emit(self, entry: BulkItem, error: WeftError | None = None) -> None:
         entry.error = error
         entry.payload = b""
         self._out.append(entry)

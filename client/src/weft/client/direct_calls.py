@@ -9,7 +9,7 @@ import asyncio
 
 import grpc.aio
 
-from weft.rpc.balancing import Balancer, Explanation, Limits
+from weft.rpc.balancing import Balancer, BalancerLimits, Explanation
 from weft.rpc.discovery import Discovery
 
 # Connections to agents that are there are made within this.
@@ -21,7 +21,7 @@ class Direct:
     """A balancer that is kept up to date. Belongs to the event loop in which it is made."""
 
     def __init__(self, coordinator: grpc.aio.Channel, policy: str, max_message_bytes: int) -> None:
-        self.balancer = Balancer(policy, limits=Limits(max_message_bytes=max_message_bytes))
+        self.balancer = Balancer(policy, limits=BalancerLimits(max_message_bytes=max_message_bytes))
         self._discovery = Discovery(coordinator, self.balancer.update)
         self._discovery.start()
 

@@ -48,7 +48,7 @@ class DirectState(OpenEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Agent:
+class AgentInfo:
     """An agent at one moment."""
 
     id: str
@@ -80,7 +80,7 @@ class Agent:
     failing: bool = False
 
     @classmethod
-    def of(cls, proto: fleet_pb2.Agent) -> Agent:
+    def of(cls, proto: fleet_pb2.Agent) -> AgentInfo:
         return cls(
             id=proto.id,
             state=AgentState(proto.state),
@@ -146,9 +146,9 @@ class Fleet:
     def __init__(self, api: Api) -> None:
         self._api = api
 
-    async def agents(self, method: str = "") -> Sequence[Agent]:
+    async def agents(self, method: str = "") -> Sequence[AgentInfo]:
         """Every agent that is known, by id; with `method`, those that host it."""
-        found: list[Agent] = []
+        found: list[AgentInfo] = []
         page_token = ""
         while True:
             page = await self._api.call(
@@ -157,12 +157,12 @@ class Fleet:
                     method=method, page_size=_PAGE_AGENTS, page_token=page_token
                 ),
             )
-            found += map(Agent.of, page.agents)
+            found += map(AgentInfo.of, page.agents)
             page_token = page.next_page_token
             if not page_token:
                 return found
 
-    async def watch(self, methods: Sequence[str] = ()) -> AsyncGenerator[Sequence[Agent]]:
+    async def watch(self, methods: Sequence[str] = ()) -> AsyncGenerator[Sequence[AgentInfo]]:
         """The agents that are connected, now and after each change, but without their load; with `methods`, those that
         host one of these. A coordinator that is away is waited for.
 
@@ -182,25 +182,25 @@ class Fleet:
             while True:
                 await changed.wait()
                 changed.clear()
-                yield [Agent.of(agent) for agent in newest]
+                yield [AgentInfo.of(agent) for agent in newest]
         finally:
             await discovery.close()
 
-    async def agent(self, agent_id: str) -> Agent:
+    async def agent(self, agent_id: str) -> AgentInfo:
         """One agent.
 
         Raises:
             NotFound: no agent has this id.
         """
         request = coordinator_pb2.GetAgentRequest(agent_id=agent_id)
-        return Agent.of((await self._api.call(rpc.GET_AGENT, request)).agent)
+        return AgentInfo.of((await self._api.call(rpc.GET_AGENT, request)).agent)
 
-    async def set_state(self, agent_id: str, state: DesiredState) -> Agent:
+    async def set_state(self, agent_id: str, state: DesiredState) -> AgentInfo:
         """Say what is wanted of an agent. It holds until changed, across the agent's restarts."""
         request = coordinator_pb2.UpdateAgentRequest(
             agent_id=agent_id, desired_state=fleet_pb2.DesiredState.Name(state.value)
         )
-        return Agent.of((await self._api.call(rpc.UPDATE_AGENT, request)).agent)
+        return AgentInfo.of((await self._api.call(rpc.UPDATE_AGENT, request)).agent)
 
     async def queues(self, method: str = "") -> Sequence[Queue]:
         """Queues that hold tasks, are paused, or belong to a hosted method."""

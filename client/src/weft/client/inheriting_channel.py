@@ -47,19 +47,19 @@ class _ManyRequests(_Callable):
         return self._plain(request_iterator, timeout, metadata, *more, **how)
 
 
-class UnaryUnary(_OneRequest, aio.UnaryUnaryMultiCallable[Any, Any]):
+class InheritingUnaryUnary(_OneRequest, aio.UnaryUnaryMultiCallable[Any, Any]):
     """One request, one response."""
 
 
-class UnaryStream(_OneRequest, aio.UnaryStreamMultiCallable[Any, Any]):
+class InheritingUnaryStream(_OneRequest, aio.UnaryStreamMultiCallable[Any, Any]):
     """One request, many responses."""
 
 
-class StreamUnary(_ManyRequests, aio.StreamUnaryMultiCallable[Any, Any]):
+class InheritingStreamUnary(_ManyRequests, aio.StreamUnaryMultiCallable[Any, Any]):
     """Many requests, one response."""
 
 
-class StreamStream(_ManyRequests, aio.StreamStreamMultiCallable[Any, Any]):
+class InheritingStreamStream(_ManyRequests, aio.StreamStreamMultiCallable[Any, Any]):
     """Many requests, many responses."""
 
 
@@ -71,16 +71,16 @@ class InheritingChannel(aio.Channel):
         self._home = home
 
     def unary_unary(self, *method: Any, **how: Any) -> Any:
-        return UnaryUnary(self._plain.unary_unary(*method, **how), self._home)
+        return InheritingUnaryUnary(self._plain.unary_unary(*method, **how), self._home)
 
     def unary_stream(self, *method: Any, **how: Any) -> Any:
-        return UnaryStream(self._plain.unary_stream(*method, **how), self._home)
+        return InheritingUnaryStream(self._plain.unary_stream(*method, **how), self._home)
 
     def stream_unary(self, *method: Any, **how: Any) -> Any:
-        return StreamUnary(self._plain.stream_unary(*method, **how), self._home)
+        return InheritingStreamUnary(self._plain.stream_unary(*method, **how), self._home)
 
     def stream_stream(self, *method: Any, **how: Any) -> Any:
-        return StreamStream(self._plain.stream_stream(*method, **how), self._home)
+        return InheritingStreamStream(self._plain.stream_stream(*method, **how), self._home)
 
     async def close(self, grace: float | None = None) -> None:
         pass

@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from weft.client import api as rpc
 from weft.client import generated_ids
 from weft.client.api import Api
-from weft.client.bulk_client import DEFAULT_WINDOW, Bulk, Entry
+from weft.client.bulk_client import DEFAULT_WINDOW, Bulk, BulkItem
 from weft.client.methods import Method, as_method
 from weft.client.options import SubmitOptions, task_options
 from weft.client.task_handle import TaskHandle, response_of
@@ -383,5 +383,5 @@ def _id(task: TaskHandle[Any] | str) -> str:
     return task if isinstance(task, str) else task.id
 
 
-def _finished(entry: Entry, method: Method[Any, Resp]) -> Finished[Resp]:
+def _finished(entry: BulkItem, method: Method[Any, Resp]) -> Finished[Resp]:
     return Finished(entry.index, entry.request_id, entry.task, method, entry.error)

@@ -14,8 +14,8 @@ from weft.coordinator.rules import (
     DEFAULT_RETRY,
     HIGHEST_PRIORITY,
     Requirements,
-    RetryPolicy,
     State,
+    TaskRetryPolicy,
 )
 from weft.coordinator.store import history
 from weft.coordinator.store.embedded.task_ids import request_digest
@@ -165,7 +165,7 @@ def _duration(
     return checked_duration(getattr(message, name), field, least_s=least_s)
 
 
-def retry_policy(policy: task_pb2.RetryPolicy) -> RetryPolicy:
+def retry_policy(policy: task_pb2.RetryPolicy) -> TaskRetryPolicy:
     """A checked policy with its defaults filled in.
 
     Raises:
@@ -199,7 +199,7 @@ def retry_policy(policy: task_pb2.RetryPolicy) -> RetryPolicy:
         initial_s = checked_duration(policy.initial_backoff, f"{prefix}.initial_backoff", most_s=86400.0)
     if policy.HasField("max_backoff"):
         most_s = checked_duration(policy.max_backoff, f"{prefix}.max_backoff", most_s=86400.0)
-    return RetryPolicy(
+    return TaskRetryPolicy(
         max_attempts=policy.max_attempts or DEFAULT_RETRY.max_attempts,
         initial_backoff_s=initial_s,
         max_backoff_s=most_s,

@@ -55,7 +55,7 @@ FINAL_CODES = frozenset({code_pb2.INVALID_ARGUMENT, code_pb2.UNIMPLEMENTED})
 
 
 @dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class TaskRetryPolicy:
     """When to try again; `weft.v1.RetryPolicy` with its defaults filled in. Hashable: policies are shared."""
 
     max_attempts: int = 5
@@ -66,10 +66,10 @@ class RetryPolicy:
     max_crashes: int = 3
 
 
-DEFAULT_RETRY = RetryPolicy()
+DEFAULT_RETRY = TaskRetryPolicy()
 
 
-def backoff_s(policy: RetryPolicy, failures: int, draw: float, least_s: float | None = None) -> float:
+def backoff_s(policy: TaskRetryPolicy, failures: int, draw: float, least_s: float | None = None) -> float:
     """The wait after the `failures`-th failed attempt (from 1), by exponential backoff with full jitter.
 
     Args:
@@ -84,7 +84,7 @@ def backoff_s(policy: RetryPolicy, failures: int, draw: float, least_s: float | 
     return wait_s if least_s is None else max(wait_s, least_s)
 
 
-def should_retry(policy: RetryPolicy, failures: int, code: int, *, final: bool = False) -> bool:
+def should_retry(policy: TaskRetryPolicy, failures: int, code: int, *, final: bool = False) -> bool:
     """Whether an attempt that failed with `code`, the `failures`-th of its task, is followed by another.
 
     Args:
@@ -95,13 +95,13 @@ def should_retry(policy: RetryPolicy, failures: int, code: int, *, final: bool =
     return code in policy.retryable_codes and failures < policy.max_attempts
 
 
-def crash_loops(policy: RetryPolicy, crashes: int) -> bool:
+def crash_loops(policy: TaskRetryPolicy, crashes: int) -> bool:
     """Whether a task that lost its agent for the `crashes`-th time is given up."""
     return crashes > policy.max_crashes
 
 
 def end_after_report(
-    policy: RetryPolicy, *, code: int, failures: int, final: bool = False, cancel_requested: bool = False
+    policy: TaskRetryPolicy, *, code: int, failures: int, final: bool = False, cancel_requested: bool = False
 ) -> State | None:
     """How a task ends whose handler ended with `code`; None: it is tried again. `failures` counts this one.
 
@@ -117,7 +117,7 @@ def end_after_report(
     return State.FAILED
 
 
-def end_after_crash(policy: RetryPolicy, *, crashes: int, cancel_requested: bool = False) -> State | None:
+def end_after_crash(policy: TaskRetryPolicy, *, crashes: int, cancel_requested: bool = False) -> State | None:
     """How a task ends whose attempt was lost with its agent; None: it is tried again. `crashes` counts this one."""
     if cancel_requested:
         return State.CANCELLED

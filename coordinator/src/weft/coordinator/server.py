@@ -21,19 +21,19 @@ from weft.coordinator.calls.direct_proxy import DirectCalls
 from weft.coordinator.calls.durable_proxy import DurableCalls
 from weft.coordinator.calls.explaining import Explainer
 from weft.coordinator.calls.hub import TaskHub
-from weft.coordinator.calls.submission import Intake
+from weft.coordinator.calls.submission import SubmissionService
 from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
 from weft.coordinator.dispatch.dispatcher import Dispatcher
 from weft.coordinator.dispatch.sweeper import Sweeper
 from weft.coordinator.dispatch.takers import Takers
-from weft.coordinator.fleet.discovery_service import Discovery
-from weft.coordinator.fleet.fleet_view import Fleet
+from weft.coordinator.fleet.discovery_service import DiscoveryService
+from weft.coordinator.fleet.fleet_view import FleetView
 from weft.coordinator.fleet.queue_view import Queues
 from weft.coordinator.fleet.reachability import Reachability
-from weft.coordinator.fleet.service_health import OWN_SERVICES, HealthService
+from weft.coordinator.fleet.service_health import OWN_SERVICES, ServiceHealth
 from weft.coordinator.rules import QueueKey
 from weft.coordinator.service import CoordinatorService
-from weft.coordinator.sessions.agent_session import Session
+from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
@@ -92,13 +92,13 @@ class Coordinator:
             changed=self._session_changed,
             readers=self._hub,
         )
-        self._discovery = Discovery(settings.max_watchers, settings.recovery_grace_s)
+        self._discovery = DiscoveryService(settings.max_watchers, settings.recovery_grace_s)
         self._direct = DirectCalls(self._discovery.snapshots, settings.max_message_bytes)
         self._reachability = Reachability(self._session_changed)
-        self._fleet = Fleet(self._store, self._sessions, forget_after_s=settings.forget_agents_s)
+        self._fleet = FleetView(self._store, self._sessions, forget_after_s=settings.forget_agents_s)
         self._dispatcher = Dispatcher(self._store, self._takers)
-        self._health = HealthService(self._store, self._fleet, self._contracts)
-        self._intake = Intake(self._store, self._contracts, settings)
+        self._health = ServiceHealth(self._store, self._fleet, self._contracts)
+        self._intake = SubmissionService(self._store, self._contracts, settings)
         self._sweeper = Sweeper(
             self._store,
             wake=self._wake,
@@ -161,7 +161,7 @@ class Coordinator:
     def _agents_elsewhere(self, queue: QueueKey) -> tuple[int, int]:
         return self._fleet.elsewhere(queue)
 
-    def _session_changed(self, session: Session) -> None:
+    def _session_changed(self, session: AgentSession) -> None:
         self._reachability.look(session)
         self._discovery.look(session)
         self._health.changed()

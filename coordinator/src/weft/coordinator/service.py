@@ -13,11 +13,11 @@ from weft.coordinator.calls.bulk_stream import BulkStream
 from weft.coordinator.calls.explaining import Explainer
 from weft.coordinator.calls.following import follow, task_not_found
 from weft.coordinator.calls.hub import TaskHub
-from weft.coordinator.calls.submission import Intake, accepted
+from weft.coordinator.calls.submission import SubmissionService, accepted
 from weft.coordinator.calls.wait_tasks import wait_tasks
 from weft.coordinator.contracts.contract_catalogue import Contracts
-from weft.coordinator.fleet.discovery_service import Discovery
-from weft.coordinator.fleet.fleet_view import Fleet
+from weft.coordinator.fleet.discovery_service import DiscoveryService
+from weft.coordinator.fleet.fleet_view import FleetView
 from weft.coordinator.fleet.queue_view import Queues
 from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
@@ -43,11 +43,11 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
         *,
         store: Store,
         hub: TaskHub,
-        intake: Intake,
+        intake: SubmissionService,
         contracts: Contracts,
         sessions: Sessions,
-        fleet: Fleet,
-        discovery: Discovery,
+        fleet: FleetView,
+        discovery: DiscoveryService,
         queues: Queues,
         explainer: Explainer,
         settings: CoordinatorSettings,

@@ -18,7 +18,7 @@ from weft.agent.direct.load_trailers import LoadReports
 from weft.agent.handlers import telemetry
 from weft.agent.handlers.invoke import MalformedRequest, invoke_async
 from weft.agent.handlers.slots import Slots
-from weft.agent.hosted_methods import Hosted
+from weft.agent.hosted_methods import HostedMethod
 
 # Under this name because grpc.RpcMethodHandler takes parameters in its stubs only.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -35,7 +35,7 @@ class AsyncHandlers:
         self._endings = endings
         self._agent_id = agent_id
 
-    def handler(self, hosted: Hosted) -> Handler:
+    def handler(self, hosted: HostedMethod) -> Handler:
         """What serves a method."""
         slots, load, endings, agent_id = self._slots, self._load, self._endings, self._agent_id
         name, cost = hosted.name, hosted.slot_cost
@@ -59,7 +59,7 @@ class AsyncHandlers:
         return method_handler(hosted, serve)
 
 
-def strict(hosted: Hosted) -> Callable[[bytes], Any]:
+def strict(hosted: HostedMethod) -> Callable[[bytes], Any]:
     """A method's deserializer, which raises `MalformedRequest`."""
     deserialize = hosted.deserialize
 
@@ -72,7 +72,7 @@ def strict(hosted: Hosted) -> Callable[[bytes], Any]:
     return parse
 
 
-def method_handler(hosted: Hosted, serve: Serve) -> Handler:
+def method_handler(hosted: HostedMethod, serve: Serve) -> Handler:
     """`serve` as gRPC takes it: one request and all responses as bytes, the requests of a stream parsed."""
     request_shape = "stream" if hosted.request_streaming else "unary"
     response_shape = "stream" if hosted.response_streaming else "unary"

@@ -28,7 +28,7 @@ from weft.agent.direct.threaded_calls import ThreadedCalls, ThreadHandlers
 from weft.agent.handlers.isolate import IsolatedPool
 from weft.agent.handlers.slots import Slots
 from weft.agent.handlers.threads import Threads
-from weft.agent.hosted_methods import Hosted
+from weft.agent.hosted_methods import HostedMethod
 from weft.rpc import health
 from weft.rpc.contracts import descriptors
 from weft.rpc.contracts.reflection import Reflection
@@ -43,7 +43,7 @@ LEAVE_GRACE_S = 0.5
 _CLOSE_TIMEOUT_S = 1.0
 
 
-class Ingress:
+class DirectServer:
     """The server. Made, started and stopped on the application's event loop.
 
     Args:
@@ -56,7 +56,7 @@ class Ingress:
 
     def __init__(
         self,
-        methods: Mapping[str, Hosted],
+        methods: Mapping[str, HostedMethod],
         slots: Slots,
         load: LoadReports,
         threads: Threads,
@@ -138,7 +138,7 @@ class Ingress:
 class _Hosted:
     """What reflection and health say of the hosted services."""
 
-    def __init__(self, methods: Mapping[str, Hosted], contract: bytes) -> None:
+    def __init__(self, methods: Mapping[str, HostedMethod], contract: bytes) -> None:
         self._methods = methods
         self.pool = DescriptorPool()
         self.read(contract)
@@ -178,7 +178,7 @@ class _Methods(grpc.GenericRpcHandler):
 
     def __init__(
         self,
-        methods: Mapping[str, Hosted],
+        methods: Mapping[str, HostedMethod],
         on_loop: AsyncHandlers,
         in_threads: ThreadHandlers,
         endings: Endings,
@@ -188,7 +188,7 @@ class _Methods(grpc.GenericRpcHandler):
         self._in_threads = in_threads
         self._endings = endings
         # By path; a method that was hosted anew is another one.
-        self._handlers: dict[str, tuple[Hosted, Handler]] = {}
+        self._handlers: dict[str, tuple[HostedMethod, Handler]] = {}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:
         path = handler_call_details.method
@@ -202,7 +202,7 @@ class _Methods(grpc.GenericRpcHandler):
         self._handlers[path] = (hosted, handler)
         return handler
 
-    def _make(self, hosted: Hosted) -> Handler:
+    def _make(self, hosted: HostedMethod) -> Handler:
         if hosted.isolated is not None:
             # Requests of a stream cannot be handed to another process one by one.
             return (

@@ -17,8 +17,8 @@ from grpc import aio
 
 from weft.agent.current_call import CancelSignal, budget_of
 from weft.agent.handler_context import AsyncContext, Metadata, checked
-from weft.agent.hosted_methods import Hosted
-from weft.rpc.calls.call_context import MAX_ID_CHARS, PARENT_ID_KEY, ROOT_ID_KEY, Budget
+from weft.agent.hosted_methods import HostedMethod
+from weft.rpc.calls.call_context import MAX_ID_CHARS, PARENT_ID_KEY, ROOT_ID_KEY, CallContext
 from weft.rpc.times import MAX_DURATION_S, timestamp
 from weft.v1 import session_pb2
 
@@ -66,7 +66,7 @@ class DirectAsyncContext(AsyncContext):
         self._method = method
         self._native = native
         self._request = request
-        self._inherited: Budget | None = None
+        self._inherited: CallContext | None = None
 
     @cached_property
     def assignment(self) -> session_pb2.Assignment:  # type: ignore[override]
@@ -90,14 +90,14 @@ class DirectAsyncContext(AsyncContext):
         left_s: float | None = self._native.time_remaining()
         return left_s
 
-    def budget(self) -> Budget:
+    def budget(self) -> CallContext:
         if self._inherited is None:
             left_s = self.time_left_s()
             deadline_at = None if left_s is None else time.monotonic() + left_s
             self._inherited = budget_of(self.assignment, deadline_at)
         return self._inherited
 
-    def request(self, hosted: Hosted) -> Any:
+    def request(self, hosted: HostedMethod) -> Any:
         # Those of a stream are parsed as they are read.
         return self._request if hosted.request_streaming else hosted.deserialize(self._request)
 

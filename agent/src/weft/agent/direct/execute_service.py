@@ -23,7 +23,7 @@ from weft.agent.handler_context import AsyncContext, SyncContext
 from weft.agent.handlers import outcomes
 from weft.agent.handlers.invoke import invoke_async
 from weft.agent.handlers.slots import Slots
-from weft.agent.hosted_methods import Hosted
+from weft.agent.hosted_methods import HostedMethod
 from weft.rpc.calls.gone import to_caller
 from weft.rpc.calls.pacing import Pacer
 from weft.rpc.errors import InvalidArgument, ResourceExhausted, Unimplemented, WeftError
@@ -50,7 +50,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
 
     def __init__(
         self,
-        methods: Mapping[str, Hosted],
+        methods: Mapping[str, HostedMethod],
         slots: Slots,
         load: LoadReports,
         calls: ThreadedCalls,
@@ -76,7 +76,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         return agent_pb2.DescribeAgentResponse(agent=self._describe())
 
     async def Execute(self, request_iterator: AsyncIterator[agent_pb2.ExecuteRequest], context: Any) -> None:
-        stream = _Stream(self)
+        stream = _ExecuteStream(self)
         reader = asyncio.ensure_future(stream.read(request_iterator))
         writer = asyncio.ensure_future(stream.write(context))
         try:
@@ -95,12 +95,12 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
             stream.end()
 
 
-class _Call:
+class _ExecuteCall:
     """A call that runs."""
 
     __slots__ = ("answered", "context", "hosted", "id", "size_bytes", "task", "timer")
 
-    def __init__(self, call_id: int, hosted: Hosted, context: AsyncContext | SyncContext) -> None:
+    def __init__(self, call_id: int, hosted: HostedMethod, context: AsyncContext | SyncContext) -> None:
         self.id = call_id
         self.hosted = hosted
         self.context = context
@@ -110,15 +110,15 @@ class _Call:
         self.timer: asyncio.TimerHandle | None = None
 
 
-class _Stream:
+class _ExecuteStream:
     """One Execute stream: what runs for it, and what waits to be sent."""
 
     def __init__(self, service: AgentService) -> None:
         self._service = service
         self._loop = service.calls.loop
         # By the caller's id, until it is answered.
-        self._calls: dict[int, _Call] = {}
-        self._tasks: set[_Call] = set()
+        self._calls: dict[int, _ExecuteCall] = {}
+        self._tasks: set[_ExecuteCall] = set()
         self._results: deque[agent_pb2.DirectResult] = deque()
         self._held_bytes = 0
         self._half_closed = False
@@ -168,7 +168,7 @@ class _Stream:
         on_loop = hosted.is_async and hosted.isolated is None
         context_type = AsyncContext if on_loop else SyncContext
         context = context_type(_assignment(call, left_s), self._service.agent_id, deadline_at)
-        running = self._calls[call.id] = _Call(call.id, hosted, context)
+        running = self._calls[call.id] = _ExecuteCall(call.id, hosted, context)
         self._held_bytes += running.size_bytes
         self._tasks.add(running)
         running.task = self._loop.create_task(self._run(running))
@@ -176,7 +176,7 @@ class _Stream:
             expire = (running, outcomes.time_limit(), "the deadline has passed")
             running.timer = self._loop.call_later(left_s, self._stop, *expire)
 
-    def _refusal(self, method: str, hosted: Hosted | None) -> WeftError | None:
+    def _refusal(self, method: str, hosted: HostedMethod | None) -> WeftError | None:
         """Why a call cannot be made."""
         if hosted is None:
             return not_hosted(method)
@@ -187,7 +187,7 @@ class _Stream:
             )
         return None
 
-    async def _run(self, call: _Call) -> None:
+    async def _run(self, call: _ExecuteCall) -> None:
         context, hosted, slots = call.context, call.hosted, self._service.slots
         try:
             if not await slots.wait_direct(hosted.slot_cost):
@@ -205,7 +205,7 @@ class _Stream:
         finally:
             self._tasks.discard(call)
 
-    def _stop(self, call: _Call | None, outcome: task_pb2.Outcome, reason: str) -> None:
+    def _stop(self, call: _ExecuteCall | None, outcome: task_pb2.Outcome, reason: str) -> None:
         """Answer a call whose handler has not ended, and tell that."""
         if call is None or call.answered:
             return
@@ -219,7 +219,7 @@ class _Stream:
 
     # -- responses ----------------------------------------------------------------------------------------------
 
-    def _answer(self, call: _Call, outcome: task_pb2.Outcome) -> None:
+    def _answer(self, call: _ExecuteCall, outcome: task_pb2.Outcome) -> None:
         if call.answered:
             return
         call.answered = True

@@ -36,7 +36,7 @@ from weft.agent.handlers.invoke import invoke_sync
 from weft.agent.handlers.isolate import IsolatedPool
 from weft.agent.handlers.slots import Slots
 from weft.agent.handlers.threads import Threads
-from weft.agent.hosted_methods import Hosted
+from weft.agent.hosted_methods import HostedMethod
 from weft.rpc.calls import metadata
 from weft.rpc.calls.gone import to_caller
 from weft.rpc.process.logs import get_logger
@@ -65,7 +65,7 @@ class ThreadedCalls:
         self._pool = pool
         self._max_message_bytes = max_message_bytes
 
-    async def run(self, hosted: Hosted, context: SyncContext, send: Send) -> task_pb2.Outcome:
+    async def run(self, hosted: HostedMethod, context: SyncContext, send: Send) -> task_pb2.Outcome:
         """Run a handler whose slots have been taken.
 
         When this returns, they are still the caller's to give. When it is cancelled, they are given back here, once the
@@ -88,7 +88,7 @@ class ThreadedCalls:
 
     def _work(
         self,
-        hosted: Hosted,
+        hosted: HostedMethod,
         context: SyncContext,
         send: Send,
         ended: asyncio.Future[task_pb2.Outcome],
@@ -111,7 +111,7 @@ class ThreadedCalls:
             except RuntimeError:
                 _log.debug("a handler ended after its event loop", method=hosted.name)
 
-    def _invoke(self, hosted: Hosted, context: SyncContext, send: Send) -> task_pb2.Outcome:
+    def _invoke(self, hosted: HostedMethod, context: SyncContext, send: Send) -> task_pb2.Outcome:
         if hosted.isolated is None or self._pool is None:
             return invoke_sync(hosted, context, send)
         try:
@@ -121,7 +121,7 @@ class ThreadedCalls:
 
     def _abandon(
         self,
-        hosted: Hosted,
+        hosted: HostedMethod,
         context: SyncContext,
         ended: asyncio.Future[task_pb2.Outcome],
         place: Sequence[int],
@@ -143,7 +143,7 @@ class ThreadedCalls:
 
     def _overrun(
         self,
-        hosted: Hosted,
+        hosted: HostedMethod,
         context: SyncContext,
         ended: asyncio.Future[task_pb2.Outcome],
         place: Sequence[int],
@@ -168,7 +168,7 @@ class ThreadHandlers:
         self._endings = endings
         self._agent_id = agent_id
 
-    def handler(self, hosted: Hosted) -> Handler:
+    def handler(self, hosted: HostedMethod) -> Handler:
         """What serves a method."""
 
         async def serve(request: Any, native: Any) -> Any:
@@ -186,7 +186,7 @@ class ThreadHandlers:
         return method_handler(hosted, serve)
 
     async def _answer(
-        self, hosted: Hosted, outcome: task_pb2.Outcome, context: DirectSyncContext, native: Any
+        self, hosted: HostedMethod, outcome: task_pb2.Outcome, context: DirectSyncContext, native: Any
     ) -> bytes:
         load = self._load.trailers()
         self._slots.give_direct(hosted.slot_cost)
@@ -196,7 +196,7 @@ class ThreadHandlers:
         return await self._endings.answer(outcome, context, native, load)
 
 
-def _assignment(hosted: Hosted, request: Any, native: Any) -> session_pb2.Assignment:
+def _assignment(hosted: HostedMethod, request: Any, native: Any) -> session_pb2.Assignment:
     made = assignment_of(hosted.name, native)
     if hosted.isolated is not None:
         # It goes to another process, with all that the handler may ask for.
@@ -229,7 +229,7 @@ class DirectSyncContext(SyncContext):
         self._metadata = native.invocation_metadata() or ()
         self._peer = native.peer()
 
-    def request(self, hosted: Hosted) -> Any:
+    def request(self, hosted: HostedMethod) -> Any:
         return self._requests() if hosted.request_streaming else hosted.deserialize(self._request)
 
     def _requests(self) -> Iterator[Any]:

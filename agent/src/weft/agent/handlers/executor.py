@@ -19,8 +19,8 @@ from weft.agent.handlers import outcomes
 from weft.agent.handlers.invoke import ResponseTooLarge
 from weft.agent.handlers.runners import Runner
 from weft.agent.handlers.slots import Slots
-from weft.agent.hosted_methods import Hosted
-from weft.agent.session.attempt import Attempt, Ref
+from weft.agent.hosted_methods import HostedMethod
+from weft.agent.session.attempt import HeldAttempt, Ref
 from weft.agent.session.outbox import Outbox
 from weft.rpc.network.channel import MAX_PAYLOAD_BYTES
 from weft.rpc.process.logs import get_logger
@@ -34,7 +34,7 @@ _SHORTEST_S = 0.001
 UNWANTED_GRACE_S = 5.0
 
 
-class Cancellation(NamedTuple):
+class CancelRequest(NamedTuple):
     """Somebody wants an attempt ended."""
 
     ref: Ref
@@ -51,7 +51,7 @@ class Executor:
 
     def __init__(
         self,
-        methods: Mapping[str, Hosted],
+        methods: Mapping[str, HostedMethod],
         slots: Slots,
         outbox: Outbox,
         agent_id: str,
@@ -66,24 +66,24 @@ class Executor:
         self.show_errors = True
         self._methods = methods
         self._slots = slots
-        self._runners: Callable[[Hosted], Runner] | None = None
+        self._runners: Callable[[HostedMethod], Runner] | None = None
         # Services whose methods are handed back: what runs them is down.
         self._unavailable: frozenset[str] = frozenset()
-        self._attempts: dict[Ref, Attempt] = {}
+        self._attempts: dict[Ref, HeldAttempt] = {}
         # (-priority, order of arrival, attempt); one that is over is skipped.
-        self._heap: list[tuple[int, int, Attempt]] = []
+        self._heap: list[tuple[int, int, HeldAttempt]] = []
         self._arrivals = 0
         # Everything new is handed back: for good when the agent stops, or while an operator wants it.
         self._stopping = False
         self._holding_back = False
-        self._ended: deque[Attempt] = deque()
+        self._ended: deque[HeldAttempt] = deque()
         self._ended_posted = False
 
     def running_async(self) -> list[str]:
         """Methods whose handlers run on the loop now. From any thread; a moment's inaccuracy is harmless."""
         return [each.assignment.method for each in list(self._attempts.values()) if each.task is not None]
 
-    def use(self, pick_runner: Callable[[Hosted], Runner]) -> None:
+    def use(self, pick_runner: Callable[[HostedMethod], Runner]) -> None:
         """Say how handlers are run. Once, before the first assignment."""
         self._runners = pick_runner
 
@@ -98,14 +98,14 @@ class Executor:
 
     # -- what comes in --------------------------------------------------------------------------------------------
 
-    def handle(self, assigned: Sequence[Attempt], cancellations: Sequence[Cancellation]) -> None:
+    def handle(self, assigned: Sequence[HeldAttempt], cancellations: Sequence[CancelRequest]) -> None:
         """One message's worth of work."""
         for attempt in assigned:
             self._accept(attempt)
         for cancellation in cancellations:
             self._cancel(cancellation)
 
-    def _accept(self, attempt: Attempt) -> None:
+    def _accept(self, attempt: HeldAttempt) -> None:
         assignment = attempt.assignment
         if self._stopping or self._holding_back or self._is_unavailable(assignment.method):
             self.outbox.release(attempt)
@@ -132,7 +132,7 @@ class Executor:
             heapq.heappush(self._heap, (-assignment.priority, self._arrivals, attempt))
             self._slots.waiting += 1
 
-    def _start(self, attempt: Attempt, hosted: Hosted) -> None:
+    def _start(self, attempt: HeldAttempt, hosted: HostedMethod) -> None:
         """Start an attempt whose slots are taken."""
         assert self._runners is not None
         runner = attempt.runner = self._runners(hosted)
@@ -160,7 +160,7 @@ class Executor:
 
     # -- ends -------------------------------------------------------------------------------------------------------
 
-    def report(self, attempt: Attempt, outcome: task_pb2.Outcome, *, crashed: bool = False) -> None:
+    def report(self, attempt: HeldAttempt, outcome: task_pb2.Outcome, *, crashed: bool = False) -> None:
         """An attempt has come to something; only the first report counts. From any thread."""
         if attempt.interrupted and (crashed or outcome.status.code == code_pb2.CANCELLED):
             self.outbox.release(attempt)
@@ -171,7 +171,7 @@ class Executor:
         result = outcomes.result(attempt.ref, outcome, crashed=crashed)
         self.outbox.finish(attempt, result, len(outcome.response))
 
-    def overrun(self, attempt: Attempt) -> None:
+    def overrun(self, attempt: HeldAttempt) -> None:
         """The handler did not end in its grace, and cannot be made to: its slot stays taken until it ends."""
         assert attempt.hosted is not None
         method, task_id = attempt.assignment.method, attempt.assignment.task_id
@@ -179,7 +179,7 @@ class Executor:
             attempt, method, attempt.hosted.slot_cost, attempt.thread, task_id=task_id, direct=False
         )
 
-    def ended(self, attempt: Attempt) -> None:
+    def ended(self, attempt: HeldAttempt) -> None:
         """The handler is gone: its slot is free."""
         if not self._forget(attempt):
             return
@@ -191,7 +191,7 @@ class Executor:
             self._start_waiting()
         self._slots.admit()
 
-    def _forget(self, attempt: Attempt) -> bool:
+    def _forget(self, attempt: HeldAttempt) -> bool:
         """Done with an attempt; False: it was already."""
         if attempt.over:
             return False
@@ -203,7 +203,7 @@ class Executor:
             del self._attempts[attempt.ref]
         return True
 
-    def post_ended(self, attempt: Attempt) -> None:
+    def post_ended(self, attempt: HeldAttempt) -> None:
         """As `ended`, from any thread. Ends that come close together wake the loop once."""
         self._ended.append(attempt)
         if not self._ended_posted:
@@ -230,7 +230,7 @@ class Executor:
 
     # -- cancellation and time ----------------------------------------------------------------------------------------
 
-    def _cancel(self, cancellation: Cancellation) -> None:
+    def _cancel(self, cancellation: CancelRequest) -> None:
         attempt = self._attempts.get(cancellation.ref)
         if attempt is None:
             return
@@ -240,7 +240,7 @@ class Executor:
         elif not attempt.context.cancel_signal:
             self._tell(attempt, cancellation.reason, cancellation.grace_s)
 
-    def _tell(self, attempt: Attempt, reason: str, grace_s: float) -> None:
+    def _tell(self, attempt: HeldAttempt, reason: str, grace_s: float) -> None:
         assert attempt.context is not None
         assert attempt.runner is not None
         attempt.context.signal_cancel(reason)
@@ -249,18 +249,18 @@ class Executor:
         attempt.timer = self.loop.call_later(grace_s, self._cut_off, attempt)
         attempt.runner.cancel(attempt)
 
-    def _cut_off(self, attempt: Attempt) -> None:
+    def _cut_off(self, attempt: HeldAttempt) -> None:
         assert attempt.context is not None
         assert attempt.runner is not None
         self.report(attempt, outcomes.cancelled(attempt.context.cancel_reason))
         if attempt.runner.cut_off(attempt):
             self.ended(attempt)
 
-    def _time(self, attempt: Attempt, deadline_at: float) -> None:
+    def _time(self, attempt: HeldAttempt, deadline_at: float) -> None:
         left_s = max(_SHORTEST_S, deadline_at - time.monotonic())
         attempt.timer = self.loop.call_later(left_s, self._expire, attempt, deadline_at)
 
-    def _expire(self, attempt: Attempt, deadline_at: float) -> None:
+    def _expire(self, attempt: HeldAttempt, deadline_at: float) -> None:
         if time.monotonic() < deadline_at:
             # Loops are early by some milliseconds, and before its time the coordinator would take it for another limit.
             self._time(attempt, deadline_at)
@@ -273,7 +273,7 @@ class Executor:
         isolated = attempt.hosted is not None and attempt.hosted.isolated is not None
         self._tell(attempt, "the time limit passed", 0.0 if isolated else UNWANTED_GRACE_S)
 
-    def _forget_waiting(self, attempt: Attempt) -> None:
+    def _forget_waiting(self, attempt: HeldAttempt) -> None:
         if self._forget(attempt):
             self._slots.waiting -= 1
             self._slots.admit()

@@ -41,7 +41,7 @@ _ENDS_BY_ITSELF = "multiprocessing.popen_"
 _COROUTINE = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
-class _Guard(NamedTuple):
+class _ForkGuard(NamedTuple):
     """One agent, or what runs handlers for one, in this process."""
 
     process: int
@@ -50,7 +50,7 @@ class _Guard(NamedTuple):
     let_go: Callable[[], None]
 
 
-_guards: list[_Guard] = []
+_guards: list[_ForkGuard] = []
 
 
 @contextlib.contextmanager
@@ -60,7 +60,7 @@ def guarded(let_go: Callable[[], None]) -> Iterator[None]:
     Args:
         let_go: called in the child: closes what is the agent's alone. It must not wait for a lock.
     """
-    guard = _Guard(os.getpid(), threading.get_ident(), let_go)
+    guard = _ForkGuard(os.getpid(), threading.get_ident(), let_go)
     _guards.append(guard)
     try:
         yield

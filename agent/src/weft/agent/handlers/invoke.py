@@ -19,7 +19,7 @@ from weft.agent.handler_context import AsyncContext, HandlerContext, SyncContext
 from weft.agent.handlers import outcomes
 from weft.agent.handlers.event_loop import is_interrupt
 from weft.agent.handlers.failure_log import log_late, log_raised
-from weft.agent.hosted_methods import Hosted
+from weft.agent.hosted_methods import HostedMethod
 from weft.rpc.errors import InvalidArgument, ResourceExhausted
 from weft.v1 import errors_pb2, task_pb2
 
@@ -37,7 +37,7 @@ class ResponseTooLarge(ResourceExhausted):
 class MalformedRequest(InvalidArgument):
     """A request that does not parse: what the call is answered with."""
 
-    def __init__(self, hosted: Hosted, error: Exception) -> None:
+    def __init__(self, hosted: HostedMethod, error: Exception) -> None:
         super().__init__(
             f"the payload is not a {hosted.types[0].full_name}: {error}",
             reason=errors_pb2.ERROR_REASON_PAYLOAD_MALFORMED,
@@ -46,7 +46,7 @@ class MalformedRequest(InvalidArgument):
 
 
 async def invoke_async(
-    hosted: Hosted, context: AsyncContext, send: Callable[[bytes], Awaitable[None]]
+    hosted: HostedMethod, context: AsyncContext, send: Callable[[bytes], Awaitable[None]]
 ) -> task_pb2.Outcome:
     """Run an async handler; `send` takes the serialized responses of a streaming one."""
     enter(context)
@@ -72,7 +72,7 @@ def _interrupt() -> None:
 
 
 async def _stream_async(
-    hosted: Hosted, context: AsyncContext, request: Any, send: Callable[[bytes], Awaitable[None]]
+    hosted: HostedMethod, context: AsyncContext, request: Any, send: Callable[[bytes], Awaitable[None]]
 ) -> None:
     async def write(response: Any) -> None:
         await send(hosted.serialize(response))
@@ -88,7 +88,9 @@ async def _stream_async(
             await send(hosted.serialize(response))
 
 
-def invoke_sync(hosted: Hosted, context: SyncContext, send: Callable[[bytes], bool]) -> task_pb2.Outcome:
+def invoke_sync(
+    hosted: HostedMethod, context: SyncContext, send: Callable[[bytes], bool]
+) -> task_pb2.Outcome:
     """Run a sync handler; `send` takes the serialized responses of a streaming one, and says whether to go on."""
     enter(context)
     try:
@@ -117,7 +119,7 @@ def invoke_sync(hosted: Hosted, context: SyncContext, send: Callable[[bytes], bo
         context.finish()
 
 
-def _request(hosted: Hosted, context: HandlerContext) -> Any:
+def _request(hosted: HostedMethod, context: HandlerContext) -> Any:
     try:
         return context.request(hosted)
     except (DecodeError, ValueError) as error:

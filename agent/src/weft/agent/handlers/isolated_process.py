@@ -27,7 +27,7 @@ import structlog
 from weft.agent.handler_context import AsyncContext, HandlerContext, SyncContext
 from weft.agent.handlers import event_loop, forks, outcomes, process_group, telemetry
 from weft.agent.handlers.invoke import ResponseTooLarge, invoke_async, invoke_sync
-from weft.agent.hosted_methods import Hosted, from_sources
+from weft.agent.hosted_methods import HostedMethod, from_sources
 from weft.agent.program import search_path
 from weft.rpc.calls import metadata
 from weft.rpc.calls.raised import text_of
@@ -92,7 +92,7 @@ class _IsolatedProcess:
         headers = task_pb2.Outcome(headers=metadata.to_proto(pairs))
         self.send(("headers", headers.SerializeToString()))
 
-    def serve(self, methods: Mapping[str, Hosted]) -> None:
+    def serve(self, methods: Mapping[str, HostedMethod]) -> None:
         threading.Thread(target=self._read, name="weft-pipe", daemon=True).start()
         self.send(("ready",))
         while True:
@@ -111,7 +111,7 @@ class _IsolatedProcess:
                 self._context = self._task = None
             self.send(("done", outcome.SerializeToString()))
 
-    def _run(self, hosted: Hosted, context: HandlerContext, limit_bytes: int) -> task_pb2.Outcome:
+    def _run(self, hosted: HostedMethod, context: HandlerContext, limit_bytes: int) -> task_pb2.Outcome:
         def send(payload: bytes) -> bool:
             if len(payload) > limit_bytes:
                 raise ResponseTooLarge(outcomes.too_large(len(payload), limit_bytes))

@@ -19,8 +19,8 @@ from weft.agent.handlers import outcomes, telemetry
 from weft.agent.handlers.failure_log import log_raised
 from weft.agent.handlers.invoke import invoke_async, invoke_sync
 from weft.agent.handlers.threads import Threads
-from weft.agent.hosted_methods import Hosted
-from weft.agent.session.attempt import Attempt
+from weft.agent.hosted_methods import HostedMethod
+from weft.agent.session.attempt import HeldAttempt
 from weft.rpc.process.logs import get_logger
 from weft.v1 import task_pb2
 
@@ -37,13 +37,13 @@ class Runner(Protocol):
     # The flavour of context that its handlers expect.
     context_type: type[HandlerContext]
 
-    def start(self, attempt: Attempt) -> None:
+    def start(self, attempt: HeldAttempt) -> None:
         """Start the handler. It ends with `Executor.report` and `ended`, in that order."""
 
-    def cancel(self, attempt: Attempt) -> None:
+    def cancel(self, attempt: HeldAttempt) -> None:
         """Tell a handler, whose context says so already, that it is cancelled."""
 
-    def cut_off(self, attempt: Attempt) -> bool:
+    def cut_off(self, attempt: HeldAttempt) -> bool:
         """Give up a handler that has not ended. True: its slot is free at once."""
         ...
 
@@ -57,12 +57,12 @@ class AsyncRunner:
         self._executor = executor
         self._loop = executor.loop
 
-    def start(self, attempt: Attempt) -> None:
+    def start(self, attempt: HeldAttempt) -> None:
         attempt.task = self._loop.create_task(self._run(attempt))
 
-    async def _run(self, attempt: Attempt) -> None:
+    async def _run(self, attempt: HeldAttempt) -> None:
         executor = self._executor
-        hosted = cast("Hosted", attempt.hosted)
+        hosted = cast("HostedMethod", attempt.hosted)
         context = cast("AsyncContext", attempt.context)
         send = functools.partial(self._send, attempt)
         outcome: task_pb2.Outcome | None = None
@@ -79,7 +79,7 @@ class AsyncRunner:
             executor.report(attempt, outcome or outcomes.not_run(hosted.name), crashed=context.crashed)
             executor.ended(attempt)
 
-    async def _send(self, attempt: Attempt, payload: bytes) -> None:
+    async def _send(self, attempt: HeldAttempt, payload: bytes) -> None:
         self._executor.check_size(payload)
         outbox = self._executor.outbox
         while True:
@@ -92,12 +92,12 @@ class AsyncRunner:
         with contextlib.suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(room.set)
 
-    def cancel(self, attempt: Attempt) -> None:
+    def cancel(self, attempt: HeldAttempt) -> None:
         cast("HandlerContext", attempt.context).run_callbacks()
         # Not before its first step, which may still be due: it would end without having begun, and nobody reported.
         self._loop.call_soon(cast("asyncio.Task[None]", attempt.task).cancel)
 
-    def cut_off(self, attempt: Attempt) -> bool:
+    def cut_off(self, attempt: HeldAttempt) -> bool:
         _log.warning(
             "an async handler ignored its cancellation: abandoned",
             method=attempt.assignment.method,
@@ -116,12 +116,12 @@ class ThreadRunner:
         self._executor = executor
         self._threads = threads
 
-    def start(self, attempt: Attempt) -> None:
+    def start(self, attempt: HeldAttempt) -> None:
         # A context of its own: what a handler sets must not be seen by the thread's next one.
         context = contextvars.copy_context()
         self._threads.submit(lambda: context.run(self._run, attempt))
 
-    def _run(self, attempt: Attempt) -> None:
+    def _run(self, attempt: HeldAttempt) -> None:
         executor = self._executor
         attempt.thread = threading.get_ident()
         outcome: task_pb2.Outcome | None = None
@@ -139,13 +139,13 @@ class ThreadRunner:
             executor.report(attempt, outcome or outcomes.not_run(attempt.assignment.method), crashed=crashed)
             executor.post_ended(attempt)
 
-    def _invoke(self, attempt: Attempt) -> tuple[task_pb2.Outcome, bool]:
-        hosted = cast("Hosted", attempt.hosted)
+    def _invoke(self, attempt: HeldAttempt) -> tuple[task_pb2.Outcome, bool]:
+        hosted = cast("HostedMethod", attempt.hosted)
         context = cast("SyncContext", attempt.context)
         send = self._sender(attempt) if hosted.response_streaming else _never
         return invoke_sync(hosted, context, send), False
 
-    def _sender(self, attempt: Attempt) -> Callable[[bytes], bool]:
+    def _sender(self, attempt: HeldAttempt) -> Callable[[bytes], bool]:
         """What sends one response, waiting for room. False: cancelled meanwhile."""
         context = cast("SyncContext", attempt.context)
         executor = self._executor
@@ -163,11 +163,11 @@ class ThreadRunner:
 
         return send
 
-    def cancel(self, attempt: Attempt) -> None:
+    def cancel(self, attempt: HeldAttempt) -> None:
         # The handler's callbacks may block: not on the loop.
         self._threads.submit(cast("HandlerContext", attempt.context).run_callbacks)
 
-    def cut_off(self, attempt: Attempt) -> bool:
+    def cut_off(self, attempt: HeldAttempt) -> bool:
         self._executor.overrun(attempt)
         return False
 
@@ -179,25 +179,25 @@ class IsolatedRunner(ThreadRunner):
         super().__init__(executor, threads)
         self._pool = pool
 
-    def _invoke(self, attempt: Attempt) -> tuple[task_pb2.Outcome, bool]:
+    def _invoke(self, attempt: HeldAttempt) -> tuple[task_pb2.Outcome, bool]:
         context = cast("SyncContext", attempt.context)
         try:
             return self._pool.run(context, self._sender(attempt), self._executor.max_response_bytes)
         finally:
             context.finish()
 
-    def cancel(self, attempt: Attempt) -> None:
+    def cancel(self, attempt: HeldAttempt) -> None:
         context = cast("SyncContext", attempt.context)
         self._threads.submit(functools.partial(self._pool.cancel, context))
         super().cancel(attempt)
 
-    def cut_off(self, attempt: Attempt) -> bool:
+    def cut_off(self, attempt: HeldAttempt) -> bool:
         # The slot is free when the process is gone, which its thread sees within milliseconds.
         self._pool.kill(cast("SyncContext", attempt.context))
         return False
 
 
-def _not_run(attempt: Attempt, error: BaseException) -> None:
+def _not_run(attempt: HeldAttempt, error: BaseException) -> None:
     """Something around a handler failed; what handlers raise are outcomes."""
     log_raised(
         "an attempt could not be run",

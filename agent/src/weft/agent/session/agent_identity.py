@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from weft.agent.functions import synthesize
-from weft.agent.hosted_methods import Hosted
+from weft.agent.hosted_methods import HostedMethod
 from weft.agent.settings import AgentSettings
 from weft.rpc.contracts import descriptors
 from weft.rpc.process.version import VERSION
 from weft.v1 import fleet_pb2, session_pb2
 
 
-def contract_of(methods: Mapping[str, Hosted]) -> bytes:
+def contract_of(methods: Mapping[str, HostedMethod]) -> bytes:
     """The serialized FileDescriptorSet of hosted methods."""
     files = {method.file.name: method.file for method in methods.values() if method.file is not None}
     synthesized = synthesize(method for method in methods.values() if method.file is None)
@@ -20,7 +20,11 @@ def contract_of(methods: Mapping[str, Hosted]) -> bytes:
 
 
 def identity_of(
-    settings: AgentSettings, methods: Mapping[str, Hosted], instance_id: str, digest: str, advertised: str
+    settings: AgentSettings,
+    methods: Mapping[str, HostedMethod],
+    instance_id: str,
+    digest: str,
+    advertised: str,
 ) -> session_pb2.Hello:
     """What stays the same of every Hello, until other methods are hosted.
 

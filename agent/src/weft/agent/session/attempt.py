@@ -17,12 +17,12 @@ from weft.v1 import session_pb2
 if TYPE_CHECKING:
     from weft.agent.handler_context import HandlerContext
     from weft.agent.handlers.runners import Runner
-    from weft.agent.hosted_methods import Hosted
+    from weft.agent.hosted_methods import HostedMethod
 
 Ref = tuple[str, int]
 
 
-class Attempt:
+class HeldAttempt:
     """One attempt at a task."""
 
     __slots__ = (
@@ -73,7 +73,7 @@ class Attempt:
         self.on_room: Callable[[], None] | None = None
 
         # The executor's, on the event loop.
-        self.hosted: Hosted | None = None
+        self.hosted: HostedMethod | None = None
         self.context: HandlerContext | None = None
         self.runner: Runner | None = None
         self.task: asyncio.Task[None] | None = None

@@ -19,8 +19,8 @@ from collections.abc import Callable, Sequence
 import grpc
 
 from weft.agent.session.outbox import Outbox
-from weft.agent.session.session_stream import Agent, Stream
-from weft.agent.session.watchdog import Understudy
+from weft.agent.session.session_stream import SessionOwner, SessionStream
+from weft.agent.session.watchdog import Watchdog
 from weft.rpc.errors import WeftError, from_call
 from weft.rpc.process.logs import get_logger
 
@@ -35,7 +35,7 @@ REMIND_S = 30.0
 _PERMANENT = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION)
 
 
-class Session:
+class SessionConnector:
     """Keeps the agent connected, by a task on the event loop. Made there.
 
     Args:
@@ -46,7 +46,7 @@ class Session:
     def __init__(
         self,
         targets: Sequence[str],
-        agent: Agent,
+        agent: SessionOwner,
         outbox: Outbox,
         on_refused: Callable[[WeftError], None],
         *,
@@ -62,8 +62,8 @@ class Session:
         self._task: asyncio.Task[None] | None = None
         self._stopped = asyncio.Event()
         self._ended = threading.Event()
-        self._stream: Stream | None = None
-        self._understudy = Understudy(lambda: self._stream, agent_id, use_proxy=use_proxy)
+        self._stream: SessionStream | None = None
+        self._understudy = Watchdog(lambda: self._stream, agent_id, use_proxy=use_proxy)
         self._quiet_until = 0.0
 
     # -- from any thread ------------------------------------------------------------------------------------------
@@ -145,7 +145,9 @@ class Session:
         for target in itertools.cycle(self._targets):
             if self._stopped.is_set():
                 return
-            stream = self._stream = Stream(target, self._agent, self._outbox, use_proxy=self._use_proxy)
+            stream = self._stream = SessionStream(
+                target, self._agent, self._outbox, use_proxy=self._use_proxy
+            )
             dialled_at = time.monotonic()
             error = await self._serve(stream)
             if error is not None and error.code in _PERMANENT:
@@ -163,7 +165,7 @@ class Session:
                     await self._stopped.wait()
             backoff_s = min(MAX_BACKOFF_S, backoff_s * 2)
 
-    async def _serve(self, stream: Stream) -> WeftError | None:
+    async def _serve(self, stream: SessionStream) -> WeftError | None:
         """Serve one stream until it ends; gives the reason, if there was one."""
         try:
             await stream.run()
@@ -185,7 +187,7 @@ class Session:
         )
         self._on_refused(error)
 
-    def _tell(self, target: str, stream: Stream, error: WeftError | None) -> None:
+    def _tell(self, target: str, stream: SessionStream, error: WeftError | None) -> None:
         if self._stopped.is_set():
             return
         says = stream.gave_up or (error and f"{error.code.name}: {error.message}")

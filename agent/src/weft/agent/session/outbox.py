@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from weft.agent.session.attempt import Attempt, Ref
+from weft.agent.session.attempt import HeldAttempt, Ref
 from weft.rpc.network.channel import BATCH_BYTES, BATCH_ITEMS
 from weft.v1 import session_pb2
 
@@ -22,10 +22,10 @@ PROGRESS_WINDOW_BYTES = 4 * 1024 * 1024
 _ITEM_OVERHEAD_BYTES = 128
 
 # An attempt alone: its result, or its hand-back. With a Progress: that response.
-_Item = tuple[Attempt, session_pb2.Progress | None]
+_Item = tuple[HeldAttempt, session_pb2.Progress | None]
 
 
-def _has_room(attempt: Attempt) -> bool:
+def _has_room(attempt: HeldAttempt) -> bool:
     return len(attempt.progress or ()) < PROGRESS_WINDOW and attempt.progress_bytes < PROGRESS_WINDOW_BYTES
 
 
@@ -38,11 +38,11 @@ class Outbox:
 
     def __init__(self, on_change: Callable[[], None]) -> None:
         self._lock = threading.Lock()
-        self._attempts: dict[Ref, Attempt] = {}
+        self._attempts: dict[Ref, HeldAttempt] = {}
         # Handed back, and not known to have arrived: there is no acknowledgement of its own for that.
-        self._released: set[Attempt] = set()
+        self._released: set[HeldAttempt] = set()
         # Whose end was sent on this stream, and is not known to have arrived.
-        self._reported: set[Attempt] = set()
+        self._reported: set[HeldAttempt] = set()
         self._queue: deque[_Item] = deque()
         self._wake: Callable[[], None] | None = None
         self._signalled = False
@@ -56,7 +56,7 @@ class Outbox:
 
     # -- handlers' side -----------------------------------------------------------------------------------------
 
-    def finish(self, attempt: Attempt, result: session_pb2.AttemptResult, size_bytes: int) -> bool:
+    def finish(self, attempt: HeldAttempt, result: session_pb2.AttemptResult, size_bytes: int) -> bool:
         """Keep an attempt's end and send it. False: it had ended already, or is not this agent's any more."""
         with self._lock:
             if not attempt.held or attempt.result is not None or attempt.released:
@@ -69,7 +69,7 @@ class Outbox:
         self.notify()
         return True
 
-    def release(self, attempt: Attempt) -> bool:
+    def release(self, attempt: HeldAttempt) -> bool:
         """Hand an attempt back. False: it had ended already, or is not this agent's any more."""
         with self._lock:
             done = self._release(attempt)
@@ -84,7 +84,7 @@ class Outbox:
             self._signal()
         return count
 
-    def send_progress(self, attempt: Attempt, payload: bytes, on_room: Callable[[], None]) -> bool:
+    def send_progress(self, attempt: HeldAttempt, payload: bytes, on_room: Callable[[], None]) -> bool:
         """Send one response of a streaming handler.
 
         False: too many are unacknowledged; nothing was sent, and `on_room` will be called (once, from any thread)
@@ -111,7 +111,7 @@ class Outbox:
             self._signal()
         return True
 
-    def _release(self, attempt: Attempt) -> bool:
+    def _release(self, attempt: HeldAttempt) -> bool:
         if not attempt.held or attempt.result is not None or attempt.released:
             return False
         attempt.released = True
@@ -127,12 +127,12 @@ class Outbox:
 
     # -- session's side -------------------------------------------------------------------------------------------
 
-    def hold(self, assignments: Iterable[session_pb2.Assignment], epoch: int) -> list[Attempt]:
+    def hold(self, assignments: Iterable[session_pb2.Assignment], epoch: int) -> list[HeldAttempt]:
         """Take assignments; one that is held already is left out. One that was handed back comes as a new one."""
-        fresh: list[Attempt] = []
+        fresh: list[HeldAttempt] = []
         with self._lock:
             for assignment in assignments:
-                attempt = Attempt(assignment, epoch)
+                attempt = HeldAttempt(assignment, epoch)
                 known = self._attempts.get(attempt.ref)
                 if known is not None:
                     if not known.released:
@@ -157,7 +157,7 @@ class Outbox:
 
     def attach(
         self, wake: Callable[[], None], epoch: int, adopted: Iterable[session_pb2.AttemptRef]
-    ) -> list[Attempt]:
+    ) -> list[HeldAttempt]:
         """A stream is open: queue again all that the coordinator has not acknowledged.
 
         What it did not adopt is dropped and returned: the attempts that this agent has lost.
@@ -273,7 +273,7 @@ class Outbox:
                 self._drop(attempt)
         self.notify()
 
-    def _drop(self, attempt: Attempt) -> None:
+    def _drop(self, attempt: HeldAttempt) -> None:
         attempt.held = False
         self._attempts.pop(attempt.ref, None)
         self._released.discard(attempt)

@@ -17,8 +17,8 @@ from typing import Any, Protocol
 import grpc
 from grpc import aio
 
-from weft.agent.handlers.executor import UNWANTED_GRACE_S, Cancellation
-from weft.agent.session.attempt import Attempt
+from weft.agent.handlers.executor import UNWANTED_GRACE_S, CancelRequest
+from weft.agent.session.attempt import HeldAttempt
 from weft.agent.session.outbox import Outbox
 from weft.rpc.calls.pacing import Pacer
 from weft.rpc.network.channel import client_options, dial
@@ -37,7 +37,7 @@ DEFAULT_HEARTBEAT_S = 1.0
 _SENT_REMEMBERED = 64
 
 
-class Agent(Protocol):
+class SessionOwner(Protocol):
     """What a stream needs to know and tells. Called on the event loop, but for `report`."""
 
     def hello(self) -> session_pb2.Hello:
@@ -58,14 +58,14 @@ class Agent(Protocol):
     def desired(self, state: int) -> None:
         """An operator wants this of the agent."""
 
-    def work(self, assigned: Sequence[Attempt], cancellations: Sequence[Cancellation]) -> None:
+    def work(self, assigned: Sequence[HeldAttempt], cancellations: Sequence[CancelRequest]) -> None:
         """Attempts to make, and to end."""
 
 
-class Stream:
+class SessionStream:
     """One stream. `run` may be called once; made and run on the event loop."""
 
-    def __init__(self, target: str, agent: Agent, outbox: Outbox, *, use_proxy: bool = False) -> None:
+    def __init__(self, target: str, agent: SessionOwner, outbox: Outbox, *, use_proxy: bool = False) -> None:
         self.target = target
         self._use_proxy = use_proxy
         self._agent = agent
@@ -183,7 +183,7 @@ class Stream:
 
     def _handle(self, message: session_pb2.ConnectResponse) -> None:
         """One message, its parts in the order of their field numbers, as the contract says."""
-        cancellations: list[Cancellation] = []
+        cancellations: list[CancelRequest] = []
         if message.HasField("welcome"):
             cancellations.extend(self._open(message.welcome))
         assigned = self._outbox.hold(message.assignments, self.epoch) if message.assignments else ()
@@ -192,7 +192,7 @@ class Stream:
             if cancel.lost:
                 self._outbox.lose(ref)
             grace_s = seconds(cancel.grace) if cancel.HasField("grace") else UNWANTED_GRACE_S
-            cancellations.append(Cancellation(ref, cancel.reason, grace_s))
+            cancellations.append(CancelRequest(ref, cancel.reason, grace_s))
         if assigned or cancellations:
             self._agent.work(assigned, cancellations)
         if message.result_acks:
@@ -213,7 +213,7 @@ class Stream:
         if message.echo_sequence:
             self._echoed(message.echo_sequence)
 
-    def _open(self, welcome: session_pb2.Welcome) -> list[Cancellation]:
+    def _open(self, welcome: session_pb2.Welcome) -> list[CancelRequest]:
         self.epoch = welcome.epoch
         if welcome.HasField("heartbeat_interval"):
             self.interval_s = max(0.01, seconds(welcome.heartbeat_interval))
@@ -228,7 +228,8 @@ class Stream:
         if welcome.desired_state:
             self._agent.desired(welcome.desired_state)
         return [
-            Cancellation(attempt.ref, "another agent has this task now", UNWANTED_GRACE_S) for attempt in lost
+            CancelRequest(attempt.ref, "another agent has this task now", UNWANTED_GRACE_S)
+            for attempt in lost
         ]
 
     def _echoed(self, sequence: int) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import grpc
 
-from weft.agent.session.session_stream import Stream
+from weft.agent.session.session_stream import SessionStream
 from weft.rpc.network.channel import client_options, dial_blocking
 from weft.rpc.process.logs import get_logger
 from weft.v1 import coordinator_pb2, coordinator_pb2_grpc
@@ -26,7 +26,7 @@ _LOOK_S = 0.5
 _DIALS = 8
 
 
-class Understudy:
+class Watchdog:
     """The thread.
 
     Args:
@@ -36,7 +36,7 @@ class Understudy:
     """
 
     def __init__(
-        self, stream: Callable[[], Stream | None], agent_id: str, *, use_proxy: bool = False
+        self, stream: Callable[[], SessionStream | None], agent_id: str, *, use_proxy: bool = False
     ) -> None:
         self._stream = stream
         self._use_proxy = use_proxy
@@ -69,7 +69,7 @@ class Understudy:
         finally:
             self._hang_up()
 
-    def _speak(self, stream: Stream) -> None:
+    def _speak(self, stream: SessionStream) -> None:
         message = stream.beside()
         request = coordinator_pb2.ReportRequest(agent_id=self._agent_id, epoch=stream.epoch, message=message)
         for _ in range(_DIALS):

@@ -7,25 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from weft.rpc.calls.call_context import PARENT_ID_KEY, Budget
+from weft.rpc.calls.call_context import PARENT_ID_KEY, CallContext
 
 
 class HandledCalls:
     """Every call that the app is handling now, by its id."""
 
     def __init__(self) -> None:
-        self._budgets: dict[str, Budget] = {}
+        self._budgets: dict[str, CallContext] = {}
 
-    def begin(self, call: Budget) -> None:
+    def begin(self, call: CallContext) -> None:
         """The app handles a call, until `end`."""
         self._budgets[call.parent_id] = call
 
-    def end(self, call: Budget) -> None:
+    def end(self, call: CallContext) -> None:
         # Another attempt at the same task may have begun before this one let go.
         if self._budgets.get(call.parent_id) is call:
             del self._budgets[call.parent_id]
 
-    def behind(self, pairs: Iterable[tuple[str, str | bytes]]) -> Budget | None:
+    def behind(self, pairs: Iterable[tuple[str, str | bytes]]) -> CallContext | None:
         """The call on whose behalf one with this metadata is made; None: none that the app is handling."""
         if not self._budgets:
             return None

@@ -19,10 +19,10 @@ from weft.agent.errors import HostingError
 from weft.agent.sidecar.calls_in_flight import HandledCalls
 from weft.agent.sidecar.method_shapes import Shapes
 from weft.agent.sidecar.private_socket import prepare
-from weft.rpc.balancing import Balancer, Limits
+from weft.rpc.balancing import Balancer, BalancerLimits
 from weft.rpc.calls import metadata, relay
 from weft.rpc.calls.admission import Admission
-from weft.rpc.calls.call_context import Budget
+from weft.rpc.calls.call_context import CallContext
 from weft.rpc.calls.metadata import AGENT_KEY, DIRECT, DURABLE, MODE_KEY
 from weft.rpc.contracts import names
 from weft.rpc.discovery import Discovery
@@ -68,7 +68,7 @@ class Egress:
     ) -> None:
         self._address = address
         self._coordinator = dial(targets.dialled(coordinators), use_proxy=use_proxy)
-        self._balancer = Balancer(limits=Limits(max_message_bytes=max_message_bytes))
+        self._balancer = Balancer(limits=BalancerLimits(max_message_bytes=max_message_bytes))
         self._admission = Admission(max_calls, "the sidecar's setting max_calls")
         self._discovery = Discovery(self._coordinator, self._fleet_changed)
         self._shapes = Shapes(self._coordinator)
@@ -169,7 +169,7 @@ _SHAPES = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 class _Bounded:
     """A call's context, with the time that is left of another call."""
 
-    def __init__(self, context: Any, behind: Budget) -> None:
+    def __init__(self, context: Any, behind: CallContext) -> None:
         self._context = context
         self._behind = behind
 

@@ -23,7 +23,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from weft.agent.current_call import current_task
 from weft.agent.direct.direct_task import DirectAsyncContext
 from weft.agent.handler_context import HandlerContext
-from weft.agent.hosted_methods import Hosted
+from weft.agent.hosted_methods import HostedMethod
 from weft.agent.sidecar.app import App
 from weft.agent.sidecar.calls_in_flight import HandledCalls
 from weft.rpc.calls import call_context, metadata, relay, tracing
@@ -40,9 +40,9 @@ _RARELY_LOST_CODES = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
 Behaviour = Callable[[Any, Any], Awaitable[Any]]
 
 
-def forwarded(method: MethodDescriptor, app: App, calls: HandledCalls) -> Hosted:
+def forwarded(method: MethodDescriptor, app: App, calls: HandledCalls) -> HostedMethod:
     """A method of the app as a hosted one."""
-    return Hosted(
+    return HostedMethod(
         name=method_name(method),
         behavior=_behaviour(method, app, calls),
         # Bytes pass as they are.

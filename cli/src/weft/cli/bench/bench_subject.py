@@ -23,7 +23,7 @@ Call = Callable[[], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class BenchSubject:
     """One column of the benchmark."""
 
     # What its figures' names begin with, such as "embedded_process".

@@ -23,7 +23,7 @@ from google.protobuf.descriptor_pb2 import (
 from google.protobuf.wrappers_pb2 import DESCRIPTOR as WRAPPERS
 from google.protobuf.wrappers_pb2 import BytesValue
 
-from weft.cli.bench.bench_subject import APP_METHOD, METHOD, Subject, at_once, caller, stock_caller
+from weft.cli.bench.bench_subject import APP_METHOD, METHOD, BenchSubject, at_once, caller, stock_caller
 from weft.cli.process.children import Child, Children
 from weft.client import connect
 
@@ -33,7 +33,7 @@ _IDLE_METHOD = "weft.bench.v1.IdleService/Echo"
 
 
 @asynccontextmanager
-async def direct(children: Children, plain: str) -> AsyncIterator[Sequence[Subject]]:
+async def direct(children: Children, plain: str) -> AsyncIterator[Sequence[BenchSubject]]:
     """The three ways, in one mesh. The plain server is the app of both sidecars."""
     store = children.folder / "direct.db"
     _, target = await children.coordinator("coordinator-direct", store=store, durability="process")
@@ -54,7 +54,7 @@ async def direct(children: Children, plain: str) -> AsyncIterator[Sequence[Subje
             ("sidecar_both", "direct call, sidecar at both ends", both),
         )
         yield [
-            Subject(prefix=prefix, title=title, call=call, burst=at_once(call), rate="per_s")
+            BenchSubject(prefix=prefix, title=title, call=call, burst=at_once(call), rate="per_s")
             for prefix, title, call in ways
         ]
 

@@ -10,7 +10,7 @@ from itertools import repeat
 
 from google.protobuf.wrappers_pb2 import BytesValue
 
-from weft.cli.bench.bench_subject import METHOD, PAYLOAD, Subject, stock_caller
+from weft.cli.bench.bench_subject import METHOD, PAYLOAD, BenchSubject, stock_caller
 from weft.cli.process.children import Child, Children, until
 from weft.cli.terminal.failures import Failure
 from weft.client import Method, connect
@@ -21,7 +21,9 @@ _ECHO = Method.of(METHOD, BytesValue, BytesValue)
 
 
 @asynccontextmanager
-async def embedded(children: Children, _plain: str, *, durability: str) -> AsyncIterator[Sequence[Subject]]:
+async def embedded(
+    children: Children, _plain: str, *, durability: str
+) -> AsyncIterator[Sequence[BenchSubject]]:
     """The embedded store."""
     store = str(children.folder / f"{durability}.db")
     prefix, title = f"embedded_{durability}", f"durable call, embedded store, {durability}"
@@ -43,7 +45,7 @@ def redis_missing() -> str | None:
 
 
 @asynccontextmanager
-async def redis(children: Children, _plain: str) -> AsyncIterator[Sequence[Subject]]:
+async def redis(children: Children, _plain: str) -> AsyncIterator[Sequence[BenchSubject]]:
     """A Redis that syncs its log every second, on a socket."""
     folder = children.folder / "redis"
     folder.mkdir()
@@ -65,7 +67,7 @@ async def redis(children: Children, _plain: str) -> AsyncIterator[Sequence[Subje
 @asynccontextmanager
 async def _durable(
     children: Children, prefix: str, title: str, store: str, durability: str, others: dict[str, Child]
-) -> AsyncIterator[Subject]:
+) -> AsyncIterator[BenchSubject]:
     coordinator, target = await children.coordinator(
         f"coordinator-{prefix}", store=store, durability=durability
     )
@@ -83,7 +85,7 @@ async def _durable(
                 raise Failure(f"{count} tasks, {answered} results")
 
         await children.hosted(mesh, METHOD, agents=_AGENTS)
-        yield Subject(
+        yield BenchSubject(
             prefix=prefix,
             title=title,
             call=call,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from weft.cli.bench.bench_subject import Subject
+from weft.cli.bench.bench_subject import BenchSubject
 
 _WARM_UP_CALLS = 100
 _WARM_UP_BURST = 2000
@@ -40,7 +40,7 @@ THOROUGH = Effort(calls_s=20.0, burst_s=4.0, bursts=7, call_burst_s=0.5, call_bu
 class Sample:
     """What was measured of one subject."""
 
-    subject: Subject
+    subject: BenchSubject
     latencies_s: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     # The plain call that was measured beside it.
@@ -74,7 +74,7 @@ def quantile_of(values: Sequence[float], quantile: float) -> float:
 
 
 async def measure(
-    subjects: Sequence[Subject], effort: Effort, progressed: Callable[[str], None]
+    subjects: Sequence[BenchSubject], effort: Effort, progressed: Callable[[str], None]
 ) -> list[Sample]:
     """Warm up, then calls one after another, then bursts, each subject in its turn; the first is the plain call."""
     samples = [Sample(subject) for subject in subjects]
@@ -116,11 +116,11 @@ async def _measured_burst(sample: Sample, size: int) -> None:
         sample.cpu_us.setdefault(name, []).append((used_s - before_s[name]) / size * 1e6)
 
 
-def _cpu_s(subject: Subject) -> dict[str, float]:
+def _cpu_s(subject: BenchSubject) -> dict[str, float]:
     return {name: sum(psutil.Process(pid).cpu_times()[:2]) for name, pid in subject.processes.items()}
 
 
-async def _burst(subject: Subject, size: int) -> float:
+async def _burst(subject: BenchSubject, size: int) -> float:
     """So many at once; their rate."""
     began = time.perf_counter()
     await subject.burst(size)

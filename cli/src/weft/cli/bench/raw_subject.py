@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from weft.cli.bench.bench_subject import Subject, at_once, stock_caller
+from weft.cli.bench.bench_subject import BenchSubject, at_once, stock_caller
 from weft.cli.process.children import Children, until
 
 
@@ -18,7 +18,9 @@ async def plain_server(children: Children) -> str:
 
 
 @asynccontextmanager
-async def raw_unary(plain: str) -> AsyncIterator[Subject]:
+async def raw_unary(plain: str) -> AsyncIterator[BenchSubject]:
     """A stock client's calls to it."""
     async with stock_caller(plain) as call:
-        yield Subject(prefix="raw_unary", title="plain call", call=call, burst=at_once(call), rate="per_s")
+        yield BenchSubject(
+            prefix="raw_unary", title="plain call", call=call, burst=at_once(call), rate="per_s"
+        )

@@ -37,7 +37,7 @@ class Mode:
         return mesh.channel(direct=True, policy=self.policy) if self.policy else mesh.channel(direct=True)
 
 
-class Call:
+class CommandCall:
     """One call and what is printed of it."""
 
     def __init__(self, mesh: Mesh, method: ResolvedMethod, mode: Mode, *, as_json: bool) -> None:

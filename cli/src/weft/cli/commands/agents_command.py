@@ -21,7 +21,7 @@ from weft.cli.terminal.tables import Column, print_rows
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from weft.client import Agent, DesiredState, Mesh
+    from weft.client import AgentInfo, DesiredState, Mesh
 
 _HELP = with_examples(
     "List, drain, pause and resume agents.",
@@ -59,7 +59,7 @@ def list_agents(
     from weft.cli.process.command_runner import run
     from weft.cli.steering.documents import agent_document
 
-    async def work(mesh: Mesh) -> list[Agent]:
+    async def work(mesh: Mesh) -> list[AgentInfo]:
         found = list(await mesh.fleet.agents())
         if not method:
             return found
@@ -108,7 +108,7 @@ def watch(
     from weft.cli.process.command_runner import run
 
     async def work(mesh: Mesh) -> None:
-        known: dict[str, Agent] = {}
+        known: dict[str, AgentInfo] = {}
         methods = [_method(method, await mesh.fleet.agents())] if method else []
         async with contextlib.aclosing(mesh.fleet.watch(methods)) as updates:
             async for agents in updates:
@@ -119,12 +119,12 @@ def watch(
     run(target, work)
 
 
-def _method(name: str, agents: Sequence[Agent]) -> str:
+def _method(name: str, agents: Sequence[AgentInfo]) -> str:
     """The method of these agents that is named so."""
     return inputs.one_of(name, {method for agent in agents for method in agent.methods})
 
 
-def _changes(known: Mapping[str, Agent], agents: Sequence[Agent], *, as_json: bool) -> Iterator[str]:
+def _changes(known: Mapping[str, AgentInfo], agents: Sequence[AgentInfo], *, as_json: bool) -> Iterator[str]:
     from weft.cli.steering.documents import agent_change_document
 
     for agent in agents:
@@ -134,7 +134,7 @@ def _changes(known: Mapping[str, Agent], agents: Sequence[Agent], *, as_json: bo
         yield json_text({"id": agent_id, "gone": True}) if as_json else f"{agent_id} gone"
 
 
-def _change(agent: Agent) -> str:
+def _change(agent: AgentInfo) -> str:
     parts = [agent.id, agent.state.name]
     if agent.advertised_address:
         parts.append(f"{agent.advertised_address} {agent.direct_state.name.lower()}")
@@ -145,7 +145,7 @@ def _change(agent: Agent) -> str:
     return " ".join(parts)
 
 
-def _row(agent: Agent) -> list[Words]:
+def _row(agent: AgentInfo) -> list[Words]:
     state = [Styled(agent.state.name, STYLES.get(agent.state.name, ""))]
     if agent.desired_state.name not in {"ACTIVE", agent.state.name}:
         state.append(Styled(f" (wanted: {agent.desired_state.name})", ""))
@@ -180,7 +180,7 @@ def _service(method: str) -> str:
     return method.partition("/")[0].rpartition(".")[2]
 
 
-def _direct(agent: Agent) -> Words:
+def _direct(agent: AgentInfo) -> Words:
     """Whether direct calls reach it."""
     if not agent.advertised_address:
         return "off"
@@ -236,7 +236,7 @@ async def _not_drained(mesh: Mesh, agent_ids: Sequence[str], timeout_s: float) -
         await asyncio.sleep(min(_POLL_S, max(0.0, ends_at - time.monotonic())))
 
 
-def _is_drained(agent: Agent) -> bool:
+def _is_drained(agent: AgentInfo) -> bool:
     """It has nothing under way and gets nothing, or it is away."""
     if agent.state.name in {"LEFT", "LOST"}:
         return True
@@ -276,7 +276,7 @@ async def _set(mesh: Mesh, agent_ids: Sequence[str], state: DesiredState, *, as_
     return failed
 
 
-def _shown(agent: Agent) -> tuple[dict[str, Any], str]:
+def _shown(agent: AgentInfo) -> tuple[dict[str, Any], str]:
     from weft.cli.steering.documents import agent_document
 
     return agent_document(agent), f"{agent.id} is to be {agent.desired_state.name}"

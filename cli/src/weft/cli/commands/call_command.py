@@ -72,7 +72,7 @@ def call(
     for some seconds. A failing call prints code, message and details;
     exit status 1.
     """
-    from weft.cli.call.call_making import Call, Mode
+    from weft.cli.call.call_making import CommandCall, Mode
     from weft.cli.call.waits_told import waits_told
     from weft.cli.process.command_runner import run
     from weft.client import call_options
@@ -104,7 +104,7 @@ def call(
 
             behind = mesh.direct(policy) if policy else mesh.direct()
             return print_explanation(await behind.explain(resolved.name, timeout_s), as_json=as_json)
-        made = Call(mesh, resolved, Mode(direct, policy, detach), as_json=as_json)
+        made = CommandCall(mesh, resolved, Mode(direct, policy, detach), as_json=as_json)
         if direct or detach:
             return await made.make(request if direct else text, entries, timeout_s)
         async with waits_told(mesh, resolved.name, require or ()):

@@ -68,7 +68,7 @@ def list_tasks(
     from weft.cli.process.command_runner import run
     from weft.cli.steering.documents import task_document
 
-    where = filters.Given(state or (), method, since, until, agent_id, request_id, error).checked()
+    where = filters.FilterOptions(state or (), method, since, until, agent_id, request_id, error).checked()
 
     async def work(mesh: Mesh) -> list[Task]:
         # One more than is shown tells whether there are more.
@@ -228,7 +228,7 @@ def cancel(
     """
     from weft.client import TaskState
 
-    given = filters.Given(state or (), method, since, until, agent_id, request_id, error)
+    given = filters.FilterOptions(state or (), method, since, until, agent_id, request_id, error)
     unfinished = [each for each in TaskState if not each.ended]
     _steer(
         given,
@@ -264,7 +264,7 @@ def retry(
     """
     from weft.client import TaskState
 
-    given = filters.Given(state or (), method, since, until, agent_id, request_id, error)
+    given = filters.FilterOptions(state or (), method, since, until, agent_id, request_id, error)
     steering = Steering(
         "retry",
         (TaskState.FAILED, TaskState.CANCELLED),
@@ -277,7 +277,7 @@ def retry(
 
 
 def _steer(
-    given: filters.Given,
+    given: filters.FilterOptions,
     task_ids: Sequence[str],
     change: Callable[[Mesh], Callable[[str], Awaitable[Task]]],
     steering: Steering,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from weft.cli.conformance.protocol_rules import Broken, NotChecked
-from weft.cli.conformance.scripted_coordinator import REDIAL_S, Coordinator, Session
+from weft.cli.conformance.scripted_coordinator import REDIAL_S, ScriptedCoordinator, ScriptedSession
 from weft.cli.process import parent_death
 from weft.cli.terminal.failures import Failure
 from weft.conformance.v1 import conformance_pb2
@@ -36,7 +36,7 @@ class Waits(NamedTuple):
     cancelled: int
 
 
-class Subject:
+class AgentUnderTest:
     """The agent.
 
     Args:
@@ -45,7 +45,7 @@ class Subject:
     """
 
     def __init__(
-        self, coordinator: Coordinator, command: Sequence[str], log: Path, *, patience_s: float
+        self, coordinator: ScriptedCoordinator, command: Sequence[str], log: Path, *, patience_s: float
     ) -> None:
         self.coordinator = coordinator
         self.command = command
@@ -53,7 +53,7 @@ class Subject:
         # For an agent that is started by hand: somebody has to type.
         self._patience_s = patience_s
         self._process: asyncio.subprocess.Process | None = None
-        self._session: Session | None = None
+        self._session: ScriptedSession | None = None
         self._tasks = 0
 
     def task(self) -> str:
@@ -63,7 +63,7 @@ class Subject:
 
     # -- sessions -----------------------------------------------------------------------------------------------
 
-    async def session(self) -> Session:
+    async def session(self) -> ScriptedSession:
         """The open session, or a new one in which nothing is held."""
         if self._session is None or self._session.over:
             await self.dialled()
@@ -71,12 +71,12 @@ class Subject:
         assert self._session is not None
         return self._session
 
-    async def again(self, *, adopt: Collection[str] = (), **fields: Any) -> Session:
+    async def again(self, *, adopt: Collection[str] = (), **fields: Any) -> ScriptedSession:
         """End the session, if one is open, and welcome the next one."""
         await self.dialled()
         return await self.welcome(adopt=adopt, **fields)
 
-    async def dialled(self) -> Session:
+    async def dialled(self) -> ScriptedSession:
         """The next stream that the agent opens, not welcomed yet; the present one ends."""
         if self._session is not None and not self._session.over:
             self._session.end()
@@ -96,7 +96,7 @@ class Subject:
             raise
         return self._session
 
-    async def _accept(self, patience_s: float) -> Session:
+    async def _accept(self, patience_s: float) -> ScriptedSession:
         """The next stream; a process that ends is not waited for."""
         accepting = asyncio.ensure_future(self.coordinator.accept(patience_s))
         waiting: set[asyncio.Future[Any]] = {accepting}
@@ -112,7 +112,7 @@ class Subject:
         assert self._process is not None
         raise Broken(f"the agent exited with status {self._process.returncode} instead of dialling")
 
-    async def welcome(self, **fields: Any) -> Session:
+    async def welcome(self, **fields: Any) -> ScriptedSession:
         """Welcome the stream that was dialled, and wait for the agent's first state."""
         assert self._session is not None
         session = self._session
@@ -138,7 +138,7 @@ class Subject:
         if all(hosted.name != method for hosted in self._session.hello.methods):
             raise NotChecked(f"the agent does not host {method}")
 
-    def credits(self, session: Session) -> int:
+    def credits(self, session: ScriptedSession) -> int:
         """How many attempts it may be assigned.
 
         Raises:
@@ -149,7 +149,7 @@ class Subject:
             raise NotChecked(f"the agent has more than {MAX_SLOTS} slots: give it fewer")
         return hello.slots + hello.prefetch
 
-    async def waits(self, session: Session) -> Waits:
+    async def waits(self, session: ScriptedSession) -> Waits:
         """Ask the handlers."""
         task_id = self.task()
         session.assign(task_id, ECHO, conformance_pb2.EchoRequest())
@@ -160,7 +160,7 @@ class Subject:
         answer = conformance_pb2.EchoResponse.FromString(result.outcome.response)
         return Waits(answer.waits_started, answer.waits_cancelled)
 
-    async def saw_cancellation(self, session: Session, before: Waits) -> None:
+    async def saw_cancellation(self, session: ScriptedSession, before: Waits) -> None:
         """Wait until one more handler has seen its cancellation."""
         for _ in range(20):
             if (await self.waits(session)).cancelled > before.cancelled:
@@ -168,7 +168,7 @@ class Subject:
             await session.heartbeats(1)
         raise Broken("the handler never saw that it was cancelled")
 
-    async def start_wait(self, session: Session, time_s: float, **fields: Any) -> str:
+    async def start_wait(self, session: ScriptedSession, time_s: float, **fields: Any) -> str:
         """Assign a Wait and see it running; gives its task's id."""
         task_id = self.task()
         session.assign(task_id, WAIT, wait_request(time_s), **fields)

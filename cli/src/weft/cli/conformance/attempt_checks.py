@@ -9,10 +9,10 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from weft.cli.conformance.agent_under_test import ECHO, FAIL, SERVICE, WAIT, Subject, wait_request
+from weft.cli.conformance.agent_under_test import ECHO, FAIL, SERVICE, WAIT, AgentUnderTest, wait_request
 from weft.cli.conformance.example_agent import METADATA_KEY
 from weft.cli.conformance.protocol_rules import Broken
-from weft.cli.conformance.scripted_coordinator import Response, Result, Session, assignment, cancel
+from weft.cli.conformance.scripted_coordinator import Response, Result, ScriptedSession, assignment, cancel
 from weft.conformance.v1 import conformance_pb2
 from weft.v1 import session_pb2, task_pb2
 
@@ -22,7 +22,7 @@ _ALL_BYTES = bytes(range(256))
 _LONG_S = 30.0
 
 
-async def r11(agent: Subject) -> None:
+async def r11(agent: AgentUnderTest) -> None:
     session = await agent.session()
     before = await agent.waits(session)
     task_id = agent.task()
@@ -41,7 +41,7 @@ async def r11(agent: Subject) -> None:
         raise Broken(f"it was reported {len(session.results(task_id))} times")
 
 
-async def r12(agent: Subject) -> None:
+async def r12(agent: AgentUnderTest) -> None:
     session = await agent.session()
     tasks = [agent.task() for _ in range(agent.credits(session))]
     session.send(assignments=[assignment(task, ECHO, conformance_pb2.EchoRequest()) for task in tasks])
@@ -54,7 +54,7 @@ async def r12(agent: Subject) -> None:
             raise Broken(f"an attempt was reported {count} times in one session")
 
 
-async def r13(agent: Subject) -> None:
+async def r13(agent: AgentUnderTest) -> None:
     session = await agent.session()
     answered = await _call(agent, session, ECHO, conformance_pb2.EchoRequest(payload=_ALL_BYTES))
     echo = conformance_pb2.EchoResponse.FromString(answered.outcome.response)
@@ -75,14 +75,14 @@ async def r13(agent: Subject) -> None:
         raise Broken("a handler's failure was reported as `crashed`")
 
 
-async def r14(agent: Subject) -> None:
+async def r14(agent: AgentUnderTest) -> None:
     session = await agent.session()
     result = await _call(agent, session, f"{SERVICE}/Absent", conformance_pb2.EchoRequest())
     if result.outcome.status.code != code_pb2.UNIMPLEMENTED:
         raise Broken(f"its status is {_name(result)}, not UNIMPLEMENTED")
 
 
-async def r15(agent: Subject) -> None:
+async def r15(agent: AgentUnderTest) -> None:
     session = await agent.session()
     agent.needs(WAIT)
     slots, time_s = session.hello.slots, 0.6
@@ -106,7 +106,7 @@ async def r15(agent: Subject) -> None:
         raise Broken(f"{len(tasks)} calls of {time_s} s in {slots} slots took less than {rounds} times that")
 
 
-async def r16(agent: Subject) -> None:
+async def r16(agent: AgentUnderTest) -> None:
     session = await agent.session()
     agent.needs(WAIT)
     before = await agent.waits(session)
@@ -120,7 +120,7 @@ async def r16(agent: Subject) -> None:
     await agent.saw_cancellation(session, before)
 
 
-async def r17(agent: Subject) -> None:
+async def r17(agent: AgentUnderTest) -> None:
     session = await agent.session()
     long_ago = Timestamp(seconds=int(time.time()) - 3600)
     result = await _call(
@@ -132,7 +132,7 @@ async def r17(agent: Subject) -> None:
         )
 
 
-async def r18(agent: Subject) -> None:
+async def r18(agent: AgentUnderTest) -> None:
     session = await agent.session()
     agent.needs(WAIT)
     task_id = agent.task()
@@ -146,7 +146,7 @@ async def r18(agent: Subject) -> None:
         raise Broken(f"its status is {_name(result)}, not CANCELLED")
 
 
-async def r19(agent: Subject) -> None:
+async def r19(agent: AgentUnderTest) -> None:
     session = await agent.session()
     context = task_pb2.CallContext(metadata=[task_pb2.Metadatum(key=METADATA_KEY, value=b"seen")])
     result = await _call(agent, session, ECHO, conformance_pb2.EchoRequest(), context=context)
@@ -154,14 +154,14 @@ async def r19(agent: Subject) -> None:
         raise Broken("the handler did not get the call's metadata")
 
 
-async def r20(agent: Subject) -> None:
+async def r20(agent: AgentUnderTest) -> None:
     session = await agent.again(max_response_bytes=1024)
     result = await _call(agent, session, ECHO, conformance_pb2.EchoRequest(payload=bytes(4096)))
     if result.outcome.status.code != code_pb2.RESOURCE_EXHAUSTED:
         raise Broken(f"a response over Welcome's max_response_bytes was reported with {_name(result)}")
 
 
-async def r21(agent: Subject) -> None:
+async def r21(agent: AgentUnderTest) -> None:
     session = await agent.session()
     task_id = agent.task()
     known = Response(assignments=[assignment(task_id, ECHO, conformance_pb2.EchoRequest())])
@@ -174,7 +174,9 @@ async def r21(agent: Subject) -> None:
     await session.heartbeats()
 
 
-async def _call(agent: Subject, session: Session, method: str, request: Message, **fields: Any) -> Result:
+async def _call(
+    agent: AgentUnderTest, session: ScriptedSession, method: str, request: Message, **fields: Any
+) -> Result:
     """One attempt, from its assignment to its acknowledgement."""
     task_id = agent.task()
     session.assign(task_id, method, request, **fields)

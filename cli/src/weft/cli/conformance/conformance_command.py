@@ -93,13 +93,13 @@ async def _checked(
     log: Path,
     tell: Callable[[Finding], None],
 ) -> tuple[list[Finding], str]:
-    from weft.cli.conformance.agent_under_test import Subject
+    from weft.cli.conformance.agent_under_test import AgentUnderTest
     from weft.cli.conformance.run_checks import check
-    from weft.cli.conformance.scripted_coordinator import Coordinator
+    from weft.cli.conformance.scripted_coordinator import ScriptedCoordinator
 
-    coordinator = Coordinator()
+    coordinator = ScriptedCoordinator()
     await coordinator.start(listen)
-    subject = Subject(coordinator, command, log, patience_s=timeout_s)
+    subject = AgentUnderTest(coordinator, command, log, patience_s=timeout_s)
     if not command:
         output.remark(f"waiting for an agent: start it with WEFT_TARGET={coordinator.address}")
     try:

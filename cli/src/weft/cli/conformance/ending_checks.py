@@ -6,16 +6,16 @@ import time
 
 from google.rpc import code_pb2
 
-from weft.cli.conformance.agent_under_test import WAIT, Subject, wait_request
+from weft.cli.conformance.agent_under_test import WAIT, AgentUnderTest, wait_request
 from weft.cli.conformance.keeping_checks import forgotten
 from weft.cli.conformance.protocol_rules import Broken, NotChecked
-from weft.cli.conformance.scripted_coordinator import Session, assignment
+from weft.cli.conformance.scripted_coordinator import ScriptedSession, assignment
 from weft.v1 import fleet_pb2
 
 _LONG_S = 30.0
 
 
-async def r30(agent: Subject) -> None:
+async def r30(agent: AgentUnderTest) -> None:
     session = await agent.session()
     agent.needs(WAIT)
     before = await agent.waits(session)
@@ -30,7 +30,7 @@ async def r30(agent: Subject) -> None:
     await agent.saw_cancellation(session, before)
 
 
-async def r31(agent: Subject) -> None:
+async def r31(agent: AgentUnderTest) -> None:
     session = await agent.session()
     agent.needs(WAIT)
     task_id = agent.task()
@@ -52,7 +52,7 @@ async def r31(agent: Subject) -> None:
     await session.report(lambda report: not report.used_slots, "without used slots: the handler has ended")
 
 
-async def r32(agent: Subject) -> None:
+async def r32(agent: AgentUnderTest) -> None:
     session = await agent.session()
     agent.needs(WAIT)
     before = await agent.waits(session)
@@ -69,7 +69,7 @@ async def r32(agent: Subject) -> None:
         raise Broken("the cancelled attempt was started all the same")
 
 
-async def r33(agent: Subject) -> None:
+async def r33(agent: AgentUnderTest) -> None:
     session = await agent.session()
     agent.needs(WAIT)
     task_id = await agent.start_wait(session, 1.5, attempt=2)
@@ -83,7 +83,7 @@ async def r33(agent: Subject) -> None:
         raise Broken("attempt 2 of a task was cancelled by a cancellation of attempt 1")
 
 
-async def r34(agent: Subject) -> None:
+async def r34(agent: AgentUnderTest) -> None:
     session = await agent.session()
     agent.needs(WAIT)
     before = await agent.waits(session)
@@ -93,7 +93,7 @@ async def r34(agent: Subject) -> None:
     await forgotten(agent, session, task_id)
 
 
-async def r35(agent: Subject) -> None:
+async def r35(agent: AgentUnderTest) -> None:
     session = await agent.session()
     agent.needs(WAIT)
     running = await agent.start_wait(session, 1.5)
@@ -111,7 +111,7 @@ async def r35(agent: Subject) -> None:
     session = await agent.again()
 
 
-async def r36(agent: Subject) -> None:
+async def r36(agent: AgentUnderTest) -> None:
     if not agent.command:
         raise NotChecked("the agent was started by hand")
     session = await agent.session()
@@ -142,7 +142,7 @@ async def r36(agent: Subject) -> None:
         raise Broken(f"the process exited with status {status}, not 0")
 
 
-async def _fill(agent: Subject, session: Session, time_s: float) -> list[str]:
+async def _fill(agent: AgentUnderTest, session: ScriptedSession, time_s: float) -> list[str]:
     """Take all slots, and see something wait for one; gives what waits.
 
     Raises:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from weft.cli.conformance.agent_under_test import COUNT, ECHO, WAIT, Subject, wait_request
+from weft.cli.conformance.agent_under_test import COUNT, ECHO, WAIT, AgentUnderTest, wait_request
 from weft.cli.conformance.protocol_rules import Broken
-from weft.cli.conformance.scripted_coordinator import Request, Session, assignment
+from weft.cli.conformance.scripted_coordinator import Request, ScriptedSession, assignment
 from weft.conformance.v1 import conformance_pb2
 
 _LONG_S = 30.0
@@ -12,7 +12,7 @@ _LONG_S = 30.0
 _MANY = 5000
 
 
-async def r22(agent: Subject) -> None:
+async def r22(agent: AgentUnderTest) -> None:
     session = await agent.session()
     task_id = agent.task()
     session.assign(task_id, ECHO, conformance_pb2.EchoRequest(payload=b"kept"))
@@ -27,7 +27,7 @@ async def r22(agent: Subject) -> None:
         raise Broken("the result was another one the second time")
 
 
-async def r23(agent: Subject) -> None:
+async def r23(agent: AgentUnderTest) -> None:
     session = await agent.session()
     tasks = {refused: agent.task() for refused in (False, True)}
     for refused, task_id in tasks.items():
@@ -45,7 +45,7 @@ async def r23(agent: Subject) -> None:
             raise Broken(f"a result was sent again after it was {how}")
 
 
-async def r24(agent: Subject) -> None:
+async def r24(agent: AgentUnderTest) -> None:
     session = await agent.session()
     agent.needs(WAIT)
     finished, *others = (agent.task() for _ in range(1 + agent.credits(session)))
@@ -63,7 +63,7 @@ async def r24(agent: Subject) -> None:
     await agent.welcome()
 
 
-def _check_held(session: Session, finished: str, others: list[str], epoch: int) -> None:
+def _check_held(session: ScriptedSession, finished: str, others: list[str], epoch: int) -> None:
     held = {each.task_id: each for each in session.hello.held}
     missing = {finished, *others} - held.keys()
     if missing:
@@ -78,7 +78,7 @@ def _check_held(session: Session, finished: str, others: list[str], epoch: int) 
         raise Broken(f"held attempts name the epochs {sorted(epochs)}; their last session had {epoch}")
 
 
-async def r25(agent: Subject) -> None:
+async def r25(agent: AgentUnderTest) -> None:
     session = await agent.session()
     agent.needs(WAIT)
     before = await agent.waits(session)
@@ -96,7 +96,7 @@ async def r25(agent: Subject) -> None:
         raise Broken(f"the adopted attempt was started {started} times")
 
 
-async def r26(agent: Subject) -> None:
+async def r26(agent: AgentUnderTest) -> None:
     session = await agent.session()
     agent.needs(WAIT)
     before = await agent.waits(session)
@@ -106,7 +106,7 @@ async def r26(agent: Subject) -> None:
     await forgotten(agent, session, task_id)
 
 
-async def forgotten(agent: Subject, session: Session, task_id: str) -> None:
+async def forgotten(agent: AgentUnderTest, session: ScriptedSession, task_id: str) -> None:
     """See that a lost attempt is held no more; a result of it is refused, as a coordinator does."""
     session.ack(session.results(task_id), refused=True)
     await session.heartbeats()
@@ -114,7 +114,7 @@ async def forgotten(agent: Subject, session: Session, task_id: str) -> None:
         raise Broken("Hello still names an attempt that was lost")
 
 
-async def r27(agent: Subject) -> None:
+async def r27(agent: AgentUnderTest) -> None:
     session = await agent.session()
     agent.needs(COUNT)
     task_id = await _count(agent, session, 5)
@@ -128,7 +128,7 @@ async def r27(agent: Subject) -> None:
         )
 
 
-async def r28(agent: Subject) -> None:
+async def r28(agent: AgentUnderTest) -> None:
     session = await agent.session()
     agent.needs(COUNT)
     task_id = await _count(agent, session, 10)
@@ -147,7 +147,7 @@ async def r28(agent: Subject) -> None:
     _check_numbers(session, task_id, first=indexes[0], last=10)
 
 
-async def r29(agent: Subject) -> None:
+async def r29(agent: AgentUnderTest) -> None:
     session = await agent.session()
     agent.needs(COUNT)
     task_id = await _count(agent, session, _MANY)
@@ -159,13 +159,13 @@ async def r29(agent: Subject) -> None:
         raise Broken(f"{_MANY} responses were sent without an acknowledgement: memory has no bound")
 
 
-async def _count(agent: Subject, session: Session, count: int) -> str:
+async def _count(agent: AgentUnderTest, session: ScriptedSession, count: int) -> str:
     task_id = agent.task()
     session.assign(task_id, COUNT, conformance_pb2.CountRequest(count=count))
     return task_id
 
 
-def _check_numbers(session: Session, task_id: str, *, first: int, last: int) -> None:
+def _check_numbers(session: ScriptedSession, task_id: str, *, first: int, last: int) -> None:
     """Indexes without gaps, each with its payload, none after the end."""
     progress = session.progress(task_id)
     wanted = list(range(first, last + 1))

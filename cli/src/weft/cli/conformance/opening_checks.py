@@ -7,9 +7,9 @@ import itertools
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.message import DecodeError
 
-from weft.cli.conformance.agent_under_test import ECHO, SERVICE, Subject
+from weft.cli.conformance.agent_under_test import ECHO, SERVICE, AgentUnderTest
 from weft.cli.conformance.protocol_rules import Broken
-from weft.cli.conformance.scripted_coordinator import REDIAL_S, Session
+from weft.cli.conformance.scripted_coordinator import REDIAL_S, ScriptedSession
 from weft.coordinator.contracts.contract_catalogue import Contract
 from weft.coordinator.sessions.hello import check_hello
 from weft.rpc.contracts.descriptors import digest
@@ -30,7 +30,7 @@ _SLACK_S = 0.8
 _GIVEN_UP_S = 4.0
 
 
-async def r1(agent: Subject) -> None:
+async def r1(agent: AgentUnderTest) -> None:
     session = await agent.again()
     names = [field.name for field, _ in session.received[0].ListFields()]
     if names != ["hello"]:
@@ -40,7 +40,7 @@ async def r1(agent: Subject) -> None:
         raise Broken("a later message holds `hello` again")
 
 
-async def r2(agent: Subject) -> None:
+async def r2(agent: AgentUnderTest) -> None:
     hello = (await agent.session()).hello
     try:
         check_hello(hello)
@@ -53,7 +53,7 @@ async def r2(agent: Subject) -> None:
         raise Broken(f"the agent does not host {SERVICE}, which this driver calls")
 
 
-async def r3(agent: Subject) -> None:
+async def r3(agent: AgentUnderTest) -> None:
     session = await agent.dialled()
     try:
         await session.wait(lambda: session.received[1:] or None, "second message", timeout_s=1.0)
@@ -65,7 +65,7 @@ async def r3(agent: Subject) -> None:
     raise Broken("a second message came before Welcome was sent")
 
 
-async def r4(agent: Subject) -> None:
+async def r4(agent: AgentUnderTest) -> None:
     first = (await agent.session()).hello.instance_id
     session = await agent.again()
     if session.hello.instance_id != first:
@@ -78,7 +78,7 @@ async def r4(agent: Subject) -> None:
         raise Broken("a new process has the instance_id of the one before it: draw it at random")
 
 
-async def r5(agent: Subject) -> None:
+async def r5(agent: AgentUnderTest) -> None:
     session = await agent.again(contract_needed=False)
     await session.heartbeats()
     if any(message.HasField("contract") for message in session.received):
@@ -90,7 +90,7 @@ async def r5(agent: Subject) -> None:
         raise Broken("the contract was sent more than once")
 
 
-async def r6(agent: Subject) -> None:
+async def r6(agent: AgentUnderTest) -> None:
     session = await agent.again(contract_needed=True)
     contract = await _contract(session)
     if digest(contract) != session.hello.contract_hash:
@@ -110,7 +110,7 @@ async def r6(agent: Subject) -> None:
         known.add(file.name)
 
 
-async def _contract(session: Session) -> bytes:
+async def _contract(session: ScriptedSession) -> bytes:
     return await session.wait(
         lambda: next(
             (each.contract.file_descriptor_set for each in session.received if each.HasField("contract")),
@@ -120,7 +120,7 @@ async def _contract(session: Session) -> bytes:
     )
 
 
-async def r7(agent: Subject) -> None:
+async def r7(agent: AgentUnderTest) -> None:
     session = await agent.again(heartbeat_s=_FAST_S)
     await session.wait(lambda: len(session.reports) >= 8 or None, "eighth state", 8 * (_FAST_S + _SLACK_S))
     numbers = [report.sequence for report in session.reports]
@@ -133,7 +133,7 @@ async def r7(agent: Subject) -> None:
         raise Broken(f"{gap_s:.1f} s passed between two states; the interval is {_FAST_S} s")
 
 
-async def r8(agent: Subject) -> None:
+async def r8(agent: AgentUnderTest) -> None:
     session = await agent.again(heartbeat_s=_FAST_S)
     session.echoing = False
     told = len(session.reports)
@@ -145,7 +145,7 @@ async def r8(agent: Subject) -> None:
     await agent.session()
 
 
-async def r9(agent: Subject) -> None:
+async def r9(agent: AgentUnderTest) -> None:
     for error in (
         Unavailable("stopping", reason=errors_pb2.ERROR_REASON_STOPPING),
         AlreadyExists("in use", reason=errors_pb2.ERROR_REASON_AGENT_ID_IN_USE),
@@ -163,7 +163,7 @@ async def r9(agent: Subject) -> None:
             ) from None
 
 
-async def r10(agent: Subject) -> None:
+async def r10(agent: AgentUnderTest) -> None:
     session = await agent.dialled()
     session.end(FailedPrecondition("incompatible", reason=errors_pb2.ERROR_REASON_CONTRACT_INCOMPATIBLE))
     await session.closed("the stream that was refused is over")

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from weft.cli.conformance import attempt_checks, ending_checks, keeping_checks, opening_checks
-from weft.cli.conformance.agent_under_test import Subject
+from weft.cli.conformance.agent_under_test import AgentUnderTest
 from weft.cli.conformance.protocol_rules import RULES, Broken, NotChecked
 
 Verdict = Literal["passed", "failed", "left out", "skipped"]
 
 # In order. The last ones end the agent.
-CHECKS: Mapping[str, Callable[[Subject], Awaitable[None]]] = {
+CHECKS: Mapping[str, Callable[[AgentUnderTest], Awaitable[None]]] = {
     **opening_checks.CHECKS,
     **attempt_checks.CHECKS,
     **keeping_checks.CHECKS,
@@ -38,7 +38,7 @@ class Finding:
 
 
 async def check(
-    agent: Subject, rules: Collection[str], limit_s: float, tell: Callable[[Finding], None]
+    agent: AgentUnderTest, rules: Collection[str], limit_s: float, tell: Callable[[Finding], None]
 ) -> list[Finding]:
     """Check these rules, in order; what is not checked when the time is over has failed."""
     ends_at = time.monotonic() + limit_s
@@ -55,7 +55,7 @@ async def check(
     return sorted(found, key=lambda finding: list(RULES).index(finding.rule))
 
 
-async def _verdict(agent: Subject, rule: str, limit_s: float) -> tuple[Verdict, str]:
+async def _verdict(agent: AgentUnderTest, rule: str, limit_s: float) -> tuple[Verdict, str]:
     try:
         async with asyncio.timeout(limit_s):
             await CHECKS[rule](agent)

@@ -37,7 +37,7 @@ REDIAL_S = 10.0
 HEARTBEAT_S = 0.25
 
 
-class Session:
+class ScriptedSession:
     """One stream of the agent."""
 
     def __init__(self, first: Request, epoch: int) -> None:
@@ -207,14 +207,14 @@ class Session:
             self._outgoing.put_nowait(None)
 
 
-class Coordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
+class ScriptedCoordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
     """The server."""
 
     def __init__(self) -> None:
         self.address = ""
         self._epochs = 0
-        self._newest: Session | None = None
-        self._dialled: asyncio.Queue[Session] = asyncio.Queue()
+        self._newest: ScriptedSession | None = None
+        self._dialled: asyncio.Queue[ScriptedSession] = asyncio.Queue()
         self._server = make_server()
         coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server(self, self._server)
 
@@ -229,7 +229,7 @@ class Coordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
     async def stop(self) -> None:
         await self._server.stop(0.1)
 
-    async def accept(self, timeout_s: float = REDIAL_S) -> Session:
+    async def accept(self, timeout_s: float = REDIAL_S) -> ScriptedSession:
         """The newest stream that the agent opens.
 
         Raises:
@@ -249,7 +249,7 @@ class Coordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
         if first is None:
             return
         self._epochs += 1
-        session = self._newest = Session(first, self._epochs)
+        session = self._newest = ScriptedSession(first, self._epochs)
         self._dialled.put_nowait(session)
         await session.serve(request_iterator, context)
 

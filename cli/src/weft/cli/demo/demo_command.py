@@ -20,7 +20,7 @@ from weft.cli.terminal import output
 from weft.cli.terminal.examples import examples
 
 if TYPE_CHECKING:
-    from weft.cli.demo.demo_report import Report
+    from weft.cli.demo.demo_report import DemoReport
 
 # Two crashes need something to crash into.
 _FEWEST_FILES = 30
@@ -64,9 +64,9 @@ def demo(
         raise typer.Exit(1)
 
 
-async def _play(children: Children, agent_ids: list[str], limit: int | None, *, as_json: bool) -> Report:
+async def _play(children: Children, agent_ids: list[str], limit: int | None, *, as_json: bool) -> DemoReport:
     # Imported late: they need the example, which `import_paths` has made importable.
-    from weft.cli.demo.demo_report import Report
+    from weft.cli.demo.demo_report import DemoReport
     from weft.cli.demo.demo_story import Play
     from weft.cli.demo.expected_results import compute
 
@@ -74,4 +74,4 @@ async def _play(children: Children, agent_ids: list[str], limit: int | None, *, 
     with Stage(quiet_stdout=as_json) as stage:
         story = await Play(children, files, agent_ids, stage).tell()
         expected = await compute(children, files, stage)
-    return Report(files, story, Ledger.read(children.folder / "ledger"), expected)
+    return DemoReport(files, story, Ledger.read(children.folder / "ledger"), expected)

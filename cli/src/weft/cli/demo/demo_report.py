@@ -18,7 +18,7 @@ _MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
-class Report:
+class DemoReport:
     """What the client received, what the ledger says, and what a direct computation gives."""
 
     files: Sequence[SourceFile]

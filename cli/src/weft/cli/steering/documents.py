@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from google.rpc import status_pb2
 
-    from weft.client import Agent, Queue, Task
+    from weft.client import AgentInfo, Queue, Task
     from weft.client.task_snapshot import Attempt
     from weft.rpc.contracts.contract_reader import ResolvedMethod
 
@@ -114,7 +114,7 @@ def _attempt_document(attempt: Attempt) -> dict[str, Any]:
     return document
 
 
-def agent_change_document(agent: Agent) -> dict[str, Any]:
+def agent_change_document(agent: AgentInfo) -> dict[str, Any]:
     """What discovery tells of an agent."""
     return {
         "id": agent.id,
@@ -132,7 +132,7 @@ def agent_change_document(agent: Agent) -> dict[str, Any]:
     }
 
 
-def agent_document(agent: Agent) -> dict[str, Any]:
+def agent_document(agent: AgentInfo) -> dict[str, Any]:
     return {
         **agent_change_document(agent),
         "used_slots": agent.used_slots,

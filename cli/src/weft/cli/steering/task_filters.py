@@ -58,7 +58,7 @@ _REASON = re.compile(r"[A-Z][A-Z0-9_]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class FilterOptions:
     """The options as they were given; empty: not."""
 
     states: Sequence[str] = ()

@@ -24,7 +24,7 @@ _OVERLOADED = reason_name(errors_pb2.ERROR_REASON_OVERLOADED)
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
+class FailureText:
     """What to print on stderr, and the exit status."""
 
     lines: tuple[str, ...]
@@ -45,14 +45,14 @@ def status_of_child(status: int | None) -> int:
     return 2 if status == 2 else 1
 
 
-def explain(error: Exception) -> Explanation | None:
+def explain(error: Exception) -> FailureText | None:
     """The explanation of an error that people can do something about; None for a fault of the program."""
     if isinstance(error, Failure):
-        return Explanation((f"weft: {error}", *(f"  {hint}" for hint in error.hints)), error.status)
+        return FailureText((f"weft: {error}", *(f"  {hint}" for hint in error.hints)), error.status)
     if isinstance(error, grpc.RpcError):
         error = from_call(error)
     if isinstance(error, Unreachable):
-        return Explanation(
+        return FailureText(
             (
                 f"weft: {error.message}",
                 "  Is it running? `weft coordinator` starts one, `weft up` one with agents.",
@@ -61,8 +61,8 @@ def explain(error: Exception) -> Explanation | None:
         )
     if isinstance(error, WeftError):
         if error.received is None:
-            return Explanation((f"weft: {error.message}",))
-        return Explanation((f"weft: {error.code.name}: {error.message}", *detail_lines(error.received)))
+            return FailureText((f"weft: {error.message}",))
+        return FailureText((f"weft: {error.code.name}: {error.message}", *detail_lines(error.received)))
     return None
 
 

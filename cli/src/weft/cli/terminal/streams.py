@@ -50,14 +50,14 @@ def _replaced(stream: TextIO, descriptor: int, *, strict: bool) -> TextIO:
         stream.flush()
     own = stream.errors in ("strict", "surrogateescape", "backslashreplace", None)
     return io.TextIOWrapper(
-        _Raw(descriptor, strict=strict),  # type: ignore[type-var]
+        _StandardRaw(descriptor, strict=strict),  # type: ignore[type-var]
         stream.encoding,
         errors=_ESCAPE if own else stream.errors,
         line_buffering=True,
     )
 
 
-class _Raw(io.RawIOBase):
+class _StandardRaw(io.RawIOBase):
     """A descriptor as a stream that fails in a way of its own, or not at all."""
 
     def __init__(self, descriptor: int, *, strict: bool) -> None:

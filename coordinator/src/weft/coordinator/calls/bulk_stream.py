@@ -17,7 +17,7 @@ from functools import partial
 from weft.coordinator import codec
 from weft.coordinator.calls.ended_tasks import EndedTasks
 from weft.coordinator.calls.hub import TaskHub
-from weft.coordinator.calls.submission import Intake, accepted
+from weft.coordinator.calls.submission import SubmissionService, accepted
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import (
@@ -42,7 +42,9 @@ _Acks = list[coordinator_pb2.SubmitAck]
 class BulkStream:
     """The server side of one `SubmitTasks` call."""
 
-    def __init__(self, intake: Intake, store: Store, hub: TaskHub, settings: CoordinatorSettings) -> None:
+    def __init__(
+        self, intake: SubmissionService, store: Store, hub: TaskHub, settings: CoordinatorSettings
+    ) -> None:
         self._intake = intake
         self._store = store
         self._hub = hub

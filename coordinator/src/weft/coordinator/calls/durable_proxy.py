@@ -25,7 +25,7 @@ from weft.coordinator.calls.direct_proxy import DirectCalls
 from weft.coordinator.calls.explaining import Explainer
 from weft.coordinator.calls.following import follow
 from weft.coordinator.calls.hub import Follower, TaskHub
-from weft.coordinator.calls.submission import Intake, accepted
+from weft.coordinator.calls.submission import SubmissionService, accepted
 from weft.coordinator.codec import not_durable, result_expired
 from weft.coordinator.contracts.contract_catalogue import Contracts, MethodInfo
 from weft.coordinator.rules import State
@@ -50,7 +50,7 @@ class DurableCalls(grpc.GenericRpcHandler):
         self,
         store: Store,
         hub: TaskHub,
-        intake: Intake,
+        intake: SubmissionService,
         contracts: Contracts,
         direct: DirectCalls,
         explainer: Explainer,

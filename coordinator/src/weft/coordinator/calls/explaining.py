@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
-from weft.coordinator.fleet.fleet_view import Fleet, Standing
+from weft.coordinator.fleet.fleet_view import AgentStanding, FleetView
 from weft.coordinator.rules import QueueKey, State
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import TaskRecord
@@ -29,7 +29,7 @@ class Wait(NamedTuple):
         return fleet_pb2.Waiting(reason=self.reason, text=self.text)
 
 
-def queue_wait(key: QueueKey, standing: Standing, *, paused: bool) -> Wait:
+def queue_wait(key: QueueKey, standing: AgentStanding, *, paused: bool) -> Wait:
     """What the ready tasks of a queue wait for."""
     if paused:
         return Wait(
@@ -86,7 +86,7 @@ def _s(count: int) -> str:
 class Explainer:
     """Says of queues and tasks what they wait for."""
 
-    def __init__(self, store: Store, fleet: Fleet) -> None:
+    def __init__(self, store: Store, fleet: FleetView) -> None:
         self._store = store
         self._fleet = fleet
         self._queues: dict[QueueKey, tuple[float, Wait]] = {}

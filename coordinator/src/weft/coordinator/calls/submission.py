@@ -16,7 +16,7 @@ from weft.rpc.times import checked_duration
 from weft.v1 import coordinator_pb2, errors_pb2, task_pb2
 
 
-class Intake:
+class SubmissionService:
     """Makes checked submissions and stores them."""
 
     def __init__(self, store: Store, contracts: Contracts, settings: CoordinatorSettings) -> None:

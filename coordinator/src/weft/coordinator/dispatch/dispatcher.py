@@ -11,10 +11,10 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from weft.coordinator.dispatch.placement import Candidate, LeastConnections, Strategy, plan
+from weft.coordinator.dispatch.placement import FreeSession, LeastConnections, Strategy, plan
 from weft.coordinator.dispatch.takers import Takers
 from weft.coordinator.rules import QueueKey
-from weft.coordinator.sessions.agent_session import Session
+from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AttemptRef, Claimed, ClaimRequest
 from weft.rpc.errors import WeftError
@@ -125,13 +125,13 @@ class Dispatcher:
         # With several queues one may have had to leave its best agents to another, and there are more.
         return total >= PASS_TASKS or (total > 0 and len(ready) > 1)
 
-    def _best(self, ready: Mapping[QueueKey, int]) -> dict[Session, dict[QueueKey, int]]:
+    def _best(self, ready: Mapping[QueueKey, int]) -> dict[AgentSession, dict[QueueKey, int]]:
         """For each queue as many agents as it has tasks, the best ones; and what one of its tasks costs there.
 
         Retries share the agents of the queue that they came from: each of them but the one that is avoided.
         """
         now_s = self._clock()
-        takers: dict[Session, dict[QueueKey, int]] = {}
+        takers: dict[AgentSession, dict[QueueKey, int]] = {}
         for base, keys in _by_base(ready).items():
             # One more for each that is avoided: it may be among the best.
             count = sum(ready[key] + bool(key.avoid) for key in keys)
@@ -148,7 +148,7 @@ class Dispatcher:
                     takers.setdefault(last, {})[key] = last.cost(base.method)
         return takers
 
-    def _again(self, key: QueueKey, now_s: float) -> Session | None:
+    def _again(self, key: QueueKey, now_s: float) -> AgentSession | None:
         """The session of the agent that a retry avoids, if it may have it: no other serves the queue, or none had room for it
         for long."""
         since_s = self._unserved.setdefault(key, now_s)
@@ -157,12 +157,12 @@ class Dispatcher:
         return self._takers.with_room(key.avoid, key.base)
 
     async def _hand_out(
-        self, ready: Mapping[QueueKey, int], takers: Mapping[Session, Mapping[QueueKey, int]]
+        self, ready: Mapping[QueueKey, int], takers: Mapping[AgentSession, Mapping[QueueKey, int]]
     ) -> int:
         """Plan, claim, and give what was claimed to the agents; says how much."""
         sessions = list(takers)
         candidates = [
-            Candidate(at, each.free_slots, each.busy_slots, each.slots, takers[each], each.weight)
+            FreeSession(at, each.free_slots, each.busy_slots, each.slots, takers[each], each.weight)
             for at, each in enumerate(sessions)
         ]
         limits = plan(ready, candidates, self._strategy, self._turn)
@@ -177,7 +177,7 @@ class Dispatcher:
                 await self._hand_over(sessions[at], batch)
         return total
 
-    async def _hand_over(self, session: Session, batch: Sequence[Claimed]) -> None:
+    async def _hand_over(self, session: AgentSession, batch: Sequence[Claimed]) -> None:
         if session.open:
             session.assign(batch, self._store.now())
         else:

@@ -15,7 +15,7 @@ from weft.coordinator.rules import QueueKey
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class FreeSession:
     """A session that can take work now. `costs` maps the queues that it serves to the slots that a task takes."""
 
     index: int
@@ -29,7 +29,7 @@ class Candidate:
 class Strategy(Protocol):
     """Ranks a candidate: the lowest rank is served first."""
 
-    def rank(self, candidate: Candidate, given: int) -> float:
+    def rank(self, candidate: FreeSession, given: int) -> float:
         """The candidate's rank once it has been given `given` slots in this pass."""
         ...
 
@@ -37,12 +37,12 @@ class Strategy(Protocol):
 class LeastConnections:
     """The least loaded first: slots in use ÷ capacity; ties go round."""
 
-    def rank(self, candidate: Candidate, given: int) -> float:
+    def rank(self, candidate: FreeSession, given: int) -> float:
         return (candidate.used_slots + given) / candidate.slots
 
 
 def plan(
-    ready: Mapping[QueueKey, int], candidates: Sequence[Candidate], strategy: Strategy, turn: int
+    ready: Mapping[QueueKey, int], candidates: Sequence[FreeSession], strategy: Strategy, turn: int
 ) -> list[tuple[int, int]]:
     """Limits for the claims of one pass: (candidate index, tasks), each above zero, least loaded first.
 
@@ -75,7 +75,7 @@ def plan(
     return [(candidate.index, limit) for candidate, limit in zip(candidates, limits, strict=True) if limit]
 
 
-def _fullest(remaining: Mapping[QueueKey, int], candidate: Candidate, free_slots: int) -> QueueKey | None:
+def _fullest(remaining: Mapping[QueueKey, int], candidate: FreeSession, free_slots: int) -> QueueKey | None:
     """The queue with most tasks left among those that the candidate can serve and has room for."""
     best: QueueKey | None = None
     most = 0

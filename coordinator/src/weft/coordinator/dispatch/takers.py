@@ -22,7 +22,7 @@ import itertools
 from collections.abc import Callable, Iterator
 
 from weft.coordinator.rules import QueueKey
-from weft.coordinator.sessions.agent_session import Session
+from weft.coordinator.sessions.agent_session import AgentSession
 
 # Queues that have a pool. The one that was asked for longest ago makes room, and is made anew when it is asked for again.
 MOST_POOLS = 64
@@ -30,7 +30,7 @@ MOST_POOLS = 64
 PANIC_SHARE = 0.5
 
 # A session's load, its turn among equals, and the session.
-_Entry = tuple[float, int, Session]
+_Entry = tuple[float, int, AgentSession]
 
 
 class Takers:
@@ -43,21 +43,21 @@ class Takers:
 
     def __init__(self, elsewhere: Callable[[QueueKey], tuple[int, int]] = lambda _: (0, 0)) -> None:
         self._elsewhere = elsewhere
-        self._log: dict[Session, int] = {}
-        self._by_agent: dict[str, Session] = {}
+        self._log: dict[AgentSession, int] = {}
+        self._by_agent: dict[str, AgentSession] = {}
         self._position = 0
         # The one that was used last comes last.
-        self._pools: dict[QueueKey, Pool] = {}
+        self._pools: dict[QueueKey, TakerPool] = {}
         self.looked_at = 0
 
-    def changed(self, session: Session) -> None:
+    def changed(self, session: AgentSession) -> None:
         """It is new, or takes more, less or other work than before. Being given work need not be told."""
         self._position += 1
         self._log.pop(session, None)
         self._log[session] = self._position
         self._by_agent[session.owner.agent_id] = session
 
-    def left(self, session: Session) -> None:
+    def left(self, session: AgentSession) -> None:
         """Its stream is over."""
         self._log.pop(session, None)
         if self._by_agent.get(session.owner.agent_id) is session:
@@ -65,7 +65,7 @@ class Takers:
         for pool in self._pools.values():
             pool.drop(session)
 
-    def take(self, key: QueueKey, count: int, now_s: float) -> list[Session]:
+    def take(self, key: QueueKey, count: int, now_s: float) -> list[AgentSession]:
         """Up to `count` sessions that have room for a task of this queue, the least loaded first. Call `changed` for each
         once it is known what it was given."""
         pool = self._pool(key, now_s)
@@ -81,19 +81,19 @@ class Takers:
         elsewhere, failing = self._elsewhere(key)
         return elsewhere > failing or self._pool(key.base, now_s).serves(self._by_agent.get(key.avoid))
 
-    def with_room(self, agent_id: str, key: QueueKey) -> Session | None:
+    def with_room(self, agent_id: str, key: QueueKey) -> AgentSession | None:
         """An agent's session, if it would take a task of this queue now."""
         self.looked_at += 1
         session = self._by_agent.get(agent_id)
         return session if session is not None and _has_room(session, key) else None
 
-    def _pool(self, key: QueueKey, now_s: float) -> Pool:
+    def _pool(self, key: QueueKey, now_s: float) -> TakerPool:
         """The queue's pool, up to date."""
         pool = self._pools.get(key)
         if pool is None:
             if len(self._pools) >= MOST_POOLS:
                 del self._pools[next(iter(self._pools))]
-            pool = self._pools[key] = Pool(key, self)
+            pool = self._pools[key] = TakerPool(key, self)
         elif len(self._pools) > MOST_POOLS // 2:
             # As long as there are few, it does not matter which was used last.
             self._pools[key] = self._pools.pop(key)
@@ -107,7 +107,7 @@ class Takers:
         return pool
 
 
-class Pool:
+class TakerPool:
     """The sessions that serve one queue."""
 
     def __init__(self, key: QueueKey, index: Takers) -> None:
@@ -115,15 +115,15 @@ class Pool:
         self._index = index
         # Where in the log it has looked.
         self.position = 0
-        self._members: set[Session] = set()
-        self._failing: set[Session] = set()
+        self._members: set[AgentSession] = set()
+        self._failing: set[AgentSession] = set()
         self._panic = False
         self._heap: list[_Entry] = []
         # The valid entry of each session that had room; others in the heap are old.
-        self._entries: dict[Session, _Entry] = {}
+        self._entries: dict[AgentSession, _Entry] = {}
         self._turns = itertools.count()
 
-    def look(self, session: Session, now_s: float) -> None:
+    def look(self, session: AgentSession, now_s: float) -> None:
         """Take in how a session is now."""
         self._index.looked_at += 1
         cost = session.queue_cost(self._key)
@@ -138,13 +138,13 @@ class Pool:
         if cost <= session.free_slots:
             self._enter(session)
 
-    def drop(self, session: Session) -> None:
+    def drop(self, session: AgentSession) -> None:
         """It does not serve this queue (any more)."""
         self._members.discard(session)
         self._failing.discard(session)
         self._entries.pop(session, None)
 
-    def serves(self, beside: Session | None) -> bool:
+    def serves(self, beside: AgentSession | None) -> bool:
         """Whether a session but this one may be given the queue's tasks, with room or without."""
         usable = len(self._members) - (0 if self._panic else len(self._failing))
         return usable > (beside in self._members and (self._panic or beside not in self._failing))
@@ -160,7 +160,7 @@ class Pool:
                     self._enter(session)
         self._panic = panic
 
-    def first(self) -> Session | None:
+    def first(self) -> AgentSession | None:
         """The best one with room; it stays the first."""
         heap = self._heap
         while heap:
@@ -177,14 +177,14 @@ class Pool:
                 return session
         return None
 
-    def take(self) -> Iterator[Session]:
+    def take(self) -> Iterator[AgentSession]:
         """Those with room, the best first. Each is taken out, until it is looked at again."""
         while (session := self.first()) is not None:
             heapq.heappop(self._heap)
             del self._entries[session]
             yield session
 
-    def _enter(self, session: Session) -> None:
+    def _enter(self, session: AgentSession) -> None:
         """Put one that has room into the heap, if it may be chosen, where it belongs."""
         if session in self._failing and not self._panic:
             return
@@ -196,15 +196,15 @@ class Pool:
             self._heap = list(self._entries.values())
             heapq.heapify(self._heap)
 
-    def _entry(self, session: Session) -> _Entry:
+    def _entry(self, session: AgentSession) -> _Entry:
         entry = self._entries[session] = (session.load, next(self._turns), session)
         return entry
 
-    def _chosen(self, session: Session) -> bool:
+    def _chosen(self, session: AgentSession) -> bool:
         """Whether it may be given a task of this queue now."""
         return _has_room(session, self._key) and (self._panic or session not in self._failing)
 
 
-def _has_room(session: Session, key: QueueKey) -> bool:
+def _has_room(session: AgentSession, key: QueueKey) -> bool:
     cost = session.queue_cost(key)
     return cost is not None and session.takes_work and cost <= session.free_slots

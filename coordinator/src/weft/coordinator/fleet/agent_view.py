@@ -5,13 +5,13 @@ Discovery tells what changes seldom (`described`); a list of agents also shows h
 
 from __future__ import annotations
 
-from weft.coordinator.sessions.agent_session import Session
+from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.hello import describe
 from weft.rpc.times import timestamp
 from weft.v1 import fleet_pb2
 
 
-def described(session: Session) -> fleet_pb2.Agent:
+def described(session: AgentSession) -> fleet_pb2.Agent:
     """Who it is, what it hosts, and whether it takes calls."""
     agent = describe(session.hello)
     agent.epoch = session.owner.epoch
@@ -25,7 +25,7 @@ def described(session: Session) -> fleet_pb2.Agent:
     return agent
 
 
-def load_of(session: Session, now_s: float, silent_s: float) -> fleet_pb2.Agent:
+def load_of(session: AgentSession, now_s: float, silent_s: float) -> fleet_pb2.Agent:
     """How busy it is, and nothing else: to be merged into what describes it.
 
     Args:
@@ -44,7 +44,7 @@ def load_of(session: Session, now_s: float, silent_s: float) -> fleet_pb2.Agent:
     )
 
 
-def _state(session: Session) -> fleet_pb2.AgentState:
+def _state(session: AgentSession) -> fleet_pb2.AgentState:
     if session.draining or session.desired == fleet_pb2.DESIRED_STATE_DRAINING:
         return fleet_pb2.AGENT_STATE_DRAINING
     if session.desired == fleet_pb2.DESIRED_STATE_PAUSED:

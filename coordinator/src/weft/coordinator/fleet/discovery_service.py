@@ -18,7 +18,7 @@ from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 
 from weft.coordinator.fleet.agent_log import AgentLog
 from weft.coordinator.fleet.agent_view import described
-from weft.coordinator.sessions.agent_session import Session
+from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.store.records import Owner
 from weft.rpc.errors import InvalidArgument, ResourceExhausted, WeftError
 from weft.rpc.network.channel import BATCH_BYTES
@@ -31,7 +31,7 @@ PACE_S = 0.02
 Response = coordinator_pb2.WatchAgentsResponse
 
 
-class Discovery:
+class DiscoveryService:
     """What is known of the agents that are connected, for those who call them directly.
 
     Args:
@@ -63,7 +63,7 @@ class Discovery:
                 self._awaited.add(agent.id)
         self._check_settled()
 
-    def look(self, session: Session) -> None:
+    def look(self, session: AgentSession) -> None:
         """A session is new, has changed or has ended."""
         agent_id = session.owner.agent_id
         known = self._log.get(agent_id)

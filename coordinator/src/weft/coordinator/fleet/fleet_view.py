@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from weft.coordinator.fleet.agent_view import described, load_of
 from weft.coordinator.rules import QueueKey
-from weft.coordinator.sessions.agent_session import Session
+from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AgentRecord
@@ -27,7 +27,7 @@ _LOAD_S = 5.0
 _COUNTS_KEPT = 4096
 
 
-class Standing(NamedTuple):
+class AgentStanding(NamedTuple):
     """How many connected agents host a queue's method; of those have what its tasks require; take work now; have room."""
 
     hosts: int
@@ -36,7 +36,7 @@ class Standing(NamedTuple):
     free: int
 
 
-class Fleet:
+class FleetView:
     """Reads and steers the fleet."""
 
     def __init__(self, store: Store, sessions: Sessions, *, forget_after_s: float) -> None:
@@ -135,7 +135,7 @@ class Fleet:
         here = sum(bool(session.costs([key])) for session in self._sessions.taking_work())
         return here + sum(_takes(agent, key) for agent in self._active_elsewhere())
 
-    def standing(self, key: QueueKey) -> Standing:
+    def standing(self, key: QueueKey) -> AgentStanding:
         """How the connected agents stand to a queue. Looks at each of them."""
         hosts = fitting = taking = free = 0
         for session in self._sessions.all():
@@ -155,7 +155,7 @@ class Fleet:
                     )
                     taking += takes
                     free += takes and max(1, method.slot_cost) <= agent.slots - agent.used_slots
-        return Standing(hosts, fitting, taking, free)
+        return AgentStanding(hosts, fitting, taking, free)
 
     def elsewhere(self, key: QueueKey) -> tuple[int, int]:
         """How many agents at other coordinators take tasks of a queue, and how many of them keep failing."""
@@ -308,7 +308,7 @@ class Fleet:
     def _is_elsewhere(self, record: AgentRecord) -> bool:
         return record.connected and bool(record.view) and self._sessions.get(record.agent_id) is None
 
-    def _load(self, session: Session) -> fleet_pb2.Agent:
+    def _load(self, session: AgentSession) -> fleet_pb2.Agent:
         load = load_of(session, self._store.now(), session.silent_for_s(time.monotonic()))
         load.stale_results_refused = self._sessions.stale_refused.get(session.owner.agent_id, 0)
         return load

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from weft.coordinator.calls.explaining import Explainer
 from weft.coordinator.contracts.contract_catalogue import Contracts
-from weft.coordinator.fleet.fleet_view import Fleet
+from weft.coordinator.fleet.fleet_view import FleetView
 from weft.coordinator.rules import QueueKey
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import QueueDepth
@@ -20,7 +20,7 @@ class Queues:
     def __init__(
         self,
         store: Store,
-        fleet: Fleet,
+        fleet: FleetView,
         contracts: Contracts,
         explainer: Explainer,
         wake: Callable[[], None],

@@ -17,7 +17,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc import aio
 
-from weft.coordinator.sessions.agent_session import Session
+from weft.coordinator.sessions.agent_session import AgentSession
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.network.channel import client_options, dial
 from weft.rpc.network.targets import parse
@@ -41,12 +41,12 @@ class Reachability:
         found: called when something else was found of a session's agent than before.
     """
 
-    def __init__(self, found: Callable[[Session], None]) -> None:
+    def __init__(self, found: Callable[[AgentSession], None]) -> None:
         self._found = found
         self._room = asyncio.Semaphore(AT_A_TIME)
-        self._tasks: dict[Session, asyncio.Task[None]] = {}
+        self._tasks: dict[AgentSession, asyncio.Task[None]] = {}
 
-    def look(self, session: Session) -> None:
+    def look(self, session: AgentSession) -> None:
         """A session is new, has changed or has ended; dials once it is open, gives up when it is over."""
         task = self._tasks.get(session)
         if task is not None and not session.open:
@@ -63,7 +63,7 @@ class Reachability:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _follow(self, session: Session) -> None:
+    async def _follow(self, session: AgentSession) -> None:
         """Dial until the agent is reached, or its session is over."""
         retry_s = FIRST_RETRY_S
         while session.open:
@@ -83,7 +83,7 @@ class Reachability:
             retry_s = min(MAX_RETRY_S, 2 * retry_s)
 
 
-def _to_dial(session: Session) -> bool:
+def _to_dial(session: AgentSession) -> bool:
     return bool(session.hello.advertised_address) and session.direct_state != fleet_pb2.DIRECT_STATE_REACHABLE
 
 

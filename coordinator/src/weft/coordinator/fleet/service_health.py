@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from grpc_health.v1 import health_pb2
 
 from weft.coordinator.contracts.contract_catalogue import Contracts
-from weft.coordinator.fleet.fleet_view import Fleet
+from weft.coordinator.fleet.fleet_view import FleetView
 from weft.coordinator.store.base import Store
 from weft.rpc import health
 from weft.rpc.health import Status
@@ -15,10 +15,10 @@ from weft.rpc.health import Status
 OWN_SERVICES = frozenset({"", "weft.v1.CoordinatorService"})
 
 
-class HealthService(health.HealthService):
+class ServiceHealth(health.HealthService):
     """Answers from the fleet as it is now; nothing is stored twice."""
 
-    def __init__(self, store: Store, fleet: Fleet, contracts: Contracts) -> None:
+    def __init__(self, store: Store, fleet: FleetView, contracts: Contracts) -> None:
         super().__init__()
         self._store = store
         self._fleet = fleet

@@ -28,7 +28,7 @@ OUTBOX_BYTES = 16 * 1024 * 1024
 ACK_DELAY_S = 0.02
 
 
-class Session:
+class AgentSession:
     """An open session. `weight` is the agent's share relative to others, for weighted placement."""
 
     weight = 1.0

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import cast
 
-from weft.coordinator.sessions.agent_session import Session
+from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.heartbeats import heartbeat_interval_s
 from weft.coordinator.sessions.hello import describe
 from weft.coordinator.settings import CoordinatorSettings
@@ -48,7 +48,7 @@ class Opener:
         self._coordinator_id = coordinator_id
         self._stale_refused = stale_refused
 
-    async def register(self, hello: session_pb2.Hello, agents: int) -> Session:
+    async def register(self, hello: session_pb2.Hello, agents: int) -> AgentSession:
         """A session with a new epoch.
 
         Args:
@@ -61,12 +61,12 @@ class Opener:
         lease_s = interval_s * self._settings.missed_heartbeats
         description = describe(hello).SerializeToString()
         epoch = await self._store.register(hello.agent_id, hello.instance_id, description, lease_s)
-        session = Session(hello, Owner(hello.agent_id, epoch), self._store.now())
+        session = AgentSession(hello, Owner(hello.agent_id, epoch), self._store.now())
         session.interval_s, session.lease_s = interval_s, lease_s
         session.heard_at_s = time.monotonic()
         return session
 
-    async def settle(self, session: Session) -> session_pb2.Welcome:
+    async def settle(self, session: AgentSession) -> session_pb2.Welcome:
         """Decide on what the agent holds and on what is wanted of it; gives what it is told."""
         hello = session.hello
         welcome = session_pb2.Welcome(
@@ -91,7 +91,7 @@ class Opener:
         )
         return welcome
 
-    async def _settle_held(self, session: Session, welcome: session_pb2.Welcome) -> None:
+    async def _settle_held(self, session: AgentSession, welcome: session_pb2.Welcome) -> None:
         """Adopt what can go on, a portion at a time: others have their turn between them, and the lease is kept."""
         held = session.hello.held
         renewed_at_s = time.monotonic()
@@ -104,7 +104,7 @@ class Opener:
 
     async def _adopt(
         self,
-        session: Session,
+        session: AgentSession,
         items: Sequence[session_pb2.HeldAttempt],
         welcome: session_pb2.Welcome,
         *,

@@ -16,7 +16,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 
-from weft.coordinator.sessions.agent_session import Session
+from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.rpc import errors
@@ -46,7 +46,7 @@ class Heartbeats:
     """
 
     def __init__(
-        self, store: Store, settings: CoordinatorSettings, sessions: Callable[[], Iterable[Session]]
+        self, store: Store, settings: CoordinatorSettings, sessions: Callable[[], Iterable[AgentSession]]
     ) -> None:
         self._store = store
         self._stalled_stream_s = settings.stalled_stream_s
@@ -110,7 +110,7 @@ class Heartbeats:
         """
         paused_s = max(0.0, now_s - self._watched_at_s - PAUSE_S - self._round_s)
         self._watched_at_s = now_s
-        by_lease: dict[float, list[Session]] = {}
+        by_lease: dict[float, list[AgentSession]] = {}
         for session in list(self._sessions()):
             session.heard_at_s = min(now_s, session.heard_at_s + paused_s)
             silent_s = session.silent_for_s(now_s)
@@ -136,7 +136,7 @@ class Heartbeats:
         self.store_lost = False
 
 
-def _drop(session: Session, error: errors.WeftError) -> None:
+def _drop(session: AgentSession, error: errors.WeftError) -> None:
     log.warning("agent.dropped", agent=session.owner.agent_id, reason=error.message)
     session.close(error)
     if session.task is not None:
@@ -153,7 +153,7 @@ def _silent(message: str) -> errors.Unavailable:
     return errors.Unavailable(message, reason=errors_pb2.ERROR_REASON_SESSION_PROTOCOL)
 
 
-def was_silent(session: Session) -> bool:
+def was_silent(session: AgentSession) -> bool:
     """Whether a session ended because nothing was heard of its agent."""
     return isinstance(session.error, errors.Unavailable) and (
         session.error.reason == errors_pb2.ERROR_REASON_SESSION_PROTOCOL

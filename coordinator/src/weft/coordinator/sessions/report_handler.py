@@ -14,9 +14,9 @@ from typing import Protocol, TypeVar
 from google.rpc import code_pb2
 
 from weft.coordinator import codec
-from weft.coordinator.sessions.agent_session import Session
+from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.store.base import Store
-from weft.coordinator.store.records import AttemptRef, ProgressItem, ProgressVerdict, Report, Verdict
+from weft.coordinator.store.records import AttemptRef, AttemptReport, ProgressItem, ProgressVerdict, Verdict
 from weft.rpc import errors
 from weft.rpc.calls import metadata, raised
 from weft.rpc.network.channel import BATCH_ITEMS
@@ -43,7 +43,7 @@ _FINAL_REASONS = frozenset(
 )
 
 
-class Readers(Protocol):
+class ProgressReaders(Protocol):
     """Who reads tasks' progress."""
 
     def behind(self, task_id: str) -> bool:
@@ -54,22 +54,26 @@ class Readers(Protocol):
         """Call `callback` once that is over, at the latest when the caller goes."""
 
 
-class AttemptDesk:
+class ReportHandler:
     """Takes progress, results and hand-backs of every session."""
 
     def __init__(
-        self, store: Store, max_response_bytes: int, freed: Callable[[Session], None], readers: Readers
+        self,
+        store: Store,
+        max_response_bytes: int,
+        freed: Callable[[AgentSession], None],
+        readers: ProgressReaders,
     ) -> None:
         self._store = store
         self._readers = readers
         self._max_response_bytes = max_response_bytes
         self._freed = freed
-        self._pending: dict[Session, dict[asyncio.Task[bool], int]] = {}
-        self._progress: dict[Session, asyncio.Task[bool]] = {}
+        self._pending: dict[AgentSession, dict[asyncio.Task[bool], int]] = {}
+        self._progress: dict[AgentSession, asyncio.Task[bool]] = {}
 
     async def take(
         self,
-        session: Session,
+        session: AgentSession,
         message: session_pb2.ConnectRequest,
         stale_refused: MutableMapping[str, int],
     ) -> None:
@@ -110,7 +114,7 @@ class AttemptDesk:
 
     async def _settle(
         self,
-        session: Session,
+        session: AgentSession,
         message: session_pb2.ConnectRequest,
         before: asyncio.Task[bool] | None,
         begun: list[Awaitable[Sequence[Verdict]]],
@@ -135,7 +139,7 @@ class AttemptDesk:
                 return False
         return True
 
-    async def _until_stored(self, session: Session, step: Callable[[], Awaitable[None]]) -> bool:
+    async def _until_stored(self, session: AgentSession, step: Callable[[], Awaitable[None]]) -> bool:
         """Try until it works or the session is gone; False: the latter."""
         while True:
             try:
@@ -153,19 +157,19 @@ class AttemptDesk:
                 )
                 return False
 
-    async def _release(self, session: Session, released: Sequence[session_pb2.Released]) -> None:
+    async def _release(self, session: AgentSession, released: Sequence[session_pb2.Released]) -> None:
         refs = [AttemptRef(item.task_id, item.attempt) for item in released]
         await self._store.release(session.owner, refs)
         self._freed(session)
 
     def _complete(
-        self, session: Session, results: Sequence[session_pb2.AttemptResult]
+        self, session: AgentSession, results: Sequence[session_pb2.AttemptResult]
     ) -> Awaitable[Sequence[Verdict]]:
         return self._store.complete([self._report(session, item) for item in results])
 
     async def _store_results(
         self,
-        session: Session,
+        session: AgentSession,
         results: Sequence[session_pb2.AttemptResult],
         begun: list[Awaitable[Sequence[Verdict]]],
         stale_refused: MutableMapping[str, int],
@@ -191,7 +195,7 @@ class AttemptDesk:
                 first_attempt=first.attempt,
             )
 
-    def _report(self, session: Session, item: session_pb2.AttemptResult) -> Report:
+    def _report(self, session: AgentSession, item: session_pb2.AttemptResult) -> AttemptReport:
         try:
             return self._checked(session, item)
         except Exception:
@@ -202,7 +206,7 @@ class AttemptDesk:
             )
             return _final(session, item.task_id, item.attempt, error)
 
-    def _checked(self, session: Session, item: session_pb2.AttemptResult) -> Report:
+    def _checked(self, session: AgentSession, item: session_pb2.AttemptResult) -> AttemptReport:
         outcome = item.outcome
         if (error := self._oversize(outcome)) is not None:
             # Agents check this themselves; one that does not must not fill the store.
@@ -216,13 +220,13 @@ class AttemptDesk:
             else:
                 raised.bound(outcome.error)
         if code == 0:
-            return Report(session.owner, item.task_id, item.attempt, 0, outcome.SerializeToString())
+            return AttemptReport(session.owner, item.task_id, item.attempt, 0, outcome.SerializeToString())
         if not 0 < code <= code_pb2.UNAUTHENTICATED:
             # No code that gRPC could pass on.
             code = outcome.status.code = code_pb2.UNKNOWN
         info = errors.error_info(outcome.status)
         wait_s = errors.retry_after_s(outcome.status)
-        return Report(
+        return AttemptReport(
             owner=session.owner,
             task_id=item.task_id,
             attempt=item.attempt,
@@ -233,7 +237,7 @@ class AttemptDesk:
             final=info is not None and info.domain == errors.DOMAIN and info.reason in _FINAL_REASONS,
         )
 
-    def _drop_unsendable(self, session: Session, entries: MutableSequence[task_pb2.Metadatum]) -> None:
+    def _drop_unsendable(self, session: AgentSession, entries: MutableSequence[task_pb2.Metadatum]) -> None:
         """Take out metadata that would fail the caller's call: what the handler achieved is worth more."""
         if not entries:
             return
@@ -256,7 +260,7 @@ class AttemptDesk:
             )
         return None
 
-    async def _store_progress(self, session: Session, progress: Sequence[session_pb2.Progress]) -> None:
+    async def _store_progress(self, session: AgentSession, progress: Sequence[session_pb2.Progress]) -> None:
         refused: dict[AttemptRef, errors.WeftError | None] = {}
         items: list[ProgressItem] = []
         for item in progress:
@@ -282,7 +286,7 @@ class AttemptDesk:
         if refused:
             self._freed(session)
 
-    def _acknowledge(self, session: Session, indexes: Mapping[AttemptRef, int]) -> None:
+    def _acknowledge(self, session: AgentSession, indexes: Mapping[AttemptRef, int]) -> None:
         """Acknowledge progress; of a task whose caller is behind, when that one has read on: so its handler waits."""
         read: dict[AttemptRef, int] = {}
         for ref, index in indexes.items():
@@ -302,19 +306,19 @@ class AttemptDesk:
             return _too_large("the initial metadata", beside_bytes, MAX_BESIDE_BYTES)
         return None
 
-    async def _end(self, session: Session, ref: AttemptRef, error: errors.WeftError) -> None:
+    async def _end(self, session: AgentSession, ref: AttemptRef, error: errors.WeftError) -> None:
         """End an attempt that sent what cannot be stored, whatever it would have come to."""
         await self._store.complete([_final(session, *ref, error)])
 
 
-def _final(session: Session, task_id: str, attempt: int, error: errors.WeftError) -> Report:
+def _final(session: AgentSession, task_id: str, attempt: int, error: errors.WeftError) -> AttemptReport:
     """The end of an attempt, and of its task, by an error of weft's own."""
     outcome = task_pb2.Outcome(status=error.status()).SerializeToString()
-    return Report(session.owner, task_id, attempt, error.code.value[0], outcome, final=True)
+    return AttemptReport(session.owner, task_id, attempt, error.code.value[0], outcome, final=True)
 
 
 async def _let_go(
-    session: Session, items: Sequence[session_pb2.AttemptResult] | Sequence[session_pb2.Released]
+    session: AgentSession, items: Sequence[session_pb2.AttemptResult] | Sequence[session_pb2.Released]
 ) -> None:
     """These attempts take no slots any more."""
     for item in items:

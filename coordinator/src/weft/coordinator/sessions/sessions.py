@@ -21,11 +21,11 @@ from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
 from weft.coordinator.dispatch.conduct import Conduct
 from weft.coordinator.dispatch.takers import Takers
 from weft.coordinator.rules import QueueKey
-from weft.coordinator.sessions.agent_session import Session
+from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.handshake import Opener
 from weft.coordinator.sessions.heartbeats import Heartbeats, was_silent
 from weft.coordinator.sessions.hello import check_hello
-from weft.coordinator.sessions.report_handler import AttemptDesk, Readers
+from weft.coordinator.sessions.report_handler import ProgressReaders, ReportHandler
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AttemptRef, Owner
@@ -55,18 +55,18 @@ class Sessions:
         coordinator_id: str,
         *,
         wake: Callable[[], None],
-        changed: Callable[[Session], None],
-        readers: Readers,
+        changed: Callable[[AgentSession], None],
+        readers: ProgressReaders,
     ) -> None:
         self._store = store
         self._contracts = contracts
         self._settings = settings
         self._wake = wake
         self._changed = changed
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, AgentSession] = {}
         self._opening: set[str] = set()
         self._admitting = asyncio.Lock()
-        self._desk = AttemptDesk(store, settings.max_payload_bytes, self._freed, readers)
+        self._desk = ReportHandler(store, settings.max_payload_bytes, self._freed, readers)
         self._takers = takers
         self._conducts: dict[str, Conduct] = {}
         self._stopping = False
@@ -77,13 +77,13 @@ class Sessions:
 
     # -- views --------------------------------------------------------------------------------------------------
 
-    def all(self) -> Iterable[Session]:
+    def all(self) -> Iterable[AgentSession]:
         return self._sessions.values()
 
-    def get(self, agent_id: str) -> Session | None:
+    def get(self, agent_id: str) -> AgentSession | None:
         return self._sessions.get(agent_id)
 
-    def taking_work(self) -> Iterable[Session]:
+    def taking_work(self) -> Iterable[AgentSession]:
         return (session for session in self._sessions.values() if session.takes_work)
 
     def has_room(self, queue: QueueKey) -> bool:
@@ -111,7 +111,7 @@ class Sessions:
         self.stale_refused.pop(agent_id, None)
         self._conducts.pop(agent_id, None)
 
-    def _freed(self, session: Session) -> None:
+    def _freed(self, session: AgentSession) -> None:
         """It may take more work than before, or other work."""
         self._takers.changed(session)
         self._wake()
@@ -198,7 +198,7 @@ class Sessions:
         self,
         hello: session_pb2.Hello,
         context: aio.ServicerContext[session_pb2.ConnectRequest, session_pb2.ConnectResponse],
-    ) -> Session:
+    ) -> AgentSession:
         """Register the agent, settle what it holds, and welcome it."""
         self.heartbeats.check_store()
         self._check_room(hello.agent_id)
@@ -216,7 +216,7 @@ class Sessions:
         self._freed(session)
         return session
 
-    async def _enter(self, hello: session_pb2.Hello) -> tuple[Session, session_pb2.Welcome]:
+    async def _enter(self, hello: session_pb2.Hello) -> tuple[AgentSession, session_pb2.Welcome]:
         contract = self._contracts.get(hello.contract_hash)
         if contract is not None:
             await self._admit(hello, contract)
@@ -280,7 +280,7 @@ class Sessions:
                 log.info("contract.accepted", agent=hello.agent_id, methods=len(changed))
             self._contracts.admit(hosted)
 
-    async def _read(self, session: Session, requests: AsyncIterator[session_pb2.ConnectRequest]) -> None:
+    async def _read(self, session: AgentSession, requests: AsyncIterator[session_pb2.ConnectRequest]) -> None:
         """Take what the agent sends until the stream ends; an error ends the session and is told to the agent."""
         try:
             async for message in requests:
@@ -303,7 +303,7 @@ class Sessions:
             log.exception("session.failed", agent=session.owner.agent_id)
             session.close(errors.Internal("the coordinator failed to handle a message; its log has the rest"))
 
-    async def _handle(self, session: Session, message: session_pb2.ConnectRequest) -> None:
+    async def _handle(self, session: AgentSession, message: session_pb2.ConnectRequest) -> None:
         if message.HasField("hello"):
             raise errors.FailedPrecondition(
                 "`hello` opens a session and cannot come again on it; dial again",
@@ -343,7 +343,7 @@ class Sessions:
         session.heard_at_s = time.monotonic()
         await self._handle(session, message)
 
-    async def _take_contract(self, session: Session, message: session_pb2.Contract) -> None:
+    async def _take_contract(self, session: AgentSession, message: session_pb2.Contract) -> None:
         contract = Contract.load(message.file_descriptor_set, list(session.methods))
         if contract.digest != session.hello.contract_hash:
             raise errors.InvalidArgument(
@@ -356,7 +356,7 @@ class Sessions:
         self._changed(session)
         self._freed(session)
 
-    def _take_report(self, session: Session, report: session_pb2.AgentReport) -> None:
+    def _take_report(self, session: AgentSession, report: session_pb2.AgentReport) -> None:
         free_slots = session.free_slots
         changed = session.hear(report)
         if changed:
@@ -369,13 +369,15 @@ class Sessions:
             # So that whatever the index was not told of is not missed for long.
             self._takers.changed(session)
 
-    def _judge(self, session: Session, results: Iterable[session_pb2.AttemptResult], now_s: float) -> None:
+    def _judge(
+        self, session: AgentSession, results: Iterable[session_pb2.AttemptResult], now_s: float
+    ) -> None:
         """Take in how an agent's attempts ended."""
         for each in results:
             session.conduct.ended(each.outcome.status.code, now_s, crashed=each.crashed)
         self._tell_conduct(session, now_s)
 
-    def _tell_conduct(self, session: Session, now_s: float) -> None:
+    def _tell_conduct(self, session: AgentSession, now_s: float) -> None:
         """Tell when its attempts begin to keep failing, and when they do no more."""
         conduct = session.conduct
         if conduct.failing(now_s) is conduct.told:
@@ -387,13 +389,13 @@ class Sessions:
             log.info("agent.not_failing", agent=session.owner.agent_id)
         self._changed(session)
 
-    async def _end(self, session: Session, reader: asyncio.Task[None]) -> None:
+    async def _end(self, session: AgentSession, reader: asyncio.Task[None]) -> None:
         # The reader first: it must not read on while the call ends.
         reader.cancel()
         await asyncio.gather(reader, return_exceptions=True)
         await self._ended(session)
 
-    async def _ended(self, session: Session) -> None:
+    async def _ended(self, session: AgentSession) -> None:
         """The stream is over: settle the lease and what was never sent."""
         agent_id = session.owner.agent_id
         session.open = False
@@ -425,7 +427,7 @@ class Sessions:
         )
         self._wake()
 
-    async def _settle(self, session: Session) -> None:
+    async def _settle(self, session: AgentSession) -> None:
         """Tell the store of a session's end."""
         unsent = session.unsent()
         if unsent:

@@ -23,6 +23,7 @@ from weft.coordinator.rules import QueueKey
 from weft.coordinator.store.records import (
     AgentRecord,
     AttemptRef,
+    AttemptReport,
     Claimed,
     ClaimRequest,
     Enqueued,
@@ -33,7 +34,6 @@ from weft.coordinator.store.records import (
     ProgressRow,
     ProgressVerdict,
     QueueDepth,
-    Report,
     RequestIdReused,
     Submission,
     SweepReport,
@@ -158,7 +158,7 @@ class Store(Protocol):
         given out. Fewer than asked for may come although more are ready: then `StoreListener.ready` is called."""
         ...
 
-    def complete(self, reports: Sequence[Report]) -> Awaitable[Sequence[Verdict]]:
+    def complete(self, reports: Sequence[AttemptReport]) -> Awaitable[Sequence[Verdict]]:
         """End attempts: the outcome is stored, or the task is queued again, or the report is refused. A report that
         its owner repeats, after an answer that was lost, gets the same answer while the attempt is the last one.
 

@@ -14,8 +14,8 @@ from weft.coordinator.rules import (
     REQUEST_ID_TTL_S,
     QueueKey,
     Requirements,
-    RetryPolicy,
     State,
+    TaskRetryPolicy,
 )
 
 
@@ -50,7 +50,7 @@ class Submission:
     schedule_to_start_s: float | None = None
     start_to_close_s: float | None = None
     schedule_to_close_s: float | None = None
-    retry: RetryPolicy = DEFAULT_RETRY
+    retry: TaskRetryPolicy = DEFAULT_RETRY
     requirements: Requirements = ANY_AGENT
     # Serialized weft.v1.CallContext.
     context: bytes = b""
@@ -116,7 +116,7 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class AttemptReport:
     """The end of an attempt, as its owner reports it."""
 
     owner: Owner

@@ -7,22 +7,22 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from weft.coordinator.rules import RetryPolicy
+from weft.coordinator.rules import TaskRetryPolicy
 from weft.coordinator.store.records import Submission
 
 
-class Given(NamedTuple):
+class StoredOptions(NamedTuple):
     """What is said of them."""
 
     start_to_close_s: float | None
     result_ttl_s: float
     failure_ttl_s: float
     request_id_ttl_s: float
-    retry: RetryPolicy
+    retry: TaskRetryPolicy
 
 
-def given(submission: Submission) -> Given:
-    return Given(
+def given(submission: Submission) -> StoredOptions:
+    return StoredOptions(
         submission.start_to_close_s,
         submission.result_ttl_s,
         submission.failure_ttl_s,
@@ -34,11 +34,11 @@ def given(submission: Submission) -> Given:
 _DEFAULTS = given(Submission(""))
 
 
-def encode(given: Given) -> dict[str, Any]:
+def encode(given: StoredOptions) -> dict[str, Any]:
     """The options that are not default, as JSON has them."""
     encoded: dict[str, Any] = {
         name: value
-        for name, value, default in zip(Given._fields, given, _DEFAULTS, strict=True)
+        for name, value, default in zip(StoredOptions._fields, given, _DEFAULTS, strict=True)
         if value != default
     }
     if "retry" in encoded:
@@ -59,5 +59,5 @@ def decode(options: dict[str, Any]) -> dict[str, Any]:
     if "retry" not in options:
         return options
     attempts, initial_s, most_s, multiplier, codes, crashes = options["retry"]
-    retry = RetryPolicy(attempts, initial_s, most_s, multiplier, frozenset(codes), crashes)
+    retry = TaskRetryPolicy(attempts, initial_s, most_s, multiplier, frozenset(codes), crashes)
     return options | {"retry": retry}

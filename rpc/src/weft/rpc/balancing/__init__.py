@@ -10,9 +10,9 @@
 The rules are pure, a file each; `balancer.py` applies them, `calls.py` has what a call does, `channel.py` what a stub sees.
 """
 
-from weft.rpc.balancing.balancer import POLICIES, Balancer, Limits
+from weft.rpc.balancing.balancer import POLICIES, Balancer, BalancerLimits
 from weft.rpc.balancing.explanation import Candidate, Explanation
 from weft.rpc.balancing.outliers import OutlierRules
 from weft.rpc.balancing.stats import Stats
 
-__all__ = ["POLICIES", "Balancer", "Candidate", "Explanation", "Limits", "OutlierRules", "Stats"]
+__all__ = ["POLICIES", "Balancer", "BalancerLimits", "Candidate", "Explanation", "OutlierRules", "Stats"]

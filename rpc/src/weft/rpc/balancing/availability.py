@@ -13,7 +13,7 @@ from typing import NamedTuple
 PANIC_SHARE = 0.5
 
 
-class Standing(NamedTuple):
+class EndpointStanding(NamedTuple):
     """How one endpoint stands."""
 
     # And takes calls, as far as is known.
@@ -32,7 +32,7 @@ class Available(NamedTuple):
     settled: bool
 
 
-def available(standings: Sequence[Standing]) -> Available:
+def available(standings: Sequence[EndpointStanding]) -> Available:
     connected = _places(standings, lambda standing: standing.connected)
     settled = all(standing.connected or standing.refused for standing in standings)
     if not connected:
@@ -43,5 +43,5 @@ def available(standings: Sequence[Standing]) -> Available:
     return Available(connected if panic else healthy, panic, settled)
 
 
-def _places(standings: Sequence[Standing], holds: Callable[[Standing], bool]) -> list[int]:
+def _places(standings: Sequence[EndpointStanding], holds: Callable[[EndpointStanding], bool]) -> list[int]:
     return [place for place, standing in enumerate(standings) if holds(standing)]

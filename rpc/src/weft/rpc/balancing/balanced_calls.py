@@ -30,7 +30,7 @@ from weft.v1 import errors_pb2
 
 if TYPE_CHECKING:
     from weft.rpc.balancing.balanced_channel import BalancedCallable
-    from weft.rpc.balancing.endpoint import Endpoint, Hosted
+    from weft.rpc.balancing.endpoint import Endpoint, EndpointMethod
 
 # Initial metadata without entries is believed when the call has not ended for so long.
 BARE_HEADERS_S = 0.01
@@ -41,7 +41,7 @@ _NO_WAIT = (NO_WAIT_KEY, "true")
 _LONG_S = 365 * 86400.0
 
 
-class Call(aio.Call):
+class BalancedCall(aio.Call):
     """What the four shapes share."""
 
     # A request that is a single message can be sent again.
@@ -100,7 +100,7 @@ class Call(aio.Call):
             else:
                 self._attempt(hosted, left_s)
 
-    def _attempt(self, hosted: Hosted, left_s: float | None, *, last: bool = False) -> None:
+    def _attempt(self, hosted: EndpointMethod, left_s: float | None, *, last: bool = False) -> None:
         self._hosted = hosted
         self._cost = hosted.cost
         self._attempted_at = self._balancer.clock()
@@ -153,7 +153,7 @@ class Call(aio.Call):
         self._attempt(hosted, left_s, last=hosted.endpoint in self._tried)
         return True
 
-    def _another(self, allowed: bool, *, last: bool) -> Hosted | None:
+    def _another(self, allowed: bool, *, last: bool) -> EndpointMethod | None:
         """An endpoint that was not tried, where the budget allows it; else, with `last`, any. None: there is none."""
         pick, method = self._balancer.pick, self._callee.method
         if allowed and len(self._tried) < retry.MAX_ATTEMPTS:
@@ -332,7 +332,7 @@ class Call(aio.Call):
             self._callbacks.append(callback)
 
 
-class OneResponse(Call):
+class OneResponse(BalancedCall):
     """A call with one response."""
 
     def __await__(self) -> Generator[Any, None, Any]:
@@ -351,7 +351,7 @@ class OneResponse(Call):
                 raise
 
 
-class ManyResponses(Call):
+class ManyResponses(BalancedCall):
     """A call with a stream of responses."""
 
     _iterator: AsyncIterator[Any] | None = None
@@ -386,7 +386,7 @@ class ManyResponses(Call):
                 return response
 
 
-class ManyRequests(Call):
+class ManyRequests(BalancedCall):
     """A call with a stream of requests. It is made once: what was written is gone."""
 
     async def write(self, request: Any) -> None:
@@ -396,18 +396,18 @@ class ManyRequests(Call):
         await (self._inner or await self._current()).done_writing()
 
 
-class UnaryUnary(OneResponse, aio.UnaryUnaryCall[Any, Any]):
+class UnaryUnaryCall(OneResponse, aio.UnaryUnaryCall[Any, Any]):
     repeatable = True
     timed = True
 
 
-class UnaryStream(ManyResponses, aio.UnaryStreamCall[Any, Any]):
+class UnaryStreamCall(ManyResponses, aio.UnaryStreamCall[Any, Any]):
     repeatable = True
 
 
-class StreamUnary(ManyRequests, OneResponse, aio.StreamUnaryCall[Any, Any]):
+class StreamUnaryCall(ManyRequests, OneResponse, aio.StreamUnaryCall[Any, Any]):
     pass
 
 
-class StreamStream(ManyRequests, ManyResponses, aio.StreamStreamCall[Any, Any]):
+class StreamStreamCall(ManyRequests, ManyResponses, aio.StreamStreamCall[Any, Any]):
     pass

@@ -29,7 +29,7 @@ class BalancedCallable:
     """A method, as a stub has it."""
 
     # What it makes.
-    kind: type[balanced_calls.Call]
+    kind: type[balanced_calls.BalancedCall]
 
     def __init__(self, balancer: Balancer, plain: Callee) -> None:
         self.balancer = balancer
@@ -62,7 +62,7 @@ class BalancedCallable:
         return self.kind(self, request, timeout, how)
 
 
-class OneRequest(BalancedCallable):
+class OneRequestCallable(BalancedCallable):
     """A method with a single request."""
 
     def __call__(
@@ -78,7 +78,7 @@ class OneRequest(BalancedCallable):
         return self._call(request, timeout, metadata, credentials, wait_for_ready, compression)
 
 
-class ManyRequests(BalancedCallable):
+class ManyRequestsCallable(BalancedCallable):
     """A method with a stream of requests."""
 
     def __call__(
@@ -93,20 +93,20 @@ class ManyRequests(BalancedCallable):
         return self._call(request_iterator, timeout, metadata, credentials, wait_for_ready, compression)
 
 
-class UnaryUnary(OneRequest, aio.UnaryUnaryMultiCallable[Any, Any]):
-    kind = balanced_calls.UnaryUnary
+class BalancedUnaryUnary(OneRequestCallable, aio.UnaryUnaryMultiCallable[Any, Any]):
+    kind = balanced_calls.UnaryUnaryCall
 
 
-class UnaryStream(OneRequest, aio.UnaryStreamMultiCallable[Any, Any]):
-    kind = balanced_calls.UnaryStream
+class BalancedUnaryStream(OneRequestCallable, aio.UnaryStreamMultiCallable[Any, Any]):
+    kind = balanced_calls.UnaryStreamCall
 
 
-class StreamUnary(ManyRequests, aio.StreamUnaryMultiCallable[Any, Any]):
-    kind = balanced_calls.StreamUnary
+class BalancedStreamUnary(ManyRequestsCallable, aio.StreamUnaryMultiCallable[Any, Any]):
+    kind = balanced_calls.StreamUnaryCall
 
 
-class StreamStream(ManyRequests, aio.StreamStreamMultiCallable[Any, Any]):
-    kind = balanced_calls.StreamStream
+class BalancedStreamStream(ManyRequestsCallable, aio.StreamStreamMultiCallable[Any, Any]):
+    kind = balanced_calls.StreamStreamCall
 
 
 class BalancedChannel(aio.Channel):
@@ -123,7 +123,7 @@ class BalancedChannel(aio.Channel):
         _registered_method: bool | None = False,
     ) -> Any:
         plain = Callee("unary_unary", method, request_serializer, response_deserializer)
-        return UnaryUnary(self._balancer, plain)
+        return BalancedUnaryUnary(self._balancer, plain)
 
     def unary_stream(
         self,
@@ -133,7 +133,7 @@ class BalancedChannel(aio.Channel):
         _registered_method: bool | None = False,
     ) -> Any:
         plain = Callee("unary_stream", method, request_serializer, response_deserializer)
-        return UnaryStream(self._balancer, plain)
+        return BalancedUnaryStream(self._balancer, plain)
 
     def stream_unary(
         self,
@@ -143,7 +143,7 @@ class BalancedChannel(aio.Channel):
         _registered_method: bool | None = False,
     ) -> Any:
         plain = Callee("stream_unary", method, request_serializer, response_deserializer)
-        return StreamUnary(self._balancer, plain)
+        return BalancedStreamUnary(self._balancer, plain)
 
     def stream_stream(
         self,
@@ -153,7 +153,7 @@ class BalancedChannel(aio.Channel):
         _registered_method: bool | None = False,
     ) -> Any:
         plain = Callee("stream_stream", method, request_serializer, response_deserializer)
-        return StreamStream(self._balancer, plain)
+        return BalancedStreamStream(self._balancer, plain)
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:  # noqa: ARG002
         return self._balancer.connectivity()

@@ -33,11 +33,11 @@ from weft.rpc.balancing import (
     weighted,
 )
 from weft.rpc.balancing.connection import Connection
-from weft.rpc.balancing.endpoint import TURNED_AWAY_S, Endpoint, Hosted
+from weft.rpc.balancing.endpoint import TURNED_AWAY_S, Endpoint, EndpointMethod
 from weft.rpc.balancing.explanation import Explanation, candidate
 from weft.rpc.balancing.outliers import FAULTS, OutlierRules, sweep
 from weft.rpc.balancing.policy import Moment, Policy
-from weft.rpc.balancing.pool import SHARE_OF_NEWEST, Pool
+from weft.rpc.balancing.pool import SHARE_OF_NEWEST, EndpointPool
 from weft.rpc.balancing.retry_budget import RetryBudget
 from weft.rpc.balancing.stats import Stats
 from weft.rpc.balancing.subset import SIZE, subset
@@ -61,7 +61,7 @@ RETRY_AFTER_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class BalancerLimits:
     """What can be set, and seldom needs to be."""
 
     # Slots' worth of own calls at one endpoint.
@@ -91,7 +91,7 @@ class Balancer:
         policy: str = "least_connections",
         *,
         seed: int | None = None,
-        limits: Limits | None = None,
+        limits: BalancerLimits | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if policy not in POLICIES:
@@ -99,7 +99,7 @@ class Balancer:
                 f"there is no policy {policy!r}; there are {', '.join(POLICIES)}", field="policy"
             )
         self.policy = policy
-        self.limits = limits or Limits()
+        self.limits = limits or BalancerLimits()
         self.stats = Stats()
         self.budget = RetryBudget()
         self.clock = clock
@@ -118,7 +118,7 @@ class Balancer:
         # The newest snapshot, with the agents that take no direct calls.
         self._fleet: tuple[fleet_pb2.Agent, ...] = ()
         self._endpoints: dict[fleet_snapshot.Key, Endpoint] = {}
-        self._pools: dict[str, Pool] = {}
+        self._pools: dict[str, EndpointPool] = {}
         self._sweep_at = clock() + self.limits.outliers.interval_s
         # Gone from the snapshot, with calls that still run.
         self._leaving: dict[Endpoint, asyncio.Task[None]] = {}
@@ -180,7 +180,7 @@ class Balancer:
 
     # -- a call -------------------------------------------------------------------------------------------------
 
-    def pick(self, method: str, tried: Collection[Endpoint] = ()) -> Hosted:
+    def pick(self, method: str, tried: Collection[Endpoint] = ()) -> EndpointMethod:
         """The endpoint for the next attempt, counted there. `ended` must follow, or `give_back`.
 
         Raises:
@@ -229,7 +229,7 @@ class Balancer:
 
     def ended(
         self,
-        hosted: Hosted,
+        hosted: EndpointMethod,
         cost: int,
         code: grpc.StatusCode,
         trailers: Any,
@@ -268,14 +268,14 @@ class Balancer:
             hosted.refuses_until = now + TURNED_AWAY_S
             self._lost()
 
-    def give_back(self, hosted: Hosted, cost: int) -> None:
+    def give_back(self, hosted: EndpointMethod, cost: int) -> None:
         """What `pick` counted is over, or was never begun."""
         endpoint = hosted.endpoint
         endpoint.in_flight -= cost
         if endpoint.emptied is not None and not endpoint.in_flight:
             endpoint.emptied.set()
 
-    def withdraw(self, hosted: Hosted) -> None:
+    def withdraw(self, hosted: EndpointMethod) -> None:
         """No attempt came of what `pick` gave, which was not connected."""
         self.give_back(hosted, hosted.cost)
         self.stats.picks[hosted.endpoint.agent_id] -= 1
@@ -305,7 +305,7 @@ class Balancer:
         found = pool.availability(now)
         among = [pool.members[place] for place in found.places]
         typical_s = pool.pace.seconds
-        chosen: Hosted | None = None
+        chosen: EndpointMethod | None = None
         if among:
             draws = random.Random()  # noqa: S311
             draws.setstate(self._random.getstate())
@@ -343,18 +343,18 @@ class Balancer:
 
     # -- inside -------------------------------------------------------------------------------------------------
 
-    def _found(self, method: str) -> Pool:
+    def _found(self, method: str) -> EndpointPool:
         pool = self._pool(method, speed.Pace())
         # Whoever asks for what nobody hosts must not fill the memory.
         if pool.members:
             self._pools[method] = pool
         return pool
 
-    def _pool(self, method: str, pace: speed.Pace) -> Pool:
+    def _pool(self, method: str, pace: speed.Pace) -> EndpointPool:
         active = [endpoint for endpoint in self._endpoints.values() if endpoint.active]
         hosted = [endpoint.hosted[method] for endpoint in active if method in endpoint.hosted]
         members = subset(hosted, lambda h: h.endpoint.address, self._subset_seed, self.limits.subset)
-        return Pool(members, pace)
+        return EndpointPool(members, pace)
 
     def _left_out(self, method: str) -> dict[str, str]:
         reasons = ((agent.id, fleet_snapshot.why_not(agent, method)) for agent in self._fleet)

@@ -55,7 +55,7 @@ class Endpoint:
         # Its connection broke, and no call has ended well since.
         self.lost = False
         self.record = Record()
-        self.hosted: dict[str, Hosted] = {}
+        self.hosted: dict[str, EndpointMethod] = {}
         self.apply(agent, now)
 
     def apply(self, agent: fleet_pb2.Agent, now: float) -> None:
@@ -65,7 +65,7 @@ class Endpoint:
         self.slots = max(1, agent.slots)
         costs = fleet_snapshot.hosted_methods(agent)
         # What was measured stays.
-        self.hosted = {name: self.hosted.get(name) or Hosted(self, name) for name in costs}
+        self.hosted = {name: self.hosted.get(name) or EndpointMethod(self, name) for name in costs}
         for name, cost in costs.items():
             self.hosted[name].cost = cost
         # A trailer is fresher, and it knows which calls are ours.
@@ -88,7 +88,7 @@ class Endpoint:
         return 1.0 if now >= self.warm_at else slow_start.factor(self.warm_at - now, window_s=self.window_s)
 
 
-class Hosted:
+class EndpointMethod:
     """A method at an endpoint: what is chosen among."""
 
     __slots__ = ("cost", "endpoint", "method", "pace", "refuses_until")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from weft.rpc.balancing.endpoint import Hosted
+from weft.rpc.balancing.endpoint import EndpointMethod
 from weft.rpc.balancing.pool import standing
 
 
@@ -47,7 +47,9 @@ class Explanation:
     panic: bool
 
 
-def candidate(hosted: Hosted, now: float, typical_s: float, available: bool, chosen: bool) -> Candidate:
+def candidate(
+    hosted: EndpointMethod, now: float, typical_s: float, available: bool, chosen: bool
+) -> Candidate:
     """How an endpoint looks to the rules now."""
     endpoint = hosted.endpoint
     stands = standing(hosted, now)

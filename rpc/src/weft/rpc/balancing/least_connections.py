@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from weft.rpc.balancing.endpoint import Hosted
+from weft.rpc.balancing.endpoint import EndpointMethod
 from weft.rpc.balancing.policy import Moment
 
 SCANNED = 8
 
 
-def choose(among: Sequence[Hosted], moment: Moment) -> Hosted:
+def choose(among: Sequence[EndpointMethod], moment: Moment) -> EndpointMethod:
     count = len(among)
     now, typical_s = moment.now, moment.typical_s
     if count <= SCANNED:

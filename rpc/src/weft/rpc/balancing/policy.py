@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from weft.rpc.balancing.endpoint import Hosted
+from weft.rpc.balancing.endpoint import EndpointMethod
 
 
 class Moment(NamedTuple):
@@ -21,4 +21,4 @@ class Moment(NamedTuple):
 
 
 # Chooses one of at least one.
-Policy = Callable[[Sequence[Hosted], Moment], Hosted]
+Policy = Callable[[Sequence[EndpointMethod], Moment], EndpointMethod]

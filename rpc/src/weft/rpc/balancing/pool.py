@@ -7,8 +7,8 @@ from collections.abc import Collection, Sequence
 import grpc
 
 from weft.rpc.balancing import speed
-from weft.rpc.balancing.availability import Available, Standing, available
-from weft.rpc.balancing.endpoint import Endpoint, Hosted
+from weft.rpc.balancing.availability import Available, EndpointStanding, available
+from weft.rpc.balancing.endpoint import Endpoint, EndpointMethod
 
 # How long what was seen of the connections holds: looking costs a microsecond an endpoint.
 LOOK_S = 0.05
@@ -18,16 +18,16 @@ LOOK_SOON_S = 0.005
 SHARE_OF_NEWEST = 0.05
 
 
-class Pool:
+class EndpointPool:
     """Made anew with each snapshot; the pace of the method's calls goes on."""
 
     __slots__ = ("_look_at", "members", "open", "pace", "panic")
 
-    def __init__(self, members: Sequence[Hosted], pace: speed.Pace) -> None:
+    def __init__(self, members: Sequence[EndpointMethod], pace: speed.Pace) -> None:
         self.members = tuple(members)
         # How long a call takes, on the whole.
         self.pace = pace
-        self.open: Sequence[Hosted] = ()
+        self.open: Sequence[EndpointMethod] = ()
         self.panic = False
         self._look_at = 0.0
 
@@ -47,7 +47,7 @@ class Pool:
     def availability(self, now: float) -> Available:
         return available([standing(hosted, now) for hosted in self.members])
 
-    def among(self, tried: Collection[Endpoint], bound: int) -> Sequence[Hosted]:
+    def among(self, tried: Collection[Endpoint], bound: int) -> Sequence[EndpointMethod]:
         """Who may be chosen, without those that were tried and those at their bound."""
         return [
             hosted
@@ -56,10 +56,10 @@ class Pool:
         ]
 
 
-def standing(hosted: Hosted, now: float) -> Standing:
+def standing(hosted: EndpointMethod, now: float) -> EndpointStanding:
     state = hosted.endpoint.connection.state()
     refuses = now < hosted.refuses_until
-    return Standing(
+    return EndpointStanding(
         connected=state is grpc.ChannelConnectivity.READY and not refuses,
         refused=state is grpc.ChannelConnectivity.TRANSIENT_FAILURE or refuses,
         ejected=hosted.endpoint.record.ejected,

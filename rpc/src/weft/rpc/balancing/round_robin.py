@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from weft.rpc.balancing.endpoint import Hosted
+from weft.rpc.balancing.endpoint import EndpointMethod
 from weft.rpc.balancing.policy import Moment
 
 
-def choose(among: Sequence[Hosted], moment: Moment) -> Hosted:
+def choose(among: Sequence[EndpointMethod], moment: Moment) -> EndpointMethod:
     return among[moment.turn % len(among)]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from weft.rpc.balancing.endpoint import Hosted
+from weft.rpc.balancing.endpoint import EndpointMethod
 from weft.rpc.balancing.policy import Moment
 
 
-def choose(among: Sequence[Hosted], moment: Moment) -> Hosted:
+def choose(among: Sequence[EndpointMethod], moment: Moment) -> EndpointMethod:
     weights = [hosted.weight(moment.now) for hosted in among]
     left = moment.draw() * sum(weights)
     for hosted, weight in zip(among, weights, strict=True):

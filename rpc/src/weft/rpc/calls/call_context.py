@@ -25,7 +25,7 @@ Pairs = tuple[tuple[str, str | bytes], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class CallContext:
     """What a handled call leaves to the calls that are made from it."""
 
     # Id of the task or call at the root of the tree; empty: unknown.
@@ -62,23 +62,23 @@ class Budget:
         return own + tuple((key, value) for key, value in added.items() if value and key not in keys)
 
 
-class Handled(Protocol):
+class HandledCall(Protocol):
     """A call that is being handled. Asked only when a call is made from it: most handlers make none."""
 
-    def budget(self) -> Budget:
+    def budget(self) -> CallContext:
         """What it leaves to calls that are made now."""
         ...
 
 
-_handled: ContextVar[Handled] = ContextVar("weft_handled_call")
+_handled: ContextVar[HandledCall] = ContextVar("weft_handled_call")
 
 
-def enter(call: Handled) -> None:
+def enter(call: HandledCall) -> None:
     """This call is being handled, in the current contextvars context and its children."""
     _handled.set(call)
 
 
-def current() -> Budget | None:
+def current() -> CallContext | None:
     """What the call that is being handled here leaves; None: none is."""
     call = _handled.get(None)
     return None if call is None else call.budget()

@@ -117,7 +117,7 @@ class ContractReader:
     async def methods(self, *, reserved: bool = False) -> list[MethodEntry]:
         """Every method of every service, services by name. With `reserved`, also weft's own, health's and reflection's."""
 
-        async def read(stream: _Stream) -> list[MethodEntry]:
+        async def read(stream: _ReflectionStream) -> list[MethodEntry]:
             services = [s for s in await stream.services() if reserved or not names.is_reserved(s)]
             return [entry for service in services for entry in _entries(service, await stream.files(service))]
 
@@ -126,7 +126,7 @@ class ContractReader:
     async def files(self) -> dict[str, list[FileDescriptorProto]]:
         """The files behind each service, imports included; weft's own services, health's and reflection's left out."""
 
-        async def read(stream: _Stream) -> dict[str, list[FileDescriptorProto]]:
+        async def read(stream: _ReflectionStream) -> dict[str, list[FileDescriptorProto]]:
             services = await stream.services()
             return {name: await stream.files(name) for name in services if not names.is_reserved(name)}
 
@@ -139,7 +139,7 @@ class ContractReader:
             weft.rpc.errors.NotFound: there is none (METHOD_UNKNOWN); the message names those that are near.
         """
 
-        async def read(stream: _Stream) -> list[FileDescriptorProto]:
+        async def read(stream: _ReflectionStream) -> list[FileDescriptorProto]:
             return await stream.files(name.rpartition("/")[0])
 
         try:
@@ -166,12 +166,12 @@ class ContractReader:
             metadata={"method": name},
         )
 
-    async def _on_stream(self, read: Callable[[_Stream], Awaitable[_T]]) -> _T:
+    async def _on_stream(self, read: Callable[[_ReflectionStream], Awaitable[_T]]) -> _T:
         """Do `read` on a new stream, of the version of reflection that the server has."""
         path = self._path = self._path or await self._find_path()
         call = self._channel.stream_stream(path, **_CODEC)(timeout=self._timeout_s)
         try:
-            result = await read(_Stream(call))
+            result = await read(_ReflectionStream(call))
             await call.done_writing()
             return result
         except grpc.aio.AioRpcError as error:
@@ -200,7 +200,7 @@ class ContractReader:
         raise errors.Unimplemented("the server has no reflection: its methods cannot be listed")
 
 
-class _Stream:
+class _ReflectionStream:
     """Questions and answers on one reflection stream, one at a time."""
 
     def __init__(self, call: grpc.aio.StreamStreamCall[Any, Any]) -> None:

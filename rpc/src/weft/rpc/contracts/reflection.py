@@ -25,7 +25,7 @@ from weft.rpc.network.channel import BATCH_BYTES
 _SERVICES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 
 
-class Contract(Protocol):
+class ServiceFiles(Protocol):
     """What some hosted services are described by."""
 
     @property
@@ -34,18 +34,18 @@ class Contract(Protocol):
         ...
 
 
-class Hosted(Protocol):
+class HostedServices(Protocol):
     """What a server hosts now."""
 
     def services(self) -> Iterable[str]:
         """Full names of the services."""
         ...
 
-    def of_service(self, service: str) -> Contract | None:
+    def of_service(self, service: str) -> ServiceFiles | None:
         """The contract behind a service; None: it is not hosted."""
         ...
 
-    def in_force(self) -> Iterable[Contract]:
+    def in_force(self) -> Iterable[ServiceFiles]:
         """All contracts."""
         ...
 
@@ -58,7 +58,7 @@ class Reflection(grpc.GenericRpcHandler):
         own: full names of the services that the server has besides, from generated code that is imported.
     """
 
-    def __init__(self, hosted: Hosted, own: Sequence[str]) -> None:
+    def __init__(self, hosted: HostedServices, own: Sequence[str]) -> None:
         self._hosted = hosted
         self._own = (*own, *_SERVICES)
         self._own_pool = _pool_of(own)

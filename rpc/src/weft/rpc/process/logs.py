@@ -154,7 +154,7 @@ def configure(level: str = "info") -> None:
     logging.basicConfig(level=max(threshold, logging.WARNING), handlers=[handler], force=True)
     for name in _LIBRARIES:
         library = logging.getLogger(name)
-        library.handlers = [_Guard()]
+        library.handlers = [_LogGuard()]
         library.propagate = False
 
 
@@ -226,7 +226,7 @@ class _Handler(logging.Handler):
             self.handleError(record)
 
 
-class _Guard(logging.Handler):
+class _LogGuard(logging.Handler):
     """Passes a library's records on to the root's handlers, which may be anybody's, and keeps what they raise from it."""
 
     def handle(self, record: logging.LogRecord) -> bool:

@@ -178,7 +178,7 @@ def write_all(descriptor: int, data: bytes) -> None:
             select.select([], [descriptor], [])
 
 
-class _Raw(io.RawIOBase):
+class _SteadyRaw(io.RawIOBase):
     """A writer as a stream."""
 
     def __init__(self, writer: SteadyWriter) -> None:
@@ -209,7 +209,7 @@ class _Raw(io.RawIOBase):
 def steady_stream(writer: SteadyWriter, before: TextIO | None) -> TextIO:
     """A text stream on a writer, encoded as the one `before` it. A character that this cannot have is escaped."""
     encoding = getattr(before, "encoding", None) or "utf-8"
-    return io.TextIOWrapper(_Raw(writer), encoding, errors="backslashreplace", line_buffering=True)  # type: ignore[type-var]
+    return io.TextIOWrapper(_SteadyRaw(writer), encoding, errors="backslashreplace", line_buffering=True)  # type: ignore[type-var]
 
 
 @cache

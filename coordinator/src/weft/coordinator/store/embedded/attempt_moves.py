@@ -13,17 +13,17 @@ from weft.coordinator.rules import State
 from weft.coordinator.store import history, store_outcomes
 from weft.coordinator.store.embedded.leases import Lease
 from weft.coordinator.store.embedded.task_ids import format_id, parse_id
-from weft.coordinator.store.embedded.task_state import BACKSTOP_S, Entry, Saved, Stream
-from weft.coordinator.store.embedded.task_table import Board
+from weft.coordinator.store.embedded.task_state import BACKSTOP_S, Saved, StreamState, UnfinishedTask
+from weft.coordinator.store.embedded.task_table import TaskTable
 from weft.coordinator.store.records import (
     AttemptRef,
+    AttemptReport,
     Claimed,
     ClaimRequest,
     Owner,
     ProgressItem,
     ProgressRow,
     ProgressVerdict,
-    Report,
     Verdict,
 )
 
@@ -39,7 +39,9 @@ class Attempts:
         max_progress_bytes: what they may take.
     """
 
-    def __init__(self, board: Board, rng: random.Random, max_progress: int, max_progress_bytes: int) -> None:
+    def __init__(
+        self, board: TaskTable, rng: random.Random, max_progress: int, max_progress_bytes: int
+    ) -> None:
         self._board = board
         self._rng = rng
         self._max_progress = max_progress
@@ -87,7 +89,7 @@ class Attempts:
                 break
         return claims, unread
 
-    def held(self, owner: Owner, ref: AttemptRef | Claimed | ProgressItem) -> Entry | None:
+    def held(self, owner: Owner, ref: AttemptRef | Claimed | ProgressItem) -> UnfinishedTask | None:
         """The running task whose current attempt this is, if it is the owner's."""
         number = parse_id(ref.task_id)
         entry = None if number is None else self._board.entries.get(number)
@@ -123,7 +125,7 @@ class Attempts:
 
     # -- reports --------------------------------------------------------------------------------------------------
 
-    def report(self, report: Report, now: float) -> tuple[Verdict, Entry | None]:
+    def report(self, report: AttemptReport, now: float) -> tuple[Verdict, UnfinishedTask | None]:
         """End an attempt as its owner reports it; None: no unfinished task has this id.
 
         A repeated report gets the same answer.
@@ -147,7 +149,7 @@ class Attempts:
             report = replace(report, outcome=store_outcomes.time_limit("schedule_to_close"))
         return self._failed_or_done(entry, report, now), entry
 
-    def _failed_or_done(self, entry: Entry, report: Report, now: float) -> Verdict:
+    def _failed_or_done(self, entry: UnfinishedTask, report: AttemptReport, now: float) -> Verdict:
         board, policy, cancel = self._board, entry.terms.retry, entry.cancel
         state = rules.end_after_report(
             policy,
@@ -173,12 +175,12 @@ class Attempts:
             board.end(entry, state, report.outcome, now)
         return Verdict.STORED
 
-    def crash(self, entry: Entry, now: float) -> None:
+    def crash(self, entry: UnfinishedTask, now: float) -> None:
         """The attempt was lost with its agent."""
         entry.reported = False
         self._crashed(entry, now)
 
-    def _crashed(self, entry: Entry, now: float, outcome: bytes = b"") -> Verdict:
+    def _crashed(self, entry: UnfinishedTask, now: float, outcome: bytes = b"") -> Verdict:
         board = self._board
         entry.remember(now, outcome, crashed=True)
         entry.crashes += 1
@@ -214,7 +216,7 @@ class Attempts:
             return ProgressVerdict.STALE
         stream = entry.stream
         if stream is None:
-            stream = entry.stream = Stream()
+            stream = entry.stream = StreamState()
         if stream.attempt != item.attempt:
             stream.attempt, stream.index = item.attempt, 0
         if item.index <= stream.index:
@@ -267,7 +269,7 @@ class Attempts:
         self._board.start(entry, lease, ref.attempt, now)
         return True
 
-    def _goes_on(self, entry: Entry, lease: Lease, ref: AttemptRef, epoch: int) -> bool:
+    def _goes_on(self, entry: UnfinishedTask, lease: Lease, ref: AttemptRef, epoch: int) -> bool:
         holder, owner = entry.owner, lease.owner
         assert holder is not None
         # The epoch that the agent knows can be earlier than the holder's: of a session that adopted the attempt and
@@ -280,7 +282,7 @@ class Attempts:
 
     # -- time -----------------------------------------------------------------------------------------------------
 
-    def expire(self, entry: Entry, now: float) -> bool:
+    def expire(self, entry: UnfinishedTask, now: float) -> bool:
         """Do what time has brought for one task. False: nothing but a promotion was due."""
         board = self._board
         if entry.state is State.RUNNING:
@@ -298,7 +300,7 @@ class Attempts:
             board.promote(entry)
         return False
 
-    def _expire_running(self, entry: Entry, now: float) -> None:
+    def _expire_running(self, entry: UnfinishedTask, now: float) -> None:
         board, owner, ref = self._board, entry.owner, self._board.ref(entry)
         limits, cancel = entry.limits, entry.cancel
         assert owner is not None
@@ -309,6 +311,6 @@ class Attempts:
         else:
             entry.failures += 1
             outcome = store_outcomes.time_limit("start_to_close")
-            late = Report(owner, ref.task_id, ref.attempt, code_pb2.DEADLINE_EXCEEDED, outcome)
+            late = AttemptReport(owner, ref.task_id, ref.attempt, code_pb2.DEADLINE_EXCEEDED, outcome)
             self._failed_or_done(entry, late, now)
         board.revoke(owner, ref, "its time was over")

@@ -23,14 +23,14 @@ from weft.coordinator.store.embedded.rows import (
     task_row,
     within,
 )
-from weft.coordinator.store.embedded.task_state import Entry
+from weft.coordinator.store.embedded.task_state import UnfinishedTask
 from weft.coordinator.store.records import ProgressRow
 
 # Work of its own on the writer's connection, inside the group's transaction.
 Job = Callable[[sqlite3.Connection], Any]
 
 
-class Group:
+class CommitGroup:
     """Changes, and those who wait for them."""
 
     __slots__ = (
@@ -53,17 +53,17 @@ class Group:
     )
 
     def __init__(self) -> None:
-        self.new: list[Entry] = []
+        self.new: list[UnfinishedTask] = []
         self.tasks: list[Any] = []
         # Numbers of tasks whose `live` row is written or taken away for another reason than that they are new.
         self.changed: set[int] = set()
         self.reopened: list[int] = []
         # Wait for another attempt.
-        self.again: list[Entry] = []
+        self.again: list[UnfinishedTask] = []
         self.live: list[Any] = []
-        self.ended: list[Entry] = []
+        self.ended: list[UnfinishedTask] = []
         self.ends: list[Any] = []
-        self.streamed: list[tuple[Entry, ProgressRow]] = []
+        self.streamed: list[tuple[UnfinishedTask, ProgressRow]] = []
         self.progress: list[Any] = []
         self.statements: list[tuple[str, Sequence[Any]]] = []
         self.jobs: list[tuple[Job, asyncio.Future[Any]]] = []
@@ -74,23 +74,23 @@ class Group:
         self.rows = 0
         self.size_bytes = 0
 
-    def add_task(self, entry: Entry, digest: bytes | None) -> None:
+    def add_task(self, entry: UnfinishedTask, digest: bytes | None) -> None:
         self.new.append(entry)
         self.tasks += task_row(entry, digest)
         self.rows += 1
         self.size_bytes += entry.size_bytes
 
-    def add_live(self, entry: Entry) -> None:
+    def add_live(self, entry: UnfinishedTask) -> None:
         self.changed.add(entry.number)
         self.live += live_row(entry)
         self.rows += 1
         self.size_bytes += len(entry.outcome)
 
-    def add_again(self, entry: Entry) -> None:
+    def add_again(self, entry: UnfinishedTask) -> None:
         self.again.append(entry)
         self.add_live(entry)
 
-    def add_end(self, entry: Entry) -> None:
+    def add_end(self, entry: UnfinishedTask) -> None:
         assert entry.end is not None
         self.changed.add(entry.number)
         self.ended.append(entry)
@@ -98,11 +98,11 @@ class Group:
         self.rows += 1
         self.size_bytes += len(entry.end.outcome)
 
-    def add_reopened(self, entry: Entry) -> None:
+    def add_reopened(self, entry: UnfinishedTask) -> None:
         self.reopened.append(entry.number)
         self.add_live(entry)
 
-    def add_progress(self, entry: Entry, row: ProgressRow, index: int) -> None:
+    def add_progress(self, entry: UnfinishedTask, row: ProgressRow, index: int) -> None:
         self.streamed.append((entry, row))
         self.progress += (entry.number, row.sequence, row.attempt, index, row.payload, row.headers)
         self.rows += 1
@@ -147,14 +147,14 @@ class Group:
         yield from PROGRESS.statements(self.progress)
         yield from ENDS.statements(self.ends)
 
-    def without_tasks(self, later: Group) -> tuple[Group, list[Entry]]:
+    def without_tasks(self, later: CommitGroup) -> tuple[CommitGroup, list[UnfinishedTask]]:
         """What must be written all the same after this group failed, with that of `later`, and the refused tasks.
 
         New tasks are refused, and with them whatever happened to them meanwhile. Jobs are not tried again.
         """
         refused = [*self.new, *later.new]
         gone = {entry.number for entry in refused}
-        rest = Group()
+        rest = CommitGroup()
         for group in (self, later):
             rest.reopened += group.reopened
             rest.again += [entry for entry in group.again if entry.number not in gone]

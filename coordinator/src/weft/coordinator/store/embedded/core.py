@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from weft.coordinator.store.embedded.journal import Journal
 from weft.coordinator.store.embedded.reader import Reader
-from weft.coordinator.store.embedded.task_table import Board
+from weft.coordinator.store.embedded.task_table import TaskTable
 
 T = TypeVar("T")
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 _INLINE_ROWS = 8
 
 
-class Readers:
+class ReaderPool:
     """Two connections for reading: one for the event loop, one for the reading thread."""
 
     def __init__(self, path: Path) -> None:
@@ -40,10 +40,10 @@ class Readers:
 
 
 @dataclass(frozen=True, slots=True)
-class Core:
+class StoreCore:
     """The parts."""
 
-    board: Board
+    board: TaskTable
     journal: Journal
-    readers: Readers
+    readers: ReaderPool
     clock: Callable[[], float]

@@ -30,23 +30,24 @@ from weft.coordinator.store.embedded import bodies, store_file, task_queries
 from weft.coordinator.store.embedded.agent_table import AgentTable
 from weft.coordinator.store.embedded.attempt_moves import PORTION, Attempts
 from weft.coordinator.store.embedded.checkpoint import Checkpointer
-from weft.coordinator.store.embedded.commit_group import Group
+from weft.coordinator.store.embedded.commit_group import CommitGroup
 from weft.coordinator.store.embedded.contract_table import ContractTable
-from weft.coordinator.store.embedded.core import Core, Readers
+from weft.coordinator.store.embedded.core import ReaderPool, StoreCore
 from weft.coordinator.store.embedded.file_lock import OwnerLock
 from weft.coordinator.store.embedded.journal import Journal
 from weft.coordinator.store.embedded.reader import Known
-from weft.coordinator.store.embedded.recovery import Hold, recover
+from weft.coordinator.store.embedded.recovery import RecoveryBarrier, recover
 from weft.coordinator.store.embedded.request_ids import RequestIds
 from weft.coordinator.store.embedded.sweeping import Sweeping
 from weft.coordinator.store.embedded.task_ids import NumberMint, created_at, format_id, parse_id
-from weft.coordinator.store.embedded.task_state import Entry, Saved
-from weft.coordinator.store.embedded.task_table import Board
+from weft.coordinator.store.embedded.task_state import Saved, UnfinishedTask
+from weft.coordinator.store.embedded.task_table import TaskTable
 from weft.coordinator.store.open_errors import StoreError, StoreForeign
 from weft.coordinator.store.records import (
     MAX_PROGRESS_BYTES,
     AgentRecord,
     AttemptRef,
+    AttemptReport,
     Claimed,
     ClaimRequest,
     Enqueued,
@@ -57,7 +58,6 @@ from weft.coordinator.store.records import (
     ProgressRow,
     ProgressVerdict,
     QueueDepth,
-    Report,
     RequestIdReused,
     Submission,
     SweepReport,
@@ -147,9 +147,9 @@ class EmbeddedStore:
         self._journal = Journal(
             connection, self._checkpointer, self, sync=self._sync, patience_s=self._patience_s
         )
-        self._board = Board(listener, self._journal, self._limits.body_bytes)
-        self._readers = Readers(self._path)
-        self._core = Core(self._board, self._journal, self._readers, self._clock)
+        self._board = TaskTable(listener, self._journal, self._limits.body_bytes)
+        self._readers = ReaderPool(self._path)
+        self._core = StoreCore(self._board, self._journal, self._readers, self._clock)
         self._requests = RequestIds(self._readers.near)
         self._attempts = Attempts(
             self._board, self._rng, self._limits.max_progress, self._limits.max_progress_bytes
@@ -160,7 +160,7 @@ class EmbeddedStore:
             method for (method,) in connection.execute("SELECT method FROM paused")
         )
         held_back = recover(connection, self._board, now, hold=bool(self._agents.connected()))
-        self._hold = Hold(self._board, self._agents, held_back, now + self._recovery_grace_s)
+        self._hold = RecoveryBarrier(self._board, self._agents, held_back, now + self._recovery_grace_s)
         first_expiry_at = self._readers.near.first_expiry()
         self._sweeping = Sweeping(self._core, self._attempts, self._agents, self._hold, first_expiry_at)
 
@@ -182,14 +182,14 @@ class EmbeddedStore:
 
     # -- what the journal tells -----------------------------------------------------------------------------------
 
-    def committed(self, group: Group) -> None:
+    def committed(self, group: CommitGroup) -> None:
         self._requests.settled(group.new)
         for entry in group.ended:
             assert entry.end is not None
             self._sweeping.expires(entry.end.expires_at)
         self._board.committed(group, self._clock())
 
-    def refused(self, entries: Sequence[Entry]) -> None:
+    def refused(self, entries: Sequence[UnfinishedTask]) -> None:
         self._requests.settled(entries)
         self._board.refused(entries)
 
@@ -262,7 +262,7 @@ class EmbeddedStore:
             bodies.fill_in(given, unread, self._readers.near, self._limits.claim_bytes, give_back)
         return given
 
-    def complete(self, reports: Sequence[Report]) -> Awaitable[Sequence[Verdict]]:
+    def complete(self, reports: Sequence[AttemptReport]) -> Awaitable[Sequence[Verdict]]:
         # At once: somebody may wait for these ends.
         now = self._clock()
         results = [self._attempts.report(report, now) for report in reports]
@@ -270,8 +270,8 @@ class EmbeddedStore:
 
     async def _completed(
         self,
-        reports: Sequence[Report],
-        results: Sequence[tuple[Verdict, Entry | None]],
+        reports: Sequence[AttemptReport],
+        results: Sequence[tuple[Verdict, UnfinishedTask | None]],
         settled: Awaitable[None],
     ) -> Sequence[Verdict]:
         await settled

@@ -20,8 +20,8 @@ import threading
 from typing import Any, Protocol
 
 from weft.coordinator.store.embedded.checkpoint import Checkpointer
-from weft.coordinator.store.embedded.commit_group import Group, Job
-from weft.coordinator.store.embedded.task_state import Entry
+from weft.coordinator.store.embedded.commit_group import CommitGroup, Job
+from weft.coordinator.store.embedded.task_state import UnfinishedTask
 from weft.coordinator.store.records import ProgressRow
 from weft.rpc.errors import Unavailable
 from weft.rpc.process.logs import get_logger
@@ -41,10 +41,10 @@ _LONGEST_RETRY_S = 1.0
 class JournalEvents(Protocol):
     """What the journal tells its store, on the event loop."""
 
-    def committed(self, group: Group) -> None:
+    def committed(self, group: CommitGroup) -> None:
         """The group is durable; those who wait for it have not run yet."""
 
-    def refused(self, entries: list[Entry]) -> None:
+    def refused(self, entries: list[UnfinishedTask]) -> None:
         """These tasks could not be stored."""
 
     def recovered(self) -> None:
@@ -76,14 +76,14 @@ class Journal:
         self._sync = sync
         self._patience_s = patience_s
         self._loop = asyncio.get_running_loop()
-        self._open = Group()
+        self._open = CommitGroup()
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._writing = False
         self._retry_s = 0.0
         self._closed = False
         self.writable = True
-        self._jobs: queue.SimpleQueue[Group | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[CommitGroup | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="weft-store-writer", daemon=True)
 
     def start(self) -> None:
@@ -91,24 +91,24 @@ class Journal:
 
     # -- changes ------------------------------------------------------------------------------------------------
 
-    def task(self, entry: Entry, digest: bytes | None, *, lazily: bool = False) -> None:
+    def task(self, entry: UnfinishedTask, digest: bytes | None, *, lazily: bool = False) -> None:
         """A new task; `digest` of its request, if it has a request id. `lazily`: nobody waits for it to be stored."""
         self._group(lazily=lazily).add_task(entry, digest)
 
-    def live(self, entry: Entry) -> None:
+    def live(self, entry: UnfinishedTask) -> None:
         self._group().add_live(entry)
 
-    def again(self, entry: Entry) -> None:
+    def again(self, entry: UnfinishedTask) -> None:
         """As `live`, of a task that waits for another attempt."""
         self._group().add_again(entry)
 
-    def end(self, entry: Entry) -> None:
+    def end(self, entry: UnfinishedTask) -> None:
         self._group().add_end(entry)
 
-    def reopened(self, entry: Entry) -> None:
+    def reopened(self, entry: UnfinishedTask) -> None:
         self._group().add_reopened(entry)
 
-    def progress(self, entry: Entry, row: ProgressRow, index: int) -> None:
+    def progress(self, entry: UnfinishedTask, row: ProgressRow, index: int) -> None:
         self._group().add_progress(entry, row, index)
 
     def statement(self, text: str, *values: Any) -> None:
@@ -172,7 +172,7 @@ class Journal:
 
     # -- writing ------------------------------------------------------------------------------------------------
 
-    def _group(self, *, lazily: bool = False) -> Group:
+    def _group(self, *, lazily: bool = False) -> CommitGroup:
         if not self._scheduled:
             if not lazily:
                 self._scheduled = True
@@ -187,8 +187,8 @@ class Journal:
             return
         self._write(self._open)
 
-    def _write(self, group: Group) -> None:
-        self._open = Group()
+    def _write(self, group: CommitGroup) -> None:
+        self._open = CommitGroup()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -205,7 +205,7 @@ class Journal:
             self._writing = True
             self._jobs.put(group)
 
-    def _inline(self, group: Group) -> bool:
+    def _inline(self, group: CommitGroup) -> bool:
         return (
             not self._sync
             and self.writable
@@ -231,7 +231,7 @@ class Journal:
                 # The loop is closed: nobody waits any more.
                 return
 
-    def _done(self, group: Group, results: list[Any], error: Exception | None) -> None:
+    def _done(self, group: CommitGroup, results: list[Any], error: Exception | None) -> None:
         self._writing = False
         if error is not None:
             self._failed(group, error)
@@ -256,7 +256,7 @@ class Journal:
         if not self._scheduled and not self._writing and not _idle(self._open):
             self._write(self._open)
 
-    def _failed(self, group: Group, error: Exception) -> None:
+    def _failed(self, group: CommitGroup, error: Exception) -> None:
         if self.writable:
             log.error("store.not_writable", error=str(error))
         self.writable = False
@@ -296,7 +296,7 @@ class Journal:
         )
 
 
-def _idle(group: Group) -> bool:
+def _idle(group: CommitGroup) -> bool:
     return group.empty and not group.waiters and not group.submitters
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from heapq import heappop, heappush
 from itertools import islice
 
-from weft.coordinator.store.embedded.task_state import NEVER, Entry
+from weft.coordinator.store.embedded.task_state import NEVER, UnfinishedTask
 from weft.coordinator.store.records import Owner
 
 
@@ -22,7 +22,7 @@ class Lease:
         # When its end is looked at next; it may have been renewed by then.
         self.looked_at = NEVER
         self.attached = True
-        self.attempts: set[Entry] = set()
+        self.attempts: set[UnfinishedTask] = set()
 
 
 class Leases:
@@ -71,9 +71,9 @@ class Leases:
         if lease.attempts:
             self._leaving[lease.owner] = (lease, as_crashes)
 
-    def leaving(self, limit: int) -> list[tuple[Entry, bool]]:
+    def leaving(self, limit: int) -> list[tuple[UnfinishedTask, bool]]:
         """Some attempts to be taken back now, and whether as crashes: those of one lease the oldest first."""
-        found: list[tuple[Entry, bool]] = []
+        found: list[tuple[UnfinishedTask, bool]] = []
         for owner, (lease, as_crashes) in list(self._leaving.items()):
             room = limit - len(found)
             if room <= 0:
@@ -112,7 +112,7 @@ class Leases:
                 self.end(lease, lease.ends_at)
         return found
 
-    def running(self) -> Iterator[Entry]:
+    def running(self) -> Iterator[UnfinishedTask]:
         """Every attempt that is held."""
         for lease in self._by_owner.values():
             yield from lease.attempts

@@ -17,7 +17,7 @@ from weft.coordinator.store.embedded.rows import MAX_ROWS, within
 from weft.coordinator.store.embedded.task_ids import format_id, parse_id
 from weft.coordinator.store.embedded.task_state import decode_options
 from weft.coordinator.store.history import decode as decode_history
-from weft.coordinator.store.records import Owner, ProgressRow, Report, Submission, TaskRecord, Verdict
+from weft.coordinator.store.records import AttemptReport, Owner, ProgressRow, Submission, TaskRecord, Verdict
 from weft.rpc.network.channel import BATCH_BYTES
 
 
@@ -107,7 +107,7 @@ class Reader:
         rows = self._many("SELECT id, attempt, agent_id, epoch, answer FROM ends WHERE id IN {}", numbers)
         return {row[0]: StoredEnd(row[1], Owner(row[2], row[3]), Verdict(row[4])) for row in rows}
 
-    def answers(self, reports: Sequence[Report]) -> list[Verdict]:
+    def answers(self, reports: Sequence[AttemptReport]) -> list[Verdict]:
         """What reports on tasks that have ended come to: they may repeat the very end that is stored."""
         numbers = [parse_id(report.task_id) or 0 for report in reports]
         ends = self.ends(numbers)

@@ -15,8 +15,16 @@ from collections.abc import Collection, Iterator
 
 from weft.coordinator.rules import State
 from weft.coordinator.store.embedded.agent_table import AgentTable
-from weft.coordinator.store.embedded.task_state import NEVER, Cancellation, Entry, Limits, Past, Saved, Stream
-from weft.coordinator.store.embedded.task_table import Board
+from weft.coordinator.store.embedded.task_state import (
+    NEVER,
+    Cancellation,
+    Past,
+    Saved,
+    StreamState,
+    TaskLimits,
+    UnfinishedTask,
+)
+from weft.coordinator.store.embedded.task_table import TaskTable
 from weft.coordinator.store.history import decode as decode_history
 from weft.coordinator.store.records import Owner
 
@@ -24,10 +32,12 @@ from weft.coordinator.store.records import Owner
 RELEASE_TASKS = 4096
 
 
-class Hold:
+class RecoveryBarrier:
     """What is held back, for which agents, and until when."""
 
-    def __init__(self, board: Board, agents: AgentTable, entries: Collection[Entry], ends_at: float) -> None:
+    def __init__(
+        self, board: TaskTable, agents: AgentTable, entries: Collection[UnfinishedTask], ends_at: float
+    ) -> None:
         self._board = board
         self._agents = agents
         self._entries = deque(entries)
@@ -60,7 +70,9 @@ class Hold:
         return not self._waiting_for or now >= self._ends_at
 
 
-def recover(connection: sqlite3.Connection, board: Board, now: float, *, hold: bool) -> list[Entry]:
+def recover(
+    connection: sqlite3.Connection, board: TaskTable, now: float, *, hold: bool
+) -> list[UnfinishedTask]:
     """Put every unfinished task on the board; gives those that are held back, oldest first.
 
     Args:
@@ -88,11 +100,11 @@ def recover(connection: sqlite3.Connection, board: Board, now: float, *, hold: b
         " CROSS JOIN progress ON progress.task_id = live.id GROUP BY task_id"
     )
     for number, count, attempt, position, size_bytes in streams:
-        board.entries[number].stream = Stream(count, attempt, position, size_bytes)
+        board.entries[number].stream = StreamState(count, attempt, position, size_bytes)
     return held_back
 
 
-def _unfinished(connection: sqlite3.Connection, board: Board, now: float) -> Iterator[Entry]:
+def _unfinished(connection: sqlite3.Connection, board: TaskTable, now: float) -> Iterator[UnfinishedTask]:
     rows = connection.execute(
         "SELECT t.id, t.method, t.priority, t.created_at, t.delay_s, t.schedule_to_start_s,"
         " t.schedule_to_close_s, t.request_id, t.options,"
@@ -111,7 +123,7 @@ def _unfinished(connection: sqlite3.Connection, board: Board, now: float) -> Ite
             # It was ready when its row was written.
             ready_at = min(created_at, now)
         terms = board.terms.stored(method, priority, options)
-        entry = Entry(number, terms, request_id or "", created_at, ready_at, None, None)
+        entry = UnfinishedTask(number, terms, request_id or "", created_at, ready_at, None, None)
         entry.saved = Saved.STORED
         entry.attempt, entry.failures, entry.crashes = attempt, failures, crashes
         entry.started_at, entry.reported = started_at, bool(reported)
@@ -119,7 +131,7 @@ def _unfinished(connection: sqlite3.Connection, board: Board, now: float) -> Ite
             entry.owner = Owner(agent_id, epoch)
             entry.terms = board.terms.avoiding(terms, agent_id)
         if delay_s is not None:
-            entry.limits = Limits(delay_s, to_start_s, to_close_s, created_at, retried_at, fresh_attempt)
+            entry.limits = TaskLimits(delay_s, to_start_s, to_close_s, created_at, retried_at, fresh_attempt)
         if reason is not None:
             entry.cancel = Cancellation(reason, grace_s, NEVER)
         if outcome is not None or history is not None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from weft.coordinator.store.embedded.reader import Known, Reader
 from weft.coordinator.store.embedded.task_ids import digest_of, format_id, request_key
-from weft.coordinator.store.embedded.task_state import Entry
+from weft.coordinator.store.embedded.task_state import UnfinishedTask
 from weft.coordinator.store.records import Enqueued, RequestIdReused, Submission
 
 
@@ -45,7 +45,7 @@ class RequestIds:
         task_id = format_id(earlier.number)
         return Enqueued(task_id, existed=True) if earlier.digest == digest else RequestIdReused(task_id)
 
-    def settled(self, entries: Iterable[Entry]) -> None:
+    def settled(self, entries: Iterable[UnfinishedTask]) -> None:
         """These tasks are stored, or will never be."""
         for entry in entries:
             if entry.request_id:

@@ -12,7 +12,7 @@ from typing import Any
 
 from weft.coordinator.rules import State
 from weft.coordinator.store.embedded.task_ids import request_key
-from weft.coordinator.store.embedded.task_state import Entry
+from weft.coordinator.store.embedded.task_state import UnfinishedTask
 from weft.coordinator.store.history import encode as encode_history
 
 # Rows in one statement at most: the numbers of rows are powers of two, so that statements are prepared once.
@@ -66,7 +66,7 @@ PROGRESS = Writer(
 )
 
 
-def task_row(entry: Entry, digest: bytes | None) -> tuple[Any, ...]:
+def task_row(entry: UnfinishedTask, digest: bytes | None) -> tuple[Any, ...]:
     terms, limits, request_id = entry.terms, entry.limits, entry.request_id
     return (
         entry.number,
@@ -85,7 +85,7 @@ def task_row(entry: Entry, digest: bytes | None) -> tuple[Any, ...]:
     )
 
 
-def live_row(entry: Entry) -> tuple[Any, ...]:
+def live_row(entry: UnfinishedTask) -> tuple[Any, ...]:
     limits, cancel, owner = entry.limits, entry.cancel, entry.owner
     return (
         entry.number,
@@ -108,7 +108,7 @@ def live_row(entry: Entry) -> tuple[Any, ...]:
     )
 
 
-def end_row(entry: Entry) -> tuple[Any, ...]:
+def end_row(entry: UnfinishedTask) -> tuple[Any, ...]:
     end, owner, stream = entry.end, entry.owner, entry.stream
     assert end is not None
     return (

@@ -6,8 +6,8 @@ import contextlib
 
 from weft.coordinator.store.embedded.agent_table import AgentTable
 from weft.coordinator.store.embedded.attempt_moves import Attempts
-from weft.coordinator.store.embedded.core import Core
-from weft.coordinator.store.embedded.recovery import Hold
+from weft.coordinator.store.embedded.core import StoreCore
+from weft.coordinator.store.embedded.recovery import RecoveryBarrier
 from weft.coordinator.store.embedded.retention import Purged, purge
 from weft.coordinator.store.embedded.task_state import NEVER
 from weft.coordinator.store.records import Owner, SweepReport
@@ -18,7 +18,12 @@ class Sweeping:
     """Sweeps a store; remembers when the next task expires."""
 
     def __init__(
-        self, core: Core, attempts: Attempts, agents: AgentTable, hold: Hold, next_expiry_at: float | None
+        self,
+        core: StoreCore,
+        attempts: Attempts,
+        agents: AgentTable,
+        hold: RecoveryBarrier,
+        next_expiry_at: float | None,
     ) -> None:
         self._core = core
         self._attempts = attempts

@@ -13,8 +13,8 @@ from typing import Protocol, TypeVar
 from weft.coordinator.rules import State
 from weft.coordinator.store.embedded.reader import Known, Reader
 from weft.coordinator.store.embedded.task_ids import format_id, least_number_at, parse_id, request_key
-from weft.coordinator.store.embedded.task_state import Entry, Saved
-from weft.coordinator.store.embedded.task_table import Board
+from weft.coordinator.store.embedded.task_state import Saved, UnfinishedTask
+from weft.coordinator.store.embedded.task_table import TaskTable
 from weft.coordinator.store.paging import fits, most_candidates, read_records
 from weft.coordinator.store.records import ListFilter, Page, TaskRecord
 from weft.rpc.errors import InvalidArgument
@@ -36,7 +36,9 @@ class Scan(Protocol):
 Get = Callable[[Sequence[int]], Awaitable[Sequence[TaskRecord | None]]]
 
 
-async def list_page(board: Board, scan: Scan, get: Get, where: ListFilter, limit: int, cursor: str) -> Page:
+async def list_page(
+    board: TaskTable, scan: Scan, get: Get, where: ListFilter, limit: int, cursor: str
+) -> Page:
     """A page of tasks.
 
     Raises:
@@ -70,7 +72,7 @@ async def list_page(board: Board, scan: Scan, get: Get, where: ListFilter, limit
     return Page(records, format_id(last) if more else "")
 
 
-def _may_be(where: ListFilter, entry: Entry | None, final: int | None) -> bool:
+def _may_be(where: ListFilter, entry: UnfinishedTask | None, final: int | None) -> bool:
     """Whether a task can have one of the states: one that has just ended must be read again to know."""
     if where.asks_for_error and entry is None and final == State.SUCCEEDED:
         return False
@@ -81,7 +83,7 @@ def _may_be(where: ListFilter, entry: Entry | None, final: int | None) -> bool:
     return final is None or State(final) in where.states
 
 
-def _agent_of(entry: Entry) -> str:
+def _agent_of(entry: UnfinishedTask) -> str:
     return "" if entry.owner is None else entry.owner.agent_id
 
 
@@ -93,7 +95,7 @@ async def _named(scan: Scan, get: Get, where: ListFilter, limit: int, below: int
     return Page(records, format_id(numbers[taken - 1]) if taken < len(numbers) else "")
 
 
-async def _running(board: Board, get: Get, where: ListFilter, limit: int, below: int) -> Page:
+async def _running(board: TaskTable, get: Get, where: ListFilter, limit: int, below: int) -> Page:
     most = most_candidates(where, limit)
     numbers = nlargest(
         most,

@@ -6,18 +6,18 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from weft.coordinator.rules import State
-from weft.coordinator.store.embedded.core import Core
+from weft.coordinator.store.embedded.core import StoreCore
 from weft.coordinator.store.embedded.reader import Reader
 from weft.coordinator.store.embedded.task_ids import parse_id
 from weft.coordinator.store.embedded.task_listing import SCAN_ROWS, list_page
 from weft.coordinator.store.embedded.task_state import (
     BACKSTOP_S,
     Cancellation,
-    Entry,
-    Limits,
     Past,
     Saved,
-    Stream,
+    StreamState,
+    TaskLimits,
+    UnfinishedTask,
 )
 from weft.coordinator.store.history import added, kept_last
 from weft.coordinator.store.records import ListFilter, Owner, Page, ProgressRow, TaskRecord
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 async def get(
-    core: Core, task_ids: Sequence[str], *, payloads: bool, history: bool = False
+    core: StoreCore, task_ids: Sequence[str], *, payloads: bool, history: bool = False
 ) -> list[TaskRecord | None]:
     """Tasks as they are: unfinished ones from memory, those that have ended from the file."""
     numbers = [parse_id(task_id) for task_id in task_ids]
@@ -37,7 +37,7 @@ async def get(
 
 
 async def _get(
-    core: Core, numbers: Sequence[int], *, payloads: bool, history: bool = False
+    core: StoreCore, numbers: Sequence[int], *, payloads: bool, history: bool = False
 ) -> dict[int, TaskRecord]:
     entries = core.board.entries
     found: dict[int, TaskRecord] = {}
@@ -72,7 +72,7 @@ async def _get(
     return found
 
 
-async def list_tasks(core: Core, where: ListFilter, limit: int, cursor: str, *, payloads: bool) -> Page:
+async def list_tasks(core: StoreCore, where: ListFilter, limit: int, cursor: str, *, payloads: bool) -> Page:
     async def scan(query: Callable[[Reader], T]) -> T:
         return await core.readers.read(query, rows=SCAN_ROWS)
 
@@ -83,14 +83,16 @@ async def list_tasks(core: Core, where: ListFilter, limit: int, cursor: str, *, 
     return await list_page(core.board, scan, records, where, limit, cursor)
 
 
-async def read_progress(core: Core, task_id: str, after: int, limit: int) -> list[ProgressRow]:
+async def read_progress(core: StoreCore, task_id: str, after: int, limit: int) -> list[ProgressRow]:
     number = parse_id(task_id)
     if number is None:
         return []
     return await core.readers.read(lambda reader: reader.progress(number, after, limit), rows=limit)
 
 
-async def cancel(core: Core, task_ids: Sequence[str], reason: str, grace_s: float) -> list[TaskRecord | None]:
+async def cancel(
+    core: StoreCore, task_ids: Sequence[str], reason: str, grace_s: float
+) -> list[TaskRecord | None]:
     """End what waits; tell the owners of what runs."""
     now, board = core.clock(), core.board
     for task_id in task_ids:
@@ -109,7 +111,7 @@ async def cancel(core: Core, task_ids: Sequence[str], reason: str, grace_s: floa
     return await get(core, task_ids, payloads=False)
 
 
-async def retry(core: Core, task_id: str) -> TaskRecord | None:
+async def retry(core: StoreCore, task_id: str) -> TaskRecord | None:
     """Queue a task again that has failed or was cancelled.
 
     Raises:
@@ -142,10 +144,10 @@ async def retry(core: Core, task_id: str) -> TaskRecord | None:
     return (await get(core, [task_id], payloads=False))[0]
 
 
-def _reopen(core: Core, number: int, record: TaskRecord, now: float) -> None:
+def _reopen(core: StoreCore, number: int, record: TaskRecord, now: float) -> None:
     """Back on the board, with fresh budgets and limits. Attempt numbers and progress go on."""
     board, submission = core.board, record.submission
-    entry = Entry(
+    entry = UnfinishedTask(
         number, board.terms.of(submission), submission.request_id, record.created_at, now, None, None
     )
     entry.saved = Saved.STORED
@@ -156,7 +158,7 @@ def _reopen(core: Core, number: int, record: TaskRecord, now: float) -> None:
         # No session has epoch 0: nobody holds the attempt.
         entry.owner = Owner(record.agent_id, 0)
         entry.terms = board.terms.avoiding(entry.terms, record.agent_id)
-    entry.limits = Limits(
+    entry.limits = TaskLimits(
         submission.delay_s,
         submission.schedule_to_start_s,
         submission.schedule_to_close_s,
@@ -165,7 +167,7 @@ def _reopen(core: Core, number: int, record: TaskRecord, now: float) -> None:
         fresh_attempt=record.attempt,
     )
     if record.progress_count:
-        entry.stream = Stream(record.progress_count)
+        entry.stream = StreamState(record.progress_count)
     board.place(entry, State.QUEUED)
     core.journal.reopened(entry)
     board.listener.ready()

@@ -16,8 +16,8 @@ from typing import Any
 from weft.coordinator.rules import (
     QueueKey,
     Requirements,
-    RetryPolicy,
     State,
+    TaskRetryPolicy,
     attempt_deadline,
 )
 from weft.coordinator.store import stored_options
@@ -41,13 +41,13 @@ class Saved(enum.Enum):
 
 
 @dataclass(slots=True, eq=False)
-class Terms:
+class TaskSpec:
     """What many tasks were submitted with alike."""
 
     method: str
     priority: int
     requirements: Requirements
-    retry: RetryPolicy
+    retry: TaskRetryPolicy
     start_to_close_s: float | None
     result_ttl_s: float
     failure_ttl_s: float
@@ -60,16 +60,16 @@ class Terms:
         return self.failure_ttl_s if state is State.FAILED else self.result_ttl_s
 
 
-class TermsTable:
+class SpecTable:
     """Finds equal terms again. Bounded: forgetting some only costs memory for equal ones made later."""
 
     def __init__(self, queue_of: Callable[[QueueKey], ReadyQueue], limit: int = 4096) -> None:
         self._queue_of = queue_of
         self._limit = limit
-        self._known: dict[tuple[Any, ...], Terms] = {}
-        self._avoiding: dict[tuple[Terms, str], Terms] = {}
+        self._known: dict[tuple[Any, ...], TaskSpec] = {}
+        self._avoiding: dict[tuple[TaskSpec, str], TaskSpec] = {}
 
-    def of(self, submission: Submission) -> Terms:
+    def of(self, submission: Submission) -> TaskSpec:
         key = (
             submission.method,
             submission.priority,
@@ -85,10 +85,10 @@ class TermsTable:
             if len(self._known) >= self._limit:
                 self._known.clear()
             queue = self._queue_of(QueueKey(submission.method, submission.requirements))
-            terms = self._known[key] = Terms(*key, queue=queue, options=encode_options(submission))
+            terms = self._known[key] = TaskSpec(*key, queue=queue, options=encode_options(submission))
         return terms
 
-    def avoiding(self, terms: Terms, agent_id: str) -> Terms:
+    def avoiding(self, terms: TaskSpec, agent_id: str) -> TaskSpec:
         """The same terms, for an attempt that another agent should make."""
         found = self._avoiding.get((terms, agent_id))
         if found is None:
@@ -98,7 +98,7 @@ class TermsTable:
             found = self._avoiding[terms, agent_id] = replace(terms, queue=queue)
         return found
 
-    def stored(self, method: str, priority: int, options: str | None) -> Terms:
+    def stored(self, method: str, priority: int, options: str | None) -> TaskSpec:
         """The terms of a stored task."""
         key = (method, priority, options)
         terms = self._known.get(key)
@@ -130,7 +130,7 @@ def decode_options(text: str | None) -> dict[str, Any]:
 
 
 @dataclass(slots=True, eq=False)
-class Limits:
+class TaskLimits:
     """A task's delay and limits, as given and as points in time.
 
     RetryTask starts them anew, without the delay: `retried_at` says when, and `fresh_attempt` how many attempts
@@ -168,7 +168,7 @@ class Cancellation:
 
 
 @dataclass(slots=True, eq=False)
-class Stream:
+class StreamState:
     """Progress so far: stored items over all attempts and what they take, and the last index of the attempt that sent it."""
 
     count: int = 0
@@ -195,7 +195,7 @@ class End:
     outcome: bytes
 
 
-class Entry:
+class UnfinishedTask:
     """An unfinished task. Compared by identity."""
 
     __slots__ = (
@@ -227,7 +227,7 @@ class Entry:
     def __init__(
         self,
         number: int,
-        terms: Terms,
+        terms: TaskSpec,
         request_id: str,
         created_at: float,
         ready_at: float,
@@ -259,9 +259,9 @@ class Entry:
         self.started_at: float | None = None
         # Of this entry's valid item in the timers' heap.
         self.due_at = NEVER
-        self.limits: Limits | None = None
+        self.limits: TaskLimits | None = None
         self.cancel: Cancellation | None = None
-        self.stream: Stream | None = None
+        self.stream: StreamState | None = None
         self.end: End | None = None
         self.past: Past | None = None
 

@@ -11,12 +11,19 @@ from collections.abc import Sequence
 from weft.coordinator.rules import TRANSITIONS, QueueKey, State
 from weft.coordinator.store import store_outcomes
 from weft.coordinator.store.base import StoreListener
-from weft.coordinator.store.embedded.commit_group import Group
+from weft.coordinator.store.embedded.commit_group import CommitGroup
 from weft.coordinator.store.embedded.journal import Journal
 from weft.coordinator.store.embedded.leases import Lease, Leases
 from weft.coordinator.store.embedded.ready import Backlog, ReadyQueue
 from weft.coordinator.store.embedded.task_ids import format_id
-from weft.coordinator.store.embedded.task_state import Cancellation, End, Entry, Limits, Saved, TermsTable
+from weft.coordinator.store.embedded.task_state import (
+    Cancellation,
+    End,
+    Saved,
+    SpecTable,
+    TaskLimits,
+    UnfinishedTask,
+)
 from weft.coordinator.store.embedded.timers import Timers
 from weft.coordinator.store.records import AttemptRef, Owner, QueueDepth, Submission, by_base
 
@@ -24,7 +31,7 @@ from weft.coordinator.store.records import AttemptRef, Owner, QueueDepth, Submis
 _SCHEDULED, _QUEUED, _RUNNING = State.SCHEDULED, State.QUEUED, State.RUNNING
 
 
-class Board:
+class TaskTable:
     """Entries by number, and what is kept in step with their states.
 
     Args:
@@ -39,9 +46,9 @@ class Board:
     ) -> None:
         self.listener = listener
         self.journal = journal
-        self.entries: dict[int, Entry] = {}
+        self.entries: dict[int, UnfinishedTask] = {}
         self.backlog = Backlog(self.claimable)
-        self.terms = TermsTable(self.backlog.queue)
+        self.terms = SpecTable(self.backlog.queue)
         self.timers = Timers(self.entries)
         self.leases = Leases()
         self._body_limit = body_bytes
@@ -58,9 +65,9 @@ class Board:
 
     # -- coming and going ---------------------------------------------------------------------------------------
 
-    def submit(self, number: int, submission: Submission, created_at: float) -> Entry:
+    def submit(self, number: int, submission: Submission, created_at: float) -> UnfinishedTask:
         """A new task."""
-        entry = Entry(
+        entry = UnfinishedTask(
             number,
             self.terms.of(submission),
             submission.request_id,
@@ -74,7 +81,7 @@ class Board:
             or submission.schedule_to_start_s is not None
             or submission.schedule_to_close_s is not None
         ):
-            entry.limits = Limits(
+            entry.limits = TaskLimits(
                 submission.delay_s,
                 submission.schedule_to_start_s,
                 submission.schedule_to_close_s,
@@ -84,7 +91,7 @@ class Board:
         self.place(entry, State.SCHEDULED if submission.delay_s > 0 else State.QUEUED)
         return entry
 
-    def place(self, entry: Entry, state: State) -> None:
+    def place(self, entry: UnfinishedTask, state: State) -> None:
         """Take an entry in, SCHEDULED or QUEUED; not into a heap while it is held back."""
         self.entries[entry.number] = entry
         queue = entry.terms.queue
@@ -100,7 +107,7 @@ class Board:
         if entry.limits is not None or state is State.SCHEDULED:
             self.timers.arm(entry)
 
-    def _move(self, entry: Entry, state: State) -> None:
+    def _move(self, entry: UnfinishedTask, state: State) -> None:
         """Change the state, and whatever counts by it."""
         queue = entry.terms.queue
         before = entry.state
@@ -136,7 +143,7 @@ class Board:
 
     # -- moves --------------------------------------------------------------------------------------------------
 
-    def start(self, entry: Entry, lease: Lease, attempt: int, now: float) -> None:
+    def start(self, entry: UnfinishedTask, lease: Lease, attempt: int, now: float) -> None:
         """QUEUED → RUNNING. Not journaled: an attempt that nobody presents after a crash was never made."""
         self._move(entry, State.RUNNING)
         entry.attempt = attempt
@@ -148,7 +155,7 @@ class Board:
             self.timers.arm(entry)
         self.notify(entry)
 
-    def hand_over(self, entry: Entry, lease: Lease) -> None:
+    def hand_over(self, entry: UnfinishedTask, lease: Lease) -> None:
         """A running attempt goes on in another session of its agent."""
         old = None if entry.owner is None else self.leases.holding(entry.owner)
         if old is not None:
@@ -156,7 +163,7 @@ class Board:
         entry.owner = lease.owner
         lease.attempts.add(entry)
 
-    def give_back(self, entry: Entry, now: float) -> None:
+    def give_back(self, entry: UnfinishedTask, now: float) -> None:
         """RUNNING → QUEUED at no cost: the attempt never was. Not journaled, like its start."""
         if entry.cancel is not None:
             self.end_cancelled(entry, entry.cancel.reason, now)
@@ -166,7 +173,7 @@ class Board:
         entry.started_at = None
         self._waiting_again(entry)
 
-    def again(self, entry: Entry, ready_at: float, now: float) -> None:
+    def again(self, entry: UnfinishedTask, ready_at: float, now: float) -> None:
         """RUNNING → QUEUED or SCHEDULED after an attempt that counts; claimable when that is durable."""
         entry.ready_at = ready_at
         entry.settling = True
@@ -175,7 +182,7 @@ class Board:
         self.journal.again(entry)
         self._waiting_again(entry)
 
-    def _avoid(self, entry: Entry) -> None:
+    def _avoid(self, entry: UnfinishedTask) -> None:
         """Another agent than its owner should make the next attempt at a running task: it changes its queue."""
         assert entry.owner is not None
         before = entry.terms.queue
@@ -187,28 +194,28 @@ class Board:
         if not before.unfinished:
             self.backlog.close(before)
 
-    def promote(self, entry: Entry) -> None:
+    def promote(self, entry: UnfinishedTask) -> None:
         """SCHEDULED → QUEUED."""
         self._move(entry, State.QUEUED)
         self._waiting_again(entry)
 
-    def _waiting_again(self, entry: Entry) -> None:
+    def _waiting_again(self, entry: UnfinishedTask) -> None:
         self.timers.arm(entry)
         if entry.state is State.QUEUED:
             self.listener.ready()
         self.notify(entry)
 
-    def end(self, entry: Entry, state: State, outcome: bytes, now: float) -> None:
+    def end(self, entry: UnfinishedTask, state: State, outcome: bytes, now: float) -> None:
         """To a terminal state; shown once it is durable."""
         before = entry.state
         self._move(entry, state)
         entry.end = End(before, now, now + entry.terms.ttl_s(state), outcome)
         self.journal.end(entry)
 
-    def end_cancelled(self, entry: Entry, reason: str, now: float) -> None:
+    def end_cancelled(self, entry: UnfinishedTask, reason: str, now: float) -> None:
         self.end(entry, State.CANCELLED, store_outcomes.cancelled(reason), now)
 
-    def request_cancel(self, entry: Entry, cancel: Cancellation) -> None:
+    def request_cancel(self, entry: UnfinishedTask, cancel: Cancellation) -> None:
         """A running attempt is to end; its owner is told."""
         assert entry.owner is not None
         entry.cancel = cancel
@@ -221,7 +228,7 @@ class Board:
         """An attempt is not its owner's any more."""
         self.listener.revoked(owner, ref, reason, 0.0, lost=True)
 
-    def release_hold(self, entries: Sequence[Entry], now: float) -> None:
+    def release_hold(self, entries: Sequence[UnfinishedTask], now: float) -> None:
         """Recovered tasks that nobody presented, and those whose last attempt's end is durable, may be claimed."""
         for entry in entries:
             if not entry.held_back or entry.settling:
@@ -240,7 +247,7 @@ class Board:
 
     # -- what the journal tells -----------------------------------------------------------------------------------
 
-    def committed(self, group: Group, now: float) -> None:
+    def committed(self, group: CommitGroup, now: float) -> None:
         """The group's changes are durable: outcomes may be shown, payloads may leave memory."""
         # The newest go first: the oldest will be claimed soonest.
         for entry in reversed(group.new):
@@ -262,7 +269,7 @@ class Board:
             if listener.wants(task_id, ended=False):
                 listener.progressed(task_id, [row])
 
-    def refused(self, entries: Sequence[Entry]) -> None:
+    def refused(self, entries: Sequence[UnfinishedTask]) -> None:
         """These tasks could not be stored: they never were. Attempts at them are called off."""
         for entry in entries:
             entry.saved = Saved.REFUSED
@@ -286,16 +293,16 @@ class Board:
 
     # -- small things -------------------------------------------------------------------------------------------
 
-    def forget_body(self, entry: Entry) -> None:
+    def forget_body(self, entry: UnfinishedTask) -> None:
         """Leave the payload to the file, which must have it, or to nobody."""
         if entry.payload is not None:
             self._body_bytes -= entry.size_bytes
             entry.payload = entry.context = None
 
-    def notify(self, entry: Entry) -> None:
+    def notify(self, entry: UnfinishedTask) -> None:
         if self.listener.wants(format_id(entry.number), ended=False):
             self.listener.changed(entry.record())
 
     @staticmethod
-    def ref(entry: Entry) -> AttemptRef:
+    def ref(entry: UnfinishedTask) -> AttemptRef:
         return AttemptRef(format_id(entry.number), entry.attempt)

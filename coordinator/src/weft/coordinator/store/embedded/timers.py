@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from heapq import heapify, heappop, heappush
 
-from weft.coordinator.store.embedded.task_state import NEVER, Entry
+from weft.coordinator.store.embedded.task_state import NEVER, UnfinishedTask
 
 
 class Timers:
@@ -15,12 +15,12 @@ class Timers:
     is; it surfaces, and is set again.
     """
 
-    def __init__(self, entries: Mapping[int, Entry]) -> None:
+    def __init__(self, entries: Mapping[int, UnfinishedTask]) -> None:
         self._entries = entries
         self._heap: list[tuple[float, int]] = []
         self._armed = 0
 
-    def arm(self, entry: Entry) -> None:
+    def arm(self, entry: UnfinishedTask) -> None:
         """Make sure that the entry surfaces when it is due next."""
         due_at = entry.next_due_at()
         if due_at < entry.due_at:
@@ -30,13 +30,13 @@ class Timers:
             heappush(self._heap, (due_at, entry.number))
             self._tidy()
 
-    def disarm(self, entry: Entry) -> None:
+    def disarm(self, entry: UnfinishedTask) -> None:
         """The entry ended."""
         if entry.due_at != NEVER:
             entry.due_at = NEVER
             self._armed -= 1
 
-    def due(self, now: float, limit: int) -> Iterator[Entry]:
+    def due(self, now: float, limit: int) -> Iterator[UnfinishedTask]:
         """At most `limit` entries for which it is time, each disarmed: arm what lives on."""
         for _ in range(limit):
             entry = self._pop(now)
@@ -49,7 +49,7 @@ class Timers:
         """When to look again; may be too early, never too late."""
         return self._heap[0][0] if self._heap else NEVER
 
-    def _pop(self, now: float) -> Entry | None:
+    def _pop(self, now: float) -> UnfinishedTask | None:
         heap = self._heap
         while heap and heap[0][0] <= now:
             at, number = heappop(heap)

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from weft.coordinator.rules import QueueKey, attempt_deadline
-from weft.coordinator.store.records import Claimed, ClaimRequest, Owner, Report, Submission
+from weft.coordinator.store.records import AttemptReport, Claimed, ClaimRequest, Owner, Submission
 
 # How long a task may wait for its end.
 COMPANY_S = 0.01
@@ -25,7 +25,7 @@ _FIRST_ATTEMPT = 1
 
 
 @dataclass(slots=True)
-class EarlyTask:
+class DeferredTask:
     """A task that Redis does not know yet."""
 
     task_id: str
@@ -63,11 +63,11 @@ class EarlyTask:
         )
 
 
-class EarlyTasks:
+class DeferredTasks:
     """Those of one coordinator, the oldest first."""
 
     def __init__(self) -> None:
-        self._tasks: dict[str, EarlyTask] = {}
+        self._tasks: dict[str, DeferredTask] = {}
         # How many of a queue nobody has claimed yet.
         self.depths: dict[QueueKey, int] = {}
 
@@ -83,7 +83,7 @@ class EarlyTasks:
             or len(given.payload) + len(given.context) > _BODY_BYTES
         ):
             return False
-        task = self._tasks[task_id] = EarlyTask(task_id, given, now, came_at_s)
+        task = self._tasks[task_id] = DeferredTask(task_id, given, now, came_at_s)
         self.depths[task.key] = self.depths.get(task.key, 0) + 1
         return True
 
@@ -107,14 +107,14 @@ class EarlyTasks:
             claims.append(task.claimed(request.owner, cost, now))
         return claims
 
-    def succeeded(self, report: Report) -> EarlyTask | None:
+    def succeeded(self, report: AttemptReport) -> DeferredTask | None:
         """The task that a report ends well, which is not kept any more; None: it ends none of these, or not well."""
         task = self._tasks.get(report.task_id)
         if task is None or report.code or report.crashed or report.attempt != _FIRST_ATTEMPT:
             return None
         return self._tasks.pop(report.task_id) if task.owner == report.owner else None
 
-    def pop(self, task_ids: Iterable[str] | None = None) -> list[EarlyTask]:
+    def pop(self, task_ids: Iterable[str] | None = None) -> list[DeferredTask]:
         """Some tasks, or all: they are not kept any more."""
         ids = list(self._tasks) if task_ids is None else [each for each in task_ids if each in self._tasks]
         found = [self._tasks.pop(task_id) for task_id in dict.fromkeys(ids)]
@@ -123,13 +123,13 @@ class EarlyTasks:
                 self._left(task)
         return found
 
-    def pop_old(self, now_s: float) -> list[EarlyTask]:
+    def pop_old(self, now_s: float) -> list[DeferredTask]:
         """Those whose time here is over, by the monotonic clock."""
         return self.pop(
             task.task_id for task in list(self._tasks.values()) if now_s - task.came_at_s >= COMPANY_S
         )
 
-    def _left(self, task: EarlyTask) -> None:
+    def _left(self, task: DeferredTask) -> None:
         self.depths[task.key] -= 1
         if not self.depths[task.key]:
             del self.depths[task.key]

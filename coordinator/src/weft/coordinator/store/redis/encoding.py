@@ -70,7 +70,7 @@ def options_of(submission: Submission) -> str | None:
 
 
 @lru_cache(_OPTIONS)
-def _options_text(given: stored_options.Given) -> str | None:
+def _options_text(given: stored_options.StoredOptions) -> str | None:
     encoded = stored_options.encode(given)
     return json.dumps(encoded, separators=(",", ":")) if encoded else None
 

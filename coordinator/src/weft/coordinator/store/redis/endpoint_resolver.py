@@ -53,7 +53,7 @@ Address = tuple[str, int]
 Client = Any
 
 
-class Finder(Protocol):
+class PrimaryFinder(Protocol):
     """Knows where the primary is."""
 
     async def find(self) -> Address:
@@ -121,7 +121,7 @@ class PrimaryMoved(RedisConnectionError):
 class _Following(Connection):
     """Dials the primary; one that has stopped to be it is given up."""
 
-    def __init__(self, *, finder: Finder, **options: Any) -> None:
+    def __init__(self, *, finder: PrimaryFinder, **options: Any) -> None:
         super().__init__(**options)
         self._finder = finder
 
@@ -144,7 +144,7 @@ class _FollowingTls(_Following, SSLConnection):
     pass
 
 
-class Servers:
+class EndpointResolver:
     """The servers behind a URL.
 
     Args:
@@ -234,7 +234,7 @@ def _several(
     tls = {name: query.pop(name) for name in sorted(query) if name.startswith("ssl_")}
     encrypted = {"ssl": True, **tls} if safe == "rediss" else {}
     found.update(tls)
-    finder: Finder
+    finder: PrimaryFinder
     if kind == "sentinel":
         if not 1 <= len(path) <= 2:
             raise ValueError(

@@ -6,14 +6,14 @@ from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from weft.coordinator.store.open_errors import StoreError, StoreForeign, StoreTooNew
 from weft.coordinator.store.redis.endpoint_resolver import Client
-from weft.coordinator.store.redis.redis_keys import LAYOUT, Keys
+from weft.coordinator.store.redis.redis_keys import LAYOUT, RedisKeys
 
 # Far from small numbers, which are somebody's invention or a counter that was lost.
 FIRST_EPOCH = 1 << 32
 _OLDEST = (6, 2)
 
 
-async def check(client: Client, keys: Keys, where: str, durability: str) -> int:
+async def check(client: Client, keys: RedisKeys, where: str, durability: str) -> int:
     """Refuse a Redis that would lose tasks, or whose data is not a store's; gives the version of its layout.
 
     Raises:

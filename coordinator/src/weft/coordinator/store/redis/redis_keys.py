@@ -74,7 +74,7 @@ from __future__ import annotations
 LAYOUT = 2
 
 
-class Keys:
+class RedisKeys:
     """Names under one prefix.
 
     Args:

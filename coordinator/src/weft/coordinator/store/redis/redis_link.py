@@ -29,7 +29,7 @@ from weft.coordinator.store.redis import task_reads
 from weft.coordinator.store.redis.encoding import queue_key, record_of, task, unpack
 from weft.coordinator.store.redis.endpoint_resolver import Client
 from weft.coordinator.store.redis.redis_errors import Refusals, refusal
-from weft.coordinator.store.redis.redis_keys import Keys
+from weft.coordinator.store.redis.redis_keys import RedisKeys
 from weft.coordinator.store.redis.scripts import Reply, Scripts
 from weft.coordinator.store.refusals import tell_lost
 from weft.rpc.errors import Unavailable
@@ -55,7 +55,7 @@ _LOOK_QUEUES = 1000
 _READ_TASKS = 32
 
 
-class Link:
+class RedisLink:
     """The link. `await open(...)` before anything else.
 
     Args:
@@ -66,7 +66,7 @@ class Link:
     def __init__(
         self,
         client: Client,
-        keys: Keys,
+        keys: RedisKeys,
         scripts: Scripts,
         listener: StoreListener,
         rng: random.Random,

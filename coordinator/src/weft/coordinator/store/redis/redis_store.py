@@ -20,6 +20,7 @@ from weft.coordinator.store.records import (
     MAX_PROGRESS_BYTES,
     AgentRecord,
     AttemptRef,
+    AttemptReport,
     Claimed,
     ClaimRequest,
     Enqueued,
@@ -30,7 +31,6 @@ from weft.coordinator.store.records import (
     ProgressRow,
     ProgressVerdict,
     QueueDepth,
-    Report,
     RequestIdReused,
     Submission,
     SweepReport,
@@ -41,13 +41,13 @@ from weft.coordinator.store.records import (
 )
 from weft.coordinator.store.redis import redis_checks, shared_fleet, task_reads
 from weft.coordinator.store.redis.encoding import claimed, packable_attempt, queue_key, queue_name
-from weft.coordinator.store.redis.endpoint_resolver import Servers
+from weft.coordinator.store.redis.endpoint_resolver import EndpointResolver
 from weft.coordinator.store.redis.layout_upgrade import upgrade
 from weft.coordinator.store.redis.redis_ids import IdMint, is_id
-from weft.coordinator.store.redis.redis_keys import LAYOUT, Keys
-from weft.coordinator.store.redis.redis_link import CLAIM_KEPT_S, Link
+from weft.coordinator.store.redis.redis_keys import LAYOUT, RedisKeys
+from weft.coordinator.store.redis.redis_link import CLAIM_KEPT_S, RedisLink
 from weft.coordinator.store.redis.scripts import Scripts
-from weft.coordinator.store.redis.write_buffer import Intake
+from weft.coordinator.store.redis.write_buffer import WriteBuffer
 from weft.coordinator.store.refusals import (
     agent_id_in_use,
     not_retryable,
@@ -116,8 +116,8 @@ class RedisStore:
     # -- lifecycle ------------------------------------------------------------------------------------------------
 
     async def open(self, listener: StoreListener) -> None:
-        keys = Keys(self._prefix)
-        servers = Servers(
+        keys = RedisKeys(self._prefix)
+        servers = EndpointResolver(
             self._url, tag=keys.prefix, timeout_s=self._timeout_s, credentials=self._credentials
         )
         client = servers.client()
@@ -128,8 +128,10 @@ class RedisStore:
             replicas=1 if self._durability == "replicated" else 0,
             timeout_s=self._timeout_s,
         )
-        self._link = Link(client, keys, scripts, listener, self._rng, clock=self._clock, poll_s=self._poll_s)
-        self._intake = Intake(self._link, self._max_queues)
+        self._link = RedisLink(
+            client, keys, scripts, listener, self._rng, clock=self._clock, poll_s=self._poll_s
+        )
+        self._intake = WriteBuffer(self._link, self._max_queues)
         self._agents = shared_fleet.AgentMirror(self._link)
         self._catalogue = shared_fleet.Catalogue(self._link, keys)
         try:
@@ -210,7 +212,7 @@ class RedisStore:
             for each, claims in zip(requests, results or [[]] * len(requests), strict=True)
         ]
 
-    async def complete(self, reports: Sequence[Report]) -> Sequence[Verdict]:
+    async def complete(self, reports: Sequence[AttemptReport]) -> Sequence[Verdict]:
         early = self._intake.end(reports)
         rest = [report for report, stored in zip(reports, early, strict=True) if stored is None]
         verdicts = iter(await self._complete(rest) if rest else ())
@@ -219,7 +221,7 @@ class RedisStore:
                 await asyncio.shield(stored)
         return [Verdict.STORED if stored is not None else next(verdicts) for stored in early]
 
-    async def _complete(self, reports: Sequence[Report]) -> Sequence[Verdict]:
+    async def _complete(self, reports: Sequence[AttemptReport]) -> Sequence[Verdict]:
         request = [
             (
                 *report.owner,

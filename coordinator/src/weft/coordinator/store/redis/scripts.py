@@ -41,7 +41,7 @@ class Reply(NamedTuple):
     due_at: float | bool
 
 
-class _Call(NamedTuple):
+class _ScriptCall(NamedTuple):
     script: str
     arguments: tuple[Any, ...]
     answer: asyncio.Future[Reply]
@@ -87,7 +87,7 @@ class Scripts:
         self._timeout_s = timeout_s
         # Given out by Redis; tells whose events are one's own.
         self.coordinator = 0
-        self._waiting: list[_Call] = []
+        self._waiting: list[_ScriptCall] = []
         self._flight: asyncio.Task[None] | None = None
 
     def run(self, name: str, request: Any) -> asyncio.Future[Reply]:
@@ -99,7 +99,7 @@ class Scripts:
         now = -1.0 if self._clock is None else self._clock()
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         arguments = (self._prefix, repr(now), str(self.coordinator), pack(request))
-        self._waiting.append(_Call(name, arguments, answer))
+        self._waiting.append(_ScriptCall(name, arguments, answer))
         if self._flight is None:
             self._flight = asyncio.get_running_loop().create_task(self._fly(), name="redis-scripts")
         return answer
@@ -131,7 +131,7 @@ class Scripts:
         finally:
             self._flight = None
 
-    async def _settle(self, calls: list[_Call], *, again: bool) -> None:
+    async def _settle(self, calls: list[_ScriptCall], *, again: bool) -> None:
         try:
             raws = await self._send(calls)
         except Exception as error:
@@ -153,7 +153,7 @@ class Scripts:
                 await self._load()
             await self._settle(not_run, again=False)
 
-    async def _send(self, calls: list[_Call]) -> list[Any]:
+    async def _send(self, calls: list[_ScriptCall]) -> list[Any]:
         commands: list[tuple[Any, ...]] = [
             ("EVALSHA", _source(call.script)[1], 1, *call.arguments) for call in calls
         ]

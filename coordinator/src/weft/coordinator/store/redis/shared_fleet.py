@@ -12,8 +12,8 @@ from typing import Any
 
 from weft.coordinator.store.records import AgentRecord
 from weft.coordinator.store.redis.encoding import unpack
-from weft.coordinator.store.redis.redis_keys import Keys
-from weft.coordinator.store.redis.redis_link import Link
+from weft.coordinator.store.redis.redis_keys import RedisKeys
+from weft.coordinator.store.redis.redis_link import RedisLink
 
 # weft.v1.DesiredState: active.
 _ACTIVE = 1
@@ -26,7 +26,7 @@ _LOAD_S = 15
 class AgentMirror:
     """Every agent, as far as `refresh` has read."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: RedisLink) -> None:
         self._link = link
         self.agents: dict[str, AgentRecord] = {}
         self.version = 0
@@ -100,7 +100,7 @@ class AgentMirror:
             self._news.add(agent_id)
 
 
-async def share(link: Link, views: Mapping[str, tuple[int, bytes]], loads: Mapping[str, bytes]) -> None:
+async def share(link: RedisLink, views: Mapping[str, tuple[int, bytes]], loads: Mapping[str, bytes]) -> None:
     """Show others how agents here are, and how busy."""
     shown = [(agent_id, *view) for agent_id, view in views.items()]
     busy = list(loads.items())
@@ -108,7 +108,7 @@ async def share(link: Link, views: Mapping[str, tuple[int, bytes]], loads: Mappi
         await link.run("share", [shown[at : at + PORTION], _LOAD_S, busy[at : at + PORTION]])
 
 
-async def loads(link: Link, keys: Keys, agent_ids: Sequence[str]) -> dict[str, bytes]:
+async def loads(link: RedisLink, keys: RedisKeys, agent_ids: Sequence[str]) -> dict[str, bytes]:
     """How busy agents are, as their coordinators say."""
     found: dict[str, bytes] = {}
     for at in range(0, len(agent_ids), PORTION):
@@ -122,7 +122,7 @@ async def loads(link: Link, keys: Keys, agent_ids: Sequence[str]) -> dict[str, b
 class Catalogue:
     """Which contracts there are, and for which methods each is in force."""
 
-    def __init__(self, link: Link, keys: Keys) -> None:
+    def __init__(self, link: RedisLink, keys: RedisKeys) -> None:
         self._link = link
         self._keys = keys
         self._version = -1

@@ -14,7 +14,7 @@ from weft.coordinator.store.records import ListFilter, Page, ProgressRow, TaskRe
 from weft.coordinator.store.redis.encoding import Record, queue_key, record_of, task, unpack
 from weft.coordinator.store.redis.endpoint_resolver import Client
 from weft.coordinator.store.redis.redis_ids import is_id, least_id_at
-from weft.coordinator.store.redis.redis_keys import Keys
+from weft.coordinator.store.redis.redis_keys import RedisKeys
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.network.channel import BATCH_BYTES
 
@@ -26,7 +26,7 @@ _SIZE_BYTES = 4
 
 
 async def read(
-    client: Client, keys: Keys, task_ids: Sequence[str], *, payloads: bool, history: bool = False
+    client: Client, keys: RedisKeys, task_ids: Sequence[str], *, payloads: bool, history: bool = False
 ) -> list[TaskRecord | None]:
     """Tasks as they are now; None: there is no such task."""
     ids = list(dict.fromkeys(task_id for task_id in task_ids if is_id(task_id)))
@@ -69,7 +69,7 @@ def _portions(
         yield portion
 
 
-async def _records(client: Client, keys: Keys, ids: Sequence[str]) -> dict[str, Record]:
+async def _records(client: Client, keys: RedisKeys, ids: Sequence[str]) -> dict[str, Record]:
     if not ids:
         return {}
     found = await client.mget([keys.of("t", task_id) for task_id in ids])
@@ -77,7 +77,7 @@ async def _records(client: Client, keys: Keys, ids: Sequence[str]) -> dict[str, 
 
 
 async def page(
-    client: Client, keys: Keys, where: ListFilter, limit: int, cursor: str, *, payloads: bool
+    client: Client, keys: RedisKeys, where: ListFilter, limit: int, cursor: str, *, payloads: bool
 ) -> Page:
     """A page of tasks.
 
@@ -122,7 +122,7 @@ def _fits(where: ListFilter, record: Record) -> bool:
     )
 
 
-async def _named(client: Client, keys: Keys, where: ListFilter, cursor: str, *, payloads: bool) -> Page:
+async def _named(client: Client, keys: RedisKeys, where: ListFilter, cursor: str, *, payloads: bool) -> Page:
     """The task with one request id."""
     known = await client.get(keys.of("q", where.request_id))
     task_id = "" if known is None else known[DIGEST_BYTES:].decode()
@@ -135,7 +135,9 @@ async def _named(client: Client, keys: Keys, where: ListFilter, cursor: str, *, 
     return Page(fit)
 
 
-async def progress(client: Client, keys: Keys, task_id: str, after: int, limit: int) -> list[ProgressRow]:
+async def progress(
+    client: Client, keys: RedisKeys, task_id: str, after: int, limit: int
+) -> list[ProgressRow]:
     """Stored progress with a sequence above `after`, in order; fewer than `limit`, but one, when it is large."""
     sizes = await client.getrange(
         keys.of("s", task_id), _SIZE_BYTES * after, _SIZE_BYTES * (after + limit) - 1

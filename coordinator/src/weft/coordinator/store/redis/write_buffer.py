@@ -10,18 +10,18 @@ from typing import Any
 from weft.coordinator.rules import QueueKey
 from weft.coordinator.store.embedded.task_ids import digest_of
 from weft.coordinator.store.records import (
+    AttemptReport,
     Claimed,
     ClaimRequest,
     Enqueued,
     Owner,
-    Report,
     RequestIdReused,
     Submission,
     TooManyQueues,
 )
-from weft.coordinator.store.redis.deferred_writes import COMPANY_S, EarlyTask, EarlyTasks
+from weft.coordinator.store.redis.deferred_writes import COMPANY_S, DeferredTask, DeferredTasks
 from weft.coordinator.store.redis.encoding import options_of, queue_name
-from weft.coordinator.store.redis.redis_link import Link
+from weft.coordinator.store.redis.redis_link import RedisLink
 from weft.coordinator.store.refusals import tell_not_stored, too_many_queues
 from weft.rpc.errors import Unavailable
 
@@ -30,13 +30,13 @@ _LEASES_KEPT = 1024
 _EXISTED, _REUSED, _TOO_MANY_QUEUES = 1, 2, 3
 
 
-class Intake:
+class WriteBuffer:
     """Takes tasks in, and knows those that Redis does not know yet."""
 
-    def __init__(self, link: Link, max_queues: int) -> None:
+    def __init__(self, link: RedisLink, max_queues: int) -> None:
         self._link = link
         self._max_queues = max_queues
-        self._early = EarlyTasks()
+        self._early = DeferredTasks()
         # Leases of sessions here, as far as is known without asking, and at how many to look for those that passed.
         self._leases: dict[Owner, float] = {}
         self._leases_kept = _LEASES_KEPT
@@ -83,13 +83,13 @@ class Intake:
         if not self._link.writable:
             raise self._link.unavailable()
         link, now, now_s = self._link, self._link.now(), asyncio.get_running_loop().time()
-        at_once: list[EarlyTask] = []
+        at_once: list[DeferredTask] = []
         for task_id, given in zip(ids, submissions, strict=True):
             key = QueueKey(given.method, given.requirements)
             behind = key in link.ready or given.method in link.paused
             soon = not behind and link.listener.has_room(key)
             if not soon or not self._early.take(task_id, given, now, now_s):
-                at_once.append(EarlyTask(task_id, given, now, now_s))
+                at_once.append(DeferredTask(task_id, given, now, now_s))
                 if not given.delay_s:
                     # So that it is claimed in the same flight.
                     link.ready[key] = link.ready.get(key, 0) + 1
@@ -141,7 +141,7 @@ class Intake:
             return None
         return [self._early.claim(request, now) for request in requests]
 
-    def end(self, reports: Sequence[Report]) -> list[asyncio.Task[None] | None]:
+    def end(self, reports: Sequence[AttemptReport]) -> list[asyncio.Task[None] | None]:
         """Store those that these reports end well, with their ends; the others go to Redis before the reports do.
 
         Returns:
@@ -183,7 +183,7 @@ class Intake:
         self._timer = loop.call_later(COMPANY_S / 2, self._bring_old) if len(self._early) else None
 
     def _store(
-        self, tasks: Sequence[EarlyTask], outcomes: Mapping[str, bytes] | None = None
+        self, tasks: Sequence[DeferredTask], outcomes: Mapping[str, bytes] | None = None
     ) -> asyncio.Task[None]:
         outcomes = outcomes or {}
         asked = self._link.scripts.run(
@@ -204,7 +204,7 @@ class Intake:
         return stored
 
     async def _stored(
-        self, tasks: Sequence[EarlyTask], outcomes: Mapping[str, bytes], asked: asyncio.Future[Any]
+        self, tasks: Sequence[DeferredTask], outcomes: Mapping[str, bytes], asked: asyncio.Future[Any]
     ) -> None:
         try:
             reply = await self._link.ask("enqueue", asked)
@@ -245,7 +245,7 @@ def _row(task_id: str, given: Submission) -> tuple[Any, ...]:
     )
 
 
-def _begun(task: EarlyTask, outcome: bytes | None) -> Any:
+def _begun(task: DeferredTask, outcome: bytes | None) -> Any:
     if task.owner is None:
         return False
     return (*task.owner, task.started_at, False if outcome is None else outcome)
