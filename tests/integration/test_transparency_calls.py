@@ -22,12 +22,15 @@ from tests.support.ways import (
     STRAIGHT,
     WAYS,
     Durable,
+    EgressDurable,
+    IngressDurable,
     Relayed,
     RelayedUnknown,
     Way,
     opened,
 )
-from weft.rpc.network.channel import MAX_METADATA_BYTES
+from weft.rpc.calls.answer_size import MAX_ANSWER_BYTES
+from weft.rpc.network.channel import MAX_METADATA_BYTES, METADATA_OPTIONS
 
 Ask = mirror_pb2.Ask
 Entry = mirror_pb2.Entry
@@ -105,6 +108,17 @@ async def way(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 async def pair(straight: Way, way: Way) -> AsyncIterator[Pair]:
     async with AsyncExitStack() as stack:
         channels = [await stack.enter_async_context(each.channel()) for each in (straight, way)]
+        stubs = [mirror_pb2_grpc.MirrorServiceStub(channel) for channel in channels]
+        yield Pair(stubs[0], way, stubs[1])
+
+
+@pytest.fixture
+async def wide(straight: Way, way: Way) -> AsyncIterator[Pair]:
+    """The same for clients that take as much metadata as weft does."""
+    async with AsyncExitStack() as stack:
+        channels = [
+            await stack.enter_async_context(each.channel(*METADATA_OPTIONS)) for each in (straight, way)
+        ]
         stubs = [mirror_pb2_grpc.MirrorServiceStub(channel) for channel in channels]
         yield Pair(stubs[0], way, stubs[1])
 
@@ -385,6 +399,37 @@ async def test_metadata_over_the_limit(pair: Pair) -> None:
     ):
         assert seen.code is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert "metadata" in seen.message
+
+
+@pytest.mark.parametrize("kib", [300, 900])
+async def test_large_details(wide: Pair, kib: int) -> None:
+    for shape in wide.way.shapes:
+        ask = Ask(text="l", code=9, message="no", reason="R" * (kib << 10), headers=HEADERS, answers=1)
+        seen = await wide.same(shape, ask)
+        assert seen.reasons == (ask.reason,)
+
+
+async def test_details_beyond_what_an_answer_carries(wide: Pair) -> None:
+    # Behind a sidecar it is the app's connection that carries no more.
+    size_bytes = (
+        MAX_ANSWER_BYTES if isinstance(wide.way, IngressDurable | EgressDurable) else MAX_METADATA_BYTES
+    )
+    ask = Ask(text="l", code=9, message="no", reason="R" * size_bytes)
+    seen = await see(wide.stub, "Unary", [ask], **wide.asking({}))
+    if wide.way.once:
+        # gRPC's own answer, of a stock server too.
+        assert seen.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        return
+    assert seen.code is grpc.StatusCode.FAILED_PRECONDITION
+    assert seen.message.startswith("no (left out, for an answer carries")
+    assert seen.reasons == ("METADATA_LEFT_OUT",)
+
+
+async def test_metadata_of_a_success_beyond_what_an_answer_carries(wide: Pair) -> None:
+    large = [Entry(key="t-large", value=b"x" * MAX_METADATA_BYTES)]
+    seen = await see(wide.stub, "Unary", [Ask(text="l", trailers=large)], **wide.asking({}))
+    assert seen.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "metadata" in seen.message
 
 
 @each_shape

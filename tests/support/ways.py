@@ -59,9 +59,9 @@ class Way:
         for process in self._processes:
             process.cleanup()
 
-    def channel(self) -> AbstractAsyncContextManager[grpc.aio.Channel]:
+    def channel(self, *options: tuple[str, int]) -> AbstractAsyncContextManager[grpc.aio.Channel]:
         """A stock channel."""
-        return grpc.aio.insecure_channel(self.address)
+        return grpc.aio.insecure_channel(self.address, options=options)
 
     def logs(self) -> str:
         return "\n".join(path.read_text(errors="replace") for path in sorted(self.folder.glob("*.log")))
@@ -137,7 +137,8 @@ class Library(Direct):
     asks = ()
     stock = False
 
-    def channel(self) -> AbstractAsyncContextManager[grpc.aio.Channel]:
+    def channel(self, *_options: tuple[str, int]) -> AbstractAsyncContextManager[grpc.aio.Channel]:
+        # It has weft's own.
         return _library_channel(self.mesh.target, direct=True)
 
 
@@ -146,7 +147,8 @@ class LibraryDurable(Durable):
 
     stock = False
 
-    def channel(self) -> AbstractAsyncContextManager[grpc.aio.Channel]:
+    def channel(self, *_options: tuple[str, int]) -> AbstractAsyncContextManager[grpc.aio.Channel]:
+        # It has weft's own.
         return _library_channel(self.mesh.target, direct=False)
 
 

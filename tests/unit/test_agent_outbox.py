@@ -29,11 +29,11 @@ class Desk:
     def hold(self, *task_ids: str) -> list[HeldAttempt]:
         return self.outbox.hold([session_pb2.Assignment(task_id=each, attempt=1) for each in task_ids], 1)
 
-    def finish(self, attempt: HeldAttempt, response: bytes = b"") -> bool:
+    def finish(self, attempt: HeldAttempt, response: bytes = b"", trailer: bytes = b"") -> bool:
         outcome = task_pb2.Outcome(response=response)
-        return self.outbox.finish(
-            attempt, outcomes.result(attempt.ref, outcome, crashed=False), len(response)
-        )
+        if trailer:
+            outcome.trailers.add(key="t-bin", value=trailer)
+        return self.outbox.finish(attempt, outcomes.result(attempt.ref, outcome, crashed=False))
 
     def take(self, sequence: int = 1, *, overtaking: bool = False) -> session_pb2.ConnectRequest:
         message = session_pb2.ConnectRequest()
@@ -221,3 +221,12 @@ def test_changes_are_told_only_to_who_watches() -> None:
     ack(desk, "a")
     assert desk.changes == 2
     assert desk.outbox.unfinished() == 0
+
+
+def test_metadata_counts_for_the_size_of_a_batch() -> None:
+    desk = Desk()
+    for attempt in desk.hold(*map(str, range(24))):
+        desk.finish(attempt, trailer=bytes(900 << 10))
+    sizes = [desk.take().ByteSize() for _ in range(12)]
+    assert 0 < max(sizes) < MAX_PAYLOAD_BYTES
+    assert not desk.take().results

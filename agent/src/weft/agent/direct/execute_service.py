@@ -35,8 +35,8 @@ from weft.v1 import agent_pb2, agent_pb2_grpc, errors_pb2, fleet_pb2, session_pb
 MAX_CALLS = 4096
 # Payloads of running calls and results that are not sent yet, on one stream.
 MAX_HELD_BYTES = 4 * MAX_PAYLOAD_BYTES
-# What a response's status and metadata take of a message of the direct server.
-_BESIDE_BYTES = 2 * outcomes.MAX_EXTRAS_BYTES
+# Of a response's initial metadata, and of its trailers with its status: both are in one message with it.
+_BESIDE_BYTES = 256 * 1024
 # A load that has changed is told after this at the latest.
 LOAD_INTERVAL_S = 1.0
 # A caller that does not read for so long is dropped.
@@ -64,7 +64,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         self.load = load
         self.calls = calls
         self.agent_id = agent_id
-        self.max_response_bytes = max_message_bytes - _BESIDE_BYTES
+        self.max_response_bytes = max_message_bytes - 2 * _BESIDE_BYTES
         self._endings = endings
         self._describe = describe
 
@@ -201,7 +201,7 @@ class _ExecuteStream:
             else:
                 outcome = await self._service.calls.run(hosted, context, _no_stream)
                 slots.give_direct(hosted.slot_cost)
-            self._answer(call, outcomes.bounded(outcome, self._service.max_response_bytes))
+            self._answer(call, outcomes.bounded(outcome, self._service.max_response_bytes, _BESIDE_BYTES))
         finally:
             self._tasks.discard(call)
 

@@ -168,8 +168,7 @@ class Executor:
         if not self.show_errors:
             outcome.ClearField("error")
         outcome = outcomes.bounded(outcome, self.max_response_bytes)
-        result = outcomes.result(attempt.ref, outcome, crashed=crashed)
-        self.outbox.finish(attempt, result, len(outcome.response))
+        self.outbox.finish(attempt, outcomes.result(attempt.ref, outcome, crashed=crashed))
 
     def overrun(self, attempt: HeldAttempt) -> None:
         """The handler did not end in its grace, and cannot be made to: its slot stays taken until it ends."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from weft.rpc.calls.answer_size import MAX_ANSWER_BYTES, fit
 from weft.rpc.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -13,9 +14,6 @@ from weft.rpc.errors import (
     WeftError,
 )
 from weft.v1 import errors_pb2, session_pb2, task_pb2
-
-# Status, metadata and trailers together; gRPC itself allows 16 KiB of metadata unless told otherwise.
-MAX_EXTRAS_BYTES = 256 * 1024
 
 
 def of_error(error: WeftError) -> task_pb2.Outcome:
@@ -32,10 +30,10 @@ def not_run(method: str) -> task_pb2.Outcome:
     return of_error(Internal(f"the agent failed to run {method}; its log has the rest"))
 
 
-def too_large(size_bytes: int, limit_bytes: int, what: str = "response") -> task_pb2.Outcome:
+def too_large(size_bytes: int, limit_bytes: int) -> task_pb2.Outcome:
     return of_error(
         ResourceExhausted(
-            f"the handler's {what} is {size_bytes} bytes; the limit is {limit_bytes}",
+            f"the handler's response is {size_bytes} bytes; the limit is {limit_bytes}",
             reason=errors_pb2.ERROR_REASON_RESULT_TOO_LARGE,
             metadata={"size_bytes": str(size_bytes), "limit_bytes": str(limit_bytes)},
         )
@@ -78,15 +76,22 @@ def process_died() -> task_pb2.Outcome:
     )
 
 
-def bounded(outcome: task_pb2.Outcome, limit_bytes: int) -> task_pb2.Outcome:
-    """The outcome, or the failure that takes its place because it is larger than allowed."""
+def bounded(
+    outcome: task_pb2.Outcome, limit_bytes: int, beside_bytes: int = MAX_ANSWER_BYTES
+) -> task_pb2.Outcome:
+    """The outcome, with what else an answer carries; or the failure that takes its place because it is larger than allowed.
+
+    Args:
+        limit_bytes: of the response.
+        beside_bytes: of its initial metadata, and of its trailers with status and details.
+    """
     response_bytes = len(outcome.response)
     if response_bytes > limit_bytes:
         return too_large(response_bytes, limit_bytes)
-    if outcome.trailers or outcome.headers or outcome.HasField("status"):
-        extras_bytes = outcome.ByteSize() - response_bytes
-        if extras_bytes > MAX_EXTRAS_BYTES:
-            return too_large(extras_bytes, MAX_EXTRAS_BYTES, "status and metadata")
+    try:
+        fit(outcome, beside_bytes)
+    except ResourceExhausted as error:
+        return of_error(error)
     return outcome
 
 

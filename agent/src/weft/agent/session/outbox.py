@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from weft.agent.session.attempt import HeldAttempt, Ref
+from weft.rpc.calls.answer_size import beside_bytes
 from weft.rpc.network.channel import BATCH_BYTES, BATCH_ITEMS
 from weft.v1 import session_pb2
 
@@ -56,8 +57,9 @@ class Outbox:
 
     # -- handlers' side -----------------------------------------------------------------------------------------
 
-    def finish(self, attempt: HeldAttempt, result: session_pb2.AttemptResult, size_bytes: int) -> bool:
+    def finish(self, attempt: HeldAttempt, result: session_pb2.AttemptResult) -> bool:
         """Keep an attempt's end and send it. False: it had ended already, or is not this agent's any more."""
+        size_bytes = len(result.outcome.response) + beside_bytes(result.outcome)
         with self._lock:
             if not attempt.held or attempt.result is not None or attempt.released:
                 return False
@@ -216,7 +218,9 @@ class Outbox:
                 items += 1
                 if progress is not None:
                     message.progress.append(progress)
-                    size_bytes += len(progress.payload) + _ITEM_OVERHEAD_BYTES
+                    # The first has initial metadata as well.
+                    told_bytes = progress.ByteSize() if progress.index == 1 else len(progress.payload)
+                    size_bytes += told_bytes + _ITEM_OVERHEAD_BYTES
                     continue
                 self._reported.add(attempt)
                 if attempt.result is not None:

@@ -18,7 +18,7 @@ from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AttemptRef, AttemptReport, ProgressItem, ProgressVerdict, Verdict
 from weft.rpc import errors
-from weft.rpc.calls import metadata, raised
+from weft.rpc.calls import answer_size, metadata, raised
 from weft.rpc.network.channel import BATCH_ITEMS
 from weft.rpc.process.logs import get_logger
 from weft.v1 import errors_pb2, session_pb2, task_pb2
@@ -33,8 +33,6 @@ PENDING_BYTES = 8 * 1024 * 1024
 # What an item takes beside its payload, about, in memory and in time.
 _ITEM_BYTES = 1024
 RETRY_S = 0.25
-# Status, details and metadata of an outcome, beside the response. Far more than gRPC takes through by default.
-MAX_BESIDE_BYTES = 256 * 1024
 # As long as a policy's own backoff may be: a handler that asks for a century is tried tomorrow.
 MAX_RETRY_AFTER_S = 86400.0
 _FINAL_REASONS = frozenset(
@@ -208,8 +206,10 @@ class ReportHandler:
 
     def _checked(self, session: AgentSession, item: session_pb2.AttemptResult) -> AttemptReport:
         outcome = item.outcome
-        if (error := self._oversize(outcome)) is not None:
+        try:
             # Agents check this themselves; one that does not must not fill the store.
+            self._bound(outcome)
+        except errors.ResourceExhausted as error:
             outcome = task_pb2.Outcome(status=error.status())
         self._drop_unsendable(session, outcome.headers)
         self._drop_unsendable(session, outcome.trailers)
@@ -249,16 +249,11 @@ class ReportHandler:
             del entries[:]
             entries.extend(kept)
 
-    def _oversize(self, outcome: task_pb2.Outcome) -> errors.WeftError | None:
+    def _bound(self, outcome: task_pb2.Outcome) -> None:
         size_bytes = len(outcome.response)
         if size_bytes > self._max_response_bytes:
-            return _too_large("the response", size_bytes, self._max_response_bytes)
-        beside_bytes = outcome.ByteSize() - size_bytes
-        if beside_bytes > MAX_BESIDE_BYTES:
-            return _too_large(
-                "what comes with the response (status, details, metadata)", beside_bytes, MAX_BESIDE_BYTES
-            )
-        return None
+            raise _too_large("the response", size_bytes, self._max_response_bytes)
+        answer_size.fit(outcome)
 
     async def _store_progress(self, session: AgentSession, progress: Sequence[session_pb2.Progress]) -> None:
         refused: dict[AttemptRef, errors.WeftError | None] = {}
@@ -301,9 +296,9 @@ class ReportHandler:
         size_bytes = len(item.payload)
         if size_bytes > self._max_response_bytes:
             return _too_large("a response", size_bytes, self._max_response_bytes)
-        beside_bytes = sum(entry.ByteSize() for entry in item.headers)
-        if beside_bytes > MAX_BESIDE_BYTES:
-            return _too_large("the initial metadata", beside_bytes, MAX_BESIDE_BYTES)
+        headers_bytes = answer_size.metadata_bytes(item.headers)
+        if headers_bytes > answer_size.MAX_ANSWER_BYTES:
+            return answer_size.too_large("initial metadata", headers_bytes, answer_size.MAX_ANSWER_BYTES)
         return None
 
     async def _end(self, session: AgentSession, ref: AttemptRef, error: errors.WeftError) -> None:
