@@ -79,7 +79,9 @@ class Endings:
         Args:
             context: the handler's own; of an isolated one, all that it set is in the outcome.
         """
-        await self._calm()
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            await self._calm(task)
         own = context.trailing_metadata() or metadata.from_proto(outcome.trailers)
         status = outcome.status
         if status.code:
@@ -89,17 +91,14 @@ class Endings:
         native.set_trailing_metadata(merged(own, load))
         return outcome.response
 
-    async def _calm(self) -> None:
-        """Take back the cancellation of this RPC's task, if there was one.
+    async def _calm(self, task: asyncio.Task[Any]) -> None:
+        """Take back the cancellation of this RPC's task.
 
         It may be the handler's own doing, whose caller waits; one that is gone does not mind an answer.
 
         Raises:
             CancelledError: the server is being stopped.
         """
-        task = asyncio.current_task()
-        if task is None or not task.cancelling():
-            return
         if self.closing:
             raise asyncio.CancelledError
         while task.cancelling():

@@ -5,7 +5,7 @@ The bytes of a report are made once for each number of used slots and kept until
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from weft.agent.handlers.slots import Slots
 from weft.rpc.calls.metadata import AGENT_KEY, LOAD_KEY, ORCA_KEY, Pairs, belongs_to_caller
@@ -15,11 +15,13 @@ from weft.v1 import agent_pb2, fleet_pb2
 _MAX_KEPT = 4096
 
 
-def merged(own: Iterable[tuple[str, str | bytes]], load: Pairs) -> Pairs:
+def merged(own: Collection[tuple[str, str | bytes]], load: Pairs) -> Pairs:
     """The handler's own trailers, without what gRPC and this agent say themselves, and those of `LoadReports.trailers`.
 
     A handler that reports a load by itself is believed.
     """
+    if not own:
+        return load
     kept = [pair for pair in own if pair[0] == STATUS_DETAILS_KEY or belongs_to_caller(pair[0])]
     if any(key == ORCA_KEY for key, _ in kept):
         return (*kept, *[pair for pair in load if pair[0] != ORCA_KEY])

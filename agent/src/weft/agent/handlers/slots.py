@@ -114,7 +114,8 @@ class Slots:
         self.direct -= cost
         if self._on_direct_end is not None:
             self._on_direct_end()
-        self.admit()
+        if self._queue:
+            self.admit()
 
     def admit(self) -> None:
         """Slots may be free: give them to the direct calls that wait, in turn."""

@@ -5,11 +5,13 @@ Costs nothing for a task without trace context.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
+from opentelemetry.environment_variables import OTEL_PYTHON_TRACER_PROVIDER
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from weft.agent.handlers.failure_log import log_raised
@@ -21,10 +23,16 @@ _TRACER = "weft.agent"
 
 # What stands for a tracer provider while the application has set up none.
 _STAND_INS = frozenset({trace.ProxyTracerProvider, trace.NoOpTracerProvider})
+# A provider that is named in the environment is made when it is first asked for.
+_NAMED = OTEL_PYTHON_TRACER_PROVIDER in os.environ
+_UNKNOWN = object()
 
 
 def tracing() -> bool:
     """Whether the application has set up a tracer provider."""
+    # Before that, OpenTelemetry looks into the environment whenever it is asked: a fifth of what a direct call costs here.
+    if not _NAMED and getattr(trace, "_TRACER_PROVIDER", _UNKNOWN) is None:
+        return False
     return type(trace.get_tracer_provider()) not in _STAND_INS
 
 

@@ -93,7 +93,7 @@ def _outgoing(context: Any) -> metadata.Pairs:
         return _with_ids(relay.passed_on(context))
     assignment = context.assignment
     # Whoever submits a task may have put anything there.
-    own = metadata.from_proto(each for each in assignment.context.metadata if metadata.can_be_sent(each))
+    own = metadata.from_proto([each for each in assignment.context.metadata if metadata.can_be_sent(each)])
     task = (("weft-task-id", assignment.task_id), ("weft-attempt", str(assignment.attempt)))
     return _with_ids((*own, *task))
 

@@ -35,22 +35,14 @@ class Deadline(NamedTuple):
             return cls(now_s, None)
         return cls(now_s, now_s + left_s - min(MARGIN_S, left_s * MARGIN_SHARE))
 
-    async def end_of(self, future: asyncio.Future[TaskRecord]) -> TaskRecord:
-        """The future's result.
-
-        Raises:
-            DeadlineNear: before it has come.
-        """
+    def end_future(self, future: asyncio.Future[TaskRecord]) -> asyncio.TimerHandle | None:
+        """Let a task's end raise DeadlineNear when it is time; cancel the timer when it has come before."""
         if self.answer_at_s is None:
-            return await future
-        timer = asyncio.get_running_loop().call_at(self.answer_at_s, _end_future, future)
-        try:
-            return await future
-        finally:
-            timer.cancel()
+            return None
+        return asyncio.get_running_loop().call_at(self.answer_at_s, _end_future, future)
 
     def end_following(self, follower: Follower) -> asyncio.TimerHandle | None:
-        """Let what follows a task raise DeadlineNear when it is time; cancel the timer when it has ended before."""
+        """The same for what follows a task."""
         if self.answer_at_s is None:
             return None
         return asyncio.get_running_loop().call_at(self.answer_at_s, _end_follower, follower)

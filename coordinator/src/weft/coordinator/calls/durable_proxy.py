@@ -114,10 +114,14 @@ class DurableCalls(grpc.GenericRpcHandler):
                 record = (await self._store.get([task_id], payloads=False))[0]
                 if record is not None and record.state.terminal:
                     return await self._answer(record, context)
+            timer = deadline.end_future(future)
             try:
-                ended = await deadline.end_of(future)
+                ended = await future
             except DeadlineNear:
                 ended = await self._late(enqueued, deadline, context)
+            finally:
+                if timer is not None:
+                    timer.cancel()
             return await self._answer(ended, context)
         except asyncio.CancelledError:
             self._abandon(task_id)

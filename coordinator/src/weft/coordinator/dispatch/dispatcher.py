@@ -113,8 +113,9 @@ class Dispatcher:
         self._turn += 1
         if self._unserved:
             self._unserved = {key: since_s for key, since_s in self._unserved.items() if key in ready}
-        ready = _bounded(ready, self._turn)
-        takers = self._best(ready)
+        retries = [key for key in ready if key.avoid]
+        ready = _bounded(ready, retries, self._turn)
+        takers = self._best(_by_base(ready) if retries else {key: [key] for key in ready}, ready)
         if not takers:
             return False
         try:
@@ -125,20 +126,27 @@ class Dispatcher:
         # With several queues one may have had to leave its best agents to another, and there are more.
         return total >= PASS_TASKS or (total > 0 and len(ready) > 1)
 
-    def _best(self, ready: Mapping[QueueKey, int]) -> dict[AgentSession, dict[QueueKey, int]]:
+    def _best(
+        self, groups: Mapping[QueueKey, list[QueueKey]], ready: Mapping[QueueKey, int]
+    ) -> dict[AgentSession, dict[QueueKey, int]]:
         """For each queue as many agents as it has tasks, the best ones; and what one of its tasks costs there.
 
         Retries share the agents of the queue that they came from: each of them but the one that is avoided.
         """
         now_s = self._clock()
         takers: dict[AgentSession, dict[QueueKey, int]] = {}
-        for base, keys in _by_base(ready).items():
-            # One more for each that is avoided: it may be among the best.
-            count = sum(ready[key] + bool(key.avoid) for key in keys)
+        for base, keys in groups.items():
+            count = 0
+            for key in keys:
+                # One more for each that is avoided: it may be among the best.
+                count += ready[key] + bool(key.avoid)
             found = self._takers.take(base, count, now_s)
             for session in found:
                 agent_id, cost = session.owner.agent_id, session.cost(base.method)
-                takers.setdefault(session, {}).update((key, cost) for key in keys if key.avoid != agent_id)
+                costs = takers.setdefault(session, {})
+                for key in keys:
+                    if key.avoid != agent_id:
+                        costs[key] = cost
             for key in keys:
                 if not key.avoid:
                     continue
@@ -187,18 +195,15 @@ class Dispatcher:
 
 def _by_base(ready: Iterable[QueueKey]) -> dict[QueueKey, list[QueueKey]]:
     """Queues with those of their retries."""
-    if not any(key.avoid for key in ready):
-        return {key: [key] for key in ready}
     groups: dict[QueueKey, list[QueueKey]] = {}
     for key in ready:
         groups.setdefault(key.base, []).append(key)
     return groups
 
 
-def _bounded(ready: Mapping[QueueKey, int], turn: int) -> dict[QueueKey, int]:
+def _bounded(ready: Mapping[QueueKey, int], retries: list[QueueKey], turn: int) -> dict[QueueKey, int]:
     """The depths, cut so that a pass hands out about PASS_TASKS at the most, and of the queues of retries, of which there may be
     one for each agent, has a few, in turn."""
-    retries = [key for key in ready if key.avoid]
     if len(retries) > PASS_RETRY_QUEUES:
         begin = turn * PASS_RETRY_QUEUES % len(retries)
         left_out = {*retries}.difference([*retries, *retries][begin : begin + PASS_RETRY_QUEUES])

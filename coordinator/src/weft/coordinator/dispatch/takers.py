@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from weft.coordinator.rules import QueueKey
 from weft.coordinator.sessions.agent_session import AgentSession
@@ -68,8 +68,7 @@ class Takers:
     def take(self, key: QueueKey, count: int, now_s: float) -> list[AgentSession]:
         """Up to `count` sessions that have room for a task of this queue, the least loaded first. Call `changed` for each
         once it is known what it was given."""
-        pool = self._pool(key, now_s)
-        return list(itertools.islice(pool.take(), count))
+        return self._pool(key, now_s).take(count)
 
     def has_room(self, key: QueueKey, now_s: float) -> bool:
         """Whether a session would take a task of this queue now."""
@@ -98,12 +97,17 @@ class Takers:
             # As long as there are few, it does not matter which was used last.
             self._pools[key] = self._pools.pop(key)
         if pool.position != self._position:
-            changed = itertools.takewhile(lambda item: item[1] > pool.position, reversed(self._log.items()))
+            changed: list[AgentSession] = []
+            for session, at in reversed(self._log.items()):
+                if at <= pool.position:
+                    break
+                changed.append(session)
             # The one that changed first comes first: among equals it has waited longest.
-            for session, _ in reversed(list(changed)):
-                pool.look(session, now_s)
+            while changed:
+                pool.look(changed.pop(), now_s)
             pool.position = self._position
-        pool.settle(*self._elsewhere(key))
+        if pool.has_failing:
+            pool.settle(*self._elsewhere(key))
         return pool
 
 
@@ -133,7 +137,7 @@ class TakerPool:
         self._members.add(session)
         if session.conduct.failing(now_s):
             self._failing.add(session)
-        else:
+        elif self._failing:
             self._failing.discard(session)
         if cost <= session.free_slots:
             self._enter(session)
@@ -148,6 +152,11 @@ class TakerPool:
         """Whether a session but this one may be given the queue's tasks, with room or without."""
         usable = len(self._members) - (0 if self._panic else len(self._failing))
         return usable > (beside in self._members and (self._panic or beside not in self._failing))
+
+    @property
+    def has_failing(self) -> bool:
+        """Whether there is anything to `settle`: who fails elsewhere changes nothing for those that do not."""
+        return bool(self._failing)
 
     def settle(self, elsewhere: int, failing_elsewhere: int) -> None:
         """Decide whether too many fail to heed it."""
@@ -165,44 +174,42 @@ class TakerPool:
         heap = self._heap
         while heap:
             self._index.looked_at += 1
-            load, _, session = entry = heap[0]
+            known, _, session = entry = heap[0]
             if self._entries.get(session) is not entry:
                 heapq.heappop(heap)
-            elif not self._chosen(session):
+            elif not _has_room(session, self._key) or (session in self._failing and not self._panic):
                 heapq.heappop(heap)
                 del self._entries[session]
-            elif session.load > load:
-                heapq.heapreplace(heap, self._entry(session))
+            elif (load := session.load) > known:
+                heapq.heapreplace(heap, self._entry(session, load))
             else:
                 return session
         return None
 
-    def take(self) -> Iterator[AgentSession]:
-        """Those with room, the best first. Each is taken out, until it is looked at again."""
-        while (session := self.first()) is not None:
+    def take(self, count: int) -> list[AgentSession]:
+        """Up to so many with room, the best first. Each is taken out, until it is looked at again."""
+        taken: list[AgentSession] = []
+        while len(taken) < count and (session := self.first()) is not None:
             heapq.heappop(self._heap)
             del self._entries[session]
-            yield session
+            taken.append(session)
+        return taken
 
     def _enter(self, session: AgentSession) -> None:
         """Put one that has room into the heap, if it may be chosen, where it belongs."""
         if session in self._failing and not self._panic:
             return
-        known = self._entries.get(session)
-        if known is not None and known[0] <= session.load:
+        known, load = self._entries.get(session), session.load
+        if known is not None and known[0] <= load:
             return
-        heapq.heappush(self._heap, self._entry(session))
+        heapq.heappush(self._heap, self._entry(session, load))
         if len(self._heap) > 2 * len(self._entries) + MOST_POOLS:
             self._heap = list(self._entries.values())
             heapq.heapify(self._heap)
 
-    def _entry(self, session: AgentSession) -> _Entry:
-        entry = self._entries[session] = (session.load, next(self._turns), session)
+    def _entry(self, session: AgentSession, load: float) -> _Entry:
+        entry = self._entries[session] = (load, next(self._turns), session)
         return entry
-
-    def _chosen(self, session: AgentSession) -> bool:
-        """Whether it may be given a task of this queue now."""
-        return _has_room(session, self._key) and (self._panic or session not in self._failing)
 
 
 def _has_room(session: AgentSession, key: QueueKey) -> bool:

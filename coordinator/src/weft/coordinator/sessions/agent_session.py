@@ -45,6 +45,9 @@ class AgentSession:
         self.draining = hello.draining
         self.desired: fleet_pb2.DesiredState = fleet_pb2.DESIRED_STATE_ACTIVE
         self.report = session_pb2.AgentReport()
+        # Slots that attempts may take, and those that something else than attempts takes, by its last heartbeat.
+        self._credits = hello.slots + hello.prefetch
+        self._otherwise_busy = 0
         # Whether direct calls can reach it; of the same shape as the agent's description.
         self.direct_state: fleet_pb2.DirectState = fleet_pb2.DIRECT_STATE_UNSPECIFIED
         self.direct_problem = ""
@@ -108,17 +111,17 @@ class AgentSession:
     @property
     def free_slots(self) -> int:
         """Credits: slots and prefetch that nothing has taken."""
-        return self.slots + self.hello.prefetch - self.busy_slots
+        return self._credits - self.used_slots - self._otherwise_busy
 
     @property
     def busy_slots(self) -> int:
         """Slots taken: by assignments, by handlers that outlived their attempts, and by direct calls."""
-        return self.used_slots + self.report.stuck_slots + self.report.direct_slots
+        return self.used_slots + self._otherwise_busy
 
     @property
     def load(self) -> float:
         """Slots in use ÷ capacity."""
-        return self.busy_slots / self.slots
+        return (self.used_slots + self._otherwise_busy) / self.slots
 
     def silent_for_s(self, now_s: float) -> float:
         """Seconds since the agent was last heard, by the monotonic clock."""
@@ -172,6 +175,7 @@ class AgentSession:
             # One that came beside the stream has overtaken it.
             return False
         self.report = report
+        self._otherwise_busy = report.stuck_slots + report.direct_slots
         self.echo(report.sequence)
         before = self.draining, self._unavailable
         self.draining = report.draining

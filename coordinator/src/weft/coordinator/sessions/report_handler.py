@@ -7,7 +7,7 @@ tried again for as long as the session lives: the agent keeps every result until
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, MutableSequence, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, MutableSequence, Sequence
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -124,16 +124,15 @@ class ReportHandler:
             await asyncio.wait([before])
             if before.cancelled() or not before.result():
                 return False
-        steps: list[Callable[[], Awaitable[None]]] = [
-            *(partial(self._store_progress, session, part) for part in _slices(message.progress)),
-            *(
-                partial(self._store_results, session, part, begun, stale_refused)
-                for part in _slices(message.results)
-            ),
-            *(partial(self._release, session, part) for part in _slices(message.released)),
-        ]
-        for step in steps:
-            if not await self._until_stored(session, step):
+        for progress in _slices(message.progress):
+            if not await self._until_stored(session, partial(self._store_progress, session, progress)):
+                return False
+        for results in _slices(message.results):
+            store = partial(self._store_results, session, results, begun, stale_refused)
+            if not await self._until_stored(session, store):
+                return False
+        for released in _slices(message.released):
+            if not await self._until_stored(session, partial(self._release, session, released)):
                 return False
         return True
 
@@ -211,8 +210,10 @@ class ReportHandler:
             self._bound(outcome)
         except errors.ResourceExhausted as error:
             outcome = task_pb2.Outcome(status=error.status())
-        self._drop_unsendable(session, outcome.headers)
-        self._drop_unsendable(session, outcome.trailers)
+        if outcome.headers:
+            self._drop_unsendable(session, outcome.headers)
+        if outcome.trailers:
+            self._drop_unsendable(session, outcome.trailers)
         code = outcome.status.code
         if outcome.HasField("error"):
             if code == 0:
@@ -239,8 +240,6 @@ class ReportHandler:
 
     def _drop_unsendable(self, session: AgentSession, entries: MutableSequence[task_pb2.Metadatum]) -> None:
         """Take out metadata that would fail the caller's call: what the handler achieved is worth more."""
-        if not entries:
-            return
         kept = [entry for entry in entries if metadata.can_be_sent(entry)]
         if len(kept) < len(entries):
             log.warning(
@@ -263,7 +262,8 @@ class ReportHandler:
             if (error := self._oversize_progress(item)) is not None:
                 refused.setdefault(ref, error)
             elif ref not in refused:
-                self._drop_unsendable(session, item.headers)
+                if item.headers:
+                    self._drop_unsendable(session, item.headers)
                 headers = codec.packed_headers(item.headers)
                 items.append(ProgressItem(session.owner, *ref, item.index, item.payload, headers))
         indexes: dict[AttemptRef, int] = {}
@@ -323,9 +323,14 @@ async def _let_go(
         await asyncio.sleep(0)
 
 
-def _slices(items: Sequence[T]) -> Iterator[Sequence[T]]:
+def _slices(items: Sequence[T]) -> Sequence[Sequence[T]]:
     """A message's items in parts that hold up nobody else for long."""
-    return (items[at : at + BATCH_ITEMS] for at in range(0, len(items), BATCH_ITEMS))
+    if not items:
+        return ()
+    if len(items) <= BATCH_ITEMS:
+        # Nearly always.
+        return (items,)
+    return [items[at : at + BATCH_ITEMS] for at in range(0, len(items), BATCH_ITEMS)]
 
 
 def _too_large(what: str, size_bytes: int, limit_bytes: int) -> errors.ResourceExhausted:

@@ -373,8 +373,9 @@ class Sessions:
         self, session: AgentSession, results: Iterable[session_pb2.AttemptResult], now_s: float
     ) -> None:
         """Take in how an agent's attempts ended."""
+        conduct = session.conduct
         for each in results:
-            session.conduct.ended(each.outcome.status.code, now_s, crashed=each.crashed)
+            conduct.ended(each.outcome.status.code, now_s, crashed=each.crashed)
         self._tell_conduct(session, now_s)
 
     def _tell_conduct(self, session: AgentSession, now_s: float) -> None:

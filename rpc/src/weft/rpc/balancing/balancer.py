@@ -202,7 +202,8 @@ class Balancer:
         moment = Moment(now, self._turn, self._random.random, pool.pace.seconds)
         # Else an endpoint that refuses would have every first try, and the retry the other turns.
         self._turn += not tried
-        hosted = self._choose(among, moment)
+        # One alone need not be compared.
+        hosted = among[0] if len(among) == 1 else self._choose(among, moment)
         bound = self.limits.outstanding
         if hosted.endpoint in tried or hosted.endpoint.in_flight + hosted.cost > bound:
             among = pool.among(tried, bound)

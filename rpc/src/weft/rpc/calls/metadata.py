@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from weft.v1 import task_pb2
 
@@ -85,8 +85,11 @@ def to_proto(pairs: Iterable[tuple[str, str | bytes]]) -> list[task_pb2.Metadatu
     ]
 
 
-def from_proto(entries: Iterable[task_pb2.Metadatum]) -> Pairs:
+def from_proto(entries: Collection[task_pb2.Metadatum]) -> Pairs:
     """Entries as grpc takes them: bytes for "-bin" keys, text for others."""
+    if not entries:
+        # Of most calls there are none, and to walk none costs as much as ten of them.
+        return ()
     return tuple(
         (entry.key, entry.value if entry.key.endswith("-bin") else entry.value.decode("latin-1"))
         for entry in entries

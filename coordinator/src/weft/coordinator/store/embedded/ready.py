@@ -99,14 +99,17 @@ class Backlog:
 
     def open(self, queue: ReadyQueue) -> None:
         """It has an unfinished task."""
-        if queue.key not in self.active:
-            self.active[queue.key] = queue
-            self._count(queue.key.base, 1)
+        key = queue.key
+        if key not in self.active:
+            self.active[key] = queue
+            if key.requirements is not ANY_AGENT:
+                self._count(key.base, 1)
 
     def close(self, queue: ReadyQueue) -> None:
         """It has none; harmless when it is closed."""
-        if self.active.pop(queue.key, None) is not None:
-            self._count(queue.key.base, -1)
+        key = queue.key
+        if self.active.pop(key, None) is not None and key.requirements is not ANY_AGENT:
+            self._count(key.base, -1)
 
     def _count(self, base: QueueKey, by: int) -> None:
         if base.requirements == ANY_AGENT:

@@ -1,0 +1,105 @@
+"""What a lone call costs in weft's own Python, counted: the speed and load of the machine do not matter.
+
+The bounds are what it takes now and little more. Whoever needs more raises them, and knows of it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+from google.protobuf.wrappers_pb2 import StringValue
+
+from tests.store.support import Harness, ManualClock, RecordingListener
+from tests.unit.test_takers import A, index_of, session
+from weft.agent import Agent
+from weft.agent.direct.async_handlers import AsyncHandlers
+from weft.agent.direct.direct_endings import Endings
+from weft.agent.direct.load_trailers import LoadReports
+from weft.agent.handlers.slots import Slots
+from weft.agent.hosted_methods import HostedMethod
+from weft.coordinator.dispatch.dispatcher import Dispatcher
+from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
+from weft.coordinator.store.records import Submission
+from weft.rpc.calls import metadata
+
+METHOD = "cost.v1.Cost/Echo"
+
+
+async def functions_called(run: Callable[[], Awaitable[object]]) -> int:
+    """How many functions of weft's are called (or coroutines of it resumed) while it runs."""
+    count = 0
+
+    def profile(frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event == "call" and "/weft/" in frame.f_code.co_filename
+
+    sys.setprofile(profile)
+    try:
+        await run()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+class Native:
+    """As much of grpc.aio's context as a call that succeeds needs."""
+
+    trailers: metadata.Pairs = ()
+
+    def set_trailing_metadata(self, trailers: metadata.Pairs) -> None:
+        self.trailers = trailers
+
+
+async def test_a_direct_call_at_its_agent() -> None:
+    agent = Agent("cost")
+
+    async def echo(request: StringValue) -> StringValue:
+        return request
+
+    agent.method(METHOD)(echo)
+    hosted: HostedMethod = agent._methods[METHOD]
+    slots = Slots(4)
+    load = LoadReports("cost", slots)
+    serve: Any = AsyncHandlers(slots, load, Endings(load), "cost").handler(hosted).unary_unary
+    request, native = StringValue(value="x").SerializeToString(), Native()
+    # The first one makes what is kept.
+    await serve(request, native)
+
+    async def call() -> None:
+        assert await serve(request, native) == request
+
+    assert await functions_called(call) <= 24
+    assert dict(native.trailers)[metadata.AGENT_KEY] == "cost"
+
+
+@pytest.fixture
+async def h(tmp_path: Path) -> AsyncIterator[Harness]:
+    clock, listener = ManualClock(), RecordingListener()
+    store = EmbeddedStore(tmp_path / "store.db", clock=clock)
+    await store.open(listener)
+    yield Harness(store, clock, listener)
+    await store.close()
+
+
+async def test_a_lone_task_is_handed_out_among_many_agents(h: Harness) -> None:
+    """Chosen, planned, claimed and put into the agent's outbox."""
+    agents = [session(f"a{at}", epoch=(await h.agent(f"a{at}", lease_s=1e9)).epoch) for at in range(20)]
+    takers = index_of(*agents)
+    dispatcher = Dispatcher(h.store, takers)
+
+    async def lone() -> int:
+        await h.submit(Submission(A))
+        count = await functions_called(dispatcher.run_pass)
+        (taker,) = [each for each in agents if each.held]
+        # As when its result is here.
+        taker.let_go(next(iter(taker.held)))
+        takers.changed(taker)
+        return count
+
+    await lone()
+    assert await lone() <= 70
