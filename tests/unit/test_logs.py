@@ -15,7 +15,9 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.processes import environment
 from weft.rpc.process import logs
+from weft.rpc.process.log_lines import LogLines
 
 LEVELS = ("debug", "info", "warning", "error", "exception")
 RAISED = [
@@ -129,7 +131,7 @@ def _mappings() -> st.SearchStrategy[dict[str, Any]]:
 
 @given(_mappings(), st.text(st.characters()), st.booleans())
 def test_any_event_is_one_line(fields: dict[str, Any], event: str, terminal: bool) -> None:
-    lines = logs._Lines(terminal=terminal)
+    lines = LogLines(terminal=terminal)
     line = lines.rendered(logging.WARNING, event, fields)
     assert line.endswith(b"\n")
     if not terminal:
@@ -157,7 +159,9 @@ PROGRAM = """
 import asyncio, logging, logging.config, sys, threading
 import structlog
 import uvloop
+from tests.support.processes import environment
 from weft.rpc.process import logs
+from weft.rpc.process.log_lines import LogLines
 def bad(*_args, **_named): raise KeyboardInterrupt
 class Bad(logging.Handler):
     emit = write = bad
@@ -209,3 +213,46 @@ def test_the_level_is_kept() -> None:
     (line,) = done.stderr.splitlines()
     told = json.loads(line)
     assert (told["event"], told["level"], told["n"]) == ("loud", "warning", 1)
+
+
+# A program that logs by structlog, whenever it imports it, in a process of weft's own.
+BY_STRUCTLOG = """
+import sys
+from tests.support.processes import environment
+from weft.rpc.process import logs
+logs.configure("info")
+assert "structlog" not in sys.modules
+import structlog
+structlog.contextvars.bind_contextvars(request="r1")
+structlog.get_logger("program").warning("by structlog", count=1)
+try:
+    1 / 0
+except ZeroDivisionError:
+    structlog.get_logger("program").exception("failed")
+    logs.get_logger("weft.test").exception("failed")
+import logging
+logging.getLogger("program").error("by %s", "logging")
+logs.get_logger("weft.test").info("of weft", count=2)
+structlog.get_logger("program").debug("left out")
+"""
+
+
+def test_a_program_that_logs_by_structlog_gets_the_same_lines() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BY_STRUCTLOG], env=environment(), capture_output=True, text=True, check=True
+    )
+    assert done.stdout == ""
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    for line in lines:
+        assert line.pop("timestamp").endswith("Z")
+        assert line.pop("request") == "r1"
+    assert [line.pop("exception", "").splitlines()[-1:] for line in lines] == [
+        [], ["ZeroDivisionError: division by zero"], ["ZeroDivisionError: division by zero"], [], [],
+    ]  # fmt: skip
+    assert lines == [
+        {"event": "by structlog", "count": 1, "level": "warning"},
+        {"event": "failed", "level": "error"},
+        {"event": "failed", "level": "error"},
+        {"event": "by logging", "level": "error"},
+        {"event": "of weft", "count": 2, "level": "info"},
+    ]

@@ -12,6 +12,8 @@ import typer
 import typer.main
 from typer.core import TyperCommand, TyperGroup
 
+from weft.cli.process.loading import loading
+
 # Of every `typer.Typer` of the command. Help is plain: rendering it richly takes longer than all else together.
 SETTINGS: dict[str, Any] = {
     "rich_markup_mode": None,
@@ -49,7 +51,8 @@ class LazyGroup(TyperGroup):
         place = self.places[name]
         for variable, value in place.environment.items():
             os.environ.setdefault(variable, value)
-        return name, load(name, place.path), rest
+        with loading():
+            return name, load(name, place.path), rest
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         width = max(map(len, self.places))

@@ -22,8 +22,6 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-import structlog
-
 from weft.agent.handler_context import AsyncContext, HandlerContext, SyncContext
 from weft.agent.handlers import event_loop, forks, outcomes, process_group, telemetry
 from weft.agent.handlers.invoke import ResponseTooLarge, invoke_async, invoke_sync
@@ -32,6 +30,8 @@ from weft.agent.program import search_path
 from weft.rpc.calls import metadata
 from weft.rpc.calls.raised import text_of
 from weft.rpc.process import logs
+from weft.rpc.process.after_import import after_import
+from weft.rpc.process.log_lines import show_exception
 from weft.rpc.process.signals import stop_signals
 from weft.rpc.process.steady_output import make_steady
 from weft.v1 import session_pb2, task_pb2
@@ -60,7 +60,7 @@ def main(pipe: Connection[Any, Any], sources: bytes, folders: Sequence[str] = ()
     # What handlers print must not hold them up; what they log, and weft's own code here, goes to the agent's log.
     make_steady()
     logs.use(process.forward)
-    structlog.configure(processors=[process.forward_structlog])
+    after_import("structlog", process.take_structlog)
     for folder in folders:
         search_path.add(Path(folder))
     try:
@@ -170,11 +170,18 @@ class _IsolatedProcess:
 
     def forward(self, level: int, _name: str, event: str, fields: Mapping[str, Any]) -> None:
         """Let an event be told in the agent's log."""
-        told = structlog.processors.format_exc_info(None, "", dict(fields))
+        told = show_exception(None, "", dict(fields))
         self.send(("log", level, event, {text_of(key): text_of(value) for key, value in told.items()}))
 
-    def forward_structlog(self, _logger: Any, name: str, event: MutableMapping[str, Any]) -> Any:
-        """The same as a structlog processor, for what handlers log."""
+    def take_structlog(self) -> None:
+        """Let what handlers log by structlog go the same way."""
+        import structlog
+
+        structlog.configure(processors=[self._forward_structlog])
+
+    def _forward_structlog(self, _logger: Any, name: str, event: MutableMapping[str, Any]) -> Any:
+        import structlog
+
         level = logging.getLevelNamesMapping().get(name.upper(), logging.INFO)
         self.forward(level, "", text_of(event.pop("event", "")), event)
         raise structlog.DropEvent

@@ -12,7 +12,7 @@ from google.protobuf.wrappers_pb2 import BytesValue
 
 from weft.cli.bench.bench_subject import METHOD, PAYLOAD, BenchSubject, stock_caller
 from weft.cli.process.children import Child, Children, until
-from weft.cli.terminal.failures import Failure
+from weft.cli.terminal.failure import Failure
 from weft.client import Method, connect
 
 _AGENTS = 2

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from weft.cli.call import inputs
-from weft.cli.terminal.failures import Failure
+from weft.cli.terminal.failure import Failure
 
 if TYPE_CHECKING:
     from weft.rpc.contracts.contract_reader import ResolvedMethod

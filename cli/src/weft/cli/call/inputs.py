@@ -12,7 +12,7 @@ import typer
 
 from weft.cli.commands import completion
 from weft.cli.shared_options import key_values
-from weft.cli.terminal.failures import Failure
+from weft.cli.terminal.failure import Failure
 from weft.cli.terminal.streams import as_utf8
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import typer
 from weft.cli.call import inputs
 from weft.cli.shared_options import DEFAULT_TARGET, Json, Target
 from weft.cli.terminal.examples import examples
-from weft.cli.terminal.failures import Failure
+from weft.cli.terminal.failure import Failure
 
 if TYPE_CHECKING:
     from weft.client import Mesh

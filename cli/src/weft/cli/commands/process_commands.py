@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from weft.cli.process import parent_death
+from weft.cli.process.loading import loading
 from weft.cli.shared_options import TARGET_FORM, checked_target, pairs
 from weft.cli.terminal.examples import examples
 
@@ -57,12 +58,13 @@ def coordinator(
 
     Every setting can also be given as an environment variable: WEFT_RESULT_TTL_S=86400, for example.
     """
-    from pydantic import ValidationError
+    with loading(for_long=True):
+        from pydantic import ValidationError
 
-    from weft.cli.terminal.failures import Failure
-    from weft.coordinator.server import BindError, run
-    from weft.coordinator.settings import CoordinatorSettings
-    from weft.coordinator.store.open_errors import StoreError
+        from weft.cli.terminal.failure import Failure
+        from weft.coordinator.server import BindError, run
+        from weft.coordinator.settings import CoordinatorSettings
+        from weft.coordinator.store.open_errors import StoreError
 
     flags: dict[str, Any] = {
         "listen": listen,
@@ -203,7 +205,7 @@ def _run(made: Agent) -> None:
         Failure: so many of its slots are overrun that it is to be started again.
     """
     from weft.agent.errors import RESTART_STATUS, OverrunError
-    from weft.cli.terminal.failures import Failure
+    from weft.cli.terminal.failure import Failure
 
     try:
         made.run()
@@ -217,8 +219,9 @@ def _made(program: str | None, beside_app: dict[str, Any], given: dict[str, Any]
     Raises:
         Failure: it was asked wrongly (exit status 2), or the program is broken.
     """
-    from weft.agent.errors import LoadError, ProgramError, SettingsError
-    from weft.cli.terminal.failures import Failure
+    with loading():
+        from weft.agent.errors import LoadError, ProgramError, SettingsError
+        from weft.cli.terminal.failure import Failure
 
     try:
         made = _sidecar(beside_app) if program is None else _loaded(program)
@@ -231,13 +234,15 @@ def _made(program: str | None, beside_app: dict[str, Any], given: dict[str, Any]
 
 
 def _loaded(program: str) -> Agent:
-    from weft.agent.program.loader import load
+    with loading(for_long=True):
+        from weft.agent.program.loader import load
 
     return load(program)
 
 
 def _sidecar(beside_app: dict[str, Any]) -> Agent:
-    from weft.agent.sidecar import Sidecar, sidecar_settings
+    with loading(for_long=True):
+        from weft.agent.sidecar import Sidecar, sidecar_settings
 
     settings = sidecar_settings(**beside_app)
     if not settings.app:

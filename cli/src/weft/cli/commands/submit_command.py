@@ -13,7 +13,7 @@ import typer
 from weft.cli.call import inputs
 from weft.cli.shared_options import DEFAULT_TARGET, Json, Target
 from weft.cli.terminal.examples import examples
-from weft.cli.terminal.failures import Failure
+from weft.cli.terminal.failure import Failure
 from weft.cli.terminal.output import json_text, line, remark
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from weft.cli.steering.each_id import change_each, end
 from weft.cli.steering.task_steering import Steering
 from weft.cli.terminal import moments
 from weft.cli.terminal.examples import examples, with_examples
-from weft.cli.terminal.failures import Failure
+from weft.cli.terminal.failure import Failure
 from weft.cli.terminal.output import Words, json_text, line, remark
 from weft.cli.terminal.tables import Column, print_pairs, print_rows
 from weft.rpc.contracts import names

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from weft.cli.conformance.protocol_rules import Broken, NotChecked
 from weft.cli.conformance.scripted_coordinator import REDIAL_S, ScriptedCoordinator, ScriptedSession
 from weft.cli.process import parent_death
-from weft.cli.terminal.failures import Failure
+from weft.cli.terminal.failure import Failure
 from weft.conformance.v1 import conformance_pb2
 from weft.rpc.times import duration
 

@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from grpc_status import rpc_status
 
 from weft.cli.conformance.protocol_rules import Broken
-from weft.cli.terminal.failures import Failure
+from weft.cli.terminal.failure import Failure
 from weft.rpc.errors import Unavailable, WeftError
 from weft.rpc.network.binding import why_not
 from weft.rpc.network.channel import MAX_PAYLOAD_BYTES, make_server

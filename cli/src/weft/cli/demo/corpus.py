@@ -8,7 +8,7 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
-from weft.cli.terminal.failures import Failure
+from weft.cli.terminal.failure import Failure
 
 _HERE = Path(__file__).resolve()
 # In a checkout the example is where people look for it; an installed weft carries a copy.

@@ -12,7 +12,7 @@ from weft.cli.demo.corpus import SourceFile
 from weft.cli.demo.demo_stage import Stage
 from weft.cli.demo.ledger import LEDGER
 from weft.cli.process.children import Child, Children
-from weft.cli.terminal.failures import Failure
+from weft.cli.terminal.failure import Failure
 from weft.client import Mesh, Method, Task, TaskState, connect
 
 ANALYZE = Method.of("corpus.v1.CorpusService/Analyze", corpus_pb2.AnalyzeRequest, corpus_pb2.AnalyzeResponse)

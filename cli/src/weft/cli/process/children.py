@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar
 
 from weft.cli.process import parent_death
-from weft.cli.terminal.failures import Failure, status_of_child
+from weft.cli.terminal.failure import Failure, status_of_child
 from weft.client import AgentState, Mesh
 
 T = TypeVar("T")

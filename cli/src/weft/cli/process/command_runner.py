@@ -7,7 +7,8 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from weft.cli.terminal.failures import Failure
+from weft.cli.process.loading import loading
+from weft.cli.terminal.failure import Failure
 
 if TYPE_CHECKING:
     from weft.client import Mesh
@@ -28,9 +29,10 @@ def run(target: str, work: Callable[[Mesh], Awaitable[T]]) -> T:
         weft.client.Unreachable: nobody answers there.
     """
     use_proxy = by_proxy()
-    import uvloop
+    with loading():
+        import uvloop
 
-    from weft.client import connect
+        from weft.client import connect
 
     async def connected() -> T:
         async with connect(target, use_proxy=use_proxy) as mesh:

@@ -12,7 +12,7 @@ import typer
 
 from weft.cli.call import inputs
 from weft.cli.commands import completion
-from weft.cli.terminal.failures import Failure
+from weft.cli.terminal.failure import Failure
 
 if TYPE_CHECKING:
     from weft.client import Mesh, Task, TaskState

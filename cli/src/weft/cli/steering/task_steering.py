@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from weft.cli.steering import task_view
 from weft.cli.terminal import moments
-from weft.cli.terminal.failures import Failure
+from weft.cli.terminal.failure import Failure
 from weft.cli.terminal.output import json_text, line, plain, prompt, remark
 from weft.rpc.contracts import names
 

@@ -11,6 +11,7 @@ import grpc
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
+from weft.cli.terminal.failure import Failure
 from weft.cli.terminal.output import json_text
 from weft.client.api import Unreachable
 from weft.rpc.contracts.json_rendering import json_value
@@ -29,20 +30,6 @@ class FailureText:
 
     lines: tuple[str, ...]
     status: int = 1
-
-
-class Failure(Exception):
-    """A command cannot go on. `hints` are further lines: what to try."""
-
-    def __init__(self, message: str, *hints: str, status: int = 1) -> None:
-        super().__init__(message)
-        self.hints = hints
-        self.status = status
-
-
-def status_of_child(status: int | None) -> int:
-    """The exit status of a command that ends with one of its children: asked wrongly is asked wrongly all the way."""
-    return 2 if status == 2 else 1
 
 
 def explain(error: Exception) -> FailureText | None:

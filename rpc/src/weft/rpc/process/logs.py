@@ -13,23 +13,17 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import structlog
-
+from weft.rpc.process.after_import import after_import
+from weft.rpc.process.log_lines import LineFormatter, LogLines, as_line, level_name
 from weft.rpc.process.steady_output import SteadyWriter, make_steady
-from weft.rpc.visible import visible
 
 # Takes an event: level, logger's name, event, fields.
 Sink = Callable[[int, str, str, Mapping[str, Any]], None]
 
-_LEVELS = {
-    logging.DEBUG: "debug",
-    logging.INFO: "info",
-    logging.WARNING: "warning",
-    logging.ERROR: "error",
-}
 # Libraries that log from places where an exception would do harm: the event loop's callbacks, gRPC's server.
 _LIBRARIES = ("asyncio", "concurrent", "grpc", "redis", "opentelemetry")
 _LOST = "lines of this log were lost: it could not be written"
@@ -105,8 +99,10 @@ def _emit(level: int, name: str, event: str, fields: Mapping[str, Any]) -> None:
 
 
 def _to_the_application(level: int, name: str, event: str, fields: Mapping[str, Any]) -> None:
-    if structlog.is_configured():
-        getattr(structlog.get_logger(name), _name_of(level))(event, **fields)
+    # Who has configured it has imported it.
+    structlog: Any = sys.modules.get("structlog")
+    if structlog is not None and structlog.is_configured():
+        getattr(structlog.get_logger(name), level_name(level))(event, **fields)
         return
     logger = logging.getLogger(name)
     if logger.isEnabledFor(level):
@@ -129,7 +125,7 @@ def configure(level: str = "info") -> None:
     """Set up logging of a weft process. Libraries do not call this: an application's own set-up stands."""
     threshold = logging.getLevelNamesMapping()[level.upper()]
     writer = make_steady()
-    lines = _Lines(terminal=os.isatty(2))
+    lines = LogLines(terminal=os.isatty(2))
     writer.notice = lambda count: lines.rendered(logging.WARNING, _LOST, {"count": count})
 
     def sink(level: int, _name: str, event: str, fields: Mapping[str, Any]) -> None:
@@ -138,19 +134,9 @@ def configure(level: str = "info") -> None:
 
     use(sink)
     # What programs and libraries log goes the same way, unless they set up their own.
-    structlog.configure(
-        processors=[*lines.first, *lines.last],
-        wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=lambda *_: _Printer(writer),
-        cache_logger_on_first_use=True,
-    )
+    after_import("structlog", lambda: _configure_structlog(lines, threshold, writer))
     handler = _Handler(writer)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=lines.first,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *lines.last],
-        )
-    )
+    handler.setFormatter(LineFormatter(lines))
     logging.basicConfig(level=max(threshold, logging.WARNING), handlers=[handler], force=True)
     for name in _LIBRARIES:
         library = logging.getLogger(name)
@@ -158,46 +144,15 @@ def configure(level: str = "info") -> None:
         library.propagate = False
 
 
-def _harmless(_logger: object, _level: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """What is logged may come from anybody: a terminal must not obey it. JSON has escapes of its own."""
-    return {visible(key): visible(value) if isinstance(value, str) else value for key, value in event.items()}
+def _configure_structlog(lines: LogLines, threshold: int, writer: SteadyWriter) -> None:
+    import structlog
 
-
-class _Lines:
-    """Makes lines of events."""
-
-    def __init__(self, *, terminal: bool) -> None:
-        self.first: Sequence[structlog.typing.Processor] = [
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-        ]
-        self.last: Sequence[structlog.typing.Processor] = (
-            [structlog.processors.format_exc_info, _harmless, structlog.dev.ConsoleRenderer(colors=True)]
-            if terminal
-            else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-        )
-
-    def rendered(self, level: int, event: str, fields: Mapping[str, Any]) -> bytes:
-        """The event as a line; without its fields if they cannot be shown."""
-        try:
-            return _line(self._processed(level, {"event": event, **fields}))
-        except BaseException as error:
-            # Fields come from handlers too: an exception may raise when it is asked for its text.
-            return _line(self._processed(level, {"event": event, "not_shown": type(error).__name__}))
-
-    def _processed(self, level: int, entry: Any) -> Any:
-        for processor in (*self.first, *self.last):
-            entry = processor(None, _name_of(level), entry)
-        return entry
-
-
-def _line(text: object) -> bytes:
-    return f"{text}\n".encode(errors="backslashreplace")
-
-
-def _name_of(level: int) -> str:
-    return _LEVELS.get(level, "error" if level > logging.ERROR else "info")
+    structlog.configure(
+        processors=[*lines.first, *lines.last],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=lambda *_: _Printer(writer),
+        cache_logger_on_first_use=True,
+    )
 
 
 class _Printer:
@@ -207,7 +162,7 @@ class _Printer:
         self._writer = writer
 
     def msg(self, text: object) -> None:
-        self._writer.write(_line(text))
+        self._writer.write(as_line(text))
 
     log = debug = info = warn = warning = error = err = critical = exception = failure = fatal = msg
 
@@ -221,7 +176,7 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._writer.write(_line(self.format(record)))
+            self._writer.write(as_line(self.format(record)))
         except Exception:
             self.handleError(record)
 
