@@ -17,7 +17,6 @@ from typing import Literal
 
 import uvloop
 
-from weft.coordinator.rules import QueueKey
 from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
 from weft.coordinator.store.records import (
     AttemptRef,
@@ -29,6 +28,7 @@ from weft.coordinator.store.records import (
     Submission,
     TaskRecord,
 )
+from weft.coordinator.store.rules import QueueKey
 
 METHOD = "acme.v1.Analyst/Analyze"
 QUEUE = QueueKey(METHOD)

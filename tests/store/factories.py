@@ -17,6 +17,7 @@ from tests.store.support import Harness, ManualClock, RecordingListener, StoreFa
 from tests.support.redis_server import redis_binary
 from weft.coordinator.store.embedded.embedded_store import EmbeddedLimits, EmbeddedStore
 from weft.coordinator.store.redis.redis_store import RedisStore
+from weft.coordinator.store.store_config import StoreLimits
 
 # What the responses of one task may take.
 MAX_PROGRESS_BYTES = 4 * 1024 * 1024
@@ -102,7 +103,7 @@ class RedisFactory:
             prefix=prefix,
             clock=self.clock,
             rng=random.Random(7),
-            max_progress_bytes=MAX_PROGRESS_BYTES,
+            limits=StoreLimits(max_progress_bytes=MAX_PROGRESS_BYTES),
         )
         listener = RecordingListener()
         await store.open(listener)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from google.rpc import code_pb2
 
-from weft.coordinator.rules import State
 from weft.coordinator.store.records import Owner, Verdict
+from weft.coordinator.store.rules import State
 
 MAX_ATTEMPTS = 2
 MAX_CRASHES = 1

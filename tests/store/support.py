@@ -11,7 +11,6 @@ from typing import Protocol
 
 from google.rpc import code_pb2, error_details_pb2
 
-from weft.coordinator.rules import QueueKey, Requirements, State
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import (
     AttemptRef,
@@ -29,6 +28,7 @@ from weft.coordinator.store.records import (
     TaskRecord,
     Verdict,
 )
+from weft.coordinator.store.rules import QueueKey, Requirements, State
 from weft.rpc import errors
 from weft.v1 import task_pb2
 

@@ -15,9 +15,9 @@ import pytest
 
 from tests.store.support import METHOD, Harness, ManualClock, RecordingListener, reason_of
 from tests.support.small_disk import SmallDisk, small_disk
-from weft.coordinator.rules import State
 from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
 from weft.coordinator.store.records import AttemptReport, Enqueued, Submission, Verdict
+from weft.coordinator.store.rules import State
 from weft.rpc.errors import Unavailable
 
 # -- a full disk ------------------------------------------------------------------------------------------------------
@@ -170,8 +170,8 @@ async def test_time_goes_on_on_a_full_disk(h: Harness, disk: SmallDisk) -> None:
 WRITER = """
 import asyncio, os, random, sys
 from tests.store.support import METHOD, RecordingListener
-from weft.coordinator.rules import QueueKey
-from weft.coordinator.store.records import ClaimRequest, Owner, Report, Submission
+from weft.coordinator.store.rules import QueueKey
+from weft.coordinator.store.records import ClaimRequest, Owner, AttemptReport, Submission
 from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
 
 path, durability, seed = sys.argv[1:]
@@ -191,7 +191,7 @@ async def agent(store, name):
     while True:
         size = rng.choice([1, 3, 64])
         (claims,) = await store.claim([ClaimRequest(owner, {QueueKey(METHOD): 1}, size, size)])
-        reports = [Report(owner, c.task_id, c.attempt, 0, c.task_id.encode()) for c in claims]
+        reports = [AttemptReport(owner, c.task_id, c.attempt, 0, c.task_id.encode()) for c in claims]
         note("begun", [c.task_id for c in claims])
         await store.complete(reports)
         note("ended", [c.task_id for c in claims])

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from tests.store.support import METHOD, Harness, ManualClock, RecordingListener
-from weft.coordinator.rules import State
 from weft.coordinator.store.embedded import schema
 from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
 from weft.coordinator.store.open_errors import StoreError, StoreForeign, StoreLocked, StoreTooNew
 from weft.coordinator.store.records import Submission
+from weft.coordinator.store.rules import State
 
 VERSION_1 = Path(__file__).parent / "data" / "version_1.sql"
 

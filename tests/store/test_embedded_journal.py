@@ -14,9 +14,9 @@ import pytest
 from google.rpc import code_pb2
 
 from tests.store.support import METHOD, Harness, ManualClock, RecordingListener
-from weft.coordinator.rules import State, TaskRetryPolicy
 from weft.coordinator.store.embedded.embedded_store import EmbeddedLimits, EmbeddedStore
 from weft.coordinator.store.records import AttemptReport, Submission, Verdict
+from weft.coordinator.store.rules import State, TaskRetryPolicy
 
 
 @pytest.fixture

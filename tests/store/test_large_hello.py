@@ -9,10 +9,10 @@ import uuid
 
 from tests.store.support import METHOD, Harness, ref
 from tests.support.lightweight import hello
-from weft.coordinator.rules import State
 from weft.coordinator.sessions.handshake import PORTION, Opener
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.records import Submission
+from weft.coordinator.store.rules import State
 from weft.v1 import session_pb2
 
 HELD = 100_000

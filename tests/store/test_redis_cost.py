@@ -21,7 +21,6 @@ from weft.client import connect
 from weft.client.generated_ids import REPEATED_S
 from weft.coordinator.calls.following import follow
 from weft.coordinator.calls.hub import TaskHub
-from weft.coordinator.rules import QueueKey, Requirements, State
 from weft.coordinator.server import Coordinator
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.records import (
@@ -33,7 +32,8 @@ from weft.coordinator.store.records import (
     Submission,
     TaskRecord,
 )
-from weft.coordinator.store.redis.redis_store import RedisStore
+from weft.coordinator.store.redis.redis_store import RedisOptions, RedisStore
+from weft.coordinator.store.rules import QueueKey, Requirements, State
 from weft.rpc.network.channel import BATCH_BYTES, MAX_PAYLOAD_BYTES
 from weft.v1 import fleet_pb2
 
@@ -72,7 +72,7 @@ async def server(tmp_path: Path) -> AsyncIterator[RedisServer]:
 async def _open(server: RedisServer, *, poll_s: float = 60.0, clock: ManualClock | None = None) -> Harness:
     """A store as one coordinator has it. It polls seldom, so that what is asked for can be counted."""
     clock, listener = clock or ManualClock(), HubListener()
-    store = RedisStore(server.url, prefix=PREFIX, clock=clock, poll_s=poll_s)
+    store = RedisStore(server.url, prefix=PREFIX, clock=clock, options=RedisOptions(poll_s=poll_s))
     await store.open(listener)
     return Harness(store, clock, listener)
 

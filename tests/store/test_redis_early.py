@@ -12,10 +12,11 @@ from google.rpc import code_pb2
 
 from tests.store.support import METHOD, Harness, ManualClock, RecordingListener, error_of
 from tests.support.redis_server import RedisServer
-from weft.coordinator.rules import QueueKey, Requirements, State
 from weft.coordinator.store.records import AttemptRef, Claimed, Owner, Submission, Verdict
 from weft.coordinator.store.redis import deferred_writes
-from weft.coordinator.store.redis.redis_store import RedisStore
+from weft.coordinator.store.redis.redis_store import RedisOptions, RedisStore
+from weft.coordinator.store.rules import QueueKey, Requirements, State
+from weft.coordinator.store.store_config import StoreLimits
 from weft.rpc.errors import ResourceExhausted, Unavailable
 
 PREFIX = "test"
@@ -31,7 +32,9 @@ async def server(tmp_path: Path) -> AsyncIterator[RedisServer]:
 async def _open(server: RedisServer) -> Harness:
     clock, listener = ManualClock(), RecordingListener()
     # It polls seldom, so that commands can be counted.
-    store = RedisStore(server.url, prefix=PREFIX, clock=clock, timeout_s=1.0, poll_s=60.0)
+    store = RedisStore(
+        server.url, prefix=PREFIX, clock=clock, options=RedisOptions(timeout_s=1.0, poll_s=60.0)
+    )
     await store.open(listener)
     return Harness(store, clock, listener)
 
@@ -195,7 +198,13 @@ async def test_a_crash_leaves_no_trace_of_it(
 async def test_a_task_that_would_make_a_queue_too_many_ends_for_who_waits(server: RedisServer) -> None:
     """It is stored before anybody claims it, and refused: nobody was told of it, but its caller follows it."""
     listener = RecordingListener()
-    store = RedisStore(server.url, prefix="small", clock=ManualClock(), poll_s=60.0, max_queues=1)
+    store = RedisStore(
+        server.url,
+        prefix="small",
+        clock=ManualClock(),
+        options=RedisOptions(poll_s=60.0),
+        limits=StoreLimits(max_queues=1),
+    )
     await store.open(listener)
     listener.room = False
     for zone in ("eu", "us"):

@@ -15,13 +15,13 @@ from tests.support.processes import Process
 from tests.support.redis_cluster import RedisCluster
 from tests.support.redis_sentinel import RedisSentinel, replicate
 from tests.support.redis_server import HOST, RedisServer
-from weft.coordinator.rules import State
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.choose import store_of
 from weft.coordinator.store.open_errors import StoreError
 from weft.coordinator.store.records import ListFilter, Submission
 from weft.coordinator.store.redis.endpoint_resolver import EndpointResolver
-from weft.coordinator.store.redis.redis_store import RedisStore
+from weft.coordinator.store.redis.redis_store import RedisOptions, RedisStore
+from weft.coordinator.store.rules import State
 from weft.rpc.errors import Unavailable
 
 PREFIX = "test"
@@ -30,7 +30,13 @@ OUTAGE_S = 40.0
 
 async def _open(url: str, *, durability: str = "fast") -> Harness:
     clock, listener = ManualClock(), RecordingListener()
-    store = RedisStore(url, prefix=PREFIX, clock=clock, durability=durability, timeout_s=1.0, poll_s=0.05)
+    store = RedisStore(
+        url,
+        prefix=PREFIX,
+        clock=clock,
+        durability=durability,
+        options=RedisOptions(timeout_s=1.0, poll_s=0.05),
+    )
     await store.open(listener)
     return Harness(store, clock, listener)
 
@@ -191,7 +197,7 @@ async def test_credentials_from_the_environment(tmp_path: Path, monkeypatch: pyt
         for username, password in (("", "s3cret"), ("weft", "other-s3cret")):
             monkeypatch.setenv("WEFT_STORE_USERNAME", username)
             monkeypatch.setenv("WEFT_STORE_PASSWORD", password)
-            store = store_of(CoordinatorSettings(store=url))
+            store = store_of(CoordinatorSettings(store=url).store_config)
             await store.open(RecordingListener())
             assert store.writable
             await store.close()

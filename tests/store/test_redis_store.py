@@ -23,13 +23,13 @@ from tests.store.support import METHOD, Harness, ManualClock, RecordingListener,
 from tests.support.fault_proxy import FaultProxy
 from tests.support.logged import captured
 from tests.support.redis_server import RedisServer
-from weft.coordinator.rules import REQUEST_ID_TTL_S, QueueKey, Requirements, State, TaskRetryPolicy
 from weft.coordinator.store.open_errors import StoreError
 from weft.coordinator.store.records import ListFilter, Submission
 from weft.coordinator.store.redis import redis_errors
 from weft.coordinator.store.redis.encoding import pack, record_of
 from weft.coordinator.store.redis.redis_keys import LAYOUT
-from weft.coordinator.store.redis.redis_store import RedisStore
+from weft.coordinator.store.redis.redis_store import RedisOptions, RedisStore
+from weft.coordinator.store.rules import REQUEST_ID_TTL_S, QueueKey, Requirements, State, TaskRetryPolicy
 from weft.rpc.errors import DataLoss, Unavailable
 
 PREFIX = "test"
@@ -43,7 +43,9 @@ async def server(tmp_path: Path) -> AsyncIterator[RedisServer]:
 
 async def _open(url: str, *, timeout_s: float = 5.0, poll_s: float = 0.05) -> Harness:
     clock, listener = ManualClock(), RecordingListener()
-    store = RedisStore(url, prefix=PREFIX, clock=clock, timeout_s=timeout_s, poll_s=poll_s)
+    store = RedisStore(
+        url, prefix=PREFIX, clock=clock, options=RedisOptions(timeout_s=timeout_s, poll_s=poll_s)
+    )
     await store.open(listener)
     return Harness(store, clock, listener)
 

@@ -24,7 +24,6 @@ from hypothesis.stateful import (
 from tests.store.factories import FACTORIES
 from tests.store.model import MAX_ATTEMPTS, MAX_CRASHES, Model, ModelTask, Told
 from tests.store.support import METHOD, Harness
-from weft.coordinator.rules import QueueKey, State, TaskRetryPolicy
 from weft.coordinator.store.history import attempts
 from weft.coordinator.store.records import (
     AttemptRecord,
@@ -37,6 +36,7 @@ from weft.coordinator.store.records import (
     Submission,
     Verdict,
 )
+from weft.coordinator.store.rules import QueueKey, State, TaskRetryPolicy
 from weft.rpc.errors import AlreadyExists, FailedPrecondition
 
 T = TypeVar("T")

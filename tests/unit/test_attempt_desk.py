@@ -10,11 +10,11 @@ import pytest
 
 from tests.store.support import Harness, ManualClock, RecordingListener
 from weft.coordinator.calls.hub import TaskHub
-from weft.coordinator.rules import State
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.report_handler import ReportHandler
 from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
 from weft.coordinator.store.records import Claimed, ProgressItem, ProgressVerdict
+from weft.coordinator.store.rules import State
 from weft.rpc.errors import Unavailable
 from weft.v1 import session_pb2
 

@@ -6,8 +6,8 @@ from google.protobuf.duration_pb2 import Duration
 from probe.v1 import probe_pb2
 from weft.coordinator import codec
 from weft.coordinator.contracts.contract_catalogue import Contract
-from weft.coordinator.rules import DEFAULT_RETRY, Requirements, State
 from weft.coordinator.store.records import TaskRecord
+from weft.coordinator.store.rules import DEFAULT_RETRY, Requirements, State
 from weft.rpc.contracts import descriptors
 from weft.rpc.errors import InvalidArgument, ResourceExhausted, Unimplemented
 from weft.v1 import task_pb2

@@ -11,8 +11,8 @@ from tests.store.support import METHOD
 from tests.unit.test_canonical import INFO
 from weft.coordinator.calls.durable_proxy import DurableCalls
 from weft.coordinator.calls.hub import TaskHub
-from weft.coordinator.rules import State
 from weft.coordinator.store.records import Enqueued, ProgressRow, Submission, TaskRecord
+from weft.coordinator.store.rules import State
 from weft.v1 import task_pb2
 
 ROWS = [ProgressRow(sequence, 1, f"{sequence}".encode()) for sequence in range(1, 4)]

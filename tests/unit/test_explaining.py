@@ -6,7 +6,7 @@ import pytest
 
 from weft.coordinator.calls.explaining import queue_wait
 from weft.coordinator.fleet.fleet_view import AgentStanding
-from weft.coordinator.rules import QueueKey, Requirements
+from weft.coordinator.store.rules import QueueKey, Requirements
 from weft.v1 import fleet_pb2
 
 METHOD = "acme.v1.Greeter/Greet"

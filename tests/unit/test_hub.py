@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from weft.coordinator.calls.hub import FOLLOWER_ROWS, TaskHub
-from weft.coordinator.rules import State
 from weft.coordinator.store.records import ProgressRow, Submission, TaskRecord
+from weft.coordinator.store.rules import State
 from weft.rpc.errors import ResourceExhausted, Unavailable
 
 

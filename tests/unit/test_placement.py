@@ -3,7 +3,7 @@
 import pytest
 
 from weft.coordinator.dispatch.placement import FreeSession, LeastConnections, plan
-from weft.coordinator.rules import QueueKey
+from weft.coordinator.store.rules import QueueKey
 
 A = QueueKey("a.S/A")
 B = QueueKey("a.S/B")

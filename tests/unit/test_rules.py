@@ -7,8 +7,8 @@ from google.rpc import code_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weft.coordinator import rules
-from weft.coordinator.rules import Requirements, State, TaskRetryPolicy
+from weft.coordinator.store import rules
+from weft.coordinator.store.rules import Requirements, State, TaskRetryPolicy
 from weft.v1 import task_pb2
 
 UNAVAILABLE_ONLY = TaskRetryPolicy(max_attempts=3)

@@ -19,12 +19,12 @@ from weft.coordinator.dispatch.conduct import HALF_LIFE_S
 from weft.coordinator.dispatch.dispatcher import PASS_RETRY_QUEUES, PATIENCE_S, Dispatcher
 from weft.coordinator.dispatch.takers import MOST_POOLS, Takers
 from weft.coordinator.fleet.fleet_view import FleetView
-from weft.coordinator.rules import QueueKey, Requirements
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
 from weft.coordinator.store.records import AttemptRef, ClaimRequest, Owner, Submission
+from weft.coordinator.store.rules import QueueKey, Requirements
 from weft.v1 import fleet_pb2, session_pb2
 
 A, B = "acme.v1.Analyst/Analyze", "acme.v1.Analyst/Summarize"

@@ -7,8 +7,8 @@ from typing import Any
 
 from weft.coordinator.calls import wait_tasks
 from weft.coordinator.calls.hub import TaskHub
-from weft.coordinator.rules import State
 from weft.coordinator.store.records import Submission, TaskRecord
+from weft.coordinator.store.rules import State
 from weft.v1 import task_pb2
 
 

@@ -6,9 +6,9 @@ import pytest
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from tests.store.support import METHOD, Harness, StoreFactory, ref
-from weft.coordinator.rules import TaskRetryPolicy
 from weft.coordinator.store import history
 from weft.coordinator.store.records import Submission
+from weft.coordinator.store.rules import TaskRetryPolicy
 from weft.v1 import task_pb2
 
 MANY = TaskRetryPolicy(max_attempts=40, initial_backoff_s=0.0, max_crashes=40)

@@ -6,8 +6,8 @@ import pytest
 from google.rpc import code_pb2
 
 from tests.store.support import METHOD, Harness, StoreFactory, ref
-from weft.coordinator.rules import QueueKey, Requirements, State
 from weft.coordinator.store.records import Claimed, ClaimRequest, Owner, QueueDepth, Submission
+from weft.coordinator.store.rules import QueueKey, Requirements, State
 
 REQUIREMENTS = [
     pytest.param(Requirements(), id="none"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from tests.store.support import METHOD, OTHER_METHOD, Harness, ref
-from weft.coordinator.rules import QueueKey, Requirements, State
 from weft.coordinator.store.records import ClaimRequest, Owner, QueueDepth, Submission
+from weft.coordinator.store.rules import QueueKey, Requirements, State
 
 GPU = Requirements.of({"gpu": "yes"}, {})
 

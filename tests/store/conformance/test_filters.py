@@ -8,9 +8,9 @@ import pytest
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from tests.store.support import METHOD, OTHER_METHOD, Harness
-from weft.coordinator.rules import State, TaskRetryPolicy
 from weft.coordinator.store import paging
 from weft.coordinator.store.records import ListFilter, Owner, Submission
+from weft.coordinator.store.rules import State, TaskRetryPolicy
 from weft.v1 import task_pb2
 
 STEADY = TaskRetryPolicy(max_attempts=3, initial_backoff_s=100.0, max_backoff_s=100.0)

@@ -6,8 +6,8 @@ import pytest
 from google.rpc import code_pb2
 
 from tests.store.support import METHOD, Harness, Revoked, error_of, reason_of, ref
-from weft.coordinator.rules import State, TaskRetryPolicy
 from weft.coordinator.store.records import Submission, Verdict
+from weft.coordinator.store.rules import State, TaskRetryPolicy
 from weft.rpc.errors import Cancelled, DeadlineExceeded
 
 

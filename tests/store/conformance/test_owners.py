@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.store.support import METHOD, Harness, ref
-from weft.coordinator.rules import State
 from weft.coordinator.store.records import AttemptRef, Owner, Submission, Verdict
+from weft.coordinator.store.rules import State
 from weft.rpc.errors import AlreadyExists
 from weft.v1 import errors_pb2
 

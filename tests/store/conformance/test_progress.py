@@ -6,8 +6,8 @@ from google.rpc import code_pb2
 
 from tests.store.factories import MAX_PROGRESS_BYTES
 from tests.store.support import METHOD, Harness, StoreFactory, ref
-from weft.coordinator.rules import REQUEST_ID_TTL_S, State, TaskRetryPolicy
 from weft.coordinator.store.records import ProgressRow, ProgressVerdict, Submission, Verdict
+from weft.coordinator.store.rules import REQUEST_ID_TTL_S, State, TaskRetryPolicy
 
 AT_ONCE = TaskRetryPolicy(initial_backoff_s=0.0)
 

@@ -9,8 +9,8 @@ import pytest
 from google.rpc import code_pb2
 
 from tests.store.support import METHOD, OTHER_METHOD, StoreFactory, ref
-from weft.coordinator.rules import QueueKey, State, TaskRetryPolicy
 from weft.coordinator.store.records import AttemptRef, ProgressVerdict, Submission, Verdict
+from weft.coordinator.store.rules import QueueKey, State, TaskRetryPolicy
 from weft.rpc.errors import AlreadyExists
 
 GRACE_S = 5.0

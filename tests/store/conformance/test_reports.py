@@ -8,8 +8,8 @@ from dataclasses import replace
 from google.rpc import code_pb2
 
 from tests.store.support import METHOD, Harness, reason_of, ref
-from weft.coordinator.rules import State, TaskRetryPolicy
 from weft.coordinator.store.records import AttemptReport, Claimed, Owner, Submission, Verdict
+from weft.coordinator.store.rules import State, TaskRetryPolicy
 
 STEADY = TaskRetryPolicy(max_attempts=3, initial_backoff_s=8.0, max_backoff_s=8.0, backoff_multiplier=1.0)
 

@@ -8,8 +8,8 @@ import pytest
 from google.rpc import code_pb2
 
 from tests.store.support import METHOD, OTHER_METHOD, Harness
-from weft.coordinator.rules import REQUEST_ID_TTL_S, QueueKey, Requirements, State, TaskRetryPolicy
 from weft.coordinator.store.records import Enqueued, RequestIdReused, Submission, TooManyQueues
+from weft.coordinator.store.rules import REQUEST_ID_TTL_S, QueueKey, Requirements, State, TaskRetryPolicy
 
 FULL = Submission(
     METHOD,

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from weft.coordinator.contracts.contract_catalogue import MethodInfo
-from weft.coordinator.rules import (
+from weft.coordinator.store import history
+from weft.coordinator.store.records import ListFilter, ProgressRow, Submission, TaskRecord
+from weft.coordinator.store.rules import (
     ANY_AGENT,
     DEFAULT_PRIORITY,
     DEFAULT_RETRY,
@@ -17,9 +19,7 @@ from weft.coordinator.rules import (
     State,
     TaskRetryPolicy,
 )
-from weft.coordinator.store import history
-from weft.coordinator.store.embedded.task_ids import request_digest
-from weft.coordinator.store.records import ListFilter, ProgressRow, Submission, TaskRecord
+from weft.coordinator.store.task_ids import request_digest
 from weft.rpc.errors import InvalidArgument, NotFound, ResourceExhausted, Unimplemented
 from weft.rpc.times import checked_duration, duration, seconds, timestamp
 from weft.v1 import coordinator_pb2, errors_pb2, task_pb2

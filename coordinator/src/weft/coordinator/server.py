@@ -31,7 +31,6 @@ from weft.coordinator.fleet.fleet_view import FleetView
 from weft.coordinator.fleet.queue_view import Queues
 from weft.coordinator.fleet.reachability import Reachability
 from weft.coordinator.fleet.service_health import OWN_SERVICES, ServiceHealth
-from weft.coordinator.rules import QueueKey
 from weft.coordinator.service import CoordinatorService
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.sessions import Sessions
@@ -39,6 +38,7 @@ from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.choose import store_of
 from weft.coordinator.store.records import AttemptRef, Owner, ProgressRow, TaskRecord
+from weft.coordinator.store.rules import QueueKey
 from weft.rpc.calls.admission import Admission
 from weft.rpc.contracts.reflection import Reflection
 from weft.rpc.errors import Unavailable, WeftError
@@ -74,7 +74,7 @@ class Coordinator:
         self._settings = settings
         self.coordinator_id = settings.coordinator_id or f"{socket.gethostname()}:{os.getpid()}"
         self.address = ""
-        self._store = store or store_of(settings)
+        self._store = store or store_of(settings.store_config)
         self._hub = TaskHub(settings.max_watchers)
         self._contracts = Contracts()
         # Contracts of the store that were taken in, and the methods that they were in force for then.

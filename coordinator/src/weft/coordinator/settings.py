@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from weft.coordinator.store.records import MAX_PROGRESS_BYTES
+from weft.coordinator.store.store_config import (
+    MAX_PROGRESS_BYTES,
+    StoreConfig,
+    StoreLimits,
+    is_url,
+    without_credentials,
+)
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.network import unix_path
 from weft.rpc.network.channel import (
@@ -19,12 +24,6 @@ from weft.rpc.network.channel import (
     MAX_PENDING_CALLS,
 )
 from weft.rpc.times import MAX_DURATION_S
-
-
-def without_credentials(url: str) -> str:
-    """A URL as it may be shown."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
 
 
 class CoordinatorSettings(BaseSettings):
@@ -150,7 +149,7 @@ class CoordinatorSettings(BaseSettings):
     @property
     def shared_store(self) -> bool:
         """Whether the store is a Redis, which other coordinators may share."""
-        return "://" in self.store
+        return is_url(self.store)
 
     @property
     def store_place(self) -> str:
@@ -163,6 +162,20 @@ class CoordinatorSettings(BaseSettings):
         password = self.store_password.get_secret_value() if self.store_password is not None else ""
         given = {"username": self.store_username, "password": password}
         return {name: value for name, value in given.items() if value}
+
+    @property
+    def store_config(self) -> StoreConfig:
+        """The store to open, as plain values."""
+        return StoreConfig(
+            self.store,
+            durability=self.durability or "",
+            recovery_grace_s=self.recovery_grace_s,
+            limits=StoreLimits(
+                max_queues=self.max_queues_per_method, max_progress_bytes=self.max_progress_bytes
+            ),
+            prefix=self.store_prefix,
+            credentials=self.store_credentials,
+        )
 
     @model_validator(mode="after")
     def _durability_of_the_store(self) -> CoordinatorSettings:

@@ -28,9 +28,9 @@ from weft.coordinator.calls.hub import Follower, TaskHub
 from weft.coordinator.calls.submission import SubmissionService, accepted
 from weft.coordinator.codec import not_durable, result_expired
 from weft.coordinator.contracts.contract_catalogue import Contracts, MethodInfo
-from weft.coordinator.rules import State
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import Enqueued, ProgressRow, Submission, TaskRecord
+from weft.coordinator.store.rules import State
 from weft.rpc import errors
 from weft.rpc.calls import metadata
 from weft.rpc.calls.admission import Admission

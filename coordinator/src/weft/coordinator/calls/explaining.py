@@ -9,9 +9,9 @@ import time
 from typing import NamedTuple
 
 from weft.coordinator.fleet.fleet_view import AgentStanding, FleetView
-from weft.coordinator.rules import QueueKey, State
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import TaskRecord
+from weft.coordinator.store.rules import QueueKey, State
 from weft.v1 import fleet_pb2
 
 # How long an answer about a queue is given again: a pass over the fleet is not made for each of thousands of calls.

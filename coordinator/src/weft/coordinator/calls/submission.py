@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from weft.coordinator import codec
 from weft.coordinator.contracts.contract_catalogue import Contracts, MethodInfo
-from weft.coordinator.rules import REQUEST_ID_TTL_S
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import Enqueued, RequestIdReused, Submission, TooManyQueues
 from weft.coordinator.store.refusals import too_many_queues
+from weft.coordinator.store.rules import REQUEST_ID_TTL_S
 from weft.rpc.errors import AlreadyExists, ResourceExhausted, Unavailable
 from weft.rpc.times import checked_duration
 from weft.v1 import coordinator_pb2, errors_pb2, task_pb2

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from weft.coordinator.dispatch.placement import FreeSession, LeastConnections, Strategy, plan
 from weft.coordinator.dispatch.takers import Takers
-from weft.coordinator.rules import QueueKey
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AttemptRef, Claimed, ClaimRequest
+from weft.coordinator.store.rules import QueueKey
 from weft.rpc.errors import WeftError
 from weft.rpc.process.logs import get_logger
 

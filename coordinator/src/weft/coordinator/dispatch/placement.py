@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from weft.coordinator.rules import QueueKey
+from weft.coordinator.store.rules import QueueKey
 
 
 @dataclass(frozen=True, slots=True)

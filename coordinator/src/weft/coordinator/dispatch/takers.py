@@ -21,8 +21,8 @@ import heapq
 import itertools
 from collections.abc import Callable
 
-from weft.coordinator.rules import QueueKey
 from weft.coordinator.sessions.agent_session import AgentSession
+from weft.coordinator.store.rules import QueueKey
 
 # Queues that have a pool. The one that was asked for longest ago makes room, and is made anew when it is asked for again.
 MOST_POOLS = 64

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from weft.coordinator.fleet.agent_view import described, load_of
-from weft.coordinator.rules import QueueKey
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AgentRecord
+from weft.coordinator.store.rules import QueueKey
 from weft.rpc.errors import InvalidArgument, NotFound
 from weft.rpc.network.channel import BATCH_BYTES
 from weft.rpc.process.logs import get_logger

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from weft.coordinator.calls.explaining import Explainer
 from weft.coordinator.contracts.contract_catalogue import Contracts
 from weft.coordinator.fleet.fleet_view import FleetView
-from weft.coordinator.rules import QueueKey
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import QueueDepth
+from weft.coordinator.store.rules import QueueKey
 from weft.rpc.times import duration
 from weft.v1 import fleet_pb2
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from weft.coordinator.dispatch.conduct import Conduct
-from weft.coordinator.rules import QueueKey
 from weft.coordinator.store.records import AttemptRef, Claimed, Owner
+from weft.coordinator.store.rules import QueueKey
 from weft.rpc.errors import WeftError
 from weft.rpc.network.channel import BATCH_BYTES, BATCH_ITEMS
 from weft.rpc.times import duration, timestamp

@@ -20,7 +20,6 @@ from weft.coordinator import guard
 from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
 from weft.coordinator.dispatch.conduct import Conduct
 from weft.coordinator.dispatch.takers import Takers
-from weft.coordinator.rules import QueueKey
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.handshake import Opener
 from weft.coordinator.sessions.heartbeats import Heartbeats, was_silent
@@ -30,6 +29,7 @@ from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AttemptRef, Owner
 from weft.coordinator.store.refusals import agent_id_in_use
+from weft.coordinator.store.rules import QueueKey
 from weft.rpc import errors
 from weft.rpc.calls.gone import to_caller
 from weft.rpc.calls.pacing import Pacer

@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import Protocol
 
-from weft.coordinator.rules import QueueKey
 from weft.coordinator.store.records import (
     AgentRecord,
     AttemptRef,
@@ -41,6 +40,7 @@ from weft.coordinator.store.records import (
     TooManyQueues,
     Verdict,
 )
+from weft.coordinator.store.rules import QueueKey
 
 
 class StoreListener(Protocol):

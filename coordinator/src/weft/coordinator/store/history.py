@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, status_pb2
 
-from weft.coordinator.rules import State
 from weft.coordinator.store.records import AttemptRecord, TaskRecord
+from weft.coordinator.store.rules import State
 from weft.rpc.times import seconds, timestamp
 from weft.v1 import task_pb2
 

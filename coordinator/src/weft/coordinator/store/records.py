@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from weft.coordinator.rules import (
+from weft.coordinator.store.rules import (
     ANY_AGENT,
     DEFAULT_PRIORITY,
     DEFAULT_RETRY,
@@ -143,10 +143,6 @@ class Verdict(enum.Enum):
     RETRYING = "retrying"
     # Refused: the attempt was not the owner's any more.
     STALE = "stale"
-
-
-# What the responses of one task may take, unless a store is told otherwise.
-MAX_PROGRESS_BYTES = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from weft.coordinator.rules import State
 from weft.coordinator.store import store_outcomes
 from weft.coordinator.store.base import StoreListener
 from weft.coordinator.store.records import Submission, TaskRecord, TooManyQueues
+from weft.coordinator.store.rules import State
 from weft.rpc.errors import AlreadyExists, FailedPrecondition, NotFound, ResourceExhausted, WeftError
 from weft.v1 import errors_pb2
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from weft.coordinator.rules import TaskRetryPolicy
 from weft.coordinator.store.records import Submission
+from weft.coordinator.store.rules import TaskRetryPolicy
 
 
 class StoredOptions(NamedTuple):

@@ -8,11 +8,8 @@ from dataclasses import replace
 
 from google.rpc import code_pb2
 
-from weft.coordinator import rules
-from weft.coordinator.rules import State
-from weft.coordinator.store import history, store_outcomes
+from weft.coordinator.store import history, rules, store_outcomes
 from weft.coordinator.store.embedded.leases import Lease
-from weft.coordinator.store.embedded.task_ids import format_id, parse_id
 from weft.coordinator.store.embedded.task_state import BACKSTOP_S, Saved, StreamState, UnfinishedTask
 from weft.coordinator.store.embedded.task_table import TaskTable
 from weft.coordinator.store.records import (
@@ -26,26 +23,21 @@ from weft.coordinator.store.records import (
     ProgressVerdict,
     Verdict,
 )
+from weft.coordinator.store.rules import State
+from weft.coordinator.store.store_config import StoreLimits
+from weft.coordinator.store.task_ids import format_id, parse_id
 
 # Attempts of a session that is over which one call takes back at the most: sweeps do the rest.
 PORTION = 250
 
 
 class Attempts:
-    """Moves of attempts on a board.
+    """Moves of attempts in a task table."""
 
-    Args:
-        max_progress: responses that one task may store.
-        max_progress_bytes: what they may take.
-    """
-
-    def __init__(
-        self, board: TaskTable, rng: random.Random, max_progress: int, max_progress_bytes: int
-    ) -> None:
+    def __init__(self, board: TaskTable, rng: random.Random, limits: StoreLimits) -> None:
         self._board = board
         self._rng = rng
-        self._max_progress = max_progress
-        self._max_progress_bytes = max_progress_bytes
+        self._limits = limits
 
     # -- claims ---------------------------------------------------------------------------------------------------
 
@@ -226,7 +218,7 @@ class Attempts:
             self.crash(entry, now)
             return ProgressVerdict.STALE
         size_bytes = stream.size_bytes + len(item.payload) + len(item.headers)
-        if stream.count >= self._max_progress or size_bytes > self._max_progress_bytes:
+        if stream.count >= self._limits.max_progress or size_bytes > self._limits.max_progress_bytes:
             return ProgressVerdict.LIMIT
         stream.count += 1
         stream.index = item.index

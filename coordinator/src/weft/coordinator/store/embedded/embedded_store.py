@@ -24,7 +24,6 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from weft.coordinator.rules import QueueKey
 from weft.coordinator.store.base import StoreListener
 from weft.coordinator.store.embedded import bodies, store_file, task_queries
 from weft.coordinator.store.embedded.agent_table import AgentTable
@@ -39,12 +38,10 @@ from weft.coordinator.store.embedded.reader import Known
 from weft.coordinator.store.embedded.recovery import RecoveryBarrier, recover
 from weft.coordinator.store.embedded.request_ids import RequestIds
 from weft.coordinator.store.embedded.sweeping import Sweeping
-from weft.coordinator.store.embedded.task_ids import NumberMint, created_at, format_id, parse_id
 from weft.coordinator.store.embedded.task_state import Saved, UnfinishedTask
 from weft.coordinator.store.embedded.task_table import TaskTable
 from weft.coordinator.store.open_errors import StoreError, StoreForeign
 from weft.coordinator.store.records import (
-    MAX_PROGRESS_BYTES,
     AgentRecord,
     AttemptRef,
     AttemptReport,
@@ -66,24 +63,20 @@ from weft.coordinator.store.records import (
     Verdict,
 )
 from weft.coordinator.store.refusals import agent_id_in_use, tell_not_stored
+from weft.coordinator.store.rules import QueueKey
+from weft.coordinator.store.store_config import StoreLimits
+from weft.coordinator.store.task_ids import NumberMint, created_at, format_id, parse_id
 from weft.rpc.errors import WeftError
 
 
 @dataclass(frozen=True, slots=True)
-class EmbeddedLimits:
-    """Bounds of an embedded store.
+class EmbeddedLimits(StoreLimits):
+    """Bounds of an embedded store."""
 
-    `body_bytes`: payloads of waiting tasks in memory; `claim_bytes`: payloads that one claim reads from the file, as
-    it does that on the event loop; `max_progress`: responses that one task may store; `max_progress_bytes`: what they may
-    take.
-    """
-
-    # Different requirements that unfinished tasks of one method may have.
-    max_queues: int = 1024
+    # Payloads of waiting tasks that memory may hold.
     body_bytes: int = 64 * 1024 * 1024
+    # Payloads that one claim may read from the file: it reads them on the event loop.
     claim_bytes: int = 4 * 1024 * 1024
-    max_progress: int = 1_000_000
-    max_progress_bytes: int = MAX_PROGRESS_BYTES
 
 
 class EmbeddedStore:
@@ -151,9 +144,7 @@ class EmbeddedStore:
         self._readers = ReaderPool(self._path)
         self._core = StoreCore(self._board, self._journal, self._readers, self._clock)
         self._requests = RequestIds(self._readers.near)
-        self._attempts = Attempts(
-            self._board, self._rng, self._limits.max_progress, self._limits.max_progress_bytes
-        )
+        self._attempts = Attempts(self._board, self._rng, self._limits)
         self._contracts = ContractTable(connection, self._journal, self._readers.near)
         self._agents = AgentTable(connection, self._journal, meta["generation"])
         self._board.backlog.paused.update(

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from weft.coordinator.rules import State
 from weft.coordinator.store.embedded.rows import MAX_ROWS, within
-from weft.coordinator.store.embedded.task_ids import format_id, parse_id
 from weft.coordinator.store.embedded.task_state import decode_options
 from weft.coordinator.store.history import decode as decode_history
 from weft.coordinator.store.records import AttemptReport, Owner, ProgressRow, Submission, TaskRecord, Verdict
+from weft.coordinator.store.rules import State
+from weft.coordinator.store.task_ids import format_id, parse_id
 from weft.rpc.network.channel import BATCH_BYTES
 
 

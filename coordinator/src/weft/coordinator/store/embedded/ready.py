@@ -11,8 +11,8 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from heapq import heapify, heappop, heappush, heapreplace
 from weakref import WeakValueDictionary
 
-from weft.coordinator.rules import ANY_AGENT, HIGHEST_PRIORITY, QueueKey
 from weft.coordinator.store.records import Submission
+from weft.coordinator.store.rules import ANY_AGENT, HIGHEST_PRIORITY, QueueKey
 
 # Whether a task with this number may be claimed from this queue now.
 Claimable = Callable[[int, "ReadyQueue"], bool]

@@ -13,7 +13,6 @@ import sqlite3
 from collections import deque
 from collections.abc import Collection, Iterator
 
-from weft.coordinator.rules import State
 from weft.coordinator.store.embedded.agent_table import AgentTable
 from weft.coordinator.store.embedded.task_state import (
     NEVER,
@@ -27,6 +26,7 @@ from weft.coordinator.store.embedded.task_state import (
 from weft.coordinator.store.embedded.task_table import TaskTable
 from weft.coordinator.store.history import decode as decode_history
 from weft.coordinator.store.records import Owner
+from weft.coordinator.store.rules import State
 
 # Released in portions, so that a million tasks do not stop the event loop.
 RELEASE_TASKS = 4096

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from weft.coordinator.store.embedded.reader import Known, Reader
-from weft.coordinator.store.embedded.task_ids import digest_of, format_id, request_key
 from weft.coordinator.store.embedded.task_state import UnfinishedTask
 from weft.coordinator.store.records import Enqueued, RequestIdReused, Submission
+from weft.coordinator.store.task_ids import digest_of, format_id, request_key
 
 
 class RequestIds:

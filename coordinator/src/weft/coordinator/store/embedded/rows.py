@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
-from weft.coordinator.rules import State
-from weft.coordinator.store.embedded.task_ids import request_key
 from weft.coordinator.store.embedded.task_state import UnfinishedTask
 from weft.coordinator.store.history import encode as encode_history
+from weft.coordinator.store.rules import State
+from weft.coordinator.store.task_ids import request_key
 
 # Rows in one statement at most: the numbers of rows are powers of two, so that statements are prepared once.
 MAX_ROWS = 256

@@ -10,13 +10,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from heapq import nlargest
 from typing import Protocol, TypeVar
 
-from weft.coordinator.rules import State
 from weft.coordinator.store.embedded.reader import Known, Reader
-from weft.coordinator.store.embedded.task_ids import format_id, least_number_at, parse_id, request_key
 from weft.coordinator.store.embedded.task_state import Saved, UnfinishedTask
 from weft.coordinator.store.embedded.task_table import TaskTable
 from weft.coordinator.store.paging import fits, most_candidates, read_records
 from weft.coordinator.store.records import ListFilter, Page, TaskRecord
+from weft.coordinator.store.rules import State
+from weft.coordinator.store.task_ids import format_id, least_number_at, parse_id, request_key
 from weft.rpc.errors import InvalidArgument
 
 # Rows that one page looks at: what it costs when nothing matches.

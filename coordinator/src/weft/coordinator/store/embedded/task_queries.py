@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from weft.coordinator.rules import State
 from weft.coordinator.store.embedded.core import StoreCore
 from weft.coordinator.store.embedded.reader import Reader
-from weft.coordinator.store.embedded.task_ids import parse_id
 from weft.coordinator.store.embedded.task_listing import SCAN_ROWS, list_page
 from weft.coordinator.store.embedded.task_state import (
     BACKSTOP_S,
@@ -22,6 +20,8 @@ from weft.coordinator.store.embedded.task_state import (
 from weft.coordinator.store.history import added, kept_last
 from weft.coordinator.store.records import ListFilter, Owner, Page, ProgressRow, TaskRecord
 from weft.coordinator.store.refusals import not_retryable, payload_dropped
+from weft.coordinator.store.rules import State
+from weft.coordinator.store.task_ids import parse_id
 
 T = TypeVar("T")
 

@@ -13,18 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from weft.coordinator.rules import (
-    QueueKey,
-    Requirements,
-    State,
-    TaskRetryPolicy,
-    attempt_deadline,
-)
 from weft.coordinator.store import stored_options
 from weft.coordinator.store.embedded.ready import ReadyQueue
-from weft.coordinator.store.embedded.task_ids import format_id
 from weft.coordinator.store.history import History, added
 from weft.coordinator.store.records import AttemptRecord, Owner, Submission, TaskRecord, Verdict
+from weft.coordinator.store.rules import QueueKey, Requirements, State, TaskRetryPolicy, attempt_deadline
+from weft.coordinator.store.task_ids import format_id
 
 NEVER = math.inf
 # Agents enforce limits and cancellations themselves; the store steps in this much later.

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from weft.coordinator.rules import TRANSITIONS, QueueKey, State
 from weft.coordinator.store import store_outcomes
 from weft.coordinator.store.base import StoreListener
 from weft.coordinator.store.embedded.commit_group import CommitGroup
 from weft.coordinator.store.embedded.journal import Journal
 from weft.coordinator.store.embedded.leases import Lease, Leases
 from weft.coordinator.store.embedded.ready import Backlog, ReadyQueue
-from weft.coordinator.store.embedded.task_ids import format_id
 from weft.coordinator.store.embedded.task_state import (
     Cancellation,
     End,
@@ -26,6 +24,8 @@ from weft.coordinator.store.embedded.task_state import (
 )
 from weft.coordinator.store.embedded.timers import Timers
 from weft.coordinator.store.records import AttemptRef, Owner, QueueDepth, Submission, by_base
+from weft.coordinator.store.rules import TRANSITIONS, QueueKey, State
+from weft.coordinator.store.task_ids import format_id
 
 # An enum's members cost a lookup each time that they are named through it.
 _SCHEDULED, _QUEUED, _RUNNING = State.SCHEDULED, State.QUEUED, State.RUNNING

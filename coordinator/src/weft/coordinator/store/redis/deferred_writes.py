@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from weft.coordinator.rules import QueueKey, attempt_deadline
 from weft.coordinator.store.records import AttemptReport, Claimed, ClaimRequest, Owner, Submission
+from weft.coordinator.store.rules import QueueKey, attempt_deadline
 
 # How long a task may wait for its end.
 COMPANY_S = 0.01

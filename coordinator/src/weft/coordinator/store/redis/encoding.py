@@ -8,9 +8,9 @@ from typing import Any
 
 import msgpack
 
-from weft.coordinator.rules import QueueKey, Requirements, State
 from weft.coordinator.store import store_outcomes, stored_options
 from weft.coordinator.store.records import AttemptRecord, Claimed, Owner, Submission, TaskRecord
+from weft.coordinator.store.rules import QueueKey, Requirements, State
 
 Record = dict[str, Any]
 # How the names of outcomes begin that a script gives an attempt; a serialized one begins otherwise.

@@ -32,8 +32,8 @@ from redis.crc import key_slot
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import MovedError, ReadOnlyError, RedisError
 
-from weft.coordinator.settings import without_credentials
 from weft.coordinator.store.open_errors import StoreError
+from weft.coordinator.store.store_config import without_credentials
 
 SCHEMES = (
     "redis",

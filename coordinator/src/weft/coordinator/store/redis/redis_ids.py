@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import re
 
-from weft.coordinator.store.embedded.task_ids import NumberMint, format_id, least_number_at
+from weft.coordinator.store.task_ids import NumberMint, format_id, least_number_at
 
 _ID = re.compile(r"[0-9a-f]{20}")
 _COORDINATORS = 1 << 16

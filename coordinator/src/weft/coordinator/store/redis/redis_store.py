@@ -8,16 +8,15 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from redis.exceptions import RedisError
 
-from weft.coordinator.rules import QueueKey, State
 from weft.coordinator.store import history as attempts
 from weft.coordinator.store.base import StoreListener
 from weft.coordinator.store.open_errors import StoreError
 from weft.coordinator.store.records import (
-    MAX_PROGRESS_BYTES,
     AgentRecord,
     AttemptRef,
     AttemptReport,
@@ -53,6 +52,8 @@ from weft.coordinator.store.refusals import (
     not_retryable,
     payload_dropped,
 )
+from weft.coordinator.store.rules import QueueKey, State
+from weft.coordinator.store.store_config import StoreLimits
 from weft.rpc.errors import Unavailable
 
 # One claim carries no more than this, as its payloads go through the script.
@@ -62,54 +63,52 @@ _VERDICTS = (Verdict.STORED, Verdict.RETRYING, Verdict.STALE)
 _PROGRESS = (ProgressVerdict.STORED, ProgressVerdict.KNOWN, ProgressVerdict.STALE, ProgressVerdict.LIMIT)
 
 
+@dataclass(frozen=True, slots=True)
+class RedisOptions:
+    """How a store talks to its Redis."""
+
+    # "username" and "password", where the URL has none.
+    credentials: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    # For one answer of Redis.
+    timeout_s: float = 5.0
+    # Mean interval between two looks for missed changes.
+    poll_s: float = 0.5
+    # How long agents may take to come back after Redis or all coordinators were away.
+    recovery_grace_s: float = 5.0
+
+
 class RedisStore:
     """A `Store` in Redis. Used on one event loop.
 
     Args:
         url: as `places` says.
-        credentials: "username" and "password", where the URL has none.
         durability: "fast": as often as Redis syncs its log; "durable": one that syncs every write; "replicated": a
             replica has it.
         prefix: of every key: stores with different ones do not meet.
         clock: seconds since the epoch, for tests; None: Redis' own clock.
         rng: for jitter and for task ids.
-        timeout_s: for an answer of Redis.
-        poll_s: how often to look for what was missed, about.
-        max_progress: responses that one task may store.
-        max_progress_bytes: what they may take.
-        max_queues: different requirements that unfinished tasks of one method may have.
-        recovery_grace_s: after Redis or all coordinators were away, agents have so long to come back.
     """
 
     def __init__(
         self,
         url: str,
         *,
-        credentials: Mapping[str, str] | None = None,
         prefix: str = "weft",
         durability: str = "fast",
         clock: Callable[[], float] | None = None,
         rng: random.Random | None = None,
-        timeout_s: float = 5.0,
-        poll_s: float = 0.5,
-        max_progress: int = 1_000_000,
-        max_progress_bytes: int = MAX_PROGRESS_BYTES,
-        max_queues: int = 1024,
-        recovery_grace_s: float = 5.0,
+        limits: StoreLimits | None = None,
+        options: RedisOptions | None = None,
     ) -> None:
         self._url = url
-        self._credentials = credentials or {}
         self._prefix = prefix
         self._durability = durability
         self._clock = clock
         self._rng = rng or random.Random()  # noqa: S311  # jitter, not secrets
-        self._timeout_s = timeout_s
-        self._poll_s = poll_s
-        self._max_progress = max_progress
-        self._max_progress_bytes = max_progress_bytes
-        self._max_queues = max_queues
-        # With a clock of the tests' own time jumps: nobody was away.
-        self._grace_s = recovery_grace_s if clock is None else 0.0
+        self._limits = limits or StoreLimits()
+        self._options = options or RedisOptions()
+        # A test's own clock jumps: nobody was away.
+        self._grace_s = self._options.recovery_grace_s if clock is None else 0.0
 
     shared = True
 
@@ -117,8 +116,9 @@ class RedisStore:
 
     async def open(self, listener: StoreListener) -> None:
         keys = RedisKeys(self._prefix)
+        timeout_s = self._options.timeout_s
         servers = EndpointResolver(
-            self._url, tag=keys.prefix, timeout_s=self._timeout_s, credentials=self._credentials
+            self._url, tag=keys.prefix, timeout_s=timeout_s, credentials=self._options.credentials
         )
         client = servers.client()
         scripts = Scripts(
@@ -126,12 +126,12 @@ class RedisStore:
             keys.prefix,
             self._clock,
             replicas=1 if self._durability == "replicated" else 0,
-            timeout_s=self._timeout_s,
+            timeout_s=timeout_s,
         )
         self._link = RedisLink(
-            client, keys, scripts, listener, self._rng, clock=self._clock, poll_s=self._poll_s
+            client, keys, scripts, listener, self._rng, clock=self._clock, poll_s=self._options.poll_s
         )
-        self._intake = WriteBuffer(self._link, self._max_queues)
+        self._intake = WriteBuffer(self._link, self._limits.max_queues)
         self._agents = shared_fleet.AgentMirror(self._link)
         self._catalogue = shared_fleet.Catalogue(self._link, keys)
         try:
@@ -150,7 +150,7 @@ class RedisStore:
             raise
 
     async def close(self) -> None:
-        await self._intake.close(self._timeout_s)
+        await self._intake.close(self._options.timeout_s)
         await self._link.close()
 
     @property
@@ -250,7 +250,7 @@ class RedisStore:
             (*item.owner, item.task_id, item.attempt, item.index, item.payload, item.headers)
             for item in items
         ]
-        limits = (self._max_progress, self._max_progress_bytes)
+        limits = (self._limits.max_progress, self._limits.max_progress_bytes)
         results, rows = await self._link.run("progress", [*limits, request])
         for raw_id, sequence, attempt, index in rows or ():
             task_id = raw_id.decode()

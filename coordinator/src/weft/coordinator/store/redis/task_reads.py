@@ -7,14 +7,14 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
-from weft.coordinator.rules import State
-from weft.coordinator.store.embedded.task_ids import DIGEST_BYTES
 from weft.coordinator.store.paging import fits, matches, most_candidates, read_records
 from weft.coordinator.store.records import ListFilter, Page, ProgressRow, TaskRecord
 from weft.coordinator.store.redis.encoding import Record, queue_key, record_of, task, unpack
 from weft.coordinator.store.redis.endpoint_resolver import Client
 from weft.coordinator.store.redis.redis_ids import is_id, least_id_at
 from weft.coordinator.store.redis.redis_keys import RedisKeys
+from weft.coordinator.store.rules import State
+from weft.coordinator.store.task_ids import DIGEST_BYTES
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.network.channel import BATCH_BYTES
 

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from weft.coordinator.rules import QueueKey
-from weft.coordinator.store.embedded.task_ids import digest_of
 from weft.coordinator.store.records import (
     AttemptReport,
     Claimed,
@@ -23,6 +21,8 @@ from weft.coordinator.store.redis.deferred_writes import COMPANY_S, DeferredTask
 from weft.coordinator.store.redis.encoding import options_of, queue_name
 from weft.coordinator.store.redis.redis_link import RedisLink
 from weft.coordinator.store.refusals import tell_not_stored, too_many_queues
+from weft.coordinator.store.rules import QueueKey
+from weft.coordinator.store.task_ids import digest_of
 from weft.rpc.errors import Unavailable
 
 _LEASES_KEPT = 1024

@@ -1,6 +1,6 @@
 -- What every script begins with: its arguments, the record of a task, and the moves of a task's life.
 --
--- The rules are those of weft.coordinator.rules; the conformance suite and the state machine compare them with it.
+-- The rules are those of weft.coordinator.store.rules; the conformance suite and the state machine compare them with it.
 -- Key names and the fields of a record are documented in keys.py. All keys share the hash tag of KEYS[1].
 --
 -- KEYS[1]  the prefix of every key

@@ -1,0 +1,52 @@
+"""Plain values that say which store to open and what it may hold. Imports no store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+# Default bound on the stored responses of one task.
+MAX_PROGRESS_BYTES = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class StoreLimits:
+    """Bounds that hold in every store."""
+
+    # Different requirements that unfinished tasks of one method may have.
+    max_queues: int = 1024
+    # Responses that one task may store, and their bytes.
+    max_progress: int = 1_000_000
+    max_progress_bytes: int = MAX_PROGRESS_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class StoreConfig:
+    """Which store to open, and how."""
+
+    # The path of a file for the embedded store, or the URL of a Redis.
+    location: str
+    # One of the store's own modes; empty: its default.
+    durability: str = ""
+    # How long agents may take to come back after the store or all coordinators were away.
+    recovery_grace_s: float = 5.0
+    limits: StoreLimits = StoreLimits()
+    # Redis only: the prefix of all keys; "username" and "password" where the URL has none.
+    prefix: str = "weft"
+    credentials: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+
+    @property
+    def shared(self) -> bool:
+        return is_url(self.location)
+
+
+def is_url(location: str) -> bool:
+    """Whether a store's location is the URL of a Redis, and not the path of a file."""
+    return "://" in location
+
+
+def without_credentials(url: str) -> str:
+    """A URL as it may be shown."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
