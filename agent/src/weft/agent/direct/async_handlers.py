@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import grpc
 from google.protobuf.message import DecodeError
 
-from weft.agent.direct.direct_endings import Endings, has_slot, no_slot
+from weft.agent.direct.direct_endings import Endings, no_slot
 from weft.agent.direct.direct_task import DirectAsyncContext
 from weft.agent.direct.load_trailers import LoadReports
 from weft.agent.handlers import telemetry
@@ -41,8 +41,9 @@ class AsyncHandlers:
         name, cost = hosted.name, hosted.slot_cost
 
         async def serve(request: Any, native: Any) -> bytes:
-            if not slots.take_direct(cost) and not await has_slot(slots, cost, native):
-                await endings.refuse(no_slot(slots), native)
+            # Asked for first: most calls need not wait.
+            if not slots.take_direct(cost) and (why := await no_slot(slots, cost, native, agent_id)):
+                await endings.refuse(why, native)
             try:
                 context = DirectAsyncContext(name, agent_id, native, request)
                 if telemetry.tracing():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import Any, NoReturn
 
 from google.rpc import status_pb2
@@ -16,6 +17,7 @@ from weft.agent.direct.load_trailers import LoadReports, merged
 from weft.agent.handler_context import HandlerContext
 from weft.agent.handlers.slots import Slots
 from weft.rpc.calls import metadata
+from weft.rpc.calls.answer_in_time import late, usable_s
 from weft.rpc.calls.gone import to_caller
 from weft.rpc.calls.metadata import NO_WAIT_KEY, Pairs
 from weft.rpc.errors import (
@@ -31,6 +33,9 @@ from weft.v1 import errors_pb2, task_pb2
 # A full agent is asked again no sooner than this. Others may be free at once.
 RETRY_AFTER_S = 0.1
 
+# Timers of event loops may be so early.
+_EARLY_S = 0.002
+
 _OVERLOADED = ResourceExhausted(
     "all slots of this agent are taken",
     reason=errors_pb2.ERROR_REASON_OVERLOADED,
@@ -39,18 +44,35 @@ _OVERLOADED = ResourceExhausted(
 _STOPPING = Unavailable("this agent takes no new calls", reason=errors_pb2.ERROR_REASON_STOPPING)
 
 
-async def has_slot(slots: Slots, cost: int, context: Any) -> bool:
-    """Take slots for a direct call, after a wait if need be: not for a caller that has other agents to try."""
+async def no_slot(slots: Slots, cost: int, context: Any, agent_id: str) -> WeftError | None:
+    """Take slots for a direct call, after a wait if need be: not for a caller that has other agents to try.
+
+    Returns:
+        Why it was given none; None: it has them.
+    """
     if slots.take_direct(cost):
-        return True
+        return None
     if any(key == NO_WAIT_KEY for key, _ in context.invocation_metadata() or ()):
-        return False
-    return await slots.wait_direct(cost)
+        return _OVERLOADED if slots.direct_open else _STOPPING
+    return await no_slot_in_time(slots, cost, context.time_remaining(), agent_id)
 
 
-def no_slot(slots: Slots) -> WeftError:
-    """Why a direct call was not given a slot."""
-    return _OVERLOADED if slots.direct_open else _STOPPING
+async def no_slot_in_time(slots: Slots, cost: int, left_s: float | None, agent_id: str) -> WeftError | None:
+    """The same for a caller that waits, until its deadline if that is sooner.
+
+    Args:
+        left_s: of the call's time; None: it has no deadline.
+    """
+    began_at = time.monotonic()
+    most_s = None if left_s is None else usable_s(left_s)
+    if await slots.wait_direct(cost, most_s):
+        return None
+    if not slots.direct_open:
+        return _STOPPING
+    waited_s = time.monotonic() - began_at
+    if most_s is not None and waited_s >= most_s - _EARLY_S:
+        return late(waited_s, f"a slot: all {slots.total} of agent {agent_id} are taken")
+    return _OVERLOADED
 
 
 def not_hosted(method: str) -> WeftError:

@@ -15,7 +15,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from weft.agent.direct.direct_endings import Endings, no_slot, not_hosted
+from weft.agent.direct.direct_endings import Endings, no_slot_in_time, not_hosted
 from weft.agent.direct.direct_task import draw_id
 from weft.agent.direct.load_trailers import LoadReports
 from weft.agent.direct.threaded_calls import ThreadedCalls
@@ -190,8 +190,9 @@ class _ExecuteStream:
     async def _run(self, call: _ExecuteCall) -> None:
         context, hosted, slots = call.context, call.hosted, self._service.slots
         try:
-            if not await slots.wait_direct(hosted.slot_cost):
-                self._answer(call, outcomes.of_error(no_slot(slots)))
+            left_s, agent_id = context.time_left_s(), self._service.agent_id
+            if why := await no_slot_in_time(slots, hosted.slot_cost, left_s, agent_id):
+                self._answer(call, outcomes.of_error(why))
                 return
             if isinstance(context, AsyncContext):
                 try:

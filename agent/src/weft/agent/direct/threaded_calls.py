@@ -25,7 +25,7 @@ import grpc
 from grpc import aio
 
 from weft.agent.direct.async_handlers import Handler, method_handler
-from weft.agent.direct.direct_endings import Endings, has_slot, no_slot
+from weft.agent.direct.direct_endings import Endings, no_slot
 from weft.agent.direct.direct_task import assignment_of
 from weft.agent.direct.load_trailers import LoadReports
 from weft.agent.handler_context import Metadata, SyncContext, checked
@@ -175,8 +175,8 @@ class ThreadHandlers:
             context = DirectSyncContext(
                 _assignment(hosted, request, native), self._agent_id, native, request, self._calls.loop
             )
-            if not await has_slot(self._slots, hosted.slot_cost, native):
-                await self._endings.refuse(no_slot(self._slots), native)
+            if why := await no_slot(self._slots, hosted.slot_cost, native, self._agent_id):
+                await self._endings.refuse(why, native)
             try:
                 outcome = await self._calls.run(hosted, context, context.send)
                 return await self._answer(hosted, outcome, context, native)

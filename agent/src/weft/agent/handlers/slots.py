@@ -83,8 +83,12 @@ class Slots:
         """Take slots for a direct call now; False: there are none for it."""
         return not self._queue and self._take_direct(cost)
 
-    async def wait_direct(self, cost: int) -> bool:
-        """Take slots for a direct call, when its turn comes. False: it is to be refused."""
+    async def wait_direct(self, cost: int, most_s: float | None = None) -> bool:
+        """Take slots for a direct call, when its turn comes. False: it is to be refused.
+
+        Args:
+            most_s: the call itself waits no longer than this.
+        """
         if self.take_direct(cost):
             return True
         if (
@@ -97,7 +101,8 @@ class Slots:
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[bool] = loop.create_future()
         self._queue.append((cost, turn))
-        timer = loop.call_later(self._wait_s, self._too_late, turn)
+        wait_s = self._wait_s if most_s is None else min(self._wait_s, most_s)
+        timer = loop.call_later(wait_s, self._too_late, turn)
         try:
             return await turn
         except asyncio.CancelledError:

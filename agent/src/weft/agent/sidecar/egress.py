@@ -74,7 +74,7 @@ class Egress:
         self._shapes = Shapes(self._coordinator)
         self._durable = frozenset(durable)
         self._calls = calls
-        self._direct = self._balancer.channel()
+        self._direct = self._balancer.channel(for_others=True)
         self._server = make_server(server_options(max_message_bytes=max_message_bytes))
         self._server.add_generic_rpc_handlers((_Handlers(self._handler),))
         # By path and mode, for as long as shapes hold.

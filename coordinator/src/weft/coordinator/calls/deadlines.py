@@ -11,12 +11,9 @@ from typing import NamedTuple
 
 from weft.coordinator.calls.hub import Follower
 from weft.coordinator.store.records import TaskRecord
+from weft.rpc.calls.answer_in_time import usable_s
 from weft.rpc.errors import DeadlineExceeded
 from weft.rpc.times import MAX_DURATION_S
-
-# Of the caller's time, what the answer gets. An outcome that comes within it is lost to the caller.
-MARGIN_S = 0.02
-MARGIN_SHARE = 0.05
 
 
 class DeadlineNear(DeadlineExceeded):
@@ -33,7 +30,7 @@ class Deadline(NamedTuple):
     def of(cls, left_s: float | None, now_s: float) -> Deadline:
         if left_s is None or left_s >= MAX_DURATION_S:
             return cls(now_s, None)
-        return cls(now_s, now_s + left_s - min(MARGIN_S, left_s * MARGIN_SHARE))
+        return cls(now_s, now_s + usable_s(left_s))
 
     def end_future(self, future: asyncio.Future[TaskRecord]) -> asyncio.TimerHandle | None:
         """Let a task's end raise DeadlineNear when it is time; cancel the timer when it has come before."""

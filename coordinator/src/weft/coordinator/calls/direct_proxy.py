@@ -44,7 +44,7 @@ class DirectCalls:
     def __init__(self, snapshots: Snapshots, max_message_bytes: int) -> None:
         self._snapshots = snapshots
         self._balancer = Balancer(limits=BalancerLimits(max_message_bytes=max_message_bytes))
-        self._channel = self._balancer.channel()
+        self._channel = self._balancer.channel(for_others=True)
         self._feeding: asyncio.Task[None] | None = None
         # By method, as many as contracts may have in force.
         self._handlers: dict[str, tuple[int, grpc.RpcMethodHandler[Any, Any]]] = {}

@@ -24,6 +24,7 @@ from grpc import aio
 from weft.rpc import errors
 from weft.rpc.balancing import retry
 from weft.rpc.balancing.refused_call import Refused
+from weft.rpc.calls.answer_in_time import late, usable_s
 from weft.rpc.calls.at_once import at_once
 from weft.rpc.calls.metadata import NO_WAIT_KEY
 from weft.v1 import errors_pb2
@@ -107,6 +108,8 @@ class BalancedCall(aio.Call):
         self._waits = last or not (
             self.repeatable and self._balancer.has_another(self._callee.method, len(self._tried) + 1)
         )
+        if left_s is not None and self._callee.for_others and not hosted.endpoint.connection.ready():
+            left_s = usable_s(left_s)
         how = self._how
         if not self._waits:
             how = how | {"metadata": (*(how["metadata"] or ()), _NO_WAIT)}
@@ -131,6 +134,11 @@ class BalancedCall(aio.Call):
         balancer.ended(hosted, self._cost, code, trailers, took_s)
         if not ok and self.repeatable and not self._seen and self._again(inner, code, trailers):
             return
+        late_here = code is grpc.StatusCode.DEADLINE_EXCEEDED and not trailers and not self._seen
+        if late_here and not hosted.endpoint.connection.ready():
+            # gRPC's own end, which says nothing of what the call waited for.
+            agent = f"{hosted.endpoint.agent_id} ({hosted.endpoint.address})"
+            self._inner = self._late(f"a connection to agent {agent}")
         self._finish()
 
     def _again(self, inner: Any, code: grpc.StatusCode, trailers: Any) -> bool:
@@ -192,7 +200,7 @@ class BalancedCall(aio.Call):
         """Wait for the first snapshot, or for one with an agent, as long as the call may."""
         left_s = self._left_s()
         if left_s is not None:
-            wait_s: float | None = min(left_s, _LONG_S)
+            wait_s: float | None = min(usable_s(left_s) if self._callee.for_others else left_s, _LONG_S)
         else:
             # For ever, as gRPC does, if that is what the caller wants.
             wait_s = None if self._how["wait_for_ready"] else self._balancer.limits.first_snapshot_s
@@ -227,10 +235,12 @@ class BalancedCall(aio.Call):
     def _too_late(self, waited_s: float | None) -> Refused:
         if self._deadline is None and waited_s is not None:
             return Refused.by(self._balancer.unknown_fleet(waited_s))
-        why = "no coordinator told which agents there are"
         if self._nobody:
-            why = f"waited in vain for an agent: {self._nobody}"
-        return Refused(grpc.StatusCode.DEADLINE_EXCEEDED, why)
+            return self._late(f"an agent: {self._nobody}")
+        return self._late("a coordinator that tells which agents there are")
+
+    def _late(self, what: str) -> Refused:
+        return Refused.by(late(self._balancer.clock() - self._began_at, what))
 
     def _wake(self) -> None:
         if self._opened is not None:

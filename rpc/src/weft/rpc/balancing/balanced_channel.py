@@ -31,8 +31,10 @@ class BalancedCallable:
     # What it makes.
     kind: type[balanced_calls.BalancedCall]
 
-    def __init__(self, balancer: Balancer, plain: Callee) -> None:
+    def __init__(self, balancer: Balancer, plain: Callee, *, for_others: bool = False) -> None:
         self.balancer = balancer
+        # Who makes its calls makes them for somebody whose timer ends them too.
+        self.for_others = for_others
         self.plain = plain
         # "package.Service/Method".
         self.method = plain.path.removeprefix("/")
@@ -112,8 +114,9 @@ class BalancedStreamStream(ManyRequestsCallable, aio.StreamStreamMultiCallable[A
 class BalancedChannel(aio.Channel):
     """Closing it closes nothing: the balancer has the connections, and may have other channels."""
 
-    def __init__(self, balancer: Balancer) -> None:
+    def __init__(self, balancer: Balancer, *, for_others: bool = False) -> None:
         self._balancer = balancer
+        self._for_others = for_others
 
     def unary_unary(
         self,
@@ -123,7 +126,7 @@ class BalancedChannel(aio.Channel):
         _registered_method: bool | None = False,
     ) -> Any:
         plain = Callee("unary_unary", method, request_serializer, response_deserializer)
-        return BalancedUnaryUnary(self._balancer, plain)
+        return BalancedUnaryUnary(self._balancer, plain, for_others=self._for_others)
 
     def unary_stream(
         self,
@@ -133,7 +136,7 @@ class BalancedChannel(aio.Channel):
         _registered_method: bool | None = False,
     ) -> Any:
         plain = Callee("unary_stream", method, request_serializer, response_deserializer)
-        return BalancedUnaryStream(self._balancer, plain)
+        return BalancedUnaryStream(self._balancer, plain, for_others=self._for_others)
 
     def stream_unary(
         self,
@@ -143,7 +146,7 @@ class BalancedChannel(aio.Channel):
         _registered_method: bool | None = False,
     ) -> Any:
         plain = Callee("stream_unary", method, request_serializer, response_deserializer)
-        return BalancedStreamUnary(self._balancer, plain)
+        return BalancedStreamUnary(self._balancer, plain, for_others=self._for_others)
 
     def stream_stream(
         self,
@@ -153,7 +156,7 @@ class BalancedChannel(aio.Channel):
         _registered_method: bool | None = False,
     ) -> Any:
         plain = Callee("stream_stream", method, request_serializer, response_deserializer)
-        return BalancedStreamStream(self._balancer, plain)
+        return BalancedStreamStream(self._balancer, plain, for_others=self._for_others)
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:  # noqa: ARG002
         return self._balancer.connectivity()
