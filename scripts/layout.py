@@ -7,9 +7,11 @@ would notice when this erodes: a `weft/__init__.py` hides the other roots from s
 from __future__ import annotations
 
 import ast
+import graphlib
 import importlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,6 +35,49 @@ ONLY_IN: dict[str, str] = dict.fromkeys(
 ) | dict.fromkeys(
     ("logging.getLogger", "structlog.get_logger", "structlog.getLogger"), "weft/rpc/process/logs.py"
 )
+
+# Packages of others -> the rooms that may import them: folders or modules, without the suffix.
+OWNERS: dict[str, tuple[str, ...]] = {
+    "google": ("weft",),
+    "grpc": ("weft",),
+    "grpc_health": ("weft/rpc", "weft/agent", "weft/coordinator/server", "weft/coordinator/fleet"),
+    "grpc_reflection": ("weft/rpc/contracts",),
+    "grpc_status": ("weft/cli/conformance",),
+    "msgpack": ("weft/coordinator/store/redis",),
+    "opentelemetry": ("weft/rpc/calls/tracing", "weft/agent/handlers/telemetry"),
+    "psutil": ("weft/agent/session/host_figures", "weft/cli/bench"),
+    "pydantic": ("weft/coordinator/settings", "weft/agent", "weft/cli"),
+    "pydantic_settings": ("weft/coordinator/settings", "weft/agent"),
+    "redis": ("weft/coordinator/store/redis",),
+    "rich": ("weft/cli",),
+    "sqlite3": ("weft/coordinator/store/embedded",),
+    "structlog": ("weft/rpc/process/logs",),
+    "typer": ("weft/cli",),
+    "uvloop": ("weft/coordinator/server", "weft/agent/handlers/event_loop", "weft/cli"),
+    "watchfiles": ("weft/agent/program/reload",),
+    # The example that `weft demo` runs.
+    "corpus": ("weft/cli/demo",),
+    "examples": ("weft/cli/demo",),
+}
+# Rooms with a boundary inside their root: a package -> the modules and packages of its own root that it may import.
+INSIDE: dict[str, tuple[str, ...]] = {
+    "weft.coordinator.store": ("weft.coordinator.store", "weft.coordinator.rules"),
+}
+# Roots whose rooms do not import each other both ways.
+ONE_WAY_ROOTS = frozenset({"rpc"})
+# Files with these names are found in several roots: each root has its own settings and errors.
+REPEATED_STEMS = frozenset({"__init__", "settings", "errors"})
+
+# Imports that break a rule above, until their room is mended: importing module -> imported modules.
+KNOWN: dict[str, tuple[str, ...]] = {
+    "weft.agent.functions": ("weft.agent.hosted_methods",),
+    "weft.agent.handlers.runners": ("weft.agent.handlers.executor", "weft.agent.session.attempt"),
+    "weft.agent.handlers.executor": ("weft.agent.session.outbox", "weft.agent.session.attempt"),
+    "weft.agent.handlers.isolated_process": ("structlog",),
+    "weft.client.task_handle": ("weft.client.tasks",),
+    "weft.coordinator.store.choose": ("weft.coordinator.settings",),
+    "weft.coordinator.store.redis.endpoint_resolver": ("weft.coordinator.settings",),
+}
 
 # Words that say nothing about what a module is for.
 EMPTY_WORDS = frozenset({"common", "util", "utils", "helper", "helpers", "manager", "managers", "misc"})
@@ -68,7 +113,21 @@ def namespace_problems(root: Path) -> Iterator[str]:
 
 
 def name_problems(root: Path) -> Iterator[str]:
-    """Module and package names say what is in them."""
+    """Module and package names say what is in them, and lead to one place, as the names of public classes do."""
+    stems: dict[str, list[str]] = defaultdict(list)
+    classes: dict[str, list[str]] = defaultdict(list)
+    for path, below in own_modules(root):
+        place = str(path.relative_to(root))
+        stems[below.stem].append(place)
+        for node in ast.parse(path.read_text(), place).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                classes[node.name].append(f"{place}:{node.lineno}")
+    for stem, places in stems.items():
+        if len(places) > 1 and stem not in REPEATED_STEMS:
+            yield f"{', '.join(places)}: files of one name; a search for it must lead to one place"
+    for name, places in classes.items():
+        if len(places) > 1:
+            yield f"{', '.join(places)}: classes named {name}; a search for it must lead to one place"
     for path, below in modules(root):
         words = {word for part in below.with_suffix("").parts for word in part.split("_")}
         for word in sorted(words & EMPTY_WORDS):
@@ -90,6 +149,89 @@ def import_problems(root: Path) -> Iterator[str]:
                 yield f"{path.relative_to(root)}:{line}: imports the namespace weft itself"
             elif parts[1] not in allowed:
                 yield f"{path.relative_to(root)}:{line}: weft.{package} must not import weft.{parts[1]}"
+
+
+def owner_problems(root: Path) -> Iterator[str]:
+    """A package of others is imported in the rooms that own it, and nowhere else."""
+    for path, below in own_modules(root):
+        for line, name in imports(ast.parse(path.read_text(), str(path)), below):
+            package = name.split(".")[0]
+            if package == "weft" or package in KNOWN.get(module_name(below), ()):
+                continue
+            place = f"{path.relative_to(root)}:{line}"
+            if package in OWNERS:
+                if not any(is_in(below.with_suffix("").as_posix(), owner, "/") for owner in OWNERS[package]):
+                    yield f"{place}: {package} is for {' and '.join(OWNERS[package])} alone"
+            elif package not in sys.stdlib_module_names:
+                yield f"{place}: {package} has no owner; say in scripts/layout.py which room may import it"
+
+
+def graph_problems(root: Path) -> Iterator[str]:
+    """Modules do not import each other in circles, and neither do the rooms of some roots; rooms keep to their boundaries."""
+    edges = import_graph(root)
+    for module, imported in edges.items():
+        for room, allowed in INSIDE.items():
+            own_root = ".".join(room.split(".")[:2])
+            if is_in(module, room):
+                for name in sorted(imported):
+                    if is_in(name, own_root) and not any(is_in(name, each) for each in allowed):
+                        yield f"{module}: imports {name}; {room} may import {' and '.join(allowed)} alone"
+    yield from (f"imports go in a circle: {' -> '.join(circle)}" for circle in circles(edges))
+    rooms: dict[str, set[str]] = defaultdict(set)
+    for module, imported in edges.items():
+        room = room_of(module)
+        rooms[room] |= {room_of(name) for name in imported} - {room, ""}
+    rooms.pop("", None)
+    yield from (f"rooms import each other in a circle: {' -> '.join(circle)}" for circle in circles(rooms))
+
+
+def import_graph(root: Path) -> dict[str, set[str]]:
+    """Each module of weft's own -> those that it imports anywhere: also late, and for types alone."""
+    sources = {module_name(below): (path, below) for path, below in own_modules(root)}
+    graph: dict[str, set[str]] = {}
+    for module, (path, below) in sources.items():
+        found = {name for _, name in imported_names(ast.parse(path.read_text(), str(path)), below)}
+        # A name of a module is that module's.
+        owners = {name if name in sources else name.rpartition(".")[0] for name in found}
+        graph[module] = (owners & sources.keys()) - {module} - set(KNOWN.get(module, ()))
+    return graph
+
+
+def circles(edges: Mapping[str, set[str]]) -> Iterator[list[str]]:
+    """Circles of a graph, until none is left when an edge of each is taken out."""
+    left = {node: set(after) for node, after in edges.items()}
+    while True:
+        try:
+            graphlib.TopologicalSorter(left).prepare()
+        except graphlib.CycleError as error:
+            # It lists each node before the one that leads to it.
+            circle: list[str] = error.args[1][:0:-1]
+            first = circle.index(min(circle))
+            circle = [*circle[first:], *circle[:first], circle[first]]
+            yield circle
+            left[circle[0]].discard(circle[1])
+        else:
+            return
+
+
+def own_modules(root: Path) -> Iterator[tuple[Path, Path]]:
+    """The modules that people write: all but the generated ones."""
+    return ((path, below) for path, below in modules(root) if not path.is_relative_to(root / "gen"))
+
+
+def module_name(below: Path) -> str:
+    """The name by which a module is imported; a package's for its `__init__`."""
+    return ".".join(below.with_suffix("").parts).removesuffix(".__init__")
+
+
+def room_of(module: str) -> str:
+    """The package that a module of a one-way root is in; empty for other modules."""
+    parts = module.split(".")
+    return ".".join(parts[:3]) if len(parts) > 3 and parts[1] in ONE_WAY_ROOTS else ""
+
+
+def is_in(name: str, room: str, separator: str = ".") -> bool:
+    return name == room or name.startswith(room + separator)
 
 
 def door_problems(root: Path) -> Iterator[str]:
@@ -123,12 +265,26 @@ def imports(tree: ast.Module, below: Path) -> Iterator[tuple[int, str]]:
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = [*below.parts[: -node.level]] if node.level else []
-            base += node.module.split(".") if node.module else []
-            if base == ["weft"]:
+            base = base_of(node, below)
+            if base == "weft":
                 yield from ((node.lineno, f"weft.{alias.name}") for alias in node.names)
             else:
-                yield node.lineno, ".".join(base)
+                yield node.lineno, base
+
+
+def imported_names(tree: ast.Module, below: Path) -> Iterator[tuple[int, str]]:
+    """As `imports`, and each name that is imported from a module: `from a import b` is a.b, which may be a module."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((node.lineno, f"{base_of(node, below)}.{alias.name}") for alias in node.names)
+
+
+def base_of(node: ast.ImportFrom, below: Path) -> str:
+    """The module that `from ... import` names, in full."""
+    base = [*below.parts[: -node.level]] if node.level else []
+    return ".".join(base + (node.module.split(".") if node.module else []))
 
 
 def install_problems(root: Path) -> Iterator[str]:
@@ -148,6 +304,8 @@ def problems(root: Path) -> Iterable[str]:
     yield from namespace_problems(root)
     yield from name_problems(root)
     yield from import_problems(root)
+    yield from owner_problems(root)
+    yield from graph_problems(root)
     yield from door_problems(root)
 
 

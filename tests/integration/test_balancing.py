@@ -14,9 +14,10 @@ import pytest
 from grpc import aio
 
 from tests.support.endpoints import CHAT, UNARY, Endpoints, all_connected, unary
-from weft.rpc.balancing import Balancer, BalancerLimits, OutlierRules, retry
+from weft.rpc.balancing import BalancedChannel, Balancer, BalancerLimits, OutlierRules
+from weft.rpc.calls.metadata import RETRY_MARK
 
-MARKED = (retry.MARK,)
+MARKED = (RETRY_MARK,)
 # Calls that may go out to a killed endpoint before the system says that it is gone.
 UNNOTICED = 5
 
@@ -105,7 +106,7 @@ async def test_long_streams_count_until_they_end(
     await endpoints.start("a", "b", "c", "d")
     balancer = balancers(limits=BalancerLimits(slow_start_s=0.0))
     balancer.update([endpoints.servers[name].agent for name in "ab"])
-    chat = balancer.channel().stream_stream(f"/{CHAT}")
+    chat = BalancedChannel(balancer).stream_stream(f"/{CHAT}")
     streams = [chat() for _ in range(6)]
     for stream in streams:
         await stream.write(b"hello")

@@ -13,11 +13,12 @@ from grpc import aio
 
 from tests.support.endpoints import CHAT, STREAM, UNARY, Endpoints, EndpointServer, all_connected, unary
 from weft.rpc import errors
-from weft.rpc.balancing import Balancer, BalancerLimits, retry
+from weft.rpc.balancing import BalancedChannel, Balancer, BalancerLimits
 from weft.rpc.balancing.endpoint import TURNED_AWAY_S
+from weft.rpc.calls.metadata import RETRY_MARK
 from weft.v1 import errors_pb2
 
-MARKED = (retry.MARK,)
+MARKED = (RETRY_MARK,)
 
 
 # -- retries --------------------------------------------------------------------------------------------------------
@@ -42,10 +43,10 @@ async def test_what_an_agent_refuses_another_one_does(
     for _ in range(4):
         call: Any
         if shape == "unary_unary":
-            call = balancer.channel().unary_unary(f"/{UNARY}")(b"x", timeout=5)
+            call = BalancedChannel(balancer).unary_unary(f"/{UNARY}")(b"x", timeout=5)
             assert await call == b"x"
         else:
-            call = balancer.channel().unary_stream(f"/{STREAM}")(b"x", timeout=5)
+            call = BalancedChannel(balancer).unary_stream(f"/{STREAM}")(b"x", timeout=5)
             # A relay asks for these first.
             assert not await call.initial_metadata()
             assert [response async for response in call] == [b"x"]
@@ -125,7 +126,7 @@ async def test_a_stream_of_which_something_was_seen_is_not_begun_again(
         server.failure = (grpc.StatusCode.UNAVAILABLE, "no more")
     balancer = balancers()
     balancer.update(endpoints.agents())
-    call = balancer.channel().unary_stream(f"/{STREAM}")(b"123", timeout=5, metadata=MARKED)
+    call = BalancedChannel(balancer).unary_stream(f"/{STREAM}")(b"123", timeout=5, metadata=MARKED)
     got = []
     with pytest.raises(aio.AioRpcError):
         async for response in call:
@@ -208,7 +209,7 @@ async def test_each_endpoint_has_a_bound(endpoints: Endpoints, balancers: Callab
 async def test_nobody_hosts_it(shape: str, balancers: Callable[..., Balancer]) -> None:
     balancer = balancers()
     balancer.update([])
-    made = getattr(balancer.channel(), shape)("/acme.v1.Other/Do")
+    made = getattr(BalancedChannel(balancer), shape)("/acme.v1.Other/Do")
     call = made(b"x") if shape.startswith("unary") else made(iter([b"x"]))
     with pytest.raises(aio.AioRpcError) as caught:
         if shape.endswith("unary"):
@@ -233,7 +234,7 @@ async def test_metadata_that_cannot_be_sent_holds_no_place(
     balancer = balancers()
     if known:
         balancer.update([server.agent])
-    channel = balancer.channel()
+    channel = BalancedChannel(balancer)
     for call in (
         channel.unary_unary(f"/{UNARY}")(b"x", timeout=5, metadata=pairs),
         channel.unary_stream(f"/{STREAM}")(b"x", timeout=5, metadata=pairs),
@@ -262,7 +263,7 @@ async def test_what_only_a_task_can_have_is_refused(
     (server,) = await endpoints.start("a")
     balancer = balancers()
     balancer.update([server.agent])
-    made = getattr(balancer.channel(), shape)(f"/{UNARY}")
+    made = getattr(BalancedChannel(balancer), shape)(f"/{UNARY}")
     given = b"x" if shape.startswith("unary") else iter([b"x"])
     call = made(given, timeout=5, metadata=aio.Metadata(("x-own", "1"), pair))
     with pytest.raises(aio.AioRpcError) as caught:
@@ -282,7 +283,7 @@ async def test_what_a_direct_call_can_have_goes_with_it(
     (server,) = await endpoints.start("a")
     balancer = balancers()
     balancer.update([server.agent])
-    given = [retry.MARK, ("weft-mode", "direct"), ("weft-root-id", "what another one called it"), ("x", "1")]
+    given = [RETRY_MARK, ("weft-mode", "direct"), ("weft-root-id", "what another one called it"), ("x", "1")]
     assert await unary(balancer)(b"x", timeout=5, metadata=given) == b"x"
 
 
@@ -291,7 +292,7 @@ async def test_a_call_waits_for_the_first_snapshot(
 ) -> None:
     (server,) = await endpoints.start("a")
     balancer = balancers(limits=BalancerLimits(first_snapshot_s=0.1))
-    channel = balancer.channel()
+    channel = BalancedChannel(balancer)
     calls = [
         channel.unary_unary(f"/{UNARY}")(b"x", timeout=5),
         channel.unary_stream(f"/{STREAM}")(b"x", timeout=5),
@@ -324,7 +325,7 @@ async def test_calls_of_an_endpoint_that_leaves_go_on(
     await endpoints.start("a", "b")
     balancer = balancers()
     balancer.update([endpoints.servers["a"].agent])
-    chat = balancer.channel().stream_stream(f"/{CHAT}")()
+    chat = BalancedChannel(balancer).stream_stream(f"/{CHAT}")()
     await chat.write(b"1")
     assert await chat.read() == b"1"
     balancer.update([endpoints.servers["b"].agent])
@@ -348,7 +349,7 @@ async def test_closing_ends_what_runs(endpoints: Endpoints, balancers: Callable[
     balancer = balancers()
     balancer.update([servers[0].agent])
     call = unary(balancer)
-    held = [call(b"x", timeout=30), balancers().channel().unary_unary(f"/{UNARY}")(b"x", timeout=30)]
+    held = [call(b"x", timeout=30), BalancedChannel(balancers()).unary_unary(f"/{UNARY}")(b"x", timeout=30)]
     await asyncio.sleep(0.05)
     balancer.update([servers[1].agent])
     async with asyncio.timeout(5):
@@ -357,7 +358,7 @@ async def test_closing_ends_what_runs(endpoints: Endpoints, balancers: Callable[
     held[1].cancel()
     with pytest.raises(aio.UsageError):
         call(b"x")
-    assert balancer.channel().get_state() is grpc.ChannelConnectivity.SHUTDOWN
+    assert BalancedChannel(balancer).get_state() is grpc.ChannelConnectivity.SHUTDOWN
 
 
 async def test_a_decision_is_explained_before_it_is_made(

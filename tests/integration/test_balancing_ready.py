@@ -14,7 +14,7 @@ from grpc import aio
 
 from tests.support.endpoints import CHAT, COLLECT, STREAM, UNARY, Endpoints, agent, all_connected
 from weft.rpc import errors
-from weft.rpc.balancing import Balancer, BalancerLimits
+from weft.rpc.balancing import BalancedChannel, Balancer, BalancerLimits
 from weft.v1 import errors_pb2, fleet_pb2
 
 SHAPES = {"unary_unary": UNARY, "unary_stream": STREAM, "stream_unary": COLLECT, "stream_stream": CHAT}
@@ -28,7 +28,7 @@ async def _request() -> AsyncIterator[bytes]:
 
 def _waiting(balancer: Balancer, shape: str = "unary_unary", *, timeout: float | None = LONG_S) -> Any:
     """A call that waits for an agent."""
-    made = getattr(balancer.channel(), shape)(f"/{SHAPES[shape]}")
+    made = getattr(BalancedChannel(balancer), shape)(f"/{SHAPES[shape]}")
     given = b"x" if shape.startswith("unary") else _request()
     return made(given, timeout=timeout, wait_for_ready=True)
 
@@ -74,7 +74,7 @@ async def test_what_is_written_waits_as_well(
     (server,) = await endpoints.start("a")
     balancer = balancers()
     balancer.update([])
-    chat = balancer.channel().stream_stream(f"/{CHAT}")(timeout=LONG_S, wait_for_ready=True)
+    chat = BalancedChannel(balancer).stream_stream(f"/{CHAT}")(timeout=LONG_S, wait_for_ready=True)
     writing = asyncio.create_task(chat.write(b"1"))
     await _looks(balancer, 2)
     assert not writing.done()
@@ -97,7 +97,7 @@ async def test_it_waits_for_no_agent_in_particular(
     assert await _waiting(balancer) == b"x"
     await process.kill()
     async with asyncio.timeout(LONG_S):
-        while balancer.channel().get_state() is grpc.ChannelConnectivity.READY:
+        while BalancedChannel(balancer).get_state() is grpc.ChannelConnectivity.READY:
             await asyncio.sleep(0)
     call = _waiting(balancer, shape, timeout=None)
     late = _waiting(balancer, shape, timeout=0.1)
@@ -159,7 +159,7 @@ async def test_what_waiting_does_not_mend_is_said_at_once(
 ) -> None:
     (server,) = await endpoints.start("a")
     balancer = balancers(limits=BalancerLimits(outstanding=1))
-    unknown = balancer.channel().unary_unary("/test.v1.Test/Other")
+    unknown = BalancedChannel(balancer).unary_unary("/test.v1.Test/Other")
     balancer.update([])
     # It waits as long as it may be anything, and learns what it is.
     call = unknown(b"x", timeout=LONG_S, wait_for_ready=True)
@@ -169,7 +169,7 @@ async def test_what_waiting_does_not_mend_is_said_at_once(
 
     await all_connected(balancer, 1)
     server.gate.clear()
-    held = balancer.channel().unary_unary(f"/{UNARY}")(b"x", timeout=LONG_S)
+    held = BalancedChannel(balancer).unary_unary(f"/{UNARY}")(b"x", timeout=LONG_S)
     full = _waiting(balancer)
     assert full.done()
     assert await full.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -181,7 +181,7 @@ async def test_what_waiting_does_not_mend_is_said_at_once(
 async def test_others_fail_at_once(wait: bool | None, balancers: Callable[..., Balancer]) -> None:
     balancer = balancers()
     balancer.update([])
-    call = balancer.channel().unary_unary(f"/{UNARY}")(b"x", timeout=LONG_S, wait_for_ready=wait)
+    call = BalancedChannel(balancer).unary_unary(f"/{UNARY}")(b"x", timeout=LONG_S, wait_for_ready=wait)
     assert call.done()
     with pytest.raises(aio.AioRpcError) as caught:
         await call
@@ -198,7 +198,7 @@ async def test_an_agent_that_does_not_answer_the_connection(
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         balancer = balancers()
         balancer.update([agent("a", address)])
-        made = getattr(balancer.channel(for_others=for_others), shape)(f"/{SHAPES[shape]}")
+        made = getattr(BalancedChannel(balancer, for_others=for_others), shape)(f"/{SHAPES[shape]}")
         began_at = time.monotonic()
         call = made(b"x" if shape.startswith("unary") else _request(), timeout=0.4)
         with pytest.raises(aio.AioRpcError) as caught:

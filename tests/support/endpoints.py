@@ -18,7 +18,7 @@ from grpc import aio
 
 from tests.support.processes import Process, until
 from weft.rpc import errors
-from weft.rpc.balancing import Balancer
+from weft.rpc.balancing import BalancedChannel, Balancer
 from weft.rpc.network.channel import server_options
 from weft.v1 import agent_pb2, fleet_pb2
 
@@ -172,7 +172,7 @@ class Endpoints:
 
 def unary(balancer: Balancer) -> Any:
     """Makes unary calls on a balancer's channel."""
-    return balancer.channel().unary_unary(f"/{UNARY}")
+    return BalancedChannel(balancer).unary_unary(f"/{UNARY}")
 
 
 async def all_connected(balancer: Balancer, count: int) -> None:

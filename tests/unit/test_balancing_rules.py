@@ -28,6 +28,7 @@ from weft.rpc.balancing.policy import Moment, Policy
 from weft.rpc.balancing.retry_budget import RetryBudget
 from weft.rpc.balancing.speed import Pace
 from weft.rpc.balancing.subset import subset
+from weft.rpc.calls.metadata import RETRY_MARK
 from weft.v1 import agent_pb2, errors_pb2, fleet_pb2
 
 METHOD = "acme.v1.Analyst/Analyze"
@@ -409,7 +410,7 @@ def said(reason: int, domain: str = errors.DOMAIN, **metadata: str) -> tuple[tup
 def test_what_may_be_tried_elsewhere(
     code: grpc.StatusCode, details: str, trailers: Any, marked: bool, wanted: bool
 ) -> None:
-    metadata = [("k", "v"), retry.MARK] if marked else [("k", "v")]
+    metadata = [("k", "v"), RETRY_MARK] if marked else [("k", "v")]
     assert retry.elsewhere(code, details, trailers, "a", metadata) is wanted
 
 

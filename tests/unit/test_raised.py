@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from scripts import layout
 from tests.support.hostile import _RAISED, POISON, OwnBaseException, Untold
-from weft.rpc.calls import raised
+from weft.rpc import raised
 from weft.rpc.errors import error_info, from_status, make_status, retry_after_s, unpacked
 from weft.v1 import task_pb2
 

@@ -19,9 +19,9 @@ from weft.agent.current_call import CancelSignal, budget_of
 from weft.agent.handlers.failure_log import log_raised
 from weft.rpc.calls import call_context
 from weft.rpc.calls import metadata as weft_metadata
-from weft.rpc.calls.raised import text_of
 from weft.rpc.errors import STATUS_DETAILS_KEY, status_code
 from weft.rpc.process.logs import get_logger
+from weft.rpc.raised import text_of
 from weft.v1 import session_pb2, task_pb2
 
 if TYPE_CHECKING:

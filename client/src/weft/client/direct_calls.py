@@ -9,7 +9,7 @@ import asyncio
 
 import grpc.aio
 
-from weft.rpc.balancing import Balancer, BalancerLimits, Explanation
+from weft.rpc.balancing import BalancedChannel, Balancer, BalancerLimits, Explanation
 from weft.rpc.discovery import Discovery
 
 # Connections to agents that are there are made within this.
@@ -24,6 +24,10 @@ class Direct:
         self.balancer = Balancer(policy, limits=BalancerLimits(max_message_bytes=max_message_bytes))
         self._discovery = Discovery(coordinator, self.balancer.update)
         self._discovery.start()
+
+    def channel(self) -> grpc.aio.Channel:
+        """A channel whose calls go to the agents. Closing it closes nothing."""
+        return BalancedChannel(self.balancer)
 
     async def explain(self, method: str, timeout_s: float) -> Explanation:
         """What the next call would get, once the agents are known and connected, or cannot be.

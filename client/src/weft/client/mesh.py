@@ -101,9 +101,9 @@ class Mesh:
             InvalidArgument: there is no such policy.
             WrongEventLoop: no event loop runs here, or another one than where the mesh was used first.
         """
-        return (
-            self.direct(policy).balancer.channel() if direct else InheritingChannel(self._plain(), self._home)
-        )
+        if direct:
+            return self.direct(policy).channel()
+        return InheritingChannel(self._plain(), self._home)
 
     def direct(self, policy: str = DEFAULT_POLICY) -> Direct:
         """What is behind the direct channels of a policy: `.balancer` has counters, and explains its choices."""

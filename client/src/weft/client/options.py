@@ -11,9 +11,9 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 
 from weft.rpc import times
-from weft.rpc.balancing.retry import MARK as RETRY_MARK
 from weft.rpc.calls import call_context, tracing
 from weft.rpc.calls import metadata as entries
+from weft.rpc.calls.metadata import RETRY_MARK
 from weft.rpc.errors import InvalidArgument
 from weft.v1 import task_pb2
 

@@ -20,7 +20,6 @@ from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 from grpc import aio
 
-from weft.rpc.calls.gone import to_caller
 from weft.rpc.calls.metadata import Pairs
 from weft.rpc.errors import (
     STATUS_DETAILS_KEY,
@@ -30,6 +29,7 @@ from weft.rpc.errors import (
     WeftError,
     status_code,
 )
+from weft.rpc.network.gone import to_caller
 from weft.rpc.process.logs import get_logger
 
 log = get_logger(__name__)

@@ -28,7 +28,7 @@ from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError, Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from weft.rpc.calls.raised import summary
+from weft.rpc.raised import summary
 from weft.v1 import errors_pb2, task_pb2
 
 DOMAIN = "weft"

@@ -12,12 +12,12 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import grpc
-from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
 from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from weft.rpc.contracts import descriptors
+from weft.rpc.contracts.health_contract import health_file
 
 SERVICE = "grpc.health.v1.Health"
 MAX_WATCHERS = 4096
@@ -25,36 +25,6 @@ MAX_WATCHERS = 4096
 RECHECK_S = 1.0
 
 Status = health_pb2.HealthCheckResponse
-
-
-def health_file() -> FileDescriptorProto:
-    """The file of grpc.health.v1 with its newest method, `List`, which the library's own may not have yet."""
-    file = FileDescriptorProto.FromString(health_pb2.DESCRIPTOR.serialized_pb)
-    (service,) = file.service
-    if all(method.name != "List" for method in service.method):
-        file.message_type.add(name="HealthListRequest")
-        answer = file.message_type.add(name="HealthListResponse")
-        entry = answer.nested_type.add(name="StatusesEntry")
-        entry.options.map_entry = True
-        optional, repeated = FieldDescriptorProto.LABEL_OPTIONAL, FieldDescriptorProto.LABEL_REPEATED
-        entry.field.add(name="key", number=1, type=FieldDescriptorProto.TYPE_STRING, label=optional)
-        for parent, name, number, label, kind in (
-            (entry, "value", 2, optional, "HealthCheckResponse"),
-            (answer, "statuses", 1, repeated, "HealthListResponse.StatusesEntry"),
-        ):
-            parent.field.add(
-                name=name,
-                number=number,
-                type=FieldDescriptorProto.TYPE_MESSAGE,
-                label=label,
-                type_name=f".grpc.health.v1.{kind}",
-            )
-        service.method.add(
-            name="List",
-            input_type=".grpc.health.v1.HealthListRequest",
-            output_type=".grpc.health.v1.HealthListResponse",
-        )
-    return file
 
 
 _LIST_RESPONSE: Any = GetMessageClass(

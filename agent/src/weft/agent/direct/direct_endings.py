@@ -18,7 +18,6 @@ from weft.agent.handler_context import HandlerContext
 from weft.agent.handlers.slots import Slots
 from weft.rpc.calls import metadata
 from weft.rpc.calls.answer_in_time import late, usable_s
-from weft.rpc.calls.gone import to_caller
 from weft.rpc.calls.metadata import NO_WAIT_KEY, Pairs
 from weft.rpc.errors import (
     STATUS_DETAILS_KEY,
@@ -28,6 +27,7 @@ from weft.rpc.errors import (
     WeftError,
     status_code,
 )
+from weft.rpc.network.gone import to_caller
 from weft.v1 import errors_pb2, task_pb2
 
 # A full agent is asked again no sooner than this. Others may be free at once.

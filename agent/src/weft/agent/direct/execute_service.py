@@ -24,10 +24,10 @@ from weft.agent.handlers import outcomes
 from weft.agent.handlers.invoke import invoke_async
 from weft.agent.handlers.slots import Slots
 from weft.agent.hosted_methods import HostedMethod
-from weft.rpc.calls.gone import to_caller
 from weft.rpc.calls.pacing import Pacer
 from weft.rpc.errors import InvalidArgument, ResourceExhausted, Unimplemented, WeftError
 from weft.rpc.network.channel import BATCH_BYTES, MAX_PAYLOAD_BYTES
+from weft.rpc.network.gone import to_caller
 from weft.rpc.times import MAX_DURATION_S, timestamp
 from weft.v1 import agent_pb2, agent_pb2_grpc, errors_pb2, fleet_pb2, session_pb2, task_pb2
 

@@ -38,7 +38,7 @@ from weft.agent.handlers.slots import Slots
 from weft.agent.handlers.threads import Threads
 from weft.agent.hosted_methods import HostedMethod
 from weft.rpc.calls import metadata
-from weft.rpc.calls.gone import to_caller
+from weft.rpc.network.gone import to_caller
 from weft.rpc.process.logs import get_logger
 from weft.v1 import session_pb2, task_pb2
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from weft.rpc.calls.raised import UNTOLD, handler_error
 from weft.rpc.process.logs import get_logger
+from weft.rpc.raised import UNTOLD, handler_error
 from weft.v1 import task_pb2
 
 _log = get_logger("weft.agent")

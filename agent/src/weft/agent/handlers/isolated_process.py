@@ -28,12 +28,12 @@ from weft.agent.handlers.invoke import ResponseTooLarge, invoke_async, invoke_sy
 from weft.agent.hosted_methods import HostedMethod, from_sources
 from weft.agent.program import search_path
 from weft.rpc.calls import metadata
-from weft.rpc.calls.raised import text_of
 from weft.rpc.process import logs
 from weft.rpc.process.after_import import after_import
 from weft.rpc.process.log_lines import show_exception
 from weft.rpc.process.signals import stop_signals
 from weft.rpc.process.steady_output import make_steady
+from weft.rpc.raised import text_of
 from weft.v1 import session_pb2, task_pb2
 
 _Run = tuple[bytes, float | None, str, int]

@@ -19,7 +19,7 @@ from weft.agent.errors import HostingError
 from weft.agent.sidecar.calls_in_flight import HandledCalls
 from weft.agent.sidecar.method_shapes import Shapes
 from weft.agent.sidecar.private_socket import prepare
-from weft.rpc.balancing import Balancer, BalancerLimits
+from weft.rpc.balancing import BalancedChannel, Balancer, BalancerLimits
 from weft.rpc.calls import metadata, relay
 from weft.rpc.calls.admission import Admission
 from weft.rpc.calls.call_context import CallContext
@@ -74,7 +74,7 @@ class Egress:
         self._shapes = Shapes(self._coordinator)
         self._durable = frozenset(durable)
         self._calls = calls
-        self._direct = self._balancer.channel(for_others=True)
+        self._direct = BalancedChannel(self._balancer, for_others=True)
         self._server = make_server(server_options(max_message_bytes=max_message_bytes))
         self._server.add_generic_rpc_handlers((_Handlers(self._handler),))
         # By path and mode, for as long as shapes hold.

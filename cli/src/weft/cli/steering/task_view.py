@@ -23,8 +23,8 @@ def styled_state(task: Task) -> Words:
 def error_text(task: Task) -> str:
     """Code and message of the last failure, with the reason given for a cancellation; where the handler raised, what. Empty
     when there is none."""
-    from weft.rpc.calls.raised import summary
     from weft.rpc.errors import from_status
+    from weft.rpc.raised import summary
     from weft.v1 import errors_pb2
 
     if not task.status.code:
@@ -95,8 +95,8 @@ def _times(attempt: Attempt) -> tuple[str, str]:
 
 
 def _outcome(attempt: Attempt) -> str:
-    from weft.rpc.calls.raised import summary
     from weft.rpc.errors import status_code
+    from weft.rpc.raised import summary
 
     if attempt.ended_at is None:
         return "running"

@@ -17,7 +17,7 @@ import grpc
 
 from weft.coordinator.calls.call_options import check_direct
 from weft.coordinator.contracts.contract_catalogue import MethodInfo
-from weft.rpc.balancing import Balancer, BalancerLimits
+from weft.rpc.balancing import BalancedChannel, Balancer, BalancerLimits
 from weft.rpc.calls import metadata, relay
 from weft.rpc.calls.admission import Admission
 from weft.rpc.calls.call_keys import LINEAGE, RETRY_KEY
@@ -44,7 +44,7 @@ class DirectCalls:
     def __init__(self, snapshots: Snapshots, max_message_bytes: int) -> None:
         self._snapshots = snapshots
         self._balancer = Balancer(limits=BalancerLimits(max_message_bytes=max_message_bytes))
-        self._channel = self._balancer.channel(for_others=True)
+        self._channel = BalancedChannel(self._balancer, for_others=True)
         self._feeding: asyncio.Task[None] | None = None
         # By method, as many as contracts may have in force.
         self._handlers: dict[str, tuple[int, grpc.RpcMethodHandler[Any, Any]]] = {}

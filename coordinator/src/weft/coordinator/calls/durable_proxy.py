@@ -34,7 +34,7 @@ from weft.coordinator.store.rules import State
 from weft.rpc import errors
 from weft.rpc.calls import metadata
 from weft.rpc.calls.admission import Admission
-from weft.rpc.calls.gone import to_caller
+from weft.rpc.network.gone import to_caller
 from weft.rpc.process.logs import get_logger
 from weft.v1 import errors_pb2, fleet_pb2, task_pb2
 

@@ -17,8 +17,8 @@ from weft.coordinator import codec
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AttemptRef, AttemptReport, ProgressItem, ProgressVerdict, Verdict
-from weft.rpc import errors
-from weft.rpc.calls import answer_size, metadata, raised
+from weft.rpc import errors, raised
+from weft.rpc.calls import answer_size, metadata
 from weft.rpc.network.channel import BATCH_ITEMS
 from weft.rpc.process.logs import get_logger
 from weft.v1 import errors_pb2, session_pb2, task_pb2

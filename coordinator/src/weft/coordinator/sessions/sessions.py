@@ -31,8 +31,8 @@ from weft.coordinator.store.records import AttemptRef, Owner
 from weft.coordinator.store.refusals import agent_id_in_use
 from weft.coordinator.store.rules import QueueKey
 from weft.rpc import errors
-from weft.rpc.calls.gone import to_caller
 from weft.rpc.calls.pacing import Pacer
+from weft.rpc.network.gone import to_caller
 from weft.rpc.process.logs import get_logger
 from weft.v1 import coordinator_pb2, errors_pb2, fleet_pb2, session_pb2
 

@@ -15,23 +15,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import grpc
 from grpc import aio
 
 from weft.rpc import errors
 from weft.rpc.balancing import retry
+from weft.rpc.balancing.balancer import Balancer
+from weft.rpc.balancing.connection import Callee
+from weft.rpc.balancing.endpoint import Endpoint, EndpointMethod
 from weft.rpc.balancing.refused_call import Refused
 from weft.rpc.calls.answer_in_time import late, usable_s
 from weft.rpc.calls.at_once import at_once
 from weft.rpc.calls.metadata import NO_WAIT_KEY
 from weft.v1 import errors_pb2
-
-if TYPE_CHECKING:
-    from weft.rpc.balancing.balanced_channel import BalancedCallable
-    from weft.rpc.balancing.endpoint import Endpoint, EndpointMethod
 
 # Initial metadata without entries is believed when the call has not ended for so long.
 BARE_HEADERS_S = 0.01
@@ -57,10 +56,19 @@ class BalancedCall(aio.Call):
     _connecting = False
 
     def __init__(
-        self, callee: BalancedCallable, request: Any, timeout: float | None, how: dict[str, Any]
+        self,
+        balancer: Balancer,
+        callee: Callee,
+        request: Any,
+        timeout: float | None,
+        how: dict[str, Any],
+        *,
+        for_others: bool,
     ) -> None:
+        self._balancer = balancer
         self._callee = callee
-        self._balancer = callee.balancer
+        # Made for a caller elsewhere, whose timer ends it too.
+        self._for_others = for_others
         self._request = request
         # Of grpc's own: metadata, credentials, wait_for_ready, compression.
         self._how = how
@@ -108,13 +116,13 @@ class BalancedCall(aio.Call):
         self._waits = last or not (
             self.repeatable and self._balancer.has_another(self._callee.method, len(self._tried) + 1)
         )
-        if left_s is not None and self._callee.for_others and not hosted.endpoint.connection.ready():
+        if left_s is not None and self._for_others and not hosted.endpoint.connection.ready():
             left_s = usable_s(left_s)
         how = self._how
         if not self._waits:
             how = how | {"metadata": (*(how["metadata"] or ()), _NO_WAIT)}
         try:
-            call = hosted.endpoint.connection.callable(self._callee.plain)
+            call = hosted.endpoint.connection.callable(self._callee)
             self._inner = call(self._request, timeout=left_s, **how)
         except BaseException:
             # What it was given is none of gRPC's.
@@ -200,7 +208,7 @@ class BalancedCall(aio.Call):
         """Wait for the first snapshot, or for one with an agent, as long as the call may."""
         left_s = self._left_s()
         if left_s is not None:
-            wait_s: float | None = min(usable_s(left_s) if self._callee.for_others else left_s, _LONG_S)
+            wait_s: float | None = min(usable_s(left_s) if self._for_others else left_s, _LONG_S)
         else:
             # For ever, as gRPC does, if that is what the caller wants.
             wait_s = None if self._how["wait_for_ready"] else self._balancer.limits.first_snapshot_s
@@ -340,84 +348,3 @@ class BalancedCall(aio.Call):
             callback(self)
         else:
             self._callbacks.append(callback)
-
-
-class OneResponse(BalancedCall):
-    """A call with one response."""
-
-    def __await__(self) -> Generator[Any, None, Any]:
-        if self._inner is None:
-            yield from self._current().__await__()
-        while True:
-            inner: Any = self._inner
-            try:
-                return (yield from inner.__await__())
-            except aio.AioRpcError:
-                if inner is self._inner:
-                    raise
-            except asyncio.CancelledError:
-                # It may have been replaced before whoever waited for it could be cancelled.
-                self.cancel()
-                raise
-
-
-class ManyResponses(BalancedCall):
-    """A call with a stream of responses."""
-
-    _iterator: AsyncIterator[Any] | None = None
-
-    def __aiter__(self) -> AsyncIterator[Any]:
-        if self._iterator is None:
-            self._iterator = self._responses()
-        return self._iterator
-
-    async def _responses(self) -> AsyncIterator[Any]:
-        while True:
-            inner = await self._current()
-            try:
-                async for response in inner:
-                    self._seen = True
-                    yield response
-                return
-            except aio.AioRpcError:
-                if inner is self._inner:
-                    raise
-
-    async def read(self) -> Any:
-        while True:
-            inner = self._inner or await self._current()
-            try:
-                response = await inner.read()
-            except aio.AioRpcError:
-                if inner is self._inner:
-                    raise
-            else:
-                self._seen = True
-                return response
-
-
-class ManyRequests(BalancedCall):
-    """A call with a stream of requests. It is made once: what was written is gone."""
-
-    async def write(self, request: Any) -> None:
-        await (self._inner or await self._current()).write(request)
-
-    async def done_writing(self) -> None:
-        await (self._inner or await self._current()).done_writing()
-
-
-class UnaryUnaryCall(OneResponse, aio.UnaryUnaryCall[Any, Any]):
-    repeatable = True
-    timed = True
-
-
-class UnaryStreamCall(ManyResponses, aio.UnaryStreamCall[Any, Any]):
-    repeatable = True
-
-
-class StreamUnaryCall(ManyRequests, OneResponse, aio.StreamUnaryCall[Any, Any]):
-    pass
-
-
-class StreamStreamCall(ManyRequests, ManyResponses, aio.StreamStreamCall[Any, Any]):
-    pass

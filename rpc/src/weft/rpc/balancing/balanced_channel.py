@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, Callable, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import grpc
 from grpc import aio
 
-from weft.rpc.balancing import balanced_calls
+from weft.rpc.balancing import balanced_shapes
+from weft.rpc.balancing.balanced_calls import BalancedCall
+from weft.rpc.balancing.balancer import Balancer
 from weft.rpc.balancing.connection import Callee
 from weft.rpc.calls import call_context
-
-if TYPE_CHECKING:
-    from weft.rpc.balancing.balancer import Balancer
 
 # How often the state of a channel as a whole is looked at, by those that wait for it to change.
 LOOK_S = 0.02
@@ -29,15 +28,12 @@ class BalancedCallable:
     """A method, as a stub has it."""
 
     # What it makes.
-    kind: type[balanced_calls.BalancedCall]
+    kind: type[BalancedCall]
 
-    def __init__(self, balancer: Balancer, plain: Callee, *, for_others: bool = False) -> None:
-        self.balancer = balancer
-        # Who makes its calls makes them for somebody whose timer ends them too.
-        self.for_others = for_others
-        self.plain = plain
-        # "package.Service/Method".
-        self.method = plain.path.removeprefix("/")
+    def __init__(self, balancer: Balancer, callee: Callee, *, for_others: bool) -> None:
+        self._balancer = balancer
+        self._callee = callee
+        self._for_others = for_others
 
     def _call(
         self,
@@ -48,9 +44,9 @@ class BalancedCallable:
         wait_for_ready: bool | None,
         compression: grpc.Compression | None,
     ) -> Any:
-        if self.balancer.closed:
+        if self._balancer.closed:
             raise aio.UsageError("Channel is closed.")
-        self.balancer.home.check()
+        self._balancer.home.check()
         # What is made while a call is handled inherits from it.
         timeout = call_context.timeout_s(timeout)
         given = call_context.metadata(metadata)
@@ -61,7 +57,7 @@ class BalancedCallable:
             "wait_for_ready": wait_for_ready,
             "compression": compression,
         }
-        return self.kind(self, request, timeout, how)
+        return self.kind(self._balancer, self._callee, request, timeout, how, for_others=self._for_others)
 
 
 class OneRequestCallable(BalancedCallable):
@@ -96,23 +92,31 @@ class ManyRequestsCallable(BalancedCallable):
 
 
 class BalancedUnaryUnary(OneRequestCallable, aio.UnaryUnaryMultiCallable[Any, Any]):
-    kind = balanced_calls.UnaryUnaryCall
+    kind = balanced_shapes.UnaryUnaryCall
 
 
 class BalancedUnaryStream(OneRequestCallable, aio.UnaryStreamMultiCallable[Any, Any]):
-    kind = balanced_calls.UnaryStreamCall
+    kind = balanced_shapes.UnaryStreamCall
 
 
 class BalancedStreamUnary(ManyRequestsCallable, aio.StreamUnaryMultiCallable[Any, Any]):
-    kind = balanced_calls.StreamUnaryCall
+    kind = balanced_shapes.StreamUnaryCall
 
 
 class BalancedStreamStream(ManyRequestsCallable, aio.StreamStreamMultiCallable[Any, Any]):
-    kind = balanced_calls.StreamStreamCall
+    kind = balanced_shapes.StreamStreamCall
 
 
 class BalancedChannel(aio.Channel):
-    """Closing it closes nothing: the balancer has the connections, and may have other channels."""
+    """Its calls go to the endpoints that the balancer chooses.
+
+    Closing it closes nothing: the balancer has the connections, and may have other channels.
+
+    Args:
+        balancer: chooses the endpoints.
+        for_others: calls are made for callers elsewhere, whose timers end them at the same deadline: one that waits
+            in vain ends a little earlier, so that they are told what it waited for.
+    """
 
     def __init__(self, balancer: Balancer, *, for_others: bool = False) -> None:
         self._balancer = balancer
@@ -125,8 +129,8 @@ class BalancedChannel(aio.Channel):
         response_deserializer: Deserializer = None,
         _registered_method: bool | None = False,
     ) -> Any:
-        plain = Callee("unary_unary", method, request_serializer, response_deserializer)
-        return BalancedUnaryUnary(self._balancer, plain, for_others=self._for_others)
+        callee = _callee("unary_unary", method, request_serializer, response_deserializer)
+        return BalancedUnaryUnary(self._balancer, callee, for_others=self._for_others)
 
     def unary_stream(
         self,
@@ -135,8 +139,8 @@ class BalancedChannel(aio.Channel):
         response_deserializer: Deserializer = None,
         _registered_method: bool | None = False,
     ) -> Any:
-        plain = Callee("unary_stream", method, request_serializer, response_deserializer)
-        return BalancedUnaryStream(self._balancer, plain, for_others=self._for_others)
+        callee = _callee("unary_stream", method, request_serializer, response_deserializer)
+        return BalancedUnaryStream(self._balancer, callee, for_others=self._for_others)
 
     def stream_unary(
         self,
@@ -145,8 +149,8 @@ class BalancedChannel(aio.Channel):
         response_deserializer: Deserializer = None,
         _registered_method: bool | None = False,
     ) -> Any:
-        plain = Callee("stream_unary", method, request_serializer, response_deserializer)
-        return BalancedStreamUnary(self._balancer, plain, for_others=self._for_others)
+        callee = _callee("stream_unary", method, request_serializer, response_deserializer)
+        return BalancedStreamUnary(self._balancer, callee, for_others=self._for_others)
 
     def stream_stream(
         self,
@@ -155,8 +159,8 @@ class BalancedChannel(aio.Channel):
         response_deserializer: Deserializer = None,
         _registered_method: bool | None = False,
     ) -> Any:
-        plain = Callee("stream_stream", method, request_serializer, response_deserializer)
-        return BalancedStreamStream(self._balancer, plain, for_others=self._for_others)
+        callee = _callee("stream_stream", method, request_serializer, response_deserializer)
+        return BalancedStreamStream(self._balancer, callee, for_others=self._for_others)
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:  # noqa: ARG002
         return self._balancer.connectivity()
@@ -180,3 +184,7 @@ class BalancedChannel(aio.Channel):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+def _callee(shape: str, path: str, serializer: Serializer, deserializer: Deserializer) -> Callee:
+    return Callee(shape, path.removeprefix("/"), serializer, deserializer)

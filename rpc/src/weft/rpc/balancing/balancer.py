@@ -169,17 +169,6 @@ class Balancer:
         for endpoint in endpoints:
             await endpoint.connection.close()
 
-    def channel(self, *, for_others: bool = False) -> grpc.aio.Channel:
-        """A channel whose calls go to the endpoints that this balancer chooses. Its `close` leaves the balancer open.
-
-        Args:
-            for_others: calls are made for callers elsewhere, whose timers end them at the same deadline: one that waits
-                in vain ends a little earlier, so that they are told what it waited for.
-        """
-        from weft.rpc.balancing.balanced_channel import BalancedChannel
-
-        return BalancedChannel(self, for_others=for_others)
-
     def _connection(self, address: str) -> Connection:
         return Connection(address, self.limits.max_message_bytes)
 

@@ -19,8 +19,8 @@ class Callee(NamedTuple):
 
     # Name of the channel's method that makes it, such as "unary_unary".
     shape: str
-    # "/package.Service/Method".
-    path: str
+    # "package.Service/Method".
+    method: str
     serializer: Callable[[Any], bytes] | None
     deserializer: Callable[[bytes], Any] | None
 
@@ -51,7 +51,7 @@ class Connection:
                 self._callables.clear()
             make = getattr(self._opened(), callee.shape)
             made = make(
-                callee.path,
+                f"/{callee.method}",
                 request_serializer=callee.serializer,
                 response_deserializer=callee.deserializer,
             )

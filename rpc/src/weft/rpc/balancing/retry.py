@@ -14,10 +14,9 @@ from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
 from weft.rpc import errors
+from weft.rpc.calls.metadata import RETRY_MARK
 from weft.v1 import errors_pb2
 
-# Metadata with which a caller says that its call may be run twice.
-MARK = ("weft-retry", "unavailable")
 # Endpoints that one call is tried on, the first included.
 MAX_ATTEMPTS = 5
 
@@ -40,7 +39,7 @@ _CODES = frozenset(
 
 
 def is_marked(metadata: Iterable[tuple[str, Any]]) -> bool:
-    return any((key, value) == MARK for key, value in metadata)
+    return any((key, value) == RETRY_MARK for key, value in metadata)
 
 
 def elsewhere(

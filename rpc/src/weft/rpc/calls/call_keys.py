@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from weft.rpc.balancing.retry import MARK
 from weft.rpc.calls.call_context import PARENT_ID_KEY, ROOT_ID_KEY
-from weft.rpc.calls.metadata import DIRECT, DURABLE, MODE_KEY
+from weft.rpc.calls.metadata import DIRECT, DURABLE, MODE_KEY, RETRY_MARK
 from weft.rpc.errors import InvalidArgument
 
 PREFIX = "weft-"
 MODES = (DURABLE, DIRECT)
 LINEAGE = (ROOT_ID_KEY, PARENT_ID_KEY)
 # That a call may be run twice; a durable one may be anyhow.
-RETRY_KEY, _RETRY = MARK
+RETRY_KEY, _RETRY = RETRY_MARK
 # Options of a task.
 _FOR_TASKS = ("weft-request-id", "weft-priority", "weft-delay", "weft-require", "weft-detach")
 _KNOWN = (*_FOR_TASKS, MODE_KEY, RETRY_KEY, *LINEAGE)

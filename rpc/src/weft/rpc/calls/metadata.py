@@ -12,6 +12,8 @@ Pairs = tuple[tuple[str, str | bytes], ...]
 # Says which of the two kinds of call it is: stored, or straight to an agent.
 MODE_KEY = "weft-mode"
 DURABLE, DIRECT = "durable", "direct"
+# With this a caller says that its call may be run twice.
+RETRY_MARK = ("weft-retry", "unavailable")
 # Trailers of a call: its agent, and that one's load as gRFC A51 has it.
 AGENT_KEY = "weft-agent"
 ORCA_KEY = "endpoint-load-metrics-bin"

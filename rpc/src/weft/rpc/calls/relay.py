@@ -27,7 +27,7 @@ from grpc import aio
 from weft.rpc import errors
 from weft.rpc.calls import metadata
 from weft.rpc.calls.at_once import at_once
-from weft.rpc.calls.gone import to_caller
+from weft.rpc.network.gone import to_caller
 from weft.rpc.process.logs import get_logger
 from weft.v1 import fleet_pb2
 

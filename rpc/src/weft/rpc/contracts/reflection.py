@@ -19,7 +19,7 @@ from google.rpc import error_details_pb2
 from grpc_reflection.v1alpha import reflection_pb2 as pb
 
 from weft.rpc.contracts import descriptors
-from weft.rpc.health import health_file
+from weft.rpc.contracts.health_contract import health_file
 from weft.rpc.network.channel import BATCH_BYTES
 
 _SERVICES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import grpc
 from grpc import aio
 
-from weft.rpc.calls.gone import quiet_grpc
+from weft.rpc.network.gone import quiet_grpc
 
 # What a peer may send in one message: gRPC's own default, which stock clients have on their side too.
 MAX_PAYLOAD_BYTES = 4 * 1024 * 1024
