@@ -51,7 +51,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "redis": ("weft/coordinator/store/redis",),
     "rich": ("weft/cli",),
     "sqlite3": ("weft/coordinator/store/embedded",),
-    "structlog": ("weft/rpc/process/logs",),
+    "structlog": ("weft/rpc/process", "weft/agent/handlers/isolated_process"),
     "typer": ("weft/cli",),
     "uvloop": ("weft/coordinator/server", "weft/agent/handlers/event_loop", "weft/cli"),
     "watchfiles": ("weft/agent/program/reload",),
@@ -61,7 +61,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
 }
 # Rooms with a boundary inside their root: a package -> the modules and packages of its own root that it may import.
 INSIDE: dict[str, tuple[str, ...]] = {
-    "weft.coordinator.store": ("weft.coordinator.store", "weft.coordinator.rules"),
+    "weft.coordinator.store": ("weft.coordinator.store",),
 }
 # Roots whose rooms do not import each other both ways.
 ONE_WAY_ROOTS = frozenset({"rpc"})
@@ -72,11 +72,7 @@ REPEATED_STEMS = frozenset({"__init__", "settings", "errors"})
 KNOWN: dict[str, tuple[str, ...]] = {
     "weft.agent.functions": ("weft.agent.hosted_methods",),
     "weft.agent.handlers.runners": ("weft.agent.handlers.executor", "weft.agent.session.attempt"),
-    "weft.agent.handlers.executor": ("weft.agent.session.outbox", "weft.agent.session.attempt"),
-    "weft.agent.handlers.isolated_process": ("structlog",),
     "weft.client.task_handle": ("weft.client.tasks",),
-    "weft.coordinator.store.choose": ("weft.coordinator.settings",),
-    "weft.coordinator.store.redis.endpoint_resolver": ("weft.coordinator.settings",),
 }
 
 # Words that say nothing about what a module is for.

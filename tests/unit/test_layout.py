@@ -23,8 +23,7 @@ GOOD = {
     "agent/src/weft/agent/py.typed": "",
     "coordinator/src/weft/coordinator/__init__.py": "",
     "coordinator/src/weft/coordinator/py.typed": "",
-    "coordinator/src/weft/coordinator/store/__init__.py": "from weft.coordinator import rules",
-    "coordinator/src/weft/coordinator/rules.py": "",
+    "coordinator/src/weft/coordinator/store/__init__.py": "from weft.coordinator.store import rules",
 }
 AGENT = "agent/src/weft/agent/__init__.py"
 COORDINATOR = "coordinator/src/weft/coordinator/sessions.py"
