@@ -15,7 +15,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench chaos gen settings lock format clean
+.PHONY: help demo test check bench chaos gen settings docs lock format clean
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -55,7 +55,10 @@ gen: $(STAMP) ## generate Python from the protos
 settings: $(STAMP) ## write docs/settings.md from the settings models
 	@$(BIN)/python scripts/settings_table.py
 
-check: $(STAMP) ## lint, types, contract, generated code, layout, documented settings
+docs: $(STAMP) ## build the docs site, which needs no network: build/site/html/index.html
+	@$(BIN)/python scripts/docs_site.py
+
+check: $(STAMP) ## lint, types, contract, generated code, layout, documented settings, docs site
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
@@ -66,6 +69,7 @@ check: $(STAMP) ## lint, types, contract, generated code, layout, documented set
 	@$(BIN)/python scripts/generate.py --check
 	@$(BIN)/python scripts/layout.py
 	@$(BIN)/python scripts/settings_table.py --check
+	@$(BIN)/python scripts/docs_site.py --check
 
 format: $(STAMP) ## let ruff and buf format everything
 	@$(BIN)/ruff check --fix-only --quiet || true
@@ -77,4 +81,4 @@ lock: $(STAMP) ## resolve the newest allowed versions into requirements.lock
 	  --all-extras --group dev --upgrade pyproject.toml -o requirements.lock
 
 clean: ## remove the environment and the caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build

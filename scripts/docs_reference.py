@@ -1,0 +1,248 @@
+"""Reference pages of the docs site, made from what they describe: the command's help, errors, the contract, the Python API.
+
+Each page is Markdown; links in it are relative to docs/, like those of the pages that are written by hand.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import grpc_tools
+import typer.main
+from google.protobuf import descriptor_pb2
+from grpc_tools import protoc
+
+from weft.cli.lazy_group import LazyGroup, load
+from weft.cli.main import app
+from weft.rpc import errors
+
+ROOT = Path(__file__).resolve().parent.parent
+PROTOS = ROOT / "protos"
+CONTRACT = ("task", "coordinator", "fleet", "session", "agent")
+# What users import.
+PYTHON = ("weft.client", "weft.client.sync", "weft.agent", "weft.testing", "weft.rpc.errors")
+
+HELP_WIDTH = 100
+
+ERRORS = """\
+# Errors
+
+Every error of weft's own has a gRPC code, a message, and a `google.rpc.ErrorInfo` with domain `weft` and one of these reasons.
+`BadRequest` details name a wrong field; `RetryInfo` says when to try again. A handler's own status passes unchanged.
+
+| reason | code, and what happened |
+|---|---|
+{rows}
+
+## In Python
+
+The libraries raise these classes of [`weft.rpc.errors`](python.md):
+
+```text
+{tree}
+```
+"""
+CONTRACT_HEAD = """\
+# The contract
+
+Made from the comments of [`protos/weft/v1`](../../protos/weft/v1/coordinator.proto), which are the specification. The reasons
+are explained in [Errors](errors.md), the order of a session's messages in [The session](../protocol.md).
+"""
+
+Comments = Mapping[tuple[int, ...], str]
+_SCALARS = {
+    value: name.removeprefix("TYPE_").lower()
+    for name, value in descriptor_pb2.FieldDescriptorProto.Type.items()
+}
+
+
+def pages() -> dict[str, str]:
+    """Every generated page, by its path in the site."""
+    files = descriptors()
+    return {
+        "reference/command.md": command_page(),
+        "reference/errors.md": errors_page(files["weft/v1/errors.proto"]),
+        "reference/python.md": python_page(),
+        "reference/contract.md": contract_page([files[f"weft/v1/{name}.proto"] for name in CONTRACT]),
+    }
+
+
+def command_page() -> str:
+    """The help of every command, as a terminal shows it."""
+    root = typer.main.get_command(app)
+    parts = ["# The command\n\nThe help of each command, as `weft COMMAND --help` prints it.\n"]
+    for context in commands(root, "weft", None):
+        level = "#" * max(2, len(context.command_path.split()))
+        parts.append(f"{level} {context.command_path}\n\n```text\n{context.command.get_help(context)}\n```\n")
+    return "\n".join(parts)
+
+
+def commands(command: Any, name: str, parent: Any) -> Iterator[Any]:
+    """The context of every command, groups before what is in them."""
+    context = typer.Context(
+        command, info_name=name, parent=parent, terminal_width=HELP_WIDTH, max_content_width=HELP_WIDTH
+    )
+    yield context
+    if isinstance(command, LazyGroup):
+        for each, place in command.places.items():
+            yield from commands(load(each, place.path), each, context)
+    else:
+        for each, below in getattr(command, "commands", {}).items():
+            yield from commands(below, each, context)
+
+
+def errors_page(file: descriptor_pb2.FileDescriptorProto) -> str:
+    """Every reason, with its code and meaning; and the classes of the library."""
+    comments = comments_of(file)
+    rows = []
+    for index, value in enumerate(file.enum_type[0].value):
+        if value.number:
+            name = value.name.removeprefix("ERROR_REASON_")
+            rows.append(f"| `{name}` | {cell(comments.get((5, 0, 2, index), ''))} |")
+    tree = re.search(r"\n((?: {4}.*\n)+)", str(errors.__doc__))
+    assert tree, "weft.rpc.errors draws its tree of classes in its docstring"
+    return ERRORS.format(rows="\n".join(rows), tree=tree[1].rstrip())
+
+
+def python_page() -> str:
+    """What `__all__` of each public module names, from its docstrings; each thing once."""
+    parts = ["# Python\n"]
+    for name in filter(_is_there, PYTHON):
+        module = importlib.import_module(name)
+        listed = getattr(module, "__all__", ())
+        options = "   :members:\n" + ("   :imported-members:\n" if listed else "")
+        elsewhere = [
+            each
+            for each in listed
+            if getattr(module, each).__module__ in PYTHON and getattr(module, each).__module__ != name
+        ]
+        if elsewhere:
+            options += f"   :exclude-members: {', '.join(elsewhere)}\n"
+        parts.append(f"## {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n{options}```\n")
+    return "\n".join(parts)
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def descriptors() -> dict[str, descriptor_pb2.FileDescriptorProto]:
+    """The contract's files, with their comments."""
+    names = sorted(str(path.relative_to(PROTOS)) for path in (PROTOS / "weft" / "v1").glob("*.proto"))
+    handle, target = tempfile.mkstemp(suffix=".binpb")
+    os.close(handle)
+    try:
+        includes = (PROTOS, ROOT / "third_party" / "googleapis", Path(grpc_tools.__file__).parent / "_proto")
+        code = protoc.main(
+            [
+                "protoc",
+                *(f"-I{path}" for path in includes),
+                "--include_source_info",
+                f"--descriptor_set_out={target}",
+                *names,
+            ]
+        )
+        if code != 0:
+            raise SystemExit(code)
+        found = descriptor_pb2.FileDescriptorSet.FromString(Path(target).read_bytes())
+    finally:
+        Path(target).unlink()
+    return {file.name: file for file in found.file}
+
+
+def comments_of(file: descriptor_pb2.FileDescriptorProto) -> Comments:
+    """Each element's comment, by its path in the descriptor."""
+    return {tuple(place.path): place.leading_comments for place in file.source_code_info.location}
+
+
+def contract_page(files: list[descriptor_pb2.FileDescriptorProto]) -> str:
+    parts = [CONTRACT_HEAD]
+    for file in files:
+        comments = comments_of(file)
+        title = re.sub(r"^.*/", "", file.name)
+        parts.append(f"## {title}\n\n{paragraphs(_syntax_comment(file))}")
+        for index, service in enumerate(file.service):
+            parts.append(f"### {service.name}\n\n{paragraphs(comments.get((6, index), ''))}")
+            for number, method in enumerate(service.method):
+                parts.append(
+                    f"#### {method.name}\n\n{_rpc(method)}{paragraphs(comments.get((6, index, 2, number), ''))}"
+                )
+        for index, message in enumerate(file.message_type):
+            parts.append(_message(message, (4, index), comments))
+        for index, enum in enumerate(file.enum_type):
+            rows = [
+                f"| `{value.name}` | {value.number} | {cell(comments.get((5, index, 2, number), ''))} |"
+                for number, value in enumerate(enum.value)
+            ]
+            head = "| value | number | |\n|---|---|---|\n"
+            parts.append(
+                f"### {enum.name}\n\n{paragraphs(comments.get((5, index), ''))}{head}"
+                + "\n".join(rows)
+                + "\n"
+            )
+    return "\n".join(parts)
+
+
+def _rpc(method: descriptor_pb2.MethodDescriptorProto) -> str:
+    request = ("stream " if method.client_streaming else "") + _short(method.input_type)
+    response = ("stream " if method.server_streaming else "") + _short(method.output_type)
+    return f"```protobuf\nrpc {method.name}({request}) returns ({response})\n```\n\n"
+
+
+def _message(message: descriptor_pb2.DescriptorProto, path: tuple[int, ...], comments: Comments) -> str:
+    text = f"### {message.name}\n\n{paragraphs(comments.get(path, ''))}"
+    if not message.field:
+        return text
+    entries = {f".{nested.name}": nested for nested in message.nested_type if nested.options.map_entry}
+    rows = []
+    for index, field in enumerate(message.field):
+        entry = next((found for end, found in entries.items() if field.type_name.endswith(end)), None)
+        if entry:
+            kind = f"map<{_type(entry.field[0])}, {_type(entry.field[1])}>"
+        else:
+            kind = ("repeated " if field.label == field.LABEL_REPEATED else "") + _type(field)
+        rows.append(f"| `{field.name}` | `{kind}` | {cell(comments.get((*path, 2, index), ''))} |")
+    return f"{text}| field | type | |\n|---|---|---|\n" + "\n".join(rows) + "\n"
+
+
+def _type(field: descriptor_pb2.FieldDescriptorProto) -> str:
+    return _short(field.type_name) if field.type_name else _SCALARS[field.type]
+
+
+def _short(name: str) -> str:
+    return name.removeprefix(".").removeprefix("weft.v1.")
+
+
+def _syntax_comment(file: descriptor_pb2.FileDescriptorProto) -> str:
+    return comments_of(file).get((12,), "")
+
+
+def paragraphs(comment: str) -> str:
+    """A comment as Markdown: its lines without the space after the slashes."""
+    return (
+        escaped("\n".join(line.removeprefix(" ") for line in comment.splitlines())).strip() + "\n\n"
+        if comment.strip()
+        else ""
+    )
+
+
+def cell(comment: str) -> str:
+    """A comment within a table."""
+    return escaped(" ".join(comment.split())).replace("|", "\\|")
+
+
+def escaped(text: str) -> str:
+    """What Markdown would take for its own, outside of code."""
+    parts = re.split(r"(`[^`]*`)", text)
+    parts[::2] = [re.sub(r"([*_<\[])", r"\\\1", part) for part in parts[::2]]
+    return "".join(parts)

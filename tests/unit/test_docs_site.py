@@ -1,0 +1,56 @@
+"""The docs site has a page for all that it is generated from, and its links lead to pages of the site."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scripts import docs_reference, docs_site
+from tests.support.each_command import leaves
+from weft.v1 import coordinator_pb2, errors_pb2
+
+
+@pytest.fixture(scope="module")
+def generated() -> dict[str, str]:
+    return docs_reference.pages()
+
+
+def test_each_command_has_its_help(generated: dict[str, str]) -> None:
+    page = generated["reference/command.md"]
+    for words in leaves():
+        name = " ".join(("weft", *words))
+        assert f" {name}\n" in page
+        assert f"Usage: {name} " in page
+
+
+def test_each_reason_and_each_rpc_is_explained(generated: dict[str, str]) -> None:
+    for name in errors_pb2.ErrorReason.keys()[1:]:
+        assert f"| `{name.removeprefix('ERROR_REASON_')}` | " in generated["reference/errors.md"]
+    service = coordinator_pb2.DESCRIPTOR.services_by_name["CoordinatorService"]
+    for method in service.methods:
+        assert f"#### {method.name}\n\n```protobuf\nrpc {method.name}(" in generated["reference/contract.md"]
+
+
+def test_links_out_of_docs_lead_to_pages() -> None:
+    pages = docs_site.Pages()
+    text = "[a](settings.md#agent) [b](../Makefile) [c](../CONTRIBUTING.md) [d](../protos/weft/v1)\n```\n[e](../Makefile)\n```\n"
+    pages.add("how-to/page.md", text, docs_site.DOCS / "page.md")
+    pages.add_sources()
+    links = docs_site.LINK.findall(pages.text["how-to/page.md"])
+    assert links == [
+        ("../settings.md", "#agent"),
+        ("../source/Makefile.md", ""),
+        ("../source/CONTRIBUTING.md", ""),
+        ("../reference/contract.md", ""),
+        ("../Makefile", ""),
+    ]
+    assert {"source/Makefile.md", "source/CONTRIBUTING.md"} <= set(pages.text)
+
+
+def test_pages_that_are_gone_leave_the_site(tmp_path: Path) -> None:
+    (tmp_path / "old.md").write_text("# Old\n")
+    pages = docs_site.Pages()
+    pages.add("new.md", "# New\n", docs_site.DOCS / "new.md")
+    docs_site.write(pages, tmp_path)
+    assert sorted(path.name for path in tmp_path.glob("*.md")) == ["new.md"]
