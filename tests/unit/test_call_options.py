@@ -21,15 +21,13 @@ def test_all_options():
             ("x-raw-bin", b"\x00\xff"),
             ("traceparent", "00-" + "a" * 32 + "-" + "b" * 16 + "-01"),
             ("user-agent", "grpc-python"),
-        ],
-        2.5,
+        ]
     )
     options = call.options
     assert (call.request_id, call.detach, options.priority) == ("r1", True, 9)
     assert options.delay.ToMilliseconds() == 1500
     assert dict(options.requirements.labels) == {"zone": "eu", "tier": "gold"}
     assert dict(options.requirements.resources) == {"gpu": 2.0}
-    assert options.limits.schedule_to_close.ToMilliseconds() == 2500
     assert [(m.key, m.value) for m in options.context.metadata] == [
         ("x-user", b"u"),
         ("x-user", b"v"),
@@ -39,7 +37,7 @@ def test_all_options():
 
 
 def test_nothing_asked():
-    call = from_metadata([("user-agent", "x")], None)
+    call = from_metadata([("user-agent", "x")])
     assert call.options.ByteSize() == 0
     assert not call.detach
 
@@ -63,7 +61,7 @@ def test_nothing_asked():
 )
 def test_bad_values_name_the_key(key, value):
     with pytest.raises(InvalidArgument) as caught:
-        from_metadata([(key, value)], None)
+        from_metadata([(key, value)])
     assert caught.value.field == key
     assert key in caught.value.message
 
@@ -71,22 +69,22 @@ def test_bad_values_name_the_key(key, value):
 def test_a_mode_is_one_of_two():
     assert asks_direct([("x", "direct"), ("weft-mode", "direct")])
     assert not asks_direct([("weft-mode", "durable"), ("x", "direct")])
-    assert from_metadata([("weft-mode", "durable")], None).options.ByteSize() == 0
+    assert from_metadata([("weft-mode", "durable")]).options.ByteSize() == 0
     check_mode([("weft-mode", "durable"), ("weft-nonsense", "1")])
-    for check in (check_mode, check_direct, lambda pairs: from_metadata(pairs, None)):
+    for check in (check_mode, check_direct, from_metadata):
         with pytest.raises(InvalidArgument) as caught:
             check([("weft-mode", "quick")])
         assert caught.value.field == "weft-mode"
 
 
 def test_whose_call_it_is_a_part_of():
-    context = from_metadata([("weft-root-id", "r"), ("weft-parent-id", "p")], None).options.context
+    context = from_metadata([("weft-root-id", "r"), ("weft-parent-id", "p")]).options.context
     assert (context.root_id, context.parent_id) == ("r", "p")
     check_direct([("weft-root-id", "r"), ("weft-parent-id", "p"), ("weft-mode", "direct"), ("x-own", "1")])
 
 
 def test_a_call_may_be_marked_as_one_that_may_run_twice():
-    for check in (check_direct, lambda pairs: from_metadata(pairs, None)):
+    for check in (check_direct, from_metadata):
         check([("weft-retry", "unavailable")])
         with pytest.raises(InvalidArgument) as caught:
             check([("weft-retry", "always")])
@@ -96,7 +94,7 @@ def test_a_call_may_be_marked_as_one_that_may_run_twice():
 @pytest.mark.parametrize("value", ["", "two words", "x" * 129, "é"])
 @pytest.mark.parametrize("key", ["weft-root-id", "weft-parent-id"])
 def test_an_id_that_is_none(key, value):
-    for check in (check_direct, lambda pairs: from_metadata(pairs, None)):
+    for check in (check_direct, from_metadata):
         with pytest.raises(InvalidArgument) as caught:
             check([(key, value)])
         assert caught.value.field == key

@@ -28,8 +28,8 @@ class CallOptions:
     options: task_pb2.TaskOptions = field(default_factory=task_pb2.TaskOptions)
 
 
-def from_metadata(pairs: Iterable[tuple[str, str | bytes]], time_left_s: float | None) -> CallOptions:
-    """Read a call's metadata; its deadline becomes `schedule_to_close`.
+def from_metadata(pairs: Iterable[tuple[str, str | bytes]]) -> CallOptions:
+    """Read a call's metadata.
 
     Raises:
         InvalidArgument: a `weft-*` entry that is unknown or malformed; `field` names it.
@@ -46,8 +46,6 @@ def from_metadata(pairs: Iterable[tuple[str, str | bytes]], time_left_s: float |
         elif metadata.belongs_to_caller(key):
             raw = value if isinstance(value, bytes) else value.encode()
             options.context.metadata.add(key=key, value=raw)
-    if time_left_s is not None and time_left_s < MAX_DURATION_S:
-        options.limits.schedule_to_close.CopyFrom(duration(max(0.0, time_left_s)))
     return call
 
 

@@ -36,6 +36,7 @@ from weft.rpc.calls import metadata
 from weft.rpc.calls.admission import Admission
 from weft.rpc.network.gone import to_caller
 from weft.rpc.process.logs import get_logger
+from weft.rpc.times import MAX_DURATION_S
 from weft.v1 import errors_pb2, fleet_pb2, task_pb2
 
 log = get_logger(__name__)
@@ -245,10 +246,12 @@ class DurableCalls(grpc.GenericRpcHandler):
         self, info: MethodInfo, request: bytes, context: Context
     ) -> tuple[CallOptions, Submission, Deadline]:
         left_s = context.time_remaining()
-        call = from_metadata(context.invocation_metadata() or (), left_s)
-        # Most calls ask for nothing.
+        call = from_metadata(context.invocation_metadata() or ())
+        # Most calls ask for nothing but an answer in time.
         options = call.options if call.options.ListFields() else None
         submission = self._intake.check_call(info, request, call.request_id, options)
+        if left_s is not None and left_s < MAX_DURATION_S:
+            submission.schedule_to_close_s = max(0.0, left_s)
         # A handler's call has what is left of the call that it handles: told early of its end, the handler would have time
         # to fail by it, and that would be what its own caller is told.
         answered_early = not call.options.context.parent_id
