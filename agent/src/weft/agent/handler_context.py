@@ -288,7 +288,10 @@ class AsyncContext(HandlerContext, grpc.aio.ServicerContext[Any, Any]):
 
 def checked(pairs: Metadata) -> weft_metadata.Pairs:
     """Metadata as it may be sent; a mistake is the handler's, and is raised in the handler."""
-    given = tuple((key, value) for key, value in pairs)
+    given = tuple([(key, value) for key, value in pairs])
+    if not given:
+        # An app behind a sidecar mostly has none.
+        return given
     why = weft_metadata.unfit(given)
     if why:
         raise ValueError(f"metadata cannot be sent: {why}")
