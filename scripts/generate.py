@@ -25,11 +25,17 @@ TARGETS = {
     ROOT / "examples" / "corpus" / "protos": ROOT / "examples" / "corpus" / "gen",
     ROOT / "tests" / "support" / "protos": ROOT / "tests" / "support" / "gen",
 }
+# Their stubs and servicers get types too, as in a user's project: type checkers try the library on them.
+TYPED = frozenset({ROOT / "examples" / "corpus" / "protos", ROOT / "tests" / "support" / "protos"})
 
 
 def generate(source: Path, target: Path) -> None:
     files = sorted(str(path.relative_to(source)) for path in source.rglob("*.proto"))
     target.mkdir(parents=True, exist_ok=True)
+    typed_stubs = [
+        f"--plugin=protoc-gen-mypy_grpc={Path(sys.executable).parent / 'protoc-gen-mypy_grpc'}",
+        f"--mypy_grpc_out=quiet:{target}",
+    ]
     code = protoc.main(
         [
             "protoc",
@@ -39,6 +45,7 @@ def generate(source: Path, target: Path) -> None:
             f"--python_out={target}",
             f"--pyi_out={target}",
             f"--grpc_python_out={target}",
+            *(typed_stubs if source in TYPED else ()),
             *files,
         ]
     )

@@ -83,6 +83,10 @@ async def test_submit_and_result(client: Mesh) -> None:
     raw = await client.tasks.submit("probe.v1.ProbeService/Echo", probe_pb2.Payload(data=b"abc"))
     assert probe_pb2.Payload.FromString(await raw.result(timeout_s=20)).data == b"abc"
 
+    stub = probe_pb2_grpc.ProbeServiceStub(client.channel())
+    typed = await client.tasks.submit(stub.Echo, probe_pb2.Payload(data=b"abc"))
+    assert (await typed.result(timeout_s=20)).data == b"abc"
+
 
 async def test_the_outcome_of_a_failure_is_raised(client: Mesh) -> None:
     failing = request(text="x", fail_code=5, fail_message="no such paper", fail_reason="PAPER_GONE")

@@ -19,15 +19,19 @@ def test_methods_of_a_stub() -> None:
     assert probe.Echo == Method.of("probe.v1.ProbeService/Echo", probe_pb2.Payload, probe_pb2.Payload)
     assert probe.Echo.parse(probe.Echo.serialize(probe_pb2.Payload(data=b"x"))).data == b"x"
     assert (probe.Echo.streaming, probe.Stream.streaming) == (False, True)
-    assert {method.name.rpartition("/")[2] for method in probe} == {
-        "Call",
-        "CallSync",
-        "CallIsolated",
-        "Echo",
-        "Stream",
-    }, "methods that take a stream cannot be tasks"
-    with pytest.raises(AttributeError, match="no durable method Chat; there is Call, "):
-        probe.Chat  # noqa: B018
+    assert as_method(probe.Stream) is probe.Stream
+    with pytest.raises(AttributeError, match="Ecko"):
+        probe.Ecko  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(TypeError, match=r"mesh.tasks.submit\(methods\(Stub\).Echo"):
+        probe.Echo(probe_pb2.Payload())
+
+
+def test_what_cannot_be_a_task() -> None:
+    probe = methods(probe_pb2_grpc.ProbeServiceStub)
+    with pytest.raises(InvalidArgument, match="ProbeService/Chat takes a stream of requests"):
+        as_method(probe.Chat)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match=r"7 is not a method: pass methods\(Stub\)"):
+        as_method(7)  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("name", ["", "Echo", "/", "a/", "/b", "a/b/c", "/a/b/c"])

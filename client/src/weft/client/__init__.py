@@ -22,7 +22,7 @@ import weft.rpc  # noqa: F401 - before anything that loads gRPC
 from weft.client.api import Unreachable
 from weft.client.fleet import AgentInfo, AgentState, DesiredState, DirectState, Fleet, Queue
 from weft.client.mesh import Mesh, connect
-from weft.client.methods import Method, Methods, methods
+from weft.client.methods import Method, methods
 from weft.client.options import RetryPolicy, call_options
 from weft.client.task_handle import TaskHandle
 from weft.client.task_snapshot import Attempt, Progress, Task, TaskState, WaitReason
@@ -43,7 +43,6 @@ __all__ = [
     "Fleet",
     "Mesh",
     "Method",
-    "Methods",
     "Progress",
     "Queue",
     "RetryPolicy",

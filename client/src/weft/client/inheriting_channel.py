@@ -8,6 +8,7 @@ from typing import Any, Self
 import grpc
 from grpc import aio
 
+from weft.client.methods import Method
 from weft.rpc.calls import call_context
 from weft.rpc.process.home_loop import HomeLoop
 
@@ -21,7 +22,11 @@ class _Callable:
 
 
 class _OneRequest(_Callable):
-    """A method with a single request."""
+    """A method with a single request, which can be submitted as well."""
+
+    def __init__(self, plain: Any, home: HomeLoop, method: Method[Any, Any]) -> None:
+        super().__init__(plain, home)
+        self.method = method
 
     def __call__(
         self, request: Any, *, timeout: float | None = None, metadata: Any = None, **how: Any
@@ -70,11 +75,19 @@ class InheritingChannel(aio.Channel):
         self._plain = plain
         self._home = home
 
-    def unary_unary(self, *method: Any, **how: Any) -> Any:
-        return InheritingUnaryUnary(self._plain.unary_unary(*method, **how), self._home)
+    def unary_unary(
+        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, **how: Any
+    ) -> Any:
+        plain = self._plain.unary_unary(method, request_serializer, response_deserializer, **how)
+        named = Method.on_channel(method, request_serializer, response_deserializer)
+        return InheritingUnaryUnary(plain, self._home, named)
 
-    def unary_stream(self, *method: Any, **how: Any) -> Any:
-        return InheritingUnaryStream(self._plain.unary_stream(*method, **how), self._home)
+    def unary_stream(
+        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, **how: Any
+    ) -> Any:
+        plain = self._plain.unary_stream(method, request_serializer, response_deserializer, **how)
+        named = Method.on_channel(method, request_serializer, response_deserializer, streaming=True)
+        return InheritingUnaryStream(plain, self._home, named)
 
     def stream_unary(self, *method: Any, **how: Any) -> Any:
         return InheritingStreamUnary(self._plain.stream_unary(*method, **how), self._home)

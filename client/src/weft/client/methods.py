@@ -1,15 +1,17 @@
 """Methods with the types of their messages: what makes a submission typed.
 
-A stub that gRPC's generator writes knows each method's name and messages, but tells no type checker.
-`methods(Stub)` reads them from the stub; `Method.of(name, Request, Response)` says them with types.
+`methods(Stub)` reads the methods of a generated stub class. A type checker knows their messages when the stub is typed:
+mypy-protobuf writes the `_pb2_grpc.pyi` for that. `Method.of(name, Request, Response)` needs no stub.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, Protocol, TypeVar, cast, overload
 
+import grpc
+import grpc.aio
 from google.protobuf.message import Message
 
 from weft.rpc.errors import InvalidArgument
@@ -18,6 +20,7 @@ Req = TypeVar("Req")
 Resp = TypeVar("Resp")
 ReqMessage = TypeVar("ReqMessage", bound=Message)
 RespMessage = TypeVar("RespMessage", bound=Message)
+Stub = TypeVar("Stub")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,50 @@ class Method(Generic[Req, Resp]):
         """The method `name` with serialized messages: a request may be bytes or a message, a response is bytes."""
         return Method(checked_name(name), _to_bytes, bytes)
 
+    @staticmethod
+    def on_channel(
+        path: str,
+        serialize: Callable[[Any], bytes] | None,
+        parse: Callable[[bytes], Any] | None,
+        *,
+        streaming: bool = False,
+    ) -> Method[Any, Any]:
+        """The method as a stub asks a channel for it; without a serializer the messages are bytes."""
+        return Method(path.removeprefix("/"), serialize or bytes, parse or bytes, streaming)
+
+    if (
+        not TYPE_CHECKING
+    ):  # a type checker sees the attributes of `methods(Stub)` as a stub's, which are callable
+
+        def __call__(self, *_: Any, **__: Any) -> NoReturn:
+            short = self.name.rpartition("/")[2]
+            raise TypeError(
+                f"{self.name} is named here, not called: submit it, as in mesh.tasks.submit(methods(Stub).{short},"
+                f" request); for a plain call use Stub(mesh.channel()).{short}(request)"
+            )
+
+
+class HasMethod(Protocol[Req, Resp]):
+    """Something that stands for a method: a function of `@agent.method`, a method of a stub on `mesh.channel()`."""
+
+    @property
+    def method(self) -> Method[Req, Resp]: ...
+
+
+if TYPE_CHECKING:
+    # What the tasks API takes for a method. The stubs' methods are typed as what they are on a channel.
+    AnyMethod = (
+        Method[Req, Resp]
+        | HasMethod[Req, Resp]
+        | grpc.UnaryUnaryMultiCallable[Req, Resp]
+        | grpc.UnaryStreamMultiCallable[Req, Resp]
+        | grpc.aio.UnaryUnaryMultiCallable[Req, Resp]
+        | grpc.aio.UnaryStreamMultiCallable[Req, Resp]
+    )
+else:
+    # gRPC's own classes are not generic when a program runs.
+    AnyMethod = Method
+
 
 def _to_bytes(request: bytes | Message) -> bytes:
     return request if isinstance(request, bytes) else request.SerializeToString()
@@ -63,50 +110,55 @@ def checked_name(name: str) -> str:
 
 
 @overload
-def as_method(method: Method[Req, Resp]) -> Method[Req, Resp]: ...
+def as_method(method: AnyMethod[Req, Resp]) -> Method[Req, Resp]: ...
 @overload
 def as_method(method: str) -> Method[bytes | Message, bytes]: ...
-def as_method(method: Method[Any, Any] | str) -> Method[Any, Any]:
-    return Method.untyped(method) if isinstance(method, str) else method
+def as_method(method: Any) -> Method[Any, Any]:
+    """The method that a caller named.
+
+    Raises:
+        InvalidArgument: the name is malformed, or the method takes a stream of requests.
+        TypeError: it is not a method.
+    """
+    if isinstance(method, Method):
+        return method
+    if isinstance(method, str):
+        return Method.untyped(method)
+    if isinstance(method, DirectOnly):
+        raise InvalidArgument(
+            f"{method.name} takes a stream of requests, so it cannot be a task: call it on"
+            " mesh.channel(direct=True)",
+            field="method",
+        )
+    found = getattr(method, "method", None)
+    if isinstance(found, Method):
+        return found
+    raise TypeError(
+        f"{method!r} is not a method: pass methods(Stub).Name, a function of @agent.method, or"
+        " 'pkg.Service/Method'"
+    )
 
 
-class _AnyStub(Protocol):
-    def __call__(self, channel: Any, /) -> Any: ...
+def methods(stub: type[Stub]) -> Stub:
+    """The methods of a generated stub class: a stub whose attributes are `Method`s.
 
-
-class Methods:
-    """The methods of a stub class, as attributes by their short names, or by iteration."""
-
-    def __init__(self, found: dict[str, Method[Any, Any]]) -> None:
-        self._found = found
-
-    def __getattr__(self, name: str) -> Method[Any, Any]:
-        try:
-            return self._found[name]
-        except KeyError:
-            known = ", ".join(self._found)
-            raise AttributeError(f"no durable method {name}; there is {known or 'none'}") from None
-
-    def __iter__(self) -> Iterator[Method[Any, Any]]:
-        return iter(self._found.values())
-
-
-def methods(stub: _AnyStub) -> Methods:
-    """The unary and server-streaming methods of a generated stub class.
+    A type checker sees the stub itself, so a typed stub gives typed submissions.
 
     >>> probe = methods(ProbeServiceStub)
     >>> handle = await mesh.tasks.submit(probe.Echo, Payload(data=b"..."))
     """
-    recorder = _RecordingChannel()
-    stub(recorder)
-    return Methods(recorder.found)
+    make: Any = stub
+    return cast("Stub", make(_RecordingChannel()))
+
+
+class DirectOnly(NamedTuple):
+    """A method that takes a stream of requests."""
+
+    name: str
 
 
 class _RecordingChannel:
-    """Looks like a channel to a stub's constructor, and writes down what it asks for."""
-
-    def __init__(self) -> None:
-        self.found: dict[str, Method[Any, Any]] = {}
+    """Looks like a channel to a stub's constructor, and gives it methods to keep."""
 
     def unary_unary(
         self,
@@ -114,8 +166,8 @@ class _RecordingChannel:
         request_serializer: Callable[[Any], bytes],
         response_deserializer: Callable[[bytes], Any],
         **_: Any,
-    ) -> None:
-        self._record(Method(checked_name(path), request_serializer, response_deserializer))
+    ) -> Method[Any, Any]:
+        return Method.on_channel(path, request_serializer, response_deserializer)
 
     def unary_stream(
         self,
@@ -123,14 +175,11 @@ class _RecordingChannel:
         request_serializer: Callable[[Any], bytes],
         response_deserializer: Callable[[bytes], Any],
         **_: Any,
-    ) -> None:
-        self._record(Method(checked_name(path), request_serializer, response_deserializer, streaming=True))
+    ) -> Method[Any, Any]:
+        return Method.on_channel(path, request_serializer, response_deserializer, streaming=True)
 
-    def stream_unary(self, *_: Any, **__: Any) -> None:
-        """Not durable: left out."""
+    def stream_unary(self, path: str, *_: Any, **__: Any) -> DirectOnly:
+        return DirectOnly(checked_name(path))
 
-    def stream_stream(self, *_: Any, **__: Any) -> None:
-        """Not durable: left out."""
-
-    def _record(self, method: Method[Any, Any]) -> None:
-        self.found[method.name.rpartition("/")[2]] = method
+    def stream_stream(self, path: str, *_: Any, **__: Any) -> DirectOnly:
+        return DirectOnly(checked_name(path))

@@ -16,7 +16,7 @@ from weft.client import api as rpc
 from weft.client import generated_ids
 from weft.client.api import Api
 from weft.client.bulk_client import DEFAULT_WINDOW, Bulk, BulkItem
-from weft.client.methods import Method, as_method
+from weft.client.methods import AnyMethod, Method, as_method
 from weft.client.options import SubmitOptions, task_options
 from weft.client.task_handle import TaskHandle, response_of
 from weft.client.task_snapshot import Progress, Task, TaskState
@@ -84,7 +84,7 @@ class Tasks:
     @overload
     async def submit(
         self,
-        method: Method[Req, Resp],
+        method: AnyMethod[Req, Resp],
         request: Req,
         *,
         request_id: str | None = None,
@@ -103,7 +103,7 @@ class Tasks:
     ) -> TaskHandle[bytes]: ...
     async def submit(
         self,
-        method: Method[Any, Any] | str,
+        method: AnyMethod[Any, Any] | str,
         request: Any,
         *,
         request_id: str | None = None,
@@ -137,7 +137,7 @@ class Tasks:
     @overload
     def submit_many(
         self,
-        method: Method[Req, Resp],
+        method: AnyMethod[Req, Resp],
         requests: Iterable[Req] | AsyncIterable[Req],
         *,
         request_id: Callable[[Req], str] | None = None,
@@ -156,7 +156,7 @@ class Tasks:
     ) -> AsyncGenerator[TaskHandle[bytes]]: ...
     async def submit_many(
         self,
-        method: Method[Any, Any] | str,
+        method: AnyMethod[Any, Any] | str,
         requests: Iterable[Any] | AsyncIterable[Any],
         *,
         request_id: Callable[[Any], str] | None = None,
@@ -183,7 +183,7 @@ class Tasks:
     @overload
     def run_many(
         self,
-        method: Method[Req, Resp],
+        method: AnyMethod[Req, Resp],
         requests: Iterable[Req] | AsyncIterable[Req],
         *,
         request_id: Callable[[Req], str] | None = None,
@@ -204,7 +204,7 @@ class Tasks:
     ) -> AsyncGenerator[Finished[bytes]]: ...
     async def run_many(
         self,
-        method: Method[Any, Any] | str,
+        method: AnyMethod[Any, Any] | str,
         requests: Iterable[Any] | AsyncIterable[Any],
         *,
         request_id: Callable[[Any], str] | None = None,
@@ -252,9 +252,13 @@ class Tasks:
 
     # -- waiting and following ----------------------------------------------------------------------------------------
 
-    def handle(self, method: Method[Any, Resp], task_id: str) -> TaskHandle[Resp]:
+    @overload
+    def handle(self, method: AnyMethod[Any, Resp], task_id: str) -> TaskHandle[Resp]: ...
+    @overload
+    def handle(self, method: str, task_id: str) -> TaskHandle[bytes]: ...
+    def handle(self, method: AnyMethod[Any, Any] | str, task_id: str) -> TaskHandle[Any]:
         """A handle for a task that was submitted elsewhere. Asks nobody."""
-        return TaskHandle(self, method, task_id)
+        return TaskHandle(self, as_method(method), task_id)
 
     async def wait(
         self, tasks: Iterable[TaskHandle[Any] | str], timeout_s: float | None = None

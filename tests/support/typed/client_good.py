@@ -1,0 +1,58 @@
+"""Right uses of `weft.client`."""
+
+from __future__ import annotations
+
+from typing import assert_type
+
+from probe.v1 import probe_pb2, probe_pb2_grpc
+from weft.client import Finished, Method, RetryPolicy, TaskHandle, call_options, connect, methods
+
+
+async def submissions() -> None:
+    probe = methods(probe_pb2_grpc.ProbeServiceStub)
+    async with connect("127.0.0.1:7700") as mesh:
+        handle = await mesh.tasks.submit(probe.Echo, probe_pb2.Payload(data=b"x"), priority=7)
+        assert_type(handle, TaskHandle[probe_pb2.Payload])
+        assert_type(await handle.result(timeout_s=5), probe_pb2.Payload)
+
+        stream = await mesh.tasks.submit(probe.Stream, probe_pb2.ProbeRequest(stream_count=3))
+        async for reply in stream.stream():
+            assert_type(reply, probe_pb2.ProbeReply)
+
+        requests = (probe_pb2.ProbeRequest(text=str(number)) for number in range(9))
+        async for done in mesh.tasks.run_many(probe.Call, requests, retry=RetryPolicy(max_attempts=2)):
+            assert_type(done, Finished[probe_pb2.ProbeReply])
+            print(done.index, done.result().text)
+
+        async for each in mesh.tasks.submit_many(
+            probe.Echo, [probe_pb2.Payload()], request_id=lambda p: p.data.hex()
+        ):
+            assert_type(await each.result(), probe_pb2.Payload)
+
+        assert_type(mesh.tasks.handle(probe.Call, handle.id), TaskHandle[probe_pb2.ProbeReply])
+        assert_type(await (await mesh.tasks.submit("a.v1.B/C", b"")).result(), bytes)
+
+
+async def a_method_by_name() -> None:
+    echo = Method.of("probe.v1.ProbeService/Echo", probe_pb2.Payload, probe_pb2.Payload)
+    async with connect() as mesh:
+        handle = await mesh.tasks.submit(echo, probe_pb2.Payload())
+        assert_type(handle, TaskHandle[probe_pb2.Payload])
+
+
+async def plain_calls() -> None:
+    async with connect() as mesh:
+        stub = probe_pb2_grpc.ProbeServiceStub(mesh.channel())
+        reply = await stub.Call(
+            probe_pb2.ProbeRequest(text="a"), timeout=5, metadata=call_options(priority=9)
+        )
+        assert_type(reply, probe_pb2.ProbeReply)
+        # A stub's own method is a method too.
+        handle = await mesh.tasks.submit(stub.Call, probe_pb2.ProbeRequest(text="a"))
+        assert_type(handle, TaskHandle[probe_pb2.ProbeReply])
+
+
+async def the_fleet() -> None:
+    async with connect() as mesh:
+        for agent in await mesh.fleet.agents():
+            print(agent.id, agent.state.name)
