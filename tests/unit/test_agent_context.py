@@ -418,3 +418,38 @@ def test_a_thread_can_wait_for_its_cancellation() -> None:
 def test_metadata_that_would_end_the_process_is_refused_where_it_is_given(key):
     with pytest.raises(ValueError, match="gRPC's own"):
         checked([(key, "5S")])
+
+
+def _sends_twice(_request: StringValue, context: Any) -> StringValue:
+    context.send_initial_metadata((("first", "1"),))
+    with pytest.raises(ValueError, match="Initial metadata no longer allowed!"):
+        context.send_initial_metadata((("second", "2"),))
+    return StringValue()
+
+
+def _sends_late(_request: StringValue, context: Any) -> Iterator[StringValue]:
+    yield StringValue()
+    with pytest.raises(ValueError, match="Initial metadata no longer allowed!"):
+        context.send_initial_metadata((("late", "1"),))
+    context.set_trailing_metadata((("seen", "1"),))
+
+
+async def _sends_twice_async(_request: StringValue, context: Any) -> StringValue:
+    await context.send_initial_metadata((("first", "1"),))
+    with pytest.raises(grpc.aio.UsageError, match="already sent"):
+        await context.send_initial_metadata((("second", "2"),))
+    return StringValue()
+
+
+async def _sends_late_async(_request: StringValue, context: Any) -> AsyncIterator[StringValue]:
+    yield StringValue()
+    with pytest.raises(grpc.aio.UsageError, match="already sent"):
+        await context.send_initial_metadata((("late", "1"),))
+
+
+@pytest.mark.parametrize("handler", [_sends_twice, _sends_late, _sends_twice_async, _sends_late_async])
+def test_initial_metadata_goes_once_and_before_a_response_as_in_grpc(handler: Callable[..., Any]) -> None:
+    outcome = Invoked(handler).outcome
+    assert not outcome.status.code, outcome
+    sent = [("first", b"1")] if "twice" in handler.__name__ else []
+    assert [(entry.key, entry.value) for entry in outcome.headers] == sent

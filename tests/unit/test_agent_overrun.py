@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import grpc
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
+from google.rpc import code_pb2
 
 from tests.support.running_agent import RunningAgent, running
 from tests.support.scripted_coordinator import ScriptedCoordinator, ScriptedSession
 from weft.agent import Agent
 from weft.agent.errors import OverrunError
+from weft.v1 import agent_pb2, agent_pb2_grpc
 
 BLOCK, ECHO = "own.v1.Own/Block", "own.v1.Own/Echo"
 
@@ -116,3 +120,48 @@ def test_the_others_have_their_grace() -> None:
             run.wait()
             made.let_go.set()
         assert isinstance(run.error, OverrunError)
+
+
+class Stubborn:
+    """An agent whose async handlers go on when they are cancelled, until `let_go`."""
+
+    def __init__(self, coordinator: ScriptedCoordinator) -> None:
+        self.let_go = threading.Event()
+        self.agent = Agent("a1", target=coordinator.address, slots=4)
+        self.agent.method(BLOCK)(self.block)
+
+    async def block(self, request: StringValue) -> StringValue:
+        while not self.let_go.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.05)
+        return request
+
+
+def give_up_executed_call(agent: Agent) -> None:
+    call = agent_pb2.DirectCall(id=1, method=BLOCK, time_left_ms=300)
+    with grpc.insecure_channel(agent.direct_address) as channel:
+        stub = agent_pb2_grpc.AgentServiceStub(channel)
+        requests = iter([agent_pb2.ExecuteRequest(calls=[call])])
+        (result,) = next(each.results for each in stub.Execute(requests, wait_for_ready=True) if each.results)
+    assert result.outcome.status.code == code_pb2.DEADLINE_EXCEEDED
+
+
+@pytest.mark.parametrize("give_up", [give_up_direct_call, give_up_executed_call])
+def test_an_async_handler_of_a_direct_call_that_goes_on_is_counted(
+    give_up: Callable[[Agent], None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for module in ("running_handlers", "execute_service"):
+        monkeypatch.setattr(f"weft.agent.direct.{module}.UNWANTED_GRACE_S", 0.1)
+    monkeypatch.setattr("weft.agent.direct.running_handlers.LOOK_S", 0.05)
+    with ScriptedCoordinator() as coordinator:
+        made = Stubborn(coordinator)
+        with running(made.agent):
+            session = coordinator.accept()
+            session.welcome(heartbeat_s=0.1)
+            give_up(made.agent)
+            state = session.wait_state(lambda state: state.overrun_slots == 1)
+            assert (list(state.overrun_methods), state.direct_slots) == ([BLOCK], 1)
+            assert caplog.text.count("ignored its cancellation") == 1
+            assert "in block" in caplog.text
+            made.let_go.set()
+            session.wait_state(lambda state: not (state.overrun_slots or state.direct_slots))

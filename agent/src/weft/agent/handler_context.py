@@ -53,6 +53,8 @@ class HandlerContext:
     _details = ""
     _trailers: weft_metadata.Pairs = ()
     _headers: weft_metadata.Pairs = ()
+    # Initial metadata has been sent, by the handler or with its first response.
+    headers_gone = False
     # Told of initial metadata when the handler sends it.
     on_headers: Callable[[weft_metadata.Pairs], None] | None = None
     _callbacks: list[Callable[[], object]] | None = None
@@ -201,6 +203,7 @@ class HandlerContext:
 
     def _send_headers(self, pairs: Metadata) -> None:
         self._headers = checked(pairs)
+        self.headers_gone = True
         if self.on_headers is not None:
             self.on_headers(self._headers)
 
@@ -243,6 +246,9 @@ class SyncContext(HandlerContext, grpc.ServicerContext):
         return self._add_callback(callback)
 
     def send_initial_metadata(self, initial_metadata: Metadata) -> None:
+        # In grpc.server's words.
+        if self.headers_gone:
+            raise ValueError("Initial metadata no longer allowed!")
         self._send_headers(initial_metadata)
 
     def abort(self, code: grpc.StatusCode, details: str) -> NoReturn:
@@ -265,6 +271,9 @@ class AsyncContext(HandlerContext, grpc.aio.ServicerContext[Any, Any]):
         await self.send(message)
 
     async def send_initial_metadata(self, initial_metadata: Metadata) -> None:
+        # In grpc.aio's.
+        if self.headers_gone:
+            raise grpc.aio.UsageError("Send initial metadata failed: already sent")
         self._send_headers(initial_metadata)
 
     async def abort(

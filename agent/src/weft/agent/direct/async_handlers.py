@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from weft.agent.direct.direct_endings import Endings, no_slot
 from weft.agent.direct.direct_task import DirectAsyncContext
 from weft.agent.direct.load_trailers import LoadReports
+from weft.agent.direct.running_handlers import RunningHandlers
 from weft.agent.handlers import telemetry
 from weft.agent.handlers.invoke import MalformedRequest, invoke_async
 from weft.agent.handlers.slots import Slots
@@ -34,24 +35,27 @@ class AsyncHandlers:
         self._load = load
         self._endings = endings
         self._agent_id = agent_id
+        self._running = RunningHandlers(slots.overruns)
 
     def handler(self, hosted: HostedMethod) -> Handler:
         """What serves a method."""
         slots, load, endings, agent_id = self._slots, self._load, self._endings, self._agent_id
-        name, cost = hosted.name, hosted.slot_cost
+        name, cost, running = hosted.name, hosted.slot_cost, self._running
 
         async def serve(request: Any, native: Any) -> bytes:
             # Asked for first: most calls need not wait.
             if not slots.take_direct(cost) and (why := await no_slot(slots, cost, native, agent_id)):
                 await endings.refuse(why, native)
+            context = DirectAsyncContext(name, agent_id, native, request)
+            running.begin(context, hosted)
             try:
-                context = DirectAsyncContext(name, agent_id, native, request)
                 if telemetry.tracing():
                     with telemetry.serving(context.assignment, agent_id):
                         outcome = await invoke_async(hosted, context, context.pass_on)
                 else:
                     outcome = await invoke_async(hosted, context, context.pass_on)
             finally:
+                running.end(context)
                 trailers = load.trailers()
                 slots.give_direct(cost)
             # The slot is free already: a caller that does not read must not keep it.

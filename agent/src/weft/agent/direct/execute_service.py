@@ -21,6 +21,7 @@ from weft.agent.direct.load_trailers import LoadReports
 from weft.agent.direct.threaded_calls import ThreadedCalls
 from weft.agent.handler_context import AsyncContext, SyncContext
 from weft.agent.handlers import outcomes
+from weft.agent.handlers.executor import UNWANTED_GRACE_S
 from weft.agent.handlers.invoke import invoke_async
 from weft.agent.handlers.slots import Slots
 from weft.agent.hosted_methods import HostedMethod
@@ -205,6 +206,7 @@ class _ExecuteStream:
             self._answer(call, outcomes.bounded(outcome, self._service.max_response_bytes, _BESIDE_BYTES))
         finally:
             self._tasks.discard(call)
+            self._service.slots.overruns.remove(call)
 
     def _stop(self, call: _ExecuteCall | None, outcome: task_pb2.Outcome, reason: str) -> None:
         """Answer a call whose handler has not ended, and tell that."""
@@ -217,6 +219,16 @@ class _ExecuteStream:
         if call.task is not None:
             # Not before its first step, which may still be due: its slots would never be given back.
             self._loop.call_soon(call.task.cancel)
+            if isinstance(call.context, AsyncContext):
+                self._loop.call_later(UNWANTED_GRACE_S, self._look, call, call.task)
+
+    def _look(self, call: _ExecuteCall, task: asyncio.Task[None]) -> None:
+        """A call that nobody wants any more has had its grace."""
+        if call in self._tasks:
+            task_id, hosted = call.context.assignment.task_id, call.hosted
+            self._service.slots.overruns.add(
+                call, hosted.name, hosted.slot_cost, task, task_id=task_id, direct=True
+            )
 
     # -- responses ----------------------------------------------------------------------------------------------
 

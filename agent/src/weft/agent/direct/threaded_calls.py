@@ -252,6 +252,8 @@ class DirectSyncContext(SyncContext):
         return True
 
     def send_initial_metadata(self, initial_metadata: Metadata) -> None:
+        if self.sent_any:
+            raise ValueError("Initial metadata no longer allowed!")
         self._on_loop(self._native.send_initial_metadata, checked(initial_metadata))
         self.sent_any = True
 

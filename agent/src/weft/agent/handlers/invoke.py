@@ -75,7 +75,9 @@ async def _stream_async(
     hosted: HostedMethod, context: AsyncContext, request: Any, send: Callable[[bytes], Awaitable[None]]
 ) -> None:
     async def write(response: Any) -> None:
-        await send(hosted.serialize(response))
+        serialized = hosted.serialize(response)
+        context.headers_gone = True
+        await send(serialized)
 
     context.send = write
     responses = hosted.behavior(request, context)
@@ -85,7 +87,7 @@ async def _stream_async(
         return
     async with contextlib.aclosing(responses) if hasattr(responses, "aclose") else contextlib.nullcontext():
         async for response in responses:
-            await send(hosted.serialize(response))
+            await write(response)
 
 
 def invoke_sync(
@@ -104,8 +106,10 @@ def invoke_sync(
         if hosted.response_streaming:
             with contextlib.closing(response) if hasattr(response, "close") else contextlib.nullcontext():
                 for item in response:
+                    serialized = hosted.serialize(item)
+                    context.headers_gone = True
                     # As a grpc server does: a stream that nobody reads any more is not drawn further.
-                    if not (context.is_active() and send(hosted.serialize(item))):
+                    if not (context.is_active() and send(serialized)):
                         return outcomes.cancelled(context.cancel_reason)
             response = None
         if context.given_up:

@@ -1,5 +1,5 @@
-"""Handlers that have overrun: told to end, past their grace, and still running in their threads. Nothing can end a thread,
-so their slots stay taken, durable attempts' and direct calls' alike.
+"""Handlers that have overrun: told to end, past their grace, and still running. Nothing can end a thread, nor a coroutine that
+goes on when it is cancelled, so their slots stay taken, durable attempts' and direct calls' alike.
 
 Each is logged once, with the place where it is. At a limit, if there is one, the agent is told, so that it can end and be
 started again.
@@ -7,10 +7,14 @@ started again.
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Hashable
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Sequence
+from types import FrameType
+from typing import Any, NamedTuple
 
 from weft.rpc.process.logs import get_logger
 
@@ -18,6 +22,8 @@ _log = get_logger("weft.agent")
 
 # The innermost calls of a blocked handler, in the log.
 _CALLS = 3
+# How far a task is followed to them.
+_MAX_AWAITS = 100
 # Names of methods that are reported.
 MAX_METHODS = 16
 
@@ -57,23 +63,33 @@ class Overruns:
         """Full names of their methods, up to a number."""
         return sorted({each.method for each in list(self._running.values())})[:MAX_METHODS]
 
-    def add(self, key: Hashable, method: str, slots: int, thread: int, *, task_id: str, direct: bool) -> None:
+    def add(
+        self,
+        key: Hashable,
+        method: str,
+        slots: int,
+        runs_in: int | asyncio.Task[Any],
+        *,
+        task_id: str,
+        direct: bool,
+    ) -> None:
         """A handler did not end in its grace.
 
         Args:
             key: tells it from others.
-            thread: identifier of its thread.
+            runs_in: identifier of its thread, or its asyncio task.
         """
         self._running[key] = _Overrun(method, slots, direct)
+        thread = runs_in if isinstance(runs_in, int) else threading.get_ident()
         _log.warning(
-            "a handler ignored its cancellation: its slot stays taken until its thread ends (isolate=True "
+            "a handler ignored its cancellation: its slot stays taken until it ends (isolate=True "
             "runs a handler where it can be killed)",
             method=method,
             task_id=task_id,
             direct=direct,
             slots=self.slots,
             thread=thread,
-            at=_place(thread),
+            at=_place(thread) if isinstance(runs_in, int) else _place_of_task(runs_in),
         )
         if self._limit is not None and not self._told and self.slots >= self._limit:
             self._told = True
@@ -90,5 +106,28 @@ class Overruns:
 def _place(thread: int) -> str:
     """Where a thread is now: its innermost calls, the last one last."""
     frame = sys._current_frames().get(thread)
-    calls = traceback.extract_stack(frame)[-_CALLS:] if frame is not None else []
-    return ", ".join(f"{call.filename}:{call.lineno} in {call.name}" for call in calls)
+    return _told(traceback.extract_stack(frame) if frame is not None else [])
+
+
+def _place_of_task(task: asyncio.Task[Any]) -> str:
+    """The same of an asyncio task, which is suspended."""
+    frames: list[tuple[FrameType, int]] = []
+    coroutine: Any = task.get_coro()
+    while coroutine is not None and len(frames) < _MAX_AWAITS:
+        # Of a coroutine, of an async generator, or of a generator.
+        frame = _first(coroutine, "cr_frame", "ag_frame", "gi_frame")
+        if isinstance(frame, FrameType):
+            frames.append((frame, frame.f_lineno))
+        coroutine = _first(coroutine, "cr_await", "ag_await", "gi_yieldfrom")
+        if type(coroutine).__name__ == "coroutine_wrapper":
+            # What gRPC's own code awaits: it does not show what is in it.
+            coroutine = next(filter(asyncio.iscoroutine, gc.get_referents(coroutine)), None)
+    return _told(traceback.StackSummary.extract(iter(frames)))
+
+
+def _first(of: Any, *names: str) -> Any:
+    return next((found for name in names if (found := getattr(of, name, None)) is not None), None)
+
+
+def _told(calls: Sequence[traceback.FrameSummary]) -> str:
+    return ", ".join(f"{call.filename}:{call.lineno} in {call.name}" for call in calls[-_CALLS:])
