@@ -1,4 +1,4 @@
-"""The README's programs and commands, run as they stand there."""
+"""Programs and commands of the README and of docs/, run as they stand there."""
 
 from __future__ import annotations
 
@@ -15,27 +15,30 @@ from tests.support.processes import ROOT, Process, environment
 from tests.support.redis_server import free_port, redis_binary
 from weft.coordinator.store.redis.endpoint_resolver import EndpointResolver
 
-README = (ROOT / "README.md").read_text()
+PAGES = {path: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))}
+SEVERAL = PAGES[ROOT / "docs" / "how-to" / "several-coordinators.md"]
 DEFAULT_TARGET = "127.0.0.1:7700"
+SHELL_PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 
 def block(first_line: str) -> str:
-    """The fenced block of the README that begins with this line."""
-    for text in re.findall(r"```\w+\n(.*?)```", README, re.DOTALL):
-        if text.startswith(first_line + "\n"):
-            return str(text)
-    raise AssertionError(f"the README has no block that begins with {first_line!r}")
+    """The fenced block that begins with this line. Where several pages have it, they have the same."""
+    fences = (re.findall(r"```\w+\n(.*?)```", text, re.DOTALL) for text in PAGES.values())
+    found = {text for fence in fences for text in fence if text.startswith(first_line + "\n")}
+    assert len(found) == 1, f"{len(found)} different blocks begin with {first_line!r}"
+    return str(found.pop())
 
 
 def command(beginning: str) -> str:
-    """The README's one command that begins like this."""
-    (found,) = re.findall(rf"^\$ ({re.escape(beginning)}.*)$", README, re.MULTILINE)
+    """The one command of all pages that begins like this."""
+    text = "\n".join(PAGES.values())
+    (found,) = set(re.findall(rf"^\$ ({re.escape(beginning)}.*)$", text, re.MULTILINE))
     return str(found)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with the README's files, their messages generated."""
+    """A folder with the pages' files, their messages generated."""
     found = tmp_path / "project"
     proto = found / "acme" / "v1" / "greeter.proto"
     proto.parent.mkdir(parents=True)
@@ -81,6 +84,27 @@ async def test_the_programs(folder: Path, mesh: MeshHarness) -> None:
     assert '"ADA"' in shouted
 
 
+@pytest.mark.slow
+async def test_a_killed_agent(folder: Path, mesh: MeshHarness) -> None:
+    """Its tasks end with others."""
+    await mesh.coordinator()
+    await mesh.agent("other", program="worker:agent", env={"PYTHONPATH": str(folder)})
+    await mesh.wait_serving("acme.v1.Greeter")
+    text = re.sub(r"^\$ ", "", block("$ weft agent worker:agent --id victim & victim=$!"), flags=re.MULTILINE)
+    env = {
+        "PATH": SHELL_PATH,
+        "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]),
+        "WEFT_TARGET": mesh.target,
+    }
+    session = f"cd {folder}\n{text}\n! kill -0 $victim"
+    terminal = Process("terminal", ["bash", "-ec", session], log=folder / "terminal.log", env=env)
+    try:
+        assert await terminal.wait(timeout_s=60) == 0, terminal.output()
+    finally:
+        terminal.cleanup()
+    assert "\n20000\n" in terminal.output()
+
+
 async def test_several_coordinators(folder: Path) -> None:
     """One of them is killed, and calls go on, whatever else the reader's shell has started before."""
     start = block("$ redis-server --port 6390 --appendonly yes &")
@@ -96,8 +120,7 @@ async def test_several_coordinators(folder: Path) -> None:
         ports.add(free_port())
     for usual, free in zip(("6390", "7710", "7720"), ports, strict=True):
         text = re.sub(rf"(?<=[: ]){usual}\b", str(free), text)
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    env = {"PATH": path, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
+    env = {"PATH": SHELL_PATH, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
     # Jobs 1 and 2 are others', as after the parts before.
     session = f"cd {folder}\nsleep 60 &\nsleep 60 &\n{text}\n! kill -0 $first && kill -0 %3 && kill -0 %5 && echo others go on\n"
     terminal = Process("terminal", ["bash", "-ec", session], log=folder / "terminal.log", env=env)
@@ -110,9 +133,9 @@ async def test_several_coordinators(folder: Path) -> None:
 
 
 def test_every_store_is_one() -> None:
-    urls = re.findall(r"`((?:redis|rediss|unix)(?:\+\w+)?://[^`…]+)`", README)
+    urls = re.findall(r"`((?:redis|rediss|unix)(?:\+\w+)?://[^`…]+)`", SEVERAL)
     assert len({url.partition(":")[0] for url in urls}) >= 4, urls
-    schemes = re.findall(r"`(redis[s+a-z]*://)`", README)
+    schemes = re.findall(r"`(redis[s+a-z]*://)`", SEVERAL)
     for url in [*urls, *(f"{scheme}10.0.0.9:6379" for scheme in schemes)]:
         url = f"{url}/tasks" if "sentinel://" in url and not url.endswith("/tasks") else url
         EndpointResolver(url, tag="{weft}", timeout_s=1)
