@@ -66,7 +66,8 @@ def escaped(line: str) -> str:
     """Docstrings are plain text with code in backticks: nothing else in them is markup."""
     parts = re.split(r"(`[^`]*`)", line)
     parts[::2] = [re.sub(r"(\*|\||_(?=\W|$))", r"\\\1", part) for part in parts[::2]]
-    return "".join(parts)
+    # `Method`s: a letter may not follow the markup.
+    return re.sub(r"(`[^`]*`)(?=\w)", r"\1\\ ", "".join(parts))
 
 
 def _is_python(lines: list[str]) -> bool:

@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
     proto = found / "acme" / "v1" / "greeter.proto"
     proto.parent.mkdir(parents=True)
     proto.write_text(block("// acme/v1/greeter.proto"))
-    run(found, *command("python -m grpc_tools.protoc").split()[1:])
+    run(found, *command("python -m grpc_tools.protoc -I. --python_out=. --grpc").split()[1:])
     for name in ("worker.py", "hello.py", "call_sync.py", "call_aio.py", "call_direct.py"):
         (found / name).write_text(block(f"# {name}"))
     return found
