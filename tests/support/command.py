@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.processes import environment
+from tests.support.fork_server import serves
+from tests.support.processes import environment, fork_server
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +48,24 @@ async def weft(
     extra = dict(env or {})
     if target is not None:
         extra["WEFT_TARGET"] = target
+    if serves(args, extra):
+        status, out, err = await _forked(args, environment(extra), cwd, stdin.encode(), timeout_s)
+    else:
+        status, out, err = await _started(args, environment(extra), cwd, stdin.encode(), timeout_s)
+    finished = Finished(status, out.decode(encoding), err.decode(encoding))
+    assert "Traceback" not in finished.err, finished.err
+    return finished
+
+
+async def _started(
+    args: Sequence[str], env: Mapping[str, str], cwd: Path | None, stdin: bytes, timeout_s: float
+) -> tuple[int, bytes, bytes]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "weft.cli.main",
         *args,
-        env=environment(extra),
+        env=env,
         cwd=cwd,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
@@ -58,12 +73,42 @@ async def weft(
     )
     try:
         async with asyncio.timeout(timeout_s):
-            out, err = await process.communicate(stdin.encode())
+            out, err = await process.communicate(stdin)
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
     assert process.returncode is not None
-    finished = Finished(process.returncode, out.decode(encoding), err.decode(encoding))
-    assert "Traceback" not in finished.err, finished.err
-    return finished
+    return process.returncode, out, err
+
+
+async def _forked(
+    args: Sequence[str], env: Mapping[str, str], cwd: Path | None, stdin: bytes, timeout_s: float
+) -> tuple[int, bytes, bytes]:
+    pipes = [os.pipe() for _ in range(3)]
+    (read_in, write_in), (read_out, write_out), (read_err, write_err) = pipes
+    theirs = [read_in, write_out, write_err]
+    child = fork_server().start(args, env=env, cwd=str(cwd or Path.cwd()), files=theirs, leads=False)
+    for number in theirs:
+        os.close(number)
+
+    def give() -> None:
+        with contextlib.suppress(BrokenPipeError), os.fdopen(write_in, "wb") as pipe:
+            pipe.write(stdin)
+
+    def take(number: int) -> bytes:
+        with os.fdopen(number, "rb") as pipe:
+            return pipe.read()
+
+    try:
+        async with asyncio.timeout(timeout_s):
+            _, out, err = await asyncio.gather(
+                asyncio.to_thread(give),
+                asyncio.to_thread(take, read_out),
+                asyncio.to_thread(take, read_err),
+            )
+            while (status := child.poll()) is None:
+                await asyncio.sleep(0.003)
+    finally:
+        child.kill()
+    return status, out, err

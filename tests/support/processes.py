@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -12,6 +13,8 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+from tests.support.fork_server import ForkedChild, ForkServer, serves
 
 ROOT = Path(__file__).resolve().parents[2]
 _IMPORTS = (ROOT, ROOT / "tests" / "support" / "gen", ROOT / "examples" / "corpus" / "gen")
@@ -28,6 +31,12 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     env["PYTHONPATH"] = os.pathsep.join(map(str, _IMPORTS))
     env["PYTHONUNBUFFERED"] = "1"
     return env | dict(extra or {})
+
+
+@functools.cache
+def fork_server() -> ForkServer:
+    """The one of this process, which starts at its first use."""
+    return ForkServer(_LEASH, environment(), str(ROOT))
 
 
 async def until(condition: Callable[[], bool], what: str, *, timeout_s: float = 20.0) -> None:
@@ -48,7 +57,7 @@ class Process:
         self.name = name
         self.log = log
         with log.open("ab") as output:
-            self._child = subprocess.Popen(
+            self._child: subprocess.Popen[bytes] | ForkedChild = subprocess.Popen(
                 [*_LEASH, *args],
                 cwd=ROOT,
                 env=environment(env),
@@ -59,10 +68,24 @@ class Process:
             )
 
     @classmethod
+    def forked(cls, name: str, args: Sequence[str], *, log: Path, env: Mapping[str, str] | None) -> Process:
+        """A `weft` command from the fork server."""
+        made = cls.__new__(cls)
+        made.name, made.log = name, log
+        with log.open("ab") as output, Path(os.devnull).open("rb") as nothing:
+            files = [nothing.fileno(), output.fileno(), output.fileno()]
+            made._child = fork_server().start(
+                args, env=environment(env), cwd=str(ROOT), files=files, leads=True
+            )
+        return made
+
+    @classmethod
     def weft(
         cls, name: str, *args: str, log: Path, env: Mapping[str, str] | None = None, redirect: str = ""
     ) -> Process:
         """A `weft ...` command of this source tree; `redirect` as a shell has it, such as ">&- 2>/dev/full"."""
+        if not redirect and serves(args, env or {}):
+            return cls.forked(name, args, log=log, env=env)
         words = [sys.executable, "-m", "weft.cli.main", *args]
         if redirect:
             words = ["sh", "-c", f'exec "$@" {redirect}', "sh", *words]

@@ -1,0 +1,211 @@
+"""Starts processes of weft by a fork of one that has loaded weft already, which saves each of them 0.2 s of imports.
+
+They are processes as any: with their own session, environment, folder, files, settings, sockets and end. How a process starts
+by itself is tried by the tests that start `weft` or `python -m weft`, and by all long tests: `WEFT_TEST_STARTS=real` is
+for every start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+# Commands that are started so. With variables that are read at the start of Python or gRPC, a process starts by itself.
+COMMANDS = frozenset({"coordinator", "agent", "tasks", "agents", "queues", "call", "submit"})
+_LARGEST = 1 << 20
+_IMPORTS = (
+    "weft.cli.commands.process_commands",
+    "weft.cli.commands.tasks_command",
+    "weft.cli.commands.agents_command",
+    "weft.cli.commands.queues_command",
+    "weft.cli.commands.call_command",
+    "weft.cli.commands.submit_command",
+    "weft.cli.terminal.failures",
+    "weft.coordinator.server",
+    "weft.coordinator.settings",
+    "weft.agent.program.loader",
+    "weft.agent.sidecar",
+    "weft.client",
+    "uvloop",
+    "typer._adapters",
+)
+
+
+def serves(args: Sequence[str], extra: Mapping[str, str]) -> bool:
+    """Whether such a command may be started so."""
+    return (
+        sys.platform == "linux"
+        and os.environ.get("WEFT_TEST_STARTS") != "real"
+        and args[:1] != ()
+        and args[0] in COMMANDS
+        and all(name.startswith("WEFT_") for name in extra)
+    )
+
+
+class ForkedChild:
+    """A process that the server has forked, with those methods of `subprocess.Popen` that tests use."""
+
+    def __init__(self, server: ForkServer, pid: int) -> None:
+        self._server = server
+        self.pid = pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._server.status(self.pid)
+
+    def poll(self) -> int | None:
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def wait(self, timeout: float) -> int:
+        ends_at = time.monotonic() + timeout
+        while (status := self.poll()) is None:
+            if time.monotonic() > ends_at:
+                raise TimeoutError(f"process {self.pid} has not ended")
+            time.sleep(0.005)
+        return status
+
+
+class ForkServer:
+    """This process' end of the one server that it has."""
+
+    def __init__(self, leash: Sequence[str], env: Mapping[str, str], cwd: str) -> None:
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._lock = threading.Lock()
+        self._ended: dict[int, int] = {}
+        with theirs:
+            command = [*leash, sys.executable, "-m", "tests.support.fork_server", str(theirs.fileno())]
+            # In a session of its own: an interrupt at the terminal is for the tests.
+            subprocess.Popen(command, pass_fds=[theirs.fileno()], env=env, cwd=cwd, start_new_session=True)
+
+    def start(
+        self, args: Sequence[str], *, env: Mapping[str, str], cwd: str, files: Sequence[int], leads: bool
+    ) -> ForkedChild:
+        """Start `weft ARGS` with these files as standard input, output and error; `leads`: a session of its own."""
+        ask = json.dumps({"args": list(args), "env": dict(env), "cwd": cwd, "leads": leads}).encode()
+        with self._lock:
+            socket.send_fds(self._socket, [ask], list(files))
+            while (pid := self._receive()) is None:
+                pass
+        return ForkedChild(self, pid)
+
+    def status(self, pid: int) -> int | None:
+        with self._lock:
+            while pid not in self._ended and select.select([self._socket], [], [], 0)[0]:
+                self._receive()
+            return self._ended.get(pid)
+
+    def _receive(self) -> int | None:
+        """Take one message: the number of what has started, or an end."""
+        message = self._socket.recv(_LARGEST)
+        if not message:
+            raise RuntimeError("the fork server has ended")
+        told = json.loads(message)
+        if "ended" in told:
+            self._ended[told["ended"]] = told["status"]
+            return None
+        pid: int = told["started"]
+        self._ended.pop(pid, None)
+        return pid
+
+
+def _serve(tests: socket.socket) -> dict[str, Any] | None:
+    """Fork on demand; gives what was asked in the child, and None in the server at the end of the tests."""
+    import ctypes
+
+    libc = ctypes.CDLL(None)
+    wakes, wake = os.pipe()
+    os.set_blocking(wakes, False)
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    while True:
+        ready = select.select([tests, wakes], [], [])[0]
+        if wakes in ready:
+            with contextlib.suppress(BlockingIOError):
+                os.read(wakes, 4096)
+            _tell_ended(tests)
+        if tests not in ready:
+            continue
+        message, files, _flags, _address = socket.recv_fds(tests, _LARGEST, 3)
+        if not message:
+            return None
+        asked: dict[str, Any] = json.loads(message)
+        server = os.getpid()
+        pid = os.fork()
+        if pid:
+            for number in files:
+                os.close(number)
+            tests.send(json.dumps({"started": pid}).encode())
+            continue
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() != server:
+            os._exit(1)
+        if asked["leads"]:
+            os.setsid()
+        for number, file in enumerate(files):
+            os.dup2(file, number)
+        for number in (*files, wakes, wake, tests.detach()):
+            os.close(number)
+        return asked
+
+
+def _tell_ended(tests: socket.socket) -> None:
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        with contextlib.suppress(BrokenPipeError):
+            tests.send(json.dumps({"ended": pid, "status": os.waitstatus_to_exitcode(status)}).encode())
+
+
+def main() -> None:
+    import gc
+    import importlib
+
+    # As of `weft coordinator` and `weft agent`.
+    from weft.cli import main as command
+
+    os.environ.update(command._ONE_POLLING_THREAD)
+    for name in _IMPORTS:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()
+    asked = _serve(socket.socket(fileno=int(sys.argv[1])))
+    if asked is None:
+        return
+    os.environ.clear()
+    os.environ.update(asked["env"])
+    os.chdir(asked["cwd"])
+    sys.argv = [str(command.__file__), *asked["args"]]
+    # What multiprocessing gives its children as the main module.
+    sys.modules["__main__"] = command
+    command.main()
+
+
+if __name__ == "__main__":
+    # The current folder is not looked in first, as in `weft`.
+    del sys.path[0]
+    main()
