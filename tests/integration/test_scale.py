@@ -19,7 +19,8 @@ from weft.v1 import fleet_pb2
 
 MIB = 1024 * 1024
 MOST_MIB = 300
-# Of some 75 lists of all agents, that is the slowest. Other work on two cores has made it 1.1 s.
+# Of some 75 lists of all agents, that is the slowest. On a machine that has other work to do it is longer by as much as that
+# makes all work longer.
 SLOWEST_P99_S = 2.0
 
 
@@ -50,6 +51,19 @@ async def _p99_s(call: Callable[[], Awaitable[object]], *, for_s: float, every_s
     return sorted(times)[int(len(times) * 0.99)]
 
 
+async def _times_longer(for_s: float) -> float:
+    """How many times longer than its CPU time a little work takes here, nine times of ten: 1 on an idle machine."""
+    longer = []
+    ends_at = time.monotonic() + for_s
+    while time.monotonic() < ends_at:
+        began_s, cpu_s = time.perf_counter(), time.thread_time()
+        while (used_s := time.thread_time() - cpu_s) < 0.002:
+            pass
+        longer.append((time.perf_counter() - began_s) / used_s)
+        await asyncio.sleep(0.05)
+    return sorted(longer)[int(len(longer) * 0.9)]
+
+
 @pytest.mark.parametrize(
     ("count", "watch_s"),
     [
@@ -61,6 +75,10 @@ async def test_idle_agents(mesh: MeshHarness, count: int, watch_s: float) -> Non
     coordinator = await mesh.coordinator()
     seen = psutil.Process(coordinator.pid)
     started_mib = seen.memory_info().rss / MIB
+
+    async def all_active() -> bool:
+        return {agent.state for agent in await _agents(mesh)} == {fleet_pb2.AGENT_STATE_ACTIVE}
+
     async with LightAgent(mesh.own_channel(), "busy", slots=4, labels={"role": "busy"}):
         await mesh.wait_serving()
         async with _idle_agents(mesh, count) as driver:
@@ -69,25 +87,27 @@ async def test_idle_agents(mesh: MeshHarness, count: int, watch_s: float) -> Non
             stored = await mesh.api().SubmitTask(api.SubmitTaskRequest(method=ECHO), timeout=5)
             metadata = [("weft-require", "role=busy")]
             cpu = seen.cpu_times()
-            slowest = await asyncio.gather(
+            *slowest, longer = await asyncio.gather(
                 _p99_s(
                     lambda: mesh.api().GetTask(api.GetTaskRequest(task_id=stored.task.id), timeout=10),
                     for_s=watch_s,
                 ),
                 _p99_s(lambda: mesh.probe().Echo(Payload(), timeout=10, metadata=metadata), for_s=watch_s),
                 _p99_s(lambda: _agents(mesh), for_s=watch_s, every_s=0.2),
+                _times_longer(watch_s),
             )
-            assert max(slowest) < SLOWEST_P99_S, slowest
+            assert max(slowest) < SLOWEST_P99_S * max(1.0, longer), (slowest, longer)
             used_mib = seen.memory_info().rss / MIB
             assert used_mib < MOST_MIB, f"{used_mib:.0f} MiB, {started_mib:.0f} at the start"
-            after = await _agents(mesh)
-            assert {agent.id: agent.epoch for agent in after} == before, "nobody had to dial again"
-            assert {agent.state for agent in after} == {fleet_pb2.AGENT_STATE_ACTIVE}
+            # The one process that plays them all may be late with a heartbeat.
+            await mesh.eventually(all_active, "all are ACTIVE", timeout_s=10)
+            after = {agent.id: agent.epoch for agent in await _agents(mesh)}
+            assert after == before, "nobody had to dial again"
             assert "lost" not in driver.output()
             print(
                 f"{count} agents: {used_mib:.0f} MiB ({started_mib:.0f} at the start),"
                 f" {(seen.cpu_times().user - cpu.user) / watch_s:.2f} cores; p99 of GetTask, a durable call,"
-                f" ListAgents: {', '.join(f'{value * 1000:.0f}' for value in slowest)} ms"
+                f" ListAgents: {', '.join(f'{value * 1000:.0f}' for value in slowest)} ms (work takes {longer:.1f} times longer)"
             )
 
         # All vanish at once.
