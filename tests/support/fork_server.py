@@ -188,7 +188,7 @@ def main() -> None:
     # As of `weft coordinator` and `weft agent`.
     from weft.cli import main as command
 
-    os.environ.update(command._ONE_POLLING_THREAD)
+    os.environ.update(command._ONE_POLLING_THREAD, GRPC_VERBOSITY="NONE")
     for name in _IMPORTS:
         importlib.import_module(name)
     gc.collect()
