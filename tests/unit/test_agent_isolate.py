@@ -339,3 +339,15 @@ def test_processes_die_with_their_agent(tmp_path: Path, number: signal.Signals) 
             process.send_signal(number)
             process.wait(20)
     assert not psutil.wait_procs(children, 10)[1]
+
+
+@pytest.mark.parametrize("function", ["count_sync", "wait_async"])
+def test_a_cancellation_that_comes_with_the_call_is_not_lost(session: ScriptedSession, function: str) -> None:
+    call(session, "first", "pid")
+    process = text(session, "first")
+    for number in range(20):
+        call(session, f"t{number}", function, "100000")
+        session.cancel(f"t{number}")
+        assert reason(session, f"t{number}") == "CANCELLED"
+    call(session, "next", "pid")
+    assert text(session, "next") == process

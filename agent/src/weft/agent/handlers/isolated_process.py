@@ -20,7 +20,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 from weft.agent.handler_context import AsyncContext, HandlerContext, SyncContext
 from weft.agent.handlers import event_loop, forks, outcomes, process_group, telemetry
@@ -36,7 +36,13 @@ from weft.rpc.process.steady_output import make_steady
 from weft.rpc.raised import text_of
 from weft.v1 import session_pb2, task_pb2
 
-_Run = tuple[bytes, float | None, str, int]
+
+class _Run(NamedTuple):
+    """What the agent has asked for: one at a time."""
+
+    hosted: HostedMethod
+    context: HandlerContext
+    limit_bytes: int
 
 
 def main(pipe: Connection[Any, Any], sources: bytes, folders: Sequence[str] = ()) -> None:
@@ -93,20 +99,11 @@ class _IsolatedProcess:
         self.send(("headers", headers.SerializeToString()))
 
     def serve(self, methods: Mapping[str, HostedMethod]) -> None:
-        threading.Thread(target=self._read, name="weft-pipe", daemon=True).start()
+        threading.Thread(target=self._read, args=(methods,), name="weft-pipe", daemon=True).start()
         self.send(("ready",))
         while True:
-            data, left_s, agent_id, limit_bytes = self._runs.get()
-            assignment = session_pb2.Assignment.FromString(data)
-            deadline_at = None if left_s is None else time.monotonic() + left_s
-            hosted = methods[assignment.method]
-            context_type = AsyncContext if hosted.is_async else SyncContext
-            context = context_type(assignment, agent_id, deadline_at)
-            # Its caller may wait for them.
-            context.on_headers = self._send_headers
-            with self._current_lock:
-                self._context = context
-            outcome = self._run(hosted, context, limit_bytes)
+            run = self._runs.get()
+            outcome = self._run(run.hosted, run.context, run.limit_bytes)
             with self._current_lock:
                 self._context = self._task = None
             self.send(("done", outcome.SerializeToString()))
@@ -145,18 +142,37 @@ class _IsolatedProcess:
                 outcome = invoke_sync(hosted, context, send)
         return outcomes.bounded(outcome or outcomes.not_run(hosted.name), limit_bytes)
 
-    def _read(self) -> None:
+    def _read(self, methods: Mapping[str, HostedMethod]) -> None:
         try:
             while True:
                 match self._pipe.recv():
-                    case ("run", *run):
-                        self._runs.put(tuple(run))
+                    case ("run", *asked):
+                        self._begin(methods, *asked)
                     case ("cancel", reason):
                         self._cancel(reason)
         except (EOFError, OSError):
             # The agent is gone: nobody waits for what runs here.
             process_group.kill_own()
             os._exit(1)
+
+    def _begin(
+        self,
+        methods: Mapping[str, HostedMethod],
+        data: bytes,
+        left_s: float | None,
+        agent_id: str,
+        limit_bytes: int,
+    ) -> None:
+        assignment = session_pb2.Assignment.FromString(data)
+        hosted = methods[assignment.method]
+        context_type = AsyncContext if hosted.is_async else SyncContext
+        context = context_type(assignment, agent_id, None if left_s is None else time.monotonic() + left_s)
+        # Its caller may wait for them.
+        context.on_headers = self._send_headers
+        # From here on it can be cancelled, also before the handler begins.
+        with self._current_lock:
+            self._context = context
+        self._runs.put(_Run(hosted, context, limit_bytes))
 
     def _cancel(self, reason: str) -> None:
         with self._current_lock:
