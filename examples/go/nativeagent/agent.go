@@ -108,7 +108,7 @@ func (a *Agent) RegisterService(service *grpc.ServiceDesc, servicer any) {
 	}
 }
 
-// Drain takes nothing more, hands back what waits, lets the rest finish, and ends Run (R36).
+// Drain takes nothing more, releases the attempts that wait, lets the rest finish, and ends Run (R36).
 func (a *Agent) Drain() {
 	a.lock.Lock()
 	defer a.lock.Unlock()
