@@ -438,8 +438,8 @@ async def test_progress_with_gaps_and_progress_over_the_limit(mesh: MeshHarness)
         ({"trailers": [{"key": "weft-agent", "value": b"forged"}]}, grpc.StatusCode.OK),
         ({"trailers": [{"key": "k", "value": bytes(2 * MIB)}]}, EXHAUSTED),
         ({"status": {"code": 9, "message": "m" * 100_000}}, PRECONDITION),
-        # What the caller's gRPC refuses to take: a direct call would end the same way.
-        ({"status": {"code": 9, "message": "m" * MAX_METADATA_BYTES}}, EXHAUSTED),
+        # More than an answer carries: the code stays, the message is cut.
+        ({"status": {"code": 9, "message": "m" * MAX_METADATA_BYTES}}, PRECONDITION),
         ({"response": b"\xff\xff no reply"}, grpc.StatusCode.OK),
     ],
     ids=lambda value: str(value)[:60],
