@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from mirror.v1 import mirror_pb2, mirror_pb2_grpc
+from tests.support import deep
 from tests.support.ledger import Ledger
 from tests.support.seen import ENOUGH_S, Seen, see, see_sync, start, take_one, watch
 from tests.support.ways import (
@@ -350,19 +351,50 @@ async def test_the_callee_fails_before_the_half_close(pair: Pair, shape: str) ->
     assert (seen.code, seen.message) == (grpc.StatusCode.INVALID_ARGUMENT, "enough")
 
 
-@pytest.mark.parametrize("shape", ["Down", "Up", "Both"])
+@each_shape
 @pytest.mark.parametrize("headers", [[], HEADERS], ids=["bare", "some"])
 async def test_initial_metadata_comes_before_the_first_answer(
     pair: Pair, shape: str, headers: list[Entry]
 ) -> None:
-    if not pair.way.early_headers:
-        pytest.skip("a task's initial metadata is part of its outcome")
+    if shape not in pair.way.early_shapes:
+        pytest.skip("it comes with the first response, as docs/transparency.md says")
     call = pair.start(shape, Ask(text="a", answers=1, headers=headers, headers_first=True, wait_s=60))
     async with asyncio.timeout(10):
         received = tuple(await call.initial_metadata())
     assert len(received) == len(headers)
     assert not call.done()
     call.cancel()
+
+
+@streams
+async def test_initial_metadata_comes_with_the_first_answer(pair: Pair, shape: str) -> None:
+    if shape not in pair.way.first_shapes:
+        pytest.skip("not a shape of this way")
+    call = pair.open(shape) if shape == "Both" else None
+    ask = Ask(text="a", answers=1, headers=HEADERS, linger_s=60)
+    if call is None:
+        call = pair.start(shape, ask)
+    else:
+        await call.write(ask)
+    async with asyncio.timeout(10):
+        assert (await call.read()).text == "a"
+        assert len(tuple(await call.initial_metadata())) == len(HEADERS)
+    assert not call.done()
+    call.cancel()
+
+
+# -- nesting ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("depth", [deep.LIMIT - 1, deep.LIMIT + 1, 1000])
+async def test_messages_nest_as_deep_as_the_app_takes_them(pair: Pair, depth: int) -> None:
+    with deep.unlimited():
+        for shape in pair.way.shapes:
+            ask = Ask(text="d", answers=1, answer_depth=depth)
+            deep.nest(ask, depth)
+            call = pair.start(shape, ask, timeout=ENOUGH_S)
+            answer = await (call if shape in {"Unary", "Up"} else call.read())
+            assert (answer.depth, deep.depth(answer)) == (depth, depth)
 
 
 # -- sizes --------------------------------------------------------------------------------------------------------------

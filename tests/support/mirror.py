@@ -26,6 +26,7 @@ from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 
 from mirror.v1 import mirror_pb2, mirror_pb2_grpc
+from tests.support import deep
 
 Context = grpc.aio.ServicerContext
 SERVICE = "mirror.v1.MirrorService"
@@ -122,7 +123,10 @@ class Play:
             index=self._count,
             time_left_s=-1.0 if left_s is None else left_s,
             requests=requests,
+            depth=deep.depth(self._ask),
         )
+        if self._ask.answer_depth:
+            deep.nest(answer, self._ask.answer_depth)
         for key, value in self._context.invocation_metadata() or ():
             answer.seen.add(key=key, value=value if isinstance(value, bytes) else value.encode())
         self._count += 1
@@ -168,6 +172,8 @@ def note(ask: mirror_pb2.Ask, what: str) -> None:
 
 async def serve(address_file: Path, address: str) -> None:
     """A stock server with reflection and health, until it is killed."""
+    # As an app in another language.
+    deep.lift()
     server = grpc.aio.server()
     mirror_pb2_grpc.add_MirrorServiceServicer_to_server(Mirror(), server)
     checks = health.aio.HealthServicer()

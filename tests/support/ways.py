@@ -41,6 +41,9 @@ class Way:
     asks: tuple[tuple[str, str], ...] = ()
     # Initial metadata comes when it is sent, and not at the end.
     early_headers = True
+    # Shapes whose initial metadata a client of grpc.aio sees when it is sent (never Unary's), and those where it comes with the first response.
+    early_shapes: tuple[str, ...] = ("Down", "Up", "Both")
+    first_shapes: tuple[str, ...] = ("Down", "Both")
     # Each call is made once, whatever comes of it.
     once = True
     # There is a port for any client, and not only a library.
@@ -102,6 +105,8 @@ class Durable(Way):
 
     shapes = ("Unary", "Down")
     early_headers = False
+    early_shapes = ()
+    first_shapes = ("Down",)
     once = False
 
     def __init__(self, folder: Path) -> None:
@@ -128,6 +133,8 @@ class Direct(Durable):
     shapes = SHAPES
     asks = (("weft-mode", "direct"),)
     early_headers = True
+    early_shapes = ("Down", "Up", "Both")
+    first_shapes = ("Down", "Both")
     once = True
 
 
@@ -163,6 +170,8 @@ class Ingress(Durable):
 
     shapes = SHAPES
     early_headers = True
+    early_shapes = ("Down", "Up", "Both")
+    first_shapes = ("Down", "Both")
     once = True
 
     async def open(self) -> None:
@@ -186,6 +195,8 @@ class IngressDurable(Ingress):
 
     shapes = ("Unary", "Down")
     early_headers = False
+    early_shapes = ()
+    first_shapes = ("Down",)
     once = False
 
     async def open(self) -> None:
@@ -209,6 +220,8 @@ class EgressDurable(Egress):
     asks = (("weft-mode", "durable"),)
     shapes = ("Unary", "Down")
     early_headers = False
+    early_shapes = ()
+    first_shapes = ("Down",)
     once = False
 
 

@@ -2,41 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import hypothesis.strategies as st
 import pytest
-from google._upb import _message as upb  # type: ignore[attr-defined]
 from google.protobuf.message import DecodeError
 from hypothesis import Phase, given, settings
 
+from tests.support.deep import LIMIT, unlimited
 from tests.support.schema import METHOD, file, file_set
 from tests.unit.test_canonical import INFO, PLAIN, TREES, _without_any, digest, encode
 from weft.coordinator.calls.nesting import MAX_FIELDS, DeepRequest
 from weft.coordinator.contracts.contract_catalogue import Contract, MethodInfo
 from weft.rpc.errors import InvalidArgument
 
-# protobuf's, of Python, C++ and Java: messages within a message.
-LIMIT = 100
 WAYS_IN = st.builds(
     lambda count, seed: random.Random(seed).choices(["sub", "subs", "map"], k=count),
     st.integers(LIMIT + 1, LIMIT + 30),
     st.integers(0, 1000),
 )
-
-
-@contextlib.contextmanager
-def unlimited() -> Iterator[None]:
-    """protobuf's parser without its limit."""
-    upb.SetAllowOversizeProtos(True)
-    try:
-        yield
-    finally:
-        upb.SetAllowOversizeProtos(False)
 
 
 def deep(tree: Any, ways: list[str], rng: random.Random) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Ask(_message.Message):
-    __slots__ = ("text", "blob", "headers", "headers_first", "trailers", "answers", "answer_bytes", "stop_after", "wait_s", "linger_s", "code", "message", "reason", "raise_text", "gzip", "ledger")
+    __slots__ = ("text", "blob", "headers", "headers_first", "trailers", "answers", "answer_bytes", "stop_after", "wait_s", "linger_s", "code", "message", "reason", "raise_text", "gzip", "ledger", "inner", "answer_depth")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     BLOB_FIELD_NUMBER: _ClassVar[int]
     HEADERS_FIELD_NUMBER: _ClassVar[int]
@@ -24,6 +24,8 @@ class Ask(_message.Message):
     RAISE_TEXT_FIELD_NUMBER: _ClassVar[int]
     GZIP_FIELD_NUMBER: _ClassVar[int]
     LEDGER_FIELD_NUMBER: _ClassVar[int]
+    INNER_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_DEPTH_FIELD_NUMBER: _ClassVar[int]
     text: str
     blob: bytes
     headers: _containers.RepeatedCompositeFieldContainer[Entry]
@@ -40,23 +42,29 @@ class Ask(_message.Message):
     raise_text: str
     gzip: bool
     ledger: str
-    def __init__(self, text: _Optional[str] = ..., blob: _Optional[bytes] = ..., headers: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., headers_first: bool = ..., trailers: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., answers: _Optional[int] = ..., answer_bytes: _Optional[int] = ..., stop_after: _Optional[int] = ..., wait_s: _Optional[float] = ..., linger_s: _Optional[float] = ..., code: _Optional[int] = ..., message: _Optional[str] = ..., reason: _Optional[str] = ..., raise_text: _Optional[str] = ..., gzip: bool = ..., ledger: _Optional[str] = ...) -> None: ...
+    inner: Ask
+    answer_depth: int
+    def __init__(self, text: _Optional[str] = ..., blob: _Optional[bytes] = ..., headers: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., headers_first: bool = ..., trailers: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., answers: _Optional[int] = ..., answer_bytes: _Optional[int] = ..., stop_after: _Optional[int] = ..., wait_s: _Optional[float] = ..., linger_s: _Optional[float] = ..., code: _Optional[int] = ..., message: _Optional[str] = ..., reason: _Optional[str] = ..., raise_text: _Optional[str] = ..., gzip: bool = ..., ledger: _Optional[str] = ..., inner: _Optional[_Union[Ask, _Mapping]] = ..., answer_depth: _Optional[int] = ...) -> None: ...
 
 class Answer(_message.Message):
-    __slots__ = ("text", "blob", "index", "seen", "time_left_s", "requests")
+    __slots__ = ("text", "blob", "index", "seen", "time_left_s", "requests", "depth", "inner")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     BLOB_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
     SEEN_FIELD_NUMBER: _ClassVar[int]
     TIME_LEFT_S_FIELD_NUMBER: _ClassVar[int]
     REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    DEPTH_FIELD_NUMBER: _ClassVar[int]
+    INNER_FIELD_NUMBER: _ClassVar[int]
     text: str
     blob: bytes
     index: int
     seen: _containers.RepeatedCompositeFieldContainer[Entry]
     time_left_s: float
     requests: int
-    def __init__(self, text: _Optional[str] = ..., blob: _Optional[bytes] = ..., index: _Optional[int] = ..., seen: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., time_left_s: _Optional[float] = ..., requests: _Optional[int] = ...) -> None: ...
+    depth: int
+    inner: Answer
+    def __init__(self, text: _Optional[str] = ..., blob: _Optional[bytes] = ..., index: _Optional[int] = ..., seen: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., time_left_s: _Optional[float] = ..., requests: _Optional[int] = ..., depth: _Optional[int] = ..., inner: _Optional[_Union[Answer, _Mapping]] = ...) -> None: ...
 
 class Entry(_message.Message):
     __slots__ = ("key", "value")
