@@ -48,10 +48,10 @@ class Listener:
     def has_room(self, queue: QueueKey) -> bool:  # noqa: ARG002
         return True
 
-    def wants(self, task_id: str, *, ended: bool) -> bool:  # noqa: ARG002
+    def has_subscriber(self, task_id: str, *, ended: bool) -> bool:  # noqa: ARG002
         return True
 
-    def followed_tasks(self) -> Sequence[str]:
+    def subscribed_tasks(self) -> Sequence[str]:
         return ()
 
     def changed(self, record: TaskRecord) -> None: ...

@@ -81,10 +81,10 @@ class RecordingListener:
     def has_room(self, queue: QueueKey) -> bool:
         return self.room
 
-    def wants(self, task_id: str, *, ended: bool) -> bool:
+    def has_subscriber(self, task_id: str, *, ended: bool) -> bool:
         return self.followed is None or task_id in self.followed
 
-    def followed_tasks(self) -> Sequence[str]:
+    def subscribed_tasks(self) -> Sequence[str]:
         return [] if self.followed is None else sorted(self.followed)
 
     def changed(self, record: TaskRecord) -> None:

@@ -127,7 +127,7 @@ async def test_payloads_beyond_the_bound_are_read_at_the_claim(h: Harness) -> No
     payloads = [rng.randbytes(1000) for _ in range(300)]
     ids = await h.submit_many([Submission(METHOD, p, context=p[:9]) for p in payloads])
     assert isinstance(h.store, EmbeddedStore)
-    in_memory = sum(entry.payload is not None for entry in h.store._board.entries.values())
+    in_memory = sum(task.payload is not None for task in h.store._table.tasks.values())
     assert in_memory <= 4
     assert [(await h.record(task_id)).submission.payload for task_id in ids] == payloads
     owner = await h.agent()

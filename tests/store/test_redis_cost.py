@@ -50,11 +50,11 @@ class HubListener(RecordingListener):
         super().__init__(followed=set())
         self.hub = TaskHub(100)
 
-    def wants(self, task_id: str, *, ended: bool) -> bool:
-        return self.hub.wants(task_id, ended=ended)
+    def has_subscriber(self, task_id: str, *, ended: bool) -> bool:
+        return self.hub.has_subscriber(task_id, ended=ended)
 
-    def followed_tasks(self) -> Sequence[str]:
-        return self.hub.followed()
+    def subscribed_tasks(self) -> Sequence[str]:
+        return self.hub.subscribed()
 
     def changed(self, record: TaskRecord) -> None:
         self.hub.changed(record)

@@ -196,7 +196,7 @@ async def test_a_key_of_another_type_at_the_start(server: RedisServer, name: str
 async def test_what_is_refused_for_long_is_said_again(
     h: Harness, server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_errors, "AGAIN_S", 0.2)
+    monkeypatch.setattr(redis_errors, "REPEAT_S", 0.2)
     key = f"{{{PREFIX}}}:moved"
     async with server.client() as client:
         with captured() as logs:

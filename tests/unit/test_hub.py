@@ -18,13 +18,13 @@ async def test_waiters_hear_of_the_end_only_and_once():
     hub = TaskHub(10)
     heard = []
     hub.on_end("t", heard.append)
-    assert hub.wants("t", ended=True)
+    assert hub.has_subscriber("t", ended=True)
     hub.changed(record(State.RUNNING))
     assert heard == []
     hub.changed(record(State.SUCCEEDED))
     hub.changed(record(State.SUCCEEDED))
     assert [r.state for r in heard] == [State.SUCCEEDED]
-    assert not hub.wants("t", ended=True)
+    assert not hub.has_subscriber("t", ended=True)
 
 
 async def test_a_dropped_future_leaves_nothing():
@@ -32,7 +32,7 @@ async def test_a_dropped_future_leaves_nothing():
     future = hub.end_future("t")
     future.cancel()
     await asyncio.sleep(0)
-    assert not hub.wants("t", ended=True)
+    assert not hub.has_subscriber("t", ended=True)
     hub.changed(record(State.FAILED))
 
 
@@ -47,7 +47,7 @@ async def test_followers_see_the_newest_record_and_bounded_progress():
     assert len(follower.rows) == FOLLOWER_ROWS
     hub.unfollow(follower)
     hub.unfollow(follower)
-    assert not hub.wants("t", ended=True)
+    assert not hub.has_subscriber("t", ended=True)
 
 
 async def test_followers_are_bounded():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weft.coordinator.store.embedded.leases import Leases
-from weft.coordinator.store.embedded.task_state import NEVER
+from weft.coordinator.store.embedded.unfinished_task import NEVER
 from weft.coordinator.store.records import Owner
 
 

@@ -122,11 +122,11 @@ class Coordinator:
     def has_room(self, queue: QueueKey) -> bool:
         return self._sessions.has_room(queue)
 
-    def wants(self, task_id: str, *, ended: bool) -> bool:
-        return self._hub.wants(task_id, ended=ended)
+    def has_subscriber(self, task_id: str, *, ended: bool) -> bool:
+        return self._hub.has_subscriber(task_id, ended=ended)
 
-    def followed_tasks(self) -> Sequence[str]:
-        return self._hub.followed()
+    def subscribed_tasks(self) -> Sequence[str]:
+        return self._hub.subscribed()
 
     def changed(self, record: TaskRecord) -> None:
         self._hub.changed(record)

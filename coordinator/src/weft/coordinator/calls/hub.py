@@ -128,11 +128,11 @@ class TaskHub:
     def off_close(self, callback: Callable[[], None]) -> None:
         self._closing.discard(callback)
 
-    def wants(self, task_id: str, *, ended: bool) -> bool:
+    def has_subscriber(self, task_id: str, *, ended: bool) -> bool:
         """Whether anybody follows the task, or (`ended`) waits for its end."""
         return task_id in self._followers or (ended and task_id in self._ends)
 
-    def followed(self) -> list[str]:
+    def subscribed(self) -> list[str]:
         """Tasks that anybody waits for or follows."""
         return [*self._ends, *(task_id for task_id in self._followers if task_id not in self._ends)]
 

@@ -65,14 +65,14 @@ class StoreListener(Protocol):
         """Whether an agent that is connected here would take a task of this queue now."""
         ...
 
-    def wants(self, task_id: str, *, ended: bool) -> bool:
+    def has_subscriber(self, task_id: str, *, ended: bool) -> bool:
         """Whether anybody wants to hear of a task's end (`ended`), or of any other change or progress of it.
 
         Only then are `changed` and `progressed` called for it.
         """
         ...
 
-    def followed_tasks(self) -> Sequence[str]:
+    def subscribed_tasks(self) -> Sequence[str]:
         """The tasks that `wants` is true for."""
         ...
 

@@ -26,14 +26,14 @@ History = tuple[AttemptRecord, ...]
 _LOST = status_pb2.Status(code=code_pb2.UNAVAILABLE, message="the agent was lost")
 
 
-def added(history: History, attempt: AttemptRecord) -> History:
+def extended(history: History, attempt: AttemptRecord) -> History:
     """A history with one more attempt."""
     if len(history) < MAX_ATTEMPTS:
         return (*history, attempt)
     return (history[0], *history[2:], attempt)
 
 
-def brief(code: int, outcome: bytes) -> bytes:
+def trimmed(code: int, outcome: bytes) -> bytes:
     """What is kept of a failed attempt's outcome: code, message and what was raised; no details, trailers or stack.
 
     Whoever wrote the outcome, its bytes may be none.
@@ -73,7 +73,7 @@ def attempts(record: TaskRecord) -> Sequence[AttemptRecord]:
     """All attempts that are told of a task, oldest first."""
     last = last_attempt(record)
     history = tuple(record.history)
-    return history if last is None else added(history, last)
+    return history if last is None else extended(history, last)
 
 
 def kept_last(record: TaskRecord) -> AttemptRecord | None:
@@ -82,7 +82,7 @@ def kept_last(record: TaskRecord) -> AttemptRecord | None:
     if last is None or last.ended_at is None:
         return None
     return AttemptRecord(
-        last.number, last.agent_id, last.started_at, last.ended_at, brief(_code(last), last.outcome)
+        last.number, last.agent_id, last.started_at, last.ended_at, trimmed(_code(last), last.outcome)
     )
 
 

@@ -51,13 +51,13 @@ def tell_not_stored(listener: StoreListener, submissions: Sequence[Submission], 
     """Who follows a task that could not be stored, and was not told at its submission, hears of its end."""
     outcome = store_outcomes.not_stored(error)
     for submission in submissions:
-        if listener.wants(submission.task_id, ended=True):
+        if listener.has_subscriber(submission.task_id, ended=True):
             listener.changed(TaskRecord(submission.task_id, State.FAILED, submission, outcome=outcome))
 
 
 def tell_lost(listener: StoreListener, task_ids: Iterable[str]) -> None:
     """Who follows a task that a store has lost hears of its end: nothing else would ever be told of it."""
     for task_id in task_ids:
-        if listener.wants(task_id, ended=True):
+        if listener.has_subscriber(task_id, ended=True):
             gone = Submission("", task_id=task_id)
             listener.changed(TaskRecord(task_id, State.FAILED, gone, outcome=store_outcomes.lost(task_id)))

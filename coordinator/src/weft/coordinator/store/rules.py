@@ -69,7 +69,7 @@ class TaskRetryPolicy:
 DEFAULT_RETRY = TaskRetryPolicy()
 
 
-def backoff_s(policy: TaskRetryPolicy, failures: int, draw: float, least_s: float | None = None) -> float:
+def backoff_s(policy: TaskRetryPolicy, failures: int, sample: float, least_s: float | None = None) -> float:
     """The wait after the `failures`-th failed attempt (from 1), by exponential backoff with full jitter.
 
     Args:
@@ -80,7 +80,7 @@ def backoff_s(policy: TaskRetryPolicy, failures: int, draw: float, least_s: floa
     """
     # The exponent is bounded before the power is taken, which would overflow after a thousand attempts.
     growth = policy.backoff_multiplier ** min(failures - 1, 64)
-    wait_s = draw * min(policy.max_backoff_s, policy.initial_backoff_s * growth)
+    wait_s = sample * min(policy.max_backoff_s, policy.initial_backoff_s * growth)
     return wait_s if least_s is None else max(wait_s, least_s)
 
 

@@ -47,7 +47,7 @@ def created_at(number: int, now: float) -> float:
     return min(number >> _LOW_BITS, round(now * 1e6)) / 1e6
 
 
-class NumberMint:
+class NumberGenerator:
     """Hands out numbers that only grow, whatever the clock does.
 
     Args:

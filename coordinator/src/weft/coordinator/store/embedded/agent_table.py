@@ -70,12 +70,12 @@ class AgentTable:
         if record is not None and not record.connected:
             del self.records[agent_id]
             self._news.add(agent_id)
-            self._journal.statement("DELETE FROM agents WHERE agent_id = ?", agent_id)
+            self._journal.add_statement("DELETE FROM agents WHERE agent_id = ?", agent_id)
 
     def _put(self, record: AgentRecord) -> None:
         self.records[record.agent_id] = record
         self._news.add(record.agent_id)
-        self._journal.statement(
+        self._journal.add_statement(
             "INSERT OR REPLACE INTO agents"
             " (agent_id, instance_id, epoch, connected, desired_state, description, said_goodbye)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",

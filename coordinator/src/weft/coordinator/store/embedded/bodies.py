@@ -13,7 +13,7 @@ def fill_in(
     unread: Mapping[str, int],
     reader: Reader,
     room_bytes: int,
-    give_back: Callable[[Sequence[Claimed]], None],
+    undo: Callable[[Sequence[Claimed]], None],
 ) -> None:
     """Fill in payloads and contexts. What exceeds the bound of one claim goes back, and what comes after it.
 
@@ -29,7 +29,7 @@ def fill_in(
                 continue
             room_bytes -= sizes[unread[claimed.task_id]]
             if room_bytes < 0 and chosen:
-                give_back(claims[at:])
+                undo(claims[at:])
                 del claims[at:]
                 break
             chosen.append(claimed)

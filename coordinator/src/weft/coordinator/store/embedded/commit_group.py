@@ -23,7 +23,7 @@ from weft.coordinator.store.embedded.rows import (
     task_row,
     within,
 )
-from weft.coordinator.store.embedded.task_state import UnfinishedTask
+from weft.coordinator.store.embedded.unfinished_task import UnfinishedTask
 from weft.coordinator.store.records import ProgressRow
 
 # Work of its own on the writer's connection, inside the group's transaction.
@@ -34,7 +34,6 @@ class CommitGroup:
     """Changes, and those who wait for them."""
 
     __slots__ = (
-        "again",
         "changed",
         "ended",
         "ends",
@@ -43,23 +42,24 @@ class CommitGroup:
         "new",
         "progress",
         "reopened",
+        "retries",
         "rows",
         "size_bytes",
         "statements",
         "streamed",
         "submitters",
-        "tasks",
+        "task_rows",
         "waiters",
     )
 
     def __init__(self) -> None:
         self.new: list[UnfinishedTask] = []
-        self.tasks: list[Any] = []
+        self.task_rows: list[Any] = []
         # Numbers of tasks whose `live` row is written or taken away for another reason than that they are new.
         self.changed: set[int] = set()
         self.reopened: list[int] = []
         # Wait for another attempt.
-        self.again: list[UnfinishedTask] = []
+        self.retries: list[UnfinishedTask] = []
         self.live: list[Any] = []
         self.ended: list[UnfinishedTask] = []
         self.ends: list[Any] = []
@@ -74,37 +74,37 @@ class CommitGroup:
         self.rows = 0
         self.size_bytes = 0
 
-    def add_task(self, entry: UnfinishedTask, digest: bytes | None) -> None:
-        self.new.append(entry)
-        self.tasks += task_row(entry, digest)
+    def add_task(self, task: UnfinishedTask, digest: bytes | None) -> None:
+        self.new.append(task)
+        self.task_rows += task_row(task, digest)
         self.rows += 1
-        self.size_bytes += entry.size_bytes
+        self.size_bytes += task.size_bytes
 
-    def add_live(self, entry: UnfinishedTask) -> None:
-        self.changed.add(entry.number)
-        self.live += live_row(entry)
+    def add_live(self, task: UnfinishedTask) -> None:
+        self.changed.add(task.number)
+        self.live += live_row(task)
         self.rows += 1
-        self.size_bytes += len(entry.outcome)
+        self.size_bytes += len(task.outcome)
 
-    def add_again(self, entry: UnfinishedTask) -> None:
-        self.again.append(entry)
-        self.add_live(entry)
+    def add_retry(self, task: UnfinishedTask) -> None:
+        self.retries.append(task)
+        self.add_live(task)
 
-    def add_end(self, entry: UnfinishedTask) -> None:
-        assert entry.end is not None
-        self.changed.add(entry.number)
-        self.ended.append(entry)
-        self.ends += end_row(entry)
+    def add_end(self, task: UnfinishedTask) -> None:
+        assert task.end is not None
+        self.changed.add(task.number)
+        self.ended.append(task)
+        self.ends += end_row(task)
         self.rows += 1
-        self.size_bytes += len(entry.end.outcome)
+        self.size_bytes += len(task.end.outcome)
 
-    def add_reopened(self, entry: UnfinishedTask) -> None:
-        self.reopened.append(entry.number)
-        self.add_live(entry)
+    def add_reopened(self, task: UnfinishedTask) -> None:
+        self.reopened.append(task.number)
+        self.add_live(task)
 
-    def add_progress(self, entry: UnfinishedTask, row: ProgressRow, index: int) -> None:
-        self.streamed.append((entry, row))
-        self.progress += (entry.number, row.sequence, row.attempt, index, row.payload, row.headers)
+    def add_progress(self, task: UnfinishedTask, row: ProgressRow, index: int) -> None:
+        self.streamed.append((task, row))
+        self.progress += (task.number, row.sequence, row.attempt, index, row.payload, row.headers)
         self.rows += 1
         self.size_bytes += len(row.payload)
 
@@ -137,10 +137,8 @@ class CommitGroup:
 
     def _steps(self) -> Iterator[tuple[str, Sequence[Any]]]:
         yield from self.statements
-        yield from TASKS.statements(self.tasks)
-        yield from NEW_LIVE.statements(
-            [entry.number for entry in self.new if entry.number not in self.changed]
-        )
+        yield from TASKS.statements(self.task_rows)
+        yield from NEW_LIVE.statements([task.number for task in self.new if task.number not in self.changed])
         for at in range(0, len(self.reopened), MAX_ROWS):
             yield within("DELETE FROM ends WHERE id IN {}", self.reopened[at : at + MAX_ROWS])
         yield from LIVE.statements(self.live)
@@ -153,14 +151,14 @@ class CommitGroup:
         New tasks are refused, and with them whatever happened to them meanwhile. Jobs are not tried again.
         """
         refused = [*self.new, *later.new]
-        gone = {entry.number for entry in refused}
+        gone = {task.number for task in refused}
         rest = CommitGroup()
         for group in (self, later):
             rest.reopened += group.reopened
-            rest.again += [entry for entry in group.again if entry.number not in gone]
+            rest.retries += [task for task in group.retries if task.number not in gone]
             rest.live += _kept(LIVE, group.live, gone)
             rest.ends += _kept(ENDS, group.ends, gone)
-            rest.ended += [entry for entry in group.ended if entry.number not in gone]
+            rest.ended += [task for task in group.ended if task.number not in gone]
             rest.progress += _kept(PROGRESS, group.progress, gone)
             rest.streamed += [item for item in group.streamed if item[0].number not in gone]
             rest.statements += group.statements

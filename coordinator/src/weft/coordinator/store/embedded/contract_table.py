@@ -27,13 +27,13 @@ class ContractTable:
 
     def put(self, digest: str, file_descriptor_set: bytes, methods: Sequence[str]) -> None:
         """Keep a contract and put it in force for these methods."""
-        self._journal.statement(
+        self._journal.add_statement(
             "INSERT INTO contracts (digest, file_descriptor_set) VALUES (?, ?) ON CONFLICT (digest) DO NOTHING",
             digest,
             file_descriptor_set,
         )
         for method in methods:
-            self._journal.statement(
+            self._journal.add_statement(
                 "INSERT OR REPLACE INTO hosted (method, digest) VALUES (?, ?)", method, digest
             )
         self._needed(digest)
@@ -54,16 +54,16 @@ class ContractTable:
             since = self._unused.get(digest)
             if since is None:
                 self._unused[digest] = now
-                self._journal.statement(
+                self._journal.add_statement(
                     "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", _UNUSED + digest, int(now)
                 )
             elif now - since >= grace_s:
                 self._needed(digest)
-                self._journal.statement("DELETE FROM hosted WHERE digest = ?", digest)
-                self._journal.statement("DELETE FROM contracts WHERE digest = ?", digest)
+                self._journal.add_statement("DELETE FROM hosted WHERE digest = ?", digest)
+                self._journal.add_statement("DELETE FROM contracts WHERE digest = ?", digest)
                 forgotten.append(digest)
         return forgotten
 
     def _needed(self, digest: str) -> None:
         if self._unused.pop(digest, None) is not None:
-            self._journal.statement("DELETE FROM meta WHERE name = ?", _UNUSED + digest)
+            self._journal.add_statement("DELETE FROM meta WHERE name = ?", _UNUSED + digest)

@@ -23,27 +23,27 @@ class ReaderPool:
     """Two connections for reading: one for the event loop, one for the reading thread."""
 
     def __init__(self, path: Path) -> None:
-        self.near = Reader(path)
-        self._far = Reader(path)
+        self.inline = Reader(path)
+        self._threaded = Reader(path)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="weft-store-reader")
 
     async def read(self, query: Callable[[Reader], T], *, rows: int) -> T:
         """Run a query: one for few rows at once, others on the reading thread."""
         if rows <= _INLINE_ROWS:
-            return query(self.near)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, query, self._far)
+            return query(self.inline)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, query, self._threaded)
 
     def close(self) -> None:
         self._thread.shutdown(wait=True, cancel_futures=True)
-        self.near.close()
-        self._far.close()
+        self.inline.close()
+        self._threaded.close()
 
 
 @dataclass(frozen=True, slots=True)
 class StoreCore:
     """The parts."""
 
-    board: TaskTable
+    table: TaskTable
     journal: Journal
     readers: ReaderPool
     clock: Callable[[], float]

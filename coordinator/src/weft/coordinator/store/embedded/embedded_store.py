@@ -27,19 +27,19 @@ from typing import Literal
 from weft.coordinator.store.base import StoreListener
 from weft.coordinator.store.embedded import bodies, store_file, task_queries
 from weft.coordinator.store.embedded.agent_table import AgentTable
-from weft.coordinator.store.embedded.attempt_moves import PORTION, Attempts
+from weft.coordinator.store.embedded.attempt_moves import PORTION, AttemptMoves
 from weft.coordinator.store.embedded.checkpoint import Checkpointer
 from weft.coordinator.store.embedded.commit_group import CommitGroup
 from weft.coordinator.store.embedded.contract_table import ContractTable
 from weft.coordinator.store.embedded.core import ReaderPool, StoreCore
 from weft.coordinator.store.embedded.file_lock import OwnerLock
 from weft.coordinator.store.embedded.journal import Journal
-from weft.coordinator.store.embedded.reader import Known
+from weft.coordinator.store.embedded.reader import KnownRequest
 from weft.coordinator.store.embedded.recovery import RecoveryBarrier, recover
 from weft.coordinator.store.embedded.request_ids import RequestIds
 from weft.coordinator.store.embedded.sweeping import Sweeping
-from weft.coordinator.store.embedded.task_state import Saved, UnfinishedTask
 from weft.coordinator.store.embedded.task_table import TaskTable
+from weft.coordinator.store.embedded.unfinished_task import Saved, UnfinishedTask
 from weft.coordinator.store.open_errors import StoreError, StoreForeign
 from weft.coordinator.store.records import (
     AgentRecord,
@@ -65,7 +65,7 @@ from weft.coordinator.store.records import (
 from weft.coordinator.store.refusals import agent_id_in_use, tell_not_stored
 from weft.coordinator.store.rules import QueueKey
 from weft.coordinator.store.store_config import StoreLimits
-from weft.coordinator.store.task_ids import NumberMint, created_at, format_id, parse_id
+from weft.coordinator.store.task_ids import NumberGenerator, created_at, format_id, parse_id
 from weft.rpc.errors import WeftError
 
 
@@ -135,25 +135,25 @@ class EmbeddedStore:
         connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'generation'")
         meta: dict[str, int] = dict(connection.execute("SELECT name, value FROM meta").fetchall())
         (newest,) = connection.execute("SELECT max(id) FROM tasks").fetchone()
-        self._mint = NumberMint(max(newest or 0, meta["last_number"]), self._rng)
+        self._numbers = NumberGenerator(max(newest or 0, meta["last_number"]), self._rng)
         self._checkpointer = Checkpointer(self._path)
         self._journal = Journal(
             connection, self._checkpointer, self, sync=self._sync, patience_s=self._patience_s
         )
-        self._board = TaskTable(listener, self._journal, self._limits.body_bytes)
+        self._table = TaskTable(listener, self._journal, self._limits.body_bytes)
         self._readers = ReaderPool(self._path)
-        self._core = StoreCore(self._board, self._journal, self._readers, self._clock)
-        self._requests = RequestIds(self._readers.near)
-        self._attempts = Attempts(self._board, self._rng, self._limits)
-        self._contracts = ContractTable(connection, self._journal, self._readers.near)
+        self._core = StoreCore(self._table, self._journal, self._readers, self._clock)
+        self._requests = RequestIds(self._readers.inline)
+        self._attempts = AttemptMoves(self._table, self._rng, self._limits)
+        self._contracts = ContractTable(connection, self._journal, self._readers.inline)
         self._agents = AgentTable(connection, self._journal, meta["generation"])
-        self._board.backlog.paused.update(
+        self._table.backlog.paused.update(
             method for (method,) in connection.execute("SELECT method FROM paused")
         )
-        held_back = recover(connection, self._board, now, hold=bool(self._agents.connected()))
-        self._hold = RecoveryBarrier(self._board, self._agents, held_back, now + self._recovery_grace_s)
-        first_expiry_at = self._readers.near.first_expiry()
-        self._sweeping = Sweeping(self._core, self._attempts, self._agents, self._hold, first_expiry_at)
+        held_back = recover(connection, self._table, now, attempts_may_run=bool(self._agents.connected()))
+        self._barrier = RecoveryBarrier(self._table, self._agents, held_back, now + self._recovery_grace_s)
+        first_expiry_at = self._readers.inline.first_expiry()
+        self._sweeping = Sweeping(self._core, self._attempts, self._agents, self._barrier, first_expiry_at)
 
     async def close(self) -> None:
         await self._journal.close(self._patience_s)
@@ -175,52 +175,52 @@ class EmbeddedStore:
 
     def committed(self, group: CommitGroup) -> None:
         self._requests.settled(group.new)
-        for entry in group.ended:
-            assert entry.end is not None
-            self._sweeping.expires(entry.end.expires_at)
-        self._board.committed(group, self._clock())
+        for task in group.ended:
+            assert task.end is not None
+            self._sweeping.expires(task.end.expires_at)
+        self._table.committed(group, self._clock())
 
-    def refused(self, entries: Sequence[UnfinishedTask]) -> None:
-        self._requests.settled(entries)
-        self._board.refused(entries)
+    def refused(self, tasks: Sequence[UnfinishedTask]) -> None:
+        self._requests.settled(tasks)
+        self._table.refused(tasks)
 
     def recovered(self) -> None:
-        self._board.listener.ready()
+        self._table.listener.ready()
 
     # -- tasks ----------------------------------------------------------------------------------------------------
 
     def new_task_id(self, method: str) -> str:  # noqa: ARG002  # other stores route by it
-        return format_id(self._mint.next(self._clock()))
+        return format_id(self._numbers.next(self._clock()))
 
     async def enqueue(
         self, submissions: Sequence[Submission], *, acknowledged: bool = True
     ) -> Sequence[Enqueued | RequestIdReused | TooManyQueues]:
         self._journal.check_writable()
         fresh: list[Submission] = []
-        now, board = self._clock(), self._board
+        now, table = self._clock(), self._table
         known = self._requests.look_up(submissions)
         results: list[Enqueued | RequestIdReused | TooManyQueues] = []
         for submission in submissions:
             number = parse_id(submission.task_id) if submission.task_id else None
             if number is None:
-                number = self._mint.next(now)
+                number = self._numbers.next(now)
             digest = None
-            if submission.request_id not in known and board.backlog.is_full(
+            if submission.request_id not in known and table.backlog.is_full(
                 submission, self._limits.max_queues
             ):
                 results.append(TooManyQueues(submission.method, self._limits.max_queues))
                 continue
             if submission.request_id:
                 admitted = self._requests.admit(submission, number, known)
-                if not isinstance(admitted, Known):
+                if not isinstance(admitted, KnownRequest):
                     results.append(admitted)
                     continue
                 digest = admitted.digest
-            entry = board.submit(number, submission, created_at(number, now))
-            self._journal.task(entry, digest, lazily=not acknowledged)
+            task = table.submit(number, submission, created_at(number, now))
+            self._journal.add_task(task, digest, deferred=not acknowledged)
             fresh.append(submission)
             results.append(Enqueued(format_id(number)))
-        board.listener.ready()
+        table.listener.ready()
         if acknowledged:
             await self._journal.stored()
         elif fresh:
@@ -230,13 +230,13 @@ class EmbeddedStore:
     def _tell_refused(self, submissions: Sequence[Submission], written: asyncio.Future[None]) -> None:
         error = written.exception()
         if isinstance(error, WeftError):
-            tell_not_stored(self._board.listener, submissions, error)
+            tell_not_stored(self._table.listener, submissions, error)
 
     def unfinished(self) -> int:
-        return len(self._board.entries)
+        return len(self._table.tasks)
 
     def ready_depths(self) -> Mapping[QueueKey, int]:
-        return self._board.backlog.ready_depths()
+        return self._table.backlog.ready_depths()
 
     async def claim(self, requests: Sequence[ClaimRequest]) -> Sequence[Sequence[Claimed]]:
         if not self._journal.writable:
@@ -249,8 +249,8 @@ class EmbeddedStore:
             given.append(claims)
             unread |= numbers
         if unread:
-            give_back = partial(self._attempts.give_back, now=now)
-            bodies.fill_in(given, unread, self._readers.near, self._limits.claim_bytes, give_back)
+            undo = partial(self._attempts.undo_all, now=now)
+            bodies.fill_in(given, unread, self._readers.inline, self._limits.claim_bytes, undo)
         return given
 
     def complete(self, reports: Sequence[AttemptReport]) -> Awaitable[Sequence[Verdict]]:
@@ -268,13 +268,13 @@ class EmbeddedStore:
         await settled
         verdicts = [
             # A task that could not be stored never was: its end means nothing.
-            Verdict.STALE if entry is not None and entry.saved is Saved.REFUSED else verdict
-            for verdict, entry in results
+            Verdict.STALE if task is not None and task.saved is Saved.REFUSED else verdict
+            for verdict, task in results
         ]
-        unknown = [at for at, (_, entry) in enumerate(results) if entry is None]
+        unknown = [at for at, (_, task) in enumerate(results) if task is None]
         if unknown:
             for at, verdict in zip(
-                unknown, self._readers.near.answers([reports[at] for at in unknown]), strict=True
+                unknown, self._readers.inline.answers([reports[at] for at in unknown]), strict=True
             ):
                 verdicts[at] = verdict
         return verdicts
@@ -288,7 +288,7 @@ class EmbeddedStore:
 
     async def release(self, owner: Owner, refs: Sequence[AttemptRef]) -> Sequence[bool]:
         now = self._clock()
-        verdicts = [self._attempts.handed_back(owner, ref, now) for ref in refs]
+        verdicts = [self._attempts.release(owner, ref, now) for ref in refs]
         await self._journal.settled()
         return verdicts
 
@@ -296,13 +296,13 @@ class EmbeddedStore:
         self, owner: Owner, held: Sequence[tuple[AttemptRef, int]], *, last: bool = True
     ) -> Sequence[bool]:
         now = self._clock()
-        lease = self._board.leases.get(owner)
+        lease = self._table.leases.get(owner)
         if lease is None:
             return [False] * len(held)
         verdicts = self._attempts.adopt(lease, held, now, last=last)
         if last:
-            self._hold.returned(owner.agent_id)
-            self._hold.release(now)
+            self._barrier.returned(owner.agent_id)
+            self._barrier.release(now)
         await self._journal.settled()
         return verdicts
 
@@ -334,35 +334,35 @@ class EmbeddedStore:
 
     async def register(self, agent_id: str, instance_id: str, description: bytes, lease_s: float) -> int:
         now = self._clock()
-        if self._board.leases.in_use(agent_id, instance_id, now):
+        if self._table.leases.in_use(agent_id, instance_id, now):
             raise agent_id_in_use(agent_id)
         owner = self._agents.register(agent_id, instance_id, description)
-        self._board.leases.open(owner, instance_id, now + lease_s)
+        self._table.leases.open(owner, instance_id, now + lease_s)
         await self._journal.settled()
         return owner.epoch
 
     async def renew(self, owners: Sequence[Owner], lease_s: float) -> Sequence[bool]:
         ends_at = self._clock() + lease_s
-        leases = [self._board.leases.get(owner) for owner in owners]
+        leases = [self._table.leases.get(owner) for owner in owners]
         for lease in leases:
             if lease is not None:
-                self._board.leases.end(lease, ends_at)
+                self._table.leases.end(lease, ends_at)
         return [lease is not None for lease in leases]
 
     async def detach(self, owner: Owner, lease_s: float) -> None:
-        lease = self._board.leases.get(owner)
+        lease = self._table.leases.get(owner)
         if lease is not None:
             lease.attached = False
-            self._board.leases.end(lease, self._clock() + lease_s)
+            self._table.leases.end(lease, self._clock() + lease_s)
 
     async def retire(self, owner: Owner) -> None:
-        lease = self._board.leases.get(owner)
+        lease = self._table.leases.get(owner)
         if lease is not None:
-            self._board.leases.drop(lease, as_crashes=True)
-            self._attempts.take_back(self._clock(), PORTION)
+            self._table.leases.drop(lease, as_crashes=True)
+            self._attempts.reclaim(self._clock(), PORTION)
         self._agents.ended(owner, left=True)
-        self._hold.returned(owner.agent_id)
-        self._hold.release(self._clock())
+        self._barrier.returned(owner.agent_id)
+        self._barrier.release(self._clock())
         await self._journal.settled()
 
     async def agents(self) -> Mapping[str, AgentRecord]:
@@ -398,23 +398,23 @@ class EmbeddedStore:
     async def forget_contracts(
         self, hosted: Collection[str], methods: Collection[str], grace_s: float
     ) -> Sequence[str]:
-        needed = frozenset(methods).union(key.method for key in self._board.backlog.active)
+        needed = frozenset(methods).union(key.method for key in self._table.backlog.active)
         forgotten = self._contracts.forget(hosted, needed, self._clock(), grace_s)
         await self._journal.settled()
         return forgotten
 
     async def depths(self) -> Mapping[QueueKey, QueueDepth]:
-        return self._board.depths()
+        return self._table.depths()
 
     async def set_paused(self, method: str, *, paused: bool) -> None:
         if paused:
-            self._board.backlog.paused.add(method)
-            self._journal.statement("INSERT OR IGNORE INTO paused (method) VALUES (?)", method)
+            self._table.backlog.paused.add(method)
+            self._journal.add_statement("INSERT OR IGNORE INTO paused (method) VALUES (?)", method)
         else:
-            self._board.backlog.paused.discard(method)
-            self._journal.statement("DELETE FROM paused WHERE method = ?", method)
-            self._board.listener.ready()
+            self._table.backlog.paused.discard(method)
+            self._journal.add_statement("DELETE FROM paused WHERE method = ?", method)
+            self._table.listener.ready()
         await self._journal.settled()
 
     async def paused(self) -> Sequence[str]:
-        return sorted(self._board.backlog.paused)
+        return sorted(self._table.backlog.paused)

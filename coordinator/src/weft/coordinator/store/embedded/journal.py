@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from weft.coordinator.store.embedded.checkpoint import Checkpointer
 from weft.coordinator.store.embedded.commit_group import CommitGroup, Job
-from weft.coordinator.store.embedded.task_state import UnfinishedTask
+from weft.coordinator.store.embedded.unfinished_task import UnfinishedTask
 from weft.coordinator.store.records import ProgressRow
 from weft.rpc.errors import Unavailable
 from weft.rpc.process.logs import get_logger
@@ -44,7 +44,7 @@ class JournalEvents(Protocol):
     def committed(self, group: CommitGroup) -> None:
         """The group is durable; those who wait for it have not run yet."""
 
-    def refused(self, entries: list[UnfinishedTask]) -> None:
+    def refused(self, tasks: list[UnfinishedTask]) -> None:
         """These tasks could not be stored."""
 
     def recovered(self) -> None:
@@ -91,27 +91,27 @@ class Journal:
 
     # -- changes ------------------------------------------------------------------------------------------------
 
-    def task(self, entry: UnfinishedTask, digest: bytes | None, *, lazily: bool = False) -> None:
+    def add_task(self, task: UnfinishedTask, digest: bytes | None, *, deferred: bool = False) -> None:
         """A new task; `digest` of its request, if it has a request id. `lazily`: nobody waits for it to be stored."""
-        self._group(lazily=lazily).add_task(entry, digest)
+        self._group(deferred=deferred).add_task(task, digest)
 
-    def live(self, entry: UnfinishedTask) -> None:
-        self._group().add_live(entry)
+    def add_live(self, task: UnfinishedTask) -> None:
+        self._group().add_live(task)
 
-    def again(self, entry: UnfinishedTask) -> None:
+    def add_retry(self, task: UnfinishedTask) -> None:
         """As `live`, of a task that waits for another attempt."""
-        self._group().add_again(entry)
+        self._group().add_retry(task)
 
-    def end(self, entry: UnfinishedTask) -> None:
-        self._group().add_end(entry)
+    def add_end(self, task: UnfinishedTask) -> None:
+        self._group().add_end(task)
 
-    def reopened(self, entry: UnfinishedTask) -> None:
-        self._group().add_reopened(entry)
+    def add_reopened(self, task: UnfinishedTask) -> None:
+        self._group().add_reopened(task)
 
-    def progress(self, entry: UnfinishedTask, row: ProgressRow, index: int) -> None:
-        self._group().add_progress(entry, row, index)
+    def add_progress(self, task: UnfinishedTask, row: ProgressRow, index: int) -> None:
+        self._group().add_progress(task, row, index)
 
-    def statement(self, text: str, *values: Any) -> None:
+    def add_statement(self, text: str, *values: Any) -> None:
         self._group().add_statement(text, values)
 
     # -- waiting ------------------------------------------------------------------------------------------------
@@ -172,9 +172,9 @@ class Journal:
 
     # -- writing ------------------------------------------------------------------------------------------------
 
-    def _group(self, *, lazily: bool = False) -> CommitGroup:
+    def _group(self, *, deferred: bool = False) -> CommitGroup:
         if not self._scheduled:
-            if not lazily:
+            if not deferred:
                 self._scheduled = True
                 self._loop.call_soon(self._flush)
             elif self._timer is None:

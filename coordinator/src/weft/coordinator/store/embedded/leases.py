@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from heapq import heappop, heappush
 from itertools import islice
 
-from weft.coordinator.store.embedded.task_state import NEVER, UnfinishedTask
+from weft.coordinator.store.embedded.unfinished_task import NEVER, UnfinishedTask
 from weft.coordinator.store.records import Owner
 
 
@@ -71,15 +71,15 @@ class Leases:
         if lease.attempts:
             self._leaving[lease.owner] = (lease, as_crashes)
 
-    def leaving(self, limit: int) -> list[tuple[UnfinishedTask, bool]]:
+    def to_reclaim(self, limit: int) -> list[tuple[UnfinishedTask, bool]]:
         """Some attempts to be taken back now, and whether as crashes: those of one lease the oldest first."""
         found: list[tuple[UnfinishedTask, bool]] = []
         for owner, (lease, as_crashes) in list(self._leaving.items()):
             room = limit - len(found)
             if room <= 0:
                 break
-            some = sorted(islice(lease.attempts, room), key=lambda entry: entry.number)
-            found += [(entry, as_crashes) for entry in some]
+            some = sorted(islice(lease.attempts, room), key=lambda task: task.number)
+            found += [(task, as_crashes) for task in some]
             if len(some) == len(lease.attempts):
                 del self._leaving[owner]
         return found

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from weft.coordinator.store.embedded.rows import MAX_ROWS, within
-from weft.coordinator.store.embedded.task_state import decode_options
+from weft.coordinator.store.embedded.task_spec import decode_options
 from weft.coordinator.store.history import decode as decode_history
 from weft.coordinator.store.records import AttemptReport, Owner, ProgressRow, Submission, TaskRecord, Verdict
 from weft.coordinator.store.rules import State
@@ -21,7 +21,7 @@ from weft.coordinator.store.task_ids import format_id, parse_id
 from weft.rpc.network.channel import BATCH_BYTES
 
 
-class Known(NamedTuple):
+class KnownRequest(NamedTuple):
     """A task that a request id stands for."""
 
     number: int
@@ -80,14 +80,14 @@ class Reader:
         for at in range(0, len(values), MAX_ROWS):
             yield from self._connection.execute(*within(text, values[at : at + MAX_ROWS])).fetchall()
 
-    def requests(self, keys: Sequence[int]) -> Iterator[Known]:
+    def requests(self, keys: Sequence[int]) -> Iterator[KnownRequest]:
         """Tasks whose request ids have these keys."""
         rows = self._many(
             "SELECT id, request_id, request_digest FROM tasks INDEXED BY tasks_by_request"
             " WHERE request_key IN {}",
             keys,
         )
-        return (Known(*row) for row in rows)
+        return (KnownRequest(*row) for row in rows)
 
     def body_sizes(self, numbers: Sequence[int]) -> dict[int, int]:
         """How large tasks' payloads and contexts are, without reading them."""

@@ -14,16 +14,16 @@ from collections import deque
 from collections.abc import Collection, Iterator
 
 from weft.coordinator.store.embedded.agent_table import AgentTable
-from weft.coordinator.store.embedded.task_state import (
+from weft.coordinator.store.embedded.task_table import TaskTable
+from weft.coordinator.store.embedded.unfinished_task import (
     NEVER,
     Cancellation,
-    Past,
+    PastAttempts,
     Saved,
     StreamState,
     TaskLimits,
     UnfinishedTask,
 )
-from weft.coordinator.store.embedded.task_table import TaskTable
 from weft.coordinator.store.history import decode as decode_history
 from weft.coordinator.store.records import Owner
 from weft.coordinator.store.rules import State
@@ -36,11 +36,11 @@ class RecoveryBarrier:
     """What is held back, for which agents, and until when."""
 
     def __init__(
-        self, board: TaskTable, agents: AgentTable, entries: Collection[UnfinishedTask], ends_at: float
+        self, table: TaskTable, agents: AgentTable, tasks: Collection[UnfinishedTask], ends_at: float
     ) -> None:
-        self._board = board
+        self._table = table
         self._agents = agents
-        self._entries = deque(entries)
+        self._tasks = deque(tasks)
         self._waiting_for = agents.connected()
         self._ends_at = ends_at
 
@@ -56,14 +56,14 @@ class RecoveryBarrier:
         self._waiting_for.clear()
         for owner in missing:
             self._agents.ended(owner, left=False)
-        if self._entries:
-            count = min(RELEASE_TASKS, len(self._entries))
-            self._board.release_hold([self._entries.popleft() for _ in range(count)], now)
+        if self._tasks:
+            count = min(RELEASE_TASKS, len(self._tasks))
+            self._table.make_claimable([self._tasks.popleft() for _ in range(count)], now)
         return missing
 
     def next_at(self, now: float) -> float:
         if self._over(now):
-            return now if self._entries else NEVER
+            return now if self._tasks else NEVER
         return self._ends_at
 
     def _over(self, now: float) -> bool:
@@ -71,26 +71,26 @@ class RecoveryBarrier:
 
 
 def recover(
-    connection: sqlite3.Connection, board: TaskTable, now: float, *, hold: bool
+    connection: sqlite3.Connection, table: TaskTable, now: float, *, attempts_may_run: bool
 ) -> list[UnfinishedTask]:
     """Put every unfinished task on the board; gives those that are held back, oldest first.
 
     Args:
-        hold: some agent may still hold attempts.
+        attempts_may_run: some agent may still hold attempts.
     """
     held_back = []
     # A million new objects would be looked through for garbage again and again, and none of them is.
     collecting = gc.isenabled()
     gc.disable()
     try:
-        for entry in _unfinished(connection, board, now):
-            scheduled = entry.ready_at > now
-            if not scheduled and hold:
-                entry.held_back = True
-                held_back.append(entry)
-            board.place(entry, State.SCHEDULED if scheduled else State.QUEUED)
-            if entry.cancel is not None and not entry.held_back:
-                board.end_cancelled(entry, entry.cancel.reason, now)
+        for task in _unfinished(connection, table, now):
+            scheduled = task.ready_at > now
+            if not scheduled and attempts_may_run:
+                task.held_back = True
+                held_back.append(task)
+            table.place(task, State.SCHEDULED if scheduled else State.QUEUED)
+            if task.cancel is not None and not task.held_back:
+                table.end_cancelled(task, task.cancel.reason, now)
     finally:
         if collecting:
             gc.enable()
@@ -100,11 +100,11 @@ def recover(
         " CROSS JOIN progress ON progress.task_id = live.id GROUP BY task_id"
     )
     for number, count, attempt, position, size_bytes in streams:
-        board.entries[number].stream = StreamState(count, attempt, position, size_bytes)
+        table.tasks[number].stream = StreamState(count, attempt, position, size_bytes)
     return held_back
 
 
-def _unfinished(connection: sqlite3.Connection, board: TaskTable, now: float) -> Iterator[UnfinishedTask]:
+def _unfinished(connection: sqlite3.Connection, table: TaskTable, now: float) -> Iterator[UnfinishedTask]:
     rows = connection.execute(
         "SELECT t.id, t.method, t.priority, t.created_at, t.delay_s, t.schedule_to_start_s,"
         " t.schedule_to_close_s, t.request_id, t.options,"
@@ -122,18 +122,18 @@ def _unfinished(connection: sqlite3.Connection, board: TaskTable, now: float) ->
         elif not ready_at:
             # It was ready when its row was written.
             ready_at = min(created_at, now)
-        terms = board.terms.stored(method, priority, options)
-        entry = UnfinishedTask(number, terms, request_id or "", created_at, ready_at, None, None)
-        entry.saved = Saved.STORED
-        entry.attempt, entry.failures, entry.crashes = attempt, failures, crashes
-        entry.started_at, entry.reported = started_at, bool(reported)
+        spec = table.specs.stored(method, priority, options)
+        task = UnfinishedTask(number, spec, request_id or "", created_at, ready_at, None, None)
+        task.saved = Saved.STORED
+        task.attempt, task.failures, task.crashes = attempt, failures, crashes
+        task.started_at, task.reported = started_at, bool(reported)
         if agent_id is not None:
-            entry.owner = Owner(agent_id, epoch)
-            entry.terms = board.terms.avoiding(terms, agent_id)
+            task.owner = Owner(agent_id, epoch)
+            task.spec = table.specs.avoiding(spec, agent_id)
         if delay_s is not None:
-            entry.limits = TaskLimits(delay_s, to_start_s, to_close_s, created_at, retried_at, fresh_attempt)
+            task.limits = TaskLimits(delay_s, to_start_s, to_close_s, created_at, retried_at, fresh_attempt)
         if reason is not None:
-            entry.cancel = Cancellation(reason, grace_s, NEVER)
+            task.cancel = Cancellation(reason, grace_s, NEVER)
         if outcome is not None or history is not None:
-            entry.past = Past(outcome or b"", decode_history(history))
-        yield entry
+            task.past = PastAttempts(outcome or b"", decode_history(history))
+        yield task

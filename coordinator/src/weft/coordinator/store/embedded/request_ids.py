@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from weft.coordinator.store.embedded.reader import Known, Reader
-from weft.coordinator.store.embedded.task_state import UnfinishedTask
+from weft.coordinator.store.embedded.reader import KnownRequest, Reader
+from weft.coordinator.store.embedded.unfinished_task import UnfinishedTask
 from weft.coordinator.store.records import Enqueued, RequestIdReused, Submission
 from weft.coordinator.store.task_ids import digest_of, format_id, request_key
 
@@ -18,9 +18,9 @@ class RequestIds:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._pending: dict[str, Known] = {}
+        self._pending: dict[str, KnownRequest] = {}
 
-    def look_up(self, submissions: Sequence[Submission]) -> dict[str, Known]:
+    def look_up(self, submissions: Sequence[Submission]) -> dict[str, KnownRequest]:
         """Those of these submissions' request ids that are known; `admit` adds to it."""
         request_ids = [submission.request_id for submission in submissions if submission.request_id]
         if not request_ids:
@@ -33,20 +33,20 @@ class RequestIds:
         return known
 
     def admit(
-        self, submission: Submission, number: int, known: dict[str, Known]
-    ) -> Known | Enqueued | RequestIdReused:
+        self, submission: Submission, number: int, known: dict[str, KnownRequest]
+    ) -> KnownRequest | Enqueued | RequestIdReused:
         """Give the request id to the task `number`, or say what it stands for already."""
         request_id = submission.request_id
         digest = digest_of(submission)
         earlier = known.get(request_id)
         if earlier is None:
-            mine = known[request_id] = self._pending[request_id] = Known(number, request_id, digest)
+            mine = known[request_id] = self._pending[request_id] = KnownRequest(number, request_id, digest)
             return mine
         task_id = format_id(earlier.number)
         return Enqueued(task_id, existed=True) if earlier.digest == digest else RequestIdReused(task_id)
 
-    def settled(self, entries: Iterable[UnfinishedTask]) -> None:
+    def settled(self, tasks: Iterable[UnfinishedTask]) -> None:
         """These tasks are stored, or will never be."""
-        for entry in entries:
-            if entry.request_id:
-                self._pending.pop(entry.request_id, None)
+        for task in tasks:
+            if task.request_id:
+                self._pending.pop(task.request_id, None)

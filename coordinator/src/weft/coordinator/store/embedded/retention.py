@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from weft.coordinator.store.embedded.rows import MAX_ROWS, within
-from weft.coordinator.store.embedded.task_state import decode_options
+from weft.coordinator.store.embedded.task_spec import decode_options
 from weft.coordinator.store.rules import REQUEST_ID_TTL_S
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
-from weft.coordinator.store.embedded.task_state import UnfinishedTask
+from weft.coordinator.store.embedded.unfinished_task import UnfinishedTask
 from weft.coordinator.store.history import encode as encode_history
 from weft.coordinator.store.rules import State
 from weft.coordinator.store.task_ids import request_key
@@ -66,66 +66,66 @@ PROGRESS = Writer(
 )
 
 
-def task_row(entry: UnfinishedTask, digest: bytes | None) -> tuple[Any, ...]:
-    terms, limits, request_id = entry.terms, entry.limits, entry.request_id
+def task_row(task: UnfinishedTask, digest: bytes | None) -> tuple[Any, ...]:
+    spec, limits, request_id = task.spec, task.limits, task.request_id
     return (
-        entry.number,
-        terms.method,
-        terms.priority,
-        entry.created_at,
+        task.number,
+        spec.method,
+        spec.priority,
+        task.created_at,
         None if limits is None else limits.delay_s,
         None if limits is None else limits.schedule_to_start_s,
         None if limits is None else limits.schedule_to_close_s,
         request_key(request_id) if request_id else None,
         request_id or None,
         digest,
-        terms.options,
-        entry.context or None,
-        entry.payload or None,
+        spec.options,
+        task.context or None,
+        task.payload or None,
     )
 
 
-def live_row(entry: UnfinishedTask) -> tuple[Any, ...]:
-    limits, cancel, owner = entry.limits, entry.cancel, entry.owner
+def live_row(task: UnfinishedTask) -> tuple[Any, ...]:
+    limits, cancel, owner = task.limits, task.cancel, task.owner
     return (
-        entry.number,
+        task.number,
         # A running attempt is not over: its agent may still present it to the next coordinator.
-        entry.attempt - (entry.state is State.RUNNING),
-        entry.failures,
-        entry.crashes,
+        task.attempt - (task.state is State.RUNNING),
+        task.failures,
+        task.crashes,
         # What is ready stays so when the clock is set back.
-        entry.ready_at if entry.state is State.SCHEDULED else 0.0,
+        task.ready_at if task.state is State.SCHEDULED else 0.0,
         None if limits is None else limits.retried_at,
         0 if limits is None else limits.fresh_attempt,
         None if cancel is None else cancel.reason,
         None if cancel is None else cancel.grace_s,
         None if owner is None else owner.agent_id,
         None if owner is None else owner.epoch,
-        entry.started_at,
-        entry.reported,
-        entry.outcome or None,
-        encode_history(entry.history),
+        task.started_at,
+        task.reported,
+        task.outcome or None,
+        encode_history(task.history),
     )
 
 
-def end_row(entry: UnfinishedTask) -> tuple[Any, ...]:
-    end, owner, stream = entry.end, entry.owner, entry.stream
+def end_row(task: UnfinishedTask) -> tuple[Any, ...]:
+    end, owner, stream = task.end, task.owner, task.stream
     assert end is not None
     return (
-        entry.number,
-        int(entry.state),
-        entry.attempt,
-        entry.crashes,
+        task.number,
+        int(task.state),
+        task.attempt,
+        task.crashes,
         "" if owner is None else owner.agent_id,
         0 if owner is None else owner.epoch,
-        entry.answer.value,
-        entry.ready_at,
-        entry.started_at,
+        task.answer.value,
+        task.ready_at,
+        task.started_at,
         end.finished_at,
         end.expires_at,
         0 if stream is None else stream.count,
         end.outcome or None,
-        encode_history(entry.history),
+        encode_history(task.history),
     )
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 
 from weft.coordinator.store.embedded.agent_table import AgentTable
-from weft.coordinator.store.embedded.attempt_moves import Attempts
+from weft.coordinator.store.embedded.attempt_moves import AttemptMoves
 from weft.coordinator.store.embedded.core import StoreCore
 from weft.coordinator.store.embedded.recovery import RecoveryBarrier
 from weft.coordinator.store.embedded.retention import Purged, purge
-from weft.coordinator.store.embedded.task_state import NEVER
+from weft.coordinator.store.embedded.unfinished_task import NEVER
 from weft.coordinator.store.records import Owner, SweepReport
 from weft.rpc.errors import Unavailable
 
@@ -20,15 +20,15 @@ class Sweeping:
     def __init__(
         self,
         core: StoreCore,
-        attempts: Attempts,
+        attempts: AttemptMoves,
         agents: AgentTable,
-        hold: RecoveryBarrier,
+        barrier: RecoveryBarrier,
         next_expiry_at: float | None,
     ) -> None:
         self._core = core
         self._attempts = attempts
         self._agents = agents
-        self._hold = hold
+        self._barrier = barrier
         self._next_expiry_at = NEVER if next_expiry_at is None else next_expiry_at
 
     def expires(self, at: float) -> None:
@@ -38,15 +38,15 @@ class Sweeping:
     async def sweep(self, limit: int) -> SweepReport:
         """Do at most about `limit` tasks' worth; what is left is due at once."""
         core, now = self._core, self._core.clock()
-        reclaimed, lost = self._take_back(now, limit)
+        reclaimed, lost = self._reclaim(now, limit)
         promoted = expired = 0
-        for entry in core.board.timers.due(now, limit):
-            if self._attempts.expire(entry, now):
+        for task in core.table.timers.due(now, limit):
+            if self._attempts.expire(task, now):
                 expired += 1
             else:
                 promoted += 1
-            core.board.timers.arm(entry)
-        lost += self._hold.release(now)
+            core.table.timers.arm(task)
+        lost += self._barrier.release(now)
         forgotten = 0
         with contextlib.suppress(Unavailable):
             # While nothing can be written, time still passes in memory; what it brought is written later.
@@ -56,14 +56,14 @@ class Sweeping:
                 await core.journal.stored()
         return SweepReport(promoted, expired, reclaimed, forgotten, lost, self._next_due_at(now))
 
-    def _take_back(self, now: float, limit: int) -> tuple[int, list[Owner]]:
+    def _reclaim(self, now: float, limit: int) -> tuple[int, list[Owner]]:
         """Leases that have passed, and attempts of sessions that are over."""
         lost = []
-        for lease in self._core.board.leases.passed(now, limit):
-            self._core.board.leases.drop(lease, as_crashes=True)
+        for lease in self._core.table.leases.passed(now, limit):
+            self._core.table.leases.drop(lease, as_crashes=True)
             self._agents.ended(lease.owner, left=False)
             lost.append(lease.owner)
-        return self._attempts.take_back(now, limit), lost
+        return self._attempts.reclaim(now, limit), lost
 
     async def _forget(self, now: float, limit: int) -> int:
         self._next_expiry_at = NEVER
@@ -77,8 +77,8 @@ class Sweeping:
         return purged.tasks
 
     def _next_due_at(self, now: float) -> float | None:
-        board = self._core.board
+        table = self._core.table
         next_at = min(
-            board.timers.next_at, board.leases.next_at, self._hold.next_at(now), self._next_expiry_at
+            table.timers.next_at, table.leases.next_at, self._barrier.next_at(now), self._next_expiry_at
         )
         return None if next_at == NEVER else next_at

@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from heapq import nlargest
 from typing import Protocol, TypeVar
 
-from weft.coordinator.store.embedded.reader import Known, Reader
-from weft.coordinator.store.embedded.task_state import Saved, UnfinishedTask
+from weft.coordinator.store.embedded.reader import KnownRequest, Reader
 from weft.coordinator.store.embedded.task_table import TaskTable
+from weft.coordinator.store.embedded.unfinished_task import Saved, UnfinishedTask
 from weft.coordinator.store.paging import fits, most_candidates, read_records
 from weft.coordinator.store.records import ListFilter, Page, TaskRecord
 from weft.coordinator.store.rules import State
@@ -37,7 +37,7 @@ Get = Callable[[Sequence[int]], Awaitable[Sequence[TaskRecord | None]]]
 
 
 async def list_page(
-    board: TaskTable, scan: Scan, get: Get, where: ListFilter, limit: int, cursor: str
+    table: TaskTable, scan: Scan, get: Get, where: ListFilter, limit: int, cursor: str
 ) -> Page:
     """A page of tasks.
 
@@ -50,7 +50,7 @@ async def list_page(
     if where.request_id:
         return await _named(scan, get, where, limit, below)
     if where.states == {State.RUNNING}:
-        return await _running(board, get, where, limit, below)
+        return await _running(table, get, where, limit, below)
     unfinished = bool(where.states) and not any(state.terminal for state in where.states)
     least = 0 if where.created_from is None else least_number_at(where.created_from)
     rows: list[Row] = await scan(lambda reader: reader.scan(below, least, SCAN_ROWS, unfinished=unfinished))
@@ -59,9 +59,9 @@ async def list_page(
     last = 0
     for number, method, created_at, final, agent_id in rows:
         last = number
-        entry = board.entries.get(number)
-        agent_id = _agent_of(entry) if entry is not None else agent_id or ""
-        if fits(where, method, created_at, agent_id) and _may_be(where, entry, final):
+        task = table.tasks.get(number)
+        agent_id = _agent_of(task) if task is not None else agent_id or ""
+        if fits(where, method, created_at, agent_id) and _may_be(where, task, final):
             chosen.append(number)
             if len(chosen) == most_candidates(where, limit):
                 more = True
@@ -72,39 +72,41 @@ async def list_page(
     return Page(records, format_id(last) if more else "")
 
 
-def _may_be(where: ListFilter, entry: UnfinishedTask | None, final: int | None) -> bool:
+def _may_be(where: ListFilter, task: UnfinishedTask | None, final: int | None) -> bool:
     """Whether a task can have one of the states: one that has just ended must be read again to know."""
-    if where.asks_for_error and entry is None and final == State.SUCCEEDED:
+    if where.asks_for_error and task is None and final == State.SUCCEEDED:
         return False
     if not where.states:
         return True
-    if entry is not None:
-        return (entry.state if entry.end is None else entry.end.before) in where.states
+    if task is not None:
+        return (task.state if task.end is None else task.end.before) in where.states
     return final is None or State(final) in where.states
 
 
-def _agent_of(entry: UnfinishedTask) -> str:
-    return "" if entry.owner is None else entry.owner.agent_id
+def _agent_of(task: UnfinishedTask) -> str:
+    return "" if task.owner is None else task.owner.agent_id
 
 
 async def _named(scan: Scan, get: Get, where: ListFilter, limit: int, below: int) -> Page:
     """Tasks with one request id: there is an index, and few have the same."""
-    known: list[Known] = await scan(lambda reader: list(reader.requests([request_key(where.request_id)])))
+    known: list[KnownRequest] = await scan(
+        lambda reader: list(reader.requests([request_key(where.request_id)]))
+    )
     numbers = sorted((found.number for found in known if found.number < below), reverse=True)
     records, taken = await read_records(get, where, numbers, limit)
     return Page(records, format_id(numbers[taken - 1]) if taken < len(numbers) else "")
 
 
-async def _running(board: TaskTable, get: Get, where: ListFilter, limit: int, below: int) -> Page:
+async def _running(table: TaskTable, get: Get, where: ListFilter, limit: int, below: int) -> Page:
     most = most_candidates(where, limit)
     numbers = nlargest(
         most,
         (
-            entry.number
-            for entry in board.leases.running()
-            if entry.number < below
-            and entry.saved is Saved.STORED
-            and fits(where, entry.terms.method, entry.created_at, _agent_of(entry))
+            task.number
+            for task in table.leases.running()
+            if task.number < below
+            and task.saved is Saved.STORED
+            and fits(where, task.spec.method, task.created_at, _agent_of(task))
         ),
     )
     records, taken = await read_records(get, where, numbers, limit)

@@ -8,16 +8,16 @@ from typing import TypeVar
 from weft.coordinator.store.embedded.core import StoreCore
 from weft.coordinator.store.embedded.reader import Reader
 from weft.coordinator.store.embedded.task_listing import SCAN_ROWS, list_page
-from weft.coordinator.store.embedded.task_state import (
+from weft.coordinator.store.embedded.unfinished_task import (
     BACKSTOP_S,
     Cancellation,
-    Past,
+    PastAttempts,
     Saved,
     StreamState,
     TaskLimits,
     UnfinishedTask,
 )
-from weft.coordinator.store.history import added, kept_last
+from weft.coordinator.store.history import extended, kept_last
 from weft.coordinator.store.records import ListFilter, Owner, Page, ProgressRow, TaskRecord
 from weft.coordinator.store.refusals import not_retryable, payload_dropped
 from weft.coordinator.store.rules import State
@@ -39,29 +39,29 @@ async def get(
 async def _get(
     core: StoreCore, numbers: Sequence[int], *, payloads: bool, history: bool = False
 ) -> dict[int, TaskRecord]:
-    entries = core.board.entries
+    tasks = core.table.tasks
     found: dict[int, TaskRecord] = {}
     unread = []
     ended = []
     for number in numbers:
-        entry = entries.get(number)
-        if entry is None:
+        task = tasks.get(number)
+        if task is None:
             ended.append(number)
-        elif entry.saved is not Saved.STORED:
+        elif task.saved is not Saved.STORED:
             # Nobody has been told of it yet.
             continue
-        elif payloads and entry.payload is None:
+        elif payloads and task.payload is None:
             unread.append(number)
         elif payloads:
-            found[number] = entry.record(entry.payload or b"", entry.context or b"")
+            found[number] = task.record(task.payload or b"", task.context or b"")
         else:
-            found[number] = entry.record()
+            found[number] = task.record()
     if unread:
         bodies = await core.readers.read(lambda reader: reader.bodies(unread), rows=len(unread))
         for number in unread:
-            entry = entries.get(number)
-            if entry is not None and number in bodies:
-                found[number] = entry.record(*bodies[number])
+            task = tasks.get(number)
+            if task is not None and number in bodies:
+                found[number] = task.record(*bodies[number])
             else:
                 # It ended meanwhile.
                 ended.append(number)
@@ -80,7 +80,7 @@ async def list_tasks(core: StoreCore, where: ListFilter, limit: int, cursor: str
         found = await _get(core, numbers, payloads=payloads)
         return [found.get(number) for number in numbers]
 
-    return await list_page(core.board, scan, records, where, limit, cursor)
+    return await list_page(core.table, scan, records, where, limit, cursor)
 
 
 async def read_progress(core: StoreCore, task_id: str, after: int, limit: int) -> list[ProgressRow]:
@@ -94,19 +94,19 @@ async def cancel(
     core: StoreCore, task_ids: Sequence[str], reason: str, grace_s: float
 ) -> list[TaskRecord | None]:
     """End what waits; tell the owners of what runs."""
-    now, board = core.clock(), core.board
+    now, table = core.clock(), core.table
     for task_id in task_ids:
         number = parse_id(task_id)
-        entry = None if number is None else board.entries.get(number)
-        if entry is None or entry.state.terminal:
+        task = None if number is None else table.tasks.get(number)
+        if task is None or task.state.terminal:
             continue
-        if entry.state is not State.RUNNING:
-            board.end_cancelled(entry, reason, now)
+        if task.state is not State.RUNNING:
+            table.end_cancelled(task, reason, now)
             continue
-        wish = Cancellation(reason, grace_s, now + grace_s + BACKSTOP_S)
+        cancellation = Cancellation(reason, grace_s, now + grace_s + BACKSTOP_S)
         # Repeating it is harmless: the nearer end holds.
-        if entry.cancel is None or wish.end_at < entry.cancel.end_at:
-            board.request_cancel(entry, wish)
+        if task.cancel is None or cancellation.end_at < task.cancel.end_at:
+            table.request_cancel(task, cancellation)
     await core.journal.settled()
     return await get(core, task_ids, payloads=False)
 
@@ -122,15 +122,15 @@ async def retry(core: StoreCore, task_id: str) -> TaskRecord | None:
     number = parse_id(task_id)
     if number is None:
         return None
-    entry = core.board.entries.get(number)
-    if entry is not None and entry.state.terminal:
+    task = core.table.tasks.get(number)
+    if task is not None and task.state.terminal:
         # Its outcome is on the way to the file.
         await core.journal.settled()
-        entry = core.board.entries.get(number)
+        task = core.table.tasks.get(number)
     record = (
-        core.readers.near.records([number], payloads=False, history=True).get(number)
-        if entry is None
-        else entry.record()
+        core.readers.inline.records([number], payloads=False, history=True).get(number)
+        if task is None
+        else task.record()
     )
     if record is None:
         return None
@@ -146,19 +146,19 @@ async def retry(core: StoreCore, task_id: str) -> TaskRecord | None:
 
 def _reopen(core: StoreCore, number: int, record: TaskRecord, now: float) -> None:
     """Back on the board, with fresh budgets and limits. Attempt numbers and progress go on."""
-    board, submission = core.board, record.submission
-    entry = UnfinishedTask(
-        number, board.terms.of(submission), submission.request_id, record.created_at, now, None, None
+    table, submission = core.table, record.submission
+    task = UnfinishedTask(
+        number, table.specs.of(submission), submission.request_id, record.created_at, now, None, None
     )
-    entry.saved = Saved.STORED
-    entry.attempt = record.attempt
+    task.saved = Saved.STORED
+    task.attempt = record.attempt
     past, last = tuple(record.history), kept_last(record)
-    entry.past = Past(record.outcome, past if last is None else added(past, last))
+    task.past = PastAttempts(record.outcome, past if last is None else extended(past, last))
     if record.agent_id:
         # No session has epoch 0: nobody holds the attempt.
-        entry.owner = Owner(record.agent_id, 0)
-        entry.terms = board.terms.avoiding(entry.terms, record.agent_id)
-    entry.limits = TaskLimits(
+        task.owner = Owner(record.agent_id, 0)
+        task.spec = table.specs.avoiding(task.spec, record.agent_id)
+    task.limits = TaskLimits(
         submission.delay_s,
         submission.schedule_to_start_s,
         submission.schedule_to_close_s,
@@ -167,8 +167,8 @@ def _reopen(core: StoreCore, number: int, record: TaskRecord, now: float) -> Non
         fresh_attempt=record.attempt,
     )
     if record.progress_count:
-        entry.stream = StreamState(record.progress_count)
-    board.place(entry, State.QUEUED)
-    core.journal.reopened(entry)
-    board.listener.ready()
-    board.notify(entry)
+        task.stream = StreamState(record.progress_count)
+    table.place(task, State.QUEUED)
+    core.journal.add_reopened(task)
+    table.listener.ready()
+    table.notify(task)

@@ -14,15 +14,15 @@ from weft.coordinator.store.embedded.commit_group import CommitGroup
 from weft.coordinator.store.embedded.journal import Journal
 from weft.coordinator.store.embedded.leases import Lease, Leases
 from weft.coordinator.store.embedded.ready import Backlog, ReadyQueue
-from weft.coordinator.store.embedded.task_state import (
+from weft.coordinator.store.embedded.task_spec import SpecTable
+from weft.coordinator.store.embedded.timers import Timers
+from weft.coordinator.store.embedded.unfinished_task import (
     Cancellation,
-    End,
+    PendingEnd,
     Saved,
-    SpecTable,
     TaskLimits,
     UnfinishedTask,
 )
-from weft.coordinator.store.embedded.timers import Timers
 from weft.coordinator.store.records import AttemptRef, Owner, QueueDepth, Submission, by_base
 from weft.coordinator.store.rules import TRANSITIONS, QueueKey, State
 from weft.coordinator.store.task_ids import format_id
@@ -46,30 +46,25 @@ class TaskTable:
     ) -> None:
         self.listener = listener
         self.journal = journal
-        self.entries: dict[int, UnfinishedTask] = {}
+        self.tasks: dict[int, UnfinishedTask] = {}
         self.backlog = Backlog(self.claimable)
-        self.terms = SpecTable(self.backlog.queue)
-        self.timers = Timers(self.entries)
+        self.specs = SpecTable(self.backlog.queue)
+        self.timers = Timers(self.tasks)
         self.leases = Leases()
         self._body_limit = body_bytes
         self._body_bytes = 0
 
     def claimable(self, number: int, queue: ReadyQueue) -> bool:
-        entry = self.entries.get(number)
-        return (
-            entry is not None
-            and entry.state is _QUEUED
-            and not entry.held_back
-            and entry.terms.queue is queue
-        )
+        task = self.tasks.get(number)
+        return task is not None and task.state is _QUEUED and not task.held_back and task.spec.queue is queue
 
     # -- coming and going ---------------------------------------------------------------------------------------
 
     def submit(self, number: int, submission: Submission, created_at: float) -> UnfinishedTask:
         """A new task."""
-        entry = UnfinishedTask(
+        task = UnfinishedTask(
             number,
-            self.terms.of(submission),
+            self.specs.of(submission),
             submission.request_id,
             created_at,
             created_at + submission.delay_s,
@@ -81,168 +76,168 @@ class TaskTable:
             or submission.schedule_to_start_s is not None
             or submission.schedule_to_close_s is not None
         ):
-            entry.limits = TaskLimits(
+            task.limits = TaskLimits(
                 submission.delay_s,
                 submission.schedule_to_start_s,
                 submission.schedule_to_close_s,
                 created_at,
             )
-        self._body_bytes += entry.size_bytes
-        self.place(entry, State.SCHEDULED if submission.delay_s > 0 else State.QUEUED)
-        return entry
+        self._body_bytes += task.size_bytes
+        self.place(task, State.SCHEDULED if submission.delay_s > 0 else State.QUEUED)
+        return task
 
-    def place(self, entry: UnfinishedTask, state: State) -> None:
+    def place(self, task: UnfinishedTask, state: State) -> None:
         """Take an entry in, SCHEDULED or QUEUED; not into a heap while it is held back."""
-        self.entries[entry.number] = entry
-        queue = entry.terms.queue
+        self.tasks[task.number] = task
+        queue = task.spec.queue
         self.backlog.open(queue)
-        entry.state = state
+        task.state = state
         if state is State.SCHEDULED:
             queue.scheduled += 1
-        elif entry.held_back:
+        elif task.held_back:
             queue.held_back += 1
         else:
             queue.ready += 1
-            queue.push(entry.terms.priority, entry.number)
-        if entry.limits is not None or state is State.SCHEDULED:
-            self.timers.arm(entry)
+            queue.push(task.spec.priority, task.number)
+        if task.limits is not None or state is State.SCHEDULED:
+            self.timers.arm(task)
 
-    def _move(self, entry: UnfinishedTask, state: State) -> None:
+    def _move(self, task: UnfinishedTask, state: State) -> None:
         """Change the state, and whatever counts by it."""
-        queue = entry.terms.queue
-        before = entry.state
+        queue = task.spec.queue
+        before = task.state
         assert state in TRANSITIONS[before]
         if before is _RUNNING:
             queue.running -= 1
-            lease = None if entry.owner is None else self.leases.holding(entry.owner)
+            lease = None if task.owner is None else self.leases.holding(task.owner)
             if lease is not None:
-                lease.attempts.discard(entry)
+                lease.attempts.discard(task)
         elif before is _SCHEDULED:
             queue.scheduled -= 1
-        elif entry.held_back:
+        elif task.held_back:
             queue.held_back -= 1
-            entry.held_back = False
+            task.held_back = False
         else:
             queue.ready -= 1
-        entry.state = state
+        task.state = state
         if state is _RUNNING:
             queue.running += 1
-        elif state is _QUEUED and entry.settling:
-            entry.held_back = True
+        elif state is _QUEUED and task.settling:
+            task.held_back = True
             queue.held_back += 1
         elif state is _QUEUED:
             queue.ready += 1
-            queue.push(entry.terms.priority, entry.number)
+            queue.push(task.spec.priority, task.number)
         elif state is _SCHEDULED:
             queue.scheduled += 1
         else:
-            self.timers.disarm(entry)
+            self.timers.disarm(task)
             queue.tidy(self.claimable)
             if not queue.unfinished:
                 self.backlog.close(queue)
 
     # -- moves --------------------------------------------------------------------------------------------------
 
-    def start(self, entry: UnfinishedTask, lease: Lease, attempt: int, now: float) -> None:
+    def start(self, task: UnfinishedTask, lease: Lease, attempt: int, now: float) -> None:
         """QUEUED → RUNNING. Not journaled: an attempt that nobody presents after a crash was never made."""
-        self._move(entry, State.RUNNING)
-        entry.attempt = attempt
-        entry.owner = lease.owner
-        entry.reported = False
-        entry.started_at = now
-        lease.attempts.add(entry)
-        if entry.limits is not None or entry.terms.start_to_close_s is not None or entry.cancel is not None:
-            self.timers.arm(entry)
-        self.notify(entry)
+        self._move(task, State.RUNNING)
+        task.attempt = attempt
+        task.owner = lease.owner
+        task.reported = False
+        task.started_at = now
+        lease.attempts.add(task)
+        if task.limits is not None or task.spec.start_to_close_s is not None or task.cancel is not None:
+            self.timers.arm(task)
+        self.notify(task)
 
-    def hand_over(self, entry: UnfinishedTask, lease: Lease) -> None:
+    def hand_over(self, task: UnfinishedTask, lease: Lease) -> None:
         """A running attempt goes on in another session of its agent."""
-        old = None if entry.owner is None else self.leases.holding(entry.owner)
+        old = None if task.owner is None else self.leases.holding(task.owner)
         if old is not None:
-            old.attempts.discard(entry)
-        entry.owner = lease.owner
-        lease.attempts.add(entry)
+            old.attempts.discard(task)
+        task.owner = lease.owner
+        lease.attempts.add(task)
 
-    def give_back(self, entry: UnfinishedTask, now: float) -> None:
+    def release(self, task: UnfinishedTask, now: float) -> None:
         """RUNNING → QUEUED at no cost: the attempt never was. Not journaled, like its start."""
-        if entry.cancel is not None:
-            self.end_cancelled(entry, entry.cancel.reason, now)
+        if task.cancel is not None:
+            self.end_cancelled(task, task.cancel.reason, now)
             return
-        self._move(entry, State.QUEUED)
-        entry.attempt -= 1
-        entry.started_at = None
-        self._waiting_again(entry)
+        self._move(task, State.QUEUED)
+        task.attempt -= 1
+        task.started_at = None
+        self._now_waiting(task)
 
-    def again(self, entry: UnfinishedTask, ready_at: float, now: float) -> None:
+    def retry(self, task: UnfinishedTask, ready_at: float, now: float) -> None:
         """RUNNING → QUEUED or SCHEDULED after an attempt that counts; claimable when that is durable."""
-        entry.ready_at = ready_at
-        entry.settling = True
-        self._avoid(entry)
-        self._move(entry, State.SCHEDULED if ready_at > now else State.QUEUED)
-        self.journal.again(entry)
-        self._waiting_again(entry)
+        task.ready_at = ready_at
+        task.settling = True
+        self._change_queue(task)
+        self._move(task, State.SCHEDULED if ready_at > now else State.QUEUED)
+        self.journal.add_retry(task)
+        self._now_waiting(task)
 
-    def _avoid(self, entry: UnfinishedTask) -> None:
+    def _change_queue(self, task: UnfinishedTask) -> None:
         """Another agent than its owner should make the next attempt at a running task: it changes its queue."""
-        assert entry.owner is not None
-        before = entry.terms.queue
-        entry.terms = self.terms.avoiding(entry.terms, entry.owner.agent_id)
-        queue = entry.terms.queue
+        assert task.owner is not None
+        before = task.spec.queue
+        task.spec = self.specs.avoiding(task.spec, task.owner.agent_id)
+        queue = task.spec.queue
         queue.running += 1
         self.backlog.open(queue)
         before.running -= 1
         if not before.unfinished:
             self.backlog.close(before)
 
-    def promote(self, entry: UnfinishedTask) -> None:
+    def promote(self, task: UnfinishedTask) -> None:
         """SCHEDULED → QUEUED."""
-        self._move(entry, State.QUEUED)
-        self._waiting_again(entry)
+        self._move(task, State.QUEUED)
+        self._now_waiting(task)
 
-    def _waiting_again(self, entry: UnfinishedTask) -> None:
-        self.timers.arm(entry)
-        if entry.state is State.QUEUED:
+    def _now_waiting(self, task: UnfinishedTask) -> None:
+        self.timers.arm(task)
+        if task.state is State.QUEUED:
             self.listener.ready()
-        self.notify(entry)
+        self.notify(task)
 
-    def end(self, entry: UnfinishedTask, state: State, outcome: bytes, now: float) -> None:
+    def end(self, task: UnfinishedTask, state: State, outcome: bytes, now: float) -> None:
         """To a terminal state; shown once it is durable."""
-        before = entry.state
-        self._move(entry, state)
-        entry.end = End(before, now, now + entry.terms.ttl_s(state), outcome)
-        self.journal.end(entry)
+        before = task.state
+        self._move(task, state)
+        task.end = PendingEnd(before, now, now + task.spec.ttl_s(state), outcome)
+        self.journal.add_end(task)
 
-    def end_cancelled(self, entry: UnfinishedTask, reason: str, now: float) -> None:
-        self.end(entry, State.CANCELLED, store_outcomes.cancelled(reason), now)
+    def end_cancelled(self, task: UnfinishedTask, reason: str, now: float) -> None:
+        self.end(task, State.CANCELLED, store_outcomes.cancelled(reason), now)
 
-    def request_cancel(self, entry: UnfinishedTask, cancel: Cancellation) -> None:
+    def request_cancel(self, task: UnfinishedTask, cancel: Cancellation) -> None:
         """A running attempt is to end; its owner is told."""
-        assert entry.owner is not None
-        entry.cancel = cancel
-        self.journal.live(entry)
-        self.timers.arm(entry)
-        self.listener.revoked(entry.owner, self.ref(entry), cancel.reason, cancel.grace_s, lost=False)
-        self.notify(entry)
+        assert task.owner is not None
+        task.cancel = cancel
+        self.journal.add_live(task)
+        self.timers.arm(task)
+        self.listener.revoked(task.owner, self.ref(task), cancel.reason, cancel.grace_s, lost=False)
+        self.notify(task)
 
     def revoke(self, owner: Owner, ref: AttemptRef, reason: str) -> None:
         """An attempt is not its owner's any more."""
         self.listener.revoked(owner, ref, reason, 0.0, lost=True)
 
-    def release_hold(self, entries: Sequence[UnfinishedTask], now: float) -> None:
+    def make_claimable(self, tasks: Sequence[UnfinishedTask], now: float) -> None:
         """Recovered tasks that nobody presented, and those whose last attempt's end is durable, may be claimed."""
-        for entry in entries:
-            if not entry.held_back or entry.settling:
+        for task in tasks:
+            if not task.held_back or task.settling:
                 continue
-            if entry.cancel is not None:
-                self.end_cancelled(entry, entry.cancel.reason, now)
+            if task.cancel is not None:
+                self.end_cancelled(task, task.cancel.reason, now)
                 continue
-            queue = entry.terms.queue
-            entry.held_back = False
+            queue = task.spec.queue
+            task.held_back = False
             queue.held_back -= 1
             queue.ready += 1
-            queue.push(entry.terms.priority, entry.number)
-            if entry.limits is not None:
-                self.timers.arm(entry)
+            queue.push(task.spec.priority, task.number)
+            if task.limits is not None:
+                self.timers.arm(task)
         self.listener.ready()
 
     # -- what the journal tells -----------------------------------------------------------------------------------
@@ -250,34 +245,34 @@ class TaskTable:
     def committed(self, group: CommitGroup, now: float) -> None:
         """The group's changes are durable: outcomes may be shown, payloads may leave memory."""
         # The newest go first: the oldest will be claimed soonest.
-        for entry in reversed(group.new):
-            entry.saved = Saved.STORED
-            if entry.state >= State.RUNNING or self._body_bytes > self._body_limit:
-                self.forget_body(entry)
-        if group.again:
-            for entry in group.again:
-                entry.settling = False
-            self.release_hold(group.again, now)
+        for task in reversed(group.new):
+            task.saved = Saved.STORED
+            if task.state >= State.RUNNING or self._body_bytes > self._body_limit:
+                self.forget_body(task)
+        if group.retries:
+            for task in group.retries:
+                task.settling = False
+            self.make_claimable(group.retries, now)
         listener = self.listener
-        for entry in group.ended:
-            self.forget_body(entry)
-            del self.entries[entry.number]
-            if listener.wants(format_id(entry.number), ended=True):
-                listener.changed(entry.final_record())
-        for entry, row in group.streamed:
-            task_id = format_id(entry.number)
-            if listener.wants(task_id, ended=False):
+        for task in group.ended:
+            self.forget_body(task)
+            del self.tasks[task.number]
+            if listener.has_subscriber(format_id(task.number), ended=True):
+                listener.changed(task.final_record())
+        for task, row in group.streamed:
+            task_id = format_id(task.number)
+            if listener.has_subscriber(task_id, ended=False):
                 listener.progressed(task_id, [row])
 
-    def refused(self, entries: Sequence[UnfinishedTask]) -> None:
+    def refused(self, tasks: Sequence[UnfinishedTask]) -> None:
         """These tasks could not be stored: they never were. Attempts at them are called off."""
-        for entry in entries:
-            entry.saved = Saved.REFUSED
-            running, owner, ref = entry.state is State.RUNNING, entry.owner, self.ref(entry)
-            if entry.end is None:
-                self._move(entry, State.CANCELLED)
-            self.forget_body(entry)
-            del self.entries[entry.number]
+        for task in tasks:
+            task.saved = Saved.REFUSED
+            running, owner, ref = task.state is State.RUNNING, task.owner, self.ref(task)
+            if task.end is None:
+                self._move(task, State.CANCELLED)
+            self.forget_body(task)
+            del self.tasks[task.number]
             if running and owner is not None:
                 self.revoke(owner, ref, "the task could not be stored")
 
@@ -286,23 +281,23 @@ class TaskTable:
         return by_base((key, self._depth(queue)) for key, queue in self.backlog.active.items())
 
     def _depth(self, queue: ReadyQueue) -> QueueDepth:
-        oldest = (self.entries[number].ready_at for number in queue.oldest(self.claimable))
+        oldest = (self.tasks[number].ready_at for number in queue.oldest(self.claimable))
         return QueueDepth(
             queue.ready + queue.held_back, queue.scheduled, queue.running, min(oldest, default=None)
         )
 
     # -- small things -------------------------------------------------------------------------------------------
 
-    def forget_body(self, entry: UnfinishedTask) -> None:
+    def forget_body(self, task: UnfinishedTask) -> None:
         """Leave the payload to the file, which must have it, or to nobody."""
-        if entry.payload is not None:
-            self._body_bytes -= entry.size_bytes
-            entry.payload = entry.context = None
+        if task.payload is not None:
+            self._body_bytes -= task.size_bytes
+            task.payload = task.context = None
 
-    def notify(self, entry: UnfinishedTask) -> None:
-        if self.listener.wants(format_id(entry.number), ended=False):
-            self.listener.changed(entry.record())
+    def notify(self, task: UnfinishedTask) -> None:
+        if self.listener.has_subscriber(format_id(task.number), ended=False):
+            self.listener.changed(task.record())
 
     @staticmethod
-    def ref(entry: UnfinishedTask) -> AttemptRef:
-        return AttemptRef(format_id(entry.number), entry.attempt)
+    def ref(task: UnfinishedTask) -> AttemptRef:
+        return AttemptRef(format_id(task.number), task.attempt)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from heapq import heapify, heappop, heappush
 
-from weft.coordinator.store.embedded.task_state import NEVER, UnfinishedTask
+from weft.coordinator.store.embedded.unfinished_task import NEVER, UnfinishedTask
 
 
 class Timers:
@@ -15,34 +15,34 @@ class Timers:
     is; it surfaces, and is set again.
     """
 
-    def __init__(self, entries: Mapping[int, UnfinishedTask]) -> None:
-        self._entries = entries
+    def __init__(self, tasks: Mapping[int, UnfinishedTask]) -> None:
+        self._tasks = tasks
         self._heap: list[tuple[float, int]] = []
         self._armed = 0
 
-    def arm(self, entry: UnfinishedTask) -> None:
+    def arm(self, task: UnfinishedTask) -> None:
         """Make sure that the entry surfaces when it is due next."""
-        due_at = entry.next_due_at()
-        if due_at < entry.due_at:
-            if entry.due_at == NEVER:
+        due_at = task.next_due_at()
+        if due_at < task.due_at:
+            if task.due_at == NEVER:
                 self._armed += 1
-            entry.due_at = due_at
-            heappush(self._heap, (due_at, entry.number))
+            task.due_at = due_at
+            heappush(self._heap, (due_at, task.number))
             self._tidy()
 
-    def disarm(self, entry: UnfinishedTask) -> None:
+    def disarm(self, task: UnfinishedTask) -> None:
         """The entry ended."""
-        if entry.due_at != NEVER:
-            entry.due_at = NEVER
+        if task.due_at != NEVER:
+            task.due_at = NEVER
             self._armed -= 1
 
     def due(self, now: float, limit: int) -> Iterator[UnfinishedTask]:
         """At most `limit` entries for which it is time, each disarmed: arm what lives on."""
         for _ in range(limit):
-            entry = self._pop(now)
-            if entry is None:
+            task = self._pop(now)
+            if task is None:
                 return
-            yield entry
+            yield task
 
     @property
     def next_at(self) -> float:
@@ -53,23 +53,23 @@ class Timers:
         heap = self._heap
         while heap and heap[0][0] <= now:
             at, number = heappop(heap)
-            entry = self._entries.get(number)
-            if entry is None or entry.due_at != at:
+            task = self._tasks.get(number)
+            if task is None or task.due_at != at:
                 continue
-            self.disarm(entry)
-            if entry.next_due_at() <= now:
-                return entry
-            self.arm(entry)
+            self.disarm(task)
+            if task.next_due_at() <= now:
+                return task
+            self.arm(task)
         return None
 
     def _tidy(self) -> None:
         """Tasks that end before they are due leave their items behind: drop them when they are most of all."""
         if len(self._heap) <= 2 * self._armed + 1024:
             return
-        entries = self._entries
+        tasks = self._tasks
         self._heap = [
             (at, number)
             for at, number in self._heap
-            if (entry := entries.get(number)) is not None and entry.due_at == at
+            if (task := tasks.get(number)) is not None and task.due_at == at
         ]
         heapify(self._heap)

@@ -29,37 +29,37 @@ class DeferredTask:
     """A task that Redis does not know yet."""
 
     task_id: str
-    given: Submission
+    submission: Submission
     created_at: float
     # By the monotonic clock.
-    came_at_s: float
+    accepted_at_s: float
     owner: Owner | None = None
     started_at: float = 0.0
 
     @property
     def key(self) -> QueueKey:
-        return QueueKey(self.given.method, self.given.requirements)
+        return QueueKey(self.submission.method, self.submission.requirements)
 
     @property
     def close_at(self) -> float | None:
-        close_s = self.given.schedule_to_close_s
+        close_s = self.submission.schedule_to_close_s
         return None if close_s is None else self.created_at + close_s
 
     def claimed(self, owner: Owner, cost: int, now: float) -> Claimed:
         """Give it to an agent."""
         self.owner, self.started_at = owner, now
-        given = self.given
+        submission = self.submission
         return Claimed(
             self.task_id,
             _FIRST_ATTEMPT,
             owner,
-            given.method,
-            given.payload,
-            given.context,
-            given.request_id,
-            given.priority,
+            submission.method,
+            submission.payload,
+            submission.context,
+            submission.request_id,
+            submission.priority,
             cost,
-            attempt_deadline(now, given.start_to_close_s, self.close_at),
+            attempt_deadline(now, submission.start_to_close_s, self.close_at),
         )
 
 
@@ -74,16 +74,16 @@ class DeferredTasks:
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def take(self, task_id: str, given: Submission, now: float, came_at_s: float) -> bool:
+    def take(self, task_id: str, submission: Submission, now: float, accepted_at_s: float) -> bool:
         """Take a task in; False: it is none for this."""
         if (
-            given.request_id
-            or given.delay_s
+            submission.request_id
+            or submission.delay_s
             or len(self._tasks) >= _TASKS
-            or len(given.payload) + len(given.context) > _BODY_BYTES
+            or len(submission.payload) + len(submission.context) > _BODY_BYTES
         ):
             return False
-        task = self._tasks[task_id] = DeferredTask(task_id, given, now, came_at_s)
+        task = self._tasks[task_id] = DeferredTask(task_id, submission, now, accepted_at_s)
         self.depths[task.key] = self.depths.get(task.key, 0) + 1
         return True
 
@@ -96,14 +96,14 @@ class DeferredTasks:
             and task.key in request.costs
             and (task.close_at is None or now < task.close_at)
         ]
-        fit.sort(key=lambda task: -task.given.priority)
+        fit.sort(key=lambda task: -task.submission.priority)
         slots, claims = request.slots, []
         for task in fit[: request.limit]:
             cost = request.costs[task.key]
             if cost > slots:
                 break
             slots -= cost
-            self._left(task)
+            self._uncount(task)
             claims.append(task.claimed(request.owner, cost, now))
         return claims
 
@@ -120,16 +120,16 @@ class DeferredTasks:
         found = [self._tasks.pop(task_id) for task_id in dict.fromkeys(ids)]
         for task in found:
             if task.owner is None:
-                self._left(task)
+                self._uncount(task)
         return found
 
     def pop_old(self, now_s: float) -> list[DeferredTask]:
         """Those whose time here is over, by the monotonic clock."""
         return self.pop(
-            task.task_id for task in list(self._tasks.values()) if now_s - task.came_at_s >= COMPANY_S
+            task.task_id for task in list(self._tasks.values()) if now_s - task.accepted_at_s >= COMPANY_S
         )
 
-    def _left(self, task: DeferredTask) -> None:
+    def _uncount(self, task: DeferredTask) -> None:
         self.depths[task.key] -= 1
         if not self.depths[task.key]:
             del self.depths[task.key]

@@ -18,7 +18,7 @@ from weft.rpc.process.logs import get_logger
 
 log = get_logger(__name__)
 
-AGAIN_S = 60.0
+REPEAT_S = 60.0
 _SAID_CHARS = 200
 # Redis 6 puts the code of a script's error behind what it says of the script.
 _AWAY = re.compile(
@@ -48,7 +48,7 @@ class Refusals:
 
     def add(self, what: str, said: str) -> None:
         now_s = time.monotonic()
-        if now_s - self._logged_at_s.get(what, -AGAIN_S) >= AGAIN_S:
+        if now_s - self._logged_at_s.get(what, -REPEAT_S) >= REPEAT_S:
             self._logged_at_s[what] = now_s
             log.error("store.refused", what=what, error=said)
 

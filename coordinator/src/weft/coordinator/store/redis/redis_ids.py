@@ -8,13 +8,13 @@ from __future__ import annotations
 import random
 import re
 
-from weft.coordinator.store.task_ids import NumberMint, format_id, least_number_at
+from weft.coordinator.store.task_ids import NumberGenerator, format_id, least_number_at
 
 _ID = re.compile(r"[0-9a-f]{20}")
 _COORDINATORS = 1 << 16
 
 
-class IdMint:
+class IdGenerator:
     """Makes ids.
 
     Args:
@@ -23,7 +23,7 @@ class IdMint:
     """
 
     def __init__(self, last: str, coordinator: int, rng: random.Random) -> None:
-        self._numbers = NumberMint(int(last[:16], 16) if last else 0, rng)
+        self._numbers = NumberGenerator(int(last[:16], 16) if last else 0, rng)
         self._suffix = f"{coordinator % _COORDINATORS:04x}"
 
     def next(self, now: float) -> str:

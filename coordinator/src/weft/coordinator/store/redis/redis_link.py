@@ -94,7 +94,7 @@ class RedisLink:
         self._pauses = -1
         self._revision = 0
         # How often Redis was away, or may have said something that was not heard: what was read before may be gone.
-        self.lost_touch = 0
+        self.outages = 0
         # Events may have been lost.
         self._missed = False
         # Followed tasks that were not there when they were read again, since when by the monotonic clock.
@@ -114,7 +114,7 @@ class RedisLink:
         loop = asyncio.get_running_loop()
         self._tasks = [
             loop.create_task(self._poll(), name="redis-poll"),
-            loop.create_task(self._follow(), name="redis-events"),
+            loop.create_task(self._listen(), name="redis-events"),
         ]
 
     async def close(self) -> None:
@@ -138,7 +138,7 @@ class RedisLink:
                 async with asyncio.timeout(_STEP_S):
                     await step
 
-    def _over(self) -> bool:
+    def _stopping(self) -> bool:
         """Whether this task has to end. A client may have swallowed its cancellation, while it dialled."""
         task = asyncio.current_task()
         return self._closing or (task is not None and task.cancelling() > 0)
@@ -149,7 +149,7 @@ class RedisLink:
 
     # -- asking ---------------------------------------------------------------------------------------------------
 
-    async def run(self, script: str, request: Any, said: Mapping[str, bytes] | None = None) -> Any:
+    async def run(self, script: str, request: Any, outcomes: Mapping[str, bytes] | None = None) -> Any:
         """Run a script and tell what it changed; gives its result.
 
         Args:
@@ -159,7 +159,7 @@ class RedisLink:
             Unavailable: Redis cannot be reached, or refuses.
         """
         reply: Reply = await self.ask(script, self.scripts.run(script, request))
-        await self.tell(reply, said or {})
+        await self.tell(reply, outcomes or {})
         return reply.result
 
     async def ask(self, what: str, asked: Awaitable[T]) -> T:
@@ -174,11 +174,11 @@ class RedisLink:
         try:
             answer = await asked
         except (RedisError, OSError) as error:
-            said = refusal(error)
-            if said:
-                self._refusals.add(what, said)
-                raise Unavailable(f"the store refuses: {said}", retry_after_s=_RETRY_AFTER_S) from error
-            await self._away(error)
+            refused = refusal(error)
+            if refused:
+                self._refusals.add(what, refused)
+                raise Unavailable(f"the store refuses: {refused}", retry_after_s=_RETRY_AFTER_S) from error
+            await self._note_unavailable(error)
             raise self.unavailable() from error
         self._refusals.over(what)
         return answer
@@ -194,7 +194,7 @@ class RedisLink:
             await self.run("fence", [])
         return found
 
-    async def _away(self, error: Exception) -> None:
+    async def _note_unavailable(self, error: Exception) -> None:
         if self.writable:
             log.warning("store.unavailable", error=str(error) or type(error).__name__)
         self.writable = False
@@ -202,29 +202,29 @@ class RedisLink:
             # The other connections are as dead as this one, and would each fail once.
             await self.client.connection_pool.disconnect(inuse_connections=False)
 
-    def _written(self) -> None:
+    def _note_available(self) -> None:
         """Something was: reading alone does not show that Redis takes writes."""
         if not self.writable:
             log.warning("store.available")
             self.writable = True
-            self.doubt()
+            self.reread_all()
             self.listener.ready()
 
-    def doubt(self) -> None:
+    def reread_all(self) -> None:
         """Something may have been missed, or lost with a server: look at all of it again."""
         self._missed = True
         self._revision, self._pauses = 0, -1
-        self.lost_touch += 1
+        self.outages += 1
         self._look.set()
 
     @staticmethod
     def unavailable() -> Unavailable:
         return Unavailable("the store cannot be reached at the moment", retry_after_s=_RETRY_AFTER_S)
 
-    async def tell(self, reply: Reply, said: Mapping[str, bytes]) -> None:
+    async def tell(self, reply: Reply, outcomes: Mapping[str, bytes]) -> None:
         """Tell the listener what a script changed."""
         if reply.changed:
-            self._written()
+            self._note_available()
         self.unfinished = reply.unfinished
         self._set_depths(reply.depths)
         self._revoke(reply.revoked)
@@ -234,18 +234,18 @@ class RedisLink:
             self.listener.due(reply.due_at)
         for raw_id, raw in reply.changed:
             task_id = raw_id.decode()
-            if not isinstance(raw, bytes) or not self.listener.wants(task_id, ended=True):
+            if not isinstance(raw, bytes) or not self.listener.has_subscriber(task_id, ended=True):
                 continue
             record = record_of(raw)
-            if not self._wanted(task_id, State(record["s"])):
+            if not self._has_subscriber(task_id, State(record["s"])):
                 continue
-            outcome = said.get(task_id)
+            outcome = outcomes.get(task_id)
             if "o" in record and outcome is None:
                 outcome = await self.ask("outcome", self.client.get(self.keys.of("o", task_id)))
             self.listener.changed(task(task_id, record, body=None, outcome=outcome))
 
-    def _wanted(self, task_id: str, state: State) -> bool:
-        return state.terminal or self.listener.wants(task_id, ended=False)
+    def _has_subscriber(self, task_id: str, state: State) -> bool:
+        return state.terminal or self.listener.has_subscriber(task_id, ended=False)
 
     def _revoke(self, revoked: Sequence[Sequence[Any]]) -> None:
         for agent, epoch, task_id, attempt, reason, grace_s, lost in revoked:
@@ -262,42 +262,42 @@ class RedisLink:
 
     # -- hearing --------------------------------------------------------------------------------------------------
 
-    async def _follow(self) -> None:
+    async def _listen(self) -> None:
         """Hear of what other coordinators' scripts changed."""
-        while not self._over():
+        while not self._stopping():
             try:
                 async for message in self._pubsub.listen():
                     if message["type"] == "message":
-                        await self._heard(*unpack(message["data"]))
+                        await self._on_event(*unpack(message["data"]))
                     else:
                         # Subscribed again: what was published before did not come, what follows will.
-                        self.doubt()
+                        self.reread_all()
             except (RedisError, OSError, Unavailable):
                 # It dials and subscribes again by itself.
-                self.doubt()
+                self.reread_all()
                 await asyncio.sleep(self._poll_s * (0.5 + self._rng.random()))
             except Exception:
                 log.exception("store.event_failed")
 
-    async def _heard(self, ids: Any, depths: Any, revoked: Any, woke: bool) -> None:
+    async def _on_event(self, ids: Any, depths: Any, revoked: Any, woke: bool) -> None:
         self._set_depths(depths)
         self._revoke(revoked)
         if woke:
             self._look.set()
             self.listener.ready()
-        await self._look_at([raw.decode() for raw in ids])
+        await self._reread([raw.decode() for raw in ids])
 
-    async def _look_at(self, task_ids: Iterable[str]) -> list[str]:
+    async def _reread(self, task_ids: Iterable[str]) -> list[str]:
         """Read those of these tasks that anybody here follows, and tell how they are; gives those that are not there."""
         absent: list[str] = []
-        wanted = [task_id for task_id in task_ids if self.listener.wants(task_id, ended=True)]
+        wanted = [task_id for task_id in task_ids if self.listener.has_subscriber(task_id, ended=True)]
         for at in range(0, len(wanted), _READ_TASKS):
             some = wanted[at : at + _READ_TASKS]
             records = await self.read("tasks", task_reads.read(self.client, self.keys, some, payloads=False))
             for task_id, record in zip(some, records, strict=True):
                 if record is None:
                     absent.append(task_id)
-                elif self._wanted(task_id, record.state):
+                elif self._has_subscriber(task_id, record.state):
                     # Its count of responses says what is new: each follower reads on from where it is.
                     self.listener.changed(record)
         return absent
@@ -306,7 +306,7 @@ class RedisLink:
 
     async def _poll(self) -> None:
         """Look for what no event told, and whether Redis is there."""
-        while not self._over():
+        while not self._stopping():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._poll_s * (0.5 + self._rng.random())):
                     await self._look.wait()
@@ -340,7 +340,7 @@ class RedisLink:
         else:
             self.ready.update(depths)
         self._missed = self._missed or unheard
-        self._written()
+        self._note_available()
         while self.in_doubt:
             taken_back = await self.run("undo", [self.in_doubt[0], CLAIM_KEPT_S])
             self.in_doubt.pop(0)
@@ -349,14 +349,14 @@ class RedisLink:
             self._versions = versions
             self.listener.fleet_changed()
         if self._missed or self._absent:
-            await self._look_again()
+            await self._reread_missed()
 
-    async def _look_again(self) -> None:
+    async def _reread_missed(self) -> None:
         """Read what may have changed unheard, and what was not there. Scripts have been run since it was not: what was on
         its way to Redis has come there, or its sender was told that it has not."""
         missed, self._missed = self._missed, False
         try:
-            absent = await self._look_at(self.listener.followed_tasks() if missed else self._absent)
+            absent = await self._reread(self.listener.subscribed_tasks() if missed else self._absent)
         except Unavailable:
             self._missed = missed
             raise

@@ -42,7 +42,7 @@ from weft.coordinator.store.redis import redis_checks, shared_fleet, task_reads
 from weft.coordinator.store.redis.encoding import claimed, packable_attempt, queue_key, queue_name
 from weft.coordinator.store.redis.endpoint_resolver import EndpointResolver
 from weft.coordinator.store.redis.layout_upgrade import upgrade
-from weft.coordinator.store.redis.redis_ids import IdMint, is_id
+from weft.coordinator.store.redis.redis_ids import IdGenerator, is_id
 from weft.coordinator.store.redis.redis_keys import LAYOUT, RedisKeys
 from weft.coordinator.store.redis.redis_link import CLAIM_KEPT_S, RedisLink
 from weft.coordinator.store.redis.scripts import Scripts
@@ -58,7 +58,7 @@ from weft.rpc.errors import Unavailable
 
 # One claim carries no more than this, as its payloads go through the script.
 _CLAIM_BYTES = 4 * 1024 * 1024
-_DRAWS = 64
+_SAMPLES = 64
 _VERDICTS = (Verdict.STORED, Verdict.RETRYING, Verdict.STALE)
 _PROGRESS = (ProgressVerdict.STORED, ProgressVerdict.KNOWN, ProgressVerdict.STALE, ProgressVerdict.LIMIT)
 
@@ -131,7 +131,7 @@ class RedisStore:
         self._link = RedisLink(
             client, keys, scripts, listener, self._rng, clock=self._clock, poll_s=self._options.poll_s
         )
-        self._intake = WriteBuffer(self._link, self._limits.max_queues)
+        self._buffer = WriteBuffer(self._link, self._limits.max_queues)
         self._agents = shared_fleet.AgentMirror(self._link)
         self._catalogue = shared_fleet.Catalogue(self._link, keys)
         try:
@@ -140,7 +140,7 @@ class RedisStore:
             if layout < LAYOUT:
                 await upgrade(self._link)
             last = await client.get(keys("last"))
-            self._mint = IdMint((last or b"").decode(), scripts.coordinator, self._rng)
+            self._ids = IdGenerator((last or b"").decode(), scripts.coordinator, self._rng)
             await self._link.open()
         except BaseException as error:
             await scripts.close()
@@ -150,7 +150,7 @@ class RedisStore:
             raise
 
     async def close(self) -> None:
-        await self._intake.close(self._options.timeout_s)
+        await self._buffer.close(self._options.timeout_s)
         await self._link.close()
 
     @property
@@ -163,34 +163,34 @@ class RedisStore:
     # -- tasks ----------------------------------------------------------------------------------------------------
 
     def new_task_id(self, method: str) -> str:  # noqa: ARG002  # the whole store is one shard
-        return self._mint.next(self.now())
+        return self._ids.next(self.now())
 
     async def enqueue(
         self, submissions: Sequence[Submission], *, acknowledged: bool = True
     ) -> Sequence[Enqueued | RequestIdReused | TooManyQueues]:
         if not submissions:
             return []
-        ids = [given.task_id or self.new_task_id(given.method) for given in submissions]
-        if acknowledged or any(given.request_id for given in submissions):
-            return await self._intake.enqueue(ids, submissions)
-        return self._intake.enqueue_unheard(ids, submissions)
+        ids = [submission.task_id or self.new_task_id(submission.method) for submission in submissions]
+        if acknowledged or any(submission.request_id for submission in submissions):
+            return await self._buffer.enqueue(ids, submissions)
+        return self._buffer.enqueue_deferred(ids, submissions)
 
     def unfinished(self) -> int:
-        return self._link.unfinished + self._intake.unfinished
+        return self._link.unfinished + self._buffer.unfinished
 
     def ready_depths(self) -> Mapping[QueueKey, int]:
         ready = self._link.ready
         if self._link.paused:
             ready = {key: count for key, count in ready.items() if key.method not in self._link.paused}
         # A queue whose tasks Redis does not know has none there, or they will be there at once.
-        return {**ready, **self._intake.depths} if self._intake.depths else ready
+        return {**ready, **self._buffer.depths} if self._buffer.depths else ready
 
     async def claim(self, requests: Sequence[ClaimRequest]) -> Sequence[Sequence[Claimed]]:
         if not self._link.writable or not requests:
             return [[] for _ in requests]
-        early = self._intake.claim(requests)
-        if early is not None:
-            return early
+        deferred = self._buffer.claim(requests)
+        if deferred is not None:
+            return deferred
         asked = [
             (
                 *each.owner,
@@ -213,13 +213,13 @@ class RedisStore:
         ]
 
     async def complete(self, reports: Sequence[AttemptReport]) -> Sequence[Verdict]:
-        early = self._intake.end(reports)
-        rest = [report for report, stored in zip(reports, early, strict=True) if stored is None]
+        deferred = self._buffer.end(reports)
+        rest = [report for report, stored in zip(reports, deferred, strict=True) if stored is None]
         verdicts = iter(await self._complete(rest) if rest else ())
-        for stored in early:
+        for stored in deferred:
             if stored is not None:
                 await asyncio.shield(stored)
-        return [Verdict.STORED if stored is not None else next(verdicts) for stored in early]
+        return [Verdict.STORED if stored is not None else next(verdicts) for stored in deferred]
 
     async def _complete(self, reports: Sequence[AttemptReport]) -> Sequence[Verdict]:
         request = [
@@ -233,7 +233,7 @@ class RedisStore:
                 report.crashed,
                 report.final,
                 self._rng.random(),
-                attempts.brief(report.code, report.outcome) if report.code else False,
+                attempts.trimmed(report.code, report.outcome) if report.code else False,
             )
             for report in reports
         ]
@@ -245,7 +245,7 @@ class RedisStore:
     async def progress(self, items: Sequence[ProgressItem]) -> Sequence[ProgressVerdict]:
         if not items:
             return []
-        self._intake.bring(item.task_id for item in items)
+        self._buffer.flush(item.task_id for item in items)
         request = [
             (*item.owner, item.task_id, item.attempt, item.index, item.payload, item.headers)
             for item in items
@@ -254,26 +254,26 @@ class RedisStore:
         results, rows = await self._link.run("progress", [*limits, request])
         for raw_id, sequence, attempt, index in rows or ():
             task_id = raw_id.decode()
-            if self._link.listener.wants(task_id, ended=False):
+            if self._link.listener.has_subscriber(task_id, ended=False):
                 row = ProgressRow(sequence, attempt, items[index - 1].payload, items[index - 1].headers)
                 self._link.listener.progressed(task_id, [row])
         return [_PROGRESS[result] for result in results]
 
     async def release(self, owner: Owner, refs: Sequence[AttemptRef]) -> Sequence[bool]:
-        self._intake.bring(ref.task_id for ref in refs)
+        self._buffer.flush(ref.task_id for ref in refs)
         return list(await self._link.run("release", [*owner, list(refs)])) if refs else []
 
     async def adopt(
         self, owner: Owner, held: Sequence[tuple[AttemptRef, int]], *, last: bool = True
     ) -> Sequence[bool]:
-        self._intake.bring()
+        self._buffer.flush()
         request = [*owner, [(ref.task_id, ref.attempt, epoch) for ref, epoch in held], last]
         return list(await self._link.run("adopt", request) or ())
 
     async def cancel(
         self, task_ids: Sequence[str], reason: str, grace_s: float
     ) -> Sequence[TaskRecord | None]:
-        self._intake.bring(task_ids)
+        self._buffer.flush(task_ids)
         await self._link.run("cancel", [reason, grace_s, [task_id for task_id in task_ids if is_id(task_id)]])
         return await self.get(task_ids, payloads=False)
 
@@ -295,7 +295,7 @@ class RedisStore:
     async def get(
         self, task_ids: Sequence[str], *, payloads: bool = True, history: bool = False
     ) -> Sequence[TaskRecord | None]:
-        await self._intake.brought(task_ids)
+        await self._buffer.flushed(task_ids)
         found: Sequence[TaskRecord | None] = await self._link.read(
             "tasks",
             task_reads.read(self._link.client, self._link.keys, task_ids, payloads=payloads, history=history),
@@ -305,7 +305,7 @@ class RedisStore:
     async def list_tasks(
         self, where: ListFilter, *, limit: int, cursor: str = "", payloads: bool = False
     ) -> Page:
-        await self._intake.brought()
+        await self._buffer.flushed()
         found: Page = await self._link.read(
             "listing",
             task_reads.page(self._link.client, self._link.keys, where, limit, cursor, payloads=payloads),
@@ -321,9 +321,9 @@ class RedisStore:
         return rows
 
     async def sweep(self, limit: int) -> SweepReport:
-        self._intake.bring()
-        draws = [self._rng.random() for _ in range(_DRAWS)]
-        found = await self._link.run("sweep", [limit, draws, self._grace_s])
+        self._buffer.flush()
+        samples = [self._rng.random() for _ in range(_SAMPLES)]
+        found = await self._link.run("sweep", [limit, samples, self._grace_s])
         promoted, expired, reclaimed, forgotten, lost, next_at = found
         owners = [Owner(agent.decode(), epoch) for agent, epoch in lost or ()]
         return SweepReport(promoted, expired, reclaimed, forgotten, owners, next_at or None)
@@ -334,23 +334,23 @@ class RedisStore:
         epoch = await self._link.run("register", [agent_id, instance_id, description, lease_s])
         if not epoch:
             raise agent_id_in_use(agent_id)
-        self._intake.leased([Owner(agent_id, int(epoch))], lease_s)
+        self._buffer.note_leases([Owner(agent_id, int(epoch))], lease_s)
         return int(epoch)
 
     async def renew(self, owners: Sequence[Owner], lease_s: float) -> Sequence[bool]:
         known = await self._link.run("renew", [lease_s, list(owners)])
-        self._intake.leased(
+        self._buffer.note_leases(
             [owner for owner, holds in zip(owners, known or (), strict=True) if holds], lease_s
         )
         return list(known or ())
 
     async def detach(self, owner: Owner, lease_s: float) -> None:
-        self._intake.leased([owner], 0.0)
+        self._buffer.note_leases([owner], 0.0)
         await self._link.run("detach", [*owner, lease_s])
 
     async def retire(self, owner: Owner) -> None:
-        self._intake.leased([owner], 0.0)
-        self._intake.bring()
+        self._buffer.note_leases([owner], 0.0)
+        self._buffer.flush()
         await self._link.run("retire", list(owner))
 
     async def agents(self) -> Mapping[str, AgentRecord]:
@@ -386,19 +386,19 @@ class RedisStore:
     ) -> Sequence[str]:
         if self._agents.has_news:
             return []
-        self._intake.bring()
+        self._buffer.flush()
         request = [self._agents.version, list(hosted), list(methods), grace_s]
         return [digest.decode() for digest in await self._link.run("unneeded", request) or ()]
 
     async def depths(self) -> Mapping[QueueKey, QueueDepth]:
-        self._intake.bring()
+        self._buffer.flush()
         return by_base(
             (queue_key(name.decode()), QueueDepth(queued, scheduled, running, oldest_at or None))
             for name, queued, scheduled, running, oldest_at in await self._link.run("depths", []) or ()
         )
 
     async def set_paused(self, method: str, *, paused: bool) -> None:
-        self._intake.bring()
+        self._buffer.flush()
         self._link.paused = self._link.paused | {method} if paused else self._link.paused - {method}
         await self._link.run("pause", [method, paused])
 

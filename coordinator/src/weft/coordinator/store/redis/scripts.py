@@ -22,7 +22,7 @@ from weft.coordinator.store.redis.encoding import pack, unpack
 from weft.coordinator.store.redis.endpoint_resolver import PrimaryMoved
 
 # Calls of one flight: what comes after them is not kept waiting for long.
-_FLIGHT_CALLS = 256
+_PIPELINE_CALLS = 256
 
 
 class Reply(NamedTuple):
@@ -88,7 +88,7 @@ class Scripts:
         # Given out by Redis; tells whose events are one's own.
         self.coordinator = 0
         self._waiting: list[_ScriptCall] = []
-        self._flight: asyncio.Task[None] | None = None
+        self._pipeline: asyncio.Task[None] | None = None
 
     def run(self, name: str, request: Any) -> asyncio.Future[Reply]:
         """Run a script; it goes out before all that is asked for later.
@@ -100,8 +100,10 @@ class Scripts:
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         arguments = (self._prefix, repr(now), str(self.coordinator), pack(request))
         self._waiting.append(_ScriptCall(name, arguments, answer))
-        if self._flight is None:
-            self._flight = asyncio.get_running_loop().create_task(self._fly(), name="redis-scripts")
+        if self._pipeline is None:
+            self._pipeline = asyncio.get_running_loop().create_task(
+                self._send_waiting(), name="redis-scripts"
+            )
         return answer
 
     @property
@@ -111,34 +113,34 @@ class Scripts:
 
     async def close(self) -> None:
         """Wait for what is under way, and hang up."""
-        if self._flight is not None:
-            await asyncio.gather(self._flight, return_exceptions=True)
+        if self._pipeline is not None:
+            await asyncio.gather(self._pipeline, return_exceptions=True)
         await self._connection.disconnect(nowait=True)
 
-    async def _fly(self) -> None:
+    async def _send_waiting(self) -> None:
         try:
             while self._waiting:
                 # What this turn of the loop still asks for comes along.
                 await asyncio.sleep(0)
-                calls, self._waiting = self._waiting[:_FLIGHT_CALLS], self._waiting[_FLIGHT_CALLS:]
+                calls, self._waiting = self._waiting[:_PIPELINE_CALLS], self._waiting[_PIPELINE_CALLS:]
                 try:
-                    await self._settle(calls, again=True)
+                    await self._settle(calls, retry=True)
                 finally:
                     # Nobody waits for ever, whatever went wrong here.
                     for call in calls:
                         if not call.answer.done():
                             call.answer.set_exception(RedisConnectionError("the call was given up"))
         finally:
-            self._flight = None
+            self._pipeline = None
 
-    async def _settle(self, calls: list[_ScriptCall], *, again: bool) -> None:
+    async def _settle(self, calls: list[_ScriptCall], *, retry: bool) -> None:
         try:
             raws = await self._send(calls)
         except Exception as error:
             raws = [error] * len(calls)
         not_run = []
         for call, raw in zip(calls, raws, strict=True):
-            if isinstance(raw, NoScriptError | PrimaryMoved) and again:
+            if isinstance(raw, NoScriptError | PrimaryMoved) and retry:
                 not_run.append(call)
             elif call.answer.done():
                 # Whoever asked has gone.
@@ -151,7 +153,7 @@ class Scripts:
             with contextlib.suppress(RedisError, OSError):
                 # Whatever comes of it, the second try says.
                 await self._load()
-            await self._settle(not_run, again=False)
+            await self._settle(not_run, retry=False)
 
     async def _send(self, calls: list[_ScriptCall]) -> list[Any]:
         commands: list[tuple[Any, ...]] = [

@@ -30,7 +30,7 @@ class AgentMirror:
         self._link = link
         self.agents: dict[str, AgentRecord] = {}
         self.version = 0
-        self._lost_touch = 0
+        self._outages = 0
         # Connected, and nobody vouches for how: that may have passed, and is no change of their own.
         self._unseen: set[str] = set()
         # Not taken by `take_news` yet.
@@ -40,9 +40,9 @@ class AgentMirror:
     async def refresh(self) -> None:
         """Read what has changed."""
         async with self._reading:
-            if self._lost_touch != self._link.lost_touch:
+            if self._outages != self._link.outages:
                 # Redis may have lost what was read, and have counted on by now.
-                self._lost_touch, self.version = self._link.lost_touch, 0
+                self._outages, self.version = self._link.outages, 0
             gone = set(self.agents) if self.version == 0 else set()
             reading, more = self.version == 0, True
             while more:
@@ -126,13 +126,13 @@ class Catalogue:
         self._link = link
         self._keys = keys
         self._version = -1
-        self._lost_touch = 0
+        self._outages = 0
         self._methods: dict[str, list[str]] = {}
 
     async def read(self, known: Collection[str]) -> dict[str, tuple[bytes, Sequence[str]]]:
         """Contracts by digest, oldest first; without the descriptor sets of those that are known."""
-        if self._lost_touch != self._link.lost_touch:
-            self._lost_touch, self._version = self._link.lost_touch, -1
+        if self._outages != self._link.outages:
+            self._outages, self._version = self._link.outages, -1
         found = await self._link.run("catalogue", [self._version])
         if found:
             version, order, hosted = found

@@ -36,23 +36,23 @@ class WriteBuffer:
     def __init__(self, link: RedisLink, max_queues: int) -> None:
         self._link = link
         self._max_queues = max_queues
-        self._early = DeferredTasks()
+        self._deferred = DeferredTasks()
         # Leases of sessions here, as far as is known without asking, and at how many to look for those that passed.
         self._leases: dict[Owner, float] = {}
         self._leases_kept = _LEASES_KEPT
         self._timer: asyncio.TimerHandle | None = None
         # Unfinished tasks on their way to Redis.
-        self._arriving = 0
+        self._in_transit = 0
         # What is on its way to Redis, and which tasks that is.
-        self._under_way: dict[asyncio.Task[None], frozenset[str]] = {}
+        self._writes: dict[asyncio.Task[None], frozenset[str]] = {}
 
     async def close(self, timeout_s: float) -> None:
         """Bring what is left."""
         if self._timer is not None:
             self._timer.cancel()
-        self.bring()
-        if self._under_way:
-            await asyncio.wait(self._under_way, timeout=timeout_s)
+        self.flush()
+        if self._writes:
+            await asyncio.wait(self._writes, timeout=timeout_s)
 
     # -- new ones -------------------------------------------------------------------------------------------------
 
@@ -60,21 +60,21 @@ class WriteBuffer:
         self, ids: Sequence[str], submissions: Sequence[Submission]
     ) -> Sequence[Enqueued | RequestIdReused | TooManyQueues]:
         """Store tasks."""
-        rows = [_row(task_id, given) for task_id, given in zip(ids, submissions, strict=True)]
+        rows = [_row(task_id, submission) for task_id, submission in zip(ids, submissions, strict=True)]
         results = await self._link.run("enqueue", [self._max_queues, rows])
         return [
-            self._result(given, kind, task_id.decode())
-            for given, (kind, task_id) in zip(submissions, results, strict=True)
+            self._result(submission, kind, task_id.decode())
+            for submission, (kind, task_id) in zip(submissions, results, strict=True)
         ]
 
     def _result(
-        self, given: Submission, kind: int, task_id: str
+        self, submission: Submission, kind: int, task_id: str
     ) -> Enqueued | RequestIdReused | TooManyQueues:
         if kind == _TOO_MANY_QUEUES:
-            return TooManyQueues(given.method, self._max_queues)
+            return TooManyQueues(submission.method, self._max_queues)
         return RequestIdReused(task_id) if kind == _REUSED else Enqueued(task_id, existed=kind == _EXISTED)
 
-    def enqueue_unheard(self, ids: Sequence[str], submissions: Sequence[Submission]) -> Sequence[Enqueued]:
+    def enqueue_deferred(self, ids: Sequence[str], submissions: Sequence[Submission]) -> Sequence[Enqueued]:
         """Take tasks in that nobody was told of; none has a request id.
 
         Raises:
@@ -84,33 +84,33 @@ class WriteBuffer:
             raise self._link.unavailable()
         link, now, now_s = self._link, self._link.now(), asyncio.get_running_loop().time()
         at_once: list[DeferredTask] = []
-        for task_id, given in zip(ids, submissions, strict=True):
-            key = QueueKey(given.method, given.requirements)
-            behind = key in link.ready or given.method in link.paused
+        for task_id, submission in zip(ids, submissions, strict=True):
+            key = QueueKey(submission.method, submission.requirements)
+            behind = key in link.ready or submission.method in link.paused
             soon = not behind and link.listener.has_room(key)
-            if not soon or not self._early.take(task_id, given, now, now_s):
-                at_once.append(DeferredTask(task_id, given, now, now_s))
-                if not given.delay_s:
+            if not soon or not self._deferred.take(task_id, submission, now, now_s):
+                at_once.append(DeferredTask(task_id, submission, now, now_s))
+                if not submission.delay_s:
                     # So that it is claimed in the same flight.
                     link.ready[key] = link.ready.get(key, 0) + 1
         if at_once:
             self._store(at_once)
-        if len(self._early) and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(COMPANY_S, self._bring_old)
+        if len(self._deferred) and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(COMPANY_S, self._flush_old)
         link.listener.ready()
         return [Enqueued(task_id) for task_id in ids]
 
     @property
     def unfinished(self) -> int:
         """Unfinished tasks that Redis does not count yet."""
-        return len(self._early) + self._arriving
+        return len(self._deferred) + self._in_transit
 
     @property
     def depths(self) -> Mapping[QueueKey, int]:
         """Ready tasks that Redis does not know."""
-        return self._early.depths
+        return self._deferred.depths
 
-    def leased(self, owners: Iterable[Owner], lease_s: float) -> None:
+    def note_leases(self, owners: Iterable[Owner], lease_s: float) -> None:
         """These sessions hold leases that end so many seconds from now."""
         now = self._link.now()
         for owner in owners:
@@ -129,7 +129,7 @@ class WriteBuffer:
 
         That is when it holds tasks that may come first, or knows better whether a lease has passed.
         """
-        if not any(key in self._early.depths for request in requests for key in request.costs):
+        if not any(key in self._deferred.depths for request in requests for key in request.costs):
             return None
         now = self._link.now()
         if any(
@@ -137,9 +137,9 @@ class WriteBuffer:
             or any(key in self._link.ready for key in request.costs)
             for request in requests
         ):
-            self.bring()
+            self.flush()
             return None
-        return [self._early.claim(request, now) for request in requests]
+        return [self._deferred.claim(request, now) for request in requests]
 
     def end(self, reports: Sequence[AttemptReport]) -> list[asyncio.Task[None] | None]:
         """Store those that these reports end well, with their ends; the others go to Redis before the reports do.
@@ -147,10 +147,10 @@ class WriteBuffer:
         Returns:
             For each report what to wait for; it raises Unavailable. None: the report is still to be made.
         """
-        if not len(self._early):
+        if not len(self._deferred):
             return [None] * len(reports)
-        ended = [(report, self._early.succeeded(report)) for report in reports]
-        self.bring(report.task_id for report, task in ended if task is None)
+        ended = [(report, self._deferred.succeeded(report)) for report in reports]
+        self.flush(report.task_id for report, task in ended if task is None)
         tasks = [task for _, task in ended if task is not None]
         if not tasks:
             return [None] * len(reports)
@@ -160,27 +160,27 @@ class WriteBuffer:
 
     # -- bringing them ----------------------------------------------------------------------------------------------
 
-    def bring(self, task_ids: Iterable[str] | None = None) -> None:
+    def flush(self, task_ids: Iterable[str] | None = None) -> None:
         """Bring some, or all, as they are: before any script that is run after this."""
-        if len(self._early):
-            tasks = self._early.pop(task_ids)
+        if len(self._deferred):
+            tasks = self._deferred.pop(task_ids)
             if tasks:
                 self._store(tasks)
 
-    async def brought(self, task_ids: Iterable[str] | None = None) -> None:
+    async def flushed(self, task_ids: Iterable[str] | None = None) -> None:
         """Bring some, or all, and wait until they can be read."""
         wanted = None if task_ids is None else frozenset(task_ids)
-        self.bring(wanted)
-        awaited = [task for task, ids in self._under_way.items() if wanted is None or ids & wanted]
+        self.flush(wanted)
+        awaited = [task for task, ids in self._writes.items() if wanted is None or ids & wanted]
         if awaited:
             await asyncio.wait(awaited)
 
-    def _bring_old(self) -> None:
+    def _flush_old(self) -> None:
         loop = asyncio.get_running_loop()
-        old = self._early.pop_old(loop.time())
+        old = self._deferred.pop_old(loop.time())
         if old:
             self._store(old)
-        self._timer = loop.call_later(COMPANY_S / 2, self._bring_old) if len(self._early) else None
+        self._timer = loop.call_later(COMPANY_S / 2, self._flush_old) if len(self._deferred) else None
 
     def _store(
         self, tasks: Sequence[DeferredTask], outcomes: Mapping[str, bytes] | None = None
@@ -191,16 +191,16 @@ class WriteBuffer:
             [
                 self._max_queues,
                 [
-                    (*_row(task.task_id, task.given), _begun(task, outcomes.get(task.task_id)))
+                    (*_row(task.task_id, task.submission), _started(task, outcomes.get(task.task_id)))
                     for task in tasks
                 ],
             ],
         )
         unfinished = len(tasks) - len(outcomes)
-        self._arriving += unfinished
+        self._in_transit += unfinished
         stored = asyncio.get_running_loop().create_task(self._stored(tasks, outcomes, asked))
-        self._under_way[stored] = frozenset(task.task_id for task in tasks)
-        stored.add_done_callback(partial(self._arrived, unfinished))
+        self._writes[stored] = frozenset(task.task_id for task in tasks)
+        stored.add_done_callback(partial(self._write_done, unfinished))
         return stored
 
     async def _stored(
@@ -210,42 +210,42 @@ class WriteBuffer:
             reply = await self._link.ask("enqueue", asked)
             for task, (kind, _) in zip(tasks, reply.result, strict=True):
                 if kind == _TOO_MANY_QUEUES:
-                    self._link.doubt()
-                    refused = TooManyQueues(task.given.method, self._max_queues)
-                    tell_not_stored(self._link.listener, [task.given], too_many_queues(refused))
+                    self._link.reread_all()
+                    refused = TooManyQueues(task.submission.method, self._max_queues)
+                    tell_not_stored(self._link.listener, [task.submission], too_many_queues(refused))
             await self._link.tell(reply, outcomes)
         except Unavailable as error:
             # They were counted as ready.
-            self._link.doubt()
-            tell_not_stored(self._link.listener, [task.given for task in tasks], error)
+            self._link.reread_all()
+            tell_not_stored(self._link.listener, [task.submission for task in tasks], error)
             raise
 
-    def _arrived(self, unfinished: int, stored: asyncio.Task[None]) -> None:
-        self._arriving -= unfinished
-        del self._under_way[stored]
+    def _write_done(self, unfinished: int, stored: asyncio.Task[None]) -> None:
+        self._in_transit -= unfinished
+        del self._writes[stored]
         if not stored.cancelled():
             # Those who follow the tasks have been told.
             stored.exception()
 
 
-def _row(task_id: str, given: Submission) -> tuple[Any, ...]:
+def _row(task_id: str, submission: Submission) -> tuple[Any, ...]:
     """A task as enqueue.lua takes it."""
     return (
         task_id,
-        queue_name(QueueKey(given.method, given.requirements)),
-        given.priority,
-        given.delay_s or False,
-        _or_false(given.schedule_to_start_s),
-        _or_false(given.schedule_to_close_s),
-        options_of(given) or False,
-        given.request_id or False,
-        digest_of(given) if given.request_id else False,
-        given.payload,
-        given.context,
+        queue_name(QueueKey(submission.method, submission.requirements)),
+        submission.priority,
+        submission.delay_s or False,
+        _or_false(submission.schedule_to_start_s),
+        _or_false(submission.schedule_to_close_s),
+        options_of(submission) or False,
+        submission.request_id or False,
+        digest_of(submission) if submission.request_id else False,
+        submission.payload,
+        submission.context,
     )
 
 
-def _begun(task: DeferredTask, outcome: bytes | None) -> Any:
+def _started(task: DeferredTask, outcome: bytes | None) -> Any:
     if task.owner is None:
         return False
     return (*task.owner, task.started_at, False if outcome is None else outcome)

@@ -7,17 +7,13 @@ tasks need into objects of its own (`Limits`, `Cancellation`, `Stream`, `End`).
 from __future__ import annotations
 
 import enum
-import json
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
-from weft.coordinator.store import stored_options
-from weft.coordinator.store.embedded.ready import ReadyQueue
-from weft.coordinator.store.history import History, added
+from weft.coordinator.store.embedded.task_spec import TaskSpec
+from weft.coordinator.store.history import History, extended
 from weft.coordinator.store.records import AttemptRecord, Owner, Submission, TaskRecord, Verdict
-from weft.coordinator.store.rules import QueueKey, Requirements, State, TaskRetryPolicy, attempt_deadline
+from weft.coordinator.store.rules import State, attempt_deadline
 from weft.coordinator.store.task_ids import format_id
 
 NEVER = math.inf
@@ -32,95 +28,6 @@ class Saved(enum.Enum):
     STORED = "stored"
     # It could not be written: the task never was, and its submitter has been told.
     REFUSED = "refused"
-
-
-@dataclass(slots=True, eq=False)
-class TaskSpec:
-    """What many tasks were submitted with alike."""
-
-    method: str
-    priority: int
-    requirements: Requirements
-    retry: TaskRetryPolicy
-    start_to_close_s: float | None
-    result_ttl_s: float
-    failure_ttl_s: float
-    request_id_ttl_s: float
-    queue: ReadyQueue
-    # What differs from the defaults, as stored; None: nothing does.
-    options: str | None
-
-    def ttl_s(self, state: State) -> float:
-        return self.failure_ttl_s if state is State.FAILED else self.result_ttl_s
-
-
-class SpecTable:
-    """Finds equal terms again. Bounded: forgetting some only costs memory for equal ones made later."""
-
-    def __init__(self, queue_of: Callable[[QueueKey], ReadyQueue], limit: int = 4096) -> None:
-        self._queue_of = queue_of
-        self._limit = limit
-        self._known: dict[tuple[Any, ...], TaskSpec] = {}
-        self._avoiding: dict[tuple[TaskSpec, str], TaskSpec] = {}
-
-    def of(self, submission: Submission) -> TaskSpec:
-        key = (
-            submission.method,
-            submission.priority,
-            submission.requirements,
-            submission.retry,
-            submission.start_to_close_s,
-            submission.result_ttl_s,
-            submission.failure_ttl_s,
-            submission.request_id_ttl_s,
-        )
-        terms = self._known.get(key)
-        if terms is None:
-            if len(self._known) >= self._limit:
-                self._known.clear()
-            queue = self._queue_of(QueueKey(submission.method, submission.requirements))
-            terms = self._known[key] = TaskSpec(*key, queue=queue, options=encode_options(submission))
-        return terms
-
-    def avoiding(self, terms: TaskSpec, agent_id: str) -> TaskSpec:
-        """The same terms, for an attempt that another agent should make."""
-        found = self._avoiding.get((terms, agent_id))
-        if found is None:
-            if len(self._avoiding) >= self._limit:
-                self._avoiding.clear()
-            queue = self._queue_of(terms.queue.key._replace(avoid=agent_id))
-            found = self._avoiding[terms, agent_id] = replace(terms, queue=queue)
-        return found
-
-    def stored(self, method: str, priority: int, options: str | None) -> TaskSpec:
-        """The terms of a stored task."""
-        key = (method, priority, options)
-        terms = self._known.get(key)
-        if terms is None:
-            terms = self.of(Submission(method, priority=priority, **decode_options(options)))
-            self._known[key] = terms
-        return terms
-
-
-def encode_options(submission: Submission) -> str | None:
-    """The part of a submission that is the same for like tasks, as JSON; None where all of it is default."""
-    encoded = stored_options.encode(stored_options.given(submission))
-    if submission.requirements.labels:
-        encoded["labels"] = dict(submission.requirements.labels)
-    if submission.requirements.resources:
-        encoded["resources"] = dict(submission.requirements.resources)
-    return json.dumps(encoded, separators=(",", ":")) if encoded else None
-
-
-def decode_options(text: str | None) -> dict[str, Any]:
-    """The keyword arguments of `Submission` behind stored options."""
-    if text is None:
-        return {}
-    decoded = stored_options.decode(json.loads(text))
-    labels, resources = decoded.pop("labels", {}), decoded.pop("resources", {})
-    if labels or resources:
-        decoded["requirements"] = Requirements.of(labels, resources)
-    return decoded
 
 
 @dataclass(slots=True, eq=False)
@@ -172,7 +79,7 @@ class StreamState:
 
 
 @dataclass(slots=True, eq=False)
-class Past:
+class PastAttempts:
     """What attempts that are over have left: the last failure's outcome, and what is remembered of each."""
 
     outcome: bytes
@@ -180,7 +87,7 @@ class Past:
 
 
 @dataclass(slots=True, eq=False)
-class End:
+class PendingEnd:
     """An outcome that is not durable yet: nobody is told, and the task still shows the state it had `before`."""
 
     before: State
@@ -212,16 +119,16 @@ class UnfinishedTask:
         "request_id",
         "saved",
         "settling",
+        "spec",
         "started_at",
         "state",
         "stream",
-        "terms",
     )
 
     def __init__(
         self,
         number: int,
-        terms: TaskSpec,
+        spec: TaskSpec,
         request_id: str,
         created_at: float,
         ready_at: float,
@@ -229,7 +136,7 @@ class UnfinishedTask:
         context: bytes | None,
     ) -> None:
         self.number = number
-        self.terms = terms
+        self.spec = spec
         self.request_id = request_id
         self.created_at = created_at
         self.ready_at = ready_at
@@ -256,8 +163,8 @@ class UnfinishedTask:
         self.limits: TaskLimits | None = None
         self.cancel: Cancellation | None = None
         self.stream: StreamState | None = None
-        self.end: End | None = None
-        self.past: Past | None = None
+        self.end: PendingEnd | None = None
+        self.past: PastAttempts | None = None
 
     @property
     def outcome(self) -> bytes:
@@ -296,22 +203,22 @@ class UnfinishedTask:
         """When the running attempt must have ended."""
         limits = self.limits
         close_at = None if limits is None else limits.close_at
-        own_s = self.terms.start_to_close_s
+        own_s = self.spec.start_to_close_s
         if own_s is None or self.started_at is None:
             return close_at
         return attempt_deadline(self.started_at, own_s, close_at)
 
-    def remember(
+    def record_attempt(
         self, now: float, outcome: bytes = b"", *, crashed: bool = False, released: bool = False
     ) -> None:
         """Keep the attempt that ends now, and does not end the task by itself; `outcome` as in its record."""
         agent_id = "" if self.owner is None else self.owner.agent_id
         attempt = AttemptRecord(self.attempt, agent_id, self.started_at, now, outcome, crashed, released)
-        self.past = Past(self.outcome, added(self.history, attempt))
+        self.past = PastAttempts(self.outcome, extended(self.history, attempt))
 
-    def fails_with(self, outcome: bytes) -> None:
+    def keep_failure(self, outcome: bytes) -> None:
         """Keep the whole outcome of the last failed attempt."""
-        self.past = Past(outcome, self.history)
+        self.past = PastAttempts(outcome, self.history)
 
     def next_due_at(self) -> float:
         """When time alone will change this task's state next, if nothing else does."""
@@ -352,26 +259,26 @@ class UnfinishedTask:
         finished_at: float | None,
         expires_at: float | None,
     ) -> TaskRecord:
-        terms, limits, stream = self.terms, self.limits, self.stream
+        spec, limits, stream = self.spec, self.limits, self.stream
         task_id = format_id(self.number)
         return TaskRecord(
             task_id,
             state,
             Submission(
-                terms.method,
+                spec.method,
                 payload,
                 task_id,
                 self.request_id,
-                terms.priority,
+                spec.priority,
                 0.0 if limits is None else limits.delay_s,
                 None if limits is None else limits.schedule_to_start_s,
-                terms.start_to_close_s,
+                spec.start_to_close_s,
                 None if limits is None else limits.schedule_to_close_s,
-                terms.retry,
-                terms.requirements,
+                spec.retry,
+                spec.requirements,
                 context,
-                terms.result_ttl_s,
-                terms.failure_ttl_s,
+                spec.result_ttl_s,
+                spec.failure_ttl_s,
             ),
             self.attempt,
             self.crashes,

@@ -1,0 +1,102 @@
+"""The part of a submission that many tasks share: their spec, one object for all of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from weft.coordinator.store import stored_options
+from weft.coordinator.store.embedded.ready import ReadyQueue
+from weft.coordinator.store.records import Submission
+from weft.coordinator.store.rules import QueueKey, Requirements, State, TaskRetryPolicy
+
+
+@dataclass(slots=True, eq=False)
+class TaskSpec:
+    """What many tasks were submitted with alike."""
+
+    method: str
+    priority: int
+    requirements: Requirements
+    retry: TaskRetryPolicy
+    start_to_close_s: float | None
+    result_ttl_s: float
+    failure_ttl_s: float
+    request_id_ttl_s: float
+    queue: ReadyQueue
+    # What differs from the defaults, as stored; None: nothing does.
+    options: str | None
+
+    def ttl_s(self, state: State) -> float:
+        return self.failure_ttl_s if state is State.FAILED else self.result_ttl_s
+
+
+class SpecTable:
+    """Finds equal terms again. Bounded: forgetting some only costs memory for equal ones made later."""
+
+    def __init__(self, queue_of: Callable[[QueueKey], ReadyQueue], limit: int = 4096) -> None:
+        self._queue_of = queue_of
+        self._limit = limit
+        self._known: dict[tuple[Any, ...], TaskSpec] = {}
+        self._avoiding: dict[tuple[TaskSpec, str], TaskSpec] = {}
+
+    def of(self, submission: Submission) -> TaskSpec:
+        key = (
+            submission.method,
+            submission.priority,
+            submission.requirements,
+            submission.retry,
+            submission.start_to_close_s,
+            submission.result_ttl_s,
+            submission.failure_ttl_s,
+            submission.request_id_ttl_s,
+        )
+        spec = self._known.get(key)
+        if spec is None:
+            if len(self._known) >= self._limit:
+                self._known.clear()
+            queue = self._queue_of(QueueKey(submission.method, submission.requirements))
+            spec = self._known[key] = TaskSpec(*key, queue=queue, options=encode_options(submission))
+        return spec
+
+    def avoiding(self, spec: TaskSpec, agent_id: str) -> TaskSpec:
+        """The same terms, for an attempt that another agent should make."""
+        found = self._avoiding.get((spec, agent_id))
+        if found is None:
+            if len(self._avoiding) >= self._limit:
+                self._avoiding.clear()
+            queue = self._queue_of(spec.queue.key._replace(avoid=agent_id))
+            found = self._avoiding[spec, agent_id] = replace(spec, queue=queue)
+        return found
+
+    def stored(self, method: str, priority: int, options: str | None) -> TaskSpec:
+        """The terms of a stored task."""
+        key = (method, priority, options)
+        spec = self._known.get(key)
+        if spec is None:
+            spec = self.of(Submission(method, priority=priority, **decode_options(options)))
+            self._known[key] = spec
+        return spec
+
+
+def encode_options(submission: Submission) -> str | None:
+    """The part of a submission that is the same for like tasks, as JSON; None where all of it is default."""
+    encoded = stored_options.encode(stored_options.given(submission))
+    if submission.requirements.labels:
+        encoded["labels"] = dict(submission.requirements.labels)
+    if submission.requirements.resources:
+        encoded["resources"] = dict(submission.requirements.resources)
+    return json.dumps(encoded, separators=(",", ":")) if encoded else None
+
+
+def decode_options(text: str | None) -> dict[str, Any]:
+    """The keyword arguments of `Submission` behind stored options."""
+    if text is None:
+        return {}
+    decoded = stored_options.decode(json.loads(text))
+    labels, resources = decoded.pop("labels", {}), decoded.pop("resources", {})
+    if labels or resources:
+        decoded["requirements"] = Requirements.of(labels, resources)
+    return decoded
