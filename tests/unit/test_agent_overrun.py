@@ -43,7 +43,7 @@ def blocking(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[Blocking, RunningAgent, ScriptedSession]]:
     # What direct calls' handlers get; attempts' is the cancellation's.
-    monkeypatch.setattr("weft.agent.direct.threaded_calls.UNWANTED_GRACE_S", 0.1)
+    monkeypatch.setattr("weft.agent.handlers.handler_run.UNWANTED_GRACE_S", 0.1)
     with ScriptedCoordinator() as coordinator:
         made = Blocking(coordinator, request.param)
         with running(made.agent) as run:
@@ -150,9 +150,9 @@ def give_up_executed_call(agent: Agent) -> None:
 def test_an_async_handler_of_a_direct_call_that_goes_on_is_counted(
     give_up: Callable[[Agent], None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for module in ("running_handlers", "execute_service"):
-        monkeypatch.setattr(f"weft.agent.direct.{module}.UNWANTED_GRACE_S", 0.1)
-    monkeypatch.setattr("weft.agent.direct.running_handlers.LOOK_S", 0.05)
+    for module in ("handlers.handler_run", "direct.direct_handlers"):
+        monkeypatch.setattr(f"weft.agent.{module}.UNWANTED_GRACE_S", 0.1)
+    monkeypatch.setattr("weft.agent.direct.direct_handlers.LOOK_S", 0.05)
     with ScriptedCoordinator() as coordinator:
         made = Stubborn(coordinator)
         with running(made.agent):

@@ -39,13 +39,24 @@ def test_closed_for_direct_calls_alone():
     assert slots.take(1)
 
 
-def test_the_end_of_a_direct_call_is_told():
+def test_the_end_of_a_direct_call_is_told_to_waiting_attempts_and_to_a_drain():
     slots = Slots(1)
     told: list[int] = []
     slots.on_direct_end(lambda: told.append(slots.used))
     assert slots.take_direct(1)
     slots.give_direct(1)
+    assert told == []
+    assert slots.take_direct(1)
+    slots.waiting = 1
+    slots.give_direct(1)
     assert told == [0]
+    slots.waiting = 0
+    assert slots.take_direct(1)
+    slots.open_direct(on=False)
+    slots.give_direct(1)
+    assert told == [0, 0]
+    slots.open_direct(on=True)
+    told.pop()
     assert slots.take(1)
     slots.give(1)
     assert told == [0]

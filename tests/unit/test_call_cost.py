@@ -5,6 +5,7 @@ The bounds are what it takes now and little more. Whoever needs more raises them
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -17,10 +18,12 @@ from google.protobuf.wrappers_pb2 import StringValue
 from tests.store.support import Harness, ManualClock, RecordingListener
 from tests.unit.test_takers import A, index_of, session
 from weft.agent import Agent
-from weft.agent.direct.async_handlers import AsyncHandlers
 from weft.agent.direct.direct_endings import Endings
+from weft.agent.direct.direct_handlers import DirectHandlers
 from weft.agent.direct.load_trailers import LoadReports
+from weft.agent.handlers.runners import Runners
 from weft.agent.handlers.slots import Slots
+from weft.agent.handlers.threads import Threads
 from weft.agent.hosted_methods import HostedMethod
 from weft.coordinator.dispatch.dispatcher import Dispatcher
 from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
@@ -65,7 +68,9 @@ async def test_a_direct_call_at_its_agent() -> None:
     hosted: HostedMethod = agent._methods[METHOD]
     slots = Slots(4)
     load = LoadReports("cost", slots)
-    serve: Any = AsyncHandlers(slots, load, Endings(load), "cost").handler(hosted).unary_unary
+    threads = Threads("cost")
+    runners = Runners(asyncio.get_running_loop(), threads, slots.overruns, None)
+    serve: Any = DirectHandlers(runners, slots, load, Endings(load), "cost", 1000).handler(hosted).unary_unary
     request, native = StringValue(value="x").SerializeToString(), Native()
     # The first one makes what is kept.
     await serve(request, native)

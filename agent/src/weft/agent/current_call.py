@@ -4,9 +4,8 @@ that the handler makes inherit."""
 from __future__ import annotations
 
 import threading
-from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, cast
 
 from weft.rpc.calls import call_context
 from weft.v1 import session_pb2
@@ -133,25 +132,17 @@ class RunningTask:
         return self._context.cancel_signal
 
 
-_current: ContextVar[RunningCall] = ContextVar("weft_current_attempt")
-
-
 def current_task() -> RunningTask:
     """The task whose handler is running here.
 
     Raises:
         LookupError: called from outside a handler.
     """
-    try:
-        return RunningTask(_current.get())
-    except LookupError:
-        raise LookupError("current_task() was called outside a handler that an agent runs") from None
-
-
-def enter(call: RunningCall) -> None:
-    """This call's handler runs in the current contextvars context and its children."""
-    _current.set(call)
-    call_context.enter(call)
+    call = call_context.handled()
+    if call is None:
+        raise LookupError("current_task() was called outside a handler that an agent runs")
+    # Handlers' contexts are all that is entered.
+    return RunningTask(cast("RunningCall", call))
 
 
 def budget_of(assignment: session_pb2.Assignment, deadline_at: float | None) -> call_context.CallContext:

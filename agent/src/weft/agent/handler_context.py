@@ -297,7 +297,13 @@ class AsyncContext(HandlerContext, grpc.aio.ServicerContext[Any, Any]):
 
 def checked(pairs: Metadata) -> weft_metadata.Pairs:
     """Metadata as it may be sent; a mistake is the handler's, and is raised in the handler."""
-    given = tuple([(key, value) for key, value in pairs])
+    # As bytes under a "-bin" key: grpc.aio never ends a call that has text there, which a grpc server takes.
+    given = tuple(
+        [
+            (key, value.encode() if isinstance(value, str) and str(key).endswith("-bin") else value)
+            for key, value in pairs
+        ]
+    )
     if not given:
         # An app behind a sidecar mostly has none.
         return given

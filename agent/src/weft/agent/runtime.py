@@ -25,17 +25,17 @@ from weft.agent.direct.listening import OFF, dialled_address, listen_address
 from weft.agent.direct.load_trailers import LoadReports
 from weft.agent.errors import OverrunError
 from weft.agent.handlers import own_sockets
-from weft.agent.handlers.executor import CancelRequest, Executor
 from weft.agent.handlers.isolate import IsolatedPool
 from weft.agent.handlers.loop_stall import StallWatch
 from weft.agent.handlers.overrun import Overruns
-from weft.agent.handlers.runners import AsyncRunner, IsolatedRunner, Runner, ThreadRunner
+from weft.agent.handlers.runners import Runners
 from weft.agent.handlers.slots import Slots
 from weft.agent.handlers.threads import Threads
 from weft.agent.hosted_methods import HostedMethod
 from weft.agent.session.agent_identity import contract_of, described, hello_now, identity_of
 from weft.agent.session.attempt import HeldAttempt
 from weft.agent.session.connector import SessionConnector
+from weft.agent.session.executor import CancelRequest, Executor
 from weft.agent.session.host_figures import HostSampler
 from weft.agent.session.outbox import Outbox
 from weft.agent.settings import AgentSettings
@@ -79,14 +79,14 @@ class Runtime:
         self._slots = Slots(settings.slots, settings.direct_wait_s, settings.direct_queue)
         self._overruns = self._slots.overruns = Overruns(settings.restart_at_overrun_slots, self._overrun)
         self._slots.on_direct_end(self._direct_ended)
-        self._executor = Executor(methods, self._slots, self._outbox, settings.id, self._loop)
-        self._executor.show_errors = settings.show_errors
         self._threads = Threads("weft-handler")
         sources = [method.isolated for method in methods.values() if method.isolated is not None]
         # A servicer's methods have one source.
         unique = {id(source): source for source in sources}
         self._pool = IsolatedPool(list(unique.values()), self._threads) if unique else None
-        self._executor.use(self._runners())
+        self._runners = Runners(self._loop, self._threads, self._overruns, self._pool)
+        self._executor = Executor(methods, self._slots, self._outbox, settings.id, self._runners)
+        self._executor.show_errors = settings.show_errors
         self._methods = methods
         self._instance_id = secrets.token_hex(16)
         # What was offered, by digest: a coordinator asks for the contract that a Hello named.
@@ -229,20 +229,6 @@ class Runtime:
 
     # -- wiring ---------------------------------------------------------------------------------------------------
 
-    def _runners(self) -> Callable[[HostedMethod], Runner]:
-        on_loop = AsyncRunner(self._executor)
-        in_thread = ThreadRunner(self._executor, self._threads)
-        isolated = None
-        if self._pool is not None:
-            isolated = IsolatedRunner(self._executor, self._threads, self._pool)
-
-        def pick(hosted: HostedMethod) -> Runner:
-            if hosted.isolated is not None and isolated is not None:
-                return isolated
-            return on_loop if hosted.is_async else in_thread
-
-        return pick
-
     def _identity(self) -> session_pb2.Hello:
         contract = contract_of(self._methods)
         digest = descriptors.digest(contract)
@@ -256,10 +242,9 @@ class Runtime:
             return
         self._ingress = DirectServer(
             self._methods,
+            self._runners,
             self._slots,
             self._load,
-            self._threads,
-            self._pool,
             agent_id=settings.id,
             contract=self._contracts[self._hello.contract_hash],
             describe=self._describe,
@@ -281,7 +266,7 @@ class Runtime:
         return described(hello, self._slots.used, self._load.host)
 
     def _direct_ended(self) -> None:
-        self._executor.direct_ended()
+        self._executor.start_waiting()
         if self._draining:
             self._events.put(_Event.CHANGED)
 

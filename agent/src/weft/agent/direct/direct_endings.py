@@ -104,7 +104,9 @@ class Endings:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             await self._calm(task)
-        own = context.trailing_metadata() or metadata.from_proto(outcome.trailers)
+        own = context.trailing_metadata()
+        if not own and outcome.trailers:
+            own = metadata.from_proto(outcome.trailers)
         status = outcome.status
         if status.code:
             chosen = context.code()

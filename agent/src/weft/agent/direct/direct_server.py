@@ -1,8 +1,7 @@
 """The direct server: every hosted method on the agent's own port, for callers that know where it is.
 
-    caller ─► grpc.aio ─► slots ─┬─► async handler, on the loop                                   ingress_handlers.py
-                          full:  ├─► sync or isolated handler, in a thread or a process         ingress_threads.py
-                          refused└─► the same for many calls on one stream                      ingress_execute.py
+    caller ─► grpc.aio ─┬─► a hosted method's own RPC          direct_handlers.py ─┬─► slots ─► a handler run
+                        └─► many calls on one Execute stream   execute_service.py ─┘   (full: refused)
 
 Beside them AgentService, health and reflection. At the agent's end: NOT_SERVING and nothing new, then the running calls'
 grace, then closed.
@@ -19,15 +18,13 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from weft.agent.direct.async_handlers import AsyncHandlers, Handler
 from weft.agent.direct.direct_endings import Endings, not_hosted
+from weft.agent.direct.direct_handlers import DirectHandlers, Handler
 from weft.agent.direct.execute_service import AgentService
 from weft.agent.direct.listening import not_bound
 from weft.agent.direct.load_trailers import LoadReports
-from weft.agent.direct.threaded_calls import ThreadedCalls, ThreadHandlers
-from weft.agent.handlers.isolate import IsolatedPool
+from weft.agent.handlers.runners import Runners
 from weft.agent.handlers.slots import Slots
-from weft.agent.handlers.threads import Threads
 from weft.agent.hosted_methods import HostedMethod
 from weft.rpc import health
 from weft.rpc.contracts import descriptors
@@ -57,10 +54,9 @@ class DirectServer:
     def __init__(
         self,
         methods: Mapping[str, HostedMethod],
+        runners: Runners,
         slots: Slots,
         load: LoadReports,
-        threads: Threads,
-        pool: IsolatedPool | None,
         *,
         agent_id: str,
         contract: bytes,
@@ -69,23 +65,21 @@ class DirectServer:
     ) -> None:
         self._slots = slots
         self._endings = endings = Endings(load)
-        calls = ThreadedCalls(slots, threads, pool, asyncio.get_running_loop(), max_message_bytes)
         self._hosted = _Hosted(methods, contract)
         self._health = _Health(self._hosted, slots)
         self._server = make_server(server_options(max_message_bytes=max_message_bytes))
         agent_pb2_grpc.add_AgentServiceServicer_to_server(
-            AgentService(methods, slots, load, calls, endings, agent_id, describe, max_message_bytes),
+            AgentService(methods, runners, slots, load, endings, agent_id, describe, max_message_bytes),
             self._server,
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        on_loop = AsyncHandlers(slots, load, endings, agent_id)
-        in_threads = ThreadHandlers(calls, slots, load, endings, agent_id)
+        handlers = DirectHandlers(runners, slots, load, endings, agent_id, max_message_bytes)
         # In this order: the last one takes every method that nobody else has.
         self._server.add_generic_rpc_handlers(
             (
                 Reflection(self._hosted, [_OWN_SERVICE, health.SERVICE]),
                 health.HealthLists(self._health),
-                _Methods(methods, on_loop, in_threads, endings),
+                _Methods(methods, handlers, endings),
             )
         )
 
@@ -177,15 +171,10 @@ class _Methods(grpc.GenericRpcHandler):
     """Finds the handler of a hosted method, and answers the calls of all others."""
 
     def __init__(
-        self,
-        methods: Mapping[str, HostedMethod],
-        on_loop: AsyncHandlers,
-        in_threads: ThreadHandlers,
-        endings: Endings,
+        self, methods: Mapping[str, HostedMethod], handlers: DirectHandlers, endings: Endings
     ) -> None:
         self._methods = methods
-        self._on_loop = on_loop
-        self._in_threads = in_threads
+        self._making = handlers
         self._endings = endings
         # By path; a method that was hosted anew is another one.
         self._handlers: dict[str, tuple[HostedMethod, Handler]] = {}
@@ -203,12 +192,10 @@ class _Methods(grpc.GenericRpcHandler):
         return handler
 
     def _make(self, hosted: HostedMethod) -> Handler:
-        if hosted.isolated is not None:
+        if hosted.isolated is not None and hosted.request_streaming:
             # Requests of a stream cannot be handed to another process one by one.
-            return (
-                self._refusal(hosted.name) if hosted.request_streaming else self._in_threads.handler(hosted)
-            )
-        return (self._on_loop if hosted.is_async else self._in_threads).handler(hosted)
+            return self._refusal(hosted.name)
+        return self._making.handler(hosted)
 
     def _refusal(self, name: str) -> Handler:
         async def refuse(_requests: Any, context: Any) -> None:

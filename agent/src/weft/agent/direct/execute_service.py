@@ -15,14 +15,12 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
+from weft.agent.direct.direct_contexts import draw_id
 from weft.agent.direct.direct_endings import Endings, no_slot_in_time, not_hosted
-from weft.agent.direct.direct_task import draw_id
 from weft.agent.direct.load_trailers import LoadReports
-from weft.agent.direct.threaded_calls import ThreadedCalls
-from weft.agent.handler_context import AsyncContext, SyncContext
-from weft.agent.handlers import outcomes
-from weft.agent.handlers.executor import UNWANTED_GRACE_S
-from weft.agent.handlers.invoke import invoke_async
+from weft.agent.handlers import outcomes, telemetry
+from weft.agent.handlers.handler_run import HandlerRun, Runner
+from weft.agent.handlers.runners import Runners
 from weft.agent.handlers.slots import Slots
 from weft.agent.hosted_methods import HostedMethod
 from weft.rpc.calls.pacing import Pacer
@@ -52,9 +50,9 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
     def __init__(
         self,
         methods: Mapping[str, HostedMethod],
+        runners: Runners,
         slots: Slots,
         load: LoadReports,
-        calls: ThreadedCalls,
         endings: Endings,
         agent_id: str,
         describe: Callable[[], fleet_pb2.Agent],
@@ -63,7 +61,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         self.methods = methods
         self.slots = slots
         self.load = load
-        self.calls = calls
+        self.runners = runners
         self.agent_id = agent_id
         self.max_response_bytes = max_message_bytes - 2 * _BESIDE_BYTES
         self._endings = endings
@@ -96,19 +94,45 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
             stream.end()
 
 
-class _ExecuteCall:
-    """A call that runs."""
+class _ExecuteCall(HandlerRun):
+    """A call's run: its outcome goes out on the stream, once the handler is gone."""
 
-    __slots__ = ("answered", "context", "hosted", "id", "size_bytes", "task", "timer")
+    outcome: task_pb2.Outcome
+    answered = False
 
-    def __init__(self, call_id: int, hosted: HostedMethod, context: AsyncContext | SyncContext) -> None:
+    def __init__(
+        self, stream: _ExecuteStream, call_id: int, hosted: HostedMethod, context: Any, runner: Runner
+    ) -> None:
+        self.stream = stream
         self.id = call_id
         self.hosted = hosted
         self.context = context
-        self.size_bytes = len(context.assignment.payload)
-        self.answered = False
-        self.task: asyncio.Task[None] | None = None
-        self.timer: asyncio.TimerHandle | None = None
+        self.runner = runner
+        assignment = context.assignment
+        self.span = telemetry.serving(assignment, context.agent_id) if telemetry.tracing() else None
+        self.size_bytes = len(assignment.payload)
+
+    @property
+    def limit_bytes(self) -> int:
+        return self.stream.max_response_bytes
+
+    def report(self, outcome: task_pb2.Outcome, *, crashed: bool = False) -> None:
+        self.outcome = outcome
+
+    def answer(self, outcome: task_pb2.Outcome) -> None:
+        self.stream.answer(self, outcome)
+
+    def gone(self) -> None:
+        self.stream.gone(self)
+
+    def withdraw(self) -> None:
+        self.stream.withdraw(self)
+
+    def stop(self, outcome: task_pb2.Outcome, reason: str) -> None:
+        """Answer at once, and let the handler end by itself."""
+        if not self.answered:
+            self.answer(outcome)
+            self.drop(reason)
 
 
 class _ExecuteStream:
@@ -116,10 +140,13 @@ class _ExecuteStream:
 
     def __init__(self, service: AgentService) -> None:
         self._service = service
-        self._loop = service.calls.loop
+        self._slots = service.slots
+        self._loop = service.runners.loop
+        self.max_response_bytes = service.max_response_bytes
         # By the caller's id, until it is answered.
         self._calls: dict[int, _ExecuteCall] = {}
-        self._tasks: set[_ExecuteCall] = set()
+        # Until the handler is gone.
+        self._runs: set[_ExecuteCall] = set()
         self._results: deque[agent_pb2.DirectResult] = deque()
         self._held_bytes = 0
         self._half_closed = False
@@ -147,7 +174,8 @@ class _ExecuteStream:
                 for call in message.calls:
                     self._start(call)
                 for call_id in message.cancels:
-                    self._stop(self._calls.get(call_id), outcomes.cancelled("by the caller"), "by the caller")
+                    if run := self._calls.get(call_id):
+                        run.stop(outcomes.cancelled("by the caller"), "by the caller")
                 while self._held_bytes > MAX_HELD_BYTES:
                     self._room.clear()
                     await self._room.wait()
@@ -166,16 +194,26 @@ class _ExecuteStream:
             return
         left_s = call.time_left_ms / 1000 or None
         deadline_at = None if left_s is None else time.monotonic() + left_s
-        on_loop = hosted.is_async and hosted.isolated is None
-        context_type = AsyncContext if on_loop else SyncContext
-        context = context_type(_assignment(call, left_s), self._service.agent_id, deadline_at)
-        running = self._calls[call.id] = _ExecuteCall(call.id, hosted, context)
-        self._held_bytes += running.size_bytes
-        self._tasks.add(running)
-        running.task = self._loop.create_task(self._run(running))
-        if left_s is not None:
-            expire = (running, outcomes.time_limit(), "the deadline has passed")
-            running.timer = self._loop.call_later(left_s, self._stop, *expire)
+        runner = self._service.runners.of(hosted)
+        context = runner.context_type(_assignment(call, left_s), self._service.agent_id, deadline_at)
+        run = self._calls[call.id] = _ExecuteCall(self, call.id, hosted, context, runner)
+        self._held_bytes += run.size_bytes
+        self._runs.add(run)
+        if deadline_at is not None:
+            run.limit(deadline_at)
+        if self._slots.take_direct(hosted.slot_cost):
+            run.start()
+        else:
+            run.task = self._loop.create_task(self._wait(run))
+
+    async def _wait(self, run: _ExecuteCall) -> None:
+        """Start a call when its turn for slots comes."""
+        left_s, agent_id = run.context.time_left_s(), self._service.agent_id
+        why = await no_slot_in_time(self._slots, run.hosted.slot_cost, left_s, agent_id)
+        if why is None:
+            run.start()
+        else:
+            run.stop(outcomes.of_error(why), why.message)
 
     def _refusal(self, method: str, hosted: HostedMethod | None) -> WeftError | None:
         """Why a call cannot be made."""
@@ -188,59 +226,32 @@ class _ExecuteStream:
             )
         return None
 
-    async def _run(self, call: _ExecuteCall) -> None:
-        context, hosted, slots = call.context, call.hosted, self._service.slots
-        try:
-            left_s, agent_id = context.time_left_s(), self._service.agent_id
-            if why := await no_slot_in_time(slots, hosted.slot_cost, left_s, agent_id):
-                self._answer(call, outcomes.of_error(why))
-                return
-            if isinstance(context, AsyncContext):
-                try:
-                    outcome = await invoke_async(hosted, context, _no_stream)
-                finally:
-                    slots.give_direct(hosted.slot_cost)
-            else:
-                outcome = await self._service.calls.run(hosted, context, _no_stream)
-                slots.give_direct(hosted.slot_cost)
-            self._answer(call, outcomes.bounded(outcome, self._service.max_response_bytes, _BESIDE_BYTES))
-        finally:
-            self._tasks.discard(call)
-            self._service.slots.overruns.remove(call)
+    def withdraw(self, run: _ExecuteCall) -> None:
+        """A call waits no longer for slots."""
+        run.over = True
+        self._runs.discard(run)
+        if run.timer is not None:
+            run.timer.cancel()
+        if run.task is not None and run.task is not asyncio.current_task():
+            run.task.cancel()
 
-    def _stop(self, call: _ExecuteCall | None, outcome: task_pb2.Outcome, reason: str) -> None:
-        """Answer a call whose handler has not ended, and tell that."""
-        if call is None or call.answered:
-            return
-        self._answer(call, outcome)
-        call.context.signal_cancel(reason)
-        if isinstance(call.context, AsyncContext):
-            call.context.run_callbacks()
-        if call.task is not None:
-            # Not before its first step, which may still be due: its slots would never be given back.
-            self._loop.call_soon(call.task.cancel)
-            if isinstance(call.context, AsyncContext):
-                self._loop.call_later(UNWANTED_GRACE_S, self._look, call, call.task)
-
-    def _look(self, call: _ExecuteCall, task: asyncio.Task[None]) -> None:
-        """A call that nobody wants any more has had its grace."""
-        if call in self._tasks:
-            task_id, hosted = call.context.assignment.task_id, call.hosted
-            self._service.slots.overruns.add(
-                call, hosted.name, hosted.slot_cost, task, task_id=task_id, direct=True
-            )
+    def gone(self, run: _ExecuteCall) -> None:
+        """A handler is gone: its slots are free."""
+        self._slots.give_direct(run.hosted.slot_cost)
+        self._runs.discard(run)
+        if not run.answered:
+            self.answer(run, outcomes.bounded(run.outcome, self.max_response_bytes, _BESIDE_BYTES))
 
     # -- responses ----------------------------------------------------------------------------------------------
 
-    def _answer(self, call: _ExecuteCall, outcome: task_pb2.Outcome) -> None:
-        if call.answered:
+    def answer(self, run: _ExecuteCall, outcome: task_pb2.Outcome) -> None:
+        """Answer a call, unless it was answered."""
+        if run.answered:
             return
-        call.answered = True
-        del self._calls[call.id]
-        if call.timer is not None:
-            call.timer.cancel()
-        self._held_bytes -= call.size_bytes
-        self._send(call.id, outcome)
+        run.answered = True
+        del self._calls[run.id]
+        self._held_bytes -= run.size_bytes
+        self._send(run.id, outcome)
 
     def _send(self, call_id: int, outcome: task_pb2.Outcome) -> None:
         if self._ended:
@@ -302,8 +313,8 @@ class _ExecuteStream:
     def end(self) -> None:
         """The stream is over: nobody waits for what runs."""
         self._ended = True
-        for call in list(self._tasks):
-            self._stop(call, outcomes.cancelled("the stream has ended"), "the stream has ended")
+        for run in list(self._runs):
+            run.stop(outcomes.cancelled("the stream has ended"), "the stream has ended")
         self._results.clear()
 
 
@@ -324,7 +335,3 @@ def _assignment(call: agent_pb2.DirectCall, left_s: float | None) -> session_pb2
     if left_s is not None and left_s < MAX_DURATION_S:
         made.deadline.CopyFrom(timestamp(time.time() + left_s))
     return made
-
-
-def _no_stream(_payload: bytes) -> Any:
-    raise AssertionError("a unary handler has no stream")

@@ -44,7 +44,7 @@ class LoadReports:
 
     def trailers(self) -> Pairs:
         """This moment's trailers."""
-        used = self._slots.used
+        used = self._slots.durable + self._slots.direct
         if self._kept_host is self.host and (kept := self._kept.get(used)) is not None:
             return kept
         return self._make(used)

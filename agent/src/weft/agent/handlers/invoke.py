@@ -14,12 +14,12 @@ from typing import Any, cast
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from weft.agent.current_call import enter
 from weft.agent.handler_context import AsyncContext, HandlerContext, SyncContext
 from weft.agent.handlers import outcomes
 from weft.agent.handlers.event_loop import is_interrupt
 from weft.agent.handlers.failure_log import log_late, log_raised
 from weft.agent.hosted_methods import HostedMethod
+from weft.rpc.calls import call_context
 from weft.rpc.errors import InvalidArgument, ResourceExhausted
 from weft.v1 import errors_pb2, task_pb2
 
@@ -49,9 +49,12 @@ async def invoke_async(
     hosted: HostedMethod, context: AsyncContext, send: Callable[[bytes], Awaitable[None]]
 ) -> task_pb2.Outcome:
     """Run an async handler; `send` takes the serialized responses of a streaming one."""
-    enter(context)
+    call_context.enter(context)
     try:
-        request = _request(hosted, context)
+        try:
+            request = context.request(hosted)
+        except (DecodeError, ValueError) as error:
+            raise MalformedRequest(hosted, error) from None
         if hosted.response_streaming:
             await _stream_async(hosted, context, request, send)
             return context.outcome(b"")
@@ -94,9 +97,12 @@ def invoke_sync(
     hosted: HostedMethod, context: SyncContext, send: Callable[[bytes], bool]
 ) -> task_pb2.Outcome:
     """Run a sync handler; `send` takes the serialized responses of a streaming one, and says whether to go on."""
-    enter(context)
+    call_context.enter(context)
     try:
-        request = _request(hosted, context)
+        try:
+            request = context.request(hosted)
+        except (DecodeError, ValueError) as error:
+            raise MalformedRequest(hosted, error) from None
         response = hosted.behavior(request, context)
         if hasattr(response, "__await__"):
             response.close()
@@ -121,13 +127,6 @@ def invoke_sync(
         return _ended_by(error, context)
     finally:
         context.finish()
-
-
-def _request(hosted: HostedMethod, context: HandlerContext) -> Any:
-    try:
-        return context.request(hosted)
-    except (DecodeError, ValueError) as error:
-        raise MalformedRequest(hosted, error) from None
 
 
 def _ended_by(error: BaseException, context: HandlerContext) -> task_pb2.Outcome:

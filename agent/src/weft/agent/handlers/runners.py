@@ -1,212 +1,202 @@
 """The three ways to run a handler: on the event loop, in a thread, in a process of its own.
 
-A runner starts a handler, tells it of its cancellation, and gives it up. It reports through the executor and keeps no
-account of slots.
+A runner knows nothing of the caller: it runs a `HandlerRun`, tells it of its cancellation, and gives it up.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import functools
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, cast
+from collections import deque
 
 from weft.agent.handler_context import AsyncContext, HandlerContext, SyncContext
-from weft.agent.handlers import outcomes, telemetry
+from weft.agent.handlers import outcomes
 from weft.agent.handlers.failure_log import log_raised
+from weft.agent.handlers.handler_run import HandlerRun, Runner
 from weft.agent.handlers.invoke import invoke_async, invoke_sync
+from weft.agent.handlers.isolate import IsolatedPool
+from weft.agent.handlers.overrun import Overruns
 from weft.agent.handlers.threads import Threads
 from weft.agent.hosted_methods import HostedMethod
-from weft.agent.session.attempt import HeldAttempt
 from weft.rpc.process.logs import get_logger
 from weft.v1 import task_pb2
-
-if TYPE_CHECKING:
-    from weft.agent.handlers.executor import Executor
-    from weft.agent.handlers.isolate import IsolatedPool
 
 _log = get_logger("weft.agent")
 
 
-class Runner(Protocol):
-    """How a handler is run. All but the handler itself happens on the event loop."""
-
-    # The flavour of context that its handlers expect.
-    context_type: type[HandlerContext]
-
-    def start(self, attempt: HeldAttempt) -> None:
-        """Start the handler. It ends with `Executor.report` and `ended`, in that order."""
-
-    def cancel(self, attempt: HeldAttempt) -> None:
-        """Tell a handler, whose context says so already, that it is cancelled."""
-
-    def cut_off(self, attempt: HeldAttempt) -> bool:
-        """Give up a handler that has not ended. True: its slot is free at once."""
-        ...
-
-
 class AsyncRunner:
-    """One asyncio task a handler, on the application's own loop."""
+    """Runs a handler on the application's event loop: in an asyncio task of its own, or in the caller's."""
 
     context_type: type[HandlerContext] = AsyncContext
 
-    def __init__(self, executor: Executor) -> None:
-        self._executor = executor
-        self._loop = executor.loop
+    def __init__(self, loop: asyncio.AbstractEventLoop, overruns: Overruns) -> None:
+        self.loop = loop
+        self.overruns = overruns
 
-    def start(self, attempt: HeldAttempt) -> None:
-        attempt.task = self._loop.create_task(self._run(attempt))
+    def start(self, run: HandlerRun) -> None:
+        run.task = self.loop.create_task(self.run(run))
 
-    async def _run(self, attempt: HeldAttempt) -> None:
-        executor = self._executor
-        hosted = cast("HostedMethod", attempt.hosted)
-        context = cast("AsyncContext", attempt.context)
-        send = functools.partial(self._send, attempt)
+    async def run(self, run: HandlerRun) -> None:
+        """Run the handler in the current task, to its end."""
         outcome: task_pb2.Outcome | None = None
         try:
-            if attempt.assignment.context.traceparent:
-                with telemetry.processing(attempt.assignment, executor.agent_id) as end_span:
-                    outcome = await invoke_async(hosted, context, send)
-                    end_span(outcome)
+            if run.span is None:
+                outcome = await invoke_async(run.hosted, run.context, run.send)
             else:
-                outcome = await invoke_async(hosted, context, send)
+                with run.span as end_span:
+                    outcome = await invoke_async(run.hosted, run.context, run.send)
+                    end_span(outcome)
         except BaseException as error:
-            _not_run(attempt, error)
+            _not_run(run, error)
         finally:
-            executor.report(attempt, outcome or outcomes.not_run(hosted.name), crashed=context.crashed)
-            executor.ended(attempt)
+            run.report(outcome or outcomes.not_run(run.hosted.name), crashed=run.context.crashed)
+            run.ended()
 
-    async def _send(self, attempt: HeldAttempt, payload: bytes) -> None:
-        self._executor.check_size(payload)
-        outbox = self._executor.outbox
-        while True:
-            room = asyncio.Event()
-            if outbox.send_progress(attempt, payload, functools.partial(self._wake, room)):
-                return
-            await room.wait()
+    def cancel(self, run: HandlerRun) -> None:
+        run.context.run_callbacks()
+        if run.task is not None:
+            # Not before the task's first step, which may still be due: it would end without a report.
+            self.loop.call_soon(run.task.cancel)
 
-    def _wake(self, room: asyncio.Event) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has ended
-            self._loop.call_soon_threadsafe(room.set)
-
-    def cancel(self, attempt: HeldAttempt) -> None:
-        cast("HandlerContext", attempt.context).run_callbacks()
-        # Not before its first step, which may still be due: it would end without having begun, and nobody reported.
-        self._loop.call_soon(cast("asyncio.Task[None]", attempt.task).cancel)
-
-    def cut_off(self, attempt: HeldAttempt) -> bool:
-        _log.warning(
-            "an async handler ignored its cancellation: abandoned",
-            method=attempt.assignment.method,
-            task_id=attempt.ref[0],
-            attempt=attempt.ref[1],
-        )
+    def cut_off(self, run: HandlerRun) -> bool:
+        if run.direct:
+            _count(run, run.task or 0)
+            return False
+        _log.warning("an async handler ignored its cancellation: abandoned", **_facts(run))
         return True
 
 
 class ThreadRunner:
-    """One thread a handler."""
+    """Runs each handler in a thread."""
 
     context_type: type[HandlerContext] = SyncContext
 
-    def __init__(self, executor: Executor, threads: Threads) -> None:
-        self._executor = executor
+    def __init__(self, loop: asyncio.AbstractEventLoop, threads: Threads, overruns: Overruns) -> None:
+        self.loop = loop
+        self.overruns = overruns
         self._threads = threads
+        self._ended: deque[HandlerRun] = deque()
+        self._ended_posted = False
 
-    def start(self, attempt: HeldAttempt) -> None:
+    def start(self, run: HandlerRun) -> None:
         # A context of its own: what a handler sets must not be seen by the thread's next one.
         context = contextvars.copy_context()
-        self._threads.submit(lambda: context.run(self._run, attempt))
+        self._threads.submit(lambda: context.run(self._run, run))
 
-    def _run(self, attempt: HeldAttempt) -> None:
-        executor = self._executor
-        attempt.thread = threading.get_ident()
+    def _run(self, run: HandlerRun) -> None:
+        run.thread = threading.get_ident()
         outcome: task_pb2.Outcome | None = None
         crashed = False
         try:
-            if attempt.assignment.context.traceparent:
-                with telemetry.processing(attempt.assignment, executor.agent_id) as end_span:
-                    outcome, crashed = self._invoke(attempt)
-                    end_span(outcome)
+            if run.span is None:
+                outcome, crashed = self._invoke(run)
             else:
-                outcome, crashed = self._invoke(attempt)
+                with run.span as end_span:
+                    outcome, crashed = self._invoke(run)
+                    end_span(outcome)
         except BaseException as error:
-            _not_run(attempt, error)
+            _not_run(run, error)
         finally:
-            executor.report(attempt, outcome or outcomes.not_run(attempt.assignment.method), crashed=crashed)
-            executor.post_ended(attempt)
+            run.report(outcome or outcomes.not_run(run.hosted.name), crashed=crashed)
+            self._post_ended(run)
 
-    def _invoke(self, attempt: HeldAttempt) -> tuple[task_pb2.Outcome, bool]:
-        hosted = cast("HostedMethod", attempt.hosted)
-        context = cast("SyncContext", attempt.context)
-        send = self._sender(attempt) if hosted.response_streaming else _never
-        return invoke_sync(hosted, context, send), False
+    def _invoke(self, run: HandlerRun) -> tuple[task_pb2.Outcome, bool]:
+        return invoke_sync(run.hosted, run.context, run.send_blocking), False
 
-    def _sender(self, attempt: HeldAttempt) -> Callable[[bytes], bool]:
-        """What sends one response, waiting for room. False: cancelled meanwhile."""
-        context = cast("SyncContext", attempt.context)
-        executor = self._executor
-        room = threading.Event()
-        context.add_callback(room.set)
+    def _post_ended(self, run: HandlerRun) -> None:
+        """From the handler's thread. Ends that come close together wake the loop once."""
+        self._ended.append(run)
+        if not self._ended_posted:
+            self._ended_posted = True
+            try:
+                self.loop.call_soon_threadsafe(self._take_ended)
+            except RuntimeError:
+                _log.debug("a handler ended after its event loop", method=run.hosted.name)
 
-        def send(payload: bytes) -> bool:
-            executor.check_size(payload)
-            while not executor.outbox.send_progress(attempt, payload, room.set):
-                if not context.is_active():
-                    return False
-                room.wait()
-                room.clear()
-            return True
+    def _take_ended(self) -> None:
+        # Cleared first: a thread that appends after this posts again.
+        self._ended_posted = False
+        while self._ended:
+            self._ended.popleft().ended()
 
-        return send
-
-    def cancel(self, attempt: HeldAttempt) -> None:
+    def cancel(self, run: HandlerRun) -> None:
         # The handler's callbacks may block: not on the loop.
-        self._threads.submit(cast("HandlerContext", attempt.context).run_callbacks)
+        self._threads.submit(run.context.run_callbacks)
 
-    def cut_off(self, attempt: HeldAttempt) -> bool:
-        self._executor.overrun(attempt)
+    def cut_off(self, run: HandlerRun) -> bool:
+        _count(run, run.thread)
         return False
 
 
 class IsolatedRunner(ThreadRunner):
-    """One process a handler, which a thread here feeds and listens to."""
+    """Runs each handler in a process of its own; a thread here feeds the process and listens to it."""
 
-    def __init__(self, executor: Executor, threads: Threads, pool: IsolatedPool) -> None:
-        super().__init__(executor, threads)
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, threads: Threads, overruns: Overruns, pool: IsolatedPool
+    ) -> None:
+        super().__init__(loop, threads, overruns)
         self._pool = pool
 
-    def _invoke(self, attempt: HeldAttempt) -> tuple[task_pb2.Outcome, bool]:
-        context = cast("SyncContext", attempt.context)
+    def _invoke(self, run: HandlerRun) -> tuple[task_pb2.Outcome, bool]:
         try:
-            return self._pool.run(context, self._sender(attempt), self._executor.max_response_bytes)
+            return self._pool.run(run.context, run.send_blocking, run.limit_bytes)
         finally:
-            context.finish()
+            run.context.finish()
 
-    def cancel(self, attempt: HeldAttempt) -> None:
-        context = cast("SyncContext", attempt.context)
-        self._threads.submit(functools.partial(self._pool.cancel, context))
-        super().cancel(attempt)
+    def cancel(self, run: HandlerRun) -> None:
+        self._threads.submit(functools.partial(self._pool.cancel, run.context))
+        super().cancel(run)
 
-    def cut_off(self, attempt: HeldAttempt) -> bool:
-        # The slot is free when the process is gone, which its thread sees within milliseconds.
-        self._pool.kill(cast("SyncContext", attempt.context))
+    def cut_off(self, run: HandlerRun) -> bool:
+        # The slots are free when the process is gone, which its thread sees within milliseconds.
+        self._pool.kill(run.context)
         return False
 
 
-def _not_run(attempt: HeldAttempt, error: BaseException) -> None:
-    """Something around a handler failed; what handlers raise are outcomes."""
-    log_raised(
-        "an attempt could not be run",
-        error,
-        method=attempt.assignment.method,
-        task_id=attempt.ref[0],
-        attempt=attempt.ref[1],
-    )
+class Runners:
+    """The runners of an agent.
+
+    Args:
+        pool: the processes of isolated handlers; None: no method is isolated.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        threads: Threads,
+        overruns: Overruns,
+        pool: IsolatedPool | None,
+    ) -> None:
+        self.loop = loop
+        self.on_loop = AsyncRunner(loop, overruns)
+        self._in_thread = ThreadRunner(loop, threads, overruns)
+        self._isolated = None if pool is None else IsolatedRunner(loop, threads, overruns, pool)
+
+    def of(self, hosted: HostedMethod) -> Runner:
+        """The runner of a method."""
+        if hosted.isolated is not None and self._isolated is not None:
+            return self._isolated
+        return self.on_loop if hosted.is_async else self._in_thread
 
 
-def _never(_payload: bytes) -> bool:
-    raise AssertionError("a unary handler has no stream")
+def _count(run: HandlerRun, runs_in: int | asyncio.Task[None]) -> None:
+    """Count a handler as overrun: it keeps its slots until it ends.
+
+    Args:
+        runs_in: its thread or its task.
+    """
+    run.overrun = True
+    hosted, task_id = run.hosted, run.context.assignment.task_id
+    run.runner.overruns.add(run, hosted.name, hosted.slot_cost, runs_in, task_id=task_id, direct=run.direct)
+
+
+def _not_run(run: HandlerRun, error: BaseException) -> None:
+    """Tell of a fault around a handler; what the handler itself raises is an outcome."""
+    log_raised("a handler could not be run", error, **_facts(run))
+
+
+def _facts(run: HandlerRun) -> dict[str, object]:
+    assignment = run.context.assignment
+    return {"method": run.hosted.name, "task_id": assignment.task_id, "attempt": assignment.attempt}

@@ -63,7 +63,7 @@ class Slots:
         return self.durable + self.direct
 
     def on_direct_end(self, call: Callable[[], None]) -> None:
-        """Call this after each end of a direct call."""
+        """Call this when a direct call ends while attempts wait for slots, or while no direct calls are taken."""
         self._on_direct_end = call
 
     def take(self, cost: int) -> bool:
@@ -81,7 +81,16 @@ class Slots:
 
     def take_direct(self, cost: int) -> bool:
         """Take slots for a direct call now; False: there are none for it."""
-        return not self._queue and self._take_direct(cost)
+        # As `_take_direct`, once more: every direct call comes here.
+        if (
+            self._queue
+            or not self.direct_open
+            or self.waiting
+            or self.durable + self.direct + cost > self.total
+        ):
+            return False
+        self.direct += cost
+        return True
 
     async def wait_direct(self, cost: int, most_s: float | None = None) -> bool:
         """Take slots for a direct call, when its turn comes. False: it is to be refused.
@@ -117,7 +126,7 @@ class Slots:
     def give_direct(self, cost: int) -> None:
         """A direct call's handler is gone."""
         self.direct -= cost
-        if self._on_direct_end is not None:
+        if self._on_direct_end is not None and (self.waiting or not self.direct_open):
             self._on_direct_end()
         if self._queue:
             self.admit()

@@ -17,6 +17,9 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from weft.agent.handlers.failure_log import log_raised
 from weft.v1 import session_pb2, task_pb2
 
+# Takes the outcome of what the span is for.
+EndSpan = Callable[[task_pb2.Outcome], None]
+
 _propagator = TraceContextTextMapPropagator()
 _TRACER = "weft.agent"
 
@@ -48,13 +51,11 @@ def joined(call: task_pb2.CallContext) -> Iterator[None]:
 
 
 @contextmanager
-def processing(
-    assignment: session_pb2.Assignment, agent_id: str
-) -> Iterator[Callable[[task_pb2.Outcome], None]]:
+def processing(assignment: session_pb2.Assignment, agent_id: str) -> Iterator[EndSpan]:
     """As `joined`, with a span for the attempt when tracing is on. Yields what takes the outcome."""
     with joined(assignment.context):
         if not tracing():
-            yield lambda _outcome: None
+            yield _no_end
             return
         attributes: dict[str, str | int] = {
             "messaging.system": "weft",
@@ -68,11 +69,15 @@ def processing(
 
 
 @contextmanager
-def serving(assignment: session_pb2.Assignment, agent_id: str) -> Iterator[None]:
+def serving(assignment: session_pb2.Assignment, agent_id: str) -> Iterator[EndSpan]:
     """As `processing`, for a direct call, when tracing is on."""
     method = assignment.method
     with joined(assignment.context), _span(method, trace.SpanKind.SERVER, method, agent_id, {}):
-        yield
+        yield _no_end
+
+
+def _no_end(_outcome: task_pb2.Outcome) -> None:
+    """There is no span, or its status is not weft's to set."""
 
 
 @contextmanager

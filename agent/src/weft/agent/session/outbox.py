@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from weft.agent.session.attempt import HeldAttempt, Ref
 from weft.rpc.calls.answer_size import beside_bytes
 from weft.rpc.network.channel import BATCH_BYTES, BATCH_ITEMS
-from weft.v1 import session_pb2
+from weft.v1 import session_pb2, task_pb2
 
 # A streaming handler may be this far ahead of the coordinator's acknowledgements.
 PROGRESS_WINDOW = 64
@@ -68,7 +68,8 @@ class Outbox:
             attempt.size_bytes = size_bytes + _ITEM_OVERHEAD_BYTES
             self._queue.append((attempt, None))
             self._signal()
-        self.notify()
+        if self.watched:
+            self._on_change()
         return True
 
     def release(self, attempt: HeldAttempt) -> bool:
@@ -86,11 +87,20 @@ class Outbox:
             self._signal()
         return count
 
-    def send_progress(self, attempt: HeldAttempt, payload: bytes, on_room: Callable[[], None]) -> bool:
+    def send_progress(
+        self,
+        attempt: HeldAttempt,
+        payload: bytes,
+        on_room: Callable[[], None],
+        headers: Callable[[], Iterable[task_pb2.Metadatum]] = list,
+    ) -> bool:
         """Send one response of a streaming handler.
 
         False: too many are unacknowledged; nothing was sent, and `on_room` will be called (once, from any thread)
-        when there is room. What belongs to an attempt that has ended or is lost is dropped.
+        when there is room. A response of an attempt that has ended or is lost is dropped.
+
+        Args:
+            headers: gives the handler's initial metadata, which goes with the first response.
         """
         with self._lock:
             if not attempt.held or attempt.result is not None or attempt.released:
@@ -105,8 +115,8 @@ class Outbox:
             progress = session_pb2.Progress(
                 task_id=task_id, attempt=number, index=attempt.progress_count, payload=payload
             )
-            if attempt.progress_count == 1 and attempt.context is not None:
-                progress.headers.extend(attempt.context.sent_headers())
+            if attempt.progress_count == 1:
+                progress.headers.extend(headers())
             attempt.progress.append(progress)
             attempt.progress_bytes += len(payload)
             self._queue.append((attempt, progress))
@@ -241,7 +251,8 @@ class Outbox:
                 if attempt is not None and attempt.result is not None:
                     self._drop(attempt)
                     refused += ack.refused
-        self.notify()
+        if self.watched:
+            self._on_change()
         return refused
 
     def ack_progress(self, acks: Sequence[session_pb2.ProgressAck]) -> None:

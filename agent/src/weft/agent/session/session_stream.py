@@ -17,8 +17,9 @@ from typing import Any, Protocol
 import grpc
 from grpc import aio
 
-from weft.agent.handlers.executor import UNWANTED_GRACE_S, CancelRequest
+from weft.agent.handlers.handler_run import UNWANTED_GRACE_S
 from weft.agent.session.attempt import HeldAttempt
+from weft.agent.session.executor import CancelRequest
 from weft.agent.session.outbox import Outbox
 from weft.rpc.calls.pacing import Pacer
 from weft.rpc.network.channel import client_options, dial

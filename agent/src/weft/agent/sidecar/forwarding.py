@@ -21,7 +21,7 @@ import grpc.aio
 from google.protobuf.descriptor import MethodDescriptor
 
 from weft.agent.current_call import current_task
-from weft.agent.direct.direct_task import DirectAsyncContext
+from weft.agent.direct.direct_contexts import DirectAsyncContext
 from weft.agent.handler_context import HandlerContext
 from weft.agent.hosted_methods import HostedMethod
 from weft.agent.sidecar.app import App

@@ -78,6 +78,11 @@ def enter(call: HandledCall) -> None:
     _handled.set(call)
 
 
+def handled() -> HandledCall | None:
+    """The call that is being handled here; None: none is."""
+    return _handled.get(None)
+
+
 def current() -> CallContext | None:
     """What the call that is being handled here leaves; None: none is."""
     call = _handled.get(None)

@@ -1,6 +1,6 @@
-"""A direct call as `current_task()` and the calls that its handler makes see it.
+"""The contexts that handlers of direct calls get, over the RPC's own; also what `current_task()` and child calls ask.
 
-Nearly all of it is looked up when it is asked for: most handlers ask for nothing.
+An async handler's looks up nearly everything when it is asked: most handlers ask for nothing.
 """
 
 from __future__ import annotations
@@ -9,18 +9,23 @@ import asyncio
 import itertools
 import secrets
 import time
+from collections.abc import Awaitable, Callable, Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 from grpc import aio
 
 from weft.agent.current_call import CancelSignal, budget_of
-from weft.agent.handler_context import AsyncContext, Metadata, checked
+from weft.agent.handler_context import AsyncContext, Metadata, SyncContext, checked
+from weft.agent.handlers import forks
 from weft.agent.hosted_methods import HostedMethod
+from weft.rpc.calls import metadata
 from weft.rpc.calls.call_context import MAX_ID_CHARS, PARENT_ID_KEY, ROOT_ID_KEY, CallContext
 from weft.rpc.times import MAX_DURATION_S, timestamp
 from weft.v1 import session_pb2
+
+T = TypeVar("T")
 
 _PROCESS = secrets.token_hex(6)
 _count = itertools.count(1)
@@ -101,16 +106,6 @@ class DirectAsyncContext(AsyncContext):
         # Those of a stream are parsed as they are read.
         return self._request if hosted.request_streaming else hosted.deserialize(self._request)
 
-    async def pass_on(self, response: bytes) -> None:
-        """Send one serialized response of a stream, when the caller takes it."""
-        try:
-            await self._native.write(response)
-        except aio.UsageError:
-            raise
-        except aio.BaseError:
-            self.signal_cancel("the caller has gone")
-            raise
-
     async def read(self) -> Any:
         return await self._native.read()
 
@@ -138,3 +133,86 @@ class DirectAsyncContext(AsyncContext):
 
     def disable_next_message_compression(self) -> None:
         self._native.disable_next_message_compression()
+
+
+class DirectSyncContext(SyncContext):
+    """A sync handler's context over the native one: what needs the RPC is done on its loop, while the call is there."""
+
+    def __init__(
+        self,
+        hosted: HostedMethod,
+        agent_id: str,
+        native: Any,
+        request: Any,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        left_s = native.time_remaining()
+        deadline_at = None if left_s is None else time.monotonic() + left_s
+        super().__init__(_whole_assignment(hosted, request, native), agent_id, deadline_at)
+        # The RPC has ended: its native objects must not be used any more. Written and read on the loop.
+        self.gone = False
+        # Initial metadata or a response has gone out.
+        self.sent_any = False
+        self._native = native
+        self._request = request
+        self._loop = loop
+        # Copied, for a handler may outlive its call.
+        self._metadata = native.invocation_metadata() or ()
+        self._peer = native.peer()
+
+    def request(self, hosted: HostedMethod) -> Any:
+        return self._requests() if hosted.request_streaming else hosted.deserialize(self._request)
+
+    def _requests(self) -> Iterator[Any]:
+        while True:
+            message = self.on_loop(self._native.read)
+            if message is aio.EOF:
+                if not self.is_active():
+                    # As a grpc server does: not to be taken for the caller's half-close.
+                    raise grpc.RpcError(self.cancel_reason)
+                return
+            yield message
+
+    def send_initial_metadata(self, initial_metadata: Metadata) -> None:
+        if self.sent_any:
+            raise ValueError("Initial metadata no longer allowed!")
+        self.on_loop(self._native.send_initial_metadata, checked(initial_metadata))
+        self.sent_any = True
+
+    def invocation_metadata(self) -> Any:
+        return self._metadata
+
+    def peer(self) -> str:
+        peer: str = self._peer
+        return peer
+
+    def set_compression(self, compression: grpc.Compression) -> None:
+        self._native.set_compression(compression)
+
+    def disable_next_message_compression(self) -> None:
+        self._native.disable_next_message_compression()
+
+    def on_loop(self, operation: Callable[..., Awaitable[T]], *args: Any) -> T:
+        """Do something with the RPC and wait for it, in the handler's thread.
+
+        Raises:
+            grpc.RpcError: the call has ended.
+        """
+        if forks.is_child():
+            raise grpc.RpcError("the call is the agent's, of which this process is a forked child")
+
+        async def do() -> T:
+            if self.gone:
+                raise grpc.RpcError("the call has ended")
+            return await operation(*args)
+
+        return asyncio.run_coroutine_threadsafe(do(), self._loop).result()
+
+
+def _whole_assignment(hosted: HostedMethod, request: Any, native: Any) -> session_pb2.Assignment:
+    made = assignment_of(hosted.name, native)
+    if hosted.isolated is not None:
+        # It goes to another process, with all that the handler may ask for.
+        made.payload = request
+        made.context.metadata.extend(metadata.to_proto(native.invocation_metadata() or ()))
+    return made

@@ -1,0 +1,217 @@
+"""Hosted methods as grpc.aio serves them: each call is a handler run that ends on its RPC's native context.
+
+    caller ─► RPC's task: slots ─► DirectCall ─┬─ async: the handler, in this task
+                                               └─ sync or isolated: in a thread, for which this task waits
+              answer ◄─ outcome, and the agent's load as trailers
+
+grpc.aio's own way to run sync handlers tells them nothing of a cancellation, loses a thread when a caller leaves a stream,
+and has half of a `grpc.ServicerContext`. Here a handler that outlives its call is told, and its slots stay taken until it
+ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import CancelledError
+from typing import Any, TypeAlias
+
+import grpc
+from google.protobuf.message import DecodeError
+from grpc import aio
+
+from weft.agent.direct.direct_contexts import DirectAsyncContext, DirectSyncContext
+from weft.agent.direct.direct_endings import Endings, no_slot
+from weft.agent.direct.load_trailers import LoadReports
+from weft.agent.handlers import telemetry
+from weft.agent.handlers.handler_run import UNWANTED_GRACE_S, HandlerRun, Runner
+from weft.agent.handlers.invoke import MalformedRequest
+from weft.agent.handlers.runners import Runners
+from weft.agent.handlers.slots import Slots
+from weft.agent.hosted_methods import HostedMethod
+from weft.rpc.calls import metadata
+from weft.rpc.calls.metadata import Pairs
+from weft.rpc.network.gone import to_caller
+from weft.v1 import task_pb2
+
+# How often calls are looked at that gRPC may have cancelled.
+LOOK_S = 1.0
+
+# Under this name because grpc.RpcMethodHandler takes parameters in its stubs only.
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+# (what gRPC gives as the request, its context) -> the response.
+Serve = Callable[[Any, Any], Awaitable[Any]]
+
+
+class DirectCall(HandlerRun):
+    """A direct call's run. The RPC's task answers with `outcome` and `trailers` once the handler is gone."""
+
+    outcome: task_pb2.Outcome
+    # The agent's load when the handler ended.
+    trailers: Pairs = ()
+    # Of a handler in a thread: what the RPC's task waits for.
+    _done: asyncio.Future[None] | None = None
+
+    def __init__(
+        self, handlers: DirectHandlers, hosted: HostedMethod, context: Any, runner: Runner, native: Any
+    ) -> None:
+        self.hosted = hosted
+        self.context = context
+        self.runner = runner
+        traced = telemetry.tracing()
+        self.span = telemetry.serving(context.assignment, handlers.agent_id) if traced else None
+        self._handlers = handlers
+        self._native = native
+
+    @property
+    def limit_bytes(self) -> int:
+        return self._handlers.max_message_bytes
+
+    async def send(self, response: bytes) -> None:
+        try:
+            await self._native.write(response)
+        except aio.UsageError:
+            raise
+        except aio.BaseError:
+            self.context.signal_cancel("the caller has gone")
+            raise
+
+    def send_blocking(self, response: bytes) -> bool:
+        try:
+            self.context.on_loop(self._native.write, response)
+        except (aio.BaseError, grpc.RpcError, CancelledError):
+            return False
+        self.context.sent_any = True
+        return True
+
+    def report(self, outcome: task_pb2.Outcome, *, crashed: bool = False) -> None:  # noqa: ARG002
+        self.outcome = outcome
+
+    def answer(self, outcome: task_pb2.Outcome) -> None:
+        """Nobody waits: gRPC itself has ended the call."""
+
+    def withdraw(self) -> None:
+        """It is made when it has its slots."""
+
+    def gone(self) -> None:
+        self.trailers = self._handlers.load.trailers()
+        self._handlers.running.discard(self)
+        self._handlers.slots.give_direct(self.hosted.slot_cost)
+        if self._done is not None and not self._done.done():
+            self._done.set_result(None)
+
+    async def run_elsewhere(self) -> None:
+        """Run the handler in its thread, to its end. Cancelled: the handler is told, and keeps its slots until it ends."""
+        self._done = self.runner.loop.create_future()
+        self.start()
+        try:
+            await self._done
+        except asyncio.CancelledError:
+            late = self.context.time_left_s() == 0
+            self.drop("the deadline has passed" if late else "the caller has gone", late=late)
+            raise
+
+
+class DirectHandlers:
+    """Makes what serves hosted methods.
+
+    Args:
+        slots: shared with durable attempts.
+        max_message_bytes: largest response.
+    """
+
+    def __init__(
+        self,
+        runners: Runners,
+        slots: Slots,
+        load: LoadReports,
+        endings: Endings,
+        agent_id: str,
+        max_message_bytes: int,
+    ) -> None:
+        self.slots = slots
+        self.load = load
+        self.agent_id = agent_id
+        self.max_message_bytes = max_message_bytes
+        # In their RPC's own task.
+        self.running: set[DirectCall] = set()
+        self._runners = runners
+        self._endings = endings
+        self._looking = False
+
+    def handler(self, hosted: HostedMethod) -> Handler:
+        """What serves a method."""
+        runner = self._runners.of(hosted)
+        on_loop = runner is self._runners.on_loop
+        return method_handler(hosted, self._on_loop(hosted) if on_loop else self._elsewhere(hosted, runner))
+
+    def _on_loop(self, hosted: HostedMethod) -> Serve:
+        runner, slots, endings, agent_id = self._runners.on_loop, self.slots, self._endings, self.agent_id
+        name, cost, running = hosted.name, hosted.slot_cost, self.running
+
+        async def serve(request: Any, native: Any) -> bytes:
+            context = DirectAsyncContext(name, agent_id, native, request)
+            call = DirectCall(self, hosted, context, runner, native)
+            # Asked for first: most calls need not wait.
+            if not slots.take_direct(cost) and (why := await no_slot(slots, cost, native, agent_id)):
+                await endings.refuse(why, native)
+            # In this task: gRPC cancels it with the call. A task of its own would cost as much as all else here.
+            call.task = asyncio.current_task()
+            running.add(call)
+            if not self._looking:
+                self._look()
+            await runner.run(call)
+            return await endings.answer(call.outcome, context, native, call.trailers)
+
+        return serve
+
+    def _elsewhere(self, hosted: HostedMethod, runner: Runner) -> Serve:
+        slots, endings = self.slots, self._endings
+
+        async def serve(request: Any, native: Any) -> bytes:
+            context = DirectSyncContext(hosted, self.agent_id, native, request, runner.loop)
+            call = DirectCall(self, hosted, context, runner, native)
+            if why := await no_slot(slots, hosted.slot_cost, native, self.agent_id):
+                await endings.refuse(why, native)
+            try:
+                await call.run_elsewhere()
+                headers = call.outcome.headers
+                if headers and not context.sent_any:
+                    # An isolated handler's come with its outcome.
+                    await to_caller(native.send_initial_metadata(metadata.from_proto(headers)))
+                return await endings.answer(call.outcome, context, native, call.trailers)
+            finally:
+                context.gone = True
+
+        return serve
+
+    def _look(self) -> None:
+        """Look for calls that gRPC has cancelled. It tells nobody else of that until the call's task ends."""
+        for call in self.running:
+            if call.timer is None and call.task is not None and call.task.cancelling():
+                call.cut_off_after(UNWANTED_GRACE_S)
+        self._looking = bool(self.running)
+        if self._looking:
+            self._runners.loop.call_later(LOOK_S, self._look)
+
+
+def strict(hosted: HostedMethod) -> Callable[[bytes], Any]:
+    """A method's deserializer, which raises `MalformedRequest`."""
+    deserialize = hosted.deserialize
+
+    def parse(raw: bytes) -> Any:
+        try:
+            return deserialize(raw)
+        except (DecodeError, ValueError) as error:
+            raise MalformedRequest(hosted, error) from None
+
+    return parse
+
+
+def method_handler(hosted: HostedMethod, serve: Serve) -> Handler:
+    """`serve` as gRPC takes it: one request and all responses as bytes, the requests of a stream parsed."""
+    request_shape = "stream" if hosted.request_streaming else "unary"
+    response_shape = "stream" if hosted.response_streaming else "unary"
+    make: Any = getattr(grpc, f"{request_shape}_{response_shape}_rpc_method_handler")
+    made: Handler = make(serve, request_deserializer=strict(hosted) if hosted.request_streaming else None)
+    return made

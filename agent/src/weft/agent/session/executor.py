@@ -1,0 +1,289 @@
+"""Durable attempts: decides which assignment starts when, and runs them as handler runs.
+
+Attempts wait here for slots, by priority. Lives on the application's event loop and is called there only, except where a
+method says "from any thread". An outcome goes into the outbox at once, from the thread in which the handler ran.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+from google.rpc import code_pb2
+
+from weft.agent.handlers import outcomes, telemetry
+from weft.agent.handlers.handler_run import HandlerRun, Runner
+from weft.agent.handlers.invoke import ResponseTooLarge
+from weft.agent.handlers.runners import Runners
+from weft.agent.handlers.slots import Slots
+from weft.agent.hosted_methods import HostedMethod
+from weft.agent.session.attempt import HeldAttempt, Ref
+from weft.agent.session.outbox import Outbox
+from weft.rpc.network.channel import MAX_PAYLOAD_BYTES
+from weft.v1 import task_pb2
+
+
+class CancelRequest(NamedTuple):
+    """A request to end an attempt."""
+
+    ref: Ref
+    reason: str
+    grace_s: float
+
+
+class AttemptRun(HandlerRun):
+    """A durable attempt's run: its responses and its outcome go into the outbox."""
+
+    direct = False
+    # Cancelled because the agent stops: the attempt is released, not reported as cancelled.
+    interrupted = False
+    # Set when the outbox has room for a response: of a handler in a thread, once it has sent one.
+    room: threading.Event | None = None
+
+    def __init__(
+        self, executor: Executor, attempt: HeldAttempt, hosted: HostedMethod, runner: Runner
+    ) -> None:
+        assignment = attempt.assignment
+        self.executor = executor
+        self.attempt = attempt
+        self.hosted = hosted
+        self.runner = runner
+        self.context = runner.context_type(assignment, executor.agent_id, attempt.deadline_at)
+        traced = assignment.context.traceparent
+        self.span = telemetry.processing(assignment, executor.agent_id) if traced else None
+
+    @property
+    def limit_bytes(self) -> int:
+        return self.executor.max_response_bytes
+
+    async def send(self, response: bytes) -> None:
+        self._check_size(response)
+        room = asyncio.Event()
+
+        def wake() -> None:
+            with suppress(RuntimeError):  # the loop has ended
+                self.runner.loop.call_soon_threadsafe(room.set)
+
+        while not self._send(response, wake):
+            await room.wait()
+            room.clear()
+
+    def send_blocking(self, response: bytes) -> bool:
+        self._check_size(response)
+        room = self.room
+        if room is None:
+            room = self.room = threading.Event()
+            self.context.add_callback(room.set)
+        while not self._send(response, room.set):
+            if not self.context.is_active():
+                return False
+            room.wait()
+            room.clear()
+        return True
+
+    def _send(self, response: bytes, on_room: Callable[[], None]) -> bool:
+        return self.executor.outbox.send_progress(self.attempt, response, on_room, self.context.sent_headers)
+
+    def _check_size(self, response: bytes) -> None:
+        if len(response) > self.executor.max_response_bytes:
+            raise ResponseTooLarge(outcomes.too_large(len(response), self.executor.max_response_bytes))
+
+    def report(self, outcome: task_pb2.Outcome, *, crashed: bool = False) -> None:
+        executor = self.executor
+        if self.interrupted and (crashed or outcome.status.code == code_pb2.CANCELLED):
+            executor.outbox.release(self.attempt)
+            return
+        executor.report(self.attempt, outcome, crashed=crashed)
+
+    def answer(self, outcome: task_pb2.Outcome) -> None:
+        self.report(outcome)
+
+    def gone(self) -> None:
+        self.executor.gone(self)
+
+    def withdraw(self) -> None:
+        self.executor.withdraw(self)
+
+
+class Executor:
+    """Runs assignments within the agent's slots.
+
+    Args:
+        slots: shared with direct calls.
+    """
+
+    def __init__(
+        self,
+        methods: Mapping[str, HostedMethod],
+        slots: Slots,
+        outbox: Outbox,
+        agent_id: str,
+        runners: Runners,
+    ) -> None:
+        self.outbox = outbox
+        self.agent_id = agent_id
+        # From Welcome; written by the session.
+        self.max_response_bytes = MAX_PAYLOAD_BYTES
+        # Whether operators are told what handlers raise.
+        self.show_errors = True
+        self._methods = methods
+        self._slots = slots
+        self._runners = runners
+        # Services whose methods are released: what runs them is down.
+        self._unavailable: frozenset[str] = frozenset()
+        self._runs: dict[Ref, AttemptRun] = {}
+        # (-priority, order of arrival, run); a run that is over is skipped.
+        self._heap: list[tuple[int, int, AttemptRun]] = []
+        self._arrivals = 0
+        # Every new assignment is released: for good when the agent stops, or while an operator wants it.
+        self._stopping = False
+        self._holding_back = False
+
+    def running_async(self) -> list[str]:
+        """Methods whose handlers run on the loop now. From any thread; a moment's inaccuracy is harmless."""
+        return [each.hosted.name for each in list(self._runs.values()) if each.task is not None]
+
+    @property
+    def stuck_slots(self) -> int:
+        """Slots of handlers that still run although their attempts are over. From any thread."""
+        return sum(
+            run.hosted.slot_cost for run in list(self._runs.values()) if run.started and run.attempt.ended
+        )
+
+    # -- what comes in ------------------------------------------------------------------------------------------
+
+    def handle(self, assigned: Sequence[HeldAttempt], cancellations: Sequence[CancelRequest]) -> None:
+        """One message's worth of work."""
+        for attempt in assigned:
+            self._accept(attempt)
+        for cancellation in cancellations:
+            run = self._runs.get(cancellation.ref)
+            if run is not None:
+                run.cancel(cancellation.reason, cancellation.grace_s)
+
+    def _accept(self, attempt: HeldAttempt) -> None:
+        assignment = attempt.assignment
+        method = assignment.method
+        if self._stopping or self._holding_back or (self._unavailable and self._is_unavailable(method)):
+            self.outbox.release(attempt)
+            return
+        hosted = self._methods.get(method)
+        if hosted is None:
+            self.report(attempt, outcomes.not_hosted(method))
+            return
+        if hosted.request_streaming:
+            self.report(attempt, outcomes.not_durable(method))
+            return
+        deadline_at = attempt.deadline_at
+        if deadline_at is not None and deadline_at <= time.monotonic():
+            self.report(attempt, outcomes.time_limit())
+            return
+        run = self._runs[attempt.ref] = AttemptRun(self, attempt, hosted, self._runners.of(hosted))
+        if deadline_at is not None:
+            run.limit(deadline_at)
+        # Nothing overtakes a waiting attempt: a costly method would wait for ever.
+        if not self._heap and self._slots.take(hosted.slot_cost):
+            run.start()
+        else:
+            self._arrivals += 1
+            heapq.heappush(self._heap, (-assignment.priority, self._arrivals, run))
+            self._slots.waiting += 1
+
+    def start_waiting(self) -> None:
+        """Slots may be free: start waiting attempts."""
+        heap = self._heap
+        while heap:
+            run = heap[0][2]
+            if run.over:
+                heapq.heappop(heap)
+            elif self._slots.take(run.hosted.slot_cost):
+                heapq.heappop(heap)
+                self._slots.waiting -= 1
+                run.start()
+            else:
+                return
+
+    # -- ends ---------------------------------------------------------------------------------------------------
+
+    def report(self, attempt: HeldAttempt, outcome: task_pb2.Outcome, *, crashed: bool = False) -> None:
+        """Keep an attempt's outcome, to be sent; only the first one counts. From any thread."""
+        if not self.show_errors:
+            outcome.ClearField("error")
+        outcome = outcomes.bounded(outcome, self.max_response_bytes)
+        self.outbox.finish(attempt, outcomes.result(attempt.ref, outcome, crashed=crashed))
+
+    def gone(self, run: AttemptRun) -> None:
+        """A run's handler is gone: its slots are free."""
+        self._forget(run)
+        self._slots.give(run.hosted.slot_cost)
+        if self._heap:
+            self.start_waiting()
+        self._slots.admit()
+
+    def withdraw(self, run: AttemptRun) -> None:
+        """A run waits no longer for slots."""
+        if run.over:
+            return
+        run.over = True
+        if run.timer is not None:
+            run.timer.cancel()
+        self._forget(run)
+        self._slots.waiting -= 1
+        self._slots.admit()
+        self.start_waiting()
+
+    def _forget(self, run: AttemptRun) -> None:
+        # A later assignment may have the same number: of an attempt that was released, or lost and forgotten.
+        ref = run.attempt.ref
+        if self._runs.get(ref) is run:
+            del self._runs[ref]
+
+    # -- stopping -----------------------------------------------------------------------------------------------
+
+    def hold_back(self, *, on: bool) -> None:
+        """Start nothing more and release all that has not started, until this is taken back."""
+        self._holding_back = on
+        if on:
+            self._release_waiting()
+
+    def make_unavailable(self, services: frozenset[str]) -> None:
+        """Release waiting attempts of these services, and new ones, until other services are named."""
+        self._unavailable = services
+        self._release_waiting(self._is_unavailable)
+
+    def _is_unavailable(self, method: str) -> bool:
+        return method.rpartition("/")[0] in self._unavailable
+
+    def _release_waiting(self, which: Callable[[str], bool] = lambda _method: True) -> None:
+        for run in [each for each in self._runs.values() if not each.started]:
+            if which(run.hosted.name):
+                self.outbox.release(run.attempt)
+                self.withdraw(run)
+
+    def drain(self) -> None:
+        """As `hold_back`, for good."""
+        self._stopping = True
+        self._release_waiting()
+
+    def interrupt(self, grace_s: float) -> None:
+        """Cancel every handler because the agent stops: attempts that end by that are released."""
+        for run in list(self._runs.values()):
+            if run.started and not run.context.cancel_signal:
+                run.interrupted = True
+                run.cancel("the agent is stopping", grace_s)
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self._stopping = True
+        for run in list(self._runs.values()):
+            if run.timer is not None:
+                run.timer.cancel()
+            if run.task is not None:
+                run.task.cancel()
+        self._runs.clear()
+        self._heap.clear()
