@@ -71,7 +71,6 @@ REPEATED_STEMS = frozenset({"__init__", "settings", "errors"})
 # Imports that break a rule above, until their room is mended: importing module -> imported modules.
 KNOWN: dict[str, tuple[str, ...]] = {
     "weft.agent.functions": ("weft.agent.hosted_methods",),
-    "weft.agent.handlers.runners": ("weft.agent.handlers.executor", "weft.agent.session.attempt"),
     "weft.client.task_handle": ("weft.client.tasks",),
 }
 

@@ -78,7 +78,7 @@ async def test_a_direct_call_at_its_agent() -> None:
     async def call() -> None:
         assert await serve(request, native) == request
 
-    assert await functions_called(call) <= 24
+    assert await functions_called(call) <= 23
     assert dict(native.trailers)[metadata.AGENT_KEY] == "cost"
 
 
