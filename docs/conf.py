@@ -34,7 +34,8 @@ html_copy_source = False
 html_show_sphinx = False
 html_show_copyright = False
 html_theme_options = {"navigation_with_keys": True}
-templates_path: list[str] = []
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 
 _SECTION = re.compile(r"(Args|Raises|Returns|Yields|Attributes|Example|Examples|Note):$")
 _GOOGLE = Config(napoleon_use_rtype=False)
