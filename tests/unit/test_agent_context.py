@@ -18,9 +18,9 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from weft.agent import current_task
-from weft.agent.functions import function_method
-from weft.agent.handler_context import AsyncContext, SyncContext, checked
+from weft.agent.handlers.handler_context import AsyncContext, SyncContext, checked
 from weft.agent.handlers.invoke import invoke_async, invoke_sync
+from weft.agent.hosting.functions import function_method
 from weft.rpc.errors import error_info
 from weft.v1 import session_pb2, task_pb2
 

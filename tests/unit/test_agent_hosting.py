@@ -13,8 +13,8 @@ from google.protobuf.wrappers_pb2 import BytesValue, StringValue
 from probe.v1 import probe_pb2, probe_pb2_grpc
 from tests.support.probe import IsolatedProbeService, ProbeService
 from weft.agent import Agent, HostingError
-from weft.agent.functions import function_method
-from weft.agent.hosted_methods import servicer_methods
+from weft.agent.hosting.functions import function_method
+from weft.agent.hosting.hosted_methods import servicer_methods
 from weft.agent.session.agent_identity import contract_of
 from weft.rpc.contracts import descriptors
 

@@ -24,7 +24,7 @@ from weft.agent.direct.load_trailers import LoadReports
 from weft.agent.handlers.runners import Runners
 from weft.agent.handlers.slots import Slots
 from weft.agent.handlers.threads import Threads
-from weft.agent.hosted_methods import HostedMethod
+from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.coordinator.dispatch.dispatcher import Dispatcher
 from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
 from weft.coordinator.store.records import Submission

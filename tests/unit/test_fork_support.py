@@ -14,7 +14,7 @@ from weft.rpc.process.fork_support import VARIABLE
 FORKS = """
 import asyncio, os
 import grpc.aio
-from weft.agent.handlers import forks
+from weft.agent.process import forks
 from weft.rpc.process import fork_support
 
 async def main():

@@ -20,8 +20,8 @@
 
 import weft.rpc  # noqa: F401 - before anything that loads gRPC
 from weft.agent.agent import Agent
-from weft.agent.current_call import CancelSignal, RunningTask, current_task
 from weft.agent.errors import HostingError, ListenError, LoadError, ProgramError, SettingsError
+from weft.agent.handlers.current_call import CancelSignal, RunningTask, current_task
 from weft.agent.settings import AgentSettings
 from weft.rpc.process.version import VERSION
 

@@ -12,10 +12,10 @@ from typing import Any, ClassVar, TypeVar
 from pydantic import ValidationError
 
 from weft.agent.errors import HostingError, SettingsError
-from weft.agent.functions import function_method
-from weft.agent.handlers import event_loop, forks
-from weft.agent.hosted_methods import AddServicer, HostedMethod, servicer_methods
-from weft.agent.program.patched import refuse_patched
+from weft.agent.hosting.functions import function_method
+from weft.agent.hosting.hosted_methods import AddServicer, HostedMethod, servicer_methods
+from weft.agent.process import event_loop, forks
+from weft.agent.process.patched import refuse_patched
 from weft.agent.runtime import Runtime
 from weft.agent.settings import AgentSettings
 from weft.rpc.contracts.names import is_reserved

@@ -24,14 +24,14 @@ from weft.agent.direct.direct_server import LEAVE_GRACE_S, DirectServer
 from weft.agent.direct.listening import OFF, dialled_address, listen_address
 from weft.agent.direct.load_trailers import LoadReports
 from weft.agent.errors import OverrunError
-from weft.agent.handlers import own_sockets
 from weft.agent.handlers.isolate import IsolatedPool
 from weft.agent.handlers.loop_stall import StallWatch
 from weft.agent.handlers.overrun import Overruns
 from weft.agent.handlers.runners import Runners
 from weft.agent.handlers.slots import Slots
 from weft.agent.handlers.threads import Threads
-from weft.agent.hosted_methods import HostedMethod
+from weft.agent.hosting.hosted_methods import HostedMethod
+from weft.agent.process import own_sockets
 from weft.agent.session.agent_identity import contract_of, described, hello_now, identity_of
 from weft.agent.session.attempt import HeldAttempt
 from weft.agent.session.connector import SessionConnector

@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 import grpc
 from grpc import aio
 
-from weft.agent.current_call import CancelSignal, budget_of
-from weft.agent.handler_context import AsyncContext, Metadata, SyncContext, checked
-from weft.agent.handlers import forks
-from weft.agent.hosted_methods import HostedMethod
+from weft.agent.handlers.current_call import CancelSignal, budget_of
+from weft.agent.handlers.handler_context import AsyncContext, Metadata, SyncContext, checked
+from weft.agent.hosting.hosted_methods import HostedMethod
+from weft.agent.process import forks
 from weft.rpc.calls import metadata
 from weft.rpc.calls.call_context import MAX_ID_CHARS, PARENT_ID_KEY, ROOT_ID_KEY, CallContext
 from weft.rpc.times import MAX_DURATION_S, timestamp

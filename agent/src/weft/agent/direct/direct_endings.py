@@ -14,7 +14,7 @@ from google.rpc import status_pb2
 from grpc import aio
 
 from weft.agent.direct.load_trailers import LoadReports, merged
-from weft.agent.handler_context import HandlerContext
+from weft.agent.handlers.handler_context import HandlerContext
 from weft.agent.handlers.slots import Slots
 from weft.rpc.calls import metadata
 from weft.rpc.calls.answer_in_time import late, usable_s

@@ -28,7 +28,7 @@ from weft.agent.handlers.handler_run import UNWANTED_GRACE_S, HandlerRun, Runner
 from weft.agent.handlers.invoke import MalformedRequest
 from weft.agent.handlers.runners import Runners
 from weft.agent.handlers.slots import Slots
-from weft.agent.hosted_methods import HostedMethod
+from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.rpc.calls import metadata
 from weft.rpc.calls.metadata import Pairs
 from weft.rpc.network.gone import to_caller

@@ -25,7 +25,7 @@ from weft.agent.direct.listening import not_bound
 from weft.agent.direct.load_trailers import LoadReports
 from weft.agent.handlers.runners import Runners
 from weft.agent.handlers.slots import Slots
-from weft.agent.hosted_methods import HostedMethod
+from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.rpc import health
 from weft.rpc.contracts import descriptors
 from weft.rpc.contracts.reflection import Reflection

@@ -22,7 +22,7 @@ from weft.agent.handlers import outcomes, telemetry
 from weft.agent.handlers.handler_run import HandlerRun, Runner
 from weft.agent.handlers.runners import Runners
 from weft.agent.handlers.slots import Slots
-from weft.agent.hosted_methods import HostedMethod
+from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.rpc.calls.pacing import Pacer
 from weft.rpc.errors import InvalidArgument, ResourceExhausted, Unimplemented, WeftError
 from weft.rpc.network.channel import BATCH_BYTES, MAX_PAYLOAD_BYTES

@@ -17,11 +17,11 @@ from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from weft.agent.handler_context import HandlerContext
 from weft.agent.handlers import outcomes
+from weft.agent.handlers.handler_context import HandlerContext
 from weft.agent.handlers.overrun import Overruns
 from weft.agent.handlers.telemetry import EndSpan
-from weft.agent.hosted_methods import HostedMethod
+from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.v1 import task_pb2
 
 # How long a handler may take to end when nobody waits for its outcome any more. Then it is cut off.

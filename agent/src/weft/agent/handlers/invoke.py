@@ -14,11 +14,11 @@ from typing import Any, cast
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from weft.agent.handler_context import AsyncContext, HandlerContext, SyncContext
 from weft.agent.handlers import outcomes
-from weft.agent.handlers.event_loop import is_interrupt
-from weft.agent.handlers.failure_log import log_late, log_raised
-from weft.agent.hosted_methods import HostedMethod
+from weft.agent.handlers.handler_context import AsyncContext, HandlerContext, SyncContext
+from weft.agent.hosting.hosted_methods import HostedMethod
+from weft.agent.process.event_loop import is_interrupt
+from weft.agent.process.failure_log import log_late, log_raised
 from weft.rpc.calls import call_context
 from weft.rpc.errors import InvalidArgument, ResourceExhausted
 from weft.v1 import errors_pb2, task_pb2

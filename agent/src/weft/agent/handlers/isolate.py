@@ -20,13 +20,13 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from weft.agent.errors import HostingError
-from weft.agent.handler_context import SyncContext
-from weft.agent.handlers import isolated_process, outcomes, process_group, telemetry
-from weft.agent.handlers.failure_log import log_raised
+from weft.agent.handlers import isolated_process, outcomes, telemetry
+from weft.agent.handlers.handler_context import SyncContext
 from weft.agent.handlers.invoke import ResponseTooLarge
 from weft.agent.handlers.threads import Threads
-from weft.agent.hosted_methods import FunctionSource, ServicerSource
-from weft.agent.program import search_path
+from weft.agent.hosting.hosted_methods import FunctionSource, ServicerSource
+from weft.agent.process import process_group, search_path
+from weft.agent.process.failure_log import log_raised
 from weft.rpc.calls import metadata
 from weft.rpc.process.logs import get_logger
 from weft.v1 import session_pb2, task_pb2

@@ -22,11 +22,12 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
-from weft.agent.handler_context import AsyncContext, HandlerContext, SyncContext
-from weft.agent.handlers import event_loop, forks, outcomes, process_group, telemetry
+from weft.agent.handlers import outcomes, telemetry
+from weft.agent.handlers.handler_context import AsyncContext, HandlerContext, SyncContext
 from weft.agent.handlers.invoke import ResponseTooLarge, invoke_async, invoke_sync
-from weft.agent.hosted_methods import HostedMethod, from_sources
-from weft.agent.program import search_path
+from weft.agent.hosting.hosted_methods import HostedMethod
+from weft.agent.hosting.sources import from_sources
+from weft.agent.process import event_loop, forks, process_group, search_path
 from weft.rpc.calls import metadata
 from weft.rpc.process import logs
 from weft.rpc.process.after_import import after_import

@@ -11,15 +11,15 @@ import functools
 import threading
 from collections import deque
 
-from weft.agent.handler_context import AsyncContext, HandlerContext, SyncContext
 from weft.agent.handlers import outcomes
-from weft.agent.handlers.failure_log import log_raised
+from weft.agent.handlers.handler_context import AsyncContext, HandlerContext, SyncContext
 from weft.agent.handlers.handler_run import HandlerRun, Runner
 from weft.agent.handlers.invoke import invoke_async, invoke_sync
 from weft.agent.handlers.isolate import IsolatedPool
 from weft.agent.handlers.overrun import Overruns
 from weft.agent.handlers.threads import Threads
-from weft.agent.hosted_methods import HostedMethod
+from weft.agent.hosting.hosted_methods import HostedMethod
+from weft.agent.process.failure_log import log_raised
 from weft.rpc.process.logs import get_logger
 from weft.v1 import task_pb2
 

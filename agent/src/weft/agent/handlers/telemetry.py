@@ -14,7 +14,7 @@ from opentelemetry import trace
 from opentelemetry.environment_variables import OTEL_PYTHON_TRACER_PROVIDER
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from weft.agent.handlers.failure_log import log_raised
+from weft.agent.process.failure_log import log_raised
 from weft.v1 import session_pb2, task_pb2
 
 # Takes the outcome of what the span is for.

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
-from weft.agent.handlers.failure_log import log_raised
+from weft.agent.process.failure_log import log_raised
 
 
 class Threads:

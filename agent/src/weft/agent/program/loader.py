@@ -11,8 +11,8 @@ from types import ModuleType
 
 from weft.agent.agent import Agent
 from weft.agent.errors import LoadError, ProgramError, SettingsError
-from weft.agent.program import search_path
-from weft.agent.program.patched import refuse_patched
+from weft.agent.process import search_path
+from weft.agent.process.patched import refuse_patched
 
 _FORM = 'is not of the form "module:object", such as "acme.worker:agent"'
 _MOST_TEXT = 2000

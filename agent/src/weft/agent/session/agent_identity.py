@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from weft.agent.functions import synthesize
-from weft.agent.hosted_methods import HostedMethod
+from weft.agent.hosting.functions import synthesize
+from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.agent.settings import AgentSettings
 from weft.rpc.contracts import descriptors
 from weft.rpc.process.version import VERSION

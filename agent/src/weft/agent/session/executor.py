@@ -21,7 +21,7 @@ from weft.agent.handlers.handler_run import HandlerRun, Runner
 from weft.agent.handlers.invoke import ResponseTooLarge
 from weft.agent.handlers.runners import Runners
 from weft.agent.handlers.slots import Slots
-from weft.agent.hosted_methods import HostedMethod
+from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.agent.session.attempt import HeldAttempt, Ref
 from weft.agent.session.outbox import Outbox
 from weft.rpc.network.channel import MAX_PAYLOAD_BYTES

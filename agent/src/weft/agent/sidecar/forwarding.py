@@ -20,10 +20,10 @@ import grpc
 import grpc.aio
 from google.protobuf.descriptor import MethodDescriptor
 
-from weft.agent.current_call import current_task
 from weft.agent.direct.direct_contexts import DirectAsyncContext
-from weft.agent.handler_context import HandlerContext
-from weft.agent.hosted_methods import HostedMethod
+from weft.agent.handlers.current_call import current_task
+from weft.agent.handlers.handler_context import HandlerContext
+from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.agent.sidecar.app import App
 from weft.agent.sidecar.calls_in_flight import HandledCalls
 from weft.rpc.calls import call_context, metadata, relay, tracing

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from weft.agent.handlers.failure_log import log_raised
+from weft.agent.process.failure_log import log_raised
 
 # What is left on the loop when the agent has ended gets so long to be cancelled.
 CLOSE_TIMEOUT_S = 1.0

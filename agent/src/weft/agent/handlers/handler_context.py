@@ -15,8 +15,8 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
-from weft.agent.current_call import CancelSignal, budget_of
-from weft.agent.handlers.failure_log import log_raised
+from weft.agent.handlers.current_call import CancelSignal, budget_of
+from weft.agent.process.failure_log import log_raised
 from weft.rpc.calls import call_context
 from weft.rpc.calls import metadata as weft_metadata
 from weft.rpc.errors import STATUS_DETAILS_KEY, status_code
@@ -25,7 +25,7 @@ from weft.rpc.raised import text_of
 from weft.v1 import session_pb2, task_pb2
 
 if TYPE_CHECKING:
-    from weft.agent.hosted_methods import HostedMethod
+    from weft.agent.hosting.hosted_methods import HostedMethod
 
 _log = get_logger("weft.agent")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -186,19 +186,6 @@ def check_importable(function: Callable[..., Any]) -> None:
             f"isolate=True runs {qualname} in another process, which must be able to import it: define it at the "
             "top level of a module"
         )
-
-
-def from_sources(sources: Iterable[ServicerSource | FunctionSource]) -> Mapping[str, HostedMethod]:
-    """The hosted methods of sources, made again in an isolated process."""
-    from weft.agent.functions import function_method
-
-    hosted: list[HostedMethod] = []
-    for source in sources:
-        if isinstance(source, ServicerSource):
-            hosted.extend(servicer_methods(source.add, source.servicer))
-        else:
-            hosted.append(function_method(source.method, source.function))
-    return {method.name: method for method in hosted}
 
 
 def _name_of(function: Callable[..., Any]) -> str:

@@ -13,7 +13,7 @@ from google.protobuf.descriptor import Descriptor, FileDescriptor
 from google.protobuf.message import Message
 
 from weft.agent.errors import HostingError
-from weft.agent.hosted_methods import FunctionSource, HostedMethod, check_importable, is_async
+from weft.agent.hosting.hosted_methods import FunctionSource, HostedMethod, check_importable, is_async
 
 _STREAMS: tuple[object, ...] = (
     collections.abc.AsyncIterator,

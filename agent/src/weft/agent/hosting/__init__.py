@@ -1,0 +1,1 @@
+"""Servicers and functions as hosted methods: how each is called, and the descriptors behind them."""
