@@ -117,7 +117,7 @@ def python_page() -> str:
     for name in filter(_is_there, PYTHON):
         module = importlib.import_module(name)
         listed = getattr(module, "__all__", ())
-        options = "   :members:\n" + ("   :imported-members:\n" if listed else "")
+        options = "   :members:\n   :undoc-members:\n" + ("   :imported-members:\n" if listed else "")
         elsewhere = [
             each
             for each in listed

@@ -35,9 +35,8 @@ INTRODUCTION = """\
 
 Written by `make settings` from the settings models; `make check` refuses a stale page.
 
-A flag of the command, or an argument in code, wins over the environment variable, which wins over the default. A value that is
-outside its range is refused at the start. Clients and the `weft` commands that act as one read `WEFT_TARGET`
-and `WEFT_USE_PROXY` alone.
+A flag of the command, or an argument in code, wins over the environment variable, and that over the default. A value outside its
+range is refused at the start. Clients, and the `weft` commands that are clients, read only `WEFT_TARGET` and `WEFT_USE_PROXY`.
 """
 
 _PLAIN_TYPES: dict[Any, str] = {

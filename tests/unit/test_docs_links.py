@@ -12,7 +12,14 @@ import pytest
 
 from tests.support.processes import ROOT
 
-PAGES = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*/*.md")})
+PAGES = sorted(
+    {
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/**/*.md"),
+        *ROOT.glob("examples/*.md"),
+        *ROOT.glob("examples/*/*.md"),
+    }
+)
 LINK = re.compile(r"\]\(([^()\s]+)\)")
 # A module, or a name in one: `weft.agent.Agent`, weft.client.methods. Metrics and services are no modules.
 DOTTED = re.compile(r"(?<![\w./-])weft\.(?:agent|client|cli|coordinator|rpc)(?:\.[A-Za-z_]\w*)*")
