@@ -108,6 +108,17 @@ def test_the_way_of_a_call_is_that_of_the_code() -> None:
     assert unknown_names(ARCHITECTURE.read_text()) == []
 
 
+def test_every_room_has_its_line() -> None:
+    text = ARCHITECTURE.read_text()
+    rooms = [
+        path.parent
+        for part in ("coordinator", "agent", "rpc")
+        for path in (ROOT / part).glob("src/weft/*/*/__init__.py")
+    ]
+    assert len(rooms) > 10
+    assert [room.name for room in rooms if f"| [`{room.parent.name}/{room.name}`]" not in text] == []
+
+
 def test_what_is_not_there_is_noticed(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     (tmp_path / "there.py").write_text("class A:\n    b: int\n    def c(self): ...\ndef d(): ...\n")
