@@ -12,8 +12,8 @@ from google.rpc import code_pb2
 
 from tests.store.support import METHOD, Harness, ManualClock, RecordingListener, error_of
 from tests.support.redis_server import RedisServer
+from weft.coordinator.store import linger
 from weft.coordinator.store.records import AttemptRef, Claimed, Owner, Submission, Verdict
-from weft.coordinator.store.redis import deferred_writes
 from weft.coordinator.store.redis.redis_store import RedisOptions, RedisStore
 from weft.coordinator.store.rules import QueueKey, Requirements, State
 from weft.coordinator.store.store_config import StoreLimits
@@ -188,7 +188,7 @@ async def test_a_crash_leaves_no_trace_of_it(
 ) -> None:
     """Nobody was told of it: its caller hears UNAVAILABLE."""
     # A busy machine takes longer to look than a task usually waits for its end.
-    monkeypatch.setattr(deferred_writes, "COMPANY_S", 60.0)
+    monkeypatch.setattr(linger, "LINGER_S", 60.0)
     _, claimed = await _begin(h)
     async with server.client() as client:
         names = [name async for name in client.scan_iter(count=1000)]

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 from weft.coordinator.store.embedded.checkpoint import Checkpointer
 from weft.coordinator.store.embedded.commit_group import CommitGroup, Job
 from weft.coordinator.store.embedded.unfinished_task import UnfinishedTask
+from weft.coordinator.store.linger import LingerTimer
 from weft.coordinator.store.records import ProgressRow
 from weft.rpc.errors import Unavailable
 from weft.rpc.process.logs import get_logger
@@ -31,9 +32,6 @@ log = get_logger(__name__)
 # What is written on the event loop: 50 to 500 µs.
 _INLINE_ROWS = 128
 _INLINE_BYTES = 256 * 1024
-# How long a task that nobody waits to have stored may wait for its end, to be written together with it: one commit
-# in place of two for a short call.
-_COMPANY_S = 0.01
 _FIRST_RETRY_S = 0.05
 _LONGEST_RETRY_S = 1.0
 
@@ -78,7 +76,7 @@ class Journal:
         self._loop = asyncio.get_running_loop()
         self._open = CommitGroup()
         self._scheduled = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._linger = LingerTimer(self._flush_lingering)
         self._writing = False
         self._retry_s = 0.0
         self._closed = False
@@ -177,9 +175,12 @@ class Journal:
             if not deferred:
                 self._scheduled = True
                 self._loop.call_soon(self._flush)
-            elif self._timer is None:
-                self._timer = self._loop.call_later(_COMPANY_S, self._flush)
+            else:
+                self._linger.start()
         return self._open
+
+    def _flush_lingering(self, now_s: float) -> None:  # noqa: ARG002  # everything is written
+        self._flush()
 
     def _flush(self) -> None:
         self._scheduled = False
@@ -189,9 +190,7 @@ class Journal:
 
     def _write(self, group: CommitGroup) -> None:
         self._open = CommitGroup()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._linger.cancel()
         if group.empty:
             self._done(group, [], None)
         elif self._inline(group):

@@ -1,7 +1,7 @@
 """Tasks in their first moments, known to this coordinator alone: a short call costs Redis one script in place of three.
 
     enqueue, and nobody was told ─► waits ─► claimed by an agent here ─► succeeded: stored with its end
-                                     └──────────────┴─ COMPANY_S later, or when anything else is asked: stored as it is
+                                     └──────────────┴─ after a moment (`linger`), or when anything else is asked: stored as it is
 
 Who waits for such a task hears of its end alone, and that is in Redis by then: as decision 0008 has it for the embedded
 store. A coordinator that dies before takes the task along, and its caller hears UNAVAILABLE. Pure but for the time,
@@ -13,11 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from weft.coordinator.store.linger import is_due
 from weft.coordinator.store.records import AttemptReport, Claimed, ClaimRequest, Owner, Submission
 from weft.coordinator.store.rules import QueueKey, attempt_deadline
 
-# How long a task may wait for its end.
-COMPANY_S = 0.01
 # More than this is no lone call: batches are what the scripts are good at.
 _TASKS = 256
 _BODY_BYTES = 64 * 1024
@@ -123,11 +122,16 @@ class DeferredTasks:
                 self._uncount(task)
         return found
 
-    def pop_old(self, now_s: float) -> list[DeferredTask]:
-        """Those whose time here is over, by the monotonic clock."""
+    def pop_due(self, now_s: float) -> list[DeferredTask]:
+        """The tasks that have waited long enough, by the monotonic clock."""
         return self.pop(
-            task.task_id for task in list(self._tasks.values()) if now_s - task.accepted_at_s >= COMPANY_S
+            task.task_id for task in list(self._tasks.values()) if is_due(task.accepted_at_s, now_s)
         )
+
+    @property
+    def oldest_at_s(self) -> float | None:
+        """When the oldest of these tasks was accepted, by the monotonic clock."""
+        return next((task.accepted_at_s for task in self._tasks.values()), None)
 
     def _uncount(self, task: DeferredTask) -> None:
         self.depths[task.key] -= 1

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from weft.coordinator.store.linger import LingerTimer
 from weft.coordinator.store.records import (
     AttemptReport,
     Claimed,
@@ -17,7 +18,7 @@ from weft.coordinator.store.records import (
     Submission,
     TooManyQueues,
 )
-from weft.coordinator.store.redis.deferred_writes import COMPANY_S, DeferredTask, DeferredTasks
+from weft.coordinator.store.redis.deferred_writes import DeferredTask, DeferredTasks
 from weft.coordinator.store.redis.encoding import options_of, queue_name
 from weft.coordinator.store.redis.redis_link import RedisLink
 from weft.coordinator.store.refusals import tell_not_stored, too_many_queues
@@ -40,7 +41,7 @@ class WriteBuffer:
         # Leases of sessions here, as far as is known without asking, and at how many to look for those that passed.
         self._leases: dict[Owner, float] = {}
         self._leases_kept = _LEASES_KEPT
-        self._timer: asyncio.TimerHandle | None = None
+        self._linger = LingerTimer(self._flush_due)
         # Unfinished tasks on their way to Redis.
         self._in_transit = 0
         # What is on its way to Redis, and which tasks that is.
@@ -48,8 +49,7 @@ class WriteBuffer:
 
     async def close(self, timeout_s: float) -> None:
         """Bring what is left."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._linger.cancel()
         self.flush()
         if self._writes:
             await asyncio.wait(self._writes, timeout=timeout_s)
@@ -95,8 +95,8 @@ class WriteBuffer:
                     link.ready[key] = link.ready.get(key, 0) + 1
         if at_once:
             self._store(at_once)
-        if len(self._deferred) and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(COMPANY_S, self._flush_old)
+        if len(self._deferred):
+            self._linger.start()
         link.listener.ready()
         return [Enqueued(task_id) for task_id in ids]
 
@@ -175,12 +175,11 @@ class WriteBuffer:
         if awaited:
             await asyncio.wait(awaited)
 
-    def _flush_old(self) -> None:
-        loop = asyncio.get_running_loop()
-        old = self._deferred.pop_old(loop.time())
-        if old:
-            self._store(old)
-        self._timer = loop.call_later(COMPANY_S / 2, self._flush_old) if len(self._deferred) else None
+    def _flush_due(self, now_s: float) -> float | None:
+        due = self._deferred.pop_due(now_s)
+        if due:
+            self._store(due)
+        return self._deferred.oldest_at_s
 
     def _store(
         self, tasks: Sequence[DeferredTask], outcomes: Mapping[str, bytes] | None = None
