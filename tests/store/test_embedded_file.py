@@ -18,6 +18,7 @@ from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
 from weft.coordinator.store.open_errors import StoreError, StoreForeign, StoreLocked, StoreTooNew
 from weft.coordinator.store.records import Submission
 from weft.coordinator.store.rules import State
+from weft.coordinator.store.stored_options import LEFT_OUT, options_of
 
 VERSION_1 = Path(__file__).parent / "data" / "version_1.sql"
 
@@ -193,6 +194,8 @@ async def test_an_older_version_is_migrated(tmp_path: Path) -> None:
     assert (done.outcome, done.submission.payload, done.agent_id) == (b"ok", b"one", "a")
     assert (failed.attempt, failed.crashes, failed.submission.request_id) == (2, 1, "named")
     assert (failed.submission.context, failed.submission.result_ttl_s) == (b"ctx", 7200.0)
+    # Options that were left out are the defaults of then.
+    assert options_of(done.submission) == options_of(delayed.submission) == LEFT_OUT
     assert (tried.attempt, tried.outcome) == (1, b"once")
     assert (delayed.submission.delay_s, delayed.submission.schedule_to_start_s) == (2.0, 60.0)
     assert [row.payload for row in await h.store.read_progress(ids[2], 0, 10)] == [b"row"]

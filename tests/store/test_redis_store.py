@@ -347,9 +347,15 @@ async def test_a_redis_that_hangs(h: Harness, server: RedisServer) -> None:
     await quick.store.close()
 
 
-async def test_a_store_of_the_first_layout_is_taken_over(h: Harness, server: RedisServer) -> None:
-    """What later versions keep beside the tasks is made up for: else nobody would look for tasks that wait."""
-    needing = Submission(METHOD, b"needing", requirements=Requirements.of({"zone": "eu"}, {}))
+@pytest.mark.parametrize("layout", [1, 2])
+async def test_a_store_of_an_earlier_layout_is_taken_over(
+    h: Harness, server: RedisServer, layout: int
+) -> None:
+    """Later layouts have more beside the tasks and in them: without that, nobody would look for waiting tasks."""
+    policy = TaskRetryPolicy(9, 0.5, 1.0, 2.0, frozenset({3, 14}), 1)
+    needing = Submission(
+        METHOD, b"needing", requirements=Requirements.of({"zone": "eu"}, {}), retry=policy, result_ttl_s=7.5
+    )
     owner = await h.agent("known", lease_s=1e9)
     streaming = await h.submit(Submission(METHOD, b"streaming"))
     attempt = await h.claim_one(owner)
@@ -358,17 +364,22 @@ async def test_a_store_of_the_first_layout_is_taken_over(h: Harness, server: Red
     await h.store.close()
     async with Redis.from_url(server.url) as client:
         name = f"{{{PREFIX}}}"
-        await client.delete(*(f"{name}:{each}" for each in ("moved", "moves", "sets", "widths", "changes")))
-        await client.delete(f"{name}:s:{streaming}")
-        await client.set(f"{name}:layout", 1)
+        if layout == 1:
+            await client.delete(
+                *(f"{name}:{each}" for each in ("moved", "moves", "sets", "widths", "changes"))
+            )
+            await client.delete(f"{name}:s:{streaming}")
+        await client.set(f"{name}:layout", layout)
         for task_id in ids:
             raw = await client.get(f"{name}:t:{task_id}")
             assert isinstance(raw, bytes)
             record = record_of(raw)
-            later = {"bs", "nb"}
-            await client.set(
-                f"{name}:t:{task_id}", pack({each: record[each] for each in record.keys() - later})
-            )
+            later = {"bs", "nb", "x"} if layout == 1 else {"x"}
+            earlier = {each: record[each] for each in record.keys() - later}
+            if task_id == ids[-1]:
+                # What was the default was left out.
+                earlier["x"] = '{"result_ttl_s":7.5,"retry":[9,0.5,1,2,[3,14],1]}'
+            await client.set(f"{name}:t:{task_id}", pack({**earlier, "at": record["c"]}))
     again = await _open(server.url)
     try:
         assert again.store.ready_depths() == dict.fromkeys(
@@ -377,6 +388,9 @@ async def test_a_store_of_the_first_layout_is_taken_over(h: Harness, server: Red
         assert list(await again.store.agents()) == ["known"]
         page = await again.store.list_tasks(ListFilter(), limit=10, payloads=True)
         assert [record.submission.payload for record in page.records] == [b"needing", b"plain", b"streaming"]
+        submissions = [record.submission for record in page.records]
+        assert [each.retry for each in submissions] == [policy, TaskRetryPolicy(), TaskRetryPolicy()]
+        assert [each.result_ttl_s for each in submissions] == [7.5, 3600.0, 3600.0]
         assert [row.payload for row in await again.store.read_progress(streaming, 0, 9)] == [b"row"]
         await again.end(attempt)
         for requirements in (Requirements(), needing.requirements):

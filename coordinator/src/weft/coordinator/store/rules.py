@@ -16,6 +16,12 @@ from google.rpc import code_pb2
 DEFAULT_PRIORITY = 5
 HIGHEST_PRIORITY = 9
 REQUEST_ID_TTL_S = 24 * 3600.0
+# Agents enforce limits and cancellations themselves. The store steps in this much later.
+BACKSTOP_S = 1.0
+# Attempts of an ended session that one call reclaims at most: sweeps reclaim the rest.
+RECLAIM_ATTEMPTS = 250
+# Largest exponent of a backoff: a larger one would overflow after a thousand attempts.
+MAX_GROWTH = 64
 
 
 class State(enum.IntEnum):
@@ -78,8 +84,7 @@ def backoff_s(policy: TaskRetryPolicy, failures: int, sample: float, least_s: fl
 
     Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015 ("full jitter").
     """
-    # The exponent is bounded before the power is taken, which would overflow after a thousand attempts.
-    growth = policy.backoff_multiplier ** min(failures - 1, 64)
+    growth = policy.backoff_multiplier ** min(failures - 1, MAX_GROWTH)
     wait_s = sample * min(policy.max_backoff_s, policy.initial_backoff_s * growth)
     return wait_s if least_s is None else max(wait_s, least_s)
 

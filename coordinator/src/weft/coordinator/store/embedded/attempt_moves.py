@@ -11,7 +11,7 @@ from google.rpc import code_pb2
 from weft.coordinator.store import history, rules, store_outcomes
 from weft.coordinator.store.embedded.leases import Lease
 from weft.coordinator.store.embedded.task_table import TaskTable
-from weft.coordinator.store.embedded.unfinished_task import BACKSTOP_S, Saved, StreamState, UnfinishedTask
+from weft.coordinator.store.embedded.unfinished_task import Saved, StreamState, UnfinishedTask
 from weft.coordinator.store.records import (
     AttemptRef,
     AttemptReport,
@@ -23,12 +23,9 @@ from weft.coordinator.store.records import (
     ProgressVerdict,
     Verdict,
 )
-from weft.coordinator.store.rules import State
+from weft.coordinator.store.rules import BACKSTOP_S, RECLAIM_ATTEMPTS, State
 from weft.coordinator.store.store_config import StoreLimits
 from weft.coordinator.store.task_ids import format_id, parse_id
-
-# Attempts of a session that is over which one call takes back at the most: sweeps do the rest.
-PORTION = 250
 
 
 class AttemptMoves:
@@ -243,7 +240,7 @@ class AttemptMoves:
                 # What is not named yet must not be lost before it is.
                 leases.end(earlier, max(earlier.ends_at, lease.ends_at))
         if last:
-            self.reclaim(now, PORTION)
+            self.reclaim(now, RECLAIM_ATTEMPTS)
         return verdicts
 
     def _adopt(self, lease: Lease, ref: AttemptRef, epoch: int, now: float) -> bool:

@@ -27,7 +27,7 @@ from typing import Literal
 from weft.coordinator.store.base import StoreListener
 from weft.coordinator.store.embedded import bodies, store_file, task_queries
 from weft.coordinator.store.embedded.agent_table import AgentTable
-from weft.coordinator.store.embedded.attempt_moves import PORTION, AttemptMoves
+from weft.coordinator.store.embedded.attempt_moves import AttemptMoves
 from weft.coordinator.store.embedded.checkpoint import Checkpointer
 from weft.coordinator.store.embedded.commit_group import CommitGroup
 from weft.coordinator.store.embedded.contract_table import ContractTable
@@ -63,7 +63,7 @@ from weft.coordinator.store.records import (
     Verdict,
 )
 from weft.coordinator.store.refusals import agent_id_in_use, tell_not_stored
-from weft.coordinator.store.rules import QueueKey
+from weft.coordinator.store.rules import RECLAIM_ATTEMPTS, QueueKey
 from weft.coordinator.store.store_config import StoreLimits
 from weft.coordinator.store.task_ids import NumberGenerator, created_at, format_id, parse_id
 from weft.rpc.errors import WeftError
@@ -359,7 +359,7 @@ class EmbeddedStore:
         lease = self._table.leases.get(owner)
         if lease is not None:
             self._table.leases.drop(lease, as_crashes=True)
-            self._attempts.reclaim(self._clock(), PORTION)
+            self._attempts.reclaim(self._clock(), RECLAIM_ATTEMPTS)
         self._agents.ended(owner, left=True)
         self._barrier.returned(owner.agent_id)
         self._barrier.release(self._clock())

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from weft.coordinator.store.embedded.rows import MAX_ROWS, within
 from weft.coordinator.store.embedded.task_spec import decode_options
-from weft.coordinator.store.rules import REQUEST_ID_TTL_S
 
 
 class Purged(NamedTuple):
@@ -52,7 +51,7 @@ def purge(connection: sqlite3.Connection, now: float, limit: int) -> Purged:
 
 
 def _request_id_ttl_s(options: str | None) -> float:
-    return float(decode_options(options).get("request_id_ttl_s", REQUEST_ID_TTL_S))
+    return float(decode_options(options)["request_id_ttl_s"])
 
 
 def _each(connection: sqlite3.Connection, text: str, numbers: Sequence[int], *before: float) -> None:

@@ -14,7 +14,7 @@ from weft.coordinator.store.open_errors import StoreForeign, StoreTooNew
 
 # "weft", as SQLite's application_id: says whose file it is.
 APPLICATION_ID = 0x77656674
-VERSION = 6
+VERSION = 7
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -31,7 +31,8 @@ CREATE TABLE tasks (
   request_key INTEGER,
   request_id TEXT,
   request_digest BLOB,
-  -- JSON: what is not default of retry policy, requirements, start_to_close and TTLs.
+  -- Retry policy, start_to_close and TTLs in full, then requirements (task_spec.py). NULL or an object: written before
+  -- version 7, without the defaults of then.
   options TEXT,
   context BLOB,
   payload BLOB
@@ -149,6 +150,8 @@ CREATE TRIGGER task_ends AFTER INSERT ON ends BEGIN DELETE FROM live WHERE id = 
     4: "ALTER TABLE live ADD COLUMN history BLOB; ALTER TABLE ends ADD COLUMN history BLOB;",
     # Version 5 had no place for the initial metadata of streams.
     5: "ALTER TABLE progress ADD COLUMN headers BLOB NOT NULL DEFAULT x'';",
+    # Version 6 left out options that were the default. Its rows stay as they are: to rewrite a million of them takes long.
+    6: "",
 }
 
 

@@ -9,7 +9,6 @@ from weft.coordinator.store.embedded.core import StoreCore
 from weft.coordinator.store.embedded.reader import Reader
 from weft.coordinator.store.embedded.task_listing import SCAN_ROWS, list_page
 from weft.coordinator.store.embedded.unfinished_task import (
-    BACKSTOP_S,
     Cancellation,
     PastAttempts,
     Saved,
@@ -20,7 +19,7 @@ from weft.coordinator.store.embedded.unfinished_task import (
 from weft.coordinator.store.history import extended, kept_last
 from weft.coordinator.store.records import ListFilter, Owner, Page, ProgressRow, TaskRecord
 from weft.coordinator.store.refusals import not_retryable, payload_dropped
-from weft.coordinator.store.rules import State
+from weft.coordinator.store.rules import BACKSTOP_S, State
 from weft.coordinator.store.task_ids import parse_id
 
 T = TypeVar("T")

@@ -15,7 +15,7 @@ from weft.coordinator.store.rules import QueueKey, Requirements, State, TaskRetr
 
 @dataclass(slots=True, eq=False)
 class TaskSpec:
-    """What many tasks were submitted with alike."""
+    """The method and options of tasks that were submitted alike."""
 
     method: str
     priority: int
@@ -26,15 +26,15 @@ class TaskSpec:
     failure_ttl_s: float
     request_id_ttl_s: float
     queue: ReadyQueue
-    # What differs from the defaults, as stored; None: nothing does.
-    options: str | None
+    # All options, as stored.
+    options: str
 
     def ttl_s(self, state: State) -> float:
         return self.failure_ttl_s if state is State.FAILED else self.result_ttl_s
 
 
 class SpecTable:
-    """Finds equal terms again. Bounded: forgetting some only costs memory for equal ones made later."""
+    """Finds an equal spec again. Bounded: a forgotten one costs only the memory of an equal one made later."""
 
     def __init__(self, queue_of: Callable[[QueueKey], ReadyQueue], limit: int = 4096) -> None:
         self._queue_of = queue_of
@@ -62,7 +62,7 @@ class SpecTable:
         return spec
 
     def avoiding(self, spec: TaskSpec, agent_id: str) -> TaskSpec:
-        """The same terms, for an attempt that another agent should make."""
+        """The same spec, for an attempt that another agent should make."""
         found = self._avoiding.get((spec, agent_id))
         if found is None:
             if len(self._avoiding) >= self._limit:
@@ -72,7 +72,7 @@ class SpecTable:
         return found
 
     def stored(self, method: str, priority: int, options: str | None) -> TaskSpec:
-        """The terms of a stored task."""
+        """The spec of a stored task."""
         key = (method, priority, options)
         spec = self._known.get(key)
         if spec is None:
@@ -81,22 +81,26 @@ class SpecTable:
         return spec
 
 
-def encode_options(submission: Submission) -> str | None:
-    """The part of a submission that is the same for like tasks, as JSON; None where all of it is default."""
-    encoded = stored_options.encode(stored_options.given(submission))
-    if submission.requirements.labels:
-        encoded["labels"] = dict(submission.requirements.labels)
-    if submission.requirements.resources:
-        encoded["resources"] = dict(submission.requirements.resources)
-    return json.dumps(encoded, separators=(",", ":")) if encoded else None
+def encode_options(submission: Submission) -> str:
+    """A submission's options as stored: the text of `stored_options`; then its requirements as JSON, if it has any."""
+    text = stored_options.encode(stored_options.options_of(submission))
+    labels, resources = submission.requirements
+    if not labels and not resources:
+        return text
+    return f"{text} {json.dumps([dict(labels), dict(resources)], separators=(',', ':'))}"
 
 
 def decode_options(text: str | None) -> dict[str, Any]:
     """The keyword arguments of `Submission` behind stored options."""
-    if text is None:
-        return {}
-    decoded = stored_options.decode(json.loads(text))
-    labels, resources = decoded.pop("labels", {}), decoded.pop("resources", {})
+    if text is None or text.startswith("{"):
+        # Layouts up to 6 left out the defaults, which are those of then.
+        given: dict[str, Any] = json.loads(text) if text else {}
+        labels, resources = given.get("labels", {}), given.get("resources", {})
+        decoded = stored_options.decode_earlier(text)._asdict()
+    else:
+        options, _, requirements = text.partition(" [")
+        labels, resources = json.loads(f"[{requirements}") if requirements else ({}, {})
+        decoded = stored_options.decode(options)._asdict()
     if labels or resources:
         decoded["requirements"] = Requirements.of(labels, resources)
     return decoded

@@ -13,12 +13,10 @@ from dataclasses import dataclass
 from weft.coordinator.store.embedded.task_spec import TaskSpec
 from weft.coordinator.store.history import History, extended
 from weft.coordinator.store.records import AttemptRecord, Owner, Submission, TaskRecord, Verdict
-from weft.coordinator.store.rules import State, attempt_deadline
+from weft.coordinator.store.rules import BACKSTOP_S, State, attempt_deadline
 from weft.coordinator.store.task_ids import format_id
 
 NEVER = math.inf
-# Agents enforce limits and cancellations themselves; the store steps in this much later.
-BACKSTOP_S = 1.0
 
 
 class Saved(enum.Enum):
@@ -279,6 +277,7 @@ class UnfinishedTask:
                 context,
                 spec.result_ttl_s,
                 spec.failure_ttl_s,
+                spec.request_id_ttl_s,
             ),
             self.attempt,
             self.crashes,

@@ -20,8 +20,6 @@ _QUEUES = 4096
 # The label that stands for the agent to avoid, in the name of a queue: no agent has it, so that a coordinator which does not
 # know of such queues leaves their tasks to others.
 _AVOID = ""
-# Different options whose JSON is remembered.
-_OPTIONS = 1024
 
 
 def pack(value: Any) -> bytes:
@@ -62,17 +60,6 @@ def queue_key(name: str) -> QueueKey:
 
 def _pairs(items: list[list[Any]]) -> tuple[tuple[Any, Any], ...]:
     return tuple((key, value) for key, value in items)
-
-
-def options_of(submission: Submission) -> str | None:
-    """What a script needs beside the times, as JSON; None where all of it is default."""
-    return _options_text(stored_options.given(submission))
-
-
-@lru_cache(_OPTIONS)
-def _options_text(given: stored_options.StoredOptions) -> str | None:
-    encoded = stored_options.encode(given)
-    return json.dumps(encoded, separators=(",", ":")) if encoded else None
 
 
 def _past_attempts(raw: bytes | None) -> tuple[AttemptRecord, ...]:
@@ -142,7 +129,7 @@ def task(
             schedule_to_close_s=_seconds(record.get("sc")),
             requirements=key.requirements,
             context=context,
-            **stored_options.decode(json.loads(record.get("x", "{}"))),
+            **stored_options.decode(record["x"])._asdict(),
         ),
         attempt=int(record["a"]),
         crashes=int(record.get("k", 0)),
@@ -150,7 +137,7 @@ def task(
         cancel_requested="ce" in record,
         progress_count=int(record.get("n", 0)),
         created_at=float(record["c"]),
-        ready_at=float(record["at"]),
+        ready_at=float(record["at"] if "at" in record else record["c"]),
         started_at=_seconds(record.get("st")),
         finished_at=_seconds(record.get("fi")),
         expires_at=_seconds(record.get("ex")),

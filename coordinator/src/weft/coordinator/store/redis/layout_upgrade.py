@@ -1,23 +1,25 @@
-"""Bringing what an earlier version left in Redis to the present layout."""
+"""Brings an earlier layout in Redis to the present one."""
 
 from __future__ import annotations
 
 from weft.coordinator.store.redis.redis_keys import LAYOUT
 from weft.coordinator.store.redis.redis_link import RedisLink
+from weft.coordinator.store.stored_options import LEFT_OUT, encode
 
 # Tasks at a time: others wait while a script runs.
 _TASKS = 250
 
 
 async def upgrade(link: RedisLink) -> None:
-    """Make up for what version 1 did not keep. No coordinator of that version may run on.
+    """Add what layouts 1 and 2 did not have. No coordinator of an earlier version may run meanwhile.
 
-    Should it be broken off, or two do it at once: it is done again from the start, and comes to the same.
+    After an interruption it starts again from the beginning. Two coordinators may do it at once.
 
     Raises:
         Unavailable: Redis cannot be reached, or refuses.
     """
+    left_out = encode(LEFT_OUT).split()
     behind: bytes | bool = b""
     while behind is not False:
-        behind = await link.run("upgrade", [behind, _TASKS])
+        behind = await link.run("upgrade", [behind, _TASKS, left_out])
     await link.client.set(link.keys("layout"), LAYOUT)

@@ -60,7 +60,7 @@ A queue is named by its method; with requirements, a line of JSON ([labels, reso
 label has no name, and the agent that is avoided as its value.
 
 A record's fields, absent where unset: `s` state, `q` queue, `p` priority, `c` created, `d` delay, `ss` schedule_to_start,
-`sc` schedule_to_close, `x` other options (JSON), `r` request id, `at` ready at, `a` attempt, `f` failures, `k` crashes,
+`sc` schedule_to_close, `x` other options in full (stored_options.py), `r` request id, `at` ready at, if not at once, `a` attempt, `f` failures, `k` crashes,
 `oa` `oe` owner's agent and epoch, `rp` the owner has reported, `st` started, `fi` finished, `ex` forgotten at, `b` state before
 the end, `cr` `cg` `ce` cancellation: reason, grace, when the store ends the task, `n` responses, `nb` their bytes, `na` `ni`
 attempt and index of the last one, `ra` retried at, `fa` attempts before that, `due` in `timers` at, `e` outcome that the store
@@ -70,8 +70,9 @@ expired.
 
 from __future__ import annotations
 
-# Version 1 did not know which queues hold tasks, which agents have changed, nor how large values are (upgrade.lua).
-LAYOUT = 2
+# Layout 1 did not record which queues hold tasks, which agents have changed, and how large values are. Layouts 1 and 2 left
+# out options that were the default (upgrade.lua).
+LAYOUT = 3
 
 
 class RedisKeys:

@@ -368,15 +368,15 @@ class RedisStore:
         return await shared_fleet.loads(self._link, self._link.keys, agent_ids)
 
     async def set_desired(self, agent_id: str, desired_state: int) -> bool:
-        return bool(await self._link.run("wish", [agent_id, desired_state]))
+        return bool(await self._link.run("set_desired", [agent_id, desired_state]))
 
     async def forget_agent(self, agent_id: str) -> None:
-        await self._link.run("forget", [agent_id])
+        await self._link.run("forget_agent", [agent_id])
 
     # -- contracts and queues ---------------------------------------------------------------------------------------
 
     async def put_contract(self, digest: str, file_descriptor_set: bytes, methods: Sequence[str]) -> None:
-        await self._link.run("contract", [digest, file_descriptor_set, list(methods)])
+        await self._link.run("put_contract", [digest, file_descriptor_set, list(methods)])
 
     async def contracts(self, known: Collection[str] = ()) -> Mapping[str, tuple[bytes, Sequence[str]]]:
         return await self._catalogue.read(known)
@@ -388,7 +388,7 @@ class RedisStore:
             return []
         self._buffer.flush()
         request = [self._agents.version, list(hosted), list(methods), grace_s]
-        return [digest.decode() for digest in await self._link.run("unneeded", request) or ()]
+        return [digest.decode() for digest in await self._link.run("forget_contracts", request) or ()]
 
     async def depths(self) -> Mapping[QueueKey, QueueDepth]:
         self._buffer.flush()

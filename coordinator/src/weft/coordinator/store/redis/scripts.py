@@ -1,7 +1,8 @@
-"""Running the scripts: each is lib.lua and a file of its own, called by its digest and loaded again when Redis forgot it.
+"""Runs the scripts, by their digests; loads them again when Redis has forgotten them.
 
-Calls go out in order, one flight after another: what is asked for while a flight is under way goes with the next one.
-A task that is stored and the claim of it by an idle agent are one flight.
+A script is the constants, the shared files, and a file of its own or a function of fleet.lua. Calls go out in order, one
+pipeline after another: calls that come while a pipeline is under way form the next one. The storing of a task and its claim
+by an idle agent are one pipeline.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import re
 from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
@@ -20,13 +22,14 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from weft.coordinator.store.redis.encoding import pack, unpack
 from weft.coordinator.store.redis.endpoint_resolver import PrimaryMoved
+from weft.coordinator.store.redis.lua_constants import constants
 
-# Calls of one flight: what comes after them is not kept waiting for long.
+# Calls of one pipeline: later calls must not wait for long.
 _PIPELINE_CALLS = 256
 
 
 class Reply(NamedTuple):
-    """What a script answers, as lib.lua says. Strings are bytes."""
+    """The reply of a script, as in base.lua. Strings are bytes."""
 
     result: Any
     # (id, record) of tasks that changed their state, or (id, False) of those that only got progress.
@@ -47,18 +50,31 @@ class _ScriptCall(NamedTuple):
     answer: asyncio.Future[Reply]
 
 
+# Files that every script begins with, and the file whose functions are scripts.
+_SHARED = ("base", "moves", "sessions")
+_FLEET = "fleet"
+
+
 @cache
-def _source(name: str) -> tuple[str, str]:
+def _files() -> dict[str, str]:
     folder = files("weft.coordinator.store.redis") / "scripts"
-    text = "".join((folder / f"{part}.lua").read_text() for part in ("lib", name))
-    return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    found = (each for each in folder.iterdir() if each.name.endswith(".lua"))
+    return {each.name.removesuffix(".lua"): each.read_text() for each in found}
 
 
 @cache
 def _names() -> tuple[str, ...]:
-    folder = files("weft.coordinator.store.redis") / "scripts"
-    names = (each.name.removesuffix(".lua") for each in folder.iterdir() if each.name.endswith(".lua"))
-    return tuple(sorted(name for name in names if name != "lib"))
+    """The scripts: a file each, and the functions of the fleet's file."""
+    functions = re.findall(r"^local function (\w+)\(\)$", _files()[_FLEET], re.MULTILINE)
+    return tuple(sorted({*_files(), *functions} - {*_SHARED, _FLEET}))
+
+
+@cache
+def _source(name: str) -> tuple[str, str]:
+    """A script and its digest."""
+    own = _files().get(name) or f"{_files()[_FLEET]}\nreturn reply({name}())\n"
+    text = "\n".join((constants(), *(_files()[part] for part in _SHARED), own))
+    return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
 class Scripts:

@@ -19,10 +19,11 @@ from weft.coordinator.store.records import (
     TooManyQueues,
 )
 from weft.coordinator.store.redis.deferred_writes import DeferredTask, DeferredTasks
-from weft.coordinator.store.redis.encoding import options_of, queue_name
+from weft.coordinator.store.redis.encoding import queue_name
 from weft.coordinator.store.redis.redis_link import RedisLink
 from weft.coordinator.store.refusals import tell_not_stored, too_many_queues
 from weft.coordinator.store.rules import QueueKey
+from weft.coordinator.store.stored_options import encode, options_of
 from weft.coordinator.store.task_ids import digest_of
 from weft.rpc.errors import Unavailable
 
@@ -236,7 +237,7 @@ def _row(task_id: str, submission: Submission) -> tuple[Any, ...]:
         submission.delay_s or False,
         _or_false(submission.schedule_to_start_s),
         _or_false(submission.schedule_to_close_s),
-        options_of(submission) or False,
+        encode(options_of(submission)),
         submission.request_id or False,
         digest_of(submission) if submission.request_id else False,
         submission.payload,

@@ -1,7 +1,7 @@
--- Give attempts that an agent still holds to its new session, some at a time; with the last ones, take the others of its
--- earlier sessions back.
+-- Give held attempts to their agent's new session, some at a time. With the last ones, reclaim the others of its earlier
+-- sessions.
 --
--- request  {agent, epoch, {{id, attempt, the epoch that the agent knows}…}, whether these are the last}
+-- request  {agent, epoch, {{id, attempt, epoch that the agent knows}…}, whether these are the last}
 -- reads    owners, sessions:<agent>, t:
 -- result   for each: whether it goes on
 
@@ -11,8 +11,8 @@ local lives = leased(agent, epoch)
 
 local function adopt(id, attempt, known)
   local t = load(id)
-  -- The epoch that the agent knows can be earlier than the holder's: of a session that adopted the attempt and broke
-  -- before the agent was welcomed.
+  -- The epoch that the agent knows may be older than the holder's: a session may have adopted the attempt and broken
+  -- before its Welcome.
   if not (t and t.s == RUNNING and t.a == attempt and t.oa == agent and known <= t.oe and t.oe <= epoch) then
     return false
   end
@@ -33,13 +33,13 @@ if lives then
   for at = 1, #sessions, 2 do
     local earlier = tonumber(sessions[at])
     if earlier < epoch and request[4] then
-      -- The same process never heard of what it does not name; another one says that its predecessor died.
+      -- The same process never heard of an attempt that it does not name. Another process means that its predecessor died.
       drop(agent, earlier, sessions[at + 1] ~= mine)
     elseif earlier < epoch then
-      -- What is not named yet must not be lost before it is.
+      -- Attempts that are not named yet must not be lost before they are.
       call('ZADD', all('owners'), 'XX', 'GT', ends_at, session(agent, earlier))
     end
   end
-  take_back(request[4] and PORTION or 0)
+  reclaim(request[4] and RECLAIM_ATTEMPTS or 0)
 end
 return reply(results)

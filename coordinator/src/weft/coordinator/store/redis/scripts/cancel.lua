@@ -1,4 +1,4 @@
--- End what waits; tell the owners of what runs.
+-- Cancel tasks: waiting ones end at once, the owners of running ones are told.
 --
 -- request  {reason, grace, {id…}}
 -- result   nothing
@@ -10,7 +10,7 @@ for _, id in ipairs(request[3]) do
     finish(id, t, CANCELLED, 'cancelled:' .. reason)
   elseif t and t.s == RUNNING then
     local end_at = now + grace_s + BACKSTOP_S
-    -- Repeating it is harmless: the nearer end holds.
+    -- May be repeated: the nearer end holds.
     if not t.ce or end_at < t.ce then
       t.cr, t.cg, t.ce = reason, grace_s, end_at
       arm(id, t)

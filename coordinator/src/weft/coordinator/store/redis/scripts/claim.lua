@@ -2,13 +2,13 @@
 --
 -- request  {most bytes of payloads, {{agent, epoch, slots, limit, {{queue, cost}…}}…}, token, seconds to keep it}
 -- reads    owners, paused, ready:, t:, b:
--- writes   t:, and what `enter` and `expire` write; claim:<token>: what was given, so that `undo` finds it
+-- writes   t:, and what `enter` and `expire` write; claim:<token>: the claims, for `undo`
 -- result   for each request {{id, record, body, cost, deadline or false}…}
 
 local room = request[1]
 local given = {}
 if call('EXISTS', key('claim', request[3])) == 1 then
-  -- It was undone before it arrived.
+  -- This claim was undone before it arrived.
   return reply({})
 end
 local paused = {}
@@ -16,12 +16,12 @@ for _, method in ipairs(call('SMEMBERS', all('paused'))) do
   paused[method] = true
 end
 
--- The next ready task of a queue, from a page that is read at a time.
+-- The next ready task of a queue. Reads a page at a time.
 local function head(queue, page)
   if queue.at > #queue.ids then
     queue.ids = call('ZRANGE', key('ready', queue.name), 0, page - 1, 'WITHSCORES')
     queue.at = 1
-    -- Also when it is empty: who asked did not know.
+    -- Also if it is empty: the caller did not know that.
     touched[queue.name] = true
   end
   return queue.ids[queue.at], tonumber(queue.ids[queue.at + 1])
@@ -57,7 +57,7 @@ local function serve(owner)
         break
       end
       if size > room and #claims > 0 then
-        -- More than one answer should carry: they are there for the next claim.
+        -- The answer is large enough: the next claim gets the rest.
         woke = true
         break
       end

@@ -1,14 +1,14 @@
 -- End attempts, as their owners report it.
 --
--- request  {{agent, epoch, id, attempt, code, outcome, retry after or false, crashed, final, draw,
---          outcome trimmed, or false for a success}…}
+-- request  {{agent, epoch, id, attempt, code, outcome, retry after or false, crashed, final, sample,
+--          trimmed outcome or false for a success}…}
 -- reads    t:
--- writes   t:, o:, and what `finish` and `again` write
--- result   for each: 0 stored, 1 will be retried, 2 stale
+-- writes   t:, o:, and what `finish` and `retry` write
+-- result   for each: 0 stored, 1 retrying, 2 stale
 
 local STORED, RETRYING, STALE = 0, 1, 2
 
--- What a repeated report is answered: the same as the first time.
+-- The answer to a repeated report: the same as the first time.
 local function answer(t)
   if not t.rp then
     return STALE
@@ -27,18 +27,18 @@ local function report(item)
   end
   t.rp = true
   if item[8] then
-    return crashed(id, t, item[11]) and STORED or RETRYING
+    return end_crashed(id, t, item[11]) and STORED or RETRYING
   end
-  local code, said, outcome = item[5], nil, item[6]
+  local code, named, outcome = item[5], nil, item[6]
   if code ~= OK then
     t.f = (t.f or 0) + 1
   end
   local close = close_at(t)
   if code == DEADLINE_EXCEEDED and close and close <= now then
-    -- The agent knows when the attempt had to end, and not by which limit.
-    said, outcome = 'time_limit:schedule_to_close', nil
+    -- The agent knows when the attempt had to end, but not by which limit.
+    named, outcome = 'time_limit:schedule_to_close', nil
   end
-  local done = failed_or_done(id, t, code, item[9], item[10], item[7] or nil, said, outcome, item[11])
+  local done = end_reported(id, t, code, item[9], item[10], item[7] or nil, named, outcome, item[11])
   return done and STORED or RETRYING
 end
 

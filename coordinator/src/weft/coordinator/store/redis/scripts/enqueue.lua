@@ -1,30 +1,30 @@
--- Store tasks, in order: new ones, and those that an agent has begun or ended before they came here (early.py).
+-- Store tasks, in order: new ones, and deferred ones, which an agent may have started or ended (deferred_writes.py).
 --
--- request  {most queues of a method, {{id, queue, priority, delay, to_start, to_close, terms, request id, digest, payload, context,
---          begun: {agent, epoch, started, outcome of a success or false} or false}…}}; false: unset
+-- request  {most queues of a method, {{id, queue, priority, delay, to_start, to_close, options, request id, digest, payload, context,
+--          started: {agent, epoch, time, outcome of a success or false} or false}…}}; false: unset
 -- reads    q:<request id>, last, sets, widths
--- writes   t: b: q: all last, and what `place` writes; for one that has ended o: expiry
--- result   for each {outcome, task id}: 0 stored, 1 existed already, 2 the request id was used for another request,
---          3 its method has as many queues as it may, and this would be one more
+-- writes   t: b: q: all last, and what `place` writes; o: expiry for an ended task
+-- result   for each {outcome, task id}: 0 stored, 1 existed already, 2 the request id belongs to another request,
+--          3 this would be one queue more than the method may have
 
--- When a task was created, to the microsecond: when its id was made, some time ago. A clock that ran ahead does not count.
+-- When a task was created, to the microsecond, by its id; now at the latest.
 local function created_at(id)
   local high, low = tonumber(string.sub(id, 1, 8), 16), tonumber(string.sub(id, 9, 16), 16)
   return math.min(high * 4194304 + math.floor(low / 1024), math.floor(now * 1e6 + 0.5)) / 1e6
 end
 
--- It was never among the unfinished ones.
+-- A task that was never among the unfinished ones.
 local function store_ended(id, t, outcome)
   t.s, t.b, t.rp = SUCCEEDED, RUNNING, true
   t.fi = now
-  t.ex = now + terms(t).result_ttl_s
+  t.ex = now + options(t).result_ttl_s
   keep(id, t, nil, outcome)
-  call('ZADD', all('expiry'), string.format('%.17g', t.ex), id)
+  call('ZADD', all('expiry'), score(t.ex), id)
   due_at(t.ex)
   tell(id, t)
 end
 
-local function store_begun(id, t)
+local function store_started(id, t)
   place(id, t, RUNNING)
   if leased(t.oa, t.oe) then
     tell(id, t)
@@ -35,7 +35,7 @@ local function store_begun(id, t)
   end
 end
 
--- Whether these requirements are one set more than those of its method may have.
+-- Whether a task of this queue would bring one set of requirements more than its method may have.
 local function too_many(queue)
   local method, set = required(queue)
   return set and tonumber(call('HGET', all('widths'), method) or '0') >= request[1]
@@ -58,8 +58,8 @@ for index, item in ipairs(request[2]) do
   else
     local delay, created = item[4] or nil, created_at(id)
     local t = {
-      q = item[2], p = item[3], c = created, d = delay, ss = item[5] or nil, sc = item[6] or nil, x = item[7] or nil,
-      r = request_id or nil, at = created + (delay or 0), a = 0, bs = #item[10] + #item[11],
+      q = item[2], p = item[3], c = created, d = delay, ss = item[5] or nil, sc = item[6] or nil, x = item[7],
+      r = request_id or nil, at = delay and created + delay or nil, a = 0, bs = #item[10] + #item[11],
     }
     if request_id then
       call('SET', key('q', request_id), item[9] .. id)
@@ -68,14 +68,14 @@ for index, item in ipairs(request[2]) do
       call('SET', key('b', id), cmsgpack.pack({item[10], item[11]}))
     end
     call('ZADD', all('all'), 0, id)
-    local begun = item[12]
-    if begun then
-      t.a, t.oa, t.oe, t.st = 1, begun[1], begun[2], begun[3]
+    local started = item[12]
+    if started then
+      t.a, t.oa, t.oe, t.st = 1, started[1], started[2], started[3]
     end
-    if begun and begun[4] then
-      store_ended(id, t, begun[4])
-    elseif begun then
-      store_begun(id, t)
+    if started and started[4] then
+      store_ended(id, t, started[4])
+    elseif started then
+      store_started(id, t)
     else
       place(id, t, delay and SCHEDULED or QUEUED)
       save(id, t)

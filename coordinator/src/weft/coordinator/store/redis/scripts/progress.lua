@@ -11,7 +11,7 @@ local results, rows = {}, {}
 
 local function store(index, item)
   local id = item[3]
-  local t = held(item[1], item[2], id, item[4])
+  local t = running(item[1], item[2], id, item[4])
   if not t then
     return STALE
   end
@@ -22,7 +22,7 @@ local function store(index, item)
     return KNOWN
   end
   if item[5] ~= t.ni + 1 then
-    -- A response is missing: this attempt cannot be recorded rightly any more.
+    -- A response is missing: this attempt cannot be recorded any more.
     crash(id, t)
     return STALE
   end

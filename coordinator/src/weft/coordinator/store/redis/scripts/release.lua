@@ -1,16 +1,16 @@
--- Take attempts back as if they had never been.
+-- Release attempts: their tasks are queued again, and nothing is counted.
 --
 -- request  {agent, epoch, {{id, attempt}…}}
 -- result   for each: whether it was the owner's
 
 local results = {}
 for index, item in ipairs(request[3]) do
-  local t = held(request[1], request[2], item[1], item[2])
+  local t = running(request[1], request[2], item[1], item[2])
   if t then
     if not t.ce then
-      attempt_over(item[1], t, false, false, true)
+      record_attempt(item[1], t, false, false, true)
     end
-    give_back(item[1], t)
+    release(item[1], t)
   end
   results[index] = t ~= nil
 end

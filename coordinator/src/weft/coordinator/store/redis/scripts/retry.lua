@@ -1,6 +1,6 @@
--- Queue a task again that has failed or was cancelled, with fresh budgets and limits.
+-- Queue a failed or cancelled task again. Its limits and its counts of failures and crashes start anew.
 --
--- request  {id, its last attempt as in `h:`, to be kept, or false}
+-- request  {id, its last attempt for `h:`, or false}
 -- result   state before: retried when it is FAILED or CANCELLED; 0: no such task; -1: its payload is gone
 
 local id = request[1]

@@ -1,27 +1,27 @@
--- Do what time has brought: leases and limits that passed, delays that ended, tasks to forget.
+-- Apply what is due: ended leases, passed limits, ended delays, expired tasks.
 --
--- request  {limit, {draw…}, grace}
+-- request  {limit, {sample…}, grace}
 -- reads    owners, leaving, timers, expiry, swept
 -- writes   swept
 -- result   {promoted, expired, reclaimed, forgotten, {{agent, epoch}…} lost, when the next thing is due or false}
 
-local limit, draws = request[1], request[2]
--- Coordinators sweep many times a second: when none did for so long, none could renew a lease either.
+local limit, samples = request[1], request[2]
+-- Coordinators sweep many times a second. If none has swept for so long, none could renew a lease either.
 local AWAY_S = 1.5
 local NOTED_S = 0.25
-local until_now = string.format('%.17g', now)
+local until_now = score(now)
 local promoted, expired, reclaimed, forgotten, lost = 0, 0, 0, 0, {}
 
--- Redis was away, or all coordinators: agents get the time to come back with what they hold.
+-- Redis or all coordinators were away: agents get time to come back with their attempts.
 local last = tonumber(call('GET', all('swept')) or '0')
 if now - last > AWAY_S then
-  local grace_at = string.format('%.17g', now + request[3])
+  local grace_at = score(now + request[3])
   for _, name in ipairs(call('ZRANGEBYSCORE', all('owners'), '-inf', grace_at)) do
     call('ZADD', all('owners'), grace_at, name)
   end
 end
 if now - last > NOTED_S then
-  call('SET', all('swept'), string.format('%.17g', now))
+  call('SET', all('swept'), score(now))
 end
 
 for _, name in ipairs(call('ZRANGEBYSCORE', all('owners'), '-inf', until_now, 'LIMIT', 0, limit)) do
@@ -31,11 +31,11 @@ for _, name in ipairs(call('ZRANGEBYSCORE', all('owners'), '-inf', until_now, 'L
   ended(agent, epoch, false)
   lost[#lost + 1] = {agent, epoch}
 end
-reclaimed = take_back(limit)
+reclaimed = reclaim(limit)
 
 for index, id in ipairs(call('ZRANGEBYSCORE', all('timers'), '-inf', until_now, 'LIMIT', 0, limit)) do
   local t = load(id)
-  if expire(id, t, draws[(index - 1) % #draws + 1]) then
+  if expire(id, t, samples[(index - 1) % #samples + 1]) then
     expired = expired + 1
   else
     promoted = promoted + 1
@@ -44,12 +44,12 @@ end
 
 for _, id in ipairs(call('ZRANGEBYSCORE', all('expiry'), '-inf', until_now, 'LIMIT', 0, limit)) do
   local t = load(id)
-  local kept_until = t.r and not t.z and t.c + terms(t).request_id_ttl_s
+  local kept_until = t.r and not t.z and t.c + options(t).request_id_ttl_s
   call('DEL', key('b', id), key('o', id), key('p', id), key('s', id), key('h', id))
   if kept_until and kept_until > now then
-    -- Its request id must still be remembered: it loses what is large.
+    -- Its request id must still be remembered: only the large values go.
     t.z, t.o, t.e, t.h, t.ex = true, nil, nil, nil, kept_until
-    call('ZADD', all('expiry'), string.format('%.17g', kept_until), id)
+    call('ZADD', all('expiry'), score(kept_until), id)
     save(id, t)
   else
     call('DEL', key('t', id))

@@ -1,15 +1,15 @@
--- Take back what a claim gave whose answer was lost; should it still be on its way, it will give nothing.
+-- Undo a claim whose answer was lost. If the claim has not arrived yet, it will give nothing.
 --
 -- request  {token, seconds to keep it}
 -- reads    claim:<token>
--- result   how many attempts were taken back
+-- result   number of released attempts
 
 local raw = call('GET', key('claim', request[1]))
 local count = 0
 for _, item in ipairs(raw and cmsgpack.unpack(raw) or {}) do
-  local t = held(item[1], item[2], item[3], item[4])
+  local t = running(item[1], item[2], item[3], item[4])
   if t then
-    give_back(item[3], t)
+    release(item[3], t)
     count = count + 1
   end
 end

@@ -1,6 +1,6 @@
--- Bring what version 1 left to the present layout: queues and agents, then some tasks at a time. To repeat it is harmless.
+-- Bring an earlier layout to the present one: queues and agents, then some tasks at a time. May be repeated.
 --
--- request  {the task to go on behind, '' at first, most tasks}
+-- request  {the task to go on behind, '' at first, most tasks, the options that were left out, in the order of OPTIONS}
 -- reads    queues, agents, all, t:, b:, o:, p:
 -- writes   queues, sets, widths, moved, moves, fleet, changes, t:, s:
 -- result   the task to go on behind; false: these were the last
@@ -26,6 +26,24 @@ local function sizes(id)
   end
 end
 
+-- Layouts 1 and 2 had JSON of the options that were not the default.
+local function full_options(text)
+  local given = text and cjson.decode(text) or {}
+  local retry = given.retry or {}
+  local words = {}
+  for index, name in ipairs(OPTIONS) do
+    local value = given[name]
+    if index >= FIRST_OF_RETRY then
+      value = retry[index - FIRST_OF_RETRY + 1]
+    end
+    if name == 'retryable_codes' and value then
+      value = table.concat(value, ',')
+    end
+    words[index] = value and tostring(value) or request[3][index]
+  end
+  return table.concat(words, ' ')
+end
+
 local behind, most = request[1], request[2]
 if behind == '' then
   call('DEL', all('sets'), all('widths'))
@@ -44,9 +62,13 @@ local ids = call('ZRANGEBYLEX', all('all'), behind == '' and '-' or '(' .. behin
 for _, id in ipairs(ids) do
   local t = load(id)
   if t and not t.bs then
+    -- Layout 1 did not have the sizes of values.
     t.bs = call('STRLEN', key('b', id))
     t.o = t.o and call('STRLEN', key('o', id)) or nil
     t.nb = t.n and sizes(id) or nil
+  end
+  if t and (not t.x or string.sub(t.x, 1, 1) == '{') then
+    t.x = full_options(t.x)
     save(id, t)
   end
 end

@@ -1,0 +1,93 @@
+-- The first part of every script: its arguments, keys and records, and the reply. moves.lua and sessions.lua follow, then
+-- the script's own file. Key names and the fields of a record are documented in redis_keys.py. All keys share the hash tag
+-- of KEYS[1]. Constants in capitals come from Python (lua_constants.py).
+--
+-- KEYS[1]  the prefix of every key
+-- ARGV[1]  now, seconds since the epoch; negative: Redis' own clock (tests give their own)
+-- ARGV[2]  number of the calling coordinator
+-- ARGV[3]  the request, msgpack
+-- reply    msgpack {result, changed tasks {id, record}…, ready depths of touched queues {queue, count}…, unfinished tasks,
+--          whether something became ready, revoked attempts, when time will change something that this script changed or
+--          false}
+
+local P = KEYS[1]
+local call = redis.call
+local request = cmsgpack.unpack(ARGV[3])
+local now = tonumber(ARGV[1])
+if now < 0 then
+  local time = call('TIME')
+  now = tonumber(time[1]) + tonumber(time[2]) / 1e6
+end
+
+local touched, changed, revoked, woke, soonest = {}, {}, {}, false, false
+
+local function key(kind, id)
+  return P .. ':' .. kind .. ':' .. id
+end
+
+local function all(kind)
+  return P .. ':' .. kind
+end
+
+local function load(id)
+  local raw = call('GET', key('t', id))
+  return raw and cmsgpack.unpack(raw) or nil
+end
+
+local function save(id, t)
+  call('SET', key('t', id), cmsgpack.pack(t))
+end
+
+-- Save a task whose state has changed, and report the change.
+local function tell(id, t)
+  local raw = cmsgpack.pack(t)
+  call('SET', key('t', id), raw)
+  changed[#changed + 1] = {id, raw}
+end
+
+-- Report an attempt that its owner must end.
+local function revoke(agent, epoch, id, attempt, reason, grace_s, lost)
+  revoked[#revoked + 1] = {agent, epoch, id, attempt, reason, grace_s, lost}
+end
+
+-- The calling coordinator must sweep at this time.
+local function due_at(at)
+  soonest = soonest and math.min(soonest, at) or at
+end
+
+-- A time as a score that loses nothing.
+local function score(at)
+  return string.format('%.17g', at)
+end
+
+local function nearer(a, b)
+  return a and b and math.min(a, b) or a or b
+end
+
+-- Record the new depths of touched queues, publish the changes to the other coordinators, and pack the reply.
+local function reply(result)
+  local depths = {}
+  for queue in pairs(touched) do
+    local count = call('ZCARD', key('ready', queue))
+    depths[#depths + 1] = {queue, count}
+    if count > 0 then
+      call('ZADD', all('moved'), call('INCR', all('moves')), queue)
+    else
+      call('ZREM', all('moved'), queue)
+    end
+  end
+  if #changed > 0 or #revoked > 0 or woke then
+    local ids = {}
+    for index, item in ipairs(changed) do
+      ids[index] = item[1]
+    end
+    local event
+    for _, other in ipairs(call('ZRANGE', all('live'), 0, -1)) do
+      if other ~= ARGV[2] then
+        event = event or cmsgpack.pack({ids, depths, revoked, woke})
+        call('PUBLISH', key('events', other), event)
+      end
+    end
+  end
+  return cmsgpack.pack({result, changed, depths, tonumber(call('GET', all('unfinished')) or '0'), woke, revoked, soonest})
+end

@@ -1,0 +1,325 @@
+-- The moves of a task's life. The rules are those of rules.py; the conformance suite and the state machine compare them.
+
+-- -- options and times ----------------------------------------------------------------------------------------------
+
+local options_of = {}
+
+-- The options of a task (stored_options.py), by the names in OPTIONS; nil where unset. The retryable codes are a set.
+local function options(t)
+  local found = options_of[t.x]
+  if not found then
+    found = {}
+    local index = 0
+    for word in string.gmatch(t.x, '%S+') do
+      index = index + 1
+      found[OPTIONS[index]] = tonumber(word)
+      if OPTIONS[index] == 'retryable_codes' then
+        found.retryable_codes = {}
+        for code in string.gmatch(word, '%d+') do
+          found.retryable_codes[tonumber(code)] = true
+        end
+      end
+    end
+    options_of[t.x] = found
+  end
+  return found
+end
+
+-- When the task is or was ready: absent where that was at its creation.
+local function ready_at(t)
+  return t.at or t.c
+end
+
+local function close_at(t)
+  return t.sc and (t.ra or t.c) + t.sc
+end
+
+local function start_by(t)
+  return t.ss and (t.ra or t.c + (t.d or 0)) + t.ss
+end
+
+-- When the running attempt must have ended.
+local function deadline_at(t)
+  local close, own_s = close_at(t), options(t).start_to_close_s
+  if not own_s then
+    return close
+  end
+  local own = t.st + own_s
+  return close and math.min(own, close) or own
+end
+
+local function next_due_at(t)
+  if t.s == RUNNING then
+    local deadline = deadline_at(t)
+    return nearer(deadline and deadline + BACKSTOP_S, t.ce)
+  end
+  local due = nearer(t.s == SCHEDULED and ready_at(t) or nil, close_at(t))
+  if t.a == (t.fa or 0) then
+    due = nearer(due, start_by(t))
+  end
+  return due
+end
+
+-- Put the task into `timers` at its next due time, or take it out.
+local function arm(id, t)
+  local due = t.s < SUCCEEDED and next_due_at(t) or nil
+  if due ~= t.due then
+    if due then
+      call('ZADD', all('timers'), score(due), id)
+      due_at(due)
+    else
+      call('ZREM', all('timers'), id)
+    end
+    t.due = due
+  end
+end
+
+-- -- moves ----------------------------------------------------------------------------------------------------------
+
+local function count(kind, queue, by)
+  if call('HINCRBY', all(kind), queue, by) == 0 then
+    call('HDEL', all(kind), queue)
+  end
+end
+
+-- A queue's method, and its name without an avoided agent; nil instead of the name if nothing is required.
+local function required(queue)
+  local method, text = string.match(queue, '^([^\n]*)\n?(.*)$')
+  text = string.gsub(text, '^%[%[%["","[^"]*"%],?', '[[')
+  if text == '' or text == '[[],[]]' then
+    return method, nil
+  end
+  return method, method .. '\n' .. text
+end
+
+-- Count an unfinished task into its queue or out of it, and the different requirements of its method.
+local function tally(queue, by)
+  count('queues', queue, by)
+  local method, set = required(queue)
+  if set then
+    local left = call('HINCRBY', all('sets'), set, by)
+    if left == 0 then
+      call('HDEL', all('sets'), set)
+    end
+    if left == 0 or (left == 1 and by == 1) then
+      count('widths', method, by)
+    end
+  end
+end
+
+local function session(agent, epoch)
+  return string.format('%d#%s', epoch, agent)
+end
+
+local function leave(id, t)
+  touched[t.q] = true
+  if t.s == QUEUED then
+    call('ZREM', key('ready', t.q), id)
+  elseif t.s == SCHEDULED then
+    count('scheduled', t.q, -1)
+  elseif t.s == RUNNING then
+    count('running', t.q, -1)
+    call('SREM', key('held', session(t.oa, t.oe)), id)
+  end
+end
+
+local function enter(id, t, state)
+  touched[t.q] = true
+  t.s = state
+  if state == QUEUED then
+    call('ZADD', key('ready', t.q), HIGHEST_PRIORITY - t.p, id)
+    woke = true
+  elseif state == SCHEDULED then
+    count('scheduled', t.q, 1)
+  elseif state == RUNNING then
+    count('running', t.q, 1)
+    call('SADD', key('held', session(t.oa, t.oe)), id)
+  end
+end
+
+-- Add an unfinished task.
+local function place(id, t, state)
+  tally(t.q, 1)
+  call('INCR', all('unfinished'))
+  enter(id, t, state)
+  arm(id, t)
+end
+
+-- Store the outcome of an attempt. `named`: an outcome of the store's own, by name; `outcome`: a reported one.
+local function keep(id, t, named, outcome)
+  if outcome then
+    call('SET', key('o', id), outcome)
+  elseif t.o then
+    call('DEL', key('o', id))
+  end
+  t.e, t.o = named, outcome and #outcome or nil
+end
+
+-- Add an attempt to the task's history: the first one and the newest are kept.
+local function remember(id, t, attempt)
+  local raw = t.h and call('GET', key('h', id))
+  local past = raw and cmsgpack.unpack(raw) or {}
+  if #past >= MAX_ATTEMPTS then
+    table.remove(past, 2)
+  end
+  past[#past + 1] = attempt
+  local packed = cmsgpack.pack(past)
+  call('SET', key('h', id), packed)
+  t.h = #packed
+end
+
+-- Add the running attempt, which is over and does not end the task, to the history. `what`: its trimmed outcome, the
+-- name of one of the store's own, or false.
+local function record_attempt(id, t, what, crashed, released)
+  remember(id, t, {t.a, t.oa, t.st, now, what or false, crashed, released})
+end
+
+-- Move to a terminal state, with an outcome as in `keep`.
+local function finish(id, t, state, named, outcome)
+  t.b = t.s
+  leave(id, t)
+  enter(id, t, state)
+  tally(t.q, -1)
+  call('DECR', all('unfinished'))
+  arm(id, t)
+  t.fi = now
+  t.ex = now + (state == FAILED and options(t).failure_ttl_s or options(t).result_ttl_s)
+  t.cr, t.cg, t.ce = nil, nil, nil
+  keep(id, t, named, outcome)
+  call('ZADD', all('expiry'), score(t.ex), id)
+  due_at(t.ex)
+  tell(id, t)
+end
+
+local function finish_cancelled(id, t)
+  finish(id, t, CANCELLED, 'cancelled:' .. (t.cr or ''))
+end
+
+-- The queue of the retries of this queue that avoid an agent. redis_keys.py documents the name.
+local function avoiding(queue, agent)
+  local method, text = string.match(queue, '^([^\n]*)\n?(.*)$')
+  -- What follows the opening of the labels.
+  local rest = string.sub(text == '' and '[[],[]]' or text, 3)
+  rest = string.gsub(rest, '^%["","[^"]*"%],?', '')
+  local more = string.sub(rest, 1, 1) == '[' and ',' or ''
+  return method .. '\n[[["","' .. agent .. '"]' .. more .. rest
+end
+
+-- RUNNING to QUEUED or SCHEDULED after an attempt that counts. Another agent should make the next attempt.
+local function retry(id, t, at)
+  t.at = at
+  leave(id, t)
+  tally(t.q, -1)
+  t.q = avoiding(t.q, t.oa)
+  tally(t.q, 1)
+  enter(id, t, at > now and SCHEDULED or QUEUED)
+  arm(id, t)
+  tell(id, t)
+end
+
+-- RUNNING to QUEUED at no cost, as if the attempt had never been.
+local function release(id, t)
+  if t.ce then
+    finish_cancelled(id, t)
+    return
+  end
+  leave(id, t)
+  t.a, t.st = t.a - 1, nil
+  enter(id, t, QUEUED)
+  arm(id, t)
+  tell(id, t)
+end
+
+-- The end of a crashed attempt. True: the task has its outcome. False: it will be retried.
+local function end_crashed(id, t, trimmed)
+  record_attempt(id, t, trimmed, true, false)
+  t.k = (t.k or 0) + 1
+  if t.ce then
+    finish_cancelled(id, t)
+  elseif t.k > options(t).max_crashes then
+    finish(id, t, FAILED, 'crash_loop:' .. t.k)
+  else
+    retry(id, t, now)
+    return false
+  end
+  return true
+end
+
+-- The attempt was lost with its agent.
+local function crash(id, t)
+  t.rp = nil
+  return end_crashed(id, t)
+end
+
+-- The end of an attempt by its code, as rules.end_after_report; the result as in `end_crashed`. `outcome` and `named` as in
+-- `keep`; `trimmed`: the outcome for the history.
+local function end_reported(id, t, code, final, sample, least_s, named, outcome, trimmed)
+  if code == OK then
+    finish(id, t, SUCCEEDED, named, outcome)
+    return true
+  end
+  local policy = options(t)
+  local failures = t.f or 0
+  if code == CODE_CANCELLED then
+    finish(id, t, t.ce and CANCELLED or FAILED, named, outcome)
+    return true
+  end
+  local hopeless = final or FINAL_CODES[code]
+  if hopeless or not policy.retryable_codes[code] or failures >= policy.max_attempts then
+    finish(id, t, FAILED, named, outcome)
+    return true
+  end
+  if t.ce then
+    finish_cancelled(id, t)
+    return true
+  end
+  local growth = policy.backoff_multiplier ^ math.min(failures - 1, MAX_GROWTH)
+  local wait_s = sample * math.min(policy.max_backoff_s, policy.initial_backoff_s * growth)
+  if least_s then
+    wait_s = math.max(wait_s, least_s)
+  end
+  local close = close_at(t)
+  if close and now + wait_s >= close then
+    -- There is no time for another attempt: what its outcome is the task's.
+    finish(id, t, FAILED, named, outcome)
+    return true
+  end
+  keep(id, t, named, outcome)
+  record_attempt(id, t, named or trimmed, false, false)
+  retry(id, t, now + wait_s)
+  return false
+end
+
+-- Apply the limits of one task that have passed. False: nothing but a promotion was due.
+local function expire(id, t, sample)
+  local close = close_at(t)
+  if t.s == RUNNING then
+    local agent, epoch, attempt = t.oa, t.oe, t.a
+    if t.ce and t.ce <= now then
+      finish_cancelled(id, t)
+    elseif close and close <= now then
+      finish(id, t, FAILED, 'time_limit:schedule_to_close')
+    else
+      t.f = (t.f or 0) + 1
+      end_reported(id, t, DEADLINE_EXCEEDED, false, sample, nil, 'time_limit:start_to_close')
+    end
+    revoke(agent, epoch, id, attempt, 'its time was over', 0, true)
+    return true
+  end
+  if close and close <= now then
+    finish(id, t, FAILED, 'time_limit:schedule_to_close')
+    return true
+  end
+  local start = start_by(t)
+  if start and start <= now and t.a == (t.fa or 0) then
+    finish(id, t, FAILED, 'time_limit:schedule_to_start')
+    return true
+  end
+  if t.s == SCHEDULED and ready_at(t) <= now then
+    leave(id, t)
+    enter(id, t, QUEUED)
+    arm(id, t)
+    tell(id, t)
+  end
+  return false
+end
