@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class AgentServiceStub(object):
-    """Served by each agent beside the methods that it hosts, for direct calls: no store in between.
+    """Served by each agent in addition to the methods that it hosts, for direct calls: no store in between.
     """
 
     def __init__(self, channel):
@@ -48,7 +48,7 @@ class AgentServiceStub(object):
 
 
 class AgentServiceServicer(object):
-    """Served by each agent beside the methods that it hosts, for direct calls: no store in between.
+    """Served by each agent in addition to the methods that it hosts, for direct calls: no store in between.
     """
 
     def Execute(self, request_iterator, context):
@@ -62,14 +62,14 @@ class AgentServiceServicer(object):
         Errors of the stream: INVALID_ARGUMENT (a call id that is in use, or too many calls); RESOURCE_EXHAUSTED
         (OVERLOADED: the caller did not read). Errors of one call are in its outcome: UNIMPLEMENTED (METHOD_NOT_HOSTED:
         not here, or not unary), RESOURCE_EXHAUSTED (OVERLOADED: no free slot), UNAVAILABLE (STOPPING), DEADLINE_EXCEEDED,
-        and whatever the handler says.
+        and the handler's own status.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DescribeAgent(self, request, context):
-        """Says what this agent is and hosts.
+        """Describes this agent and the methods that it hosts.
 
         Guarantee: read only. Errors: none of its own.
         """
@@ -99,7 +99,7 @@ def add_AgentServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AgentService(object):
-    """Served by each agent beside the methods that it hosts, for direct calls: no store in between.
+    """Served by each agent in addition to the methods that it hosts, for direct calls: no store in between.
     """
 
     @staticmethod

@@ -28,11 +28,11 @@ if _version_not_supported:
 
 class CoordinatorServiceStub(object):
     """The control plane. Besides these RPCs, the coordinator's port answers every unary and server-streaming
-    method of every hosted service: such a call is submitted as a task, waited for, and answered with the
-    handler's own response, status, details and trailers.
+    method of every hosted service: such a call becomes a task, and is answered with the handler's own response,
+    status, details and trailers when the task has ended.
 
     Delivery: a task is executed at least once and recorded exactly once. "Acknowledged" below means: answered
-    with OK after the store has it, with the durability that the coordinator was started with.
+    with OK after the store has it, by the coordinator's durability.
 
     Any RPC can answer UNAVAILABLE (STORE_UNAVAILABLE, STOPPING), RESOURCE_EXHAUSTED (OVERLOADED) and INTERNAL.
     """
@@ -127,11 +127,11 @@ class CoordinatorServiceStub(object):
 
 class CoordinatorServiceServicer(object):
     """The control plane. Besides these RPCs, the coordinator's port answers every unary and server-streaming
-    method of every hosted service: such a call is submitted as a task, waited for, and answered with the
-    handler's own response, status, details and trailers.
+    method of every hosted service: such a call becomes a task, and is answered with the handler's own response,
+    status, details and trailers when the task has ended.
 
     Delivery: a task is executed at least once and recorded exactly once. "Acknowledged" below means: answered
-    with OK after the store has it, with the durability that the coordinator was started with.
+    with OK after the store has it, by the coordinator's durability.
 
     Any RPC can answer UNAVAILABLE (STORE_UNAVAILABLE, STOPPING), RESOURCE_EXHAUSTED (OVERLOADED) and INTERNAL.
     """
@@ -142,7 +142,8 @@ class CoordinatorServiceServicer(object):
         Guarantee: an acknowledged task is never lost. With a request id the call may be repeated: the same id
         with the same request (method and payload) answers with the same task, whose first options stay in force.
         Payloads are compared as messages: the order of fields and of map entries does not matter, also not within an
-        Any whose type the contract has; fields that it does not have are compared by number and bytes. Without one, a call of unknown outcome may have stored a task.
+        Any whose type the contract has. Fields that the contract does not have are compared by number and bytes. Without a
+        request id, a call of unknown outcome may have stored a task.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, PAYLOAD_MALFORMED), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE),
         NOT_FOUND (METHOD_UNKNOWN), UNIMPLEMENTED (METHOD_NOT_DURABLE; NOT_IMPLEMENTED for fairness keys),
@@ -154,12 +155,12 @@ class CoordinatorServiceServicer(object):
 
     def SubmitTasks(self, request_iterator, context):
         """Stores many tasks. Each message's tasks are stored together and acknowledged in one response, in order.
-        With `deliver_results` the tasks also come back on this stream when they have ended; it closes when the
-        client has half-closed and all have. The coordinator reads on only while fewer than its limit of tasks
+        With `deliver_results` each task also comes back on this stream when it has ended. The stream closes when the
+        client has half-closed it and all tasks have come back. The coordinator reads on only while fewer tasks than its limit
         (65,536) are undelivered.
 
         Guarantee: as SubmitTask, task by task; a broken stream loses no acknowledged task or result: use
-        WaitTasks for those not yet delivered.
+        WaitTasks for the undelivered tasks.
 
         Errors: of one task, in its acknowledgement, as SubmitTask. Of the stream: none of its own.
         """
@@ -170,18 +171,18 @@ class CoordinatorServiceServicer(object):
     def GetTask(self, request, context):
         """Reads one task.
 
-        Guarantee: what is read is durable. Errors: NOT_FOUND (TASK_NOT_FOUND).
+        Guarantee: a state that is read is durable. Errors: NOT_FOUND (TASK_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WaitTasks(self, request, context):
-        """Waits for many tasks: each is sent when it has ended, batched, those that have ended already at once. The
-        stream ends when all are sent or the timeout has passed; tasks that are missing then have not ended.
+        """Waits for many tasks: each is sent when it has ended, batched; ended tasks are sent at once. The
+        stream ends when all are sent or the timeout has passed. Tasks that were not sent by then have not ended.
 
-        Guarantee: what is read is durable. Errors: INVALID_ARGUMENT (no ids, or more than 100,000). An id
-        that is not known is reported in `not_found`, not as an error.
+        Guarantee: an end that is read is durable. Errors: INVALID_ARGUMENT (no ids, or more than 100,000). An unknown id
+        is reported in `not_found`, not as an error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -198,9 +199,9 @@ class CoordinatorServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CancelTask(self, request, context):
-        """Asks for a task's end. One that is not running is CANCELLED at once. A running one's attempt is told; it
+        """Asks for a task's end. A task that is not running is CANCELLED at once. If it runs, its handler is cancelled, and the task
         becomes CANCELLED when the handler has ended, or when the grace has passed. A handler that finishes all the
-        same keeps its outcome. Repeating it is harmless; a task that has ended stays as it is.
+        same keeps its outcome. Repeating the call is harmless. A task that has ended does not change.
 
         Guarantee: an acknowledged cancellation survives a crash of the coordinator. Errors: NOT_FOUND.
         """
@@ -209,7 +210,7 @@ class CoordinatorServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RetryTask(self, request, context):
-        """Queues a FAILED or CANCELLED task again, with fresh budgets of attempts and crashes. Attempt numbers go on.
+        """Queues a FAILED or CANCELLED task again, counting attempts and crashes anew. Attempt numbers go on.
 
         Errors: NOT_FOUND (TASK_NOT_FOUND, RESULT_EXPIRED: its payload is gone), FAILED_PRECONDITION (TASK_STATE).
         """
@@ -219,7 +220,7 @@ class CoordinatorServiceServicer(object):
 
     def WatchTask(self, request, context):
         """Follows a task: its present state, then every change and every progress event, until it has ended. Progress
-        has sequence numbers; a watcher that reconnects with the last one it saw misses none and sees none twice.
+        has sequence numbers: a watcher that reconnects with the last one it saw misses none and sees none twice.
         State snapshots may be coalesced: the newest counts.
 
         Guarantee: progress at least once per sequence number, in order. Errors: NOT_FOUND;
@@ -230,7 +231,7 @@ class CoordinatorServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListAgents(self, request, context):
-        """Lists the agents that are known.
+        """Lists the known agents.
 
         Guarantee: a snapshot. Errors: INVALID_ARGUMENT (page token).
         """
@@ -248,11 +249,11 @@ class CoordinatorServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchAgents(self, request, context):
-        """Discovery: a snapshot of the agents that host the methods asked for, then changes, batched. Agents are told of
-        that are connected, or were a moment ago (SUSPECT); one that has left or is lost is removed. What is told is who
-        they are and whether they take calls, not their load and not when they were last heard.
+        """Discovery: a snapshot of the agents that host the requested methods, then changes, batched. It has the agents that are
+        connected, or were a moment ago (SUSPECT); an agent that has left or is lost is removed. It tells which agents there are
+        and whether they take calls, not their load and not the time of their last report.
 
-        Guarantee: a client that reconnects with its cursor sees every later change or a fresh snapshot. States between
+        Guarantee: a client that reconnects with its cursor sees every later change or a fresh snapshot. Intermediate states
         may be left out: the newest counts.
         Errors: INVALID_ARGUMENT (more than 256 methods); RESOURCE_EXHAUSTED (OVERLOADED) for a watcher that does not read:
         resume from the last cursor.
@@ -262,7 +263,7 @@ class CoordinatorServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateAgent(self, request, context):
-        """Says what is wanted of an agent: active, draining, paused. Holds until changed, also for an agent that is away.
+        """Sets an agent's desired state: active, draining or paused. It holds until it is changed, also for an agent that is away.
 
         Guarantee: durable when acknowledged. Errors: NOT_FOUND (AGENT_NOT_FOUND), INVALID_ARGUMENT.
         """
@@ -293,7 +294,7 @@ class CoordinatorServiceServicer(object):
         """An agent's session; session.proto has the rules. The stream lives as long as the agent does; one agent
         has one stream.
 
-        Errors that end the stream and want a change before dialling again: INVALID_ARGUMENT (INVALID_FIELD,
+        Errors that end the stream for good, until the agent is changed: INVALID_ARGUMENT (INVALID_FIELD,
         CONTRACT_INVALID), FAILED_PRECONDITION (CONTRACT_INCOMPATIBLE, SESSION_PROTOCOL). Errors after which the
         agent dials again: ALREADY_EXISTS (AGENT_ID_IN_USE), UNAVAILABLE, RESOURCE_EXHAUSTED (it did not read
         its stream), ABORTED (a newer session of the same agent took over).
@@ -303,11 +304,11 @@ class CoordinatorServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Report(self, request, context):
-        """Takes a message of an open session that came beside its stream: from an agent whose stream is held up, by a handler that
-        blocks the event loop that both live on, say. It counts as a heartbeat. The agent is given no more work until its stream
-        says something again.
+        """Takes a message of an open session out-of-band: from an agent whose stream is blocked, for example by a handler that
+        blocks the stream's event loop. It counts as a heartbeat. The agent is assigned nothing until its stream brings a message
+        again.
 
-        Guarantee: as on the stream; acknowledgements come there. Such a message may overtake what was written to the stream before.
+        Guarantee: as on the stream; acknowledgements come there. Such a message may overtake earlier messages of the stream.
         Errors: FAILED_PRECONDITION (SESSION_PROTOCOL): no such session is open at this coordinator; INVALID_ARGUMENT: the message
         holds `hello`, `contract`, `progress` or `goodbye`, which only the stream takes.
         """
@@ -408,11 +409,11 @@ def add_CoordinatorServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class CoordinatorService(object):
     """The control plane. Besides these RPCs, the coordinator's port answers every unary and server-streaming
-    method of every hosted service: such a call is submitted as a task, waited for, and answered with the
-    handler's own response, status, details and trailers.
+    method of every hosted service: such a call becomes a task, and is answered with the handler's own response,
+    status, details and trailers when the task has ended.
 
     Delivery: a task is executed at least once and recorded exactly once. "Acknowledged" below means: answered
-    with OK after the store has it, with the durability that the coordinator was started with.
+    with OK after the store has it, by the coordinator's durability.
 
     Any RPC can answer UNAVAILABLE (STORE_UNAVAILABLE, STOPPING), RESOURCE_EXHAUSTED (OVERLOADED) and INTERNAL.
     """

@@ -38,9 +38,9 @@ type SubmitTaskRequest struct {
 	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// How to run it.
 	Options *TaskOptions `protobuf:"bytes,4,opt,name=options,proto3" json:"options,omitempty"`
-	// How long request_id is kept from the submission on: 1 s to 24 h. Unset: 24 h. For ids that a library makes for its own
-	// repeats, which end within minutes: what is kept of the task for its id alone goes then. With it, the same request
-	// means the same bytes.
+	// How long request_id is kept from the submission on: 1 s to 24 h. Unset: 24 h. For ids that a library generates for its own
+	// repeats, which end within minutes: the record of the id is forgotten then. With it, the same request means the same
+	// bytes.
 	RequestIdTtl  *durationpb.Duration `protobuf:"bytes,5,opt,name=request_id_ttl,json=requestIdTtl,proto3" json:"request_id_ttl,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -276,7 +276,7 @@ func (x *SubmitTasksResponse) GetFinished() []*Task {
 	return nil
 }
 
-// What became of one submission.
+// The end of one submission.
 type SubmitAck struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The stored task's id; empty when it was refused.
@@ -448,7 +448,7 @@ type WaitTasksRequest struct {
 	TaskIds []string `protobuf:"bytes,1,rep,name=task_ids,json=taskIds,proto3" json:"task_ids,omitempty"`
 	// Give up after this long. Unset: the call's own deadline.
 	Timeout *durationpb.Duration `protobuf:"bytes,2,opt,name=timeout,proto3" json:"timeout,omitempty"`
-	// How much of each. Unset: FULL, but without the payload, which the waiter sent itself.
+	// How much of each. Unset: FULL, but without the payload.
 	View          TaskView `protobuf:"varint,3,opt,name=view,proto3,enum=weft.v1.TaskView" json:"view,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -648,13 +648,13 @@ type TaskFilter struct {
 	AgentId string `protobuf:"bytes,5,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
 	// The caller's idempotency key; empty: all.
 	RequestId string `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// The last failure ended in one of these google.rpc.Code numbers; empty: all. With this or one of the next two, only tasks
-	// match whose outcome, or last attempt, is a failure.
+	// The last failure has one of these google.rpc.Code numbers; empty: all. With this or one of the next two, a task matches
+	// only if its outcome, or its last attempt, is a failure.
 	ErrorCodes []int32 `protobuf:"varint,7,rep,packed,name=error_codes,json=errorCodes,proto3" json:"error_codes,omitempty"`
 	// The last failure has this reason among its details (ErrorInfo), such as "CRASH_LOOP", or its handler raised this type,
 	// such as "ValueError"; empty: all.
 	ErrorReason string `protobuf:"bytes,8,opt,name=error_reason,json=errorReason,proto3" json:"error_reason,omitempty"`
-	// The last failure's message, or the type or text of what its handler raised, holds this, in upper or lower case; empty:
+	// The last failure's message, or the type or text of its handler's exception, contains this, in upper or lower case; empty:
 	// all. At most 1024 characters.
 	ErrorText     string `protobuf:"bytes,9,opt,name=error_text,json=errorText,proto3" json:"error_text,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1433,11 +1433,11 @@ type WatchAgentsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agents that are new or changed; in a snapshot all of them.
 	Agents []*Agent `protobuf:"bytes,1,rep,name=agents,proto3" json:"agents,omitempty"`
-	// Ids of agents that are gone, or host none of these methods any more. Ids that were never told may be among them.
+	// Ids of agents that are gone, or host none of these methods any more. Unknown ids may be among them.
 	Removed []string `protobuf:"bytes,2,rep,name=removed,proto3" json:"removed,omitempty"`
-	// A snapshot begins here: what was known and is not in it is gone, once it has all come.
+	// A snapshot begins here. When it is complete, agents that it does not contain are gone.
 	Snapshot bool `protobuf:"varint,3,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
-	// Resume from here. Empty: what was begun goes on in the next message.
+	// Resume from here. Empty: the snapshot goes on in the next message.
 	Cursor        string `protobuf:"bytes,4,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1501,12 +1501,12 @@ func (x *WatchAgentsResponse) GetCursor() string {
 	return ""
 }
 
-// Says what is wanted of an agent.
+// Sets an agent's desired state.
 type UpdateAgentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent.
 	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
-	// What is wanted.
+	// The state to set.
 	DesiredState  DesiredState `protobuf:"varint,2,opt,name=desired_state,json=desiredState,proto3,enum=weft.v1.DesiredState" json:"desired_state,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1556,7 +1556,7 @@ func (x *UpdateAgentRequest) GetDesiredState() DesiredState {
 	return DesiredState_DESIRED_STATE_UNSPECIFIED
 }
 
-// The agent, with the wish stored.
+// The agent, with the desired state stored.
 type UpdateAgentResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent.
@@ -1868,7 +1868,7 @@ func (x *UpdateQueueResponse) GetQueues() []*Queue {
 	return nil
 }
 
-// A message beside the stream.
+// A message out-of-band.
 type ReportRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The agent.

@@ -36,7 +36,8 @@ const (
 	ErrorReason_ERROR_REASON_PAYLOAD_MALFORMED ErrorReason = 2
 	// RESOURCE_EXHAUSTED: the request is larger than the limit. Metadata: size_bytes, limit_bytes.
 	ErrorReason_ERROR_REASON_PAYLOAD_TOO_LARGE ErrorReason = 3
-	// RESOURCE_EXHAUSTED: the handler's response is larger than the limit. Never retried. Metadata as above.
+	// RESOURCE_EXHAUSTED: the handler's response, or metadata of its success, is larger than the limit. Never retried. Metadata
+	// as above.
 	ErrorReason_ERROR_REASON_RESULT_TOO_LARGE ErrorReason = 4
 	// NOT_FOUND (task API) or UNIMPLEMENTED (a call of the method): no contract has this method.
 	ErrorReason_ERROR_REASON_METHOD_UNKNOWN ErrorReason = 5
@@ -45,7 +46,7 @@ const (
 	// UNIMPLEMENTED: this part of the contract is not built yet.
 	ErrorReason_ERROR_REASON_NOT_IMPLEMENTED ErrorReason = 7
 	// NOT_FOUND: no task has this id, or it was forgotten after its TTL.
-	// DATA_LOSS, to those who follow it: the store had it and has lost it.
+	// DATA_LOSS, to its watchers and waiting callers: the store had it and has lost it.
 	ErrorReason_ERROR_REASON_TASK_NOT_FOUND ErrorReason = 8
 	// ALREADY_EXISTS: the request id was used with another method or payload. Metadata: task_id.
 	ErrorReason_ERROR_REASON_REQUEST_ID_REUSED ErrorReason = 9
@@ -91,6 +92,9 @@ const (
 	ErrorReason_ERROR_REASON_NO_AGENT ErrorReason = 29
 	// UNAVAILABLE: the app behind a sidecar cannot be reached, or says that it does not serve.
 	ErrorReason_ERROR_REASON_APP_UNAVAILABLE ErrorReason = 30
+	// Any code, the handler's own: what came with its failure is more than an answer carries, and was left out in part, which the
+	// message says as well. Metadata: left_out, in words, and limit_bytes.
+	ErrorReason_ERROR_REASON_METADATA_LEFT_OUT ErrorReason = 31
 )
 
 // Enum value maps for ErrorReason.
@@ -127,6 +131,7 @@ var (
 		28: "ERROR_REASON_ISOLATED_PROCESS_DIED",
 		29: "ERROR_REASON_NO_AGENT",
 		30: "ERROR_REASON_APP_UNAVAILABLE",
+		31: "ERROR_REASON_METADATA_LEFT_OUT",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":           0,
@@ -160,6 +165,7 @@ var (
 		"ERROR_REASON_ISOLATED_PROCESS_DIED": 28,
 		"ERROR_REASON_NO_AGENT":              29,
 		"ERROR_REASON_APP_UNAVAILABLE":       30,
+		"ERROR_REASON_METADATA_LEFT_OUT":     31,
 	}
 )
 
@@ -194,7 +200,7 @@ var File_weft_v1_errors_proto protoreflect.FileDescriptor
 
 const file_weft_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/errors.proto\x12\aweft.v1*\x8e\b\n" +
+	"\x14weft/v1/errors.proto\x12\aweft.v1*\xb2\b\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\"\n" +
@@ -227,7 +233,8 @@ const file_weft_v1_errors_proto_rawDesc = "" +
 	"\x1eERROR_REASON_METHOD_NOT_HOSTED\x10\x1b\x12&\n" +
 	"\"ERROR_REASON_ISOLATED_PROCESS_DIED\x10\x1c\x12\x19\n" +
 	"\x15ERROR_REASON_NO_AGENT\x10\x1d\x12 \n" +
-	"\x1cERROR_REASON_APP_UNAVAILABLE\x10\x1eBy\n" +
+	"\x1cERROR_REASON_APP_UNAVAILABLE\x10\x1e\x12\"\n" +
+	"\x1eERROR_REASON_METADATA_LEFT_OUT\x10\x1fBy\n" +
 	"\vcom.weft.v1B\vErrorsProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (
