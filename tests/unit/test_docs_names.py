@@ -17,6 +17,8 @@ LINK = re.compile(r"\[`([^`]+)`\]\(([^()\s]+\.py)\)")
 # `Class.name`, `module.name` or `name.py`, in pictures too.
 NAMED = re.compile(r"(?<![\w./…-])([A-Za-z_]\w*)\.([a-z_]\w*)(?![\w/])")
 
+OTHER_FILES = {"lua", "md", "proto", "svg", "yaml"}
+
 # Words of before, with no other use.
 FORMER = re.compile(
     r"understudy|leash|\bhand(s|ed|ing)?[- ]back\b|\brehost|early task|\bflights\b|\bcompany\b|places\.py|\bintake\b",
@@ -92,8 +94,8 @@ def unknown_names(text: str) -> list[str]:
         if name == "py":
             if owner not in modules() and not list((ROOT / "tests").rglob(f"{owner}.py")):
                 wrong.append(f"{owner}.py")
-        elif not owner[0].isupper() and owner not in modules():
-            continue  # Another library's, or a file of another kind.
+        elif name in OTHER_FILES or (not owner[0].isupper() and owner not in modules()):
+            continue  # A file of another kind, or another library's.
         elif not any(name in named_by(owner, file) for file in files_with(owner)):
             wrong.append(f"{owner}.{name}")
     return wrong
