@@ -34,7 +34,7 @@ $(STAMP): requirements.lock pyproject.toml
 	  { echo "uv could not install it, see above; pip tries, by its own configuration"; \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock && \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable . ; }
-	@$(BIN)/python -m compileall -q coordinator agent client rpc cli gen examples
+	@$(BIN)/python -m compileall -q coordinator agent client rpc cli testing gen examples
 	@touch $@
 
 demo: $(STAMP) ## watch real work survive two crashes (ARGS=--json for one line of figures)

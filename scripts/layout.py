@@ -1,6 +1,6 @@
 """Guards the layout: `python scripts/layout.py` prints what breaks it and fails.
 
-One distribution from six source roots that share the namespace `weft`, with imports that run one way. Nothing else
+One distribution from seven source roots that share the namespace `weft`, with imports that run one way. Nothing else
 would notice when this erodes: a `weft/__init__.py` hides the other roots from some installs and not from others.
 """
 
@@ -15,11 +15,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ("gen", "coordinator/src", "agent/src", "client/src", "rpc/src", "cli/src")
+SOURCES = ("gen", "coordinator/src", "agent/src", "client/src", "rpc/src", "cli/src", "testing/src")
 
 # Package -> the packages of weft that it may import, besides itself.
 MAY_IMPORT: dict[str, frozenset[str]] = {
     "cli": frozenset({"coordinator", "agent", "client", "rpc", "v1", "conformance"}),
+    "testing": frozenset({"coordinator", "agent", "client", "rpc", "v1"}),
     "coordinator": frozenset({"rpc", "v1"}),
     "agent": frozenset({"client", "rpc", "v1"}),
     "client": frozenset({"rpc", "v1"}),
@@ -48,6 +49,8 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "psutil": ("weft/agent/session/host_figures", "weft/cli/bench"),
     "pydantic": ("weft/coordinator/settings", "weft/agent", "weft/cli"),
     "pydantic_settings": ("weft/coordinator/settings", "weft/agent"),
+    "pytest": ("weft/testing/pytest_plugin",),
+    "pytest_asyncio": ("weft/testing/pytest_plugin",),
     "redis": ("weft/coordinator/store/redis",),
     "rich": ("weft/cli",),
     "sqlite3": ("weft/coordinator/store/embedded",),

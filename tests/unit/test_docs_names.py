@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.processes import ROOT
 
-SOURCES = ("coordinator/src", "agent/src", "client/src", "rpc/src", "cli/src")
+SOURCES = ("coordinator/src", "agent/src", "client/src", "rpc/src", "cli/src", "testing/src")
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 LINK = re.compile(r"\[`([^`]+)`\]\(([^()\s]+\.py)\)")
 # `Class.name`, `module.name` or `name.py`, in pictures too.

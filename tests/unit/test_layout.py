@@ -19,6 +19,8 @@ GOOD = {
     "client/src/weft/client/py.typed": "",
     "cli/src/weft/cli/__init__.py": "from weft import coordinator, agent\nfrom weft.client import tasks",
     "cli/src/weft/cli/py.typed": "",
+    "testing/src/weft/testing/__init__.py": "from weft import coordinator, agent",
+    "testing/src/weft/testing/py.typed": "",
     "agent/src/weft/agent/__init__.py": "def f():\n    from weft.client import tasks",
     "agent/src/weft/agent/py.typed": "",
     "coordinator/src/weft/coordinator/__init__.py": "",

@@ -24,6 +24,7 @@ SOURCES = [
         "rpc/src",
         "coordinator/src",
         "cli/src",
+        "testing/src",
     )
 ]
 BIN = Path(sys.executable).parent
