@@ -22,7 +22,7 @@ PAGES = sorted(
 )
 LINK = re.compile(r"\]\(([^()\s]+)\)")
 # A module, or a name in one: `weft.agent.Agent`, weft.client.methods. Metrics and services are no modules.
-DOTTED = re.compile(r"(?<![\w./-])weft\.(?:agent|client|cli|coordinator|rpc)(?:\.[A-Za-z_]\w*)*")
+DOTTED = re.compile(r"(?<![\w./-])weft\.(?:agent|client|cli|coordinator|rpc|testing)(?:\.[A-Za-z_]\w*)*")
 
 
 def prose(page: Path) -> str:

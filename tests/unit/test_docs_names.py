@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from scripts import layout
 from tests.support.processes import ROOT
 
-SOURCES = ("coordinator/src", "agent/src", "client/src", "rpc/src", "cli/src", "testing/src")
+SOURCES = [source for source in layout.SOURCES if source != "gen"]
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 LINK = re.compile(r"\[`([^`]+)`\]\(([^()\s]+\.py)\)")
 # `Class.name`, `module.name` or `name.py`, in pictures too.
