@@ -19,7 +19,7 @@ import typer.main
 from google.protobuf import descriptor_pb2
 from grpc_tools import protoc
 
-from weft.cli.lazy_group import LazyGroup, load
+from weft.cli.command_line.lazy_group import LazyGroup, load
 from weft.cli.main import app
 from weft.rpc import errors
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from weft.cli import main as command
-from weft.cli.lazy_group import LazyGroup, load
+from weft.cli.command_line.lazy_group import LazyGroup, load
 
 PATIENCE_S = 60.0
 

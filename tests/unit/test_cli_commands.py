@@ -15,11 +15,11 @@ from typer.testing import CliRunner
 
 from tests.support.command import weft
 from tests.support.processes import environment
-from weft.cli.call import inputs
+from weft.cli.command_line import inputs
+from weft.cli.command_line.shared_options import pairs
 from weft.cli.commands.up_command import readable
 from weft.cli.main import app
 from weft.cli.process.unread_variables import known_variables, warnings
-from weft.cli.shared_options import pairs
 from weft.cli.terminal import moments
 from weft.cli.terminal.failure import Failure
 from weft.cli.terminal.failures import explain

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from tests.support.command import weft
 from tests.support.processes import environment
-from weft.cli.lazy_group import LazyGroup, load
+from weft.cli.command_line.lazy_group import LazyGroup, load
 from weft.cli.main import app
 
 ROOT: Any = typer.main.get_command(app)

@@ -10,7 +10,7 @@ import pytest
 from corpus.v1 import corpus_pb2
 from weft.cli.demo.corpus import SourceFile, standard_library
 from weft.cli.demo.demo_report import DemoReport
-from weft.cli.demo.demo_story import Story
+from weft.cli.demo.demo_run import Story
 from weft.cli.demo.ledger import Ledger
 from weft.client import Task
 from weft.v1 import task_pb2

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from probe.v1 import probe_pb2
 from tests.support.messages import classes_of, filled
 from tests.support.schema import METHOD, contract
-from weft.cli.steering.documents import status_document, task_document
+from weft.cli.rendering.documents import status_document, task_document
 from weft.cli.terminal.failures import detail_lines
 from weft.cli.terminal.output import json_text
 from weft.client.fleet import AgentInfo

@@ -91,4 +91,4 @@ def test_nothing_else_of_the_command_writes_to_the_terminal():
                 ("print(", "typer.echo(", "from rich")
             ):
                 found.append(path.relative_to(folder).as_posix())
-    assert set(found) <= {"terminal/output.py", "terminal/tables.py", "main.py", "demo/demo_stage.py"}
+    assert set(found) <= {"terminal/output.py", "terminal/tables.py", "main.py", "demo/demo_display.py"}

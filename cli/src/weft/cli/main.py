@@ -13,10 +13,10 @@ if __name__ == "__main__" and not sys.flags.safe_path:
 
 import typer
 
-from weft.cli.lazy_group import SETTINGS, LazyGroup, Place
+from weft.cli.command_line.examples import with_examples
+from weft.cli.command_line.lazy_group import SETTINGS, LazyGroup, Place
 from weft.cli.process import first_process, parent_death
 from weft.cli.terminal import streams
-from weft.cli.terminal.examples import with_examples
 
 _RUN = "Run"
 _CALL = "Call"
@@ -55,8 +55,8 @@ class _Commands(LazyGroup):
         "queues": Place(
             "weft.cli.commands.queues_command:app", "List queues; pause and resume methods.", _LOOK
         ),
-        "demo": Place("weft.cli.demo:demo", "Watch real work survive two crashes.", _SEE),
-        "bench": Place("weft.cli.bench:bench", "Measure throughput and latency.", _SEE),
+        "demo": Place("weft.cli.demo.demo_command:demo", "Watch real work survive two crashes.", _SEE),
+        "bench": Place("weft.cli.bench.bench_command:bench", "Measure throughput and latency.", _SEE),
         "conformance": Place(
             "weft.cli.conformance.conformance_command:conformance",
             "Check an agent against the session's rules.",

@@ -1,15 +1,11 @@
-"""`weft bench`: how fast direct and durable calls are, beside plain ones on the same machine in the same run.
+"""`weft bench`: the speed of direct and durable calls, beside plain calls on the same machine in the same run.
 
-    command.py              the options, the table and the line of JSON
-    measure.py              what is measured, in turns
-    subject.py              what a subject is
-    raw.py, direct.py, durable.py
-                            the subjects
-    echo.py, raw_server.py  the processes that are measured
+bench_command.py        the options, the table and the line of JSON
+measure.py              the measurement: all subjects in turns
+bench_subject.py        a subject: something that takes calls
+raw_subject.py, direct_subjects.py, durable_subjects.py
+                        the subjects
+echo.py, raw_server.py  the measured processes
 
 Raw figures depend on the machine; the ratio to a plain call hardly does.
 """
-
-from weft.cli.bench.bench_command import bench
-
-__all__ = ["bench"]

@@ -17,10 +17,10 @@ import typer
 
 from weft.cli.bench.bench_subject import BenchSubject
 from weft.cli.bench.measure import QUICK, THOROUGH, Effort, Sample, measure
+from weft.cli.command_line.examples import examples
+from weft.cli.command_line.shared_options import Json
 from weft.cli.process.children import Children, run
-from weft.cli.shared_options import Json
 from weft.cli.terminal import output, tables
-from weft.cli.terminal.examples import examples
 
 _Scenario = Callable[[Children, str], AbstractAsyncContextManager[Sequence[BenchSubject]]]
 _UNITS = {"per_s": "calls/s", "tasks_per_s": "tasks/s"}

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from weft.cli.call import inputs
-from weft.cli.commands import completion
-from weft.cli.lazy_group import SETTINGS
-from weft.cli.shared_options import DEFAULT_TARGET, Json, Target
-from weft.cli.steering.each_id import change_each, end
+from weft.cli.command_line import completion, inputs
+from weft.cli.command_line.examples import examples, with_examples
+from weft.cli.command_line.lazy_group import SETTINGS
+from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target
+from weft.cli.steering.id_changes import change_each, end
 from weft.cli.terminal import moments
-from weft.cli.terminal.examples import examples, with_examples
 from weft.cli.terminal.output import Styled, Words, json_text, line, remark
 from weft.cli.terminal.tables import Column, print_rows
 
@@ -57,7 +56,7 @@ def list_agents(
 ) -> None:
     """List the agents that are known."""
     from weft.cli.process.command_runner import run
-    from weft.cli.steering.documents import agent_document
+    from weft.cli.rendering.documents import agent_document
 
     async def work(mesh: Mesh) -> list[AgentInfo]:
         found = list(await mesh.fleet.agents())
@@ -125,7 +124,7 @@ def _method(name: str, agents: Sequence[AgentInfo]) -> str:
 
 
 def _changes(known: Mapping[str, AgentInfo], agents: Sequence[AgentInfo], *, as_json: bool) -> Iterator[str]:
-    from weft.cli.steering.documents import agent_change_document
+    from weft.cli.rendering.documents import agent_change_document
 
     for agent in agents:
         if known.get(agent.id) != agent:
@@ -277,6 +276,6 @@ async def _set(mesh: Mesh, agent_ids: Sequence[str], state: DesiredState, *, as_
 
 
 def _shown(agent: AgentInfo) -> tuple[dict[str, Any], str]:
-    from weft.cli.steering.documents import agent_document
+    from weft.cli.rendering.documents import agent_document
 
     return agent_document(agent), f"{agent.id} is to be {agent.desired_state.name}"

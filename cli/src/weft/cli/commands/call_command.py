@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from weft.cli.call import inputs
-from weft.cli.shared_options import DEFAULT_TARGET, Json, Target
-from weft.cli.terminal.examples import examples
+from weft.cli.command_line import inputs
+from weft.cli.command_line.examples import examples
+from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target
 from weft.cli.terminal.failure import Failure
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ def call(
     for some seconds. A failing call prints code, message and details;
     exit status 1.
     """
-    from weft.cli.call.call_making import CommandCall, Mode
-    from weft.cli.call.waits_told import waits_told
+    from weft.cli.call.command_call import CommandCall, Mode
+    from weft.cli.call.wait_notices import waits_told
     from weft.cli.process.command_runner import run
     from weft.client import call_options
 
@@ -100,7 +100,7 @@ def call(
     async def work(mesh: Mesh) -> bool:
         resolved = await inputs.resolve(mesh, method, durable=not (direct or explain))
         if explain:
-            from weft.cli.call.call_explaining import print_explanation
+            from weft.cli.call.balancing_table import print_explanation
 
             behind = mesh.direct(policy) if policy else mesh.direct()
             return print_explanation(await behind.explain(resolved.name, timeout_s), as_json=as_json)

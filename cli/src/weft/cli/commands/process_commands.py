@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from weft.cli.command_line.examples import examples
+from weft.cli.command_line.shared_options import TARGET_FORM, checked_target, pairs
 from weft.cli.process import parent_death
 from weft.cli.process.loading import loading
-from weft.cli.shared_options import TARGET_FORM, checked_target, pairs
-from weft.cli.terminal.examples import examples
 
 if TYPE_CHECKING:
     from pydantic import ValidationError

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from weft.cli.call import inputs
-from weft.cli.lazy_group import SETTINGS
-from weft.cli.shared_options import DEFAULT_TARGET, Json, Target
+from weft.cli.command_line import inputs
+from weft.cli.command_line.examples import examples, with_examples
+from weft.cli.command_line.lazy_group import SETTINGS
+from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target
 from weft.cli.terminal import moments
-from weft.cli.terminal.examples import examples, with_examples
 from weft.cli.terminal.output import Styled, Words, json_text, line
 from weft.cli.terminal.tables import Column, print_rows
 from weft.rpc.contracts import names
@@ -98,7 +98,7 @@ def resume(method: inputs.MethodName, target: Target = DEFAULT_TARGET, as_json: 
 
 
 def _print(found: list[Queue], *, as_json: bool) -> None:
-    from weft.cli.steering.documents import queue_document
+    from weft.cli.rendering.documents import queue_document
 
     if as_json:
         line(json_text([queue_document(queue) for queue in found]))

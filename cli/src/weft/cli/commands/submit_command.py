@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from weft.cli.call import inputs
-from weft.cli.shared_options import DEFAULT_TARGET, Json, Target
-from weft.cli.terminal.examples import examples
+from weft.cli.command_line import inputs
+from weft.cli.command_line.examples import examples
+from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target
 from weft.cli.terminal.failure import Failure
 from weft.cli.terminal.output import json_text, line, remark
 
@@ -53,7 +53,7 @@ def submit(
 
     Exit status 1 when one was refused or, with --wait, did not succeed.
     """
-    from weft.cli.call.waits_told import waits_told
+    from weft.cli.call.wait_notices import waits_told
     from weft.cli.process.command_runner import run
 
     if request_id is not None and (lines or count > 1):
@@ -177,7 +177,7 @@ class _Submission:
             remark(f"`weft tasks watch {ids[0]}` follows one, `weft tasks cancel` ends some")
 
     def _print_end(self, end: Finished[bytes]) -> None:
-        from weft.cli.steering.documents import response_document, status_document
+        from weft.cli.rendering.documents import response_document, status_document
         from weft.v1 import fleet_pb2
 
         error = end.error()
@@ -204,7 +204,7 @@ class _Submission:
         line(json_text(document) if self._as_json else f"{task.id} {words}")
 
     def _print_refusal(self, error: Any) -> None:
-        from weft.cli.steering.documents import error_document
+        from weft.cli.rendering.documents import error_document
 
         if self._as_json:
             line(json_text({"task_id": "", **error_document(error)}))

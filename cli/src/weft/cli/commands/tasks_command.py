@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from weft.cli.call import inputs
-from weft.cli.commands import completion
-from weft.cli.lazy_group import SETTINGS
-from weft.cli.shared_options import DEFAULT_TARGET, Json, Target
+from weft.cli.command_line import completion, inputs
+from weft.cli.command_line.examples import examples, with_examples
+from weft.cli.command_line.lazy_group import SETTINGS
+from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target
+from weft.cli.rendering import task_view
 from weft.cli.steering import task_filters as filters
-from weft.cli.steering import task_view
-from weft.cli.steering.each_id import change_each, end
+from weft.cli.steering.id_changes import change_each, end
 from weft.cli.steering.task_steering import Steering
 from weft.cli.terminal import moments
-from weft.cli.terminal.examples import examples, with_examples
 from weft.cli.terminal.failure import Failure
 from weft.cli.terminal.output import Words, json_text, line, remark
 from weft.cli.terminal.tables import Column, print_pairs, print_rows
@@ -66,7 +65,7 @@ def list_tasks(
 ) -> None:
     """List tasks, newest first."""
     from weft.cli.process.command_runner import run
-    from weft.cli.steering.documents import task_document
+    from weft.cli.rendering.documents import task_document
 
     where = filters.FilterOptions(state or (), method, since, until, agent_id, request_id, error).checked()
 
@@ -122,7 +121,7 @@ def get(
 ) -> None:
     """Show a task with its request and response, or with what its handler raised."""
     from weft.cli.process.command_runner import run
-    from weft.cli.steering.documents import task_document
+    from weft.cli.rendering.documents import task_document
 
     async def work(mesh: Mesh) -> tuple[Task, ResolvedMethod | None]:
         task = await mesh.tasks.get(task_id)
@@ -174,7 +173,7 @@ def watch(
 
 
 def _print_event(event: Task | Progress, method: ResolvedMethod | None, *, as_json: bool) -> None:
-    from weft.cli.steering.documents import response_document, task_document
+    from weft.cli.rendering.documents import response_document, task_document
     from weft.client import Progress
 
     if isinstance(event, Progress):
@@ -319,7 +318,7 @@ def _steer(
 
 
 def _shown(task: Task) -> tuple[dict[str, Any], str]:
-    from weft.cli.steering.documents import task_document
+    from weft.cli.rendering.documents import task_document
 
     asked = ", asked to end" if task.cancel_requested and not task.ended else ""
     return task_document(task), f"{task.id} {task.state.name}{asked}"

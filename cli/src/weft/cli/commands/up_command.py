@@ -15,9 +15,9 @@ from typing import Annotated, Any
 
 import typer
 
+from weft.cli.command_line.examples import examples
+from weft.cli.command_line.shared_options import DEFAULT_TARGET
 from weft.cli.process import parent_death
-from weft.cli.shared_options import DEFAULT_TARGET
-from weft.cli.terminal.examples import examples
 from weft.cli.terminal.failure import Failure, status_of_child
 from weft.cli.terminal.output import Styled, line, remark
 from weft.rpc.process.signals import hurries, stop_signals

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from weft.cli.shared_options import Json
-from weft.cli.terminal.examples import examples
+from weft.cli.command_line.examples import examples
+from weft.cli.command_line.shared_options import Json
 from weft.cli.terminal.output import show
 
 

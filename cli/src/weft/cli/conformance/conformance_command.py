@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from weft.cli.command_line.examples import examples
+from weft.cli.command_line.shared_options import Json
 from weft.cli.conformance.protocol_rules import RULES
 from weft.cli.process.children import run
-from weft.cli.shared_options import Json
 from weft.cli.terminal import output
-from weft.cli.terminal.examples import examples
 from weft.cli.terminal.output import Styled
 from weft.cli.terminal.tables import print_indented
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from weft.cli.command_line.examples import examples
+from weft.cli.command_line.shared_options import Json
 from weft.cli.demo.corpus import import_paths, standard_library
-from weft.cli.demo.demo_stage import Stage
+from weft.cli.demo.demo_display import Stage
 from weft.cli.demo.ledger import Ledger
 from weft.cli.process.children import Children, run
-from weft.cli.shared_options import Json
 from weft.cli.terminal import output
-from weft.cli.terminal.examples import examples
 
 if TYPE_CHECKING:
     from weft.cli.demo.demo_report import DemoReport
@@ -67,7 +67,7 @@ def demo(
 async def _play(children: Children, agent_ids: list[str], limit: int | None, *, as_json: bool) -> DemoReport:
     # Imported late: they need the example, which `import_paths` has made importable.
     from weft.cli.demo.demo_report import DemoReport
-    from weft.cli.demo.demo_story import Play
+    from weft.cli.demo.demo_run import Play
     from weft.cli.demo.expected_results import compute
 
     files = await asyncio.to_thread(standard_library, limit)

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from corpus.v1 import corpus_pb2
 from weft.cli.demo.corpus import SourceFile
-from weft.cli.demo.demo_story import Story
+from weft.cli.demo.demo_run import Story
 from weft.cli.demo.expected_results import digest
 from weft.cli.demo.ledger import Ledger
 from weft.cli.terminal import output, tables

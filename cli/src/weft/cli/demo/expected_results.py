@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from weft.cli.demo.corpus import SourceFile
-from weft.cli.demo.demo_stage import Stage
+from weft.cli.demo.demo_display import Stage
 from weft.cli.process.children import Children
 
 _POLL_S = 0.1

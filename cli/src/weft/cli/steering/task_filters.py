@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from weft.cli.call import inputs
-from weft.cli.commands import completion
+from weft.cli.command_line import completion, inputs
 from weft.cli.terminal.failure import Failure
 
 if TYPE_CHECKING:

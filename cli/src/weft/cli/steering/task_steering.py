@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from weft.cli.steering import task_view
+from weft.cli.rendering import task_view
 from weft.cli.terminal import moments
 from weft.cli.terminal.failure import Failure
 from weft.cli.terminal.output import json_text, line, plain, prompt, remark
@@ -79,7 +79,7 @@ class Steering:
         return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
     async def _change(self, ids: Sequence[str], change: Callable[[str], Awaitable[Task]]) -> int:
-        from weft.cli.steering.documents import error_document, task_document
+        from weft.cli.rendering.documents import error_document, task_document
         from weft.client import Unreachable, WeftError
         from weft.rpc.errors import FailedPrecondition, NotFound
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from weft.cli.call import inputs
+from weft.cli.command_line import inputs
 from weft.cli.terminal.failure import Failure
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from corpus.v1 import corpus_pb2
 from weft.cli.demo.corpus import SourceFile
-from weft.cli.demo.demo_stage import Stage
+from weft.cli.demo.demo_display import Stage
 from weft.cli.demo.ledger import LEDGER
 from weft.cli.process.children import Child, Children
 from weft.cli.terminal.failure import Failure

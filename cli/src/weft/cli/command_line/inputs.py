@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from weft.cli.commands import completion
-from weft.cli.shared_options import key_values
+from weft.cli.command_line import completion
+from weft.cli.command_line.shared_options import key_values
 from weft.cli.terminal.failure import Failure
 from weft.cli.terminal.streams import as_utf8
 

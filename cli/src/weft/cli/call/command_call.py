@@ -8,9 +8,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from weft.cli.call import inputs
-from weft.cli.call.call_requests import Requests
-from weft.cli.steering.documents import response_document
+from weft.cli.call.request_stream import Requests
+from weft.cli.command_line import inputs
+from weft.cli.rendering.documents import response_document
 from weft.cli.terminal.output import block, json_text, line, remark
 from weft.rpc.calls.metadata import AGENT_KEY
 from weft.rpc.errors import InvalidArgument
@@ -127,7 +127,7 @@ class CommandCall:
     def _print_failure(self, error: grpc.aio.AioRpcError, timeout_s: float) -> None:
         import grpc
 
-        from weft.cli.steering.documents import status_document
+        from weft.cli.rendering.documents import status_document
         from weft.cli.terminal.failures import detail_lines, direct_advice, raised_advice
         from weft.rpc.errors import status_code, status_of_call
 

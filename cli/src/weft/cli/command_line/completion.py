@@ -64,7 +64,7 @@ def _beginning(found: Iterable[str], incomplete: str) -> list[str]:
 
 def _asked(ctx: typer.Context, ask: Callable[[Mesh], Awaitable[Collection[str]]]) -> Collection[str]:
     """What the coordinator says, within the budget; nothing if it does not."""
-    from weft.cli.shared_options import DEFAULT_TARGET
+    from weft.cli.command_line.shared_options import DEFAULT_TARGET
     from weft.client import connect
 
     target = (ctx.params or {}).get("target") or os.environ.get("WEFT_TARGET") or DEFAULT_TARGET

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from weft.cli.call import inputs
+from weft.cli.command_line import inputs
 from weft.cli.terminal.output import remark
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ async def change_each(
     Raises:
         Unreachable: the coordinator is away, for all of them.
     """
-    from weft.cli.steering.documents import error_document
+    from weft.cli.rendering.documents import error_document
     from weft.client import Unreachable, WeftError
 
     changed: list[Changed] = []

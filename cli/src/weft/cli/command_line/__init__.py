@@ -1,0 +1,1 @@
+"""The command line: groups of commands, shared options and inputs, completion at Tab."""

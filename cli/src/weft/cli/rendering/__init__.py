@@ -1,0 +1,1 @@
+"""Tasks, agents and queues as JSON documents and as text for people."""
