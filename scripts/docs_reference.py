@@ -91,8 +91,8 @@ def commands(command: Any, name: str, parent: Any) -> Iterator[Any]:
     )
     yield context
     if isinstance(command, LazyGroup):
-        for each, place in command.places.items():
-            yield from commands(load(each, place.path), each, context)
+        for each, entry in command.entries.items():
+            yield from commands(load(each, entry.path), each, context)
     else:
         for each, below in getattr(command, "commands", {}).items():
             yield from commands(below, each, context)

@@ -25,8 +25,8 @@ PATIENCE_S = 60.0
 
 def leaves() -> Iterator[tuple[str, ...]]:
     """Every command that can be called, as words."""
-    for name, place in command._Commands.places.items():
-        loaded = load(name, place.path)
+    for name, entry in command._Commands.entries.items():
+        loaded = load(name, entry.path)
         below = getattr(loaded, "commands", {}) if not isinstance(loaded, LazyGroup) else {}
         yield from ((name, each) for each in below) if below else ((name,),)
 

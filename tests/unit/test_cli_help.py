@@ -29,7 +29,7 @@ def commands(group: Any = ROOT, path: tuple[str, ...] = ()) -> Iterator[tuple[tu
     if not isinstance(group, TyperGroup):
         return
     for name in group.commands:
-        places = group.places if isinstance(group, LazyGroup) else {}
+        places = group.entries if isinstance(group, LazyGroup) else {}
         found = load(name, places[name].path) if name in places else group.commands[name]
         yield from commands(found, (*path, name))
 

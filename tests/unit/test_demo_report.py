@@ -10,7 +10,7 @@ import pytest
 from corpus.v1 import corpus_pb2
 from weft.cli.demo.corpus import SourceFile, standard_library
 from weft.cli.demo.demo_report import DemoReport
-from weft.cli.demo.demo_run import Story
+from weft.cli.demo.demo_run import DemoRecord
 from weft.cli.demo.ledger import Ledger
 from weft.client import Task
 from weft.v1 import task_pb2
@@ -34,17 +34,17 @@ def expected() -> dict[str, str]:
     }
 
 
-def report(story: Story, ledger: str = "", tmp_path: Path | None = None) -> DemoReport:
+def report(record: DemoRecord, ledger: str = "", tmp_path: Path | None = None) -> DemoReport:
     found = Ledger()
     if tmp_path is not None:
         path = tmp_path / "ledger"
         path.write_text(ledger)
         found = Ledger.read(path)
-    return DemoReport(FILES, story, found, expected())
+    return DemoReport(FILES, record, found, expected())
 
 
-def story(**changes: object) -> Story:
-    found = Story(
+def record(**changes: object) -> DemoRecord:
+    found = DemoRecord(
         delivered={0: [task("a.py")], 1: [task("b.py")]}, recorded=2, killed_agent="b", duration_s=2.0
     )
     for name, value in changes.items():
@@ -53,7 +53,7 @@ def story(**changes: object) -> Story:
 
 
 def test_a_run_that_is_right(capsys: pytest.CaptureFixture[str]) -> None:
-    right = report(story())
+    right = report(record())
     assert right.faults == []
     assert right.figures() | {"recovered_agent_s": 0, "recovered_coordinator_s": 0} == {
         "tasks": 2,
@@ -73,7 +73,7 @@ def test_a_run_that_is_right(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_crashes_that_overlap_are_told(capsys: pytest.CaptureFixture[str]) -> None:
-    found = report(story(crashes_overlapped=True, recovered_agent_s=5.4))
+    found = report(record(crashes_overlapped=True, recovered_agent_s=5.4))
     assert found.figures()["crashes_overlapped"] == 1
     found.print_tables()
     assert "5.4 s  until the killed agent's work ran elsewhere: the coordinator was killed meanwhile" in (
@@ -95,7 +95,7 @@ def test_crashes_that_overlap_are_told(capsys: pytest.CaptureFixture[str]) -> No
     ],
 )
 def test_a_run_that_is_wrong(wrong: dict[str, object], says: str, capsys: pytest.CaptureFixture[str]) -> None:
-    found = report(story(**wrong))
+    found = report(record(**wrong))
     assert any(says in fault for fault in found.faults), found.faults
     found.print_tables()
     found.print_verdict()

@@ -14,7 +14,7 @@ if __name__ == "__main__" and not sys.flags.safe_path:
 import typer
 
 from weft.cli.command_line.examples import with_examples
-from weft.cli.command_line.lazy_group import SETTINGS, LazyGroup, Place
+from weft.cli.command_line.lazy_group import SETTINGS, CommandEntry, LazyGroup
 from weft.cli.process import first_process, parent_death
 from weft.cli.terminal import streams
 
@@ -28,42 +28,42 @@ _ONE_POLLING_THREAD = {"GRPC_EXPERIMENTS": ",".join(f"-{name}" for name in _WITH
 
 
 class _Commands(LazyGroup):
-    places: ClassVar[Mapping[str, Place]] = {
-        "up": Place(
+    entries: ClassVar[Mapping[str, CommandEntry]] = {
+        "up": CommandEntry(
             "weft.cli.commands.up_command:up", "Start a coordinator and agents, for development.", _RUN
         ),
-        "coordinator": Place(
+        "coordinator": CommandEntry(
             "weft.cli.commands.process_commands:coordinator", "Run a coordinator.", _RUN, _ONE_POLLING_THREAD
         ),
-        "agent": Place(
+        "agent": CommandEntry(
             "weft.cli.commands.process_commands:agent", "Run an agent.", _RUN, _ONE_POLLING_THREAD
         ),
-        "call": Place(
+        "call": CommandEntry(
             "weft.cli.commands.call_command:call",
             "Call a method, durably or directly, and print its answer.",
             _CALL,
         ),
-        "submit": Place(
+        "submit": CommandEntry(
             "weft.cli.commands.submit_command:submit", "Submit tasks and print their ids.", _CALL
         ),
-        "tasks": Place(
+        "tasks": CommandEntry(
             "weft.cli.commands.tasks_command:app", "List, read, follow, cancel and retry tasks.", _LOOK
         ),
-        "agents": Place(
+        "agents": CommandEntry(
             "weft.cli.commands.agents_command:app", "List, drain, pause and resume agents.", _LOOK
         ),
-        "queues": Place(
+        "queues": CommandEntry(
             "weft.cli.commands.queues_command:app", "List queues; pause and resume methods.", _LOOK
         ),
-        "demo": Place("weft.cli.demo.demo_command:demo", "Watch real work survive two crashes.", _SEE),
-        "bench": Place("weft.cli.bench.bench_command:bench", "Measure throughput and latency.", _SEE),
-        "conformance": Place(
+        "demo": CommandEntry("weft.cli.demo.demo_command:demo", "Watch real work survive two crashes.", _SEE),
+        "bench": CommandEntry("weft.cli.bench.bench_command:bench", "Measure throughput and latency.", _SEE),
+        "conformance": CommandEntry(
             "weft.cli.conformance.conformance_command:conformance",
             "Check an agent against the session's rules.",
             _SEE,
         ),
-        "version": Place("weft.cli.commands.version_command:version", "Print the version.", _SEE),
-        "help": Place("weft.cli.commands.help_command:help_", "Show the help of a command.", _SEE),
+        "version": CommandEntry("weft.cli.commands.version_command:version", "Print the version.", _SEE),
+        "help": CommandEntry("weft.cli.commands.help_command:help_", "Show the help of a command.", _SEE),
     }
 
 
@@ -103,9 +103,9 @@ def _weft(
 
 def main() -> None:
     """Run the command line. A failure ends in a sentence on stderr and an exit status."""
-    streams.prepare()
-    first_process.attend()
-    if not parent_death.heed():
+    streams.replace_streams()
+    first_process.become_child()
+    if not parent_death.obey():
         _warn()
     # gRPC's own log lines are for its developers; what people need is said by the commands.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")

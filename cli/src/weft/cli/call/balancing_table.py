@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from weft.cli.terminal.output import Styled, Words, json_text, line, remark
+from weft.cli.terminal.output import Styled, StyledText, json_text, line, remark
 from weft.cli.terminal.tables import Column, print_rows
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def print_explanation(explained: Explanation, *, as_json: bool) -> bool:
     return bool(explained.chosen)
 
 
-def _row(candidate: Candidate) -> list[Words]:
+def _row(candidate: Candidate) -> list[StyledText]:
     return [
         Styled(">", "green") if candidate.chosen else "",
         candidate.agent_id,
@@ -67,7 +67,7 @@ def _row(candidate: Candidate) -> list[Words]:
     ]
 
 
-def _connection(candidate: Candidate) -> Words:
+def _connection(candidate: Candidate) -> StyledText:
     if not candidate.connected:
         return Styled("none", "red")
     return Styled("ok, ejected", "yellow") if candidate.ejected else "ok"

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from weft.cli.call.request_stream import Requests
+from weft.cli.call.request_stream import RequestStream
 from weft.cli.command_line import inputs
 from weft.cli.rendering.documents import response_document
 from weft.cli.terminal.output import block, json_text, line, remark
@@ -72,7 +72,7 @@ class CommandCall:
             return False
         except asyncio.CancelledError:
             # Of a stream of requests that went wrong on the way.
-            if isinstance(requests, Requests) and requests.failure is not None:
+            if isinstance(requests, RequestStream) and requests.failure is not None:
                 raise requests.failure from None
             raise
         finally:
@@ -82,17 +82,17 @@ class CommandCall:
             remark(why)
         return not self._not_shown
 
-    def _requests(self, given: str) -> Requests | bytes:
+    def _requests(self, given: str) -> RequestStream | bytes:
         if self._method.request_streaming:
-            return Requests(self._method, given)
+            return RequestStream(self._method, given)
         return inputs.request_bytes(self._method, inputs.read_text(given) if self._mode.direct else given)
 
-    def _begun(self, requests: Requests | bytes) -> Any:
+    def _begun(self, requests: RequestStream | bytes) -> Any:
         ends = (self._method.request_streaming, self._method.response_streaming)
         shape = "_".join("stream" if streaming else "unary" for streaming in ends)
         callee = getattr(self._channel, shape)(f"/{self._method.name}")
         return functools.partial(
-            callee, requests.serialized() if isinstance(requests, Requests) else requests
+            callee, requests.serialized() if isinstance(requests, RequestStream) else requests
         )
 
     async def _print_stream(self, made: Any) -> int:

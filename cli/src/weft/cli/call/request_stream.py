@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _CHUNK_BYTES = 64 * 1024
 
 
-class Requests:
+class RequestStream:
     """Requests from an argument, a file or standard input, in their order; blank lines are none."""
 
     def __init__(self, method: ResolvedMethod, source: str) -> None:

@@ -20,7 +20,7 @@ AGAIN_S = 5.0
 
 
 @asynccontextmanager
-async def waits_told(mesh: Mesh, method: str, require: Sequence[str]) -> AsyncIterator[None]:
+async def wait_notices(mesh: Mesh, method: str, require: Sequence[str]) -> AsyncIterator[None]:
     """While the body waits for tasks of a queue, say on stderr what that waits for; where stderr is no terminal, nothing.
 
     Args:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from weft.client import Mesh
 
 # Of all that is asked; starting the command takes as long again.
-BUDGET_S = 1.0
+LIMIT_S = 1.0
 _MOST_TASKS = 50
 
 
@@ -70,8 +70,8 @@ def _asked(ctx: typer.Context, ask: Callable[[Mesh], Awaitable[Collection[str]]]
     target = (ctx.params or {}).get("target") or os.environ.get("WEFT_TARGET") or DEFAULT_TARGET
 
     async def answered() -> Collection[str]:
-        async with asyncio.timeout(BUDGET_S), connect(target) as mesh:
-            await mesh.ready(BUDGET_S)
+        async with asyncio.timeout(LIMIT_S), connect(target) as mesh:
+            await mesh.ready(LIMIT_S)
             # The shell puts them into the line that the user types.
             return [each for each in await ask(mesh) if each.isprintable() and " " not in each]
 

@@ -22,7 +22,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-class Place(NamedTuple):
+class CommandEntry(NamedTuple):
     """Where a subcommand is ("module:object", a function or a `typer.Typer`) and what the list says of it.
 
     `environment`: variables to set, unless they are, before anything is imported for it.
@@ -35,29 +35,29 @@ class Place(NamedTuple):
 
 
 class LazyGroup(TyperGroup):
-    """Lists `places` by their one-line helps; loads the one that is called."""
+    """Lists `entries` by their one-line helps; loads the one that is called."""
 
-    places: ClassVar[Mapping[str, Place]] = {}
+    entries: ClassVar[Mapping[str, CommandEntry]] = {}
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        for name, place in self.places.items():
-            self.add_command(TyperCommand(name, help=place.help))
+        for name, entry in self.entries.items():
+            self.add_command(TyperCommand(name, help=entry.help))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
         if name is None:
             return name, command, rest
-        place = self.places[name]
-        for variable, value in place.environment.items():
+        entry = self.entries[name]
+        for variable, value in entry.environment.items():
             os.environ.setdefault(variable, value)
         with loading():
-            return name, load(name, place.path), rest
+            return name, load(name, entry.path), rest
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
-        width = max(map(len, self.places))
-        for section in dict.fromkeys(place.section for place in self.places.values()):
-            rows = [(n.ljust(width), p.help) for n, p in self.places.items() if p.section == section]
+        width = max(map(len, self.entries))
+        for section in dict.fromkeys(entry.section for entry in self.entries.values()):
+            rows = [(n.ljust(width), e.help) for n, e in self.entries.items() if e.section == section]
             with formatter.section(section):
                 formatter.write_dl(rows)
 

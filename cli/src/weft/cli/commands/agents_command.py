@@ -14,7 +14,7 @@ from weft.cli.command_line.lazy_group import SETTINGS
 from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target
 from weft.cli.steering.id_changes import change_each, end
 from weft.cli.terminal import moments
-from weft.cli.terminal.output import Styled, Words, json_text, line, remark
+from weft.cli.terminal.output import Styled, StyledText, json_text, line, remark
 from weft.cli.terminal.tables import Column, print_rows
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _change(agent: AgentInfo) -> str:
     return " ".join(parts)
 
 
-def _row(agent: AgentInfo) -> list[Words]:
+def _row(agent: AgentInfo) -> list[StyledText]:
     state = [Styled(agent.state.name, STYLES.get(agent.state.name, ""))]
     if agent.desired_state.name not in {"ACTIVE", agent.state.name}:
         state.append(Styled(f" (wanted: {agent.desired_state.name})", ""))
@@ -167,7 +167,7 @@ def _row(agent: AgentInfo) -> list[Words]:
     ]
 
 
-def _services(names: Sequence[str], down: set[str]) -> Words:
+def _services(names: Sequence[str], down: set[str]) -> StyledText:
     parts: list[str | Styled] = []
     for name in names:
         parts += [" "] if parts else []
@@ -179,7 +179,7 @@ def _service(method: str) -> str:
     return method.partition("/")[0].rpartition(".")[2]
 
 
-def _direct(agent: AgentInfo) -> Words:
+def _direct(agent: AgentInfo) -> StyledText:
     """Whether direct calls reach it."""
     if not agent.advertised_address:
         return "off"

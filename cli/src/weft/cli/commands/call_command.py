@@ -73,7 +73,7 @@ def call(
     exit status 1.
     """
     from weft.cli.call.command_call import CommandCall, Mode
-    from weft.cli.call.wait_notices import waits_told
+    from weft.cli.call.wait_notices import wait_notices
     from weft.cli.process.command_runner import run
     from weft.client import call_options
 
@@ -107,7 +107,7 @@ def call(
         made = CommandCall(mesh, resolved, Mode(direct, policy, detach), as_json=as_json)
         if direct or detach:
             return await made.make(request if direct else text, entries, timeout_s)
-        async with waits_told(mesh, resolved.name, require or ()):
+        async with wait_notices(mesh, resolved.name, require or ()):
             return await made.make(text, entries, timeout_s)
 
     if not run(target, work):

@@ -186,7 +186,7 @@ def agent(
         from weft.agent.program.reload import command, run_with_reload
 
         argv = command([part for part in sys.argv[1:] if part != "--reload"])
-        raise typer.Exit(run_with_reload(argv, os.environ | parent_death.environment()))
+        raise typer.Exit(run_with_reload(argv, os.environ | parent_death.child_environment()))
     given = {
         "agent_id": agent_id,
         "target": target,

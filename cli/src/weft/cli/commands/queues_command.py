@@ -12,7 +12,7 @@ from weft.cli.command_line.examples import examples, with_examples
 from weft.cli.command_line.lazy_group import SETTINGS
 from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target
 from weft.cli.terminal import moments
-from weft.cli.terminal.output import Styled, Words, json_text, line
+from weft.cli.terminal.output import Styled, StyledText, json_text, line
 from weft.cli.terminal.tables import Column, print_rows
 from weft.rpc.contracts import names
 
@@ -113,7 +113,7 @@ def _print(found: list[Queue], *, as_json: bool) -> None:
     print_rows(_COLUMNS, rows, "no queues")
 
 
-def _row(queue: Queue) -> list[Words]:
+def _row(queue: Queue) -> list[StyledText]:
     return [
         queue.requirements,
         str(queue.queued),

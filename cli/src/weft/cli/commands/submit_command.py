@@ -53,7 +53,7 @@ def submit(
 
     Exit status 1 when one was refused or, with --wait, did not succeed.
     """
-    from weft.cli.call.wait_notices import waits_told
+    from weft.cli.call.wait_notices import wait_notices
     from weft.cli.process.command_runner import run
 
     if request_id is not None and (lines or count > 1):
@@ -74,7 +74,7 @@ def submit(
         submission = _Submission(mesh, resolved, options, request_id, as_json=as_json)
         if not wait:
             return await submission.store(requests)
-        async with waits_told(mesh, resolved.name, require or ()):
+        async with wait_notices(mesh, resolved.name, require or ()):
             return await submission.run(requests)
 
     if not run(target, work):

@@ -17,7 +17,7 @@ from weft.cli.steering.id_changes import change_each, end
 from weft.cli.steering.task_steering import Steering
 from weft.cli.terminal import moments
 from weft.cli.terminal.failure import Failure
-from weft.cli.terminal.output import Words, json_text, line, remark
+from weft.cli.terminal.output import StyledText, json_text, line, remark
 from weft.cli.terminal.tables import Column, print_pairs, print_rows
 from weft.rpc.contracts import names
 
@@ -93,7 +93,7 @@ def list_tasks(
     print_rows(columns, [_row(task) for task in found], "no tasks")
 
 
-def _row(task: Task) -> list[Words]:
+def _row(task: Task) -> list[StyledText]:
     return [
         task.id,
         names.short(task.method),

@@ -225,7 +225,7 @@ class _Up:
             "-m",
             "weft.cli.main",
             *words,
-            env=env | parent_death.environment(),
+            env=env | parent_death.child_environment(),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

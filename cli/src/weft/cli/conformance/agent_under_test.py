@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from weft.cli.conformance.protocol_rules import Broken, NotChecked
+from weft.cli.conformance.protocol_rules import NotChecked, RuleBroken
 from weft.cli.conformance.scripted_coordinator import REDIAL_S, ScriptedCoordinator, ScriptedSession
 from weft.cli.process import parent_death
 from weft.cli.terminal.failure import Failure
@@ -71,7 +71,7 @@ class AgentUnderTest:
         assert self._session is not None
         return self._session
 
-    async def again(self, *, adopt: Collection[str] = (), **fields: Any) -> ScriptedSession:
+    async def next_session(self, *, adopt: Collection[str] = (), **fields: Any) -> ScriptedSession:
         """End the session, if one is open, and welcome the next one."""
         await self.dialled()
         return await self.welcome(adopt=adopt, **fields)
@@ -90,7 +90,7 @@ class AgentUnderTest:
             patience_s = self._patience_s
         try:
             self._session = await self._accept(patience_s)
-        except Broken as error:
+        except RuleBroken as error:
             if first:
                 raise Failure(str(error), *self.tail().splitlines()) from None
             raise
@@ -110,7 +110,7 @@ class AgentUnderTest:
             for each in waiting:
                 each.cancel()
         assert self._process is not None
-        raise Broken(f"the agent exited with status {self._process.returncode} instead of dialling")
+        raise RuleBroken(f"the agent exited with status {self._process.returncode} instead of dialling")
 
     async def welcome(self, **fields: Any) -> ScriptedSession:
         """Welcome the stream that was dialled, and wait for the agent's first state."""
@@ -124,7 +124,7 @@ class AgentUnderTest:
         """End the session, if there is one: the next one begins with nothing held."""
         if self._session is not None and not self._session.over:
             self._session.end()
-            with contextlib.suppress(Broken):
+            with contextlib.suppress(RuleBroken):
                 await self._session.closed("the stream that the coordinator ended is over")
 
     # -- what it hosts, and what its handlers have seen -----------------------------------------------------------
@@ -156,7 +156,7 @@ class AgentUnderTest:
         result = await session.result(task_id)
         session.ack([result])
         if result.outcome.status.code:
-            raise Broken(f"Echo failed: {result.outcome.status.message}")
+            raise RuleBroken(f"Echo failed: {result.outcome.status.message}")
         answer = conformance_pb2.EchoResponse.FromString(result.outcome.response)
         return Waits(answer.waits_started, answer.waits_cancelled)
 
@@ -166,7 +166,7 @@ class AgentUnderTest:
             if (await self.waits(session)).cancelled > before.cancelled:
                 return
             await session.heartbeats(1)
-        raise Broken("the handler never saw that it was cancelled")
+        raise RuleBroken("the handler never saw that it was cancelled")
 
     async def start_wait(self, session: ScriptedSession, time_s: float, **fields: Any) -> str:
         """Assign a Wait and see it running; gives its task's id."""
@@ -193,13 +193,13 @@ class AgentUnderTest:
         """The status with which it exits.
 
         Raises:
-            Broken: it does not.
+            RuleBroken: it does not.
         """
         assert self._process is not None
         try:
             return await asyncio.wait_for(self._process.wait(), timeout_s)
         except TimeoutError:
-            raise Broken(f"the process was still there after {timeout_s:g} s") from None
+            raise RuleBroken(f"the process was still there after {timeout_s:g} s") from None
 
     def tail(self) -> str:
         """The end of what it has printed."""
@@ -214,7 +214,7 @@ class AgentUnderTest:
             "WEFT_AGENT_PREFETCH": str(PREFETCH),
             "PYTHONUNBUFFERED": "1",
             # Heeded by agents of weft; others outlive a driver that is killed.
-            **parent_death.environment(),
+            **parent_death.child_environment(),
         }
         with self._log.open("ab") as output:
             try:

@@ -11,7 +11,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from weft.cli.conformance.agent_under_test import ECHO, FAIL, SERVICE, WAIT, AgentUnderTest, wait_request
 from weft.cli.conformance.example_agent import METADATA_KEY
-from weft.cli.conformance.protocol_rules import Broken
+from weft.cli.conformance.protocol_rules import RuleBroken
 from weft.cli.conformance.scripted_coordinator import Response, Result, ScriptedSession, assignment, cancel
 from weft.conformance.v1 import conformance_pb2
 from weft.v1 import session_pb2, task_pb2
@@ -36,9 +36,9 @@ async def r11(agent: AgentUnderTest) -> None:
     started = (await agent.waits(session)).started - before.started
     session.ack([result])
     if started != 1:
-        raise Broken(f"one attempt that was assigned four times was started {started} times")
+        raise RuleBroken(f"one attempt that was assigned four times was started {started} times")
     if len(session.results(task_id)) != 1:
-        raise Broken(f"it was reported {len(session.results(task_id))} times")
+        raise RuleBroken(f"it was reported {len(session.results(task_id))} times")
 
 
 async def r12(agent: AgentUnderTest) -> None:
@@ -51,7 +51,7 @@ async def r12(agent: AgentUnderTest) -> None:
     for task in tasks:
         count = len(session.results(task)) + session.released(task)
         if count != 1:
-            raise Broken(f"an attempt was reported {count} times in one session")
+            raise RuleBroken(f"an attempt was reported {count} times in one session")
 
 
 async def r13(agent: AgentUnderTest) -> None:
@@ -59,27 +59,27 @@ async def r13(agent: AgentUnderTest) -> None:
     answered = await _call(agent, session, ECHO, conformance_pb2.EchoRequest(payload=_ALL_BYTES))
     echo = conformance_pb2.EchoResponse.FromString(answered.outcome.response)
     if answered.outcome.status.code or echo.payload != _ALL_BYTES:
-        raise Broken("Echo's response came back changed")
+        raise RuleBroken("Echo's response came back changed")
     agent.needs(FAIL)
     wanted = status_pb2.Status(code=code_pb2.FAILED_PRECONDITION, message="ein Fehler, ±1")
     wanted.details.add().Pack(error_details_pb2.ErrorInfo(reason="TEST", domain="conformance"))
     failed = await _call(agent, session, FAIL, conformance_pb2.FailRequest(status=wanted))
     found = failed.outcome.status
     if (found.code, found.message) != (wanted.code, wanted.message):
-        raise Broken(
+        raise RuleBroken(
             f"a handler failed with {wanted.code} {wanted.message!r}; reported: {found.code} {found.message!r}"
         )
     if list(found.details) != list(wanted.details):
-        raise Broken("the handler's status details were not reported")
+        raise RuleBroken("the handler's status details were not reported")
     if failed.crashed:
-        raise Broken("a handler's failure was reported as `crashed`")
+        raise RuleBroken("a handler's failure was reported as `crashed`")
 
 
 async def r14(agent: AgentUnderTest) -> None:
     session = await agent.session()
     result = await _call(agent, session, f"{SERVICE}/Absent", conformance_pb2.EchoRequest())
     if result.outcome.status.code != code_pb2.UNIMPLEMENTED:
-        raise Broken(f"its status is {_name(result)}, not UNIMPLEMENTED")
+        raise RuleBroken(f"its status is {_name(result)}, not UNIMPLEMENTED")
 
 
 async def r15(agent: AgentUnderTest) -> None:
@@ -100,10 +100,12 @@ async def r15(agent: AgentUnderTest) -> None:
         session.ack(session.results(task))
     most = max(report.used_slots for report in session.reports)
     if most > slots:
-        raise Broken(f"{most} slots were in use; the agent has {slots}")
+        raise RuleBroken(f"{most} slots were in use; the agent has {slots}")
     rounds = -(-(len(tasks) - handed_back) // slots)
     if time.monotonic() - began_at < 0.9 * rounds * time_s:
-        raise Broken(f"{len(tasks)} calls of {time_s} s in {slots} slots took less than {rounds} times that")
+        raise RuleBroken(
+            f"{len(tasks)} calls of {time_s} s in {slots} slots took less than {rounds} times that"
+        )
 
 
 async def r16(agent: AgentUnderTest) -> None:
@@ -114,9 +116,9 @@ async def r16(agent: AgentUnderTest) -> None:
     result = await _call(agent, session, WAIT, wait_request(_LONG_S), time_left_s=0.5)
     took_s = time.monotonic() - began_at
     if result.outcome.status.code != code_pb2.DEADLINE_EXCEEDED:
-        raise Broken(f"its status is {_name(result)}, not DEADLINE_EXCEEDED")
+        raise RuleBroken(f"its status is {_name(result)}, not DEADLINE_EXCEEDED")
     if not 0.4 < took_s < 2.5:
-        raise Broken(f"an attempt with 0.5 s left was reported after {took_s:.1f} s")
+        raise RuleBroken(f"an attempt with 0.5 s left was reported after {took_s:.1f} s")
     await agent.saw_cancellation(session, before)
 
 
@@ -127,7 +129,7 @@ async def r17(agent: AgentUnderTest) -> None:
         agent, session, ECHO, conformance_pb2.EchoRequest(), time_left_s=10.0, deadline=long_ago
     )
     if result.outcome.status.code:
-        raise Broken(
+        raise RuleBroken(
             f"an attempt with 10 s left ended in {_name(result)} because its `deadline` has passed by this clock"
         )
 
@@ -139,11 +141,11 @@ async def r18(agent: AgentUnderTest) -> None:
     session.send(assignments=[assignment(task_id, WAIT, wait_request(_LONG_S))], cancels=[cancel(task_id)])
     try:
         result = await session.result(task_id)
-    except Broken:
-        raise Broken("a cancellation in the same message as its assignment was not obeyed") from None
+    except RuleBroken:
+        raise RuleBroken("a cancellation in the same message as its assignment was not obeyed") from None
     session.ack([result])
     if result.outcome.status.code != code_pb2.CANCELLED:
-        raise Broken(f"its status is {_name(result)}, not CANCELLED")
+        raise RuleBroken(f"its status is {_name(result)}, not CANCELLED")
 
 
 async def r19(agent: AgentUnderTest) -> None:
@@ -151,14 +153,14 @@ async def r19(agent: AgentUnderTest) -> None:
     context = task_pb2.CallContext(metadata=[task_pb2.Metadatum(key=METADATA_KEY, value=b"seen")])
     result = await _call(agent, session, ECHO, conformance_pb2.EchoRequest(), context=context)
     if conformance_pb2.EchoResponse.FromString(result.outcome.response).metadata != "seen":
-        raise Broken("the handler did not get the call's metadata")
+        raise RuleBroken("the handler did not get the call's metadata")
 
 
 async def r20(agent: AgentUnderTest) -> None:
-    session = await agent.again(max_response_bytes=1024)
+    session = await agent.next_session(max_response_bytes=1024)
     result = await _call(agent, session, ECHO, conformance_pb2.EchoRequest(payload=bytes(4096)))
     if result.outcome.status.code != code_pb2.RESOURCE_EXHAUSTED:
-        raise Broken(f"a response over Welcome's max_response_bytes was reported with {_name(result)}")
+        raise RuleBroken(f"a response over Welcome's max_response_bytes was reported with {_name(result)}")
 
 
 async def r21(agent: AgentUnderTest) -> None:

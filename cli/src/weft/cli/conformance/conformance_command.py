@@ -131,7 +131,7 @@ def document(found: Sequence[Finding]) -> dict[str, Any]:
                 "title": RULES[finding.rule].title,
                 "optional": RULES[finding.rule].optional,
                 "verdict": finding.verdict.replace(" ", "_"),
-                "says": finding.says,
+                "says": finding.reason,
                 "took_s": round(finding.took_s, 3),
             }
             for finding in found
@@ -144,7 +144,7 @@ def _show(finding: Finding) -> None:
     verdict = Styled(f"{finding.verdict:9}", _STYLES[finding.verdict])
     took = Styled(f"{finding.took_s:4.1f} s", "dim")
     words = (f"{finding.rule:4} ", verdict, " ", took, f"  {RULES[finding.rule].title}")
-    print_indented(words, _SAYS_INDENT, finding.says)
+    print_indented(words, _SAYS_INDENT, finding.reason)
 
 
 def _sum_up(found: Sequence[Finding]) -> None:

@@ -8,7 +8,7 @@ from google.rpc import code_pb2
 
 from weft.cli.conformance.agent_under_test import WAIT, AgentUnderTest, wait_request
 from weft.cli.conformance.keeping_checks import forgotten
-from weft.cli.conformance.protocol_rules import Broken, NotChecked
+from weft.cli.conformance.protocol_rules import NotChecked, RuleBroken
 from weft.cli.conformance.scripted_coordinator import ScriptedSession, assignment
 from weft.v1 import fleet_pb2
 
@@ -24,7 +24,7 @@ async def r30(agent: AgentUnderTest) -> None:
     result = await session.result(task_id)
     session.ack([result])
     if result.outcome.status.code != code_pb2.CANCELLED:
-        raise Broken(
+        raise RuleBroken(
             f"the handler was cancelled; its attempt was reported with code {result.outcome.status.code}"
         )
     await agent.saw_cancellation(session, before)
@@ -42,13 +42,13 @@ async def r31(agent: AgentUnderTest) -> None:
     took_s = time.monotonic() - told_at
     session.ack([result])
     if took_s > 2.0 or result.outcome.status.code != code_pb2.CANCELLED:
-        raise Broken(
+        raise RuleBroken(
             f"a handler that ignores its cancellation, with a grace of 0.3 s, was reported after {took_s:.1f} s"
             f" with code {result.outcome.status.code}"
         )
     report = await session.report(lambda _: True, "after the report")
     if report.used_slots and not report.stuck_slots:
-        raise Broken("its slot is still taken, but it is not among `stuck_slots`")
+        raise RuleBroken("its slot is still taken, but it is not among `stuck_slots`")
     await session.report(lambda report: not report.used_slots, "without used slots: the handler has ended")
 
 
@@ -61,12 +61,12 @@ async def r32(agent: AgentUnderTest) -> None:
     result = await session.result(waiting[-1])
     session.ack([result])
     if result.outcome.status.code != code_pb2.CANCELLED:
-        raise Broken(f"it was reported with code {result.outcome.status.code}, not CANCELLED")
-    session = await agent.again(adopt=[])
+        raise RuleBroken(f"it was reported with code {result.outcome.status.code}, not CANCELLED")
+    session = await agent.next_session(adopt=[])
     await session.report(lambda report: not report.used_slots, "without used slots")
     started = (await agent.waits(session)).started - before.started
     if started > session.hello.slots:
-        raise Broken("the cancelled attempt was started all the same")
+        raise RuleBroken("the cancelled attempt was started all the same")
 
 
 async def r33(agent: AgentUnderTest) -> None:
@@ -78,9 +78,9 @@ async def r33(agent: AgentUnderTest) -> None:
     result = await session.result(task_id)
     session.ack([result])
     if result.attempt != 2:
-        raise Broken(f"attempt 2 was reported as attempt {result.attempt}")
+        raise RuleBroken(f"attempt 2 was reported as attempt {result.attempt}")
     if result.outcome.status.code:
-        raise Broken("attempt 2 of a task was cancelled by a cancellation of attempt 1")
+        raise RuleBroken("attempt 2 of a task was cancelled by a cancellation of attempt 1")
 
 
 async def r34(agent: AgentUnderTest) -> None:
@@ -104,11 +104,11 @@ async def r35(agent: AgentUnderTest) -> None:
     for task_id in [*waiting, late]:
         await session.release(task_id)
     if (await session.result(running)).outcome.status.code:
-        raise Broken("what ran when the agent was drained was not finished")
+        raise RuleBroken("what ran when the agent was drained was not finished")
     session.send(desired_state=fleet_pb2.DESIRED_STATE_ACTIVE)
     await agent.waits(session)
     await session.report(lambda report: not report.used_slots, "without used slots")
-    session = await agent.again()
+    session = await agent.next_session()
 
 
 async def r36(agent: AgentUnderTest) -> None:
@@ -128,18 +128,18 @@ async def r36(agent: AgentUnderTest) -> None:
     await session.release(late)
     result = await session.result(running)
     if result.outcome.status.code:
-        raise Broken(f"what ran was not finished: code {result.outcome.status.code}")
+        raise RuleBroken(f"what ran was not finished: code {result.outcome.status.code}")
     await session.heartbeats(1)
     if any(message.goodbye for message in session.received):
-        raise Broken("the agent said goodbye before its result was acknowledged")
+        raise RuleBroken("the agent said goodbye before its result was acknowledged")
     session.ack([result])
     await session.wait(lambda: any(message.goodbye for message in session.received) or None, "goodbye")
     await session.closed("the stream is over after goodbye")
     if not session.received[-1].goodbye:
-        raise Broken("something came after goodbye")
+        raise RuleBroken("something came after goodbye")
     status = await agent.exited()
     if status:
-        raise Broken(f"the process exited with status {status}, not 0")
+        raise RuleBroken(f"the process exited with status {status}, not 0")
 
 
 async def _fill(agent: AgentUnderTest, session: ScriptedSession, time_s: float) -> list[str]:

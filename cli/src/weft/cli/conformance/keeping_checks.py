@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weft.cli.conformance.agent_under_test import COUNT, ECHO, WAIT, AgentUnderTest, wait_request
-from weft.cli.conformance.protocol_rules import Broken
+from weft.cli.conformance.protocol_rules import RuleBroken
 from weft.cli.conformance.scripted_coordinator import Request, ScriptedSession, assignment
 from weft.conformance.v1 import conformance_pb2
 
@@ -17,14 +17,16 @@ async def r22(agent: AgentUnderTest) -> None:
     task_id = agent.task()
     session.assign(task_id, ECHO, conformance_pb2.EchoRequest(payload=b"kept"))
     first = await session.result(task_id)
-    session = await agent.again(adopt=[task_id])
+    session = await agent.next_session(adopt=[task_id])
     try:
         again = await session.result(task_id)
-    except Broken:
-        raise Broken("a result that nobody had acknowledged was not sent again in the next session") from None
+    except RuleBroken:
+        raise RuleBroken(
+            "a result that nobody had acknowledged was not sent again in the next session"
+        ) from None
     session.ack([again])
     if again != first:
-        raise Broken("the result was another one the second time")
+        raise RuleBroken("the result was another one the second time")
 
 
 async def r23(agent: AgentUnderTest) -> None:
@@ -34,15 +36,15 @@ async def r23(agent: AgentUnderTest) -> None:
         session.assign(task_id, ECHO, conformance_pb2.EchoRequest())
         session.ack([await session.result(task_id)], refused=refused)
     await session.heartbeats()
-    session = await agent.again()
+    session = await agent.next_session()
     await session.heartbeats()
     held = {each.task_id for each in session.hello.held}
     for refused, task_id in tasks.items():
         how = "refused" if refused else "acknowledged"
         if task_id in held:
-            raise Broken(f"Hello names an attempt whose result was {how}")
+            raise RuleBroken(f"Hello names an attempt whose result was {how}")
         if session.results(task_id):
-            raise Broken(f"a result was sent again after it was {how}")
+            raise RuleBroken(f"a result was sent again after it was {how}")
 
 
 async def r24(agent: AgentUnderTest) -> None:
@@ -68,14 +70,14 @@ def _check_held(session: ScriptedSession, finished: str, others: list[str], epoc
     missing = {finished, *others} - held.keys()
     if missing:
         what = "finished" if finished in missing else "running or waiting"
-        raise Broken(f"Hello does not name {len(missing)} attempts that are held, {what} ones among them")
+        raise RuleBroken(f"Hello does not name {len(missing)} attempts that are held, {what} ones among them")
     if any(each.attempt != 1 for each in held.values()):
-        raise Broken("Hello names a wrong attempt number")
+        raise RuleBroken("Hello names a wrong attempt number")
     if not held[finished].finished or any(held[task].finished for task in others):
-        raise Broken("`finished` is not true for exactly the attempts that have ended")
+        raise RuleBroken("`finished` is not true for exactly the attempts that have ended")
     epochs = {each.epoch for each in held.values()}
     if epochs != {epoch}:
-        raise Broken(f"held attempts name the epochs {sorted(epochs)}; their last session had {epoch}")
+        raise RuleBroken(f"held attempts name the epochs {sorted(epochs)}; their last session had {epoch}")
 
 
 async def r25(agent: AgentUnderTest) -> None:
@@ -83,17 +85,17 @@ async def r25(agent: AgentUnderTest) -> None:
     agent.needs(WAIT)
     before = await agent.waits(session)
     task_id = await agent.start_wait(session, 2.0)
-    session = await agent.again(adopt=[task_id])
+    session = await agent.next_session(adopt=[task_id])
     try:
         result = await session.result(task_id)
-    except Broken:
-        raise Broken("an adopted attempt was not reported in the new session") from None
+    except RuleBroken:
+        raise RuleBroken("an adopted attempt was not reported in the new session") from None
     session.ack([result])
     if result.outcome.status.code:
-        raise Broken(f"the adopted attempt ended in {result.outcome.status.message!r}")
+        raise RuleBroken(f"the adopted attempt ended in {result.outcome.status.message!r}")
     started = (await agent.waits(session)).started - before.started
     if started != 1:
-        raise Broken(f"the adopted attempt was started {started} times")
+        raise RuleBroken(f"the adopted attempt was started {started} times")
 
 
 async def r26(agent: AgentUnderTest) -> None:
@@ -101,7 +103,7 @@ async def r26(agent: AgentUnderTest) -> None:
     agent.needs(WAIT)
     before = await agent.waits(session)
     task_id = await agent.start_wait(session, _LONG_S)
-    session = await agent.again(adopt=[])
+    session = await agent.next_session(adopt=[])
     await agent.saw_cancellation(session, before)
     await forgotten(agent, session, task_id)
 
@@ -110,8 +112,8 @@ async def forgotten(agent: AgentUnderTest, session: ScriptedSession, task_id: st
     """See that a lost attempt is held no more; a result of it is refused, as a coordinator does."""
     session.ack(session.results(task_id), refused=True)
     await session.heartbeats()
-    if any(each.task_id == task_id for each in (await agent.again()).hello.held):
-        raise Broken("Hello still names an attempt that was lost")
+    if any(each.task_id == task_id for each in (await agent.next_session()).hello.held):
+        raise RuleBroken("Hello still names an attempt that was lost")
 
 
 async def r27(agent: AgentUnderTest) -> None:
@@ -123,7 +125,7 @@ async def r27(agent: AgentUnderTest) -> None:
     session.ack([result])
     _check_numbers(session, task_id, first=1, last=5)
     if result.progress_count != 5 or result.outcome.response or result.outcome.status.code:
-        raise Broken(
+        raise RuleBroken(
             "the end of a stream has progress_count 5, no response and status OK; this one is otherwise"
         )
 
@@ -135,13 +137,13 @@ async def r28(agent: AgentUnderTest) -> None:
     await session.result(task_id)
     session.ack_progress(task_id, 3)
     await session.heartbeats(1)
-    session = await agent.again(adopt=[task_id])
+    session = await agent.next_session(adopt=[task_id])
     result = await session.result(task_id)
     indexes = [each.index for each in session.progress(task_id)]
     session.ack_progress(task_id, 10)
     session.ack([result])
     if not indexes or indexes[0] > 4:
-        raise Broken(
+        raise RuleBroken(
             f"of 10 responses, 3 of them acknowledged, {indexes or 'none'} came again in the next session"
         )
     _check_numbers(session, task_id, first=indexes[0], last=10)
@@ -156,7 +158,7 @@ async def r29(agent: AgentUnderTest) -> None:
     sent = len(session.progress(task_id))
     session.cancel(task_id, grace_s=0.5, lost=True)
     if sent >= _MANY:
-        raise Broken(f"{_MANY} responses were sent without an acknowledgement: memory has no bound")
+        raise RuleBroken(f"{_MANY} responses were sent without an acknowledgement: memory has no bound")
 
 
 async def _count(agent: AgentUnderTest, session: ScriptedSession, count: int) -> str:
@@ -171,16 +173,16 @@ def _check_numbers(session: ScriptedSession, task_id: str, *, first: int, last: 
     wanted = list(range(first, last + 1))
     indexes = [each.index for each in progress]
     if indexes != wanted:
-        raise Broken(f"responses are numbered {indexes}, not {wanted}")
+        raise RuleBroken(f"responses are numbered {indexes}, not {wanted}")
     if [conformance_pb2.CountResponse.FromString(each.payload).number for each in progress] != wanted:
-        raise Broken("the responses' payloads are not those of the handler, in its order")
+        raise RuleBroken("the responses' payloads are not those of the handler, in its order")
 
     def last_with(part: str) -> int:
         places = [at for at, message in enumerate(session.received) if _mentions(message, part, task_id)]
         return places[-1] if places else -1
 
     if last_with("progress") > last_with("results"):
-        raise Broken("a response came after the attempt's end")
+        raise RuleBroken("a response came after the attempt's end")
 
 
 def _mentions(message: Request, part: str, task_id: str) -> bool:

@@ -8,7 +8,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.message import DecodeError
 
 from weft.cli.conformance.agent_under_test import ECHO, SERVICE, AgentUnderTest
-from weft.cli.conformance.protocol_rules import Broken
+from weft.cli.conformance.protocol_rules import RuleBroken
 from weft.cli.conformance.scripted_coordinator import REDIAL_S, ScriptedSession
 from weft.coordinator.contracts.contract_catalogue import Contract
 from weft.coordinator.sessions.hello import check_hello
@@ -31,13 +31,13 @@ _GIVEN_UP_S = 4.0
 
 
 async def r1(agent: AgentUnderTest) -> None:
-    session = await agent.again()
+    session = await agent.next_session()
     names = [field.name for field, _ in session.received[0].ListFields()]
     if names != ["hello"]:
-        raise Broken(f"the first message holds {', '.join(names) or 'nothing'}, not `hello` alone")
+        raise RuleBroken(f"the first message holds {', '.join(names) or 'nothing'}, not `hello` alone")
     await session.heartbeats()
     if any(message.HasField("hello") for message in session.received[1:]):
-        raise Broken("a later message holds `hello` again")
+        raise RuleBroken("a later message holds `hello` again")
 
 
 async def r2(agent: AgentUnderTest) -> None:
@@ -45,68 +45,68 @@ async def r2(agent: AgentUnderTest) -> None:
     try:
         check_hello(hello)
     except InvalidArgument as error:
-        raise Broken(error.message) from None
+        raise RuleBroken(error.message) from None
     for method in hello.methods:
         if method.name.startswith("/") or method.name.count("/") != 1:
-            raise Broken(f'methods are named "package.Service/Method"; this one {method.name!r}')
+            raise RuleBroken(f'methods are named "package.Service/Method"; this one {method.name!r}')
     if all(method.name != ECHO for method in hello.methods):
-        raise Broken(f"the agent does not host {SERVICE}, which this driver calls")
+        raise RuleBroken(f"the agent does not host {SERVICE}, which this driver calls")
 
 
 async def r3(agent: AgentUnderTest) -> None:
     session = await agent.dialled()
     try:
         await session.wait(lambda: session.received[1:] or None, "second message", timeout_s=1.0)
-    except Broken:
+    except RuleBroken:
         if session.over:
-            raise Broken("the agent hung up while it waited for Welcome, within a second") from None
+            raise RuleBroken("the agent hung up while it waited for Welcome, within a second") from None
         await agent.welcome()
         return
-    raise Broken("a second message came before Welcome was sent")
+    raise RuleBroken("a second message came before Welcome was sent")
 
 
 async def r4(agent: AgentUnderTest) -> None:
     first = (await agent.session()).hello.instance_id
-    session = await agent.again()
+    session = await agent.next_session()
     if session.hello.instance_id != first:
-        raise Broken("the same process named another instance_id when it dialled again")
+        raise RuleBroken("the same process named another instance_id when it dialled again")
     if not agent.command:
         return
     await agent.kill()
     await session.closed("the stream of a killed process is over")
     if (await agent.session()).hello.instance_id == first:
-        raise Broken("a new process has the instance_id of the one before it: draw it at random")
+        raise RuleBroken("a new process has the instance_id of the one before it: draw it at random")
 
 
 async def r5(agent: AgentUnderTest) -> None:
-    session = await agent.again(contract_needed=False)
+    session = await agent.next_session(contract_needed=False)
     await session.heartbeats()
     if any(message.HasField("contract") for message in session.received):
-        raise Broken("the contract was sent although Welcome did not ask for it")
-    session = await agent.again(contract_needed=True)
+        raise RuleBroken("the contract was sent although Welcome did not ask for it")
+    session = await agent.next_session(contract_needed=True)
     await _contract(session)
     await session.heartbeats()
     if sum(message.HasField("contract") for message in session.received) > 1:
-        raise Broken("the contract was sent more than once")
+        raise RuleBroken("the contract was sent more than once")
 
 
 async def r6(agent: AgentUnderTest) -> None:
-    session = await agent.again(contract_needed=True)
+    session = await agent.next_session(contract_needed=True)
     contract = await _contract(session)
     if digest(contract) != session.hello.contract_hash:
-        raise Broken(
+        raise RuleBroken(
             f"contract_hash is {session.hello.contract_hash}, but the SHA-256 of what was sent is {digest(contract)}"
         )
     try:
         Contract.load(contract, [method.name for method in session.hello.methods])
         files = FileDescriptorSet.FromString(contract).file
     except (InvalidArgument, DecodeError) as error:
-        raise Broken(str(error)) from None
+        raise RuleBroken(str(error)) from None
     known: set[str] = set()
     for file in files:
         for imported in file.dependency:
             if imported not in known:
-                raise Broken(f"{file.name} comes before {imported}, which it imports")
+                raise RuleBroken(f"{file.name} comes before {imported}, which it imports")
         known.add(file.name)
 
 
@@ -121,25 +121,25 @@ async def _contract(session: ScriptedSession) -> bytes:
 
 
 async def r7(agent: AgentUnderTest) -> None:
-    session = await agent.again(heartbeat_s=_FAST_S)
+    session = await agent.next_session(heartbeat_s=_FAST_S)
     await session.wait(lambda: len(session.reports) >= 8 or None, "eighth state", 8 * (_FAST_S + _SLACK_S))
     numbers = [report.sequence for report in session.reports]
     if numbers != list(range(1, len(numbers) + 1)):
-        raise Broken(f"states are numbered {numbers}, not 1, 2, 3, ... in each session")
+        raise RuleBroken(f"states are numbered {numbers}, not 1, 2, 3, ... in each session")
     pairs = zip(session.received, session.at_s, strict=True)
     at_s = [when for message, when in pairs if message.HasField("state")]
     gap_s = max(later - earlier for earlier, later in itertools.pairwise(at_s))
     if gap_s > _FAST_S + _SLACK_S:
-        raise Broken(f"{gap_s:.1f} s passed between two states; the interval is {_FAST_S} s")
+        raise RuleBroken(f"{gap_s:.1f} s passed between two states; the interval is {_FAST_S} s")
 
 
 async def r8(agent: AgentUnderTest) -> None:
-    session = await agent.again(heartbeat_s=_FAST_S)
+    session = await agent.next_session(heartbeat_s=_FAST_S)
     session.echoing = False
     told = len(session.reports)
     await session.closed("a stream without echoes is taken for dead", 3 * _FAST_S + 4.0)
     if len(session.reports) - told < 2:
-        raise Broken(
+        raise RuleBroken(
             "the agent hung up before it had missed two echoes: a coordinator may be busy for a moment"
         )
     await agent.session()
@@ -157,8 +157,8 @@ async def r9(agent: AgentUnderTest) -> None:
         await session.closed("the stream that was refused is over")
         try:
             await agent.session()
-        except Broken:
-            raise Broken(
+        except RuleBroken:
+            raise RuleBroken(
                 f"after {error.code.name} the agent did not dial again within {REDIAL_S:g} s"
             ) from None
 
@@ -169,13 +169,13 @@ async def r10(agent: AgentUnderTest) -> None:
     await session.closed("the stream that was refused is over")
     if agent.command:
         if await agent.exited() == 0:
-            raise Broken("the process exited with status 0, as if it had done its work")
+            raise RuleBroken("the process exited with status 0, as if it had done its work")
         return
     try:
         await agent.coordinator.accept(_GIVEN_UP_S)
-    except Broken:
+    except RuleBroken:
         return
-    raise Broken("the agent dialled again: people would not see that it can never work")
+    raise RuleBroken("the agent dialled again: people would not see that it can never work")
 
 
 CHECKS = {"R1": r1, "R2": r2, "R3": r3, "R4": r4, "R5": r5, "R6": r6, "R7": r7, "R8": r8, "R9": r9}

@@ -13,7 +13,7 @@ class Rule(NamedTuple):
     optional: bool = False
 
 
-class Broken(Exception):
+class RuleBroken(Exception):
     """The agent does not keep the rule; the message says what it did instead."""
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from weft.cli.conformance import attempt_checks, ending_checks, keeping_checks, opening_checks
 from weft.cli.conformance.agent_under_test import AgentUnderTest
-from weft.cli.conformance.protocol_rules import RULES, Broken, NotChecked
+from weft.cli.conformance.protocol_rules import RULES, NotChecked, RuleBroken
 
 Verdict = Literal["passed", "failed", "left out", "skipped"]
 
@@ -33,7 +33,7 @@ class Finding:
 
     rule: str
     verdict: Verdict
-    says: str
+    reason: str
     took_s: float
 
 
@@ -61,7 +61,7 @@ async def _verdict(agent: AgentUnderTest, rule: str, limit_s: float) -> tuple[Ve
             await CHECKS[rule](agent)
     except NotChecked as error:
         return "skipped", str(error)
-    except (Broken, TimeoutError) as error:
+    except (RuleBroken, TimeoutError) as error:
         # What it holds now is lost: the next check begins anew.
         await agent.drop()
         says = str(error) or f"it was not over after {limit_s:.0f} s"

@@ -15,7 +15,7 @@ import grpc.aio
 from google.protobuf.message import Message
 from grpc_status import rpc_status
 
-from weft.cli.conformance.protocol_rules import Broken
+from weft.cli.conformance.protocol_rules import RuleBroken
 from weft.cli.terminal.failure import Failure
 from weft.rpc.errors import Unavailable, WeftError
 from weft.rpc.network.binding import why_not
@@ -110,17 +110,17 @@ class ScriptedSession:
         """What `look` finds in what came, once it does.
 
         Raises:
-            Broken: it does not in time, or the stream is over before.
+            RuleBroken: it does not in time, or the stream is over before.
         """
         try:
             async with asyncio.timeout(timeout_s):
                 while (found := look()) is None:
                     if self.over:
-                        raise Broken(f"the agent's stream ended before there was {what}")
+                        raise RuleBroken(f"the agent's stream ended before there was {what}")
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            raise Broken(f"there was no {what} within {timeout_s:g} s") from None
+            raise RuleBroken(f"there was no {what} within {timeout_s:g} s") from None
         return found
 
     @property
@@ -174,7 +174,7 @@ class ScriptedSession:
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            raise Broken(f"after {timeout_s:g} s still not: {what}") from None
+            raise RuleBroken(f"after {timeout_s:g} s still not: {what}") from None
 
     # -- the server's side --------------------------------------------------------------------------------------
 
@@ -233,7 +233,7 @@ class ScriptedCoordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
         """The newest stream that the agent opens.
 
         Raises:
-            Broken: it opens none.
+            RuleBroken: it opens none.
         """
         try:
             async with asyncio.timeout(timeout_s):
@@ -242,7 +242,7 @@ class ScriptedCoordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
                     if not session.over and self._dialled.empty():
                         return session
         except TimeoutError:
-            raise Broken(f"the agent did not open a stream within {timeout_s:g} s") from None
+            raise RuleBroken(f"the agent did not open a stream within {timeout_s:g} s") from None
 
     async def Connect(self, request_iterator: AsyncIterator[Request], context: Any) -> None:  # noqa: N802
         first = await anext(request_iterator, None)

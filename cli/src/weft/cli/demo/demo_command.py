@@ -14,7 +14,7 @@ import typer
 from weft.cli.command_line.examples import examples
 from weft.cli.command_line.shared_options import Json
 from weft.cli.demo.corpus import import_paths, standard_library
-from weft.cli.demo.demo_display import Stage
+from weft.cli.demo.demo_display import DemoDisplay
 from weft.cli.demo.ledger import Ledger
 from weft.cli.process.children import Children, run
 from weft.cli.terminal import output
@@ -67,11 +67,11 @@ def demo(
 async def _play(children: Children, agent_ids: list[str], limit: int | None, *, as_json: bool) -> DemoReport:
     # Imported late: they need the example, which `import_paths` has made importable.
     from weft.cli.demo.demo_report import DemoReport
-    from weft.cli.demo.demo_run import Play
+    from weft.cli.demo.demo_run import DemoRun
     from weft.cli.demo.expected_results import compute
 
     files = await asyncio.to_thread(standard_library, limit)
-    with Stage(quiet_stdout=as_json) as stage:
-        story = await Play(children, files, agent_ids, stage).tell()
-        expected = await compute(children, files, stage)
-    return DemoReport(files, story, Ledger.read(children.folder / "ledger"), expected)
+    with DemoDisplay(quiet_stdout=as_json) as display:
+        record = await DemoRun(children, files, agent_ids, display).play()
+        expected = await compute(children, files, display)
+    return DemoReport(files, record, Ledger.read(children.folder / "ledger"), expected)

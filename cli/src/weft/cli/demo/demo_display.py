@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from weft.rpc.visible import visible
 
 
-class Stage:
+class DemoDisplay:
     """Prints on stderr when stdout is for JSON."""
 
     def __init__(self, *, quiet_stdout: bool) -> None:
@@ -43,13 +43,13 @@ class Stage:
             f"{time.monotonic() - self._began:5.1f} s  {visible(text)}", markup=False, soft_wrap=True
         )
 
-    def count(self, what: str, total: int) -> None:
+    def start_bar(self, what: str, total: int) -> None:
         """Start a new bar in place of the last one."""
         if self._shown is not None:
             self._bar.remove_task(self._shown)
         self._shown = self._bar.add_task(what, total=total)
 
-    def counted(self, done: int) -> None:
+    def move_bar(self, done: int) -> None:
         """How far the bar is."""
         if self._shown is not None:
             self._bar.update(self._shown, completed=done)

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from corpus.v1 import corpus_pb2
 from weft.cli.demo.corpus import SourceFile
-from weft.cli.demo.demo_run import Story
+from weft.cli.demo.demo_run import DemoRecord
 from weft.cli.demo.expected_results import digest
 from weft.cli.demo.ledger import Ledger
 from weft.cli.terminal import output, tables
@@ -22,7 +22,7 @@ class DemoReport:
     """What the client received, what the ledger says, and what a direct computation gives."""
 
     files: Sequence[SourceFile]
-    story: Story
+    record: DemoRecord
     ledger: Ledger
     # Digest of the right response, by the file's name.
     expected: Mapping[str, str]
@@ -30,16 +30,16 @@ class DemoReport:
     @cached_property
     def succeeded(self) -> int:
         """Files whose task succeeded."""
-        return sum(tasks[0].succeeded for tasks in self.story.delivered.values())
+        return sum(tasks[0].succeeded for tasks in self.record.delivered.values())
 
     @cached_property
     def lost(self) -> int:
         """Files without an outcome."""
-        return len(self.files) - len(self.story.delivered)
+        return len(self.files) - len(self.record.delivered)
 
     @cached_property
     def tasks_per_s(self) -> float:
-        return len(self.files) / self.story.duration_s
+        return len(self.files) / self.record.duration_s
 
     @cached_property
     def faults(self) -> list[str]:
@@ -47,9 +47,9 @@ class DemoReport:
         found: list[str] = []
         if self.lost:
             found.append(f"{self.lost} files have no result")
-        if len(self.files) != self.story.recorded:
-            found.append(f"the coordinator has {self.story.recorded} tasks on record")
-        for index, tasks in sorted(self.story.delivered.items()):
+        if len(self.files) != self.record.recorded:
+            found.append(f"the coordinator has {self.record.recorded} tasks on record")
+        for index, tasks in sorted(self.record.delivered.items()):
             name = self.files[index].name
             if len(tasks) > 1:
                 found.append(f"{name}: its result was delivered {len(tasks)} times")
@@ -67,14 +67,14 @@ class DemoReport:
             "lost": self.lost,
             "duplicates": self.ledger.duplicates,
             "tasks_per_s": round(self.tasks_per_s, 1),
-            "recovered_agent_s": round(self.story.recovered_agent_s, 2),
-            "recovered_coordinator_s": round(self.story.recovered_coordinator_s, 2),
-            "crashes_overlapped": int(self.story.crashes_overlapped),
+            "recovered_agent_s": round(self.record.recovered_agent_s, 2),
+            "recovered_coordinator_s": round(self.record.recovered_coordinator_s, 2),
+            "crashes_overlapped": int(self.record.crashes_overlapped),
         }
 
     def print_tables(self) -> None:
         """The tables for people, and the verdict."""
-        results = Counter(tasks[0].agent_id for tasks in self.story.delivered.values())
+        results = Counter(tasks[0].agent_id for tasks in self.record.delivered.values())
         ledger = self.ledger
         rows = [
             (
@@ -82,11 +82,11 @@ class DemoReport:
                 f"{results[agent_id]:,}",
                 f"{ledger.begun_by[agent_id]:,}",
                 f"{ledger.ended_by[agent_id]:,}",
-                "killed at one third" if agent_id == self.story.killed_agent else "",
+                "killed at one third" if agent_id == self.record.killed_agent else "",
             )
             for agent_id in sorted(ledger.begun_by)
         ]
-        total = (f"{len(self.story.delivered):,}", f"{ledger.begun.total():,}", f"{ledger.ended.total():,}")
+        total = (f"{len(self.record.delivered):,}", f"{ledger.begun.total():,}", f"{ledger.ended.total():,}")
         tables.print_rows(
             (
                 tables.Column("agent"),
@@ -98,19 +98,19 @@ class DemoReport:
             [*rows, ("together", *total, "")],
             "no agent did anything",
         )
-        story = self.story
+        record = self.record
         for figure, meaning in (
             (f"{len(self.files):,}", f"files of the standard library: {self._contents()}"),
             (f"{self.succeeded:,}", "tasks succeeded"),
             (f"{self.lost:,}", "lost"),
             (f"{ledger.re_runs:,}", "attempts begun again, after the crashes"),
             (f"{ledger.duplicates:,}", "of them repeated work that had been finished (at least once)"),
-            (f"{self.tasks_per_s:,.0f}", f"tasks/s, crashes and all ({story.duration_s:.1f} s)"),
+            (f"{self.tasks_per_s:,.0f}", f"tasks/s, crashes and all ({record.duration_s:.1f} s)"),
             (
-                f"{story.recovered_agent_s:.1f} s",
+                f"{record.recovered_agent_s:.1f} s",
                 f"until the killed agent's work ran elsewhere{self._overlap()}",
             ),
-            (f"{story.recovered_coordinator_s:.1f} s", "from the coordinator's kill to the next result"),
+            (f"{record.recovered_coordinator_s:.1f} s", "from the coordinator's kill to the next result"),
         ):
             output.line(f"{figure:>8}  {meaning}")
 
@@ -125,14 +125,14 @@ class DemoReport:
             output.remark(f"  {fault}")
 
     def _overlap(self) -> str:
-        if not self.story.crashes_overlapped:
+        if not self.record.crashes_overlapped:
             return ""
         return ": the coordinator was killed meanwhile, which adds its recovery (up to 5 s)"
 
     def _contents(self) -> str:
         """What the analyses add up to."""
         lines = functions = broken = 0
-        for tasks in self.story.delivered.values():
+        for tasks in self.record.delivered.values():
             figures = corpus_pb2.AnalyzeResponse.FromString(tasks[0].response)
             lines += figures.lines.total
             functions += len(figures.functions)

@@ -1,4 +1,4 @@
-"""The demo's story: work goes in, an agent is killed at a third of the results, the coordinator at two thirds."""
+"""The demo's record: work goes in, an agent is killed at a third of the results, the coordinator at two thirds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from corpus.v1 import corpus_pb2
 from weft.cli.demo.corpus import SourceFile
-from weft.cli.demo.demo_display import Stage
+from weft.cli.demo.demo_display import DemoDisplay
 from weft.cli.demo.ledger import LEDGER
 from weft.cli.process.children import Child, Children
 from weft.cli.terminal.failure import Failure
@@ -24,7 +24,7 @@ _POLL_S = 0.01
 
 
 @dataclass(slots=True)
-class Story:
+class DemoRecord:
     """What happened, as the client saw it."""
 
     # By the file's index: its task, each time it was delivered.
@@ -42,23 +42,23 @@ class Story:
     recovered_coordinator_s: float = 0.0
 
 
-class Play:
+class DemoRun:
     """One telling. `tell()` is the order of events; the crashes happen while results come in."""
 
     def __init__(
-        self, children: Children, files: Sequence[SourceFile], agent_ids: Sequence[str], stage: Stage
+        self, children: Children, files: Sequence[SourceFile], agent_ids: Sequence[str], display: DemoDisplay
     ) -> None:
         self._children = children
         self._files = files
-        self._stage = stage
+        self._display = display
         self._agent_ids = agent_ids
         self._agents: dict[str, Child] = {}
         self._store = children.folder / "weft.db"
-        self._story = Story(killed_agent=agent_ids[1])
+        self._record = DemoRecord(killed_agent=agent_ids[1])
         # Resolved by the next result.
         self._next_result: asyncio.Future[None] | None = None
 
-    async def tell(self) -> Story:
+    async def play(self) -> DemoRecord:
         self._coordinator, self._target = await self._start_coordinator("127.0.0.1:0")
         for agent_id in self._agent_ids:
             self._agents[agent_id] = self._children.agent(
@@ -71,7 +71,7 @@ class Play:
         async with connect(self._target) as mesh:
             await self._children.hosted(mesh, ANALYZE.name, agents=len(self._agents))
             names = ", ".join(self._agents)
-            self._stage.say(f"a coordinator on a fresh store, and agents {names}, are up on {self._target}")
+            self._display.say(f"a coordinator on a fresh store, and agents {names}, are up on {self._target}")
             try:
                 async with asyncio.TaskGroup() as crashes:
                     await self._submit_and_collect(mesh, crashes)
@@ -79,8 +79,8 @@ class Play:
                 # The first failure has cancelled the rest.
                 raise group.exceptions[0] from None
             async for _ in mesh.tasks.list(method=ANALYZE.name):
-                self._story.recorded += 1
-        return self._story
+                self._record.recorded += 1
+        return self._record
 
     async def _start_coordinator(self, listen: str) -> tuple[Child, str]:
         return await self._children.coordinator(
@@ -90,24 +90,24 @@ class Play:
     async def _submit_and_collect(self, mesh: Mesh, crashes: asyncio.TaskGroup) -> None:
         total = len(self._files)
         at_a_third, at_two_thirds = total // 3, 2 * total // 3
-        self._stage.say(f"submitting {total:,} files")
-        self._stage.count("results", total)
+        self._display.say(f"submitting {total:,} files")
+        self._display.start_bar("results", total)
         began = time.monotonic()
         received = 0
         async with asyncio.timeout(_STALLED_S) as stalled:
             async for done in mesh.tasks.run_many(ANALYZE, self._requests()):
                 if done.task is None:
                     raise Failure(f"{self._files[done.index].name} was refused: {done.error()}")
-                self._story.delivered.setdefault(done.index, []).append(done.task)
+                self._record.delivered.setdefault(done.index, []).append(done.task)
                 received += 1
-                self._stage.counted(received)
+                self._display.move_bar(received)
                 stalled.reschedule(asyncio.get_running_loop().time() + _STALLED_S)
                 self._saw_result()
                 if received == at_a_third:
                     crashes.create_task(self._kill_agent(mesh, received))
                 elif received == at_two_thirds:
                     crashes.create_task(self._kill_coordinator(mesh, received))
-        self._story.duration_s = time.monotonic() - began
+        self._record.duration_s = time.monotonic() - began
         self._saw_result()
 
     def _requests(self) -> Iterator[corpus_pb2.AnalyzeRequest]:
@@ -121,42 +121,42 @@ class Play:
     # -- crashes ----------------------------------------------------------------------------------------------------
 
     async def _kill_agent(self, mesh: Mesh, received: int) -> None:
-        agent_id = self._story.killed_agent
+        agent_id = self._record.killed_agent
         began = time.monotonic()
         self._children.kill(self._agents.pop(agent_id))
-        self._stage.say(f"agent {agent_id} killed with SIGKILL, at {received:,} results")
+        self._display.say(f"agent {agent_id} killed with SIGKILL, at {received:,} results")
         left = [task.id for task in await _running(mesh) if task.agent_id == agent_id]
         held = len(left)
         while left:
             tasks = [await mesh.tasks.get(task_id) for task_id in left]
             left = [task.id for task in tasks if not (task.ended or _runs_elsewhere(task, agent_id))]
             await asyncio.sleep(_POLL_S)
-        self._story.recovered_agent_s = time.monotonic() - began
-        self._stage.say(
+        self._record.recovered_agent_s = time.monotonic() - began
+        self._display.say(
             f"what agent {agent_id} held ({_attempts(held)}) runs elsewhere "
-            f"after {self._story.recovered_agent_s:.1f} s"
+            f"after {self._record.recovered_agent_s:.1f} s"
         )
 
     async def _kill_coordinator(self, mesh: Mesh, received: int) -> None:
         held = [task for task in await _running(mesh) if task.agent_id in self._agents]
         began = time.monotonic()
-        self._story.crashes_overlapped = not self._story.recovered_agent_s
+        self._record.crashes_overlapped = not self._record.recovered_agent_s
         self._children.kill(self._coordinator)
-        self._stage.say(f"coordinator killed with SIGKILL, at {received:,} results; starting it again")
+        self._display.say(f"coordinator killed with SIGKILL, at {received:,} results; starting it again")
         self._coordinator, _ = await self._start_coordinator(self._target)
         back_s = time.monotonic() - began
         self._next_result = asyncio.get_running_loop().create_future()
         await self._next_result
-        self._story.recovered_coordinator_s = time.monotonic() - began
+        self._record.recovered_coordinator_s = time.monotonic() - began
         await self._children.hosted(mesh, ANALYZE.name, agents=len(self._agents))
         now = [await mesh.tasks.get(task.id) for task in held]
         kept = sum(
             before.attempt == after.attempt and before.agent_id == after.agent_id
             for before, after in zip(held, now, strict=True)
         )
-        self._stage.say(
+        self._display.say(
             f"coordinator back after {back_s:.1f} s on the same store, next result after "
-            f"{self._story.recovered_coordinator_s:.1f} s; {kept} of {_attempts(len(held))} went on meanwhile"
+            f"{self._record.recovered_coordinator_s:.1f} s; {kept} of {_attempts(len(held))} went on meanwhile"
         )
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from weft.cli.demo.corpus import SourceFile
-from weft.cli.demo.demo_display import Stage
+from weft.cli.demo.demo_display import DemoDisplay
 from weft.cli.process.children import Children
 
 _POLL_S = 0.1
@@ -27,7 +27,7 @@ def digest(response: bytes) -> str:
     return hashlib.sha256(response).hexdigest()
 
 
-async def compute(children: Children, files: Sequence[SourceFile], stage: Stage) -> dict[str, str]:
+async def compute(children: Children, files: Sequence[SourceFile], display: DemoDisplay) -> dict[str, str]:
     """The digest of each file's response, computed by one process a core."""
     shares = os.cpu_count() or 1
     listed = children.folder / "files.json"
@@ -45,10 +45,10 @@ async def compute(children: Children, files: Sequence[SourceFile], stage: Stage)
         )
         for share, out in enumerate(outs)
     ]
-    stage.say(f"checking against a direct computation of all {len(files):,} files")
-    stage.count("checking", len(files))
+    display.say(f"checking against a direct computation of all {len(files):,} files")
+    display.start_bar("checking", len(files))
     while not all(worker.finished() for worker in workers):
-        stage.counted(sum(out.read_bytes().count(b"\n") for out in outs if out.exists()))
+        display.move_bar(sum(out.read_bytes().count(b"\n") for out in outs if out.exists()))
         await asyncio.sleep(_POLL_S)
     return dict(json.loads(line) for out in outs for line in out.read_text().splitlines())
 

@@ -145,7 +145,10 @@ class Children:
     def _start(self, name: str, command: Sequence[str], env: Mapping[str, str]) -> Child:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("WEFT_")}
         path = [*map(str, self._path), *filter(None, [inherited.get("PYTHONPATH")])]
-        own = {"PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"} | parent_death.environment()
+        own = {
+            "PYTHONPATH": os.pathsep.join(path),
+            "PYTHONUNBUFFERED": "1",
+        } | parent_death.child_environment()
         log = self.folder / f"{name}.log"
         with log.open("ab") as output:
             process = subprocess.Popen(  # noqa: S603

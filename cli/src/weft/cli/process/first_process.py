@@ -29,7 +29,7 @@ _OWN = (
 _FIRST = 1
 
 
-def attend() -> None:
+def become_child() -> None:
     """Returns in the process that is to be the command. The first process never comes back, and ends with its status."""
     if os.getpid() != _FIRST:
         return

@@ -15,7 +15,7 @@ _VARIABLE = "_WEFT_PARENT_PID"
 _PR_SET_PDEATHSIG = 1
 
 
-def environment() -> dict[str, str]:
+def child_environment() -> dict[str, str]:
     """What to add to the environment of a `weft ...` that must not outlive this process.
 
     Start it from a thread that lives as long as the process: the kernel goes by the thread.
@@ -23,7 +23,7 @@ def environment() -> dict[str, str]:
     return {_VARIABLE: str(os.getpid())}
 
 
-def heed() -> bool:
+def obey() -> bool:
     """In the child: end with the parent, if it wants that. Called once, at the start; false: this is no such child."""
     # Not for what this process starts itself.
     parent = os.environ.pop(_VARIABLE, "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from weft.cli.terminal import moments
-from weft.cli.terminal.output import Styled, Words, json_text, plain
+from weft.cli.terminal.output import Styled, StyledText, json_text, plain
 from weft.cli.terminal.tables import Verbatim
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 STYLES = {"SUCCEEDED": "green", "FAILED": "red", "CANCELLED": "yellow", "RUNNING": "cyan"}
 
 
-def styled_state(task: Task) -> Words:
+def styled_state(task: Task) -> StyledText:
     name = f"{task.state.name} (cancelling)" if task.cancel_requested and not task.ended else task.state.name
     return Styled(name, STYLES.get(task.state.name, ""))
 
@@ -38,9 +38,9 @@ def error_text(task: Task) -> str:
 
 def facts(
     task: Task, document: dict[str, Any], *, verbose: bool = False
-) -> list[tuple[str, Words | Verbatim]]:
+) -> list[tuple[str, StyledText | Verbatim]]:
     """Names and values of what is known of a task; of its attempts, where there is more to tell than of the last one."""
-    found: list[tuple[str, Words | Verbatim]] = [
+    found: list[tuple[str, StyledText | Verbatim]] = [
         ("task", task.id),
         ("method", task.method),
         ("state", styled_state(task)),

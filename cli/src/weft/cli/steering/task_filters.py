@@ -74,14 +74,14 @@ class FilterOptions:
             (self.states, self.method, self.since, self.until, self.agent_id, self.request_id, self.error)
         )
 
-    def checked(self) -> Where:
+    def checked(self) -> TaskFilter:
         """The filter.
 
         Raises:
             Failure: an option says nothing that can be understood.
         """
         now = datetime.now(UTC)
-        return Where(
+        return TaskFilter(
             states(self.states),
             self.method,
             {
@@ -95,7 +95,7 @@ class FilterOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
+class TaskFilter:
     """A checked filter, but for the method's full name, which the coordinator knows."""
 
     states: Sequence[TaskState]

@@ -17,7 +17,7 @@ from weft.cli.terminal.output import json_text, line, plain, prompt, remark
 from weft.rpc.contracts import names
 
 if TYPE_CHECKING:
-    from weft.cli.steering.task_filters import Where
+    from weft.cli.steering.task_filters import TaskFilter
     from weft.client import Mesh, Task, TaskState
 
 # Most that one command changes, and how many at a time.
@@ -43,7 +43,7 @@ class Steering:
     dry_run: bool
     as_json: bool
 
-    async def run(self, mesh: Mesh, where: Where, change: Callable[[str], Awaitable[Task]]) -> int:
+    async def run(self, mesh: Mesh, where: TaskFilter, change: Callable[[str], Awaitable[Task]]) -> int:
         """Find, show, ask, and do it; how many failed.
 
         Raises:

@@ -40,14 +40,14 @@ class Styled:
 
 
 # One line's text; in parts where these have different styles.
-Words = str | Styled | Sequence["str | Styled"]
+StyledText = str | Styled | Sequence["str | Styled"]
 
 
-def parts_of(words: Words) -> Iterable[str | Styled]:
+def parts_of(words: StyledText) -> Iterable[str | Styled]:
     return (words,) if isinstance(words, str | Styled) else words
 
 
-def plain(words: Words) -> str:
+def plain(words: StyledText) -> str:
     """The words as they are shown, without styles: one line."""
     if isinstance(words, str):
         return one_line(words)
@@ -70,7 +70,7 @@ def json_text(document: Any, *, indent: int | None = None) -> str:
     return in_json(text)
 
 
-def line(words: Words) -> None:
+def line(words: StyledText) -> None:
     """One line on stdout, at once: a reader at the other end of a pipe must not wait."""
     _write(sys.stdout, styled(words, sys.stdout))
 
@@ -91,7 +91,7 @@ def prompt(text: str) -> None:
     sys.stderr.flush()
 
 
-def styled(words: Words, stream: TextIO) -> str:
+def styled(words: StyledText, stream: TextIO) -> str:
     """The words as they go to the stream, styles and all."""
     if isinstance(words, str) or not has_styles(stream):
         return plain(words)

@@ -32,7 +32,7 @@ class Unwritable(Exception):
         self.no_reader = error.errno == errno.EPIPE
 
 
-def prepare() -> None:
+def replace_streams() -> None:
     """Put streams of this kind in the place of `sys.stdout` and `sys.stderr`; first of all in the process."""
     fill_missing()
     codecs.register_error(_ESCAPE, _escaped)

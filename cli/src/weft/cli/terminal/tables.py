@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from weft.cli.terminal.output import Styled, Words, line, plain, remark, styled
+from weft.cli.terminal.output import Styled, StyledText, line, plain, remark, styled
 
 PIPE_COLUMNS = 200
 _GAP = 2
@@ -41,7 +41,7 @@ class Column:
     spare: int = 0
 
 
-def print_rows(columns: Sequence[Column], rows: Sequence[Sequence[Words]], empty: str) -> None:
+def print_rows(columns: Sequence[Column], rows: Sequence[Sequence[StyledText]], empty: str) -> None:
     """A table of rows, or the sentence that says there are none."""
     if not rows:
         line(empty)
@@ -62,7 +62,7 @@ class Verbatim:
     text: str
 
 
-def print_pairs(pairs: Sequence[tuple[str, Words | Verbatim]]) -> None:
+def print_pairs(pairs: Sequence[tuple[str, StyledText | Verbatim]]) -> None:
     """Names and values below each other. A value may have several lines."""
     width = max((width_of(name) for name, _ in pairs), default=0)
     beside = room() - width - _GAP
@@ -74,7 +74,7 @@ def print_pairs(pairs: Sequence[tuple[str, Words | Verbatim]]) -> None:
             line((" " * len(head), text) if isinstance(text, str | Styled) else (" " * len(head), *text))
 
 
-def print_indented(words: Words, indent: int, more: str = "") -> None:
+def print_indented(words: StyledText, indent: int, more: str = "") -> None:
     """A line, and below it `more`, as far from the edge as said and within the terminal."""
     line(words)
     for text in textwrap.wrap(plain(more), max(_LEAST_CUT, room() - indent)):
@@ -96,7 +96,7 @@ def width_of(text: str) -> int:
 
 
 def table(
-    columns: Sequence[Column], rows: Sequence[Sequence[Words]], width: int
+    columns: Sequence[Column], rows: Sequence[Sequence[StyledText]], width: int
 ) -> tuple[Iterator[str], Sequence[str]]:
     """The lines of a table, and the headings of what is left out."""
     texts = [[plain(cell) for cell in row] for row in rows]
@@ -154,7 +154,7 @@ class _Layout:
         self._below = below
         self._width = width
 
-    def lines(self, rows: Sequence[Sequence[Words]], texts: Sequence[Sequence[str]]) -> Iterator[str]:
+    def lines(self, rows: Sequence[Sequence[StyledText]], texts: Sequence[Sequence[str]]) -> Iterator[str]:
         headings = [plain(column.heading) for column in self._columns]
         yield self._line([Styled(heading, "bold") for heading in headings], headings)
         for row, text in zip(rows, texts, strict=True):
@@ -163,7 +163,7 @@ class _Layout:
                 if text[index]:
                     yield from self._lines_below(self._columns[index], text[index])
 
-    def _line(self, row: Sequence[Words], texts: Sequence[str]) -> str:
+    def _line(self, row: Sequence[StyledText], texts: Sequence[str]) -> str:
         cells: list[str] = []
         for index in self._beside:
             text, width = texts[index], self._widths[index]
@@ -194,7 +194,7 @@ def shortened(text: str, width: int) -> str:
     return kept.rstrip() + _ELLIPSIS
 
 
-def _value_lines(value: Words | Verbatim, width: int) -> list[Words]:
+def _value_lines(value: StyledText | Verbatim, width: int) -> list[StyledText]:
     if isinstance(value, Verbatim):
         return [*value.text.split("\n")]
     if not isinstance(value, str):
