@@ -18,7 +18,8 @@ from weft.coordinator.contracts.contract_catalogue import Contracts
 from weft.coordinator.dispatch.conduct import HALF_LIFE_S
 from weft.coordinator.dispatch.dispatcher import PASS_RETRY_QUEUES, PATIENCE_S, Dispatcher
 from weft.coordinator.dispatch.takers import MOST_POOLS, Takers
-from weft.coordinator.fleet.fleet_view import FleetView
+from weft.coordinator.fleet.agent_register import AgentRegister
+from weft.coordinator.fleet.fleet_sync import FleetSync
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
@@ -386,7 +387,7 @@ async def test_an_agent_that_another_coordinator_forgot_is_forgotten_here(h: Har
         changed=lambda _: None,
         readers=TaskHub(max_followers=1),
     )
-    fleet = FleetView(h.store, sessions, forget_after_s=3600.0)
+    fleet = FleetSync(h.store, AgentRegister(), sessions, hasten=lambda: None, forget_after_s=3600.0)
     owner = Owner("gone", await h.store.register("gone", "instance", b"", 10.0))
     sessions.stale_refused["gone"] = 1
     await fleet.look(NOW_S)

@@ -22,14 +22,16 @@ from weft.coordinator.calls.durable_proxy import DurableCalls
 from weft.coordinator.calls.explaining import Explainer
 from weft.coordinator.calls.hub import TaskHub
 from weft.coordinator.calls.submission import SubmissionService
-from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
+from weft.coordinator.contracts.contract_catalogue import Contracts
+from weft.coordinator.contracts.contract_sync import ContractSync
 from weft.coordinator.dispatch.dispatcher import Dispatcher
 from weft.coordinator.dispatch.sweeper import Sweeper
 from weft.coordinator.dispatch.takers import Takers
+from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.fleet.discovery_service import DiscoveryService
+from weft.coordinator.fleet.fleet_sync import FleetSync
 from weft.coordinator.fleet.fleet_view import FleetView
 from weft.coordinator.fleet.queue_view import Queues
-from weft.coordinator.fleet.reachability import Reachability
 from weft.coordinator.fleet.service_health import OWN_SERVICES, ServiceHealth
 from weft.coordinator.service import CoordinatorService
 from weft.coordinator.sessions.agent_session import AgentSession
@@ -53,8 +55,6 @@ from weft.v1 import coordinator_pb2_grpc, errors_pb2
 log = get_logger(__name__)
 
 STORE_CLOSE_S = 10.0
-# How often contracts are looked for that nobody needs.
-CONTRACTS_S = 60.0
 _HEALTH = "grpc.health.v1.Health"
 
 
@@ -77,11 +77,11 @@ class Coordinator:
         self._store = store or store_of(settings.store_config)
         self._hub = TaskHub(settings.max_watchers)
         self._contracts = Contracts()
-        # Contracts of the store that were taken in, and the methods that they were in force for then.
-        self._loaded: dict[str, Sequence[str]] = {}
-        # By the monotonic clock: when to look next for contracts that nobody needs.
-        self._contracts_due_s = 0.0
-        self._takers = Takers(self._agents_elsewhere)
+        self._contract_sync = ContractSync(
+            self._store, self._contracts, forget_after_s=settings.forget_contracts_s
+        )
+        self._register = AgentRegister(self._fleet_moved)
+        self._takers = Takers(self._register.elsewhere)
         self._sessions = Sessions(
             self._store,
             self._takers,
@@ -92,17 +92,23 @@ class Coordinator:
             changed=self._session_changed,
             readers=self._hub,
         )
-        self._discovery = DiscoveryService(settings.max_watchers, settings.recovery_grace_s)
+        self._fleet_sync = FleetSync(
+            self._store,
+            self._register,
+            self._sessions,
+            hasten=self.fleet_changed,
+            forget_after_s=settings.forget_agents_s,
+        )
+        self._discovery = DiscoveryService(self._register, settings.max_watchers, settings.recovery_grace_s)
         self._direct = DirectCalls(self._discovery.snapshots, settings.max_message_bytes)
-        self._reachability = Reachability(self._session_changed)
-        self._fleet = FleetView(self._store, self._sessions, forget_after_s=settings.forget_agents_s)
+        self._fleet = FleetView(self._store, self._register, self._sessions, self._fleet_sync)
         self._dispatcher = Dispatcher(self._store, self._takers)
-        self._health = ServiceHealth(self._store, self._fleet, self._contracts)
+        self._health = ServiceHealth(self._store, self._register, self._contracts)
         self._intake = SubmissionService(self._store, self._contracts, settings)
         self._sweeper = Sweeper(
             self._store,
             wake=self._wake,
-            lost=self._agent_lost,
+            lost=self._register.session_lost,
             before_late=self._sessions.heartbeats.watch,
             housekeeping=self._keep_house,
         )
@@ -137,40 +143,22 @@ class Coordinator:
     def revoked(self, owner: Owner, ref: AttemptRef, reason: str, grace_s: float, *, lost: bool) -> None:
         self._sessions.revoke(owner, ref, reason, grace_s, lost=lost)
 
+    # -- what the parts tell each other -----------------------------------------------------------------------------
+
     async def _keep_house(self, now_s: float) -> None:
         if self._store.shared:
-            await self._load_contracts()
-        position = self._discovery.position
-        others, nowhere = await self._fleet.look(now_s)
-        if self._store.shared:
-            if not self._discovery.reconcile(others, nowhere, position):
-                self._fleet.look_again([*nowhere, *(agent.id for agent in others)])
-            await self._fleet.share(now_s)
-            self._health.changed()
-        await self._fleet.forget_gone(now_s)
-        if now_s >= self._contracts_due_s:
-            grace_s = self._settings.forget_contracts_s
-            self._contracts_due_s = now_s + min(CONTRACTS_S, grace_s / 4)
-            for digest in await self._fleet.forget_contracts(grace_s):
-                self._loaded.pop(digest, None)
-                self._contracts.forget(digest)
+            await self._contract_sync.load()
+        await self._fleet_sync.run_once(now_s)
+        await self._contract_sync.forget(self._register.contracts, self._register.methods, now_s)
 
     def _wake(self) -> None:
         self._dispatcher.wake()
 
-    def _agents_elsewhere(self, queue: QueueKey) -> tuple[int, int]:
-        return self._fleet.elsewhere(queue)
-
     def _session_changed(self, session: AgentSession) -> None:
-        self._reachability.look(session)
-        self._discovery.look(session)
-        self._health.changed()
-        if self._store.shared:
-            self._fleet.changed(session.owner.agent_id)
-            self._sweeper.hasten()
+        self._fleet_sync.session_changed(session)
 
-    def _agent_lost(self, owner: Owner) -> None:
-        self._discovery.lost(owner)
+    def _fleet_moved(self) -> None:
+        self._discovery.announce()
         self._health.changed()
 
     # -- lifecycle ------------------------------------------------------------------------------------------------
@@ -181,8 +169,9 @@ class Coordinator:
         # The port first: a second coordinator must not wait for a lock to learn that its port is taken.
         port = _bind(server, self._settings.listen)
         await self._store.open(self)
-        await self._load_contracts()
-        self._discovery.open(await self._fleet.connected())
+        await self._contract_sync.load()
+        await self._fleet_sync.start()
+        self._discovery.start()
         self._sessions.start()
         self._dispatcher.start()
         self._sweeper.start()
@@ -200,35 +189,13 @@ class Coordinator:
             unfinished=self._store.unfinished(),
         )
 
-    async def _load_contracts(self) -> None:
-        stored = await self._store.contracts(self._loaded)
-        for digest in [digest for digest in self._loaded if digest not in stored]:
-            del self._loaded[digest]
-            self._contracts.forget(digest)
-        for digest, (descriptor_set, methods) in stored.items():
-            if self._loaded.get(digest) == methods:
-                continue
-            if not descriptor_set:
-                # It has come into force for other methods.
-                but_this = self._loaded.keys() - {digest}
-                again = await self._store.contracts(but_this)
-                if digest not in again:
-                    continue
-                descriptor_set, methods = again[digest]
-            self._loaded[digest] = methods
-            try:
-                self._contracts.admit(Contract.load(descriptor_set, methods))
-            except WeftError as error:
-                # Agents bring it again, and are told what is wrong with it.
-                log.warning("contract.skipped", digest=digest[:12], error=error.message)
-
     def _make_server(self) -> aio.Server:
         settings = self._settings
         server = make_server(
             server_options(max_message_bytes=settings.max_message_bytes, stalled_s=settings.stalled_stream_s)
         )
-        explainer = Explainer(self._store, self._fleet)
-        queues = Queues(self._store, self._fleet, self._contracts, explainer, self._wake)
+        explainer = Explainer(self._store, self._register)
+        queues = Queues(self._store, self._register, self._contracts, explainer, self._wake)
         service = CoordinatorService(
             store=self._store,
             hub=self._hub,
@@ -275,7 +242,7 @@ class Coordinator:
         # Before the streams close: agents whose leases pass meanwhile are not lost, but will come back.
         await self._sweeper.stop()
         await self._sessions.stop()
-        await self._reachability.stop()
+        await self._fleet_sync.stop()
         if self._server is not None:
             await self._server.stop(grace_s)
         await self._direct.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
-from weft.coordinator.fleet.fleet_view import AgentStanding, FleetView
+from weft.coordinator.fleet.agent_register import AgentRegister, AgentStanding
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import TaskRecord
 from weft.coordinator.store.rules import QueueKey, State
@@ -86,9 +86,9 @@ def _s(count: int) -> str:
 class Explainer:
     """Says of queues and tasks what they wait for."""
 
-    def __init__(self, store: Store, fleet: FleetView) -> None:
+    def __init__(self, store: Store, register: AgentRegister) -> None:
         self._store = store
-        self._fleet = fleet
+        self._register = register
         self._queues: dict[QueueKey, tuple[float, Wait]] = {}
 
     async def queue(self, key: QueueKey, *, paused: bool | None = None) -> Wait:
@@ -99,7 +99,7 @@ class Explainer:
             return known[1]
         if paused is None:
             paused = key.method in await self._store.paused()
-        wait = queue_wait(key, self._fleet.standing(key), paused=paused)
+        wait = queue_wait(key, self._register.standing(key), paused=paused)
         if len(self._queues) >= _QUEUES:
             self._queues.clear()
         self._queues[key] = now_s, wait

@@ -1,12 +1,10 @@
 """Discovery: tells watchers which agents there are, at once and as long as they listen.
 
-    sessions here ──────────────────┐
-    sessions elsewhere, by the store ┼─► AgentLog ─► each watcher reads what is new since it last looked
-    lost, left ─────────────────────┘
+    AgentRegister ─► something changed ─► each watcher reads what changed since its position
 
-Watchers share one event and have no queues: one that is slow sees the newest, one that does not read is ended by the
-guard. A cursor is a position in this process' log. With another's a watcher gets a snapshot, but not one of a fleet that is
-still coming back after a restart: until then it knows better.
+Watchers share one event and have no queues: a slow watcher sees the newest state, and the guard ends one that does not read. A
+cursor is a position in this process' register. With another process' cursor a watcher gets a snapshot, once the agents of before
+a restart have come back or had their time: until then the watcher knows more than this process.
 """
 
 from __future__ import annotations
@@ -14,129 +12,57 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 
-from weft.coordinator.fleet.agent_log import AgentLog
-from weft.coordinator.fleet.agent_view import described
-from weft.coordinator.sessions.agent_session import AgentSession
-from weft.coordinator.store.records import Owner
+from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.rpc.errors import InvalidArgument, ResourceExhausted, WeftError
 from weft.rpc.network.channel import BATCH_BYTES
 from weft.v1 import coordinator_pb2, fleet_pb2
 
 MAX_METHODS = 256
-# A change goes out at once, those that follow it closely go together.
+# The first change goes out at once, those that follow it within this time go together.
 PACE_S = 0.02
 
 Response = coordinator_pb2.WatchAgentsResponse
 
 
 class DiscoveryService:
-    """What is known of the agents that are connected, for those who call them directly.
+    """Follows the register, for callers that call agents directly.
 
     Args:
         max_watchers: most streams at a time.
         settle_s: after the start, how long agents may take to come back.
     """
 
-    def __init__(self, max_watchers: int, settle_s: float) -> None:
-        self._log = AgentLog()
-        self._log_id = secrets.token_hex(8)
+    def __init__(self, register: AgentRegister, max_watchers: int, settle_s: float) -> None:
+        self._register = register
+        self._register_id = secrets.token_hex(8)
         self._max_watchers = max_watchers
         self._watchers = 0
         self._settle_s = settle_s
-        # Agents that were connected before this process began and have not been heard of since; until when that matters.
-        self._awaited: set[str] = set()
+        # The agents of before this process began are back; and the loop's time after which nobody waits for them.
         self._settled = asyncio.Event()
         self._settled_by_s = 0.0
         self._news = asyncio.Event()
         self._error: WeftError | None = None
 
-    # -- what it is told ------------------------------------------------------------------------------------------
-
-    def open(self, agents: Iterable[fleet_pb2.Agent]) -> None:
-        """Begin with the agents that were connected when the last coordinator ended."""
+    def start(self) -> None:
+        """The register holds the agents of before this process began."""
         self._settled_by_s = asyncio.get_running_loop().time() + self._settle_s
-        for agent in agents:
-            self._log.put(agent)
-            if agent.state == fleet_pb2.AGENT_STATE_SUSPECT:
-                self._awaited.add(agent.id)
-        self._check_settled()
+        self.announce()
 
-    def look(self, session: AgentSession) -> None:
-        """A session is new, has changed or has ended."""
-        agent_id = session.owner.agent_id
-        known = self._log.get(agent_id)
-        if known is not None and known.epoch > session.owner.epoch:
-            # The last words of a session that another has taken over from.
-            return
-        if session.open:
-            # Before its contract is accepted nobody can call it.
-            if session.accepted:
-                self._told(agent_id, self._log.put(described(session)))
-        elif session.goodbye:
-            self._told(agent_id, self._log.remove(agent_id))
-        elif known is not None:
-            agent = described(session)
-            agent.state = fleet_pb2.AGENT_STATE_SUSPECT
-            self._told(agent_id, self._log.put(agent))
-
-    def lost(self, owner: Owner) -> None:
-        """A lease has passed, and no later session was opened here."""
-        known = self._log.get(owner.agent_id)
-        if known is not None and known.epoch <= owner.epoch:
-            self._told(owner.agent_id, self._log.remove(owner.agent_id))
-
-    @property
-    def position(self) -> int:
-        """Where the log is: for `reconcile`."""
-        return self._log.position
-
-    def reconcile(self, others: Iterable[fleet_pb2.Agent], nowhere: Iterable[str], since: int) -> bool:
-        """Take in what has changed in a fleet that several coordinators share.
-
-        Args:
-            others: agents that are connected elsewhere or suspect.
-            nowhere: ids of agents that are not connected.
-            since: `position` from before these were read: what has changed here after that is newer.
-
-        Returns: whether it was; False: more has changed here than is remembered, and they must be read again.
-        """
-        newer = self._log.since(since)
-        if newer is None:
-            return False
-        known_better = {*newer.removed, *(agent.id for agent in newer.agents)}
-        for agent in others:
-            if agent.id not in known_better:
-                self._told(agent.id, self._log.put(agent))
-        for agent_id in nowhere:
-            if agent_id not in known_better:
-                self._told(agent_id, self._log.remove(agent_id))
-        return True
+    def announce(self) -> None:
+        """The register has changed."""
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+        if not self._register.awaited:
+            self._settled.set()
 
     def close(self, error: WeftError) -> None:
         """End all watches with `error`."""
         self._error = error
         self._settled.set()
-        self._announce()
-
-    def _told(self, agent_id: str, changed: bool) -> None:
-        if changed:
-            self._announce()
-        known = self._log.get(agent_id)
-        if known is None or known.state != fleet_pb2.AGENT_STATE_SUSPECT:
-            self._awaited.discard(agent_id)
-            self._check_settled()
-
-    def _announce(self) -> None:
-        news, self._news = self._news, asyncio.Event()
-        news.set()
-
-    def _check_settled(self) -> None:
-        if not self._awaited:
-            self._settled.set()
-
-    # -- what it tells --------------------------------------------------------------------------------------------
+        self.announce()
 
     async def watch(self, methods: Sequence[str], cursor: str) -> AsyncGenerator[Response]:
         """What `WatchAgents` answers.
@@ -165,10 +91,10 @@ class DiscoveryService:
             self._watchers -= 1
 
     async def snapshots(self) -> AsyncGenerator[Sequence[fleet_pb2.Agent]]:
-        """All agents, now and after each change: for who balances in this process. Ends when the coordinator stops."""
+        """All agents, now and after each change: for the balancer of this process. Ends when the coordinator stops."""
         while self._error is None:
             news = self._news
-            yield self._log.all()
+            yield self._register.shown()
             await asyncio.sleep(PACE_S)
             await news.wait()
 
@@ -176,13 +102,13 @@ class DiscoveryService:
         while True:
             if self._error is not None:
                 raise self._error
-            # Before the log is read: what changes from now on is not missed.
+            # Before the register is read: a change from now on is not missed.
             news = self._news
-            found = None if position is None else self._log.since(position, methods)
-            position = self._log.position
-            cursor = f"{self._log_id}-{position}"
+            found = None if position is None else self._register.since(position, methods)
+            position = self._register.position
+            cursor = f"{self._register_id}-{position}"
             if found is None:
-                for page in _pages(self._log.all(methods), (), cursor, snapshot=True):
+                for page in _pages(self._register.shown(methods), (), cursor, snapshot=True):
                     yield page
             elif found.agents or found.removed:
                 for page in _pages(found.agents, found.removed, cursor):
@@ -191,9 +117,9 @@ class DiscoveryService:
             await news.wait()
 
     def _position(self, cursor: str) -> int | None:
-        """The position that a cursor stands for; None: it is not one of this log's."""
-        log_id, _, digits = cursor.partition("-")
-        if log_id == self._log_id and digits.isascii() and digits.isdigit() and len(digits) < 20:
+        """The position that a cursor stands for; None: it is not one of this register's."""
+        register_id, _, digits = cursor.partition("-")
+        if register_id == self._register_id and digits.isascii() and digits.isdigit() and len(digits) < 20:
             return int(digits)
         return None
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from weft.coordinator.calls.explaining import Explainer
 from weft.coordinator.contracts.contract_catalogue import Contracts
-from weft.coordinator.fleet.fleet_view import FleetView
+from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import QueueDepth
 from weft.coordinator.store.rules import QueueKey
@@ -20,13 +20,13 @@ class Queues:
     def __init__(
         self,
         store: Store,
-        fleet: FleetView,
+        register: AgentRegister,
         contracts: Contracts,
         explainer: Explainer,
         wake: Callable[[], None],
     ) -> None:
         self._store = store
-        self._fleet = fleet
+        self._register = register
         self._contracts = contracts
         self._explainer = explainer
         self.wake = wake
@@ -36,7 +36,7 @@ class Queues:
         depths = dict(await self._store.depths())
         paused = set(await self._store.paused())
         durable = {
-            name for name in self._fleet.hosted() if (info := self._contracts.find(name)) and info.durable
+            name for name in self._register.served() if (info := self._contracts.find(name)) and info.durable
         }
         for name in paused | durable:
             depths.setdefault(QueueKey(name), QueueDepth())
@@ -59,7 +59,7 @@ class Queues:
             scheduled=depth.scheduled,
             running=depth.running,
             paused=paused,
-            agents=self._fleet.takers(key),
+            agents=self._register.takers(key),
         )
         if depth.queued:
             queue.waiting.CopyFrom((await self._explainer.queue(key, paused=paused)).proto())

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from grpc_health.v1 import health_pb2
 
 from weft.coordinator.contracts.contract_catalogue import Contracts
-from weft.coordinator.fleet.fleet_view import FleetView
+from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.store.base import Store
 from weft.rpc import health
 from weft.rpc.health import Status
@@ -16,12 +16,12 @@ OWN_SERVICES = frozenset({"", "weft.v1.CoordinatorService"})
 
 
 class ServiceHealth(health.HealthService):
-    """Answers from the fleet as it is now; nothing is stored twice."""
+    """Answers from the register of agents."""
 
-    def __init__(self, store: Store, fleet: FleetView, contracts: Contracts) -> None:
+    def __init__(self, store: Store, register: AgentRegister, contracts: Contracts) -> None:
         super().__init__()
         self._store = store
-        self._fleet = fleet
+        self._register = register
         self._contracts = contracts
         self._stopping = False
 
@@ -40,7 +40,7 @@ class ServiceHealth(health.HealthService):
             return Status.SERVICE_UNKNOWN
         if self._stopping or not self._store.writable:
             return Status.NOT_SERVING
-        if service in OWN_SERVICES or self._fleet.serving(methods):
+        if service in OWN_SERVICES or any(map(self._register.serves, methods)):
             return Status.SERVING
         return Status.NOT_SERVING
 

@@ -1,0 +1,74 @@
+"""Keeps the catalogue of contracts up to date with the store, and forgets contracts that nothing needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
+from weft.coordinator.store.base import Store
+from weft.rpc.errors import WeftError
+from weft.rpc.process.logs import get_logger
+
+log = get_logger(__name__)
+
+# How often to look for contracts that nothing needs.
+FORGET_EVERY_S = 60.0
+
+
+class ContractSync:
+    """The catalogue's I/O.
+
+    Args:
+        forget_after_s: for how long nothing must have needed a contract.
+    """
+
+    def __init__(self, store: Store, contracts: Contracts, *, forget_after_s: float) -> None:
+        self._store = store
+        self._contracts = contracts
+        self._forget_after_s = forget_after_s
+        # The store's contracts that are loaded, and the methods that each was in force for then.
+        self._loaded: dict[str, Sequence[str]] = {}
+        # By the monotonic clock.
+        self._forget_at_s = 0.0
+
+    async def load(self) -> None:
+        """Take in the store's contracts that are new, or in force for other methods."""
+        stored = await self._store.contracts(self._loaded)
+        for digest in [digest for digest in self._loaded if digest not in stored]:
+            self._drop(digest)
+        for digest, (descriptor_set, methods) in stored.items():
+            if self._loaded.get(digest) == methods:
+                continue
+            if not descriptor_set:
+                # It has come into force for other methods.
+                fresh = await self._store.contracts(self._loaded.keys() - {digest})
+                if digest not in fresh:
+                    continue
+                descriptor_set, methods = fresh[digest]
+            self._loaded[digest] = methods
+            try:
+                self._contracts.admit(Contract.load(descriptor_set, methods))
+            except WeftError as error:
+                # Its agents send it again, and are told what is wrong with it.
+                log.warning("contract.skipped", digest=digest[:12], error=error.message)
+
+    async def forget(self, hosted: Sequence[str], methods: Sequence[str], now_s: float) -> None:
+        """Forget contracts that no agent has and no unfinished task needs; now and then, not with each call.
+
+        Args:
+            hosted: digests of the contracts that agents have.
+            methods: the methods that agents host.
+            now_s: by the monotonic clock.
+        """
+        if now_s < self._forget_at_s:
+            return
+        self._forget_at_s = now_s + min(FORGET_EVERY_S, self._forget_after_s / 4)
+        forgotten = await self._store.forget_contracts(hosted, methods, self._forget_after_s)
+        if forgotten:
+            log.info("contracts.forgotten", count=len(forgotten), first=forgotten[0][:12])
+        for digest in forgotten:
+            self._drop(digest)
+
+    def _drop(self, digest: str) -> None:
+        self._loaded.pop(digest, None)
+        self._contracts.forget(digest)

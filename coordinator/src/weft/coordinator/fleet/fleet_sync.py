@@ -1,0 +1,130 @@
+"""Keeps the register of agents up to date: the I/O between the register, the sessions here and the store.
+
+session changed ─► register, dialling, [shared store: share soon]
+each second     ─► look: records that changed ─► register, desired states ─► sessions
+share: how the agents here are, for other coordinators
+forget: agents that have been gone for long
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from weft.coordinator.fleet.agent_register import AgentRegister
+from weft.coordinator.fleet.agent_view import load_of
+from weft.coordinator.fleet.reachability import Reachability
+from weft.coordinator.sessions.agent_session import AgentSession
+from weft.coordinator.sessions.sessions import Sessions
+from weft.coordinator.store.base import Store
+from weft.rpc.process.logs import get_logger
+from weft.v1 import fleet_pb2
+
+log = get_logger(__name__)
+
+# An agent's load is shared when it changes, and at least this often.
+LOAD_S = 5.0
+
+
+class FleetSync:
+    """The fleet's I/O.
+
+    Args:
+        hasten: called when other coordinators should soon learn of a change.
+        forget_after_s: how long agents that are gone are remembered.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        register: AgentRegister,
+        sessions: Sessions,
+        *,
+        hasten: Callable[[], None],
+        forget_after_s: float,
+    ) -> None:
+        self._store = store
+        self._register = register
+        self._sessions = sessions
+        self._hasten = hasten
+        self._forget_after_s = forget_after_s
+        self._reachability = Reachability(self.session_changed)
+        self._looking = asyncio.Lock()
+        # Agents whose sessions changed since the last look began: to be read again.
+        self._touched: set[str] = set()
+        # Agents here that other coordinators do not know as they are now.
+        self._unshared: set[str] = set()
+        # Of agents here: the load that was shared last, and when.
+        self._shared_loads: dict[str, tuple[tuple[int, int], float]] = {}
+
+    def session_changed(self, session: AgentSession) -> None:
+        """A session was opened, has changed or has ended."""
+        self._reachability.look(session)
+        self._register.session_changed(session)
+        self._touched.add(session.owner.agent_id)
+        if self._store.shared:
+            self._unshared.add(session.owner.agent_id)
+            self._hasten()
+
+    async def start(self) -> None:
+        """Begin with the agents that the store knows."""
+        self._register.take_news(await self._store.agent_news(), time.monotonic(), first=True)
+
+    async def stop(self) -> None:
+        await self._reachability.stop()
+
+    async def run_once(self, now_s: float) -> None:
+        """One round: look, share, forget."""
+        await self.look(now_s)
+        if self._store.shared:
+            await self._share(now_s)
+        for agent_id in self._register.due_to_forget(now_s, self._forget_after_s):
+            await self._store.forget_agent(agent_id)
+
+    async def look(self, now_s: float) -> None:
+        """Take in what has changed in the store, and what operators set at other coordinators."""
+        async with self._looking:
+            touched, self._touched = self._touched, set()
+            try:
+                news = await self._store.agent_news(touched)
+            except BaseException:
+                self._touched |= touched
+                raise
+            # A session that changed during the read is newer than its record: the next look reads that agent again.
+            current = {agent_id: record for agent_id, record in news.items() if agent_id not in self._touched}
+            for agent_id, desired in self._register.take_news(current, now_s):
+                self._sessions.want(agent_id, desired)
+        for agent_id, record in current.items():
+            if record is None and self._sessions.get(agent_id) is None:
+                self._sessions.forget(agent_id)
+
+    async def _share(self, now_s: float) -> None:
+        """Show the agents here that have changed to other coordinators, and how busy they are."""
+        views: dict[str, tuple[int, bytes]] = {}
+        for agent_id in list(self._unshared):
+            entry = self._register.get(agent_id)
+            if entry is None or entry.session is None or not entry.session.open:
+                self._unshared.discard(agent_id)
+            else:
+                views[agent_id] = (entry.session.owner.epoch, entry.agent.SerializeToString())
+        loads: dict[str, bytes] = {}
+        shared: dict[str, tuple[tuple[int, int], float]] = {}
+        for session in self._sessions.all():
+            agent_id = session.owner.agent_id
+            busy = (session.busy_slots, len(session.held))
+            before, at_s = self._shared_loads.get(agent_id, (None, 0.0))
+            if busy != before or now_s - at_s >= LOAD_S:
+                at_s = now_s
+                loads[agent_id] = self.load(session).SerializeToString()
+            shared[agent_id] = (busy, at_s)
+        if views or loads:
+            await self._store.share(views, loads)
+        self._shared_loads = shared
+        self._unshared -= views.keys()
+
+    def load(self, session: AgentSession) -> fleet_pb2.Agent:
+        """How busy an agent is whose session is here."""
+        load = load_of(session, self._store.now(), session.silent_for_s(time.monotonic()))
+        load.stale_results_refused = self._sessions.stale_refused.get(session.owner.agent_id, 0)
+        return load
