@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from google.protobuf import json_format, struct_pb2
 
-from tests.support.calling import ASYNC, ISOLATED, SYNC, call
+from tests.support.calling import ASYNC, ISOLATED, ISOLATED_ASYNC, SYNC, call
 from tests.support.mesh import MeshHarness
 from tests.support.processes import until
 from weft.client import Mesh, connect
@@ -73,6 +73,15 @@ async def test_a_call_made_in_a_handler_inherits(client: Mesh, top: str, direct:
 async def test_the_shorter_time_wins(client: Mesh, way: str, own_s: float, most_s: float) -> None:
     parent = await tree(client, ASYNC, direct=True, method=ASYNC, way=way, own_s=own_s)
     assert 0 < parent["child"]["left_s"] <= most_s + 0.1
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("top", [ASYNC, ISOLATED_ASYNC])
+async def test_a_handlers_own_mesh(client: Mesh, top: str, way: str) -> None:
+    for direct in (True, False):
+        parent = await tree(client, top, direct=direct, method=ASYNC, way=way, own_mesh=True)
+        check_child(parent, parent["child"], parent["id"])
+        assert 0 < parent["child"]["left_s"] <= parent["left_s"] + 0.1
 
 
 async def test_a_whole_chain_has_one_root(client: Mesh) -> None:

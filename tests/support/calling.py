@@ -18,7 +18,9 @@ from weft.agent import Agent, current_task
 from weft.client import Mesh, Method, connect
 from weft.rpc.calls import call_context
 
-ASYNC, SYNC, ISOLATED = (f"tree.v1.TreeService/{name}" for name in ("Async", "Sync", "Isolated"))
+ASYNC, SYNC, ISOLATED, ISOLATED_ASYNC = (
+    f"tree.v1.TreeService/{name}" for name in ("Async", "Sync", "Isolated", "IsolatedAsync")
+)
 
 agent = Agent()
 # One connection for all calls that the event loop handles: they must not see each other's budgets.
@@ -32,10 +34,22 @@ async def call_async(request: dict[str, Any]) -> dict[str, Any]:
     if mark:
         await _held(Path(mark))
     if request.get("method"):
-        mesh = _shared.setdefault(request["target"], connect(request["target"]))
+        mesh = current_task().mesh if request.get("own_mesh") else _mesh(request["target"])
         # Not at once: others come in between.
         await asyncio.sleep(0)
         found["child"] = await call(mesh, request)
+    return found
+
+
+def _mesh(target: str) -> Mesh:
+    return _shared.setdefault(target, connect(target))
+
+
+@agent.method(ISOLATED_ASYNC, isolate=True)
+async def call_isolated_async(request: dict[str, Any]) -> dict[str, Any]:
+    found = seen()
+    if request.get("method"):
+        found["child"] = await call(current_task().mesh, request)
     return found
 
 

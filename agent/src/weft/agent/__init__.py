@@ -9,18 +9,20 @@
         agent.run()
 
 `Agent`
-    hosts servicers (`add_servicer`) and functions (`method`), and runs: `run()`, or `await serve()`.
+    hosts servicers (`add_servicer`) and functions (`method`), and runs: `run()`, or `await serve()`. Beside its handlers it
+    runs `on_start`, `on_stop` and `background` functions.
 `current_task()`
-    inside a handler: the task behind it, a `RunningTask` with id, attempt, request id, deadline, `cancelled`.
+    inside a handler: the task behind it, a `RunningTask` with id, attempt, request id, deadline, `cancelled`, and `mesh`, a
+    client of the agent's own mesh.
 `AgentSettings`
     every setting, with its WEFT_AGENT_* variable.
-`HostingError`, `ListenError`, `LoadError`, `ProgramError`, `SettingsError`
+`HookError`, `HostingError`, `ListenError`, `LoadError`, `ProgramError`, `SettingsError`
     what can be wrong with the program itself; all are `weft.rpc.errors.WeftError`.
 """
 
 import weft.rpc  # noqa: F401 - before anything that loads gRPC
 from weft.agent.agent import Agent
-from weft.agent.errors import HostingError, ListenError, LoadError, ProgramError, SettingsError
+from weft.agent.errors import HookError, HostingError, ListenError, LoadError, ProgramError, SettingsError
 from weft.agent.handlers.current_call import CancelSignal, RunningTask, current_task
 from weft.agent.settings import AgentSettings
 from weft.rpc.process.version import VERSION
@@ -31,6 +33,7 @@ __all__ = [
     "Agent",
     "AgentSettings",
     "CancelSignal",
+    "HookError",
     "HostingError",
     "ListenError",
     "LoadError",

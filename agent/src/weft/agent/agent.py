@@ -7,11 +7,12 @@ import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from pydantic import ValidationError
 
 from weft.agent.errors import HostingError, SettingsError
+from weft.agent.hooks import Hooks
 from weft.agent.hosting.functions import function_method
 from weft.agent.hosting.hosted_methods import AddServicer, HostedMethod, servicer_methods
 from weft.agent.process import event_loop, forks
@@ -23,9 +24,13 @@ from weft.rpc.process import logs
 from weft.rpc.process.signals import hurries, stop_signals
 from weft.rpc.process.standard_streams import fill_missing
 
+if TYPE_CHECKING:
+    from weft.client import Mesh
+
 _log = logs.get_logger("weft.agent")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Hook = TypeVar("Hook", bound=Callable[..., Any])
 
 
 class Agent:
@@ -87,6 +92,7 @@ class Agent:
         show_errors: bool | None = None,
     ) -> None:
         self._methods: dict[str, HostedMethod] = {}
+        self._hooks = Hooks()
         self._runtime: Runtime | None = None
         self._given: dict[str, Any] = {}
         self.settings = self.settings_type.model_construct()
@@ -194,6 +200,66 @@ class Agent:
 
         return decorate
 
+    def on_start(self, function: Hook) -> Hook:
+        """Run a function, sync or async, before the agent takes any work: it may open connections or load a model.
+
+            @agent.on_start
+            async def open_database() -> None: ...
+
+        Functions run in the order in which they were given. If one raises, the agent does not start: `run` and `serve`
+        raise HookError. Isolated handlers run in processes of their own, in which no such function runs.
+
+        Raises:
+            HostingError: it takes arguments, or yields.
+        """
+        return self._add_hook("on_start", function)
+
+    def on_stop(self, function: Hook) -> Hook:
+        """Run a function, sync or async, when the agent has stopped: after its last handler, the last function first.
+
+        All together have 5 s; what they raise is logged. They run only if all on_start functions have succeeded.
+
+        Raises:
+            HostingError: it takes arguments, or yields.
+        """
+        return self._add_hook("on_stop", function)
+
+    def background(self, function: Hook) -> Hook:
+        """Run a function beside the handlers, from the agent's start until it stops.
+
+            @agent.background
+            async def refresh() -> None:
+                while True:
+                    await load_prices()
+                    await asyncio.sleep(60)
+
+            @agent.background
+            def poll(stopping: threading.Event) -> None:
+                while not stopping.wait(10):
+                    check_queue()
+
+        An async function runs on the agent's event loop and is cancelled at the end, after the last handler. A sync one
+        runs in a thread; it may take `stopping`, which is set then. Both have 2 s to end. A function that raises is
+        logged, and not started again; the agent goes on.
+
+        Raises:
+            HostingError: it takes other arguments, or yields.
+        """
+        return self._add_hook("background", function)
+
+    @property
+    def mesh(self) -> Mesh:
+        """A client of the agent's own mesh, for its hooks and background functions, on the agent's event loop.
+
+        It is made when it is first asked for, and closed with the agent. Handlers have the same by `current_task().mesh`.
+
+        Raises:
+            HostingError: the agent does not run.
+        """
+        if self._runtime is None:
+            raise HostingError("the agent does not run: agent.mesh is there from its on_start functions on")
+        return self._runtime.clients.mesh
+
     def run(self) -> None:
         """Run until SIGTERM, SIGINT or SIGHUP, then drain. Blocks; the process should be the agent's own.
 
@@ -206,6 +272,7 @@ class Agent:
             WeftError: a coordinator refused this agent for good; the message is the coordinator's.
             HostingError: there is nothing to host.
             ListenError: the direct server cannot have its address.
+            HookError: an on_start function raised.
             OverrunError: handlers that ignore their cancellation hold `restart_at_overrun_slots`.
         """
         fill_missing()
@@ -233,6 +300,12 @@ class Agent:
         """Drain and end, from any thread; a second time: without waiting. Harmless when it does not run."""
         if self._runtime is not None:
             self._runtime.stop()
+
+    def _add_hook(self, kind: str, function: Hook) -> Hook:
+        if self._runtime is not None:
+            raise HostingError(f"the agent runs: add its {kind} functions before that")
+        self._hooks.add(kind, function)
+        return function
 
     def _add(self, methods: Sequence[HostedMethod]) -> None:
         if self._runtime is not None:
@@ -275,7 +348,7 @@ class Agent:
             restore()
 
     def _make_runtime(self, *, exit_when_stuck: bool) -> Runtime:
-        return Runtime(self.settings, self._methods, exit_when_stuck=exit_when_stuck)
+        return Runtime(self.settings, self._methods, self._hooks, exit_when_stuck=exit_when_stuck)
 
 
 def _nothing() -> None:

@@ -29,5 +29,9 @@ class OverrunError(FailedPrecondition):
     """Handlers that ignore their cancellation hold so many slots that the agent has ended, to be started again."""
 
 
+class HookError(FailedPrecondition):
+    """An on_start function raised, so the agent has not started; the message has the error, the agent's log its traceback."""
+
+
 class ListenError(InvalidArgument):
     """The direct server cannot have its address."""

@@ -26,10 +26,12 @@ from weft.agent.direct.load_trailers import LoadReports
 from weft.agent.errors import OverrunError
 from weft.agent.handlers.isolate import IsolatedPool
 from weft.agent.handlers.loop_stall import StallWatch
+from weft.agent.handlers.mesh_clients import MeshClients
 from weft.agent.handlers.overrun import Overruns
 from weft.agent.handlers.runners import Runners
 from weft.agent.handlers.slots import Slots
 from weft.agent.handlers.threads import Threads
+from weft.agent.hooks import HookRun, Hooks
 from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.agent.process import own_sockets
 from weft.agent.session.agent_identity import contract_of, described, hello_now, identity_of
@@ -64,11 +66,17 @@ class Runtime:
     """An agent that runs. Made, started and closed on the application's event loop.
 
     Args:
+        hooks: the application's functions beside its handlers.
         exit_when_stuck: the process is the agent's own: end it even when a handler never lets go of the loop.
     """
 
     def __init__(
-        self, settings: AgentSettings, methods: Mapping[str, HostedMethod], *, exit_when_stuck: bool
+        self,
+        settings: AgentSettings,
+        methods: Mapping[str, HostedMethod],
+        hooks: Hooks,
+        *,
+        exit_when_stuck: bool,
     ) -> None:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
@@ -80,10 +88,14 @@ class Runtime:
         self._overruns = self._slots.overruns = Overruns(settings.restart_at_overrun_slots, self._overrun)
         self._slots.on_direct_end(self._direct_ended)
         self._threads = Threads("weft-handler")
+        self._hooks = HookRun(hooks, self._threads, self._loop)
+        self.clients = MeshClients(
+            settings.target, use_proxy=settings.use_proxy, max_message_bytes=settings.max_message_bytes
+        )
         sources = [method.isolated for method in methods.values() if method.isolated is not None]
         # A servicer's methods have one source.
         unique = {id(source): source for source in sources}
-        self._pool = IsolatedPool(list(unique.values()), self._threads) if unique else None
+        self._pool = IsolatedPool(list(unique.values()), self.clients, self._threads) if unique else None
         self._runners = Runners(self._loop, self._threads, self._overruns, self._pool)
         self._executor = Executor(methods, self._slots, self._outbox, settings.id, self._runners)
         self._executor.show_errors = settings.show_errors
@@ -110,6 +122,8 @@ class Runtime:
             use_proxy=settings.use_proxy,
         )
         self._life = threading.Thread(target=self._live, name="weft-agent", daemon=True)
+        # The start is over: there is work to drain.
+        self._serving = False
         self._draining = False
         self._hurried = False
         self._error: WeftError | None = None
@@ -123,16 +137,22 @@ class Runtime:
         """Serve until stopped.
 
         Raises:
+            HookError: an on_start function raised.
             ListenError: the direct server cannot have its address.
             WeftError: a coordinator refused this agent for good, or an isolated process could not be started.
         """
+        # Tasks and threads of handlers inherit it from here.
+        self.clients.enter()
+        self._life.start()
         try:
-            await self._open_ingress()
-            self._life.start()
-            self._session.start()
-            if self._pool is not None:
-                self._threads.submit(self._warm)
-            await self._finished
+            if await self._run_start_hooks():
+                await self._open_ingress()
+                self._serving = True
+                self._session.start()
+                if self._pool is not None:
+                    self._threads.submit(self._warm)
+                self._hooks.start_background()
+                await self._finished
         except asyncio.CancelledError:
             # The application ends: hand back what runs, without a grace.
             if self._life.is_alive():
@@ -143,13 +163,29 @@ class Runtime:
         finally:
             if self._ingress is not None:
                 await self._ingress.stop(LEAVE_GRACE_S)
+            await self._hooks.stop(HURRY_TIMEOUT_S if self._hurried else None)
+            await self.clients.close()
             self._left.set()
+            # The thread waits for it, if the start has failed.
+            self.stop()
             self._executor.close()
             self._threads.close()
             if self._pool is not None:
                 self._pool.close()
         if self._error is not None:
             raise self._error
+
+    async def _run_start_hooks(self) -> bool:
+        """Run the on_start functions. False if the agent is stopped meanwhile."""
+        starting = self._loop.create_task(self._hooks.start())
+        try:
+            await asyncio.wait({starting, self._finished}, return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                return False
+            starting.result()
+            return True
+        finally:
+            starting.cancel()
 
     def stop(self) -> None:
         """Drain and end; a second time: without waiting. From any thread, and from signal handlers."""
@@ -306,11 +342,13 @@ class Runtime:
         while self._events.get() is not _Event.STOP:
             pass
         try:
-            self._end()
+            if self._serving:
+                self._end()
         finally:
-            self._session.stop()
+            if self._serving:
+                self._session.stop()
             self._post(self._finish)
-            if self._exit_when_stuck and not self._left.wait(CANCEL_GRACE_S):
+            if self._exit_when_stuck and not self._left.wait(CANCEL_GRACE_S + self._hooks.stop_bound_s):
                 _log.error("a handler blocks the event loop: ending the process")
                 drain()
                 os._exit(1)

@@ -5,10 +5,14 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime
-from typing import ClassVar, Protocol, cast
+from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
+from weft.agent.handlers.mesh_clients import MeshClients, own_clients
 from weft.rpc.calls import call_context
 from weft.v1 import session_pb2
+
+if TYPE_CHECKING:
+    from weft.client import Mesh
 
 
 class CancelSignal:
@@ -71,10 +75,11 @@ class RunningCall(Protocol):
 class RunningTask:
     """The task behind the running handler, as `weft.agent.current_task()` gives it."""
 
-    __slots__ = ("_context",)
+    __slots__ = ("_clients", "_context")
 
-    def __init__(self, context: RunningCall) -> None:
+    def __init__(self, context: RunningCall, clients: MeshClients | None) -> None:
         self._context = context
+        self._clients = clients
 
     @property
     def id(self) -> str:
@@ -131,6 +136,20 @@ class RunningTask:
         """Set when the attempt is cancelled or out of time: `.is_set()`, or `.wait(timeout)` in a thread."""
         return self._context.cancel_signal
 
+    @property
+    def mesh(self) -> Mesh:
+        """A client of the agent's own mesh, for `async def` handlers: `await XStub(current_task().mesh.channel()).Method(...)`.
+
+        Its calls have at most the time that is left of this call, and belong to its tree and its trace. It is made when
+        it is first asked for, shared by the agent's handlers, and closed with the agent: do not close it.
+
+        Raises:
+            LookupError: no agent runs this handler; a unit test may call it directly, for example.
+        """
+        if self._clients is None:
+            raise LookupError("current_task().mesh is there only in a handler that an agent runs")
+        return self._clients.mesh
+
 
 def current_task() -> RunningTask:
     """The task whose handler is running here.
@@ -142,7 +161,7 @@ def current_task() -> RunningTask:
     if call is None:
         raise LookupError("current_task() was called outside a handler that an agent runs")
     # Handlers' contexts are all that is entered.
-    return RunningTask(cast("RunningCall", call))
+    return RunningTask(cast("RunningCall", call), own_clients())
 
 
 def budget_of(assignment: session_pb2.Assignment, deadline_at: float | None) -> call_context.CallContext:

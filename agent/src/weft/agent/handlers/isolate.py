@@ -23,6 +23,7 @@ from weft.agent.errors import HostingError
 from weft.agent.handlers import isolated_process, outcomes, telemetry
 from weft.agent.handlers.handler_context import SyncContext
 from weft.agent.handlers.invoke import ResponseTooLarge
+from weft.agent.handlers.mesh_clients import MeshClients
 from weft.agent.handlers.threads import Threads
 from weft.agent.hosting.hosted_methods import FunctionSource, ServicerSource
 from weft.agent.process import process_group, search_path
@@ -41,14 +42,14 @@ STOP_TIMEOUT_S = 2.0
 class _Process:
     """One process and its pipe."""
 
-    def __init__(self, sources: bytes) -> None:
+    def __init__(self, sources: bytes, clients: MeshClients) -> None:
         spawn = multiprocessing.get_context("spawn")
         self.pipe: Connection[Any, Any]
         self.pipe, theirs = spawn.Pipe()
         # A daemon, so that this process' exit never waits for it; it may have children all the same, see `main`.
         self._process = spawn.Process(
             target=isolated_process.main,
-            args=(theirs, sources, search_path.added()),
+            args=(theirs, sources, clients, search_path.added()),
             name="weft-isolated",
             daemon=True,
         )
@@ -112,10 +113,17 @@ class _Job:
 
 
 class IsolatedPool:
-    """The processes. Called from threads; never from the event loop, except `kill`."""
+    """The processes. Called from threads; never from the event loop, except `kill`.
 
-    def __init__(self, sources: Sequence[ServicerSource | FunctionSource], threads: Threads) -> None:
+    Args:
+        clients: the agent's; each process makes its own of them.
+    """
+
+    def __init__(
+        self, sources: Sequence[ServicerSource | FunctionSource], clients: MeshClients, threads: Threads
+    ) -> None:
         self._threads = threads
+        self._clients = clients
         try:
             self._sources = pickle.dumps(list(sources))
         except Exception as error:
@@ -138,7 +146,7 @@ class IsolatedPool:
         with self._warming:
             if self._closed or self._idle:
                 return
-            process = _Process(self._sources)
+            process = _Process(self._sources, self._clients)
             process.wait_ready()
             self._put_back(process)
 
@@ -256,7 +264,7 @@ class IsolatedPool:
         with self._warming, self._lock:
             process = self._idle.pop() if self._idle else None
         if process is None:
-            process = _Process(self._sources)
+            process = _Process(self._sources, self._clients)
             process.wait_ready()
         return process
 

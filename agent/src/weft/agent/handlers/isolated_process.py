@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 from weft.agent.handlers import outcomes, telemetry
 from weft.agent.handlers.handler_context import AsyncContext, HandlerContext, SyncContext
 from weft.agent.handlers.invoke import ResponseTooLarge, invoke_async, invoke_sync
+from weft.agent.handlers.mesh_clients import MeshClients
 from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.agent.hosting.sources import from_sources
 from weft.agent.process import event_loop, forks, process_group, search_path
@@ -46,8 +47,11 @@ class _Run(NamedTuple):
     limit_bytes: int
 
 
-def main(pipe: Connection[Any, Any], sources: bytes, folders: Sequence[str] = ()) -> None:
+def main(
+    pipe: Connection[Any, Any], sources: bytes, clients: MeshClients, folders: Sequence[str] = ()
+) -> None:
     """Load the handlers and serve the pipe until it breaks."""
+    clients.enter()
     # What handlers start here is killed with this process.
     process_group.lead()
     # multiprocessing forbids daemons to have children; handlers may.

@@ -1,0 +1,1 @@
+"""An agent with functions beside its handlers."""
