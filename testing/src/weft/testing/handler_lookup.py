@@ -1,0 +1,124 @@
+"""From what a test names to what an agent hosts: a servicer's bound method, or a function with annotations."""
+
+from __future__ import annotations
+
+import sys
+import typing
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf import json_format, message_factory, struct_pb2
+from google.protobuf.message import Message
+
+from weft.agent import HostingError
+from weft.agent.hosting.functions import function_method
+from weft.agent.hosting.hosted_methods import HostedMethod, servicer_methods
+from weft.client import Method
+
+# What a function is called that no agent hosts.
+UNNAMED_SERVICE = "weft.testing.Function"
+
+
+@dataclass(frozen=True, slots=True)
+class TestedMethod:
+    """A handler as an agent hosts it, and how the test's requests and responses become bytes and back."""
+
+    # Not a test class of pytest's.
+    __test__ = False
+
+    hosted: HostedMethod
+    serialize: Callable[[Any], bytes]
+    parse: Callable[[bytes], Any]
+
+    def serialized(self, request: Any) -> tuple[bytes, Iterable[bytes] | AsyncIterable[bytes] | None]:
+        """The payload of one request, or the requests of a stream."""
+        if not self.hosted.request_streaming:
+            return self.serialize(request), None
+        if isinstance(request, AsyncIterable):
+            return b"", self._each_async(request)
+        if isinstance(request, Iterable):
+            return b"", self._each(request)
+        raise TypeError(f"{self.hosted.name} takes a stream of requests: give an iterable of them")
+
+    def _each(self, requests: Iterable[Any]) -> Iterator[bytes]:
+        for request in requests:
+            yield self.serialize(request)
+
+    async def _each_async(self, requests: AsyncIterable[Any]) -> AsyncIterator[bytes]:
+        async for request in requests:
+            yield self.serialize(request)
+
+
+def tested_method(handler: Callable[..., Any]) -> TestedMethod:
+    """The hosted method behind a handler.
+
+    Raises:
+        HostingError: an agent could not host it either; the message says what to change.
+    """
+    servicer = getattr(handler, "__self__", None)
+    if servicer is not None and not isinstance(servicer, type):
+        return _of_servicer(handler, servicer)
+    return _of_function(handler)
+
+
+def _of_servicer(handler: Callable[..., Any], servicer: Any) -> TestedMethod:
+    generated = [
+        add
+        for base in type(servicer).__mro__
+        if base.__module__.endswith("_pb2_grpc")
+        if (add := getattr(sys.modules.get(base.__module__), f"add_{base.__name__}_to_server", None))
+    ]
+    if not generated:
+        raise HostingError(
+            f"{type(servicer).__name__} has no generated base class, so the messages of {_name_of(handler)} are not"
+            " known: derive it from the ...Servicer of its ..._pb2_grpc module"
+        )
+    for add in generated:
+        for hosted in servicer_methods(add, servicer):
+            if hosted.behavior == handler:
+                return _with_messages(hosted)
+    raise HostingError(
+        f"{_name_of(handler)} is no method of a service that {type(servicer).__name__} implements"
+    )
+
+
+def _of_function(handler: Callable[..., Any]) -> TestedMethod:
+    method = getattr(handler, "method", None)
+    function = getattr(handler, "function", handler)
+    if isinstance(method, Method):
+        # As `@agent.method` left it.
+        return TestedMethod(function_method(method.name, function), method.serialize, method.parse)
+    name = _name_of(handler)
+    short = name if name.isidentifier() else "Unnamed"
+    hosted = function_method(f"{UNNAMED_SERVICE}/{short}", function)
+    return _with_messages(hosted, as_dict=_gives_dicts(function))
+
+
+def _with_messages(hosted: HostedMethod, *, as_dict: bool = False) -> TestedMethod:
+    request, response = (message_factory.GetMessageClass(each) for each in hosted.types)
+
+    def serialize(given: Any) -> bytes:
+        if isinstance(given, dict) and request is struct_pb2.Struct:
+            given = json_format.ParseDict(given, struct_pb2.Struct())
+        if not isinstance(given, Message) or given.DESCRIPTOR.full_name != request.DESCRIPTOR.full_name:
+            raise TypeError(f"{hosted.name} takes {request.DESCRIPTOR.full_name}, not {type(given).__name__}")
+        data: bytes = given.SerializeToString()
+        return data
+
+    def parse(data: bytes) -> Any:
+        message = response.FromString(data)
+        return json_format.MessageToDict(message) if as_dict else message
+
+    return TestedMethod(hosted, serialize, parse)
+
+
+def _gives_dicts(function: Callable[..., Any]) -> bool:
+    given = typing.get_type_hints(function).get("return")
+    # Of a stream, what it streams.
+    each = typing.get_args(given)[:1] or (None,)
+    return any((typing.get_origin(hint) or hint) is dict for hint in (given, *each))
+
+
+def _name_of(handler: Callable[..., Any]) -> str:
+    return getattr(handler, "__name__", repr(handler))
