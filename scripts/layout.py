@@ -73,7 +73,6 @@ REPEATED_STEMS = frozenset({"__init__", "settings", "errors"})
 
 # Imports that break a rule above, until their room is mended: importing module -> imported modules.
 KNOWN: dict[str, tuple[str, ...]] = {
-    "weft.client.task_handle": ("weft.client.tasks",),
 }
 
 # Words that say nothing about what a module is for.

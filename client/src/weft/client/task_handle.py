@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from weft.client.methods import Method
 from weft.client.task_snapshot import Progress, Task, TaskState
+from weft.client.tasks_by_id import TasksById
 from weft.rpc.errors import Unavailable, WeftError
 from weft.v1 import errors_pb2
-
-if TYPE_CHECKING:
-    from weft.client.tasks import Tasks
 
 Resp = TypeVar("Resp")
 
@@ -24,7 +22,7 @@ class TaskHandle(Generic[Resp]):
 
     def __init__(
         self,
-        tasks: Tasks,
+        tasks: TasksById,
         method: Method[Any, Resp],
         task_id: str,
         *,
@@ -62,7 +60,7 @@ class TaskHandle(Generic[Resp]):
         """
         if self._refusal is not None:
             raise self._refusal
-        return await self._tasks._waiter.wait(self.id, timeout_s)
+        return await self._tasks.ended(self.id, timeout_s)
 
     async def snapshot(self) -> Task:
         """The task as it is now."""

@@ -1,0 +1,126 @@
+"""Tasks that are known by their ids: read, followed, waited for and changed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable
+from datetime import datetime
+
+import grpc
+
+from weft.client import api as rpc
+from weft.client.api import Api
+from weft.client.task_snapshot import Progress, Task, TaskState
+from weft.client.task_waiting import Waiter
+from weft.client.task_watching import watch
+from weft.rpc.times import duration, timestamp
+from weft.v1 import coordinator_pb2, task_pb2
+
+_PAGE_TASKS = 200
+
+
+class TasksById:
+    """The part of the tasks API that needs no method, only ids. `Tasks` adds submissions."""
+
+    def __init__(self, api: Api, *, patience_s: float) -> None:
+        self._api = api
+        self._patience_s = patience_s
+        self._waiter = Waiter(api, patience_s=patience_s)
+
+    async def close(self) -> None:
+        """End all waits."""
+        await self._waiter.close()
+
+    async def ended(self, task_id: str, timeout_s: float | None = None) -> Task:
+        """The task, when it has ended. Waits that begin together share one stream.
+
+        Raises:
+            TimeoutError: it has not ended by then.
+            NotFound: no task has this id.
+        """
+        return await self._waiter.wait(task_id, timeout_s)
+
+    def watch(self, task_id: str, after_sequence: int = 0) -> AsyncGenerator[Task | Progress]:
+        """Snapshots of a task and its responses as they come, until it has ended.
+
+        A lost stream is resumed after the last response seen: none is missed, none comes twice.
+        """
+        return watch(self._api, task_id, after_sequence, patience_s=self._patience_s)
+
+    async def get(self, task_id: str) -> Task:
+        """The task as it is now.
+
+        Raises:
+            NotFound: no task has this id.
+        """
+        request = coordinator_pb2.GetTaskRequest(task_id=task_id)
+        return Task((await self._api.call(rpc.GET_TASK, request)).task)
+
+    async def list(
+        self,
+        *,
+        states: Iterable[TaskState] = (),
+        method: str = "",
+        created_from: datetime | None = None,
+        created_to: datetime | None = None,
+        agent_id: str = "",
+        request_id: str = "",
+        error_codes: Iterable[grpc.StatusCode] = (),
+        error_reason: str = "",
+        error_text: str = "",
+        limit: int | None = None,
+    ) -> AsyncGenerator[Task]:
+        """Tasks that match, newest first, without requests and responses; page by page as they are taken.
+
+        Args:
+            states: any of these; none: all.
+            method: full name.
+            created_from: submitted then or later; `created_to`: before then.
+            agent_id: of the current or last attempt.
+            request_id: the caller's.
+            error_codes: the last failure has one of these; `error_reason`: this reason, or this type was raised;
+                `error_text`: this in its message, or in what was raised.
+            limit: at most so many.
+        """
+        where = coordinator_pb2.TaskFilter(
+            states=[task_pb2.TaskState.Name(state.value) for state in states],
+            method=method,
+            create_time_from=None if created_from is None else timestamp(created_from.timestamp()),
+            create_time_to=None if created_to is None else timestamp(created_to.timestamp()),
+            agent_id=agent_id,
+            request_id=request_id,
+            error_codes=[code.value[0] for code in error_codes],
+            error_reason=error_reason,
+            error_text=error_text,
+        )
+        page_token = ""
+        while limit is None or limit > 0:
+            size = _PAGE_TASKS if limit is None else min(limit, _PAGE_TASKS)
+            page = await self._api.call(
+                rpc.LIST_TASKS,
+                coordinator_pb2.ListTasksRequest(
+                    filter=where, page_size=size, page_token=page_token, view=task_pb2.TASK_VIEW_BASIC
+                ),
+            )
+            for task in page.tasks:
+                yield Task(task)
+            limit = None if limit is None else limit - len(page.tasks)
+            page_token = page.next_page_token
+            if not page_token:
+                return
+
+    async def cancel(self, task_id: str, reason: str = "", *, grace_s: float | None = None) -> Task:
+        """Ask for a task's end, durably. A running handler gets `grace_s` (the coordinator's setting unless given)."""
+        request = coordinator_pb2.CancelTaskRequest(
+            task_id=task_id, reason=reason, grace=None if grace_s is None else duration(grace_s)
+        )
+        return Task((await self._api.call(rpc.CANCEL_TASK, request)).task)
+
+    async def retry(self, task_id: str) -> Task:
+        """Queue a FAILED or CANCELLED task again, with fresh budgets.
+
+        Raises:
+            FailedPrecondition: it is in another state.
+        """
+        request = coordinator_pb2.RetryTaskRequest(task_id=task_id)
+        # Not repeated: after a lost answer the task may have been queued, run and failed again.
+        return Task((await self._api.call(rpc.RETRY_TASK, request, repeatable=False)).task)
