@@ -1,4 +1,4 @@
-"""Generate Python from the protobuf contract: `python scripts/generate.py` (or `--check` to compare only).
+"""Generate Python from the protobuf contract, and the sync client from the asyncio one: `python scripts/generate.py` (or `--check` to compare only).
 
 buf lints and checks for breaking changes, but it cannot run grpcio-tools' Python plugin, so this does.
 """
@@ -12,6 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import generate_sync
 import grpc_tools
 from grpc_tools import protoc
 
@@ -87,6 +88,11 @@ def main() -> int:
             else:
                 shutil.rmtree(target, ignore_errors=True)
                 shutil.copytree(fresh, target)
+    code = generate_sync.generated()
+    if not check:
+        generate_sync.TARGET.write_text(code)
+    elif not generate_sync.TARGET.exists() or generate_sync.TARGET.read_text() != code:
+        stale.append(generate_sync.TARGET)
     for path in stale:
         print(f"stale: {path.relative_to(ROOT)} (run `make gen`)", file=sys.stderr)
     return 1 if stale else 0

@@ -253,3 +253,17 @@ async def test_a_coordinator_that_is_away_too_long(running_mesh: MeshHarness) ->
             await client.tasks.get(handle.id)
         with pytest.raises(Unreachable, match=running_mesh.target):
             await handle.result()
+
+
+async def test_a_request_that_cannot_be_sent_ends_a_bulk(client: Mesh) -> None:
+    """After what came before it; it does not wait for ever."""
+
+    def refuse(_payload: probe_pb2.Payload) -> str:
+        raise ValueError("no id")
+
+    for requests, request_id in (([probe_pb2.Payload(), 7], None), ([probe_pb2.Payload()], refuse)):
+        seen = []
+        with pytest.raises((TypeError, ValueError)):
+            async for done in client.tasks.run_many(ECHO, requests, request_id=request_id):
+                seen.append(done.result())
+        assert len(seen) == len(requests) - 1

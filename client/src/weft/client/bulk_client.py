@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
@@ -21,7 +20,7 @@ import grpc.aio
 
 from weft.client import generated_ids
 from weft.client.api import SUBMIT_TASKS, Api, Patience, is_momentary
-from weft.client.methods import Method
+from weft.client.bulk_source import BulkItem, BulkSource
 from weft.client.task_snapshot import Task
 from weft.client.task_waiting import ended
 from weft.rpc.calls.pacing import Pacer
@@ -35,39 +34,7 @@ BATCH_ITEMS = 256
 DEFAULT_WINDOW = 8192
 # The coordinator reads on only while fewer than this are undelivered.
 MOST_WINDOW = 65_536
-_FED_ITEMS = 2 * BATCH_ITEMS
 _MOST_PAYLOAD_BYTES = MAX_MESSAGE_BYTES - BATCH_BYTES
-
-
-class BulkItem:
-    """One task of the bulk, on its way."""
-
-    __slots__ = (
-        "drawn",
-        "error",
-        "existed",
-        "index",
-        "payload",
-        "request_id",
-        "sent_at_s",
-        "task",
-        "task_id",
-    )
-
-    def __init__(self, index: int, request_id: str, payload: bytes, *, drawn: bool) -> None:
-        # Position in the source, from 0.
-        self.index = index
-        self.request_id = request_id
-        # The id was drawn here; when it was first sent, by `generated_ids.clock_s`.
-        self.drawn = drawn
-        self.sent_at_s = 0.0
-        # Dropped once acknowledged.
-        self.payload = payload
-        self.task_id = ""
-        self.existed = False
-        self.task: Task | None = None
-        # It was refused.
-        self.error: WeftError | None = None
 
 
 class Bulk(Generic[Req]):
@@ -76,11 +43,9 @@ class Bulk(Generic[Req]):
     def __init__(
         self,
         api: Api,
-        method: Method[Req, Any],
-        source: Iterable[Req] | AsyncIterable[Req],
+        source: BulkSource[Req],
         *,
         options: task_pb2.TaskOptions | None,
-        request_id: Callable[[Req], str] | None,
         results: bool,
         window: int,
         patience_s: float,
@@ -89,22 +54,13 @@ class Bulk(Generic[Req]):
         if not 1 <= window <= MOST_WINDOW:
             raise ValueError(f"window is {window}; it must be between 1 and {MOST_WINDOW}")
         self._api = api
-        self._method = method
+        self._source = source
         self._options = options
-        self._request_id = request_id
         self._results = results
         self._tell_stored = stored
         self._window = window
         self._patience_s = patience_s
         self._patience = Patience(api, patience_s)
-
-        self._sync: Iterator[Req] | None = None if isinstance(source, AsyncIterable) else iter(source)
-        self._async = source if isinstance(source, AsyncIterable) else None
-        self._fed: deque[Req] = deque()
-        self._exhausted = False
-        self._source_error: Exception | None = None
-        self._drawn = 0
-        self._id_prefix = uuid.uuid4().hex
         self._repeated_s = generated_ids.repeated_s(patience_s)
 
         # In the order of the arrows above.
@@ -124,7 +80,6 @@ class Bulk(Generic[Req]):
         self._refill_below = window - min(BATCH_ITEMS, max(1, window // 4))
 
         self._work = asyncio.Event()
-        self._hungry = asyncio.Event()
         self._news = asyncio.Event()
         self._collectors: set[asyncio.Task[None]] = set()
 
@@ -160,29 +115,15 @@ class Bulk(Generic[Req]):
 
     async def _run(self) -> None:
         """Open streams until everything that was drawn has come out."""
-        feeder = None if self._async is None else asyncio.create_task(self._feed(self._async))
+        feeder = asyncio.create_task(self._source.feed(self._work.set))
         try:
             while not await self._stream():
                 self._mend()
             await asyncio.gather(*self._collectors)
-            if self._source_error is not None:
-                raise self._source_error
+            if self._source.error is not None:
+                raise self._source.error
         finally:
-            if feeder is not None:
-                await _cancelled(feeder)
-
-    async def _feed(self, source: AsyncIterable[Req]) -> None:
-        try:
-            async for request in source:
-                self._fed.append(request)
-                self._work.set()
-                while len(self._fed) >= _FED_ITEMS:
-                    self._hungry.clear()
-                    await self._hungry.wait()
-        except Exception as error:  # raised to the consumer, after what was drawn before
-            self._source_error = error
-        self._exhausted = True
-        self._work.set()
+            await _cancelled(feeder)
 
     # -- one stream -------------------------------------------------------------------------------------------------
 
@@ -214,7 +155,7 @@ class Bulk(Generic[Req]):
         """After a loss: send again what was not acknowledged, and wait beside the next stream for what was."""
         least_s = generated_ids.clock_s() - self._repeated_s
         for entry in reversed(self._sent):
-            if entry.drawn and entry.sent_at_s < least_s:
+            if entry.generated and entry.sent_at_s < least_s:
                 self._emit(entry, generated_ids.too_late())
             else:
                 self._again.appendleft(entry)
@@ -270,12 +211,12 @@ class Bulk(Generic[Req]):
                     break
                 size_bytes += len(entry.payload)
                 task = tasks.add(
-                    method=self._method.name,
+                    method=self._source.method.name,
                     payload=entry.payload,
                     request_id=entry.request_id,
                     options=self._options,
                 )
-                if entry.drawn:
+                if entry.generated:
                     generated_ids.keep(task, self._repeated_s)
                 entry.sent_at_s = entry.sent_at_s or now_s
                 self._sent.append(entry)
@@ -283,7 +224,7 @@ class Bulk(Generic[Req]):
                 if len(tasks) < BATCH_ITEMS and size_bytes < BATCH_BYTES:
                     pacer.sent(time.monotonic())
                 return batch
-            if self._exhausted and not (self._sent or self._again or self._postponed or self._fed):
+            if self._source.at_end and not (self._sent or self._again or self._postponed):
                 return None
             await self._work.wait()
 
@@ -293,30 +234,9 @@ class Bulk(Generic[Req]):
             return None
         self._full = False
         while self._inside < self._window:
-            if self._sync is not None:
-                try:
-                    request = next(self._sync)
-                except StopIteration:
-                    self._exhausted = True
-                    return None
-                except Exception as error:  # raised to the consumer, after what was drawn before
-                    self._source_error = error
-                    self._exhausted = True
-                    return None
-            elif self._fed:
-                request = self._fed.popleft()
-                self._hungry.set()
-            else:
+            entry = self._source.draw()
+            if entry is None:
                 return None
-            index = self._drawn
-            own_id = "" if self._request_id is None else self._request_id(request)
-            entry = BulkItem(
-                index,
-                own_id or f"{self._id_prefix}-{index:x}",
-                self._method.serialize(request),
-                drawn=not own_id,
-            )
-            self._drawn += 1
             self._inside += 1
             if len(entry.payload) <= _MOST_PAYLOAD_BYTES:
                 return entry
@@ -352,7 +272,7 @@ class Bulk(Generic[Req]):
         elif task_id in self._early:
             entry.task = self._early.pop(task_id)
             self._emit(entry)
-        elif existed and self._request_id is not None:
+        elif existed and self._source.has_own_ids:
             # The caller may use one id twice in a stream, which delivers the task perhaps once.
             self._collect({task_id: [entry]})
         else:

@@ -72,7 +72,7 @@ class Mesh:
     ) -> None:
         self._targets = parse(target)
         # As people know it, for messages.
-        self.target = ",".join(self._targets)
+        self.target: str = ",".join(self._targets)
         # As gRPC knows it, once it has been looked up.
         self._dialled = ""
         self._timeout_s = timeout_s

@@ -136,14 +136,14 @@ class Waiter:
                     self._settle(batch, task.id, task)
                 for task_id in some.unknown:
                     self._settle(batch, task_id, NotFound(f"there is no task {task_id}"))
-        except WeftError as error:
+        except (WeftError, grpc.aio.UsageError) as error:  # the latter: the mesh was closed meanwhile
             for task_id in tuple(batch.open_ids):
                 self._settle(batch, task_id, error)
         finally:
             for task_id in tuple(batch.open_ids):
                 self._settle(batch, task_id, None)
 
-    def _settle(self, batch: _Batch, task_id: str, outcome: Task | WeftError | None) -> None:
+    def _settle(self, batch: _Batch, task_id: str, outcome: Task | Exception | None) -> None:
         """Answer those who wait for a task; None: the wait was cut off."""
         batch.open_ids.discard(task_id)
         if self._batch_of.get(task_id) is not batch:

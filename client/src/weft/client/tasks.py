@@ -6,13 +6,14 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, Unpack, overload
+from typing import Any, Generic, Protocol, TypeVar, Unpack, overload
 
 from google.protobuf.message import Message
 
 from weft.client import api as rpc
 from weft.client import generated_ids
-from weft.client.bulk_client import DEFAULT_WINDOW, Bulk, BulkItem
+from weft.client.bulk_client import DEFAULT_WINDOW, Bulk
+from weft.client.bulk_source import BulkItem, BulkSource
 from weft.client.methods import AnyMethod, Method, as_method
 from weft.client.options import SubmitOptions, task_options
 from weft.client.task_handle import TaskHandle, response_of
@@ -24,6 +25,13 @@ from weft.v1 import coordinator_pb2
 
 Req = TypeVar("Req")
 Resp = TypeVar("Resp")
+
+
+class HasId(Protocol):
+    """Something that knows its task's id: a handle, a task."""
+
+    @property
+    def id(self) -> str: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -226,10 +234,8 @@ class Tasks(TasksById):
     ) -> Bulk[Any]:
         return Bulk(
             self._api,
-            method,
-            requests,
+            BulkSource(method, requests, request_id),
             options=task_options(options),
-            request_id=request_id,
             results=results,
             window=window,
             patience_s=self._patience_s,
@@ -246,9 +252,7 @@ class Tasks(TasksById):
         """A handle for a task that was submitted elsewhere. Asks nobody."""
         return TaskHandle(self, as_method(method), task_id)
 
-    async def wait(
-        self, tasks: Iterable[TaskHandle[Any] | str], timeout_s: float | None = None
-    ) -> Sequence[Task]:
+    async def wait(self, tasks: Iterable[HasId | str], timeout_s: float | None = None) -> Sequence[Task]:
         """Those of the tasks that have ended when all have or the time is up, in the order asked for.
 
         Raises:
@@ -262,7 +266,7 @@ class Tasks(TasksById):
         return [found[task_id] for task_id in ids if task_id in found]
 
     def as_finished(
-        self, tasks: Iterable[TaskHandle[Any] | str], timeout_s: float | None = None
+        self, tasks: Iterable[HasId | str], timeout_s: float | None = None
     ) -> AsyncGenerator[Task]:
         """Each of the tasks when it has ended, until all have or the time is up.
 
@@ -281,7 +285,7 @@ class Tasks(TasksById):
                     raise NotFound(f"there is no task {task_id}")
 
 
-def _id(task: TaskHandle[Any] | str) -> str:
+def _id(task: HasId | str) -> str:
     return task if isinstance(task, str) else task.id
 
 

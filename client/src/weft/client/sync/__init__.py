@@ -1,0 +1,47 @@
+"""The client library without asyncio.
+
+    from weft.client import methods
+    from weft.client.sync import connect
+
+    with connect("127.0.0.1:7700") as mesh:
+        # A generated stub: the call is durable.
+        reply = AnalystStub(mesh.channel()).Analyze(request, timeout=60)
+
+        # The same as a task.
+        analyst = methods(AnalystStub)
+        handle = mesh.tasks.submit(analyst.Analyze, request, priority=7)
+        reply = handle.result(timeout_s=60)
+
+        # Many. The requests may come from a generator; a thread draws from it.
+        for done in mesh.tasks.run_many(analyst.Analyze, requests):
+            print(done.index, done.result())
+
+It has what `weft.client` has, with the same arguments, results and errors: the same code runs on an event loop in a thread
+of its own, one for a process. Any thread may use a mesh, also where an event loop runs already, as in a notebook. Ctrl-C ends a
+wait. An iterator reads up to 64 items ahead; close it, or let it go, to end it. Callbacks (`request_id`, `stored`) run in the library's
+thread and must not call the library. After a fork the child cannot use it, and is told so.
+"""
+
+import weft.rpc  # noqa: F401 - before anything that loads gRPC
+from weft.client.sync.background_loop import WrongProcess, WrongThread
+from weft.client.sync.sync_classes import (
+    SyncDirect,
+    SyncFleet,
+    SyncMesh,
+    SyncTaskHandle,
+    SyncTasks,
+    SyncTasksById,
+    connect,
+)
+
+__all__ = [
+    "SyncDirect",
+    "SyncFleet",
+    "SyncMesh",
+    "SyncTaskHandle",
+    "SyncTasks",
+    "SyncTasksById",
+    "WrongProcess",
+    "WrongThread",
+    "connect",
+]

@@ -1,0 +1,208 @@
+"""The event loop behind `weft.client.sync`: one thread a process, in which the asyncio client does the work.
+
+Callers' threads wait for it. It starts with the first `connect`, and ends with the interpreter, after the meshes that are
+still open. It does not survive a fork, as gRPC does not; a child that uses it is told so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures
+import os
+import threading
+import weakref
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
+from contextlib import suppress
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from weft.client.sync.iteration import Feed, Iteration
+from weft.rpc.errors import Cancelled, FailedPrecondition
+from weft.v1 import errors_pb2
+
+T = TypeVar("T")
+
+
+class Closable(Protocol):
+    async def close(self) -> None: ...
+
+
+Opened = TypeVar("Opened", bound=Closable)
+
+# For what is closed at the interpreter's end: each mesh, then the thread.
+_END_S = 2.0
+
+
+class WrongProcess(FailedPrecondition):
+    """It was made before a fork, and used in the child."""
+
+
+class WrongThread(FailedPrecondition):
+    """It was used by the thread that would have to answer."""
+
+
+class BackgroundLoop:
+    """An event loop in a thread of its own."""
+
+    _shared: ClassVar[BackgroundLoop | None] = None
+    _making: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._live, name="weft.client.sync", daemon=True)
+        self._ended = False
+        self._open: weakref.WeakSet[Closable] = weakref.WeakSet()
+        self._thread.start()
+        atexit.register(self._end)
+
+    @classmethod
+    def shared(cls) -> BackgroundLoop:
+        """The process' own.
+
+        Raises:
+            WrongProcess: its parent had one, and forked.
+        """
+        with cls._making:
+            if cls._shared is None:
+                cls._shared = cls()
+            cls._shared.check()
+            return cls._shared
+
+    @property
+    def here(self) -> bool:
+        """Whether this is its process, and it has not ended."""
+        return self._pid == os.getpid() and not self._ended
+
+    @property
+    def inside(self) -> bool:
+        """Whether this is its own thread."""
+        return threading.current_thread() is self._thread
+
+    def check(self) -> None:
+        """
+        Raises:
+            WrongProcess: this is a child of its process.
+            WrongThread: this is its own thread.
+            FailedPrecondition: the interpreter is ending.
+        """
+        if self._pid != os.getpid():
+            raise WrongProcess(
+                f"weft.client.sync was used in process {self._pid}, which then forked this one: gRPC does not work in such a"
+                " child. Start children with multiprocessing's 'spawn' or 'forkserver', or connect only after the fork",
+                reason=errors_pb2.ERROR_REASON_UNSPECIFIED,
+            )
+        if self.inside:
+            raise WrongThread(
+                "weft.client.sync was used in one of its own callbacks (request_id, stored, add_done_callback), which"
+                " would wait for itself: note what is to be done there, and do it in a thread of yours",
+                reason=errors_pb2.ERROR_REASON_UNSPECIFIED,
+            )
+        if self._ended:
+            raise FailedPrecondition(
+                "the interpreter is ending: weft.client.sync takes no more calls",
+                reason=errors_pb2.ERROR_REASON_UNSPECIFIED,
+            )
+
+    def feed(self, items: Iterable[T]) -> Feed[T]:
+        """An iterable of the caller's for the loop to read. A thread draws from it."""
+        return Feed(items, self.soon)
+
+    def run(self, start: Callable[[], Awaitable[T]]) -> T:
+        """Await what `start` gives, there, and wait for it here. An interrupt here cancels it there.
+
+        Raises:
+            Cancelled: it was cut off, since its mesh was closed.
+        """
+        # The caller's context goes along: what a handler calls inherits from the call that it handles.
+        future = self.start(start)
+        try:
+            return future.result()
+        except concurrent.futures.CancelledError:
+            raise Cancelled(
+                "the mesh was closed while this call waited", reason=errors_pb2.ERROR_REASON_UNSPECIFIED
+            ) from None
+        finally:
+            # Only an interrupt of this thread leaves it undone.
+            future.cancel()
+
+    def start(self, start: Callable[[], Awaitable[T]]) -> concurrent.futures.Future[T]:
+        """Await what `start` gives, there, without waiting for it here."""
+        self.check()
+        return asyncio.run_coroutine_threadsafe(_awaited(start), self._loop)
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Call a function there that does not wait."""
+
+        async def called() -> T:
+            return function()
+
+        return self.run(called)
+
+    def soon(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Call a function there, some time; from any thread, its own included. Does nothing once the loop has ended."""
+        if self.here:
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(function, *arguments)
+
+    def iterate(self, start: Callable[[], AsyncGenerator[T]]) -> Generator[T]:
+        """The items of an asynchronous generator, which runs there up to some items ahead."""
+        self.check()
+        # Made at once, so that what is wrong with the arguments is said here, not at the first item.
+        return self._iterate(self.call(start))
+
+    def _iterate(self, items: AsyncGenerator[T]) -> Generator[T]:
+        iteration = Iteration(items, self.soon)
+        pump = self.start(iteration.pump)
+        try:
+            yield from iteration
+        except asyncio.CancelledError:
+            raise Cancelled(
+                "the mesh was closed while this iterator waited", reason=errors_pb2.ERROR_REASON_UNSPECIFIED
+            ) from None
+        finally:
+            if self.here:
+                pump.cancel()
+                if not self.inside:  # the garbage collector may run there
+                    iteration.wait_closed(_END_S)
+
+    def opened(self, mesh: Opened) -> Opened:
+        """Close this at the interpreter's end, if it is there by then."""
+        self._open.add(mesh)
+        return mesh
+
+    def _live(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    def _end(self) -> None:
+        if not self.here:
+            return
+        with suppress(Exception):
+            asyncio.run_coroutine_threadsafe(self._close_all(), self._loop).result(_END_S)
+        self._ended = True
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_END_S)
+        if not self._thread.is_alive():
+            self._loop.close()
+
+    async def _close_all(self) -> None:
+        await asyncio.gather(*(each.close() for each in tuple(self._open)), return_exceptions=True)
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+
+async def _awaited(start: Callable[[], Awaitable[T]]) -> T:
+    return await start()
+
+
+def _renew_lock() -> None:
+    """The parent may have held it."""
+    BackgroundLoop._making = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
