@@ -72,8 +72,7 @@ ONE_WAY_ROOTS = frozenset({"agent", "cli", "rpc"})
 REPEATED_STEMS = frozenset({"__init__", "settings", "errors"})
 
 # Imports that break a rule above, until their room is mended: importing module -> imported modules.
-KNOWN: dict[str, tuple[str, ...]] = {
-}
+KNOWN: dict[str, tuple[str, ...]] = {}
 
 # Words that say nothing about what a module is for.
 EMPTY_WORDS = frozenset({"common", "util", "utils", "helper", "helpers", "manager", "managers", "misc"})
