@@ -14,7 +14,7 @@ from tests.support.processes import ROOT
 
 SOURCES = [source for source in layout.SOURCES if source != "gen"]
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
-LINK = re.compile(r"\[`([^`]+)`\]\(([^()\s]+\.py)\)")
+LINK = re.compile(r"\[`([\w.]+)`\]\(([^()\s]+\.py)\)")
 # `Class.name`, `module.name` or `name.py`, in pictures too.
 NAMED = re.compile(r"(?<![\w./…-])([A-Za-z_]\w*)\.([a-z_]\w*)(?![\w/])")
 
