@@ -152,7 +152,7 @@ def test_what_did_not_arrive_beside_the_stream_comes_by_another_one(coordinator:
 def test_a_blocked_loop_is_noticed(
     coordinator: ScriptedCoordinator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("weft.agent.handlers.loop_stall.STALLED_S", 0.3)
+    monkeypatch.setattr("weft.agent.handlers.blocked_loop.BLOCKED_S", 0.3)
     with running(probe_agent(coordinator.address)):
         session = coordinator.accept()
         session.welcome(heartbeat_s=0.1)

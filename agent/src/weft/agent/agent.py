@@ -332,13 +332,13 @@ class Agent:
                 raise HostingError(
                     f"{method.name} takes {method.slot_cost} slots; the agent has {self.settings.slots}"
                 )
-        runtime = self._runtime = self._make_runtime(exit_when_stuck=own_process)
+        runtime = self._runtime = self._make_runtime(exit_when_blocked=own_process)
         restore = stop_on_signals(self.stop) if own_process else _nothing
 
         def let_go() -> None:
             # A child that is told to end must end.
             restore()
-            runtime.let_go()
+            runtime.drop_connections()
 
         try:
             with forks.guarded(let_go):
@@ -347,8 +347,8 @@ class Agent:
             self._runtime = None
             restore()
 
-    def _make_runtime(self, *, exit_when_stuck: bool) -> Runtime:
-        return Runtime(self.settings, self._methods, self._hooks, exit_when_stuck=exit_when_stuck)
+    def _make_runtime(self, *, exit_when_blocked: bool) -> Runtime:
+        return Runtime(self.settings, self._methods, self._hooks, exit_when_blocked=exit_when_blocked)
 
 
 def _nothing() -> None:

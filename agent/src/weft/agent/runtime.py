@@ -24,8 +24,8 @@ from weft.agent.direct.direct_server import LEAVE_GRACE_S, DirectServer
 from weft.agent.direct.listening import OFF, dialled_address, listen_address
 from weft.agent.direct.load_trailers import LoadReports
 from weft.agent.errors import OverrunError
+from weft.agent.handlers.blocked_loop import BlockedLoopWatch
 from weft.agent.handlers.isolate import IsolatedPool
-from weft.agent.handlers.loop_stall import StallWatch
 from weft.agent.handlers.mesh_clients import MeshClients
 from weft.agent.handlers.overrun import Overruns
 from weft.agent.handlers.runners import Runners
@@ -76,11 +76,11 @@ class Runtime:
         methods: Mapping[str, HostedMethod],
         hooks: Hooks,
         *,
-        exit_when_stuck: bool,
+        exit_when_blocked: bool,
     ) -> None:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
-        self._exit_when_stuck = exit_when_stuck
+        self._exit_when_blocked = exit_when_blocked
         # Also written by signal handlers, for which nothing with a lock will do.
         self._events: SimpleQueue[_Event] = SimpleQueue()
         self._outbox = Outbox(lambda: self._events.put(_Event.CHANGED))
@@ -109,10 +109,10 @@ class Runtime:
         self._listening: own_sockets.Key = ""
         self._hello = self._identity()
         self._load = LoadReports(settings.id, self._slots)
-        self._ingress: DirectServer | None = None
+        self._direct_server: DirectServer | None = None
         self._unavailable: frozenset[str] = frozenset()
         self._host = HostSampler()
-        self._stalls = StallWatch(self._loop, self._executor.running_async)
+        self._blocked_loop = BlockedLoopWatch(self._loop, self._executor.running_async)
         self._session = SessionConnector(
             settings.target,
             self,
@@ -146,7 +146,7 @@ class Runtime:
         self._life.start()
         try:
             if await self._run_start_hooks():
-                await self._open_ingress()
+                await self._open_direct_server()
                 self._serving = True
                 self._session.start()
                 if self._pool is not None:
@@ -161,8 +161,8 @@ class Runtime:
                 await asyncio.wait([self._finished])
             raise
         finally:
-            if self._ingress is not None:
-                await self._ingress.stop(LEAVE_GRACE_S)
+            if self._direct_server is not None:
+                await self._direct_server.stop(LEAVE_GRACE_S)
             await self._hooks.stop(HURRY_TIMEOUT_S if self._hurried else None)
             await self.clients.close()
             self._left.set()
@@ -199,15 +199,17 @@ class Runtime:
     def direct_address(self) -> str:
         return self._advertised
 
-    def let_go(self) -> None:
+    def drop_connections(self) -> None:
         """In a forked child of this process: have no connections of the agent's."""
-        own_sockets.let_go([self._listening], [own_sockets.key(target) for target in self._settings.target])
+        own_sockets.drop_connections(
+            [self._listening], [own_sockets.key(target) for target in self._settings.target]
+        )
 
-    def rehost(self) -> None:
+    def update_methods(self) -> None:
         """The hosted methods have changed: tell the coordinator, by another Hello. On the event loop."""
         self._hello = self._identity()
-        if self._ingress is not None:
-            self._ingress.rehost(self._contracts[self._hello.contract_hash])
+        if self._direct_server is not None:
+            self._direct_server.update_methods(self._contracts[self._hello.contract_hash])
         self._session.redial("what the agent hosts has changed")
 
     def make_unavailable(self, services: frozenset[str]) -> None:
@@ -216,8 +218,8 @@ class Runtime:
         # Said first: nothing that is handed back may come again.
         self._session.beat()
         self._executor.make_unavailable(services)
-        if self._ingress is not None:
-            self._ingress.make_unavailable(services)
+        if self._direct_server is not None:
+            self._direct_server.make_unavailable(services)
 
     # -- for the stream: see weft.agent.session.session_stream.Agent ------------------------------------------------------------
 
@@ -229,7 +231,7 @@ class Runtime:
 
     def report(self) -> session_pb2.AgentReport:
         now_s = time.monotonic()
-        self._stalls.look(now_s)
+        self._blocked_loop.look(now_s)
         self._load.host = self._host.sample(now_s)
         return session_pb2.AgentReport(
             used_slots=self._slots.durable,
@@ -257,8 +259,8 @@ class Runtime:
 
     def desired(self, state: int) -> None:
         self._executor.hold_back(on=state == fleet_pb2.DESIRED_STATE_DRAINING)
-        if self._ingress is not None and not self._draining:
-            self._ingress.accept(on=state == fleet_pb2.DESIRED_STATE_ACTIVE)
+        if self._direct_server is not None and not self._draining:
+            self._direct_server.accept(on=state == fleet_pb2.DESIRED_STATE_ACTIVE)
 
     def work(self, assigned: Sequence[HeldAttempt], cancellations: Sequence[CancelRequest]) -> None:
         self._executor.handle(assigned, cancellations)
@@ -271,12 +273,12 @@ class Runtime:
         self._contracts[digest] = contract
         return identity_of(self._settings, self._methods, self._instance_id, digest, self._advertised)
 
-    async def _open_ingress(self) -> None:
+    async def _open_direct_server(self) -> None:
         """Open the direct server, unless there is to be none."""
         settings = self._settings
         if settings.listen == OFF:
             return
-        self._ingress = DirectServer(
+        self._direct_server = DirectServer(
             self._methods,
             self._runners,
             self._slots,
@@ -286,11 +288,11 @@ class Runtime:
             describe=self._describe,
             max_message_bytes=settings.max_message_bytes,
         )
-        self._ingress.make_unavailable(self._unavailable)
+        self._direct_server.make_unavailable(self._unavailable)
         address = await listen_address(settings.listen, settings.target)
-        port = self._ingress.bind(address)
+        port = self._direct_server.bind(address)
         self._listening = own_sockets.key(address if address.startswith("unix:") else f":{port}")
-        await self._ingress.start()
+        await self._direct_server.start()
         self._advertised = settings.advertised_address or await dialled_address(
             address, port, settings.target
         )
@@ -348,7 +350,7 @@ class Runtime:
             if self._serving:
                 self._session.stop()
             self._post(self._finish)
-            if self._exit_when_stuck and not self._left.wait(CANCEL_GRACE_S + self._hooks.stop_bound_s):
+            if self._exit_when_blocked and not self._left.wait(CANCEL_GRACE_S + self._hooks.stop_bound_s):
                 _log.error("a handler blocks the event loop: ending the process")
                 drain()
                 os._exit(1)
@@ -362,13 +364,13 @@ class Runtime:
         self._outbox.watched = True
         self._session.beat()
         self._post(self._executor.drain)
-        if self._ingress is not None:
-            self._post(functools.partial(self._ingress.accept, on=False))
+        if self._direct_server is not None:
+            self._post(functools.partial(self._direct_server.accept, on=False))
         unfinished = self._outbox.unfinished()
         _log.info("draining", unfinished=unfinished, grace_s=self._settings.drain_grace_s)
         if not self._wait(self._all_ended, self._settings.drain_grace_s):
             self._post(self._executor.interrupt, CANCEL_GRACE_S)
-            self._post(self._close_ingress)
+            self._post(self._close_direct_server)
             self._wait(self._all_ended, CANCEL_GRACE_S)
             handed_back = self._outbox.release_unfinished()
             _log.warning("handed back what had not ended", attempts=handed_back)
@@ -377,9 +379,9 @@ class Runtime:
             _log.error("left with results that no coordinator has acknowledged", attempts=self._outbox.size)
         self._session.goodbye(HURRY_TIMEOUT_S if self._hurried else GOODBYE_TIMEOUT_S)
 
-    def _close_ingress(self) -> None:
-        if self._ingress is not None:
-            self._closing = self._loop.create_task(self._ingress.stop())
+    def _close_direct_server(self) -> None:
+        if self._direct_server is not None:
+            self._closing = self._loop.create_task(self._direct_server.stop())
 
     def _all_ended(self) -> bool:
         return self._outbox.unfinished() == 0 and self._slots.direct == self._overruns.direct_slots

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import grpc
 from grpc import aio
 
-from weft.agent.handlers.current_call import CancelSignal, budget_of
+from weft.agent.handlers.current_call import CancelSignal, call_context_of
 from weft.agent.handlers.handler_context import AsyncContext, Metadata, SyncContext, checked
 from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.agent.process import forks
@@ -31,14 +31,14 @@ _PROCESS = secrets.token_hex(6)
 _count = itertools.count(1)
 
 
-def draw_id() -> str:
+def generate_id() -> str:
     """A call id: unique, and cheap."""
     return f"call-{_PROCESS}-{next(_count)}"
 
 
 def assignment_of(method: str, native: Any) -> session_pb2.Assignment:
     """What stands for a direct call's assignment, without its payload and the caller's own metadata."""
-    made = session_pb2.Assignment(task_id=draw_id(), attempt=1, method=method)
+    made = session_pb2.Assignment(task_id=generate_id(), attempt=1, method=method)
     call = made.context
     for key, value in native.invocation_metadata() or ():
         if key == ROOT_ID_KEY:
@@ -95,11 +95,11 @@ class DirectAsyncContext(AsyncContext):
         left_s: float | None = self._native.time_remaining()
         return left_s
 
-    def budget(self) -> CallContext:
+    def child_context(self) -> CallContext:
         if self._inherited is None:
             left_s = self.time_left_s()
             deadline_at = None if left_s is None else time.monotonic() + left_s
-            self._inherited = budget_of(self.assignment, deadline_at)
+            self._inherited = call_context_of(self.assignment, deadline_at)
         return self._inherited
 
     def request(self, hosted: HostedMethod) -> Any:

@@ -97,7 +97,7 @@ class DirectServer:
     async def start(self) -> None:
         await self._server.start()
 
-    def rehost(self, contract: bytes) -> None:
+    def update_methods(self, contract: bytes) -> None:
         """The methods have changed, and this is the contract behind them now."""
         self._hosted.read(contract)
         self._health.changed()

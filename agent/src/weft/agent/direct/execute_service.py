@@ -15,7 +15,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from weft.agent.direct.direct_contexts import draw_id
+from weft.agent.direct.direct_contexts import generate_id
 from weft.agent.direct.direct_endings import Endings, no_slot_in_time, not_hosted
 from weft.agent.direct.load_trailers import LoadReports
 from weft.agent.handlers import outcomes, telemetry
@@ -330,7 +330,7 @@ async def _write(context: Any, message: agent_pb2.ExecuteResponse) -> None:
 
 def _assignment(call: agent_pb2.DirectCall, left_s: float | None) -> session_pb2.Assignment:
     made = session_pb2.Assignment(
-        task_id=draw_id(), attempt=1, method=call.method, payload=call.payload, context=call.context
+        task_id=generate_id(), attempt=1, method=call.method, payload=call.payload, context=call.context
     )
     if left_s is not None and left_s < MAX_DURATION_S:
         made.deadline.CopyFrom(timestamp(time.time() + left_s))

@@ -67,7 +67,7 @@ class RunningCall(Protocol):
         """Seconds until its deadline; None: no limit."""
         ...
 
-    def budget(self) -> call_context.CallContext:
+    def child_context(self) -> call_context.CallContext:
         """What calls inherit that are made from it."""
         ...
 
@@ -164,7 +164,9 @@ def current_task() -> RunningTask:
     return RunningTask(cast("RunningCall", call), own_clients())
 
 
-def budget_of(assignment: session_pb2.Assignment, deadline_at: float | None) -> call_context.CallContext:
+def call_context_of(
+    assignment: session_pb2.Assignment, deadline_at: float | None
+) -> call_context.CallContext:
     """What a call leaves to its children."""
     call = assignment.context
     return call_context.CallContext(

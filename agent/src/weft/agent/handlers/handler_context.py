@@ -15,7 +15,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
-from weft.agent.handlers.current_call import CancelSignal, budget_of
+from weft.agent.handlers.current_call import CancelSignal, call_context_of
 from weft.agent.process.failure_log import log_raised
 from weft.rpc.calls import call_context
 from weft.rpc.calls import metadata as weft_metadata
@@ -127,9 +127,9 @@ class HandlerContext:
         """Seconds until the deadline, by this process' monotonic clock; None: no limit."""
         return None if self._deadline_at is None else max(0.0, self._deadline_at - time.monotonic())
 
-    def budget(self) -> call_context.CallContext:
+    def child_context(self) -> call_context.CallContext:
         """What calls inherit that the handler makes."""
-        return budget_of(self.assignment, self._deadline_at)
+        return call_context_of(self.assignment, self._deadline_at)
 
     def request(self, hosted: HostedMethod) -> Any:
         """What the handler gets first.

@@ -23,7 +23,7 @@ def key(address: str) -> Key:
     return int(address.rpartition(":")[2] or 0)
 
 
-def let_go(listening: Collection[Key], dialled: Collection[Key]) -> None:
+def drop_connections(listening: Collection[Key], dialled: Collection[Key]) -> None:
     """Replace the sockets of this process that listen or were accepted there, or are connected there."""
     null = os.open(os.devnull, os.O_RDWR)
     try:

@@ -63,7 +63,7 @@ class SessionConnector:
         self._stopped = asyncio.Event()
         self._ended = threading.Event()
         self._stream: SessionStream | None = None
-        self._understudy = Watchdog(lambda: self._stream, agent_id, use_proxy=use_proxy)
+        self._watchdog = Watchdog(lambda: self._stream, agent_id, use_proxy=use_proxy)
         self._quiet_until = 0.0
 
     # -- from any thread ------------------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ class SessionConnector:
         """End at once. Not on the loop."""
         self._post(self._stop)
         self._wait(MAX_BACKOFF_S)
-        self._understudy.stop()
+        self._watchdog.stop()
 
     def _post(self, call: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended
@@ -105,14 +105,14 @@ class SessionConnector:
     def _wait(self, timeout_s: float) -> None:
         """Wait for the end, unless the loop is blocked: it will not come then."""
         stream = self._stream
-        if stream is None or not stream.open or not stream.held_up:
+        if stream is None or not stream.open or not stream.loop_blocked:
             self._ended.wait(timeout_s)
 
     # -- on the loop ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         self._task = self._loop.create_task(self._run(), name="weft-session")
-        self._understudy.start()
+        self._watchdog.start()
 
     def redial(self, why: str) -> None:
         """Say hello again: what was said is not so any more."""

@@ -118,7 +118,7 @@ class SessionStream:
         return self._drain_known or self._closed
 
     @property
-    def held_up(self) -> bool:
+    def loop_blocked(self) -> bool:
         """Whether something blocks the event loop: a heartbeat is late by half an interval. From any thread."""
         return time.monotonic() - self._beaten_at_s > 1.5 * self.interval_s
 
@@ -339,7 +339,7 @@ class SessionStream:
 
     # -- beside the stream, while the loop is held up: from the understudy's thread ----------------------------------
 
-    def beside(self) -> session_pb2.ConnectRequest:
+    def out_of_band(self) -> session_pb2.ConnectRequest:
         """The state, and what waits that may overtake what was written to the stream."""
         message = session_pb2.ConnectRequest()
         with self._composing:

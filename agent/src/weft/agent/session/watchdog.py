@@ -43,7 +43,7 @@ class Watchdog:
         self._agent_id = agent_id
         self._stopped = threading.Event()
         self._channel: grpc.Channel | None = None
-        self._thread = threading.Thread(target=self._run, name="weft-understudy", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="weft-watchdog", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -58,7 +58,7 @@ class Watchdog:
             while not self._stopped.wait(look_s):
                 stream = self._stream()
                 look_s = _LOOK_S if stream is None else min(_LOOK_S, stream.interval_s / 2)
-                if stream is None or not stream.open or not stream.held_up:
+                if stream is None or not stream.open or not stream.loop_blocked:
                     self._hang_up()
                     continue
                 try:
@@ -70,7 +70,7 @@ class Watchdog:
             self._hang_up()
 
     def _speak(self, stream: SessionStream) -> None:
-        message = stream.beside()
+        message = stream.out_of_band()
         request = coordinator_pb2.ReportRequest(agent_id=self._agent_id, epoch=stream.epoch, message=message)
         for _ in range(_DIALS):
             code = self._call(stream.target, request)

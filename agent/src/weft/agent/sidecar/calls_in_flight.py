@@ -14,20 +14,20 @@ class HandledCalls:
     """Every call that the app is handling now, by its id."""
 
     def __init__(self) -> None:
-        self._budgets: dict[str, CallContext] = {}
+        self._contexts: dict[str, CallContext] = {}
 
     def begin(self, call: CallContext) -> None:
         """The app handles a call, until `end`."""
-        self._budgets[call.parent_id] = call
+        self._contexts[call.parent_id] = call
 
     def end(self, call: CallContext) -> None:
         # Another attempt at the same task may have begun before this one let go.
-        if self._budgets.get(call.parent_id) is call:
-            del self._budgets[call.parent_id]
+        if self._contexts.get(call.parent_id) is call:
+            del self._contexts[call.parent_id]
 
     def behind(self, pairs: Iterable[tuple[str, str | bytes]]) -> CallContext | None:
         """The call on whose behalf one with this metadata is made; None: none that the app is handling."""
-        if not self._budgets:
+        if not self._contexts:
             return None
         parent_id = dict(pairs).get(PARENT_ID_KEY)
-        return self._budgets.get(parent_id) if isinstance(parent_id, str) else None
+        return self._contexts.get(parent_id) if isinstance(parent_id, str) else None

@@ -146,9 +146,11 @@ class Egress:
             return own if behind is None else behind.added_to(own, {})
 
         kind = self._shapes.kind(path.removeprefix("/"))
-        return self._admission.bounded(self._within_budget(relay.handler(channel, path, kind, outgoing)))
+        return self._admission.bounded(
+            self._within_call_context(relay.handler(channel, path, kind, outgoing))
+        )
 
-    def _within_budget(self, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
+    def _within_call_context(self, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
         """The same, but that a call has no more time than the one on whose behalf it is made."""
         shape = next(shape for shape in _SHAPES if getattr(handler, shape) is not None)
         behaviour = getattr(handler, shape)

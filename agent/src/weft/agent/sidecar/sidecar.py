@@ -118,9 +118,9 @@ class Sidecar(Agent):
     async def _read(self, channel: grpc.aio.Channel) -> AppContract:
         return self._described or await by_reflection(channel)
 
-    def _make_runtime(self, *, exit_when_stuck: bool) -> Runtime:
+    def _make_runtime(self, *, exit_when_blocked: bool) -> Runtime:
         assert self._app is not None
-        runtime = super()._make_runtime(exit_when_stuck=exit_when_stuck)
+        runtime = super()._make_runtime(exit_when_blocked=exit_when_blocked)
         runtime.make_unavailable(self._app.unavailable)
         return runtime
 
@@ -140,7 +140,7 @@ class Sidecar(Agent):
         self._methods.clear()
         self._methods.update((method.name, method) for method in hosted)
         if self._runtime is not None:
-            self._runtime.rehost()
+            self._runtime.update_methods()
         self._decided.set()
 
     def _app_ended(self, following: asyncio.Future[None]) -> None:

@@ -65,7 +65,7 @@ class CallContext:
 class HandledCall(Protocol):
     """A call that is being handled. Asked only when a call is made from it: most handlers make none."""
 
-    def budget(self) -> CallContext:
+    def child_context(self) -> CallContext:
         """What it leaves to calls that are made now."""
         ...
 
@@ -86,7 +86,7 @@ def handled() -> HandledCall | None:
 def current() -> CallContext | None:
     """What the call that is being handled here leaves; None: none is."""
     call = _handled.get(None)
-    return None if call is None else call.budget()
+    return None if call is None else call.child_context()
 
 
 def timeout_s(own_s: float | None) -> float | None:

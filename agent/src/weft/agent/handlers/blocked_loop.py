@@ -1,5 +1,5 @@
 """Notices that the event loop is blocked, and says which handlers run: an `async def` that computes or calls blocking
-code stops every other one. Looked at with each heartbeat, which the understudy makes then."""
+code stops every other one. Looked at with each heartbeat, which the watchdog sends then."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from weft.rpc.process.logs import get_logger
 _log = get_logger("weft.agent")
 
 # Shorter stalls are ordinary.
-STALLED_S = 2.0
+BLOCKED_S = 2.0
 _NAMED = 3
 
 
-class StallWatch:
+class BlockedLoopWatch:
     """Pings the loop and watches how long it takes to answer.
 
     Args:
@@ -38,7 +38,7 @@ class StallWatch:
                 self._loop.call_soon_threadsafe(self._answer)
             except RuntimeError:
                 return
-        elif not self._told and now_s - self._pinged_at >= STALLED_S:
+        elif not self._told and now_s - self._pinged_at >= BLOCKED_S:
             self._told = True
             named = [name for name, _ in Counter(self._running()).most_common(_NAMED)]
             _log.warning(
