@@ -1,1 +1,1 @@
-"""The truth: where tasks, results, leases and wishes are kept. `base.Store` is the Protocol that each store fills."""
+"""The store: tasks, results, leases and desired states. `base.Store` is the Protocol of every store."""

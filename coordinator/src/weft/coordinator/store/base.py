@@ -1,17 +1,17 @@
 """The store's Protocol: small, batch-first, and the same for every store.
 
 A store keeps tasks, moves them through their life by `rules`, and says when a move is durable. It knows nothing
-of gRPC, sessions or protobuf messages: payloads, call contexts and outcomes are bytes to it.
+of gRPC, sessions or protobuf messages: to a store, payloads, call contexts and outcomes are bytes.
 
-What every store promises (the conformance suite in tests/store checks it):
+Every store promises the following; the conformance suite in tests/store checks it:
 
-- A method that changes something returns when the change is durable. Changes inside one call are applied in order.
-- A task that is being made durable may already be claimed; nobody is told of its outcome before that is durable.
-- An attempt is valid while its task is RUNNING, its number is the current one and its owner is the claimant (or
-  the one who adopted it). Everything else is refused: no attempt is ever ended by task id alone.
-- The store has its own clock. Times that it gives out are seconds since the epoch by that clock.
-- A lease belongs to an owner, not to an attempt. When it passes, `sweep` takes all the owner's attempts back and
-  counts a crash for each.
+- A method that makes a change returns when the change is durable. Changes within one call are applied in order.
+- A task may be claimed before it is durable. Its outcome is told to nobody before that is durable.
+- An attempt is valid while its task is RUNNING, its number is the current one, and its owner is the session that claimed
+  or adopted it. Everything else is refused: no attempt is ever ended by task id alone.
+- The store has its own clock. Its times are seconds since the epoch by that clock.
+- A lease belongs to an owner, not to an attempt. When it ends, `sweep` reclaims all attempts of the owner and counts a
+  crash for each.
 """
 
 from __future__ import annotations
@@ -44,79 +44,78 @@ from weft.coordinator.store.rules import QueueKey
 
 
 class StoreListener(Protocol):
-    """What a store tells its coordinator, always from the event loop's thread and never while it is in a bad state.
+    """The events that a store tells its coordinator, on the event loop's thread and in a consistent state of the store.
 
     The methods must return at once.
     """
 
     def ready(self) -> None:
-        """Some task became ready, or something that held one back is gone."""
+        """A task became ready, or an obstacle to a ready one is gone."""
         ...
 
     def due(self, at: float) -> None:
-        """Time will change something then, which the last sweep may not have known: sweep by then, by the store's clock."""
+        """Sweep by then, by the store's clock: something becomes due that the last sweep may not have known."""
         ...
 
     def fleet_changed(self) -> None:
-        """Another coordinator changed agents, operators' wishes or contracts: read them again."""
+        """Another coordinator changed agents, desired states or contracts: read them again."""
         ...
 
     def has_room(self, queue: QueueKey) -> bool:
-        """Whether an agent that is connected here would take a task of this queue now."""
+        """Whether an agent that is connected here can take a task of this queue now."""
         ...
 
     def has_subscriber(self, task_id: str, *, ended: bool) -> bool:
-        """Whether anybody wants to hear of a task's end (`ended`), or of any other change or progress of it.
+        """Whether somebody waits for a task's end (`ended`), or follows its other changes and its progress.
 
-        Only then are `changed` and `progressed` called for it.
+        `changed` and `progressed` are called only for such tasks.
         """
         ...
 
     def subscribed_tasks(self) -> Sequence[str]:
-        """The tasks that `wants` is true for."""
+        """The tasks for which `has_subscriber` is true."""
         ...
 
     def changed(self, record: TaskRecord) -> None:
-        """A task changed its state, durably where the state is terminal, and `wants` said that somebody cares.
+        """A task with a subscriber changed its state. A terminal state is durable.
 
         The record holds the outcome and no payload.
         """
         ...
 
     def progressed(self, task_id: str, rows: Sequence[ProgressRow]) -> None:
-        """Durable progress of a task that somebody follows."""
+        """Durable progress of a task with a subscriber."""
         ...
 
     def revoked(self, owner: Owner, ref: AttemptRef, reason: str, grace_s: float, *, lost: bool) -> None:
-        """An owner should end an attempt: cancelled (`lost` false), or taken away by a limit (`lost` true)."""
+        """An owner must end an attempt: the task was cancelled, or (`lost`) the attempt is not the owner's any more."""
         ...
 
 
-class Store(Protocol):
-    """Where tasks are kept. Every method that changes something raises `weft.rpc.errors.Unavailable` (reason
-    STORE_UNAVAILABLE) when the store cannot be written; then nothing of the call has been acknowledged."""
+class TaskStore(Protocol):
+    """The tasks' half of a store: one method for each thing that can happen to tasks."""
 
     @property
     def writable(self) -> bool:
-        """False while writes fail: nothing should be claimed then."""
+        """False while writes fail: claim nothing then."""
         ...
 
     @property
     def shared(self) -> bool:
-        """Whether other coordinators may use it at the same time."""
+        """Whether several coordinators may use the store at the same time."""
         ...
 
     async def open(self, listener: StoreListener) -> None:
-        """Take the store and recover what it holds.
+        """Open the store and recover its contents.
 
         Raises:
             weft.coordinator.store.open_errors.StoreError: it belongs to another process, is not a store of
-                weft, is damaged, or is of a newer version.
+                weft, is damaged, or has a newer layout.
         """
         ...
 
     async def close(self) -> None:
-        """Make everything durable and let go. Bounded in time."""
+        """Make all changes durable and close. Bounded in time."""
         ...
 
     def now(self) -> float:
@@ -131,69 +130,69 @@ class Store(Protocol):
         """Store tasks, in order. Duplicates of a request id within one call count too.
 
         Args:
-            acknowledged: the caller will tell somebody that the tasks are stored: return when they are durable. Else
-                the store may return before, and make them durable with their next change or a little later; one
-                that it cannot store then ends, for its followers, as FAILED with STORE_UNAVAILABLE. Such
-                submissions need a `task_id`.
+            acknowledged: the caller acknowledges the tasks: return when they are durable. If false, the store may return
+                earlier and make them durable with their next change or a moment later. For subscribers, a task that
+                cannot be stored ends as FAILED with STORE_UNAVAILABLE. Such submissions need a `task_id`.
         """
         ...
 
     def new_task_id(self, method: str) -> str:
-        """An id for a task that is about to be submitted; costs no I/O."""
+        """An id for a task that will be submitted; costs no I/O."""
         ...
 
     def unfinished(self) -> int:
-        """How many tasks have not ended. May be a little stale; costs no I/O."""
+        """The number of unfinished tasks. May be a little stale; costs no I/O."""
         ...
 
     def ready_depths(self) -> Mapping[QueueKey, int]:
-        """Ready tasks by queue, those of paused methods left out. May be a little stale; costs no I/O.
+        """Ready tasks by queue, without those of paused methods. May be a little stale; costs no I/O.
 
-        A task whose last attempt failed, crashed or was lost is in a queue that avoids the attempt's agent (`QueueKey.avoid`):
-        who claims decides whether that agent may have it all the same."""
+        If the last attempt at a task failed, crashed or was lost, the task is in a queue that avoids the attempt's agent
+        (`QueueKey.avoid`). The claimant decides whether that agent may get it all the same."""
         ...
 
     async def claim(self, requests: Sequence[ClaimRequest]) -> Sequence[Sequence[Claimed]]:
-        """Give out ready tasks, request by request; none while the store is not writable. An expired task is never
-        given out. Fewer than asked for may come although more are ready: then `StoreListener.ready` is called."""
+        """Claim ready tasks, request by request; none while the store is not writable, and never an expired task. May give
+        fewer than requested although more are ready: then `StoreListener.ready` is called."""
         ...
 
     def complete(self, reports: Sequence[AttemptReport]) -> Awaitable[Sequence[Verdict]]:
-        """End attempts: the outcome is stored, or the task is queued again, or the report is refused. A report that
-        its owner repeats, after an answer that was lost, gets the same answer while the attempt is the last one.
+        """End attempts: the outcome is stored, or the task is queued for a retry, or the report is refused. A repeated report
+        gets the same answer while its attempt is the last one.
 
-        A store may begin before the result is awaited, which must be done."""
+        A store may begin before the result is awaited. The caller must await it."""
         ...
 
     async def progress(self, items: Sequence[ProgressItem]) -> Sequence[ProgressVerdict]:
-        """Store responses of streaming attempts. One that leaves a gap is STALE, and its attempt counts as crashed:
-        it cannot be recorded rightly any more."""
+        """Store responses of streaming attempts. A response after a gap is STALE, and its attempt counts as crashed: it cannot
+        be recorded completely any more."""
         ...
 
     async def release(self, owner: Owner, refs: Sequence[AttemptRef]) -> Sequence[bool]:
-        """Take attempts back at no cost, and queue their tasks again. False: it was not the owner's. The next attempt
-        has the same number, in another epoch or as another claim."""
+        """Release attempts: queue their tasks again at no cost. False: the attempt is not the owner's. The next attempt has the
+        same number, in another epoch or as another claim."""
         ...
 
     async def adopt(
         self, owner: Owner, held: Sequence[tuple[AttemptRef, int]], *, last: bool = True
     ) -> Sequence[bool]:
-        """Give attempts that an agent still holds, each with the epoch it knows, to its new session `owner`: many of them
-        in portions, all but the last with `last` false.
+        """Give held attempts, each with the epoch that the agent knows, to the agent's new session `owner`. Many attempts come
+        in portions, all but the last portion with `last` false.
 
-        Attempts of the agent's earlier epochs that no portion names are then taken back: as if they had never been where
-        the same process (`instance_id`) says so, which cannot have heard of them, else counted as crashes. Some at once;
-        sweeps do what is much.
-        Repeating it is harmless. A store that journals no claims holds recovered tasks back until every agent that was
-        connected has adopted or a grace has passed, and believes an attempt number above those that it knows ended.
+        Then the attempts of earlier epochs that no portion named are reclaimed: as if they had never been if the process
+        (`instance_id`) is the same, since it cannot have received them; else as crashes. Sweeps reclaim what exceeds one
+        portion. May be repeated.
+
+        A store that does not journal claims holds recovered tasks back until every agent that was connected has adopted
+        its attempts, or a grace has passed. It accepts an attempt number above those that it knows to have ended.
         """
         ...
 
     async def cancel(
         self, task_ids: Sequence[str], reason: str, grace_s: float
     ) -> Sequence[TaskRecord | None]:
-        """Ask for tasks' ends; None: no such task. A running one that has not ended by grace_s plus a second
-        is ended by `sweep`."""
+        """Request the cancellation of tasks; None: no such task. `sweep` ends a running task that has not ended grace_s and a
+        second later."""
         ...
 
     async def retry(self, task_id: str) -> TaskRecord | None:
@@ -201,22 +200,23 @@ class Store(Protocol):
 
         Raises:
             weft.rpc.errors.FailedPrecondition: it is in another state.
-            weft.rpc.errors.NotFound: its payload was dropped after its TTL (RESULT_EXPIRED).
+            weft.rpc.errors.NotFound: its payload was dropped after the TTL (RESULT_EXPIRED).
         """
         ...
 
     async def get(
         self, task_ids: Sequence[str], *, payloads: bool = True, history: bool = False
     ) -> Sequence[TaskRecord | None]:
-        """Read tasks; what is terminal is durable, and a task that is not is not there. Without `payloads` the payload
-        and context stay empty; `history` is there where it is asked for. What a store that journals no claims had in its
-        history of releases alone, a restart may lose."""
+        """Read tasks. Terminal states are durable. None for a task that is not stored.
+
+        Without `payloads`, payload and context are empty; without `history`, the history may be. If a store does not
+        journal claims, a restart may lose releases from the history."""
         ...
 
     async def list_tasks(
         self, where: ListFilter, *, limit: int, cursor: str = "", payloads: bool = False
     ) -> Page:
-        """A page of tasks, newest first; may be short and still have a next one.
+        """A page of tasks, newest first. A short page may have a next one.
 
         Raises:
             weft.rpc.errors.InvalidArgument: the cursor is not one of this store's.
@@ -224,21 +224,25 @@ class Store(Protocol):
         ...
 
     async def read_progress(self, task_id: str, after: int, limit: int) -> Sequence[ProgressRow]:
-        """Stored progress with a sequence above `after`, in order; fewer than `limit`, but one, when it is large."""
+        """Stored progress with a sequence above `after`, in order. Large rows: fewer than `limit`, but at least one."""
         ...
 
     async def sweep(self, limit: int) -> SweepReport:
-        """Do what time has brought: promote, expire, take back from owners whose lease passed, forget. Goes on while
-        the store is not writable; what it brought is written later then."""
+        """Apply what is due: promote, expire, reclaim from owners whose lease has ended, forget. Also works while the store is
+        not writable: the changes are written later."""
         ...
 
-    # -- owners -----------------------------------------------------------------------------------------------
+
+class FleetStore(Protocol):
+    """The fleet's half of a store: sessions and leases, agents, contracts, queues."""
+
+    # -- sessions ---------------------------------------------------------------------------------------------
 
     async def register(self, agent_id: str, instance_id: str, description: bytes, lease_s: float) -> int:
         """Open a session for an agent: a new epoch, larger than every earlier one, with a lease.
 
-        A process (`instance_id`) takes over from its own earlier sessions. From another's only when that is not open
-        any more: detached, its lease passed or, of a store that is not shared, its coordinator gone.
+        A process (`instance_id`) takes over from its own earlier sessions. It takes over from another process only if that
+        one's session is not open any more: detached, or its lease has ended, or (store not shared) its coordinator is gone.
 
         Raises:
             weft.rpc.errors.AlreadyExists: another process has an open session of this agent (AGENT_ID_IN_USE).
@@ -246,82 +250,85 @@ class Store(Protocol):
         ...
 
     async def renew(self, owners: Sequence[Owner], lease_s: float) -> Sequence[bool]:
-        """Let leases end `lease_s` from now (also sooner than before). False: the owner is not known (any more). Asks the
-        store also when there are no owners: whether it is there."""
+        """Let leases end `lease_s` from now, later or sooner than before. False: the owner has no lease. Reaches the store also
+        without owners, to find out whether it is there."""
         ...
 
     async def detach(self, owner: Owner, lease_s: float) -> None:
-        """The session's stream is over: its lease ends `lease_s` from now, and another process may open a session of its
-        agent. Harmless when the owner is not known."""
+        """The session's stream has ended: its lease ends `lease_s` from now, and another process may open a session of its
+        agent. Does nothing for an unknown owner."""
         ...
 
     async def retire(self, owner: Owner) -> None:
-        """The agent left: forget its lease, take back what it may still hold, counted as crashes: some at once, sweeps do
-        what is much."""
+        """The agent left: end its lease and reclaim its attempts as crashes. Sweeps reclaim what exceeds one portion."""
         ...
 
     async def agents(self) -> Mapping[str, AgentRecord]:
-        """Every agent that is connected or was, until forgotten, by id; not to be changed. Costs what has changed."""
+        """Every known agent, connected or not, by id; read only. Costs as much as has changed."""
         ...
 
     async def agent_news(self, also: Collection[str] = ()) -> Mapping[str, AgentRecord | None]:
-        """Agents that have changed since this was last called, at first all, and those that are asked for, by id; None: it is
-        not known (any more)."""
+        """Agents that have changed since the last call (first all), and the agents in `also`, by id; None: not known."""
         ...
 
     async def share(self, views: Mapping[str, tuple[int, bytes]], loads: Mapping[str, bytes]) -> None:
-        """Let other coordinators see agents as this one does. A store that is not shared does nothing.
+        """Publish this coordinator's view of its agents to the others. A store that is not shared does nothing.
 
         Args:
-            views: `AgentRecord.view` by agent id, and the epoch for which it holds: until its session ends. Others look
-                at once.
-            loads: how busy agents are, by id; for some seconds, and for those who ask.
+            views: epoch and `AgentRecord.view` by agent id. A view holds until its session ends; the other coordinators
+                read it at once.
+            loads: load by agent id. It holds for some seconds; the other coordinators read it on request.
         """
         ...
 
     async def loads(self, agent_ids: Sequence[str]) -> Mapping[str, bytes]:
-        """How busy some agents are, as other coordinators have shared it."""
+        """Loads of agents, as other coordinators have published them."""
         ...
 
     async def set_desired(self, agent_id: str, desired_state: int) -> bool:
-        """Keep an operator's wish; False: no such agent."""
+        """Store an agent's desired state; False: no such agent."""
         ...
 
     async def forget_agent(self, agent_id: str) -> None:
-        """Drop an agent that is not connected from the list."""
+        """Forget an agent that is not connected."""
         ...
 
     # -- contracts and queues -----------------------------------------------------------------------------------
 
     async def put_contract(self, digest: str, file_descriptor_set: bytes, methods: Sequence[str]) -> None:
-        """Keep a contract and put it in force for these methods."""
+        """Store a contract and put it in force for these methods."""
         ...
 
     async def contracts(self, known: Collection[str] = ()) -> Mapping[str, tuple[bytes, Sequence[str]]]:
-        """Contracts by digest, oldest first: descriptor set, empty for those that are `known`, and the methods that it is in
-        force for. Costs what has changed."""
+        """Contracts by digest, oldest first: descriptor set (empty for `known` ones) and the methods for which it is in force.
+        Costs as much as has changed."""
         ...
 
     async def forget_contracts(
         self, hosted: Collection[str], methods: Collection[str], grace_s: float
     ) -> Sequence[str]:
-        """Forget contracts that nobody has needed for so long; gives their digests. Those are needed that agents have, or
-        that are in force for a method that agents host or that an unfinished task has.
+        """Forget contracts that nobody has needed for `grace_s`; returns their digests. A contract is needed if an agent has
+        it, or if it is in force for a method that an agent hosts or an unfinished task has.
 
         Args:
-            hosted: digests of the contracts that agents have, by all that `agent_news` has told.
+            hosted: digests of the contracts that agents have, by everything that `agent_news` has told.
             methods: the methods that they host.
         """
         ...
 
     async def depths(self) -> Mapping[QueueKey, QueueDepth]:
-        """Queues that hold unfinished tasks."""
+        """The depths of queues with unfinished tasks."""
         ...
 
     async def set_paused(self, method: str, *, paused: bool) -> None:
-        """Keep a method's tasks from being claimed, or let them go on."""
+        """Keep a method's tasks from being claimed, or let them be claimed again."""
         ...
 
     async def paused(self) -> Sequence[str]:
-        """Methods that are paused."""
+        """Paused methods."""
         ...
+
+
+class Store(TaskStore, FleetStore, Protocol):
+    """Keeps tasks and the fleet. Every method that makes a change raises `weft.rpc.errors.Unavailable` (reason
+    STORE_UNAVAILABLE) if the store cannot be written; then nothing of the call has been acknowledged."""

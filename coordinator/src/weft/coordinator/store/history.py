@@ -1,8 +1,8 @@
-"""The attempts at a task: what a store keeps of those before the last one, and how the last one follows from the task.
+"""The history of a task: its earlier attempts, and the last one derived from the task itself.
 
-A task that succeeds at its first attempt has no history: its only attempt is told by the task's own agent, times and outcome.
-Kept is an attempt that failed and is followed by another, was lost with its agent, or was released; trimmed, and of many the
-first one and the newest. Pure.
+A task that succeeds at its first attempt has no history: agent, times and outcome of the task describe its only attempt.
+The history has the attempts that failed and were retried, that were lost with their agent, and that were released. They are
+trimmed; of many, the first one and the newest are kept. Pure.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from weft.coordinator.store.rules import State
 from weft.rpc.times import seconds, timestamp
 from weft.v1 import task_pb2
 
-# Attempts of one task that are told: the first one, and the newest.
+# Attempts of one task that are kept: the first one, and the newest.
 MAX_ATTEMPTS = 16
-# Of a kept attempt's message, and of the text that its handler raised.
+# Length of a kept message, and of a kept exception's text.
 _TEXT_CHARS = 1024
 
 History = tuple[AttemptRecord, ...]
@@ -34,9 +34,9 @@ def extended(history: History, attempt: AttemptRecord) -> History:
 
 
 def trimmed(code: int, outcome: bytes) -> bytes:
-    """What is kept of a failed attempt's outcome: code, message and what was raised; no details, trailers or stack.
+    """A failed attempt's outcome as the history keeps it: code, message and exception; no details, trailers or stack.
 
-    Whoever wrote the outcome, its bytes may be none.
+    The bytes come from the agent: they may not parse.
     """
     try:
         whole = task_pb2.Outcome.FromString(outcome)
@@ -54,7 +54,7 @@ def trimmed(code: int, outcome: bytes) -> bytes:
 
 
 def last_attempt(record: TaskRecord) -> AttemptRecord | None:
-    """A task's current or last attempt, where its history does not have it; None: it has, or there was none."""
+    """A task's current or last attempt; None: its history has it, or there was none."""
     if not record.attempt or any(
         past.number == record.attempt and not past.released for past in record.history
     ):
@@ -70,14 +70,14 @@ def last_attempt(record: TaskRecord) -> AttemptRecord | None:
 
 
 def attempts(record: TaskRecord) -> Sequence[AttemptRecord]:
-    """All attempts that are told of a task, oldest first."""
+    """The known attempts of a task, oldest first."""
     last = last_attempt(record)
     history = tuple(record.history)
     return history if last is None else extended(history, last)
 
 
 def kept_last(record: TaskRecord) -> AttemptRecord | None:
-    """The last attempt of a task that has ended, as its history is to have it when the task is queued again."""
+    """The last attempt of an ended task, trimmed for the history: RetryTask queues the task again."""
     last = last_attempt(record)
     if last is None or last.ended_at is None:
         return None
@@ -87,7 +87,7 @@ def kept_last(record: TaskRecord) -> AttemptRecord | None:
 
 
 def message(attempt: AttemptRecord) -> task_pb2.Attempt:
-    """An attempt as the contract has it."""
+    """An attempt as a message of the contract."""
     told = task_pb2.Attempt(
         number=attempt.number,
         agent_id=attempt.agent_id,
@@ -110,14 +110,14 @@ def message(attempt: AttemptRecord) -> task_pb2.Attempt:
 
 
 def encode(history: History) -> bytes | None:
-    """A history as bytes to be stored; None: there is none."""
+    """A history as bytes; None: it is empty."""
     if not history:
         return None
     return task_pb2.Task(attempts=[message(attempt) for attempt in history]).SerializeToString()
 
 
 def decode(stored: bytes | None) -> History:
-    """What `encode` gave."""
+    """The history behind `encode`'s bytes."""
     if not stored:
         return ()
     return tuple(_record(told) for told in task_pb2.Task.FromString(stored).attempts)

@@ -1,4 +1,4 @@
-"""Why a store could not be opened. Shown to people at start-up: each message says what to do."""
+"""Errors of opening a store. They are shown at start-up: each message says what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What listings of every store share: what fits a filter whatever the state, and reading the tasks of a page."""
+"""The parts of a listing that every store shares: matching a filter, and reading the tasks of a page."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from weft.rpc.errors import error_info
 from weft.rpc.network.channel import BATCH_BYTES
 from weft.v1 import task_pb2
 
-# Tasks that are read at a time: each may have a large payload and a large outcome.
+# Tasks read at a time: each may have a large payload and a large outcome.
 READ_RECORDS = 32
-# Tasks of which a page that asks for errors reads the outcome.
+# Tasks whose outcome is read for a page that filters by error.
 READ_FOR_ERRORS = 256
 
-# What a store calls a task by.
+# A store's own key of a task.
 Key = TypeVar("Key")
 
 
 def fits(where: ListFilter, method: str, created_at: float, agent_id: str) -> bool:
-    """Whether a task matches by what is read of every task: all but its state and its failure."""
+    """Whether a task matches in everything but its state and its failure."""
     return (
         (not where.method or method == where.method)
         and (where.created_from is None or created_at >= where.created_from)
@@ -59,7 +59,7 @@ def _failed_so(where: ListFilter, serialized: bytes) -> bool:
 
 
 def most_candidates(where: ListFilter, limit: int) -> int:
-    """How many tasks of a page are read to see whether they match."""
+    """How many tasks are read for a page, to see whether they match."""
     return max(limit, READ_FOR_ERRORS) if where.asks_for_error else limit
 
 
@@ -69,7 +69,7 @@ async def read_records(
     chosen: Sequence[Key],
     limit: int,
 ) -> tuple[list[TaskRecord], int]:
-    """The records of those of these tasks that match, as many as one message should carry, and how many were looked at."""
+    """The matching records of these tasks, as many as one message should carry, and how many tasks were read."""
     records: list[TaskRecord] = []
     size_bytes = taken = 0
     for at in range(0, len(chosen), READ_RECORDS):
@@ -79,7 +79,7 @@ async def read_records(
             taken += 1
             if record is None:
                 continue
-            # Also of one that does not match: it was read.
+            # Also for a task that does not match: it was read.
             size_bytes += len(record.outcome) + len(record.submission.payload)
             # Its state may have changed since.
             if matches(where, record):

@@ -1,4 +1,4 @@
-"""What a store is told and what it tells: submissions, claims, reports, tasks as they are, agents."""
+"""The records that go into a store and come out of it: submissions, claims, reports, tasks, agents."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from weft.coordinator.store.rules import (
 
 
 class Owner(NamedTuple):
-    """Who holds an attempt: an agent in one of its sessions."""
+    """The holder of an attempt: an agent in one of its sessions."""
 
     agent_id: str
     epoch: int
@@ -33,17 +33,16 @@ class AttemptRef(NamedTuple):
     attempt: int
 
 
-# Not frozen: that would triple the cost of making one, and each task makes several.
+# Not frozen: a frozen one costs three times as much to make, and each task makes several.
 @dataclass(slots=True)
 class Submission:
-    """A task to store. Already checked: a store refuses nothing but a reused request id."""
+    """A task to store, already checked: a store refuses only a reused request id and one queue too many."""
 
     method: str
     payload: bytes = b""
-    # From `Store.new_task_id`, by callers that follow the task from before it is stored; empty: the store mints one.
+    # From `TaskStore.new_task_id`, for callers that subscribe before the task is stored. Empty: the store generates one.
     task_id: str = ""
-    # "The same request" for a reused request id means the same method and payload: time limits and trace context
-    # differ between honest repeats.
+    # The same request means the same method and payload: honest repeats differ in time limits and trace context.
     request_id: str = ""
     priority: int = DEFAULT_PRIORITY
     delay_s: float = 0.0
@@ -56,30 +55,30 @@ class Submission:
     context: bytes = b""
     result_ttl_s: float = 3600.0
     failure_ttl_s: float = 7 * 86400.0
-    # How long the request id is kept from the submission on.
+    # How long the request id is kept, from the submission on.
     request_id_ttl_s: float = REQUEST_ID_TTL_S
-    # Of method and payload, the same for all serializations of a request (`identity.request_digest`); needed with a
-    # request id alone. Empty: that of the payload as it is.
+    # Digest of method and payload, the same for all serializations of a request (`task_ids.request_digest`). Only needed
+    # with a request id. Empty: the digest of the payload as it is.
     request_digest: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class Enqueued:
-    """What became of a submission: the task's id, and whether the request id was known already."""
+    """A stored submission: the task's id, and whether the task existed already under its request id."""
 
     task_id: str
     existed: bool = False
 
 
 class TooManyQueues(NamedTuple):
-    """A submission that was not stored: its requirements would make one queue more than its method may have."""
+    """A refused submission: its requirements would make one queue more than its method may have."""
 
     method: str
     limit: int
 
 
 class RequestIdReused(NamedTuple):
-    """The request id belongs to another request: that task's id."""
+    """A refused submission: its request id belongs to another request, with this task id."""
 
     task_id: str
 
@@ -88,8 +87,8 @@ class RequestIdReused(NamedTuple):
 class ClaimRequest:
     """Claim for `owner` at most `limit` tasks that fit `slots`, the best (priority, age) over all its queues first.
 
-    `costs` maps each queue that the owner can serve to the slots that one of its tasks takes. When the best task
-    costs more than what is left of `slots`, the claim ends: a dear task is not overtaken for ever by cheap ones.
+    `costs` maps each queue that the owner can serve to the slots of one task. If the best task costs more than the
+    remaining slots, the claim ends: cheap tasks must not overtake a costly one for ever.
     """
 
     owner: Owner
@@ -100,7 +99,7 @@ class ClaimRequest:
 
 @dataclass(slots=True)
 class Claimed:
-    """An attempt to make."""
+    """A claimed attempt, to be assigned to its agent."""
 
     task_id: str
     attempt: int
@@ -111,13 +110,13 @@ class Claimed:
     request_id: str
     priority: int
     cost: int
-    # When the attempt must have ended: the nearer of start_to_close and schedule_to_close; None: no limit.
+    # When the attempt must have ended, by start_to_close or schedule_to_close; None: no limit.
     deadline_at: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptReport:
-    """The end of an attempt, as its owner reports it."""
+    """The end of an attempt, reported by its owner."""
 
     owner: Owner
     task_id: str
@@ -126,22 +125,22 @@ class AttemptReport:
     code: int
     # Serialized weft.v1.Outcome.
     outcome: bytes
-    # RetryInfo among the status details.
+    # From RetryInfo in the status details.
     retry_after_s: float | None = None
-    # The process that ran the handler died: a crash, not a failure.
+    # The handler's process died: a crash, not a failure.
     crashed: bool = False
-    # No policy may retry this one.
+    # No policy may retry it.
     final: bool = False
 
 
 class Verdict(enum.Enum):
-    """What a report came to."""
+    """The answer to a report."""
 
     # The task has this outcome.
     STORED = "stored"
-    # The attempt is over; the task will be tried again.
+    # The attempt is over; the task will be retried.
     RETRYING = "retrying"
-    # Refused: the attempt was not the owner's any more.
+    # Refused: the attempt is not the owner's any more.
     STALE = "stale"
 
 
@@ -149,7 +148,7 @@ class Verdict(enum.Enum):
 class ProgressItem:
     """A response of a streaming attempt; `index` counts from 1 within the attempt, without gaps.
 
-    `headers` is the initial metadata that was sent before it, as `codec.packed_headers` makes it; empty: there was none.
+    `headers` is the initial metadata before it, as `codec.packed_headers` makes it; empty: none.
     """
 
     owner: Owner
@@ -161,13 +160,13 @@ class ProgressItem:
 
 
 class ProgressVerdict(enum.Enum):
-    """What a progress item came to."""
+    """The answer to a progress item."""
 
     STORED = "stored"
-    # The index was stored before; acknowledge it again.
+    # The index is stored already: acknowledge it again.
     KNOWN = "known"
     STALE = "stale"
-    # The task has as many, or as large ones, as it may have.
+    # The task has as many responses, or as many bytes of them, as it may have.
     LIMIT = "limit"
 
 
@@ -183,26 +182,26 @@ class ProgressRow:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
-    """One attempt at a task, as the store remembers it."""
+    """One attempt at a task, for people."""
 
     number: int
     agent_id: str
-    # None: not known.
+    # None: unknown.
     started_at: float | None
     # None: it has not ended.
     ended_at: float | None
-    # Serialized weft.v1.Outcome; of an earlier attempt trimmed (`history.brief`). Empty: it had none.
+    # Serialized weft.v1.Outcome; trimmed if the attempt is not the last (`history.trimmed`). Empty: none.
     outcome: bytes = b""
-    # Lost with its agent, or with the process that ran its handler.
+    # Lost with its agent, or with its handler's process.
     crashed: bool = False
-    # Handed back unstarted.
+    # Released: it did not start.
     released: bool = False
 
 
-# Not frozen: that would triple the cost of making one, and each task makes several.
+# Not frozen: a frozen one costs three times as much to make, and each task makes several.
 @dataclass(slots=True)
 class TaskRecord:
-    """A task as the store knows it; `payload`, `context`, `outcome` and `history` are empty where they were not asked for."""
+    """A task as stored. `payload`, `context`, `outcome` and `history` are empty if they were not read."""
 
     task_id: str
     state: State
@@ -216,22 +215,22 @@ class TaskRecord:
     ready_at: float = 0.0
     started_at: float | None = None
     finished_at: float | None = None
-    # When it will be forgotten; None before the end.
+    # When it will be forgotten; None for an unfinished task.
     expires_at: float | None = None
-    # Serialized weft.v1.Outcome; of the last failed attempt while the task waits for a retry.
+    # Serialized weft.v1.Outcome; while the task waits for a retry, that of the last failed attempt.
     outcome: bytes = b""
-    # The payload and the outcome were dropped after the result's TTL; only the rest is known.
+    # Payload and outcome were dropped after the result's TTL.
     expired: bool = False
-    # Of a task that has not ended: attempts that count as failures, and when schedule_to_close passes.
+    # Of an unfinished task: failed attempts, and when schedule_to_close ends.
     failures: int = 0
     close_at: float | None = None
-    # Attempts before the current or last one, and that one where it was over before the task was (`history`).
+    # Attempts before the last one, and the last one if it did not end the task (`history`).
     history: Sequence[AttemptRecord] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ListFilter:
-    """Which tasks; every part that is set must match."""
+    """Selects tasks: every field that is set must match."""
 
     states: frozenset[State] = frozenset()
     method: str = ""
@@ -239,20 +238,20 @@ class ListFilter:
     created_to: float | None = None
     agent_id: str = ""
     request_id: str = ""
-    # Of the last failure: its code, its reason or the type that was raised, and text within its message.
+    # Of the last failure: its code; its reason or the type of its exception; text within its message.
     error_codes: frozenset[int] = frozenset()
     error_reason: str = ""
     error_text: str = ""
 
     @property
     def asks_for_error(self) -> bool:
-        """Whether only tasks match that have a failure to show."""
+        """Whether only tasks with a failure can match."""
         return bool(self.error_codes or self.error_reason or self.error_text)
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Tasks, newest first, and where the next page starts; an empty cursor: this was the last."""
+    """Tasks, newest first, and the cursor of the next page; empty: this is the last page."""
 
     records: Sequence[TaskRecord]
     cursor: str = ""
@@ -260,7 +259,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class AgentRecord:
-    """What is durable of an agent. `description` is a serialized weft.v1.Agent."""
+    """An agent as stored. `description` is a serialized weft.v1.Agent."""
 
     agent_id: str
     instance_id: str
@@ -268,15 +267,15 @@ class AgentRecord:
     description: bytes
     connected: bool
     desired_state: int
-    # It is not connected since it said goodbye.
+    # It said goodbye, and has not connected since.
     left: bool = False
-    # A serialized weft.v1.Agent: how the coordinator that serves it sees it, but for how busy it is. Empty: none does.
+    # A serialized weft.v1.Agent: its coordinator's view of it, without its load. Empty: no coordinator serves it.
     view: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class QueueDepth:
-    """How many tasks a queue holds, by state. `oldest_at`: when its oldest ready task became ready."""
+    """The tasks of a queue by state. `oldest_at`: when its oldest ready task became ready."""
 
     queued: int = 0
     scheduled: int = 0
@@ -285,7 +284,7 @@ class QueueDepth:
 
 
 def by_base(depths: Iterable[tuple[QueueKey, QueueDepth]]) -> dict[QueueKey, QueueDepth]:
-    """Depths as people see them: retries with the queue that they were submitted to."""
+    """Depths for people: retries count in the queue that they were submitted to."""
     total: dict[QueueKey, QueueDepth] = {}
     for key, depth in depths:
         known = total.get(key.base)
@@ -305,7 +304,7 @@ def _sum(one: QueueDepth, other: QueueDepth) -> QueueDepth:
 
 @dataclass(frozen=True, slots=True)
 class SweepReport:
-    """What one sweep did, and when the next thing is due (None: nothing is known to be)."""
+    """The work of one sweep, and when something is due next (None: nothing known)."""
 
     promoted: int = 0
     expired: int = 0

@@ -1,4 +1,4 @@
-"""What every store says in the same words when it refuses or cannot."""
+"""The errors of every store, and how subscribers hear of tasks that could not be stored or were lost."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def not_retryable(state: State) -> FailedPrecondition:
 
 
 def payload_dropped() -> NotFound:
-    """A task cannot run again: what it was to do is gone."""
+    """A task cannot run again: its payload is gone."""
     return NotFound(
         "the task's payload was dropped after its time", reason=errors_pb2.ERROR_REASON_RESULT_EXPIRED
     )
@@ -48,7 +48,7 @@ def agent_id_in_use(agent_id: str) -> AlreadyExists:
 
 
 def tell_not_stored(listener: StoreListener, submissions: Sequence[Submission], error: WeftError) -> None:
-    """Who follows a task that could not be stored, and was not told at its submission, hears of its end."""
+    """Tell subscribers that tasks could not be stored. Their submitters had no acknowledgement to wait for."""
     outcome = store_outcomes.not_stored(error)
     for submission in submissions:
         if listener.has_subscriber(submission.task_id, ended=True):
@@ -56,7 +56,7 @@ def tell_not_stored(listener: StoreListener, submissions: Sequence[Submission], 
 
 
 def tell_lost(listener: StoreListener, task_ids: Iterable[str]) -> None:
-    """Who follows a task that a store has lost hears of its end: nothing else would ever be told of it."""
+    """Tell subscribers that tasks were lost: they would wait for ever."""
     for task_id in task_ids:
         if listener.has_subscriber(task_id, ended=True):
             gone = Submission("", task_id=task_id)

@@ -1,7 +1,7 @@
 """The rules of a task's life as pure functions: transitions, retries, backoff, expiry, requirements.
 
-No clock, no I/O, no randomness of its own: time and random draws are arguments. Every store uses these, so
-that a task lives by the same rules wherever it is kept.
+No clock, no I/O, no randomness: time and random samples are arguments. Every store uses these rules. The scripts of the
+Redis store repeat some of them in Lua, with the constants from here.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class State(enum.IntEnum):
 
 
 TRANSITIONS: Mapping[State, frozenset[State]] = {
-    # A delay or a backoff ends; a limit passes; it is cancelled; its result arrives late but valid.
+    # A delay or a backoff ends; a limit passes; the task is cancelled.
     State.SCHEDULED: frozenset({State.QUEUED, State.FAILED, State.CANCELLED}),
     State.QUEUED: frozenset({State.RUNNING, State.FAILED, State.CANCELLED}),
-    # Back to QUEUED or SCHEDULED by a retry, a hand-back or a lost agent.
+    # Back to QUEUED or SCHEDULED by a retry, a release or a lost agent.
     State.RUNNING: frozenset({State.QUEUED, State.SCHEDULED, State.SUCCEEDED, State.FAILED, State.CANCELLED}),
     State.SUCCEEDED: frozenset(),
     # RetryTask.
@@ -56,13 +56,13 @@ def may_become(state: State, target: State) -> bool:
     return target in TRANSITIONS[state]
 
 
-# Codes that no policy retries: trying again cannot help.
+# Codes that no policy retries: a retry cannot help.
 FINAL_CODES = frozenset({code_pb2.INVALID_ARGUMENT, code_pb2.UNIMPLEMENTED})
 
 
 @dataclass(frozen=True, slots=True)
 class TaskRetryPolicy:
-    """When to try again; `weft.v1.RetryPolicy` with its defaults filled in. Hashable: policies are shared."""
+    """When to retry: `weft.v1.RetryPolicy` with its defaults filled in. Hashable: policies are shared."""
 
     max_attempts: int = 5
     initial_backoff_s: float = 0.1
@@ -79,8 +79,8 @@ def backoff_s(policy: TaskRetryPolicy, failures: int, sample: float, least_s: fl
     """The wait after the `failures`-th failed attempt (from 1), by exponential backoff with full jitter.
 
     Args:
-        draw: a uniform random number in [0, 1).
-        least_s: the handler's RetryInfo, when it gave one: never wait less.
+        sample: a uniform random number in [0, 1).
+        least_s: from the handler's RetryInfo, if any: never wait less.
 
     Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015 ("full jitter").
     """
@@ -90,10 +90,10 @@ def backoff_s(policy: TaskRetryPolicy, failures: int, sample: float, least_s: fl
 
 
 def should_retry(policy: TaskRetryPolicy, failures: int, code: int, *, final: bool = False) -> bool:
-    """Whether an attempt that failed with `code`, the `failures`-th of its task, is followed by another.
+    """Whether to retry after the `failures`-th failed attempt of a task, which ended with `code`.
 
     Args:
-        final: the outcome says that no retry can help (a result over the size limit).
+        final: by the outcome, no retry can help (a result over the size limit).
     """
     if final or code in FINAL_CODES or code == code_pb2.CANCELLED:
         return False
@@ -101,17 +101,17 @@ def should_retry(policy: TaskRetryPolicy, failures: int, code: int, *, final: bo
 
 
 def crash_loops(policy: TaskRetryPolicy, crashes: int) -> bool:
-    """Whether a task that lost its agent for the `crashes`-th time is given up."""
+    """Whether a task fails for good after its `crashes`-th crash."""
     return crashes > policy.max_crashes
 
 
 def end_after_report(
     policy: TaskRetryPolicy, *, code: int, failures: int, final: bool = False, cancel_requested: bool = False
 ) -> State | None:
-    """How a task ends whose handler ended with `code`; None: it is tried again. `failures` counts this one.
+    """The final state of a task after its handler ended with `code`; None: it is retried. `failures` counts this one.
 
-    A cancellation that was asked for stops retries, but never hides what the handler achieved: a success stays one,
-    and so does a failure that nothing would have retried.
+    A requested cancellation stops retries, but does not hide the handler's own end: a success stays a success, and a
+    failure that would not have been retried stays a failure.
     """
     if code == code_pb2.OK:
         return State.SUCCEEDED
@@ -123,7 +123,7 @@ def end_after_report(
 
 
 def end_after_crash(policy: TaskRetryPolicy, *, crashes: int, cancel_requested: bool = False) -> State | None:
-    """How a task ends whose attempt was lost with its agent; None: it is tried again. `crashes` counts this one."""
+    """The final state of a task after a crash; None: it is retried. `crashes` counts this one."""
     if cancel_requested:
         return State.CANCELLED
     return State.FAILED if crash_loops(policy, crashes) else None
@@ -132,7 +132,7 @@ def end_after_crash(policy: TaskRetryPolicy, *, crashes: int, cancel_requested: 
 def attempt_deadline(
     started_at: float, start_to_close_s: float | None, close_at: float | None
 ) -> float | None:
-    """When an attempt must have ended: the nearer of its own limit and the task's; None: no limit."""
+    """When an attempt must have ended, by its own limit or the task's; None: no limit."""
     if start_to_close_s is None:
         return close_at
     own_at = started_at + start_to_close_s
@@ -140,7 +140,7 @@ def attempt_deadline(
 
 
 class Requirements(NamedTuple):
-    """What an agent must have. Equal requirements are one queue. A tuple, because every claim hashes some."""
+    """The labels and resources that an agent must have. A tuple, because every claim hashes some."""
 
     labels: tuple[tuple[str, str], ...] = ()
     resources: tuple[tuple[str, float], ...] = ()
@@ -166,13 +166,13 @@ ANY_AGENT = Requirements()
 class QueueKey(NamedTuple):
     """A queue: ready tasks with the same method and requirements are interchangeable for an agent.
 
-    Retries are queues of their own: another agent than the one that made the last attempt is to have them. People see them
-    together with the rest (`base`).
+    Retries have queues of their own, so that another agent than the last one gets them. People see them together with the
+    rest (`base`).
     """
 
     method: str
     requirements: Requirements = ANY_AGENT
-    # An agent's id; empty: none is avoided.
+    # The id of the agent to avoid; empty: none.
     avoid: str = ""
 
     @property

@@ -1,4 +1,4 @@
-"""Outcomes that a store gives itself, serialized: a limit passed, agents kept crashing, it was cancelled."""
+"""The store's own outcomes, serialized: a limit passed, too many crashes, cancelled."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def cancelled(reason: str) -> bytes:
 
 
 def not_stored(error: WeftError) -> bytes:
-    """The outcome of a task that was taken in and could not be stored."""
+    """The outcome of an accepted task that could not be stored."""
     return _outcome(error)
 
 
 def lost(task_id: str) -> bytes:
-    """The outcome of a task that was stored and is not there any more."""
+    """The outcome of a stored task that is not there any more."""
     return _outcome(DataLoss("the store does not know this task any more", metadata={"task_id": task_id}))
 
 

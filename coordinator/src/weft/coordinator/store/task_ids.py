@@ -1,7 +1,7 @@
-"""What identifies a task in the embedded store: its number, the number's text form, and digests of request ids.
+"""Task ids: a number, its text form, and the digests of requests and request ids.
 
-A task's number is the SQLite rowid, so that no second index is needed and tasks list by age: microseconds since the
-epoch in the high bits, then 10 bits that start at random in each microsecond and count up.
+A number has microseconds since the epoch in the high bits, then 10 bits that start at random in each microsecond and count up:
+tasks sort by age. In the embedded store it is the SQLite rowid, so that no second index is needed.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ _LOW_BITS = 10
 # Half of the low range stays free for counting up within a microsecond.
 _RANDOM_BITS = 9
 _TEXT = re.compile("[0-9a-f]{16}")
-# Of a request.
+# Of a request's digest.
 DIGEST_BYTES = 16
 
 
 def format_id(number: int) -> str:
-    """A number as clients see it: opaque, of fixed width, sorting like the number."""
+    """A number as text: opaque to clients, of fixed width, and sorted like the numbers."""
     return f"{number:016x}"
 
 
 def parse_id(text: str) -> int | None:
-    """The number behind a client's task id; None: no store has minted it."""
+    """The number behind a client's task id; None: no store has generated it."""
     # int() also takes signs, prefixes, underscores and capitals.
     if not _TEXT.fullmatch(text):
         return None
@@ -40,15 +40,15 @@ def least_number_at(at: float) -> int:
 
 
 def created_at(number: int, now: float) -> float:
-    """When a task that is stored now was created, to the microsecond: when its number was made, some time ago.
+    """When a task was created, to the microsecond: when its number was generated, and not after `now`.
 
-    Numbers run ahead of a clock that was set back; the time does not.
+    Numbers run ahead of a clock that was set back. This time does not.
     """
     return min(number >> _LOW_BITS, round(now * 1e6)) / 1e6
 
 
 class NumberGenerator:
-    """Hands out numbers that only grow, whatever the clock does.
+    """Generates numbers that only grow, whatever the clock does.
 
     Args:
         last: the largest number ever used in this store.
@@ -68,12 +68,12 @@ class NumberGenerator:
 
 
 def request_key(request_id: str) -> int:
-    """A 63-bit digest of a request id: an index of numbers is a third of one of texts."""
+    """A 63-bit digest of a request id: an index of numbers takes a third of an index of texts."""
     return int.from_bytes(blake2b(request_id.encode(), digest_size=8).digest(), "big") >> 1
 
 
 def request_digest(method: str, form: bytes) -> bytes:
-    """What makes two requests the same: method and payload, in a form that all serializations of it have in common."""
+    """The identity of a request: its method, and its payload in a form that all its serializations share."""
     digest = blake2b(method.encode(), digest_size=DIGEST_BYTES)
     digest.update(b"\0")
     digest.update(form)

@@ -1,4 +1,4 @@
-"""What is durable of agents: who they are, the epoch of their last session, and what an operator wants of them."""
+"""Agents: their descriptions, the epochs of their last sessions, and their desired states."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from weft.coordinator.store.records import AgentRecord, Owner
 
 # weft.v1.DesiredState: active.
 _ACTIVE = 1
-# The generation of a store, one more at each opening, fills the bits above: epochs grow for ever.
+# The bits above hold the generation of the store, which grows with each opening: epochs grow for ever.
 _COUNTER_BITS = 32
 
 
@@ -28,16 +28,16 @@ class AgentTable:
                 " FROM agents"
             )
         }
-        # Changed, and not taken by `take_news` yet.
+        # Changed since the last `take_news`.
         self._news = set(self.records)
 
     def take_news(self, also: Collection[str]) -> dict[str, AgentRecord | None]:
-        """Agents that have changed since this was last called, and others; None: it is not known."""
+        """Agents that have changed since the last call, and those in `also`; None: not known."""
         news, self._news = self._news.union(also), set()
         return {agent_id: self.records.get(agent_id) for agent_id in news}
 
     def connected(self) -> dict[str, Owner]:
-        """The last sessions of agents that have not left, by agent."""
+        """The last sessions of connected agents, by agent."""
         return {
             record.agent_id: Owner(record.agent_id, record.epoch)
             for record in self.records.values()
@@ -45,7 +45,7 @@ class AgentTable:
         }
 
     def register(self, agent_id: str, instance_id: str, description: bytes) -> Owner:
-        """A new session."""
+        """Open a new session."""
         self._last_epoch += 1
         known = self.records.get(agent_id)
         desired_state = _ACTIVE if known is None else known.desired_state
@@ -53,7 +53,7 @@ class AgentTable:
         return Owner(agent_id, self._last_epoch)
 
     def ended(self, owner: Owner, *, left: bool) -> None:
-        """This session is over, by a goodbye if the agent `left`; a later one may not be."""
+        """A session is over; `left`: by a goodbye. Does nothing if a later session is open."""
         record = self.records.get(owner.agent_id)
         if record is not None and record.connected and record.epoch == owner.epoch:
             self._put(replace(record, connected=False, left=left))

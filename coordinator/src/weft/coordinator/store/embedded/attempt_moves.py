@@ -1,4 +1,4 @@
-"""What happens to attempts: claimed, reported, streamed, lost, handed back, adopted, out of time. All in memory."""
+"""Moves of attempts: claims, reports, progress, crashes, releases, adoption, time limits. All in memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from weft.coordinator.store.task_ids import format_id, parse_id
 
 
 class AttemptMoves:
-    """Moves of attempts in a task table."""
+    """Moves of attempts in a task table: a method for each event of an attempt, so more than most classes have."""
 
     def __init__(self, table: TaskTable, rng: random.Random, limits: StoreLimits) -> None:
         self._table = table
@@ -39,7 +39,7 @@ class AttemptMoves:
     # -- claims ---------------------------------------------------------------------------------------------------
 
     def claim(self, request: ClaimRequest, now: float) -> tuple[list[Claimed], dict[str, int]]:
-        """Start attempts; and which of them, by id and number, must have their payload read from the file."""
+        """Start attempts. Returns the claims, and the numbers by id of the claims whose payload is only in the file."""
         table = self._table
         claims: list[Claimed] = []
         unread: dict[str, int] = {}
@@ -79,7 +79,7 @@ class AttemptMoves:
         return claims, unread
 
     def running(self, owner: Owner, ref: AttemptRef | Claimed | ProgressItem) -> UnfinishedTask | None:
-        """The running task whose current attempt this is, if it is the owner's."""
+        """The running task with this current attempt, if the attempt is the owner's."""
         number = parse_id(ref.task_id)
         task = None if number is None else self._table.tasks.get(number)
         if (
@@ -92,14 +92,14 @@ class AttemptMoves:
         return task
 
     def undo(self, owner: Owner, ref: AttemptRef | Claimed, now: float) -> bool:
-        """Take an attempt back as if it never was. False: it is not the owner's."""
+        """Undo an attempt, as if it had never been. False: it is not the owner's."""
         task = self.running(owner, ref)
         if task is not None:
             self._table.release(task, now)
         return task is not None
 
     def release(self, owner: Owner, ref: AttemptRef, now: float) -> bool:
-        """As `release`, of an attempt that its agent has heard of: it is remembered."""
+        """Release an attempt that its agent has received. False: it is not the owner's."""
         task = self.running(owner, ref)
         if task is None:
             return False
@@ -108,14 +108,14 @@ class AttemptMoves:
         return self.undo(owner, ref, now)
 
     def undo_all(self, claims: Sequence[Claimed], now: float) -> None:
-        """Undo claims that nobody has been told of."""
+        """Undo claims that no agent has received."""
         for claimed in claims:
             self.undo(claimed.owner, claimed, now)
 
     # -- reports --------------------------------------------------------------------------------------------------
 
     def report(self, report: AttemptReport, now: float) -> tuple[Verdict, UnfinishedTask | None]:
-        """End an attempt as its owner reports it; None: no unfinished task has this id.
+        """End an attempt by its owner's report. Returns the task, or None if no unfinished task has this id.
 
         A repeated report gets the same answer.
         """
@@ -134,7 +134,7 @@ class AttemptMoves:
             task.failures += 1
         close_at = None if task.limits is None else task.limits.close_at
         if report.code == code_pb2.DEADLINE_EXCEEDED and close_at is not None and close_at <= now:
-            # The agent knows when the attempt had to end, and not by which limit.
+            # The agent knows when the attempt had to end, but not by which limit.
             report = replace(report, outcome=store_outcomes.time_limit("schedule_to_close"))
         return self._ended(task, report, now), task
 
@@ -156,7 +156,7 @@ class AttemptMoves:
                 task.keep_failure(report.outcome)
                 table.retry(task, ready_at, now)
                 return Verdict.RETRYING
-            # There is no time for another attempt: what this one said is the outcome.
+            # There is no time for another attempt: its outcome is the task's.
             state = State.FAILED
         if state is State.CANCELLED and report.code != code_pb2.CANCELLED and cancel is not None:
             table.end_cancelled(task, cancel.reason, now)
@@ -165,7 +165,7 @@ class AttemptMoves:
         return Verdict.STORED
 
     def crash(self, task: UnfinishedTask, now: float) -> None:
-        """The attempt was lost with its agent."""
+        """End an attempt that was lost with its agent."""
         task.reported = False
         self._crashed(task, now)
 
@@ -187,7 +187,7 @@ class AttemptMoves:
         return Verdict.STORED
 
     def reclaim(self, now: float, limit: int) -> int:
-        """Take back attempts of sessions that are over, so many at the most; says how many."""
+        """Reclaim attempts of ended sessions, at most `limit`; returns how many."""
         taken = self._table.leases.to_reclaim(limit)
         for task, as_crash in taken:
             if as_crash:
@@ -211,7 +211,7 @@ class AttemptMoves:
         if item.index <= stream.index:
             return ProgressVerdict.KNOWN
         if item.index != stream.index + 1:
-            # A response is missing: this attempt cannot be recorded rightly any more.
+            # A response is missing: the attempt cannot be recorded completely any more.
             self.crash(task, now)
             return ProgressVerdict.STALE
         size_bytes = stream.size_bytes + len(item.payload) + len(item.headers)
@@ -229,15 +229,14 @@ class AttemptMoves:
     def adopt(
         self, lease: Lease, held: Sequence[tuple[AttemptRef, int]], now: float, *, last: bool
     ) -> list[bool]:
-        """Attempts that an agent still holds go on in its new session; with the last of them, the others are what it never
-        heard of, or has lost."""
+        """Move held attempts to their agent's new session. With the last ones, reclaim the others of its earlier sessions."""
         verdicts = [self._adopt(lease, ref, epoch, now) for ref, epoch in held]
         leases = self._table.leases
         for earlier in leases.earlier(lease.owner):
             if last:
                 leases.drop(earlier, as_crashes=earlier.instance_id != lease.instance_id)
             else:
-                # What is not named yet must not be lost before it is.
+                # Attempts that are not named yet must not be lost before they are.
                 leases.end(earlier, max(earlier.ends_at, lease.ends_at))
         if last:
             self.reclaim(now, RECLAIM_ATTEMPTS)
@@ -250,7 +249,7 @@ class AttemptMoves:
             return False
         if task.state is State.RUNNING:
             return self._continue(task, lease, ref, epoch)
-        # Of a coordinator that died: its claims were not journaled, its ended attempts were.
+        # The claim is of a coordinator that died. Claims are not journaled, ends of attempts are.
         if not task.held_back or ref.attempt <= task.attempt or epoch >= lease.owner.epoch:
             return False
         if task.cancel is not None:
@@ -261,8 +260,8 @@ class AttemptMoves:
     def _continue(self, task: UnfinishedTask, lease: Lease, ref: AttemptRef, epoch: int) -> bool:
         holder, owner = task.owner, lease.owner
         assert holder is not None
-        # The epoch that the agent knows can be earlier than the holder's: of a session that adopted the attempt and
-        # broke before the agent was welcomed.
+        # The epoch that the agent knows may be older than the holder's: a session may have adopted the attempt and
+        # broken before its Welcome.
         mine = holder.agent_id == owner.agent_id and epoch <= holder.epoch <= owner.epoch
         if not mine or task.attempt != ref.attempt:
             return False
@@ -272,7 +271,7 @@ class AttemptMoves:
     # -- time -----------------------------------------------------------------------------------------------------
 
     def expire(self, task: UnfinishedTask, now: float) -> bool:
-        """Do what time has brought for one task. False: nothing but a promotion was due."""
+        """Apply the limits of one task that have passed. False: nothing but a promotion was due."""
         table = self._table
         if task.state is State.RUNNING:
             self._expire_running(task, now)

@@ -1,4 +1,4 @@
-"""Payloads of a claim that are not in memory: read from the file, as many as one claim may carry."""
+"""Reads the payloads of claims that are only in the file, as many as one claim may carry."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def fill_in(
     room_bytes: int,
     undo: Callable[[Sequence[Claimed]], None],
 ) -> None:
-    """Fill in payloads and contexts. What exceeds the bound of one claim goes back, and what comes after it.
+    """Fill in payloads and contexts. Claims beyond the bound of one claim are undone.
 
     Args:
-        given: claims by request; shortened where some go back.
-        unread: numbers of the tasks whose payloads are not in memory, by id.
+        given: claims by request; undone ones are removed.
+        unread: numbers by id of the tasks whose payloads are not in memory.
     """
     sizes = reader.body_sizes(list(unread.values()))
     chosen: list[Claimed] = []

@@ -1,8 +1,8 @@
 """Moves the write-ahead log into the database file, away from the writer.
 
 SQLite's own automatic checkpoint would sync two files inside some unlucky commit. Here a thread with its own
-connection does it while commits go on. Only when the log keeps growing, because commits never pause long enough for
-it to start over, the writer finishes one itself between two groups.
+connection does it while commits go on. If the log keeps growing because commits never pause,
+the writer finishes a checkpoint itself, between two groups.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _OVERGROWN_PAGES = 16 * 1024
 
 
 class Checkpointer:
-    """Runs a checkpoint each time that enough was written."""
+    """Runs a checkpoint whenever enough has been written."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -41,7 +41,7 @@ class Checkpointer:
 
     @property
     def next_commit_waits(self) -> bool:
-        """Whether the next commit waits for the disk, since it starts the log over or finishes a checkpoint."""
+        """Whether the next commit waits for the disk: it starts the log over, or finishes a checkpoint."""
         return self._restarts or self._overgrown
 
     def wrote(self, rows: int, size_bytes: int) -> None:
@@ -56,7 +56,7 @@ class Checkpointer:
         self._restarts = False
         if self._overgrown:
             self._overgrown = False
-            # It may find the disk full: that is the next commit's to report.
+            # The disk may be full: the next commit reports that.
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("PRAGMA wal_checkpoint(RESTART)")
 
@@ -73,7 +73,7 @@ class Checkpointer:
                 try:
                     _, pages, moved = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
                 except sqlite3.Error as error:
-                    # The log keeps what could not be moved; the next round tries again.
+                    # The log keeps the rest; the next round tries again.
                     log.warning("store.checkpoint_failed", error=str(error))
                     continue
                 if pages == moved:

@@ -1,6 +1,6 @@
 """A group of changes that become durable together: collected on the event loop, written in one transaction.
 
-Changes are kept by kind and written in an order that is right for each task: stored before changed, ended last.
+Changes are collected by kind. They are written in an order that is right for each task: stored before changed, ended last.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from weft.coordinator.store.embedded.rows import (
 from weft.coordinator.store.embedded.unfinished_task import UnfinishedTask
 from weft.coordinator.store.records import ProgressRow
 
-# Work of its own on the writer's connection, inside the group's transaction.
+# A function that runs on the writer's connection, inside the group's transaction.
 Job = Callable[[sqlite3.Connection], Any]
 
 
 class CommitGroup:
-    """Changes, and those who wait for them."""
+    """Changes, and the futures of their waiting callers. A method adds each kind of change."""
 
     __slots__ = (
         "changed",
@@ -55,10 +55,10 @@ class CommitGroup:
     def __init__(self) -> None:
         self.new: list[UnfinishedTask] = []
         self.task_rows: list[Any] = []
-        # Numbers of tasks whose `live` row is written or taken away for another reason than that they are new.
+        # Numbers of tasks whose `live` row another change than their creation writes or removes.
         self.changed: set[int] = set()
         self.reopened: list[int] = []
-        # Wait for another attempt.
+        # Tasks that wait for another attempt.
         self.retries: list[UnfinishedTask] = []
         self.live: list[Any] = []
         self.ended: list[UnfinishedTask] = []
@@ -67,9 +67,9 @@ class CommitGroup:
         self.progress: list[Any] = []
         self.statements: list[tuple[str, Sequence[Any]]] = []
         self.jobs: list[tuple[Job, asyncio.Future[Any]]] = []
-        # Told of a failure at once: what they wait for is taken back.
+        # Told of a failed write at once: their tasks are refused.
         self.submitters: list[asyncio.Future[None]] = []
-        # Wait until it is written, however often that takes; each with when it began to.
+        # Wait until the group is written, also after failures. Each with its start.
         self.waiters: list[tuple[asyncio.Future[None], float]] = []
         self.rows = 0
         self.size_bytes = 0
@@ -117,10 +117,10 @@ class CommitGroup:
         return not self.rows and not self.jobs
 
     def write(self, connection: sqlite3.Connection) -> list[Any]:
-        """Write everything in one transaction; gives the jobs' results. All or nothing."""
+        """Write everything in one transaction, all or nothing. Returns the results of the jobs."""
         steps = list(self._steps())
         if len(steps) == 1 and not self.jobs:
-            # Its own transaction: two steps fewer.
+            # A statement alone is its own transaction: two steps fewer.
             connection.execute(*steps[0])
             return []
         connection.execute("BEGIN IMMEDIATE")
@@ -146,9 +146,8 @@ class CommitGroup:
         yield from ENDS.statements(self.ends)
 
     def without_tasks(self, later: CommitGroup) -> tuple[CommitGroup, list[UnfinishedTask]]:
-        """What must be written all the same after this group failed, with that of `later`, and the refused tasks.
-
-        New tasks are refused, and with them whatever happened to them meanwhile. Jobs are not tried again.
+        """After a failed write: the changes of this group and of `later` that must be written all the same, and the refused
+        tasks. New tasks are refused, with all their changes. Jobs are not retried.
         """
         refused = [*self.new, *later.new]
         gone = {task.number for task in refused}

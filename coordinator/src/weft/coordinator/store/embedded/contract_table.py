@@ -1,4 +1,4 @@
-"""Contracts in the file: which there are, for which methods each is in force, and since when nobody has needed one."""
+"""Contracts in the file: their methods, and since when nobody has needed them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from weft.coordinator.store.embedded.journal import Journal
 from weft.coordinator.store.embedded.reader import Reader
 
-# In `meta`, before the digest of a contract that nobody needs: since when.
+# Prefix in `meta`: since when nobody has needed a contract, by digest.
 _UNUSED = "unused:"
 
 
@@ -26,7 +26,7 @@ class ContractTable:
         }
 
     def put(self, digest: str, file_descriptor_set: bytes, methods: Sequence[str]) -> None:
-        """Keep a contract and put it in force for these methods."""
+        """Store a contract and put it in force for these methods."""
         self._journal.add_statement(
             "INSERT INTO contracts (digest, file_descriptor_set) VALUES (?, ?) ON CONFLICT (digest) DO NOTHING",
             digest,
@@ -44,7 +44,7 @@ class ContractTable:
     def forget(
         self, hosted: Collection[str], needed_methods: frozenset[str], now: float, grace_s: float
     ) -> list[str]:
-        """Forget those that nobody has needed for so long; gives their digests."""
+        """Forget contracts that nobody has needed for `grace_s`; returns their digests."""
         forgotten = []
         digests = self._reader.digests()
         for digest, (_, methods) in self._reader.contracts(digests).items():

@@ -1,4 +1,4 @@
-"""What an open embedded store consists of: its parts, shared by the modules that act on them."""
+"""The parts of an open embedded store, for the modules that act on them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from weft.coordinator.store.embedded.task_table import TaskTable
 
 T = TypeVar("T")
 
-# Reads of so many rows at most are made on the event loop: a few microseconds each.
+# Largest read on the event loop: a few microseconds a row.
 _INLINE_ROWS = 8
 
 
@@ -28,7 +28,7 @@ class ReaderPool:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="weft-store-reader")
 
     async def read(self, query: Callable[[Reader], T], *, rows: int) -> T:
-        """Run a query: one for few rows at once, others on the reading thread."""
+        """Run a query: for few rows on the event loop, else on the reading thread."""
         if rows <= _INLINE_ROWS:
             return query(self.inline)
         return await asyncio.get_running_loop().run_in_executor(self._thread, query, self._threaded)

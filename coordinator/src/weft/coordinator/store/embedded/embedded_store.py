@@ -1,14 +1,14 @@
 """The embedded store: one coordinator, one machine, one SQLite file.
 
-                  ┌── board: entries, queues, leases, timers (memory, synchronous)
-    EmbeddedStore ┤      │ what must survive
+                  ┌── task table: tasks, queues, leases, timers (memory, synchronous)
+    EmbeddedStore ┤      │ changes that must survive
                   │      ▼
                   ├── journal: group commit, one writer ──► tasks │ live │ ends │ progress │ agents …
-                  └── readers: what is durable             (SQLite, WAL)
+                  └── readers: durable rows                (SQLite, WAL)
 
-Every move is made in memory at once; the method that made it returns when the journal has it. A task may be claimed
-while it is being written: its insert and its end are the only writes of an ordinary life. What a crash leaves is
-the file, and the attempts that agents still hold (`recovery`).
+Each move is made in memory at once; its method returns when the journal has written it. A task may be claimed while it is
+being written. Its insert and its end are the only writes of an ordinary task. After a crash there are the file, and the
+attempts that agents still hold (`recovery`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import contextlib
 import random
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from weft.coordinator.store.embedded.checkpoint import Checkpointer
 from weft.coordinator.store.embedded.commit_group import CommitGroup
 from weft.coordinator.store.embedded.contract_table import ContractTable
 from weft.coordinator.store.embedded.core import ReaderPool, StoreCore
+from weft.coordinator.store.embedded.embedded_fleet import EmbeddedFleet
 from weft.coordinator.store.embedded.file_lock import OwnerLock
 from weft.coordinator.store.embedded.journal import Journal
 from weft.coordinator.store.embedded.reader import KnownRequest
@@ -42,7 +43,6 @@ from weft.coordinator.store.embedded.task_table import TaskTable
 from weft.coordinator.store.embedded.unfinished_task import Saved, UnfinishedTask
 from weft.coordinator.store.open_errors import StoreError, StoreForeign
 from weft.coordinator.store.records import (
-    AgentRecord,
     AttemptRef,
     AttemptReport,
     Claimed,
@@ -54,7 +54,6 @@ from weft.coordinator.store.records import (
     ProgressItem,
     ProgressRow,
     ProgressVerdict,
-    QueueDepth,
     RequestIdReused,
     Submission,
     SweepReport,
@@ -62,8 +61,8 @@ from weft.coordinator.store.records import (
     TooManyQueues,
     Verdict,
 )
-from weft.coordinator.store.refusals import agent_id_in_use, tell_not_stored
-from weft.coordinator.store.rules import RECLAIM_ATTEMPTS, QueueKey
+from weft.coordinator.store.refusals import tell_not_stored
+from weft.coordinator.store.rules import QueueKey
 from weft.coordinator.store.store_config import StoreLimits
 from weft.coordinator.store.task_ids import NumberGenerator, created_at, format_id, parse_id
 from weft.rpc.errors import WeftError
@@ -79,16 +78,16 @@ class EmbeddedLimits(StoreLimits):
     claim_bytes: int = 4 * 1024 * 1024
 
 
-class EmbeddedStore:
-    """A `Store` in one file. Used on one event loop.
+class EmbeddedStore(EmbeddedFleet):
+    """A `Store` in one file. Used on one event loop. One method for each of `TaskStore`.
 
     Args:
-        path: the file; made when it does not exist.
-        durability: "process": what was acknowledged survives a kill of the process; "full": and a loss of power.
+        path: the file; made if it does not exist.
+        durability: "process": acknowledged changes survive a kill of the process; "full": also a loss of power.
         clock: seconds since the epoch.
         rng: for jitter and for task ids.
-        recovery_grace_s: how long recovered tasks are held back for agents that may be running them.
-        patience_s: how long a caller waits for a file that cannot be written, and a close at most.
+        recovery_grace_s: how long the recovery barrier waits for agents.
+        patience_s: how long a caller waits while the file cannot be written, and the longest duration of a close.
     """
 
     def __init__(
@@ -171,7 +170,7 @@ class EmbeddedStore:
     def now(self) -> float:
         return self._clock()
 
-    # -- what the journal tells -----------------------------------------------------------------------------------
+    # -- JournalEvents --------------------------------------------------------------------------------------------
 
     def committed(self, group: CommitGroup) -> None:
         self._requests.settled(group.new)
@@ -254,7 +253,7 @@ class EmbeddedStore:
         return given
 
     def complete(self, reports: Sequence[AttemptReport]) -> Awaitable[Sequence[Verdict]]:
-        # At once: somebody may wait for these ends.
+        # At once: callers may wait for these ends.
         now = self._clock()
         results = [self._attempts.report(report, now) for report in reports]
         return self._completed(reports, results, self._journal.settled())
@@ -267,7 +266,7 @@ class EmbeddedStore:
     ) -> Sequence[Verdict]:
         await settled
         verdicts = [
-            # A task that could not be stored never was: its end means nothing.
+            # A task that could not be stored has no end.
             Verdict.STALE if task is not None and task.saved is Saved.REFUSED else verdict
             for verdict, task in results
         ]
@@ -329,92 +328,3 @@ class EmbeddedStore:
 
     async def sweep(self, limit: int) -> SweepReport:
         return await self._sweeping.sweep(limit)
-
-    # -- owners ---------------------------------------------------------------------------------------------------
-
-    async def register(self, agent_id: str, instance_id: str, description: bytes, lease_s: float) -> int:
-        now = self._clock()
-        if self._table.leases.in_use(agent_id, instance_id, now):
-            raise agent_id_in_use(agent_id)
-        owner = self._agents.register(agent_id, instance_id, description)
-        self._table.leases.open(owner, instance_id, now + lease_s)
-        await self._journal.settled()
-        return owner.epoch
-
-    async def renew(self, owners: Sequence[Owner], lease_s: float) -> Sequence[bool]:
-        ends_at = self._clock() + lease_s
-        leases = [self._table.leases.get(owner) for owner in owners]
-        for lease in leases:
-            if lease is not None:
-                self._table.leases.end(lease, ends_at)
-        return [lease is not None for lease in leases]
-
-    async def detach(self, owner: Owner, lease_s: float) -> None:
-        lease = self._table.leases.get(owner)
-        if lease is not None:
-            lease.attached = False
-            self._table.leases.end(lease, self._clock() + lease_s)
-
-    async def retire(self, owner: Owner) -> None:
-        lease = self._table.leases.get(owner)
-        if lease is not None:
-            self._table.leases.drop(lease, as_crashes=True)
-            self._attempts.reclaim(self._clock(), RECLAIM_ATTEMPTS)
-        self._agents.ended(owner, left=True)
-        self._barrier.returned(owner.agent_id)
-        self._barrier.release(self._clock())
-        await self._journal.settled()
-
-    async def agents(self) -> Mapping[str, AgentRecord]:
-        return self._agents.records
-
-    async def agent_news(self, also: Collection[str] = ()) -> Mapping[str, AgentRecord | None]:
-        return self._agents.take_news(also)
-
-    async def share(self, views: Mapping[str, tuple[int, bytes]], loads: Mapping[str, bytes]) -> None:
-        """There is nobody to see it."""
-
-    async def loads(self, agent_ids: Sequence[str]) -> Mapping[str, bytes]:  # noqa: ARG002  # all agents are here
-        return {}
-
-    async def set_desired(self, agent_id: str, desired_state: int) -> bool:
-        known = self._agents.set_desired(agent_id, desired_state)
-        await self._journal.settled()
-        return known
-
-    async def forget_agent(self, agent_id: str) -> None:
-        self._agents.forget(agent_id)
-        await self._journal.settled()
-
-    # -- contracts and queues ---------------------------------------------------------------------------------------
-
-    async def put_contract(self, digest: str, file_descriptor_set: bytes, methods: Sequence[str]) -> None:
-        self._contracts.put(digest, file_descriptor_set, methods)
-        await self._journal.settled()
-
-    async def contracts(self, known: Collection[str] = ()) -> Mapping[str, tuple[bytes, Sequence[str]]]:
-        return self._contracts.all(known)
-
-    async def forget_contracts(
-        self, hosted: Collection[str], methods: Collection[str], grace_s: float
-    ) -> Sequence[str]:
-        needed = frozenset(methods).union(key.method for key in self._table.backlog.active)
-        forgotten = self._contracts.forget(hosted, needed, self._clock(), grace_s)
-        await self._journal.settled()
-        return forgotten
-
-    async def depths(self) -> Mapping[QueueKey, QueueDepth]:
-        return self._table.depths()
-
-    async def set_paused(self, method: str, *, paused: bool) -> None:
-        if paused:
-            self._table.backlog.paused.add(method)
-            self._journal.add_statement("INSERT OR IGNORE INTO paused (method) VALUES (?)", method)
-        else:
-            self._table.backlog.paused.discard(method)
-            self._journal.add_statement("DELETE FROM paused WHERE method = ?", method)
-            self._table.listener.ready()
-        await self._journal.settled()
-
-    async def paused(self) -> Sequence[str]:
-        return sorted(self._table.backlog.paused)

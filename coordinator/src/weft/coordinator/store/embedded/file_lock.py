@@ -1,4 +1,4 @@
-"""One owner for a store file: an advisory lock on a file beside it, which the kernel drops when the owner dies."""
+"""One owner for a store file: an advisory lock on a second file. The kernel drops it when the owner dies."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from weft.coordinator.store.open_errors import StoreError, StoreLocked
 
 
 class OwnerLock:
-    """Held from construction to `release`. The lock file stays: removing it would let two owners in.
+    """Held from construction to `release`. The lock file stays: its removal would let two owners in.
 
     Raises:
-        StoreLocked: another process, or another store in this one, has it.
+        StoreLocked: another process, or another store in this process, has the lock.
         StoreError: the lock file cannot be made.
     """
 
@@ -28,7 +28,7 @@ class OwnerLock:
         except OSError as error:
             raise StoreError(f"cannot make {path}: {error.strerror}") from error
         try:
-            # flock, not POSIX locks: those would let a second store of the same process in.
+            # flock, because a POSIX lock would let a second store of the same process in.
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             owner = os.pread(self._fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
@@ -41,7 +41,7 @@ class OwnerLock:
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
         except OSError:
-            # A full disk must not keep a store from being read; the lock holds without the pid.
+            # The disk is full: the lock holds without the pid.
             pass
 
     def release(self) -> None:

@@ -1,14 +1,13 @@
 """The journal: makes changes durable in groups, in order, by one writer at a time.
 
-Changes that come while a group is being written form the next one. A small group at `process` is written right on
-the event loop; larger ones, and all that wait for the disk (`full`), go to the writer's thread. Measured on two
-cores: enqueue, claim and complete of a lone task take 0.11 ms inline and 0.19 ms by the thread, whose wake-up and way
-back cost more than the write; four callers with batches of 64 get 40 to 46 thousand tasks a second with groups of up
-to 128 rows inline, 29 to 44 with none. Groups are closed by call_soon, after everything that is ready to run has added
-its changes.
+Changes during a write form the next group. With `process`, a small group is written on the event loop. Larger groups, and
+all groups with `full`, which wait for the disk, are written by the writer's thread. Measured on two cores: enqueue, claim and
+complete of a lone task take 0.11 ms inline, and 0.19 ms by the thread, whose wake-up costs more than the write. Four callers
+with batches of 64 get 40 to 46 thousand tasks a second with groups of up to 128 rows inline, 29 to 44 with none. call_soon
+closes a group, after everything that is ready to run has added its changes.
 
-When a write fails (disk full, I/O error), new tasks of the group are refused; everything else must happen, and is
-tried again with backoff until it does. Until then nothing new is taken.
+If a write fails (disk full, I/O error), the new tasks of the group are refused. All other changes are written again with
+backoff, until that succeeds; meanwhile the store takes no new tasks.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from weft.rpc.process.logs import get_logger
 
 log = get_logger(__name__)
 
-# What is written on the event loop: 50 to 500 µs.
+# Largest group that is written on the event loop: 50 to 500 µs.
 _INLINE_ROWS = 128
 _INLINE_BYTES = 256 * 1024
 _FIRST_RETRY_S = 0.05
@@ -37,10 +36,10 @@ _LONGEST_RETRY_S = 1.0
 
 
 class JournalEvents(Protocol):
-    """What the journal tells its store, on the event loop."""
+    """The events that the journal tells its store, on the event loop."""
 
     def committed(self, group: CommitGroup) -> None:
-        """The group is durable; those who wait for it have not run yet."""
+        """The group is durable; its waiting callers have not run yet."""
 
     def refused(self, tasks: list[UnfinishedTask]) -> None:
         """These tasks could not be stored."""
@@ -50,13 +49,13 @@ class JournalEvents(Protocol):
 
 
 class Journal:
-    """Collects changes and writes them.
+    """Collects changes and writes them. It has a method for each kind of change.
 
     Args:
         connection: the only one that writes; used by one thread at a time.
         sync: whether a commit waits for the disk.
-        patience_s: how long those who must wait do, before they are told that the store is unavailable. What they
-            wait for is still written when that is possible.
+        patience_s: how long callers wait while writes fail, before they get Unavailable. Their changes are written later
+            all the same.
     """
 
     def __init__(
@@ -90,14 +89,14 @@ class Journal:
     # -- changes ------------------------------------------------------------------------------------------------
 
     def add_task(self, task: UnfinishedTask, digest: bytes | None, *, deferred: bool = False) -> None:
-        """A new task; `digest` of its request, if it has a request id. `lazily`: nobody waits for it to be stored."""
+        """A new task; `digest` of its request, if it has a request id. `deferred`: nobody waits until it is stored."""
         self._group(deferred=deferred).add_task(task, digest)
 
     def add_live(self, task: UnfinishedTask) -> None:
         self._group().add_live(task)
 
     def add_retry(self, task: UnfinishedTask) -> None:
-        """As `live`, of a task that waits for another attempt."""
+        """As `add_live`, for a task that waits for another attempt."""
         self._group().add_retry(task)
 
     def add_end(self, task: UnfinishedTask) -> None:
@@ -125,7 +124,7 @@ class Journal:
         await waiter
 
     def written(self) -> asyncio.Future[None]:
-        """What `stored` waits for, as a future, without hastening it."""
+        """As `stored`, as a future, and without closing the group earlier."""
         waiter: asyncio.Future[None] = self._loop.create_future()
         self._open.submitters.append(waiter)
         return waiter
@@ -134,7 +133,7 @@ class Journal:
         """Done when all changes so far are durable, or new tasks among them refused.
 
         Raises (when awaited):
-            Unavailable: it takes too long. The changes stay due.
+            Unavailable: writes have failed for too long. The changes are written later.
         """
         waiter: asyncio.Future[None] = self._loop.create_future()
         self._group().waiters.append((waiter, self._loop.time()))
@@ -144,7 +143,7 @@ class Journal:
         """Run a job on the writer's connection, in a transaction.
 
         Raises:
-            Unavailable: it could not be written. It is not tried again.
+            Unavailable: the write failed. It is not retried.
         """
         result: asyncio.Future[Any] = self._loop.create_future()
         self._group().jobs.append((job, result))
@@ -156,7 +155,7 @@ class Journal:
             raise self._unavailable()
 
     async def close(self, timeout_s: float) -> bool:
-        """Write what is left and stop. False: something could not be written."""
+        """Write the open group and stop. False: a write failed."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self.settled()
@@ -227,7 +226,7 @@ class Journal:
             try:
                 self._loop.call_soon_threadsafe(self._done, group, results, error)
             except RuntimeError:
-                # The loop is closed: nobody waits any more.
+                # The loop is closed: no caller waits any more.
                 return
 
     def _done(self, group: CommitGroup, results: list[Any], error: Exception | None) -> None:
@@ -236,7 +235,7 @@ class Journal:
             self._failed(group, error)
             return
         self._checkpointer.wrote(group.rows, group.size_bytes)
-        # First, since somebody may wait for these ends.
+        # First, because callers may wait for these ends.
         self._events.committed(group)
         for waiter in group.submitters:
             if not waiter.done():
@@ -267,7 +266,7 @@ class Journal:
                 _fail(waiter, self._unavailable())
             for _, future in failed.jobs:
                 _fail(future, self._unavailable())
-        # Those who have waited too long may go; the rest is tried again.
+        # Callers that have waited too long get an error.
         too_long = self._loop.time() - self._patience_s
         waiting = []
         for waiter, since in self._open.waiters:
@@ -283,7 +282,7 @@ class Journal:
         if self._closed:
             return
         if self._open.empty:
-            # Nothing is due: find out whether writing works by writing something.
+            # The group is empty: write something to find out whether writes work.
             self._open.add_statement(
                 "INSERT INTO meta VALUES ('probe', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1", ()
             )

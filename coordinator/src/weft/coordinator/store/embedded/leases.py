@@ -1,4 +1,4 @@
-"""Owners of attempts: each session's lease, and what it holds."""
+"""Leases of sessions, and the attempts that each session holds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from weft.coordinator.store.records import Owner
 
 
 class Lease:
-    """One session's right to hold attempts. `attached`: it has its stream, and no later session took over."""
+    """A session's right to hold attempts. `attached`: its stream is open, and no later session took over."""
 
     __slots__ = ("attached", "attempts", "ends_at", "instance_id", "looked_at", "owner")
 
@@ -19,21 +19,21 @@ class Lease:
         self.owner = owner
         self.instance_id = instance_id
         self.ends_at = ends_at
-        # When its end is looked at next; it may have been renewed by then.
+        # When to check next whether it has ended: it may be renewed until then.
         self.looked_at = NEVER
         self.attached = True
         self.attempts: set[UnfinishedTask] = set()
 
 
 class Leases:
-    """All leases by owner. An owner without one has no right to anything; what it still holds is being taken back."""
+    """All leases by owner. An owner without a lease has no rights; its remaining attempts are being reclaimed."""
 
     def __init__(self) -> None:
         self._by_owner: dict[Owner, Lease] = {}
         self._by_agent: dict[str, list[Lease]] = {}
-        # (when to look, owner): one valid item a lease, so that renewing one costs nothing here.
+        # (when to check, owner): one valid item for each lease, so that a renewal costs nothing here.
         self._ends: list[tuple[float, Owner]] = []
-        # Leases that are over and whose attempts are to be taken back, and whether as crashes.
+        # Ended leases whose attempts are to be reclaimed, and whether as crashes.
         self._leaving: dict[Owner, tuple[Lease, bool]] = {}
 
     def open(self, owner: Owner, instance_id: str, ends_at: float) -> None:
@@ -44,7 +44,7 @@ class Leases:
         self.end(lease, ends_at)
 
     def end(self, lease: Lease, at: float) -> None:
-        """Let a lease end then."""
+        """Set the end of a lease."""
         lease.ends_at = at
         if at < lease.looked_at:
             lease.looked_at = at
@@ -54,14 +54,14 @@ class Leases:
         return self._by_owner.get(owner)
 
     def holding(self, owner: Owner) -> Lease | None:
-        """The same, or one that is over and has not been taken back from."""
+        """The lease of an owner, also an ended one that still holds attempts."""
         lease = self._by_owner.get(owner)
         if lease is None and (leaving := self._leaving.get(owner)) is not None:
             return leaving[0]
         return lease
 
     def drop(self, lease: Lease, *, as_crashes: bool) -> None:
-        """A lease is over: what it held is to be taken back, as crashes or as if it had never been."""
+        """End a lease. Its attempts will be reclaimed, as crashes or as if they had never been."""
         if self._by_owner.pop(lease.owner, None) is None:
             return
         leases = self._by_agent[lease.owner.agent_id]
@@ -72,7 +72,7 @@ class Leases:
             self._leaving[lease.owner] = (lease, as_crashes)
 
     def to_reclaim(self, limit: int) -> list[tuple[UnfinishedTask, bool]]:
-        """Some attempts to be taken back now, and whether as crashes: those of one lease the oldest first."""
+        """Attempts to reclaim now, and whether as crashes. Oldest first within a lease."""
         found: list[tuple[UnfinishedTask, bool]] = []
         for owner, (lease, as_crashes) in list(self._leaving.items()):
             room = limit - len(found)
@@ -88,7 +88,7 @@ class Leases:
         return agent_id in self._by_agent
 
     def in_use(self, agent_id: str, instance_id: str, now: float) -> bool:
-        """Whether another process than this has an open session of the agent."""
+        """Whether another process has an open session of the agent."""
         return any(
             lease.attached and lease.instance_id != instance_id and lease.ends_at > now
             for lease in self._by_agent.get(agent_id, ())
@@ -99,7 +99,7 @@ class Leases:
         return [lease for lease in self._by_agent.get(owner.agent_id, ()) if lease.owner.epoch < owner.epoch]
 
     def passed(self, now: float, limit: int) -> list[Lease]:
-        """Some leases whose end has come; the caller drops them."""
+        """Leases that have ended, at most `limit`; the caller drops them."""
         found: list[Lease] = []
         while self._ends and self._ends[0][0] <= now and len(found) < limit:
             lease = self._valid(*heappop(self._ends))
@@ -113,7 +113,7 @@ class Leases:
         return found
 
     def running(self) -> Iterator[UnfinishedTask]:
-        """Every attempt that is held."""
+        """The tasks of all held attempts."""
         for lease in self._by_owner.values():
             yield from lease.attempts
         for lease, _ in self._leaving.values():
@@ -121,7 +121,7 @@ class Leases:
 
     @property
     def next_at(self) -> float:
-        """When to look again; may be too early, never too late."""
+        """When to check next; may be too early, never too late."""
         if self._leaving:
             return 0.0
         while self._ends and self._valid(*self._ends[0]) is None:
@@ -129,6 +129,6 @@ class Leases:
         return self._ends[0][0] if self._ends else NEVER
 
     def _valid(self, at: float, owner: Owner) -> Lease | None:
-        """The lease that is looked at then; None: it is over, or will be looked at before."""
+        """The lease of a heap item; None: the item is stale."""
         lease = self._by_owner.get(owner)
         return lease if lease is not None and lease.looked_at == at else None

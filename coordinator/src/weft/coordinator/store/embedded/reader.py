@@ -1,45 +1,31 @@
 """Reads from the file. Each reader has a connection of its own, so that it never waits for the writer.
 
-Reads see what is durable. Every method is bounded in rows; the store decides which ones run on the event loop (a few
-small rows) and which on the reading thread.
+Reads see durable rows. Every method is bounded in rows. The store decides which ones run on the event loop (a few small rows)
+and which on the reading thread.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from weft.coordinator.store.embedded.rows import MAX_ROWS, within
 from weft.coordinator.store.embedded.task_spec import decode_options
 from weft.coordinator.store.history import decode as decode_history
-from weft.coordinator.store.records import AttemptReport, Owner, ProgressRow, Submission, TaskRecord, Verdict
+from weft.coordinator.store.records import AttemptReport, ProgressRow, Submission, TaskRecord, Verdict
 from weft.coordinator.store.rules import State
 from weft.coordinator.store.task_ids import format_id, parse_id
 from weft.rpc.network.channel import BATCH_BYTES
 
 
 class KnownRequest(NamedTuple):
-    """A task that a request id stands for."""
+    """A task with a request id."""
 
     number: int
     request_id: str
     digest: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class StoredEnd:
-    """What tells a repeated report from a stale one."""
-
-    attempt: int
-    owner: Owner
-    answer: Verdict
-
-    def answer_to(self, owner: Owner, attempt: int) -> Verdict:
-        """What this owner's report on this attempt came to."""
-        return self.answer if (self.attempt, self.owner) == (attempt, owner) else Verdict.STALE
 
 
 _RECORD = (
@@ -49,7 +35,7 @@ _RECORD = (
     " e.expired, e.progress_count, e.outcome, "
 )
 _ENDED = " FROM tasks t JOIN ends e ON e.id = t.id WHERE t.id IN {}"
-# Large columns, where they are asked for.
+# Large columns, read on request.
 _BODY, _HISTORY = "t.context, t.payload", "e.history"
 
 _SCAN_ALL = (
@@ -76,12 +62,12 @@ class Reader:
         self._connection.close()
 
     def _many(self, text: str, values: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
-        """Rows of a query over any number of values; `{}` in it stands for their IN list."""
+        """Rows of a query over any number of values; their IN list replaces `{}`."""
         for at in range(0, len(values), MAX_ROWS):
             yield from self._connection.execute(*within(text, values[at : at + MAX_ROWS])).fetchall()
 
     def requests(self, keys: Sequence[int]) -> Iterator[KnownRequest]:
-        """Tasks whose request ids have these keys."""
+        """Tasks by the keys of their request ids."""
         rows = self._many(
             "SELECT id, request_id, request_digest FROM tasks INDEXED BY tasks_by_request"
             " WHERE request_key IN {}",
@@ -90,7 +76,7 @@ class Reader:
         return (KnownRequest(*row) for row in rows)
 
     def body_sizes(self, numbers: Sequence[int]) -> dict[int, int]:
-        """How large tasks' payloads and contexts are, without reading them."""
+        """Sizes of tasks' payloads and contexts, without reading these."""
         return dict(
             self._many(
                 "SELECT id, coalesce(length(payload), 0) + coalesce(length(context), 0) FROM tasks WHERE id IN {}",
@@ -103,25 +89,21 @@ class Reader:
         rows = self._many("SELECT id, payload, context FROM tasks WHERE id IN {}", numbers)
         return {number: (payload or b"", context or b"") for number, payload, context in rows}
 
-    def ends(self, numbers: Sequence[int]) -> dict[int, StoredEnd]:
-        rows = self._many("SELECT id, attempt, agent_id, epoch, answer FROM ends WHERE id IN {}", numbers)
-        return {row[0]: StoredEnd(row[1], Owner(row[2], row[3]), Verdict(row[4])) for row in rows}
-
     def answers(self, reports: Sequence[AttemptReport]) -> list[Verdict]:
-        """What reports on tasks that have ended come to: they may repeat the very end that is stored."""
+        """The answers to reports on ended tasks: a report may repeat the one that is stored."""
         numbers = [parse_id(report.task_id) or 0 for report in reports]
-        ends = self.ends(numbers)
-        return [
-            Verdict.STALE
-            if (end := ends.get(number)) is None
-            else end.answer_to(report.owner, report.attempt)
-            for report, number in zip(reports, numbers, strict=True)
-        ]
+        rows = self._many("SELECT id, attempt, agent_id, epoch, answer FROM ends WHERE id IN {}", numbers)
+        stored = {number: (fence, answer) for number, *fence, answer in rows}
+        verdicts = []
+        for number, report in zip(numbers, reports, strict=True):
+            fence, answer = stored.get(number, (None, ""))
+            verdicts.append(Verdict(answer) if fence == [report.attempt, *report.owner] else Verdict.STALE)
+        return verdicts
 
     def records(
         self, numbers: Sequence[int], *, payloads: bool, history: bool = False
     ) -> dict[int, TaskRecord]:
-        """Tasks that have ended, by number."""
+        """Ended tasks by number."""
         large = f"{_BODY if payloads else 'NULL, NULL'}, {_HISTORY if history else 'NULL'}"
         rows = self._many(_RECORD + large + _ENDED, numbers)
         return {row[0]: _record(row) for row in rows}
@@ -132,13 +114,13 @@ class Reader:
         """(number, method, created_at, final state, agent of the last attempt) of tasks under `below`, newest first.
 
         Args:
-            unfinished: only tasks that have not ended.
+            unfinished: only unfinished tasks.
         """
         text = _SCAN_UNFINISHED if unfinished else _SCAN_ALL
         return self._connection.execute(text, (below, least, limit)).fetchall()
 
     def progress(self, number: int, after: int, limit: int) -> list[ProgressRow]:
-        """Responses of a streaming task: at least one, and no more once they are large."""
+        """Responses of a streaming task: at least one, and not many large ones."""
         found: list[ProgressRow] = []
         size_bytes = 0
         rows = self._connection.execute(
@@ -159,7 +141,7 @@ class Reader:
         return [digest for (digest,) in rows]
 
     def contracts(self, known: Collection[str]) -> dict[str, tuple[bytes, list[str]]]:
-        """Contracts by digest, oldest first: files, empty for those that are known, and methods that it is in force for."""
+        """Contracts by digest, oldest first: descriptor set (empty for known ones) and the methods for which it is in force."""
         found: dict[str, tuple[bytes, list[str]]] = {}
         for digest in self.digests():
             found[digest] = (b"", [])

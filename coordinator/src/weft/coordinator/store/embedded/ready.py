@@ -1,7 +1,7 @@
-"""Which tasks may be claimed: per queue one heap a priority, by age, with stale items dropped when they surface.
+"""The claimable tasks: for each queue a heap per priority, by age.
 
-An item is a task's number. It is stale when its task is not QUEUED any more, or in another queue, so a claim need not remove
-anything.
+An item is a task's number. It is stale if its task is not QUEUED any more, or in another queue. Stale items are dropped when
+they surface, so a claim need not remove anything.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ Claimable = Callable[[int, "ReadyQueue"], bool]
 
 
 class ReadyQueue:
-    """One queue: its ready tasks in order, and how many tasks it has in each state."""
+    """One queue: its ready tasks in order, and the count of its tasks in each state."""
 
     __slots__ = ("__weakref__", "heaps", "held_back", "items", "key", "ready", "running", "scheduled")
 
     def __init__(self, key: QueueKey) -> None:
         self.key = key
         self.heaps: list[list[int]] = [[] for _ in range(HIGHEST_PRIORITY + 1)]
-        # Items in the heaps, the stale ones included.
+        # Items in the heaps, including stale ones.
         self.items = 0
         self.ready = 0
         self.held_back = 0
@@ -49,7 +49,7 @@ class ReadyQueue:
         self.items += len(heap) - before
 
     def best(self, claimable: Claimable) -> tuple[int, int] | None:
-        """The (rank, number) of the task to claim next; it stays until it is not claimable any more."""
+        """The (rank, number) of the task to claim next. It stays in its heap until it is not claimable any more."""
         if not self.ready:
             return None
         for rank, heap in enumerate(self.heaps):
@@ -70,7 +70,7 @@ class ReadyQueue:
                 yield heap[0]
 
     def tidy(self, claimable: Claimable) -> None:
-        """Drop stale items when they are most of all: cancelled tasks need not surface ever."""
+        """Drop stale items if they are the majority: cancelled tasks may never surface."""
         if self.items <= 2 * self.ready + 1024:
             return
         self.heaps = [sorted({number for number in heap if claimable(number, self)}) for heap in self.heaps]
@@ -78,27 +78,27 @@ class ReadyQueue:
 
 
 class Backlog:
-    """All queues. Those that hold no unfinished task are forgotten when nobody refers to them."""
+    """All queues. A queue without unfinished tasks is forgotten when nothing refers to it."""
 
     def __init__(self, claimable: Claimable) -> None:
         self._claimable = claimable
         self._known: WeakValueDictionary[QueueKey, ReadyQueue] = WeakValueDictionary()
         # Queues with unfinished tasks.
         self.active: dict[QueueKey, ReadyQueue] = {}
-        # How many of them have the same requirements, where there are any, and how many such sets a method has.
+        # Active queues by their requirements, if any, and the number of such sets by method.
         self._sets: Counter[QueueKey] = Counter()
         self._widths: Counter[str] = Counter()
         self.paused: set[str] = set()
 
     def queue(self, key: QueueKey) -> ReadyQueue:
-        """The one queue of this key."""
+        """The queue of a key."""
         queue = self._known.get(key)
         if queue is None:
             queue = self._known[key] = ReadyQueue(key)
         return queue
 
     def open(self, queue: ReadyQueue) -> None:
-        """It has an unfinished task."""
+        """The queue has an unfinished task."""
         key = queue.key
         if key not in self.active:
             self.active[key] = queue
@@ -106,7 +106,7 @@ class Backlog:
                 self._count(key.base, 1)
 
     def close(self, queue: ReadyQueue) -> None:
-        """It has none; harmless when it is closed."""
+        """The queue has no unfinished task. Does nothing if it is closed."""
         key = queue.key
         if self.active.pop(key, None) is not None and key.requirements is not ANY_AGENT:
             self._count(key.base, -1)
@@ -123,13 +123,13 @@ class Backlog:
             del self._widths[base.method]
 
     def is_full(self, submission: Submission, limit: int) -> bool:
-        """Whether a task would bring one set of requirements more than those of its method may have."""
+        """Whether a task would bring one set of requirements more than its method may have."""
         if self._widths.get(submission.method, 0) < limit or submission.requirements == ANY_AGENT:
             return False
         return QueueKey(submission.method, submission.requirements) not in self._sets
 
     def ready_depths(self) -> dict[QueueKey, int]:
-        """Ready tasks by queue, paused ones left out."""
+        """Ready tasks by queue, without paused methods."""
         paused = self.paused
         return {
             key: queue.ready
@@ -138,7 +138,7 @@ class Backlog:
         }
 
     def ranked(self, keys: Container[QueueKey]) -> Iterator[int]:
-        """Ready tasks of these queues, best first. Whoever wants the next one must have claimed the last."""
+        """Ready tasks of these queues, best first. The caller must claim each task before it takes the next."""
         paused, claimable = self.paused, self._claimable
         queues = [
             queue

@@ -1,9 +1,9 @@
-"""After a restart: unfinished tasks come back from the file, and those that may be running are held back.
+"""After a restart: unfinished tasks come back from the file, and tasks that may be running are held back.
 
-Claims are not journaled, so a task that the file shows as waiting may be running at an agent that the last
-coordinator knew. Such a task is held back until every one of those agents has come back and named what it holds, or
-until a grace has passed. Then what nobody named is queued again: its unreported attempt is forgotten, its number is
-used again in another session's epoch, and no crash is counted, since nobody knows whether it ever began.
+Claims are not journaled. A task that waits by the file may be running at an agent of the last coordinator. The recovery
+barrier holds such tasks back until every one of these agents has come back and named its held attempts, or a grace has
+passed. Then the tasks that nobody named are queued. Their unreported attempts are forgotten, and the numbers are used again
+in another epoch. No crash is counted: it is unknown whether the attempts ever started.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from weft.coordinator.store.history import decode as decode_history
 from weft.coordinator.store.records import Owner
 from weft.coordinator.store.rules import State
 
-# Released in portions, so that a million tasks do not stop the event loop.
+# Tasks released at a time, so that a million tasks do not block the event loop.
 RELEASE_TASKS = 4096
 
 
 class RecoveryBarrier:
-    """What is held back, for which agents, and until when."""
+    """Holds recovered tasks back until all agents have come back, or a time has passed."""
 
     def __init__(
         self, table: TaskTable, agents: AgentTable, tasks: Collection[UnfinishedTask], ends_at: float
@@ -45,11 +45,11 @@ class RecoveryBarrier:
         self._ends_at = ends_at
 
     def returned(self, agent_id: str) -> None:
-        """An agent has named what it holds, or has left."""
+        """An agent has named its held attempts, or has left."""
         self._waiting_for.pop(agent_id, None)
 
     def release(self, now: float) -> list[Owner]:
-        """If it is time, let a portion go; gives the sessions of agents that did not come back."""
+        """If the wait is over, release a portion of the tasks. Returns the sessions of agents that did not come back."""
         if not self._over(now):
             return []
         missing = list(self._waiting_for.values())
@@ -73,13 +73,13 @@ class RecoveryBarrier:
 def recover(
     connection: sqlite3.Connection, table: TaskTable, now: float, *, attempts_may_run: bool
 ) -> list[UnfinishedTask]:
-    """Put every unfinished task on the board; gives those that are held back, oldest first.
+    """Put every unfinished task into the table. Returns the tasks that are held back, oldest first.
 
     Args:
         attempts_may_run: some agent may still hold attempts.
     """
     held_back = []
-    # A million new objects would be looked through for garbage again and again, and none of them is.
+    # The collector would scan a million new objects again and again, and none of them is garbage.
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -117,10 +117,10 @@ def _unfinished(connection: sqlite3.Connection, table: TaskTable, now: float) ->
         attempt, failures, crashes, ready_at, retried_at, fresh_attempt, reason, grace_s = row[9:17]
         agent_id, epoch, started_at, reported, outcome, history = row[17:]
         if ready_at is None:
-            # What came before the clock was set back does not wait until it is that late again.
+            # The clock may have been set back: a task does not wait until it is that late again.
             ready_at = min(created_at, now) + (delay_s or 0.0)
         elif not ready_at:
-            # It was ready when its row was written.
+            # The task was ready when its row was written.
             ready_at = min(created_at, now)
         spec = table.specs.stored(method, priority, options)
         task = UnfinishedTask(number, spec, request_id or "", created_at, ready_at, None, None)

@@ -1,6 +1,6 @@
-"""Request ids: which task one stands for already.
+"""Request ids, and the tasks that they belong to.
 
-The file knows those of stored tasks; those on their way to the file are kept here until they are there.
+The file has the request ids of stored tasks. Those of tasks that are being written are kept here.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from weft.coordinator.store.task_ids import digest_of, format_id, request_key
 
 
 class RequestIds:
-    """Finds the tasks of request ids. A lookup in the file takes a few microseconds, on the event loop."""
+    """Finds the tasks of request ids. A lookup takes a few microseconds, on the event loop."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._pending: dict[str, KnownRequest] = {}
 
     def look_up(self, submissions: Sequence[Submission]) -> dict[str, KnownRequest]:
-        """Those of these submissions' request ids that are known; `admit` adds to it."""
+        """The known request ids of these submissions; `admit` adds to them."""
         request_ids = [submission.request_id for submission in submissions if submission.request_id]
         if not request_ids:
             return {}
@@ -35,7 +35,7 @@ class RequestIds:
     def admit(
         self, submission: Submission, number: int, known: dict[str, KnownRequest]
     ) -> KnownRequest | Enqueued | RequestIdReused:
-        """Give the request id to the task `number`, or say what it stands for already."""
+        """Give the request id to the task `number`, or return the task that has it."""
         request_id = submission.request_id
         digest = digest_of(submission)
         earlier = known.get(request_id)
@@ -46,7 +46,7 @@ class RequestIds:
         return Enqueued(task_id, existed=True) if earlier.digest == digest else RequestIdReused(task_id)
 
     def settled(self, tasks: Iterable[UnfinishedTask]) -> None:
-        """These tasks are stored, or will never be."""
+        """These tasks are stored, or were refused."""
         for task in tasks:
             if task.request_id:
                 self._pending.pop(task.request_id, None)

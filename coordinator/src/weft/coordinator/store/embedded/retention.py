@@ -1,4 +1,4 @@
-"""Forgetting: what has expired leaves the file in small portions. A job on the writer's connection."""
+"""Removes expired tasks from the file, in small portions. A job on the writer's connection."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from weft.coordinator.store.embedded.task_spec import decode_options
 
 
 class Purged(NamedTuple):
-    """How many tasks expired, and when the next one will (None: none is left)."""
+    """The number of expired tasks, and when the next one expires (None: there is none)."""
 
     tasks: int
     next_at: float | None
@@ -21,9 +21,9 @@ _SHRINK = "UPDATE ends SET outcome = NULL, history = NULL, expired = 1, expires_
 
 
 def purge(connection: sqlite3.Connection, now: float, limit: int) -> Purged:
-    """Forget tasks that have expired, the oldest first.
+    """Forget expired tasks, the oldest first.
 
-    One whose request id must still be remembered loses what is large and stays as a row for that long.
+    If its request id must still be remembered, a task loses its large values and stays as a row for that long.
     """
     rows = connection.execute(
         "SELECT e.id, t.request_key IS NOT NULL AND NOT e.expired, t.created_at, t.options"
@@ -41,7 +41,7 @@ def purge(connection: sqlite3.Connection, now: float, limit: int) -> Purged:
         connection.executemany(_SHRINK, [(kept_until, number) for number, kept_until in kept.items()])
         _each(connection, "DELETE FROM progress WHERE task_id IN {}", list(kept))
     if gone:
-        # Numbers stay unique for ever, also when the clock has been set back.
+        # Numbers stay unique for ever, even if the clock has been set back.
         connection.execute("UPDATE meta SET value = max(value, ?) WHERE name = 'last_number'", (gone[-1],))
         _each(connection, "DELETE FROM tasks WHERE id IN {}", gone)
         _each(connection, "DELETE FROM ends WHERE id IN {}", gone)

@@ -1,7 +1,7 @@
-"""Rows: how entries become parameters, and statements that write many rows in one step.
+"""Rows: tasks as parameters, and statements that write many rows in one step.
 
-One step a statement matters: SQLite lets go of the interpreter's lock for each step, and a thread that competes with
-a busy event loop waits up to the switch interval (5 ms) to get it back.
+One step for many rows matters: SQLite releases the interpreter's lock for each step, and a thread that competes with a busy
+event loop waits up to the switch interval (5 ms) to get it back.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from weft.coordinator.store.history import encode as encode_history
 from weft.coordinator.store.rules import State
 from weft.coordinator.store.task_ids import request_key
 
-# Rows in one statement at most: the numbers of rows are powers of two, so that statements are prepared once.
+# Most rows in one statement. The numbers of rows are powers of two, so that statements are prepared once.
 MAX_ROWS = 256
 
 
@@ -33,7 +33,7 @@ class Writer:
         self._text: Callable[[int], str] = text
 
     def statements(self, flat: Sequence[Any]) -> Iterator[tuple[str, Sequence[Any]]]:
-        """Statements that write all rows of `flat`, which holds their values one after the other."""
+        """Statements that write all rows of `flat`, the values of all rows one after the other."""
         rows = len(flat) // self.width
         start = 0
         while rows:
@@ -43,7 +43,7 @@ class Writer:
             start, rows = stop, rows - take
 
 
-# Only a new task may fail because its row exists. The others are written until they are, and a write of unknown
+# Only a new task may fail because its row exists. Other rows are written until that succeeds, and a write with an unknown
 # outcome may have succeeded.
 TASKS = Writer(
     "INSERT INTO tasks (id, method, priority, created_at, delay_s, schedule_to_start_s, schedule_to_close_s,"
@@ -89,11 +89,11 @@ def live_row(task: UnfinishedTask) -> tuple[Any, ...]:
     limits, cancel, owner = task.limits, task.cancel, task.owner
     return (
         task.number,
-        # A running attempt is not over: its agent may still present it to the next coordinator.
+        # A running attempt has not ended: its agent may name it to the next coordinator.
         task.attempt - (task.state is State.RUNNING),
         task.failures,
         task.crashes,
-        # What is ready stays so when the clock is set back.
+        # A ready task stays ready when the clock is set back.
         task.ready_at if task.state is State.SCHEDULED else 0.0,
         None if limits is None else limits.retried_at,
         0 if limits is None else limits.fresh_attempt,
@@ -130,12 +130,12 @@ def end_row(task: UnfinishedTask) -> tuple[Any, ...]:
 
 
 def within(text: str, values: Sequence[Any], *before: Any) -> tuple[str, Sequence[Any]]:
-    """A statement about at most MAX_ROWS values, at least one; `{}` in it stands for their IN list.
+    """A statement with an IN list of 1 to MAX_ROWS values, which replaces `{}` in it.
 
     The list is padded with its last value to a power of two, so that statements are prepared once.
 
     Args:
-        before: values of placeholders that come before the list.
+        before: values of the placeholders before the list.
     """
     width = 1 << (len(values) - 1).bit_length()
     marks = f"({','.join('?' * width)})"

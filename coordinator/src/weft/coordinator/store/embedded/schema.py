@@ -1,9 +1,9 @@
-"""The file's layout, its versions, and how an older one becomes the present one.
+"""The file's layout, its versions, and the migrations between them.
 
-A task has one row in `tasks`, written once, and beside it either a row in `live` (unfinished; what has changed since
-it was submitted) or one in `ends` (its outcome). A row in `ends` takes the one in `live` away, by a trigger; a task
-that ends in the transaction that brings it never has one. Ends are appended instead of written into `tasks`, because a row that grows splits
-pages that were full. Large columns come last, so that reading the others does not touch them.
+A task has one row in `tasks`, which is written once. An unfinished task also has a row in `live`, with its changes since the
+submission; an ended one has a row in `ends`, with its outcome. A trigger on `ends` removes the row in `live`; a task that is
+inserted and ends in one transaction never has one. Ends are rows of their own, because a row in `tasks` that grows would
+split full pages. Large columns come last, so that reads of the others do not touch them.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import sqlite3
 
 from weft.coordinator.store.open_errors import StoreForeign, StoreTooNew
 
-# "weft", as SQLite's application_id: says whose file it is.
+# "weft", as SQLite's application_id: marks the file as a store of weft.
 APPLICATION_ID = 0x77656674
 VERSION = 7
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
--- How often the store was opened, and the largest number of a task that was forgotten.
+-- How often the store was opened, and the largest number of a forgotten task.
 INSERT INTO meta VALUES ('generation', 0), ('last_number', 0);
 CREATE TABLE tasks (
   id INTEGER PRIMARY KEY,
@@ -40,11 +40,11 @@ CREATE TABLE tasks (
 CREATE INDEX tasks_by_request ON tasks (request_key) WHERE request_key IS NOT NULL;
 CREATE TABLE live (
   id INTEGER PRIMARY KEY,
-  -- Attempts that are known to be over.
+  -- Attempts that are known to have ended.
   attempt INTEGER NOT NULL DEFAULT 0,
   failures INTEGER NOT NULL DEFAULT 0,
   crashes INTEGER NOT NULL DEFAULT 0,
-  -- When it is ready, where a retry has changed that; 0: it was when this row was written.
+  -- When it is ready, if a retry has changed that; 0: it was ready when this row was written.
   ready_at REAL,
   -- When RetryTask started its limits anew, and the attempt count then.
   retried_at REAL,
@@ -56,7 +56,7 @@ CREATE TABLE live (
   started_at REAL,
   reported INTEGER NOT NULL DEFAULT 0,
   outcome BLOB,
-  -- Attempts that are over and did not end the task (history.py); NULL: there are none.
+  -- Attempts that did not end the task (history.py); NULL: none.
   history BLOB
 );
 CREATE TABLE ends (
@@ -65,8 +65,8 @@ CREATE TABLE ends (
   attempt INTEGER NOT NULL,
   crashes INTEGER NOT NULL,
   agent_id TEXT NOT NULL,
-  -- The session that made the last attempt, and what its report came to ("stale": it made none). A report that is
-  -- repeated is known by these.
+  -- The session of the last attempt, and the answer to its report ("stale": it made none). They identify a repeated
+  -- report.
   epoch INTEGER NOT NULL,
   answer TEXT NOT NULL,
   ready_at REAL NOT NULL,
@@ -86,7 +86,7 @@ CREATE TABLE progress (
   attempt INTEGER NOT NULL,
   position INTEGER NOT NULL,
   payload BLOB NOT NULL,
-  -- Initial metadata that was sent before it.
+  -- Initial metadata before it.
   headers BLOB NOT NULL DEFAULT x'',
   PRIMARY KEY (task_id, sequence)
 ) WITHOUT ROWID;
@@ -97,7 +97,7 @@ CREATE TABLE agents (
   connected INTEGER NOT NULL,
   desired_state INTEGER NOT NULL,
   description BLOB NOT NULL,
-  -- It is not connected since it said goodbye. Here because version 3 did not have it.
+  -- It said goodbye, and has not connected since. Last column: added by migration 3.
   said_goodbye INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE contracts (
@@ -110,8 +110,7 @@ CREATE TABLE paused (method TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TRIGGER task_ends AFTER INSERT ON ends BEGIN DELETE FROM live WHERE id = new.id; END;
 """
 
-# From each version to the next one. A step sees the layout as it was then: it never uses the text above, which
-# changes with every version.
+# From each version to the next one. A migration never uses the text above, which changes with every version.
 MIGRATIONS: dict[int, str] = {
     # Version 1 kept neither the session of the last attempt nor how it ended.
     1: """
@@ -144,11 +143,11 @@ CREATE TRIGGER task_ends AFTER INSERT ON ends BEGIN DELETE FROM live WHERE id = 
 """,
     # Version 2 gave every new task a row in `live` by itself.
     2: "DROP TRIGGER task_lives;",
-    # Version 3 did not tell who left from who was lost.
+    # Version 3 did not tell agents that left from lost ones.
     3: "ALTER TABLE agents ADD COLUMN said_goodbye INTEGER NOT NULL DEFAULT 0;",
-    # Version 4 kept nothing of the attempts before the last one.
+    # Version 4 had no history of attempts.
     4: "ALTER TABLE live ADD COLUMN history BLOB; ALTER TABLE ends ADD COLUMN history BLOB;",
-    # Version 5 had no place for the initial metadata of streams.
+    # Version 5 had no initial metadata of streams.
     5: "ALTER TABLE progress ADD COLUMN headers BLOB NOT NULL DEFAULT x'';",
     # Version 6 left out options that were the default. Its rows stay as they are: to rewrite a million of them takes long.
     6: "",
@@ -156,7 +155,7 @@ CREATE TRIGGER task_ends AFTER INSERT ON ends BEGIN DELETE FROM live WHERE id = 
 
 
 def check(connection: sqlite3.Connection) -> int:
-    """The version of a file's layout; 0: it is empty. Changes nothing.
+    """The version of a file's layout; 0: the file is empty. Changes nothing.
 
     Raises:
         StoreForeign: it is another program's SQLite file.
@@ -177,7 +176,7 @@ def check(connection: sqlite3.Connection) -> int:
 
 
 def prepare(connection: sqlite3.Connection, version: int) -> None:
-    """Make the layout in an empty file, or bring an older one up to date, step by step, each all or nothing."""
+    """Make the layout in an empty file, or migrate an older one step by step. Each step is all or nothing."""
     if version == 0:
         _run(connection, f"PRAGMA application_id = {APPLICATION_ID}; {_SCHEMA}", VERSION)
         return

@@ -1,4 +1,4 @@
-"""Opening the store's file: whose it is, whether it is whole, and its connections."""
+"""Opens the store's file: checks that it is a store and is whole, and migrates it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CHECK_BYTES = 64 * 1024 * 1024
 
 
 def open_writer(path: Path, *, sync: bool) -> sqlite3.Connection:
-    """The writing connection to a store that is whole and of the present version; makes a new store if need be.
+    """The writing connection to a whole store of the present version. Makes a new store if there is none.
 
     Raises:
         StoreForeign: it is not a store of weft, or damaged.
@@ -29,17 +29,17 @@ def open_writer(path: Path, *, sync: bool) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise StoreError(f"cannot open {path}: {error}") from error
     try:
-        # Only another program could hold the lock, such as a database shell. The event loop must not wait for it.
+        # Only another program, such as a database shell, can hold the lock. The event loop must not wait for it.
         connection.execute("PRAGMA busy_timeout = 100")
         version = schema.check(connection)
-        # A commit writes whole pages: for the few small rows of a lone call, small ones are quicker. Of a new file only.
+        # A commit writes whole pages: small ones are quicker for the few small rows of a lone call. For new files only.
         connection.execute("PRAGMA page_size = 2048")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute("PRAGMA cache_size = -32768")
-        # What a crash left in the log goes into the file, so that its size can be judged.
+        # Move what a crash left in the log into the file, so that its size can be checked.
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         _check_whole(path, connection)
         schema.prepare(connection, version)
@@ -56,7 +56,7 @@ def open_writer(path: Path, *, sync: bool) -> sqlite3.Connection:
 
 
 def _check_header(path: Path) -> None:
-    """Refuse a file of something else before SQLite touches it."""
+    """Refuse a file of another kind before SQLite touches it."""
     try:
         with path.open("rb") as file:
             header = file.read(100)

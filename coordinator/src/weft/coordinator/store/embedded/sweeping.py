@@ -1,4 +1,4 @@
-"""What time brings: lost leases, delays and limits that pass, the end of a recovery, and forgetting."""
+"""Sweeps: ended leases, passed delays and limits, the end of a recovery, expired tasks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from weft.rpc.errors import Unavailable
 
 
 class Sweeping:
-    """Sweeps a store; remembers when the next task expires."""
+    """Sweeps a store; knows when the next task expires."""
 
     def __init__(
         self,
@@ -32,11 +32,11 @@ class Sweeping:
         self._next_expiry_at = NEVER if next_expiry_at is None else next_expiry_at
 
     def expires(self, at: float) -> None:
-        """Another task has ended and will expire then."""
+        """An ended task will expire then."""
         self._next_expiry_at = min(self._next_expiry_at, at)
 
     async def sweep(self, limit: int) -> SweepReport:
-        """Do at most about `limit` tasks' worth; what is left is due at once."""
+        """Handle about `limit` tasks of each kind. If more is due, the next sweep is due at once."""
         core, now = self._core, self._core.clock()
         reclaimed, lost = self._reclaim(now, limit)
         promoted = expired = 0
@@ -49,7 +49,7 @@ class Sweeping:
         lost += self._barrier.release(now)
         forgotten = 0
         with contextlib.suppress(Unavailable):
-            # While nothing can be written, time still passes in memory; what it brought is written later.
+            # While the file cannot be written, time passes in memory; its changes are written later.
             if self._next_expiry_at <= now and core.journal.writable:
                 forgotten = await self._forget(now, limit)
             if core.journal.writable:
@@ -57,7 +57,7 @@ class Sweeping:
         return SweepReport(promoted, expired, reclaimed, forgotten, lost, self._next_due_at(now))
 
     def _reclaim(self, now: float, limit: int) -> tuple[int, list[Owner]]:
-        """Leases that have passed, and attempts of sessions that are over."""
+        """End leases that have passed, and reclaim attempts of ended sessions."""
         lost = []
         for lease in self._core.table.leases.passed(now, limit):
             self._core.table.leases.drop(lease, as_crashes=True)

@@ -1,7 +1,7 @@
-"""Listing tasks: the file's rows, newest first, with what memory knows better laid over them.
+"""Lists tasks: rows of the file, newest first, with the states of unfinished tasks from memory.
 
-The file knows nothing of claims: what an unfinished task's state is, memory says. An outcome that is in the file and
-has not been announced yet counts as not there. Each step reads a bounded number of rows, on the reading thread.
+The file does not know claims: memory has the state of an unfinished task. An outcome that is in the file but not announced
+yet does not count. Each step reads a bounded number of rows, on the reading thread.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from weft.coordinator.store.rules import State
 from weft.coordinator.store.task_ids import format_id, least_number_at, parse_id, request_key
 from weft.rpc.errors import InvalidArgument
 
-# Rows that one page looks at: what it costs when nothing matches.
+# Most rows that are read for one page: its cost if nothing matches.
 SCAN_ROWS = 2000
 T = TypeVar("T")
 _ABOVE_ALL = (1 << 63) - 1
@@ -73,7 +73,7 @@ async def list_page(
 
 
 def _may_be(where: ListFilter, task: UnfinishedTask | None, final: int | None) -> bool:
-    """Whether a task can have one of the states: one that has just ended must be read again to know."""
+    """Whether a task may have one of the states. A task that has just ended must be read again to be sure."""
     if where.asks_for_error and task is None and final == State.SUCCEEDED:
         return False
     if not where.states:
@@ -88,7 +88,7 @@ def _agent_of(task: UnfinishedTask) -> str:
 
 
 async def _named(scan: Scan, get: Get, where: ListFilter, limit: int, below: int) -> Page:
-    """Tasks with one request id: there is an index, and few have the same."""
+    """Tasks with one request id, by its index; few share one."""
     known: list[KnownRequest] = await scan(
         lambda reader: list(reader.requests([request_key(where.request_id)]))
     )

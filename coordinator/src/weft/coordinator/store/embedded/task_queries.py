@@ -1,4 +1,4 @@
-"""What clients ask of tasks that are stored: read, list, cancel, retry."""
+"""The clients' requests about stored tasks: read, list, cancel, retry."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 async def get(
     core: StoreCore, task_ids: Sequence[str], *, payloads: bool, history: bool = False
 ) -> list[TaskRecord | None]:
-    """Tasks as they are: unfinished ones from memory, those that have ended from the file."""
+    """Read tasks: unfinished ones from memory, ended ones from the file."""
     numbers = [parse_id(task_id) for task_id in task_ids]
     known = [number for number in numbers if number is not None]
     found = await _get(core, known, payloads=payloads, history=history)
@@ -47,7 +47,7 @@ async def _get(
         if task is None:
             ended.append(number)
         elif task.saved is not Saved.STORED:
-            # Nobody has been told of it yet.
+            # It is not acknowledged yet.
             continue
         elif payloads and task.payload is None:
             unread.append(number)
@@ -62,7 +62,7 @@ async def _get(
             if task is not None and number in bodies:
                 found[number] = task.record(*bodies[number])
             else:
-                # It ended meanwhile.
+                # It has ended meanwhile.
                 ended.append(number)
     if ended:
         found |= await core.readers.read(
@@ -92,7 +92,7 @@ async def read_progress(core: StoreCore, task_id: str, after: int, limit: int) -
 async def cancel(
     core: StoreCore, task_ids: Sequence[str], reason: str, grace_s: float
 ) -> list[TaskRecord | None]:
-    """End what waits; tell the owners of what runs."""
+    """Cancel tasks: waiting ones end at once, the owners of running ones are told."""
     now, table = core.clock(), core.table
     for task_id in task_ids:
         number = parse_id(task_id)
@@ -103,7 +103,7 @@ async def cancel(
             table.end_cancelled(task, reason, now)
             continue
         cancellation = Cancellation(reason, grace_s, now + grace_s + BACKSTOP_S)
-        # Repeating it is harmless: the nearer end holds.
+        # May be repeated: the nearer end holds.
         if task.cancel is None or cancellation.end_at < task.cancel.end_at:
             table.request_cancel(task, cancellation)
     await core.journal.settled()
@@ -111,7 +111,7 @@ async def cancel(
 
 
 async def retry(core: StoreCore, task_id: str) -> TaskRecord | None:
-    """Queue a task again that has failed or was cancelled.
+    """Queue a failed or cancelled task again.
 
     Raises:
         FailedPrecondition: it is in another state.
@@ -123,7 +123,7 @@ async def retry(core: StoreCore, task_id: str) -> TaskRecord | None:
         return None
     task = core.table.tasks.get(number)
     if task is not None and task.state.terminal:
-        # Its outcome is on the way to the file.
+        # Its outcome is being written.
         await core.journal.settled()
         task = core.table.tasks.get(number)
     record = (
@@ -144,7 +144,7 @@ async def retry(core: StoreCore, task_id: str) -> TaskRecord | None:
 
 
 def _reopen(core: StoreCore, number: int, record: TaskRecord, now: float) -> None:
-    """Back on the board, with fresh budgets and limits. Attempt numbers and progress go on."""
+    """Put an ended task back into the table. Counts and limits start anew; attempt numbers and progress go on."""
     table, submission = core.table, record.submission
     task = UnfinishedTask(
         number, table.specs.of(submission), submission.request_id, record.created_at, now, None, None
@@ -154,7 +154,7 @@ def _reopen(core: StoreCore, number: int, record: TaskRecord, now: float) -> Non
     past, last = tuple(record.history), kept_last(record)
     task.past = PastAttempts(record.outcome, past if last is None else extended(past, last))
     if record.agent_id:
-        # No session has epoch 0: nobody holds the attempt.
+        # No session has epoch 0: no session holds the attempt.
         task.owner = Owner(record.agent_id, 0)
         task.spec = table.specs.avoiding(task.spec, record.agent_id)
     task.limits = TaskLimits(

@@ -1,7 +1,7 @@
 """All unfinished tasks in memory, and the primitive moves between their states.
 
-Synchronous and without I/O: each move changes the entry, the queues, leases and timers, and leaves word in the
-journal where it must survive. Which move is right is decided above (`attempts`, `embedded`), by `rules`.
+Synchronous, without I/O: each move changes the task, its queue, its lease and its timer, and adds a change to the journal if
+the move must survive. The callers (`attempt_moves`, `embedded_store`) decide on a move, by `rules`.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _SCHEDULED, _QUEUED, _RUNNING = State.SCHEDULED, State.QUEUED, State.RUNNING
 
 
 class TaskTable:
-    """Entries by number, and what is kept in step with their states.
+    """Unfinished tasks by number, with the queues, leases and timers that follow their states: a method for each move.
 
     Args:
-        body_bytes: payloads and contexts of waiting tasks that memory may hold; those beyond stay in the file.
+        body_bytes: payloads and contexts of waiting tasks that memory may hold; the others stay in the file.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class TaskTable:
         return task
 
     def place(self, task: UnfinishedTask, state: State) -> None:
-        """Take an entry in, SCHEDULED or QUEUED; not into a heap while it is held back."""
+        """Add a task, SCHEDULED or QUEUED; not to a heap while it is held back."""
         self.tasks[task.number] = task
         queue = task.spec.queue
         self.backlog.open(queue)
@@ -103,7 +103,7 @@ class TaskTable:
             self.timers.arm(task)
 
     def _move(self, task: UnfinishedTask, state: State) -> None:
-        """Change the state, and whatever counts by it."""
+        """Change the state of a task, and the counts of its queue."""
         queue = task.spec.queue
         before = task.state
         assert state in TRANSITIONS[before]
@@ -139,7 +139,7 @@ class TaskTable:
     # -- moves --------------------------------------------------------------------------------------------------
 
     def start(self, task: UnfinishedTask, lease: Lease, attempt: int, now: float) -> None:
-        """QUEUED → RUNNING. Not journaled: an attempt that nobody presents after a crash was never made."""
+        """QUEUED → RUNNING. Not journaled: after a crash, an attempt exists only if an agent names it."""
         self._move(task, State.RUNNING)
         task.attempt = attempt
         task.owner = lease.owner
@@ -151,7 +151,7 @@ class TaskTable:
         self.notify(task)
 
     def hand_over(self, task: UnfinishedTask, lease: Lease) -> None:
-        """A running attempt goes on in another session of its agent."""
+        """Move a running attempt to another session of its agent."""
         old = None if task.owner is None else self.leases.holding(task.owner)
         if old is not None:
             old.attempts.discard(task)
@@ -159,7 +159,7 @@ class TaskTable:
         lease.attempts.add(task)
 
     def release(self, task: UnfinishedTask, now: float) -> None:
-        """RUNNING → QUEUED at no cost: the attempt never was. Not journaled, like its start."""
+        """RUNNING → QUEUED at no cost, as if the attempt had never been. Not journaled, like its start."""
         if task.cancel is not None:
             self.end_cancelled(task, task.cancel.reason, now)
             return
@@ -169,7 +169,7 @@ class TaskTable:
         self._now_waiting(task)
 
     def retry(self, task: UnfinishedTask, ready_at: float, now: float) -> None:
-        """RUNNING → QUEUED or SCHEDULED after an attempt that counts; claimable when that is durable."""
+        """RUNNING → QUEUED or SCHEDULED after an attempt that counts. Claimable once that is durable."""
         task.ready_at = ready_at
         task.settling = True
         self._change_queue(task)
@@ -178,7 +178,7 @@ class TaskTable:
         self._now_waiting(task)
 
     def _change_queue(self, task: UnfinishedTask) -> None:
-        """Another agent than its owner should make the next attempt at a running task: it changes its queue."""
+        """Move a running task to the queue that avoids its owner: another agent should make the next attempt."""
         assert task.owner is not None
         before = task.spec.queue
         task.spec = self.specs.avoiding(task.spec, task.owner.agent_id)
@@ -201,7 +201,7 @@ class TaskTable:
         self.notify(task)
 
     def end(self, task: UnfinishedTask, state: State, outcome: bytes, now: float) -> None:
-        """To a terminal state; shown once it is durable."""
+        """Move to a terminal state, which is shown once it is durable."""
         before = task.state
         self._move(task, state)
         task.end = PendingEnd(before, now, now + task.spec.ttl_s(state), outcome)
@@ -211,7 +211,7 @@ class TaskTable:
         self.end(task, State.CANCELLED, store_outcomes.cancelled(reason), now)
 
     def request_cancel(self, task: UnfinishedTask, cancel: Cancellation) -> None:
-        """A running attempt is to end; its owner is told."""
+        """Tell the owner of a running attempt to end it."""
         assert task.owner is not None
         task.cancel = cancel
         self.journal.add_live(task)
@@ -220,11 +220,11 @@ class TaskTable:
         self.notify(task)
 
     def revoke(self, owner: Owner, ref: AttemptRef, reason: str) -> None:
-        """An attempt is not its owner's any more."""
+        """Tell an owner that an attempt is not its own any more."""
         self.listener.revoked(owner, ref, reason, 0.0, lost=True)
 
     def make_claimable(self, tasks: Sequence[UnfinishedTask], now: float) -> None:
-        """Recovered tasks that nobody presented, and those whose last attempt's end is durable, may be claimed."""
+        """Let tasks be claimed that were held back: recovered ones, and those whose last attempt's end is durable now."""
         for task in tasks:
             if not task.held_back or task.settling:
                 continue
@@ -240,11 +240,11 @@ class TaskTable:
                 self.timers.arm(task)
         self.listener.ready()
 
-    # -- what the journal tells -----------------------------------------------------------------------------------
+    # -- events of the journal ------------------------------------------------------------------------------------
 
     def committed(self, group: CommitGroup, now: float) -> None:
         """The group's changes are durable: outcomes may be shown, payloads may leave memory."""
-        # The newest go first: the oldest will be claimed soonest.
+        # The payloads of the newest leave memory first: the oldest will be claimed soonest.
         for task in reversed(group.new):
             task.saved = Saved.STORED
             if task.state >= State.RUNNING or self._body_bytes > self._body_limit:
@@ -265,7 +265,7 @@ class TaskTable:
                 listener.progressed(task_id, [row])
 
     def refused(self, tasks: Sequence[UnfinishedTask]) -> None:
-        """These tasks could not be stored: they never were. Attempts at them are called off."""
+        """Remove tasks that could not be stored, and revoke attempts at them."""
         for task in tasks:
             task.saved = Saved.REFUSED
             running, owner, ref = task.state is State.RUNNING, task.owner, self.ref(task)
@@ -277,7 +277,7 @@ class TaskTable:
                 self.revoke(owner, ref, "the task could not be stored")
 
     def depths(self) -> dict[QueueKey, QueueDepth]:
-        """Queues with unfinished tasks."""
+        """The depths of queues with unfinished tasks."""
         return by_base((key, self._depth(queue)) for key, queue in self.backlog.active.items())
 
     def _depth(self, queue: ReadyQueue) -> QueueDepth:
@@ -289,7 +289,7 @@ class TaskTable:
     # -- small things -------------------------------------------------------------------------------------------
 
     def forget_body(self, task: UnfinishedTask) -> None:
-        """Leave the payload to the file, which must have it, or to nobody."""
+        """Drop the payload from memory. The file must have it, or the task must have ended."""
         if task.payload is not None:
             self._body_bytes -= task.size_bytes
             task.payload = task.context = None

@@ -1,4 +1,4 @@
-"""When time will change something: one heap for all tasks, with items that went stale dropped when they surface."""
+"""Due times: one heap for all tasks. Stale items are dropped when they surface."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from weft.coordinator.store.embedded.unfinished_task import NEVER, UnfinishedTas
 class Timers:
     """Due times of unfinished tasks.
 
-    An entry has at most one valid item: that at its `due_at`. A due time that moves later leaves its item where it
-    is; it surfaces, and is set again.
+    A task has at most one valid item: the one at its `due_at`. If the due time moves later, the item stays; when it surfaces,
+    a new one is added.
     """
 
     def __init__(self, tasks: Mapping[int, UnfinishedTask]) -> None:
@@ -21,7 +21,7 @@ class Timers:
         self._armed = 0
 
     def arm(self, task: UnfinishedTask) -> None:
-        """Make sure that the entry surfaces when it is due next."""
+        """Make sure that the task surfaces when it is due next."""
         due_at = task.next_due_at()
         if due_at < task.due_at:
             if task.due_at == NEVER:
@@ -31,13 +31,13 @@ class Timers:
             self._tidy()
 
     def disarm(self, task: UnfinishedTask) -> None:
-        """The entry ended."""
+        """The task has ended."""
         if task.due_at != NEVER:
             task.due_at = NEVER
             self._armed -= 1
 
     def due(self, now: float, limit: int) -> Iterator[UnfinishedTask]:
-        """At most `limit` entries for which it is time, each disarmed: arm what lives on."""
+        """At most `limit` due tasks, each disarmed: the caller arms those that are still unfinished."""
         for _ in range(limit):
             task = self._pop(now)
             if task is None:
@@ -46,7 +46,7 @@ class Timers:
 
     @property
     def next_at(self) -> float:
-        """When to look again; may be too early, never too late."""
+        """When to check next; may be too early, never too late."""
         return self._heap[0][0] if self._heap else NEVER
 
     def _pop(self, now: float) -> UnfinishedTask | None:
@@ -63,7 +63,7 @@ class Timers:
         return None
 
     def _tidy(self) -> None:
-        """Tasks that end before they are due leave their items behind: drop them when they are most of all."""
+        """Drop stale items if they are the majority: tasks that end before they are due leave them behind."""
         if len(self._heap) <= 2 * self._armed + 1024:
             return
         tasks = self._tasks

@@ -1,7 +1,7 @@
-"""What the embedded store keeps in memory of an unfinished task: one small object, without its payload if need be.
+"""An unfinished task in memory: one small object, with or without its payload.
 
-A million of these may wait, so they have slots, share what like tasks have in common (`Terms`), and put what few
-tasks need into objects of its own (`Limits`, `Cancellation`, `Stream`, `End`).
+A million of these may wait. So they have slots, equal tasks share a `TaskSpec`, and the parts that few tasks need are objects
+of their own (`TaskLimits`, `Cancellation`, `StreamState`, `PastAttempts`, `PendingEnd`).
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ class Saved(enum.Enum):
 
     PENDING = "pending"
     STORED = "stored"
-    # It could not be written: the task never was, and its submitter has been told.
+    # It could not be written: its submitter has been told.
     REFUSED = "refused"
 
 
 @dataclass(slots=True, eq=False)
 class TaskLimits:
-    """A task's delay and limits, as given and as points in time.
+    """A task's delay and limits, as durations and as points in time.
 
-    RetryTask starts them anew, without the delay: `retried_at` says when, and `fresh_attempt` how many attempts
-    there had been. schedule_to_start holds while there has been none since.
+    RetryTask starts the limits anew, without the delay, at `retried_at`. `fresh_attempt` is the number of attempts before
+    that; schedule_to_start holds until there is another one.
     """
 
     delay_s: float
@@ -59,7 +59,7 @@ class TaskLimits:
 
 @dataclass(slots=True, eq=False)
 class Cancellation:
-    """A cancellation that a running attempt was told of; `end_at`: when the store ends the task itself."""
+    """The requested cancellation of a running attempt; `end_at`: when the store ends the task itself."""
 
     reason: str
     grace_s: float
@@ -68,7 +68,7 @@ class Cancellation:
 
 @dataclass(slots=True, eq=False)
 class StreamState:
-    """Progress so far: stored items over all attempts and what they take, and the last index of the attempt that sent it."""
+    """Progress: count and bytes of the stored items over all attempts; the last index, and the attempt that sent it."""
 
     count: int = 0
     attempt: int = 0
@@ -78,7 +78,7 @@ class StreamState:
 
 @dataclass(slots=True, eq=False)
 class PastAttempts:
-    """What attempts that are over have left: the last failure's outcome, and what is remembered of each."""
+    """Past attempts: the outcome of the last failed one, and the history."""
 
     outcome: bytes
     attempts: History
@@ -86,7 +86,7 @@ class PastAttempts:
 
 @dataclass(slots=True, eq=False)
 class PendingEnd:
-    """An outcome that is not durable yet: nobody is told, and the task still shows the state it had `before`."""
+    """An outcome that is not durable yet: nobody is told, and the task still shows its state of `before`."""
 
     before: State
     finished_at: float
@@ -146,17 +146,17 @@ class UnfinishedTask:
         self.attempt = 0
         self.failures = 0
         self.crashes = 0
-        # Who holds the attempt, or made the last one.
+        # The owner of the current or the last attempt.
         self.owner: Owner | None = None
-        # The last attempt was ended by its owner's own report.
+        # Its owner's report ended the last attempt.
         self.reported = False
-        # Not to be claimed yet: it may be running at an agent that the last coordinator knew, or it is settling.
+        # It must not be claimed yet: it may be running at an agent of the last coordinator, or it is settling.
         self.held_back = False
-        # That its last attempt is over is not durable yet. Were the next one given out, a new coordinator would give
-        # out its number again, while the agent that has it is on its way.
+        # The end of its last attempt is not durable yet. If the next attempt were given out now, a new coordinator could
+        # give out its number again, while an agent still has it.
         self.settling = False
         self.started_at: float | None = None
-        # Of this entry's valid item in the timers' heap.
+        # Time of its valid item in the timers' heap.
         self.due_at = NEVER
         self.limits: TaskLimits | None = None
         self.cancel: Cancellation | None = None
@@ -166,33 +166,33 @@ class UnfinishedTask:
 
     @property
     def outcome(self) -> bytes:
-        """Of the last failed attempt."""
+        """The outcome of the last failed attempt."""
         return b"" if self.past is None else self.past.outcome
 
     @property
     def history(self) -> History:
-        """Attempts that are over and did not end the task."""
+        """Attempts that did not end the task."""
         return () if self.past is None else self.past.attempts
 
     @property
     def answer(self) -> Verdict:
-        """What the last attempt's owner is told if it repeats its report."""
+        """The answer if the last attempt's owner repeats its report."""
         if not self.reported:
             return Verdict.STALE
-        # The task may have ended later, by other means than that report.
+        # The task may have ended later, not by that report.
         ended = self.end is not None and self.end.before is State.RUNNING
         return Verdict.STORED if ended else Verdict.RETRYING
 
     @property
     def size_bytes(self) -> int:
-        """What keeping the payload costs, about."""
+        """The memory that payload and context take, about."""
         payload, context = self.payload, self.context
         return 0 if payload is None or context is None else len(payload) + len(context) + 96
 
     @property
     def next_attempt(self) -> int:
-        """Number of the next attempt. That of one that was handed back or forgotten is used again, unless responses
-        are stored under it: those of two attempts must not mix."""
+        """Number of the next attempt. The number of a released or forgotten attempt is used again, unless responses are
+        stored under it: responses of two attempts must not mix."""
         streamed = 0 if self.stream is None else self.stream.attempt
         return max(self.attempt, streamed) + 1
 
@@ -209,17 +209,17 @@ class UnfinishedTask:
     def record_attempt(
         self, now: float, outcome: bytes = b"", *, crashed: bool = False, released: bool = False
     ) -> None:
-        """Keep the attempt that ends now, and does not end the task by itself; `outcome` as in its record."""
+        """Add the attempt that ends now, and does not end the task, to the history; `outcome` as in `AttemptRecord`."""
         agent_id = "" if self.owner is None else self.owner.agent_id
         attempt = AttemptRecord(self.attempt, agent_id, self.started_at, now, outcome, crashed, released)
         self.past = PastAttempts(self.outcome, extended(self.history, attempt))
 
     def keep_failure(self, outcome: bytes) -> None:
-        """Keep the whole outcome of the last failed attempt."""
+        """Keep the full outcome of the last failed attempt."""
         self.past = PastAttempts(outcome, self.history)
 
     def next_due_at(self) -> float:
-        """When time alone will change this task's state next, if nothing else does."""
+        """When a limit or delay will change this task's state, if nothing else does before."""
         limits = self.limits
         if self.state is State.RUNNING:
             deadline_at = self.deadline_at
@@ -231,19 +231,19 @@ class UnfinishedTask:
         if limits is not None:
             if limits.close_at is not None:
                 due_at = min(due_at, limits.close_at)
-            # One that is held back may have started long ago.
+            # A task that is held back may have started long ago.
             if self.attempt == limits.fresh_attempt and not self.held_back:
                 due_at = min(due_at, limits.start_by)
         return due_at
 
     def record(self, payload: bytes = b"", context: bytes = b"") -> TaskRecord:
-        """This task as clients may see it: an outcome that is not durable is not shown."""
+        """This task as clients may see it, without an outcome that is not durable."""
         end = self.end
         state = self.state if end is None else end.before
         return self._record(state, self.outcome, payload, context, None, None)
 
     def final_record(self) -> TaskRecord:
-        """This task with its outcome, which has just become durable."""
+        """This task with its outcome, which is durable now."""
         end = self.end
         assert end is not None
         return self._record(self.state, end.outcome, b"", b"", end.finished_at, end.expires_at)

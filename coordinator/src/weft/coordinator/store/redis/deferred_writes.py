@@ -1,11 +1,11 @@
-"""Tasks in their first moments, known to this coordinator alone: a short call costs Redis one script in place of three.
+"""Deferred writes: tasks that only this coordinator knows yet. A short call costs Redis one script instead of three.
 
-    enqueue, and nobody was told ─► waits ─► claimed by an agent here ─► succeeded: stored with its end
-                                     └──────────────┴─ after a moment (`linger`), or when anything else is asked: stored as it is
+    unacknowledged ─► waits ─► claimed by an agent here ─► succeeded: stored with its end
+                       └──────────────┴─ after a moment (`linger`), or before any other request: stored as it is
 
-Who waits for such a task hears of its end alone, and that is in Redis by then: as decision 0008 has it for the embedded
-store. A coordinator that dies before takes the task along, and its caller hears UNAVAILABLE. Pure but for the time,
-which is passed in; `Intake` does the storing.
+A caller that waits for such a task hears only of its end, which is in Redis by then, as in decision 0008 for the embedded
+store. If the coordinator dies before that, the task is lost, and its caller gets UNAVAILABLE. Pure: time is an argument.
+`WriteBuffer` stores the tasks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from weft.coordinator.store.linger import is_due
 from weft.coordinator.store.records import AttemptReport, Claimed, ClaimRequest, Owner, Submission
 from weft.coordinator.store.rules import QueueKey, attempt_deadline
 
-# More than this is no lone call: batches are what the scripts are good at.
+# Bounds of what is deferred: more than that is no lone call, and the scripts are good at batches.
 _TASKS = 256
 _BODY_BYTES = 64 * 1024
 _FIRST_ATTEMPT = 1
@@ -25,7 +25,7 @@ _FIRST_ATTEMPT = 1
 
 @dataclass(slots=True)
 class DeferredTask:
-    """A task that Redis does not know yet."""
+    """A task that is not in Redis yet."""
 
     task_id: str
     submission: Submission
@@ -45,7 +45,7 @@ class DeferredTask:
         return None if close_s is None else self.created_at + close_s
 
     def claimed(self, owner: Owner, cost: int, now: float) -> Claimed:
-        """Give it to an agent."""
+        """Start its first attempt."""
         self.owner, self.started_at = owner, now
         submission = self.submission
         return Claimed(
@@ -63,18 +63,18 @@ class DeferredTask:
 
 
 class DeferredTasks:
-    """Those of one coordinator, the oldest first."""
+    """The deferred tasks of one coordinator, oldest first."""
 
     def __init__(self) -> None:
         self._tasks: dict[str, DeferredTask] = {}
-        # How many of a queue nobody has claimed yet.
+        # Unclaimed tasks by queue.
         self.depths: dict[QueueKey, int] = {}
 
     def __len__(self) -> int:
         return len(self._tasks)
 
     def take(self, task_id: str, submission: Submission, now: float, accepted_at_s: float) -> bool:
-        """Take a task in; False: it is none for this."""
+        """Defer a task. False if the task does not qualify."""
         if (
             submission.request_id
             or submission.delay_s
@@ -107,14 +107,14 @@ class DeferredTasks:
         return claims
 
     def succeeded(self, report: AttemptReport) -> DeferredTask | None:
-        """The task that a report ends well, which is not kept any more; None: it ends none of these, or not well."""
+        """Remove and return the task that a report ends with success; None: another task, or no success."""
         task = self._tasks.get(report.task_id)
         if task is None or report.code or report.crashed or report.attempt != _FIRST_ATTEMPT:
             return None
         return self._tasks.pop(report.task_id) if task.owner == report.owner else None
 
     def pop(self, task_ids: Iterable[str] | None = None) -> list[DeferredTask]:
-        """Some tasks, or all: they are not kept any more."""
+        """Remove and return some tasks, or all."""
         ids = list(self._tasks) if task_ids is None else [each for each in task_ids if each in self._tasks]
         found = [self._tasks.pop(task_id) for task_id in dict.fromkeys(ids)]
         for task in found:
@@ -123,7 +123,7 @@ class DeferredTasks:
         return found
 
     def pop_due(self, now_s: float) -> list[DeferredTask]:
-        """The tasks that have waited long enough, by the monotonic clock."""
+        """Remove and return the tasks that have waited long enough, by the monotonic clock."""
         return self.pop(
             task.task_id for task in list(self._tasks.values()) if is_due(task.accepted_at_s, now_s)
         )

@@ -1,4 +1,4 @@
-"""Between the store's records and what is in Redis: queue names, options, tasks. Pure."""
+"""Conversions between the store's records and the values in Redis: queue names, tasks, attempts. Pure."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from weft.coordinator.store.records import AttemptRecord, Claimed, Owner, Submis
 from weft.coordinator.store.rules import QueueKey, Requirements, State
 
 Record = dict[str, Any]
-# How the names of outcomes begin that a script gives an attempt; a serialized one begins otherwise.
-_GIVEN = b"time_limit:"
-# Queues whose names are remembered.
+# First bytes of the name of an outcome that a script gave to an attempt. No serialized outcome begins so.
+_NAMED = b"time_limit:"
+# Queue names that are remembered.
 _QUEUES = 4096
-# The label that stands for the agent to avoid, in the name of a queue: no agent has it, so that a coordinator which does not
-# know of such queues leaves their tasks to others.
+# The label of the avoided agent, in the name of a queue. No agent has it: a coordinator that does not know such queues leaves
+# their tasks to others.
 _AVOID = ""
 
 
@@ -28,12 +28,12 @@ def pack(value: Any) -> bytes:
 
 
 def unpack(raw: bytes) -> Any:
-    """As Lua packed it: strings are bytes."""
+    """Unpack a value from Lua. Strings are bytes."""
     return msgpack.unpackb(raw, raw=True, strict_map_key=False)
 
 
 def record_of(raw: bytes) -> Record:
-    """A task's record. Its strings are all text."""
+    """A task's record. Its strings are text."""
     record: Record = msgpack.unpackb(raw, raw=False, unicode_errors="surrogateescape")
     return record
 
@@ -63,7 +63,7 @@ def _pairs(items: list[list[Any]]) -> tuple[tuple[Any, Any], ...]:
 
 
 def _past_attempts(raw: bytes | None) -> tuple[AttemptRecord, ...]:
-    """What is in an `h:` key."""
+    """The history in an `h:` key."""
     return tuple(_past_attempt(*item) for item in unpack(raw)) if raw else ()
 
 
@@ -73,19 +73,19 @@ def _past_attempt(
     started_at: float,
     ended_at: float,
     what: bytes | bool,
-    crashed: bool,  # in this order in Redis
+    crashed: bool,  # the order is that in Redis
     released: bool,
 ) -> AttemptRecord:
     outcome = b"" if isinstance(what, bool) else what
-    if outcome.startswith(_GIVEN):
-        outcome = _said(outcome.decode())
+    if outcome.startswith(_NAMED):
+        outcome = _named_outcome(outcome.decode())
     return AttemptRecord(
         int(number), agent_id.decode(), float(started_at), float(ended_at), outcome, crashed, released
     )
 
 
 def packable_attempt(attempt: AttemptRecord) -> tuple[Any, ...]:
-    """An attempt as scripts take it."""
+    """An attempt as the scripts take it."""
     return (
         attempt.number,
         attempt.agent_id,
@@ -108,9 +108,9 @@ def task(
     """The task behind a record.
 
     Args:
-        body: its `b:` key, when asked for.
-        outcome: its `o:` key, when there is one.
-        past: its `h:` key, when asked for.
+        body: its `b:` key, if read.
+        outcome: its `o:` key, if there is one.
+        past: its `h:` key, if read.
     """
     payload, context = unpack(body) if body else (b"", b"")
     key = queue_key(record["q"])
@@ -141,7 +141,7 @@ def task(
         started_at=_seconds(record.get("st")),
         finished_at=_seconds(record.get("fi")),
         expires_at=_seconds(record.get("ex")),
-        outcome=_said(record["e"]) if "e" in record else outcome or b"",
+        outcome=_named_outcome(record["e"]) if "e" in record else outcome or b"",
         expired=bool(record.get("z", False)),
         failures=0 if state.terminal else int(record.get("f", 0)),
         close_at=None if state.terminal else _close_at(record),
@@ -152,7 +152,7 @@ def task(
 def claimed(
     owner: Owner, raw_id: bytes, raw: bytes, body: bytes | bool, cost: int, deadline_at: float | bool
 ) -> Claimed:
-    """An attempt as claim.lua gives it."""
+    """A claim from claim.lua."""
     record = record_of(raw)
     payload, context = unpack(body) if isinstance(body, bytes) else (b"", b"")
     return Claimed(
@@ -181,8 +181,8 @@ def _close_at(record: Record) -> float | None:
     return float(began_at + record["sc"])
 
 
-def _said(name: str) -> bytes:
-    """The outcome that a script named."""
+def _named_outcome(name: str) -> bytes:
+    """The outcome behind a name that a script gave."""
     kind, _, about = name.partition(":")
     if kind == "time_limit":
         return store_outcomes.time_limit(about)

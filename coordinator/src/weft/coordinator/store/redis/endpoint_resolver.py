@@ -1,12 +1,12 @@
-"""From a URL to the Redis that takes writes: a fixed one, or the one that Sentinels or a Cluster's nodes name now.
+"""Resolves a URL to the Redis that takes writes: a fixed one, or the primary that Sentinels or a Cluster's nodes name.
 
     redis://host:6379/0    rediss://…    unix:///run/redis.sock?db=0
     redis+sentinel://host:26379,host:26379/service[/db]
     redis+cluster://host:6379,host:6379
 
-`rediss+sentinel` and `rediss+cluster` are the same by TLS. Credentials are those of the data's servers; the Sentinels' own
-are `?sentinel_username=…&sentinel_password=…`. A connection looks for the primary each time that it dials, and is given up
-when what it reached is no primary any more: whoever asks next dials anew.
+`rediss+sentinel` and `rediss+cluster` are the same with TLS. The credentials are those of the data servers; the Sentinels' own
+are `?sentinel_username=…&sentinel_password=…`. A connection resolves the primary each time that it dials. It is closed when
+its server is not the primary any more; the next request dials again.
 """
 
 from __future__ import annotations
@@ -54,19 +54,19 @@ Client = Any
 
 
 class PrimaryFinder(Protocol):
-    """Knows where the primary is."""
+    """Finds the primary."""
 
     async def find(self) -> Address:
         """Its address now.
 
         Raises:
-            redis.exceptions.RedisError, OSError: nobody says.
+            redis.exceptions.RedisError, OSError: no server names one.
         """
         ...
 
 
 class SentinelFinder:
-    """Asks the Sentinels of a service."""
+    """Asks the Sentinels of a service for the primary."""
 
     def __init__(self, sentinels: list[Address], service: str, options: Mapping[str, Any]) -> None:
         self._sentinels = sentinels
@@ -81,13 +81,13 @@ class SentinelFinder:
 
 
 class ClusterFinder:
-    """Asks the nodes of a Cluster who serves the slot that holds everything."""
+    """Asks the nodes of a Cluster for the node that serves the store's slot."""
 
     def __init__(self, nodes: list[Address], tag: str, options: Mapping[str, Any]) -> None:
         self._seeds = nodes
         self._slot = key_slot(tag.encode())
         self._options = dict(options)
-        # As they were last heard of.
+        # The nodes of the last answer.
         self._nodes: set[Address] = set()
 
     async def find(self) -> Address:
@@ -101,7 +101,7 @@ class ClusterFinder:
             except (RedisError, OSError) as error:
                 failure = error
                 continue
-            # A node that knows no name for itself is the one that was asked.
+            # A node that does not know its own name leaves it empty.
             owners = {
                 (first, last): ((primary[0] or b"").decode() or host, int(primary[1]))
                 for first, last, primary, *_ in ranges
@@ -115,11 +115,11 @@ class ClusterFinder:
 
 
 class PrimaryMoved(RedisConnectionError):
-    """What was asked has not been done: it is to be asked again, of the primary of now."""
+    """The command was not run: send it again, to the present primary."""
 
 
 class _Following(Connection):
-    """Dials the primary; one that has stopped to be it is given up."""
+    """Dials the primary. Closed when its server is not the primary any more."""
 
     def __init__(self, *, finder: PrimaryFinder, **options: Any) -> None:
         super().__init__(**options)
@@ -149,12 +149,12 @@ class EndpointResolver:
 
     Args:
         url: as above.
-        tag: the hash tag of all keys: what a Cluster is asked for.
-        timeout_s: for dialling, and for each answer.
+        tag: the hash tag of all keys, which gives the slot in a Cluster.
+        timeout_s: for dialling, and for one answer.
         credentials: "username" and "password", each where the URL has none.
 
     Raises:
-        StoreError: the URL is none.
+        StoreError: the URL is malformed.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class EndpointResolver:
         options: dict[str, Any] = {
             "socket_timeout": timeout_s,
             "socket_connect_timeout": timeout_s,
-            # Nothing else: a change may have been made although its answer was lost.
+            # No other error: a change may have been made although its answer was lost.
             "retry": Retry(NoBackoff(), 1, supported_errors=(PrimaryMoved,)),
         }
         try:
@@ -197,7 +197,7 @@ class EndpointResolver:
         return Redis(connection_pool=pool)
 
     def connection(self) -> AbstractConnection:
-        """One connection, not dialled yet, for somebody who bounds what it waits for."""
+        """One connection, not dialled yet, without a timeout for answers: the caller sets its own."""
         return self._class(**{**self._options, "socket_timeout": None})
 
 

@@ -1,4 +1,4 @@
-"""Whether what a URL reaches can be trusted with tasks. Messages name the place without credentials."""
+"""Checks whether a Redis can be trusted with tasks. Messages name it without credentials."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from weft.coordinator.store.open_errors import StoreError, StoreForeign, StoreTo
 from weft.coordinator.store.redis.endpoint_resolver import Client
 from weft.coordinator.store.redis.redis_keys import LAYOUT, RedisKeys
 
-# Far from small numbers, which are somebody's invention or a counter that was lost.
+# Far from small numbers, which come from a lost counter or from a test.
 FIRST_EPOCH = 1 << 32
 _OLDEST = (6, 2)
 
 
 async def check(client: Client, keys: RedisKeys, where: str, durability: str) -> int:
-    """Refuse a Redis that would lose tasks, or whose data is not a store's; gives the version of its layout.
+    """Refuse a Redis that would lose tasks or holds other data. Returns the version of the layout.
 
     Raises:
         StoreError: it cannot be reached, is too old, or evicts.
@@ -58,11 +58,11 @@ async def check(client: Client, keys: RedisKeys, where: str, durability: str) ->
 
 
 async def _check_syncs(client: Client, where: str) -> None:
-    """Refuse a Redis that acknowledges what is not on its disk."""
+    """Refuse a Redis that acknowledges writes before they are on its disk."""
     try:
         found = await client.config_get("append*")
     except ResponseError:
-        # A managed one that does not tell: its owner knows.
+        # A managed Redis does not tell: its owner must know.
         return
     if found.get("appendonly") != "yes" or found.get("appendfsync") != "always":
         raise StoreError(

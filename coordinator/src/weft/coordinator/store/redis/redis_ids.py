@@ -1,6 +1,6 @@
 """Task ids of the Redis store: 16 digits of time and chance as in the embedded store, then the coordinator's number.
 
-Ids of one coordinator only grow. Those of several never meet, and are in order as far as their clocks agree.
+Ids of one coordinator only grow. Ids of several coordinators never collide, and sort by age as far as their clocks agree.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ _COORDINATORS = 1 << 16
 
 
 class IdGenerator:
-    """Makes ids.
+    """Generates ids.
 
     Args:
-        last: the largest id in the store; empty: there is none.
+        last: the largest id in the store; empty: none.
         coordinator: this coordinator's number.
     """
 
@@ -31,7 +31,7 @@ class IdGenerator:
 
 
 def is_id(text: str) -> bool:
-    """Whether a store could have made it."""
+    """Whether a store could have generated it."""
     return _ID.fullmatch(text) is not None
 
 

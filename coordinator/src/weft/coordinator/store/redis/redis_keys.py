@@ -1,4 +1,4 @@
-"""Every key of the Redis store, and what is in it. The scripts build the same names.
+"""Every key of the Redis store, and its contents. The scripts build the same names.
 
 All keys of a store begin with its prefix, which is a hash tag: in a Cluster they are in one slot, and each script
 touches that slot alone. Times are seconds since the epoch by Redis' clock; records are msgpack.
@@ -8,23 +8,23 @@ touches that slot alone. Times are seconds since the epoch by Redis' clock; reco
 | `t:<id>`          | string | a task's record (below)                                                                  |
 | `b:<id>`          | string | [payload, call context]; absent: both are empty                                          |
 | `o:<id>`          | string | the outcome that an agent reported                                                       |
-| `h:<id>`          | string | attempts that are over and did not end the task, trimmed (history.py): [number, agent,   |
-|                   |        | started, ended, outcome or the name of one that the store gave, crashed, released] each  |
+| `h:<id>`          | string | attempts that did not end the task, trimmed (history.py): [number, agent, started,       |
+|                   |        | ended, outcome or the name of one of the store's own, crashed, released] each            |
 | `p:<id>`          | list   | progress: [attempt, payload] each                                                        |
-| `s:<id>`          | string | how large each item of `p:` is, four bytes each, big end first                            |
+| `s:<id>`          | string | size of each item of `p:`, four bytes each, big-endian                                   |
 | `q:<request id>`  | string | digest of the request, then the task's id                                                |
 | `ready:<queue>`   | zset   | ready tasks; score 9 - priority, so that ids of equal score are in order of age          |
 | `held:<e>#<agent>`| set    | tasks that this session runs                                                             |
-| `sessions:<agent>`| hash   | epoch → instance id, of sessions whose leases have not passed                            |
+| `sessions:<agent>`| hash   | epoch → instance id, of sessions with a lease                                            |
 | `all`             | zset   | every task by id (score 0), for listing                                                  |
-| `claim:<token>`   | string | what a claim gave, for a minute: [agent, epoch, id, attempt] each                        |
-| `timers`          | zset   | unfinished tasks that time alone will change, by when                                    |
-| `expiry`          | zset   | tasks that have ended, by when they are forgotten                                        |
+| `claim:<token>`   | string | the attempts of a claim, for a minute: [agent, epoch, id, attempt] each                  |
+| `timers`          | zset   | unfinished tasks with a limit or delay, by when it is due                                |
+| `expiry`          | zset   | ended tasks, by when they are forgotten                                                  |
 | `owners`          | zset   | `<epoch>#<agent>` by the end of the lease                                                |
-| `leaving`         | zset   | sessions that are over and whose attempts are to be taken back: 1 as crashes, 0 unheard   |
+| `leaving`         | zset   | ended sessions whose attempts are to be reclaimed: 1 as crashes, 0 as if never made      |
 | `swept`           | string | when a coordinator last swept, to a quarter of a second                                  |
 | `queues`          | hash   | queue → unfinished tasks                                                                 |
-| `sets`            | hash   | queue that is not of retries, where something is required → unfinished tasks that do so  |
+| `sets`            | hash   | queue with requirements, without an avoided agent → unfinished tasks with them           |
 | `widths`          | hash   | method → how many of these sets it has                                                   |
 | `scheduled`       | hash   | queue → tasks that are SCHEDULED                                                         |
 | `running`         | hash   | queue → tasks that are RUNNING                                                           |
@@ -36,36 +36,35 @@ touches that slot alone. Times are seconds since the epoch by Redis' clock; reco
 | `coordinators`    | string | the last coordinator number given out                                                    |
 | `agents`          | hash   | agent → its last session: {i: instance, e: epoch, c: connected, o: stream open, l: left} |
 | `about`           | hash   | agent → its description                                                                  |
-| `views`           | hash   | agent → the agent as its coordinator sees it, while its stream is open                   |
-| `load:<agent>`    | string | how busy it is, as its coordinator sees it; for some seconds                             |
-| `fleet`           | string | version of the fleet: grows with every change of agents and of wishes                    |
-| `changes`         | zset   | agents, those forgotten last among them, by the version of their last change             |
-| `gone`            | zset   | agents that were forgotten, by the version of that                                       |
-| `floor`           | string | what was forgotten up to this version is not in `changes` any more                       |
-| `desired`         | hash   | agent → the state that an operator wants, a weft.v1.DesiredState                         |
+| `views`           | hash   | agent → its coordinator's view of it, while its stream is open                           |
+| `load:<agent>`    | string | its load, as its coordinator sees it; for some seconds                                   |
+| `fleet`           | string | version of the fleet: grows with every change of agents and desired states               |
+| `changes`         | zset   | agents, also the last forgotten ones, by the version of their last change                |
+| `gone`            | zset   | the last forgotten agents, by the version of that                                        |
+| `floor`           | string | agents forgotten up to this version are not in `changes` any more                        |
+| `desired`         | hash   | agent → its desired state, a weft.v1.DesiredState                                        |
 | `contracts`       | hash   | digest → descriptor set                                                                  |
 | `order`           | list   | digests, oldest first                                                                    |
 | `hosted`          | hash   | method → digest of the contract in force                                                 |
-| `unused`          | hash   | digest → since when no agent hosts it and no unfinished task needs it                    |
+| `unused`          | hash   | digest → since when no agent and no unfinished task has needed it                        |
 | `catalogue`       | string | version of `contracts`, `order` and `hosted`                                             |
 | `paused`          | set    | methods                                                                                  |
 | `pauses`          | string | version of `paused`                                                                      |
-| `fence`           | string | written where a replica must have all that came before                                   |
+| `fence`           | string | written before a WAIT for replicas                                                       |
 | `layout`          | string | version of this layout                                                                   |
-| `live`            | zset   | numbers of coordinators that are there, by when that is doubted                          |
-| `events:<number>` | channel| for one coordinator: what another's script changed: [ids, ready depths, revoked attempts, |
-|                   |        | whether something became ready]                                                          |
+| `live`            | zset   | numbers of live coordinators, by when that ends                                          |
+| `events:<number>` | channel| for one coordinator, the changes of another's script: [ids, ready depths, revoked         |
+|                   |        | attempts, whether something became ready]                                                |
 
-A queue is named by its method; with requirements, a line of JSON ([labels, resources]) follows. In the queue of retries the first
-label has no name, and the agent that is avoided as its value.
+The name of a queue is its method; with requirements, a line of JSON ([labels, resources]) follows. In a queue of retries the
+first label has an empty name, and the avoided agent as its value.
 
 A record's fields, absent where unset: `s` state, `q` queue, `p` priority, `c` created, `d` delay, `ss` schedule_to_start,
 `sc` schedule_to_close, `x` other options in full (stored_options.py), `r` request id, `at` ready at, if not at once, `a` attempt, `f` failures, `k` crashes,
 `oa` `oe` owner's agent and epoch, `rp` the owner has reported, `st` started, `fi` finished, `ex` forgotten at, `b` state before
 the end, `cr` `cg` `ce` cancellation: reason, grace, when the store ends the task, `n` responses, `nb` their bytes, `na` `ni`
-attempt and index of the last one, `ra` retried at, `fa` attempts before that, `due` in `timers` at, `e` outcome that the store
-gave itself, by name, `o` how large the `o:` key is, where there is one, `h` the same of `h:`, `bs` how large `b:` is, about, `z`
-expired.
+attempt and index of the last one, `ra` retried at, `fa` attempts before that, `due` in `timers` at, `e` outcome of the store's
+own, by name, `o` size of the `o:` key, if any, `h` size of `h:`, `bs` size of `b:`, about, `z` expired.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""A coordinator's link to its Redis: runs scripts, tells the listener what they changed, and hears of other coordinators.
+"""A coordinator's link to its Redis: runs scripts, tells the listener their changes, and hears of other coordinators' changes.
 
-    script ─► reply: result, what changed, how deep the touched queues are ─► views kept here, listener
-    others' scripts ─► events ─► the same            poll ─► what no event told, and whether Redis is there
+    script ─► reply: result, changes, depths of the touched queues ─► state kept here, listener
+    others' scripts ─► events ─► the same            poll ─► missed changes, and whether Redis is there
 
-What is kept here is only for speed: how many tasks are ready, which methods are paused. Replies, events and the poll
-correct it; a poll reads what has changed since the last one, by versions. An event can be lost with its connection: then all that anybody here follows is read again, and who follows a
-task that is not there any more is told that it is lost.
+The state kept here is only for speed: ready tasks by queue, paused methods. Replies, events and the poll correct it; a poll
+reads the changes since the last one, by versions. An event can be lost with its connection: then all tasks with a subscriber
+here are read again. If such a task is not there any more, its subscribers are told that it is lost.
 
-`writable` says that Redis is there and takes writes, as far as is known: false from the first that fails for that, true when
-one was made. What Redis refuses for another reason fails alone (`refusals.py`).
+`writable`: Redis takes writes, as far as is known. It is false from the first write that fails because Redis is away, and
+true from the next one that succeeds. A refusal for another reason concerns its own request (`redis_errors`).
 """
 
 from __future__ import annotations
@@ -39,28 +39,27 @@ log = get_logger(__name__)
 
 T = TypeVar("T")
 
-# A coordinator that does not say that it is there is not told of changes any more.
+# A coordinator gets no events any more if it has not polled for so long.
 _PRESENT_S = 10
-# How long a claim's note is kept: an answer that was lost is known to be by then.
+# How long the attempts of a claim are kept for an undo: until then it is known whether the answer was lost.
 CLAIM_KEPT_S = 60
 _RETRY_AFTER_S = 1.0
 _STEP_S = 2.0
 _CLOSE_TRIES = 3
-# A task that is not there may be on its way: it is lost when it is still not there after so long, and after whatever was
-# asked of Redis in between.
+# Report a task as lost if two reads at least so long apart do not find it: it may be on its way to Redis.
 _LOST_S = 1.0
-# Queues that one look tells of.
+# Queues in one answer of a poll.
 _LOOK_QUEUES = 1000
-# Followed tasks that are read again at a time: each may have a large outcome.
+# Tasks with subscribers that are read again at a time: each may have a large outcome.
 _READ_TASKS = 32
 
 
 class RedisLink:
-    """The link. `await open(...)` before anything else.
+    """The link. `await open()` before anything else. It has a method for each way in which changes come.
 
     Args:
         clock: seconds since the epoch, for tests; None: Redis' own.
-        poll_s: how often to look for what was missed, about.
+        poll_s: mean interval between two polls.
     """
 
     def __init__(
@@ -89,15 +88,15 @@ class RedisLink:
         self._clock = clock
         self._poll_s = poll_s
         self._offset_s = 0.0
-        # Of fleet and catalogue; of what is paused; of the queues.
+        # Known versions of fleet and catalogue, of `paused`, and of the queues.
         self._versions: list[int] = [0, 0]
         self._pauses = -1
         self._revision = 0
-        # How often Redis was away, or may have said something that was not heard: what was read before may be gone.
+        # Grows when Redis was away or an event may be lost: everything read before may be stale.
         self.outages = 0
         # Events may have been lost.
         self._missed = False
-        # Followed tasks that were not there when they were read again, since when by the monotonic clock.
+        # Tasks with subscribers that were not found, and since when, by the monotonic clock.
         self._absent: dict[str, float] = {}
         self._closing = False
         self._look = asyncio.Event()
@@ -105,11 +104,11 @@ class RedisLink:
         self._pubsub: Any = None
 
     async def open(self) -> None:
-        """Learn how things stand, and begin to listen."""
+        """Read the present state, and begin to listen."""
         await self._refresh()
         self._pubsub = self.client.pubsub()
         await self._pubsub.subscribe(self.keys.of("events", str(self.scripts.coordinator)))
-        # Confirmed, so that another confirmation means another subscription.
+        # Wait for the confirmation: another one will mean a new subscription.
         await self._pubsub.get_message(timeout=_STEP_S)
         loop = asyncio.get_running_loop()
         self._tasks = [
@@ -118,13 +117,13 @@ class RedisLink:
         ]
 
     async def close(self) -> None:
-        """Stop listening and let go, each step within a bound."""
+        """Stop listening and close. Each step is bounded in time."""
         self._closing = True
         for _ in range(_CLOSE_TRIES):
             running = [each for each in self._tasks if not each.done()]
             if not running:
                 break
-            # Again, should a client have swallowed the last one.
+            # Repeated, because the client may have swallowed a cancellation.
             for each in running:
                 each.cancel()
             await asyncio.wait(running, timeout=_STEP_S)
@@ -139,21 +138,21 @@ class RedisLink:
                     await step
 
     def _stopping(self) -> bool:
-        """Whether this task has to end. A client may have swallowed its cancellation, while it dialled."""
+        """Whether this task must end. The client may have swallowed its cancellation while it dialled."""
         task = asyncio.current_task()
         return self._closing or (task is not None and task.cancelling() > 0)
 
     def now(self) -> float:
-        """Redis' clock, as far as it is known."""
+        """Redis' clock, estimated."""
         return self._clock() if self._clock is not None else time.time() + self._offset_s
 
     # -- asking ---------------------------------------------------------------------------------------------------
 
     async def run(self, script: str, request: Any, outcomes: Mapping[str, bytes] | None = None) -> Any:
-        """Run a script and tell what it changed; gives its result.
+        """Run a script and tell its changes; returns its result.
 
         Args:
-            said: outcomes that it may store, by task id: they need not be read back.
+            outcomes: outcomes in the request, by task id: they need not be read back.
 
         Raises:
             Unavailable: Redis cannot be reached, or refuses.
@@ -163,13 +162,13 @@ class RedisLink:
         return reply.result
 
     async def ask(self, what: str, asked: Awaitable[T]) -> T:
-        """An answer of Redis.
+        """Wait for an answer of Redis.
 
         Args:
-            what: the script, or what is read.
+            what: the script, or the kind of read, for the log.
 
         Raises:
-            Unavailable: there is none, or a refusal.
+            Unavailable: no answer, or a refusal.
         """
         try:
             answer = await asked
@@ -184,10 +183,10 @@ class RedisLink:
         return answer
 
     async def read(self, what: str, asked: Awaitable[T]) -> T:
-        """What is read, when it is sure to stay: with `replicated`, a replica has it too.
+        """Wait for a read; with `replicated`, until a replica has everything that was read.
 
         Raises:
-            Unavailable: there is none, or a refusal.
+            Unavailable: no answer, or a refusal.
         """
         found = await self.ask(what, asked)
         if self.scripts.replicated:
@@ -199,11 +198,11 @@ class RedisLink:
             log.warning("store.unavailable", error=str(error) or type(error).__name__)
         self.writable = False
         with contextlib.suppress(RedisError, OSError):
-            # The other connections are as dead as this one, and would each fail once.
+            # The other connections are dead too, and each would fail once.
             await self.client.connection_pool.disconnect(inuse_connections=False)
 
     def _note_available(self) -> None:
-        """Something was: reading alone does not show that Redis takes writes."""
+        """A write succeeded. A read does not show that Redis takes writes."""
         if not self.writable:
             log.warning("store.available")
             self.writable = True
@@ -211,7 +210,7 @@ class RedisLink:
             self.listener.ready()
 
     def reread_all(self) -> None:
-        """Something may have been missed, or lost with a server: look at all of it again."""
+        """Changes may have been missed, or lost with a server: read everything again."""
         self._missed = True
         self._revision, self._pauses = 0, -1
         self.outages += 1
@@ -222,7 +221,7 @@ class RedisLink:
         return Unavailable("the store cannot be reached at the moment", retry_after_s=_RETRY_AFTER_S)
 
     async def tell(self, reply: Reply, outcomes: Mapping[str, bytes]) -> None:
-        """Tell the listener what a script changed."""
+        """Tell the listener the changes of a script."""
         if reply.changed:
             self._note_available()
         self.unfinished = reply.unfinished
@@ -263,17 +262,17 @@ class RedisLink:
     # -- hearing --------------------------------------------------------------------------------------------------
 
     async def _listen(self) -> None:
-        """Hear of what other coordinators' scripts changed."""
+        """Listen to the changes of other coordinators' scripts."""
         while not self._stopping():
             try:
                 async for message in self._pubsub.listen():
                     if message["type"] == "message":
                         await self._on_event(*unpack(message["data"]))
                     else:
-                        # Subscribed again: what was published before did not come, what follows will.
+                        # A new subscription: earlier events may be lost.
                         self.reread_all()
             except (RedisError, OSError, Unavailable):
-                # It dials and subscribes again by itself.
+                # The client dials and subscribes again by itself.
                 self.reread_all()
                 await asyncio.sleep(self._poll_s * (0.5 + self._rng.random()))
             except Exception:
@@ -288,7 +287,7 @@ class RedisLink:
         await self._reread([raw.decode() for raw in ids])
 
     async def _reread(self, task_ids: Iterable[str]) -> list[str]:
-        """Read those of these tasks that anybody here follows, and tell how they are; gives those that are not there."""
+        """Read the tasks among these that have a subscriber here, and tell their state. Returns those that are not there."""
         absent: list[str] = []
         wanted = [task_id for task_id in task_ids if self.listener.has_subscriber(task_id, ended=True)]
         for at in range(0, len(wanted), _READ_TASKS):
@@ -298,14 +297,14 @@ class RedisLink:
                 if record is None:
                     absent.append(task_id)
                 elif self._has_subscriber(task_id, record.state):
-                    # Its count of responses says what is new: each follower reads on from where it is.
+                    # By its count of responses, each subscriber reads on from its own position.
                     self.listener.changed(record)
         return absent
 
     # -- looking --------------------------------------------------------------------------------------------------
 
     async def _poll(self) -> None:
-        """Look for what no event told, and whether Redis is there."""
+        """Poll for missed changes, and for whether Redis is there."""
         while not self._stopping():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._poll_s * (0.5 + self._rng.random())):
@@ -324,13 +323,13 @@ class RedisLink:
     async def _refresh(self) -> None:
         depths: dict[QueueKey, int] = {}
         versions = self._versions
-        more, anew, unheard = True, False, False
+        more, anew, missed = True, False, False
         while more:
             began_at = time.time()
             asked = [_PRESENT_S, self._pauses, self._revision, _LOOK_QUEUES]
             new, now, *versions, pauses, paused, revision, again, more, moved = await self.run("look", asked)
             self._offset_s = now - (began_at + time.time()) / 2
-            unheard, anew = unheard or bool(new), anew or bool(again)
+            missed, anew = missed or bool(new), anew or bool(again)
             if paused is not False:
                 self.paused = frozenset(method.decode() for method in paused or ())
             self._pauses, self._revision = pauses, revision
@@ -339,7 +338,7 @@ class RedisLink:
             self.ready = depths
         else:
             self.ready.update(depths)
-        self._missed = self._missed or unheard
+        self._missed = self._missed or missed
         self._note_available()
         while self.in_doubt:
             taken_back = await self.run("undo", [self.in_doubt[0], CLAIM_KEPT_S])
@@ -352,8 +351,8 @@ class RedisLink:
             await self._reread_missed()
 
     async def _reread_missed(self) -> None:
-        """Read what may have changed unheard, and what was not there. Scripts have been run since it was not: what was on
-        its way to Redis has come there, or its sender was told that it has not."""
+        """Read tasks whose changes may have been missed, and tasks that were not found. Since then scripts have run: a task on
+        its way to Redis has arrived, or its sender got an error."""
         missed, self._missed = self._missed, False
         try:
             absent = await self._reread(self.listener.subscribed_tasks() if missed else self._absent)

@@ -1,13 +1,13 @@
 """A `Store` in Redis, shared by any number of coordinators. Each move is one script, by Redis' own clock.
 
-caller ─► request, packed here ─► link: the script, and word of what it changed ─► result, unpacked here
+caller ─► request, packed here ─► link: runs the script, tells its changes ─► result, unpacked here
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,6 @@ from weft.coordinator.store import history as attempts
 from weft.coordinator.store.base import StoreListener
 from weft.coordinator.store.open_errors import StoreError
 from weft.coordinator.store.records import (
-    AgentRecord,
     AttemptRef,
     AttemptReport,
     Claimed,
@@ -29,26 +28,24 @@ from weft.coordinator.store.records import (
     ProgressItem,
     ProgressRow,
     ProgressVerdict,
-    QueueDepth,
     RequestIdReused,
     Submission,
     SweepReport,
     TaskRecord,
     TooManyQueues,
     Verdict,
-    by_base,
 )
 from weft.coordinator.store.redis import redis_checks, shared_fleet, task_reads
-from weft.coordinator.store.redis.encoding import claimed, packable_attempt, queue_key, queue_name
+from weft.coordinator.store.redis.encoding import claimed, packable_attempt, queue_name
 from weft.coordinator.store.redis.endpoint_resolver import EndpointResolver
 from weft.coordinator.store.redis.layout_upgrade import upgrade
+from weft.coordinator.store.redis.redis_fleet import RedisFleet
 from weft.coordinator.store.redis.redis_ids import IdGenerator, is_id
 from weft.coordinator.store.redis.redis_keys import LAYOUT, RedisKeys
 from weft.coordinator.store.redis.redis_link import CLAIM_KEPT_S, RedisLink
 from weft.coordinator.store.redis.scripts import Scripts
 from weft.coordinator.store.redis.write_buffer import WriteBuffer
 from weft.coordinator.store.refusals import (
-    agent_id_in_use,
     not_retryable,
     payload_dropped,
 )
@@ -56,7 +53,7 @@ from weft.coordinator.store.rules import QueueKey, State
 from weft.coordinator.store.store_config import StoreLimits
 from weft.rpc.errors import Unavailable
 
-# One claim carries no more than this, as its payloads go through the script.
+# Payloads of one claim: they pass through the script.
 _CLAIM_BYTES = 4 * 1024 * 1024
 _SAMPLES = 64
 _VERDICTS = (Verdict.STORED, Verdict.RETRYING, Verdict.STALE)
@@ -77,14 +74,14 @@ class RedisOptions:
     recovery_grace_s: float = 5.0
 
 
-class RedisStore:
-    """A `Store` in Redis. Used on one event loop.
+class RedisStore(RedisFleet):
+    """A `Store` in Redis. Used on one event loop. One method for each of `TaskStore`.
 
     Args:
-        url: as `places` says.
-        durability: "fast": as often as Redis syncs its log; "durable": one that syncs every write; "replicated": a
-            replica has it.
-        prefix: of every key: stores with different ones do not meet.
+        url: as in `endpoint_resolver`.
+        durability: an acknowledged change is: "fast", in Redis, which syncs its log at its own pace; "durable", on its
+            disk; "replicated", at a replica.
+        prefix: of every key. Stores with different prefixes are apart.
         clock: seconds since the epoch, for tests; None: Redis' own clock.
         rng: for jitter and for task ids.
     """
@@ -182,7 +179,7 @@ class RedisStore:
         ready = self._link.ready
         if self._link.paused:
             ready = {key: count for key, count in ready.items() if key.method not in self._link.paused}
-        # A queue whose tasks Redis does not know has none there, or they will be there at once.
+        # A queue with deferred tasks has no others in Redis, or the deferred ones will be there at once.
         return {**ready, **self._buffer.depths} if self._buffer.depths else ready
 
     async def claim(self, requests: Sequence[ClaimRequest]) -> Sequence[Sequence[Claimed]]:
@@ -204,7 +201,7 @@ class RedisStore:
         try:
             results: Sequence[Any] = await self._link.run("claim", [_CLAIM_BYTES, asked, token, CLAIM_KEPT_S])
         except BaseException:
-            # It may have given tasks to agents that will never hear of them.
+            # It may have started attempts that no agent will receive.
             self._link.in_doubt.append(token)
             raise
         return [
@@ -327,85 +324,3 @@ class RedisStore:
         promoted, expired, reclaimed, forgotten, lost, next_at = found
         owners = [Owner(agent.decode(), epoch) for agent, epoch in lost or ()]
         return SweepReport(promoted, expired, reclaimed, forgotten, owners, next_at or None)
-
-    # -- owners ---------------------------------------------------------------------------------------------------
-
-    async def register(self, agent_id: str, instance_id: str, description: bytes, lease_s: float) -> int:
-        epoch = await self._link.run("register", [agent_id, instance_id, description, lease_s])
-        if not epoch:
-            raise agent_id_in_use(agent_id)
-        self._buffer.note_leases([Owner(agent_id, int(epoch))], lease_s)
-        return int(epoch)
-
-    async def renew(self, owners: Sequence[Owner], lease_s: float) -> Sequence[bool]:
-        known = await self._link.run("renew", [lease_s, list(owners)])
-        self._buffer.note_leases(
-            [owner for owner, holds in zip(owners, known or (), strict=True) if holds], lease_s
-        )
-        return list(known or ())
-
-    async def detach(self, owner: Owner, lease_s: float) -> None:
-        self._buffer.note_leases([owner], 0.0)
-        await self._link.run("detach", [*owner, lease_s])
-
-    async def retire(self, owner: Owner) -> None:
-        self._buffer.note_leases([owner], 0.0)
-        self._buffer.flush()
-        await self._link.run("retire", list(owner))
-
-    async def agents(self) -> Mapping[str, AgentRecord]:
-        await self._agents.refresh()
-        return self._agents.agents
-
-    async def agent_news(self, also: Collection[str] = ()) -> Mapping[str, AgentRecord | None]:
-        await self._agents.refresh()
-        return self._agents.take_news(also)
-
-    async def share(self, views: Mapping[str, tuple[int, bytes]], loads: Mapping[str, bytes]) -> None:
-        await shared_fleet.share(self._link, views, loads)
-
-    async def loads(self, agent_ids: Sequence[str]) -> Mapping[str, bytes]:
-        return await shared_fleet.loads(self._link, self._link.keys, agent_ids)
-
-    async def set_desired(self, agent_id: str, desired_state: int) -> bool:
-        return bool(await self._link.run("set_desired", [agent_id, desired_state]))
-
-    async def forget_agent(self, agent_id: str) -> None:
-        await self._link.run("forget_agent", [agent_id])
-
-    # -- contracts and queues ---------------------------------------------------------------------------------------
-
-    async def put_contract(self, digest: str, file_descriptor_set: bytes, methods: Sequence[str]) -> None:
-        await self._link.run("put_contract", [digest, file_descriptor_set, list(methods)])
-
-    async def contracts(self, known: Collection[str] = ()) -> Mapping[str, tuple[bytes, Sequence[str]]]:
-        return await self._catalogue.read(known)
-
-    async def forget_contracts(
-        self, hosted: Collection[str], methods: Collection[str], grace_s: float
-    ) -> Sequence[str]:
-        if self._agents.has_news:
-            return []
-        self._buffer.flush()
-        request = [self._agents.version, list(hosted), list(methods), grace_s]
-        return [digest.decode() for digest in await self._link.run("forget_contracts", request) or ()]
-
-    async def depths(self) -> Mapping[QueueKey, QueueDepth]:
-        self._buffer.flush()
-        return by_base(
-            (queue_key(name.decode()), QueueDepth(queued, scheduled, running, oldest_at or None))
-            for name, queued, scheduled, running, oldest_at in await self._link.run("depths", []) or ()
-        )
-
-    async def set_paused(self, method: str, *, paused: bool) -> None:
-        self._buffer.flush()
-        self._link.paused = self._link.paused | {method} if paused else self._link.paused - {method}
-        await self._link.run("pause", [method, paused])
-
-    async def paused(self) -> Sequence[str]:
-        return sorted(
-            method.decode()
-            for method in await self._link.ask(
-                "paused", self._link.client.smembers(self._link.keys("paused"))
-            )
-        )

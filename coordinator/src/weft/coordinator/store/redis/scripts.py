@@ -83,8 +83,8 @@ class Scripts:
     Args:
         connection: their own; dialled when it is needed.
         clock: seconds since the epoch, for tests; None: Redis' own clock.
-        replicas: that must have a change before it is answered.
-        timeout_s: for them.
+        replicas: how many must have a change before its answer.
+        timeout_s: for one pipeline.
     """
 
     def __init__(
@@ -101,16 +101,16 @@ class Scripts:
         self._clock = clock
         self._replicas = replicas
         self._timeout_s = timeout_s
-        # Given out by Redis; tells whose events are one's own.
+        # Given out by Redis; tells a coordinator its own events.
         self.coordinator = 0
         self._waiting: list[_ScriptCall] = []
         self._pipeline: asyncio.Task[None] | None = None
 
     def run(self, name: str, request: Any) -> asyncio.Future[Reply]:
-        """Run a script; it goes out before all that is asked for later.
+        """Run a script. It goes out before all later ones.
 
         Raises (when awaited):
-            redis.exceptions.RedisError, OSError: it could not be run, or what became of it is not known.
+            redis.exceptions.RedisError, OSError: it did not run, or its result is unknown.
         """
         now = -1.0 if self._clock is None else self._clock()
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
@@ -124,11 +124,11 @@ class Scripts:
 
     @property
     def replicated(self) -> bool:
-        """Whether an answer says that a replica has all that was there before it."""
+        """Whether an answer means that a replica has all earlier changes."""
         return self._replicas > 0
 
     async def close(self) -> None:
-        """Wait for what is under way, and hang up."""
+        """Wait for the calls under way, and disconnect."""
         if self._pipeline is not None:
             await asyncio.gather(self._pipeline, return_exceptions=True)
         await self._connection.disconnect(nowait=True)
@@ -136,13 +136,13 @@ class Scripts:
     async def _send_waiting(self) -> None:
         try:
             while self._waiting:
-                # What this turn of the loop still asks for comes along.
+                # Later calls of this turn of the loop come along.
                 await asyncio.sleep(0)
                 calls, self._waiting = self._waiting[:_PIPELINE_CALLS], self._waiting[_PIPELINE_CALLS:]
                 try:
                     await self._settle(calls, retry=True)
                 finally:
-                    # Nobody waits for ever, whatever went wrong here.
+                    # No caller waits for ever, whatever went wrong here.
                     for call in calls:
                         if not call.answer.done():
                             call.answer.set_exception(RedisConnectionError("the call was given up"))
@@ -159,7 +159,7 @@ class Scripts:
             if isinstance(raw, NoScriptError | PrimaryMoved) and retry:
                 not_run.append(call)
             elif call.answer.done():
-                # Whoever asked has gone.
+                # The caller has gone.
                 continue
             elif isinstance(raw, Exception):
                 call.answer.set_exception(raw)
@@ -167,7 +167,7 @@ class Scripts:
                 call.answer.set_result(Reply(*unpack(raw)))
         if not_run:
             with contextlib.suppress(RedisError, OSError):
-                # Whatever comes of it, the second try says.
+                # The second try shows whether it helped.
                 await self._load()
             await self._settle(not_run, retry=False)
 
@@ -176,14 +176,14 @@ class Scripts:
             ("EVALSHA", _source(call.script)[1], 1, *call.arguments) for call in calls
         ]
         if self._replicas:
-            # WAIT is about what its connection wrote last. What the scripts read, others may have written just now.
+            # WAIT covers the last write of its own connection. The scripts may have read a newer write of another one.
             commands.append(("SET", f"{self._prefix}:fence", b""))
             commands.append(("WAIT", self._replicas, int(self._timeout_s * 500)))
         raws = await self._ask(commands)
         if self._replicas:
             *raws, fence, waited = raws
             if isinstance(waited, PrimaryMoved):
-                # Nobody will say of those that ran whether a replica has them.
+                # It is unknown whether a replica has the changes of those that ran.
                 return [raw if isinstance(raw, PrimaryMoved) else RedisError(str(waited)) for raw in raws]
             for answer in (fence, waited):
                 if isinstance(answer, Exception):
@@ -193,14 +193,13 @@ class Scripts:
         return raws
 
     async def _load(self) -> None:
-        """Load all scripts, at once: when Redis knows one of them it knows all, and calls of a flight that it must
-        be asked again are still in their order."""
+        """Load all scripts at once: Redis then knows all of them or none, so that repeated calls stay in order."""
         await self._ask([("MULTI",), *(("SCRIPT", "LOAD", _source(name)[0]) for name in _names()), ("EXEC",)])
 
     async def _ask(self, commands: list[tuple[Any, ...]]) -> list[Any]:
-        """The answers to some commands, errors of the server among them.
+        """The answers to some commands, including errors of the server.
 
-        A connection of one's own, packed and read here: a pipeline of the client takes twice as long.
+        Packed and read here: a pipeline of the client takes twice as long.
         """
         connection, answers = self._connection, []
         try:
@@ -212,10 +211,10 @@ class Scripts:
                     except ResponseError as error:
                         answers.append(error)
                     except PrimaryMoved as error:
-                        # It would say the same of all that follow.
+                        # It would answer all later ones the same.
                         return answers + [error] * (len(commands) - len(answers))
         except BaseException:
-            # What comes on it now may be the answer to this.
+            # A late answer must not be taken for that of a later command.
             await connection.disconnect(nowait=True)
             raise
         return answers

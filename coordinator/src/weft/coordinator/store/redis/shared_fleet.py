@@ -1,7 +1,7 @@
-"""Agents and contracts as Redis has them, kept here and read again only where they have changed.
+"""Copies of the agents and contracts in Redis, read again only where they have changed.
 
-fleet, changes ─► versions ─► agents.lua: what changed since ─► AgentMirror      views: as each agent's coordinator sees it
-catalogue ──────► version ──► catalogue.lua, and descriptor sets not seen before
+fleet, changes ─► versions ─► `agents`: changes since then ─► AgentMirror      views: by each agent's coordinator
+catalogue ──────► version ──► `catalogue`, and descriptor sets not read before
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from weft.coordinator.store.redis.redis_link import RedisLink
 
 # weft.v1.DesiredState: active.
 _ACTIVE = 1
-# Agents that one script reads, and shares.
+# Agents that one script reads or shares.
 PORTION = 250
-# How busy an agent is, is not believed for longer without a word from its coordinator.
+# How long a published load holds.
 _LOAD_S = 15
 
 
 class AgentMirror:
-    """Every agent, as far as `refresh` has read."""
+    """All agents, as of the last `refresh`."""
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
         self.agents: dict[str, AgentRecord] = {}
         self.version = 0
         self._outages = 0
-        # Connected, and nobody vouches for how: that may have passed, and is no change of their own.
+        # Connected agents without a view. A view can appear and end without a change of the agent.
         self._unseen: set[str] = set()
-        # Not taken by `take_news` yet.
+        # Changed since the last `take_news`.
         self._news: set[str] = set()
         self._reading = asyncio.Lock()
 
     async def refresh(self) -> None:
-        """Read what has changed."""
+        """Read the changes."""
         async with self._reading:
             if self._outages != self._link.outages:
-                # Redis may have lost what was read, and have counted on by now.
+                # Redis may have lost what was read, and its versions may have grown past that.
                 self._outages, self.version = self._link.outages, 0
             gone = set(self.agents) if self.version == 0 else set()
             reading, more = self.version == 0, True
@@ -63,7 +63,7 @@ class AgentMirror:
         return bool(self._news)
 
     def take_news(self, also: Collection[str]) -> dict[str, AgentRecord | None]:
-        """Agents that have changed since this was last called, and others; None: it is not known."""
+        """Agents that have changed since the last call, and those in `also`; None: not known."""
         news, self._news = self._news.union(also), set()
         return {agent_id: self.agents.get(agent_id) for agent_id in news}
 
@@ -101,7 +101,7 @@ class AgentMirror:
 
 
 async def share(link: RedisLink, views: Mapping[str, tuple[int, bytes]], loads: Mapping[str, bytes]) -> None:
-    """Show others how agents here are, and how busy."""
+    """Publish views and loads of this coordinator's agents."""
     shown = [(agent_id, *view) for agent_id, view in views.items()]
     busy = list(loads.items())
     for at in range(0, max(len(shown), len(busy)), PORTION):
@@ -109,7 +109,7 @@ async def share(link: RedisLink, views: Mapping[str, tuple[int, bytes]], loads: 
 
 
 async def loads(link: RedisLink, keys: RedisKeys, agent_ids: Sequence[str]) -> dict[str, bytes]:
-    """How busy agents are, as their coordinators say."""
+    """Loads of agents, as their coordinators have published them."""
     found: dict[str, bytes] = {}
     for at in range(0, len(agent_ids), PORTION):
         some = agent_ids[at : at + PORTION]
@@ -120,7 +120,7 @@ async def loads(link: RedisLink, keys: RedisKeys, agent_ids: Sequence[str]) -> d
 
 
 class Catalogue:
-    """Which contracts there are, and for which methods each is in force."""
+    """The contracts, and the methods for which each is in force."""
 
     def __init__(self, link: RedisLink, keys: RedisKeys) -> None:
         self._link = link
@@ -130,7 +130,7 @@ class Catalogue:
         self._methods: dict[str, list[str]] = {}
 
     async def read(self, known: Collection[str]) -> dict[str, tuple[bytes, Sequence[str]]]:
-        """Contracts by digest, oldest first; without the descriptor sets of those that are known."""
+        """Contracts by digest, oldest first; the descriptor sets of known ones are empty."""
         if self._outages != self._link.outages:
             self._outages, self._version = self._link.outages, -1
         found = await self._link.run("catalogue", [self._version])

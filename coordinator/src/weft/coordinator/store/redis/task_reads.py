@@ -1,5 +1,5 @@
-"""Reading tasks: by id, and in pages of a listing, newest first. Each step reads a bounded number of keys and bytes: how
-large a value is, is known before it is read."""
+"""Reads tasks: by id, and in pages of a listing, newest first. Each step reads a bounded number of keys and bytes: the size of
+a value is known before it is read."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from weft.coordinator.store.task_ids import DIGEST_BYTES
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.network.channel import BATCH_BYTES
 
-# Tasks that one page looks at: what it costs when nothing matches.
+# Most tasks that are read for one page: its cost if nothing matches.
 SCAN_TASKS = 1000
-# Values of a task apart from its record, and the fields of that which say how large they are.
+# Kinds of a task's other values, and the fields of its record with their sizes.
 _KINDS = (("o", "o"), ("b", "bs"), ("h", "h"))
 _SIZE_BYTES = 4
 
@@ -28,7 +28,7 @@ _SIZE_BYTES = 4
 async def read(
     client: Client, keys: RedisKeys, task_ids: Sequence[str], *, payloads: bool, history: bool = False
 ) -> list[TaskRecord | None]:
-    """Tasks as they are now; None: there is no such task."""
+    """Read tasks; None: no such task."""
     ids = list(dict.fromkeys(task_id for task_id in task_ids if is_id(task_id)))
     records = await _records(client, keys, ids)
     kinds = [kind for kind, asked in zip(_KINDS, (True, payloads, history), strict=True) if asked]
@@ -53,7 +53,7 @@ async def read(
 def _portions(
     records: Mapping[str, Record], kinds: Sequence[tuple[str, str]]
 ) -> Iterator[Sequence[tuple[str, str]]]:
-    """Names of values that tasks have, each portion as many as one answer should carry, but one that is large."""
+    """The values of tasks, in portions of what one answer should carry; a large value is a portion of its own."""
     portion: list[tuple[str, str]] = []
     size_bytes = 0
     for task_id, record in records.items():
@@ -138,7 +138,7 @@ async def _named(client: Client, keys: RedisKeys, where: ListFilter, cursor: str
 async def progress(
     client: Client, keys: RedisKeys, task_id: str, after: int, limit: int
 ) -> list[ProgressRow]:
-    """Stored progress with a sequence above `after`, in order; fewer than `limit`, but one, when it is large."""
+    """Stored progress with a sequence above `after`, in order. Large rows: fewer than `limit`, but at least one."""
     sizes = await client.getrange(
         keys.of("s", task_id), _SIZE_BYTES * after, _SIZE_BYTES * (after + limit) - 1
     )
@@ -150,7 +150,7 @@ async def progress(
 
 
 def _fitting(sizes: bytes) -> int:
-    """How many items of these sizes one answer should carry: at least one, where there is one."""
+    """How many items of these sizes one answer should carry: at least one, if there is one."""
     room_bytes = BATCH_BYTES
     for count, (size_bytes,) in enumerate(struct.iter_unpack(">I", sizes)):
         room_bytes -= size_bytes

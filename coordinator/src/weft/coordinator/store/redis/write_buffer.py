@@ -1,4 +1,4 @@
-"""Bringing tasks to Redis: at once, where somebody will be told; else early, with what has become of them (`early.py`)."""
+"""Writes tasks to Redis: acknowledged ones at once, others deferred, so that they are stored with their end."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ from weft.coordinator.store.task_ids import digest_of
 from weft.rpc.errors import Unavailable
 
 _LEASES_KEPT = 1024
-# What became of a submission, as enqueue.lua says.
+# Results of enqueue.lua.
 _EXISTED, _REUSED, _TOO_MANY_QUEUES = 1, 2, 3
 
 
 class WriteBuffer:
-    """Takes tasks in, and knows those that Redis does not know yet."""
+    """The tasks on their way to Redis. One method for each request that must see them."""
 
     def __init__(self, link: RedisLink, max_queues: int) -> None:
         self._link = link
         self._max_queues = max_queues
         self._deferred = DeferredTasks()
-        # Leases of sessions here, as far as is known without asking, and at how many to look for those that passed.
+        # Known ends of the leases of sessions here, and the size at which ended ones are removed.
         self._leases: dict[Owner, float] = {}
         self._leases_kept = _LEASES_KEPT
         self._linger = LingerTimer(self._flush_due)
         # Unfinished tasks on their way to Redis.
         self._in_transit = 0
-        # What is on its way to Redis, and which tasks that is.
+        # Writes under way, and the ids of their tasks.
         self._writes: dict[asyncio.Task[None], frozenset[str]] = {}
 
     async def close(self, timeout_s: float) -> None:
-        """Bring what is left."""
+        """Write the remaining tasks."""
         self._linger.cancel()
         self.flush()
         if self._writes:
@@ -76,7 +76,7 @@ class WriteBuffer:
         return RequestIdReused(task_id) if kind == _REUSED else Enqueued(task_id, existed=kind == _EXISTED)
 
     def enqueue_deferred(self, ids: Sequence[str], submissions: Sequence[Submission]) -> Sequence[Enqueued]:
-        """Take tasks in that nobody was told of; none has a request id.
+        """Accept unacknowledged tasks without a request id.
 
         Raises:
             Unavailable: Redis is away.
@@ -92,7 +92,7 @@ class WriteBuffer:
             if not soon or not self._deferred.take(task_id, submission, now, now_s):
                 at_once.append(DeferredTask(task_id, submission, now, now_s))
                 if not submission.delay_s:
-                    # So that it is claimed in the same flight.
+                    # So that it is claimed in the same pipeline.
                     link.ready[key] = link.ready.get(key, 0) + 1
         if at_once:
             self._store(at_once)
@@ -108,11 +108,11 @@ class WriteBuffer:
 
     @property
     def depths(self) -> Mapping[QueueKey, int]:
-        """Ready tasks that Redis does not know."""
+        """Ready tasks that are not in Redis."""
         return self._deferred.depths
 
     def note_leases(self, owners: Iterable[Owner], lease_s: float) -> None:
-        """These sessions hold leases that end so many seconds from now."""
+        """Note that the leases of these sessions end so many seconds from now; 0: they may have ended."""
         now = self._link.now()
         for owner in owners:
             if lease_s > 0:
@@ -123,12 +123,12 @@ class WriteBuffer:
             self._leases = {owner: ends_at for owner, ends_at in self._leases.items() if ends_at > now}
             self._leases_kept = max(_LEASES_KEPT, 2 * len(self._leases))
 
-    # -- their lives here -------------------------------------------------------------------------------------------
+    # -- deferred tasks -------------------------------------------------------------------------------------------
 
     def claim(self, requests: Sequence[ClaimRequest]) -> list[list[Claimed]] | None:
-        """Attempts at tasks that Redis does not know; None: it must be asked.
+        """Claim deferred tasks; None: the claim must go to Redis.
 
-        That is when it holds tasks that may come first, or knows better whether a lease has passed.
+        It must if Redis has tasks that may come first, or if a lease may have ended.
         """
         if not any(key in self._deferred.depths for request in requests for key in request.costs):
             return None
@@ -143,10 +143,10 @@ class WriteBuffer:
         return [self._deferred.claim(request, now) for request in requests]
 
     def end(self, reports: Sequence[AttemptReport]) -> list[asyncio.Task[None] | None]:
-        """Store those that these reports end well, with their ends; the others go to Redis before the reports do.
+        """Store the deferred tasks that these reports end with success, with their ends. Others are stored before the reports.
 
         Returns:
-            For each report what to wait for; it raises Unavailable. None: the report is still to be made.
+            For each report the write to wait for, which raises Unavailable; None: the report must still be made.
         """
         if not len(self._deferred):
             return [None] * len(reports)
@@ -159,17 +159,17 @@ class WriteBuffer:
         stored = self._store(tasks, outcomes)
         return [None if task is None else stored for _, task in ended]
 
-    # -- bringing them ----------------------------------------------------------------------------------------------
+    # -- writing ---------------------------------------------------------------------------------------------------
 
     def flush(self, task_ids: Iterable[str] | None = None) -> None:
-        """Bring some, or all, as they are: before any script that is run after this."""
+        """Write some tasks, or all, as they are: before any later script."""
         if len(self._deferred):
             tasks = self._deferred.pop(task_ids)
             if tasks:
                 self._store(tasks)
 
     async def flushed(self, task_ids: Iterable[str] | None = None) -> None:
-        """Bring some, or all, and wait until they can be read."""
+        """Write some tasks, or all, and wait until they can be read."""
         wanted = None if task_ids is None else frozenset(task_ids)
         self.flush(wanted)
         awaited = [task for task, ids in self._writes.items() if wanted is None or ids & wanted]
@@ -215,7 +215,7 @@ class WriteBuffer:
                     tell_not_stored(self._link.listener, [task.submission], too_many_queues(refused))
             await self._link.tell(reply, outcomes)
         except Unavailable as error:
-            # They were counted as ready.
+            # They count as ready here.
             self._link.reread_all()
             tell_not_stored(self._link.listener, [task.submission for task in tasks], error)
             raise
@@ -224,12 +224,12 @@ class WriteBuffer:
         self._in_transit -= unfinished
         del self._writes[stored]
         if not stored.cancelled():
-            # Those who follow the tasks have been told.
+            # The subscribers have been told.
             stored.exception()
 
 
 def _row(task_id: str, submission: Submission) -> tuple[Any, ...]:
-    """A task as enqueue.lua takes it."""
+    """A task for enqueue.lua."""
     return (
         task_id,
         queue_name(QueueKey(submission.method, submission.requirements)),
@@ -252,5 +252,5 @@ def _started(task: DeferredTask, outcome: bytes | None) -> Any:
 
 
 def _or_false(value: float | None) -> float | bool:
-    # What Lua packs as nil in an array would end it.
+    # In Lua, nil would end the array.
     return False if value is None else value
