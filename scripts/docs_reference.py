@@ -10,6 +10,7 @@ import importlib.util
 import os
 import re
 import tempfile
+import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from grpc_tools import protoc
 
 from weft.cli.command_line.lazy_group import LazyGroup, load
 from weft.cli.main import app
-from weft.rpc import errors
+from weft.rpc import errors, refusals
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
@@ -30,6 +31,12 @@ CONTRACT = ("task", "coordinator", "fleet", "session", "agent")
 PYTHON = ("weft.client", "weft.client.sync", "weft.agent", "weft.testing", "weft.rpc.errors")
 
 HELP_WIDTH = 100
+WHAT_TO_DO: dict[type[errors.WeftError], str] = {
+    errors.RetryLater: "tries again later; weft's own clients do, within the call's time",
+    errors.FixRequest: "changes the call, or what it relies on",
+    errors.DeadlineExceeded: "gives it more time",
+    errors.Failed: "decides whether another try makes sense",
+}
 
 ERRORS = """\
 # Errors
@@ -37,8 +44,8 @@ ERRORS = """\
 Every error of weft's own has a gRPC code, a message, and a `google.rpc.ErrorInfo` with domain `weft` and one of these reasons.
 `BadRequest` details name a wrong field; `RetryInfo` says when to try again. A handler's own status passes unchanged.
 
-| reason | code, and what happened |
-|---|---|
+| reason | code, and what happened | class | what a caller does |
+|---|---|---|---|
 {rows}
 
 ## In Python
@@ -105,10 +112,30 @@ def errors_page(file: descriptor_pb2.FileDescriptorProto) -> str:
     for index, value in enumerate(file.enum_type[0].value):
         if value.number:
             name = value.name.removeprefix("ERROR_REASON_")
-            rows.append(f"| `{name}` | {cell(comments.get((5, 0, 2, index), ''))} |")
+            classes = refusal_classes(name)
+            shown = " or ".join(f"`{each.__name__}`" for each in classes)
+            what = next(
+                iter(
+                    {
+                        WHAT_TO_DO[action]
+                        for each in classes
+                        for action in WHAT_TO_DO
+                        if issubclass(each, action)
+                    }
+                ),
+                "",
+            )
+            rows.append(f"| `{name}` | {cell(comments.get((5, 0, 2, index), ''))} | {shown} | {what} |")
     tree = re.search(r"\n((?: {4}.*\n)+)", str(errors.__doc__))
     assert tree, "weft.rpc.errors draws its tree of classes in its docstring"
     return ERRORS.format(rows="\n".join(rows), tree=tree[1].rstrip())
+
+
+def refusal_classes(reason: str) -> tuple[type[errors.WeftError], ...]:
+    """The classes that an error of a reason has, by its function in the catalogue; none for a detail of other errors."""
+    made = typing.get_type_hints(getattr(refusals, reason.lower()))["return"]
+    classes = typing.get_args(made) or (made,)
+    return tuple(each for each in classes if issubclass(each, errors.WeftError))
 
 
 def python_page() -> str:

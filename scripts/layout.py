@@ -37,6 +37,32 @@ ONLY_IN: dict[str, str] = dict.fromkeys(
     ("logging.getLogger", "structlog.get_logger", "structlog.getLogger"), "weft/rpc/process/logs.py"
 )
 
+# Classes of errors that the catalogue of refusals alone makes, so that each has its reason. Elsewhere they are caught, or subclassed.
+MADE_IN_REFUSALS = frozenset(
+    [
+        "WeftError",
+        "RetryLater",
+        "FixRequest",
+        "Failed",
+        "InvalidArgument",
+        "NotFound",
+        "AlreadyExists",
+        "FailedPrecondition",
+        "ResourceExhausted",
+        "Overloaded",
+        "TooLarge",
+        "Unavailable",
+        "Unimplemented",
+        "Aborted",
+        "Cancelled",
+        "DeadlineExceeded",
+        "DataLoss",
+        "Unknown",
+        "Internal",
+    ]
+)
+REFUSALS = "weft/rpc/refusals.py"
+
 # Packages of others -> the rooms that may import them: folders or modules, without the suffix.
 OWNERS: dict[str, tuple[str, ...]] = {
     "google": ("weft",),
@@ -235,10 +261,14 @@ def door_problems(root: Path) -> Iterator[str]:
         # Generated code is not ours.
         if below.parts[:2] == ("weft", "v1"):
             continue
-        for line, name in names(ast.parse(path.read_text(), str(path))):
+        tree = ast.parse(path.read_text(), str(path))
+        for line, name in names(tree):
             door = ONLY_IN.get(name, "")
             if door and below.as_posix() != door:
                 yield f"{path.relative_to(root)}:{line}: {name} is for {door} alone: use what that offers"
+        for line, name in called(tree):
+            if name in MADE_IN_REFUSALS and below.as_posix() != REFUSALS:
+                yield f"{path.relative_to(root)}:{line}: {name} is made in {REFUSALS} alone: use the function of its reason"
 
 
 def names(tree: ast.Module) -> Iterator[tuple[int, str]]:
@@ -252,6 +282,13 @@ def names(tree: ast.Module) -> Iterator[tuple[int, str]]:
             for alias in node.names:
                 yield node.lineno, alias.name
                 yield node.lineno, f"{node.module}.{alias.name}"
+
+
+def called(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """The names, without those before a dot, of what a module calls."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
+            yield node.lineno, node.func.id if isinstance(node.func, ast.Name) else node.func.attr
 
 
 def imports(tree: ast.Module, below: Path) -> Iterator[tuple[int, str]]:

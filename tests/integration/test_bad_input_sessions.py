@@ -193,7 +193,7 @@ async def test_hello_twice(mesh: MeshHarness) -> None:
 async def test_a_message_that_is_none(mesh: MeshHarness) -> None:
     call = mesh.channel().stream_stream("/weft.v1.CoordinatorService/Connect")(timeout=10)
     await call.write(b"\xff\xff\xff")
-    check(await refused(call), INVALID, "INVALID_FIELD")
+    check(await refused(call), INVALID, "PAYLOAD_MALFORMED")
     # The same after a good beginning.
     call = mesh.channel().stream_stream("/weft.v1.CoordinatorService/Connect")(timeout=10)
     await call.write(ConnectRequest(hello=hello("garbler")).SerializeToString())
@@ -201,7 +201,7 @@ async def test_a_message_that_is_none(mesh: MeshHarness) -> None:
     await call.write(b"\xff\xff\xff")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call.read()
-    check(status_of_call(caught.value), INVALID, "INVALID_FIELD")
+    check(status_of_call(caught.value), INVALID, "PAYLOAD_MALFORMED")
 
 
 # -- two agents with one id -----------------------------------------------------------------------------------------
@@ -232,7 +232,7 @@ async def test_a_newer_session_of_the_same_process_takes_over(mesh: MeshHarness)
     await old.open()
     async with LightAgent(mesh.channel(), "twin", instance_id=instance) as new:
         assert new.welcome.epoch > old.welcome.epoch
-        _checked(await asyncio.wait_for(old.ended(), 5), grpc.StatusCode.ABORTED, "SESSION_PROTOCOL")
+        _checked(await asyncio.wait_for(old.ended(), 5), grpc.StatusCode.ABORTED, "SESSION_SUPERSEDED")
         assert (await mesh.agent_states())["twin"] == fleet_pb2.AGENT_STATE_ACTIVE
     await old.close(goodbye=False)
 
@@ -500,7 +500,7 @@ async def test_an_agent_that_sends_nothing_after_hello_is_lost_and_told(mesh: Me
     silent = LightAgent(mesh.channel(), "silent", heartbeats=False, methods=(CALL,), answer=never)
     await silent.open()
     error = await asyncio.wait_for(silent.ended(), 8)
-    _checked(error, grpc.StatusCode.UNAVAILABLE, "SESSION_PROTOCOL")
+    _checked(error, grpc.StatusCode.UNAVAILABLE, "SESSION_LOST")
     await silent.close(goodbye=False)
     await mesh.wait_agent("silent", fleet_pb2.AGENT_STATE_LOST)
 

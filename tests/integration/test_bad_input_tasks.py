@@ -163,7 +163,7 @@ async def test_bytes_that_are_no_request_at_all(mesh: MeshHarness, rpc: str) -> 
     call = method(timeout=5)
     await call.write(b"\xff\xff\xff\xff")
     await call.done_writing()
-    check(await refused(call), INVALID, "INVALID_FIELD")
+    check(await refused(call), INVALID, "PAYLOAD_MALFORMED")
 
 
 # -- methods --------------------------------------------------------------------------------------------------------

@@ -211,5 +211,5 @@ async def test_an_agent_that_does_not_answer_the_connection(
     assert why == f"the call's deadline passed: waited 0.4 s for a connection to agent a ({address})"
     info = errors.error_info(errors.status_of_call(caught.value))
     assert info is not None
-    assert info.reason == "TIME_LIMIT"
+    assert info.reason == "CALL_DEADLINE"
     assert await call.details() == why

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.task_api import TaskApi, TaskApiServer
 from weft.client import Mesh, Unreachable, connect, generated_ids
-from weft.rpc.errors import InvalidArgument, ResourceExhausted, Unavailable
+from weft.rpc.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted
 from weft.v1 import errors_pb2
 
 METHOD = "acme.v1.Echo/Echo"
@@ -214,7 +214,7 @@ async def test_what_was_sent_long_ago_is_not_repeated(
     times = iter([1.0, 10_000.0])
     monkeypatch.setattr(generated_ids, "clock_s", lambda: next(times, 10_000.0))
     got = [done async for done in mesh.tasks.run_many(METHOD, requests(3))]
-    assert [type(done.error()) for done in got] == [Unavailable] * 3
+    assert [type(done.error()) for done in got] == [DeadlineExceeded] * 3
     assert "too late to repeat" in str(got[0].error())
     assert len(api.tasks) == 3
 

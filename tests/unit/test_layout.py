@@ -94,6 +94,7 @@ def test_a_good_layout_passes(tmp_path):
             {COORDINATOR: "from grpc import secure_channel"},
             "secure_channel is for weft/rpc/network/channel.py alone",
         ),
+        ({AGENT: "raise errors.NotFound('x')"}, f"{AGENT}:1: NotFound is made in weft/rpc/refusals.py alone"),
         ({"agent/src/weft/agent/tasks.py": ""}, "client/tasks.py: files of one name; a search"),
         (
             {AGENT: "class Session: pass", COORDINATOR: "class Session: pass"},
@@ -120,7 +121,7 @@ def test_a_good_layout_passes(tmp_path):
             "rooms import each other in a circle: weft.rpc.a -> weft.rpc.b -> weft.rpc.a",
         ),
     ],
-    ids=range(33),
+    ids=range(34),
 )
 def test_what_erodes_it_is_found(tmp_path, change, wanted):
     write(tmp_path, GOOD)

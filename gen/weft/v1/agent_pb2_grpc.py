@@ -61,8 +61,8 @@ class AgentServiceServicer(object):
 
         Errors of the stream: INVALID_ARGUMENT (a call id that is in use, or too many calls); RESOURCE_EXHAUSTED
         (OVERLOADED: the caller did not read). Errors of one call are in its outcome: UNIMPLEMENTED (METHOD_NOT_HOSTED:
-        not here, or not unary), RESOURCE_EXHAUSTED (OVERLOADED: no free slot), UNAVAILABLE (STOPPING), DEADLINE_EXCEEDED,
-        and the handler's own status.
+        not here, or not unary), RESOURCE_EXHAUSTED (OVERLOADED: no free slot), UNAVAILABLE (STOPPING), DEADLINE_EXCEEDED
+        (CALL_DEADLINE), and the handler's own status.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -296,8 +296,8 @@ class CoordinatorServiceServicer(object):
 
         Errors that end the stream for good, until the agent is changed: INVALID_ARGUMENT (INVALID_FIELD,
         CONTRACT_INVALID), FAILED_PRECONDITION (CONTRACT_INCOMPATIBLE, SESSION_PROTOCOL). Errors after which the
-        agent dials again: ALREADY_EXISTS (AGENT_ID_IN_USE), UNAVAILABLE, RESOURCE_EXHAUSTED (it did not read
-        its stream), ABORTED (a newer session of the same agent took over).
+        agent dials again: ALREADY_EXISTS (AGENT_ID_IN_USE), UNAVAILABLE (SESSION_LOST, STOPPING, STORE_UNAVAILABLE),
+        RESOURCE_EXHAUSTED (OVERLOADED: it did not read its stream), ABORTED (SESSION_SUPERSEDED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -17,7 +17,8 @@ import grpc.aio
 
 from weft.client import generated_ids
 from weft.client.methods import Method
-from weft.rpc.errors import DeadlineExceeded, Unavailable, WeftError, from_status, status_of_call
+from weft.rpc import refusals
+from weft.rpc.errors import RetryLater, Unavailable, WeftError, from_status, status_of_call
 from weft.rpc.process.home_loop import HomeLoop
 from weft.v1 import coordinator_pb2 as pb
 from weft.v1 import errors_pb2
@@ -52,13 +53,9 @@ class Unreachable(Unavailable):
 
     def __init__(self, target: str, last_words: str) -> None:
         super().__init__(
-            f"no coordinator answers at {target} ({last_words})", reason=errors_pb2.ERROR_REASON_UNSPECIFIED
+            f"no coordinator answers at {target} ({last_words})", reason=errors_pb2.ERROR_REASON_UNREACHABLE
         )
         self.target = target
-
-
-class _Unanswered(DeadlineExceeded):
-    """The time was up here before the coordinator answered."""
 
 
 class Api:
@@ -130,7 +127,7 @@ class Api:
             if error.code() is grpc.StatusCode.UNAVAILABLE:
                 return Unreachable(self.target, status.message)
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                return _Unanswered(f"the coordinator at {self.target} did not answer in time")
+                return refusals.call_deadline(f"the coordinator at {self.target} did not answer in time")
         return from_status(status)
 
 
@@ -162,9 +159,9 @@ class Patience:
 
     async def wait_after(self, error: WeftError) -> None:
         """The same for an error that is known already."""
-        if not is_momentary(error):
+        if not isinstance(error, RetryLater):
             # Why the tries before failed tells more than that the last one had too little time.
-            cut_off = isinstance(error, _Unanswered)
+            cut_off = error.reason == errors_pb2.ERROR_REASON_CALL_DEADLINE
             raise (self._refusal if cut_off and self._refusal else error) from None
         self._refusal = error
         self._failures += 1
@@ -172,13 +169,6 @@ class Patience:
         if wait_s >= self.left_s:
             raise error from None
         await asyncio.sleep(wait_s)
-
-
-def is_momentary(error: WeftError) -> bool:
-    """Whether the same call may succeed a little later."""
-    if error.code is grpc.StatusCode.UNAVAILABLE:
-        return True
-    return error.code is grpc.StatusCode.RESOURCE_EXHAUSTED and error.retry_after_s is not None
 
 
 def backoff_s(failures: int, draw: float, least_s: float | None) -> float:

@@ -19,14 +19,15 @@ from typing import Any, Generic, TypeVar
 import grpc.aio
 
 from weft.client import generated_ids
-from weft.client.api import SUBMIT_TASKS, Api, Patience, is_momentary
+from weft.client.api import SUBMIT_TASKS, Api, Patience
 from weft.client.bulk_source import BulkItem, BulkSource
 from weft.client.task_snapshot import Task
 from weft.client.task_waiting import ended
+from weft.rpc import refusals
 from weft.rpc.calls.pacing import Pacer
-from weft.rpc.errors import NotFound, ResourceExhausted, Unavailable, WeftError, from_status
+from weft.rpc.errors import RetryLater, WeftError, from_status
 from weft.rpc.network.channel import BATCH_BYTES, MAX_MESSAGE_BYTES
-from weft.v1 import coordinator_pb2, errors_pb2, task_pb2
+from weft.v1 import coordinator_pb2, task_pb2
 
 Req = TypeVar("Req")
 
@@ -140,7 +141,9 @@ class Bulk(Generic[Req]):
                 self._read(response)
             if not writer.done() or self._sent or self._stored:
                 # Ended in order, but not at its end: as good as broken.
-                await self._patience.wait_after(Unavailable("the stream ended early"))
+                await self._patience.wait_after(
+                    refusals.unreachable("the coordinator ended the stream early")
+                )
                 return False
             writer.result()
             return True
@@ -178,7 +181,7 @@ class Bulk(Generic[Req]):
                 self._finish(task)
             for task_id in some.unknown:
                 for entry in self._orphans.pop(task_id, ()):
-                    self._emit(entry, NotFound(f"task {task_id} is known no more"))
+                    self._emit(entry, refusals.task_not_found(task_id))
 
     # -- writing ----------------------------------------------------------------------------------------------------
 
@@ -289,7 +292,7 @@ class Bulk(Generic[Req]):
     def _refuse(self, entry: BulkItem, error: WeftError) -> None:
         """Try again what was refused for the moment, within the patience; the rest comes out as refused."""
         now = time.monotonic()
-        if is_momentary(error):
+        if isinstance(error, RetryLater):
             self._refused_since = self._refused_since or now
             if now - self._refused_since < self._patience_s:
                 self._postponed += 1
@@ -310,10 +313,10 @@ class Bulk(Generic[Req]):
 
 
 def _too_large(size_bytes: int) -> WeftError:
-    return ResourceExhausted(
+    return refusals.payload_too_large(
         f"the request has {size_bytes} bytes; at most {_MOST_PAYLOAD_BYTES} fit into a message",
-        reason=errors_pb2.ERROR_REASON_PAYLOAD_TOO_LARGE,
-        metadata={"size_bytes": str(size_bytes), "limit_bytes": str(_MOST_PAYLOAD_BYTES)},
+        size_bytes=size_bytes,
+        limit_bytes=_MOST_PAYLOAD_BYTES,
     )
 
 

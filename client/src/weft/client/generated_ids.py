@@ -9,7 +9,8 @@ from __future__ import annotations
 import sys
 import time
 
-from weft.rpc.errors import Unavailable
+from weft.rpc import refusals
+from weft.rpc.errors import DeadlineExceeded
 from weft.rpc.times import duration
 from weft.v1 import coordinator_pb2
 
@@ -37,9 +38,9 @@ def clock_s() -> float:
     return time.time()
 
 
-def too_late() -> Unavailable:
+def too_late() -> DeadlineExceeded:
     """Why a submission is not repeated any more."""
-    return Unavailable(
+    return refusals.call_deadline(
         "the answer to this submission was lost, and it is too late to repeat it safely: it may have been stored."
         " Give a request_id of your own to repeat submissions for up to a day"
     )

@@ -14,7 +14,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from weft.rpc.errors import InvalidArgument
+from weft.rpc import refusals
 
 Req = TypeVar("Req")
 Resp = TypeVar("Resp")
@@ -103,7 +103,7 @@ def checked_name(name: str) -> str:
     bare = name.removeprefix("/")
     service, slash, method = bare.partition("/")
     if not service or not slash or not method or "/" in method:
-        raise InvalidArgument(
+        raise refusals.invalid_field(
             f"{name!r} is no method name, such as 'acme.v1.Analyst/Analyze'", field="method"
         )
     return bare
@@ -125,7 +125,7 @@ def as_method(method: Any) -> Method[Any, Any]:
     if isinstance(method, str):
         return Method.untyped(method)
     if isinstance(method, DirectOnly):
-        raise InvalidArgument(
+        raise refusals.invalid_field(
             f"{method.name} takes a stream of requests, so it cannot be a task: call it on"
             " mesh.channel(direct=True)",
             field="method",

@@ -10,11 +10,10 @@ from typing import TypedDict
 import grpc
 from google.protobuf.duration_pb2 import Duration
 
-from weft.rpc import times
+from weft.rpc import refusals, times
 from weft.rpc.calls import call_context, tracing
 from weft.rpc.calls import metadata as entries
 from weft.rpc.calls.metadata import RETRY_MARK
-from weft.rpc.errors import InvalidArgument
 from weft.v1 import task_pb2
 
 Metadata = Sequence[tuple[str, str | bytes]]
@@ -37,11 +36,11 @@ class RetryPolicy:
     def __post_init__(self) -> None:
         # 0 means "the default" on the wire: here it must not be taken for "none".
         if self.max_attempts is not None and self.max_attempts < 1:
-            raise InvalidArgument(
+            raise refusals.invalid_field(
                 f"max_attempts is {self.max_attempts}; 1 is the least", field="max_attempts"
             )
         if self.backoff_multiplier is not None and self.backoff_multiplier < 1:
-            raise InvalidArgument(
+            raise refusals.invalid_field(
                 f"backoff_multiplier is {self.backoff_multiplier:g}; 1 is the least",
                 field="backoff_multiplier",
             )

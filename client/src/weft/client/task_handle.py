@@ -9,8 +9,8 @@ from typing import Any, Generic, TypeVar
 from weft.client.methods import Method
 from weft.client.task_snapshot import Progress, Task, TaskState
 from weft.client.tasks_by_id import TasksById
-from weft.rpc.errors import Unavailable, WeftError
-from weft.v1 import errors_pb2
+from weft.rpc import refusals
+from weft.rpc.errors import WeftError
 
 Resp = TypeVar("Resp")
 
@@ -48,7 +48,7 @@ class TaskHandle(Generic[Resp]):
 
         Raises:
             WeftError: the task's outcome, with the handler's code, message and details.
-            TimeoutError: it has not ended by then. The task goes on.
+            DeadlineExceeded: it has not ended by then (CALL_DEADLINE). The task goes on.
         """
         return response_of(await self.ended(timeout_s), self._method)
 
@@ -56,7 +56,7 @@ class TaskHandle(Generic[Resp]):
         """The task, when it has ended, however it did.
 
         Raises:
-            TimeoutError: it has not ended by then.
+            DeadlineExceeded: it has not ended by then (CALL_DEADLINE).
         """
         if self._refusal is not None:
             raise self._refusal
@@ -94,9 +94,9 @@ class TaskHandle(Generic[Resp]):
             async for event in events:
                 # A snapshot names the attempt that counts; what earlier ones sent is void.
                 if event.attempt > attempt and seen:
-                    raise Unavailable(
+                    raise refusals.stream_restarted(
                         f"task {self.id} began again (attempt {event.attempt}) after {seen} responses",
-                        reason=errors_pb2.ERROR_REASON_STREAM_RESTARTED,
+                        task_id=self.id,
                     )
                 attempt = max(attempt, event.attempt)
                 if isinstance(event, Task):

@@ -15,7 +15,8 @@ import grpc.aio
 
 from weft.client.api import WAIT_TASKS, Api, Patience
 from weft.client.task_snapshot import Task
-from weft.rpc.errors import NotFound, WeftError
+from weft.rpc import refusals
+from weft.rpc.errors import WeftError
 from weft.rpc.times import duration
 from weft.v1 import coordinator_pb2, task_pb2
 
@@ -91,7 +92,7 @@ class Waiter:
         """The task, when it has ended.
 
         Raises:
-            TimeoutError: it has not ended within `timeout_s`.
+            DeadlineExceeded: it has not ended within `timeout_s` (CALL_DEADLINE).
             NotFound: no task has this id.
         """
         self._api.home.check()
@@ -100,11 +101,14 @@ class Waiter:
             future = self._futures[task_id] = asyncio.get_running_loop().create_future()
             self._enlist(task_id)
         self._waiting[task_id] = self._waiting.get(task_id, 0) + 1
+        time_left = asyncio.timeout(timeout_s)
         try:
-            async with asyncio.timeout(timeout_s):
+            async with time_left:
                 return await asyncio.shield(future)
         except TimeoutError:
-            raise TimeoutError(f"task {task_id} has not ended within {timeout_s:g} s") from None
+            if not time_left.expired():
+                raise
+            raise refusals.call_deadline(f"task {task_id} has not ended within {timeout_s:g} s") from None
         finally:
             self._leave(task_id, future)
 
@@ -135,7 +139,7 @@ class Waiter:
                 for task in some.tasks:
                     self._settle(batch, task.id, task)
                 for task_id in some.unknown:
-                    self._settle(batch, task_id, NotFound(f"there is no task {task_id}"))
+                    self._settle(batch, task_id, refusals.task_not_found(task_id))
         except (WeftError, grpc.aio.UsageError) as error:  # the latter: the mesh was closed meanwhile
             for task_id in tuple(batch.open_ids):
                 self._settle(batch, task_id, error)

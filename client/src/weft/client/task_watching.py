@@ -8,7 +8,7 @@ import grpc.aio
 
 from weft.client.api import WATCH_TASK, Api, Patience
 from weft.client.task_snapshot import Progress, Task
-from weft.rpc.errors import Unavailable
+from weft.rpc import refusals
 from weft.v1 import coordinator_pb2
 
 
@@ -38,7 +38,9 @@ async def watch(
                     yield task
                     if task.ended:
                         return
-            await patience.wait_after(Unavailable(f"the stream of task {task_id} ended before the task did"))
+            await patience.wait_after(
+                refusals.unreachable(f"the stream of task {task_id} ended before the task did")
+            )
         except grpc.aio.AioRpcError as error:
             await patience.wait(error)
         finally:

@@ -20,7 +20,8 @@ from weft.client.task_handle import TaskHandle, response_of
 from weft.client.task_snapshot import Task
 from weft.client.task_waiting import ended
 from weft.client.tasks_by_id import TasksById
-from weft.rpc.errors import NotFound, WeftError
+from weft.rpc import refusals
+from weft.rpc.errors import WeftError
 from weft.v1 import coordinator_pb2
 
 Req = TypeVar("Req")
@@ -282,7 +283,7 @@ class Tasks(TasksById):
                 for task in some.tasks:
                     yield task
                 for task_id in some.unknown:
-                    raise NotFound(f"there is no task {task_id}")
+                    raise refusals.task_not_found(task_id)
 
 
 def _id(task: HasId | str) -> str:

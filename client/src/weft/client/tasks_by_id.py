@@ -34,7 +34,7 @@ class TasksById:
         """The task, when it has ended. Waits that begin together share one stream.
 
         Raises:
-            TimeoutError: it has not ended by then.
+            DeadlineExceeded: it has not ended by then (CALL_DEADLINE).
             NotFound: no task has this id.
         """
         return await self._waiter.wait(task_id, timeout_s)

@@ -20,9 +20,10 @@ from weft.coordinator.store.rules import (
     TaskRetryPolicy,
 )
 from weft.coordinator.store.task_ids import request_digest
-from weft.rpc.errors import InvalidArgument, NotFound, ResourceExhausted, Unimplemented
+from weft.rpc import refusals
+from weft.rpc.errors import NotFound, Unimplemented
 from weft.rpc.times import checked_duration, duration, seconds, timestamp
-from weft.v1 import coordinator_pb2, errors_pb2, task_pb2
+from weft.v1 import coordinator_pb2, task_pb2
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 MAX_ATTEMPTS = 1000
@@ -53,10 +54,9 @@ def progress_event(row: ProgressRow) -> task_pb2.ProgressEvent:
 
 
 def not_durable(method: str) -> Unimplemented:
-    return Unimplemented(
+    return refusals.method_not_durable(
         f"{method} takes a stream of requests and cannot be a task: call it directly, on the coordinator's port"
-        " with the metadata weft-mode: direct",
-        reason=errors_pb2.ERROR_REASON_METHOD_NOT_DURABLE,
+        " with the metadata weft-mode: direct"
     )
 
 
@@ -83,14 +83,14 @@ def submission(
     if not info.durable:
         raise not_durable(info.name)
     if len(payload) > defaults.max_payload_bytes:
-        raise ResourceExhausted(
+        raise refusals.payload_too_large(
             f"the request is {len(payload)} bytes; the limit is {defaults.max_payload_bytes}",
-            reason=errors_pb2.ERROR_REASON_PAYLOAD_TOO_LARGE,
-            metadata={"size_bytes": str(len(payload)), "limit_bytes": str(defaults.max_payload_bytes)},
+            size_bytes=len(payload),
+            limit_bytes=defaults.max_payload_bytes,
         )
     request = info.check_request(payload)
     if request_id and not _REQUEST_ID.fullmatch(request_id):
-        raise InvalidArgument(
+        raise refusals.invalid_field(
             "request_id must be 1 to 128 printable ASCII characters without spaces", field="request_id"
         )
     # Made only where a request id must know its request again.
@@ -121,20 +121,22 @@ def _with_options(
     task_id: str,
 ) -> Submission:
     if options.fairness_key or options.fairness_weight:
-        raise Unimplemented("fairness keys are not supported yet: leave options.fairness_key empty")
+        raise refusals.not_implemented(
+            "fairness keys are not supported yet: leave options.fairness_key empty"
+        )
     priority = options.priority if options.HasField("priority") else DEFAULT_PRIORITY
     if priority > HIGHEST_PRIORITY:
-        raise InvalidArgument(
+        raise refusals.invalid_field(
             f"options.priority is {priority}; it must be 0 to {HIGHEST_PRIORITY}", field="options.priority"
         )
     limits = options.limits
     context = options.context.SerializeToString() if options.HasField("context") else b""
     if len(context) > defaults.max_metadata_bytes:
-        raise ResourceExhausted(
+        raise refusals.payload_too_large(
             f"the call's metadata is {len(context)} bytes; the limit is {defaults.max_metadata_bytes}"
             " (the coordinator's setting max_metadata_bytes)",
-            reason=errors_pb2.ERROR_REASON_PAYLOAD_TOO_LARGE,
-            metadata={"size_bytes": str(len(context)), "limit_bytes": str(defaults.max_metadata_bytes)},
+            size_bytes=len(context),
+            limit_bytes=defaults.max_metadata_bytes,
             field="options.context",
         )
     return Submission(
@@ -173,24 +175,24 @@ def retry_policy(policy: task_pb2.RetryPolicy) -> TaskRetryPolicy:
     """
     prefix = "options.retry"
     if policy.max_attempts > MAX_ATTEMPTS:
-        raise InvalidArgument(
+        raise refusals.invalid_field(
             f"{prefix}.max_attempts is {policy.max_attempts}; the most is {MAX_ATTEMPTS}",
             field=f"{prefix}.max_attempts",
         )
     if policy.HasField("max_crashes") and policy.max_crashes > MAX_ATTEMPTS:
-        raise InvalidArgument(
+        raise refusals.invalid_field(
             f"{prefix}.max_crashes is {policy.max_crashes}; the most is {MAX_ATTEMPTS}",
             field=f"{prefix}.max_crashes",
         )
     multiplier = policy.backoff_multiplier
     if multiplier and (math.isnan(multiplier) or not 1 <= multiplier <= 1000):
-        raise InvalidArgument(
+        raise refusals.invalid_field(
             f"{prefix}.backoff_multiplier is {multiplier:g}; it must be 1 to 1000",
             field=f"{prefix}.backoff_multiplier",
         )
     codes = frozenset(policy.retryable_codes)
     if not all(0 < code <= 16 for code in codes):
-        raise InvalidArgument(
+        raise refusals.invalid_field(
             f"{prefix}.retryable_codes holds a number that is no gRPC error code (1 to 16)",
             field=f"{prefix}.retryable_codes",
         )
@@ -216,18 +218,18 @@ def requirements(message: task_pb2.Requirements) -> Requirements:
         InvalidArgument: too many, an empty key, or an amount that is no number of zero or more.
     """
     if len(message.labels) + len(message.resources) > MAX_REQUIREMENTS:
-        raise InvalidArgument(
+        raise refusals.invalid_field(
             f"options.requirements has more than {MAX_REQUIREMENTS} entries", field="options.requirements"
         )
     for key, value in message.labels.items():
         if not 1 <= len(key) <= 128 or len(value) > 256:
-            raise InvalidArgument(
+            raise refusals.invalid_field(
                 "labels need a key of 1 to 128 characters and a value of at most 256",
                 field="options.requirements.labels",
             )
     for key, amount in message.resources.items():
         if not 1 <= len(key) <= 128 or not (math.isfinite(amount) and amount >= 0):
-            raise InvalidArgument(
+            raise refusals.invalid_field(
                 f"resource {key!r} needs a key of 1 to 128 characters and a finite amount of 0 or more",
                 field="options.requirements.resources",
             )
@@ -299,9 +301,8 @@ def _drop_stack(outcome: task_pb2.Outcome) -> None:
 
 def result_expired(record: TaskRecord) -> NotFound:
     """Why a task that has ended has no outcome any more; an empty response would be a wrong answer."""
-    return NotFound(
+    return refusals.result_expired(
         f"task {record.task_id} ended as {record.state.name}, and its result was dropped after its time",
-        reason=errors_pb2.ERROR_REASON_RESULT_EXPIRED,
         metadata={"task_id": record.task_id, "state": record.state.name},
     )
 
@@ -343,13 +344,13 @@ def list_filter(asked: coordinator_pb2.TaskFilter) -> ListFilter:
     """
     codes = frozenset(asked.error_codes)
     if not all(0 < code <= 16 for code in codes):
-        raise InvalidArgument(
+        raise refusals.invalid_field(
             "filter.error_codes holds a number that is no gRPC error code (1 to 16)",
             field="filter.error_codes",
         )
     for name in ("agent_id", "request_id", "error_reason", "error_text"):
         if len(getattr(asked, name)) > MAX_FILTER_CHARS:
-            raise InvalidArgument(
+            raise refusals.invalid_field(
                 f"filter.{name} is at most {MAX_FILTER_CHARS} characters", field=f"filter.{name}"
             )
     return ListFilter(
@@ -374,4 +375,4 @@ def _states(values: list[int]) -> frozenset[State]:
     try:
         return frozenset(State(value) for value in values)
     except ValueError as error:
-        raise InvalidArgument("filter.states holds an unknown state", field="filter.states") from error
+        raise refusals.invalid_field("filter.states holds an unknown state", field="filter.states") from error

@@ -20,12 +20,12 @@ from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 from grpc import aio
 
+from weft.rpc import refusals
 from weft.rpc.calls.metadata import Pairs
 from weft.rpc.errors import (
     STATUS_DETAILS_KEY,
     Internal,
     InvalidArgument,
-    ResourceExhausted,
     WeftError,
     status_code,
 )
@@ -61,7 +61,7 @@ async def abort(
 def fault(name: str) -> Internal:
     """Log the exception that is being handled, and what to answer for it."""
     log.error("handler.failed", rpc=name, exc_info=sys.exc_info())
-    return Internal("the coordinator failed to handle this call; its log has the rest")
+    return refusals.internal("the coordinator failed to handle this call; its log has the rest")
 
 
 def unary(handler: Unary) -> Unary:
@@ -134,7 +134,7 @@ async def write(
             await to_caller(context.write(response))
     except TimeoutError:
         log.warning("stream.not_read", peer=context.peer(), for_s=stalled_s)
-        raise ResourceExhausted(
+        raise refusals.overloaded(
             f"the stream was not read for {stalled_s:g} s and was closed; nothing stored is lost: ask again"
         ) from None
 
@@ -179,7 +179,7 @@ def _deserializer(deserialize: Callable[[bytes], T]) -> Callable[[bytes], T | In
 
 def malformed(error: DecodeError) -> InvalidArgument:
     """What to answer a request, or one of a stream, that does not parse."""
-    return InvalidArgument(f"the request does not parse: {error}")
+    return refusals.payload_malformed(f"the request does not parse: {error}")
 
 
 def _well_formed(request: T | InvalidArgument) -> T:

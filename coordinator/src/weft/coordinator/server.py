@@ -41,6 +41,7 @@ from weft.coordinator.store.base import Store
 from weft.coordinator.store.choose import store_of
 from weft.coordinator.store.records import AttemptRef, Owner, ProgressRow, TaskRecord
 from weft.coordinator.store.rules import QueueKey
+from weft.rpc import refusals
 from weft.rpc.calls.admission import Admission
 from weft.rpc.contracts.reflection import Reflection
 from weft.rpc.errors import Unavailable, WeftError
@@ -50,7 +51,7 @@ from weft.rpc.network.channel import make_server, server_options
 from weft.rpc.process import logs
 from weft.rpc.process.logs import get_logger
 from weft.rpc.process.signals import hurries, stop_signals
-from weft.v1 import coordinator_pb2_grpc, errors_pb2
+from weft.v1 import coordinator_pb2_grpc
 
 log = get_logger(__name__)
 
@@ -260,7 +261,7 @@ class Coordinator:
 
 
 def _stopping(message: str) -> Unavailable:
-    return Unavailable(message, reason=errors_pb2.ERROR_REASON_STOPPING, retry_after_s=1.0)
+    return refusals.stopping(message, retry_after_s=1.0)
 
 
 def _bind(server: aio.Server, listen: str) -> int:

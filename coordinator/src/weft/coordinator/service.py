@@ -11,7 +11,7 @@ from grpc import aio
 from weft.coordinator import codec, guard
 from weft.coordinator.calls.bulk_stream import BulkStream
 from weft.coordinator.calls.explaining import Explainer
-from weft.coordinator.calls.following import follow, task_not_found
+from weft.coordinator.calls.following import follow
 from weft.coordinator.calls.hub import TaskHub
 from weft.coordinator.calls.submission import SubmissionService, accepted
 from weft.coordinator.calls.wait_tasks import wait_tasks
@@ -23,7 +23,7 @@ from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import ProgressRow, TaskRecord
-from weft.rpc.errors import InvalidArgument, Unimplemented
+from weft.rpc import refusals
 from weft.rpc.times import checked_duration
 from weft.v1 import coordinator_pb2, coordinator_pb2_grpc, session_pb2, task_pb2
 
@@ -102,7 +102,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
         self, request: coordinator_pb2.WaitTasksRequest, context: Context
     ) -> AsyncIterator[coordinator_pb2.WaitTasksResponse]:
         if not 1 <= len(request.task_ids) <= MAX_WAIT_IDS:
-            raise InvalidArgument(
+            raise refusals.invalid_field(
                 f"task_ids must hold 1 to {MAX_WAIT_IDS} ids; there are {len(request.task_ids)}",
                 field="task_ids",
             )
@@ -116,7 +116,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
         self, request: coordinator_pb2.ListTasksRequest, context: Context
     ) -> coordinator_pb2.ListTasksResponse:
         if request.page_size > MAX_PAGE:
-            raise InvalidArgument(f"page_size is at most {MAX_PAGE}", field="page_size")
+            raise refusals.invalid_field(f"page_size is at most {MAX_PAGE}", field="page_size")
         where = codec.list_filter(request.filter)
         view = request.view or task_pb2.TASK_VIEW_BASIC
         page = await self._store.list_tasks(
@@ -134,13 +134,13 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
         self, request: coordinator_pb2.CancelTaskRequest, context: Context
     ) -> coordinator_pb2.CancelTaskResponse:
         if len(request.reason) > MAX_REASON:
-            raise InvalidArgument(f"reason is at most {MAX_REASON} characters", field="reason")
+            raise refusals.invalid_field(f"reason is at most {MAX_REASON} characters", field="reason")
         grace_s = self._settings.cancel_grace_s
         if request.HasField("grace"):
             grace_s = checked_duration(request.grace, "grace", most_s=3600.0)
         record = (await self._store.cancel([request.task_id], request.reason, grace_s))[0]
         if record is None:
-            raise task_not_found(request.task_id)
+            raise refusals.task_not_found(request.task_id)
         return coordinator_pb2.CancelTaskResponse(task=codec.task(record, task_pb2.TASK_VIEW_BASIC))
 
     @guard.unary
@@ -149,7 +149,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
     ) -> coordinator_pb2.RetryTaskResponse:
         record = await self._store.retry(request.task_id)
         if record is None:
-            raise task_not_found(request.task_id)
+            raise refusals.task_not_found(request.task_id)
         return coordinator_pb2.RetryTaskResponse(task=codec.task(record, task_pb2.TASK_VIEW_BASIC))
 
     @guard.stream
@@ -169,7 +169,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
     async def _record(self, task_id: str, *, payloads: bool = False, history: bool = False) -> TaskRecord:
         record = (await self._store.get([task_id], payloads=payloads, history=history))[0]
         if record is None:
-            raise task_not_found(task_id)
+            raise refusals.task_not_found(task_id)
         return record
 
     # -- fleet ----------------------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
         self, request: coordinator_pb2.ListAgentsRequest, context: Context
     ) -> coordinator_pb2.ListAgentsResponse:
         if request.page_size > MAX_AGENT_PAGE:
-            raise InvalidArgument(f"page_size is at most {MAX_AGENT_PAGE}", field="page_size")
+            raise refusals.invalid_field(f"page_size is at most {MAX_AGENT_PAGE}", field="page_size")
         agents, more = await self._fleet.page(request.method, request.page_token, request.page_size or 1000)
         return coordinator_pb2.ListAgentsResponse(
             agents=agents, next_page_token=agents[-1].id if more else ""
@@ -218,7 +218,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
         self, request: coordinator_pb2.UpdateQueueRequest, context: Context
     ) -> coordinator_pb2.UpdateQueueResponse:
         if request.HasField("limits"):
-            raise Unimplemented("queue limits are not supported yet: leave `limits` unset")
+            raise refusals.not_implemented("queue limits are not supported yet: leave `limits` unset")
         self._contracts.method(request.method)
         if request.HasField("paused"):
             await self._queues.pause(request.method, paused=request.paused)

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable
 import grpc
 from grpc import aio
 
-from weft.rpc.errors import Unavailable, WeftError, from_call
+from weft.rpc import refusals
+from weft.rpc.errors import WeftError, from_call
 from weft.rpc.process.logs import get_logger
 from weft.v1 import coordinator_pb2, coordinator_pb2_grpc, fleet_pb2
 
@@ -67,7 +68,7 @@ class Discovery:
             async with asyncio.timeout(timeout_s):
                 await self._known.wait()
         except TimeoutError:
-            raise self._last_error or Unavailable(
+            raise self._last_error or refusals.unreachable(
                 f"no coordinator has told its agents within {timeout_s:g} s"
             ) from None
 
@@ -108,7 +109,7 @@ class Discovery:
         finally:
             # A call that is dropped without its end is never collected.
             call.cancel()
-        return Unavailable("the coordinator ended the stream")
+        return refusals.unreachable("the coordinator ended the stream")
 
     def _take(self, response: coordinator_pb2.WatchAgentsResponse) -> None:
         if response.snapshot:

@@ -1,21 +1,29 @@
 """The one tree of weft's errors and its one mapping to and from `google.rpc.Status`.
 
-    WeftError
-    ├── InvalidArgument            a value is wrong; `field` says which
-    ├── NotFound
-    ├── AlreadyExists
-    ├── FailedPrecondition
-    ├── ResourceExhausted          a bound is reached; `retry_after_s` when trying again can help
-    ├── Unavailable                gone for now; `retry_after_s` says when to try again
-    ├── Unimplemented
-    ├── Aborted
-    ├── Cancelled
-    ├── DeadlineExceeded
-    ├── DataLoss                   a task that was stored is gone
-    ├── Unknown                    a handler raised an exception
-    └── Internal                   a fault of weft
+Errors sort by what a caller does about them, then by their gRPC code:
 
-Each carries an `ErrorInfo` with domain "weft" and a reason of `weft.v1.ErrorReason`. This module does no I/O.
+    WeftError
+    ├── RetryLater                 the same call may succeed later; `retry_after_s` says when, if that is known
+    │   ├── Unavailable            a server, its store, or an agent is away
+    │   └── Overloaded             a bound is reached; also a ResourceExhausted
+    ├── FixRequest                 the same call would be refused again: change it, or what it relies on
+    │   ├── InvalidArgument        a value is wrong; `field` says which
+    │   ├── NotFound
+    │   ├── AlreadyExists
+    │   ├── FailedPrecondition
+    │   ├── Unimplemented
+    │   └── TooLarge               a request or a response is over a limit; also a ResourceExhausted
+    ├── DeadlineExceeded           time is up, of the call or of the task (`reason`); also Python's TimeoutError
+    ├── Failed                     it was tried and failed: another try is another call, and the caller's to decide
+    │   ├── Unknown                a handler raised an exception
+    │   ├── Aborted
+    │   ├── Cancelled
+    │   ├── DataLoss               a task that was stored is gone
+    │   └── Internal               a fault of weft
+    └── ResourceExhausted          a handler's own, which says nothing of when to try again
+
+Weft's own errors carry an `ErrorInfo` with domain "weft" and a reason of `weft.v1.ErrorReason`, and are made by the functions of
+`weft.rpc.refusals`. A handler's own error has the class of its code. This module does no I/O.
 """
 
 from __future__ import annotations
@@ -58,27 +66,26 @@ class WeftError(Exception):
 
     Args:
         message: what is wrong and what to do, in plain words.
-        reason: a number of `weft.v1.ErrorReason`.
+        reason: a number of `weft.v1.ErrorReason`; UNSPECIFIED for an error that weft has no reason for.
         metadata: facts for programs (`ErrorInfo.metadata`).
         field: path of the offending request field; adds `BadRequest` details.
         retry_after_s: adds `RetryInfo` with this delay, in seconds.
     """
 
     code: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
-    default_reason: ClassVar[int] = errors_pb2.ERROR_REASON_INTERNAL
 
     def __init__(
         self,
         message: str,
         *,
-        reason: int | None = None,
+        reason: int = errors_pb2.ERROR_REASON_UNSPECIFIED,
         metadata: Mapping[str, str] | None = None,
         field: str | None = None,
         retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.reason = self.default_reason if reason is None else reason
+        self.reason = reason
         self.metadata = dict(metadata or {})
         self.field = field
         self.retry_after_s = retry_after_s
@@ -101,10 +108,12 @@ class WeftError(Exception):
         if self.received is not None:
             return self.received
         message = _cut(self.message, MAX_MESSAGE_BYTES)
-        metadata = {key: _cut(value, MAX_METADATA_BYTES) for key, value in self.metadata.items()}
-        details: list[Message] = [
-            error_details_pb2.ErrorInfo(reason=self.reason_name, domain=DOMAIN, metadata=metadata)
-        ]
+        details: list[Message] = []
+        if self.reason != errors_pb2.ERROR_REASON_UNSPECIFIED:
+            metadata = {key: _cut(value, MAX_METADATA_BYTES) for key, value in self.metadata.items()}
+            details.append(
+                error_details_pb2.ErrorInfo(reason=self.reason_name, domain=DOMAIN, metadata=metadata)
+            )
         if self.field is not None:
             violation = error_details_pb2.BadRequest.FieldViolation(field=self.field, description=message)
             details.append(error_details_pb2.BadRequest(field_violations=[violation]))
@@ -115,72 +124,107 @@ class WeftError(Exception):
         return make_status(self.code, message, details)
 
 
-class InvalidArgument(WeftError):
-    code = grpc.StatusCode.INVALID_ARGUMENT
-    default_reason = errors_pb2.ERROR_REASON_INVALID_FIELD
+class RetryLater(WeftError):
+    """Nothing is wrong with the call: the same may succeed later, and weft's own clients repeat it."""
 
 
-class NotFound(WeftError):
-    code = grpc.StatusCode.NOT_FOUND
-    default_reason = errors_pb2.ERROR_REASON_TASK_NOT_FOUND
+class FixRequest(WeftError):
+    """The same call would be refused again: the caller changes it, or what it relies on."""
 
 
-class AlreadyExists(WeftError):
-    code = grpc.StatusCode.ALREADY_EXISTS
-    default_reason = errors_pb2.ERROR_REASON_REQUEST_ID_REUSED
+class Failed(WeftError):
+    """It was tried, and failed. Whether it is tried again is the caller's to decide."""
 
 
-class FailedPrecondition(WeftError):
-    code = grpc.StatusCode.FAILED_PRECONDITION
-    default_reason = errors_pb2.ERROR_REASON_TASK_STATE
+class Unavailable(RetryLater):
+    code = grpc.StatusCode.UNAVAILABLE
 
 
 class ResourceExhausted(WeftError):
+    """A bound is reached. Of weft's own it is one of its subclasses."""
+
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
-    default_reason = errors_pb2.ERROR_REASON_OVERLOADED
 
 
-class Unavailable(WeftError):
-    code = grpc.StatusCode.UNAVAILABLE
-    default_reason = errors_pb2.ERROR_REASON_STORE_UNAVAILABLE
+class Overloaded(ResourceExhausted, RetryLater):
+    """A bound is reached that may have room again after `retry_after_s`."""
 
 
-class Unimplemented(WeftError):
+class TooLarge(ResourceExhausted, FixRequest):
+    """A request, a response or a stream is over its limit."""
+
+
+class InvalidArgument(FixRequest):
+    code = grpc.StatusCode.INVALID_ARGUMENT
+
+
+class NotFound(FixRequest):
+    code = grpc.StatusCode.NOT_FOUND
+
+
+class AlreadyExists(FixRequest):
+    code = grpc.StatusCode.ALREADY_EXISTS
+
+
+class FailedPrecondition(FixRequest):
+    code = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class Unimplemented(FixRequest):
     code = grpc.StatusCode.UNIMPLEMENTED
-    default_reason = errors_pb2.ERROR_REASON_NOT_IMPLEMENTED
 
 
-class Aborted(WeftError):
-    code = grpc.StatusCode.ABORTED
-    default_reason = errors_pb2.ERROR_REASON_CRASH_LOOP
+class DeadlineExceeded(WeftError, TimeoutError):
+    """Time is up. By its reason: CALL_DEADLINE, the caller's, after which the task may go on; or TIME_LIMIT, the task's own."""
 
-
-class Cancelled(WeftError):
-    code = grpc.StatusCode.CANCELLED
-    default_reason = errors_pb2.ERROR_REASON_CANCELLED
-
-
-class DeadlineExceeded(WeftError):
     code = grpc.StatusCode.DEADLINE_EXCEEDED
-    default_reason = errors_pb2.ERROR_REASON_TIME_LIMIT
 
 
-class DataLoss(WeftError):
+class Aborted(Failed):
+    code = grpc.StatusCode.ABORTED
+
+
+class Cancelled(Failed):
+    code = grpc.StatusCode.CANCELLED
+
+
+class DataLoss(Failed):
     code = grpc.StatusCode.DATA_LOSS
-    default_reason = errors_pb2.ERROR_REASON_TASK_NOT_FOUND
 
 
-class Unknown(WeftError):
+class Unknown(Failed):
     code = grpc.StatusCode.UNKNOWN
-    default_reason = errors_pb2.ERROR_REASON_HANDLER_FAILED
 
 
-class Internal(WeftError):
+class Internal(Failed):
     code = grpc.StatusCode.INTERNAL
-    default_reason = errors_pb2.ERROR_REASON_INTERNAL
 
 
-_CLASSES: dict[grpc.StatusCode, type[WeftError]] = {cls.code: cls for cls in WeftError.__subclasses__()}
+_CLASSES: dict[grpc.StatusCode, type[WeftError]] = {
+    cls.code: cls
+    for cls in (
+        Unavailable,
+        ResourceExhausted,
+        InvalidArgument,
+        NotFound,
+        AlreadyExists,
+        FailedPrecondition,
+        Unimplemented,
+        DeadlineExceeded,
+        Aborted,
+        Cancelled,
+        DataLoss,
+        Unknown,
+        Internal,
+    )
+}
+_TOO_LARGE = frozenset(
+    {
+        errors_pb2.ERROR_REASON_PAYLOAD_TOO_LARGE,
+        errors_pb2.ERROR_REASON_RESULT_TOO_LARGE,
+        errors_pb2.ERROR_REASON_PROGRESS_LIMIT,
+    }
+)
 
 
 def _cut(text: str, most_bytes: int) -> str:
@@ -237,15 +281,24 @@ def from_status(status: status_pb2.Status) -> WeftError:
     if info is not None and info.domain == DOMAIN:
         key = f"ERROR_REASON_{info.reason}"
         reason = errors_pb2.ErrorReason.Value(key) if key in errors_pb2.ErrorReason.keys() else reason
-    cls = _CLASSES.get(status_code(status.code), Unknown)
-    error = cls(
+    delay_s = retry_after_s(status)
+    error = _class_of(status_code(status.code), reason, delay_s)(
         status.message,
         reason=reason,
         metadata=dict(info.metadata) if info is not None else None,
-        retry_after_s=retry_after_s(status),
+        retry_after_s=delay_s,
     )
     error.received = status
     return error
+
+
+def _class_of(code: grpc.StatusCode, reason: int, delay_s: float | None) -> type[WeftError]:
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        if reason in _TOO_LARGE:
+            return TooLarge
+        # As gRPC has it: only with a RetryInfo the same call may succeed later.
+        return ResourceExhausted if delay_s is None else Overloaded
+    return _CLASSES.get(code, Unknown)
 
 
 def status_of_call(call: grpc.RpcError) -> status_pb2.Status:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from weft.rpc.errors import InvalidArgument
+from weft.rpc import refusals
 
 MAX_DURATION_S = 366 * 86400.0
 
@@ -36,10 +36,10 @@ def checked_duration(
         InvalidArgument: it is malformed, or outside [least_s, most_s].
     """
     if not -999_999_999 <= value.nanos <= 999_999_999 or (value.seconds > 0 > value.nanos):
-        raise InvalidArgument(f"{field} is not a valid duration", field=field)
+        raise refusals.invalid_field(f"{field} is not a valid duration", field=field)
     result = seconds(value)
     if not least_s <= result <= most_s:
-        raise InvalidArgument(
+        raise refusals.invalid_field(
             f"{field} is {result:g} s; it must be between {least_s:g} s and {most_s:g} s", field=field
         )
     return result

@@ -16,19 +16,17 @@ from grpc import aio
 from weft.agent.direct.load_trailers import LoadReports, merged
 from weft.agent.handlers.handler_context import HandlerContext
 from weft.agent.handlers.slots import Slots
+from weft.rpc import refusals
 from weft.rpc.calls import metadata
 from weft.rpc.calls.answer_in_time import late, usable_s
 from weft.rpc.calls.metadata import NO_WAIT_KEY, Pairs
 from weft.rpc.errors import (
     STATUS_DETAILS_KEY,
-    ResourceExhausted,
-    Unavailable,
-    Unimplemented,
     WeftError,
     status_code,
 )
 from weft.rpc.network.gone import to_caller
-from weft.v1 import errors_pb2, task_pb2
+from weft.v1 import task_pb2
 
 # A full agent is asked again no sooner than this. Others may be free at once.
 RETRY_AFTER_S = 0.1
@@ -36,12 +34,8 @@ RETRY_AFTER_S = 0.1
 # Timers of event loops may be so early.
 _EARLY_S = 0.002
 
-_OVERLOADED = ResourceExhausted(
-    "all slots of this agent are taken",
-    reason=errors_pb2.ERROR_REASON_OVERLOADED,
-    retry_after_s=RETRY_AFTER_S,
-)
-_STOPPING = Unavailable("this agent takes no new calls", reason=errors_pb2.ERROR_REASON_STOPPING)
+_OVERLOADED = refusals.overloaded("all slots of this agent are taken", retry_after_s=RETRY_AFTER_S)
+_STOPPING = refusals.stopping("this agent takes no new calls")
 
 
 async def no_slot(slots: Slots, cost: int, context: Any, agent_id: str) -> WeftError | None:
@@ -76,9 +70,7 @@ async def no_slot_in_time(slots: Slots, cost: int, left_s: float | None, agent_i
 
 
 def not_hosted(method: str) -> WeftError:
-    return Unimplemented(
-        f"this agent does not host {method}", reason=errors_pb2.ERROR_REASON_METHOD_NOT_HOSTED
-    )
+    return refusals.method_not_hosted(f"this agent does not host {method}")
 
 
 class Endings:

@@ -23,12 +23,13 @@ from weft.agent.handlers.handler_run import HandlerRun, Runner
 from weft.agent.handlers.runners import Runners
 from weft.agent.handlers.slots import Slots
 from weft.agent.hosting.hosted_methods import HostedMethod
+from weft.rpc import refusals
 from weft.rpc.calls.pacing import Pacer
-from weft.rpc.errors import InvalidArgument, ResourceExhausted, Unimplemented, WeftError
+from weft.rpc.errors import WeftError
 from weft.rpc.network.channel import BATCH_BYTES, MAX_PAYLOAD_BYTES
 from weft.rpc.network.gone import to_caller
 from weft.rpc.times import MAX_DURATION_S, timestamp
-from weft.v1 import agent_pb2, agent_pb2_grpc, errors_pb2, fleet_pb2, session_pb2, task_pb2
+from weft.v1 import agent_pb2, agent_pb2_grpc, fleet_pb2, session_pb2, task_pb2
 
 # Calls in one message.
 MAX_CALLS = 4096
@@ -167,7 +168,7 @@ class _ExecuteStream:
         try:
             async for message in requests:
                 if len(message.calls) > MAX_CALLS:
-                    raise InvalidArgument(
+                    raise refusals.invalid_field(
                         f"the message has {len(message.calls)} calls; at most {MAX_CALLS} can be",
                         field="calls",
                     )
@@ -180,13 +181,13 @@ class _ExecuteStream:
                     self._room.clear()
                     await self._room.wait()
         except DecodeError as error:
-            raise InvalidArgument(f"the request does not parse: {error}") from None
+            raise refusals.payload_malformed(f"the request does not parse: {error}") from None
         self._half_closed = True
         self._due.set()
 
     def _start(self, call: agent_pb2.DirectCall) -> None:
         if call.id in self._calls:
-            raise InvalidArgument(f"call id {call.id} is in use on this stream", field="calls.id")
+            raise refusals.invalid_field(f"call id {call.id} is in use on this stream", field="calls.id")
         hosted = self._service.methods.get(call.method)
         refusal = self._refusal(call.method, hosted)
         if refusal is not None or hosted is None:
@@ -220,10 +221,7 @@ class _ExecuteStream:
         if hosted is None:
             return not_hosted(method)
         if hosted.request_streaming or hosted.response_streaming:
-            return Unimplemented(
-                f"{method} has a stream of messages: call it by its own name",
-                reason=errors_pb2.ERROR_REASON_METHOD_NOT_HOSTED,
-            )
+            return refusals.method_not_hosted(f"{method} has a stream of messages: call it by its own name")
         return None
 
     def withdraw(self, run: _ExecuteCall) -> None:
@@ -323,7 +321,7 @@ async def _write(context: Any, message: agent_pb2.ExecuteResponse) -> None:
         async with asyncio.timeout(STALLED_S):
             await to_caller(context.write(message))
     except TimeoutError:
-        raise ResourceExhausted(
+        raise refusals.overloaded(
             f"the stream was not read for {STALLED_S:g} s; what ran for it is cancelled"
         ) from None
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
+from weft.rpc import refusals
 from weft.rpc.calls.answer_size import MAX_ANSWER_BYTES, fit
 from weft.rpc.errors import (
-    Cancelled,
-    DeadlineExceeded,
-    Internal,
     ResourceExhausted,
-    Unavailable,
-    Unimplemented,
-    Unknown,
     WeftError,
 )
-from weft.v1 import errors_pb2, session_pb2, task_pb2
+from weft.v1 import session_pb2, task_pb2
 
 
 def of_error(error: WeftError) -> task_pb2.Outcome:
@@ -22,58 +17,44 @@ def of_error(error: WeftError) -> task_pb2.Outcome:
 
 def handler_failed(method: str) -> task_pb2.Outcome:
     """Of a handler that raised. The exception's text may hold what callers must not see: nothing of it is in the status."""
-    return of_error(Unknown(f"the handler of {method} raised an exception; the agent's log has it"))
+    return of_error(refusals.handler_failed(method))
 
 
 def not_run(method: str) -> task_pb2.Outcome:
     """Of an attempt whose handler could not be run, or not be heard, by a fault of weft's."""
-    return of_error(Internal(f"the agent failed to run {method}; its log has the rest"))
+    return of_error(refusals.internal(f"the agent failed to run {method}; its log has the rest"))
 
 
 def too_large(size_bytes: int, limit_bytes: int) -> task_pb2.Outcome:
     return of_error(
-        ResourceExhausted(
+        refusals.result_too_large(
             f"the handler's response is {size_bytes} bytes; the limit is {limit_bytes}",
-            reason=errors_pb2.ERROR_REASON_RESULT_TOO_LARGE,
-            metadata={"size_bytes": str(size_bytes), "limit_bytes": str(limit_bytes)},
+            size_bytes=size_bytes,
+            limit_bytes=limit_bytes,
         )
     )
 
 
 def cancelled(reason: str) -> task_pb2.Outcome:
-    return of_error(
-        Cancelled(
-            f"cancelled: {reason}" if reason else "cancelled", metadata={"reason": reason} if reason else None
-        )
-    )
+    return of_error(refusals.cancelled(f"cancelled: {reason}" if reason else "cancelled", reason))
 
 
 def time_limit() -> task_pb2.Outcome:
-    return of_error(DeadlineExceeded("the attempt's time limit passed", metadata={"limit": "start_to_close"}))
+    return of_error(refusals.time_limit("the attempt's time limit passed", limit="start_to_close"))
 
 
 def not_hosted(method: str) -> task_pb2.Outcome:
-    return of_error(
-        Unimplemented(f"this agent does not host {method}", reason=errors_pb2.ERROR_REASON_METHOD_NOT_HOSTED)
-    )
+    return of_error(refusals.method_not_hosted(f"this agent does not host {method}"))
 
 
 def not_durable(method: str) -> task_pb2.Outcome:
     return of_error(
-        Unimplemented(
-            f"{method} takes a stream of requests: it can be called directly only",
-            reason=errors_pb2.ERROR_REASON_METHOD_NOT_DURABLE,
-        )
+        refusals.method_not_durable(f"{method} takes a stream of requests: it can be called directly only")
     )
 
 
 def process_died() -> task_pb2.Outcome:
-    return of_error(
-        Unavailable(
-            "the isolated process that ran the handler died",
-            reason=errors_pb2.ERROR_REASON_ISOLATED_PROCESS_DIED,
-        )
-    )
+    return of_error(refusals.isolated_process_died())
 
 
 def bounded(

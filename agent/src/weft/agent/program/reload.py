@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
-from weft.agent.errors import RESTART_STATUS
-from weft.rpc.errors import FailedPrecondition
+from weft.agent.errors import RESTART_STATUS, SettingsError
 from weft.rpc.process.extras import install_command
 from weft.rpc.process.logs import get_logger
 from weft.rpc.process.signals import stop_signals
@@ -31,12 +30,12 @@ def run_with_reload(argv: Sequence[str], env: Mapping[str, str] | None = None) -
         env: the child's environment; None: this one's.
 
     Raises:
-        FailedPrecondition: watchfiles is not installed.
+        SettingsError: watchfiles is not installed.
     """
     try:
         from watchfiles import PythonFilter, watch
     except ImportError:
-        raise FailedPrecondition(f"--reload needs watchfiles: {install_command('reload')}") from None
+        raise SettingsError(f"--reload needs watchfiles: {install_command('reload')}") from None
     stop = threading.Event()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:

@@ -19,6 +19,7 @@ from weft.agent.errors import HostingError
 from weft.agent.sidecar.calls_in_flight import HandledCalls
 from weft.agent.sidecar.method_shapes import Shapes
 from weft.agent.sidecar.private_socket import prepare
+from weft.rpc import refusals
 from weft.rpc.balancing import BalancedChannel, Balancer, BalancerLimits
 from weft.rpc.calls import metadata, relay
 from weft.rpc.calls.admission import Admission
@@ -26,12 +27,12 @@ from weft.rpc.calls.call_context import CallContext
 from weft.rpc.calls.metadata import AGENT_KEY, DIRECT, DURABLE, MODE_KEY
 from weft.rpc.contracts import names
 from weft.rpc.discovery import Discovery
-from weft.rpc.errors import InvalidArgument, Unimplemented, WeftError
+from weft.rpc.errors import Unimplemented, WeftError
 from weft.rpc.network import targets
 from weft.rpc.network.binding import why_not
 from weft.rpc.network.channel import MAX_MESSAGE_BYTES, dial, make_server, server_options
 from weft.rpc.process.logs import get_logger
-from weft.v1 import errors_pb2, fleet_pb2
+from weft.v1 import fleet_pb2
 
 _log = get_logger("weft.sidecar")
 
@@ -120,7 +121,9 @@ class Egress:
         mode = self._mode(path, service, details)
         if mode not in (DIRECT, DURABLE):
             return _refusal(
-                InvalidArgument(f"{MODE_KEY} is {mode!r}; it must be direct or durable", field=MODE_KEY)
+                refusals.invalid_field(
+                    f"{MODE_KEY} is {mode!r}; it must be direct or durable", field=MODE_KEY
+                )
             )
         if mode == DIRECT and self._shapes.lacks(path.removeprefix("/")):
             return _refusal(_unknown(path.removeprefix("/")))
@@ -200,10 +203,8 @@ def _is_option(key: str) -> bool:
 
 def _unknown(method: str) -> Unimplemented:
     # As the coordinator answers, and any server of a method that it does not have.
-    return Unimplemented(
-        f"no agent hosts {method}, nor has any hosted it of late",
-        reason=errors_pb2.ERROR_REASON_METHOD_UNKNOWN,
-        metadata={"method": method},
+    return refusals.method_unknown(
+        f"no agent hosts {method}, nor has any hosted it of late", method=method, called=True
     )
 
 

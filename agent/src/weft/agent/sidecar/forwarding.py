@@ -26,10 +26,10 @@ from weft.agent.handlers.handler_context import HandlerContext
 from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.agent.sidecar.app import App
 from weft.agent.sidecar.calls_in_flight import HandledCalls
+from weft.rpc import refusals
 from weft.rpc.calls import call_context, metadata, relay, tracing
 from weft.rpc.contracts.descriptors import method_kind, method_name
-from weft.rpc.errors import Unavailable
-from weft.v1 import errors_pb2, fleet_pb2
+from weft.v1 import fleet_pb2
 
 # A call that fails with one of these may have failed because the app went: then its loss is seen within this time.
 _LOST_CODES = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
@@ -113,9 +113,4 @@ async def _crashed(context: HandlerContext, app: App, losses: int) -> bool:
 
 async def _refuse(context: Any, service: str) -> None:
     """Answer a call that the app cannot take now. Always raises."""
-    error = Unavailable(
-        f"the app behind this agent does not serve {service} now",
-        reason=errors_pb2.ERROR_REASON_APP_UNAVAILABLE,
-        metadata={"service": service, "agent": current_task().agent_id},
-    )
-    await relay.refuse(error, context)
+    await relay.refuse(refusals.app_unavailable(service, current_task().agent_id), context)

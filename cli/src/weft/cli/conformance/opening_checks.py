@@ -12,16 +12,11 @@ from weft.cli.conformance.protocol_rules import RuleBroken
 from weft.cli.conformance.scripted_coordinator import REDIAL_S, ScriptedSession
 from weft.coordinator.contracts.contract_catalogue import Contract
 from weft.coordinator.sessions.hello import check_hello
+from weft.rpc import refusals
 from weft.rpc.contracts.descriptors import digest
 from weft.rpc.errors import (
-    Aborted,
-    AlreadyExists,
-    FailedPrecondition,
     InvalidArgument,
-    ResourceExhausted,
-    Unavailable,
 )
-from weft.v1 import errors_pb2
 
 # Between two states: the interval, as much again for a busy machine, and a scheduler's hiccup.
 _FAST_S = 0.2
@@ -147,10 +142,10 @@ async def r8(agent: AgentUnderTest) -> None:
 
 async def r9(agent: AgentUnderTest) -> None:
     for error in (
-        Unavailable("stopping", reason=errors_pb2.ERROR_REASON_STOPPING),
-        AlreadyExists("in use", reason=errors_pb2.ERROR_REASON_AGENT_ID_IN_USE),
-        ResourceExhausted("not read"),
-        Aborted("taken over"),
+        refusals.stopping("stopping"),
+        refusals.agent_id_in_use("checked"),
+        refusals.overloaded("not read"),
+        refusals.session_superseded(),
     ):
         session = await agent.dialled()
         session.end(error)
@@ -165,7 +160,7 @@ async def r9(agent: AgentUnderTest) -> None:
 
 async def r10(agent: AgentUnderTest) -> None:
     session = await agent.dialled()
-    session.end(FailedPrecondition("incompatible", reason=errors_pb2.ERROR_REASON_CONTRACT_INCOMPATIBLE))
+    session.end(refusals.contract_incompatible("incompatible", "checked.v1.Service/Call", "field"))
     await session.closed("the stream that was refused is over")
     if agent.command:
         if await agent.exited() == 0:

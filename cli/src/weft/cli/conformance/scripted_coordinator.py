@@ -17,7 +17,8 @@ from grpc_status import rpc_status
 
 from weft.cli.conformance.protocol_rules import RuleBroken
 from weft.cli.terminal.failure import Failure
-from weft.rpc.errors import Unavailable, WeftError
+from weft.rpc import refusals
+from weft.rpc.errors import WeftError
 from weft.rpc.network.binding import why_not
 from weft.rpc.network.channel import MAX_PAYLOAD_BYTES, make_server
 from weft.rpc.times import duration
@@ -102,7 +103,7 @@ class ScriptedSession:
 
     def end(self, error: WeftError | None = None) -> None:
         """End the stream, with an error."""
-        self._outgoing.put_nowait(error or Unavailable("the check ends this stream"))
+        self._outgoing.put_nowait(error or refusals.stopping("the check ends this stream", None))
 
     # -- what the agent says ------------------------------------------------------------------------------------
 

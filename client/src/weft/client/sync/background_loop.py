@@ -18,7 +18,6 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from weft.client.sync.iteration import Feed, Iteration
 from weft.rpc.errors import Cancelled, FailedPrecondition
-from weft.v1 import errors_pb2
 
 T = TypeVar("T")
 
@@ -39,6 +38,14 @@ class WrongProcess(FailedPrecondition):
 
 class WrongThread(FailedPrecondition):
     """It was used by the thread that would have to answer."""
+
+
+class InterpreterEnds(FailedPrecondition):
+    """It was used while the interpreter was ending."""
+
+
+class MeshClosed(Cancelled):
+    """Its mesh was closed while it waited."""
 
 
 class BackgroundLoop:
@@ -90,19 +97,14 @@ class BackgroundLoop:
             raise WrongProcess(
                 f"weft.client.sync was used in process {self._pid}, which then forked this one: gRPC does not work in such a"
                 " child. Start children with multiprocessing's 'spawn' or 'forkserver', or connect only after the fork",
-                reason=errors_pb2.ERROR_REASON_UNSPECIFIED,
             )
         if self.inside:
             raise WrongThread(
                 "weft.client.sync was used in one of its own callbacks (request_id, stored, add_done_callback), which"
                 " would wait for itself: note what is to be done there, and do it in a thread of yours",
-                reason=errors_pb2.ERROR_REASON_UNSPECIFIED,
             )
         if self._ended:
-            raise FailedPrecondition(
-                "the interpreter is ending: weft.client.sync takes no more calls",
-                reason=errors_pb2.ERROR_REASON_UNSPECIFIED,
-            )
+            raise InterpreterEnds("the interpreter is ending: weft.client.sync takes no more calls")
 
     def feed(self, items: Iterable[T]) -> Feed[T]:
         """An iterable of the caller's for the loop to read. A thread draws from it."""
@@ -112,16 +114,14 @@ class BackgroundLoop:
         """Await what `start` gives, there, and wait for it here. An interrupt here cancels it there.
 
         Raises:
-            Cancelled: it was cut off, since its mesh was closed.
+            MeshClosed: it was cut off, since its mesh was closed.
         """
         # The caller's context goes along: what a handler calls inherits from the call that it handles.
         future = self.start(start)
         try:
             return future.result()
         except concurrent.futures.CancelledError:
-            raise Cancelled(
-                "the mesh was closed while this call waited", reason=errors_pb2.ERROR_REASON_UNSPECIFIED
-            ) from None
+            raise MeshClosed("the mesh was closed while this call waited") from None
         finally:
             # Only an interrupt of this thread leaves it undone.
             future.cancel()
@@ -157,9 +157,7 @@ class BackgroundLoop:
         try:
             yield from iteration
         except asyncio.CancelledError:
-            raise Cancelled(
-                "the mesh was closed while this iterator waited", reason=errors_pb2.ERROR_REASON_UNSPECIFIED
-            ) from None
+            raise MeshClosed("the mesh was closed while this iterator waited") from None
         finally:
             if self.here:
                 pump.cancel()

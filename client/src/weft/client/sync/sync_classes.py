@@ -104,7 +104,7 @@ class SyncTaskHandle(Generic[Resp]):
 
         Raises:
             WeftError: the task's outcome, with the handler's code, message and details.
-            TimeoutError: it has not ended by then. The task goes on.
+            DeadlineExceeded: it has not ended by then (CALL_DEADLINE). The task goes on.
         """
         return self._loop.run(lambda: self._handle.result(timeout_s))
 
@@ -112,7 +112,7 @@ class SyncTaskHandle(Generic[Resp]):
         """The task, when it has ended, however it did.
 
         Raises:
-            TimeoutError: it has not ended by then.
+            DeadlineExceeded: it has not ended by then (CALL_DEADLINE).
         """
         return self._loop.run(lambda: self._handle.ended(timeout_s))
 
@@ -159,7 +159,7 @@ class SyncTasksById:
         """The task, when it has ended. Waits that begin together share one stream.
 
         Raises:
-            TimeoutError: it has not ended by then.
+            DeadlineExceeded: it has not ended by then (CALL_DEADLINE).
             NotFound: no task has this id.
         """
         return self._loop.run(lambda: self._by_id.ended(task_id, timeout_s))

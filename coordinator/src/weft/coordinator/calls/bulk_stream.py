@@ -27,8 +27,9 @@ from weft.coordinator.store.records import (
     TaskRecord,
     TooManyQueues,
 )
+from weft.rpc import refusals
 from weft.rpc.calls.pacing import Pacer
-from weft.rpc.errors import InvalidArgument, WeftError
+from weft.rpc.errors import WeftError
 from weft.v1 import coordinator_pb2, task_pb2
 
 MAX_TASKS = 4096
@@ -92,7 +93,7 @@ class BulkStream:
                     self._deliver = message.deliver_results
                     first = False
                 if len(message.tasks) > MAX_TASKS:
-                    raise InvalidArgument(
+                    raise refusals.invalid_field(
                         f"a message holds at most {MAX_TASKS} tasks; this one has {len(message.tasks)}",
                         field="tasks",
                     )

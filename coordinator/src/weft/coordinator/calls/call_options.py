@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from weft.rpc import refusals
 from weft.rpc.calls import call_keys, metadata
 from weft.rpc.calls.call_context import MAX_ID_CHARS, ROOT_ID_KEY
 from weft.rpc.calls.metadata import DIRECT, MODE_KEY
-from weft.rpc.errors import InvalidArgument
 from weft.rpc.times import MAX_DURATION_S, duration
 from weft.v1 import task_pb2
 
@@ -83,7 +83,7 @@ def _read(call: CallOptions, key: str, value: str) -> None:
         call.request_id = value
     elif key == "weft-priority":
         if not value.isdecimal() or len(value) > 1:
-            raise InvalidArgument(f"weft-priority is {value!r}; it must be 0 to 9", field=key)
+            raise refusals.invalid_field(f"weft-priority is {value!r}; it must be 0 to 9", field=key)
         call.options.priority = int(value)
     elif key == "weft-delay":
         call.options.delay.CopyFrom(duration(_delay_s(key, value)))
@@ -92,7 +92,7 @@ def _read(call: CallOptions, key: str, value: str) -> None:
             _require(call.options.requirements, key, part)
     elif key == "weft-detach":
         if value.lower() not in _TRUE + _FALSE:
-            raise InvalidArgument(f"weft-detach is {value!r}; it must be true or false", field=key)
+            raise refusals.invalid_field(f"weft-detach is {value!r}; it must be true or false", field=key)
         call.detach = value.lower() in _TRUE
     elif key in call_keys.LINEAGE:
         _check_id(key, value)
@@ -104,7 +104,7 @@ def _read(call: CallOptions, key: str, value: str) -> None:
 
 def _check_id(key: str, value: str) -> None:
     if not _ID.fullmatch(value):
-        raise InvalidArgument(
+        raise refusals.invalid_field(
             f"{key} must be 1 to {MAX_ID_CHARS} printable ASCII characters without spaces", field=key
         )
 
@@ -115,7 +115,7 @@ def _delay_s(key: str, value: str) -> float:
     except ValueError:
         delay_s = -1.0
     if not 0 <= delay_s <= MAX_DURATION_S:
-        raise InvalidArgument(
+        raise refusals.invalid_field(
             f"weft-delay is {value!r}; it must be seconds from 0 to {MAX_DURATION_S:g}, such as 1.5",
             field=key,
         )
@@ -125,7 +125,9 @@ def _delay_s(key: str, value: str) -> float:
 def _require(requirements: task_pb2.Requirements, key: str, part: str) -> None:
     match = _REQUIREMENT.fullmatch(part)
     if match is None:
-        raise InvalidArgument(f"weft-require has {part!r}; write label=value or resource>=amount", field=key)
+        raise refusals.invalid_field(
+            f"weft-require has {part!r}; write label=value or resource>=amount", field=key
+        )
     name, relation, value = match.groups()
     if relation == "=":
         requirements.labels[name] = value
@@ -133,4 +135,4 @@ def _require(requirements: task_pb2.Requirements, key: str, part: str) -> None:
     try:
         requirements.resources[name] = float(value)
     except ValueError as error:
-        raise InvalidArgument(f"weft-require: {value!r} is no amount of {name}", field=key) from error
+        raise refusals.invalid_field(f"weft-require: {value!r} is no amount of {name}", field=key) from error

@@ -31,13 +31,13 @@ from weft.coordinator.contracts.contract_catalogue import Contracts, MethodInfo
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import Enqueued, ProgressRow, Submission, TaskRecord
 from weft.coordinator.store.rules import State
-from weft.rpc import errors
+from weft.rpc import errors, refusals
 from weft.rpc.calls import metadata
 from weft.rpc.calls.admission import Admission
 from weft.rpc.network.gone import to_caller
 from weft.rpc.process.logs import get_logger
 from weft.rpc.times import MAX_DURATION_S
-from weft.v1 import errors_pb2, fleet_pb2, task_pb2
+from weft.v1 import fleet_pb2, task_pb2
 
 log = get_logger(__name__)
 
@@ -233,11 +233,10 @@ class DurableCalls(grpc.GenericRpcHandler):
         if not call.request_id:
             # Nobody can come back for it.
             self._abandon(task_id)
-        raise errors.Unavailable(
+        raise refusals.stream_restarted(
             f"the attempt that fed this stream ended and task {task_id} began again; call again"
             " (with the same weft-request-id to follow the new attempt)",
-            reason=errors_pb2.ERROR_REASON_STREAM_RESTARTED,
-            metadata={"task_id": task_id},
+            task_id=task_id,
         )
 
     # -- both -----------------------------------------------------------------------------------------------------
@@ -289,9 +288,7 @@ class DurableCalls(grpc.GenericRpcHandler):
             why, trailers = await self._explainer.at_deadline(record, waited_s), _trailers(record)
         if task.existed or record is None or record.state is not State.RUNNING:
             self._abandon(task.task_id, f"the caller's deadline passed: {why}")
-        late = errors.DeadlineExceeded(
-            f"the call's deadline passed: {why}", metadata={"limit": "schedule_to_close"}
-        )
+        late = refusals.call_deadline(f"the call's deadline passed: {why}")
         await guard.abort(context, late.status(), trailers)
         raise AssertionError("abort raises")
 
@@ -356,9 +353,7 @@ def _refusal(contracts: Contracts, name: str) -> Callable[[object, Context], Awa
             failure = no_mode
         except errors.NotFound as unknown:
             # What gRPC answers for a method that a server does not have.
-            failure = errors.Unimplemented(
-                unknown.message, reason=errors_pb2.ERROR_REASON_METHOD_UNKNOWN, metadata=unknown.metadata
-            )
+            failure = refusals.method_unknown(unknown.message, unknown.metadata["method"], called=True)
         await guard.abort(context, failure.status())
 
     return refuse

@@ -7,18 +7,9 @@ from collections.abc import AsyncIterator
 from weft.coordinator.calls.hub import Follower, TaskHub
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import ProgressRow, TaskRecord
-from weft.rpc.errors import NotFound
-from weft.v1 import errors_pb2
+from weft.rpc import refusals
 
 READ_ROWS = 256
-
-
-def task_not_found(task_id: str) -> NotFound:
-    return NotFound(
-        f"no task has the id {task_id!r}, or it was forgotten after its time",
-        reason=errors_pb2.ERROR_REASON_TASK_NOT_FOUND,
-        metadata={"task_id": task_id},
-    )
 
 
 async def follow(
@@ -36,7 +27,7 @@ async def follow(
     try:
         record = (await store.get([task_id], payloads=False))[0]
         if record is None:
-            raise task_not_found(task_id)
+            raise refusals.task_not_found(task_id)
         while True:
             # All progress that this snapshot knows of comes before an end, and after a beginning.
             if not record.state.terminal:

@@ -11,7 +11,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from weft.coordinator.store.records import ProgressRow, TaskRecord
-from weft.rpc.errors import ResourceExhausted, WeftError
+from weft.rpc import refusals
+from weft.rpc.errors import WeftError
 
 EndCallback = Callable[[TaskRecord], None]
 
@@ -206,7 +207,7 @@ class TaskHub:
         if self._closed is not None:
             raise self._closed
         if self._follower_count >= self._max_followers:
-            raise ResourceExhausted(
+            raise refusals.overloaded(
                 f"{self._max_followers} streams follow tasks already; try again later", retry_after_s=5.0
             )
         follower = Follower(task_id, most_unread_bytes)

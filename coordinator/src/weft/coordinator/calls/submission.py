@@ -9,11 +9,11 @@ from weft.coordinator.contracts.contract_catalogue import Contracts, MethodInfo
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import Enqueued, RequestIdReused, Submission, TooManyQueues
-from weft.coordinator.store.refusals import too_many_queues
 from weft.coordinator.store.rules import REQUEST_ID_TTL_S
-from weft.rpc.errors import AlreadyExists, ResourceExhausted, Unavailable
+from weft.coordinator.store.store_refusals import too_many_queues
+from weft.rpc import refusals
 from weft.rpc.times import checked_duration
-from weft.v1 import coordinator_pb2, errors_pb2, task_pb2
+from weft.v1 import coordinator_pb2, task_pb2
 
 
 class SubmissionService:
@@ -80,13 +80,11 @@ class SubmissionService:
             ResourceExhausted: the store holds as many unfinished tasks as it may.
         """
         if self.stopping:
-            raise Unavailable(
-                "the coordinator is stopping; try again with the same request id",
-                reason=errors_pb2.ERROR_REASON_STOPPING,
-                retry_after_s=1.0,
+            raise refusals.stopping(
+                "the coordinator is stopping; try again with the same request id", retry_after_s=1.0
             )
         if self._store.unfinished() + len(submissions) > self._max_queued:
-            raise ResourceExhausted(
+            raise refusals.overloaded(
                 f"{self._max_queued} tasks are unfinished, the most that are allowed", retry_after_s=5.0
             )
         return await self._store.enqueue(submissions, acknowledged=acknowledged)
@@ -102,9 +100,5 @@ def accepted(result: Enqueued | RequestIdReused | TooManyQueues, request_id: str
     if isinstance(result, TooManyQueues):
         raise too_many_queues(result)
     if isinstance(result, RequestIdReused):
-        raise AlreadyExists(
-            f"request_id {request_id!r} was used for task {result.task_id} with another method or payload",
-            reason=errors_pb2.ERROR_REASON_REQUEST_ID_REUSED,
-            metadata={"task_id": result.task_id},
-        )
+        raise refusals.request_id_reused(request_id, result.task_id)
     return result

@@ -23,10 +23,10 @@ from weft.coordinator.calls.canonical import canonical_form, needs_ordering
 from weft.coordinator.calls.nesting import DeepRequest, read_deep
 from weft.coordinator.calls.wire import Malformed
 from weft.coordinator.contracts.compatibility import find_incompatibility
+from weft.rpc import refusals
 from weft.rpc.contracts import descriptors
 from weft.rpc.contracts.names import is_reserved, unknown_method
-from weft.rpc.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
-from weft.v1 import errors_pb2
+from weft.rpc.errors import InvalidArgument
 
 MAX_CONTRACT_BYTES = 8 * 1024 * 1024
 # Contracts in force for some method, and older ones kept beside them for agents not yet upgraded.
@@ -78,9 +78,8 @@ class MethodInfo:
         return canonical_form(request, ordered=self.ordered)
 
     def _malformed(self, why: str) -> InvalidArgument:
-        return InvalidArgument(
+        return refusals.payload_malformed(
             f"the payload for {self.name} does not parse as {self.descriptor.input_type.full_name} {why}",
-            reason=errors_pb2.ERROR_REASON_PAYLOAD_MALFORMED,
             field="payload",
         )
 
@@ -203,7 +202,7 @@ class Contracts:
                     changed.append(name)
         is_new = contract.digest not in self._contracts
         if is_new and len(self._contracts) >= MAX_IN_FORCE + MAX_SUPERSEDED:
-            raise ResourceExhausted(f"{MAX_IN_FORCE} contracts are in force: the limit")
+            raise refusals.overloaded(f"{MAX_IN_FORCE} contracts are in force: the limit")
         return changed
 
     def admit(self, contract: Contract) -> Sequence[str]:
@@ -249,11 +248,7 @@ class Contracts:
         """
         found = self._methods.get(name)
         if found is None:
-            raise NotFound(
-                unknown_method(name, self._methods),
-                reason=errors_pb2.ERROR_REASON_METHOD_UNKNOWN,
-                metadata={"method": name},
-            )
+            raise refusals.method_unknown(unknown_method(name, self._methods), method=name, called=False)
         return found
 
     def methods(self) -> Sequence[MethodInfo]:
@@ -268,10 +263,10 @@ class Contracts:
 def _check_compatible(current: MethodInfo, offered: MethodInfo, compared: set[tuple[str, str]]) -> None:
     found = find_incompatibility(current.descriptor, offered.descriptor, compared)
     if found is not None:
-        raise FailedPrecondition(
+        raise refusals.contract_incompatible(
             f"{found}; a changed method needs a new name or package version",
-            reason=errors_pb2.ERROR_REASON_CONTRACT_INCOMPATIBLE,
-            metadata={"method": found.method, "field": found.field},
+            method=found.method,
+            field=found.field,
         )
 
 
@@ -312,4 +307,4 @@ def _missing_fields(message: Message) -> str:
 
 
 def _invalid(message: str) -> InvalidArgument:
-    return InvalidArgument(message, reason=errors_pb2.ERROR_REASON_CONTRACT_INVALID)
+    return refusals.contract_invalid(message)

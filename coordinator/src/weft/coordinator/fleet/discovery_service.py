@@ -15,7 +15,8 @@ import secrets
 from collections.abc import AsyncGenerator, Iterator, Sequence
 
 from weft.coordinator.fleet.agent_register import AgentRegister
-from weft.rpc.errors import InvalidArgument, ResourceExhausted, WeftError
+from weft.rpc import refusals
+from weft.rpc.errors import WeftError
 from weft.rpc.network.channel import BATCH_BYTES
 from weft.v1 import coordinator_pb2, fleet_pb2
 
@@ -73,11 +74,11 @@ class DiscoveryService:
             WeftError: the coordinator stops.
         """
         if len(methods) > MAX_METHODS:
-            raise InvalidArgument(
+            raise refusals.invalid_field(
                 f"at most {MAX_METHODS} methods can be asked for; there are {len(methods)}", field="methods"
             )
         if self._watchers >= self._max_watchers:
-            raise ResourceExhausted(
+            raise refusals.overloaded(
                 f"{self._max_watchers} streams watch the fleet already; try again later", retry_after_s=5.0
             )
         self._watchers += 1

@@ -10,9 +10,9 @@ from weft.coordinator.fleet.fleet_sync import FleetSync
 from weft.coordinator.fleet.registered_agent import RegisteredAgent
 from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.store.base import Store
-from weft.rpc.errors import InvalidArgument, NotFound
+from weft.rpc import refusals
 from weft.rpc.network.channel import BATCH_BYTES
-from weft.v1 import errors_pb2, fleet_pb2
+from weft.v1 import fleet_pb2
 
 # The load adds about this many bytes to an agent's description.
 _LOAD_BYTES = 100
@@ -62,11 +62,7 @@ class FleetView:
         entry = self._register.get(agent_id)
         if entry is not None:
             return (await self._with_loads([entry]))[0]
-        raise NotFound(
-            f"no agent has the id {agent_id!r}; `weft agents list` shows those that are known",
-            reason=errors_pb2.ERROR_REASON_AGENT_NOT_FOUND,
-            metadata={"agent_id": agent_id},
-        )
+        raise refusals.agent_not_found(agent_id)
 
     async def update(self, agent_id: str, desired_state: fleet_pb2.DesiredState) -> fleet_pb2.Agent:
         """Store an agent's desired state, and tell the agent if its session is here.
@@ -76,7 +72,9 @@ class FleetView:
             NotFound: AGENT_NOT_FOUND.
         """
         if desired_state not in _DESIRED_STATES:
-            raise InvalidArgument("desired_state must be ACTIVE, DRAINING or PAUSED", field="desired_state")
+            raise refusals.invalid_field(
+                "desired_state must be ACTIVE, DRAINING or PAUSED", field="desired_state"
+            )
         if await self._store.set_desired(agent_id, desired_state):
             self._sessions.want(agent_id, desired_state)
         return await self.agent(agent_id)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
-from weft.rpc import errors
+from weft.rpc import errors, refusals
 from weft.rpc.process.logs import get_logger
 from weft.v1 import errors_pb2
 
@@ -120,7 +120,7 @@ class Heartbeats:
                 session.writing_since_s is not None
                 and now_s - session.writing_since_s > self._stalled_stream_s
             ):
-                _drop(session, errors.ResourceExhausted("the agent does not read its stream"))
+                _drop(session, refusals.overloaded("the agent does not read its stream"))
             else:
                 by_lease.setdefault(session.lease_s, []).append(session)
         if not by_lease and self._store.shared:
@@ -131,7 +131,7 @@ class Heartbeats:
             for session, known in zip(sessions, held, strict=True):
                 if not known and session.open:
                     # Without a lease it would sit here and never be given anything.
-                    _drop(session, errors.Unavailable("the lease of this session has passed; dial again"))
+                    _drop(session, refusals.session_lost("the lease of this session has passed; dial again"))
         self._answered_at_s = time.monotonic()
         self.store_lost = False
 
@@ -144,17 +144,15 @@ def _drop(session: AgentSession, error: errors.WeftError) -> None:
 
 
 def _store_lost() -> errors.Unavailable:
-    return errors.Unavailable(
+    return refusals.store_unavailable(
         "this coordinator cannot reach its store; dial another one, or again in a moment", retry_after_s=1.0
     )
 
 
 def _silent(message: str) -> errors.Unavailable:
-    return errors.Unavailable(message, reason=errors_pb2.ERROR_REASON_SESSION_PROTOCOL)
+    return refusals.session_lost(message)
 
 
 def was_silent(session: AgentSession) -> bool:
     """Whether a session ended because nothing was heard of its agent."""
-    return isinstance(session.error, errors.Unavailable) and (
-        session.error.reason == errors_pb2.ERROR_REASON_SESSION_PROTOCOL
-    )
+    return session.error is not None and session.error.reason == errors_pb2.ERROR_REASON_SESSION_LOST

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from weft.rpc import errors
+from weft.rpc import refusals
 from weft.v1 import fleet_pb2, session_pb2
 
 _AGENT_ID = re.compile(r"[A-Za-z0-9._:/@-]{1,128}")
@@ -42,37 +42,37 @@ def check_hello(hello: session_pb2.Hello) -> None:
         InvalidArgument: with the field's path.
     """
     if not _AGENT_ID.fullmatch(hello.agent_id):
-        raise errors.InvalidArgument(
+        raise refusals.invalid_field(
             "agent_id must be 1 to 128 characters of A-Z a-z 0-9 . _ : / @ -", field="hello.agent_id"
         )
     if not 1 <= len(hello.instance_id) <= 128:
-        raise errors.InvalidArgument("instance_id must be 1 to 128 characters", field="hello.instance_id")
+        raise refusals.invalid_field("instance_id must be 1 to 128 characters", field="hello.instance_id")
     if not 1 <= hello.slots <= MAX_SLOTS:
-        raise errors.InvalidArgument(f"slots must be 1 to {MAX_SLOTS}", field="hello.slots")
+        raise refusals.invalid_field(f"slots must be 1 to {MAX_SLOTS}", field="hello.slots")
     if hello.prefetch > MAX_SLOTS:
-        raise errors.InvalidArgument(f"prefetch must be at most {MAX_SLOTS}", field="hello.prefetch")
+        raise refusals.invalid_field(f"prefetch must be at most {MAX_SLOTS}", field="hello.prefetch")
     if not 1 <= len(hello.methods) <= MAX_METHODS:
-        raise errors.InvalidArgument(
+        raise refusals.invalid_field(
             f"an agent hosts 1 to {MAX_METHODS} methods; this one names {len(hello.methods)}",
             field="hello.methods",
         )
     if len(hello.held) > MAX_HELD:
-        raise errors.InvalidArgument(f"at most {MAX_HELD} held attempts", field="hello.held")
+        raise refusals.invalid_field(f"at most {MAX_HELD} held attempts", field="hello.held")
     if not _HASH.fullmatch(hello.contract_hash):
-        raise errors.InvalidArgument(
+        raise refusals.invalid_field(
             "contract_hash must be a SHA-256 in hex: 64 digits", field="hello.contract_hash"
         )
     for name in ("advertised_address", "version"):
         if len(getattr(hello, name)) > MAX_VALUE:
-            raise errors.InvalidArgument(f"{name} is at most {MAX_VALUE} characters", field=f"hello.{name}")
+            raise refusals.invalid_field(f"{name} is at most {MAX_VALUE} characters", field=f"hello.{name}")
     _check_attributes(hello)
     for method in hello.methods:
         if len(method.name) > MAX_METHOD:
-            raise errors.InvalidArgument(
+            raise refusals.invalid_field(
                 f"a method's name is at most {MAX_METHOD} characters", field="hello.methods.name"
             )
         if method.slot_cost > hello.slots:
-            raise errors.InvalidArgument(
+            raise refusals.invalid_field(
                 f"{method.name} costs {method.slot_cost} slots, but the agent has {hello.slots}",
                 field="hello.methods.slot_cost",
             )
@@ -81,18 +81,18 @@ def check_hello(hello: session_pb2.Hello) -> None:
 def _check_attributes(hello: session_pb2.Hello) -> None:
     """Labels and resources, by the same rules as the requirements that are matched against them."""
     if len(hello.labels) > MAX_LABELS:
-        raise errors.InvalidArgument(f"at most {MAX_LABELS} labels", field="hello.labels")
+        raise refusals.invalid_field(f"at most {MAX_LABELS} labels", field="hello.labels")
     if len(hello.resources) > MAX_LABELS:
-        raise errors.InvalidArgument(f"at most {MAX_LABELS} resources", field="hello.resources")
+        raise refusals.invalid_field(f"at most {MAX_LABELS} resources", field="hello.resources")
     for key, value in hello.labels.items():
         if not 1 <= len(key) <= MAX_KEY or len(value) > MAX_VALUE:
-            raise errors.InvalidArgument(
+            raise refusals.invalid_field(
                 f"labels need a key of 1 to {MAX_KEY} characters and a value of at most {MAX_VALUE}",
                 field="hello.labels",
             )
     for key, amount in hello.resources.items():
         if not 1 <= len(key) <= MAX_KEY or not (math.isfinite(amount) and amount >= 0):
-            raise errors.InvalidArgument(
+            raise refusals.invalid_field(
                 f"resources need a key of 1 to {MAX_KEY} characters and a finite amount of 0 or more",
                 field="hello.resources",
             )

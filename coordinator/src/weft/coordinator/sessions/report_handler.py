@@ -17,7 +17,7 @@ from weft.coordinator import codec
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AttemptRef, AttemptReport, ProgressItem, ProgressVerdict, Verdict
-from weft.rpc import errors, raised
+from weft.rpc import errors, raised, refusals
 from weft.rpc.calls import answer_size, metadata
 from weft.rpc.network.channel import BATCH_ITEMS
 from weft.rpc.process.logs import get_logger
@@ -150,7 +150,7 @@ class ReportHandler:
             except Exception:
                 log.exception("attempts.failed", agent=session.owner.agent_id)
                 session.close(
-                    errors.Internal("the coordinator failed to store a report; its log has the rest")
+                    refusals.internal("the coordinator failed to store a report; its log has the rest")
                 )
                 return False
 
@@ -198,7 +198,7 @@ class ReportHandler:
         except Exception:
             # Whatever is in it: one result costs its own task alone, not the agent's session.
             log.exception("attempts.unreadable", agent=session.owner.agent_id, task=item.task_id[:64])
-            error = errors.Internal(
+            error = refusals.internal(
                 "the coordinator could not read the attempt's outcome; its log has the rest"
             )
             return _final(session, item.task_id, item.attempt, error)
@@ -334,16 +334,15 @@ def _slices(items: Sequence[T]) -> Sequence[Sequence[T]]:
 
 
 def _too_large(what: str, size_bytes: int, limit_bytes: int) -> errors.ResourceExhausted:
-    return errors.ResourceExhausted(
+    return refusals.result_too_large(
         f"{what} is {size_bytes} bytes; the limit is {limit_bytes}",
-        reason=errors_pb2.ERROR_REASON_RESULT_TOO_LARGE,
-        metadata={"size_bytes": str(size_bytes), "limit_bytes": str(limit_bytes)},
+        size_bytes=size_bytes,
+        limit_bytes=limit_bytes,
     )
 
 
 def _too_many() -> errors.ResourceExhausted:
-    return errors.ResourceExhausted(
+    return refusals.progress_limit(
         "the task sent more responses, or larger ones, than a task may store: call the method directly, or raise the"
-        " coordinator's setting max_progress_bytes",
-        reason=errors_pb2.ERROR_REASON_PROGRESS_LIMIT,
+        " coordinator's setting max_progress_bytes"
     )

@@ -28,13 +28,12 @@ from weft.coordinator.sessions.report_handler import ProgressReaders, ReportHand
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AttemptRef, Owner
-from weft.coordinator.store.refusals import agent_id_in_use
 from weft.coordinator.store.rules import QueueKey
-from weft.rpc import errors
+from weft.rpc import errors, refusals
 from weft.rpc.calls.pacing import Pacer
 from weft.rpc.network.gone import to_caller
 from weft.rpc.process.logs import get_logger
-from weft.v1 import coordinator_pb2, errors_pb2, fleet_pb2, session_pb2
+from weft.v1 import coordinator_pb2, fleet_pb2, session_pb2
 
 log = get_logger(__name__)
 
@@ -126,13 +125,7 @@ class Sessions:
         self._stopping = True
         await self.heartbeats.stop()
         for session in list(self._sessions.values()):
-            session.close(
-                errors.Unavailable(
-                    "the coordinator is stopping; dial again",
-                    reason=errors_pb2.ERROR_REASON_STOPPING,
-                    retry_after_s=1.0,
-                )
-            )
+            session.close(refusals.stopping("the coordinator is stopping; dial again", retry_after_s=1.0))
 
     # -- one stream ---------------------------------------------------------------------------------------------
 
@@ -187,10 +180,7 @@ class Sessions:
         except DecodeError as error:
             raise guard.malformed(error) from None
         if first is None or not first.HasField("hello"):
-            raise errors.FailedPrecondition(
-                "the first message of a session must hold `hello`",
-                reason=errors_pb2.ERROR_REASON_SESSION_PROTOCOL,
-            )
+            raise refusals.session_protocol("the first message of a session must hold `hello`")
         check_hello(first.hello)
         return first.hello
 
@@ -241,25 +231,21 @@ class Sessions:
             AlreadyExists: another session of this agent is being opened.
         """
         if self._stopping:
-            raise errors.Unavailable("the coordinator is stopping", reason=errors_pb2.ERROR_REASON_STOPPING)
+            raise refusals.stopping("the coordinator is stopping")
         if len(self._sessions) >= self._settings.max_agents and agent_id not in self._sessions:
-            raise errors.ResourceExhausted(
+            raise refusals.overloaded(
                 f"{self._settings.max_agents} agents are connected, the most that are allowed",
                 retry_after_s=5.0,
             )
         if agent_id in self._opening:
-            raise agent_id_in_use(agent_id)
+            raise refusals.agent_id_in_use(agent_id)
 
     def _take_over(self, agent_id: str) -> None:
         """End an agent's last session here: a newer one has been registered."""
         old = self._sessions.get(agent_id)
         if old is None:
             return
-        old.close(
-            errors.Aborted(
-                "a newer session of this agent took over", reason=errors_pb2.ERROR_REASON_SESSION_PROTOCOL
-            )
-        )
+        old.close(refusals.session_superseded())
         if old.task is not None:
             # A stream that nobody reads does not end by itself.
             old.task.cancel()
@@ -301,14 +287,13 @@ class Sessions:
             session.close(guard.malformed(error))
         except Exception:
             log.exception("session.failed", agent=session.owner.agent_id)
-            session.close(errors.Internal("the coordinator failed to handle a message; its log has the rest"))
+            session.close(
+                refusals.internal("the coordinator failed to handle a message; its log has the rest")
+            )
 
     async def _handle(self, session: AgentSession, message: session_pb2.ConnectRequest) -> None:
         if message.HasField("hello"):
-            raise errors.FailedPrecondition(
-                "`hello` opens a session and cannot come again on it; dial again",
-                reason=errors_pb2.ERROR_REASON_SESSION_PROTOCOL,
-            )
+            raise refusals.session_protocol("`hello` opens a session and cannot come again on it; dial again")
         if message.HasField("contract"):
             await self._take_contract(session, message.contract)
         if message.HasField("state"):
@@ -329,14 +314,13 @@ class Sessions:
         """
         session = self._sessions.get(request.agent_id)
         if session is None or not session.open or session.owner.epoch != request.epoch:
-            raise errors.FailedPrecondition(
-                f"session {request.epoch} of agent {request.agent_id[:128]!r} is not open at this coordinator",
-                reason=errors_pb2.ERROR_REASON_SESSION_PROTOCOL,
+            raise refusals.session_protocol(
+                f"session {request.epoch} of agent {request.agent_id[:128]!r} is not open at this coordinator"
             )
         message = request.message
         for field, _ in message.ListFields():
             if field.name in _STREAM_ONLY:
-                raise errors.InvalidArgument(
+                raise refusals.invalid_field(
                     f"{field.name} is taken on the stream only", field=f"message.{field.name}"
                 )
         session.held_up = True
@@ -346,9 +330,8 @@ class Sessions:
     async def _take_contract(self, session: AgentSession, message: session_pb2.Contract) -> None:
         contract = Contract.load(message.file_descriptor_set, list(session.methods))
         if contract.digest != session.hello.contract_hash:
-            raise errors.InvalidArgument(
+            raise refusals.contract_invalid(
                 "the contract's hash is not the one that `hello` announced",
-                reason=errors_pb2.ERROR_REASON_CONTRACT_INVALID,
                 field="contract.file_descriptor_set",
             )
         await self._admit(session.hello, contract)

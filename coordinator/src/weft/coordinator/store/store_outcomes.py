@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from weft.rpc.errors import Aborted, Cancelled, DataLoss, DeadlineExceeded, WeftError
+from weft.rpc import refusals
+from weft.rpc.errors import WeftError
 from weft.v1 import task_pb2
 
 
 def time_limit(limit: str) -> bytes:
     """The outcome of a task or an attempt that outlived `limit`, one of the names in `weft.v1.TimeLimits`."""
-    return _outcome(DeadlineExceeded(f"the time limit {limit} passed", metadata={"limit": limit}))
+    return _outcome(refusals.time_limit(f"the time limit {limit} passed", limit=limit))
 
 
 def crash_loop(crashes: int) -> bytes:
-    message = f"given up: {crashes} attempts were lost with their agents"
-    return _outcome(Aborted(message, metadata={"crashes": str(crashes)}))
+    return _outcome(refusals.crash_loop(crashes))
 
 
 def cancelled(reason: str) -> bytes:
-    return _outcome(Cancelled("cancelled on request", metadata={"reason": reason} if reason else None))
+    return _outcome(refusals.cancelled("cancelled on request", reason))
 
 
 def not_stored(error: WeftError) -> bytes:
@@ -27,7 +27,7 @@ def not_stored(error: WeftError) -> bytes:
 
 def lost(task_id: str) -> bytes:
     """The outcome of a stored task that is not there any more."""
-    return _outcome(DataLoss("the store does not know this task any more", metadata={"task_id": task_id}))
+    return _outcome(refusals.task_not_found(task_id, was_stored=True))
 
 
 def _outcome(error: WeftError) -> bytes:

@@ -21,7 +21,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from weft.rpc import errors
+from weft.rpc import errors, refusals
 from weft.rpc.balancing import (
     fleet_snapshot,
     least_connections,
@@ -44,7 +44,7 @@ from weft.rpc.balancing.subset import SIZE, subset
 from weft.rpc.calls.metadata import LOAD_KEY
 from weft.rpc.network.channel import MAX_MESSAGE_BYTES
 from weft.rpc.process.home_loop import HomeLoop
-from weft.v1 import errors_pb2, fleet_pb2
+from weft.v1 import fleet_pb2
 
 POLICIES: dict[str, Policy] = {
     "least_connections": least_connections.choose,
@@ -95,7 +95,7 @@ class Balancer:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if policy not in POLICIES:
-            raise errors.InvalidArgument(
+            raise refusals.invalid_field(
                 f"there is no policy {policy!r}; there are {', '.join(POLICIES)}", field="policy"
             )
         self.policy = policy
@@ -204,7 +204,7 @@ class Balancer:
             if not among:
                 if not tried:
                     self.stats.bound_refusals += 1
-                raise errors.ResourceExhausted(
+                raise refusals.overloaded(
                     f"every endpoint of {method} has {bound} calls of this client to answer",
                     metadata={"method": method},
                     retry_after_s=RETRY_AFTER_S,
@@ -331,9 +331,8 @@ class Balancer:
 
     def unknown_fleet(self, waited_s: float) -> errors.Unavailable:
         """Why a call fails for which no snapshot came in time."""
-        return errors.Unavailable(
-            f"which agents there are is not known: no coordinator told within {waited_s:g} s",
-            reason=errors_pb2.ERROR_REASON_NO_AGENT,
+        return refusals.no_agent(
+            f"which agents there are is not known: no coordinator told within {waited_s:g} s"
         )
 
     # -- inside -------------------------------------------------------------------------------------------------
@@ -360,10 +359,8 @@ class Balancer:
         service = method.rpartition("/")[0]
         if not left_out and fleet_snapshot.has_service(self._fleet, service):
             # What gRPC answers for a method that a server does not have.
-            return errors.Unimplemented(
-                f"no agent that hosts {service} has {method}",
-                reason=errors_pb2.ERROR_REASON_METHOD_UNKNOWN,
-                metadata={"method": method},
+            return refusals.method_unknown(
+                f"no agent that hosts {service} has {method}", method=method, called=True
             )
         if left_out:
             told = [f"{agent_id} {why}" for agent_id, why in itertools.islice(left_out.items(), TOLD_AGENTS)]
@@ -372,11 +369,7 @@ class Balancer:
             message = f"no agent takes direct calls of {method} now: {'; '.join(told)}"
         else:
             message = f"no agent hosts {method}"
-        return errors.Unavailable(
-            message,
-            reason=errors_pb2.ERROR_REASON_NO_AGENT,
-            metadata={"method": method, "agents": str(len(left_out))},
-        )
+        return refusals.no_agent(message, metadata={"method": method, "agents": str(len(left_out))})
 
     def _sweep(self, now: float) -> None:
         rules = self.limits.outliers

@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 
-from weft.rpc import errors
+from weft.rpc import errors, refusals
 from weft.rpc.calls import relay
 
 # A server that is full is seldom so for long.
@@ -53,7 +53,7 @@ class Admission:
         return made
 
     def _full(self) -> errors.ResourceExhausted:
-        return errors.ResourceExhausted(
+        return refusals.overloaded(
             f"{self.most} calls are waiting here, the most that are taken: come again, call another server of the mesh,"
             f" or raise {self._setting}",
             metadata={"limit": str(self.most)},

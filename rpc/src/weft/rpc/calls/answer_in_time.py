@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from weft.rpc import refusals
 from weft.rpc.errors import DeadlineExceeded
 
 # Of the caller's time, what the answer gets. An outcome that comes within it is lost to the caller.
@@ -16,6 +17,4 @@ def usable_s(left_s: float) -> float:
 
 def late(waited_s: float, what: str) -> DeadlineExceeded:
     """What to answer a direct call that waited for something until its deadline."""
-    return DeadlineExceeded(
-        f"the call's deadline passed: waited {waited_s:.1f} s for {what}", metadata={"limit": "deadline"}
-    )
+    return refusals.call_deadline(f"the call's deadline passed: waited {waited_s:.1f} s for {what}")

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from google.rpc import error_details_pb2
-
-from weft.rpc import errors
+from weft.rpc import errors, refusals
 from weft.rpc.network.channel import MAX_METADATA_BYTES
-from weft.v1 import errors_pb2, task_pb2
+from weft.v1 import task_pb2
 
 # Of initial metadata, and of trailers with status and details. The rest of the bound is for what hops add.
 MAX_ANSWER_BYTES = MAX_METADATA_BYTES - 16 * 1024
@@ -60,11 +58,11 @@ def fit(outcome: task_pb2.Outcome, limit_bytes: int = MAX_ANSWER_BYTES) -> None:
 
 def too_large(what: str, size_bytes: int, limit_bytes: int) -> errors.ResourceExhausted:
     """Why metadata of a success is refused."""
-    return errors.ResourceExhausted(
+    return refusals.result_too_large(
         f"the handler's {what} is {size_bytes} bytes; an answer carries {limit_bytes} of it, which no setting changes:"
         " such data belongs into the response",
-        reason=errors_pb2.ERROR_REASON_RESULT_TOO_LARGE,
-        metadata={"size_bytes": str(size_bytes), "limit_bytes": str(limit_bytes)},
+        size_bytes=size_bytes,
+        limit_bytes=limit_bytes,
     )
 
 
@@ -102,12 +100,7 @@ def _leave_out(outcome: task_pb2.Outcome, limit_bytes: int) -> None:
     status.details.extend(kept)
     if what:
         status.message += f" (left out, for an answer carries {limit_bytes} bytes of metadata: {what})"
-        info = error_details_pb2.ErrorInfo(
-            reason=errors.reason_name(errors_pb2.ERROR_REASON_METADATA_LEFT_OUT),
-            domain=errors.DOMAIN,
-            metadata={"left_out": what, "limit_bytes": str(limit_bytes)},
-        )
-        status.details.add().Pack(info)
+        status.details.add().Pack(refusals.metadata_left_out(what, limit_bytes))
 
 
 def _text_bytes(message: str) -> int:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from weft.rpc import refusals
 from weft.rpc.calls.call_context import PARENT_ID_KEY, ROOT_ID_KEY
 from weft.rpc.calls.metadata import DIRECT, DURABLE, MODE_KEY, RETRY_MARK
-from weft.rpc.errors import InvalidArgument
 
 PREFIX = "weft-"
 MODES = (DURABLE, DIRECT)
@@ -35,7 +35,7 @@ def check_direct(pairs: Iterable[tuple[str, str | bytes]]) -> None:
 def _check_direct(key: str, value: str) -> None:
     if key in _FOR_TASKS or (key == MODE_KEY and value == DURABLE):
         given = key if key in _FOR_TASKS else f"{key}: {value}"
-        raise InvalidArgument(
+        raise refusals.invalid_field(
             f"{given} is for durable calls, which are stored first, and this one is direct: leave it out, or make the call durable",
             field=key,
         )
@@ -49,11 +49,11 @@ def check(key: str, value: str) -> None:
         InvalidArgument: `field` names the key.
     """
     if key == MODE_KEY and value not in MODES:
-        raise InvalidArgument(f"{key} is {value!r}; it must be {' or '.join(MODES)}", field=key)
+        raise refusals.invalid_field(f"{key} is {value!r}; it must be {' or '.join(MODES)}", field=key)
     if key == RETRY_KEY and value != _RETRY:
-        raise InvalidArgument(f"{key} is {value!r}; it must be {_RETRY}", field=key)
+        raise refusals.invalid_field(f"{key} is {value!r}; it must be {_RETRY}", field=key)
     if key not in _KNOWN:
-        raise InvalidArgument(f"{key} is not known; there are {', '.join(_KNOWN)}", field=key)
+        raise refusals.invalid_field(f"{key} is not known; there are {', '.join(_KNOWN)}", field=key)
 
 
 def text(value: str | bytes) -> str:

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import grpc
 from grpc import aio
 
-from weft.rpc import errors
+from weft.rpc import errors, refusals
 from weft.rpc.calls import metadata
 from weft.rpc.calls.at_once import at_once
 from weft.rpc.network.gone import to_caller
@@ -164,7 +164,7 @@ class _Behaviour:
         except Exception:
             log.exception("relay.failed", rpc=self._path)
             await refuse(
-                errors.Internal("the call could not be passed on; the log here has the rest"), context
+                refusals.internal("the call could not be passed on; the log here has the rest"), context
             )
             raise
         finally:

@@ -19,9 +19,9 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import status_pb2
 from grpc_reflection.v1alpha import reflection_pb2 as pb
 
-from weft.rpc import errors
+from weft.rpc import errors, refusals
 from weft.rpc.contracts import descriptors, json_form, names
-from weft.v1 import errors_pb2, fleet_pb2
+from weft.v1 import fleet_pb2
 
 # The two services have the same messages on the wire.
 _PATHS = (
@@ -160,11 +160,7 @@ class ContractReader:
 
     async def _unknown(self, name: str) -> errors.NotFound:
         known = [entry.name for entry in await self.methods()]
-        return errors.NotFound(
-            names.unknown_method(name, known),
-            reason=errors_pb2.ERROR_REASON_METHOD_UNKNOWN,
-            metadata={"method": name},
-        )
+        return refusals.method_unknown(names.unknown_method(name, known), method=name, called=False)
 
     async def _on_stream(self, read: Callable[[_ReflectionStream], Awaitable[_T]]) -> _T:
         """Do `read` on a new stream, of the version of reflection that the server has."""
@@ -197,7 +193,15 @@ class ContractReader:
                 return path
             finally:
                 call.cancel()
-        raise errors.Unimplemented("the server has no reflection: its methods cannot be listed")
+        raise NoReflection("the server has no reflection: its methods cannot be listed")
+
+
+class NoReflection(errors.Unimplemented):
+    """The server has no reflection."""
+
+
+class ReflectionFailed(errors.Internal):
+    """The server's reflection gives answers that cannot be used."""
 
 
 class _ReflectionStream:
@@ -220,10 +224,10 @@ class _ReflectionStream:
             if name in files:
                 continue
             if len(files) >= MAX_FILES:
-                raise errors.ResourceExhausted(f"{symbol} needs more than {MAX_FILES} files")
+                raise ReflectionFailed(f"{symbol} needs more than {MAX_FILES} files: the most that are read")
             more = _by_name(await self._ask(pb.ServerReflectionRequest(file_by_filename=name)))
             if name not in more:
-                raise errors.Internal(f"reflection answers a question for {name} without that file")
+                raise ReflectionFailed(f"reflection answers a question for {name} without that file")
             # What came first stays: it belongs together.
             files = more | files
             missing.extend(_imports(more.values()) - files.keys())
@@ -235,11 +239,11 @@ class _ReflectionStream:
             await self._call.write(question)
         serialized = await self._call.read()
         if not isinstance(serialized, bytes):
-            raise errors.Internal("the server ended the reflection stream without an answer")
+            raise ReflectionFailed("the server ended the reflection stream without an answer")
         try:
             answer = pb.ServerReflectionResponse.FromString(serialized)
         except DecodeError:
-            raise errors.Internal("the server answers with bytes that are no answer of reflection") from None
+            raise ReflectionFailed("the server answers with bytes that are no answer of reflection") from None
         if answer.HasField("error_response"):
             failure = answer.error_response
             raise errors.from_status(
@@ -253,7 +257,7 @@ def _by_name(answer: pb.ServerReflectionResponse) -> dict[str, FileDescriptorPro
     try:
         files = [FileDescriptorProto.FromString(file) for file in serialized]
     except DecodeError:
-        raise errors.Internal("reflection answers with bytes that are not a descriptor") from None
+        raise ReflectionFailed("reflection answers with bytes that are not a descriptor") from None
     return {file.name: file for file in files}
 
 

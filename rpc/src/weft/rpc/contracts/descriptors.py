@@ -17,8 +17,9 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSe
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 
+from weft.rpc import refusals
 from weft.rpc.errors import InvalidArgument
-from weft.v1 import errors_pb2, fleet_pb2
+from weft.v1 import fleet_pb2
 
 # Shapes that a task can have: one request, and responses that can be stored.
 DURABLE_KINDS = frozenset({fleet_pb2.METHOD_KIND_UNARY, fleet_pb2.METHOD_KIND_SERVER_STREAMING})
@@ -124,4 +125,4 @@ def _imports_first(files: Mapping[str, FileDescriptorProto]) -> list[FileDescrip
 
 
 def _invalid(message: str) -> InvalidArgument:
-    return InvalidArgument(message, reason=errors_pb2.ERROR_REASON_CONTRACT_INVALID)
+    return refusals.contract_invalid(message)

@@ -18,9 +18,9 @@ from google.protobuf import json_format
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, EncodeError, Message
 
+from weft.rpc import refusals
 from weft.rpc.contracts.json_rendering import json_value
 from weft.rpc.errors import InvalidArgument
-from weft.v1 import errors_pb2
 
 _LINK = re.compile(r"Failed to parse (.+?) field: ")
 _PLACE = re.compile(r'\s+at "?(?P<path>[\w.\[\]]+?)"?\.*$')
@@ -88,10 +88,9 @@ def render(payload: bytes, message_class: type[Message], pool: DescriptorPool) -
     try:
         message = message_class.FromString(payload)
     except DecodeError:
-        raise InvalidArgument(
+        raise refusals.payload_malformed(
             f"{len(payload)} bytes cannot be shown as {message_class.DESCRIPTOR.full_name}:"
-            " they are none, or have more than 100 messages within each other",
-            reason=errors_pb2.ERROR_REASON_PAYLOAD_MALFORMED,
+            " they are none, or have more than 100 messages within each other"
         ) from None
     return json_value(message, pool)
 
@@ -214,11 +213,7 @@ def _unfit(type_name: str, field: str, why: str) -> InvalidArgument:
     # They quote the input, which may hold anything, and at any length.
     field, why = (_sendable(text) for text in (field, why))
     where = f"field {field}: " if field else ""
-    return InvalidArgument(
-        f"the JSON does not fit {type_name}: {where}{why}",
-        reason=errors_pb2.ERROR_REASON_PAYLOAD_MALFORMED,
-        field=field or None,
-    )
+    return refusals.payload_malformed(f"the JSON does not fit {type_name}: {where}{why}", field=field or None)
 
 
 def _sendable(text: str) -> str:

@@ -15,6 +15,7 @@ import re
 import socket
 from collections.abc import Sequence
 
+from weft.rpc import refusals
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.network import unix_path
 
@@ -132,4 +133,4 @@ def _in_ipv6(ip: Ip) -> str:
 
 
 def _refusal(why: str) -> InvalidArgument:
-    return InvalidArgument(why, field="target")
+    return refusals.invalid_field(why, field="target")

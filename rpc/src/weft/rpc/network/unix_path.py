@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from weft.rpc.errors import InvalidArgument
+from weft.rpc import refusals
 
 # <sys/un.h>, less the end mark.
 MAX_BYTES = 107
@@ -24,7 +24,7 @@ def check(address: str, field: str = "target") -> None:
     path = path.partition("?")[0]
     length = len(os.fsencode(path))
     if length > MAX_BYTES:
-        raise InvalidArgument(
+        raise refusals.invalid_field(
             f"the path of a unix socket may have at most {MAX_BYTES} bytes, and {path} has {length}: choose a shorter one",
             field=field,
         )

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-import grpc
-
-from weft.rpc.errors import WeftError
-from weft.v1 import errors_pb2
+from weft.rpc.errors import FailedPrecondition
 
 
-class WrongEventLoop(WeftError):
+class WrongEventLoop(FailedPrecondition):
     """It was used outside of any event loop, or in another one than before."""
-
-    code = grpc.StatusCode.FAILED_PRECONDITION
-    default_reason = errors_pb2.ERROR_REASON_UNSPECIFIED
 
 
 class HomeLoop:

@@ -11,8 +11,8 @@ from weft.coordinator.store.embedded.journal import Journal
 from weft.coordinator.store.embedded.recovery import RecoveryBarrier
 from weft.coordinator.store.embedded.task_table import TaskTable
 from weft.coordinator.store.records import AgentRecord, Owner, QueueDepth
-from weft.coordinator.store.refusals import agent_id_in_use
 from weft.coordinator.store.rules import RECLAIM_ATTEMPTS, QueueKey
+from weft.rpc.refusals import agent_id_in_use
 
 
 class EmbeddedFleet:

@@ -61,9 +61,9 @@ from weft.coordinator.store.records import (
     TooManyQueues,
     Verdict,
 )
-from weft.coordinator.store.refusals import tell_not_stored
 from weft.coordinator.store.rules import QueueKey
 from weft.coordinator.store.store_config import StoreLimits
+from weft.coordinator.store.store_refusals import tell_not_stored
 from weft.coordinator.store.task_ids import NumberGenerator, created_at, format_id, parse_id
 from weft.rpc.errors import WeftError
 

@@ -23,6 +23,7 @@ from weft.coordinator.store.embedded.commit_group import CommitGroup, Job
 from weft.coordinator.store.embedded.unfinished_task import UnfinishedTask
 from weft.coordinator.store.linger import LingerTimer
 from weft.coordinator.store.records import ProgressRow
+from weft.rpc import refusals
 from weft.rpc.errors import Unavailable
 from weft.rpc.process.logs import get_logger
 
@@ -289,7 +290,7 @@ class Journal:
         self._write(self._open)
 
     def _unavailable(self) -> Unavailable:
-        return Unavailable(
+        return refusals.store_unavailable(
             "the store cannot be written at the moment", retry_after_s=max(self._retry_s, _FIRST_RETRY_S) * 2
         )
 

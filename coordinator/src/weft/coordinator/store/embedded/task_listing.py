@@ -17,7 +17,7 @@ from weft.coordinator.store.paging import fits, most_candidates, read_records
 from weft.coordinator.store.records import ListFilter, Page, TaskRecord
 from weft.coordinator.store.rules import State
 from weft.coordinator.store.task_ids import format_id, least_number_at, parse_id, request_key
-from weft.rpc.errors import InvalidArgument
+from weft.rpc import refusals
 
 # Most rows that are read for one page: its cost if nothing matches.
 SCAN_ROWS = 2000
@@ -46,7 +46,7 @@ async def list_page(
     """
     below = _ABOVE_ALL if not cursor else parse_id(cursor)
     if below is None:
-        raise InvalidArgument("the page token is not one of this store's", field="page_token")
+        raise refusals.invalid_field("the page token is not one of this store's", field="page_token")
     if where.request_id:
         return await _named(scan, get, where, limit, below)
     if where.states == {State.RUNNING}:

@@ -9,8 +9,8 @@ from weft.coordinator.store.redis import shared_fleet
 from weft.coordinator.store.redis.encoding import queue_key
 from weft.coordinator.store.redis.redis_link import RedisLink
 from weft.coordinator.store.redis.write_buffer import WriteBuffer
-from weft.coordinator.store.refusals import agent_id_in_use
 from weft.coordinator.store.rules import QueueKey
+from weft.rpc.refusals import agent_id_in_use
 
 
 class RedisFleet:

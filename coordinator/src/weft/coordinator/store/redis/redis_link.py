@@ -30,8 +30,9 @@ from weft.coordinator.store.redis.endpoint_resolver import Client
 from weft.coordinator.store.redis.redis_errors import Refusals, refusal
 from weft.coordinator.store.redis.redis_keys import RedisKeys
 from weft.coordinator.store.redis.scripts import Reply, Scripts
-from weft.coordinator.store.refusals import tell_lost
 from weft.coordinator.store.rules import QueueKey, State
+from weft.coordinator.store.store_refusals import tell_lost
+from weft.rpc import refusals
 from weft.rpc.errors import Unavailable
 from weft.rpc.process.logs import get_logger
 
@@ -176,7 +177,9 @@ class RedisLink:
             refused = refusal(error)
             if refused:
                 self._refusals.add(what, refused)
-                raise Unavailable(f"the store refuses: {refused}", retry_after_s=_RETRY_AFTER_S) from error
+                raise refusals.store_unavailable(
+                    f"the store refuses: {refused}", retry_after_s=_RETRY_AFTER_S
+                ) from error
             await self._note_unavailable(error)
             raise self.unavailable() from error
         self._refusals.over(what)
@@ -218,7 +221,9 @@ class RedisLink:
 
     @staticmethod
     def unavailable() -> Unavailable:
-        return Unavailable("the store cannot be reached at the moment", retry_after_s=_RETRY_AFTER_S)
+        return refusals.store_unavailable(
+            "the store cannot be reached at the moment", retry_after_s=_RETRY_AFTER_S
+        )
 
     async def tell(self, reply: Reply, outcomes: Mapping[str, bytes]) -> None:
         """Tell the listener the changes of a script."""

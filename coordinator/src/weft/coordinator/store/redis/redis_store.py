@@ -45,12 +45,9 @@ from weft.coordinator.store.redis.redis_keys import LAYOUT, RedisKeys
 from weft.coordinator.store.redis.redis_link import CLAIM_KEPT_S, RedisLink
 from weft.coordinator.store.redis.scripts import Scripts
 from weft.coordinator.store.redis.write_buffer import WriteBuffer
-from weft.coordinator.store.refusals import (
-    not_retryable,
-    payload_dropped,
-)
 from weft.coordinator.store.rules import QueueKey, State
 from weft.coordinator.store.store_config import StoreLimits
+from weft.coordinator.store.store_refusals import not_retryable, payload_dropped
 from weft.rpc.errors import Unavailable
 
 # Payloads of one claim: they pass through the script.

@@ -15,7 +15,7 @@ from weft.coordinator.store.redis.redis_ids import is_id, least_id_at
 from weft.coordinator.store.redis.redis_keys import RedisKeys
 from weft.coordinator.store.rules import State
 from weft.coordinator.store.task_ids import DIGEST_BYTES
-from weft.rpc.errors import InvalidArgument
+from weft.rpc import refusals
 from weft.rpc.network.channel import BATCH_BYTES
 
 # Most tasks that are read for one page: its cost if nothing matches.
@@ -85,7 +85,7 @@ async def page(
         InvalidArgument: the cursor is malformed.
     """
     if cursor and not is_id(cursor):
-        raise InvalidArgument("the page token is not one of this store's", field="page_token")
+        raise refusals.invalid_field("the page token is not one of this store's", field="page_token")
     if where.request_id:
         return await _named(client, keys, where, cursor, payloads=payloads)
     below = f"({cursor}" if cursor else "+"

@@ -21,8 +21,8 @@ from weft.coordinator.store.records import (
 from weft.coordinator.store.redis.deferred_writes import DeferredTask, DeferredTasks
 from weft.coordinator.store.redis.encoding import queue_name
 from weft.coordinator.store.redis.redis_link import RedisLink
-from weft.coordinator.store.refusals import tell_not_stored, too_many_queues
 from weft.coordinator.store.rules import QueueKey
+from weft.coordinator.store.store_refusals import tell_not_stored, too_many_queues
 from weft.coordinator.store.stored_options import encode, options_of
 from weft.coordinator.store.task_ids import digest_of
 from weft.rpc.errors import Unavailable

@@ -8,42 +8,29 @@ from weft.coordinator.store import store_outcomes
 from weft.coordinator.store.base import StoreListener
 from weft.coordinator.store.records import Submission, TaskRecord, TooManyQueues
 from weft.coordinator.store.rules import State
-from weft.rpc.errors import AlreadyExists, FailedPrecondition, NotFound, ResourceExhausted, WeftError
-from weft.v1 import errors_pb2
+from weft.rpc import refusals
+from weft.rpc.errors import FailedPrecondition, NotFound, ResourceExhausted, WeftError
 
 
 def not_retryable(state: State) -> FailedPrecondition:
     """A task in this state cannot be retried by hand."""
-    return FailedPrecondition(
-        f"the task is {state.name}; only FAILED and CANCELLED ones can be retried",
-        metadata={"state": state.name},
+    return refusals.task_state(
+        f"the task is {state.name}; only FAILED and CANCELLED ones can be retried", state.name
     )
 
 
 def payload_dropped() -> NotFound:
     """A task cannot run again: its payload is gone."""
-    return NotFound(
-        "the task's payload was dropped after its time", reason=errors_pb2.ERROR_REASON_RESULT_EXPIRED
-    )
+    return refusals.result_expired("the task's payload was dropped after its time")
 
 
 def too_many_queues(result: TooManyQueues) -> ResourceExhausted:
     """A task's requirements would make one queue too many."""
-    return ResourceExhausted(
+    return refusals.overloaded(
         f"unfinished tasks of {result.method} have {result.limit} different requirements, the most that are allowed"
         " (the coordinator's setting max_queues_per_method): wait until some have ended, or let more tasks share theirs",
         retry_after_s=5.0,
         metadata={"method": result.method},
-    )
-
-
-def agent_id_in_use(agent_id: str) -> AlreadyExists:
-    """Another process is connected as this agent."""
-    return AlreadyExists(
-        f"another live process is connected as agent {agent_id!r}; give this one another id, or stop the other",
-        reason=errors_pb2.ERROR_REASON_AGENT_ID_IN_USE,
-        metadata={"agent_id": agent_id},
-        retry_after_s=1.0,
     )
 
 
