@@ -1,9 +1,10 @@
 """The options that are stored with each task, in full: a default that changes later does not change stored tasks.
 
-    - 3600 604800 86400 5 0.1 30 2 14 3
+    1h 7d 1d 5 .1 30 2 14 3
 
-The text has one word for each of `FIELDS`, in order; "-" is an unset one. The scripts of the Redis store read the same
-text. Method, priority, requirements and the task's own limits have columns or fields of their own. Pure.
+The text has one word for each of `FIELDS`, in order: "-" for an unset one, nothing for unset last ones. It is short, because
+each task has it. The scripts of the Redis store read the same text. Method, priority, requirements and the task's own limits
+have columns or fields of their own. Pure.
 """
 
 from __future__ import annotations
@@ -15,9 +16,8 @@ from typing import Any, NamedTuple
 from weft.coordinator.store.records import Submission
 from weft.coordinator.store.rules import TaskRetryPolicy
 
-# The words of the text. A later one comes last, with a value for older tasks.
+# The words of the text. A new one comes last; older tasks have it unset.
 FIELDS = (
-    "start_to_close_s",
     "result_ttl_s",
     "failure_ttl_s",
     "request_id_ttl_s",
@@ -27,8 +27,13 @@ FIELDS = (
     "backoff_multiplier",
     "retryable_codes",
     "max_crashes",
+    "start_to_close_s",
 )
 _UNSET = "-"
+# Units that make a word shorter.
+UNITS = {"d": 86400, "h": 3600}
+# Larger numbers are not exact in units.
+_EXACT = 1 << 53
 # Different options that are remembered.
 _REMEMBERED = 1024
 
@@ -62,31 +67,36 @@ def options_of(submission: Submission) -> StoredOptions:
 @lru_cache(_REMEMBERED)
 def encode(options: StoredOptions) -> str:
     """The text that is stored."""
-    *plain, retry = options
-    policy = (
+    retry = options.retry
+    values = (
+        options.result_ttl_s,
+        options.failure_ttl_s,
+        options.request_id_ttl_s,
         retry.max_attempts,
         retry.initial_backoff_s,
         retry.max_backoff_s,
         retry.backoff_multiplier,
         retry.retryable_codes,
         retry.max_crashes,
+        options.start_to_close_s,
     )
-    return " ".join(map(_word, (*plain, *policy)))
+    return " ".join(map(_word, values)).removesuffix(f" {_UNSET}")
 
 
 @lru_cache(_REMEMBERED)
 def decode(text: str) -> StoredOptions:
     """The options behind a stored text."""
-    words = text.split()
-    to_close_s, result_ttl_s, failure_ttl_s, request_id_ttl_s = map(_number, words[:4])
-    initial_s, most_s, multiplier = map(float, words[5:8])
-    codes = frozenset(map(int, words[8].split(","))) if words[8] != _UNSET else frozenset[int]()
+    *words, codes, crashes, to_close_s = [*text.split(), _UNSET][: len(FIELDS)]
+    result_ttl_s, failure_ttl_s, request_id_ttl_s, attempts, initial_s, most_s, multiplier = map(
+        _number, words
+    )
+    retryable = frozenset(map(int, codes.split(","))) if codes != _UNSET else frozenset[int]()
     return StoredOptions(
-        to_close_s,
-        result_ttl_s or 0.0,
-        failure_ttl_s or 0.0,
-        request_id_ttl_s or 0.0,
-        TaskRetryPolicy(int(words[4]), initial_s, most_s, multiplier, codes, int(words[9])),
+        None if to_close_s == _UNSET else _number(to_close_s),
+        result_ttl_s,
+        failure_ttl_s,
+        request_id_ttl_s,
+        TaskRetryPolicy(int(attempts), initial_s, most_s, multiplier, retryable, int(_number(crashes))),
     )
 
 
@@ -99,8 +109,9 @@ def decode_earlier(text: str | None) -> StoredOptions:
     return LEFT_OUT._replace(**{name: given[name] for name in LEFT_OUT._fields if name in given})
 
 
-def _number(word: str) -> float | None:
-    return None if word == _UNSET else float(word)
+def _number(word: str) -> float:
+    unit = UNITS.get(word[-1])
+    return float(word) if unit is None else float(word[:-1]) * unit
 
 
 def _word(value: float | frozenset[int] | None) -> str:
@@ -108,4 +119,9 @@ def _word(value: float | frozenset[int] | None) -> str:
         return _UNSET
     if isinstance(value, frozenset):
         return ",".join(map(str, sorted(value))) or _UNSET
-    return str(int(value)) if float(value).is_integer() else repr(value)
+    if not float(value).is_integer():
+        return repr(value).removeprefix("0")
+    for unit, size in UNITS.items():
+        if 0 < value < _EXACT and value % size == 0:
+            return f"{int(value) // size}{unit}"
+    return str(int(value))

@@ -35,6 +35,7 @@ def constants() -> str:
     }
     tables = {
         "FINAL_CODES": (f"[{code}] = true" for code in sorted(FINAL_CODES)),
+        "UNITS": (f"{unit} = {size}" for unit, size in stored_options.UNITS.items()),
         "OPTIONS": (f"'{name}'" for name in stored_options.FIELDS),
     }
     lines = [f"local {name} = {value!r}" for name, value in numbers.items()]

@@ -12,7 +12,12 @@ local function options(t)
     local index = 0
     for word in string.gmatch(t.x, '%S+') do
       index = index + 1
-      found[OPTIONS[index]] = tonumber(word)
+      local number, unit = string.match(word, '^(.-)([a-z]?)$')
+      if UNITS[unit] then
+        found[OPTIONS[index]] = tonumber(number) * UNITS[unit]
+      else
+        found[OPTIONS[index]] = tonumber(word)
+      end
       if OPTIONS[index] == 'retryable_codes' then
         found.retryable_codes = {}
         for code in string.gmatch(word, '%d+') do

@@ -32,10 +32,7 @@ local function full_options(text)
   local retry = given.retry or {}
   local words = {}
   for index, name in ipairs(OPTIONS) do
-    local value = given[name]
-    if index >= FIRST_OF_RETRY then
-      value = retry[index - FIRST_OF_RETRY + 1]
-    end
+    local value = given[name] or retry[index - FIRST_OF_RETRY + 1]
     if name == 'retryable_codes' and value then
       value = table.concat(value, ',')
     end
