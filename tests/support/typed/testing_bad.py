@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from probe.v1 import probe_pb2, probe_pb2_grpc
-from weft.testing import HandlerTask, run_handler
+from weft.testing import HandlerTask, mesh_of, run_handler
 
 
 class Probe(probe_pb2_grpc.ProbeServiceServicer):
@@ -19,3 +19,5 @@ async def test_handlers(probe: Probe) -> None:
     print(reply.text)  # wrong
     await run_handler(probe.Ehco, probe_pb2.Payload())  # wrong
     HandlerTask(number=3)  # wrong
+    async with mesh_of(probe) as mesh:  # wrong
+        mesh.clock.forward(3600)  # wrong

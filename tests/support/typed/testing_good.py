@@ -9,7 +9,9 @@ import grpc
 import grpc.aio
 
 from probe.v1 import probe_pb2, probe_pb2_grpc
-from weft.testing import HandlerTask, handler_outcome, run_handler, run_handler_sync
+from weft.agent import Agent
+from weft.client import methods
+from weft.testing import HandlerTask, handler_outcome, mesh_of, run_handler, run_handler_sync
 
 AioContext = grpc.aio.ServicerContext[Any, Any]
 
@@ -49,3 +51,13 @@ async def test_handlers(probe: Probe) -> None:
 def test_without_a_loop(probe: Probe) -> None:
     assert_type(run_handler_sync(probe.Echo, probe_pb2.Payload()), probe_pb2.Payload)
     assert_type(run_handler_sync(count, {"a": 1}), list[dict[str, Any]])
+
+
+async def test_a_mesh(agent: Agent) -> None:
+    async with mesh_of(agent, skip_idle_time=False, result_ttl_s=60) as mesh:
+        probe = methods(probe_pb2_grpc.ProbeServiceStub)
+        handle = await mesh.tasks.submit(probe.Echo, probe_pb2.Payload(), delay_s=3600)
+        await mesh.clock.advance(3600)
+        assert_type(await handle.result(), probe_pb2.Payload)
+        assert_type(mesh.clock.now(), float)
+        await mesh.add(agent)

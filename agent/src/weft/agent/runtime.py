@@ -162,7 +162,7 @@ class Runtime:
             raise
         finally:
             if self._direct_server is not None:
-                await self._direct_server.stop(LEAVE_GRACE_S)
+                await self._direct_server.stop(0.0 if self._hurried else LEAVE_GRACE_S)
             await self._hooks.stop(HURRY_TIMEOUT_S if self._hurried else None)
             await self.clients.close()
             self._left.set()

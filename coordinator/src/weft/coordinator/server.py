@@ -39,7 +39,7 @@ from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.choose import store_of
-from weft.coordinator.store.records import AttemptRef, Owner, ProgressRow, TaskRecord
+from weft.coordinator.store.records import AttemptRef, Owner, ProgressRow, SweepReport, TaskRecord
 from weft.coordinator.store.rules import QueueKey
 from weft.rpc import refusals
 from weft.rpc.calls.admission import Admission
@@ -253,6 +253,15 @@ class Coordinator:
         except (TimeoutError, WeftError) as error:
             log.error("store.close_failed", error=str(error) or "it took too long")  # noqa: TRY400
         log.info("coordinator.stopped")
+
+    def takes_work(self, agent_id: str) -> bool:
+        """Whether an agent is connected here, and would be given tasks."""
+        session = self._sessions.get(agent_id)
+        return session is not None and session.takes_work
+
+    async def sweep(self) -> SweepReport:
+        """Do now what time has brought: nobody need wait for the next sweep."""
+        return await self._sweeper.run_once()
 
     async def wait(self) -> None:
         """Until the server has ended."""

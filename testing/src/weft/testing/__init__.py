@@ -1,11 +1,19 @@
 """Tests of agents and clients, without processes: handlers alone, and a mesh in the test's own process.
 
-    from weft.testing import run_handler
+    from weft.testing import mesh_of, run_handler
 
-    async def test_greet() -> None:
+    async def test_the_handler() -> None:
         reply = await run_handler(Greeter().Greet, GreetRequest(name="Ada"))
         assert reply.text == "Hello Ada"
 
+    async def test_a_task_that_starts_in_an_hour() -> None:
+        async with mesh_of(agent) as mesh:
+            greet = methods(GreeterStub).Greet
+            handle = await mesh.tasks.submit(greet, GreetRequest(name="Ada"), delay_s=3600)
+            assert (await handle.result()).text == "Hello Ada"
+
+`mesh_of`
+    a coordinator and agents in this process, with a client of them (`LocalMesh`) and a clock that jumps (`MeshClock`).
 `run_handler`, `run_handler_sync`, `handler_outcome`
     run one handler, without any mesh.
 
@@ -19,18 +27,32 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from weft.testing.handler_outcomes import HandlerOutcome, handler_outcome, run_handler, run_handler_sync
+    from weft.testing.local_mesh import LocalMesh, mesh_of
+    from weft.testing.mesh_clock import MeshClock
     from weft.testing.unit_run import HandlerTask
 
 # Name -> the module that has it.
 _PLACES = {
     "HandlerOutcome": "handler_outcomes",
     "HandlerTask": "unit_run",
+    "LocalMesh": "local_mesh",
+    "MeshClock": "mesh_clock",
     "handler_outcome": "handler_outcomes",
+    "mesh_of": "local_mesh",
     "run_handler": "handler_outcomes",
     "run_handler_sync": "handler_outcomes",
 }
 
-__all__ = ["HandlerOutcome", "HandlerTask", "handler_outcome", "run_handler", "run_handler_sync"]
+__all__ = [
+    "HandlerOutcome",
+    "HandlerTask",
+    "LocalMesh",
+    "MeshClock",
+    "handler_outcome",
+    "mesh_of",
+    "run_handler",
+    "run_handler_sync",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -112,6 +112,11 @@ class Leases:
                 self.end(lease, lease.ends_at)
         return found
 
+    def extend(self, by_s: float) -> None:
+        """Let all leases end so much later."""
+        for lease in self._by_owner.values():
+            self.end(lease, lease.ends_at + by_s)
+
     def running(self) -> Iterator[UnfinishedTask]:
         """The tasks of all held attempts."""
         for lease in self._by_owner.values():

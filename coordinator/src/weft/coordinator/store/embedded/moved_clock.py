@@ -1,0 +1,29 @@
+"""What a clock needs to know of an open embedded store before it jumps: tests let hours pass in a moment.
+
+Tasks feel a jump; agents do not: they live in real time, and no jump may make them look lost.
+"""
+
+from __future__ import annotations
+
+from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
+from weft.coordinator.store.embedded.unfinished_task import NEVER
+
+
+class MovedClock:
+    """Looks at a store whose clock jumps. Used on the store's event loop; costs no I/O."""
+
+    def __init__(self, store: EmbeddedStore) -> None:
+        self._store = store
+
+    def running(self) -> frozenset[int]:
+        """The numbers of the tasks that agents hold."""
+        return frozenset(task.number for task in self._store._core.table.leases.running())
+
+    def next_due_at(self) -> float | None:
+        """When time changes an unfinished task next, by the store's clock; may be too early, never too late."""
+        next_at = self._store._core.table.timers.next_at
+        return None if next_at == NEVER else next_at
+
+    def jumps(self, by_s: float) -> None:
+        """The clock is about to jump: leases end so much later."""
+        self._store._core.table.leases.extend(by_s)
