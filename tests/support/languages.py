@@ -26,6 +26,7 @@ import pytest
 from tests.support.processes import ROOT
 
 EXAMPLES = ROOT / "examples"
+GO_APPS = ROOT / "tests" / "support" / "go_apps"
 _PROTOS = ("greeter/protos", "corpus/protos")
 _IGNORED = shutil.ignore_patterns("node_modules", "target", "__pycache__")
 # The first build brings dependencies over the network, which may fail for a moment.
@@ -44,6 +45,8 @@ class Language:
     # Programs, the arguments with which each tells its version, and the oldest that will do.
     tools: Sequence[tuple[str, str, tuple[int, ...]]] = ()
     sources: Sequence[str] = ()
+    # Folders outside the examples that are built too.
+    further: Sequence[Path] = ()
 
     def __init__(self) -> None:
         for tool, flag, least in self.tools:
@@ -80,7 +83,7 @@ class Language:
             os.environ.get("WEFT_TEST_CACHE") or Path(tempfile.gettempdir()) / f"weft-languages-{os.getuid()}"
         )
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder = cache / f"{self.name}-{_hash(EXAMPLES / each for each in self.sources)}"
+        folder = cache / f"{self.name}-{_hash([*(EXAMPLES / each for each in self.sources), *self.further])}"
         # Several workers may want it at a time.
         with (cache / f"{self.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -110,11 +113,17 @@ class Go(Language):
     contracts = ("protos", "third_party", "buf.yaml")
     tools = (("go", "version", (1, 24)),)
     sources = ("go",)
+    further = (GO_APPS,)
 
     def build(self, folder: Path) -> None:
         (folder / "bin").mkdir(exist_ok=True)
+        # In one module with the examples, whose generated code they use.
+        shutil.copytree(GO_APPS, folder / "go" / "apps")
         run(
-            ["go", "build", "-o", str(folder / "bin") + os.sep, "./server", "./client", "./nativeagent"],
+            [
+                *("go", "build", "-o", str(folder / "bin") + os.sep),
+                *("./server", "./client", "./nativeagent", "./apps/waiting"),
+            ],
             folder / "go",
         )
 
@@ -123,6 +132,10 @@ class Go(Language):
 
     def client(self, target: str, file: Path) -> list[str]:
         return [str(self.built / "bin" / "client"), target, str(file)]
+
+    def waiting(self, address: str, reasons: Path) -> list[str]:
+        """A stock server whose calls wait until their contexts end, and write to a file why those ended."""
+        return [str(self.built / "bin" / "waiting"), address, str(reasons)]
 
     def native_agent(self, *words: str) -> list[str]:
         return [str(self.built / "bin" / "nativeagent"), *words]
@@ -214,6 +227,6 @@ def _hash(folders: Iterable[Path]) -> str:
     for folder in folders:
         for path in sorted(folder.rglob("*")):
             if path.is_file() and not {"node_modules", "target", "__pycache__"} & set(path.parts):
-                found.update(f"{path.relative_to(EXAMPLES)}\0".encode())
+                found.update(f"{path.relative_to(ROOT)}\0".encode())
                 found.update(path.read_bytes())
     return found.hexdigest()[:16]

@@ -18,7 +18,8 @@ grpc.aio forgets it when it sees the end first, as for its own callers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 import grpc
@@ -140,7 +141,7 @@ class _Behaviour:
             await asyncio.sleep(GONE_S)
 
     async def _pass_on(
-        self, request: Any, context: Context, answer: Callable[[Any, Context], Awaitable[T]]
+        self, request: Any, context: Context, answer: Callable[[Any, Context], Coroutine[Any, Any, T]]
     ) -> T:
         call: Any = None
         try:
@@ -150,10 +151,16 @@ class _Behaviour:
                 # Without a timer of this end, which would cancel the call when the callee's is about to fire.
                 pairs, left_s = (*pairs, ("grpc-timeout", _timeout(left_s))), None
             call = self._call(request, timeout=left_s, metadata=pairs)
+            if self._callee_keeps_time:
+                return await _shielded(answer(call, context), context)
             return await answer(call, context)
         except aio.AioRpcError as error:
             trailers = _trailers(error.trailing_metadata())
-            await to_caller(context.abort(error.code(), error.details() or "", trailers))
+            code, details = error.code(), error.details() or ""
+            if code is grpc.StatusCode.CANCELLED and self._deadline_passes(context):
+                # A server may reset the stream of a call whose deadline passes. Its caller's own timer is about to fire.
+                code, details = grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded"
+            await to_caller(context.abort(code, details, trailers))
             raise
         except errors.WeftError as error:
             await refuse(error, context)
@@ -173,16 +180,38 @@ class _Behaviour:
                 self._cancel(call, context)
 
     def _cancel(self, call: Any, context: Context) -> None:
-        left_s = context.time_remaining() if self._callee_keeps_time else None
-        if left_s is not None and left_s < _PASSED_S:
-            asyncio.get_running_loop().call_later(left_s + _OVERTIME_S, call.cancel)
+        if self._deadline_passes(context):
+            asyncio.get_running_loop().call_later(_PASSED_S + _OVERTIME_S, call.cancel)
         else:
             call.cancel()
+
+    def _deadline_passes(self, context: Context) -> bool:
+        return self._callee_keeps_time and _passes(context)
+
+
+def _passes(context: Context) -> bool:
+    """Whether a call's deadline has passed or is about to."""
+    left_s = context.time_remaining()
+    return left_s is not None and left_s < _PASSED_S
+
+
+async def _shielded(answer: Coroutine[Any, Any, T], context: Context) -> T:
+    """Await an answer. If the deadline is passing, a cancellation of this task does not reach the call: `_cancel` ends that."""
+    task = asyncio.get_running_loop().create_task(answer)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if not _passes(context):
+            task.cancel()
+        # The caller is gone: nobody else asks how the task ended.
+        task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+        raise
 
 
 def _timeout(left_s: float) -> str:
     """A deadline as it is on the wire."""
-    left_ms = max(1, round(left_s * 1000))
+    # Rounded up: the callee's deadline is not before the caller's.
+    left_ms = max(1, math.ceil(left_s * 1000))
     return f"{left_ms}m" if left_ms <= _MAX_TIMEOUT_MS else f"{min(_MAX_TIMEOUT_MS, left_ms // 1000)}S"
 
 
