@@ -25,6 +25,7 @@ from weft.testing import LocalMesh, mesh_of
 
 PROBE = methods(probe_pb2_grpc.ProbeServiceStub)
 HOUR_S = 3600.0
+OF_THE_SYSTEM = ("socket:", "anon_inode:", "pipe:", "/dev/")
 
 
 class Noting(ProbeService):
@@ -65,6 +66,10 @@ def open_files() -> set[str]:
     return found
 
 
+def open_sockets() -> int:
+    return sum(each.startswith("socket:") for each in open_files())
+
+
 async def test_every_way_of_calling_works_and_nothing_is_left_behind(noting):
     agent = agent_of(noting)
     before = agent.settings
@@ -72,7 +77,8 @@ async def test_every_way_of_calling_works_and_nothing_is_left_behind(noting):
     async with mesh_of():
         # gRPC's own thread and files stay for the process' life.
         pass
-    files, threads = open_files(), {thread.name for thread in threading.enumerate()}
+    files, sockets = open_files(), open_sockets()
+    threads = {thread.name for thread in threading.enumerate()}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         async with mesh_of(agent, agent_of(ProbeService(), "a2")) as mesh:
@@ -88,11 +94,16 @@ async def test_every_way_of_calling_works_and_nothing_is_left_behind(noting):
             folder = Path(next(each for each in open_files() if each.endswith("/weft.db"))).parent
         gc.collect()
     assert not folder.exists()
-    await asyncio.sleep(0)
-    left = {each for each in open_files() - files if not each.startswith(("socket:", "anon_inode:"))}
-    assert left == set()
-    names = {thread.name for thread in threading.enumerate() if not thread.name.startswith("asyncio")}
-    assert names <= threads
+    assert {each for each in open_files() - files if not each.startswith(OF_THE_SYSTEM)} == set()
+    for thread in threading.enumerate():
+        if thread.name not in threads and not thread.name.startswith("asyncio"):
+            # Told to end, and waited for by nobody.
+            await asyncio.to_thread(thread.join, 5)
+            assert not thread.is_alive(), thread.name
+    # gRPC closes its sockets by itself, some milliseconds later.
+    async with asyncio.timeout(10):
+        while open_sockets() > sockets:
+            await asyncio.sleep(0.01)
     assert (agent.settings.target, agent.settings.listen) == (before.target, before.listen)
     assert not agent.connected
 
