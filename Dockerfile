@@ -7,7 +7,7 @@ COPY requirements.lock ./
 RUN pip install --no-cache-dir "$(sed -n 's/^\(uv==[0-9.]*\).*/\1/p' requirements.lock)"
 COPY . .
 # The lock's versions of what weft needs to run; the rest of the lock is for development.
-RUN uv venv /opt/weft && uv pip install --compile-bytecode --python /opt/weft/bin/python --constraints requirements.lock ".[coordinator]"
+RUN uv venv /opt/weft && uv pip install --compile-bytecode --python /opt/weft/bin/python --constraints requirements.lock ".[all]"
 
 FROM python:3.13-slim AS runtime
 RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/weft weft

@@ -21,6 +21,10 @@
 """
 
 import weft.rpc  # noqa: F401 - before anything that loads gRPC
+from weft.rpc.process.extras import require
+
+require("agent")
+
 from weft.agent.agent import Agent
 from weft.agent.errors import HookError, HostingError, ListenError, LoadError, ProgramError, SettingsError
 from weft.agent.handlers.current_call import CancelSignal, RunningTask, current_task

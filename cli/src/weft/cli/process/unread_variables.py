@@ -6,6 +6,8 @@ import difflib
 import re
 from collections.abc import Collection, Iterator, Mapping
 
+from weft.rpc.process.extras import MissingExtra
+
 _PREFIX = "WEFT_"
 # Read by commands themselves; the rest is in the settings' models.
 _OF_COMMANDS = frozenset({"WEFT_TARGET", "WEFT_USE_PROXY"})
@@ -24,7 +26,11 @@ def warnings(environment: Mapping[str, str]) -> Iterator[str]:
     )
     if not unknown:
         return
-    known = known_variables()
+    try:
+        known = known_variables()
+    except MissingExtra:
+        # The settings of a part that is not installed are not known here.
+        return
     for name in unknown:
         if name not in known:
             yield f"weft: warning: no setting is named {name}, so it does nothing{_near(name, known)}"

@@ -16,6 +16,7 @@ from weft.cli.terminal.output import json_text
 from weft.client.api import Unreachable
 from weft.rpc.contracts.json_rendering import json_value
 from weft.rpc.errors import WeftError, error_info, from_call, reason_name, status_code, unpacked
+from weft.rpc.process.extras import MissingExtra
 from weft.rpc.times import seconds
 from weft.v1 import errors_pb2
 
@@ -34,6 +35,8 @@ class FailureText:
 
 def explain(error: Exception) -> FailureText | None:
     """The explanation of an error that people can do something about; None for a fault of the program."""
+    if isinstance(error, MissingExtra):
+        return FailureText((f"weft: {error}",))
     if isinstance(error, Failure):
         return FailureText((f"weft: {error}", *(f"  {hint}" for hint in error.hints)), error.status)
     if isinstance(error, grpc.RpcError):
