@@ -84,6 +84,14 @@ async def test_a_handlers_own_mesh(client: Mesh, top: str, way: str) -> None:
         assert 0 < parent["child"]["left_s"] <= parent["left_s"] + 0.1
 
 
+@pytest.mark.parametrize("top", [SYNC, ISOLATED])
+async def test_a_sync_handlers_own_mesh(client: Mesh, top: str) -> None:
+    for direct in (True, False):
+        parent = await tree(client, top, direct=direct, method=ASYNC, own_mesh=True)
+        check_child(parent, parent["child"], parent["id"])
+        assert 0 < parent["child"]["left_s"] <= parent["left_s"] + 0.1
+
+
 async def test_a_whole_chain_has_one_root(client: Mesh) -> None:
     last = {"method": ASYNC, "way": "direct"}
     middle = {"method": SYNC, "way": "task", "request": last}

@@ -427,7 +427,7 @@ def test_an_idle_agent_stops_at_once_when_its_coordinator_stops_too() -> None:
 
 
 def test_stopping_without_a_coordinator_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("weft.agent.runtime.FLUSH_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("weft.agent.shutdown.FLUSH_TIMEOUT_S", 0.3)
     with ScriptedCoordinator() as coordinator:
         agent = probe_agent(coordinator.address)
         with running(agent) as run:

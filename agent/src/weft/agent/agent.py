@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from pydantic import ValidationError
 
 from weft.agent.errors import HostingError, SettingsError
+from weft.agent.handlers.mesh_clients import MeshClients
 from weft.agent.hooks import Hooks
 from weft.agent.hosting.functions import function_method
 from weft.agent.hosting.hosted_methods import AddServicer, HostedMethod, servicer_methods
@@ -26,6 +27,7 @@ from weft.rpc.process.standard_streams import fill_missing
 
 if TYPE_CHECKING:
     from weft.client import Mesh
+    from weft.client.sync import SyncMesh
 
 _log = logs.get_logger("weft.agent")
 
@@ -256,9 +258,22 @@ class Agent:
         Raises:
             HostingError: the agent does not run.
         """
+        return self._clients().mesh
+
+    @property
+    def sync_mesh(self) -> SyncMesh:
+        """The same for functions that run in threads. Handlers have it by `current_task().sync_mesh`.
+
+        Raises:
+            HostingError: the agent does not run.
+            WrongThread: it is used on the agent's event loop, which it would block.
+        """
+        return self._clients().sync_mesh
+
+    def _clients(self) -> MeshClients:
         if self._runtime is None:
-            raise HostingError("the agent does not run: agent.mesh is there from its on_start functions on")
-        return self._runtime.clients.mesh
+            raise HostingError("the agent does not run: its mesh is there from its on_start functions on")
+        return self._runtime.clients
 
     def run(self) -> None:
         """Run until SIGTERM, SIGINT or SIGHUP, then drain. Blocks; the process should be the agent's own.

@@ -1,24 +1,11 @@
-"""One run of an agent: its parts wired together, and its end.
-
-    RUNNING ──stop──► DRAINING: no new work or direct calls, the waiting is handed back, running handlers have the grace
-                      └► STOPPING: cancelled, handed back, the rest is sent and acknowledged
-                         └► goodbye, closed
-
-Every step is bounded, a second `stop` skips the waits, and heartbeats go on to the end. The steps are taken by a thread
-of their own: a handler that blocks the event loop does not hold up the agent's end.
-"""
+"""One run of an agent: its parts wired together, from its start to its end (see `shutdown`)."""
 
 from __future__ import annotations
 
 import asyncio
-import enum
-import functools
-import os
 import secrets
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from queue import Empty, SimpleQueue
+from collections.abc import Mapping, Sequence
 
 from weft.agent.direct.direct_server import LEAVE_GRACE_S, DirectServer
 from weft.agent.direct.listening import OFF, dialled_address, listen_address
@@ -41,25 +28,13 @@ from weft.agent.session.executor import CancelRequest, Executor
 from weft.agent.session.host_figures import HostSampler
 from weft.agent.session.outbox import Outbox
 from weft.agent.settings import AgentSettings
+from weft.agent.shutdown import HURRY_TIMEOUT_S, Shutdown, ShutdownParts
 from weft.rpc.contracts import descriptors
 from weft.rpc.errors import WeftError
 from weft.rpc.process.logs import get_logger
-from weft.rpc.process.steady_output import drain
 from weft.v1 import fleet_pb2, session_pb2
 
 _log = get_logger("weft.agent")
-
-# What cancelled handlers get when the agent stops, and what the last results get to be acknowledged.
-CANCEL_GRACE_S = 2.0
-FLUSH_TIMEOUT_S = 5.0
-GOODBYE_TIMEOUT_S = 2.0
-# The same, once somebody has asked twice.
-HURRY_TIMEOUT_S = 0.5
-
-
-class _Event(enum.Enum):
-    STOP = enum.auto()
-    CHANGED = enum.auto()
 
 
 class Runtime:
@@ -67,7 +42,7 @@ class Runtime:
 
     Args:
         hooks: the application's functions beside its handlers.
-        exit_when_stuck: the process is the agent's own: end it even when a handler never lets go of the loop.
+        exit_when_blocked: the process is the agent's own: end it even when a handler blocks the loop for ever.
     """
 
     def __init__(
@@ -80,15 +55,15 @@ class Runtime:
     ) -> None:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
-        self._exit_when_blocked = exit_when_blocked
-        # Also written by signal handlers, for which nothing with a lock will do.
-        self._events: SimpleQueue[_Event] = SimpleQueue()
-        self._outbox = Outbox(lambda: self._events.put(_Event.CHANGED))
+        self._threads = Threads("weft-handler")
+        self._hooks = HookRun(hooks, self._threads, self._loop)
+        self._shutdown = Shutdown(
+            self._loop, settings.drain_grace_s, self._hooks.stop_bound_s, exit_when_blocked=exit_when_blocked
+        )
+        self._outbox = Outbox(self._shutdown.changed)
         self._slots = Slots(settings.slots, settings.direct_wait_s, settings.direct_queue)
         self._overruns = self._slots.overruns = Overruns(settings.restart_at_overrun_slots, self._overrun)
         self._slots.on_direct_end(self._direct_ended)
-        self._threads = Threads("weft-handler")
-        self._hooks = HookRun(hooks, self._threads, self._loop)
         self.clients = MeshClients(
             settings.target, use_proxy=settings.use_proxy, max_message_bytes=settings.max_message_bytes
         )
@@ -121,15 +96,7 @@ class Runtime:
             agent_id=settings.id,
             use_proxy=settings.use_proxy,
         )
-        self._life = threading.Thread(target=self._live, name="weft-agent", daemon=True)
-        # The start is over: there is work to drain.
-        self._serving = False
-        self._draining = False
-        self._hurried = False
         self._error: WeftError | None = None
-        self._finished: asyncio.Future[None] = self._loop.create_future()
-        self._left = threading.Event()
-        self._closing: asyncio.Task[None] | None = None
 
     # -- for the agent ------------------------------------------------------------------------------------------
 
@@ -142,30 +109,32 @@ class Runtime:
             WeftError: a coordinator refused this agent for good, or an isolated process could not be started.
         """
         # Tasks and threads of handlers inherit it from here.
-        self.clients.enter()
-        self._life.start()
+        self.clients.enter(self._loop)
+        self._shutdown.start()
         try:
             if await self._run_start_hooks():
                 await self._open_direct_server()
-                self._serving = True
+                self._shutdown.parts = ShutdownParts(
+                    self._outbox, self._slots, self._session, self._executor, self._direct_server
+                )
                 self._session.start()
                 if self._pool is not None:
                     self._threads.submit(self._warm)
                 self._hooks.start_background()
-                await self._finished
+                # Not awaited itself: a cancellation here must not end it.
+                await asyncio.wait({self._shutdown.finished})
         except asyncio.CancelledError:
-            # The application ends: hand back what runs, without a grace.
-            if self._life.is_alive():
-                self.stop()
-                self.stop()
-                await asyncio.wait([self._finished])
+            # The application ends: release all attempts, without a grace.
+            self.stop()
+            self.stop()
+            await asyncio.wait({self._shutdown.finished})
             raise
         finally:
             if self._direct_server is not None:
-                await self._direct_server.stop(0.0 if self._hurried else LEAVE_GRACE_S)
-            await self._hooks.stop(HURRY_TIMEOUT_S if self._hurried else None)
+                await self._direct_server.stop(0.0 if self._shutdown.hurried else LEAVE_GRACE_S)
+            await self._hooks.stop(HURRY_TIMEOUT_S if self._shutdown.hurried else None)
             await self.clients.close()
-            self._left.set()
+            self._shutdown.closed.set()
             # The thread waits for it, if the start has failed.
             self.stop()
             self._executor.close()
@@ -179,7 +148,7 @@ class Runtime:
         """Run the on_start functions. False if the agent is stopped meanwhile."""
         starting = self._loop.create_task(self._hooks.start())
         try:
-            await asyncio.wait({starting, self._finished}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({starting, self._shutdown.finished}, return_when=asyncio.FIRST_COMPLETED)
             if not starting.done():
                 return False
             starting.result()
@@ -189,7 +158,7 @@ class Runtime:
 
     def stop(self) -> None:
         """Drain and end; a second time: without waiting. From any thread, and from signal handlers."""
-        self._events.put(_Event.STOP)
+        self._shutdown.stop()
 
     @property
     def connected(self) -> bool:
@@ -224,7 +193,9 @@ class Runtime:
     # -- for the stream: see weft.agent.session.session_stream.Agent ------------------------------------------------------------
 
     def hello(self) -> session_pb2.Hello:
-        return hello_now(self._hello, self._unavailable, self._outbox.held(), draining=self._draining)
+        return hello_now(
+            self._hello, self._unavailable, self._outbox.held(), draining=self._shutdown.draining
+        )
 
     def contract(self, digest: str) -> bytes:
         return self._contracts[digest]
@@ -238,7 +209,7 @@ class Runtime:
             waiting=self._slots.waiting,
             direct_slots=self._slots.direct,
             load=self._load.host,
-            draining=self._draining,
+            draining=self._shutdown.draining,
             stuck_slots=self._executor.stuck_slots,
             overrun_slots=self._overruns.slots,
             overrun_methods=self._overruns.methods,
@@ -259,7 +230,7 @@ class Runtime:
 
     def desired(self, state: int) -> None:
         self._executor.hold_back(on=state == fleet_pb2.DESIRED_STATE_DRAINING)
-        if self._direct_server is not None and not self._draining:
+        if self._direct_server is not None and not self._shutdown.draining:
             self._direct_server.accept(on=state == fleet_pb2.DESIRED_STATE_ACTIVE)
 
     def work(self, assigned: Sequence[HeldAttempt], cancellations: Sequence[CancelRequest]) -> None:
@@ -300,19 +271,13 @@ class Runtime:
         _log.info("direct server open", agent=settings.id, address=self._advertised)
 
     def _describe(self) -> fleet_pb2.Agent:
-        hello = hello_now(self._hello, self._unavailable, draining=self._draining)
+        hello = hello_now(self._hello, self._unavailable, draining=self._shutdown.draining)
         return described(hello, self._slots.used, self._load.host)
 
     def _direct_ended(self) -> None:
         self._executor.start_waiting()
-        if self._draining:
-            self._events.put(_Event.CHANGED)
-
-    def _post(self, call: Callable[..., None], *args: object) -> None:
-        try:
-            self._loop.call_soon_threadsafe(call, *args)
-        except RuntimeError:
-            _log.debug("the event loop has ended")
+        if self._shutdown.draining:
+            self._shutdown.changed()
 
     def _warm(self) -> None:
         assert self._pool is not None
@@ -324,84 +289,15 @@ class Runtime:
     def _end_by(self, error: WeftError) -> None:
         """End at once, with an error. From any thread."""
         self._error = error
-        self._hurried = True
-        self._events.put(_Event.STOP)
+        self._shutdown.hurry()
 
     def _overrun(self) -> None:
         """Too many slots are lost: end in order, with an error. On the loop."""
-        if self._draining:
+        if self._shutdown.draining:
             return
         self._error = OverrunError(
             f"handlers that ignore their cancellation hold {self._overruns.slots} of {self._slots.total} slots"
             f" ({', '.join(self._overruns.methods)}): the agent has ended, to be started again"
         )
         _log.error("too many slots are overrun: ending, to be started again", slots=self._overruns.slots)
-        self._events.put(_Event.STOP)
-
-    # -- the end: on the thread "weft-agent" --------------------------------------------------------------------
-
-    def _live(self) -> None:
-        while self._events.get() is not _Event.STOP:
-            pass
-        try:
-            if self._serving:
-                self._end()
-        finally:
-            if self._serving:
-                self._session.stop()
-            self._post(self._finish)
-            if self._exit_when_blocked and not self._left.wait(CANCEL_GRACE_S + self._hooks.stop_bound_s):
-                _log.error("a handler blocks the event loop: ending the process")
-                drain()
-                os._exit(1)
-
-    def _finish(self) -> None:
-        if not self._finished.done():
-            self._finished.set_result(None)
-
-    def _end(self) -> None:
-        self._draining = True
-        self._outbox.watched = True
-        self._session.beat()
-        self._post(self._executor.drain)
-        if self._direct_server is not None:
-            self._post(functools.partial(self._direct_server.accept, on=False))
-        unfinished = self._outbox.unfinished()
-        _log.info("draining", unfinished=unfinished, grace_s=self._settings.drain_grace_s)
-        if not self._wait(self._all_ended, self._settings.drain_grace_s):
-            self._post(self._executor.interrupt, CANCEL_GRACE_S)
-            self._post(self._close_direct_server)
-            self._wait(self._all_ended, CANCEL_GRACE_S)
-            handed_back = self._outbox.release_unfinished()
-            _log.warning("handed back what had not ended", attempts=handed_back)
-        self._wait(self._may_leave, FLUSH_TIMEOUT_S, HURRY_TIMEOUT_S)
-        if self._outbox.size:
-            _log.error("left with results that no coordinator has acknowledged", attempts=self._outbox.size)
-        self._session.goodbye(HURRY_TIMEOUT_S if self._hurried else GOODBYE_TIMEOUT_S)
-
-    def _close_direct_server(self) -> None:
-        if self._direct_server is not None:
-            self._closing = self._loop.create_task(self._direct_server.stop())
-
-    def _all_ended(self) -> bool:
-        return self._outbox.unfinished() == 0 and self._slots.direct == self._overruns.direct_slots
-
-    def _may_leave(self) -> bool:
-        # A coordinator that does not know of the drain may be sending an assignment right now.
-        return self._outbox.size == 0 and self._session.drain_known
-
-    def _wait(self, done: Callable[[], bool], timeout_s: float, hurried_s: float = 0.0) -> bool:
-        """Wait until `done` or the time is over, which comes sooner once somebody hurries; says whether `done`."""
-        started_at = time.monotonic()
-        while not done():
-            limit_s = hurried_s if self._hurried else timeout_s
-            left_s = started_at + limit_s - time.monotonic()
-            if left_s <= 0:
-                return False
-            try:
-                event = self._events.get(timeout=left_s)
-            except Empty:
-                continue
-            if event is _Event.STOP:
-                self._hurried = True
-        return True
+        self._shutdown.stop()

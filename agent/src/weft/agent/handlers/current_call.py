@@ -13,6 +13,7 @@ from weft.v1 import session_pb2
 
 if TYPE_CHECKING:
     from weft.client import Mesh
+    from weft.client.sync import SyncMesh
 
 
 class CancelSignal:
@@ -146,9 +147,22 @@ class RunningTask:
         Raises:
             LookupError: no agent runs this handler; a unit test may call it directly, for example.
         """
+        return self._own_clients().mesh
+
+    @property
+    def sync_mesh(self) -> SyncMesh:
+        """The same for plain `def` handlers: `XStub(current_task().sync_mesh.channel()).Method(...)`.
+
+        Raises:
+            LookupError: no agent runs this handler.
+            WrongThread: this is an `async def` handler, which would block the event loop.
+        """
+        return self._own_clients().sync_mesh
+
+    def _own_clients(self) -> MeshClients:
         if self._clients is None:
-            raise LookupError("current_task().mesh is there only in a handler that an agent runs")
-        return self._clients.mesh
+            raise LookupError("a handler has a client of its mesh only where an agent runs it")
+        return self._clients
 
 
 def current_task() -> RunningTask:

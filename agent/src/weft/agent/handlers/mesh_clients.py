@@ -15,6 +15,7 @@ from weft.rpc.process.logs import get_logger
 
 if TYPE_CHECKING:
     from weft.client import Mesh
+    from weft.client.sync import SyncMesh
 
 _log = get_logger("weft.agent")
 
@@ -35,15 +36,25 @@ class MeshClients:
         self._targets = tuple(targets)
         self._use_proxy = use_proxy
         self._max_message_bytes = max_message_bytes
-        self._making = threading.Lock()
+        # The agent's event loop, where its handlers run. An isolated process has none while a sync handler runs.
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.current_thread()
+        self._making = threading.RLock()
         self._mesh: Mesh | None = None
+        self._sync_mesh: SyncMesh | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
         # An isolated process makes clients of its own.
         return _make, (self._targets, self._use_proxy, self._max_message_bytes)
 
-    def enter(self) -> None:
-        """These are the clients of what runs in the current contextvars context and its children."""
+    def enter(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        """These are the clients of what runs in the current contextvars context and its children.
+
+        Args:
+            loop: the agent's event loop, which runs as long as its handlers.
+        """
+        self._loop = loop
+        self._thread = threading.current_thread()
         _clients.set(self)
 
     @property
@@ -57,6 +68,31 @@ class MeshClients:
                     self._targets, use_proxy=self._use_proxy, max_message_bytes=self._max_message_bytes
                 )
             return self._mesh
+
+    @property
+    def sync_mesh(self) -> SyncMesh:
+        """The same client for threads: its work is done on the agent's event loop.
+
+        Raises:
+            WrongThread: it is used on the event loop, which it would block.
+        """
+        from weft.client.sync import SyncMesh, WrongThread, connect
+        from weft.client.sync.background_loop import BackgroundLoop
+
+        if self._loop is not None and threading.current_thread() is self._thread:
+            raise WrongThread(
+                "sync_mesh is for plain `def` handlers, in threads: an `async def` one has `mesh`"
+            )
+        with self._making:
+            if self._sync_mesh is not None:
+                return self._sync_mesh
+            if self._loop is None:
+                self._sync_mesh = connect(
+                    self._targets, use_proxy=self._use_proxy, max_message_bytes=self._max_message_bytes
+                )
+            else:
+                self._sync_mesh = SyncMesh(self.mesh, BackgroundLoop.of(self._loop, self._thread))
+            return self._sync_mesh
 
     async def close(self) -> None:
         """Close the clients that were made."""

@@ -76,6 +76,17 @@ class BackgroundLoop:
             cls._shared.check()
             return cls._shared
 
+    @classmethod
+    def of(cls, loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> BackgroundLoop:
+        """An event loop that runs already, in this thread; its owner ends it."""
+        made = cls.__new__(cls)
+        made._pid = os.getpid()
+        made._loop = loop
+        made._thread = thread
+        made._ended = False
+        made._open = weakref.WeakSet()
+        return made
+
     @property
     def here(self) -> bool:
         """Whether this is its process, and it has not ended."""
