@@ -102,7 +102,7 @@ def test_errors_are_the_same(client: SyncMesh) -> None:
     with pytest.raises(NotFound, match="no such paper") as caught:
         client.tasks.submit(PROBE.Call, failing).result(T)
     assert caught.value.status().details
-    with pytest.raises(NotFound, match="there is no task"):
+    with pytest.raises(NotFound, match="no task has the id"):
         list(client.tasks.as_finished(["0190163d-8694-739b-aea5-966c26f8ad91"], T))
     with pytest.raises(InvalidArgument):
         client.tasks.submit("nonsense", b"")
