@@ -50,7 +50,7 @@ Every error of weft's own has a gRPC code, a message, and a `google.rpc.ErrorInf
 
 ## In Python
 
-The libraries raise these classes of [`weft.rpc.errors`](python.md):
+The libraries raise these classes of [`weft.rpc.errors`](python.md), sorted by what a caller does about them:
 
 ```text
 {tree}

@@ -40,8 +40,8 @@ type AgentServiceClient interface {
 	//
 	// Errors of the stream: INVALID_ARGUMENT (a call id that is in use, or too many calls); RESOURCE_EXHAUSTED
 	// (OVERLOADED: the caller did not read). Errors of one call are in its outcome: UNIMPLEMENTED (METHOD_NOT_HOSTED:
-	// not here, or not unary), RESOURCE_EXHAUSTED (OVERLOADED: no free slot), UNAVAILABLE (STOPPING), DEADLINE_EXCEEDED,
-	// and the handler's own status.
+	// not here, or not unary), RESOURCE_EXHAUSTED (OVERLOADED: no free slot), UNAVAILABLE (STOPPING), DEADLINE_EXCEEDED
+	// (CALL_DEADLINE), and the handler's own status.
 	Execute(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ExecuteRequest, ExecuteResponse], error)
 	// Describes this agent and the methods that it hosts.
 	//
@@ -95,8 +95,8 @@ type AgentServiceServer interface {
 	//
 	// Errors of the stream: INVALID_ARGUMENT (a call id that is in use, or too many calls); RESOURCE_EXHAUSTED
 	// (OVERLOADED: the caller did not read). Errors of one call are in its outcome: UNIMPLEMENTED (METHOD_NOT_HOSTED:
-	// not here, or not unary), RESOURCE_EXHAUSTED (OVERLOADED: no free slot), UNAVAILABLE (STOPPING), DEADLINE_EXCEEDED,
-	// and the handler's own status.
+	// not here, or not unary), RESOURCE_EXHAUSTED (OVERLOADED: no free slot), UNAVAILABLE (STOPPING), DEADLINE_EXCEEDED
+	// (CALL_DEADLINE), and the handler's own status.
 	Execute(grpc.BidiStreamingServer[ExecuteRequest, ExecuteResponse]) error
 	// Describes this agent and the methods that it hosts.
 	//

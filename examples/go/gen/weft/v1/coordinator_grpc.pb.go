@@ -141,8 +141,8 @@ type CoordinatorServiceClient interface {
 	//
 	// Errors that end the stream for good, until the agent is changed: INVALID_ARGUMENT (INVALID_FIELD,
 	// CONTRACT_INVALID), FAILED_PRECONDITION (CONTRACT_INCOMPATIBLE, SESSION_PROTOCOL). Errors after which the
-	// agent dials again: ALREADY_EXISTS (AGENT_ID_IN_USE), UNAVAILABLE, RESOURCE_EXHAUSTED (it did not read
-	// its stream), ABORTED (a newer session of the same agent took over).
+	// agent dials again: ALREADY_EXISTS (AGENT_ID_IN_USE), UNAVAILABLE (SESSION_LOST, STOPPING, STORE_UNAVAILABLE),
+	// RESOURCE_EXHAUSTED (OVERLOADED: it did not read its stream), ABORTED (SESSION_SUPERSEDED).
 	Connect(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ConnectRequest, ConnectResponse], error)
 	// Takes a message of an open session out-of-band: from an agent whose stream is blocked, for example by a handler that
 	// blocks the stream's event loop. It counts as a heartbeat. The agent is assigned nothing until its stream brings a message
@@ -457,8 +457,8 @@ type CoordinatorServiceServer interface {
 	//
 	// Errors that end the stream for good, until the agent is changed: INVALID_ARGUMENT (INVALID_FIELD,
 	// CONTRACT_INVALID), FAILED_PRECONDITION (CONTRACT_INCOMPATIBLE, SESSION_PROTOCOL). Errors after which the
-	// agent dials again: ALREADY_EXISTS (AGENT_ID_IN_USE), UNAVAILABLE, RESOURCE_EXHAUSTED (it did not read
-	// its stream), ABORTED (a newer session of the same agent took over).
+	// agent dials again: ALREADY_EXISTS (AGENT_ID_IN_USE), UNAVAILABLE (SESSION_LOST, STOPPING, STORE_UNAVAILABLE),
+	// RESOURCE_EXHAUSTED (OVERLOADED: it did not read its stream), ABORTED (SESSION_SUPERSEDED).
 	Connect(grpc.BidiStreamingServer[ConnectRequest, ConnectResponse]) error
 	// Takes a message of an open session out-of-band: from an agent whose stream is blocked, for example by a handler that
 	// blocks the stream's event loop. It counts as a heartbeat. The agent is assigned nothing until its stream brings a message

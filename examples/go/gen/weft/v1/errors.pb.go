@@ -24,7 +24,9 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Why a call was refused or a task failed. The comment names the gRPC code that goes with the reason.
+// Why a call was refused or a task failed. The comment begins with the gRPC code that goes with the reason; where there are
+// two, "A or B". Weft's own clients repeat a call that is UNAVAILABLE, or RESOURCE_EXHAUSTED with a RetryInfo, within its
+// deadline.
 type ErrorReason int32
 
 const (
@@ -32,21 +34,21 @@ const (
 	ErrorReason_ERROR_REASON_UNSPECIFIED ErrorReason = 0
 	// INVALID_ARGUMENT: a field has a value outside its range; BadRequest details name it.
 	ErrorReason_ERROR_REASON_INVALID_FIELD ErrorReason = 1
-	// INVALID_ARGUMENT: the payload does not parse as the method's request message.
+	// INVALID_ARGUMENT: the payload does not parse as the method's request message, or the request as its own.
 	ErrorReason_ERROR_REASON_PAYLOAD_MALFORMED ErrorReason = 2
 	// RESOURCE_EXHAUSTED: the request is larger than the limit. Metadata: size_bytes, limit_bytes.
 	ErrorReason_ERROR_REASON_PAYLOAD_TOO_LARGE ErrorReason = 3
 	// RESOURCE_EXHAUSTED: the handler's response, or metadata of its success, is larger than the limit. Never retried. Metadata
 	// as above.
 	ErrorReason_ERROR_REASON_RESULT_TOO_LARGE ErrorReason = 4
-	// NOT_FOUND (task API) or UNIMPLEMENTED (a call of the method): no contract has this method.
+	// NOT_FOUND or UNIMPLEMENTED: no contract has this method. The task API does not find it; a call of it is unimplemented.
 	ErrorReason_ERROR_REASON_METHOD_UNKNOWN ErrorReason = 5
 	// UNIMPLEMENTED: the method's shape cannot be called durably (client or bidirectional streaming).
 	ErrorReason_ERROR_REASON_METHOD_NOT_DURABLE ErrorReason = 6
 	// UNIMPLEMENTED: this part of the contract is not built yet.
 	ErrorReason_ERROR_REASON_NOT_IMPLEMENTED ErrorReason = 7
-	// NOT_FOUND: no task has this id, or it was forgotten after its TTL.
-	// DATA_LOSS, to its watchers and waiting callers: the store had it and has lost it.
+	// NOT_FOUND or DATA_LOSS: no task has this id, or it was forgotten after its TTL. DATA_LOSS tells the watchers and waiting
+	// callers of a task that the store had it and has lost it.
 	ErrorReason_ERROR_REASON_TASK_NOT_FOUND ErrorReason = 8
 	// ALREADY_EXISTS: the request id was used with another method or payload. Metadata: task_id.
 	ErrorReason_ERROR_REASON_REQUEST_ID_REUSED ErrorReason = 9
@@ -54,11 +56,11 @@ const (
 	ErrorReason_ERROR_REASON_TASK_STATE ErrorReason = 10
 	// NOT_FOUND: the task's result was dropped after its TTL; only its state is known.
 	ErrorReason_ERROR_REASON_RESULT_EXPIRED ErrorReason = 11
-	// FAILED task, code ABORTED: its attempts were lost with their agents too often. Metadata: crashes.
+	// ABORTED: a failed task, whose attempts were lost with their agents too often. Metadata: crashes.
 	ErrorReason_ERROR_REASON_CRASH_LOOP ErrorReason = 12
-	// FAILED task, code DEADLINE_EXCEEDED: a time limit passed. Metadata: limit.
+	// DEADLINE_EXCEEDED: a failed task, or an attempt, of which a time limit passed. Metadata: limit.
 	ErrorReason_ERROR_REASON_TIME_LIMIT ErrorReason = 13
-	// CANCELLED task: cancelled on request. Metadata: reason, when one was given.
+	// CANCELLED: a task that was cancelled on request. Metadata: reason, when one was given.
 	ErrorReason_ERROR_REASON_CANCELLED ErrorReason = 14
 	// NOT_FOUND: no agent has this id.
 	ErrorReason_ERROR_REASON_AGENT_NOT_FOUND ErrorReason = 15
@@ -82,9 +84,9 @@ const (
 	ErrorReason_ERROR_REASON_HANDLER_FAILED ErrorReason = 24
 	// RESOURCE_EXHAUSTED: a streaming task sent more progress than the limit. Never retried.
 	ErrorReason_ERROR_REASON_PROGRESS_LIMIT ErrorReason = 25
-	// UNAVAILABLE, on a stream that had begun: the attempt that fed it ended and a new one began.
+	// UNAVAILABLE: on a stream that had begun, the attempt that fed it ended and a new one began.
 	ErrorReason_ERROR_REASON_STREAM_RESTARTED ErrorReason = 26
-	// UNIMPLEMENTED, from an agent: it was assigned a method that it does not host.
+	// UNIMPLEMENTED: an agent was given a method that it does not host.
 	ErrorReason_ERROR_REASON_METHOD_NOT_HOSTED ErrorReason = 27
 	// UNAVAILABLE: the isolated process that ran the handler died.
 	ErrorReason_ERROR_REASON_ISOLATED_PROCESS_DIED ErrorReason = 28
@@ -95,6 +97,15 @@ const (
 	// Any code, the handler's own: what came with its failure is more than an answer carries, and was left out in part, which the
 	// message says as well. Metadata: left_out, in words, and limit_bytes.
 	ErrorReason_ERROR_REASON_METADATA_LEFT_OUT ErrorReason = 31
+	// DEADLINE_EXCEEDED: the caller's time for this call passed before its answer. What it asked for may have been done, and a
+	// task may go on.
+	ErrorReason_ERROR_REASON_CALL_DEADLINE ErrorReason = 32
+	// UNAVAILABLE: this session is over, because nothing was heard of the agent or its lease passed. Dial again.
+	ErrorReason_ERROR_REASON_SESSION_LOST ErrorReason = 33
+	// ABORTED: this session is over, because the same agent opened a newer one.
+	ErrorReason_ERROR_REASON_SESSION_SUPERSEDED ErrorReason = 34
+	// UNAVAILABLE: said by weft's libraries, not sent: no coordinator answers, or a stream ended before its end.
+	ErrorReason_ERROR_REASON_UNREACHABLE ErrorReason = 35
 )
 
 // Enum value maps for ErrorReason.
@@ -132,6 +143,10 @@ var (
 		29: "ERROR_REASON_NO_AGENT",
 		30: "ERROR_REASON_APP_UNAVAILABLE",
 		31: "ERROR_REASON_METADATA_LEFT_OUT",
+		32: "ERROR_REASON_CALL_DEADLINE",
+		33: "ERROR_REASON_SESSION_LOST",
+		34: "ERROR_REASON_SESSION_SUPERSEDED",
+		35: "ERROR_REASON_UNREACHABLE",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":           0,
@@ -166,6 +181,10 @@ var (
 		"ERROR_REASON_NO_AGENT":              29,
 		"ERROR_REASON_APP_UNAVAILABLE":       30,
 		"ERROR_REASON_METADATA_LEFT_OUT":     31,
+		"ERROR_REASON_CALL_DEADLINE":         32,
+		"ERROR_REASON_SESSION_LOST":          33,
+		"ERROR_REASON_SESSION_SUPERSEDED":    34,
+		"ERROR_REASON_UNREACHABLE":           35,
 	}
 )
 
@@ -200,7 +219,7 @@ var File_weft_v1_errors_proto protoreflect.FileDescriptor
 
 const file_weft_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/errors.proto\x12\aweft.v1*\xb2\b\n" +
+	"\x14weft/v1/errors.proto\x12\aweft.v1*\xb4\t\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\"\n" +
@@ -234,7 +253,11 @@ const file_weft_v1_errors_proto_rawDesc = "" +
 	"\"ERROR_REASON_ISOLATED_PROCESS_DIED\x10\x1c\x12\x19\n" +
 	"\x15ERROR_REASON_NO_AGENT\x10\x1d\x12 \n" +
 	"\x1cERROR_REASON_APP_UNAVAILABLE\x10\x1e\x12\"\n" +
-	"\x1eERROR_REASON_METADATA_LEFT_OUT\x10\x1fBy\n" +
+	"\x1eERROR_REASON_METADATA_LEFT_OUT\x10\x1f\x12\x1e\n" +
+	"\x1aERROR_REASON_CALL_DEADLINE\x10 \x12\x1d\n" +
+	"\x19ERROR_REASON_SESSION_LOST\x10!\x12#\n" +
+	"\x1fERROR_REASON_SESSION_SUPERSEDED\x10\"\x12\x1c\n" +
+	"\x18ERROR_REASON_UNREACHABLE\x10#By\n" +
 	"\vcom.weft.v1B\vErrorsProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (
