@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from weft.coordinator.store.redis.redis_keys import LAYOUT
 from weft.coordinator.store.redis.redis_link import RedisLink
-from weft.coordinator.store.stored_options import LEFT_OUT, encode
+from weft.coordinator.store.stored_options import FIELDS, LEFT_OUT, encode
 
 # Tasks at a time: others wait while a script runs.
 _TASKS = 250
@@ -21,5 +21,5 @@ async def upgrade(link: RedisLink) -> None:
     left_out = encode(LEFT_OUT).split()
     behind: bytes | bool = b""
     while behind is not False:
-        behind = await link.run("upgrade", [behind, _TASKS, left_out])
+        behind = await link.run("upgrade", [behind, _TASKS, FIELDS, left_out])
     await link.client.set(link.keys("layout"), LAYOUT)

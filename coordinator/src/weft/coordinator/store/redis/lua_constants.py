@@ -27,19 +27,21 @@ def constants() -> str:
         "DEADLINE_EXCEEDED": code_pb2.DEADLINE_EXCEEDED,
         "BACKSTOP_S": BACKSTOP_S,
         "HIGHEST_PRIORITY": HIGHEST_PRIORITY,
-        "MAX_ATTEMPTS": MAX_ATTEMPTS,
+        "MAX_HISTORY": MAX_ATTEMPTS,
         "MAX_GROWTH": MAX_GROWTH,
         "RECLAIM_ATTEMPTS": RECLAIM_ATTEMPTS,
-        # Of OPTIONS: the first that belongs to the retry policy, from 1.
-        "FIRST_OF_RETRY": stored_options.FIELDS.index("max_attempts") + 1,
+        # Indexes of the options.
+        **{name.upper(): index for index, name in enumerate(stored_options.FIELDS, 1)},
     }
     tables = {
         "FINAL_CODES": (f"[{code}] = true" for code in sorted(FINAL_CODES)),
         "UNITS": (f"{unit} = {size}" for unit, size in stored_options.UNITS.items()),
-        "OPTIONS": (f"'{name}'" for name in stored_options.FIELDS),
     }
     lines = [f"local {name} = {value!r}" for name, value in numbers.items()]
     lines += [f"local {name} = {_table(items)}" for name, items in tables.items()]
+    # The last option may be left out.
+    words = ["(%S+)"] * (len(stored_options.FIELDS) - 1)
+    lines.append(f"local OPTION_WORDS = '^{' '.join(words)} ?(%S*)$'")
     return "\n".join(lines) + "\n"
 
 

@@ -17,7 +17,7 @@ end
 local function store_ended(id, t, outcome)
   t.s, t.b, t.rp = SUCCEEDED, RUNNING, true
   t.fi = now
-  t.ex = now + options(t).result_ttl_s
+  t.ex = now + option(t, RESULT_TTL_S)
   keep(id, t, nil, outcome)
   call('ZADD', all('expiry'), score(t.ex), id)
   due_at(t.ex)

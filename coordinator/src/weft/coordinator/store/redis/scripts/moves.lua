@@ -2,32 +2,32 @@
 
 -- -- options and times ----------------------------------------------------------------------------------------------
 
-local options_of = {}
+local words_of = {}
 
--- The options of a task (stored_options.py), by the names in OPTIONS; nil where unset. The retryable codes are a set.
-local function options(t)
-  local found = options_of[t.x]
+-- The words of a task's options (stored_options.py).
+local function words(t)
+  local found = words_of[t.x]
   if not found then
-    found = {}
-    local index = 0
-    for word in string.gmatch(t.x, '%S+') do
-      index = index + 1
-      local number, unit = string.match(word, '^(.-)([a-z]?)$')
-      if UNITS[unit] then
-        found[OPTIONS[index]] = tonumber(number) * UNITS[unit]
-      else
-        found[OPTIONS[index]] = tonumber(word)
-      end
-      if OPTIONS[index] == 'retryable_codes' then
-        found.retryable_codes = {}
-        for code in string.gmatch(word, '%d+') do
-          found.retryable_codes[tonumber(code)] = true
-        end
-      end
-    end
-    options_of[t.x] = found
+    found = {string.match(t.x, OPTION_WORDS)}
+    words_of[t.x] = found
   end
   return found
+end
+
+-- An option by its index; nil if it is unset.
+local function option(t, index)
+  local word = words(t)[index]
+  local number = tonumber(word)
+  if not number and word ~= '' then
+    local size = UNITS[string.sub(word, -1)]
+    number = size and tonumber(string.sub(word, 1, -2)) * size
+  end
+  return number
+end
+
+-- Whether the policy of a task retries this code.
+local function retries(t, code)
+  return string.find(',' .. words(t)[RETRYABLE_CODES] .. ',', ',' .. code .. ',', 1, true)
 end
 
 -- When the task is or was ready: absent where that was at its creation.
@@ -45,7 +45,7 @@ end
 
 -- When the running attempt must have ended.
 local function deadline_at(t)
-  local close, own_s = close_at(t), options(t).start_to_close_s
+  local close, own_s = close_at(t), option(t, START_TO_CLOSE_S)
   if not own_s then
     return close
   end
@@ -164,7 +164,7 @@ end
 local function remember(id, t, attempt)
   local raw = t.h and call('GET', key('h', id))
   local past = raw and cmsgpack.unpack(raw) or {}
-  if #past >= MAX_ATTEMPTS then
+  if #past >= MAX_HISTORY then
     table.remove(past, 2)
   end
   past[#past + 1] = attempt
@@ -188,7 +188,7 @@ local function finish(id, t, state, named, outcome)
   call('DECR', all('unfinished'))
   arm(id, t)
   t.fi = now
-  t.ex = now + (state == FAILED and options(t).failure_ttl_s or options(t).result_ttl_s)
+  t.ex = now + (state == FAILED and option(t, FAILURE_TTL_S) or option(t, RESULT_TTL_S))
   t.cr, t.cg, t.ce = nil, nil, nil
   keep(id, t, named, outcome)
   call('ZADD', all('expiry'), score(t.ex), id)
@@ -241,7 +241,7 @@ local function end_crashed(id, t, trimmed)
   t.k = (t.k or 0) + 1
   if t.ce then
     finish_cancelled(id, t)
-  elseif t.k > options(t).max_crashes then
+  elseif t.k > option(t, MAX_CRASHES) then
     finish(id, t, FAILED, 'crash_loop:' .. t.k)
   else
     retry(id, t, now)
@@ -263,14 +263,13 @@ local function end_reported(id, t, code, final, sample, least_s, named, outcome,
     finish(id, t, SUCCEEDED, named, outcome)
     return true
   end
-  local policy = options(t)
   local failures = t.f or 0
   if code == CODE_CANCELLED then
     finish(id, t, t.ce and CANCELLED or FAILED, named, outcome)
     return true
   end
   local hopeless = final or FINAL_CODES[code]
-  if hopeless or not policy.retryable_codes[code] or failures >= policy.max_attempts then
+  if hopeless or not retries(t, code) or failures >= option(t, MAX_ATTEMPTS) then
     finish(id, t, FAILED, named, outcome)
     return true
   end
@@ -278,8 +277,8 @@ local function end_reported(id, t, code, final, sample, least_s, named, outcome,
     finish_cancelled(id, t)
     return true
   end
-  local growth = policy.backoff_multiplier ^ math.min(failures - 1, MAX_GROWTH)
-  local wait_s = sample * math.min(policy.max_backoff_s, policy.initial_backoff_s * growth)
+  local growth = option(t, BACKOFF_MULTIPLIER) ^ math.min(failures - 1, MAX_GROWTH)
+  local wait_s = sample * math.min(option(t, MAX_BACKOFF_S), option(t, INITIAL_BACKOFF_S) * growth)
   if least_s then
     wait_s = math.max(wait_s, least_s)
   end

@@ -44,7 +44,7 @@ end
 
 for _, id in ipairs(call('ZRANGEBYSCORE', all('expiry'), '-inf', until_now, 'LIMIT', 0, limit)) do
   local t = load(id)
-  local kept_until = t.r and not t.z and t.c + options(t).request_id_ttl_s
+  local kept_until = t.r and not t.z and t.c + option(t, REQUEST_ID_TTL_S)
   call('DEL', key('b', id), key('o', id), key('p', id), key('s', id), key('h', id))
   if kept_until and kept_until > now then
     -- Its request id must still be remembered: only the large values go.

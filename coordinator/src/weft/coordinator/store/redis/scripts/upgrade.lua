@@ -1,6 +1,6 @@
 -- Bring an earlier layout to the present one: queues and agents, then some tasks at a time. May be repeated.
 --
--- request  {the task to go on behind, '' at first, most tasks, the options that were left out, in the order of OPTIONS}
+-- request  {the task to go on behind, '' at first, most tasks, names of the options in order, words of those that were left out}
 -- reads    queues, agents, all, t:, b:, o:, p:
 -- writes   queues, sets, widths, moved, moves, fleet, changes, t:, s:
 -- result   the task to go on behind; false: these were the last
@@ -31,12 +31,12 @@ local function full_options(text)
   local given = text and cjson.decode(text) or {}
   local retry = given.retry or {}
   local words = {}
-  for index, name in ipairs(OPTIONS) do
-    local value = given[name] or retry[index - FIRST_OF_RETRY + 1]
+  for index, name in ipairs(request[3]) do
+    local value = given[name] or retry[index - MAX_ATTEMPTS + 1]
     if name == 'retryable_codes' and value then
       value = table.concat(value, ',')
     end
-    words[index] = value and tostring(value) or request[3][index]
+    words[index] = value and tostring(value) or request[4][index]
   end
   return table.concat(words, ' ')
 end
