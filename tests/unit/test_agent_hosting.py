@@ -126,7 +126,7 @@ def unresolvable(request: Missing) -> StringValue: ...  # type: ignore[name-defi
     [
         ("acme.v1.Thing/Do", no_annotations, "has no annotation"),
         ("acme.v1.Thing/Do", no_return, "return value has no annotation"),
-        ("acme.v1.Thing/Do", plain_types, "annotate it with protobuf messages or dict"),
+        ("acme.v1.Thing/Do", plain_types, "annotate it with protobuf messages, dict or pydantic models"),
         ("acme.v1.Thing/Do", three, "must take the request"),
         ("acme.v1.Thing/Do", none, "must take the request"),
         ("acme.v1.Thing/Do", yields_one, "must return an iterator"),

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from weft.agent.errors import HostingError, SettingsError
 from weft.agent.handlers.mesh_clients import MeshClients
 from weft.agent.hooks import Hooks
-from weft.agent.hosting.functions import function_method
+from weft.agent.hosting.functions import client_method, function_method
+from weft.agent.hosting.hosted_function import HostedFunction, HostFunction, plain_function
 from weft.agent.hosting.hosted_methods import AddServicer, HostedMethod, servicer_methods
 from weft.agent.process import event_loop, forks
 from weft.agent.process.patched import refuse_patched
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 _log = logs.get_logger("weft.agent")
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 Hook = TypeVar("Hook", bound=Callable[..., Any])
 
 
@@ -177,16 +177,18 @@ class Agent:
         """
         self._add(servicer_methods(add_servicer_to_server, servicer, isolate=isolate, slot_cost=slot_cost))
 
-    def method(
-        self, name: str, *, isolate: bool = False, slot_cost: int = 1
-    ) -> Callable[[Function], Function]:
+    def method(self, name: str, *, isolate: bool = False, slot_cost: int = 1) -> HostFunction:
         """Host a function as the method `name`, such as "acme.v1.Analyst/Analyze".
 
-        The function takes the request, and the context too if it wants it; its annotations are protobuf messages, or
-        `dict` for a `google.protobuf.Struct`. With `yield` it is a streaming method.
+        The function takes the request, and the context too if it wants it. Its annotations are protobuf messages; or
+        `dict` for a `google.protobuf.Struct`; or pydantic models, which are a `Struct` with checked fields. With `yield`
+        it is a streaming method.
 
             @agent.method("acme.v1.Analyst/Analyze")
             async def analyze(request: AnalyzeRequest) -> AnalyzeReply: ...
+
+        The decorated function is still the function, and a handle to it: `await analyze.call(mesh, request)`, `.submit`
+        and `.map` run it through a mesh, where an agent hosts it.
 
         Args:
             isolate: run each call in a process of its own; the function must be importable.
@@ -196,9 +198,9 @@ class Agent:
             HostingError: name or annotations; the message says what to change.
         """
 
-        def decorate(function: Function) -> Function:
+        def decorate(function: Callable[..., Any]) -> Any:
             self._add([function_method(name, function, isolate=isolate, slot_cost=slot_cost)])
-            return function
+            return HostedFunction(plain_function(function), lambda: client_method(name, function))
 
         return decorate
 

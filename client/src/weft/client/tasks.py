@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, Unpack, overload
 
+import grpc.aio
 from google.protobuf.message import Message
 
 from weft.client import api as rpc
@@ -26,6 +28,12 @@ from weft.v1 import coordinator_pb2
 
 Req = TypeVar("Req")
 Resp = TypeVar("Resp")
+
+# How long a caller that was cancelled takes to cancel its task.
+_ABANDON_S = 2.0
+
+# A call waits this much longer than its task may take, so that the task's end tells why.
+_SLACK_S = 5.0
 
 
 class HasId(Protocol):
@@ -128,6 +136,62 @@ class Tasks(TasksById):
             generated_ids.keep(submission, repeated_s)
         answer = await self._api.call(rpc.SUBMIT_TASK, submission, timeout_s=timeout_s, repeated_s=repeated_s)
         return TaskHandle(self, called, answer.task.id, request_id=own_id, existed=answer.existed)
+
+    @overload
+    async def call(
+        self,
+        method: AnyMethod[Req, Resp],
+        request: Req,
+        *,
+        request_id: str | None = None,
+        timeout_s: float | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> Resp: ...
+    @overload
+    async def call(
+        self,
+        method: str,
+        request: bytes | Message,
+        *,
+        request_id: str | None = None,
+        timeout_s: float | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> bytes: ...
+    async def call(
+        self,
+        method: AnyMethod[Any, Any] | str,
+        request: Any,
+        *,
+        request_id: str | None = None,
+        timeout_s: float | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> Any:
+        """Store one task and wait for its response. When the caller is cancelled, the task is cancelled too.
+
+        Args:
+            method: of one response; as for `submit`.
+            request: the request.
+            request_id: the same id with the same request is the same task.
+            timeout_s: deadline of all of it, the task's `schedule_to_close_s` included.
+            options: how it is to be run.
+
+        Raises:
+            WeftError: the task's outcome, with the handler's code, message and details.
+            TypeError: the method answers with a stream.
+        """
+        called = as_method(method)
+        if called.streaming:
+            raise TypeError(f"{called.name} answers with a stream of responses: submit it, and use stream()")
+        if timeout_s is not None:
+            options["schedule_to_close_s"] = min(timeout_s, options.get("schedule_to_close_s", timeout_s))
+        handle = await self.submit(called, request, request_id=request_id, timeout_s=timeout_s, **options)
+        try:
+            return await handle.result(None if timeout_s is None else timeout_s + _SLACK_S)
+        except asyncio.CancelledError:
+            with suppress(WeftError, TimeoutError, grpc.aio.UsageError):
+                async with asyncio.timeout(_ABANDON_S):
+                    await handle.cancel("its caller gave up")
+            raise
 
     @overload
     def submit_many(

@@ -6,14 +6,27 @@ import collections.abc
 import inspect
 import typing
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, json_format, struct_pb2
-from google.protobuf.descriptor import Descriptor, FileDescriptor
-from google.protobuf.message import Message
+from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf.descriptor import FileDescriptor
 
 from weft.agent.errors import HostingError
+from weft.agent.hosting.function_messages import (
+    InvalidFields,
+    descriptor_of,
+    deserializer,
+    is_message_type,
+    is_model,
+    serializer,
+    validated,
+)
+from weft.agent.hosting.hosted_function import plain_function
 from weft.agent.hosting.hosted_methods import FunctionSource, HostedMethod, check_importable, is_async
+from weft.rpc.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from weft.client.methods import Method
 
 _STREAMS: tuple[object, ...] = (
     collections.abc.AsyncIterator,
@@ -24,7 +37,7 @@ _STREAMS: tuple[object, ...] = (
     collections.abc.Generator,
 )
 _EXAMPLE = (
-    "annotate it with protobuf messages or dict, such as `async def analyze(request: AnalyzeRequest) -> "
+    "annotate it with protobuf messages, dict or pydantic models, such as `async def analyze(request: AnalyzeRequest) -> "
     "AnalyzeReply`, or `-> AsyncIterator[AnalyzeReply]` with `yield` for a stream"
 )
 
@@ -44,6 +57,7 @@ def function_method(
     Raises:
         HostingError: the name, the annotations, or their disagreement with the descriptor.
     """
+    function = plain_function(function)
     service, slash, method = name.partition("/")
     if not slash or not service or not method.isidentifier() or "/" in method:
         raise HostingError(f'{name!r} is not a full method name such as "acme.v1.Analyst/Analyze"')
@@ -58,16 +72,32 @@ def function_method(
     return HostedMethod(
         name=name,
         behavior=behavior,
-        deserialize=_deserializer(signature.request),
-        serialize=_serializer(signature.response, name),
+        deserialize=deserializer(signature.request),
+        serialize=serializer(signature.response, f"{name} returned"),
         request_streaming=False,
         response_streaming=signature.streaming,
         is_async=is_async(function),
         slot_cost=slot_cost,
         isolated=FunctionSource(name, function) if isolate else None,
         file=None if descriptor is None else descriptor.file,
-        types=(_descriptor(signature.request), _descriptor(signature.response)),
+        types=(descriptor_of(signature.request), descriptor_of(signature.response)),
     )
+
+
+def client_method(name: str, function: Callable[..., Any]) -> Method[Any, Any]:
+    """The same as a client calls it: requests become bytes, and bytes responses."""
+    from weft.client.methods import Method
+
+    signature = _signature(name, plain_function(function))
+    to_bytes = serializer(signature.request, f"{name} takes")
+
+    def serialize(request: Any) -> bytes:
+        try:
+            return to_bytes(validated(signature.request, request) if is_model(signature.request) else request)
+        except InvalidFields as error:
+            raise InvalidArgument(f"the request of {name}: {error}", field=error.violations[0][0]) from None
+
+    return Method(name, serialize, deserializer(signature.response), signature.streaming)
 
 
 def _find_service(service: str) -> Any:
@@ -116,14 +146,10 @@ def _message_type(name: str, what: str, hint: Any) -> type:
     base = typing.get_origin(hint) or hint
     if base is dict:
         return dict
-    if isinstance(hint, type) and issubclass(hint, Message):
-        return hint
+    if is_message_type(hint):
+        return hint  # type: ignore[no-any-return]
     found = "has no annotation" if hint is None else f"is annotated {hint!r}"
     raise HostingError(f"{name}: the {what} {found}; {_EXAMPLE}")
-
-
-def _descriptor(kind: type) -> Descriptor:
-    return struct_pb2.Struct.DESCRIPTOR if kind is dict else kind.DESCRIPTOR  # type: ignore[attr-defined]
 
 
 def _check_against(service: Any, method: str, signature: _Signature, name: str) -> None:
@@ -135,33 +161,15 @@ def _check_against(service: Any, method: str, signature: _Signature, name: str) 
         ("takes", found.input_type, signature.request),
         ("returns", found.output_type, signature.response),
     ):
-        if declared.full_name != _descriptor(kind).full_name:
+        if declared.full_name != descriptor_of(kind).full_name:
             raise HostingError(
-                f"{name} {what} {declared.full_name} by its descriptor, not {_descriptor(kind).full_name}"
+                f"{name} {what} {declared.full_name} by its descriptor, not {descriptor_of(kind).full_name}"
             )
     if found.client_streaming:
         raise HostingError(f"{name} takes a stream of requests: host it with add_servicer")
     if found.server_streaming != signature.streaming:
         wanted = "an iterator of responses" if found.server_streaming else "one response"
         raise HostingError(f"{name} returns {wanted} by its descriptor; {_EXAMPLE}")
-
-
-def _deserializer(kind: type) -> Callable[[bytes], Any]:
-    if kind is dict:
-        return lambda data: json_format.MessageToDict(struct_pb2.Struct.FromString(data))
-    return kind.FromString  # type: ignore[attr-defined,no-any-return]
-
-
-def _serializer(kind: type, name: str) -> Callable[[Any], bytes]:
-    def serialize(value: Any) -> bytes:
-        if not isinstance(value, kind):
-            raise TypeError(f"{name} returned {type(value).__name__}, not {kind.__name__}")
-        if isinstance(value, dict):
-            value = json_format.ParseDict(value, struct_pb2.Struct())
-        data: bytes = value.SerializeToString()
-        return data
-
-    return serialize
 
 
 def synthesize(methods: Iterable[HostedMethod]) -> list[FileDescriptor]:

@@ -6,7 +6,9 @@ runs a handler.
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import operator
 import pickle
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -33,6 +35,14 @@ class FunctionSource(NamedTuple):
 
     method: str
     function: Callable[..., Any]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By its name, which may lead to what `@agent.method` made of it.
+        return _found_function, (self.method, self.function.__module__, self.function.__qualname__)
+
+
+def _found_function(method: str, module: str, qualname: str) -> FunctionSource:
+    return FunctionSource(method, operator.attrgetter(qualname)(importlib.import_module(module)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -297,6 +297,54 @@ class SyncTasks(SyncTasksById):
         )
 
     @overload
+    def call(
+        self,
+        method: AnyMethod[Req, Resp],
+        request: Req,
+        *,
+        request_id: str | None = None,
+        timeout_s: float | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> Resp: ...
+
+    @overload
+    def call(
+        self,
+        method: str,
+        request: bytes | Message,
+        *,
+        request_id: str | None = None,
+        timeout_s: float | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> bytes: ...
+
+    def call(
+        self,
+        method: AnyMethod[Any, Any] | str,
+        request: Any,
+        *,
+        request_id: str | None = None,
+        timeout_s: float | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> Any:
+        """Store one task and wait for its response. When the caller is cancelled, the task is cancelled too.
+
+        Args:
+            method: of one response; as for `submit`.
+            request: the request.
+            request_id: the same id with the same request is the same task.
+            timeout_s: deadline of all of it, the task's `schedule_to_close_s` included.
+            options: how it is to be run.
+
+        Raises:
+            WeftError: the task's outcome, with the handler's code, message and details.
+            TypeError: the method answers with a stream.
+        """
+        return self._loop.run(
+            lambda: self._tasks.call(method, request, request_id=request_id, timeout_s=timeout_s, **options)
+        )
+
+    @overload
     def submit_many(
         self,
         method: AnyMethod[Req, Resp],
