@@ -49,7 +49,7 @@ async def test_through_a_mesh(client: Mesh, mesh: MeshHarness) -> None:
     # Wrong requests: by the caller's own model, and by the agent's, for callers without it.
     with pytest.raises(InvalidArgument, match=r"shop.v1.Shop/Buy: items: Field required"):
         await buy.call(client, {"count": 3})  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="shop.v1.Shop/Shout takes str, not dict"):
+    with pytest.raises(TypeError, match=r"shop\.v1\.Shop/Shout takes str, not dict"):
         await shout.call(client, "a")  # type: ignore[call-overload]
     from google.protobuf import json_format, struct_pb2
 

@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import assert_type
 
 from probe.v1 import probe_pb2, probe_pb2_grpc
-from weft.client import Finished, Method, RetryPolicy, TaskHandle, call_options, connect, methods
+from weft.client import (
+    Finished,
+    Method,
+    NotFound,
+    RetryLater,
+    RetryPolicy,
+    SubmitOptions,
+    TaskHandle,
+    call_options,
+    connect,
+    methods,
+)
 
 
 async def submissions() -> None:
@@ -56,3 +67,13 @@ async def the_fleet() -> None:
     async with connect() as mesh:
         for agent in await mesh.fleet.agents():
             print(agent.id, agent.state.name)
+
+
+async def errors_and_options(options: SubmitOptions) -> None:
+    async with connect() as mesh:
+        try:
+            await mesh.tasks.submit("a.v1.B/C", b"", **options)
+        except NotFound as error:
+            print(error.reason_name, error.field)
+        except RetryLater as error:
+            print(error.retry_after_s)

@@ -14,10 +14,14 @@
 `current_task()`
     inside a handler: the task behind it, a `RunningTask` with id, attempt, request id, deadline, `cancelled`, and `mesh`, a
     client of the agent's own mesh.
+`HostedFunction`
+    what `@agent.method` makes of a function: still the function, and a handle with `submit`, `call` and `map`.
 `AgentSettings`
     every setting, with its WEFT_AGENT_* variable.
 `HookError`, `HostingError`, `ListenError`, `LoadError`, `ProgramError`, `SettingsError`
-    what can be wrong with the program itself; all are `weft.rpc.errors.WeftError`.
+    what can be wrong with the program itself; all are `WeftError`s.
+`WeftError` and its subclasses
+    the errors of calls, the same as in `weft.client`: a handler's module imports everything from here.
 """
 
 import weft.rpc  # noqa: F401 - before anything that loads gRPC
@@ -28,21 +32,63 @@ require("agent")
 from weft.agent.agent import Agent
 from weft.agent.errors import HookError, HostingError, ListenError, LoadError, ProgramError, SettingsError
 from weft.agent.handlers.current_call import CancelSignal, RunningTask, current_task
+from weft.agent.hosting.hosted_function import HostedFunction
 from weft.agent.settings import AgentSettings
+from weft.rpc.errors import (
+    Aborted,
+    AlreadyExists,
+    Cancelled,
+    DataLoss,
+    DeadlineExceeded,
+    Failed,
+    FailedPrecondition,
+    FixRequest,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    Overloaded,
+    ResourceExhausted,
+    RetryLater,
+    TooLarge,
+    Unavailable,
+    Unimplemented,
+    Unknown,
+    WeftError,
+)
 from weft.rpc.process.version import VERSION
 
 __version__ = VERSION
 
 __all__ = [
+    "Aborted",
     "Agent",
     "AgentSettings",
+    "AlreadyExists",
     "CancelSignal",
+    "Cancelled",
+    "DataLoss",
+    "DeadlineExceeded",
+    "Failed",
+    "FailedPrecondition",
+    "FixRequest",
     "HookError",
+    "HostedFunction",
     "HostingError",
+    "Internal",
+    "InvalidArgument",
     "ListenError",
     "LoadError",
+    "NotFound",
+    "Overloaded",
     "ProgramError",
+    "ResourceExhausted",
+    "RetryLater",
     "RunningTask",
     "SettingsError",
+    "TooLarge",
+    "Unavailable",
+    "Unimplemented",
+    "Unknown",
+    "WeftError",
     "current_task",
 ]

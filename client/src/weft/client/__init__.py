@@ -15,7 +15,8 @@
         async for done in mesh.tasks.run_many(analyst.Analyze, requests):
             print(done.index, done.result())
 
-Errors are those of `weft.rpc.errors`.
+A caller imports everything from here: the errors too, whose tree `weft.rpc.errors` draws. `weft.client.sync` is the same without
+asyncio; `weft.agent` is for those who host methods.
 """
 
 import weft.rpc  # noqa: F401 - before anything that loads gRPC
@@ -23,33 +24,74 @@ from weft.client.api import Unreachable
 from weft.client.fleet import AgentInfo, AgentState, DesiredState, DirectState, Fleet, Queue
 from weft.client.mesh import Mesh, connect
 from weft.client.methods import Method, methods
-from weft.client.options import RetryPolicy, call_options
+from weft.client.options import RetryPolicy, SubmitOptions, call_options
 from weft.client.task_handle import TaskHandle
 from weft.client.task_snapshot import Attempt, Progress, Task, TaskState, WaitReason
 from weft.client.tasks import Finished, Tasks
-from weft.rpc.errors import WeftError
+from weft.client.tasks_by_id import TasksById
+from weft.rpc.errors import (
+    Aborted,
+    AlreadyExists,
+    Cancelled,
+    DataLoss,
+    DeadlineExceeded,
+    Failed,
+    FailedPrecondition,
+    FixRequest,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    Overloaded,
+    ResourceExhausted,
+    RetryLater,
+    TooLarge,
+    Unavailable,
+    Unimplemented,
+    Unknown,
+    WeftError,
+)
 from weft.rpc.process.home_loop import WrongEventLoop
 from weft.rpc.process.version import VERSION
 
 __version__ = VERSION
 
 __all__ = [
+    "Aborted",
     "AgentInfo",
     "AgentState",
+    "AlreadyExists",
     "Attempt",
+    "Cancelled",
+    "DataLoss",
+    "DeadlineExceeded",
     "DesiredState",
     "DirectState",
+    "Failed",
+    "FailedPrecondition",
     "Finished",
+    "FixRequest",
     "Fleet",
+    "Internal",
+    "InvalidArgument",
     "Mesh",
     "Method",
+    "NotFound",
+    "Overloaded",
     "Progress",
     "Queue",
+    "ResourceExhausted",
+    "RetryLater",
     "RetryPolicy",
+    "SubmitOptions",
     "Task",
     "TaskHandle",
     "TaskState",
     "Tasks",
+    "TasksById",
+    "TooLarge",
+    "Unavailable",
+    "Unimplemented",
+    "Unknown",
     "Unreachable",
     "WaitReason",
     "WeftError",

@@ -23,7 +23,7 @@ from weft.agent.hosting.function_messages import (
 )
 from weft.agent.hosting.hosted_function import plain_function
 from weft.agent.hosting.hosted_methods import FunctionSource, HostedMethod, check_importable, is_async
-from weft.rpc.errors import InvalidArgument
+from weft.rpc import refusals
 
 if TYPE_CHECKING:
     from weft.client.methods import Method
@@ -95,7 +95,7 @@ def client_method(name: str, function: Callable[..., Any]) -> Method[Any, Any]:
         try:
             return to_bytes(validated(signature.request, request) if is_model(signature.request) else request)
         except InvalidFields as error:
-            raise InvalidArgument(f"the request of {name}: {error}", field=error.violations[0][0]) from None
+            raise refusals.invalid_field(f"the request of {name}: {error}", error.violations[0][0]) from None
 
     return Method(name, serialize, deserializer(signature.response), signature.streaming)
 
