@@ -70,9 +70,9 @@ async def test_a_short_call_is_one_script(h: Harness, server: RedisServer) -> No
     owner = await h.agent(lease_s=1e6)
     # The scripts are loaded.
     await h.submit_many([])
-    await h.end(await _claimed_early(h, owner))
+    await h.end(await _claimed_deferred(h, owner))
     before = await _scripts_run(server)
-    claimed = await _claimed_early(h, owner)
+    claimed = await _claimed_deferred(h, owner)
     assert await h.end(claimed) is Verdict.STORED
     assert await _scripts_run(server) == before + 1
     record = await h.record(claimed.task_id)
@@ -86,7 +86,7 @@ async def test_a_short_call_is_one_script(h: Harness, server: RedisServer) -> No
     assert await h.find() == []
 
 
-async def _claimed_early(h: Harness, owner: Owner) -> Claimed:
+async def _claimed_deferred(h: Harness, owner: Owner) -> Claimed:
     await _enqueue(h)
     return await h.claim_one(owner)
 
@@ -109,7 +109,7 @@ async def test_a_failure_is_tried_again(h: Harness) -> None:
     assert (await h.record(claimed.task_id)).attempt == 1
 
 
-async def test_what_is_asked_brings_it(h: Harness) -> None:
+async def test_another_request_stores_it_first(h: Harness) -> None:
     owner, claimed = await _begin(h)
     assert await h.state(claimed.task_id) is State.RUNNING
     (task_id,) = await _enqueue(h)
@@ -129,9 +129,9 @@ async def test_what_is_asked_brings_it(h: Harness) -> None:
 async def test_tasks_in_redis_come_first(h: Harness) -> None:
     """As they are older, or more important; the store cannot tell without asking."""
     owner = await h.agent(lease_s=1e6)
-    (early,) = await _enqueue(h)
+    (deferred,) = await _enqueue(h)
     first = await h.submit(Submission(METHOD, priority=9))
-    assert [claimed.task_id for claimed in await h.claim(owner, 5)] == [first, early]
+    assert [claimed.task_id for claimed in await h.claim(owner, 5)] == [first, deferred]
 
 
 async def test_without_an_agent_here_it_is_stored_at_once(h: Harness, server: RedisServer) -> None:
@@ -156,12 +156,12 @@ async def test_an_owner_whose_lease_has_passed_gets_nothing(h: Harness) -> None:
     assert await h.claim(owner) == []
 
 
-async def test_an_agent_that_is_lost_before_it_is_brought(h: Harness, server: RedisServer) -> None:
+async def test_an_agent_that_is_lost_before_it_is_stored(h: Harness, server: RedisServer) -> None:
     owner = await h.agent(lease_s=5.0)
     async with server.client() as client:
         # Another coordinator has swept the lease. Before the claim: from then on there are milliseconds.
         await client.zrem(f"{{{PREFIX}}}:owners", f"{owner.epoch}#{owner.agent_id}")
-    claimed = await _claimed_early(h, owner)
+    claimed = await _claimed_deferred(h, owner)
     record = await h.record(claimed.task_id)
     assert (record.state, record.crashes) == (State.QUEUED, 1)
     assert [(each.owner, each.ref.task_id, each.lost) for each in h.listener.revocations] == [

@@ -1,0 +1,29 @@
+"""Every script of the Redis store is run by it, and every script that it runs is there."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from weft.coordinator.store.redis import scripts
+
+
+def test_scripts_that_are_run_and_scripts_that_are_there_are_the_same() -> None:
+    run = {
+        call.args[0].value
+        for path in Path(scripts.__file__).parent.glob("*.py")
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and call.func.attr == "run"
+        and call.args
+        and isinstance(call.args[0], ast.Constant)
+    }
+    assert run == set(scripts._names())
+
+
+def test_a_script_of_the_fleet_is_its_function() -> None:
+    text, digest = scripts._source("register")
+    assert text.endswith("\nreturn reply(register())\n")
+    assert "local function end_reported(" in text
+    assert digest != scripts._source("renew")[1]
