@@ -14,6 +14,10 @@
 
 `mesh_of`
     a coordinator and agents in this process, with a client of them (`LocalMesh`) and a clock that jumps (`MeshClock`).
+`sync_mesh_of`
+    the same for tests without asyncio, with a client of `weft.client.sync`.
+`weft_mesh`, `weft_sync_mesh`
+    fixtures for pytest, which give a mesh of the agents of the fixture `weft_agents`.
 `run_handler`, `run_handler_sync`, `handler_outcome`
     run one handler, without any mesh.
 
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
     from weft.testing.handler_outcomes import HandlerOutcome, handler_outcome, run_handler, run_handler_sync
     from weft.testing.local_mesh import LocalMesh, mesh_of
     from weft.testing.mesh_clock import MeshClock
+    from weft.testing.sync_local_mesh import SyncLocalMesh, SyncMeshClock, sync_mesh_of
     from weft.testing.unit_run import HandlerTask
 
 # Name -> the module that has it.
@@ -37,10 +42,13 @@ _PLACES = {
     "HandlerTask": "unit_run",
     "LocalMesh": "local_mesh",
     "MeshClock": "mesh_clock",
+    "SyncLocalMesh": "sync_local_mesh",
+    "SyncMeshClock": "sync_local_mesh",
     "handler_outcome": "handler_outcomes",
     "mesh_of": "local_mesh",
     "run_handler": "handler_outcomes",
     "run_handler_sync": "handler_outcomes",
+    "sync_mesh_of": "sync_local_mesh",
 }
 
 __all__ = [
@@ -48,10 +56,13 @@ __all__ = [
     "HandlerTask",
     "LocalMesh",
     "MeshClock",
+    "SyncLocalMesh",
+    "SyncMeshClock",
     "handler_outcome",
     "mesh_of",
     "run_handler",
     "run_handler_sync",
+    "sync_mesh_of",
 ]
 
 
