@@ -77,7 +77,8 @@ KNOWN = ("weft.testing", "weft.testing.pytest_plugin")
 
 
 def run(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    (folder / "pytest.ini").write_text("[pytest]\n")
+    asyncio = "" if "no:asyncio" in flags else "asyncio_default_fixture_loop_scope = function\n"
+    (folder / "pytest.ini").write_text(f"[pytest]\n{asyncio}")
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", *flags, str(folder)],
