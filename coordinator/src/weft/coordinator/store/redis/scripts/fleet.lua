@@ -299,7 +299,7 @@ end
 --          are more; {{queue, ready tasks}…} of changed queues with ready tasks}
 local function look()
   local known = call('ZSCORE', all('live'), ARGV[2])
-  -- First: a Redis without memory refuses a script that adds before it removes.
+  -- First: without memory, Redis refuses this write. After a removal in the same script it would allow it.
   call('ZADD', all('live'), score(now + request[1]), ARGV[2])
   call('ZREMRANGEBYSCORE', all('live'), '-inf', score(now))
   local fleet, contracts, pauses, moves = unpack(call('MGET', all('fleet'), all('catalogue'), all('pauses'), all('moves')))

@@ -30,7 +30,7 @@ local function retries(t, code)
   return string.find(',' .. words(t)[RETRYABLE_CODES] .. ',', ',' .. code .. ',', 1, true)
 end
 
--- When the task is or was ready: absent where that was at its creation.
+-- When the task becomes or became ready. `at` is absent if that is its creation.
 local function ready_at(t)
   return t.at or t.c
 end
