@@ -93,7 +93,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
     "weft.coordinator.store": ("weft.coordinator.store",),
 }
 # Roots whose rooms do not import each other both ways.
-ONE_WAY_ROOTS = frozenset({"agent", "cli", "rpc"})
+ONE_WAY_ROOTS = frozenset({"agent", "cli", "coordinator", "rpc"})
 # Files with these names are found in several roots: each root has its own settings and errors.
 REPEATED_STEMS = frozenset({"__init__", "settings", "errors"})
 

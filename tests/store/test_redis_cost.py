@@ -20,7 +20,7 @@ from tests.support.redis_server import RedisServer
 from weft.client import connect
 from weft.client.generated_ids import REPEATED_S
 from weft.coordinator.calls.following import follow
-from weft.coordinator.calls.hub import TaskHub
+from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
 from weft.coordinator.server import Coordinator
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.records import (
@@ -48,19 +48,19 @@ class HubListener(RecordingListener):
 
     def __init__(self) -> None:
         super().__init__(followed=set())
-        self.hub = TaskHub(100)
+        self.subscriptions = TaskSubscriptions(100)
 
     def has_subscriber(self, task_id: str, *, ended: bool) -> bool:
-        return self.hub.has_subscriber(task_id, ended=ended)
+        return self.subscriptions.has_subscriber(task_id, ended=ended)
 
     def subscribed_tasks(self) -> Sequence[str]:
-        return self.hub.subscribed()
+        return self.subscriptions.subscribed()
 
     def changed(self, record: TaskRecord) -> None:
-        self.hub.changed(record)
+        self.subscriptions.changed(record)
 
     def progressed(self, task_id: str, rows: Sequence[ProgressRow]) -> None:
-        self.hub.progressed(task_id, rows)
+        self.subscriptions.progressed(task_id, rows)
 
 
 @pytest_asyncio.fixture
@@ -102,7 +102,7 @@ async def test_a_stream_that_is_followed_elsewhere_moves_each_response_once(
     seen: list[bytes] = []
 
     async def read() -> State:
-        async for item in follow(there.store, listener.hub, task_id, 0):
+        async for item in follow(there.store, listener.subscriptions, task_id, 0):
             if isinstance(item, ProgressRow):
                 seen.append(item.payload)
             elif item.state.terminal:

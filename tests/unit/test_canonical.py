@@ -14,7 +14,7 @@ from hypothesis import given, settings
 
 from tests.support.schema import METHOD, file, file_set
 from weft.coordinator import codec
-from weft.coordinator.calls import canonical
+from weft.coordinator.contracts import canonical
 from weft.coordinator.contracts.contract_catalogue import Contract, MethodInfo
 from weft.v1 import task_pb2
 

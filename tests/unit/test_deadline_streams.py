@@ -10,7 +10,7 @@ from google.rpc import status_pb2
 from tests.store.support import METHOD
 from tests.unit.test_canonical import INFO
 from weft.coordinator.calls.durable_proxy import DurableCalls
-from weft.coordinator.calls.hub import TaskHub
+from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
 from weft.coordinator.store.records import Enqueued, ProgressRow, Submission, TaskRecord
 from weft.coordinator.store.rules import State
 from weft.v1 import task_pb2
@@ -70,7 +70,7 @@ async def test_what_came_with_the_end_is_passed_on() -> None:
     unused: Any = None
     calls = DurableCalls(
         cast("Any", EndsWhenItIsLookedAt()),
-        TaskHub(9),
+        TaskSubscriptions(9),
         cast("Any", Intake()),
         unused,
         unused,

@@ -14,8 +14,8 @@ from hypothesis import Phase, given, settings
 from tests.support.deep import LIMIT, unlimited
 from tests.support.schema import METHOD, file, file_set
 from tests.unit.test_canonical import INFO, PLAIN, TREES, _without_any, digest, encode
-from weft.coordinator.calls.nesting import MAX_FIELDS, DeepRequest
 from weft.coordinator.contracts.contract_catalogue import Contract, MethodInfo
+from weft.coordinator.contracts.nesting import MAX_FIELDS, DeepRequest
 from weft.rpc.errors import InvalidArgument
 
 WAYS_IN = st.builds(

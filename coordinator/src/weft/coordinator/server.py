@@ -10,6 +10,7 @@ import asyncio
 import gc
 import os
 import socket
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,18 +20,18 @@ from grpc_health.v1 import health_pb2_grpc
 from weft.coordinator import guard
 from weft.coordinator.calls.direct_proxy import DirectCalls
 from weft.coordinator.calls.durable_proxy import DurableCalls
-from weft.coordinator.calls.explaining import Explainer
-from weft.coordinator.calls.hub import TaskHub
 from weft.coordinator.calls.submission import SubmissionService
+from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
 from weft.coordinator.contracts.contract_catalogue import Contracts
 from weft.coordinator.contracts.contract_sync import ContractSync
 from weft.coordinator.dispatch.dispatcher import Dispatcher
+from weft.coordinator.dispatch.session_index import SessionIndex
 from weft.coordinator.dispatch.sweeper import Sweeper
-from weft.coordinator.dispatch.takers import Takers
 from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.fleet.discovery_service import DiscoveryService
 from weft.coordinator.fleet.fleet_sync import FleetSync
 from weft.coordinator.fleet.fleet_view import FleetView
+from weft.coordinator.fleet.queue_explainer import QueueExplainer
 from weft.coordinator.fleet.queue_view import Queues
 from weft.coordinator.fleet.service_health import OWN_SERVICES, ServiceHealth
 from weft.coordinator.service import CoordinatorService
@@ -76,22 +77,20 @@ class Coordinator:
         self.coordinator_id = settings.coordinator_id or f"{socket.gethostname()}:{os.getpid()}"
         self.address = ""
         self._store = store or store_of(settings.store_config)
-        self._hub = TaskHub(settings.max_watchers)
+        self._subscriptions = TaskSubscriptions(settings.max_watchers)
         self._contracts = Contracts()
         self._contract_sync = ContractSync(
             self._store, self._contracts, forget_after_s=settings.forget_contracts_s
         )
         self._register = AgentRegister(self._fleet_moved)
-        self._takers = Takers(self._register.elsewhere)
+        self._index = SessionIndex(self._register.elsewhere)
         self._sessions = Sessions(
             self._store,
-            self._takers,
             self._contracts,
             settings,
             self.coordinator_id,
-            wake=self._wake,
-            changed=self._session_changed,
-            readers=self._hub,
+            listener=self,
+            readers=self._subscriptions,
         )
         self._fleet_sync = FleetSync(
             self._store,
@@ -103,12 +102,12 @@ class Coordinator:
         self._discovery = DiscoveryService(self._register, settings.max_watchers, settings.recovery_grace_s)
         self._direct = DirectCalls(self._discovery.snapshots, settings.max_message_bytes)
         self._fleet = FleetView(self._store, self._register, self._sessions, self._fleet_sync)
-        self._dispatcher = Dispatcher(self._store, self._takers)
+        self._dispatcher = Dispatcher(self._store, self._index)
         self._health = ServiceHealth(self._store, self._register, self._contracts)
-        self._intake = SubmissionService(self._store, self._contracts, settings)
+        self._submission_service = SubmissionService(self._store, self._contracts, settings)
         self._sweeper = Sweeper(
             self._store,
-            wake=self._wake,
+            wake=self.ready,
             lost=self._register.session_lost,
             before_late=self._sessions.heartbeats.watch,
             housekeeping=self._keep_house,
@@ -127,19 +126,19 @@ class Coordinator:
         self._sweeper.hasten()
 
     def has_room(self, queue: QueueKey) -> bool:
-        return self._sessions.has_room(queue)
+        return self._index.has_room(queue, time.monotonic())
 
     def has_subscriber(self, task_id: str, *, ended: bool) -> bool:
-        return self._hub.has_subscriber(task_id, ended=ended)
+        return self._subscriptions.has_subscriber(task_id, ended=ended)
 
     def subscribed_tasks(self) -> Sequence[str]:
-        return self._hub.subscribed()
+        return self._subscriptions.subscribed()
 
     def changed(self, record: TaskRecord) -> None:
-        self._hub.changed(record)
+        self._subscriptions.changed(record)
 
     def progressed(self, task_id: str, rows: Sequence[ProgressRow]) -> None:
-        self._hub.progressed(task_id, rows)
+        self._subscriptions.progressed(task_id, rows)
 
     def revoked(self, owner: Owner, ref: AttemptRef, reason: str, grace_s: float, *, lost: bool) -> None:
         self._sessions.revoke(owner, ref, reason, grace_s, lost=lost)
@@ -152,11 +151,18 @@ class Coordinator:
         await self._fleet_sync.run_once(now_s)
         await self._contract_sync.forget(self._register.contracts, self._register.methods, now_s)
 
-    def _wake(self) -> None:
-        self._dispatcher.wake()
+    # -- what sessions tell (SessionListener) -----------------------------------------------------------------------
 
-    def _session_changed(self, session: AgentSession) -> None:
+    def session_changed(self, session: AgentSession) -> None:
         self._fleet_sync.session_changed(session)
+
+    def slots_changed(self, session: AgentSession, *, wake: bool = True) -> None:
+        self._index.changed(session)
+        if wake:
+            self._dispatcher.wake()
+
+    def session_ended(self, session: AgentSession) -> None:
+        self._index.left(session)
 
     def _fleet_moved(self) -> None:
         self._discovery.announce()
@@ -195,12 +201,12 @@ class Coordinator:
         server = make_server(
             server_options(max_message_bytes=settings.max_message_bytes, stalled_s=settings.stalled_stream_s)
         )
-        explainer = Explainer(self._store, self._register)
-        queues = Queues(self._store, self._register, self._contracts, explainer, self._wake)
+        explainer = QueueExplainer(self._store, self._register)
+        queues = Queues(self._store, self._register, self._contracts, explainer, self.ready)
         service = CoordinatorService(
             store=self._store,
-            hub=self._hub,
-            intake=self._intake,
+            subscriptions=self._subscriptions,
+            submission_service=self._submission_service,
             contracts=self._contracts,
             sessions=self._sessions,
             fleet=self._fleet,
@@ -213,8 +219,8 @@ class Coordinator:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         calls = DurableCalls(
             self._store,
-            self._hub,
-            self._intake,
+            self._subscriptions,
+            self._submission_service,
             self._contracts,
             self._direct,
             explainer,
@@ -233,8 +239,8 @@ class Coordinator:
         grace_s = self._settings.stop_grace_s if grace_s is None else grace_s
         log.info("coordinator.stopping")
         self._health.stop()
-        self._intake.stopping = True
-        self._hub.close(
+        self._submission_service.stopping = True
+        self._subscriptions.close(
             _stopping("the coordinator is stopping; the task goes on, ask again with the same request id")
         )
         # Before the sessions: that they end here says nothing of the agents.

@@ -10,14 +10,14 @@ from grpc import aio
 
 from weft.coordinator import codec, guard
 from weft.coordinator.calls.bulk_stream import BulkStream
-from weft.coordinator.calls.explaining import Explainer
 from weft.coordinator.calls.following import follow
-from weft.coordinator.calls.hub import TaskHub
 from weft.coordinator.calls.submission import SubmissionService, accepted
+from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
 from weft.coordinator.calls.wait_tasks import wait_tasks
 from weft.coordinator.contracts.contract_catalogue import Contracts
 from weft.coordinator.fleet.discovery_service import DiscoveryService
 from weft.coordinator.fleet.fleet_view import FleetView
+from weft.coordinator.fleet.queue_explainer import QueueExplainer
 from weft.coordinator.fleet.queue_view import Queues
 from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
@@ -42,19 +42,19 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
         self,
         *,
         store: Store,
-        hub: TaskHub,
-        intake: SubmissionService,
+        subscriptions: TaskSubscriptions,
+        submission_service: SubmissionService,
         contracts: Contracts,
         sessions: Sessions,
         fleet: FleetView,
         discovery: DiscoveryService,
         queues: Queues,
-        explainer: Explainer,
+        explainer: QueueExplainer,
         settings: CoordinatorSettings,
     ) -> None:
         self._store = store
-        self._hub = hub
-        self._intake = intake
+        self._subscriptions = subscriptions
+        self._submission_service = submission_service
         self._contracts = contracts
         self._sessions = sessions
         self._fleet = fleet
@@ -70,8 +70,8 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
     async def SubmitTask(
         self, request: coordinator_pb2.SubmitTaskRequest, context: Context
     ) -> coordinator_pb2.SubmitTaskResponse:
-        submission = self._intake.check(request)
-        result = accepted((await self._intake.store([submission]))[0], request.request_id)
+        submission = self._submission_service.check(request)
+        result = accepted((await self._submission_service.store([submission]))[0], request.request_id)
         record = await self._record(result.task_id)
         return coordinator_pb2.SubmitTaskResponse(
             task=codec.task(record, task_pb2.TASK_VIEW_BASIC), existed=result.existed
@@ -81,7 +81,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
     async def SubmitTasks(
         self, requests: AsyncIterator[coordinator_pb2.SubmitTasksRequest], context: Context
     ) -> AsyncIterator[coordinator_pb2.SubmitTasksResponse]:
-        stream = BulkStream(self._intake, self._store, self._hub, self._settings)
+        stream = BulkStream(self._submission_service, self._store, self._subscriptions, self._settings)
         async for response in stream.run(guard.parsed(requests)):
             yield response
 
@@ -108,7 +108,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
             )
         timeout_s = checked_duration(request.timeout, "timeout") if request.HasField("timeout") else None
         view = request.view or task_pb2.TASK_VIEW_FULL
-        async for response in wait_tasks(self._store, self._hub, request.task_ids, timeout_s, view):
+        async for response in wait_tasks(self._store, self._subscriptions, request.task_ids, timeout_s, view):
             yield response
 
     @guard.unary
@@ -157,7 +157,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
         self, request: coordinator_pb2.WatchTaskRequest, context: Context
     ) -> AsyncIterator[coordinator_pb2.WatchTaskResponse]:
         sequence = request.after_sequence
-        async for item in follow(self._store, self._hub, request.task_id, sequence):
+        async for item in follow(self._store, self._subscriptions, request.task_id, sequence):
             if isinstance(item, ProgressRow):
                 sequence = item.sequence
                 yield coordinator_pb2.WatchTaskResponse(

@@ -16,8 +16,8 @@ from functools import partial
 
 from weft.coordinator import codec
 from weft.coordinator.calls.ended_tasks import EndedTasks
-from weft.coordinator.calls.hub import TaskHub
 from weft.coordinator.calls.submission import SubmissionService, accepted
+from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import (
@@ -44,11 +44,15 @@ class BulkStream:
     """The server side of one `SubmitTasks` call."""
 
     def __init__(
-        self, intake: SubmissionService, store: Store, hub: TaskHub, settings: CoordinatorSettings
+        self,
+        submission_service: SubmissionService,
+        store: Store,
+        subscriptions: TaskSubscriptions,
+        settings: CoordinatorSettings,
     ) -> None:
-        self._intake = intake
+        self._submission_service = submission_service
         self._store = store
-        self._hub = hub
+        self._subscriptions = subscriptions
         self._max_undelivered = settings.max_undelivered
         self._deliver = False
         self._storing: deque[asyncio.Task[_Acks]] = deque()
@@ -66,7 +70,7 @@ class BulkStream:
     ) -> AsyncIterator[coordinator_pb2.SubmitTasksResponse]:
         """The responses of the stream."""
         reader = asyncio.get_running_loop().create_task(self._read(requests))
-        self._hub.on_close(self._filled.set)
+        self._subscriptions.on_close(self._filled.set)
         try:
             while True:
                 response = await self._next()
@@ -74,13 +78,13 @@ class BulkStream:
                     return
                 yield response
         finally:
-            self._hub.off_close(self._filled.set)
+            self._subscriptions.off_close(self._filled.set)
             reader.cancel()
             for task in self._storing:
                 task.cancel()
             await asyncio.gather(reader, *self._storing, return_exceptions=True)
             for task_id in self._awaited:
-                self._hub.off_end(task_id, self._ended)
+                self._subscriptions.off_end(task_id, self._ended)
 
     # -- in -----------------------------------------------------------------------------------------------------
 
@@ -132,7 +136,7 @@ class BulkStream:
         submissions: list[Submission] = []
         for request in requests:
             try:
-                submissions.append(self._intake.check(request))
+                submissions.append(self._submission_service.check(request))
                 acks.append(None)
             except WeftError as error:
                 acks.append(coordinator_pb2.SubmitAck(error=error.status()))
@@ -140,7 +144,7 @@ class BulkStream:
             for submission in submissions:
                 self._await(submission.task_id)
         try:
-            results = await self._intake.store(submissions)
+            results = await self._submission_service.store(submissions)
         except WeftError as error:
             status = error.status()
             for submission in submissions:
@@ -172,18 +176,18 @@ class BulkStream:
             self._await(task_id)
         for record in await self._store.get(task_ids, payloads=False):
             if record is not None and record.state.terminal and record.task_id in self._awaited:
-                self._hub.off_end(record.task_id, self._ended)
+                self._subscriptions.off_end(record.task_id, self._ended)
                 self._ended(record)
 
     def _await(self, task_id: str) -> None:
         if task_id not in self._awaited:
             self._awaited[task_id] = None
-            self._hub.on_end(task_id, self._ended)
+            self._subscriptions.on_end(task_id, self._ended)
 
     def _forget(self, task_id: str) -> None:
         if task_id in self._awaited:
             del self._awaited[task_id]
-            self._hub.off_end(task_id, self._ended)
+            self._subscriptions.off_end(task_id, self._ended)
 
     def _ended(self, record: TaskRecord) -> None:
         del self._awaited[record.task_id]
@@ -220,8 +224,8 @@ class BulkStream:
                     raise self._failure
                 if not self._awaited:
                     return None
-            if self._hub.closed is not None and not self._storing:
-                raise self._hub.closed
+            if self._subscriptions.closed is not None and not self._storing:
+                raise self._subscriptions.closed
             self._filled.clear()
             await self._filled.wait()
 

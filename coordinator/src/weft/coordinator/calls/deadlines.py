@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
-from weft.coordinator.calls.hub import Follower
+from weft.coordinator.calls.task_subscriptions import Follower
 from weft.coordinator.store.records import TaskRecord
 from weft.rpc.calls.answer_in_time import usable_s
 from weft.rpc.errors import DeadlineExceeded

@@ -22,12 +22,12 @@ from weft.coordinator import codec, guard
 from weft.coordinator.calls.call_options import CallOptions, asks_direct, check_mode, from_metadata
 from weft.coordinator.calls.deadlines import Deadline, DeadlineNear
 from weft.coordinator.calls.direct_proxy import DirectCalls
-from weft.coordinator.calls.explaining import Explainer
 from weft.coordinator.calls.following import follow
-from weft.coordinator.calls.hub import Follower, TaskHub
 from weft.coordinator.calls.submission import SubmissionService, accepted
+from weft.coordinator.calls.task_subscriptions import Follower, TaskSubscriptions
 from weft.coordinator.codec import not_durable, result_expired
 from weft.coordinator.contracts.contract_catalogue import Contracts, MethodInfo
+from weft.coordinator.fleet.queue_explainer import QueueExplainer
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import Enqueued, ProgressRow, Submission, TaskRecord
 from weft.coordinator.store.rules import State
@@ -50,11 +50,11 @@ class DurableCalls(grpc.GenericRpcHandler):
     def __init__(
         self,
         store: Store,
-        hub: TaskHub,
-        intake: SubmissionService,
+        subscriptions: TaskSubscriptions,
+        submission_service: SubmissionService,
         contracts: Contracts,
         direct: DirectCalls,
-        explainer: Explainer,
+        explainer: QueueExplainer,
         admission: Admission,
         *,
         cancel_grace_s: float,
@@ -62,8 +62,8 @@ class DurableCalls(grpc.GenericRpcHandler):
         max_unread_bytes: int,
     ) -> None:
         self._store = store
-        self._hub = hub
-        self._intake = intake
+        self._subscriptions = subscriptions
+        self._submission_service = submission_service
         self._contracts = contracts
         self._direct = direct
         self._explainer = explainer
@@ -104,14 +104,14 @@ class DurableCalls(grpc.GenericRpcHandler):
         if call.detach:
             await self._detached(submission, context)
             return b""
-        future = self._hub.end_future(submission.task_id)
+        future = self._subscriptions.end_future(submission.task_id)
         task_id = submission.task_id
         try:
             enqueued = await self._take(submission)
             if enqueued.existed:
                 future.cancel()
                 task_id = enqueued.task_id
-                future = self._hub.end_future(task_id)
+                future = self._subscriptions.end_future(task_id)
                 record = (await self._store.get([task_id], payloads=False))[0]
                 if record is not None and record.state.terminal:
                     return await self._answer(record, context)
@@ -159,15 +159,15 @@ class DurableCalls(grpc.GenericRpcHandler):
             await self._detached(submission, context)
             return
         task_id = submission.task_id
-        follower = self._hub.follow(task_id, most_unread_bytes=self._max_unread_bytes)
+        follower = self._subscriptions.follow(task_id, most_unread_bytes=self._max_unread_bytes)
         try:
             # Stored first: what follows it reads it.
-            enqueued = accepted((await self._intake.store([submission]))[0], call.request_id)
+            enqueued = accepted((await self._submission_service.store([submission]))[0], call.request_id)
             attempt = 0
             if enqueued.existed:
-                self._hub.unfollow(follower)
+                self._subscriptions.unfollow(follower)
                 task_id = enqueued.task_id
-                follower = self._hub.follow(task_id, most_unread_bytes=self._max_unread_bytes)
+                follower = self._subscriptions.follow(task_id, most_unread_bytes=self._max_unread_bytes)
                 record = (await self._store.get([task_id], payloads=False))[0]
                 attempt = 0 if record is None else record.attempt
             timer = deadline.end_following(follower)
@@ -181,7 +181,7 @@ class DurableCalls(grpc.GenericRpcHandler):
             self._abandon(task_id)
             raise
         finally:
-            self._hub.unfollow(follower)
+            self._subscriptions.unfollow(follower)
 
     async def _relay(
         self,
@@ -199,7 +199,7 @@ class DurableCalls(grpc.GenericRpcHandler):
             late: ends the call when its deadline is near, unless the task has just ended.
         """
         begun, after = False, 0
-        events = follow(self._store, self._hub, task_id, 0, follower)
+        events = follow(self._store, self._subscriptions, task_id, 0, follower)
         try:
             while True:
                 try:
@@ -225,7 +225,7 @@ class DurableCalls(grpc.GenericRpcHandler):
                 except DeadlineNear:
                     await late()
                     # Its last responses may have come with its end.
-                    events = follow(self._store, self._hub, task_id, after)
+                    events = follow(self._store, self._subscriptions, task_id, after)
         finally:
             await events.aclose()  # type: ignore[attr-defined]
 
@@ -248,7 +248,7 @@ class DurableCalls(grpc.GenericRpcHandler):
         call = from_metadata(context.invocation_metadata() or ())
         # Most calls ask for nothing but an answer in time.
         options = call.options if call.options.ListFields() else None
-        submission = self._intake.check_call(info, request, call.request_id, options)
+        submission = self._submission_service.check_call(info, request, call.request_id, options)
         if left_s is not None and left_s < MAX_DURATION_S:
             submission.schedule_to_close_s = max(0.0, left_s)
         # A handler's call has what is left of the call that it handles: told early of its end, the handler would have time
@@ -262,12 +262,12 @@ class DurableCalls(grpc.GenericRpcHandler):
 
     async def _take(self, submission: Submission) -> Enqueued:
         """Take a task in whose caller waits here: its end is what is acknowledged, and makes it durable too."""
-        results = await self._intake.store([submission], acknowledged=False)
+        results = await self._submission_service.store([submission], acknowledged=False)
         return accepted(results[0], submission.request_id)
 
     async def _detached(self, submission: Submission, context: Context) -> None:
         """Store the task and leave it: an empty response, with the task's id in the trailers."""
-        result = accepted((await self._intake.store([submission]))[0], submission.request_id)
+        result = accepted((await self._submission_service.store([submission]))[0], submission.request_id)
         context.set_trailing_metadata((("weft-task-id", result.task_id),))
 
     async def _late(self, task: Enqueued, deadline: Deadline, context: Context) -> TaskRecord:
@@ -294,13 +294,13 @@ class DurableCalls(grpc.GenericRpcHandler):
 
     def _abandon(self, task_id: str, why: str = "the caller cancelled or went away") -> None:
         """The caller is gone: cancel its task, unless somebody else waits for it or this process is stopping."""
-        if self._intake.stopping:
+        if self._submission_service.stopping:
             return
 
         async def cancel() -> None:
             # One turn later the caller's own registration is gone.
             await asyncio.sleep(0)
-            if self._hub.attached(task_id):
+            if self._subscriptions.attached(task_id):
                 return
             try:
                 await self._store.cancel([task_id], why, self._cancel_grace_s)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from weft.coordinator.calls.hub import Follower, TaskHub
+from weft.coordinator.calls.task_subscriptions import Follower, TaskSubscriptions
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import ProgressRow, TaskRecord
 from weft.rpc import refusals
@@ -13,7 +13,7 @@ READ_ROWS = 256
 
 
 async def follow(
-    store: Store, hub: TaskHub, task_id: str, after: int, follower: Follower | None = None
+    store: Store, subscriptions: TaskSubscriptions, task_id: str, after: int, follower: Follower | None = None
 ) -> AsyncIterator[TaskRecord | ProgressRow]:
     """Snapshots and progress above the sequence `after`, until the task's end; its last item is the end's record.
 
@@ -23,7 +23,7 @@ async def follow(
     Raises:
         NotFound: there is no such task.
     """
-    follower = follower or hub.follow(task_id)
+    follower = follower or subscriptions.follow(task_id)
     try:
         record = (await store.get([task_id], payloads=False))[0]
         if record is None:
@@ -56,7 +56,7 @@ async def follow(
             if follower.record is not None:
                 record, follower.record = follower.record, None
     finally:
-        hub.unfollow(follower)
+        subscriptions.unfollow(follower)
 
 
 async def _progress(

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from weft.coordinator import codec
 from weft.coordinator.calls.ended_tasks import EndedTasks
-from weft.coordinator.calls.hub import TaskHub
+from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import TaskRecord
 from weft.rpc.calls.pacing import Pacer
@@ -18,12 +18,16 @@ READ_TASKS = 64
 
 
 async def wait_tasks(
-    store: Store, hub: TaskHub, task_ids: Sequence[str], timeout_s: float | None, view: int
+    store: Store,
+    subscriptions: TaskSubscriptions,
+    task_ids: Sequence[str],
+    timeout_s: float | None,
+    view: int,
 ) -> AsyncIterator[coordinator_pb2.WaitTasksResponse]:
     """Responses until every task has been sent or the time is over.
 
     Raises:
-        WeftError: the hub was closed.
+        WeftError: the subscriptions was closed.
     """
     loop = asyncio.get_running_loop()
     filled = asyncio.Event()
@@ -43,9 +47,9 @@ async def wait_tasks(
         filled.set()
 
     timer = loop.call_later(timeout_s, time_over) if timeout_s is not None else None
-    hub.on_close(filled.set)
+    subscriptions.on_close(filled.set)
     for task_id in awaited:
-        hub.on_end(task_id, ended)
+        subscriptions.on_end(task_id, ended)
     try:
         ids = list(awaited)
         for start in range(0, len(ids), READ_TASKS):
@@ -63,8 +67,8 @@ async def wait_tasks(
             while finished:
                 yield _response(await finished.take(), view)
         while awaited and not over:
-            if hub.closed is not None:
-                raise hub.closed
+            if subscriptions.closed is not None:
+                raise subscriptions.closed
             await filled.wait()
             if (wait_s := pacer.wait_s(len(awaited) + len(finished), loop.time())) > 0.0:
                 await asyncio.sleep(wait_s)
@@ -77,9 +81,9 @@ async def wait_tasks(
     finally:
         if timer is not None:
             timer.cancel()
-        hub.off_close(filled.set)
+        subscriptions.off_close(filled.set)
         for task_id in task_ids:
-            hub.off_end(task_id, ended)
+            subscriptions.off_end(task_id, ended)
 
 
 def _response(finished: Sequence[TaskRecord], view: int) -> coordinator_pb2.WaitTasksResponse:

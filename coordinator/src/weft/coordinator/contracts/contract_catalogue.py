@@ -19,10 +19,10 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, EncodeError, Message
 
-from weft.coordinator.calls.canonical import canonical_form, needs_ordering
-from weft.coordinator.calls.nesting import DeepRequest, read_deep
-from weft.coordinator.calls.wire import Malformed
+from weft.coordinator.contracts.canonical import canonical_form, needs_ordering
 from weft.coordinator.contracts.compatibility import find_incompatibility
+from weft.coordinator.contracts.nesting import DeepRequest, read_deep
+from weft.coordinator.contracts.wire import Malformed
 from weft.rpc import refusals
 from weft.rpc.contracts import descriptors
 from weft.rpc.contracts.names import is_reserved, unknown_method

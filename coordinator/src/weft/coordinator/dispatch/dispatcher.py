@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from weft.coordinator.dispatch.placement import FreeSession, LeastConnections, Strategy, plan
-from weft.coordinator.dispatch.takers import Takers
+from weft.coordinator.dispatch.session_index import SessionIndex
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AttemptRef, Claimed, ClaimRequest
@@ -43,13 +43,13 @@ class Dispatcher:
     def __init__(
         self,
         store: Store,
-        takers: Takers,
+        index: SessionIndex,
         strategy: Strategy | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
-        self._takers = takers
+        self._index = index
         self._strategy = strategy or LeastConnections()
         self._clock = clock
         # Queues of retries with no agent that had room, but for the avoided one: since when, by the monotonic clock.
@@ -122,7 +122,7 @@ class Dispatcher:
             total = await self._hand_out(ready, takers)
         finally:
             for session in takers:
-                self._takers.changed(session)
+                self._index.changed(session)
         # With several queues one may have had to leave its best agents to another, and there are more.
         return total >= PASS_TASKS or (total > 0 and len(ready) > 1)
 
@@ -140,7 +140,7 @@ class Dispatcher:
             for key in keys:
                 # One more for each that is avoided: it may be among the best.
                 count += ready[key] + bool(key.avoid)
-            found = self._takers.take(base, count, now_s)
+            found = self._index.take(base, count, now_s)
             for session in found:
                 agent_id, cost = session.owner.agent_id, session.cost(base.method)
                 costs = takers.setdefault(session, {})
@@ -160,9 +160,9 @@ class Dispatcher:
         """The session of the agent that a retry avoids, if it may have it: no other serves the queue, or none had room for it
         for long."""
         since_s = self._unserved.setdefault(key, now_s)
-        if self._takers.others_serve(key, now_s) and now_s - since_s < PATIENCE_S:
+        if self._index.others_serve(key, now_s) and now_s - since_s < PATIENCE_S:
             return None
-        return self._takers.with_room(key.avoid, key.base)
+        return self._index.with_room(key.avoid, key.base)
 
     async def _hand_out(
         self, ready: Mapping[QueueKey, int], takers: Mapping[AgentSession, Mapping[QueueKey, int]]

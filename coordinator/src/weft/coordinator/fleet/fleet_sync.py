@@ -94,7 +94,7 @@ class FleetSync:
             # A session that changed during the read is newer than its record: the next look reads that agent again.
             current = {agent_id: record for agent_id, record in news.items() if agent_id not in self._touched}
             for agent_id, desired in self._register.take_news(current, now_s):
-                self._sessions.want(agent_id, desired)
+                self._sessions.set_desired(agent_id, desired)
         for agent_id, record in current.items():
             if record is None and self._sessions.get(agent_id) is None:
                 self._sessions.forget(agent_id)

@@ -76,7 +76,7 @@ class FleetView:
                 "desired_state must be ACTIVE, DRAINING or PAUSED", field="desired_state"
             )
         if await self._store.set_desired(agent_id, desired_state):
-            self._sessions.want(agent_id, desired_state)
+            self._sessions.set_desired(agent_id, desired_state)
         return await self.agent(agent_id)
 
     async def _with_loads(self, entries: Sequence[RegisteredAgent]) -> list[fleet_pb2.Agent]:

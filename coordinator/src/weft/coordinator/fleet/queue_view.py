@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from weft.coordinator.calls.explaining import Explainer
 from weft.coordinator.contracts.contract_catalogue import Contracts
 from weft.coordinator.fleet.agent_register import AgentRegister
+from weft.coordinator.fleet.queue_explainer import QueueExplainer
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import QueueDepth
 from weft.coordinator.store.rules import QueueKey
@@ -22,7 +22,7 @@ class Queues:
         store: Store,
         register: AgentRegister,
         contracts: Contracts,
-        explainer: Explainer,
+        explainer: QueueExplainer,
         wake: Callable[[], None],
     ) -> None:
         self._store = store

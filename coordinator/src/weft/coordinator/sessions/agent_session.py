@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from weft.coordinator.dispatch.conduct import Conduct
+from weft.coordinator.sessions.recent_failures import RecentFailures
 from weft.coordinator.store.records import AttemptRef, Claimed, Owner
 from weft.coordinator.store.rules import QueueKey
 from weft.rpc.errors import WeftError
@@ -60,7 +60,7 @@ class AgentSession:
         # A message is being dealt with, and the next one not read yet: it is not the agent that is silent.
         self.handling = False
         # It reports beside its stream: its event loop is blocked, and whatever it were given would wait.
-        self.held_up = False
+        self.loop_blocked = False
         # Monotonic; since when a write has been waiting for the peer; None: none is.
         self.writing_since_s: float | None = None
         self.goodbye = False
@@ -68,7 +68,7 @@ class AgentSession:
         self.task: asyncio.Task[object] | None = None
         self.held: dict[AttemptRef, int] = {}
         # Of its agent, over all its sessions here.
-        self.conduct = Conduct()
+        self.recent_failures = RecentFailures()
         self._method_costs = {method.name: max(1, method.slot_cost) for method in hello.methods}
         self._services = frozenset(map(_service, self._method_costs))
         # Services that take no calls at the moment.
@@ -98,7 +98,7 @@ class AgentSession:
             self.open
             and self.accepted
             and not self.draining
-            and not self.held_up
+            and not self.loop_blocked
             and self.desired == fleet_pb2.DESIRED_STATE_ACTIVE
             and not self.outbox_full
         )
@@ -266,7 +266,7 @@ class AgentSession:
         self._echo = sequence
         self._event.set()
 
-    def want(self, desired: fleet_pb2.DesiredState) -> None:
+    def set_desired(self, desired: fleet_pb2.DesiredState) -> None:
         """An operator's wish: in force here at once, and told to the agent."""
         self.desired = desired
         self._desired_to_send = desired

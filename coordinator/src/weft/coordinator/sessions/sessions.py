@@ -11,24 +11,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 
 from google.protobuf.message import DecodeError
 from grpc import aio
 
 from weft.coordinator import guard
-from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
-from weft.coordinator.dispatch.conduct import Conduct
-from weft.coordinator.dispatch.takers import Takers
+from weft.coordinator.contracts.contract_catalogue import Contracts
 from weft.coordinator.sessions.agent_session import AgentSession
+from weft.coordinator.sessions.contract_admission import ContractAdmission
 from weft.coordinator.sessions.handshake import Opener
 from weft.coordinator.sessions.heartbeats import Heartbeats, was_silent
 from weft.coordinator.sessions.hello import check_hello
+from weft.coordinator.sessions.recent_failures import RecentFailures
 from weft.coordinator.sessions.report_handler import ProgressReaders, ReportHandler
+from weft.coordinator.sessions.session_listener import SessionListener
+from weft.coordinator.sessions.session_messages import SessionMessages
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AttemptRef, Owner
-from weft.coordinator.store.rules import QueueKey
 from weft.rpc import errors, refusals
 from weft.rpc.calls.pacing import Pacer
 from weft.rpc.network.gone import to_caller
@@ -38,8 +39,6 @@ from weft.v1 import coordinator_pb2, fleet_pb2, session_pb2
 log = get_logger(__name__)
 
 HELLO_TIMEOUT_S = 10.0
-# Parts of a message that do not come beside it.
-_STREAM_ONLY = ("hello", "contract", "progress", "goodbye")
 
 
 class Sessions:
@@ -48,29 +47,25 @@ class Sessions:
     def __init__(
         self,
         store: Store,
-        takers: Takers,
         contracts: Contracts,
         settings: CoordinatorSettings,
         coordinator_id: str,
         *,
-        wake: Callable[[], None],
-        changed: Callable[[AgentSession], None],
+        listener: SessionListener,
         readers: ProgressReaders,
     ) -> None:
         self._store = store
-        self._contracts = contracts
         self._settings = settings
-        self._wake = wake
-        self._changed = changed
+        self._listener = listener
         self._sessions: dict[str, AgentSession] = {}
         self._opening: set[str] = set()
-        self._admitting = asyncio.Lock()
-        self._desk = ReportHandler(store, settings.max_payload_bytes, self._freed, readers)
-        self._takers = takers
-        self._conducts: dict[str, Conduct] = {}
+        self._recent_failures: dict[str, RecentFailures] = {}
         self._stopping = False
         # Refused results of agents, over all their sessions here.
         self.stale_refused: dict[str, int] = {}
+        self._admission = ContractAdmission(store, contracts)
+        report_handler = ReportHandler(store, settings.max_payload_bytes, listener.slots_changed, readers)
+        self._messages = SessionMessages(listener, self._admission, report_handler, self.stale_refused)
         self._opener = Opener(store, settings, coordinator_id, self.stale_refused)
         self.heartbeats = Heartbeats(store, settings, self.all)
 
@@ -82,20 +77,13 @@ class Sessions:
     def get(self, agent_id: str) -> AgentSession | None:
         return self._sessions.get(agent_id)
 
-    def taking_work(self) -> Iterable[AgentSession]:
-        return (session for session in self._sessions.values() if session.takes_work)
-
-    def has_room(self, queue: QueueKey) -> bool:
-        """Whether an agent would take a task of this queue now."""
-        return self._takers.has_room(queue, time.monotonic())
-
-    def want(self, agent_id: str, desired: fleet_pb2.DesiredState) -> None:
-        """An operator wants something of an agent: in force at once when it is connected here."""
+    def set_desired(self, agent_id: str, desired: fleet_pb2.DesiredState) -> None:
+        """Put an agent's desired state in force, if its session is here."""
         session = self._sessions.get(agent_id)
         if session is not None:
-            session.want(desired)
-            self._changed(session)
-            self._freed(session)
+            session.set_desired(desired)
+            self._listener.session_changed(session)
+            self._listener.slots_changed(session)
 
     def revoke(self, owner: Owner, ref: AttemptRef, reason: str, grace_s: float, *, lost: bool) -> None:
         """Tell an agent to end an attempt, when its session is here."""
@@ -103,17 +91,12 @@ class Sessions:
         if session is not None and session.owner == owner:
             session.cancel(ref, reason, grace_s, lost=lost)
             if lost:
-                self._freed(session)
+                self._listener.slots_changed(session)
 
     def forget(self, agent_id: str) -> None:
         """An agent is gone for good."""
         self.stale_refused.pop(agent_id, None)
-        self._conducts.pop(agent_id, None)
-
-    def _freed(self, session: AgentSession) -> None:
-        """It may take more work than before, or other work."""
-        self._takers.changed(session)
-        self._wake()
+        self._recent_failures.pop(agent_id, None)
 
     # -- lifecycle ----------------------------------------------------------------------------------------------
 
@@ -153,7 +136,7 @@ class Sessions:
                 was_full = session.outbox_full
                 message = session.take()
                 if was_full and not session.outbox_full:
-                    self._freed(session)
+                    self._listener.slots_changed(session)
                 if message is not None:
                     session.writing_since_s = time.monotonic()
                     await to_caller(context.write(message))
@@ -202,18 +185,16 @@ class Sessions:
         except BaseException:
             await asyncio.shield(self._ended(session))
             raise
-        self._changed(session)
-        self._freed(session)
+        self._listener.session_changed(session)
+        self._listener.slots_changed(session)
         return session
 
     async def _enter(self, hello: session_pb2.Hello) -> tuple[AgentSession, session_pb2.Welcome]:
-        contract = self._contracts.get(hello.contract_hash)
-        if contract is not None:
-            await self._admit(hello, contract)
+        accepted = await self._admission.admit_known(hello)
         session = await self._opener.register(hello, len(self._sessions))
         self._take_over(hello.agent_id)
-        session.accepted = contract is not None
-        session.conduct = self._conducts.setdefault(hello.agent_id, session.conduct)
+        session.accepted = accepted
+        session.recent_failures = self._recent_failures.setdefault(hello.agent_id, session.recent_failures)
         try:
             welcome = await self._opener.settle(session)
         except BaseException:
@@ -250,31 +231,15 @@ class Sessions:
             # A stream that nobody reads does not end by itself.
             old.task.cancel()
 
-    async def _admit(self, hello: session_pb2.Hello, contract: Contract) -> None:
-        """Put the agent's methods in force, durably.
-
-        Raises:
-            InvalidArgument: a hosted method is not in the contract.
-            FailedPrecondition: a method is incompatible with the one in force.
-        """
-        hosted = contract.hosting([method.name for method in hello.methods])
-        # One at a time, and stored before it is in force: what this coordinator checks by, the next one must know.
-        async with self._admitting:
-            changed = self._contracts.check(hosted)
-            if changed:
-                await self._store.put_contract(hosted.digest, hosted.file_descriptor_set, changed)
-                log.info("contract.accepted", agent=hello.agent_id, methods=len(changed))
-            self._contracts.admit(hosted)
-
     async def _read(self, session: AgentSession, requests: AsyncIterator[session_pb2.ConnectRequest]) -> None:
         """Take what the agent sends until the stream ends; an error ends the session and is told to the agent."""
         try:
             async for message in requests:
                 session.handling = True
-                if session.held_up:
-                    session.held_up = False
-                    self._freed(session)
-                await self._handle(session, message)
+                if session.loop_blocked:
+                    session.loop_blocked = False
+                    self._listener.slots_changed(session)
+                await self._messages.handle(session, message)
                 await session.outbox_has_room()
                 session.handling = False
                 session.heard_at_s = time.monotonic()
@@ -291,87 +256,9 @@ class Sessions:
                 refusals.internal("the coordinator failed to handle a message; its log has the rest")
             )
 
-    async def _handle(self, session: AgentSession, message: session_pb2.ConnectRequest) -> None:
-        if message.HasField("hello"):
-            raise refusals.session_protocol("`hello` opens a session and cannot come again on it; dial again")
-        if message.HasField("contract"):
-            await self._take_contract(session, message.contract)
-        if message.HasField("state"):
-            self._take_report(session, message.state)
-        if message.results:
-            self._judge(session, message.results, time.monotonic())
-        if message.progress or message.results or message.released:
-            await self._desk.take(session, message, self.stale_refused)
-        if message.goodbye:
-            session.goodbye = True
-
     async def report(self, request: coordinator_pb2.ReportRequest) -> None:
-        """Take a message that came beside its stream.
-
-        Raises:
-            FailedPrecondition: the session is not open here.
-            InvalidArgument: it holds what only the stream takes.
-        """
-        session = self._sessions.get(request.agent_id)
-        if session is None or not session.open or session.owner.epoch != request.epoch:
-            raise refusals.session_protocol(
-                f"session {request.epoch} of agent {request.agent_id[:128]!r} is not open at this coordinator"
-            )
-        message = request.message
-        for field, _ in message.ListFields():
-            if field.name in _STREAM_ONLY:
-                raise refusals.invalid_field(
-                    f"{field.name} is taken on the stream only", field=f"message.{field.name}"
-                )
-        session.held_up = True
-        session.heard_at_s = time.monotonic()
-        await self._handle(session, message)
-
-    async def _take_contract(self, session: AgentSession, message: session_pb2.Contract) -> None:
-        contract = Contract.load(message.file_descriptor_set, list(session.methods))
-        if contract.digest != session.hello.contract_hash:
-            raise refusals.contract_invalid(
-                "the contract's hash is not the one that `hello` announced",
-                field="contract.file_descriptor_set",
-            )
-        await self._admit(session.hello, contract)
-        session.accepted = True
-        self._changed(session)
-        self._freed(session)
-
-    def _take_report(self, session: AgentSession, report: session_pb2.AgentReport) -> None:
-        free_slots = session.free_slots
-        changed = session.hear(report)
-        if changed:
-            self._changed(session)
-        # What was held against it fades.
-        self._tell_conduct(session, time.monotonic())
-        if changed or session.free_slots > free_slots:
-            self._freed(session)
-        else:
-            # So that whatever the index was not told of is not missed for long.
-            self._takers.changed(session)
-
-    def _judge(
-        self, session: AgentSession, results: Iterable[session_pb2.AttemptResult], now_s: float
-    ) -> None:
-        """Take in how an agent's attempts ended."""
-        conduct = session.conduct
-        for each in results:
-            conduct.ended(each.outcome.status.code, now_s, crashed=each.crashed)
-        self._tell_conduct(session, now_s)
-
-    def _tell_conduct(self, session: AgentSession, now_s: float) -> None:
-        """Tell when its attempts begin to keep failing, and when they do no more."""
-        conduct = session.conduct
-        if conduct.failing(now_s) is conduct.told:
-            return
-        conduct.told = not conduct.told
-        if conduct.told:
-            log.warning("agent.failing", agent=session.owner.agent_id, now="others are given its tasks")
-        else:
-            log.info("agent.not_failing", agent=session.owner.agent_id)
-        self._changed(session)
+        """Take a message that came out-of-band (`SessionMessages.handle_report`)."""
+        await self._messages.handle_report(self._sessions.get(request.agent_id), request)
 
     async def _end(self, session: AgentSession, reader: asyncio.Task[None]) -> None:
         # The reader first: it must not read on while the call ends.
@@ -383,7 +270,7 @@ class Sessions:
         """The stream is over: settle the lease and what was never sent."""
         agent_id = session.owner.agent_id
         session.open = False
-        self._takers.left(session)
+        self._listener.session_ended(session)
         newest = self._sessions.get(agent_id) is session
         if newest:
             del self._sessions[agent_id]
@@ -396,7 +283,7 @@ class Sessions:
             return
         if newest:
             # Who calls it directly must not wait for the store.
-            self._changed(session)
+            self._listener.session_changed(session)
         try:
             await self._settle(session)
         except errors.WeftError as error:
@@ -409,7 +296,7 @@ class Sessions:
             held=len(session.held),
             reason=session.error.message if session.error else None,
         )
-        self._wake()
+        self._listener.ready()
 
     async def _settle(self, session: AgentSession) -> None:
         """Tell the store of a session's end."""

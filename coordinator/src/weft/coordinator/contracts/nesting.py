@@ -20,8 +20,8 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
 
-from weft.coordinator.calls import wire
-from weft.coordinator.calls.canonical import bounded_work, field_of, refined
+from weft.coordinator.contracts import wire
+from weft.coordinator.contracts.canonical import bounded_work, field_of, refined
 from weft.rpc.contracts.descriptors import message_class
 
 # Fields that are told apart, and bytes that are given to the parser once more: some 100 ms at worst, on the event loop. Of a

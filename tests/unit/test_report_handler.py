@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.store.support import Harness, ManualClock, RecordingListener
-from weft.coordinator.calls.hub import TaskHub
+from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.report_handler import ReportHandler
 from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
@@ -46,7 +46,7 @@ class Reporting:
         self.session = session
         self._store = store
         self._claimed = claimed
-        self._desk = ReportHandler(store, 1 << 20, lambda _: None, TaskHub(10))
+        self._desk = ReportHandler(store, 1 << 20, lambda _: None, TaskSubscriptions(10))
         self._stale: dict[str, int] = {}
 
     @classmethod

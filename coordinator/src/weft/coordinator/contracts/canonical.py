@@ -18,7 +18,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
 
-from weft.coordinator.calls import wire
+from weft.coordinator.contracts import wire
 from weft.rpc.contracts.descriptors import message_class
 
 # Fields of one request that are ordered one by one, on the event loop: some 20 ms. A request with more keeps protobuf's form.

@@ -33,7 +33,7 @@ PANIC_SHARE = 0.5
 _Entry = tuple[float, int, AgentSession]
 
 
-class Takers:
+class SessionIndex:
     """The index. `looked_at` counts the sessions that were looked at, over all its time.
 
     Args:
@@ -47,7 +47,7 @@ class Takers:
         self._by_agent: dict[str, AgentSession] = {}
         self._position = 0
         # The one that was used last comes last.
-        self._pools: dict[QueueKey, TakerPool] = {}
+        self._pools: dict[QueueKey, QueuePool] = {}
         self.looked_at = 0
 
     def changed(self, session: AgentSession) -> None:
@@ -86,13 +86,13 @@ class Takers:
         session = self._by_agent.get(agent_id)
         return session if session is not None and _has_room(session, key) else None
 
-    def _pool(self, key: QueueKey, now_s: float) -> TakerPool:
+    def _pool(self, key: QueueKey, now_s: float) -> QueuePool:
         """The queue's pool, up to date."""
         pool = self._pools.get(key)
         if pool is None:
             if len(self._pools) >= MOST_POOLS:
                 del self._pools[next(iter(self._pools))]
-            pool = self._pools[key] = TakerPool(key, self)
+            pool = self._pools[key] = QueuePool(key, self)
         elif len(self._pools) > MOST_POOLS // 2:
             # As long as there are few, it does not matter which was used last.
             self._pools[key] = self._pools.pop(key)
@@ -111,10 +111,10 @@ class Takers:
         return pool
 
 
-class TakerPool:
+class QueuePool:
     """The sessions that serve one queue."""
 
-    def __init__(self, key: QueueKey, index: Takers) -> None:
+    def __init__(self, key: QueueKey, index: SessionIndex) -> None:
         self._key = key
         self._index = index
         # Where in the log it has looked.
@@ -135,7 +135,7 @@ class TakerPool:
             self.drop(session)
             return
         self._members.add(session)
-        if session.conduct.failing(now_s):
+        if session.recent_failures.failing(now_s):
             self._failing.add(session)
         elif self._failing:
             self._failing.discard(session)

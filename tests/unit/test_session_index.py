@@ -13,14 +13,14 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from tests.store.support import Harness, ManualClock, RecordingListener
-from weft.coordinator.calls.hub import TaskHub
+from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
 from weft.coordinator.contracts.contract_catalogue import Contracts
-from weft.coordinator.dispatch.conduct import HALF_LIFE_S
 from weft.coordinator.dispatch.dispatcher import PASS_RETRY_QUEUES, PATIENCE_S, Dispatcher
-from weft.coordinator.dispatch.takers import MOST_POOLS, Takers
+from weft.coordinator.dispatch.session_index import MOST_POOLS, SessionIndex
 from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.fleet.fleet_sync import FleetSync
 from weft.coordinator.sessions.agent_session import AgentSession
+from weft.coordinator.sessions.recent_failures import HALF_LIFE_S
 from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
@@ -51,21 +51,21 @@ def session(
 
 def fail(taker: AgentSession, now_s: float = NOW_S) -> None:
     for _ in range(3):
-        taker.conduct.ended(code_pb2.UNAVAILABLE, now_s)
+        taker.recent_failures.ended(code_pb2.UNAVAILABLE, now_s)
 
 
-def index_of(*sessions: AgentSession) -> Takers:
-    takers = Takers()
+def index_of(*sessions: AgentSession) -> SessionIndex:
+    index = SessionIndex()
     for each in sessions:
-        takers.changed(each)
-    return takers
+        index.changed(each)
+    return index
 
 
-def taken(takers: Takers, count: int, key: QueueKey = QUEUES[0], now_s: float = NOW_S) -> list[str]:
+def taken(index: SessionIndex, count: int, key: QueueKey = QUEUES[0], now_s: float = NOW_S) -> list[str]:
     """Who is chosen; all are given back as they were."""
-    found = takers.take(key, count, now_s)
+    found = index.take(key, count, now_s)
     for each in found:
-        takers.changed(each)
+        index.changed(each)
     return [each.owner.agent_id for each in found]
 
 
@@ -74,46 +74,46 @@ def test_the_least_loaded_first() -> None:
     for taker, held in ((busy, 3), (half, 2)):
         for number in range(held):
             taker.hold(AttemptRef(f"{number}", 1), 1)
-    takers = index_of(busy, idle, half)
-    assert taken(takers, 9) == ["idle", "half", "busy"]
+    index = index_of(busy, idle, half)
+    assert taken(index, 9) == ["idle", "half", "busy"]
     busy.hold(AttemptRef("last", 1), 1)
-    assert taken(takers, 9) == ["idle", "half"], "who is full is left out, told or not"
+    assert taken(index, 9) == ["idle", "half"], "who is full is left out, told or not"
     busy.let_go(AttemptRef("last", 1))
-    takers.changed(busy)
-    assert taken(takers, 9) == ["idle", "half", "busy"]
+    index.changed(busy)
+    assert taken(index, 9) == ["idle", "half", "busy"]
 
 
 def test_equals_take_turns() -> None:
-    takers = index_of(*(session(name) for name in "abc"))
-    assert [taken(takers, 1)[0] for _ in range(6)] == ["a", "b", "c"] * 2
+    index = index_of(*(session(name) for name in "abc"))
+    assert [taken(index, 1)[0] for _ in range(6)] == ["a", "b", "c"] * 2
 
 
 def test_who_keeps_failing_gets_nothing_while_others_serve_the_queue() -> None:
     bad, one, other = session("bad"), session("one", slots=1), session("other", slots=1)
     fail(bad)
-    takers = index_of(bad, one, other)
-    assert taken(takers, 9) == ["one", "other"]
+    index = index_of(bad, one, other)
+    assert taken(index, 9) == ["one", "other"]
     for taker in (one, other):
         taker.hold(AttemptRef("x", 1), 1)
-    assert taken(takers, 9) == [], (
+    assert taken(index, 9) == [], (
         "nor when the others are full: their slots come free sooner than this one works"
     )
-    takers.changed(bad)
-    assert taken(takers, 9, now_s=NOW_S + HALF_LIFE_S) == ["bad"], "it is tried again"
+    index.changed(bad)
+    assert taken(index, 9, now_s=NOW_S + HALF_LIFE_S) == ["bad"], "it is tried again"
 
 
 def test_failing_is_ignored_when_most_fail() -> None:
     bad, worse, good = session("bad"), session("worse"), session("good")
     fail(bad)
-    takers = index_of(bad, worse, good)
-    assert taken(takers, 9) == ["worse", "good"]
+    index = index_of(bad, worse, good)
+    assert taken(index, 9) == ["worse", "good"]
     fail(worse)
-    takers.changed(worse)
-    assert sorted(taken(takers, 9)) == ["bad", "good", "worse"]
-    takers.left(worse)
-    assert taken(takers, 9) == ["good"], "one of two is not most"
-    takers.left(good)
-    assert taken(takers, 9) == ["bad"], "better than nobody"
+    index.changed(worse)
+    assert sorted(taken(index, 9)) == ["bad", "good", "worse"]
+    index.left(worse)
+    assert taken(index, 9) == ["good"], "one of two is not most"
+    index.left(good)
+    assert taken(index, 9) == ["bad"], "better than nobody"
 
 
 @pytest.mark.parametrize(
@@ -128,25 +128,25 @@ def test_failing_is_ignored_when_most_fail() -> None:
 def test_agents_at_other_coordinators_count(elsewhere: tuple[int, int], chosen: list[str]) -> None:
     bad = session("bad")
     fail(bad)
-    takers = Takers(lambda _: elsewhere)
-    takers.changed(bad)
-    assert taken(takers, 9) == chosen
+    index = SessionIndex(lambda _: elsewhere)
+    index.changed(bad)
+    assert taken(index, 9) == chosen
 
 
 def test_another_method_of_a_failing_agent_goes_on_where_nobody_else_has_it() -> None:
     bad, good = session("bad", methods=(A, B)), session("good")
     fail(bad)
-    takers = index_of(bad, good)
-    assert taken(takers, 9) == ["good"]
-    assert taken(takers, 9, QUEUES[1]) == ["bad"]
+    index = index_of(bad, good)
+    assert taken(index, 9) == ["good"]
+    assert taken(index, 9, QUEUES[1]) == ["bad"]
 
 
 def test_pools_are_bounded() -> None:
-    takers = index_of(session("a"))
+    index = index_of(session("a"))
     for number in range(3 * MOST_POOLS):
-        assert taken(takers, 1, QueueKey(A, Requirements.of({"n": str(number)}, {}))) == []
-    assert taken(takers, 1) == ["a"]
-    assert len(takers._pools) == MOST_POOLS
+        assert taken(index, 1, QueueKey(A, Requirements.of({"n": str(number)}, {}))) == []
+    assert taken(index, 1) == ["a"]
+    assert len(index._pools) == MOST_POOLS
 
 
 class AgainstALookAtAll(RuleBasedStateMachine):
@@ -154,7 +154,7 @@ class AgainstALookAtAll(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.takers = Takers()
+        self.index = SessionIndex()
         self.sessions: list[AgentSession] = []
         self.now_s = NOW_S
         self.count = 0
@@ -163,7 +163,7 @@ class AgainstALookAtAll(RuleBasedStateMachine):
     def come(self, slots: int, methods: set[str], *, gpu: bool) -> None:
         self.count += 1
         self.sessions.append(session(f"a{self.count}", slots=slots, methods=sorted(methods), gpu=gpu))
-        self.takers.changed(self.sessions[-1])
+        self.index.changed(self.sessions[-1])
 
     @rule(data=st.data())
     def leave(self, data: st.DataObject) -> None:
@@ -171,7 +171,7 @@ class AgainstALookAtAll(RuleBasedStateMachine):
             gone = data.draw(st.sampled_from(self.sessions))
             self.sessions.remove(gone)
             gone.close()
-            self.takers.left(gone)
+            self.index.left(gone)
 
     @rule(data=st.data())
     def end_something(self, data: st.DataObject) -> None:
@@ -179,39 +179,39 @@ class AgainstALookAtAll(RuleBasedStateMachine):
         if at_work:
             taker = data.draw(st.sampled_from(at_work))
             taker.let_go(next(iter(taker.held)))
-            taker.conduct.ended(data.draw(st.sampled_from([0, 0, 14])), self.now_s)
-            self.takers.changed(taker)
+            taker.recent_failures.ended(data.draw(st.sampled_from([0, 0, 14])), self.now_s)
+            self.index.changed(taker)
 
     @rule(data=st.data(), draining=st.booleans())
     def drain(self, data: st.DataObject, *, draining: bool) -> None:
         if self.sessions:
             taker = data.draw(st.sampled_from(self.sessions))
             taker.draining = draining
-            self.takers.changed(taker)
+            self.index.changed(taker)
 
     @rule(seconds=st.sampled_from([1.0, 20.0]))
     def pass_time(self, seconds: float) -> None:
         self.now_s += seconds
         # As heartbeats do.
         for each in self.sessions:
-            self.takers.changed(each)
+            self.index.changed(each)
 
     @rule(key=st.sampled_from(QUEUES), count=st.integers(1, 5))
     def take(self, key: QueueKey, count: int) -> None:
         members = [each for each in self.sessions if each.takes_work and each.queue_cost(key) is not None]
-        failing = {each for each in members if each.conduct.failing(self.now_s)}
+        failing = {each for each in members if each.recent_failures.failing(self.now_s)}
         if len(failing) > len(members) / 2:
             failing = set()
         wanted = sorted(each.load for each in members if each.free_slots > 0 and each not in failing)[:count]
-        assert self.takers.has_room(key, self.now_s) is bool(wanted)
-        found = self.takers.take(key, count, self.now_s)
+        assert self.index.has_room(key, self.now_s) is bool(wanted)
+        found = self.index.take(key, count, self.now_s)
         assert [each.load for each in found] == wanted
         assert len(set(found)) == len(found)
         assert set(found) <= set(members) - failing
         for each in found:
             self.count += 1
             each.hold(AttemptRef(f"t{self.count}", 1), 1)
-            self.takers.changed(each)
+            self.index.changed(each)
 
 
 AgainstALookAtAll.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
@@ -239,16 +239,16 @@ async def test_a_pass_looks_at_those_that_it_gives_to(h: Harness, method: str, t
     owners = await asyncio.gather(*(h.agent(f"idle-{number}", lease_s=1e9) for number in range(IDLE)))
     idle = [session(owner.agent_id, methods=[method], epoch=owner.epoch) for owner in owners]
     busy = session("busy", slots=200, epoch=(await h.agent("busy", lease_s=1e9)).epoch)
-    takers = index_of(*idle, busy)
-    dispatcher = Dispatcher(h.store, takers)
-    assert takers.has_room(QUEUES[0], NOW_S), "all are looked at once"
+    index = index_of(*idle, busy)
+    dispatcher = Dispatcher(h.store, index)
+    assert index.has_room(QUEUES[0], NOW_S), "all are looked at once"
     for turn in range(1, 6):
-        before = takers.looked_at
+        before = index.looked_at
         await h.submit_many([Submission(A)] * tasks)
         await dispatcher.run_pass()
         assert sum(len(each.held) for each in (*idle, busy)) == turn * tasks
         # Those of the last pass are looked at again: they have changed.
-        assert takers.looked_at - before <= 2 * tasks + 2
+        assert index.looked_at - before <= 2 * tasks + 2
 
 
 async def test_several_queues_with_the_same_best_agent_are_all_served_at_once(h: Harness) -> None:
@@ -272,12 +272,12 @@ class Passes:
     def __init__(self, h: Harness, *, elsewhere: bool = False) -> None:
         self.h = h
         self.now_s = NOW_S
-        self.takers = Takers(lambda _: (int(elsewhere), 0))
-        self.dispatcher = Dispatcher(h.store, self.takers, clock=lambda: self.now_s)
+        self.index = SessionIndex(lambda _: (int(elsewhere), 0))
+        self.dispatcher = Dispatcher(h.store, self.index, clock=lambda: self.now_s)
 
     async def agent(self, name: str, slots: int = 1) -> AgentSession:
         made = session(name, slots=slots, epoch=(await self.h.agent(name, lease_s=1e9)).epoch)
-        self.takers.changed(made)
+        self.index.changed(made)
         return made
 
     async def failed_at(self, taker: AgentSession) -> None:
@@ -304,7 +304,7 @@ async def test_a_retry_goes_to_another_agent_though_that_is_busier(h: Harness) -
 async def test_a_retry_goes_to_the_same_agent_where_no_other_serves_its_queue(h: Harness) -> None:
     passes = Passes(h)
     one = await passes.agent("one")
-    passes.takers.changed(session("unfit", methods=[B]))
+    passes.index.changed(session("unfit", methods=[B]))
     fail(one)
     await passes.failed_at(one)
     await passes.run()
@@ -316,11 +316,11 @@ async def test_a_retry_does_not_wait_for_an_agent_that_keeps_failing(h: Harness)
     one, full, bad = await passes.agent("one"), await passes.agent("full"), await passes.agent("bad")
     full.hold(AttemptRef("x", 1), 1)
     fail(bad)
-    passes.takers.changed(bad)
+    passes.index.changed(bad)
     await passes.failed_at(one)
     await passes.run()
     assert not one.held, "the full one may be given it soon"
-    passes.takers.left(full)
+    passes.index.left(full)
     await passes.run()
     assert len(one.held) == 1
 
@@ -376,16 +376,26 @@ async def test_a_retry_does_not_wait_for_the_turns_of_many_that_nobody_can_have(
 # -- what is remembered of agents -------------------------------------------------------------------------------------
 
 
+class Unheard:
+    """A listener that does nothing."""
+
+    def session_changed(self, session: AgentSession) -> None: ...
+
+    def slots_changed(self, session: AgentSession, *, wake: bool = True) -> None: ...
+
+    def session_ended(self, session: AgentSession) -> None: ...
+
+    def ready(self) -> None: ...
+
+
 async def test_an_agent_that_another_coordinator_forgot_is_forgotten_here(h: Harness) -> None:
     sessions = Sessions(
         h.store,
-        Takers(),
         Contracts(),
         CoordinatorSettings(),
         "here",
-        wake=lambda: None,
-        changed=lambda _: None,
-        readers=TaskHub(max_followers=1),
+        listener=Unheard(),
+        readers=TaskSubscriptions(max_followers=1),
     )
     fleet = FleetSync(h.store, AgentRegister(), sessions, hasten=lambda: None, forget_after_s=3600.0)
     owner = Owner("gone", await h.store.register("gone", "instance", b"", 10.0))

@@ -97,7 +97,7 @@ class Follower:
         """Until something is new.
 
         Raises:
-            WeftError: the hub was closed.
+            WeftError: the subscriptions was closed.
         """
         await self._event.wait()
         self._event.clear()
@@ -105,7 +105,7 @@ class Follower:
             raise self.error
 
 
-class TaskHub:
+class TaskSubscriptions:
     """The register of waiters and followers."""
 
     def __init__(self, max_followers: int) -> None:
@@ -119,11 +119,11 @@ class TaskHub:
 
     @property
     def closed(self) -> WeftError | None:
-        """What everybody who waits here is answered with; None: the hub is open."""
+        """What everybody who waits here is answered with; None: the subscriptions is open."""
         return self._closed
 
     def on_close(self, callback: Callable[[], None]) -> None:
-        """Call `callback` when the hub closes: for those who wait for many tasks, and look at `closed` themselves."""
+        """Call `callback` when the subscriptions closes: for those who wait for many tasks, and look at `closed` themselves."""
         self._closing.add(callback)
 
     def off_close(self, callback: Callable[[], None]) -> None:
@@ -172,7 +172,7 @@ class TaskHub:
         """A future of the task's end. Whoever gives up cancels it.
 
         Raises:
-            WeftError: the hub is closed.
+            WeftError: the subscriptions is closed.
         """
         if self._closed is not None:
             raise self._closed
@@ -202,7 +202,7 @@ class TaskHub:
 
         Raises:
             ResourceExhausted: there are as many followers as there may be.
-            WeftError: the hub is closed.
+            WeftError: the subscriptions is closed.
         """
         if self._closed is not None:
             raise self._closed

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from weft.coordinator.calls.explaining import queue_wait
 from weft.coordinator.fleet.agent_register import AgentStanding
+from weft.coordinator.fleet.queue_explainer import queue_wait
 from weft.coordinator.store.rules import QueueKey, Requirements
 from weft.v1 import fleet_pb2
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 from google.rpc import code_pb2
 
-from weft.coordinator.dispatch.conduct import HALF_LIFE_S, Conduct
+from weft.coordinator.sessions.recent_failures import HALF_LIFE_S, RecentFailures
 
 OK, FAULT = code_pb2.OK, code_pb2.UNAVAILABLE
 
 
-def after(*codes: int, every_s: float = 0.0, crashed: bool = False) -> Conduct:
-    """The conduct after these ends; the last was at 100 s."""
-    conduct = Conduct()
+def after(*codes: int, every_s: float = 0.0, crashed: bool = False) -> RecentFailures:
+    """The recent_failures after these ends; the last was at 100 s."""
+    recent_failures = RecentFailures()
     for number, code in enumerate(codes):
-        conduct.ended(code, 100.0 - every_s * (len(codes) - 1 - number), crashed=crashed)
-    return conduct
+        recent_failures.ended(code, 100.0 - every_s * (len(codes) - 1 - number), crashed=crashed)
+    return recent_failures
 
 
 @pytest.mark.parametrize(
@@ -50,9 +50,9 @@ def test_crashes_are_faults_whatever_the_code() -> None:
 
 
 def test_what_was_counted_fades() -> None:
-    conduct = after(*[FAULT] * 6)
-    assert conduct.failing(100.0 + HALF_LIFE_S * 0.99)
-    assert not conduct.failing(100.0 + HALF_LIFE_S * 1.01), "it is tried again"
+    recent_failures = after(*[FAULT] * 6)
+    assert recent_failures.failing(100.0 + HALF_LIFE_S * 0.99)
+    assert not recent_failures.failing(100.0 + HALF_LIFE_S * 1.01), "it is tried again"
 
 
 def test_failures_far_apart_are_no_series() -> None:
@@ -60,7 +60,7 @@ def test_failures_far_apart_are_no_series() -> None:
 
 
 def test_a_clock_that_stands_still_or_goes_back_harms_nothing() -> None:
-    conduct = after(*[FAULT] * 3)
-    assert conduct.failing(0.0)
-    conduct.ended(OK, 0.0)
-    assert conduct.failing(100.0)
+    recent_failures = after(*[FAULT] * 3)
+    assert recent_failures.failing(0.0)
+    recent_failures.ended(OK, 0.0)
+    assert recent_failures.failing(100.0)

@@ -20,7 +20,7 @@ LEAST_SHARE = 0.5
 _STEP_S = 0.25
 
 
-class Conduct:
+class RecentFailures:
     """One agent's ends of attempts."""
 
     __slots__ = ("_at_s", "_ends", "_faults", "told")

@@ -83,7 +83,7 @@ def _s(count: int) -> str:
     return "s" if count == 1 else ""
 
 
-class Explainer:
+class QueueExplainer:
     """Says of queues and tasks what they wait for."""
 
     def __init__(self, store: Store, register: AgentRegister) -> None:

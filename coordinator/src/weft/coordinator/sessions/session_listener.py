@@ -1,0 +1,27 @@
+"""What sessions report to the other parts of the coordinator."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from weft.coordinator.sessions.agent_session import AgentSession
+
+
+class SessionListener(Protocol):
+    """Hears of sessions, on the event loop. The methods return at once."""
+
+    def session_changed(self, session: AgentSession) -> None:
+        """A session was opened, its agent's description or state has changed, or it has ended."""
+        ...
+
+    def slots_changed(self, session: AgentSession, *, wake: bool = True) -> None:
+        """The agent may take more, less or other work than before; `wake`: it may take more."""
+        ...
+
+    def session_ended(self, session: AgentSession) -> None:
+        """The stream is over: the agent takes no work."""
+        ...
+
+    def ready(self) -> None:
+        """Some task may have become ready."""
+        ...

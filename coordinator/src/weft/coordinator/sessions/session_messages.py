@@ -1,0 +1,114 @@
+"""Handles the messages of an open session: contract, heartbeat, results, progress, releases, goodbye."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, MutableMapping
+
+from weft.coordinator.sessions.agent_session import AgentSession
+from weft.coordinator.sessions.contract_admission import ContractAdmission
+from weft.coordinator.sessions.report_handler import ReportHandler
+from weft.coordinator.sessions.session_listener import SessionListener
+from weft.rpc import refusals
+from weft.rpc.process.logs import get_logger
+from weft.v1 import coordinator_pb2, session_pb2
+
+log = get_logger(__name__)
+
+# Parts of a message that are taken on the stream only.
+_STREAM_ONLY = ("hello", "contract", "progress", "goodbye")
+
+
+class SessionMessages:
+    """Takes messages.
+
+    Args:
+        stale_refused: where late results are counted, by agent.
+    """
+
+    def __init__(
+        self,
+        listener: SessionListener,
+        admission: ContractAdmission,
+        report_handler: ReportHandler,
+        stale_refused: MutableMapping[str, int],
+    ) -> None:
+        self._listener = listener
+        self._admission = admission
+        self._report_handler = report_handler
+        self._stale_refused = stale_refused
+
+    async def handle(self, session: AgentSession, message: session_pb2.ConnectRequest) -> None:
+        """Take one message.
+
+        Raises:
+            WeftError: it breaks the protocol, or its contract is refused; the session must end.
+        """
+        if message.HasField("hello"):
+            raise refusals.session_protocol("`hello` opens a session and cannot come again on it; dial again")
+        if message.HasField("contract"):
+            await self._admission.admit_sent(session, message.contract)
+            session.accepted = True
+            self._listener.session_changed(session)
+            self._listener.slots_changed(session)
+        if message.HasField("state"):
+            self._take_heartbeat(session, message.state)
+        if message.results:
+            self._count_ends(session, message.results, time.monotonic())
+        if message.progress or message.results or message.released:
+            await self._report_handler.take(session, message, self._stale_refused)
+        if message.goodbye:
+            session.goodbye = True
+
+    async def handle_report(
+        self, session: AgentSession | None, request: coordinator_pb2.ReportRequest
+    ) -> None:
+        """Take a message that came out-of-band: the agent's event loop is blocked.
+
+        Raises:
+            FailedPrecondition: the session is not open here.
+            InvalidArgument: the message holds a part that is taken on the stream only.
+        """
+        if session is None or not session.open or session.owner.epoch != request.epoch:
+            raise refusals.session_protocol(
+                f"session {request.epoch} of agent {request.agent_id[:128]!r} is not open at this coordinator"
+            )
+        message = request.message
+        for field, _ in message.ListFields():
+            if field.name in _STREAM_ONLY:
+                raise refusals.invalid_field(
+                    f"{field.name} is taken on the stream only", field=f"message.{field.name}"
+                )
+        session.loop_blocked = True
+        session.heard_at_s = time.monotonic()
+        await self.handle(session, message)
+
+    def _take_heartbeat(self, session: AgentSession, report: session_pb2.AgentReport) -> None:
+        free_slots = session.free_slots
+        changed = session.hear(report)
+        if changed:
+            self._listener.session_changed(session)
+        # Failures fade with time.
+        self._tell_failing(session, time.monotonic())
+        # Each heartbeat, also one without a change, lets the index look again: a change that it missed lasts one interval.
+        self._listener.slots_changed(session, wake=changed or session.free_slots > free_slots)
+
+    def _count_ends(
+        self, session: AgentSession, results: Iterable[session_pb2.AttemptResult], now_s: float
+    ) -> None:
+        recent_failures = session.recent_failures
+        for each in results:
+            recent_failures.ended(each.outcome.status.code, now_s, crashed=each.crashed)
+        self._tell_failing(session, now_s)
+
+    def _tell_failing(self, session: AgentSession, now_s: float) -> None:
+        """Report when the agent's attempts begin to keep failing, and when that is over."""
+        recent_failures = session.recent_failures
+        if recent_failures.failing(now_s) is recent_failures.told:
+            return
+        recent_failures.told = not recent_failures.told
+        if recent_failures.told:
+            log.warning("agent.failing", agent=session.owner.agent_id, now="others are given its tasks")
+        else:
+            log.info("agent.not_failing", agent=session.owner.agent_id)
+        self._listener.session_changed(session)
