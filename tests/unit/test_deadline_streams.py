@@ -9,8 +9,10 @@ from google.rpc import status_pb2
 
 from tests.store.support import METHOD
 from tests.unit.test_canonical import INFO
+from weft.coordinator.calls.call_tasks import CallTasks
 from weft.coordinator.calls.durable_proxy import DurableCalls
 from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
+from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.records import Enqueued, ProgressRow, Submission, TaskRecord
 from weft.coordinator.store.rules import State
 from weft.v1 import task_pb2
@@ -68,18 +70,10 @@ class Context:
 
 async def test_what_came_with_the_end_is_passed_on() -> None:
     unused: Any = None
-    calls = DurableCalls(
-        cast("Any", EndsWhenItIsLookedAt()),
-        TaskSubscriptions(9),
-        cast("Any", Intake()),
-        unused,
-        unused,
-        unused,
-        unused,
-        cancel_grace_s=1.0,
-        stalled_stream_s=5.0,
-        max_unread_bytes=1 << 20,
-    )
+    store: Any = EndsWhenItIsLookedAt()
+    subscriptions = TaskSubscriptions(9)
+    tasks = CallTasks(store, subscriptions, cast("Any", Intake()), unused, cancel_grace_s=1.0)
+    calls = DurableCalls(tasks, store, subscriptions, unused, unused, CoordinatorSettings())
     context = Context()
     await calls.streaming(INFO, b"", cast("Any", context))
     assert context.written == [row.payload for row in ROWS]

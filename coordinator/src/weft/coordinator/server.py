@@ -18,6 +18,7 @@ from grpc import aio
 from grpc_health.v1 import health_pb2_grpc
 
 from weft.coordinator import guard
+from weft.coordinator.calls.call_tasks import CallTasks
 from weft.coordinator.calls.direct_proxy import DirectCalls
 from weft.coordinator.calls.durable_proxy import DurableCalls
 from weft.coordinator.calls.submission import SubmissionService
@@ -34,7 +35,7 @@ from weft.coordinator.fleet.fleet_view import FleetView
 from weft.coordinator.fleet.queue_explainer import QueueExplainer
 from weft.coordinator.fleet.queue_view import Queues
 from weft.coordinator.fleet.service_health import OWN_SERVICES, ServiceHealth
-from weft.coordinator.service import CoordinatorService
+from weft.coordinator.service import CoordinatorService, FleetParts, TaskParts
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
@@ -43,7 +44,6 @@ from weft.coordinator.store.choose import store_of
 from weft.coordinator.store.records import AttemptRef, Owner, ProgressRow, SweepReport, TaskRecord
 from weft.coordinator.store.rules import QueueKey
 from weft.rpc import refusals
-from weft.rpc.calls.admission import Admission
 from weft.rpc.contracts.reflection import Reflection
 from weft.rpc.errors import Unavailable, WeftError
 from weft.rpc.health import HealthLists
@@ -204,31 +204,16 @@ class Coordinator:
         explainer = QueueExplainer(self._store, self._register)
         queues = Queues(self._store, self._register, self._contracts, explainer, self.ready)
         service = CoordinatorService(
-            store=self._store,
-            subscriptions=self._subscriptions,
-            submission_service=self._submission_service,
-            contracts=self._contracts,
-            sessions=self._sessions,
-            fleet=self._fleet,
-            discovery=self._discovery,
-            queues=queues,
-            explainer=explainer,
-            settings=settings,
+            TaskParts(self._store, self._subscriptions, self._submission_service, explainer, settings),
+            FleetParts(self._fleet, self._discovery, queues, self._contracts),
+            self._sessions,
         )
         coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server(service, guard.Lenient(server))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        calls = DurableCalls(
-            self._store,
-            self._subscriptions,
-            self._submission_service,
-            self._contracts,
-            self._direct,
-            explainer,
-            Admission(settings.max_calls, "the coordinator's setting max_calls"),
-            cancel_grace_s=settings.cancel_grace_s,
-            stalled_stream_s=settings.stalled_stream_s,
-            max_unread_bytes=settings.max_unread_bytes,
+        tasks = CallTasks(
+            self._store, self._subscriptions, self._submission_service, explainer, settings.cancel_grace_s
         )
+        calls = DurableCalls(tasks, self._store, self._subscriptions, self._contracts, self._direct, settings)
         reflection = Reflection(self._contracts, [name for name in OWN_SERVICES if name] + [_HEALTH])
         # In this order: the last one takes every method that nobody else has.
         server.add_generic_rpc_handlers((reflection, HealthLists(self._health), calls))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from grpc import aio
 
@@ -35,34 +35,34 @@ MAX_REASON = 1024
 Context = aio.ServicerContext[Any, Any]
 
 
-class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
-    """Every RPC's errors and guarantee are in the contract's comments."""
+class TaskParts(NamedTuple):
+    """The parts behind the task RPCs."""
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        subscriptions: TaskSubscriptions,
-        submission_service: SubmissionService,
-        contracts: Contracts,
-        sessions: Sessions,
-        fleet: FleetView,
-        discovery: DiscoveryService,
-        queues: Queues,
-        explainer: QueueExplainer,
-        settings: CoordinatorSettings,
-    ) -> None:
-        self._store = store
-        self._subscriptions = subscriptions
-        self._submission_service = submission_service
-        self._contracts = contracts
+    store: Store
+    subscriptions: TaskSubscriptions
+    submission_service: SubmissionService
+    explainer: QueueExplainer
+    settings: CoordinatorSettings
+
+
+class FleetParts(NamedTuple):
+    """The parts behind the RPCs about agents and queues."""
+
+    fleet: FleetView
+    discovery: DiscoveryService
+    queues: Queues
+    contracts: Contracts
+
+
+class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
+    """One method an RPC. Each RPC's errors and guarantee are in the contract's comments."""
+
+    def __init__(self, tasks: TaskParts, fleet: FleetParts, sessions: Sessions) -> None:
+        self._store, self._subscriptions, self._submission_service, self._explainer, self._settings = tasks
+        self._fleet, self._discovery, self._queues, self._contracts = fleet
         self._sessions = sessions
-        self._fleet = fleet
-        self._discovery = discovery
-        self._queues = queues
-        self._explainer = explainer
-        self._settings = settings
-        self.stalled_stream_s = settings.stalled_stream_s
+        # For `guard.stream`.
+        self.stalled_stream_s = self._settings.stalled_stream_s
 
     # -- tasks ----------------------------------------------------------------------------------------------------
 

@@ -19,24 +19,23 @@ import grpc
 from grpc import aio
 
 from weft.coordinator import codec, guard
-from weft.coordinator.calls.call_options import CallOptions, asks_direct, check_mode, from_metadata
-from weft.coordinator.calls.deadlines import Deadline, DeadlineNear
+from weft.coordinator.calls.call_options import CallOptions, asks_direct, check_mode
+from weft.coordinator.calls.call_tasks import CallTasks, task_trailers
+from weft.coordinator.calls.deadlines import DeadlineNear
 from weft.coordinator.calls.direct_proxy import DirectCalls
 from weft.coordinator.calls.following import follow
-from weft.coordinator.calls.submission import SubmissionService, accepted
 from weft.coordinator.calls.task_subscriptions import Follower, TaskSubscriptions
 from weft.coordinator.codec import not_durable, result_expired
 from weft.coordinator.contracts.contract_catalogue import Contracts, MethodInfo
-from weft.coordinator.fleet.queue_explainer import QueueExplainer
+from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
-from weft.coordinator.store.records import Enqueued, ProgressRow, Submission, TaskRecord
+from weft.coordinator.store.records import ProgressRow, TaskRecord
 from weft.coordinator.store.rules import State
 from weft.rpc import errors, refusals
 from weft.rpc.calls import metadata
 from weft.rpc.calls.admission import Admission
 from weft.rpc.network.gone import to_caller
 from weft.rpc.process.logs import get_logger
-from weft.rpc.times import MAX_DURATION_S
 from weft.v1 import fleet_pb2, task_pb2
 
 log = get_logger(__name__)
@@ -49,32 +48,23 @@ class DurableCalls(grpc.GenericRpcHandler):
 
     def __init__(
         self,
+        tasks: CallTasks,
         store: Store,
         subscriptions: TaskSubscriptions,
-        submission_service: SubmissionService,
         contracts: Contracts,
         direct: DirectCalls,
-        explainer: QueueExplainer,
-        admission: Admission,
-        *,
-        cancel_grace_s: float,
-        stalled_stream_s: float,
-        max_unread_bytes: int,
+        settings: CoordinatorSettings,
     ) -> None:
+        self._tasks = tasks
         self._store = store
         self._subscriptions = subscriptions
-        self._submission_service = submission_service
         self._contracts = contracts
         self._direct = direct
-        self._explainer = explainer
-        self._admission = admission
-        self._cancel_grace_s = cancel_grace_s
-        self.stalled_stream_s = stalled_stream_s
-        self._max_unread_bytes = max_unread_bytes
+        self._admission = Admission(settings.max_calls, "the coordinator's setting max_calls")
+        self._stalled_stream_s = settings.stalled_stream_s
+        self._max_unread_bytes = settings.max_unread_bytes
         # By method, as many as contracts may have in force.
         self._handlers: dict[str, tuple[MethodInfo, grpc.RpcMethodHandler[Any, Any]]] = {}
-        # Cancellations of tasks whose callers went away, under way.
-        self._cancelling: set[asyncio.Task[None]] = set()
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
@@ -100,14 +90,14 @@ class DurableCalls(grpc.GenericRpcHandler):
     # -- unary --------------------------------------------------------------------------------------------------
 
     async def unary(self, info: MethodInfo, request: bytes, context: Context) -> bytes:
-        call, submission, deadline = self._submission(info, request, context)
+        call, submission, deadline = self._tasks.submission(info, request, context)
         if call.detach:
-            await self._detached(submission, context)
+            await self._tasks.store_detached(submission, context)
             return b""
         future = self._subscriptions.end_future(submission.task_id)
         task_id = submission.task_id
         try:
-            enqueued = await self._take(submission)
+            enqueued = await self._tasks.store_awaited(submission)
             if enqueued.existed:
                 future.cancel()
                 task_id = enqueued.task_id
@@ -119,13 +109,13 @@ class DurableCalls(grpc.GenericRpcHandler):
             try:
                 ended = await future
             except DeadlineNear:
-                ended = await self._late(enqueued, deadline, context)
+                ended = await self._tasks.late(enqueued, deadline, context)
             finally:
                 if timer is not None:
                     timer.cancel()
             return await self._answer(ended, context)
         except asyncio.CancelledError:
-            self._abandon(task_id)
+            self._tasks.abandon(task_id)
             raise
         finally:
             future.cancel()
@@ -145,7 +135,7 @@ class DurableCalls(grpc.GenericRpcHandler):
         outcome = task_pb2.Outcome.FromString(record.outcome)
         if outcome.headers and not begun:
             await to_caller(context.send_initial_metadata(metadata.from_proto(outcome.headers)))
-        trailers = (*metadata.from_proto(outcome.trailers), *_trailers(record))
+        trailers = (*metadata.from_proto(outcome.trailers), *task_trailers(record))
         if outcome.status.code:
             await guard.abort(context, outcome.status, trailers)
         context.set_trailing_metadata(trailers)
@@ -154,15 +144,15 @@ class DurableCalls(grpc.GenericRpcHandler):
     # -- server streaming -----------------------------------------------------------------------------------------
 
     async def streaming(self, info: MethodInfo, request: bytes, context: Context) -> None:
-        call, submission, deadline = self._submission(info, request, context)
+        call, submission, deadline = self._tasks.submission(info, request, context)
         if call.detach:
-            await self._detached(submission, context)
+            await self._tasks.store_detached(submission, context)
             return
         task_id = submission.task_id
         follower = self._subscriptions.follow(task_id, most_unread_bytes=self._max_unread_bytes)
         try:
             # Stored first: what follows it reads it.
-            enqueued = accepted((await self._submission_service.store([submission]))[0], call.request_id)
+            enqueued = await self._tasks.store(submission)
             attempt = 0
             if enqueued.existed:
                 self._subscriptions.unfollow(follower)
@@ -172,13 +162,13 @@ class DurableCalls(grpc.GenericRpcHandler):
                 attempt = 0 if record is None else record.attempt
             timer = deadline.end_following(follower)
             try:
-                late = partial(self._late, enqueued, deadline, context)
+                late = partial(self._tasks.late, enqueued, deadline, context)
                 await self._relay(task_id, attempt, follower, call, context, late)
             finally:
                 if timer is not None:
                     timer.cancel()
         except (asyncio.CancelledError, errors.ResourceExhausted):
-            self._abandon(task_id)
+            self._tasks.abandon(task_id)
             raise
         finally:
             self._subscriptions.unfollow(follower)
@@ -219,7 +209,7 @@ class DurableCalls(grpc.GenericRpcHandler):
                                 )
                                 begun = True
                                 await guard.write(
-                                    context, item.payload, self.stalled_stream_s, headers=headers
+                                    context, item.payload, self._stalled_stream_s, headers=headers
                                 )
                     return
                 except DeadlineNear:
@@ -232,92 +222,12 @@ class DurableCalls(grpc.GenericRpcHandler):
     def _restarted(self, task_id: str, call: CallOptions) -> None:
         if not call.request_id:
             # Nobody can come back for it.
-            self._abandon(task_id)
+            self._tasks.abandon(task_id)
         raise refusals.stream_restarted(
             f"the attempt that fed this stream ended and task {task_id} began again; call again"
             " (with the same weft-request-id to follow the new attempt)",
             task_id=task_id,
         )
-
-    # -- both -----------------------------------------------------------------------------------------------------
-
-    def _submission(
-        self, info: MethodInfo, request: bytes, context: Context
-    ) -> tuple[CallOptions, Submission, Deadline]:
-        left_s = context.time_remaining()
-        call = from_metadata(context.invocation_metadata() or ())
-        # Most calls ask for nothing but an answer in time.
-        options = call.options if call.options.ListFields() else None
-        submission = self._submission_service.check_call(info, request, call.request_id, options)
-        if left_s is not None and left_s < MAX_DURATION_S:
-            submission.schedule_to_close_s = max(0.0, left_s)
-        # A handler's call has what is left of the call that it handles: told early of its end, the handler would have time
-        # to fail by it, and that would be what its own caller is told.
-        answered_early = not call.options.context.parent_id
-        return (
-            call,
-            submission,
-            Deadline.of(left_s if answered_early else None, asyncio.get_running_loop().time()),
-        )
-
-    async def _take(self, submission: Submission) -> Enqueued:
-        """Take a task in whose caller waits here: its end is what is acknowledged, and makes it durable too."""
-        results = await self._submission_service.store([submission], acknowledged=False)
-        return accepted(results[0], submission.request_id)
-
-    async def _detached(self, submission: Submission, context: Context) -> None:
-        """Store the task and leave it: an empty response, with the task's id in the trailers."""
-        result = accepted((await self._submission_service.store([submission]))[0], submission.request_id)
-        context.set_trailing_metadata((("weft-task-id", result.task_id),))
-
-    async def _late(self, task: Enqueued, deadline: Deadline, context: Context) -> TaskRecord:
-        """The deadline is about to pass: answer with what the call waited for; or the task's end, if it has just come.
-
-        A task of this very call that runs is ended by its own limit, and its handler sees that it is late; any other is
-        cancelled, as when its caller goes away.
-        """
-        record = (await self._store.get([task.task_id], payloads=False))[0]
-        trailers: metadata.Pairs
-        if record is None:
-            # A busy store takes a while, and nobody is shown a task before it is durable.
-            why, trailers = "its task is being stored", (("weft-task-id", task.task_id),)
-        elif record.state.terminal:
-            return record
-        else:
-            waited_s = asyncio.get_running_loop().time() - deadline.came_at_s
-            why, trailers = await self._explainer.at_deadline(record, waited_s), _trailers(record)
-        if task.existed or record is None or record.state is not State.RUNNING:
-            self._abandon(task.task_id, f"the caller's deadline passed: {why}")
-        late = refusals.call_deadline(f"the call's deadline passed: {why}")
-        await guard.abort(context, late.status(), trailers)
-        raise AssertionError("abort raises")
-
-    def _abandon(self, task_id: str, why: str = "the caller cancelled or went away") -> None:
-        """The caller is gone: cancel its task, unless somebody else waits for it or this process is stopping."""
-        if self._submission_service.stopping:
-            return
-
-        async def cancel() -> None:
-            # One turn later the caller's own registration is gone.
-            await asyncio.sleep(0)
-            if self._subscriptions.attached(task_id):
-                return
-            try:
-                await self._store.cancel([task_id], why, self._cancel_grace_s)
-            except errors.WeftError as error:
-                log.warning("call.cancel_failed", task=task_id, error=error.message)
-
-        task = asyncio.get_running_loop().create_task(cancel())
-        self._cancelling.add(task)
-        task.add_done_callback(self._cancelling.discard)
-
-
-def _trailers(record: TaskRecord) -> metadata.Pairs:
-    return (
-        ("weft-task-id", record.task_id),
-        ("weft-attempt", str(record.attempt)),
-        (metadata.AGENT_KEY, record.agent_id),
-    )
 
 
 Behaviour = Callable[[MethodInfo, bytes, Context], Awaitable[Any]]

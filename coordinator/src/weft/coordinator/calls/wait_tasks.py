@@ -1,4 +1,4 @@
-"""Waiting for many tasks at once: those that have ended come at once, the others as they end, batched."""
+"""Waiting for many tasks at once: ended tasks come at once, the others as they end, batched."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from weft.coordinator.store.records import TaskRecord
 from weft.rpc.calls.pacing import Pacer
 from weft.v1 import coordinator_pb2
 
-# Each with its outcome, which may be large.
+# Tasks that are read at a time; their outcomes may be large.
 READ_TASKS = 64
+
+Response = coordinator_pb2.WaitTasksResponse
 
 
 async def wait_tasks(
@@ -23,68 +25,93 @@ async def wait_tasks(
     task_ids: Sequence[str],
     timeout_s: float | None,
     view: int,
-) -> AsyncIterator[coordinator_pb2.WaitTasksResponse]:
+) -> AsyncIterator[Response]:
     """Responses until every task has been sent or the time is over.
 
     Raises:
-        WeftError: the subscriptions was closed.
+        WeftError: the coordinator is stopping.
     """
-    loop = asyncio.get_running_loop()
-    filled = asyncio.Event()
-    finished = EndedTasks(store)
-    awaited = dict.fromkeys(task_ids)
-    pacer = Pacer()
-    over = False
-
-    def ended(record: TaskRecord) -> None:
-        if awaited.pop(record.task_id, True) is None:
-            finished.add(record)
-            filled.set()
-
-    def time_over() -> None:
-        nonlocal over
-        over = True
-        filled.set()
-
-    timer = loop.call_later(timeout_s, time_over) if timeout_s is not None else None
-    subscriptions.on_close(filled.set)
-    for task_id in awaited:
-        subscriptions.on_end(task_id, ended)
+    wait = _TaskWait(store, subscriptions, task_ids, view)
+    timer = None if timeout_s is None else asyncio.get_running_loop().call_later(timeout_s, wait.time_over)
+    wait.subscribe()
     try:
-        ids = list(awaited)
-        for start in range(0, len(ids), READ_TASKS):
-            chunk = ids[start : start + READ_TASKS]
-            not_found = []
-            for task_id, record in zip(chunk, await store.get(chunk, payloads=False), strict=True):
-                if record is None:
-                    # One that has ended since, and was deleted at once, was found.
-                    if awaited.pop(task_id, True) is None:
-                        not_found.append(task_id)
-                elif record.state.terminal:
-                    ended(record)
-            if not_found:
-                yield coordinator_pb2.WaitTasksResponse(not_found=not_found)
-            while finished:
-                yield _response(await finished.take(), view)
-        while awaited and not over:
-            if subscriptions.closed is not None:
-                raise subscriptions.closed
-            await filled.wait()
-            if (wait_s := pacer.wait_s(len(awaited) + len(finished), loop.time())) > 0.0:
-                await asyncio.sleep(wait_s)
-            filled.clear()
-            while finished:
-                yield _response(await finished.take(), view)
-                pacer.sent(loop.time())
-        while finished:
-            yield _response(await finished.take(), view)
+        async for response in wait.responses():
+            yield response
     finally:
         if timer is not None:
             timer.cancel()
-        subscriptions.off_close(filled.set)
-        for task_id in task_ids:
-            subscriptions.off_end(task_id, ended)
+        wait.unsubscribe()
 
 
-def _response(finished: Sequence[TaskRecord], view: int) -> coordinator_pb2.WaitTasksResponse:
-    return coordinator_pb2.WaitTasksResponse(tasks=[codec.task(record, view) for record in finished])
+class _TaskWait:
+    """One caller's wait."""
+
+    def __init__(
+        self, store: Store, subscriptions: TaskSubscriptions, task_ids: Sequence[str], view: int
+    ) -> None:
+        self._store = store
+        self._subscriptions = subscriptions
+        self._task_ids = task_ids
+        self._view = view
+        # An ordered set: tasks that have not ended.
+        self._awaited = dict.fromkeys(task_ids)
+        self._ended = EndedTasks(store)
+        self._filled = asyncio.Event()
+        self._over = False
+
+    def subscribe(self) -> None:
+        self._subscriptions.on_close(self._filled.set)
+        for task_id in self._awaited:
+            self._subscriptions.on_end(task_id, self._end)
+
+    def unsubscribe(self) -> None:
+        self._subscriptions.off_close(self._filled.set)
+        for task_id in self._task_ids:
+            self._subscriptions.off_end(task_id, self._end)
+
+    def time_over(self) -> None:
+        self._over = True
+        self._filled.set()
+
+    def _end(self, record: TaskRecord) -> None:
+        if self._awaited.pop(record.task_id, True) is None:
+            self._ended.add(record)
+            self._filled.set()
+
+    async def responses(self) -> AsyncIterator[Response]:
+        pacer, loop = Pacer(), asyncio.get_running_loop()
+        async for response in self._stored():
+            yield response
+        while self._awaited and not self._over:
+            if self._subscriptions.closed is not None:
+                raise self._subscriptions.closed
+            await self._filled.wait()
+            if (wait_s := pacer.wait_s(len(self._awaited) + len(self._ended), loop.time())) > 0.0:
+                await asyncio.sleep(wait_s)
+            self._filled.clear()
+            while self._ended:
+                yield await self._next()
+                pacer.sent(loop.time())
+        while self._ended:
+            yield await self._next()
+
+    async def _stored(self) -> AsyncIterator[Response]:
+        """The tasks that have ended already, and the ids that the store does not know."""
+        ids = list(self._awaited)
+        for start in range(0, len(ids), READ_TASKS):
+            chunk = ids[start : start + READ_TASKS]
+            not_found: list[str] = []
+            for task_id, record in zip(chunk, await self._store.get(chunk, payloads=False), strict=True):
+                if record is None:
+                    # A task that has ended since, and was deleted at once, is known by its end.
+                    if self._awaited.pop(task_id, True) is None:
+                        not_found.append(task_id)
+                elif record.state.terminal:
+                    self._end(record)
+            if not_found:
+                yield Response(not_found=not_found)
+            while self._ended:
+                yield await self._next()
+
+    async def _next(self) -> Response:
+        return Response(tasks=[codec.task(record, self._view) for record in await self._ended.take()])

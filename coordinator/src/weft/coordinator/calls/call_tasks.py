@@ -1,0 +1,136 @@
+"""The tasks behind transparent calls: made from a call, stored, and cancelled when nobody waits for them any more."""
+
+from __future__ import annotations
+
+import asyncio
+
+from grpc import aio
+
+from weft.coordinator import guard
+from weft.coordinator.calls.call_options import CallOptions, from_metadata
+from weft.coordinator.calls.deadlines import Deadline
+from weft.coordinator.calls.submission import SubmissionService, accepted
+from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
+from weft.coordinator.contracts.contract_catalogue import MethodInfo
+from weft.coordinator.fleet.queue_explainer import QueueExplainer
+from weft.coordinator.store.base import Store
+from weft.coordinator.store.records import Enqueued, Submission, TaskRecord
+from weft.coordinator.store.rules import State
+from weft.rpc import errors, refusals
+from weft.rpc.calls import metadata
+from weft.rpc.process.logs import get_logger
+from weft.rpc.times import MAX_DURATION_S
+
+log = get_logger(__name__)
+
+Context = aio.ServicerContext[bytes, bytes]
+
+
+class CallTasks:
+    """Makes, stores and abandons the tasks of calls."""
+
+    def __init__(
+        self,
+        store: Store,
+        subscriptions: TaskSubscriptions,
+        submission_service: SubmissionService,
+        explainer: QueueExplainer,
+        cancel_grace_s: float,
+    ) -> None:
+        self._store = store
+        self._subscriptions = subscriptions
+        self._submission_service = submission_service
+        self._explainer = explainer
+        self._cancel_grace_s = cancel_grace_s
+        # Cancellations of abandoned tasks that are under way.
+        self._cancelling: set[asyncio.Task[None]] = set()
+
+    def submission(
+        self, info: MethodInfo, request: bytes, context: Context
+    ) -> tuple[CallOptions, Submission, Deadline]:
+        """A call's options, its task, and when it must be answered.
+
+        Raises:
+            WeftError: the request or its options are refused.
+        """
+        left_s = context.time_remaining()
+        call = from_metadata(context.invocation_metadata() or ())
+        # Most calls ask for nothing but an answer in time.
+        options = call.options if call.options.ListFields() else None
+        submission = self._submission_service.check_call(info, request, call.request_id, options)
+        if left_s is not None and left_s < MAX_DURATION_S:
+            submission.schedule_to_close_s = max(0.0, left_s)
+        # A call made by a handler has the rest of that handler's own time. Answered early, the handler could still fail
+        # with that answer, and its caller would get the failure instead of its own deadline.
+        answered_early = not call.options.context.parent_id
+        return (
+            call,
+            submission,
+            Deadline.of(left_s if answered_early else None, asyncio.get_running_loop().time()),
+        )
+
+    async def store_awaited(self, submission: Submission) -> Enqueued:
+        """Store a task whose caller waits here: the end is acknowledged, and one commit makes task and end durable."""
+        results = await self._submission_service.store([submission], acknowledged=False)
+        return accepted(results[0], submission.request_id)
+
+    async def store(self, submission: Submission) -> Enqueued:
+        """Store a task durably."""
+        return accepted((await self._submission_service.store([submission]))[0], submission.request_id)
+
+    async def store_detached(self, submission: Submission, context: Context) -> None:
+        """Store a task that nobody waits for; its id goes into the trailers."""
+        stored = await self.store(submission)
+        context.set_trailing_metadata((("weft-task-id", stored.task_id),))
+
+    async def late(self, task: Enqueued, deadline: Deadline, context: Context) -> TaskRecord:
+        """End a call whose deadline is about to pass: the error says what the call waited for.
+
+        If this call's own task runs, its time limit ends it, so that the handler sees its deadline. Any other task is
+        cancelled, as when the caller goes away.
+
+        Returns: the task, if it has just ended.
+        """
+        record = (await self._store.get([task.task_id], payloads=False))[0]
+        trailers: metadata.Pairs
+        if record is None:
+            # The store is busy, and shows no task before it is durable.
+            why, trailers = "its task is being stored", (("weft-task-id", task.task_id),)
+        elif record.state.terminal:
+            return record
+        else:
+            waited_s = asyncio.get_running_loop().time() - deadline.came_at_s
+            why, trailers = await self._explainer.at_deadline(record, waited_s), task_trailers(record)
+        if task.existed or record is None or record.state is not State.RUNNING:
+            self.abandon(task.task_id, f"the caller's deadline passed: {why}")
+        late = refusals.call_deadline(f"the call's deadline passed: {why}")
+        await guard.abort(context, late.status(), trailers)
+        raise AssertionError("abort raises")
+
+    def abandon(self, task_id: str, why: str = "the caller cancelled or went away") -> None:
+        """The caller is gone: cancel its task, unless another caller waits for it or this process is stopping."""
+        if self._submission_service.stopping:
+            return
+
+        async def cancel() -> None:
+            # One turn of the loop later, the caller's own subscription is gone.
+            await asyncio.sleep(0)
+            if self._subscriptions.attached(task_id):
+                return
+            try:
+                await self._store.cancel([task_id], why, self._cancel_grace_s)
+            except errors.WeftError as error:
+                log.warning("call.cancel_failed", task=task_id, error=error.message)
+
+        task = asyncio.get_running_loop().create_task(cancel())
+        self._cancelling.add(task)
+        task.add_done_callback(self._cancelling.discard)
+
+
+def task_trailers(record: TaskRecord) -> metadata.Pairs:
+    """The trailers that name a call's task."""
+    return (
+        ("weft-task-id", record.task_id),
+        ("weft-attempt", str(record.attempt)),
+        (metadata.AGENT_KEY, record.agent_id),
+    )
