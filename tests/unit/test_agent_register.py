@@ -155,14 +155,14 @@ def test_questions_about_a_queue_look_at_its_hosts_only(register: AgentRegister)
     register.take_news({**others, **hosts}, 0.0)
     index = register._index
     for ask in (register.takers, register.elsewhere, register.standing):
-        before = index.looked_at
+        before = index.examined
         ask(QueueKey(A, GPU))
-        assert index.looked_at - before == 5
-    before = index.looked_at
+        assert index.examined - before == 5
+    before = index.examined
     assert register.elsewhere(QueueKey(A, GPU)) == (1, 0)
-    assert index.looked_at == before, "the count is kept until a host changes"
+    assert index.examined == before, "the count is kept until a host changes"
     assert register.served() == {A, B}
-    assert index.looked_at - before == 2
+    assert index.examined - before == 2
 
 
 @dataclass

@@ -243,12 +243,12 @@ async def test_a_pass_looks_at_those_that_it_gives_to(h: Harness, method: str, t
     dispatcher = Dispatcher(h.store, index)
     assert index.has_room(QUEUES[0], NOW_S), "all are looked at once"
     for turn in range(1, 6):
-        before = index.looked_at
+        before = index.examined
         await h.submit_many([Submission(A)] * tasks)
         await dispatcher.run_pass()
         assert sum(len(each.held) for each in (*idle, busy)) == turn * tasks
         # Those of the last pass are looked at again: they have changed.
-        assert index.looked_at - before <= 2 * tasks + 2
+        assert index.examined - before <= 2 * tasks + 2
 
 
 async def test_several_queues_with_the_same_best_agent_are_all_served_at_once(h: Harness) -> None:

@@ -1,4 +1,4 @@
-"""Between the contract's messages and the store's records: requests are checked on the way in, here and nowhere else."""
+"""Converts between messages of the contract and records of the store. Requests are checked here, and nowhere else."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MAX_REQUIREMENTS = 64
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What a request that says nothing gets, and the bound on what it may carry."""
+    """The defaults of a request's options, and the bounds on its size."""
 
     result_ttl_s: float
     failure_ttl_s: float
@@ -42,12 +42,12 @@ class Defaults:
 
 
 def packed_headers(entries: Sequence[task_pb2.Metadatum]) -> bytes:
-    """Initial metadata of a stream as stores keep it; empty: there is none."""
+    """The initial metadata of a stream, as stores keep it; empty for none."""
     return task_pb2.ProgressEvent(headers=entries).SerializeToString() if entries else b""
 
 
 def progress_event(row: ProgressRow) -> task_pb2.ProgressEvent:
-    """A stored response as watchers get it."""
+    """A stored response, for watchers."""
     event = task_pb2.ProgressEvent.FromString(row.headers)
     event.sequence, event.attempt, event.payload = row.sequence, row.attempt, row.payload
     return event
@@ -73,7 +73,7 @@ def submission(
     """A checked submission.
 
     Args:
-        same_bytes: who repeats it sends the very same bytes, as weft's library does: its request id needs no canonical form.
+        same_bytes: a repeat has the very same bytes, as those of weft's library have: no canonical form is needed.
 
     Raises:
         InvalidArgument: INVALID_FIELD with the field's path, or PAYLOAD_MALFORMED.
@@ -93,7 +93,7 @@ def submission(
         raise refusals.invalid_field(
             "request_id must be 1 to 128 printable ASCII characters without spaces", field="request_id"
         )
-    # Made only where a request id must know its request again.
+    # Only a request id needs the digest, to recognize its request.
     digest = b""
     if request_id:
         digest = request_digest(info.name, payload if same_bytes else info.request_form(request))
@@ -237,7 +237,7 @@ def requirements(message: task_pb2.Requirements) -> Requirements:
 
 
 def task(record: TaskRecord, view: int = task_pb2.TASK_VIEW_FULL, *, attempts: bool = False) -> task_pb2.Task:
-    """The whole task in a view; with `attempts`, where the record was read with its history."""
+    """A task in a view; `attempts`: with its attempts, if the record was read with its history."""
     full = view == task_pb2.TASK_VIEW_FULL
     given = record.submission
     message = task_pb2.Task(
@@ -278,7 +278,7 @@ def task(record: TaskRecord, view: int = task_pb2.TASK_VIEW_FULL, *, attempts: b
 
 
 def finished_task(record: TaskRecord) -> task_pb2.Task:
-    """What a bulk stream delivers of a task that has ended: little, because there are many."""
+    """An ended task on a bulk stream: few fields, because there are many tasks."""
     message = task_pb2.Task(
         id=record.task_id,
         state=int(record.state),  # type: ignore[arg-type]
@@ -300,7 +300,7 @@ def _drop_stack(outcome: task_pb2.Outcome) -> None:
 
 
 def result_expired(record: TaskRecord) -> NotFound:
-    """Why a task that has ended has no outcome any more; an empty response would be a wrong answer."""
+    """The error for an ended task whose outcome was dropped: an empty response would be wrong."""
     return refusals.result_expired(
         f"task {record.task_id} ended as {record.state.name}, and its result was dropped after its time",
         metadata={"task_id": record.task_id, "state": record.state.name},

@@ -1,10 +1,10 @@
-"""The outermost wrapper of every handler: whatever goes wrong is answered with a typed error, and nothing leaks.
+"""The outermost wrapper of every handler: each fault becomes a typed error, and no internal text leaks.
 
-`WeftError` becomes its status with details. Cancellation and `abort` pass. Anything else is a fault of ours: it is
-logged with its traceback and answered with INTERNAL, without its text.
+`WeftError` becomes its status with details. Cancellation and `abort` pass. Any other exception is a fault of weft: it is logged
+with its traceback and answered with INTERNAL, without its text.
 
-Bytes that are no request message are the client's fault. gRPC by itself would answer UNKNOWN and log a traceback, so
-a guarded servicer is added through `Lenient`, and reads streams of requests through `parsed` (or asks `malformed` what to answer).
+A request that does not parse is the client's fault. gRPC would answer UNKNOWN and log a traceback. So a guarded servicer is added
+through `Lenient`, and reads streams of requests through `parsed` (or answers with `malformed`).
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ async def abort(
                 context.abort(status_code(status.code), status.message, trailing_metadata=trailers)
             )
     except TimeoutError:
-        # The peer does not read. grpc holds the status for it, and what ends quietly here is our side alone.
+        # The peer does not read. grpc keeps the status for it; only this side ends quietly.
         raise asyncio.CancelledError from None
 
 
 def fault(name: str) -> Internal:
-    """Log the exception that is being handled, and what to answer for it."""
+    """Log the exception that is being handled; the error to answer with."""
     log.error("handler.failed", rpc=name, exc_info=sys.exc_info())
     return refusals.internal("the coordinator failed to handle this call; its log has the rest")
 
@@ -83,13 +83,13 @@ def unary(handler: Unary) -> Unary:
 
 
 class StreamingService(Protocol):
-    """A servicer whose streams end when a client does not read them for so long."""
+    """A servicer whose streams end if a client does not read for `stalled_stream_s`."""
 
     stalled_stream_s: float
 
 
 def stream(handler: Callable[..., AsyncIterator[Any]]) -> Callable[..., Awaitable[None]]:
-    """Guard a handler that is an async generator of responses; a client that does not read is cut off."""
+    """Guard a handler that is an async generator of responses. The stream of a client that does not read is ended."""
 
     @functools.wraps(handler)
     async def guarded(self: StreamingService, request: Any, context: aio.ServicerContext[Any, Any]) -> None:
@@ -120,16 +120,16 @@ async def write(
     """Write one response of a stream.
 
     Args:
-        headers: of the first response, the initial metadata that goes before it; None: it is not the first.
+        headers: the initial metadata, before the first response; None for later responses.
 
     Raises:
         ResourceExhausted: the client did not read for `stalled_s`.
-        CallerGone: it has left.
+        CallerGone: the client has left.
     """
     try:
         async with asyncio.timeout(stalled_s):
             if headers is not None:
-                # Even none: else grpc.aio takes them for unsent when this write is given up, and cannot send the status, ever.
+                # Sent even if empty: else, if this write is given up, grpc.aio still waits to send it, and never sends a status.
                 await to_caller(context.send_initial_metadata(headers))
             await to_caller(context.write(response))
     except TimeoutError:
@@ -143,7 +143,7 @@ async def write(
 
 
 class Lenient:
-    """A server as generated code sees it: what is added through it hands requests that do not parse to the guard."""
+    """A server for generated code: requests that do not parse reach the guard, not gRPC's own handling."""
 
     def __init__(self, server: aio.Server) -> None:
         self._server = server
@@ -152,7 +152,7 @@ class Lenient:
         self._server.add_generic_rpc_handlers(tuple(_LenientHandler(handler) for handler in handlers))
 
     def add_registered_method_handlers(self, service: str, handlers: object) -> None:
-        """The same handlers once more, for servers that look them up by name; this one does not."""
+        """Generated code calls this with the same handlers again; nothing to do."""
 
 
 class _LenientHandler(grpc.GenericRpcHandler):
@@ -178,7 +178,7 @@ def _deserializer(deserialize: Callable[[bytes], T]) -> Callable[[bytes], T | In
 
 
 def malformed(error: DecodeError) -> InvalidArgument:
-    """What to answer a request, or one of a stream, that does not parse."""
+    """The error for a request that does not parse."""
     return refusals.payload_malformed(f"the request does not parse: {error}")
 
 
@@ -192,7 +192,7 @@ async def parsed(requests: AsyncIterator[T]) -> AsyncIterator[T]:
     """A stream's requests.
 
     Raises:
-        InvalidArgument: one that does not parse.
+        InvalidArgument: a request does not parse.
     """
     try:
         async for request in requests:

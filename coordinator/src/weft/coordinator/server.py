@@ -1,7 +1,7 @@
-"""Wiring and lifecycle: the parts of a coordinator, started in order and stopped in the reverse order.
+"""Wiring and lifecycle: the parts of a coordinator are started in order and stopped in the reverse order.
 
 start: store (recovers) ─► contracts ─► sessions, dispatcher, sweeper ─► port open ─► address file
-stop:  health NOT_SERVING ─► no new tasks, waiting callers told ─► streams closed ─► port closed ─► store closed
+stop:  health NOT_SERVING ─► no new tasks, waiting callers answered ─► streams closed ─► port closed ─► store closed
 """
 
 from __future__ import annotations
@@ -61,14 +61,16 @@ _HEALTH = "grpc.health.v1.Health"
 
 
 class BindError(Exception):
-    """The address cannot be served on: in use, or not this machine's."""
+    """The address cannot be used: another process has it, or it is not this machine's."""
 
 
 class Coordinator:
-    """One coordinator process' parts. `await start()`, then `address`; `await stop()` ends it.
+    """A coordinator. `await start()`, then `address`; `await stop()` ends it.
+
+    It is the listener of the store and of the sessions: most methods pass an event on to the part that handles it.
 
     Raises (from `start`):
-        BindError: the address is in use, or not to be had.
+        BindError: the address cannot be used.
         weft.coordinator.store.open_errors.StoreError: the store cannot be used.
     """
 
@@ -215,12 +217,12 @@ class Coordinator:
         )
         calls = DurableCalls(tasks, self._store, self._subscriptions, self._contracts, self._direct, settings)
         reflection = Reflection(self._contracts, [name for name in OWN_SERVICES if name] + [_HEALTH])
-        # In this order: the last one takes every method that nobody else has.
+        # In this order: the last one takes each method that no other handler has.
         server.add_generic_rpc_handlers((reflection, HealthLists(self._health), calls))
         return server
 
     async def stop(self, grace_s: float | None = None) -> None:
-        """Stop in order; every step is bounded. Tasks and results stay in the store."""
+        """Stop in order; each step is bounded. Tasks and results stay in the store."""
         grace_s = self._settings.stop_grace_s if grace_s is None else grace_s
         log.info("coordinator.stopping")
         self._health.stop()
@@ -228,10 +230,10 @@ class Coordinator:
         self._subscriptions.close(
             _stopping("the coordinator is stopping; the task goes on, ask again with the same request id")
         )
-        # Before the sessions: that they end here says nothing of the agents.
+        # Before the sessions: their end here is no change of the agents.
         self._discovery.close(_stopping("the coordinator is stopping; resume from the last cursor"))
         await self._dispatcher.stop()
-        # Before the streams close: agents whose leases pass meanwhile are not lost, but will come back.
+        # Before the streams close: an agent whose lease passes now is not lost, it will come back.
         await self._sweeper.stop()
         await self._sessions.stop()
         await self._fleet_sync.stop()
@@ -255,7 +257,7 @@ class Coordinator:
         return await self._sweeper.run_once()
 
     async def wait(self) -> None:
-        """Until the server has ended."""
+        """Wait until the server has ended."""
         if self._server is not None:
             await self._server.wait_for_termination()
 
@@ -274,14 +276,14 @@ def _bind(server: aio.Server, listen: str) -> int:
 
 
 def _write_whole(path: Path, text: str) -> None:
-    """Write a file so that no reader ever sees half of it."""
+    """Write a file so that no reader sees a part of it."""
     partial = path.with_name(f"{path.name}.{os.getpid()}")
     partial.write_text(text)
     partial.replace(path)
 
 
 async def serve(settings: CoordinatorSettings) -> None:
-    """Run a coordinator until SIGTERM, SIGINT or SIGHUP; a second signal, but for SIGHUP, ends it at once."""
+    """Run a coordinator until SIGTERM, SIGINT or SIGHUP. A second SIGTERM or SIGINT ends it at once."""
     coordinator = Coordinator(settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -295,7 +297,7 @@ async def serve(settings: CoordinatorSettings) -> None:
     for number in stop_signals():
         loop.add_signal_handler(number, signalled, number)
     await coordinator.start()
-    # What was recovered stays for a while: the collector need not look at it again and again.
+    # Recovered tasks stay for a while: the garbage collector need not examine them again and again.
     gc.freeze()
     try:
         await stop.wait()
@@ -304,9 +306,9 @@ async def serve(settings: CoordinatorSettings) -> None:
 
 
 def run(settings: CoordinatorSettings) -> None:
-    """Run a coordinator in this process, on uvloop where there is one; blocks until it has stopped."""
+    """Run a coordinator in this process, on uvloop if it is installed; blocks until the coordinator has stopped."""
     logs.configure(settings.log_level)
-    # Tasks in memory are many and hardly ever in cycles: looking through them often would only cost pauses.
+    # Many tasks are in memory, hardly ever in cycles: frequent collections would only cost pauses.
     gc.set_threshold(50_000, 20, 100)
     try:
         import uvloop

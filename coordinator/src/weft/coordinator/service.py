@@ -1,4 +1,4 @@
-"""The servicer of `weft.v1.CoordinatorService`: proto in, one call to the part that does it, proto out."""
+"""The servicer of `weft.v1.CoordinatorService`: each RPC checks its request, calls one part, and converts the result."""
 
 from __future__ import annotations
 

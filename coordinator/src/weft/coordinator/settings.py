@@ -1,4 +1,4 @@
-"""The coordinator's settings: from flags, else from the environment (`WEFT_*`), else these defaults."""
+"""The coordinator's settings: by flags, else by the environment (`WEFT_*`), else these defaults."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from weft.rpc.times import MAX_DURATION_S
 
 
 class CoordinatorSettings(BaseSettings):
-    """Every setting has its unit last in its name. Values outside their range are refused at start-up."""
+    """A setting's unit is last in its name. Values outside their range are refused at start-up."""
 
     model_config = SettingsConfigDict(env_prefix="WEFT_", extra="forbid", hide_input_in_errors=True)
 
@@ -153,12 +153,12 @@ class CoordinatorSettings(BaseSettings):
 
     @property
     def store_place(self) -> str:
-        """The store as it may be shown: without credentials."""
+        """The store's path or URL, without credentials."""
         return without_credentials(self.store) if self.shared_store else self.store
 
     @property
     def store_credentials(self) -> dict[str, str]:
-        """What to say to the Redis that the URL does not."""
+        """User name and password at the Redis, beside those in the URL."""
         password = self.store_password.get_secret_value() if self.store_password is not None else ""
         given = {"username": self.store_username, "password": password}
         return {name: value for name, value in given.items() if value}

@@ -3,8 +3,8 @@
     reader ─► checked, stored (a few messages at a time) ─► acknowledgements, in order ─┐
                                                      ended tasks (deliver_results) ─────┴─► writer
 
-The stream is read on only while fewer than `max_undelivered` tasks wait to be delivered: a client that does not read
-stops its own submissions, and after `stalled_stream_s` its stream.
+The stream is read only while fewer than `max_undelivered` tasks wait for delivery. So a client that does not read stops its
+own submissions, and after `stalled_stream_s` its stream.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from weft.rpc.errors import WeftError
 from weft.v1 import coordinator_pb2, task_pb2
 
 MAX_TASKS = 4096
-# Messages whose tasks are being stored while the next one is read, and how large they may be together.
+# Messages that are being stored while the next one is read, by number and total size.
 PIPELINE = 8
 PIPELINE_BYTES = 4 * 1024 * 1024
 
@@ -41,7 +41,7 @@ _Acks = list[coordinator_pb2.SubmitAck]
 
 
 class BulkStream:
-    """The server side of one `SubmitTasks` call."""
+    """The server side of one `SubmitTasks` call. One class, since reader and writer share one stream's bounds."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class BulkStream:
         self._filled.set()
 
     async def _take(self, requests: Sequence[coordinator_pb2.SubmitTaskRequest]) -> _Acks:
-        """Store one message's tasks together; each has its own answer."""
+        """Store one message's tasks together; each task has its own acknowledgement."""
         acks: list[coordinator_pb2.SubmitAck | None] = []
         submissions: list[Submission] = []
         for request in requests:
@@ -169,7 +169,7 @@ class BulkStream:
         return coordinator_pb2.SubmitAck(task_id=enqueued.task_id, existed=enqueued.existed)
 
     async def _attach(self, task_ids: Sequence[str]) -> None:
-        """Deliver tasks of earlier submissions too, which may have ended already."""
+        """Deliver the tasks of earlier submissions too; they may have ended already."""
         if not task_ids:
             return
         for task_id in task_ids:
@@ -200,11 +200,11 @@ class BulkStream:
     # -- out ----------------------------------------------------------------------------------------------------
 
     async def _next(self) -> coordinator_pb2.SubmitTasksResponse | None:
-        """The next response, once there is something to say; None: all is said."""
+        """The next response, once there is one; None: the stream is complete."""
         loop = asyncio.get_running_loop()
         while True:
             if self._stored_first():
-                # One response a message; ended tasks go along once no acknowledgement waits, which may be theirs.
+                # One response a message. Ended tasks join it if no acknowledgement waits, which might be their own.
                 response = coordinator_pb2.SubmitTasksResponse(acks=self._storing.popleft().result())
                 if self._finished and not self._stored_first():
                     response.finished.extend(await self._take_finished())
@@ -230,14 +230,14 @@ class BulkStream:
             await self._filled.wait()
 
     def _stored_first(self) -> bool:
-        """Whether the oldest message's tasks are stored, and not acknowledged yet."""
+        """Whether the oldest message's tasks are stored but not acknowledged."""
         return bool(self._storing) and self._storing[0].done()
 
     async def _take_finished(self) -> list[task_pb2.Task]:
         return [codec.finished_task(record) for record in await self._finished.take()]
 
     async def _linger(self, wait_s: float) -> None:
-        """Wait for more tasks to end, or for an acknowledgement, which is not held back: each is a message anyhow."""
+        """Wait for more tasks to end, or for an acknowledgement: that one is not delayed, since it is a message of its own."""
         if self._storing:
             await asyncio.wait([self._storing[0]], timeout=wait_s)
         else:

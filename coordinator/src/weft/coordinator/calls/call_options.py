@@ -1,4 +1,4 @@
-"""A transparent call's options: `weft-*` metadata, checked, as the task API's own options."""
+"""The options of a transparent call: its `weft-*` metadata, checked, as options of the task API."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FALSE = ("false", "0", "no")
 
 @dataclass(slots=True)
 class CallOptions:
-    """What a caller asked for beside the call itself."""
+    """The options of one call."""
 
     request_id: str = ""
     detach: bool = False
@@ -50,12 +50,12 @@ def from_metadata(pairs: Iterable[tuple[str, str | bytes]]) -> CallOptions:
 
 
 def asks_direct(pairs: Iterable[tuple[str, str | bytes]]) -> bool:
-    """Whether a call is to go straight to an agent. Anything but the two modes is refused where the rest is read."""
+    """Whether a call is to go straight to an agent. `from_metadata` and `check_direct` refuse unknown modes."""
     return any(key == MODE_KEY and value == DIRECT for key, value in pairs)
 
 
 def check_direct(pairs: Iterable[tuple[str, str | bytes]]) -> None:
-    """Refuse, of a direct call, what only a task can have.
+    """Refuse options that only a task can have on a direct call.
 
     Raises:
         InvalidArgument: a `weft-*` entry that is unknown, malformed, or for tasks alone; `field` names it.
@@ -68,7 +68,7 @@ def check_direct(pairs: Iterable[tuple[str, str | bytes]]) -> None:
 
 
 def check_mode(pairs: Iterable[tuple[str, str | bytes]]) -> None:
-    """Refuse a mode that is none, whatever else a call asks for.
+    """Refuse an unknown mode.
 
     Raises:
         InvalidArgument: `field` names the key.

@@ -1,7 +1,7 @@
-"""A caller's deadline, as the coordinator answers it: a little before it passes, so that the answer arrives and says why.
+"""Answers calls shortly before their deadline, so that the answer arrives in time and says what the call waited for.
 
-Left alone, the caller's own timer would end the call with "Deadline Exceeded", and nothing about what it waited for. It still
-does where the way back takes longer than the margin, and for calls of handlers, whose deadline is that of the call they handle.
+Without that, the caller's own timer ends the call with "Deadline Exceeded" alone. It still does if the way back takes longer
+than the margin, and for calls made by handlers, which are not answered early.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from weft.rpc.times import MAX_DURATION_S
 
 
 class DeadlineNear(DeadlineExceeded):
-    """It is time to answer; what with is still to be said."""
+    """It is time to answer. The answer is not known yet."""
 
 
 class Deadline(NamedTuple):
-    """When a call came and is to be answered, by the event loop's clock; `answer_at_s` None: it has no deadline."""
+    """When a call came, and when to answer it, by the event loop's clock; `answer_at_s` None: the call has no deadline."""
 
     came_at_s: float
     answer_at_s: float | None
@@ -33,13 +33,13 @@ class Deadline(NamedTuple):
         return cls(now_s, now_s + usable_s(left_s))
 
     def end_future(self, future: asyncio.Future[TaskRecord]) -> asyncio.TimerHandle | None:
-        """Let a task's end raise DeadlineNear when it is time; cancel the timer when it has come before."""
+        """Let the future raise DeadlineNear at the time to answer. Cancel the timer if the task ends before."""
         if self.answer_at_s is None:
             return None
         return asyncio.get_running_loop().call_at(self.answer_at_s, _end_future, future)
 
     def end_following(self, follower: Follower) -> asyncio.TimerHandle | None:
-        """The same for what follows a task."""
+        """The same for a follower."""
         if self.answer_at_s is None:
             return None
         return asyncio.get_running_loop().call_at(self.answer_at_s, _end_follower, follower)

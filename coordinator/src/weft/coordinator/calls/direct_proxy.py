@@ -2,8 +2,8 @@
 
     caller ─► this coordinator's port ─► relay ─► balancer ─► an agent's direct server
 
-For callers that can reach a coordinator and no agents. The balancer knows the fleet as discovery tells it, from the first
-such call on: a coordinator of which none is asked does nothing for them.
+For callers that can reach a coordinator but no agents. The balancer follows the fleet by discovery from the first such call
+on; without such calls it costs nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from weft.v1 import fleet_pb2
 
 log = get_logger(__name__)
 
-# Of weft's own keys, what an agent is to hear.
+# The keys of weft's own that go on to the agent.
 _KEPT = frozenset({*LINEAGE, RETRY_KEY})
 
 # The fleet, now and after each change.
@@ -34,7 +34,7 @@ Snapshots = Callable[[], AsyncGenerator[Sequence[fleet_pb2.Agent]]]
 
 
 class DirectCalls:
-    """Makes what serves a method directly. Belongs to the event loop of the server.
+    """Makes handlers for direct calls. Belongs to the event loop of the server.
 
     Args:
         snapshots: follows the fleet.
@@ -46,11 +46,11 @@ class DirectCalls:
         self._balancer = Balancer(limits=BalancerLimits(max_message_bytes=max_message_bytes))
         self._channel = BalancedChannel(self._balancer, for_others=True)
         self._feeding: asyncio.Task[None] | None = None
-        # By method, as many as contracts may have in force.
+        # By method; bounded by the contracts in force.
         self._handlers: dict[str, tuple[int, grpc.RpcMethodHandler[Any, Any]]] = {}
 
     def handler(self, info: MethodInfo, admission: Admission) -> grpc.RpcMethodHandler[Any, Any]:
-        """What serves this method directly, as far as calls are admitted."""
+        """The handler for direct calls of this method, bounded by `admission`."""
         if self._feeding is None:
             self._feeding = asyncio.get_running_loop().create_task(self._feed())
         known = self._handlers.get(info.name)
@@ -62,7 +62,7 @@ class DirectCalls:
         return made
 
     async def close(self) -> None:
-        """End what feeds the balancer, and its connections."""
+        """Stop following the fleet, and close the balancer's connections."""
         if self._feeding is not None:
             self._feeding.cancel()
             await asyncio.gather(self._feeding, return_exceptions=True)

@@ -1,11 +1,10 @@
-"""Transparent durable calls: any other method that is called on the coordinator's port becomes a task, unless its caller
-wants it direct.
+"""Transparent durable calls: a call of any other method on the coordinator's port becomes a task, unless it is to be direct.
 
     stock client ─► checked, stored ─► waits for the end ─► the handler's own response, status, details and trailers
                                         └ progress of a streaming method, as it comes
 
-Requests and responses pass as bytes. The caller's deadline is the task's limit; when the caller cancels or goes away,
-the task is cancelled, unless somebody else waits for it, or the caller asked to be detached.
+Requests and responses pass as bytes. The caller's deadline is the task's time limit. If the caller cancels or goes away, the
+task is cancelled, unless another caller waits for it, or the caller asked to be detached.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ Context = aio.ServicerContext[bytes, bytes]
 
 
 class DurableCalls(grpc.GenericRpcHandler):
-    """Handles every method that no servicer has."""
+    """Handles each method that no servicer has."""
 
     def __init__(
         self,
@@ -121,14 +120,14 @@ class DurableCalls(grpc.GenericRpcHandler):
             future.cancel()
 
     async def _answer(self, record: TaskRecord, context: Context) -> bytes:
-        """Answer with a task's outcome: unchanged, but for the trailers that name the task."""
+        """Answer with a task's outcome, unchanged but for the trailers that name the task."""
         return (await self._finish(record, context)).response
 
     async def _finish(self, record: TaskRecord, context: Context, *, begun: bool = False) -> task_pb2.Outcome:
-        """The outcome of a success, its metadata said; a failure ends the call here.
+        """Send a task's metadata; the outcome of a success. A failure ends the call here.
 
         Args:
-            begun: responses have gone out, and the initial metadata before them.
+            begun: initial metadata and responses are sent already.
         """
         if record.expired:
             raise result_expired(record)
@@ -151,7 +150,7 @@ class DurableCalls(grpc.GenericRpcHandler):
         task_id = submission.task_id
         follower = self._subscriptions.follow(task_id, most_unread_bytes=self._max_unread_bytes)
         try:
-            # Stored first: what follows it reads it.
+            # Stored first, since `follow` reads the task.
             enqueued = await self._tasks.store(submission)
             attempt = 0
             if enqueued.existed:
@@ -182,11 +181,11 @@ class DurableCalls(grpc.GenericRpcHandler):
         context: Context,
         late: Callable[[], Awaitable[TaskRecord]],
     ) -> None:
-        """Pass progress on as it comes, then the end; a second attempt is no continuation of a first.
+        """Pass progress on as it comes, then the end. A second attempt does not continue the responses of a first.
 
         Args:
-            attempt: the task's newest so far: what earlier ones sent is no part of the answer.
-            late: ends the call when its deadline is near, unless the task has just ended.
+            attempt: the task's newest attempt so far; progress of earlier ones is not passed on.
+            late: ends the call if its deadline is near, unless the task has just ended.
         """
         begun, after = False, 0
         events = follow(self._store, self._subscriptions, task_id, 0, follower)
@@ -214,14 +213,14 @@ class DurableCalls(grpc.GenericRpcHandler):
                     return
                 except DeadlineNear:
                     await late()
-                    # Its last responses may have come with its end.
+                    # The last responses may have come with the end.
                     events = follow(self._store, self._subscriptions, task_id, after)
         finally:
             await events.aclose()  # type: ignore[attr-defined]
 
     def _restarted(self, task_id: str, call: CallOptions) -> None:
         if not call.request_id:
-            # Nobody can come back for it.
+            # Without a request id, no caller can come back for it.
             self._tasks.abandon(task_id)
         raise refusals.stream_restarted(
             f"the attempt that fed this stream ended and task {task_id} began again; call again"
@@ -234,7 +233,7 @@ Behaviour = Callable[[MethodInfo, bytes, Context], Awaitable[Any]]
 
 
 def _guarded(behaviour: Behaviour, info: MethodInfo) -> Callable[[bytes, Context], Awaitable[Any]]:
-    """A behaviour with its method bound, in the form that grpc takes (it must be a coroutine function)."""
+    """A behaviour with its method bound; grpc needs a coroutine function."""
 
     async def call(request: bytes, context: Context) -> Any:
         try:
@@ -251,7 +250,7 @@ def _guarded(behaviour: Behaviour, info: MethodInfo) -> Callable[[bytes, Context
 
 
 def _refusal(contracts: Contracts, name: str) -> Callable[[object, Context], Awaitable[None]]:
-    """Answers a method that cannot be called here."""
+    """A behaviour that refuses a method."""
 
     async def refuse(_: object, context: Context) -> None:
         failure: errors.WeftError
@@ -262,7 +261,7 @@ def _refusal(contracts: Contracts, name: str) -> Callable[[object, Context], Awa
         except errors.InvalidArgument as no_mode:
             failure = no_mode
         except errors.NotFound as unknown:
-            # What gRPC answers for a method that a server does not have.
+            # gRPC's own answer for a method that a server does not have.
             failure = refusals.method_unknown(unknown.message, unknown.metadata["method"], called=True)
         await guard.abort(context, failure.status())
 

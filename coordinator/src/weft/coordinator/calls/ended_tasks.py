@@ -1,6 +1,6 @@
-"""Tasks that have ended and wait to be delivered on a stream: in memory as far as they fit, the rest by id alone.
+"""Ended tasks that wait for a stream: in memory up to a bound, the others by id alone.
 
-A client that reads slowly must not make the coordinator hold its results: what the store has can be read again.
+So a client that reads slowly costs the coordinator little memory: results are read from the store again.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import TaskRecord
 from weft.rpc.network.channel import BATCH_BYTES, BATCH_ITEMS
 
-# Of outcomes, for one stream.
+# Outcomes in memory, for one stream.
 KEPT_BYTES = 4 * 1024 * 1024
-# What a task takes in a message beside its outcome, about.
+# The size of a task in a message beside its outcome, about.
 _ITEM_BYTES = 128
 
 
 class EndedTasks:
-    """A queue of ended tasks. `len` counts all that wait."""
+    """A queue of ended tasks; `len` is its length."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -36,14 +36,14 @@ class EndedTasks:
             self._waiting.append(record)
 
     async def take(self) -> list[TaskRecord]:
-        """The next ones, as many as fit one message; empty when those that waited were forgotten meanwhile."""
+        """The next tasks, as many as fit one message; empty if the store has forgotten them."""
         batch: list[TaskRecord] = []
         size_bytes = 0
         while self._waiting and len(batch) < BATCH_ITEMS and size_bytes < BATCH_BYTES:
             item = self._waiting.popleft()
             if isinstance(item, str):
                 record = (await self._store.get([item], payloads=False))[0]
-                # Its time may have passed, or somebody may have had it queued again.
+                # Its TTL may have passed, or RetryTask may have queued it again.
                 if record is None or not record.state.terminal:
                     continue
             else:

@@ -1,4 +1,4 @@
-"""Following one task: its snapshots and its progress, in order, without a gap, until it has ended."""
+"""Follows one task: its snapshots and its progress, in order and without a gap, until it has ended."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ READ_ROWS = 256
 async def follow(
     store: Store, subscriptions: TaskSubscriptions, task_id: str, after: int, follower: Follower | None = None
 ) -> AsyncIterator[TaskRecord | ProgressRow]:
-    """Snapshots and progress above the sequence `after`, until the task's end; its last item is the end's record.
+    """Snapshots and progress above the sequence `after`; the last item is the record of the task's end.
 
     Args:
-        follower: one that was registered before the task was stored; closed here.
+        follower: registered before the task was stored; unregistered here.
 
     Raises:
-        NotFound: there is no such task.
+        NotFound: TASK_NOT_FOUND.
     """
     follower = follower or subscriptions.follow(task_id)
     try:
@@ -29,7 +29,7 @@ async def follow(
         if record is None:
             raise refusals.task_not_found(task_id)
         while True:
-            # All progress that this snapshot knows of comes before an end, and after a beginning.
+            # The snapshot's progress comes before the end of a task, and after any other snapshot.
             if not record.state.terminal:
                 yield record
             async for row in _progress(store, follower, task_id, after, record.progress_count):
@@ -48,7 +48,7 @@ async def follow(
                     yield row
                     follower.read(row)
                 elif row.sequence > after:
-                    # The buffer overflowed: read what is missing.
+                    # The buffer overflowed: read the missing progress.
                     async for missing in _progress(store, follower, task_id, after, row.sequence):
                         after = missing.sequence
                         yield missing

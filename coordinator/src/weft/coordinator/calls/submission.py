@@ -1,4 +1,4 @@
-"""Taking tasks in: one way for the task API, bulk streams and transparent calls. Checks, stores, answers."""
+"""Submissions: the task API, bulk streams and transparent calls are checked and stored in one way."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from weft.v1 import coordinator_pb2, task_pb2
 
 
 class SubmissionService:
-    """Makes checked submissions and stores them."""
+    """Checks and stores submissions."""
 
     def __init__(self, store: Store, contracts: Contracts, settings: CoordinatorSettings) -> None:
         self._store = store
@@ -32,14 +32,14 @@ class SubmissionService:
         self.stopping = False
 
     def check(self, request: coordinator_pb2.SubmitTaskRequest) -> Submission:
-        """A request as a submission with a new id.
+        """A request as a checked submission with a new task id.
 
         Raises:
             WeftError: as `SubmitTask` says.
         """
         info = self._contracts.method(request.method)
         options = request.options if request.HasField("options") else None
-        # An id that its sender makes for its own repeats.
+        # The library generates such an id for its own repeats.
         own_id = request.HasField("request_id_ttl")
         given = self.check_call(info, request.payload, request.request_id, options, same_bytes=own_id)
         if own_id:
@@ -57,7 +57,7 @@ class SubmissionService:
         *,
         same_bytes: bool = False,
     ) -> Submission:
-        """A call of a known method as a submission with a new id.
+        """A call of a known method as a checked submission with a new task id.
 
         Args:
             same_bytes: a repeat has the same bytes (`codec.submission`).
@@ -73,11 +73,11 @@ class SubmissionService:
     async def store(
         self, submissions: Sequence[Submission], *, acknowledged: bool = True
     ) -> Sequence[Enqueued | RequestIdReused | TooManyQueues]:
-        """Store submissions; `acknowledged`: durably when this returns, since somebody will be told.
+        """Store submissions; `acknowledged`: they are durable when this returns.
 
         Raises:
             Unavailable: the coordinator is stopping, or the store cannot be written.
-            ResourceExhausted: the store holds as many unfinished tasks as it may.
+            ResourceExhausted: too many unfinished tasks.
         """
         if self.stopping:
             raise refusals.stopping(
@@ -95,7 +95,7 @@ def accepted(result: Enqueued | RequestIdReused | TooManyQueues, request_id: str
 
     Raises:
         AlreadyExists: REQUEST_ID_REUSED.
-        ResourceExhausted: its method has as many queues as it may.
+        ResourceExhausted: its method has too many queues.
     """
     if isinstance(result, TooManyQueues):
         raise too_many_queues(result)

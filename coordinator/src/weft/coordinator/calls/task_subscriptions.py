@@ -1,7 +1,7 @@
-"""Who follows which task: waiters for its end, followers of its every change. In memory, this coordinator's own.
+"""The subscribers of tasks at this coordinator, in memory: some wait for a task's end, followers get each change.
 
-The store asks `wants` before it makes a record, and calls `changed` and `progressed`. A waiter registers before
-its task is stored (it knows the id), so no end is missed; whoever comes later registers first and reads after.
+The store asks `wants` before it makes a record, and calls `changed` and `progressed`. A caller subscribes
+before its task is stored (it knows the id), so it misses no end. A later subscriber subscribes first and then reads.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from weft.rpc.errors import WeftError
 
 EndCallback = Callable[[TaskRecord], None]
 
-# Progress that a follower has not taken yet; past it, it reads from the store instead.
+# Progress that is kept for a follower; past either bound the follower reads from the store.
 FOLLOWER_ROWS = 256
 FOLLOWER_BYTES = 1024 * 1024
-# What a row counts beside its payload.
+# The size of a row beside its payload.
 _ROW_BYTES = 256
 
 
@@ -28,7 +28,7 @@ class Follower:
 
     def __init__(self, task_id: str, most_unread_bytes: int = 0) -> None:
         self.task_id = task_id
-        # What it may be told and not have read before its task's handler is to wait; 0: nobody waits for it.
+        # Unread progress from which on the task's handler waits; 0: it never waits for this follower.
         self._most_unread_bytes = most_unread_bytes
         self._unread: deque[tuple[int, int]] = deque()
         self._unread_bytes = 0
@@ -44,7 +44,7 @@ class Follower:
         self._event.set()
 
     def add(self, rows: Sequence[ProgressRow]) -> None:
-        """Keep progress for the follower, the newest as far as it fits."""
+        """Keep progress for the follower; the oldest goes if there is too much."""
         for row in rows:
             self.rows.append(row)
             self._rows_bytes += len(row.payload)
@@ -55,24 +55,24 @@ class Follower:
         self.notify()
 
     def take(self) -> ProgressRow:
-        """The oldest row that is kept; there must be one."""
+        """Take the oldest row; there must be one."""
         row = self.rows.popleft()
         self._rows_bytes -= len(row.payload)
         return row
 
-    # -- how far it has read ------------------------------------------------------------------------------------
+    # -- unread progress ----------------------------------------------------------------------------------------
 
     @property
     def behind(self) -> bool:
-        """Whether it has so much to read that its task's handler is to wait."""
+        """Whether there is so much unread progress that the task's handler waits."""
         return self._unread_bytes > self._most_unread_bytes > 0
 
     def on_read(self, callback: Callable[[], None]) -> None:
-        """Call `callback` once it is not behind any more."""
+        """Call `callback` once the follower has caught up."""
         self._on_read.append(callback)
 
     def read(self, row: ProgressRow) -> None:
-        """It has passed a row on."""
+        """The follower has passed a row on."""
         self._read_to = row.sequence
         while self._unread and self._unread[0][0] <= row.sequence:
             self._unread_bytes -= self._unread.popleft()[1]
@@ -80,13 +80,13 @@ class Follower:
             self.let_go()
 
     def let_go(self) -> None:
-        """Nobody need wait for it any more."""
+        """No handler waits for this follower any more."""
         callbacks, self._on_read = self._on_read, []
         for callback in callbacks:
             callback()
 
     def _tell(self, row: ProgressRow) -> None:
-        # Rows may be told twice, and read before they are told.
+        # A row may come twice, and may have been read from the store before.
         newest = self._unread[-1][0] if self._unread else self._read_to
         if row.sequence > newest:
             size_bytes = len(row.payload) + _ROW_BYTES
@@ -94,10 +94,10 @@ class Follower:
             self._unread_bytes += size_bytes
 
     async def wait(self) -> None:
-        """Until something is new.
+        """Wait until something is new.
 
         Raises:
-            WeftError: the subscriptions was closed.
+            WeftError: the coordinator is stopping.
         """
         await self._event.wait()
         self._event.clear()
@@ -106,7 +106,7 @@ class Follower:
 
 
 class TaskSubscriptions:
-    """The register of waiters and followers."""
+    """All subscribers. One class, since ends, followers and closing share their bounds and their error."""
 
     def __init__(self, max_followers: int) -> None:
         self._max_followers = max_followers
@@ -119,26 +119,26 @@ class TaskSubscriptions:
 
     @property
     def closed(self) -> WeftError | None:
-        """What everybody who waits here is answered with; None: the subscriptions is open."""
+        """The error for all subscribers; None: open."""
         return self._closed
 
     def on_close(self, callback: Callable[[], None]) -> None:
-        """Call `callback` when the subscriptions closes: for those who wait for many tasks, and look at `closed` themselves."""
+        """Call `callback` on `close`: for callers that wait for many tasks, and read `closed` themselves."""
         self._closing.add(callback)
 
     def off_close(self, callback: Callable[[], None]) -> None:
         self._closing.discard(callback)
 
     def has_subscriber(self, task_id: str, *, ended: bool) -> bool:
-        """Whether anybody follows the task, or (`ended`) waits for its end."""
+        """Whether the task has a follower, or (`ended`) a caller waits for its end."""
         return task_id in self._followers or (ended and task_id in self._ends)
 
     def subscribed(self) -> list[str]:
-        """Tasks that anybody waits for or follows."""
+        """The tasks with subscribers."""
         return [*self._ends, *(task_id for task_id in self._followers if task_id not in self._ends)]
 
     def attached(self, task_id: str) -> int:
-        """How many wait for or follow a task."""
+        """The number of a task's subscribers."""
         return len(self._ends.get(task_id, ())) + len(self._followers.get(task_id, ()))
 
     def changed(self, record: TaskRecord) -> None:
@@ -161,7 +161,7 @@ class TaskSubscriptions:
         self._ends.setdefault(task_id, []).append(callback)
 
     def off_end(self, task_id: str, callback: EndCallback) -> None:
-        """Take a callback back; harmless when it was called already."""
+        """Remove a callback; harmless if it was called."""
         callbacks = self._ends.get(task_id)
         if callbacks is not None and callback in callbacks:
             callbacks.remove(callback)
@@ -169,10 +169,10 @@ class TaskSubscriptions:
                 del self._ends[task_id]
 
     def end_future(self, task_id: str) -> asyncio.Future[TaskRecord]:
-        """A future of the task's end. Whoever gives up cancels it.
+        """A future of the task's end; cancel it to give up.
 
         Raises:
-            WeftError: the subscriptions is closed.
+            WeftError: the coordinator is stopping.
         """
         if self._closed is not None:
             raise self._closed
@@ -198,11 +198,11 @@ class TaskSubscriptions:
         """Start to follow a task; end with `unfollow`.
 
         Args:
-            most_unread_bytes: with so much to read, the task's handler is to wait; 0: it never waits for this one.
+            most_unread_bytes: unread progress from which on the task's handler waits; 0: it never waits for this follower.
 
         Raises:
-            ResourceExhausted: there are as many followers as there may be.
-            WeftError: the subscriptions is closed.
+            ResourceExhausted: too many followers.
+            WeftError: the coordinator is stopping.
         """
         if self._closed is not None:
             raise self._closed
@@ -225,11 +225,11 @@ class TaskSubscriptions:
                 del self._followers[follower.task_id]
 
     def behind(self, task_id: str) -> bool:
-        """Whether a caller of the task has so much to read that its handler is to wait."""
+        """Whether a caller of the task has so much unread progress that the handler waits."""
         return any(follower.behind for follower in self._followers.get(task_id, ()))
 
     def on_read(self, task_id: str, callback: Callable[[], None]) -> None:
-        """Call `callback` when the first of those that are behind is so no more."""
+        """Call `callback` once the first follower that is behind has caught up; at once if none is."""
         for follower in self._followers.get(task_id, ()):
             if follower.behind:
                 follower.on_read(callback)
@@ -237,7 +237,7 @@ class TaskSubscriptions:
         callback()
 
     def close(self, error: WeftError) -> None:
-        """Answer everybody who waits with `error`, and everybody who comes later too."""
+        """End all subscriptions with `error`, also later ones."""
         self._closed = error
         for future in list(self._futures):
             if not future.done():

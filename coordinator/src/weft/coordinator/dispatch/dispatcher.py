@@ -1,8 +1,8 @@
-"""The dispatcher: who gets what. It coalesces wake-ups into passes; a pass is one plan and one claim for everybody.
+"""The dispatcher: it hands out ready tasks in passes. Many wake-ups make one pass; a pass is one plan and one claim.
 
-something is ready ─┐
-a slot came free  ──┼─► wake ─► pass: ready queues × their best takers ─► plan ─► store.claim ─► session.assign
-an agent came     ──┘
+a task is ready   ──┐
+a slot is free    ──┼─► wake ─► pass: ready queues × their best sessions ─► plan ─► store.claim ─► session.assign
+an agent connects ──┘
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from weft.rpc.process.logs import get_logger
 
 log = get_logger(__name__)
 
-# Most tasks that one pass hands out: what comes after it is not kept waiting for long.
+# Tasks that one pass hands out at most, so that other work does not wait long.
 PASS_TASKS = 1024
-# Queues of retries that one pass looks at.
+# Queues of retries in one pass.
 PASS_RETRY_QUEUES = 16
-# For so long a retry waits for another agent with room, while the one that made the last attempt has some.
+# How long a retry waits for an agent other than that of its last attempt.
 PATIENCE_S = 5.0
-# After a claim failed, and as a backstop should a wake-up ever be missed.
+# The pause after a failed claim; and the time after which a pass runs even without a wake-up.
 RETRY_S = 0.5
 IDLE_S = 1.0
 
 
 class Dispatcher:
-    """Runs passes for as long as there is something to hand out and somebody to take it.
+    """Runs passes while there are ready tasks and agents with free slots.
 
     Args:
         clock: monotonic, in seconds.
@@ -52,17 +52,17 @@ class Dispatcher:
         self._index = index
         self._strategy = strategy or LeastConnections()
         self._clock = clock
-        # Queues of retries with no agent that had room, but for the avoided one: since when, by the monotonic clock.
+        # Queues of retries for which only the avoided agent had free slots, and since when, by the monotonic clock.
         self._unserved: dict[QueueKey, float] = {}
         self._wake = asyncio.Event()
         self._turn = 0
-        # Passes that go on though they hand out nothing, until each queue of retries has been looked at.
+        # Passes that are still due though they may hand out nothing, so that each queue of retries has its turn.
         self._round = 0
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def wake(self) -> None:
-        """Something changed that may let a task be handed out."""
+        """A task may be handed out now."""
         if not self._wake.is_set() and self._store.ready_depths():
             self._wake.set()
 
@@ -78,7 +78,7 @@ class Dispatcher:
             await asyncio.gather(self._task, return_exceptions=True)
 
     def _backstop(self) -> None:
-        # One timer for good instead of one for each wait: this is the hot path.
+        # One timer for all waits: this is the hot path.
         self._round = sum(bool(key.avoid) for key in self._store.ready_depths()) // PASS_RETRY_QUEUES
         self._wake.set()
         self._timer = asyncio.get_running_loop().call_later(IDLE_S, self._backstop)
@@ -94,7 +94,7 @@ class Dispatcher:
                 elif self._round > 0:
                     self._round -= 1
                     self._wake.set()
-                    # Others have their turn.
+                    # Other work runs in between.
                     await asyncio.sleep(0)
             except WeftError as error:
                 log.warning("dispatch.claim_failed", error=error.message)
@@ -104,7 +104,7 @@ class Dispatcher:
                 loop.call_later(RETRY_S, self._wake.set)
 
     async def run_pass(self) -> bool:
-        """Hand out what can be handed out now; True when there may be more at once."""
+        """Hand out tasks; True if more may be handed out at once."""
         if not self._store.writable:
             return False
         ready = self._store.ready_depths()
@@ -123,22 +123,22 @@ class Dispatcher:
         finally:
             for session in takers:
                 self._index.changed(session)
-        # With several queues one may have had to leave its best agents to another, and there are more.
+        # With several queues, one may have left its best agents to another, and still have tasks.
         return total >= PASS_TASKS or (total > 0 and len(ready) > 1)
 
     def _best(
         self, groups: Mapping[QueueKey, list[QueueKey]], ready: Mapping[QueueKey, int]
     ) -> dict[AgentSession, dict[QueueKey, int]]:
-        """For each queue as many agents as it has tasks, the best ones; and what one of its tasks costs there.
+        """For each queue its best sessions, as many as it has tasks, and the slots that a task costs there.
 
-        Retries share the agents of the queue that they came from: each of them but the one that is avoided.
+        A queue of retries shares the sessions of its base queue, without that of the avoided agent.
         """
         now_s = self._clock()
         takers: dict[AgentSession, dict[QueueKey, int]] = {}
         for base, keys in groups.items():
             count = 0
             for key in keys:
-                # One more for each that is avoided: it may be among the best.
+                # One more for an avoided agent, which may be among the best.
                 count += ready[key] + bool(key.avoid)
             found = self._index.take(base, count, now_s)
             for session in found:
@@ -152,13 +152,13 @@ class Dispatcher:
                     continue
                 if any(session.owner.agent_id != key.avoid for session in found):
                     self._unserved.pop(key, None)
-                elif (last := self._again(key, now_s)) is not None:
+                elif (last := self._last_agent(key, now_s)) is not None:
                     takers.setdefault(last, {})[key] = last.cost(base.method)
         return takers
 
-    def _again(self, key: QueueKey, now_s: float) -> AgentSession | None:
-        """The session of the agent that a retry avoids, if it may have it: no other serves the queue, or none had room for it
-        for long."""
+    def _last_agent(self, key: QueueKey, now_s: float) -> AgentSession | None:
+        """The session of the avoided agent, if it may have the retry: no other agent serves the queue, or none has had free
+        slots for PATIENCE_S."""
         since_s = self._unserved.setdefault(key, now_s)
         if self._index.others_serve(key, now_s) and now_s - since_s < PATIENCE_S:
             return None
@@ -167,7 +167,7 @@ class Dispatcher:
     async def _hand_out(
         self, ready: Mapping[QueueKey, int], takers: Mapping[AgentSession, Mapping[QueueKey, int]]
     ) -> int:
-        """Plan, claim, and give what was claimed to the agents; says how much."""
+        """Plan, claim, and assign the claimed tasks; the number of tasks."""
         sessions = list(takers)
         candidates = [
             FreeSession(at, each.free_slots, each.busy_slots, each.slots, takers[each], each.weight)
@@ -189,12 +189,12 @@ class Dispatcher:
         if session.open:
             session.assign(batch, self._store.now())
         else:
-            # It closed while the claim was under way: the agent never heard of these.
+            # It closed during the claim: the agent does not know these attempts.
             await self._store.release(session.owner, [AttemptRef(c.task_id, c.attempt) for c in batch])
 
 
 def _by_base(ready: Iterable[QueueKey]) -> dict[QueueKey, list[QueueKey]]:
-    """Queues with those of their retries."""
+    """Each base queue with its queues of retries."""
     groups: dict[QueueKey, list[QueueKey]] = {}
     for key in ready:
         groups.setdefault(key.base, []).append(key)
@@ -202,8 +202,8 @@ def _by_base(ready: Iterable[QueueKey]) -> dict[QueueKey, list[QueueKey]]:
 
 
 def _bounded(ready: Mapping[QueueKey, int], retries: list[QueueKey], turn: int) -> dict[QueueKey, int]:
-    """The depths, cut so that a pass hands out about PASS_TASKS at the most, and of the queues of retries, of which there may be
-    one for each agent, has a few, in turn."""
+    """The depths, cut so that a pass hands out about PASS_TASKS at most. Of the queues of retries (one for each agent, at worst)
+    a pass has a few, in turn."""
     if len(retries) > PASS_RETRY_QUEUES:
         begin = turn * PASS_RETRY_QUEUES % len(retries)
         left_out = {*retries}.difference([*retries, *retries][begin : begin + PASS_RETRY_QUEUES])

@@ -1,7 +1,7 @@
 """Placement: how many tasks each session may claim in one pass. Pure: an immutable snapshot in, a plan out.
 
-A strategy orders the candidates; `plan` hands out the ready tasks one by one to the candidate that stands first,
-so that a few tasks spread over many agents and many tasks fill all of them.
+A strategy ranks the candidates. `plan` gives each ready task to the first candidate, and ranks that one again: so a few tasks
+spread over many agents, and many tasks fill all of them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from weft.coordinator.store.rules import QueueKey
 
 @dataclass(frozen=True, slots=True)
 class FreeSession:
-    """A session that can take work now. `costs` maps the queues that it serves to the slots that a task takes."""
+    """A session with free slots. `costs` has the queues that it serves, each with the slots of a task."""
 
     index: int
     free_slots: int
@@ -30,12 +30,12 @@ class Strategy(Protocol):
     """Ranks a candidate: the lowest rank is served first."""
 
     def rank(self, candidate: FreeSession, given: int) -> float:
-        """The candidate's rank once it has been given `given` slots in this pass."""
+        """The candidate's rank after it has got `given` slots in this pass."""
         ...
 
 
 class LeastConnections:
-    """The least loaded first: slots in use ÷ capacity; ties go round."""
+    """The least loaded first: used slots ÷ slots. Equal candidates take turns."""
 
     def rank(self, candidate: FreeSession, given: int) -> float:
         return (candidate.used_slots + given) / candidate.slots
@@ -44,9 +44,9 @@ class LeastConnections:
 def plan(
     ready: Mapping[QueueKey, int], candidates: Sequence[FreeSession], strategy: Strategy, turn: int
 ) -> list[tuple[int, int]]:
-    """Limits for the claims of one pass: (candidate index, tasks), each above zero, least loaded first.
+    """Limits for the claims of one pass: (candidate index, tasks), each above zero.
 
-    The numbers only balance: the claim itself picks by priority and age, and can find fewer.
+    The limits balance only. The claim chooses tasks by priority and age, and may find fewer.
     """
     remaining = dict(ready)
     count = len(candidates)
@@ -57,7 +57,7 @@ def plan(
     given = [0] * count
     limits = [0] * count
     if count == 1:
-        # One agent: nothing to balance.
+        # One agent needs no balancing.
         only = candidates[0]
         total = sum(remaining[key] for key in only.costs if key in remaining)
         limit = min(total, only.free_slots)
@@ -76,7 +76,7 @@ def plan(
 
 
 def _fullest(remaining: Mapping[QueueKey, int], candidate: FreeSession, free_slots: int) -> QueueKey | None:
-    """The queue with most tasks left among those that the candidate can serve and has room for."""
+    """The queue with most tasks left, among those for which the candidate has free slots."""
     best: QueueKey | None = None
     most = 0
     for key, cost in candidate.costs.items():

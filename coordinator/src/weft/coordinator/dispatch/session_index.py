@@ -1,18 +1,18 @@
-"""Who may take a queue's tasks now, the best first: an index of the sessions, so that a pass costs what it hands out.
+"""An index of the sessions by queue, the least loaded first: a pass costs what it hands out, not what is connected.
 
     a session changes ─► log: each session once, in the order of its last change
-                          │ read on from where the queue's pool last looked
+                          │ read from the position that the queue's pool has reached
                           ▼
-    queue ─► pool: the sessions that serve it, those with room in a heap by load
+    queue ─► pool: the sessions that serve it; those with free slots are in a heap by load
 
-A pool is made when it is first asked for. Sessions that do not change are not looked at, however many are connected. What a
-heap says may be old: a session that is busier by now goes down when it comes up, and one that takes nothing is left out until
-its next change.
+The first request for a queue makes its pool. A session that does not change is not examined again, however many are connected.
+Entries of a heap may be old: a session that is busier by now moves down when it comes to the top, and one that takes no work is
+dropped until its next change.
 
-A session whose attempts keep failing gets nothing while others serve the queue: failing quickly, it would always have room,
-and draw all work. Should that be so of most of them, it is ignored: the few that are left would only be next.
+A session whose attempts keep failing gets no tasks while others serve the queue: an agent that fails quickly always has free
+slots, and would draw all tasks. If most sessions fail, this rule is off: the few others would only be overloaded.
 
-No I/O; time is passed in, by the monotonic clock.
+No I/O. Time is passed in, by the monotonic clock.
 """
 
 from __future__ import annotations
@@ -24,21 +24,20 @@ from collections.abc import Callable
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.store.rules import QueueKey
 
-# Queues that have a pool. The one that was asked for longest ago makes room, and is made anew when it is asked for again.
+# Pools that are kept. The one that was used longest ago is dropped, and made again when it is needed.
 MOST_POOLS = 64
-# Above this share of failing sessions they are chosen as others are.
+# Above this share of failing sessions, failures are ignored.
 PANIC_SHARE = 0.5
 
-# A session's load, its turn among equals, and the session.
+# A session's load, its turn among equal ones, and the session.
 _Entry = tuple[float, int, AgentSession]
 
 
 class SessionIndex:
-    """The index. `looked_at` counts the sessions that were looked at, over all its time.
+    """The index. `examined` counts the sessions that it has examined.
 
     Args:
-        elsewhere: how many agents at other coordinators serve a queue, but for the one that it avoids, and how many of them keep
-            failing.
+        elsewhere: how many agents at other coordinators serve a queue, without the avoided one, and how many of them keep failing.
     """
 
     def __init__(self, elsewhere: Callable[[QueueKey], tuple[int, int]] = lambda _: (0, 0)) -> None:
@@ -46,19 +45,19 @@ class SessionIndex:
         self._log: dict[AgentSession, int] = {}
         self._by_agent: dict[str, AgentSession] = {}
         self._position = 0
-        # The one that was used last comes last.
+        # In the order of their last use.
         self._pools: dict[QueueKey, QueuePool] = {}
-        self.looked_at = 0
+        self.examined = 0
 
     def changed(self, session: AgentSession) -> None:
-        """It is new, or takes more, less or other work than before. Being given work need not be told."""
+        """A session is new, or takes more, less or other work than before. Assignments need no call."""
         self._position += 1
         self._log.pop(session, None)
         self._log[session] = self._position
         self._by_agent[session.owner.agent_id] = session
 
     def left(self, session: AgentSession) -> None:
-        """Its stream is over."""
+        """The session's stream is over."""
         self._log.pop(session, None)
         if self._by_agent.get(session.owner.agent_id) is session:
             del self._by_agent[session.owner.agent_id]
@@ -66,23 +65,22 @@ class SessionIndex:
             pool.drop(session)
 
     def take(self, key: QueueKey, count: int, now_s: float) -> list[AgentSession]:
-        """Up to `count` sessions that have room for a task of this queue, the least loaded first. Call `changed` for each
-        once it is known what it was given."""
+        """Up to `count` sessions with free slots for this queue, the least loaded first. Call `changed` for each after its
+        assignments."""
         return self._pool(key, now_s).take(count)
 
     def has_room(self, key: QueueKey, now_s: float) -> bool:
-        """Whether a session would take a task of this queue now."""
+        """Whether a session has free slots for a task of this queue."""
         return self._pool(key, now_s).first() is not None
 
     def others_serve(self, key: QueueKey, now_s: float) -> bool:
-        """Whether an agent but the one that this queue avoids may be given its tasks, here or elsewhere, now or when it has
-        room."""
+        """Whether an agent other than the avoided one serves this queue, here or elsewhere, with or without free slots."""
         elsewhere, failing = self._elsewhere(key)
         return elsewhere > failing or self._pool(key.base, now_s).serves(self._by_agent.get(key.avoid))
 
     def with_room(self, agent_id: str, key: QueueKey) -> AgentSession | None:
-        """An agent's session, if it would take a task of this queue now."""
-        self.looked_at += 1
+        """An agent's session, if it has free slots for a task of this queue."""
+        self.examined += 1
         session = self._by_agent.get(agent_id)
         return session if session is not None and _has_room(session, key) else None
 
@@ -94,7 +92,7 @@ class SessionIndex:
                 del self._pools[next(iter(self._pools))]
             pool = self._pools[key] = QueuePool(key, self)
         elif len(self._pools) > MOST_POOLS // 2:
-            # As long as there are few, it does not matter which was used last.
+            # With few pools the order does not matter yet.
             self._pools[key] = self._pools.pop(key)
         if pool.position != self._position:
             changed: list[AgentSession] = []
@@ -102,9 +100,9 @@ class SessionIndex:
                 if at <= pool.position:
                     break
                 changed.append(session)
-            # The one that changed first comes first: among equals it has waited longest.
+            # The earliest change first: among equal sessions, that one has waited longest.
             while changed:
-                pool.look(changed.pop(), now_s)
+                pool.update(changed.pop(), now_s)
             pool.position = self._position
         if pool.has_failing:
             pool.settle(*self._elsewhere(key))
@@ -117,19 +115,19 @@ class QueuePool:
     def __init__(self, key: QueueKey, index: SessionIndex) -> None:
         self._key = key
         self._index = index
-        # Where in the log it has looked.
+        # How far it has read the log.
         self.position = 0
         self._members: set[AgentSession] = set()
         self._failing: set[AgentSession] = set()
         self._panic = False
         self._heap: list[_Entry] = []
-        # The valid entry of each session that had room; others in the heap are old.
+        # The valid entry of each session that had free slots; other entries in the heap are old.
         self._entries: dict[AgentSession, _Entry] = {}
         self._turns = itertools.count()
 
-    def look(self, session: AgentSession, now_s: float) -> None:
-        """Take in how a session is now."""
-        self._index.looked_at += 1
+    def update(self, session: AgentSession, now_s: float) -> None:
+        """Take in a changed session."""
+        self._index.examined += 1
         cost = session.queue_cost(self._key)
         if cost is None or not session.takes_work:
             self.drop(session)
@@ -143,23 +141,23 @@ class QueuePool:
             self._enter(session)
 
     def drop(self, session: AgentSession) -> None:
-        """It does not serve this queue (any more)."""
+        """The session does not serve this queue (any more)."""
         self._members.discard(session)
         self._failing.discard(session)
         self._entries.pop(session, None)
 
     def serves(self, beside: AgentSession | None) -> bool:
-        """Whether a session but this one may be given the queue's tasks, with room or without."""
+        """Whether a session other than `beside` may get the queue's tasks, with or without free slots."""
         usable = len(self._members) - (0 if self._panic else len(self._failing))
         return usable > (beside in self._members and (self._panic or beside not in self._failing))
 
     @property
     def has_failing(self) -> bool:
-        """Whether there is anything to `settle`: who fails elsewhere changes nothing for those that do not."""
+        """Whether `settle` is needed: failing agents elsewhere change nothing for sessions here that do not fail."""
         return bool(self._failing)
 
     def settle(self, elsewhere: int, failing_elsewhere: int) -> None:
-        """Decide whether too many fail to heed it."""
+        """Decide whether so many agents fail that failures are ignored."""
         failing, members = len(self._failing) + failing_elsewhere, len(self._members) + elsewhere
         panic = failing > PANIC_SHARE * members
         if panic and not self._panic:
@@ -170,10 +168,10 @@ class QueuePool:
         self._panic = panic
 
     def first(self) -> AgentSession | None:
-        """The best one with room; it stays the first."""
+        """The least loaded session with free slots; it stays in the heap."""
         heap = self._heap
         while heap:
-            self._index.looked_at += 1
+            self._index.examined += 1
             known, _, session = entry = heap[0]
             if self._entries.get(session) is not entry:
                 heapq.heappop(heap)
@@ -187,7 +185,7 @@ class QueuePool:
         return None
 
     def take(self, count: int) -> list[AgentSession]:
-        """Up to so many with room, the best first. Each is taken out, until it is looked at again."""
+        """Up to `count` sessions with free slots, the least loaded first. Each is out of the heap until its next change."""
         taken: list[AgentSession] = []
         while len(taken) < count and (session := self.first()) is not None:
             heapq.heappop(self._heap)
@@ -196,7 +194,7 @@ class QueuePool:
         return taken
 
     def _enter(self, session: AgentSession) -> None:
-        """Put one that has room into the heap, if it may be chosen, where it belongs."""
+        """Put a session with free slots into the heap, if it may be chosen."""
         if session in self._failing and not self._panic:
             return
         known, load = self._entries.get(session), session.load

@@ -1,4 +1,4 @@
-"""The sweeper: lets the store do what time has brought, again and again. The store's rules decide; this only calls."""
+"""The sweeper: runs the store's sweeps (promote, expire, reclaim, forget) when they are due. The store's rules decide."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from weft.rpc.process.logs import get_logger
 log = get_logger(__name__)
 
 SWEEP_TASKS = 250
-# New timers are seen at the latest after this: how late a delay, a limit or a backoff may fire.
+# A sweep at least this often: how late a delay, a limit or a backoff may fire.
 TICK_S = 0.05
-# With a shared store, which is asked over the network and tells each coordinator of the timers that it set itself: how late
-# those of one may fire that has died since.
+# The same for a shared store, which is asked over the network. It tells each coordinator the timers that this one has set; so
+# only timers of a dead coordinator may fire this late.
 SHARED_TICK_S = 0.5
-# A sweep that is so late finds leases passed that nobody had the chance to renew.
+# After a sweep this late, leases may have passed only because this process was paused.
 LATE_S = 0.25
 HOUSEKEEPING_S = 1.0
-# Hastened housekeeping rests for so many times as long as it took: it reads the whole fleet.
+# Between hastened rounds of housekeeping, a pause of this many times the last round.
 RESTS = 4
 FAILED_S = 0.25
-# Others have their turn between two sweeps.
+# A pause between two sweeps, for other work.
 LEAST_S = 0.001
 
 
 class Sweeper:
-    """Runs `store.sweep` when something is due.
+    """Runs `store.sweep` when a timer is due.
 
     Args:
         wake: called when tasks became ready.
         lost: called with each session whose lease has passed.
-        before_late: called with the monotonic time before a sweep that comes late: renews what can be renewed.
-        housekeeping: called with the monotonic time every second or so, and soon after `hasten`.
+        before_late: called with the monotonic time before a late sweep, to renew leases.
+        housekeeping: called with the monotonic time each second, and soon after `hasten`.
     """
 
     def __init__(
@@ -59,9 +59,9 @@ class Sweeper:
         # The next sweep, by the store's clock.
         self._sweeps_at = 0.0
         self._hastened = asyncio.Event()
-        # There is a reason not to sleep on: `due`, or `hasten`.
+        # Set by `due` and `hasten`: wake up before the time.
         self._stirred = asyncio.Event()
-        # Until then housekeeping is not hastened.
+        # Before this time, housekeeping is not hastened.
         self._rested_at_s = 0.0
         self._task: asyncio.Task[None] | None = None
 
@@ -69,12 +69,12 @@ class Sweeper:
         self._task = asyncio.get_running_loop().create_task(self._run(), name="sweeper")
 
     def hasten(self) -> None:
-        """Keep house now, or as soon as it has rested."""
+        """Run housekeeping now, or after its pause."""
         self._hastened.set()
         self._stirred.set()
 
     def due(self, at: float) -> None:
-        """Sweep at this time, by the store's clock, where the next sweep would come later."""
+        """Sweep at this time at the latest, by the store's clock."""
         if at < self._sweeps_at:
             self._sweeps_at = at
             self._stirred.set()
@@ -85,7 +85,7 @@ class Sweeper:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def run_once(self) -> SweepReport:
-        """One sweep, and word of it to those whom it concerns."""
+        """One sweep; reports ready tasks and lost sessions."""
         report = await self._store.sweep(SWEEP_TASKS)
         if report.promoted or report.reclaimed:
             self._wake()
@@ -110,12 +110,12 @@ class Sweeper:
                 report = await self.run_once()
                 if report.next_due_at is not None:
                     self._sweeps_at = min(self._sweeps_at, report.next_due_at)
-                # Timers that were set meanwhile may be sooner.
+                # A timer that was set during the sweep may be due sooner.
                 pause_s = min(pause_s, self._sweeps_at - self._store.now())
             except WeftError as error:
                 pause_s = FAILED_S
                 if not isinstance(error, Unavailable):
-                    # A store that is away or refuses says so itself.
+                    # A store that is unavailable logs that itself.
                     log.warning("sweep.failed", error=error.message)
             except Exception:
                 log.exception("sweep.failed")
@@ -132,7 +132,7 @@ class Sweeper:
         self._rested_at_s = ended_at_s + RESTS * (ended_at_s - now_s)
 
     async def _rest(self, until_s: float) -> float:
-        """Sleep until then, or until a sweep or housekeeping is due; gives when that was, by the monotonic clock."""
+        """Sleep until `until_s`, or until a sweep or housekeeping is due; returns the time that it slept for."""
         while True:
             self._stirred.clear()
             now_s = time.monotonic()

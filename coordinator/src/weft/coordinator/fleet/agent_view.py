@@ -1,6 +1,6 @@
-"""An agent that is connected here, as others are told of it: made from its session. Pure.
+"""The description of an agent that is connected here, made from its session. Pure.
 
-Discovery tells what changes seldom (`described`); a list of agents also shows how busy each is (`load_of`).
+Discovery needs what changes seldom (`described`). A list of agents also shows each agent's load (`load_of`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from weft.v1 import fleet_pb2
 
 
 def described(session: AgentSession) -> fleet_pb2.Agent:
-    """Who it is, what it hosts, and whether it takes calls."""
+    """The agent's identity, methods and state, without its load."""
     agent = describe(session.hello)
     agent.epoch = session.owner.epoch
     agent.state = _state(session)
@@ -26,11 +26,11 @@ def described(session: AgentSession) -> fleet_pb2.Agent:
 
 
 def load_of(session: AgentSession, now_s: float, silent_s: float) -> fleet_pb2.Agent:
-    """How busy it is, and nothing else: to be merged into what describes it.
+    """The agent's load alone, to merge into its description.
 
     Args:
         now_s: seconds since the epoch.
-        silent_s: since when it has not been heard.
+        silent_s: for how long the agent has been silent.
     """
     return fleet_pb2.Agent(
         used_slots=session.busy_slots,

@@ -66,7 +66,7 @@ class DiscoveryService:
         self.announce()
 
     async def watch(self, methods: Sequence[str], cursor: str) -> AsyncGenerator[Response]:
-        """What `WatchAgents` answers.
+        """The responses of `WatchAgents`.
 
         Raises:
             InvalidArgument: too many methods.
@@ -125,7 +125,7 @@ class DiscoveryService:
         return None
 
     async def _come_back(self) -> None:
-        """Until the agents that were connected before this process began are back, or have had time enough."""
+        """Wait for the agents of before this process began, at most until their time is over."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(self._settled_by_s):
                 await self._settled.wait()
@@ -134,7 +134,7 @@ class DiscoveryService:
 def _pages(
     agents: Sequence[fleet_pb2.Agent], removed: Sequence[str], cursor: str, *, snapshot: bool = False
 ) -> Iterator[Response]:
-    """Messages of a bounded size. The last one has the cursor: before it, there is more to come."""
+    """Messages of a bounded size. Only the last one has the cursor."""
     page = Response(snapshot=snapshot, removed=removed)
     size_bytes = 0
     for agent in agents:

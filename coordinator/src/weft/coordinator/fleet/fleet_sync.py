@@ -60,7 +60,7 @@ class FleetSync:
 
     def session_changed(self, session: AgentSession) -> None:
         """A session was opened, has changed or has ended."""
-        self._reachability.look(session)
+        self._reachability.session_changed(session)
         self._register.session_changed(session)
         self._touched.add(session.owner.agent_id)
         if self._store.shared:

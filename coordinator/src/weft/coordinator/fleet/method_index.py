@@ -13,14 +13,14 @@ MAX_COUNTS = 512
 
 
 class MethodIndex:
-    """Connected agents by method. `looked_at` counts the agents that questions looked at."""
+    """Connected agents by method. `examined` counts the agents that questions have examined."""
 
     def __init__(self) -> None:
         self._hosts: dict[str, dict[str, RegisteredAgent]] = {}
         self._indexed: dict[str, Collection[str]] = {}
         # By method and queue, until an agent that hosts the method changes.
         self._counts: dict[str, dict[QueueKey, tuple[int, int]]] = {}
-        self.looked_at = 0
+        self.examined = 0
 
     def put(self, agent_id: str, entry: RegisteredAgent) -> None:
         """An agent is new or has changed."""
@@ -47,7 +47,7 @@ class MethodIndex:
     def hosts(self, method: str) -> Iterable[RegisteredAgent]:
         """The connected agents that host a method."""
         for entry in self._hosts.get(method, {}).values():
-            self.looked_at += 1
+            self.examined += 1
             yield entry
 
     def served(self) -> set[str]:
@@ -73,7 +73,7 @@ class MethodIndex:
                 for agent_id, entry in self._hosts[key.method].items()
                 if entry.session is None and agent_id != key.avoid and entry.takes(key)
             ]
-            self.looked_at += len(self._hosts[key.method])
+            self.examined += len(self._hosts[key.method])
             found = counts[key] = (len(takers), sum(agent.failing for agent in takers))
         return found
 

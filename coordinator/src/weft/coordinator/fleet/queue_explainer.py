@@ -1,6 +1,6 @@
-"""Why a task has not ended, in words: what it waits for, or where it runs.
+"""Says what a task waits for, or where it runs.
 
-The same words stand in `GetTask`, in the list of queues, and in the status of a call that its deadline ended.
+`GetTask`, the list of queues and the status of a call that its deadline ended use the same words.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from weft.coordinator.store.records import TaskRecord
 from weft.coordinator.store.rules import QueueKey, State
 from weft.v1 import fleet_pb2
 
-# How long an answer about a queue is given again: a pass over the fleet is not made for each of thousands of calls.
+# How long an answer about a queue is kept: thousands of calls may ask at once.
 _KEPT_S = 0.5
 _QUEUES = 256
 
 
 class Wait(NamedTuple):
-    """What is waited for; the text goes on after "waits: "."""
+    """A reason to wait; the text continues "waits: "."""
 
     reason: fleet_pb2.WaitReason
     text: str
@@ -30,7 +30,7 @@ class Wait(NamedTuple):
 
 
 def queue_wait(key: QueueKey, standing: AgentStanding, *, paused: bool) -> Wait:
-    """What the ready tasks of a queue wait for."""
+    """The reason why the ready tasks of a queue wait."""
     if paused:
         return Wait(
             fleet_pb2.WAIT_REASON_PAUSED,
@@ -63,7 +63,7 @@ def queue_wait(key: QueueKey, standing: AgentStanding, *, paused: bool) -> Wait:
 
 
 def task_wait(record: TaskRecord, now: float) -> Wait | None:
-    """What a task waits for that is not ready; None: it is, or runs, or has ended."""
+    """The reason why a scheduled task waits; None for any other task."""
     if record.state is not State.SCHEDULED:
         return None
     in_s = max(0.0, record.ready_at - now)
@@ -84,7 +84,7 @@ def _s(count: int) -> str:
 
 
 class QueueExplainer:
-    """Says of queues and tasks what they wait for."""
+    """Explains why queues and tasks wait."""
 
     def __init__(self, store: Store, register: AgentRegister) -> None:
         self._store = store
@@ -92,7 +92,7 @@ class QueueExplainer:
         self._queues: dict[QueueKey, tuple[float, Wait]] = {}
 
     async def queue(self, key: QueueKey, *, paused: bool | None = None) -> Wait:
-        """What the ready tasks of a queue wait for; `paused` None: that is not known yet."""
+        """The reason why the ready tasks of a queue wait; with `paused` None, the store is asked."""
         known = self._queues.get(key)
         now_s = time.monotonic()
         if known is not None and now_s - known[0] < _KEPT_S:
@@ -106,13 +106,13 @@ class QueueExplainer:
         return wait
 
     async def task(self, record: TaskRecord) -> Wait | None:
-        """What a task waits for; None: it runs or has ended."""
+        """The reason why a task waits; None: it runs or has ended."""
         if record.state is State.QUEUED:
             return await self.queue(QueueKey(record.submission.method, record.submission.requirements))
         return task_wait(record, self._store.now())
 
     async def at_deadline(self, record: TaskRecord, waited_s: float) -> str:
-        """What a call did until its deadline, as a sentence."""
+        """What a call's task did until the call's deadline, as a sentence."""
         if record.state is State.RUNNING:
             since_s = 0.0 if record.started_at is None else max(0.0, self._store.now() - record.started_at)
             of = f" of {record.submission.retry.max_attempts}" if record.failures else ""

@@ -1,4 +1,4 @@
-"""Queues as people see them: depths from the store, agents from the fleet, and pausing."""
+"""Queues as operators see and steer them: depths from the store, agents from the register, and pausing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Queues:
         self.wake = wake
 
     async def list(self, method: str = "") -> list[fleet_pb2.Queue]:
-        """Queues that hold tasks, are paused, or belong to a method that some agent hosts now."""
+        """Queues that hold tasks, are paused, or whose method some agent serves now."""
         depths = dict(await self._store.depths())
         paused = set(await self._store.paused())
         durable = {
@@ -47,7 +47,7 @@ class Queues:
         return [await self._queue(key, depths[key], paused=key.method in paused) for key in keys]
 
     async def pause(self, method: str, *, paused: bool) -> None:
-        """Hold back or let go a method's tasks."""
+        """Pause or resume a method."""
         await self._store.set_paused(method, paused=paused)
         self.wake()
 

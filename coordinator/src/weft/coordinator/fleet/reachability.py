@@ -1,10 +1,10 @@
-"""Whether direct calls can reach an agent: its advertised address is dialled as soon as it is connected.
+"""Whether direct calls can reach an agent: the coordinator dials its advertised address once it is connected.
 
-    connected ─► dial, DescribeAgent ─┬─► it is that agent: REACHABLE, until its session ends
-                      ▲               └─► nobody, or somebody else: UNREACHABLE, and why
+    connected ─► dial, DescribeAgent ─┬─► this agent answers: REACHABLE, until its session ends
+                      ▲               └─► no answer, or another process: UNREACHABLE, and why
                       └──────── growing waits ◄──────┘
 
-The agent is told once a session, so that its log says what is wrong before the first direct call fails.
+The agent is told once a session, so that its log shows the problem before the first direct call fails.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ TIMEOUT_S = 2.0
 AT_A_TIME = 32
 FIRST_RETRY_S = 1.0
 MAX_RETRY_S = 30.0
-# Characters of what gRPC says: it is shown in lists and logs.
-_MOST_SAID = 300
+# Characters of gRPC's message that lists and logs show.
+_MAX_DETAILS = 300
 
 
 class Reachability:
     """Dials the agents that are connected here, some at a time.
 
     Args:
-        found: called when something else was found of a session's agent than before.
+        found: called when a session's agent has become reachable, or unreachable for a new reason.
     """
 
     def __init__(self, found: Callable[[AgentSession], None]) -> None:
         self._found = found
-        self._room = asyncio.Semaphore(AT_A_TIME)
+        self._dialling = asyncio.Semaphore(AT_A_TIME)
         self._tasks: dict[AgentSession, asyncio.Task[None]] = {}
 
-    def look(self, session: AgentSession) -> None:
-        """A session is new, has changed or has ended; dials once it is open, gives up when it is over."""
+    def session_changed(self, session: AgentSession) -> None:
+        """A session was opened, has changed or has ended: dial while it is open."""
         task = self._tasks.get(session)
         if task is not None and not session.open:
             task.cancel()
@@ -64,10 +64,10 @@ class Reachability:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _follow(self, session: AgentSession) -> None:
-        """Dial until the agent is reached, or its session is over."""
+        """Dial until the agent is reached or its session is over."""
         retry_s = FIRST_RETRY_S
         while session.open:
-            async with self._room:
+            async with self._dialling:
                 problem = await find_problem(session.hello)
             if session.found_direct(problem):
                 agent, address = session.owner.agent_id, session.hello.advertised_address
@@ -78,7 +78,7 @@ class Reachability:
                 self._found(session)
             if not problem:
                 return
-            # With jitter: agents whose network came back are not all dialled at once.
+            # With jitter, so that agents whose network came back are not all dialled at once.
             await asyncio.sleep(retry_s * random.uniform(0.75, 1.25))  # noqa: S311 - not for secrets
             retry_s = min(MAX_RETRY_S, 2 * retry_s)
 
@@ -88,7 +88,7 @@ def _to_dial(session: AgentSession) -> bool:
 
 
 async def find_problem(hello: session_pb2.Hello) -> str:
-    """Why the agent cannot be reached at its advertised address; empty: it can."""
+    """Why direct calls cannot reach the agent at its advertised address; empty: they can."""
     address = hello.advertised_address
     try:
         if parse(address) != (address,):
@@ -122,9 +122,9 @@ async def _described(channel: aio.Channel) -> fleet_pb2.Agent:
 
 
 def _why(address: str, error: aio.AioRpcError) -> str:
-    said = (error.details() or "")[:_MOST_SAID]
+    details = (error.details() or "")[:_MAX_DETAILS]
     if error.code() is grpc.StatusCode.UNIMPLEMENTED:
         return f"what answers at {address} is no agent of weft"
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return f"nobody answered at {address} within {TIMEOUT_S:g} s"
-    return f"nobody can be reached at {address}: {error.code().name}: {said}"
+    return f"nobody can be reached at {address}: {error.code().name}: {details}"

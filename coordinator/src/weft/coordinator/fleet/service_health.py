@@ -1,4 +1,4 @@
-"""How the coordinator and each hosted service are, for grpc.health.v1."""
+"""The health of the coordinator and of each hosted service, for grpc.health.v1."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""One agent's session, seen from the coordinator: its credits, what it holds, and the outbox of its stream.
+"""One agent's session at the coordinator: its slots, its held attempts, and the outbox of its stream.
 
-No I/O here: `sessions` reads and writes the stream. Everything that waits in the outbox goes out in one message.
+No I/O here: `sessions` reads and writes the stream. All waiting items of the outbox go out in one message.
 """
 
 from __future__ import annotations
@@ -19,17 +19,21 @@ from weft.v1 import fleet_pb2, session_pb2
 
 T = TypeVar("T")
 
-# Past so many remembered queues, forget and ask again: requirements are chosen by clients.
+# Queues whose cost is kept. Clients choose requirements, so there may be any number of them; past this many, begin anew.
 COSTS_REMEMBERED = 4096
-# Bounds of what waits for an agent that reads slowly: past the first it is not read, past the second it gets no work.
+# Bounds of the outbox of an agent that reads slowly: past the first the agent is not read, past the second it gets no work.
 OUTBOX_ITEMS = 8192
 OUTBOX_BYTES = 16 * 1024 * 1024
-# A message costs both sides some hundred microseconds, an item in one about one.
+# Acknowledgements wait for others: a message costs both sides some hundred microseconds, an item in a message about one.
 ACK_DELAY_S = 0.02
 
 
 class AgentSession:
-    """An open session. `weight` is the agent's share relative to others, for weighted placement."""
+    """A session, from its welcome to its end.
+
+    Many small methods: it is the one place for an agent's capacity, held attempts and waiting messages, which change together.
+    `weight` is the agent's share relative to others, for weighted placement.
+    """
 
     weight = 1.0
 
@@ -45,33 +49,33 @@ class AgentSession:
         self.draining = hello.draining
         self.desired: fleet_pb2.DesiredState = fleet_pb2.DESIRED_STATE_ACTIVE
         self.report = session_pb2.AgentReport()
-        # Slots that attempts may take, and those that something else than attempts takes, by its last heartbeat.
+        # Slots for attempts; and slots that direct calls and overrun handlers use, by the last heartbeat.
         self._credits = hello.slots + hello.prefetch
         self._otherwise_busy = 0
-        # Whether direct calls can reach it; of the same shape as the agent's description.
+        # Whether direct calls can reach it, as in the agent's description.
         self.direct_state: fleet_pb2.DirectState = fleet_pb2.DIRECT_STATE_UNSPECIFIED
         self.direct_problem = ""
         self.connected_at_s = now_s
-        # How often the agent was told to report, and for how long it may then be silent.
+        # The heartbeat interval that the agent was told, and the silence after which its lease ends.
         self.interval_s = 0.0
         self.lease_s = 0.0
-        # Monotonic; of the last message.
+        # When the last message came, by the monotonic clock.
         self.heard_at_s = 0.0
-        # A message is being dealt with, and the next one not read yet: it is not the agent that is silent.
+        # A message is being handled and the next one is not read: the agent is not silent.
         self.handling = False
-        # It reports beside its stream: its event loop is blocked, and whatever it were given would wait.
+        # The agent reports out-of-band. Its event loop is blocked: assign nothing.
         self.loop_blocked = False
-        # Monotonic; since when a write has been waiting for the peer; None: none is.
+        # Since when a write has waited for the agent to read, by the monotonic clock; None: no write waits.
         self.writing_since_s: float | None = None
         self.goodbye = False
         self.error: WeftError | None = None
         self.task: asyncio.Task[object] | None = None
         self.held: dict[AttemptRef, int] = {}
-        # Of its agent, over all its sessions here.
+        # Kept over all sessions of the agent here.
         self.recent_failures = RecentFailures()
         self._method_costs = {method.name: max(1, method.slot_cost) for method in hello.methods}
         self._services = frozenset(map(_service, self._method_costs))
-        # Services that take no calls at the moment.
+        # Services that take no calls now.
         self._unavailable = frozenset(_service(method.name) for method in hello.methods if method.unavailable)
         self._labels = dict(hello.labels)
         self._resources = dict(hello.resources)
@@ -90,10 +94,11 @@ class AgentSession:
         self._problem_to_send = ""
         self._problem_told = False
 
-    # -- what it can take -------------------------------------------------------------------------------------
+    # -- capacity ---------------------------------------------------------------------------------------------
 
     @property
     def takes_work(self) -> bool:
+        """Whether it may get attempts, if it has free slots."""
         return (
             self.open
             and self.accepted
@@ -105,22 +110,22 @@ class AgentSession:
 
     @property
     def outbox_full(self) -> bool:
-        """Assignments wait that the agent has not read yet, as many as may."""
+        """As many assignments as allowed wait for the agent to read them."""
         return self._assigned_bytes > OUTBOX_BYTES
 
     @property
     def free_slots(self) -> int:
-        """Credits: slots and prefetch that nothing has taken."""
+        """Slots and prefetch that are not used."""
         return self._credits - self.used_slots - self._otherwise_busy
 
     @property
     def busy_slots(self) -> int:
-        """Slots taken: by assignments, by handlers that outlived their attempts, and by direct calls."""
+        """Used slots: of attempts, of overrun handlers, and of direct calls."""
         return self.used_slots + self._otherwise_busy
 
     @property
     def load(self) -> float:
-        """Slots in use ÷ capacity."""
+        """Used slots ÷ slots."""
         return (self.used_slots + self._otherwise_busy) / self.slots
 
     def silent_for_s(self, now_s: float) -> float:
@@ -128,11 +133,11 @@ class AgentSession:
         return 0.0 if self.handling else now_s - self.heard_at_s
 
     def is_unavailable(self, method: str) -> bool:
-        """Whether the agent takes no calls of a method that it hosts, by its own word."""
+        """Whether the agent reports that it takes no calls of a method that it hosts."""
         return _service(method) in self._unavailable
 
     def could_serve(self, key: QueueKey) -> bool:
-        """Whether it serves a queue when it takes work: it has the labels, the resources and slots enough."""
+        """Whether it has the labels, resources and slots for a queue's tasks, even if it takes no work now."""
         cost = self._method_costs.get(key.method)
         return (
             cost is not None and cost <= self.slots and key.requirements.met_by(self._labels, self._resources)
@@ -146,7 +151,7 @@ class AgentSession:
         return self._method_costs.get(method, 1)
 
     def costs(self, queues: Iterable[QueueKey]) -> dict[QueueKey, int]:
-        """Those of `queues` that this agent can serve, with the slots that a task of each takes."""
+        """The queues that this agent serves, each with the slots that a task of it takes."""
         found = ((key, self.queue_cost(key)) for key in queues)
         return {key: cost for key, cost in found if cost is not None}
 
@@ -167,12 +172,12 @@ class AgentSession:
         self._costs[key] = cost
         return cost
 
-    # -- what is heard of it ------------------------------------------------------------------------------------
+    # -- reports ------------------------------------------------------------------------------------------------
 
     def hear(self, report: session_pb2.AgentReport) -> bool:
-        """Take a heartbeat; says whether it changes which calls the agent takes."""
+        """Take a heartbeat; True if it changes which calls the agent takes."""
         if report.sequence < self.report.sequence:
-            # One that came beside the stream has overtaken it.
+            # A later one came out-of-band.
             return False
         self.report = report
         self._otherwise_busy = report.stuck_slots + report.direct_slots
@@ -186,8 +191,8 @@ class AgentSession:
         return before != (self.draining, self._unavailable)
 
     def found_direct(self, problem: str) -> bool:
-        """Its advertised address was dialled, and this is why it cannot be used (empty: it can). Says whether that is new.
-        The agent is told of the first problem."""
+        """Note why the advertised address cannot be used; empty: it can. True if that is new. The agent is told of its
+        first problem."""
         state = fleet_pb2.DIRECT_STATE_UNREACHABLE if problem else fleet_pb2.DIRECT_STATE_REACHABLE
         if (state, problem) == (self.direct_state, self.direct_problem):
             return False
@@ -198,14 +203,14 @@ class AgentSession:
             self._event.set()
         return True
 
-    # -- what it holds ------------------------------------------------------------------------------------------
+    # -- held attempts ------------------------------------------------------------------------------------------
 
     def hold(self, ref: AttemptRef, cost: int) -> None:
         self.held[ref] = cost
         self.used_slots += cost
 
     def let_go(self, ref: AttemptRef) -> None:
-        """The attempt is over, handed back or taken away; harmless when it is not held."""
+        """The attempt has ended, was released or was lost: its slots are free. Harmless if it is not held."""
         self.used_slots -= self.held.pop(ref, 0)
 
     # -- the outbox ---------------------------------------------------------------------------------------------
@@ -232,7 +237,7 @@ class AgentSession:
         self._event.set()
 
     def cancel(self, ref: AttemptRef, reason: str, grace_s: float, *, lost: bool) -> None:
-        """Tell the agent to end an attempt; `lost`: it is not the agent's any more."""
+        """Tell the agent to end an attempt; `lost`: the attempt is no longer the agent's."""
         if lost:
             self.let_go(ref)
         self._cancels.append(
@@ -243,7 +248,7 @@ class AgentSession:
         self._event.set()
 
     def acknowledge(self, acks: Iterable[session_pb2.ResultAck]) -> None:
-        """Nobody waits for these: they go with the next message, or alone a little later."""
+        """These go with the next message, or alone after ACK_DELAY_S: no caller waits for them."""
         self._acks.extend(acks)
         if len(self._acks) >= BATCH_ITEMS:
             self._event.set()
@@ -267,7 +272,7 @@ class AgentSession:
         self._event.set()
 
     def set_desired(self, desired: fleet_pb2.DesiredState) -> None:
-        """An operator's wish: in force here at once, and told to the agent."""
+        """Put the desired state in force here at once, and tell the agent."""
         self.desired = desired
         self._desired_to_send = desired
         self._event.set()
@@ -277,17 +282,17 @@ class AgentSession:
         self._event.clear()
 
     async def outbox_has_room(self) -> None:
-        """Until what the agent was told of its reports has gone out, as far as it must."""
+        """Wait until the outbox holds at most OUTBOX_ITEMS acknowledgements and cancellations."""
         while self.open and len(self._acks) + len(self._progress_acks) + len(self._cancels) > OUTBOX_ITEMS:
             self._room.clear()
             await self._room.wait()
 
     def take(self) -> session_pb2.ConnectResponse | None:
-        """The next message: all that waits, up to the bounds of a batch; None: nothing waits."""
+        """The next message: all waiting items, up to the bounds of a batch; None: nothing waits."""
         assignments = self._take_assignments()
         message = session_pb2.ConnectResponse(
             assignments=assignments,
-            # A cancel never overtakes the assignment that it is about.
+            # A cancellation must not overtake the assignment of its attempt.
             cancels=_pop(self._cancels) if not self._assignments else (),
             result_acks=_pop(self._acks),
             progress_acks=_pop(self._progress_acks),
@@ -307,7 +312,7 @@ class AgentSession:
         waiting = self._assignments
         size_bytes = count = 0
         for assignment in waiting:
-            # Every assignment fits alone; a batch stops before it grows past its bound.
+            # A single assignment always fits. A batch ends before its bound.
             size_bytes += len(assignment.payload) + 256
             if count and (size_bytes > BATCH_BYTES or count >= BATCH_ITEMS):
                 break
@@ -318,11 +323,11 @@ class AgentSession:
         return taken
 
     def unsent(self) -> list[AttemptRef]:
-        """Assignments that never went out."""
+        """Assignments that were not sent."""
         return [AttemptRef(a.task_id, a.attempt) for a in self._assignments]
 
     def close(self, error: WeftError | None = None) -> None:
-        """End the stream, with an error for the agent when there is one. Repeating it is harmless."""
+        """End the stream; `error` is sent to the agent. Harmless if it has ended."""
         if self.open:
             self.open = False
             self.error = error

@@ -1,9 +1,9 @@
-"""From an agent's Hello to its Welcome: a new epoch, and what becomes of the attempts that it still holds.
+"""From an agent's Hello to its Welcome: a new epoch, and a verdict on each attempt that the agent still holds.
 
     register   a new epoch with a lease; refused while another process lives under this id
-    settle     what it names goes on in this session or is lost; operators' wishes ─► Welcome
+    settle     held attempts are adopted or lost; desired state ─► Welcome
 
-`sessions` owns the stream and the register of who is connected.
+`sessions` owns the stream.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from weft.v1 import fleet_pb2, session_pb2
 
 log = get_logger(__name__)
 
-# Held attempts that are settled at a time: an agent may name a hundred thousand.
+# Held attempts that are settled at a time. An agent may name a hundred thousand.
 PORTION = 250
 
 
@@ -52,7 +52,7 @@ class Opener:
         """A session with a new epoch.
 
         Args:
-            agents: how many are connected here.
+            agents: the number of agents that are connected here.
 
         Raises:
             AlreadyExists: another process is alive under this id.
@@ -67,7 +67,7 @@ class Opener:
         return session
 
     async def settle(self, session: AgentSession) -> session_pb2.Welcome:
-        """Decide on what the agent holds and on what is wanted of it; gives what it is told."""
+        """Settle the held attempts and the desired state; the answer to the agent."""
         hello = session.hello
         welcome = session_pb2.Welcome(
             epoch=session.owner.epoch,
@@ -92,7 +92,7 @@ class Opener:
         return welcome
 
     async def _settle_held(self, session: AgentSession, welcome: session_pb2.Welcome) -> None:
-        """Adopt what can go on, a portion at a time: others have their turn between them, and the lease is kept."""
+        """Adopt attempts a portion at a time. Between portions other work runs, and the lease is renewed."""
         held = session.hello.held
         renewed_at_s = time.monotonic()
         for at in range(0, max(1, len(held)), PORTION):
@@ -130,7 +130,7 @@ class Opener:
                 session.cancel(ref, "cancelled on request", self._settings.cancel_grace_s, lost=False)
 
     async def _count_stale(self, agent_id: str, refs: Sequence[AttemptRef]) -> None:
-        """Count results that come too late; one that is stored and whose acknowledgement was lost is none."""
+        """Count late results. A stored result whose acknowledgement was lost is not late."""
         if not refs:
             return
         records = await self._store.get([ref.task_id for ref in refs], payloads=False)
@@ -155,7 +155,7 @@ class Opener:
 
 
 def _is_stored(ref: AttemptRef, record: TaskRecord | None, agent_id: str) -> bool:
-    """Whether an agent's attempt is the one that ended its task."""
+    """Whether this attempt of the agent ended its task."""
     return (
         record is not None
         and record.state.terminal

@@ -1,13 +1,13 @@
-"""Who of the agents connected here is heard: their leases go on, the others' streams are closed.
+"""Renews the leases of agents that report, and closes the streams of the others.
 
-    heard      within its lease: it is renewed in each round
+    reporting  within its lease: the lease is renewed in each round
     silent     for longer than its lease: closed, and lost at once
     stalled    does not read its stream: closed, and lost after the reconnect grace
-    not known  to the store any more: closed, so that it dials again
-    all        of them when the shared store has not answered for a while: closed while their leases still hold, so that
-               they can take what they run to a coordinator that reaches it
+    unknown    to the store: closed, so that the agent dials again
+    all        if the shared store does not answer for a while: closed while their leases hold, so that the agents can take
+               their attempts to a coordinator that reaches the store
 
-A process that did nothing for a while blames nobody for what it has not read.
+After a pause of this process, the time of the pause does not count as silence: messages may wait unread.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from weft.v1 import errors_pb2
 
 log = get_logger(__name__)
 
-# A round that comes later than this means that the process did nothing for a while.
+# A round that is later than this means that the process was paused.
 PAUSE_S = 0.25
-# A shared store that has not answered for this part of a lease is lost: agents get the rest to go elsewhere.
+# A shared store that has not answered for this part of a lease is lost: agents have the rest of the lease to go elsewhere.
 _LOST_AFTER_LEASES = 0.6
-# Above so many agents the heartbeat interval grows in proportion, so that heartbeats cost the same.
+# Heartbeats that a coordinator takes a second: with more agents, the interval grows in proportion.
 HEARTBEATS_PER_S = 1000
 
 
 def heartbeat_interval_s(base_s: float, agents: int) -> float:
-    """The interval that a new agent is told: `base_s`, scaled up with the fleet."""
+    """The interval of a new agent: `base_s`, or longer in a large fleet."""
     return max(base_s, agents / HEARTBEATS_PER_S)
 
 
@@ -42,7 +42,7 @@ class Heartbeats:
     """Watches the open sessions, some rounds a heartbeat.
 
     Args:
-        sessions: gives those that are open now.
+        sessions: returns the open sessions.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Heartbeats:
         self._sessions = sessions
         self._tasks: list[asyncio.Task[None]] = []
         self._lost_after_s = settings.heartbeat_interval_s * settings.missed_heartbeats * _LOST_AFTER_LEASES
-        # When the store last answered, and whether that was too long ago.
+        # When the store last answered, and whether it counts as lost.
         self._answered_at_s = time.monotonic()
         self.store_lost = False
         self._round_s = settings.heartbeat_interval_s / 4
@@ -77,18 +77,18 @@ class Heartbeats:
                 await self.watch(time.monotonic())
             except errors.WeftError as error:
                 if not isinstance(error, errors.Unavailable):
-                    # A store that is away or refuses says so itself.
+                    # A store that is unavailable logs that itself.
                     log.warning("sessions.renew_failed", error=error.message)
             except Exception:
                 log.exception("sessions.watch_failed")
 
     async def _guard(self) -> None:
-        """Send the agents elsewhere when the store is lost; `_run` may be waiting for its answer."""
+        """Send the agents to other coordinators if the store is lost. A task of its own: `_run` may wait for the store."""
         while True:
             slept_at_s = time.monotonic()
             await asyncio.sleep(self._round_s)
             now_s = time.monotonic()
-            # Time in which this process did nothing does not count.
+            # A pause of this process does not count.
             self._answered_at_s += max(0.0, now_s - slept_at_s - self._round_s - PAUSE_S)
             if not self.store_lost and now_s - self._answered_at_s > self._lost_after_s:
                 self.store_lost = True
@@ -103,10 +103,10 @@ class Heartbeats:
             raise _store_lost()
 
     async def watch(self, now_s: float) -> None:
-        """Renew the leases of who was heard; close who is silent or does not read.
+        """Renew the leases of agents that report; close the streams of agents that are silent or do not read.
 
-        Called in each round, and by the sweeper before it takes anything back after a pause: what was sent while
-        this process did nothing (a long step, a suspended machine) has not been read yet, and nobody is to blame.
+        Called in each round, and by the sweeper before it reclaims attempts after a pause of this process (a long step, a
+        suspended machine): messages from the pause are not read yet, so it does not count as silence.
         """
         paused_s = max(0.0, now_s - self._watched_at_s - PAUSE_S - self._round_s)
         self._watched_at_s = now_s
@@ -124,13 +124,13 @@ class Heartbeats:
             else:
                 by_lease.setdefault(session.lease_s, []).append(session)
         if not by_lease and self._store.shared:
-            # Nobody to renew: the next agent must know all the same whether the store is there.
+            # Nothing to renew, but the next agent must know whether the store answers.
             await self._store.renew([], 0.0)
         for lease_s, sessions in by_lease.items():
             held = await self._store.renew([session.owner for session in sessions], lease_s)
             for session, known in zip(sessions, held, strict=True):
                 if not known and session.open:
-                    # Without a lease it would sit here and never be given anything.
+                    # Without a lease it would get no attempts.
                     _drop(session, refusals.session_lost("the lease of this session has passed; dial again"))
         self._answered_at_s = time.monotonic()
         self.store_lost = False

@@ -1,4 +1,4 @@
-"""An agent's Hello: its bounds, and what of it is kept."""
+"""An agent's Hello: its bounds, and the description that is stored."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 
 def describe(hello: session_pb2.Hello) -> fleet_pb2.Agent:
-    """What is durable of an agent, from its Hello."""
+    """The agent's description, which the store keeps."""
     return fleet_pb2.Agent(
         id=hello.agent_id,
         instance_id=hello.instance_id,
@@ -79,7 +79,7 @@ def check_hello(hello: session_pb2.Hello) -> None:
 
 
 def _check_attributes(hello: session_pb2.Hello) -> None:
-    """Labels and resources, by the same rules as the requirements that are matched against them."""
+    """Labels and resources, by the rules of requirements, which are matched against them."""
     if len(hello.labels) > MAX_LABELS:
         raise refusals.invalid_field(f"at most {MAX_LABELS} labels", field="hello.labels")
     if len(hello.resources) > MAX_LABELS:

@@ -1,27 +1,27 @@
 """How an agent's attempts have ended lately, and whether they keep failing. Pure: time is passed in.
 
-What was counted fades, so an agent that is given nothing is tried again after some seconds: its last failures have faded by
-then below what makes it one that keeps failing. What to do about such an agent is decided where it is chosen (`takers`).
+Counts fade. An agent without attempts therefore gets some again after some seconds, once its failures have faded below the
+limit. `session_index` decides what a failing agent gets.
 """
 
 from __future__ import annotations
 
 from google.rpc import code_pb2
 
-# What speaks of the agent or its handler. The rest is an answer: a caller's mistake, a limit, a cancellation; and a deadline
-# says as much of who set it.
+# Codes that tell of a fault of the agent or its handler. Other codes are answers: a caller's mistake, a limit, a cancellation,
+# or a deadline, which may have been too short.
 FAULTS = frozenset({code_pb2.UNKNOWN, code_pb2.INTERNAL, code_pb2.UNAVAILABLE, code_pb2.DATA_LOSS})
-# Half of what was counted is forgotten after so long.
+# After this time a count is worth half.
 HALF_LIFE_S = 10.0
-# It keeps failing with so many failures, which are this share of all ends.
+# An agent keeps failing from this many failures on, if they are at least this share of all ends.
 LEAST_FAULTS = 3.0
 LEAST_SHARE = 0.5
-# Counts fade in steps of this at the least: the hot path counts, and does no powers.
+# Counts fade in steps of at least this time: the hot path counts and computes no powers.
 _STEP_S = 0.25
 
 
 class RecentFailures:
-    """One agent's ends of attempts."""
+    """The ends of one agent's attempts."""
 
     __slots__ = ("_at_s", "_ends", "_faults", "told")
 
@@ -29,7 +29,7 @@ class RecentFailures:
         self._ends = 0.0
         self._faults = 0.0
         self._at_s = 0.0
-        # Others have been told that it keeps failing.
+        # Whether the log and the register say that the agent keeps failing.
         self.told = False
 
     def ended(self, code: int, now_s: float, *, crashed: bool = False) -> None:

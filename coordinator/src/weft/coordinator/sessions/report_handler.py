@@ -1,7 +1,7 @@
-"""The desk where agents' reports of attempts go: to the store in order, and acknowledged when durable.
+"""Takes agents' reports about attempts to the store, in order, and acknowledges them once they are durable.
 
-A report frees the agent's slot at once; its acknowledgement waits for the store. What the store cannot take now is
-tried again for as long as the session lives: the agent keeps every result until it is acknowledged.
+A report frees the agent's slot at once; its acknowledgement waits for the store. If the store fails, the report is stored again
+and again for as long as the session lives: the agent keeps each result until it is acknowledged.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ log = get_logger(__name__)
 
 T = TypeVar("T")
 
-# Messages of one session that may wait for the store, and what they take; past either the session is not read.
+# Messages of one session that may wait for the store, by number and size; past either bound the session is not read.
 PENDING_MESSAGES = 64
 PENDING_BYTES = 8 * 1024 * 1024
-# What an item takes beside its payload, about, in memory and in time.
+# The cost of an item beside its payload, about, in memory and time.
 _ITEM_BYTES = 1024
 RETRY_S = 0.25
-# As long as a policy's own backoff may be: a handler that asks for a century is tried tomorrow.
+# The longest backoff of a retry policy, and the longest that a handler can ask for.
 MAX_RETRY_AFTER_S = 86400.0
 _FINAL_REASONS = frozenset(
     errors.reason_name(reason)
@@ -42,18 +42,18 @@ _FINAL_REASONS = frozenset(
 
 
 class ProgressReaders(Protocol):
-    """Who reads tasks' progress."""
+    """The callers that read tasks' progress."""
 
     def behind(self, task_id: str) -> bool:
-        """Whether a caller of the task has so much to read that its handler should wait."""
+        """Whether a caller of the task has so much unread progress that the handler should wait."""
         ...
 
     def on_read(self, task_id: str, callback: Callable[[], None]) -> None:
-        """Call `callback` once that is over, at the latest when the caller goes."""
+        """Call `callback` once the caller has read on, or is gone."""
 
 
 class ReportHandler:
-    """Takes progress, results and hand-backs of every session."""
+    """Takes progress, results and releases of all sessions."""
 
     def __init__(
         self,
@@ -75,9 +75,9 @@ class ReportHandler:
         message: session_pb2.ConnectRequest,
         stale_refused: MutableMapping[str, int],
     ) -> None:
-        """Begin to settle one message; returns before it is settled, unless too many are under way."""
+        """Begin to store one message; returns before it is stored, unless too many messages wait."""
         if not session.open:
-            # What it sent before may not have been stored: the agent brings all of it again, in order.
+            # An earlier message may not have been stored. The agent sends all of them again, in order.
             return
         for results in _slices(message.results):
             await _let_go(session, results)
@@ -86,7 +86,7 @@ class ReportHandler:
         before = self._progress.get(session)
         begun: list[Awaitable[Sequence[Verdict]]] = []
         if before is None and not message.progress and 0 < len(message.results) <= BATCH_ITEMS:
-            # The usual message. Somebody may wait for this result: it need not wait for the task to start.
+            # The usual message. A caller may wait for this result, so it goes to the store before the task below starts.
             begun.append(self._complete(session, message.results))
         task = asyncio.get_running_loop().create_task(
             self._settle(session, message, before, begun, stale_refused)
@@ -105,7 +105,7 @@ class ReportHandler:
                 self._pending.pop(session, None)
 
         task.add_done_callback(settled)
-        # After the task was made: somebody may wait for this result, nobody for the slot.
+        # After the task was made: a caller may wait for the result, none waits for the slot.
         self._freed(session)
         while len(pending) >= PENDING_MESSAGES or sum(pending.values()) > PENDING_BYTES:
             await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
@@ -118,7 +118,7 @@ class ReportHandler:
         begun: list[Awaitable[Sequence[Verdict]]],
         stale_refused: MutableMapping[str, int],
     ) -> bool:
-        """Store all of a message; False: some of it was not stored, and the session is gone."""
+        """Store all of a message; False: the session ended before all was stored."""
         if before is not None:
             # An attempt's end must not overtake its progress.
             await asyncio.wait([before])
@@ -137,7 +137,7 @@ class ReportHandler:
         return True
 
     async def _until_stored(self, session: AgentSession, step: Callable[[], Awaitable[None]]) -> bool:
-        """Try until it works or the session is gone; False: the latter."""
+        """Try until it works; False: the session ended before."""
         while True:
             try:
                 await step()
@@ -196,7 +196,7 @@ class ReportHandler:
         try:
             return self._checked(session, item)
         except Exception:
-            # Whatever is in it: one result costs its own task alone, not the agent's session.
+            # A result that cannot be read must not end the agent's session.
             log.exception("attempts.unreadable", agent=session.owner.agent_id, task=item.task_id[:64])
             error = refusals.internal(
                 "the coordinator could not read the attempt's outcome; its log has the rest"
@@ -206,7 +206,7 @@ class ReportHandler:
     def _checked(self, session: AgentSession, item: session_pb2.AttemptResult) -> AttemptReport:
         outcome = item.outcome
         try:
-            # Agents check this themselves; one that does not must not fill the store.
+            # Agents check this too, but the store must not depend on it.
             self._bound(outcome)
         except errors.ResourceExhausted as error:
             outcome = task_pb2.Outcome(status=error.status())
@@ -223,7 +223,7 @@ class ReportHandler:
         if code == 0:
             return AttemptReport(session.owner, item.task_id, item.attempt, 0, outcome.SerializeToString())
         if not 0 < code <= code_pb2.UNAUTHENTICATED:
-            # No code that gRPC could pass on.
+            # Not a code of gRPC.
             code = outcome.status.code = code_pb2.UNKNOWN
         info = errors.error_info(outcome.status)
         wait_s = errors.retry_after_s(outcome.status)
@@ -239,7 +239,7 @@ class ReportHandler:
         )
 
     def _drop_unsendable(self, session: AgentSession, entries: MutableSequence[task_pb2.Metadatum]) -> None:
-        """Take out metadata that would fail the caller's call: what the handler achieved is worth more."""
+        """Drop metadata that gRPC cannot send: it would fail the caller's call, and the result would be lost."""
         kept = [entry for entry in entries if metadata.can_be_sent(entry)]
         if len(kept) < len(entries):
             log.warning(
@@ -282,7 +282,7 @@ class ReportHandler:
             self._freed(session)
 
     def _acknowledge(self, session: AgentSession, indexes: Mapping[AttemptRef, int]) -> None:
-        """Acknowledge progress; of a task whose caller is behind, when that one has read on: so its handler waits."""
+        """Acknowledge progress. If a task's caller is behind, its progress is acknowledged later: so its handler waits."""
         read: dict[AttemptRef, int] = {}
         for ref, index in indexes.items():
             if self._readers.behind(ref.task_id):
@@ -302,12 +302,12 @@ class ReportHandler:
         return None
 
     async def _end(self, session: AgentSession, ref: AttemptRef, error: errors.WeftError) -> None:
-        """End an attempt that sent what cannot be stored, whatever it would have come to."""
+        """End an attempt whose progress cannot be stored."""
         await self._store.complete([_final(session, *ref, error)])
 
 
 def _final(session: AgentSession, task_id: str, attempt: int, error: errors.WeftError) -> AttemptReport:
-    """The end of an attempt, and of its task, by an error of weft's own."""
+    """The end of an attempt and of its task, by an error of weft's."""
     outcome = task_pb2.Outcome(status=error.status()).SerializeToString()
     return AttemptReport(session.owner, task_id, attempt, error.code.value[0], outcome, final=True)
 
@@ -315,16 +315,16 @@ def _final(session: AgentSession, task_id: str, attempt: int, error: errors.Weft
 async def _let_go(
     session: AgentSession, items: Sequence[session_pb2.AttemptResult] | Sequence[session_pb2.Released]
 ) -> None:
-    """These attempts take no slots any more."""
+    """Free the slots of these attempts."""
     for item in items:
         session.let_go(AttemptRef(item.task_id, item.attempt))
     if len(items) == BATCH_ITEMS:
-        # There is more: others have their turn.
+        # More items follow: other work runs in between.
         await asyncio.sleep(0)
 
 
 def _slices(items: Sequence[T]) -> Sequence[Sequence[T]]:
-    """A message's items in parts that hold up nobody else for long."""
+    """A message's items in parts, each short enough not to delay other work."""
     if not items:
         return ()
     if len(items) <= BATCH_ITEMS:

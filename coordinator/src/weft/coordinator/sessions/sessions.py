@@ -1,10 +1,10 @@
-"""The agents connected here: their streams, from Hello to the end.
+"""The streams of the agents that are connected here, from Hello to the end.
 
-    Hello ─► checked ─► opening: a new epoch, what it still holds ─► Welcome
+    Hello ─► checked ─► opening: a new epoch, held attempts settled ─► Welcome
     then   reader: reports to the store, acknowledgements to the outbox        writer: outbox to the stream
     end    goodbye: retired at once · broken: its lease ends after the reconnect grace · silent: closed by `heartbeats`
 
-A stream that breaks costs the agent nothing when it comes back within the grace.
+An agent that comes back within the grace keeps its attempts.
 """
 
 from __future__ import annotations
@@ -42,7 +42,10 @@ HELLO_TIMEOUT_S = 10.0
 
 
 class Sessions:
-    """The register of open sessions, by agent id, and the server side of `Connect`."""
+    """The open sessions, by agent id, and the server side of `Connect`.
+
+    One class, since opening, taking over and ending a session change the same few facts in an order that matters.
+    """
 
     def __init__(
         self,
@@ -61,7 +64,7 @@ class Sessions:
         self._opening: set[str] = set()
         self._recent_failures: dict[str, RecentFailures] = {}
         self._stopping = False
-        # Refused results of agents, over all their sessions here.
+        # Late results of each agent, over all its sessions here.
         self.stale_refused: dict[str, int] = {}
         self._admission = ContractAdmission(store, contracts)
         report_handler = ReportHandler(store, settings.max_payload_bytes, listener.slots_changed, readers)
@@ -86,7 +89,7 @@ class Sessions:
             self._listener.slots_changed(session)
 
     def revoke(self, owner: Owner, ref: AttemptRef, reason: str, grace_s: float, *, lost: bool) -> None:
-        """Tell an agent to end an attempt, when its session is here."""
+        """Tell an agent to end an attempt, if its session is here."""
         session = self._sessions.get(owner.agent_id)
         if session is not None and session.owner == owner:
             session.cancel(ref, reason, grace_s, lost=lost)
@@ -94,7 +97,7 @@ class Sessions:
                 self._listener.slots_changed(session)
 
     def forget(self, agent_id: str) -> None:
-        """An agent is gone for good."""
+        """Drop what is kept of an agent between its sessions."""
         self.stale_refused.pop(agent_id, None)
         self._recent_failures.pop(agent_id, None)
 
@@ -104,7 +107,7 @@ class Sessions:
         self.heartbeats.start()
 
     async def stop(self) -> None:
-        """Close every stream, telling the agents to dial again; bounded by the server's own stop."""
+        """Close every stream, and tell the agents to dial again; the server's own stop bounds it."""
         self._stopping = True
         await self.heartbeats.stop()
         for session in list(self._sessions.values()):
@@ -120,7 +123,7 @@ class Sessions:
         """Serve one agent's stream until it ends.
 
         Raises:
-            WeftError: what the agent is told when the stream ends by our will.
+            WeftError: why this coordinator ended the stream.
         """
         hello = await self._read_hello(requests)
         session = await self._open(hello, context)
@@ -145,11 +148,11 @@ class Sessions:
         except asyncio.CancelledError:
             if session.error is None:
                 raise
-            # Cancelled by us, to get out of a write: the agent must be told, or it would take the stream for open.
+            # `close` cancelled this task during a write. The error must reach the agent, or it would take the stream for open.
             task.uncancel()
         finally:
-            # Shielded as a whole: grpc may cancel the call while it ends, and a session that is left in the register
-            # would keep its agent's id for ever.
+            # Shielded: grpc may cancel the call while it ends, and a session that stays registered would block its agent's
+            # id for ever.
             await asyncio.shield(self._end(session, reader))
         if session.error is not None:
             raise session.error
@@ -172,7 +175,7 @@ class Sessions:
         hello: session_pb2.Hello,
         context: aio.ServicerContext[session_pb2.ConnectRequest, session_pb2.ConnectResponse],
     ) -> AgentSession:
-        """Register the agent, settle what it holds, and welcome it."""
+        """Register the session, settle held attempts, and send the welcome."""
         self.heartbeats.check_store()
         self._check_room(hello.agent_id)
         self._opening.add(hello.agent_id)
@@ -198,7 +201,7 @@ class Sessions:
         try:
             welcome = await self._opener.settle(session)
         except BaseException:
-            # It would keep its agent's id until its lease passes.
+            # Else it would block its agent's id until its lease has passed.
             await asyncio.shield(self._ended(session))
             raise
         self._sessions[hello.agent_id] = session
@@ -222,17 +225,17 @@ class Sessions:
             raise refusals.agent_id_in_use(agent_id)
 
     def _take_over(self, agent_id: str) -> None:
-        """End an agent's last session here: a newer one has been registered."""
+        """End an agent's earlier session here: a newer one is registered."""
         old = self._sessions.get(agent_id)
         if old is None:
             return
         old.close(refusals.session_superseded())
         if old.task is not None:
-            # A stream that nobody reads does not end by itself.
+            # A write that the agent does not read does not end by itself.
             old.task.cancel()
 
     async def _read(self, session: AgentSession, requests: AsyncIterator[session_pb2.ConnectRequest]) -> None:
-        """Take what the agent sends until the stream ends; an error ends the session and is told to the agent."""
+        """Handle the agent's messages until the stream ends. An error ends the session and is sent to the agent."""
         try:
             async for message in requests:
                 session.handling = True
@@ -261,13 +264,13 @@ class Sessions:
         await self._messages.handle_report(self._sessions.get(request.agent_id), request)
 
     async def _end(self, session: AgentSession, reader: asyncio.Task[None]) -> None:
-        # The reader first: it must not read on while the call ends.
+        # The reader first: it must not read while the call ends.
         reader.cancel()
         await asyncio.gather(reader, return_exceptions=True)
         await self._ended(session)
 
     async def _ended(self, session: AgentSession) -> None:
-        """The stream is over: settle the lease and what was never sent."""
+        """The stream is over: release unsent assignments and settle the lease."""
         agent_id = session.owner.agent_id
         session.open = False
         self._listener.session_ended(session)
@@ -278,11 +281,11 @@ class Sessions:
             # The store remembers that the agent was connected, and waits for it after the restart.
             return
         if self.heartbeats.store_lost:
-            # The agent takes what it holds to another coordinator; what was never sent is given back there. Nothing is
-            # wrong with it: who calls it directly may go on.
+            # The agent takes its attempts to another coordinator, where unsent assignments are released. The agent is well:
+            # direct calls to it go on.
             return
         if newest:
-            # Who calls it directly must not wait for the store.
+            # Before the store: direct callers must know at once.
             self._listener.session_changed(session)
         try:
             await self._settle(session)
@@ -299,7 +302,7 @@ class Sessions:
         self._listener.ready()
 
     async def _settle(self, session: AgentSession) -> None:
-        """Tell the store of a session's end."""
+        """Store a session's end."""
         unsent = session.unsent()
         if unsent:
             await self._store.release(session.owner, unsent)
@@ -309,6 +312,6 @@ class Sessions:
             return
         await self._store.retire(session.owner)
         if session.desired == fleet_pb2.DESIRED_STATE_ACTIVE:
-            # It is not missing. What an operator wants of it is kept, for when it comes back.
+            # Without a desired state there is nothing to keep for its return.
             await self._store.forget_agent(session.owner.agent_id)
             self.forget(session.owner.agent_id)
