@@ -1,4 +1,4 @@
-"""The tasks behind transparent calls: made from a call, stored, and cancelled when nobody waits for them any more."""
+"""The tasks of transparent calls: made from a call, stored, and cancelled if no caller waits for them any more."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class CallTasks:
         """
         left_s = context.time_remaining()
         call = from_metadata(context.invocation_metadata() or ())
-        # Most calls ask for nothing but an answer in time.
+        # Most calls have no options.
         options = call.options if call.options.ListFields() else None
         submission = self._submission_service.check_call(info, request, call.request_id, options)
         if left_s is not None and left_s < MAX_DURATION_S:
@@ -79,7 +79,7 @@ class CallTasks:
         return accepted((await self._submission_service.store([submission]))[0], submission.request_id)
 
     async def store_detached(self, submission: Submission, context: Context) -> None:
-        """Store a task that nobody waits for; its id goes into the trailers."""
+        """Store a task without a waiting caller; its id goes into the trailers."""
         stored = await self.store(submission)
         context.set_trailing_metadata((("weft-task-id", stored.task_id),))
 

@@ -75,11 +75,11 @@ class DirectCalls:
                     self._balancer.update(agents)
         except Exception:
             log.exception("direct.fleet_not_followed")
-            # The next call begins anew.
+            # The next call starts it again.
             self._feeding = None
 
 
 def _outgoing(context: relay.Context) -> metadata.Pairs:
-    """The caller's own metadata, whose call this is a part of, and whether it may be run twice."""
+    """The metadata that goes on to the agent: the caller's own, the call's lineage, and whether it may be retried."""
     check_direct(context.invocation_metadata() or ())
     return relay.passed_on(context, _KEPT.__contains__)

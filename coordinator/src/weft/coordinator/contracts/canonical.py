@@ -1,12 +1,12 @@
-"""One form of bytes for all serializations of a request, by which a repeated request id knows its request.
+"""The canonical form: the same bytes for all serializations of a request, so that a repeated request id knows its request.
 
 Languages and runs write the same message differently: maps in any order, fields in any order, numbers packed or not. The
-form has the fields of each message by number and the entries of each map by key, also within `google.protobuf.Any` where
-the contract has the type. Fields that the contract does not know are ordered by number; what is inside them is not looked
-at, for nobody can tell a map from a list there. Equal forms are equal messages, so two different requests never share one.
+canonical form has the fields of each message by number and the entries of each map by key, also within `google.protobuf.Any`
+if the contract has the type. Fields that the contract does not know are ordered by number; their content stays as it is, since
+a map there looks like a list. Equal forms mean equal messages: two different requests never share a form.
 
-protobuf's own deterministic serialization does most of it. Only messages with unknown fields, extensions or `Any` are gone
-through here, field by field, up to a bound.
+protobuf's own deterministic serialization does most of this. Only messages with unknown fields, extensions or `Any` are ordered
+here, field by field, up to a bound.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from google.protobuf.message import DecodeError, Message
 from weft.coordinator.contracts import wire
 from weft.rpc.contracts.descriptors import message_class
 
-# Fields of one request that are ordered one by one, on the event loop: some 20 ms. A request with more keeps protobuf's form.
+# Fields of one request that are ordered here, on the event loop: some 20 ms. A request with more keeps protobuf's form.
 MAX_FIELDS = 20_000
-# What these fields take, those of an inner message once more for each one that it is in: some 100 ms. As for more fields.
+# The size of these fields: some 100 ms. An inner message counts once for each message around it. A larger request keeps
+# protobuf's form.
 MAX_BYTES = 32 * 1024 * 1024
-# One `Any` costs as much as so many fields.
+# An `Any` costs as much as this many fields.
 _ANY_FIELDS = 50
-# How deep messages are gone into: parsing one goes no deeper than 100, but one within `Any` begins anew.
+# The depth to which messages are ordered. Parsing goes to 100, but begins anew within `Any`.
 MAX_DEPTH = 200
 
 _ANY = any_pb2.Any.DESCRIPTOR.full_name
@@ -38,37 +39,37 @@ _WELL_KNOWN = frozenset(
 
 
 def needs_ordering(message_type: Descriptor) -> bool:
-    """Whether messages of this type can hold what protobuf's form leaves in any order, unknown fields aside.
+    """Whether protobuf's form leaves parts of messages of this type in any order, unknown fields aside.
 
-    Of the type itself: for those within it, ask for each.
+    For the type itself; ask for each inner type, too.
     """
     return message_type.full_name == _ANY or message_type.is_extendable
 
 
 def bounded_work() -> wire.Work:
-    """What the form of one request may take."""
+    """The bound for the form of one request."""
     return wire.Work(MAX_FIELDS, MAX_BYTES)
 
 
 def canonical_form(message: Message, *, ordered: bool) -> bytes:
-    """The form of a message. It is used up: its unknown fields are gone afterwards.
+    """The canonical form of a message. The message is used up: its unknown fields are gone afterwards.
 
     Args:
-        ordered: no message within it, itself included, `needs_ordering`.
+        ordered: neither the message nor an inner one `needs_ordering`.
     """
     form = message.SerializeToString(deterministic=True)
     try:
         return refined(form, message, bounded_work(), ordered=ordered)
     except wire.TooMuch:
-        # It has in whatever order, so the form is the same all the same.
+        # A repeat has the same fields, so it ends here too.
         return form
 
 
 def refined(form: bytes, message: Message, work: wire.Work, *, ordered: bool) -> bytes:
-    """What `canonical_form` makes of protobuf's deterministic form of a message.
+    """The canonical form of a message, made from protobuf's deterministic form.
 
     Raises:
-        TooMuch: it takes more than this work.
+        TooMuch: the message is past the bound.
     """
     if ordered:
         size_bytes = message.ByteSize()
@@ -80,7 +81,7 @@ def refined(form: bytes, message: Message, work: wire.Work, *, ordered: bool) ->
 
 
 class _Ordering:
-    """Orders the fields of serialized messages, as protobuf's deterministic form has them."""
+    """Orders the fields of messages that are in protobuf's deterministic form."""
 
     def __init__(self, pool: DescriptorPool, work: wire.Work) -> None:
         self._pool = pool
@@ -93,7 +94,7 @@ class _Ordering:
         return self._of(form, message_type, depth)
 
     def _of(self, form: bytes, message_type: Descriptor | None, depth: int) -> bytes:
-        """The fields of one message by number; those of one number stay as they are."""
+        """The fields of one message by number; fields of the same number keep their order."""
         if depth >= MAX_DEPTH:
             return form
         self._work.spend(0, len(form))
@@ -112,7 +113,7 @@ class _Ordering:
         return b"".join(content for _, content in parts)
 
     def _any(self, form: bytes, depth: int) -> bytes:
-        """An `Any` whose value has its own form, if its type is known and it parses as that."""
+        """An `Any` with its value in canonical form, if the type is known and the value parses."""
         self._work.spend(_ANY_FIELDS)
         packed = any_pb2.Any.FromString(form)
         name = packed.type_url.rpartition("/")[2]
@@ -122,14 +123,14 @@ class _Ordering:
         except (KeyError, DecodeError):
             return form
         value_form = value.SerializeToString(deterministic=True)
-        # Before what is within it does: it has been copied already.
+        # Counted before the inner messages: it is copied already.
         self._work.spend(0, len(value_form))
         packed.value = self.message(value_form, type_of(value), depth + 1)
         return packed.SerializeToString(deterministic=True)
 
 
 def field_of(pool: DescriptorPool, message_type: Descriptor, number: int) -> FieldDescriptor | None:
-    """The field of this number, an extension among others; None: it is not known."""
+    """The field or extension of this number; None: it is not known."""
     field: FieldDescriptor | None = message_type.fields_by_number.get(number)
     if field is None and message_type.is_extendable:
         try:
@@ -141,6 +142,6 @@ def field_of(pool: DescriptorPool, message_type: Descriptor, number: int) -> Fie
 
 def type_of(message: Message) -> Descriptor:
     """The type of a message."""
-    # Its stub names protobuf's two implementations.
+    # The stub's type names both implementations of protobuf.
     found: Any = message.DESCRIPTOR
     return found  # type: ignore[no-any-return]

@@ -1,9 +1,8 @@
 """Whether two versions of a method can read each other's messages: a pure comparison of descriptors.
 
-During a rolling upgrade callers, coordinators and agents of both versions exchange messages in both directions, so
-the comparison is symmetrical. It is about the wire alone: names and defaults do not count, fields are matched by
-number. Fields may be added and removed; a proto2 required one may not, since the other side would refuse messages
-that lack it.
+During a rolling upgrade, callers, coordinators and agents of both versions exchange messages in both directions. So the
+comparison is symmetrical. Only the wire format counts, not names or defaults; fields are matched by number. Fields may be added
+and removed, but not proto2 required ones: the other side would refuse messages without them.
 
 Source: protobuf.dev, "Updating a Message Type", narrowed where the guide allows a change that loses data (singular to
 repeated, message to bytes).
@@ -57,13 +56,13 @@ _KIND_NAMES: dict[int, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Incompatibility:
-    """The first thing that makes two versions of a method unable to talk."""
+    """The first difference for which two versions of a method are incompatible."""
 
     # "pkg.Service/Method".
     method: str
-    # Such as "AnalyzeRequest.options.depth"; empty when it is the method itself.
+    # Such as "AnalyzeRequest.options.depth"; empty for the method itself.
     field: str
-    # In words: what was offered, and what is in force.
+    # The difference, in words.
     why: str
 
     def __str__(self) -> str:
@@ -77,8 +76,8 @@ def find_incompatibility(
     """Why agents of `offered` cannot serve callers of `in_force`, or the other way round; None: they can.
 
     Args:
-        compared: pairs of message types of these two contracts that were found compatible; those of this method are
-            added. Methods share most of their messages: one set for all makes each pair be looked at once.
+        compared: pairs of message types of these two contracts that are compatible; those of this method are added. Methods
+            share most of their messages: with one set for all methods, each pair is compared once.
     """
     name = method_name(in_force)
     if (kind := method_kind(offered)) != method_kind(in_force):
@@ -118,7 +117,7 @@ def _compare_messages(
 
 
 def _compare_fields(was: FieldDescriptor | None, now: FieldDescriptor | None) -> str:
-    """What is wrong between two fields of one number, one of which may be missing; empty: nothing."""
+    """The difference between two fields of one number, either of which may be missing; empty: compatible."""
     if bool(was and was.is_required) != bool(now and now.is_required):
         return "it is required, was not" if now and now.is_required else "it was required, is not"
     if was is None or now is None:

@@ -1,11 +1,11 @@
 """Contracts: the descriptors behind hosted methods, and which contract is in force for each method.
 
-A contract never changes; its digest is its name. Each has a descriptor pool of its own, so that agents may carry
-different versions of one file. The contract in force for a method is the newest one that brought it; it checks
-payloads and is shown by reflection. Every other one must be wire-compatible with it: its agents get the same tasks.
+A contract never changes; its digest is its name. Each has a descriptor pool of its own, so that agents may have different
+versions of one file. The contract in force for a method is the newest one with that method: it checks payloads, and reflection
+shows it. Every other contract must be wire-compatible with it, since its agents get the same tasks.
 
-No I/O: the caller loads contracts from the store, oldest first, and stores what `Contracts.check` lets pass before
-it calls `admit`.
+No I/O: the caller loads contracts from the store, oldest first. A new contract passes `Contracts.check`, is stored, and then
+`admit` puts it in force.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from weft.rpc.contracts.names import is_reserved, unknown_method
 from weft.rpc.errors import InvalidArgument
 
 MAX_CONTRACT_BYTES = 8 * 1024 * 1024
-# Contracts in force for some method, and older ones kept beside them for agents not yet upgraded.
+# Contracts in force for some method; and older contracts, which are kept for agents that are not upgraded yet.
 MAX_IN_FORCE = 4096
 MAX_SUPERSEDED = 64
 
@@ -42,23 +42,23 @@ class MethodInfo:
     name: str
     # A number of weft.v1.MethodKind.
     kind: int
-    # Can be called as a task.
+    # A task can call it.
     durable: bool
     request_class: type[Message]
     response_class: type[Message]
     descriptor: MethodDescriptor
     # Digest of its contract.
     contract: str
-    # Its request, or a message within it, has proto2 required fields.
+    # Its request or an inner message has proto2 required fields.
     has_required: bool
-    # No message within its request `needs_ordering`, nor the request itself.
+    # Neither its request nor an inner message `needs_ordering`.
     ordered: bool
 
     def check_request(self, payload: bytes) -> Message | DeepRequest:
-        """The request; refuse a payload that handlers could not read.
+        """Parse the request.
 
         Raises:
-            InvalidArgument: it does not parse as the request message (PAYLOAD_MALFORMED).
+            InvalidArgument: the payload does not parse as the request message (PAYLOAD_MALFORMED).
         """
         try:
             message = self.request_class.FromString(payload)
@@ -72,7 +72,7 @@ class MethodInfo:
         return message
 
     def request_form(self, request: Message | DeepRequest) -> bytes:
-        """What all serializations of a request have in common (`canonical`). It is used up."""
+        """The canonical form of a request (`canonical`). The request is used up."""
         if isinstance(request, DeepRequest):
             return request.form()
         return canonical_form(request, ordered=self.ordered)
@@ -85,23 +85,22 @@ class MethodInfo:
 
 
 class Contract:
-    """The files that an agent sent, and the methods of them that it hosts."""
+    """An agent's files, and the methods of them that it hosts."""
 
     def __init__(self, file_descriptor_set: bytes, pool: DescriptorPool) -> None:
         self.digest = descriptors.digest(file_descriptor_set)
         self.file_descriptor_set = file_descriptor_set
         self.pool = pool
         self.methods: Mapping[str, MethodInfo] = {}
-        # Every method that was looked up, shared with the contracts that `hosting` returns.
+        # All methods that were looked up; contracts from `hosting` share it.
         self._infos: dict[str, MethodInfo] = {}
 
     @classmethod
     def load(cls, file_descriptor_set: bytes, methods: Sequence[str]) -> Contract:
-        """Build a contract from an agent's bytes and the methods that it says it hosts.
+        """Build a contract from an agent's files and the names of its hosted methods.
 
         Raises:
-            InvalidArgument: the files are too large or do not hold together, or a method is not in them
-                (CONTRACT_INVALID).
+            InvalidArgument: the files are too large or inconsistent, or a method is not in them (CONTRACT_INVALID).
         """
         size = len(file_descriptor_set)
         if size > MAX_CONTRACT_BYTES:
@@ -113,7 +112,7 @@ class Contract:
         return cls(file_descriptor_set, descriptors.build_pool(files.file)).hosting(methods)
 
     def hosting(self, methods: Sequence[str]) -> Contract:
-        """The same files for an agent that hosts these methods of them.
+        """The same files, for an agent that hosts these methods.
 
         Raises:
             InvalidArgument: a method is not in the contract (CONTRACT_INVALID).
@@ -152,7 +151,7 @@ class Contract:
 
 
 class Contracts:
-    """All contracts that are known, oldest first, and the methods in force."""
+    """All known contracts, oldest first, and the methods in force."""
 
     def __init__(self) -> None:
         self._contracts: dict[str, Contract] = {}
@@ -164,7 +163,7 @@ class Contracts:
     # -- contracts --------------------------------------------------------------------------------------------
 
     def known(self, digest: str) -> bool:
-        """Whether this contract's files are here, so that an agent need not send them."""
+        """Whether this contract's files are here; if so, agents need not send them."""
         return digest in self._contracts
 
     def get(self, digest: str) -> Contract | None:
@@ -183,7 +182,7 @@ class Contracts:
         return self._contracts[max(digests, key=self._ages.__getitem__)] if digests else None
 
     def check(self, contract: Contract) -> Sequence[str]:
-        """The methods that `admit` would put in force by this contract; changes nothing.
+        """The methods that `admit` would put in force by this contract. Changes nothing.
 
         Raises:
             FailedPrecondition: a method is incompatible with the one in force (CONTRACT_INCOMPATIBLE).
@@ -206,9 +205,9 @@ class Contracts:
         return changed
 
     def admit(self, contract: Contract) -> Sequence[str]:
-        """Put a contract's methods in force, but for those that a newer one has brought; returns the former.
+        """Put a contract's methods in force, without those that a newer contract has; returns these methods.
 
-        A contract that is known already keeps its age: an agent that comes back with it displaces nothing newer.
+        A known contract keeps its age: an agent that comes back with it displaces no newer contract.
 
         Raises:
             FailedPrecondition, ResourceExhausted: as `check`; then nothing has changed.
@@ -223,7 +222,7 @@ class Contracts:
         return changed
 
     def forget(self, digest: str) -> None:
-        """A contract that nobody needs any more: its methods are unknown now. Harmless when it is not known."""
+        """Forget a contract that is not needed: its methods are unknown now. Harmless for an unknown contract."""
         if self._contracts.pop(digest, None) is not None:
             del self._ages[digest]
             self._methods = {name: info for name, info in self._methods.items() if info.contract != digest}
@@ -237,14 +236,14 @@ class Contracts:
     # -- methods ----------------------------------------------------------------------------------------------
 
     def find(self, name: str) -> MethodInfo | None:
-        """The method in force; None when there is none of this name."""
+        """The method in force; None: it is unknown."""
         return self._methods.get(name)
 
     def method(self, name: str) -> MethodInfo:
         """The method in force.
 
         Raises:
-            NotFound: there is none of this name; the message says which there are (METHOD_UNKNOWN).
+            NotFound: METHOD_UNKNOWN; the message names similar methods.
         """
         found = self._methods.get(name)
         if found is None:
@@ -275,7 +274,7 @@ def _has_required_field(message_type: Descriptor) -> bool:
 
 
 def _types_holding(roots: Iterable[Descriptor], has_it: Callable[[Descriptor], bool]) -> set[str]:
-    """The message types, among these and those within them, that have something themselves or at any depth."""
+    """The message types, of the roots and all inner types, for which `has_it` is true, also at any depth."""
     waiting = list({root.full_name: root for root in roots}.values())
     seen = {root.full_name for root in waiting}
     users: dict[str, set[str]] = {}

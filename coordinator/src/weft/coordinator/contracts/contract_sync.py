@@ -49,7 +49,7 @@ class ContractSync:
             try:
                 self._contracts.admit(Contract.load(descriptor_set, methods))
             except WeftError as error:
-                # Its agents send it again, and are told what is wrong with it.
+                # Its agents send it again, and get the error.
                 log.warning("contract.skipped", digest=digest[:12], error=error.message)
 
     async def forget(self, hosted: Sequence[str], methods: Sequence[str], now_s: float) -> None:

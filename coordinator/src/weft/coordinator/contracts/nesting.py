@@ -1,12 +1,12 @@
-"""Requests that nest deeper than protobuf's parser here goes: checked, and given their canonical form, level by level.
+"""Checks requests that nest deeper than Python's protobuf parser goes, and makes their canonical form, level by level.
 
-The parser ends at 100 messages within each other, those of other languages do not, and a direct call passes whatever its
-handler takes. It does not say why it refuses bytes, either. So bytes that it refuses are taken apart: a message that it
-does not read as a whole has fields that it reads, and messages that are looked at in turn.
+The parser refuses more than 100 levels; parsers of other languages do not, and direct calls pass any depth. The parser does not
+say why it refuses bytes, either. So refused bytes are split: of a message that the parser does not read as a whole, it reads
+some fields, and the other messages in it are split in turn.
 
-    request ─► { what the parser reads of it, messages that it does not read ─► { what it reads, … } }
+    request ─► { fields that the parser reads, messages that it does not read ─► { fields that it reads, … } }
 
-It is malformed if, at some level, what is left without those messages is not read either.
+The request is malformed if, at some level, the parser does not read the rest without those messages.
 """
 
 from __future__ import annotations
@@ -24,43 +24,43 @@ from weft.coordinator.contracts import wire
 from weft.coordinator.contracts.canonical import bounded_work, field_of, refined
 from weft.rpc.contracts.descriptors import message_class
 
-# Fields that are told apart, and bytes that are given to the parser once more: some 100 ms at worst, on the event loop. Of a
-# request with more the rest goes unchecked, as in a direct call: its handler is the one to refuse it.
+# Fields that are split, and bytes that are parsed again: some 100 ms at worst, on the event loop. A request with more goes
+# unchecked, as in a direct call: its handler refuses it if it must.
 MAX_FIELDS = 20_000
 MAX_BYTES = 16 * 1024 * 1024
 
 
 class _Part(NamedTuple):
-    """One occurrence of a field that the parser does not read everywhere."""
+    """One occurrence of a field that the parser does not read in all its occurrences."""
 
     kind: int
-    # The whole field as it is; or a message that the parser reads; or one that it does not.
+    # The unparsed field; or a parsed message; or a message that the parser does not read.
     content: memoryview | Message | _Level
 
 
 class _Level:
-    """A message that the parser does not read as a whole: where it is, and what it has, once that is looked at."""
+    """A message that the parser does not read as a whole: its place and, once split, its content."""
 
     def __init__(self, message_type: Descriptor, start: int, end: int) -> None:
         self.type = message_type
         self.start, self.end = start, end
-        # What the parser reads of it.
+        # The fields that the parser reads.
         self.rest: Message
-        # By number, what it does not.
+        # The other fields, by number.
         self.parts: Mapping[int, Sequence[_Part]] = {}
         self.form = b""
 
 
 class DeepRequest:
-    """A well-formed request that the parser does not read."""
+    """A well-formed request that is too deep for the parser."""
 
     def __init__(self, payload: bytes, levels: Sequence[_Level]) -> None:
         self._payload = payload
-        # Each before those within it; none: more than may be looked at.
+        # Outer levels before inner ones; empty: the request is past the bound.
         self._levels = levels
 
     def form(self) -> bytes:
-        """As `canonical_form`; of a request that is more than may be looked at, its bytes."""
+        """As `canonical_form`; of a request past the bound, its bytes."""
         work = bounded_work()
         try:
             for level in reversed(self._levels):
@@ -74,18 +74,18 @@ def read_deep(payload: bytes, message_type: Descriptor, *, has_required: bool) -
     """A request that the parser has refused.
 
     Args:
-        has_required: messages within it may have proto2 required fields.
+        has_required: the request or an inner message may have proto2 required fields.
 
     Raises:
-        Malformed: not because it is too deep.
+        Malformed: depth is not the reason for the refusal.
     """
     reader = _Reader(payload, message_type.file.pool, has_required=has_required)
     levels = [_Level(message_type, 0, len(payload))]
-    looked_at = 0
+    split = 0
     try:
-        while looked_at < len(levels):
-            levels += reader.look(levels[looked_at])
-            looked_at += 1
+        while split < len(levels):
+            levels += reader.split(levels[split])
+            split += 1
     except wire.TooMuch:
         levels = []
     return DeepRequest(payload, levels)
@@ -100,8 +100,8 @@ class _Reader:
         self._work = wire.Work(MAX_FIELDS, MAX_BYTES)
         self._classes: dict[str, type[Message]] = {}
 
-    def look(self, level: _Level) -> list[_Level]:
-        """Take a message apart; gives those in it that are still to be looked at.
+    def split(self, level: _Level) -> list[_Level]:
+        """Split a message into fields; the inner messages that are still to be split.
 
         Raises:
             Malformed, TooMuch
@@ -113,13 +113,13 @@ class _Reader:
         messages = sum(
             _message_type(each, known[each.number]) is not None for found in fields.values() for each in found
         )
-        # A single message must be what the parser does not read: it is not asked.
+        # A single inner message must be the one that the parser does not read: do not try it.
         made = {
             number: [self._part(field, known[number], ask=messages > 1) for field in found]
             for number, found in fields.items()
         }
         inner = [p.content for parts in made.values() for p in parts if isinstance(p.content, _Level)]
-        # Without any, each message within ends just where the parser does, and is one too deep in this one.
+        # Without any, each inner message is as deep as the parser goes, and one level too deep in this one.
         apart: type[object] = _Level if inner else Message
         level.parts = {
             number: parts
@@ -172,7 +172,7 @@ class _Reader:
 
 
 def _message_type(field: wire.Field, known: FieldDescriptor | None) -> Descriptor | None:
-    """The type of the message in a field; None: there is none, as far as the parser knows."""
+    """The type of the message in a field; None: the field holds no message."""
     if known is None:
         return None
     kind = wire.GROUP if known.type == FieldDescriptor.TYPE_GROUP else wire.LENGTH
@@ -180,13 +180,13 @@ def _message_type(field: wire.Field, known: FieldDescriptor | None) -> Descripto
 
 
 def _missing(message: Any) -> list[str]:
-    """Required fields that are not set, as paths."""
+    """The paths of required fields that are not set."""
     found: list[str] = message.FindInitializationErrors()
     return found
 
 
 def _form(level: _Level, work: wire.Work) -> bytes:
-    """A serialization of the message that equal ones have in common; those within it have theirs."""
+    """The canonical form of a level; inner levels have theirs already."""
     forms = [_message_form(level.rest, work)]
     for number, parts in sorted(level.parts.items()):
         work.spend(len(parts))
@@ -196,7 +196,7 @@ def _form(level: _Level, work: wire.Work) -> bytes:
             fields.sort()
         forms += fields
     form = b"".join(forms)
-    # An outer one has all inner ones in it once more.
+    # The form of an outer level contains those of the inner ones again.
     work.spend(0, len(form))
     return form
 
@@ -210,5 +210,5 @@ def _part_form(number: int, part: _Part, work: wire.Work) -> bytes:
 
 
 def _message_form(message: Message, work: wire.Work) -> bytes:
-    # Not `ordered`: unknown fields are not seen by that from some 60 levels on.
+    # Not `ordered`: from some 60 levels on, that check does not see unknown fields.
     return refined(message.SerializeToString(deterministic=True), message, work, ordered=False)

@@ -1,4 +1,4 @@
-"""Protobuf's wire format, as far as a message's fields are told apart: where each begins and ends. No recursion, and a bound."""
+"""Splits a serialized message into its fields: where each begins and ends. Without recursion, and with a bound."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ _MAX_TAG = (1 << 32) - 1
 
 
 class Malformed(Exception):
-    """The bytes are no message."""
+    """The bytes are not a message."""
 
 
 class TooMuch(Exception):
-    """More than `Work` allows."""
+    """`Work` does not allow more."""
 
 
 class Work:
-    """What may still be looked at, on the event loop.
+    """The work that is still allowed, on the event loop.
 
     Args:
-        fields: one by one, those within groups included.
-        size_bytes: bytes that are copied or parsed.
+        fields: fields to split, including those in groups.
+        size_bytes: bytes to copy or parse.
     """
 
     def __init__(self, fields: int, size_bytes: int) -> None:
@@ -31,10 +31,10 @@ class Work:
         self._bytes_left = size_bytes
 
     def spend(self, fields: int, size_bytes: int = 0) -> None:
-        """Count this.
+        """Count this work.
 
         Raises:
-            TooMuch: nothing is left.
+            TooMuch: it is more than was left.
         """
         self._fields_left -= fields
         self._bytes_left -= size_bytes
@@ -57,8 +57,8 @@ def fields(form: bytes, start: int, end: int, work: Work) -> Iterator[Field]:
     """The fields of the message at `start` to `end`.
 
     Raises:
-        Malformed: there is something else.
-        TooMuch: more than the work allows.
+        Malformed: the bytes are not a message.
+        TooMuch: more than `work` allows.
     """
     at = start
     while at < end:
@@ -79,7 +79,7 @@ def fields(form: bytes, start: int, end: int, work: Work) -> Iterator[Field]:
 
 
 def _group(form: bytes, at: int, end: int, number: int, work: Work) -> tuple[int, int]:
-    """Where a group's content ends, and where its end tag does."""
+    """Where a group's content ends, and where its end tag ends."""
     open_groups = [number]
     while at < end:
         work.spend(1)
@@ -132,7 +132,7 @@ def _varint(form: bytes, at: int) -> tuple[int, int]:
 
 
 def varint(value: int) -> bytes:
-    """A number as it is on the wire."""
+    """A number in wire format."""
     encoded = bytearray()
     while value > 0x7F:
         encoded.append(value & 0x7F | 0x80)
@@ -142,7 +142,7 @@ def varint(value: int) -> bytes:
 
 
 def delimited(number: int, kind: int, content: bytes) -> bytes:
-    """A field with a message in it, of kind LENGTH or GROUP."""
+    """A field that holds a message, of kind LENGTH or GROUP."""
     if kind == GROUP:
         return varint(number << 3 | GROUP) + content + varint(number << 3 | GROUP_END)
     return varint(number << 3 | LENGTH) + varint(len(content)) + content

@@ -41,7 +41,7 @@ class DiscoveryService:
         self._max_watchers = max_watchers
         self._watchers = 0
         self._settle_s = settle_s
-        # The agents of before this process began are back; and the loop's time after which nobody waits for them.
+        # Set once the agents of before this process began are back; and until when watchers wait for that, by the loop's clock.
         self._settled = asyncio.Event()
         self._settled_by_s = 0.0
         self._news = asyncio.Event()
