@@ -391,9 +391,9 @@ async def test_agents_that_cannot_be_reached_cost_no_call(all_doors: MeshOfAll) 
     app = StockApp(mesh, "stock")
     await app.start()
     addresses = {
-        "nowhere": (free_address(), "nobody can be reached"),
+        "nowhere": (free_address(), "cannot connect to"),
         "astray": (all_doors.doors["agent"].address, "agent 'a1' answers"),
-        "plain": (app.address, "no agent of weft"),
+        "plain": (app.address, "is not a weft agent"),
     }
 
     async def call() -> set[str]:

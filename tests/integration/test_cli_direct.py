@@ -149,5 +149,5 @@ async def test_nobody_can_be_called(mesh: MeshHarness) -> None:
         said = " ".join((done.out + done.err).split())
         assert f"no agent takes direct calls of {CALL}" in said
         assert "off takes no direct calls" in said
-        assert "lost cannot be reached: nobody can be reached at 127.0.0.1:1: UNAVAILABLE" in said
+        assert "lost cannot be reached: cannot connect to 127.0.0.1:1: UNAVAILABLE" in said
     assert "Without --direct the call waits for one" in called.err

@@ -128,7 +128,7 @@ async def test_somebody_else_or_something_else_there(mesh: MeshHarness) -> None:
             agent_id: (await found(watching, agent_id, UNREACHABLE)).direct_problem for agent_id in addresses
         }
     assert "another process of this agent answers" in problems["twin"]
-    assert "no agent of weft" in problems["plain"]
+    assert "is not a weft agent" in problems["plain"]
     assert problems["deaf"].startswith("nobody")
     for agent_id in ("portless", "listed"):
         assert "not one HOST:PORT" in problems[agent_id]
@@ -161,7 +161,7 @@ async def test_a_real_agent_and_the_command(mesh: MeshHarness) -> None:
         assert "ok" in rows["good"]
         assert "UNREACHABLE" in rows["bad"]
         assert "off" in rows["none"]
-        assert f"bad: nobody can be reached at {address}" in listed.err
+        assert f"bad: cannot connect to {address}" in listed.err
         as_json = await weft("agents", "list", "--json", "--target", mesh.target)
         assert {each["id"]: each["direct_state"] for each in as_json.document} == {
             "good": "REACHABLE",

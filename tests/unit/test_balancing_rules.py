@@ -217,8 +217,8 @@ def test_a_method_whose_app_is_down_is_not_hosted() -> None:
         ({"advertised_address": ""}, "takes no direct calls"),
         ({"state": fleet_pb2.AGENT_STATE_DRAINING}, "is DRAINING"),
         (
-            {"direct_state": fleet_pb2.DIRECT_STATE_UNREACHABLE, "direct_problem": "nobody answered at a:1"},
-            "cannot be reached: nobody answered at a:1",
+            {"direct_state": fleet_pb2.DIRECT_STATE_UNREACHABLE, "direct_problem": "no answer from a:1"},
+            "cannot be reached: no answer from a:1",
         ),
         (
             {"methods": [fleet_pb2.HostedMethod(name=METHOD, unavailable=True)]},

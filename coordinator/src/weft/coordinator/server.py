@@ -248,12 +248,12 @@ class Coordinator:
         log.info("coordinator.stopped")
 
     def takes_work(self, agent_id: str) -> bool:
-        """Whether an agent is connected here, and would be given tasks."""
+        """Whether an agent is connected here and takes tasks."""
         session = self._sessions.get(agent_id)
         return session is not None and session.takes_work
 
     async def sweep(self) -> SweepReport:
-        """Do now what time has brought: nobody need wait for the next sweep."""
+        """Run a sweep now."""
         return await self._sweeper.run_once()
 
     async def wait(self) -> None:

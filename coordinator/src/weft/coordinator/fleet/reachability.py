@@ -92,7 +92,7 @@ async def find_problem(hello: session_pb2.Hello) -> str:
     address = hello.advertised_address
     try:
         if parse(address) != (address,):
-            return f"the advertised address {address!r} is not one HOST:PORT"
+            return f"the advertised address {address!r} is not a single HOST:PORT"
     except InvalidArgument as error:
         return error.message
     channel = dial(address, client_options(own_connection=True))
@@ -101,7 +101,7 @@ async def find_problem(hello: session_pb2.Hello) -> str:
     except aio.AioRpcError as error:
         return _why(address, error)
     except DecodeError:
-        return f"what answers at {address} is no agent of weft"
+        return f"the server at {address} is not a weft agent"
     finally:
         await channel.close()
     if (agent.id, agent.instance_id) != (hello.agent_id, hello.instance_id):
@@ -124,7 +124,7 @@ async def _described(channel: aio.Channel) -> fleet_pb2.Agent:
 def _why(address: str, error: aio.AioRpcError) -> str:
     details = (error.details() or "")[:_MAX_DETAILS]
     if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-        return f"what answers at {address} is no agent of weft"
+        return f"the server at {address} is not a weft agent"
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return f"nobody answered at {address} within {TIMEOUT_S:g} s"
-    return f"nobody can be reached at {address}: {error.code().name}: {details}"
+        return f"no answer from {address} within {TIMEOUT_S:g} s"
+    return f"cannot connect to {address}: {error.code().name}: {details}"
