@@ -131,7 +131,7 @@ async def test_somebody_else_or_something_else_there(mesh: MeshHarness) -> None:
     assert "is not a weft agent" in problems["plain"]
     assert problems["deaf"].startswith("nobody")
     for agent_id in ("portless", "listed"):
-        assert "not one HOST:PORT" in problems[agent_id]
+        assert "not a single HOST:PORT" in problems[agent_id]
     assert "no port" in problems["nonsense"]
     assert "no-such-host.invalid" in problems["nowhere"]
 
