@@ -12,12 +12,13 @@ import grpc
 import grpc.aio
 import pytest
 from google.rpc import code_pb2, error_details_pb2
+from pydantic import BaseModel
 
 from probe.v1 import probe_pb2_grpc
 from probe.v1.probe_pb2 import Payload, ProbeReply, ProbeRequest
 from tests.support.probe import ProbeService
-from weft.agent import HostingError, current_task
-from weft.rpc.errors import from_call
+from weft.agent import Agent, HostingError, current_task
+from weft.rpc.errors import InvalidArgument, from_call
 from weft.testing import HandlerTask, handler_outcome, run_handler, run_handler_sync
 
 
@@ -99,6 +100,27 @@ async def test_streams_of_requests_come_from_any_iterable():
     assert [each.text for each in await run_handler(talker.Chat, requests())] == ["a", "b"]
     with pytest.raises(TypeError, match="iterable"):
         await run_handler(talker.Collect, ProbeRequest())
+
+
+class Sum(BaseModel):
+    terms: list[int]
+    total: int = 0
+
+
+async def test_functions_that_an_agent_hosts_are_run_as_their_own_method():
+    @Agent("a").method("acme.v1.Adder/Add")
+    def add(request: Sum) -> Sum:
+        assert current_task().method == "acme.v1.Adder/Add"
+        return Sum(terms=request.terms, total=sum(request.terms))
+
+    class Adder:
+        def add(self, request: Sum) -> Sum:
+            return Sum(terms=request.terms, total=sum(request.terms))
+
+    for handler in (add, Adder().add):
+        assert await run_handler(handler, Sum(terms=[1, 2])) == Sum(terms=[1, 2], total=3)
+    with pytest.raises(InvalidArgument, match="terms"):
+        await run_handler(add, {"terms": ["x"]})
 
 
 async def test_functions_of_agents_take_and_give_dicts():

@@ -33,6 +33,11 @@ def shout(request: dict[str, Any]) -> dict[str, Any]:
     return request
 
 
+@Agent("a").method("acme.v1.Shouter/Whisper")
+async def whisper(request: dict[str, Any]) -> dict[str, Any]:
+    return request
+
+
 def count(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield request
 
@@ -43,6 +48,7 @@ async def test_handlers(probe: Probe) -> None:
     replies = await run_handler(probe.Stream, probe_pb2.ProbeRequest(), timeout_s=3, metadata=[("a", "b")])
     assert_type(replies, list[probe_pb2.ProbeReply])
     assert_type(await run_handler(shout, {"a": 1}, task=HandlerTask(attempt=2)), dict[str, Any])
+    assert_type(await run_handler(whisper, {"a": 1}), dict[str, Any])
     outcome = await handler_outcome(probe.Echo, probe_pb2.Payload())
     if outcome.error is not None:
         assert_type(outcome.error.code(), grpc.StatusCode)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import sys
-import typing
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from google.protobuf import json_format, message_factory, struct_pb2
+from google.protobuf import message_factory
 from google.protobuf.message import Message
 
 from weft.agent import HostingError
-from weft.agent.hosting.functions import function_method
+from weft.agent.hosting.functions import client_method, function_method
 from weft.agent.hosting.hosted_methods import HostedMethod, servicer_methods
 from weft.client import Method
 
@@ -57,23 +56,28 @@ def tested_method(handler: Callable[..., Any]) -> TestedMethod:
         HostingError: an agent could not host it either; the message says what to change.
     """
     servicer = getattr(handler, "__self__", None)
-    if servicer is not None and not isinstance(servicer, type):
-        return _of_servicer(handler, servicer)
-    return _of_function(handler)
-
-
-def _of_servicer(handler: Callable[..., Any], servicer: Any) -> TestedMethod:
     generated = [
         add
         for base in type(servicer).__mro__
         if base.__module__.endswith("_pb2_grpc")
         if (add := getattr(sys.modules.get(base.__module__), f"add_{base.__name__}_to_server", None))
     ]
-    if not generated:
+    if generated:
+        return _of_servicer(handler, servicer, generated)
+    try:
+        return _of_function(handler)
+    except HostingError as error:
+        if servicer is None:
+            raise
         raise HostingError(
             f"{type(servicer).__name__} has no generated base class, so the messages of {_name_of(handler)} are not"
-            " known: derive it from the ...Servicer of its ..._pb2_grpc module"
-        )
+            f" known: derive it from the ...Servicer of its ..._pb2_grpc module. Or as a function: {error.message}"
+        ) from None
+
+
+def _of_servicer(
+    handler: Callable[..., Any], servicer: Any, generated: Iterable[Callable[[Any, Any], None]]
+) -> TestedMethod:
     for add in generated:
         for hosted in servicer_methods(add, servicer):
             if hosted.behavior == handler:
@@ -85,39 +89,24 @@ def _of_servicer(handler: Callable[..., Any], servicer: Any) -> TestedMethod:
 
 def _of_function(handler: Callable[..., Any]) -> TestedMethod:
     method = getattr(handler, "method", None)
-    function = getattr(handler, "function", handler)
-    if isinstance(method, Method):
-        # As `@agent.method` left it.
-        return TestedMethod(function_method(method.name, function), method.serialize, method.parse)
     name = _name_of(handler)
     short = name if name.isidentifier() else "Unnamed"
-    hosted = function_method(f"{UNNAMED_SERVICE}/{short}", function)
-    return _with_messages(hosted, as_dict=_gives_dicts(function))
+    # Of a function that `@agent.method` hosts, its own.
+    full = method.name if isinstance(method, Method) else f"{UNNAMED_SERVICE}/{short}"
+    hosted, called = function_method(full, handler), client_method(full, handler)
+    return TestedMethod(hosted, called.serialize, called.parse)
 
 
-def _with_messages(hosted: HostedMethod, *, as_dict: bool = False) -> TestedMethod:
+def _with_messages(hosted: HostedMethod) -> TestedMethod:
     request, response = (message_factory.GetMessageClass(each) for each in hosted.types)
 
     def serialize(given: Any) -> bytes:
-        if isinstance(given, dict) and request is struct_pb2.Struct:
-            given = json_format.ParseDict(given, struct_pb2.Struct())
         if not isinstance(given, Message) or given.DESCRIPTOR.full_name != request.DESCRIPTOR.full_name:
             raise TypeError(f"{hosted.name} takes {request.DESCRIPTOR.full_name}, not {type(given).__name__}")
         data: bytes = given.SerializeToString()
         return data
 
-    def parse(data: bytes) -> Any:
-        message = response.FromString(data)
-        return json_format.MessageToDict(message) if as_dict else message
-
-    return TestedMethod(hosted, serialize, parse)
-
-
-def _gives_dicts(function: Callable[..., Any]) -> bool:
-    given = typing.get_type_hints(function).get("return")
-    # Of a stream, what it streams.
-    each = typing.get_args(given)[:1] or (None,)
-    return any((typing.get_origin(hint) or hint) is dict for hint in (given, *each))
+    return TestedMethod(hosted, serialize, response.FromString)
 
 
 def _name_of(handler: Callable[..., Any]) -> str:

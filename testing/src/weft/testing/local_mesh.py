@@ -22,12 +22,21 @@ from weft.client.mesh import DEFAULT_PATIENCE_S
 from weft.coordinator.server import Coordinator
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.embedded.embedded_store import EmbeddedLimits, EmbeddedStore
+from weft.rpc.times import MAX_DURATION_S
 from weft.testing.mesh_clock import MeshClock
 
 # How long an agent may take to be connected, and a mesh to end.
 START_S = 10.0
 STOP_GRACE_S = 1.0
 _LOOK_S = 0.002
+# Results are kept: else a test that waits for tasks one by one would find some expired, after a jump over hours.
+_DEFAULTS: dict[str, Any] = {
+    "listen": "127.0.0.1:0",
+    "recovery_grace_s": 0.0,
+    "stop_grace_s": STOP_GRACE_S,
+    "result_ttl_s": MAX_DURATION_S,
+    "failure_ttl_s": MAX_DURATION_S,
+}
 _IN_MEMORY = "/dev/shm"  # noqa: S108 - a folder of its own is made there
 
 
@@ -136,7 +145,8 @@ async def mesh_of(*agents: Agent, skip_idle_time: bool = True, **settings: Any) 
     Args:
         skip_idle_time: while a caller waits for a task and none runs or is ready, the clock jumps to the time at which
             the next one is due. False: it jumps by `mesh.clock.advance` alone.
-        settings: the coordinator's, by name, such as `result_ttl_s=60`. The environment is not read for them.
+        settings: the coordinator's, by name, such as `cancel_grace_s=1`. The environment is not read for them. Unless set,
+            `result_ttl_s` and `failure_ttl_s` are a year.
 
     Raises:
         WeftError: an agent cannot run, as `Agent.serve` says.
@@ -145,11 +155,7 @@ async def mesh_of(*agents: Agent, skip_idle_time: bool = True, **settings: Any) 
     """
     clock = MeshClock()
     with _folder() as folder:
-        given: dict[str, Any] = {
-            "listen": "127.0.0.1:0",
-            "recovery_grace_s": 0.0,
-            "stop_grace_s": STOP_GRACE_S,
-        } | settings
+        given = _DEFAULTS | settings
         made = _GivenSettings(**given, store=str(folder / "weft.db"))
         store = _store_of(made, clock)
         coordinator = Coordinator(made, store)
