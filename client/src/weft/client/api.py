@@ -1,8 +1,8 @@
 """The coordinator's API as typed calls, with the one layer of retries.
 
-A call that is refused for the moment (UNAVAILABLE, or RESOURCE_EXHAUSTED with a RetryInfo) is repeated within
-its deadline. So everything here can be repeated: a submission carries its request id. Streams are mended by those who
-read them, for only they know where to go on; `Patience` says how long and how often they try.
+A call that fails with `RetryLater` is repeated within its deadline. Every call here may be repeated: a submission carries its
+request id. The reader of a stream opens it again after a loss, because only the reader knows where to go on; `Patience` says
+how long and how often.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ LIST_QUEUES = Method.of(f"{_SERVICE}/ListQueues", pb.ListQueuesRequest, pb.ListQ
 UPDATE_QUEUE = Method.of(f"{_SERVICE}/UpdateQueue", pb.UpdateQueueRequest, pb.UpdateQueueResponse)
 
 DEFAULT_TIMEOUT_S = 30.0
-# What grpc.aio says, with code INTERNAL, when a stream breaks under a write: then it does not know the real status.
+# The message of grpc.aio, with code INTERNAL, when a stream breaks during a write: it does not know the real status.
 _BROKEN_WRITE = "Internal error from Core"
 _LEAST_WAIT_S = 0.05
 _MOST_WAIT_S = 2.0
@@ -77,13 +77,13 @@ class Api:
         repeatable: bool = True,
         repeated_s: float | None = None,
     ) -> Resp:
-        """One unary call, repeated while it is refused for the moment and there is time.
+        """Make a unary call. Repeat it while it fails with `RetryLater` and there is time.
 
         Args:
-            repeated_s: not for longer than this, time in which the machine slept included.
+            repeated_s: repeat for this long at most. Counts the time in which the machine slept.
 
         Raises:
-            WeftError: what the coordinator says; `Unreachable` when it says nothing.
+            WeftError: the coordinator's answer; `Unreachable` without one.
         """
         self.home.check()
         call = self._callables.get(method.name)
@@ -107,19 +107,19 @@ class Api:
     def open(
         self, method: Method[Req, Resp], request: Req, *, timeout_s: float | None = None
     ) -> grpc.aio.UnaryStreamCall[Req, Resp]:
-        """Start a server-streaming call. The caller cancels it in the end, whatever happened."""
+        """Start a server-streaming call. The caller must cancel it in the end."""
         self.home.check()
         return self.channel.unary_stream(f"/{method.name}", method.serialize, method.parse)(
             request, timeout=timeout_s
         )
 
     def open_bidi(self, method: Method[Req, Resp]) -> grpc.aio.StreamStreamCall[Req, Resp]:
-        """Start a bidirectional call. The caller cancels it in the end, whatever happened."""
+        """Start a bidirectional call. The caller must cancel it in the end."""
         self.home.check()
         return self.channel.stream_stream(f"/{method.name}", method.serialize, method.parse)()
 
     def error(self, error: grpc.aio.AioRpcError) -> WeftError:
-        """The error behind a failed call of this API; one that the coordinator did not send is said in our words."""
+        """The error of a failed call of this API. gRPC's own failures get messages that name the coordinator."""
         status = status_of_call(error)
         if not status.details:
             if status.message == _BROKEN_WRITE:
@@ -132,7 +132,7 @@ class Api:
 
 
 class Patience:
-    """How long to go on trying: a time span that starts again with each `renew`, and growing waits within it."""
+    """Decides how long to retry: a time span, which `renew` starts again, with growing waits in it."""
 
     def __init__(self, api: Api, span_s: float) -> None:
         self._api = api
@@ -140,7 +140,7 @@ class Patience:
         self.renew()
 
     def renew(self) -> None:
-        """It worked: what fails from now on is a new failure."""
+        """Note a success: the next failure is the first one again."""
         self._ends_at = time.monotonic() + self._span_s
         self._failures = 0
         self._refusal: WeftError | None = None
@@ -153,14 +153,14 @@ class Patience:
         """Wait before the next try.
 
         Raises:
-            WeftError: the error itself, when trying again cannot help or the time is up.
+            WeftError: the error itself, if a retry cannot help or the time is up.
         """
         await self.wait_after(self._api.error(error))
 
     async def wait_after(self, error: WeftError) -> None:
-        """The same for an error that is known already."""
+        """The same for an error that was converted already."""
         if not isinstance(error, RetryLater):
-            # Why the tries before failed tells more than that the last one had too little time.
+            # If the deadline cut off the last try, the error of an earlier try says more.
             cut_off = error.reason == errors_pb2.ERROR_REASON_CALL_DEADLINE
             raise (self._refusal if cut_off and self._refusal else error) from None
         self._refusal = error
@@ -171,7 +171,7 @@ class Patience:
         await asyncio.sleep(wait_s)
 
 
-def backoff_s(failures: int, draw: float, least_s: float | None) -> float:
-    """The wait after the `failures`-th failure in a row (from 1), jittered by `draw` in [0, 1)."""
+def backoff_s(failures: int, sample: float, least_s: float | None) -> float:
+    """The wait after the `failures`-th failure in a row (from 1), jittered by `sample` in [0, 1)."""
     most_s = min(_MOST_WAIT_S, _LEAST_WAIT_S * 2.0 ** min(failures, 16))
-    return max(_LEAST_WAIT_S + draw * (most_s - _LEAST_WAIT_S), least_s or 0.0)
+    return max(_LEAST_WAIT_S + sample * (most_s - _LEAST_WAIT_S), least_s or 0.0)

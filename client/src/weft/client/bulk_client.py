@@ -1,10 +1,11 @@
-"""Many tasks over one stream: batched, pipelined, bounded, and mended when it breaks.
+"""Submits many tasks over one stream: batched, pipelined, bounded, and opened again when it breaks.
 
     source ──draw──> batch ──write──> sent ──ack──> stored ──finished──> out ──> consumer
                        ^               │              │                   ^
        broken stream:  └── same ids ───┘              └──── WaitTasks ────┘
 
-Every task has a request id, so that sending it twice stores it once. `window` bounds what is between draw and consumer.
+Every task has a request id, so that a task that is sent twice is stored once. `window` bounds the number of tasks between draw and
+consumer.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ Req = TypeVar("Req")
 
 BATCH_ITEMS = 256
 DEFAULT_WINDOW = 8192
-# The coordinator reads on only while fewer than this are undelivered.
+# The coordinator stops reading while this many results are undelivered.
 MOST_WINDOW = 65_536
 _MOST_PAYLOAD_BYTES = MAX_MESSAGE_BYTES - BATCH_BYTES
 
 
 class Bulk(Generic[Req]):
-    """One run over a source. `entries()` gives each entry once: when it has ended, or else when it is stored."""
+    """One run over a source. `entries()` gives each item once: with `results` when its task has ended, else when it is stored."""
 
     def __init__(
         self,
@@ -70,13 +71,13 @@ class Bulk(Generic[Req]):
         self._refused_since: float | None = None
         self._sent: deque[BulkItem] = deque()
         self._stored: dict[str, list[BulkItem]] = {}
-        # Stored by way of a stream that broke: waited for beside the stream.
+        # Stored over an earlier stream that broke: `WaitTasks` waits for them.
         self._orphans: dict[str, list[BulkItem]] = {}
-        # Ended before their acknowledgement was read.
+        # Results that came before the acknowledgement.
         self._early: dict[str, Task] = {}
         self._out: deque[BulkItem] = deque()
         self._inside = 0
-        # The window was full: it is filled again once there is room for a batch, not item by item.
+        # The window was full: it is filled again when a batch has room, not item by item.
         self._full = False
         self._refill_below = window - min(BATCH_ITEMS, max(1, window // 4))
 
@@ -85,11 +86,11 @@ class Bulk(Generic[Req]):
         self._collectors: set[asyncio.Task[None]] = set()
 
     async def entries(self) -> AsyncGenerator[BulkItem]:
-        """Every entry of the source.
+        """Each item of the source.
 
         Raises:
-            Unreachable: the coordinator was away for longer than the patience.
-            Exception: what the source raises, when it does.
+            Unreachable: the coordinator was away for longer than `patience_s`.
+            Exception: the source's own error, after the items before it.
         """
         runner = asyncio.create_task(self._run())
         runner.add_done_callback(lambda _: self._news.set())
@@ -115,7 +116,7 @@ class Bulk(Generic[Req]):
             await _cancelled(runner, *self._collectors)
 
     async def _run(self) -> None:
-        """Open streams until everything that was drawn has come out."""
+        """Open streams until every drawn item has come out."""
         feeder = asyncio.create_task(self._source.feed(self._work.set))
         try:
             while not await self._stream():
@@ -129,7 +130,7 @@ class Bulk(Generic[Req]):
     # -- one stream -------------------------------------------------------------------------------------------------
 
     async def _stream(self) -> bool:
-        """One stream, from open to end; false: it broke, and another is worth trying."""
+        """Run one stream to its end. False: it broke, and the caller should open another."""
         call = self._api.open_bidi(SUBMIT_TASKS)
         writer = asyncio.create_task(self._write(call))
         try:
@@ -140,7 +141,7 @@ class Bulk(Generic[Req]):
                 self._patience.renew()
                 self._read(response)
             if not writer.done() or self._sent or self._stored:
-                # Ended in order, but not at its end: as good as broken.
+                # The coordinator closed it before everything was answered.
                 await self._patience.wait_after(
                     refusals.unreachable("the coordinator ended the stream early")
                 )
@@ -155,7 +156,7 @@ class Bulk(Generic[Req]):
             call.cancel()
 
     def _mend(self) -> None:
-        """After a loss: send again what was not acknowledged, and wait beside the next stream for what was."""
+        """After a loss: send unacknowledged items again; wait for acknowledged ones by `WaitTasks`."""
         least_s = generated_ids.clock_s() - self._repeated_s
         for entry in reversed(self._sent):
             if entry.generated and entry.sent_at_s < least_s:
@@ -169,7 +170,7 @@ class Bulk(Generic[Req]):
             self._stored = {}
 
     def _collect(self, entries: Mapping[str, list[BulkItem]]) -> None:
-        """Wait for these beside the stream."""
+        """Wait for these by `WaitTasks`."""
         for task_id, same in entries.items():
             self._orphans.setdefault(task_id, []).extend(same)
         collector = asyncio.create_task(self._wait_for(tuple(entries)))
@@ -195,11 +196,11 @@ class Bulk(Generic[Req]):
                 await call.write(batch)
             await call.done_writing()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            # The call is over; the reader learns why.
+            # The call has ended; the reader gets the reason.
             return
 
     async def _batch(self, pacer: Pacer) -> coordinator_pb2.SubmitTasksRequest | None:
-        """All that waits to be sent, up to a batch; None when nothing will come any more."""
+        """The items to be sent, up to a batch. None: there will be no more."""
         while True:
             self._work.clear()
             under_way = len(self._sent) + len(self._stored)
@@ -232,7 +233,7 @@ class Bulk(Generic[Req]):
             await self._work.wait()
 
     def _draw(self) -> BulkItem | None:
-        """The next of the source; None: none now, or no room."""
+        """The next item of the source. None: none is ready, or the window is full."""
         if self._full and self._inside > self._refill_below:
             return None
         self._full = False
@@ -260,7 +261,7 @@ class Bulk(Generic[Req]):
             self._finish(Task(task))
         if not self._sent:
             self._early.clear()
-            # The writer may have been waiting for the last acknowledgement.
+            # The writer may be waiting for the last acknowledgement.
             self._work.set()
 
     def _acknowledge(self, entry: BulkItem, task_id: str, *, existed: bool) -> None:
@@ -276,7 +277,7 @@ class Bulk(Generic[Req]):
             entry.task = self._early.pop(task_id)
             self._emit(entry)
         elif existed and self._source.has_own_ids:
-            # The caller may use one id twice in a stream, which delivers the task perhaps once.
+            # If the caller uses an id twice in a stream, the stream delivers the task only once.
             self._collect({task_id: [entry]})
         else:
             self._stored.setdefault(task_id, []).append(entry)
@@ -290,7 +291,7 @@ class Bulk(Generic[Req]):
             self._emit(entry)
 
     def _refuse(self, entry: BulkItem, error: WeftError) -> None:
-        """Try again what was refused for the moment, within the patience; the rest comes out as refused."""
+        """Retry an item that failed with `RetryLater`, for `patience_s`; any other one comes out as refused."""
         now = time.monotonic()
         if isinstance(error, RetryLater):
             self._refused_since = self._refused_since or now

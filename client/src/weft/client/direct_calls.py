@@ -1,6 +1,6 @@
-"""Direct calls of one mesh: discovery tells a balancer of the agents, and the calls go straight to them.
+"""Direct calls of one mesh: discovery tells a balancer which agents there are, and calls go straight to them.
 
-The coordinator is asked where agents are, never for a call: while it is away, calls go to those that were known last.
+The coordinator only names the agents. While it is away, calls go to the agents that it named last.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import grpc.aio
 from weft.rpc.balancing import BalancedChannel, Balancer, BalancerLimits, Explanation
 from weft.rpc.discovery import Discovery
 
-# Connections to agents that are there are made within this.
+# Time for the connections to the agents to be made.
 SETTLE_S = 1.0
 _LOOK_S = 0.01
 
@@ -30,16 +30,16 @@ class Direct:
         return BalancedChannel(self.balancer)
 
     async def explain(self, method: str, timeout_s: float) -> Explanation:
-        """What the next call would get, once the agents are known and connected, or cannot be.
+        """The choice that the balancer would make for the next call, when the agents are known and connected, or failed to connect.
 
         Raises:
-            WeftError: no coordinator tells of the agents in time.
+            WeftError: no coordinator named the agents in time.
         """
         await self._discovery.ready(timeout_s)
         explained = self.balancer.explain(method)
         try:
             async with asyncio.timeout(SETTLE_S):
-                # Connecting ends soon, one way or the other; there is nothing that says so.
+                # No event says that a connection attempt has ended.
                 while not all(c.connected for c in explained.candidates):
                     await asyncio.sleep(_LOOK_S)
                     explained = self.balancer.explain(method)

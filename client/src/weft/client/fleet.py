@@ -1,4 +1,4 @@
-"""The fleet API: agents and queues, read and steered."""
+"""The fleet API: reads and changes agents and queues."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PAGE_AGENTS = 1000
 
 
 class DesiredState(OpenEnum):
-    """What an operator wants of an agent; the numbers are `weft.v1.DesiredState`'s."""
+    """The state that an operator set for an agent; the numbers are those of `weft.v1.DesiredState`."""
 
     ACTIVE = 1
     DRAINING = 2
@@ -26,22 +26,22 @@ class DesiredState(OpenEnum):
 
 
 class AgentState(OpenEnum):
-    """How an agent stands; the numbers are `weft.v1.AgentState`'s."""
+    """The state of an agent; the numbers are those of `weft.v1.AgentState`."""
 
     ACTIVE = 1
     DRAINING = 2
     PAUSED = 3
-    # Silent or cut off; its attempts are kept for it for a moment.
+    # Silent or disconnected; it keeps its attempts for a grace period.
     SUSPECT = 4
     LOST = 5
-    # It said goodbye, and an operator wants something of it when it comes back.
+    # It ended in order, and has a desired state for its return.
     LEFT = 6
 
 
 class DirectState(OpenEnum):
-    """Whether direct calls reach an agent; the numbers are `weft.v1.DirectState`'s."""
+    """Whether direct calls reach an agent; the numbers are those of `weft.v1.DirectState`."""
 
-    # It takes none, or that is not known yet.
+    # It takes no direct calls, or this is not known yet.
     UNKNOWN = 0
     REACHABLE = 1
     UNREACHABLE = 2
@@ -69,14 +69,14 @@ class AgentInfo:
     last_seen_at: datetime | None
     process_cpu_cores: float
     process_memory_bytes: int
-    # Methods that take no calls at the moment, by the agent's word.
+    # Methods that the agent reports as unavailable.
     unavailable: frozenset[str]
-    # Where it takes direct calls; empty: it takes none.
+    # The address for direct calls; empty: it takes none.
     advertised_address: str
     direct_state: DirectState
-    # Why the address does not lead to it; empty: it does, or that is not known yet.
+    # Why the address does not lead to the agent; empty: it does, or this is not known yet.
     direct_problem: str
-    # Its attempts keep failing: others are given its tasks for some seconds.
+    # Its attempts keep failing: for some seconds, tasks go to other agents.
     failing: bool = False
 
     @classmethod
@@ -108,7 +108,7 @@ class AgentInfo:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """The tasks of one method and requirement that have not ended, counted."""
+    """Counts of the tasks of one method and requirement that have not ended."""
 
     method: str
     # Such as "gpu>=1,zone=eu"; empty: none.
@@ -120,7 +120,7 @@ class Queue:
     # Connected agents that can take its tasks.
     agents: int
     oldest_age_s: float
-    # Why its ready tasks wait, and the same for people; NONE and empty: it has none.
+    # Why its ready tasks wait, and the same as text; NONE and empty: no task waits.
     wait_reason: WaitReason = WaitReason.NONE
     waits_for: str = ""
 
@@ -141,13 +141,13 @@ class Queue:
 
 
 class Fleet:
-    """Agents and queues; got from `Mesh.fleet`."""
+    """Agents and queues; `Mesh.fleet` gives it."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
 
     async def agents(self, method: str = "") -> Sequence[AgentInfo]:
-        """Every agent that is known, by id; with `method`, those that host it."""
+        """All known agents, sorted by id; with `method`, only agents that host it."""
         found: list[AgentInfo] = []
         page_token = ""
         while True:
@@ -163,8 +163,8 @@ class Fleet:
                 return found
 
     async def watch(self, methods: Sequence[str] = ()) -> AsyncGenerator[Sequence[AgentInfo]]:
-        """The agents that are connected, now and after each change, but without their load; with `methods`, those that
-        host one of these. A coordinator that is away is waited for.
+        """The connected agents, now and after each change, without their load; with `methods`, only agents that host one
+        of these. While the coordinator is away, it waits.
 
         Close it when done: `async with contextlib.aclosing(fleet.watch()) as updates`.
         """
@@ -196,7 +196,7 @@ class Fleet:
         return AgentInfo.of((await self._api.call(rpc.GET_AGENT, request)).agent)
 
     async def set_state(self, agent_id: str, state: DesiredState) -> AgentInfo:
-        """Say what is wanted of an agent. It holds until changed, across the agent's restarts."""
+        """Set an agent's desired state. It holds until it is changed, also across the agent's restarts."""
         request = coordinator_pb2.UpdateAgentRequest(
             agent_id=agent_id, desired_state=fleet_pb2.DesiredState.Name(state.value)
         )

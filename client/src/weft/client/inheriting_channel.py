@@ -1,4 +1,4 @@
-"""The channel that `Mesh.channel()` gives: a plain one, whose calls inherit from the call that is being handled."""
+"""The channel that `Mesh.channel()` gives: its calls inherit deadline, trace and tree of the call whose handler makes them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from weft.rpc.process.home_loop import HomeLoop
 
 
 class _Callable:
-    """A method, as a stub has it."""
+    """A method of a stub."""
 
     def __init__(self, plain: Any, home: HomeLoop) -> None:
         self._plain = plain
@@ -22,7 +22,7 @@ class _Callable:
 
 
 class _OneRequest(_Callable):
-    """A method with a single request, which can be submitted as well."""
+    """A method with one request. It can be submitted too."""
 
     def __init__(self, plain: Any, home: HomeLoop, method: Method[Any, Any]) -> None:
         super().__init__(plain, home)
@@ -37,7 +37,7 @@ class _OneRequest(_Callable):
 
 
 class _ManyRequests(_Callable):
-    """A method with a stream of requests. gRPC takes a deadline, metadata and more by their places here."""
+    """A method with a stream of requests. gRPC takes deadline, metadata and more as positional arguments here."""
 
     def __call__(
         self,
@@ -69,7 +69,7 @@ class InheritingStreamStream(_ManyRequests, aio.StreamStreamMultiCallable[Any, A
 
 
 class InheritingChannel(aio.Channel):
-    """Passes everything on; outside a handler it changes nothing. Closing it closes nothing: the mesh has the connection."""
+    """Passes every call on; outside a handler it changes nothing. `close` does nothing: the mesh owns the connection."""
 
     def __init__(self, plain: aio.Channel, home: HomeLoop) -> None:
         self._plain = plain

@@ -1,4 +1,4 @@
-"""The way in: `connect(target)` gives a `Mesh`, one connection to a coordinator with all its uses."""
+"""The entry point: `connect(target)` gives a `Mesh`, a connection to a coordinator."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ def connect(
     use_proxy: bool = False,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
 ) -> Mesh:
-    """A connection to a coordinator. It dials when it is first used, and again when it is lost.
+    """A connection to a coordinator. It dials at its first use, and again when it is lost.
 
         async with connect("127.0.0.1:7700") as mesh:
             reply = await AnalystStub(mesh.channel()).Analyze(request, timeout=60)
 
     Args:
-        target: "host:port" or "unix:path"; or several "host:port", in a list or with commas, any of which will do:
-            when one is lost, the next call goes to another. Names in a list are looked up once. Where addresses
-            change while a client lives, give one name that stands for all: that is looked up again.
-        timeout_s: deadline of a call of the API, repeats included, unless the call has its own.
-        patience_s: how long waits and streams outlive a coordinator that cannot be reached.
-        use_proxy: reach the coordinator by the proxy that the environment names (`grpc_proxy`, `https_proxy` or
-            `http_proxy`, but for what `no_proxy` excepts). Agents are never reached by one.
+        target: "host:port" or "unix:path"; or several "host:port", in a list or with commas. If the connection to one is
+            lost, the next call goes to another. Names in a list are resolved once. Where addresses change while a client
+            lives, give one name for all of them: one name is resolved again.
+        timeout_s: deadline of an API call, repeats included, unless the call has its own.
+        patience_s: how long waits and streams go on while no coordinator can be reached.
+        use_proxy: reach the coordinator by the proxy of the environment (`grpc_proxy`, `https_proxy` or `http_proxy`,
+            without the hosts of `no_proxy`). Agents are never reached by a proxy.
         max_message_bytes: largest request or response of a direct call.
 
     Raises:
-        InvalidArgument: the target is none.
+        InvalidArgument: the target is malformed.
     """
     return Mesh(
         target,
@@ -59,7 +59,7 @@ def connect(
 
 
 class Mesh:
-    """A coordinator, or several that are as one, as a client sees it. Belongs to the event loop in which it is first used."""
+    """A client's connection to one coordinator, or to several on one store. Belongs to the event loop in which it is first used."""
 
     def __init__(
         self,
@@ -71,9 +71,9 @@ class Mesh:
         max_message_bytes: int = MAX_MESSAGE_BYTES,
     ) -> None:
         self._targets = parse(target)
-        # As people know it, for messages.
+        # For messages.
         self.target: str = ",".join(self._targets)
-        # As gRPC knows it, once it has been looked up.
+        # For gRPC, with names resolved; empty until then.
         self._dialled = ""
         self._timeout_s = timeout_s
         self._patience_s = patience_s
@@ -88,13 +88,13 @@ class Mesh:
     def channel(self, *, direct: bool = False, policy: str = DEFAULT_POLICY) -> grpc.aio.Channel:
         """A channel for any generated stub.
 
-        Its calls are durable: each is a task that is waited for, and `weft.client.call_options` makes metadata that says
-        how to run it. Or they are direct: each goes straight to an agent, chosen by load, and nothing is stored. A call
-        that a handler makes has no more time than is left of the call that it handles, and belongs to its trace.
-        Closing the channel closes nothing; `close` of the mesh ends its calls.
+        Its calls are durable: each is a task, whose end the call waits for. `weft.client.call_options` makes metadata that
+        says how to run the task. With `direct`, each call goes straight to an agent, chosen by load, and nothing is stored.
+        A handler's calls inherit the rest of its own call's deadline, and its trace. Closing the channel does nothing;
+        `close` of the mesh ends its calls.
 
         Args:
-            direct: straight to the agents. The first call waits until these are known.
+            direct: call the agents directly. The first call waits until they are known.
             policy: how direct calls are balanced: "least_connections", "round_robin" or "weighted".
 
         Raises:
@@ -106,7 +106,7 @@ class Mesh:
         return InheritingChannel(self._plain(), self._home)
 
     def direct(self, policy: str = DEFAULT_POLICY) -> Direct:
-        """What is behind the direct channels of a policy: `.balancer` has counters, and explains its choices."""
+        """Direct calls with a policy: `explain` tells which agent the next call would go to."""
         self._home.check()
         made = self._directs.get(policy)
         if made is None:
@@ -114,7 +114,7 @@ class Mesh:
         return made
 
     def _plain(self) -> grpc.aio.Channel:
-        """The connection itself. The API's own calls inherit nothing: some are shared by all who wait."""
+        """The connection itself. The API's own calls inherit nothing, because several callers share some of them."""
         if self._closed:
             raise grpc.aio.UsageError("the mesh is closed: connect(...) makes another")
         self._home.check()
@@ -156,7 +156,7 @@ class Mesh:
         """End all waits and calls, and close the connections."""
         self._closed = True
         if self._home.elsewhere:
-            # What it has is another loop's, and ended with that.
+            # Its connections belong to another loop, and ended with it.
             return
         if "tasks" in self.__dict__:
             await self.tasks.close()
@@ -167,7 +167,7 @@ class Mesh:
 
     async def __aenter__(self) -> Self:
         if len(self._targets) > 1 and not self._dialled:
-            # A name may take its time.
+            # Resolving a name may take long.
             self._dialled = await asyncio.to_thread(dialled, self._targets)
         return self
 

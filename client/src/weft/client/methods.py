@@ -1,4 +1,4 @@
-"""Methods with the types of their messages: what makes a submission typed.
+"""Methods with the types of their messages.
 
 `methods(Stub)` reads the methods of a generated stub class. A type checker knows their messages when the stub is typed:
 mypy-protobuf writes the `_pb2_grpc.pyi` for that. `Method.of(name, Request, Response)` needs no stub.
@@ -25,12 +25,12 @@ Stub = TypeVar("Stub")
 
 @dataclass(frozen=True, slots=True)
 class Method(Generic[Req, Resp]):
-    """A gRPC method: its full name, and how its messages become bytes and back."""
+    """A gRPC method: its full name, and functions that serialize its requests and parse its responses."""
 
     name: str
     serialize: Callable[[Req], bytes] = field(repr=False, compare=False)
     parse: Callable[[bytes], Resp] = field(repr=False, compare=False)
-    # It answers with a stream of responses.
+    # It gives a stream of responses.
     streaming: bool = False
 
     @staticmethod

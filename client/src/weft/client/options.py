@@ -1,4 +1,4 @@
-"""How a task is to be run: the same options as arguments, as `TaskOptions`, and as metadata of a plain call."""
+"""Options of a task: as arguments, as `TaskOptions`, and as metadata of a plain call."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ Metadata = Sequence[tuple[str, str | bytes]]
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """When to try again: exponential backoff with full jitter. None: the coordinator's default."""
+    """When a task is retried: exponential backoff with full jitter. None: the coordinator's default."""
 
-    # Attempts that may end in failure, the first included; 1: no retry.
+    # Failed attempts at most, the first one included; 1: no retry.
     max_attempts: int | None = None
     initial_backoff_s: float | None = None
     max_backoff_s: float | None = None
     backoff_multiplier: float | None = None
-    # Codes that are retried; empty: only UNAVAILABLE.
+    # Codes to retry; empty: only UNAVAILABLE.
     retryable_codes: Sequence[grpc.StatusCode] = ()
-    # Attempts that may be lost with their agent.
+    # Attempts lost with their agent at most.
     max_crashes: int | None = None
 
     def __post_init__(self) -> None:
-        # 0 means "the default" on the wire: here it must not be taken for "none".
+        # 0 means "the default" on the wire, so it cannot mean "none" here.
         if self.max_attempts is not None and self.max_attempts < 1:
             raise refusals.invalid_field(
                 f"max_attempts is {self.max_attempts}; 1 is the least", field="max_attempts"
@@ -68,20 +68,20 @@ class SubmitOptions(TypedDict, total=False):
     start_to_close_s: float
     schedule_to_close_s: float
     retry: RetryPolicy
-    # What an agent must have: labels exactly, resources at least.
+    # Requirements on the agent: these labels, and at least these resources.
     require_labels: Mapping[str, str]
     require_resources: Mapping[str, float]
-    # The handler sees it as the caller's metadata.
+    # The handler sees it as its call's metadata.
     metadata: Metadata
-    # How long an outcome is kept, when the task succeeded or was cancelled, and when it failed.
+    # How long the outcome is kept, of a task that succeeded or was cancelled, and of a failed one.
     result_ttl_s: float
     failure_ttl_s: float
 
 
 def task_options(options: SubmitOptions) -> task_pb2.TaskOptions | None:
-    """The options as a message, with the trace context of the active span; None when there is nothing to say.
+    """The options as a message, with the trace context of the active span; None if nothing is set.
 
-    What a handler submits is bounded by what is left of the call that it handles, and belongs to its tree.
+    A handler's submissions inherit the rest of its call's deadline, and its tree of calls.
     """
     traced = tracing.current()
     inherited = call_context.current()
@@ -127,18 +127,18 @@ def call_options(
     retry_unavailable: bool = False,
     metadata: Metadata = (),
 ) -> tuple[tuple[str, str | bytes], ...]:
-    """Metadata that says how to run a plain call: `stub.Method(request, metadata=call_options(...))`.
+    """Metadata with the options of a plain call: `stub.Method(request, metadata=call_options(...))`.
 
-    All but the last two are for durable calls; a direct one that has any of them is refused.
+    All but the last two are for durable calls; a direct call with any of them is refused.
 
     Args:
-        request_id: the same id with the same request is the same task, however often it is called.
+        request_id: calls with the same id and the same request are one task.
         priority: 0 to 9, higher first.
         delay_s: wait this long before the task is ready.
-        require: what an agent must have: {"zone": "eu", "gpu": 1} (text: exactly; a number: at least), or as
+        require: requirements on the agent: {"zone": "eu", "gpu": 1} (text: exactly; a number: at least), or as
             text, "zone=eu,gpu>=1".
         detach: answer at once with an empty response; the trailer `weft-task-id` names the task.
-        retry_unavailable: for direct calls: this one may be run twice. When its agent is lost, another one is tried.
+        retry_unavailable: for direct calls: the call may run twice. If its agent is lost, another agent gets it.
         metadata: the caller's own entries, for the handler.
     """
     pairs: list[tuple[str, str | bytes]] = list(metadata)

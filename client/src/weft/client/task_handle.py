@@ -1,4 +1,4 @@
-"""A submitted task in the caller's hands."""
+"""The caller's handle of a submitted task."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Resp = TypeVar("Resp")
 
 
 class TaskHandle(Generic[Resp]):
-    """One task. It outlives this process: `mesh.tasks.handle(method, id)` makes another for the same task."""
+    """One task. The task outlives this process: `mesh.tasks.handle(method, id)` makes a new handle for it."""
 
     __slots__ = ("_method", "_refusal", "_tasks", "existed", "id", "request_id")
 
@@ -35,16 +35,16 @@ class TaskHandle(Generic[Resp]):
         self._refusal = refusal
         self.id = task_id
         self.request_id = request_id
-        # The request id was known: this is the task of an earlier submission.
+        # The request id was known: this task belongs to an earlier submission.
         self.existed = existed
 
     @property
     def refusal(self) -> WeftError | None:
-        """Why the coordinator refused it (only among many); such a handle has no id."""
+        """Why the coordinator refused it (only in `submit_many`); such a handle has no id."""
         return self._refusal
 
     async def result(self, timeout_s: float | None = None) -> Resp:
-        """The response, when the task has succeeded. Without `timeout_s` it waits as long as the task lives.
+        """Wait for the task and give its response. Without `timeout_s` it waits until the task ends.
 
         Raises:
             WeftError: the task's outcome, with the handler's code, message and details.
@@ -53,7 +53,7 @@ class TaskHandle(Generic[Resp]):
         return response_of(await self.ended(timeout_s), self._method)
 
     async def ended(self, timeout_s: float | None = None) -> Task:
-        """The task, when it has ended, however it did.
+        """Wait for the task and give it, in whatever state it ended.
 
         Raises:
             DeadlineExceeded: it has not ended by then (CALL_DEADLINE).
@@ -70,7 +70,7 @@ class TaskHandle(Generic[Resp]):
         return (await self.snapshot()).state
 
     async def cancel(self, reason: str = "", *, grace_s: float | None = None) -> Task:
-        """Ask for its end; a running handler gets `grace_s`."""
+        """Cancel it; a running handler gets `grace_s` to end."""
         return await self._tasks.cancel(self.id, reason, grace_s=grace_s)
 
     async def retry(self) -> Task:
@@ -78,7 +78,7 @@ class TaskHandle(Generic[Resp]):
         return await self._tasks.retry(self.id)
 
     def watch(self, after_sequence: int = 0) -> AsyncGenerator[Task | Progress]:
-        """Its states and its responses, as they come, until it has ended."""
+        """Follow it: snapshots and responses as they come, until it has ended."""
         return self._tasks.watch(self.id, after_sequence)
 
     async def stream(self) -> AsyncGenerator[Resp]:
@@ -92,7 +92,7 @@ class TaskHandle(Generic[Resp]):
         seen = 0
         async with aclosing(self._tasks.watch(self.id)) as events:
             async for event in events:
-                # A snapshot names the attempt that counts; what earlier ones sent is void.
+                # A snapshot names the current attempt; responses of earlier attempts are void.
                 if event.attempt > attempt and seen:
                     raise refusals.stream_restarted(
                         f"task {self.id} began again (attempt {event.attempt}) after {seen} responses",

@@ -1,6 +1,6 @@
-"""What the coordinator answers, as values: a task and a progress event at one moment.
+"""The coordinator's answers as values: a task and a progress event at one moment.
 
-They are thin views of the messages: thousands of them a second cost nothing until somebody looks.
+They are thin views of the messages, so that thousands of them a second cost little.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class OpenEnum(enum.IntEnum):
-    """An enum of the contract. A number without a name, of a newer coordinator, is a member too: `UNKNOWN_7`."""
+    """An enum of the contract. A newer coordinator's number without a name here is a member too: `UNKNOWN_7`."""
 
     @classmethod
     def _missing_(cls, value: object) -> Self | None:
@@ -35,7 +35,7 @@ class OpenEnum(enum.IntEnum):
 
 
 class TaskState(OpenEnum):
-    """Where a task is in its life; the numbers are `weft.v1.TaskState`'s."""
+    """The state of a task; the numbers are those of `weft.v1.TaskState`."""
 
     SCHEDULED = 1
     QUEUED = 2
@@ -50,7 +50,7 @@ class TaskState(OpenEnum):
 
 
 class WaitReason(OpenEnum):
-    """Why a task does not run yet; the numbers are `weft.v1.WaitReason`'s."""
+    """Why a task does not run yet; the numbers are those of `weft.v1.WaitReason`."""
 
     NONE = 0
     START_TIME = 1
@@ -69,7 +69,7 @@ class Attempt:
 
     @property
     def number(self) -> int:
-        """From 1; that of one that was released unstarted is used again."""
+        """From 1. The number of an attempt that was released before it started is used again."""
         return self.proto.number
 
     @property
@@ -82,17 +82,17 @@ class Attempt:
 
     @property
     def ended_at(self) -> datetime | None:
-        """None: it runs."""
+        """None: it is running."""
         return moment(self.proto, "end_time")
 
     @property
     def status(self) -> status_pb2.Status:
-        """What it ended in; of an earlier attempt without details."""
+        """The status with which it ended; of earlier attempts without details."""
         return self.proto.status
 
     @property
     def raised(self) -> task_pb2.HandlerError | None:
-        """What the handler raised; of an earlier attempt without the stack."""
+        """The exception of the handler; of earlier attempts without the stack."""
         return self.proto.error if self.proto.HasField("error") else None
 
     @property
@@ -102,13 +102,13 @@ class Attempt:
 
     @property
     def released(self) -> bool:
-        """It was handed back unstarted."""
+        """It was released before it started."""
         return self.proto.released
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Task:
-    """A task at one moment. It does not change; ask again for news."""
+    """A task at one moment. It does not change; `Tasks.get` gives a newer one."""
 
     proto: task_pb2.Task
 
@@ -152,27 +152,27 @@ class Task:
 
     @property
     def attempts(self) -> Sequence[Attempt]:
-        """The attempts at it, oldest first: the first one and the newest 15. Only `Tasks.get` asks for them."""
+        """Its attempts, oldest first: the first one and the newest 15. Only `Tasks.get` fetches them."""
         return [Attempt(attempt) for attempt in self.proto.attempts]
 
     @property
     def failures(self) -> int:
-        """Attempts that count towards the most that its retry policy allows; 0 once it has ended."""
+        """Failed attempts that count towards its retry policy's `max_attempts`; 0 once it has ended."""
         return self.proto.failures
 
     @property
     def wait_reason(self) -> WaitReason:
-        """Why it does not run yet. Only `Tasks.get` asks."""
+        """Why it does not run yet. Only `Tasks.get` fetches it."""
         return WaitReason(self.proto.waiting.reason)
 
     @property
     def waits_for(self) -> str:
-        """The same for people; empty: it runs or has ended."""
+        """The same as text; empty: it runs or has ended."""
         return self.proto.waiting.text
 
     @property
     def deadline(self) -> datetime | None:
-        """When it must have ended; None: no limit, or it has ended."""
+        """The time by which it must end; None: no limit, or it has ended."""
         return moment(self.proto, "deadline")
 
     @property
@@ -210,7 +210,7 @@ class Task:
 
     @property
     def request(self) -> bytes:
-        """The serialized request, where it was asked for."""
+        """The serialized request, if it was fetched."""
         return self.proto.payload
 
     @property
@@ -220,26 +220,26 @@ class Task:
 
     @property
     def status(self) -> status_pb2.Status:
-        """The handler's status; of the last failed attempt while the task waits for a retry."""
+        """The handler's status; while the task waits for a retry, that of the last failed attempt."""
         return self.proto.outcome.status
 
     @property
     def raised(self) -> task_pb2.HandlerError | None:
-        """What the handler raised; None: nothing, or its agent does not tell. The stack comes with one task, not with many."""
+        """The handler's exception; None: it raised none, or its agent does not tell. Lists of tasks have no stack in it."""
         return self.proto.outcome.error if self.proto.outcome.HasField("error") else None
 
     @property
     def headers(self) -> metadata.Pairs:
-        """Initial metadata that the handler sent."""
+        """The handler's initial metadata."""
         return metadata.from_proto(self.proto.outcome.headers)
 
     @property
     def trailers(self) -> metadata.Pairs:
-        """Trailing metadata that the handler set."""
+        """The handler's trailing metadata."""
         return metadata.from_proto(self.proto.outcome.trailers)
 
     def error(self) -> WeftError | None:
-        """Why it FAILED or was CANCELLED, or why its result is gone (RESULT_EXPIRED); None otherwise."""
+        """The error of a task that FAILED or was CANCELLED, or whose result has expired (RESULT_EXPIRED); None otherwise."""
         if self.proto.state < TaskState.SUCCEEDED or (self.succeeded and not self.proto.outcome.status.code):
             return None
         error = from_status(self.proto.outcome.status)
@@ -257,21 +257,21 @@ class Progress:
     """One response of a streaming method, stored."""
 
     task_id: str
-    # Position among the task's events, from 1, over all attempts: what a watcher resumes after.
+    # Position among the task's events, from 1, over all attempts. A watcher resumes after it.
     sequence: int
-    # When it grows, the stream began again.
+    # If it grows, the stream has begun again.
     attempt: int
     # The serialized response.
     response: bytes
 
 
 def moment(message: object, field: str) -> datetime | None:
-    """A timestamp field as a time in UTC; None when it is not set, or is no time that Python has."""
+    """A timestamp field as a time in UTC; None if it is not set, or is outside of Python's range."""
     if not message.HasField(field):  # type: ignore[attr-defined]
         return None
     value: Timestamp = getattr(message, field)
     try:
         return value.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError):
-        # Outside of the years 1 to 9999: another coordinator, or its clock, wrote it.
+        # Outside of the years 1 to 9999, from a coordinator with a wrong clock.
         return None

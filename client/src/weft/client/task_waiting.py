@@ -1,6 +1,6 @@
-"""Waiting for tasks to end, across lost streams and restarts of the coordinator.
+"""Waits for tasks to end, across lost streams and restarts of the coordinator.
 
-`ended` is one wait; `Waiter` lets any number of waits that begin together share one stream.
+`ended` is one wait. With `Waiter`, waits that begin together share one stream.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from weft.rpc.errors import WeftError
 from weft.rpc.times import duration
 from weft.v1 import coordinator_pb2, task_pb2
 
-# What the coordinator takes in one call.
+# The coordinator's limit for one call.
 _MOST_IDS = 100_000
-# A call's own deadline is this much later than the wait's, so that it is the coordinator that ends it.
+# A call's own deadline is this much later than the wait's, so that the coordinator ends the call.
 _SLACK_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Some of the tasks waited for: those that have ended, and ids that no task has."""
+    """A part of the result of a wait: tasks that have ended, and ids without a task."""
 
     tasks: Sequence[Task]
     unknown: Sequence[str]
@@ -37,7 +37,7 @@ class Ended:
 async def ended(
     api: Api, task_ids: Iterable[str], *, timeout_s: float | None, patience_s: float
 ) -> AsyncGenerator[Ended]:
-    """Tasks as they end, until all have or the time is up.
+    """Give tasks as they end, until all have ended or the time is up.
 
     Raises:
         Unreachable: the coordinator was away for longer than `patience_s`.
@@ -78,7 +78,7 @@ class _Batch:
 
 
 class Waiter:
-    """Waits for single tasks; those asked for in one turn of the event loop share a stream."""
+    """Waits for single tasks; waits that begin in one turn of the event loop share a stream."""
 
     def __init__(self, api: Api, *, patience_s: float) -> None:
         self._api = api
@@ -148,7 +148,7 @@ class Waiter:
                 self._settle(batch, task_id, None)
 
     def _settle(self, batch: _Batch, task_id: str, outcome: Task | Exception | None) -> None:
-        """Answer those who wait for a task; None: the wait was cut off."""
+        """Answer the waits for a task; None: they are cancelled."""
         batch.open_ids.discard(task_id)
         if self._batch_of.get(task_id) is not batch:
             return
@@ -164,7 +164,7 @@ class Waiter:
             future.set_exception(outcome)
 
     def _leave(self, task_id: str, future: asyncio.Future[Task]) -> None:
-        """One who waited is gone; nobody left: stop waiting for the task, and with the last one end the stream."""
+        """End one wait. After the last wait for a task stop waiting for it; after the last task of a stream end the stream."""
         left = self._waiting[task_id] - 1
         if left:
             self._waiting[task_id] = left

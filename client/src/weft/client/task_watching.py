@@ -1,4 +1,4 @@
-"""Following one task: its states and its responses, going on after a loss from the last one seen."""
+"""Follows one task: its states and its responses. After a lost stream it resumes after the last response seen."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from weft.v1 import coordinator_pb2
 async def watch(
     api: Api, task_id: str, after_sequence: int, *, patience_s: float
 ) -> AsyncGenerator[Task | Progress]:
-    """Snapshots and progress until the task has ended; each progress event once, in order.
+    """Give snapshots and progress until the task has ended; each progress event once, in order.
 
     Raises:
         NotFound: no task has this id.

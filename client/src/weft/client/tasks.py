@@ -45,12 +45,12 @@ class HasId(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Finished(Generic[Resp]):
-    """What came of one request among many."""
+    """The result of one request of `run_many`."""
 
     # Its position in the source, from 0.
     index: int
     request_id: str
-    # None: it was refused, and `error()` says why.
+    # None: the request was refused, and `error()` says why.
     task: Task | None
     _method: Method[Any, Resp]
     _refusal: WeftError | None
@@ -60,7 +60,7 @@ class Finished(Generic[Resp]):
         return self.task is not None and self.task.succeeded
 
     def error(self) -> WeftError | None:
-        """Why there is no response; None when there is one."""
+        """Why there is no response; None if there is one."""
         return self._refusal if self.task is None else self.task.error()
 
     def result(self) -> Resp:
@@ -76,10 +76,11 @@ class Finished(Generic[Resp]):
 
 
 class Tasks(TasksById):
-    """Durable calls as tasks; got from `Mesh.tasks`.
+    """Durable calls as tasks; `Mesh.tasks` gives it.
 
-    Submissions always carry a request id, drawn here unless given, so that they are repeated safely when an answer
-    is lost; one that was drawn here is kept for minutes. Every method raises `WeftError`; `Unreachable` when the coordinator was away for too long.
+    Each submission has a request id, generated unless given, so that it can be repeated safely when its answer is lost.
+    The coordinator keeps a generated id for minutes. Every method raises `WeftError`, and `Unreachable` when the coordinator
+    was away for too long.
     """
 
     # -- submitting ---------------------------------------------------------------------------------------------------
@@ -113,14 +114,14 @@ class Tasks(TasksById):
         timeout_s: float | None = None,
         **options: Unpack[SubmitOptions],
     ) -> TaskHandle[Any]:
-        """Store one task. When this returns, it is not lost any more.
+        """Store one task. When this returns, the task is durable.
 
         Args:
-            method: with the types of its messages; or "pkg.Service/Method", with serialized messages.
+            method: of `methods(Stub)`, or a hosted function; or "pkg.Service/Method", with serialized messages.
             request: the request.
-            request_id: the same id with the same request is the same task.
+            request_id: submissions with the same id and the same request are one task.
             timeout_s: how long storing may take, repeats included.
-            options: how it is to be run.
+            options: how the task is run; see `SubmitOptions`.
         """
         called = as_method(method)
         own_id = request_id or uuid.uuid4().hex
@@ -171,9 +172,9 @@ class Tasks(TasksById):
         Args:
             method: of one response; as for `submit`.
             request: the request.
-            request_id: the same id with the same request is the same task.
+            request_id: submissions with the same id and the same request are one task.
             timeout_s: deadline of all of it, the task's `schedule_to_close_s` included.
-            options: how it is to be run.
+            options: how the task is run; see `SubmitOptions`.
 
         Raises:
             WeftError: the task's outcome, with the handler's code, message and details.
@@ -222,9 +223,9 @@ class Tasks(TasksById):
         window: int = DEFAULT_WINDOW,
         **options: Unpack[SubmitOptions],
     ) -> AsyncGenerator[TaskHandle[Any]]:
-        """Store many tasks over one stream; gives their handles, in the order of the requests, once stored.
+        """Store many tasks over one stream; gives a handle for each stored task, in the order of the requests.
 
-        A request that is refused gives a handle with a `refusal`. Of the requests, at most `window` are under way.
+        A refused request gives a handle with a `refusal`. At most `window` requests are under way.
         """
         called = as_method(method)
         bulk = self._bulk(called, requests, request_id, window, options, results=False)
@@ -271,14 +272,14 @@ class Tasks(TasksById):
         stored: Callable[[int, str], None] | None = None,
         **options: Unpack[SubmitOptions],
     ) -> AsyncGenerator[Finished[Any]]:
-        """Store many tasks over one stream, and give what came of each, in the order in which they end.
+        """Store many tasks over one stream, and give the result of each, in the order in which they end.
 
-        Lost streams and restarts of the coordinator are mended underneath. Of the requests, at most `window` are
-        under way: drawn, and not yet taken from this iterator.
+        It goes on after lost streams and restarts of the coordinator. At most `window` requests are under way: taken
+        from the source, with results that were not yet taken from this iterator.
 
         Args:
-            request_id: gives each request its id; unset: drawn here, and unique.
-            stored: is called with a request's index and its task's id, as soon as the task is stored.
+            request_id: gives each request its id; unset: ids are generated.
+            stored: called with a request's index and its task's id when the task is stored.
         """
         called = as_method(method)
         bulk = self._bulk(called, requests, request_id, window, options, results=True, stored=stored)
@@ -314,11 +315,11 @@ class Tasks(TasksById):
     @overload
     def handle(self, method: str, task_id: str) -> TaskHandle[bytes]: ...
     def handle(self, method: AnyMethod[Any, Any] | str, task_id: str) -> TaskHandle[Any]:
-        """A handle for a task that was submitted elsewhere. Asks nobody."""
+        """A handle for a task that was submitted elsewhere. Makes no call."""
         return TaskHandle(self, as_method(method), task_id)
 
     async def wait(self, tasks: Iterable[HasId | str], timeout_s: float | None = None) -> Sequence[Task]:
-        """Those of the tasks that have ended when all have or the time is up, in the order asked for.
+        """Wait until all tasks have ended or the time is up; gives the ended ones, in the given order.
 
         Raises:
             NotFound: no task has one of the ids.
@@ -333,7 +334,7 @@ class Tasks(TasksById):
     def as_finished(
         self, tasks: Iterable[HasId | str], timeout_s: float | None = None
     ) -> AsyncGenerator[Task]:
-        """Each of the tasks when it has ended, until all have or the time is up.
+        """Give each task when it has ended, until all have ended or the time is up.
 
         Raises:
             NotFound: no task has one of the ids.

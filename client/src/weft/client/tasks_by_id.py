@@ -1,4 +1,4 @@
-"""Tasks that are known by their ids: read, followed, waited for and changed."""
+"""Reads, follows and changes tasks by their ids."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PAGE_TASKS = 200
 
 
 class TasksById:
-    """The part of the tasks API that needs no method, only ids. `Tasks` adds submissions."""
+    """The part of the tasks API that needs only ids. `Tasks` adds submissions."""
 
     def __init__(self, api: Api, *, patience_s: float) -> None:
         self._api = api
@@ -31,7 +31,7 @@ class TasksById:
         await self._waiter.close()
 
     async def ended(self, task_id: str, timeout_s: float | None = None) -> Task:
-        """The task, when it has ended. Waits that begin together share one stream.
+        """Wait for a task and give it. Waits that begin together share one stream.
 
         Raises:
             DeadlineExceeded: it has not ended by then (CALL_DEADLINE).
@@ -40,9 +40,9 @@ class TasksById:
         return await self._waiter.wait(task_id, timeout_s)
 
     def watch(self, task_id: str, after_sequence: int = 0) -> AsyncGenerator[Task | Progress]:
-        """Snapshots of a task and its responses as they come, until it has ended.
+        """Follow a task: snapshots and responses as they come, until it has ended.
 
-        A lost stream is resumed after the last response seen: none is missed, none comes twice.
+        A lost stream is resumed after the last response seen: each response comes once.
         """
         return watch(self._api, task_id, after_sequence, patience_s=self._patience_s)
 
@@ -109,18 +109,18 @@ class TasksById:
                 return
 
     async def cancel(self, task_id: str, reason: str = "", *, grace_s: float | None = None) -> Task:
-        """Ask for a task's end, durably. A running handler gets `grace_s` (the coordinator's setting unless given)."""
+        """Cancel a task, durably. A running handler gets `grace_s` to end (default: the coordinator's setting)."""
         request = coordinator_pb2.CancelTaskRequest(
             task_id=task_id, reason=reason, grace=None if grace_s is None else duration(grace_s)
         )
         return Task((await self._api.call(rpc.CANCEL_TASK, request)).task)
 
     async def retry(self, task_id: str) -> Task:
-        """Queue a FAILED or CANCELLED task again, with fresh budgets.
+        """Queue a FAILED or CANCELLED task again, with all its attempts and its whole time.
 
         Raises:
             FailedPrecondition: it is in another state.
         """
         request = coordinator_pb2.RetryTaskRequest(task_id=task_id)
-        # Not repeated: after a lost answer the task may have been queued, run and failed again.
+        # Not repeated: if the answer was lost, the task may have been queued, have run and have failed again.
         return Task((await self._api.call(rpc.RETRY_TASK, request, repeatable=False)).task)

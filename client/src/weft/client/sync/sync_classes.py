@@ -42,23 +42,23 @@ def connect(
     use_proxy: bool = False,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
 ) -> SyncMesh:
-    """A connection to a coordinator. It dials when it is first used, and again when it is lost.
+    """A connection to a coordinator. It dials at its first use, and again when it is lost.
 
         with connect("127.0.0.1:7700") as mesh:
             reply = AnalystStub(mesh.channel()).Analyze(request, timeout=60)
 
     Args:
-        target: "host:port" or "unix:path"; or several "host:port", in a list or with commas, any of which will do:
-            when one is lost, the next call goes to another. Names in a list are looked up once. Where addresses
-            change while a client lives, give one name that stands for all: that is looked up again.
-        timeout_s: deadline of a call of the API, repeats included, unless the call has its own.
-        patience_s: how long waits and streams outlive a coordinator that cannot be reached.
-        use_proxy: reach the coordinator by the proxy that the environment names (`grpc_proxy`, `https_proxy` or
-            `http_proxy`, but for what `no_proxy` excepts). Agents are never reached by one.
+        target: "host:port" or "unix:path"; or several "host:port", in a list or with commas. If the connection to one is
+            lost, the next call goes to another. Names in a list are resolved once. Where addresses change while a client
+            lives, give one name for all of them: one name is resolved again.
+        timeout_s: deadline of an API call, repeats included, unless the call has its own.
+        patience_s: how long waits and streams go on while no coordinator can be reached.
+        use_proxy: reach the coordinator by the proxy of the environment (`grpc_proxy`, `https_proxy` or `http_proxy`,
+            without the hosts of `no_proxy`). Agents are never reached by a proxy.
         max_message_bytes: largest request or response of a direct call.
 
     Raises:
-        InvalidArgument: the target is none.
+        InvalidArgument: the target is malformed.
     """
     loop = BackgroundLoop.shared()
     return SyncMesh(
@@ -76,7 +76,7 @@ def connect(
 
 
 class SyncTaskHandle(Generic[Resp]):
-    """One task. It outlives this process: `mesh.tasks.handle(method, id)` makes another for the same task."""
+    """One task. The task outlives this process: `mesh.tasks.handle(method, id)` makes a new handle for it."""
 
     def __init__(self, aio: TaskHandle[Resp], loop: BackgroundLoop) -> None:
         self._handle = aio
@@ -96,11 +96,11 @@ class SyncTaskHandle(Generic[Resp]):
 
     @property
     def refusal(self) -> WeftError | None:
-        """Why the coordinator refused it (only among many); such a handle has no id."""
+        """Why the coordinator refused it (only in `submit_many`); such a handle has no id."""
         return self._handle.refusal
 
     def result(self, timeout_s: float | None = None) -> Resp:
-        """The response, when the task has succeeded. Without `timeout_s` it waits as long as the task lives.
+        """Wait for the task and give its response. Without `timeout_s` it waits until the task ends.
 
         Raises:
             WeftError: the task's outcome, with the handler's code, message and details.
@@ -109,7 +109,7 @@ class SyncTaskHandle(Generic[Resp]):
         return self._loop.run(lambda: self._handle.result(timeout_s))
 
     def ended(self, timeout_s: float | None = None) -> Task:
-        """The task, when it has ended, however it did.
+        """Wait for the task and give it, in whatever state it ended.
 
         Raises:
             DeadlineExceeded: it has not ended by then (CALL_DEADLINE).
@@ -124,7 +124,7 @@ class SyncTaskHandle(Generic[Resp]):
         return self._loop.run(self._handle.state)
 
     def cancel(self, reason: str = "", *, grace_s: float | None = None) -> Task:
-        """Ask for its end; a running handler gets `grace_s`."""
+        """Cancel it; a running handler gets `grace_s` to end."""
         return self._loop.run(lambda: self._handle.cancel(reason, grace_s=grace_s))
 
     def retry(self) -> Task:
@@ -132,7 +132,7 @@ class SyncTaskHandle(Generic[Resp]):
         return self._loop.run(self._handle.retry)
 
     def watch(self, after_sequence: int = 0) -> Generator[Task | Progress]:
-        """Its states and its responses, as they come, until it has ended."""
+        """Follow it: snapshots and responses as they come, until it has ended."""
         return self._loop.iterate(lambda: self._handle.watch(after_sequence))
 
     def stream(self) -> Generator[Resp]:
@@ -149,14 +149,14 @@ class SyncTaskHandle(Generic[Resp]):
 
 
 class SyncTasksById:
-    """The part of the tasks API that needs no method, only ids. `Tasks` adds submissions."""
+    """The part of the tasks API that needs only ids. `Tasks` adds submissions."""
 
     def __init__(self, aio: TasksById, loop: BackgroundLoop) -> None:
         self._by_id = aio
         self._loop = loop
 
     def ended(self, task_id: str, timeout_s: float | None = None) -> Task:
-        """The task, when it has ended. Waits that begin together share one stream.
+        """Wait for a task and give it. Waits that begin together share one stream.
 
         Raises:
             DeadlineExceeded: it has not ended by then (CALL_DEADLINE).
@@ -165,9 +165,9 @@ class SyncTasksById:
         return self._loop.run(lambda: self._by_id.ended(task_id, timeout_s))
 
     def watch(self, task_id: str, after_sequence: int = 0) -> Generator[Task | Progress]:
-        """Snapshots of a task and its responses as they come, until it has ended.
+        """Follow a task: snapshots and responses as they come, until it has ended.
 
-        A lost stream is resumed after the last response seen: none is missed, none comes twice.
+        A lost stream is resumed after the last response seen: each response comes once.
         """
         return self._loop.iterate(lambda: self._by_id.watch(task_id, after_sequence))
 
@@ -223,11 +223,11 @@ class SyncTasksById:
         )
 
     def cancel(self, task_id: str, reason: str = "", *, grace_s: float | None = None) -> Task:
-        """Ask for a task's end, durably. A running handler gets `grace_s` (the coordinator's setting unless given)."""
+        """Cancel a task, durably. A running handler gets `grace_s` to end (default: the coordinator's setting)."""
         return self._loop.run(lambda: self._by_id.cancel(task_id, reason, grace_s=grace_s))
 
     def retry(self, task_id: str) -> Task:
-        """Queue a FAILED or CANCELLED task again, with fresh budgets.
+        """Queue a FAILED or CANCELLED task again, with all its attempts and its whole time.
 
         Raises:
             FailedPrecondition: it is in another state.
@@ -236,10 +236,11 @@ class SyncTasksById:
 
 
 class SyncTasks(SyncTasksById):
-    """Durable calls as tasks; got from `Mesh.tasks`.
+    """Durable calls as tasks; `Mesh.tasks` gives it.
 
-    Submissions always carry a request id, drawn here unless given, so that they are repeated safely when an answer
-    is lost; one that was drawn here is kept for minutes. Every method raises `WeftError`; `Unreachable` when the coordinator was away for too long.
+    Each submission has a request id, generated unless given, so that it can be repeated safely when its answer is lost.
+    The coordinator keeps a generated id for minutes. Every method raises `WeftError`, and `Unreachable` when the coordinator
+    was away for too long.
     """
 
     def __init__(self, aio: Tasks, loop: BackgroundLoop) -> None:
@@ -278,14 +279,14 @@ class SyncTasks(SyncTasksById):
         timeout_s: float | None = None,
         **options: Unpack[SubmitOptions],
     ) -> SyncTaskHandle[Any]:
-        """Store one task. When this returns, it is not lost any more.
+        """Store one task. When this returns, the task is durable.
 
         Args:
-            method: with the types of its messages; or "pkg.Service/Method", with serialized messages.
+            method: of `methods(Stub)`, or a hosted function; or "pkg.Service/Method", with serialized messages.
             request: the request.
-            request_id: the same id with the same request is the same task.
+            request_id: submissions with the same id and the same request are one task.
             timeout_s: how long storing may take, repeats included.
-            options: how it is to be run.
+            options: how the task is run; see `SubmitOptions`.
         """
         return SyncTaskHandle(
             self._loop.run(
@@ -332,9 +333,9 @@ class SyncTasks(SyncTasksById):
         Args:
             method: of one response; as for `submit`.
             request: the request.
-            request_id: the same id with the same request is the same task.
+            request_id: submissions with the same id and the same request are one task.
             timeout_s: deadline of all of it, the task's `schedule_to_close_s` included.
-            options: how it is to be run.
+            options: how the task is run; see `SubmitOptions`.
 
         Raises:
             WeftError: the task's outcome, with the handler's code, message and details.
@@ -375,9 +376,9 @@ class SyncTasks(SyncTasksById):
         window: int = DEFAULT_WINDOW,
         **options: Unpack[SubmitOptions],
     ) -> Generator[SyncTaskHandle[Any]]:
-        """Store many tasks over one stream; gives their handles, in the order of the requests, once stored.
+        """Store many tasks over one stream; gives a handle for each stored task, in the order of the requests.
 
-        A request that is refused gives a handle with a `refusal`. Of the requests, at most `window` are under way.
+        A refused request gives a handle with a `refusal`. At most `window` requests are under way.
         """
         return (
             SyncTaskHandle(each, self._loop)
@@ -422,14 +423,14 @@ class SyncTasks(SyncTasksById):
         stored: Callable[[int, str], None] | None = None,
         **options: Unpack[SubmitOptions],
     ) -> Generator[Finished[Any]]:
-        """Store many tasks over one stream, and give what came of each, in the order in which they end.
+        """Store many tasks over one stream, and give the result of each, in the order in which they end.
 
-        Lost streams and restarts of the coordinator are mended underneath. Of the requests, at most `window` are
-        under way: drawn, and not yet taken from this iterator.
+        It goes on after lost streams and restarts of the coordinator. At most `window` requests are under way: taken
+        from the source, with results that were not yet taken from this iterator.
 
         Args:
-            request_id: gives each request its id; unset: drawn here, and unique.
-            stored: is called with a request's index and its task's id, as soon as the task is stored.
+            request_id: gives each request its id; unset: ids are generated.
+            stored: called with a request's index and its task's id when the task is stored.
         """
         return self._loop.iterate(
             lambda: self._tasks.run_many(
@@ -449,11 +450,11 @@ class SyncTasks(SyncTasksById):
     def handle(self, method: str, task_id: str) -> SyncTaskHandle[bytes]: ...
 
     def handle(self, method: AnyMethod[Any, Any] | str, task_id: str) -> SyncTaskHandle[Any]:
-        """A handle for a task that was submitted elsewhere. Asks nobody."""
+        """A handle for a task that was submitted elsewhere. Makes no call."""
         return SyncTaskHandle(self._loop.call(lambda: self._tasks.handle(method, task_id)), self._loop)
 
     def wait(self, tasks: Iterable[HasId | str], timeout_s: float | None = None) -> Sequence[Task]:
-        """Those of the tasks that have ended when all have or the time is up, in the order asked for.
+        """Wait until all tasks have ended or the time is up; gives the ended ones, in the given order.
 
         Raises:
             NotFound: no task has one of the ids.
@@ -462,7 +463,7 @@ class SyncTasks(SyncTasksById):
         return self._loop.run(lambda: self._tasks.wait(drawn_tasks, timeout_s))
 
     def as_finished(self, tasks: Iterable[HasId | str], timeout_s: float | None = None) -> Generator[Task]:
-        """Each of the tasks when it has ended, until all have or the time is up.
+        """Give each task when it has ended, until all have ended or the time is up.
 
         Raises:
             NotFound: no task has one of the ids.
@@ -472,19 +473,19 @@ class SyncTasks(SyncTasksById):
 
 
 class SyncFleet:
-    """Agents and queues; got from `Mesh.fleet`."""
+    """Agents and queues; `Mesh.fleet` gives it."""
 
     def __init__(self, aio: Fleet, loop: BackgroundLoop) -> None:
         self._fleet = aio
         self._loop = loop
 
     def agents(self, method: str = "") -> Sequence[AgentInfo]:
-        """Every agent that is known, by id; with `method`, those that host it."""
+        """All known agents, sorted by id; with `method`, only agents that host it."""
         return self._loop.run(lambda: self._fleet.agents(method))
 
     def watch(self, methods: Sequence[str] = ()) -> Generator[Sequence[AgentInfo]]:
-        """The agents that are connected, now and after each change, but without their load; with `methods`, those that
-        host one of these. A coordinator that is away is waited for.
+        """The connected agents, now and after each change, without their load; with `methods`, only agents that host one
+        of these. While the coordinator is away, it waits.
 
         Close it when done: `with contextlib.closing(fleet.watch()) as updates`.
         """
@@ -499,7 +500,7 @@ class SyncFleet:
         return self._loop.run(lambda: self._fleet.agent(agent_id))
 
     def set_state(self, agent_id: str, state: DesiredState) -> AgentInfo:
-        """Say what is wanted of an agent. It holds until changed, across the agent's restarts."""
+        """Set an agent's desired state. It holds until it is changed, also across the agent's restarts."""
         return self._loop.run(lambda: self._fleet.set_state(agent_id, state))
 
     def queues(self, method: str = "") -> Sequence[Queue]:
@@ -527,16 +528,16 @@ class SyncDirect:
         return SyncChannel(self._loop.call(self._direct.channel), self._loop)
 
     def explain(self, method: str, timeout_s: float) -> Explanation:
-        """What the next call would get, once the agents are known and connected, or cannot be.
+        """The choice that the balancer would make for the next call, when the agents are known and connected, or failed to connect.
 
         Raises:
-            WeftError: no coordinator tells of the agents in time.
+            WeftError: no coordinator named the agents in time.
         """
         return self._loop.run(lambda: self._direct.explain(method, timeout_s))
 
 
 class SyncMesh:
-    """A coordinator, or several that are as one, as a client sees it. Any thread may use it."""
+    """A client's connection to one coordinator, or to several on one store. Any thread may use it."""
 
     def __init__(self, aio: Mesh, loop: BackgroundLoop) -> None:
         self._mesh = aio
@@ -549,13 +550,13 @@ class SyncMesh:
     def channel(self, *, direct: bool = False, policy: str = DEFAULT_POLICY) -> grpc.Channel:
         """A channel for any generated stub.
 
-        Its calls are durable: each is a task that is waited for, and `weft.client.call_options` makes metadata that says
-        how to run it. Or they are direct: each goes straight to an agent, chosen by load, and nothing is stored. A call
-        that a handler makes has no more time than is left of the call that it handles, and belongs to its trace.
-        Closing the channel closes nothing; `close` of the mesh ends its calls.
+        Its calls are durable: each is a task, whose end the call waits for. `weft.client.call_options` makes metadata that
+        says how to run the task. With `direct`, each call goes straight to an agent, chosen by load, and nothing is stored.
+        A handler's calls inherit the rest of its own call's deadline, and its trace. Closing the channel does nothing;
+        `close` of the mesh ends its calls.
 
         Args:
-            direct: straight to the agents. The first call waits until these are known.
+            direct: call the agents directly. The first call waits until they are known.
             policy: how direct calls are balanced: "least_connections", "round_robin" or "weighted".
 
         Raises:
@@ -566,7 +567,7 @@ class SyncMesh:
         )
 
     def direct(self, policy: str = DEFAULT_POLICY) -> SyncDirect:
-        """What is behind the direct channels of a policy: `.balancer` has counters, and explains its choices."""
+        """Direct calls with a policy: `explain` tells which agent the next call would go to."""
         return SyncDirect(self._loop.call(lambda: self._mesh.direct(policy)), self._loop)
 
     @cached_property
