@@ -202,7 +202,8 @@ async def test_an_idle_coordinator_reads_little(server: RedisServer) -> None:
         async with asyncio.timeout(20):
             # It has seen all of it.
             while (
-                coordinator._register.takers(QueueKey(METHOD)) < 1000 or not coordinator._store.ready_depths()
+                coordinator._register.serving(QueueKey(METHOD)) < 1000
+                or not coordinator._store.ready_depths()
             ):
                 await asyncio.sleep(0.05)
         assert coordinator._store.ready_depths()[queue] == 1
@@ -345,7 +346,7 @@ async def test_what_the_library_submits_leaves_nothing_behind(server: RedisServe
             server.client() as client,
         ):
             async with asyncio.timeout(20):
-                while not coordinator._register.takers(QueueKey(ECHO)):
+                while not coordinator._register.serving(QueueKey(ECHO)):
                     await asyncio.sleep(0.01)
             handle = await mesh.tasks.submit(ECHO, b"", result_ttl_s=20.0)
             await handle.result(timeout_s=10)

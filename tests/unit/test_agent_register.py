@@ -154,7 +154,7 @@ def test_questions_about_a_queue_look_at_its_hosts_only(register: AgentRegister)
     hosts = {f"host{n}": record(session(f"host{n}", gpu=n == 0), shown=True) for n in range(5)}
     register.take_news({**others, **hosts}, 0.0)
     index = register._index
-    for ask in (register.takers, register.elsewhere, register.standing):
+    for ask in (register.serving, register.elsewhere, register.standing):
         before = index.examined
         ask(QueueKey(A, GPU))
         assert index.examined - before == 5
@@ -245,7 +245,7 @@ class RegisterMachine(RuleBasedStateMachine):
         for key in (QueueKey(A), QueueKey(B), QueueKey(A, GPU), QueueKey(A, avoid="a0")):
             hosts = [entry for entry in known if entry.connected and key.method in entry.methods]
             assert register.standing(key).hosts == len(hosts)
-            assert register.takers(key) == sum(entry.takes(key) for entry in hosts)
+            assert register.serving(key) == sum(entry.takes(key) for entry in hosts)
             assert register.elsewhere(key)[0] == sum(
                 entry.takes(key) and entry.session is None and entry.agent.id != key.avoid for entry in hosts
             )

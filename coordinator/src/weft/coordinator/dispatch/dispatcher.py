@@ -115,13 +115,13 @@ class Dispatcher:
             self._unserved = {key: since_s for key, since_s in self._unserved.items() if key in ready}
         retries = [key for key in ready if key.avoid]
         ready = _bounded(ready, retries, self._turn)
-        takers = self._best(_by_base(ready) if retries else {key: [key] for key in ready}, ready)
-        if not takers:
+        best = self._best(_by_base(ready) if retries else {key: [key] for key in ready}, ready)
+        if not best:
             return False
         try:
-            total = await self._hand_out(ready, takers)
+            total = await self._hand_out(ready, best)
         finally:
-            for session in takers:
+            for session in best:
                 self._index.changed(session)
         # With several queues, one may have left its best agents to another, and still have tasks.
         return total >= PASS_TASKS or (total > 0 and len(ready) > 1)
@@ -134,7 +134,7 @@ class Dispatcher:
         A queue of retries shares the sessions of its base queue, without that of the avoided agent.
         """
         now_s = self._clock()
-        takers: dict[AgentSession, dict[QueueKey, int]] = {}
+        best: dict[AgentSession, dict[QueueKey, int]] = {}
         for base, keys in groups.items():
             count = 0
             for key in keys:
@@ -143,7 +143,7 @@ class Dispatcher:
             found = self._index.take(base, count, now_s)
             for session in found:
                 agent_id, cost = session.owner.agent_id, session.cost(base.method)
-                costs = takers.setdefault(session, {})
+                costs = best.setdefault(session, {})
                 for key in keys:
                     if key.avoid != agent_id:
                         costs[key] = cost
@@ -153,8 +153,8 @@ class Dispatcher:
                 if any(session.owner.agent_id != key.avoid for session in found):
                     self._unserved.pop(key, None)
                 elif (last := self._last_agent(key, now_s)) is not None:
-                    takers.setdefault(last, {})[key] = last.cost(base.method)
-        return takers
+                    best.setdefault(last, {})[key] = last.cost(base.method)
+        return best
 
     def _last_agent(self, key: QueueKey, now_s: float) -> AgentSession | None:
         """The session of the avoided agent, if it may have the retry: no other agent serves the queue, or none has had free
@@ -165,12 +165,12 @@ class Dispatcher:
         return self._index.with_room(key.avoid, key.base)
 
     async def _hand_out(
-        self, ready: Mapping[QueueKey, int], takers: Mapping[AgentSession, Mapping[QueueKey, int]]
+        self, ready: Mapping[QueueKey, int], best: Mapping[AgentSession, Mapping[QueueKey, int]]
     ) -> int:
         """Plan, claim, and assign the claimed tasks; the number of tasks."""
-        sessions = list(takers)
+        sessions = list(best)
         candidates = [
-            FreeSession(at, each.free_slots, each.busy_slots, each.slots, takers[each], each.weight)
+            FreeSession(at, each.free_slots, each.busy_slots, each.slots, best[each], each.weight)
             for at, each in enumerate(sessions)
         ]
         limits = plan(ready, candidates, self._strategy, self._turn)

@@ -51,7 +51,7 @@ class DesiredChange(NamedTuple):
 
 
 class AgentRegister:
-    """The register.
+    """The register. It has both inputs and all readers; most methods are a few lines over one of its parts.
 
     Args:
         changed: called after each input that changed what watchers know.
@@ -227,7 +227,7 @@ class AgentRegister:
         """Whether some agent takes calls of a method now."""
         return self._index.serves(method)
 
-    def takers(self, key: QueueKey) -> int:
+    def serving(self, key: QueueKey) -> int:
         """How many agents take tasks of a queue now."""
         return sum(entry.takes(key) for entry in self._index.hosts(key.method))
 

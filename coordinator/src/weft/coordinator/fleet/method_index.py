@@ -68,13 +68,13 @@ class MethodIndex:
         if found is None:
             if len(counts) >= MAX_COUNTS:
                 counts.clear()
-            takers = [
+            serving = [
                 entry.agent
                 for agent_id, entry in self._hosts[key.method].items()
                 if entry.session is None and agent_id != key.avoid and entry.takes(key)
             ]
             self.examined += len(self._hosts[key.method])
-            found = counts[key] = (len(takers), sum(agent.failing for agent in takers))
+            found = counts[key] = (len(serving), sum(agent.failing for agent in serving))
         return found
 
 

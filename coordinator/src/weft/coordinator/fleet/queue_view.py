@@ -59,7 +59,7 @@ class Queues:
             scheduled=depth.scheduled,
             running=depth.running,
             paused=paused,
-            agents=self._register.takers(key),
+            agents=self._register.serving(key),
         )
         if depth.queued:
             queue.waiting.CopyFrom((await self._explainer.queue(key, paused=paused)).proto())

@@ -69,7 +69,7 @@ class Reachability:
         while session.open:
             async with self._dialling:
                 problem = await find_problem(session.hello)
-            if session.found_direct(problem):
+            if session.set_direct_problem(problem):
                 agent, address = session.owner.agent_id, session.hello.advertised_address
                 if problem:
                     log.warning("agent.unreachable", agent=agent, address=address, problem=problem)

@@ -174,7 +174,7 @@ class AgentSession:
 
     # -- reports ------------------------------------------------------------------------------------------------
 
-    def hear(self, report: session_pb2.AgentReport) -> bool:
+    def take_heartbeat(self, report: session_pb2.AgentReport) -> bool:
         """Take a heartbeat; True if it changes which calls the agent takes."""
         if report.sequence < self.report.sequence:
             # A later one came out-of-band.
@@ -190,7 +190,7 @@ class AgentSession:
             self._unfit.clear()
         return before != (self.draining, self._unavailable)
 
-    def found_direct(self, problem: str) -> bool:
+    def set_direct_problem(self, problem: str) -> bool:
         """Note why the advertised address cannot be used; empty: it can. True if that is new. The agent is told of its
         first problem."""
         state = fleet_pb2.DIRECT_STATE_UNREACHABLE if problem else fleet_pb2.DIRECT_STATE_REACHABLE

@@ -85,7 +85,7 @@ class SessionMessages:
 
     def _take_heartbeat(self, session: AgentSession, report: session_pb2.AgentReport) -> None:
         free_slots = session.free_slots
-        changed = session.hear(report)
+        changed = session.take_heartbeat(report)
         if changed:
             self._listener.session_changed(session)
         # Failures fade with time.
