@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[2]
 CONFTEST = """
 import pytest
 from weft.agent import Agent
@@ -68,11 +70,11 @@ def test_sync(weft_sync_mesh):
 """
 UNUSED = """
 import sys
+import tomllib
 
 def test_nothing():
-    assert not [name for name in sys.modules if name.startswith("weft.") and name not in KNOWN]
-
-KNOWN = ("weft.testing", "weft.testing.pytest_plugin")
+    assert "weft_pytest" in sys.modules
+    assert not [name for name in sys.modules if name == "weft" or name.startswith("weft.")]
 """
 
 
@@ -111,3 +113,12 @@ def test_without_a_plugin_for_async_tests_it_says_what_to_do(tmp_path):
     (tmp_path / "test_mesh.py").write_text("def test(weft_mesh): ...\n")
     done = run(tmp_path, "-p", "no:asyncio")
     assert "weft_mesh needs an event loop" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_plugin_is_a_module_at_the_top_of_the_wheel():
+    # Else pytest takes weft's rooms for modules to rewrite, `__main__` among them, and warns in every run of an installed weft.
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    (plugin,) = project["project"]["entry-points"]["pytest11"].values()
+    included = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    assert included[f"testing/src/{plugin}.py"] == f"{plugin}.py"
+    assert (ROOT / "testing" / "src" / f"{plugin}.py").is_file()

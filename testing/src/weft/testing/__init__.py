@@ -21,7 +21,7 @@
 `run_handler`, `run_handler_sync`, `handler_outcome`
     run one handler, without any mesh.
 
-Nothing is imported before it is used: pytest loads the plugin in every run.
+Nothing is imported before it is used.
 """
 
 from __future__ import annotations

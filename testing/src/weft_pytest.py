@@ -1,5 +1,8 @@
 """Fixtures for pytest; found by its entry point. Nothing of weft is imported before a fixture is used.
 
+A module of its own, beside the namespace `weft`: of a distribution with a plugin, pytest takes the modules at the top for those
+whose assertions it rewrites, and where there is none, the folders below, under wrong names.
+
 @pytest.fixture
 def weft_agents():
 return [agent]
