@@ -11,7 +11,7 @@ import pytest
 from google.rpc import error_details_pb2
 
 from tests.support.mesh import MeshHarness
-from tests.support.shop import Item, Order, Receipt, agent, buy, each, pid, shout
+from tests.support.shop import Item, Order, Receipt, agent, buy, each, pid, root, shout
 from weft.client import Mesh, TaskState, connect
 from weft.client.sync import connect as connect_sync
 from weft.rpc.errors import Cancelled, DeadlineExceeded, InvalidArgument, unpacked
@@ -67,6 +67,14 @@ async def test_through_a_mesh(client: Mesh, mesh: MeshHarness) -> None:
         assert len(list(buy.map(blocking, [ORDER] * 3))) == 3
 
 
+async def test_a_plain_handler_calls_on_without_asyncio(client: Mesh, mesh: MeshHarness) -> None:
+    """And its call belongs to the tree and the deadline of the call that it handles."""
+    told = await root.call(client, {"target": mesh.target}, timeout_s=T)
+    assert told["root"] == told["parent"]
+    assert told["bounded"]
+    assert not (await (await root.submit(client, {})).result(T))["bounded"]
+
+
 async def test_a_call_ends_its_task(client: Mesh) -> None:
     await client.fleet.pause("shop.v1.Shop/Shout")
     with pytest.raises(DeadlineExceeded):
@@ -88,7 +96,7 @@ async def test_it_is_still_the_function() -> None:
     assert shout.__doc__ == "Loud."
     assert pid({"x": 1})["given"] == {"x": 1}
     assert set(agent.methods) == {
-        f"shop.v1.Shop/{name}" for name in ("Shout", "Buy", "Each", "Pid", "PidToo")
+        f"shop.v1.Shop/{name}" for name in ("Shout", "Buy", "Each", "Pid", "PidToo", "Root")
     }
     (source,) = (hosted.isolated for name, hosted in agent._methods.items() if name.endswith("PidToo"))
     assert pickle.loads(pickle.dumps(source)).function is pid

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from weft.agent import Agent, current_task
+from weft.client.sync import connect
 
 agent = Agent()
 
@@ -54,3 +55,13 @@ async def each(order: Order) -> AsyncIterator[Item]:
 @agent.method("shop.v1.Shop/PidToo", isolate=True)
 def pid(request: dict[str, Any]) -> dict[str, Any]:
     return {"pid": os.getpid(), "given": request}
+
+
+@agent.method("shop.v1.Shop/Root")
+def root(request: dict[str, Any]) -> dict[str, Any]:
+    """What a call inherits; with a target, of a call that this handler makes without asyncio."""
+    task = current_task()
+    if "target" in request:
+        with connect(request["target"]) as mesh:
+            return root.call(mesh, {}) | {"parent": task.id}
+    return {"root": task.root_id, "bounded": task.deadline is not None}
