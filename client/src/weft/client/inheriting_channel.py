@@ -10,6 +10,7 @@ from grpc import aio
 
 from weft.client.methods import Method
 from weft.rpc.calls import call_context
+from weft.rpc.calls.request_streams import StreamStreamCallable, StreamUnaryCallable
 from weft.rpc.process.home_loop import HomeLoop
 
 
@@ -60,11 +61,11 @@ class InheritingUnaryStream(_OneRequest, aio.UnaryStreamMultiCallable[Any, Any])
     """One request, many responses."""
 
 
-class InheritingStreamUnary(_ManyRequests, aio.StreamUnaryMultiCallable[Any, Any]):
+class InheritingStreamUnary(_ManyRequests, StreamUnaryCallable):
     """Many requests, one response."""
 
 
-class InheritingStreamStream(_ManyRequests, aio.StreamStreamMultiCallable[Any, Any]):
+class InheritingStreamStream(_ManyRequests, StreamStreamCallable):
     """Many requests, many responses."""
 
 

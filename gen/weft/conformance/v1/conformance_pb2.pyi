@@ -1,5 +1,3 @@
-import datetime
-
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.rpc import status_pb2 as _status_pb2
 from google.protobuf import descriptor as _descriptor
@@ -33,7 +31,7 @@ class WaitRequest(_message.Message):
     IGNORE_CANCELLATION_FIELD_NUMBER: _ClassVar[int]
     time: _duration_pb2.Duration
     ignore_cancellation: bool
-    def __init__(self, time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., ignore_cancellation: bool = ...) -> None: ...
+    def __init__(self, time: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., ignore_cancellation: bool = ...) -> None: ...
 
 class WaitResponse(_message.Message):
     __slots__ = ()

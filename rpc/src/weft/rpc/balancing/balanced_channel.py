@@ -15,6 +15,7 @@ from weft.rpc.balancing.balanced_calls import BalancedCall
 from weft.rpc.balancing.balancer import Balancer
 from weft.rpc.balancing.connection import Callee
 from weft.rpc.calls import call_context
+from weft.rpc.calls.request_streams import StreamStreamCallable, StreamUnaryCallable
 
 # How often the state of a channel as a whole is looked at, by those that wait for it to change.
 LOOK_S = 0.02
@@ -99,11 +100,11 @@ class BalancedUnaryStream(OneRequestCallable, aio.UnaryStreamMultiCallable[Any, 
     kind = balanced_shapes.UnaryStreamCall
 
 
-class BalancedStreamUnary(ManyRequestsCallable, aio.StreamUnaryMultiCallable[Any, Any]):
+class BalancedStreamUnary(ManyRequestsCallable, StreamUnaryCallable):
     kind = balanced_shapes.StreamUnaryCall
 
 
-class BalancedStreamStream(ManyRequestsCallable, aio.StreamStreamMultiCallable[Any, Any]):
+class BalancedStreamStream(ManyRequestsCallable, StreamStreamCallable):
     kind = balanced_shapes.StreamStreamCall
 
 
