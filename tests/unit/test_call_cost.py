@@ -19,7 +19,7 @@ from tests.store.support import Harness, ManualClock, RecordingListener
 from tests.unit.test_session_index import A, index_of, session
 from weft.agent import Agent
 from weft.agent.direct.direct_endings import Endings
-from weft.agent.direct.direct_handlers import DirectHandlers
+from weft.agent.direct.direct_handlers import DirectHandlers, DirectParts
 from weft.agent.direct.load_trailers import LoadReports
 from weft.agent.handlers.runners import Runners
 from weft.agent.handlers.slots import Slots
@@ -70,7 +70,11 @@ async def test_a_direct_call_at_its_agent() -> None:
     load = LoadReports("cost", slots)
     threads = Threads("cost")
     runners = Runners(asyncio.get_running_loop(), threads, slots.overruns, None)
-    serve: Any = DirectHandlers(runners, slots, load, Endings(load), "cost", 1000).handler(hosted).unary_unary
+    serve: Any = (
+        DirectHandlers(DirectParts(runners, slots, load, "cost", 1000), Endings(load))
+        .handler(hosted)
+        .unary_unary
+    )
     request, native = StringValue(value="x").SerializeToString(), Native()
     # The first one makes what is kept.
     await serve(request, native)

@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 
+from weft.agent.direct.direct_handlers import DirectParts
 from weft.agent.direct.direct_server import LEAVE_GRACE_S, DirectServer
 from weft.agent.direct.listening import OFF, dialled_address, listen_address
 from weft.agent.direct.load_trailers import LoadReports
@@ -251,13 +252,9 @@ class Runtime:
             return
         self._direct_server = DirectServer(
             self._methods,
-            self._runners,
-            self._slots,
-            self._load,
-            agent_id=settings.id,
+            DirectParts(self._runners, self._slots, self._load, settings.id, settings.max_message_bytes),
             contract=self._contracts[self._hello.contract_hash],
             describe=self._describe,
-            max_message_bytes=settings.max_message_bytes,
         )
         self._direct_server.make_unavailable(self._unavailable)
         address = await listen_address(settings.listen, settings.target)

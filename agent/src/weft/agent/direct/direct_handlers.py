@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -112,27 +112,23 @@ class DirectCall(HandlerRun):
             raise
 
 
+class DirectParts(NamedTuple):
+    """The parts of an agent that direct calls need."""
+
+    runners: Runners
+    # Shared with durable attempts.
+    slots: Slots
+    load: LoadReports
+    agent_id: str
+    # Largest request or response.
+    max_message_bytes: int
+
+
 class DirectHandlers:
-    """Makes what serves hosted methods.
+    """Makes the gRPC handlers of hosted methods."""
 
-    Args:
-        slots: shared with durable attempts.
-        max_message_bytes: largest response.
-    """
-
-    def __init__(
-        self,
-        runners: Runners,
-        slots: Slots,
-        load: LoadReports,
-        endings: Endings,
-        agent_id: str,
-        max_message_bytes: int,
-    ) -> None:
-        self.slots = slots
-        self.load = load
-        self.agent_id = agent_id
-        self.max_message_bytes = max_message_bytes
+    def __init__(self, parts: DirectParts, endings: Endings) -> None:
+        runners, self.slots, self.load, self.agent_id, self.max_message_bytes = parts
         # In their RPC's own task.
         self.running: set[DirectCall] = set()
         self._runners = runners
@@ -140,7 +136,7 @@ class DirectHandlers:
         self._looking = False
 
     def handler(self, hosted: HostedMethod) -> Handler:
-        """What serves a method."""
+        """The gRPC handler of a method."""
         runner = self._runners.of(hosted)
         on_loop = runner is self._runners.on_loop
         return method_handler(hosted, self._on_loop(hosted) if on_loop else self._elsewhere(hosted, runner))

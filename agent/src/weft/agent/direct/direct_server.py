@@ -19,11 +19,9 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from weft.agent.direct.direct_endings import Endings, not_hosted
-from weft.agent.direct.direct_handlers import DirectHandlers, Handler
+from weft.agent.direct.direct_handlers import DirectHandlers, DirectParts, Handler
 from weft.agent.direct.execute_service import AgentService
 from weft.agent.direct.listening import not_bound
-from weft.agent.direct.load_trailers import LoadReports
-from weft.agent.handlers.runners import Runners
 from weft.agent.handlers.slots import Slots
 from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.rpc import health
@@ -45,35 +43,30 @@ class DirectServer:
 
     Args:
         methods: what is hosted; may change while it runs (see `rehost`).
-        slots: shared with durable attempts.
+        parts: shared with durable attempts.
         contract: the serialized FileDescriptorSet behind the methods.
         describe: the agent as it is now.
-        max_message_bytes: largest request or response.
     """
 
     def __init__(
         self,
         methods: Mapping[str, HostedMethod],
-        runners: Runners,
-        slots: Slots,
-        load: LoadReports,
+        parts: DirectParts,
         *,
-        agent_id: str,
         contract: bytes,
         describe: Callable[[], fleet_pb2.Agent],
-        max_message_bytes: int,
     ) -> None:
-        self._slots = slots
-        self._endings = endings = Endings(load)
+        self._slots = parts.slots
+        self._endings = endings = Endings(parts.load)
         self._hosted = _Hosted(methods, contract)
-        self._health = _Health(self._hosted, slots)
-        self._server = make_server(server_options(max_message_bytes=max_message_bytes))
+        self._health = _Health(self._hosted, parts.slots)
+        self._server = make_server(server_options(max_message_bytes=parts.max_message_bytes))
         agent_pb2_grpc.add_AgentServiceServicer_to_server(
-            AgentService(methods, runners, slots, load, endings, agent_id, describe, max_message_bytes),
+            AgentService(methods, parts, endings, describe),
             self._server,
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        handlers = DirectHandlers(runners, slots, load, endings, agent_id, max_message_bytes)
+        handlers = DirectHandlers(parts, endings)
         # In this order: the last one takes every method that nobody else has.
         self._server.add_generic_rpc_handlers(
             (

@@ -17,11 +17,9 @@ from google.protobuf.message import DecodeError
 
 from weft.agent.direct.direct_contexts import generate_id
 from weft.agent.direct.direct_endings import Endings, no_slot_in_time, not_hosted
-from weft.agent.direct.load_trailers import LoadReports
+from weft.agent.direct.direct_handlers import DirectParts
 from weft.agent.handlers import outcomes, telemetry
 from weft.agent.handlers.handler_run import HandlerRun, Runner
-from weft.agent.handlers.runners import Runners
-from weft.agent.handlers.slots import Slots
 from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.rpc import refusals
 from weft.rpc.calls.pacing import Pacer
@@ -51,19 +49,12 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
     def __init__(
         self,
         methods: Mapping[str, HostedMethod],
-        runners: Runners,
-        slots: Slots,
-        load: LoadReports,
+        parts: DirectParts,
         endings: Endings,
-        agent_id: str,
         describe: Callable[[], fleet_pb2.Agent],
-        max_message_bytes: int,
     ) -> None:
         self.methods = methods
-        self.slots = slots
-        self.load = load
-        self.runners = runners
-        self.agent_id = agent_id
+        self.runners, self.slots, self.load, self.agent_id, max_message_bytes = parts
         self.max_response_bytes = max_message_bytes - 2 * _BESIDE_BYTES
         self._endings = endings
         self._describe = describe
