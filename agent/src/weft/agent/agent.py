@@ -1,4 +1,4 @@
-"""The agent as an application sees it: what it hosts, how it is set, and how it is run."""
+"""The agent as an application sees it: its methods, its settings, and how it is run."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ class Agent:
         if __name__ == "__main__":
             agent.run()
 
-    What is not given here comes from WEFT_AGENT_* variables, then from `AgentSettings`' defaults.
+    Settings that are not given here come from WEFT_AGENT_* variables, then from `AgentSettings`' defaults. It has more
+    methods than other classes, since it is all that most programs use.
 
     Args:
         agent_id: name, unique among live agents. Default: the host's name and six random digits.
@@ -52,7 +53,7 @@ class Agent:
             dialled. A name may stand for several too.
         slots: how many calls run at a time, each counted by its method's `slot_cost`.
         prefetch: slots' worth of assignments to have at hand beyond that.
-        labels: what tasks' requirements are matched against.
+        labels: tasks' requirements are matched against them.
         resources: as labels, with amounts.
         drain_grace_s: how long running handlers may take when the agent is told to stop.
         restart_at_overrun_slots: end, as after `stop`, and raise OverrunError from `run` and `serve`, when handlers that
@@ -132,7 +133,7 @@ class Agent:
             raise SettingsError(
                 f"agent setting {name}: {first['msg'].removeprefix('Value error, ')}", field=name
             ) from None
-        # The id that was drawn stays, whatever else is changed later.
+        # A generated id stays when other settings are changed later.
         self._given = given | {"id": self.settings.id}
 
     @property
@@ -221,7 +222,7 @@ class Agent:
     def on_stop(self, function: Hook) -> Hook:
         """Run a function, sync or async, when the agent has stopped: after its last handler, the last function first.
 
-        All together have 5 s; what they raise is logged. They run only if all on_start functions have succeeded.
+        They have 5 s together; their exceptions are logged. They run only if all on_start functions have succeeded.
 
         Raises:
             HostingError: it takes arguments, or yields.
@@ -281,7 +282,7 @@ class Agent:
         """Run until SIGTERM, SIGINT or SIGHUP, then drain. Blocks; the process should be the agent's own.
 
         In another thread than the main one, where signals cannot be had, it runs until `stop`.
-        The first signal drains: no new work, what waits is handed back, running handlers get `drain_grace_s`. The
+        The first signal drains: no new work, waiting attempts are released, running handlers get `drain_grace_s`. The
         second ends it at once, unless it is SIGHUP, which closed terminals send more than once. A SIGHUP that is
         ignored, as `nohup` has it, stays so.
 
@@ -309,7 +310,7 @@ class Agent:
     async def serve(self) -> None:
         """As `run`, on the application's own event loop: async handlers run on it, and signals are left alone.
 
-        Ends after `stop`, or when cancelled: then what runs is handed back at once.
+        Ends after `stop`, or when cancelled: then running attempts are released at once.
         """
         await self._serve(own_process=False)
 
@@ -326,7 +327,7 @@ class Agent:
 
     def _add(self, methods: Sequence[HostedMethod]) -> None:
         if self._runtime is not None:
-            raise HostingError("the agent runs: add what it hosts before that")
+            raise HostingError("the agent runs: add its methods before that")
         for method in methods:
             if is_reserved(method.name.partition("/")[0]):
                 raise HostingError(
@@ -369,11 +370,11 @@ class Agent:
 
 
 def _nothing() -> None:
-    """Signals were left alone."""
+    """Nothing to restore: signals were left alone."""
 
 
 def stop_on_signals(stop: Callable[[], None]) -> Callable[[], None]:
-    """Call `stop` at each signal that ends a process, also while a handler blocks the loop; gives what undoes this."""
+    """Call `stop` at each signal that ends a process, also while a handler blocks the loop. Returns a function that undoes this."""
     stopping = False
 
     def on_signal(number: int, _frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""What can be wrong with an agent's own program, as opposed to a call: said when it is written, not when it runs."""
+"""Errors of an agent's own program, as opposed to errors of a call."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class LoadError(InvalidArgument):
 
 
 class ProgramError(LoadError):
-    """What `module:object` leads to raises when it is imported or made; the message has that error, its file and its line."""
+    """The program behind `module:object` raises when it is imported or made; the message has the error, its file and its line."""
 
 
 class SettingsError(InvalidArgument):
     """A setting has a value that it cannot have: an argument, a flag or an environment variable."""
 
 
-# Of a process that is to be started again: EX_TEMPFAIL of <sysexits.h>.
+# Exit status of a process that its supervisor shall start again: EX_TEMPFAIL of <sysexits.h>.
 RESTART_STATUS = 75
 
 

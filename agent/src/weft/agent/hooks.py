@@ -24,7 +24,7 @@ from weft.rpc.raised import handler_error
 
 _log = get_logger("weft.agent")
 
-# What background functions get to end when the agent stops, and what all on_stop functions get together.
+# For background functions to end when the agent stops, and for all on_stop functions together.
 BACKGROUND_GRACE_S = 2.0
 STOP_TIMEOUT_S = 5.0
 
@@ -56,7 +56,7 @@ class Hooks:
             kind: "on_start", "on_stop" or "background".
 
         Raises:
-            HostingError: it takes arguments that nobody gives it, or it yields.
+            HostingError: it takes other arguments, or it yields.
         """
         hook = Hook(kind, function)
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
@@ -146,7 +146,7 @@ class HookRun:
                 log_raised(f"the {hook.name} raised", error)
 
     async def _ended(self, running: Iterable[tuple[asyncio.Future[Any], Hook]], timeout_s: float) -> None:
-        """Wait for functions to end; those that do not are left."""
+        """Wait for functions to end. A function that does not end in time is left behind."""
         running = list(running)
         if not running:
             return

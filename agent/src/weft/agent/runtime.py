@@ -41,6 +41,8 @@ _log = get_logger("weft.agent")
 class Runtime:
     """An agent that runs. Made, started and closed on the application's event loop.
 
+    It has the methods of `SessionOwner` besides its own.
+
     Args:
         hooks: the application's functions beside its handlers.
         exit_when_blocked: the process is the agent's own: end it even when a handler blocks the loop for ever.
@@ -77,9 +79,9 @@ class Runtime:
         self._executor.show_errors = settings.show_errors
         self._methods = methods
         self._instance_id = secrets.token_hex(16)
-        # What was offered, by digest: a coordinator asks for the contract that a Hello named.
+        # Contracts by digest: a coordinator asks for the contract that a Hello named.
         self._contracts: dict[str, bytes] = {}
-        # Where the direct server is to be had; empty: there is none.
+        # The advertised address of the direct server; empty: there is none.
         self._advertised = ""
         # The same, as its sockets are recognised.
         self._listening: own_sockets.Key = ""
@@ -180,12 +182,12 @@ class Runtime:
         self._hello = self._identity()
         if self._direct_server is not None:
             self._direct_server.update_methods(self._contracts[self._hello.contract_hash])
-        self._session.redial("what the agent hosts has changed")
+        self._session.redial("the hosted methods have changed")
 
     def make_unavailable(self, services: frozenset[str]) -> None:
         """Take no calls of these services, and of all others again. On the event loop."""
         self._unavailable = services
-        # Said first: nothing that is handed back may come again.
+        # Told first: a released attempt must not be assigned again here.
         self._session.beat()
         self._executor.make_unavailable(services)
         if self._direct_server is not None:

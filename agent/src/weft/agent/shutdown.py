@@ -5,7 +5,7 @@
                          └► goodbye, closed
 
 A second `stop` skips the waits, and heartbeats go on to the end. The steps are taken by a thread of their own: a handler that
-blocks the event loop does not hold up the agent's end.
+blocks the event loop does not delay the agent's end.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The contexts that handlers of direct calls get, over the RPC's own; also what `current_task()` and child calls ask.
+"""The contexts of direct calls' handlers, over the RPC's own. `current_task()` and child calls read them too.
 
-An async handler's looks up nearly everything when it is asked: most handlers ask for nothing.
+The context of an async handler looks values up only when it is asked: most handlers ask for nothing.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def generate_id() -> str:
 
 
 def assignment_of(method: str, native: Any) -> session_pb2.Assignment:
-    """What stands for a direct call's assignment, without its payload and the caller's own metadata."""
+    """An assignment made for a direct call, without its payload and the caller's own metadata."""
     made = session_pb2.Assignment(task_id=generate_id(), attempt=1, method=method)
     call = made.context
     for key, value in native.invocation_metadata() or ():
@@ -56,7 +56,7 @@ def assignment_of(method: str, native: Any) -> session_pb2.Assignment:
 
 
 def _id(value: str | bytes) -> str:
-    # A caller's word, which goes into logs and further calls.
+    # From a caller: it goes into logs and further calls.
     return str(value)[:MAX_ID_CHARS]
 
 
@@ -80,7 +80,7 @@ class DirectAsyncContext(AsyncContext):
     @cached_property
     def cancel_signal(self) -> CancelSignal:  # type: ignore[override]
         signal = CancelSignal()
-        # Once the call has ended, whoever still works for it may stop.
+        # Work for a call that has ended may stop.
         self._native.add_done_callback(lambda _native: signal.set())
         return signal
 
@@ -136,7 +136,7 @@ class DirectAsyncContext(AsyncContext):
 
 
 class DirectSyncContext(SyncContext):
-    """A sync handler's context over the native one: what needs the RPC is done on its loop, while the call is there."""
+    """A sync handler's context over the native one. Operations on the RPC run on its event loop, until the call ends."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
-"""How direct calls end: refused before a handler began, or with what it came to.
+"""How direct calls end: with a refusal before the handler starts, or with the handler's outcome.
 
-Nothing of an exception's text goes out: it may hold what callers must not see, and stays in the log.
+The text of an exception stays in the log: it may hold secrets.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Endings:
 
     def __init__(self, load: LoadReports) -> None:
         self._load = load
-        # The server is being stopped: what was cancelled by that is not answered any more.
+        # The server is being stopped: calls that this cancelled are not answered any more.
         self.closing = False
 
     async def refuse(self, error: WeftError, native: Any) -> NoReturn:
@@ -88,7 +88,7 @@ class Endings:
     async def answer(
         self, outcome: task_pb2.Outcome, context: HandlerContext, native: Any, load: Pairs
     ) -> bytes:
-        """Answer with what a handler came to, and with the load as it was when it ended; gives the response.
+        """Answer with a handler's outcome, and with the agent's load at its end. Returns the response.
 
         Args:
             context: the handler's own; of an isolated one, all that it set is in the outcome.
@@ -110,7 +110,7 @@ class Endings:
     async def _calm(self, task: asyncio.Task[Any]) -> None:
         """Take back the cancellation of this RPC's task.
 
-        It may be the handler's own doing, whose caller waits; one that is gone does not mind an answer.
+        The handler may have cancelled its task itself while its caller waits. If the caller is gone, an answer does no harm.
 
         Raises:
             CancelledError: the server is being stopped.
@@ -119,7 +119,7 @@ class Endings:
             raise asyncio.CancelledError
         while task.cancelling():
             task.uncancel()
-        # What has not been delivered yet comes with the next wait.
+        # A cancellation that was not delivered yet comes with the next wait.
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(0)
 

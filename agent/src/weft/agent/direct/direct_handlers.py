@@ -39,7 +39,7 @@ LOOK_S = 1.0
 
 # Under this name because grpc.RpcMethodHandler takes parameters in its stubs only.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-# (what gRPC gives as the request, its context) -> the response.
+# (the request as gRPC gives it, its context) -> the response.
 Serve = Callable[[Any, Any], Awaitable[Any]]
 
 
@@ -49,7 +49,7 @@ class DirectCall(HandlerRun):
     outcome: task_pb2.Outcome
     # The agent's load when the handler ended.
     trailers: Pairs = ()
-    # Of a handler in a thread: what the RPC's task waits for.
+    # For a handler in a thread: the RPC's task waits for this.
     _done: asyncio.Future[None] | None = None
 
     def __init__(
@@ -88,10 +88,10 @@ class DirectCall(HandlerRun):
         self.outcome = outcome
 
     def answer(self, outcome: task_pb2.Outcome) -> None:
-        """Nobody waits: gRPC itself has ended the call."""
+        """Nothing to do: gRPC itself has ended the call."""
 
     def withdraw(self) -> None:
-        """It is made when it has its slots."""
+        """Nothing to do: a direct call starts as soon as it has its slots."""
 
     def gone(self) -> None:
         self.trailers = self._handlers.load.trailers()
@@ -182,7 +182,7 @@ class DirectHandlers:
         return serve
 
     def _look(self) -> None:
-        """Look for calls that gRPC has cancelled. It tells nobody else of that until the call's task ends."""
+        """Look for calls that gRPC has cancelled: nothing else tells of that before the call's task ends."""
         for call in self.running:
             if call.timer is None and call.task is not None and call.task.cancelling():
                 call.cut_off_after(UNWANTED_GRACE_S)

@@ -34,7 +34,7 @@ from weft.v1 import agent_pb2_grpc, fleet_pb2
 _OWN_SERVICE = "weft.v1.AgentService"
 # How long an agent that has said goodbye still answers callers that have not heard of it: they go elsewhere.
 LEAVE_GRACE_S = 0.5
-# What cancelled calls get to end before the server is let go.
+# For cancelled calls to end before the server is given up.
 _CLOSE_TIMEOUT_S = 1.0
 
 
@@ -42,7 +42,7 @@ class DirectServer:
     """The server. Made, started and stopped on the application's event loop.
 
     Args:
-        methods: what is hosted; may change while it runs (see `rehost`).
+        methods: the hosted methods; they may change while it runs (see `update_methods`).
         parts: shared with durable attempts.
         contract: the serialized FileDescriptorSet behind the methods.
         describe: the agent as it is now.
@@ -67,7 +67,7 @@ class DirectServer:
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         handlers = DirectHandlers(parts, endings)
-        # In this order: the last one takes every method that nobody else has.
+        # In this order: the last one takes all other methods.
         self._server.add_generic_rpc_handlers(
             (
                 Reflection(self._hosted, [_OWN_SERVICE, health.SERVICE]),
@@ -106,10 +106,10 @@ class DirectServer:
         self._health.changed()
 
     async def stop(self, grace_s: float = 0.0) -> None:
-        """Refuse what comes, cancel what runs, and close the port.
+        """Refuse new calls, cancel running ones, and close the port.
 
         Args:
-            grace_s: what comes is refused for so long first. gRPC itself would end it as cancelled, or with the connection.
+            grace_s: new calls are refused for so long first. gRPC would end them as cancelled, or with the connection.
         """
         self.accept(on=False)
         await asyncio.sleep(grace_s)
@@ -123,7 +123,7 @@ class DirectServer:
 
 
 class _Hosted:
-    """What reflection and health say of the hosted services."""
+    """The hosted services, for reflection and health."""
 
     def __init__(self, methods: Mapping[str, HostedMethod], contract: bytes) -> None:
         self._methods = methods

@@ -1,8 +1,8 @@
 """`AgentService`: many direct calls on one stream, and the agent's description of itself.
 
-What waits to be sent goes out in one message. A call that is cancelled or out of time is answered at once; its handler is
+All waiting results go out in one message. A call that is cancelled or out of time is answered at once; its handler is
 told, and its slot stays taken until it ends. Bounds: a running call has a slot, a message has so many calls, and the
-stream is read on only while what it holds is below a limit.
+stream is read only while its payloads and results are below a limit.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _BESIDE_BYTES = 256 * 1024
 LOAD_INTERVAL_S = 1.0
 # A caller that does not read for so long is dropped.
 STALLED_S = 30.0
-# What is being written when a stream is refused may take so long to go out.
+# When a stream is refused, the message that is being written may take so long to go out.
 LAST_WRITE_S = 2.0
 
 
 class AgentService(agent_pb2_grpc.AgentServiceServicer):
-    """Served beside the hosted methods."""
+    """Served on the same port as the hosted methods."""
 
     def __init__(
         self,
@@ -128,7 +128,7 @@ class _ExecuteCall(HandlerRun):
 
 
 class _ExecuteStream:
-    """One Execute stream: what runs for it, and what waits to be sent."""
+    """One Execute stream: its running calls, and its results that wait to be sent."""
 
     def __init__(self, service: AgentService) -> None:
         self._service = service
@@ -295,12 +295,12 @@ class _ExecuteStream:
         return message if message.results or message.HasField("load") else None
 
     def write_no_more(self) -> None:
-        """Let `write` end with what it is writing."""
+        """Let `write` end after its present message."""
         self._refused = True
         self._due.set()
 
     def end(self) -> None:
-        """The stream is over: nobody waits for what runs."""
+        """The stream has ended: its running calls are not needed any more."""
         self._ended = True
         for run in list(self._runs):
             run.stop(outcomes.cancelled("the stream has ended"), "the stream has ended")
@@ -313,7 +313,7 @@ async def _write(context: Any, message: agent_pb2.ExecuteResponse) -> None:
             await to_caller(context.write(message))
     except TimeoutError:
         raise refusals.overloaded(
-            f"the stream was not read for {STALLED_S:g} s; what ran for it is cancelled"
+            f"the stream was not read for {STALLED_S:g} s; its running calls are cancelled"
         ) from None
 
 

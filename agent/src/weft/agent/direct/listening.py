@@ -14,13 +14,13 @@ _log = get_logger("weft.agent")
 
 OFF = "off"
 LOOPBACK = "127.0.0.1"
-# What a server that is to be had on every address listens on; nobody can dial it.
+# A server that listens on one of these is reached on every address; the name itself cannot be dialled.
 _ANY = ("0.0.0.0", "[::]", "[::0]", "*")
 _LOOK_UP_TIMEOUT_S = 2.0
 
 
 async def listen_address(setting: str, targets: Sequence[str]) -> str:
-    """What the direct server binds; unless it is set, a free port on the address that leads to the coordinator."""
+    """The address for the direct server: the setting, or a free port on the address that leads to the coordinator."""
     return setting or f"{await _local_host(targets)}:0"
 
 

@@ -1,4 +1,4 @@
-"""What every direct call's trailers say of the agent: its name, and its load as gRFC A51 has it.
+"""The trailers of every direct call: the agent's name, and its load in the form of gRFC A51.
 
 The bytes of a report are made once for each number of used slots and kept until the host's figures change.
 """
@@ -16,7 +16,7 @@ _MAX_KEPT = 4096
 
 
 def merged(own: Collection[tuple[str, str | bytes]], load: Pairs) -> Pairs:
-    """The handler's own trailers, without what gRPC and this agent say themselves, and those of `LoadReports.trailers`.
+    """The handler's own trailers, without the keys that gRPC and this agent set themselves, and the agent's load.
 
     A handler that reports a load by itself is believed.
     """
@@ -31,7 +31,7 @@ def merged(own: Collection[tuple[str, str | bytes]], load: Pairs) -> Pairs:
 class LoadReports:
     """The agent's load, in the forms in which it goes out.
 
-    `host` is written by whoever samples it, from any thread.
+    The sampler writes `host`, from any thread.
     """
 
     def __init__(self, agent_id: str, slots: Slots) -> None:

@@ -1,1 +1,1 @@
-"""Running handlers: slots, the ways to run them, isolation, and what becomes of each."""
+"""Running handlers: slots, contexts, the ways to run a handler, isolation, and outcomes."""

@@ -56,7 +56,7 @@ class RunningCall(Protocol):
 
     @property
     def assignment(self) -> session_pb2.Assignment:
-        """What is known of it; of a direct call what stands for that, without its payload."""
+        """Its assignment; for a direct call one made for it, without the payload."""
         ...
 
     @property
@@ -69,7 +69,7 @@ class RunningCall(Protocol):
         ...
 
     def child_context(self) -> call_context.CallContext:
-        """What calls inherit that are made from it."""
+        """The call context that calls made from it inherit."""
         ...
 
 
@@ -84,7 +84,7 @@ class RunningTask:
 
     @property
     def id(self) -> str:
-        """The task's id, unique for ever; of a direct call one that its agent drew."""
+        """The task's id, unique for ever; a direct call has one that its agent has generated."""
         return self._context.assignment.task_id
 
     @property
@@ -181,7 +181,7 @@ def current_task() -> RunningTask:
 def call_context_of(
     assignment: session_pb2.Assignment, deadline_at: float | None
 ) -> call_context.CallContext:
-    """What a call leaves to its children."""
+    """The call context that a call leaves to its children."""
     call = assignment.context
     return call_context.CallContext(
         root_id=call.root_id or assignment.task_id,

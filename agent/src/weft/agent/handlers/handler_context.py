@@ -1,6 +1,6 @@
-"""What a handler gets as `context`: the interface of grpc's servicer contexts, over an attempt instead of an RPC.
+"""The `context` of a handler: the interface of grpc's servicer contexts, over an attempt instead of an RPC.
 
-A handler that was written for `grpc.server` or `grpc.aio.server` finds everything that it uses here. What the handler
+It has everything that a handler written for `grpc.server` or `grpc.aio.server` uses. What the handler
 sets is collected and becomes the attempt's outcome. Cancellation and the deadline come in through `signal_cancel`.
 """
 
@@ -41,13 +41,16 @@ class Metadatum(NamedTuple):
 
 
 class HandlerContext:
-    """What both flavours share. Handlers may call it from several threads; each setting is one assignment."""
+    """The common part of both flavours. Handlers may call it from several threads; each setting is one assignment.
+
+    It has the methods of grpc's interface, and those of this library.
+    """
 
     cancel_reason = ""
     aborted = False
     # The handler cancelled its own call.
     given_up = False
-    # What ran the handler died with it: an app, behind a sidecar.
+    # The app behind a sidecar died while it ran the handler.
     crashed = False
     _code: grpc.StatusCode | None = None
     _details = ""
@@ -113,7 +116,7 @@ class HandlerContext:
         return self.time_left_s()
 
     def is_active(self) -> bool:
-        """Whether anybody still wants the outcome."""
+        """Whether the outcome is still needed."""
         return not self.cancel_signal and not self._done
 
     # -- for the library ----------------------------------------------------------------------------------------
@@ -128,11 +131,11 @@ class HandlerContext:
         return None if self._deadline_at is None else max(0.0, self._deadline_at - time.monotonic())
 
     def child_context(self) -> call_context.CallContext:
-        """What calls inherit that the handler makes."""
+        """The call context that the handler's own calls inherit."""
         return call_context_of(self.assignment, self._deadline_at)
 
     def request(self, hosted: HostedMethod) -> Any:
-        """What the handler gets first.
+        """The handler's first argument.
 
         Raises:
             DecodeError, ValueError: the payload does not parse.
@@ -158,7 +161,7 @@ class HandlerContext:
             self.cancel_signal.set()
 
     def run_callbacks(self) -> None:
-        """Run the handler's termination callbacks, each once, whatever they raise."""
+        """Run the handler's termination callbacks, each once; their exceptions are logged."""
         callbacks, self._callbacks = self._callbacks, None
         for callback in callbacks or ():
             try:
@@ -173,14 +176,14 @@ class HandlerContext:
             self.run_callbacks()
 
     def outcome(self, response: bytes) -> task_pb2.Outcome:
-        """What the handler made of it."""
+        """The outcome, from the response and what the handler has set."""
         outcome = task_pb2.Outcome()
         if self._headers:
             outcome.headers.extend(weft_metadata.to_proto(self._headers))
         if self._trailers:
             outcome.trailers.extend(weft_metadata.to_proto(self._trailers))
         if self.failed:
-            # An abort is a failure, whatever is set after it.
+            # An abort stays a failure, even if the handler sets OK after it.
             code = grpc.StatusCode.UNKNOWN if self._code in _NO_FAILURE else self._code
             outcome.status.code = code.value[0]
             outcome.status.message = self._details
@@ -223,7 +226,7 @@ class HandlerContext:
         self.set_code(code)
         self._details = ""
         if self._code in _NO_FAILURE:
-            # As grpc does: an abort is a failure, whatever it is called.
+            # As grpc does: an abort is a failure, even with code OK.
             self._code = grpc.StatusCode.UNKNOWN
         else:
             self._details = _text_of(details)
@@ -261,7 +264,7 @@ class SyncContext(HandlerContext, grpc.ServicerContext):
 class AsyncContext(HandlerContext, grpc.aio.ServicerContext[Any, Any]):
     """`grpc.aio.ServicerContext` for handlers that run on the event loop."""
 
-    # How a response of a streaming handler is sent; set by whoever runs it.
+    # Sends a response of a streaming handler; set when it starts.
     send: Callable[[Any], Awaitable[None]]
 
     async def read(self) -> Any:
@@ -317,7 +320,7 @@ def checked(pairs: Metadata) -> weft_metadata.Pairs:
 
 
 def _code_of(code: object) -> grpc.StatusCode | None:
-    """A status code as handlers name it; what is none counts as UNKNOWN, as grpc.aio has it."""
+    """A status code as handlers give it. Anything else counts as UNKNOWN, as in grpc.aio."""
     if code is None or isinstance(code, grpc.StatusCode):
         return code
     if isinstance(code, int):
@@ -327,7 +330,7 @@ def _code_of(code: object) -> grpc.StatusCode | None:
 
 
 def _text_of(details: object) -> str:
-    """What a handler gives as details; an exception, for example, is asked for its text."""
+    """Details as text: a handler may give an exception, for example."""
     if details is None:
         return ""
     return details.decode(errors="replace") if isinstance(details, bytes) else text_of(details)

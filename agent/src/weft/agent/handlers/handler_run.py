@@ -24,7 +24,7 @@ from weft.agent.handlers.telemetry import EndSpan
 from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.v1 import task_pb2
 
-# How long a handler may take to end when nobody waits for its outcome any more. Then it is cut off.
+# For a handler to end when its outcome is not needed any more. Then it is cut off.
 UNWANTED_GRACE_S = 5.0
 # The shortest timer of an event loop that counts in whole milliseconds.
 _SHORTEST_S = 0.001
@@ -83,7 +83,7 @@ class HandlerRun(ABC):
         raise AssertionError("a unary handler has no stream")
 
     def send_blocking(self, response: bytes) -> bool:  # noqa: ARG002
-        """Send one serialized response of a stream, from the handler's thread. False if nobody wants more."""
+        """Send one serialized response of a stream, from the handler's thread. False if the stream has ended."""
         raise AssertionError("a unary handler has no stream")
 
     @abstractmethod
@@ -138,7 +138,7 @@ class HandlerRun(ABC):
             self._tell(reason, grace_s)
 
     def drop(self, reason: str, *, late: bool = False) -> None:
-        """It was answered, or its caller is gone: nobody waits for the handler any more.
+        """End the handler: the call was answered, or its caller is gone.
 
         Args:
             late: its time limit has passed.

@@ -1,4 +1,4 @@
-"""Runs one handler once and says what came of it. Never raises: whatever the handler does is an outcome.
+"""Runs one handler once and returns its outcome. Never raises: everything that a handler does becomes an outcome.
 
 The one place where user code ends: on the event loop, in threads and in isolated processes, for durable attempts and
 direct calls alike. It knows nothing of slots, sessions or reports.
@@ -35,13 +35,13 @@ class ResponseTooLarge(ResourceExhausted):
 
     def __init__(self, outcome: task_pb2.Outcome) -> None:
         super().__init__(outcome.status.message)
-        # What a handler answers that passes on what it catches, as a relay does.
+        # The status for a handler that answers with an error that it catches, as a relay does.
         self.received = outcome.status
         self.outcome = outcome
 
 
 class MalformedRequest(InvalidArgument):
-    """A request that does not parse, or does not fit its model: what the call is answered with."""
+    """A request that does not parse, or does not fit its model: the answer to the call."""
 
     def __init__(self, hosted: HostedMethod, error: Exception) -> None:
         fields = error.violations if isinstance(error, InvalidFields) else ()
@@ -136,7 +136,7 @@ def invoke_sync(
                 for item in response:
                     serialized = hosted.serialize(item)
                     context.headers_gone = True
-                    # As a grpc server does: a stream that nobody reads any more is not drawn further.
+                    # As a grpc server does: if nobody reads the stream any more, the handler is not asked for more.
                     if not (context.is_active() and send(serialized)):
                         return outcomes.cancelled(context.cancel_reason)
             response = None
@@ -156,7 +156,7 @@ def _ended_by(error: BaseException, context: HandlerContext) -> task_pb2.Outcome
     try:
         return _told(error, context)
     except BaseException as broken:
-        # Of what the handler left in its context, no outcome can be made.
+        # No outcome can be made from the values that the handler set.
         method = context.assignment.method
         log_raised("what a handler left cannot be told", broken, method=method)
         return outcomes.handler_failed(method)
@@ -170,7 +170,7 @@ def _told(error: BaseException, context: HandlerContext) -> task_pb2.Outcome:
     if issubclass(kind, ResponseTooLarge):
         return cast("ResponseTooLarge", error).outcome
     if issubclass(kind, MalformedRequest):
-        # Of a stream of requests, too, which are parsed as they are read.
+        # Requests of a stream are parsed as they are read.
         return outcomes.of_error(cast("MalformedRequest", error))
     assignment = context.assignment
     facts = {"task_id": assignment.task_id, "attempt": assignment.attempt}

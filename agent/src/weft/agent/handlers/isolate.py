@@ -105,7 +105,7 @@ class _Process:
 
 
 class _Job:
-    """What one task wants of its process, which may not have been found yet."""
+    """A task's process, which may not have been found yet, and whether it shall be killed."""
 
     def __init__(self) -> None:
         self.process: _Process | None = None
@@ -131,7 +131,7 @@ class IsolatedPool:
                 f"isolate=True needs handlers that another process can import: {error}"
             ) from error
         self._lock = threading.Lock()
-        # Held while a process is started ahead: who needs one then waits for it.
+        # Held while a process is started ahead: a task that needs one waits for it.
         self._warming = threading.Lock()
         self._idle: list[_Process] = []
         self._jobs: dict[SyncContext, _Job] = {}
@@ -176,7 +176,7 @@ class IsolatedPool:
             _log.error("an isolated process could not be started", error=error.message)
             outcome = None
         except ResponseTooLarge as error:
-            # Of a process that does not keep to its limit: it still runs.
+            # The process does not keep to its limit, and still runs.
             outcome, job.killed = error.outcome, True
         finally:
             with self._lock:
@@ -293,7 +293,7 @@ class IsolatedPool:
 def _send_headers(context: SyncContext, sent: task_pb2.Outcome) -> None:
     try:
         context.send_initial_metadata(metadata.from_proto(sent.headers))
-    except Exception as error:  # the caller has gone, say: what the handler comes to tells
+    except Exception as error:  # the caller may be gone; the outcome tells the rest
         _log.debug("initial metadata could not be sent", error=repr(error))
 
 

@@ -40,7 +40,7 @@ from weft.v1 import session_pb2, task_pb2
 
 
 class _Run(NamedTuple):
-    """What the agent has asked for: one at a time."""
+    """The run that the agent has asked for: one at a time."""
 
     hosted: HostedMethod
     context: HandlerContext
@@ -52,7 +52,7 @@ def main(
 ) -> None:
     """Load the handlers and serve the pipe until it breaks."""
     clients.enter()
-    # What handlers start here is killed with this process.
+    # Processes that handlers start here are killed with this one.
     process_group.lead()
     # multiprocessing forbids daemons to have children; handlers may.
     multiprocessing.current_process().daemon = False
@@ -68,7 +68,7 @@ def main(
         logs.configure()
 
     process = _IsolatedProcess(pipe)
-    # What handlers print must not hold them up; what they log, and weft's own code here, goes to the agent's log.
+    # Printing must not block handlers. Logs of handlers, and of weft's own code here, go to the agent's log.
     make_steady()
     logs.use(process.forward)
     after_import("structlog", process.take_structlog)
@@ -125,7 +125,7 @@ class _IsolatedProcess:
             # The pipe blocks when the agent is behind; let a cancellation in all the same.
             await asyncio.sleep(0)
 
-        # A place of its own: a task that its handler has cancelled ends as cancelled, whatever it came to.
+        # Kept here: a task that its own handler has cancelled ends as cancelled, without a result.
         outcome: task_pb2.Outcome | None = None
 
         async def run_async(context: AsyncContext) -> None:
@@ -138,7 +138,7 @@ class _IsolatedProcess:
 
         with telemetry.joined(context.assignment.context):
             if isinstance(context, AsyncContext):
-                # In a context of its own: what a handler sets must not be seen by the next one.
+                # In a context of its own: the next handler must not see this one's context variables.
                 run = contextvars.copy_context().run
                 with contextlib.suppress(asyncio.CancelledError):
                     run(event_loop.run_to_end, self._loop, run_async(context))
@@ -156,7 +156,7 @@ class _IsolatedProcess:
                     case ("cancel", reason):
                         self._cancel(reason)
         except (EOFError, OSError):
-            # The agent is gone: nobody waits for what runs here.
+            # The agent is gone: the outcome is not needed.
             process_group.kill_own()
             os._exit(1)
 
@@ -195,7 +195,7 @@ class _IsolatedProcess:
         self.send(("log", level, event, {text_of(key): text_of(value) for key, value in told.items()}))
 
     def take_structlog(self) -> None:
-        """Let what handlers log by structlog go the same way."""
+        """Send the handlers' structlog events the same way."""
         import structlog
 
         structlog.configure(processors=[self._forward_structlog])

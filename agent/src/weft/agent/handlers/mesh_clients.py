@@ -48,7 +48,7 @@ class MeshClients:
         return _make, (self._targets, self._use_proxy, self._max_message_bytes)
 
     def enter(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        """These are the clients of what runs in the current contextvars context and its children.
+        """Make these the clients in the current contextvars context and its children.
 
         Args:
             loop: the agent's event loop, which runs as long as its handlers.
@@ -101,7 +101,7 @@ class MeshClients:
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._mesh.close()
-        except Exception as error:  # it must not hold up the agent's end
+        except Exception as error:  # the agent ends all the same
             _log.warning("the agent's client of its mesh could not be closed", error=repr(error))
 
 

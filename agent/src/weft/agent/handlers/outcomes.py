@@ -1,4 +1,4 @@
-"""Outcomes of attempts, from what handlers and this library have to say. Pure."""
+"""Outcomes that this library makes, and the bounds of all outcomes. Pure."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def of_error(error: WeftError) -> task_pb2.Outcome:
 
 
 def handler_failed(method: str) -> task_pb2.Outcome:
-    """Of a handler that raised. The exception's text may hold what callers must not see: nothing of it is in the status."""
+    """The outcome of a handler that raised. The exception's text may hold secrets: nothing of it is in the status."""
     return of_error(refusals.handler_failed(method))
 
 
 def not_run(method: str) -> task_pb2.Outcome:
-    """Of an attempt whose handler could not be run, or not be heard, by a fault of weft's."""
+    """The outcome of an attempt that could not be run, or whose outcome was lost, by a fault of weft."""
     return of_error(refusals.internal(f"the agent failed to run {method}; its log has the rest"))
 
 

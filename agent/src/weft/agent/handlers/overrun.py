@@ -120,7 +120,7 @@ def _place_of_task(task: asyncio.Task[Any]) -> str:
             frames.append((frame, frame.f_lineno))
         coroutine = _first(coroutine, "cr_await", "ag_await", "gi_yieldfrom")
         if type(coroutine).__name__ == "coroutine_wrapper":
-            # What gRPC's own code awaits: it does not show what is in it.
+            # gRPC's own code awaits it; it does not show its content.
             coroutine = next(filter(asyncio.iscoroutine, gc.get_referents(coroutine)), None)
     return _told(traceback.StackSummary.extract(iter(frames)))
 

@@ -81,7 +81,7 @@ class ThreadRunner:
         self._ended_posted = False
 
     def start(self, run: HandlerRun) -> None:
-        # A context of its own: what a handler sets must not be seen by the thread's next one.
+        # A context of its own: the thread's next handler must not see this one's context variables.
         context = contextvars.copy_context()
         self._threads.submit(lambda: context.run(self._run, run))
 
@@ -193,7 +193,7 @@ def _count(run: HandlerRun, runs_in: int | asyncio.Task[None]) -> None:
 
 
 def _not_run(run: HandlerRun, error: BaseException) -> None:
-    """Tell of a fault around a handler; what the handler itself raises is an outcome."""
+    """Log a fault around a handler; an exception of the handler itself is an outcome."""
     log_raised("a handler could not be run", error, **_facts(run))
 
 

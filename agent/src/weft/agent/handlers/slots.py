@@ -19,7 +19,7 @@ MAX_QUEUE = 10_000
 
 
 class Slots:
-    """How many slots there are, and who has them.
+    """The slots of an agent: total, and used by attempts and by direct calls.
 
     Args:
         total: the agent's capacity.
@@ -42,18 +42,18 @@ class Slots:
 
     def __init__(self, total: int, wait_s: float = 0.0, max_queue: int = MAX_QUEUE) -> None:
         self.total = total
-        # Slots that running attempts have, and those that direct calls have.
+        # Slots that running attempts use, and slots that direct calls use.
         self.durable = 0
         self.direct = 0
         # Attempts that wait for a slot; the executor's.
         self.waiting = 0
         # Whether direct calls are taken at all: not while the agent drains.
         self.direct_open = True
-        # The handlers that do not give theirs back.
+        # Handlers that keep their slots after their end was due.
         self.overruns = Overruns()
         self._wait_s = wait_s
         self._max_queue = max_queue
-        # Direct calls that wait, in their order; one that waits no more may stand here still.
+        # Waiting direct calls, in their order; a call that waits no more may still be here.
         self._queue: deque[tuple[int, asyncio.Future[bool]]] = deque()
         self._on_direct_end: Callable[[], None] | None = None
 
@@ -120,7 +120,7 @@ class Slots:
             raise
         finally:
             timer.cancel()
-            # Whoever stood behind one that has gone may be next.
+            # The next waiting call may have its turn.
             self.admit()
 
     def give_direct(self, cost: int) -> None:
@@ -142,7 +142,7 @@ class Slots:
             self._queue.popleft()
 
     def open_direct(self, *, on: bool) -> None:
-        """Take direct calls, or refuse them, those that wait included."""
+        """Take direct calls, or refuse them, waiting calls included."""
         self.direct_open = on
         if not on:
             queue, self._queue = self._queue, deque()

@@ -17,14 +17,14 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from weft.agent.process.failure_log import log_raised
 from weft.v1 import session_pb2, task_pb2
 
-# Takes the outcome of what the span is for.
+# Takes the outcome of the span's attempt or call.
 EndSpan = Callable[[task_pb2.Outcome], None]
 
 _propagator = TraceContextTextMapPropagator()
 _TRACER = "weft.agent"
 
 
-# What stands for a tracer provider while the application has set up none.
+# Placeholders for a tracer provider, while the application has set up none.
 _STAND_INS = frozenset({trace.ProxyTracerProvider, trace.NoOpTracerProvider})
 # A provider that is named in the environment is made when it is first asked for.
 _NAMED = OTEL_PYTHON_TRACER_PROVIDER in os.environ
@@ -52,7 +52,7 @@ def joined(call: task_pb2.CallContext) -> Iterator[None]:
 
 @contextmanager
 def processing(assignment: session_pb2.Assignment, agent_id: str) -> Iterator[EndSpan]:
-    """As `joined`, with a span for the attempt when tracing is on. Yields what takes the outcome."""
+    """As `joined`, with a span for the attempt when tracing is on. Yields a function that takes the outcome."""
     with joined(assignment.context):
         if not tracing():
             yield _no_end
@@ -84,7 +84,7 @@ def _no_end(_outcome: task_pb2.Outcome) -> None:
 def _span(
     name: str, kind: trace.SpanKind, method: str, agent_id: str, attributes: Mapping[str, str | int]
 ) -> Iterator[trace.Span]:
-    """A span that is current. What the application's tracing raises costs the span, not the call."""
+    """A current span. If the application's tracing raises, the span is lost, not the call."""
     service, _, short = method.partition("/")
     shared = {
         "rpc.system.name": "grpc",

@@ -1,6 +1,6 @@
 """Daemon threads that run blocking jobs: as many as there are jobs, kept for the next ones.
 
-Not `ThreadPoolExecutor`: its threads hold up the end of the process, and a handler that ignores its cancellation must
+Not `ThreadPoolExecutor`: its threads delay the end of the process, and a handler that ignores its cancellation must
 not. How many jobs there can be is bounded by the agent's slots.
 """
 

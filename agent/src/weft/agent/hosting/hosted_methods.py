@@ -1,4 +1,4 @@
-"""Servicers and functions as hosted methods: what to call, how to read the request and write the response.
+"""Servicers as hosted methods: the function to call, and how requests are read and responses written.
 
 A servicer stays as generated: its `add_XServicer_to_server` is given a recorder instead of a server. Nothing here
 runs a handler.
@@ -73,7 +73,7 @@ class _Details(NamedTuple):
 
 
 class _Recorder:
-    """Stands in for a server: keeps what a generated `add_XServicer_to_server` registers."""
+    """Stands in for a server: keeps the handlers that a generated `add_XServicer_to_server` registers."""
 
     def __init__(self) -> None:
         self.handlers: list[Any] = []
@@ -88,7 +88,7 @@ class _Recorder:
 def servicer_methods(
     add: AddServicer, servicer: Any, *, isolate: bool = False, slot_cost: int = 1
 ) -> list[HostedMethod]:
-    """The methods that a servicer implements; those that it left to the generated base class are left out.
+    """The methods that a servicer implements, without the methods of the generated base class.
 
     Raises:
         HostingError: it cannot be hosted; the message says what to change.

@@ -1,4 +1,4 @@
-"""Hosted methods made again in an isolated process, from what the agent sent there."""
+"""Hosted methods made again in an isolated process, from the sources that the agent sent there."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from weft.agent.process.failure_log import log_raised
 
-# What is left on the loop when the agent has ended gets so long to be cancelled.
+# For tasks that are left on the loop at the agent's end to be cancelled.
 CLOSE_TIMEOUT_S = 1.0
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 
 def run_to_end(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, T]) -> T:
-    """Run `main` on the loop until it has ended; gives its result, or raises what it raised.
+    """Run `main` on the loop until it ends. Returns its result, or raises its exception.
 
     A loop stops for a KeyboardInterrupt or a SystemExit of any task or callback on it, and at `stop()`. Where handlers
     leave such things on it, it goes on.
@@ -46,7 +46,7 @@ def run_to_end(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, T]) ->
 
 
 def is_interrupt(error: BaseException) -> bool:
-    """Whether an exception comes from a SIGINT that nobody handles, and not from a handler's own `raise`."""
+    """Whether an exception comes from an unhandled SIGINT, and not from a handler's own `raise`."""
     # By its true class: an exception may say that it is of another.
     if not issubclass(type(error), KeyboardInterrupt):
         return False
@@ -63,8 +63,8 @@ def is_interrupt(error: BaseException) -> bool:
 
 
 def close(loop: asyncio.AbstractEventLoop) -> None:
-    """Close a loop, with the tasks that handlers left on it. Unlike `asyncio.Runner`, bounded: one that ignores
-    its cancellation must not hold up the end."""
+    """Close a loop, with the tasks that handlers left on it. Unlike `asyncio.Runner`, bounded: a task that ignores
+    its cancellation must not delay the end."""
     left = asyncio.all_tasks(loop)
     for task in left:
         task.cancel()

@@ -1,4 +1,4 @@
-"""Tells the log what user code raised. Never raises itself, whatever the exception does when it is asked for its text."""
+"""Logs the exceptions of user code. Never raises itself, even if the exception raises when it is asked for its text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _log = get_logger("weft.agent")
 
 
 def log_raised(event: str, error: BaseException, **facts: object) -> task_pb2.HandlerError:
-    """One line at level error, with the traceback. Gives what was told."""
+    """Log one line at level error, with the traceback. Returns the error as it was logged."""
     told = handler_error(error)
     if told.stack and told.message != UNTOLD:
         _log.error(event, exc_info=error, **facts)
@@ -21,6 +21,6 @@ def log_raised(event: str, error: BaseException, **facts: object) -> task_pb2.Ha
 
 
 def log_late(event: str, error: BaseException, **facts: object) -> None:
-    """One line at level info, without the traceback: of a handler that nobody waits for any more."""
+    """Log one line at level info, without the traceback: the handler's call has ended already."""
     told = handler_error(error)
     _log.info(event, raised=told.type, says=told.message, **facts)

@@ -17,7 +17,7 @@ Key = int | str
 
 
 def key(address: str) -> Key:
-    """What is compared of an address as settings have it."""
+    """The part of an address in the settings by which sockets are compared."""
     if address.startswith("unix:"):
         return address.removeprefix("unix:")
     return int(address.rpartition(":")[2] or 0)
@@ -30,7 +30,7 @@ def drop_connections(listening: Collection[Key], dialled: Collection[Key]) -> No
         for number in _descriptors():
             with contextlib.suppress(OSError):
                 if stat.S_ISSOCK(os.fstat(number).st_mode) and _is_own(number, listening, dialled):
-                    # Not closed: what still uses the number must not meet a file that is opened later.
+                    # Not closed: code that still uses the number must not meet a file that is opened later.
                     os.dup2(null, number, inheritable=False)
     finally:
         os.close(null)

@@ -1,6 +1,6 @@
-"""A process and all that it starts, as one group: what is killed as one leaves nothing running.
+"""A process and all that it starts, as one group that is killed as a whole.
 
-What a child process moves out of the group on purpose, as a daemon does, is not in it any more.
+A process that leaves the group on purpose, as a daemon does, is not killed with it.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The agent's session with a coordinator: its stream, what it holds, and what it says of itself."""
+"""The agent's session with a coordinator: its stream, its attempts, and the agent's description of itself."""

@@ -1,4 +1,4 @@
-"""What an agent says of itself: to a coordinator in Hello, to whoever asks it in DescribeAgent. Pure."""
+"""An agent's description of itself, for Hello and for DescribeAgent. Pure."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def identity_of(
     digest: str,
     advertised: str,
 ) -> session_pb2.Hello:
-    """What stays the same of every Hello, until other methods are hosted.
+    """The constant part of every Hello, until the hosted methods change.
 
     Args:
         digest: of the methods' contract.
-        advertised: where the direct server is to be had; empty: there is none.
+        advertised: the address of the direct server; empty: there is none.
     """
     return session_pb2.Hello(
         agent_id=settings.id,
@@ -60,7 +60,7 @@ def hello_now(
     hello = session_pb2.Hello()
     hello.CopyFrom(identity)
     for method in hello.methods:
-        # Said with the first word: nobody is to believe anything else until the next one.
+        # In Hello already: it holds before the first heartbeat.
         method.unavailable = method.name.partition("/")[0] in unavailable
     hello.held.extend(held)
     hello.draining = draining

@@ -43,12 +43,12 @@ class HeldAttempt:
             self.deadline_at = time.monotonic() + seconds(assignment.time_left)
 
         self.epoch = epoch
-        # False once nothing more need be reported: acknowledged, handed back, or lost to another agent.
+        # False once nothing is left to report: acknowledged, released, or lost to another agent.
         self.held = True
         self.result: session_pb2.AttemptResult | None = None
         self.size_bytes = 0
         self.released = False
-        # The heartbeat whose echo shows that the coordinator has the hand-back; 0: not sent.
+        # The heartbeat whose echo shows that the coordinator has the release; 0: not sent.
         self.release_sequence = 0
         # Responses that are not acknowledged, oldest first; None: there were none.
         self.progress: deque[session_pb2.Progress] | None = None

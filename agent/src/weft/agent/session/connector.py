@@ -31,12 +31,14 @@ MAX_BACKOFF_S = 1.0
 # A coordinator that stays away is mentioned this often.
 REMIND_S = 30.0
 
-# What a coordinator refuses for good; anything else may be otherwise next time.
+# Refusals for good; after any other error the agent dials again.
 _PERMANENT = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION)
 
 
 class SessionConnector:
     """Keeps the agent connected, by a task on the event loop. Made there.
+
+    Many of its methods only pass the agent's questions and orders on to the present stream, from any thread.
 
     Args:
         on_refused: called when a coordinator refuses the agent for good.
@@ -115,7 +117,7 @@ class SessionConnector:
         self._watchdog.start()
 
     def redial(self, why: str) -> None:
-        """Say hello again: what was said is not so any more."""
+        """Send another Hello, since the last one is not true any more."""
         if self._stream is not None:
             self._stream.give_up(why)
 

@@ -113,6 +113,8 @@ class AttemptRun(HandlerRun):
 class Executor:
     """Runs assignments within the agent's slots.
 
+    Its methods are for the session (`handle`), for runs (`report`, `gone`, `withdraw`), and for the agent's end.
+
     Args:
         slots: shared with direct calls.
     """
@@ -129,12 +131,12 @@ class Executor:
         self.agent_id = agent_id
         # From Welcome; written by the session.
         self.max_response_bytes = MAX_PAYLOAD_BYTES
-        # Whether operators are told what handlers raise.
+        # Whether operators see the exceptions of handlers.
         self.show_errors = True
         self._methods = methods
         self._slots = slots
         self._runners = runners
-        # Services whose methods are released: what runs them is down.
+        # Services that are down: their attempts are released.
         self._unavailable: frozenset[str] = frozenset()
         self._runs: dict[Ref, AttemptRun] = {}
         # (-priority, order of arrival, run); a run that is over is skipped.
@@ -155,7 +157,7 @@ class Executor:
             run.hosted.slot_cost for run in list(self._runs.values()) if run.started and run.attempt.ended
         )
 
-    # -- what comes in ------------------------------------------------------------------------------------------
+    # -- the session's ------------------------------------------------------------------------------------------
 
     def handle(self, assigned: Sequence[HeldAttempt], cancellations: Sequence[CancelRequest]) -> None:
         """One message's worth of work."""

@@ -1,8 +1,8 @@
-"""What an agent holds and what it has to say: attempts, and their responses and results until acknowledged.
+"""The attempts that an agent holds, and their responses, results and releases until they are acknowledged.
 
 The one part that handlers' threads, the event loop and the session share; everything is under one lock that is held
-for a few microseconds. It outlives every stream: a new one names what is held here and sends all of it again. It
-knows no sockets and never blocks a caller; whoever must wait for room gets a callback.
+for a few microseconds. It outlives every stream: a new stream names the held attempts and sends everything again. It
+knows no sockets and never blocks a caller; a caller that must wait for room gets a callback.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from weft.v1 import session_pb2, task_pb2
 # A streaming handler may be this far ahead of the coordinator's acknowledgements.
 PROGRESS_WINDOW = 64
 PROGRESS_WINDOW_BYTES = 4 * 1024 * 1024
-# What an item takes in a message beside its payload: ids, numbers, tags. Only for the size of batches.
+# Bytes of an item in a message without its payload: ids, numbers, tags. Only for the size of batches.
 _ITEM_OVERHEAD_BYTES = 128
 
-# An attempt alone: its result, or its hand-back. With a Progress: that response.
+# An attempt alone: its result, or its release. With a Progress: that response.
 _Item = tuple[HeldAttempt, session_pb2.Progress | None]
 
 
@@ -31,7 +31,9 @@ def _has_room(attempt: HeldAttempt) -> bool:
 
 
 class Outbox:
-    """Every attempt that this agent holds, and the queue of what is to be sent.
+    """Every attempt that this agent holds, and the queue of items to send.
+
+    Its methods are for handlers, for the session and for the agent's end; one lock guards the state that they share.
 
     Args:
         on_change: called, from any thread, when something was finished or acknowledged while `watched` is set.
@@ -40,9 +42,9 @@ class Outbox:
     def __init__(self, on_change: Callable[[], None]) -> None:
         self._lock = threading.Lock()
         self._attempts: dict[Ref, HeldAttempt] = {}
-        # Handed back, and not known to have arrived: there is no acknowledgement of its own for that.
+        # Released attempts whose release is not known to have arrived: it has no acknowledgement of its own.
         self._released: set[HeldAttempt] = set()
-        # Whose end was sent on this stream, and is not known to have arrived.
+        # Attempts whose end was sent on this stream, and is not known to have arrived.
         self._reported: set[HeldAttempt] = set()
         self._queue: deque[_Item] = deque()
         self._wake: Callable[[], None] | None = None
@@ -51,7 +53,7 @@ class Outbox:
         self.watched = False
 
     def notify(self) -> None:
-        """Something has changed that a stopping agent may be waiting for. From any thread."""
+        """Tell a stopping agent of a change. From any thread."""
         if self.watched:
             self._on_change()
 
@@ -73,7 +75,7 @@ class Outbox:
         return True
 
     def release(self, attempt: HeldAttempt) -> bool:
-        """Hand an attempt back. False: it had ended already, or is not this agent's any more."""
+        """Release an attempt. False: it had ended already, or is not this agent's any more."""
         with self._lock:
             done = self._release(attempt)
             self._signal()
@@ -81,7 +83,7 @@ class Outbox:
         return done
 
     def release_unfinished(self) -> int:
-        """Hand back every attempt that has not ended; says how many."""
+        """Release every attempt that has not ended. Returns how many."""
         with self._lock:
             count = sum([self._release(attempt) for attempt in self._attempts.values()])
             self._signal()
@@ -140,7 +142,7 @@ class Outbox:
     # -- session's side -------------------------------------------------------------------------------------------
 
     def hold(self, assignments: Iterable[session_pb2.Assignment], epoch: int) -> list[HeldAttempt]:
-        """Take assignments; one that is held already is left out. One that was handed back comes as a new one."""
+        """Take assignments; one that is held already is left out. A released one is taken as new."""
         fresh: list[HeldAttempt] = []
         with self._lock:
             for assignment in assignments:
@@ -170,9 +172,9 @@ class Outbox:
     def attach(
         self, wake: Callable[[], None], epoch: int, adopted: Iterable[session_pb2.AttemptRef]
     ) -> list[HeldAttempt]:
-        """A stream is open: queue again all that the coordinator has not acknowledged.
+        """A stream is open: queue again everything that the coordinator has not acknowledged.
 
-        What it did not adopt is dropped and returned: the attempts that this agent has lost.
+        Attempts that it did not adopt are lost: they are dropped and returned.
         """
         keep = {(ref.task_id, ref.attempt) for ref in adopted}
         with self._lock:
@@ -193,7 +195,7 @@ class Outbox:
         return lost
 
     def detach(self, wake: Callable[[], None]) -> None:
-        """The stream is gone: what comes is kept for the next one."""
+        """The stream has ended: new items are kept for the next one."""
         with self._lock:
             if self._wake == wake:
                 self._wake = None
@@ -206,10 +208,10 @@ class Outbox:
         *,
         overtaking: bool = False,
     ) -> bool:
-        """Move what is to be sent into a message, up to a batch. False: there was nothing for this stream.
+        """Move waiting items into a message, up to a batch. False: there was nothing for this stream.
 
         Args:
-            wake: the stream that asks; one that is not attached (any more) gets nothing.
+            wake: of the stream that asks; a stream that is not attached gets nothing.
             sequence: the heartbeat whose echo will show that the coordinator has this message.
             overtaking: the message may come before earlier ones: none of a stream of responses, nor its end.
         """
@@ -243,7 +245,7 @@ class Outbox:
         return items > 0
 
     def ack_results(self, acks: Sequence[session_pb2.ResultAck]) -> int:
-        """Drop results that have been dealt with; says how many of them were refused."""
+        """Drop acknowledged results. Returns how many of them were refused."""
         refused = 0
         with self._lock:
             for ack in acks:
@@ -256,7 +258,7 @@ class Outbox:
         return refused
 
     def ack_progress(self, acks: Sequence[session_pb2.ProgressAck]) -> None:
-        """Drop responses that are stored, and let those who wait for room go on."""
+        """Drop stored responses, and wake the handlers that wait for room."""
         waiting: list[Callable[[], None]] = []
         with self._lock:
             for ack in acks:
@@ -272,7 +274,7 @@ class Outbox:
             on_room()
 
     def echoed(self, sequence: int) -> None:
-        """The coordinator has every message up to the one with this heartbeat: forget what was handed back."""
+        """The coordinator has every message up to the one with this heartbeat: forget the releases in them."""
         if self._released:
             with self._lock:
                 for attempt in list(self._released):
@@ -294,7 +296,7 @@ class Outbox:
         self._released.discard(attempt)
         self._reported.discard(attempt)
         if attempt.on_room is not None:
-            # It waits for room that will never come: what it sends from now on is dropped.
+            # It waits for room that will never come: its further responses are dropped.
             on_room, attempt.on_room = attempt.on_room, None
             on_room()
 

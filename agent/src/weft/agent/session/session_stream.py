@@ -2,7 +2,7 @@
 
 It lives on the event loop where handlers run: work goes from the socket to its handler and back without a change of
 threads. One task reads, one writes, one sends heartbeats and watches for their echoes; they and the channel are gone when
-`run` returns. While a handler blocks the loop, the `understudy` sends what `beside` gives it.
+`run` returns. While a handler blocks the loop, the watchdog sends the message that `out_of_band` makes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _SENT_REMEMBERED = 64
 
 
 class SessionOwner(Protocol):
-    """What a stream needs to know and tells. Called on the event loop, but for `report`."""
+    """The agent as its stream sees it. Called on the event loop, except `report`."""
 
     def hello(self) -> session_pb2.Hello:
         """The present Hello, with the attempts that are held."""
@@ -50,7 +50,7 @@ class SessionOwner(Protocol):
         ...
 
     def report(self) -> session_pb2.AgentReport:
-        """The present state, but for what the stream adds. From any thread, one at a time."""
+        """The present state, without the fields that the stream adds. From any thread, one at a time."""
         ...
 
     def welcomed(self, welcome: session_pb2.Welcome) -> None:
@@ -64,7 +64,10 @@ class SessionOwner(Protocol):
 
 
 class SessionStream:
-    """One stream. `run` may be called once; made and run on the event loop."""
+    """One stream. `run` may be called once; made and run on the event loop.
+
+    One class for reading, writing, heartbeats and out-of-band reports: they share the state of the stream.
+    """
 
     def __init__(self, target: str, agent: SessionOwner, outbox: Outbox, *, use_proxy: bool = False) -> None:
         self.target = target
@@ -84,12 +87,12 @@ class SessionStream:
         self.interval_s = DEFAULT_HEARTBEAT_S
         # Monotonic; when the loop last came round to a heartbeat.
         self._beaten_at_s = time.monotonic()
-        # What to send beside the outbox.
+        # To be sent besides the outbox.
         self._contract: bytes | None = None
         self._contract_hash = ""
         self._beat_due = False
         self._goodbye = False
-        # The understudy composes messages too.
+        # The watchdog composes messages too.
         self._composing = threading.Lock()
         self._sequence = 0
         self._unechoed = 0
@@ -170,7 +173,7 @@ class SessionStream:
         self.wake()
 
     def wake(self) -> None:
-        """Look what there is to send. From any thread."""
+        """Send what is waiting. From any thread."""
         if threading.get_ident() == self._thread:
             self._due.set()
         else:
@@ -244,7 +247,7 @@ class SessionStream:
         self._known(sequence)
 
     def _known(self, sequence: int) -> None:
-        """The coordinator has this state, and what came with it. From any thread."""
+        """The coordinator has this state, and the rest of its message. From any thread."""
         if 0 < self._drain_sequence <= sequence:
             self._drain_known = True
         self._outbox.echoed(sequence)
@@ -315,7 +318,7 @@ class SessionStream:
             message.contract.file_descriptor_set = contract
         with self._composing:
             filled = self._outbox.fill(message, self.wake, self._sequence + 1)
-            # The echo of this state tells that hand-backs have arrived: they have no acknowledgement of their own.
+            # The echo of this state shows that releases have arrived: they have no acknowledgement of their own.
             if self._beat_due or message.released:
                 self._beat_due = False
                 message.state.CopyFrom(self._state())
@@ -337,10 +340,10 @@ class SessionStream:
             report.round_trip.CopyFrom(duration(self._round_trip_s))
         return report
 
-    # -- beside the stream, while the loop is held up: from the understudy's thread ----------------------------------
+    # -- out-of-band, while the loop is blocked: from the watchdog's thread -----------------------------------------
 
     def out_of_band(self) -> session_pb2.ConnectRequest:
-        """The state, and what waits that may overtake what was written to the stream."""
+        """The state, and the waiting results and releases that may overtake messages on the stream."""
         message = session_pb2.ConnectRequest()
         with self._composing:
             self._outbox.fill(message, self.wake, self._sequence + 1, overtaking=True)
@@ -348,10 +351,10 @@ class SessionStream:
         return message
 
     def arrived(self, message: session_pb2.ConnectRequest) -> None:
-        """The coordinator has what `beside` gave."""
+        """The coordinator has the message that `out_of_band` made."""
         self._known(message.state.sequence)
 
     def failed(self, message: session_pb2.ConnectRequest) -> None:
-        """It may not have it: another stream brings what was in it again."""
+        """The coordinator may not have it: another stream sends its content again."""
         if message.results or message.released:
-            self._post(self.give_up, "a report beside the stream did not arrive")
+            self._post(self.give_up, "an out-of-band report did not arrive")

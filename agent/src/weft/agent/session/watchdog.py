@@ -1,8 +1,8 @@
-"""Speaks for the agent while its event loop is blocked: a thread that no handler can hold up.
+"""Reports for the agent while its event loop is blocked: a thread that no handler can block.
 
 The session lives on the loop where handlers run. One that blocks it must not cost the agent its session, or the work that
 it is doing would be given to others as well. So when heartbeats are late, this thread sends them, each by a call of its
-own (`CoordinatorService.Report`), with the results and hand-backs that wait. A C call that keeps the GIL for seconds
+own (`CoordinatorService.Report`), with the waiting results and releases. A C call that keeps the GIL for seconds
 starves this thread too: `isolate=True` is for that.
 """
 
@@ -65,7 +65,7 @@ class Watchdog:
                     self._speak(stream)
                 except Exception:
                     # A fault of weft; the next time it may do.
-                    _log.exception("a report beside the stream failed")
+                    _log.exception("an out-of-band report failed")
         finally:
             self._hang_up()
 
@@ -90,7 +90,7 @@ class Watchdog:
         try:
             coordinator_pb2_grpc.CoordinatorServiceStub(self._channel).Report(request, timeout=CALL_TIMEOUT_S)
         except grpc.RpcError as error:
-            _log.debug("a report beside the stream failed", says=str(error))
+            _log.debug("an out-of-band report failed", says=str(error))
             return error.code()
         return grpc.StatusCode.OK
 

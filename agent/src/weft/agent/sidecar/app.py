@@ -1,4 +1,4 @@
-"""The app behind a sidecar: the channel to it, what it offers, and whether it takes calls now.
+"""The app behind a sidecar: the channel to it, its contract, and whether it takes calls now.
 
     dial ──► connected ──► contract read ──► health followed ─┬─► its services are there, each as its health says
       ▲                                                       │
@@ -86,7 +86,7 @@ class App:
         """Follow the app until cancelled.
 
         Raises:
-            HostingError: it is there for the first time, and what it offers cannot be hosted.
+            HostingError: its first contract cannot be hosted.
         """
         try:
             while True:
@@ -163,10 +163,10 @@ class App:
             )
 
     async def _contract(self) -> AppContract:
-        """What the app offers; asked for until it answers.
+        """The app's contract; asked for until it answers.
 
         Raises:
-            HostingError: it answers, for the first time, with what cannot be hosted.
+            HostingError: its first contract cannot be hosted.
         """
         backoff_s = FIRST_BACKOFF_S
         while True:

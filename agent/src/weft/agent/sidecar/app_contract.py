@@ -1,4 +1,4 @@
-"""What an app offers: by its reflection, or by a file of descriptors where it has none.
+"""An app's contract: from its reflection, or from a file of descriptors where it has none.
 
 weft's own services, health and reflection are left out: every server of weft has those itself.
 """

@@ -41,7 +41,7 @@ class AppHealth:
         self._begin_watch: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(_WATCH)
         self._services = services
         self._changed = changed
-        # What was said last; None: it says nothing of that.
+        # The last answer; None: there was none.
         self._said: dict[str, _Status.ServingStatus | None] = {}
         # Set when the app has said something, or that it has nothing to say, of everything.
         self.settled = asyncio.Event()
@@ -78,7 +78,7 @@ class AppHealth:
                     return
             finally:
                 call.cancel()
-            # What it said before stands: losing a stream is not losing the app.
+            # Its last answer stands: losing a stream is not losing the app.
             self._say(name, self._said.get(name))
             await asyncio.sleep(backoff_s)
             backoff_s = min(MAX_BACKOFF_S, backoff_s * 2)

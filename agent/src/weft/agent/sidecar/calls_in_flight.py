@@ -1,4 +1,4 @@
-"""The calls that the app is handling, so that those that it makes meanwhile inherit from them.
+"""The calls that the app is handling, so that the app's own calls inherit from them.
 
 An app that passes on the metadata of the call that it is handling, or its `weft-parent-id` alone, calls on its behalf.
 """
@@ -26,7 +26,7 @@ class HandledCalls:
             del self._contexts[call.parent_id]
 
     def behind(self, pairs: Iterable[tuple[str, str | bytes]]) -> CallContext | None:
-        """The call on whose behalf one with this metadata is made; None: none that the app is handling."""
+        """The call context for a call with this metadata; None if the app is handling no such call."""
         if not self._contexts:
             return None
         parent_id = dict(pairs).get(PARENT_ID_KEY)

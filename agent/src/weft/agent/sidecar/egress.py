@@ -39,7 +39,7 @@ _log = get_logger("weft.sidecar")
 # Ways of one call that are kept made: services times methods, by far.
 KEPT_HANDLERS = 8192
 
-# What an app was told of the call that it is handling is not what it asks for.
+# Keys that the app got with the call that it is handling: an app that passes them on does not ask for anything by them.
 _TOLD_KEYS = frozenset({"weft-task-id", "weft-attempt", AGENT_KEY, MODE_KEY})
 
 
@@ -50,7 +50,7 @@ class Egress:
         address: "host:port" or "unix:PATH".
         coordinators: addresses, any of which will do.
         durable: methods and services that are called durably unless a call says otherwise.
-        calls: what the app is handling.
+        calls: the calls that the app is handling.
         use_proxy: reach the coordinators by the environment's proxy.
         max_message_bytes: largest request or response.
         max_calls: calls of the app that wait at a time.

@@ -1,11 +1,11 @@
 """An app's methods as hosted ones: each handler passes its call on to the app, durable and direct calls alike.
 
-What goes along, beside the caller's own metadata:
+Metadata that goes along, besides the caller's own:
 
     weft-root-id     the call at the root of the tree
     weft-parent-id   this call, as calls made while handling it name it: an app that passes both on to its egress
                      hands down the deadline too
-    weft-task-id, weft-attempt     of a durable call: the task, and which try this is
+    weft-task-id, weft-attempt     of a durable call: the task, and the number of the attempt
     traceparent, tracestate        the trace
 
 An attempt whose call ends because the app was lost is reported as crashed: whether the app ran it to its end is unknown.
@@ -92,7 +92,7 @@ def _outgoing(context: Any) -> metadata.Pairs:
     if isinstance(context, DirectAsyncContext) or not isinstance(context, HandlerContext):
         return _with_ids(relay.passed_on(context))
     assignment = context.assignment
-    # Whoever submits a task may have put anything there.
+    # The submitter of a task may have put anything there.
     own = metadata.from_proto([each for each in assignment.context.metadata if metadata.can_be_sent(each)])
     task = (("weft-task-id", assignment.task_id), ("weft-attempt", str(assignment.attempt)))
     return _with_ids((*own, *task))

@@ -22,7 +22,7 @@ RETRY_S = 1.0
 
 
 class Shapes:
-    """What is known of methods' shapes.
+    """The known shapes of methods.
 
     Args:
         coordinator: where reflection is asked.
@@ -31,9 +31,9 @@ class Shapes:
     def __init__(self, coordinator: aio.Channel) -> None:
         self._reader = ContractReader(coordinator)
         self._kinds: dict[str, fleet_pb2.MethodKind] = {}
-        # Of the contracts behind what is known.
+        # Of the contracts behind the known shapes.
         self._hashes: frozenset[str] | None = None
-        # What the coordinator knows was read, and no contract has come since.
+        # The coordinator's contracts were read, and no new one has come since.
         self._known = False
         self._reading: asyncio.Task[None] | None = None
 

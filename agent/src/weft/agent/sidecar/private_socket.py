@@ -26,7 +26,7 @@ def prepare(address: str) -> None:
         raise OSError(
             errno.EACCES, f"others may enter {path.parent} (mode {mode:o}): its folder must have mode 700"
         )
-    # gRPC would take the path from whoever listens there.
+    # gRPC would take the path from another process that listens there.
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(os.fspath(path))

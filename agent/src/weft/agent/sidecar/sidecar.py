@@ -3,7 +3,7 @@
     mesh ──► agent ──► app        durable and direct calls of the app's methods
     mesh ◄── egress ◄── app       the app's calls of any method of the mesh
 
-The egress comes first, since an app may need the mesh to start; the agent when the app has said what it offers. When the
+The egress comes first, since an app may need the mesh to start; the agent comes when the app's contract is known. When the
 app is lost its methods take no calls; when it comes back with another contract, the agent says hello with that.
 """
 
@@ -33,7 +33,7 @@ class Sidecar(Agent):
     """Runs beside an app, a stock gRPC server, and hosts its methods; `run` and `stop` as an agent's.
 
     Args:
-        sidecar: what is special to a sidecar.
+        sidecar: the settings of a sidecar alone.
         agent: settings that every agent has, as `Agent` takes them.
 
     Raises:
@@ -51,7 +51,7 @@ class Sidecar(Agent):
         # The contract that is hosted.
         self._hosted: AppContract | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        # The app has said what it offers, or it will not, or somebody stops.
+        # Set when the app's contract is known, when it cannot be had, or at a stop.
         self._decided = asyncio.Event()
         self._stopped = False
 
@@ -98,7 +98,7 @@ class Sidecar(Agent):
         """Wait for the app, and be its agent until stopped.
 
         Raises:
-            WeftError: what the app offers cannot be hosted, or a coordinator refused it.
+            WeftError: the app's methods cannot be hosted, or a coordinator refused them.
         """
         app = self._app = App(
             self._sidecar.app, self._read, self._app_changed, self.settings.max_message_bytes
@@ -144,6 +144,6 @@ class Sidecar(Agent):
         self._decided.set()
 
     def _app_ended(self, following: asyncio.Future[None]) -> None:
-        """Nobody follows the app any more."""
+        """The app is not followed any more."""
         if not following.cancelled():
             self.stop()

@@ -1,4 +1,4 @@
-"""A sidecar's settings, beside those that it has as an agent: arguments first, then WEFT_AGENT_* variables, then these."""
+"""A sidecar's own settings, besides those of every agent: arguments first, then WEFT_AGENT_* variables, then defaults."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SERVICE_OR_METHOD = re.compile(r"[A-Za-z_][\w.]*(/[A-Za-z_]\w*)?")
 
 
 class SidecarAgentSettings(AgentSettings):
-    """An agent's settings, with the defaults of one that only passes calls on: its app runs them."""
+    """An agent's settings, with defaults for an agent that only passes calls on to its app."""
 
     slots: int = Field(default=256, ge=1, le=100_000)
     max_message_bytes: int = Field(default=MAX_MESSAGE_BYTES, ge=MAX_PAYLOAD_BYTES, le=2**31 - 1)
