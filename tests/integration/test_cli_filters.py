@@ -29,12 +29,12 @@ async def _run(mesh: MeshHarness, *args: str) -> Finished:
         (["list", "--since", "yesterday"], "--since is 'yesterday'"),
         (["list", "--until", "1y"], "--until is '1y'"),
         (["list", "--state", "done"], "there is no task state"),
-        (["cancel"], "say which tasks to cancel: ids, or a filter"),
+        (["cancel"], "say which tasks to cancel: either ids, or a filter"),
         (["retry"], "say which tasks to retry"),
         (["cancel", "someid", "--method", "Call"], "and not both"),
-        (["cancel", "--state", "failed"], "no task that is FAILED can be asked to cancel"),
-        (["retry", "--state", "queued"], "no task that is QUEUED can be asked to retry"),
-        (["cancel", "someid", "--dry-run"], "--dry-run is for filters"),
+        (["cancel", "--state", "failed"], "cannot cancel a task that is FAILED"),
+        (["retry", "--state", "queued"], "cannot retry a task that is QUEUED"),
+        (["cancel", "someid", "--dry-run"], "--dry-run needs a filter"),
     ],
 )
 async def test_what_is_asked_wrongly_is_refused(args: list[str], words: str) -> None:
@@ -78,7 +78,7 @@ async def test_filters_and_steering_by_them(mesh: MeshHarness) -> None:
     assert (plan["count"], set(plan["ids"])) == (40, set(stuck))
     unasked = await _run(mesh, "cancel", "--method", "Call")
     assert unasked.status == 2
-    assert "nobody can be asked whether to cancel 40 tasks: add --yes" in unasked.err
+    assert "cannot ask whether to cancel 40 tasks: standard input is not a terminal. Add --yes" in unasked.err
     assert "Cancel 40 tasks? [y/N]" in await _answered(mesh, "n", "cancel", "--state", "queued")
     assert {
         each["state"]

@@ -12,7 +12,7 @@ from weft.cli.command_line import completion, inputs
 from weft.cli.command_line.examples import examples, with_examples
 from weft.cli.command_line.lazy_group import SETTINGS
 from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target
-from weft.cli.steering.id_changes import change_each, end
+from weft.cli.steering.id_changes import change_each
 from weft.cli.terminal import moments
 from weft.cli.terminal.output import Styled, StyledText, json_text, line, remark
 from weft.cli.terminal.tables import Column, print_rows
@@ -209,13 +209,14 @@ def drain(
     from weft.client import DesiredState
 
     async def work(mesh: Mesh) -> int:
-        failed = await _set(mesh, agent_ids, DesiredState.DRAINING, as_json=as_json)
-        return failed + (await _not_drained(mesh, agent_ids, timeout_s) if wait else 0)
+        failed = await _set_state(mesh, agent_ids, DesiredState.DRAINING, as_json=as_json)
+        return failed + (await _wait_drained(mesh, agent_ids, timeout_s) if wait else 0)
 
-    end(run(target, work), len(agent_ids))
+    if run(target, work):
+        raise typer.Exit(1)
 
 
-async def _not_drained(mesh: Mesh, agent_ids: Sequence[str], timeout_s: float) -> int:
+async def _wait_drained(mesh: Mesh, agent_ids: Sequence[str], timeout_s: float) -> int:
     """Wait for agents to be drained, and say so of each; how many are not in time."""
     waiting = set(agent_ids)
     ends_at = time.monotonic() + timeout_s
@@ -248,7 +249,7 @@ def pause(agent_ids: AgentIds, target: Target = DEFAULT_TARGET, as_json: Json = 
     """Let agents take no new work; they keep what they have."""
     from weft.client import DesiredState
 
-    _run_set(agent_ids, DesiredState.PAUSED, target, as_json=as_json)
+    _set_states(agent_ids, DesiredState.PAUSED, target, as_json=as_json)
 
 
 @app.command()
@@ -257,22 +258,22 @@ def resume(agent_ids: AgentIds, target: Target = DEFAULT_TARGET, as_json: Json =
     """Let agents take work again."""
     from weft.client import DesiredState
 
-    _run_set(agent_ids, DesiredState.ACTIVE, target, as_json=as_json)
+    _set_states(agent_ids, DesiredState.ACTIVE, target, as_json=as_json)
 
 
-def _run_set(agent_ids: Sequence[str], state: DesiredState, target: str, *, as_json: bool) -> None:
+def _set_states(agent_ids: Sequence[str], state: DesiredState, target: str, *, as_json: bool) -> None:
     from weft.cli.process.command_runner import run
 
-    failed = run(target, lambda mesh: _set(mesh, agent_ids, state, as_json=as_json))
-    end(failed, len(agent_ids))
+    if run(target, lambda mesh: _set_state(mesh, agent_ids, state, as_json=as_json)):
+        raise typer.Exit(1)
 
 
-async def _set(mesh: Mesh, agent_ids: Sequence[str], state: DesiredState, *, as_json: bool) -> int:
-    """Say what is wanted of each; how many are not known."""
-    _, failed = await change_each(
+async def _set_state(mesh: Mesh, agent_ids: Sequence[str], state: DesiredState, *, as_json: bool) -> int:
+    """Set the desired state of each agent. Returns how many failed."""
+    counts = await change_each(
         agent_ids, lambda agent_id: mesh.fleet.set_state(agent_id, state), _shown, as_json=as_json
     )
-    return failed
+    return counts.failed
 
 
 def _shown(agent: AgentInfo) -> tuple[dict[str, Any], str]:

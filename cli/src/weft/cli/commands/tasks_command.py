@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +13,6 @@ from weft.cli.command_line.lazy_group import SETTINGS
 from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target
 from weft.cli.rendering import task_view
 from weft.cli.steering import task_filters as filters
-from weft.cli.steering.id_changes import change_each, end
 from weft.cli.steering.task_steering import Steering
 from weft.cli.terminal import moments
 from weft.cli.terminal.failure import Failure
@@ -24,6 +23,7 @@ from weft.rpc.contracts import names
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from weft.cli.steering.id_changes import ChangeCounts
     from weft.client import Mesh, Progress, Task
     from weft.rpc.contracts.contract_reader import ResolvedMethod
 
@@ -276,49 +276,36 @@ def retry(
 
 
 def _steer(
-    given: filters.FilterOptions,
+    options: filters.FilterOptions,
     task_ids: Sequence[str],
     change: Callable[[Mesh], Callable[[str], Awaitable[Task]]],
     steering: Steering,
     target: str,
 ) -> None:
-    """Do it to the tasks of these ids, or to those that the filter finds.
+    """Change the tasks with these ids, or the tasks that the filter finds.
 
     Raises:
-        Failure: both or neither was given, or a state in which it cannot be done.
+        Failure: both or neither was given, or no task in the filter's states can be changed.
     """
     from weft.cli.process.command_runner import run
 
-    if bool(task_ids) == given.any:
+    if bool(task_ids) == options.any:
         raise Failure(
-            f"say which tasks to {steering.verb}: ids, or a filter such as --method and --since, and not both",
+            f"say which tasks to {steering.verb}: either ids, or a filter such as --method and --since",
             status=2,
         )
-    if task_ids:
-        if steering.dry_run:
-            raise Failure("--dry-run is for filters: `weft tasks get` shows one task", status=2)
+    if task_ids and steering.dry_run:
+        raise Failure("--dry-run needs a filter: `weft tasks get ID` shows one task", status=2)
+    task_filter = options.checked()
+    if not task_filter.states:
+        task_filter = dataclasses.replace(task_filter, states=steering.default_states)
+    if hopeless := [each.name for each in task_filter.states if each not in steering.states]:
+        raise Failure(f"cannot {steering.verb} a task that is {' or '.join(hopeless)}", status=2)
 
-        async def named(mesh: Mesh) -> int:
-            _, failed = await change_each(task_ids, change(mesh), _shown, as_json=steering.as_json)
-            return failed
+    async def work(mesh: Mesh) -> ChangeCounts:
+        if task_ids:
+            return await steering.change_ids(task_ids, change(mesh))
+        return await steering.change_found(mesh, task_filter, change(mesh))
 
-        end(run(target, named), len(task_ids))
-        return
-    where = given.checked()
-    if not where.states:
-        where = dataclasses.replace(where, states=steering.unless_said)
-    if hopeless := [each.name for each in where.states if each not in steering.states]:
-        raise Failure(f"no task that is {' or '.join(hopeless)} can be asked to {steering.verb}", status=2)
-
-    async def found(mesh: Mesh) -> int:
-        return await steering.run(mesh, where, change(mesh))
-
-    if run(target, found):
+    if run(target, work).failed:
         raise typer.Exit(1)
-
-
-def _shown(task: Task) -> tuple[dict[str, Any], str]:
-    from weft.cli.rendering.documents import task_document
-
-    asked = ", asked to end" if task.cancel_requested and not task.ended else ""
-    return task_document(task), f"{task.id} {task.state.name}{asked}"

@@ -1,16 +1,15 @@
-"""Steering many tasks by a filter: they are found, shown in short and asked about, and then changed, some at a time."""
+"""Changing many tasks by a filter: find them, show a summary, ask, and change them."""
 
 from __future__ import annotations
 
-import asyncio
 import sys
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from weft.cli.rendering import task_view
+from weft.cli.steering.id_changes import ChangeCounts, change_each
 from weft.cli.terminal import moments
 from weft.cli.terminal.failure import Failure
 from weft.cli.terminal.output import json_text, line, plain, prompt, remark
@@ -20,105 +19,89 @@ if TYPE_CHECKING:
     from weft.cli.steering.task_filters import TaskFilter
     from weft.client import Mesh, Task, TaskState
 
-# Most that one command changes, and how many at a time.
+# The most tasks that one command changes.
 MOST_TASKS = 100_000
-_AT_A_TIME = 32
 _SAMPLE = 5
-_PROGRESS_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Steering:
-    """What is to be done to the tasks.
+    """One kind of change of tasks.
 
     Args:
         verb: such as "cancel".
-        states: those in which it can be done; `unless_said`: those that are meant when none is named.
+        states: task states that allow the change.
+        default_states: the states of a filter that names none.
     """
 
     verb: str
     states: Sequence[TaskState]
-    unless_said: Sequence[TaskState]
+    default_states: Sequence[TaskState]
     yes: bool
     dry_run: bool
     as_json: bool
 
-    async def run(self, mesh: Mesh, where: TaskFilter, change: Callable[[str], Awaitable[Task]]) -> int:
-        """Find, show, ask, and do it; how many failed.
+    async def change_ids(self, ids: Sequence[str], change: Callable[[str], Awaitable[Task]]) -> ChangeCounts:
+        """Change the tasks with these ids."""
+        return await change_each(ids, change, _shown, as_json=self.as_json)
+
+    async def change_found(
+        self, mesh: Mesh, task_filter: TaskFilter, change: Callable[[str], Awaitable[Task]]
+    ) -> ChangeCounts:
+        """Find the tasks, show a summary, ask, and change them.
 
         Raises:
-            Failure: nobody can be asked, or there are too many.
+            Failure: there is no terminal to ask at, or too many tasks match.
         """
+        from weft.rpc.errors import FailedPrecondition, NotFound
+
         ids: list[str] = []
         sample: list[Task] = []
         counts: Counter[str] = Counter()
-        async for task in where.tasks(mesh, MOST_TASKS + 1):
+        async for task in task_filter.tasks(mesh, MOST_TASKS + 1):
             ids.append(task.id)
             counts[task.state.name] += 1
             if len(sample) < _SAMPLE:
                 sample.append(task)
         if len(ids) > MOST_TASKS:
-            raise Failure(f"more than {MOST_TASKS} tasks match: narrow the filter, with --until for example")
+            raise Failure(f"more than {MOST_TASKS} tasks match: narrow the filter, for example with --until")
         if self.as_json and self.dry_run:
             line(json_text({"count": len(ids), "states": counts, "ids": ids}))
-            return 0
-        _show(counts, sample)
+            return ChangeCounts(len(ids))
+        _print_summary(counts, sample)
         if self.dry_run or not ids or not self._agreed(len(ids)):
-            return 0
-        return await self._change(ids, change)
+            return ChangeCounts(len(ids))
+        return await change_each(
+            ids,
+            change,
+            _shown,
+            as_json=self.as_json,
+            outdated=(FailedPrecondition, NotFound),
+            sum_up=True,
+        )
 
     def _agreed(self, count: int) -> bool:
         if self.yes:
             return True
         if not sys.stdin.isatty():
             raise Failure(
-                f"nobody can be asked whether to {self.verb} {_tasks(count)}: add --yes, or --dry-run to look only",
+                f"cannot ask whether to {self.verb} {_tasks(count)}: standard input is not a terminal."
+                " Add --yes to do it, or --dry-run to look only",
                 status=2,
             )
         prompt(f"{self.verb.capitalize()} {_tasks(count)}? [y/N] ")
         return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
-    async def _change(self, ids: Sequence[str], change: Callable[[str], Awaitable[Task]]) -> int:
-        from weft.cli.rendering.documents import error_document, task_document
-        from weft.client import Unreachable, WeftError
-        from weft.rpc.errors import FailedPrecondition, NotFound
 
-        done = changed = failed = 0
-        told_s = time.monotonic()
+def _shown(task: Task) -> tuple[dict[str, Any], str]:
+    from weft.cli.rendering.documents import task_document
 
-        async def one(task_id: str) -> Task | WeftError:
-            try:
-                return await change(task_id)
-            except Unreachable:
-                raise
-            except WeftError as error:
-                return error
-
-        for at in range(0, len(ids), _AT_A_TIME):
-            batch = ids[at : at + _AT_A_TIME]
-            for task_id, result in zip(batch, await asyncio.gather(*map(one, batch)), strict=True):
-                if isinstance(result, FailedPrecondition | NotFound):
-                    changed += 1
-                elif isinstance(result, WeftError):
-                    failed += 1
-                    remark(f"{task_id}: {result.code.name}: {result.message}")
-                    if self.as_json:
-                        line(json_text({"id": task_id, **error_document(result)}))
-                else:
-                    done += 1
-                    asked = ", asked to end" if result.cancel_requested and not result.ended else ""
-                    state = f"{result.id} {result.state.name}{asked}"
-                    line(json_text(task_document(result)) if self.as_json else state)
-            if sys.stderr.isatty() and time.monotonic() - told_s > _PROGRESS_S:
-                told_s = time.monotonic()
-                remark(f"{at + len(batch)} of {len(ids)}")
-        meanwhile = f", {changed} had changed meanwhile" if changed else ""
-        remark(f"{done} of {len(ids)} done{meanwhile}{f', {failed} failed' if failed else ''}")
-        return failed
+    asked = ", cancellation requested" if task.cancel_requested and not task.ended else ""
+    return task_document(task), f"{task.id} {task.state.name}{asked}"
 
 
-def _show(counts: Counter[str], sample: Sequence[Task]) -> None:
-    """How many there are, by state, and the newest of them."""
+def _print_summary(counts: Counter[str], sample: Sequence[Task]) -> None:
+    """Print the number of tasks by state, and the newest tasks."""
     count = counts.total()
     states = ", ".join(f"{some} {state}" for state, some in counts.most_common())
     remark(f"{_tasks(count)} match{'es' if count == 1 else ''}{f': {states}' if states else ''}")
