@@ -79,7 +79,7 @@ async def test_a_list_that_is_cut_says_so(shared_mesh: MeshHarness):
     await weft("submit", CALL, "{}", "--count", "3", "--wait", target=shared_mesh.target)
     for flags in ((), ("--json",)):
         cut = await weft("tasks", "list", "--limit", "2", *flags, target=shared_mesh.target)
-        assert "there are more: --limit 20" in cut.err
+        assert "only the newest 2 tasks are shown: --limit 20" in cut.err
     assert len(json.loads(cut.out)) == 2
     whole = await weft("tasks", "list", "--limit", "1000", target=shared_mesh.target)
     assert "more" not in whole.err

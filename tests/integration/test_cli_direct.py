@@ -86,7 +86,7 @@ async def test_a_conversation(shared_mesh: MeshHarness) -> None:
         # Its input stays open; its deadline passes.
         assert await process.wait() == 1
         said = (await process.stderr.read()).decode()
-    assert said.startswith("DEADLINE_EXCEEDED: the call has not ended within its deadline of 2 s")
+    assert said.startswith("DEADLINE_EXCEEDED: the call did not end within its deadline of 2 s")
     assert "Fatal" not in said
 
 
@@ -122,7 +122,7 @@ async def test_a_full_agent(shared_mesh: MeshHarness) -> None:
         done = await weft("call", CALL, "{}", "--direct", target=shared_mesh.target)
     assert done.status == 1
     assert done.err.startswith("RESOURCE_EXHAUSTED: all slots of this agent are taken\n")
-    assert "Without --direct the call waits for a free slot." in done.err
+    assert "Without --direct, the call waits for a free slot." in done.err
     assert "direct on a1" in done.err
 
 
@@ -150,4 +150,4 @@ async def test_nobody_can_be_called(mesh: MeshHarness) -> None:
         assert f"no agent takes direct calls of {CALL}" in said
         assert "off takes no direct calls" in said
         assert "lost cannot be reached: cannot connect to 127.0.0.1:1: UNAVAILABLE" in said
-    assert "Without --direct the call waits for one" in called.err
+    assert "Without --direct, the call waits for an agent" in called.err

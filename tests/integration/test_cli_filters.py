@@ -31,7 +31,7 @@ async def _run(mesh: MeshHarness, *args: str) -> Finished:
         (["list", "--state", "done"], "there is no task state"),
         (["cancel"], "say which tasks to cancel: either ids, or a filter"),
         (["retry"], "say which tasks to retry"),
-        (["cancel", "someid", "--method", "Call"], "and not both"),
+        (["cancel", "someid", "--method", "Call"], "either ids, or a filter"),
         (["cancel", "--state", "failed"], "cannot cancel a task that is FAILED"),
         (["retry", "--state", "queued"], "cannot retry a task that is QUEUED"),
         (["cancel", "someid", "--dry-run"], "--dry-run needs a filter"),

@@ -186,7 +186,7 @@ async def test_bad_settings_are_exit_status_2_everywhere(
         ("WEFT_RESULT_TTL", "did you mean WEFT_RESULT_TTL_S?"),
         ("WEFT_AGENT_SLOT", "did you mean WEFT_AGENT_SLOTS?"),
         ("WEFT_TARGETS", "did you mean WEFT_TARGET?"),
-        ("WEFT_COLOUR_OF_THE_SKY", "docs/settings.md has all that there are"),
+        ("WEFT_COLOUR_OF_THE_SKY", "docs/settings.md lists all variables"),
     ],
 )
 async def test_a_misspelt_variable_is_told(name: str, hint: str) -> None:

@@ -1,1 +1,1 @@
-"""The `weft` command. `main` names the subcommands; each lives in a module that is imported when it is used."""
+"""The `weft` command. `main` lists the subcommands; the module of a subcommand is imported when it is used."""

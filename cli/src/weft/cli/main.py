@@ -1,4 +1,4 @@
-"""The `weft` command: the list of subcommands, and what becomes of failures."""
+"""The `weft` command: the list of subcommands, and the handling of failures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 if __name__ == "__main__" and not sys.flags.safe_path:
-    # By `python -m` the current folder is looked in first, and may have files named like what is imported here.
+    # `python -m` searches the current folder first. A file there could hide a module that is imported here.
     del sys.path[0]
 
 import typer
@@ -22,7 +22,7 @@ _RUN = "Run"
 _CALL = "Call"
 _LOOK = "Look and steer"
 _SEE = "See it work"
-# Without the parts of gRPC's newer event engine that hand each event over between several threads; see decision 0010.
+# gRPC's newer event engine hands each event from thread to thread; these parts of it are off. See decision 0010.
 _WITHOUT = ("event_engine_client", "event_engine_listener", "event_engine_for_all_other_endpoints")
 _ONE_POLLING_THREAD = {"GRPC_EXPERIMENTS": ",".join(f"-{name}" for name in _WITHOUT)}
 
@@ -40,17 +40,17 @@ class _Commands(LazyGroup):
         ),
         "call": CommandEntry(
             "weft.cli.commands.call_command:call",
-            "Call a method, durably or directly, and print its answer.",
+            "Call a method, durably or directly, and print its response.",
             _CALL,
         ),
         "submit": CommandEntry(
             "weft.cli.commands.submit_command:submit", "Submit tasks and print their ids.", _CALL
         ),
         "tasks": CommandEntry(
-            "weft.cli.commands.tasks_command:app", "List, read, follow, cancel and retry tasks.", _LOOK
+            "weft.cli.commands.tasks_command:app", "List, show, watch, cancel and retry tasks.", _LOOK
         ),
         "agents": CommandEntry(
-            "weft.cli.commands.agents_command:app", "List, drain, pause and resume agents.", _LOOK
+            "weft.cli.commands.agents_command:app", "List, watch, drain, pause and resume agents.", _LOOK
         ),
         "queues": CommandEntry(
             "weft.cli.commands.queues_command:app", "List queues; pause and resume methods.", _LOOK
@@ -59,7 +59,7 @@ class _Commands(LazyGroup):
         "bench": CommandEntry("weft.cli.bench.bench_command:bench", "Measure throughput and latency.", _SEE),
         "conformance": CommandEntry(
             "weft.cli.conformance.conformance_command:conformance",
-            "Check an agent against the session's rules.",
+            "Check that an agent keeps the session's rules.",
             _SEE,
         ),
         "version": CommandEntry("weft.cli.commands.version_command:version", "Print the version.", _SEE),
@@ -98,16 +98,16 @@ def _weft(
         typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit."),
     ] = False,
 ) -> None:
-    """What stands before the command."""
+    """The options before the subcommand."""
 
 
 def main() -> None:
-    """Run the command line. A failure ends in a sentence on stderr and an exit status."""
+    """Run the command line. A failure is a sentence on stderr and an exit status."""
     streams.replace_streams()
     first_process.become_child()
     if not parent_death.obey():
         _warn()
-    # gRPC's own log lines are for its developers; what people need is said by the commands.
+    # gRPC's log lines are for its developers. The commands print what users need.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         app(prog_name="weft")
@@ -117,7 +117,7 @@ def main() -> None:
         sys.stderr.write(f"weft: cannot write to standard output: {error}\n")
         sys.exit(1)
     except Exception as error:
-        # Imported late: it knows the errors of gRPC.
+        # Imported late: it imports gRPC.
         from weft.cli.terminal.failures import explain
         from weft.cli.terminal.output import remark
 
@@ -130,7 +130,7 @@ def main() -> None:
 
 
 def _warn() -> None:
-    """Tell of variables that do nothing. What a command starts itself need not say it again."""
+    """Warn of variables that no setting reads. A child process of a command does not repeat it."""
     if any(name.startswith("WEFT_") for name in os.environ):
         from weft.cli.process.unread_variables import warnings
         from weft.cli.terminal.output import remark

@@ -1,1 +1,1 @@
-"""The parts of `weft call`: requests read, the call made, its choice of agent explained."""
+"""The parts of `weft call`: requests, the call, the table of `--explain`, and notices of what a call waits for."""

@@ -1,4 +1,4 @@
-"""`weft call --explain`: the agents among which a direct call would be balanced, and why one of them is chosen."""
+"""`weft call --explain`: the agents that a direct call is balanced over, and why one of them is chosen."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ if TYPE_CHECKING:
     from weft.rpc.balancing import Candidate, Explanation
 
 _WHY = {
-    "round_robin": "is next: each in turn, whatever its load",
-    "weighted": "is drawn: by chance, in proportion to slots x warm-up",
+    "round_robin": "is next: agents take turns, whatever their load",
+    "weighted": "was sampled: at random, in proportion to slots x warm-up",
 }
-_SCORE = "A score is (in flight + reported load + the call's slots) / (slots x warm-up x speed)"
-# What a client knows comes with the answers to its own calls.
-_NEW_HERE = "this command has made no call yet: what others have under way comes with the answers to calls"
+_SCORE = "Score: (in flight + reported load + the call's slots) / (slots x warm-up x speed)"
+# A client learns of other clients' load from the responses to its own calls.
+_NEW_HERE = (
+    "this command has made no call, so it does not know the load of other clients: responses report it"
+)
 
 
 def print_explanation(explained: Explanation, *, as_json: bool) -> bool:
-    """Print it; false: there is no agent to choose."""
+    """Print the explanation. Returns False if there is no agent to choose."""
     if as_json:
         line(json_text(asdict(explained)))
         return bool(explained.chosen)
@@ -46,7 +48,7 @@ def print_explanation(explained: Explanation, *, as_json: bool) -> bool:
         line(f"{explained.policy}: {explained.chosen} {_why(explained)}")
         remark(_NEW_HERE)
     if explained.panic:
-        line("less than half of them could be chosen, so ejected ones are chosen among, too")
+        line("less than half of the agents are usable, so ejected agents are used too")
     for agent_id, why in explained.left_out.items():
         remark(f"left out: {agent_id} {why}")
     return bool(explained.chosen)
@@ -81,9 +83,9 @@ def _why(explained: Explanation) -> str:
     scores = [candidate.score for candidate in explained.candidates if candidate.available]
     equal = scores.count(min(scores))
     if len(scores) > SCANNED:
-        place = "has the lower score of two that are drawn"
+        place = "has the lower score of two sampled agents"
     elif equal > 1:
-        place = f"has the lowest score, as {equal - 1} more, and it is its turn"
+        place = f"has the lowest score, like {equal - 1} more, and it is its turn"
     else:
         place = "has the lowest score"
     return f"{place}. {_SCORE}"

@@ -1,4 +1,4 @@
-"""One call of a method that is known by reflection, of any shape, and what is printed of it."""
+"""One call of any method, unary or streaming, with the method's descriptor from reflection; and its output."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """How a call is made."""
+    """The kind of a call."""
 
     direct: bool
-    # None: the default.
+    # None: the default policy.
     policy: str | None
     detach: bool
 
@@ -38,23 +38,23 @@ class Mode:
 
 
 class CommandCall:
-    """One call and what is printed of it."""
+    """One call and its output."""
 
     def __init__(self, mesh: Mesh, method: ResolvedMethod, mode: Mode, *, as_json: bool) -> None:
         self._method = method
         self._mode = mode
         self._as_json = as_json
         self._channel = mode.channel(mesh)
-        # Why responses stand there as their bytes.
+        # Why a response was printed as base64.
         self._not_shown: list[str] = []
 
     async def make(self, given: str, entries: Any, timeout_s: float) -> bool:
-        """Make it and print; false: it failed.
+        """Make the call and print its responses. Returns False if it failed.
 
         Args:
-            given: the request's JSON; of a direct call still to be read, where it says so.
+            given: the request's JSON; for a direct call the argument, which can name a file or standard input.
             entries: metadata.
-            timeout_s: its deadline.
+            timeout_s: the call's deadline.
         """
         import grpc.aio
 
@@ -71,7 +71,7 @@ class CommandCall:
             self._print_failure(error, timeout_s)
             return False
         except asyncio.CancelledError:
-            # Of a stream of requests that went wrong on the way.
+            # A bad request in a stream of requests cancels the call.
             if isinstance(requests, RequestStream) and requests.failure is not None:
                 raise requests.failure from None
             raise
@@ -105,11 +105,11 @@ class CommandCall:
         return count
 
     def _shown(self, payload: bytes) -> Any:
-        """A response as JSON; as its bytes where it is no message of the contract."""
+        """A response as JSON; as base64 if the contract does not describe it."""
         try:
             return self._method.response_to_json(payload)
         except InvalidArgument as error:
-            # Of a stream once: its answers are alike.
+            # One message for a whole stream: its responses are alike.
             self._not_shown[:] = [error.message]
             return response_document(None, payload)
 
@@ -133,7 +133,7 @@ class CommandCall:
 
         status = status_of_call(error)
         if status.code == grpc.StatusCode.DEADLINE_EXCEEDED.value[0] and not status.details:
-            status.message = f"the call has not ended within its deadline of {timeout_s:g} s"
+            status.message = f"the call did not end within its deadline of {timeout_s:g} s"
         about = _about(error.trailing_metadata())
         if self._as_json:
             line(json_text(about | {"error": status_document(status)}))
@@ -151,7 +151,7 @@ class CommandCall:
 
 
 def _about(trailers: Any) -> dict[str, Any]:
-    """What the trailers tell of where it ran; of a direct call there is no task."""
+    """Task, attempt and agent of a call, from its trailers. A direct call has no task."""
     found = {key: value for key, value in trailers or () if isinstance(value, str)}
     attempt = found.get("weft-attempt", "")
     return {

@@ -1,4 +1,4 @@
-"""The requests of a call whose method takes a stream of them: one JSON a line, each sent as soon as it is there."""
+"""The requests of a method that takes a stream of requests: one JSON document a line, each sent as soon as it is read."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _CHUNK_BYTES = 64 * 1024
 
 
 class RequestStream:
-    """Requests from an argument, a file or standard input, in their order; blank lines are none."""
+    """Requests from an argument, a file or standard input, in order. Blank lines are skipped."""
 
     def __init__(self, method: ResolvedMethod, source: str) -> None:
         if source == "-" and sys.stdin is None:
             raise Failure("cannot read standard input: it is closed", status=2)
         self._method = method
-        # Standard input may be a person, who waits for an answer before the next line.
+        # Standard input is read line by line: a user may wait for a response before typing the next request.
         self._lines = _stdin_lines() if source == "-" else _lines_of(source)
-        # Why they ended before their end. gRPC cancels the call of an iterator that raises, and says nothing.
+        # The error of a bad request. If the iterator raises, gRPC cancels the call and does not keep the exception.
         self.failure: Failure | None = None
 
     async def serialized(self) -> AsyncIterator[bytes]:
@@ -61,10 +61,10 @@ async def _stdin_lines() -> AsyncIterator[str]:
 
 
 async def _stdin_chunk() -> bytes:
-    """What standard input has; b"": it has ended.
+    """The next bytes of standard input; b"" at its end.
 
-    By a thread that nobody waits for at the end, and without Python's own buffer, whose lock it would hold until then: the
-    call may be over while somebody still thinks about the next line.
+    A daemon thread reads, so that the command can exit while the read still waits: the call may end before the user types the
+    next line. It reads the descriptor: a read of `sys.stdin` would hold the lock of Python's buffer, which the exit needs.
     """
     loop = asyncio.get_running_loop()
     chunk: asyncio.Future[bytes] = loop.create_future()
@@ -78,7 +78,7 @@ async def _stdin_chunk() -> bytes:
             got = os.read(0, _CHUNK_BYTES)
         except OSError:
             got = b""
-        # The loop may have ended meanwhile.
+        # The loop may be closed by now.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(take, got)
 

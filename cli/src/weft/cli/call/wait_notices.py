@@ -1,4 +1,4 @@
-"""Tells the person at a terminal what a durable call waits for, when nobody takes it for some seconds."""
+"""Notices on a terminal of what a durable call waits for, if it is not started within some seconds."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ if TYPE_CHECKING:
     from weft.client import Mesh, Queue
 
 FIRST_S = 3.0
-AGAIN_S = 5.0
+INTERVAL_S = 5.0
 
 
 @asynccontextmanager
 async def wait_notices(mesh: Mesh, method: str, require: Sequence[str]) -> AsyncIterator[None]:
-    """While the body waits for tasks of a queue, say on stderr what that waits for; where stderr is no terminal, nothing.
+    """While the body runs, print on stderr what a queue waits for. Prints nothing if stderr is not a terminal.
 
     Args:
         method: full name.
-        require: what an agent must have, as on the command line.
+        require: the `--require` options.
     """
     if not sys.stderr.isatty():
         yield
         return
-    teller = asyncio.create_task(_tell(mesh, method, _parts(require)))
+    notices = asyncio.create_task(_print_notices(mesh, method, _parts(require)))
     try:
         yield
     finally:
-        teller.cancel()
-        await asyncio.gather(teller, return_exceptions=True)
+        notices.cancel()
+        await asyncio.gather(notices, return_exceptions=True)
 
 
 def _parts(require: Sequence[str]) -> frozenset[str]:
-    """Requirements as a queue names them, in any order."""
+    """Requirements in the form of `Queue.requirements`, in any order."""
     labels, resources = inputs.requirements(list(require))
     return frozenset(
         [*(f"{key}={value}" for key, value in labels.items())]
@@ -47,14 +47,14 @@ def _parts(require: Sequence[str]) -> frozenset[str]:
     )
 
 
-async def _tell(mesh: Mesh, method: str, requirements: frozenset[str]) -> None:
+async def _print_notices(mesh: Mesh, method: str, requirements: frozenset[str]) -> None:
     from weft.client import WeftError
 
     last = ""
     wait_s = FIRST_S
     while True:
         await asyncio.sleep(wait_s)
-        wait_s = AGAIN_S
+        wait_s = INTERVAL_S
         with contextlib.suppress(WeftError):
             for queue in await mesh.fleet.queues(method):
                 if frozenset(filter(None, queue.requirements.split(","))) == requirements:

@@ -1,6 +1,7 @@
-"""What a shell offers at Tab: methods, ids of agents and tasks, states. From the coordinator, or nothing at all.
+"""Completion at Tab: methods, agent ids, task ids and states, from the coordinator.
 
-A shell waits for this: it takes little time, and neither an error nor a coordinator that is away is told.
+The shell waits for the completion, so it has a time limit. An error or an unreachable coordinator gives no completion and no
+message.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from weft.rpc.contracts import names
 if TYPE_CHECKING:
     from weft.client import Mesh
 
-# Of all that is asked; starting the command takes as long again.
+# For all requests together. Starting the command takes as long again.
 LIMIT_S = 1.0
 _MOST_TASKS = 50
 
 
 def methods(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Full names of methods; names without the package where one of these is begun."""
+    """Full method names; names without the package if the user began one of these."""
 
     async def known(mesh: Mesh) -> Collection[str]:
         return {queue.method for queue in await mesh.fleet.queues()}
@@ -34,7 +35,7 @@ def methods(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def agent_ids(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Ids of the agents that are known."""
+    """Ids of all known agents."""
 
     async def known(mesh: Mesh) -> Collection[str]:
         return [agent.id for agent in await mesh.fleet.agents()]
@@ -52,7 +53,7 @@ def task_ids(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def states(incomplete: str) -> list[str]:
-    """States of tasks."""
+    """Names of task states."""
     from weft.client import TaskState
 
     return _beginning(TaskState.__members__, incomplete)
@@ -63,7 +64,7 @@ def _beginning(found: Iterable[str], incomplete: str) -> list[str]:
 
 
 def _asked(ctx: typer.Context, ask: Callable[[Mesh], Awaitable[Collection[str]]]) -> Collection[str]:
-    """What the coordinator says, within the budget; nothing if it does not."""
+    """Ask the coordinator, within the time limit. Returns nothing if that fails."""
     from weft.cli.command_line.shared_options import DEFAULT_TARGET
     from weft.client import connect
 
@@ -72,7 +73,7 @@ def _asked(ctx: typer.Context, ask: Callable[[Mesh], Awaitable[Collection[str]]]
     async def answered() -> Collection[str]:
         async with asyncio.timeout(LIMIT_S), connect(target) as mesh:
             await mesh.ready(LIMIT_S)
-            # The shell puts them into the line that the user types.
+            # The shell inserts them into the user's command line.
             return [each for each in await ask(mesh) if each.isprintable() and " " not in each]
 
     with contextlib.suppress(Exception):

@@ -1,4 +1,4 @@
-"""Examples in a command's help, below its text."""
+"""Examples below the text of a command's help."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def with_examples(text: str, *commands: str) -> str:
-    """A help text with command lines below it, which stay as they are."""
+    """A help text with command lines below it."""
     lines = "".join(f"\n  {command}" for command in commands)
-    # The character keeps the next paragraph's lines from being filled.
+    # \b keeps click from wrapping the next paragraph.
     return f"{inspect.cleandoc(text)}\n\n\b\nExamples:{lines}"
 
 
 def examples(*commands: str) -> Callable[[Command], Command]:
-    """Adds command lines to a function whose docstring is a command's help."""
+    """Decorates a command: adds example command lines to its docstring, which is its help."""
 
     def decorate(function: Command) -> Command:
         function.__doc__ = with_examples(function.__doc__ or "", *commands)

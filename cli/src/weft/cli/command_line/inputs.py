@@ -1,4 +1,4 @@
-"""What a command is given: JSON from the command line, a file or standard input, and the method that it is for."""
+"""Inputs of commands: JSON from the command line, a file or standard input; method names; metadata; requirements."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MethodName = Annotated[
     str,
     typer.Argument(
         metavar="METHOD",
-        help="pkg.Service/Method, or the end of it that no other method has.",
+        help="The method: pkg.Service/Method, or the end of that name if it is unique.",
         autocompletion=completion.methods,
     ),
 ]
@@ -31,14 +31,14 @@ MethodFilter = Annotated[
     str,
     typer.Option(
         metavar="METHOD",
-        help="Only of this method: its full name, or the end of it, such as Service/Method.",
+        help="Only this method: its full name, or the end of it, such as Service/Method.",
         autocompletion=completion.methods,
     ),
 ]
 JsonInput = Annotated[
     str,
     typer.Argument(
-        metavar="[JSON|@FILE|-]", help="The request as JSON, a file that holds it, or - for stdin."
+        metavar="[JSON|@FILE|-]", help="The request as JSON, a file with it, or - for standard input."
     ),
 ]
 Metadata = Annotated[
@@ -46,12 +46,14 @@ Metadata = Annotated[
     typer.Option(
         "--metadata",
         metavar="KEY=VALUE",
-        help="Metadata for the handler; repeatable. Of a key that ends in -bin the value is base64.",
+        help="Metadata for the handler; repeatable. If the key ends in -bin, the value is base64.",
     ),
 ]
-Priority = Annotated[int | None, typer.Option(metavar="0-9", help="Higher first. [default: 5]")]
+Priority = Annotated[
+    int | None, typer.Option(metavar="0-9", help="Priority of the task, highest first. [default: 5]")
+]
 DelayS = Annotated[
-    float | None, typer.Option("--delay-s", metavar="S", help="Start it so many seconds later.")
+    float | None, typer.Option("--delay-s", metavar="S", help="Start the task so many seconds later.")
 ]
 RequestId = Annotated[
     str | None,
@@ -59,15 +61,18 @@ RequestId = Annotated[
 ]
 Require = Annotated[
     list[str] | None,
-    typer.Option(metavar="KEY=VALUE", help="A label, or KEY>=AMOUNT, that the agent must have; repeatable."),
+    typer.Option(
+        metavar="KEY=VALUE",
+        help="A label that the agent must have, or KEY>=AMOUNT for a resource; repeatable.",
+    ),
 ]
 
-# The options that become metadata of a call.
+# Metadata keys -> the options that set them.
 _OPTIONS = {"weft-request-id": "--request-id", "weft-require": "--require"}
 
 
 def read_text(source: str) -> str:
-    """The text that an argument stands for: itself, a file's (@FILE), or standard input's (-)."""
+    """The text of an argument: the argument itself, a file (@FILE), or standard input (-)."""
     if source == "-":
         return _text("standard input", _standard_input)
     if source.startswith("@"):
@@ -77,7 +82,7 @@ def read_text(source: str) -> str:
 
 def _text(name: str, read: Callable[[], bytes]) -> str:
     try:
-        # With or without a byte order mark.
+        # A byte order mark is optional.
         return read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         why = f"it is not UTF-8: byte {error.start + 1} is {error.object[error.start]:#04x}"
@@ -87,24 +92,27 @@ def _text(name: str, read: Callable[[], bytes]) -> str:
 
 
 def _standard_input() -> bytes:
-    # Python has none when the descriptor is closed.
+    # None if the descriptor was closed when Python started.
     if sys.stdin is None:
         raise ValueError("it is closed")
     return sys.stdin.buffer.read()
 
 
 def read_lines(source: str) -> Iterator[tuple[int, str]]:
-    """The lines of a JSONL text, with their numbers; blank ones left out."""
+    """The lines of a JSONL text with their numbers, without blank lines."""
     for number, text in enumerate(read_text(source).splitlines(), start=1):
         if text.strip():
             yield number, text
 
 
 async def resolve(mesh: Mesh, name: str, *, durable: bool = True) -> ResolvedMethod:
-    """The method, by the coordinator's reflection; with `durable` one that can be a task.
+    """Resolve a method by the coordinator's reflection.
+
+    Args:
+        durable: refuse a method that cannot be a task.
 
     Raises:
-        Failure: there is none of this name (with those that are near), or it cannot be a task.
+        Failure: no method has this name (the message names similar ones), or it cannot be a task.
     """
     from weft.rpc.contracts.contract_reader import ContractReader
     from weft.rpc.errors import NotFound
@@ -117,18 +125,18 @@ async def resolve(mesh: Mesh, name: str, *, durable: bool = True) -> ResolvedMet
         method = await reader.resolve(one_of(name, known))
     if durable and not method.durable:
         raise Failure(
-            f"{method.name} takes a stream of requests; only methods with a single request can be tasks",
-            "`weft call --direct` sends a stream to an agent, one JSON a line.",
+            f"{method.name} takes a stream of requests; only a method with a single request can be a task",
+            "`weft call --direct` sends a stream of requests to an agent: one JSON document a line.",
             status=2,
         )
     return method
 
 
 def one_of(name: str, known: Collection[str]) -> str:
-    """The one known method that is named so, or whose name ends so.
+    """The one known method with this name or this end of a name.
 
     Raises:
-        Failure: there is none (with those that are near), or there are several.
+        Failure: no method matches (the message names similar ones), or several match.
     """
     from weft.rpc.contracts import names
 
@@ -140,10 +148,10 @@ def one_of(name: str, known: Collection[str]) -> str:
 
 
 async def queue_method(mesh: Mesh, name: str) -> str:
-    """The full name of a method that has queues, by its end; a full name that has none stays, for its tasks may be there still.
+    """The full name of a method with queues. A full name without queues is returned as it is: its tasks may still be stored.
 
     Raises:
-        Failure: no method with queues ends so, or several do.
+        Failure: no method with queues matches, or several match.
     """
     from weft.rpc.contracts import names
 
@@ -155,11 +163,11 @@ async def queue_method(mesh: Mesh, name: str) -> str:
     return one_of(name, known)
 
 
-async def check_there_is(mesh: Mesh, method: str) -> None:
-    """Says that a method is unknown, when nothing was found of it.
+async def check_known(mesh: Mesh, method: str) -> None:
+    """Refuse an unknown method; called if no task of it was found.
 
     Raises:
-        Failure: neither queues nor contracts know it (with those that are near).
+        Failure: no queue and no contract has it (the message names similar methods).
     """
     from weft.rpc.contracts.contract_reader import ContractReader
 
@@ -169,10 +177,13 @@ async def check_there_is(mesh: Mesh, method: str) -> None:
 
 
 def request_bytes(method: ResolvedMethod, text: str, place: str = "") -> bytes:
-    """The serialized request of JSON text; `place` says where it stands, for the message.
+    """Serialize a request from JSON text.
+
+    Args:
+        place: where the text is, such as "line 3: ", for the message.
 
     Raises:
-        Failure: it is not JSON, or does not fit the method's request.
+        Failure: the text is not JSON, or does not fit the method's request type.
     """
     from weft.rpc.errors import InvalidArgument
 
@@ -183,13 +194,13 @@ def request_bytes(method: ResolvedMethod, text: str, place: str = "") -> bytes:
 
 
 def metadata_entries(values: list[str], *, own_keys: bool = False) -> list[tuple[str, str | bytes]]:
-    """`--metadata` as entries, in their order; repeated keys stay.
+    """Parse `--metadata` options, in their order. Keys may be repeated.
 
     Args:
-        own_keys: weft's own keys are taken too: they say how a call is to be made.
+        own_keys: accept call keys (`weft-*`) too.
 
     Raises:
-        typer.BadParameter: one cannot be sent.
+        typer.BadParameter: an entry cannot be sent.
     """
     from weft.rpc.calls.call_keys import PREFIX
     from weft.rpc.calls.metadata import belongs_to_caller
@@ -210,15 +221,16 @@ def _decoded(key: str, value: str) -> bytes:
         return base64.b64decode(value + "=" * (-len(value) % 4), validate=True)
     except ValueError:
         raise typer.BadParameter(
-            f"{key} ends in -bin, so its value is base64, which {value!r} is not", param_hint="--metadata"
+            f"{key} ends in -bin, so its value must be base64; {value!r} is not base64",
+            param_hint="--metadata",
         ) from None
 
 
 def check_sendable(entries: Iterable[tuple[str, str | bytes]]) -> None:
-    """Refuse what gRPC would not send as metadata, and say which option it is of.
+    """Refuse metadata that gRPC cannot send, and name the option that sets it.
 
     Raises:
-        typer.BadParameter: a key or a value has characters that cannot go.
+        typer.BadParameter: a key or a value has characters that gRPC does not allow.
     """
     from weft.rpc.calls.metadata import unfit
 
@@ -231,7 +243,7 @@ def check_sendable(entries: Iterable[tuple[str, str | bytes]]) -> None:
 
 
 def requirements(values: list[str]) -> tuple[dict[str, str], dict[str, float]]:
-    """`zone=eu` and `gpu>=1` as labels and resources."""
+    """Parse `--require` options: labels such as `zone=eu`, and resources such as `gpu>=1`."""
     labels: dict[str, str] = {}
     resources: dict[str, float] = {}
     for text in values:

@@ -1,4 +1,4 @@
-"""A command group that imports a subcommand when it is used, so that `weft --help` answers at once."""
+"""A command group that imports a subcommand when it is used, so that `weft --help` is fast."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from weft.cli.process.loading import loading
 
-# Of every `typer.Typer` of the command. Help is plain: rendering it richly takes longer than all else together.
+# The settings of every `typer.Typer`. Help is plain text: rich text takes longer than everything else together.
 SETTINGS: dict[str, Any] = {
     "rich_markup_mode": None,
     "pretty_exceptions_enable": False,
@@ -23,9 +23,11 @@ SETTINGS: dict[str, Any] = {
 
 
 class CommandEntry(NamedTuple):
-    """Where a subcommand is ("module:object", a function or a `typer.Typer`) and what the list says of it.
+    """One subcommand of the list.
 
-    `environment`: variables to set, unless they are, before anything is imported for it.
+    Args:
+        path: "module:object" of a function or a `typer.Typer`.
+        environment: variables to set before the module is imported, unless they are set already.
     """
 
     path: str
@@ -35,7 +37,7 @@ class CommandEntry(NamedTuple):
 
 
 class LazyGroup(TyperGroup):
-    """Lists `entries` by their one-line helps; loads the one that is called."""
+    """Lists `entries` with their one-line help; loads the entry that is called."""
 
     entries: ClassVar[Mapping[str, CommandEntry]] = {}
 
@@ -63,7 +65,7 @@ class LazyGroup(TyperGroup):
 
 
 def load(name: str, path: str) -> Any:
-    """The command (or group) at "module:object", under this name."""
+    """Import the command or group at "module:object" and give it this name."""
     module, _, attribute = path.partition(":")
     found = getattr(importlib.import_module(module), attribute)
     if isinstance(found, typer.Typer):

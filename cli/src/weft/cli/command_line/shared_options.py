@@ -1,4 +1,4 @@
-"""Options that several commands share, and the values that they take."""
+"""Options that several commands share, and checks of their values."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ TARGET_FORM = "HOST:PORT[,...]"
 
 
 def checked_target(text: str | None) -> str | None:
-    """A `--target` that is one.
+    """Check and normalize a `--target`.
 
     Raises:
-        typer.BadParameter: it is not.
+        typer.BadParameter: it is not a target.
     """
-    # Here, for the help is shown without gRPC.
+    # Imported here: help is shown without gRPC.
     from weft.rpc.errors import InvalidArgument
     from weft.rpc.network.targets import parse
 
@@ -34,25 +34,25 @@ Target = Annotated[
         "--target",
         envvar="WEFT_TARGET",
         metavar=TARGET_FORM,
-        help="The coordinator, or several with commas.",
+        help="The coordinator's address; several are separated by commas.",
         show_default=True,
         callback=checked_target,
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON: one document, or one line an item.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON: one document, or one document a line.")]
 
 
 def pairs(values: list[str], option: str) -> dict[str, str]:
-    """`k=v` texts as a dict.
+    """Parse KEY=VALUE texts into a dict.
 
     Raises:
-        typer.BadParameter: one has no "=" or no key.
+        typer.BadParameter: a text has no "=" or no key.
     """
     return dict(key_values(values, option))
 
 
 def key_values(values: list[str], option: str) -> list[tuple[str, str]]:
-    """The same as a list, where keys may be there more than once."""
+    """Parse KEY=VALUE texts into a list. Keys may be repeated."""
     found: list[tuple[str, str]] = []
     for text in values:
         key, equals, value = as_utf8(text).partition("=")

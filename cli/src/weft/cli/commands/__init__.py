@@ -1,1 +1,1 @@
-"""The commands, one module each, imported when used."""
+"""The commands, each in a module that is imported when the command is used."""

@@ -1,4 +1,4 @@
-"""`weft agents ...`: list agents, watch them, and say what is wanted of them."""
+"""`weft agents ...`: list and watch agents, and set their desired state."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from weft.client import AgentInfo, DesiredState, Mesh
 
 _HELP = with_examples(
-    "List, drain, pause and resume agents.",
+    "List, watch, drain, pause and resume agents.",
     "weft agents list",
     "weft agents drain host-1 --wait",
 )
 app = typer.Typer(help=_HELP, no_args_is_help=True, **SETTINGS)
 
 AgentIds = Annotated[
-    list[str], typer.Argument(metavar="ID...", help="The agents.", autocompletion=completion.agent_ids)
+    list[str], typer.Argument(metavar="ID...", help="Ids of agents.", autocompletion=completion.agent_ids)
 ]
 _POLL_S = 0.25
 
@@ -54,7 +54,7 @@ def list_agents(
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
-    """List the agents that are known."""
+    """List all known agents."""
     from weft.cli.process.command_runner import run
     from weft.cli.rendering.documents import agent_document
 
@@ -86,8 +86,8 @@ def list_agents(
             remark(f"{agent.id}: {agent.direct_problem}")
         if agent.overrun_slots:
             remark(
-                f"{agent.id}: {agent.overrun_slots} of its slots are held by handlers that ignore their cancellation"
-                f" ({', '.join(agent.overrun_methods)}); isolate=True runs a handler where it can be killed"
+                f"{agent.id}: handlers that ignore their cancellation use {agent.overrun_slots} of its slots"
+                f" ({', '.join(agent.overrun_methods)}); isolate=True runs a handler in a process that can be killed"
             )
 
 
@@ -101,7 +101,7 @@ def watch(
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
-    """Follow the agents that are connected, until interrupted: one line for each that is new, has changed or is gone."""
+    """Watch the connected agents until Ctrl-C: print a line when an agent is new, has changed or is gone."""
     import contextlib
 
     from weft.cli.process.command_runner import run
@@ -119,7 +119,7 @@ def watch(
 
 
 def _method(name: str, agents: Sequence[AgentInfo]) -> str:
-    """The method of these agents that is named so."""
+    """The full name of a method of these agents."""
     return inputs.one_of(name, {method for agent in agents for method in agent.methods})
 
 
@@ -147,7 +147,7 @@ def _change(agent: AgentInfo) -> str:
 def _row(agent: AgentInfo) -> list[StyledText]:
     state = [Styled(agent.state.name, STYLES.get(agent.state.name, ""))]
     if agent.desired_state.name not in {"ACTIVE", agent.state.name}:
-        state.append(Styled(f" (wanted: {agent.desired_state.name})", ""))
+        state.append(Styled(f" (desired: {agent.desired_state.name})", ""))
     if agent.failing:
         state.append(Styled(" (failing)", "red"))
     has = [*(f"{key}={value}" for key, value in sorted(agent.labels.items()))]
@@ -180,7 +180,7 @@ def _service(method: str) -> str:
 
 
 def _direct(agent: AgentInfo) -> StyledText:
-    """Whether direct calls reach it."""
+    """Whether direct calls reach the agent."""
     if not agent.advertised_address:
         return "off"
     if agent.direct_state.name == "UNREACHABLE":
@@ -193,17 +193,17 @@ def _direct(agent: AgentInfo) -> StyledText:
 def drain(
     agent_ids: AgentIds,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Wait until they run nothing any more, or are gone.")
+        bool, typer.Option("--wait", help="Wait until the agents run nothing any more, or are gone.")
     ] = False,
     timeout_s: Annotated[
-        float, typer.Option("--timeout", metavar="S", min=0, help="Wait no longer than this.")
+        float, typer.Option("--timeout", metavar="S", min=0, help="With --wait: the most seconds to wait.")
     ] = 600.0,
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
-    """Let agents take no new work, hand back what has not started, and finish the rest.
+    """Drain agents: they take no new work, release attempts that have not started, and finish the others.
 
-    Exit status 1 when one is unknown or, with --wait, not drained in time.
+    Exit status 1 if an agent is unknown or, with --wait, is not drained in time.
     """
     from weft.cli.process.command_runner import run
     from weft.client import DesiredState
@@ -217,13 +217,13 @@ def drain(
 
 
 async def _wait_drained(mesh: Mesh, agent_ids: Sequence[str], timeout_s: float) -> int:
-    """Wait for agents to be drained, and say so of each; how many are not in time."""
+    """Wait until agents are drained, and print each. Returns how many are not drained in time."""
     waiting = set(agent_ids)
     ends_at = time.monotonic() + timeout_s
     while True:
-        there = {agent.id: agent for agent in await mesh.fleet.agents()}
+        found = {agent.id: agent for agent in await mesh.fleet.agents()}
         for agent_id in sorted(waiting):
-            agent = there.get(agent_id)
+            agent = found.get(agent_id)
             if agent is None or _is_drained(agent):
                 waiting.discard(agent_id)
                 remark(f"{agent_id} is drained" if agent is not None else f"{agent_id} is gone")
@@ -231,13 +231,13 @@ async def _wait_drained(mesh: Mesh, agent_ids: Sequence[str], timeout_s: float) 
             return 0
         if time.monotonic() >= ends_at:
             for agent_id in sorted(waiting):
-                remark(f"{agent_id} still runs {there[agent_id].in_flight} calls after {timeout_s:g} s")
+                remark(f"{agent_id} still runs {found[agent_id].in_flight} calls after {timeout_s:g} s")
             return len(waiting)
         await asyncio.sleep(min(_POLL_S, max(0.0, ends_at - time.monotonic())))
 
 
 def _is_drained(agent: AgentInfo) -> bool:
-    """It has nothing under way and gets nothing, or it is away."""
+    """Whether the agent runs nothing and gets nothing, or is gone."""
     if agent.state.name in {"LEFT", "LOST"}:
         return True
     return agent.state.name == "DRAINING" and not agent.in_flight and not agent.used_slots
@@ -246,7 +246,7 @@ def _is_drained(agent: AgentInfo) -> bool:
 @app.command()
 @examples("weft agents pause host-1 host-2")
 def pause(agent_ids: AgentIds, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
-    """Let agents take no new work; they keep what they have."""
+    """Pause agents: they take no new work, and keep the attempts that they hold."""
     from weft.client import DesiredState
 
     _set_states(agent_ids, DesiredState.PAUSED, target, as_json=as_json)
@@ -255,7 +255,7 @@ def pause(agent_ids: AgentIds, target: Target = DEFAULT_TARGET, as_json: Json = 
 @app.command()
 @examples("weft agents resume host-1 host-2")
 def resume(agent_ids: AgentIds, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
-    """Let agents take work again."""
+    """Resume agents: they take work again."""
     from weft.client import DesiredState
 
     _set_states(agent_ids, DesiredState.ACTIVE, target, as_json=as_json)
@@ -279,4 +279,4 @@ async def _set_state(mesh: Mesh, agent_ids: Sequence[str], state: DesiredState, 
 def _shown(agent: AgentInfo) -> tuple[dict[str, Any], str]:
     from weft.cli.rendering.documents import agent_document
 
-    return agent_document(agent), f"{agent.id} is to be {agent.desired_state.name}"
+    return agent_document(agent), f"{agent.id} desired state {agent.desired_state.name}"

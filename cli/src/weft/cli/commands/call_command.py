@@ -1,4 +1,4 @@
-"""`weft call`: one call with JSON in and out, durable as a stock client makes it, or direct; or why it would go where."""
+"""`weft call`: one call with JSON in and out, durable or direct; or the choice of the agent explained."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ DEFAULT_TIMEOUT_S = 60.0
 
 
 def _checked_policy(name: str | None) -> str | None:
-    # Here, for the help is shown without gRPC.
+    # Imported here: help is shown without gRPC.
     from weft.rpc.balancing import POLICIES
 
     if name is not None and name not in POLICIES:
-        raise typer.BadParameter(f"there is no policy {name!r}; there are {', '.join(POLICIES)}")
+        raise typer.BadParameter(f"there is no policy {name!r}; the policies are {', '.join(POLICIES)}")
     return name
 
 
@@ -37,28 +37,30 @@ def call(
     request: inputs.JsonInput = "",
     target: Target = DEFAULT_TARGET,
     timeout_s: Annotated[
-        float, typer.Option("--timeout", metavar="S", min=0.001, help="Deadline of the call.")
+        float, typer.Option("--timeout", metavar="S", min=0.001, help="Deadline of the call, in seconds.")
     ] = DEFAULT_TIMEOUT_S,
     direct: Annotated[
         bool,
         typer.Option(
             "--direct",
-            help="Straight to an agent, chosen by load; nothing is stored. A stream of requests is one JSON a line.",
+            help="Call an agent directly, chosen by load; nothing is stored. A stream of requests is one JSON document a line.",
         ),
     ] = False,
     explain: Annotated[
         bool,
-        typer.Option("--explain", help="Make no call: show which agent a direct one would go to, and why."),
+        typer.Option("--explain", help="Make no call: show which agent a direct call would go to, and why."),
     ] = False,
     policy: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="How a direct call is balanced: least_connections (the default), round_robin or weighted.",
+            help="Policy of a direct call: least_connections (the default), round_robin or weighted.",
             callback=_checked_policy,
         ),
     ] = None,
-    detach: Annotated[bool, typer.Option("--detach", help="Do not wait: print the task's id.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Do not wait for the result: print the task's id.")
+    ] = False,
     priority: inputs.Priority = None,
     delay_s: inputs.DelayS = None,
     request_id: inputs.RequestId = None,
@@ -66,11 +68,10 @@ def call(
     metadata: inputs.Metadata = None,
     as_json: Json = False,
 ) -> None:
-    """Call a method durably, or with --direct straight, and print its answer as JSON; a streaming method's answers one a line.
+    """Call a method, durably or with --direct, and print its response as JSON. A stream of responses is one JSON document a line.
 
-    Where it ran, and of a durable call the task's id, goes to stderr; on a terminal also what a call waits for that has waited
-    for some seconds. A failing call prints code, message and details;
-    exit status 1.
+    The agent, and the task id of a durable call, go to stderr; on a terminal also what the call waits for, if it is not started
+    within some seconds. If the call fails, its code, message and details are printed, and the exit status is 1.
     """
     from weft.cli.call.command_call import CommandCall, Mode
     from weft.cli.call.wait_notices import wait_notices
@@ -94,7 +95,7 @@ def call(
         metadata=inputs.metadata_entries(metadata or [], own_keys=True),
     )
     inputs.check_sendable(entries)
-    # A task has one request: it is read before anything is asked of anybody.
+    # A task has one request: it is read before the coordinator is asked anything.
     text = "" if direct or explain else inputs.read_text(request)
 
     async def work(mesh: Mesh) -> bool:
@@ -118,8 +119,8 @@ def _check(for_tasks: dict[str, bool], *, direct: bool, policy: str | None) -> N
     given = [option for option, is_given in for_tasks.items() if is_given]
     if direct and given:
         raise Failure(
-            f"{', '.join(given)}: for durable calls, which are stored first; a direct one has none of it",
+            f"{', '.join(given)}: for durable calls only, not with --direct or --explain",
             status=2,
         )
     if policy is not None and not direct:
-        raise Failure("--policy is for direct calls: add --direct or --explain", status=2)
+        raise Failure("--policy is for direct calls only: add --direct or --explain", status=2)

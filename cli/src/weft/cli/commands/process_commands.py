@@ -1,4 +1,4 @@
-"""`weft coordinator` and `weft agent`: each runs one process until SIGTERM, SIGHUP or Ctrl-C."""
+"""`weft coordinator` and `weft agent`: run one process until SIGTERM, SIGHUP or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 )
 def coordinator(
     listen: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Where to serve. [default: 127.0.0.1:7700]")
+        str | None, typer.Option(metavar="HOST:PORT", help="Address to listen on. [default: 127.0.0.1:7700]")
     ] = None,
     store: Annotated[
         str | None,
@@ -43,12 +43,15 @@ def coordinator(
         str | None,
         typer.Option(
             metavar="MODE",
-            help="What an acknowledged task survives. A file: process (a kill; default) or full (power loss)."
-            " Redis: fast (what it syncs each second; default), durable or replicated.",
+            help="What acknowledged tasks survive. File: process (a kill; default) or full (power loss)."
+            " Redis: fast (synced each second; default), durable or replicated.",
         ),
     ] = None,
     address_file: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Write the bound address here, once serving.")
+        Path | None,
+        typer.Option(
+            metavar="PATH", help="Write the bound address to this file, once the coordinator serves."
+        ),
     ] = None,
     log_level: Annotated[
         str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")
@@ -56,7 +59,7 @@ def coordinator(
 ) -> None:
     """Run a coordinator until SIGTERM, SIGHUP or Ctrl-C.
 
-    Every setting can also be given as an environment variable: WEFT_RESULT_TTL_S=86400, for example.
+    Every setting can also be set by an environment variable, such as WEFT_RESULT_TTL_S=86400: see docs/settings.md.
     """
     with loading(for_long=True):
         from pydantic import ValidationError
@@ -88,7 +91,7 @@ def coordinator(
 
 
 def _violations(error: ValidationError) -> list[str]:
-    """One line each: the setting, where one alone is wrong, and why."""
+    """One line for each violation: the setting, if a single one is wrong, and the reason."""
     return [
         ": ".join(filter(None, (".".join(map(str, item["loc"])), item["msg"].removeprefix("Value error, "))))
         for item in error.errors(include_url=False)
@@ -103,80 +106,86 @@ def _violations(error: ValidationError) -> list[str]:
 def agent(
     program: Annotated[
         str | None,
-        typer.Argument(metavar="MODULE:OBJECT", help="A weft.agent.Agent, such as acme.worker:agent."),
+        typer.Argument(
+            metavar="MODULE:OBJECT", help="The program: a weft.agent.Agent, such as acme.worker:agent."
+        ),
     ] = None,
     app: Annotated[
         str | None,
         typer.Option(
             metavar="HOST:PORT|unix:PATH",
-            help="Instead of a program: a gRPC server in any language, whose methods it hosts.",
+            help="Instead of a program: a gRPC server in any language, whose methods the agent hosts.",
         ),
     ] = None,
     descriptors: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="With --app: its FileDescriptorSet, for an app without reflection."
+            metavar="FILE", help="With --app: the app's FileDescriptorSet, for an app without reflection."
         ),
     ] = None,
     egress: Annotated[
         str | None,
         typer.Option(
             metavar="HOST:PORT|unix:PATH|off",
-            help="With --app: where the app reaches the mesh. [default: 127.0.0.1:7701]",
+            help="With --app: the address where the app calls the mesh. [default: 127.0.0.1:7701]",
         ),
     ] = None,
     durable: Annotated[
         list[str] | None,
         typer.Option(
             metavar="METHOD|SERVICE",
-            help="With --app: the app's calls of these are durable, unless it says otherwise; repeatable.",
+            help="With --app: the app's calls of this method or service are durable by default; repeatable.",
         ),
     ] = None,
     target: Annotated[
         str | None,
         typer.Option(
             metavar=TARGET_FORM,
-            help="The coordinator, or several with commas (env WEFT_TARGET). [default: 127.0.0.1:7700]",
+            help="The coordinator's address; several are separated by commas (env WEFT_TARGET). [default: 127.0.0.1:7700]",
             callback=checked_target,
         ),
     ] = None,
     agent_id: Annotated[
-        str | None, typer.Option("--id", metavar="ID", help="Name, unique among live agents.")
+        str | None, typer.Option("--id", metavar="ID", help="The agent's id, unique among live agents.")
     ] = None,
     slots: Annotated[
         int | None,
         typer.Option(
-            metavar="N", help="How many calls run at a time. [default: the cores and 4; with --app: 256]"
+            metavar="N",
+            help="How many calls run at a time. [default: the number of cores + 4; with --app: 256]",
         ),
     ] = None,
     prefetch: Annotated[
-        int | None, typer.Option(metavar="N", help="Slots' worth of assignments to hold beyond that.")
+        int | None, typer.Option(metavar="N", help="Slots' worth of attempts to hold beyond the free slots.")
     ] = None,
     label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label; repeatable.")] = None,
     drain_grace_s: Annotated[
-        float | None, typer.Option(metavar="S", help="At SIGTERM, running calls get so many seconds.")
+        float | None,
+        typer.Option(metavar="S", help="At SIGTERM, running calls get so many seconds to finish."),
     ] = None,
     restart_at_overrun: Annotated[
         int | None,
         typer.Option(
             metavar="SLOTS",
-            help="End in order, with status 75, when handlers that ignore their cancellation hold so many slots:"
-            " who supervises it starts it again.",
+            help="Exit in order, with status 75, if handlers that ignore their cancellation use so many slots:"
+            " a supervisor then starts the agent again.",
         ),
     ] = None,
     log_level: Annotated[str, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = "info",
-    reload: Annotated[bool, typer.Option("--reload", help="Start again when a Python file changes.")] = False,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Restart the agent when a Python file changes.")
+    ] = False,
 ) -> None:
-    """Run an agent until SIGTERM, SIGHUP or Ctrl-C; then it drains: hands back what has not started, finishes the rest.
+    """Run an agent until SIGTERM, SIGHUP or Ctrl-C. Then it drains: it releases attempts that have not started, and finishes the others.
 
-    It hosts what a Python program says, or, with --app, the methods of a gRPC server beside it.
-    What is not given here is as the program says, or else as the WEFT_AGENT_* variables say.
+    The agent hosts the methods of a Python program or, with --app, of a gRPC server beside it.
+    A setting without an option here is taken from the program, or else from its WEFT_AGENT_* variable.
     """
     from weft.rpc.process import logs
 
     beside_app = {"app": app, "descriptors": descriptors, "egress": egress, "durable": durable}
     if program is not None and any(beside_app.values()):
-        raise typer.BadParameter("either MODULE:OBJECT, or --app and its options")
+        raise typer.BadParameter("give either MODULE:OBJECT, or --app and its options")
     if program is None and reload:
         raise typer.BadParameter("there is no program to reload", param_hint="--reload")
     labels = pairs(label, "--label") if label else None
@@ -200,9 +209,10 @@ def agent(
 
 
 def _run(made: Agent) -> None:
-    """
+    """Run the agent until it ends.
+
     Raises:
-        Failure: so many of its slots are overrun that it is to be started again.
+        Failure: too many slots are overrun; a supervisor should start the agent again.
     """
     from weft.agent.errors import RESTART_STATUS, OverrunError
     from weft.cli.terminal.failure import Failure
@@ -214,10 +224,10 @@ def _run(made: Agent) -> None:
 
 
 def _made(program: str | None, beside_app: dict[str, Any], given: dict[str, Any]) -> Agent:
-    """The agent with the flags' settings.
+    """The agent, configured by the options.
 
     Raises:
-        Failure: it was asked wrongly (exit status 2), or the program is broken.
+        Failure: an option or setting is wrong (exit status 2), or the program cannot be loaded.
     """
     with loading():
         from weft.agent.errors import LoadError, ProgramError, SettingsError

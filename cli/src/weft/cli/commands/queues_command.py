@@ -1,4 +1,4 @@
-"""`weft queues ...`: what waits where; pause and resume methods."""
+"""`weft queues ...`: list queues; pause and resume methods."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def list_queues(
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
-    """List the queues that hold tasks, are paused, or belong to a hosted method."""
+    """List the queues that have tasks, are paused, or belong to a hosted method."""
     from weft.cli.process.command_runner import run
 
     async def work(mesh: Mesh) -> list[Queue]:
@@ -74,7 +74,7 @@ def list_queues(
     "weft queues pause Greeter/Greet",
 )
 def pause(method: inputs.MethodName, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
-    """Dispatch nothing of a method, until it is resumed. Tasks are still taken."""
+    """Pause a method: its tasks are not dispatched until it is resumed. New tasks are still stored."""
     from weft.cli.process.command_runner import run
 
     async def work(mesh: Mesh) -> list[Queue]:
@@ -88,7 +88,7 @@ def pause(method: inputs.MethodName, target: Target = DEFAULT_TARGET, as_json: J
     "weft queues resume Greeter/Greet",
 )
 def resume(method: inputs.MethodName, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
-    """Dispatch a method's tasks again."""
+    """Resume a method: its tasks are dispatched again."""
     from weft.cli.process.command_runner import run
 
     async def work(mesh: Mesh) -> list[Queue]:
@@ -104,7 +104,7 @@ def _print(found: list[Queue], *, as_json: bool) -> None:
         line(json_text([queue_document(queue) for queue in found]))
         return
     methods = {queue.method for queue in found}
-    # Two services of one name in different packages keep their full names.
+    # Services with the same name in different packages are shown with their packages.
     shared = {short for short, count in Counter(map(names.short, methods)).items() if count > 1}
     rows = [
         [queue.method if (short := names.short(queue.method)) in shared else short, *_row(queue)]

@@ -1,4 +1,4 @@
-"""`weft submit`: tasks into the mesh, one or very many."""
+"""`weft submit`: submit one task or many."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from weft.client.tasks import Finished
     from weft.rpc.contracts.contract_reader import ResolvedMethod
 
-# After an interruption.
+# Most ids that are printed after an interruption.
 _MOST_NAMED = 100
 
 
@@ -35,9 +35,11 @@ def submit(
     method: inputs.MethodName,
     request: inputs.JsonInput = "",
     target: Target = DEFAULT_TARGET,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for the ends and print them.")] = False,
-    lines: Annotated[bool, typer.Option("--lines", help="The input holds one JSON request a line.")] = False,
-    count: Annotated[int, typer.Option(metavar="N", min=1, help="Submit all of it so many times.")] = 1,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until the tasks end, and print their results.")
+    ] = False,
+    lines: Annotated[bool, typer.Option("--lines", help="The input is one JSON request a line.")] = False,
+    count: Annotated[int, typer.Option(metavar="N", min=1, help="Submit all requests so many times.")] = 1,
     priority: inputs.Priority = None,
     delay_s: inputs.DelayS = None,
     request_id: inputs.RequestId = None,
@@ -45,19 +47,21 @@ def submit(
     metadata: inputs.Metadata = None,
     limit_s: Annotated[
         float | None,
-        typer.Option("--limit-s", metavar="S", help="A task must have ended so many seconds from now."),
+        typer.Option(
+            "--limit-s", metavar="S", help="Time limit of each task, from its submission, in seconds."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Submit tasks and print their ids, one a line; with --wait their ends, as they come.
+    """Submit tasks and print their ids, one a line; with --wait print their results, in the order in which they end.
 
-    Exit status 1 when one was refused or, with --wait, did not succeed.
+    Exit status 1 if a task was refused or, with --wait, did not succeed.
     """
     from weft.cli.call.wait_notices import wait_notices
     from weft.cli.process.command_runner import run
 
     if request_id is not None and (lines or count > 1):
-        raise Failure("--request-id names one task: leave out --lines and --count", status=2)
+        raise Failure("--request-id is for a single task: leave out --lines and --count", status=2)
     if request_id is not None:
         inputs.check_sendable([("weft-request-id", request_id)])
     options = _options(priority, delay_s, require, metadata, limit_s)
@@ -65,7 +69,7 @@ def submit(
 
     async def work(mesh: Mesh) -> bool:
         resolved = await inputs.resolve(mesh, method)
-        # All is checked before anything is submitted.
+        # All requests are checked before the first is submitted.
         payloads = [
             inputs.request_bytes(resolved, text, f"line {number}: " if number else "")
             for number, text in texts
@@ -103,7 +107,7 @@ def _options(
 
 
 class _Submission:
-    """Tasks on their way, and what is printed of them."""
+    """The tasks of one command, and its output."""
 
     def __init__(
         self,
@@ -119,11 +123,11 @@ class _Submission:
         self._options = options
         self._request_id = None if request_id is None else (lambda _: request_id)
         self._as_json = as_json
-        # Stored and not ended, by index.
+        # Ids of stored tasks that have not ended, by index.
         self._open: dict[int, str] = {}
 
     async def store(self, requests: Iterator[bytes]) -> bool:
-        """Submit, and print ids; false: some were refused."""
+        """Submit and print ids. Returns False if a task was refused."""
         refused = 0
         handles: AsyncGenerator[TaskHandle[bytes]] = self._tasks.submit_many(
             self._method.name, requests, request_id=self._request_id, **self._options
@@ -140,7 +144,7 @@ class _Submission:
         return not refused
 
     async def run(self, requests: Iterator[bytes]) -> bool:
-        """Submit, wait, and print ends; false: some did not succeed."""
+        """Submit, wait, and print results. Returns False if a task did not succeed."""
         began_at = time.monotonic()
         count = failed = 0
         ends: AsyncGenerator[Finished[bytes]] = self._tasks.run_many(
@@ -154,7 +158,7 @@ class _Submission:
                     self._open.pop(end.index, None)
                     self._print_end(end)
         except BaseException:
-            # Ctrl-C, or a coordinator that is away for too long: they can be followed later.
+            # Ctrl-C, or the coordinator is unreachable: the user can watch the tasks later.
             self._print_open()
             raise
         took_s = time.monotonic() - began_at
@@ -167,14 +171,14 @@ class _Submission:
         self._open[index] = task_id
 
     def _print_open(self) -> None:
-        """Which tasks go on, though nobody waits for them here any more."""
+        """Print the tasks that go on after this command has ended."""
         ids = [*self._open.values()]
         for task_id in ids[:_MOST_NAMED]:
             remark(f"{task_id} goes on")
         if len(ids) > _MOST_NAMED:
             remark(f"and {len(ids) - _MOST_NAMED} more")
         if ids:
-            remark(f"`weft tasks watch {ids[0]}` follows one, `weft tasks cancel` ends some")
+            remark(f"`weft tasks watch {ids[0]}` watches a task, `weft tasks cancel` cancels tasks")
 
     def _print_end(self, end: Finished[bytes]) -> None:
         from weft.cli.rendering.documents import response_document, status_document

@@ -1,4 +1,4 @@
-"""`weft tasks ...`: list, read, follow, cancel and retry."""
+"""`weft tasks ...`: list, show, watch, cancel and retry tasks."""
 
 from __future__ import annotations
 
@@ -28,21 +28,23 @@ if TYPE_CHECKING:
     from weft.rpc.contracts.contract_reader import ResolvedMethod
 
 _HELP = with_examples(
-    "List, read, follow, cancel and retry tasks.",
+    "List, show, watch, cancel and retry tasks.",
     "weft tasks list --state RUNNING",
     "weft tasks get 19859be730a6f94a",
 )
 app = typer.Typer(help=_HELP, no_args_is_help=True, **SETTINGS)
 
-TaskId = Annotated[str, typer.Argument(metavar="ID", help="The task.", autocompletion=completion.task_ids)]
+TaskId = Annotated[
+    str, typer.Argument(metavar="ID", help="Id of the task.", autocompletion=completion.task_ids)
+]
 TaskIds = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[ID...]", help="The tasks; or give a filter.", autocompletion=completion.task_ids
+        metavar="[ID...]", help="Ids of tasks; or give a filter.", autocompletion=completion.task_ids
     ),
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="With a filter: do not ask.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="With a filter: only show what it finds.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="With a filter: do not ask first.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="With a filter: only show the tasks that match.")]
 
 
 @app.command("list")
@@ -59,7 +61,7 @@ def list_tasks(
     agent_id: filters.AgentId = "",
     request_id: filters.RequestId = "",
     error: filters.ErrorText = "",
-    limit: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="List at most so many tasks.")] = 50,
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
@@ -70,13 +72,13 @@ def list_tasks(
     where = filters.FilterOptions(state or (), method, since, until, agent_id, request_id, error).checked()
 
     async def work(mesh: Mesh) -> list[Task]:
-        # One more than is shown tells whether there are more.
+        # One more task than shown tells whether there are more.
         return [task async for task in where.tasks(mesh, limit + 1)]
 
     found = run(target, work)
     if len(found) > limit:
         found = found[:limit]
-        remark(f"the newest {limit} are shown, and there are more: --limit {10 * limit} shows more of them")
+        remark(f"only the newest {limit} tasks are shown: --limit {10 * limit} shows more")
     if as_json:
         line(json_text([task_document(task) for task in found]))
         return
@@ -116,10 +118,10 @@ def get(
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Also show the traceback of what the handler raised.")
+        bool, typer.Option("--verbose", "-v", help="Also show the traceback of the handler's exception.")
     ] = False,
 ) -> None:
-    """Show a task with its request and response, or with what its handler raised."""
+    """Show a task with its request, and its response or its handler's exception."""
     from weft.cli.process.command_runner import run
     from weft.cli.rendering.documents import task_document
 
@@ -136,7 +138,7 @@ def get(
 
 
 async def _resolved(mesh: Mesh, name: str) -> ResolvedMethod | None:
-    """The method, where its contract is still known: a task is shown without it too."""
+    """The method, or None if its contract is not known any more: the task is shown without it."""
     try:
         return await inputs.resolve(mesh, name)
     except Failure:
@@ -150,13 +152,13 @@ async def _resolved(mesh: Mesh, name: str) -> ResolvedMethod | None:
 )
 def watch(
     task_id: TaskId,
-    after: Annotated[int, typer.Option(metavar="N", min=0, help="Only responses after this one.")] = 0,
+    after: Annotated[int, typer.Option(metavar="N", min=0, help="Only responses after this number.")] = 0,
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
-    """Follow a task until it has ended: its states and, of a streaming method, its responses.
+    """Watch a task until it ends: print its states and, for a streaming method, its responses.
 
-    Exit status 1 when it did not succeed.
+    Exit status 1 if it did not succeed.
     """
     from weft.cli.process.command_runner import run
 
@@ -204,9 +206,11 @@ def _print_event(event: Task | Progress, method: ResolvedMethod | None, *, as_js
 )
 def cancel(
     task_ids: TaskIds = None,
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for the handler's log.")] = "",
+    reason: Annotated[
+        str, typer.Option(metavar="TEXT", help="Why, for the handler and the task's record.")
+    ] = "",
     grace_s: Annotated[
-        float | None, typer.Option(metavar="S", min=0, help="A running handler gets so many seconds to end.")
+        float | None, typer.Option(metavar="S", min=0, help="Seconds that a running handler gets to end.")
     ] = None,
     state: filters.States = None,
     method: inputs.MethodFilter = "",
@@ -220,10 +224,9 @@ def cancel(
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
-    """Ask for tasks' ends, by their ids or by a filter. One that is running ends when its handler has, or when the grace has
-    passed.
+    """Cancel tasks, by their ids or by a filter. A running task ends when its handler has ended, or when the grace has passed.
 
-    With a filter, what it finds among the tasks that have not ended is shown in short, and you are asked.
+    With a filter, the command shows a summary of the unfinished tasks that match, and asks before it cancels them.
     """
     from weft.client import TaskState
 
@@ -259,7 +262,8 @@ def retry(
 ) -> None:
     """Queue failed or cancelled tasks again, by their ids or by a filter.
 
-    With a filter, what it finds among them is shown in short, and you are asked. Without --state: only FAILED ones.
+    With a filter, the command shows a summary of the tasks that match, and asks before it retries them. Without --state, only
+    FAILED tasks match.
     """
     from weft.client import TaskState
 

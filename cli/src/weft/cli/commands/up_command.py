@@ -25,12 +25,12 @@ from weft.rpc.process.steady_output import make_steady
 
 EXAMPLE = "examples.corpus.agent:agent"
 DRAIN_GRACE_S = 5.0
-# What a child gets beyond its own graces before it is killed.
+# The time from SIGTERM until a child is killed.
 _STOP_S = 12.0
 _START_S = 20.0
 _COLOURS = ("cyan", "green", "yellow", "magenta", "blue")
 _LINE_BYTES = 1024 * 1024
-# The agents' coordinator is on this machine.
+# The coordinator is on this machine: no proxy is needed.
 _PROXY = ("WEFT_USE_PROXY", "WEFT_AGENT_USE_PROXY")
 
 
@@ -43,12 +43,13 @@ def up(
     program: Annotated[
         str | None,
         typer.Argument(
-            metavar="[MODULE:OBJECT]", help="The agent, such as acme.worker:agent. [default: the example]"
+            metavar="[MODULE:OBJECT]",
+            help="The agents' program, such as acme.worker:agent. [default: the example]",
         ),
     ] = None,
-    agents: Annotated[int, typer.Option("--agents", "-n", metavar="N", min=0, help="How many agents.")] = 2,
+    agents: Annotated[int, typer.Option("--agents", "-n", metavar="N", min=0, help="Number of agents.")] = 2,
     listen: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Where the coordinator serves.")
+        str, typer.Option(metavar="HOST:PORT", help="Address that the coordinator listens on.")
     ] = DEFAULT_TARGET,
     store: Annotated[
         str,
@@ -59,16 +60,16 @@ def up(
         ),
     ] = "weft.db",
     slots: Annotated[
-        int | None, typer.Option(metavar="N", help="Calls that an agent runs at a time.")
+        int | None, typer.Option(metavar="N", help="How many calls each agent runs at a time.")
     ] = None,
     reload: Annotated[
-        bool, typer.Option("--reload", help="Restart agents when a Python file changes.")
+        bool, typer.Option("--reload", help="Restart the agents when a Python file changes.")
     ] = False,
 ) -> None:
-    """Start a coordinator and agents, show their logs, and stop all in order at Ctrl-C."""
+    """Start a coordinator and agents, show their logs, and stop everything in order at Ctrl-C."""
     import uvloop
 
-    # Its output is a log: what becomes of it must not end what runs.
+    # The output is a log: if it cannot be written, the processes go on.
     make_steady()
     paths: Sequence[Path] = ()
     if program is None:
@@ -82,7 +83,7 @@ def up(
 
 
 class _Child:
-    """A process whose output goes to ours, each line with its name in front."""
+    """A child process. Its output goes to this process' output, each line with the child's name in front."""
 
     def __init__(
         self, name: str, words: Sequence[str], process: asyncio.subprocess.Process, colour: str, width: int
@@ -100,11 +101,11 @@ class _Child:
         while True:
             try:
                 text = await self.process.stdout.readline()
-            except ValueError:  # longer than a line may be
+            except ValueError:  # the line is longer than _LINE_BYTES
                 continue
             if not text:
                 return
-            # A terminal that is gone must not hold up the child, which writes on.
+            # If the terminal is gone, keep reading: a full pipe would block the child.
             with contextlib.suppress(OSError):
                 for part in readable(text.decode(errors="replace").rstrip()).split("\n"):
                     line((self._tag, f" {part}"))
@@ -117,14 +118,14 @@ class _Child:
                 self.process.send_signal(number)
 
     async def stop(self) -> None:
-        """SIGTERM, and SIGKILL to all that it started when it takes too long."""
+        """Send SIGTERM, wait, then send SIGKILL to the process and everything that it started."""
         self.signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(_STOP_S):
                 await self.process.wait()
         except TimeoutError:
             with contextlib.suppress(OSError):
-                remark(f"{self.name} does not stop: killed")
+                remark(f"{self.name} did not stop within {_STOP_S:g} s: killed")
         self.signal(signal.SIGKILL)
         await self.process.wait()
         await self.reader
@@ -138,7 +139,7 @@ class _Up:
         self._names = [f"agent-{number}" for number in range(1, count + 1)]
         self._flags = flags
         self._env = dict(os.environ)
-        # Settings meant for one process must not reach them all.
+        # Variables for a single process must not reach all of them.
         for name in ("WEFT_LISTEN", "WEFT_ADDRESS_FILE", "WEFT_TARGET", "WEFT_AGENT_ID", *_PROXY):
             self._env.pop(name, None)
         path = [*map(str, paths), *filter(None, [self._env.get("PYTHONPATH")])]
@@ -148,7 +149,7 @@ class _Up:
         self._stop = asyncio.Event()
 
     async def run(self, listen: str, store: str) -> None:
-        """Start all, wait for Ctrl-C or for the first that exits, and stop all: agents first."""
+        """Start all, wait for Ctrl-C or for a child's exit, and stop all: agents first."""
         loop = asyncio.get_running_loop()
         for number in stop_signals():
             loop.add_signal_handler(number, self._signalled, number)
@@ -171,7 +172,7 @@ class _Up:
         self._stop.set()
 
     async def _start(self, listen: str, store: str, address_file: Path) -> _Child | None:
-        """Start all; the child that is gone already, if one is."""
+        """Start all. Returns a child that has exited meanwhile, if there is one."""
         args = ["--listen", listen, "--store", store, "--address-file", str(address_file)]
         coordinator = await self._spawn("coordinator", "coordinator", *args)
         async with asyncio.timeout(_START_S):
@@ -187,7 +188,7 @@ class _Up:
         return await self._announce(target)
 
     async def _announce(self, target: str) -> _Child | None:
-        """Say what can be called, once the agents are there; the child that is gone already, if one is."""
+        """Wait until the agents are connected, and print their methods. Returns a child that has exited meanwhile."""
         from weft.client import connect
 
         async with connect(target) as mesh:
@@ -216,11 +217,11 @@ class _Up:
     async def _started(self, name: str, words: Sequence[str], colour: str) -> _Child:
         env = self._env
         if words[0] != "coordinator":
-            # The store's credentials are the coordinator's alone.
+            # Agents do not get the store's credentials.
             env = {key: value for key, value in env.items() if not key.startswith("WEFT_STORE")}
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            # Nothing of the current folder but the agent's program.
+            # Do not import weft's modules from the current folder.
             "-P",
             "-m",
             "weft.cli.main",
@@ -229,7 +230,7 @@ class _Up:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            # Ctrl-C in the terminal is for this process: it stops the others, in order.
+            # Ctrl-C in the terminal reaches only this process, which stops the others in order.
             start_new_session=True,
             limit=_LINE_BYTES,
         )
@@ -239,7 +240,7 @@ class _Up:
         return next((child for child in self._children if child.process.returncode is not None), None)
 
     async def _until_over(self) -> _Child | None:
-        """Until told to stop (None), or until a child exits by itself and does not ask to be started again."""
+        """Wait for a stop signal (returns None) or for a child's exit. An agent that asks for a restart is started again."""
         from weft.agent.errors import RESTART_STATUS
 
         while True:
@@ -249,7 +250,7 @@ class _Up:
             gone = self._gone()
             if gone is None or gone.process.returncode != RESTART_STATUS:
                 return gone
-            # What it has left behind goes with it.
+            # End the processes that it has left behind.
             gone.signal(signal.SIGKILL)
             await gone.reader
             remark(f"{gone.name} is started again")
@@ -267,19 +268,19 @@ class _Up:
                 task.cancel()
 
     async def _stop_all(self) -> None:
-        # Agents hand back and finish what they hold while the coordinator still takes it.
+        # Agents first: they release and report their attempts to the coordinator.
         await asyncio.gather(*(child.stop() for child in self._children[1:]))
         for child in self._children[:1]:
             await child.stop()
 
 
 def _read(file: Path) -> str:
-    """What a file holds; empty while there is none."""
+    """The text of a file; empty while the file does not exist."""
     return file.read_text().strip() if file.exists() else ""
 
 
 def readable(text: str) -> str:
-    """A JSON log line as words; any other line as it is."""
+    """A JSON log line as plain text; any other line unchanged."""
     if not text.startswith("{"):
         return text
     try:

@@ -1,1 +1,1 @@
-"""Processes that the command starts or is."""
+"""Processes: child processes of the command, and the command as a process."""

@@ -1,7 +1,7 @@
-"""Child processes for the demo and the benchmark: coordinators and agents of this same installation.
+"""Child processes of the demo and the benchmark: coordinators and agents of this installation.
 
-Each child leads a session of its own: Ctrl-C in the terminal reaches only the parent, and the parent ends them
-all, whatever way it goes itself. When it is killed, `leash` does.
+Each child leads a session of its own, so Ctrl-C in the terminal reaches only the parent. The parent ends all children before it
+ends; if it is killed, `parent_death` ends them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _WEFT = (sys.executable, "-P", "-m", "weft.cli.main")
 
 
 class Child:
-    """One process, with its output in one file."""
+    """One process. Its output goes to one file."""
 
     def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
         self.name = name
@@ -48,19 +48,19 @@ class Child:
         return self._process.pid
 
     def kill(self) -> None:
-        """SIGKILL it and everything that it started, and wait until it is gone: a matter of milliseconds."""
+        """Send SIGKILL to the process and everything that it started, and wait for its end: some milliseconds."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
     def finished(self) -> bool:
-        """Whether it has ended well. Raises Failure, with the end of its log, when it has ended otherwise."""
+        """Whether it has ended with status 0. Raises Failure, with the end of its log, if it ended otherwise."""
         if self._process.poll():
             self._fail()
         return not self.alive
 
     def must_live(self) -> None:
-        """Raises Failure, with the end of its log, when it is gone."""
+        """Raises Failure, with the end of its log, if the process has ended."""
         if not self.alive:
             self._fail()
 
@@ -71,11 +71,11 @@ class Child:
 
 
 class Children:
-    """Starts processes and ends what is left of them when the `with` block ends.
+    """Starts processes, and ends the remaining ones when the `with` block ends.
 
     Args:
-        folder: takes the stores and the logs.
-        path: folders from which the children can import.
+        folder: for the stores and the logs.
+        path: folders from which the children import.
     """
 
     def __init__(self, folder: Path, path: Sequence[Path] = ()) -> None:
@@ -93,12 +93,12 @@ class Children:
             child.kill()
 
     def kill(self, child: Child) -> None:
-        """SIGKILL one; it is not missed from now on."""
+        """Kill one child on purpose: `hosted` does not miss it."""
         self._all.remove(child)
         child.kill()
 
     def python(self, name: str, *args: str, env: Mapping[str, str] | None = None) -> Child:
-        """Start this interpreter with these arguments."""
+        """Start a Python process with these arguments."""
         return self._start(name, (sys.executable, *args), env or {})
 
     def program(self, name: str, *command: str) -> Child:
@@ -108,7 +108,7 @@ class Children:
     async def coordinator(
         self, name: str, *, store: Path | str, durability: str, listen: str = "127.0.0.1:0"
     ) -> tuple[Child, str]:
-        """Start a coordinator and wait until it serves; the child, and the address that it has bound."""
+        """Start a coordinator and wait until it serves. Returns the child and the bound address."""
         address = self.folder / f"{name}.address"
         address.unlink(missing_ok=True)
         flags = ["--listen", listen, "--store", str(store), "--durability", durability]
@@ -121,15 +121,15 @@ class Children:
     def agent(
         self, agent_id: str, program: str, target: str, *, slots: int, env: Mapping[str, str] | None = None
     ) -> Child:
-        """Start an agent; it connects when it can."""
+        """Start an agent. Does not wait until it is connected."""
         flags = ["--target", target, "--id", agent_id, "--slots", str(slots)]
         return self._start(agent_id, (*_WEFT, "agent", program, *flags), env or {})
 
     async def hosted(self, mesh: Mesh, method: str, *, agents: int) -> None:
-        """Wait until that many agents take calls of the method.
+        """Wait until that many agents host the method.
 
         Raises:
-            Failure: they do not in time, or a child is gone.
+            Failure: they do not in time, or a child has ended.
         """
         ends_at = time.monotonic() + START_S
         while True:
@@ -139,7 +139,7 @@ class Children:
             for child in self._all:
                 child.must_live()
             if time.monotonic() > ends_at:
-                raise Failure(f"waited {START_S:g} s in vain for {agents} agents; there are {len(found)}")
+                raise Failure(f"only {len(found)} of {agents} agents connected within {START_S:g} s")
             await asyncio.sleep(_ASK_S)
 
     def _start(self, name: str, command: Sequence[str], env: Mapping[str, str]) -> Child:
@@ -167,22 +167,22 @@ class Children:
 async def until(
     condition: Callable[[], bool], children: Sequence[Child], what: str, *, timeout_s: float = START_S
 ) -> None:
-    """Wait until `condition` holds, while the children live.
+    """Wait until the condition holds.
 
     Raises:
-        Failure: it does not in time, or a child is gone.
+        Failure: it does not in time, or a child has ended.
     """
     ends_at = time.monotonic() + timeout_s
     while not condition():
         for child in children:
             child.must_live()
         if time.monotonic() > ends_at:
-            raise Failure(f"waited {timeout_s:g} s in vain for {what}")
+            raise Failure(f"waited {timeout_s:g} s for {what}, without success")
         await asyncio.sleep(_POLL_S)
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that owns children: every signal that ends a process cancels it, as Ctrl-C does."""
+    """Run a coroutine that owns children. SIGTERM, SIGHUP and Ctrl-C cancel it."""
     import uvloop
 
     from weft.rpc.process.signals import stop_signals
@@ -194,7 +194,7 @@ def run(main: Coroutine[Any, Any, T]) -> T:
         assert task is not None
 
         def stop(number: signal.Signals) -> None:
-            # Once: what is being ended must not be interrupted.
+            # Only the first signal cancels: cleaning up must not be interrupted.
             if not signalled:
                 task.cancel()
             signalled.append(number)

@@ -1,4 +1,4 @@
-"""Running a command's coroutine against a coordinator."""
+"""Runs a command's coroutine with a connection to the coordinator."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _PROXY_WORDS = {"": False, "0": False, "false": False, "no": False, "off": False
 
 
 def run(target: str, work: Callable[[Mesh], Awaitable[T]]) -> T:
-    """Connect to the coordinator, do the work, and close.
+    """Connect to the coordinator, run the coroutine, and close.
 
     Raises:
-        weft.client.Unreachable: nobody answers there.
+        weft.client.Unreachable: no coordinator answers at the target.
     """
     use_proxy = by_proxy()
     with loading():
@@ -44,10 +44,10 @@ def run(target: str, work: Callable[[Mesh], Awaitable[T]]) -> T:
 
 
 def by_proxy() -> bool:
-    """Whether the environment asks for its proxy on the way to the coordinator.
+    """Whether connections to the coordinator use the environment's HTTP proxy.
 
     Raises:
-        Failure: it says neither yes nor no.
+        Failure: the variable is neither true nor false.
     """
     word = os.environ.get(PROXY_VARIABLE, "")
     try:

@@ -1,8 +1,8 @@
-"""What `weft` does where it is the first process, as in a container: it starts itself as a child, and attends to that.
+"""weft as process 1 of a container: the first process forks, the child runs the command, the parent reaps orphans.
 
-The kernel expects of process 1 that it waits for every orphan, and gives it no default for signals. Agents and coordinators
-wait for children of their own, whose statuses nobody else may take. So the two are apart: this process forwards signals
-and waits for whatever ends; its child is the command.
+Process 1 must wait for every orphan, and signals have no default action in it. Agents and coordinators wait for their own
+children and need their statuses. So the jobs are in two processes: the first process forwards signals and reaps; its child is
+the command.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import signal
 from collections.abc import Collection
 
-# Faults of the process itself, what cannot be had, and what a terminal sends to those in the background.
+# Signals that are not forwarded: faults, signals that cannot be blocked, and a terminal's signals to background processes.
 _OWN = (
     "SIGKILL",
     "SIGSTOP",
@@ -30,11 +30,11 @@ _FIRST = 1
 
 
 def become_child() -> None:
-    """Returns in the process that is to be the command. The first process never comes back, and ends with its status."""
+    """In process 1: fork. Returns in the child; the first process ends with the child's status. Elsewhere: do nothing."""
     if os.getpid() != _FIRST:
         return
     signals = signal.valid_signals() - {getattr(signal, name) for name in _OWN if hasattr(signal, name)}
-    # Before the child is there: none may be missed.
+    # Blocked before the fork, so that no signal is missed.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     child = os.fork()
     if child == 0:
@@ -45,7 +45,7 @@ def become_child() -> None:
 
 
 def _take_terminal() -> None:
-    """Lead a group of its own, in the foreground: Ctrl-C comes once, not from the terminal and from process 1 as well."""
+    """Become the foreground process group, so that Ctrl-C arrives once: from the terminal, not from process 1 as well."""
     os.setpgid(0, 0)
     with contextlib.suppress(OSError):
         held = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
@@ -56,7 +56,7 @@ def _take_terminal() -> None:
 
 
 def _status_of(child: int, signals: Collection[int]) -> int:
-    """Forward signals and wait for all that ends, until the child does; its exit status, as a shell tells it."""
+    """Forward signals and reap processes until the child ends. Returns its exit status in the form of a shell."""
     while True:
         number = signal.sigwait(signals)
         if number != signal.SIGCHLD:
@@ -70,7 +70,7 @@ def _status_of(child: int, signals: Collection[int]) -> int:
 
 
 def _ended() -> tuple[int, int] | None:
-    """A child, its own or an orphan, that has ended; None: there is none."""
+    """The pid and status of a child or orphan that has ended, or None."""
     try:
         pid, status = os.waitpid(-1, os.WNOHANG)
     except ChildProcessError:

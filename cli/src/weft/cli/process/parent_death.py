@@ -1,7 +1,7 @@
-"""Ties the life of a child process to its parent's: a `weft up` or `weft demo` that is killed leaves nothing behind.
+"""The parent-death signal: a child process ends when its parent is killed, so that `weft up` and `weft demo` leave no process.
 
-The parent names itself in the child's environment; the child asks the kernel for SIGTERM when that parent ends. Linux
-only: elsewhere the children of a killed parent live on.
+The parent puts its pid in the child's environment; the child asks the kernel for SIGTERM when that parent ends. Linux only:
+on other systems the children of a killed parent go on.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ _PR_SET_PDEATHSIG = 1
 
 
 def child_environment() -> dict[str, str]:
-    """What to add to the environment of a `weft ...` that must not outlive this process.
+    """Environment variables for a `weft ...` child that must end with this process.
 
-    Start it from a thread that lives as long as the process: the kernel goes by the thread.
+    Start the child from a thread that lives as long as the process: to the kernel, the thread is the parent.
     """
     return {_VARIABLE: str(os.getpid())}
 
 
 def obey() -> bool:
-    """In the child: end with the parent, if it wants that. Called once, at the start; false: this is no such child."""
-    # Not for what this process starts itself.
+    """In a child: ask for the parent-death signal if the parent wants it. Call it once, at the start. Returns whether it does."""
+    # Removed: this process' own children do not inherit it.
     parent = os.environ.pop(_VARIABLE, "")
     if not parent or sys.platform != "linux":
         return bool(parent)
@@ -33,6 +33,6 @@ def obey() -> bool:
 
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if str(os.getppid()) != parent:
-        # It has ended already.
+        # The parent has ended already.
         os.kill(os.getpid(), signal.SIGTERM)
     return True

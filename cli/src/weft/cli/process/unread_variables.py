@@ -1,4 +1,4 @@
-"""WEFT_* variables that no setting reads: most are misspelt, and would be ignored without a word."""
+"""Warnings of WEFT_* variables that no setting reads: most are misspelt, and would be ignored silently."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from collections.abc import Collection, Iterator, Mapping
 from weft.rpc.process.extras import MissingExtra
 
 _PREFIX = "WEFT_"
-# Read by commands themselves; the rest is in the settings' models.
+# Variables that commands read themselves; the others are in the settings' models.
 _OF_COMMANDS = frozenset({"WEFT_TARGET", "WEFT_USE_PROXY"})
-# What Kubernetes sets in a pod for each service there is, such as one named "weft".
+# Kubernetes sets these in a pod for each service, such as a service named "weft".
 _OF_KUBERNETES = re.compile(
     r"WEFT_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)?)"
 )
 
 
 def warnings(environment: Mapping[str, str]) -> Iterator[str]:
-    """A sentence for each variable that nothing reads."""
+    """A warning for each variable that nothing reads."""
     unknown = sorted(
         name
         for name in environment
@@ -37,8 +37,8 @@ def warnings(environment: Mapping[str, str]) -> Iterator[str]:
 
 
 def known_variables() -> Collection[str]:
-    """Every variable that is read: those of the settings, and those of the commands."""
-    # Late: the models take a moment, and few commands have a variable beyond those of the commands.
+    """All variables that settings or commands read."""
+    # Imported late: the models are slow to import, and needed only if there are other variables.
     from pydantic import AliasChoices
 
     from weft.agent.settings import AgentSettings
@@ -57,4 +57,4 @@ def known_variables() -> Collection[str]:
 
 def _near(name: str, known: Collection[str]) -> str:
     near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.75)
-    return f"; did you mean {near[0]}?" if near else "; docs/settings.md has all that there are"
+    return f"; did you mean {near[0]}?" if near else "; docs/settings.md lists all variables"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def status_document(status: status_pb2.Status) -> dict[str, Any]:
-    """A failure: code by name, message, and details as JSON."""
+    """A failure: code name, message, and details as JSON."""
     known = status.code in code_pb2.Code.values()
     return {
         "code": code_pb2.Code.Name(status.code) if known else str(status.code),
@@ -35,7 +35,7 @@ def error_document(error: WeftError) -> dict[str, Any]:
 
 
 def response_document(method: ResolvedMethod | None, payload: bytes) -> Any:
-    """A response as JSON by its descriptor; as base64 where there is none."""
+    """A response as JSON; as base64 if there is no descriptor for it."""
     return _payload(payload, None if method is None else method.response_to_json)
 
 
@@ -48,13 +48,13 @@ def _payload(payload: bytes, render: Any) -> Any:
         try:
             return render(payload)
         except InvalidArgument:
-            # The contract has changed since, or it is nested more deeply than protobuf reads.
+            # The contract has changed since, or the message is nested too deeply for protobuf.
             pass
     return {"base64": _base64(payload)}
 
 
 def task_document(task: Task, method: ResolvedMethod | None = None, *, full: bool = False) -> dict[str, Any]:
-    """A task; with `full` also its request and response."""
+    """A task; with `full` also its request, response, options and attempts."""
     document: dict[str, Any] = {
         "id": task.id,
         "method": task.method,
@@ -87,7 +87,7 @@ def task_document(task: Task, method: ResolvedMethod | None = None, *, full: boo
 
 
 def _full_document(task: Task) -> dict[str, Any]:
-    """What only a task that is read by itself tells."""
+    """Fields that a coordinator returns for a single task only."""
     return {
         "failures": task.failures,
         "deadline": _time(task.deadline),
@@ -115,7 +115,7 @@ def _attempt_document(attempt: Attempt) -> dict[str, Any]:
 
 
 def agent_change_document(agent: AgentInfo) -> dict[str, Any]:
-    """What discovery tells of an agent."""
+    """An agent as discovery describes it."""
     return {
         "id": agent.id,
         "state": agent.state.name,

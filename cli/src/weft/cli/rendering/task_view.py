@@ -1,4 +1,4 @@
-"""One task as people are shown it: its state, its attempts, its limits, what went wrong."""
+"""A task as text for people: state, attempts, limits, error."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def styled_state(task: Task) -> StyledText:
 
 
 def error_text(task: Task) -> str:
-    """Code and message of the last failure, with the reason given for a cancellation; where the handler raised, what. Empty
-    when there is none."""
+    """The last failure of a task: code and message, the caller's reason of a cancellation, or the handler's exception. Empty if
+    there is none."""
     from weft.rpc.errors import from_status
     from weft.rpc.raised import summary
     from weft.v1 import errors_pb2
@@ -39,7 +39,7 @@ def error_text(task: Task) -> str:
 def facts(
     task: Task, document: dict[str, Any], *, verbose: bool = False
 ) -> list[tuple[str, StyledText | Verbatim]]:
-    """Names and values of what is known of a task; of its attempts, where there is more to tell than of the last one."""
+    """Names and values that describe a task. Attempts are listed only if they tell more than the last attempt's fields."""
     found: list[tuple[str, StyledText | Verbatim]] = [
         ("task", task.id),
         ("method", task.method),
@@ -73,7 +73,7 @@ def _ago(moment: Any) -> str:
 
 
 def _attempts(task: Task) -> str:
-    """A line for each attempt; empty where the last one, which is told above, is the only one."""
+    """A line for each attempt. Empty if there was one plain attempt, which has a line of its own."""
     attempts = task.attempts
     if len(attempts) < 2 and not any(attempt.crashed or attempt.released for attempt in attempts):
         return ""
@@ -120,7 +120,7 @@ def _retries(task: Task) -> str:
     codes = ", ".join(status_code(code).name for code in policy.retryable_codes)
     failed = f", {task.failures} failed" if task.failures else ""
     attempts = "1 attempt" if policy.max_attempts == 1 else f"{policy.max_attempts} attempts"
-    return f"at most {attempts}{failed}, again on {codes}; at most {policy.max_crashes} crashes"
+    return f"at most {attempts}{failed}, retried on {codes}; at most {policy.max_crashes} crashes"
 
 
 def _limits(task: Task) -> str:
@@ -130,7 +130,7 @@ def _limits(task: Task) -> str:
     parts = [
         f"{words} {moments.span(seconds(getattr(limits, name)))}"
         for name, words in (
-            ("schedule_to_start", "begins within"),
+            ("schedule_to_start", "starts within"),
             ("start_to_close", "an attempt takes at most"),
             ("schedule_to_close", "ends within"),
         )

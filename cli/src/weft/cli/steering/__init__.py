@@ -1,1 +1,1 @@
-"""Tasks chosen by filters, shown, and changed."""
+"""Changes of agents and tasks, by ids and by filters."""

@@ -1,4 +1,4 @@
-"""Which tasks a command is about: the options that `weft tasks list`, `cancel` and `retry` share."""
+"""The task filter of `weft tasks list`, `cancel` and `retry`: its options and the tasks that match."""
 
 from __future__ import annotations
 
@@ -28,26 +28,31 @@ States = Annotated[
 Since = Annotated[
     str,
     typer.Option(
-        metavar="TIME", help="Only submitted since then: 30s, 15m, 1h or 2d ago, or 2026-11-29T10:00 (here)."
+        metavar="TIME",
+        help="Only tasks submitted since then: 30s, 15m, 1h or 2d ago, or a local time, 2026-11-29T10:00.",
     ),
 ]
-Until = Annotated[str, typer.Option(metavar="TIME", help="Only submitted before then; as --since.")]
+Until = Annotated[
+    str, typer.Option(metavar="TIME", help="Only tasks submitted before then; a time as for --since.")
+]
 AgentId = Annotated[
     str,
     typer.Option(
         "--agent",
         metavar="AGENT",
-        help="Only with their current or last attempt at this agent.",
+        help="Only tasks whose current or last attempt is at this agent.",
         autocompletion=completion.agent_ids,
     ),
 ]
-RequestId = Annotated[str, typer.Option("--request-id", metavar="ID", help="Only with this idempotency key.")]
+RequestId = Annotated[
+    str, typer.Option("--request-id", metavar="ID", help="Only the task with this request id.")
+]
 ErrorText = Annotated[
     str,
     typer.Option(
         "--error",
         metavar="CODE|REASON|TEXT",
-        help="Only failed so: a code (UNAVAILABLE), a reason (CRASH_LOOP), or text in the message or of what was raised.",
+        help="Only tasks that failed with this code (UNAVAILABLE), reason (CRASH_LOOP), or text in the message or exception.",
     ),
 ]
 
@@ -58,7 +63,7 @@ _REASON = re.compile(r"[A-Z][A-Z0-9_]+")
 
 @dataclass(frozen=True, slots=True)
 class FilterOptions:
-    """The options as they were given; empty: not."""
+    """The options as the user gave them; empty: not given."""
 
     states: Sequence[str] = ()
     method: str = ""
@@ -75,10 +80,10 @@ class FilterOptions:
         )
 
     def checked(self) -> TaskFilter:
-        """The filter.
+        """Check the options.
 
         Raises:
-            Failure: an option says nothing that can be understood.
+            Failure: an option has a value that is not valid.
         """
         now = datetime.now(UTC)
         return TaskFilter(
@@ -96,7 +101,7 @@ class FilterOptions:
 
 @dataclass(frozen=True, slots=True)
 class TaskFilter:
-    """A checked filter, but for the method's full name, which the coordinator knows."""
+    """A checked filter. The method's full name is not resolved yet: the coordinator knows it."""
 
     states: Sequence[TaskState]
     method: str
@@ -110,14 +115,14 @@ class TaskFilter:
             found = True
             yield task
         if not found:
-            await inputs.check_there_is(mesh, of)
+            await inputs.check_known(mesh, of)
 
 
 def states(names: Sequence[str]) -> list[TaskState]:
-    """States by their names.
+    """Task states by their names.
 
     Raises:
-        Failure: there is none of a name.
+        Failure: a name is not a task state.
     """
     from weft.client import TaskState
 
@@ -125,7 +130,7 @@ def states(names: Sequence[str]) -> list[TaskState]:
         return [TaskState[name.upper()] for name in names]
     except KeyError as error:
         known = ", ".join(TaskState.__members__)
-        raise Failure(f"there is no task state {error}; there are {known}", status=2) from None
+        raise Failure(f"there is no task state {error}; the states are {known}", status=2) from None
 
 
 def _moment(option: str, text: str, now: datetime) -> datetime | None:
@@ -135,11 +140,11 @@ def _moment(option: str, text: str, now: datetime) -> datetime | None:
     try:
         if span is not None:
             return now - timedelta(seconds=float(span[1]) * _SPANS[span[2]])
-        # Without a zone: the time here.
+        # A time without a zone is local time.
         return datetime.fromisoformat(text).astimezone()
     except (ValueError, OverflowError):
         raise Failure(
-            f"{option} is {text!r}; it must be a time ago such as 30s, 15m, 1h or 2d, or one such as 2026-11-29T10:00",
+            f"{option} is {text!r}; it must be a time ago, such as 30s, 15m, 1h or 2d, or a time, such as 2026-11-29T10:00",
             status=2,
         ) from None
 

@@ -1,1 +1,1 @@
-"""Terminals: tables, output, failures in plain words."""
+"""The terminal: output, tables, times and sizes, failures in plain words."""

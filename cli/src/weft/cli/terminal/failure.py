@@ -1,10 +1,10 @@
-"""The failure of a command, without what explains others' errors: that loads the client."""
+"""The failure of a command. In a module of its own: `failures`, which explains other errors, imports the client."""
 
 from __future__ import annotations
 
 
 class Failure(Exception):
-    """A command cannot go on. `hints` are further lines: what to try."""
+    """A command cannot go on. `hints` are further lines that say what to do."""
 
     def __init__(self, message: str, *hints: str, status: int = 1) -> None:
         super().__init__(message)
@@ -13,5 +13,5 @@ class Failure(Exception):
 
 
 def status_of_child(status: int | None) -> int:
-    """The exit status of a command that ends with one of its children: asked wrongly is asked wrongly all the way."""
+    """The exit status of a command whose child has exited: 2 (wrong usage) stays 2."""
     return 2 if status == 2 else 1

@@ -1,6 +1,6 @@
-"""What a failure is to the person at the terminal: a plain sentence, what to try, and an exit status.
+"""Failures as text for people: a plain sentence, what to do, and an exit status.
 
-Exit status 1: it failed. 2: it was asked wrongly (as the option parser does).
+Exit status 1: the command failed. 2: it was used wrongly (also the option parser's status).
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _OVERLOADED = reason_name(errors_pb2.ERROR_REASON_OVERLOADED)
 
 @dataclass(frozen=True, slots=True)
 class FailureText:
-    """What to print on stderr, and the exit status."""
+    """The lines for stderr, and the exit status."""
 
     lines: tuple[str, ...]
     status: int = 1
 
 
 def explain(error: Exception) -> FailureText | None:
-    """The explanation of an error that people can do something about; None for a fault of the program."""
+    """Explain an error that the user can act on. Returns None for a fault of the program."""
     if isinstance(error, MissingExtra):
         return FailureText((f"weft: {error}",))
     if isinstance(error, Failure):
@@ -45,8 +45,8 @@ def explain(error: Exception) -> FailureText | None:
         return FailureText(
             (
                 f"weft: {error.message}",
-                "  Is it running? `weft coordinator` starts one, `weft up` one with agents.",
-                "  Is it elsewhere? --target HOST:PORT or WEFT_TARGET says where.",
+                "  Is a coordinator running? `weft coordinator` starts one; `weft up` starts one with agents.",
+                "  Does it have another address? Set --target HOST:PORT or WEFT_TARGET.",
             )
         )
     if isinstance(error, WeftError):
@@ -57,32 +57,32 @@ def explain(error: Exception) -> FailureText | None:
 
 
 def detail_lines(status: status_pb2.Status) -> list[str]:
-    """The details of a status, in words where their type is known; indented, one fact a line."""
+    """The details of a status, one a line, indented; in words if their type is known."""
     return [f"  {text}" for packed in status.details for text in _facts(packed)]
 
 
 def direct_advice(status: status_pb2.Status, method: str) -> list[str]:
-    """What to do about a failure that only direct calls have; indented, a line each."""
+    """What to do about a failure that only direct calls have. Indented lines."""
     code, reason = status_code(status.code), getattr(error_info(status), "reason", "")
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and reason == _OVERLOADED:
-        return ["  Try again, or add slots or agents. Without --direct the call waits for a free slot."]
+        return ["  Try again, or add slots or agents. Without --direct, the call waits for a free slot."]
     if code is grpc.StatusCode.UNAVAILABLE and reason == _NO_AGENT:
         return [
-            "  `weft agents list` shows the agents. Without --direct the call waits for one, and needs no way to it."
+            "  `weft agents list` shows the agents. Without --direct, the call waits for an agent; this machine need not reach it."
         ]
     if code is grpc.StatusCode.UNAVAILABLE and not status.details:
         return [
             f"  `weft call {method} --explain` shows which agents can be reached from here.",
-            "  WEFT_AGENT_ADVERTISED_ADDRESS tells others where an agent is. Without --direct none must be reached.",
+            "  WEFT_AGENT_ADVERTISED_ADDRESS sets the address that an agent advertises. Without --direct, no agent need be reached.",
         ]
     return []
 
 
 def raised_advice(status: status_pb2.Status, task_id: str) -> list[str]:
-    """Where to see what the handler of a durable call raised, which its callers are not told; indented, a line each."""
+    """Where to see the exception of a durable call's handler: callers do not get it. Indented lines."""
     if not task_id or getattr(error_info(status), "reason", "") != _HANDLER_FAILED:
         return []
-    return [f"  `weft tasks get {task_id}` shows what it raised, with --verbose also where."]
+    return [f"  `weft tasks get {task_id}` shows the handler's exception; --verbose adds the traceback."]
 
 
 def _facts(packed: any_pb2.Any) -> list[str]:
@@ -92,7 +92,7 @@ def _facts(packed: any_pb2.Any) -> list[str]:
     if (bad := unpacked(packed, error_details_pb2.BadRequest)) is not None:
         return [f"field {violation.field}: {violation.description}" for violation in bad.field_violations]
     if (retry := unpacked(packed, error_details_pb2.RetryInfo)) is not None:
-        return [f"can be tried again after {seconds(retry.retry_delay):g} s"]
+        return [f"try again after {seconds(retry.retry_delay):g} s"]
     fields = json_value(packed)
     fields.pop("@type", None)
     return [f"{packed.TypeName()}: {json_text(fields)}"]

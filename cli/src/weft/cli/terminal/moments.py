@@ -1,4 +1,4 @@
-"""Times and sizes in few characters, for tables."""
+"""Times and sizes as short text, for tables."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ def span(seconds: float) -> str:
 
 
 def since(moment: datetime | None, now: datetime | None = None) -> str:
-    """How long ago; empty when the time is not known."""
+    """The time since then; empty if the time is not known."""
     if moment is None:
         return ""
     return span(((now or datetime.now(UTC)) - moment).total_seconds())
 
 
 def until(moment: datetime, now: datetime | None = None) -> str:
-    """How long until then."""
+    """The time until then."""
     return span((moment - (now or datetime.now(UTC))).total_seconds())
 
 
 def between(start: datetime | None, end: datetime | None) -> str:
-    """How long from start to end; empty when one is not known."""
+    """The time from start to end; empty if one of them is not known."""
     return "" if start is None or end is None else span((end - start).total_seconds())
 
 

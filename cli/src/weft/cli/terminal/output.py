@@ -1,7 +1,8 @@
-"""Printing, and the one way to the terminal: results go to stdout, remarks to stderr.
+"""Output: results go to stdout, remarks to stderr.
 
-What is printed may come from anybody: control characters in it are shown, not obeyed (`weft.rpc.visible`). Only a `Styled`
-part has a style, and only on a terminal. Nothing else in `weft.cli` writes to the standard streams.
+Printed text may come from other people: its control characters are made visible (`weft.rpc.visible`), so that the terminal
+does not execute them. Only `Styled` parts have a style, and only on a terminal. Other modules of `weft.cli` do not write to
+the standard streams, apart from the exceptions that a test lists.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Styled:
     style: str
 
 
-# One line's text; in parts where these have different styles.
+# The text of one line; several parts if they have different styles.
 StyledText = str | Styled | Sequence["str | Styled"]
 
 
@@ -48,7 +49,7 @@ def parts_of(words: StyledText) -> Iterable[str | Styled]:
 
 
 def plain(words: StyledText) -> str:
-    """The words as they are shown, without styles: one line."""
+    """The text without styles, as one line."""
     if isinstance(words, str):
         return one_line(words)
     if isinstance(words, Styled):
@@ -62,7 +63,7 @@ def show(document: Any, text: str, *, as_json: bool) -> None:
 
 
 def json_text(document: Any, *, indent: int | None = None) -> str:
-    """JSON of it, without characters that a terminal would obey. Numbers that JSON lacks are texts: "NaN", "Infinity"."""
+    """JSON text without control characters. Numbers that JSON does not have are strings: "NaN", "Infinity"."""
     try:
         text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=indent)
     except ValueError:
@@ -71,35 +72,35 @@ def json_text(document: Any, *, indent: int | None = None) -> str:
 
 
 def line(words: StyledText) -> None:
-    """One line on stdout, at once: a reader at the other end of a pipe must not wait."""
+    """Print one line on stdout and flush: a reader at the other end of a pipe must not wait."""
     _write(sys.stdout, styled(words, sys.stdout))
 
 
 def block(text: str) -> None:
-    """A text of several lines on stdout."""
+    """Print a text of several lines on stdout."""
     _write(sys.stdout, visible(text))
 
 
 def remark(text: str) -> None:
-    """A line on stderr: for people, never part of the result. Further lines of the text are indented."""
+    """Print on stderr, for people: never part of the result. Lines after the first are indented."""
     _write(sys.stderr, visible(text).replace("\n", "\n  "))
 
 
 def prompt(text: str) -> None:
-    """A question on stderr, whose answer goes on the same line."""
+    """Print a question on stderr; the user answers on the same line."""
     sys.stderr.write(one_line(text))
     sys.stderr.flush()
 
 
 def styled(words: StyledText, stream: TextIO) -> str:
-    """The words as they go to the stream, styles and all."""
+    """The text for a stream, with styles if the stream shows them."""
     if isinstance(words, str) or not has_styles(stream):
         return plain(words)
     return "".join(_with_style(part) for part in parts_of(words))
 
 
 def has_styles(stream: TextIO) -> bool:
-    """Whether it is a terminal that shows styles."""
+    """Whether the stream is a terminal that shows styles."""
     return stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 

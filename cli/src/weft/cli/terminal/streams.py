@@ -1,8 +1,8 @@
-r"""The standard streams of a command, whatever they are.
+r"""The standard streams of a command.
 
-What cannot be written to standard output ends the command, in order: results were asked for. What cannot be written to
-standard error is dropped: it is for people, and no result depends on it. A character that the stream's encoding does not
-have is written as `\uXXXX`, which in JSON means the same character.
+If standard output cannot be written, the command ends in order: the user asked for results. Text that cannot be written to
+standard error is dropped: no result depends on it. A character that the stream's encoding does not have is written as
+`\uXXXX`, which in JSON means the same character.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TextIO
 from weft.rpc.process.standard_streams import fill_missing
 from weft.rpc.process.steady_output import write_all
 
-# As after SIGPIPE, by which most programs end when nobody reads on.
+# 128 + SIGPIPE: the status of most programs whose output pipe was closed.
 NO_READER_STATUS = 141
 _ESCAPE = "weft.escape"
 
@@ -28,12 +28,12 @@ class Unwritable(Exception):
 
     def __init__(self, error: OSError) -> None:
         super().__init__(error.strerror or str(error))
-        # Nobody reads it, as behind `| head`; nothing to complain of.
+        # The reader has closed the pipe, as `| head` does: not an error.
         self.no_reader = error.errno == errno.EPIPE
 
 
 def replace_streams() -> None:
-    """Put streams of this kind in the place of `sys.stdout` and `sys.stderr`; first of all in the process."""
+    """Replace `sys.stdout` and `sys.stderr`. Call it first in the process."""
     fill_missing()
     codecs.register_error(_ESCAPE, _escaped)
     sys.stdout = _replaced(sys.stdout, 1, strict=True)
@@ -41,7 +41,7 @@ def replace_streams() -> None:
 
 
 def as_utf8(argument: str) -> str:
-    """An argument of the command line as its bytes are in UTF-8, where the locale knows ASCII alone."""
+    """Decode a command-line argument as UTF-8, also if the locale is ASCII."""
     return argument.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
 
 
@@ -58,7 +58,7 @@ def _replaced(stream: TextIO, descriptor: int, *, strict: bool) -> TextIO:
 
 
 class _StandardRaw(io.RawIOBase):
-    """A descriptor as a stream that fails in a way of its own, or not at all."""
+    """A stream of a descriptor. Strict: a failed write raises Unwritable. Otherwise failed writes are dropped."""
 
     def __init__(self, descriptor: int, *, strict: bool) -> None:
         super().__init__()
@@ -84,11 +84,11 @@ class _StandardRaw(io.RawIOBase):
         return os.isatty(self._descriptor)
 
     def close(self) -> None:
-        """Nothing: the descriptor is the process' own."""
+        """Do nothing: the descriptor belongs to the process."""
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:
-    """A codec's error handler."""
+    """The codec error handler: backslash, u and four hex digits for each character that cannot be encoded."""
     assert isinstance(error, UnicodeEncodeError)
     units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
     numbers = (int.from_bytes(units[at : at + 2], "big") for at in range(0, len(units), 2))

@@ -1,7 +1,7 @@
-"""Tables for people, which fit the terminal: no name is broken, and what has no room goes below its row or is left out.
+"""Tables that fit the terminal. Names are not broken; a column without room goes below its row or is left out.
 
-A cell is plain text or has styles; nothing in it is markup. Rows are laid out as they are printed, with few steps a row:
-a list may have tens of thousands.
+A cell is plain text or styled text, without markup. Rows are laid out while they are printed, with few steps a row: a list may
+have tens of thousands of rows.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from weft.cli.terminal.output import Styled, StyledText, line, plain, remark, st
 
 PIPE_COLUMNS = 200
 _GAP = 2
-# A column that may be cut is worth showing beside the others from here.
+# The least width of a column that is cut; narrower, it goes below its row.
 _LEAST_CUT = 24
-# What stands below a row, and the second line of a value.
+# Of lines below a row.
 _INDENT = 2
 _ELLIPSIS = "…"
 
@@ -28,10 +28,10 @@ class Column:
     """A table's column.
 
     Args:
-        right: numbers stand on the right.
-        below: it may stand below its row.
-        cut: it may end in an ellipsis, and then has one line.
-        spare: it may be left out, the highest number first; 0: it may not.
+        right: align to the right.
+        below: may go below its row.
+        cut: may be cut to one line that ends in an ellipsis.
+        spare: may be left out, the highest number first; 0: never.
     """
 
     heading: str
@@ -42,7 +42,7 @@ class Column:
 
 
 def print_rows(columns: Sequence[Column], rows: Sequence[Sequence[StyledText]], empty: str) -> None:
-    """A table of rows, or the sentence that says there are none."""
+    """Print a table; without rows, print the sentence `empty`."""
     if not rows:
         line(empty)
         return
@@ -52,18 +52,18 @@ def print_rows(columns: Sequence[Column], rows: Sequence[Sequence[StyledText]], 
         write(text + "\n")
     sys.stdout.flush()
     if left_out:
-        remark(f"no room for {', '.join(left_out)}: a wider terminal shows more, --json all")
+        remark(f"no room for {', '.join(left_out)}: use a wider terminal, or --json")
 
 
 @dataclass(frozen=True, slots=True)
 class Verbatim:
-    """A value whose lines stay as they are: JSON is copied from the terminal."""
+    """A value whose lines are not wrapped: users copy JSON from the terminal."""
 
     text: str
 
 
 def print_pairs(pairs: Sequence[tuple[str, StyledText | Verbatim]]) -> None:
-    """Names and values below each other. A value may have several lines."""
+    """Print names and values, one pair below the other. A value may have several lines."""
     width = max((width_of(name) for name, _ in pairs), default=0)
     beside = room() - width - _GAP
     for name, value in pairs:
@@ -75,19 +75,19 @@ def print_pairs(pairs: Sequence[tuple[str, StyledText | Verbatim]]) -> None:
 
 
 def print_indented(words: StyledText, indent: int, more: str = "") -> None:
-    """A line, and below it `more`, as far from the edge as said and within the terminal."""
+    """Print a line, and below it `more`, indented and wrapped to the terminal."""
     line(words)
     for text in textwrap.wrap(plain(more), max(_LEAST_CUT, room() - indent)):
         line(" " * indent + text)
 
 
 def room() -> int:
-    """Columns of the terminal; many where there is none, for what reads a pipe cuts lines itself."""
+    """The width of the terminal; a large one if stdout is a pipe."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_COLUMNS
 
 
 def width_of(text: str) -> int:
-    """Columns that a text takes: wide characters take two."""
+    """The columns of a text: wide characters take two."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len
@@ -98,7 +98,7 @@ def width_of(text: str) -> int:
 def table(
     columns: Sequence[Column], rows: Sequence[Sequence[StyledText]], width: int
 ) -> tuple[Iterator[str], Sequence[str]]:
-    """The lines of a table, and the headings of what is left out."""
+    """The lines of a table, and the headings of columns that are left out."""
     texts = [[plain(cell) for cell in row] for row in rows]
     widths = [
         max(width_of(plain(column.heading)), *(width_of(row[index]) for row in texts))
@@ -112,8 +112,8 @@ def table(
 def _placed(
     columns: Sequence[Column], widths: list[int], used: Sequence[bool], width: int
 ) -> tuple[list[int], list[int], list[str]]:
-    """Indexes of the columns beside each other and of those below, and headings that are left out. Narrows what may be cut."""
-    # An empty column tells nothing, unless it is always there.
+    """Indexes of columns side by side and of columns below, and headings of columns left out. Narrows columns that may be cut."""
+    # An empty column that may go below or be left out is not shown.
     beside = [
         index for index, column in enumerate(columns) if used[index] or not (column.below or column.spare)
     ]
@@ -138,7 +138,7 @@ def _placed(
 
 
 class _Layout:
-    """Where each column stands."""
+    """The positions of the columns."""
 
     def __init__(
         self,
@@ -185,7 +185,7 @@ class _Layout:
 
 
 def shortened(text: str, width: int) -> str:
-    """The beginning of a text that fits, with an ellipsis where something is missing."""
+    """A text cut to a width, with an ellipsis if it was longer."""
     if width_of(text) <= width:
         return text
     kept = text[: max(width - 1, 0)]
@@ -203,7 +203,7 @@ def _value_lines(value: StyledText | Verbatim, width: int) -> list[StyledText]:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """Lines broken at spaces alone. A longer word stays whole, so that it can be copied: the terminal wraps it."""
+    """Lines broken at spaces only. A longer word stays whole, so that users can copy it: the terminal wraps it."""
     if width_of(text) <= width:
         return [text]
     return textwrap.wrap(
