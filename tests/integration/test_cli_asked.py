@@ -56,6 +56,26 @@ async def test_every_door_takes_a_method_by_its_end(
     assert "no method" in many.err
 
 
+async def test_a_file_error_names_file_and_reason_once(tmp_path: Path):
+    """Of every command that takes a file, folder, socket or program."""
+    missing = str(tmp_path / "missing" / "thing")
+    coordinator = ("coordinator", "--listen", "127.0.0.1:0")
+    for args in (
+        ("call", CALL, f"@{missing}"),
+        ("submit", CALL, f"@{missing}", "--lines"),
+        ("agent", "--app", "127.0.0.1:1", "--egress", "off", "--descriptors", missing),
+        ("conformance", "--agent", missing),
+        (*coordinator, "--store", str(tmp_path / "weft.db"), "--address-file", missing),
+        (*coordinator, "--store", f"unix://{missing}"),
+    ):
+        done = await weft(*args)
+        assert done.status in {1, 2}, done
+        assert done.err.count(missing) == 1, done.err
+        assert done.err.count("No such file or directory") == 1, done.err
+        assert "Errno" not in done.err
+        assert "Error 2" not in done.err
+
+
 async def test_all_ids_are_tried_and_those_that_failed_are_named(shared_mesh: MeshHarness):
     done = await weft("submit", CALL, "{}", "--delay-s", "60", "--count", "2", target=shared_mesh.target)
     first, second = done.out.split()
@@ -96,7 +116,7 @@ async def test_a_list_that_is_cut_says_so(shared_mesh: MeshHarness):
         ("--metadata", "auth=ä", "not printable ASCII"),
         ("--metadata", "ä=x", "other characters"),
         ("--metadata", "a b=x", "other characters"),
-        ("--metadata", "x-bin=§", "is base64"),
+        ("--metadata", "x-bin=§", "must be base64"),
         ("--metadata", "grpc-timeout=1S", "belongs to gRPC"),
         ("--metadata", "te=x", "belongs to gRPC"),
     ],
@@ -176,7 +196,7 @@ async def test_several_agents_in_one_drain_and_a_wait_for_what_they_run(shared_m
 
     done = await weft("agents", "drain", "nobody", "a1", "--wait", target=shared_mesh.target)
     assert done.status == 1
-    assert done.out == "a1 is to be DRAINING\n"
+    assert done.out == "a1 desired state: DRAINING\n"
     assert "nobody: NOT_FOUND" in done.err
     assert "a1 is drained" in done.err
     ended = await weft("tasks", "get", task.out.strip(), "--json", target=shared_mesh.target)

@@ -177,7 +177,7 @@ async def test_agents_and_queues(shared_mesh: MeshHarness) -> None:
     assert "ProbeService" in done.out
 
     done = await weft("agents", "pause", "a1", target=shared_mesh.target)
-    assert done.out == "a1 is to be PAUSED\n"
+    assert done.out == "a1 desired state: PAUSED\n"
     done = await weft("agents", "resume", "a1", "--json", target=shared_mesh.target)
     assert done.document["desired_state"] == "ACTIVE"
     done = await weft("agents", "drain", "nobody", target=shared_mesh.target)

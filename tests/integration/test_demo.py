@@ -62,7 +62,7 @@ def test_json(tmp_path: Path) -> None:
     assert (figures["tasks"], figures["succeeded"], figures["lost"]) == (90, 90, 0)
     assert figures["recovered_agent_s"] > 0
     assert figures["recovered_coordinator_s"] > 0
-    assert "agent b killed with SIGKILL" in stderr
+    assert "killed agent b (SIGKILL)" in stderr
     assert "coordinator back after" in stderr
     assert processes_of(tmp_path) == []
     assert list(tmp_path.iterdir()) == []

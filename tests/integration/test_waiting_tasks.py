@@ -149,7 +149,7 @@ async def test_attempts_are_told_with_the_next_try(mesh: MeshHarness) -> None:
     assert [(words[-5:] if "lost" in words else words[-1:]) for words in told] == [
         ["UNAVAILABLE:", "the", "agent", "was", "lost"]
     ] * 2 + [["running"]]
-    assert "at most 5 attempts, again on UNAVAILABLE; at most 3 crashes" in done.out
+    assert "at most 5 attempts, retried on UNAVAILABLE; at most 3 crashes" in done.out
     documents = (await weft("tasks", "get", lost_id, "--json", target=mesh.target)).document["attempts"]
     assert [(each["number"], each["crashed"]) for each in documents] == [(1, True), (2, True), (3, False)]
     shown = (await weft("tasks", "get", task_id, target=mesh.target)).out

@@ -123,7 +123,7 @@ async def test_no_coordinator(args: tuple[str, ...]) -> None:
         (("--direct", "--detach", "--priority", "3"), "--detach, --priority: for durable calls"),
         (("--explain", "--require", "a=b"), "--require: for durable calls"),
         (("--policy", "weighted"), "add --direct or --explain"),
-        (("--direct", "--policy", "best"), "there are least_connections, round_robin, weighted"),
+        (("--direct", "--policy", "best"), "the policies are least_connections, round_robin, weighted"),
     ],
 )
 def test_options_of_a_call_that_do_not_go_together(args: tuple[str, ...], words: str) -> None:

@@ -76,7 +76,7 @@ def test_crashes_that_overlap_are_told(capsys: pytest.CaptureFixture[str]) -> No
     found = report(record(crashes_overlapped=True, recovered_agent_s=5.4))
     assert found.figures()["crashes_overlapped"] == 1
     found.print_tables()
-    assert "5.4 s  until the killed agent's work ran elsewhere: the coordinator was killed meanwhile" in (
+    assert "5.4 s  until other agents ran the killed agent's tasks: the coordinator was killed meanwhile" in (
         capsys.readouterr().out
     )
 
@@ -85,7 +85,7 @@ def test_crashes_that_overlap_are_told(capsys: pytest.CaptureFixture[str]) -> No
     ("wrong", "says"),
     [
         ({"delivered": {0: [task("a.py")]}}, "1 files have no result"),
-        ({"recorded": 3}, "3 tasks on record"),
+        ({"recorded": 3}, "the coordinator has 3 tasks"),
         ({"delivered": {0: [task("a.py")], 1: [task("a.py")]}}, "b.py: its result differs"),
         ({"delivered": {0: [task("a.py")], 1: [task("b.py")] * 2}}, "b.py: its result was delivered 2 times"),
         (

@@ -34,17 +34,17 @@ def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Measure for less than a minute.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure direct and durable calls beside plain ones: throughput, and latency of one call after another.
+    """Measure direct and durable calls beside plain gRPC calls: throughput of many calls at once, and latency of single calls.
 
-    All processes run on this machine: a plain server, an agent and two sidecars for direct calls, a coordinator and
-    two agents for each store and durability, and a Redis where redis-server is installed.
+    All processes run on this machine: a plain server; an agent and two sidecars for direct calls; a coordinator and two agents
+    for each store and durability; and Redis, if redis-server is installed.
     """
     with tempfile.TemporaryDirectory(prefix="weft-bench-") as name, Children(Path(name)) as children:
         samples: list[Sample] = []
         try:
             run(_measure(children, QUICK if quick else THOROUGH, samples))
         except Exception:
-            # What was measured before it is worth having.
+            # Print the figures that were measured before the failure.
             if samples:
                 _report(samples, as_json=as_json)
             raise
@@ -60,12 +60,12 @@ def _report(samples: Sequence[Sample], *, as_json: bool) -> None:
 
 
 async def _measure(children: Children, effort: Effort, samples: list[Sample]) -> None:
-    """Measure group by group; a finished group's samples are in `samples`, whatever the next one does."""
+    """Measure group by group. `samples` has the samples of finished groups, also if a later group fails."""
     from weft.cli.bench.direct_subjects import direct
     from weft.cli.bench.durable_subjects import embedded, redis, redis_missing
     from weft.cli.bench.raw_subject import plain_server, raw_unary
 
-    # A group at a time, each beside a plain call: the processes of another one would disturb it.
+    # One group at a time, each with its own plain call: other groups' processes would disturb it.
     groups: list[list[_Scenario]] = [
         [direct],
         [partial(embedded, durability="process"), partial(embedded, durability="full")],
@@ -74,7 +74,7 @@ async def _measure(children: Children, effort: Effort, samples: list[Sample]) ->
     if missing is None:
         groups.append([redis])
     else:
-        output.remark(f"the Redis store is left out: {missing}")
+        output.remark(f"the Redis store is not measured: {missing}")
     for number, scenarios in enumerate(groups):
         folder = children.folder / str(number)
         folder.mkdir()
@@ -90,7 +90,7 @@ async def _measure(children: Children, effort: Effort, samples: list[Sample]) ->
 
 
 def figures(samples: Sequence[Sample]) -> dict[str, float]:
-    """The flat keys of the JSON line: latency and rate of each subject, and their ratios to the first one's."""
+    """The JSON line: latency and rate of each subject, and their ratios to those of the first subject, the plain call."""
     raw = samples[0]
     found = {
         f"{raw.subject.prefix}_p50_ms": round(raw.latency_ms(0.5), 3),
@@ -110,7 +110,7 @@ def figures(samples: Sequence[Sample]) -> dict[str, float]:
 
 
 def machine() -> str:
-    """What the figures were measured on, in one line."""
+    """The machine and the versions of the measurement, in one line."""
     model = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""What is measured: something that takes calls one after another and many at once."""
+"""A subject of the benchmark: it takes single calls and bursts of calls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from google.protobuf.wrappers_pb2 import BytesValue
 from weft.rpc.network.channel import client_options, dial
 
 METHOD = "weft.bench.v1.EchoService/Echo"
-# The same, of a stock server behind a sidecar.
+# The same method of a stock server behind a sidecar.
 APP_METHOD = "weft.bench.v1.AppService/Echo"
 PAYLOAD = BytesValue(value=bytes(range(100)))
 
@@ -24,29 +24,29 @@ Call = Callable[[], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class BenchSubject:
-    """One column of the benchmark."""
+    """One subject: a row of the table."""
 
-    # What its figures' names begin with, such as "embedded_process".
+    # The prefix of its keys in the JSON, such as "embedded_process".
     prefix: str
-    # For people.
+    # Its name in the table.
     title: str
-    # One call, answered.
+    # Makes one call and waits for its response.
     call: Call
-    # That many calls at once, all answered.
+    # Makes that many calls at once and waits for all responses.
     burst: Callable[[int], Awaitable[object]]
-    # What its rate counts: "per_s" of calls, "tasks_per_s" of tasks.
+    # The unit of its rate: "per_s" for calls, "tasks_per_s" for tasks.
     rate: str
-    # Processes whose CPU a burst is charged with, by name.
+    # Processes whose CPU time is measured in bursts: pids by name.
     processes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def counts_calls(self) -> bool:
-        """Whether its rate can be compared to that of plain calls."""
+        """Whether its rate can be compared with the rate of plain calls."""
         return self.rate == "per_s"
 
 
 def caller(channel: grpc.aio.Channel, method: str) -> Call:
-    """Calls the method as any generated stub does."""
+    """Returns a function that calls the method as a generated stub does."""
     callee = channel.unary_unary(
         f"/{method}",
         request_serializer=BytesValue.SerializeToString,
@@ -62,13 +62,13 @@ def caller(channel: grpc.aio.Channel, method: str) -> Call:
 
 @asynccontextmanager
 async def stock_caller(target: str, method: str = METHOD) -> AsyncIterator[Call]:
-    """Calls it on a stock channel of its own."""
+    """A caller of the method on a stock channel of its own."""
     async with dial(target, client_options(own_connection=True)) as channel:
         yield caller(channel, method)
 
 
 def at_once(call: Call) -> Callable[[int], Awaitable[object]]:
-    """Bursts of this call: so many of them, some at a time."""
+    """Returns a function that makes bursts of this call, some calls at a time."""
 
     async def burst(count: int) -> None:
         left = iter(range(count))

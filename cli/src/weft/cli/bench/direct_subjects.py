@@ -1,10 +1,10 @@
-"""Direct calls: by the library's channel, and of stock clients through one sidecar and through two.
+"""Direct calls: by the library's channel, and by stock clients through one sidecar or two.
 
 direct         library ─────────────────────────────► Python agent
 sidecar_one    stock client ─► sidecar's egress ────► Python agent
 sidecar_both   stock client ─► sidecar's egress ────► sidecar ─► plain server
 
-One end is the caller's: an app of any language that calls a Python agent.
+With one sidecar, it is the caller's: an app in any language that calls a Python agent.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from weft.cli.process.children import Child, Children
 from weft.client import connect
 
 _SLOTS = 256
-# What the app of the calling sidecar offers. Nobody calls it.
+# The method of the calling sidecar's app. It is never called.
 _IDLE_METHOD = "weft.bench.v1.IdleService/Echo"
 
 
 @asynccontextmanager
 async def direct(children: Children, plain: str) -> AsyncIterator[Sequence[BenchSubject]]:
-    """The three ways, in one mesh. The plain server is the app of both sidecars."""
+    """The three kinds of direct calls, in one mesh. The plain server is the app of both sidecars."""
     store = children.folder / "direct.db"
     _, target = await children.coordinator("coordinator-direct", store=store, durability="process")
     children.agent("direct", "weft.cli.bench.echo:agent", target, slots=_SLOTS)
@@ -68,7 +68,7 @@ def _sidecar(children: Children, name: str, target: str, app: str, method: str, 
 
 
 def _describe(method: str, path: Path) -> None:
-    """Write the descriptors of a service with this one method."""
+    """Write the descriptors of a service that has this method only."""
     service, _, simple_name = method.partition("/")
     package, _, short = service.rpartition(".")
     kind = f".{BytesValue.DESCRIPTOR.full_name}"

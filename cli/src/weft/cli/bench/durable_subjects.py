@@ -1,4 +1,4 @@
-"""Durable calls: a coordinator and two agents on this machine, on one of the stores in one of its modes."""
+"""Durable calls: a coordinator and two agents on this machine, with one store and durability."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ECHO = Method.of(METHOD, BytesValue, BytesValue)
 async def embedded(
     children: Children, _plain: str, *, durability: str
 ) -> AsyncIterator[Sequence[BenchSubject]]:
-    """The embedded store."""
+    """Durable calls on the embedded store."""
     store = str(children.folder / f"{durability}.db")
     prefix, title = f"embedded_{durability}", f"durable call, embedded store, {durability}"
     async with _durable(children, prefix, title, store, durability, {}) as subject:
@@ -32,12 +32,12 @@ async def embedded(
 
 
 def redis_server() -> str | None:
-    """The path of the server program; None if it is not installed."""
+    """The path of the Redis server program, or None if it is not installed."""
     return shutil.which("redis-server") or shutil.which("valkey-server")
 
 
 def redis_missing() -> str | None:
-    """What this installation lacks to measure the Redis store; None: nothing."""
+    """Why this installation cannot measure the Redis store, or None if it can."""
     for module in ("redis", "msgpack"):
         if importlib.util.find_spec(module) is None:
             return f"the Python package {module} is not installed (it is in weft's extra 'coordinator')"
@@ -46,7 +46,7 @@ def redis_missing() -> str | None:
 
 @asynccontextmanager
 async def redis(children: Children, _plain: str) -> AsyncIterator[Sequence[BenchSubject]]:
-    """A Redis that syncs its log every second, on a socket."""
+    """Durable calls on a Redis that syncs its log every second."""
     folder = children.folder / "redis"
     folder.mkdir()
     socket = folder / "redis.sock"
@@ -79,10 +79,10 @@ async def _durable(
             answered = 0
             async for done in mesh.tasks.run_many(_ECHO, repeat(PAYLOAD, count)):
                 if done.result() != PAYLOAD:
-                    raise Failure("an echo came back changed")
+                    raise Failure("a response differs from its request")
                 answered += 1
             if answered != count:
-                raise Failure(f"{count} tasks, {answered} results")
+                raise Failure(f"{count} tasks were submitted, but {answered} results came back")
 
         await children.hosted(mesh, METHOD, agents=_AGENTS)
         yield BenchSubject(

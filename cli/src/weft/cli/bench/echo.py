@@ -1,4 +1,4 @@
-"""The agent that is measured: it sends back what it was sent."""
+"""The measured agent: it returns each request."""
 
 from google.protobuf.wrappers_pb2 import BytesValue
 

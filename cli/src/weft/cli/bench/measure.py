@@ -1,4 +1,4 @@
-"""Measuring subjects side by side: in turns, in small blocks, so that whatever else the machine does hits all."""
+"""Measures subjects in turns, in small blocks, so that other load on the machine affects all of them alike."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _BLOCK_S = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long to measure each subject, in seconds: a busy machine gets fewer samples, not a longer wait."""
+    """The time for each subject, in seconds. On a busy machine there are fewer samples, not a longer run."""
 
-    # Calls one after another.
+    # For single calls.
     calls_s: float
-    # Each burst of tasks, about.
+    # For each burst of tasks, about.
     burst_s: float
     bursts: int
-    # Each burst of calls: these are soon at full speed, and swing more.
+    # For each burst of calls. Calls reach full speed sooner than tasks, and their rate varies more.
     call_burst_s: float
     call_bursts: int
 
@@ -38,14 +38,14 @@ THOROUGH = Effort(calls_s=20.0, burst_s=4.0, bursts=7, call_burst_s=0.5, call_bu
 
 @dataclass(slots=True)
 class Sample:
-    """What was measured of one subject."""
+    """The measurements of one subject."""
 
     subject: BenchSubject
     latencies_s: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
-    # The plain call that was measured beside it.
+    # The plain call of the same group.
     plain: Sample | None = None
-    # CPU of each process by name, in microseconds for each call of a burst.
+    # CPU time of each process by name, in microseconds for each call of a burst.
     cpu_us: dict[str, list[float]] = field(default_factory=dict)
 
     def latency_ms(self, quantile: float) -> float:
@@ -53,30 +53,30 @@ class Sample:
 
     @property
     def ratio(self) -> float:
-        """Its median latency by that of the plain call."""
+        """Its median latency divided by that of the plain call."""
         return self.latency_ms(0.5) / (self.plain or self).latency_ms(0.5)
 
     @property
     def rate_ratio(self) -> float | None:
-        """Its rate by that of the plain call; None: they count different things."""
+        """Its rate divided by that of the plain call; None if it counts tasks."""
         plain = self.plain or self
         return self.rate_per_s / plain.rate_per_s if self.subject.counts_calls else None
 
     @property
     def rate_per_s(self) -> float:
-        """The median of the bursts: a burst that something disturbed does not count."""
+        """The median of the bursts, so that a disturbed burst does not count."""
         return statistics.median(self.rates)
 
 
 def quantile_of(values: Sequence[float], quantile: float) -> float:
-    """The value that at least this share of the values does not exceed (nearest rank)."""
+    """The quantile of the values, by nearest rank."""
     return sorted(values)[max(0, math.ceil(quantile * len(values)) - 1)]
 
 
 async def measure(
     subjects: Sequence[BenchSubject], effort: Effort, progressed: Callable[[str], None]
 ) -> list[Sample]:
-    """Warm up, then calls one after another, then bursts, each subject in its turn; the first is the plain call."""
+    """Warm up, then measure single calls, then bursts, each subject in turn. The first subject is the plain call."""
     samples = [Sample(subject) for subject in subjects]
     for sample in samples:
         sample.plain = samples[0]
@@ -86,7 +86,7 @@ async def measure(
         for _ in range(_WARM_UP_CALLS):
             await subject.call()
         warm_rates.append(await _burst(subject, _WARM_UP_BURST))
-    progressed("one call after another, in turns")
+    progressed("measuring single calls")
     for _ in range(round(effort.calls_s / _BLOCK_S)):
         for sample in samples:
             await _block(sample)
@@ -100,10 +100,10 @@ async def measure(
             if sample.subject.counts_calls is of_calls
         ]
         if of_calls and len(turns) == 1:
-            # The plain call alone: nothing is compared with its rate here.
+            # The plain call alone: no rate is compared with its rate.
             continue
         for number in range(bursts):
-            progressed(f"{'calls' if of_calls else 'tasks'} at once, {number + 1} of {bursts}")
+            progressed(f"measuring bursts of {'calls' if of_calls else 'tasks'}, {number + 1} of {bursts}")
             for sample, size in turns:
                 await _measured_burst(sample, size)
     return samples
@@ -121,14 +121,14 @@ def _cpu_s(subject: BenchSubject) -> dict[str, float]:
 
 
 async def _burst(subject: BenchSubject, size: int) -> float:
-    """So many at once; their rate."""
+    """Make so many calls at once. Returns their rate."""
     began = time.perf_counter()
     await subject.burst(size)
     return size / (time.perf_counter() - began)
 
 
 async def _block(sample: Sample) -> None:
-    # The first call after a pause pays for caches and sleeping cores: it is made and not counted.
+    # The first call after a pause is slower (caches, sleeping cores): it is not counted.
     await sample.subject.call()
     ends_at = time.perf_counter() + _BLOCK_S
     while (began := time.perf_counter()) < ends_at:

@@ -1,4 +1,4 @@
-"""The same method on a plain grpc.aio server: `python -m weft.cli.bench.raw_server ADDRESS_FILE`."""
+"""The echo method on a plain grpc.aio server: `python -m weft.cli.bench.raw_server ADDRESS_FILE`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The yardstick: the same call to a plain grpc.aio server, with nothing in between."""
+"""The plain call, for comparison: the same call to a plain grpc.aio server."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from weft.cli.process.children import Children, until
 
 
 async def plain_server(children: Children) -> str:
-    """Start it; where it listens."""
+    """Start the plain server. Returns its address."""
     address = children.folder / "raw.address"
-    server = children.python("raw server", "-m", "weft.cli.bench.raw_server", str(address))
-    await until(address.exists, [server], "the raw server to listen")
+    server = children.python("plain server", "-m", "weft.cli.bench.raw_server", str(address))
+    await until(address.exists, [server], "the plain server to listen")
     return address.read_text()
 
 
 @asynccontextmanager
 async def raw_unary(plain: str) -> AsyncIterator[BenchSubject]:
-    """A stock client's calls to it."""
+    """Calls of a stock client to the plain server."""
     async with stock_caller(plain) as call:
         yield BenchSubject(
             prefix="raw_unary", title="plain call", call=call, burst=at_once(call), rate="per_s"

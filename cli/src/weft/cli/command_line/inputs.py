@@ -12,7 +12,7 @@ import typer
 
 from weft.cli.command_line import completion
 from weft.cli.command_line.shared_options import key_values
-from weft.cli.terminal.failure import Failure
+from weft.cli.terminal.failure import Failure, system_reason
 from weft.cli.terminal.streams import as_utf8
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ MethodFilter = Annotated[
 JsonInput = Annotated[
     str,
     typer.Argument(
-        metavar="[JSON|@FILE|-]", help="The request as JSON, a file with it, or - for standard input."
+        metavar="JSON|@FILE|-", help="The request as JSON, a file with it, or - for standard input."
     ),
 ]
 Metadata = Annotated[
@@ -88,7 +88,7 @@ def _text(name: str, read: Callable[[], bytes]) -> str:
         why = f"it is not UTF-8: byte {error.start + 1} is {error.object[error.start]:#04x}"
         raise Failure(f"cannot read {name}: {why}", status=2) from None
     except (OSError, ValueError) as error:
-        raise Failure(f"cannot read {name}: {error}", status=2) from None
+        raise Failure(f"cannot read {name}: {system_reason(error)}", status=2) from None
 
 
 def _standard_input() -> bytes:

@@ -30,7 +30,7 @@ _HELP = with_examples(
 app = typer.Typer(help=_HELP, no_args_is_help=True, **SETTINGS)
 
 AgentIds = Annotated[
-    list[str], typer.Argument(metavar="ID...", help="Ids of agents.", autocompletion=completion.agent_ids)
+    list[str], typer.Argument(metavar="ID", help="Ids of agents.", autocompletion=completion.agent_ids)
 ]
 _POLL_S = 0.25
 
@@ -101,7 +101,7 @@ def watch(
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
-    """Watch the connected agents until Ctrl-C: print a line when an agent is new, has changed or is gone."""
+    """Watch the connected agents until Ctrl-C. A line is printed when an agent is new, has changed or is gone."""
     import contextlib
 
     from weft.cli.process.command_runner import run
@@ -201,7 +201,7 @@ def drain(
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
-    """Drain agents: they take no new work, release attempts that have not started, and finish the others.
+    """Drain agents. They take no new work, release attempts that have not started, and finish the others.
 
     Exit status 1 if an agent is unknown or, with --wait, is not drained in time.
     """
@@ -246,7 +246,7 @@ def _is_drained(agent: AgentInfo) -> bool:
 @app.command()
 @examples("weft agents pause host-1 host-2")
 def pause(agent_ids: AgentIds, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
-    """Pause agents: they take no new work, and keep the attempts that they hold."""
+    """Pause agents. They take no new work, and keep the attempts that they hold."""
     from weft.client import DesiredState
 
     _set_states(agent_ids, DesiredState.PAUSED, target, as_json=as_json)
@@ -279,4 +279,4 @@ async def _set_state(mesh: Mesh, agent_ids: Sequence[str], state: DesiredState, 
 def _shown(agent: AgentInfo) -> tuple[dict[str, Any], str]:
     from weft.cli.rendering.documents import agent_document
 
-    return agent_document(agent), f"{agent.id} desired state {agent.desired_state.name}"
+    return agent_document(agent), f"{agent.id} desired state: {agent.desired_state.name}"

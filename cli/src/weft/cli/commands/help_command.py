@@ -13,7 +13,7 @@ from weft.cli.command_line.examples import examples
 def help_(
     context: typer.Context,
     command: Annotated[
-        list[str] | None, typer.Argument(metavar="[COMMAND...]", help="The command. [default: all of them]")
+        list[str] | None, typer.Argument(metavar="COMMAND", help="The command. [default: all of them]")
     ] = None,
 ) -> None:
     """Show the help of a command."""

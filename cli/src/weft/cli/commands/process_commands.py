@@ -64,7 +64,7 @@ def coordinator(
     with loading(for_long=True):
         from pydantic import ValidationError
 
-        from weft.cli.terminal.failure import Failure
+        from weft.cli.terminal.failure import Failure, system_reason
         from weft.coordinator.server import BindError, run
         from weft.coordinator.settings import CoordinatorSettings
         from weft.coordinator.store.open_errors import StoreError
@@ -87,7 +87,8 @@ def coordinator(
     except BindError as error:
         raise Failure(str(error)) from None
     except OSError as error:
-        raise Failure(f"the coordinator cannot run: {error}") from None
+        place = f"cannot use {error.filename}: " if error.filename else ""
+        raise Failure(f"the coordinator cannot run: {place}{system_reason(error)}") from None
 
 
 def _violations(error: ValidationError) -> list[str]:

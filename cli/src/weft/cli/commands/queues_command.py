@@ -56,7 +56,7 @@ def list_queues(
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
-    """List the queues that have tasks, are paused, or belong to a hosted method."""
+    """List queues. A queue is listed if it has tasks, is paused, or belongs to a hosted method."""
     from weft.cli.process.command_runner import run
 
     async def work(mesh: Mesh) -> list[Queue]:
@@ -74,7 +74,7 @@ def list_queues(
     "weft queues pause Greeter/Greet",
 )
 def pause(method: inputs.MethodName, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
-    """Pause a method: its tasks are not dispatched until it is resumed. New tasks are still stored."""
+    """Pause a method. Its tasks are not dispatched until it is resumed; new tasks are still stored."""
     from weft.cli.process.command_runner import run
 
     async def work(mesh: Mesh) -> list[Queue]:
@@ -88,7 +88,7 @@ def pause(method: inputs.MethodName, target: Target = DEFAULT_TARGET, as_json: J
     "weft queues resume Greeter/Greet",
 )
 def resume(method: inputs.MethodName, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
-    """Resume a method: its tasks are dispatched again."""
+    """Resume a method. Its tasks are dispatched again."""
     from weft.cli.process.command_runner import run
 
     async def work(mesh: Mesh) -> list[Queue]:

@@ -39,9 +39,7 @@ TaskId = Annotated[
 ]
 TaskIds = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="[ID...]", help="Ids of tasks; or give a filter.", autocompletion=completion.task_ids
-    ),
+    typer.Argument(metavar="ID", help="Ids of tasks; or give a filter.", autocompletion=completion.task_ids),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="With a filter: do not ask first.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="With a filter: only show the tasks that match.")]

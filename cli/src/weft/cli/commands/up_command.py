@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -43,7 +44,7 @@ def up(
     program: Annotated[
         str | None,
         typer.Argument(
-            metavar="[MODULE:OBJECT]",
+            metavar="MODULE:OBJECT",
             help="The agents' program, such as acme.worker:agent. [default: the example]",
         ),
     ] = None,
@@ -175,13 +176,15 @@ class _Up:
         """Start all. Returns a child that has exited meanwhile, if there is one."""
         args = ["--listen", listen, "--store", store, "--address-file", str(address_file)]
         coordinator = await self._spawn("coordinator", "coordinator", *args)
-        async with asyncio.timeout(_START_S):
-            while not (target := _read(address_file)):
-                if coordinator.process.returncode is not None:
-                    return coordinator
-                if self._stop.is_set():
-                    return None
-                await asyncio.sleep(0.02)
+        ends_at = time.monotonic() + _START_S
+        while not (target := _read(address_file)):
+            if coordinator.process.returncode is not None:
+                return coordinator
+            if self._stop.is_set():
+                return None
+            if time.monotonic() > ends_at:
+                raise Failure(f"the coordinator did not serve within {_START_S:g} s")
+            await asyncio.sleep(0.02)
         for name in self._names:
             args = ["--target", target, "--id", name, "--drain-grace-s", str(DRAIN_GRACE_S), *self._flags]
             await self._spawn(name, "agent", self._program, *args)

@@ -1,4 +1,4 @@
-"""The agent under test: its process where the driver starts it, its sessions, and what its handlers have seen."""
+"""The agent under test: its process, if the driver starts it, its sessions, and what its handlers have seen."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from typing import Any, NamedTuple
 from weft.cli.conformance.protocol_rules import NotChecked, RuleBroken
 from weft.cli.conformance.scripted_coordinator import REDIAL_S, ScriptedCoordinator, ScriptedSession
 from weft.cli.process import parent_death
-from weft.cli.terminal.failure import Failure
+from weft.cli.terminal.failure import Failure, system_reason
 from weft.conformance.v1 import conformance_pb2
 from weft.rpc.times import duration
 
 SERVICE = "weft.conformance.v1.ConformanceService"
 ECHO, WAIT, FAIL, COUNT = (f"{SERVICE}/{name}" for name in ("Echo", "Wait", "Fail", "Count"))
-# Of an agent that the driver starts: enough to see what waits.
+# Settings of an agent that the driver starts: small, so that some attempts wait for a slot.
 SLOTS = PREFETCH = 2
-# A process may take its time to start, and its end.
+# Time limits for the start and the end of the process.
 START_S = 20.0
 STOP_S = 10.0
-# More would not show more.
+# An agent with more slots is not filled.
 MAX_SLOTS = 64
 _TAIL_LINES = 10
 
 
 class Waits(NamedTuple):
-    """What the handlers of Wait have seen in this process."""
+    """Counts of the handlers of Wait in this process."""
 
     started: int
     cancelled: int
@@ -40,8 +40,9 @@ class AgentUnderTest:
     """The agent.
 
     Args:
-        command: starts it; empty: somebody else does.
-        log: takes what it prints.
+        command: starts the agent; empty: the user starts it.
+        log: the file for the agent's output.
+        patience_s: how long to wait for an agent that the user starts.
     """
 
     def __init__(
@@ -50,21 +51,20 @@ class AgentUnderTest:
         self.coordinator = coordinator
         self.command = command
         self._log = log
-        # For an agent that is started by hand: somebody has to type.
         self._patience_s = patience_s
         self._process: asyncio.subprocess.Process | None = None
         self._session: ScriptedSession | None = None
         self._tasks = 0
 
     def task(self) -> str:
-        """A task id that was not used before."""
+        """A new task id."""
         self._tasks += 1
         return f"task-{self._tasks}"
 
     # -- sessions -----------------------------------------------------------------------------------------------
 
     async def session(self) -> ScriptedSession:
-        """The open session, or a new one in which nothing is held."""
+        """The open session, or a new session in which the agent holds nothing."""
         if self._session is None or self._session.over:
             await self.dialled()
             await self.welcome()
@@ -72,12 +72,12 @@ class AgentUnderTest:
         return self._session
 
     async def next_session(self, *, adopt: Collection[str] = (), **fields: Any) -> ScriptedSession:
-        """End the session, if one is open, and welcome the next one."""
+        """End the open session, if there is one, and welcome the next stream."""
         await self.dialled()
         return await self.welcome(adopt=adopt, **fields)
 
     async def dialled(self) -> ScriptedSession:
-        """The next stream that the agent opens, not welcomed yet; the present one ends."""
+        """End the present stream and return the agent's next one, without a Welcome."""
         if self._session is not None and not self._session.over:
             self._session.end()
             await self._session.closed("the stream that the coordinator ended is over")
@@ -97,7 +97,7 @@ class AgentUnderTest:
         return self._session
 
     async def _accept(self, patience_s: float) -> ScriptedSession:
-        """The next stream; a process that ends is not waited for."""
+        """The agent's next stream. Fails at once if the process ends."""
         accepting = asyncio.ensure_future(self.coordinator.accept(patience_s))
         waiting: set[asyncio.Future[Any]] = {accepting}
         if self._process is not None:
@@ -113,7 +113,7 @@ class AgentUnderTest:
         raise RuleBroken(f"the agent exited with status {self._process.returncode} instead of dialling")
 
     async def welcome(self, **fields: Any) -> ScriptedSession:
-        """Welcome the stream that was dialled, and wait for the agent's first state."""
+        """Welcome the new stream, and wait for the agent's first state."""
         assert self._session is not None
         session = self._session
         session.welcome(**fields)
@@ -121,7 +121,7 @@ class AgentUnderTest:
         return session
 
     async def drop(self) -> None:
-        """End the session, if there is one: the next one begins with nothing held."""
+        """End the session, if there is one, so that the agent holds nothing in the next one."""
         if self._session is not None and not self._session.over:
             self._session.end()
             with contextlib.suppress(RuleBroken):
@@ -130,19 +130,20 @@ class AgentUnderTest:
     # -- what it hosts, and what its handlers have seen -----------------------------------------------------------
 
     def needs(self, method: str) -> None:
-        """
+        """Skip the check if the agent does not host the method.
+
         Raises:
-            NotChecked: the agent does not host the method.
+            NotChecked: it does not.
         """
         assert self._session is not None
         if all(hosted.name != method for hosted in self._session.hello.methods):
             raise NotChecked(f"the agent does not host {method}")
 
     def credits(self, session: ScriptedSession) -> int:
-        """How many attempts it may be assigned.
+        """How many attempts the agent may be assigned: its slots and prefetch.
 
         Raises:
-            NotChecked: too many to fill.
+            NotChecked: the agent has too many slots to fill.
         """
         hello = session.hello
         if hello.slots > MAX_SLOTS or hello.prefetch > MAX_SLOTS:
@@ -150,7 +151,7 @@ class AgentUnderTest:
         return hello.slots + hello.prefetch
 
     async def waits(self, session: ScriptedSession) -> Waits:
-        """Ask the handlers."""
+        """Read the counts, by a call of Echo."""
         task_id = self.task()
         session.assign(task_id, ECHO, conformance_pb2.EchoRequest())
         result = await session.result(task_id)
@@ -161,15 +162,15 @@ class AgentUnderTest:
         return Waits(answer.waits_started, answer.waits_cancelled)
 
     async def saw_cancellation(self, session: ScriptedSession, before: Waits) -> None:
-        """Wait until one more handler has seen its cancellation."""
+        """Wait until one more handler has been cancelled."""
         for _ in range(20):
             if (await self.waits(session)).cancelled > before.cancelled:
                 return
             await session.heartbeats(1)
-        raise RuleBroken("the handler never saw that it was cancelled")
+        raise RuleBroken("the handler was not cancelled")
 
     async def start_wait(self, session: ScriptedSession, time_s: float, **fields: Any) -> str:
-        """Assign a Wait and see it running; gives its task's id."""
+        """Assign a Wait and wait until it runs. Returns the task id."""
         task_id = self.task()
         session.assign(task_id, WAIT, wait_request(time_s), **fields)
         await session.report(lambda report: report.used_slots > 0, "with a used slot: a handler runs")
@@ -178,31 +179,31 @@ class AgentUnderTest:
     # -- the process --------------------------------------------------------------------------------------------
 
     async def kill(self) -> None:
-        """SIGKILL, with all that it has started."""
+        """Send SIGKILL to the process and everything that it started."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             await self._process.wait()
 
     def terminate(self) -> None:
-        """SIGTERM, to the process alone."""
+        """Send SIGTERM to the process only."""
         assert self._process is not None
         self._process.terminate()
 
     async def exited(self, timeout_s: float = STOP_S) -> int:
-        """The status with which it exits.
+        """Wait for the process to exit, and return its status.
 
         Raises:
-            RuleBroken: it does not.
+            RuleBroken: it does not exit in time.
         """
         assert self._process is not None
         try:
             return await asyncio.wait_for(self._process.wait(), timeout_s)
         except TimeoutError:
-            raise RuleBroken(f"the process was still there after {timeout_s:g} s") from None
+            raise RuleBroken(f"the process did not exit within {timeout_s:g} s") from None
 
     def tail(self) -> str:
-        """The end of what it has printed."""
+        """The last lines of the agent's output."""
         lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
         return "\n".join(lines[-_TAIL_LINES:]) or "it printed nothing"
 
@@ -213,7 +214,7 @@ class AgentUnderTest:
             "WEFT_AGENT_SLOTS": str(SLOTS),
             "WEFT_AGENT_PREFETCH": str(PREFETCH),
             "PYTHONUNBUFFERED": "1",
-            # Heeded by agents of weft; others outlive a driver that is killed.
+            # Agents of weft use it; other agents outlive a killed driver.
             **parent_death.child_environment(),
         }
         with self._log.open("ab") as output:
@@ -227,9 +228,9 @@ class AgentUnderTest:
                     start_new_session=True,
                 )
             except OSError as error:
-                raise Failure(f"cannot start {self.command[0]}: {error.strerror}", status=2) from None
+                raise Failure(f"cannot start {self.command[0]}: {system_reason(error)}", status=2) from None
 
 
 def wait_request(time_s: float, *, stubborn: bool = False) -> conformance_pb2.WaitRequest:
-    """Wait so long; `stubborn`: even when cancelled."""
+    """A request that waits so long; `stubborn`: even if the handler is cancelled."""
     return conformance_pb2.WaitRequest(time=duration(time_s), ignore_cancellation=stubborn)

@@ -1,4 +1,4 @@
-"""Checks of how attempts are made and reported: R11 to R21."""
+"""Checks of attempts: how they run and are reported, R11 to R21."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from weft.cli.conformance.scripted_coordinator import Response, Result, Scripted
 from weft.conformance.v1 import conformance_pb2
 from weft.v1 import session_pb2, task_pb2
 
-# A field that no message of the contract has, as a later version might.
+# A field that no message of the protocol has; a later version might.
 _UNKNOWN_FIELD = b"\xa2\x9c\x01\x03new"
 _ALL_BYTES = bytes(range(256))
 _LONG_S = 30.0
@@ -30,13 +30,13 @@ async def r11(agent: AgentUnderTest) -> None:
     session.send(assignments=[item, item])
     session.send(assignments=[item])
     result = await session.result(task_id)
-    # It is held until its result is acknowledged.
+    # The attempt is still held: its result is not acknowledged yet.
     session.send(assignments=[item])
     await session.heartbeats()
     started = (await agent.waits(session)).started - before.started
     session.ack([result])
     if started != 1:
-        raise RuleBroken(f"one attempt that was assigned four times was started {started} times")
+        raise RuleBroken(f"an attempt that was assigned four times was started {started} times")
     if len(session.results(task_id)) != 1:
         raise RuleBroken(f"it was reported {len(session.results(task_id))} times")
 
@@ -90,18 +90,18 @@ async def r15(agent: AgentUnderTest) -> None:
     began_at = time.monotonic()
     session.send(assignments=[assignment(task, WAIT, wait_request(time_s)) for task in tasks])
     await session.report(lambda report: report.used_slots == slots, f"with {slots} used slots")
-    handed_back = 0
+    released = 0
     for task in tasks:
         await session.wait(
             lambda task=task: session.released(task) or session.results(task) or None,  # type: ignore[misc]
             f"report of attempt {task}/1",
         )
-        handed_back += session.released(task)
+        released += session.released(task)
         session.ack(session.results(task))
     most = max(report.used_slots for report in session.reports)
     if most > slots:
         raise RuleBroken(f"{most} slots were in use; the agent has {slots}")
-    rounds = -(-(len(tasks) - handed_back) // slots)
+    rounds = -(-(len(tasks) - released) // slots)
     if time.monotonic() - began_at < 0.9 * rounds * time_s:
         raise RuleBroken(
             f"{len(tasks)} calls of {time_s} s in {slots} slots took less than {rounds} times that"
@@ -130,7 +130,7 @@ async def r17(agent: AgentUnderTest) -> None:
     )
     if result.outcome.status.code:
         raise RuleBroken(
-            f"an attempt with 10 s left ended in {_name(result)} because its `deadline` has passed by this clock"
+            f"an attempt with 10 s left ended with {_name(result)}: its `deadline` is in the past of the agent's clock"
         )
 
 
@@ -142,7 +142,7 @@ async def r18(agent: AgentUnderTest) -> None:
     try:
         result = await session.result(task_id)
     except RuleBroken:
-        raise RuleBroken("a cancellation in the same message as its assignment was not obeyed") from None
+        raise RuleBroken("a cancellation in the same message as its assignment had no effect") from None
     session.ack([result])
     if result.outcome.status.code != code_pb2.CANCELLED:
         raise RuleBroken(f"its status is {_name(result)}, not CANCELLED")

@@ -1,4 +1,4 @@
-"""`weft conformance`: the command, what it prints as it goes on, and its JSON."""
+"""`weft conformance`: the command, its output and its JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from weft.cli.conformance.run_checks import Finding
 
 _STYLES = {"passed": "green", "failed": "bold red", "left out": "yellow", "skipped": "dim"}
-# Below the titles.
+# The column of the titles.
 _SAYS_INDENT = 23
 
 
@@ -37,20 +37,23 @@ def conformance(
         typer.Option(
             "--agent",
             metavar="COMMAND",
-            help="Starts the agent. Unless given, you start it, when told where to.",
+            help="Command that starts the agent. Without it, you start the agent: the address is printed.",
         ),
     ] = "",
     listen: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Where the agent dials. Port 0: a free one.")
+        str,
+        typer.Option(metavar="HOST:PORT", help="Address to listen on for the agent. Port 0: a free port."),
     ] = "127.0.0.1:0",
     rules: Annotated[str, typer.Option(metavar="R1,R2,...", help="Check only these rules.")] = "",
-    timeout_s: Annotated[float, typer.Option(metavar="S", min=1, help="Most time for all of it.")] = 180.0,
+    timeout_s: Annotated[
+        float, typer.Option(metavar="S", min=1, help="Time limit for all checks, in seconds.")
+    ] = 180.0,
     as_json: Json = False,
 ) -> None:
     """Play a coordinator and check, rule by rule, that an agent keeps the session's protocol.
 
-    The agent hosts weft.conformance.v1.ConformanceService. It dials the address in WEFT_TARGET; WEFT_AGENT_ID,
-    WEFT_AGENT_SLOTS and WEFT_AGENT_PREFETCH are what its Hello should say. The exit status is 1 when a rule is broken.
+    The agent must host weft.conformance.v1.ConformanceService, dial the address in WEFT_TARGET, and put WEFT_AGENT_ID,
+    WEFT_AGENT_SLOTS and WEFT_AGENT_PREFETCH into its Hello. The exit status is 1 if a rule is broken.
     """
     wanted = _chosen(rules)
     with tempfile.TemporaryDirectory(prefix="weft-conformance-") as folder:
@@ -61,7 +64,7 @@ def conformance(
                 wanted,
                 timeout_s,
                 Path(folder) / "agent.log",
-                _tell if as_json else _show,
+                _print_remark if as_json else _print_finding,
             )
         )
     if as_json:
@@ -80,7 +83,7 @@ def _chosen(text: str) -> Collection[str]:
     names = [name.strip().upper() for name in text.split(",")]
     if unknown := [name for name in names if name not in RULES]:
         raise typer.BadParameter(
-            f"there is no rule {unknown[0]!r}; they are R1 to R{len(RULES)}", param_hint="--rules"
+            f"there is no rule {unknown[0]!r}; the rules are R1 to R{len(RULES)}", param_hint="--rules"
         )
     return names
 
@@ -110,15 +113,15 @@ async def _checked(
     return found, subject.tail()
 
 
-def _tell(finding: Finding) -> None:
-    """Beside the JSON: how far it is."""
+def _print_remark(finding: Finding) -> None:
+    """Print a finding on stderr, while stdout is for JSON."""
     output.remark(
         f"{finding.rule:4} {finding.verdict:9} {finding.took_s:5.1f} s  {RULES[finding.rule].title}"
     )
 
 
 def document(found: Sequence[Finding]) -> dict[str, Any]:
-    """The JSON: how many of each, and each rule."""
+    """The JSON document: counts of the verdicts, and a finding for each rule."""
     counts = Counter[str](finding.verdict for finding in found)
     return {
         **{
@@ -139,8 +142,8 @@ def document(found: Sequence[Finding]) -> dict[str, Any]:
     }
 
 
-def _show(finding: Finding) -> None:
-    """One rule, and below it why it did not pass."""
+def _print_finding(finding: Finding) -> None:
+    """Print a finding; below it the reason if the check did not pass."""
     verdict = Styled(f"{finding.verdict:9}", _STYLES[finding.verdict])
     took = Styled(f"{finding.took_s:4.1f} s", "dim")
     words = (f"{finding.rule:4} ", verdict, " ", took, f"  {RULES[finding.rule].title}")
@@ -151,4 +154,4 @@ def _sum_up(found: Sequence[Finding]) -> None:
     counts = Counter[str](finding.verdict for finding in found)
     output.line("")
     output.line(", ".join(f"{counts[verdict]} {verdict}" for verdict in _STYLES if counts[verdict]))
-    output.line("docs/protocol.md has the rules. What is left out is optional, and costs what is said there.")
+    output.line("docs/protocol.md explains the rules, and what is lost without an optional rule (left out).")

@@ -1,4 +1,4 @@
-"""Checks of how attempts, and the agent, are ended: R30 to R36."""
+"""Checks of the end of attempts and of the agent: R30 to R36."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def r31(agent: AgentUnderTest) -> None:
         )
     report = await session.report(lambda _: True, "after the report")
     if report.used_slots and not report.stuck_slots:
-        raise RuleBroken("its slot is still taken, but it is not among `stuck_slots`")
+        raise RuleBroken("its slot is still used, but not counted in `stuck_slots`")
     await session.report(lambda report: not report.used_slots, "without used slots: the handler has ended")
 
 
@@ -66,7 +66,7 @@ async def r32(agent: AgentUnderTest) -> None:
     await session.report(lambda report: not report.used_slots, "without used slots")
     started = (await agent.waits(session)).started - before.started
     if started > session.hello.slots:
-        raise RuleBroken("the cancelled attempt was started all the same")
+        raise RuleBroken("the cancelled attempt was started")
 
 
 async def r33(agent: AgentUnderTest) -> None:
@@ -104,7 +104,7 @@ async def r35(agent: AgentUnderTest) -> None:
     for task_id in [*waiting, late]:
         await session.release(task_id)
     if (await session.result(running)).outcome.status.code:
-        raise RuleBroken("what ran when the agent was drained was not finished")
+        raise RuleBroken("an attempt that ran when the agent was drained was not finished")
     session.send(desired_state=fleet_pb2.DESIRED_STATE_ACTIVE)
     await agent.waits(session)
     await session.report(lambda report: not report.used_slots, "without used slots")
@@ -128,7 +128,7 @@ async def r36(agent: AgentUnderTest) -> None:
     await session.release(late)
     result = await session.result(running)
     if result.outcome.status.code:
-        raise RuleBroken(f"what ran was not finished: code {result.outcome.status.code}")
+        raise RuleBroken(f"the running attempt was not finished: code {result.outcome.status.code}")
     await session.heartbeats(1)
     if any(message.goodbye for message in session.received):
         raise RuleBroken("the agent said goodbye before its result was acknowledged")
@@ -136,27 +136,27 @@ async def r36(agent: AgentUnderTest) -> None:
     await session.wait(lambda: any(message.goodbye for message in session.received) or None, "goodbye")
     await session.closed("the stream is over after goodbye")
     if not session.received[-1].goodbye:
-        raise RuleBroken("something came after goodbye")
+        raise RuleBroken("a message came after goodbye")
     status = await agent.exited()
     if status:
         raise RuleBroken(f"the process exited with status {status}, not 0")
 
 
 async def _fill(agent: AgentUnderTest, session: ScriptedSession, time_s: float) -> list[str]:
-    """Take all slots, and see something wait for one; gives what waits.
+    """Fill all slots, and wait until further attempts wait for a slot. Returns the ids of the waiting tasks.
 
     Raises:
-        NotChecked: nothing can.
+        NotChecked: the agent has no prefetch.
     """
     if not session.hello.prefetch:
-        raise NotChecked("the agent has no prefetch: nothing waits at it for a slot")
+        raise NotChecked("the agent has no prefetch, so no attempt waits at it for a slot")
     slots = session.hello.slots
     used = session.reports[-1].used_slots
     tasks = [agent.task() for _ in range(agent.credits(session) - used)]
     session.send(assignments=[assignment(task, WAIT, wait_request(time_s)) for task in tasks])
     await session.report(
         lambda report: report.used_slots == slots and report.waiting > 0,
-        "in which something waits for a slot",
+        "in which an attempt waits for a slot",
     )
     return tasks[slots - used :]
 

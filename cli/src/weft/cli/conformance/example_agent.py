@@ -1,4 +1,4 @@
-"""An agent that can be checked: `weft conformance --agent "weft agent weft.cli.conformance.example_agent:agent"`."""
+"""An example of an agent to check: `weft conformance --agent "weft agent weft.cli.conformance.example_agent:agent"`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ METADATA_KEY = "x-weft-conformance"
 
 
 class Conformance(conformance_pb2_grpc.ConformanceServiceServicer):
-    """The service, as conformance.proto says."""
+    """The service of conformance.proto."""
 
     def __init__(self) -> None:
         self._waits_started = 0

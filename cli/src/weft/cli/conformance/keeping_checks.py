@@ -1,4 +1,4 @@
-"""Checks of what an agent keeps across sessions, and of streams: R22 to R29."""
+"""Checks of results and attempts that an agent keeps across sessions, and of streams: R22 to R29."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from weft.cli.conformance.scripted_coordinator import Request, ScriptedSession, 
 from weft.conformance.v1 import conformance_pb2
 
 _LONG_S = 30.0
-# More than an agent should hold unacknowledged of one stream.
+# More unacknowledged responses of one stream than an agent should hold.
 _MANY = 5000
 
 
@@ -21,12 +21,10 @@ async def r22(agent: AgentUnderTest) -> None:
     try:
         again = await session.result(task_id)
     except RuleBroken:
-        raise RuleBroken(
-            "a result that nobody had acknowledged was not sent again in the next session"
-        ) from None
+        raise RuleBroken("an unacknowledged result was not sent again in the next session") from None
     session.ack([again])
     if again != first:
-        raise RuleBroken("the result was another one the second time")
+        raise RuleBroken("the result was different the second time")
 
 
 async def r23(agent: AgentUnderTest) -> None:
@@ -60,7 +58,7 @@ async def r24(agent: AgentUnderTest) -> None:
     session = await agent.welcome(adopt=[finished, *others])
     epoch = session.epoch
     await session.result(finished)
-    # Adopted once more, and this time by nobody.
+    # Now no attempt is adopted.
     _check_held(await agent.dialled(), finished, others, epoch)
     await agent.welcome()
 
@@ -70,14 +68,14 @@ def _check_held(session: ScriptedSession, finished: str, others: list[str], epoc
     missing = {finished, *others} - held.keys()
     if missing:
         what = "finished" if finished in missing else "running or waiting"
-        raise RuleBroken(f"Hello does not name {len(missing)} attempts that are held, {what} ones among them")
+        raise RuleBroken(f"Hello does not name {len(missing)} held attempts, some of them {what}")
     if any(each.attempt != 1 for each in held.values()):
         raise RuleBroken("Hello names a wrong attempt number")
     if not held[finished].finished or any(held[task].finished for task in others):
-        raise RuleBroken("`finished` is not true for exactly the attempts that have ended")
+        raise RuleBroken("`finished` must be true for ended attempts, and only for them")
     epochs = {each.epoch for each in held.values()}
     if epochs != {epoch}:
-        raise RuleBroken(f"held attempts name the epochs {sorted(epochs)}; their last session had {epoch}")
+        raise RuleBroken(f"held attempts have epochs {sorted(epochs)}; their last session had epoch {epoch}")
 
 
 async def r25(agent: AgentUnderTest) -> None:
@@ -92,7 +90,7 @@ async def r25(agent: AgentUnderTest) -> None:
         raise RuleBroken("an adopted attempt was not reported in the new session") from None
     session.ack([result])
     if result.outcome.status.code:
-        raise RuleBroken(f"the adopted attempt ended in {result.outcome.status.message!r}")
+        raise RuleBroken(f"the adopted attempt failed: {result.outcome.status.message!r}")
     started = (await agent.waits(session)).started - before.started
     if started != 1:
         raise RuleBroken(f"the adopted attempt was started {started} times")
@@ -109,11 +107,11 @@ async def r26(agent: AgentUnderTest) -> None:
 
 
 async def forgotten(agent: AgentUnderTest, session: ScriptedSession, task_id: str) -> None:
-    """See that a lost attempt is held no more; a result of it is refused, as a coordinator does."""
+    """Check that the agent does not hold a lost attempt any more. Its results are refused, as a coordinator does."""
     session.ack(session.results(task_id), refused=True)
     await session.heartbeats()
     if any(each.task_id == task_id for each in (await agent.next_session()).hello.held):
-        raise RuleBroken("Hello still names an attempt that was lost")
+        raise RuleBroken("Hello still names a lost attempt")
 
 
 async def r27(agent: AgentUnderTest) -> None:
@@ -125,9 +123,7 @@ async def r27(agent: AgentUnderTest) -> None:
     session.ack([result])
     _check_numbers(session, task_id, first=1, last=5)
     if result.progress_count != 5 or result.outcome.response or result.outcome.status.code:
-        raise RuleBroken(
-            "the end of a stream has progress_count 5, no response and status OK; this one is otherwise"
-        )
+        raise RuleBroken("the result of the stream must have progress_count 5, no response and status OK")
 
 
 async def r28(agent: AgentUnderTest) -> None:
@@ -144,7 +140,7 @@ async def r28(agent: AgentUnderTest) -> None:
     session.ack([result])
     if not indexes or indexes[0] > 4:
         raise RuleBroken(
-            f"of 10 responses, 3 of them acknowledged, {indexes or 'none'} came again in the next session"
+            f"10 responses, 3 acknowledged: the next session must get 4 to 10 again, but got {indexes or 'none'}"
         )
     _check_numbers(session, task_id, first=indexes[0], last=10)
 
@@ -158,7 +154,7 @@ async def r29(agent: AgentUnderTest) -> None:
     sent = len(session.progress(task_id))
     session.cancel(task_id, grace_s=0.5, lost=True)
     if sent >= _MANY:
-        raise RuleBroken(f"{_MANY} responses were sent without an acknowledgement: memory has no bound")
+        raise RuleBroken(f"{_MANY} responses were sent without an acknowledgement: their memory has no bound")
 
 
 async def _count(agent: AgentUnderTest, session: ScriptedSession, count: int) -> str:
@@ -168,21 +164,21 @@ async def _count(agent: AgentUnderTest, session: ScriptedSession, count: int) ->
 
 
 def _check_numbers(session: ScriptedSession, task_id: str, *, first: int, last: int) -> None:
-    """Indexes without gaps, each with its payload, none after the end."""
+    """Check that the indexes have no gaps, the payloads fit, and no response comes after the result."""
     progress = session.progress(task_id)
     wanted = list(range(first, last + 1))
     indexes = [each.index for each in progress]
     if indexes != wanted:
         raise RuleBroken(f"responses are numbered {indexes}, not {wanted}")
     if [conformance_pb2.CountResponse.FromString(each.payload).number for each in progress] != wanted:
-        raise RuleBroken("the responses' payloads are not those of the handler, in its order")
+        raise RuleBroken("the payloads are not the handler's responses in their order")
 
     def last_with(part: str) -> int:
         places = [at for at, message in enumerate(session.received) if _mentions(message, part, task_id)]
         return places[-1] if places else -1
 
     if last_with("progress") > last_with("results"):
-        raise RuleBroken("a response came after the attempt's end")
+        raise RuleBroken("a response came after the attempt's result")
 
 
 def _mentions(message: Request, part: str, task_id: str) -> bool:

@@ -1,4 +1,4 @@
-"""Checks of how a session is opened and kept alive: R1 to R10."""
+"""Checks of the start of a session, and of heartbeats: R1 to R10."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from weft.rpc.errors import (
     InvalidArgument,
 )
 
-# Between two states: the interval, as much again for a busy machine, and a scheduler's hiccup.
+# Between two states: the interval, and some time for a busy machine.
 _FAST_S = 0.2
 _SLACK_S = 0.8
-# An agent that was refused for good is not heard of for so long.
+# How long a finally refused agent must stay silent.
 _GIVEN_UP_S = 4.0
 
 
@@ -43,7 +43,9 @@ async def r2(agent: AgentUnderTest) -> None:
         raise RuleBroken(error.message) from None
     for method in hello.methods:
         if method.name.startswith("/") or method.name.count("/") != 1:
-            raise RuleBroken(f'methods are named "package.Service/Method"; this one {method.name!r}')
+            raise RuleBroken(
+                f'a method name has the form "package.Service/Method"; this one is {method.name!r}'
+            )
     if all(method.name != ECHO for method in hello.methods):
         raise RuleBroken(f"the agent does not host {SERVICE}, which this driver calls")
 
@@ -54,7 +56,9 @@ async def r3(agent: AgentUnderTest) -> None:
         await session.wait(lambda: session.received[1:] or None, "second message", timeout_s=1.0)
     except RuleBroken:
         if session.over:
-            raise RuleBroken("the agent hung up while it waited for Welcome, within a second") from None
+            raise RuleBroken(
+                "the agent closed the stream within a second, instead of waiting for Welcome"
+            ) from None
         await agent.welcome()
         return
     raise RuleBroken("a second message came before Welcome was sent")
@@ -64,13 +68,13 @@ async def r4(agent: AgentUnderTest) -> None:
     first = (await agent.session()).hello.instance_id
     session = await agent.next_session()
     if session.hello.instance_id != first:
-        raise RuleBroken("the same process named another instance_id when it dialled again")
+        raise RuleBroken("the same process sent another instance_id when it dialled again")
     if not agent.command:
         return
     await agent.kill()
     await session.closed("the stream of a killed process is over")
     if (await agent.session()).hello.instance_id == first:
-        raise RuleBroken("a new process has the instance_id of the one before it: draw it at random")
+        raise RuleBroken("a new process has the instance_id of the previous process: generate it at random")
 
 
 async def r5(agent: AgentUnderTest) -> None:
@@ -90,7 +94,7 @@ async def r6(agent: AgentUnderTest) -> None:
     contract = await _contract(session)
     if digest(contract) != session.hello.contract_hash:
         raise RuleBroken(
-            f"contract_hash is {session.hello.contract_hash}, but the SHA-256 of what was sent is {digest(contract)}"
+            f"contract_hash is {session.hello.contract_hash}, but the SHA-256 of the contract is {digest(contract)}"
         )
     try:
         Contract.load(contract, [method.name for method in session.hello.methods])
@@ -132,10 +136,10 @@ async def r8(agent: AgentUnderTest) -> None:
     session = await agent.next_session(heartbeat_s=_FAST_S)
     session.echoing = False
     told = len(session.reports)
-    await session.closed("a stream without echoes is taken for dead", 3 * _FAST_S + 4.0)
+    await session.closed("the agent closes a stream without echoes", 3 * _FAST_S + 4.0)
     if len(session.reports) - told < 2:
         raise RuleBroken(
-            "the agent hung up before it had missed two echoes: a coordinator may be busy for a moment"
+            "the agent closed the stream before it had missed two echoes: a coordinator may be busy for a moment"
         )
     await agent.session()
 
@@ -164,13 +168,15 @@ async def r10(agent: AgentUnderTest) -> None:
     await session.closed("the stream that was refused is over")
     if agent.command:
         if await agent.exited() == 0:
-            raise RuleBroken("the process exited with status 0, as if it had done its work")
+            raise RuleBroken("the process exited with status 0, although it was refused")
         return
     try:
         await agent.coordinator.accept(_GIVEN_UP_S)
     except RuleBroken:
         return
-    raise RuleBroken("the agent dialled again: people would not see that it can never work")
+    raise RuleBroken(
+        "the agent dialled again, although it can never work: it must end, so that people notice"
+    )
 
 
 CHECKS = {"R1": r1, "R2": r2, "R3": r3, "R4": r4, "R5": r5, "R6": r6, "R7": r7, "R8": r8, "R9": r9}

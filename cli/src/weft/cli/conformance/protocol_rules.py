@@ -1,4 +1,4 @@
-"""The rules that an agent keeps, numbered as docs/protocol.md numbers them, and how a check says what it found."""
+"""The rules for agents, numbered as in docs/protocol.md, and the exceptions of a check."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import NamedTuple
 
 
 class Rule(NamedTuple):
-    """One rule. `optional`: an agent may leave it out, and something is lost that the documentation names."""
+    """One rule. `optional`: an agent may leave it out; docs/protocol.md says what is lost."""
 
     title: str
     optional: bool = False
 
 
 class RuleBroken(Exception):
-    """The agent does not keep the rule; the message says what it did instead."""
+    """The agent does not keep the rule. The message says what it did instead."""
 
 
 class NotChecked(Exception):
-    """The rule cannot be checked with this agent; the message says why."""
+    """The rule cannot be checked with this agent. The message says why."""
 
 
 RULES: Mapping[str, Rule] = {

@@ -1,4 +1,4 @@
-"""All checks, in order, within a time; what came of each."""
+"""Runs all checks in order, within a time limit, and collects their findings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from weft.cli.conformance.protocol_rules import RULES, NotChecked, RuleBroken
 
 Verdict = Literal["passed", "failed", "left out", "skipped"]
 
-# In order. The last ones end the agent.
+# In order. The last two end the agent.
 CHECKS: Mapping[str, Callable[[AgentUnderTest], Awaitable[None]]] = {
     **opening_checks.CHECKS,
     **attempt_checks.CHECKS,
@@ -23,13 +23,13 @@ CHECKS: Mapping[str, Callable[[AgentUnderTest], Awaitable[None]]] = {
     **ending_checks.LAST,
     **opening_checks.LAST,
 }
-# One check, with every wait in it at its limit.
+# The time limit of one check.
 CHECK_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What came of the check of one rule. `says`: why, when it did not pass."""
+    """The result of a check. `reason`: why it did not pass."""
 
     rule: str
     verdict: Verdict
@@ -40,16 +40,16 @@ class Finding:
 async def check(
     agent: AgentUnderTest, rules: Collection[str], limit_s: float, tell: Callable[[Finding], None]
 ) -> list[Finding]:
-    """Check these rules, in order; what is not checked when the time is over has failed."""
+    """Check these rules in order. Rules that are not checked within the time limit have failed."""
     ends_at = time.monotonic() + limit_s
     found: list[Finding] = []
     for rule in [rule for rule in CHECKS if rule in rules]:
         began_at = time.monotonic()
         left_s = min(CHECK_S, ends_at - began_at)
-        verdict, says = (
+        verdict, reason = (
             await _verdict(agent, rule, left_s) if left_s > 0 else ("failed", "there was no time left")
         )
-        finding = Finding(rule, verdict, says, time.monotonic() - began_at)
+        finding = Finding(rule, verdict, reason, time.monotonic() - began_at)
         found.append(finding)
         tell(finding)
     return sorted(found, key=lambda finding: list(RULES).index(finding.rule))
@@ -62,8 +62,8 @@ async def _verdict(agent: AgentUnderTest, rule: str, limit_s: float) -> tuple[Ve
     except NotChecked as error:
         return "skipped", str(error)
     except (RuleBroken, TimeoutError) as error:
-        # What it holds now is lost: the next check begins anew.
+        # The next check starts with a new session.
         await agent.drop()
-        says = str(error) or f"it was not over after {limit_s:.0f} s"
-        return ("left out" if RULES[rule].optional else "failed"), says
+        reason = str(error) or f"the check did not end within {limit_s:.0f} s"
+        return ("left out" if RULES[rule].optional else "failed"), reason
     return "passed", ""

@@ -1,6 +1,6 @@
-"""A coordinator that says what a check tells it to, and keeps what the agent says.
+"""A coordinator that sends what a check tells it to send, and records the agent's messages.
 
-It answers nothing by itself but the echoes of heartbeats. Every wait has a limit and says what it waited for.
+By itself it sends only the echoes of heartbeats. Every wait has a limit, and its error names what was missing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Response = session_pb2.ConnectResponse
 ReportRequest = coordinator_pb2.ReportRequest
 Result = session_pb2.AttemptResult
 
-# For whatever an agent does at once.
+# For an agent's immediate reactions.
 WAIT_S = 5.0
 # From the end of a stream to the next one.
 REDIAL_S = 10.0
@@ -45,15 +45,15 @@ class ScriptedSession:
         self.hello = first.hello
         self.epoch = epoch
         self.echoing = True
-        # Everything that came, in order, and when.
+        # All received messages in order, and their times.
         self.received: list[Request] = [first]
         self.at_s: list[float] = [time.monotonic()]
-        # The stream is gone.
+        # The stream has ended.
         self.over = False
         self._changed = asyncio.Event()
         self._outgoing: asyncio.Queue[Response | WeftError | None] = asyncio.Queue()
 
-    # -- what the coordinator says ------------------------------------------------------------------------------
+    # -- messages to the agent ----------------------------------------------------------------------------------
 
     def send(self, message: Response | None = None, **parts: Any) -> None:
         """Send one message."""
@@ -67,7 +67,7 @@ class ScriptedSession:
         contract_needed: bool = False,
         max_response_bytes: int = MAX_PAYLOAD_BYTES,
     ) -> None:
-        """Welcome the agent; of what it holds, the tasks in `adopt` stay its own."""
+        """Send Welcome. Held attempts of tasks in `adopt` are adopted, the others are lost."""
         refs = [
             session_pb2.AttemptRef(task_id=held.task_id, attempt=held.attempt) for held in self.hello.held
         ]
@@ -102,22 +102,22 @@ class ScriptedSession:
         self.send(progress_acks=[session_pb2.ProgressAck(task_id=task_id, attempt=1, index=index)])
 
     def end(self, error: WeftError | None = None) -> None:
-        """End the stream, with an error."""
+        """End the stream with an error."""
         self._outgoing.put_nowait(error or refusals.stopping("the check ends this stream", None))
 
-    # -- what the agent says ------------------------------------------------------------------------------------
+    # -- messages of the agent ----------------------------------------------------------------------------------
 
     async def wait(self, look: Callable[[], T | None], what: str, timeout_s: float = WAIT_S) -> T:
-        """What `look` finds in what came, once it does.
+        """Wait until `look` returns something, and return it. `look` is called after each message.
 
         Raises:
-            RuleBroken: it does not in time, or the stream is over before.
+            RuleBroken: it does not in time, or the stream ends before.
         """
         try:
             async with asyncio.timeout(timeout_s):
                 while (found := look()) is None:
                     if self.over:
-                        raise RuleBroken(f"the agent's stream ended before there was {what}")
+                        raise RuleBroken(f"the agent's stream ended without {what}")
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
@@ -138,19 +138,19 @@ class ScriptedSession:
         return [each for message in self.received for each in message.progress if each.task_id == task_id]
 
     async def result(self, task_id: str, timeout_s: float = WAIT_S) -> Result:
-        """The result of a task, once it is there."""
+        """Wait for the result of a task."""
         return await self.wait(
             lambda: next(iter(self.results(task_id)), None), f"result of attempt {task_id}/1", timeout_s
         )
 
     async def release(self, task_id: str) -> None:
-        """Wait until an attempt has been handed back."""
-        await self.wait(lambda: self.released(task_id) or None, f"hand-back of attempt {task_id}/1")
+        """Wait until an attempt is released."""
+        await self.wait(lambda: self.released(task_id) or None, f"release of attempt {task_id}/1")
 
     async def report(
         self, wanted: Callable[[session_pb2.AgentReport], bool], what: str, timeout_s: float = WAIT_S
     ) -> session_pb2.AgentReport:
-        """The first such state among those that come from now on."""
+        """Wait for a new state that fulfils the condition."""
         seen = len(self.reports)
         return await self.wait(
             lambda: next((each for each in self.reports[seen:] if wanted(each)), None),
@@ -159,7 +159,7 @@ class ScriptedSession:
         )
 
     async def heartbeats(self, count: int = 2) -> None:
-        """Wait for so many further states: whatever was about to be sent has been sent before them."""
+        """Wait for so many new states. Messages that the agent was about to send come before them."""
         seen = len(self.reports)
         await self.wait(
             lambda: len(self.reports) >= seen + count or None,
@@ -168,14 +168,14 @@ class ScriptedSession:
         )
 
     async def closed(self, what: str, timeout_s: float = WAIT_S) -> None:
-        """Wait until the stream is over."""
+        """Wait until the stream has ended."""
         try:
             async with asyncio.timeout(timeout_s):
                 while not self.over:
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            raise RuleBroken(f"after {timeout_s:g} s still not: {what}") from None
+            raise RuleBroken(f"not within {timeout_s:g} s: {what}") from None
 
     # -- the server's side --------------------------------------------------------------------------------------
 
@@ -192,7 +192,7 @@ class ScriptedSession:
             self._changed.set()
 
     def take(self, message: Request) -> None:
-        """A message has come."""
+        """Record a received message."""
         self.received.append(message)
         self.at_s.append(time.monotonic())
         self._changed.set()
@@ -204,7 +204,7 @@ class ScriptedSession:
             async for message in requests:
                 self.take(message)
         finally:
-            # Whether the peer half-closed, is gone, or sent what is no message: to a check, the end of the stream.
+            # Half-closed, broken or malformed: to a check, all of these are the end of the stream.
             self._outgoing.put_nowait(None)
 
 
@@ -231,10 +231,10 @@ class ScriptedCoordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
         await self._server.stop(0.1)
 
     async def accept(self, timeout_s: float = REDIAL_S) -> ScriptedSession:
-        """The newest stream that the agent opens.
+        """Wait for the agent's newest stream.
 
         Raises:
-            RuleBroken: it opens none.
+            RuleBroken: the agent opens no stream in time.
         """
         try:
             async with asyncio.timeout(timeout_s):
@@ -272,7 +272,7 @@ def assignment(
     time_left_s: float | None = None,
     **fields: Any,
 ) -> session_pb2.Assignment:
-    """An attempt to make."""
+    """An assignment message."""
     return session_pb2.Assignment(
         task_id=task_id,
         attempt=attempt,
@@ -286,7 +286,7 @@ def assignment(
 def cancel(
     task_id: str, *, attempt: int = 1, grace_s: float = WAIT_S, lost: bool = False
 ) -> session_pb2.Cancel:
-    """An attempt to end."""
+    """A cancellation message."""
     return session_pb2.Cancel(
         task_id=task_id, attempt=attempt, grace=duration(grace_s), reason="conformance", lost=lost
     )

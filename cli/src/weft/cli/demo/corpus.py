@@ -1,4 +1,4 @@
-"""The demo's work: the source files of the running interpreter's standard library, and where the example is."""
+"""The demo's input: the source files of this interpreter's standard library; and the location of the example."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 from weft.cli.terminal.failure import Failure
 
 _HERE = Path(__file__).resolve()
-# In a checkout the example is where people look for it; an installed weft carries a copy.
+# A checkout has the example in its top folder; an installed weft has a copy.
 _ROOTS = (_HERE.parents[5], _HERE.parent / "bundle")
 _NOT_THE_LIBRARY = frozenset({"site-packages", "dist-packages", "__pycache__"})
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file: its path below the library's folder is its name."""
+    """One file. Its name is its path below the library's folder."""
 
     name: str
     path: Path
@@ -28,16 +28,16 @@ def example_root() -> Path:
     """The folder from which `examples.corpus` can be imported.
 
     Raises:
-        Failure: it is nowhere.
+        Failure: this installation does not have the example.
     """
     for root in _ROOTS:
         if (root / "examples" / "corpus" / "agent.py").exists():
             return root
-    raise Failure("the example is missing from this installation", "run `make demo` in a checkout of weft")
+    raise Failure("this installation does not have the example", "run `make demo` in a checkout of weft")
 
 
 def import_paths() -> tuple[Path, Path]:
-    """The folders that make the example and its generated messages importable, here and for children."""
+    """Make the example and its generated messages importable here. Returns the folders, for child processes."""
     root = example_root()
     paths = (root, root / "examples" / "corpus" / "gen")
     sys.path.extend(path for path in map(str, paths) if path not in sys.path)
@@ -45,7 +45,7 @@ def import_paths() -> tuple[Path, Path]:
 
 
 def standard_library(limit: int | None = None) -> list[SourceFile]:
-    """Every Python file of the standard library, by name; at most `limit` of them, spread evenly."""
+    """The Python files of the standard library, sorted by name; at most `limit` of them, evenly spread."""
     root = Path(sysconfig.get_path("stdlib"))
     found: list[SourceFile] = []
     for folder, folders, names in os.walk(root):

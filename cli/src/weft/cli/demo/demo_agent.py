@@ -1,4 +1,4 @@
-"""The demo's agents: the example's servicer as it is, with a note in the ledger before and after each call."""
+"""The demo's agents: the example's servicer, with a line in the ledger before and after each call."""
 
 from __future__ import annotations
 

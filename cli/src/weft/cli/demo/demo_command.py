@@ -22,7 +22,7 @@ from weft.cli.terminal import output
 if TYPE_CHECKING:
     from weft.cli.demo.demo_report import DemoReport
 
-# Two crashes need something to crash into.
+# Fewer files would be finished before the two crashes.
 _FEWEST_FILES = 30
 
 
@@ -31,18 +31,20 @@ _FEWEST_FILES = 30
     "weft demo --limit 200 --keep",
 )
 def demo(
-    agents: Annotated[int, typer.Option(min=2, max=26, help="How many agents.")] = 3,
+    agents: Annotated[int, typer.Option(min=2, max=26, help="Number of agents.")] = 3,
     limit: Annotated[
         int | None, typer.Option(min=_FEWEST_FILES, help="Analyse only so many files, evenly spread.")
     ] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep the store and the logs, and say where.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the store and the logs, and print their folder.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Watch real work survive two crashes.
 
-    A coordinator and some agents analyse every Python file of this interpreter's standard library. One agent is
-    killed with SIGKILL at a third of the results, the coordinator at two thirds. In the end everything is compared
-    with a direct computation. The exit status is 1 when anything differs.
+    Agents analyse every Python file of this interpreter's standard library. One agent is killed with SIGKILL after a third of
+    the results, the coordinator after two thirds. Then all results are compared with a direct computation. The exit status is 1
+    if a result differs.
     """
     folder = Path(tempfile.mkdtemp(prefix="weft-demo-"))
     try:
@@ -65,7 +67,7 @@ def demo(
 
 
 async def _play(children: Children, agent_ids: list[str], limit: int | None, *, as_json: bool) -> DemoReport:
-    # Imported late: they need the example, which `import_paths` has made importable.
+    # Imported late: they import the example, which `import_paths` has made importable.
     from weft.cli.demo.demo_report import DemoReport
     from weft.cli.demo.demo_run import DemoRun
     from weft.cli.demo.expected_results import compute

@@ -1,4 +1,4 @@
-"""What the demo shows while it runs: sentences with the time, and a progress bar on a terminal."""
+"""The demo's output while it runs: messages with the time and, on a terminal, a progress bar."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from weft.rpc.visible import visible
 
 
 class DemoDisplay:
-    """Prints on stderr when stdout is for JSON."""
+    """Prints messages and a progress bar: on stderr if stdout is for JSON."""
 
     def __init__(self, *, quiet_stdout: bool) -> None:
         self.console = Console(stderr=quiet_stdout, highlight=False)
@@ -44,12 +44,12 @@ class DemoDisplay:
         )
 
     def start_bar(self, what: str, total: int) -> None:
-        """Start a new bar in place of the last one."""
+        """Start a new bar in place of the previous one."""
         if self._shown is not None:
             self._bar.remove_task(self._shown)
         self._shown = self._bar.add_task(what, total=total)
 
     def move_bar(self, done: int) -> None:
-        """How far the bar is."""
+        """Move the bar to this count."""
         if self._shown is not None:
             self._bar.update(self._shown, completed=done)

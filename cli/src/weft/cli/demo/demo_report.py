@@ -1,4 +1,4 @@
-"""The verdict on a run, and how it is shown."""
+"""The demo's report: the verdict, tables and JSON."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ _MOST_NAMED = 5
 
 @dataclass(frozen=True)
 class DemoReport:
-    """What the client received, what the ledger says, and what a direct computation gives."""
+    """Compares the client's results with the ledger and with a direct computation."""
 
     files: Sequence[SourceFile]
     record: DemoRecord
     ledger: Ledger
-    # Digest of the right response, by the file's name.
+    # The digest of the expected response, by file name.
     expected: Mapping[str, str]
 
     @cached_property
     def succeeded(self) -> int:
-        """Files whose task succeeded."""
+        """Number of files whose task succeeded."""
         return sum(tasks[0].succeeded for tasks in self.record.delivered.values())
 
     @cached_property
     def lost(self) -> int:
-        """Files without an outcome."""
+        """Number of files without an outcome."""
         return len(self.files) - len(self.record.delivered)
 
     @cached_property
@@ -43,12 +43,12 @@ class DemoReport:
 
     @cached_property
     def faults(self) -> list[str]:
-        """Everything that is not as it must be; empty: the run is right."""
+        """Differences from the expected results; empty if the run is right."""
         found: list[str] = []
         if self.lost:
             found.append(f"{self.lost} files have no result")
         if len(self.files) != self.record.recorded:
-            found.append(f"the coordinator has {self.record.recorded} tasks on record")
+            found.append(f"the coordinator has {self.record.recorded} tasks, not {len(self.files)}")
         for index, tasks in sorted(self.record.delivered.items()):
             name = self.files[index].name
             if len(tasks) > 1:
@@ -60,7 +60,7 @@ class DemoReport:
         return found
 
     def figures(self) -> dict[str, float]:
-        """The line of JSON."""
+        """The figures of the line of JSON."""
         return {
             "tasks": len(self.files),
             "succeeded": self.succeeded,
@@ -73,7 +73,7 @@ class DemoReport:
         }
 
     def print_tables(self) -> None:
-        """The tables for people, and the verdict."""
+        """Print the tables for people."""
         results = Counter(tasks[0].agent_id for tasks in self.record.delivered.values())
         ledger = self.ledger
         rows = [
@@ -82,7 +82,7 @@ class DemoReport:
                 f"{results[agent_id]:,}",
                 f"{ledger.begun_by[agent_id]:,}",
                 f"{ledger.ended_by[agent_id]:,}",
-                "killed at one third" if agent_id == self.record.killed_agent else "",
+                "killed after one third" if agent_id == self.record.killed_agent else "",
             )
             for agent_id in sorted(ledger.begun_by)
         ]
@@ -91,50 +91,51 @@ class DemoReport:
             (
                 tables.Column("agent"),
                 tables.Column("results", right=True),
-                tables.Column("attempts begun", right=True),
+                tables.Column("attempts started", right=True),
                 tables.Column("ended", right=True),
                 tables.Column(""),
             ),
-            [*rows, ("together", *total, "")],
-            "no agent did anything",
+            [*rows, ("total", *total, "")],
+            "no agent ran an attempt",
         )
         record = self.record
         for figure, meaning in (
             (f"{len(self.files):,}", f"files of the standard library: {self._contents()}"),
             (f"{self.succeeded:,}", "tasks succeeded"),
             (f"{self.lost:,}", "lost"),
-            (f"{ledger.re_runs:,}", "attempts begun again, after the crashes"),
-            (f"{ledger.duplicates:,}", "of them repeated work that had been finished (at least once)"),
-            (f"{self.tasks_per_s:,.0f}", f"tasks/s, crashes and all ({record.duration_s:.1f} s)"),
+            (f"{ledger.re_runs:,}", "attempts run again after the crashes"),
+            (f"{ledger.duplicates:,}", "of them repeated a finished attempt (tasks run at least once)"),
+            (f"{self.tasks_per_s:,.0f}", f"tasks/s, including the crashes ({record.duration_s:.1f} s)"),
             (
                 f"{record.recovered_agent_s:.1f} s",
-                f"until the killed agent's work ran elsewhere{self._overlap()}",
+                f"until other agents ran the killed agent's tasks{self._overlap()}",
             ),
-            (f"{record.recovered_coordinator_s:.1f} s", "from the coordinator's kill to the next result"),
+            (
+                f"{record.recovered_coordinator_s:.1f} s",
+                "from the kill of the coordinator to the next result",
+            ),
         ):
             output.line(f"{figure:>8}  {meaning}")
 
     def print_verdict(self) -> None:
         if not self.faults:
-            output.line(
-                f"Right: all {len(self.files):,} results are what a direct computation on this machine gives."
-            )
+            output.line(f"Right: all {len(self.files):,} results equal those of a direct computation.")
             return
-        output.remark(f"WRONG: {len(self.faults):,} faults")
+        output.remark(f"WRONG: {len(self.faults):,} differences")
         for fault in self.faults[:_MOST_NAMED]:
             output.remark(f"  {fault}")
 
     def _overlap(self) -> str:
         if not self.record.crashes_overlapped:
             return ""
-        return ": the coordinator was killed meanwhile, which adds its recovery (up to 5 s)"
+        return ": the coordinator was killed meanwhile; its recovery adds up to 5 s"
 
     def _contents(self) -> str:
-        """What the analyses add up to."""
+        """The totals of the analyses."""
         lines = functions = broken = 0
         for tasks in self.record.delivered.values():
             figures = corpus_pb2.AnalyzeResponse.FromString(tasks[0].response)
             lines += figures.lines.total
             functions += len(figures.functions)
             broken += figures.HasField("fault")
-        return f"{lines:,} lines, {functions:,} functions; {broken} do not parse, and say why"
+        return f"{lines:,} lines, {functions:,} functions; {broken} do not parse"

@@ -1,10 +1,11 @@
-"""The demo's record: work goes in, an agent is killed at a third of the results, the coordinator at two thirds."""
+"""The demo's run: submit all files, kill an agent after a third of the results, the coordinator after two thirds."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from corpus.v1 import corpus_pb2
@@ -17,7 +18,7 @@ from weft.client import Mesh, Method, Task, TaskState, connect
 
 ANALYZE = Method.of("corpus.v1.CorpusService/Analyze", corpus_pb2.AnalyzeRequest, corpus_pb2.AnalyzeResponse)
 _PROGRAM = "weft.cli.demo.demo_agent:agent"
-# Analysis is pure Python, so a process runs one at a time; the second slot hides the way of the first one's result.
+# The analysis is pure Python: a process runs one at a time. While a result is on its way, the second slot has work.
 _SLOTS = 2
 _STALLED_S = 60.0
 _POLL_S = 0.01
@@ -25,25 +26,25 @@ _POLL_S = 0.01
 
 @dataclass(slots=True)
 class DemoRecord:
-    """What happened, as the client saw it."""
+    """What the client saw."""
 
-    # By the file's index: its task, each time it was delivered.
+    # File index -> its task, once for each delivery.
     delivered: dict[int, list[Task]] = field(default_factory=dict)
-    # Tasks that the coordinator has on record in the end.
+    # Number of tasks that the coordinator has at the end.
     recorded: int = 0
     killed_agent: str = ""
-    # From submission to the last result, crashes and all.
+    # From the first submission to the last result, including the crashes.
     duration_s: float = 0.0
-    # From the kill until what the agent held ran elsewhere, or had ended.
+    # From the kill until the agent's tasks ran elsewhere or had ended.
     recovered_agent_s: float = 0.0
-    # The coordinator was killed before that, and what the agent held waited for the coordinator's recovery as well.
+    # The coordinator was killed before that: the agent's tasks also waited for the coordinator's recovery.
     crashes_overlapped: bool = False
     # From the kill until the next result arrived.
     recovered_coordinator_s: float = 0.0
 
 
 class DemoRun:
-    """One telling. `tell()` is the order of events; the crashes happen while results come in."""
+    """One run. The crashes happen while results come in."""
 
     def __init__(
         self, children: Children, files: Sequence[SourceFile], agent_ids: Sequence[str], display: DemoDisplay
@@ -55,7 +56,7 @@ class DemoRun:
         self._agents: dict[str, Child] = {}
         self._store = children.folder / "weft.db"
         self._record = DemoRecord(killed_agent=agent_ids[1])
-        # Resolved by the next result.
+        # Done when the next result arrives.
         self._next_result: asyncio.Future[None] | None = None
 
     async def play(self) -> DemoRecord:
@@ -71,7 +72,9 @@ class DemoRun:
         async with connect(self._target) as mesh:
             await self._children.hosted(mesh, ANALYZE.name, agents=len(self._agents))
             names = ", ".join(self._agents)
-            self._display.say(f"a coordinator on a fresh store, and agents {names}, are up on {self._target}")
+            self._display.say(
+                f"a coordinator with a new store serves on {self._target}; agents {names} are connected"
+            )
             try:
                 async with asyncio.TaskGroup() as crashes:
                     await self._submit_and_collect(mesh, crashes)
@@ -94,10 +97,10 @@ class DemoRun:
         self._display.start_bar("results", total)
         began = time.monotonic()
         received = 0
-        async with asyncio.timeout(_STALLED_S) as stalled:
+        async with _no_result_for(_STALLED_S) as stalled:
             async for done in mesh.tasks.run_many(ANALYZE, self._requests()):
                 if done.task is None:
-                    raise Failure(f"{self._files[done.index].name} was refused: {done.error()}")
+                    raise Failure(f"the task of {self._files[done.index].name} was refused: {done.error()}")
                 self._record.delivered.setdefault(done.index, []).append(done.task)
                 received += 1
                 self._display.move_bar(received)
@@ -124,7 +127,7 @@ class DemoRun:
         agent_id = self._record.killed_agent
         began = time.monotonic()
         self._children.kill(self._agents.pop(agent_id))
-        self._display.say(f"agent {agent_id} killed with SIGKILL, at {received:,} results")
+        self._display.say(f"killed agent {agent_id} (SIGKILL) after {received:,} results")
         left = [task.id for task in await _running(mesh) if task.agent_id == agent_id]
         held = len(left)
         while left:
@@ -133,7 +136,7 @@ class DemoRun:
             await asyncio.sleep(_POLL_S)
         self._record.recovered_agent_s = time.monotonic() - began
         self._display.say(
-            f"what agent {agent_id} held ({_attempts(held)}) runs elsewhere "
+            f"other agents run the tasks of agent {agent_id} ({_attempts(held)}) "
             f"after {self._record.recovered_agent_s:.1f} s"
         )
 
@@ -142,7 +145,7 @@ class DemoRun:
         began = time.monotonic()
         self._record.crashes_overlapped = not self._record.recovered_agent_s
         self._children.kill(self._coordinator)
-        self._display.say(f"coordinator killed with SIGKILL, at {received:,} results; starting it again")
+        self._display.say(f"killed the coordinator (SIGKILL) after {received:,} results; restarting it")
         self._coordinator, _ = await self._start_coordinator(self._target)
         back_s = time.monotonic() - began
         self._next_result = asyncio.get_running_loop().create_future()
@@ -155,9 +158,26 @@ class DemoRun:
             for before, after in zip(held, now, strict=True)
         )
         self._display.say(
-            f"coordinator back after {back_s:.1f} s on the same store, next result after "
+            f"the coordinator is back after {back_s:.1f} s with the same store; next result after "
             f"{self._record.recovered_coordinator_s:.1f} s; {kept} of {_attempts(len(held))} went on meanwhile"
         )
+
+
+@asynccontextmanager
+async def _no_result_for(limit_s: float) -> AsyncIterator[asyncio.Timeout]:
+    """End the body when the limit has passed; the body moves the limit with each result.
+
+    Raises:
+        Failure: the limit has passed.
+    """
+    limit = asyncio.timeout(limit_s)
+    try:
+        async with limit:
+            yield limit
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise Failure(f"no result arrived for {limit_s:g} s") from None
 
 
 async def _running(mesh: Mesh) -> list[Task]:

@@ -1,4 +1,4 @@
-"""The direct computation that the mesh's results are checked against: the same servicer, called as a function.
+"""The expected results, by direct computation: the same servicer, called as a function.
 
 `python -m weft.cli.demo.expected_results LIST SHARE SHARES OUT` computes every SHARES-th file of the list and writes one
 JSON line a file: its name and the digest of its response.
@@ -23,12 +23,12 @@ _POLL_S = 0.1
 
 
 def digest(response: bytes) -> str:
-    """What two equal responses have in common."""
+    """The digest of a response."""
     return hashlib.sha256(response).hexdigest()
 
 
 async def compute(children: Children, files: Sequence[SourceFile], display: DemoDisplay) -> dict[str, str]:
-    """The digest of each file's response, computed by one process a core."""
+    """The digest of each file's response, computed by one process for each core."""
     shares = os.cpu_count() or 1
     listed = children.folder / "files.json"
     listed.write_text(json.dumps([[file.name, str(file.path)] for file in files]))
@@ -45,7 +45,7 @@ async def compute(children: Children, files: Sequence[SourceFile], display: Demo
         )
         for share, out in enumerate(outs)
     ]
-    display.say(f"checking against a direct computation of all {len(files):,} files")
+    display.say(f"comparing with a direct computation of all {len(files):,} files")
     display.start_bar("checking", len(files))
     while not all(worker.finished() for worker in workers):
         display.move_bar(sum(out.read_bytes().count(b"\n") for out in outs if out.exists()))

@@ -1,6 +1,6 @@
-"""The ledger: a file outside the mesh in which the agents write what really ran.
+"""The ledger: a file outside the mesh where the agents record the start and the end of each attempt.
 
-One line a fact, "start|end AGENT FILE", appended whole: what is written outlives an agent that is killed.
+One line for each: "start|end AGENT FILE". A line is written by one call, so it stays when its agent is killed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ LEDGER = "WEFT_DEMO_LEDGER"
 
 
 class LedgerWriter:
-    """One agent's hand on the ledger."""
+    """Appends an agent's lines to the ledger."""
 
     def __init__(self) -> None:
         self._file = os.open(os.environ[LEDGER], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -26,9 +26,9 @@ class LedgerWriter:
 
 @dataclass(slots=True)
 class Ledger:
-    """What the ledger says in the end."""
+    """The counts of the ledger."""
 
-    # Attempts that were begun and that came to their end, by agent, and by file.
+    # Started and ended attempts, by agent and by file.
     begun_by: Counter[str] = field(default_factory=Counter)
     ended_by: Counter[str] = field(default_factory=Counter)
     begun: Counter[str] = field(default_factory=Counter)
@@ -48,10 +48,10 @@ class Ledger:
 
     @property
     def re_runs(self) -> int:
-        """Attempts beyond each file's first."""
+        """Attempts after the first one of each file."""
         return self.begun.total() - len(self.begun)
 
     @property
     def duplicates(self) -> int:
-        """Attempts that came to their end after another one of the same file had: work done twice."""
+        """Attempts that ended after another attempt at the same file had ended: repeated work."""
         return self.ended.total() - len(self.ended)

@@ -12,6 +12,11 @@ class Failure(Exception):
         self.status = status
 
 
+def system_reason(error: Exception) -> str:
+    """The reason of a failed system call, such as "No such file or directory", without its number and file."""
+    return getattr(error, "strerror", None) or str(error)
+
+
 def status_of_child(status: int | None) -> int:
     """The exit status of a command whose child has exited: 2 (wrong usage) stays 2."""
     return 2 if status == 2 else 1

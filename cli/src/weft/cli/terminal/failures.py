@@ -11,7 +11,7 @@ import grpc
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
-from weft.cli.terminal.failure import Failure
+from weft.cli.terminal.failure import Failure, system_reason
 from weft.cli.terminal.output import json_text
 from weft.client.api import Unreachable
 from weft.rpc.contracts.json_rendering import json_value
@@ -53,6 +53,10 @@ def explain(error: Exception) -> FailureText | None:
         if error.received is None:
             return FailureText((f"weft: {error.message}",))
         return FailureText((f"weft: {error.code.name}: {error.message}", *detail_lines(error.received)))
+    # The operating system refused something: a full disk, a folder that must not be written.
+    if isinstance(error, OSError) and error.errno is not None:
+        place = f"cannot use {error.filename}: " if error.filename else ""
+        return FailureText((f"weft: {place}{system_reason(error)}",))
     return None
 
 

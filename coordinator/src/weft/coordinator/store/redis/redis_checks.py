@@ -47,7 +47,9 @@ async def check(client: Client, keys: RedisKeys, where: str, durability: str) ->
             ) from None
         raise StoreError(f"{where} refuses the credentials: {error}") from None
     except (RedisError, OSError) as error:
-        raise StoreError(f"cannot use {where}: {error}") from None
+        # redis-py's text names the address again; the system's reason does not.
+        reason = getattr(error.__context__, "strerror", None) or error
+        raise StoreError(f"cannot use {where}: {reason}") from None
     try:
         found = int(layout)
     except (TypeError, ValueError):
