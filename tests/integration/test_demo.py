@@ -63,7 +63,7 @@ def test_json(tmp_path: Path) -> None:
     assert figures["recovered_agent_s"] > 0
     assert figures["recovered_coordinator_s"] > 0
     assert "killed agent b (SIGKILL)" in stderr
-    assert "coordinator back after" in stderr
+    assert "the coordinator is back after" in stderr
     assert processes_of(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
 

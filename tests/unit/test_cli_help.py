@@ -60,6 +60,13 @@ def test_every_help_has_examples_and_each_of_them_can_be_typed(path: tuple[str, 
             assert not context.args
 
 
+def test_lists_of_commands_have_whole_sentences() -> None:
+    for path, command in ALL.items():
+        if getattr(command, "commands", None):
+            shown = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "80"}).output
+            assert "..." not in shown.partition("Commands:")[2], shown
+
+
 def test_help_is_as_the_option_says() -> None:
     for words in ([], ["tasks"], ["tasks", "list"]):
         wanted = CliRunner().invoke(app, [*words, "--help"], prog_name="weft").output

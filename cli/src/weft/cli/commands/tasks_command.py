@@ -119,7 +119,7 @@ def get(
         bool, typer.Option("--verbose", "-v", help="Also show the traceback of the handler's exception.")
     ] = False,
 ) -> None:
-    """Show a task with its request, and its response or its handler's exception."""
+    """Show a task with its request, and its response or exception."""
     from weft.cli.process.command_runner import run
     from weft.cli.rendering.documents import task_document
 
@@ -154,7 +154,7 @@ def watch(
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
-    """Watch a task until it ends: print its states and, for a streaming method, its responses.
+    """Watch a task until it ends. Its states are printed and, for a streaming method, its responses.
 
     Exit status 1 if it did not succeed.
     """

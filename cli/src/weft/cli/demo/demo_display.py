@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from types import TracebackType
 from typing import Self
@@ -10,6 +11,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from weft.rpc.visible import visible
+
+# Columns of the time before a message.
+_INDENT = 9
+_LEAST_WIDTH = 24
 
 
 class DemoDisplay:
@@ -39,9 +44,17 @@ class DemoDisplay:
         self._bar.stop()
 
     def say(self, text: str) -> None:
-        self.console.print(
-            f"{time.monotonic() - self._began:5.1f} s  {visible(text)}", markup=False, soft_wrap=True
-        )
+        """Print a message with the time, on a terminal wrapped at spaces."""
+        lines = [visible(text)]
+        if self.console.is_terminal:
+            lines = textwrap.wrap(
+                lines[0],
+                max(_LEAST_WIDTH, self.console.width - _INDENT),
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+        head = f"{time.monotonic() - self._began:5.1f} s".ljust(_INDENT)
+        self.console.print(head + f"\n{' ' * _INDENT}".join(lines), markup=False, soft_wrap=True)
 
     def start_bar(self, what: str, total: int) -> None:
         """Start a new bar in place of the previous one."""
