@@ -115,3 +115,12 @@ def test_the_active_span_travels_along() -> None:
         assert options is not None
         assert trace_id in options.context.traceparent
     assert "traceparent" not in dict(call_options())
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("require_label", "did you mean 'require_labels'"), ("zone", "'zone' is not an option")],
+)
+def test_an_option_that_does_not_exist(name: str, says: str) -> None:
+    with pytest.raises(TypeError, match=says):
+        task_options({name: 1})  # type: ignore[misc]

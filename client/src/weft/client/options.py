@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -82,7 +83,15 @@ def task_options(options: SubmitOptions) -> task_pb2.TaskOptions | None:
     """The options as a message, with the trace context of the active span; None if nothing is set.
 
     A handler's submissions inherit the rest of its call's deadline, and its tree of calls.
+
+    Raises:
+        TypeError: an option that does not exist.
     """
+    for name in options.keys() - SubmitOptions.__annotations__.keys():
+        near = difflib.get_close_matches(name, SubmitOptions.__annotations__, 1)
+        raise TypeError(
+            f"{name!r} is not an option of a task{f': did you mean {near[0]!r}?' if near else ''}"
+        )
     traced = tracing.current()
     inherited = call_context.current()
     if not options and not traced and inherited is None:
