@@ -49,9 +49,9 @@ class BalancedCall(aio.Call):
     # How long it takes says how quick the endpoint is.
     timed = False
     # Why it waits for an agent; empty: it does not.
-    _nobody = ""
+    _waits_for_agent_because = ""
     # Its attempt may wait for a slot: there is no other agent to try.
-    _waits = True
+    _waits_for_slot = True
     # There are agents, not connected: that may change without a snapshot.
     _connecting = False
 
@@ -82,7 +82,7 @@ class BalancedCall(aio.Call):
         self._inner: Any = None
         self._opened: asyncio.Event | None = None
         # Set when an attempt has ended, for those that wait for that and not for its outcome.
-        self._turned: asyncio.Event | None = None
+        self._attempt_ended: asyncio.Event | None = None
         if how["metadata"] and (refused := Refused.for_metadata(how["metadata"])):
             self._refuse(refused)
         elif self._balancer.known and not self._balancer.closed:
@@ -113,34 +113,34 @@ class BalancedCall(aio.Call):
         self._hosted = hosted
         self._cost = hosted.cost
         self._attempted_at = self._balancer.clock()
-        self._waits = last or not (
+        self._waits_for_slot = last or not (
             self.repeatable and self._balancer.has_another(self._callee.method, len(self._tried) + 1)
         )
         if left_s is not None and self._for_others and not hosted.endpoint.connection.ready():
             left_s = usable_s(left_s)
         how = self._how
-        if not self._waits:
+        if not self._waits_for_slot:
             how = how | {"metadata": (*(how["metadata"] or ()), _NO_WAIT)}
         try:
             call = hosted.endpoint.connection.callable(self._callee)
             self._inner = call(self._request, timeout=left_s, **how)
         except BaseException:
             # What it was given is none of gRPC's.
-            self._balancer.give_back(hosted, self._cost)
+            self._balancer.release(hosted, self._cost)
             raise
         self._inner.add_done_callback(self._ended)
 
     def _ended(self, inner: Any) -> None:
         """An attempt has ended; nobody who waits for it has run yet."""
-        if self._turned is not None:
-            self._turned.set()
+        if self._attempt_ended is not None:
+            self._attempt_ended.set()
         hosted, balancer = self._hosted, self._balancer
         code: grpc.StatusCode = at_once(inner.code())
         trailers = at_once(inner.trailing_metadata())
         ok = code is grpc.StatusCode.OK
         took_s = balancer.clock() - self._attempted_at if ok and self.timed else None
         balancer.ended(hosted, self._cost, code, trailers, took_s)
-        if not ok and self.repeatable and not self._seen and self._again(inner, code, trailers):
+        if not ok and self.repeatable and not self._seen and self._retry(inner, code, trailers):
             return
         late_here = code is grpc.StatusCode.DEADLINE_EXCEEDED and not trailers and not self._seen
         if late_here and not hosted.endpoint.connection.ready():
@@ -149,7 +149,7 @@ class BalancedCall(aio.Call):
             self._inner = self._late(f"a connection to agent {agent}")
         self._finish()
 
-    def _again(self, inner: Any, code: grpc.StatusCode, trailers: Any) -> bool:
+    def _retry(self, inner: Any, code: grpc.StatusCode, trailers: Any) -> bool:
         """Try another endpoint, if that is right and there is one."""
         balancer, endpoint = self._balancer, self._hosted.endpoint
         details = at_once(inner.details()) or ""
@@ -161,7 +161,7 @@ class BalancedCall(aio.Call):
         if (left_s is not None and left_s <= 0.0) or at_once(inner.initial_metadata()):
             return False
         # Full everywhere: then it waits for a slot of one of them.
-        last = not self._waits and retry.was_full(trailers, endpoint.agent_id)
+        last = not self._waits_for_slot and retry.was_full(trailers, endpoint.agent_id)
         hosted = self._another(balancer.may_retry(code, endpoint, trailers), last=last)
         if hosted is None:
             return False
@@ -196,7 +196,7 @@ class BalancedCall(aio.Call):
     # -- before there is an endpoint ----------------------------------------------------------------------------
 
     def _wait_for_agent(self, why: str, *, connecting: bool) -> None:
-        self._nobody, self._connecting = why, connecting
+        self._waits_for_agent_because, self._connecting = why, connecting
         if self._opened is None:
             self._begin_opening()
 
@@ -243,8 +243,8 @@ class BalancedCall(aio.Call):
     def _too_late(self, waited_s: float | None) -> Refused:
         if self._deadline is None and waited_s is not None:
             return Refused.by(self._balancer.unknown_fleet(waited_s))
-        if self._nobody:
-            return self._late(f"an agent: {self._nobody}")
+        if self._waits_for_agent_because:
+            return self._late(f"an agent: {self._waits_for_agent_because}")
         return self._late("a coordinator that tells which agents there are")
 
     def _late(self, what: str) -> Refused:
@@ -291,10 +291,10 @@ class BalancedCall(aio.Call):
             inner = self._inner
             if not found and self.repeatable and not self._done and not self._seen:
                 # Of an attempt that was refused there is as much, until its status is here.
-                self._turned = asyncio.Event()
+                self._attempt_ended = asyncio.Event()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(BARE_HEADERS_S):
-                        await self._turned.wait()
+                        await self._attempt_ended.wait()
             if inner is self._inner:
                 self._seen = True
                 return found

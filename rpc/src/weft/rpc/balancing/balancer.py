@@ -151,7 +151,7 @@ class Balancer:
         for pool in self._pools.values():
             pool.look(now)
         for endpoint in gone:
-            self._leaving[endpoint] = asyncio.get_running_loop().create_task(self._let_go(endpoint))
+            self._leaving[endpoint] = asyncio.get_running_loop().create_task(self._close_when_idle(endpoint))
         self.known = True
         self._wake()
 
@@ -187,7 +187,7 @@ class Balancer:
             self._sweep(now)
         pool = self._pools.get(method)
         if pool is None:
-            pool = self._found(method)
+            pool = self._find_pool(method)
         pool.look(now)
         if not pool.open:
             self.stats.no_agent += 1
@@ -245,7 +245,7 @@ class Balancer:
         if isinstance(report, bytes) and (used := reported_load.used_slots(report)) is not None:
             # Before it is counted off: the agent counts the call that ends as well.
             endpoint.reported(used, now)
-        self.give_back(hosted, cost)
+        self.release(hosted, cost)
         if code is grpc.StatusCode.OK:
             endpoint.lost = False
             endpoint.record.successes += 1
@@ -257,13 +257,13 @@ class Balancer:
         elif code in FAULTS:
             endpoint.record.failures += 1
             if retry.connection_lost(code, trailers):
-                self._lost()
+                self._availability_changed()
         if retry.turned_away(code, trailers, endpoint.agent_id):
             # Nothing runs there: it would look the least loaded, and have every call until discovery tells.
             hosted.refuses_until = now + TURNED_AWAY_S
-            self._lost()
+            self._availability_changed()
 
-    def give_back(self, hosted: EndpointMethod, cost: int) -> None:
+    def release(self, hosted: EndpointMethod, cost: int) -> None:
         """What `pick` counted is over, or was never begun."""
         endpoint = hosted.endpoint
         endpoint.in_flight -= cost
@@ -272,9 +272,9 @@ class Balancer:
 
     def withdraw(self, hosted: EndpointMethod) -> None:
         """No attempt came of what `pick` gave, which was not connected."""
-        self.give_back(hosted, hosted.cost)
+        self.release(hosted, hosted.cost)
         self.stats.picks[hosted.endpoint.agent_id] -= 1
-        self._lost()
+        self._availability_changed()
 
     def may_retry(self, code: grpc.StatusCode, endpoint: Endpoint, trailers: Any) -> bool:
         """Whether the budget has a retry after this failure."""
@@ -296,7 +296,7 @@ class Balancer:
     def explain(self, method: str) -> Explanation:
         """What the next call of "package.Service/Method" would get, and why. Chooses nothing."""
         now = self.clock()
-        pool = self._pools.get(method) or self._found(method)
+        pool = self._pools.get(method) or self._find_pool(method)
         found = pool.availability(now)
         among = [pool.members[place] for place in found.places]
         typical_s = pool.pace.seconds
@@ -337,7 +337,7 @@ class Balancer:
 
     # -- inside -------------------------------------------------------------------------------------------------
 
-    def _found(self, method: str) -> EndpointPool:
+    def _find_pool(self, method: str) -> EndpointPool:
         pool = self._pool(method, speed.Pace())
         # Whoever asks for what nobody hosts must not fill the memory.
         if pool.members:
@@ -376,14 +376,14 @@ class Balancer:
         self._sweep_at = now + rules.interval_s
         records = [endpoint.record for endpoint in self._endpoints.values()]
         self.stats.ejections += sweep(records, rules, now, self._random.random)
-        self._lost()
+        self._availability_changed()
 
-    def _lost(self) -> None:
+    def _availability_changed(self) -> None:
         """Who may be chosen has changed."""
         for pool in self._pools.values():
-            pool.look_again()
+            pool.invalidate()
 
-    async def _let_go(self, endpoint: Endpoint) -> None:
+    async def _close_when_idle(self, endpoint: Endpoint) -> None:
         """Close the connection when its calls have ended."""
         # Not by gRPC's own grace: a channel that is closing with one cannot be closed sooner.
         endpoint.emptied = asyncio.Event()

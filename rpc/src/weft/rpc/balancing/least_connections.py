@@ -27,8 +27,8 @@ def choose(among: Sequence[EndpointMethod], moment: Moment) -> EndpointMethod:
             if score < least:
                 best, least = hosted, score
         return best
-    one = int(moment.draw() * count)
-    other = int(moment.draw() * (count - 1))
+    one = int(moment.sample() * count)
+    other = int(moment.sample() * (count - 1))
     other += other >= one
     a, b = among[one], among[other]
     return a if a.score(now, typical_s) <= b.score(now, typical_s) else b

@@ -15,7 +15,7 @@ class Moment(NamedTuple):
     # How many choices were made before, from a random start.
     turn: int
     # Uniform in [0, 1).
-    draw: Callable[[], float]
+    sample: Callable[[], float]
     # How long a call of the method takes, on the whole.
     typical_s: float
 

@@ -40,7 +40,7 @@ class EndpointPool:
         self.panic = found.panic
         self._look_at = now + (LOOK_S if found.settled else LOOK_SOON_S)
 
-    def look_again(self) -> None:
+    def invalidate(self) -> None:
         """Something has changed."""
         self._look_at = 0.0
 

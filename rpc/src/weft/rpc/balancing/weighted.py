@@ -10,7 +10,7 @@ from weft.rpc.balancing.policy import Moment
 
 def choose(among: Sequence[EndpointMethod], moment: Moment) -> EndpointMethod:
     weights = [hosted.weight(moment.now) for hosted in among]
-    left = moment.draw() * sum(weights)
+    left = moment.sample() * sum(weights)
     for hosted, weight in zip(among, weights, strict=True):
         left -= weight
         if left < 0.0:
