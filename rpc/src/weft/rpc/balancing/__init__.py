@@ -4,11 +4,11 @@
     balancer.update(agents)                       # from weft.rpc.discovery, or a coordinator's own fleet
     stub = AnalystStub(BalancedChannel(balancer))
     reply = await stub.Analyze(request, timeout=5)
-    balancer.explain("acme.v1.Analyst/Analyze")   # what the next call would get, and why
+    balancer.explain("acme.v1.Analyst/Analyze")   # which endpoint the next call would get, and why
     await balancer.close()
 
-The rules are pure, a file each. `balancer.py` applies them, `balanced_calls.py` and `balanced_shapes.py` make the calls, and
-`balanced_channel.py` has the channel for stubs.
+The rules are pure, one in each file. `balancer.py` applies them, `balanced_calls.py` and `balanced_shapes.py` make the calls,
+and `balanced_channel.py` has the channel for stubs.
 """
 
 from weft.rpc.balancing.balanced_channel import BalancedChannel

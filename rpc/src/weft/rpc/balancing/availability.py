@@ -1,8 +1,8 @@
-"""Who of a method's endpoints may be chosen. Pure.
+"""Which of a method's endpoints may be chosen. Pure.
 
-The connected ones that are not ejected. Ejection is an opinion: when less than half of all could be chosen (a panic), the
-connected ones get calls, ejected or not, since the few that are left would only be next. Not being connected is a fact: such
-an endpoint is chosen only when none is connected, and one that just refused a connection, or calls, only when all did.
+Normally the connected endpoints that are not ejected. If these are less than half of all (a panic), every connected endpoint
+gets calls, ejected or not: otherwise the few healthy ones would be overloaded next. If none is connected, the endpoints that
+are still connecting may be chosen. If each one has just refused a connection or calls, all may be chosen.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ PANIC_SHARE = 0.5
 
 
 class EndpointStanding(NamedTuple):
-    """How one endpoint stands."""
+    """The standing of one endpoint."""
 
-    # And takes calls, as far as is known.
+    # Connected, and has not said that it takes no calls.
     connected: bool
-    # The last attempt to connect failed, or it said that it takes no calls.
+    # The last attempt to connect failed, or the agent said that it takes no calls.
     refused: bool = False
     ejected: bool = False
 
 
 class Available(NamedTuple):
-    """Places of those that may be chosen, among all; at least one when there is any."""
+    """The endpoints that may be chosen, by their index among all. At least one, if there are endpoints."""
 
     places: list[int]
     panic: bool
-    # Some are on their way: ask again soon.
+    # False: some endpoints are still connecting, so look again soon.
     settled: bool
 
 

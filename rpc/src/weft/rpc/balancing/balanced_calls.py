@@ -1,14 +1,14 @@
-"""Calls that have an endpoint chosen for them, and another one when the first cannot have run them.
+"""Balanced calls: each gets an endpoint from the balancer, and another one if the first cannot have run the call.
 
-Each wraps the call of one endpoint, a plain grpc.aio call, and is used as that would be. Whether there is another attempt is
-decided in the very moment in which an attempt ends, before anybody who waits for it runs again: so whoever wakes up either
-finds the call ended or the next attempt in its place, and waits for that.
+A balanced call wraps a plain grpc.aio call to one endpoint, its attempt, and has the same interface. When an attempt ends, its
+done callback decides at once whether to retry. It runs before the waiting coroutines. So these find either the ended call,
+or the next attempt, and then they wait for that one.
 
     call ─► opening (no snapshot yet) ─► attempt ─► ended
                                            ▲  │ not run, nothing seen by the caller, budget and time left
                                            └──┘
 
-Opening is also where a call with `wait_for_ready` is while no agent takes its method.
+A call with `wait_for_ready` also stays in "opening" while no agent takes its method.
 """
 
 from __future__ import annotations
@@ -32,27 +32,30 @@ from weft.rpc.calls.at_once import at_once
 from weft.rpc.calls.metadata import NO_WAIT_KEY
 from weft.v1 import errors_pb2
 
-# Initial metadata without entries is believed when the call has not ended for so long.
+# Empty initial metadata is passed to the caller when the attempt has not ended within this time.
 BARE_HEADERS_S = 0.01
-# How often a call that waits looks whether an agent is connected: soon at first, for most are in no time.
+# How often a waiting call looks for a connected agent. The first looks come quickly: most agents connect at once.
 FIRST_LOOK_S, MAX_LOOK_S = 0.002, 0.1
-# Asks an agent that is full to say so at once.
+# Asks an agent without a free slot to refuse the call at once.
 _NO_WAIT = (NO_WAIT_KEY, "true")
 _LONG_S = 365 * 86400.0
 
 
 class BalancedCall(aio.Call):
-    """What the four shapes share."""
+    """The base of the four shapes of calls.
 
-    # A request that is a single message can be sent again.
+    It has many methods, because half of them are the interface of `aio.Call`, and the rest move one call's state.
+    """
+
+    # Whether the request can be sent again: it is a single message.
     repeatable = False
-    # How long it takes says how quick the endpoint is.
+    # Whether the call's duration shows the endpoint's speed.
     timed = False
-    # Why it waits for an agent; empty: it does not.
+    # Why the call waits for an agent. Empty: it does not wait for one.
     _waits_for_agent_because = ""
-    # Its attempt may wait for a slot: there is no other agent to try.
+    # The attempt may wait for a slot: there is no other agent to try.
     _waits_for_slot = True
-    # There are agents, not connected: that may change without a snapshot.
+    # Agents exist but are not connected. They may connect without a new snapshot.
     _connecting = False
 
     def __init__(
@@ -67,21 +70,21 @@ class BalancedCall(aio.Call):
     ) -> None:
         self._balancer = balancer
         self._callee = callee
-        # Made for a caller elsewhere, whose timer ends it too.
+        # The call is made for a remote caller, whose own timer ends it at the same deadline.
         self._for_others = for_others
         self._request = request
-        # Of grpc's own: metadata, credentials, wait_for_ready, compression.
+        # gRPC's options of a call: metadata, credentials, wait_for_ready, compression.
         self._how = how
         self._began_at = self._balancer.clock()
         self._deadline = None if timeout is None else self._began_at + timeout
         self._callbacks: list[Callable[[Any], Any]] = []
         self._tried: tuple[Endpoint, ...] = ()
-        # The caller has something of an attempt's answer: there can be no other attempt.
+        # The caller has received a part of an attempt's answer: no retry is possible.
         self._seen = False
         self._done = False
         self._inner: Any = None
         self._opened: asyncio.Event | None = None
-        # Set when an attempt has ended, for those that wait for that and not for its outcome.
+        # Set when an attempt has ended; `initial_metadata` waits for it.
         self._attempt_ended: asyncio.Event | None = None
         if how["metadata"] and (refused := Refused.for_metadata(how["metadata"])):
             self._refuse(refused)
@@ -93,7 +96,7 @@ class BalancedCall(aio.Call):
     # -- attempts -----------------------------------------------------------------------------------------------
 
     def _start(self, left_s: float | None) -> None:
-        """The first attempt, or the refusal; with `wait_for_ready`, the wait for an agent."""
+        """Make the first attempt, or refuse the call. With `wait_for_ready`, wait for an agent instead."""
         try:
             hosted = self._balancer.pick(self._callee.method)
         except errors.WeftError as error:
@@ -103,7 +106,7 @@ class BalancedCall(aio.Call):
                 self._refuse(Refused.by(error))
         else:
             if self._how["wait_for_ready"] and not hosted.endpoint.connection.ready():
-                # An attempt would wait for this one, which may never come back, whoever else comes.
+                # An attempt would wait for this agent alone, which may never come back, even if others connect.
                 self._balancer.withdraw(hosted)
                 self._wait_for_agent(f"{hosted.endpoint.agent_id} is not connected", connecting=True)
             else:
@@ -125,13 +128,13 @@ class BalancedCall(aio.Call):
             call = hosted.endpoint.connection.callable(self._callee)
             self._inner = call(self._request, timeout=left_s, **how)
         except BaseException:
-            # What it was given is none of gRPC's.
+            # gRPC does not take the request or an option.
             self._balancer.release(hosted, self._cost)
             raise
         self._inner.add_done_callback(self._ended)
 
     def _ended(self, inner: Any) -> None:
-        """An attempt has ended; nobody who waits for it has run yet."""
+        """Handle the end of an attempt. No coroutine that waits for the attempt has run yet."""
         if self._attempt_ended is not None:
             self._attempt_ended.set()
         hosted, balancer = self._hosted, self._balancer
@@ -144,13 +147,13 @@ class BalancedCall(aio.Call):
             return
         late_here = code is grpc.StatusCode.DEADLINE_EXCEEDED and not trailers and not self._seen
         if late_here and not hosted.endpoint.connection.ready():
-            # gRPC's own end, which says nothing of what the call waited for.
+            # gRPC's own error does not say what the call waited for.
             agent = f"{hosted.endpoint.agent_id} ({hosted.endpoint.address})"
             self._inner = self._late(f"a connection to agent {agent}")
         self._finish()
 
     def _retry(self, inner: Any, code: grpc.StatusCode, trailers: Any) -> bool:
-        """Try another endpoint, if that is right and there is one."""
+        """Try another endpoint, if the call may be retried and there is one. Returns whether it did."""
         balancer, endpoint = self._balancer, self._hosted.endpoint
         details = at_once(inner.details()) or ""
         given = self._how["metadata"] or ()
@@ -160,7 +163,7 @@ class BalancedCall(aio.Call):
         left_s = self._left_s()
         if (left_s is not None and left_s <= 0.0) or at_once(inner.initial_metadata()):
             return False
-        # Full everywhere: then it waits for a slot of one of them.
+        # If all agents are full, the call waits for a slot of one of them.
         last = not self._waits_for_slot and retry.was_full(trailers, endpoint.agent_id)
         hosted = self._another(balancer.may_retry(code, endpoint, trailers), last=last)
         if hosted is None:
@@ -170,7 +173,7 @@ class BalancedCall(aio.Call):
         return True
 
     def _another(self, allowed: bool, *, last: bool) -> EndpointMethod | None:
-        """An endpoint that was not tried, where the budget allows it; else, with `last`, any. None: there is none."""
+        """An endpoint that was not tried, if the budget allows it. Otherwise, with `last`, any endpoint. None: there is none."""
         pick, method = self._balancer.pick, self._callee.method
         if allowed and len(self._tried) < retry.MAX_ATTEMPTS:
             with contextlib.suppress(errors.WeftError):
@@ -205,17 +208,17 @@ class BalancedCall(aio.Call):
         self._opening = asyncio.get_running_loop().create_task(self._open())
 
     async def _open(self) -> None:
-        """Wait for the first snapshot, or for one with an agent, as long as the call may."""
+        """Wait for the first snapshot, or for an agent, until the call's deadline."""
         left_s = self._left_s()
         if left_s is not None:
             wait_s: float | None = min(usable_s(left_s) if self._for_others else left_s, _LONG_S)
         else:
-            # For ever, as gRPC does, if that is what the caller wants.
+            # With `wait_for_ready` and no deadline, a call waits for ever, as in gRPC.
             wait_s = None if self._how["wait_for_ready"] else self._balancer.limits.first_snapshot_s
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 look_s = FIRST_LOOK_S
-                # A snapshot may have come before this task has run.
+                # The first look is before the wait: a snapshot may have come before this task ran.
                 while not self._try_to_start():
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(look_s if self._connecting else None):
@@ -226,9 +229,9 @@ class BalancedCall(aio.Call):
         self._wake()
 
     def _try_to_start(self) -> bool:
-        """Whether there is an attempt now, or a refusal."""
+        """Try to make the first attempt. Returns whether the call has an attempt or a refusal now."""
         if self._inner is not None:
-            # It was cancelled.
+            # The call was cancelled.
             return True
         if self._balancer.closed:
             self._refuse(Refused(grpc.StatusCode.CANCELLED, "the channel is closed"))
@@ -236,7 +239,7 @@ class BalancedCall(aio.Call):
             try:
                 self._start(self._left_s())
             except Exception as error:
-                # Nobody is there any more to whom it could be raised.
+                # This runs in a task of its own: no caller would see the exception.
                 self._refuse(Refused(grpc.StatusCode.INTERNAL, f"the call cannot be made: {error}"))
         return self._inner is not None
 
@@ -255,7 +258,7 @@ class BalancedCall(aio.Call):
             self._opened.set()
 
     async def _current(self) -> Any:
-        """The attempt that is under way."""
+        """The current attempt, or the refusal. Waits until there is one."""
         if self._inner is None:
             assert self._opened is not None
             try:
@@ -266,7 +269,7 @@ class BalancedCall(aio.Call):
         return self._inner
 
     async def _lasting(self, ask: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
-        """What the last attempt answers."""
+        """Ask the last attempt. The answers of attempts that were retried are dropped."""
         if self._done:
             return await ask(self._inner)
         while True:
@@ -280,7 +283,7 @@ class BalancedCall(aio.Call):
                 if inner is self._inner:
                     return answer
 
-    # -- as grpc.aio's --------------------------------------------------------------------------------------------
+    # -- the interface of `aio.Call` ------------------------------------------------------------------------------
 
     async def initial_metadata(self) -> aio.Metadata:
         if self._done:
@@ -290,7 +293,7 @@ class BalancedCall(aio.Call):
             found: aio.Metadata = await self._lasting(lambda inner: inner.initial_metadata())
             inner = self._inner
             if not found and self.repeatable and not self._done and not self._seen:
-                # Of an attempt that was refused there is as much, until its status is here.
+                # A refused attempt also has empty initial metadata, and its status comes a little later.
                 self._attempt_ended = asyncio.Event()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(BARE_HEADERS_S):
@@ -301,7 +304,7 @@ class BalancedCall(aio.Call):
 
     async def trailing_metadata(self) -> aio.Metadata:
         if self._done:
-            # Most ask for it then: a relay does for every call.
+            # The common case (a relay asks each ended call), made quick.
             ended: aio.Metadata = await self._inner.trailing_metadata()
             return ended
         found: aio.Metadata = await self._lasting(lambda inner: inner.trailing_metadata())

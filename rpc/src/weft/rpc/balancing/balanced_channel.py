@@ -1,4 +1,4 @@
-"""A `grpc.aio.Channel` whose calls go to endpoints that a balancer chooses: for stubs and relays, which need not know."""
+"""A `grpc.aio.Channel` whose calls go to the endpoints that a balancer chooses. Stubs and relays use it as any channel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from weft.rpc.balancing.connection import Callee
 from weft.rpc.calls import call_context
 from weft.rpc.calls.request_streams import StreamStreamCallable, StreamUnaryCallable
 
-# How often the state of a channel as a whole is looked at, by those that wait for it to change.
+# How often `wait_for_state_change` looks at the channel's state.
 LOOK_S = 0.02
 
 Requests = AsyncIterable[Any] | Iterable[Any] | None
@@ -26,9 +26,9 @@ Deserializer = Callable[[bytes], Any] | None
 
 
 class BalancedCallable:
-    """A method, as a stub has it."""
+    """A callable of one method, as a stub holds it."""
 
-    # What it makes.
+    # The class of its calls.
     kind: type[BalancedCall]
 
     def __init__(self, balancer: Balancer, callee: Callee, *, for_others: bool) -> None:
@@ -48,11 +48,11 @@ class BalancedCallable:
         if self._balancer.closed:
             raise aio.UsageError("Channel is closed.")
         self._balancer.home.check()
-        # What is made while a call is handled inherits from it.
+        # A call that a handler makes inherits the call context.
         timeout = call_context.timeout_s(timeout)
         given = call_context.metadata(metadata)
         how = {
-            # Each attempt takes it anew.
+            # A tuple, since each attempt reads the metadata.
             "metadata": given if given is None or isinstance(given, tuple | aio.Metadata) else tuple(given),
             "credentials": credentials,
             "wait_for_ready": wait_for_ready,
@@ -109,14 +109,14 @@ class BalancedStreamStream(ManyRequestsCallable, StreamStreamCallable):
 
 
 class BalancedChannel(aio.Channel):
-    """Its calls go to the endpoints that the balancer chooses.
+    """A channel whose calls go to the endpoints that the balancer chooses.
 
-    Closing it closes nothing: the balancer has the connections, and may have other channels.
+    `close` does nothing: the balancer owns the connections, and other channels may use the same balancer.
 
     Args:
         balancer: chooses the endpoints.
-        for_others: calls are made for callers elsewhere, whose timers end them at the same deadline: one that waits
-            in vain ends a little earlier, so that they are told what it waited for.
+        for_others: calls are made for remote callers, whose own timers end them at the same deadline. A call that waits
+            in vain then ends a little earlier, so that its caller learns what the call waited for.
     """
 
     def __init__(self, balancer: Balancer, *, for_others: bool = False) -> None:
@@ -167,7 +167,7 @@ class BalancedChannel(aio.Channel):
         return self._balancer.connectivity()
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
-        # The state is that of many plain channels; watching each would outlive its close.
+        # The state is that of many plain channels. A watch of a plain channel would outlive its close, so this polls.
         while self.get_state() is last_observed_state:  # noqa: ASYNC110
             await asyncio.sleep(LOOK_S)
 

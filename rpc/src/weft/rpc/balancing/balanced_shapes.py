@@ -25,7 +25,7 @@ class OneResponse(BalancedCall):
                 if inner is self._inner:
                     raise
             except asyncio.CancelledError:
-                # It may have been replaced before whoever waited for it could be cancelled.
+                # A retry may have replaced this attempt meanwhile, so the balanced call itself is cancelled.
                 self.cancel()
                 raise
 
@@ -66,7 +66,7 @@ class ManyResponses(BalancedCall):
 
 
 class ManyRequests(BalancedCall):
-    """A call with a stream of requests. It is made once: what was written is gone."""
+    """A call with a stream of requests. It has one attempt: written requests cannot be sent again."""
 
     async def write(self, request: Any) -> None:
         await (self._inner or await self._current()).write(request)

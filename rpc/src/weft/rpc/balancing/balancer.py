@@ -1,10 +1,10 @@
-"""The balancer: from snapshots of the fleet to an endpoint for each call.
+"""The balancer: chooses an endpoint for each direct call, from snapshots of the fleet.
 
     snapshot ─► endpoints ─► pool of a method ─► available ones ─► policy ─► endpoint
                    ▲                                                            │
                    └── in flight, load, pace, faults ◄── the call's end ◄───────┘
 
-It lives in one event loop and does no I/O of its own: the channels of the endpoints do. Time and randomness are arguments.
+A balancer belongs to one event loop. It does no I/O itself: the channels of the endpoints do. Time and randomness are arguments.
 """
 
 from __future__ import annotations
@@ -52,23 +52,23 @@ POLICIES: dict[str, Policy] = {
     "weighted": weighted.choose,
 }
 
-# Calls that still run on an endpoint that has left.
+# How long calls on an endpoint that has left the fleet may still run.
 LEAVE_S = 600.0
-# Agents of which an error tells why they take no direct calls.
+# An error names this many agents, with the reason why each takes no direct calls.
 TOLD_AGENTS = 3
-# A full fleet may have room again this soon.
+# When all endpoints are at their bound, a caller should retry after this time.
 RETRY_AFTER_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class BalancerLimits:
-    """What can be set, and seldom needs to be."""
+    """The balancer's bounds and times. The defaults fit most programs."""
 
-    # Slots' worth of own calls at one endpoint.
+    # The most slots that this client's own calls may use at one endpoint.
     outstanding: int = 10_000
     # Largest request or response.
     max_message_bytes: int = MAX_MESSAGE_BYTES
-    # Endpoints used of a large fleet.
+    # The most endpoints of a method that this client uses.
     subset: int = SIZE
     slow_start_s: float = slow_start.WINDOW_S
     # How long a call without a deadline waits for the first snapshot.
@@ -77,11 +77,11 @@ class BalancerLimits:
 
 
 class Balancer:
-    """Chooses endpoints for direct calls.
+    """Chooses endpoints for direct calls. It has many methods, because all of them work on the same endpoints and pools.
 
     Args:
         policy: one of `POLICIES`.
-        seed: makes choices and the subset repeatable; None: random ones.
+        seed: makes choices and the subset repeatable. None: they are random.
         limits: bounds and times.
         clock: monotonic seconds.
     """
@@ -106,31 +106,31 @@ class Balancer:
         self.home = HomeLoop(
             "a channel for direct calls", "call connect(...) there, and take the channel from it"
         )
-        # Where the first snapshot, or the end, wakes those that wait.
+        # Set by each snapshot and by the close: it wakes the waiting calls.
         self.changed = asyncio.Event()
         self.known = False
         self.closed = False
         self._choose = POLICIES[policy]
         self._random = random.Random(seed)  # noqa: S311
         self._subset_seed = self._random.getrandbits(64)
-        # Clients must not all begin with the same endpoint.
+        # A random start: clients must not all begin with the same endpoint.
         self._turn = self._random.getrandbits(32)
-        # The newest snapshot, with the agents that take no direct calls.
+        # The newest snapshot, including the agents that take no direct calls.
         self._fleet: tuple[fleet_pb2.Agent, ...] = ()
         self._endpoints: dict[fleet_snapshot.Key, Endpoint] = {}
         self._pools: dict[str, EndpointPool] = {}
         self._sweep_at = clock() + self.limits.outliers.interval_s
-        # Gone from the snapshot, with calls that still run.
+        # Endpoints that have left the fleet and still run calls, and the tasks that close them.
         self._leaving: dict[Endpoint, asyncio.Task[None]] = {}
 
     # -- the fleet ----------------------------------------------------------------------------------------------
 
     def update(self, agents: Iterable[fleet_pb2.Agent]) -> None:
-        """A whole new snapshot of the fleet. Calls on endpoints that are gone go on to their end."""
+        """Take a new snapshot of the whole fleet. Calls on endpoints that left the fleet run to their end."""
         if self.closed:
             return
         now = self.clock()
-        # Of the first ones none is newer than another.
+        # No slow start for the first snapshot: all its endpoints are equally new.
         window_s = self.limits.slow_start_s if self.known else 0.0
         self._fleet = tuple(agents)
         present: dict[fleet_snapshot.Key, Endpoint] = {}
@@ -146,7 +146,7 @@ class Balancer:
             present[key] = endpoint
         gone = [endpoint for key, endpoint in self._endpoints.items() if key not in present]
         self._endpoints = present
-        # Those that are in use are made at once: their endpoints connect before the next call.
+        # The pools in use are built and looked at now, so that their endpoints connect before the next call.
         self._pools = {method: self._pool(method, pool.pace) for method, pool in self._pools.items()}
         for pool in self._pools.values():
             pool.look(now)
@@ -175,12 +175,12 @@ class Balancer:
     # -- a call -------------------------------------------------------------------------------------------------
 
     def pick(self, method: str, tried: Collection[Endpoint] = ()) -> EndpointMethod:
-        """The endpoint for the next attempt, counted there. `ended` must follow, or `give_back`.
+        """Choose the endpoint for the next attempt, and count the attempt there. `ended`, `release` or `withdraw` must follow.
 
         Raises:
             Unavailable: no agent takes direct calls of the method (NO_AGENT).
             Unimplemented: no agent that hosts the service has the method (METHOD_UNKNOWN).
-            ResourceExhausted: all that do are at their bound, or were tried (OVERLOADED).
+            ResourceExhausted: each endpoint of the method is at its bound or was tried (OVERLOADED).
         """
         now = self.clock()
         if now >= self._sweep_at:
@@ -194,9 +194,8 @@ class Balancer:
             raise self._no_agent(method)
         among = pool.open
         moment = Moment(now, self._turn, self._random.random, pool.pace.seconds)
-        # Else an endpoint that refuses would have every first try, and the retry the other turns.
+        # Only first attempts take a turn. Otherwise, if one of two endpoints refuses, it would get each first attempt.
         self._turn += not tried
-        # One alone need not be compared.
         hosted = among[0] if len(among) == 1 else self._choose(among, moment)
         bound = self.limits.outstanding
         if hosted.endpoint in tried or hosted.endpoint.in_flight + hosted.cost > bound:
@@ -216,7 +215,7 @@ class Balancer:
         return hosted
 
     def has_another(self, method: str, tried: int) -> bool:
-        """Whether a call that `tried` endpoints refused may try one more, so that none of them should let it wait."""
+        """Whether a call that `tried` endpoints refused may try one more. If so, an attempt should not wait for a slot."""
         pool = self._pools.get(method)
         return (
             pool is not None and len(pool.open) > tried and tried < retry.MAX_ATTEMPTS and self.budget.allows
@@ -230,20 +229,20 @@ class Balancer:
         trailers: Any,
         took_s: float | None,
     ) -> None:
-        """An attempt has ended, with this outcome.
+        """Count the end of an attempt.
 
         Args:
-            hosted: what `pick` gave.
-            cost: its cost then.
-            code: its status.
-            trailers: its trailing metadata.
-            took_s: how long it took; None: that says nothing (streams take what they take).
+            hosted: the endpoint that `pick` returned.
+            cost: the cost of a call at that time.
+            code: the attempt's status.
+            trailers: the attempt's trailing metadata.
+            took_s: how long the attempt took. None: not measured (failures, and streams: their length is no sign of speed).
         """
         endpoint = hosted.endpoint
         now = self.clock()
         report = None if trailers is None else trailers.get(LOAD_KEY)
         if isinstance(report, bytes) and (used := reported_load.used_slots(report)) is not None:
-            # Before it is counted off: the agent counts the call that ends as well.
+            # Before the attempt is released: the agent's report includes this call.
             endpoint.reported(used, now)
         self.release(hosted, cost)
         if code is grpc.StatusCode.OK:
@@ -259,30 +258,30 @@ class Balancer:
             if retry.connection_lost(code, trailers):
                 self._availability_changed()
         if retry.turned_away(code, trailers, endpoint.agent_id):
-            # Nothing runs there: it would look the least loaded, and have every call until discovery tells.
+            # The agent runs nothing. It would look the least loaded and get every call until the next snapshot.
             hosted.refuses_until = now + TURNED_AWAY_S
             self._availability_changed()
 
     def release(self, hosted: EndpointMethod, cost: int) -> None:
-        """What `pick` counted is over, or was never begun."""
+        """Uncount an attempt that `pick` counted: it has ended, or did not start."""
         endpoint = hosted.endpoint
         endpoint.in_flight -= cost
         if endpoint.emptied is not None and not endpoint.in_flight:
             endpoint.emptied.set()
 
     def withdraw(self, hosted: EndpointMethod) -> None:
-        """No attempt came of what `pick` gave, which was not connected."""
+        """Take back a pick: its endpoint was not connected, and no attempt was made."""
         self.release(hosted, hosted.cost)
         self.stats.picks[hosted.endpoint.agent_id] -= 1
         self._availability_changed()
 
     def may_retry(self, code: grpc.StatusCode, endpoint: Endpoint, trailers: Any) -> bool:
-        """Whether the budget has a retry after this failure."""
+        """Whether the retry budget allows a retry after this failure. Counts the failure."""
         if retry.turned_away(code, trailers, endpoint.agent_id):
-            # It leaves, and is asked no more: this is no sign of trouble, and cannot be what makes it worse.
+            # The agent leaves and gets no more calls. This is no sign of trouble, so it costs no budget.
             return True
         lost = retry.connection_lost(code, trailers)
-        # A broken connection is one failure, however many calls were on it: nothing runs them there any more.
+        # A broken connection counts as one failure, however many calls it had.
         if not (lost and endpoint.lost):
             self.budget.failed()
         endpoint.lost = lost
@@ -291,10 +290,10 @@ class Balancer:
         self.stats.budget_refusals += 1
         return False
 
-    # -- looking ------------------------------------------------------------------------------------------------
+    # -- views --------------------------------------------------------------------------------------------------
 
     def explain(self, method: str) -> Explanation:
-        """What the next call of "package.Service/Method" would get, and why. Chooses nothing."""
+        """Which endpoint the next call of "package.Service/Method" would get, and why. Makes no call."""
         now = self.clock()
         pool = self._pools.get(method) or self._find_pool(method)
         found = pool.availability(now)
@@ -302,9 +301,9 @@ class Balancer:
         typical_s = pool.pace.seconds
         chosen: EndpointMethod | None = None
         if among:
-            draws = random.Random()  # noqa: S311
-            draws.setstate(self._random.getstate())
-            chosen = self._choose(among, Moment(now, self._turn, draws.random, typical_s))
+            copied = random.Random()  # noqa: S311
+            copied.setstate(self._random.getstate())
+            chosen = self._choose(among, Moment(now, self._turn, copied.random, typical_s))
         return Explanation(
             method=method,
             policy=self.policy,
@@ -318,7 +317,7 @@ class Balancer:
         )
 
     def connectivity(self) -> grpc.ChannelConnectivity:
-        """How the channel stands as a whole."""
+        """The connectivity of the channel as a whole."""
         if self.closed:
             return grpc.ChannelConnectivity.SHUTDOWN
         if not self.known:
@@ -330,7 +329,7 @@ class Balancer:
         return grpc.ChannelConnectivity.TRANSIENT_FAILURE
 
     def unknown_fleet(self, waited_s: float) -> errors.Unavailable:
-        """Why a call fails for which no snapshot came in time."""
+        """The error of a call for which no snapshot came in time."""
         return refusals.no_agent(
             f"which agents there are is not known: no coordinator told within {waited_s:g} s"
         )
@@ -339,7 +338,7 @@ class Balancer:
 
     def _find_pool(self, method: str) -> EndpointPool:
         pool = self._pool(method, speed.Pace())
-        # Whoever asks for what nobody hosts must not fill the memory.
+        # No pool is kept for an unhosted method: calls of made-up methods must not fill the memory.
         if pool.members:
             self._pools[method] = pool
         return pool
@@ -358,7 +357,7 @@ class Balancer:
         left_out = self._left_out(method)
         service = method.rpartition("/")[0]
         if not left_out and fleet_snapshot.has_service(self._fleet, service):
-            # What gRPC answers for a method that a server does not have.
+            # As a gRPC server answers for a method that it does not have.
             return refusals.method_unknown(
                 f"no agent that hosts {service} has {method}", method=method, called=True
             )
@@ -379,13 +378,13 @@ class Balancer:
         self._availability_changed()
 
     def _availability_changed(self) -> None:
-        """Who may be chosen has changed."""
+        """Make each pool look again: the available endpoints have changed."""
         for pool in self._pools.values():
             pool.invalidate()
 
     async def _close_when_idle(self, endpoint: Endpoint) -> None:
-        """Close the connection when its calls have ended."""
-        # Not by gRPC's own grace: a channel that is closing with one cannot be closed sooner.
+        """Close the endpoint's connection when its calls have ended."""
+        # Not by gRPC's own grace: a channel that closes with a grace cannot be closed sooner.
         endpoint.emptied = asyncio.Event()
         if endpoint.in_flight:
             with contextlib.suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""The plain channel to one endpoint: its connection, its state, the calls of each method on it, and its end."""
+"""The plain channel to one endpoint: its connection, its state, and the callables of its methods."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import grpc.aio
 
 from weft.rpc.network.channel import MAX_MESSAGE_BYTES, client_options, dial
 
-# More callables than this are not one program's methods: somebody makes their serializers anew each time.
+# A program has fewer methods than this. With more callables, it makes new serializers for each call: then the cache is cleared.
 MAX_CALLABLES = 1024
 
 
 class Callee(NamedTuple):
     """A method as a stub asks for it."""
 
-    # Name of the channel's method that makes it, such as "unary_unary".
+    # Name of the channel's method that makes the callable, such as "unary_unary".
     shape: str
     # "package.Service/Method".
     method: str
@@ -26,7 +26,7 @@ class Callee(NamedTuple):
 
 
 class Connection:
-    """Dials when it is first asked how it stands, and again whenever it is lost."""
+    """A connection to one endpoint. It dials when its state is first asked for, and again whenever it is lost."""
 
     __slots__ = ("_address", "_callables", "_channel", "_max_message_bytes")
 
@@ -37,7 +37,7 @@ class Connection:
         self._callables: dict[Callee, Any] = {}
 
     def state(self) -> grpc.ChannelConnectivity:
-        """How it stands now; one that is idle begins to connect."""
+        """The connection's state now. An idle connection begins to connect."""
         return self._opened().get_state(try_to_connect=True)
 
     def ready(self) -> bool:
@@ -59,13 +59,13 @@ class Connection:
         return made
 
     async def close(self) -> None:
-        """Cancel what runs on it, and close it."""
+        """Cancel the calls on it, and close it."""
         if self._channel is not None:
             await self._channel.close()
 
     def _opened(self) -> grpc.aio.Channel:
         if self._channel is None:
-            # Its own: endpoints at one address (an agent that was restarted) must not share fates.
+            # Its own connection: two endpoints at one address (an agent before and after a restart) must not share one.
             options = client_options(own_connection=True, max_message_bytes=self._max_message_bytes)
             self._channel = dial(self._address, options)
         return self._channel

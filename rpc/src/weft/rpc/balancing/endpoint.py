@@ -1,7 +1,7 @@
 """An endpoint: one process of an agent with its direct server, in the numbers that the rules read.
 
-Numbers only: what is known of it (from the snapshot), and what this client has seen of it (its own calls, the load that
-trailers report). No I/O; time is an argument. `connection.py` has its channel.
+The numbers come from the snapshot and from this client's own calls (their count and duration, the load that their trailers
+report). No I/O; time is an argument. `connection.py` has the channel.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from weft.rpc.balancing.connection import Connection
 from weft.rpc.balancing.outliers import Record
 from weft.v1 import fleet_pb2
 
-# Who refuses calls for good is asked no more for so long: by then discovery tells how it stands.
+# An agent that refuses all calls (it stops, say) gets none for so long. By then the next snapshot tells its state.
 TURNED_AWAY_S = 1.0
 
 
 class Endpoint:
-    """One process of an agent. A restarted agent, or one that moved, is a new endpoint."""
+    """One process of an agent. An agent that restarted or changed its address is a new endpoint."""
 
     __slots__ = (
         "active",
@@ -42,54 +42,54 @@ class Endpoint:
         self.agent_id = agent.id
         self.address = agent.advertised_address
         self.connection = connection
-        # How long its slow start is, and when that is over.
+        # The length of its slow start, and its end.
         self.window_s = window_s
         self.warm_at = now + window_s
-        # Slots' worth of this client's own calls; a stream counts until it ends.
+        # Slots used by this client's own calls. A stream counts until it ends.
         self.in_flight = 0
-        # Slots' worth of everybody else's work there, when it was last told, and when that was.
+        # Slots used by others' work at the last report, and the time of that report.
         self.others = 0.0
         self.reported_at = now
-        # Of one that has left: its last call has ended.
+        # For an endpoint that has left the fleet: set when its last call has ended.
         self.emptied: asyncio.Event | None = None
-        # Its connection broke, and no call has ended well since.
+        # Whether its connection broke, and no call has succeeded since.
         self.lost = False
         self.record = Record()
         self.hosted: dict[str, EndpointMethod] = {}
         self.apply(agent, now)
 
     def apply(self, agent: fleet_pb2.Agent, now: float) -> None:
-        """What the newest snapshot says of it."""
+        """Take the agent's record in the newest snapshot."""
         self.agent = agent
         self.active = fleet_snapshot.takes_calls(agent)
         self.slots = max(1, agent.slots)
         costs = fleet_snapshot.hosted_methods(agent)
-        # What was measured stays.
+        # A method that stays keeps its measurements.
         self.hosted = {name: self.hosted.get(name) or EndpointMethod(self, name) for name in costs}
         for name, cost in costs.items():
             self.hosted[name].cost = cost
-        # A trailer is fresher, and it knows which calls are ours.
+        # A trailer's report is newer than the snapshot's, and it matches this client's own count of calls.
         if now - self.reported_at >= reported_load.TRAILER_HOLDS_S or self.in_flight == 0:
             self.reported(agent.used_slots, now)
 
     def reported(self, used_slots: float, now: float) -> None:
-        """It says how many slots are taken; its word comes with a call of ours that is still counted."""
+        """Take the agent's report of its used slots. A trailer's report comes with an own call, which must still be counted."""
         self.others = reported_load.others(used_slots, self.in_flight)
         self.reported_at = now
 
     def load(self, now: float) -> float:
-        """Slots' worth of work there: our own, and what is believed of others'."""
+        """Slots used there: by own calls, and by others' work as far as the last report still counts."""
         if not self.others:
             return self.in_flight
         return self.in_flight + reported_load.faded(self.others, now - self.reported_at)
 
     def warmth(self, now: float) -> float:
-        """The slow start's factor."""
+        """The factor of the slow start."""
         return 1.0 if now >= self.warm_at else slow_start.factor(self.warm_at - now, window_s=self.window_s)
 
 
 class EndpointMethod:
-    """A method at an endpoint: what is chosen among."""
+    """One method at one endpoint. Policies choose among these."""
 
     __slots__ = ("cost", "endpoint", "method", "pace", "refuses_until")
 
@@ -99,15 +99,15 @@ class EndpointMethod:
         # Slots that one call takes.
         self.cost = 1
         self.pace = speed.Pace()
-        # It said that it takes no calls.
+        # Until then it gets no calls, because it said that it takes none.
         self.refuses_until = 0.0
 
     def weight(self, now: float) -> float:
-        """Its share relative to others: capacity, less while it is new."""
+        """Its weight relative to others: its slots, and less while it is new."""
         endpoint = self.endpoint
         return endpoint.slots if now >= endpoint.warm_at else endpoint.slots * endpoint.warmth(now)
 
     def score(self, now: float, typical_s: float) -> float:
-        """How loaded it would be with one call more; the least is the best."""
+        """Its load with one more call, divided by its weight. The lowest score is the best."""
         weight = self.weight(now) * self.pace.factor(now, typical_s)
         return (self.endpoint.load(now) + self.cost) / weight

@@ -1,4 +1,4 @@
-"""Why an endpoint is chosen: what was known of each, as the choice sees it."""
+"""Explains a choice: the facts about each endpoint that the choice uses."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ class Candidate:
 
     agent_id: str
     address: str
-    # Slots' worth of this client's own calls.
+    # Slots used by this client's own calls.
     in_flight: int
-    # Slots' worth of others' work, as last reported and faded since.
+    # Slots used by others' work, as last reported. It counts less with the report's age.
     reported_load: float
-    # Capacity in slots.
+    # Total slots.
     weight: float
-    # What the weight is multiplied with: while it is new, and when it is slow.
+    # Factors of the weight: below 1 while the endpoint is new, or when it is slow.
     slow_start: float
     speed: float
     connected: bool
     ejected: bool
-    # Own and reported load with one call more, by weight: the least is the best.
+    # Own and reported load with one more call, divided by the weight. The lowest score is the best.
     score: float
-    # It may be chosen.
+    # Whether the endpoint may be chosen.
     available: bool
     chosen: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A choice: what the next call of the method would get, if nothing changes before."""
+    """The endpoint that the next call of the method would get, if nothing changes before, and why."""
 
     method: str
     policy: str
     candidates: tuple[Candidate, ...]
-    # The agents that host the method and take no direct calls of it, by id, and why.
+    # The agents that host the method but take no direct calls of it: agent id -> reason.
     left_out: dict[str, str]
-    # Id of the agent; empty: there is none to choose.
+    # Id of the chosen agent. Empty: no agent can be chosen.
     chosen: str
-    # Less than half could be chosen: ejected ones may be, too.
+    # Less than half of the endpoints could be chosen, so ejected ones may be chosen too.
     panic: bool
 
 
 def candidate(
     hosted: EndpointMethod, now: float, typical_s: float, available: bool, chosen: bool
 ) -> Candidate:
-    """How an endpoint looks to the rules now."""
+    """An endpoint as the rules see it now."""
     endpoint = hosted.endpoint
     stands = standing(hosted, now)
     return Candidate(

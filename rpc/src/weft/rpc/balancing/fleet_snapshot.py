@@ -1,4 +1,4 @@
-"""What a snapshot of the fleet says of an agent: whether it takes direct calls, and of which methods. Pure."""
+"""Reads an agent's record in a snapshot of the fleet: whether the agent takes direct calls, and of which methods. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from weft.v1 import fleet_pb2
 
-# One process at one place. A restart changes the instance, and must not inherit what was seen of the process before.
+# One process at one address. A restart changes the instance id: the new process must not inherit the old one's measurements.
 Key = tuple[str, str, str]
 
 
@@ -15,7 +15,7 @@ def key(agent: fleet_pb2.Agent) -> Key:
 
 
 def takes_calls(agent: fleet_pb2.Agent) -> bool:
-    """Whether it takes direct calls at all."""
+    """Whether the agent takes direct calls at all."""
     return (
         agent.state == fleet_pb2.AGENT_STATE_ACTIVE
         and bool(agent.advertised_address)
@@ -24,7 +24,7 @@ def takes_calls(agent: fleet_pb2.Agent) -> bool:
 
 
 def why_not(agent: fleet_pb2.Agent, method: str) -> str:
-    """Why an agent that hosts a method takes no direct calls of it now; empty: it does, or does not host it."""
+    """Why an agent that hosts a method takes no direct calls of it now. Empty: it takes them, or does not host the method."""
     if not any(hosted.name == method for hosted in agent.methods):
         return ""
     if not agent.advertised_address:
@@ -37,10 +37,10 @@ def why_not(agent: fleet_pb2.Agent, method: str) -> str:
 
 
 def has_service(agents: Iterable[fleet_pb2.Agent], service: str) -> bool:
-    """Whether an agent hosts any method of a service, called directly or not."""
+    """Whether any agent hosts a method of a service, also one that takes no direct calls."""
     return any(hosted.name.rpartition("/")[0] == service for agent in agents for hosted in agent.methods)
 
 
 def hosted_methods(agent: fleet_pb2.Agent) -> dict[str, int]:
-    """The methods that it takes calls of now, with the slots that one call takes."""
+    """The methods of which the agent takes calls now, each with the slots that one call costs."""
     return {method.name: method.slot_cost or 1 for method in agent.methods if not method.unavailable}

@@ -1,7 +1,7 @@
 """Least outstanding: the endpoint with the least load for its weight. Pure.
 
-Up to eight endpoints are all looked at. Of more, two are drawn and the better one is taken: nearly as good, at the same
-cost for any number, and clients that know the same do not all run to the same endpoint.
+Of up to eight endpoints, all are compared. Of more, two are sampled and the better one is chosen. That is nearly as good,
+costs the same for any number, and clients with the same knowledge do not all choose the same endpoint.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def choose(among: Sequence[EndpointMethod], moment: Moment) -> EndpointMethod:
     count = len(among)
     now, typical_s = moment.now, moment.typical_s
     if count <= SCANNED:
-        # From another one each time: equals take turns.
+        # The first one changes each time, so that equal endpoints take turns.
         first = moment.turn % count
         best = among[first]
         least = best.score(now, typical_s)

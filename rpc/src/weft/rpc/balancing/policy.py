@@ -1,4 +1,4 @@
-"""What a policy is: a function that chooses one of several endpoints, and nothing else. Each is a file of its own."""
+"""The type of a policy: a function that chooses one of several endpoints. Each policy has its own file."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from weft.rpc.balancing.endpoint import EndpointMethod
 
 
 class Moment(NamedTuple):
-    """What a choice depends on beside the endpoints."""
+    """The inputs of a choice, besides the endpoints."""
 
     now: float
-    # How many choices were made before, from a random start.
+    # The number of choices before this one, plus a random start.
     turn: int
-    # Uniform in [0, 1).
+    # Samples a number, uniform in [0, 1).
     sample: Callable[[], float]
-    # How long a call of the method takes, on the whole.
+    # How long a call of the method takes, over all endpoints.
     typical_s: float
 
 
-# Chooses one of at least one.
+# The sequence has at least one endpoint.
 Policy = Callable[[Sequence[EndpointMethod], Moment], EndpointMethod]

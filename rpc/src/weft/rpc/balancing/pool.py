@@ -1,4 +1,4 @@
-"""The endpoints of one method, and who of them may be chosen now."""
+"""The pool of a method: its endpoints, and which of them may be chosen now."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from weft.rpc.balancing import speed
 from weft.rpc.balancing.availability import Available, EndpointStanding, available
 from weft.rpc.balancing.endpoint import Endpoint, EndpointMethod
 
-# How long what was seen of the connections holds: looking costs a microsecond an endpoint.
+# The connections are looked at this often: a look costs a microsecond for each endpoint.
 LOOK_S = 0.05
-# While some of them are being made.
+# The same while some connections are being made.
 LOOK_SOON_S = 0.005
-# One endpoint's weight in the time that calls take on the whole.
+# The weight of one call in the typical time of the method's calls.
 SHARE_OF_NEWEST = 0.05
 
 
 class EndpointPool:
-    """Made anew with each snapshot; the pace of the method's calls goes on."""
+    """The endpoints of a method. Each snapshot makes a new pool, which keeps the measured pace of the method's calls."""
 
     __slots__ = ("_look_at", "members", "open", "pace", "panic")
 
     def __init__(self, members: Sequence[EndpointMethod], pace: speed.Pace) -> None:
         self.members = tuple(members)
-        # How long a call takes, on the whole.
+        # How long a call takes, over all endpoints.
         self.pace = pace
         self.open: Sequence[EndpointMethod] = ()
         self.panic = False
         self._look_at = 0.0
 
     def look(self, now: float) -> None:
-        """See who may be chosen, unless it was seen a moment ago."""
+        """Find the endpoints that may be chosen, unless the last look was a moment ago."""
         if now < self._look_at:
             return
         found = self.availability(now)
@@ -41,14 +41,14 @@ class EndpointPool:
         self._look_at = now + (LOOK_S if found.settled else LOOK_SOON_S)
 
     def invalidate(self) -> None:
-        """Something has changed."""
+        """Look again at the next call: an endpoint has changed."""
         self._look_at = 0.0
 
     def availability(self, now: float) -> Available:
         return available([standing(hosted, now) for hosted in self.members])
 
     def among(self, tried: Collection[Endpoint], bound: int) -> Sequence[EndpointMethod]:
-        """Who may be chosen, without those that were tried and those at their bound."""
+        """The endpoints that may be chosen, without the tried ones and those at their bound."""
         return [
             hosted
             for hosted in self.open

@@ -1,4 +1,4 @@
-"""A call that never went out: it ended before it began, and says so wherever one asks, as one of grpc.aio's own would."""
+"""A call that was refused before it was sent. It has the interface of an ended grpc.aio call."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LOCALLY = "Locally cancelled by application!"
 
 
 class Refused:
-    """Stands in for the call of an endpoint."""
+    """A refused call, in place of an attempt."""
 
     def __init__(self, code: grpc.StatusCode, details: str, trailers: aio.Metadata | None = None) -> None:
         self._code = code
@@ -25,7 +25,7 @@ class Refused:
 
     @classmethod
     def by(cls, error: errors.WeftError) -> Refused:
-        """Refused with an error of ours, details and all."""
+        """A call refused with an error of weft's, including its details."""
         status = error.status()
         trailers = aio.Metadata((errors.STATUS_DETAILS_KEY, status.SerializeToString()))
         return cls(error.code, status.message, trailers)
@@ -36,8 +36,8 @@ class Refused:
 
     @classmethod
     def for_metadata(cls, pairs: Iterable[tuple[str, Any]]) -> Refused | None:
-        """For metadata that a direct call cannot have; None: it can."""
-        # gRPC itself would find it out later, and never tell those who wait for the call's end.
+        """A call refused for metadata that a direct call cannot have. None: the metadata is fine."""
+        # gRPC would notice bad metadata later, and would never wake the coroutines that wait for the call's end.
         if problem := metadata.unfit(pairs):
             return cls(grpc.StatusCode.INTERNAL, f"metadata that cannot be sent: {problem}")
         try:

@@ -1,8 +1,8 @@
-"""Load that agents report, and how far to believe it. Pure.
+"""The load that agents report, and how much it counts. Pure.
 
-An agent's word counts every slot that is taken, the asking client's own calls included: those are taken out, for the client
-counts them itself, and better. What is left, other people's work, is as old as the word: it fades, since an agent that
-looks full is not called, and what is not called says nothing new.
+An agent's report counts every used slot, including those of this client's own calls. These are subtracted, because the client
+counts them itself, and more exactly. The rest is the work of others. It counts less as the report grows old: an agent that
+looks full gets no calls from this client, and so sends it no newer report.
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ from google.protobuf.message import DecodeError
 
 from weft.v1 import agent_pb2
 
-# A report counts less and less, and not at all after this.
+# A report counts less with time, and not at all after this.
 FADES_S = 5.0
-# How long a trailer's word stands against the coordinator's, which is older on its way.
+# For so long a trailer's report is preferred to a snapshot's, which takes longer to arrive.
 TRAILER_HOLDS_S = 1.0
 
 
 def others(used_slots: float, own: float) -> float:
-    """Slots taken by others, when `used_slots` are taken in all and our own calls take `own`."""
+    """Slots used by others, when `used_slots` are used in all and this client's own calls use `own`."""
     return max(0.0, used_slots - own)
 
 
 def faded(reported: float, age_s: float) -> float:
-    """What a report of this age still counts."""
+    """The load that still counts of a report of this age."""
     return reported * max(0.0, 1.0 - age_s / FADES_S)
 
 
-# The same few reports come again and again, until the agent's host has other figures.
+# Cached: most reports repeat one of a few.
 @functools.lru_cache(maxsize=1024)
 def used_slots(report: bytes) -> float | None:
-    """The slots in use by a trailer's report; None when it does not say, or is none."""
+    """The used slots in a trailer's report. None: it has no such figure, or cannot be parsed."""
     try:
         metrics = agent_pb2.OrcaLoadReport.FromString(report).named_metrics
     except DecodeError:
         return None
-    # A map's own `get` creates nothing.
+    # `get`, because `[]` on a protobuf map would add the key.
     return metrics.get("used_slots")

@@ -1,7 +1,7 @@
-"""Which failures may be tried on another endpoint: those of calls that cannot have been run, and those that the caller marked. Pure.
+"""Which failed calls may be retried on another endpoint: those that cannot have been run, and those that the caller marked. Pure.
 
-That a call was not run is certain when it was never sent (no connection, or one that was going away), and when the agent
-itself says that it refused it. Everything that a server answered has trailers; gRPC's own words come without.
+A call cannot have been run if it was never sent (no connection, or a connection that was closing), or if the agent itself says
+that it refused the call. A server's answer has trailers; gRPC's own errors have none.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from weft.rpc import errors
 from weft.rpc.calls.metadata import RETRY_MARK
 from weft.v1 import errors_pb2
 
-# Endpoints that one call is tried on, the first included.
+# The most attempts of one call, including the first.
 MAX_ATTEMPTS = 5
 
-# How gRPC's words begin when a call never reached the server.
+# How gRPC's message begins when a call never reached the server.
 _NEVER_SENT = ("failed to connect to all addresses", "GOAWAY received")
-# With these an agent refuses the next call as well.
+# For these reasons an agent refuses the next call as well.
 _LASTING_REFUSALS = frozenset(
     errors.reason_name(reason)
     for reason in (
@@ -45,7 +45,7 @@ def is_marked(metadata: Iterable[tuple[str, Any]]) -> bool:
 def elsewhere(
     code: grpc.StatusCode, details: str, trailers: Any, agent_id: str, metadata: Iterable[tuple[str, Any]]
 ) -> bool:
-    """Whether a call of which the caller has seen nothing may be tried on another endpoint."""
+    """Whether a call may be retried on another endpoint, if the caller has received nothing of it."""
     if code not in _CODES:
         return False
     if code is grpc.StatusCode.UNAVAILABLE and (never_sent(details, trailers) or is_marked(metadata)):
@@ -54,17 +54,17 @@ def elsewhere(
 
 
 def was_full(trailers: Any, agent_id: str) -> bool:
-    """Whether the agent refused the call because all its slots were taken."""
+    """Whether the agent refused the call because all its slots were used."""
     return _refusal(trailers, agent_id) == _OVERLOADED
 
 
 def turned_away(code: grpc.StatusCode, trailers: Any, agent_id: str) -> bool:
-    """Whether the agent refused the call for a reason that will hold for the next one too."""
+    """Whether the agent refused the call for a reason that holds for the next call too."""
     return code in _CODES and _refusal(trailers, agent_id) in _LASTING_REFUSALS
 
 
 def connection_lost(code: grpc.StatusCode, trailers: Any) -> bool:
-    """Whether it was gRPC here that gave the call up, not a server."""
+    """Whether gRPC in this process ended the call, not a server."""
     return code is grpc.StatusCode.UNAVAILABLE and not trailers
 
 
@@ -73,7 +73,7 @@ def never_sent(details: str, trailers: Any) -> bool:
 
 
 def _refusal(trailers: Any, agent_id: str) -> str:
-    """Why the agent itself refused the call; empty: it did not. A handler may pass on what another agent told it: that has its name."""
+    """Why the agent itself refused the call. Empty: it did not. A handler may pass on another agent's refusal, which has that agent's id."""
     for key, value in trailers or ():
         if key == errors.STATUS_DETAILS_KEY:
             try:

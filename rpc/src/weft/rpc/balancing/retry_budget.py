@@ -1,4 +1,4 @@
-"""The retry budget (gRFC A6's throttle): retries stop when too much fails, so that they cannot be what keeps it failing. Pure."""
+"""The retry budget (the throttle of gRFC A6): retries stop when too many calls fail, so that they do not add to an overload. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ TOKEN_RATIO = 0.1
 
 
 class RetryBudget:
-    """Each failure takes a token, each success gives a part of one back; retries are for the upper half."""
+    """A failure takes a token; a success returns a part of one. Retries are allowed while more than half of the tokens are there."""
 
     __slots__ = ("_max_tokens", "_token_ratio", "tokens")
 

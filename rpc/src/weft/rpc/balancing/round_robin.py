@@ -1,4 +1,4 @@
-"""Round robin: each endpoint in turn, whatever its load or weight. Pure."""
+"""Round robin: each endpoint in turn. Load and weight do not count. Pure."""
 
 from __future__ import annotations
 

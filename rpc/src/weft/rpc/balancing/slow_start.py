@@ -1,17 +1,17 @@
-"""Slow start: a new endpoint is cold (caches, compilers, connections) and gets its share little by little. Pure."""
+"""Slow start: a new endpoint is cold (caches, compilers, connections), so its weight grows to the full one. Pure."""
 
 from __future__ import annotations
 
 WINDOW_S = 10.0
 LEAST = 0.1
-# 1: linear. More: quicker at the beginning.
+# 1: the weight grows linearly. More than 1: faster at the beginning.
 AGGRESSION = 1.0
 
 
 def factor(
     left_s: float, *, window_s: float = WINDOW_S, least: float = LEAST, aggression: float = AGGRESSION
 ) -> float:
-    """What a new endpoint's weight is multiplied with, when `left_s` of its window are left."""
+    """The factor of a new endpoint's weight, when `left_s` of its window are left."""
     if left_s <= 0.0:
         return 1.0
     passed = max(0.0, 1.0 - left_s / window_s)

@@ -1,8 +1,8 @@
-"""Slow endpoints: their weight falls, so that few calls wait for them. Pure.
+"""Slow endpoints: their weight falls, so that they get few calls. Pure.
 
-Counting calls alone does not keep calls away from an endpoint that is slow but takes them all in: of eight with one five
-times slower it would still get one call in forty, enough for all of the slowest one percent. So the time that calls take
-is followed, method by method, here and on the whole. Up to twice the typical time is noise.
+Least outstanding calls alone are not enough: of eight endpoints, one that is five times slower would still get one call in
+forty. These calls alone would be the slowest one percent. So the duration of calls is measured for each method, at each
+endpoint and over all endpoints. Up to twice the typical time counts as noise.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 SHARE_OF_NEWEST = 0.5
 NOISE = 2.0
 LEAST = 0.05
-# What is not called is not measured: what was measured counts less and less, and then it is tried again.
+# An endpoint without calls is not measured. Its measurement counts less with time, and not at all after this: then it gets calls again.
 FADES_S = 10.0
 
 
 class Pace:
-    """How long calls take, as an average that follows. Failures do not count: failing is quick."""
+    """How long calls take, as a moving average. Failures do not count: they are often quick."""
 
     __slots__ = ("measured_at", "seconds")
 
@@ -24,13 +24,13 @@ class Pace:
         self.measured_at = 0.0
 
     def measured(self, seconds: float, now: float, typical_s: float, share: float = SHARE_OF_NEWEST) -> None:
-        """One more call ended well. The first is no more than one: before it, all are typical."""
+        """Count a call that succeeded. The first one is averaged with the typical time."""
         before = self.seconds or typical_s or seconds
         self.seconds = before + share * (seconds - before)
         self.measured_at = now
 
     def factor(self, now: float, typical_s: float) -> float:
-        """What the endpoint's weight is multiplied with."""
+        """The factor of the endpoint's weight."""
         if self.seconds <= NOISE * typical_s or not typical_s:
             return 1.0
         belief = max(0.0, 1.0 - (now - self.measured_at) / FADES_S)

@@ -1,4 +1,4 @@
-"""What a balancer has done so far, for tests and for people."""
+"""Counts of a balancer's work, for tests and for people."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from dataclasses import dataclass, field
 class Stats:
     """Counts since the balancer was made."""
 
-    # Attempts given to each agent, by its id: calls and retries.
+    # Attempts at each agent, by agent id: first attempts and retries.
     picks: Counter[str] = field(default_factory=Counter)
-    # Calls tried again on another endpoint.
+    # Attempts after the first.
     retries: int = 0
-    # Retries that the budget forbade.
+    # Retries that the budget did not allow.
     budget_refusals: int = 0
-    # Endpoints ejected for failing more than others.
+    # Endpoints ejected because their calls failed more often than others'.
     ejections: int = 0
-    # Choices made in a panic: ejected endpoints could be chosen, too.
+    # Choices made in a panic: ejected endpoints could be chosen too.
     panics: int = 0
     # Calls refused because every endpoint was at its bound.
     bound_refusals: int = 0
-    # Times that no agent took direct calls of a method: calls refused, and looks of those that wait for one.
+    # Picks that found no agent for direct calls of the method: refused calls, and the looks of waiting calls.
     no_agent: int = 0

@@ -1,7 +1,7 @@
-"""Deterministic subsetting (gRFC A68): of a large fleet each client uses a part, and always the same part. Pure.
+"""Deterministic subsetting (gRFC A68): each client uses a part of a large fleet, and always the same part. Pure.
 
-Every endpoint has a place by the hash of its address and the client's seed. One that comes or goes changes at most one
-place in the part, so that connections stay.
+The hash of an endpoint's address and the client's seed ranks the endpoint. An endpoint that comes or goes changes at most one
+endpoint of the part, so that the other connections stay.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def subset(items: Iterable[T], address: Callable[[T], str], seed: int, size: int = SIZE) -> list[T]:
-    """At most `size` of the items, those with the least hashes; all of them, in their order, when they are no more."""
+    """The `size` items with the lowest hashes. If there are no more than `size`, all of them, in their order."""
     every = list(items)
     if len(every) <= size:
         return every

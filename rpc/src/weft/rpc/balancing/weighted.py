@@ -1,4 +1,4 @@
-"""Weighted: each endpoint by chance, in proportion to its capacity, whatever its load; less while it is new. Pure."""
+"""Weighted: samples an endpoint in proportion to its slots, and less while it is new. Load does not count. Pure."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ def choose(among: Sequence[EndpointMethod], moment: Moment) -> EndpointMethod:
         left -= weight
         if left < 0.0:
             return hosted
-    # Rounding.
+    # Reached only by a rounding error.
     return among[-1]
