@@ -1,4 +1,4 @@
-"""What every gRPC end of weft shares: errors, channel options, metadata, trace context, times."""
+"""The parts that weft's clients and servers share: errors, refusals, channels, metadata, call context, balancing, logs, times."""
 
 from weft.rpc.process import fork_support
 

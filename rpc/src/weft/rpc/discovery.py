@@ -1,9 +1,9 @@
-"""Discovery: follows `WatchAgents` of a coordinator, and keeps what is known of the agents while it is away.
+"""Discovery: follows `WatchAgents` of a coordinator, and keeps the known agents while the coordinator is away.
 
     dial ─► snapshot ─► changes ─► the stream breaks ─► wait ─► dial with the cursor ─► the changes since, or a snapshot
 
-A snapshot may come in parts; it takes the place of what was known when it is whole. So whoever balances by this never
-sees a fleet that is smaller than it is.
+A snapshot may come in parts. It replaces the known agents when all parts have come, so that a balancer never sees an
+incomplete fleet.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _log = get_logger(__name__)
 
 FIRST_BACKOFF_S = 0.05
 MAX_BACKOFF_S = 1.0
-# Where asking again will hardly help: the coordinator is of a version without discovery, or refuses the question.
+# The longest wait when a retry will hardly help: the coordinator has no discovery (an older version), or refuses the request.
 REFUSED_BACKOFF_S = 30.0
 _REFUSALS = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.INVALID_ARGUMENT)
 
@@ -32,12 +32,12 @@ Update = Callable[[list[fleet_pb2.Agent]], None]
 
 
 class Discovery:
-    """The agents of a mesh, as its coordinator tells of them. Belongs to the event loop in which it is started.
+    """Follows the agents of a mesh. Belongs to the event loop in which it is started.
 
     Args:
-        coordinator_channel: leads to a coordinator, or to any of several. Not closed here.
-        update: called with all agents, first and after each change.
-        methods: tell of agents that host one of these; none: of all.
+        coordinator_channel: leads to a coordinator, or to any of several. `close` does not close it.
+        update: called with all agents, after the first snapshot and after each change.
+        methods: follow only agents that host one of these. Empty: follow all agents.
     """
 
     def __init__(
@@ -48,21 +48,21 @@ class Discovery:
         self._methods = tuple(methods)
         self._cursor = ""
         self._agents: dict[str, fleet_pb2.Agent] = {}
-        # A snapshot of which not all parts have come; None: there is none.
+        # A snapshot whose parts are still coming. None: there is none.
         self._partial: dict[str, fleet_pb2.Agent] | None = None
         self._known = asyncio.Event()
         self._last_error: WeftError | None = None
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to watch; once."""
+        """Begin to watch. Call it once."""
         self._task = asyncio.get_running_loop().create_task(self._run(), name="discovery")
 
     async def ready(self, timeout_s: float) -> None:
-        """Wait until the first snapshot has been passed on.
+        """Wait until `update` has had the first snapshot.
 
         Raises:
-            WeftError: there is none within the time; what the coordinator said last, `Unavailable` if nothing.
+            WeftError: no snapshot came within the time. It is the coordinator's last error, or `Unavailable` if there is none.
         """
         try:
             async with asyncio.timeout(timeout_s):
@@ -73,7 +73,7 @@ class Discovery:
             ) from None
 
     async def close(self) -> None:
-        """Stop watching. `update` is not called any more."""
+        """Stop watching. After it, `update` is not called."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -88,15 +88,15 @@ class Discovery:
             if self._last_error is None:
                 _log.warning("discovery is interrupted", agents_known=len(self._agents), error=str(error))
             self._last_error = error
-            # Full jitter: clients that lost their coordinator must not come back as one.
+            # Full jitter: clients that lost their coordinator must not all reconnect at the same time.
             jitter_s = random.uniform(0.0, backoff_s)  # noqa: S311 - not for secrets
             await asyncio.sleep((error.retry_after_s or 0.0) + jitter_s)
             most_s = REFUSED_BACKOFF_S if error.code in _REFUSALS else MAX_BACKOFF_S
             backoff_s = min(most_s, 2 * backoff_s)
 
     async def _follow(self) -> WeftError:
-        """Watch until the stream ends; gives the reason."""
-        # What came of a snapshot that was interrupted counts for nothing.
+        """Watch until the stream ends. Returns the error that ended it."""
+        # The parts of an interrupted snapshot are dropped.
         self._partial = None
         request = coordinator_pb2.WatchAgentsRequest(methods=self._methods, cursor=self._cursor)
         call = self._watch(request)
@@ -107,7 +107,7 @@ class Discovery:
         except aio.AioRpcError as error:
             return from_call(error)
         finally:
-            # A call that is dropped without its end is never collected.
+            # Python never collects a call that has not ended.
             call.cancel()
         return refusals.unreachable("the coordinator ended the stream")
 
@@ -125,6 +125,6 @@ class Discovery:
         try:
             self._update(list(agents.values()))
         except Exception:
-            # The fault of whoever listens must not end the listening.
+            # A fault of the listener must not end the discovery.
             _log.exception("the listener to discovery failed")
         self._known.set()

@@ -1,12 +1,12 @@
-"""The one tree of weft's errors and its one mapping to and from `google.rpc.Status`.
+"""The tree of weft's errors, and its mapping to and from `google.rpc.Status`.
 
-Errors sort by what a caller does about them, then by their gRPC code:
+Errors are sorted by what a caller can do about them, then by their gRPC code:
 
     WeftError
-    ├── RetryLater                 the same call may succeed later; `retry_after_s` says when, if that is known
+    ├── RetryLater                 the same call may succeed later; `retry_after_s` says when, if it is known
     │   ├── Unavailable            a server, its store, or an agent is away
     │   └── Overloaded             a bound is reached; also a ResourceExhausted
-    ├── FixRequest                 the same call would be refused again: change it, or what it relies on
+    ├── FixRequest                 the same call would be refused again: change the call, or the state that it relies on
     │   ├── InvalidArgument        a value is wrong; `field` says which
     │   ├── NotFound
     │   ├── AlreadyExists
@@ -14,16 +14,16 @@ Errors sort by what a caller does about them, then by their gRPC code:
     │   ├── Unimplemented
     │   └── TooLarge               a request or a response is over a limit; also a ResourceExhausted
     ├── DeadlineExceeded           time is up, of the call or of the task (`reason`); also Python's TimeoutError
-    ├── Failed                     it was tried and failed: another try is another call, and the caller's to decide
+    ├── Failed                     the call was tried and failed: the caller decides about a new call
     │   ├── Unknown                a handler raised an exception
     │   ├── Aborted
     │   ├── Cancelled
     │   ├── DataLoss               a task that was stored is gone
     │   └── Internal               a fault of weft
-    └── ResourceExhausted          a handler's own, which says nothing of when to try again
+    └── ResourceExhausted          a handler's own error, without a time for a retry
 
-Weft's own errors carry an `ErrorInfo` with domain "weft" and a reason of `weft.v1.ErrorReason`, and are made by the functions of
-`weft.rpc.refusals`. A handler's own error has the class of its code. This module does no I/O.
+The functions of `weft.rpc.refusals` make weft's own errors. These carry an `ErrorInfo` with domain "weft" and a reason of
+`weft.v1.ErrorReason`. A handler's own error has the class of its code. This module does no I/O.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ from weft.v1 import errors_pb2, task_pb2
 
 DOMAIN = "weft"
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
-# Messages quote what was wrong, and errors travel in headers, of which gRPC takes 8 KiB: past it a client would see
-# another error than the one that was meant.
+# Messages quote bad input, and errors travel in headers, of which stock gRPC takes 8 KiB. With longer ones a client would see
+# another error.
 MAX_MESSAGE_BYTES = 1024
 MAX_METADATA_BYTES = 256
 
@@ -66,7 +66,7 @@ class WeftError(Exception):
 
     Args:
         message: what is wrong and what to do, in plain words.
-        reason: a number of `weft.v1.ErrorReason`; UNSPECIFIED for an error that weft has no reason for.
+        reason: a number of `weft.v1.ErrorReason`. UNSPECIFIED: weft has no reason for this error.
         metadata: facts for programs (`ErrorInfo.metadata`).
         field: path of the offending request field; adds `BadRequest` details.
         retry_after_s: adds `RetryInfo` with this delay, in seconds.
@@ -89,13 +89,13 @@ class WeftError(Exception):
         self.metadata = dict(metadata or {})
         self.field = field
         self.retry_after_s = retry_after_s
-        # The status that this error was made of, when it came from elsewhere.
+        # The status that this error was made from, if it came from another process.
         self.received: status_pb2.Status | None = None
-        # What the handler raised, when this is how a task ended and its agent told; see `tell_raised`.
+        # The handler's exception, if this is a task's error and its agent reported one; see `tell_raised`.
         self.raised: task_pb2.HandlerError | None = None
 
     def tell_raised(self, raised: task_pb2.HandlerError) -> None:
-        """Keep what the handler raised: as `raised`, and as a note below this error's own text."""
+        """Keep the handler's exception: as `raised`, and as a note below this error's own text."""
         self.raised = raised
         self.add_note(f"the handler raised {summary(raised)}")
 
@@ -104,7 +104,7 @@ class WeftError(Exception):
         return reason_name(self.reason)
 
     def status(self) -> status_pb2.Status:
-        """This error as a `google.rpc.Status` with details; one that was received stays as it was."""
+        """This error as a `google.rpc.Status` with details. A received error returns the status that was received."""
         if self.received is not None:
             return self.received
         message = _cut(self.message, MAX_MESSAGE_BYTES)
@@ -125,15 +125,15 @@ class WeftError(Exception):
 
 
 class RetryLater(WeftError):
-    """Nothing is wrong with the call: the same may succeed later, and weft's own clients repeat it."""
+    """Nothing is wrong with the call. The same call may succeed later, and weft's own clients repeat it."""
 
 
 class FixRequest(WeftError):
-    """The same call would be refused again: the caller changes it, or what it relies on."""
+    """The same call would be refused again. Change the call, or the state that it relies on."""
 
 
 class Failed(WeftError):
-    """It was tried, and failed. Whether it is tried again is the caller's to decide."""
+    """The call was tried and failed. The caller decides whether to call again."""
 
 
 class Unavailable(RetryLater):
@@ -141,13 +141,13 @@ class Unavailable(RetryLater):
 
 
 class ResourceExhausted(WeftError):
-    """A bound is reached. Of weft's own it is one of its subclasses."""
+    """A bound is reached. Weft's own errors are of a subclass of this."""
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 class Overloaded(ResourceExhausted, RetryLater):
-    """A bound is reached that may have room again after `retry_after_s`."""
+    """A bound is reached. There may be room again after `retry_after_s`."""
 
 
 class TooLarge(ResourceExhausted, FixRequest):
@@ -175,7 +175,7 @@ class Unimplemented(FixRequest):
 
 
 class DeadlineExceeded(WeftError, TimeoutError):
-    """Time is up. By its reason: CALL_DEADLINE, the caller's, after which the task may go on; or TIME_LIMIT, the task's own."""
+    """Time is up. The reason says which: CALL_DEADLINE, the caller's (the task may go on), or TIME_LIMIT, the task's own."""
 
     code = grpc.StatusCode.DEADLINE_EXCEEDED
 
@@ -244,9 +244,9 @@ def make_status(
 
 
 def unpacked(packed: any_pb2.Any, kind: type[Detail]) -> Detail | None:
-    """A status detail as a message; None: it is of another type, or its bytes are not of the type that it names.
+    """A status detail as a message. None: it has another type, or its bytes do not parse as the type that it names.
 
-    The one way to read details: handlers, apps and other processes write them, and nothing has checked them.
+    Use this alone to read details: handlers, apps and other processes write them, and nobody has checked them.
     """
     message = kind()
     try:
@@ -256,12 +256,12 @@ def unpacked(packed: any_pb2.Any, kind: type[Detail]) -> Detail | None:
 
 
 def error_info(status: status_pb2.Status) -> error_details_pb2.ErrorInfo | None:
-    """The status' `ErrorInfo`, weft's or another domain's; None when it has none that can be read."""
+    """The status' `ErrorInfo`, weft's or another domain's. None: it has none that can be read."""
     return _detail(status, error_details_pb2.ErrorInfo)
 
 
 def retry_after_s(status: status_pb2.Status) -> float | None:
-    """The delay of the status' `RetryInfo`, in seconds; None when it has none that can be read."""
+    """The delay of the status' `RetryInfo`, in seconds. None: it has none that can be read."""
     info = _detail(status, error_details_pb2.RetryInfo)
     return None if info is None else info.retry_delay.ToMicroseconds() / 1e6
 
@@ -272,9 +272,9 @@ def _detail(status: status_pb2.Status, kind: type[Detail]) -> Detail | None:
 
 
 def from_status(status: status_pb2.Status) -> WeftError:
-    """The error that a status stands for (the class by its code; reason and metadata by its ErrorInfo).
+    """The error of a status: its class by the code, its reason and metadata by the ErrorInfo.
 
-    The reason is UNSPECIFIED when weft gave none: a handler's NOT_FOUND is not TASK_NOT_FOUND.
+    The reason is UNSPECIFIED if the ErrorInfo is not weft's: a handler's NOT_FOUND is not TASK_NOT_FOUND.
     """
     info = error_info(status)
     reason: int = errors_pb2.ERROR_REASON_UNSPECIFIED
@@ -296,17 +296,17 @@ def _class_of(code: grpc.StatusCode, reason: int, delay_s: float | None) -> type
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         if reason in _TOO_LARGE:
             return TooLarge
-        # As gRPC has it: only with a RetryInfo the same call may succeed later.
+        # As gRPC's conventions say: only with a RetryInfo the same call may succeed later.
         return ResourceExhausted if delay_s is None else Overloaded
     return _CLASSES.get(code, Unknown)
 
 
 def status_of_call(call: grpc.RpcError) -> status_pb2.Status:
-    """The `google.rpc.Status` of a failed call, sync or aio: from its trailers, or made of code and details.
+    """The `google.rpc.Status` of a failed call, sync or aio: from its trailers, or made from its code and details.
 
-    Raises nothing: details that are unreadable, or of another code than the call ended with, give a status without them.
+    Raises nothing: status details that are unreadable, or have another code than the call, are left out.
     """
-    # grpc's own types give RpcError no methods, though every one that it raises has them.
+    # grpc's types give RpcError no methods, though each error that grpc raises has them.
     failed: Any = call
     code: grpc.StatusCode | None = failed.code()
     number: int = code.value[0] if code is not None else code_pb2.UNKNOWN
@@ -323,5 +323,5 @@ def status_of_call(call: grpc.RpcError) -> status_pb2.Status:
 
 
 def from_call(call: grpc.RpcError) -> WeftError:
-    """The error behind a failed call, sync or aio."""
+    """The `WeftError` of a failed call, sync or aio."""
     return from_status(status_of_call(call))

@@ -1,6 +1,6 @@
-"""What a handler raised, as `weft.v1.HandlerError` has it for operators: made of an exception, and kept within its bounds.
+"""Makes a `weft.v1.HandlerError` of the exception that a handler raised, for operators, and keeps its texts within bounds.
 
-Nothing here raises, whatever the exception does when it is asked for its text.
+Nothing here raises, even if the exception's own `__str__` does.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ MAX_MESSAGE_BYTES = 4 * 1024
 MAX_STACK_BYTES = 16 * 1024
 # Frames of one traceback, the innermost ones.
 _MAX_FRAMES = 64
-# What stands for a text that cannot be had.
+# Stands for the text of an exception whose `__str__` fails.
 UNTOLD = "(its text cannot be had)"
 
 
 def handler_error(error: BaseException) -> task_pb2.HandlerError:
-    """What is told of an exception."""
+    """The type, message and stack of an exception."""
     return task_pb2.HandlerError(
         type=_head(_type_name(type(error)), MAX_TYPE_BYTES),
         message=_head(text_of(error), MAX_MESSAGE_BYTES),
@@ -28,28 +28,28 @@ def handler_error(error: BaseException) -> task_pb2.HandlerError:
 
 
 def bound(error: task_pb2.HandlerError) -> None:
-    """Cut what another process told to the bounds of the contract, in place."""
+    """Cut an error from another process to the bounds of the contract, in place."""
     error.type = _head(error.type, MAX_TYPE_BYTES)
     error.message = _head(error.message, MAX_MESSAGE_BYTES)
     error.stack = _tail(error.stack, MAX_STACK_BYTES)
 
 
 def summary(error: task_pb2.HandlerError) -> str:
-    """An error in a line or so: "ValueError: no such card"."""
+    """An error in about one line: "ValueError: no such card"."""
     return f"{error.type}: {error.message}" if error.message else error.type
 
 
 def text_of(value: object) -> str:
-    """`str(value)` as text that can be sent, or words that stand for it."""
+    """`str(value)` as text that can be sent; `UNTOLD` if it fails."""
     try:
-        # A subclass of str may hide anything behind its methods.
+        # Not the value's own method: a subclass of str may override it.
         return sendable(str.__str__(str(value)))
     except BaseException:
         return UNTOLD
 
 
 def sendable(text: str) -> str:
-    """Text without what UTF-8 does not have: lone surrogates."""
+    """The text with its lone surrogates replaced, since UTF-8 cannot encode them."""
     return str.encode(text, "utf-8", "replace").decode()
 
 

@@ -1,4 +1,4 @@
-"""Seconds as floats here, well-known types on the wire. Durations that come in are checked, never clamped."""
+"""Converts seconds (floats) to and from the well-known types on the wire. Durations of requests are checked, never clamped."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def seconds(value: Duration | Timestamp) -> float:
 def checked_duration(
     value: Duration, field: str, *, least_s: float = 0.0, most_s: float = MAX_DURATION_S
 ) -> float:
-    """A duration from a request, in seconds.
+    """A request's duration in seconds, checked.
 
     Raises:
-        InvalidArgument: it is malformed, or outside [least_s, most_s].
+        InvalidArgument: the duration is malformed, or outside [least_s, most_s].
     """
     if not -999_999_999 <= value.nanos <= 999_999_999 or (value.seconds > 0 > value.nanos):
         raise refusals.invalid_field(f"{field} is not a valid duration", field=field)

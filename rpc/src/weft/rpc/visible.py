@@ -1,8 +1,8 @@
-r"""Text that came from elsewhere, made harmless for a terminal.
+r"""Makes text from other processes harmless for a terminal.
 
-A terminal obeys what it prints: escape sequences clear the screen, set the title and hide what stands there, and bidi
-controls show text in another order than it has. Names, messages, details and payloads come from anybody who can submit a
-task, so each such character is shown by its number instead: "\x1b", "\u202e".
+A terminal obeys control characters: escape sequences clear the screen, set the title and hide text, and bidi controls change
+the order in which text is shown. Names, messages, details and payloads come from anybody who can submit a task. So each
+such character is shown by its number instead: "\x1b", "\u202e".
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def visible(text: str) -> str:
-    """The text with every control character but line breaks and tabs shown by its number."""
+    """The text, with each control character shown by its number, except line breaks and tabs."""
     return _ANY.sub(_number, text)
 
 
 def one_line(text: str) -> str:
-    """The same, and line breaks and tabs are shown too: a text of one line."""
+    """The text as one line: each control character is shown, line breaks and tabs too."""
     return _ANY_OR_BREAK.sub(_number, text)
 
 
 def in_json(text: str) -> str:
-    """JSON text with such characters as JSON writes them: what it says stays the same."""
+    """JSON text with control characters as JSON escapes: its value stays the same."""
     return _ANY.sub(_json_escape, text)
 
 

@@ -1,7 +1,7 @@
-"""How many calls a server takes at a time: what comes beyond that is refused at once, by name, and told to come again.
+"""Admission: the bound on the calls that a server takes at a time. More calls are refused at once (OVERLOADED).
 
-gRPC's own bound cancels calls at random. It is set far above this one (`channel.MAX_PENDING_CALLS`), so that a burst of
-thousands is either taken or answered.
+gRPC's own bound cancels calls at random. It is set far above this one (`channel.MAX_PENDING_CALLS`), so that each call of a
+burst of thousands is either taken or refused with a reason.
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ import grpc
 from weft.rpc import errors, refusals
 from weft.rpc.calls import relay
 
-# A server that is full is seldom so for long.
+# A full server has room again soon.
 RETRY_AFTER_S = 1.0
 
 _SHAPES = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
 
 class Admission:
-    """Counts calls. Belongs to one event loop.
+    """Counts and bounds a server's calls. Belongs to one event loop.
 
     Args:
-        most: calls at a time.
-        setting: what is to be set for another bound, for the message.
+        most: the most calls at a time.
+        setting: the name of the setting for the bound, for the message.
     """
 
     def __init__(self, most: int, setting: str) -> None:
         self.most = most
-        # Under way, and refused so far.
+        # Calls in flight, and calls refused so far.
         self.calls = 0
         self.refused = 0
         self._setting = setting
 
     def bounded(self, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
-        """A handler whose calls count, and are refused when there are too many."""
+        """The same handler, but its calls are counted, and refused when there are too many."""
         shape = next(shape for shape in _SHAPES if getattr(handler, shape) is not None)
         behaviour = getattr(handler, shape)
 

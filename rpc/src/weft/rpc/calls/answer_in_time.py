@@ -1,20 +1,20 @@
-"""When a call whose deadline is near is answered: a little before it passes, so that the answer arrives and says why. Pure."""
+"""When to answer a call whose deadline is near: a little before the deadline, so that the answer arrives and says why. Pure."""
 
 from __future__ import annotations
 
 from weft.rpc import refusals
 from weft.rpc.errors import DeadlineExceeded
 
-# Of the caller's time, what the answer gets. An outcome that comes within it is lost to the caller.
+# The part of the caller's time that is kept for the answer. The caller does not get an outcome that comes within it.
 MARGIN_S = 0.02
 MARGIN_SHARE = 0.05
 
 
 def usable_s(left_s: float) -> float:
-    """Seconds until the answer must go out, of those that are left."""
+    """Seconds until the answer must be sent, when the deadline is in `left_s` seconds."""
     return left_s - min(MARGIN_S, left_s * MARGIN_SHARE)
 
 
 def late(waited_s: float, what: str) -> DeadlineExceeded:
-    """What to answer a direct call that waited for something until its deadline."""
+    """The error of a direct call that waited for `what` until its deadline."""
     return refusals.call_deadline(f"the call's deadline passed: waited {waited_s:.1f} s for {what}")

@@ -1,4 +1,4 @@
-"""What a coroutine answers that has nothing to wait for: calls that have ended are asked without a turn of the event loop."""
+"""Runs a coroutine that has nothing to wait for: an ended call is asked for its status without a turn of the event loop."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ T = TypeVar("T")
 
 
 def at_once(answer: Coroutine[Any, Any, T]) -> T:
-    """The answer of a coroutine that does not wait, such as `call.code()` of a call that has ended.
+    """The result of a coroutine that does not wait, such as `call.code()` of an ended call.
 
     Raises:
-        RuntimeError: it would have waited.
+        RuntimeError: the coroutine would have waited.
     """
     try:
         answer.send(None)

@@ -1,4 +1,4 @@
-"""Metadata: which keys belong to the caller, and their form in the contract (`weft.v1.Metadatum`)."""
+"""Metadata: which keys belong to the caller, and the form of entries in weft's contract (`weft.v1.Metadatum`)."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from weft.v1 import task_pb2
 
 Pairs = tuple[tuple[str, str | bytes], ...]
 
-# Says which of the two kinds of call it is: stored, or straight to an agent.
+# Says whether the call is durable (stored) or direct (straight to an agent).
 MODE_KEY = "weft-mode"
 DURABLE, DIRECT = "durable", "direct"
-# With this a caller says that its call may be run twice.
+# With this entry a caller says that its call may be run twice.
 RETRY_MARK = ("weft-retry", "unavailable")
-# Trailers of a call: its agent, and that one's load as gRFC A51 has it.
+# Trailers of a call: its agent, and the agent's load in the form of gRFC A51.
 AGENT_KEY = "weft-agent"
 ORCA_KEY = "endpoint-load-metrics-bin"
-# The same bytes once more: gRPC's C core keeps the other to itself, and Python's clients never see it.
+# The same bytes under another key: gRPC's C core removes `ORCA_KEY`, so that Python's clients never see it.
 LOAD_KEY = "weft-load-bin"
-# Metadata of a direct call whose caller tries other agents rather than wait for a slot of this one.
+# Metadata of a direct call whose caller would try other agents before it waits for a slot of this one.
 NO_WAIT_KEY = "weft-no-wait"
-# Keys that one hop owns, or that gRPC's C core takes for its own: they must not, or cannot, travel to the next one.
-# docs/transparency.md tells of each.
+# Keys that belong to one hop, or that gRPC's C core uses itself. They must not, or cannot, go on to the next hop.
+# docs/transparency.md describes each.
 _HOP_KEYS = frozenset(
     {
         "user-agent",
@@ -40,31 +40,31 @@ _HOP_KEYS = frozenset(
         "grpc-message",
         "grpc-status-details-bin",
         "grpc-previous-rpc-attempts",
-        # Sent as a trailer, it ends the process.
+        # As a trailer it ends the process.
         "grpclb_client_stats",
     }
 )
 _HOP_PREFIXES = ("weft-", ":")
-# With these in what a server sends, gRPC's C core ends the process.
+# If a server sends one of these, gRPC's C core ends the process.
 FATAL_KEYS = frozenset({"grpc-timeout", "grpclb_client_stats"})
-# What gRPC lets through; it fails a call with anything else.
+# The keys and text values that gRPC takes. It fails a call with any other.
 _KEY = re.compile(r"[0-9a-z_.-]+")
 _TEXT = re.compile(rb"[\x20-\x7e]*")
 
 
 def belongs_to_caller(key: str) -> bool:
-    """Whether a key is the application's own: neither gRPC's, nor weft's, nor the trace context."""
+    """Whether a key is the application's own, and not gRPC's, weft's or the trace context's."""
     return key not in _HOP_KEYS and not key.startswith(_HOP_PREFIXES)
 
 
 def can_be_sent(entry: task_pb2.Metadatum) -> bool:
-    """Whether an entry that came from elsewhere may go out on a call: it is legal, and the application's own."""
+    """Whether an entry from another process may be sent with a call: it is legal, and the application's own."""
     legal = _KEY.fullmatch(entry.key) and (entry.key.endswith("-bin") or _TEXT.fullmatch(entry.value))
     return bool(legal) and belongs_to_caller(entry.key)
 
 
 def unfit(pairs: Iterable[tuple[object, object]]) -> str:
-    """What gRPC would not send of a call's metadata; empty: all can go."""
+    """Why gRPC would not send a call's metadata. Empty: it can be sent."""
     for key, value in pairs:
         if not isinstance(key, str) or not _KEY.fullmatch(key):
             return f"the key {key!r} has other characters than a to z, 0 to 9, '_', '.' and '-'"
@@ -79,7 +79,7 @@ def unfit(pairs: Iterable[tuple[object, object]]) -> str:
 
 
 def to_proto(pairs: Iterable[tuple[str, str | bytes]]) -> list[task_pb2.Metadatum]:
-    """The application's entries among `pairs`, in order, repeated keys kept."""
+    """The application's own entries of `pairs`, in order, including repeated keys."""
     return [
         task_pb2.Metadatum(key=key, value=value if isinstance(value, bytes) else value.encode())
         for key, value in pairs
@@ -88,9 +88,9 @@ def to_proto(pairs: Iterable[tuple[str, str | bytes]]) -> list[task_pb2.Metadatu
 
 
 def from_proto(entries: Collection[task_pb2.Metadatum]) -> Pairs:
-    """Entries as grpc takes them: bytes for "-bin" keys, text for others."""
+    """Entries in the form that grpc takes: bytes for "-bin" keys, text for others."""
     if not entries:
-        # Of most calls there are none, and to walk none costs as much as ten of them.
+        # Most calls have none. The generator below would cost as much as for ten entries.
         return ()
     return tuple(
         (entry.key, entry.value if entry.key.endswith("-bin") else entry.value.decode("latin-1"))

@@ -1,4 +1,4 @@
-"""The trace context of the caller, for a queue breaks what travels in metadata by itself."""
+"""The trace context of the caller. A task carries it, because gRPC's metadata does not pass through a queue."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import sys
 
 
 def current() -> dict[str, str]:
-    """The active span as W3C headers (`traceparent`, perhaps `tracestate`); empty when no span is active."""
-    # A program that has not imported OpenTelemetry has no span, and need not pay for the import.
+    """The active span as W3C headers (`traceparent`, perhaps `tracestate`). Empty: no span is active."""
+    # A program that has not imported OpenTelemetry has no span. It should not pay for the import.
     trace = sys.modules.get("opentelemetry.trace")
     if trace is None or not trace.get_current_span().get_span_context().is_valid:
         return {}

@@ -1,4 +1,4 @@
-"""Does something to a module when somebody imports it, and nothing if nobody does."""
+"""Runs a function when a module is imported, without importing the module itself."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from types import ModuleType
 
 
 def after_import(name: str, then: Callable[[], None]) -> None:
-    """Call `then` when the module has been imported: now, if it has been already. What it raises is ignored."""
+    """Call `then` when the module has been imported, or now if it already is. Exceptions of a later call are ignored."""
     if name in sys.modules:
         then()
         return
-    # One at a time for a module: the newest.
+    # A module has one such function: the newest.
     sys.meta_path[:] = [
         each for each in sys.meta_path if not (isinstance(each, _Finder) and each.name == name)
     ]

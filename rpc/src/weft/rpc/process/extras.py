@@ -1,4 +1,4 @@
-"""Parts of weft that need more packages than a client: what is missing, and how it is installed."""
+"""Extras: parts of weft that need more packages than a client. Says which packages are missing, and how to install them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 _OF_EXTRA = re.compile(r"""(?P<package>[^;]+?)\s*;.*extra\s*==\s*['"](?P<extra>[\w-]+)['"]""")
 
-# Extra, named like the package of weft that it is for -> modules without which that cannot be imported.
+# Extra (named like its package of weft) -> the modules that this package must be able to import.
 REQUIRED: dict[str, tuple[str, ...]] = {
     "agent": ("grpc_health", "grpc_reflection", "opentelemetry", "psutil", "pydantic_settings"),
     "coordinator": ("grpc_health", "grpc_reflection", "pydantic_settings"),
@@ -20,10 +20,10 @@ class MissingExtra(ImportError):
 
 
 def require(extra: str) -> None:
-    """See to it that the packages of an extra are installed.
+    """Check that the packages of an extra are installed.
 
     Raises:
-        MissingExtra: some are not; the message has the command that installs them.
+        MissingExtra: some are not installed. The message has the command that installs them.
     """
     missing = [module for module in REQUIRED[extra] if find_spec(module) is None]
     if missing:
@@ -33,7 +33,7 @@ def require(extra: str) -> None:
 
 
 def install_command(extra: str) -> str:
-    """The command that installs the packages of an extra, however weft itself was installed: from a checkout or a wheel."""
+    """The command that installs the packages of an extra. It works for a weft from a checkout and from a wheel."""
     from importlib import metadata
 
     found = [_OF_EXTRA.fullmatch(text) for text in metadata.requires("weft") or ()]

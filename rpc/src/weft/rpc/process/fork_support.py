@@ -1,9 +1,9 @@
 """Switches gRPC's own fork support off, before gRPC is loaded and reads the variable for it.
 
-By default grpcio has half of it: its C core restarts its threads in each forked child, while its Python part, which
-would end the copied connections, stays out. A child that runs `preexec_fn` or that is on its way to exec then has
-threads that meet closed files, and about one in a hundred ends by SIGABRT. Without the support a child has none of
-gRPC's threads, which is what weft promises; see decision 0017.
+By default grpcio has half of that support: its C core restarts its threads in each forked child, but its Python part, which
+would end the copied connections, does not run. In a child before its exec (in `preexec_fn`, say) these threads then meet
+closed files, and about one child in a hundred ends by SIGABRT. Without the support a child has no threads of gRPC, as weft
+promises; see decision 0017.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import os
 import sys
 
 VARIABLE = "GRPC_ENABLE_FORK_SUPPORT"
-# As gRPC reads it; what is none of these means the default, which is on.
+# The values that gRPC reads as "off". Any other value means the default: on.
 _OFF = ("0", "false", "f", "no", "n")
 
 _enabled = False
 
 
 def settle() -> None:
-    """Switch the support off, here if gRPC is not loaded yet, and in child processes; the environment may say otherwise."""
+    """Switch the support off for child processes, and for this process if gRPC is not loaded yet. A variable that is set wins."""
     global _enabled  # noqa: PLW0603
     before = os.environ.get(VARIABLE, "")
     now = os.environ.setdefault(VARIABLE, "0")

@@ -1,4 +1,4 @@
-"""Sees that what belongs to one event loop is used there alone: elsewhere asyncio says riddles, or waits for ever."""
+"""Checks that an object is used in its own event loop. Elsewhere asyncio raises unclear errors, or waits for ever."""
 
 from __future__ import annotations
 
@@ -8,28 +8,29 @@ from weft.rpc.errors import FailedPrecondition
 
 
 class WrongEventLoop(FailedPrecondition):
-    """It was used outside of any event loop, or in another one than before."""
+    """The object was used outside of any event loop, or in another one than before."""
 
 
 class HomeLoop:
-    """The event loop of something: the one in which it is first used.
+    """The event loop of an object: the loop in which it is first used.
 
     Args:
-        what: names the thing, and
-        again: says how to have one, for messages.
+        what: names the object, for messages.
+        remedy: says how to get one for another loop, for messages.
     """
 
-    __slots__ = ("_again", "_loop", "_what")
+    __slots__ = ("_loop", "_remedy", "_what")
 
-    def __init__(self, what: str, again: str) -> None:
+    def __init__(self, what: str, remedy: str) -> None:
         self._what = what
-        self._again = again
+        self._remedy = remedy
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def check(self) -> None:
-        """
+        """Check that the object's loop runs here. The first check makes the running loop the object's.
+
         Raises:
-            WrongEventLoop: it is not its loop that runs here.
+            WrongEventLoop: no event loop runs here, or another one.
         """
         try:
             running = asyncio.get_running_loop()
@@ -44,12 +45,12 @@ class HomeLoop:
             why = "has ended" if self._loop.is_closed() else "is another one"
             raise WrongEventLoop(
                 f"{self._what} belongs to the event loop in which it was first used, and that {why}. Each asyncio.run "
-                f"and each thread needs its own: {self._again}"
+                f"and each thread needs its own: {self._remedy}"
             )
 
     @property
     def elsewhere(self) -> bool:
-        """Whether it has a loop, and that does not run here."""
+        """Whether the object has a loop, and that loop does not run here."""
         try:
             return self._loop is not None and self._loop is not asyncio.get_running_loop()
         except RuntimeError:

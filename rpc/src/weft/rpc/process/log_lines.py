@@ -1,7 +1,7 @@
-"""Makes lines of events: readable on a terminal, one JSON object a line elsewhere.
+"""Formats log events as lines: readable on a terminal, one JSON object a line elsewhere.
 
-The steps are processors as structlog has them, so that what a program logs by structlog looks the same. structlog itself
-is not needed for JSON, and not imported: with what it imports for terminals it was an eighth of a process' start.
+The steps have the interface of structlog's processors, so that a program's own logs by structlog look the same. JSON does not
+need structlog, so it is not imported there: that took an eighth of a process' start.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LEVELS = {
     logging.WARNING: "warning",
     logging.ERROR: "error",
 }
-# Methods of loggers that are no levels.
+# Methods of loggers whose names are not levels.
 _LEVEL_OF_METHOD = {"warn": "warning", "exception": "error"}
 
 
@@ -35,12 +35,12 @@ def level_name(level: int) -> str:
 
 
 def as_line(text: object) -> bytes:
-    """The text as it is written."""
+    """The text as the bytes of a line."""
     return f"{text}\n".encode(errors="backslashreplace")
 
 
 class LogLines:
-    """Makes lines, for a terminal or for a collector of logs."""
+    """Formats events for a terminal, or for a log collector."""
 
     def __init__(self, *, terminal: bool) -> None:
         self.first: Sequence[Processor] = (_add_context, _add_level, _add_time)
@@ -49,11 +49,11 @@ class LogLines:
         )
 
     def rendered(self, level: int, event: str, fields: Mapping[str, Any]) -> bytes:
-        """The event as a line; without its fields if they cannot be shown."""
+        """The event as a line. If its fields cannot be shown, the line has the event alone."""
         try:
             return as_line(self._processed(level, {"event": event, **fields}))
         except BaseException as error:
-            # Fields come from handlers too: an exception may raise when it is asked for its text.
+            # Fields may be of a handler's own classes, whose `__str__` may raise.
             return as_line(self._processed(level, {"event": event, "not_shown": type(error).__name__}))
 
     def _processed(self, level: int, entry: Any) -> Any:
@@ -63,14 +63,14 @@ class LogLines:
 
 
 class LineFormatter(logging.Formatter):
-    """Lines of what is logged by `logging`."""
+    """Formats the records of `logging` as lines."""
 
     def __init__(self, lines: LogLines) -> None:
         super().__init__()
         self._lines = lines
 
     def format(self, record: logging.LogRecord) -> str:
-        # A dictionary comes by structlog's logger for `logging`, which leaves the rest to a formatter.
+        # structlog's logger for `logging` passes a dictionary, and leaves the rest to the formatter.
         entry: Any = {**record.msg} if isinstance(record.msg, dict) else {"event": record.getMessage()}
         if record.exc_info:
             entry["exc_info"] = record.exc_info
@@ -82,7 +82,7 @@ class LineFormatter(logging.Formatter):
 
 
 def show_exception(_logger: Any, _method: str, event: Event) -> Event:
-    """Replace `exc_info` (an exception, what `sys.exc_info` gives, or true for the one that is handled) by its text."""
+    """Replace `exc_info` by its text. It is an exception, a `sys.exc_info()` tuple, or true for the exception being handled."""
     given = event.pop("exc_info", None)
     if given is True or (given and not isinstance(given, (BaseException, tuple))):
         given = sys.exc_info()
@@ -93,7 +93,7 @@ def show_exception(_logger: Any, _method: str, event: Event) -> Event:
 
 
 def _add_context(_logger: Any, _method: str, event: Event) -> Event:
-    # What a program has bound, which it does by structlog.
+    # A program binds context by structlog. If structlog is not imported, there is none.
     bound = sys.modules.get("structlog.contextvars")
     return event if bound is None else bound.merge_contextvars(None, "", event)
 
@@ -113,7 +113,7 @@ def _as_json(_logger: Any, _method: str, event: Event) -> str:
 
 
 def _harmless(_logger: Any, _method: str, event: Event) -> Event:
-    """What is logged may come from anybody: a terminal must not obey it. JSON has escapes of its own."""
+    """Escape control characters: a terminal must not obey logged text, which may come from anybody. JSON has its own escapes."""
     return {visible(key): visible(value) if isinstance(value, str) else value for key, value in event.items()}
 
 

@@ -1,10 +1,11 @@
-"""Logging. Every logger of weft comes from here, since a log must never raise into the work that it tells of, nor hold it up.
+"""Logging. Every logger of weft comes from here: it never raises, and never blocks its caller.
 
-In a process of weft's own, `configure` says how: readable on a terminal, one JSON object a line elsewhere, to standard error,
-through a queue (`weft.rpc.process.steady_output`). An application's own set-up of structlog or logging changes nothing about that.
+In a process of weft's own, `configure` sets logging up: lines on standard error, readable on a terminal and one JSON object a
+line elsewhere, through a queue (`weft.rpc.process.steady_output`). A program's own set-up of structlog or logging does not
+change that.
 
-In somebody else's process, where weft is a library, the application's set-up stands: structlog if it was configured,
-`logging` otherwise.
+In an application's process, where weft is a library, the application's set-up is used: structlog if it is configured,
+otherwise `logging`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from weft.rpc.process.steady_output import SteadyWriter, make_steady
 # Takes an event: level, logger's name, event, fields.
 Sink = Callable[[int, str, str, Mapping[str, Any]], None]
 
-# Libraries that log from places where an exception would do harm: the event loop's callbacks, gRPC's server.
+# Libraries that log where an exception would do harm: in the event loop's callbacks, in gRPC's server.
 _LIBRARIES = ("asyncio", "concurrent", "grpc", "redis", "opentelemetry")
 _LOST = "lines of this log were lost: it could not be written"
 
@@ -50,11 +51,11 @@ class Logger:
         _emit(logging.ERROR, self._name, event, fields)
 
     def log(self, level: int, event: str, /, **fields: Any) -> None:
-        """At one of `logging`'s levels."""
+        """Log at one of `logging`'s levels."""
         _emit(level, self._name, event, fields)
 
     def exception(self, event: str, /, **fields: Any) -> None:
-        """As `error`, with the exception that is being handled."""
+        """Log an error with the exception that is being handled."""
         _emit(logging.ERROR, self._name, event, {"exc_info": True, **fields})
 
 
@@ -64,15 +65,17 @@ def get_logger(name: str) -> Logger:
 
 
 def tell_loop_failure(_loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
-    """An event loop's exception handler. Its own one logs by `logging`, and what an application's set-up of that raises
-    would end the loop."""
+    """An event loop's exception handler, for `loop.set_exception_handler`.
+
+    The loop's default handler logs by `logging`. If the application's set-up of it raises, that would end the loop.
+    """
     about = {key: value for key, value in context.items() if key not in ("message", "exception")}
     about["exc_info"] = context.get("exception", False)
     _emit(logging.ERROR, "weft.loop", context.get("message", "the event loop has failed"), about)
 
 
 def leave_out(name: str, unwanted: Callable[[BaseException | None], bool]) -> None:
-    """Take from a library's logger, once for each function, what tells of an exception that is unwanted there."""
+    """Drop a library's log records about unwanted exceptions. A second call with the same function does nothing."""
     logger = logging.getLogger(name)
     if not any(isinstance(each, _LeavingOut) and each.unwanted is unwanted for each in logger.filters):
         logger.addFilter(_LeavingOut(unwanted))
@@ -88,18 +91,18 @@ class _LeavingOut(logging.Filter):
 
 
 def use(sink: Sink) -> None:
-    """Send all events of this process there."""
+    """Send all log events of this process to `sink`."""
     _in_use.sink = sink
 
 
 def _emit(level: int, name: str, event: str, fields: Mapping[str, Any]) -> None:
-    # See the module's docstring. There is nowhere to tell of it.
+    # A log must not raise, and a failure to log can be logged nowhere.
     with contextlib.suppress(BaseException):
         _in_use.sink(level, name, event, fields)
 
 
 def _to_the_application(level: int, name: str, event: str, fields: Mapping[str, Any]) -> None:
-    # Who has configured it has imported it.
+    # An application that configured structlog has imported it.
     structlog: Any = sys.modules.get("structlog")
     if structlog is not None and structlog.is_configured():
         getattr(structlog.get_logger(name), level_name(level))(event, **fields)
@@ -112,7 +115,7 @@ def _to_the_application(level: int, name: str, event: str, fields: Mapping[str, 
 
 
 class _InUse:
-    """Where events go now."""
+    """The sink in use."""
 
     def __init__(self) -> None:
         self.sink: Sink = _to_the_application
@@ -122,7 +125,7 @@ _in_use = _InUse()
 
 
 def configure(level: str = "info") -> None:
-    """Set up logging of a weft process. Libraries do not call this: an application's own set-up stands."""
+    """Set up logging for a process of weft's own. Not for a library: the application's set-up is used there."""
     threshold = logging.getLevelNamesMapping()[level.upper()]
     writer = make_steady()
     lines = LogLines(terminal=os.isatty(2))
@@ -133,7 +136,7 @@ def configure(level: str = "info") -> None:
             writer.write(lines.rendered(level, event, fields))
 
     use(sink)
-    # What programs and libraries log goes the same way, unless they set up their own.
+    # Logs of programs and libraries take the same way, unless they have a set-up of their own.
     after_import("structlog", lambda: _configure_structlog(lines, threshold, writer))
     handler = _Handler(writer)
     handler.setFormatter(LineFormatter(lines))
@@ -156,7 +159,7 @@ def _configure_structlog(lines: LogLines, threshold: int, writer: SteadyWriter) 
 
 
 class _Printer:
-    """What structlog's loggers of a program write to."""
+    """The output of structlog's loggers."""
 
     def __init__(self, writer: SteadyWriter) -> None:
         self._writer = writer
@@ -168,7 +171,7 @@ class _Printer:
 
 
 class _Handler(logging.Handler):
-    """What `logging` writes to."""
+    """The output of `logging`."""
 
     def __init__(self, writer: SteadyWriter) -> None:
         super().__init__()
@@ -182,7 +185,7 @@ class _Handler(logging.Handler):
 
 
 class _LogGuard(logging.Handler):
-    """Passes a library's records on to the root's handlers, which may be anybody's, and keeps what they raise from it."""
+    """Passes a library's records to the root logger's handlers, and keeps their exceptions from the library."""
 
     def handle(self, record: logging.LogRecord) -> bool:
         try:
@@ -192,4 +195,4 @@ class _LogGuard(logging.Handler):
         return True
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Never called: `handle` does it all."""
+        """Never called: `handle` does not call it."""

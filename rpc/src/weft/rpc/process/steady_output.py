@@ -1,8 +1,8 @@
-"""Output that its writers need not care about: they never wait for it, and it never fails them.
+"""Steady output: a write to it never waits and never fails.
 
-A log may end up on a full disk, in a pipe that nobody reads any more, or nowhere. What can be written at once is; what would
-have to wait goes into a bounded queue, from which a thread writes. What has no room there, and what the descriptor refuses,
-is dropped and counted; when writing works again, the count is told.
+A log may be on a full disk, or in a pipe that nobody reads any more. Data that can be written at once is written at once. The
+rest goes into a bounded queue, from which a thread writes. If the queue is full or the descriptor fails, data is dropped and
+counted. When writing works again, a notice tells the count.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from functools import cache
 from typing import TextIO
 
 MAX_QUEUED_BYTES = 1024 * 1024
-# At the end of the process, what is queued gets so long.
+# At the end of the process, the queue is written for so long at most.
 END_TIMEOUT_S = 1.0
 
 
@@ -30,8 +30,8 @@ class SteadyWriter:
     """Writes to a descriptor.
 
     Args:
-        descriptor: where to; it may be closed, and may lead elsewhere later.
-        notice: what to write when writing works again, given how many writes were lost.
+        descriptor: the descriptor. It may be closed, and may be reopened on another file.
+        notice: makes the notice that is written when writing works again, from the number of lost writes.
     """
 
     def __init__(self, descriptor: int, notice: Callable[[int], bytes] | None = None) -> None:
@@ -45,14 +45,14 @@ class SteadyWriter:
         self._changed = threading.Condition()
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
-        # The thread has taken something and not written it yet.
+        # The thread has taken data from the queue, and has not written it yet.
         self._writing = False
         self._thread: threading.Thread | None = None
-        # Writes that were lost and not told of.
+        # Lost writes that no notice has told of.
         self._lost = 0
 
     def write(self, data: bytes) -> None:
-        """Write it now, or soon, or lose it."""
+        """Write the data now, queue it, or drop it."""
         with self._changed:
             if not self._queue and not self._writing:
                 if self._lost and self.notice is not None:
@@ -75,7 +75,7 @@ class SteadyWriter:
             self._changed.notify_all()
 
     def drain(self, timeout_s: float) -> bool:
-        """Wait until all is written or lost; false: it took too long."""
+        """Wait until all data is written or lost. Returns False if that takes longer than `timeout_s`."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._queue and not self._writing, timeout_s)
 
@@ -84,7 +84,7 @@ class SteadyWriter:
         try:
             thread.start()
         except RuntimeError:
-            # No more threads now, or the interpreter is ending.
+            # The system has no more threads now, or the interpreter is ending.
             self._lost += len(self._queue)
             self._queue.clear()
             self._queued_bytes = 0
@@ -107,7 +107,7 @@ class SteadyWriter:
                 self._changed.notify_all()
 
     def _write(self, data: list[bytes], lost: int) -> int:
-        """Write, one after another; gives how many were lost and are not told of."""
+        """Write each item. Returns the number of lost writes that no notice has told of."""
         for each in data:
             try:
                 if lost and self.notice is not None:
@@ -115,28 +115,29 @@ class SteadyWriter:
                     lost = 0
                 write_all(self.descriptor, each)
             except Exception:
-                # Whatever it is, the next write may work.
+                # Whatever the error, the next write may work.
                 lost += 1
         return lost
 
 
 class _QuickWay:
-    """Writes to a descriptor as much as can be written without waiting.
+    """Writes to a descriptor as much as is possible without waiting.
 
-    A pipe or a terminal is shared with others, who may rely on it to wait. So it is opened a second time for that.
+    Other processes may share a pipe or a terminal, and may rely on its blocking writes. So it is opened a second time, non-blocking.
     """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        # What the descriptor led to when it was last looked at, and by which one that is written without waiting; None: by none.
+        # The file (device and inode) that the descriptor led to at the last look, and the own descriptor that writes to it
+        # without waiting. None: that is not possible.
         self._place: tuple[int, int] | None = None
         self._own: int | None = None
 
     def write(self, data: bytes) -> int:
-        """Write; gives how many bytes were.
+        """Write as much as is possible. Returns the number of bytes written.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the descriptor cannot be written.
         """
         status = os.fstat(self._descriptor)
         if self._place != (status.st_dev, status.st_ino):
@@ -154,32 +155,32 @@ class _QuickWay:
         self._own = None
         self._place = (status.st_dev, status.st_ino)
         if stat.S_ISREG(status.st_mode):
-            # Files never let anybody wait for a reader.
+            # A regular file has no reader to wait for.
             self._own = self._descriptor
             return
-        # Sockets cannot be opened so, nor pipes without a reader; other systems have no such path.
+        # This fails for sockets, for pipes without a reader, and on systems without /proc.
         with contextlib.suppress(OSError):
             flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
             self._own = os.open(f"/proc/self/fd/{self._descriptor}", flags)
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write all of it, waiting where the descriptor is one that does not.
+    """Write all data. Waits also if the descriptor is non-blocking.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the descriptor cannot be written.
     """
     view = memoryview(data)
     while view:
         try:
             view = view[os.write(descriptor, view) :]
         except BlockingIOError:
-            # Somebody with whom we share it made it so.
+            # Another process that shares the descriptor made it non-blocking.
             select.select([], [descriptor], [])
 
 
 class _SteadyRaw(io.RawIOBase):
-    """A writer as a stream."""
+    """A `SteadyWriter` as a raw stream."""
 
     def __init__(self, writer: SteadyWriter) -> None:
         super().__init__()
@@ -203,24 +204,24 @@ class _SteadyRaw(io.RawIOBase):
             return False
 
     def close(self) -> None:
-        """Nothing: it is the process' own, and others go on writing."""
+        """Do nothing: the descriptor is the process' own, and others go on writing to it."""
 
 
 def steady_stream(writer: SteadyWriter, before: TextIO | None) -> TextIO:
-    """A text stream on a writer, encoded as the one `before` it. A character that this cannot have is escaped."""
+    """A text stream on a writer, with the encoding of the stream `before` it. Characters that the encoding lacks are escaped."""
     encoding = getattr(before, "encoding", None) or "utf-8"
     return io.TextIOWrapper(_SteadyRaw(writer), encoding, errors="backslashreplace", line_buffering=True)  # type: ignore[type-var]
 
 
 @cache
 def make_steady() -> SteadyWriter:
-    """Put streams of this kind in the place of `sys.stdout` and `sys.stderr`; gives the writer to standard error.
+    """Replace `sys.stdout` and `sys.stderr` by steady streams. Returns the writer of standard error.
 
-    Once a process. For those of weft's own: what handlers and libraries print, and what Python itself
-    says there, must not hold up or end anything either.
+    Works once a process. Only weft's own processes call it: there, the prints of handlers, libraries and Python itself must
+    not block or end anything.
     """
     error = SteadyWriter(2)
-    # Where both lead to one place, what is written keeps its order.
+    # If both lead to the same file, one writer keeps the order of writes.
     output = error if _same_place(1, 2) else SteadyWriter(1)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
@@ -231,7 +232,7 @@ def make_steady() -> SteadyWriter:
 
 
 def drain(timeout_s: float = END_TIMEOUT_S) -> None:
-    """Let what was written reach its place, before the process ends without telling Python."""
+    """Wait until queued data is written. Call it before the process ends in a way that skips Python's exit functions."""
     for writer in list(_writers):
         writer.drain(timeout_s)
 
@@ -244,7 +245,7 @@ def _same_place(one: int, other: int) -> bool:
 
 
 def _after_fork() -> None:
-    """In the child: what the parent has queued is its own to write, and its threads are not here."""
+    """Reset the writers in a forked child: the parent writes its own queue, and its threads do not exist in the child."""
     for writer in list(_writers):
         writer._reset()
 

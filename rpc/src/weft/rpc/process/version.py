@@ -1,7 +1,7 @@
 """The version of weft that is installed.
 
-`weft` is a namespace of several packages without an `__init__.py` of its own, so nothing can run when it alone is imported.
-Whichever of its packages comes first gives it `weft.__version__`.
+`weft` is a namespace of several packages without an `__init__.py`, so no code runs when it alone is imported. The first of
+its packages that is imported sets `weft.__version__`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ def _installed() -> str:
     try:
         return metadata.version("weft")
     except metadata.PackageNotFoundError:
-        # Run from its sources, without an installation.
+        # weft runs from its sources and is not installed.
         return "0+unknown"
 
 
