@@ -1,7 +1,7 @@
 """grpc.health.v1 for every server of weft: SERVING means *able to receive work*, for "" and for each service.
 
-The stock servicer stores statuses, and writes to watchers under the lock that a change needs, so that one stalled watcher
-holds up all. Here the status is asked for when it is needed, and each watcher has its own event.
+The stock servicer writes to its watchers under the lock that a change of status needs, so that one watcher that does not read
+blocks all. Here the status is computed when it is needed, and each watcher has its own event.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from weft.rpc.contracts.health_contract import health_file
 
 SERVICE = "grpc.health.v1.Health"
 MAX_WATCHERS = 4096
-# A change that nobody announced is seen at the latest after this.
+# Watchers see a change without an announcement after this time at the latest.
 RECHECK_S = 1.0
 
 Status = health_pb2.HealthCheckResponse
@@ -51,21 +51,21 @@ class HealthLists(grpc.GenericRpcHandler):
 
 
 class HealthService(health_pb2_grpc.HealthServicer):
-    """Answers from `status`, which a server says."""
+    """The health service. A server implements `status` and `services`."""
 
     def __init__(self) -> None:
         self._watchers: set[asyncio.Event] = set()
 
     @abstractmethod
     def status(self, service: str) -> health_pb2.HealthCheckResponse.ServingStatus:
-        """The status of a service now; SERVICE_UNKNOWN for one that is neither weft's nor hosted."""
+        """The status of a service now. SERVICE_UNKNOWN: it is neither weft's own nor hosted."""
 
     @abstractmethod
     def services(self) -> Iterable[str]:
-        """The services that have a status, "" among them."""
+        """The services that have a status, including ""."""
 
     def changed(self) -> None:
-        """Some status may have changed: tell the watchers."""
+        """Tell the watchers that a status may have changed."""
         for event in self._watchers:
             event.set()
 

@@ -1,9 +1,8 @@
-"""The catalogue of weft's refusals: one function a reason of `weft.v1.ErrorReason`, named like it.
+"""The catalogue of weft's refusals: one function for each reason of `weft.v1.ErrorReason`, with the reason's name.
 
-Every error that weft itself sends or raises for a reason is made here, so that a reason always has the same class, code and
-facts. What a caller does about it follows from the class, see `weft.rpc.errors`; weft's own clients repeat what is a
-`RetryLater`. Errors of a program that no other process sees (an agent that cannot be loaded, a wrong event loop) are classes
-of their own modules, without a reason.
+Every error of weft's own with a reason is made here, so that a reason always has the same class, code and metadata. The class
+says what a caller can do about it, see `weft.rpc.errors`; weft's own clients repeat a call that ends with `RetryLater`. Errors
+that no other process sees (an agent that cannot be loaded, a wrong event loop) are classes in their own modules, without a reason.
 
 A message says what happened, to what, why, and what to do.
 """
@@ -34,8 +33,9 @@ from weft.rpc.errors import (
 )
 from weft.v1 import errors_pb2 as pb
 
-# When a bound that is reached may have room again, and a coordinator that stops may have a successor.
+# After so long, a bound that is reached may have room again.
 RETRY_AFTER_S = 5.0
+# After so long, a coordinator that stops may have a successor.
 STOPPING_RETRY_S = 1.0
 
 
@@ -43,12 +43,12 @@ STOPPING_RETRY_S = 1.0
 
 
 def invalid_field(message: str, field: str) -> InvalidArgument:
-    """A field, an argument or a metadata key has a value that it cannot have."""
+    """A field, an argument or a metadata key has an invalid value."""
     return InvalidArgument(message, reason=pb.ERROR_REASON_INVALID_FIELD, field=field)
 
 
 def payload_malformed(message: str, field: str | None = None) -> InvalidArgument:
-    """A payload, or a whole request, does not parse as its message."""
+    """A payload, or a whole request, does not parse as its message type."""
     return InvalidArgument(message, reason=pb.ERROR_REASON_PAYLOAD_MALFORMED, field=field)
 
 
@@ -67,18 +67,18 @@ def method_unknown(message: str, method: str, *, called: Literal[True]) -> Unimp
 @overload
 def method_unknown(message: str, method: str, *, called: Literal[False]) -> NotFound: ...
 def method_unknown(message: str, method: str, *, called: bool) -> NotFound | Unimplemented:
-    """No contract has the method. A call of it ends as gRPC ends it; the task API does not find it."""
+    """No contract has the method. With `called`, the error is UNIMPLEMENTED, as gRPC's own is; otherwise it is NOT_FOUND."""
     kind = Unimplemented if called else NotFound
     return kind(message, reason=pb.ERROR_REASON_METHOD_UNKNOWN, metadata={"method": method})
 
 
 def method_not_durable(message: str) -> Unimplemented:
-    """The method's shape cannot be a task."""
+    """A method of this shape cannot be a task."""
     return Unimplemented(message, reason=pb.ERROR_REASON_METHOD_NOT_DURABLE)
 
 
 def method_not_hosted(message: str) -> Unimplemented:
-    """An agent does not host the method that it was to run."""
+    """An agent got a call of a method that it does not host."""
     return Unimplemented(message, reason=pb.ERROR_REASON_METHOD_NOT_HOSTED)
 
 
@@ -88,7 +88,7 @@ def not_implemented(message: str) -> Unimplemented:
 
 
 def request_id_reused(request_id: str, task_id: str) -> AlreadyExists:
-    """A request id came again with another request."""
+    """A request id was used before, with another request."""
     return AlreadyExists(
         f"request_id {request_id!r} was used for task {task_id} with another method or payload",
         reason=pb.ERROR_REASON_REQUEST_ID_REUSED,
@@ -120,7 +120,7 @@ def task_not_found(task_id: str, *, was_stored: bool = False) -> NotFound | Data
 
 
 def task_state(message: str, state: str) -> FailedPrecondition:
-    """The task's state does not allow this."""
+    """The task's state does not allow the operation."""
     return FailedPrecondition(message, reason=pb.ERROR_REASON_TASK_STATE, metadata={"state": state})
 
 
@@ -130,7 +130,7 @@ def result_expired(message: str, metadata: dict[str, str] | None = None) -> NotF
 
 
 def result_too_large(message: str, size_bytes: int, limit_bytes: int) -> TooLarge:
-    """What the handler answers is over the limit."""
+    """The handler's response or metadata is over the limit."""
     return TooLarge(
         message,
         reason=pb.ERROR_REASON_RESULT_TOO_LARGE,
@@ -139,7 +139,7 @@ def result_too_large(message: str, size_bytes: int, limit_bytes: int) -> TooLarg
 
 
 def progress_limit(message: str) -> TooLarge:
-    """A streaming task sent more than a task may store."""
+    """A task of a streaming method sent more responses than a task may store."""
     return TooLarge(message, reason=pb.ERROR_REASON_PROGRESS_LIMIT)
 
 
@@ -153,17 +153,17 @@ def crash_loop(crashes: int) -> Aborted:
 
 
 def time_limit(message: str, limit: str) -> DeadlineExceeded:
-    """A task or an attempt outlived `limit`, one of the names in `weft.v1.TimeLimits`."""
+    """A task or an attempt ran longer than `limit`, which is a name in `weft.v1.TimeLimits`."""
     return DeadlineExceeded(message, reason=pb.ERROR_REASON_TIME_LIMIT, metadata={"limit": limit})
 
 
 def cancelled(message: str, why: str = "") -> Cancelled:
-    """A task or an attempt was cancelled on request; `why` is what the request gave as its reason."""
+    """A task or an attempt was cancelled by a request; `why` is the request's reason."""
     return Cancelled(message, reason=pb.ERROR_REASON_CANCELLED, metadata={"reason": why} if why else None)
 
 
 def stream_restarted(message: str, task_id: str) -> Unavailable:
-    """The attempt that fed a stream ended, and another began."""
+    """A stream's attempt ended, and another attempt began."""
     return Unavailable(message, reason=pb.ERROR_REASON_STREAM_RESTARTED, metadata={"task_id": task_id})
 
 
@@ -171,7 +171,7 @@ def stream_restarted(message: str, task_id: str) -> Unavailable:
 
 
 def handler_failed(method: str) -> Unknown:
-    """A handler raised an exception, whose text callers are not told."""
+    """A handler raised an exception. Callers do not get its text."""
     return Unknown(
         f"the handler of {method} raised an exception; the agent's log has it",
         reason=pb.ERROR_REASON_HANDLER_FAILED,
@@ -219,7 +219,7 @@ def agent_id_in_use(agent_id: str) -> AlreadyExists:
 
 
 def contract_incompatible(message: str, method: str, field: str) -> FailedPrecondition:
-    """An agent's contract cannot be read by those who have the one in force."""
+    """An agent's contract is not compatible with the contract in force."""
     return FailedPrecondition(
         message,
         reason=pb.ERROR_REASON_CONTRACT_INCOMPATIBLE,
@@ -228,7 +228,7 @@ def contract_incompatible(message: str, method: str, field: str) -> FailedPrecon
 
 
 def contract_invalid(message: str, field: str | None = None) -> InvalidArgument:
-    """Descriptors do not form a contract."""
+    """Descriptors are not a valid contract."""
     return InvalidArgument(message, reason=pb.ERROR_REASON_CONTRACT_INVALID, field=field)
 
 
@@ -250,20 +250,20 @@ def session_superseded() -> Aborted:
     return Aborted("a newer session of this agent took over", reason=pb.ERROR_REASON_SESSION_SUPERSEDED)
 
 
-# -- servers and ways to them -----------------------------------------------------------------------------------------
+# -- servers and connections ------------------------------------------------------------------------------------------
 
 
 def overloaded(
     message: str, retry_after_s: float = RETRY_AFTER_S, metadata: dict[str, str] | None = None
 ) -> Overloaded:
-    """A bound is reached: of calls, streams, tasks, sessions, slots."""
+    """A bound is reached: of calls, streams, tasks, sessions or slots."""
     return Overloaded(
         message, reason=pb.ERROR_REASON_OVERLOADED, metadata=metadata, retry_after_s=retry_after_s
     )
 
 
 def stopping(message: str, retry_after_s: float | None = STOPPING_RETRY_S) -> Unavailable:
-    """A coordinator or an agent takes nothing new, because it ends."""
+    """A coordinator or an agent takes no new work, because it stops."""
     return Unavailable(message, reason=pb.ERROR_REASON_STOPPING, retry_after_s=retry_after_s)
 
 
@@ -278,7 +278,7 @@ def unreachable(message: str) -> Unavailable:
 
 
 def call_deadline(message: str) -> DeadlineExceeded:
-    """The caller's time for a call passed before its answer. What was asked for may have been done, or still go on."""
+    """The caller's deadline passed before the answer. The work may be done, or may go on."""
     return DeadlineExceeded(message, reason=pb.ERROR_REASON_CALL_DEADLINE)
 
 
@@ -291,7 +291,7 @@ def internal(message: str) -> Internal:
 
 
 def metadata_left_out(left_out: str, limit_bytes: int) -> ErrorInfo:
-    """The detail that a handler's error gets when not all that came with it has room."""
+    """The status detail of a handler's error whose metadata was cut, because it was over the limit."""
     return ErrorInfo(
         reason=reason_name(pb.ERROR_REASON_METADATA_LEFT_OUT),
         domain=DOMAIN,

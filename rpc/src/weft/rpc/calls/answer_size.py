@@ -1,7 +1,7 @@
-"""What an answer carries beside its response: initial metadata, and trailers with status and details. Pure.
+"""The bound on the metadata of an answer: initial metadata, and trailers with status and details. Pure.
 
-A task's answer carries what a direct call's does: what gRPC takes on weft's connections, as HTTP/2 counts it. Of a failure
-that has more, code and message stay, and what else has room; its message says what was left out.
+The bound is the same for tasks and direct calls: the size that gRPC takes on weft's connections, as HTTP/2 counts it. A
+failure over the bound keeps its code and message, and other parts as far as there is room; its message says what was left out.
 """
 
 from __future__ import annotations
@@ -12,36 +12,36 @@ from weft.rpc import errors, refusals
 from weft.rpc.network.channel import MAX_METADATA_BYTES
 from weft.v1 import task_pb2
 
-# Of initial metadata, and of trailers with status and details. The rest of the bound is for what hops add.
+# The bound of initial metadata, and that of trailers with status and details. The rest of gRPC's bound is for the hops' own entries.
 MAX_ANSWER_BYTES = MAX_METADATA_BYTES - 16 * 1024
-# Below this, as protobuf counts, nobody need count any further: an empty entry is the one that grows most, some sixfold.
+# If protobuf counts less than this, HTTP/2's count need not be made: an empty entry grows most, about sixfold.
 _SURELY_FITS_BYTES = 64 * 1024
-# HTTP/2's own for each entry.
+# HTTP/2's overhead of each entry.
 _ENTRY_BYTES = 32
-# What a message may take of the bound when not all has room, and what saying so takes.
+# When not all has room: a message may take this part (one in so many) of the bound, and the note of what was left out these bytes.
 _MESSAGE_SHARE = 4
 _NOTE_BYTES = 2048
 _UNESCAPED = bytes(number for number in range(0x20, 0x7F) if number != ord("%"))
 
 
 def beside_bytes(outcome: task_pb2.Outcome) -> int:
-    """What an outcome takes beside its response in a message of weft's, in bytes."""
+    """The bytes of an outcome without its response, in one of weft's messages."""
     if not (outcome.trailers or outcome.headers or outcome.HasField("status")):
         return 0
     return outcome.ByteSize() - len(outcome.response)
 
 
 def metadata_bytes(entries: Iterable[task_pb2.Metadatum]) -> int:
-    """Size of metadata entries."""
-    # gRPC's C core counts bytes as they are, before they are written as base64.
+    """The size of metadata entries, as HTTP/2 counts it."""
+    # gRPC's C core counts the raw bytes, not their base64.
     return sum(len(entry.key) + len(entry.value) + _ENTRY_BYTES for entry in entries)
 
 
 def fit(outcome: task_pb2.Outcome, limit_bytes: int = MAX_ANSWER_BYTES) -> None:
-    """See to it that an answer can carry what an outcome has beside its response; changes the outcome of a failure.
+    """Make an outcome's metadata fit into an answer. Changes the outcome of a failure, in place.
 
     Raises:
-        ResourceExhausted: a success has more metadata than that (RESULT_TOO_LARGE).
+        ResourceExhausted: the outcome of a success has too much metadata (RESULT_TOO_LARGE).
     """
     if beside_bytes(outcome) <= min(_SURELY_FITS_BYTES, limit_bytes // 8):
         return
@@ -57,7 +57,7 @@ def fit(outcome: task_pb2.Outcome, limit_bytes: int = MAX_ANSWER_BYTES) -> None:
 
 
 def too_large(what: str, size_bytes: int, limit_bytes: int) -> errors.ResourceExhausted:
-    """Why metadata of a success is refused."""
+    """The error for a success with too much metadata."""
     return refusals.result_too_large(
         f"the handler's {what} is {size_bytes} bytes; an answer carries {limit_bytes} of it, which no setting changes:"
         " such data belongs into the response",
@@ -67,16 +67,16 @@ def too_large(what: str, size_bytes: int, limit_bytes: int) -> errors.ResourceEx
 
 
 def _leave_out(outcome: task_pb2.Outcome, limit_bytes: int) -> None:
-    """Keep the code, the message, and in this order what has room: each detail, the trailers, the initial metadata."""
+    """Keep the code and the message, then as far as there is room, in this order: each detail, the trailers, the initial metadata."""
     status, left_out = outcome.status, list[str]()
     said = _text_bytes(status.message)
     if said > limit_bytes // _MESSAGE_SHARE:
         left_out.append(f"the end of a message of {said} bytes")
-        # A byte may take three.
+        # Percent-encoded, a byte may take three.
         cut = status.message.encode()[: limit_bytes // _MESSAGE_SHARE // 3]
         status.message = cut.decode(errors="ignore")
         said = _text_bytes(status.message)
-    # The message stands in the details once more.
+    # The status details repeat the message.
     left = limit_bytes - _NOTE_BYTES - 2 * said
     details, dropped = [], 0
     for detail in status.details:
@@ -104,7 +104,7 @@ def _leave_out(outcome: task_pb2.Outcome, limit_bytes: int) -> None:
 
 
 def _text_bytes(message: str) -> int:
-    """Of a status message, percent-encoded."""
+    """The size of a status message, percent-encoded."""
     raw = message.encode()
     return len(raw) + 2 * len(raw.translate(None, _UNESCAPED))
 

@@ -1,9 +1,9 @@
-"""The deadline budget: what a call that is made while another one is handled inherits from that one.
+"""The call context: what a call inherits from the call whose handler makes it.
 
-    caller ── 10 s ──► handler of A ── what is left of the 10 s, same root id, same trace ──► handler of B
+    caller ── 10 s ──► handler of A ── the rest of the 10 s, same root id, same trace ──► handler of B
 
-Whoever runs a handler says so with `enter`; every channel of weft asks here what goes along with a call. A call that is
-made outside a handler inherits nothing. Nothing here does I/O; the clock is read in `timeout_s` alone.
+The code that runs a handler calls `enter`. Every channel of weft adds the current call context to its calls. A call that is made
+outside a handler inherits nothing. No I/O; only `timeout_s` reads the clock.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from weft.rpc.calls import tracing
 
 ROOT_ID_KEY = "weft-root-id"
 PARENT_ID_KEY = "weft-parent-id"
-# Ids are the store's or a caller's own; both are short.
+# The most characters of an id. Ids come from the store or from a caller; both are short.
 MAX_ID_CHARS = 128
 
 Pairs = tuple[tuple[str, str | bytes], ...]
@@ -26,47 +26,47 @@ Pairs = tuple[tuple[str, str | bytes], ...]
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """What a handled call leaves to the calls that are made from it."""
+    """What a handled call passes to the calls that its handler makes."""
 
-    # Id of the task or call at the root of the tree; empty: unknown.
+    # Id of the task or call at the root of the tree. Empty: unknown.
     root_id: str
-    # Id of the call that is being handled.
+    # Id of the handled call.
     parent_id: str
-    # By this process' monotonic clock; None: no limit.
+    # The deadline by this process' monotonic clock. None: no limit.
     deadline_at: float | None = None
-    # W3C headers, for when no span is active.
+    # W3C headers, used when no span is active.
     traceparent: str = ""
     tracestate: str = ""
 
     def bounded_s(self, timeout_s: float | None, now_s: float) -> float | None:
-        """A child call's timeout: its own, and at most what is left here. Never negative."""
+        """A child call's timeout: its own, but at most the time left until this deadline. Never negative."""
         if self.deadline_at is None:
             return timeout_s
         left_s = max(0.0, self.deadline_at - now_s)
         return left_s if timeout_s is None else min(timeout_s, left_s)
 
     def added_to(self, given: Iterable[tuple[str, str | bytes]], active: dict[str, str]) -> Pairs:
-        """A child call's metadata: what it was given, which wins, then the ids and the trace.
+        """A child call's metadata: its own entries, then the ids and the trace. Own entries win.
 
         Args:
-            given: the caller's own entries.
-            active: the active span's W3C headers; empty: no span is active.
+            given: the call's own entries.
+            active: the active span's W3C headers. Empty: no span is active.
         """
         own = tuple(given)
         added = {ROOT_ID_KEY: self.root_id, PARENT_ID_KEY: self.parent_id}
         added |= active or {"traceparent": self.traceparent, "tracestate": self.tracestate}
         keys = {key for key, _ in own}
         if "traceparent" in keys:
-            # The two belong together.
+            # A tracestate belongs to its own traceparent.
             added.pop("tracestate", None)
         return own + tuple((key, value) for key, value in added.items() if value and key not in keys)
 
 
 class HandledCall(Protocol):
-    """A call that is being handled. Asked only when a call is made from it: most handlers make none."""
+    """A call that is being handled. Its context is made only when its handler makes a call: most handlers make none."""
 
     def child_context(self) -> CallContext:
-        """What it leaves to calls that are made now."""
+        """The call context of calls that the handler makes now."""
         ...
 
 
@@ -74,28 +74,28 @@ _handled: ContextVar[HandledCall] = ContextVar("weft_handled_call")
 
 
 def enter(call: HandledCall) -> None:
-    """This call is being handled, in the current contextvars context and its children."""
+    """Make this call the handled one, in the current contextvars context and its children."""
     _handled.set(call)
 
 
 def handled() -> HandledCall | None:
-    """The call that is being handled here; None: none is."""
+    """The call that is being handled here. None: there is none."""
     return _handled.get(None)
 
 
 def current() -> CallContext | None:
-    """What the call that is being handled here leaves; None: none is."""
+    """The call context of the call that is being handled here. None: there is none."""
     call = _handled.get(None)
     return None if call is None else call.child_context()
 
 
 def timeout_s(own_s: float | None) -> float | None:
     """The timeout of a call that is made here and now."""
-    budget = current()
-    return own_s if budget is None else budget.bounded_s(own_s, time.monotonic())
+    inherited = current()
+    return own_s if inherited is None else inherited.bounded_s(own_s, time.monotonic())
 
 
 def metadata(own: Any) -> Any:
     """The metadata of a call that is made here and now: pairs, a `grpc.aio.Metadata`, or None, as grpc takes them."""
-    budget = current()
-    return own if budget is None else budget.added_to(own or (), tracing.current())
+    inherited = current()
+    return own if inherited is None else inherited.added_to(own or (), tracing.current())

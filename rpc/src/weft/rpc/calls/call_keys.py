@@ -1,6 +1,7 @@
-"""`weft-*` metadata by which a caller says how its call is to be made: which keys there are, and which a direct call may have.
+"""Call keys: the `weft-*` metadata keys by which a caller says how its call is to be made. Which exist, and which a direct call may have.
 
-Whoever makes direct calls refuses the rest, so that nobody believes in a priority, or an id, that nothing heeds.
+A direct call with any other call key is refused. Otherwise a caller would believe in a priority, or a request id, that has no
+effect.
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ from weft.rpc.calls.metadata import DIRECT, DURABLE, MODE_KEY, RETRY_MARK
 PREFIX = "weft-"
 MODES = (DURABLE, DIRECT)
 LINEAGE = (ROOT_ID_KEY, PARENT_ID_KEY)
-# That a call may be run twice; a durable one may be anyhow.
+# Says that a call may be run twice. It changes nothing for a durable call, which may be run twice anyway.
 RETRY_KEY, _RETRY = RETRY_MARK
-# Options of a task.
+# Options that only tasks have.
 _FOR_TASKS = ("weft-request-id", "weft-priority", "weft-delay", "weft-require", "weft-detach")
 _KNOWN = (*_FOR_TASKS, MODE_KEY, RETRY_KEY, *LINEAGE)
 
 
 def check_direct(pairs: Iterable[tuple[str, str | bytes]]) -> None:
-    """Refuse, of a direct call, what only a task can have. Ids of the tree of calls may be anything here: they are inherited.
+    """Refuse call keys that a direct call cannot have. The root id and the parent id are not checked: they are inherited.
 
     Raises:
-        InvalidArgument: a `weft-*` entry that is unknown, malformed, or for tasks alone; `field` names it.
+        InvalidArgument: a `weft-*` entry is unknown, malformed, or for tasks alone; `field` names its key.
     """
     for key, value in pairs:
         if key.startswith(PREFIX) and key not in LINEAGE:
@@ -43,10 +44,10 @@ def _check_direct(key: str, value: str) -> None:
 
 
 def check(key: str, value: str) -> None:
-    """Refuse a key that there is not, and a value of one that says which kind of call it is.
+    """Refuse an unknown call key, and an unknown value of the keys for mode and retry.
 
     Raises:
-        InvalidArgument: `field` names the key.
+        InvalidArgument: the key or its value is unknown; `field` names the key.
     """
     if key == MODE_KEY and value not in MODES:
         raise refusals.invalid_field(f"{key} is {value!r}; it must be {' or '.join(MODES)}", field=key)
@@ -57,5 +58,5 @@ def check(key: str, value: str) -> None:
 
 
 def text(value: str | bytes) -> str:
-    """An entry's value, as gRPC may give it either way."""
+    """An entry's value as text. gRPC may give text or bytes."""
     return value if isinstance(value, str) else value.decode("latin-1")

@@ -1,18 +1,18 @@
-"""Passing calls on as they are: bytes in, bytes out, and neither end can tell.
+"""The relay: passes calls on byte for byte, so that neither end notices it.
 
     caller ─► server here ─► relay ─► channel ─► callee
            ◄─ initial metadata only where the callee sent some ◄─
            ◄─ responses, status, message, details, trailers    ◄─
            ─► cancellation, deadline, half-close               ─►
 
-The channel may be a plain one or one that balances. A call whose shape is not known passes as stream-stream, which all
-shapes are on the wire; where it is known, the unary forms cost half. At most one message each way is held here; a side
-that does not read stops the other.
+The channel may be a plain one or a balanced one. If the shape of a method is not known, its calls pass as stream-stream: on the
+wire all shapes look like that. If it is known, the unary forms cost half. The relay holds at most one message in each
+direction; a side that does not read stops the other side.
 
-What a caller can still notice: compression is each hop's own. The initial metadata of a method with one request and one
-response comes with the response, however early the callee sent it: grpc.aio's way to see it sooner costs a quarter of a
-call, and now and then loses it when the call fails. That of a stream that ends without a single response may be lost:
-grpc.aio forgets it when it sees the end first, as for its own callers.
+A caller can still notice this. Compression is each hop's own. The initial metadata of a unary method comes with the
+response, even if the callee sent it earlier: grpc.aio's way to read it earlier costs a quarter of a call, and sometimes loses
+it when the call fails. The initial metadata of a stream that ends without any response may be lost: grpc.aio drops it
+when it sees the end first, also for its own callers.
 """
 
 from __future__ import annotations
@@ -36,25 +36,27 @@ log = get_logger(__name__)
 
 T = TypeVar("T")
 Context = aio.ServicerContext[bytes, bytes]
-# What goes out for a call's metadata: the application's own entries, and what a hop adds.
+# Makes the outgoing metadata of a call: the application's own entries, and those that this hop adds.
 Outgoing = Callable[[Context], metadata.Pairs]
 
-# A caller that is gone looks like one that has half-closed, until its cancellation is here, some 0.1 ms later. Passed on
-# as a half-close it would make a whole stream of half of one.
+# A caller that is gone looks like a half-close, until its cancellation arrives some 0.1 ms later. If the half-close were passed
+# on, it would make a truncated stream look complete. So the relay waits for the cancellation for so long.
 GONE_S = 0.002
-# Initial metadata without entries is passed on when nothing follows it for so long: somebody may wait for it.
+# Empty initial metadata is passed on when nothing follows it within this time: the caller may wait for it.
 BARE_HEADERS_S = 0.01
-# grpc.aio's own end of a call whose callee ended it while a request was being written; how often to look for the other.
+# grpc.aio's own status of a call whose callee ended it while a request was written. The callee's status comes a little later:
+# how often and how many times to look for it.
 _WRITE_FAILED = (grpc.StatusCode.INTERNAL, "Internal error from Core")
 _LOOK_S = 0.001
 _LOOKS = 1000
-# A callee that keeps the time itself gets so long, once the deadline has passed, to see that: cancelled at once, it would
-# see that. What is left of a deadline that has passed, as far as clocks agree.
+# A callee that keeps the time itself gets so long after the deadline to notice it. With a cancellation at once, it would see
+# that instead of the deadline.
 _OVERTIME_S = 0.25
+# With less time left than this, a deadline counts as passed: the clocks of the two ends differ a little.
 _PASSED_S = 0.05
 _MAX_TIMEOUT_MS = 99_999_999
 _TRACE_KEYS = frozenset({"traceparent", "tracestate"})
-# The callee's load is for whoever balances, which is this hop.
+# The callee's load is for the balancer of this hop.
 _HOP_TRAILERS = frozenset({metadata.ORCA_KEY, *metadata.FATAL_KEYS})
 
 _SHAPES = {
@@ -66,7 +68,7 @@ _SHAPES = {
 
 
 def passed_on(context: Context, also: Callable[[str], bool] = lambda _key: False) -> metadata.Pairs:
-    """The caller's metadata without what belongs to one hop; the trace goes on, and `also` says which keys do."""
+    """The caller's metadata without the keys of one hop. The trace context is kept, and the keys that `also` accepts."""
     pairs: Iterable[tuple[str, str | bytes]] = context.invocation_metadata() or ()
     return tuple(
         [
@@ -85,14 +87,14 @@ def handler(
     *,
     callee_keeps_time: bool = False,
 ) -> grpc.RpcMethodHandler[Any, Any]:
-    """What serves a method by passing its calls on.
+    """A handler that serves a method by passing its calls on.
 
     Args:
-        channel: where they go.
-        path: "/package.Service/Method", as it is called there.
-        kind: the shape; unspecified: not known.
-        outgoing: makes the metadata that goes along; a WeftError that it raises is the caller's answer.
-        callee_keeps_time: it is told the deadline, and sees it pass, before anybody cancels its call for that.
+        channel: the channel to the callee.
+        path: "/package.Service/Method", as the callee has it.
+        kind: the method's shape. Unspecified: not known.
+        outgoing: makes the outgoing metadata. If it raises a WeftError, the caller gets that.
+        callee_keeps_time: the callee gets the deadline, and time to notice that it passed, before its call is cancelled.
     """
     shape = _SHAPES.get(kind, "stream_stream")
     behaviour = _Behaviour(channel, shape, path, outgoing, kind in _SHAPES, callee_keeps_time)
@@ -137,7 +139,7 @@ class _Behaviour:
             count += 1
             yield request
         if self._shape_known or count != 1:
-            # Not where it may well be the one request of a unary call.
+            # No wait for the only request of a call of unknown shape: most likely the call is unary.
             await asyncio.sleep(GONE_S)
 
     async def _pass_on(
@@ -148,7 +150,7 @@ class _Behaviour:
             pairs = self._outgoing(context)
             left_s: float | None = context.time_remaining()
             if self._callee_keeps_time and left_s is not None:
-                # Without a timer of this end, which would cancel the call when the callee's is about to fire.
+                # The deadline is sent, but no timer runs at this end: it would cancel the call just before the callee's timer fires.
                 pairs, left_s = (*pairs, ("grpc-timeout", _timeout(left_s))), None
             call = self._call(request, timeout=left_s, metadata=pairs)
             if self._callee_keeps_time:
@@ -158,7 +160,7 @@ class _Behaviour:
             trailers = _trailers(error.trailing_metadata())
             code, details = error.code(), error.details() or ""
             if code is grpc.StatusCode.CANCELLED and self._deadline_passes(context):
-                # A server may reset the stream of a call whose deadline passes. Its caller's own timer is about to fire.
+                # A server may reset the stream of a call whose deadline passes. The caller's own timer is about to fire, too.
                 code, details = grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded"
             await to_caller(context.abort(code, details, trailers))
             raise
@@ -166,7 +168,7 @@ class _Behaviour:
             await refuse(error, context)
             raise
         except aio.BaseError:
-            # The call here has ended.
+            # The caller's call has ended.
             raise
         except Exception:
             log.exception("relay.failed", rpc=self._path)
@@ -175,7 +177,7 @@ class _Behaviour:
             )
             raise
         finally:
-            # Whoever asked may have gone; a call that has ended does not mind.
+            # The caller may be gone, and its callee must not work on.
             if call is not None and not call.done():
                 self._cancel(call, context)
 
@@ -196,20 +198,20 @@ def _passes(context: Context) -> bool:
 
 
 async def _shielded(answer: Coroutine[Any, Any, T], context: Context) -> T:
-    """Await an answer. If the deadline is passing, a cancellation of this task does not reach the call: `_cancel` ends that."""
+    """Await an answer. If the deadline has passed, a cancellation of this task does not reach the callee's call: `_cancel` ends it later."""
     task = asyncio.get_running_loop().create_task(answer)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         if not _passes(context):
             task.cancel()
-        # The caller is gone: nobody else asks how the task ended.
+        # The caller is gone, so the task's exception is retrieved here; otherwise asyncio logs it.
         task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         raise
 
 
 def _timeout(left_s: float) -> str:
-    """A deadline as it is on the wire."""
+    """A timeout in the form of the `grpc-timeout` header."""
     # Rounded up: the callee's deadline is not before the caller's.
     left_ms = max(1, math.ceil(left_s * 1000))
     return f"{left_ms}m" if left_ms <= _MAX_TIMEOUT_MS else f"{min(_MAX_TIMEOUT_MS, left_ms // 1000)}S"
@@ -238,7 +240,7 @@ async def _response_after_headers(call: Any, context: Context) -> Any:
 
 async def _responses(call: Any, context: Context) -> None:
     end = _End(call)
-    # Not by `read`, which gives no more of what has arrived once the call has ended.
+    # Not by `read`: once the call has ended, it returns no more of the responses that have arrived.
     responses = aiter(call)
     failed = None
     try:
@@ -255,9 +257,9 @@ async def _responses(call: Any, context: Context) -> None:
 
 
 class _End:
-    """How the callee ended a call.
+    """The status with which the callee ended a call.
 
-    When it does so while a request is being written, grpc.aio gives the call an end of its own as well, before or after.
+    If the callee ends the call while a request is written, grpc.aio also sets a status of its own, before or after the callee's.
     """
 
     def __init__(self, call: Any) -> None:
@@ -270,10 +272,10 @@ class _End:
             self._first = at_once(_end_now(call))
 
     async def of(self, error: aio.AioRpcError | None) -> aio.AioRpcError:
-        """The callee's end of a call, code OK among others.
+        """The callee's status, which may be OK.
 
         Args:
-            error: how it looks; None: it has succeeded.
+            error: the status that grpc.aio reported. None: the call succeeded.
         """
         ended = self._first or error or await _end_now(self._call)
         for _ in range(_LOOKS):
@@ -290,22 +292,23 @@ async def _end_now(call: Any) -> aio.AioRpcError:
 
 
 async def _after_headers(call: Any, context: Context, following: Callable[[], Awaitable[Any]]) -> Any:
-    """What follows the initial metadata, which is passed on first. It is asked for only then: a call may end before."""
+    """Pass the initial metadata on, then return the result of `following`. That is called only then: a call may end before."""
     headers = await call.initial_metadata()
     if headers:
         await _send_headers(headers, context)
         return await following()
-    # There are none, or they have no entries, which goes unsaid: what follows tells, but for a callee that waits.
+    # There is no initial metadata, or it is empty; grpc.aio does not say which. If a response follows soon, it does not matter.
+    # Otherwise the callee has sent empty initial metadata, and may wait for the caller.
     waiting = asyncio.ensure_future(following())
     try:
         done, _ = await asyncio.wait((waiting,), timeout=BARE_HEADERS_S)
-        # An end that is here before them leaves none at first.
+        # Asked again: if the call ended first, the first answer had no entries.
         headers = await call.initial_metadata()
         if headers or not done:
             await to_caller(context.send_initial_metadata(_trailers(headers)))
         return await waiting
     finally:
-        # Looked at, so that nobody complains that it was not.
+        # The exception is retrieved, so that asyncio does not log it.
         waiting.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
 
 

@@ -1,6 +1,6 @@
-"""The contract as a server shows it: its methods by reflection, and JSON in and out by their descriptors.
+"""Reads a server's contract by reflection: its methods, and their requests and responses as JSON.
 
-Works against any server with reflection, v1 or v1alpha, and needs no generated code. Every call has a deadline.
+Works with any server that has reflection, v1 or v1alpha, and needs no generated code. Every call has a deadline.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _PATHS = (
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 )
-# Answers stay bytes here: of one that does not parse grpc.aio would make a traceback and None.
+# No deserializer: if an answer does not parse, grpc.aio logs a traceback and returns None.
 _CODEC: Mapping[str, Any] = {"request_serializer": pb.ServerReflectionRequest.SerializeToString}
-# A service with more files than this is not one.
+# No real service has more files than this.
 MAX_FILES = 4096
 
 _T = TypeVar("_T")
@@ -56,7 +56,7 @@ class MethodEntry:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResolvedMethod:
-    """A method with its message classes, which belong to a descriptor pool of their own."""
+    """A method with its message classes, which are of a descriptor pool of their own."""
 
     name: str
     kind: int
@@ -83,39 +83,39 @@ class ResolvedMethod:
         """A serialized request from JSON text, by protobuf's JSON mapping; "" is an empty request.
 
         Raises:
-            weft.rpc.errors.InvalidArgument: it is not JSON, or does not fit the message; `field` says where.
+            weft.rpc.errors.InvalidArgument: the text is not JSON, or does not fit the message; `field` says where.
         """
         return json_form.parse(text, self.request_class, self.pool)
 
     def request_to_json(self, payload: bytes) -> Any:
-        """A serialized request as a JSON value (a dict, but for well-known types such as StringValue).
+        """A serialized request as a JSON value: a dict, except for well-known types such as StringValue.
 
         Raises:
-            weft.rpc.errors.InvalidArgument: the bytes are not such a message.
+            weft.rpc.errors.InvalidArgument: the bytes do not parse as the request's type.
         """
         return json_form.render(payload, self.request_class, self.pool)
 
     def response_to_json(self, payload: bytes) -> Any:
-        """A serialized response as a JSON value; otherwise as `request_to_json`."""
+        """A serialized response as a JSON value, as `request_to_json`."""
         return json_form.render(payload, self.response_class, self.pool)
 
 
 class ContractReader:
-    """Reads what a server offers, over a channel that the caller owns.
+    """Reads a server's contract, over a channel that the caller owns.
 
     Every method raises:
         weft.rpc.errors.Unimplemented: the server has no reflection.
-        weft.rpc.errors.Unavailable, DeadlineExceeded and others: what the call ended with.
+        weft.rpc.errors.Unavailable, DeadlineExceeded and others: the call of reflection failed.
     """
 
     def __init__(self, channel: grpc.aio.Channel, *, timeout_s: float = 10.0) -> None:
         self._channel = channel
         self._timeout_s = timeout_s
-        # Of the version that the server has, once that is known.
+        # The path of the reflection version that the server has. None: not known yet.
         self._path: str | None = None
 
     async def methods(self, *, reserved: bool = False) -> list[MethodEntry]:
-        """Every method of every service, services by name. With `reserved`, also weft's own, health's and reflection's."""
+        """The methods of all services, sorted by service. With `reserved`, also those of weft's own services, health and reflection."""
 
         async def read(stream: _ReflectionStream) -> list[MethodEntry]:
             services = [s for s in await stream.services() if reserved or not names.is_reserved(s)]
@@ -124,7 +124,7 @@ class ContractReader:
         return await self._on_stream(read)
 
     async def files(self) -> dict[str, list[FileDescriptorProto]]:
-        """The files behind each service, imports included; weft's own services, health's and reflection's left out."""
+        """The files of each service, including imports. Without weft's own services, health and reflection."""
 
         async def read(stream: _ReflectionStream) -> dict[str, list[FileDescriptorProto]]:
             services = await stream.services()
@@ -136,7 +136,7 @@ class ContractReader:
         """The method "pkg.Service/Method".
 
         Raises:
-            weft.rpc.errors.NotFound: there is none (METHOD_UNKNOWN); the message names those that are near.
+            weft.rpc.errors.NotFound: there is no such method (METHOD_UNKNOWN); the message names similar ones.
         """
 
         async def read(stream: _ReflectionStream) -> list[FileDescriptorProto]:
@@ -163,7 +163,7 @@ class ContractReader:
         return refusals.method_unknown(names.unknown_method(name, known), method=name, called=False)
 
     async def _on_stream(self, read: Callable[[_ReflectionStream], Awaitable[_T]]) -> _T:
-        """Do `read` on a new stream, of the version of reflection that the server has."""
+        """Run `read` on a new reflection stream, of the version that the server has."""
         path = self._path = self._path or await self._find_path()
         call = self._channel.stream_stream(path, **_CODEC)(timeout=self._timeout_s)
         try:
@@ -176,10 +176,10 @@ class ContractReader:
             call.cancel()
 
     async def _find_path(self) -> str:
-        """Reflection v1, or v1alpha where the server does not have that.
+        """The path of reflection v1, or of v1alpha if the server does not have v1.
 
-        Asked with a single request: where a server refuses a stream while it is being written to, grpc.aio may report
-        INTERNAL instead of the refusal (grpc/grpc#36066).
+        It asks with a single request: if a server refuses a stream while a request is written, grpc.aio may report INTERNAL
+        instead of the refusal (grpc/grpc#36066).
         """
         for path in _PATHS:
             question = pb.ServerReflectionRequest(list_services="*")
@@ -201,7 +201,7 @@ class NoReflection(errors.Unimplemented):
 
 
 class ReflectionFailed(errors.Internal):
-    """The server's reflection gives answers that cannot be used."""
+    """The server's reflection gives invalid answers."""
 
 
 class _ReflectionStream:
@@ -215,7 +215,7 @@ class _ReflectionStream:
         return sorted(service.name for service in answer.list_services_response.service)
 
     async def files(self, symbol: str) -> list[FileDescriptorProto]:
-        """The file that defines a symbol, and all that it imports. Servers may leave imports to be asked for."""
+        """The file that defines a symbol, and its imports. Some servers send imports only on request."""
         answer = await self._ask(pb.ServerReflectionRequest(file_containing_symbol=symbol))
         files = _by_name(answer)
         missing = deque(_imports(files.values()) - files.keys())
@@ -228,13 +228,13 @@ class _ReflectionStream:
             more = _by_name(await self._ask(pb.ServerReflectionRequest(file_by_filename=name)))
             if name not in more:
                 raise ReflectionFailed(f"reflection answers a question for {name} without that file")
-            # What came first stays: it belongs together.
+            # The first file of a name is kept: the first answer's files belong together.
             files = more | files
             missing.extend(_imports(more.values()) - files.keys())
         return list(files.values())
 
     async def _ask(self, question: pb.ServerReflectionRequest) -> pb.ServerReflectionResponse:
-        # Raised when the call has ended already: reading says how.
+        # The write fails if the call has ended; then the read has the status.
         with contextlib.suppress(asyncio.InvalidStateError):
             await self._call.write(question)
         serialized = await self._call.read()

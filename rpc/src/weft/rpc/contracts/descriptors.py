@@ -1,8 +1,7 @@
-"""Descriptors as contracts carry them: sets of files, their digest, and what a method's descriptor says.
+"""Descriptors of contracts: sets of files, their digest, pools, and methods.
 
-Agents and coordinators agree on a contract by its digest, so the bytes of a set depend on nothing but the files in
-it: not on the pool, nor on the order in which services were added. Nothing here reads or changes the process-wide
-descriptor pool.
+Agents and coordinators know a contract by its digest. So the bytes of a set depend on its files alone, and not on the pool or on
+the order in which services were added. Nothing here reads or changes the process-wide descriptor pool.
 """
 
 from __future__ import annotations
@@ -21,17 +20,17 @@ from weft.rpc import refusals
 from weft.rpc.errors import InvalidArgument
 from weft.v1 import fleet_pb2
 
-# Shapes that a task can have: one request, and responses that can be stored.
+# The shapes of methods that can be tasks: those with one request.
 DURABLE_KINDS = frozenset({fleet_pb2.METHOD_KIND_UNARY, fleet_pb2.METHOD_KIND_SERVER_STREAMING})
 
 _MESSAGE_METACLASS: Any = type(FileDescriptorSet)
 
 
 def file_descriptor_set(roots: Iterable[FileDescriptor]) -> bytes:
-    """A serialized FileDescriptorSet of these files and all that they import, imports first.
+    """A serialized FileDescriptorSet of these files and all their imports, imports first.
 
     Raises:
-        InvalidArgument: two different files have one name (they came from different pools).
+        InvalidArgument: two different files have the same name (they are of different pools).
     """
     files: dict[str, FileDescriptorProto] = {}
     waiting = list(roots)
@@ -47,19 +46,19 @@ def file_descriptor_set(roots: Iterable[FileDescriptor]) -> bytes:
 
 
 def digest(file_descriptor_set: bytes) -> str:
-    """The name of a contract: SHA-256 of its set's bytes, in hex."""
+    """The digest of a contract: the SHA-256 of its set's bytes, in hex."""
     return hashlib.sha256(file_descriptor_set).hexdigest()
 
 
 def build_pool(files: Iterable[FileDescriptorProto]) -> DescriptorPool:
-    """A pool of its own with these files, given in any order.
+    """A new pool with these files, which may be in any order.
 
     Raises:
-        InvalidArgument: an import is missing or cyclic, a name is given twice, or a file does not hold together.
+        InvalidArgument: an import is missing or cyclic, two different files have the same name, or a file is invalid.
     """
     by_name: dict[str, FileDescriptorProto] = {}
     for file in files:
-        # Descriptors are proto2: a string that is not UTF-8 comes out as bytes.
+        # Descriptors are proto2: a string that is not UTF-8 is bytes in Python.
         if any(isinstance(name, bytes) for name in (file.name, *file.dependency)):
             raise _invalid(f"a file's name is not UTF-8: {file.name!r} or one of its imports")
         if by_name.setdefault(file.name, file) != file:
@@ -72,13 +71,13 @@ def build_pool(files: Iterable[FileDescriptorProto]) -> DescriptorPool:
     for file in _imports_first(by_name):
         try:
             pool.AddSerializedFile(file.SerializeToString())
-        except TypeError as error:  # what protobuf raises for every fault of a descriptor
+        except TypeError as error:  # protobuf raises it for every fault of a descriptor
             raise _invalid(f"{file.name!r} is not a valid file: {error}") from None
     return pool
 
 
 def method_name(method: MethodDescriptor) -> str:
-    """A method's full name, as weft writes it: "pkg.Service/Method"."""
+    """A method's full name in weft's form: "pkg.Service/Method"."""
     return f"{method.containing_service.full_name}/{method.name}"
 
 
@@ -96,7 +95,7 @@ def method_kind(method: MethodDescriptor | MethodDescriptorProto) -> int:
 
 
 def find_method(pool: DescriptorPool, name: str) -> MethodDescriptor | None:
-    """The method "pkg.Service/Method" in a pool; None: it is not there."""
+    """The method "pkg.Service/Method" in a pool. None: it is not there."""
     service_name, _, simple_name = name.rpartition("/")
     try:
         service = pool.FindServiceByName(service_name)
@@ -106,10 +105,10 @@ def find_method(pool: DescriptorPool, name: str) -> MethodDescriptor | None:
 
 
 def message_class(descriptor: Descriptor) -> type[Message]:
-    """The class of a message type from a pool of its own.
+    """The class of a message type, which may be of any pool.
 
-    Not `message_factory.GetMessageClass`: that makes the classes of all messages within, recursively and keeping
-    none of them, which takes time exponential in their depth. upb, protobuf's implementation, makes those on demand.
+    Not by `message_factory.GetMessageClass`: that makes the classes of all messages within, recursively, and keeps none of them,
+    so that its time is exponential in their depth. upb, protobuf's implementation, makes these classes on demand.
     """
     members = {"DESCRIPTOR": descriptor, "__module__": descriptor.file.package}
     made: type[Message] = _MESSAGE_METACLASS(descriptor.name, (Message,), members)

@@ -1,4 +1,4 @@
-"""The contract of grpc.health.v1, with the method `List` that the installed package may not have."""
+"""The contract of grpc.health.v1, including the method `List`, which the installed package may lack."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from grpc_health.v1 import health_pb2
 
 
 def health_file() -> FileDescriptorProto:
-    """The file of grpc.health.v1, with `List` added where the installed package is older than that method."""
+    """The file of grpc.health.v1. `List` is added if the installed package is older than that method."""
     file = FileDescriptorProto.FromString(health_pb2.DESCRIPTOR.serialized_pb)
     (service,) = file.service
     if all(method.name != "List" for method in service.method):

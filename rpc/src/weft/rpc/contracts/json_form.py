@@ -1,8 +1,8 @@
-"""Messages from JSON text and back, with errors that say which field is wrong and what would fit.
+"""Converts messages from and to JSON. Its errors say which field is wrong, and what would fit.
 
-protobuf's own parser knows the mapping; it words its errors as a chain of "Failed to parse x field: Failed to parse
-...", and lets through what cannot be sent. Here each error is one path and one reason of bounded length, and what is
-taken is a message that the other side can read.
+protobuf's own parser has two faults. Its errors are a chain of "Failed to parse x field: Failed to parse ...", and it accepts
+messages that cannot be sent. Here each error has one path and one reason of bounded length, and each accepted message can be
+read by the other side.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ _LINK = re.compile(r"Failed to parse (.+?) field: ")
 _PLACE = re.compile(r'\s+at "?(?P<path>[\w.\[\]]+?)"?\.*$')
 _UNKNOWN_FIELD = re.compile(r'Message type "(?P<type>[^"]+)" has no field named "(?P<name>[^"]*)"')
 _UNKNOWN_VALUE = re.compile(r"Invalid enum value (?P<name>.*) for enum type (?P<type>[\w.]+)", re.DOTALL)
-# What Python says where a message wants an object and gets something else; before it, how protobuf passes it on.
+# Python's errors when a message needs an object and the JSON has another value; and the prefix that protobuf puts before them.
 _NOT_AN_OBJECT = re.compile(
     r"'\w+' object is not (iterable|subscriptable)|(list|string) indices must be integers.*|Struct must be in a dict .*"
 )
 _PASSED_ON = re.compile(r"Failed to parse JSON: \w+: ")
 _TOO_DEEP = "it is nested too deeply: protobuf reads at most 100 messages within each other"
-# Where protobuf's parser looks for these without a check.
+# protobuf's parser reads these keys without a check, and raises unclear errors.
 _BAD_ANY = 'an Any has its type as a text in "@type", and a well-known type within it has its JSON in "value"'
-# A message may quote the whole input.
+# The most characters of a reason: it may quote the whole input.
 _MOST_WHY = 300
-# Well-known types whose JSON is an object too; others have forms of their own.
+# Well-known types whose JSON is an object. Other well-known types have other forms.
 _OBJECTS = ("google.protobuf.Any", "google.protobuf.Struct", "google.protobuf.Empty")
 
 
 class _NoObject(Exception):
-    """Something else stands where a message is wanted; its text is the place."""
+    """The JSON has another value where a message needs an object; the text is its path."""
 
 
 class _Refused(Exception):
-    """JSON that Python would take, and protobuf's mapping has no place for."""
+    """JSON that Python accepts and protobuf's mapping does not."""
 
 
 def parse(text: str, message_class: type[Message], pool: DescriptorPool) -> bytes:
-    """The serialized message that JSON text describes; blank text is an empty message.
+    """The serialized message of a JSON text. Blank text is an empty message.
 
     Raises:
-        InvalidArgument: it is not JSON or does not fit; `field` is the path of the offending field.
+        InvalidArgument: the text is not JSON, or does not fit the message; `field` is the path of the wrong field.
     """
     type_name = message_class.DESCRIPTOR.full_name
     message = message_class()
@@ -67,12 +67,12 @@ def parse(text: str, message_class: type[Message], pool: DescriptorPool) -> byte
             raise _unfit(type_name, str(error), "it must be a JSON object") from None
         except (KeyError, AttributeError):
             raise _unfit(type_name, "", _BAD_ANY) from None
-        except Exception as error:  # of any kind: protobuf's parser checks what it is given as it goes
+        except Exception as error:  # of any class: protobuf's parser does not check its input first
             raise _explained(str(error), type_name, pool) from None
     try:
         serialized = message.SerializeToString()
         message_class.FromString(serialized)
-    except EncodeError as error:  # proto2 required fields
+    except EncodeError as error:  # a required field of proto2 is missing
         raise _unfit(type_name, "", str(error)) from None
     except DecodeError:
         raise _unfit(type_name, "", _TOO_DEEP) from None
@@ -80,10 +80,10 @@ def parse(text: str, message_class: type[Message], pool: DescriptorPool) -> byte
 
 
 def render(payload: bytes, message_class: type[Message], pool: DescriptorPool) -> Any:
-    """A serialized message as a JSON value; `weft.rpc.contracts.json_rendering` has its form.
+    """A serialized message as a JSON value, in the form of `weft.rpc.contracts.json_rendering`.
 
     Raises:
-        InvalidArgument: the bytes are not such a message, or one that is nested more deeply than protobuf reads.
+        InvalidArgument: the bytes do not parse as the message, or are nested more deeply than protobuf reads.
     """
     try:
         message = message_class.FromString(payload)
@@ -110,7 +110,7 @@ def _loaded(text: str, type_name: str) -> Any:
         raise _unfit(type_name, "", "a number in it has too many digits") from None
     except RecursionError:
         raise _unfit(type_name, "", _TOO_DEEP) from None
-    # Other well-known types have JSON forms of their own.
+    # Some well-known types have a JSON form that is not an object.
     if not isinstance(value, dict) and (
         not type_name.startswith("google.protobuf.") or type_name in _OBJECTS
     ):
@@ -119,7 +119,7 @@ def _loaded(text: str, type_name: str) -> Any:
 
 
 def _check_objects(value: Any, descriptor: Any, path: str) -> None:
-    """Refuse anything but an object where a message is wanted: protobuf's parser takes lists and texts for field names."""
+    """Refuse any other value where a message needs an object: protobuf's parser would take lists and texts for field names."""
     if descriptor.full_name.startswith("google.protobuf."):
         return
     if not isinstance(value, dict):
@@ -171,7 +171,7 @@ def _explained(message: str, type_name: str, pool: DescriptorPool) -> InvalidArg
         why = why[link.end() :]
     if place := _PLACE.search(why):
         why = why[: place.start()]
-        # The place tells indices too; its first part is the message's own name.
+        # This path has indices too; its first part is the message's own name.
         path = place["path"].split(".")[1:] or path
     why = _PASSED_ON.sub("", why)
     if _NOT_AN_OBJECT.fullmatch(why.rstrip(".")):
@@ -201,7 +201,7 @@ def _no_such_value(name: str, type_name: str, pool: DescriptorPool) -> str:
     except KeyError:
         values = []
     why = f"{type_name} has no value {name}"
-    # All values of an enum begin alike, which people leave out.
+    # The values of an enum have a common prefix, and people leave it out.
     prefix = os.path.commonprefix(values)  # noqa: RUF071 - of names, not of paths
     short = {value.removeprefix(prefix): value for value in values}
     if close := difflib.get_close_matches(name.upper().removeprefix(prefix), short, n=1):
@@ -210,7 +210,7 @@ def _no_such_value(name: str, type_name: str, pool: DescriptorPool) -> str:
 
 
 def _unfit(type_name: str, field: str, why: str) -> InvalidArgument:
-    # They quote the input, which may hold anything, and at any length.
+    # Both quote the input, which may have any characters and any length.
     field, why = (_sendable(text) for text in (field, why))
     where = f"field {field}: " if field else ""
     return refusals.payload_malformed(f"the JSON does not fit {type_name}: {where}{why}", field=field or None)

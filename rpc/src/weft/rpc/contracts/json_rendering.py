@@ -1,8 +1,8 @@
-"""Any message as a JSON value, by protobuf's JSON mapping; what that mapping has no form for is shown all the same.
+"""Renders any message as a JSON value, by protobuf's JSON mapping, also where that mapping has no form.
 
-protobuf's own printer raises for messages that are valid on the wire. Here they have these forms:
+protobuf's own printer raises for some messages that are valid on the wire. Here they have these forms:
 
-- a number of a `Value` that JSON lacks: "NaN", "Infinity", "-Infinity", as of other fields
+- a number of a `Value` that JSON lacks: "NaN", "Infinity", "-Infinity", as in other fields
 - a Timestamp or Duration out of range, and a FieldMask whose paths have no JSON names: their fields
 - an Any whose type is not known, whose bytes do not parse, or that is nested too deeply: `{"@type": ..., "value": base64}`
 - a number of a closed enum that has no name: the number
@@ -24,7 +24,7 @@ from google.protobuf.message import DecodeError, Message
 
 from weft.rpc.contracts import descriptors
 
-# Any in Any: each one is parsed by itself, so that protobuf's own bound of 100 does not count them.
+# The most Anys within each other. Each is parsed by itself, so that protobuf's own bound of 100 does not count them.
 MAX_NESTED_ANYS = 16
 _PACKAGE = "google.protobuf."
 _WRAPPERS = "google/protobuf/wrappers.proto"
@@ -37,7 +37,7 @@ def json_value(message: Message, pool: DescriptorPool | None = None) -> Any:
     """The message as a JSON value. Raises nothing.
 
     Args:
-        pool: knows the types of what an Any holds; those that this process has imported are known too.
+        pool: has the types of messages within an Any, besides those that this process has imported.
     """
     pools = [descriptor_pool.Default()] if pool is None else [pool, descriptor_pool.Default()]
     return _Renderer(pools).message(message)
@@ -59,7 +59,7 @@ class _Renderer:
         return self._fields(message) if own is None else own(message)
 
     def _own_form(self, descriptor: Any) -> Callable[[Any], Any] | None:
-        """How a well-known type is shown; None: field by field."""
+        """The renderer of a well-known type. None: the message is rendered field by field."""
         if descriptor.file.name == _WRAPPERS:
             return self._wrapper
         if descriptor.full_name in _AS_TEXT:
@@ -89,7 +89,7 @@ class _Renderer:
             case FieldDescriptor.CPPTYPE_ENUM:
                 return _enum(field, value)
             case FieldDescriptor.CPPTYPE_STRING:
-                # A string of proto2 that is not UTF-8 comes as bytes.
+                # A string of proto2 that is not UTF-8 is bytes in Python.
                 return value if isinstance(value, str) else _text_of(field, value)
             case kind if kind in _INT64:
                 return str(value)
@@ -135,7 +135,7 @@ class _Renderer:
             self._depth -= 1
 
     def _unpacked(self, packed: AnyMessage) -> Message | None:
-        """What an Any holds; None: its type is not known, or the bytes are none of it."""
+        """The message in an Any. None: its type is not known, or the bytes do not parse."""
         name = packed.type_url.rpartition("/")[2]
         for pool in self._pools:
             try:

@@ -1,7 +1,7 @@
-"""Names of methods: which are weft's own, and what to tell somebody who named one that does not exist.
+"""Names of methods: which are weft's own, and the messages for names that do not exist.
 
-Full method names are written "pkg.Service/Method" everywhere in weft. Callers know other forms (a leading slash, a
-dot before the method), and get them wrong in these ways most of all.
+In weft a full method name is written "pkg.Service/Method". Callers often write other forms: with a leading slash, or with a dot
+before the method.
 """
 
 from __future__ import annotations
@@ -9,27 +9,27 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection
 
-# What weft's servers serve themselves. Agents cannot host it: it could never be reached.
+# The packages that weft's servers serve themselves. Agents cannot host their services: no call could reach them.
 RESERVED_PACKAGES = frozenset({"weft.v1", "grpc.health.v1", "grpc.reflection.v1", "grpc.reflection.v1alpha"})
 
-# Names that a message lists at most.
+# The most names that a message lists.
 LISTED = 10
 
 
 def is_reserved(service: str) -> bool:
-    """Whether a service, by its full name, is one that weft's servers serve themselves."""
+    """Whether weft's servers serve the service (a full name) themselves."""
     return service.rpartition(".")[0] in RESERVED_PACKAGES
 
 
 def short(name: str) -> str:
-    """A method's name without its package, as tables show it: "ProbeService/Call"."""
+    """A method's name without its package, for tables: "ProbeService/Call"."""
     return name.rpartition(".")[2]
 
 
 def meant(name: str, known: Collection[str]) -> list[str]:
-    """Known methods that are named by `name`: its full name in any spelling, or the end of it, from a dot or slash on.
+    """The known methods that `name` stands for: it is a full name in any form, or the end of one after a dot or slash.
 
-    "Media/Publish" names acme.v1.Media/Publish, and so does "Publish" where no other method ends so.
+    "Media/Publish" stands for acme.v1.Media/Publish, and so does "Publish" if no other method has this end.
     """
     plain = _dotted(name)
     same = [method for method in known if _dotted(method) == plain]
@@ -37,7 +37,7 @@ def meant(name: str, known: Collection[str]) -> list[str]:
 
 
 def nearest(name: str, known: Collection[str]) -> list[str]:
-    """Known methods that may have been meant by `name`, the likeliest first; at most three."""
+    """At most three known methods that are similar to `name`, the most similar first."""
     plain = _plain(name)
     by_plain: dict[str, str] = {_plain(method): method for method in sorted(known, reverse=True)}
     if plain in by_plain:
@@ -50,7 +50,7 @@ def nearest(name: str, known: Collection[str]) -> list[str]:
 
 
 def unknown_method(name: str, known: Collection[str]) -> str:
-    """A message that says so, and what there is instead."""
+    """The message for a method that does not exist: it names similar methods, or those that exist."""
     message = f"there is no method {name!r}"
     if close := nearest(name, known):
         return f"{message}; did you mean {' or '.join(close)}?"
@@ -62,7 +62,7 @@ def unknown_method(name: str, known: Collection[str]) -> str:
 
 
 def ambiguous_method(name: str, found: Collection[str]) -> str:
-    """A message that says which methods `name` stands for."""
+    """The message for a name that stands for several methods: it names them."""
     return f"{name!r} is the end of {len(found)} methods: {', '.join(sorted(found)[:LISTED])}"
 
 

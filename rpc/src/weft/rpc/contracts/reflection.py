@@ -1,8 +1,8 @@
-"""Server reflection, v1 and v1alpha, over what is hosted now and over the server's own services.
+"""Server reflection, v1 and v1alpha, for the services that are hosted now and for the server's own.
 
-Every question on a stream is answered, a wrong one with an error response, and the next is read only when the client
-takes answers: a stream holds one question. A client may take parts of a contract in several questions; on one stream
-they come from the same contract, since different contracts may have different files of one name.
+Every question on a stream is answered, an invalid one with an error response. The next question is read only when the client
+has taken the answer, so that a stream holds one question. If a client reads a contract by several questions on one stream, all
+files come from the same contract: different contracts may have different files of the same name.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ _SERVICES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.Ser
 
 
 class ServiceFiles(Protocol):
-    """What some hosted services are described by."""
+    """A contract: the files that describe some hosted services."""
 
     @property
     def pool(self) -> DescriptorPool:
-        """Its files."""
+        """The pool with these files."""
         ...
 
 
 class HostedServices(Protocol):
-    """What a server hosts now."""
+    """The services that a server hosts now."""
 
     def services(self) -> Iterable[str]:
         """Full names of the services."""
         ...
 
     def of_service(self, service: str) -> ServiceFiles | None:
-        """The contract behind a service; None: it is not hosted."""
+        """The contract of a service. None: it is not hosted."""
         ...
 
     def in_force(self) -> Iterable[ServiceFiles]:
-        """All contracts."""
+        """All contracts of hosted services."""
         ...
 
 
@@ -54,8 +54,8 @@ class Reflection(grpc.GenericRpcHandler):
     """Serves both reflection services; for `server.add_generic_rpc_handlers`.
 
     Args:
-        hosted: what is hosted.
-        own: full names of the services that the server has besides, from generated code that is imported.
+        hosted: the hosted services.
+        own: full names of the server's own services. Their generated code must be imported.
     """
 
     def __init__(self, hosted: HostedServices, own: Sequence[str]) -> None:
@@ -71,7 +71,7 @@ class Reflection(grpc.GenericRpcHandler):
         self._paths = frozenset(f"/{service}/ServerReflectionInfo" for service in _SERVICES)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """The handler of a call, when it is one of reflection."""
+        """The handler of a call of reflection. None: it is another call."""
         return self._handler if handler_call_details.method in self._paths else None
 
     async def _answer_stream(
@@ -87,7 +87,7 @@ class Reflection(grpc.GenericRpcHandler):
     def _answer(
         self, question: pb.ServerReflectionRequest, last: DescriptorPool | None
     ) -> tuple[pb.ServerReflectionResponse, DescriptorPool | None]:
-        """The answer, and the pool that later questions for files are put to first."""
+        """The answer, and the pool in which later questions look for files first."""
         kind = question.WhichOneof("message_request")
         if kind == "list_services":
             names = sorted({*self._own, *self._hosted.services()})
@@ -112,7 +112,7 @@ class Reflection(grpc.GenericRpcHandler):
     # -- look-ups -----------------------------------------------------------------------------------------------
 
     def _pools(self, symbol: str = "") -> Iterator[DescriptorPool]:
-        """Where to look, the best place first: for a service and its methods, the contract in force for it."""
+        """The pools to look in, the best one first: for a service and its methods, the pool of the service's contract."""
         yield self._own_pool
         for service in (symbol, symbol.rpartition(".")[0]):
             if contract := self._hosted.of_service(service):
@@ -131,7 +131,7 @@ class Reflection(grpc.GenericRpcHandler):
     def _file_with_symbol(self, symbol: str) -> FileDescriptor | None:
         parent, _, name = symbol.rpartition(".")
         for pool in self._pools(symbol):
-            # Pools know every kind of symbol but methods.
+            # Pools find every kind of symbol except methods.
             if method := descriptors.find_method(pool, f"{parent}/{name}"):
                 return method.containing_service.file
             try:
@@ -167,12 +167,12 @@ class Reflection(grpc.GenericRpcHandler):
 
 
 def _files(file: FileDescriptor) -> pb.ServerReflectionResponse:
-    """A file with what it imports, as long as that fits one message well; clients ask for what is missing."""
+    """A file and its imports, as far as one message has room. Clients ask for the missing files."""
     names = {file.name}
     serialized: list[bytes] = []
     size_bytes = 0
     waiting = [file]
-    for current in waiting:  # grows as it goes: breadth first
+    for current in waiting:  # it grows during the loop: breadth first
         content = current.serialized_pb
         size_bytes += len(content)
         if serialized and size_bytes > BATCH_BYTES:
@@ -190,10 +190,10 @@ def _error(code: grpc.StatusCode, message: str) -> pb.ServerReflectionResponse:
 
 
 def _pool_of(own: Sequence[str]) -> DescriptorPool:
-    """The files of the server's own services, apart from whatever else this process has imported."""
+    """A pool with the files of the server's own services, and no others that this process has imported."""
     known = descriptor_pool.Default()
     files = [known.FindServiceByName(name).file for name in own]
-    # The standard details of errors too: generic clients look them up to print them.
+    # The standard error details too: generic clients look them up to print them.
     files += [known.FindFileByName(each.DESCRIPTOR.name) for each in (pb, error_details_pb2)]
     imported = FileDescriptorSet.FromString(descriptors.file_descriptor_set(files))
     newest = health_file()
@@ -202,7 +202,7 @@ def _pool_of(own: Sequence[str]) -> DescriptorPool:
 
 
 def _reflection_v1() -> FileDescriptorProto:
-    """The file of reflection v1, which grpcio does not ship: v1alpha's under another package."""
+    """The file of reflection v1, which grpcio does not ship. It is v1alpha's file with another package."""
     v1alpha = FileDescriptorProto.FromString(pb.DESCRIPTOR.serialized_pb)
     text = text_format.MessageToString(v1alpha).replace("v1alpha", "v1")
     return text_format.Parse(text, FileDescriptorProto())

@@ -1,4 +1,4 @@
-"""Why an address cannot be listened on: gRPC says only that it failed."""
+"""Finds out why a server cannot listen on an address: gRPC says only that it failed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WHY = {
 
 
 def why_not(address: str) -> str:
-    """The reason, in words, for "host:port" or "unix:path". Looks names up, and takes the address for a moment."""
+    """The reason, in words, for "host:port" or "unix:path". Looks names up, and binds the address for a moment."""
     if address.startswith("unix:"):
         return _why_no_socket(Path(address.removeprefix("unix:")))
     host, _, port = address.rpartition(":")

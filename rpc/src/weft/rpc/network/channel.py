@@ -1,7 +1,6 @@
-"""Channels, and the options of channels and servers, in one place. `docs/decisions` and the gRPC documentation say why
-each is set.
+"""Makes channels and servers, with the options that hold for all of weft. `docs/decisions` and gRPC's documentation explain each option.
 
-Every channel of weft is made by `dial` or `dial_blocking`, every server by `make_server`: what holds for all stands there.
+Every channel of weft is made by `dial` or `dial_blocking`, and every server by `make_server`.
 """
 
 from __future__ import annotations
@@ -13,22 +12,22 @@ from grpc import aio
 
 from weft.rpc.network.gone import quiet_grpc
 
-# What a peer may send in one message: gRPC's own default, which stock clients have on their side too.
+# The largest message of an application: gRPC's own default, which stock clients also have.
 MAX_PAYLOAD_BYTES = 4 * 1024 * 1024
-# weft's own messages wrap payloads and batch them: room for one of the largest beside small ones.
+# The largest message of weft's own. They wrap and batch payloads: there is room for one of the largest and several small ones.
 MAX_MESSAGE_BYTES = 4 * MAX_PAYLOAD_BYTES
-# A batch is closed once it has grown to this.
+# A batch of this size takes no more items.
 BATCH_BYTES = 1024 * 1024
 BATCH_ITEMS = 512
-# Metadata that every hop of weft takes, either way, as HTTP/2 counts it. One bound and no softer one below it: between
-# two, gRPC refuses at random. Room for tokens with many groups and for details with a stack; beyond it gRPC says so.
+# The most metadata of a call that every hop of weft takes, in each direction, as HTTP/2 counts it. gRPC's soft and hard bound
+# are equal: between the two, gRPC refuses at random. There is room for tokens with many groups, and for details with a stack.
 MAX_METADATA_BYTES = 1024 * 1024
-# Calls that have arrived and that no handler has taken up yet. Beyond it gRPC cancels them, so it is far above what
-# servers admit (see `admission`), who refuse by name; below it nothing is dropped.
+# The most calls that have arrived and wait for a handler. gRPC cancels more, so the bound is far above the one of `admission`,
+# which refuses calls with a reason.
 MAX_PENDING_CALLS = 100_000
-# How long a peer may not read before its connection is given up, unless a server has a setting for it.
+# How long a peer may stop reading before its connection is closed. A server may have a setting for it.
 STALLED_S = 30.0
-# Whoever watches one stream ends it first, with a status.
+# The connection is closed this much later, so that a watched stream ends first, with a status.
 _STALLED_MARGIN_S = 5.0
 
 Options = Sequence[tuple[str, int | str]]
@@ -40,10 +39,10 @@ METADATA_OPTIONS: tuple[tuple[str, int], ...] = (
 
 
 def client_options(*, max_message_bytes: int = MAX_MESSAGE_BYTES, own_connection: bool = False) -> Options:
-    """Options of a channel that must notice a dead peer within half a minute, idle or not.
+    """Options of a channel. It notices a dead peer within half a minute, even when it is idle.
 
     Args:
-        max_message_bytes: most that this end receives or sends in one message.
+        max_message_bytes: the largest message that this end receives or sends.
         own_connection: do not share a connection with other channels of this process to the same address.
     """
     return [
@@ -54,13 +53,13 @@ def client_options(*, max_message_bytes: int = MAX_MESSAGE_BYTES, own_connection
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
-        # One layer retries, and it is not this one.
+        # Another layer retries, and only one should.
         ("grpc.enable_retries", 0),
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 1000),
         ("grpc.max_reconnect_backoff_ms", 2000),
         ("grpc.use_local_subchannel_pool", int(own_connection)),
-        # Of several addresses behind one target each process begins with another.
+        # If a target has several addresses, each process begins with a random one.
         ("grpc.service_config", '{"loadBalancingConfig":[{"pick_first":{"shuffleAddressList":true}}]}'),
     ]
 
@@ -69,17 +68,17 @@ def dial(address: str, options: Options | None = None, *, use_proxy: bool = Fals
     """A channel to `address`, on the running event loop. It connects when it is first used.
 
     Args:
-        address: what gRPC dials.
+        address: the target for gRPC.
         options: by default `client_options()`.
-        use_proxy: go by the proxy that `grpc_proxy`, `https_proxy` or `http_proxy` names, unless `no_grpc_proxy` or
-            `no_proxy` excepts the address. Otherwise such variables are ignored: they are there for the web, and a
-            mesh is seldom behind the web's proxy, its loopback addresses never.
+        use_proxy: use the proxy of `grpc_proxy`, `https_proxy` or `http_proxy`, unless `no_grpc_proxy` or `no_proxy` excepts
+            the address. By default these variables are ignored: they are meant for the web. A mesh is seldom behind the web's
+            proxy, and a loopback address never is.
     """
     return aio.insecure_channel(address, options=_with_proxy(options, use_proxy))
 
 
 def dial_blocking(address: str, options: Options | None = None, *, use_proxy: bool = False) -> grpc.Channel:
-    """The same for a thread, with calls that block it."""
+    """A channel as `dial` makes it, but of blocking grpc, for threads."""
     return grpc.insecure_channel(address, options=_with_proxy(options, use_proxy))
 
 
@@ -88,7 +87,7 @@ def _with_proxy(options: Options | None, use_proxy: bool) -> Options:
 
 
 def make_server(options: Options | None = None) -> aio.Server:
-    """A server on the running event loop. What callers do, such as to leave, is not in its log as an error.
+    """A server on the running event loop. It does not log an error when a caller leaves.
 
     Args:
         options: by default `server_options()`.
@@ -98,11 +97,11 @@ def make_server(options: Options | None = None) -> aio.Server:
 
 
 def server_options(*, max_message_bytes: int = MAX_MESSAGE_BYTES, stalled_s: float = STALLED_S) -> Options:
-    """Options of a server: a double bind fails, half-open peers are noticed, clients may ping, bursts are not dropped.
+    """Options of a server: a port in use is an error, dead peers are noticed, clients may ping, bursts are not dropped.
 
     Args:
-        max_message_bytes: most that this end receives or sends in one message.
-        stalled_s: a peer may not read for so long, the whole process of it included, and keeps its connection.
+        max_message_bytes: the largest message that this end receives or sends.
+        stalled_s: a peer that stops reading for at most so long keeps its connection.
     """
     return [
         ("grpc.max_receive_message_length", max_message_bytes),
@@ -112,11 +111,11 @@ def server_options(*, max_message_bytes: int = MAX_MESSAGE_BYTES, stalled_s: flo
         ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
         ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),
         ("grpc.keepalive_time_ms", 30_000),
-        # gRPC also makes it the time after which the kernel ends a connection whose peer takes no bytes.
+        # gRPC also gives this time to the kernel, which then closes a connection whose peer takes no bytes.
         ("grpc.keepalive_timeout_ms", int((stalled_s + _STALLED_MARGIN_S) * 1000)),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
-        # Stock clients ping as often as they are told to, and each ping costs less than losing them their calls.
+        # Stock clients ping as often as they are configured to. A ping costs less than a closed connection and its failed calls.
         ("grpc.http2.min_ping_interval_without_data_ms", 100),
         ("grpc.http2.max_ping_strikes", 0),
         ("grpc.server_handshake_timeout_ms", 10_000),

@@ -1,7 +1,7 @@
-"""Callers that leave while something is being sent to them: nobody's fault, so it is counted and told at debug, no more.
+"""Callers that leave while an answer is sent to them. This is no fault: it is counted, and logged at debug.
 
-grpc.aio raises `ExecuteBatchError` from whatever was being sent, some time before it cancels the call's task, and logs it
-with a traceback where it comes through.
+grpc.aio raises `ExecuteBatchError` from the sending, some time before it cancels the call's task. If nobody catches the error,
+grpc.aio logs it with a traceback.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _GRPC = "grpc._cython.cygrpc"
 
 
 class CallerGone(asyncio.CancelledError):
-    """The caller has left: the cancellation of its call, which is on the way, but now."""
+    """The caller has left. It stands for the cancellation of the call, which grpc.aio delivers later."""
 
 
 class _Counter:
@@ -31,16 +31,16 @@ class _Counter:
 
 
 def count() -> int:
-    """How often a caller of this process has left while it was being answered."""
+    """How many callers have left while this process answered them."""
     return _Counter.calls
 
 
 async def to_caller(sending: Awaitable[T]) -> T:
-    """What is sent on a call here.
+    """Await a sending to the caller (a message, metadata or an abort), and return its result.
 
     Raises:
-        CallerGone: it cannot be sent any more.
-        grpc.aio.AbortError: it was an abort.
+        CallerGone: the caller has left.
+        grpc.aio.AbortError: the sending was an abort.
     """
     try:
         return await sending
@@ -51,14 +51,14 @@ async def to_caller(sending: Awaitable[T]) -> T:
 
 
 def caller_gone(error: BaseException) -> CallerGone:
-    """Counts a caller that has left, and is what to raise."""
+    """Count a caller that has left. Returns the exception to raise."""
     _Counter.calls += 1
     _log.debug("a caller left before its answer", error=repr(error))
     return CallerGone()
 
 
 def quiet_grpc() -> None:
-    """Take from grpc's log what only says that a caller has left, from now on, in the whole process."""
+    """Drop the records of grpc's log that only say that a caller has left, from now on, in the whole process."""
     leave_out(_GRPC, _says_gone)
 
 

@@ -1,11 +1,11 @@
-"""Where coordinators are: what people write as a target, and what gRPC dials for it.
+"""Targets: where coordinators are, as people write it, and as gRPC dials it.
 
-    "coordinator.example:7700"          one address; a name may stand for several, and gRPC tries each
-    "10.0.0.1:7700,10.0.0.2:7700"       several, any of which will do; a list of such texts is the same
-    "unix:/run/weft.sock"               a socket of this machine, alone
+    "coordinator.example:7700"          one address; a name may have several IP addresses, and gRPC tries each
+    "10.0.0.1:7700,10.0.0.2:7700"       several coordinators, any of which will do; or a list of such texts
+    "unix:/run/weft.sock"               a socket of this machine; no other address can be beside it
 
-An agent dials one of its targets at a time (`weft.agent.session.connector`). A client has one channel for all of them, in which
-gRPC itself goes on to the next address: see `dialled` and decision 0011.
+An agent dials one of its addresses at a time (`weft.agent.session.connector`). A client has one channel for all of them, in
+which gRPC itself fails over to the next address: see `dialled` and decision 0011.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ _UNIX = re.compile(r"unix(-abstract)?:.+")
 
 
 def parse(target: str | Sequence[str]) -> tuple[str, ...]:
-    """The addresses of a target, each with its port, in order, none twice.
+    """The addresses of a target, each with its port, in order, without duplicates.
 
     Args:
-        target: an address, several with commas between them, or a sequence of such texts.
+        target: an address, several addresses separated by commas, or a sequence of such texts.
 
     Raises:
-        InvalidArgument: it is none; the message says why.
+        InvalidArgument: it is not a target; the message says why.
     """
     texts = [target] if isinstance(target, str) else target
-    # Whoever does not check types passes anything.
+    # A caller without a type checker may pass anything.
     if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
         raise _refusal(
             f"{target!r} is not a target: write HOST:PORT, such as {DEFAULT_TARGET}, or a list of such"
@@ -59,20 +59,19 @@ def parse(target: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def dialled(targets: Sequence[str]) -> str:
-    """The target of one gRPC channel that goes to any of `targets`, as `parse` gives them, and on to another when it
-    is lost.
+    """The gRPC target of one channel to any of `targets` (from `parse`). The channel fails over to another when one is lost.
 
-    One target is left to gRPC as it is. Of several, those that are names are looked up here and now, in the calling
-    thread: gRPC takes lists of IP addresses only.
+    A single target goes to gRPC as it is. Of several, the names are looked up now, in the calling thread: gRPC takes only lists of
+    IP addresses.
     """
     if len(targets) == 1:
         return targets[0]
     found = list(dict.fromkeys(each for target in targets for each in _look_up(target)))
     if not found:
-        # Names that nobody knows yet. gRPC says so to those who call, and asks again.
+        # No name is known yet. gRPC retries the look-up, and fails the calls meanwhile.
         return targets[0]
     if any(isinstance(ip, ipaddress.IPv6Address) for ip, _ in found):
-        # A list is of one family; IPv4 addresses have their place in the other.
+        # A list has one family, and IPv4 addresses can be written as IPv6.
         return "ipv6:" + ",".join(f"[{_in_ipv6(ip)}]:{port}" for ip, port in found)
     return "ipv4:" + ",".join(f"{ip}:{port}" for ip, port in found)
 
@@ -118,7 +117,7 @@ def _is_ip(kind: type[Ip], text: str) -> bool:
 
 
 def _look_up(target: str) -> list[tuple[Ip, int]]:
-    """The IP addresses of a target; none when nobody knows its name now."""
+    """The IP addresses and port of a target. Empty: its name is not known now."""
     host, _, port = target.rpartition(":")
     try:
         answers = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
@@ -128,7 +127,7 @@ def _look_up(target: str) -> list[tuple[Ip, int]]:
 
 
 def _in_ipv6(ip: Ip) -> str:
-    # A zone's "%" would be an escape in gRPC's target, which is a URI.
+    # gRPC's target is a URI, in which the "%" of a zone must be escaped.
     return f"::ffff:{ip}" if ip.version == 4 else str(ip).replace("%", "%25")
 
 

@@ -1,4 +1,4 @@
-"""The one limit of unix sockets that people meet: a path has room for so many bytes, and the system only says that it is invalid."""
+"""Checks the length of a unix socket's path: for a path that is too long, the system only says that it is invalid."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import os
 
 from weft.rpc import refusals
 
-# <sys/un.h>, less the end mark.
+# The size in <sys/un.h>, without the terminating zero.
 MAX_BYTES = 107
 
 
 def check(address: str, field: str = "target") -> None:
-    """See that the path of a "unix:..." address has room; other addresses are left alone.
+    """Check that the path of a "unix:..." address is not too long. Other addresses are not checked.
 
     Raises:
-        InvalidArgument: it has not; the message names path and length.
+        InvalidArgument: the path is too long; the message names path and length.
     """
     scheme, colon, path = address.partition(":")
     if not colon or scheme not in ("unix", "unix-abstract"):
