@@ -64,6 +64,7 @@ class DirectAsyncContext(AsyncContext):
     """An async handler's context over grpc.aio's own: it collects how the call is to end, and the rest is the native one's.
 
     The native one is not given away: a status or trailers that it cannot send leave its call without an end.
+    It has many methods, because a handler's context must have the whole interface of `grpc.aio.ServicerContext`.
     """
 
     def __init__(self, method: str, agent_id: str, native: Any, request: Any) -> None:
