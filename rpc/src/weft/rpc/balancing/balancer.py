@@ -204,7 +204,7 @@ class Balancer:
                 if not tried:
                     self.stats.bound_refusals += 1
                 raise refusals.overloaded(
-                    f"every endpoint of {method} has {bound} calls of this client to answer",
+                    f"every endpoint of {method} has {bound} unanswered calls of this client",
                     metadata={"method": method},
                     retry_after_s=RETRY_AFTER_S,
                 )

@@ -73,7 +73,10 @@ def never_sent(details: str, trailers: Any) -> bool:
 
 
 def _refusal(trailers: Any, agent_id: str) -> str:
-    """Why the agent itself refused the call. Empty: it did not. A handler may pass on another agent's refusal, which has that agent's id."""
+    """Why the agent itself refused the call. Empty: it did not.
+
+    A handler may pass on the refusal of another agent, which has that agent's id.
+    """
     for key, value in trailers or ():
         if key == errors.STATUS_DETAILS_KEY:
             try:

@@ -54,7 +54,7 @@ class Admission:
 
     def _full(self) -> errors.ResourceExhausted:
         return refusals.overloaded(
-            f"{self.most} calls are waiting here, the most that are taken: come again, call another server of the mesh,"
+            f"this server has {self.most} calls, the most that it takes at a time: retry later, call another server of the mesh,"
             f" or raise {self._setting}",
             metadata={"limit": str(self.most)},
             retry_after_s=RETRY_AFTER_S,

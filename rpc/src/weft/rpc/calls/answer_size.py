@@ -60,7 +60,7 @@ def too_large(what: str, size_bytes: int, limit_bytes: int) -> errors.ResourceEx
     """The error for a success with too much metadata."""
     return refusals.result_too_large(
         f"the handler's {what} is {size_bytes} bytes; an answer carries {limit_bytes} of it, which no setting changes:"
-        " such data belongs into the response",
+        " put such data into the response",
         size_bytes=size_bytes,
         limit_bytes=limit_bytes,
     )

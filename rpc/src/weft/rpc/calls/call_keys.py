@@ -1,7 +1,7 @@
-"""Call keys: the `weft-*` metadata keys by which a caller says how its call is to be made. Which exist, and which a direct call may have.
+"""Call keys: the `weft-*` metadata keys by which a caller says how its call is to be made.
 
-A direct call with any other call key is refused. Otherwise a caller would believe in a priority, or a request id, that has no
-effect.
+This module says which keys exist, and which of them a direct call may have. A direct call with any other one is refused:
+otherwise a caller would believe in a priority, or a request id, that has no effect.
 """
 
 from __future__ import annotations

@@ -198,7 +198,7 @@ def _passes(context: Context) -> bool:
 
 
 async def _shielded(answer: Coroutine[Any, Any, T], context: Context) -> T:
-    """Await an answer. If the deadline has passed, a cancellation of this task does not reach the callee's call: `_cancel` ends it later."""
+    """Await an answer. A cancellation after the deadline does not reach the callee's call: `_cancel` ends that call later."""
     task = asyncio.get_running_loop().create_task(answer)
     try:
         return await asyncio.shield(task)

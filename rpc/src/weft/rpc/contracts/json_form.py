@@ -90,7 +90,7 @@ def render(payload: bytes, message_class: type[Message], pool: DescriptorPool) -
     except DecodeError:
         raise refusals.payload_malformed(
             f"{len(payload)} bytes cannot be shown as {message_class.DESCRIPTOR.full_name}:"
-            " they are none, or have more than 100 messages within each other"
+            " they do not parse, or have more than 100 messages within each other"
         ) from None
     return json_value(message, pool)
 

@@ -1,6 +1,7 @@
-"""Makes channels and servers, with the options that hold for all of weft. `docs/decisions` and gRPC's documentation explain each option.
+"""Makes channels and servers, with the options that hold for all of weft.
 
-Every channel of weft is made by `dial` or `dial_blocking`, and every server by `make_server`.
+`docs/decisions` and gRPC's documentation explain each option. Every channel of weft is made by `dial` or
+`dial_blocking`, and every server by `make_server`.
 """
 
 from __future__ import annotations
