@@ -235,7 +235,7 @@ OUT = EndpointStanding(True, ejected=True)
 
 
 @pytest.mark.parametrize(
-    ("standings", "places", "panic"),
+    ("standings", "indices", "panic"),
     [
         ([OK, OK, OK], [0, 1, 2], False),
         ([OK, REFUSED, OK], [0, 2], False),
@@ -253,9 +253,9 @@ OUT = EndpointStanding(True, ejected=True)
         ([], [], False),
     ],
 )
-def test_available(standings: list[EndpointStanding], places: list[int], panic: bool) -> None:
+def test_available(standings: list[EndpointStanding], indices: list[int], panic: bool) -> None:
     found = available(standings)
-    assert (found.places, found.panic) == (places, panic)
+    assert (found.indices, found.panic) == (indices, panic)
 
 
 def test_a_subset_stays_when_endpoints_come_and_go() -> None:

@@ -167,10 +167,10 @@ def _all(descriptor: int) -> bytes:
 
 def _release(writer: SteadyWriter) -> None:
     """Close the second way to the pipe, or its reader would never see the end."""
-    own = writer._quick._own
+    own = writer._non_blocking._own
     if own is not None:
         os.close(own)
-        writer._quick._own = None
+        writer._non_blocking._own = None
 
 
 CHILDREN = """

@@ -287,7 +287,7 @@ def internal(message: str) -> Internal:
     return Internal(message, reason=pb.ERROR_REASON_INTERNAL)
 
 
-# -- beside a handler's own error -------------------------------------------------------------------------------------
+# -- details of a handler's own error ----------------------------------------------------------------------------------
 
 
 def metadata_left_out(left_out: str, limit_bytes: int) -> ErrorInfo:

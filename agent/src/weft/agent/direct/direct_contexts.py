@@ -61,9 +61,9 @@ def _id(value: str | bytes) -> str:
 
 
 class DirectAsyncContext(AsyncContext):
-    """An async handler's context over grpc.aio's own: it collects how the call is to end, and the rest is the native one's.
+    """An async handler's context. It collects the call's status and trailers, and passes everything else to grpc.aio's own context.
 
-    The native one is not given away: a status or trailers that it cannot send leave its call without an end.
+    The handler does not get grpc.aio's context itself: a status or trailers that cannot be sent would leave the call without an end.
     It has many methods, because a handler's context must have the whole interface of `grpc.aio.ServicerContext`.
     """
 

@@ -26,22 +26,22 @@ class EndpointStanding(NamedTuple):
 class Available(NamedTuple):
     """The endpoints that may be chosen, by their index among all. At least one, if there are endpoints."""
 
-    places: list[int]
+    indices: list[int]
     panic: bool
     # False: some endpoints are still connecting, so look again soon.
     settled: bool
 
 
 def available(standings: Sequence[EndpointStanding]) -> Available:
-    connected = _places(standings, lambda standing: standing.connected)
+    connected = _indices(standings, lambda standing: standing.connected)
     settled = all(standing.connected or standing.refused for standing in standings)
     if not connected:
-        hopeful = _places(standings, lambda standing: not standing.refused)
+        hopeful = _indices(standings, lambda standing: not standing.refused)
         return Available(hopeful or list(range(len(standings))), panic=False, settled=False)
-    healthy = [place for place in connected if not standings[place].ejected]
+    healthy = [index for index in connected if not standings[index].ejected]
     panic = len(healthy) < PANIC_SHARE * len(standings) and len(healthy) < len(connected)
     return Available(connected if panic else healthy, panic, settled)
 
 
-def _places(standings: Sequence[EndpointStanding], holds: Callable[[EndpointStanding], bool]) -> list[int]:
-    return [place for place, standing in enumerate(standings) if holds(standing)]
+def _indices(standings: Sequence[EndpointStanding], holds: Callable[[EndpointStanding], bool]) -> list[int]:
+    return [index for index, standing in enumerate(standings) if holds(standing)]

@@ -297,7 +297,7 @@ class Balancer:
         now = self.clock()
         pool = self._pools.get(method) or self._find_pool(method)
         found = pool.availability(now)
-        among = [pool.members[place] for place in found.places]
+        among = [pool.members[index] for index in found.indices]
         typical_s = pool.pace.seconds
         chosen: EndpointMethod | None = None
         if among:

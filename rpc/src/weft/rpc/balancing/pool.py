@@ -36,7 +36,7 @@ class EndpointPool:
         if now < self._look_at:
             return
         found = self.availability(now)
-        self.open = [self.members[place] for place in found.places]
+        self.open = [self.members[index] for index in found.indices]
         self.panic = found.panic
         self._look_at = now + (LOOK_S if found.settled else LOOK_SOON_S)
 

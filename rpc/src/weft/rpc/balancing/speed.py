@@ -10,7 +10,7 @@ from __future__ import annotations
 SHARE_OF_NEWEST = 0.5
 NOISE = 2.0
 LEAST = 0.05
-# An endpoint without calls is not measured. Its measurement counts less with time, and not at all after this: then it gets calls again.
+# A measurement counts less with time, and not at all after this. Otherwise a slow endpoint without calls would stay slow for ever.
 FADES_S = 10.0
 
 

@@ -1,1 +1,1 @@
-"""One call on its way: metadata, call context, relay, admission."""
+"""Parts of a single call: metadata, call keys, call context, relay, admission."""

@@ -18,8 +18,9 @@ MAX_ANSWER_BYTES = MAX_METADATA_BYTES - 16 * 1024
 _SURELY_FITS_BYTES = 64 * 1024
 # HTTP/2's overhead of each entry.
 _ENTRY_BYTES = 32
-# When not all has room: a message may take this part (one in so many) of the bound, and the note of what was left out these bytes.
+# If not all has room, the message may take one part in so many of the bound.
 _MESSAGE_SHARE = 4
+# The bytes kept for the note of what was left out.
 _NOTE_BYTES = 2048
 _UNESCAPED = bytes(number for number in range(0x20, 0x7F) if number != ord("%"))
 

@@ -1,4 +1,4 @@
-"""Runs a coroutine that has nothing to wait for: an ended call is asked for its status without a turn of the event loop."""
+"""Runs a coroutine that does not wait: an ended call is asked for its status without a turn of the event loop."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Contracts as descriptors: reflection served and read, and messages as JSON."""
+"""Contracts: descriptors, the server and the reader of reflection, and messages as JSON."""

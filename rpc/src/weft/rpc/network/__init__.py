@@ -1,1 +1,1 @@
-"""Addresses and channels: targets, binding, and the one place where channels are dialled."""
+"""Addresses and connections: targets, binding, and the module that makes all channels and servers."""

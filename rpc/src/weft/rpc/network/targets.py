@@ -2,7 +2,7 @@
 
     "coordinator.example:7700"          one address; a name may have several IP addresses, and gRPC tries each
     "10.0.0.1:7700,10.0.0.2:7700"       several coordinators, any of which will do; or a list of such texts
-    "unix:/run/weft.sock"               a socket of this machine; no other address can be beside it
+    "unix:/run/weft.sock"               a socket of this machine; it must be the only address
 
 An agent dials one of its addresses at a time (`weft.agent.session.connector`). A client has one channel for all of them, in
 which gRPC itself fails over to the next address: see `dialled` and decision 0011.

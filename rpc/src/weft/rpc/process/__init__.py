@@ -1,1 +1,1 @@
-"""What every process of weft does alike: logs, output, signals, standard streams."""
+"""The parts of each weft process: logs, output, signals, standard streams."""

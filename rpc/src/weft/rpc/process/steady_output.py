@@ -37,7 +37,7 @@ class SteadyWriter:
     def __init__(self, descriptor: int, notice: Callable[[int], bytes] | None = None) -> None:
         self.descriptor = descriptor
         self.notice = notice
-        self._quick = _QuickWay(descriptor)
+        self._non_blocking = _NonBlockingWriter(descriptor)
         self._reset()
         _writers.add(self)
 
@@ -58,7 +58,7 @@ class SteadyWriter:
                 if self._lost and self.notice is not None:
                     data = self.notice(self._lost) + data
                 try:
-                    data = data[self._quick.write(data) :]
+                    data = data[self._non_blocking.write(data) :]
                 except OSError:
                     self._lost += 1
                     return
@@ -120,17 +120,17 @@ class SteadyWriter:
         return lost
 
 
-class _QuickWay:
+class _NonBlockingWriter:
     """Writes to a descriptor as much as is possible without waiting.
 
-    Other processes may share a pipe or a terminal, and may rely on its blocking writes. So it is opened a second time, non-blocking.
+    Other processes may share a pipe or a terminal, and may rely on its blocking writes. So it is opened once more, non-blocking.
     """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         # The file (device and inode) that the descriptor led to at the last look, and the own descriptor that writes to it
         # without waiting. None: that is not possible.
-        self._place: tuple[int, int] | None = None
+        self._file: tuple[int, int] | None = None
         self._own: int | None = None
 
     def write(self, data: bytes) -> int:
@@ -140,7 +140,7 @@ class _QuickWay:
             OSError: the descriptor cannot be written.
         """
         status = os.fstat(self._descriptor)
-        if self._place != (status.st_dev, status.st_ino):
+        if self._file != (status.st_dev, status.st_ino):
             self._open(status)
         if self._own is None:
             return 0
@@ -153,7 +153,7 @@ class _QuickWay:
         if self._own is not None and self._own != self._descriptor:
             os.close(self._own)
         self._own = None
-        self._place = (status.st_dev, status.st_ino)
+        self._file = (status.st_dev, status.st_ino)
         if stat.S_ISREG(status.st_mode):
             # A regular file has no reader to wait for.
             self._own = self._descriptor
@@ -222,7 +222,7 @@ def make_steady() -> SteadyWriter:
     """
     error = SteadyWriter(2)
     # If both lead to the same file, one writer keeps the order of writes.
-    output = error if _same_place(1, 2) else SteadyWriter(1)
+    output = error if _same_file(1, 2) else SteadyWriter(1)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
@@ -237,7 +237,7 @@ def drain(timeout_s: float = END_TIMEOUT_S) -> None:
         writer.drain(timeout_s)
 
 
-def _same_place(one: int, other: int) -> bool:
+def _same_file(one: int, other: int) -> bool:
     try:
         return os.path.sameopenfile(one, other)
     except OSError:
