@@ -153,7 +153,7 @@ def crash_loop(crashes: int) -> Aborted:
 
 
 def time_limit(message: str, limit: str) -> DeadlineExceeded:
-    """A task or an attempt ran longer than `limit`, which is a name in `weft.v1.TimeLimits`."""
+    """A time limit of a task or an attempt passed; `limit` is its name in `weft.v1.TimeLimits`."""
     return DeadlineExceeded(message, reason=pb.ERROR_REASON_TIME_LIMIT, metadata={"limit": limit})
 
 

@@ -24,7 +24,7 @@ class EndpointStanding(NamedTuple):
 
 
 class Available(NamedTuple):
-    """The endpoints that may be chosen, by their index among all. At least one, if there are endpoints."""
+    """The indices of the endpoints that may be chosen. At least one, if there are endpoints."""
 
     indices: list[int]
     panic: bool

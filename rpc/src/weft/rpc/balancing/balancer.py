@@ -270,7 +270,7 @@ class Balancer:
             endpoint.emptied.set()
 
     def withdraw(self, hosted: EndpointMethod) -> None:
-        """Take back a pick: its endpoint was not connected, and no attempt was made."""
+        """Undo a pick: its endpoint was not connected, and no attempt was made."""
         self.release(hosted, hosted.cost)
         self.stats.picks[hosted.endpoint.agent_id] -= 1
         self._availability_changed()

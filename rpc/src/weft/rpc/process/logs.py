@@ -195,4 +195,4 @@ class _LogGuard(logging.Handler):
         return True
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Never called: `handle` does not call it."""
+        """Never called: `handle` replaces it."""

@@ -11,7 +11,7 @@ import sys
 
 
 def fill_missing() -> None:
-    """Open the closed ones on the null device. Call it before any file is opened.
+    """Open the closed descriptors on the null device. Call it before any file is opened.
 
     If there is no standard input, `sys.stdin` stays None, so that a reader sees that there is none.
     """
