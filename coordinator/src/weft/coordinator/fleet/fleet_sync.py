@@ -102,11 +102,11 @@ class FleetSync:
     async def _share(self, now_s: float) -> None:
         """Show the agents here that have changed to other coordinators, and how busy they are."""
         views: dict[str, tuple[int, bytes]] = {}
-        for agent_id in list(self._unshared):
+        # Taken before the store is asked: an agent that changes meanwhile is to be shared again.
+        unshared, self._unshared = self._unshared, set()
+        for agent_id in unshared:
             entry = self._register.get(agent_id)
-            if entry is None or entry.session is None or not entry.session.open:
-                self._unshared.discard(agent_id)
-            else:
+            if entry is not None and entry.session is not None and entry.session.open:
                 views[agent_id] = (entry.session.owner.epoch, entry.agent.SerializeToString())
         loads: dict[str, bytes] = {}
         shared: dict[str, tuple[tuple[int, int], float]] = {}
@@ -119,9 +119,12 @@ class FleetSync:
                 loads[agent_id] = self.load(session).SerializeToString()
             shared[agent_id] = (busy, at_s)
         if views or loads:
-            await self._store.share(views, loads)
+            try:
+                await self._store.share(views, loads)
+            except BaseException:
+                self._unshared |= views.keys()
+                raise
         self._shared_loads = shared
-        self._unshared -= views.keys()
 
     def load(self, session: AgentSession) -> fleet_pb2.Agent:
         """How busy an agent is whose session is here."""
