@@ -97,9 +97,6 @@ ONE_WAY_ROOTS = frozenset({"agent", "cli", "coordinator", "rpc"})
 # Files with these names are found in several roots: each root has its own settings and errors.
 REPEATED_STEMS = frozenset({"__init__", "settings", "errors"})
 
-# Imports that break a rule above, until their room is mended: importing module -> imported modules.
-KNOWN: dict[str, tuple[str, ...]] = {}
-
 # Words that say nothing about what a module is for.
 EMPTY_WORDS = frozenset({"common", "util", "utils", "helper", "helpers", "manager", "managers", "misc"})
 
@@ -177,7 +174,7 @@ def owner_problems(root: Path) -> Iterator[str]:
     for path, below in own_modules(root):
         for line, name in imports(ast.parse(path.read_text(), str(path)), below):
             package = name.split(".")[0]
-            if package == "weft" or package in KNOWN.get(module_name(below), ()):
+            if package == "weft":
                 continue
             place = f"{path.relative_to(root)}:{line}"
             if package in OWNERS:
@@ -214,7 +211,7 @@ def import_graph(root: Path) -> dict[str, set[str]]:
         found = {name for _, name in imported_names(ast.parse(path.read_text(), str(path)), below)}
         # A name of a module is that module's.
         owners = {name if name in sources else name.rpartition(".")[0] for name in found}
-        graph[module] = (owners & sources.keys()) - {module} - set(KNOWN.get(module, ()))
+        graph[module] = (owners & sources.keys()) - {module}
     return graph
 
 

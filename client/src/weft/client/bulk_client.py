@@ -66,7 +66,7 @@ class Bulk(Generic[Req]):
         self._repeated_s = generated_ids.repeated_s(patience_s)
 
         # In the order of the arrows above.
-        self._again: deque[BulkItem] = deque()
+        self._retries: deque[BulkItem] = deque()
         self._postponed = 0
         self._refused_since: float | None = None
         self._sent: deque[BulkItem] = deque()
@@ -162,7 +162,7 @@ class Bulk(Generic[Req]):
             if entry.generated and entry.sent_at_s < least_s:
                 self._emit(entry, generated_ids.too_late())
             else:
-                self._again.appendleft(entry)
+                self._retries.appendleft(entry)
         self._sent.clear()
         self._early.clear()
         if self._stored:
@@ -210,7 +210,7 @@ class Bulk(Generic[Req]):
             size_bytes, now_s = 0, generated_ids.clock_s()
             tasks = batch.tasks
             while len(tasks) < BATCH_ITEMS and size_bytes < BATCH_BYTES:
-                entry = self._again.popleft() if self._again else self._draw()
+                entry = self._retries.popleft() if self._retries else self._draw()
                 if entry is None:
                     break
                 size_bytes += len(entry.payload)
@@ -228,7 +228,7 @@ class Bulk(Generic[Req]):
                 if len(tasks) < BATCH_ITEMS and size_bytes < BATCH_BYTES:
                     pacer.sent(time.monotonic())
                 return batch
-            if self._source.at_end and not (self._sent or self._again or self._postponed):
+            if self._source.at_end and not (self._sent or self._retries or self._postponed):
                 return None
             await self._work.wait()
 
@@ -297,13 +297,13 @@ class Bulk(Generic[Req]):
             self._refused_since = self._refused_since or now
             if now - self._refused_since < self._patience_s:
                 self._postponed += 1
-                asyncio.get_running_loop().call_later(error.retry_after_s or 0.1, self._send_again, entry)
+                asyncio.get_running_loop().call_later(error.retry_after_s or 0.1, self._retry, entry)
                 return
         self._emit(entry, error)
 
-    def _send_again(self, entry: BulkItem) -> None:
+    def _retry(self, entry: BulkItem) -> None:
         self._postponed -= 1
-        self._again.append(entry)
+        self._retries.append(entry)
         self._work.set()
 
     def _emit(self, entry: BulkItem, error: WeftError | None = None) -> None:

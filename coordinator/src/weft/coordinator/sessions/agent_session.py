@@ -136,13 +136,6 @@ class AgentSession:
         """Whether the agent reports that it takes no calls of a method that it hosts."""
         return _service(method) in self._unavailable
 
-    def could_serve(self, key: QueueKey) -> bool:
-        """Whether it has the labels, resources and slots for a queue's tasks, even if it takes no work now."""
-        cost = self._method_costs.get(key.method)
-        return (
-            cost is not None and cost <= self.slots and key.requirements.met_by(self._labels, self._resources)
-        )
-
     @property
     def methods(self) -> Iterable[str]:
         return self._method_costs.keys()

@@ -7,7 +7,7 @@ they surface, so a claim need not remove anything.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterator
 from heapq import heapify, heappop, heappush, heapreplace
 from weakref import WeakValueDictionary
 
@@ -40,13 +40,6 @@ class ReadyQueue:
     def push(self, priority: int, number: int) -> None:
         heappush(self.heaps[HIGHEST_PRIORITY - priority], number)
         self.items += 1
-
-    def push_many(self, priority: int, numbers: Iterable[int]) -> None:
-        heap = self.heaps[HIGHEST_PRIORITY - priority]
-        before = len(heap)
-        heap.extend(numbers)
-        heapify(heap)
-        self.items += len(heap) - before
 
     def best(self, claimable: Claimable) -> tuple[int, int] | None:
         """The (rank, number) of the task to claim next. It stays in its heap until it is not claimable any more."""
