@@ -105,11 +105,11 @@ def main() -> int:
             else:
                 shutil.rmtree(target, ignore_errors=True)
                 shutil.copytree(fresh, target)
-    code = generate_sync.generated()
-    if not check:
-        generate_sync.TARGET.write_text(code)
-    elif not generate_sync.TARGET.exists() or generate_sync.TARGET.read_text() != code:
-        stale.append(generate_sync.TARGET)
+    for path, code in generate_sync.generated().items():
+        if not check:
+            path.write_text(code)
+        elif not path.exists() or path.read_text() != code:
+            stale.append(path)
     for path in stale:
         print(f"stale: {path.relative_to(ROOT)} (run `make gen`)", file=sys.stderr)
     return 1 if stale else 0

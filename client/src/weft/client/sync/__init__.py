@@ -24,15 +24,12 @@ thread and must not call the library. After a fork the child cannot use it, and 
 
 import weft.rpc  # noqa: F401 - before anything that loads gRPC
 from weft.client.sync.background_loop import WrongProcess, WrongThread
-from weft.client.sync.sync_classes import (
-    SyncDirect,
-    SyncFleet,
-    SyncMesh,
-    SyncTaskHandle,
-    SyncTasks,
-    SyncTasksById,
-    connect,
-)
+from weft.client.sync.sync_direct_calls import SyncDirect
+from weft.client.sync.sync_fleet import SyncFleet
+from weft.client.sync.sync_mesh import SyncMesh, connect
+from weft.client.sync.sync_task_handle import SyncTaskHandle
+from weft.client.sync.sync_tasks import SyncTasks
+from weft.client.sync.sync_tasks_by_id import SyncTasksById
 
 __all__ = [
     "SyncDirect",
