@@ -58,7 +58,7 @@ settings: $(STAMP) ## write docs/settings.md from the settings models
 docs: $(STAMP) ## build the docs site, which needs no network: build/site/html/index.html
 	@$(BIN)/python scripts/docs_site.py
 
-check: $(STAMP) ## lint, types, contract, generated code, layout, documented settings, docs site
+check: $(STAMP) ## lint, types, contract, generated code, layout, sizes, documented settings, docs site
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
@@ -68,6 +68,7 @@ check: $(STAMP) ## lint, types, contract, generated code, layout, documented set
 	@scripts/breaking.sh
 	@$(BIN)/python scripts/generate.py --check
 	@$(BIN)/python scripts/layout.py
+	@$(BIN)/python scripts/sizes.py
 	@$(BIN)/python scripts/settings_table.py --check
 	@$(BIN)/python scripts/docs_site.py --check
 

@@ -44,8 +44,10 @@ class Agent:
         if __name__ == "__main__":
             agent.run()
 
-    Settings that are not given here come from WEFT_AGENT_* variables, then from `AgentSettings`' defaults. It has more
-    methods than other classes, since it is all that most programs use.
+    Settings that are not given here come from WEFT_AGENT_* variables, then from `AgentSettings`' defaults.
+
+    Large because it is all that most programs use: each setting is a keyword of its constructor, which editors and type
+    checkers know, and each thing that a program does with its agent is a method.
 
     Args:
         agent_id: name, unique among live agents. Default: the host's name and six random digits.

@@ -41,7 +41,7 @@ _log = get_logger("weft.agent")
 class Runtime:
     """An agent that runs. Made, started and closed on the application's event loop.
 
-    It has the methods of `SessionOwner` besides its own.
+    Large because it has the methods of `SessionOwner` besides its own.
 
     Args:
         hooks: the application's functions beside its handlers.

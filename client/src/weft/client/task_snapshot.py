@@ -108,7 +108,10 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Task:
-    """A task at one moment. It does not change; `Tasks.get` gives a newer one. A property for each field of the message."""
+    """A task at one moment. It does not change; `Tasks.get` gives a newer one.
+
+    Large because it has a property for each field of the message.
+    """
 
     proto: task_pb2.Task
 

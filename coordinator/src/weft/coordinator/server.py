@@ -67,7 +67,7 @@ class BindError(Exception):
 class Coordinator:
     """A coordinator. `await start()`, then `address`; `await stop()` ends it.
 
-    It is the listener of the store and of the sessions: most methods pass an event on to the part that handles it.
+    Large because it is the listener of the store and of the sessions: most methods pass an event on to the part that handles it.
 
     Raises (from `start`):
         BindError: the address cannot be used.

@@ -55,7 +55,7 @@ class FleetParts(NamedTuple):
 
 
 class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
-    """One method an RPC. Each RPC's errors and guarantee are in the contract's comments."""
+    """Large because it has one method an RPC. Each RPC's errors and guarantee are in the contract's comments."""
 
     def __init__(self, tasks: TaskParts, fleet: FleetParts, sessions: Sessions) -> None:
         self._store, self._subscriptions, self._submission_service, self._explainer, self._settings = tasks

@@ -43,7 +43,7 @@ class Metadatum(NamedTuple):
 class HandlerContext:
     """The common part of both flavours. Handlers may call it from several threads; each setting is one assignment.
 
-    It has the methods of grpc's interface, and those of this library.
+    Large because it has the methods of grpc's interface, and those of this library.
     """
 
     cancel_reason = ""

@@ -52,7 +52,7 @@ class Runner(Protocol):
 class HandlerRun(ABC):
     """One run of a handler. Used on the event loop, except where a method says "from any thread".
 
-    It has many methods, because it is the one interface between the runners and the three kinds of calls: durable, direct, `Execute`.
+    Large because it is the one interface between the runners and the three kinds of calls: durable, direct, `Execute`.
     """
 
     # Set by the subclass' constructor. The context is of the runner's class; Any, because each runner knows its own.

@@ -38,7 +38,7 @@ _PERMANENT = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDIT
 class SessionConnector:
     """Keeps the agent connected, by a task on the event loop. Made there.
 
-    Many of its methods only pass the agent's questions and orders on to the present stream, from any thread.
+    Large because many of its methods only pass the agent's questions and orders on to the present stream, from any thread.
 
     Args:
         on_refused: called when a coordinator refuses the agent for good.

@@ -113,7 +113,7 @@ class AttemptRun(HandlerRun):
 class Executor:
     """Runs assignments within the agent's slots.
 
-    Its methods are for the session (`handle`), for runs (`report`, `gone`, `withdraw`), and for the agent's end.
+    Large because it has methods for the session (`handle`), for runs (`report`, `gone`, `withdraw`), and for the agent's end.
 
     Args:
         slots: shared with direct calls.

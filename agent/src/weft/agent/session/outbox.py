@@ -33,7 +33,7 @@ def _has_room(attempt: HeldAttempt) -> bool:
 class Outbox:
     """Every attempt that this agent holds, and the queue of items to send.
 
-    Its methods are for handlers, for the session and for the agent's end; one lock guards the state that they share.
+    Large because it has methods for handlers, for the session and for the agent's end; one lock guards the state that they share.
 
     Args:
         on_change: called, from any thread, when something was finished or acknowledged while `watched` is set.

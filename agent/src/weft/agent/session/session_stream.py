@@ -66,7 +66,7 @@ class SessionOwner(Protocol):
 class SessionStream:
     """One stream. `run` may be called once; made and run on the event loop.
 
-    One class for reading, writing, heartbeats and out-of-band reports: they share the state of the stream.
+    Large because reading, writing, heartbeats and out-of-band reports share the state of the stream.
     """
 
     def __init__(self, target: str, agent: SessionOwner, outbox: Outbox, *, use_proxy: bool = False) -> None:

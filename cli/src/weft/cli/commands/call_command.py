@@ -101,10 +101,7 @@ def call(
     async def work(mesh: Mesh) -> bool:
         resolved = await inputs.resolve(mesh, method, durable=not (direct or explain))
         if explain:
-            from weft.cli.call.balancing_table import print_explanation
-
-            behind = mesh.direct(policy) if policy else mesh.direct()
-            return print_explanation(await behind.explain(resolved.name, timeout_s), as_json=as_json)
+            return await _explain(mesh, resolved.name, policy, timeout_s, as_json=as_json)
         made = CommandCall(mesh, resolved, Mode(direct, policy, detach), as_json=as_json)
         if direct or detach:
             return await made.make(request if direct else text, entries, timeout_s)
@@ -113,6 +110,14 @@ def call(
 
     if not run(target, work):
         raise typer.Exit(1)
+
+
+async def _explain(mesh: Mesh, method: str, policy: str | None, timeout_s: float, *, as_json: bool) -> bool:
+    """Print which agent the next direct call would go to. Returns False if it would go to none."""
+    from weft.cli.call.balancing_table import print_explanation
+
+    direct = mesh.direct(policy) if policy else mesh.direct()
+    return print_explanation(await direct.explain(method, timeout_s), as_json=as_json)
 
 
 def _check(for_tasks: dict[str, bool], *, direct: bool, policy: str | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -61,6 +61,22 @@ def coordinator(
 
     Every setting can also be set by an environment variable, such as WEFT_RESULT_TTL_S=86400: see docs/settings.md.
     """
+    given = {
+        "listen": listen,
+        "store": store,
+        "durability": durability,
+        "address_file": address_file,
+        "log_level": log_level,
+    }
+    _run_coordinator({name: value for name, value in given.items() if value is not None})
+
+
+def _run_coordinator(given: dict[str, Any]) -> None:
+    """Run a coordinator, configured by the options, until it ends.
+
+    Raises:
+        Failure: a setting is wrong (exit status 2), or the coordinator cannot run.
+    """
     with loading(for_long=True):
         from pydantic import ValidationError
 
@@ -69,15 +85,8 @@ def coordinator(
         from weft.coordinator.settings import CoordinatorSettings
         from weft.coordinator.store.open_errors import StoreError
 
-    flags: dict[str, Any] = {
-        "listen": listen,
-        "store": store,
-        "durability": durability,
-        "address_file": address_file,
-        "log_level": log_level,
-    }
     try:
-        settings = CoordinatorSettings(**{name: value for name, value in flags.items() if value is not None})
+        settings = CoordinatorSettings(**given)
     except ValidationError as error:
         raise Failure("bad settings", *_violations(error), status=2) from None
     try:
@@ -182,21 +191,15 @@ def agent(
     The agent hosts the methods of a Python program or, with --app, of a gRPC server beside it.
     A setting without an option here is taken from the program, or else from its WEFT_AGENT_* variable.
     """
-    from weft.rpc.process import logs
-
     beside_app = {"app": app, "descriptors": descriptors, "egress": egress, "durable": durable}
     if program is not None and any(beside_app.values()):
         raise typer.BadParameter("give either MODULE:OBJECT, or --app and its options")
     if program is None and reload:
         raise typer.BadParameter("there is no program to reload", param_hint="--reload")
     labels = pairs(label, "--label") if label else None
-    _check_level(log_level)
-    logs.configure(log_level)
+    _log_at(log_level)
     if reload:
-        from weft.agent.program.reload import command, run_with_reload
-
-        argv = command([part for part in sys.argv[1:] if part != "--reload"])
-        raise typer.Exit(run_with_reload(argv, os.environ | parent_death.child_environment()))
+        _run_with_reload()
     given = {
         "agent_id": agent_id,
         "target": target,
@@ -206,10 +209,18 @@ def agent(
         "drain_grace_s": drain_grace_s,
         "restart_at_overrun_slots": restart_at_overrun,
     }
-    _run(_made(program, beside_app, given))
+    _run_agent(_made(program, beside_app, given))
 
 
-def _run(made: Agent) -> None:
+def _run_with_reload() -> NoReturn:
+    """Run this command without --reload in a child, which is started again when a file changes; exit with its status."""
+    from weft.agent.program.reload import command, run_with_reload
+
+    argv = command([part for part in sys.argv[1:] if part != "--reload"])
+    raise typer.Exit(run_with_reload(argv, os.environ | parent_death.child_environment()))
+
+
+def _run_agent(made: Agent) -> None:
     """Run the agent until it ends.
 
     Raises:
@@ -261,6 +272,9 @@ def _sidecar(beside_app: dict[str, Any]) -> Agent:
     return Sidecar(settings)
 
 
-def _check_level(level: str) -> None:
+def _log_at(level: str) -> None:
+    from weft.rpc.process import logs
+
     if level not in LOG_LEVELS:
         raise typer.BadParameter(f"{level!r} is not one of {', '.join(LOG_LEVELS)}", param_hint="--log-level")
+    logs.configure(level)

@@ -37,7 +37,7 @@ class Waits(NamedTuple):
 
 
 class AgentUnderTest:
-    """The agent. It has many methods: one for each thing that checks do with its process, sessions and handlers.
+    """The agent. Large because it has a method for each thing that checks do with its process, sessions and handlers.
 
     Args:
         command: starts the agent; empty: the user starts it.

@@ -41,7 +41,7 @@ HEARTBEAT_S = 0.25
 class ScriptedSession:
     """One stream of the agent.
 
-    It has many methods: one for each message to the agent, and one for each thing that checks wait for.
+    Large because it has a method for each message to the agent, and one for each thing that checks wait for.
     """
 
     def __init__(self, first: Request, epoch: int) -> None:

@@ -49,7 +49,10 @@ class MeshClosed(Cancelled):
 
 
 class BackgroundLoop:
-    """An event loop in a thread of its own."""
+    """An event loop in a thread of its own.
+
+    Large because each way in (a wait, a call, an iterator) needs the same checks: of the process, the thread and the end.
+    """
 
     _shared: ClassVar[BackgroundLoop | None] = None
     _making: ClassVar[threading.Lock] = threading.Lock()

@@ -27,8 +27,6 @@ class SyncTasks(SyncTasksById):
     Each submission has a request id, generated unless given, so that it can be repeated safely when its answer is lost.
     The coordinator keeps a generated id for minutes. Every method raises `WeftError`, and `Unreachable` when the coordinator
     was away for too long.
-
-    The class has many methods, because it is the one place for all operations on tasks, and most have overloads.
     """
 
     def __init__(self, aio: Tasks, loop: BackgroundLoop) -> None:

@@ -106,7 +106,7 @@ class Follower:
 
 
 class TaskSubscriptions:
-    """All subscribers. One class, since ends, followers and closing share their bounds and their error."""
+    """All subscribers. Large because ends, followers and closing share their bounds and their error."""
 
     def __init__(self, max_followers: int) -> None:
         self._max_followers = max_followers

@@ -51,7 +51,7 @@ class DesiredChange(NamedTuple):
 
 
 class AgentRegister:
-    """The register. It has both inputs and all readers; most methods are a few lines over one of its parts.
+    """The register. Large because it has both inputs and all readers; most methods are a few lines over one of its parts.
 
     Args:
         changed: called after each input that changed what watchers know.

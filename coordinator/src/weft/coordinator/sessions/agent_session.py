@@ -31,7 +31,7 @@ ACK_DELAY_S = 0.02
 class AgentSession:
     """A session, from its welcome to its end.
 
-    Many small methods: it is the one place for an agent's capacity, held attempts and waiting messages, which change together.
+    Large because it is the one place for an agent's capacity, held attempts and waiting messages, which change together.
     `weight` is the agent's share relative to others, for weighted placement.
     """
 

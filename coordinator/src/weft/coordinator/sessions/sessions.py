@@ -44,7 +44,7 @@ HELLO_TIMEOUT_S = 10.0
 class Sessions:
     """The open sessions, by agent id, and the server side of `Connect`.
 
-    One class, since opening, taking over and ending a session change the same few facts in an order that matters.
+    Large because opening, taking over and ending a session change the same few facts in an order that matters.
     """
 
     def __init__(

@@ -93,7 +93,7 @@ class StoreListener(Protocol):
 
 
 class TaskStore(Protocol):
-    """The tasks' half of a store: one method for each thing that can happen to tasks."""
+    """The tasks' half of a store. Large because it has one method for each thing that can happen to tasks."""
 
     @property
     def writable(self) -> bool:
@@ -234,7 +234,10 @@ class TaskStore(Protocol):
 
 
 class FleetStore(Protocol):
-    """The fleet's half of a store: sessions and leases, agents, contracts, queues."""
+    """The fleet's half of a store: sessions and leases, agents, contracts, queues.
+
+    Large because it has one method for each thing that can happen to these.
+    """
 
     # -- sessions ---------------------------------------------------------------------------------------------
 

@@ -44,7 +44,7 @@ _LONG_S = 365 * 86400.0
 class BalancedCall(aio.Call):
     """The base of the four shapes of calls.
 
-    It has many methods, because half of them are the interface of `aio.Call`, and the rest move one call's state.
+    Large because half of them are the interface of `aio.Call`, and the rest move one call's state.
     """
 
     # Whether the request can be sent again: it is a single message.

@@ -77,7 +77,7 @@ class BalancerLimits:
 
 
 class Balancer:
-    """Chooses endpoints for direct calls. It has many methods, because all of them work on the same endpoints and pools.
+    """Chooses endpoints for direct calls. Large because all of its methods work on the same endpoints and pools.
 
     Args:
         policy: one of `POLICIES`.

@@ -16,7 +16,7 @@ _LOCALLY = "Locally cancelled by application!"
 
 
 class Refused:
-    """A refused call, in place of an attempt. It has many methods, because it has the whole interface of a grpc.aio call."""
+    """A refused call, in place of an attempt. Large because it has the whole interface of a grpc.aio call."""
 
     def __init__(self, code: grpc.StatusCode, details: str, trailers: aio.Metadata | None = None) -> None:
         self._code = code

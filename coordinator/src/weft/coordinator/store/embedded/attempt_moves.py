@@ -29,7 +29,7 @@ from weft.coordinator.store.task_ids import format_id, parse_id
 
 
 class AttemptMoves:
-    """Moves of attempts in a task table: a method for each event of an attempt, so more than most classes have."""
+    """Moves of attempts in a task table. Large because it has a method for each event of an attempt."""
 
     def __init__(self, table: TaskTable, rng: random.Random, limits: StoreLimits) -> None:
         self._table = table

@@ -16,7 +16,7 @@ from weft.rpc.refusals import agent_id_in_use
 
 
 class EmbeddedFleet:
-    """The fleet's half of an embedded store; `EmbeddedStore` makes the parts. One method for each of `FleetStore`."""
+    """The fleet's half of an embedded store; `EmbeddedStore` makes the parts. Large because `FleetStore` is."""
 
     _clock: Callable[[], float]
     _table: TaskTable

@@ -79,7 +79,7 @@ class EmbeddedLimits(StoreLimits):
 
 
 class EmbeddedStore(EmbeddedFleet):
-    """A `Store` in one file. Used on one event loop. One method for each of `TaskStore`.
+    """A `Store` in one file. Used on one event loop. Large because `TaskStore` is.
 
     Args:
         path: the file; made if it does not exist.

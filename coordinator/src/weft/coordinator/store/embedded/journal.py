@@ -50,7 +50,7 @@ class JournalEvents(Protocol):
 
 
 class Journal:
-    """Collects changes and writes them. It has a method for each kind of change.
+    """Collects changes and writes them. Large because it has a method for each kind of change, and one for each way to wait.
 
     Args:
         connection: the only one that writes; used by one thread at a time.

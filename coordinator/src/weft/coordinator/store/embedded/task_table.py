@@ -32,7 +32,7 @@ _SCHEDULED, _QUEUED, _RUNNING = State.SCHEDULED, State.QUEUED, State.RUNNING
 
 
 class TaskTable:
-    """Unfinished tasks by number, with the queues, leases and timers that follow their states: a method for each move.
+    """Unfinished tasks by number, with the queues, leases and timers that follow their states. Large because it has a method for each move.
 
     Args:
         body_bytes: payloads and contexts of waiting tasks that memory may hold; the others stay in the file.

@@ -14,7 +14,7 @@ from weft.rpc.refusals import agent_id_in_use
 
 
 class RedisFleet:
-    """The fleet's half of a Redis store; `RedisStore` makes the parts. One method for each of `FleetStore`."""
+    """The fleet's half of a Redis store; `RedisStore` makes the parts. Large because `FleetStore` is."""
 
     _link: RedisLink
     _buffer: WriteBuffer

@@ -56,7 +56,7 @@ _READ_TASKS = 32
 
 
 class RedisLink:
-    """The link. `await open()` before anything else. It has a method for each way in which changes come.
+    """The link. `await open()` before anything else. Large because it has a method for each way in which changes come.
 
     Args:
         clock: seconds since the epoch, for tests; None: Redis' own.

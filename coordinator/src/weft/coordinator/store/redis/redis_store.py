@@ -72,7 +72,7 @@ class RedisOptions:
 
 
 class RedisStore(RedisFleet):
-    """A `Store` in Redis. Used on one event loop. One method for each of `TaskStore`.
+    """A `Store` in Redis. Used on one event loop. Large because `TaskStore` is.
 
     Args:
         url: as in `endpoint_resolver`.
