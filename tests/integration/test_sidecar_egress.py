@@ -314,6 +314,10 @@ async def test_an_egress_on_a_unix_socket_is_its_users_alone(mesh: MeshHarness, 
     assert "another server listens there" in taken
     (tmp_path / "open").mkdir(mode=0o755)
     assert "mode 700" in await started(mesh, app.address, f"unix:{tmp_path}/open/mesh.sock")
+    # Folders above the socket's own are not made.
+    refused = await started(mesh, app.address, f"unix:{tmp_path}/no/such/mesh.sock")
+    assert f"the folder {tmp_path}/no does not exist: make it first" in refused
+    assert not (tmp_path / "no").exists()
 
 
 async def started(mesh: MeshHarness, app: str, egress: str) -> str:

@@ -27,7 +27,7 @@ def test_credentials_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_credentials_are_for_a_redis_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WEFT_STORE_PASSWORD", SECRET)
-    with pytest.raises(ValidationError, match="are for a Redis store") as refused:
+    with pytest.raises(ValidationError, match="only a Redis store has credentials") as refused:
         CoordinatorSettings(store="weft.db")
     assert SECRET not in str(refused.value)
     # As a file of variables with nothing behind the sign gives it.

@@ -23,6 +23,7 @@ from weft.agent.runtime import Runtime
 from weft.agent.settings import AgentSettings
 from weft.rpc.contracts.names import is_reserved
 from weft.rpc.process import logs
+from weft.rpc.process.setting_faults import setting_faults
 from weft.rpc.process.signals import hurries, stop_signals
 from weft.rpc.process.standard_streams import fill_missing
 
@@ -130,11 +131,9 @@ class Agent:
         try:
             self.settings = self.settings_type(**given)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            name = ".".join(str(part) for part in first["loc"])
-            raise SettingsError(
-                f"agent setting {name}: {first['msg'].removeprefix('Value error, ')}", field=name
-            ) from None
+            faults = setting_faults(error.errors(include_url=False), self.settings_type.model_fields)
+            text = "; ".join(map(str, faults))
+            raise SettingsError(f"agent setting {text}", field=faults[0].name) from None
         # A generated id stays when other settings are changed later.
         self._given = given | {"id": self.settings.id}
 

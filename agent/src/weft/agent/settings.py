@@ -141,14 +141,14 @@ class AgentSettings(BaseSettings):
     def _check_listen(cls, value: str) -> str:
         host, _, port = value.rpartition(":")
         if value and value != OFF and not (value.startswith("unix:") or (host and port.isdecimal())):
-            raise ValueError(f"must be HOST:PORT, unix:PATH or {OFF}")
+            raise ValueError(f"{value!r} is not HOST:PORT, unix:PATH or {OFF}")
         return value
 
     @field_validator("id")
     @classmethod
     def _check_id(cls, value: str) -> str:
         if not _ID.fullmatch(value):
-            raise ValueError("must be 1 to 128 characters of A-Z a-z 0-9 . _ : / @ -")
+            raise ValueError(f"{value!r} is not 1 to 128 characters of A-Z a-z 0-9 . _ : / @ -")
         return value
 
     @field_validator("labels", "resources", mode="before")
@@ -157,8 +157,11 @@ class AgentSettings(BaseSettings):
         if not isinstance(value, str):
             return value
         if value.lstrip().startswith("{"):
-            return json.loads(value)
+            try:
+                return json.loads(value)
+            except ValueError as error:
+                raise ValueError(f"{value!r} is not a JSON object: {error}") from None
         pairs = [part.partition("=") for part in value.split(",") if part.strip()]
         if any(not key.strip() or not equals for key, equals, _ in pairs):
-            raise ValueError('must be "key=value,key=value" or a JSON object')
+            raise ValueError(f"{value!r} is neither key=value,key=value nor a JSON object")
         return {key.strip(): text.strip() for key, _, text in pairs}

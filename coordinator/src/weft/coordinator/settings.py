@@ -41,7 +41,7 @@ class CoordinatorSettings(BaseSettings):
     )
     store_username: str = Field("", repr=False, description="user name at the Redis, where the URL has none")
     store_password: SecretStr | None = Field(
-        None, description="password at the Redis, where the URL has none"
+        None, repr=False, description="password at the Redis, where the URL has none"
     )
     store_prefix: str = Field(
         "weft",
@@ -183,14 +183,17 @@ class CoordinatorSettings(BaseSettings):
         if self.durability is None:
             self.durability = "fast" if self.shared_store else "process"
         if self.durability not in modes:
-            kind = "a Redis store" if self.shared_store else "the embedded store"
-            raise ValueError(f"durability {self.durability} is not one of {kind}: {', '.join(modes)}")
+            kind = "A Redis store" if self.shared_store else "The embedded store"
+            raise ValueError(
+                f"durability: {self.durability!r} is not possible. {kind} has {' or '.join(modes)}"
+            )
         return self
 
     @model_validator(mode="after")
     def _credentials_of_the_store(self) -> CoordinatorSettings:
         if not self.shared_store and self.store_credentials:
-            raise ValueError("store_username and store_password are for a Redis store; this one is a file")
+            names = ", ".join(f"store_{name}" for name in self.store_credentials)
+            raise ValueError(f"{names}: only a Redis store has credentials, and this store is a file")
         return self
 
     @field_validator("listen", "store")

@@ -1,4 +1,4 @@
-"""The file system's side of a unix socket that only its own user may dial."""
+"""Prepares the folder of a unix socket that only its own user may dial."""
 
 from __future__ import annotations
 
@@ -12,15 +12,22 @@ _PRIVATE = 0o700
 
 
 def prepare(address: str) -> None:
-    """Make the folder of a "unix:PATH" address, when it is one, and see that nobody else may enter or listen there.
+    """Make the folder of a "unix:PATH" address if it is missing, and check that the socket will be private.
+
+    Other addresses need nothing. The folder is made, those above it are not: a misspelt path would leave folders behind.
 
     Raises:
-        OSError: others may enter the folder, or a server listens on that path.
+        OSError: the folder above the socket's folder is missing, other users may enter the socket's folder, or a server
+            listens on the path.
     """
     if not address.startswith("unix:"):
         return
     path = Path(address.removeprefix("unix:").removeprefix("//"))
-    path.parent.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(mode=_PRIVATE, exist_ok=True)
+    except FileNotFoundError:
+        above = path.parent.parent
+        raise OSError(errno.ENOENT, f"the folder {above} does not exist: make it first") from None
     mode = stat.S_IMODE(path.parent.stat().st_mode)
     if mode & 0o077:
         raise OSError(

@@ -14,6 +14,7 @@ from weft.agent.settings import AgentSettings
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.network.channel import MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES, MAX_PENDING_CALLS
 from weft.rpc.network.targets import parse
+from weft.rpc.process.setting_faults import setting_faults
 
 DEFAULT_EGRESS = "127.0.0.1:7701"
 OFF = "off"
@@ -41,8 +42,8 @@ class SidecarSettings(BaseSettings):
     )
     egress: str = Field(
         default=DEFAULT_EGRESS,
-        description="where the app reaches the mesh: `host:port`, `unix:PATH` (made in a folder of its own user"
-        " alone), or `off`",
+        description="where the app reaches the mesh: `host:port`, `unix:PATH` (in a folder that only its user may"
+        " enter; if this folder is missing, it is made, but not those above it), or `off`",
     )
     durable: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
@@ -96,7 +97,6 @@ def sidecar_settings(**given: Any) -> SidecarSettings:
     try:
         return SidecarSettings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = ".".join(str(part) for part in first["loc"][:1])
-        what = first["msg"].removeprefix("Value error, ")
-        raise SettingsError(f"sidecar setting {name}: {what}", field=name) from None
+        faults = setting_faults(error.errors(include_url=False), SidecarSettings.model_fields)
+        text = "; ".join(map(str, faults))
+        raise SettingsError(f"sidecar setting {text}", field=faults[0].name) from None

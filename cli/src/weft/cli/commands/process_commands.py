@@ -15,8 +15,6 @@ from weft.cli.process import parent_death
 from weft.cli.process.loading import loading
 
 if TYPE_CHECKING:
-    from pydantic import ValidationError
-
     from weft.agent import Agent
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -84,11 +82,13 @@ def _run_coordinator(given: dict[str, Any]) -> None:
         from weft.coordinator.server import BindError, run
         from weft.coordinator.settings import CoordinatorSettings
         from weft.coordinator.store.open_errors import StoreError
+        from weft.rpc.process.setting_faults import setting_faults
 
     try:
         settings = CoordinatorSettings(**given)
     except ValidationError as error:
-        raise Failure("bad settings", *_violations(error), status=2) from None
+        faults = setting_faults(error.errors(include_url=False), CoordinatorSettings.model_fields)
+        raise Failure("bad settings", *map(str, faults), status=2) from None
     try:
         run(settings)
     except StoreError as error:
@@ -98,14 +98,6 @@ def _run_coordinator(given: dict[str, Any]) -> None:
     except OSError as error:
         place = f"cannot use {error.filename}: " if error.filename else ""
         raise Failure(f"the coordinator cannot run: {place}{system_reason(error)}") from None
-
-
-def _violations(error: ValidationError) -> list[str]:
-    """One line for each violation: the setting, if a single one is wrong, and the reason."""
-    return [
-        ": ".join(filter(None, (".".join(map(str, item["loc"])), item["msg"].removeprefix("Value error, "))))
-        for item in error.errors(include_url=False)
-    ]
 
 
 @examples(
