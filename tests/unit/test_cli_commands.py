@@ -153,7 +153,11 @@ async def test_bad_settings_of_a_coordinator(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "env", "words"),
     [
-        (("coordinator", "--durability", "fast"), {}, "durability: 'fast' is not possible. The embedded store has process or full"),
+        (
+            ("coordinator", "--durability", "fast"),
+            {},
+            "durability: 'fast' is not possible. The embedded store has process or full",
+        ),
         (("coordinator",), {"WEFT_RESULT_TTL_S": "soon"}, "result_ttl_s: "),
         (("coordinator",), {"WEFT_LOG_LEVEL": "loud"}, "log_level: "),
         (("agent", "json:dumps"), {"WEFT_AGENT_SLOTS": "many"}, "agent setting slots"),
