@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import signal
 import sys
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 from tests.support.broken_agent import FAULTS
+from tests.support.conformance import broken, conformance
 from tests.support.processes import ROOT, Process, environment, until
 from weft.cli.conformance.conformance_command import conformance as command
 from weft.cli.conformance.protocol_rules import RULES
@@ -23,26 +22,6 @@ from weft.cli.conformance.run_checks import CHECKS
 (EXAMPLE,) = re.findall(r'--agent "weft (.+)"', command.__doc__ or "")
 PYTHON_AGENT = f"{sys.executable} -m weft.cli.main {EXAMPLE}"
 BROKEN_AGENT = f"{sys.executable} -m tests.support.broken_agent"
-
-
-async def conformance(agent: str, *flags: str, timeout_s: float = 200) -> tuple[int, dict[str, Any]]:
-    """Run the command: its exit status and its document."""
-    words = ["conformance", "--json", "--agent", agent, *flags]
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "weft.cli.main", *words),
-        env=environment(),
-        cwd=ROOT,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    printed, remarks = await asyncio.wait_for(process.communicate(), timeout_s)
-    assert process.returncode is not None
-    assert printed, remarks.decode()
-    return process.returncode, json.loads(printed)
-
-
-def broken(document: dict[str, Any], verdict: str = "failed") -> dict[str, str]:
-    return {each["rule"]: each["says"] for each in document["rules"] if each["verdict"] == verdict}
 
 
 async def test_some_rules_of_the_python_agent() -> None:

@@ -13,8 +13,7 @@ import pytest_asyncio
 
 from probe.v1 import probe_pb2_grpc
 from probe.v1.probe_pb2 import ProbeRequest
-from tests.integration.test_sidecar_egress import DIRECT, DURABLE, until_reached
-from tests.support.beside import StockApp, free_address, sidecar
+from tests.support.beside import DIRECT, DURABLE, StockApp, free_address, sidecar, until_reached
 from tests.support.ledger import Ledger
 from tests.support.mesh import MeshHarness
 from weft.client import connect

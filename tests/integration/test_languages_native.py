@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_conformance import broken, conformance
+from tests.support.conformance import broken, conformance
 from tests.support.languages import Go
 from tests.support.mesh import MeshHarness
 from tests.support.processes import Process

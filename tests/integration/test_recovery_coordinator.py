@@ -106,12 +106,12 @@ async def test_nothing_runs_again_at_full_durability(mesh: MeshHarness) -> None:
     await all_done_once(mesh, ledger, ids)
 
 
-async def test_results_wait_for_a_coordinator_that_is_away(mesh_of_two: MeshHarness, ledger: Ledger) -> None:
-    await results_wait_for_the_coordinator(mesh_of_two, ledger, away_s=1.0)
-
-
-async def results_wait_for_the_coordinator(mesh: MeshHarness, ledger: Ledger, away_s: float) -> None:
+@pytest.mark.parametrize("away_s", [1.0, pytest.param(10.0, marks=pytest.mark.slow)])
+async def test_results_wait_for_a_coordinator_that_is_away(
+    mesh_of_two: MeshHarness, ledger: Ledger, away_s: float
+) -> None:
     """Everything that the agents hold is finished when the coordinator goes, and it stays away for a while."""
+    mesh = mesh_of_two
     texts = {f"t{n}" for n in range(16)}
     requests = [ProbeRequest(text=text, sleep_s=0.5, ledger=ledger.path) for text in sorted(texts)]
     ids = await tasks.submit_all(mesh, requests)

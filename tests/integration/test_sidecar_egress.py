@@ -18,9 +18,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from probe.v1 import probe_pb2_grpc
-from probe.v1.probe_pb2 import Payload, ProbeReply, ProbeRequest
+from probe.v1.probe_pb2 import ProbeReply, ProbeRequest
 from tests.support import tasks
-from tests.support.beside import StockApp, free_address, sidecar
+from tests.support.beside import DIRECT, DURABLE, StockApp, free_address, sidecar, until_reached
 from tests.support.command import weft
 from tests.support.mesh import PROBE_SERVICE, MeshHarness
 from tests.support.processes import until
@@ -28,8 +28,6 @@ from weft.rpc.errors import from_call
 from weft.rpc.times import seconds
 from weft.v1 import coordinator_pb2, coordinator_pb2_grpc
 
-DURABLE = ("weft-mode", "durable")
-DIRECT = ("weft-mode", "direct")
 TRACE = ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 
 
@@ -50,13 +48,6 @@ async def _beside(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tup
         await until_reached(egress)
         await harness.close_channels()
         yield harness, egress
-
-
-async def until_reached(egress: str) -> None:
-    """Wait until the egress knows somebody who answers."""
-    with grpc.insecure_channel(egress) as channel:
-        stub = probe_pb2_grpc.ProbeServiceStub(channel)
-        await asyncio.to_thread(stub.Echo, Payload(), timeout=20, wait_for_ready=True)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import sys
 import time
@@ -11,8 +12,13 @@ import grpc
 import grpc.aio
 
 from probe.v1 import probe_pb2_grpc
+from probe.v1.probe_pb2 import Payload
 from tests.support.mesh import PROBE_SERVICE, MeshHarness
 from tests.support.processes import Process, until
+
+# How an app's call goes on from the egress.
+DURABLE = ("weft-mode", "durable")
+DIRECT = ("weft-mode", "direct")
 
 
 def free_address() -> str:
@@ -102,3 +108,10 @@ def probe_at(address: str) -> tuple[grpc.Channel, probe_pb2_grpc.ProbeServiceStu
     """A stock synchronous client of the probe service there."""
     channel = grpc.insecure_channel(address)
     return channel, probe_pb2_grpc.ProbeServiceStub(channel)
+
+
+async def until_reached(egress: str) -> None:
+    """Wait until the egress knows somebody who answers."""
+    with grpc.insecure_channel(egress) as channel:
+        stub = probe_pb2_grpc.ProbeServiceStub(channel)
+        await asyncio.to_thread(stub.Echo, Payload(), timeout=20, wait_for_ready=True)

@@ -9,42 +9,17 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from tests.support.sessions import A, B, record, session
 from weft.coordinator.fleet.agent_register import AgentRegister, AgentStanding
-from weft.coordinator.fleet.agent_view import described
 from weft.coordinator.sessions.agent_session import AgentSession
-from weft.coordinator.sessions.hello import describe
 from weft.coordinator.store.records import AgentRecord, Owner
 from weft.coordinator.store.rules import QueueKey, Requirements
-from weft.v1 import fleet_pb2, session_pb2
+from weft.v1 import fleet_pb2
 
-A, B = "acme.v1.Analyst/Analyze", "acme.v1.Analyst/Summarize"
 GPU = Requirements.of({"gpu": "yes"}, {})
 ACTIVE, SUSPECT = fleet_pb2.AGENT_STATE_ACTIVE, fleet_pb2.AGENT_STATE_SUSPECT
 LOST, LEFT = fleet_pb2.AGENT_STATE_LOST, fleet_pb2.AGENT_STATE_LEFT
 ACTIVE_DESIRED = fleet_pb2.DESIRED_STATE_ACTIVE
-
-
-def session(name: str, epoch: int = 1, methods: tuple[str, ...] = (A,), *, gpu: bool = False) -> AgentSession:
-    hello = session_pb2.Hello(
-        agent_id=name,
-        slots=4,
-        labels={"gpu": "yes"} if gpu else {},
-        methods=[fleet_pb2.HostedMethod(name=method, slot_cost=1) for method in methods],
-        contract_hash=f"contract of {name}",
-    )
-    made = AgentSession(hello, Owner(name, epoch), 0.0)
-    made.accepted = True
-    return made
-
-
-def record(
-    of: AgentSession, *, shown: bool = False, connected: bool = True, left: bool = False
-) -> AgentRecord:
-    view = described(of).SerializeToString() if shown else b""
-    description = describe(of.hello).SerializeToString()
-    return AgentRecord(
-        of.owner.agent_id, "i", of.owner.epoch, description, connected, ACTIVE_DESIRED, left=left, view=view
-    )
 
 
 def shown(register: AgentRegister) -> dict[str, int]:

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
+from tests.support.hosts import METHOD, agent
 from weft.rpc import errors
 from weft.rpc.balancing import (
     fleet_snapshot,
@@ -30,19 +31,6 @@ from weft.rpc.balancing.speed import Pace
 from weft.rpc.balancing.subset import subset
 from weft.rpc.calls.metadata import RETRY_MARK
 from weft.v1 import agent_pb2, errors_pb2, fleet_pb2
-
-METHOD = "acme.v1.Analyst/Analyze"
-
-
-def agent(name: str = "a", **fields: Any) -> fleet_pb2.Agent:
-    known: dict[str, Any] = {
-        "id": name,
-        "state": fleet_pb2.AGENT_STATE_ACTIVE,
-        "advertised_address": f"{name}:1",
-        "slots": 1,
-        "methods": [fleet_pb2.HostedMethod(name=METHOD)],
-    }
-    return fleet_pb2.Agent(**(known | fields))
 
 
 def hosted(

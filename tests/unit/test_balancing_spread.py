@@ -17,7 +17,7 @@ from statistics import fmean
 
 import pytest
 
-from tests.unit.test_balancing_rules import METHOD, agent
+from tests.support.hosts import METHOD, agent
 from weft.rpc.balancing import least_connections, weighted
 from weft.rpc.balancing.connection import Connection
 from weft.rpc.balancing.endpoint import Endpoint, EndpointMethod

@@ -16,7 +16,7 @@ import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
 from tests.store.support import Harness, ManualClock, RecordingListener
-from tests.unit.test_session_index import A, index_of, session
+from tests.support.sessions import A, index_of, session
 from weft.agent import Agent
 from weft.agent.direct.direct_endings import Endings
 from weft.agent.direct.direct_handlers import DirectHandlers, DirectParts

@@ -8,7 +8,7 @@ from typing import Any, cast
 from google.rpc import status_pb2
 
 from tests.store.support import METHOD
-from tests.unit.test_canonical import INFO
+from tests.support.trees import INFO
 from weft.coordinator.calls.call_tasks import CallTasks
 from weft.coordinator.calls.durable_proxy import DurableCalls
 from weft.coordinator.calls.task_subscriptions import TaskSubscriptions

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from tests.unit.test_agent_register import session
+from tests.support.sessions import session
 from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.fleet.fleet_sync import FleetSync
 from weft.rpc.errors import WeftError

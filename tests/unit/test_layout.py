@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -154,3 +155,14 @@ def test_this_repository_passes():
 def test_an_install_from_elsewhere_is_found(tmp_path):
     (found,) = layout.install_problems(tmp_path)
     assert "not in the installed namespace" in found
+
+
+def test_tests_share_what_they_build_in_support_alone():
+    """A module of tests that imports another's runs with its fixtures and constants, and breaks when that one is split."""
+    found = [
+        f"{path.relative_to(layout.ROOT)}:{line}: {name}"
+        for path in sorted((layout.ROOT / "tests").rglob("*.py"))
+        for line, name in layout.imports(ast.parse(path.read_text()), path.relative_to(layout.ROOT))
+        if name.startswith("tests.") and ".test_" in name
+    ]
+    assert found == []

@@ -13,7 +13,7 @@ from hypothesis import Phase, given, settings
 
 from tests.support.deep import LIMIT, unlimited
 from tests.support.schema import METHOD, file, file_set
-from tests.unit.test_canonical import INFO, PLAIN, TREES, _without_any, digest, encode
+from tests.support.trees import INFO, PLAIN, TREES, digest, encode, without_any
 from weft.coordinator.contracts.contract_catalogue import Contract, MethodInfo
 from weft.coordinator.contracts.nesting import MAX_FIELDS, DeepRequest
 from weft.rpc.errors import InvalidArgument
@@ -59,7 +59,7 @@ def test_every_order_of_a_deep_message_has_one_digest(tree, ways, one, other):
     first, second = encode(whole, random.Random(one)), encode(whole, random.Random(other))
     assert isinstance(INFO.check_request(first), DeepRequest)
     assert digest(first) == digest(second)
-    plain = _without_any(whole)
+    plain = without_any(whole)
     first, second = encode(plain, random.Random(one)), encode(plain, random.Random(other))
     assert digest(first, PLAIN) == digest(second, PLAIN)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -13,6 +13,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from tests.store.support import Harness, ManualClock, RecordingListener
+from tests.support.sessions import A, B, index_of, session
 from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
 from weft.coordinator.contracts.contract_catalogue import Contracts
 from weft.coordinator.dispatch.dispatcher import PASS_RETRY_QUEUES, PATIENCE_S, Dispatcher
@@ -26,39 +27,16 @@ from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
 from weft.coordinator.store.records import AttemptRef, ClaimRequest, Owner, Submission
 from weft.coordinator.store.rules import QueueKey, Requirements
-from weft.v1 import fleet_pb2, session_pb2
 
-A, B = "acme.v1.Analyst/Analyze", "acme.v1.Analyst/Summarize"
 GPU = Requirements.of({"gpu": "yes"}, {})
 QUEUES = [QueueKey(A), QueueKey(B), QueueKey(A, GPU)]
 NOW_S = 1000.0
 IDLE = 5000
 
 
-def session(
-    name: str, *, slots: int = 4, methods: Iterable[str] = (A,), gpu: bool = False, epoch: int = 1
-) -> AgentSession:
-    hello = session_pb2.Hello(
-        agent_id=name,
-        slots=slots,
-        labels={"gpu": "yes"} if gpu else {},
-        methods=[fleet_pb2.HostedMethod(name=method, slot_cost=1) for method in methods],
-    )
-    made = AgentSession(hello, Owner(name, epoch), 0.0)
-    made.accepted = True
-    return made
-
-
 def fail(taker: AgentSession, now_s: float = NOW_S) -> None:
     for _ in range(3):
         taker.recent_failures.ended(code_pb2.UNAVAILABLE, now_s)
-
-
-def index_of(*sessions: AgentSession) -> SessionIndex:
-    index = SessionIndex()
-    for each in sessions:
-        index.changed(each)
-    return index
 
 
 def taken(index: SessionIndex, count: int, key: QueueKey = QUEUES[0], now_s: float = NOW_S) -> list[str]:

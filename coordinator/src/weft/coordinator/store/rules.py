@@ -39,6 +39,7 @@ class State(enum.IntEnum):
         return self >= State.SUCCEEDED
 
 
+# A state -> those that may follow it.
 TRANSITIONS: Mapping[State, frozenset[State]] = {
     # A delay or a backoff ends; a limit passes; the task is cancelled.
     State.SCHEDULED: frozenset({State.QUEUED, State.FAILED, State.CANCELLED}),
@@ -50,10 +51,6 @@ TRANSITIONS: Mapping[State, frozenset[State]] = {
     State.FAILED: frozenset({State.QUEUED}),
     State.CANCELLED: frozenset({State.QUEUED}),
 }
-
-
-def may_become(state: State, target: State) -> bool:
-    return target in TRANSITIONS[state]
 
 
 # Codes that no policy retries: a retry cannot help.
