@@ -21,7 +21,7 @@ from tests.support.processes import until
 from tests.support.refusals import check, refused
 from weft.rpc.errors import status_of_call
 from weft.v1 import coordinator_pb2 as api
-from weft.v1 import coordinator_pb2_grpc, fleet_pb2, session_pb2, task_pb2
+from weft.v1 import coordinator_pb2_grpc, fleet_pb2, options_pb2, session_pb2, task_pb2
 from weft.v1.session_pb2 import ConnectRequest
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -39,7 +39,7 @@ SLOWEST_S = 3.0
 NARROW = ("grpc.http2.bdp_probe", 0)
 # Who may do what a test's own agents are to do.
 LIGHT = {"role": "light"}
-FOR_LIGHT = task_pb2.TaskOptions(requirements=task_pb2.Requirements(labels=LIGHT))
+FOR_LIGHT = task_pb2.TaskOptions(requirements=options_pb2.Requirements(labels=LIGHT))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -14,9 +14,9 @@ from tests.support import tasks
 from tests.support.command import Finished, weft
 from tests.support.mesh import MeshHarness
 from tests.support.processes import environment
-from weft.v1 import task_pb2
+from weft.v1 import options_pb2, task_pb2
 
-NOWHERE = task_pb2.TaskOptions(requirements=task_pb2.Requirements(labels={"zone": "nowhere"}))
+NOWHERE = task_pb2.TaskOptions(requirements=options_pb2.Requirements(labels={"zone": "nowhere"}))
 
 
 async def _run(mesh: MeshHarness, *args: str) -> Finished:

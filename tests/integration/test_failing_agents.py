@@ -15,7 +15,7 @@ from tests.support.mesh import MeshHarness
 from tests.support.redis_server import RedisServer
 from weft.rpc.times import duration
 from weft.v1 import coordinator_pb2 as api
-from weft.v1 import session_pb2, task_pb2
+from weft.v1 import options_pb2, session_pb2, task_pb2
 
 TASKS = 600
 WORK_S = 0.005
@@ -45,7 +45,7 @@ async def _work(agent: LightAgent) -> None:
 
 async def run_all(mesh: MeshHarness) -> list[task_pb2.Task]:
     """Many tasks at once, to their ends."""
-    options = task_pb2.TaskOptions(retry=task_pb2.RetryPolicy(initial_backoff=duration(0.02)))
+    options = task_pb2.TaskOptions(retry=options_pb2.RetryPolicy(initial_backoff=duration(0.02)))
     request = api.SubmitTaskRequest(method=ECHO, options=options)
     bulk = mesh.api().SubmitTasks(timeout=60)
     await bulk.write(api.SubmitTasksRequest(tasks=[request] * TASKS, deliver_results=True))

@@ -18,7 +18,7 @@ from tests.support.ledger import Ledger
 from tests.support.mesh import MeshHarness
 from weft.rpc.errors import from_call
 from weft.rpc.times import duration
-from weft.v1 import coordinator_pb2, task_pb2
+from weft.v1 import coordinator_pb2, options_pb2, task_pb2
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ async def test_a_handler_that_finishes_all_the_same_keeps_its_outcome(
 
 async def test_a_cancelled_task_is_not_retried(shared_mesh: MeshHarness, ledger: Ledger) -> None:
     mesh = shared_mesh
-    policy = task_pb2.RetryPolicy(max_attempts=50, initial_backoff=duration(0.01))
+    policy = options_pb2.RetryPolicy(max_attempts=50, initial_backoff=duration(0.01))
     request = ProbeRequest(text="t", sleep_s=0.3, ignore_cancel=True, fail_code=14, ledger=ledger.path)
     task_id = await tasks.submit(mesh, request, options=task_pb2.TaskOptions(retry=policy))
     await ledger.until("start", "t", count=2)

@@ -12,10 +12,10 @@ from tests.support import tasks
 from tests.support.ledger import Ledger
 from tests.support.mesh import MeshHarness
 from weft.rpc.times import duration
-from weft.v1 import coordinator_pb2, fleet_pb2, task_pb2
+from weft.v1 import coordinator_pb2, fleet_pb2, options_pb2, task_pb2
 
 # Any attempt that counted would end the task.
-ONE_CHANCE = task_pb2.TaskOptions(retry=task_pb2.RetryPolicy(max_attempts=1, max_crashes=0))
+ONE_CHANCE = task_pb2.TaskOptions(retry=options_pb2.RetryPolicy(max_attempts=1, max_crashes=0))
 
 
 async def want(mesh: MeshHarness, agent_id: str, desired: fleet_pb2.DesiredState) -> fleet_pb2.Agent:

@@ -16,7 +16,7 @@ from tests.support import tasks
 from tests.support.mesh import PROBE_SERVICE, MeshHarness
 from tests.support.rolling import METHOD as ROLLING
 from tests.support.rolling import request_class
-from weft.v1 import coordinator_pb2, fleet_pb2, task_pb2
+from weft.v1 import coordinator_pb2, fleet_pb2, options_pb2, task_pb2
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -41,7 +41,7 @@ async def test_requirements_choose_the_agent(shared_mesh: MeshHarness) -> None:
     assert await who("gpu>=2") == "gpu"
 
     # Nobody has it: the task waits, and holds up nobody else's.
-    options = task_pb2.TaskOptions(requirements=task_pb2.Requirements(resources={"gpu": 3}), priority=9)
+    options = task_pb2.TaskOptions(requirements=options_pb2.Requirements(resources={"gpu": 3}), priority=9)
     waiting = await tasks.submit(mesh, ProbeRequest(text="big"), options=options)
     assert (await mesh.probe().Call(ProbeRequest(text="small"), timeout=10)).text == "small"
     assert (await tasks.look(mesh, waiting)).state == task_pb2.TASK_STATE_QUEUED

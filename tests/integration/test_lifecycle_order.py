@@ -14,7 +14,7 @@ from tests.support.ledger import Ledger
 from tests.support.mesh import MeshHarness
 from weft.rpc.errors import error_info
 from weft.rpc.times import duration
-from weft.v1 import coordinator_pb2, task_pb2
+from weft.v1 import coordinator_pb2, options_pb2, task_pb2
 
 NARROW_CALL = ("weft-require", "role=narrow")
 
@@ -178,7 +178,7 @@ async def test_start_to_close_counts_each_attempt_anew_when_it_is_retried(
     mesh = await tasks.narrow(shared_mesh)
     options = tasks.limits(start_to_close_s=0.3)
     options.retry.CopyFrom(
-        task_pb2.RetryPolicy(max_attempts=3, retryable_codes=[4], initial_backoff=duration(0.05))
+        options_pb2.RetryPolicy(max_attempts=3, retryable_codes=[4], initial_backoff=duration(0.05))
     )
     request = ProbeRequest(text="slow", sleep_s=60, ledger=ledger.path)
     task = await tasks.end(mesh, await submit(mesh, request, options=options))

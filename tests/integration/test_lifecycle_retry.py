@@ -16,7 +16,7 @@ from tests.support.ledger import Ledger
 from tests.support.mesh import MeshHarness
 from weft.rpc.errors import from_call
 from weft.rpc.times import duration
-from weft.v1 import coordinator_pb2, task_pb2
+from weft.v1 import coordinator_pb2, options_pb2, task_pb2
 
 UNKNOWN, INVALID_ARGUMENT, FAILED_PRECONDITION, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 2, 3, 9, 12, 13, 14
 
@@ -29,7 +29,7 @@ def ledger(shared_mesh: MeshHarness, request: pytest.FixtureRequest) -> Ledger:
 def policy(**fields: object) -> task_pb2.TaskOptions:
     """A retry policy with short waits."""
     fields = {"initial_backoff": duration(0.02)} | fields
-    return task_pb2.TaskOptions(retry=task_pb2.RetryPolicy(**fields))  # type: ignore[arg-type]
+    return task_pb2.TaskOptions(retry=options_pb2.RetryPolicy(**fields))  # type: ignore[arg-type]
 
 
 async def run(

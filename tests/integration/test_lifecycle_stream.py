@@ -12,7 +12,7 @@ from probe.v1.probe_pb2 import ProbeReply, ProbeRequest
 from tests.support import tasks
 from tests.support.mesh import MeshHarness
 from weft.rpc.errors import WeftError, from_call
-from weft.v1 import coordinator_pb2, task_pb2
+from weft.v1 import coordinator_pb2, options_pb2, task_pb2
 
 
 async def watch(
@@ -155,7 +155,7 @@ async def test_a_stream_that_is_handed_over_begins_again_openly(mesh: MeshHarnes
     await mesh.coordinator()
     leaving = await mesh.agent("a1", slots=1, drain_grace_s=0.1, program=tasks.PLAIN)
     request = ProbeRequest(text="s", stream_count=30, sleep_s=0.1)
-    options = task_pb2.TaskOptions(retry=task_pb2.RetryPolicy(max_attempts=1, max_crashes=0))
+    options = task_pb2.TaskOptions(retry=options_pb2.RetryPolicy(max_attempts=1, max_crashes=0))
     task_id = await tasks.submit(mesh, request, "Stream", options)
     first, _ = await watch(mesh, task_id, until=3)
 

@@ -17,7 +17,7 @@ from probe.v1.probe_pb2 import Payload, ProbeRequest
 from tests.support import tasks
 from tests.support.beside import StockApp, sidecar
 from tests.support.mesh import MeshHarness
-from weft.v1 import task_pb2
+from weft.v1 import options_pb2, task_pb2
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -93,7 +93,7 @@ async def test_a_failure_reaches_the_caller_with_its_details(stock: probe_pb2_gr
 
 
 async def test_an_apps_own_unavailable_is_a_failure_not_a_crash(beside: MeshHarness) -> None:
-    policy = task_pb2.TaskOptions(retry=task_pb2.RetryPolicy(max_attempts=2))
+    policy = task_pb2.TaskOptions(retry=options_pb2.RetryPolicy(max_attempts=2))
     failing = ProbeRequest(text="own", fail_code=code_pb2.UNAVAILABLE, fail_message="busy")
     task = await tasks.end(beside, await tasks.submit(beside, failing, options=policy))
     assert (task.attempt, task.crashes, tasks.code(task)) == (2, 0, "UNAVAILABLE"), tasks.describe(task)

@@ -27,7 +27,7 @@ from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
 from weft.coordinator.store.records import TaskRecord
 from weft.rpc.errors import status_of_call
 from weft.rpc.times import duration
-from weft.v1 import coordinator_pb2, fleet_pb2, task_pb2
+from weft.v1 import coordinator_pb2, fleet_pb2, options_pb2, task_pb2
 
 CALL = tasks.method("Call")
 # Which end's timer is first is chance on a busy machine: one of so many calls has the coordinator's answer.
@@ -90,7 +90,7 @@ async def _waits(
 
 
 async def test_what_waits_says_what_for(mesh: MeshHarness) -> None:
-    eu = task_pb2.TaskOptions(requirements=task_pb2.Requirements(labels={"zone": "eu"}))
+    eu = task_pb2.TaskOptions(requirements=options_pb2.Requirements(labels={"zone": "eu"}))
     await _waits(mesh, "NO_AGENT", "no agent with zone=eu (1 agent hosts probe.v1.ProbeService/Call)", eu)
     await _late(mesh, "in the queue: no agent with zone=eu", require="zone=eu")
     await _late(mesh, "no agent with zone=eu", name="Stream", require="zone=eu")
@@ -115,11 +115,13 @@ async def test_what_waits_says_what_for(mesh: MeshHarness) -> None:
 
 
 async def test_attempts_are_told_with_the_next_try(mesh: MeshHarness) -> None:
-    retry = task_pb2.RetryPolicy(initial_backoff=duration(60), max_backoff=duration(60), max_attempts=4)
+    retry = options_pb2.RetryPolicy(initial_backoff=duration(60), max_backoff=duration(60), max_attempts=4)
     request = ProbeRequest(
         text="fails", fail_code=code_pb2.UNAVAILABLE, fail_message="no luck", retry_after_s=30
     )
-    options = task_pb2.TaskOptions(retry=retry, limits=task_pb2.TimeLimits(schedule_to_close=duration(600)))
+    options = task_pb2.TaskOptions(
+        retry=retry, limits=options_pb2.TimeLimits(schedule_to_close=duration(600))
+    )
     task_id = await tasks.submit(mesh, request, options=options)
 
     async def failed() -> bool:

@@ -12,7 +12,7 @@ from probe.v1.probe_pb2 import ProbeReply, ProbeRequest
 from tests.support.mesh import PROBE_SERVICE, MeshHarness
 from weft.rpc.errors import error_info
 from weft.rpc.times import duration
-from weft.v1 import coordinator_pb2, fleet_pb2, task_pb2
+from weft.v1 import coordinator_pb2, fleet_pb2, options_pb2, task_pb2
 
 WAIT_S = 30.0
 # A probe agent without isolated methods.
@@ -146,7 +146,7 @@ def limits(
 
 def on(agent_role: str) -> task_pb2.TaskOptions:
     """Options that require an agent with the label role=`agent_role`."""
-    return task_pb2.TaskOptions(requirements=task_pb2.Requirements(labels={"role": agent_role}))
+    return task_pb2.TaskOptions(requirements=options_pb2.Requirements(labels={"role": agent_role}))
 
 
 NARROW = on("narrow")

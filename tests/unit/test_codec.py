@@ -10,7 +10,7 @@ from weft.coordinator.store.records import TaskRecord
 from weft.coordinator.store.rules import DEFAULT_RETRY, Requirements, State
 from weft.rpc.contracts import descriptors
 from weft.rpc.errors import InvalidArgument, ResourceExhausted, Unimplemented
-from weft.v1 import task_pb2
+from weft.v1 import options_pb2, task_pb2
 
 DEFAULTS = codec.Defaults(
     result_ttl_s=60.0, failure_ttl_s=600.0, max_payload_bytes=1000, max_metadata_bytes=16_000
@@ -40,9 +40,9 @@ def test_options_round_trip_to_the_record():
     options = task_pb2.TaskOptions(
         priority=0,
         delay=Duration(seconds=2),
-        limits=task_pb2.TimeLimits(start_to_close=Duration(seconds=3)),
-        retry=task_pb2.RetryPolicy(max_attempts=7, retryable_codes=[14, 8], max_crashes=0),
-        requirements=task_pb2.Requirements(labels={"zone": "eu"}, resources={"gpu": 1}),
+        limits=options_pb2.TimeLimits(start_to_close=Duration(seconds=3)),
+        retry=options_pb2.RetryPolicy(max_attempts=7, retryable_codes=[14, 8], max_crashes=0),
+        requirements=options_pb2.Requirements(labels={"zone": "eu"}, resources={"gpu": 1}),
         context=task_pb2.CallContext(traceparent="00-x"),
         result_ttl=Duration(seconds=5),
     )

@@ -26,47 +26,34 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from weft.v1 import fleet_pb2 as weft_dot_v1_dot_fleet__pb2
+from weft.v1 import options_pb2 as weft_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12weft/v1/task.proto\x12\x07weft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x13weft/v1/fleet.proto\"\'\n\tMetadatum\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\"\x80\x01\n\x0b\x43\x61llContext\x12$\n\x08metadata\x18\x01 \x03(\x0b\x32\x12.weft.v1.Metadatum\x12\x13\n\x0btraceparent\x18\x02 \x01(\t\x12\x12\n\ntracestate\x18\x03 \x01(\t\x12\x0f\n\x07root_id\x18\x04 \x01(\t\x12\x11\n\tparent_id\x18\x05 \x01(\t\"\xe6\x01\n\x0bRetryPolicy\x12\x14\n\x0cmax_attempts\x18\x01 \x01(\r\x12\x32\n\x0finitial_backoff\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bmax_backoff\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1a\n\x12\x62\x61\x63koff_multiplier\x18\x04 \x01(\x01\x12\x17\n\x0fretryable_codes\x18\x05 \x03(\x05\x12\x18\n\x0bmax_crashes\x18\x06 \x01(\rH\x00\x88\x01\x01\x42\x0e\n\x0c_max_crashes\"\xab\x01\n\nTimeLimits\x12\x34\n\x11schedule_to_start\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0estart_to_close\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x34\n\x11schedule_to_close\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xdb\x01\n\x0cRequirements\x12\x31\n\x06labels\x18\x01 \x03(\x0b\x32!.weft.v1.Requirements.LabelsEntry\x12\x37\n\tresources\x18\x02 \x03(\x0b\x32$.weft.v1.Requirements.ResourcesEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x30\n\x0eResourcesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x87\x03\n\x0bTaskOptions\x12\x15\n\x08priority\x18\x01 \x01(\rH\x00\x88\x01\x01\x12(\n\x05\x64\x65lay\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12#\n\x06limits\x18\x03 \x01(\x0b\x32\x13.weft.v1.TimeLimits\x12#\n\x05retry\x18\x04 \x01(\x0b\x32\x14.weft.v1.RetryPolicy\x12+\n\x0crequirements\x18\x05 \x01(\x0b\x32\x15.weft.v1.Requirements\x12%\n\x07\x63ontext\x18\x06 \x01(\x0b\x32\x14.weft.v1.CallContext\x12-\n\nresult_ttl\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0b\x66\x61ilure_ttl\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0c\x66\x61irness_key\x18\t \x01(\t\x12\x17\n\x0f\x66\x61irness_weight\x18\n \x01(\x01\x42\x0b\n\t_priority\"\xb0\x01\n\x07Outcome\x12\"\n\x06status\x18\x01 \x01(\x0b\x32\x12.google.rpc.Status\x12\x10\n\x08response\x18\x02 \x01(\x0c\x12#\n\x07headers\x18\x03 \x03(\x0b\x32\x12.weft.v1.Metadatum\x12$\n\x08trailers\x18\x04 \x03(\x0b\x32\x12.weft.v1.Metadatum\x12$\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x15.weft.v1.HandlerError\"<\n\x0cHandlerError\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05stack\x18\x03 \x01(\t\"\xf6\x01\n\x07\x41ttempt\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x06status\x18\x05 \x01(\x0b\x32\x12.google.rpc.Status\x12\x0f\n\x07\x63rashed\x18\x06 \x01(\x08\x12\x10\n\x08released\x18\x07 \x01(\x08\x12$\n\x05\x65rror\x18\x08 \x01(\x0b\x32\x15.weft.v1.HandlerError\"\x94\x05\n\x04Task\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12!\n\x05state\x18\x03 \x01(\x0e\x32\x12.weft.v1.TaskState\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12%\n\x07options\x18\x05 \x01(\x0b\x32\x14.weft.v1.TaskOptions\x12\x0f\n\x07payload\x18\x06 \x01(\x0c\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\r\x12\x0f\n\x07\x63rashes\x18\x08 \x01(\r\x12\x10\n\x08\x61gent_id\x18\t \x01(\t\x12\x18\n\x10\x63\x61ncel_requested\x18\n \x01(\x08\x12\x16\n\x0eprogress_count\x18\x0b \x01(\x04\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nready_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x07outcome\x18\x11 \x01(\x0b\x32\x10.weft.v1.Outcome\x12\"\n\x08\x61ttempts\x18\x12 \x03(\x0b\x32\x10.weft.v1.Attempt\x12\x10\n\x08\x66\x61ilures\x18\x13 \x01(\r\x12,\n\x08\x64\x65\x61\x64line\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x07waiting\x18\x15 \x01(\x0b\x32\x10.weft.v1.Waiting\"h\n\rProgressEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12#\n\x07headers\x18\x04 \x03(\x0b\x32\x12.weft.v1.Metadatum*\xbb\x01\n\tTaskState\x12\x1a\n\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14TASK_STATE_SCHEDULED\x10\x01\x12\x15\n\x11TASK_STATE_QUEUED\x10\x02\x12\x16\n\x12TASK_STATE_RUNNING\x10\x03\x12\x18\n\x14TASK_STATE_SUCCEEDED\x10\x04\x12\x15\n\x11TASK_STATE_FAILED\x10\x05\x12\x18\n\x14TASK_STATE_CANCELLED\x10\x06*N\n\x08TaskView\x12\x19\n\x15TASK_VIEW_UNSPECIFIED\x10\x00\x12\x13\n\x0fTASK_VIEW_BASIC\x10\x01\x12\x12\n\x0eTASK_VIEW_FULL\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12weft/v1/task.proto\x12\x07weft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x13weft/v1/fleet.proto\x1a\x15weft/v1/options.proto\"\'\n\tMetadatum\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\"\x80\x01\n\x0b\x43\x61llContext\x12$\n\x08metadata\x18\x01 \x03(\x0b\x32\x12.weft.v1.Metadatum\x12\x13\n\x0btraceparent\x18\x02 \x01(\t\x12\x12\n\ntracestate\x18\x03 \x01(\t\x12\x0f\n\x07root_id\x18\x04 \x01(\t\x12\x11\n\tparent_id\x18\x05 \x01(\t\"\x87\x03\n\x0bTaskOptions\x12\x15\n\x08priority\x18\x01 \x01(\rH\x00\x88\x01\x01\x12(\n\x05\x64\x65lay\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12#\n\x06limits\x18\x03 \x01(\x0b\x32\x13.weft.v1.TimeLimits\x12#\n\x05retry\x18\x04 \x01(\x0b\x32\x14.weft.v1.RetryPolicy\x12+\n\x0crequirements\x18\x05 \x01(\x0b\x32\x15.weft.v1.Requirements\x12%\n\x07\x63ontext\x18\x06 \x01(\x0b\x32\x14.weft.v1.CallContext\x12-\n\nresult_ttl\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0b\x66\x61ilure_ttl\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0c\x66\x61irness_key\x18\t \x01(\t\x12\x17\n\x0f\x66\x61irness_weight\x18\n \x01(\x01\x42\x0b\n\t_priority\"\xb0\x01\n\x07Outcome\x12\"\n\x06status\x18\x01 \x01(\x0b\x32\x12.google.rpc.Status\x12\x10\n\x08response\x18\x02 \x01(\x0c\x12#\n\x07headers\x18\x03 \x03(\x0b\x32\x12.weft.v1.Metadatum\x12$\n\x08trailers\x18\x04 \x03(\x0b\x32\x12.weft.v1.Metadatum\x12$\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x15.weft.v1.HandlerError\"<\n\x0cHandlerError\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05stack\x18\x03 \x01(\t\"\xf6\x01\n\x07\x41ttempt\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x06status\x18\x05 \x01(\x0b\x32\x12.google.rpc.Status\x12\x0f\n\x07\x63rashed\x18\x06 \x01(\x08\x12\x10\n\x08released\x18\x07 \x01(\x08\x12$\n\x05\x65rror\x18\x08 \x01(\x0b\x32\x15.weft.v1.HandlerError\"\x94\x05\n\x04Task\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12!\n\x05state\x18\x03 \x01(\x0e\x32\x12.weft.v1.TaskState\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12%\n\x07options\x18\x05 \x01(\x0b\x32\x14.weft.v1.TaskOptions\x12\x0f\n\x07payload\x18\x06 \x01(\x0c\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\r\x12\x0f\n\x07\x63rashes\x18\x08 \x01(\r\x12\x10\n\x08\x61gent_id\x18\t \x01(\t\x12\x18\n\x10\x63\x61ncel_requested\x18\n \x01(\x08\x12\x16\n\x0eprogress_count\x18\x0b \x01(\x04\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nready_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x07outcome\x18\x11 \x01(\x0b\x32\x10.weft.v1.Outcome\x12\"\n\x08\x61ttempts\x18\x12 \x03(\x0b\x32\x10.weft.v1.Attempt\x12\x10\n\x08\x66\x61ilures\x18\x13 \x01(\r\x12,\n\x08\x64\x65\x61\x64line\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x07waiting\x18\x15 \x01(\x0b\x32\x10.weft.v1.Waiting\"h\n\rProgressEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12#\n\x07headers\x18\x04 \x03(\x0b\x32\x12.weft.v1.Metadatum*\xbb\x01\n\tTaskState\x12\x1a\n\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14TASK_STATE_SCHEDULED\x10\x01\x12\x15\n\x11TASK_STATE_QUEUED\x10\x02\x12\x16\n\x12TASK_STATE_RUNNING\x10\x03\x12\x18\n\x14TASK_STATE_SUCCEEDED\x10\x04\x12\x15\n\x11TASK_STATE_FAILED\x10\x05\x12\x18\n\x14TASK_STATE_CANCELLED\x10\x06*N\n\x08TaskView\x12\x19\n\x15TASK_VIEW_UNSPECIFIED\x10\x00\x12\x13\n\x0fTASK_VIEW_BASIC\x10\x01\x12\x12\n\x0eTASK_VIEW_FULL\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'weft.v1.task_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REQUIREMENTS_LABELSENTRY']._loaded_options = None
-  _globals['_REQUIREMENTS_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_REQUIREMENTS_RESOURCESENTRY']._loaded_options = None
-  _globals['_REQUIREMENTS_RESOURCESENTRY']._serialized_options = b'8\001'
-  _globals['_TASKSTATE']._serialized_start=2597
-  _globals['_TASKSTATE']._serialized_end=2784
-  _globals['_TASKVIEW']._serialized_start=2786
-  _globals['_TASKVIEW']._serialized_end=2864
-  _globals['_METADATUM']._serialized_start=142
-  _globals['_METADATUM']._serialized_end=181
-  _globals['_CALLCONTEXT']._serialized_start=184
-  _globals['_CALLCONTEXT']._serialized_end=312
-  _globals['_RETRYPOLICY']._serialized_start=315
-  _globals['_RETRYPOLICY']._serialized_end=545
-  _globals['_TIMELIMITS']._serialized_start=548
-  _globals['_TIMELIMITS']._serialized_end=719
-  _globals['_REQUIREMENTS']._serialized_start=722
-  _globals['_REQUIREMENTS']._serialized_end=941
-  _globals['_REQUIREMENTS_LABELSENTRY']._serialized_start=846
-  _globals['_REQUIREMENTS_LABELSENTRY']._serialized_end=891
-  _globals['_REQUIREMENTS_RESOURCESENTRY']._serialized_start=893
-  _globals['_REQUIREMENTS_RESOURCESENTRY']._serialized_end=941
-  _globals['_TASKOPTIONS']._serialized_start=944
-  _globals['_TASKOPTIONS']._serialized_end=1335
-  _globals['_OUTCOME']._serialized_start=1338
-  _globals['_OUTCOME']._serialized_end=1514
-  _globals['_HANDLERERROR']._serialized_start=1516
-  _globals['_HANDLERERROR']._serialized_end=1576
-  _globals['_ATTEMPT']._serialized_start=1579
-  _globals['_ATTEMPT']._serialized_end=1825
-  _globals['_TASK']._serialized_start=1828
-  _globals['_TASK']._serialized_end=2488
-  _globals['_PROGRESSEVENT']._serialized_start=2490
-  _globals['_PROGRESSEVENT']._serialized_end=2594
+  _globals['_TASKSTATE']._serialized_start=1991
+  _globals['_TASKSTATE']._serialized_end=2178
+  _globals['_TASKVIEW']._serialized_start=2180
+  _globals['_TASKVIEW']._serialized_end=2258
+  _globals['_METADATUM']._serialized_start=165
+  _globals['_METADATUM']._serialized_end=204
+  _globals['_CALLCONTEXT']._serialized_start=207
+  _globals['_CALLCONTEXT']._serialized_end=335
+  _globals['_TASKOPTIONS']._serialized_start=338
+  _globals['_TASKOPTIONS']._serialized_end=729
+  _globals['_OUTCOME']._serialized_start=732
+  _globals['_OUTCOME']._serialized_end=908
+  _globals['_HANDLERERROR']._serialized_start=910
+  _globals['_HANDLERERROR']._serialized_end=970
+  _globals['_ATTEMPT']._serialized_start=973
+  _globals['_ATTEMPT']._serialized_end=1219
+  _globals['_TASK']._serialized_start=1222
+  _globals['_TASK']._serialized_end=1882
+  _globals['_PROGRESSEVENT']._serialized_start=1884
+  _globals['_PROGRESSEVENT']._serialized_end=1988
 # @@protoc_insertion_point(module_scope)

@@ -2,6 +2,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.rpc import status_pb2 as _status_pb2
 from weft.v1 import fleet_pb2 as _fleet_pb2
+from weft.v1 import options_pb2 as _options_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -59,54 +60,6 @@ class CallContext(_message.Message):
     parent_id: str
     def __init__(self, metadata: _Optional[_Iterable[_Union[Metadatum, _Mapping]]] = ..., traceparent: _Optional[str] = ..., tracestate: _Optional[str] = ..., root_id: _Optional[str] = ..., parent_id: _Optional[str] = ...) -> None: ...
 
-class RetryPolicy(_message.Message):
-    __slots__ = ("max_attempts", "initial_backoff", "max_backoff", "backoff_multiplier", "retryable_codes", "max_crashes")
-    MAX_ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
-    INITIAL_BACKOFF_FIELD_NUMBER: _ClassVar[int]
-    MAX_BACKOFF_FIELD_NUMBER: _ClassVar[int]
-    BACKOFF_MULTIPLIER_FIELD_NUMBER: _ClassVar[int]
-    RETRYABLE_CODES_FIELD_NUMBER: _ClassVar[int]
-    MAX_CRASHES_FIELD_NUMBER: _ClassVar[int]
-    max_attempts: int
-    initial_backoff: _duration_pb2.Duration
-    max_backoff: _duration_pb2.Duration
-    backoff_multiplier: float
-    retryable_codes: _containers.RepeatedScalarFieldContainer[int]
-    max_crashes: int
-    def __init__(self, max_attempts: _Optional[int] = ..., initial_backoff: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., max_backoff: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., backoff_multiplier: _Optional[float] = ..., retryable_codes: _Optional[_Iterable[int]] = ..., max_crashes: _Optional[int] = ...) -> None: ...
-
-class TimeLimits(_message.Message):
-    __slots__ = ("schedule_to_start", "start_to_close", "schedule_to_close")
-    SCHEDULE_TO_START_FIELD_NUMBER: _ClassVar[int]
-    START_TO_CLOSE_FIELD_NUMBER: _ClassVar[int]
-    SCHEDULE_TO_CLOSE_FIELD_NUMBER: _ClassVar[int]
-    schedule_to_start: _duration_pb2.Duration
-    start_to_close: _duration_pb2.Duration
-    schedule_to_close: _duration_pb2.Duration
-    def __init__(self, schedule_to_start: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., start_to_close: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., schedule_to_close: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
-
-class Requirements(_message.Message):
-    __slots__ = ("labels", "resources")
-    class LabelsEntry(_message.Message):
-        __slots__ = ("key", "value")
-        KEY_FIELD_NUMBER: _ClassVar[int]
-        VALUE_FIELD_NUMBER: _ClassVar[int]
-        key: str
-        value: str
-        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
-    class ResourcesEntry(_message.Message):
-        __slots__ = ("key", "value")
-        KEY_FIELD_NUMBER: _ClassVar[int]
-        VALUE_FIELD_NUMBER: _ClassVar[int]
-        key: str
-        value: float
-        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
-    LABELS_FIELD_NUMBER: _ClassVar[int]
-    RESOURCES_FIELD_NUMBER: _ClassVar[int]
-    labels: _containers.ScalarMap[str, str]
-    resources: _containers.ScalarMap[str, float]
-    def __init__(self, labels: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Mapping[str, float]] = ...) -> None: ...
-
 class TaskOptions(_message.Message):
     __slots__ = ("priority", "delay", "limits", "retry", "requirements", "context", "result_ttl", "failure_ttl", "fairness_key", "fairness_weight")
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
@@ -121,15 +74,15 @@ class TaskOptions(_message.Message):
     FAIRNESS_WEIGHT_FIELD_NUMBER: _ClassVar[int]
     priority: int
     delay: _duration_pb2.Duration
-    limits: TimeLimits
-    retry: RetryPolicy
-    requirements: Requirements
+    limits: _options_pb2.TimeLimits
+    retry: _options_pb2.RetryPolicy
+    requirements: _options_pb2.Requirements
     context: CallContext
     result_ttl: _duration_pb2.Duration
     failure_ttl: _duration_pb2.Duration
     fairness_key: str
     fairness_weight: float
-    def __init__(self, priority: _Optional[int] = ..., delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., limits: _Optional[_Union[TimeLimits, _Mapping]] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., requirements: _Optional[_Union[Requirements, _Mapping]] = ..., context: _Optional[_Union[CallContext, _Mapping]] = ..., result_ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., failure_ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., fairness_key: _Optional[str] = ..., fairness_weight: _Optional[float] = ...) -> None: ...
+    def __init__(self, priority: _Optional[int] = ..., delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., limits: _Optional[_Union[_options_pb2.TimeLimits, _Mapping]] = ..., retry: _Optional[_Union[_options_pb2.RetryPolicy, _Mapping]] = ..., requirements: _Optional[_Union[_options_pb2.Requirements, _Mapping]] = ..., context: _Optional[_Union[CallContext, _Mapping]] = ..., result_ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., failure_ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., fairness_key: _Optional[str] = ..., fairness_weight: _Optional[float] = ...) -> None: ...
 
 class Outcome(_message.Message):
     __slots__ = ("status", "response", "headers", "trailers", "error")

@@ -21,7 +21,7 @@ from probe.v1.probe_pb2_grpc import ProbeServiceStub
 from tests.chaos.harness.items import Item, Shape, draw, recorded
 from tests.support import tasks
 from weft.rpc.times import duration
-from weft.v1 import coordinator_pb2, task_pb2
+from weft.v1 import coordinator_pb2, options_pb2, task_pb2
 from weft.v1.coordinator_pb2_grpc import CoordinatorServiceStub
 
 # After the load was told to stop, whatever has not ended within this is lost.
@@ -285,7 +285,7 @@ def _message(items: Sequence[Item], sent: list[Item]) -> coordinator_pb2.SubmitT
 def _submissions(items: Sequence[Item]) -> Iterator[coordinator_pb2.SubmitTaskRequest]:
     options = task_pb2.TaskOptions(
         # More than the chaos can cause: a crash loop would be an outcome, but not the request's own.
-        retry=task_pb2.RetryPolicy(max_crashes=100, initial_backoff=duration(0.05))
+        retry=options_pb2.RetryPolicy(max_crashes=100, initial_backoff=duration(0.05))
     )
     for item in items:
         yield coordinator_pb2.SubmitTaskRequest(

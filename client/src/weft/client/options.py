@@ -15,7 +15,7 @@ from weft.rpc import refusals, times
 from weft.rpc.calls import call_context, tracing
 from weft.rpc.calls import metadata as entries
 from weft.rpc.calls.metadata import RETRY_MARK
-from weft.v1 import task_pb2
+from weft.v1 import options_pb2, task_pb2
 
 Metadata = Sequence[tuple[str, str | bytes]]
 
@@ -46,8 +46,8 @@ class RetryPolicy:
                 field="backoff_multiplier",
             )
 
-    def to_proto(self) -> task_pb2.RetryPolicy:
-        return task_pb2.RetryPolicy(
+    def to_proto(self) -> options_pb2.RetryPolicy:
+        return options_pb2.RetryPolicy(
             max_attempts=self.max_attempts or 0,
             initial_backoff=_duration(self.initial_backoff_s),
             max_backoff=_duration(self.max_backoff_s),
@@ -100,7 +100,7 @@ def task_options(options: SubmitOptions) -> task_pb2.TaskOptions | None:
     if inherited is not None:
         to_close_s = inherited.bounded_s(to_close_s, time.monotonic())
         traced = traced or {"traceparent": inherited.traceparent, "tracestate": inherited.tracestate}
-    limits = task_pb2.TimeLimits(
+    limits = options_pb2.TimeLimits(
         schedule_to_start=_duration(options.get("schedule_to_start_s")),
         start_to_close=_duration(options.get("start_to_close_s")),
         schedule_to_close=_duration(to_close_s),
@@ -119,7 +119,7 @@ def task_options(options: SubmitOptions) -> task_pb2.TaskOptions | None:
         delay=_duration(options.get("delay_s")),
         limits=limits,
         retry=None if retry is None else retry.to_proto(),
-        requirements=task_pb2.Requirements(labels=labels, resources=resources),
+        requirements=options_pb2.Requirements(labels=labels, resources=resources),
         context=context,
         result_ttl=_duration(options.get("result_ttl_s")),
         failure_ttl=_duration(options.get("failure_ttl_s")),

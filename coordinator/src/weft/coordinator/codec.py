@@ -23,7 +23,7 @@ from weft.coordinator.store.task_ids import request_digest
 from weft.rpc import refusals
 from weft.rpc.errors import NotFound, Unimplemented
 from weft.rpc.times import checked_duration, duration, seconds, timestamp
-from weft.v1 import coordinator_pb2, task_pb2
+from weft.v1 import coordinator_pb2, options_pb2, task_pb2
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 MAX_ATTEMPTS = 1000
@@ -160,14 +160,14 @@ def _with_options(
 
 
 def _duration(
-    message: task_pb2.TaskOptions | task_pb2.TimeLimits, name: str, field: str, *, least_s: float = 0.0
+    message: task_pb2.TaskOptions | options_pb2.TimeLimits, name: str, field: str, *, least_s: float = 0.0
 ) -> float | None:
     if not message.HasField(name):
         return None
     return checked_duration(getattr(message, name), field, least_s=least_s)
 
 
-def retry_policy(policy: task_pb2.RetryPolicy) -> TaskRetryPolicy:
+def retry_policy(policy: options_pb2.RetryPolicy) -> TaskRetryPolicy:
     """A checked policy with its defaults filled in.
 
     Raises:
@@ -211,7 +211,7 @@ def retry_policy(policy: task_pb2.RetryPolicy) -> TaskRetryPolicy:
     )
 
 
-def requirements(message: task_pb2.Requirements) -> Requirements:
+def requirements(message: options_pb2.Requirements) -> Requirements:
     """Checked requirements.
 
     Raises:
@@ -311,7 +311,7 @@ def _options(given: Submission, *, full: bool) -> task_pb2.TaskOptions:
     policy = given.retry
     options = task_pb2.TaskOptions(
         priority=given.priority,
-        retry=task_pb2.RetryPolicy(
+        retry=options_pb2.RetryPolicy(
             max_attempts=policy.max_attempts,
             initial_backoff=duration(policy.initial_backoff_s),
             max_backoff=duration(policy.max_backoff_s),

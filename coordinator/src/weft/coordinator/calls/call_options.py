@@ -11,7 +11,7 @@ from weft.rpc.calls import call_keys, metadata
 from weft.rpc.calls.call_context import MAX_ID_CHARS, ROOT_ID_KEY
 from weft.rpc.calls.metadata import DIRECT, MODE_KEY
 from weft.rpc.times import MAX_DURATION_S, duration
-from weft.v1 import task_pb2
+from weft.v1 import options_pb2, task_pb2
 
 _REQUIREMENT = re.compile(r"\s*([^=<>,\s]+)\s*(>=|=)\s*([^,]*?)\s*")
 _ID = re.compile(rf"[\x21-\x7e]{{1,{MAX_ID_CHARS}}}")
@@ -122,7 +122,7 @@ def _delay_s(key: str, value: str) -> float:
     return delay_s
 
 
-def _require(requirements: task_pb2.Requirements, key: str, part: str) -> None:
+def _require(requirements: options_pb2.Requirements, key: str, part: str) -> None:
     match = _REQUIREMENT.fullmatch(part)
     if match is None:
         raise refusals.invalid_field(

@@ -287,223 +287,6 @@ func (x *CallContext) GetParentId() string {
 	return ""
 }
 
-// When to try again. Backoff is exponential with full jitter: attempt n (from 1) is followed by a wait that is
-// chosen at random, uniformly from [0, min(max_backoff, initial_backoff * backoff_multiplier^(n-1))]. A RetryInfo among the
-// handler's status details sets the least wait. INVALID_ARGUMENT, UNIMPLEMENTED and results over the size
-// limit are never retried, by any policy.
-//
-// The next attempt is made by another agent, if another serves the task; by the same one, if no other had a free slot
-// for some seconds. The same holds after a crash and after RetryTask.
-type RetryPolicy struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Most attempts that may end in failure, the first included. 0: the default, 5. At most 1000.
-	MaxAttempts uint32 `protobuf:"varint,1,opt,name=max_attempts,json=maxAttempts,proto3" json:"max_attempts,omitempty"`
-	// Upper bound of the first wait. Unset: 0.1 s.
-	InitialBackoff *durationpb.Duration `protobuf:"bytes,2,opt,name=initial_backoff,json=initialBackoff,proto3" json:"initial_backoff,omitempty"`
-	// Upper bound of every wait. Unset: 30 s. At most 24 h.
-	MaxBackoff *durationpb.Duration `protobuf:"bytes,3,opt,name=max_backoff,json=maxBackoff,proto3" json:"max_backoff,omitempty"`
-	// Growth from wait to wait. 0: the default, 2. Otherwise at least 1.
-	BackoffMultiplier float64 `protobuf:"fixed64,4,opt,name=backoff_multiplier,json=backoffMultiplier,proto3" json:"backoff_multiplier,omitempty"`
-	// google.rpc.Code numbers that are retried. Empty: only UNAVAILABLE (14).
-	RetryableCodes []int32 `protobuf:"varint,5,rep,packed,name=retryable_codes,json=retryableCodes,proto3" json:"retryable_codes,omitempty"`
-	// Most attempts that may be lost with their agent before the task is FAILED with reason CRASH_LOOP. Unset: 3.
-	// Such attempts do not count towards max_attempts.
-	MaxCrashes    *uint32 `protobuf:"varint,6,opt,name=max_crashes,json=maxCrashes,proto3,oneof" json:"max_crashes,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *RetryPolicy) Reset() {
-	*x = RetryPolicy{}
-	mi := &file_weft_v1_task_proto_msgTypes[2]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *RetryPolicy) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*RetryPolicy) ProtoMessage() {}
-
-func (x *RetryPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_task_proto_msgTypes[2]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use RetryPolicy.ProtoReflect.Descriptor instead.
-func (*RetryPolicy) Descriptor() ([]byte, []int) {
-	return file_weft_v1_task_proto_rawDescGZIP(), []int{2}
-}
-
-func (x *RetryPolicy) GetMaxAttempts() uint32 {
-	if x != nil {
-		return x.MaxAttempts
-	}
-	return 0
-}
-
-func (x *RetryPolicy) GetInitialBackoff() *durationpb.Duration {
-	if x != nil {
-		return x.InitialBackoff
-	}
-	return nil
-}
-
-func (x *RetryPolicy) GetMaxBackoff() *durationpb.Duration {
-	if x != nil {
-		return x.MaxBackoff
-	}
-	return nil
-}
-
-func (x *RetryPolicy) GetBackoffMultiplier() float64 {
-	if x != nil {
-		return x.BackoffMultiplier
-	}
-	return 0
-}
-
-func (x *RetryPolicy) GetRetryableCodes() []int32 {
-	if x != nil {
-		return x.RetryableCodes
-	}
-	return nil
-}
-
-func (x *RetryPolicy) GetMaxCrashes() uint32 {
-	if x != nil && x.MaxCrashes != nil {
-		return *x.MaxCrashes
-	}
-	return 0
-}
-
-// Limits on a task's time, each from the moment that it names. Unset: none. At most 366 days.
-type TimeLimits struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// From submission (plus delay) to the first attempt's start.
-	ScheduleToStart *durationpb.Duration `protobuf:"bytes,1,opt,name=schedule_to_start,json=scheduleToStart,proto3" json:"schedule_to_start,omitempty"`
-	// One attempt, from its assignment to its result.
-	StartToClose *durationpb.Duration `protobuf:"bytes,2,opt,name=start_to_close,json=startToClose,proto3" json:"start_to_close,omitempty"`
-	// From submission to the outcome, over all attempts. A caller's gRPC deadline becomes this.
-	ScheduleToClose *durationpb.Duration `protobuf:"bytes,3,opt,name=schedule_to_close,json=scheduleToClose,proto3" json:"schedule_to_close,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
-}
-
-func (x *TimeLimits) Reset() {
-	*x = TimeLimits{}
-	mi := &file_weft_v1_task_proto_msgTypes[3]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *TimeLimits) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*TimeLimits) ProtoMessage() {}
-
-func (x *TimeLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_task_proto_msgTypes[3]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use TimeLimits.ProtoReflect.Descriptor instead.
-func (*TimeLimits) Descriptor() ([]byte, []int) {
-	return file_weft_v1_task_proto_rawDescGZIP(), []int{3}
-}
-
-func (x *TimeLimits) GetScheduleToStart() *durationpb.Duration {
-	if x != nil {
-		return x.ScheduleToStart
-	}
-	return nil
-}
-
-func (x *TimeLimits) GetStartToClose() *durationpb.Duration {
-	if x != nil {
-		return x.StartToClose
-	}
-	return nil
-}
-
-func (x *TimeLimits) GetScheduleToClose() *durationpb.Duration {
-	if x != nil {
-		return x.ScheduleToClose
-	}
-	return nil
-}
-
-// What an agent must have for a task.
-type Requirements struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Labels that the agent must carry with exactly these values.
-	Labels map[string]string `protobuf:"bytes,1,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// Resources (such as "gpu" or "memory_bytes") of which the agent must have declared at least this much.
-	Resources     map[string]float64 `protobuf:"bytes,2,rep,name=resources,proto3" json:"resources,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Requirements) Reset() {
-	*x = Requirements{}
-	mi := &file_weft_v1_task_proto_msgTypes[4]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Requirements) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Requirements) ProtoMessage() {}
-
-func (x *Requirements) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_task_proto_msgTypes[4]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Requirements.ProtoReflect.Descriptor instead.
-func (*Requirements) Descriptor() ([]byte, []int) {
-	return file_weft_v1_task_proto_rawDescGZIP(), []int{4}
-}
-
-func (x *Requirements) GetLabels() map[string]string {
-	if x != nil {
-		return x.Labels
-	}
-	return nil
-}
-
-func (x *Requirements) GetResources() map[string]float64 {
-	if x != nil {
-		return x.Resources
-	}
-	return nil
-}
-
 // How a task is to be run. Everything is optional.
 type TaskOptions struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -533,7 +316,7 @@ type TaskOptions struct {
 
 func (x *TaskOptions) Reset() {
 	*x = TaskOptions{}
-	mi := &file_weft_v1_task_proto_msgTypes[5]
+	mi := &file_weft_v1_task_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -545,7 +328,7 @@ func (x *TaskOptions) String() string {
 func (*TaskOptions) ProtoMessage() {}
 
 func (x *TaskOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_task_proto_msgTypes[5]
+	mi := &file_weft_v1_task_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -558,7 +341,7 @@ func (x *TaskOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskOptions.ProtoReflect.Descriptor instead.
 func (*TaskOptions) Descriptor() ([]byte, []int) {
-	return file_weft_v1_task_proto_rawDescGZIP(), []int{5}
+	return file_weft_v1_task_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *TaskOptions) GetPriority() uint32 {
@@ -652,7 +435,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_weft_v1_task_proto_msgTypes[6]
+	mi := &file_weft_v1_task_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -664,7 +447,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_task_proto_msgTypes[6]
+	mi := &file_weft_v1_task_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -677,7 +460,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_weft_v1_task_proto_rawDescGZIP(), []int{6}
+	return file_weft_v1_task_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Outcome) GetStatus() *status.Status {
@@ -730,7 +513,7 @@ type HandlerError struct {
 
 func (x *HandlerError) Reset() {
 	*x = HandlerError{}
-	mi := &file_weft_v1_task_proto_msgTypes[7]
+	mi := &file_weft_v1_task_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -742,7 +525,7 @@ func (x *HandlerError) String() string {
 func (*HandlerError) ProtoMessage() {}
 
 func (x *HandlerError) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_task_proto_msgTypes[7]
+	mi := &file_weft_v1_task_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -755,7 +538,7 @@ func (x *HandlerError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HandlerError.ProtoReflect.Descriptor instead.
 func (*HandlerError) Descriptor() ([]byte, []int) {
-	return file_weft_v1_task_proto_rawDescGZIP(), []int{7}
+	return file_weft_v1_task_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *HandlerError) GetType() string {
@@ -806,7 +589,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_weft_v1_task_proto_msgTypes[8]
+	mi := &file_weft_v1_task_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -818,7 +601,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_task_proto_msgTypes[8]
+	mi := &file_weft_v1_task_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -831,7 +614,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_weft_v1_task_proto_rawDescGZIP(), []int{8}
+	return file_weft_v1_task_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Attempt) GetNumber() uint32 {
@@ -943,7 +726,7 @@ type Task struct {
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_weft_v1_task_proto_msgTypes[9]
+	mi := &file_weft_v1_task_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -955,7 +738,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_task_proto_msgTypes[9]
+	mi := &file_weft_v1_task_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -968,7 +751,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_weft_v1_task_proto_rawDescGZIP(), []int{9}
+	return file_weft_v1_task_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Task) GetId() string {
@@ -1135,7 +918,7 @@ type ProgressEvent struct {
 
 func (x *ProgressEvent) Reset() {
 	*x = ProgressEvent{}
-	mi := &file_weft_v1_task_proto_msgTypes[10]
+	mi := &file_weft_v1_task_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1147,7 +930,7 @@ func (x *ProgressEvent) String() string {
 func (*ProgressEvent) ProtoMessage() {}
 
 func (x *ProgressEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_task_proto_msgTypes[10]
+	mi := &file_weft_v1_task_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1160,7 +943,7 @@ func (x *ProgressEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProgressEvent.ProtoReflect.Descriptor instead.
 func (*ProgressEvent) Descriptor() ([]byte, []int) {
-	return file_weft_v1_task_proto_rawDescGZIP(), []int{10}
+	return file_weft_v1_task_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ProgressEvent) GetSequence() uint64 {
@@ -1195,7 +978,7 @@ var File_weft_v1_task_proto protoreflect.FileDescriptor
 
 const file_weft_v1_task_proto_rawDesc = "" +
 	"\n" +
-	"\x12weft/v1/task.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x13weft/v1/fleet.proto\"3\n" +
+	"\x12weft/v1/task.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x13weft/v1/fleet.proto\x1a\x15weft/v1/options.proto\"3\n" +
 	"\tMetadatum\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value\"\xb5\x01\n" +
@@ -1206,31 +989,7 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"tracestate\x18\x03 \x01(\tR\n" +
 	"tracestate\x12\x17\n" +
 	"\aroot_id\x18\x04 \x01(\tR\x06rootId\x12\x1b\n" +
-	"\tparent_id\x18\x05 \x01(\tR\bparentId\"\xbe\x02\n" +
-	"\vRetryPolicy\x12!\n" +
-	"\fmax_attempts\x18\x01 \x01(\rR\vmaxAttempts\x12B\n" +
-	"\x0finitial_backoff\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x0einitialBackoff\x12:\n" +
-	"\vmax_backoff\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\n" +
-	"maxBackoff\x12-\n" +
-	"\x12backoff_multiplier\x18\x04 \x01(\x01R\x11backoffMultiplier\x12'\n" +
-	"\x0fretryable_codes\x18\x05 \x03(\x05R\x0eretryableCodes\x12$\n" +
-	"\vmax_crashes\x18\x06 \x01(\rH\x00R\n" +
-	"maxCrashes\x88\x01\x01B\x0e\n" +
-	"\f_max_crashes\"\xdb\x01\n" +
-	"\n" +
-	"TimeLimits\x12E\n" +
-	"\x11schedule_to_start\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x0fscheduleToStart\x12?\n" +
-	"\x0estart_to_close\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\fstartToClose\x12E\n" +
-	"\x11schedule_to_close\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x0fscheduleToClose\"\x86\x02\n" +
-	"\fRequirements\x129\n" +
-	"\x06labels\x18\x01 \x03(\v2!.weft.v1.Requirements.LabelsEntryR\x06labels\x12B\n" +
-	"\tresources\x18\x02 \x03(\v2$.weft.v1.Requirements.ResourcesEntryR\tresources\x1a9\n" +
-	"\vLabelsEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a<\n" +
-	"\x0eResourcesEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\xf2\x03\n" +
+	"\tparent_id\x18\x05 \x01(\tR\bparentId\"\xf2\x03\n" +
 	"\vTaskOptions\x12\x1f\n" +
 	"\bpriority\x18\x01 \x01(\rH\x00R\bpriority\x88\x01\x01\x12/\n" +
 	"\x05delay\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05delay\x12+\n" +
@@ -1327,69 +1086,60 @@ func file_weft_v1_task_proto_rawDescGZIP() []byte {
 }
 
 var file_weft_v1_task_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_weft_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_weft_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_weft_v1_task_proto_goTypes = []any{
 	(TaskState)(0),                // 0: weft.v1.TaskState
 	(TaskView)(0),                 // 1: weft.v1.TaskView
 	(*Metadatum)(nil),             // 2: weft.v1.Metadatum
 	(*CallContext)(nil),           // 3: weft.v1.CallContext
-	(*RetryPolicy)(nil),           // 4: weft.v1.RetryPolicy
-	(*TimeLimits)(nil),            // 5: weft.v1.TimeLimits
-	(*Requirements)(nil),          // 6: weft.v1.Requirements
-	(*TaskOptions)(nil),           // 7: weft.v1.TaskOptions
-	(*Outcome)(nil),               // 8: weft.v1.Outcome
-	(*HandlerError)(nil),          // 9: weft.v1.HandlerError
-	(*Attempt)(nil),               // 10: weft.v1.Attempt
-	(*Task)(nil),                  // 11: weft.v1.Task
-	(*ProgressEvent)(nil),         // 12: weft.v1.ProgressEvent
-	nil,                           // 13: weft.v1.Requirements.LabelsEntry
-	nil,                           // 14: weft.v1.Requirements.ResourcesEntry
-	(*durationpb.Duration)(nil),   // 15: google.protobuf.Duration
-	(*status.Status)(nil),         // 16: google.rpc.Status
-	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
-	(*Waiting)(nil),               // 18: weft.v1.Waiting
+	(*TaskOptions)(nil),           // 4: weft.v1.TaskOptions
+	(*Outcome)(nil),               // 5: weft.v1.Outcome
+	(*HandlerError)(nil),          // 6: weft.v1.HandlerError
+	(*Attempt)(nil),               // 7: weft.v1.Attempt
+	(*Task)(nil),                  // 8: weft.v1.Task
+	(*ProgressEvent)(nil),         // 9: weft.v1.ProgressEvent
+	(*durationpb.Duration)(nil),   // 10: google.protobuf.Duration
+	(*TimeLimits)(nil),            // 11: weft.v1.TimeLimits
+	(*RetryPolicy)(nil),           // 12: weft.v1.RetryPolicy
+	(*Requirements)(nil),          // 13: weft.v1.Requirements
+	(*status.Status)(nil),         // 14: google.rpc.Status
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(*Waiting)(nil),               // 16: weft.v1.Waiting
 }
 var file_weft_v1_task_proto_depIdxs = []int32{
 	2,  // 0: weft.v1.CallContext.metadata:type_name -> weft.v1.Metadatum
-	15, // 1: weft.v1.RetryPolicy.initial_backoff:type_name -> google.protobuf.Duration
-	15, // 2: weft.v1.RetryPolicy.max_backoff:type_name -> google.protobuf.Duration
-	15, // 3: weft.v1.TimeLimits.schedule_to_start:type_name -> google.protobuf.Duration
-	15, // 4: weft.v1.TimeLimits.start_to_close:type_name -> google.protobuf.Duration
-	15, // 5: weft.v1.TimeLimits.schedule_to_close:type_name -> google.protobuf.Duration
-	13, // 6: weft.v1.Requirements.labels:type_name -> weft.v1.Requirements.LabelsEntry
-	14, // 7: weft.v1.Requirements.resources:type_name -> weft.v1.Requirements.ResourcesEntry
-	15, // 8: weft.v1.TaskOptions.delay:type_name -> google.protobuf.Duration
-	5,  // 9: weft.v1.TaskOptions.limits:type_name -> weft.v1.TimeLimits
-	4,  // 10: weft.v1.TaskOptions.retry:type_name -> weft.v1.RetryPolicy
-	6,  // 11: weft.v1.TaskOptions.requirements:type_name -> weft.v1.Requirements
-	3,  // 12: weft.v1.TaskOptions.context:type_name -> weft.v1.CallContext
-	15, // 13: weft.v1.TaskOptions.result_ttl:type_name -> google.protobuf.Duration
-	15, // 14: weft.v1.TaskOptions.failure_ttl:type_name -> google.protobuf.Duration
-	16, // 15: weft.v1.Outcome.status:type_name -> google.rpc.Status
-	2,  // 16: weft.v1.Outcome.headers:type_name -> weft.v1.Metadatum
-	2,  // 17: weft.v1.Outcome.trailers:type_name -> weft.v1.Metadatum
-	9,  // 18: weft.v1.Outcome.error:type_name -> weft.v1.HandlerError
-	17, // 19: weft.v1.Attempt.start_time:type_name -> google.protobuf.Timestamp
-	17, // 20: weft.v1.Attempt.end_time:type_name -> google.protobuf.Timestamp
-	16, // 21: weft.v1.Attempt.status:type_name -> google.rpc.Status
-	9,  // 22: weft.v1.Attempt.error:type_name -> weft.v1.HandlerError
-	0,  // 23: weft.v1.Task.state:type_name -> weft.v1.TaskState
-	7,  // 24: weft.v1.Task.options:type_name -> weft.v1.TaskOptions
-	17, // 25: weft.v1.Task.create_time:type_name -> google.protobuf.Timestamp
-	17, // 26: weft.v1.Task.ready_time:type_name -> google.protobuf.Timestamp
-	17, // 27: weft.v1.Task.start_time:type_name -> google.protobuf.Timestamp
-	17, // 28: weft.v1.Task.finish_time:type_name -> google.protobuf.Timestamp
-	17, // 29: weft.v1.Task.expire_time:type_name -> google.protobuf.Timestamp
-	8,  // 30: weft.v1.Task.outcome:type_name -> weft.v1.Outcome
-	10, // 31: weft.v1.Task.attempts:type_name -> weft.v1.Attempt
-	17, // 32: weft.v1.Task.deadline:type_name -> google.protobuf.Timestamp
-	18, // 33: weft.v1.Task.waiting:type_name -> weft.v1.Waiting
-	2,  // 34: weft.v1.ProgressEvent.headers:type_name -> weft.v1.Metadatum
-	35, // [35:35] is the sub-list for method output_type
-	35, // [35:35] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	10, // 1: weft.v1.TaskOptions.delay:type_name -> google.protobuf.Duration
+	11, // 2: weft.v1.TaskOptions.limits:type_name -> weft.v1.TimeLimits
+	12, // 3: weft.v1.TaskOptions.retry:type_name -> weft.v1.RetryPolicy
+	13, // 4: weft.v1.TaskOptions.requirements:type_name -> weft.v1.Requirements
+	3,  // 5: weft.v1.TaskOptions.context:type_name -> weft.v1.CallContext
+	10, // 6: weft.v1.TaskOptions.result_ttl:type_name -> google.protobuf.Duration
+	10, // 7: weft.v1.TaskOptions.failure_ttl:type_name -> google.protobuf.Duration
+	14, // 8: weft.v1.Outcome.status:type_name -> google.rpc.Status
+	2,  // 9: weft.v1.Outcome.headers:type_name -> weft.v1.Metadatum
+	2,  // 10: weft.v1.Outcome.trailers:type_name -> weft.v1.Metadatum
+	6,  // 11: weft.v1.Outcome.error:type_name -> weft.v1.HandlerError
+	15, // 12: weft.v1.Attempt.start_time:type_name -> google.protobuf.Timestamp
+	15, // 13: weft.v1.Attempt.end_time:type_name -> google.protobuf.Timestamp
+	14, // 14: weft.v1.Attempt.status:type_name -> google.rpc.Status
+	6,  // 15: weft.v1.Attempt.error:type_name -> weft.v1.HandlerError
+	0,  // 16: weft.v1.Task.state:type_name -> weft.v1.TaskState
+	4,  // 17: weft.v1.Task.options:type_name -> weft.v1.TaskOptions
+	15, // 18: weft.v1.Task.create_time:type_name -> google.protobuf.Timestamp
+	15, // 19: weft.v1.Task.ready_time:type_name -> google.protobuf.Timestamp
+	15, // 20: weft.v1.Task.start_time:type_name -> google.protobuf.Timestamp
+	15, // 21: weft.v1.Task.finish_time:type_name -> google.protobuf.Timestamp
+	15, // 22: weft.v1.Task.expire_time:type_name -> google.protobuf.Timestamp
+	5,  // 23: weft.v1.Task.outcome:type_name -> weft.v1.Outcome
+	7,  // 24: weft.v1.Task.attempts:type_name -> weft.v1.Attempt
+	15, // 25: weft.v1.Task.deadline:type_name -> google.protobuf.Timestamp
+	16, // 26: weft.v1.Task.waiting:type_name -> weft.v1.Waiting
+	2,  // 27: weft.v1.ProgressEvent.headers:type_name -> weft.v1.Metadatum
+	28, // [28:28] is the sub-list for method output_type
+	28, // [28:28] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_task_proto_init() }
@@ -1398,15 +1148,15 @@ func file_weft_v1_task_proto_init() {
 		return
 	}
 	file_weft_v1_fleet_proto_init()
+	file_weft_v1_options_proto_init()
 	file_weft_v1_task_proto_msgTypes[2].OneofWrappers = []any{}
-	file_weft_v1_task_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_task_proto_rawDesc), len(file_weft_v1_task_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   13,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
