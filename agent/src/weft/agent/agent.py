@@ -124,7 +124,7 @@ class Agent:
         """Change settings before the agent runs, by the names of the constructor's arguments; None changes nothing.
 
         Raises:
-            InvalidArgument: a setting has a value that it cannot have, or there is none of that name.
+            InvalidArgument: a setting has a wrong value, or there is no setting of that name.
         """
         changes = {"id": agent_id, **settings}
         given = self._given | {name: value for name, value in changes.items() if value is not None}
@@ -170,8 +170,8 @@ class Agent:
         Args:
             add_servicer_to_server: the generated function `add_XServicer_to_server`.
             servicer: the servicer, unchanged: sync or async methods, unary and server-streaming.
-            isolate: run each call in a process of its own, which is killed when it must end and does not, with all
-                that the handler has started. The servicer is pickled once; each process has a copy.
+            isolate: run each call in a process of its own. If it must end and does not, it is killed, with all
+                processes that the handler has started. The servicer is pickled once; each process has a copy.
             slot_cost: slots that one call takes.
 
         Raises:
@@ -282,10 +282,10 @@ class Agent:
     def run(self) -> None:
         """Run until SIGTERM, SIGINT or SIGHUP, then drain. Blocks; the process should be the agent's own.
 
-        In another thread than the main one, where signals cannot be had, it runs until `stop`.
+        In another thread than the main one it gets no signals, and runs until `stop`.
         The first signal drains: no new work, waiting attempts are released, running handlers get `drain_grace_s`. The
-        second ends it at once, unless it is SIGHUP, which closed terminals send more than once. A SIGHUP that is
-        ignored, as `nohup` has it, stays so.
+        second ends it at once, unless it is SIGHUP, which closed terminals send more than once. If SIGHUP is ignored,
+        as under `nohup`, it stays ignored.
 
         Raises:
             WeftError: a coordinator refused this agent for good; the message is the coordinator's.
@@ -355,7 +355,7 @@ class Agent:
         restore = stop_on_signals(self.stop) if own_process else _nothing
 
         def let_go() -> None:
-            # A child that is told to end must end.
+            # A child process that gets a stop signal must end.
             restore()
             runtime.drop_connections()
 

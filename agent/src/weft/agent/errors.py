@@ -14,11 +14,11 @@ class LoadError(InvalidArgument):
 
 
 class ProgramError(LoadError):
-    """The program behind `module:object` raises when it is imported or made; the message has the error, its file and its line."""
+    """The module or the factory of `module:object` raised; the message has the error, its file and its line."""
 
 
 class SettingsError(InvalidArgument):
-    """A setting has a value that it cannot have: an argument, a flag or an environment variable."""
+    """A setting has a wrong value: an argument, a flag or an environment variable."""
 
 
 # Exit status of a process that its supervisor shall start again: EX_TEMPFAIL of <sysexits.h>.
@@ -26,7 +26,7 @@ RESTART_STATUS = 75
 
 
 class OverrunError(FailedPrecondition):
-    """Handlers that ignore their cancellation hold so many slots that the agent has ended, to be started again."""
+    """Handlers that ignore their cancellation use too many slots: the agent has ended, and should be started again."""
 
 
 class HookError(FailedPrecondition):
@@ -34,4 +34,4 @@ class HookError(FailedPrecondition):
 
 
 class ListenError(InvalidArgument):
-    """The direct server cannot have its address."""
+    """The direct server cannot listen on its address."""

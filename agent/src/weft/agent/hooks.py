@@ -1,4 +1,4 @@
-"""An application's functions beside its handlers: at the agent's start, at its end, and in the background meanwhile.
+"""Hooks: an application's functions at the agent's start, at its end, and in the background.
 
     on_start, in order ──► direct server, session, background ──► (drain) ──► background ends, on_stop, in reverse order
 
@@ -24,13 +24,13 @@ from weft.rpc.raised import handler_error
 
 _log = get_logger("weft.agent")
 
-# For background functions to end when the agent stops, and for all on_stop functions together.
+# Time for background functions to end when the agent stops, and for all on_stop functions together.
 BACKGROUND_GRACE_S = 2.0
 STOP_TIMEOUT_S = 5.0
 
 
 class Hook(NamedTuple):
-    """A function of the application's."""
+    """One function of the application."""
 
     kind: str
     function: Callable[..., Any]

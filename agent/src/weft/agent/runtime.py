@@ -83,7 +83,7 @@ class Runtime:
         self._contracts: dict[str, bytes] = {}
         # The advertised address of the direct server; empty: there is none.
         self._advertised = ""
-        # The same, as its sockets are recognised.
+        # The keys by which its sockets are recognised.
         self._listening: own_sockets.Key = ""
         self._hello = self._identity()
         self._load = LoadReports(settings.id, self._slots)
@@ -111,7 +111,7 @@ class Runtime:
             ListenError: the direct server cannot have its address.
             WeftError: a coordinator refused this agent for good, or an isolated process could not be started.
         """
-        # Tasks and threads of handlers inherit it from here.
+        # Tasks and threads of handlers inherit this context.
         self.clients.enter(self._loop)
         self._shutdown.start()
         try:
@@ -138,7 +138,7 @@ class Runtime:
             await self._hooks.stop(HURRY_TIMEOUT_S if self._shutdown.hurried else None)
             await self.clients.close()
             self._shutdown.closed.set()
-            # The thread waits for it, if the start has failed.
+            # The shutdown thread waits for it, also if the start has failed.
             self.stop()
             self._executor.close()
             self._threads.close()
@@ -172,13 +172,13 @@ class Runtime:
         return self._advertised
 
     def drop_connections(self) -> None:
-        """In a forked child of this process: have no connections of the agent's."""
+        """In a forked child of this process: close the agent's connections."""
         own_sockets.drop_connections(
             [self._listening], [own_sockets.key(target) for target in self._settings.target]
         )
 
     def update_methods(self) -> None:
-        """The hosted methods have changed: tell the coordinator, by another Hello. On the event loop."""
+        """Tell the coordinator of changed hosted methods, by another Hello. On the event loop."""
         self._hello = self._identity()
         if self._direct_server is not None:
             self._direct_server.update_methods(self._contracts[self._hello.contract_hash])
@@ -187,7 +187,7 @@ class Runtime:
     def make_unavailable(self, services: frozenset[str]) -> None:
         """Take no calls of these services, and of all others again. On the event loop."""
         self._unavailable = services
-        # Told first: a released attempt must not be assigned again here.
+        # The coordinator must know first: else it would assign a released attempt here again.
         self._session.beat()
         self._executor.make_unavailable(services)
         if self._direct_server is not None:
@@ -248,7 +248,7 @@ class Runtime:
         return identity_of(self._settings, self._methods, self._instance_id, digest, self._advertised)
 
     async def _open_direct_server(self) -> None:
-        """Open the direct server, unless there is to be none."""
+        """Open the direct server, unless it is off."""
         settings = self._settings
         if settings.listen == OFF:
             return
@@ -291,7 +291,7 @@ class Runtime:
         self._shutdown.hurry()
 
     def _overrun(self) -> None:
-        """Too many slots are lost: end in order, with an error. On the loop."""
+        """End in order, with an error, because too many slots are overrun. On the loop."""
         if self._shutdown.draining:
             return
         self._error = OverrunError(

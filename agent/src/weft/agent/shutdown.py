@@ -34,7 +34,7 @@ _log = get_logger("weft.agent")
 CANCEL_GRACE_S = 2.0
 FLUSH_TIMEOUT_S = 5.0
 GOODBYE_TIMEOUT_S = 2.0
-# The same, after a second `stop`.
+# The same time after a second `stop`.
 HURRY_TIMEOUT_S = 0.5
 
 
@@ -59,7 +59,7 @@ class Shutdown:
 
     Args:
         drain_grace_s: for running handlers.
-        closing_s: how long the application's own functions may take at the end.
+        closing_s: the time that the application's functions may take at the end.
         exit_when_blocked: the process is the agent's own: end it even when a handler blocks the loop for ever.
     """
 
@@ -83,7 +83,7 @@ class Shutdown:
         self._drain_grace_s = drain_grace_s
         self._closing_s = closing_s
         self._exit_when_blocked = exit_when_blocked
-        # Signal handlers write here too: nothing with a lock will do.
+        # Signal handlers write here too, so it must not need a lock.
         self._events: SimpleQueue[_Event] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="weft-agent", daemon=True)
         self._closing: asyncio.Task[None] | None = None
@@ -182,5 +182,5 @@ def _all_ended(parts: ShutdownParts) -> bool:
 
 
 def _may_leave(parts: ShutdownParts) -> bool:
-    # A coordinator that does not know of the drain may be sending an assignment right now.
+    # A coordinator that does not know of the drain may be sending an assignment now.
     return parts.outbox.size == 0 and parts.session.drain_known

@@ -56,7 +56,7 @@ def assignment_of(method: str, native: Any) -> session_pb2.Assignment:
 
 
 def _id(value: str | bytes) -> str:
-    # From a caller: it goes into logs and further calls.
+    # Checked, because it comes from a caller and goes into logs and further calls.
     return str(value)[:MAX_ID_CHARS]
 
 
@@ -104,7 +104,7 @@ class DirectAsyncContext(AsyncContext):
         return self._inherited
 
     def request(self, hosted: HostedMethod) -> Any:
-        # Those of a stream are parsed as they are read.
+        # The requests of a stream are parsed when they are read.
         return self._request if hosted.request_streaming else hosted.deserialize(self._request)
 
     async def read(self) -> Any:
@@ -169,7 +169,7 @@ class DirectSyncContext(SyncContext):
             message = self.on_loop(self._native.read)
             if message is aio.EOF:
                 if not self.is_active():
-                    # As a grpc server does: not to be taken for the caller's half-close.
+                    # As a grpc server does: the handler must not mistake it for the caller's half-close.
                     raise grpc.RpcError(self.cancel_reason)
                 return
             yield message
@@ -194,7 +194,7 @@ class DirectSyncContext(SyncContext):
         self._native.disable_next_message_compression()
 
     def on_loop(self, operation: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """Do something with the RPC and wait for it, in the handler's thread.
+        """Run an operation on the RPC's event loop and wait for it, in the handler's thread.
 
         Raises:
             grpc.RpcError: the call has ended.
@@ -213,7 +213,7 @@ class DirectSyncContext(SyncContext):
 def _whole_assignment(hosted: HostedMethod, request: Any, native: Any) -> session_pb2.Assignment:
     made = assignment_of(hosted.name, native)
     if hosted.isolated is not None:
-        # It goes to another process, with all that the handler may ask for.
+        # The assignment goes to another process, with all values that the handler may read.
         made.payload = request
         made.context.metadata.extend(metadata.to_proto(native.invocation_metadata() or ()))
     return made

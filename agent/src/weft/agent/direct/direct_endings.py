@@ -28,10 +28,10 @@ from weft.rpc.errors import (
 from weft.rpc.network.gone import to_caller
 from weft.v1 import task_pb2
 
-# A full agent is asked again no sooner than this. Others may be free at once.
+# Callers ask a full agent again no sooner than this. Other agents may be free at once.
 RETRY_AFTER_S = 0.1
 
-# Timers of event loops may be so early.
+# Timers of event loops may fire this much too early.
 _EARLY_S = 0.002
 
 _OVERLOADED = refusals.overloaded("all slots of this agent are taken", retry_after_s=RETRY_AFTER_S)
@@ -39,10 +39,10 @@ _STOPPING = refusals.stopping("this agent takes no new calls")
 
 
 async def no_slot(slots: Slots, cost: int, context: Any, agent_id: str) -> WeftError | None:
-    """Take slots for a direct call, after a wait if need be: not for a caller that has other agents to try.
+    """Take slots for a direct call. If none are free, wait, unless the caller has other agents to try.
 
     Returns:
-        Why it was given none; None: it has them.
+        The refusal. None if the call has its slots.
     """
     if slots.take_direct(cost):
         return None
@@ -78,7 +78,7 @@ class Endings:
 
     def __init__(self, load: LoadReports) -> None:
         self._load = load
-        # The server is being stopped: calls that this cancelled are not answered any more.
+        # The server is being stopped: the calls that it cancels get no answer.
         self.closing = False
 
     async def refuse(self, error: WeftError, native: Any) -> NoReturn:
@@ -91,7 +91,7 @@ class Endings:
         """Answer with a handler's outcome, and with the agent's load at its end. Returns the response.
 
         Args:
-            context: the handler's own; of an isolated one, all that it set is in the outcome.
+            context: the handler's own. All that an isolated handler set is in the outcome.
         """
         task = asyncio.current_task()
         if task is not None and task.cancelling():
@@ -110,7 +110,8 @@ class Endings:
     async def _calm(self, task: asyncio.Task[Any]) -> None:
         """Take back the cancellation of this RPC's task.
 
-        The handler may have cancelled its task itself while its caller waits. If the caller is gone, an answer does no harm.
+        The handler may have cancelled its own task while its caller still waits. If the caller is gone, an answer does
+        no harm.
 
         Raises:
             CancelledError: the server is being stopped.
@@ -119,7 +120,7 @@ class Endings:
             raise asyncio.CancelledError
         while task.cancelling():
             task.uncancel()
-        # A cancellation that was not delivered yet comes with the next wait.
+        # A cancellation that was not delivered yet is delivered at the next wait.
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(0)
 

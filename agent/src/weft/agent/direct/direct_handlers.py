@@ -4,9 +4,8 @@
                                                └─ sync or isolated: in a thread, for which this task waits
               answer ◄─ outcome, and the agent's load as trailers
 
-grpc.aio's own way to run sync handlers tells them nothing of a cancellation, loses a thread when a caller leaves a stream,
-and has half of a `grpc.ServicerContext`. Here a handler that outlives its call is told, and its slots stay taken until it
-ends.
+grpc.aio itself does not tell sync handlers of a cancellation, loses a thread when a caller leaves a stream, and offers
+half of a `grpc.ServicerContext`. Here a handler learns that its call has ended, and its slots stay used until it ends.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from weft.rpc.calls.metadata import Pairs
 from weft.rpc.network.gone import to_caller
 from weft.v1 import task_pb2
 
-# How often calls are looked at that gRPC may have cancelled.
+# How often to look for calls that gRPC has cancelled.
 LOOK_S = 1.0
 
 # Under this name because grpc.RpcMethodHandler takes parameters in its stubs only.
@@ -101,7 +100,7 @@ class DirectCall(HandlerRun):
             self._done.set_result(None)
 
     async def run_elsewhere(self) -> None:
-        """Run the handler in its thread, to its end. Cancelled: the handler is told, and keeps its slots until it ends."""
+        """Run the handler in its thread, to its end. A cancelled handler is told, and keeps its slots until it ends."""
         self._done = self.runner.loop.create_future()
         self.start()
         try:
@@ -148,10 +147,11 @@ class DirectHandlers:
         async def serve(request: Any, native: Any) -> bytes:
             context = DirectAsyncContext(name, agent_id, native, request)
             call = DirectCall(self, hosted, context, runner, native)
-            # Asked for first: most calls need not wait.
+            # Without a wait first: most calls need none.
             if not slots.take_direct(cost) and (why := await no_slot(slots, cost, native, agent_id)):
                 await endings.refuse(why, native)
-            # In this task: gRPC cancels it with the call. A task of its own would cost as much as all else here.
+            # In this task, which gRPC cancels with the call. Another task would cost as much as the rest of this
+            # function.
             call.task = asyncio.current_task()
             running.add(call)
             if not self._looking:
@@ -173,7 +173,7 @@ class DirectHandlers:
                 await call.run_elsewhere()
                 headers = call.outcome.headers
                 if headers and not context.sent_any:
-                    # An isolated handler's come with its outcome.
+                    # Those of an isolated handler come with its outcome.
                     await to_caller(native.send_initial_metadata(metadata.from_proto(headers)))
                 return await endings.answer(call.outcome, context, native, call.trailers)
             finally:
@@ -182,7 +182,7 @@ class DirectHandlers:
         return serve
 
     def _look(self) -> None:
-        """Look for calls that gRPC has cancelled: nothing else tells of that before the call's task ends."""
+        """Look for calls that gRPC has cancelled: gRPC does not report it before the call's task ends."""
         for call in self.running:
             if call.timer is None and call.task is not None and call.task.cancelling():
                 call.cut_off_after(UNWANTED_GRACE_S)

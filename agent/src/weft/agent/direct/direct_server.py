@@ -1,4 +1,4 @@
-"""The direct server: every hosted method on the agent's own port, for callers that know where it is.
+"""The direct server: every hosted method on the agent's own port, for callers that know its address.
 
     caller ─► grpc.aio ─┬─► a hosted method's own RPC          direct_handlers.py ─┬─► slots ─► a handler run
                         └─► many calls on one Execute stream   execute_service.py ─┘   (full: refused)
@@ -32,9 +32,9 @@ from weft.rpc.network.channel import make_server, server_options
 from weft.v1 import agent_pb2_grpc, fleet_pb2
 
 _OWN_SERVICE = "weft.v1.AgentService"
-# How long an agent that has said goodbye still answers callers that have not heard of it: they go elsewhere.
+# After its goodbye an agent still refuses calls for this time, so that callers without the news try other agents.
 LEAVE_GRACE_S = 0.5
-# For cancelled calls to end before the server is given up.
+# Time for cancelled calls to end before the server is abandoned.
 _CLOSE_TIMEOUT_S = 1.0
 
 
@@ -77,7 +77,7 @@ class DirectServer:
         )
 
     def bind(self, address: str) -> int:
-        """Take the address; gives the port.
+        """Listen on the address. Returns the port.
 
         Raises:
             ListenError: it cannot be had.
@@ -91,12 +91,12 @@ class DirectServer:
         await self._server.start()
 
     def update_methods(self, contract: bytes) -> None:
-        """The methods have changed, and this is the contract behind them now."""
+        """Serve other methods, with this contract behind them."""
         self._hosted.read(contract)
         self._health.changed()
 
     def make_unavailable(self, services: frozenset[str]) -> None:
-        """Health says that these services take no calls; all others do."""
+        """Report in health that these services take no calls, and that all others do."""
         self._health.unavailable = services
         self._health.changed()
 
@@ -169,7 +169,7 @@ class _Methods(grpc.GenericRpcHandler):
         self._methods = methods
         self._making = handlers
         self._endings = endings
-        # By path; a method that was hosted anew is another one.
+        # By path. Another hosting of the same method has its own entry.
         self._handlers: dict[str, tuple[HostedMethod, Handler]] = {}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:
@@ -186,7 +186,7 @@ class _Methods(grpc.GenericRpcHandler):
 
     def _make(self, hosted: HostedMethod) -> Handler:
         if hosted.isolated is not None and hosted.request_streaming:
-            # Requests of a stream cannot be handed to another process one by one.
+            # The requests of a stream cannot go to another process one by one.
             return self._refusal(hosted.name)
         return self._making.handler(hosted)
 

@@ -35,11 +35,11 @@ MAX_CALLS = 4096
 MAX_HELD_BYTES = 4 * MAX_PAYLOAD_BYTES
 # Of a response's initial metadata, and of its trailers with its status: both are in one message with it.
 _BESIDE_BYTES = 256 * 1024
-# A load that has changed is told after this at the latest.
+# A changed load is sent after this time at the latest.
 LOAD_INTERVAL_S = 1.0
 # A caller that does not read for so long is dropped.
 STALLED_S = 30.0
-# When a stream is refused, the message that is being written may take so long to go out.
+# When a stream is refused, a message that is being written gets this long to go out.
 LAST_WRITE_S = 2.0
 
 
@@ -121,7 +121,7 @@ class _ExecuteCall(HandlerRun):
         self.stream.withdraw(self)
 
     def stop(self, outcome: task_pb2.Outcome, reason: str) -> None:
-        """Answer at once, and let the handler end by itself."""
+        """Answer the caller at once. The handler ends by itself."""
         if not self.answered:
             self.answer(outcome)
             self.drop(reason)
@@ -216,7 +216,7 @@ class _ExecuteStream:
         return None
 
     def withdraw(self, run: _ExecuteCall) -> None:
-        """A call waits no longer for slots."""
+        """Drop a call that waited for slots."""
         run.over = True
         self._runs.discard(run)
         if run.timer is not None:
@@ -276,7 +276,7 @@ class _ExecuteStream:
             timer.cancel()
 
     def _compose(self) -> agent_pb2.ExecuteResponse | None:
-        """All that waits, up to the bounds of a batch; None: nothing does."""
+        """The waiting items, up to the bounds of a batch. None if nothing waits."""
         message = agent_pb2.ExecuteResponse()
         size_bytes = 0
         while self._results:
@@ -295,7 +295,7 @@ class _ExecuteStream:
         return message if message.results or message.HasField("load") else None
 
     def write_no_more(self) -> None:
-        """Let `write` end after its present message."""
+        """End `write` after its current message."""
         self._refused = True
         self._due.set()
 

@@ -1,4 +1,4 @@
-"""Where an agent's direct server listens, and under which address others find it."""
+"""The listen address of an agent's direct server, and its advertised address."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _log = get_logger("weft.agent")
 
 OFF = "off"
 LOOPBACK = "127.0.0.1"
-# A server that listens on one of these is reached on every address; the name itself cannot be dialled.
+# A server on one of these listens on every address of the machine. Callers cannot dial these names.
 _ANY = ("0.0.0.0", "[::]", "[::0]", "*")
 _LOOK_UP_TIMEOUT_S = 2.0
 
@@ -25,7 +25,7 @@ async def listen_address(setting: str, targets: Sequence[str]) -> str:
 
 
 async def dialled_address(bound: str, port: int, targets: Sequence[str]) -> str:
-    """How others reach a server that has bound `bound` and got `port`."""
+    """The address under which others reach a server that has bound `bound` and got `port`."""
     if bound.startswith("unix:"):
         return bound
     host = bound.rpartition(":")[0]
@@ -35,7 +35,7 @@ async def dialled_address(bound: str, port: int, targets: Sequence[str]) -> str:
 
 
 def not_bound(address: str) -> ListenError:
-    """What to tell somebody whose address cannot be had."""
+    """The message for an address on which the server cannot listen."""
     return ListenError(
         f"the direct server cannot listen on {address}: {why_not(address)}. "
         "Choose another with WEFT_AGENT_LISTEN=HOST:PORT (port 0: a free one), or none with "
@@ -58,7 +58,7 @@ async def _local_host(targets: Sequence[str]) -> str:
         for family, kind, protocol, _name, where in found:
             try:
                 with socket.socket(family, kind, protocol) as probe:
-                    # Sends nothing: it only asks for the way.
+                    # Sends nothing: it only asks the system for the route.
                     probe.connect(where)
                     own: str = probe.getsockname()[0]
             except OSError:

@@ -18,7 +18,7 @@ _MAX_KEPT = 4096
 def merged(own: Collection[tuple[str, str | bytes]], load: Pairs) -> Pairs:
     """The handler's own trailers, without the keys that gRPC and this agent set themselves, and the agent's load.
 
-    A handler that reports a load by itself is believed.
+    A load that the handler reports itself takes precedence.
     """
     if not own:
         return load
@@ -29,7 +29,7 @@ def merged(own: Collection[tuple[str, str | bytes]], load: Pairs) -> Pairs:
 
 
 class LoadReports:
-    """The agent's load, in the forms in which it goes out.
+    """The agent's load, as trailers and as a message of `Execute`.
 
     The sampler writes `host`, from any thread.
     """
@@ -43,7 +43,7 @@ class LoadReports:
         self._kept_host = self.host
 
     def trailers(self) -> Pairs:
-        """This moment's trailers."""
+        """The trailers for the present load."""
         used = self._slots.durable + self._slots.direct
         if self._kept_host is self.host and (kept := self._kept.get(used)) is not None:
             return kept

@@ -1,5 +1,5 @@
-"""Notices that the event loop is blocked, and says which handlers run: an `async def` that computes or calls blocking
-code stops every other one. Looked at with each heartbeat, which the watchdog sends then."""
+"""Notices a blocked event loop, and logs the running handlers: an `async def` that computes or calls blocking code
+stops all others. It is checked with each heartbeat, which the watchdog sends while the loop is blocked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from weft.rpc.process.logs import get_logger
 
 _log = get_logger("weft.agent")
 
-# Shorter stalls are ordinary.
+# Shorter blocks are ordinary.
 BLOCKED_S = 2.0
 _NAMED = 3
 
@@ -30,7 +30,7 @@ class BlockedLoopWatch:
         self._told = False
 
     def look(self, now_s: float) -> None:
-        """Ping, or see how long the last ping has been waiting. From one thread, every second or so."""
+        """Ping, or check how long the last ping has been waiting. Call it from one thread, about every second."""
         if self._pinged_at is None:
             self._pinged_at = now_s
             self._told = False

@@ -1,5 +1,5 @@
-"""The call behind the running handler, durable or direct: what `weft.agent.current_task()` gives, and what the calls
-that the handler makes inherit."""
+"""The call behind the running handler, durable or direct: the values of `weft.agent.current_task()`, and the call
+context of the handler's own calls."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class CancelSignal:
     """Whether an attempt was cancelled (or ran out of time), in the manner of `threading.Event`."""
 
-    # One for all: it is held for an instant, and only by handlers that wait.
+    # One lock for all signals: it is held for an instant, and only by handlers that wait.
     _lock: ClassVar[threading.Lock] = threading.Lock()
     __slots__ = ("_event", "_set")
 
@@ -174,14 +174,14 @@ def current_task() -> RunningTask:
     call = call_context.handled()
     if call is None:
         raise LookupError("current_task() was called outside a handler that an agent runs")
-    # Handlers' contexts are all that is entered.
+    # Only handlers' contexts are entered here.
     return RunningTask(cast("RunningCall", call), own_clients())
 
 
 def call_context_of(
     assignment: session_pb2.Assignment, deadline_at: float | None
 ) -> call_context.CallContext:
-    """The call context that a call leaves to its children."""
+    """The call context that the children of a call inherit."""
     call = assignment.context
     return call_context.CallContext(
         root_id=call.root_id or assignment.task_id,

@@ -1,7 +1,7 @@
 """The `context` of a handler: the interface of grpc's servicer contexts, over an attempt instead of an RPC.
 
-It has everything that a handler written for `grpc.server` or `grpc.aio.server` uses. What the handler
-sets is collected and becomes the attempt's outcome. Cancellation and the deadline come in through `signal_cancel`.
+It has everything that a handler written for `grpc.server` or `grpc.aio.server` uses. It collects the values that the
+handler sets, and makes the attempt's outcome of them. Cancellation and the deadline come in through `signal_cancel`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class HandlerContext:
     _headers: weft_metadata.Pairs = ()
     # Initial metadata has been sent, by the handler or with its first response.
     headers_gone = False
-    # Told of initial metadata when the handler sends it.
+    # Called with initial metadata when the handler sends it.
     on_headers: Callable[[weft_metadata.Pairs], None] | None = None
     _callbacks: list[Callable[[], object]] | None = None
     _done = False
@@ -176,7 +176,7 @@ class HandlerContext:
             self.run_callbacks()
 
     def outcome(self, response: bytes) -> task_pb2.Outcome:
-        """The outcome, from the response and what the handler has set."""
+        """The outcome, from the response and the values that the handler has set."""
         outcome = task_pb2.Outcome()
         if self._headers:
             outcome.headers.extend(weft_metadata.to_proto(self._headers))
@@ -221,7 +221,7 @@ class HandlerContext:
     def _set_abort(
         self, code: grpc.StatusCode | int, details: str, trailing_metadata: Metadata | None = None
     ) -> grpc.aio.AbortError:
-        # The status first: it stands even where something else that was given is refused.
+        # The status first: it is kept even if another given value is refused.
         self.aborted = True
         self.set_code(code)
         self._details = ""
@@ -299,8 +299,8 @@ class AsyncContext(HandlerContext, grpc.aio.ServicerContext[Any, Any]):
 
 
 def checked(pairs: Metadata) -> weft_metadata.Pairs:
-    """Metadata as it may be sent; a mistake is the handler's, and is raised in the handler."""
-    # As bytes under a "-bin" key: grpc.aio never ends a call that has text there, which a grpc server takes.
+    """Metadata in the form that gRPC sends. A mistake is raised in the handler that made it."""
+    # Text under a "-bin" key becomes bytes: a grpc server takes the text, but grpc.aio would never end the call.
     given = tuple(
         [
             (key, value.encode() if isinstance(value, str) and str(key).endswith("-bin") else value)

@@ -24,7 +24,7 @@ from weft.agent.handlers.telemetry import EndSpan
 from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.v1 import task_pb2
 
-# For a handler to end when its outcome is not needed any more. Then it is cut off.
+# Time for a handler to end when its outcome is not needed any more. Then it is cut off.
 UNWANTED_GRACE_S = 5.0
 # The shortest timer of an event loop that counts in whole milliseconds.
 _SHORTEST_S = 0.001
@@ -70,7 +70,7 @@ class HandlerRun(ABC):
     # It ignored its cancellation, and is counted.
     overrun = False
     timer: asyncio.TimerHandle | None = None
-    # Written by the runner: the task or the thread in which the handler runs; 0: none does yet.
+    # Written by the runner: the task or the thread in which the handler runs. 0: it does not run yet.
     task: asyncio.Task[None] | None = None
     thread = 0
 
@@ -94,12 +94,12 @@ class HandlerRun(ABC):
         """Take the handler's outcome. From any thread.
 
         Args:
-            crashed: the process or the app that ran the handler died with it.
+            crashed: the process or the app that ran the handler died.
         """
 
     @abstractmethod
     def answer(self, outcome: task_pb2.Outcome) -> None:
-        """Answer in place of the handler, which has not ended. A later outcome of its own is dropped."""
+        """Answer in place of a handler that has not ended. The handler's later outcome is dropped."""
 
     @abstractmethod
     def gone(self) -> None:
@@ -107,7 +107,7 @@ class HandlerRun(ABC):
 
     @abstractmethod
     def withdraw(self) -> None:
-        """Stop waiting for slots: it was answered before its start."""
+        """Stop waiting for slots: the call was answered before the handler's start."""
 
     # -- the mechanism ------------------------------------------------------------------------------------------
 
@@ -128,12 +128,12 @@ class HandlerRun(ABC):
         self.gone()
 
     def limit(self, deadline_at: float) -> None:
-        """End it at a time of the monotonic clock, whether or not it has started by then."""
+        """End the run at a time of the monotonic clock, even if it has not started by then."""
         left_s = max(_SHORTEST_S, deadline_at - time.monotonic())
         self.timer = self.runner.loop.call_later(left_s, self._expire, deadline_at)
 
     def cancel(self, reason: str, grace_s: float) -> None:
-        """Cancel it: the handler has the grace to end by itself, with an outcome of its own."""
+        """Cancel the run. The handler may end by itself within the grace, with an outcome of its own."""
         if not self.started:
             self.answer(outcomes.cancelled(reason))
             self.withdraw()
@@ -149,7 +149,7 @@ class HandlerRun(ABC):
         if not self.started:
             self.withdraw()
         elif not self.over:
-            # A handler that runs in a process of its own needs no more time when it had all of it.
+            # An isolated handler gets no further grace: it had all of its time.
             self._tell(reason, 0.0 if late and self.hosted.isolated is not None else UNWANTED_GRACE_S)
 
     def _tell(self, reason: str, grace_s: float) -> None:
@@ -170,7 +170,8 @@ class HandlerRun(ABC):
 
     def _expire(self, deadline_at: float) -> None:
         if time.monotonic() < deadline_at:
-            # Event loops are early by some milliseconds. A coordinator that is told too early takes it for another limit.
+            # Timers of event loops fire some milliseconds early. A coordinator that gets the report before the limit
+            # would assume another limit.
             self.limit(deadline_at)
             return
         self.answer(outcomes.time_limit())

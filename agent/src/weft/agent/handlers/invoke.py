@@ -1,7 +1,7 @@
-"""Runs one handler once and returns its outcome. Never raises: everything that a handler does becomes an outcome.
+"""Runs one handler once and returns its outcome. Never raises: each end of a handler becomes an outcome.
 
-The one place where user code ends: on the event loop, in threads and in isolated processes, for durable attempts and
-direct calls alike. It knows nothing of slots, sessions or reports.
+All user code runs through this module: on the event loop, in threads and in isolated processes, for durable attempts
+and direct calls. The module knows nothing of slots, sessions or reports.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from weft.rpc.calls import call_context
 from weft.rpc.errors import InvalidArgument, ResourceExhausted, unpacked
 from weft.v1 import errors_pb2, task_pb2
 
-# Of a request that does not fit its model.
+# Described fields of a request that does not fit its model.
 _MOST_VIOLATIONS = 20
 _MOST_DESCRIPTION = 200
 
 
 class ResponseTooLarge(ResourceExhausted):
-    """A streaming handler sent a response over the limit: raised where it sends, and its outcome."""
+    """A streaming handler sent a response over the limit. Raised where the handler sends it; it is also the outcome."""
 
     def __init__(self, outcome: task_pb2.Outcome) -> None:
         super().__init__(outcome.status.message)
@@ -41,7 +41,7 @@ class ResponseTooLarge(ResourceExhausted):
 
 
 class MalformedRequest(InvalidArgument):
-    """A request that does not parse, or does not fit its model: the answer to the call."""
+    """A request that does not parse, or does not fit its model. `status` is the answer to the call."""
 
     def __init__(self, hosted: HostedMethod, error: Exception) -> None:
         fields = error.violations if isinstance(error, InvalidFields) else ()
@@ -83,7 +83,7 @@ async def invoke_async(
         response = await hosted.behavior(request, context)
         return context.outcome(b"" if context.failed else hosted.serialize(response))
     except BaseException as error:
-        # All of them: asyncio would take a KeyboardInterrupt or a SystemExit for an order to itself.
+        # Every BaseException: a KeyboardInterrupt or a SystemExit would stop asyncio's loop.
         if is_interrupt(error):
             asyncio.get_running_loop().call_soon(_interrupt)
         return _ended_by(error, context)
@@ -92,7 +92,7 @@ async def invoke_async(
 
 
 def _interrupt() -> None:
-    """Pass on a SIGINT that struck while a handler ran: it was for the application that the agent lives in."""
+    """Pass on a SIGINT that came while a handler ran: it is for the application around the agent."""
     raise KeyboardInterrupt
 
 
@@ -118,7 +118,7 @@ async def _stream_async(
 def invoke_sync(
     hosted: HostedMethod, context: SyncContext, send: Callable[[bytes], bool]
 ) -> task_pb2.Outcome:
-    """Run a sync handler; `send` takes the serialized responses of a streaming one, and says whether to go on."""
+    """Run a sync handler. `send` takes the serialized responses of a streaming one, and returns whether to go on."""
     call_context.enter(context)
     try:
         try:
@@ -136,7 +136,8 @@ def invoke_sync(
                 for item in response:
                     serialized = hosted.serialize(item)
                     context.headers_gone = True
-                    # As a grpc server does: if nobody reads the stream any more, the handler is not asked for more.
+                    # As a grpc server does: if the stream has no reader any more, the handler is not asked for more
+                    # responses.
                     if not (context.is_active() and send(serialized)):
                         return outcomes.cancelled(context.cancel_reason)
             response = None
@@ -163,7 +164,7 @@ def _ended_by(error: BaseException, context: HandlerContext) -> task_pb2.Outcome
 
 
 def _told(error: BaseException, context: HandlerContext) -> task_pb2.Outcome:
-    # By its true class: an exception may say that it is of another.
+    # By `type()`: an exception may claim another class by `__class__`.
     kind = type(error)
     if context.aborted and issubclass(kind, grpc.aio.AbortError):
         return context.outcome(b"")
@@ -181,8 +182,9 @@ def _told(error: BaseException, context: HandlerContext) -> task_pb2.Outcome:
     told = log_raised("handler failed", error, method=assignment.method, **facts)
     outcome = context.outcome(b"")
     if not context.failed:
-        # Not where it chose a status and then raised, as generated base classes do for methods that are not implemented.
+        # A handler that chose a status and then raised is no failure: generated base classes do so for methods without
+        # code.
         outcome.status.CopyFrom(outcomes.handler_failed(assignment.method).status)
-    # For operators alone.
+    # Operators see it, callers do not.
     outcome.error.CopyFrom(told)
     return outcome

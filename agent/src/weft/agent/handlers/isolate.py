@@ -1,4 +1,4 @@
-"""Handlers in processes of their own, which can be killed: a pool of them, kept warm, one task at a time each.
+"""A pool of processes for isolated handlers. They can be killed, are kept warm, and run one task at a time each.
 
 A process is started by spawn, imports the handlers' modules once, and then waits on a pipe. A thread of the agent
 feeds one task into it and reads until its outcome, or until the pipe breaks: then the process has died. The other way
@@ -34,7 +34,7 @@ from weft.v1 import session_pb2, task_pb2
 
 _log = get_logger("weft.agent")
 
-# Spawn, imports and all: slow disks and large libraries are common.
+# For spawn and imports: slow disks and large libraries are common.
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 2.0
 
@@ -46,7 +46,7 @@ class _Process:
         spawn = multiprocessing.get_context("spawn")
         self.pipe: Connection[Any, Any]
         self.pipe, theirs = spawn.Pipe()
-        # A daemon, so that this process' exit never waits for it; it may have children all the same, see `main`.
+        # A daemon: the exit of this process never waits for it. It may still have children, see `main`.
         self._process = spawn.Process(
             target=isolated_process.main,
             args=(theirs, sources, clients, search_path.added()),
@@ -54,7 +54,7 @@ class _Process:
             daemon=True,
         )
         self._process.start()
-        # Theirs alone: or its end would never be seen.
+        # This end belongs to the child alone: else the broken pipe would never be noticed.
         theirs.close()
         self._lock = threading.Lock()
         self._ending = threading.Lock()
@@ -88,16 +88,16 @@ class _Process:
             self.pipe.send(message)
 
     def kill(self) -> None:
-        """Kill it and all that its handlers have started; harmless when it is gone."""
+        """Kill it and all processes that its handlers have started. Harmless if it is gone."""
         with self._ending:
             if not self._reaped:
                 process_group.kill(self._process.pid or 0)
                 self._process.kill()
 
     def reap(self) -> int | None:
-        """Wait for a process that has been killed or has died; its exit code."""
+        """Wait for a process that has been killed or has died. Returns its exit code."""
         with self._ending:
-            # From now on its number may be another's.
+            # From now on the system may give its number to another process.
             self._reaped = True
         self._process.join(STOP_TIMEOUT_S)
         self.pipe.close()
@@ -105,7 +105,7 @@ class _Process:
 
 
 class _Job:
-    """A task's process, which may not have been found yet, and whether it shall be killed."""
+    """A task's process, if it has one yet, and whether the process is to be killed."""
 
     def __init__(self) -> None:
         self.process: _Process | None = None
@@ -116,7 +116,7 @@ class IsolatedPool:
     """The processes. Called from threads; never from the event loop, except `kill`.
 
     Args:
-        clients: the agent's; each process makes its own of them.
+        clients: the agent's clients. Each process makes its own after them.
     """
 
     def __init__(
@@ -131,14 +131,15 @@ class IsolatedPool:
                 f"isolate=True needs handlers that another process can import: {error}"
             ) from error
         self._lock = threading.Lock()
-        # Held while a process is started ahead: a task that needs one waits for it.
+        # Held while a process is started in advance: a task that needs a process waits for this one.
         self._warming = threading.Lock()
         self._idle: list[_Process] = []
         self._jobs: dict[SyncContext, _Job] = {}
         self._closed = False
 
     def warm(self) -> None:
-        """Have a process ready for the next task, unless there is one. At the agent's start: mistakes are found at once.
+        """Start a process for the next task, unless one is ready. Called at the agent's start, so that mistakes show at
+        once.
 
         Raises:
             HostingError: it could not import the handlers.
@@ -176,7 +177,7 @@ class IsolatedPool:
             _log.error("an isolated process could not be started", error=error.message)
             outcome = None
         except ResponseTooLarge as error:
-            # The process does not keep to its limit, and still runs.
+            # The process has not ended at its limit.
             outcome, job.killed = error.outcome, True
         finally:
             with self._lock:
@@ -192,7 +193,7 @@ class IsolatedPool:
     def _converse(
         self, process: _Process, context: SyncContext, send: Callable[[bytes], bool], limit_bytes: int
     ) -> task_pb2.Outcome | None:
-        """Give a process its task and listen until the end; None: it died."""
+        """Give a process its task and listen until the end. Returns None if it died."""
         assignment = session_pb2.Assignment()
         assignment.CopyFrom(context.assignment)
         if assignment.context.traceparent:
@@ -223,7 +224,7 @@ class IsolatedPool:
         except ResponseTooLarge:
             raise
         except Exception as error:
-            # Its pipe has broken, or a handler has written into it: then nothing that it says can be believed.
+            # Its pipe has broken, or a handler has written into the pipe: then its messages cannot be trusted.
             if not isinstance(error, EOFError | OSError):
                 log_raised("an isolated process does not speak as it should", error)
             return None
@@ -293,7 +294,7 @@ class IsolatedPool:
 def _send_headers(context: SyncContext, sent: task_pb2.Outcome) -> None:
     try:
         context.send_initial_metadata(metadata.from_proto(sent.headers))
-    except Exception as error:  # the caller may be gone; the outcome tells the rest
+    except Exception as error:  # The caller may be gone. The outcome has the rest.
         _log.debug("initial metadata could not be sent", error=repr(error))
 
 

@@ -56,19 +56,19 @@ def main(
     process_group.lead()
     # multiprocessing forbids daemons to have children; handlers may.
     multiprocessing.current_process().daemon = False
-    # A signal to all processes of a service is the agent's business: it ends its processes in its own time.
+    # If a signal goes to all processes of a service, the agent handles it, and ends its processes in its own time.
     # A handler that does nothing, and not SIG_IGN, which the handlers' own child processes would inherit.
     previous = {number: signal.signal(number, lambda *_: None) for number in stop_signals()}
 
     def let_go() -> None:
-        # The pipe is this process' alone: or the agent would not see its end while a forked child has it too.
+        # Forked children must not have the pipe: else the agent would not notice this process' end while they live.
         pipe.close()
         for number, handler in previous.items():
             signal.signal(number, handler)
         logs.configure()
 
     process = _IsolatedProcess(pipe)
-    # Printing must not block handlers. Logs of handlers, and of weft's own code here, go to the agent's log.
+    # Output must not block handlers. Logs of handlers, and of weft's own code here, go to the agent's log.
     make_steady()
     logs.use(process.forward)
     after_import("structlog", process.take_structlog)
@@ -122,10 +122,10 @@ class _IsolatedProcess:
 
         async def send_async(payload: bytes) -> None:
             send(payload)
-            # The pipe blocks when the agent is behind; let a cancellation in all the same.
+            # Sending blocks if the agent is behind. A cancellation must still get through.
             await asyncio.sleep(0)
 
-        # Kept here: a task that its own handler has cancelled ends as cancelled, without a result.
+        # Kept here: if a handler cancels its own asyncio task, that task ends without a result.
         outcome: task_pb2.Outcome | None = None
 
         async def run_async(context: AsyncContext) -> None:
@@ -190,7 +190,7 @@ class _IsolatedProcess:
         context.run_callbacks()
 
     def forward(self, level: int, _name: str, event: str, fields: Mapping[str, Any]) -> None:
-        """Let an event be told in the agent's log."""
+        """Send an event to the agent's log."""
         told = show_exception(None, "", dict(fields))
         self.send(("log", level, event, {text_of(key): text_of(value) for key, value in told.items()}))
 

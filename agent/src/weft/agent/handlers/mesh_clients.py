@@ -1,6 +1,6 @@
-"""The agent's clients of its own mesh: made when a handler first asks for one, closed with the agent.
+"""The agent's clients of its own mesh. A client is made at a handler's first use, and closed with the agent.
 
-The client library is imported no sooner: most agents never call others.
+The client library is imported then too: most agents never call others.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _log = get_logger("weft.agent")
 
-# For the calls that are open when the agent ends.
+# Time for the calls that are open when the agent ends.
 CLOSE_TIMEOUT_S = 1.0
 
 
@@ -101,7 +101,7 @@ class MeshClients:
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._mesh.close()
-        except Exception as error:  # the agent ends all the same
+        except Exception as error:  # The agent must end in any case.
             _log.warning("the agent's client of its mesh could not be closed", error=repr(error))
 
 
@@ -113,5 +113,5 @@ _clients: ContextVar[MeshClients] = ContextVar("weft_mesh_clients")
 
 
 def own_clients() -> MeshClients | None:
-    """The clients of the agent that runs this code; None: none does."""
+    """The clients of the agent that runs this code. None if no agent runs it."""
     return _clients.get(None)

@@ -16,7 +16,7 @@ def of_error(error: WeftError) -> task_pb2.Outcome:
 
 
 def handler_failed(method: str) -> task_pb2.Outcome:
-    """The outcome of a handler that raised. The exception's text may hold secrets: nothing of it is in the status."""
+    """The outcome of a handler that raised. The status has nothing of the exception's text, which may hold secrets."""
     return of_error(refusals.handler_failed(method))
 
 
@@ -60,7 +60,7 @@ def process_died() -> task_pb2.Outcome:
 def bounded(
     outcome: task_pb2.Outcome, limit_bytes: int, beside_bytes: int = MAX_ANSWER_BYTES
 ) -> task_pb2.Outcome:
-    """The outcome, with what else an answer carries; or the failure that takes its place because it is larger than allowed.
+    """The outcome with its metadata; or the failure that replaces it if it is larger than allowed.
 
     Args:
         limit_bytes: of the response.

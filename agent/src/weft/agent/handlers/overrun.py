@@ -1,8 +1,8 @@
-"""Handlers that have overrun: told to end, past their grace, and still running. Nothing can end a thread, nor a coroutine that
-goes on when it is cancelled, so their slots stay taken, durable attempts' and direct calls' alike.
+"""Overrun handlers: they were told to end, their grace is over, and they still run. Nothing can end a thread, or a
+coroutine that goes on after its cancellation. So their slots stay used, by durable attempts and by direct calls.
 
-Each is logged once, with the place where it is. At a limit, if there is one, the agent is told, so that it can end and be
-started again.
+Each is logged once, with its place in the code. At a limit, if one is set, the agent is told: it ends, to be started
+again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _log = get_logger("weft.agent")
 
 # The innermost calls of a blocked handler, in the log.
 _CALLS = 3
-# How far a task is followed to them.
+# How many awaits of a task are followed to find them.
 _MAX_AWAITS = 100
 # Names of methods that are reported.
 MAX_METHODS = 16
@@ -35,10 +35,10 @@ class _Overrun(NamedTuple):
 
 
 class Overruns:
-    """Those that run now. Changed on the agent's event loop alone; read from any thread.
+    """The overrun handlers. Changed on the agent's event loop alone, read from any thread.
 
     Args:
-        limit: so many slots are too many; None: none are.
+        limit: so many slots are too many. None: no number is.
         on_limit: called, once, when there are too many.
     """
 
@@ -73,7 +73,7 @@ class Overruns:
         task_id: str,
         direct: bool,
     ) -> None:
-        """A handler did not end in its grace.
+        """Add a handler that did not end in its grace.
 
         Args:
             key: tells it from others.
@@ -96,7 +96,7 @@ class Overruns:
             self._on_limit()
 
     def remove(self, key: Hashable) -> None:
-        """A handler has ended; harmless when it had not overrun."""
+        """Remove a handler that has ended. Harmless if it was not overrun."""
         self._running.pop(key, None)
 
     def __bool__(self) -> bool:
@@ -104,13 +104,13 @@ class Overruns:
 
 
 def _place(thread: int) -> str:
-    """Where a thread is now: its innermost calls, the last one last."""
+    """The present place of a thread: its innermost calls, the last one last."""
     frame = sys._current_frames().get(thread)
     return _told(traceback.extract_stack(frame) if frame is not None else [])
 
 
 def _place_of_task(task: asyncio.Task[Any]) -> str:
-    """The same of an asyncio task, which is suspended."""
+    """The same for an asyncio task, which is suspended."""
     frames: list[tuple[FrameType, int]] = []
     coroutine: Any = task.get_coro()
     while coroutine is not None and len(frames) < _MAX_AWAITS:
@@ -120,7 +120,7 @@ def _place_of_task(task: asyncio.Task[Any]) -> str:
             frames.append((frame, frame.f_lineno))
         coroutine = _first(coroutine, "cr_await", "ag_await", "gi_yieldfrom")
         if type(coroutine).__name__ == "coroutine_wrapper":
-            # gRPC's own code awaits it; it does not show its content.
+            # gRPC's own code awaits here, and does not show the rest.
             coroutine = next(filter(asyncio.iscoroutine, gc.get_referents(coroutine)), None)
     return _told(traceback.StackSummary.extract(iter(frames)))
 

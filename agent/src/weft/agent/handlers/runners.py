@@ -57,7 +57,7 @@ class AsyncRunner:
     def cancel(self, run: HandlerRun) -> None:
         run.context.run_callbacks()
         if run.task is not None:
-            # Not before the task's first step, which may still be due: it would end without a report.
+            # Not before the task's first step: a task that is cancelled before it ends without a report.
             self.loop.call_soon(run.task.cancel)
 
     def cut_off(self, run: HandlerRun) -> bool:
@@ -106,7 +106,7 @@ class ThreadRunner:
         return invoke_sync(run.hosted, run.context, run.send_blocking), False
 
     def _post_ended(self, run: HandlerRun) -> None:
-        """From the handler's thread. Ends that come close together wake the loop once."""
+        """Report a handler's end, from its thread. Ends that come close together wake the loop once."""
         self._ended.append(run)
         if not self._ended_posted:
             self._ended_posted = True
@@ -150,7 +150,7 @@ class IsolatedRunner(ThreadRunner):
         super().cancel(run)
 
     def cut_off(self, run: HandlerRun) -> bool:
-        # The slots are free when the process is gone, which its thread sees within milliseconds.
+        # The slots are free once the process is gone. Its thread notices that within milliseconds.
         self._pool.kill(run.context)
         return False
 

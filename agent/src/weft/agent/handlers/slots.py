@@ -49,7 +49,7 @@ class Slots:
         self.waiting = 0
         # Whether direct calls are taken at all: not while the agent drains.
         self.direct_open = True
-        # Handlers that keep their slots after their end was due.
+        # Overrun handlers, which keep their slots.
         self.overruns = Overruns()
         self._wait_s = wait_s
         self._max_queue = max_queue
@@ -67,20 +67,20 @@ class Slots:
         self._on_direct_end = call
 
     def take(self, cost: int) -> bool:
-        """Take slots for an attempt; False: there are not so many free."""
+        """Take slots for an attempt. False if not enough are free."""
         if self.durable + self.direct + cost > self.total:
             return False
         self.durable += cost
         return True
 
     def give(self, cost: int) -> None:
-        """An attempt's handler is gone. `admit` must follow, once the attempts that wait have had their turn."""
+        """Free the slots of an attempt. Call `admit` afterwards, when the waiting attempts have had their turn."""
         self.durable -= cost
 
     # -- direct calls -------------------------------------------------------------------------------------------
 
     def take_direct(self, cost: int) -> bool:
-        """Take slots for a direct call now; False: there are none for it."""
+        """Take slots for a direct call now. False if there are none for it."""
         # As `_take_direct`, once more: every direct call comes here.
         if (
             self._queue
@@ -93,7 +93,7 @@ class Slots:
         return True
 
     async def wait_direct(self, cost: int, most_s: float | None = None) -> bool:
-        """Take slots for a direct call, when its turn comes. False: it is to be refused.
+        """Wait for the call's turn, and take its slots. False if the call is to be refused.
 
         Args:
             most_s: the call itself waits no longer than this.
@@ -124,7 +124,7 @@ class Slots:
             self.admit()
 
     def give_direct(self, cost: int) -> None:
-        """A direct call's handler is gone."""
+        """Free the slots of a direct call."""
         self.direct -= cost
         if self._on_direct_end is not None and (self.waiting or not self.direct_open):
             self._on_direct_end()
@@ -132,7 +132,7 @@ class Slots:
             self.admit()
 
     def admit(self) -> None:
-        """Slots may be free: give them to the direct calls that wait, in turn."""
+        """Give free slots to the waiting direct calls, in turn."""
         while self._queue:
             cost, turn = self._queue[0]
             if not turn.done():

@@ -35,7 +35,7 @@ class Threads:
                 try:
                     self._start()
                 except RuntimeError as error:
-                    # The system has none to give: it waits for a thread that has a job now, or for the next one.
+                    # The system has no thread left: the job waits for a busy thread, or for the next one.
                     self._idle -= 1
                     log_raised("no thread can be started: a job waits for one", error)
         self._jobs.put(job)
@@ -57,7 +57,7 @@ class Threads:
             try:
                 job()
             except BaseException as error:
-                # Jobs report by themselves; this would be a fault of weft.
+                # Jobs handle their own exceptions: this one is a fault of weft.
                 log_raised("a worker thread's job raised", error)
             # A waiting thread must not keep the last job's payload alive.
             del job

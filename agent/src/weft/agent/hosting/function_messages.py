@@ -1,4 +1,4 @@
-"""What functions take and return, as bytes and back: protobuf messages, and dicts and pydantic models as a `Struct`."""
+"""Converts arguments and results of functions to bytes and back: protobuf messages; dicts and models as a `Struct`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class InvalidFields(ValueError):
 
 
 def is_model(kind: Any) -> bool:
-    """Whether it is a class of pydantic's models. Without pydantic there are none."""
+    """Whether it is a class of pydantic's models. Always false without pydantic."""
     pydantic = sys.modules.get("pydantic")
     return pydantic is not None and isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)
 
@@ -49,7 +49,7 @@ def deserializer(kind: type) -> Callable[[bytes], Any]:
 
 
 def serializer(kind: type, wrong: str) -> Callable[[Any], bytes]:
-    """Message, dict or model -> bytes; raises `TypeError` for what is of another type.
+    """Message, dict or model -> bytes; raises `TypeError` for a value of another type.
 
     Args:
         wrong: begins the error, such as "acme.v1.Shouter/Shout returned".

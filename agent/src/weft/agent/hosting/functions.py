@@ -67,7 +67,7 @@ def function_method(
     descriptor = _find_service(service)
     if descriptor is not None:
         _check_against(descriptor, method, signature, name)
-    # Called with context all the same, so that there is one way to call a handler.
+    # Wrapped to take the context too: all handlers are called in one way.
     behavior = function if signature.takes_context else (lambda request, _context: function(request))
     return HostedMethod(
         name=name,
@@ -173,7 +173,7 @@ def _check_against(service: Any, method: str, signature: _Signature, name: str) 
 
 
 def synthesize(methods: Iterable[HostedMethod]) -> list[FileDescriptor]:
-    """Descriptors for the services of methods that have none: one file a service."""
+    """Descriptors for methods that have none: one file for each service."""
     by_service: dict[str, list[HostedMethod]] = {}
     for method in methods:
         by_service.setdefault(method.name.partition("/")[0], []).append(method)

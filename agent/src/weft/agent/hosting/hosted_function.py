@@ -1,4 +1,4 @@
-"""What `@agent.method` makes of a function: still that function, and a handle to call it through a mesh."""
+"""The result of `@agent.method`: it is still the function, and also a handle to call it through a mesh."""
 
 from __future__ import annotations
 
@@ -124,11 +124,11 @@ class HostedFunction(Generic[Req, Rest, Returned, Resp]):
         **options: Unpack[SubmitOptions],
     ) -> Generator[Finished[Resp]]: ...
     def map(self, mesh: Any, requests: Any, **how: Any) -> Any:
-        """Run it for many requests; gives what came of each, in the order in which they end. See `Tasks.run_many`."""
+        """Run it for many requests. Gives the result of each, in the order in which they end. See `Tasks.run_many`."""
         return mesh.tasks.run_many(self.method, requests, **how)
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
-        # In a class body it stays what a function would be.
+        # In a class body it behaves as a function does.
         return self if instance is None else functools.partial(self, instance)  # type: ignore[arg-type]
 
     def __repr__(self) -> str:

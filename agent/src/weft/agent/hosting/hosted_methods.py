@@ -24,7 +24,7 @@ AddServicer = Callable[[Any, Any], None]
 
 
 class ServicerSource(NamedTuple):
-    """Where hosted methods came from, so that an isolated process can make them again."""
+    """The origin of hosted methods: an isolated process makes them again from it."""
 
     add: AddServicer
     servicer: Any
@@ -37,7 +37,7 @@ class FunctionSource(NamedTuple):
     function: Callable[..., Any]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # By its name, which may lead to what `@agent.method` made of it.
+        # By its name, which may lead to the `HostedFunction` around it.
         return _found_function, (self.method, self.function.__module__, self.function.__qualname__)
 
 
@@ -59,14 +59,14 @@ class HostedMethod:
     slot_cost: int
     # Set: run it in a process of its own, which makes the handler from this.
     isolated: ServicerSource | FunctionSource | None
-    # The file that describes it; None: no generated module does, and `types` are all there is to go by.
+    # The file that describes it. None if no generated module does: then only `types` describe it.
     file: FileDescriptor | None
     # Its request and response.
     types: tuple[Descriptor, Descriptor]
 
 
 class _Details(NamedTuple):
-    """A `grpc.HandlerCallDetails`, to ask a generic handler for one of its methods."""
+    """A `grpc.HandlerCallDetails` for a request to a generic handler for one of its methods."""
 
     method: str
     invocation_metadata: tuple[()] = ()

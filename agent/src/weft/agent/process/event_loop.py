@@ -1,5 +1,4 @@
-"""The event loop that an agent runs on when the process is its own, and that of isolated handlers: what handlers do to it
-does not end it."""
+"""The event loop of an agent that owns its process, and of isolated handlers: a handler cannot stop it."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ from typing import Any, TypeVar
 
 from weft.agent.process.failure_log import log_raised
 
-# For tasks that are left on the loop at the agent's end to be cancelled.
+# Time for the tasks that are left on the loop at the agent's end, after they were cancelled.
 CLOSE_TIMEOUT_S = 1.0
 
 T = TypeVar("T")
@@ -29,8 +28,8 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 def run_to_end(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, T]) -> T:
     """Run `main` on the loop until it ends. Returns its result, or raises its exception.
 
-    A loop stops for a KeyboardInterrupt or a SystemExit of any task or callback on it, and at `stop()`. Where handlers
-    leave such things on it, it goes on.
+    A KeyboardInterrupt or a SystemExit of any task or callback stops a loop, and so does `stop()`. If a handler left
+    that task or callback, the loop is started again.
     """
     task = loop.create_task(main)
     while True:
@@ -47,7 +46,7 @@ def run_to_end(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, T]) ->
 
 def is_interrupt(error: BaseException) -> bool:
     """Whether an exception comes from an unhandled SIGINT, and not from a handler's own `raise`."""
-    # By its true class: an exception may say that it is of another.
+    # By `type()`: an exception may claim another class by `__class__`.
     if not issubclass(type(error), KeyboardInterrupt):
         return False
     if threading.current_thread() is not threading.main_thread():

@@ -15,7 +15,7 @@ def log_raised(event: str, error: BaseException, **facts: object) -> task_pb2.Ha
     if told.stack and told.message != UNTOLD:
         _log.error(event, exc_info=error, **facts)
     else:
-        # The log would lose it.
+        # Lone surrogates: the log could not write them.
         _log.error(event, raised=told.type, says=told.message, stack=told.stack, **facts)
     return told
 

@@ -1,11 +1,11 @@
-"""What becomes of the child when a handler calls `os.fork`: it must not go on as the agent, of which it is a copy.
+"""Fork guard: ends the child of a handler's `os.fork` before the child can act as the agent.
 
-The child has its parent's event loop and connections, and would answer on them as the agent does. So it loses the
-connections at once, and it ends where the handler's code gives control back to the agent: by a return, an exception
-or an `await`. What it does before that is the handler's business. Children of subprocess and multiprocessing never
-come back, and are left alone.
+The child is a copy of the agent. It has its parent's event loop and connections, and would answer on them as the agent
+does. The guard closes the connections in the child at once. It ends the child when the handler's code gives control
+back to the agent: by a return, an exception or an `await`. Until then the child runs the handler's code undisturbed.
+Children of subprocess and multiprocessing never give control back; the guard does not touch them.
 
-The end is seen as a debugger sees it, by a trace function, which costs nothing in processes that do not fork.
+A trace function, as debuggers use it, notices that control comes back. It costs nothing in processes that do not fork.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from weft.rpc.process.signals import stop_signals
 
 _log = get_logger("weft.agent")
 
-# What calls handlers, and what they schedule: modules to which a child must not return.
+# The modules that call handlers and their callbacks: a child must not return to them.
 _CALLERS = (
     "weft.agent.",
     "asyncio.base_events",
@@ -42,10 +42,10 @@ _COROUTINE = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
 class _ForkGuard(NamedTuple):
-    """One agent, or what runs handlers for one, in this process."""
+    """One agent in this process, or one runner of an agent's isolated handlers."""
 
     process: int
-    # Of its event loop.
+    # The thread of its event loop.
     thread: int
     let_go: Callable[[], None]
 
@@ -58,7 +58,7 @@ def guarded(let_go: Callable[[], None]) -> Iterator[None]:
     """Guard against children of this process while the block runs, on the thread of the agent's event loop.
 
     Args:
-        let_go: called in the child: closes what is the agent's alone. It must not wait for a lock.
+        let_go: called in the child. It closes the agent's connections, and must not wait for a lock.
     """
     guard = _ForkGuard(os.getpid(), threading.get_ident(), let_go)
     _guards.append(guard)
@@ -74,7 +74,7 @@ def is_child() -> bool:
 
 
 def _before() -> None:
-    # Not to be taken by the agent's handlers in a child that is told to end at once.
+    # The child blocks stop signals until the agent's signal handlers are gone from it.
     if _guards:
         _masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals())
 
@@ -103,27 +103,28 @@ def _after_in_child() -> None:
     if not _guards:
         return
     for guard in _guards:
-        # Whatever happens, what follows must be done.
+        # The steps below must run even if this one fails.
         with contextlib.suppress(Exception):
             guard.let_go()
-    # A signal to the child must not wake the parent's event loop, which would take it for its own.
+    # A signal to the child must not wake the parent's event loop: the parent would handle it as its own signal.
     signal.set_wakeup_fd(-1)
     _after()
     left = _left_last(sys._getframe().f_back)
     if left is not None:
         left.f_trace = _Watch()
-        # Asked about each frame that begins from now on: the cheapest function that says None, for "of no interest".
+        # Python calls this function for each new frame. `getattr` is the cheapest function that returns None: "do not
+        # trace".
         sys.settrace(getattr)
 
 
-# By threads that fork: the signals that they had blocked.
+# For each thread that forks: the signals that it had blocked before.
 _masks: dict[int, set[int | signal.Signals]] = {}
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
 
 
 def _left_last(frame: FrameType | None) -> FrameType | None:
-    """The frame that the child leaves when it comes back to the agent; None: it never does."""
+    """The last frame of the child before it returns to the agent. None if it never returns there."""
     on_loop = threading.get_ident() in {guard.thread for guard in _guards}
     left = None
     while frame is not None:
@@ -133,7 +134,8 @@ def _left_last(frame: FrameType | None) -> FrameType | None:
         if module.startswith(_CALLERS):
             return left
         left, frame = frame, frame.f_back
-        # A coroutine that none awaits on this stack is resumed by the loop, which may be uvloop's and without frames.
+        # If no frame on this stack awaits the coroutine, the loop resumes it. The loop may be uvloop's, which has no
+        # frames.
         if on_loop and _is_coroutine(left) and not (frame is not None and _is_coroutine(frame)):
             return left
     return None
@@ -152,7 +154,7 @@ class _Watch:
 
     def __call__(self, _frame: FrameType, event: str, argument: Any) -> _Watch:
         if event == "line":
-            # It was caught.
+            # The exception was caught: the frame goes on.
             self._error = None
         elif event == "exception":
             self._error = argument[1]
@@ -173,7 +175,7 @@ def _end(error: BaseException | None, wanted: SystemExit | None) -> None:
         f" {status}. A copy of the agent must not go on as the agent: let the child end by os._exit, or use"
         " subprocess, multiprocessing or isolate=True\n"
     )
-    # Not by sys.stderr: a thread that is not in this process may have held its lock.
+    # Not through sys.stderr: a thread of the parent may have held its lock at the fork, and does not exist here.
     with contextlib.suppress(OSError):
         os.write(2, "".join(lines).encode(errors="backslashreplace"))
     os._exit(status & 0xFF)

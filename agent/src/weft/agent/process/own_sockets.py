@@ -1,6 +1,6 @@
 """Finds the sockets that gRPC has opened for the agent, by their addresses, and takes them from a forked child.
 
-While a child has them too, the agent's connections outlive the agent, and its port stays taken without an answer.
+If a child kept them, the agent's connections would outlive the agent, and its port would stay in use without an answer.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def drop_connections(listening: Collection[Key], dialled: Collection[Key]) -> No
         for number in _descriptors():
             with contextlib.suppress(OSError):
                 if stat.S_ISSOCK(os.fstat(number).st_mode) and _is_own(number, listening, dialled):
-                    # Not closed: code that still uses the number must not meet a file that is opened later.
+                    # Replaced, not closed: code that still uses the file descriptor must not reach a file that is
+                    # opened later.
                     os.dup2(null, number, inheritable=False)
     finally:
         os.close(null)

@@ -1,4 +1,5 @@
-"""Refuses to run where a library has replaced Python's threads and sockets: asyncio and gRPC would stand still in silence."""
+"""Refuses to run if a library has replaced Python's threads and sockets: asyncio and gRPC would hang without an
+error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process and all that it starts, as one group that is killed as a whole.
+"""A process and its child processes, as one group that is killed as a whole.
 
 A process that leaves the group on purpose, as a daemon does, is not killed with it.
 """
@@ -17,9 +17,9 @@ def lead() -> None:
 
 
 def kill(leader_pid: int) -> None:
-    """SIGKILL a leader and its group. Nothing happens when it does not lead one yet.
+    """SIGKILL a leader and its group. Does nothing if the process does not lead a group yet.
 
-    The leader may have ended, but should not have been waited for: its number could be another's.
+    The leader may have ended, but no `wait` may have reaped it: the system could give its number to another process.
     """
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if hasattr(os, "killpg"):

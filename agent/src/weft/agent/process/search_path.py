@@ -1,8 +1,9 @@
-"""Where a program's modules are looked for: in its folder before any installed package, but for what Python and weft need.
+"""Import path of a program: its folder comes before installed packages, but after the modules that Python and weft
+need.
 
-People have files such as `queue.py` or `uvloop.py` beside their program, with no thought of Python's or weft's modules of the
-same names. So the folder is last on `sys.path`, which the processes of isolated handlers begin with too; and once weft's own
-modules are there, a finder looks for all other names in the folder first.
+A program may have a file such as `queue.py` or `uvloop.py` beside it. Such a file must not replace the module of Python
+or weft with that name. So the folder is last on `sys.path`, also in the processes of isolated handlers. After weft's
+own modules are imported, a finder looks for all other names in the folder first.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 
-# What an agent imports only when it runs.
+# Modules that an agent imports only when it runs.
 _NEEDED_LATER = ("uvloop",)
 
 
 class _InFolder(MetaPathFinder):
-    """Finds modules in a folder, unless they have a name of Python's own."""
+    """Finds modules in a folder, except those with the name of a standard module."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
@@ -33,18 +34,18 @@ class _InFolder(MetaPathFinder):
         if path is not None or fullname in sys.stdlib_module_names:
             return None
         spec = PathFinder.find_spec(fullname, [self.folder], target)
-        # Parts of a namespace may be anywhere: that is left to `sys.path`.
+        # The parts of a namespace package may be in several folders: `sys.path` finds them.
         return spec if spec is not None and spec.loader is not None else None
 
 
 def add(folder: Path) -> None:
-    """Let modules of the folder be imported, but for those whose names Python and weft need for themselves."""
+    """Make the folder's modules importable, except those whose names Python and weft need themselves."""
     for name in _NEEDED_LATER:
         with suppress(ImportError):
             importlib.import_module(name)
     here = str(folder)
     if here in sys.path and here not in os.environ.get("PYTHONPATH", "").split(os.pathsep):
-        # By `python -m`, before all others.
+        # `python -m` puts it before all others.
         sys.path.remove(here)
     if here not in sys.path and not _hides_a_namespace(folder):
         sys.path.append(here)
@@ -53,12 +54,12 @@ def add(folder: Path) -> None:
 
 
 def added() -> list[str]:
-    """The folders of this kind."""
+    """The folders that were added."""
     return [finder.folder for finder in sys.meta_path if isinstance(finder, _InFolder)]
 
 
 def _hides_a_namespace(folder: Path) -> bool:
-    """Whether it has a `google.py`, say. Wherever on `sys.path` that is, it comes before the parts of a namespace package."""
+    """Whether a file in the folder hides a namespace package, as `google.py` would: at any place on `sys.path`."""
     spaces = [
         name
         for name, module in list(sys.modules.items())
@@ -70,7 +71,7 @@ def _hides_a_namespace(folder: Path) -> bool:
 
 
 def taken(name: str, folder: Path) -> str:
-    """The file of another module that has the name of one in the folder; empty: there is none."""
+    """The file of another module with the same name as a module in the folder. Empty if there is none."""
     top = name.partition(".")[0]
     mine = [folder / f"{top}.py", folder / top / "__init__.py"]
     if not any(file.is_file() for file in mine):

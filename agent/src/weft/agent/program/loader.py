@@ -1,4 +1,4 @@
-"""From "module:object" to an agent, with errors that say what is wrong: with the path, or with the program."""
+"""Loads an agent from "module:object". An error says whether the path or the program is wrong."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _imported(name: str, here: Path) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            # The module is there; something that it imports is not.
+            # The module exists, but a module that it imports is missing.
             raise _broken(f"the module {name} cannot be imported", error) from error
         near = difflib.get_close_matches(name, [file.stem for file in here.glob("*.py")], n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
@@ -84,7 +84,7 @@ def _made(path: str, function: object) -> object:
 
 
 def _broken(what: str, error: BaseException) -> ProgramError:
-    """The program's own error, short: what it is, and where in the program."""
+    """The program's own error in short: type, message and place in the program."""
     if isinstance(error, SystemExit):
         why = f"it ends the process (sys.exit({error.code!r})): what is not for import goes under `if __name__ == '__main__':`"
     else:
@@ -94,19 +94,20 @@ def _broken(what: str, error: BaseException) -> ProgramError:
 
 
 def _text(error: BaseException) -> str:
-    """Type and message; of a SyntaxError also the line, with a mark."""
+    """Type and message. A SyntaxError also shows its line, with a mark."""
     try:
         lines = "".join(traceback.format_exception_only(error)).rstrip().split("\n")
     except Exception:
         return type(error).__name__
     if isinstance(error, SyntaxError):
-        # The last line has type and message.
+        # The last line holds type and message.
         lines = [lines[-1], *(line.removeprefix("  ") for line in lines[:-1])]
     return "\n".join(lines)[:_MOST_TEXT]
 
 
 def _place(error: BaseException) -> str:
-    """The innermost line that is the program's own: below the current directory, or else not this file's or Python's."""
+    """The innermost line of the program itself: below the current directory, or else outside weft's loader and
+    Python."""
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
@@ -125,7 +126,7 @@ def _is_file(module_name: str) -> bool:
 
 
 def _meant(path: str, here: Path) -> str:
-    """What may have been meant by a file's name, or by a module's alone; empty: nothing is there."""
+    """A suggestion if only a file or a module was given. Empty if there is nothing to suggest."""
     name, _, attribute = path.partition(":")
     bare = name.removesuffix(".py") if _is_file(name) else name.replace(".", "/")
     file = (here / bare).with_suffix(".py")

@@ -17,14 +17,14 @@ from weft.rpc.process.signals import stop_signals
 
 _log = get_logger("weft.agent")
 
-# Between SIGTERM and SIGKILL: an editor's save should not wait for a long handler.
+# Seconds between SIGTERM and SIGKILL: after a file was saved, the restart should not wait for a long handler.
 STOP_TIMEOUT_S = 5.0
 
 
 def run_with_reload(argv: Sequence[str], env: Mapping[str, str] | None = None) -> int:
-    """Run `argv` until this process is told to stop; its exit status.
+    """Run `argv` until this process is told to stop. Returns its exit status.
 
-    A child that ends by itself is started again at the next change, or at once when it asks for that by its status.
+    A child that ends by itself is started again at the next change, or at once if its exit status asks for a restart.
 
     Args:
         env: the child's environment; None: this one's.

@@ -26,7 +26,7 @@ def identity_of(
     digest: str,
     advertised: str,
 ) -> session_pb2.Hello:
-    """The constant part of every Hello, until the hosted methods change.
+    """The part of a Hello that stays the same until the hosted methods change.
 
     Args:
         digest: of the methods' contract.
@@ -56,7 +56,7 @@ def hello_now(
     *,
     draining: bool,
 ) -> session_pb2.Hello:
-    """The Hello of this moment; `unavailable` are services that take no calls."""
+    """The present Hello. `unavailable` has the services that take no calls."""
     hello = session_pb2.Hello()
     hello.CopyFrom(identity)
     for method in hello.methods:
@@ -68,7 +68,7 @@ def hello_now(
 
 
 def described(hello: session_pb2.Hello, used_slots: int, load: fleet_pb2.HostLoad) -> fleet_pb2.Agent:
-    """The agent as it sees itself."""
+    """The agent's description of itself."""
     return fleet_pb2.Agent(
         id=hello.agent_id,
         instance_id=hello.instance_id,

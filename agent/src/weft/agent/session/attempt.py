@@ -1,4 +1,4 @@
-"""One attempt at a task, as its agent keeps it from the assignment until the coordinator has its end.
+"""One attempt at a task, kept by its agent from the assignment until the coordinator has its end.
 
 The outbox alone writes its fields, under the outbox's lock. An attempt does nothing itself.
 """
@@ -58,5 +58,5 @@ class HeldAttempt:
 
     @property
     def ended(self) -> bool:
-        """Nothing more is reported of it, whether or not its handler still runs."""
+        """Whether no more reports follow. Its handler may still run."""
         return self.result is not None or self.released or not self.held

@@ -1,9 +1,9 @@
 """Keeps an agent connected: dials, and dials again for ever, each target in turn, with jittered backoff.
 
-Another target is tried at once when one cannot be had; there are waits after a session that broke, and when all have been
-tried in vain. Each agent has an order of its own, so that those of a lost coordinator spread over the others.
-
-Only a refusal that a repetition cannot change ends it: the coordinator's words are then the agent's last.
+If one target cannot be reached, the next is tried at once. The connector waits after a broken session, and when no
+target could be reached. Each agent has its own order of targets, so that the agents of a lost coordinator spread over
+the others. Only a refusal that a repetition cannot change ends the connector; the agent then ends with the
+coordinator's message.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _log = get_logger("weft.agent")
 
 FIRST_BACKOFF_S = 0.05
 MAX_BACKOFF_S = 1.0
-# A coordinator that stays away is mentioned this often.
+# How often the log mentions a coordinator that stays away.
 REMIND_S = 30.0
 
 # Refusals for good; after any other error the agent dials again.
@@ -78,7 +78,7 @@ class SessionConnector:
 
     @property
     def drain_known(self) -> bool:
-        """Whether no coordinator will assign anything any more: it knows of the drain, or there is no session."""
+        """Whether no further assignment can come: the coordinator knows of the drain, or there is no session."""
         stream = self._stream
         return stream is None or not stream.open or stream.drain_known
 
@@ -89,7 +89,7 @@ class SessionConnector:
             stream.beat()
 
     def goodbye(self, timeout_s: float) -> None:
-        """Leave for good: say so when connected, and end, at the latest when `timeout_s` have passed. Not on the loop."""
+        """Leave for good: say goodbye if connected, and end after `timeout_s` at the latest. Not on the loop."""
         self._post(self._leave)
         self._wait(timeout_s)
         self.stop()
@@ -101,11 +101,11 @@ class SessionConnector:
         self._watchdog.stop()
 
     def _post(self, call: Callable[[], None]) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has ended
+        with contextlib.suppress(RuntimeError):  # The loop has ended.
             self._loop.call_soon_threadsafe(call)
 
     def _wait(self, timeout_s: float) -> None:
-        """Wait for the end, unless the loop is blocked: it will not come then."""
+        """Wait for the end. Return at once if the loop is blocked: the end would not come."""
         stream = self._stream
         if stream is None or not stream.open or not stream.loop_blocked:
             self._ended.wait(timeout_s)
@@ -117,7 +117,7 @@ class SessionConnector:
         self._watchdog.start()
 
     def redial(self, why: str) -> None:
-        """Send another Hello, since the last one is not true any more."""
+        """Send another Hello, since the last one is out of date."""
         if self._stream is not None:
             self._stream.give_up(why)
 
@@ -161,20 +161,20 @@ class SessionConnector:
                 continue
             if stream.welcomed and time.monotonic() - dialled_at > MAX_BACKOFF_S:
                 backoff_s = FIRST_BACKOFF_S
-            # Full jitter: a fleet that lost its coordinator must not come back as one.
+            # Full jitter: the agents of a lost coordinator must not all come back at the same moment.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(random.uniform(0.0, backoff_s)):  # noqa: S311 - not for secrets
                     await self._stopped.wait()
             backoff_s = min(MAX_BACKOFF_S, backoff_s * 2)
 
     async def _serve(self, stream: SessionStream) -> WeftError | None:
-        """Serve one stream until it ends; gives the reason, if there was one."""
+        """Serve one stream until it ends. Returns the reason, if there was one."""
         try:
             await stream.run()
         except grpc.RpcError as error:
             return from_call(error)
         except Exception:
-            # A fault of weft; the agent must go on all the same.
+            # A fault of weft. The agent must go on.
             _log.exception("the session failed")
         return None
 

@@ -1,4 +1,4 @@
-"""Durable attempts: decides which assignment starts when, and runs them as handler runs.
+"""Runs durable attempts: decides when each assignment starts, and runs it as a handler run.
 
 Attempts wait here for slots, by priority. Lives on the application's event loop and is called there only, except where a
 method says "from any thread". An outcome goes into the outbox at once, from the thread in which the handler ran.
@@ -42,7 +42,7 @@ class AttemptRun(HandlerRun):
     direct = False
     # Cancelled because the agent stops: the attempt is released, not reported as cancelled.
     interrupted = False
-    # Set when the outbox has room for a response: of a handler in a thread, once it has sent one.
+    # Set when the outbox has room for a response. A handler in a thread has it after its first response.
     room: threading.Event | None = None
 
     def __init__(
@@ -142,7 +142,7 @@ class Executor:
         # (-priority, order of arrival, run); a run that is over is skipped.
         self._heap: list[tuple[int, int, AttemptRun]] = []
         self._arrivals = 0
-        # Every new assignment is released: for good when the agent stops, or while an operator wants it.
+        # Every new assignment is released: for good when the agent stops, or while the desired state asks for it.
         self._stopping = False
         self._holding_back = False
 
@@ -160,7 +160,7 @@ class Executor:
     # -- the session's ------------------------------------------------------------------------------------------
 
     def handle(self, assigned: Sequence[HeldAttempt], cancellations: Sequence[CancelRequest]) -> None:
-        """One message's worth of work."""
+        """Handle the assignments and cancellations of one message."""
         for attempt in assigned:
             self._accept(attempt)
         for cancellation in cancellations:
@@ -197,7 +197,7 @@ class Executor:
             self._slots.waiting += 1
 
     def start_waiting(self) -> None:
-        """Slots may be free: start waiting attempts."""
+        """Start waiting attempts in free slots."""
         heap = self._heap
         while heap:
             run = heap[0][2]
@@ -220,7 +220,7 @@ class Executor:
         self.outbox.finish(attempt, outcomes.result(attempt.ref, outcome, crashed=crashed))
 
     def gone(self, run: AttemptRun) -> None:
-        """A run's handler is gone: its slots are free."""
+        """Free the slots of a run whose handler is gone."""
         self._forget(run)
         self._slots.give(run.hosted.slot_cost)
         if self._heap:
@@ -228,7 +228,7 @@ class Executor:
         self._slots.admit()
 
     def withdraw(self, run: AttemptRun) -> None:
-        """A run waits no longer for slots."""
+        """Drop a run that waited for slots."""
         if run.over:
             return
         run.over = True
@@ -240,7 +240,7 @@ class Executor:
         self.start_waiting()
 
     def _forget(self, run: AttemptRun) -> None:
-        # A later assignment may have the same number: of an attempt that was released, or lost and forgotten.
+        # A later assignment may have the same number, if the attempt was released, or lost and forgotten.
         ref = run.attempt.ref
         if self._runs.get(ref) is run:
             del self._runs[ref]
@@ -273,14 +273,14 @@ class Executor:
         self._release_waiting()
 
     def interrupt(self, grace_s: float) -> None:
-        """Cancel every handler because the agent stops: attempts that end by that are released."""
+        """Cancel every handler because the agent stops. Attempts that end through this cancellation are released."""
         for run in list(self._runs.values()):
             if run.started and not run.context.cancel_signal:
                 run.interrupted = True
                 run.cancel("the agent is stopping", grace_s)
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Drop all attempts and timers."""
         self._stopping = True
         for run in list(self._runs.values()):
             if run.timer is not None:

@@ -10,7 +10,7 @@ SAMPLE_INTERVAL_S = 2.0
 
 
 class HostSampler:
-    """Remembers its last sample: CPU use is measured between two of them."""
+    """Keeps its last sample: CPU use is measured between two samples."""
 
     def __init__(self) -> None:
         self._process = psutil.Process()
@@ -21,7 +21,7 @@ class HostSampler:
         psutil.cpu_percent()
 
     def sample(self, now_s: float) -> fleet_pb2.HostLoad:
-        """The figures, at most SAMPLE_INTERVAL_S old; those that this host does not give are 0."""
+        """The figures, at most SAMPLE_INTERVAL_S old. A figure that this host does not give is 0."""
         if now_s < self._next_at:
             return self._load
         self._next_at = now_s + SAMPLE_INTERVAL_S

@@ -1,8 +1,8 @@
 """The attempts that an agent holds, and their responses, results and releases until they are acknowledged.
 
-The one part that handlers' threads, the event loop and the session share; everything is under one lock that is held
-for a few microseconds. It outlives every stream: a new stream names the held attempts and sends everything again. It
-knows no sockets and never blocks a caller; a caller that must wait for room gets a callback.
+Handlers' threads, the event loop and the session share it, under one lock that is held for a few microseconds. The
+outbox outlives every stream: a new stream names the held attempts and sends everything again. The outbox has no sockets
+and never blocks a caller. A caller that must wait for room gets a callback.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PROGRESS_WINDOW_BYTES = 4 * 1024 * 1024
 # Bytes of an item in a message without its payload: ids, numbers, tags. Only for the size of batches.
 _ITEM_OVERHEAD_BYTES = 128
 
-# An attempt alone: its result, or its release. With a Progress: that response.
+# An attempt alone means its result or its release. An attempt with a Progress means that response.
 _Item = tuple[HeldAttempt, session_pb2.Progress | None]
 
 
@@ -42,9 +42,9 @@ class Outbox:
     def __init__(self, on_change: Callable[[], None]) -> None:
         self._lock = threading.Lock()
         self._attempts: dict[Ref, HeldAttempt] = {}
-        # Released attempts whose release is not known to have arrived: it has no acknowledgement of its own.
+        # Released attempts whose release may not have arrived yet: releases have no acknowledgement of their own.
         self._released: set[HeldAttempt] = set()
-        # Attempts whose end was sent on this stream, and is not known to have arrived.
+        # Attempts whose end was sent on this stream, and may not have arrived yet.
         self._reported: set[HeldAttempt] = set()
         self._queue: deque[_Item] = deque()
         self._wake: Callable[[], None] | None = None
@@ -60,7 +60,7 @@ class Outbox:
     # -- handlers' side -----------------------------------------------------------------------------------------
 
     def finish(self, attempt: HeldAttempt, result: session_pb2.AttemptResult) -> bool:
-        """Keep an attempt's end and send it. False: it had ended already, or is not this agent's any more."""
+        """Keep an attempt's end and send it. False if it had ended already, or if it is lost."""
         size_bytes = len(result.outcome.response) + beside_bytes(result.outcome)
         with self._lock:
             if not attempt.held or attempt.result is not None or attempt.released:
@@ -75,7 +75,7 @@ class Outbox:
         return True
 
     def release(self, attempt: HeldAttempt) -> bool:
-        """Release an attempt. False: it had ended already, or is not this agent's any more."""
+        """Release an attempt. False if it had ended already, or if it is lost."""
         with self._lock:
             done = self._release(attempt)
             self._signal()
@@ -134,7 +134,7 @@ class Outbox:
         return True
 
     def _signal(self) -> None:
-        # One wake-up a batch: the sender takes everything that has come until it looks.
+        # One wake-up for a batch: the sender takes everything that has come until then.
         if not self._signalled and self._wake is not None:
             self._signalled = True
             self._wake()
@@ -142,7 +142,7 @@ class Outbox:
     # -- session's side -------------------------------------------------------------------------------------------
 
     def hold(self, assignments: Iterable[session_pb2.Assignment], epoch: int) -> list[HeldAttempt]:
-        """Take assignments; one that is held already is left out. A released one is taken as new."""
+        """Take assignments, without those that are held already. A released attempt counts as new."""
         fresh: list[HeldAttempt] = []
         with self._lock:
             for assignment in assignments:
@@ -172,7 +172,7 @@ class Outbox:
     def attach(
         self, wake: Callable[[], None], epoch: int, adopted: Iterable[session_pb2.AttemptRef]
     ) -> list[HeldAttempt]:
-        """A stream is open: queue again everything that the coordinator has not acknowledged.
+        """Begin with a new stream: queue everything that the coordinator has not acknowledged.
 
         Attempts that it did not adopt are lost: they are dropped and returned.
         """
@@ -195,7 +195,7 @@ class Outbox:
         return lost
 
     def detach(self, wake: Callable[[], None]) -> None:
-        """The stream has ended: new items are kept for the next one."""
+        """End with a stream: new items are kept for the next one."""
         with self._lock:
             if self._wake == wake:
                 self._wake = None
@@ -211,7 +211,7 @@ class Outbox:
         """Move waiting items into a message, up to a batch. False: there was nothing for this stream.
 
         Args:
-            wake: of the stream that asks; a stream that is not attached gets nothing.
+            wake: identifies the stream that asks. A stream that is not attached gets nothing.
             sequence: the heartbeat whose echo will show that the coordinator has this message.
             overtaking: the message may come before earlier ones: none of a stream of responses, nor its end.
         """
@@ -274,7 +274,7 @@ class Outbox:
             on_room()
 
     def echoed(self, sequence: int) -> None:
-        """The coordinator has every message up to the one with this heartbeat: forget the releases in them."""
+        """Forget the releases in all messages up to the one with this heartbeat: they have arrived."""
         if self._released:
             with self._lock:
                 for attempt in list(self._released):
@@ -283,7 +283,7 @@ class Outbox:
         self.notify()
 
     def lose(self, ref: Ref) -> None:
-        """An attempt is not this agent's any more: nothing of it need be sent."""
+        """Drop a lost attempt: nothing of it need be sent."""
         with self._lock:
             attempt = self._attempts.get(ref)
             if attempt is not None:
@@ -296,7 +296,7 @@ class Outbox:
         self._released.discard(attempt)
         self._reported.discard(attempt)
         if attempt.on_room is not None:
-            # It waits for room that will never come: its further responses are dropped.
+            # The handler waits for room that would never come. Its further responses are dropped.
             on_room, attempt.on_room = attempt.on_room, None
             on_room()
 

@@ -29,17 +29,17 @@ from weft.v1 import coordinator_pb2_grpc, session_pb2
 
 _log = get_logger("weft.agent")
 
-# From dialling to Welcome; a coordinator that has just come back has a journal to read first.
+# From dialling to Welcome. A coordinator that has just come back reads its journal first.
 WELCOME_TIMEOUT_S = 10.0
-# Heartbeats in a row without an echo, after which the stream is taken for dead.
+# After so many heartbeats in a row without an echo, the stream counts as dead.
 MISSED_ECHOES = 3
 DEFAULT_HEARTBEAT_S = 1.0
-# Echoes that are awaited at a time, at most; more only means that round trips are not measured.
+# Most echoes that are awaited at a time. Beyond it, round trips are not measured.
 _SENT_REMEMBERED = 64
 
 
 class SessionOwner(Protocol):
-    """The agent as its stream sees it. Called on the event loop, except `report`."""
+    """The interface that a stream needs of its agent. Called on the event loop, except `report`."""
 
     def hello(self) -> session_pb2.Hello:
         """The present Hello, with the attempts that are held."""
@@ -57,10 +57,10 @@ class SessionOwner(Protocol):
         """A session is open."""
 
     def desired(self, state: int) -> None:
-        """An operator wants this of the agent."""
+        """The desired state has changed."""
 
     def work(self, assigned: Sequence[HeldAttempt], cancellations: Sequence[CancelRequest]) -> None:
-        """Attempts to make, and to end."""
+        """Attempts to run, and attempts to cancel."""
 
 
 class SessionStream:
@@ -76,7 +76,7 @@ class SessionStream:
         self._outbox = outbox
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
-        # There may be something to send.
+        # Set when something may be waiting to be sent.
         self._due = asyncio.Event()
         self._pacer = Pacer()
         self._welcomed = False
@@ -85,9 +85,9 @@ class SessionStream:
         self._closed = False
         self.epoch = 0
         self.interval_s = DEFAULT_HEARTBEAT_S
-        # Monotonic; when the loop last came round to a heartbeat.
+        # When the loop last came to a heartbeat, by the monotonic clock.
         self._beaten_at_s = time.monotonic()
-        # To be sent besides the outbox.
+        # Further items to send, besides those of the outbox.
         self._contract: bytes | None = None
         self._contract_hash = ""
         self._beat_due = False
@@ -102,7 +102,7 @@ class SessionStream:
         self._drain_sequence = 0
         self._drain_known = False
         self._call: Any = None
-        # Why this end closed it, when it did so of its own accord.
+        # The reason, if this side closed the stream.
         self.gave_up = ""
 
     @property
@@ -117,7 +117,7 @@ class SessionStream:
 
     @property
     def drain_known(self) -> bool:
-        """Whether the coordinator has a state that told it of the drain, or the stream has ended. From any thread."""
+        """Whether the coordinator knows of the drain, or the stream has ended. From any thread."""
         return self._drain_known or self._closed
 
     @property
@@ -157,7 +157,7 @@ class SessionStream:
         """End the stream; harmless when it has ended."""
         self._closed = True
         self._settled.set()
-        # A stopping agent need not wait for this coordinator's word any more.
+        # A stopping agent need not wait for this coordinator's answer any more.
         self._outbox.notify()
         if self._call is not None:
             self._call.cancel()
@@ -186,7 +186,7 @@ class SessionStream:
     # -- receiving ----------------------------------------------------------------------------------------------
 
     def _handle(self, message: session_pb2.ConnectResponse) -> None:
-        """One message, its parts in the order of their field numbers, as the contract says."""
+        """Handle one message, its parts in the order of their field numbers, as the contract says."""
         cancellations: list[CancelRequest] = []
         if message.HasField("welcome"):
             cancellations.extend(self._open(message.welcome))
@@ -241,13 +241,13 @@ class SessionStream:
         sent_at = self._sent_at.pop(sequence, None)
         if sent_at is not None:
             self._round_trip_s = time.monotonic() - sent_at
-            # Those before it were answered by the same echo.
+            # The same echo answers all earlier heartbeats.
             for older in [each for each in self._sent_at if each < sequence]:
                 del self._sent_at[older]
         self._known(sequence)
 
     def _known(self, sequence: int) -> None:
-        """The coordinator has this state, and the rest of its message. From any thread."""
+        """Note that the coordinator has this state, and the rest of its message. From any thread."""
         if 0 < self._drain_sequence <= sequence:
             self._drain_known = True
         self._outbox.echoed(sequence)
@@ -263,7 +263,7 @@ class SessionStream:
         while not self._closed:
             await asyncio.sleep(self.interval_s)
             self._beaten_at_s = time.monotonic()
-            # Counted, not timed: a process that was stopped for a while must not blame the coordinator.
+            # By number, not by time: if this process was paused, the coordinator is not at fault.
             if self._unechoed >= MISSED_ECHOES:
                 self.give_up(f"no echo of {MISSED_ECHOES} heartbeats")
                 return
@@ -271,7 +271,7 @@ class SessionStream:
             self.beat()
 
     def give_up(self, why: str) -> None:
-        """As `close`, and say why."""
+        """As `close`, with a reason."""
         self.gave_up = why
         self.close()
 
@@ -281,10 +281,10 @@ class SessionStream:
         try:
             await self._write(call)
         except (grpc.RpcError, asyncio.InvalidStateError):
-            # Why a stream cannot be written is told by reading it.
+            # If a stream cannot be written, its reader gets the reason.
             pass
         except Exception:
-            # A fault of weft, which must not leave a stream that says nothing.
+            # A fault of weft. It must not leave a stream on which nothing is sent.
             _log.exception("the session failed")
             self.give_up("a message could not be made")
 
@@ -305,13 +305,13 @@ class SessionStream:
                     return
 
     async def _next(self) -> session_pb2.ConnectRequest | None:
-        """The next message, when it is time for it; None: nothing waits."""
+        """The next message, when it is time for it. None if nothing waits."""
         if (wait_s := self._pacer.wait_s(self._outbox.unreported, self._loop.time())) > 0.0:
             await asyncio.sleep(wait_s)
         return self._compose()
 
     def _compose(self) -> session_pb2.ConnectRequest | None:
-        """All that waits, up to the bounds of a batch; None: nothing waits."""
+        """The waiting items, up to the bounds of a batch. None if nothing waits."""
         message = session_pb2.ConnectRequest()
         contract, self._contract = self._contract, None
         if contract is not None:
@@ -351,10 +351,10 @@ class SessionStream:
         return message
 
     def arrived(self, message: session_pb2.ConnectRequest) -> None:
-        """The coordinator has the message that `out_of_band` made."""
+        """Note that the coordinator has the message of `out_of_band`."""
         self._known(message.state.sequence)
 
     def failed(self, message: session_pb2.ConnectRequest) -> None:
-        """The coordinator may not have it: another stream sends its content again."""
+        """Note that the message may not have arrived: another stream sends its content again."""
         if message.results or message.released:
             self._post(self.give_up, "an out-of-band report did not arrive")

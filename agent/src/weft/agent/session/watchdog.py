@@ -1,9 +1,9 @@
 """Reports for the agent while its event loop is blocked: a thread that no handler can block.
 
-The session lives on the loop where handlers run. One that blocks it must not cost the agent its session, or the work that
-it is doing would be given to others as well. So when heartbeats are late, this thread sends them, each by a call of its
-own (`CoordinatorService.Report`), with the waiting results and releases. A C call that keeps the GIL for seconds
-starves this thread too: `isolate=True` is for that.
+The session lives on the loop where handlers run. If a handler blocks the loop, the agent must not lose its session:
+other agents would get the same work. So when heartbeats are late, this thread sends them, each by a call of its own
+(`CoordinatorService.Report`), with the waiting results and releases. A C call that holds the GIL for seconds stops this
+thread too: use `isolate=True` for such handlers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _log = get_logger("weft.agent")
 
 CALL_TIMEOUT_S = 2.0
 _LOOK_S = 0.5
-# Several coordinators may be behind one target, and one of them has the session: each dial may reach another.
+# Several coordinators may be behind one target, and each dial may reach another one. Only one has the session.
 _DIALS = 8
 
 
@@ -30,7 +30,7 @@ class Watchdog:
     """The thread.
 
     Args:
-        stream: gives the present one, if any.
+        stream: returns the present stream, if any.
         agent_id: whose session it is.
         use_proxy: reach the coordinator by the environment's proxy.
     """
@@ -49,7 +49,7 @@ class Watchdog:
         self._thread.start()
 
     def stop(self) -> None:
-        """From any thread; does not wait."""
+        """Stop the thread, without waiting for it. From any thread."""
         self._stopped.set()
 
     def _run(self) -> None:
@@ -64,7 +64,7 @@ class Watchdog:
                 try:
                     self._speak(stream)
                 except Exception:
-                    # A fault of weft; the next time it may do.
+                    # A fault of weft. The next report may work.
                     _log.exception("an out-of-band report failed")
         finally:
             self._hang_up()

@@ -2,8 +2,7 @@
 
     weft agent --app 127.0.0.1:50051
 
-`Sidecar`
-    the agent; `SidecarSettings`, by `sidecar_settings(...)`, are what is special to it.
+`Sidecar` the agent; `SidecarSettings`, by `sidecar_settings(...)`, are its special settings.
 """
 
 from weft.agent.sidecar.sidecar import Sidecar

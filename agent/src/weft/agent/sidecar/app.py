@@ -4,8 +4,8 @@
       ▲                                                       │
       └── the connection is lost: nothing is there, at once ◄─┘
 
-It never gives up: an app that is slow to start, or is started again, is dialled for ever. Whoever wants to know of
-changes gets one callback and looks.
+It never gives up: an app that is slow to start, or is started again, is dialled for ever. One callback reports each
+change of the contract or of the health; its receiver then reads both.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from weft.rpc.process.logs import get_logger
 
 _log = get_logger("weft.sidecar")
 
-# An app that stays away is mentioned this often.
+# How often the log mentions an app that stays away.
 REMIND_S = 30.0
-# How long the app may take to say how it is, once connected; then being connected has to do.
+# Once connected, the app has this long to report its health. Without a report, a connected app counts as healthy.
 HEALTH_TIMEOUT_S = 3.0
 FIRST_BACKOFF_S = 0.1
 MAX_BACKOFF_S = 2.0
 
 _READY = grpc.ChannelConnectivity.READY
 _NEVER_MS = 2**31 - 1
-# No keepalive: stock servers end connections that ping more often than every five minutes, and a process on this
-# machine is missed at once.
+# No keepalive: stock servers end connections that ping more often than every five minutes. The loss of a process on
+# this machine shows at once.
 _OPTIONS: list[tuple[str, int]] = [
     *METADATA_OPTIONS,
     ("grpc.enable_retries", 0),
@@ -45,7 +45,7 @@ _OPTIONS: list[tuple[str, int]] = [
     ("grpc.min_reconnect_backoff_ms", 1000),
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.use_local_subchannel_pool", 1),
-    # Idle or not, its loss must be seen.
+    # The loss of an idle connection must be noticed too.
     ("grpc.client_idle_timeout_ms", _NEVER_MS),
 ]
 
@@ -57,7 +57,7 @@ class App:
 
     Args:
         address: what gRPC dials: "host:port" or "unix:PATH".
-        read: how its contract is had.
+        read: reads its contract.
         changed: called when `contract` or `unavailable` has changed.
         max_message_bytes: largest request or response.
     """
@@ -71,7 +71,7 @@ class App:
             ("grpc.max_send_message_length", max_message_bytes),
         )
         self.channel = dial(address, (*_OPTIONS, *sizes))
-        # None: it has not been there yet.
+        # None: the app has not been connected yet.
         self.contract: AppContract | None = None
         # Services that take no calls now.
         self.unavailable: frozenset[str] = frozenset()
@@ -96,7 +96,7 @@ class App:
             await self.channel.close()
 
     async def lost_since(self, losses: int, timeout_s: float) -> bool:
-        """Whether the connection was lost since there were so many losses, or is within `timeout_s`."""
+        """Whether there have been more losses than `losses`, or there are within `timeout_s`."""
         if self.losses == losses:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout_s):
@@ -113,13 +113,13 @@ class App:
         self._quiet_until = 0.0
 
     async def _follow_connection(self) -> None:
-        """Until the connection is lost. Losing it is seen here, not by the calls that fail."""
+        """Run until the connection is lost. The loss is noticed here, not by the calls that fail."""
         lost = asyncio.ensure_future(self.channel.wait_for_state_change(_READY))
         follow = asyncio.ensure_future(self._follow_app())
         try:
             await asyncio.wait({lost, follow}, return_when=asyncio.FIRST_COMPLETED)
             if follow.done():
-                # It cannot be hosted; or it has no health that could be followed.
+                # The contract cannot be hosted, or the app has no health service to follow.
                 follow.result()
                 await asyncio.wait({lost})
             self._lost()
@@ -163,7 +163,7 @@ class App:
             )
 
     async def _contract(self) -> AppContract:
-        """The app's contract; asked for until it answers.
+        """The app's contract. Asks until the app answers.
 
         Raises:
             HostingError: its first contract cannot be hosted.
@@ -186,7 +186,7 @@ class App:
     def _keep(self, contract: AppContract) -> None:
         if self.contract is None or self.contract.digest != contract.digest:
             self.contract = contract
-            # Nothing is taken before the app has said how it is.
+            # No calls are taken before the app has reported its health.
             self.unavailable = frozenset(contract.services)
             self._changed()
 

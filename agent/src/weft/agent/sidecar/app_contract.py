@@ -1,4 +1,4 @@
-"""An app's contract: from its reflection, or from a file of descriptors where it has none.
+"""An app's contract: from its reflection or, without reflection, from a file of descriptors.
 
 weft's own services, health and reflection are left out: every server of weft has those itself.
 """
@@ -25,7 +25,7 @@ READ_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AppContract:
-    """The services of an app. `digest` tells whether another one is the same."""
+    """The services of an app. Equal contracts have the same `digest`."""
 
     methods: Sequence[MethodDescriptor]
     digest: str
@@ -41,7 +41,7 @@ async def by_reflection(channel: grpc.aio.Channel) -> AppContract:
 
     Raises:
         HostingError: it has no reflection, or its answers make no contract; the message says what to do.
-        WeftError: it cannot be asked now.
+        WeftError: the app does not answer now.
     """
     reader = ContractReader(channel, timeout_s=READ_TIMEOUT_S)
     try:
@@ -67,10 +67,10 @@ async def by_reflection(channel: grpc.aio.Channel) -> AppContract:
 
 
 def from_file(path: Path) -> AppContract:
-    """Read a FileDescriptorSet. Every service in it is taken for the app's.
+    """Read a FileDescriptorSet. Every service in it counts as the app's.
 
     Raises:
-        HostingError: there is none, or it makes no contract.
+        HostingError: the file cannot be read, or it makes no contract.
     """
     try:
         content = path.read_bytes()

@@ -1,7 +1,7 @@
-"""An app's own word on whether it serves: grpc.health.v1, followed by `Watch`, each service apart.
+"""An app's own report whether it serves: grpc.health.v1, followed by `Watch`, for each service.
 
-A service of which the app's health says nothing is as the app as a whole (""); an app without health serves for as long
-as it is connected, which is not this module's business. What is no answer of grpc.health.v1 says nothing.
+If the app reports nothing for a service, its report for the whole app ("") counts. An app without health serves while
+it is connected; `app` handles that. An answer that is not one of grpc.health.v1 is ignored.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ _Status = health_pb2.HealthCheckResponse
 
 
 class AppHealth:
-    """The health of services, as the app tells it over one connection.
+    """The health of services, as the app reports it over one connection.
 
     Args:
-        changed: called when something else is known.
+        changed: called when a report has changed.
     """
 
     def __init__(
         self, channel: grpc.aio.Channel, services: Sequence[str], changed: Callable[[], None]
     ) -> None:
-        # Bytes: of an answer that does not parse grpc.aio would make a traceback and None.
+        # As bytes: for an answer that does not parse, grpc.aio would log a traceback and return None.
         self._begin_watch: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(_WATCH)
         self._services = services
         self._changed = changed
         # The last answer; None: there was none.
         self._said: dict[str, _Status.ServingStatus | None] = {}
-        # Set when the app has said something, or that it has nothing to say, of everything.
+        # Set when the app has answered for every service.
         self.settled = asyncio.Event()
 
     def serving(self, service: str) -> bool:
@@ -78,7 +78,7 @@ class AppHealth:
                     return
             finally:
                 call.cancel()
-            # Its last answer stands: losing a stream is not losing the app.
+            # Its last answer still counts: a lost stream is not a lost app.
             self._say(name, self._said.get(name))
             await asyncio.sleep(backoff_s)
             backoff_s = min(MAX_BACKOFF_S, backoff_s * 2)

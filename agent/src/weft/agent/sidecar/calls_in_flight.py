@@ -21,7 +21,7 @@ class HandledCalls:
         self._contexts[call.parent_id] = call
 
     def end(self, call: CallContext) -> None:
-        # Another attempt at the same task may have begun before this one let go.
+        # Another attempt at the same task may have begun before this one ended.
         if self._contexts.get(call.parent_id) is call:
             del self._contexts[call.parent_id]
 

@@ -1,10 +1,11 @@
-"""Where the app reaches the mesh: a server on this machine that it dials with a stock client.
+"""The egress: a server on this machine through which the app calls the mesh, with a stock client.
 
     app ─► any method ─┬─ direct  ─► an agent, chosen by load
                        └─ durable ─► the coordinator, which makes a task of it
         ─► health, reflection, weft's own API ─► the coordinator
 
-`weft-mode: direct|durable` says which; without it a call is durable where the settings say so, and direct otherwise.
+A call with `weft-mode: direct` or `durable` is of that kind. Without it, a call is durable if the settings name its
+method or service, else direct.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ from weft.v1 import fleet_pb2
 
 _log = get_logger("weft.sidecar")
 
-# Ways of one call that are kept made: services times methods, by far.
+# Handlers that are kept: far more than an app has methods to call.
 KEPT_HANDLERS = 8192
 
-# Keys that the app got with the call that it is handling: an app that passes them on does not ask for anything by them.
+# Keys that the app gets with a call that it handles. If the app passes them on, they are not requests of its own.
 _TOLD_KEYS = frozenset({"weft-task-id", "weft-attempt", AGENT_KEY, MODE_KEY})
 
 
@@ -48,7 +49,7 @@ class Egress:
 
     Args:
         address: "host:port" or "unix:PATH".
-        coordinators: addresses, any of which will do.
+        coordinators: addresses of coordinators that share a store.
         durable: methods and services that are called durably unless a call says otherwise.
         calls: the calls that the app is handling.
         use_proxy: reach the coordinators by the environment's proxy.
@@ -78,14 +79,14 @@ class Egress:
         self._direct = BalancedChannel(self._balancer, for_others=True)
         self._server = make_server(server_options(max_message_bytes=max_message_bytes))
         self._server.add_generic_rpc_handlers((_Handlers(self._handler),))
-        # By path and mode, for as long as shapes hold.
+        # By path and mode, while the shapes stay the same.
         self._handlers: dict[tuple[str, str], grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def start(self) -> None:
         """Serve.
 
         Raises:
-            HostingError: the address cannot be had; the message says what to do.
+            HostingError: it cannot listen on the address; the message says what to do.
         """
         try:
             prepare(self._address)
@@ -154,7 +155,7 @@ class Egress:
         )
 
     def _within_call_context(self, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
-        """The same, but that a call has no more time than the one on whose behalf it is made."""
+        """The same handler. The call has at most the time of the call on whose behalf the app makes it."""
         shape = next(shape for shape in _SHAPES if getattr(handler, shape) is not None)
         behaviour = getattr(handler, shape)
 
@@ -197,12 +198,12 @@ class _Handlers(grpc.GenericRpcHandler):
 
 
 def _is_option(key: str) -> bool:
-    # One that is not known, or that is not for calls of this mode, is refused by where the call goes.
+    # The receiver of the call refuses keys that are unknown, or not for calls of this mode.
     return key.startswith("weft-") and key not in _TOLD_KEYS
 
 
 def _unknown(method: str) -> Unimplemented:
-    # As the coordinator answers, and any server of a method that it does not have.
+    # As any server answers for a method that it does not have.
     return refusals.method_unknown(
         f"no agent hosts {method}, nor has any hosted it of late", method=method, called=True
     )

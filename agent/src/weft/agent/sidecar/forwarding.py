@@ -31,10 +31,10 @@ from weft.rpc.calls import call_context, metadata, relay, tracing
 from weft.rpc.contracts.descriptors import method_kind, method_name
 from weft.v1 import fleet_pb2
 
-# A call that fails with one of these may have failed because the app went: then its loss is seen within this time.
+# A call that fails with one of these codes may have failed because the app died: then the loss shows within this time.
 _LOST_CODES = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 _LOSS_SEEN_S = 0.1
-# As these may, but most have not: it must have been seen already.
+# These codes may have the same cause, but mostly have not: the loss must have shown already.
 _RARELY_LOST_CODES = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
 
 Behaviour = Callable[[Any, Any], Awaitable[Any]]

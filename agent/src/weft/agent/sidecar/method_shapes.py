@@ -1,6 +1,7 @@
-"""The shapes of the mesh's methods, by the coordinator's reflection: a call whose shape is known is passed on for half the cost.
+"""The shapes of the mesh's methods, by the coordinator's reflection. A call of known shape costs half as much to pass
+on.
 
-Read again whenever a contract comes to the fleet or goes from it; until they are known, calls pass as streams.
+They are read again when a contract comes to the fleet or leaves it. Calls of unknown shape pass as streams.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ class Shapes:
     """The known shapes of methods.
 
     Args:
-        coordinator: where reflection is asked.
+        coordinator: the channel for reflection.
     """
 
     def __init__(self, coordinator: aio.Channel) -> None:
         self._reader = ContractReader(coordinator)
         self._kinds: dict[str, fleet_pb2.MethodKind] = {}
-        # Of the contracts behind the known shapes.
+        # Digests of the contracts behind the known shapes.
         self._hashes: frozenset[str] | None = None
         # The coordinator's contracts were read, and no new one has come since.
         self._known = False
@@ -46,7 +47,7 @@ class Shapes:
         return self._known and method not in self._kinds
 
     def fleet_changed(self, agents: Iterable[fleet_pb2.Agent], changed: Callable[[], None]) -> None:
-        """The fleet is another one; `changed` is called when shapes have changed by that."""
+        """Take in a changed fleet. Calls `changed` if shapes have changed with it."""
         hashes = frozenset(agent.contract_hash for agent in agents)
         if hashes == self._hashes:
             return

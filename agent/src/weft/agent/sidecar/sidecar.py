@@ -25,7 +25,7 @@ from weft.agent.sidecar.egress import Egress
 from weft.agent.sidecar.forwarding import forwarded
 from weft.agent.sidecar.sidecar_settings import OFF, SidecarAgentSettings, SidecarSettings
 
-# Calls of the app that are under way at the end.
+# Time for the app's calls that are under way at the end.
 EGRESS_GRACE_S = 2.0
 
 
@@ -37,7 +37,7 @@ class Sidecar(Agent):
         agent: settings that every agent has, as `Agent` takes them.
 
     Raises:
-        InvalidArgument: a setting has a value that it cannot have, or the file of descriptors makes no contract.
+        InvalidArgument: a setting has a wrong value, or the file of descriptors makes no contract.
     """
 
     settings_type = SidecarAgentSettings
@@ -75,7 +75,7 @@ class Sidecar(Agent):
 
     @contextlib.asynccontextmanager
     async def _egress(self) -> AsyncIterator[None]:
-        """The egress is open meanwhile: before the app, which may need it to start, and until the app's last call ends."""
+        """Keep the egress open until the app's last call ends. It opens before the app, which may need it to start."""
         if self._sidecar.egress == OFF:
             yield
             return
@@ -95,7 +95,7 @@ class Sidecar(Agent):
             await egress.close(EGRESS_GRACE_S)
 
     async def _beside_app(self, *, own_process: bool) -> None:
-        """Wait for the app, and be its agent until stopped.
+        """Wait for the app, then run as its agent until stopped.
 
         Raises:
             WeftError: the app's methods cannot be hosted, or a coordinator refused them.
@@ -136,7 +136,7 @@ class Sidecar(Agent):
         assert self._app is not None
         self._hosted = contract
         hosted = [forwarded(method, self._app, self._calls) for method in contract.methods]
-        # In place: the parts of a running agent look here.
+        # Changed in place: the parts of a running agent hold this object.
         self._methods.clear()
         self._methods.update((method.name, method) for method in hosted)
         if self._runtime is not None:
@@ -144,6 +144,6 @@ class Sidecar(Agent):
         self._decided.set()
 
     def _app_ended(self, following: asyncio.Future[None]) -> None:
-        """The app is not followed any more."""
+        """React to the end of the task that follows the app."""
         if not following.cancelled():
             self.stop()

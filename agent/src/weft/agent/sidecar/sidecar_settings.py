@@ -89,10 +89,10 @@ class SidecarSettings(BaseSettings):
 
 
 def sidecar_settings(**given: Any) -> SidecarSettings:
-    """Settings; None stands for what is not given.
+    """Make the settings. None stands for an argument that is not given.
 
     Raises:
-        InvalidArgument: a setting has a value that it cannot have.
+        InvalidArgument: a setting has a wrong value.
     """
     try:
         return SidecarSettings(**{name: value for name, value in given.items() if value is not None})
