@@ -28,7 +28,7 @@ CLASSES = {
 }
 # Members that would hand out what belongs to the loop, or end what the mesh ends.
 LEFT_OUT = {("Direct", "balancer"), ("Direct", "close"), ("TasksById", "close")}
-# The argument that may be asynchronous there; a thread draws from it here.
+# The argument that may be asynchronous in the asyncio client. Here a thread reads it.
 FED = "requests"
 # In docstrings.
 REWORDED = {
@@ -183,13 +183,13 @@ def _method(node: ast.FunctionDef | ast.AsyncFunctionDef, held: str) -> Iterator
         yield "        # In a child of the loop's process there is nothing of ours to close."
         yield f"        if self._loop.here:\n            self._loop.run(self.{held}.close)\n"
         return
-    drawn = [
+    copied = [
         each.arg
         for each in _arguments(node)
         if ast.unparse(each.annotation).startswith("Iterable[") and each.arg != FED
     ]
-    yield from (f"        drawn_{name} = tuple({name})" for name in drawn)
-    done = f"self.{held}.{node.name}({', '.join(_passed(node, drawn))})"
+    yield from (f"        copied_{name} = tuple({name})" for name in copied)
+    done = f"self.{held}.{node.name}({', '.join(_passed(node, copied))})"
     returned = ast.unparse(node.returns)
     if "property" in decorators or "cached_property" in decorators:
         done = f"self.{held}.{node.name}"
@@ -235,11 +235,11 @@ def _signature(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
     return ast.unparse(node.args)
 
 
-def _passed(node: ast.FunctionDef | ast.AsyncFunctionDef, drawn: list[str]) -> Iterator[str]:
+def _passed(node: ast.FunctionDef | ast.AsyncFunctionDef, copied: list[str]) -> Iterator[str]:
     """The arguments, handed on. `_signature` has translated their types; what can be asynchronous is fed."""
     named = {each.arg for each in node.args.kwonlyargs}
     for each in _arguments(node):
-        value = f"drawn_{each.arg}" if each.arg in drawn else each.arg
+        value = f"copied_{each.arg}" if each.arg in copied else each.arg
         if each.arg == FED:
             value = f"self._loop.feed({FED})"
         yield f"{each.arg}={value}" if each.arg in named else value

@@ -1,7 +1,7 @@
-"""Fixtures for pytest; found by its entry point. Nothing of weft is imported before a fixture is used.
+"""Fixtures for pytest, which finds this module by an entry point. It imports weft only when a fixture is used.
 
-A module of its own, beside the namespace `weft`: of a distribution with a plugin, pytest takes the modules at the top for those
-whose assertions it rewrites, and where there is none, the folders below, under wrong names.
+It is a top-level module beside the namespace `weft`, because pytest rewrites the assertions of a plugin's top-level
+modules. Without a top-level module, pytest would take the folders below for modules, with wrong names.
 
 @pytest.fixture
 def weft_agents():
@@ -33,7 +33,8 @@ def weft_agents() -> Sequence[Agent]:
 
 @pytest.fixture
 def weft_mesh_options() -> Mapping[str, Any]:
-    """Keyword arguments of `weft.testing.mesh_of` for both, such as {"skip_idle_time": False}: define it likewise."""
+    """Keyword arguments of `weft.testing.mesh_of` for both fixtures, such as {"skip_idle_time": False}. Define it like
+    that."""
     return {}
 
 

@@ -137,12 +137,12 @@ async def test_an_async_source_that_fails(mesh: Mesh) -> None:
 
 
 async def test_the_window_bounds_what_a_slow_consumer_has_under_way(mesh: Mesh, api: TaskApi) -> None:
-    drawn = 0
+    taken_from_source = 0
 
     def source() -> Iterator[bytes]:
-        nonlocal drawn
+        nonlocal taken_from_source
         for request in requests(1000):
-            drawn += 1
+            taken_from_source += 1
             yield request
 
     taken = 0
@@ -150,7 +150,7 @@ async def test_the_window_bounds_what_a_slow_consumer_has_under_way(mesh: Mesh, 
         async for _ in finished:
             taken += 1
             await asyncio.sleep(0)
-            assert drawn <= taken + 40
+            assert taken_from_source <= taken + 40
     assert api.most_undelivered <= 40
 
 

@@ -199,9 +199,9 @@ class CoordinatorServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CancelTask(self, request, context):
-        """Asks for a task's end. A task that is not running is CANCELLED at once. If it runs, its handler is cancelled, and the task
-        becomes CANCELLED when the handler has ended, or when the grace has passed. A handler that finishes all the
-        same keeps its outcome. Repeating the call is harmless. A task that has ended does not change.
+        """Cancels a task. A task that is not running is CANCELLED at once. If it runs, its handler is cancelled, and the task
+        becomes CANCELLED when the handler has ended, or when the grace has passed. If the handler finishes with an outcome
+        of its own, the task keeps that outcome. Repeating the call is harmless. A task that has ended does not change.
 
         Guarantee: an acknowledged cancellation survives a crash of the coordinator. Errors: NOT_FOUND.
         """

@@ -16,7 +16,7 @@
             print(done.index, done.result())
 
 A caller imports everything from here: the errors too, whose tree `weft.rpc.errors` draws. `weft.client.sync` is the same without
-asyncio; `weft.agent` is for those who host methods.
+asyncio; `weft.agent` is for programs that host methods.
 """
 
 import weft.rpc  # noqa: F401 - before anything that loads gRPC

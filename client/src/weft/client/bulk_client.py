@@ -1,11 +1,11 @@
 """Submits many tasks over one stream: batched, pipelined, bounded, and opened again when it breaks.
 
-    source ──draw──> batch ──write──> sent ──ack──> stored ──finished──> out ──> consumer
+    source ──take──> batch ──write──> sent ──ack──> stored ──finished──> out ──> consumer
                        ^               │              │                   ^
        broken stream:  └── same ids ───┘              └──── WaitTasks ────┘
 
-Every task has a request id, so that a task that is sent twice is stored once. `window` bounds the number of tasks between draw and
-consumer.
+Every task has a request id, so that a task that is sent twice is stored once. `window` bounds the number of tasks
+between source and consumer.
 """
 
 from __future__ import annotations
@@ -71,13 +71,13 @@ class Bulk(Generic[Req]):
         self._refused_since: float | None = None
         self._sent: deque[BulkItem] = deque()
         self._stored: dict[str, list[BulkItem]] = {}
-        # Stored over an earlier stream that broke: `WaitTasks` waits for them.
+        # Stored over an earlier stream, which broke: `WaitTasks` waits for them.
         self._orphans: dict[str, list[BulkItem]] = {}
         # Results that came before the acknowledgement.
         self._early: dict[str, Task] = {}
         self._out: deque[BulkItem] = deque()
         self._inside = 0
-        # The window was full: it is filled again when a batch has room, not item by item.
+        # Set when the window was full: it is filled again when there is room for a batch, not item by item.
         self._full = False
         self._refill_below = window - min(BATCH_ITEMS, max(1, window // 4))
 
@@ -116,7 +116,7 @@ class Bulk(Generic[Req]):
             await _cancelled(runner, *self._collectors)
 
     async def _run(self) -> None:
-        """Open streams until every drawn item has come out."""
+        """Open streams until every item that was taken has come out."""
         feeder = asyncio.create_task(self._source.feed(self._work.set))
         try:
             while not await self._stream():
@@ -130,7 +130,7 @@ class Bulk(Generic[Req]):
     # -- one stream -------------------------------------------------------------------------------------------------
 
     async def _stream(self) -> bool:
-        """Run one stream to its end. False: it broke, and the caller should open another."""
+        """Run one stream to its end. Returns False if it broke: the caller should open another."""
         call = self._api.open_bidi(SUBMIT_TASKS)
         writer = asyncio.create_task(self._write(call))
         try:
@@ -200,7 +200,7 @@ class Bulk(Generic[Req]):
             return
 
     async def _batch(self, pacer: Pacer) -> coordinator_pb2.SubmitTasksRequest | None:
-        """The items to be sent, up to a batch. None: there will be no more."""
+        """The items to be sent, up to a batch. None if no more will come."""
         while True:
             self._work.clear()
             under_way = len(self._sent) + len(self._stored)
@@ -210,7 +210,7 @@ class Bulk(Generic[Req]):
             size_bytes, now_s = 0, generated_ids.clock_s()
             tasks = batch.tasks
             while len(tasks) < BATCH_ITEMS and size_bytes < BATCH_BYTES:
-                entry = self._retries.popleft() if self._retries else self._draw()
+                entry = self._retries.popleft() if self._retries else self._take()
                 if entry is None:
                     break
                 size_bytes += len(entry.payload)
@@ -232,13 +232,13 @@ class Bulk(Generic[Req]):
                 return None
             await self._work.wait()
 
-    def _draw(self) -> BulkItem | None:
+    def _take(self) -> BulkItem | None:
         """The next item of the source. None: none is ready, or the window is full."""
         if self._full and self._inside > self._refill_below:
             return None
         self._full = False
         while self._inside < self._window:
-            entry = self._source.draw()
+            entry = self._source.take()
             if entry is None:
                 return None
             self._inside += 1
@@ -291,7 +291,7 @@ class Bulk(Generic[Req]):
             self._emit(entry)
 
     def _refuse(self, entry: BulkItem, error: WeftError) -> None:
-        """Retry an item that failed with `RetryLater`, for `patience_s`; any other one comes out as refused."""
+        """Retry an item that failed with `RetryLater`, for `patience_s`. Any other item comes out as refused."""
         now = time.monotonic()
         if isinstance(error, RetryLater):
             self._refused_since = self._refused_since or now

@@ -1,4 +1,4 @@
-"""The requests of a bulk: drawn one by one from an iterable or an asynchronous one, and made into items with ids."""
+"""The source of a bulk: reads requests one by one from an iterable, sync or async, and makes items with ids of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from weft.rpc.errors import WeftError
 
 Req = TypeVar("Req")
 
-# Requests of an asynchronous source that are ready at most before they are drawn.
+# Most requests of an asynchronous source that are read ahead.
 _FED_ITEMS = 512
 
 
@@ -37,7 +37,7 @@ class BulkItem:
         # Position in the source, from 0.
         self.index = index
         self.request_id = request_id
-        # The id was generated here; when it was first sent, by `generated_ids.clock_s`.
+        # Whether the id was generated here; and when the item was first sent, by `generated_ids.clock_s`.
         self.generated = generated
         self.sent_at_s = 0.0
         # Dropped once acknowledged.
@@ -45,7 +45,7 @@ class BulkItem:
         self.task_id = ""
         self.existed = False
         self.task: Task | None = None
-        # It was refused.
+        # The refusal, if it was refused.
         self.error: WeftError | None = None
 
 
@@ -54,7 +54,7 @@ class BulkSource(Generic[Req]):
 
     Args:
         method: serializes the requests.
-        requests: where they come from.
+        requests: the iterable with the requests, sync or async.
         request_id: gives each request its id; empty or None: one is generated.
     """
 
@@ -66,7 +66,8 @@ class BulkSource(Generic[Req]):
     ) -> None:
         self.method = method
         self.has_own_ids = request_id is not None
-        # Nothing comes any more, and what the source, `request_id` or the serialization raised.
+        # Whether the source has ended; and the exception of the source, of `request_id` or of the serialization, if one
+        # ended it.
         self.exhausted = False
         self.error: Exception | None = None
         self._request_id = request_id
@@ -74,16 +75,16 @@ class BulkSource(Generic[Req]):
         self._async = requests if isinstance(requests, AsyncIterable) else None
         self._fed: deque[Req] = deque()
         self._hungry = asyncio.Event()
-        self._drawn = 0
+        self._count = 0
         self._id_prefix = uuid.uuid4().hex
 
     @property
     def at_end(self) -> bool:
-        """Whether `draw` gives nothing now or later."""
+        """Whether `take` gives nothing now or later."""
         return self.exhausted and not self._fed
 
     async def feed(self, wake: Callable[[], None]) -> None:
-        """Read an asynchronous source until it ends; `wake` is called when `draw` has something new to give."""
+        """Read an asynchronous source until it ends. `wake` is called when `take` has another item."""
         if self._async is None:
             return
         try:
@@ -101,8 +102,8 @@ class BulkSource(Generic[Req]):
             self.exhausted = True
             wake()
 
-    def draw(self) -> BulkItem | None:
-        """The next item; None: there is none, or none yet. What is raised on the way ends the source."""
+    def take(self) -> BulkItem | None:
+        """The next item. None if there is none, or none yet. An exception ends the source."""
         try:
             if self._sync is not None:
                 request = next(self._sync)
@@ -116,12 +117,12 @@ class BulkSource(Generic[Req]):
         except StopIteration:
             self.exhausted = True
             return None
-        except Exception as error:  # raised to the consumer, after what was drawn before
+        except Exception as error:  # raised to the consumer, after the earlier items
             self.error = error
             self.exhausted = True
             self._fed.clear()
             self._hungry.set()
             return None
-        index = self._drawn
-        self._drawn += 1
+        index = self._count
+        self._count += 1
         return BulkItem(index, own_id or f"{self._id_prefix}-{index:x}", payload, generated=not own_id)

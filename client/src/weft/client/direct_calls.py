@@ -1,4 +1,4 @@
-"""Direct calls of one mesh: discovery tells a balancer which agents there are, and calls go straight to them.
+"""Direct calls of one mesh: a balancer follows the agents by discovery, and calls go straight to them.
 
 The coordinator only names the agents. While it is away, calls go to the agents that it named last.
 """
@@ -39,7 +39,7 @@ class Direct:
         explained = self.balancer.explain(method)
         try:
             async with asyncio.timeout(SETTLE_S):
-                # No event says that a connection attempt has ended.
+                # There is no event for the end of a connection attempt.
                 while not all(c.connected for c in explained.candidates):
                     await asyncio.sleep(_LOOK_S)
                     explained = self.balancer.explain(method)

@@ -41,7 +41,7 @@ class AgentState(OpenEnum):
 class DirectState(OpenEnum):
     """Whether direct calls reach an agent; the numbers are those of `weft.v1.DirectState`."""
 
-    # It takes no direct calls, or this is not known yet.
+    # The agent takes no direct calls, or its reachability is not known yet.
     UNKNOWN = 0
     REACHABLE = 1
     UNREACHABLE = 2
@@ -74,7 +74,7 @@ class AgentInfo:
     # The address for direct calls; empty: it takes none.
     advertised_address: str
     direct_state: DirectState
-    # Why the address does not lead to the agent; empty: it does, or this is not known yet.
+    # The reason why the address does not lead to the agent. Empty: it does, or this is not known yet.
     direct_problem: str
     # Its attempts keep failing: for some seconds, tasks go to other agents.
     failing: bool = False
@@ -120,7 +120,7 @@ class Queue:
     # Connected agents that can take its tasks.
     agents: int
     oldest_age_s: float
-    # Why its ready tasks wait, and the same as text; NONE and empty: no task waits.
+    # The reason why its ready tasks wait, and its explanation. NONE and empty: no task waits.
     wait_reason: WaitReason = WaitReason.NONE
     waits_for: str = ""
 

@@ -14,8 +14,8 @@ from weft.rpc.errors import DeadlineExceeded
 from weft.rpc.times import duration
 from weft.v1 import coordinator_pb2
 
-# A submission is repeated for `REPEATED_S` after it was first sent. Its id is kept for `_BEYOND_S` more, for repeats that are
-# under way and for clocks that differ.
+# A submission is repeated for `REPEATED_S` after it was first sent. Its id is kept for another `_BEYOND_S`, because
+# repeats may be under way, and clocks differ.
 REPEATED_S = 300.0
 _BEYOND_S = 300.0
 _MOST_S = 86400.0

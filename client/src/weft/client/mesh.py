@@ -73,7 +73,7 @@ class Mesh:
         self._targets = parse(target)
         # For messages.
         self.target: str = ",".join(self._targets)
-        # For gRPC, with names resolved; empty until then.
+        # The target for gRPC, with names resolved. Empty until the first use.
         self._dialled = ""
         self._timeout_s = timeout_s
         self._patience_s = patience_s
@@ -120,7 +120,7 @@ class Mesh:
         self._home.check()
         if self._channel is None:
             self._dialled = self._dialled or dialled(self._targets)
-            # gRPC would take its own form of a list for the name.
+            # gRPC would use the text of its address list as the host's name.
             name = ("grpc.default_authority", self._targets[0])
             options = client_options() if len(self._targets) == 1 else [*client_options(), name]
             self._channel = dial(self._dialled, options, use_proxy=self._use_proxy)
@@ -156,7 +156,7 @@ class Mesh:
         """End all waits and calls, and close the connections."""
         self._closed = True
         if self._home.elsewhere:
-            # Its connections belong to another loop, and ended with it.
+            # Its connections belonged to another loop, and ended with that loop.
             return
         if "tasks" in self.__dict__:
             await self.tasks.close()

@@ -30,7 +30,7 @@ class Method(Generic[Req, Resp]):
     name: str
     serialize: Callable[[Req], bytes] = field(repr=False, compare=False)
     parse: Callable[[bytes], Resp] = field(repr=False, compare=False)
-    # It gives a stream of responses.
+    # Whether it gives a stream of responses.
     streaming: bool = False
 
     @staticmethod
@@ -69,14 +69,14 @@ class Method(Generic[Req, Resp]):
 
 
 class HasMethod(Protocol[Req, Resp]):
-    """Something that stands for a method: a function of `@agent.method`, a method of a stub on `mesh.channel()`."""
+    """An object that stands for a method: a function of `@agent.method`, or a method of a stub on `mesh.channel()`."""
 
     @property
     def method(self) -> Method[Req, Resp]: ...
 
 
 if TYPE_CHECKING:
-    # What the tasks API takes for a method. The stubs' methods are typed as what they are on a channel.
+    # The forms in which the tasks API accepts a method. Methods of stubs have the types that they have on a channel.
     AnyMethod = (
         Method[Req, Resp]
         | HasMethod[Req, Resp]

@@ -35,7 +35,7 @@ class RetryPolicy:
     max_crashes: int | None = None
 
     def __post_init__(self) -> None:
-        # 0 means "the default" on the wire, so it cannot mean "none" here.
+        # On the wire, 0 means "the default". So it cannot mean "none" here.
         if self.max_attempts is not None and self.max_attempts < 1:
             raise refusals.invalid_field(
                 f"max_attempts is {self.max_attempts}; 1 is the least", field="max_attempts"

@@ -40,11 +40,11 @@ class TaskHandle(Generic[Resp]):
 
     @property
     def refusal(self) -> WeftError | None:
-        """Why the coordinator refused it (only in `submit_many`); such a handle has no id."""
+        """The coordinator's refusal (only in `submit_many`). A refused handle has no id."""
         return self._refusal
 
     async def result(self, timeout_s: float | None = None) -> Resp:
-        """Wait for the task and give its response. Without `timeout_s` it waits until the task ends.
+        """Wait for the task's end and return its response. Without `timeout_s` it waits without a limit.
 
         Raises:
             WeftError: the task's outcome, with the handler's code, message and details.
@@ -53,7 +53,7 @@ class TaskHandle(Generic[Resp]):
         return response_of(await self.ended(timeout_s), self._method)
 
     async def ended(self, timeout_s: float | None = None) -> Task:
-        """Wait for the task and give it, in whatever state it ended.
+        """Wait for the task's end and return the task, whether or not it succeeded.
 
         Raises:
             DeadlineExceeded: it has not ended by then (CALL_DEADLINE).
@@ -63,22 +63,22 @@ class TaskHandle(Generic[Resp]):
         return await self._tasks.ended(self.id, timeout_s)
 
     async def snapshot(self) -> Task:
-        """The task as it is now."""
+        """Read the present state of the task."""
         return await self._tasks.get(self.id)
 
     async def state(self) -> TaskState:
         return (await self.snapshot()).state
 
     async def cancel(self, reason: str = "", *, grace_s: float | None = None) -> Task:
-        """Cancel it; a running handler gets `grace_s` to end."""
+        """Cancel the task. A running handler gets `grace_s` to end."""
         return await self._tasks.cancel(self.id, reason, grace_s=grace_s)
 
     async def retry(self) -> Task:
-        """Queue it again, after it failed or was cancelled."""
+        """Queue the task again, after it failed or was cancelled."""
         return await self._tasks.retry(self.id)
 
     def watch(self, after_sequence: int = 0) -> AsyncGenerator[Task | Progress]:
-        """Follow it: snapshots and responses as they come, until it has ended."""
+        """Follow the task: snapshots and responses as they come, until it has ended."""
         return self._tasks.watch(self.id, after_sequence)
 
     async def stream(self) -> AsyncGenerator[Resp]:
@@ -115,7 +115,7 @@ def response_of(task: Task, method: Method[Any, Resp]) -> Resp:
     """The response of a task that has ended.
 
     Raises:
-        WeftError: it did not succeed.
+        WeftError: the task did not succeed.
         TypeError: its method answers with a stream.
     """
     if method.streaming:

@@ -50,7 +50,7 @@ class TaskState(OpenEnum):
 
 
 class WaitReason(OpenEnum):
-    """Why a task does not run yet; the numbers are those of `weft.v1.WaitReason`."""
+    """The reason why a task does not run yet. The numbers are those of `weft.v1.WaitReason`."""
 
     NONE = 0
     START_TIME = 1
@@ -165,12 +165,12 @@ class Task:
 
     @property
     def wait_reason(self) -> WaitReason:
-        """Why it does not run yet. Only `Tasks.get` fetches it."""
+        """The reason why it does not run yet. Only `Tasks.get` fetches it."""
         return WaitReason(self.proto.waiting.reason)
 
     @property
     def waits_for(self) -> str:
-        """The same as text; empty: it runs or has ended."""
+        """The explanation of `wait_reason`. Empty if the task runs or has ended."""
         return self.proto.waiting.text
 
     @property
@@ -228,7 +228,8 @@ class Task:
 
     @property
     def raised(self) -> task_pb2.HandlerError | None:
-        """The handler's exception; None: it raised none, or its agent does not tell. Lists of tasks have no stack in it."""
+        """The handler's exception. None if it raised none, or if its agent hides exceptions. In lists it has no
+        stack."""
         return self.proto.outcome.error if self.proto.outcome.HasField("error") else None
 
     @property
@@ -262,7 +263,7 @@ class Progress:
     task_id: str
     # Position among the task's events, from 1, over all attempts. A watcher resumes after it.
     sequence: int
-    # If it grows, the stream has begun again.
+    # The attempt that sent it. If the number grows, the stream has begun again.
     attempt: int
     # The serialized response.
     response: bytes

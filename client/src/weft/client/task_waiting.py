@@ -28,7 +28,7 @@ _SLACK_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A part of the result of a wait: tasks that have ended, and ids without a task."""
+    """A part of a wait's result: tasks that have ended, and ids that no task has."""
 
     tasks: Sequence[Task]
     unknown: Sequence[str]
@@ -140,7 +140,7 @@ class Waiter:
                     self._settle(batch, task.id, task)
                 for task_id in some.unknown:
                     self._settle(batch, task_id, refusals.task_not_found(task_id))
-        except (WeftError, grpc.aio.UsageError) as error:  # the latter: the mesh was closed meanwhile
+        except (WeftError, grpc.aio.UsageError) as error:  # CancelledError: the mesh was closed meanwhile
             for task_id in tuple(batch.open_ids):
                 self._settle(batch, task_id, error)
         finally:
@@ -148,7 +148,7 @@ class Waiter:
                 self._settle(batch, task_id, None)
 
     def _settle(self, batch: _Batch, task_id: str, outcome: Task | Exception | None) -> None:
-        """Answer the waits for a task; None: they are cancelled."""
+        """Answer the waits for a task. With None they are cancelled."""
         batch.open_ids.discard(task_id)
         if self._batch_of.get(task_id) is not batch:
             return

@@ -32,12 +32,12 @@ Resp = TypeVar("Resp")
 # How long a caller that was cancelled takes to cancel its task.
 _ABANDON_S = 2.0
 
-# A call waits this much longer than its task may take, so that the task's end tells why.
+# A call waits this much longer than its task may take: the task's own error then has the reason.
 _SLACK_S = 5.0
 
 
 class HasId(Protocol):
-    """Something that knows its task's id: a handle, a task."""
+    """An object with a task's id: a handle or a task."""
 
     @property
     def id(self) -> str: ...
@@ -50,7 +50,7 @@ class Finished(Generic[Resp]):
     # Its position in the source, from 0.
     index: int
     request_id: str
-    # None: the request was refused, and `error()` says why.
+    # None: the request was refused, and `error()` has the reason.
     task: Task | None
     _method: Method[Any, Resp]
     _refusal: WeftError | None
@@ -60,14 +60,14 @@ class Finished(Generic[Resp]):
         return self.task is not None and self.task.succeeded
 
     def error(self) -> WeftError | None:
-        """Why there is no response; None if there is one."""
+        """The error, if there is no response. None if there is one."""
         return self._refusal if self.task is None else self.task.error()
 
     def result(self) -> Resp:
         """The response.
 
         Raises:
-            WeftError: it was refused, or did not succeed.
+            WeftError: the request was refused, or the task did not succeed.
         """
         if self.task is not None:
             return response_of(self.task, self._method)
@@ -173,7 +173,7 @@ class Tasks(TasksById):
             method: of one response; as for `submit`.
             request: the request.
             request_id: submissions with the same id and the same request are one task.
-            timeout_s: deadline of all of it, the task's `schedule_to_close_s` included.
+            timeout_s: deadline of submission and task together. It is also the task's `schedule_to_close_s`.
             options: how the task is run; see `SubmitOptions`.
 
         Raises:

@@ -74,11 +74,11 @@ class TasksById:
         Args:
             states: any of these; none: all.
             method: full name.
-            created_from: submitted then or later; `created_to`: before then.
+            created_from: submitted at this time or later; `created_to`: before this time.
             agent_id: of the current or last attempt.
             request_id: the caller's.
-            error_codes: the last failure has one of these; `error_reason`: this reason, or this type was raised;
-                `error_text`: this in its message, or in what was raised.
+            error_codes: the last failure has one of these codes; `error_reason`: it has this reason, or the exception
+                has this type; `error_text`: its message or its exception contains this text.
             limit: at most so many.
         """
         where = coordinator_pb2.TaskFilter(

@@ -1,4 +1,4 @@
-"""From what a test names to what an agent hosts: a servicer's bound method, or a function with annotations."""
+"""Finds the hosted method of a test's handler: a servicer's bound method, or a function with annotations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from weft.agent.hosting.functions import client_method, function_method
 from weft.agent.hosting.hosted_methods import HostedMethod, servicer_methods
 from weft.client import Method
 
-# What a function is called that no agent hosts.
+# The method name of a function that no agent hosts.
 UNNAMED_SERVICE = "weft.testing.Function"
 
 
@@ -23,7 +23,7 @@ UNNAMED_SERVICE = "weft.testing.Function"
 class TestedMethod:
     """A handler as an agent hosts it, and how the test's requests and responses become bytes and back."""
 
-    # Not a test class of pytest's.
+    # Pytest must not collect it as a test class.
     __test__ = False
 
     hosted: HostedMethod
@@ -91,7 +91,7 @@ def _of_function(handler: Callable[..., Any]) -> TestedMethod:
     method = getattr(handler, "method", None)
     name = _name_of(handler)
     short = name if name.isidentifier() else "Unnamed"
-    # Of a function that `@agent.method` hosts, its own.
+    # A function of `@agent.method` has a method name of its own.
     full = method.name if isinstance(method, Method) else f"{UNNAMED_SERVICE}/{short}"
     hosted, called = function_method(full, handler), client_method(full, handler)
     return TestedMethod(hosted, called.serialize, called.parse)

@@ -1,4 +1,4 @@
-"""`run_handler`: one handler, without a mesh; the test sees what a caller would see."""
+"""`run_handler`: runs one handler without a mesh, and gives the test the caller's view of it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Model(Protocol):
     def model_dump_json(self) -> str: ...
 
 
-# Not a coroutine nor an iterator: else a type checker could not tell the overloads apart.
+# Neither a coroutine nor an iterator: else a type checker could not tell the overloads apart.
 Plain = TypeVar("Plain", bound=Message | Mapping[str, Any] | _Model)
 
 _TASK = HandlerTask()
@@ -38,16 +38,16 @@ _TASK = HandlerTask()
 
 @dataclass(frozen=True, slots=True)
 class HandlerOutcome(Generic[Resp]):
-    """What a handler came to, as its caller sees it."""
+    """The outcome of a handler, as its caller sees it."""
 
-    # Of a unary handler one, unless it failed; of a streaming one all that it sent.
+    # The responses. A unary handler has one, unless it failed. A streaming one has all that it sent.
     responses: list[Resp]
-    # The error that the caller gets, with code, details and trailers; None: the handler succeeded.
+    # The caller's error, with code, details and trailers. None if the handler succeeded.
     error: grpc.aio.AioRpcError | None
     # Initial metadata and trailers.
     headers: Pairs = ()
     trailers: Pairs = ()
-    # What the handler raised, for operators: type, text and traceback; empty: nothing.
+    # The handler's exception, for operators: type, text and traceback. Empty if it raised none.
     raised: str = ""
 
 
@@ -99,8 +99,7 @@ async def run_handler(
 
         reply = await run_handler(Greeter().Greet, GreetRequest(name="Ada"))
 
-    The request goes through the wire format, and so do the responses. What the handler raises becomes the error that a
-    caller gets.
+    Request and responses pass through the wire format. An exception of the handler becomes the caller's error.
 
     Args:
         handler: a method of a servicer that has its generated base class, or a function as `@agent.method` takes it:
@@ -108,7 +107,7 @@ async def run_handler(
         request: the request; of a method that takes a stream an iterable of requests.
         metadata: the caller's metadata.
         timeout_s: the attempt's time limit: then it ends with DEADLINE_EXCEEDED, and the handler is cancelled.
-        task: what `current_task()` gives.
+        task: the values that `current_task()` gives.
 
     Raises:
         grpc.aio.AioRpcError: the handler failed: code, details, initial metadata and trailers are those of a call.
@@ -225,7 +224,7 @@ def run_handler_sync(
 
 
 def _trailers_of(outcome: task_pb2.Outcome) -> Pairs:
-    """The trailers of a call that ends so."""
+    """The trailers of a call with this outcome."""
     own = [pair for pair in weft_metadata.from_proto(outcome.trailers) if pair[0] != STATUS_DETAILS_KEY]
     if outcome.status.details:
         own.append((STATUS_DETAILS_KEY, outcome.status.SerializeToString()))
@@ -233,7 +232,7 @@ def _trailers_of(outcome: task_pb2.Outcome) -> Pairs:
 
 
 def _error_of(outcome: task_pb2.Outcome) -> grpc.aio.AioRpcError:
-    """The error of a call that ends so. What the handler raised is a note below the error's text."""
+    """The error of a call with this outcome. The handler's exception is a note below the error's text."""
     error = grpc.aio.AioRpcError(
         status_code(outcome.status.code),
         grpc.aio.Metadata(*weft_metadata.from_proto(outcome.headers)),

@@ -1,7 +1,7 @@
 """`mesh_of`: a coordinator and agents in this process, on this event loop.
 
-Nothing is replaced but time: gRPC goes over loopback, and the embedded store has a folder of its own, in memory where the
-system has such a place, which is gone at the end.
+Only time is replaced. gRPC goes over loopback. The embedded store has a temporary folder, in memory if the system has a
+file system there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from weft.testing.mesh_clock import MeshClock
 START_S = 10.0
 STOP_GRACE_S = 1.0
 _LOOK_S = 0.002
-# Results are kept: else a test that waits for tasks one by one would find some expired, after a jump over hours.
+# Results are kept long: else a jump over hours could expire results that a test has not read yet.
 _DEFAULTS: dict[str, Any] = {
     "listen": "127.0.0.1:0",
     "recovery_grace_s": 0.0,
@@ -102,7 +102,7 @@ class LocalMesh(Mesh):
         ends_at_s = time.monotonic() + START_S
         while not await self._serves(agent):
             if task.done():
-                # What it raised, if it did.
+                # Its exception, if it raised one.
                 await task
                 raise RuntimeError(f"agent {agent.id} ended before it was connected")
             if time.monotonic() > ends_at_s:
@@ -110,7 +110,7 @@ class LocalMesh(Mesh):
             await asyncio.sleep(_LOOK_S)
 
     async def _serves(self, agent: Agent) -> bool:
-        """Whether it is given tasks, and direct calls find it."""
+        """Whether it gets tasks, and direct calls find it."""
         if not self._coordinator.takes_work(agent.id):
             return False
         if not agent.direct_address:
@@ -151,7 +151,7 @@ async def mesh_of(*agents: Agent, skip_idle_time: bool = True, **settings: Any) 
     Raises:
         WeftError: an agent cannot run, as `Agent.serve` says.
         TimeoutError: an agent was not connected in time.
-        pydantic.ValidationError: a setting has a value that it cannot have.
+        pydantic.ValidationError: a setting of the coordinator has a wrong value.
     """
     clock = MeshClock()
     with _folder() as folder:
@@ -172,13 +172,13 @@ async def mesh_of(*agents: Agent, skip_idle_time: bool = True, **settings: Any) 
             await mesh.close()
             await coordinator.stop()
         if errors:
-            # An agent failed meanwhile, which the test did not see.
+            # An agent failed meanwhile: the test must not pass.
             raise errors[0]
 
 
 @contextlib.asynccontextmanager
 async def _skipping(clock: MeshClock) -> AsyncIterator[None]:
-    """The clock jumps by itself."""
+    """Let the clock jump by itself."""
     task = asyncio.get_running_loop().create_task(clock.skip_idle_time(), name="weft-testing-clock")
     try:
         yield
@@ -206,7 +206,7 @@ def _folder() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _settings_for(agent: Agent, target: str) -> Iterator[None]:
-    """Point an agent at the mesh, and afterwards at where it was set to before."""
+    """Point an agent at the mesh. Restore its settings afterwards."""
     before = agent.settings
     agent.configure(target=target, listen=before.listen or "127.0.0.1:0")
     try:

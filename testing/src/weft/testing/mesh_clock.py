@@ -16,10 +16,10 @@ from weft.coordinator.server import Coordinator
 from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
 from weft.coordinator.store.embedded.moved_clock import MovedClock
 
-# How often the mesh is looked at. What is the same in so many looks in a row is at rest.
+# How often to look at the mesh. If its state is the same in so many looks in a row, the mesh is at rest.
 LOOK_S = 0.004
 LOOKS = 3
-# In real time: how long `advance` waits for handlers that run, at each time that it stops at.
+# How long `advance` waits for running handlers, at each of its stops, in real time.
 HANDLERS_S = 1.0
 
 
@@ -32,7 +32,7 @@ class MeshClock:
         self._coordinator: Coordinator | None = None
         self._store: EmbeddedStore | None = None
         self._moved: MovedClock | None = None
-        # Tasks whose handlers `advance` waits for no longer.
+        # Tasks with long handlers: `advance` does not wait for them again.
         self._left_running: frozenset[int] = frozenset()
 
     def now(self) -> float:
@@ -40,10 +40,10 @@ class MeshClock:
         return time.time() + self._ahead_s
 
     async def advance(self, seconds: float) -> None:
-        """Let so much time pass in the mesh, now.
+        """Let so much time pass in the mesh at once.
 
-        The clock stops at each time at which a task is due; there it waits, in real time, until what became ready has
-        run. A handler that takes longer than a second goes on running meanwhile.
+        The clock stops at each time at which a task is due. There it waits, in real time, until the tasks that became
+        ready have run. A handler that takes longer than a second goes on running meanwhile.
         """
         if seconds < 0:
             raise ValueError(f"time cannot go back: {seconds:g} s")
@@ -60,11 +60,11 @@ class MeshClock:
     # -- for the mesh -------------------------------------------------------------------------------------------
 
     def attach(self, coordinator: Coordinator, store: EmbeddedStore) -> None:
-        """Take the parts whose time it is; both are open."""
+        """Attach the coordinator and its store, which are open."""
         self._coordinator, self._store, self._moved = coordinator, store, MovedClock(store)
 
     async def skip_idle_time(self) -> None:
-        """Jump whenever a caller waits and only time can change anything; runs until it is cancelled."""
+        """Jump whenever a caller waits and nothing but time can change the state. Runs until it is cancelled."""
         coordinator, _, moved = self._parts()
         seen: object = None
         looks = 0
@@ -97,7 +97,7 @@ class MeshClock:
         return store.unfinished(), dict(store.ready_depths()), moved.running(), moved.next_due_at()
 
     async def _jump(self, to: float) -> None:
-        """Move to a time, unless it is there already, and do what that time brings."""
+        """Move the clock to a time, unless it is past it, and sweep the store."""
         coordinator, _, moved = self._parts()
         by_s = to - self.now()
         if by_s > 0:
@@ -109,7 +109,8 @@ class MeshClock:
                 return
 
     async def _settle(self) -> None:
-        """Wait until nothing changes: what is ready is with agents, as far as they have room, and their handlers have ended."""
+        """Wait until the mesh is at rest: agents have the ready tasks, as far as they have room, and handlers have
+        ended."""
         _, _, moved = self._parts()
         seen: object = None
         looks = 0

@@ -1,7 +1,7 @@
 """One run of a handler without an agent: the agent's own runners and invoke boundary, with a sink in memory.
 
-The run is that of a durable attempt: same contexts, same time limit, same outcome of whatever the handler does. Requests of
-a client-streaming method come from memory too.
+The run is that of a durable attempt, with the same contexts, time limit and outcomes. The requests of a
+client-streaming method come from memory too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from weft.rpc.times import duration, timestamp
 from weft.v1 import session_pb2, task_pb2
 
 Metadata = Iterable[tuple[str, str | bytes]]
-# A handler that was cancelled has its grace to end; a thread that ignores it is left behind after so long.
+# Time for a cancelled handler to end. A thread that ignores its cancellation is left behind after it.
 _LEAVE_S = UNWANTED_GRACE_S + 1.0
 
 
@@ -67,7 +67,7 @@ class StreamedSyncContext(SyncContext):
 
 
 class UnitRun(HandlerRun):
-    """A run whose responses and outcome stay here."""
+    """A run that keeps its responses and its outcome."""
 
     direct = False
     span = None
@@ -110,13 +110,13 @@ class UnitRun(HandlerRun):
         self.left.set()
 
     def withdraw(self) -> None:
-        """It starts at once: there are no slots to wait for."""
+        """Do nothing: a unit run starts at once, and never waits for slots."""
 
     async def run(self, timeout_s: float | None) -> task_pb2.Outcome:
         """Run the handler to its outcome.
 
         Raises:
-            CancelledError: this coroutine was cancelled, and the handler told so, as when a caller leaves.
+            CancelledError: this coroutine was cancelled, and with it the handler, as when a caller leaves.
         """
         if timeout_s is not None:
             self.limit(time.monotonic() + timeout_s)
@@ -143,7 +143,7 @@ class UnitRun(HandlerRun):
 def assignment_of(
     hosted: HostedMethod, payload: bytes, metadata: Metadata, timeout_s: float | None, task: HandlerTask
 ) -> session_pb2.Assignment:
-    """The assignment that an agent would be sent for this call."""
+    """The assignment that an agent would get for this call."""
     made = session_pb2.Assignment(
         task_id=task.id,
         attempt=task.attempt,

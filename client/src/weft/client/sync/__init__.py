@@ -12,14 +12,15 @@
         handle = mesh.tasks.submit(analyst.Analyze, request, priority=7)
         reply = handle.result(timeout_s=60)
 
-        # Many. The requests may come from a generator; a thread draws from it.
+        # Many. The requests may come from a generator; a thread reads it.
         for done in mesh.tasks.run_many(analyst.Analyze, requests):
             print(done.index, done.result())
 
-It has what `weft.client` has, with the same arguments, results and errors: the same code runs on an event loop in a thread
-of its own, one for a process. Any thread may use a mesh, also where an event loop runs already, as in a notebook. Ctrl-C ends a
-wait. An iterator reads up to 64 items ahead; close it, or let it go, to end it. Callbacks (`request_id`, `stored`) run in the library's
-thread and must not call the library. After a fork the child cannot use it, and is told so.
+It has all of `weft.client`, with the same arguments, results and errors: the same code runs on an event loop in a
+background thread, one for each process. Any thread may use a mesh, also where an event loop runs already, as in a
+notebook. Ctrl-C ends a wait. An iterator reads up to 64 items ahead; close it, or drop it, to end it. Callbacks
+(`request_id`, `stored`) run in the library's thread and must not call the library. After a fork the child cannot use
+the library: it gets an error.
 """
 
 import weft.rpc  # noqa: F401 - before anything that loads gRPC

@@ -1,7 +1,7 @@
 """The event loop behind `weft.client.sync`: one thread a process, in which the asyncio client does the work.
 
-Callers' threads wait for it. It starts with the first `connect`, and ends with the interpreter, after the meshes that are
-still open. It does not survive a fork, as gRPC does not; a child that uses it is told so.
+Callers' threads wait for it. It starts with the first `connect`, and ends with the interpreter, after the meshes that
+are still open. Like gRPC, it does not survive a fork: a child that uses it gets an error.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ class Closable(Protocol):
 
 Opened = TypeVar("Opened", bound=Closable)
 
-# For what is closed at the interpreter's end: each mesh, then the thread.
+# Time limits at the interpreter's end: for each mesh, then for the thread.
 _END_S = 2.0
 
 
 class WrongProcess(FailedPrecondition):
-    """It was made before a fork, and used in the child."""
+    """An object was made before a fork, and used in the child."""
 
 
 class WrongThread(FailedPrecondition):
-    """It was used by the thread that would have to answer."""
+    """The library was used in its own thread, which would wait for itself."""
 
 
 class InterpreterEnds(FailedPrecondition):
-    """It was used while the interpreter was ending."""
+    """The library was used while the interpreter was ending."""
 
 
 class MeshClosed(Cancelled):
-    """Its mesh was closed while it waited."""
+    """The mesh was closed while a call waited."""
 
 
 class BackgroundLoop:
@@ -68,7 +68,7 @@ class BackgroundLoop:
 
     @classmethod
     def shared(cls) -> BackgroundLoop:
-        """The process' own.
+        """The loop of this process.
 
         Raises:
             WrongProcess: its parent had one, and forked.
@@ -81,7 +81,7 @@ class BackgroundLoop:
 
     @classmethod
     def of(cls, loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> BackgroundLoop:
-        """An event loop that runs already, in this thread; its owner ends it."""
+        """Use an event loop that already runs in this thread. Its owner ends it."""
         made = cls.__new__(cls)
         made._pid = os.getpid()
         made._loop = loop
@@ -92,12 +92,12 @@ class BackgroundLoop:
 
     @property
     def here(self) -> bool:
-        """Whether this is its process, and it has not ended."""
+        """Whether the loop belongs to this process and has not ended."""
         return self._pid == os.getpid() and not self._ended
 
     @property
     def inside(self) -> bool:
-        """Whether this is its own thread."""
+        """Whether this is the loop's own thread."""
         return threading.current_thread() is self._thread
 
     def check(self) -> None:
@@ -121,32 +121,33 @@ class BackgroundLoop:
             raise InterpreterEnds("the interpreter is ending: weft.client.sync takes no more calls")
 
     def feed(self, items: Iterable[T]) -> Feed[T]:
-        """An iterable of the caller's for the loop to read. A thread draws from it."""
+        """Make an iterable of the caller's readable for the loop. A thread reads the iterable."""
         return Feed(items, self.soon)
 
     def run(self, start: Callable[[], Awaitable[T]]) -> T:
-        """Await what `start` gives, there, and wait for it here. An interrupt here cancels it there.
+        """Run the coroutine of `start` on the loop, and wait for it in this thread. An interrupt of this thread cancels
+        it.
 
         Raises:
-            MeshClosed: it was cut off, since its mesh was closed.
+            MeshClosed: the mesh was closed meanwhile.
         """
-        # The caller's context goes along: what a handler calls inherits from the call that it handles.
+        # In a copy of the caller's context: a handler's calls inherit its call context.
         future = self.start(start)
         try:
             return future.result()
         except concurrent.futures.CancelledError:
             raise MeshClosed("the mesh was closed while this call waited") from None
         finally:
-            # Only an interrupt of this thread leaves it undone.
+            # Only after an interrupt of this thread is the future not done.
             future.cancel()
 
     def start(self, start: Callable[[], Awaitable[T]]) -> concurrent.futures.Future[T]:
-        """Await what `start` gives, there, without waiting for it here."""
+        """Run the coroutine of `start` on the loop, without waiting for it."""
         self.check()
         return asyncio.run_coroutine_threadsafe(_awaited(start), self._loop)
 
     def call(self, function: Callable[[], T]) -> T:
-        """Call a function there that does not wait."""
+        """Call a function on the loop. The function must not wait."""
 
         async def called() -> T:
             return function()
@@ -154,15 +155,16 @@ class BackgroundLoop:
         return self.run(called)
 
     def soon(self, function: Callable[..., object], *arguments: Any) -> None:
-        """Call a function there, some time; from any thread, its own included. Does nothing once the loop has ended."""
+        """Call a function on the loop, later. From any thread, also the loop's own. Does nothing if the loop has
+        ended."""
         if self.here:
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(function, *arguments)
 
     def iterate(self, start: Callable[[], AsyncGenerator[T]]) -> Generator[T]:
-        """The items of an asynchronous generator, which runs there up to some items ahead."""
+        """The items of an asynchronous generator, which runs on the loop some items ahead."""
         self.check()
-        # Made at once, so that what is wrong with the arguments is said here, not at the first item.
+        # Made at once, so that wrong arguments raise here, and not at the first item.
         return self._iterate(self.call(start))
 
     def _iterate(self, items: AsyncGenerator[T]) -> Generator[T]:
@@ -175,11 +177,11 @@ class BackgroundLoop:
         finally:
             if self.here:
                 pump.cancel()
-                if not self.inside:  # the garbage collector may run there
+                if not self.inside:  # The garbage collector may run in the loop's thread.
                     iteration.wait_closed(_END_S)
 
     def opened(self, mesh: Opened) -> Opened:
-        """Close this at the interpreter's end, if it is there by then."""
+        """Close this at the interpreter's end, if it still exists then."""
         self._open.add(mesh)
         return mesh
 
@@ -212,7 +214,7 @@ async def _awaited(start: Callable[[], Awaitable[T]]) -> T:
 
 
 def _renew_lock() -> None:
-    """The parent may have held it."""
+    """Make a new lock in a forked child: the parent may have held the old one."""
     BackgroundLoop._making = threading.Lock()
 
 

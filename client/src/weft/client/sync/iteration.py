@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-# How many items are ready at most before they are taken.
+# Most items that are read ahead.
 AHEAD_ITEMS = 64
 
 
@@ -78,7 +78,7 @@ class Iteration(Generic[T]):
 
 
 class Feed(Generic[T]):
-    """A thread's iterable as an asynchronous iterator. A thread of its own draws from it, for `next` may block.
+    """A thread's iterable as an asynchronous iterator. A thread of its own reads it, because `next` may block.
 
     Args:
         items: the iterable.
@@ -88,13 +88,13 @@ class Feed(Generic[T]):
     def __init__(self, items: Iterable[T], soon: Callable[[Callable[[], object]], None]) -> None:
         self._items = items
         self._soon = soon
-        self._drawn: deque[T] = deque()
+        self._read_ahead: deque[T] = deque()
         self._room = threading.Semaphore(AHEAD_ITEMS)
         self._news = asyncio.Event()
         self._ended = False
         self._stopped = False
         self._error: Exception | None = None
-        # What the iterable does belongs to the caller's context.
+        # The iterable's code runs in the caller's context.
         self._context = contextvars.copy_context()
 
     def __aiter__(self) -> AsyncGenerator[T]:
@@ -102,16 +102,16 @@ class Feed(Generic[T]):
 
     async def _drain(self) -> AsyncGenerator[T]:
         threading.Thread(
-            target=self._context.run, args=(self._draw,), name="weft.client.sync requests", daemon=True
+            target=self._context.run, args=(self._read_all,), name="weft.client.sync requests", daemon=True
         ).start()
         try:
             while True:
                 self._news.clear()
-                while self._drawn:
-                    item = self._drawn.popleft()
+                while self._read_ahead:
+                    item = self._read_ahead.popleft()
                     self._room.release()
                     yield item
-                if self._ended and not self._drawn:
+                if self._ended and not self._read_ahead:
                     break
                 await self._news.wait()
             if self._error is not None:
@@ -120,15 +120,15 @@ class Feed(Generic[T]):
             self._stopped = True
             self._room.release()
 
-    def _draw(self) -> None:
+    def _read_all(self) -> None:
         try:
             for item in self._items:
                 self._room.acquire()
                 if self._stopped:
                     return
-                self._drawn.append(item)
+                self._read_ahead.append(item)
                 self._soon(self._news.set)
-        except Exception as error:  # raised to the reader, after what was drawn before
+        except Exception as error:  # raised to the reader, after the earlier items
             self._error = error
         finally:
             self._ended = True

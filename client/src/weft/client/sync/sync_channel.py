@@ -1,4 +1,4 @@
-"""A `grpc.aio` channel as the `grpc.Channel` that generated stubs take where there is no asyncio.
+"""A `grpc.aio` channel as a `grpc.Channel`, for generated stubs in code without asyncio.
 
 Each call runs on the background loop; its object here is a `grpc.Call` and a `grpc.Future`, as gRPC's own are.
 """
@@ -17,7 +17,7 @@ import grpc.aio
 
 from weft.client.sync.background_loop import BackgroundLoop
 
-# What gRPC takes by place.
+# The parameters that gRPC accepts by position.
 _PLACES = ("request", "timeout", "metadata", "credentials", "wait_for_ready", "compression")
 
 
@@ -40,7 +40,7 @@ class SyncCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]  # not generic
         return self._loop.call(self._call.cancel)
 
     def add_callback(self, callback: Callable[[], None]) -> bool:
-        """Call back when the call is over. False: it is, and nothing will be called."""
+        """Call the callback when the call is over. Returns False if it is over already: then nothing is called."""
         if self._call.done():
             return False
         self._loop.call(lambda: self._call.add_done_callback(lambda _: callback()))
@@ -73,7 +73,7 @@ class SyncCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]  # not generic
         """The response.
 
         Raises:
-            grpc.FutureTimeoutError: the call is not over by then. It goes on.
+            grpc.FutureTimeoutError: the call is not over in time. It goes on.
             grpc.FutureCancelledError: it was cancelled here.
             grpc.RpcError: it failed.
         """
@@ -119,7 +119,7 @@ class SyncResponses(SyncCall):
         return await _or_failure(self._call, self._call.read())
 
     def result(self, timeout: float | None = None) -> Any:
-        """Wait until the stream is over; there is nothing to return."""
+        """Wait until the stream is over. Returns nothing."""
         error = self.exception(timeout)
         if error is not None:
             raise error
@@ -129,7 +129,7 @@ class SyncResponses(SyncCall):
 
 
 async def _or_failure(call: Any, step: Awaitable[Any]) -> Any:
-    """What a step of a call gives. A call that was cancelled has failed, for those who wait for it here."""
+    """Await a step of a call. The cancellation of the call is an error of the call to its waiting threads."""
     try:
         return await step
     except asyncio.CancelledError:
@@ -139,7 +139,7 @@ async def _or_failure(call: Any, step: Awaitable[Any]) -> Any:
 
 
 async def _error_of(call: Any) -> grpc.aio.AioRpcError | None:
-    """The error that a call ended with, once it is over."""
+    """The error of a call that is over."""
     return None if await call.code() is grpc.StatusCode.OK else await _failure(call)
 
 
@@ -159,7 +159,7 @@ async def _debug_text(call: Any) -> Any:
 
 
 class _Callable:
-    """A method of a stub. gRPC takes deadline, metadata and more by their names or by their places."""
+    """A method of a stub. gRPC accepts deadline, metadata and more by name or by position."""
 
     def __init__(self, callable_: Any, loop: BackgroundLoop, *, many_requests: bool) -> None:
         self._callable = callable_
@@ -242,7 +242,7 @@ class SyncChannel(grpc.Channel):
     def subscribe(
         self, callback: Callable[[grpc.ChannelConnectivity], None], try_to_connect: bool = False
     ) -> None:
-        """Call back with the connection's state, now and after each change, until `unsubscribe`."""
+        """Call the callback with the connection's state, now and after each change, until `unsubscribe`."""
         self._watches[callback] = self._loop.start(lambda: self._watch(callback, try_to_connect))
 
     def unsubscribe(self, callback: Callable[[grpc.ChannelConnectivity], None]) -> None:

@@ -35,11 +35,11 @@ class SyncTaskHandle(Generic[Resp]):
 
     @property
     def refusal(self) -> WeftError | None:
-        """Why the coordinator refused it (only in `submit_many`); such a handle has no id."""
+        """The coordinator's refusal (only in `submit_many`). A refused handle has no id."""
         return self._handle.refusal
 
     def result(self, timeout_s: float | None = None) -> Resp:
-        """Wait for the task and give its response. Without `timeout_s` it waits until the task ends.
+        """Wait for the task's end and return its response. Without `timeout_s` it waits without a limit.
 
         Raises:
             WeftError: the task's outcome, with the handler's code, message and details.
@@ -48,7 +48,7 @@ class SyncTaskHandle(Generic[Resp]):
         return self._loop.run(lambda: self._handle.result(timeout_s))
 
     def ended(self, timeout_s: float | None = None) -> Task:
-        """Wait for the task and give it, in whatever state it ended.
+        """Wait for the task's end and return the task, whether or not it succeeded.
 
         Raises:
             DeadlineExceeded: it has not ended by then (CALL_DEADLINE).
@@ -56,22 +56,22 @@ class SyncTaskHandle(Generic[Resp]):
         return self._loop.run(lambda: self._handle.ended(timeout_s))
 
     def snapshot(self) -> Task:
-        """The task as it is now."""
+        """Read the present state of the task."""
         return self._loop.run(self._handle.snapshot)
 
     def state(self) -> TaskState:
         return self._loop.run(self._handle.state)
 
     def cancel(self, reason: str = "", *, grace_s: float | None = None) -> Task:
-        """Cancel it; a running handler gets `grace_s` to end."""
+        """Cancel the task. A running handler gets `grace_s` to end."""
         return self._loop.run(lambda: self._handle.cancel(reason, grace_s=grace_s))
 
     def retry(self) -> Task:
-        """Queue it again, after it failed or was cancelled."""
+        """Queue the task again, after it failed or was cancelled."""
         return self._loop.run(self._handle.retry)
 
     def watch(self, after_sequence: int = 0) -> Generator[Task | Progress]:
-        """Follow it: snapshots and responses as they come, until it has ended."""
+        """Follow the task: snapshots and responses as they come, until it has ended."""
         return self._loop.iterate(lambda: self._handle.watch(after_sequence))
 
     def stream(self) -> Generator[Resp]:

@@ -120,7 +120,7 @@ class SyncTasks(SyncTasksById):
             method: of one response; as for `submit`.
             request: the request.
             request_id: submissions with the same id and the same request are one task.
-            timeout_s: deadline of all of it, the task's `schedule_to_close_s` included.
+            timeout_s: deadline of submission and task together. It is also the task's `schedule_to_close_s`.
             options: how the task is run; see `SubmitOptions`.
 
         Raises:
@@ -245,8 +245,8 @@ class SyncTasks(SyncTasksById):
         Raises:
             NotFound: no task has one of the ids.
         """
-        drawn_tasks = tuple(tasks)
-        return self._loop.run(lambda: self._tasks.wait(drawn_tasks, timeout_s))
+        copied_tasks = tuple(tasks)
+        return self._loop.run(lambda: self._tasks.wait(copied_tasks, timeout_s))
 
     def as_finished(self, tasks: Iterable[HasId | str], timeout_s: float | None = None) -> Generator[Task]:
         """Give each task when it has ended, until all have ended or the time is up.
@@ -254,5 +254,5 @@ class SyncTasks(SyncTasksById):
         Raises:
             NotFound: no task has one of the ids.
         """
-        drawn_tasks = tuple(tasks)
-        return self._loop.iterate(lambda: self._tasks.as_finished(drawn_tasks, timeout_s))
+        copied_tasks = tuple(tasks)
+        return self._loop.iterate(lambda: self._tasks.as_finished(copied_tasks, timeout_s))

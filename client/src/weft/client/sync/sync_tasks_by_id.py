@@ -65,24 +65,24 @@ class SyncTasksById:
         Args:
             states: any of these; none: all.
             method: full name.
-            created_from: submitted then or later; `created_to`: before then.
+            created_from: submitted at this time or later; `created_to`: before this time.
             agent_id: of the current or last attempt.
             request_id: the caller's.
-            error_codes: the last failure has one of these; `error_reason`: this reason, or this type was raised;
-                `error_text`: this in its message, or in what was raised.
+            error_codes: the last failure has one of these codes; `error_reason`: it has this reason, or the exception
+                has this type; `error_text`: its message or its exception contains this text.
             limit: at most so many.
         """
-        drawn_states = tuple(states)
-        drawn_error_codes = tuple(error_codes)
+        copied_states = tuple(states)
+        copied_error_codes = tuple(error_codes)
         return self._loop.iterate(
             lambda: self._by_id.list(
-                states=drawn_states,
+                states=copied_states,
                 method=method,
                 created_from=created_from,
                 created_to=created_to,
                 agent_id=agent_id,
                 request_id=request_id,
-                error_codes=drawn_error_codes,
+                error_codes=copied_error_codes,
                 error_reason=error_reason,
                 error_text=error_text,
                 limit=limit,

@@ -10,7 +10,7 @@ Entries of a heap may be old: a session that is busier by now moves down when it
 dropped until its next change.
 
 A session whose attempts keep failing gets no tasks while others serve the queue: an agent that fails quickly always has free
-slots, and would draw all tasks. If most sessions fail, this rule is off: the few others would only be overloaded.
+slots, and would get all tasks. If most sessions fail, this rule is off: the few others would only be overloaded.
 
 No I/O. Time is passed in, by the monotonic clock.
 """

@@ -165,7 +165,7 @@ type ExecuteResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Calls that ended.
 	Results []*DirectResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
-	// How loaded the agent is now; unset: as last reported.
+	// The agent's load now. Unset: as last reported.
 	Load          *LoadReport `protobuf:"bytes,2,opt,name=load,proto3" json:"load,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -334,9 +334,9 @@ func (x *LoadReport) GetHost() *HostLoad {
 	return nil
 }
 
-// Load as it comes in the trailer "endpoint-load-metrics-bin" of every direct call, and once more in "weft-load-bin", since
-// some clients of gRPC do not show the first one: on the wire an xds.data.orca.v3.OrcaLoadReport (gRFC A51), of which
-// these fields are filled in. A handler that aborts with trailers of its own sends these alone.
+// The load in the trailer "endpoint-load-metrics-bin" of every direct call. The trailer "weft-load-bin" repeats it,
+// because some clients of gRPC do not show the first one. On the wire it is an xds.data.orca.v3.OrcaLoadReport (gRFC
+// A51), with these fields. If a handler aborts with trailers of its own, only the handler's are sent.
 type OrcaLoadReport struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// CPU use of the agent's process, where 1.0 is one core.
@@ -449,7 +449,7 @@ func (*DescribeAgentRequest) Descriptor() ([]byte, []int) {
 // The description.
 type DescribeAgentResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The agent, as it sees itself.
+	// The agent's description of itself.
 	Agent         *Agent `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -36,7 +36,7 @@ type SubmitTaskRequest struct {
 	// Idempotency key (AIP-155): up to 128 printable ASCII characters. Empty: none. Kept 24 h unless set otherwise, and never
 	// shorter than the task itself.
 	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// How to run it.
+	// Options: how the task is to be run.
 	Options *TaskOptions `protobuf:"bytes,4,opt,name=options,proto3" json:"options,omitempty"`
 	// How long request_id is kept from the submission on: 1 s to 24 h. Unset: 24 h. For ids that a library generates for its own
 	// repeats, which end within minutes: the record of the id is forgotten then. With it, the same request means the same
@@ -283,7 +283,7 @@ type SubmitAck struct {
 	TaskId string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
 	// The request id was known.
 	Existed bool `protobuf:"varint,2,opt,name=existed,proto3" json:"existed,omitempty"`
-	// Why it was refused; unset: it is stored.
+	// The reason of its refusal. Unset: it is stored.
 	Error         *status.Status `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -345,7 +345,7 @@ type GetTaskRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The task.
 	TaskId string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
-	// How much of it. Unset: FULL.
+	// The view: how much of the task. Unset: FULL.
 	View          TaskView `protobuf:"varint,2,opt,name=view,proto3,enum=weft.v1.TaskView" json:"view,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -448,7 +448,7 @@ type WaitTasksRequest struct {
 	TaskIds []string `protobuf:"bytes,1,rep,name=task_ids,json=taskIds,proto3" json:"task_ids,omitempty"`
 	// Give up after this long. Unset: the call's own deadline.
 	Timeout *durationpb.Duration `protobuf:"bytes,2,opt,name=timeout,proto3" json:"timeout,omitempty"`
-	// How much of each. Unset: FULL, but without the payload.
+	// The view: how much of each task. Unset: FULL, but without the payload.
 	View          TaskView `protobuf:"varint,3,opt,name=view,proto3,enum=weft.v1.TaskView" json:"view,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -563,13 +563,13 @@ func (x *WaitTasksResponse) GetNotFound() []string {
 // Asks for a page of tasks.
 type ListTasksRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Which tasks.
+	// The filter.
 	Filter *TaskFilter `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
 	// Most tasks a page: up to 1000. 0: 100.
 	PageSize uint32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// From the page before; empty: the first page. The filter must be the same.
+	// The token of the previous page, with the same filter. Empty: the first page.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// How much of each. Unset: BASIC.
+	// The view: how much of each task. Unset: BASIC.
 	View          TaskView `protobuf:"varint,4,opt,name=view,proto3,enum=weft.v1.TaskView" json:"view,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -633,7 +633,7 @@ func (x *ListTasksRequest) GetView() TaskView {
 	return TaskView_TASK_VIEW_UNSPECIFIED
 }
 
-// Which tasks. Every part that is set must match.
+// Selects tasks. Every field that is set must match.
 type TaskFilter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Any of these states; empty: all.
@@ -809,12 +809,12 @@ func (x *ListTasksResponse) GetNextPageToken() string {
 	return ""
 }
 
-// Asks for a task's end.
+// Asks for a task to be cancelled.
 type CancelTaskRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The task.
 	TaskId string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
-	// Why, for people: up to 1024 characters.
+	// The reason, for people: up to 1024 characters.
 	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	// How long a running handler may take to end. Unset: the coordinator's setting, 5 s. At most 1 h.
 	Grace         *durationpb.Duration `protobuf:"bytes,3,opt,name=grace,proto3" json:"grace,omitempty"`
@@ -1066,10 +1066,10 @@ func (x *WatchTaskRequest) GetAfterSequence() uint64 {
 	return 0
 }
 
-// One thing that happened.
+// One event of a task.
 type WatchTaskResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What happened.
+	// The kind of event.
 	//
 	// Types that are valid to be assigned to Event:
 	//
@@ -1169,7 +1169,7 @@ type ListAgentsRequest struct {
 	Method string `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
 	// Most agents a page: up to 10,000. 0: 1000.
 	PageSize uint32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// From the page before.
+	// The token of the previous page. Empty: the first page.
 	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1373,7 +1373,7 @@ func (x *GetAgentResponse) GetAgent() *Agent {
 	return nil
 }
 
-// Asks for agents, now and from now on.
+// Asks for a snapshot of agents, and for all later changes.
 type WatchAgentsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Only agents that host one of these methods; empty: all.

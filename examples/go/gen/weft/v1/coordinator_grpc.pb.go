@@ -89,9 +89,9 @@ type CoordinatorServiceClient interface {
 	// Guarantee: a task that exists during the whole listing and matches throughout is listed exactly once.
 	// Errors: INVALID_ARGUMENT (INVALID_FIELD: filter or page token).
 	ListTasks(ctx context.Context, in *ListTasksRequest, opts ...grpc.CallOption) (*ListTasksResponse, error)
-	// Asks for a task's end. A task that is not running is CANCELLED at once. If it runs, its handler is cancelled, and the task
-	// becomes CANCELLED when the handler has ended, or when the grace has passed. A handler that finishes all the
-	// same keeps its outcome. Repeating the call is harmless. A task that has ended does not change.
+	// Cancels a task. A task that is not running is CANCELLED at once. If it runs, its handler is cancelled, and the task
+	// becomes CANCELLED when the handler has ended, or when the grace has passed. If the handler finishes with an outcome
+	// of its own, the task keeps that outcome. Repeating the call is harmless. A task that has ended does not change.
 	//
 	// Guarantee: an acknowledged cancellation survives a crash of the coordinator. Errors: NOT_FOUND.
 	CancelTask(ctx context.Context, in *CancelTaskRequest, opts ...grpc.CallOption) (*CancelTaskResponse, error)
@@ -405,9 +405,9 @@ type CoordinatorServiceServer interface {
 	// Guarantee: a task that exists during the whole listing and matches throughout is listed exactly once.
 	// Errors: INVALID_ARGUMENT (INVALID_FIELD: filter or page token).
 	ListTasks(context.Context, *ListTasksRequest) (*ListTasksResponse, error)
-	// Asks for a task's end. A task that is not running is CANCELLED at once. If it runs, its handler is cancelled, and the task
-	// becomes CANCELLED when the handler has ended, or when the grace has passed. A handler that finishes all the
-	// same keeps its outcome. Repeating the call is harmless. A task that has ended does not change.
+	// Cancels a task. A task that is not running is CANCELLED at once. If it runs, its handler is cancelled, and the task
+	// becomes CANCELLED when the handler has ended, or when the grace has passed. If the handler finishes with an outcome
+	// of its own, the task keeps that outcome. Repeating the call is harmless. A task that has ended does not change.
 	//
 	// Guarantee: an acknowledged cancellation survives a crash of the coordinator. Errors: NOT_FOUND.
 	CancelTask(context.Context, *CancelTaskRequest) (*CancelTaskResponse, error)

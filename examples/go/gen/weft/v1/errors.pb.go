@@ -86,25 +86,25 @@ const (
 	ErrorReason_ERROR_REASON_PROGRESS_LIMIT ErrorReason = 25
 	// UNAVAILABLE: on a stream that had begun, the attempt that fed it ended and a new one began.
 	ErrorReason_ERROR_REASON_STREAM_RESTARTED ErrorReason = 26
-	// UNIMPLEMENTED: an agent was given a method that it does not host.
+	// UNIMPLEMENTED: an agent got a call of a method that it does not host.
 	ErrorReason_ERROR_REASON_METHOD_NOT_HOSTED ErrorReason = 27
 	// UNAVAILABLE: the isolated process that ran the handler died.
 	ErrorReason_ERROR_REASON_ISOLATED_PROCESS_DIED ErrorReason = 28
 	// UNAVAILABLE: no agent takes direct calls of this method now. Metadata: method, agents (that host it).
 	ErrorReason_ERROR_REASON_NO_AGENT ErrorReason = 29
-	// UNAVAILABLE: the app behind a sidecar cannot be reached, or says that it does not serve.
+	// UNAVAILABLE: the app behind a sidecar cannot be reached, or reports that it does not serve.
 	ErrorReason_ERROR_REASON_APP_UNAVAILABLE ErrorReason = 30
-	// Any code, the handler's own: what came with its failure is more than an answer carries, and was left out in part, which the
-	// message says as well. Metadata: left_out, in words, and limit_bytes.
+	// Any code, the handler's own: its failure has more metadata and details than an answer carries. A part was left out,
+	// and the message says so. Metadata: left_out, in words, and limit_bytes.
 	ErrorReason_ERROR_REASON_METADATA_LEFT_OUT ErrorReason = 31
-	// DEADLINE_EXCEEDED: the caller's time for this call passed before its answer. What it asked for may have been done, and a
+	// DEADLINE_EXCEEDED: the caller's deadline of this call passed before its answer. The work may have been done, and a
 	// task may go on.
 	ErrorReason_ERROR_REASON_CALL_DEADLINE ErrorReason = 32
-	// UNAVAILABLE: this session is over, because nothing was heard of the agent or its lease passed. Dial again.
+	// UNAVAILABLE: this session is over, because the agent was silent or its lease has passed. Dial again.
 	ErrorReason_ERROR_REASON_SESSION_LOST ErrorReason = 33
 	// ABORTED: this session is over, because the same agent opened a newer one.
 	ErrorReason_ERROR_REASON_SESSION_SUPERSEDED ErrorReason = 34
-	// UNAVAILABLE: said by weft's libraries, not sent: no coordinator answers, or a stream ended before its end.
+	// UNAVAILABLE: made by weft's libraries, never sent: no coordinator answers, or a stream broke.
 	ErrorReason_ERROR_REASON_UNREACHABLE ErrorReason = 35
 )
 

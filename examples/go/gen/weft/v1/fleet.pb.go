@@ -25,7 +25,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// What an operator set for an agent. The coordinator keeps it, across the agent's restarts.
+// An agent's desired state, set by an operator. The coordinator keeps it across the agent's restarts.
 type DesiredState int32
 
 const (
@@ -216,11 +216,11 @@ func (MethodKind) EnumDescriptor() ([]byte, []int) {
 type DirectState int32
 
 const (
-	// It has none, or that is not known yet.
+	// The agent has no direct server, or its reachability is not known yet.
 	DirectState_DIRECT_STATE_UNSPECIFIED DirectState = 0
-	// The coordinator has reached it.
+	// The coordinator has reached the direct server.
 	DirectState_DIRECT_STATE_REACHABLE DirectState = 1
-	// The coordinator cannot reach it, or finds another server there: `direct_problem` says why.
+	// The coordinator cannot reach the address, or finds another server there: `direct_problem` has the reason.
 	DirectState_DIRECT_STATE_UNREACHABLE DirectState = 2
 )
 
@@ -482,7 +482,7 @@ type Agent struct {
 	Epoch uint64 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// Its state.
 	State AgentState `protobuf:"varint,4,opt,name=state,proto3,enum=weft.v1.AgentState" json:"state,omitempty"`
-	// What an operator set for it.
+	// Its desired state, set by an operator.
 	DesiredState DesiredState `protobuf:"varint,5,opt,name=desired_state,json=desiredState,proto3,enum=weft.v1.DesiredState" json:"desired_state,omitempty"`
 	// Its labels.
 	Labels map[string]string `protobuf:"bytes,6,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
@@ -498,13 +498,13 @@ type Agent struct {
 	UsedSlots uint32 `protobuf:"varint,11,opt,name=used_slots,json=usedSlots,proto3" json:"used_slots,omitempty"`
 	// Attempts that it holds.
 	InFlight uint32 `protobuf:"varint,12,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
-	// Where its direct server can be reached; empty: nowhere.
+	// The advertised address of its direct server. Empty: it has none.
 	AdvertisedAddress string `protobuf:"bytes,13,opt,name=advertised_address,json=advertisedAddress,proto3" json:"advertised_address,omitempty"`
 	// Its last report.
 	Load *HostLoad `protobuf:"bytes,14,opt,name=load,proto3" json:"load,omitempty"`
 	// When its session began.
 	ConnectTime *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=connect_time,json=connectTime,proto3" json:"connect_time,omitempty"`
-	// When it was last heard; for an agent at another coordinator, accurate to some seconds.
+	// The time of its last message. For an agent at another coordinator, accurate to some seconds.
 	LastSeenTime *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=last_seen_time,json=lastSeenTime,proto3" json:"last_seen_time,omitempty"`
 	// Version of weft that it runs.
 	Version string `protobuf:"bytes,17,opt,name=version,proto3" json:"version,omitempty"`
@@ -514,7 +514,7 @@ type Agent struct {
 	StaleResultsRefused uint64 `protobuf:"varint,19,opt,name=stale_results_refused,json=staleResultsRefused,proto3" json:"stale_results_refused,omitempty"`
 	// Whether the advertised address leads to it.
 	DirectState DirectState `protobuf:"varint,20,opt,name=direct_state,json=directState,proto3,enum=weft.v1.DirectState" json:"direct_state,omitempty"`
-	// Why the advertised address cannot be used; empty: it can be used, or that is not known yet.
+	// The reason why the advertised address cannot be used. Empty: it can be used, or this is not known yet.
 	DirectProblem string `protobuf:"bytes,21,opt,name=direct_problem,json=directProblem,proto3" json:"direct_problem,omitempty"`
 	// Its attempts keep failing with codes that point to the agent (UNKNOWN, INTERNAL, UNAVAILABLE, DATA_LOSS, or crashes): it
 	// gets none for some seconds while others serve a queue, unless most of those fail too.
@@ -744,7 +744,7 @@ type Queue struct {
 	Agents uint32 `protobuf:"varint,7,opt,name=agents,proto3" json:"agents,omitempty"`
 	// Age of its oldest ready task.
 	OldestAge *durationpb.Duration `protobuf:"bytes,8,opt,name=oldest_age,json=oldestAge,proto3" json:"oldest_age,omitempty"`
-	// What its ready tasks wait for; unset: it has none.
+	// The reason why its ready tasks wait. Unset: it has no ready tasks.
 	Waiting       *Waiting `protobuf:"bytes,9,opt,name=waiting,proto3" json:"waiting,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -843,10 +843,10 @@ func (x *Queue) GetWaiting() *Waiting {
 	return nil
 }
 
-// What a task that is not running waits for.
+// The reason why a task does not run, and an explanation.
 type Waiting struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Why it waits.
+	// The reason.
 	Reason WaitReason `protobuf:"varint,1,opt,name=reason,proto3,enum=weft.v1.WaitReason" json:"reason,omitempty"`
 	// The same for people, such as "no agent with zone=eu (3 agents host acme.v1.Greeter/Greet)".
 	Text          string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`

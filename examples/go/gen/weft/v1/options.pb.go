@@ -550,7 +550,7 @@ func (x *CachePolicy) GetTtl() *durationpb.Duration {
 	return nil
 }
 
-// When to try again. Backoff is exponential with full jitter: attempt n (from 1) is followed by a wait that is
+// When to retry. Backoff is exponential with full jitter: attempt n (from 1) is followed by a wait that is
 // chosen at random, uniformly from [0, min(max_backoff, initial_backoff * backoff_multiplier^(n-1))]. A RetryInfo among the
 // handler's status details sets the least wait. INVALID_ARGUMENT, UNIMPLEMENTED and results over the size
 // limit are never retried, by any policy.
@@ -712,7 +712,7 @@ func (x *TimeLimits) GetScheduleToClose() *durationpb.Duration {
 	return nil
 }
 
-// What an agent must have for a task.
+// Requirements: the labels and resources that an agent must have for a task.
 type Requirements struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Labels that the agent must carry with exactly these values.

@@ -13,8 +13,8 @@
 // - It names in Hello every attempt that it still holds: running, waiting for a slot, or finished and not
 //   acknowledged. An attempt that it does not name is taken back: if the process is the same, it never reached
 //   the agent; otherwise it is lost with the earlier process, and counts as a crash.
-// - It sends a State at least once per heartbeat interval. When the echoes stop for three intervals, it
-//   takes the stream for dead and dials again, for ever, with jittered backoff of at most a second.
+// - It sends a State at least once per heartbeat interval. When the echoes stop for three intervals,
+//   the stream counts as dead: the agent dials again, for ever, with jittered backoff of at most a second.
 // - It cancels the attempts that Welcome or a Cancel names, and still reports them, unless they are lost.
 //
 // docs/protocol.md has all rules, with numbers.
@@ -157,11 +157,11 @@ type ConnectResponse struct {
 	ResultAcks []*ResultAck `protobuf:"bytes,4,rep,name=result_acks,json=resultAcks,proto3" json:"result_acks,omitempty"`
 	// Progress that the agent may forget.
 	ProgressAcks []*ProgressAck `protobuf:"bytes,5,rep,name=progress_acks,json=progressAcks,proto3" json:"progress_acks,omitempty"`
-	// What an operator set; unset: no change.
+	// The agent's desired state, set by an operator. Unset: no change.
 	DesiredState DesiredState `protobuf:"varint,6,opt,name=desired_state,json=desiredState,proto3,enum=weft.v1.DesiredState" json:"desired_state,omitempty"`
 	// Echo of the newest AgentReport's sequence; 0: none in this message.
 	EchoSequence uint64 `protobuf:"varint,7,opt,name=echo_sequence,json=echoSequence,proto3" json:"echo_sequence,omitempty"`
-	// Why the coordinator cannot reach the advertised address: for the agent's log, once a session.
+	// The reason why the coordinator cannot reach the advertised address: for the agent's log, once a session.
 	DirectProblem string `protobuf:"bytes,8,opt,name=direct_problem,json=directProblem,proto3" json:"direct_problem,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -270,9 +270,9 @@ type Hello struct {
 	Methods []*HostedMethod `protobuf:"bytes,6,rep,name=methods,proto3" json:"methods,omitempty"`
 	// Capacity in slots: 1 to 100000.
 	Slots uint32 `protobuf:"varint,7,opt,name=slots,proto3" json:"slots,omitempty"`
-	// Slots' worth of assignments that it takes beyond its free slots, so that the next attempt is at hand.
+	// How many slots' worth of assignments it takes beyond its free slots, so that the next attempt waits at the agent.
 	Prefetch uint32 `protobuf:"varint,8,opt,name=prefetch,proto3" json:"prefetch,omitempty"`
-	// Where its direct server can be reached; empty: nowhere.
+	// The advertised address of its direct server. Empty: it has none.
 	AdvertisedAddress string `protobuf:"bytes,9,opt,name=advertised_address,json=advertisedAddress,proto3" json:"advertised_address,omitempty"`
 	// Every attempt that it still holds.
 	Held []*HeldAttempt `protobuf:"bytes,10,rep,name=held,proto3" json:"held,omitempty"`
@@ -518,7 +518,7 @@ func (x *Contract) GetFileDescriptorSet() []byte {
 	return nil
 }
 
-// Heartbeat: how the agent is now.
+// Heartbeat: the agent's present state.
 type AgentReport struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Counts up from 1 in each session; comes back as echo_sequence.
@@ -890,7 +890,7 @@ type Welcome struct {
 	Adopted []*AttemptRef `protobuf:"bytes,5,rep,name=adopted,proto3" json:"adopted,omitempty"`
 	// Held attempts that are no longer this agent's: cancel them. Their results are refused.
 	Lost []*AttemptRef `protobuf:"bytes,6,rep,name=lost,proto3" json:"lost,omitempty"`
-	// What an operator set for this agent.
+	// The agent's desired state, set by an operator.
 	DesiredState DesiredState `protobuf:"varint,7,opt,name=desired_state,json=desiredState,proto3,enum=weft.v1.DesiredState" json:"desired_state,omitempty"`
 	// Largest response that a handler may give, in bytes.
 	MaxResponseBytes uint64 `protobuf:"varint,8,opt,name=max_response_bytes,json=maxResponseBytes,proto3" json:"max_response_bytes,omitempty"`
@@ -1176,7 +1176,7 @@ type Cancel struct {
 	Attempt uint32 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	// How long the handler may take to end; then it is cut off.
 	Grace *durationpb.Duration `protobuf:"bytes,3,opt,name=grace,proto3" json:"grace,omitempty"`
-	// Why, for the handler's log.
+	// The reason, for the handler's log.
 	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	// The attempt is no longer this agent's (expired, or given to another): its result will be refused, and
 	// need not be sent.
@@ -1250,7 +1250,7 @@ func (x *Cancel) GetLost() bool {
 	return false
 }
 
-// A result has been dealt with: drop it.
+// A result has been stored or refused: the agent may drop it.
 type ResultAck struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The task.

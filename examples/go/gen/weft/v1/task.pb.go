@@ -97,7 +97,7 @@ func (TaskState) EnumDescriptor() ([]byte, []int) {
 	return file_weft_v1_task_proto_rawDescGZIP(), []int{0}
 }
 
-// How much of a task an answer carries.
+// The view of a task: which of its fields an answer carries.
 type TaskView int32
 
 const (
@@ -205,7 +205,7 @@ func (x *Metadatum) GetValue() []byte {
 	return nil
 }
 
-// The parts of a call that go from hop to hop besides the request itself.
+// The parts of a call besides the request that pass from hop to hop.
 type CallContext struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The caller's metadata, without the keys that gRPC and weft own ("grpc-*", "weft-*", "user-agent", ...).
@@ -287,7 +287,7 @@ func (x *CallContext) GetParentId() string {
 	return ""
 }
 
-// How a task is to be run. Everything is optional.
+// Options: how a task is to be run. Every field is optional.
 type TaskOptions struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 0 to 9, higher first. Unset: 5.
@@ -296,9 +296,9 @@ type TaskOptions struct {
 	Delay *durationpb.Duration `protobuf:"bytes,2,opt,name=delay,proto3" json:"delay,omitempty"`
 	// Limits on the task's time.
 	Limits *TimeLimits `protobuf:"bytes,3,opt,name=limits,proto3" json:"limits,omitempty"`
-	// When to try again.
+	// The retry policy.
 	Retry *RetryPolicy `protobuf:"bytes,4,opt,name=retry,proto3" json:"retry,omitempty"`
-	// What an agent must have.
+	// Requirements on the agent.
 	Requirements *Requirements `protobuf:"bytes,5,opt,name=requirements,proto3" json:"requirements,omitempty"`
 	// Metadata and trace context for the handler.
 	Context *CallContext `protobuf:"bytes,6,opt,name=context,proto3" json:"context,omitempty"`
@@ -414,7 +414,7 @@ func (x *TaskOptions) GetFairnessWeight() float64 {
 	return 0
 }
 
-// The end of an attempt or of a task: the handler's own answer, unchanged.
+// The outcome of an attempt or of a task: the handler's own answer, unchanged.
 type Outcome struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The handler's status: code, message and details. Unset or code 0: OK.
@@ -562,7 +562,7 @@ func (x *HandlerError) GetStack() string {
 	return ""
 }
 
-// One attempt at a task, as the store remembers it.
+// One attempt at a task, as stored.
 type Attempt struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Number of the attempt, from 1.
@@ -673,14 +673,14 @@ func (x *Attempt) GetError() *HandlerError {
 	return nil
 }
 
-// One task, as the store knows it.
+// One task, as stored.
 type Task struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Chosen by the store; opaque; unique for ever.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// Full method name, such as "acme.research.v1.ResearchService/Summarize".
 	Method string `protobuf:"bytes,2,opt,name=method,proto3" json:"method,omitempty"`
-	// Where it is in its life.
+	// Its state.
 	State TaskState `protobuf:"varint,3,opt,name=state,proto3,enum=weft.v1.TaskState" json:"state,omitempty"`
 	// The caller's idempotency key; empty when none was given.
 	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
@@ -694,7 +694,7 @@ type Task struct {
 	Crashes uint32 `protobuf:"varint,8,opt,name=crashes,proto3" json:"crashes,omitempty"`
 	// The agent that holds the current attempt or made the last one.
 	AgentId string `protobuf:"bytes,9,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
-	// A cancellation was asked for and the running attempt has not ended yet.
+	// A cancellation was requested, and the running attempt has not ended yet.
 	CancelRequested bool `protobuf:"varint,10,opt,name=cancel_requested,json=cancelRequested,proto3" json:"cancel_requested,omitempty"`
 	// Progress events stored so far; also the sequence number of the newest.
 	ProgressCount uint64 `protobuf:"varint,11,opt,name=progress_count,json=progressCount,proto3" json:"progress_count,omitempty"`
@@ -718,7 +718,7 @@ type Task struct {
 	Failures uint32 `protobuf:"varint,19,opt,name=failures,proto3" json:"failures,omitempty"`
 	// When `options.limits.schedule_to_close` passes, which RetryTask starts anew; unset: no such limit, or it has ended.
 	Deadline *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=deadline,proto3" json:"deadline,omitempty"`
-	// What it waits for while it is SCHEDULED or QUEUED. Only GetTask fills it.
+	// The reason why it waits, while it is SCHEDULED or QUEUED. Only GetTask fills it.
 	Waiting       *Waiting `protobuf:"bytes,21,opt,name=waiting,proto3" json:"waiting,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
