@@ -1,4 +1,4 @@
-"""Reference pages of the docs site, made from what they describe: the command's help, errors, the contract, the Python API.
+"""Makes the reference pages of the docs site: from the command's help, the errors, the contract and the Python API.
 
 Each page is Markdown; links in it are relative to docs/, like those of the pages that are written by hand.
 """
@@ -27,7 +27,7 @@ from weft.rpc import errors, refusals
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
 CONTRACT = ("task", "coordinator", "fleet", "session", "agent")
-# What users import.
+# The modules that users import.
 PYTHON = ("weft.client", "weft.client.sync", "weft.agent", "weft.testing", "weft.rpc.errors")
 
 HELP_WIDTH = 100
@@ -92,7 +92,7 @@ def command_page() -> str:
 
 
 def commands(command: Any, name: str, parent: Any) -> Iterator[Any]:
-    """The context of every command, groups before what is in them."""
+    """The context of every command, groups before their commands."""
     context = typer.Context(
         command, info_name=name, parent=parent, terminal_width=HELP_WIDTH, max_content_width=HELP_WIDTH
     )
@@ -139,7 +139,7 @@ def refusal_classes(reason: str) -> tuple[type[errors.WeftError], ...]:
 
 
 def python_page() -> str:
-    """What `__all__` of each public module names, from its docstrings; each thing once."""
+    """The names of `__all__` of each public module, with their docstrings; each name once."""
     parts = ["# Python\n"]
     for name in filter(_is_there, PYTHON):
         module = importlib.import_module(name)
@@ -269,7 +269,7 @@ def cell(comment: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """What Markdown would take for its own, outside of code."""
+    """The text with Markdown's own characters escaped, outside of code."""
     parts = re.split(r"(`[^`]*`)", text)
     parts[::2] = [re.sub(r"([*_<\[])", r"\\\1", part) for part in parts[::2]]
     return "".join(parts)

@@ -5,7 +5,7 @@
     source files that pages link to ──────────┘
 
 Pages link to each other, and to files of the repository, by relative paths, so that they can be read without the site too.
-For the site, every file that some page links to becomes a page.
+Every file that a page links to becomes a page of the site.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ LANGUAGES = {
 
 
 class Pages:
-    """The pages of the site, by their paths in it, and the files of the repository that become pages since others link to them."""
+    """The pages of the site by their paths, and the files of the repository that become pages because of links to
+    them."""
 
     def __init__(self) -> None:
         self.text: dict[str, str] = {}
@@ -66,7 +67,7 @@ class Pages:
             return match[0]
         file = (origin.parent / target).resolve()
         if not file.is_relative_to(ROOT) or not file.exists():
-            return match[0]  # Sphinx tells of it.
+            return match[0]  # Sphinx warns of it.
         name = str(file.relative_to(ROOT))
         if name in SHOWN_BY:
             shown = SHOWN_BY[name]
@@ -99,7 +100,7 @@ class Pages:
                 self.text[f"source/{name}.md"] = head + body
 
     def _folder_page(self, folder: Path) -> str:
-        """What is in a folder, by the first sentence of each file."""
+        """The contents of a folder: the first sentence of each file."""
         rows = []
         for path in sorted(folder.iterdir(), key=lambda path: (path.is_file(), path.name)):
             if path.name.startswith((".", "__")) or path.name == "py.typed":
@@ -127,7 +128,7 @@ def tables_of_contents(page: str) -> Iterator[str]:
 
 
 def toctree(caption: str, links: Iterable[tuple[str, str]]) -> str:
-    """The pages that links of a README lead to, for the navigation."""
+    """The pages behind the links of a README, for the navigation."""
     names = [re.sub(r"(^|/)README\.md$", r"\1index.md", target) for target, _ in links]
     entries = (SHOWN_BY.get(os.path.normpath(f"docs/{name}"), name).removesuffix(".md") for name in names)
     head = f":caption: {caption}\n" if caption else ""

@@ -1,6 +1,6 @@
 """Generate Python from the protobuf contract, and the sync client from the asyncio one: `python scripts/generate.py` (or `--check` to compare only).
 
-buf lints and checks for breaking changes, but it cannot run grpcio-tools' Python plugin, so this does.
+buf lints and checks for breaking changes, but it cannot run grpcio-tools' Python plugin. This script runs it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TARGETS = {
     ROOT / "examples" / "corpus" / "protos": ROOT / "examples" / "corpus" / "gen",
     ROOT / "tests" / "support" / "protos": ROOT / "tests" / "support" / "gen",
 }
-# Their stubs and servicers get types too, as in a user's project: type checkers try the library on them.
+# These also get typed stubs and servicers, as in a user's project: type checkers check the library with them.
 TYPED = frozenset({ROOT / "examples" / "corpus" / "protos", ROOT / "tests" / "support" / "protos"})
 
 
@@ -63,7 +63,8 @@ def generate(source: Path, target: Path) -> None:
 
 
 def pinned_generator() -> str:
-    """The version of grpcio-tools whose output is committed: what it generates is the lowest grpcio and protobuf."""
+    """The version of grpcio-tools whose output is committed. It decides the lowest grpcio and protobuf that weft
+    allows."""
     found = re.search(r'"grpcio-tools==([0-9.]+)', (ROOT / "pyproject.toml").read_text())
     assert found, "pyproject.toml pins grpcio-tools"
     return found[1]
@@ -83,7 +84,7 @@ def main() -> int:
             f"grpcio-tools {pinned} generates the committed code, and {here} is installed here",
             file=sys.stderr,
         )
-        # A Python too new for the pinned one cannot generate; that is nothing against what is committed.
+        # A Python that is too new for the pinned version cannot generate. The committed code may still be right.
         return 0 if check else 1
     stale: list[Path] = []
     for source, target in TARGETS.items():

@@ -1,7 +1,8 @@
 """The classes of `weft.client.sync`, generated from the asyncio ones; `scripts/generate.py` writes or compares them.
 
-A module of the asyncio client with such classes becomes one: `tasks` is `sync/sync_tasks`. Each public method becomes one that has the same done on the background loop and waits for it. Nothing is implemented
-twice: signatures, types and docstrings are those of the asyncio classes.
+A module of the asyncio client with such classes becomes one: `tasks` is `sync/sync_tasks`. Each public method runs the
+asyncio method on the background loop and waits for it. Nothing is implemented twice: signatures, types and docstrings
+are those of the asyncio classes.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 CLIENT = ROOT / "client" / "src" / "weft" / "client"
 MODULES = ("task_handle", "tasks_by_id", "tasks", "fleet", "direct_calls", "mesh")
-# The classes with a counterpart, and the attribute in which that has the asyncio object.
+# The classes with a counterpart, and the counterpart's attribute for the asyncio object.
 CLASSES = {
     "TaskHandle": "_handle",
     "TasksById": "_by_id",
@@ -26,7 +27,7 @@ CLASSES = {
     "Direct": "_direct",
     "Mesh": "_mesh",
 }
-# Members that would hand out what belongs to the loop, or end what the mesh ends.
+# Members that would return objects of the loop, or end objects that the mesh ends.
 LEFT_OUT = {("Direct", "balancer"), ("Direct", "close"), ("TasksById", "close")}
 # The argument that may be asynchronous in the asyncio client. Here a thread reads it.
 FED = "requests"
@@ -215,7 +216,7 @@ def _delayed(expression: str) -> str:
 
 
 def _wrapper(kind: str) -> str:
-    """The class that stands for what is given; empty: it is given as it is."""
+    """The class that replaces the value's class. Empty if the value stays as it is."""
     if kind == "grpc.aio.Channel":
         return "SyncChannel"
     name = kind.partition("[")[0]
@@ -236,7 +237,8 @@ def _signature(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
 
 
 def _passed(node: ast.FunctionDef | ast.AsyncFunctionDef, copied: list[str]) -> Iterator[str]:
-    """The arguments, handed on. `_signature` has translated their types; what can be asynchronous is fed."""
+    """The arguments, passed on. `_signature` has translated their types. A thread feeds arguments that can be
+    asynchronous."""
     named = {each.arg for each in node.args.kwonlyargs}
     for each in _arguments(node):
         value = f"copied_{each.arg}" if each.arg in copied else each.arg
@@ -288,7 +290,7 @@ def _docstring(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef, dept
         return ""
     for old, new in REWORDED.items():
         text = text.replace(old, new)
-    # No event loop is the caller's.
+    # The caller has no event loop.
     text = re.sub(r"\n    WrongEventLoop: .*(\n     +.*)*", "", text)
     end = "\n" if "\n" in text else ""
     return textwrap.indent(f'"""{text}{end}"""', "    " * depth) + ("\n" if depth == 1 else "")

@@ -1,7 +1,7 @@
-"""Guards the layout: `python scripts/layout.py` prints what breaks it and fails.
+"""Checks the layout: `python scripts/layout.py` prints violations and fails.
 
 One distribution from seven source roots that share the namespace `weft`, with imports that run one way. Nothing else
-would notice when this erodes: a `weft/__init__.py` hides the other roots from some installs and not from others.
+would notice a violation: a `weft/__init__.py`, for example, hides the other roots in some installs and not in others.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "conformance": frozenset(),
 }
 
-# Functions of other libraries -> the one module that may name them, since it adds what must hold everywhere.
+# Functions of other libraries -> the one module that may name them: it adds the options that must hold everywhere.
 # A name with a dot is that of one module alone.
 ONLY_IN: dict[str, str] = dict.fromkeys(
     ("insecure_channel", "secure_channel"), "weft/rpc/network/channel.py"
@@ -97,7 +97,7 @@ ONE_WAY_ROOTS = frozenset({"agent", "cli", "coordinator", "rpc"})
 # Files with these names are found in several roots: each root has its own settings and errors.
 REPEATED_STEMS = frozenset({"__init__", "settings", "errors"})
 
-# Words that say nothing about what a module is for.
+# Words that do not name a module's purpose.
 EMPTY_WORDS = frozenset({"common", "util", "utils", "helper", "helpers", "manager", "managers", "misc"})
 
 
@@ -110,7 +110,7 @@ def modules(root: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def namespace_problems(root: Path) -> Iterator[str]:
-    """`weft` is a namespace; below it, packages are regular ones, typed, and known to this file."""
+    """Check that `weft` is a namespace, and that the packages below it are regular, typed, and known to this file."""
     for source in SOURCES:
         weft = root / source / "weft"
         if not weft.is_dir():
@@ -131,7 +131,8 @@ def namespace_problems(root: Path) -> Iterator[str]:
 
 
 def name_problems(root: Path) -> Iterator[str]:
-    """Module and package names say what is in them, and lead to one place, as the names of public classes do."""
+    """Check that names of modules and packages say their purpose and are unique, and that names of public classes are
+    unique."""
     stems: dict[str, list[str]] = defaultdict(list)
     classes: dict[str, list[str]] = defaultdict(list)
     for path, below in own_modules(root):
@@ -204,19 +205,19 @@ def graph_problems(root: Path) -> Iterator[str]:
 
 
 def import_graph(root: Path) -> dict[str, set[str]]:
-    """Each module of weft's own -> those that it imports anywhere: also late, and for types alone."""
+    """Each module of weft -> the modules that it imports anywhere: also late, and for types alone."""
     sources = {module_name(below): (path, below) for path, below in own_modules(root)}
     graph: dict[str, set[str]] = {}
     for module, (path, below) in sources.items():
         found = {name for _, name in imported_names(ast.parse(path.read_text(), str(path)), below)}
-        # A name of a module is that module's.
+        # A name that is imported from a module belongs to that module.
         owners = {name if name in sources else name.rpartition(".")[0] for name in found}
         graph[module] = (owners & sources.keys()) - {module}
     return graph
 
 
 def circles(edges: Mapping[str, set[str]]) -> Iterator[list[str]]:
-    """Circles of a graph, until none is left when an edge of each is taken out."""
+    """The circles of a graph. One edge of each is removed, until no circle is left."""
     left = {node: set(after) for node, after in edges.items()}
     while True:
         try:
@@ -233,7 +234,7 @@ def circles(edges: Mapping[str, set[str]]) -> Iterator[list[str]]:
 
 
 def own_modules(root: Path) -> Iterator[tuple[Path, Path]]:
-    """The modules that people write: all but the generated ones."""
+    """The modules that are not generated."""
     return ((path, below) for path, below in modules(root) if not path.is_relative_to(root / "gen"))
 
 
@@ -253,9 +254,9 @@ def is_in(name: str, room: str, separator: str = ".") -> bool:
 
 
 def door_problems(root: Path) -> Iterator[str]:
-    """Some functions are named in one module alone, by which everybody else goes."""
+    """Check that some functions are named in one module only; all others use that module."""
     for path, below in modules(root):
-        # Generated code is not ours.
+        # Generated code is not checked.
         if below.parts[:2] == ("weft", "v1"):
             continue
         tree = ast.parse(path.read_text(), str(path))

@@ -1,6 +1,6 @@
 """Write docs/settings.md from the settings models: `python scripts/settings_table.py` (or `--check` to compare only).
 
-The models are the truth: a setting's name, range, default and description stand there once, and are enforced there.
+The models have a setting's name, range, default and description, and enforce them. Nothing is written twice.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def environment_variables(prefix: str, name: str, field: FieldInfo) -> list[str]
 
 
 def type_of(model: type[BaseSettings], name: str, field: FieldInfo) -> str:
-    """What may stand there, with its unit and its bounds."""
+    """The allowed values, with unit and bounds."""
     kind = field.annotation
     if get_origin(kind) in {Union, types.UnionType}:
         (kind,) = (part for part in get_args(kind) if part is not type(None))
@@ -112,7 +112,7 @@ def bounds(field: FieldInfo) -> str:
 
 
 def default_of(field: FieldInfo) -> str:
-    """The default as one would write it; a factory's own words are in the description."""
+    """The default as a user would write it. The default of a factory is in the description."""
     if field.default_factory is not None:
         return "none" if field.default_factory is dict else "chosen at the start"
     value = ",".join(field.default) if isinstance(field.default, tuple) else field.default
@@ -122,7 +122,7 @@ def default_of(field: FieldInfo) -> str:
 
 
 def number(value: Any) -> str:
-    """Without the `.0` that the type float adds."""
+    """The number as text, without the `.0` of a float."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 

@@ -126,7 +126,7 @@ async def test_it_waits_until_its_deadline(shape: str, balancers: Callable[..., 
 async def test_nobody_who_tells_of_agents(balancers: Callable[..., Balancer]) -> None:
     call = _waiting(balancers(), timeout=0.1)
     assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert "s for a coordinator that tells which agents there are" in await call.details()
+    assert "s for a coordinator that names the agents" in await call.details()
 
 
 @pytest.mark.parametrize("shape", SHAPES)

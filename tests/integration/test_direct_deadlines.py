@@ -101,7 +101,7 @@ async def test_an_egress_that_knows_no_agents(mesh: MeshHarness) -> None:
     channel: AbstractAsyncContextManager[grpc.aio.Channel] = grpc.aio.insecure_channel(egress)
     async with channel as opened:
         await mesh.eventually(lambda: _ready(opened), "the egress is open")
-        await late(opened, "Call", "s for a coordinator that tells which agents there are", (DIRECT,))
+        await late(opened, "Call", "s for a coordinator that names the agents", (DIRECT,))
 
 
 async def _ready(channel: grpc.aio.Channel) -> bool:

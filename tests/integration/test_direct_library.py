@@ -168,7 +168,7 @@ async def test_calls_before_the_coordinator_is_up(mesh: MeshHarness) -> None:
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         assert "for a coordinator" in (caught.value.details() or "")
         await mesh.coordinator(listen=target)
-        # They wait for somebody who tells which agents there are, not for agents.
+        # They wait for a coordinator that names the agents, not for agents.
         for call in early:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call

@@ -104,8 +104,12 @@ async def test_an_agent_by_itself_with_such_files(mesh: MeshHarness, tmp_path: P
 @pytest.mark.parametrize(
     ("files", "program", "says"),
     [
-        ({"queue.py": WORKER}, "queue:agent", "queue is a name that Python or weft needs for itself"),
-        ({"grpc/__init__.py": WORKER}, "grpc:agent", "grpc is a name that Python or weft needs for itself"),
+        ({"queue.py": WORKER}, "queue:agent", "queue is the name of a module that Python or weft needs"),
+        (
+            {"grpc/__init__.py": WORKER},
+            "grpc:agent",
+            "grpc is the name of a module that Python or weft needs",
+        ),
         (
             # What these libraries show of themselves once they have patched.
             {

@@ -220,7 +220,7 @@ def test_variables_that_are_read_or_not_ours_are_no_reason_to_warn() -> None:
     ("listen", "words"),
     [
         ("no-such-host.invalid:0", "the host 'no-such-host.invalid' is not known"),
-        ("192.0.2.1:0", "it is no address of this machine"),
+        ("192.0.2.1:0", "it is not an address of this machine"),
         ("unix:/no/such/folder/socket", "there is no folder /no/such/folder"),
     ],
 )

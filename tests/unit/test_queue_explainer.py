@@ -20,7 +20,7 @@ METHOD = "acme.v1.Greeter/Greet"
         ((0, 0, 0, 0), {}, False, "NO_AGENT", f"no agent is connected that hosts {METHOD}"),
         ((3, 0, 0, 0), {"zone": "eu"}, False, "NO_AGENT", f"no agent with zone=eu (3 agents host {METHOD})"),
         ((1, 0, 0, 0), {"zone": "eu"}, False, "NO_AGENT", f"no agent with zone=eu (1 agent hosts {METHOD})"),
-        ((1, 0, 0, 0), {}, False, "NO_AGENT", "no agent has slots enough for it"),
+        ((1, 0, 0, 0), {}, False, "NO_AGENT", "no agent has enough slots for it"),
         ((3, 2, 0, 0), {}, False, "NO_AGENT", "none of 2 agents takes work now"),
         ((3, 2, 2, 0), {}, False, "AGENTS_BUSY", "all 2 agents for it are busy"),
         ((1, 1, 1, 0), {}, False, "AGENTS_BUSY", "the only agent for it is busy"),

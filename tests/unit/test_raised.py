@@ -63,7 +63,7 @@ def test_the_causes_are_told_and_the_innermost_frames_kept() -> None:
     except Untold as error:
         found = raised.handler_error(error)
     assert within_bounds(found)
-    assert found.message == "(its text cannot be had)"
+    assert found.message == "(its text cannot be read)"
     assert "in fall" in found.stack[-1000:]
 
 

@@ -64,7 +64,7 @@ class Agent:
         listen: where its direct server listens, "host:port" or "unix:path"; "off": it has none. Default: a free port on
             the address that leads to the coordinator.
         advertised_address: where others reach the direct server. Default: where it listens.
-        use_proxy: reach coordinators by the proxy that the environment names (`https_proxy` and the like).
+        use_proxy: use the proxy on the way to coordinators that the environment names (`https_proxy` and the like).
         direct_wait_s: how long a direct call waits for a slot, unless its caller can try another agent.
         direct_queue: how many direct calls may wait for a slot at a time.
         max_message_bytes: largest request or response of a direct call.
@@ -276,7 +276,7 @@ class Agent:
 
     def _clients(self) -> MeshClients:
         if self._runtime is None:
-            raise HostingError("the agent does not run: its mesh is there from its on_start functions on")
+            raise HostingError("the agent does not run: its mesh exists from its on_start functions on")
         return self._runtime.clients
 
     def run(self) -> None:
@@ -297,7 +297,7 @@ class Agent:
         fill_missing()
         if os.getpid() == 1:
             _log.warning(
-                "this program is process 1, and waits for no orphans of its handlers: start it by `weft agent`,"
+                "this program is process 1, and does not reap orphans of its handlers: start it by `weft agent`,"
                 " or under an init, such as that of `docker run --init`"
             )
         loop = event_loop.new_event_loop()
@@ -322,13 +322,13 @@ class Agent:
 
     def _add_hook(self, kind: str, function: Hook) -> Hook:
         if self._runtime is not None:
-            raise HostingError(f"the agent runs: add its {kind} functions before that")
+            raise HostingError(f"the agent runs already: add its {kind} functions before it starts")
         self._hooks.add(kind, function)
         return function
 
     def _add(self, methods: Sequence[HostedMethod]) -> None:
         if self._runtime is not None:
-            raise HostingError("the agent runs: add its methods before that")
+            raise HostingError("the agent runs already: add its methods before it starts")
         for method in methods:
             if is_reserved(method.name.partition("/")[0]):
                 raise HostingError(

@@ -42,7 +42,7 @@ class AgentSettings(BaseSettings):
     target: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(DEFAULT_TARGET,),
         validation_alias=AliasChoices("weft_agent_target", "weft_target"),
-        description="coordinators, any of which will do: `host:port`, or several",
+        description="addresses of coordinators that share a store: `host:port`, or several",
     )
     id: str = Field(
         default_factory=_default_id,
@@ -56,17 +56,17 @@ class AgentSettings(BaseSettings):
         " unless set, the usable cores and 4, at most 32, and 256 for a sidecar, whose app does the work",
     )
     prefetch: int = Field(
-        default=0, ge=0, le=100_000, description="slots' worth of assignments to have at hand beyond those"
+        default=0, ge=0, le=100_000, description="slots' worth of assignments to hold beyond the free slots"
     )
     labels: Annotated[dict[str, str], NoDecode] = Field(
         default_factory=dict,
         max_length=64,
-        description="what requirements are matched against, such as `zone=eu,tier=a`",
+        description="labels that requirements are matched against, such as `zone=eu,tier=a`",
     )
     resources: Annotated[dict[str, float], NoDecode] = Field(
         default_factory=dict,
         max_length=64,
-        description="as labels, with numbers, such as `gpu=1,memory_bytes=8e9`",
+        description="amounts that requirements are matched against, such as `gpu=1,memory_bytes=8e9`",
     )
     direct_wait_s: float = Field(
         default=0.5,
@@ -94,8 +94,8 @@ class AgentSettings(BaseSettings):
         default=None,
         ge=1,
         le=100_000,
-        description="end the process in order, with exit status 75 so that it is started again, when handlers that ignore"
-        " their cancellation hold so many slots; unless set, never",
+        description="if handlers that ignore their cancellation use so many slots, end the process in order, with exit"
+        " status 75, so that a supervisor starts it again; unless set, never",
     )
     listen: str = Field(
         default_factory=str,
@@ -109,14 +109,14 @@ class AgentSettings(BaseSettings):
     use_proxy: bool = Field(
         default=False,
         validation_alias=AliasChoices("weft_agent_use_proxy", "weft_use_proxy"),
-        description="reach coordinators by the proxy that `grpc_proxy`, `https_proxy` or `http_proxy` names, unless"
+        description="reach coordinators through the proxy that `grpc_proxy`, `https_proxy` or `http_proxy` names, unless"
         " `no_grpc_proxy` or `no_proxy` excepts them; agents are never reached by one",
     )
 
     show_errors: bool = Field(
         default=True,
-        description="tell operators what handlers raise: type, text and traceback, with the task, where callers never see"
-        " it; `false`: it stays in the agent's log",
+        description="store handlers' exceptions with their tasks, for operators: type, text and traceback; `false`: they"
+        " stay in the agent's log. Callers never get them",
     )
 
     @field_validator("target", mode="before")

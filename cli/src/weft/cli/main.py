@@ -20,8 +20,8 @@ from weft.cli.terminal import streams
 
 _RUN = "Run"
 _CALL = "Call"
-_LOOK = "Look and steer"
-_SEE = "See it work"
+_LOOK = "Inspect and control"
+_SEE = "Try it out"
 # gRPC's newer event engine hands each event from thread to thread; these parts of it are off. See decision 0010.
 _WITHOUT = ("event_engine_client", "event_engine_listener", "event_engine_for_all_other_endpoints")
 _ONE_POLLING_THREAD = {"GRPC_EXPERIMENTS": ",".join(f"-{name}" for name in _WITHOUT)}

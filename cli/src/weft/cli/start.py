@@ -1,4 +1,4 @@
-"""Where the `weft` command starts: it says what to install where the command's own packages are missing."""
+"""Entry point of the `weft` command. If packages of the command are missing, it says which command installs them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The control plane: takes tasks in, keeps them in its store, and hands them to agents."""
+"""The control plane: accepts tasks, keeps them in its store, and assigns them to agents."""
 
 from weft.rpc.process.extras import require
 

@@ -54,7 +54,7 @@ async def abort(
                 context.abort(status_code(status.code), status.message, trailing_metadata=trailers)
             )
     except TimeoutError:
-        # The peer does not read. grpc keeps the status for it; only this side ends quietly.
+        # The peer does not read. grpc keeps the status for it; this side ends without an error.
         raise asyncio.CancelledError from None
 
 

@@ -116,7 +116,7 @@ class Coordinator:
         )
         self._server: aio.Server | None = None
 
-    # -- what the store tells (StoreListener) -----------------------------------------------------------------------
+    # -- events of the store (StoreListener) -----------------------------------------------------------------------
 
     def ready(self) -> None:
         self._dispatcher.wake()
@@ -233,7 +233,7 @@ class Coordinator:
         # Before the sessions: their end here is no change of the agents.
         self._discovery.close(_stopping("the coordinator is stopping; resume from the last cursor"))
         await self._dispatcher.stop()
-        # Before the streams close: an agent whose lease passes now is not lost, it will come back.
+        # Before the streams close: an agent whose lease ends now is not lost, because it will come back.
         await self._sweeper.stop()
         await self._sessions.stop()
         await self._fleet_sync.stop()

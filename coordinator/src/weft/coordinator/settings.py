@@ -52,7 +52,7 @@ class CoordinatorSettings(BaseSettings):
     )
     durability: Literal["process", "full", "fast", "durable", "replicated"] | None = Field(
         None,
-        description="what an acknowledged task survives; embedded: process (a kill; the default) or full (power loss);"
+        description="failures that an acknowledged task survives; embedded: process (a kill; the default) or full (power loss);"
         " Redis: fast (as often as Redis syncs its log; the default), durable (Redis syncs every write)"
         " or replicated (a replica has it)",
     )
@@ -60,9 +60,14 @@ class CoordinatorSettings(BaseSettings):
     coordinator_id: str = Field("", description="name for logs; empty: host name and process id")
 
     heartbeat_interval_s: float = Field(
-        1.0, ge=0.1, le=60, description="agents report at least this often; grows with the fleet"
+        1.0,
+        ge=0.1,
+        le=60,
+        description="most seconds between two heartbeats of an agent; grows with the fleet",
     )
-    missed_heartbeats: int = Field(3, ge=2, le=100, description="silent for so many: the agent is lost")
+    missed_heartbeats: int = Field(
+        3, ge=2, le=100, description="an agent that misses so many heartbeats in a row is lost"
+    )
     reconnect_grace_s: float = Field(
         2.0, ge=0, le=3600, description="an agent whose stream broke keeps its attempts for so long"
     )
@@ -112,12 +117,12 @@ class CoordinatorSettings(BaseSettings):
     max_progress_bytes: int = Field(
         MAX_PROGRESS_BYTES,
         ge=1024,
-        description="what the stored responses of one streaming task may take; one that sends more fails",
+        description="largest total of the stored responses of one streaming task; a task that sends more fails",
     )
     max_unread_bytes: int = Field(
         8 * 1024 * 1024,
         ge=1024,
-        description="a streaming handler waits while its transparent caller has so much to read",
+        description="a streaming handler waits while its transparent caller has so much left to read",
     )
     max_queued_tasks: int = Field(
         2_000_000, ge=1, description="unfinished tasks that the store takes before it refuses more"
@@ -143,7 +148,7 @@ class CoordinatorSettings(BaseSettings):
         30.0, ge=1, le=3600, description="a peer that does not read its stream for so long is dropped"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="what is logged: this and worse"
+        "info", description="lowest level that is logged"
     )
 
     @property

@@ -15,7 +15,7 @@ MAX_STACK_BYTES = 16 * 1024
 # Frames of one traceback, the innermost ones.
 _MAX_FRAMES = 64
 # Stands for the text of an exception whose `__str__` fails.
-UNTOLD = "(its text cannot be had)"
+UNTOLD = "(its text cannot be read)"
 
 
 def handler_error(error: BaseException) -> task_pb2.HandlerError:

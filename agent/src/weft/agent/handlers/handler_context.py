@@ -325,7 +325,7 @@ def _code_of(code: object) -> grpc.StatusCode | None:
         return code
     if isinstance(code, int):
         return status_code(code)
-    _log.warning("a handler set a status code that is none: UNKNOWN in its place", given=text_of(code)[:64])
+    _log.warning("a handler set an invalid status code: UNKNOWN is used instead", given=text_of(code)[:64])
     return grpc.StatusCode.UNKNOWN
 
 

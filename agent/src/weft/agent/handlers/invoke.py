@@ -159,7 +159,7 @@ def _ended_by(error: BaseException, context: HandlerContext) -> task_pb2.Outcome
     except BaseException as broken:
         # No outcome can be made from the values that the handler set.
         method = context.assignment.method
-        log_raised("what a handler left cannot be told", broken, method=method)
+        log_raised("the values that a handler set make no outcome", broken, method=method)
         return outcomes.handler_failed(method)
 
 

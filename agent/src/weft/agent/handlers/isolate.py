@@ -226,7 +226,7 @@ class IsolatedPool:
         except Exception as error:
             # Its pipe has broken, or a handler has written into the pipe: then its messages cannot be trusted.
             if not isinstance(error, EOFError | OSError):
-                log_raised("an isolated process does not speak as it should", error)
+                log_raised("an isolated process sent an invalid message", error)
             return None
 
     def cancel(self, context: SyncContext) -> None:

@@ -37,7 +37,7 @@ def load(path: str) -> Agent:
     if other:
         top = module_name.partition(".")[0]
         raise LoadError(
-            f"{top} is a name that Python or weft needs for itself ({other}), and not the module in {here}: rename that"
+            f"{top} is the name of a module that Python or weft needs ({other}), so the module in {here} is not used: rename it"
         )
     module = _imported(module_name, here)
     refuse_patched()
@@ -86,7 +86,7 @@ def _made(path: str, function: object) -> object:
 def _broken(what: str, error: BaseException) -> ProgramError:
     """The program's own error in short: type, message and place in the program."""
     if isinstance(error, SystemExit):
-        why = f"it ends the process (sys.exit({error.code!r})): what is not for import goes under `if __name__ == '__main__':`"
+        why = f"it ends the process (sys.exit({error.code!r})): put code that must not run at import under `if __name__ == '__main__':`"
     else:
         why = _text(error)
     place = "" if isinstance(error, SyntaxError) else _place(error)

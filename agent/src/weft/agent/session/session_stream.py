@@ -212,7 +212,7 @@ class SessionStream:
                 "direct calls cannot reach this agent: the coordinator dialled its advertised address in vain",
                 says=message.direct_problem,
                 do="set WEFT_AGENT_ADVERTISED_ADDRESS to a HOST:PORT that leads here from elsewhere,"
-                ' or WEFT_AGENT_LISTEN to "off" when nobody is to call it directly',
+                ' or WEFT_AGENT_LISTEN to "off" if it should get no direct calls',
             )
         if message.echo_sequence:
             self._echoed(message.echo_sequence)

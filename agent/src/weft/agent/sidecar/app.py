@@ -175,11 +175,9 @@ class App:
             except HostingError as error:
                 if self.contract is None:
                     raise
-                _log.error(
-                    "what the app offers cannot be hosted any more", app=self.address, says=error.message
-                )
+                _log.error("the app's new contract cannot be hosted", app=self.address, says=error.message)
             except WeftError as error:
-                _log.info("the app does not say yet what it offers", app=self.address, says=error.message)
+                _log.info("the app's contract cannot be read yet", app=self.address, says=error.message)
             await asyncio.sleep(backoff_s)
             backoff_s = min(MAX_BACKOFF_S, backoff_s * 2)
 

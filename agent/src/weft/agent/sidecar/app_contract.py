@@ -55,14 +55,14 @@ async def by_reflection(channel: grpc.aio.Channel) -> AppContract:
         if error.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
             raise
         raise HostingError(
-            f"the app's reflection answers with an error ({error.code.name}: {error.message}): mend it, or pass "
+            f"the app's reflection answers with an error ({error.code.name}: {error.message}): correct it, or pass "
             "--descriptors FILE"
         ) from None
     try:
         return _contract(files)
     except WeftError as error:
         raise HostingError(
-            f"the app's reflection makes no contract ({error.message}): mend it, or pass --descriptors FILE"
+            f"the app's reflection gives no valid contract ({error.message}): correct it, or pass --descriptors FILE"
         ) from None
 
 

@@ -205,7 +205,7 @@ def _is_option(key: str) -> bool:
 def _unknown(method: str) -> Unimplemented:
     # As any server answers for a method that it does not have.
     return refusals.method_unknown(
-        f"no agent hosts {method}, nor has any hosted it of late", method=method, called=True
+        f"no agent hosts {method}, and none has hosted it recently", method=method, called=True
     )
 
 

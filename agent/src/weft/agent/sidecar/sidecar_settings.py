@@ -47,7 +47,7 @@ class SidecarSettings(BaseSettings):
     )
     durable: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
-        description="methods, or services, that the app calls durably where it does not say `weft-mode`",
+        description="methods, or services, that the app calls durably unless a call has `weft-mode`",
     )
 
     max_calls: int = Field(

@@ -17,7 +17,7 @@ from weft.rpc.times import MAX_DURATION_S
 
 
 class DeadlineNear(DeadlineExceeded):
-    """It is time to answer. The answer is not known yet."""
+    """Raised when it is time to answer, and the answer is not known yet."""
 
 
 class Deadline(NamedTuple):

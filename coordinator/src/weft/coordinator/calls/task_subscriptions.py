@@ -80,7 +80,7 @@ class Follower:
             self.let_go()
 
     def let_go(self) -> None:
-        """No handler waits for this follower any more."""
+        """Let a handler that waits for this follower go on."""
         callbacks, self._on_read = self._on_read, []
         for callback in callbacks:
             callback()

@@ -11,7 +11,7 @@ from weft.rpc.process.logs import get_logger
 
 log = get_logger(__name__)
 
-# How often to look for contracts that nothing needs.
+# How often to look for contracts that are not needed.
 FORGET_EVERY_S = 60.0
 
 
@@ -19,7 +19,7 @@ class ContractSync:
     """The catalogue's I/O.
 
     Args:
-        forget_after_s: for how long nothing must have needed a contract.
+        forget_after_s: a contract is forgotten when it was not needed for so long.
     """
 
     def __init__(self, store: Store, contracts: Contracts, *, forget_after_s: float) -> None:

@@ -1,1 +1,1 @@
-"""Which agent gets which task, and what time brings."""
+"""Dispatch: which agent gets which task; and sweeps, the changes that are due by time."""

@@ -28,7 +28,7 @@ PASS_TASKS = 1024
 PASS_RETRY_QUEUES = 16
 # How long a retry waits for an agent other than that of its last attempt.
 PATIENCE_S = 5.0
-# The pause after a failed claim; and the time after which a pass runs even without a wake-up.
+# The pause after a failed claim; and the longest time between two passes.
 RETRY_S = 0.5
 IDLE_S = 1.0
 
@@ -52,7 +52,8 @@ class Dispatcher:
         self._index = index
         self._strategy = strategy or LeastConnections()
         self._clock = clock
-        # Queues of retries for which only the avoided agent had free slots, and since when, by the monotonic clock.
+        # Queues of retries for which only the avoided agent has had free slots, each with the start of that time
+        # (monotonic).
         self._unserved: dict[QueueKey, float] = {}
         self._wake = asyncio.Event()
         self._turn = 0
@@ -104,7 +105,7 @@ class Dispatcher:
                 loop.call_later(RETRY_S, self._wake.set)
 
     async def run_pass(self) -> bool:
-        """Hand out tasks; True if more may be handed out at once."""
+        """Hand out tasks. Returns True if more may be handed out at once."""
         if not self._store.writable:
             return False
         ready = self._store.ready_depths()
@@ -123,7 +124,7 @@ class Dispatcher:
         finally:
             for session in best:
                 self._index.changed(session)
-        # With several queues, one may have left its best agents to another, and still have tasks.
+        # With several queues, another queue may have taken the best agents, so that this one still has tasks.
         return total >= PASS_TASKS or (total > 0 and len(ready) > 1)
 
     def _best(
@@ -189,7 +190,7 @@ class Dispatcher:
         if session.open:
             session.assign(batch, self._store.now())
         else:
-            # It closed during the claim: the agent does not know these attempts.
+            # The session closed during the claim: the agent does not know these attempts.
             await self._store.release(session.owner, [AttemptRef(c.task_id, c.attempt) for c in batch])
 
 

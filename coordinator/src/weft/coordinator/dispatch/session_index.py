@@ -1,4 +1,5 @@
-"""An index of the sessions by queue, the least loaded first: a pass costs what it hands out, not what is connected.
+"""An index of the sessions by queue, the least loaded first. A pass costs as much as it hands out, however many are
+connected.
 
     a session changes ─► log: each session once, in the order of its last change
                           │ read from the position that the queue's pool has reached

@@ -59,7 +59,7 @@ class Sweeper:
         # The next sweep, by the store's clock.
         self._sweeps_at = 0.0
         self._hastened = asyncio.Event()
-        # Set by `due` and `hasten`: wake up before the time.
+        # Set by `due` and `hasten`: the sweeper wakes up early.
         self._stirred = asyncio.Event()
         # Before this time, housekeeping is not hastened.
         self._rested_at_s = 0.0
@@ -110,7 +110,7 @@ class Sweeper:
                 report = await self.run_once()
                 if report.next_due_at is not None:
                     self._sweeps_at = min(self._sweeps_at, report.next_due_at)
-                # A timer that was set during the sweep may be due sooner.
+                # A timer of the sweep's own time may be due sooner.
                 pause_s = min(pause_s, self._sweeps_at - self._store.now())
             except WeftError as error:
                 pause_s = FAILED_S

@@ -37,7 +37,7 @@ class AgentStanding(NamedTuple):
 
 
 class News(NamedTuple):
-    """What changed: agents as they are now, the earliest change first, and the ids of agents that are gone."""
+    """Changes: the agents that changed, the earliest change first, and the ids of agents that are gone."""
 
     agents: Sequence[fleet_pb2.Agent]
     removed: Sequence[str]
@@ -54,7 +54,7 @@ class AgentRegister:
     """The register. Large because it has both inputs and all readers; most methods are a few lines over one of its parts.
 
     Args:
-        changed: called after each input that changed what watchers know.
+        changed: called after each input that changed the agents of watchers.
 
     Attributes:
         awaited: agents that were connected before this process began, and have not come back yet.
@@ -65,7 +65,8 @@ class AgentRegister:
         self._entries: dict[str, RegisteredAgent] = {}
         self._log = ChangeLog()
         self._index = MethodIndex()
-        # Agents that are lost or have left, and since when this process has known; the first to go is the first here.
+        # Agents that are lost or have left, each with the time when this process learned it; in the order of these
+        # times.
         self._gone: dict[str, float] = {}
         self._contracts, self._methods = NameCounts(), NameCounts()
         self.awaited: set[str] = set()
@@ -115,7 +116,7 @@ class AgentRegister:
     def take_news(
         self, news: Mapping[str, AgentRecord | None], now_s: float, *, first: bool = False
     ) -> list[DesiredChange]:
-        """Take in records that have changed; None: the store does not know the agent (any more).
+        """Take in records that have changed. None stands for an agent that the store does not know (any more).
 
         Args:
             now_s: by the monotonic clock.
@@ -142,7 +143,7 @@ class AgentRegister:
     def _take_record(
         self, agent_id: str, entry: RegisteredAgent, record: AgentRecord, *, first: bool
     ) -> None:
-        """An agent without a session here is as the store says."""
+        """Take the store's record of an agent without a session here."""
         self._entries[agent_id] = entry
         entry.session, entry.record = None, record
         agent = _of_record(entry, record)
@@ -176,7 +177,7 @@ class AgentRegister:
         self._index.put(agent_id, entry)
 
     def _show(self, agent_id: str, entry: RegisteredAgent, agent: fleet_pb2.Agent | None) -> None:
-        """Watchers know the agent like this now; None: they do not."""
+        """Set the agent's description for watchers. None: they do not know the agent."""
         if agent == entry.shown:
             return
         entry.shown = agent
@@ -203,7 +204,7 @@ class AgentRegister:
         return self._shown(self._log.ids(methods))
 
     def since(self, position: int, methods: frozenset[str] = frozenset()) -> News | None:
-        """What changed after a position; None: that position is not known (any more)."""
+        """The changes after a position. None if that position is not known (any more)."""
         changes = self._log.since(position, methods)
         return None if changes is None else News(self._shown(changes.changed), changes.removed)
 
@@ -273,9 +274,9 @@ class AgentRegister:
 
 
 def _of_record(entry: RegisteredAgent, record: AgentRecord) -> fleet_pb2.Agent:
-    """How an agent without a session here is, by the store."""
+    """The description of an agent without a session here, by the store."""
     if record.connected and record.epoch == entry.ended_epoch:
-        # The store has not heard of the end yet.
+        # The store does not know of the session's end yet.
         agent = _in_state(entry.agent, entry.agent.state)
     elif record.connected and record.view:
         agent = fleet_pb2.Agent.FromString(record.view)

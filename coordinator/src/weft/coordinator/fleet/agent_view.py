@@ -1,6 +1,6 @@
 """The description of an agent that is connected here, made from its session. Pure.
 
-Discovery needs what changes seldom (`described`). A list of agents also shows each agent's load (`load_of`).
+Discovery needs the facts that change seldom (`described`). A list of agents also shows each agent's load (`load_of`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The order in which agents changed: it answers what changed after any position. Pure.
+"""The order in which agents changed: it gives the changes after any position. Pure.
 
 An agent stands here once, at the position of its last change. Positions only grow.
 

@@ -1,4 +1,4 @@
-"""Discovery: tells watchers which agents there are, at once and as long as they listen.
+"""Discovery: gives watchers a snapshot of the agents, and all later changes.
 
     AgentRegister ─► something changed ─► each watcher reads what changed since its position
 
@@ -41,19 +41,20 @@ class DiscoveryService:
         self._max_watchers = max_watchers
         self._watchers = 0
         self._settle_s = settle_s
-        # Set once the agents of before this process began are back; and until when watchers wait for that, by the loop's clock.
+        # Set once the agents from before this process' start are back; and how long watchers wait for it, by the loop's
+        # clock.
         self._settled = asyncio.Event()
         self._settled_by_s = 0.0
         self._news = asyncio.Event()
         self._error: WeftError | None = None
 
     def start(self) -> None:
-        """The register holds the agents of before this process began."""
+        """Begin, when the register holds the agents from before this process' start."""
         self._settled_by_s = asyncio.get_running_loop().time() + self._settle_s
         self.announce()
 
     def announce(self) -> None:
-        """The register has changed."""
+        """Tell the watchers that the register has changed."""
         news, self._news = self._news, asyncio.Event()
         news.set()
         if not self._register.awaited:
@@ -118,14 +119,14 @@ class DiscoveryService:
             await news.wait()
 
     def _position(self, cursor: str) -> int | None:
-        """The position that a cursor stands for; None: it is not one of this register's."""
+        """The position of a cursor. None if the cursor is not of this register."""
         register_id, _, digits = cursor.partition("-")
         if register_id == self._register_id and digits.isascii() and digits.isdigit() and len(digits) < 20:
             return int(digits)
         return None
 
     async def _come_back(self) -> None:
-        """Wait for the agents of before this process began, at most until their time is over."""
+        """Wait for the agents from before this process' start, at most until their time is over."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(self._settled_by_s):
                 await self._settled.wait()

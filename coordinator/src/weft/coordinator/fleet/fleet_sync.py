@@ -53,9 +53,9 @@ class FleetSync:
         self._looking = asyncio.Lock()
         # Agents whose sessions changed since the last look began: to be read again.
         self._touched: set[str] = set()
-        # Agents here that other coordinators do not know as they are now.
+        # Agents here whose present state other coordinators do not know.
         self._unshared: set[str] = set()
-        # Of agents here: the load that was shared last, and when.
+        # For agents here: the load that was shared last, with the time.
         self._shared_loads: dict[str, tuple[tuple[int, int], float]] = {}
 
     def session_changed(self, session: AgentSession) -> None:
@@ -83,7 +83,7 @@ class FleetSync:
             await self._store.forget_agent(agent_id)
 
     async def look(self, now_s: float) -> None:
-        """Take in what has changed in the store, and what operators set at other coordinators."""
+        """Take in the changes of the store, and the desired states that operators set at other coordinators."""
         async with self._looking:
             touched, self._touched = self._touched, set()
             try:
@@ -100,9 +100,9 @@ class FleetSync:
                 self._sessions.forget(agent_id)
 
     async def _share(self, now_s: float) -> None:
-        """Show the agents here that have changed to other coordinators, and how busy they are."""
+        """Share the changed agents and the loads of the agents here with other coordinators."""
         views: dict[str, tuple[int, bytes]] = {}
-        # Taken before the store is asked: an agent that changes meanwhile is to be shared again.
+        # Taken before the store is asked: an agent that changes meanwhile must be shared again.
         unshared, self._unshared = self._unshared, set()
         for agent_id in unshared:
             entry = self._register.get(agent_id)
@@ -127,7 +127,7 @@ class FleetSync:
         self._shared_loads = shared
 
     def load(self, session: AgentSession) -> fleet_pb2.Agent:
-        """How busy an agent is whose session is here."""
+        """The load of an agent whose session is here."""
         load = load_of(session, self._store.now(), session.silent_for_s(time.monotonic()))
         load.stale_results_refused = self._sessions.stale_refused.get(session.owner.agent_id, 0)
         return load

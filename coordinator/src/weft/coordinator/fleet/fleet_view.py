@@ -80,7 +80,7 @@ class FleetView:
         return await self.agent(agent_id)
 
     async def _with_loads(self, entries: Sequence[RegisteredAgent]) -> list[fleet_pb2.Agent]:
-        """Agents, with how busy they are.
+        """Agents with their loads.
 
         Each coordinator counts the late results that it refused. For an agent elsewhere its own coordinator's count is
         shown; for one without a session this one's.

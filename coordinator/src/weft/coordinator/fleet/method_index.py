@@ -1,4 +1,4 @@
-"""Which agents host a method: so that a question about a method or a queue does not look at the whole fleet. Pure."""
+"""The hosts of each method, so that a question about a method or a queue does not examine the whole fleet. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Says what a task waits for, or where it runs.
+"""Explains why a task waits, or where it runs.
 
 `GetTask`, the list of queues and the status of a call that its deadline ended use the same words.
 """
@@ -42,7 +42,7 @@ def queue_wait(key: QueueKey, standing: AgentStanding, *, paused: bool) -> Wait:
         wanted = (
             f"no agent with {key.requirements}"
             if str(key.requirements)
-            else "no agent has slots enough for it"
+            else "no agent has enough slots for it"
         )
         return Wait(
             fleet_pb2.WAIT_REASON_NO_AGENT,
@@ -112,7 +112,7 @@ class QueueExplainer:
         return task_wait(record, self._store.now())
 
     async def at_deadline(self, record: TaskRecord, waited_s: float) -> str:
-        """What a call's task did until the call's deadline, as a sentence."""
+        """A sentence about the state of a call's task at the call's deadline."""
         if record.state is State.RUNNING:
             since_s = 0.0 if record.started_at is None else max(0.0, self._store.now() - record.started_at)
             of = f" of {record.submission.retry.max_attempts}" if record.failures else ""

@@ -1,4 +1,4 @@
-"""One agent in the register: how it is now, and which tasks it takes. Pure.
+"""One agent in the register: its present state, and the tasks that it takes. Pure.
 
 An agent whose session is open here is judged by that session. Any other is judged by its description: its own coordinator's
 view of it, or what the store remembers.
@@ -38,7 +38,7 @@ class RegisteredAgent:
         self._methods: dict[str, fleet_pb2.HostedMethod] = {}
 
     def replace(self, agent: fleet_pb2.Agent) -> None:
-        """The agent is like this now."""
+        """Replace the agent's description."""
         self.agent = agent
         self._methods = {method.name: method for method in agent.methods}
 

@@ -1,4 +1,4 @@
-"""What sessions report to the other parts of the coordinator."""
+"""The events that sessions report to the other parts of the coordinator."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ class SessionMessages:
             return
         recent_failures.told = not recent_failures.told
         if recent_failures.told:
-            log.warning("agent.failing", agent=session.owner.agent_id, now="others are given its tasks")
+            log.warning("agent.failing", agent=session.owner.agent_id, now="other agents get its tasks")
         else:
             log.info("agent.not_failing", agent=session.owner.agent_id)
         self._listener.session_changed(session)

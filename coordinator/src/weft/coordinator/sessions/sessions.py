@@ -97,7 +97,7 @@ class Sessions:
                 self._listener.slots_changed(session)
 
     def forget(self, agent_id: str) -> None:
-        """Drop what is kept of an agent between its sessions."""
+        """Drop the counts that are kept of an agent between its sessions."""
         self.stale_refused.pop(agent_id, None)
         self._recent_failures.pop(agent_id, None)
 
@@ -270,7 +270,7 @@ class Sessions:
         await self._ended(session)
 
     async def _ended(self, session: AgentSession) -> None:
-        """The stream is over: release unsent assignments and settle the lease."""
+        """End a session whose stream is over: release unsent assignments and settle the lease."""
         agent_id = session.owner.agent_id
         session.open = False
         self._listener.session_ended(session)

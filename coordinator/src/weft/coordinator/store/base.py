@@ -6,7 +6,7 @@ of gRPC, sessions or protobuf messages: to a store, payloads, call contexts and 
 Every store promises the following; the conformance suite in tests/store checks it:
 
 - A method that makes a change returns when the change is durable. Changes within one call are applied in order.
-- A task may be claimed before it is durable. Its outcome is told to nobody before that is durable.
+- A task may be claimed before it is durable. Its outcome is told to no caller before it is durable.
 - An attempt is valid while its task is RUNNING, its number is the current one, and its owner is the session that claimed
   or adopted it. Everything else is refused: no attempt is ever ended by task id alone.
 - The store has its own clock. Its times are seconds since the epoch by that clock.
@@ -50,11 +50,12 @@ class StoreListener(Protocol):
     """
 
     def ready(self) -> None:
-        """A task became ready, or an obstacle to a ready one is gone."""
+        """A task became ready, or a ready task is not held back any more."""
         ...
 
     def due(self, at: float) -> None:
-        """Sweep by then, by the store's clock: something becomes due that the last sweep may not have known."""
+        """Sweep at this time at the latest, by the store's clock: a change is due that the last sweep may not have
+        known."""
         ...
 
     def fleet_changed(self) -> None:
@@ -66,7 +67,7 @@ class StoreListener(Protocol):
         ...
 
     def has_subscriber(self, task_id: str, *, ended: bool) -> bool:
-        """Whether somebody waits for a task's end (`ended`), or follows its other changes and its progress.
+        """Whether the task has a subscriber: for its end (`ended`), or for its other changes and its progress.
 
         `changed` and `progressed` are called only for such tasks.
         """

@@ -1,4 +1,4 @@
-"""Linger: a change that nobody waits for is held for a moment, so that it can be written together with the next ones.
+"""Linger: a change without a waiting caller is held for a moment, so that it is written together with the next ones.
 
 The embedded journal holds a new task for its end: one commit in place of two for a short call. The Redis store's write
 buffer does the same: one script in place of three.

@@ -1,4 +1,4 @@
-"""Plain values that say which store to open and what it may hold. Imports no store."""
+"""The configuration of a store, as plain values: its place and its bounds. Imports no store."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class StoreConfig:
     location: str
     # One of the store's own modes; empty: its default.
     durability: str = ""
-    # How long agents may take to come back after the store or all coordinators were away.
+    # The time that agents have to come back after the store or all coordinators were away.
     recovery_grace_s: float = 5.0
     limits: StoreLimits = StoreLimits()
     # Redis only: the prefix of all keys; "username" and "password" where the URL has none.

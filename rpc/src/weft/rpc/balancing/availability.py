@@ -1,4 +1,4 @@
-"""Which of a method's endpoints may be chosen. Pure.
+"""Finds the endpoints of a method that may be chosen. Pure.
 
 Normally the connected endpoints that are not ejected. If these are less than half of all (a panic), every connected endpoint
 gets calls, ejected or not: otherwise the few healthy ones would be overloaded next. If none is connected, the endpoints that

@@ -248,7 +248,7 @@ class BalancedCall(aio.Call):
             return Refused.by(self._balancer.unknown_fleet(waited_s))
         if self._waits_for_agent_because:
             return self._late(f"an agent: {self._waits_for_agent_because}")
-        return self._late("a coordinator that tells which agents there are")
+        return self._late("a coordinator that names the agents")
 
     def _late(self, what: str) -> Refused:
         return Refused.by(late(self._balancer.clock() - self._began_at, what))

@@ -330,9 +330,7 @@ class Balancer:
 
     def unknown_fleet(self, waited_s: float) -> errors.Unavailable:
         """The error of a call for which no snapshot came in time."""
-        return refusals.no_agent(
-            f"which agents there are is not known: no coordinator told within {waited_s:g} s"
-        )
+        return refusals.no_agent(f"the agents are not known: no coordinator named them within {waited_s:g} s")
 
     # -- inside -------------------------------------------------------------------------------------------------
 

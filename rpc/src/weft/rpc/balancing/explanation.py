@@ -34,7 +34,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The endpoint that the next call of the method would get, if nothing changes before, and why."""
+    """The endpoint for the next call of the method, if nothing changes before, and the facts behind the choice."""
 
     method: str
     policy: str

@@ -1,4 +1,5 @@
-"""Which failed calls may be retried on another endpoint: those that cannot have been run, and those that the caller marked. Pure.
+"""Decides whether a failed call may be retried on another endpoint: if it cannot have run, or if its caller marked it.
+Pure.
 
 A call cannot have been run if it was never sent (no connection, or a connection that was closing), or if the agent itself says
 that it refused the call. A server's answer has trailers; gRPC's own errors have none.

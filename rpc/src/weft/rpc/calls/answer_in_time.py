@@ -1,4 +1,5 @@
-"""When to answer a call whose deadline is near: a little before the deadline, so that the answer arrives and says why. Pure."""
+"""The time to answer a call whose deadline is near: a little before the deadline, so that the answer arrives in time.
+Pure."""
 
 from __future__ import annotations
 

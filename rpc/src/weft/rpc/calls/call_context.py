@@ -1,4 +1,4 @@
-"""The call context: what a call inherits from the call whose handler makes it.
+"""The call context: the deadline, ids and trace that a call inherits from the call whose handler makes it.
 
     caller ── 10 s ──► handler of A ── the rest of the 10 s, same root id, same trace ──► handler of B
 
@@ -26,7 +26,7 @@ Pairs = tuple[tuple[str, str | bytes], ...]
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """What a handled call passes to the calls that its handler makes."""
+    """The values that a handled call passes to the calls of its handler."""
 
     # Id of the task or call at the root of the tree. Empty: unknown.
     root_id: str

@@ -1,4 +1,4 @@
-"""Converts messages from and to JSON. Its errors say which field is wrong, and what would fit.
+"""Converts messages from and to JSON. Its errors name the wrong field and the allowed values.
 
 protobuf's own parser has two faults. Its errors are a chain of "Failed to parse x field: Failed to parse ...", and it accepts
 messages that cannot be sent. Here each error has one path and one reason of bounded length, and each accepted message can be

@@ -10,8 +10,8 @@ from pathlib import Path
 
 _WHY = {
     errno.EADDRINUSE: "it is in use by another process",
-    errno.EADDRNOTAVAIL: "it is no address of this machine",
-    errno.EACCES: "this user may not: ports below 1024 need more rights",
+    errno.EADDRNOTAVAIL: "it is not an address of this machine",
+    errno.EACCES: "this user is not allowed to use it: ports below 1024 need more rights",
 }
 
 
@@ -22,7 +22,7 @@ def why_not(address: str) -> str:
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     if not port.isdecimal() or int(port) > 65535:
-        return f"{port!r} is no port"
+        return f"{port!r} is not a port number"
     try:
         found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:

@@ -26,7 +26,7 @@ MAX_METADATA_BYTES = 1024 * 1024
 # The most calls that have arrived and wait for a handler. gRPC cancels more, so the bound is far above the one of `admission`,
 # which refuses calls with a reason.
 MAX_PENDING_CALLS = 100_000
-# How long a peer may stop reading before its connection is closed. A server may have a setting for it.
+# The time for which a peer may stop reading before its connection is closed. A server may have a setting for it.
 STALLED_S = 30.0
 # The connection is closed this much later, so that a watched stream ends first, with a status.
 _STALLED_MARGIN_S = 5.0

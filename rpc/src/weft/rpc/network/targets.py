@@ -1,4 +1,4 @@
-"""Targets: where coordinators are, as people write it, and as gRPC dials it.
+"""Targets: the addresses of coordinators, as people write them, and as gRPC dials them.
 
     "coordinator.example:7700"          one address; a name may have several IP addresses, and gRPC tries each
     "10.0.0.1:7700,10.0.0.2:7700"       several coordinators, any of which will do; or a list of such texts

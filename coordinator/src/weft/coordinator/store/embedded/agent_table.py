@@ -53,7 +53,7 @@ class AgentTable:
         return Owner(agent_id, self._last_epoch)
 
     def ended(self, owner: Owner, *, left: bool) -> None:
-        """A session is over; `left`: by a goodbye. Does nothing if a later session is open."""
+        """Note that a session is over; `left`: by a goodbye. Does nothing if a later session is open."""
         record = self.records.get(owner.agent_id)
         if record is not None and record.connected and record.epoch == owner.epoch:
             self._put(replace(record, connected=False, left=left))

@@ -1,4 +1,4 @@
-"""Contracts in the file: their methods, and since when nobody has needed them."""
+"""Contracts in the file: their methods, and the time since which they are not needed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from weft.coordinator.store.embedded.journal import Journal
 from weft.coordinator.store.embedded.reader import Reader
 
-# Prefix in `meta`: since when nobody has needed a contract, by digest.
+# Prefix in `meta`: the time since which a contract is not needed, by digest.
 _UNUSED = "unused:"
 
 
@@ -44,7 +44,7 @@ class ContractTable:
     def forget(
         self, hosted: Collection[str], needed_methods: frozenset[str], now: float, grace_s: float
     ) -> list[str]:
-        """Forget contracts that nobody has needed for `grace_s`; returns their digests."""
+        """Forget contracts that were not needed for `grace_s`. Returns their digests."""
         forgotten = []
         digests = self._reader.digests()
         for digest, (_, methods) in self._reader.contracts(digests).items():

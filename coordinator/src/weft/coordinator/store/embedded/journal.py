@@ -90,7 +90,8 @@ class Journal:
     # -- changes ------------------------------------------------------------------------------------------------
 
     def add_task(self, task: UnfinishedTask, digest: bytes | None, *, deferred: bool = False) -> None:
-        """A new task; `digest` of its request, if it has a request id. `deferred`: nobody waits until it is stored."""
+        """Add a new task; `digest` of its request, if it has a request id. `deferred`: no caller waits until it is
+        stored."""
         self._group(deferred=deferred).add_task(task, digest)
 
     def add_live(self, task: UnfinishedTask) -> None:

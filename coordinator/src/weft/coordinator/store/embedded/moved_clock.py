@@ -1,6 +1,6 @@
-"""What a clock needs to know of an open embedded store before it jumps: tests let hours pass in a moment.
+"""The facts of an open embedded store for a clock that jumps: tests let hours pass in a moment.
 
-Tasks feel a jump; agents do not: they live in real time, and no jump may make them look lost.
+A jump changes tasks, but not agents: these live in real time, and must not seem lost after a jump.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ class MovedClock:
         return frozenset(task.number for task in self._store._core.table.leases.running())
 
     def next_due_at(self) -> float | None:
-        """When time changes an unfinished task next, by the store's clock; may be too early, never too late."""
+        """The next time at which an unfinished task is due, by the store's clock. May be too early, never too late."""
         next_at = self._store._core.table.timers.next_at
         return None if next_at == NEVER else next_at
 
     def jumps(self, by_s: float) -> None:
-        """The clock is about to jump: leases end so much later."""
+        """Prepare for a jump of the clock: let leases end so much later."""
         self._store._core.table.leases.extend(by_s)

@@ -31,7 +31,7 @@ class Timers:
             self._tidy()
 
     def disarm(self, task: UnfinishedTask) -> None:
-        """The task has ended."""
+        """Drop the timer of a task that has ended."""
         if task.due_at != NEVER:
             task.due_at = NEVER
             self._armed -= 1

@@ -24,7 +24,7 @@ class Saved(enum.Enum):
 
     PENDING = "pending"
     STORED = "stored"
-    # It could not be written: its submitter has been told.
+    # It could not be written: its submitter has the error.
     REFUSED = "refused"
 
 
@@ -86,7 +86,8 @@ class PastAttempts:
 
 @dataclass(slots=True, eq=False)
 class PendingEnd:
-    """An outcome that is not durable yet: nobody is told, and the task still shows its state of `before`."""
+    """An outcome that is not durable yet. It is told to no caller, and the task still shows its earlier state,
+    `before`."""
 
     before: State
     finished_at: float

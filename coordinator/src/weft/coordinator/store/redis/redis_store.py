@@ -59,7 +59,7 @@ _PROGRESS = (ProgressVerdict.STORED, ProgressVerdict.KNOWN, ProgressVerdict.STAL
 
 @dataclass(frozen=True, slots=True)
 class RedisOptions:
-    """How a store talks to its Redis."""
+    """The options of a store's connections to its Redis."""
 
     # "username" and "password", where the URL has none.
     credentials: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
@@ -101,7 +101,7 @@ class RedisStore(RedisFleet):
         self._rng = rng or random.Random()  # noqa: S311  # jitter, not secrets
         self._limits = limits or StoreLimits()
         self._options = options or RedisOptions()
-        # A test's own clock jumps: nobody was away.
+        # A test's own clock jumps: no agent or coordinator was away.
         self._grace_s = self._options.recovery_grace_s if clock is None else 0.0
 
     shared = True

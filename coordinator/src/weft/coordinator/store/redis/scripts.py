@@ -40,7 +40,7 @@ class Reply(NamedTuple):
     woke: bool
     # (agent, epoch, id, attempt, reason, grace, lost)
     revoked: list[tuple[bytes, int, bytes, int, bytes, float, bool]]
-    # When time will change something of what it changed; False: never.
+    # The next time at which one of its changed tasks is due. False: never.
     due_at: float | bool
 
 
