@@ -23,6 +23,10 @@ from typing import Any
 # Commands that are started so. With variables that are read at the start of Python or gRPC, a process starts by itself.
 COMMANDS = frozenset({"coordinator", "agent", "tasks", "agents", "queues", "call", "submit"})
 _LARGEST = 1 << 20
+_ENDED = (
+    "the fork server of the tests has ended: its traceback is in the captured output of a test;"
+    " with WEFT_TEST_STARTS=real the tests do without it"
+)
 _IMPORTS = (
     "weft.cli.commands.process_commands",
     "weft.cli.commands.tasks_command",
@@ -37,8 +41,9 @@ _IMPORTS = (
     "weft.agent.sidecar",
     "weft.client",
     "uvloop",
-    "typer._adapters",
 )
+# What typer loads when a command starts; older versions have no such module.
+_IMPORTS_OF_SOME = ("typer._adapters",)
 
 
 def serves(args: Sequence[str], extra: Mapping[str, str]) -> bool:
@@ -101,9 +106,12 @@ class ForkServer:
         """Start `weft ARGS` with these files as standard input, output and error; `leads`: a session of its own."""
         ask = json.dumps({"args": list(args), "env": dict(env), "cwd": cwd, "leads": leads}).encode()
         with self._lock:
-            socket.send_fds(self._socket, [ask], list(files))
-            while (pid := self._receive()) is None:
-                pass
+            try:
+                socket.send_fds(self._socket, [ask], list(files))
+                while (pid := self._receive()) is None:
+                    pass
+            except ConnectionError:
+                raise RuntimeError(_ENDED) from None
         return ForkedChild(self, pid)
 
     def status(self, pid: int) -> int | None:
@@ -116,7 +124,7 @@ class ForkServer:
         """Take one message: the number of what has started, or an end."""
         message = self._socket.recv(_LARGEST)
         if not message:
-            raise RuntimeError("the fork server has ended")
+            raise RuntimeError(_ENDED)
         told = json.loads(message)
         if "ended" in told:
             self._ended[told["ended"]] = told["status"]
@@ -183,7 +191,7 @@ def _tell_ended(tests: socket.socket) -> None:
 
 def main() -> None:
     import gc
-    import importlib
+    import importlib.util
 
     # As of `weft coordinator` and `weft agent`.
     from weft.cli import main as command
@@ -191,6 +199,9 @@ def main() -> None:
     os.environ.update(command._ONE_POLLING_THREAD, GRPC_VERBOSITY="NONE")
     for name in _IMPORTS:
         importlib.import_module(name)
+    for name in _IMPORTS_OF_SOME:
+        if importlib.util.find_spec(name) is not None:
+            importlib.import_module(name)
     gc.collect()
     gc.freeze()
     asked = _serve(socket.socket(fileno=int(sys.argv[1])))
