@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.fork_server import serves
+from tests.support.fork_server import ForkedChild, serves
 from tests.support.processes import environment, fork_server
 
 
@@ -48,49 +49,28 @@ async def weft(
     extra = dict(env or {})
     if target is not None:
         extra["WEFT_TARGET"] = target
-    if serves(args, extra):
-        status, out, err = await _forked(args, environment(extra), cwd, stdin.encode(), timeout_s)
-    else:
-        status, out, err = await _started(args, environment(extra), cwd, stdin.encode(), timeout_s)
+    status, out, err = await _run(args, extra, str(cwd or Path.cwd()), stdin.encode(), timeout_s)
     finished = Finished(status, out.decode(encoding), err.decode(encoding))
     assert "Traceback" not in finished.err, finished.err
     return finished
 
 
-async def _started(
-    args: Sequence[str], env: Mapping[str, str], cwd: Path | None, stdin: bytes, timeout_s: float
+async def _run(
+    args: Sequence[str], extra: Mapping[str, str], cwd: str, stdin: bytes, timeout_s: float
 ) -> tuple[int, bytes, bytes]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "weft.cli.main",
-        *args,
-        env=env,
-        cwd=cwd,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(timeout_s):
-            out, err = await process.communicate(stdin)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode is not None
-    return process.returncode, out, err
-
-
-async def _forked(
-    args: Sequence[str], env: Mapping[str, str], cwd: Path | None, stdin: bytes, timeout_s: float
-) -> tuple[int, bytes, bytes]:
+    # Not by asyncio's own subprocesses: a task that is cancelled while it starts one waits for ever (of Python 3.11 to 3.13).
     pipes = [os.pipe() for _ in range(3)]
     (read_in, write_in), (read_out, write_out), (read_err, write_err) = pipes
-    theirs = [read_in, write_out, write_err]
-    child = fork_server().start(args, env=env, cwd=str(cwd or Path.cwd()), files=theirs, leads=False)
-    for number in theirs:
-        os.close(number)
+    theirs, ours = [read_in, write_out, write_err], [write_in, read_out, read_err]
+    try:
+        child = _start(args, extra, cwd, theirs)
+    except BaseException:
+        for number in ours:
+            os.close(number)
+        raise
+    finally:
+        for number in theirs:
+            os.close(number)
 
     def give() -> None:
         with contextlib.suppress(BrokenPipeError), os.fdopen(write_in, "wb") as pipe:
@@ -111,4 +91,16 @@ async def _forked(
                 await asyncio.sleep(0.003)
     finally:
         child.kill()
+        child.wait(timeout=10)
     return status, out, err
+
+
+def _start(
+    args: Sequence[str], extra: Mapping[str, str], cwd: str, files: Sequence[int]
+) -> ForkedChild | subprocess.Popen[bytes]:
+    env = environment(extra)
+    if serves(args, extra):
+        return fork_server().start(args, env=env, cwd=cwd, files=files, leads=False)
+    stdin, stdout, stderr = files
+    command = [sys.executable, "-m", "weft.cli.main", *args]
+    return subprocess.Popen(command, env=env, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr)
