@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import shutil
 import socket
 import time
@@ -231,7 +232,15 @@ async def replicate(primary: RedisServer, replica: RedisServer) -> None:
     await replica.command("CONFIG", "REWRITE")
 
     async def synced() -> bool:
-        return bool((await replica.command("INFO", "replication")).get("master_link_status") == "up")
+        if (await replica.command("INFO", "replication")).get("master_link_status") != "up":
+            return False
+        # The primary sends a copy's first changes, and asks for its acknowledgements, only when it knows that the copy is there.
+        told = await primary.command("INFO", "replication")
+        return any(
+            told[name]["state"] == "online" and str(told[name]["port"]) == str(replica.port)
+            for name in told
+            if re.fullmatch(r"slave\d+", name)
+        )
 
     await eventually(synced, "the replica has its copy")
 
