@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -70,8 +71,16 @@ def environment(folder: Path, *extras: str) -> Path:
     return folder / "bin" / "python"
 
 
-def run(python: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([python, *arguments], check=False, capture_output=True, text=True, timeout=60)
+def settings(**of_weft: str) -> dict[str, str]:
+    """This process' environment with these variables of weft, and no others: the tests have some of their own."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("WEFT_")} | of_weft
+
+
+def run(python: Path, *arguments: str, **of_weft: str) -> subprocess.CompletedProcess[str]:
+    env = settings(**of_weft)
+    return subprocess.run(
+        [python, *arguments], check=False, capture_output=True, text=True, timeout=60, env=env
+    )
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +114,8 @@ def test_the_command_without_agent_and_coordinator(tmp_path: Path) -> None:
     python = environment(tmp_path / "venv", "cli")
     for words in (["--help"], ["tasks", "list", "--help"], ["call", "--help"], ["version"]):
         assert run(python, "-m", "weft", *words).returncode == 0
+    # The settings of parts that are not installed are unknown: no variable is called wrong.
+    assert run(python, "-m", "weft", "version", WEFT_AGENT_IDD="a1").stderr == ""
     code = "import weft.cli.commands.{0}_command"
     for name in ("agents", "call", "queues", "submit", "tasks"):
         done = run(python, "-c", code.format(name))
@@ -142,7 +153,12 @@ def loaded(*arguments: str) -> set[str]:
     code = f"import sys, runpy; sys.argv[1:] = {arguments[1:]!r}\ntry:\n {arguments[0]}\nexcept SystemExit:\n pass\n"
     code += "print(*sys.modules, file=sys.stderr)"
     done = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=settings(),
     )
     return set(done.stderr.split())
 

@@ -13,6 +13,7 @@ from weft.cli.command_line.examples import examples
 from weft.cli.command_line.shared_options import TARGET_FORM, checked_target, pairs
 from weft.cli.process import parent_death
 from weft.cli.process.loading import loading
+from weft.rpc.process.extras import require
 
 if TYPE_CHECKING:
     from weft.agent import Agent
@@ -75,6 +76,7 @@ def _run_coordinator(given: dict[str, Any]) -> None:
     Raises:
         Failure: a setting is wrong (exit status 2), or the coordinator cannot run.
     """
+    require("coordinator")
     with loading(for_long=True):
         from pydantic import ValidationError
 

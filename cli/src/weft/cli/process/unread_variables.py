@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Collection, Iterator, Mapping
 
-from weft.rpc.process.extras import MissingExtra
+from weft.rpc.process.extras import MissingExtra, require
 
 _PREFIX = "WEFT_"
 # Variables that commands read themselves; the others are in the settings' models.
@@ -27,10 +27,12 @@ def warnings(environment: Mapping[str, str]) -> Iterator[str]:
     if not unknown:
         return
     try:
-        known = known_variables()
+        for part in ("agent", "coordinator"):
+            require(part)
     except MissingExtra:
         # The settings of a part that is not installed are not known here.
         return
+    known = known_variables()
     for name in unknown:
         if name not in known:
             yield f"weft: warning: no setting is named {name}, so it does nothing{_near(name, known)}"
