@@ -26,11 +26,11 @@ _LINK = re.compile(r"Failed to parse (.+?) field: ")
 _PLACE = re.compile(r'\s+at "?(?P<path>[\w.\[\]]+?)"?\.*$')
 _UNKNOWN_FIELD = re.compile(r'Message type "(?P<type>[^"]+)" has no field named "(?P<name>[^"]*)"')
 _UNKNOWN_VALUE = re.compile(r"Invalid enum value (?P<name>.*) for enum type (?P<type>[\w.]+)", re.DOTALL)
-# Python's errors when a message needs an object and the JSON has another value; and the prefix that protobuf puts before them.
+# Python's errors when a message needs an object and the JSON has another value; and the prefixes that protobuf puts before reasons.
 _NOT_AN_OBJECT = re.compile(
     r"'\w+' object is not (iterable|subscriptable)|(list|string) indices must be integers.*|Struct must be in a dict .*"
 )
-_PASSED_ON = re.compile(r"Failed to parse JSON: \w+: ")
+_PASSED_ON = re.compile(r"Fail(ed)? to parse (JSON: )?\w+: ")
 _TOO_DEEP = "it is nested too deeply: protobuf reads at most 100 messages within each other"
 # protobuf's parser reads these keys without a check, and raises unclear errors.
 _BAD_ANY = 'an Any has its type as a text in "@type", and a well-known type within it has its JSON in "value"'
