@@ -15,6 +15,8 @@ VARIABLE = "GRPC_ENABLE_FORK_SUPPORT"
 # The values that gRPC reads as "off". Any other value means the default: on.
 _OFF = ("0", "false", "f", "no", "n")
 
+# Set too late, if gRPC is loaded already. grpcio before 1.74 reads the variable only at its first use: there it may be in time
+# after all, and what is told of the support is more than there is.
 _enabled = False
 
 
