@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+LOWEST := .venv-lowest
+# Tests of the docs site and of type checkers, which need the tools of development.
+OF_TOOLS := tests/unit/test_docs_site.py tests/unit/test_typed_programs.py
 ARGS ?=
 # Tests mostly wait for processes: more workers than cores. JOBS=0 runs them one after another.
 JOBS ?= 4
@@ -10,15 +13,15 @@ JOBS ?= 4
 # The environment of a copied folder is a copy too, whose commands run the code of the folder that it was made in.
 ifneq ($(wildcard $(STAMP)),)
 ifeq ($(shell grep -sF '$(CURDIR)/$(BIN)/python' $(BIN)/weft),)
-$(shell rm -rf $(VENV))
+$(shell rm -rf $(VENV) $(LOWEST))
 endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench chaos gen settings docs lock format clean
+.PHONY: help demo test test-lowest check bench chaos gen settings docs lock format clean
 
 help: ## what there is
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 # The environment is made on first use and again only when the lock or the packaging changes. Compiled at once: weft is
 # many processes, and where Python may not write bytecode each of them would compile everything anew (0.4 s).
@@ -37,11 +40,26 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -m compileall -q coordinator agent client rpc cli testing gen examples
 	@touch $@
 
+# The lowest versions of what weft itself needs, and the newest of what those need: as far from the lock as users can be.
+$(LOWEST)/.installed: pyproject.toml $(STAMP)
+	@echo "making the environment of the lowest allowed versions in $(LOWEST)"
+	@rm -rf $(LOWEST)
+	@$(BIN)/uv venv --quiet --python $(BIN)/python $(LOWEST)
+	@UV_SYSTEM_CERTS=1 $(BIN)/uv pip compile --quiet --no-header --resolution lowest-direct --all-extras \
+	  --python $(LOWEST)/bin/python pyproject.toml -o $(LOWEST)/versions.txt
+	@UV_SYSTEM_CERTS=1 $(BIN)/uv pip install --quiet --compile-bytecode --python $(LOWEST)/bin/python \
+	  --requirement $(LOWEST)/versions.txt --group test
+	@UV_SYSTEM_CERTS=1 $(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python --no-deps --editable .
+	@touch $@
+
 demo: $(STAMP) ## watch real work survive two crashes (ARGS=--json for one line of figures)
 	@$(BIN)/weft demo $(ARGS)
 
 test: $(STAMP) ## the tests (ARGS='-m slow' for the long ones)
 	@$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile $(ARGS)
+
+test-lowest: $(LOWEST)/.installed ## the unit and store tests on the lowest versions that pyproject.toml allows
+	@$(LOWEST)/bin/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile tests/unit tests/store $(OF_TOOLS:%=--ignore %) $(ARGS)
 
 bench: $(STAMP) ## throughput and latency (ARGS='--quick --json')
 	@$(BIN)/weft bench $(ARGS)
@@ -82,4 +100,4 @@ lock: $(STAMP) ## resolve the newest allowed versions into requirements.lock
 	  --all-extras --group dev --upgrade pyproject.toml -o requirements.lock
 
 clean: ## remove the environment and the caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build
+	rm -rf $(VENV) $(LOWEST) .pytest_cache .mypy_cache .ruff_cache .hypothesis build
