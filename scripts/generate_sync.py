@@ -85,7 +85,7 @@ def _formatted(code: str, target: Path) -> str:
 
 
 def _importable(trees: dict[str, ast.Module]) -> dict[str, str]:
-    """What generated code may name -> its import: as the asyncio modules have it, or of these modules."""
+    """Names that generated code may use -> their imports: as the asyncio modules have them, or from these modules."""
     found = {
         "BackgroundLoop": "from weft.client.sync.background_loop import BackgroundLoop",
         "SyncChannel": "from weft.client.sync.sync_channel import SyncChannel",

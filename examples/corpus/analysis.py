@@ -1,4 +1,4 @@
-"""What can be said about one Python source file without running it. Pure: bytes in, figures out."""
+"""Analyses one Python source file without running it. Pure: bytes in, figures out."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ class _Open:
 
 @dataclass(slots=True)
 class _Found:
-    """What one walk over the syntax tree finds."""
+    """The findings of one walk over the syntax tree."""
 
     imports: set[str] = field(default_factory=set)
     functions: list[_Open] = field(default_factory=list)

@@ -31,7 +31,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="make chaos", description="seeded faults on real processes, and what they cost"
     )
-    parser.add_argument("--seed", type=int, help="repeat a schedule; drawn and printed otherwise")
+    parser.add_argument("--seed", type=int, help="repeat a schedule; sampled and printed otherwise")
     parser.add_argument("--runs", type=int, help=f"runs a fault, each with the next seed (default {_RUNS})")
     parser.add_argument("--fault", action="append", choices=FAULTS, help="only this; repeatable")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""The chaos harness inside the tests: many faults under a dense load, and nothing that was promised is broken.
+"""The chaos harness inside the tests: many faults under a dense load break no promise.
 
 `make chaos` runs the same with one fault a row. Each run prints its seed; WEFT_SEED repeats it.
 """

@@ -1,4 +1,4 @@
-"""Functions beside an agent's handlers, in a process of its own: their order, and what goes wrong in them."""
+"""Hooks of an agent in a process of its own: their order, and their errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""An agent as a process of its own beside a real coordinator: what reaches its handlers and callers, and its end."""
+"""An agent as a process of its own with a real coordinator: values that reach handlers and callers, and the agent's
+end."""
 
 from __future__ import annotations
 

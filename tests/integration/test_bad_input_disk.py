@@ -1,4 +1,5 @@
-"""The disk under the store is full: nothing new is taken, nothing that was done is lost, and room is all it takes."""
+"""The disk under the store is full: no new task is accepted, no earlier task is lost, and free space is enough to
+recover."""
 
 from __future__ import annotations
 

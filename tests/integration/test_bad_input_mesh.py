@@ -1,4 +1,4 @@
-"""Bad input to the mesh: apps that are none, callers that vanish, too much metadata, addresses that lead nowhere.
+"""Bad input to the mesh: servers that are no apps, callers that vanish, too much metadata, addresses without an agent.
 
 Each gets a clear answer, and the next request is served. What only one part is about is tested with that part: see
 `test_sidecar_app` (no reflection, descriptors, contracts), `test_reachability`, `test_direct_server_service` (ports).

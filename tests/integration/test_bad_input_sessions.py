@@ -1,4 +1,4 @@
-"""Agents that break the rules of a session: each is told which one, and nobody else notices."""
+"""Agents that break the rules of a session: each gets an error that names the rule, and others are not disturbed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A coordinator that cannot start says why in a sentence, and leaves what is not its own as it was."""
+"""A coordinator that cannot start says why in a sentence, and changes no file of others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is no gRPC at all on the coordinator's port: it is closed, costs nothing that lasts, and disturbs nobody."""
+"""Connections without gRPC on the coordinator's port are closed, leave nothing behind, and disturb no other peer."""
 
 from __future__ import annotations
 

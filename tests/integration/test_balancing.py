@@ -1,4 +1,4 @@
-"""Balancing on real servers: who gets which calls, and what happens when an endpoint is slow, new, failing or killed."""
+"""Balancing on real servers: the endpoints of calls, also if an endpoint is slow, new, failing or killed."""
 
 from __future__ import annotations
 

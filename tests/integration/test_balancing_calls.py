@@ -1,4 +1,4 @@
-"""A balanced call on real servers: when it is tried again, what bounds it, and what becomes of it when its endpoint leaves."""
+"""A balanced call on real servers: its retries, its bounds, and its end when its endpoint leaves."""
 
 from __future__ import annotations
 

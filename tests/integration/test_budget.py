@@ -1,4 +1,4 @@
-"""What calls inherit that a handler makes: the time that is left, the trace, and whose tree they belong to; on real agents."""
+"""The call context: a handler's calls inherit the time that is left, the trace, and the tree; on real agents."""
 
 from __future__ import annotations
 

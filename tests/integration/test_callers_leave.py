@@ -1,4 +1,4 @@
-"""Callers that leave at any moment: what they called ends, and no log has a word of it at more than debug."""
+"""Callers that leave at any moment: their calls end, and logs mention it at level debug only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people type, right and wrong: names by their ends, several ids, options that become metadata, lists that are cut."""
+"""Right and wrong command lines: names by their ends, several ids, options that become metadata, lists that are cut."""
 
 from __future__ import annotations
 

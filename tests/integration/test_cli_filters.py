@@ -1,4 +1,4 @@
-"""`weft tasks list`, `cancel` and `retry` by a filter: what it finds, what is asked, and what is done."""
+"""`weft tasks list`, `cancel` and `retry` by a filter: the tasks that it finds, the question, and the changes."""
 
 from __future__ import annotations
 

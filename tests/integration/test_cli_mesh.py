@@ -1,4 +1,4 @@
-"""The command line on a real mesh: calls, submissions, and looking at what became of them."""
+"""The command line on a real mesh: calls, submissions, and their results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`weft up`: everything in one terminal, and nothing left behind."""
+"""`weft up`: all processes in one terminal, and none left behind."""
 
 from __future__ import annotations
 

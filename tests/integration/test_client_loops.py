@@ -1,4 +1,4 @@
-"""A client belongs to one event loop: used elsewhere, it says what to do, whatever of it is used."""
+"""A client belongs to one event loop. If any part of it is used elsewhere, the error says what to do."""
 
 from __future__ import annotations
 

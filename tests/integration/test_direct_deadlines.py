@@ -1,4 +1,5 @@
-"""A call that its deadline ends says what it waited for: direct ones by every way, and durable ones through an egress."""
+"""If a deadline ends a call, the error says what the call waited for: direct calls by every way, durable ones by an
+egress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Discovery: who is there, told at once, resumed from a cursor, over restarts of the coordinator."""
+"""Discovery: the present agents, at once, resumed from a cursor, over restarts of the coordinator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Durable streams: their initial metadata travels with them, and what nobody reads does not pile up, on both stores."""
+"""Durable streams: they carry their initial metadata, and unread responses do not accumulate, on both stores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An agent that fails at once always has room: it must not draw the work of those that can do it."""
+"""An agent that fails at once always has free slots: it must not get the tasks that other agents can do."""
 
 from __future__ import annotations
 

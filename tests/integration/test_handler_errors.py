@@ -1,4 +1,4 @@
-"""What handlers raise and what their status details hold, on every store: told to operators, never to callers, and the harm
+"""Exceptions and status details of handlers, on every store: told to operators, never to callers, and the harm
 that it does stays with its own task."""
 
 from __future__ import annotations

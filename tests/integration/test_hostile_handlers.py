@@ -1,4 +1,4 @@
-"""Every way that user code can end, ends its call: once, with a status, with its slot given back, the agent serving on.
+"""Each end of user code ends its call: once, with a status, and with its slot free again. The agent goes on.
 
 The agent has one slot: what leaks it fails the next call.
 """

@@ -1,4 +1,5 @@
-"""Cancellation: at once for what waits, pushed to what runs, and a limit for handlers that do not listen."""
+"""Cancellation: at once for waiting tasks, through the agent for running ones, and a limit for handlers that ignore
+it."""
 
 from __future__ import annotations
 

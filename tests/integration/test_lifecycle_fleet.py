@@ -1,4 +1,4 @@
-"""Who gets what, and who is there: requirements, slots, load, identity, contracts, health."""
+"""The fleet and dispatch: requirements, slots, load, identity, contracts, health."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What comes after a failed attempt: which failures are retried, when, how often, and what crashes come to."""
+"""After a failed attempt: which failures are retried, when and how often, and the limit of crashes."""
 
 from __future__ import annotations
 

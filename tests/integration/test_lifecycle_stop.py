@@ -1,4 +1,4 @@
-"""SIGTERM at the coordinator: whoever waits is told at once, and what runs goes on."""
+"""SIGTERM at the coordinator: waiting callers are answered at once, and running attempts go on."""
 
 from __future__ import annotations
 

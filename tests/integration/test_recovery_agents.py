@@ -1,4 +1,4 @@
-"""Agents that die, and agents that fall silent and come back: their work is done once, by somebody."""
+"""Agents that die, and agents that are silent and come back: each of their tasks is done once, by some agent."""
 
 from __future__ import annotations
 

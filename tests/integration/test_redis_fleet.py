@@ -1,4 +1,4 @@
-"""An agent at another coordinator: shown as that one says, with the store's word on what operators want."""
+"""An agent at another coordinator: shown by that coordinator's view, with the desired state of the store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two coordinators on one Redis: either answers for every task, and what one loses the other goes on with."""
+"""Two coordinators on one Redis: each answers for every task, and takes over if the other is lost."""
 
 from __future__ import annotations
 

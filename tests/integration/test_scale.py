@@ -1,4 +1,4 @@
-"""Many connected agents that have nothing to do: they cost little, nobody is lost, and others are served promptly."""
+"""Many connected idle agents: they cost little, none is lost, and other work is served promptly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A minute of coming and going: what ends leaves nothing behind in the coordinator."""
+"""A minute of agents and calls that come and go: nothing of them stays in the coordinator."""
 
 from __future__ import annotations
 

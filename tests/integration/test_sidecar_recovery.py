@@ -1,4 +1,4 @@
-"""Kill -9 of a sidecar, and of the coordinator under one: the app stays, and what it was called for is not lost."""
+"""Kill -9 of a sidecar, and of its coordinator: the app stays, and no call of it is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several targets: who loses one coordinator goes on with another.
+"""Several targets: agents and clients fail over to another coordinator.
 
 The coordinators here have stores of their own, so that it shows which of them answered; a task of the one is not known to
 the other.

@@ -1,4 +1,5 @@
-"""What an agent says it cannot take now is not given to it: services whose app is down, slots that direct calls have."""
+"""An agent gets no tasks that it reports as impossible now: of services whose app is down, or in slots of direct
+calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A task that waits says what for: in GetTask, in the list of queues, and to a caller whose deadline ends its call."""
+"""A waiting task has a reason: in GetTask, in the list of queues, and in the error of a call whose deadline passed."""
 
 from __future__ import annotations
 

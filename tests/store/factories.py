@@ -19,7 +19,7 @@ from weft.coordinator.store.embedded.embedded_store import EmbeddedLimits, Embed
 from weft.coordinator.store.redis.redis_store import RedisStore
 from weft.coordinator.store.store_config import StoreLimits
 
-# What the responses of one task may take.
+# Most bytes of the responses of one task.
 MAX_PROGRESS_BYTES = 4 * 1024 * 1024
 
 

@@ -1,4 +1,4 @@
-"""A store as simple as can be: a dict of tasks and a few loops. What the state machine compares real stores with."""
+"""The simplest store: a dict of tasks and a few loops. The state machine compares real stores with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of stores share: a clock that is moved by hand, a listener that remembers, and short calls.
+"""The common parts of store tests: a clock that is moved by hand, a listener that records events, and short calls.
 
 Nothing here or in `conformance` knows which store it tests: a `StoreFactory` opens one.
 """

@@ -1,4 +1,4 @@
-"""What coordinators ask of Redis, counted at the server: bytes and commands, never times."""
+"""The coordinators' requests to Redis, counted at the server: bytes and commands, never times."""
 
 from __future__ import annotations
 

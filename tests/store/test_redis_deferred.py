@@ -1,4 +1,4 @@
-"""Tasks that nobody was told of, on Redis: stored with their end, or as they are when anything else is asked."""
+"""Unacknowledged tasks on Redis: stored with their end, or in their present state before any other request."""
 
 from __future__ import annotations
 

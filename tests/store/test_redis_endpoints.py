@@ -1,4 +1,4 @@
-"""Where the Redis is: a Cluster whose slot moves, Sentinels whose primary is lost, TLS, and URLs that are none."""
+"""The endpoint resolver: a Cluster whose slot moves, Sentinels whose primary is lost, TLS, and invalid URLs."""
 
 from __future__ import annotations
 

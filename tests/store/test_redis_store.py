@@ -1,4 +1,4 @@
-"""What only the Redis store has to show: memory, what is left behind, answers that are lost, scripts that are forgotten."""
+"""Tests of the Redis store alone: memory, leftover keys, lost answers, forgotten scripts."""
 
 from __future__ import annotations
 

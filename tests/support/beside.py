@@ -22,7 +22,7 @@ DIRECT = ("weft-mode", "direct")
 
 
 def free_address() -> str:
-    """A "host:port" that nobody listens on now."""
+    """A "host:port" on which no process listens now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{probe.getsockname()[1]}"
@@ -39,7 +39,7 @@ class StockApp:
         self._starts = 0
 
     async def start(self, *flags: str) -> Process:
-        """Start it, and see it listen."""
+        """Start it, and wait until it listens."""
         self._starts += 1
         key = f"{self.name}.{self._starts}"
         words = [sys.executable, "-m", "tests.support.stock_app", self.address, "--name", self.name, *flags]
@@ -65,7 +65,7 @@ async def sidecar(
     env: Mapping[str, str] | None = None,
     wait: bool = True,
 ) -> Process:
-    """Start `weft agent --app` and, with `wait`, see that its methods take calls."""
+    """Start `weft agent --app` and, with `wait`, wait until its methods take calls."""
     words = ["--app", app, "--egress", egress, "--target", mesh.target, "--id", agent_id]
     words += ["--slots", str(slots), *flags]
     process = Process.weft(agent_id, "agent", *words, log=mesh.folder / f"{agent_id}.log", env=env)
@@ -96,7 +96,7 @@ async def available(
 
 
 async def direct_address(mesh: MeshHarness, agent_id: str) -> str:
-    """Where an agent's direct server is, as the coordinator knows."""
+    """The advertised address of an agent's direct server, from the coordinator."""
     from tests.support import tasks
 
     address = (await tasks.agent(mesh, agent_id)).advertised_address

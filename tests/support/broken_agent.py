@@ -1,7 +1,7 @@
 """An agent that breaks one rule of the session, for tests of `weft conformance`: `python -m tests.support.broken_agent R11`.
 
-The agent itself is the Python one. What it says, and what it is told, is falsified at the edge of its stream, as FAULTS
-says: each entry breaks the rule that it is named after.
+The agent itself is the Python one. FAULTS changes its messages, or those that it receives, at the edge of its stream:
+each entry breaks the rule of its name.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ def deaf_to_wishes(message: Response) -> None:
     message.ClearField("desired_state")
 
 
-# Rule -> which messages (by the part that they must have; empty: all), and what becomes of them.
+# Rule -> the changed messages (by the part that they must have; empty: all), and the change.
 SAYS: dict[str, tuple[str, Callable[[Request], None]]] = {
     "R1": ("", hello_again),
     "R2": ("hello", no_slots),
@@ -222,9 +222,9 @@ HEARS: dict[str, tuple[str, Callable[[Response], None]]] = {
     "R34": ("", keep_lost),
     "R35": ("", deaf_to_wishes),
 }
-# Of these the streams' ends are at fault.
+# Rules that are broken by the end of streams.
 ENDS = ("R3", "R8", "R9", "R10")
-# A bound that it does not keep.
+# A bound that the agent does not keep.
 BOUNDS = ("R29",)
 FAULTS = (*SAYS, *HEARS, *ENDS, *BOUNDS)
 

@@ -23,7 +23,7 @@ ASYNC, SYNC, ISOLATED, ISOLATED_ASYNC = (
 )
 
 agent = Agent()
-# One connection for all calls that the event loop handles: they must not see each other's budgets.
+# One connection for all calls of the event loop: they must not see each other's call contexts.
 _shared: dict[str, Mesh] = {}
 
 
@@ -35,7 +35,7 @@ async def call_async(request: dict[str, Any]) -> dict[str, Any]:
         await _held(Path(mark))
     if request.get("method"):
         mesh = current_task().mesh if request.get("own_mesh") else _mesh(request["target"])
-        # Not at once: others come in between.
+        # After a pause, so that other calls come in between.
         await asyncio.sleep(0)
         found["child"] = await call(mesh, request)
     return found
@@ -79,7 +79,7 @@ def _called_in_a_loop_of_its_own(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def seen() -> dict[str, Any]:
-    """What the running handler knows of its call."""
+    """The running handler's facts of its call."""
     task, left = current_task(), call_context.current()
     left_s = task.time_remaining()
     return {

@@ -1,4 +1,4 @@
-"""Processes whose wall clocks are off: an environment for them, without a knob in what they run.
+"""An environment for processes with wrong wall clocks. The processes' code has no setting for it.
 
 Process.weft("c1", "coordinator", log=log, env=clock_off(3600))
 """
@@ -15,7 +15,7 @@ _FOLDER = Path(__file__).parent / "skewed_clock"
 
 
 def clock_off(off_s: float) -> Mapping[str, str]:
-    """What a child's environment needs so that its wall clock is `off_s` ahead; negative: behind."""
+    """The variables that set a child's wall clock `off_s` ahead; negative: behind."""
     if not off_s:
         return {}
     path = os.pathsep.join([str(_FOLDER), environment()["PYTHONPATH"]])

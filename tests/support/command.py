@@ -19,7 +19,7 @@ from tests.support.processes import environment, fork_server
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What a command printed and how it ended."""
+    """A command's output and exit status."""
 
     status: int
     out: str

@@ -1,7 +1,7 @@
 """Runs many `weft ...` commands, each in a fork of one process that has imported everything: a tenth of a second each.
 
 `python -m tests.support.each_command < runs.json`, where each run is {"args": [...], "streams": ["file", "full", "closed"]}
-(standard input, output and error); prints what came of each.
+(standard input, output and error); prints the result of each.
 """
 
 from __future__ import annotations

@@ -45,13 +45,13 @@ class EndpointServer(grpc.GenericRpcHandler):
     def __init__(self, agent_id: str) -> None:
         self.agent_id = agent_id
         self.address = ""
-        # How long a call takes; with `serial`, one after another.
+        # The time that a call takes. With `serial`, calls run one after another.
         self.delay_s = 0.0
         self.serial = False
         # Calls wait for it before they end.
         self.gate = asyncio.Event()
         self.gate.set()
-        # Answers every call with this: a refusal of the agent, or what its handler says.
+        # The answer to every call: a refusal of the agent, or a status of its handler.
         self.refusal: errors.WeftError | None = None
         self.failure: tuple[grpc.StatusCode, str] | None = None
         # Calls that have begun, and those under way.

@@ -22,7 +22,7 @@ from typing import Literal, Self
 Direction = Literal["up", "down"]
 
 _READ_BYTES = 64 * 1024
-# Of one connection in one direction; then its sender is held back, as by a full window.
+# Most bytes that are held of one connection in one direction. Beyond it, the sender must wait, as at a full window.
 _HELD_CHUNKS = 64
 _DIAL_S = 5.0
 
@@ -58,7 +58,7 @@ class FaultProxy:
 
     @property
     def connections(self) -> int:
-        """How many are open, those that got no further than here included."""
+        """The number of open connections, including those without a connection to the target."""
         return len(self._links)
 
     async def cut(self) -> None:

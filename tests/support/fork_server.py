@@ -211,7 +211,7 @@ def main() -> None:
     os.environ.update(asked["env"])
     os.chdir(asked["cwd"])
     sys.argv = [str(command.__file__), *asked["args"]]
-    # What multiprocessing gives its children as the main module.
+    # The name under which children of multiprocessing import the main module.
     sys.modules["__main__"] = command
     command.main()
 

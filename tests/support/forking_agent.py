@@ -20,7 +20,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 from weft.agent import Agent
 
 SERVICE = "fork.v1.Fork"
-# What a child does that has nothing of the agent's left to do, and the status with which it must end.
+# The actions of children that may end by themselves, each with the exit status that it must have.
 LEAVES = {
     "returns": 1,
     "raises": 1,
@@ -92,7 +92,7 @@ def isolated_stream(request: StringValue) -> Iterator[StringValue]:
 
 @agent.method(f"{SERVICE}/Awaits")
 async def awaits(request: StringValue) -> StringValue:
-    """The child goes on with the loop, as far as it is let."""
+    """The child tries to go on with the event loop."""
 
     async def forks() -> str:
         child = os.fork()
@@ -122,7 +122,7 @@ def leaves(request: StringValue) -> StringValue:
 
 @agent.method(f"{SERVICE}/Works")
 def works(request: StringValue) -> StringValue:
-    """What must go on working: children of the standard library, by each way."""
+    """Start children by each way of the standard library: all of these must work."""
     done = [subprocess.run(["true"], check=False, preexec_fn=step).returncode for step in (None, os.getpid)]
     for method in ("fork", "spawn", "forkserver"):
         with multiprocessing.get_context(method).Pool(2) as pool:

@@ -1,4 +1,5 @@
-"""An agent with functions beside its handlers, which note in the file HOOKS_LEDGER what happens. HOOKS_FAULT: what goes wrong."""
+"""An agent with functions beside its handlers, which write each event into the file HOOKS_LEDGER. HOOKS_FAULT names the
+fault."""
 
 from __future__ import annotations
 

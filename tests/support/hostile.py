@@ -35,9 +35,9 @@ GARBAGE = b"\xff\xff\xff"
 class Ending(NamedTuple):
     """One way to end."""
 
-    # What the handler does, with its context; what it gives (but None) is the response. May be a coroutine function.
+    # The handler's act, called with its context. Its result (except None) is the response. May be a coroutine function.
     act: Callable[[Any], Any]
-    # What callers may be told of it, by `google.rpc.Code`.
+    # The codes that callers may get for it, of `google.rpc.Code`.
     codes: frozenset[int]
     # Only these can do it.
     flavours: tuple[str, ...] = FLAVOURS
@@ -45,7 +45,7 @@ class Ending(NamedTuple):
 
 
 class OwnBaseException(BaseException):
-    """Derived from what hardly anybody catches."""
+    """Derived from BaseException, which hardly any code catches."""
 
 
 class Untold(Exception):
@@ -63,7 +63,7 @@ class Mute(OwnBaseException):
 
 
 class Replacing(Exception):
-    """An exception whose class says nothing true of itself."""
+    """An exception that claims another class."""
 
     @property
     def __class__(self) -> Any:  # type: ignore[override]
@@ -188,7 +188,7 @@ def _packed(message: Any, value: bytes | None = None) -> any_pb2.Any:
     return packed
 
 
-# What each detail of `google.rpc` becomes when its bytes are not of its type.
+# Each detail type of `google.rpc`, with bytes that do not parse as the type.
 POISON: dict[str, Any] = {
     kind.DESCRIPTOR.name: _packed(kind(), GARBAGE)
     for kind in (
@@ -540,7 +540,7 @@ async def close_async(_request: StringValue, context: Any) -> AsyncIterator[Stri
 
 
 class Plan(NamedTuple):
-    """What a fuzzed handler does: anything that its parts can be."""
+    """The acts of a fuzzed handler: any combination of its parts."""
 
     code: Any
     details: Any

@@ -1,4 +1,4 @@
-"""Agents as discovery tells of them."""
+"""Agents in the form in which discovery describes them."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
     go.server("127.0.0.1:0")            # the command of the stock server, once built
     go.client(target, file)
 
-What is built is kept by the sources' hash, in WEFT_TEST_CACHE or the system's temporary folder.
+The builds are kept by the sources' hash, in WEFT_TEST_CACHE or the system's temporary folder.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Language:
     """One language's example. A subclass says how it is built and run."""
 
     name = ""
-    # What its `buf generate` reads besides the examples' protos, from the root.
+    # Inputs of its `buf generate` besides the examples' protos, from the root.
     contracts: Sequence[str] = ()
     # Programs, the arguments with which each tells its version, and the oldest that will do.
     tools: Sequence[tuple[str, str, tuple[int, ...]]] = ()
@@ -67,7 +67,7 @@ class Language:
         """Put the plugins of buf.gen.yaml where it expects them, in this copy of the example."""
 
     def generate(self, folder: Path) -> Path:
-        """Generate code anew, below this folder; where it is."""
+        """Generate code anew, below this folder. Returns its place."""
         examples = folder / "examples"
         for each in (*_PROTOS, self.name):
             shutil.copytree(EXAMPLES / each, examples / each, ignore=_IGNORED)
@@ -191,7 +191,7 @@ LANGUAGES: dict[str, type[Language]] = {each.name: each for each in (Go, Node, J
 
 
 def run(words: Sequence[str], folder: Path, timeout_s: float = BUILD_S) -> str:
-    """Run a command to its end; what it printed."""
+    """Run a command to its end. Returns its output."""
     done = subprocess.run(
         words,
         cwd=folder,

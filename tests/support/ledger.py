@@ -1,4 +1,4 @@
-"""The ledger: a file outside the mesh, in which the probe's handlers write what really ran.
+"""The ledger: a file outside the mesh, in which the probe's handlers record each run.
 
 One line a fact: `start|end|cancelled TEXT ATTEMPT AGENT TIME`.
 """
@@ -31,7 +31,7 @@ class Ledger:
         self._file = path
 
     def facts(self, event: str | None = None, text: str | None = None) -> list[Fact]:
-        """What is written so far, in order. A line that is still being written is left out."""
+        """The facts so far, in order, without a line that is still being written."""
         if not self._file.exists():
             return []
         lines = self._file.read_text().split("\n")[:-1]

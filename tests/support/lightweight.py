@@ -1,4 +1,4 @@
-"""Agents as bare sessions: what the contract asks of one, and no more, so that a test can keep thousands or break the rules.
+"""Agents as bare sessions, with the contract's duties alone: a test can keep thousands of them, or break the rules.
 
     async with LightAgent(channel, "a1", slots=4) as agent:   # hello, contract, heartbeats; answers what it is assigned
         ...
@@ -55,7 +55,7 @@ def hello(
     instance_id: str = "",
     **fields: Any,
 ) -> session_pb2.Hello:
-    """A Hello that is in order, but for what `fields` make of it."""
+    """A valid Hello, with these fields changed."""
     return session_pb2.Hello(
         agent_id=agent_id,
         instance_id=instance_id or uuid.uuid4().hex,
@@ -72,7 +72,7 @@ def echo(assignment: session_pb2.Assignment) -> session_pb2.AttemptResult:
 
 
 def never(_: session_pb2.Assignment) -> None:
-    """Keeps what it is assigned."""
+    """Keep every assignment without an answer."""
 
 
 def result_of(assignment: session_pb2.Assignment, **outcome: Any) -> session_pb2.AttemptResult:

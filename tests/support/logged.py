@@ -1,4 +1,5 @@
-"""What weft logs in this process, as dictionaries, without a trace of it left: structlog's own capture counts as a set-up."""
+"""Captures weft's log events in this process as dictionaries. structlog's own capture would count as a set-up of
+structlog."""
 
 from __future__ import annotations
 

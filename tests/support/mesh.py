@@ -6,8 +6,7 @@
         reply = await mesh.probe().Call(ProbeRequest(text="hello"), timeout=5)
         await a1.kill()
 
-Tests get one as the fixture `mesh`. Nothing here waits blindly: each step ends when what it is about has been
-seen, or fails with the processes' logs.
+Tests get one as the fixture `mesh`. Each step waits for its own result, or fails with the processes' logs.
 """
 
 from __future__ import annotations
@@ -45,7 +44,8 @@ class MeshHarness:
         self.store: Path | str = folder / "weft.db"
         # Of the coordinator, beside its settings.
         self.env: dict[str, str] = {}
-        # Where the output of coordinators and agents goes instead of their logs, as a shell has it.
+        # A redirection of the output of coordinators and agents, in a shell's form. Without it, output goes to their
+        # logs.
         self.redirect = ""
         self.coordinator_process: Process | None = None
         self.agents: dict[str, Process] = {}
@@ -86,8 +86,8 @@ class MeshHarness:
         """Start the coordinator and wait until it listens.
 
         Args:
-            durability: by default what the store has as its default.
-            listen: where; by default a free port, which `restart_coordinator` keeps.
+            durability: by default the store's own default.
+            listen: the address; by default a free port, which `restart_coordinator` keeps.
             settings: other settings of the coordinator by their names, such as `reconnect_grace_s=1`.
         """
         self._settings = {f"WEFT_{name.upper()}": str(value) for name, value in settings.items()}

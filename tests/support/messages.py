@@ -1,4 +1,5 @@
-"""Messages of any type, filled from their descriptors: with whatever the wire allows, or with one text everywhere."""
+"""Messages of any type, filled from their descriptors: with any values that the wire allows, or with one text
+everywhere."""
 
 from __future__ import annotations
 
@@ -70,7 +71,7 @@ def _scalar(field: FieldDescriptor) -> st.SearchStrategy[Any]:
     if kind in _UNSIGNED:
         return st.integers(0, 2 ** _UNSIGNED[kind] - 1)
     if kind == F.CPPTYPE_ENUM:
-        # A closed enum takes only what has a name.
+        # A closed enum takes only numbers with a name.
         named = st.sampled_from([value.number for value in field.enum_type.values])
         return named if field.enum_type.is_closed else named | st.integers(-(2**31), 2**31 - 1)
     if kind == F.CPPTYPE_BOOL:

@@ -1,4 +1,4 @@
-"""The mirror service: a stock grpc.aio servicer, with nothing of weft in it, which shows what it sees of a call.
+"""The mirror service: a stock grpc.aio servicer without weft, which answers with its view of a call.
 
 `python -m tests.support.mirror ADDRESS_FILE [ADDRESS]` serves it plainly; `tests.support.mirror_agent:agent` hosts it.
 `mirror.proto` has the meaning of every field.

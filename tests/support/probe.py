@@ -1,4 +1,4 @@
-"""The probe service: handlers that do what the request says. `weft agent tests.support.probe:agent` hosts it.
+"""The probe service: handlers that follow their request. `weft agent tests.support.probe:agent` hosts it.
 
 `probe.proto` has the meaning of every field. The three flavours of `Call` behave alike; they differ in where they run.
 """
@@ -25,7 +25,7 @@ from grpc_status import rpc_status
 from probe.v1 import probe_pb2, probe_pb2_grpc
 from weft.agent import Agent, current_task
 
-# How often a handler that waits looks whether it was cancelled.
+# How often a waiting handler checks whether it was cancelled.
 LOOK_S = 0.01
 
 

@@ -19,7 +19,7 @@ from tests.support.fork_server import ForkedChild, ForkServer, serves
 ROOT = Path(__file__).resolve().parents[2]
 _IMPORTS = (ROOT, ROOT / "tests" / "support" / "gen", ROOT / "examples" / "corpus" / "gen")
 
-# What is left of a killed test run must not join the next one's meshes: the ports are given out again.
+# Processes of a killed test run must not join the meshes of the next run: the system gives out the same ports again.
 _LEASH = (
     ("setpriv", "--pdeathsig", "KILL", "--") if sys.platform == "linux" and shutil.which("setpriv") else ()
 )

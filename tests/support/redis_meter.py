@@ -1,4 +1,4 @@
-"""What a redis-server was asked for: commands, those inside scripts too, and bytes that it sent and took.
+"""Counts the work of a redis-server: commands, also those inside scripts, and the bytes that it sent and received.
 
 meter = await RedisMeter.start(server)
 ...
@@ -33,7 +33,7 @@ class Used:
 
 
 class RedisMeter:
-    """Counts from `start` on. What it asks itself is left out."""
+    """Counts from `start` on, without its own requests."""
 
     def __init__(self, client: Redis) -> None:
         self._client = client
@@ -42,7 +42,7 @@ class RedisMeter:
     async def start(cls, server: RedisServer) -> Self:
         meter = cls(server.client())
         first, second = await meter._look(), await meter._look()
-        # What one look costs, which comes into the next one.
+        # The cost of one reading, which the next reading contains.
         meter._own = (second[1] - first[1], second[2] - first[2])
         meter._before = second
         return meter

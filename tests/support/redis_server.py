@@ -41,7 +41,7 @@ _PORT_TRIES = 20
 
 
 class PortTaken(Exception):
-    """Somebody else took the port between the look and the bind."""
+    """Another process took the port between the check and the bind."""
 
 
 def redis_binary() -> str:
@@ -181,7 +181,7 @@ class RedisServer:
         self._running().resume()
 
     async def close(self) -> None:
-        """End it, whatever it does; its files stay."""
+        """End it in any state. Its files stay."""
         if self.process is not None:
             self.process.cleanup()
 
@@ -194,7 +194,7 @@ class RedisServer:
         return bool(await self.command("PING"))
 
     async def command(self, *words: str | int) -> Any:
-        """One command on a connection of its own, whatever it is: the answer as redis-py reads it."""
+        """Run any command on a connection of its own. Returns the answer as redis-py reads it."""
         async with self.client() as client:
             return await client.execute_command(*words)  # type: ignore[no-untyped-call]
 
@@ -246,7 +246,7 @@ async def replicate(primary: RedisServer, replica: RedisServer) -> None:
 
 
 def free_port() -> int:
-    """A port that nobody uses now, and whose cluster bus port nobody uses either."""
+    """A free port, whose cluster bus port is free as well."""
     for _ in range(_PORT_TRIES * 10):
         port = random.choice(_PORTS)
         if _is_free(port) and _is_free(port + CLUSTER_BUS_OFFSET):

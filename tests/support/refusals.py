@@ -1,4 +1,4 @@
-"""What a refused call must look like: a gRPC code, weft's reason, and the field where one is at fault."""
+"""Checks of refused calls: a gRPC code, weft's reason, and the wrong field, if there is one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that knows nothing but to pass calls on: `python -m tests.support.relaying ADDRESS_FILE CALLEE [--shapes]`.
+"""A server that only passes calls on: `python -m tests.support.relaying ADDRESS_FILE CALLEE [--shapes]`.
 
 With `--shapes` it knows those of the mirror service; without, every call passes as stream-stream.
 """

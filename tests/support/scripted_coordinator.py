@@ -39,13 +39,13 @@ class ScriptedSession:
         self.hello = hello
         self.epoch = epoch
         self.echo = echo
-        # Everything that came, in order; kept for assertions.
+        # All received messages, in order, for assertions.
         self.received: list[session_pb2.ConnectRequest] = []
         self.ended = threading.Event()
         self._changed = threading.Condition()
         self._outgoing: SimpleQueue[session_pb2.ConnectResponse | WeftError | None] = SimpleQueue()
 
-    # -- what the coordinator says ------------------------------------------------------------------------------
+    # -- messages to the agent ----------------------------------------------------------------------------------
 
     def send(self, **parts: Any) -> None:
         """Send one ConnectResponse with these parts."""
@@ -121,10 +121,10 @@ class ScriptedSession:
         """End the stream with an error."""
         self._outgoing.put(error)
 
-    # -- what the agent says ------------------------------------------------------------------------------------
+    # -- messages of the agent ----------------------------------------------------------------------------------
 
     def wait(self, look: Callable[[], T | None], what: str, timeout_s: float = WAIT_S) -> T:
-        """Wait until `look` finds something in what came."""
+        """Wait until `look` finds a result in the received messages."""
         found: list[T] = []
 
         def seen() -> bool:

@@ -1,4 +1,4 @@
-"""What a stock client sees of a call, in a form that can be compared: all but what no two calls have in common."""
+"""A stock client's view of a call, in a form that can be compared: without the parts that differ in every call."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from grpc_status import rpc_status
 from mirror.v1 import mirror_pb2, mirror_pb2_grpc
 
 Pairs = tuple[tuple[str, str | bytes], ...]
-# What weft says of its own, in metadata either way.
+# Metadata keys of weft's own, in both directions.
 _WEFT = ("weft-", "endpoint-load-metrics-bin", "traceparent", "tracestate", "user-agent")
 ENOUGH_S = 30.0
 
@@ -56,7 +56,7 @@ async def see(
 
 
 async def watch(call: Any) -> Seen:
-    """What comes of an aio call that has begun."""
+    """The view of an aio call that has begun."""
     answers: list[mirror_pb2.Answer] = []
     reasons: tuple[str, ...] = ()
     try:

@@ -59,7 +59,7 @@ def pid(request: dict[str, Any]) -> dict[str, Any]:
 
 @agent.method("shop.v1.Shop/Root")
 def root(request: dict[str, Any]) -> dict[str, Any]:
-    """What a call inherits; with a target, of a call that this handler makes without asyncio."""
+    """The call context of a call. With a target: of a call that this handler makes without asyncio."""
     task = current_task()
     if "target" in request:
         with connect(request["target"]) as mesh:

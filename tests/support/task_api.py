@@ -40,9 +40,9 @@ class TaskApi(coordinator_pb2_grpc.CoordinatorServiceServicer):
         self.stream_lives: list[tuple[int, str]] = []
         # Likewise for WaitTasks streams: how many messages they send.
         self.wait_lives: list[int] = []
-        # What WatchTask sends, one list a call; each ends with UNAVAILABLE unless its task has ended.
+        # The events of WatchTask, one list a call. Each stream ends with UNAVAILABLE unless its task has ended.
         self.watch_scripts: list[list[pb.WatchTaskResponse]] = []
-        # What was seen.
+        # The received requests.
         self.streams = 0
         self.wait_calls: list[list[str]] = []
         self.watch_calls: list[int] = []

@@ -1,4 +1,4 @@
-"""What a watcher of the fleet sees, with the time at which it saw it.
+"""The events of a watcher of the fleet, each with its time.
 
 async with Watching(channel) as watching:
     await watching.until(lambda agents: "a1" in agents, "a1 is there")

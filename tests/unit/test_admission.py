@@ -1,4 +1,4 @@
-"""What the bound on calls does with those beyond it."""
+"""Admission: calls beyond the bound are refused."""
 
 from __future__ import annotations
 

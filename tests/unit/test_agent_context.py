@@ -1,4 +1,4 @@
-"""What a handler may do with its context, and the outcome that comes of it; both flavours, without an agent."""
+"""A handler's use of its context, and the resulting outcome; sync and async, without an agent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How an agent runs what it is assigned: slots, order, time limits, cancellation. Against a scripted coordinator."""
+"""How an agent runs its assignments: slots, order, time limits, cancellation. Against a scripted coordinator."""
 
 from __future__ import annotations
 

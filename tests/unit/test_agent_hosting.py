@@ -1,4 +1,4 @@
-"""Servicers and functions as hosted methods: what is taken as it is, and what is refused with advice."""
+"""Servicers and functions as hosted methods: valid ones are hosted unchanged, others are refused with advice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`module:object`, and what is said when it leads nowhere."""
+"""`module:object`, and the errors when it leads to no agent."""
 
 from __future__ import annotations
 

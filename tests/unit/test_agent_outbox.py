@@ -1,4 +1,4 @@
-"""The outbox: what is kept, what is sent, in what order and within what bounds."""
+"""The outbox: the kept and the sent items, their order, and the bounds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings: arguments before environment before defaults, and what is refused."""
+"""Settings: arguments before environment before defaults, and refused values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The account of slots: who gets them, and who comes first."""
+"""Slots: which attempts and calls get them, and in which order."""
 
 from __future__ import annotations
 

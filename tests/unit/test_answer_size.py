@@ -1,4 +1,4 @@
-"""What an answer carries beside its response: a failure keeps its code and message whatever came with it."""
+"""The bound on an answer's metadata: a failure always keeps its code and message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a lone call costs in weft's own Python, counted: the speed and load of the machine do not matter.
+"""The cost of a lone call in weft's own Python, as counts: the speed and load of the machine do not matter.
 
 The bounds are what it takes now and little more. Whoever needs more raises them, and knows of it.
 """

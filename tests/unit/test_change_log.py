@@ -1,4 +1,4 @@
-"""The log of changes, as a pure structure: what a watcher at any position is told leads to what is there."""
+"""The log of changes, as a pure structure: from any position, the changes lead to the present agents."""
 
 from __future__ import annotations
 

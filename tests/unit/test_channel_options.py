@@ -1,4 +1,5 @@
-"""What every end of weft is set to: bounds that gRPC draws at random, and peers that ping or do not read."""
+"""The options of all channels and servers of weft: bounds at which gRPC acts at random, and peers that ping or do not
+read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every command says of itself: help, examples that can be typed, versions."""
+"""The help of every command, examples that can be typed, and versions."""
 
 from __future__ import annotations
 

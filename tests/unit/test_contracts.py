@@ -1,4 +1,4 @@
-"""Contracts: what is refused at the door, what a payload must be, and which contract is in force."""
+"""Contracts: refused ones, valid payloads, and the contract in force."""
 
 from __future__ import annotations
 

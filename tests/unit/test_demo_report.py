@@ -1,4 +1,4 @@
-"""The demo's verdict: what it must not overlook."""
+"""The demo's verdict finds each kind of fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What README, CONTRIBUTING and docs/ name is there: files, headings, modules, and the glossary's code."""
+"""The files, headings and modules that README, CONTRIBUTING and docs/ name exist, and so does the glossary's code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each extra is for: a client needs the base alone, and each other part says what to install."""
+"""The extras: a client needs the base alone, and each other part says what to install."""
 
 from __future__ import annotations
 

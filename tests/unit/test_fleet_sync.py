@@ -1,4 +1,4 @@
-"""What the coordinator here shows of its agents to others: each change, also one that comes while another is being shared."""
+"""A coordinator shares each change of its agents with others, also a change during the sharing of another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an app needs is in one place: `weft.client` for callers, `weft.agent` for programs that host methods."""
+"""An app's imports are in one place: `weft.client` for callers, `weft.agent` for programs that host methods."""
 
 from __future__ import annotations
 

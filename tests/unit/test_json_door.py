@@ -1,4 +1,5 @@
-"""Whatever the wire allows can be shown as JSON, and whatever JSON says is taken or refused in one line: generated cases."""
+"""Every message that the wire allows can be shown as JSON, and every JSON is accepted or refused in one line: generated
+cases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON in and out: what fits goes through, and what does not is told by field."""
+"""JSON in and out: valid values pass, and an error names the wrong field."""
 
 from __future__ import annotations
 

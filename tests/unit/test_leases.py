@@ -1,4 +1,4 @@
-"""Leases in memory: what renewing many of them costs, and that each passes when it should."""
+"""Leases in memory: the cost of renewing many, and the end of each at its time."""
 
 from __future__ import annotations
 

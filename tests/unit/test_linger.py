@@ -1,4 +1,4 @@
-"""The rule by which a change waits for others, and its timer."""
+"""Linger: the rule by which a change waits for others, and its timer."""
 
 from __future__ import annotations
 

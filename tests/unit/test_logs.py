@@ -1,4 +1,4 @@
-"""Loggers never raise into their callers, whatever an application makes of logging, and whatever it logs."""
+"""Loggers never raise into their callers, with any set-up of logging and any logged values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whoever names a method that does not exist is told what does."""
+"""The error for a method that does not exist names existing ones."""
 
 from __future__ import annotations
 

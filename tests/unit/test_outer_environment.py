@@ -1,4 +1,4 @@
-"""The environment in which the tests are started changes no test: of `make`, of a shell, of a hook of git."""
+"""The environment of `make`, of a shell or of a git hook changes no test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Placement is pure: who may claim how much, from a snapshot."""
+"""Placement is pure: how many tasks each session may claim, from a snapshot."""
 
 import pytest
 

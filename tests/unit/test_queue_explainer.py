@@ -1,4 +1,4 @@
-"""What a queue's tasks wait for, by how the fleet stands to it."""
+"""The reason why a queue's tasks wait, by the standing of the fleet."""
 
 from __future__ import annotations
 

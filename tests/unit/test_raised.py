@@ -1,4 +1,4 @@
-"""What is told of exceptions: always something, within the contract's bounds, whatever they do when they are asked."""
+"""Descriptions of exceptions: never empty, within the contract's bounds, also if their own methods raise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The desk of attempts' reports, on a real store: an end never overtakes the progress that came before it."""
+"""The report handler, on a real store: an end never overtakes earlier progress."""
 
 from __future__ import annotations
 

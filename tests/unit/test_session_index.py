@@ -1,4 +1,4 @@
-"""The index of who may take what: it agrees with a look at everybody, and looks at few."""
+"""The session index: it agrees with an examination of all sessions, and examines few."""
 
 from __future__ import annotations
 

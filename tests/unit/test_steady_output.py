@@ -1,4 +1,4 @@
-"""Output that nobody waits for: whatever becomes of the descriptor, writers go on, and what is lost is told."""
+"""Steady output: in any state of the descriptor, writers go on, and lost data is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Targets: what people write, what is refused, and what gRPC is given to dial."""
+"""Targets: valid and refused texts, and the targets for gRPC."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What comes from elsewhere cannot steer a terminal: every character of Unicode, and every way to the standard streams."""
+"""Text from other processes cannot control a terminal: every character of Unicode, and every way to the standard
+streams."""
 
 from __future__ import annotations
 

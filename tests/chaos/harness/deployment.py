@@ -1,4 +1,4 @@
-"""What a mesh under chaos must offer: the faults know nothing else of it.
+"""The interface of a mesh under chaos: the faults use nothing else of it.
 
 A deployment is one store with its coordinators and agents, all of them real processes. Another store is another
 deployment: it says which parts it has, and the faults that need others leave it alone.
@@ -16,7 +16,7 @@ from tests.support.ledger import Ledger
 
 
 class Part(enum.Enum):
-    """What a fault can hit."""
+    """The targets of faults."""
 
     COORDINATOR = "coordinator"
     AGENT = "agent"
@@ -108,7 +108,7 @@ class Deployment(Door, Protocol):
         ...
 
     async def heal_link(self, agent_id: str) -> None:
-        """What was silenced arrives late."""
+        """Heal a silenced connection: held messages arrive late."""
         ...
 
     async def until_active(self, agent_id: str) -> None: ...

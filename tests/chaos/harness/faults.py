@@ -1,4 +1,5 @@
-"""The faults: each strikes one part of a deployment once, lifts what it did, and says when. Those of Redis: `redis_faults`."""
+"""The faults: each hits one part of a deployment once, is lifted again, and records both times. Those of Redis:
+`redis_faults`."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ _NOBODY: frozenset[str] = frozenset()
 
 @dataclass(frozen=True, slots=True)
 class Blow:
-    """What happened to whom, by the wall clock that the ledger goes by."""
+    """A fault's victim and times, by the ledger's wall clock."""
 
     fault: str
     part: Part
@@ -35,7 +36,7 @@ class Blow:
     # Agents whose attempts may run again because of it, as far as they had begun by then.
     disowned: frozenset[str] = _NOBODY
     disowned_until_s: float = 0.0
-    # What nobody had acknowledged may run again too, by any agent.
+    # Unacknowledged tasks may run again too, at any agent.
     volatile: bool = False
     # Agents that got nothing to do while it lasted.
     bereft: frozenset[str] = _NOBODY

@@ -1,4 +1,4 @@
-"""What the deployments of all stores have alike: coordinators, agents behind proxies, and a client's way in."""
+"""The common part of all deployments: coordinators, agents behind proxies, and a client's connection."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from weft.v1.coordinator_pb2_grpc import CoordinatorServiceStub
 _STARTS = 5
 _RESULT_TTL_S = 24 * 3600
 _ANSWER_S = 2.0
-# What a coordinator logs when it refuses late results, one or some together.
+# A coordinator's log events for refused late results, one or several.
 _REFUSALS = ("result.refused", "results.refused")
 
 

@@ -1,4 +1,4 @@
-"""One request of the load, how it is drawn, and what its outcome must be."""
+"""One request of the load: how it is sampled, and its expected outcome."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from weft.v1 import task_pb2
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a load is like, and the agents that it meets."""
+    """The properties of a load, and its agents."""
 
     # Submitted and not read: keeps a backlog for as long as the load goes on.
     open_tasks: int
     batch_tasks: int
-    # A handler's time is drawn from these.
+    # A handler's time is sampled from these.
     sleeps_s: tuple[float, ...]
     slots: int
     prefetch: int
@@ -78,7 +78,7 @@ class Item:
         return "" if tasks.reply(task).text == self.request.text else "has somebody else's response"
 
 
-def draw(rng: random.Random, shape: Shape, text: str, ledger_path: str) -> Item:
+def sampled(rng: random.Random, shape: Shape, text: str, ledger_path: str) -> Item:
     """A request; most succeed, some fail once, a few fail for good."""
     request = ProbeRequest(text=text, ledger=ledger_path, sleep_s=rng.choice(shape.sleeps_s))
     name = rng.choices(["Call", "CallSync", "Stream"], [80, 15, 5])[0]
@@ -94,7 +94,7 @@ def draw(rng: random.Random, shape: Shape, text: str, ledger_path: str) -> Item:
 
 
 def recorded(task: task_pb2.Task) -> Recorded:
-    """What of an ended task never changes."""
+    """The fields of an ended task that never change."""
     kept = task_pb2.Task(
         id=task.id,
         state=task.state,

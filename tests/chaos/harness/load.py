@@ -1,4 +1,4 @@
-"""A load with a memory of its own: what was asked, acknowledged and read, to be held against the mesh afterwards.
+"""A load that records its requests, acknowledgements and results, to compare them with the mesh afterwards.
 
 Requests go in through a bulk stream and through transparent calls, each with a request id, and are repeated with it
 whenever their outcome is unknown. Every result that is read is remembered byte by byte. What is missing or wrong is
@@ -18,7 +18,7 @@ import grpc.aio
 
 from probe.v1.probe_pb2 import ProbeReply
 from probe.v1.probe_pb2_grpc import ProbeServiceStub
-from tests.chaos.harness.items import Item, Shape, draw, recorded
+from tests.chaos.harness.items import Item, Shape, recorded, sampled
 from tests.support import tasks
 from weft.rpc.times import duration
 from weft.v1 import coordinator_pb2, options_pb2, task_pb2
@@ -50,7 +50,7 @@ class Door(Protocol):
 
 
 class Load:
-    """Requests drawn from `rng` until `stop`; afterwards, what became of them."""
+    """Requests sampled from `rng` until `stop`; afterwards, their outcomes."""
 
     def __init__(self, door: Door, rng: random.Random, shape: Shape, ledger_path: str) -> None:
         self.items: list[Item] = []
@@ -60,7 +60,7 @@ class Load:
         self.lost_results: set[str] = set()
         # Tasks that the mesh knows and that nobody was told of.
         self.strangers: set[str] = set()
-        # What is wrong, in words.
+        # The faults that were found, in words.
         self.notes: list[str] = []
         self._door = door
         self._rng = rng
@@ -96,7 +96,7 @@ class Load:
     def _draw(self, count: int) -> list[Item]:
         first = len(self.items)
         made = [
-            draw(self._rng, self._shape, f"{self._run}-{first + number}", self._ledger_path)
+            sampled(self._rng, self._shape, f"{self._run}-{first + number}", self._ledger_path)
             for number in range(count)
         ]
         self.items += made
@@ -231,7 +231,7 @@ class Load:
             if error.code().value[0] != item.request.fail_code or item.request.fail_attempts:
                 raise
         trailers = {str(key): value for key, value in await call.trailing_metadata()}
-        # What was answered is acknowledged, and is read like all the others.
+        # An answered call counts as acknowledged. Its result is read like all others.
         self._acknowledged(item, str(trailers["weft-task-id"]))
 
     # -- afterwards -----------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""One seeded run: a fresh mesh, a load, a scenario's blows, and the verdict on what was left."""
+"""One seeded run: a new mesh, a load, a scenario's faults, and the verdict."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Outcome:
     # The slowest blow's; None: no blow called for it, it was not timed, or it was never seen.
     first_claim_s: float | None
     recovered_s: float | None
-    # What is wrong, in words; empty: the run is right.
+    # The faults that were found, in words. Empty if the run is right.
     notes: Sequence[str]
 
 

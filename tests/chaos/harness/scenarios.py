@@ -1,4 +1,4 @@
-"""Which faults hit which load: each scenario is a row of the table."""
+"""The scenarios: each has its faults and its load, and is a row of the table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BEGUN_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """Faults that hit one run, in an order and at times that its seed draws."""
+    """The faults of one run. Its seed decides their order and times."""
 
     name: str
     faults: tuple[Fault, ...]

@@ -1,4 +1,4 @@
-"""The stores that `make chaos` knows: what each can be hit in, and how its deployment is made."""
+"""The stores of `make chaos`: the faults that can hit each, and how its deployment is made."""
 
 from __future__ import annotations
 

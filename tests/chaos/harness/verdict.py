@@ -1,4 +1,4 @@
-"""What the ledger and the load's memory say together: pure functions of what was written down.
+"""The verdict from the ledger and the load's record, by pure functions.
 
 duplicate        a start of what had started already and was not to be retried
 unexplained      a duplicate for which no blow can be made responsible

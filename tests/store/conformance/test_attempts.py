@@ -1,4 +1,4 @@
-"""What is told of the attempts at a task: those before the last are kept, the last one follows from the task."""
+"""The attempts of a task: earlier ones are kept in its history, the last one follows from the task itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Claims: who gets what, in which order, within which bounds."""
+"""Claims: the tasks for each session, their order, and the bounds."""
 
 from __future__ import annotations
 

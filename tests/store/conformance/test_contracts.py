@@ -1,4 +1,4 @@
-"""Contracts: kept in the order of their arrival, read where they are not known, and forgotten when nobody needs them."""
+"""Contracts: kept in the order of their arrival, read if they are not known, and forgotten when they are not needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is left after a stop or a crash of the coordinator, and what agents may still hold then.
+"""Tasks after a stop or a crash of the coordinator, and attempts that agents may still hold then.
 
 One kind of store forgets with its process who runs what, and asks the agents (`forgetful`); the other keeps it (`keeping`).
 """

@@ -1,4 +1,4 @@
-"""Submissions: what is stored, and request ids."""
+"""Submissions: the stored fields, and request ids."""
 
 from __future__ import annotations
 

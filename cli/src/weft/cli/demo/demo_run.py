@@ -26,7 +26,7 @@ _POLL_S = 0.01
 
 @dataclass(slots=True)
 class DemoRecord:
-    """What the client saw."""
+    """The client's record of the run."""
 
     # File index -> its task, once for each delivery.
     delivered: dict[int, list[Task]] = field(default_factory=dict)

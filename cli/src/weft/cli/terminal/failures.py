@@ -66,7 +66,7 @@ def detail_lines(status: status_pb2.Status) -> list[str]:
 
 
 def direct_advice(status: status_pb2.Status, method: str) -> list[str]:
-    """What to do about a failure that only direct calls have. Indented lines."""
+    """Advice for a failure that only direct calls have. Indented lines."""
     code, reason = status_code(status.code), getattr(error_info(status), "reason", "")
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and reason == _OVERLOADED:
         return ["  Try again, or add slots or agents. Without --direct, the call waits for a free slot."]

@@ -115,7 +115,7 @@ class SteadyWriter:
                     lost = 0
                 write_all(self.descriptor, each)
             except Exception:
-                # Whatever the error, the next write may work.
+                # After any error, the next write may work.
                 lost += 1
         return lost
 
