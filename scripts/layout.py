@@ -51,6 +51,7 @@ MADE_IN_REFUSALS = frozenset(
         "ResourceExhausted",
         "Overloaded",
         "TooLarge",
+        "LimitReached",
         "Unavailable",
         "Unimplemented",
         "Aborted",

@@ -121,6 +121,12 @@ class Harness:
         """A new session of an agent that holds nothing yet."""
         return Owner(agent_id, await self.store.register(agent_id, instance_id, b"about it", lease_s))
 
+    async def adopt(
+        self, owner: Owner, held: Sequence[tuple[AttemptRef, int]], *, last: bool = True
+    ) -> list[bool]:
+        """Whether each attempt was adopted."""
+        return [queue is not None for queue in await self.store.adopt(owner, held, last=last)]
+
     async def claim(
         self,
         owner: Owner,

@@ -84,7 +84,7 @@ async def test_what_a_session_held_is_taken_back_in_portions(h: Harness) -> None
             await h.store.retire(owner)
         elif end == "hello":
             other = await h.agent("a", lease_s=1e6)
-            assert list(await h.store.adopt(other, [])) == []
+            assert await h.adopt(other, []) == []
         else:
             h.clock.advance(10.0)
             report = await h.store.sweep(250)
@@ -112,8 +112,8 @@ async def test_attempts_that_come_with_a_later_portion_are_not_lost_before(h: Ha
     old = await h.agent("a", lease_s=1.0)
     first, second, third = await h.claim(old, limit=3)
     new = await h.agent("a", lease_s=10.0)
-    assert list(await h.store.adopt(new, [(ref(first), old.epoch)], last=False)) == [True]
+    assert await h.adopt(new, [(ref(first), old.epoch)], last=False) == [True]
     assert (await h.pass_time(5.0)).lost_owners == []
-    assert list(await h.store.adopt(new, [(ref(second), old.epoch)])) == [True]
+    assert await h.adopt(new, [(ref(second), old.epoch)]) == [True]
     states = [await h.state(claim.task_id) for claim in (first, second, third)]
     assert states == [State.RUNNING, State.RUNNING, State.QUEUED]

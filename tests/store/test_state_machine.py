@@ -213,7 +213,7 @@ class StoreMachine(RuleBasedStateMachine):
         mine = sorted({a for a in self.attempts if a[2].agent_id == agent_id})
         named = data.draw(st.lists(st.sampled_from(mine), unique=True)) if mine else []
         held = [(AttemptRef(task_id, attempt), old.epoch) for task_id, attempt, old in named]
-        verdicts = self.do(self.h.store.adopt(owner, held))
+        verdicts = self.do(self.h.adopt(owner, held))
         expected = self.model.adopt(owner, [(r.task_id, r.attempt, epoch) for r, epoch in held], self.now)
         assert list(verdicts) == expected
         self.attempts += [

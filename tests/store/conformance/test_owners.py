@@ -90,7 +90,7 @@ async def test_adopted_attempts_go_on_in_the_new_session(h: Harness, instance_id
     await h.store.detach(old, 5.0)
     new = await h.agent(instance_id=instance_id)
     held = [(ref(claims[0]), old.epoch), (ref(claims[2]), old.epoch)]
-    assert list(await h.store.adopt(new, held)) == [True, True]
+    assert await h.adopt(new, held) == [True, True]
     # What the agent did not name is taken back at once; the old session's word does not count any more.
     records = [await h.record(task_id) for task_id in ids]
     assert [record.state for record in records] == [State.RUNNING, State.QUEUED, State.RUNNING]
@@ -112,8 +112,8 @@ async def test_adoption_can_be_repeated(h: Harness) -> None:
     claimed = await h.claim_one(old)
     new = await h.agent()
     for _ in range(2):
-        assert list(await h.store.adopt(new, [(ref(claimed), old.epoch)])) == [True]
-        assert list(await h.store.adopt(new, [(ref(claimed), new.epoch)])) == [True]
+        assert await h.adopt(new, [(ref(claimed), old.epoch)]) == [True]
+        assert await h.adopt(new, [(ref(claimed), new.epoch)]) == [True]
     claimed.owner = new
     assert await h.end(claimed) is Verdict.STORED
 
@@ -124,11 +124,11 @@ async def test_an_agent_that_missed_a_session_keeps_its_attempts(h: Harness) -> 
     known = await h.agent()
     claimed = await h.claim_one(known)
     missed = await h.agent()
-    assert list(await h.store.adopt(missed, [(ref(claimed), known.epoch)])) == [True]
+    assert await h.adopt(missed, [(ref(claimed), known.epoch)]) == [True]
     new = await h.agent()
-    assert list(await h.store.adopt(new, [(ref(claimed), known.epoch)])) == [True]
+    assert await h.adopt(new, [(ref(claimed), known.epoch)]) == [True]
     # But a session that is over takes nothing from a newer one.
-    assert list(await h.store.adopt(missed, [(ref(claimed), known.epoch)])) == [False]
+    assert await h.adopt(missed, [(ref(claimed), known.epoch)]) == [False]
     claimed.owner = new
     assert await h.end(claimed) is Verdict.STORED
     assert (await h.record(claimed.task_id)).crashes == 0
@@ -151,9 +151,9 @@ async def test_what_is_not_the_agents_is_not_adopted(h: Harness) -> None:
         (AttemptRef(h.store.new_task_id(METHOD), 1), a.epoch),
         (AttemptRef("nonsense", 1), a.epoch),
     ]
-    assert list(await h.store.adopt(new, held)) == [False] * len(held)
+    assert await h.adopt(new, held) == [False] * len(held)
     assert await h.end(of_b) is Verdict.STORED
-    assert list(await h.store.adopt(Owner("a", 3), held)) == [False] * len(held)
+    assert await h.adopt(Owner("a", 3), held) == [False] * len(held)
 
 
 async def test_one_lost_session_does_not_touch_the_next(h: Harness) -> None:

@@ -123,7 +123,7 @@ async def test_what_may_be_running_is_held_back_and_adopted(forgetful: StoreFact
     assert [claimed.task_id for claimed in await h.claim(other, limit=5)] == [new_task]
     assert (await h.store.depths())[QueueKey(METHOD)].queued == 3
     new = await h.agent("a")
-    assert list(await h.store.adopt(new, [(ref(claims[0]), old.epoch)])) == [True]
+    assert await h.adopt(new, [(ref(claims[0]), old.epoch)]) == [True]
     record = await h.record(ids[0])
     assert (record.state, record.attempt, record.agent_id) == (State.RUNNING, 1, "a")
     # All agents are back: what nobody named goes on, without a crash.
@@ -161,7 +161,7 @@ async def test_the_grace_ends_the_wait(forgetful: StoreFactory, crash: bool) -> 
     assert (again.task_id, again.attempt) == (task_id, 1)
     # Too late: it runs elsewhere.
     late = await h.agent("a")
-    assert list(await h.store.adopt(late, [(ref(claimed), old.epoch)])) == [False]
+    assert await h.adopt(late, [(ref(claimed), old.epoch)]) == [False]
     assert await h.end(again) is Verdict.STORED
 
 
@@ -206,7 +206,7 @@ async def test_claims_are_adopted_at_another_coordinator(keeping: StoreFactory, 
     claims = await h.claim(old, limit=2)
     h = await keeping.reopen(h, crash=crash)
     new = await h.agent("a", lease_s=1000.0)
-    assert list(await h.store.adopt(new, [(ref(claims[0]), old.epoch)])) == [True]
+    assert await h.adopt(new, [(ref(claims[0]), old.epoch)]) == [True]
     assert list(await h.store.renew([old, new], 1000.0)) == [False, True]
     # What the agent does not name never came to it.
     (again,) = await h.claim(await h.agent("b", lease_s=1000.0), limit=5)
@@ -258,7 +258,7 @@ async def test_attempts_that_had_ended_are_not_adopted(store_factory: StoreFacto
     h = await store_factory.reopen(h, crash=crash)
     new = await h.agent("a")
     held = [(ref(claimed), old.epoch) for claimed in (*claims, second)]
-    assert list(await h.store.adopt(new, held)) == [False, False, False, True]
+    assert await h.adopt(new, held) == [False, False, False, True]
     assert await h.state(done) is State.SUCCEEDED
     record = await h.record(lost)
     assert (record.state, record.attempt, record.crashes) == (State.QUEUED, 1, 1)
@@ -275,7 +275,7 @@ async def test_progress_goes_on(store_factory: StoreFactory, crash: bool) -> Non
     await h.stream(claimed, 2)
     h = await store_factory.reopen(h, crash=crash)
     claimed.owner = await h.agent("a")
-    assert list(await h.store.adopt(claimed.owner, [(ref(claimed), old.epoch)])) == [True]
+    assert await h.adopt(claimed.owner, [(ref(claimed), old.epoch)]) == [True]
     assert await h.stream(claimed, 2) is ProgressVerdict.KNOWN
     assert await h.stream(claimed, 3) is ProgressVerdict.STORED
     assert [row.sequence for row in await h.store.read_progress(task_id, 0, 9)] == [1, 2, 3]
@@ -290,7 +290,7 @@ async def test_a_cancellation_survives(store_factory: StoreFactory, crash: bool)
     await h.cancel(alone, grace_s=3.0)
     h = await store_factory.reopen(h, crash=crash)
     new = await h.agent("a", lease_s=1000.0)
-    assert list(await h.store.adopt(new, [(ref(claims[0]), old.epoch)])) == [True]
+    assert await h.adopt(new, [(ref(claims[0]), old.epoch)]) == [True]
     # Nobody runs the other one: it is cancelled, not run again.
     await h.sweep()
     assert await h.state(alone) is State.CANCELLED
@@ -354,4 +354,4 @@ async def test_an_unknown_attempt_is_not_adopted_after_a_restart(store_factory: 
     fresh = await h.submit()
     owner = await h.agent("a")
     held = [(AttemptRef(fresh, 1), 1), (AttemptRef(h.store.new_task_id(METHOD), 1), 1)]
-    assert list(await h.store.adopt(owner, held)) == [False, False]
+    assert await h.adopt(owner, held) == [False, False]

@@ -154,6 +154,10 @@ class TooLarge(ResourceExhausted, FixRequest):
     """A request, a response or a stream is over its limit."""
 
 
+class LimitReached(ResourceExhausted, Failed):
+    """A run limit refuses a task. There is room when another task has ended; weft's own clients do not repeat the call."""
+
+
 class InvalidArgument(FixRequest):
     code = grpc.StatusCode.INVALID_ARGUMENT
 
@@ -296,6 +300,8 @@ def _class_of(code: grpc.StatusCode, reason: int, delay_s: float | None) -> type
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         if reason in _TOO_LARGE:
             return TooLarge
+        if reason == errors_pb2.ERROR_REASON_LIMIT_REACHED:
+            return LimitReached
         # As gRPC's conventions say: only with a RetryInfo the same call may succeed later.
         return ResourceExhausted if delay_s is None else Overloaded
     return _CLASSES.get(code, Unknown)

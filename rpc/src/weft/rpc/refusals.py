@@ -23,6 +23,7 @@ from weft.rpc.errors import (
     FailedPrecondition,
     Internal,
     InvalidArgument,
+    LimitReached,
     NotFound,
     Overloaded,
     TooLarge,
@@ -260,6 +261,11 @@ def overloaded(
     return Overloaded(
         message, reason=pb.ERROR_REASON_OVERLOADED, metadata=metadata, retry_after_s=retry_after_s
     )
+
+
+def limit_reached(message: str, metadata: dict[str, str]) -> LimitReached:
+    """A run limit refuses a task."""
+    return LimitReached(message, reason=pb.ERROR_REASON_LIMIT_REACHED, metadata=metadata)
 
 
 def stopping(message: str, retry_after_s: float | None = STOPPING_RETRY_S) -> Unavailable:

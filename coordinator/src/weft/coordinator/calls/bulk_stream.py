@@ -20,13 +20,7 @@ from weft.coordinator.calls.submission import SubmissionService, accepted
 from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
-from weft.coordinator.store.records import (
-    Enqueued,
-    RequestIdReused,
-    Submission,
-    TaskRecord,
-    TooManyQueues,
-)
+from weft.coordinator.store.records import EnqueueResult, Submission, TaskRecord
 from weft.rpc import refusals
 from weft.rpc.calls.pacing import Pacer
 from weft.rpc.errors import WeftError
@@ -156,9 +150,7 @@ class BulkStream:
             await self._attach([answer.task_id for answer in answers if answer.existed])
         return answers
 
-    def _answer(
-        self, submission: Submission, result: Enqueued | RequestIdReused | TooManyQueues
-    ) -> coordinator_pb2.SubmitAck:
+    def _answer(self, submission: Submission, result: EnqueueResult) -> coordinator_pb2.SubmitAck:
         try:
             enqueued = accepted(result, submission.request_id)
         except WeftError as error:

@@ -8,9 +8,16 @@ from weft.coordinator import codec
 from weft.coordinator.contracts.contract_catalogue import Contracts, MethodInfo
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
-from weft.coordinator.store.records import Enqueued, RequestIdReused, Submission, TooManyQueues
+from weft.coordinator.store.records import (
+    AtLimit,
+    Enqueued,
+    EnqueueResult,
+    RequestIdReused,
+    Submission,
+    TooManyQueues,
+)
 from weft.coordinator.store.rules import REQUEST_ID_TTL_S
-from weft.coordinator.store.store_refusals import too_many_queues
+from weft.coordinator.store.store_refusals import at_limit, too_many_queues
 from weft.rpc import refusals
 from weft.rpc.times import checked_duration
 from weft.v1 import coordinator_pb2, task_pb2
@@ -72,7 +79,7 @@ class SubmissionService:
 
     async def store(
         self, submissions: Sequence[Submission], *, acknowledged: bool = True
-    ) -> Sequence[Enqueued | RequestIdReused | TooManyQueues]:
+    ) -> Sequence[EnqueueResult]:
         """Store submissions; `acknowledged`: they are durable when this returns.
 
         Raises:
@@ -90,15 +97,17 @@ class SubmissionService:
         return await self._store.enqueue(submissions, acknowledged=acknowledged)
 
 
-def accepted(result: Enqueued | RequestIdReused | TooManyQueues, request_id: str) -> Enqueued:
+def accepted(result: EnqueueResult, request_id: str) -> Enqueued:
     """The result of storing one submission.
 
     Raises:
         AlreadyExists: REQUEST_ID_REUSED.
-        ResourceExhausted: its method has too many queues.
+        ResourceExhausted: its method has too many queues, or a run limit refuses it.
     """
     if isinstance(result, TooManyQueues):
         raise too_many_queues(result)
+    if isinstance(result, AtLimit):
+        raise at_limit(result)
     if isinstance(result, RequestIdReused):
         raise refusals.request_id_reused(request_id, result.task_id)
     return result

@@ -111,10 +111,11 @@ class Opener:
         last: bool,
     ) -> None:
         held = [(AttemptRef(item.task_id, item.attempt), item.epoch) for item in items]
-        verdicts = await self._store.adopt(session.owner, held, last=last)
+        queues = await self._store.adopt(session.owner, held, last=last)
         adopted: list[AttemptRef] = []
         late: list[AttemptRef] = []
-        for (ref, _), item, goes_on in zip(held, items, verdicts, strict=True):
+        for (ref, _), item, queue in zip(held, items, queues, strict=True):
+            goes_on = queue is not None
             (welcome.adopted if goes_on else welcome.lost).add(task_id=ref.task_id, attempt=ref.attempt)
             if goes_on:
                 adopted.append(ref)

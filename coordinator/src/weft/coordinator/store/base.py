@@ -12,6 +12,9 @@ Every store promises the following; the conformance suite in tests/store checks 
 - The store has its own clock. Its times are seconds since the epoch by that clock.
 - A lease belongs to an owner, not to an attempt. When it ends, `sweep` reclaims all attempts of the owner and counts a
   crash for each.
+- An attempt that starts takes all its gates (`run_limits`) together, and gives them back when it ends in any way. If an attempt
+  never started (release), the token of a rate is given back as well. A gate with room and parked tasks has a ready task.
+  Gates hold over all coordinators. Only an adopted attempt may exceed one, and is counted.
 """
 
 from __future__ import annotations
@@ -25,22 +28,22 @@ from weft.coordinator.store.records import (
     AttemptReport,
     Claimed,
     ClaimRequest,
-    Enqueued,
+    EnqueueResult,
     ListFilter,
+    LockRecord,
     Owner,
     Page,
     ProgressItem,
     ProgressRow,
     ProgressVerdict,
     QueueDepth,
-    RequestIdReused,
     Submission,
     SweepReport,
     TaskRecord,
-    TooManyQueues,
     Verdict,
 )
 from weft.coordinator.store.rules import QueueKey
+from weft.coordinator.store.run_limits import RunLimitRules
 
 
 class StoreListener(Protocol):
@@ -127,8 +130,13 @@ class TaskStore(Protocol):
 
     async def enqueue(
         self, submissions: Sequence[Submission], *, acknowledged: bool = True
-    ) -> Sequence[Enqueued | RequestIdReused | TooManyQueues]:
+    ) -> Sequence[EnqueueResult]:
         """Store tasks, in order. Duplicates of a request id within one call count too.
+
+        Run limits with another action than QUEUE are applied, by the number of unfinished tasks that were submitted since the
+        limit was set, without tasks whose cancellation was requested: REFUSE gives AtLimit and stores nothing; CANCEL_NEWEST
+        stores the task as CANCELLED; CANCEL_OLDEST cancels the oldest of these tasks (`cancel`, with the rule's `grace_s`) and
+        stores the new one. A task that exists already under its request id is at no limit.
 
         Args:
             acknowledged: the caller acknowledges the tasks: return when they are durable. If false, the store may return
@@ -146,7 +154,7 @@ class TaskStore(Protocol):
         ...
 
     def ready_depths(self) -> Mapping[QueueKey, int]:
-        """Ready tasks by queue, without those of paused methods. May be a little stale; costs no I/O.
+        """Ready tasks by queue, without those of paused methods and without parked ones. May be a little stale; costs no I/O.
 
         If the last attempt at a task failed, crashed or was lost, the task is in a queue that avoids the attempt's agent
         (`QueueKey.avoid`). The claimant decides whether that agent may get it all the same."""
@@ -154,7 +162,10 @@ class TaskStore(Protocol):
 
     async def claim(self, requests: Sequence[ClaimRequest]) -> Sequence[Sequence[Claimed]]:
         """Claim ready tasks, request by request; none while the store is not writable, and never an expired task. May give
-        fewer than requested although more are ready: then `StoreListener.ready` is called."""
+        fewer than requested although more are ready: then `StoreListener.ready` is called.
+
+        In each queue and priority, tasks with different fairness keys are served in turns (`fairness`). A task whose gate has
+        no room is parked, and the claim goes on with the next task."""
         ...
 
     def complete(self, reports: Sequence[AttemptReport]) -> Awaitable[Sequence[Verdict]]:
@@ -176,9 +187,12 @@ class TaskStore(Protocol):
 
     async def adopt(
         self, owner: Owner, held: Sequence[tuple[AttemptRef, int]], *, last: bool = True
-    ) -> Sequence[bool]:
+    ) -> Sequence[QueueKey | None]:
         """Give held attempts, each with the epoch that the agent knows, to the agent's new session `owner`. Many attempts come
         in portions, all but the last portion with `last` false.
+
+        Returns:
+            for each attempt: the queue of its task, which says what the task consumes; None: it is not adopted.
 
         Then the attempts of earlier epochs that no portion named are reclaimed: as if they had never been if the process
         (`instance_id`) is the same, since it cannot have received them; else as crashes. Sweeps reclaim what exceeds one
@@ -330,6 +344,24 @@ class FleetStore(Protocol):
 
     async def paused(self) -> Sequence[str]:
         """Paused methods."""
+        ...
+
+    # -- run limits and locks -------------------------------------------------------------------------------------
+
+    async def set_run_limits(self, method: str, rules: RunLimitRules) -> None:
+        """Replace the run limits of a method; empty: it has none. They hold from now on, for tasks that are queued and for
+        attempts that run already: these are counted, and none is ended. Parked tasks for which there is room now return.
+
+        A gate whose rule stays keeps its count and its tokens. Other coordinators hear of it by `StoreListener.fleet_changed`.
+        """
+        ...
+
+    async def run_limits(self) -> Mapping[str, RunLimitRules]:
+        """The run limits of all methods that have any."""
+        ...
+
+    async def locks(self, name: str = "") -> Sequence[LockRecord]:
+        """Locks that are held or waited for, by name; with a name, only that one. Costs as much as there are holders."""
         ...
 
 

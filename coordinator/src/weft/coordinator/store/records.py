@@ -17,6 +17,10 @@ from weft.coordinator.store.rules import (
     State,
     TaskRetryPolicy,
 )
+from weft.coordinator.store.run_limits import GateKey, LockClaim
+
+# Holders that a listing names of one lock.
+MAX_HOLDERS = 100
 
 
 class Owner(NamedTuple):
@@ -60,6 +64,13 @@ class Submission:
     # Digest of method and payload, the same for all serializations of a request (`task_ids.request_digest`). Only needed
     # with a request id. Empty: the digest of the payload as it is.
     request_digest: bytes = b""
+    # Tasks of a queue with different keys are served in turns, by weight (`fairness`). Empty: a key like any other.
+    fairness_key: str = ""
+    fairness_weight: float = 1.0
+    # (key expression of a run limit, value), for run limits by another key than the fairness key.
+    limit_keys: tuple[tuple[str, str], ...] = ()
+    # Held together while the task runs; each name once.
+    locks: tuple[LockClaim, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +94,33 @@ class RequestIdReused(NamedTuple):
     task_id: str
 
 
+class AtLimit(NamedTuple):
+    """A refused submission: a run limit with LimitAction.REFUSE has as many unfinished tasks as it allows."""
+
+    gate: GateKey
+    limit: int
+
+
+EnqueueResult = Enqueued | RequestIdReused | TooManyQueues | AtLimit
+
+
 @dataclass(frozen=True, slots=True)
 class ClaimRequest:
     """Claim for `owner` at most `limit` tasks that fit `slots`, the best (priority, age) over all its queues first.
 
     `costs` maps each queue that the owner can serve to the slots of one task. If the best task costs more than the
     remaining slots, the claim ends: cheap tasks must not overtake a costly one for ever.
+
+    `left` has the amounts of the owner's resources that no attempt uses; what is not named is 0. If the best task consumes more
+    (`Requirements.consumes`), the rest of the claim serves no queue that consumes a resource of that task: small tasks must not
+    overtake a large one for ever.
     """
 
     owner: Owner
     costs: Mapping[QueueKey, int]
     slots: int
     limit: int
+    left: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(slots=True)
@@ -226,6 +252,8 @@ class TaskRecord:
     close_at: float | None = None
     # Attempts before the last one, and the last one if it did not end the task (`history`).
     history: Sequence[AttemptRecord] = ()
+    # The gate that a QUEUED task waits at, for people (`str` of its GateKey). Empty: none.
+    limited_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,12 +303,34 @@ class AgentRecord:
 
 @dataclass(frozen=True, slots=True)
 class QueueDepth:
-    """The tasks of a queue by state. `oldest_at`: when its oldest ready task became ready."""
+    """The tasks of a queue by state. `oldest_at`: when its oldest ready task became ready. `limited`: how many of the queued
+    tasks are parked at a gate."""
 
     queued: int = 0
     scheduled: int = 0
     running: int = 0
     oldest_at: float | None = None
+    limited: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LockHolder:
+    """A running task that holds a lock, and since when."""
+
+    task_id: str
+    agent_id: str
+    since: float
+    shared: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LockRecord:
+    """A lock that is held or waited for. Holders: oldest first, at most `MAX_HOLDERS`."""
+
+    name: str
+    holders: Sequence[LockHolder]
+    # Tasks parked at the lock, or returned from it and not started yet.
+    waiting: int = 0
 
 
 def by_base(depths: Iterable[tuple[QueueKey, QueueDepth]]) -> dict[QueueKey, QueueDepth]:
@@ -299,6 +349,7 @@ def _sum(one: QueueDepth, other: QueueDepth) -> QueueDepth:
         one.scheduled + other.scheduled,
         one.running + other.running,
         min(oldest, default=None),
+        one.limited + other.limited,
     )
 
 

@@ -137,23 +137,40 @@ def attempt_deadline(
 
 
 class Requirements(NamedTuple):
-    """The labels and resources that an agent must have. A tuple, because every claim hashes some."""
+    """What an agent must have for a task: labels; declared amounts of resources; and amounts that the task uses while it runs.
+
+    A tuple, because every claim hashes some.
+    """
 
     labels: tuple[tuple[str, str], ...] = ()
     resources: tuple[tuple[str, float], ...] = ()
+    # The agent must have declared as much, and have as much left when the task starts.
+    consumes: tuple[tuple[str, float], ...] = ()
 
     @classmethod
-    def of(cls, labels: Mapping[str, str], resources: Mapping[str, float]) -> Requirements:
-        return cls(tuple(sorted(labels.items())), tuple(sorted(resources.items())))
+    def of(
+        cls,
+        labels: Mapping[str, str],
+        resources: Mapping[str, float],
+        consumes: Mapping[str, float] | None = None,
+    ) -> Requirements:
+        used = () if consumes is None else tuple(sorted(consumes.items()))
+        return cls(tuple(sorted(labels.items())), tuple(sorted(resources.items())), used)
 
     def met_by(self, labels: Mapping[str, str], resources: Mapping[str, float]) -> bool:
+        """Whether an agent with these labels and declared resources can run such tasks at all."""
         return all(labels.get(key) == value for key, value in self.labels) and all(
-            resources.get(key, 0.0) >= amount for key, amount in self.resources
+            resources.get(key, 0.0) >= amount for key, amount in (*self.resources, *self.consumes)
         )
+
+    def fits(self, left: Mapping[str, float]) -> bool:
+        """Whether a task can start at an agent with these amounts left."""
+        return all(left.get(key, 0.0) >= amount for key, amount in self.consumes)
 
     def __str__(self) -> str:
         parts = [f"{key}={value}" for key, value in self.labels]
         parts += [f"{key}>={amount:g}" for key, amount in self.resources]
+        parts += [f"{key}:{amount:g}" for key, amount in self.consumes]
         return ",".join(parts)
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from weft.coordinator.store import store_outcomes
 from weft.coordinator.store.base import StoreListener
-from weft.coordinator.store.records import Submission, TaskRecord, TooManyQueues
+from weft.coordinator.store.records import AtLimit, Submission, TaskRecord, TooManyQueues
 from weft.coordinator.store.rules import State
 from weft.rpc import refusals
-from weft.rpc.errors import FailedPrecondition, NotFound, ResourceExhausted, WeftError
+from weft.rpc.errors import FailedPrecondition, LimitReached, NotFound, ResourceExhausted, WeftError
 
 
 def not_retryable(state: State) -> FailedPrecondition:
@@ -31,6 +31,20 @@ def too_many_queues(result: TooManyQueues) -> ResourceExhausted:
         " (the coordinator's setting max_queues_per_method): wait until some have ended, or let more tasks share theirs",
         retry_after_s=5.0,
         metadata={"method": result.method},
+    )
+
+
+def at_limit(result: AtLimit) -> LimitReached:
+    """A run limit that refuses has as many unfinished tasks as it allows."""
+    return refusals.limit_reached(
+        f"{result.limit} tasks are unfinished at the {result.gate}, the most that it allows, and it refuses others"
+        " (at_limit: AT_LIMIT_REFUSE): submit the task when one of them has ended",
+        metadata={
+            "method": result.gate.method,
+            "key": result.gate.expression,
+            "value": result.gate.value,
+            "limit": str(result.limit),
+        },
     )
 
 

@@ -23,7 +23,7 @@ from weft.coordinator.store.records import (
     ProgressVerdict,
     Verdict,
 )
-from weft.coordinator.store.rules import BACKSTOP_S, RECLAIM_ATTEMPTS, State
+from weft.coordinator.store.rules import BACKSTOP_S, RECLAIM_ATTEMPTS, QueueKey, State
 from weft.coordinator.store.store_config import StoreLimits
 from weft.coordinator.store.task_ids import format_id, parse_id
 
@@ -228,8 +228,11 @@ class AttemptMoves:
 
     def adopt(
         self, lease: Lease, held: Sequence[tuple[AttemptRef, int]], now: float, *, last: bool
-    ) -> list[bool]:
-        """Move held attempts to their agent's new session. With the last ones, reclaim the others of its earlier sessions."""
+    ) -> list[QueueKey | None]:
+        """Move held attempts to their agent's new session. With the last ones, reclaim the others of its earlier sessions.
+
+        Returns the queues of adopted attempts.
+        """
         verdicts = [self._adopt(lease, ref, epoch, now) for ref, epoch in held]
         leases = self._table.leases
         for earlier in leases.earlier(lease.owner):
@@ -242,13 +245,20 @@ class AttemptMoves:
             self.reclaim(now, RECLAIM_ATTEMPTS)
         return verdicts
 
-    def _adopt(self, lease: Lease, ref: AttemptRef, epoch: int, now: float) -> bool:
+    def _adopt(self, lease: Lease, ref: AttemptRef, epoch: int, now: float) -> QueueKey | None:
         number = parse_id(ref.task_id)
         task = None if number is None else self._table.tasks.get(number)
         if task is None:
-            return False
-        if task.state is State.RUNNING:
-            return self._continue(task, lease, ref, epoch)
+            return None
+        running = task.state is State.RUNNING
+        adopted = (
+            self._continue(task, lease, ref, epoch)
+            if running
+            else self._recover(task, lease, ref, epoch, now)
+        )
+        return task.spec.queue.key if adopted else None
+
+    def _recover(self, task: UnfinishedTask, lease: Lease, ref: AttemptRef, epoch: int, now: float) -> bool:
         # The claim is of a coordinator that died. Claims are not journaled, ends of attempts are.
         if not task.held_back or ref.attempt <= task.attempt or epoch >= lease.owner.epoch:
             return False

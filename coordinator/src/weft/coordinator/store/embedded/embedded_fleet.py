@@ -10,9 +10,10 @@ from weft.coordinator.store.embedded.contract_table import ContractTable
 from weft.coordinator.store.embedded.journal import Journal
 from weft.coordinator.store.embedded.recovery import RecoveryBarrier
 from weft.coordinator.store.embedded.task_table import TaskTable
-from weft.coordinator.store.records import AgentRecord, Owner, QueueDepth
+from weft.coordinator.store.records import AgentRecord, LockRecord, Owner, QueueDepth
 from weft.coordinator.store.rules import RECLAIM_ATTEMPTS, QueueKey
-from weft.rpc.refusals import agent_id_in_use
+from weft.coordinator.store.run_limits import RunLimitRules
+from weft.rpc import refusals
 
 
 class EmbeddedFleet:
@@ -31,7 +32,7 @@ class EmbeddedFleet:
     async def register(self, agent_id: str, instance_id: str, description: bytes, lease_s: float) -> int:
         now = self._clock()
         if self._table.leases.in_use(agent_id, instance_id, now):
-            raise agent_id_in_use(agent_id)
+            raise refusals.agent_id_in_use(agent_id)
         owner = self._agents.register(agent_id, instance_id, description)
         self._table.leases.open(owner, instance_id, now + lease_s)
         await self._journal.settled()
@@ -114,3 +115,14 @@ class EmbeddedFleet:
 
     async def paused(self) -> Sequence[str]:
         return sorted(self._table.backlog.paused)
+
+    # -- run limits and locks -------------------------------------------------------------------------------------
+
+    async def set_run_limits(self, method: str, rules: RunLimitRules) -> None:  # noqa: ARG002  # not built yet
+        raise refusals.not_implemented("this store has no run limits yet")
+
+    async def run_limits(self) -> Mapping[str, RunLimitRules]:
+        return {}
+
+    async def locks(self, name: str = "") -> Sequence[LockRecord]:  # noqa: ARG002  # not built yet
+        return []

@@ -48,13 +48,13 @@ from weft.coordinator.store.records import (
     Claimed,
     ClaimRequest,
     Enqueued,
+    EnqueueResult,
     ListFilter,
     Owner,
     Page,
     ProgressItem,
     ProgressRow,
     ProgressVerdict,
-    RequestIdReused,
     Submission,
     SweepReport,
     TaskRecord,
@@ -193,12 +193,12 @@ class EmbeddedStore(EmbeddedFleet):
 
     async def enqueue(
         self, submissions: Sequence[Submission], *, acknowledged: bool = True
-    ) -> Sequence[Enqueued | RequestIdReused | TooManyQueues]:
+    ) -> Sequence[EnqueueResult]:
         self._journal.check_writable()
         fresh: list[Submission] = []
         now, table = self._clock(), self._table
         known = self._requests.look_up(submissions)
-        results: list[Enqueued | RequestIdReused | TooManyQueues] = []
+        results: list[EnqueueResult] = []
         for submission in submissions:
             number = parse_id(submission.task_id) if submission.task_id else None
             if number is None:
@@ -293,11 +293,11 @@ class EmbeddedStore(EmbeddedFleet):
 
     async def adopt(
         self, owner: Owner, held: Sequence[tuple[AttemptRef, int]], *, last: bool = True
-    ) -> Sequence[bool]:
+    ) -> Sequence[QueueKey | None]:
         now = self._clock()
         lease = self._table.leases.get(owner)
         if lease is None:
-            return [False] * len(held)
+            return [None] * len(held)
         verdicts = self._attempts.adopt(lease, held, now, last=last)
         if last:
             self._barrier.returned(owner.agent_id)

@@ -10,7 +10,7 @@ from typing import Any
 from weft.coordinator.store import stored_options
 from weft.coordinator.store.embedded.ready import ReadyQueue
 from weft.coordinator.store.records import Submission
-from weft.coordinator.store.rules import QueueKey, Requirements, State, TaskRetryPolicy
+from weft.coordinator.store.rules import ANY_AGENT, QueueKey, Requirements, State, TaskRetryPolicy
 
 
 @dataclass(slots=True, eq=False)
@@ -84,10 +84,11 @@ class SpecTable:
 def encode_options(submission: Submission) -> str:
     """A submission's options as stored: the text of `stored_options`; then its requirements as JSON, if it has any."""
     text = stored_options.encode(stored_options.options_of(submission))
-    labels, resources = submission.requirements
-    if not labels and not resources:
+    if submission.requirements == ANY_AGENT:
         return text
-    return f"{text} {json.dumps([dict(labels), dict(resources)], separators=(',', ':'))}"
+    parts = [dict(part) for part in submission.requirements]
+    # What tasks consume came last: most have none.
+    return f"{text} {json.dumps(parts if parts[-1] else parts[:-1], separators=(',', ':'))}"
 
 
 def decode_options(text: str | None) -> dict[str, Any]:
@@ -95,12 +96,12 @@ def decode_options(text: str | None) -> dict[str, Any]:
     if text is None or text.startswith("{"):
         # Layouts up to 6 left out the defaults, which are those of then.
         given: dict[str, Any] = json.loads(text) if text else {}
-        labels, resources = given.get("labels", {}), given.get("resources", {})
+        requirements = [given.get("labels", {}), given.get("resources", {})]
         decoded = stored_options.decode_earlier(text)._asdict()
     else:
-        options, _, requirements = text.partition(" [")
-        labels, resources = json.loads(f"[{requirements}") if requirements else ({}, {})
+        options, _, parts = text.partition(" [")
+        requirements = json.loads(f"[{parts}") if parts else []
         decoded = stored_options.decode(options)._asdict()
-    if labels or resources:
-        decoded["requirements"] = Requirements.of(labels, resources)
+    if any(requirements):
+        decoded["requirements"] = Requirements.of(*requirements)
     return decoded

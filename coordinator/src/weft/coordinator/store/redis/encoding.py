@@ -40,12 +40,13 @@ def record_of(raw: bytes) -> Record:
 
 @lru_cache(_QUEUES)
 def queue_name(key: QueueKey) -> str:
-    labels, resources = key.requirements
+    labels, resources, consumes = key.requirements
     if key.avoid:
         labels = ((_AVOID, key.avoid), *labels)
-    if not labels and not resources:
+    if not labels and not resources and not consumes:
         return key.method
-    return f"{key.method}\n{json.dumps([labels, resources], separators=(',', ':'))}"
+    parts = [labels, resources, consumes] if consumes else [labels, resources]
+    return f"{key.method}\n{json.dumps(parts, separators=(',', ':'))}"
 
 
 @lru_cache(_QUEUES)
@@ -53,9 +54,9 @@ def queue_key(name: str) -> QueueKey:
     method, _, text = name.partition("\n")
     if not text:
         return QueueKey(method)
-    labels, resources = json.loads(text)
+    labels, resources, *consumes = json.loads(text)
     avoid = labels.pop(0)[1] if labels and labels[0][0] == _AVOID else ""
-    return QueueKey(method, Requirements(_pairs(labels), _pairs(resources)), avoid)
+    return QueueKey(method, Requirements(_pairs(labels), _pairs(resources), *map(_pairs, consumes)), avoid)
 
 
 def _pairs(items: list[list[Any]]) -> tuple[tuple[Any, Any], ...]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from weft.coordinator.store.records import AgentRecord, Owner, QueueDepth, by_base
+from weft.coordinator.store.records import AgentRecord, LockRecord, Owner, QueueDepth, by_base
 from weft.coordinator.store.redis import shared_fleet
 from weft.coordinator.store.redis.encoding import queue_key
 from weft.coordinator.store.redis.redis_link import RedisLink
 from weft.coordinator.store.redis.write_buffer import WriteBuffer
 from weft.coordinator.store.rules import QueueKey
-from weft.rpc.refusals import agent_id_in_use
+from weft.coordinator.store.run_limits import RunLimitRules
+from weft.rpc import refusals
 
 
 class RedisFleet:
@@ -26,7 +27,7 @@ class RedisFleet:
     async def register(self, agent_id: str, instance_id: str, description: bytes, lease_s: float) -> int:
         epoch = await self._link.run("register", [agent_id, instance_id, description, lease_s])
         if not epoch:
-            raise agent_id_in_use(agent_id)
+            raise refusals.agent_id_in_use(agent_id)
         self._buffer.note_leases([Owner(agent_id, int(epoch))], lease_s)
         return int(epoch)
 
@@ -102,3 +103,14 @@ class RedisFleet:
                 "paused", self._link.client.smembers(self._link.keys("paused"))
             )
         )
+
+    # -- run limits and locks -------------------------------------------------------------------------------------
+
+    async def set_run_limits(self, method: str, rules: RunLimitRules) -> None:  # noqa: ARG002  # not built yet
+        raise refusals.not_implemented("this store has no run limits yet")
+
+    async def run_limits(self) -> Mapping[str, RunLimitRules]:
+        return {}
+
+    async def locks(self, name: str = "") -> Sequence[LockRecord]:  # noqa: ARG002  # not built yet
+        return []

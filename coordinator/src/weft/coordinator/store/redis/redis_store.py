@@ -21,22 +21,20 @@ from weft.coordinator.store.records import (
     AttemptReport,
     Claimed,
     ClaimRequest,
-    Enqueued,
+    EnqueueResult,
     ListFilter,
     Owner,
     Page,
     ProgressItem,
     ProgressRow,
     ProgressVerdict,
-    RequestIdReused,
     Submission,
     SweepReport,
     TaskRecord,
-    TooManyQueues,
     Verdict,
 )
 from weft.coordinator.store.redis import redis_checks, shared_fleet, task_reads
-from weft.coordinator.store.redis.encoding import claimed, packable_attempt, queue_name
+from weft.coordinator.store.redis.encoding import claimed, packable_attempt, queue_key, queue_name
 from weft.coordinator.store.redis.endpoint_resolver import EndpointResolver
 from weft.coordinator.store.redis.layout_upgrade import upgrade
 from weft.coordinator.store.redis.redis_fleet import RedisFleet
@@ -161,7 +159,7 @@ class RedisStore(RedisFleet):
 
     async def enqueue(
         self, submissions: Sequence[Submission], *, acknowledged: bool = True
-    ) -> Sequence[Enqueued | RequestIdReused | TooManyQueues]:
+    ) -> Sequence[EnqueueResult]:
         if not submissions:
             return []
         ids = [submission.task_id or self.new_task_id(submission.method) for submission in submissions]
@@ -259,10 +257,11 @@ class RedisStore(RedisFleet):
 
     async def adopt(
         self, owner: Owner, held: Sequence[tuple[AttemptRef, int]], *, last: bool = True
-    ) -> Sequence[bool]:
+    ) -> Sequence[QueueKey | None]:
         self._buffer.flush()
         request = [*owner, [(ref.task_id, ref.attempt, epoch) for ref, epoch in held], last]
-        return list(await self._link.run("adopt", request) or ())
+        queues = await self._link.run("adopt", request) or ()
+        return [queue_key(queue.decode()) if queue else None for queue in queues]
 
     async def cancel(
         self, task_ids: Sequence[str], reason: str, grace_s: float

@@ -13,6 +13,7 @@ from weft.coordinator.store.records import (
     Claimed,
     ClaimRequest,
     Enqueued,
+    EnqueueResult,
     Owner,
     RequestIdReused,
     Submission,
@@ -57,9 +58,7 @@ class WriteBuffer:
 
     # -- new ones -------------------------------------------------------------------------------------------------
 
-    async def enqueue(
-        self, ids: Sequence[str], submissions: Sequence[Submission]
-    ) -> Sequence[Enqueued | RequestIdReused | TooManyQueues]:
+    async def enqueue(self, ids: Sequence[str], submissions: Sequence[Submission]) -> Sequence[EnqueueResult]:
         """Store tasks."""
         rows = [_row(task_id, submission) for task_id, submission in zip(ids, submissions, strict=True)]
         results = await self._link.run("enqueue", [self._max_queues, rows])
@@ -68,9 +67,7 @@ class WriteBuffer:
             for submission, (kind, task_id) in zip(submissions, results, strict=True)
         ]
 
-    def _result(
-        self, submission: Submission, kind: int, task_id: str
-    ) -> Enqueued | RequestIdReused | TooManyQueues:
+    def _result(self, submission: Submission, kind: int, task_id: str) -> EnqueueResult:
         if kind == _TOO_MANY_QUEUES:
             return TooManyQueues(submission.method, self._max_queues)
         return RequestIdReused(task_id) if kind == _REUSED else Enqueued(task_id, existed=kind == _EXISTED)

@@ -3,7 +3,7 @@
 --
 -- request  {agent, epoch, {{id, attempt, epoch that the agent knows}…}, whether these are the last}
 -- reads    owners, sessions:<agent>, t:
--- result   for each: whether it goes on
+-- result   for each: its task's queue if it goes on, or false
 
 local agent, epoch = request[1], request[2]
 local results = {}
@@ -20,7 +20,7 @@ local function adopt(id, attempt, known)
   t.oe = epoch
   call('SADD', key('held', session(agent, epoch)), id)
   save(id, t)
-  return true
+  return t.q
 end
 
 for index, item in ipairs(request[3]) do
