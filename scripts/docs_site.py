@@ -169,7 +169,7 @@ def write(pages: Pages, folder: Path) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="build and say only what is wrong")
+    parser.add_argument("--check", action="store_true", help="build and print only errors")
     check = parser.parse_args().check
     source = SITE / "source"
     write(collect(), source)

@@ -284,7 +284,7 @@ def names(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 
 def called(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """The names, without those before a dot, of what a module calls."""
+    """The names of the functions that a module calls, without the parts before a dot."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
             yield node.lineno, node.func.id if isinstance(node.func, ast.Name) else node.func.attr

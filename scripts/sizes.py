@@ -1,4 +1,4 @@
-"""Guards the sizes of files, functions and classes: `python scripts/sizes.py` prints what is past a bar and fails.
+"""Checks the sizes of files, functions and classes: `python scripts/sizes.py` prints those over a limit and fails.
 
 A class may be past its bars with a reason: a sentence of its docstring that begins with "Large because". Files and
 functions have no such way out: they are two things. Generated code in gen/ is as large as the contract.

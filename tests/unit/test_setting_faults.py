@@ -20,7 +20,9 @@ from weft.agent.settings import AgentSettings
 from weft.agent.sidecar import sidecar_settings
 from weft.agent.sidecar.sidecar_settings import SidecarAgentSettings, SidecarSettings
 from weft.coordinator.settings import CoordinatorSettings
+from weft.rpc.errors import InvalidArgument
 from weft.rpc.process.setting_faults import setting_faults
+from weft.testing import mesh_of
 
 MODELS: tuple[type[BaseSettings], ...] = (
     CoordinatorSettings,
@@ -125,6 +127,12 @@ def test_several_wrong_settings_are_all_told(monkeypatch: pytest.MonkeyPatch) ->
     assert "target: " in message
     with pytest.raises(SettingsError, match=r"sidecar setting app: .*; max_calls: 0 is not a whole number"):
         sidecar_settings(app="x", max_calls=0)
+
+
+async def test_a_mesh_of_tests_names_wrong_settings() -> None:
+    with pytest.raises(InvalidArgument, match="coordinator setting log_level: 'loud' is not one of debug"):
+        async with mesh_of(log_level="loud"):
+            pass
 
 
 def test_secrets_are_not_shown() -> None:

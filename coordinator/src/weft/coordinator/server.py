@@ -145,7 +145,7 @@ class Coordinator:
     def revoked(self, owner: Owner, ref: AttemptRef, reason: str, grace_s: float, *, lost: bool) -> None:
         self._sessions.revoke(owner, ref, reason, grace_s, lost=lost)
 
-    # -- what the parts tell each other -----------------------------------------------------------------------------
+    # -- events of the parts for each other -------------------------------------------------------------------------
 
     async def _keep_house(self, now_s: float) -> None:
         if self._store.shared:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from weft.coordinator.store.store_config import (
@@ -15,6 +15,7 @@ from weft.coordinator.store.store_config import (
     is_url,
     without_credentials,
 )
+from weft.rpc import refusals
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.network import unix_path
 from weft.rpc.network.channel import (
@@ -23,6 +24,7 @@ from weft.rpc.network.channel import (
     MAX_PAYLOAD_BYTES,
     MAX_PENDING_CALLS,
 )
+from weft.rpc.process.setting_faults import setting_faults
 from weft.rpc.times import MAX_DURATION_S
 
 
@@ -72,7 +74,7 @@ class CoordinatorSettings(BaseSettings):
         2.0, ge=0, le=3600, description="an agent whose stream broke keeps its attempts for so long"
     )
     recovery_grace_s: float = Field(
-        5.0, ge=0, le=3600, description="after a restart, wait so long for agents to present what they hold"
+        5.0, ge=0, le=3600, description="after a restart, wait so long for agents to name their held attempts"
     )
     cancel_grace_s: float = Field(
         5.0,
@@ -96,7 +98,7 @@ class CoordinatorSettings(BaseSettings):
         description="largest request or response of a task",
     )
     max_metadata_bytes: int = Field(
-        # Past the upper bound it would not fit what weft's own connections take, with what weft adds.
+        # Beyond the upper bound, it would not fit through weft's own connections together with weft's own metadata.
         128 * 1024,
         ge=1024,
         le=MAX_METADATA_BYTES // 2,
@@ -219,3 +221,20 @@ class CoordinatorSettings(BaseSettings):
         if not host or not port.isdigit() or int(port) > 65535:
             raise ValueError(f"{value!r} is not HOST:PORT, such as 127.0.0.1:7700 or 0.0.0.0:7700")
         return value
+
+
+Settings = TypeVar("Settings", bound=CoordinatorSettings)
+
+
+def checked_settings(kind: type[Settings], given: dict[str, Any]) -> Settings:
+    """Make settings from code.
+
+    Raises:
+        InvalidArgument: settings have wrong values; the message names each with its value and the allowed ones.
+    """
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        faults = setting_faults(error.errors(include_url=False), kind.model_fields)
+        text = "; ".join(map(str, faults))
+        raise refusals.invalid_field(f"coordinator setting {text}", field=faults[0].name) from None

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ConformanceServiceStub(object):
-    """Handlers that do what the request says. They know nothing of sessions: any gRPC server could serve them.
+    """Handlers that follow their request. They know nothing of sessions: any gRPC server could serve them.
     """
 
     def __init__(self, channel):
@@ -58,7 +58,7 @@ class ConformanceServiceStub(object):
 
 
 class ConformanceServiceServicer(object):
-    """Handlers that do what the request says. They know nothing of sessions: any gRPC server could serve them.
+    """Handlers that follow their request. They know nothing of sessions: any gRPC server could serve them.
     """
 
     def Echo(self, request, context):
@@ -125,7 +125,7 @@ def add_ConformanceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ConformanceService(object):
-    """Handlers that do what the request says. They know nothing of sessions: any gRPC server could serve them.
+    """Handlers that follow their request. They know nothing of sessions: any gRPC server could serve them.
     """
 
     @staticmethod

@@ -20,7 +20,7 @@ from weft.client import DirectState, Mesh
 from weft.client.api import DEFAULT_TIMEOUT_S
 from weft.client.mesh import DEFAULT_PATIENCE_S
 from weft.coordinator.server import Coordinator
-from weft.coordinator.settings import CoordinatorSettings
+from weft.coordinator.settings import CoordinatorSettings, checked_settings
 from weft.coordinator.store.embedded.embedded_store import EmbeddedLimits, EmbeddedStore
 from weft.rpc.times import MAX_DURATION_S
 from weft.testing.mesh_clock import MeshClock
@@ -151,12 +151,12 @@ async def mesh_of(*agents: Agent, skip_idle_time: bool = True, **settings: Any) 
     Raises:
         WeftError: an agent cannot run, as `Agent.serve` says.
         TimeoutError: an agent was not connected in time.
-        pydantic.ValidationError: a setting of the coordinator has a wrong value.
+        InvalidArgument: a setting of the coordinator has a wrong value.
     """
     clock = MeshClock()
     with _folder() as folder:
         given = _DEFAULTS | settings
-        made = _GivenSettings(**given, store=str(folder / "weft.db"))
+        made = checked_settings(_GivenSettings, {**given, "store": str(folder / "weft.db")})
         store = _store_of(made, clock)
         coordinator = Coordinator(made, store)
         await coordinator.start()

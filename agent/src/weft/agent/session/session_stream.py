@@ -173,7 +173,7 @@ class SessionStream:
         self.wake()
 
     def wake(self) -> None:
-        """Send what is waiting. From any thread."""
+        """Send the waiting items. From any thread."""
         if threading.get_ident() == self._thread:
             self._due.set()
         else:

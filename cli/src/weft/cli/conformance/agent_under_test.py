@@ -127,7 +127,7 @@ class AgentUnderTest:
             with contextlib.suppress(RuleBroken):
                 await self._session.closed("the stream that the coordinator ended is over")
 
-    # -- what it hosts, and what its handlers have seen -----------------------------------------------------------
+    # -- its methods, and the counts of its handlers --------------------------------------------------------------
 
     def needs(self, method: str) -> None:
         """Skip the check if the agent does not host the method.

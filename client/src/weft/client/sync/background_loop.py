@@ -115,7 +115,7 @@ class BackgroundLoop:
         if self.inside:
             raise WrongThread(
                 "weft.client.sync was used in one of its own callbacks (request_id, stored, add_done_callback), which"
-                " would wait for itself: note what is to be done there, and do it in a thread of yours",
+                " would wait for itself: only record the event there, and call the library in a thread of your own",
             )
         if self._ended:
             raise InterpreterEnds("the interpreter is ending: weft.client.sync takes no more calls")

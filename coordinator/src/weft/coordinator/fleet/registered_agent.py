@@ -23,7 +23,7 @@ class RegisteredAgent:
         agent: its description and state, without its load. It is replaced, never changed: watchers hold it.
         shown: the same as watchers know it; None if they do not know the agent.
         session: its session, if that is open at this coordinator.
-        record: what the store last told about it.
+        record: its last known record of the store.
         ended_epoch: the epoch of its last session that ended here. A record of that epoch may not know of the end.
     """
 

@@ -243,8 +243,8 @@ class TaskStore(Protocol):
         ...
 
     async def sweep(self, limit: int) -> SweepReport:
-        """Apply what is due: promote, expire, reclaim from owners whose lease has ended, forget. Also works while the store is
-        not writable: the changes are written later."""
+        """Apply all changes that are due: promote, expire, reclaim from owners whose lease has ended, forget. Also
+        works while the store is not writable: the changes are written later."""
         ...
 
 

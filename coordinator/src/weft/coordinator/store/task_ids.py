@@ -48,7 +48,7 @@ def created_at(number: int, now: float) -> float:
 
 
 class NumberGenerator:
-    """Generates numbers that only grow, whatever the clock does.
+    """Generates numbers that only grow, even if the clock is set back.
 
     Args:
         last: the largest number ever used in this store.

@@ -39,7 +39,7 @@ def open_writer(path: Path, *, sync: bool) -> sqlite3.Connection:
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute("PRAGMA cache_size = -32768")
-        # Move what a crash left in the log into the file, so that its size can be checked.
+        # After a crash the log may hold changes. Move them into the file, so that its size can be checked.
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         _check_whole(path, connection)
         schema.prepare(connection, version)

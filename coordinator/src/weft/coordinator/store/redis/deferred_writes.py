@@ -17,7 +17,7 @@ from weft.coordinator.store.linger import is_due
 from weft.coordinator.store.records import AttemptReport, Claimed, ClaimRequest, Owner, Submission
 from weft.coordinator.store.rules import QueueKey, attempt_deadline
 
-# Bounds of what is deferred: more than that is no lone call, and the scripts are good at batches.
+# Bounds of deferred tasks. More tasks are no lone calls, and scripts store batches well.
 _TASKS = 256
 _BODY_BYTES = 64 * 1024
 _FIRST_ATTEMPT = 1

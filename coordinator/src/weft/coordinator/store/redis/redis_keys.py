@@ -3,7 +3,7 @@
 All keys of a store begin with its prefix, which is a hash tag: in a Cluster they are in one slot, and each script
 touches that slot alone. Times are seconds since the epoch by Redis' clock; records are msgpack.
 
-| key               | type   | what it holds                                                                            |
+| key               | type   | contents                                                                                 |
 |-------------------|--------|------------------------------------------------------------------------------------------|
 | `t:<id>`          | string | a task's record (below)                                                                  |
 | `b:<id>`          | string | [payload, call context]; absent: both are empty                                          |

@@ -142,7 +142,7 @@ class Scripts:
                 try:
                     await self._settle(calls, retry=True)
                 finally:
-                    # No caller waits for ever, whatever went wrong here.
+                    # After any fault here, no caller may wait for ever.
                     for call in calls:
                         if not call.answer.done():
                             call.answer.set_exception(RedisConnectionError("the call was given up"))

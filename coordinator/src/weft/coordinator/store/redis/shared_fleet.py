@@ -41,7 +41,7 @@ class AgentMirror:
         """Read the changes."""
         async with self._reading:
             if self._outages != self._link.outages:
-                # Redis may have lost what was read, and its versions may have grown past that.
+                # Redis may have lost records that were read, while its versions have grown beyond the known ones.
                 self._outages, self.version = self._link.outages, 0
             gone = set(self.agents) if self.version == 0 else set()
             reading, more = self.version == 0, True

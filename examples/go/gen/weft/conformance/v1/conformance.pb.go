@@ -72,7 +72,7 @@ func (x *EchoRequest) GetPayload() []byte {
 	return nil
 }
 
-// The same, and what the handlers have seen so far.
+// The same, and the counts of the handlers so far.
 type EchoResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The request's payload.

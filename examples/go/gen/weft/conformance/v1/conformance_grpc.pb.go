@@ -32,7 +32,7 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Handlers that do what the request says. They know nothing of sessions: any gRPC server could serve them.
+// Handlers that follow their request. They know nothing of sessions: any gRPC server could serve them.
 type ConformanceServiceClient interface {
 	// Answers at once, with the request's payload.
 	Echo(ctx context.Context, in *EchoRequest, opts ...grpc.CallOption) (*EchoResponse, error)
@@ -109,7 +109,7 @@ type ConformanceService_CountClient = grpc.ServerStreamingClient[CountResponse]
 // All implementations must embed UnimplementedConformanceServiceServer
 // for forward compatibility.
 //
-// Handlers that do what the request says. They know nothing of sessions: any gRPC server could serve them.
+// Handlers that follow their request. They know nothing of sessions: any gRPC server could serve them.
 type ConformanceServiceServer interface {
 	// Answers at once, with the request's payload.
 	Echo(context.Context, *EchoRequest) (*EchoResponse, error)

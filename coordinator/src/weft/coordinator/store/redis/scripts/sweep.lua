@@ -1,4 +1,4 @@
--- Apply what is due: ended leases, passed limits, ended delays, expired tasks.
+-- Apply all changes that are due: ended leases, passed limits, ended delays, expired tasks.
 --
 -- request  {limit, {sample…}, grace}
 -- reads    owners, leaving, timers, expiry, swept
