@@ -16,6 +16,7 @@ from weft.rpc import errors
 from weft.rpc.balancing import BalancedChannel, Balancer, BalancerLimits
 from weft.rpc.balancing.endpoint import TURNED_AWAY_S
 from weft.rpc.calls.metadata import RETRY_MARK
+from weft.rpc.process.home_loop import MeshClosed
 from weft.v1 import errors_pb2
 
 MARKED = (RETRY_MARK,)
@@ -356,7 +357,7 @@ async def test_closing_ends_what_runs(endpoints: Endpoints, balancers: Callable[
         await balancer.close()
     assert held[0].cancelled()
     held[1].cancel()
-    with pytest.raises(aio.UsageError):
+    with pytest.raises(MeshClosed):
         call(b"x")
     assert BalancedChannel(balancer).get_state() is grpc.ChannelConnectivity.SHUTDOWN
 

@@ -23,6 +23,7 @@ from tests.support.processes import ROOT, environment
 from weft.client import Finished, Fleet, Mesh, Progress, Task, TaskHandle, Tasks, TaskState, methods
 from weft.client.direct_calls import Direct
 from weft.client.sync import (
+    MeshClosed,
     SyncDirect,
     SyncFleet,
     SyncMesh,
@@ -266,7 +267,7 @@ def test_closing_ends_what_waits(target: str) -> None:
         thread.join(T)
     assert len(ended) == 3, ended
     assert not any(isinstance(error, asyncio.CancelledError) for error in ended), ended
-    with pytest.raises(grpc.aio.UsageError, match="closed"):
+    with pytest.raises(MeshClosed, match="closed"):
         mesh.tasks.submit(PROBE.Echo, Payload())
     mesh.close()
     with connect(target) as again:

@@ -15,7 +15,7 @@ import pytest_asyncio
 from probe.v1 import probe_pb2, probe_pb2_grpc
 from tests.support.beside import free_address
 from tests.support.mesh import MeshHarness
-from weft.client import Mesh, call_options, connect
+from weft.client import Mesh, MeshClosed, call_options, connect
 from weft.rpc.errors import InvalidArgument, from_call
 from weft.v1 import errors_pb2
 
@@ -146,10 +146,10 @@ async def test_closing_ends_what_runs_and_leaves_nothing(pair: MeshHarness) -> N
     async with asyncio.timeout(5):
         with pytest.raises(asyncio.CancelledError):
             await early
-    with pytest.raises(grpc.aio.UsageError):
+    with pytest.raises(MeshClosed):
         probe.Call(probe_pb2.ProbeRequest(), timeout=WAIT_S)
     for direct in (True, False):
-        with pytest.raises(grpc.aio.UsageError):
+        with pytest.raises(MeshClosed):
             client.channel(direct=direct, policy="round_robin")
     async with asyncio.timeout(5):
         while asyncio.all_tasks() - before:

@@ -51,7 +51,7 @@ from weft.rpc.errors import (
     Unknown,
     WeftError,
 )
-from weft.rpc.process.home_loop import WrongEventLoop
+from weft.rpc.process.home_loop import MeshClosed, WrongEventLoop
 from weft.rpc.process.version import VERSION
 
 __version__ = VERSION
@@ -76,6 +76,7 @@ __all__ = [
     "InvalidArgument",
     "LimitReached",
     "Mesh",
+    "MeshClosed",
     "Method",
     "NotFound",
     "Overloaded",

@@ -85,7 +85,6 @@ class Api:
         Raises:
             WeftError: the coordinator's answer; `Unreachable` without one.
         """
-        self.home.check()
         call = self._callables.get(method.name)
         if call is None:
             call = self._callables[method.name] = self.channel.unary_unary(
@@ -94,9 +93,13 @@ class Api:
         patience = Patience(self, self.timeout_s if timeout_s is None else timeout_s)
         began_s = generated_ids.clock_s()
         while True:
+            self.home.check()
             try:
                 response: Resp = await call(request, timeout=patience.left_s)
                 return response
+            except asyncio.CancelledError:
+                self.home.check_cut_off()
+                raise
             except grpc.aio.AioRpcError as error:
                 if not repeatable:
                     raise self.error(error) from None

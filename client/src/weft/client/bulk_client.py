@@ -148,6 +148,9 @@ class Bulk(Generic[Req]):
                 return False
             writer.result()
             return True
+        except asyncio.CancelledError:
+            self._api.home.check_cut_off()
+            raise
         except grpc.aio.AioRpcError as error:
             await self._patience.wait(error)
             return False

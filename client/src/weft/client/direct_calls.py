@@ -27,6 +27,7 @@ class Direct:
 
     def channel(self) -> grpc.aio.Channel:
         """A channel whose calls go to the agents. Closing it closes nothing."""
+        self.balancer.home.check()
         return BalancedChannel(self.balancer)
 
     async def explain(self, method: str, timeout_s: float) -> Explanation:
@@ -35,6 +36,7 @@ class Direct:
         Raises:
             WeftError: no coordinator named the agents in time.
         """
+        self.balancer.home.check()
         await self._discovery.ready(timeout_s)
         explained = self.balancer.explain(method)
         try:

@@ -177,10 +177,11 @@ class Fleet:
             changed.set()
 
         discovery = Discovery(self._api.channel, update, methods=methods)
-        discovery.start()
+        discovery.start().add_done_callback(lambda _: changed.set())
         try:
             while True:
                 await changed.wait()
+                self._api.home.check()
                 changed.clear()
                 yield [AgentInfo.of(agent) for agent in newest]
         finally:

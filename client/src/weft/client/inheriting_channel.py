@@ -103,9 +103,11 @@ class InheritingChannel(aio.Channel):
         return self._plain.get_state(try_to_connect)
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        self._home.check()
         await self._plain.wait_for_state_change(last_observed_state)
 
     async def channel_ready(self) -> None:
+        self._home.check()
         await self._plain.channel_ready()
 
     async def __aenter__(self) -> Self:

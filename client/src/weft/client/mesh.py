@@ -80,8 +80,7 @@ class Mesh:
         self._use_proxy = use_proxy
         self._max_message_bytes = max_message_bytes
         self._channel: grpc.aio.Channel | None = None
-        self._home = HomeLoop(f"the mesh at {self.target}", "call connect(...) there")
-        self._closed = False
+        self._home = HomeLoop(f"the mesh at {self.target}", "call connect(...)")
         # By policy.
         self._directs: dict[str, Direct] = {}
 
@@ -100,6 +99,7 @@ class Mesh:
         Raises:
             InvalidArgument: there is no such policy.
             WrongEventLoop: no event loop runs here, or another one than where the mesh was used first.
+            MeshClosed: the mesh is closed.
         """
         if direct:
             return self.direct(policy).channel()
@@ -115,8 +115,6 @@ class Mesh:
 
     def _plain(self) -> grpc.aio.Channel:
         """The connection itself. The API's own calls inherit nothing, because several callers share some of them."""
-        if self._closed:
-            raise grpc.aio.UsageError("the mesh is closed: connect(...) makes another")
         self._home.check()
         if self._channel is None:
             self._dialled = self._dialled or dialled(self._targets)
@@ -154,7 +152,7 @@ class Mesh:
 
     async def close(self) -> None:
         """End all waits and calls, and close the connections."""
-        self._closed = True
+        self._home.close()
         if self._home.elsewhere:
             # Its connections belonged to another loop, and ended with that loop.
             return

@@ -59,6 +59,9 @@ async def ended(
                 for task_id in (*(task.id for task in response.tasks), *response.not_found):
                     open_ids.pop(task_id, None)
                 yield Ended([Task(task) for task in response.tasks], response.not_found)
+        except asyncio.CancelledError:
+            api.home.check_cut_off()
+            raise
         except grpc.aio.AioRpcError as error:
             if ends_at is not None and time.monotonic() >= ends_at:
                 return
@@ -140,12 +143,13 @@ class Waiter:
                     self._settle(batch, task.id, task)
                 for task_id in some.unknown:
                     self._settle(batch, task_id, refusals.task_not_found(task_id))
-        except (WeftError, grpc.aio.UsageError) as error:  # CancelledError: the mesh was closed meanwhile
+        except WeftError as error:
             for task_id in tuple(batch.open_ids):
                 self._settle(batch, task_id, error)
         finally:
+            closed = self._api.home.closed_error() if self._api.home.closed else None
             for task_id in tuple(batch.open_ids):
-                self._settle(batch, task_id, None)
+                self._settle(batch, task_id, closed)
 
     def _settle(self, batch: _Batch, task_id: str, outcome: Task | Exception | None) -> None:
         """Answer the waits for a task. With None they are cancelled."""

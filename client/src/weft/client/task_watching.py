@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 
 import grpc.aio
@@ -41,6 +42,9 @@ async def watch(
             await patience.wait_after(
                 refusals.unreachable(f"the stream of task {task_id} ended before the task did")
             )
+        except asyncio.CancelledError:
+            api.home.check_cut_off()
+            raise
         except grpc.aio.AioRpcError as error:
             await patience.wait(error)
         finally:

@@ -9,7 +9,6 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, Unpack, overload
 
-import grpc.aio
 from google.protobuf.message import Message
 
 from weft.client import api as rpc
@@ -189,7 +188,7 @@ class Tasks(TasksById):
         try:
             return await handle.result(None if timeout_s is None else timeout_s + _SLACK_S)
         except asyncio.CancelledError:
-            with suppress(WeftError, TimeoutError, grpc.aio.UsageError):
+            with suppress(WeftError, TimeoutError):
                 async with asyncio.timeout(_ABANDON_S):
                     await handle.cancel("its caller gave up")
             raise

@@ -54,9 +54,10 @@ class Discovery:
         self._last_error: WeftError | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Begin to watch. Call it once."""
+    def start(self) -> asyncio.Task[None]:
+        """Begin to watch. Call it once. The task ends with `close`, or when the coordinator's channel is closed."""
         self._task = asyncio.get_running_loop().create_task(self._run(), name="discovery")
+        return self._task
 
     async def ready(self, timeout_s: float) -> None:
         """Wait until `update` has had the first snapshot.

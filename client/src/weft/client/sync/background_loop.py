@@ -17,7 +17,8 @@ from contextlib import suppress
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from weft.client.sync.iteration import Feed, Iteration
-from weft.rpc.errors import Cancelled, FailedPrecondition
+from weft.rpc.errors import FailedPrecondition
+from weft.rpc.process.home_loop import MeshClosed
 
 T = TypeVar("T")
 
@@ -42,10 +43,6 @@ class WrongThread(FailedPrecondition):
 
 class InterpreterEnds(FailedPrecondition):
     """The library was used while the interpreter was ending."""
-
-
-class MeshClosed(Cancelled):
-    """The mesh was closed while a call waited."""
 
 
 class BackgroundLoop:

@@ -90,6 +90,7 @@ class SyncMesh:
 
         Raises:
             InvalidArgument: there is no such policy.
+            MeshClosed: the mesh is closed.
         """
         return SyncChannel(
             self._loop.call(lambda: self._mesh.channel(direct=direct, policy=policy)), self._loop

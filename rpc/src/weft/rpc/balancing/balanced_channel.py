@@ -45,8 +45,6 @@ class BalancedCallable:
         wait_for_ready: bool | None,
         compression: grpc.Compression | None,
     ) -> Any:
-        if self._balancer.closed:
-            raise aio.UsageError("Channel is closed.")
         self._balancer.home.check()
         # A call that a handler makes inherits the call context.
         timeout = call_context.timeout_s(timeout)
@@ -167,6 +165,7 @@ class BalancedChannel(aio.Channel):
         return self._balancer.connectivity()
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        self._balancer.home.check()
         # The state is that of many plain channels. A watch of a plain channel would outlive its close, so this polls.
         while self.get_state() is last_observed_state:  # noqa: ASYNC110
             await asyncio.sleep(LOOK_S)

@@ -103,9 +103,7 @@ class Balancer:
         self.stats = Stats()
         self.budget = RetryBudget()
         self.clock = clock
-        self.home = HomeLoop(
-            "a channel for direct calls", "call connect(...) there, and take the channel from it"
-        )
+        self.home = HomeLoop("a channel for direct calls", "call connect(...)")
         # Set by each snapshot and by the close: it wakes the waiting calls.
         self.changed = asyncio.Event()
         self.known = False
@@ -160,6 +158,7 @@ class Balancer:
         if self.closed:
             return
         self.closed = True
+        self.home.close()
         self._wake()
         for task in self._leaving.values():
             task.cancel()
