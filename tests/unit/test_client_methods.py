@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
 from probe.v1 import probe_pb2, probe_pb2_grpc
-from weft.client import Method, RetryPolicy, call_options, methods
+from weft.client import Method, RetryPolicy, call_options, connect, methods, sync
 from weft.client.methods import as_method
 from weft.client.options import task_options
 from weft.rpc.errors import InvalidArgument
@@ -124,3 +126,27 @@ def test_the_active_span_travels_along() -> None:
 def test_an_option_that_does_not_exist(name: str, says: str) -> None:
     with pytest.raises(TypeError, match=says):
         task_options({name: 1})  # type: ignore[misc]
+
+
+def check_stub(channel: Any) -> None:
+    """Nobody is connected: a stub alone names its methods."""
+    stub = probe_pb2_grpc.ProbeServiceStub(channel)
+    for name, streaming in (("Echo", False), ("Stream", True)):
+        found = as_method(getattr(stub, name))
+        assert (found.name, found.streaming) == (f"probe.v1.ProbeService/{name}", streaming)
+    assert as_method(stub.Echo).serialize(probe_pb2.Payload(data=b"x")) == b"\n\x01x"
+    for name in ("Collect", "Chat"):
+        with pytest.raises(InvalidArgument, match=f"ProbeService/{name} takes a stream of requests"):
+            as_method(getattr(stub, name))
+
+
+async def test_a_method_of_a_stub_on_each_channel_of_a_mesh_is_one() -> None:
+    async with connect("127.0.0.1:1") as mesh:
+        for direct in (False, True):
+            check_stub(mesh.channel(direct=direct))
+
+
+def test_a_method_of_a_stub_on_each_channel_without_asyncio_is_one() -> None:
+    with sync.connect("127.0.0.1:1") as mesh:
+        for direct in (False, True):
+            check_stub(mesh.channel(direct=direct))

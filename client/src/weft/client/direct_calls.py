@@ -6,15 +6,45 @@ The coordinator only names the agents. While it is away, calls go to the agents 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import grpc.aio
 
+from weft.client.methods import DirectOnly, Method, checked_name
 from weft.rpc.balancing import BalancedChannel, Balancer, BalancerLimits, Explanation
 from weft.rpc.discovery import Discovery
 
 # Time for the connections to the agents to be made.
 SETTLE_S = 1.0
 _LOOK_S = 0.01
+
+
+class DirectChannel(BalancedChannel):
+    """A balanced channel whose stubs' methods can be submitted too: each has its `Method`, as on a mesh's other channels."""
+
+    def unary_unary(
+        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, **how: Any
+    ) -> Any:
+        made = super().unary_unary(method, request_serializer, response_deserializer, **how)
+        made.method = Method.on_channel(method, request_serializer, response_deserializer)
+        return made
+
+    def unary_stream(
+        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, **how: Any
+    ) -> Any:
+        made = super().unary_stream(method, request_serializer, response_deserializer, **how)
+        made.method = Method.on_channel(method, request_serializer, response_deserializer, streaming=True)
+        return made
+
+    def stream_unary(self, method: str, *more: Any, **how: Any) -> Any:
+        made = super().stream_unary(method, *more, **how)
+        made.method = DirectOnly(checked_name(method))
+        return made
+
+    def stream_stream(self, method: str, *more: Any, **how: Any) -> Any:
+        made = super().stream_stream(method, *more, **how)
+        made.method = DirectOnly(checked_name(method))
+        return made
 
 
 class Direct:
@@ -28,7 +58,7 @@ class Direct:
     def channel(self) -> grpc.aio.Channel:
         """A channel whose calls go to the agents. Closing it closes nothing."""
         self.balancer.home.check()
-        return BalancedChannel(self.balancer)
+        return DirectChannel(self.balancer)
 
     async def explain(self, method: str, timeout_s: float) -> Explanation:
         """The choice that the balancer would make for the next call, when the agents are known and connected, or failed to connect.

@@ -8,26 +8,23 @@ from typing import Any, Self
 import grpc
 from grpc import aio
 
-from weft.client.methods import Method
+from weft.client.methods import DirectOnly, Method, checked_name
 from weft.rpc.calls import call_context
 from weft.rpc.calls.request_streams import StreamStreamCallable, StreamUnaryCallable
 from weft.rpc.process.home_loop import HomeLoop
 
 
 class _Callable:
-    """A method of a stub."""
+    """A method of a stub. If it has one request, it can be submitted too."""
 
-    def __init__(self, plain: Any, home: HomeLoop) -> None:
+    def __init__(self, plain: Any, home: HomeLoop, method: Method[Any, Any] | DirectOnly) -> None:
         self._plain = plain
         self._home = home
+        self.method = method
 
 
 class _OneRequest(_Callable):
-    """A method with one request. It can be submitted too."""
-
-    def __init__(self, plain: Any, home: HomeLoop, method: Method[Any, Any]) -> None:
-        super().__init__(plain, home)
-        self.method = method
+    """A method with one request."""
 
     def __call__(
         self, request: Any, *, timeout: float | None = None, metadata: Any = None, **how: Any
@@ -90,11 +87,13 @@ class InheritingChannel(aio.Channel):
         named = Method.on_channel(method, request_serializer, response_deserializer, streaming=True)
         return InheritingUnaryStream(plain, self._home, named)
 
-    def stream_unary(self, *method: Any, **how: Any) -> Any:
-        return InheritingStreamUnary(self._plain.stream_unary(*method, **how), self._home)
+    def stream_unary(self, method: str, *more: Any, **how: Any) -> Any:
+        plain = self._plain.stream_unary(method, *more, **how)
+        return InheritingStreamUnary(plain, self._home, DirectOnly(checked_name(method)))
 
-    def stream_stream(self, *method: Any, **how: Any) -> Any:
-        return InheritingStreamStream(self._plain.stream_stream(*method, **how), self._home)
+    def stream_stream(self, method: str, *more: Any, **how: Any) -> Any:
+        plain = self._plain.stream_stream(method, *more, **how)
+        return InheritingStreamStream(plain, self._home, DirectOnly(checked_name(method)))
 
     async def close(self, grace: float | None = None) -> None:
         pass

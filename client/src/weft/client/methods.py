@@ -69,7 +69,7 @@ class Method(Generic[Req, Resp]):
 
 
 class HasMethod(Protocol[Req, Resp]):
-    """An object that stands for a method: a function of `@agent.method`, or a method of a stub on `mesh.channel()`."""
+    """An object that stands for a method: a function of `@agent.method`, or a method of a stub on a mesh's channel, also a direct one."""
 
     @property
     def method(self) -> Method[Req, Resp]: ...
@@ -124,18 +124,20 @@ def as_method(method: Any) -> Method[Any, Any]:
         return method
     if isinstance(method, str):
         return Method.untyped(method)
-    if isinstance(method, DirectOnly):
-        raise refusals.invalid_field(
-            f"{method.name} takes a stream of requests, so it cannot be a task: call it on"
-            " mesh.channel(direct=True)",
-            field="method",
-        )
     found = getattr(method, "method", None)
     if isinstance(found, Method):
         return found
+    if isinstance(method, DirectOnly):
+        found = method
+    if isinstance(found, DirectOnly):
+        raise refusals.invalid_field(
+            f"{found.name} takes a stream of requests, so it cannot be a task: call it on"
+            " mesh.channel(direct=True)",
+            field="method",
+        )
     raise TypeError(
-        f"{method!r} is not a method: pass methods(Stub).Name, a function of @agent.method, or"
-        " 'pkg.Service/Method'"
+        f"{method!r} is not a method: pass methods(Stub).Name, a function of @agent.method, a method of a stub on"
+        " mesh.channel(), or 'pkg.Service/Method'"
     )
 
 
