@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.protobuf import json_format, struct_pb2
@@ -13,9 +15,11 @@ from examples.prices.agent import TOTAL
 from tests.support.hooked_agent import ECHO
 from tests.support.mesh import MeshHarness
 from tests.support.processes import Process, until
-from weft.agent import Agent, HostingError
+from weft.agent import Agent, HostingError, current_task
 from weft.agent.hooks import BACKGROUND_GRACE_S, STOP_TIMEOUT_S
 from weft.client import Method, connect
+from weft.client.sync import SyncMesh, WrongThread
+from weft.testing import mesh_of
 
 PROGRAM = "tests.support.hooked_agent:agent"
 
@@ -136,3 +140,39 @@ def test_functions_that_cannot_be_called() -> None:
             add(function)
     with pytest.raises(HostingError, match="does not run"):
         assert agent.mesh
+
+
+async def test_the_blocking_client_is_for_threads() -> None:
+    """On the agent's event loop, where it would wait for itself, it says so."""
+    agent = Agent("looped")
+
+    def used_in(place: str, client: Callable[[], SyncMesh]) -> None:
+        try:
+            found = [each.id for each in client().fleet.agents()]
+        except WrongThread as error:
+            said[place] = error.message
+        else:
+            said[place] = found
+
+    said: dict[str, Any] = {}
+
+    @agent.on_start
+    async def start() -> None:
+        used_in("async hook", lambda: agent.sync_mesh)
+
+    @agent.method("looped.v1.Looped/Async")
+    async def in_loop(request: dict[str, Any]) -> dict[str, Any]:
+        used_in("async handler", lambda: current_task().sync_mesh)
+        return request
+
+    @agent.method("looped.v1.Looped/Sync")
+    def in_thread(request: dict[str, Any]) -> dict[str, Any]:
+        used_in("handler", lambda: current_task().sync_mesh)
+        return request
+
+    async with mesh_of(agent) as mesh:
+        await in_loop.call(mesh, {})
+        await in_thread.call(mesh, {})
+    assert said.pop("handler") == ["looped"]
+    assert said.keys() == {"async hook", "async handler"}
+    assert all("has `mesh`" in text for text in said.values()), said
