@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support.mesh import MeshHarness
-from tests.support.processes import ROOT, Process, environment
+from tests.support.pages import PAGES, blocks, program, run, write_files
+from tests.support.processes import ROOT, Process
 from tests.support.redis_server import free_port, redis_binary
 from weft.coordinator.store.redis.endpoint_resolver import EndpointResolver
 
-PAGES = {path: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))}
 SEVERAL = PAGES[ROOT / "docs" / "how-to" / "several-coordinators.md"]
 DEFAULT_TARGET = "127.0.0.1:7700"
 SHELL_PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -49,20 +49,6 @@ def folder(tmp_path: Path) -> Path:
     return found
 
 
-def run(folder: Path, *command: str) -> str:
-    done = subprocess.run(
-        [sys.executable, *command],
-        env=environment({"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 async def test_the_programs(folder: Path, mesh: MeshHarness) -> None:
     await mesh.coordinator()
     for name in ("call_sync.py", "call_aio.py", "call_direct.py"):
@@ -82,6 +68,82 @@ async def test_the_programs(folder: Path, mesh: MeshHarness) -> None:
         *("-m", "weft.cli.main", "call", "acme.v1.Shouter/Shout", '{"text": "ada"}', "--target", mesh.target),
     )
     assert '"ADA"' in shouted
+
+
+# What the blocks of docs/client.md take for granted.
+CLIENT_NAMES = """
+import asyncio
+from acme.v1 import greeter_pb2, greeter_pb2_grpc
+from weft.client import connect, methods
+
+TARGET = {target!r}
+
+async def submitted(mesh):
+    return await mesh.tasks.submit(methods(greeter_pb2_grpc.GreeterStub).Greet, greeter_pb2.GreetRequest(name="Ada"))
+"""
+
+
+async def test_the_blocks_of_the_client_guide(folder: Path, mesh: MeshHarness) -> None:
+    found = write_files("docs/client.md", folder)
+    await mesh.coordinator()
+    for name in ("worker", "shop"):
+        await mesh.agent(name, program=f"{name}:agent", env={"PYTHONPATH": str(folder)})
+    for service in ("Greeter", "Shop"):
+        await mesh.wait_serving(f"acme.v1.{service}")
+    text = program(
+        found, {"mesh": "mesh", "handle": "await submitted(mesh)"}, CLIENT_NAMES.format(target=mesh.target)
+    )
+    (folder / "blocks.py").write_text(text.replace(DEFAULT_TARGET, mesh.target))
+    said = await asyncio.to_thread(run, folder, "blocks.py")
+    assert said.count("ran ") == len(found)
+    for line in ("{'text': 'A'}", "Hello Ada", "Hello Grace"):
+        assert line in said
+
+
+# What the tests of docs/how-to/test.md are about.
+TEST_PROTO = """
+syntax = "proto3";
+package acme.v1;
+service Reminder { rpc Remind(RemindRequest) returns (RemindReply); }
+message RemindRequest { string text = 1; }
+message RemindReply { string text = 1; }
+"""
+TEST_NAMES = """
+import grpc
+import pytest
+from acme.v1.greeter_pb2 import GreetReply, GreetRequest
+from acme.v1.greeter_pb2_grpc import GreeterServicer, GreeterStub, add_GreeterServicer_to_server
+from acme.v1.reminder_pb2 import RemindReply, RemindRequest
+from acme.v1.reminder_pb2_grpc import ReminderServicer, ReminderStub, add_ReminderServicer_to_server
+from weft.agent import Agent
+
+class Greeter(GreeterServicer):
+    def Greet(self, request, context):
+        if not request.name:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "whom?")
+        return GreetReply(text=f"Hello {request.name}")
+
+class Reminder(ReminderServicer):
+    def Remind(self, request, context):
+        return RemindReply(text=request.text)
+
+agent = Agent()
+agent.add_servicer(add_GreeterServicer_to_server, Greeter())
+agent.add_servicer(add_ReminderServicer_to_server, Reminder())
+"""
+
+
+def test_the_tests_of_the_guide_to_tests(folder: Path) -> None:
+    (folder / "acme" / "v1" / "reminder.proto").write_text(TEST_PROTO)
+    protoc = "-m grpc_tools.protoc -I. --python_out=. --grpc_python_out=. acme/v1/reminder.proto"
+    run(folder, *protoc.split())
+    found = "\n".join(blocks("docs/how-to/test.md"))
+    (folder / "test_page.py").write_text(f"{TEST_NAMES}\n{found}")
+    (folder / "pytest.ini").write_text("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
+    said = run(
+        folder, *["-m", "pytest", "-q", "-p", "no:cacheprovider", "--asyncio-mode=auto", "test_page.py"]
+    )
+    assert f"{len(re.findall('def test_', found))} passed" in said
 
 
 @pytest.mark.slow
