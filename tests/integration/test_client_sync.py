@@ -20,10 +20,20 @@ from probe.v1 import probe_pb2_grpc
 from probe.v1.probe_pb2 import Payload, ProbeRequest
 from tests.support.mesh import MeshHarness
 from tests.support.processes import ROOT, environment
-from weft.client import Finished, Fleet, Mesh, Progress, Task, TaskHandle, Tasks, TaskState, methods
+from weft.client import (
+    Finished,
+    Fleet,
+    Mesh,
+    MeshClosed,
+    Progress,
+    Task,
+    TaskHandle,
+    Tasks,
+    TaskState,
+    methods,
+)
 from weft.client.direct_calls import Direct
 from weft.client.sync import (
-    MeshClosed,
     SyncDirect,
     SyncFleet,
     SyncMesh,

@@ -23,26 +23,46 @@ class DirectChannel(BalancedChannel):
     """A balanced channel whose stubs' methods can be submitted too: each has its `Method`, as on a mesh's other channels."""
 
     def unary_unary(
-        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, **how: Any
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        _registered_method: bool | None = False,
     ) -> Any:
-        made = super().unary_unary(method, request_serializer, response_deserializer, **how)
+        made = super().unary_unary(method, request_serializer, response_deserializer, _registered_method)
         made.method = Method.on_channel(method, request_serializer, response_deserializer)
         return made
 
     def unary_stream(
-        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, **how: Any
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        _registered_method: bool | None = False,
     ) -> Any:
-        made = super().unary_stream(method, request_serializer, response_deserializer, **how)
+        made = super().unary_stream(method, request_serializer, response_deserializer, _registered_method)
         made.method = Method.on_channel(method, request_serializer, response_deserializer, streaming=True)
         return made
 
-    def stream_unary(self, method: str, *more: Any, **how: Any) -> Any:
-        made = super().stream_unary(method, *more, **how)
+    def stream_unary(
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        _registered_method: bool | None = False,
+    ) -> Any:
+        made = super().stream_unary(method, request_serializer, response_deserializer, _registered_method)
         made.method = DirectOnly(checked_name(method))
         return made
 
-    def stream_stream(self, method: str, *more: Any, **how: Any) -> Any:
-        made = super().stream_stream(method, *more, **how)
+    def stream_stream(
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        _registered_method: bool | None = False,
+    ) -> Any:
+        made = super().stream_stream(method, request_serializer, response_deserializer, _registered_method)
         made.method = DirectOnly(checked_name(method))
         return made
 

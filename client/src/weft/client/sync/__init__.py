@@ -31,10 +31,8 @@ from weft.client.sync.sync_mesh import SyncMesh, connect
 from weft.client.sync.sync_task_handle import SyncTaskHandle
 from weft.client.sync.sync_tasks import SyncTasks
 from weft.client.sync.sync_tasks_by_id import SyncTasksById
-from weft.rpc.process.home_loop import MeshClosed
 
 __all__ = [
-    "MeshClosed",
     "SyncDirect",
     "SyncFleet",
     "SyncMesh",
