@@ -68,6 +68,7 @@ class RecordingListener:
     changes: list[TaskRecord] = field(default_factory=list)
     rows: list[tuple[str, ProgressRow]] = field(default_factory=list)
     revocations: list[Revoked] = field(default_factory=list)
+    changed_kinds: list[str] = field(default_factory=list)
 
     def ready(self) -> None:
         self.ready_calls += 1
@@ -77,6 +78,9 @@ class RecordingListener:
 
     def fleet_changed(self) -> None:
         pass
+
+    def rows_changed(self, kind: str) -> None:
+        self.changed_kinds.append(kind)
 
     def has_room(self, queue: QueueKey) -> bool:
         return self.room

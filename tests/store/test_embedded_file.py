@@ -219,3 +219,47 @@ async def test_a_migration_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest
     assert _layout(path) == before
     monkeypatch.undo()
     await (await open_store(path)).store.close()
+
+
+# -- the table --------------------------------------------------------------------------------------------------------
+
+PUTS = """
+import asyncio, sys
+from tests.store.support import RecordingListener
+from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
+from weft.coordinator.store.table_store import RowPut
+
+async def main():
+    store = EmbeddedStore(sys.argv[1])
+    await store.open(RecordingListener())
+    revision = 0
+    for n in range(10**9):
+        (revision,) = await store.put_rows([RowPut("k", "a", str(n).encode(), expected=revision)])
+        print(n, revision, flush=True)
+
+asyncio.run(main())
+"""
+
+
+async def test_an_acknowledged_row_survives_a_kill(tmp_path: Path) -> None:
+    path = tmp_path / "weft.db"
+    acknowledged = 0
+    for after in (1, 50):
+        path.unlink(missing_ok=True)
+        with subprocess.Popen(
+            [sys.executable, "-c", PUTS, path], stdout=subprocess.PIPE, text=True
+        ) as writer:
+            assert writer.stdout is not None
+            for _ in range(after):
+                acknowledged = int((await asyncio.to_thread(writer.stdout.readline)).split()[0])
+            writer.kill()
+            # What it had written when it was killed was acknowledged too.
+            for line in writer.stdout.read().splitlines():
+                if len(line.split()) == 2:
+                    acknowledged = int(line.split()[0])
+        h = await open_store(path)
+        (row,) = await h.store.get_rows("k", ["a"])
+        assert row is not None
+        # The last change may be durable without an acknowledgement.
+        assert acknowledged <= int(row.value) <= acknowledged + 1
+        await h.store.close()

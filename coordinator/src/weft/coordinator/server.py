@@ -127,6 +127,9 @@ class Coordinator:
     def fleet_changed(self) -> None:
         self._sweeper.hasten()
 
+    def rows_changed(self, kind: str) -> None:
+        """No part of the coordinator uses the table yet."""
+
     def has_room(self, queue: QueueKey) -> bool:
         return self._index.has_room(queue, time.monotonic())
 

@@ -44,6 +44,7 @@ from weft.coordinator.store.records import (
 )
 from weft.coordinator.store.rules import QueueKey
 from weft.coordinator.store.run_limits import RunLimitRules
+from weft.coordinator.store.table_store import TableStore
 
 
 class StoreListener(Protocol):
@@ -63,6 +64,10 @@ class StoreListener(Protocol):
 
     def fleet_changed(self) -> None:
         """Another coordinator changed agents, desired states or contracts: read them again."""
+        ...
+
+    def rows_changed(self, kind: str) -> None:
+        """Rows of the table have changed, here or at another coordinator. May be told more often than that."""
         ...
 
     def has_room(self, queue: QueueKey) -> bool:
@@ -365,6 +370,6 @@ class FleetStore(Protocol):
         ...
 
 
-class Store(TaskStore, FleetStore, Protocol):
-    """Keeps tasks and the fleet. Every method that makes a change raises `weft.rpc.errors.Unavailable` (reason
+class Store(TaskStore, FleetStore, TableStore, Protocol):
+    """Keeps tasks, the fleet and the table. Every method that makes a change raises `weft.rpc.errors.Unavailable` (reason
     STORE_UNAVAILABLE) if the store cannot be written; then nothing of the call has been acknowledged."""

@@ -33,6 +33,7 @@ from weft.coordinator.store.embedded.commit_group import CommitGroup
 from weft.coordinator.store.embedded.contract_table import ContractTable
 from weft.coordinator.store.embedded.core import ReaderPool, StoreCore
 from weft.coordinator.store.embedded.embedded_fleet import EmbeddedFleet
+from weft.coordinator.store.embedded.embedded_rows import EmbeddedRows
 from weft.coordinator.store.embedded.file_lock import OwnerLock
 from weft.coordinator.store.embedded.journal import Journal
 from weft.coordinator.store.embedded.reader import KnownRequest
@@ -78,7 +79,7 @@ class EmbeddedLimits(StoreLimits):
     claim_bytes: int = 4 * 1024 * 1024
 
 
-class EmbeddedStore(EmbeddedFleet):
+class EmbeddedStore(EmbeddedFleet, EmbeddedRows):
     """A `Store` in one file. Used on one event loop. Large because `TaskStore` is.
 
     Args:

@@ -16,6 +16,7 @@ from weft.coordinator.store.embedded.task_spec import decode_options
 from weft.coordinator.store.history import decode as decode_history
 from weft.coordinator.store.records import AttemptReport, ProgressRow, Submission, TaskRecord, Verdict
 from weft.coordinator.store.rules import State
+from weft.coordinator.store.table_store import PAGE_BYTES, RowPage, TableRow
 from weft.coordinator.store.task_ids import format_id, parse_id
 from weft.rpc.network.channel import BATCH_BYTES
 
@@ -35,6 +36,7 @@ _RECORD = (
     " e.expired, e.progress_count, e.outcome, "
 )
 _ENDED = " FROM tasks t JOIN ends e ON e.id = t.id WHERE t.id IN {}"
+_ROW = "SELECT key, revision, due_at, value FROM table_rows"
 # Large columns, read on request.
 _BODY, _HISTORY = "t.context, t.payload", "e.history"
 
@@ -153,9 +155,50 @@ class Reader:
             found[digest][1].append(method)
         return found
 
+    def rows(self, kind: str, keys: Sequence[str]) -> dict[str, TableRow]:
+        """Rows of the table by key."""
+        found = (
+            self._connection.execute(f"{_ROW} WHERE kind = ? AND key = ?", (kind, key)).fetchone()
+            for key in keys
+        )
+        return {row[0]: _table_row(kind, row) for row in found if row is not None}
+
+    def rows_after(self, kind: str, after: str, limit: int) -> RowPage:
+        """A page of a kind's rows: at least one if there is any."""
+        rows = self._connection.execute(
+            f"{_ROW} WHERE kind = ? AND key > ? ORDER BY key LIMIT ?", (kind, after, limit + 1)
+        )
+        found: list[TableRow] = []
+        size_bytes = 0
+        for row in rows:
+            if len(found) == limit or size_bytes > PAGE_BYTES:
+                return RowPage(found, found[-1].key)
+            found.append(_table_row(kind, row))
+            size_bytes += len(row[3])
+        return RowPage(found)
+
+    def due_rows(self, kind: str, now: float, limit: int) -> tuple[list[TableRow], float | None]:
+        """Due rows, earliest first, and when the next one is due."""
+        rows = self._connection.execute(
+            f"{_ROW} WHERE kind = ? AND due_at IS NOT NULL ORDER BY due_at, key LIMIT ?", (kind, limit + 1)
+        )
+        found: list[TableRow] = []
+        size_bytes = 0
+        for row in rows:
+            if row[2] > now or len(found) == limit or size_bytes > PAGE_BYTES:
+                return found, row[2]
+            found.append(_table_row(kind, row))
+            size_bytes += len(row[3])
+        return found, None
+
     def first_expiry(self) -> float | None:
         row: tuple[float | None] = self._connection.execute("SELECT min(expires_at) FROM ends").fetchone()
         return row[0]
+
+
+def _table_row(kind: str, row: tuple[Any, ...]) -> TableRow:
+    key, revision, due_at, value = row
+    return TableRow(kind, key, value, revision, due_at)
 
 
 def _record(row: tuple[Any, ...]) -> TaskRecord:

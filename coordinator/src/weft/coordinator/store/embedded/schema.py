@@ -14,7 +14,7 @@ from weft.coordinator.store.open_errors import StoreForeign, StoreTooNew
 
 # "weft", as SQLite's application_id: marks the file as a store of weft.
 APPLICATION_ID = 0x77656674
-VERSION = 7
+VERSION = 8
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -107,6 +107,17 @@ CREATE TABLE contracts (
 );
 CREATE TABLE hosted (method TEXT PRIMARY KEY, digest TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE paused (method TEXT PRIMARY KEY) WITHOUT ROWID;
+-- The table (table_store.py). `meta` has the last revision.
+CREATE TABLE table_rows (
+  kind TEXT NOT NULL,
+  key TEXT NOT NULL,
+  revision INTEGER NOT NULL,
+  due_at REAL,
+  value BLOB NOT NULL,
+  PRIMARY KEY (kind, key)
+);
+CREATE INDEX table_rows_by_due ON table_rows (kind, due_at, key) WHERE due_at IS NOT NULL;
+INSERT INTO meta VALUES ('row_revision', 0);
 CREATE TRIGGER task_ends AFTER INSERT ON ends BEGIN DELETE FROM live WHERE id = new.id; END;
 """
 
@@ -151,6 +162,19 @@ CREATE TRIGGER task_ends AFTER INSERT ON ends BEGIN DELETE FROM live WHERE id = 
     5: "ALTER TABLE progress ADD COLUMN headers BLOB NOT NULL DEFAULT x'';",
     # Version 6 left out options that were the default. Its rows stay as they are: to rewrite a million of them takes long.
     6: "",
+    # Version 7 had no table of rows.
+    7: """
+CREATE TABLE table_rows (
+  kind TEXT NOT NULL,
+  key TEXT NOT NULL,
+  revision INTEGER NOT NULL,
+  due_at REAL,
+  value BLOB NOT NULL,
+  PRIMARY KEY (kind, key)
+);
+CREATE INDEX table_rows_by_due ON table_rows (kind, due_at, key) WHERE due_at IS NOT NULL;
+INSERT INTO meta VALUES ('row_revision', 0);
+""",
 }
 
 

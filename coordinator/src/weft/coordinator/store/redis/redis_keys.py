@@ -50,11 +50,16 @@ touches that slot alone. Times are seconds since the epoch by Redis' clock; reco
 | `catalogue`       | string | version of `contracts`, `order` and `hosted`                                             |
 | `paused`          | set    | methods                                                                                  |
 | `pauses`          | string | version of `paused`                                                                      |
+| `rows:<kind>`     | hash   | key → a row of the table: [revision, when it is due or false, value]                     |
+| `row_order:<kind>`| zset   | keys of the kind's rows (score 0), for listing                                           |
+| `row_due:<kind>`  | zset   | keys of rows with a time, by that                                                        |
+| `row_kinds`       | zset   | kinds of rows, by the revision of the last change                                        |
+| `row_revision`    | string | the last revision that a row got                                                         |
 | `fence`           | string | written before a WAIT for replicas                                                       |
 | `layout`          | string | version of this layout                                                                   |
 | `live`            | zset   | numbers of live coordinators, by when that ends                                          |
 | `events:<number>` | channel| for one coordinator, the changes of another's script: [ids, ready depths, revoked         |
-|                   |        | attempts, whether something became ready]                                                |
+|                   |        | attempts, whether something became ready, kinds of changed rows if any]                   |
 
 The name of a queue is its method; with requirements, a line of JSON ([labels, resources]) follows. In a queue of retries the
 first label has an empty name, and the avoided agent as its value.

@@ -93,6 +93,8 @@ class RedisLink:
         self._versions: list[int] = [0, 0]
         self._pauses = -1
         self._revision = 0
+        # The last revision of rows whose changes were told.
+        self._rows = -1
         # Grows when Redis was away or an event may be lost: everything read before may be stale.
         self.outages = 0
         # Events may have been lost.
@@ -215,7 +217,7 @@ class RedisLink:
     def reread_all(self) -> None:
         """Changes may have been missed, or lost with a server: read everything again."""
         self._missed = True
-        self._revision, self._pauses = 0, -1
+        self._revision, self._pauses, self._rows = 0, -1, -1
         self.outages += 1
         self._look.set()
 
@@ -256,6 +258,11 @@ class RedisLink:
             owner, ref = Owner(agent.decode(), epoch), AttemptRef(task_id.decode(), attempt)
             self.listener.revoked(owner, ref, reason.decode(), float(grace_s), lost=lost)
 
+    def rows_changed(self, kinds: Iterable[str]) -> None:
+        """Tell the listener which rows have changed. The next poll tells it once more: it may have missed another change."""
+        for kind in kinds:
+            self.listener.rows_changed(kind)
+
     def _set_depths(self, depths: Sequence[tuple[bytes, int]]) -> None:
         for name, count in depths:
             key = queue_key(name.decode())
@@ -283,8 +290,12 @@ class RedisLink:
             except Exception:
                 log.exception("store.event_failed")
 
-    async def _on_event(self, ids: Any, depths: Any, revoked: Any, woke: bool) -> None:
+    async def _on_event(
+        self, ids: Any, depths: Any, revoked: Any, woke: bool, row_kinds: Any = False
+    ) -> None:
         self._set_depths(depths)
+        if row_kinds:
+            self.rows_changed({kind.decode() for kind in row_kinds})
         self._revoke(revoked)
         if woke:
             self._look.set()
@@ -331,13 +342,16 @@ class RedisLink:
         more, anew, missed = True, False, False
         while more:
             began_at = time.time()
-            asked = [_PRESENT_S, self._pauses, self._revision, _LOOK_QUEUES]
-            new, now, *versions, pauses, paused, revision, again, more, moved = await self.run("look", asked)
+            asked = [_PRESENT_S, self._pauses, self._revision, _LOOK_QUEUES, self._rows]
+            new, now, *versions, pauses, paused, revision, again, more, moved, rows, kinds = await self.run(
+                "look", asked
+            )
             self._offset_s = now - (began_at + time.time()) / 2
             missed, anew = missed or bool(new), anew or bool(again)
             if paused is not False:
                 self.paused = frozenset(method.decode() for method in paused or ())
-            self._pauses, self._revision = pauses, revision
+            self._pauses, self._revision, self._rows = pauses, revision, rows
+            self.rows_changed([kind.decode() for kind in kinds or ()])
             depths |= {queue_key(name.decode()): queued for name, queued in moved or ()}
         if anew:
             self.ready = depths

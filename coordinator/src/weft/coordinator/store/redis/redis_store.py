@@ -41,6 +41,7 @@ from weft.coordinator.store.redis.redis_fleet import RedisFleet
 from weft.coordinator.store.redis.redis_ids import IdGenerator, is_id
 from weft.coordinator.store.redis.redis_keys import LAYOUT, RedisKeys
 from weft.coordinator.store.redis.redis_link import CLAIM_KEPT_S, RedisLink
+from weft.coordinator.store.redis.redis_rows import RedisRows
 from weft.coordinator.store.redis.scripts import Scripts
 from weft.coordinator.store.redis.write_buffer import WriteBuffer
 from weft.coordinator.store.rules import QueueKey, State
@@ -69,7 +70,7 @@ class RedisOptions:
     recovery_grace_s: float = 5.0
 
 
-class RedisStore(RedisFleet):
+class RedisStore(RedisFleet, RedisRows):
     """A `Store` in Redis. Used on one event loop. Large because `TaskStore` is.
 
     Args:

@@ -1,6 +1,6 @@
 """Runs the scripts, by their digests; loads them again when Redis has forgotten them.
 
-A script is the constants, the shared files, and a file of its own or a function of fleet.lua. Calls go out in order, one
+A script is the constants, the shared files, and a file of its own or a function of fleet.lua or rows.lua. Calls go out in order, one
 pipeline after another: calls that come while a pipeline is under way form the next one. The storing of a task and its claim
 by an idle agent are one pipeline.
 """
@@ -50,9 +50,9 @@ class _ScriptCall(NamedTuple):
     answer: asyncio.Future[Reply]
 
 
-# Files that every script begins with, and the file whose functions are scripts.
+# Files that every script begins with, and the files whose functions are scripts.
 _SHARED = ("base", "moves", "sessions")
-_FLEET = "fleet"
+_OF_FUNCTIONS = ("fleet", "rows")
 
 
 @cache
@@ -64,15 +64,25 @@ def _files() -> dict[str, str]:
 
 @cache
 def _names() -> tuple[str, ...]:
-    """The scripts: a file each, and the functions of the fleet's file."""
-    functions = re.findall(r"^local function (\w+)\(\)$", _files()[_FLEET], re.MULTILINE)
-    return tuple(sorted({*_files(), *functions} - {*_SHARED, _FLEET}))
+    """The scripts: a file each, and the functions without parameters of some files."""
+    return tuple(sorted({*_files(), *_functions()} - {*_SHARED, *_OF_FUNCTIONS}))
+
+
+@cache
+def _functions() -> dict[str, str]:
+    """The scripts that are functions, and their files."""
+    return {
+        function: name
+        for name in _OF_FUNCTIONS
+        for function in re.findall(r"^local function (\w+)\(\)$", _files()[name], re.MULTILINE)
+    }
 
 
 @cache
 def _source(name: str) -> tuple[str, str]:
     """A script and its digest."""
-    own = _files().get(name) or f"{_files()[_FLEET]}\nreturn reply({name}())\n"
+    file = _functions().get(name)
+    own = _files()[name] if file is None else f"{_files()[file]}\nreturn reply({name}())\n"
     text = "\n".join((constants(), *(_files()[part] for part in _SHARED), own))
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 

@@ -20,6 +20,8 @@ if now < 0 then
 end
 
 local touched, changed, revoked, woke, soonest = {}, {}, {}, false, false
+-- Kinds of changed rows, for the event; false: none.
+local row_kinds = false
 
 local function key(kind, id)
   return P .. ':' .. kind .. ':' .. id
@@ -76,7 +78,7 @@ local function reply(result)
       call('ZREM', all('moved'), queue)
     end
   end
-  if #changed > 0 or #revoked > 0 or woke then
+  if #changed > 0 or #revoked > 0 or woke or row_kinds then
     local ids = {}
     for index, item in ipairs(changed) do
       ids[index] = item[1]
@@ -84,7 +86,7 @@ local function reply(result)
     local event
     for _, other in ipairs(call('ZRANGE', all('live'), 0, -1)) do
       if other ~= ARGV[2] then
-        event = event or cmsgpack.pack({ids, depths, revoked, woke})
+        event = event or cmsgpack.pack({ids, depths, revoked, woke, row_kinds or nil})
         call('PUBLISH', key('events', other), event)
       end
     end

@@ -291,19 +291,28 @@ end
 
 -- A coordinator is there, and looks for changes that no event told. From now on other coordinators' scripts tell it.
 --
--- request  {seconds for which this holds, known version of `pauses`, known revision of the queues, most queues}
--- reads    fleet, catalogue, pauses, paused, moves, moved, ready:
+-- request  {seconds for which this holds, known version of `pauses`, known revision of the queues, most queues, known revision
+--          of rows}
+-- reads    fleet, catalogue, pauses, paused, moves, moved, ready:, row_revision, row_kinds
 -- writes   live
 -- result   {whether it was not there, and may have missed events; the time; versions of fleet and catalogue; version of
 --          `pauses`; paused {method…}, or false: the known ones; revision; whether the queues are told anew; whether there
---          are more; {{queue, ready tasks}…} of changed queues with ready tasks}
+--          are more; {{queue, ready tasks}…} of changed queues with ready tasks; revision of rows; {kind…} of rows changed since
+--          the known one}
 local function look()
   local known = call('ZSCORE', all('live'), ARGV[2])
   -- First: without memory, Redis refuses this write. After a removal in the same script it would allow it.
   call('ZADD', all('live'), score(now + request[1]), ARGV[2])
   call('ZREMRANGEBYSCORE', all('live'), '-inf', score(now))
-  local fleet, contracts, pauses, moves = unpack(call('MGET', all('fleet'), all('catalogue'), all('pauses'), all('moves')))
-  pauses, moves = tonumber(pauses or '0'), tonumber(moves or '0')
+  local fleet, contracts, pauses, moves, rows =
+    unpack(call('MGET', all('fleet'), all('catalogue'), all('pauses'), all('moves'), all('row_revision')))
+  pauses, moves, rows = tonumber(pauses or '0'), tonumber(moves or '0'), tonumber(rows or '0')
+  local row_kinds_since = {}
+  if rows ~= request[5] then
+    -- A smaller revision: Redis has lost something.
+    local since_row = rows < request[5] and '-inf' or '(' .. request[5]
+    row_kinds_since = call('ZRANGEBYSCORE', all('row_kinds'), since_row, '+inf')
+  end
   local paused = pauses ~= request[2] and call('SMEMBERS', all('paused')) or false
   local since, most = request[3], request[4]
   if since > moves then
@@ -320,7 +329,7 @@ local function look()
   local more = #depths == most
   return {
     not known or tonumber(known) <= now, now, tonumber(fleet or '0'), tonumber(contracts or '0'), pauses, paused,
-    more and since or moves, anew, more, depths,
+    more and since or moves, anew, more, depths, rows, row_kinds_since,
   }
 end
 
