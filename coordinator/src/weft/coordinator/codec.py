@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from weft.coordinator.contracts.contract_catalogue import MethodInfo
+from weft.coordinator.policy.option_values import requirements, retry_policy, time_limit
 from weft.coordinator.store import history
 from weft.coordinator.store.records import ListFilter, ProgressRow, Submission, TaskRecord
 from weft.coordinator.store.rules import (
@@ -15,9 +15,7 @@ from weft.coordinator.store.rules import (
     DEFAULT_PRIORITY,
     DEFAULT_RETRY,
     HIGHEST_PRIORITY,
-    Requirements,
     State,
-    TaskRetryPolicy,
 )
 from weft.coordinator.store.task_ids import request_digest
 from weft.rpc import refusals
@@ -26,9 +24,7 @@ from weft.rpc.times import checked_duration, duration, seconds, timestamp
 from weft.v1 import coordinator_pb2, options_pb2, task_pb2
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
-MAX_ATTEMPTS = 1000
 MAX_FILTER_CHARS = 1024
-MAX_REQUIREMENTS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +142,13 @@ def _with_options(
         request_id=request_id,
         priority=priority,
         delay_s=_duration(options, "delay", "options.delay") or 0.0,
-        schedule_to_start_s=_duration(limits, "schedule_to_start", "options.limits.schedule_to_start"),
-        start_to_close_s=_duration(limits, "start_to_close", "options.limits.start_to_close"),
-        schedule_to_close_s=_duration(limits, "schedule_to_close", "options.limits.schedule_to_close"),
-        retry=retry_policy(options.retry) if options.HasField("retry") else DEFAULT_RETRY,
-        requirements=requirements(options.requirements) if options.HasField("requirements") else ANY_AGENT,
+        schedule_to_start_s=time_limit(limits, "schedule_to_start", "options.limits"),
+        start_to_close_s=time_limit(limits, "start_to_close", "options.limits"),
+        schedule_to_close_s=time_limit(limits, "schedule_to_close", "options.limits"),
+        retry=retry_policy(options.retry, "options.retry") if options.HasField("retry") else DEFAULT_RETRY,
+        requirements=requirements(options.requirements, "options.requirements")
+        if options.HasField("requirements")
+        else ANY_AGENT,
         context=context,
         result_ttl_s=_duration(options, "result_ttl", "options.result_ttl", least_s=1.0)
         or defaults.result_ttl_s,
@@ -165,75 +163,6 @@ def _duration(
     if not message.HasField(name):
         return None
     return checked_duration(getattr(message, name), field, least_s=least_s)
-
-
-def retry_policy(policy: options_pb2.RetryPolicy) -> TaskRetryPolicy:
-    """A checked policy with its defaults filled in.
-
-    Raises:
-        InvalidArgument: a part is outside its range.
-    """
-    prefix = "options.retry"
-    if policy.max_attempts > MAX_ATTEMPTS:
-        raise refusals.invalid_field(
-            f"{prefix}.max_attempts is {policy.max_attempts}; the most is {MAX_ATTEMPTS}",
-            field=f"{prefix}.max_attempts",
-        )
-    if policy.HasField("max_crashes") and policy.max_crashes > MAX_ATTEMPTS:
-        raise refusals.invalid_field(
-            f"{prefix}.max_crashes is {policy.max_crashes}; the most is {MAX_ATTEMPTS}",
-            field=f"{prefix}.max_crashes",
-        )
-    multiplier = policy.backoff_multiplier
-    if multiplier and (math.isnan(multiplier) or not 1 <= multiplier <= 1000):
-        raise refusals.invalid_field(
-            f"{prefix}.backoff_multiplier is {multiplier:g}; it must be 1 to 1000",
-            field=f"{prefix}.backoff_multiplier",
-        )
-    codes = frozenset(policy.retryable_codes)
-    if not all(0 < code <= 16 for code in codes):
-        raise refusals.invalid_field(
-            f"{prefix}.retryable_codes holds a number that is no gRPC error code (1 to 16)",
-            field=f"{prefix}.retryable_codes",
-        )
-    initial_s, most_s = DEFAULT_RETRY.initial_backoff_s, DEFAULT_RETRY.max_backoff_s
-    if policy.HasField("initial_backoff"):
-        initial_s = checked_duration(policy.initial_backoff, f"{prefix}.initial_backoff", most_s=86400.0)
-    if policy.HasField("max_backoff"):
-        most_s = checked_duration(policy.max_backoff, f"{prefix}.max_backoff", most_s=86400.0)
-    return TaskRetryPolicy(
-        max_attempts=policy.max_attempts or DEFAULT_RETRY.max_attempts,
-        initial_backoff_s=initial_s,
-        max_backoff_s=most_s,
-        backoff_multiplier=multiplier or DEFAULT_RETRY.backoff_multiplier,
-        retryable_codes=codes or DEFAULT_RETRY.retryable_codes,
-        max_crashes=policy.max_crashes if policy.HasField("max_crashes") else DEFAULT_RETRY.max_crashes,
-    )
-
-
-def requirements(message: options_pb2.Requirements) -> Requirements:
-    """Checked requirements.
-
-    Raises:
-        InvalidArgument: too many, an empty key, or an amount that is no number of zero or more.
-    """
-    if len(message.labels) + len(message.resources) > MAX_REQUIREMENTS:
-        raise refusals.invalid_field(
-            f"options.requirements has more than {MAX_REQUIREMENTS} entries", field="options.requirements"
-        )
-    for key, value in message.labels.items():
-        if not 1 <= len(key) <= 128 or len(value) > 256:
-            raise refusals.invalid_field(
-                "labels need a key of 1 to 128 characters and a value of at most 256",
-                field="options.requirements.labels",
-            )
-    for key, amount in message.resources.items():
-        if not 1 <= len(key) <= 128 or not (math.isfinite(amount) and amount >= 0):
-            raise refusals.invalid_field(
-                f"resource {key!r} needs a key of 1 to 128 characters and a finite amount of 0 or more",
-                field="options.requirements.resources",
-            )
-    return Requirements.of(message.labels, message.resources)
 
 
 def task(record: TaskRecord, view: int = task_pb2.TASK_VIEW_FULL, *, attempts: bool = False) -> task_pb2.Task:

@@ -15,7 +15,6 @@ from copy import copy
 from dataclasses import dataclass
 
 from google.protobuf.descriptor import Descriptor, MethodDescriptor
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, EncodeError, Message
 
@@ -23,6 +22,10 @@ from weft.coordinator.contracts.canonical import canonical_form, needs_ordering
 from weft.coordinator.contracts.compatibility import find_incompatibility
 from weft.coordinator.contracts.nesting import DeepRequest, read_deep
 from weft.coordinator.contracts.wire import Malformed
+from weft.coordinator.policy.fallbacks import fallback_fault
+from weft.coordinator.policy.method_policy import MethodPolicy
+from weft.coordinator.policy.policy_reader import PolicyReader
+from weft.coordinator.policy.policy_table import PolicyTable
 from weft.rpc import refusals
 from weft.rpc.contracts import descriptors
 from weft.rpc.contracts.names import is_reserved, unknown_method
@@ -53,6 +56,8 @@ class MethodInfo:
     has_required: bool
     # Neither its request nor an inner message `needs_ordering`.
     ordered: bool
+    # Its options in this contract; None: there are none. Calls use those in force (`PolicyTable`).
+    policy: MethodPolicy | None
 
     def check_request(self, payload: bytes) -> Message | DeepRequest:
         """Parse the request.
@@ -94,19 +99,21 @@ class Contract:
         self.methods: Mapping[str, MethodInfo] = {}
         # All methods that were looked up; contracts from `hosting` share it.
         self._infos: dict[str, MethodInfo] = {}
+        self._policies = PolicyReader(pool)
 
     @classmethod
     def load(cls, file_descriptor_set: bytes, methods: Sequence[str]) -> Contract:
         """Build a contract from an agent's files and the names of its hosted methods.
 
         Raises:
-            InvalidArgument: the files are too large or inconsistent, or a method is not in them (CONTRACT_INVALID).
+            InvalidArgument: the files are too large or inconsistent, a method is not in them, or its options are invalid
+                (CONTRACT_INVALID).
         """
         size = len(file_descriptor_set)
         if size > MAX_CONTRACT_BYTES:
             raise _invalid(f"the contract is {size} bytes; the limit is {MAX_CONTRACT_BYTES}")
         try:
-            files = FileDescriptorSet.FromString(file_descriptor_set)
+            files = descriptors.PlainFileSet.FromString(file_descriptor_set)
         except DecodeError as error:
             raise _invalid(f"the contract is not a FileDescriptorSet: {error}") from None
         return cls(file_descriptor_set, descriptors.build_pool(files.file)).hosting(methods)
@@ -115,7 +122,7 @@ class Contract:
         """The same files, for an agent that hosts these methods.
 
         Raises:
-            InvalidArgument: a method is not in the contract (CONTRACT_INVALID).
+            InvalidArgument: a method is not in the contract, or its options are invalid (CONTRACT_INVALID).
         """
         self._look_up([name for name in methods if name not in self._infos])
         contract = copy(self)
@@ -139,6 +146,7 @@ class Contract:
                 contract=self.digest,
                 has_required=method.input_type.full_name in required,
                 ordered=method.input_type.full_name not in unordered,
+                policy=self._policies.read(method),
             )
 
     def _find(self, name: str) -> MethodDescriptor:
@@ -151,9 +159,14 @@ class Contract:
 
 
 class Contracts:
-    """All known contracts, oldest first, and the methods in force."""
+    """All known contracts, oldest first, and the methods in force.
+
+    Attributes:
+        policies: the policies of the methods in force.
+    """
 
     def __init__(self) -> None:
+        self.policies = PolicyTable()
         self._contracts: dict[str, Contract] = {}
         # A contract's age: its place in the order of first arrival.
         self._ages: dict[str, int] = {}
@@ -185,6 +198,7 @@ class Contracts:
         """The methods that `admit` would put in force by this contract. Changes nothing.
 
         Raises:
+            InvalidArgument: a fallback method has other types, or fallbacks go in a circle (CONTRACT_INVALID).
             FailedPrecondition: a method is incompatible with the one in force (CONTRACT_INCOMPATIBLE).
             ResourceExhausted: too many contracts are in force already.
         """
@@ -199,10 +213,28 @@ class Contracts:
                 _check_compatible(current, offered, compared.setdefault(current.contract, set()))
                 if self._ages[current.contract] < age:
                     changed.append(name)
+        self._check_fallbacks(contract, changed)
         is_new = contract.digest not in self._contracts
         if is_new and len(self._contracts) >= MAX_IN_FORCE + MAX_SUPERSEDED:
             raise refusals.overloaded(f"{MAX_IN_FORCE} contracts are in force: the limit")
         return changed
+
+    def _check_fallbacks(self, contract: Contract, changed: Sequence[str]) -> None:
+        """Check the fallbacks that come into force against all methods that are in force then."""
+
+        def find(name: str) -> tuple[MethodDescriptor, str] | None:
+            info = contract.methods[name] if name in coming else self._methods.get(name)
+            if info is None:
+                return None
+            return info.descriptor, "" if info.policy is None else info.policy.fallback
+
+        coming = frozenset(changed)
+        for name in changed:
+            offered = contract.methods[name]
+            if offered.policy is None or not offered.policy.fallback:
+                continue
+            if fault := fallback_fault(offered.descriptor, offered.policy.fallback, find):
+                raise _invalid(f"{name}: option fallback: {fault}")
 
     def admit(self, contract: Contract) -> Sequence[str]:
         """Put a contract's methods in force, without those that a newer contract has; returns these methods.
@@ -210,7 +242,7 @@ class Contracts:
         A known contract keeps its age: an agent that comes back with it displaces no newer contract.
 
         Raises:
-            FailedPrecondition, ResourceExhausted: as `check`; then nothing has changed.
+            InvalidArgument, FailedPrecondition, ResourceExhausted: as `check`; then nothing has changed.
         """
         changed = self.check(contract)
         if contract.digest not in self._contracts:
@@ -218,6 +250,7 @@ class Contracts:
             self._ages[contract.digest] = self._arrivals
             self._arrivals += 1
         self._methods.update((name, contract.methods[name]) for name in changed)
+        self.policies.put_methods(contract.methods[name] for name in changed)
         self._forget_superseded()
         return changed
 
@@ -225,7 +258,10 @@ class Contracts:
         """Forget a contract that is not needed: its methods are unknown now. Harmless for an unknown contract."""
         if self._contracts.pop(digest, None) is not None:
             del self._ages[digest]
-            self._methods = {name: info for name, info in self._methods.items() if info.contract != digest}
+            gone = [name for name, info in self._methods.items() if info.contract == digest]
+            for name in gone:
+                del self._methods[name]
+            self.policies.remove_methods(gone)
 
     def _forget_superseded(self) -> None:
         in_force = {method.contract for method in self._methods.values()}

@@ -59,6 +59,25 @@ class DeepRequest:
         # Outer levels before inner ones; empty: the request is past the bound.
         self._levels = levels
 
+    def read(self, path: Sequence[FieldDescriptor]) -> Any:
+        """The value of the field at the end of a path through singular message fields.
+
+        Only the fields of the path are parsed: they are never too deep.
+        """
+        # Without a bound: the bytes are well-formed, and each level is a part of the one before.
+        work = wire.Work(len(self._payload), 0)
+        form = self._payload
+        *through, last = path
+        for step in through:
+            # A message that occurs several times is merged, which is the same as if its occurrences were one.
+            parts = [f for f in wire.fields(form, 0, len(form), work) if f.number == step.number]
+            form = b"".join(form[part.body : part.body_end] for part in parts)
+            work = wire.Work(len(form), 0)
+        own = [f for f in wire.fields(form, 0, len(form), work) if f.number == last.number]
+        owner: Any = last.containing_type
+        parsed = message_class(owner).FromString(b"".join(form[f.start : f.end] for f in own))
+        return getattr(parsed, last.name)
+
     def form(self) -> bytes:
         """As `canonical_form`; of a request past the bound, its bytes."""
         work = bounded_work()

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
+from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import Descriptor, FileDescriptor, MethodDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
@@ -36,13 +37,13 @@ def file_descriptor_set(roots: Iterable[FileDescriptor]) -> bytes:
     waiting = list(roots)
     while waiting:
         file = waiting.pop()
-        proto = FileDescriptorProto.FromString(file.serialized_pb)
+        proto = PlainFileProto.FromString(file.serialized_pb)
         if file.name not in files:
             files[file.name] = proto
             waiting.extend(file.dependencies)
         elif files[file.name] != proto:
             raise _invalid(f"two different files are named {file.name}")
-    return FileDescriptorSet(file=_imports_first(files)).SerializeToString(deterministic=True)
+    return PlainFileSet(file=_imports_first(files)).SerializeToString(deterministic=True)
 
 
 def digest(file_descriptor_set: bytes) -> str:
@@ -113,6 +114,24 @@ def message_class(descriptor: Descriptor) -> type[Message]:
     members = {"DESCRIPTOR": descriptor, "__module__": descriptor.file.package}
     made: type[Message] = _MESSAGE_METACLASS(descriptor.name, (Message,), members)
     return made
+
+
+def _without_extensions() -> DescriptorPool:
+    pool = DescriptorPool()
+    file: Any = descriptor_pb2.DESCRIPTOR
+    pool.AddSerializedFile(file.serialized_pb)
+    return pool
+
+
+# Descriptors whose options are not parsed. Parsed by the usual classes, a file with an option of its own under one of weft's
+# numbers is no FileDescriptorProto at all.
+_PLAIN: Any = _without_extensions()
+PlainFileSet: type[FileDescriptorSet] = message_class(
+    _PLAIN.FindMessageTypeByName("google.protobuf.FileDescriptorSet")
+)  # type: ignore[assignment]
+PlainFileProto: type[FileDescriptorProto] = message_class(
+    _PLAIN.FindMessageTypeByName("google.protobuf.FileDescriptorProto")
+)  # type: ignore[assignment]
 
 
 def _imports_first(files: Mapping[str, FileDescriptorProto]) -> list[FileDescriptorProto]:

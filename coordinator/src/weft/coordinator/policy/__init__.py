@@ -1,0 +1,1 @@
+"""Task policies: the options of methods, read from contracts and overrides, checked, and resolved to one object a method."""

@@ -1,0 +1,144 @@
+"""The policies in force: method name -> `MethodPolicy`, made again for a method when its contract or its override changes.
+
+Every coordinator has one. The catalogue of contracts tells it which method is in force; the operator's overrides come as one
+mapping. Pure: no I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+from google.protobuf.descriptor import MethodDescriptor
+
+from weft.coordinator.policy.fallbacks import fallback_fault
+from weft.coordinator.policy.method_policy import MethodPolicy, resolve
+from weft.coordinator.policy.policy_checks import check_layer, compiled
+from weft.rpc import refusals
+from weft.rpc.errors import InvalidArgument
+from weft.rpc.process.logs import get_logger
+from weft.v1 import options_pb2
+
+log = get_logger(__name__)
+
+
+class MethodInForce(Protocol):
+    """What the table needs of a method of a contract."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def descriptor(self) -> MethodDescriptor: ...
+    @property
+    def policy(self) -> MethodPolicy | None: ...
+
+
+class PolicyTable:
+    """The policies of the methods in force; a method without options is not in it."""
+
+    def __init__(self) -> None:
+        self._methods: dict[str, MethodInForce] = {}
+        self._policies: dict[str, MethodPolicy] = {}
+        self._overrides: Mapping[str, options_pb2.TaskPolicy] = {}
+        self._problems: dict[str, str] = {}
+        self._listeners: list[Callable[[frozenset[str]], None]] = []
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def find(self, method: str) -> MethodPolicy | None:
+        """The policy of a method; None: nothing is set."""
+        return self._policies.get(method)
+
+    def all(self) -> Iterable[MethodPolicy]:
+        """Every policy."""
+        return self._policies.values()
+
+    @property
+    def overrides(self) -> Mapping[str, options_pb2.TaskPolicy]:
+        """The operator's overrides, by method; also of methods that are not known (yet)."""
+        return self._overrides
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """Overrides that do not fit the contract in force, by method: they are ignored, for this reason."""
+        return self._problems
+
+    def on_change(self, listener: Callable[[frozenset[str]], None]) -> None:
+        """Call `listener` with the methods whose policies have changed, after each change."""
+        self._listeners.append(listener)
+
+    # -- changes ------------------------------------------------------------------------------------------------
+
+    def put_methods(self, methods: Iterable[MethodInForce]) -> None:
+        """These methods have come into force."""
+        names = []
+        for method in methods:
+            self._methods[method.name] = method
+            names.append(method.name)
+        self._resolve(names)
+
+    def remove_methods(self, names: Iterable[str]) -> None:
+        """These methods are not known any more."""
+        gone = list(names)
+        for name in gone:
+            self._methods.pop(name, None)
+        self._resolve(gone)
+
+    def set_overrides(self, overrides: Mapping[str, options_pb2.TaskPolicy]) -> None:
+        """These are the overrides now, all of them. One that does not fit its method's contract is ignored (`problems`)."""
+        before, self._overrides = self._overrides, dict(overrides)
+        names = before.keys() | overrides.keys()
+        self._resolve([name for name in names if before.get(name) != overrides.get(name)])
+
+    def check_override(self, method: str, override: options_pb2.TaskPolicy) -> None:
+        """Refuse an override that the method cannot have. An unknown method takes any.
+
+        Raises:
+            InvalidArgument: INVALID_FIELD; `field` is the option.
+        """
+        info = self._methods.get(method)
+        if info is not None:
+            self._made(info, override)
+
+    def _resolve(self, names: Iterable[str]) -> None:
+        changed = {name for name in names if self._resolve_one(name)}
+        if changed:
+            for listener in self._listeners:
+                listener(frozenset(changed))
+
+    def _resolve_one(self, name: str) -> bool:
+        before = self._policies.pop(name, None)
+        self._problems.pop(name, None)
+        info = self._methods.get(name)
+        if info is None:
+            return before is not None
+        made = info.policy
+        override = self._overrides.get(name)
+        if override is not None:
+            try:
+                made = self._made(info, override)
+            except InvalidArgument as error:
+                self._problems[name] = error.message
+                log.warning("override.ignored", method=name, error=error.message)
+        if made is not None:
+            self._policies[name] = made
+        return made != before
+
+    def _made(self, info: MethodInForce, override: options_pb2.TaskPolicy) -> MethodPolicy | None:
+        check_layer(override, info.descriptor)
+        compiled(override, info.descriptor)
+        contract = None if info.policy is None else info.policy.options
+        options = resolve(contract, override)
+        if options is None or not options.ListFields():
+            return None
+        made = compiled(options, info.descriptor)
+        if made.fallback and (fault := fallback_fault(info.descriptor, made.fallback, self._find)):
+            raise refusals.invalid_field(f"fallback: {fault}", field="fallback")
+        return made
+
+    def _find(self, name: str) -> tuple[MethodDescriptor, str] | None:
+        info = self._methods.get(name)
+        if info is None:
+            return None
+        policy = self._policies.get(name)
+        return info.descriptor, "" if policy is None else policy.fallback
