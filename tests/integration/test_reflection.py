@@ -94,7 +94,7 @@ async def test_what_is_hosted_is_listed_as_it_changes(target, contracts):
         ("weft.v1.CoordinatorService", "weft/v1/coordinator.proto"),
         ("weft.v1.TaskState", "weft/v1/task.proto"),
         ("weft.v1.TASK_STATE_QUEUED", "weft/v1/task.proto"),
-        ("weft.v1.Requirements.LabelsEntry", "weft/v1/task.proto"),
+        ("weft.v1.Requirements.LabelsEntry", "weft/v1/options.proto"),
         ("google.rpc.Status", "google/rpc/status.proto"),
         ("grpc.health.v1.HealthCheckResponse.ServingStatus", "grpc_health/v1/health.proto"),
         ("grpc.reflection.v1.ServerReflection", "grpc_reflection/v1/reflection.proto"),
