@@ -12,7 +12,7 @@ import grpc.aio
 import pytest
 
 from tests.support.task_api import TaskApi, TaskApiServer
-from weft.client import Mesh, Method, Progress, Task, TaskState, Unreachable, connect
+from weft.client import Mesh, MeshClosed, Method, Progress, Task, TaskState, Unreachable, connect
 from weft.client.api import backoff_s
 from weft.rpc.errors import (
     DeadlineExceeded,
@@ -197,7 +197,7 @@ async def test_waits_end_when_the_mesh_is_closed(server: TaskApiServer) -> None:
     while not server.api.wait_calls:
         await asyncio.sleep(0.01)
     await mesh.close()
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(MeshClosed):
         await wait
 
 

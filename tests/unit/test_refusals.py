@@ -18,7 +18,7 @@ REASONS = {
     value: name.removeprefix("ERROR_REASON_") for name, value in errors_pb2.ErrorReason.items() if value
 }
 ACTIONS = (errors.RetryLater, errors.FixRequest, errors.DeadlineExceeded, errors.Failed)
-SAMPLES = {"str": "sample", "int": 7, "float": 1.5, "bool": True}
+SAMPLES = {"str": "sample", "int": 7, "float": 1.5, "bool": True, "dict[str, str]": {"name": "sample"}}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def made(reason: int, **given: object) -> list[typing.Any]:
     function = getattr(refusals, REASONS[reason].lower())
     parameters = inspect.signature(function).parameters.values()
     facts = {
-        each.name: SAMPLES[str(each.annotation).split(" ")[0]]
+        each.name: SAMPLES[str(each.annotation).split(" |")[0]]
         for each in parameters
         if each.default is each.empty and each.annotation != "bool"
     }
