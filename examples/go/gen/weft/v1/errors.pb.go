@@ -106,6 +106,9 @@ const (
 	ErrorReason_ERROR_REASON_SESSION_SUPERSEDED ErrorReason = 34
 	// UNAVAILABLE: made by weft's libraries, never sent: no coordinator answers, or a stream broke.
 	ErrorReason_ERROR_REASON_UNREACHABLE ErrorReason = 35
+	// RESOURCE_EXHAUSTED: a run limit that refuses tasks (AT_LIMIT_REFUSE) has as many unfinished ones as it allows. Nothing was
+	// stored. Metadata: method, key and value of the limit, and limit.
+	ErrorReason_ERROR_REASON_LIMIT_REACHED ErrorReason = 37
 )
 
 // Enum value maps for ErrorReason.
@@ -147,6 +150,7 @@ var (
 		33: "ERROR_REASON_SESSION_LOST",
 		34: "ERROR_REASON_SESSION_SUPERSEDED",
 		35: "ERROR_REASON_UNREACHABLE",
+		37: "ERROR_REASON_LIMIT_REACHED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":           0,
@@ -185,6 +189,7 @@ var (
 		"ERROR_REASON_SESSION_LOST":          33,
 		"ERROR_REASON_SESSION_SUPERSEDED":    34,
 		"ERROR_REASON_UNREACHABLE":           35,
+		"ERROR_REASON_LIMIT_REACHED":         37,
 	}
 )
 
@@ -219,7 +224,7 @@ var File_weft_v1_errors_proto protoreflect.FileDescriptor
 
 const file_weft_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/errors.proto\x12\aweft.v1*\xb4\t\n" +
+	"\x14weft/v1/errors.proto\x12\aweft.v1*\xd4\t\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\"\n" +
@@ -257,7 +262,8 @@ const file_weft_v1_errors_proto_rawDesc = "" +
 	"\x1aERROR_REASON_CALL_DEADLINE\x10 \x12\x1d\n" +
 	"\x19ERROR_REASON_SESSION_LOST\x10!\x12#\n" +
 	"\x1fERROR_REASON_SESSION_SUPERSEDED\x10\"\x12\x1c\n" +
-	"\x18ERROR_REASON_UNREACHABLE\x10#By\n" +
+	"\x18ERROR_REASON_UNREACHABLE\x10#\x12\x1e\n" +
+	"\x1aERROR_REASON_LIMIT_REACHED\x10%By\n" +
 	"\vcom.weft.v1B\vErrorsProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (
