@@ -20,6 +20,8 @@ from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parent.parent
 WELL_KNOWN = Path(grpc_tools.__file__).parent / "_proto"
+# What users' protos may import of weft: weft/v1/options.proto.
+CONTRACT = ROOT / "protos"
 GOOGLEAPIS = ROOT / "third_party" / "googleapis"
 
 # Source root of the protos -> where their Python goes.
@@ -43,6 +45,7 @@ def generate(source: Path, target: Path) -> None:
         [
             "protoc",
             f"-I{source}",
+            f"-I{CONTRACT}",
             f"-I{GOOGLEAPIS}",
             f"-I{WELL_KNOWN}",
             f"--python_out={target}",

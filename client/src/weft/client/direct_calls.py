@@ -9,9 +9,11 @@ import asyncio
 from typing import Any
 
 import grpc.aio
+from google.protobuf import descriptor_pool
 
 from weft.client.methods import DirectOnly, Method, checked_name
 from weft.rpc.balancing import BalancedChannel, Balancer, BalancerLimits, Explanation
+from weft.rpc.contracts import descriptors
 from weft.rpc.discovery import Discovery
 
 # Time for the connections to the agents to be made.
@@ -67,11 +69,21 @@ class DirectChannel(BalancedChannel):
         return made
 
 
+def _may_run_twice(method: str) -> bool:
+    """Whether a method's calls may run twice, by the generated code that this program has imported."""
+    found = descriptors.find_method(descriptor_pool.Default(), method)
+    return found is not None and descriptors.may_run_twice(found)
+
+
 class Direct:
     """A balancer that is kept up to date. Belongs to the event loop in which it is made."""
 
     def __init__(self, coordinator: grpc.aio.Channel, policy: str, max_message_bytes: int) -> None:
-        self.balancer = Balancer(policy, limits=BalancerLimits(max_message_bytes=max_message_bytes))
+        self.balancer = Balancer(
+            policy,
+            limits=BalancerLimits(max_message_bytes=max_message_bytes),
+            may_run_twice=_may_run_twice,
+        )
         self._discovery = Discovery(coordinator, self.balancer.update)
         self._discovery.start()
 

@@ -102,7 +102,9 @@ class Coordinator:
             forget_after_s=settings.forget_agents_s,
         )
         self._discovery = DiscoveryService(self._register, settings.max_watchers, settings.recovery_grace_s)
-        self._direct = DirectCalls(self._discovery.snapshots, settings.max_message_bytes)
+        self._direct = DirectCalls(
+            self._discovery.snapshots, self._contracts.find, settings.max_message_bytes
+        )
         self._fleet = FleetView(self._store, self._register, self._sessions, self._fleet_sync)
         self._dispatcher = Dispatcher(self._store, self._index)
         self._health = ServiceHealth(self._store, self._register, self._contracts)

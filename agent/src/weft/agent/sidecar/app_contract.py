@@ -11,7 +11,7 @@ from pathlib import Path
 
 import grpc.aio
 from google.protobuf.descriptor import MethodDescriptor
-from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.message import DecodeError
 
 from weft.agent.errors import HostingError
@@ -77,7 +77,7 @@ def from_file(path: Path) -> AppContract:
     except OSError as error:
         raise HostingError(f"the descriptors in {path} cannot be read: {error.strerror}") from None
     try:
-        files = FileDescriptorSet.FromString(content).file
+        files = descriptors.PlainFileSet.FromString(content).file
         names = [f"{file.package}.{each.name}".lstrip(".") for file in files for each in file.service]
         return _contract({name: files for name in names if not is_reserved(name)})
     except DecodeError:

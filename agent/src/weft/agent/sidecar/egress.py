@@ -70,10 +70,13 @@ class Egress:
     ) -> None:
         self._address = address
         self._coordinator = dial(targets.dialled(coordinators), use_proxy=use_proxy)
-        self._balancer = Balancer(limits=BalancerLimits(max_message_bytes=max_message_bytes))
+        self._shapes = Shapes(self._coordinator)
+        self._balancer = Balancer(
+            limits=BalancerLimits(max_message_bytes=max_message_bytes),
+            may_run_twice=self._shapes.may_run_twice,
+        )
         self._admission = Admission(max_calls, "the sidecar's setting max_calls")
         self._discovery = Discovery(self._coordinator, self._fleet_changed)
-        self._shapes = Shapes(self._coordinator)
         self._durable = frozenset(durable)
         self._calls = calls
         self._direct = BalancedChannel(self._balancer, for_others=True)

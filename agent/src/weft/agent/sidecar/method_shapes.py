@@ -1,5 +1,5 @@
-"""The shapes of the mesh's methods, by the coordinator's reflection. A call of known shape costs half as much to pass
-on.
+"""The shapes of the mesh's methods, by the coordinator's reflection, and what else the egress needs of their contracts. A
+call of known shape costs half as much to pass on.
 
 They are read again when a contract comes to the fleet or leaves it. Calls of unknown shape pass as streams.
 """
@@ -32,6 +32,8 @@ class Shapes:
     def __init__(self, coordinator: aio.Channel) -> None:
         self._reader = ContractReader(coordinator)
         self._kinds: dict[str, fleet_pb2.MethodKind] = {}
+        # Methods whose calls may run twice.
+        self._repeatable: frozenset[str] = frozenset()
         # Digests of the contracts behind the known shapes.
         self._hashes: frozenset[str] | None = None
         # The coordinator's contracts were read, and no new one has come since.
@@ -41,6 +43,10 @@ class Shapes:
     def kind(self, method: str) -> fleet_pb2.MethodKind:
         """The shape of a method, "pkg.Service/Method"; UNSPECIFIED: not known."""
         return self._kinds.get(method, fleet_pb2.METHOD_KIND_UNSPECIFIED)
+
+    def may_run_twice(self, method: str) -> bool:
+        """Whether calls of the method may run twice, by its contract."""
+        return method in self._repeatable
 
     def lacks(self, method: str) -> bool:
         """Whether it is certain that no contract of the mesh has this method."""
@@ -71,6 +77,7 @@ class Shapes:
                 await asyncio.sleep(RETRY_S)
                 continue
             self._kinds = {entry.name: cast("fleet_pb2.MethodKind", entry.kind) for entry in entries}
+            self._repeatable = frozenset(entry.name for entry in entries if entry.may_run_twice)
             self._known = True
             changed()
             return

@@ -21,6 +21,7 @@ from weft.rpc.balancing import BalancedChannel, Balancer, BalancerLimits
 from weft.rpc.calls import metadata, relay
 from weft.rpc.calls.admission import Admission
 from weft.rpc.calls.call_keys import LINEAGE, RETRY_KEY
+from weft.rpc.contracts.descriptors import may_run_twice
 from weft.rpc.process.logs import get_logger
 from weft.v1 import fleet_pb2
 
@@ -38,12 +39,18 @@ class DirectCalls:
 
     Args:
         snapshots: follows the fleet.
+        find: the method in force; None: it is unknown.
         max_message_bytes: largest request or response.
     """
 
-    def __init__(self, snapshots: Snapshots, max_message_bytes: int) -> None:
+    def __init__(
+        self, snapshots: Snapshots, find: Callable[[str], MethodInfo | None], max_message_bytes: int
+    ) -> None:
         self._snapshots = snapshots
-        self._balancer = Balancer(limits=BalancerLimits(max_message_bytes=max_message_bytes))
+        self._find = find
+        self._balancer = Balancer(
+            limits=BalancerLimits(max_message_bytes=max_message_bytes), may_run_twice=self._may_run_twice
+        )
         self._channel = BalancedChannel(self._balancer, for_others=True)
         self._feeding: asyncio.Task[None] | None = None
         # By method; bounded by the contracts in force.
@@ -60,6 +67,10 @@ class DirectCalls:
         made = admission.bounded(relay.handler(self._channel, f"/{info.name}", kind, _outgoing))
         self._handlers[info.name] = (info.kind, made)
         return made
+
+    def _may_run_twice(self, method: str) -> bool:
+        info = self._find(method)
+        return info is not None and may_run_twice(info.descriptor)
 
     async def close(self) -> None:
         """Stop following the fleet, and close the balancer's connections."""

@@ -156,8 +156,9 @@ class BalancedCall(aio.Call):
         """Try another endpoint, if the call may be retried and there is one. Returns whether it did."""
         balancer, endpoint = self._balancer, self._hosted.endpoint
         details = at_once(inner.details()) or ""
-        given = self._how["metadata"] or ()
-        if balancer.closed or not retry.elsewhere(code, details, trailers, endpoint.agent_id, given):
+        if balancer.closed or not retry.elsewhere(
+            code, details, trailers, endpoint.agent_id, self._may_run_twice
+        ):
             return False
         self._tried = (*self._tried, endpoint)
         left_s = self._left_s()
@@ -171,6 +172,10 @@ class BalancedCall(aio.Call):
         balancer.stats.retries += 1
         self._attempt(hosted, left_s, last=hosted.endpoint in self._tried)
         return True
+
+    def _may_run_twice(self) -> bool:
+        marked = retry.is_marked(self._how["metadata"] or ())
+        return marked or self._balancer.may_run_twice(self._callee.method)
 
     def _another(self, allowed: bool, *, last: bool) -> EndpointMethod | None:
         """An endpoint that was not tried, if the budget allows it. Otherwise, with `last`, any endpoint. None: there is none."""

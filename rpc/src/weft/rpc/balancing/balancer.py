@@ -84,6 +84,8 @@ class Balancer:
         seed: makes choices and the subset repeatable. None: they are random.
         limits: bounds and times.
         clock: monotonic seconds.
+        may_run_twice: whether calls of a method, "pkg.Service/Method", may run twice by its contract. Asked when a call
+            has failed. Default: no method's calls may.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Balancer:
         seed: int | None = None,
         limits: BalancerLimits | None = None,
         clock: Callable[[], float] = time.monotonic,
+        may_run_twice: Callable[[str], bool] = lambda _: False,
     ) -> None:
         if policy not in POLICIES:
             raise refusals.invalid_field(
@@ -103,6 +106,7 @@ class Balancer:
         self.stats = Stats()
         self.budget = RetryBudget()
         self.clock = clock
+        self.may_run_twice = may_run_twice
         self.home = HomeLoop("a channel for direct calls", "call connect(...)")
         # Set by each snapshot and by the close: it wakes the waiting calls.
         self.changed = asyncio.Event()

@@ -1,5 +1,5 @@
-"""Decides whether a failed call may be retried on another endpoint: if it cannot have run, or if its caller marked it.
-Pure.
+"""Decides whether a failed call may be retried on another endpoint: if it cannot have run, or if it may run twice, by its
+caller's mark or by its method's contract. Pure.
 
 A call cannot have been run if it was never sent (no connection, or a connection that was closing), or if the agent itself says
 that it refused the call. A server's answer has trailers; gRPC's own errors have none.
@@ -7,7 +7,7 @@ that it refused the call. A server's answer has trailers; gRPC's own errors have
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import grpc
@@ -40,16 +40,17 @@ _CODES = frozenset(
 
 
 def is_marked(metadata: Iterable[tuple[str, Any]]) -> bool:
+    """Whether the caller says that its call may run twice."""
     return any((key, value) == RETRY_MARK for key, value in metadata)
 
 
 def elsewhere(
-    code: grpc.StatusCode, details: str, trailers: Any, agent_id: str, metadata: Iterable[tuple[str, Any]]
+    code: grpc.StatusCode, details: str, trailers: Any, agent_id: str, may_run_twice: Callable[[], bool]
 ) -> bool:
     """Whether a call may be retried on another endpoint, if the caller has received nothing of it."""
     if code not in _CODES:
         return False
-    if code is grpc.StatusCode.UNAVAILABLE and (never_sent(details, trailers) or is_marked(metadata)):
+    if code is grpc.StatusCode.UNAVAILABLE and (never_sent(details, trailers) or may_run_twice()):
         return True
     return _refusal(trailers, agent_id) in _REFUSALS
 

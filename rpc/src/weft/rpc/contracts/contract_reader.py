@@ -47,6 +47,8 @@ class MethodEntry:
     # Full names of the messages.
     request_type: str
     response_type: str
+    # By the contract, running a call twice does no harm.
+    may_run_twice: bool
 
     @property
     def durable(self) -> bool:
@@ -255,7 +257,7 @@ class _ReflectionStream:
 def _by_name(answer: pb.ServerReflectionResponse) -> dict[str, FileDescriptorProto]:
     serialized = answer.file_descriptor_response.file_descriptor_proto
     try:
-        files = [FileDescriptorProto.FromString(file) for file in serialized]
+        files = [descriptors.PlainFileProto.FromString(file) for file in serialized]
     except DecodeError:
         raise ReflectionFailed("reflection answers with bytes that are not a descriptor") from None
     return {file.name: file for file in files}
@@ -277,6 +279,7 @@ def _entries(service_name: str, files: Iterable[FileDescriptorProto]) -> list[Me
                     kind=descriptors.method_kind(method),
                     request_type=method.input_type.removeprefix("."),
                     response_type=method.output_type.removeprefix("."),
+                    may_run_twice=descriptors.may_run_twice(method),
                 )
                 for method in service.method
             ]

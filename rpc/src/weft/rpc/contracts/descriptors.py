@@ -13,7 +13,12 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import Descriptor, FileDescriptor, MethodDescriptor
-from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto
+from google.protobuf.descriptor_pb2 import (
+    FileDescriptorProto,
+    FileDescriptorSet,
+    MethodDescriptorProto,
+    MethodOptions,
+)
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 
@@ -23,6 +28,9 @@ from weft.v1 import fleet_pb2
 
 # The shapes of methods that can be tasks: those with one request.
 DURABLE_KINDS = frozenset({fleet_pb2.METHOD_KIND_UNARY, fleet_pb2.METHOD_KIND_SERVER_STREAMING})
+
+# Levels of `idempotency_level` by which a method may run twice for one call.
+_REPEATABLE = frozenset({MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT})
 
 _MESSAGE_METACLASS: Any = type(FileDescriptorSet)
 
@@ -95,6 +103,15 @@ def method_kind(method: MethodDescriptor | MethodDescriptorProto) -> int:
             return fleet_pb2.METHOD_KIND_BIDI_STREAMING
 
 
+def may_run_twice(method: MethodDescriptor | MethodDescriptorProto) -> bool:
+    """Whether the contract says, by protobuf's `idempotency_level`, that running a call twice does no harm."""
+    if isinstance(method, MethodDescriptor):
+        proto = PlainMethodProto()
+        method.CopyToProto(proto)
+        method = proto
+    return method.options.idempotency_level in _REPEATABLE
+
+
 def find_method(pool: DescriptorPool, name: str) -> MethodDescriptor | None:
     """The method "pkg.Service/Method" in a pool. None: it is not there."""
     service_name, _, simple_name = name.rpartition("/")
@@ -131,6 +148,10 @@ PlainFileSet: type[FileDescriptorSet] = message_class(
 )  # type: ignore[assignment]
 PlainFileProto: type[FileDescriptorProto] = message_class(
     _PLAIN.FindMessageTypeByName("google.protobuf.FileDescriptorProto")
+)  # type: ignore[assignment]
+
+PlainMethodProto: type[MethodDescriptorProto] = message_class(
+    _PLAIN.FindMessageTypeByName("google.protobuf.MethodDescriptorProto")
 )  # type: ignore[assignment]
 
 
