@@ -1,54 +1,86 @@
-"""An agent that fails at once always has free slots: it must not get the tasks that other agents can do."""
+"""An agent that fails at once always has room: it must not draw the work of those that can do it. Mended, it gets work again.
+
+The store is the embedded one, or a Redis with two coordinators.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from google.rpc import code_pb2, status_pb2
 
 from tests.support.lightweight import ECHO, LightAgent, never, result_of
 from tests.support.mesh import MeshHarness
 from tests.support.redis_server import RedisServer
+from weft.coordinator.sessions.agent_outcomes import RULES
 from weft.rpc.times import duration
 from weft.v1 import coordinator_pb2 as api
 from weft.v1 import options_pb2, session_pb2, task_pb2
 
 TASKS = 600
+# The most of them that a failing agent may run.
+FEW = TASKS * 5 // 100
 WORK_S = 0.005
+MENDED_S = 10.0
 
 
 def broken(assignment: session_pb2.Assignment) -> session_pb2.AttemptResult:
     return result_of(assignment, status=status_pb2.Status(code=code_pb2.UNAVAILABLE, message="broken"))
 
 
+class Worker:
+    """An agent that answers all that it has after a while: OK, or with a code of failure."""
+
+    def __init__(self, agent: LightAgent) -> None:
+        self.agent = agent
+        self.work_s = WORK_S
+        self.code = 0
+        self.succeeded = 0
+        # The largest number of attempts at a time.
+        self.most = 0
+        self._task = asyncio.create_task(self._work())
+
+    async def _work(self) -> None:
+        done = 0
+        while True:
+            some, done = self.agent.assigned[done:], len(self.agent.assigned)
+            self.most = max(self.most, len(some))
+            if some:
+                await asyncio.sleep(self.work_s)
+                status = status_pb2.Status(code=self.code, message="broken" if self.code else "")
+                self.succeeded += len(some) * (not self.code)
+                results = [result_of(each, status=status) for each in some]
+                await self.agent.send(session_pb2.ConnectRequest(results=results))
+            else:
+                await asyncio.sleep(0.001)
+
+    def stop(self) -> None:
+        self._task.cancel()
+
+
 @contextlib.asynccontextmanager
-async def working(mesh: MeshHarness, agent_id: str) -> AsyncIterator[LightAgent]:
+async def working(mesh: MeshHarness, agent_id: str, slots: int = 4) -> AsyncIterator[Worker]:
     """An agent that takes its time, and succeeds."""
-    async with LightAgent(mesh.own_channel(), agent_id, slots=4, answer=never) as agent:
-        worker = asyncio.create_task(_work(agent))
-        yield agent
-        worker.cancel()
+    async with LightAgent(mesh.own_channel(), agent_id, slots=slots, answer=never) as agent:
+        worker = Worker(agent)
+        yield worker
+        worker.stop()
 
 
-async def _work(agent: LightAgent) -> None:
-    done = 0
-    while True:
-        await asyncio.sleep(WORK_S)
-        some, done = agent.assigned[done:], len(agent.assigned)
-        if some:
-            await agent.send(session_pb2.ConnectRequest(results=[result_of(each) for each in some]))
-
-
-async def run_all(mesh: MeshHarness) -> list[task_pb2.Task]:
+async def run_all(mesh: MeshHarness, count: int = TASKS) -> list[task_pb2.Task]:
     """Many tasks at once, to their ends."""
-    options = task_pb2.TaskOptions(retry=options_pb2.RetryPolicy(initial_backoff=duration(0.02)))
-    request = api.SubmitTaskRequest(method=ECHO, options=options)
+    retry = options_pb2.RetryPolicy(
+        initial_backoff=duration(0.02), retryable_codes=[code_pb2.UNAVAILABLE, code_pb2.UNKNOWN]
+    )
+    request = api.SubmitTaskRequest(method=ECHO, options=task_pb2.TaskOptions(retry=retry))
     bulk = mesh.api().SubmitTasks(timeout=60)
-    await bulk.write(api.SubmitTasksRequest(tasks=[request] * TASKS, deliver_results=True))
+    await bulk.write(api.SubmitTasksRequest(tasks=[request] * count, deliver_results=True))
     await bulk.done_writing()
     return [task async for response in bulk for task in response.finished]
 
@@ -116,15 +148,70 @@ async def test_the_only_agent_gets_its_retries_at_once(mesh: MeshHarness) -> Non
         assert (task.state, len(bad.assigned)) == (task_pb2.TASK_STATE_FAILED, 5)
 
 
-async def test_so_it_is_with_several_coordinators(mesh: MeshHarness, tmp_path: Path) -> None:
-    """One coordinator has the broken agent, the other those that work."""
+# -- three agents, one fails ------------------------------------------------------------------------------------------
+
+# Its code, and how long it works before it fails.
+KINDS = {
+    "raises": (code_pb2.UNKNOWN, 0.0),
+    "UNAVAILABLE": (code_pb2.UNAVAILABLE, 0.0),
+    "works, then fails": (code_pb2.UNAVAILABLE, 0.3),
+}
+
+
+class ThreeAgents(NamedTuple):
+    """One of them fails, at the first coordinator; a good one is at the last."""
+
+    meshes: list[MeshHarness]
+    bad: Worker
+
+    async def check_draws_little(self) -> None:
+        for kind, (self.bad.code, self.bad.work_s) in KINDS.items():
+            before = len(self.bad.agent.assigned)
+            tasks = await run_all(self.meshes[0])
+            assert {task.state for task in tasks} == {task_pb2.TASK_STATE_SUCCEEDED}, kind
+            assert len(self.bad.agent.assigned) - before <= FEW, kind
+        for each in self.meshes:
+            await each.eventually(lambda each=each: is_failing(each, "bad"), "each coordinator knows")
+
+    async def check_mended(self) -> None:
+        """It has work again in time, a little at first."""
+        bad = self.bad
+        bad.code, bad.work_s, bad.most = 0, WORK_S, 0
+        began, before = time.monotonic(), len(bad.agent.assigned)
+        while bad.succeeded < 5:
+            await run_all(self.meshes[0], 50)
+        assert time.monotonic() - began < MENDED_S
+        assert len(bad.agent.assigned) - before == bad.succeeded
+        assert bad.most < 16, "no flood"
+        for each in self.meshes:
+            await each.eventually(lambda each=each: is_well(each, "bad"), "each coordinator knows")
+
+
+async def is_failing(mesh: MeshHarness, agent_id: str) -> bool:
+    return agent_id in await failing_here(mesh)
+
+
+async def is_well(mesh: MeshHarness, agent_id: str) -> bool:
+    return agent_id not in await failing_here(mesh)
+
+
+async def test_one_of_three_that_fails(mesh: MeshHarness) -> None:
+    await mesh.coordinator()
+    async with working(mesh, "bad", slots=16) as bad, working(mesh, "good-1"), working(mesh, "good-2"):
+        await mesh.wait_serving()
+        three = ThreeAgents([mesh], bad)
+        await three.check_draws_little()
+        await three.check_mended()
+
+
+async def test_one_of_three_that_fails_with_two_coordinators(mesh: MeshHarness, tmp_path: Path) -> None:
     folder = tmp_path / "other"
     folder.mkdir()
     async with RedisServer(tmp_path / "redis") as redis, MeshHarness(folder) as other:
         mesh.store = other.store = redis.url
         await asyncio.gather(mesh.coordinator(), other.coordinator())
         async with (
-            LightAgent(mesh.own_channel(), "bad", slots=4, answer=broken) as bad,
+            working(mesh, "bad", slots=16) as bad,
             working(other, "good-1"),
             working(other, "good-2"),
         ):
@@ -136,4 +223,13 @@ async def test_so_it_is_with_several_coordinators(mesh: MeshHarness, tmp_path: P
                 return any(queue.method == ECHO and queue.agents == 3 for queue in queues)
 
             await mesh.eventually(all_known, "each coordinator knows the other's agents")
-            check(await run_all(mesh), bad)
+            three = ThreeAgents([mesh, other], bad)
+            await three.check_draws_little()
+            await bad.agent.close(goodbye=False)
+            # What its coordinator has learned of it is known where it goes.
+            async with working(other, "bad", slots=16) as moved:
+                moved.code, moved.work_s = code_pb2.UNAVAILABLE, 0.0
+                assert await is_failing(other, "bad")
+                await run_all(other)
+                assert len(moved.agent.assigned) < RULES.first_series
+                await ThreeAgents([mesh, other], moved).check_mended()

@@ -11,6 +11,7 @@ import pytest
 from tests.store.support import Harness, ManualClock, RecordingListener
 from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
 from weft.coordinator.sessions.agent_session import AgentSession
+from weft.coordinator.sessions.attempt_outcomes import AttemptOutcomes
 from weft.coordinator.sessions.report_handler import ReportHandler
 from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
 from weft.coordinator.store.records import Claimed, ProgressItem, ProgressVerdict
@@ -46,7 +47,7 @@ class Reporting:
         self.session = session
         self._store = store
         self._claimed = claimed
-        self._desk = ReportHandler(store, 1 << 20, lambda _: None, TaskSubscriptions(10))
+        self._desk = ReportHandler(store, 1 << 20, lambda _: None, TaskSubscriptions(10), AttemptOutcomes())
         self._stale: dict[str, int] = {}
 
     @classmethod

@@ -20,8 +20,9 @@ from weft.coordinator.dispatch.dispatcher import PASS_RETRY_QUEUES, PATIENCE_S, 
 from weft.coordinator.dispatch.session_index import MOST_POOLS, SessionIndex
 from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.fleet.fleet_sync import FleetSync
+from weft.coordinator.sessions.agent_outcomes import RULES
 from weft.coordinator.sessions.agent_session import AgentSession
-from weft.coordinator.sessions.recent_failures import HALF_LIFE_S
+from weft.coordinator.sessions.attempt_outcomes import AttemptOutcomes
 from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
@@ -35,8 +36,13 @@ IDLE = 5000
 
 
 def fail(taker: AgentSession, now_s: float = NOW_S) -> None:
-    for _ in range(3):
-        taker.recent_failures.ended(code_pb2.UNAVAILABLE, now_s)
+    for _ in range(RULES.first_series):
+        taker.outcomes.failed(code_pb2.UNAVAILABLE, now_s)
+    settle(taker, now_s)
+
+
+def settle(taker: AgentSession, now_s: float) -> None:
+    taker.outcomes.settle(taker.slots, 1, now_s)
 
 
 def taken(index: SessionIndex, count: int, key: QueueKey = QUEUES[0], now_s: float = NOW_S) -> list[str]:
@@ -76,8 +82,10 @@ def test_who_keeps_failing_gets_nothing_while_others_serve_the_queue() -> None:
     assert taken(index, 9) == [], (
         "nor when the others are full: their slots come free sooner than this one works"
     )
+    assert taken(index, 9, now_s=NOW_S + 1.1 * RULES.base_ejection_s) == ["bad"], "it is on trial"
+    bad.hold(AttemptRef("trial", 1), 1)
     index.changed(bad)
-    assert taken(index, 9, now_s=NOW_S + HALF_LIFE_S) == ["bad"], "it is tried again"
+    assert taken(index, 9) == [], "one attempt at a time"
 
 
 def test_failing_is_ignored_when_most_fail() -> None:
@@ -99,6 +107,7 @@ def test_failing_is_ignored_when_most_fail() -> None:
     [
         pytest.param((0, 0), ["bad"], id="nobody"),
         pytest.param((1, 0), [], id="one that works"),
+        pytest.param((1, 1), ["bad"], id="one that fails"),
         pytest.param((3, 2), ["bad"], id="most fail, with this one"),
         pytest.param((3, 1), [], id="one of three fails"),
     ],
@@ -157,7 +166,11 @@ class AgainstALookAtAll(RuleBasedStateMachine):
         if at_work:
             taker = data.draw(st.sampled_from(at_work))
             taker.let_go(next(iter(taker.held)))
-            taker.recent_failures.ended(data.draw(st.sampled_from([0, 0, 14])), self.now_s)
+            if data.draw(st.booleans()):
+                taker.outcomes.succeeded(1, self.now_s)
+            else:
+                taker.outcomes.failed(14, self.now_s)
+            settle(taker, self.now_s)
             self.index.changed(taker)
 
     @rule(data=st.data(), draining=st.booleans())
@@ -172,20 +185,32 @@ class AgainstALookAtAll(RuleBasedStateMachine):
         self.now_s += seconds
         # As heartbeats do.
         for each in self.sessions:
+            settle(each, self.now_s)
             self.index.changed(each)
+
+    @rule(data=st.data(), method=st.sampled_from([A, B]))
+    def be_slow(self, data: st.DataObject, method: str) -> None:
+        if self.sessions:
+            taker = data.draw(st.sampled_from(self.sessions))
+            taker.outcomes.slow = {method: data.draw(st.sampled_from([0.1, 0.5]))}
+            self.index.changed(taker)
 
     @rule(key=st.sampled_from(QUEUES), count=st.integers(1, 5))
     def take(self, key: QueueKey, count: int) -> None:
         members = [each for each in self.sessions if each.takes_work and each.queue_cost(key) is not None]
-        failing = {each for each in members if each.recent_failures.failing(self.now_s)}
-        if len(failing) > len(members) / 2:
-            failing = set()
-        wanted = sorted(each.load for each in members if each.free_slots > 0 and each not in failing)[:count]
+        suspects = {each for each in members if each.outcomes.suspect}
+        free = suspects if len(suspects) > len(members) / 2 else set()
+        if len(members) == 1:
+            free = set(members)
+        able = [each for each in members if each.room(all_slots=each in free) > 0]
+        wanted = sorted(each.load_for(key.method) for each in able)[:count]
         assert self.index.has_room(key, self.now_s) is bool(wanted)
         found = self.index.take(key, count, self.now_s)
-        assert [each.load for each in found] == wanted
+        assert [each.load_for(key.method) for each in found] == wanted
         assert len(set(found)) == len(found)
-        assert set(found) <= set(members) - failing
+        assert set(found) <= set(able)
+        for each in found:
+            assert self.index.room(each, key) == each.room(all_slots=each in free)
         for each in found:
             self.count += 1
             each.hold(AttemptRef(f"t{self.count}", 1), 1)
@@ -374,6 +399,7 @@ async def test_an_agent_that_another_coordinator_forgot_is_forgotten_here(h: Har
         "here",
         listener=Unheard(),
         readers=TaskSubscriptions(max_followers=1),
+        outcomes=AttemptOutcomes(),
     )
     fleet = FleetSync(h.store, AgentRegister(), sessions, hasten=lambda: None, forget_after_s=3600.0)
     owner = Owner("gone", await h.store.register("gone", "instance", b"", 10.0))

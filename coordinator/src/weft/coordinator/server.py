@@ -37,6 +37,7 @@ from weft.coordinator.fleet.queue_view import Queues
 from weft.coordinator.fleet.service_health import OWN_SERVICES, ServiceHealth
 from weft.coordinator.service import CoordinatorService, FleetParts, TaskParts
 from weft.coordinator.sessions.agent_session import AgentSession
+from weft.coordinator.sessions.attempt_outcomes import AttemptOutcomes
 from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
@@ -52,7 +53,7 @@ from weft.rpc.network.channel import make_server, server_options
 from weft.rpc.process import logs
 from weft.rpc.process.logs import get_logger
 from weft.rpc.process.signals import hurries, stop_signals
-from weft.v1 import coordinator_pb2_grpc
+from weft.v1 import coordinator_pb2_grpc, fleet_pb2
 
 log = get_logger(__name__)
 
@@ -86,6 +87,12 @@ class Coordinator:
         )
         self._register = AgentRegister(self._fleet_moved)
         self._index = SessionIndex(self._register.elsewhere)
+        self._outcomes = AttemptOutcomes(
+            self._register.description,
+            timed=self._is_unary,
+            changed=self.session_changed,
+            now=self._store.now,
+        )
         self._sessions = Sessions(
             self._store,
             self._contracts,
@@ -93,6 +100,7 @@ class Coordinator:
             self.coordinator_id,
             listener=self,
             readers=self._subscriptions,
+            outcomes=self._outcomes,
         )
         self._fleet_sync = FleetSync(
             self._store,
@@ -152,9 +160,14 @@ class Coordinator:
 
     # -- events of the parts for each other -------------------------------------------------------------------------
 
+    def _is_unary(self, method: str) -> bool:
+        info = self._contracts.find(method)
+        return info is not None and info.kind == fleet_pb2.METHOD_KIND_UNARY
+
     async def _keep_house(self, now_s: float) -> None:
         if self._store.shared:
             await self._contract_sync.load()
+        self._outcomes.sweep(self._sessions.all(), now_s)
         await self._fleet_sync.run_once(now_s)
         await self._contract_sync.forget(self._register.contracts, self._register.methods, now_s)
 

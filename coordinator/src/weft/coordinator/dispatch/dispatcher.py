@@ -116,11 +116,11 @@ class Dispatcher:
             self._unserved = {key: since_s for key, since_s in self._unserved.items() if key in ready}
         retries = [key for key in ready if key.avoid]
         ready = _bounded(ready, retries, self._turn)
-        best = self._best(_by_base(ready) if retries else {key: [key] for key in ready}, ready)
+        best, rooms = self._best(_by_base(ready) if retries else {key: [key] for key in ready}, ready)
         if not best:
             return False
         try:
-            total = await self._hand_out(ready, best)
+            total = await self._hand_out(ready, best, rooms)
         finally:
             for session in best:
                 self._index.changed(session)
@@ -129,13 +129,15 @@ class Dispatcher:
 
     def _best(
         self, groups: Mapping[QueueKey, list[QueueKey]], ready: Mapping[QueueKey, int]
-    ) -> dict[AgentSession, dict[QueueKey, int]]:
-        """For each queue its best sessions, as many as it has tasks, and the slots that a task costs there.
+    ) -> tuple[dict[AgentSession, dict[QueueKey, int]], dict[AgentSession, int]]:
+        """For each queue its best sessions, as many as it has tasks, and the slots that a task costs there. Then the slots that
+        sessions may use, where that is fewer than are free.
 
         A queue of retries shares the sessions of its base queue, without that of the avoided agent.
         """
         now_s = self._clock()
         best: dict[AgentSession, dict[QueueKey, int]] = {}
+        rooms: dict[AgentSession, int] = {}
         for base, keys in groups.items():
             count = 0
             for key in keys:
@@ -145,6 +147,10 @@ class Dispatcher:
             for session in found:
                 agent_id, cost = session.owner.agent_id, session.cost(base.method)
                 costs = best.setdefault(session, {})
+                if session.outcomes.allowance is not None:
+                    rooms[session] = min(
+                        rooms.get(session, session.free_slots), self._index.room(session, base)
+                    )
                 for key in keys:
                     if key.avoid != agent_id:
                         costs[key] = cost
@@ -155,7 +161,8 @@ class Dispatcher:
                     self._unserved.pop(key, None)
                 elif (last := self._last_agent(key, now_s)) is not None:
                     best.setdefault(last, {})[key] = last.cost(base.method)
-        return best
+                    rooms.pop(last, None)
+        return best, rooms
 
     def _last_agent(self, key: QueueKey, now_s: float) -> AgentSession | None:
         """The session of the avoided agent, if it may have the retry: no other agent serves the queue, or none has had free
@@ -166,12 +173,22 @@ class Dispatcher:
         return self._index.with_room(key.avoid, key.base)
 
     async def _hand_out(
-        self, ready: Mapping[QueueKey, int], best: Mapping[AgentSession, Mapping[QueueKey, int]]
+        self,
+        ready: Mapping[QueueKey, int],
+        best: Mapping[AgentSession, Mapping[QueueKey, int]],
+        rooms: Mapping[AgentSession, int],
     ) -> int:
         """Plan, claim, and assign the claimed tasks; the number of tasks."""
         sessions = list(best)
         candidates = [
-            FreeSession(at, each.free_slots, each.busy_slots, each.slots, best[each], each.weight)
+            FreeSession(
+                at,
+                rooms.get(each, each.free_slots) if rooms else each.free_slots,
+                each.busy_slots,
+                each.slots,
+                best[each],
+                _weight(each, best[each]) if each.outcomes.slow else 1.0,
+            )
             for at, each in enumerate(sessions)
         ]
         limits = plan(ready, candidates, self._strategy, self._turn)
@@ -188,10 +205,16 @@ class Dispatcher:
 
     async def _hand_over(self, session: AgentSession, batch: Sequence[Claimed]) -> None:
         if session.open:
-            session.assign(batch, self._store.now())
+            session.assign(batch, self._store.now(), self._clock())
         else:
             # The session closed during the claim: the agent does not know these attempts.
             await self._store.release(session.owner, [AttemptRef(c.task_id, c.attempt) for c in batch])
+
+
+def _weight(session: AgentSession, costs: Iterable[QueueKey]) -> float:
+    """The session's weight for these queues: that of the method at which it is slowest."""
+    slow = session.outcomes.slow
+    return min(slow.get(key.method, 1.0) for key in costs)
 
 
 def _by_base(ready: Iterable[QueueKey]) -> dict[QueueKey, list[QueueKey]]:

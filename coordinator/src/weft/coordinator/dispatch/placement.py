@@ -11,12 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from weft.coordinator.sessions.agent_session import weighted_load
 from weft.coordinator.store.rules import QueueKey
 
 
 @dataclass(frozen=True, slots=True)
 class FreeSession:
-    """A session with free slots. `costs` has the queues that it serves, each with the slots of a task."""
+    """A session with free slots. `costs` has the queues that it serves, each with the slots of a task; `weight` is below 1 if it
+    is slower than others at one of them."""
 
     index: int
     free_slots: int
@@ -35,10 +37,13 @@ class Strategy(Protocol):
 
 
 class LeastConnections:
-    """The least loaded first: used slots ÷ slots. Equal candidates take turns."""
+    """The least loaded first: used slots ÷ slots. Equal candidates take turns, slow ones come last."""
 
     def rank(self, candidate: FreeSession, given: int) -> float:
-        return (candidate.used_slots + given) / candidate.slots
+        used = candidate.used_slots + given
+        if candidate.weight == 1.0:
+            return used / candidate.slots
+        return weighted_load(used, candidate.slots, candidate.weight)
 
 
 def plan(

@@ -24,11 +24,10 @@ from collections.abc import Callable
 
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.store.rules import QueueKey
+from weft.rpc.balancing.availability import panics
 
 # Pools that are kept. The one that was used longest ago is dropped, and made again when it is needed.
 MOST_POOLS = 64
-# Above this share of failing sessions, failures are ignored.
-PANIC_SHARE = 0.5
 
 # A session's load, its turn among equal ones, and the session.
 _Entry = tuple[float, int, AgentSession]
@@ -46,6 +45,8 @@ class SessionIndex:
         self._log: dict[AgentSession, int] = {}
         self._by_agent: dict[str, AgentSession] = {}
         self._position = 0
+        # Sessions that get nothing for some seconds.
+        self._ejected: set[AgentSession] = set()
         # In the order of their last use.
         self._pools: dict[QueueKey, QueuePool] = {}
         self.examined = 0
@@ -56,10 +57,13 @@ class SessionIndex:
         self._log.pop(session, None)
         self._log[session] = self._position
         self._by_agent[session.owner.agent_id] = session
+        if session.outcomes.allowance == 0:
+            self._ejected.add(session)
 
     def left(self, session: AgentSession) -> None:
         """The session's stream is over."""
         self._log.pop(session, None)
+        self._ejected.discard(session)
         if self._by_agent.get(session.owner.agent_id) is session:
             del self._by_agent[session.owner.agent_id]
         for pool in self._pools.values():
@@ -69,6 +73,11 @@ class SessionIndex:
         """Up to `count` sessions with free slots for this queue, the least loaded first. Call `changed` for each after its
         assignments."""
         return self._pool(key, now_s).take(count)
+
+    def room(self, session: AgentSession, key: QueueKey) -> int:
+        """Slots that a session from `take` may use for this queue now."""
+        pool = self._pools.get(key)
+        return session.free_slots if pool is None else pool.room(session)
 
     def has_room(self, key: QueueKey, now_s: float) -> bool:
         """Whether a session has free slots for a task of this queue."""
@@ -87,6 +96,8 @@ class SessionIndex:
 
     def _pool(self, key: QueueKey, now_s: float) -> QueuePool:
         """The queue's pool, up to date."""
+        if self._ejected:
+            self._readmit(now_s)
         pool = self._pools.get(key)
         if pool is None:
             if len(self._pools) >= MOST_POOLS:
@@ -103,11 +114,18 @@ class SessionIndex:
                 changed.append(session)
             # The earliest change first: among equal sessions, that one has waited longest.
             while changed:
-                pool.update(changed.pop(), now_s)
+                pool.update(changed.pop())
             pool.position = self._position
-        if pool.has_failing:
+        if pool.has_limited:
             pool.settle(*self._elsewhere(key))
         return pool
+
+    def _readmit(self, now_s: float) -> None:
+        """Take in the sessions whose ejection is over."""
+        for session in [each for each in self._ejected if not each.outcomes.out_for_s(now_s)]:
+            self._ejected.discard(session)
+            session.outcomes.settle(session.slots, session.highest_cost, now_s)
+            self.changed(session)
 
 
 class QueuePool:
@@ -119,14 +137,17 @@ class QueuePool:
         # How far it has read the log.
         self.position = 0
         self._members: set[AgentSession] = set()
-        self._failing: set[AgentSession] = set()
-        self._panic = False
+        # Those that may use a part of their slots only, and how many suspects are among them.
+        self._limited: dict[AgentSession, bool] = {}
+        self._suspects = 0
+        # Whether nothing is limited, because the session is the only one; and whether suspects are not.
+        self._alone = self._panic = False
         self._heap: list[_Entry] = []
         # The valid entry of each session that had free slots; other entries in the heap are old.
         self._entries: dict[AgentSession, _Entry] = {}
         self._turns = itertools.count()
 
-    def update(self, session: AgentSession, now_s: float) -> None:
+    def update(self, session: AgentSession) -> None:
         """Take in a changed session."""
         self._index.examined += 1
         cost = session.queue_cost(self._key)
@@ -134,39 +155,57 @@ class QueuePool:
             self.drop(session)
             return
         self._members.add(session)
-        if session.recent_failures.failing(now_s):
-            self._failing.add(session)
-        elif self._failing:
-            self._failing.discard(session)
+        if self._limited:
+            self._unlimit(session)
+        outcomes = session.outcomes
+        if outcomes.allowance is not None:
+            self._limited[session] = outcomes.suspect
+            self._suspects += outcomes.suspect
         if cost <= session.free_slots:
             self._enter(session)
 
     def drop(self, session: AgentSession) -> None:
         """The session does not serve this queue (any more)."""
         self._members.discard(session)
-        self._failing.discard(session)
+        self._unlimit(session)
         self._entries.pop(session, None)
+
+    def _unlimit(self, session: AgentSession) -> None:
+        self._suspects -= self._limited.pop(session, False)
 
     def serves(self, beside: AgentSession | None) -> bool:
         """Whether a session other than `beside` may get the queue's tasks, with or without free slots."""
-        usable = len(self._members) - (0 if self._panic else len(self._failing))
-        return usable > (beside in self._members and (self._panic or beside not in self._failing))
+        out = {each for each in self._limited if each.outcomes.allowance == 0 and not self._free(each)}
+        return len(self._members) - len(out) > (beside in self._members and beside not in out)
+
+    def _free(self, session: AgentSession) -> bool:
+        """Whether the outcomes of its attempts do not matter."""
+        return self._alone or (self._panic and self._limited.get(session, False))
 
     @property
-    def has_failing(self) -> bool:
-        """Whether `settle` is needed: failing agents elsewhere change nothing for sessions here that do not fail."""
-        return bool(self._failing)
+    def has_limited(self) -> bool:
+        """Whether `settle` is needed."""
+        return bool(self._limited)
 
     def settle(self, elsewhere: int, failing_elsewhere: int) -> None:
-        """Decide whether so many agents fail that failures are ignored."""
-        failing, members = len(self._failing) + failing_elsewhere, len(self._members) + elsewhere
-        panic = failing > PANIC_SHARE * members
-        if panic and not self._panic:
-            self._panic = True
-            for session in self._failing:
-                if _has_room(session, self._key):
+        """Decide whether limits are ignored, by the sessions here and the agents elsewhere."""
+        suspects, members = self._suspects + failing_elsewhere, len(self._members) + elsewhere
+        before = self._alone, self._panic
+        self._alone, self._panic = members == 1, panics(members - suspects, members)
+        if (self._alone, self._panic) != before:
+            for session in self._limited:
+                if self._has_room(session):
                     self._enter(session)
-        self._panic = panic
+
+    def room(self, session: AgentSession) -> int:
+        """Slots that the session may use."""
+        return session.room(all_slots=self._free(session))
+
+    def _has_room(self, session: AgentSession) -> bool:
+        cost = session.queue_cost(self._key)
+        if cost is None or not session.takes_work:
+            return False
+        return cost <= (self.room(session) if self._limited else session.free_slots)
 
     def first(self) -> AgentSession | None:
         """The least loaded session with free slots; it stays in the heap."""
@@ -176,10 +215,10 @@ class QueuePool:
             known, _, session = entry = heap[0]
             if self._entries.get(session) is not entry:
                 heapq.heappop(heap)
-            elif not _has_room(session, self._key) or (session in self._failing and not self._panic):
+            elif not self._has_room(session):
                 heapq.heappop(heap)
                 del self._entries[session]
-            elif (load := session.load) > known:
+            elif (load := session.load_for(self._key.method)) > known:
                 heapq.heapreplace(heap, self._entry(session, load))
             else:
                 return session
@@ -195,10 +234,8 @@ class QueuePool:
         return taken
 
     def _enter(self, session: AgentSession) -> None:
-        """Put a session with free slots into the heap, if it may be chosen."""
-        if session in self._failing and not self._panic:
-            return
-        known, load = self._entries.get(session), session.load
+        """Put a session with free slots into the heap."""
+        known, load = self._entries.get(session), session.load_for(self._key.method)
         if known is not None and known[0] <= load:
             return
         heapq.heappush(self._heap, self._entry(session, load))

@@ -217,6 +217,10 @@ class AgentRegister:
     def get(self, agent_id: str) -> RegisteredAgent | None:
         return self._entries.get(agent_id)
 
+    def description(self, agent_id: str) -> fleet_pb2.Agent | None:
+        entry = self._entries.get(agent_id)
+        return None if entry is None else entry.agent
+
     def ids(self) -> Collection[str]:
         return self._entries.keys()
 
@@ -283,6 +287,10 @@ def _of_record(entry: RegisteredAgent, record: AgentRecord) -> fleet_pb2.Agent:
     else:
         agent = fleet_pb2.Agent.FromString(record.description)
         agent.state = _state(record)
+        if entry.agent.failing:
+            # It stays so until the agent comes back, and shows that it works.
+            agent.failing = True
+            agent.ejection.CopyFrom(entry.agent.ejection)
     agent.id = record.agent_id
     agent.epoch = record.epoch
     agent.desired_state = cast(

@@ -19,7 +19,10 @@ def described(session: AgentSession) -> fleet_pb2.Agent:
     agent.desired_state = session.desired
     agent.direct_state = session.direct_state
     agent.direct_problem = session.direct_problem
-    agent.failing = session.recent_failures.told
+    outcomes = session.outcomes
+    agent.failing = outcomes.failing
+    if outcomes.failing and outcomes.told is not None:
+        agent.ejection.CopyFrom(outcomes.told)
     for method in agent.methods:
         method.unavailable = session.is_unavailable(method.name)
     return agent

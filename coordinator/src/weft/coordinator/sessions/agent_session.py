@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from weft.coordinator.sessions.recent_failures import RecentFailures
+from weft.coordinator.sessions.agent_outcomes import AgentOutcomes
 from weft.coordinator.store.records import AttemptRef, Claimed, Owner
 from weft.coordinator.store.rules import QueueKey
 from weft.rpc.errors import WeftError
@@ -18,6 +18,9 @@ from weft.rpc.times import duration, timestamp
 from weft.v1 import fleet_pb2, session_pb2
 
 T = TypeVar("T")
+
+# A held attempt: its slots, its method, and when it was assigned, by the monotonic clock (0: not known).
+Held = tuple[int, str, float]
 
 # Queues whose cost is kept. Clients choose requirements, so there may be any number of them; past this many, begin anew.
 COSTS_REMEMBERED = 4096
@@ -32,10 +35,7 @@ class AgentSession:
     """A session, from its welcome to its end.
 
     Large because it is the one place for an agent's capacity, held attempts and waiting messages, which change together.
-    `weight` is the agent's share relative to others, for weighted placement.
     """
-
-    weight = 1.0
 
     def __init__(self, hello: session_pb2.Hello, owner: Owner, now_s: float) -> None:
         self.owner = owner
@@ -70,10 +70,12 @@ class AgentSession:
         self.goodbye = False
         self.error: WeftError | None = None
         self.task: asyncio.Task[object] | None = None
-        self.held: dict[AttemptRef, int] = {}
+        self.held: dict[AttemptRef, Held] = {}
         # Kept over all sessions of the agent here.
-        self.recent_failures = RecentFailures()
+        self.outcomes = AgentOutcomes()
         self._method_costs = {method.name: max(1, method.slot_cost) for method in hello.methods}
+        self.method_set = frozenset(self._method_costs)
+        self.highest_cost = max(self._method_costs.values(), default=1)
         self._services = frozenset(map(_service, self._method_costs))
         # Services that take no calls now.
         self._unavailable = frozenset(_service(method.name) for method in hello.methods if method.unavailable)
@@ -127,6 +129,18 @@ class AgentSession:
     def load(self) -> float:
         """Used slots ÷ slots."""
         return (self.used_slots + self._otherwise_busy) / self.slots
+
+    def load_for(self, method: str) -> float:
+        """The load, as far as the agent is not slower than others at this method."""
+        used, slow = self.used_slots + self._otherwise_busy, self.outcomes.slow
+        return weighted_load(used, self.slots, slow.get(method, 1.0)) if slow else used / self.slots
+
+    def room(self, *, all_slots: bool) -> int:
+        """Free slots, as far as the agent may use them; `all_slots`: whatever the outcomes of its attempts."""
+        allowance = self.outcomes.allowance
+        if allowance is None or all_slots:
+            return self.free_slots
+        return min(self.free_slots, allowance - self.used_slots)
 
     def silent_for_s(self, now_s: float) -> float:
         """Seconds since the agent was last heard, by the monotonic clock."""
@@ -198,19 +212,28 @@ class AgentSession:
 
     # -- held attempts ------------------------------------------------------------------------------------------
 
-    def hold(self, ref: AttemptRef, cost: int) -> None:
-        self.held[ref] = cost
+    def hold(self, ref: AttemptRef, cost: int, method: str = "", since_s: float = 0.0) -> None:
+        self.held[ref] = cost, method, since_s
         self.used_slots += cost
 
-    def let_go(self, ref: AttemptRef) -> None:
-        """The attempt has ended, was released or was lost: its slots are free. Harmless if it is not held."""
-        self.used_slots -= self.held.pop(ref, 0)
+    def let_go(self, ref: AttemptRef) -> Held | None:
+        """The attempt has ended, was released or was lost: its slots are free. None: it is not held."""
+        held = self.held.pop(ref, None)
+        if held is not None:
+            self.used_slots -= held[0]
+        return held
 
     # -- the outbox ---------------------------------------------------------------------------------------------
 
-    def assign(self, batch: Sequence[Claimed], now_s: float) -> None:
+    def assign(self, batch: Sequence[Claimed], now_s: float, since_s: float = 0.0) -> None:
+        """Send attempts.
+
+        Args:
+            now_s: seconds since the epoch.
+            since_s: the same moment by the monotonic clock.
+        """
         for claimed in batch:
-            self.hold(AttemptRef(claimed.task_id, claimed.attempt), claimed.cost)
+            self.hold(AttemptRef(claimed.task_id, claimed.attempt), claimed.cost, claimed.method, since_s)
             assignment = session_pb2.Assignment(
                 task_id=claimed.task_id,
                 attempt=claimed.attempt,
@@ -328,6 +351,14 @@ class AgentSession:
                 self._ack_timer.cancel()
             self._event.set()
             self._room.set()
+
+
+def weighted_load(used: float, slots: int, weight: float) -> float:
+    """Used slots ÷ slots. With a weight below 1 it is as if there were fewer slots, also at an idle agent: the load with one
+    more call, less what that call is elsewhere."""
+    if weight == 1.0:
+        return used / slots
+    return ((used + 1) / weight - 1) / slots
 
 
 def _service(method: str) -> str:

@@ -126,7 +126,8 @@ class Opener:
             return
         records = await self._store.get([ref.task_id for ref in adopted], payloads=False)
         for ref, record in zip(adopted, records, strict=True):
-            session.hold(ref, session.cost(record.submission.method) if record is not None else 1)
+            method = "" if record is None else record.submission.method
+            session.hold(ref, session.cost(method), method)
             if record is not None and record.cancel_requested:
                 session.cancel(ref, "cancelled on request", self._settings.cancel_grace_s, lost=False)
 

@@ -15,6 +15,7 @@ from google.rpc import code_pb2
 
 from weft.coordinator import codec
 from weft.coordinator.sessions.agent_session import AgentSession
+from weft.coordinator.sessions.attempt_outcomes import AttemptOutcomes
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AttemptRef, AttemptReport, ProgressItem, ProgressVerdict, Verdict
 from weft.rpc import errors, raised, refusals
@@ -61,8 +62,10 @@ class ReportHandler:
         max_response_bytes: int,
         freed: Callable[[AgentSession], None],
         readers: ProgressReaders,
+        outcomes: AttemptOutcomes,
     ) -> None:
         self._store = store
+        self._outcomes = outcomes
         self._readers = readers
         self._max_response_bytes = max_response_bytes
         self._freed = freed
@@ -80,9 +83,12 @@ class ReportHandler:
             # An earlier message may not have been stored. The agent sends all of them again, in order.
             return
         for results in _slices(message.results):
-            await _let_go(session, results)
+            self._outcomes.take(session, results)
+            await _pause_after(results)
         for released in _slices(message.released):
-            await _let_go(session, released)
+            for item in released:
+                session.let_go(AttemptRef(item.task_id, item.attempt))
+            await _pause_after(released)
         before = self._progress.get(session)
         begun: list[Awaitable[Sequence[Verdict]]] = []
         if before is None and not message.progress and 0 < len(message.results) <= BATCH_ITEMS:
@@ -312,14 +318,9 @@ def _final(session: AgentSession, task_id: str, attempt: int, error: errors.Weft
     return AttemptReport(session.owner, task_id, attempt, error.code.value[0], outcome, final=True)
 
 
-async def _let_go(
-    session: AgentSession, items: Sequence[session_pb2.AttemptResult] | Sequence[session_pb2.Released]
-) -> None:
-    """Free the slots of these attempts."""
-    for item in items:
-        session.let_go(AttemptRef(item.task_id, item.attempt))
+async def _pause_after(items: Sequence[object]) -> None:
+    """Let other work run if more items follow."""
     if len(items) == BATCH_ITEMS:
-        # More items follow: other work runs in between.
         await asyncio.sleep(0)
 
 

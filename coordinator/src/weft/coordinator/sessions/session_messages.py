@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, MutableMapping
+from collections.abc import MutableMapping
 
 from weft.coordinator.sessions.agent_session import AgentSession
+from weft.coordinator.sessions.attempt_outcomes import AttemptOutcomes
 from weft.coordinator.sessions.contract_admission import ContractAdmission
 from weft.coordinator.sessions.report_handler import ReportHandler
 from weft.coordinator.sessions.session_listener import SessionListener
 from weft.rpc import refusals
-from weft.rpc.process.logs import get_logger
 from weft.v1 import coordinator_pb2, session_pb2
-
-log = get_logger(__name__)
 
 # Parts of a message that are taken on the stream only.
 _STREAM_ONLY = ("hello", "contract", "progress", "goodbye")
@@ -31,11 +29,13 @@ class SessionMessages:
         listener: SessionListener,
         admission: ContractAdmission,
         report_handler: ReportHandler,
+        outcomes: AttemptOutcomes,
         stale_refused: MutableMapping[str, int],
     ) -> None:
         self._listener = listener
         self._admission = admission
         self._report_handler = report_handler
+        self._outcomes = outcomes
         self._stale_refused = stale_refused
 
     async def handle(self, session: AgentSession, message: session_pb2.ConnectRequest) -> None:
@@ -53,8 +53,6 @@ class SessionMessages:
             self._listener.slots_changed(session)
         if message.HasField("state"):
             self._take_heartbeat(session, message.state)
-        if message.results:
-            self._count_ends(session, message.results, time.monotonic())
         if message.progress or message.results or message.released:
             await self._report_handler.take(session, message, self._stale_refused)
         if message.goodbye:
@@ -88,27 +86,6 @@ class SessionMessages:
         changed = session.take_heartbeat(report)
         if changed:
             self._listener.session_changed(session)
-        # Failures fade with time.
-        self._tell_failing(session, time.monotonic())
+        self._outcomes.look(session)
         # Each heartbeat, also one without a change, lets the index look again: a change that it missed lasts one interval.
         self._listener.slots_changed(session, wake=changed or session.free_slots > free_slots)
-
-    def _count_ends(
-        self, session: AgentSession, results: Iterable[session_pb2.AttemptResult], now_s: float
-    ) -> None:
-        recent_failures = session.recent_failures
-        for each in results:
-            recent_failures.ended(each.outcome.status.code, now_s, crashed=each.crashed)
-        self._tell_failing(session, now_s)
-
-    def _tell_failing(self, session: AgentSession, now_s: float) -> None:
-        """Report when the agent's attempts begin to keep failing, and when that is over."""
-        recent_failures = session.recent_failures
-        if recent_failures.failing(now_s) is recent_failures.told:
-            return
-        recent_failures.told = not recent_failures.told
-        if recent_failures.told:
-            log.warning("agent.failing", agent=session.owner.agent_id, now="other agents get its tasks")
-        else:
-            log.info("agent.not_failing", agent=session.owner.agent_id)
-        self._listener.session_changed(session)

@@ -19,11 +19,11 @@ from grpc import aio
 from weft.coordinator import guard
 from weft.coordinator.contracts.contract_catalogue import Contracts
 from weft.coordinator.sessions.agent_session import AgentSession
+from weft.coordinator.sessions.attempt_outcomes import AttemptOutcomes
 from weft.coordinator.sessions.contract_admission import ContractAdmission
 from weft.coordinator.sessions.handshake import Opener
 from weft.coordinator.sessions.heartbeats import Heartbeats, was_silent
 from weft.coordinator.sessions.hello import check_hello
-from weft.coordinator.sessions.recent_failures import RecentFailures
 from weft.coordinator.sessions.report_handler import ProgressReaders, ReportHandler
 from weft.coordinator.sessions.session_listener import SessionListener
 from weft.coordinator.sessions.session_messages import SessionMessages
@@ -56,19 +56,24 @@ class Sessions:
         *,
         listener: SessionListener,
         readers: ProgressReaders,
+        outcomes: AttemptOutcomes,
     ) -> None:
         self._store = store
         self._settings = settings
         self._listener = listener
+        self._outcomes = outcomes
         self._sessions: dict[str, AgentSession] = {}
         self._opening: set[str] = set()
-        self._recent_failures: dict[str, RecentFailures] = {}
         self._stopping = False
         # Late results of each agent, over all its sessions here.
         self.stale_refused: dict[str, int] = {}
         self._admission = ContractAdmission(store, contracts)
-        report_handler = ReportHandler(store, settings.max_payload_bytes, listener.slots_changed, readers)
-        self._messages = SessionMessages(listener, self._admission, report_handler, self.stale_refused)
+        report_handler = ReportHandler(
+            store, settings.max_payload_bytes, listener.slots_changed, readers, outcomes
+        )
+        self._messages = SessionMessages(
+            listener, self._admission, report_handler, outcomes, self.stale_refused
+        )
         self._opener = Opener(store, settings, coordinator_id, self.stale_refused)
         self.heartbeats = Heartbeats(store, settings, self.all)
 
@@ -99,7 +104,7 @@ class Sessions:
     def forget(self, agent_id: str) -> None:
         """Drop the counts that are kept of an agent between its sessions."""
         self.stale_refused.pop(agent_id, None)
-        self._recent_failures.pop(agent_id, None)
+        self._outcomes.forget(agent_id)
 
     # -- lifecycle ----------------------------------------------------------------------------------------------
 
@@ -197,7 +202,7 @@ class Sessions:
         session = await self._opener.register(hello, len(self._sessions))
         self._take_over(hello.agent_id)
         session.accepted = accepted
-        session.recent_failures = self._recent_failures.setdefault(hello.agent_id, session.recent_failures)
+        self._outcomes.begin(session)
         try:
             welcome = await self._opener.settle(session)
         except BaseException:
@@ -274,6 +279,7 @@ class Sessions:
         agent_id = session.owner.agent_id
         session.open = False
         self._listener.session_ended(session)
+        self._outcomes.end(session)
         newest = self._sessions.get(agent_id) is session
         if newest:
             del self._sessions[agent_id]

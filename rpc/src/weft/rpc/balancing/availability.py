@@ -32,6 +32,11 @@ class Available(NamedTuple):
     settled: bool
 
 
+def panics(healthy: int, total: int) -> bool:
+    """Whether so few are healthy that ejections are ignored."""
+    return healthy < PANIC_SHARE * total
+
+
 def available(standings: Sequence[EndpointStanding]) -> Available:
     connected = _indices(standings, lambda standing: standing.connected)
     settled = all(standing.connected or standing.refused for standing in standings)
@@ -39,7 +44,7 @@ def available(standings: Sequence[EndpointStanding]) -> Available:
         hopeful = _indices(standings, lambda standing: not standing.refused)
         return Available(hopeful or list(range(len(standings))), panic=False, settled=False)
     healthy = [index for index in connected if not standings[index].ejected]
-    panic = len(healthy) < PANIC_SHARE * len(standings) and len(healthy) < len(connected)
+    panic = panics(len(healthy), len(standings)) and len(healthy) < len(connected)
     return Available(connected if panic else healthy, panic, settled)
 
 

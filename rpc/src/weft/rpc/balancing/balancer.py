@@ -35,7 +35,7 @@ from weft.rpc.balancing import (
 from weft.rpc.balancing.connection import Connection
 from weft.rpc.balancing.endpoint import TURNED_AWAY_S, Endpoint, EndpointMethod
 from weft.rpc.balancing.explanation import Explanation, candidate
-from weft.rpc.balancing.outliers import FAULTS, OutlierRules, sweep
+from weft.rpc.balancing.outliers import FAULTS, OutlierRules, eject, failed, may_eject, succeeded, sweep
 from weft.rpc.balancing.policy import Moment, Policy
 from weft.rpc.balancing.pool import SHARE_OF_NEWEST, EndpointPool
 from weft.rpc.balancing.retry_budget import RetryBudget
@@ -250,14 +250,15 @@ class Balancer:
         self.release(hosted, cost)
         if code is grpc.StatusCode.OK:
             endpoint.lost = False
-            endpoint.record.successes += 1
+            succeeded(endpoint.record)
             self.budget.succeeded()
             if took_s is not None and (pool := self._pools.get(hosted.method)) is not None:
                 typical_s = pool.pace.seconds
                 hosted.pace.measured(took_s, now, typical_s)
                 pool.pace.measured(took_s, now, typical_s, SHARE_OF_NEWEST)
         elif code in FAULTS:
-            endpoint.record.failures += 1
+            if failed(endpoint.record, self.limits.outliers):
+                self._eject(endpoint, now)
             if retry.connection_lost(code, trailers):
                 self._availability_changed()
         if retry.turned_away(code, trailers, endpoint.agent_id):
@@ -370,6 +371,15 @@ class Balancer:
         else:
             message = f"no agent hosts {method}"
         return refusals.no_agent(message, metadata={"method": method, "agents": str(len(left_out))})
+
+    def _eject(self, endpoint: Endpoint, now: float) -> None:
+        """Eject an endpoint after a series of failures, unless enough are ejected."""
+        if may_eject(
+            [each.record for each in self._endpoints.values()] or [endpoint.record], self.limits.outliers
+        ):
+            eject(endpoint.record, now)
+            self.stats.ejections += 1
+            self._availability_changed()
 
     def _sweep(self, now: float) -> None:
         rules = self.limits.outliers
