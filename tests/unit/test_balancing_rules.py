@@ -24,7 +24,17 @@ from weft.rpc.balancing import (
 from weft.rpc.balancing.availability import EndpointStanding, available
 from weft.rpc.balancing.connection import Connection
 from weft.rpc.balancing.endpoint import Endpoint, EndpointMethod
-from weft.rpc.balancing.outliers import OutlierRules, Record, sweep
+from weft.rpc.balancing.outliers import (
+    OutlierRules,
+    Record,
+    eject,
+    ejected_until,
+    failed,
+    may_eject,
+    readmit,
+    succeeded,
+    sweep,
+)
 from weft.rpc.balancing.policy import Moment, Policy
 from weft.rpc.balancing.retry_budget import RetryBudget
 from weft.rpc.balancing.speed import Pace
@@ -417,3 +427,22 @@ def test_what_may_be_tried_elsewhere(
 )
 def test_who_refuses_the_next_call_too(code: grpc.StatusCode, trailers: Any, wanted: bool) -> None:
     assert retry.turned_away(code, trailers, "a") is wanted
+
+
+def test_a_series_of_failures_ejects_at_once() -> None:
+    new, proven = Record(), Record()
+    succeeded(proven, 1000)
+    assert [failed(new, RULES) for _ in range(3)] == [False, False, True]
+    assert [failed(proven, RULES) for _ in range(5)] == [False] * 4 + [True]
+    eject(new, 0.0)
+    assert not failed(new, RULES), "it is ejected already"
+    assert not may_eject([new, proven], RULES)
+    assert may_eject([proven], RULES)
+    assert not readmit(new, RULES, 30.0)
+    assert readmit(new, RULES, 30.1)
+    assert failed(new, RULES), "on trial one failure is enough"
+    eject(new, 40.0)
+    assert ejected_until(new, RULES) == 100.0
+    assert readmit(new, RULES, 101.0)
+    assert [succeeded(new), succeeded(new)] == [True, False], "one success ends the trial"
+    assert not failed(new, RULES)

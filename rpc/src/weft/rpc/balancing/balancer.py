@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import random
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -25,6 +24,7 @@ from weft.rpc import errors, refusals
 from weft.rpc.balancing import (
     fleet_snapshot,
     least_connections,
+    outliers,
     reported_load,
     retry,
     round_robin,
@@ -35,7 +35,7 @@ from weft.rpc.balancing import (
 from weft.rpc.balancing.connection import Connection
 from weft.rpc.balancing.endpoint import TURNED_AWAY_S, Endpoint, EndpointMethod
 from weft.rpc.balancing.explanation import Explanation, candidate
-from weft.rpc.balancing.outliers import FAULTS, OutlierRules, eject, failed, may_eject, succeeded, sweep
+from weft.rpc.balancing.outliers import FAULTS, OutlierRules
 from weft.rpc.balancing.policy import Moment, Policy
 from weft.rpc.balancing.pool import SHARE_OF_NEWEST, EndpointPool
 from weft.rpc.balancing.retry_budget import RetryBudget
@@ -54,8 +54,6 @@ POLICIES: dict[str, Policy] = {
 
 # How long calls on an endpoint that has left the fleet may still run.
 LEAVE_S = 600.0
-# An error names this many agents, with the reason why each takes no direct calls.
-TOLD_AGENTS = 3
 # When all endpoints are at their bound, a caller should retry after this time.
 RETRY_AFTER_S = 0.1
 
@@ -194,7 +192,7 @@ class Balancer:
         pool.look(now)
         if not pool.open:
             self.stats.no_agent += 1
-            raise self._no_agent(method)
+            raise fleet_snapshot.no_agent(self._fleet, method)
         among = pool.open
         moment = Moment(now, self._turn, self._random.random, pool.pace.seconds)
         # Only first attempts take a turn. Otherwise, if one of two endpoints refuses, it would get each first attempt.
@@ -250,21 +248,22 @@ class Balancer:
         self.release(hosted, cost)
         if code is grpc.StatusCode.OK:
             endpoint.lost = False
-            succeeded(endpoint.record)
+            outliers.succeeded(endpoint.record)
             self.budget.succeeded()
             if took_s is not None and (pool := self._pools.get(hosted.method)) is not None:
                 typical_s = pool.pace.seconds
                 hosted.pace.measured(took_s, now, typical_s)
                 pool.pace.measured(took_s, now, typical_s, SHARE_OF_NEWEST)
-        elif code in FAULTS:
-            if failed(endpoint.record, self.limits.outliers):
-                self._eject(endpoint, now)
-            if retry.connection_lost(code, trailers):
-                self._availability_changed()
-        if retry.turned_away(code, trailers, endpoint.agent_id):
+        elif retry.turned_away(code, trailers, endpoint.agent_id):
             # The agent runs nothing. It would look the least loaded and get every call until the next snapshot.
             hosted.refuses_until = now + TURNED_AWAY_S
             self._availability_changed()
+        elif code in FAULTS and retry.connection_lost(code, trailers):
+            # No series: one broken connection fails all of its calls.
+            endpoint.record.failures += 1
+            self._availability_changed()
+        elif code in FAULTS and outliers.failed(endpoint.record, self.limits.outliers):
+            self._eject(endpoint, now)
 
     def release(self, hosted: EndpointMethod, cost: int) -> None:
         """Uncount an attempt that `pick` counted: it has ended, or did not start."""
@@ -285,7 +284,7 @@ class Balancer:
             # The agent leaves and gets no more calls. This is no sign of trouble, so it costs no budget.
             return True
         lost = retry.connection_lost(code, trailers)
-        # A broken connection counts as one failure, however many calls it had.
+        # A broken connection counts as one failure.
         if not (lost and endpoint.lost):
             self.budget.failed()
         endpoint.lost = lost
@@ -315,7 +314,7 @@ class Balancer:
                 candidate(hosted, now, typical_s, hosted in among, hosted is chosen)
                 for hosted in pool.members
             ),
-            left_out=self._left_out(method),
+            left_out=fleet_snapshot.left_out(self._fleet, method),
             chosen=chosen.endpoint.agent_id if chosen else "",
             panic=found.panic,
         )
@@ -351,33 +350,10 @@ class Balancer:
         members = subset(hosted, lambda h: h.endpoint.address, self._subset_seed, self.limits.subset)
         return EndpointPool(members, pace)
 
-    def _left_out(self, method: str) -> dict[str, str]:
-        reasons = ((agent.id, fleet_snapshot.why_not(agent, method)) for agent in self._fleet)
-        return {agent_id: why for agent_id, why in reasons if why}
-
-    def _no_agent(self, method: str) -> errors.WeftError:
-        left_out = self._left_out(method)
-        service = method.rpartition("/")[0]
-        if not left_out and fleet_snapshot.has_service(self._fleet, service):
-            # As a gRPC server answers for a method that it does not have.
-            return refusals.method_unknown(
-                f"no agent that hosts {service} has {method}", method=method, called=True
-            )
-        if left_out:
-            told = [f"{agent_id} {why}" for agent_id, why in itertools.islice(left_out.items(), TOLD_AGENTS)]
-            if len(left_out) > TOLD_AGENTS:
-                told.append(f"and {len(left_out) - TOLD_AGENTS} more")
-            message = f"no agent takes direct calls of {method} now: {'; '.join(told)}"
-        else:
-            message = f"no agent hosts {method}"
-        return refusals.no_agent(message, metadata={"method": method, "agents": str(len(left_out))})
-
     def _eject(self, endpoint: Endpoint, now: float) -> None:
         """Eject an endpoint after a series of failures, unless enough are ejected."""
-        if may_eject(
-            [each.record for each in self._endpoints.values()] or [endpoint.record], self.limits.outliers
-        ):
-            eject(endpoint.record, now)
+        if outliers.may_eject([each.record for each in self._endpoints.values()], self.limits.outliers):
+            outliers.eject(endpoint.record, now)
             self.stats.ejections += 1
             self._availability_changed()
 
@@ -385,7 +361,7 @@ class Balancer:
         rules = self.limits.outliers
         self._sweep_at = now + rules.interval_s
         records = [endpoint.record for endpoint in self._endpoints.values()]
-        self.stats.ejections += sweep(records, rules, now, self._random.random)
+        self.stats.ejections += outliers.sweep(records, rules, now, self._random.random)
         self._availability_changed()
 
     def _availability_changed(self) -> None:

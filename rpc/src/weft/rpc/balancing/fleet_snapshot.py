@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Collection, Iterable
 
+from weft.rpc import errors, refusals
 from weft.v1 import fleet_pb2
 
 # One process at one address. A restart changes the instance id: the new process must not inherit the old one's measurements.
 Key = tuple[str, str, str]
+
+# An error names this many agents, with the reason why each takes no direct calls.
+TOLD_AGENTS = 3
 
 
 def key(agent: fleet_pb2.Agent) -> Key:
@@ -34,6 +39,31 @@ def why_not(agent: fleet_pb2.Agent, method: str) -> str:
     if agent.direct_state == fleet_pb2.DIRECT_STATE_UNREACHABLE:
         return f"cannot be reached: {agent.direct_problem or agent.advertised_address}"
     return "" if method in hosted_methods(agent) else "takes no calls of it now"
+
+
+def left_out(agents: Iterable[fleet_pb2.Agent], method: str) -> dict[str, str]:
+    """The agents that host a method but take no direct calls of it: agent id -> reason."""
+    reasons = ((agent.id, why_not(agent, method)) for agent in agents)
+    return {agent_id: why for agent_id, why in reasons if why}
+
+
+def no_agent(agents: Collection[fleet_pb2.Agent], method: str) -> errors.WeftError:
+    """The error of a call of a method that no agent takes."""
+    reasons = left_out(agents, method)
+    service = method.rpartition("/")[0]
+    if not reasons and has_service(agents, service):
+        # As a gRPC server answers for a method that it does not have.
+        return refusals.method_unknown(
+            f"no agent that hosts {service} has {method}", method=method, called=True
+        )
+    if reasons:
+        told = [f"{agent_id} {why}" for agent_id, why in itertools.islice(reasons.items(), TOLD_AGENTS)]
+        if len(reasons) > TOLD_AGENTS:
+            told.append(f"and {len(reasons) - TOLD_AGENTS} more")
+        message = f"no agent takes direct calls of {method} now: {'; '.join(told)}"
+    else:
+        message = f"no agent hosts {method}"
+    return refusals.no_agent(message, metadata={"method": method, "agents": str(len(reasons))})
 
 
 def has_service(agents: Iterable[fleet_pb2.Agent], service: str) -> bool:

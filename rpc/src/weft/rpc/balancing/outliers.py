@@ -105,7 +105,7 @@ def eject(record: Record, now: float) -> None:
 
 def may_eject(records: Sequence[Record], rules: OutlierRules) -> bool:
     """Whether one more of these may be ejected."""
-    return 100.0 * sum(record.ejected for record in records) / len(records) < rules.max_ejection_percent
+    return 100.0 * sum(record.ejected for record in records) < rules.max_ejection_percent * len(records)
 
 
 def ejected_until(record: Record, rules: OutlierRules) -> float | None:
