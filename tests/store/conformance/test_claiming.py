@@ -40,6 +40,17 @@ async def test_only_queues_that_are_asked_for(h: Harness) -> None:
     assert len(await h.claim(owner, limit=10, requirements=GPU)) == 1
 
 
+async def test_a_claim_says_what_its_task_consumes(h: Harness) -> None:
+    uses = Requirements.of({"gpu": "yes"}, {}, {"gpu": 1.0, "memory_bytes": 4e9})
+    await h.submit_many([Submission(METHOD, requirements=uses), Submission(METHOD)])
+    owner = await h.agent()
+    request = ClaimRequest(
+        owner, {QueueKey(METHOD): 1, QueueKey(METHOD, uses): 1}, 10, 10, {"gpu": 2.0, "memory_bytes": 8e9}
+    )
+    (claims,) = await h.store.claim([request])
+    assert [claimed.consumes for claimed in claims] == [(("gpu", 1.0), ("memory_bytes", 4e9)), ()]
+
+
 async def test_each_task_goes_to_one_owner(h: Harness) -> None:
     await h.submit_many([Submission(METHOD)] * 50)
     owners = [await h.agent(f"a{i}") for i in range(5)]

@@ -138,6 +138,8 @@ class Claimed:
     cost: int
     # When the attempt must have ended, by start_to_close or schedule_to_close; None: no limit.
     deadline_at: float | None
+    # Amounts of the agent's resources that it uses while it runs.
+    consumes: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,7 @@ class AttemptMoves:
                 task.spec.priority,
                 cost,
                 task.deadline_at,
+                task.spec.queue.key.requirements.consumes,
             )
             claims.append(claimed)
             if payload is None:

@@ -156,17 +156,19 @@ def claimed(
     """A claim from claim.lua."""
     record = record_of(raw)
     payload, context = unpack(body) if isinstance(body, bytes) else (b"", b"")
+    key = queue_key(record["q"])
     return Claimed(
         raw_id.decode(),
         int(record["a"]),
         owner,
-        queue_key(record["q"]).method,
+        key.method,
         payload,
         context,
         record.get("r", ""),
         int(record["p"]),
         cost,
         float(deadline_at) if deadline_at is not False else None,
+        key.requirements.consumes,
     )
 
 
