@@ -24,7 +24,7 @@ from weft.client.api import Unreachable
 from weft.client.fleet import AgentInfo, AgentState, DesiredState, DirectState, Fleet, Queue
 from weft.client.mesh import Mesh, connect
 from weft.client.methods import Method, methods
-from weft.client.options import RetryPolicy, SubmitOptions, call_options
+from weft.client.options import SubmitOptions, call_options
 from weft.client.task_handle import TaskHandle
 from weft.client.task_snapshot import Attempt, Progress, Task, TaskState, WaitReason
 from weft.client.tasks import Finished, Tasks
@@ -53,6 +53,7 @@ from weft.rpc.errors import (
 )
 from weft.rpc.process.home_loop import MeshClosed, WrongEventLoop
 from weft.rpc.process.version import VERSION
+from weft.rpc.task_policy.retry_policy import RetryPolicy
 
 __version__ = VERSION
 

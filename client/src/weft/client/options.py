@@ -5,56 +5,16 @@ from __future__ import annotations
 import difflib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypedDict
 
-import grpc
-from google.protobuf.duration_pb2 import Duration
-
-from weft.rpc import refusals, times
 from weft.rpc.calls import call_context, tracing
 from weft.rpc.calls import metadata as entries
 from weft.rpc.calls.metadata import RETRY_MARK
+from weft.rpc.task_policy.retry_policy import RetryPolicy
+from weft.rpc.times import optional_duration
 from weft.v1 import options_pb2, task_pb2
 
 Metadata = Sequence[tuple[str, str | bytes]]
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """When a task is retried: exponential backoff with full jitter. None: the coordinator's default."""
-
-    # Failed attempts at most, the first one included; 1: no retry.
-    max_attempts: int | None = None
-    initial_backoff_s: float | None = None
-    max_backoff_s: float | None = None
-    backoff_multiplier: float | None = None
-    # Codes to retry; empty: only UNAVAILABLE.
-    retryable_codes: Sequence[grpc.StatusCode] = ()
-    # Attempts lost with their agent at most.
-    max_crashes: int | None = None
-
-    def __post_init__(self) -> None:
-        # On the wire, 0 means "the default". So it cannot mean "none" here.
-        if self.max_attempts is not None and self.max_attempts < 1:
-            raise refusals.invalid_field(
-                f"max_attempts is {self.max_attempts}; 1 is the least", field="max_attempts"
-            )
-        if self.backoff_multiplier is not None and self.backoff_multiplier < 1:
-            raise refusals.invalid_field(
-                f"backoff_multiplier is {self.backoff_multiplier:g}; 1 is the least",
-                field="backoff_multiplier",
-            )
-
-    def to_proto(self) -> options_pb2.RetryPolicy:
-        return options_pb2.RetryPolicy(
-            max_attempts=self.max_attempts or 0,
-            initial_backoff=_duration(self.initial_backoff_s),
-            max_backoff=_duration(self.max_backoff_s),
-            backoff_multiplier=self.backoff_multiplier or 0.0,
-            retryable_codes=[code.value[0] for code in self.retryable_codes],
-            max_crashes=self.max_crashes,
-        )
 
 
 class SubmitOptions(TypedDict, total=False):
@@ -101,9 +61,9 @@ def task_options(options: SubmitOptions) -> task_pb2.TaskOptions | None:
         to_close_s = inherited.bounded_s(to_close_s, time.monotonic())
         traced = traced or {"traceparent": inherited.traceparent, "tracestate": inherited.tracestate}
     limits = options_pb2.TimeLimits(
-        schedule_to_start=_duration(options.get("schedule_to_start_s")),
-        start_to_close=_duration(options.get("start_to_close_s")),
-        schedule_to_close=_duration(to_close_s),
+        schedule_to_start=optional_duration(options.get("schedule_to_start_s")),
+        start_to_close=optional_duration(options.get("start_to_close_s")),
+        schedule_to_close=optional_duration(to_close_s),
     )
     retry = options.get("retry")
     labels, resources = options.get("require_labels"), options.get("require_resources")
@@ -116,13 +76,13 @@ def task_options(options: SubmitOptions) -> task_pb2.TaskOptions | None:
     )
     return task_pb2.TaskOptions(
         priority=options.get("priority"),
-        delay=_duration(options.get("delay_s")),
+        delay=optional_duration(options.get("delay_s")),
         limits=limits,
         retry=None if retry is None else retry.to_proto(),
         requirements=options_pb2.Requirements(labels=labels, resources=resources),
         context=context,
-        result_ttl=_duration(options.get("result_ttl_s")),
-        failure_ttl=_duration(options.get("failure_ttl_s")),
+        result_ttl=optional_duration(options.get("result_ttl_s")),
+        failure_ttl=optional_duration(options.get("failure_ttl_s")),
     )
 
 
@@ -171,7 +131,3 @@ def _requirements(wanted: Mapping[str, str | float]) -> str:
     return ",".join(
         f"{key}={value}" if isinstance(value, str) else f"{key}>={value:g}" for key, value in wanted.items()
     )
-
-
-def _duration(seconds: float | None) -> Duration | None:
-    return None if seconds is None else times.duration(seconds)

@@ -16,6 +16,11 @@ def duration(seconds: float) -> Duration:
     return Duration(seconds=whole, nanos=micros * 1000)
 
 
+def optional_duration(seconds: float | None) -> Duration | None:
+    """A Duration, or None if it is not set."""
+    return None if seconds is None else duration(seconds)
+
+
 def timestamp(seconds: float) -> Timestamp:
     """A Timestamp of `seconds` since the epoch, rounded to microseconds."""
     whole, micros = divmod(round(seconds * 1_000_000), 1_000_000)

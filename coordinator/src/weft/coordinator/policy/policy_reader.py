@@ -25,16 +25,13 @@ from weft.rpc.contracts.descriptors import (
     method_kind,
     method_name,
 )
+from weft.rpc.contracts.policy_options import METHOD_OPTION, SERVICE_OPTION, merged, option_parts
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.process.logs import get_logger
 from weft.v1 import options_pb2
 
 log = get_logger(__name__)
 
-METHOD_OPTION = options_pb2.task
-SERVICE_OPTION = options_pb2.tasks
-# The wire type of a message.
-_LENGTH = 2
 # Options of a service that mean nothing for methods with a stream of requests.
 _DURABLE_ONLY = frozenset(options_pb2.TaskPolicy.DESCRIPTOR.fields_by_name) - {
     "mode",
@@ -117,28 +114,21 @@ class PolicyReader:
     def _keep(self, name: str, options: Message, extension: FieldDescriptor) -> None:
         if self._foreign[extension.full_name]:
             return
-        found = tuple(
-            field.data if isinstance(field.data, bytes) else b""
-            for field in _unknown(options)
-            if field.field_number == extension.number and field.wire_type == _LENGTH
-        )
+        found = option_parts(options, extension)
         if found:
             self._raw[name] = found
 
     def _parse(
         self, method: MethodDescriptor, extension: FieldDescriptor, name: str
     ) -> options_pb2.TaskPolicy | None:
-        raw = self._raw.get(name)
-        if raw is None:
-            return None
-        policy = options_pb2.TaskPolicy()
         try:
-            for part in raw:
-                policy.MergeFromString(part)
+            policy = merged(self._raw.get(name, ()))
         except DecodeError:
             raise refusals.contract_invalid(
                 f"{method_name(method)}: option ({extension.full_name}) of {name} is not a weft.v1.TaskPolicy"
             ) from None
+        if policy is None:
+            return None
         if unknown := sorted({field.field_number for field in _unknown(policy)}):
             log.warning(
                 "contract.options_unknown",
