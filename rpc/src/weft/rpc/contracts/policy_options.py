@@ -77,7 +77,9 @@ def write(method: MethodDescriptorProto, policy: options_pb2.TaskPolicy, *, may_
     """
     options = MethodOptions.FromString(method.options.SerializeToString())
     if policy.ListFields():
-        options.Extensions[METHOD_OPTION].CopyFrom(policy)
+        # The generated stub does not say which message the extension is for.
+        extension: Any = METHOD_OPTION
+        options.Extensions[extension].CopyFrom(policy)
     if may_run_twice and not options.HasField("idempotency_level"):
         options.idempotency_level = MethodOptions.IDEMPOTENT
     method.options.ParseFromString(options.SerializeToString(deterministic=True))
