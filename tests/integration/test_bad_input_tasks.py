@@ -304,8 +304,6 @@ async def test_metadata_over_the_limit(mesh: MeshHarness) -> None:
 
 
 async def test_what_is_not_built_yet_says_so(mesh: MeshHarness) -> None:
-    fair = _submit(options=task_pb2.TaskOptions(fairness_key="tenant"))
-    await _all_ways(mesh, fair, UNIMPLEMENTED, "NOT_IMPLEMENTED", None)
     limits = api.UpdateQueueRequest(method=ECHO, limits=api.QueueLimits(max_running=1))
     check(await refused(mesh.api().UpdateQueue(limits, timeout=5)), UNIMPLEMENTED, "NOT_IMPLEMENTED")
 

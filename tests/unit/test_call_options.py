@@ -2,7 +2,7 @@
 
 import pytest
 
-from weft.coordinator.calls.call_options import asks_direct, check_direct, check_mode, from_metadata
+from weft.coordinator.calls.call_options import check_direct, check_mode, from_metadata, mode
 from weft.rpc.calls import call_keys
 from weft.rpc.errors import InvalidArgument
 
@@ -42,33 +42,105 @@ def test_nothing_asked():
     assert not call.detach
 
 
+def test_options_of_a_policy():
+    call = from_metadata(
+        [
+            (
+                "weft-retry",
+                (
+                    "max_attempts=5, codes=UNAVAILABLE|13|internal, initial_backoff=0.25s,max_backoff=30,"
+                    "backoff_multiplier=1.5,max_crashes=0"
+                ),
+            ),
+            ("weft-start-to-close", "1.5"),
+            ("weft-schedule-to-start", "20s"),
+            ("weft-result-ttl", "60s"),
+            ("weft-fairness-key", "tenant 7"),
+        ]
+    )
+    retry = call.options.retry
+    assert (retry.max_attempts, list(retry.retryable_codes)) == (5, [14, 13, 13])
+    assert (retry.initial_backoff.ToMilliseconds(), retry.max_backoff.ToSeconds()) == (250, 30)
+    assert retry.backoff_multiplier == 1.5
+    assert retry.HasField("max_crashes")
+    assert retry.max_crashes == 0
+    assert call.options.limits.start_to_close.ToMilliseconds() == 1500
+    assert call.options.limits.schedule_to_start.ToSeconds() == 20
+    assert call.options.result_ttl.ToSeconds() == 60
+    assert call.options.fairness_key == "tenant 7"
+
+
+def test_the_mark_of_direct_calls_changes_nothing_for_a_task():
+    assert from_metadata([("weft-retry", "unavailable")]).options.ByteSize() == 0
+
+
+NO_SECONDS = ["", "-1", "nan", "inf", "1e300", "soon", "1m", "s", "1 s", "1,5", "0x1", "1" * 600, "\u0663"]
+# Of each key values that it cannot have. Those of the keys for ids are tested below, and those of the mode.
+BAD_VALUES = {
+    "weft-priority": ["10", "-1", "high", "", "1.0", "\u0663"],
+    "weft-delay": [*NO_SECONDS, "31708800"],
+    "weft-require": ["zone", "gpu>=many", "a=b,,c=d", ""],
+    "weft-detach": ["maybe", ""],
+    "weft-start-to-close": [*NO_SECONDS, "0", "0.0001"],
+    "weft-schedule-to-start": [*NO_SECONDS, "0"],
+    "weft-result-ttl": [*NO_SECONDS, "0", "0.5"],
+    "weft-fairness-key": ["", "x" * 257],
+    "weft-retry": [
+        "always",
+        "",
+        ",",
+        "max_attempts",
+        "max_attempts=",
+        "max_attempts=0",
+        "max_attempts=-1",
+        "max_attempts=1001",
+        "max_attempts=1.5",
+        "max_attempts=2,max_attempts=3",
+        "max_attempts=2,",
+        "codes=",
+        "codes=OK",
+        "codes=0",
+        "codes=17",
+        "codes=SOMETIMES",
+        "codes=UNAVAILABLE|",
+        "initial_backoff=soon",
+        "initial_backoff=-1s",
+        "initial_backoff=1m",
+        "max_backoff=86401s",
+        "max_backoff=nan",
+        "backoff_multiplier=0",
+        "backoff_multiplier=0.5",
+        "backoff_multiplier=2s",
+        "backoff_multiplier=1001",
+        "max_crashes=1001",
+        "max_crashes=x",
+        "attempts=3",
+        "x" * 600,
+    ],
+}
+
+
+def test_every_key_with_a_value_has_bad_ones():
+    others = {"weft-mode", "weft-root-id", "weft-parent-id", "weft-request-id"}
+    assert set(BAD_VALUES) == set(call_keys.KNOWN) - others
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
-    [
-        ("weft-priority", "10"),
-        ("weft-priority", "-1"),
-        ("weft-priority", "high"),
-        ("weft-delay", "-1"),
-        ("weft-delay", "nan"),
-        ("weft-delay", "1e300"),
-        ("weft-delay", "soon"),
-        ("weft-require", "zone"),
-        ("weft-require", "gpu>=many"),
-        ("weft-require", "a=b,,c=d"),
-        ("weft-detach", "maybe"),
-        ("weft-prioritee", "3"),
-    ],
+    [(key, value) for key, values in BAD_VALUES.items() for value in values] + [("weft-prioritee", "3")],
 )
 def test_bad_values_name_the_key(key, value):
     with pytest.raises(InvalidArgument) as caught:
         from_metadata([(key, value)])
     assert caught.value.field == key
     assert key in caught.value.message
+    assert len(caught.value.message) < 1000
 
 
 def test_a_mode_is_one_of_two():
-    assert asks_direct([("x", "direct"), ("weft-mode", "direct")])
-    assert not asks_direct([("weft-mode", "durable"), ("x", "direct")])
+    assert mode([("x", "direct"), ("weft-mode", "direct")]) == "direct"
+    assert mode([("weft-mode", "durable"), ("x", "direct")]) == "durable"
+    assert mode([("x", "direct")]) == ""
     assert from_metadata([("weft-mode", "durable")]).options.ByteSize() == 0
     check_mode([("weft-mode", "durable"), ("weft-nonsense", "1")])
     for check in (check_mode, check_direct, from_metadata):
@@ -100,10 +172,7 @@ def test_an_id_that_is_none(key, value):
         assert caught.value.field == key
 
 
-@pytest.mark.parametrize(
-    "key",
-    ["weft-request-id", "weft-priority", "weft-delay", "weft-require", "weft-detach", "weft-prioritee"],
-)
+@pytest.mark.parametrize("key", [*call_keys.FOR_TASKS, "weft-prioritee"])
 def test_what_only_a_task_can_have_is_refused_of_a_direct_call(key):
     said = set()
     # A coordinator and a direct channel.
@@ -122,6 +191,13 @@ def test_a_direct_call_is_not_durable():
             check([("weft-mode", "durable")])
         assert caught.value.message.startswith("weft-mode: durable is for durable calls")
         assert caught.value.field == "weft-mode"
+
+
+def test_a_retry_policy_is_for_tasks():
+    for check in (check_direct, call_keys.check_direct):
+        with pytest.raises(InvalidArgument, match="for a direct call it must be unavailable") as caught:
+            check([("weft-retry", "max_attempts=5")])
+        assert caught.value.field == "weft-retry"
 
 
 def test_an_inherited_id_ends_no_direct_call():

@@ -22,7 +22,9 @@ CONTRACT = Contract.load(
 
 
 def submit(payload=b"", request_id="", options=None, method=CALL):
-    return codec.submission(CONTRACT.methods[method], payload, request_id, options, DEFAULTS, "t1")
+    return codec.submission(
+        codec.Call(CONTRACT.methods[method], payload, request_id), options, None, DEFAULTS, "t1"
+    )
 
 
 def test_defaults():
@@ -82,6 +84,9 @@ def test_options_round_trip_to_the_record():
         ({"requirements": {"resources": {"gpu": -1}}}, "options.requirements.resources"),
         ({"requirements": {"resources": {"gpu": float("inf")}}}, "options.requirements.resources"),
         ({"result_ttl": Duration(nanos=1)}, "options.result_ttl"),
+        ({"fairness_key": "x" * 257}, "options.fairness_key"),
+        ({"fairness_weight": -1}, "options.fairness_weight"),
+        ({"fairness_weight": float("nan")}, "options.fairness_weight"),
     ],
 )
 def test_absurd_options_name_their_field(options, field):
@@ -115,9 +120,7 @@ def test_metadata_has_a_bound():
     assert large.value.metadata["limit_bytes"] == "16000"
 
 
-def test_shapes_and_later_features():
+def test_shapes():
     with pytest.raises(Unimplemented) as shape:
         submit(method="probe.v1.ProbeService/Chat")
     assert shape.value.reason_name == "METHOD_NOT_DURABLE"
-    with pytest.raises(Unimplemented):
-        submit(options=task_pb2.TaskOptions(fairness_key="tenant"))

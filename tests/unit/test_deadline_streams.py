@@ -12,6 +12,7 @@ from tests.support.trees import INFO
 from weft.coordinator.calls.call_tasks import CallTasks
 from weft.coordinator.calls.durable_proxy import DurableCalls
 from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
+from weft.coordinator.contracts.contract_catalogue import Contracts
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.records import Enqueued, ProgressRow, Submission, TaskRecord
 from weft.coordinator.store.rules import State
@@ -73,7 +74,7 @@ async def test_what_came_with_the_end_is_passed_on() -> None:
     store: Any = EndsWhenItIsLookedAt()
     subscriptions = TaskSubscriptions(9)
     tasks = CallTasks(store, subscriptions, cast("Any", Intake()), unused, cancel_grace_s=1.0)
-    calls = DurableCalls(tasks, store, subscriptions, unused, unused, CoordinatorSettings())
+    calls = DurableCalls(tasks, store, subscriptions, Contracts(), unused, CoordinatorSettings())
     context = Context()
     await calls.streaming(INFO, b"", cast("Any", context))
     assert context.written == [row.payload for row in ROWS]

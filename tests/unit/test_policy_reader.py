@@ -20,6 +20,7 @@ from tests.support.schema import METHOD, PACKAGE, file
 from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
 from weft.coordinator.policy.method_policy import LockOption, RunLimitOption
 from weft.coordinator.store.rules import Requirements, TaskRetryPolicy
+from weft.coordinator.store.run_limits import LimitAction, RunLimitRule
 from weft.rpc.contracts import descriptors
 from weft.rpc.errors import InvalidArgument
 from weft.v1 import options_pb2
@@ -61,7 +62,7 @@ def test_every_option_is_read():
     assert (policy.schedule_to_start_s, policy.start_to_close_s, policy.schedule_to_close_s) == (60, 30, 300)
     assert (policy.priority, policy.slot_cost) == (7, 2)
     assert (policy.result_ttl_s, policy.failure_ttl_s, policy.cache_ttl_s) == (60, 120, 10)
-    assert policy.requirements == Requirements.of({"zone": "eu"}, {"gpu": 1})
+    assert policy.requirements == Requirements.of({"zone": "eu"}, {"gpu": 1}, {"gpu": 1, "memory_bytes": 4e9})
     assert policy.direct
     assert policy.no_wait
     assert not policy.check_rules
@@ -72,13 +73,12 @@ def test_every_option_is_read():
     customer = policy.run_limits[1].key
     tenant = policy.run_limits[2].key
     assert policy.run_limits == (
-        RunLimitOption("", None, 10, 0.0, 0, options_pb2.AT_LIMIT_QUEUE),
-        RunLimitOption("order.customer.id", customer, 1, 0.0, 0, options_pb2.AT_LIMIT_CANCEL_OLDEST),
-        RunLimitOption('metadata["x-tenant"]', tenant, 0, 2.5, 4, options_pb2.AT_LIMIT_QUEUE),
-        RunLimitOption("fairness_key", None, 2, 0.0, 0, options_pb2.AT_LIMIT_QUEUE),
+        RunLimitOption("", None, RunLimitRule(10)),
+        RunLimitOption("order.customer.id", customer, RunLimitRule(1, at_limit=LimitAction.CANCEL_OLDEST)),
+        RunLimitOption('metadata["x-tenant"]', tenant, RunLimitRule(rate_per_s=2.5, burst=4)),
+        RunLimitOption("fairness_key", None, RunLimitRule(2)),
     )
     assert policy.locks == (LockOption("db-migrate", None, False), LockOption("customer", customer, True))
-    assert policy.consumes == (("gpu", 1.0), ("memory_bytes", 4e9))
     assert policy.fallback == f"{PACKAGE}.Service/Other"
 
 

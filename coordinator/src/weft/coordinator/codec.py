@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from weft.coordinator.contracts.contract_catalogue import MethodInfo
-from weft.coordinator.policy.option_values import requirements, retry_policy, time_limit
+from weft.coordinator.policy.method_policy import MethodPolicy
+from weft.coordinator.policy.option_values import LEAST_TTL_S, requirements, retry_policy, time_limit
+from weft.coordinator.policy.policy_use import apply
 from weft.coordinator.store import history
+from weft.coordinator.store.fairness import MAX_WEIGHT, MIN_WEIGHT
 from weft.coordinator.store.records import ListFilter, ProgressRow, Submission, TaskRecord
 from weft.coordinator.store.rules import (
     ANY_AGENT,
@@ -25,6 +29,18 @@ from weft.v1 import coordinator_pb2, options_pb2, task_pb2
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 MAX_FILTER_CHARS = 1024
+MAX_FAIRNESS_KEY = 256
+
+
+class Call(NamedTuple):
+    """A call of a method, to be stored as a task."""
+
+    info: MethodInfo
+    payload: bytes
+    # Empty: none.
+    request_id: str = ""
+    # Weft's library generated the request id, for its own repeats. They have the very same bytes: no canonical form is needed.
+    generated_id: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,25 +73,20 @@ def not_durable(method: str) -> Unimplemented:
 
 
 def submission(
-    info: MethodInfo,
-    payload: bytes,
-    request_id: str,
+    call: Call,
     options: task_pb2.TaskOptions | None,
+    policy: MethodPolicy | None,
     defaults: Defaults,
     task_id: str,
-    *,
-    same_bytes: bool = False,
 ) -> Submission:
-    """A checked submission.
-
-    Args:
-        same_bytes: a repeat has the very same bytes, as those of weft's library have: no canonical form is needed.
+    """A checked submission: the call's own options, then its method's policy, then the defaults.
 
     Raises:
         InvalidArgument: INVALID_FIELD with the field's path, or PAYLOAD_MALFORMED.
         ResourceExhausted: PAYLOAD_TOO_LARGE.
-        Unimplemented: METHOD_NOT_DURABLE, or NOT_IMPLEMENTED for fairness keys.
+        Unimplemented: METHOD_NOT_DURABLE.
     """
+    info, payload, request_id = call.info, call.payload, call.request_id
     if not info.durable:
         raise not_durable(info.name)
     if len(payload) > defaults.max_payload_bytes:
@@ -89,37 +100,29 @@ def submission(
         raise refusals.invalid_field(
             "request_id must be 1 to 128 printable ASCII characters without spaces", field="request_id"
         )
-    # Only a request id needs the digest, to recognize its request.
-    digest = b""
-    if request_id:
-        digest = request_digest(info.name, payload if same_bytes else info.request_form(request))
     if options is None:
-        return Submission(
+        given = Submission(
             info.name,
             payload,
             task_id,
             request_id,
             result_ttl_s=defaults.result_ttl_s,
             failure_ttl_s=defaults.failure_ttl_s,
-            request_digest=digest,
         )
-    given = _with_options(info, payload, request_id, options, defaults, task_id)
-    given.request_digest = digest
+    else:
+        given = _with_options(call, options, defaults, task_id)
+    same_bytes = call.generated_id
+    if policy is not None:
+        apply(policy, given, options, request, generated_id=call.generated_id)
+        same_bytes = same_bytes and given.request_id == request_id
+    if given.request_id:
+        # Only a request id needs the digest, to recognize its request.
+        form = payload if same_bytes else info.request_form(request)
+        given.request_digest = request_digest(info.name, form)
     return given
 
 
-def _with_options(
-    info: MethodInfo,
-    payload: bytes,
-    request_id: str,
-    options: task_pb2.TaskOptions,
-    defaults: Defaults,
-    task_id: str,
-) -> Submission:
-    if options.fairness_key or options.fairness_weight:
-        raise refusals.not_implemented(
-            "fairness keys are not supported yet: leave options.fairness_key empty"
-        )
+def _with_options(call: Call, options: task_pb2.TaskOptions, defaults: Defaults, task_id: str) -> Submission:
     priority = options.priority if options.HasField("priority") else DEFAULT_PRIORITY
     if priority > HIGHEST_PRIORITY:
         raise refusals.invalid_field(
@@ -136,10 +139,10 @@ def _with_options(
             field="options.context",
         )
     return Submission(
-        method=info.name,
-        payload=payload,
+        method=call.info.name,
+        payload=call.payload,
         task_id=task_id,
-        request_id=request_id,
+        request_id=call.request_id,
         priority=priority,
         delay_s=_duration(options, "delay", "options.delay") or 0.0,
         schedule_to_start_s=time_limit(limits, "schedule_to_start", "options.limits"),
@@ -150,11 +153,33 @@ def _with_options(
         if options.HasField("requirements")
         else ANY_AGENT,
         context=context,
-        result_ttl_s=_duration(options, "result_ttl", "options.result_ttl", least_s=1.0)
+        result_ttl_s=_duration(options, "result_ttl", "options.result_ttl", least_s=LEAST_TTL_S)
         or defaults.result_ttl_s,
-        failure_ttl_s=_duration(options, "failure_ttl", "options.failure_ttl", least_s=1.0)
+        failure_ttl_s=_duration(options, "failure_ttl", "options.failure_ttl", least_s=LEAST_TTL_S)
         or defaults.failure_ttl_s,
+        fairness_key=_fairness_key(options),
+        fairness_weight=_fairness_weight(options),
     )
+
+
+def _fairness_key(options: task_pb2.TaskOptions) -> str:
+    if len(options.fairness_key) > MAX_FAIRNESS_KEY:
+        raise refusals.invalid_field(
+            f"options.fairness_key has {len(options.fairness_key)} characters; the most are {MAX_FAIRNESS_KEY}",
+            field="options.fairness_key",
+        )
+    return options.fairness_key
+
+
+def _fairness_weight(options: task_pb2.TaskOptions) -> float:
+    weight = options.fairness_weight or 1.0
+    # A NaN is refused too.
+    if not MIN_WEIGHT <= weight <= MAX_WEIGHT:
+        raise refusals.invalid_field(
+            f"options.fairness_weight is {weight:g}; it must be {MIN_WEIGHT:g} to {MAX_WEIGHT:g}",
+            field="options.fairness_weight",
+        )
+    return weight
 
 
 def _duration(

@@ -71,7 +71,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
         self, request: coordinator_pb2.SubmitTaskRequest, context: Context
     ) -> coordinator_pb2.SubmitTaskResponse:
         submission = self._submission_service.check(request)
-        result = accepted((await self._submission_service.store([submission]))[0], request.request_id)
+        result = accepted((await self._submission_service.store([submission]))[0], submission.request_id)
         record = await self._record(result.task_id)
         return coordinator_pb2.SubmitTaskResponse(
             task=codec.task(record, task_pb2.TASK_VIEW_BASIC), existed=result.existed

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from weft.coordinator.codec import MAX_FAIRNESS_KEY
+from weft.coordinator.policy.option_values import LEAST_LIMIT_S, LEAST_TTL_S
+from weft.coordinator.policy.retry_text import from_text, seconds_of
 from weft.rpc import refusals
 from weft.rpc.calls import call_keys, metadata
 from weft.rpc.calls.call_context import MAX_ID_CHARS, ROOT_ID_KEY
-from weft.rpc.calls.metadata import DIRECT, MODE_KEY
+from weft.rpc.calls.metadata import MODE_KEY
 from weft.rpc.times import MAX_DURATION_S, duration
 from weft.v1 import options_pb2, task_pb2
 
@@ -49,9 +52,12 @@ def from_metadata(pairs: Iterable[tuple[str, str | bytes]]) -> CallOptions:
     return call
 
 
-def asks_direct(pairs: Iterable[tuple[str, str | bytes]]) -> bool:
-    """Whether a call is to go straight to an agent. `from_metadata` and `check_direct` refuse unknown modes."""
-    return any(key == MODE_KEY and value == DIRECT for key, value in pairs)
+def mode(pairs: Iterable[tuple[str, str | bytes]]) -> str | bytes:
+    """The mode that a call asks for; empty: none. `from_metadata` and `check_direct` refuse unknown modes."""
+    for key, value in pairs:
+        if key == MODE_KEY:
+            return value
+    return ""
 
 
 def check_direct(pairs: Iterable[tuple[str, str | bytes]]) -> None:
@@ -81,19 +87,12 @@ def check_mode(pairs: Iterable[tuple[str, str | bytes]]) -> None:
 def _read(call: CallOptions, key: str, value: str) -> None:
     if key == "weft-request-id":
         call.request_id = value
-    elif key == "weft-priority":
-        if not value.isdecimal() or len(value) > 1:
-            raise refusals.invalid_field(f"weft-priority is {value!r}; it must be 0 to 9", field=key)
-        call.options.priority = int(value)
-    elif key == "weft-delay":
-        call.options.delay.CopyFrom(duration(_delay_s(key, value)))
-    elif key == "weft-require":
-        for part in value.split(","):
-            _require(call.options.requirements, key, part)
     elif key == "weft-detach":
         if value.lower() not in _TRUE + _FALSE:
             raise refusals.invalid_field(f"weft-detach is {value!r}; it must be true or false", field=key)
         call.detach = value.lower() in _TRUE
+    elif (read := _OPTIONS.get(key)) is not None:
+        read(call.options, key, value)
     elif key in call_keys.LINEAGE:
         _check_id(key, value)
         name = "root_id" if key == ROOT_ID_KEY else "parent_id"
@@ -109,17 +108,58 @@ def _check_id(key: str, value: str) -> None:
         )
 
 
-def _delay_s(key: str, value: str) -> float:
-    try:
-        delay_s = float(value.removesuffix("s"))
-    except ValueError:
-        delay_s = -1.0
-    if not 0 <= delay_s <= MAX_DURATION_S:
+def _priority(options: task_pb2.TaskOptions, key: str, value: str) -> None:
+    if not (value.isascii() and value.isdecimal()) or len(value) > 1:
+        raise refusals.invalid_field(f"weft-priority is {value!r}; it must be 0 to 9", field=key)
+    options.priority = int(value)
+
+
+def _delay(options: task_pb2.TaskOptions, key: str, value: str) -> None:
+    options.delay.CopyFrom(duration(_seconds(key, value)))
+
+
+def _start_to_close(options: task_pb2.TaskOptions, key: str, value: str) -> None:
+    options.limits.start_to_close.CopyFrom(duration(_seconds(key, value, least_s=LEAST_LIMIT_S)))
+
+
+def _schedule_to_start(options: task_pb2.TaskOptions, key: str, value: str) -> None:
+    options.limits.schedule_to_start.CopyFrom(duration(_seconds(key, value, least_s=LEAST_LIMIT_S)))
+
+
+def _result_ttl(options: task_pb2.TaskOptions, key: str, value: str) -> None:
+    options.result_ttl.CopyFrom(duration(_seconds(key, value, least_s=LEAST_TTL_S)))
+
+
+def _fairness_key(options: task_pb2.TaskOptions, key: str, value: str) -> None:
+    if not 1 <= len(value) <= MAX_FAIRNESS_KEY:
         raise refusals.invalid_field(
-            f"weft-delay is {value!r}; it must be seconds from 0 to {MAX_DURATION_S:g}, such as 1.5",
+            f"{key} has {len(value)} characters; it must have 1 to {MAX_FAIRNESS_KEY}", field=key
+        )
+    options.fairness_key = value
+
+
+def _retry(options: task_pb2.TaskOptions, key: str, value: str) -> None:
+    if value != call_keys.MARK:
+        options.retry.CopyFrom(from_text(value, key))
+
+
+def _seconds(key: str, value: str, *, least_s: float = 0.0) -> float:
+    try:
+        seconds = seconds_of(value)
+    except ValueError:
+        seconds = -1.0
+    # A NaN is refused too.
+    if not least_s <= seconds <= MAX_DURATION_S:
+        raise refusals.invalid_field(
+            f"{key} is {value!r}; it must be seconds from {least_s:g} to {MAX_DURATION_S:g}, such as 1.5",
             field=key,
         )
-    return delay_s
+    return seconds
+
+
+def _requirements(options: task_pb2.TaskOptions, key: str, value: str) -> None:
+    for part in value.split(","):
+        _require(options.requirements, key, part)
 
 
 def _require(requirements: options_pb2.Requirements, key: str, part: str) -> None:
@@ -136,3 +176,15 @@ def _require(requirements: options_pb2.Requirements, key: str, part: str) -> Non
         requirements.resources[name] = float(value)
     except ValueError as error:
         raise refusals.invalid_field(f"weft-require: {value!r} is no amount of {name}", field=key) from error
+
+
+_OPTIONS: Mapping[str, Callable[[task_pb2.TaskOptions, str, str], None]] = {
+    "weft-priority": _priority,
+    "weft-delay": _delay,
+    "weft-require": _requirements,
+    "weft-start-to-close": _start_to_close,
+    "weft-schedule-to-start": _schedule_to_start,
+    "weft-result-ttl": _result_ttl,
+    "weft-fairness-key": _fairness_key,
+    call_keys.RETRY_KEY: _retry,
+}

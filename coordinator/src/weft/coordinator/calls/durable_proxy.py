@@ -18,7 +18,7 @@ import grpc
 from grpc import aio
 
 from weft.coordinator import codec, guard
-from weft.coordinator.calls.call_options import CallOptions, asks_direct, check_mode
+from weft.coordinator.calls.call_options import CallOptions, check_mode, mode
 from weft.coordinator.calls.call_tasks import CallTasks, task_trailers
 from weft.coordinator.calls.deadlines import DeadlineNear
 from weft.coordinator.calls.direct_proxy import DirectCalls
@@ -33,6 +33,7 @@ from weft.coordinator.store.rules import State
 from weft.rpc import errors, refusals
 from weft.rpc.calls import metadata
 from weft.rpc.calls.admission import Admission
+from weft.rpc.calls.metadata import DIRECT
 from weft.rpc.network.gone import to_caller
 from weft.rpc.process.logs import get_logger
 from weft.v1 import fleet_pb2, task_pb2
@@ -58,6 +59,7 @@ class DurableCalls(grpc.GenericRpcHandler):
         self._store = store
         self._subscriptions = subscriptions
         self._contracts = contracts
+        self._policies = contracts.policies
         self._direct = direct
         self._admission = Admission(settings.max_calls, "the coordinator's setting max_calls")
         self._stalled_stream_s = settings.stalled_stream_s
@@ -70,7 +72,7 @@ class DurableCalls(grpc.GenericRpcHandler):
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         name = handler_call_details.method.removeprefix("/")
         info = self._contracts.find(name)
-        if info is not None and asks_direct(handler_call_details.invocation_metadata or ()):
+        if info is not None and self._is_direct(name, handler_call_details):
             return self._direct.handler(info, self._admission)
         if info is None or not info.durable:
             return grpc.stream_stream_rpc_method_handler(_refusal(self._contracts, name))
@@ -85,6 +87,14 @@ class DurableCalls(grpc.GenericRpcHandler):
         handler = self._admission.bounded(handler)
         self._handlers[name] = (info, handler)
         return handler
+
+    def _is_direct(self, method: str, call: grpc.HandlerCallDetails) -> bool:
+        """Whether a call goes straight to an agent: it says so, or says nothing and its method's policy does."""
+        asked = mode(call.invocation_metadata or ())
+        if asked:
+            return asked == DIRECT
+        policy = self._policies.find(method)
+        return policy is not None and policy.direct
 
     # -- unary --------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from weft.coordinator import codec
-from weft.coordinator.contracts.contract_catalogue import Contracts, MethodInfo
+from weft.coordinator.contracts.contract_catalogue import Contracts
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import (
@@ -29,6 +29,7 @@ class SubmissionService:
     def __init__(self, store: Store, contracts: Contracts, settings: CoordinatorSettings) -> None:
         self._store = store
         self._contracts = contracts
+        self._policies = contracts.policies
         self._max_queued = settings.max_queued_tasks
         self._defaults = codec.Defaults(
             result_ttl_s=settings.result_ttl_s,
@@ -47,34 +48,26 @@ class SubmissionService:
         info = self._contracts.method(request.method)
         options = request.options if request.HasField("options") else None
         # The library generates such an id for its own repeats.
-        own_id = request.HasField("request_id_ttl")
-        given = self.check_call(info, request.payload, request.request_id, options, same_bytes=own_id)
-        if own_id:
-            given.request_id_ttl_s = checked_duration(
+        generated_id = request.HasField("request_id_ttl")
+        call = codec.Call(info, request.payload, request.request_id, generated_id)
+        given = self.check_call(call, options)
+        if generated_id:
+            ttl_s = checked_duration(
                 request.request_id_ttl, "request_id_ttl", least_s=1.0, most_s=REQUEST_ID_TTL_S
             )
+            if given.request_id == request.request_id:
+                given.request_id_ttl_s = ttl_s
         return given
 
-    def check_call(
-        self,
-        info: MethodInfo,
-        payload: bytes,
-        request_id: str,
-        options: task_pb2.TaskOptions | None,
-        *,
-        same_bytes: bool = False,
-    ) -> Submission:
+    def check_call(self, call: codec.Call, options: task_pb2.TaskOptions | None) -> Submission:
         """A call of a known method as a checked submission with a new task id.
-
-        Args:
-            same_bytes: a repeat has the same bytes (`codec.submission`).
 
         Raises:
             WeftError: as `SubmitTask` says.
         """
-        task_id = self._store.new_task_id(info.name)
+        name = call.info.name
         return codec.submission(
-            info, payload, request_id, options, self._defaults, task_id, same_bytes=same_bytes
+            call, options, self._policies.find(name), self._defaults, self._store.new_task_id(name)
         )
 
     async def store(

@@ -11,27 +11,22 @@ from google.protobuf.message import Message
 
 from weft.coordinator.policy.key_paths import DeepMessage, Key, Metadata
 from weft.coordinator.store.rules import ANY_AGENT, Requirements, TaskRetryPolicy
+from weft.coordinator.store.run_limits import RunLimitRule
 from weft.rpc.times import seconds
 from weft.v1 import options_pb2
 
-# The key of a run limit for each value of the task's fairness key.
-BY_FAIRNESS_KEY = "fairness_key"
 TIME_LIMITS = ("schedule_to_start", "start_to_close", "schedule_to_close")
 
 
 class RunLimitOption(NamedTuple):
-    """A run limit of a method. 0: no such limit.
+    """A run limit of a method.
 
     `expression` names it: "" is the whole method, "fairness_key" each value of the fairness key. Those two have no `key`.
     """
 
     expression: str
     key: Key | None
-    max_running: int
-    max_rate_per_s: float
-    burst: int
-    # A number of weft.v1.AtLimit, never UNSPECIFIED.
-    at_limit: int
+    rule: RunLimitRule
 
 
 class LockOption(NamedTuple):
@@ -65,6 +60,7 @@ class MethodPolicy:
     slot_cost: int = 0
     result_ttl_s: float | None = None
     failure_ttl_s: float | None = None
+    # With what a task consumes.
     requirements: Requirements = ANY_AGENT
     # A call without a mode is direct.
     direct: bool = False
@@ -72,21 +68,11 @@ class MethodPolicy:
     fairness_key: Key | None = None
     run_limits: tuple[RunLimitOption, ...] = ()
     locks: tuple[LockOption, ...] = ()
-    # (resource, amount), by resource.
-    consumes: tuple[tuple[str, float], ...] = ()
     cache_ttl_s: float | None = None
     # "pkg.Service/Method".
     fallback: str = ""
     no_wait: bool | None = None
     check_rules: bool = True
-
-    def limit_keys(self, request: Message | DeepMessage, metadata: Metadata) -> tuple[tuple[str, str], ...]:
-        """(expression, value) of each run limit with a key of its own, for one call."""
-        return tuple(
-            (limit.expression, limit.key.value(request, metadata))
-            for limit in self.run_limits
-            if limit.key is not None
-        )
 
 
 def strictest(*limits: float | None) -> float | None:
@@ -140,7 +126,7 @@ def _tighter(under: options_pb2.RunLimit, over: options_pb2.RunLimit) -> options
     rates = [limit for limit in (over, under) if limit.max_rate_per_s]
     slowest = min(rates, key=lambda limit: limit.max_rate_per_s, default=over)
     # A burst of 0 is one second's worth.
-    bursts = [limit.burst or max(1, math.ceil(limit.max_rate_per_s)) for limit in rates]
+    bursts = [limit.burst or max(1, math.floor(limit.max_rate_per_s)) for limit in rates]
     return options_pb2.RunLimit(
         key=over.key,
         max_running=_least(under.max_running, over.max_running),

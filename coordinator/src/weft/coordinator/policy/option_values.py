@@ -12,6 +12,9 @@ from weft.v1 import options_pb2
 MAX_ATTEMPTS = 1000
 MAX_REQUIREMENTS = 64
 MAX_BACKOFF_S = 86400.0
+# A limit of nothing would end each task at once.
+LEAST_LIMIT_S = 0.001
+LEAST_TTL_S = 1.0
 # Characters.
 MAX_KEY = 128
 MAX_VALUE = 256

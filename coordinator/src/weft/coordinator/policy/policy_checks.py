@@ -13,20 +13,22 @@ from google.protobuf.descriptor import Descriptor, MethodDescriptor
 
 from weft.coordinator.policy.key_paths import Key, compile_key
 from weft.coordinator.policy.method_policy import (
-    BY_FAIRNESS_KEY,
     TIME_LIMITS,
     LockOption,
     MethodPolicy,
     RunLimitOption,
 )
 from weft.coordinator.policy.option_values import (
+    LEAST_LIMIT_S,
+    LEAST_TTL_S,
     MAX_REQUIREMENTS,
     check_amount,
     requirements,
     retry_policy,
     time_limit,
 )
-from weft.coordinator.store.rules import ANY_AGENT, HIGHEST_PRIORITY
+from weft.coordinator.store.rules import HIGHEST_PRIORITY, Requirements
+from weft.coordinator.store.run_limits import FAIRNESS_KEY, LimitAction, RunLimitRule
 from weft.rpc import refusals
 from weft.rpc.contracts.descriptors import DURABLE_KINDS, method_kind, method_name
 from weft.rpc.errors import InvalidArgument
@@ -41,9 +43,6 @@ MAX_LOCK_NAME = 128
 MAX_METHOD = 512
 # Attempts a second.
 MAX_RATE = 1e6
-# A limit of nothing would end each task at once.
-LEAST_LIMIT_S = 0.001
-LEAST_TTL_S = 1.0
 
 _METHOD = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*/[A-Za-z_][A-Za-z0-9_]*")
 # What options of a method with a stream of requests may say: its calls are direct.
@@ -96,15 +95,12 @@ def compiled(policy: options_pb2.TaskPolicy, method: MethodDescriptor) -> Method
         slot_cost=_slot_cost(policy),
         result_ttl_s=_ttl(policy, "result_ttl"),
         failure_ttl_s=_ttl(policy, "failure_ttl"),
-        requirements=requirements(policy.requirements, "requirements")
-        if policy.HasField("requirements")
-        else ANY_AGENT,
+        requirements=_requirements(policy),
         direct=_mode(policy) == options_pb2.CALL_MODE_DIRECT,
         idempotency_key=_key(policy.idempotency_key, request, "idempotency_key"),
         fairness_key=_key(policy.fairness_key, request, "fairness_key"),
         run_limits=tuple(_run_limit(limit, request) for limit in policy.run_limits),
         locks=tuple(_lock(lock, request) for lock in policy.locks),
-        consumes=_consumes(policy),
         cache_ttl_s=_cache_ttl(policy),
         fallback=_fallback(policy, method),
         no_wait=policy.no_wait if policy.HasField("no_wait") else None,
@@ -165,14 +161,11 @@ def _run_limit(limit: options_pb2.RunLimit, request: Descriptor) -> RunLimitOpti
         raise _refused(
             option, f"{where}has at_limit {name}, which counts unfinished tasks: it needs max_running"
         )
-    own = "" if limit.key == BY_FAIRNESS_KEY else limit.key
+    own = "" if limit.key == FAIRNESS_KEY else limit.key
     return RunLimitOption(
         limit.key,
         _key(own, request, f"{option}.key"),
-        limit.max_running,
-        limit.max_rate_per_s,
-        limit.burst,
-        at_limit,
+        RunLimitRule(limit.max_running, limit.max_rate_per_s, limit.burst, LimitAction(at_limit)),
     )
 
 
@@ -184,14 +177,15 @@ def _lock(lock: options_pb2.Lock, request: Descriptor) -> LockOption:
     return LockOption(lock.name, _key(lock.key, request, "locks.key"), lock.shared)
 
 
-def _consumes(policy: options_pb2.TaskPolicy) -> tuple[tuple[str, float], ...]:
+def _requirements(policy: options_pb2.TaskPolicy) -> Requirements:
+    needed = requirements(policy.requirements, "requirements")
     if len(policy.consumes) > MAX_REQUIREMENTS:
         raise _refused("consumes", f"has more than {MAX_REQUIREMENTS} entries")
     for resource, amount in policy.consumes.items():
         check_amount(resource, amount, "consumes")
         if not amount:
             raise _refused("consumes", f"has the amount 0 of {resource!r}: leave it out")
-    return tuple(sorted(policy.consumes.items()))
+    return needed._replace(consumes=tuple(sorted(policy.consumes.items())))
 
 
 def _cache_ttl(policy: options_pb2.TaskPolicy) -> float | None:

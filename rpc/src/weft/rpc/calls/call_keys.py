@@ -15,11 +15,22 @@ from weft.rpc.calls.metadata import DIRECT, DURABLE, MODE_KEY, RETRY_MARK
 PREFIX = "weft-"
 MODES = (DURABLE, DIRECT)
 LINEAGE = (ROOT_ID_KEY, PARENT_ID_KEY)
-# Says that a call may be run twice. It changes nothing for a durable call, which may be run twice anyway.
-RETRY_KEY, _RETRY = RETRY_MARK
+# Says that a direct call may be run twice, with the value below; or when a durable call is retried. A durable call may be run
+# twice anyway.
+RETRY_KEY, MARK = RETRY_MARK
 # Options that only tasks have.
-_FOR_TASKS = ("weft-request-id", "weft-priority", "weft-delay", "weft-require", "weft-detach")
-_KNOWN = (*_FOR_TASKS, MODE_KEY, RETRY_KEY, *LINEAGE)
+FOR_TASKS = (
+    "weft-request-id",
+    "weft-priority",
+    "weft-delay",
+    "weft-require",
+    "weft-detach",
+    "weft-start-to-close",
+    "weft-schedule-to-start",
+    "weft-result-ttl",
+    "weft-fairness-key",
+)
+KNOWN = (*FOR_TASKS, MODE_KEY, RETRY_KEY, *LINEAGE)
 
 
 def check_direct(pairs: Iterable[tuple[str, str | bytes]]) -> None:
@@ -34,27 +45,31 @@ def check_direct(pairs: Iterable[tuple[str, str | bytes]]) -> None:
 
 
 def _check_direct(key: str, value: str) -> None:
-    if key in _FOR_TASKS or (key == MODE_KEY and value == DURABLE):
-        given = key if key in _FOR_TASKS else f"{key}: {value}"
+    if key in FOR_TASKS or (key == MODE_KEY and value == DURABLE):
+        given = key if key in FOR_TASKS else f"{key}: {value}"
         raise refusals.invalid_field(
             f"{given} is for durable calls, which are stored first, and this one is direct: leave it out, or make the call durable",
+            field=key,
+        )
+    if key == RETRY_KEY and value != MARK:
+        raise refusals.invalid_field(
+            f"{key} is {value!r}; for a direct call it must be {MARK}, and says that the call may be run twice."
+            " A retry policy is for durable calls",
             field=key,
         )
     check(key, value)
 
 
 def check(key: str, value: str) -> None:
-    """Refuse an unknown call key, and an unknown value of the keys for mode and retry.
+    """Refuse an unknown call key, and an unknown mode.
 
     Raises:
         InvalidArgument: the key or its value is unknown; `field` names the key.
     """
     if key == MODE_KEY and value not in MODES:
         raise refusals.invalid_field(f"{key} is {value!r}; it must be {' or '.join(MODES)}", field=key)
-    if key == RETRY_KEY and value != _RETRY:
-        raise refusals.invalid_field(f"{key} is {value!r}; it must be {_RETRY}", field=key)
-    if key not in _KNOWN:
-        raise refusals.invalid_field(f"{key} is not known; there are {', '.join(_KNOWN)}", field=key)
+    if key not in KNOWN:
+        raise refusals.invalid_field(f"{key} is not known; there are {', '.join(KNOWN)}", field=key)
 
 
 def text(value: str | bytes) -> str:

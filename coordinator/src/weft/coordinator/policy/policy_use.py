@@ -1,0 +1,114 @@
+"""Fills in a submission what its call leaves open, by the policy of its method. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+
+from google.protobuf.message import Message
+
+from weft.coordinator.policy.key_paths import DeepMessage, Metadata
+from weft.coordinator.policy.method_policy import LockOption, MethodPolicy, strictest
+from weft.coordinator.store.records import Submission
+from weft.coordinator.store.rules import ANY_AGENT, Requirements
+from weft.coordinator.store.run_limits import LockClaim
+from weft.v1 import task_pb2
+
+# Request ids: their characters, and how many.
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_NO_OPTIONS = task_pb2.TaskOptions()
+
+
+def apply(
+    policy: MethodPolicy,
+    submission: Submission,
+    options: task_pb2.TaskOptions | None,
+    request: Message | DeepMessage,
+    *,
+    generated_id: bool = False,
+) -> None:
+    """Put a policy in force for one submission, which has the call's own options and the coordinator's defaults so far.
+
+    The call's own values come first. Of time limits the strictest holds.
+
+    Args:
+        options: the call's own options.
+        generated_id: the submission's request id is not the caller's own: one by the idempotency key replaces it.
+    """
+    given = _NO_OPTIONS if options is None else options
+    if policy.retry is not None and not given.HasField("retry"):
+        submission.retry = policy.retry
+    if policy.priority is not None and not given.HasField("priority"):
+        submission.priority = policy.priority
+    if policy.result_ttl_s is not None and not given.HasField("result_ttl"):
+        submission.result_ttl_s = policy.result_ttl_s
+    if policy.failure_ttl_s is not None and not given.HasField("failure_ttl"):
+        submission.failure_ttl_s = policy.failure_ttl_s
+    submission.schedule_to_start_s = strictest(submission.schedule_to_start_s, policy.schedule_to_start_s)
+    submission.start_to_close_s = strictest(submission.start_to_close_s, policy.start_to_close_s)
+    submission.schedule_to_close_s = strictest(submission.schedule_to_close_s, policy.schedule_to_close_s)
+    submission.requirements = merged(policy.requirements, submission.requirements)
+    metadata = given.context.metadata
+    _apply_keys(policy, submission, request, metadata)
+    if policy.idempotency_key is not None and (generated_id or not submission.request_id):
+        value = policy.idempotency_key.value(request, metadata)
+        if value:
+            submission.request_id = request_id(policy.method, value)
+
+
+def _apply_keys(
+    policy: MethodPolicy, submission: Submission, request: Message | DeepMessage, metadata: Metadata
+) -> None:
+    if policy.fairness_key is not None and not submission.fairness_key:
+        submission.fairness_key = policy.fairness_key.value(request, metadata)
+    if policy.run_limits:
+        submission.limit_keys = tuple(
+            (limit.expression, limit.key.value(request, metadata))
+            for limit in policy.run_limits
+            if limit.key is not None
+        )
+    if policy.locks:
+        submission.locks = all_locks(locks_of(policy.locks, request, metadata), submission.locks)
+
+
+def merged(under: Requirements, over: Requirements) -> Requirements:
+    """The requirements of a policy and of a call: all labels, the call's value first; of each resource the larger amount."""
+    if ANY_AGENT in {under, over}:
+        return over if under == ANY_AGENT else under
+    return Requirements.of(
+        {**dict(under.labels), **dict(over.labels)},
+        _larger(under.resources, over.resources),
+        _larger(under.consumes, over.consumes),
+    )
+
+
+def _larger(one: Iterable[tuple[str, float]], other: Iterable[tuple[str, float]]) -> dict[str, float]:
+    amounts = dict(one)
+    for resource, amount in other:
+        amounts[resource] = max(amount, amounts.get(resource, 0.0))
+    return amounts
+
+
+def locks_of(
+    locks: Iterable[LockOption], request: Message | DeepMessage, metadata: Metadata
+) -> tuple[LockClaim, ...]:
+    """The locks of one call by its method's policy."""
+    return tuple(LockClaim(lock.of(request, metadata), lock.shared) for lock in locks)
+
+
+def all_locks(one: Iterable[LockClaim], other: Iterable[LockClaim]) -> tuple[LockClaim, ...]:
+    """The locks of a policy and of a call together, each name once. A lock that is shared in one alone is exclusive."""
+    claims: dict[str, LockClaim] = {}
+    for claim in (*one, *other):
+        known = claims.get(claim.name)
+        claims[claim.name] = claim if known is None or known.shared else known
+    return tuple(claims.values())
+
+
+def request_id(method: str, value: str) -> str:
+    """The request id for a value of the method's idempotency key: another method's equal value is another id."""
+    plain = f"{method}:{value}"
+    if _REQUEST_ID.fullmatch(plain):
+        return plain
+    return f"sha256:{hashlib.sha256(plain.encode(errors='surrogatepass')).hexdigest()}"
