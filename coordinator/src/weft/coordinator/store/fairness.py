@@ -16,6 +16,9 @@ MAX_TAG = 1 << 42
 MIN_WEIGHT, MAX_WEIGHT = 0.01, 1000.0
 # Keys that are remembered before the first look at which of them can be forgotten.
 _REMEMBERED = 64
+# Keys that one queue and priority remembers at most. Of more, those with the smallest tags are forgotten: each may have one
+# turn too many.
+MOST_KEYS = 10_000
 
 
 def tag_step(weight: float) -> int:
@@ -48,5 +51,8 @@ class FairOrder:
         self.virtual = max(self.virtual, tag)
 
     def _forget_past(self) -> None:
-        self._finishes = {key: finish for key, finish in self._finishes.items() if finish > self.virtual}
+        kept = {key: finish for key, finish in self._finishes.items() if finish > self.virtual}
+        if len(kept) > MOST_KEYS:
+            kept = dict(sorted(kept.items(), key=lambda item: item[1])[-MOST_KEYS // 2 :])
+        self._finishes = kept
         self._tidy_at = 2 * len(self._finishes) + _REMEMBERED

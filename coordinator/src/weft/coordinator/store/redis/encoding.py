@@ -1,8 +1,9 @@
-"""Conversions between the store's records and the values in Redis: queue names, tasks, attempts. Pure."""
+"""Conversions between the store's records and the values in Redis: queue names, tasks, attempts, run limits. Pure."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -11,6 +12,7 @@ import msgpack
 from weft.coordinator.store import store_outcomes, stored_options
 from weft.coordinator.store.records import AttemptRecord, Claimed, Owner, Submission, TaskRecord
 from weft.coordinator.store.rules import QueueKey, Requirements, State
+from weft.coordinator.store.run_limits import GateKey, LimitAction, LockClaim, RunLimitRule, RunLimitRules
 
 Record = dict[str, Any]
 # First bytes of the name of an outcome that a script gave to an attempt. No serialized outcome begins so.
@@ -20,6 +22,8 @@ _QUEUES = 4096
 # The label of the avoided agent, in the name of a queue. No agent has it: a coordinator that does not know such queues leaves
 # their tasks to others.
 _AVOID = ""
+# First letters of the entries of gates.
+_RUN_LIMIT, _EXCLUSIVE, _SHARED = "r", "x", "s"
 
 
 def pack(value: Any) -> bytes:
@@ -130,6 +134,10 @@ def task(
             schedule_to_close_s=_seconds(record.get("sc")),
             requirements=key.requirements,
             context=context,
+            fairness_key=record.get("fk", ""),
+            fairness_weight=float(record.get("fw", 1.0)),
+            limit_keys=tuple(_flat_pairs(record.get("g", ()))),
+            locks=tuple(LockClaim(entry[1:], entry[0] == _SHARED) for entry in record.get("l", ())),
             **stored_options.decode(record["x"])._asdict(),
         ),
         attempt=int(record["a"]),
@@ -147,6 +155,7 @@ def task(
         failures=0 if state.terminal else int(record.get("f", 0)),
         close_at=None if state.terminal else _close_at(record),
         history=_past_attempts(past),
+        limited_by=str(gate_key(record["pk"])) if "pk" in record else "",
     )
 
 
@@ -170,6 +179,57 @@ def claimed(
         float(deadline_at) if deadline_at is not False else None,
         key.requirements.consumes,
     )
+
+
+# -- run limits and locks: gate_states.lua documents the names of gates -----------------------------------------------
+
+
+def packable_gates(submission: Submission) -> tuple[Any, ...] | None:
+    """What a task says of gates and turns, for enqueue.lua; None: nothing."""
+    keys, locks, fairness = submission.limit_keys, submission.locks, submission.fairness_key
+    if not (keys or locks or fairness):
+        return None
+    return (
+        [text for pair in keys for text in pair] or False,
+        [f"{_SHARED if shared else _EXCLUSIVE}{name}" for name, shared in locks] or False,
+        fairness or False,
+        submission.fairness_weight if submission.fairness_weight != 1.0 else False,
+    )
+
+
+def gate_key(entry: str) -> GateKey:
+    """The gate behind an entry."""
+    if entry[0] != _RUN_LIMIT:
+        return GateKey.of_lock(entry[1:])
+    return GateKey(*entry[1:].split("\n", 2))
+
+
+def packable_rules(rules: RunLimitRules) -> dict[str, tuple[Any, ...]]:
+    """The rules of a method, for limits.lua."""
+    return {
+        expression: (
+            rule.max_running or False,
+            rule.rate_per_s or False,
+            rule.bucket_size,
+            int(rule.at_limit),
+            rule.grace_s,
+            rule.burst,
+        )
+        for expression, rule in rules.items()
+    }
+
+
+def rules_of(raw: bytes) -> dict[str, RunLimitRule]:
+    """The rules of a method in `limits`."""
+    return {
+        expression: RunLimitRule(int(most), float(rate), int(burst), LimitAction(int(action)), float(grace_s))
+        for expression, (most, rate, _, action, grace_s, burst) in record_of(raw).items()
+    }
+
+
+def _flat_pairs(items: Sequence[str]) -> Iterator[tuple[str, str]]:
+    texts = iter(items)
+    return zip(texts, texts, strict=True)
 
 
 def _seconds(value: float | None) -> float | None:

@@ -10,8 +10,15 @@ from weft.coordinator.store.stored_options import FIELDS, LEFT_OUT, encode
 _TASKS = 250
 
 
-async def upgrade(link: RedisLink) -> None:
+# Layouts before this one lack something.
+_COMPLETE = 3
+
+
+async def upgrade(link: RedisLink, layout: int) -> None:
     """Add what layouts 1 and 2 did not have. No coordinator of an earlier version may run meanwhile.
+
+    Layout 3 lacks nothing: layout 4 tells earlier versions, which know nothing of run limits and locks and would start tasks
+    over them, to stay away.
 
     After an interruption it starts again from the beginning. Two coordinators may do it at once.
 
@@ -20,6 +27,6 @@ async def upgrade(link: RedisLink) -> None:
     """
     left_out = encode(LEFT_OUT).split()
     behind: bytes | bool = b""
-    while behind is not False:
+    while layout < _COMPLETE and behind is not False:
         behind = await link.run("upgrade", [behind, _TASKS, FIELDS, left_out])
     await link.client.set(link.keys("layout"), LAYOUT)

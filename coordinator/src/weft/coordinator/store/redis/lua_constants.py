@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from google.rpc import code_pb2
 
 from weft.coordinator.store import stored_options
+from weft.coordinator.store.fairness import MAX_TAG, MAX_WEIGHT, MIN_WEIGHT, MOST_KEYS, TAG_UNIT
 from weft.coordinator.store.history import MAX_ATTEMPTS
 from weft.coordinator.store.rules import (
     BACKSTOP_S,
@@ -16,11 +17,12 @@ from weft.coordinator.store.rules import (
     RECLAIM_ATTEMPTS,
     State,
 )
+from weft.coordinator.store.run_limits import LIMIT_REASON, MAX_PARKED, LimitAction
 
 
 def constants() -> str:
     """Lua that defines them as locals."""
-    numbers: Mapping[str, float] = {
+    values: Mapping[str, float | str] = {
         **{state.name: int(state) for state in State},
         "OK": code_pb2.OK,
         "CODE_CANCELLED": code_pb2.CANCELLED,
@@ -30,6 +32,14 @@ def constants() -> str:
         "MAX_HISTORY": MAX_ATTEMPTS,
         "MAX_GROWTH": MAX_GROWTH,
         "RECLAIM_ATTEMPTS": RECLAIM_ATTEMPTS,
+        "MAX_PARKED": MAX_PARKED,
+        **{f"LIMIT_{action.name}": int(action) for action in LimitAction},
+        "LIMIT_REASON": LIMIT_REASON,
+        "TAG_UNIT": TAG_UNIT,
+        "MAX_TAG": MAX_TAG,
+        "MIN_WEIGHT": MIN_WEIGHT,
+        "MAX_WEIGHT": MAX_WEIGHT,
+        "MOST_KEYS": MOST_KEYS,
         # Indexes of the options.
         **{name.upper(): index for index, name in enumerate(stored_options.FIELDS, 1)},
     }
@@ -37,7 +47,7 @@ def constants() -> str:
         "FINAL_CODES": (f"[{code}] = true" for code in sorted(FINAL_CODES)),
         "UNITS": (f"{unit} = {size}" for unit, size in stored_options.UNITS.items()),
     }
-    lines = [f"local {name} = {value!r}" for name, value in numbers.items()]
+    lines = [f"local {name} = {value!r}" for name, value in values.items()]
     lines += [f"local {name} = {_table(items)}" for name, items in tables.items()]
     # The last option may be left out.
     words = ["(%S+)"] * (len(stored_options.FIELDS) - 1)

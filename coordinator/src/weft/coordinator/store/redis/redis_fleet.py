@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from weft.coordinator.store.records import AgentRecord, LockRecord, Owner, QueueDepth, by_base
+from weft.coordinator.store.records import AgentRecord, Owner, QueueDepth, by_base
 from weft.coordinator.store.redis import shared_fleet
 from weft.coordinator.store.redis.encoding import queue_key
 from weft.coordinator.store.redis.redis_link import RedisLink
 from weft.coordinator.store.redis.write_buffer import WriteBuffer
 from weft.coordinator.store.rules import QueueKey
-from weft.coordinator.store.run_limits import RunLimitRules
 from weft.rpc import refusals
 
 
@@ -87,8 +86,9 @@ class RedisFleet:
     async def depths(self) -> Mapping[QueueKey, QueueDepth]:
         self._buffer.flush()
         return by_base(
-            (queue_key(name.decode()), QueueDepth(queued, scheduled, running, oldest_at or None))
-            for name, queued, scheduled, running, oldest_at in await self._link.run("depths", []) or ()
+            (queue_key(name.decode()), QueueDepth(queued, scheduled, running, oldest_at or None, parked))
+            for name, queued, scheduled, running, oldest_at, parked in await self._link.run("depths", [])
+            or ()
         )
 
     async def set_paused(self, method: str, *, paused: bool) -> None:
@@ -103,14 +103,3 @@ class RedisFleet:
                 "paused", self._link.client.smembers(self._link.keys("paused"))
             )
         )
-
-    # -- run limits and locks -------------------------------------------------------------------------------------
-
-    async def set_run_limits(self, method: str, rules: RunLimitRules) -> None:  # noqa: ARG002  # not built yet
-        raise refusals.not_implemented("this store has no run limits yet")
-
-    async def run_limits(self) -> Mapping[str, RunLimitRules]:
-        return {}
-
-    async def locks(self, name: str = "") -> Sequence[LockRecord]:  # noqa: ARG002  # not built yet
-        return []

@@ -1,4 +1,4 @@
-"""Every key of the Redis store, and its contents. The scripts build the same names.
+r"""Every key of the Redis store, and its contents. The scripts build the same names.
 
 All keys of a store begin with its prefix, which is a hash tag: in a Cluster they are in one slot, and each script
 touches that slot alone. Times are seconds since the epoch by Redis' clock; records are msgpack.
@@ -13,7 +13,26 @@ touches that slot alone. Times are seconds since the epoch by Redis' clock; reco
 | `p:<id>`          | list   | progress: [attempt, payload] each                                                        |
 | `s:<id>`          | string | size of each item of `p:`, four bytes each, big-endian                                   |
 | `q:<request id>`  | string | digest of the request, then the task's id                                                |
-| `ready:<queue>`   | zset   | ready tasks; score 9 - priority, so that ids of equal score are in order of age          |
+| `ready:<queue>`   | zset   | ready tasks; score 9 - priority, so that ids of equal score are in order of age; with    |
+|                   |        | fairness keys, plus tag / 2^42 (fairness.py)                                             |
+| `fair:<p>:<queue>`| zset   | turns of the ready tasks with priority p: `v` → tag of the last claimed one; `k<fairness |
+|                   |        | key>` → its next tag, if that is not past                                                |
+| `fair`            | string | how many `fair:<p>:<queue>` there are; absent: none                                      |
+| `limits`          | hash   | method → its run limits: {key expression: [most running, rate, size of the bucket,       |
+|                   |        | action, grace, burst]}; false: any number                                                |
+| `limited`         | string | there while there are run limits, or gates to look at                                    |
+| `rulings`         | string | version of `limits`                                                                      |
+| `gate:<gate>`     | string | state of a gate, while it is not as new (below)                                          |
+| `parked:<g>\n<q>` | zset   | tasks of this queue that are parked at this gate, in the order of `ready:`               |
+| `parks:<gate>`    | hash   | queue → tasks parked at the gate                                                         |
+| `parked`          | hash   | queue → parked tasks                                                                     |
+| `waiting`         | zset   | gates with parked tasks (score 0)                                                        |
+| `gates`           | zset   | gates that a sweep looks at, by when; `c<gate>`: the limits of its method have changed,  |
+|                   |        | look at the gates behind this one                                                        |
+| `exclusive:<gate>`| zset   | exclusive claims that are parked at a lock (score 0)                                     |
+| `holders:<gate>`  | set    | tasks that hold a lock                                                                   |
+| `locks`           | zset   | gates of locks that are held or waited for (score 0)                                     |
+| `kept:<gate>`     | zset   | unfinished tasks at a run limit that does not let tasks wait (score 0)                   |
 | `held:<e>#<agent>`| set    | tasks that this session runs                                                             |
 | `sessions:<agent>`| hash   | epoch → instance id, of sessions with a lease                                            |
 | `all`             | zset   | every task by id (score 0), for listing                                                  |
@@ -64,19 +83,25 @@ touches that slot alone. Times are seconds since the epoch by Redis' clock; reco
 The name of a queue is its method; with requirements, a line of JSON ([labels, resources]) follows. In a queue of retries the
 first label has an empty name, and the avoided agent as its value.
 
+The name of a gate is `r<method>\n<key expression>\n<value>` (a run limit) or `l<name>` (a lock). An entry of a gate is the
+name of a run limit, or `x<name>` (exclusive) or `s<name>` (shared) for a lock. A gate's state: `n` attempts inside, `x` one holds the
+lock exclusively, `w` parked tasks, `xw` exclusive claims among them, `r` returned tasks that are still ready, `tk` tokens at `at`.
+
 A record's fields, absent where unset: `s` state, `q` queue, `p` priority, `c` created, `d` delay, `ss` schedule_to_start,
 `sc` schedule_to_close, `x` other options in full (stored_options.py), `r` request id, `at` ready at, if not at once, `a` attempt, `f` failures, `k` crashes,
 `oa` `oe` owner's agent and epoch, `rp` the owner has reported, `st` started, `fi` finished, `ex` forgotten at, `b` state before
 the end, `cr` `cg` `ce` cancellation: reason, grace, when the store ends the task, `n` responses, `nb` their bytes, `na` `ni`
 attempt and index of the last one, `ra` retried at, `fa` attempts before that, `due` in `timers` at, `e` outcome of the store's
-own, by name, `o` size of the `o:` key, if any, `h` size of `h:`, `bs` size of `b:`, about, `z` expired.
+own, by name, `o` size of the `o:` key, if any, `h` size of `h:`, `bs` size of `b:`, about, `z` expired, `g` limit keys (expression,
+value, …), `l` locks (entries), `fk` fairness key, `fw` its weight, `pk` entry of the gate that it is parked at, `rt` gate that let it
+return, `tg` entries of taken gates, `ug` run limits that count it in `kept:`.
 """
 
 from __future__ import annotations
 
 # Layout 1 did not record which queues hold tasks, which agents have changed, and how large values are. Layouts 1 and 2 left
-# out options that were the default (upgrade.lua).
-LAYOUT = 3
+# out options that were the default (upgrade.lua). Layout 3 had no run limits, locks and fairness keys.
+LAYOUT = 4
 
 
 class RedisKeys:

@@ -3,7 +3,7 @@
     script ─► reply: result, changes, depths of the touched queues ─► state kept here, listener
     others' scripts ─► events ─► the same            poll ─► missed changes, and whether Redis is there
 
-The state kept here is only for speed: ready tasks by queue, paused methods. Replies, events and the poll correct it; a poll
+The state kept here is only for speed: ready tasks by queue, paused methods, methods with run limits. Replies, events and the poll correct it; a poll
 reads the changes since the last one, by versions. An event can be lost with its connection: then all tasks with a subscriber
 here are read again. If such a task is not there any more, its subscribers are told that it is lost.
 
@@ -82,6 +82,8 @@ class RedisLink:
         self.unfinished = 0
         self.ready: dict[QueueKey, int] = {}
         self.paused: frozenset[str] = frozenset()
+        # Methods with run limits.
+        self.limited: frozenset[str] = frozenset()
         # Claims whose answers were lost.
         self.in_doubt: list[str] = []
         self._refusals = Refusals()
@@ -89,9 +91,10 @@ class RedisLink:
         self._clock = clock
         self._poll_s = poll_s
         self._offset_s = 0.0
-        # Known versions of fleet and catalogue, of `paused`, and of the queues.
-        self._versions: list[int] = [0, 0]
+        # Known versions of fleet, catalogue and run limits; of `paused`; of `limited`; and of the queues.
+        self._versions: list[int] = [0, 0, 0]
         self._pauses = -1
+        self._rulings = -1
         self._revision = 0
         # The last revision of rows whose changes were told.
         self._rows = -1
@@ -217,7 +220,7 @@ class RedisLink:
     def reread_all(self) -> None:
         """Changes may have been missed, or lost with a server: read everything again."""
         self._missed = True
-        self._revision, self._pauses, self._rows = 0, -1, -1
+        self._revision, self._pauses, self._rows, self._rulings = 0, -1, -1, -1
         self.outages += 1
         self._look.set()
 
@@ -342,15 +345,16 @@ class RedisLink:
         more, anew, missed = True, False, False
         while more:
             began_at = time.time()
-            asked = [_PRESENT_S, self._pauses, self._revision, _LOOK_QUEUES, self._rows]
-            new, now, *versions, pauses, paused, revision, again, more, moved, rows, kinds = await self.run(
-                "look", asked
-            )
+            asked = [_PRESENT_S, self._pauses, self._revision, _LOOK_QUEUES, self._rows, self._rulings]
+            found = await self.run("look", asked)
+            new, now, *versions, pauses, paused, limited, revision, again, more, moved, rows, kinds = found
             self._offset_s = now - (began_at + time.time()) / 2
             missed, anew = missed or bool(new), anew or bool(again)
             if paused is not False:
                 self.paused = frozenset(method.decode() for method in paused or ())
-            self._pauses, self._revision, self._rows = pauses, revision, rows
+            if limited is not False:
+                self.limited = frozenset(method.decode() for method in limited or ())
+            self._pauses, self._revision, self._rows, self._rulings = pauses, revision, rows, versions[-1]
             self.rows_changed([kind.decode() for kind in kinds or ()])
             depths |= {queue_key(name.decode()): queued for name, queued in moved or ()}
         if anew:

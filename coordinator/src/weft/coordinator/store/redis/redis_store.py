@@ -38,6 +38,7 @@ from weft.coordinator.store.redis.encoding import claimed, packable_attempt, que
 from weft.coordinator.store.redis.endpoint_resolver import EndpointResolver
 from weft.coordinator.store.redis.layout_upgrade import upgrade
 from weft.coordinator.store.redis.redis_fleet import RedisFleet
+from weft.coordinator.store.redis.redis_gates import RedisGates
 from weft.coordinator.store.redis.redis_ids import IdGenerator, is_id
 from weft.coordinator.store.redis.redis_keys import LAYOUT, RedisKeys
 from weft.coordinator.store.redis.redis_link import CLAIM_KEPT_S, RedisLink
@@ -70,7 +71,7 @@ class RedisOptions:
     recovery_grace_s: float = 5.0
 
 
-class RedisStore(RedisFleet, RedisRows):
+class RedisStore(RedisFleet, RedisGates, RedisRows):
     """A `Store` in Redis. Used on one event loop. Large because `TaskStore` is.
 
     Args:
@@ -131,7 +132,7 @@ class RedisStore(RedisFleet, RedisRows):
             layout = await redis_checks.check(client, keys, servers.shown, self._durability)
             scripts.coordinator = await client.incr(keys("coordinators"))
             if layout < LAYOUT:
-                await upgrade(self._link)
+                await upgrade(self._link, layout)
             last = await client.get(keys("last"))
             self._ids = IdGenerator((last or b"").decode(), scripts.coordinator, self._rng)
             await self._link.open()
@@ -189,7 +190,8 @@ class RedisStore(RedisFleet, RedisRows):
                 *each.owner,
                 each.slots,
                 each.limit,
-                [(queue_name(key), cost) for key, cost in each.costs.items()],
+                [_claimed_queue(key, cost) for key, cost in each.costs.items()],
+                *([each.left] if each.left else ()),
             )
             for each in requests
         ]
@@ -321,3 +323,8 @@ class RedisStore(RedisFleet, RedisRows):
         promoted, expired, reclaimed, forgotten, lost, next_at = found
         owners = [Owner(agent.decode(), epoch) for agent, epoch in lost or ()]
         return SweepReport(promoted, expired, reclaimed, forgotten, owners, next_at or None)
+
+
+def _claimed_queue(key: QueueKey, cost: int) -> tuple[Any, ...]:
+    consumes = key.requirements.consumes
+    return (queue_name(key), cost, dict(consumes)) if consumes else (queue_name(key), cost)

@@ -1,8 +1,8 @@
 """Runs the scripts, by their digests; loads them again when Redis has forgotten them.
 
-A script is the constants, the shared files, and a file of its own or a function of fleet.lua or rows.lua. Calls go out in order, one
-pipeline after another: calls that come while a pipeline is under way form the next one. The storing of a task and its claim
-by an idle agent are one pipeline.
+A script is the constants, the shared files, and a file of its own or a function of fleet.lua, limits.lua or rows.lua. Calls go
+out in order, one pipeline after another: calls that come while a pipeline is under way form the next one. The storing of a
+task and its claim by an idle agent are one pipeline.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class _ScriptCall(NamedTuple):
 
 
 # Files that every script begins with, and the files whose functions are scripts.
-_SHARED = ("base", "moves", "sessions")
-_OF_FUNCTIONS = ("fleet", "rows")
+_SHARED = ("base", "fairness", "gate_states", "gates", "moves", "sessions")
+_OF_FUNCTIONS = ("fleet", "limits", "rows")
 
 
 @cache

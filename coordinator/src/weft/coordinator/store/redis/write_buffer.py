@@ -9,6 +9,7 @@ from typing import Any
 
 from weft.coordinator.store.linger import LingerTimer
 from weft.coordinator.store.records import (
+    AtLimit,
     AttemptReport,
     Claimed,
     ClaimRequest,
@@ -20,17 +21,17 @@ from weft.coordinator.store.records import (
     TooManyQueues,
 )
 from weft.coordinator.store.redis.deferred_writes import DeferredTask, DeferredTasks
-from weft.coordinator.store.redis.encoding import queue_name
+from weft.coordinator.store.redis.encoding import gate_key, packable_gates, queue_name
 from weft.coordinator.store.redis.redis_link import RedisLink
 from weft.coordinator.store.rules import QueueKey
-from weft.coordinator.store.store_refusals import tell_not_stored, too_many_queues
+from weft.coordinator.store.store_refusals import at_limit, tell_not_stored, too_many_queues
 from weft.coordinator.store.stored_options import encode, options_of
 from weft.coordinator.store.task_ids import digest_of
 from weft.rpc.errors import Unavailable
 
 _LEASES_KEPT = 1024
 # Results of enqueue.lua.
-_EXISTED, _REUSED, _TOO_MANY_QUEUES = 1, 2, 3
+_EXISTED, _REUSED, _TOO_MANY_QUEUES, _AT_LIMIT = 1, 2, 3, 4
 
 
 class WriteBuffer:
@@ -63,13 +64,16 @@ class WriteBuffer:
         rows = [_row(task_id, submission) for task_id, submission in zip(ids, submissions, strict=True)]
         results = await self._link.run("enqueue", [self._max_queues, rows])
         return [
-            self._result(submission, kind, task_id.decode())
-            for submission, (kind, task_id) in zip(submissions, results, strict=True)
+            self._result(submission, *result) for submission, result in zip(submissions, results, strict=True)
         ]
 
-    def _result(self, submission: Submission, kind: int, task_id: str) -> EnqueueResult:
+    def _result(self, submission: Submission, kind: int, raw: bytes, *most: int) -> EnqueueResult:
+        """What enqueue.lua answers for one task. `raw`: its id, or the gate that refuses it."""
         if kind == _TOO_MANY_QUEUES:
             return TooManyQueues(submission.method, self._max_queues)
+        if kind == _AT_LIMIT:
+            return AtLimit(gate_key(raw.decode(errors="surrogateescape")), *map(int, most))
+        task_id = raw.decode()
         return RequestIdReused(task_id) if kind == _REUSED else Enqueued(task_id, existed=kind == _EXISTED)
 
     def enqueue_deferred(self, ids: Sequence[str], submissions: Sequence[Submission]) -> Sequence[Enqueued]:
@@ -85,6 +89,8 @@ class WriteBuffer:
         for task_id, submission in zip(ids, submissions, strict=True):
             key = QueueKey(submission.method, submission.requirements)
             behind = key in link.ready or submission.method in link.paused
+            # At a run limit, Redis alone knows whether there is room.
+            behind = behind or submission.method in link.limited
             soon = not behind and link.listener.has_room(key)
             if not soon or not self._deferred.take(task_id, submission, now, now_s):
                 at_once.append(DeferredTask(task_id, submission, now, now_s))
@@ -188,7 +194,7 @@ class WriteBuffer:
             [
                 self._max_queues,
                 [
-                    (*_row(task.task_id, task.submission), _started(task, outcomes.get(task.task_id)))
+                    _row(task.task_id, task.submission, _started(task, outcomes.get(task.task_id)))
                     for task in tasks
                 ],
             ],
@@ -205,11 +211,13 @@ class WriteBuffer:
     ) -> None:
         try:
             reply = await self._link.ask("enqueue", asked)
-            for task, (kind, _) in zip(tasks, reply.result, strict=True):
-                if kind == _TOO_MANY_QUEUES:
+            for task, raw in zip(tasks, reply.result, strict=True):
+                result = self._result(task.submission, *raw)
+                if isinstance(result, TooManyQueues | AtLimit):
+                    # It counts as ready here.
                     self._link.reread_all()
-                    refused = TooManyQueues(task.submission.method, self._max_queues)
-                    tell_not_stored(self._link.listener, [task.submission], too_many_queues(refused))
+                    error = at_limit(result) if isinstance(result, AtLimit) else too_many_queues(result)
+                    tell_not_stored(self._link.listener, [task.submission], error)
             await self._link.tell(reply, outcomes)
         except Unavailable as error:
             # They count as ready here.
@@ -225,9 +233,9 @@ class WriteBuffer:
             stored.exception()
 
 
-def _row(task_id: str, submission: Submission) -> tuple[Any, ...]:
+def _row(task_id: str, submission: Submission, started: Any = None) -> tuple[Any, ...]:
     """A task for enqueue.lua."""
-    return (
+    row: tuple[Any, ...] = (
         task_id,
         queue_name(QueueKey(submission.method, submission.requirements)),
         submission.priority,
@@ -240,6 +248,11 @@ def _row(task_id: str, submission: Submission) -> tuple[Any, ...]:
         submission.payload,
         submission.context,
     )
+    # Most tasks have neither.
+    gates = packable_gates(submission)
+    if gates is not None:
+        return (*row, started or False, gates)
+    return row if started is None else (*row, started)
 
 
 def _started(task: DeferredTask, outcome: bytes | None) -> Any:

@@ -19,6 +19,10 @@ local function adopt(id, attempt, known)
   call('SREM', key('held', session(agent, t.oe)), id)
   t.oe = epoch
   call('SADD', key('held', session(agent, epoch)), id)
+  if is_limited() then
+    -- A limit that is being set counts running attempts session by session (limits.lua): this one changes its session.
+    open_gates().count_in(id, t)
+  end
   save(id, t)
   return t.q
 end

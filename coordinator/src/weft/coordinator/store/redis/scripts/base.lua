@@ -22,6 +22,10 @@ end
 local touched, changed, revoked, woke, soonest = {}, {}, {}, false, false
 -- Kinds of changed rows, for the event; false: none.
 local row_kinds = false
+-- Whether there are run limits, whether some queue has fairness keys; nil: not read. Then what fairness.lua and gates.lua hold,
+-- if this script needed them.
+local limited, fair, tags, gates
+local open_tags, open_gates, is_limited
 
 local function key(kind, id)
   return P .. ':' .. kind .. ':' .. id
@@ -66,6 +70,12 @@ local function nearer(a, b)
   return a and b and math.min(a, b) or a or b
 end
 
+local function count(kind, queue, by)
+  if call('HINCRBY', all(kind), queue, by) == 0 then
+    call('HDEL', all(kind), queue)
+  end
+end
+
 -- Record the new depths of touched queues, publish the changes to the other coordinators, and pack the reply.
 local function reply(result)
   local depths = {}
@@ -76,7 +86,16 @@ local function reply(result)
       call('ZADD', all('moved'), call('INCR', all('moves')), queue)
     else
       call('ZREM', all('moved'), queue)
+      if tags or fair then
+        open_tags().emptied(queue)
+      end
     end
+  end
+  if tags then
+    tags.flush()
+  end
+  if gates then
+    gates.flush()
   end
   if #changed > 0 or #revoked > 0 or woke or row_kinds then
     local ids = {}

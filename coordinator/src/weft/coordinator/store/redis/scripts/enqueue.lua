@@ -1,11 +1,12 @@
 -- Store tasks, in order: new ones, and deferred ones, which an agent may have started or ended (deferred_writes.py).
 --
 -- request  {most queues of a method, {{id, queue, priority, delay, to_start, to_close, options, request id, digest, payload, context,
---          started: {agent, epoch, time, outcome of a success or false} or false}…}}; false: unset
--- reads    q:<request id>, last, sets, widths
+--          started: {agent, epoch, time, outcome of a success or false} or false,
+--          gates: {limit keys, locks, fairness key, its weight} or false}…}}; false: unset
+-- reads    q:<request id>, last, limited, fair, sets, widths, kept:
 -- writes   t: b: q: all last, and what `place` writes; o: expiry for an ended task
 -- result   for each {outcome, task id}: 0 stored, 1 existed already, 2 the request id belongs to another request,
---          3 this would be one queue more than the method may have
+--          3 this would be one queue more than the method may have; 4 a run limit refuses it {4, the limit's gate, most}
 
 -- When a task was created, to the microsecond, by its id; now at the latest.
 local function created_at(id)
@@ -26,6 +27,10 @@ end
 
 local function store_started(id, t)
   place(id, t, RUNNING)
+  if limited then
+    -- Its coordinator had not heard of the limit yet: as if the attempt had started before the limit was set.
+    open_gates().count_in(id, t)
+  end
   if leased(t.oa, t.oe) then
     tell(id, t)
   else
@@ -42,8 +47,67 @@ local function too_many(queue)
     and call('HEXISTS', all('sets'), set) == 0
 end
 
+-- Apply the run limits that do not let a new task wait. Returns the one that refuses it, or the one that cancels it.
+local function at_limits(t)
+  local newest, oldest = nil, {}
+  for _, item in ipairs(open_gates().strict(t)) do
+    local name, rule = item[1], item[2]
+    if call('ZCARD', key('kept', name)) >= rule[1] then
+      if rule[4] == LIMIT_REFUSE then
+        return item, nil
+      elseif rule[4] == LIMIT_CANCEL_NEWEST then
+        newest = newest or item
+      else
+        oldest[#oldest + 1] = item
+      end
+    end
+  end
+  for _, item in ipairs(newest and {} or oldest) do
+    local id = call('ZRANGE', key('kept', item[1]), 0, 0)[1]
+    if id then
+      cancel(id, load(id), LIMIT_REASON, item[2][5])
+    end
+  end
+  return nil, newest
+end
+
+-- `newest`: the run limit that cancels it.
+local function store(id, t, item, newest)
+  local request_id, started = item[8], item[12]
+  if request_id then
+    call('SET', key('q', request_id), item[9] .. id)
+  end
+  if #item[10] > 0 or #item[11] > 0 then
+    call('SET', key('b', id), cmsgpack.pack({item[10], item[11]}))
+  end
+  call('ZADD', all('all'), 0, id)
+  if started then
+    t.a, t.oa, t.oe, t.st = 1, started[1], started[2], started[3]
+  end
+  if started and started[4] then
+    store_ended(id, t, started[4])
+  elseif started then
+    store_started(id, t)
+  else
+    place(id, t, t.d and SCHEDULED or QUEUED)
+    if newest then
+      finish(id, t, CANCELLED, 'cancelled:' .. LIMIT_REASON)
+    else
+      save(id, t)
+    end
+  end
+end
+
 local results = {}
-local last = call('GET', all('last')) or ''
+local known_of = call('MGET', all('last'), all('limited'), all('fair'))
+local last = known_of[1] or ''
+limited, fair = known_of[2] ~= false, known_of[3] ~= false
+
+-- Set what few tasks have.
+local function set_gates(t, given)
+  t.g, t.l, t.fk, t.fw = given[1] or nil, given[2] or nil, given[3] or nil, given[4] or nil
+end
+
 for index, item in ipairs(request[2]) do
   local id, request_id = item[1], item[8]
   local known = request_id and call('GET', key('q', request_id))
@@ -61,30 +125,23 @@ for index, item in ipairs(request[2]) do
       q = item[2], p = item[3], c = created, d = delay, ss = item[5] or nil, sc = item[6] or nil, x = item[7],
       r = request_id or nil, at = delay and created + delay or nil, a = 0, bs = #item[10] + #item[11],
     }
-    if request_id then
-      call('SET', key('q', request_id), item[9] .. id)
+    if item[13] then
+      set_gates(t, item[13])
     end
-    if #item[10] > 0 or #item[11] > 0 then
-      call('SET', key('b', id), cmsgpack.pack({item[10], item[11]}))
+    local started, refused, newest = item[12], nil, nil
+    if limited and not started then
+      refused, newest = at_limits(t)
     end
-    call('ZADD', all('all'), 0, id)
-    local started = item[12]
-    if started then
-      t.a, t.oa, t.oe, t.st = 1, started[1], started[2], started[3]
-    end
-    if started and started[4] then
-      store_ended(id, t, started[4])
-    elseif started then
-      store_started(id, t)
+    if refused then
+      results[index] = {4, refused[1], refused[2][1]}
     else
-      place(id, t, delay and SCHEDULED or QUEUED)
-      save(id, t)
+      store(id, t, item, newest)
+      if id > last then
+        last = id
+        call('SET', all('last'), last)
+      end
+      results[index] = {0, id}
     end
-    if id > last then
-      last = id
-      call('SET', all('last'), last)
-    end
-    results[index] = {0, id}
   end
 end
 return reply(results)

@@ -292,21 +292,24 @@ end
 -- A coordinator is there, and looks for changes that no event told. From now on other coordinators' scripts tell it.
 --
 -- request  {seconds for which this holds, known version of `pauses`, known revision of the queues, most queues, known revision
---          of rows}
--- reads    fleet, catalogue, pauses, paused, moves, moved, ready:, row_revision, row_kinds
+--          of rows, known version of the run limits}
+-- reads    fleet, catalogue, rulings, limits, pauses, paused, moves, moved, ready:, row_revision, row_kinds
 -- writes   live
--- result   {whether it was not there, and may have missed events; the time; versions of fleet and catalogue; version of
---          `pauses`; paused {method…}, or false: the known ones; revision; whether the queues are told anew; whether there
---          are more; {{queue, ready tasks}…} of changed queues with ready tasks; revision of rows; {kind…} of rows changed since
---          the known one}
+-- result   {whether it was not there, and may have missed events; the time; versions of fleet, catalogue and run limits; version
+--          of `pauses`; paused {method…}, or false: the known ones; methods with run limits, the same; revision; whether the
+--          queues are told anew; whether there are more; {{queue, ready tasks}…} of changed queues with ready tasks; revision
+--          of rows; {kind…} of rows changed since the known one}
 local function look()
   local known = call('ZSCORE', all('live'), ARGV[2])
   -- First: without memory, Redis refuses this write. After a removal in the same script it would allow it.
   call('ZADD', all('live'), score(now + request[1]), ARGV[2])
   call('ZREMRANGEBYSCORE', all('live'), '-inf', score(now))
-  local fleet, contracts, pauses, moves, rows =
-    unpack(call('MGET', all('fleet'), all('catalogue'), all('pauses'), all('moves'), all('row_revision')))
-  pauses, moves, rows = tonumber(pauses or '0'), tonumber(moves or '0'), tonumber(rows or '0')
+  local names = {all('fleet'), all('catalogue'), all('rulings'), all('pauses'), all('moves'), all('row_revision')}
+  local versions = call('MGET', unpack(names))
+  for at = 1, #names do
+    versions[at] = tonumber(versions[at] or '0')
+  end
+  local fleet, contracts, rulings, pauses, moves, rows = unpack(versions)
   local row_kinds_since = {}
   if rows ~= request[5] then
     -- A smaller revision: Redis has lost something.
@@ -314,6 +317,7 @@ local function look()
     row_kinds_since = call('ZRANGEBYSCORE', all('row_kinds'), since_row, '+inf')
   end
   local paused = pauses ~= request[2] and call('SMEMBERS', all('paused')) or false
+  local limited_methods = rulings ~= request[6] and call('HKEYS', all('limits')) or false
   local since, most = request[3], request[4]
   if since > moves then
     -- Redis has lost something.
@@ -328,7 +332,7 @@ local function look()
   end
   local more = #depths == most
   return {
-    not known or tonumber(known) <= now, now, tonumber(fleet or '0'), tonumber(contracts or '0'), pauses, paused,
+    not known or tonumber(known) <= now, now, fleet, contracts, rulings, pauses, paused, limited_methods,
     more and since or moves, anew, more, depths, rows, row_kinds_since,
   }
 end
@@ -363,7 +367,7 @@ end
 
 -- Count the tasks of each queue with unfinished tasks. Coordinators know the ready ones by `look`.
 --
--- result   {{queue, queued, scheduled, running, when the oldest ready task became ready or false}…}
+-- result   {{queue, queued, scheduled, running, when the oldest ready task became ready or false, parked}…}
 local function depths()
   local function counts(kind)
     local found, pairs_of = {}, call('HGETALL', all(kind))
@@ -372,23 +376,24 @@ local function depths()
     end
     return found
   end
-  -- Ids of equal priority are in order of age: one read for each priority in use.
+  -- Tasks of equal priority are in order of age, or of turns: one read for each priority in use.
   local function oldest_at(queue)
     local oldest
     local first = call('ZRANGE', key('ready', queue), 0, 0, 'WITHSCORES')
     while first[1] do
       local t = load(first[1])
       oldest = nearer(oldest, t and ready_at(t))
-      first = call('ZRANGEBYSCORE', key('ready', queue), '(' .. first[2], '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+      local rank = math.floor(tonumber(first[2])) + 1
+      first = call('ZRANGEBYSCORE', key('ready', queue), rank, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
     end
     return oldest
   end
   local results = {}
-  local scheduled, running_tasks = counts('scheduled'), counts('running')
+  local scheduled, running_tasks, parked = counts('scheduled'), counts('running'), counts('parked')
   for _, queue in ipairs(call('HKEYS', all('queues'))) do
     results[#results + 1] = {
-      queue, call('ZCARD', key('ready', queue)), scheduled[queue] or 0, running_tasks[queue] or 0,
-      oldest_at(queue) or false,
+      queue, call('ZCARD', key('ready', queue)) + (parked[queue] or 0), scheduled[queue] or 0,
+      running_tasks[queue] or 0, oldest_at(queue) or false, parked[queue] or 0,
     }
   end
   return results

@@ -81,12 +81,6 @@ end
 
 -- -- moves ----------------------------------------------------------------------------------------------------------
 
-local function count(kind, queue, by)
-  if call('HINCRBY', all(kind), queue, by) == 0 then
-    call('HDEL', all(kind), queue)
-  end
-end
-
 -- A queue's method, and its name without an avoided agent; nil instead of the name if nothing is required.
 local function required(queue)
   local method, text = string.match(queue, '^([^\n]*)\n?(.*)$')
@@ -116,23 +110,39 @@ local function session(agent, epoch)
   return string.format('%d#%s', epoch, agent)
 end
 
-local function leave(id, t)
+-- `unstarted`: the running attempt is as if it had never been.
+local function leave(id, t, unstarted)
   touched[t.q] = true
   if t.s == QUEUED then
-    call('ZREM', key('ready', t.q), id)
+    if not t.pk then
+      call('ZREM', key('ready', t.q), id)
+    end
+    if t.pk or t.rt then
+      open_gates().leave(id, t)
+    end
+    -- `reply` forgets the turns of an empty queue.
+    fair = fair or t.fk ~= nil
   elseif t.s == SCHEDULED then
     count('scheduled', t.q, -1)
   elseif t.s == RUNNING then
     count('running', t.q, -1)
     call('SREM', key('held', session(t.oa, t.oe)), id)
+    if t.tg then
+      open_gates().release(id, t, unstarted)
+    end
   end
 end
 
-local function enter(id, t, state)
+-- `front`: ahead of what became ready before, within its priority.
+local function enter(id, t, state, front)
   touched[t.q] = true
   t.s = state
   if state == QUEUED then
-    call('ZADD', key('ready', t.q), HIGHEST_PRIORITY - t.p, id)
+    local rank = HIGHEST_PRIORITY - t.p
+    if t.fk or fair then
+      rank = front and open_tags().front(t) or open_tags().next(t)
+    end
+    call('ZADD', key('ready', t.q), rank, id)
     woke = true
   elseif state == SCHEDULED then
     count('scheduled', t.q, 1)
@@ -147,6 +157,9 @@ local function place(id, t, state)
   tally(t.q, 1)
   call('INCR', all('unfinished'))
   enter(id, t, state)
+  if is_limited() then
+    open_gates().keep(id, t)
+  end
   arm(id, t)
 end
 
@@ -186,6 +199,9 @@ local function finish(id, t, state, named, outcome)
   enter(id, t, state)
   tally(t.q, -1)
   call('DECR', all('unfinished'))
+  if t.ug then
+    open_gates().unkeep(id, t)
+  end
   arm(id, t)
   t.fi = now
   t.ex = now + (state == FAILED and option(t, FAILURE_TTL_S) or option(t, RESULT_TTL_S))
@@ -198,6 +214,29 @@ end
 
 local function finish_cancelled(id, t)
   finish(id, t, CANCELLED, 'cancelled:' .. (t.cr or ''))
+end
+
+-- Request the end of a running attempt. May be repeated: the nearer end holds.
+local function request_cancel(id, t, reason, grace_s)
+  local end_at = now + grace_s + BACKSTOP_S
+  if not t.ce or end_at < t.ce then
+    t.cr, t.cg, t.ce = reason, grace_s, end_at
+    if t.ug then
+      open_gates().unkeep(id, t)
+    end
+    arm(id, t)
+    revoke(t.oa, t.oe, id, t.a, reason, grace_s, false)
+    tell(id, t)
+  end
+end
+
+-- Cancel an unfinished task.
+local function cancel(id, t, reason, grace_s)
+  if t.s < RUNNING then
+    finish(id, t, CANCELLED, 'cancelled:' .. reason)
+  else
+    request_cancel(id, t, reason, grace_s)
+  end
 end
 
 -- The queue of the retries of this queue that avoid an agent. redis_keys.py documents the name.
@@ -228,9 +267,9 @@ local function release(id, t)
     finish_cancelled(id, t)
     return
   end
-  leave(id, t)
+  leave(id, t, true)
   t.a, t.st = t.a - 1, nil
-  enter(id, t, QUEUED)
+  enter(id, t, QUEUED, true)
   arm(id, t)
   tell(id, t)
 end

@@ -1,7 +1,7 @@
 -- Apply all changes that are due: ended leases, passed limits, ended delays, expired tasks.
 --
 -- request  {limit, {sample…}, grace}
--- reads    owners, leaving, timers, expiry, swept
+-- reads    owners, leaving, timers, expiry, gates, swept, limited, fair
 -- writes   swept
 -- result   {promoted, expired, reclaimed, forgotten, {{agent, epoch}…} lost, when the next thing is due or false}
 
@@ -13,7 +13,9 @@ local until_now = score(now)
 local promoted, expired, reclaimed, forgotten, lost = 0, 0, 0, 0, {}
 
 -- Redis or all coordinators were away: agents get time to come back with their attempts.
-local last = tonumber(call('GET', all('swept')) or '0')
+local known = call('MGET', all('swept'), all('limited'), all('fair'))
+local last = tonumber(known[1] or '0')
+limited, fair = known[2] ~= false, known[3] ~= false
 if now - last > AWAY_S then
   local grace_at = score(now + request[3])
   for _, name in ipairs(call('ZRANGEBYSCORE', all('owners'), '-inf', grace_at)) do
@@ -62,8 +64,12 @@ for _, id in ipairs(call('ZRANGEBYSCORE', all('expiry'), '-inf', until_now, 'LIM
   forgotten = forgotten + 1
 end
 
+if limited then
+  open_gates().look(limit)
+end
+
 local next_at = call('EXISTS', all('leaving')) == 1 and now or nil
-for _, kind in ipairs({'owners', 'timers', 'expiry'}) do
+for _, kind in ipairs({'owners', 'timers', 'expiry', limited and 'gates' or nil}) do
   local first = call('ZRANGE', all(kind), 0, 0, 'WITHSCORES')
   next_at = nearer(next_at, first[2] and tonumber(first[2]))
 end
