@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tests.support.policies import policy_method
 from weft.coordinator.contracts.nesting import DeepRequest
-from weft.coordinator.policy.key_paths import MAX_EXPRESSION, MAX_VALUE, Key, compile_key
 from weft.rpc.errors import InvalidArgument
+from weft.rpc.task_policy.key_paths import MAX_EXPRESSION, MAX_VALUE, Key, compile_key
 from weft.v1 import task_pb2
 
 INFO = policy_method()

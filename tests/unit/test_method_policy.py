@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from tests.support.policies import Options, policy_contract, task_policy
 from tests.support.schema import METHOD
 from weft.coordinator.contracts.contract_catalogue import Contracts
-from weft.coordinator.policy.method_policy import TIME_LIMITS, resolve, strictest, tightened
+from weft.coordinator.policy.method_policy import strictest
 from weft.rpc.errors import InvalidArgument
+from weft.rpc.task_policy.policy_checks import TIME_LIMITS
+from weft.rpc.task_policy.policy_layers import resolve, tightened
 from weft.rpc.times import seconds
 from weft.v1 import options_pb2
 

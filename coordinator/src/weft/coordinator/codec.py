@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from weft.coordinator.contracts.contract_catalogue import MethodInfo
 from weft.coordinator.policy.method_policy import MethodPolicy
-from weft.coordinator.policy.option_values import LEAST_TTL_S, requirements, retry_policy, time_limit
+from weft.coordinator.policy.option_values import requirements, retry_policy
 from weft.coordinator.policy.policy_use import apply
 from weft.coordinator.store import history
 from weft.coordinator.store.fairness import MAX_WEIGHT, MIN_WEIGHT
@@ -24,6 +24,7 @@ from weft.coordinator.store.rules import (
 from weft.coordinator.store.task_ids import request_digest
 from weft.rpc import refusals
 from weft.rpc.errors import NotFound, Unimplemented
+from weft.rpc.task_policy.option_checks import LEAST_TTL_S, time_limit
 from weft.rpc.times import checked_duration, duration, seconds, timestamp
 from weft.v1 import coordinator_pb2, options_pb2, task_pb2
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from weft.coordinator.codec import MAX_FAIRNESS_KEY
-from weft.coordinator.policy.option_values import LEAST_LIMIT_S, LEAST_TTL_S
 from weft.coordinator.policy.retry_text import from_text, seconds_of
 from weft.rpc import refusals
 from weft.rpc.calls import call_keys, metadata
 from weft.rpc.calls.call_context import MAX_ID_CHARS, ROOT_ID_KEY
 from weft.rpc.calls.metadata import MODE_KEY
+from weft.rpc.task_policy.option_checks import LEAST_LIMIT_S, LEAST_TTL_S
 from weft.rpc.times import MAX_DURATION_S, duration
 from weft.v1 import options_pb2, task_pb2
 

@@ -1,23 +1,11 @@
-"""Checks the options that calls and task policies share: retry policies, time limits and requirements."""
+"""The options that calls and task policies share, checked, as the store's values."""
 
 from __future__ import annotations
 
-import math
-
 from weft.coordinator.store.rules import DEFAULT_RETRY, Requirements, TaskRetryPolicy
-from weft.rpc import refusals
-from weft.rpc.times import MAX_DURATION_S, checked_duration
+from weft.rpc.task_policy.option_checks import check_requirements, check_retry
+from weft.rpc.times import seconds
 from weft.v1 import options_pb2
-
-MAX_ATTEMPTS = 1000
-MAX_REQUIREMENTS = 64
-MAX_BACKOFF_S = 86400.0
-# A limit of nothing would end each task at once.
-LEAST_LIMIT_S = 0.001
-LEAST_TTL_S = 1.0
-# Characters.
-MAX_KEY = 128
-MAX_VALUE = 256
 
 
 def retry_policy(policy: options_pb2.RetryPolicy, option: str) -> TaskRetryPolicy:
@@ -29,42 +17,19 @@ def retry_policy(policy: options_pb2.RetryPolicy, option: str) -> TaskRetryPolic
     Raises:
         InvalidArgument: a part is outside its range; `field` is its path.
     """
-    if policy.max_attempts > MAX_ATTEMPTS:
-        raise refusals.invalid_field(
-            f"{option}.max_attempts is {policy.max_attempts}; the most is {MAX_ATTEMPTS}",
-            field=f"{option}.max_attempts",
-        )
-    if policy.HasField("max_crashes") and policy.max_crashes > MAX_ATTEMPTS:
-        raise refusals.invalid_field(
-            f"{option}.max_crashes is {policy.max_crashes}; the most is {MAX_ATTEMPTS}",
-            field=f"{option}.max_crashes",
-        )
-    multiplier = policy.backoff_multiplier
-    if multiplier and (math.isnan(multiplier) or not 1 <= multiplier <= 1000):
-        raise refusals.invalid_field(
-            f"{option}.backoff_multiplier is {multiplier:g}; it must be 1 to 1000",
-            field=f"{option}.backoff_multiplier",
-        )
-    codes = frozenset(policy.retryable_codes)
-    if not all(0 < code <= 16 for code in codes):
-        raise refusals.invalid_field(
-            f"{option}.retryable_codes holds a number that is no gRPC error code (1 to 16)",
-            field=f"{option}.retryable_codes",
-        )
-    initial_s, most_s = DEFAULT_RETRY.initial_backoff_s, DEFAULT_RETRY.max_backoff_s
-    if policy.HasField("initial_backoff"):
-        initial_s = checked_duration(
-            policy.initial_backoff, f"{option}.initial_backoff", most_s=MAX_BACKOFF_S
-        )
-    if policy.HasField("max_backoff"):
-        most_s = checked_duration(policy.max_backoff, f"{option}.max_backoff", most_s=MAX_BACKOFF_S)
+    check_retry(policy, option)
+    default = DEFAULT_RETRY
     return TaskRetryPolicy(
-        max_attempts=policy.max_attempts or DEFAULT_RETRY.max_attempts,
-        initial_backoff_s=initial_s,
-        max_backoff_s=most_s,
-        backoff_multiplier=multiplier or DEFAULT_RETRY.backoff_multiplier,
-        retryable_codes=codes or DEFAULT_RETRY.retryable_codes,
-        max_crashes=policy.max_crashes if policy.HasField("max_crashes") else DEFAULT_RETRY.max_crashes,
+        max_attempts=policy.max_attempts or default.max_attempts,
+        initial_backoff_s=seconds(policy.initial_backoff)
+        if policy.HasField("initial_backoff")
+        else default.initial_backoff_s,
+        max_backoff_s=seconds(policy.max_backoff)
+        if policy.HasField("max_backoff")
+        else default.max_backoff_s,
+        backoff_multiplier=policy.backoff_multiplier or default.backoff_multiplier,
+        retryable_codes=frozenset(policy.retryable_codes) or default.retryable_codes,
+        max_crashes=policy.max_crashes if policy.HasField("max_crashes") else default.max_crashes,
     )
 
 
@@ -74,39 +39,5 @@ def requirements(message: options_pb2.Requirements, option: str) -> Requirements
     Raises:
         InvalidArgument: too many, an empty key, or an amount that is no number of zero or more; `field` is the path.
     """
-    if len(message.labels) + len(message.resources) > MAX_REQUIREMENTS:
-        raise refusals.invalid_field(f"{option} has more than {MAX_REQUIREMENTS} entries", field=option)
-    for key, value in message.labels.items():
-        if not 1 <= len(key) <= MAX_KEY or len(value) > MAX_VALUE:
-            raise refusals.invalid_field(
-                f"labels need a key of 1 to {MAX_KEY} characters and a value of at most {MAX_VALUE}",
-                field=f"{option}.labels",
-            )
-    for key, amount in message.resources.items():
-        check_amount(key, amount, f"{option}.resources")
+    check_requirements(message, option)
     return Requirements.of(message.labels, message.resources)
-
-
-def check_amount(resource: str, amount: float, option: str) -> None:
-    """
-    Raises:
-        InvalidArgument: the resource's name or the amount is outside its range.
-    """
-    if not 1 <= len(resource) <= MAX_KEY or not (math.isfinite(amount) and amount >= 0):
-        raise refusals.invalid_field(
-            f"resource {resource[:MAX_KEY]!r} needs a key of 1 to {MAX_KEY} characters and a finite amount of 0 or more",
-            field=option,
-        )
-
-
-def time_limit(
-    limits: options_pb2.TimeLimits, name: str, option: str, *, least_s: float = 0.0
-) -> float | None:
-    """One of the time limits in seconds; None: it is not set.
-
-    Raises:
-        InvalidArgument: it is malformed, or outside its range; `field` is the path.
-    """
-    if not limits.HasField(name):
-        return None
-    return checked_duration(getattr(limits, name), f"{option}.{name}", least_s=least_s, most_s=MAX_DURATION_S)

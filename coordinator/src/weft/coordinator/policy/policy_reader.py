@@ -15,29 +15,28 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
 
 from weft.coordinator.policy.fallbacks import fallback_fault
-from weft.coordinator.policy.method_policy import MethodPolicy, layered
-from weft.coordinator.policy.policy_checks import check_layer, compiled
+from weft.coordinator.policy.method_policy import MethodPolicy
+from weft.coordinator.policy.policy_compiler import compiled
 from weft.rpc import refusals
 from weft.rpc.contracts.descriptors import (
-    DURABLE_KINDS,
     PlainFileProto,
     find_method,
-    method_kind,
     method_name,
 )
-from weft.rpc.contracts.policy_options import METHOD_OPTION, SERVICE_OPTION, merged, option_parts
+from weft.rpc.contracts.policy_options import (
+    METHOD_OPTION,
+    SERVICE_OPTION,
+    in_force,
+    is_foreign,
+    merged,
+    option_parts,
+)
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.process.logs import get_logger
+from weft.rpc.task_policy.policy_checks import check_layer
 from weft.v1 import options_pb2
 
 log = get_logger(__name__)
-
-# Options of a service that mean nothing for methods with a stream of requests.
-_DURABLE_ONLY = frozenset(options_pb2.TaskPolicy.DESCRIPTOR.fields_by_name) - {
-    "mode",
-    "slot_cost",
-    "check_rules",
-}
 
 
 class PolicyReader:
@@ -53,8 +52,7 @@ class PolicyReader:
         self._raw: dict[str, tuple[bytes, ...]] = {}
         self._read_files: set[str] = set()
         self._foreign = {
-            METHOD_OPTION.full_name: _is_foreign(pool, "google.protobuf.MethodOptions", METHOD_OPTION),
-            SERVICE_OPTION.full_name: _is_foreign(pool, "google.protobuf.ServiceOptions", SERVICE_OPTION),
+            extension.full_name: is_foreign(pool, extension) for extension in (METHOD_OPTION, SERVICE_OPTION)
         }
 
     def read(self, method: MethodDescriptor) -> MethodPolicy | None:
@@ -90,15 +88,7 @@ class PolicyReader:
         self._read_file(service.file.name, service.file.serialized_pb)
         shared = self._parse(method, SERVICE_OPTION, service.full_name)
         own = self._parse(method, METHOD_OPTION, f"{service.full_name}.{method.name}")
-        if shared is not None and method_kind(method) not in DURABLE_KINDS:
-            for name in _DURABLE_ONLY:
-                shared.ClearField(name)
-            if shared.mode == options_pb2.CALL_MODE_DURABLE:
-                shared.ClearField("mode")
-            shared = shared if shared.ListFields() else None
-        if shared is None or own is None:
-            return own if shared is None else shared, own
-        return layered(shared, own), own
+        return in_force(shared, own, method), own
 
     def _read_file(self, name: str, serialized: bytes) -> None:
         if name in self._read_files:
@@ -143,15 +133,6 @@ def _unknown(message: Message) -> Iterable[Any]:
     # The stub does not show that a set can be iterated over.
     found: Any = unknown_fields.UnknownFieldSet(message)
     return list(found)
-
-
-def _is_foreign(pool: DescriptorPool, extended: str, extension: FieldDescriptor) -> bool:
-    """Whether the contract uses the number for an option that is not weft's."""
-    try:
-        found = pool.FindExtensionByNumber(pool.FindMessageTypeByName(extended), extension.number)
-    except KeyError:
-        return False
-    return bool(found.full_name != extension.full_name)
 
 
 def _invalid(

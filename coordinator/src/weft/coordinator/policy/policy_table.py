@@ -12,11 +12,13 @@ from typing import Protocol
 from google.protobuf.descriptor import MethodDescriptor
 
 from weft.coordinator.policy.fallbacks import fallback_fault
-from weft.coordinator.policy.method_policy import MethodPolicy, resolve
-from weft.coordinator.policy.policy_checks import check_layer, compiled
+from weft.coordinator.policy.method_policy import MethodPolicy
+from weft.coordinator.policy.policy_compiler import compiled
 from weft.rpc import refusals
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.process.logs import get_logger
+from weft.rpc.task_policy.policy_checks import check_layer
+from weft.rpc.task_policy.policy_layers import resolve
 from weft.v1 import options_pb2
 
 log = get_logger(__name__)

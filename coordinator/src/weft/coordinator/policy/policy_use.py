@@ -8,11 +8,11 @@ from collections.abc import Iterable
 
 from google.protobuf.message import Message
 
-from weft.coordinator.policy.key_paths import DeepMessage, Metadata
 from weft.coordinator.policy.method_policy import LockOption, MethodPolicy, strictest
 from weft.coordinator.store.records import Submission
 from weft.coordinator.store.rules import ANY_AGENT, Requirements
 from weft.coordinator.store.run_limits import LockClaim
+from weft.rpc.task_policy.key_paths import DeepMessage, Metadata
 from weft.v1 import task_pb2
 
 # Request ids: their characters, and how many.

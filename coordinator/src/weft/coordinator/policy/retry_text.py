@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 
 from google.rpc import code_pb2
 
-from weft.coordinator.policy.option_values import retry_policy
 from weft.rpc import refusals
 from weft.rpc.errors import InvalidArgument
+from weft.rpc.task_policy.option_checks import check_retry
 from weft.rpc.times import duration
 from weft.v1 import options_pb2
 
@@ -53,7 +53,7 @@ def from_text(text: str, field: str) -> options_pb2.RetryPolicy:
         except ValueError:
             raise _refused(field, f"has {part!r}; it must be like {EXAMPLE}") from None
     try:
-        retry_policy(policy, field)
+        check_retry(policy, field)
     except InvalidArgument as error:
         raise refusals.invalid_field(error.message, field=field) from None
     return policy

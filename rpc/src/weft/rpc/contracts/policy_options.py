@@ -1,7 +1,7 @@
 """weft's options in descriptors: `(weft.v1.task)` of a method, `(weft.v1.tasks)` of a service.
 
-They are read by number, as bytes: a file need not know weft/v1/options.proto, and may know another version of it. The messages
-here are those of `PlainFileProto`, which parse no options.
+They are read by number, as bytes: a file need not know weft/v1/options.proto, and may know another version of it. Messages of
+descriptors are those of `PlainFileProto`, which parse no options.
 """
 
 from __future__ import annotations
@@ -9,16 +9,34 @@ from __future__ import annotations
 from typing import Any
 
 from google.protobuf import unknown_fields
-from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.descriptor_pb2 import MethodDescriptorProto, MethodOptions, ServiceDescriptorProto
-from google.protobuf.message import Message
+from google.protobuf.descriptor import FieldDescriptor, FileDescriptor, MethodDescriptor
+from google.protobuf.descriptor_pb2 import MethodDescriptorProto, MethodOptions
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError, Message
 
+from weft.rpc.contracts.descriptors import DURABLE_KINDS, PlainFileProto, method_kind
 from weft.v1 import options_pb2
 
 METHOD_OPTION = options_pb2.task
 SERVICE_OPTION = options_pb2.tasks
+# Options that mean something for direct calls. A service's other ones are not for its methods with a stream of requests.
+FOR_DIRECT = frozenset({"mode", "slot_cost", "check_rules"})
 # The wire type of a message.
 _LENGTH = 2
+
+
+# -- reading ----------------------------------------------------------------------------------------------------
+
+
+def is_foreign(pool: DescriptorPool, extension: FieldDescriptor) -> bool:
+    """Whether a contract uses the number of weft's option for another one."""
+    # The stub does not know that each extension extends something.
+    extended: Any = extension.containing_type
+    try:
+        found = pool.FindExtensionByNumber(pool.FindMessageTypeByName(extended.full_name), extension.number)
+    except KeyError:
+        return False
+    return bool(found.full_name != extension.full_name)
 
 
 def option_parts(options: Message, extension: FieldDescriptor) -> tuple[bytes, ...]:
@@ -48,38 +66,88 @@ def merged(parts: tuple[bytes, ...]) -> options_pb2.TaskPolicy | None:
     return policy
 
 
-def of_method(method: MethodDescriptorProto) -> options_pb2.TaskPolicy | None:
-    """A method's own options.
+def policies_of(file: FileDescriptor) -> dict[str, options_pb2.TaskPolicy]:
+    """The policy of each method that has one, with its service's below its own, by "pkg.Service/Method".
 
-    Raises:
-        DecodeError: they are no policy.
+    Values that are no policy are left out: coordinators refuse them.
     """
-    return merged(option_parts(method.options, METHOD_OPTION))
+    foreign = {e.full_name: is_foreign(file.pool, e) for e in (METHOD_OPTION, SERVICE_OPTION)}
+
+    def read(options: Message, extension: FieldDescriptor) -> options_pb2.TaskPolicy | None:
+        try:
+            return None if foreign[extension.full_name] else merged(option_parts(options, extension))
+        except DecodeError:
+            return None
+
+    found: dict[str, options_pb2.TaskPolicy] = {}
+    proto = PlainFileProto.FromString(file.serialized_pb)
+    for service in proto.service:
+        shared = read(service.options, SERVICE_OPTION)
+        for method in service.method:
+            policy = in_force(shared, read(method.options, METHOD_OPTION), method)
+            if policy is not None:
+                found[f"{proto.package}.{service.name}/{method.name}".lstrip(".")] = policy
+    return found
 
 
-def of_service(service: ServiceDescriptorProto) -> options_pb2.TaskPolicy | None:
-    """A service's options for all its methods.
-
-    Raises:
-        DecodeError: they are no policy.
-    """
-    return merged(option_parts(service.options, SERVICE_OPTION))
+# -- layers -----------------------------------------------------------------------------------------------------
 
 
-def write(method: MethodDescriptorProto, policy: options_pb2.TaskPolicy, *, may_run_twice: bool) -> None:
+def in_force(
+    shared: options_pb2.TaskPolicy | None,
+    own: options_pb2.TaskPolicy | None,
+    method: MethodDescriptor | MethodDescriptorProto,
+) -> options_pb2.TaskPolicy | None:
+    """A method's options with those of its service below them. None: there are none."""
+    if shared is not None:
+        shared = suitable(shared, method)
+    if shared is None or own is None:
+        return own if shared is None else shared
+    return layered(shared, own)
+
+
+def suitable(
+    policy: options_pb2.TaskPolicy, method: MethodDescriptor | MethodDescriptorProto
+) -> options_pb2.TaskPolicy | None:
+    """What options for many methods say for this one: a method with a stream of requests has none for tasks."""
+    if method_kind(method) in DURABLE_KINDS:
+        return policy
+    result = options_pb2.TaskPolicy()
+    result.CopyFrom(policy)
+    for field, _ in policy.ListFields():
+        durable = field.name == "mode" and policy.mode == options_pb2.CALL_MODE_DURABLE
+        if durable or field.name not in FOR_DIRECT:
+            result.ClearField(field.name)
+    return result if result.ListFields() else None
+
+
+def layered(under: options_pb2.TaskPolicy, over: options_pb2.TaskPolicy) -> options_pb2.TaskPolicy:
+    """Options with a second layer over them: each field that `over` sets is used as a whole."""
+    result = options_pb2.TaskPolicy()
+    result.CopyFrom(under)
+    for descriptor, _ in over.ListFields():
+        result.ClearField(descriptor.name)
+    result.MergeFrom(over)
+    return result
+
+
+# -- writing ----------------------------------------------------------------------------------------------------
+
+
+def write(method: MethodDescriptorProto, policy: options_pb2.TaskPolicy, *, idempotent: bool) -> None:
     """Replace a method's own options.
 
     Args:
-        may_run_twice: set protobuf's `idempotency_level`, too, unless the method has one.
+        idempotent: set protobuf's `idempotency_level`, too, unless the method has one.
 
     Raises:
-        DecodeError: the method's options have another one under weft's number.
+        DecodeError: the method has another option under weft's number.
     """
     options = MethodOptions.FromString(method.options.SerializeToString())
     if policy.ListFields():
         # The generated stub does not say which message the extension is for.
         extension: Any = METHOD_OPTION
         options.Extensions[extension].CopyFrom(policy)
-    if may_run_twice and not options.HasField("idempotency_level"):
+    if idempotent and not options.HasField("idempotency_level"):
         options.idempotency_level = MethodOptions.IDEMPOTENT
     method.options.ParseFromString(options.SerializeToString(deterministic=True))

@@ -1,7 +1,7 @@
-"""Checks the options of one method against its descriptor, and compiles them to a `MethodPolicy`. Pure.
+"""Checks the options of one method against its descriptor. Pure.
 
-Faults are `InvalidArgument` with the option's path as `field`: the reader of contracts and the door of overrides say which
-method it is, and where the options come from.
+Faults are `InvalidArgument` with the option's path as `field`: the callers say which method it is, and where the options come
+from.
 """
 
 from __future__ import annotations
@@ -11,30 +11,27 @@ from collections.abc import Iterable
 
 from google.protobuf.descriptor import Descriptor, MethodDescriptor
 
-from weft.coordinator.policy.key_paths import Key, compile_key
-from weft.coordinator.policy.method_policy import (
-    TIME_LIMITS,
-    LockOption,
-    MethodPolicy,
-    RunLimitOption,
-)
-from weft.coordinator.policy.option_values import (
+from weft.rpc import refusals
+from weft.rpc.contracts.descriptors import DURABLE_KINDS, method_kind, method_name
+from weft.rpc.contracts.policy_options import FOR_DIRECT
+from weft.rpc.errors import InvalidArgument
+from weft.rpc.task_policy.key_paths import compile_key
+from weft.rpc.task_policy.option_checks import (
+    HIGHEST_PRIORITY,
     LEAST_LIMIT_S,
     LEAST_TTL_S,
     MAX_REQUIREMENTS,
     check_amount,
-    requirements,
-    retry_policy,
+    check_requirements,
+    check_retry,
     time_limit,
 )
-from weft.coordinator.store.rules import HIGHEST_PRIORITY, Requirements
-from weft.coordinator.store.run_limits import FAIRNESS_KEY, LimitAction, RunLimitRule
-from weft.rpc import refusals
-from weft.rpc.contracts.descriptors import DURABLE_KINDS, method_kind, method_name
-from weft.rpc.errors import InvalidArgument
 from weft.rpc.times import checked_duration
 from weft.v1 import options_pb2
 
+# A run limit with this key holds for each value of the fairness key.
+BY_FAIRNESS_KEY = "fairness_key"
+TIME_LIMITS = ("schedule_to_start", "start_to_close", "schedule_to_close")
 MAX_SLOT_COST = 100_000
 MAX_RUN_LIMITS = 8
 MAX_LOCKS = 8
@@ -45,8 +42,6 @@ MAX_METHOD = 512
 MAX_RATE = 1e6
 
 _METHOD = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*/[A-Za-z_][A-Za-z0-9_]*")
-# What options of a method with a stream of requests may say: its calls are direct.
-_FOR_DIRECT = frozenset({"mode", "slot_cost", "check_rules"})
 
 
 def check_layer(policy: options_pb2.TaskPolicy, method: MethodDescriptor) -> None:
@@ -67,7 +62,7 @@ def check_layer(policy: options_pb2.TaskPolicy, method: MethodDescriptor) -> Non
     )
     if method_kind(method) not in DURABLE_KINDS:
         for descriptor, _ in policy.ListFields():
-            if descriptor.name not in _FOR_DIRECT:
+            if descriptor.name not in FOR_DIRECT:
                 raise _refused(
                     descriptor.name,
                     "is for tasks, and a method with a stream of requests cannot be one: leave it out",
@@ -76,68 +71,44 @@ def check_layer(policy: options_pb2.TaskPolicy, method: MethodDescriptor) -> Non
             raise _refused("mode", "is durable, but a method with a stream of requests can only be direct")
 
 
-def compiled(policy: options_pb2.TaskPolicy, method: MethodDescriptor) -> MethodPolicy:
-    """The options as calls use them.
+def check(policy: options_pb2.TaskPolicy, method: MethodDescriptor) -> None:
+    """Refuse options with a value that means nothing.
 
     Raises:
-        InvalidArgument: an option has a value that means nothing; `field` is the option.
+        InvalidArgument: `field` is the option.
     """
     request = method.input_type
-    limits = {name: time_limit(policy.limits, name, "limits", least_s=LEAST_LIMIT_S) for name in TIME_LIMITS}
-    return MethodPolicy(
-        method=method_name(method),
-        options=policy,
-        retry=retry_policy(policy.retry, "retry") if policy.HasField("retry") else None,
-        schedule_to_start_s=limits["schedule_to_start"],
-        start_to_close_s=limits["start_to_close"],
-        schedule_to_close_s=limits["schedule_to_close"],
-        priority=_priority(policy),
-        slot_cost=_slot_cost(policy),
-        result_ttl_s=_ttl(policy, "result_ttl"),
-        failure_ttl_s=_ttl(policy, "failure_ttl"),
-        requirements=_requirements(policy),
-        direct=_mode(policy) == options_pb2.CALL_MODE_DIRECT,
-        idempotency_key=_key(policy.idempotency_key, request, "idempotency_key"),
-        fairness_key=_key(policy.fairness_key, request, "fairness_key"),
-        run_limits=tuple(_run_limit(limit, request) for limit in policy.run_limits),
-        locks=tuple(_lock(lock, request) for lock in policy.locks),
-        cache_ttl_s=_cache_ttl(policy),
-        fallback=_fallback(policy, method),
-        no_wait=policy.no_wait if policy.HasField("no_wait") else None,
-        check_rules=policy.check_rules if policy.HasField("check_rules") else True,
-    )
-
-
-def _priority(policy: options_pb2.TaskPolicy) -> int | None:
-    if not policy.HasField("priority"):
-        return None
+    if policy.HasField("retry"):
+        check_retry(policy.retry, "retry")
+    for name in TIME_LIMITS:
+        time_limit(policy.limits, name, "limits", least_s=LEAST_LIMIT_S)
     if policy.priority > HIGHEST_PRIORITY:
         raise _refused("priority", f"is {policy.priority}; it must be 0 to {HIGHEST_PRIORITY}")
-    return policy.priority
-
-
-def _slot_cost(policy: options_pb2.TaskPolicy) -> int:
     if policy.slot_cost > MAX_SLOT_COST:
         raise _refused("slot_cost", f"is {policy.slot_cost}; the most is {MAX_SLOT_COST}")
-    return policy.slot_cost
-
-
-def _ttl(policy: options_pb2.TaskPolicy, name: str) -> float | None:
-    if not policy.HasField(name):
-        return None
-    return checked_duration(getattr(policy, name), name, least_s=LEAST_TTL_S)
-
-
-def _mode(policy: options_pb2.TaskPolicy) -> int:
+    for name in ("result_ttl", "failure_ttl"):
+        if policy.HasField(name):
+            checked_duration(getattr(policy, name), name, least_s=LEAST_TTL_S)
+    check_requirements(policy.requirements, "requirements")
     _check_enum(options_pb2.CallMode, policy.mode, "mode")
-    return policy.mode
+    _check_key(policy.idempotency_key, request, "idempotency_key")
+    _check_key(policy.fairness_key, request, "fairness_key")
+    for limit in policy.run_limits:
+        _check_run_limit(limit, request)
+    for lock in policy.locks:
+        _check_lock(lock, request)
+    _check_consumes(policy)
+    if policy.HasField("cache"):
+        _check_cache(policy.cache)
+    _check_fallback(policy.fallback, method)
 
 
-def _key(expression: str, request: Descriptor, option: str) -> Key | None:
-    return compile_key(expression, request, option) if expression else None
+def _check_key(expression: str, request: Descriptor, option: str) -> None:
+    if expression:
+        compile_key(expression, request, option)
 
 
-def _run_limit(limit: options_pb2.RunLimit, request: Descriptor) -> RunLimitOption:
+def _check_run_limit(limit: options_pb2.RunLimit, request: Descriptor) -> None:
     option = "run_limits"
     where = f"({limit.key[:MAX_LOCK_NAME]!r}) " if limit.key else ""
     # A NaN is refused too.
@@ -161,50 +132,40 @@ def _run_limit(limit: options_pb2.RunLimit, request: Descriptor) -> RunLimitOpti
         raise _refused(
             option, f"{where}has at_limit {name}, which counts unfinished tasks: it needs max_running"
         )
-    own = "" if limit.key == FAIRNESS_KEY else limit.key
-    return RunLimitOption(
-        limit.key,
-        _key(own, request, f"{option}.key"),
-        RunLimitRule(limit.max_running, limit.max_rate_per_s, limit.burst, LimitAction(at_limit)),
-    )
+    if limit.key != BY_FAIRNESS_KEY:
+        _check_key(limit.key, request, f"{option}.key")
 
 
-def _lock(lock: options_pb2.Lock, request: Descriptor) -> LockOption:
+def _check_lock(lock: options_pb2.Lock, request: Descriptor) -> None:
     if not 1 <= len(lock.name) <= MAX_LOCK_NAME:
         raise _refused(
             "locks", f"has a name of {len(lock.name)} characters; it must be 1 to {MAX_LOCK_NAME} characters"
         )
-    return LockOption(lock.name, _key(lock.key, request, "locks.key"), lock.shared)
+    _check_key(lock.key, request, "locks.key")
 
 
-def _requirements(policy: options_pb2.TaskPolicy) -> Requirements:
-    needed = requirements(policy.requirements, "requirements")
+def _check_consumes(policy: options_pb2.TaskPolicy) -> None:
     if len(policy.consumes) > MAX_REQUIREMENTS:
         raise _refused("consumes", f"has more than {MAX_REQUIREMENTS} entries")
     for resource, amount in policy.consumes.items():
         check_amount(resource, amount, "consumes")
         if not amount:
             raise _refused("consumes", f"has the amount 0 of {resource!r}: leave it out")
-    return needed._replace(consumes=tuple(sorted(policy.consumes.items())))
 
 
-def _cache_ttl(policy: options_pb2.TaskPolicy) -> float | None:
-    if not policy.HasField("cache"):
-        return None
-    if not policy.cache.HasField("ttl"):
+def _check_cache(cache: options_pb2.CachePolicy) -> None:
+    if not cache.HasField("ttl"):
         raise _refused("cache", "has no ttl: say how long a result is reused")
-    return checked_duration(policy.cache.ttl, "cache.ttl", least_s=LEAST_TTL_S)
+    checked_duration(cache.ttl, "cache.ttl", least_s=LEAST_TTL_S)
 
 
-def _fallback(policy: options_pb2.TaskPolicy, method: MethodDescriptor) -> str:
-    name = policy.fallback
+def _check_fallback(name: str, method: MethodDescriptor) -> None:
     if name and (len(name) > MAX_METHOD or not _METHOD.fullmatch(name)):
         raise _refused(
             "fallback", f"is {name[:MAX_METHOD]!r}; write a full name such as acme.v1.Greeter/Greet"
         )
     if name == method_name(method):
         raise _refused("fallback", "is the method itself")
-    return name
 
 
 def _check_enum(enum: object, number: int, option: str) -> None:
