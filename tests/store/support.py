@@ -145,6 +145,18 @@ class Harness:
         request = ClaimRequest(owner, dict.fromkeys(keys, 1), slots=limit, limit=limit)
         return (await self.store.claim([request]))[0]
 
+    async def claim_all(self, owner: Owner, limit: int = 10_000, **left: float) -> list[Claimed]:
+        """Claim from every ready queue until nothing more is given out. `left`: amounts of the owner's resources."""
+        claimed: list[Claimed] = []
+        for _ in range(10_000):
+            room, told = limit - len(claimed), self.listener.ready_calls
+            keys = dict.fromkeys(self.store.ready_depths(), 1)
+            (claims,) = await self.store.claim([ClaimRequest(owner, keys, room, room, left)])
+            claimed += claims
+            if not claims and self.listener.ready_calls == told:
+                return claimed
+        raise AssertionError("claims do not end")
+
     async def claim_one(self, owner: Owner) -> Claimed:
         (claimed,) = await self.claim(owner)
         return claimed
@@ -223,6 +235,8 @@ class StoreFactory(Protocol):
     # Whether the store forgets with its process who runs what, and who is connected. It then holds back what may be
     # running until the agents have said so, or a grace has passed.
     forgets_claims: bool
+    # Whether the store has fairness, run limits, locks and resources: the fixture `gated` opens it.
+    has_gates: bool
 
     async def open(self) -> Harness:
         """A store with nothing in it."""

@@ -21,6 +21,8 @@ MAX_PARKED = 256
 LIMIT_REASON = "a run limit allows no more unfinished tasks"
 # A token that is missing by less than this is there: sums of floats are not exact.
 _EPSILON = 1e-9
+# A time is a float of this resolution: a wait is longer by so much, so that the token is there when it ends.
+_TICK_S = 1e-6
 
 
 class LimitAction(enum.IntEnum):
@@ -79,13 +81,9 @@ class GateKey(NamedTuple):
     def of_lock(cls, name: str) -> GateKey:
         return cls("", "lock", name)
 
-    @property
-    def is_lock(self) -> bool:
-        return not self.method
-
     def __str__(self) -> str:
-        if self.is_lock:
-            return f"lock {self.value}"
+        if not self.method:
+            return f"{self.expression} {self.value}"
         if not self.expression:
             return f"run limit of {self.method}"
         return f"run limit of {self.method} by {self.expression}: {self.value}"
@@ -125,7 +123,7 @@ def has_token(tokens: float) -> bool:
 
 def next_token_at(rule: RunLimitRule, tokens: float, now: float) -> float:
     """When a bucket with `tokens` now has one."""
-    return now + max(0.0, 1.0 - tokens) / rule.rate_per_s
+    return now + max(0.0, 1.0 - tokens) / rule.rate_per_s + _TICK_S
 
 
 def room(rule: RunLimitRule, running: int, tokens: float) -> int:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from google.rpc import code_pb2
 
 from weft.coordinator.store import history, rules, store_outcomes
+from weft.coordinator.store.embedded.claim_guard import ClaimGuard
 from weft.coordinator.store.embedded.leases import Lease
 from weft.coordinator.store.embedded.task_table import TaskTable
 from weft.coordinator.store.embedded.unfinished_task import Saved, StreamState, UnfinishedTask
@@ -46,13 +47,36 @@ class AttemptMoves:
         lease = table.leases.get(request.owner)
         if lease is None or request.limit <= 0:
             return claims, unread
+        if not table.guards_claims:
+            self._serve(request, lease, None, now, claims, unread)
+            return claims, unread
+        guard = ClaimGuard(table, request, now)
+        with guard:
+            self._serve(request, lease, guard, now, claims, unread)
+        return claims, unread
+
+    def _serve(
+        self,
+        request: ClaimRequest,
+        lease: Lease,
+        guard: ClaimGuard | None,
+        now: float,
+        claims: list[Claimed],
+        unread: dict[str, int],
+    ) -> None:
+        table = self._table
         tasks, costs, slots = table.tasks, request.costs, request.slots
-        for number in table.backlog.ranked(costs):
+        for number in table.backlog.ranked(costs, guard.closed if guard is not None else frozenset()):
             task = tasks[number]
             if task.due_at <= now and self.expire(task, now):
                 continue
             cost = costs[task.spec.queue.key]
-            if cost > slots:
+            if guard is not None:
+                if (admitted := guard.admits(task, cost, slots)) is None:
+                    break
+                if not admitted:
+                    continue
+            elif cost > slots:
                 break
             slots -= cost
             table.start(task, lease, task.next_attempt, now)
@@ -77,7 +101,6 @@ class AttemptMoves:
                 table.forget_body(task)
             if len(claims) >= request.limit:
                 break
-        return claims, unread
 
     def running(self, owner: Owner, ref: AttemptRef | Claimed | ProgressItem) -> UnfinishedTask | None:
         """The running task with this current attempt, if the attempt is the owner's."""
@@ -266,6 +289,8 @@ class AttemptMoves:
         if task.cancel is not None:
             task.cancel.end_at = now + task.cancel.grace_s + BACKSTOP_S
         self._table.start(task, lease, ref.attempt, now)
+        if self._table.gates.in_use:
+            self._table.gates.adopted(task, now)
         return True
 
     def _continue(self, task: UnfinishedTask, lease: Lease, ref: AttemptRef, epoch: int) -> bool:

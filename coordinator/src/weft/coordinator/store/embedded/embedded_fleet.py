@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+from weft.coordinator.store.embedded import run_limit_table
 from weft.coordinator.store.embedded.agent_table import AgentTable
 from weft.coordinator.store.embedded.attempt_moves import AttemptMoves
 from weft.coordinator.store.embedded.contract_table import ContractTable
@@ -118,11 +119,13 @@ class EmbeddedFleet:
 
     # -- run limits and locks -------------------------------------------------------------------------------------
 
-    async def set_run_limits(self, method: str, rules: RunLimitRules) -> None:  # noqa: ARG002  # not built yet
-        raise refusals.not_implemented("this store has no run limits yet")
+    async def set_run_limits(self, method: str, rules: RunLimitRules) -> None:
+        self._table.gates.set_rules(method, rules, self._table.leases.running(), self._clock())
+        run_limit_table.replace(self._journal, method, rules)
+        await self._journal.settled()
 
     async def run_limits(self) -> Mapping[str, RunLimitRules]:
-        return {}
+        return {method: dict(rules) for method, rules in self._table.gates.rules.items()}
 
-    async def locks(self, name: str = "") -> Sequence[LockRecord]:  # noqa: ARG002  # not built yet
-        return []
+    async def locks(self, name: str = "") -> Sequence[LockRecord]:
+        return self._table.gates.locks(name)

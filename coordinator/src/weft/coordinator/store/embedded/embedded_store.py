@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Literal
 
 from weft.coordinator.store.base import StoreListener
-from weft.coordinator.store.embedded import bodies, store_file, task_queries
+from weft.coordinator.store.embedded import at_limit, bodies, run_limit_table, store_file, task_queries
 from weft.coordinator.store.embedded.agent_table import AgentTable
 from weft.coordinator.store.embedded.attempt_moves import AttemptMoves
 from weft.coordinator.store.embedded.checkpoint import Checkpointer
@@ -44,6 +44,7 @@ from weft.coordinator.store.embedded.task_table import TaskTable
 from weft.coordinator.store.embedded.unfinished_task import Saved, UnfinishedTask
 from weft.coordinator.store.open_errors import StoreError, StoreForeign
 from weft.coordinator.store.records import (
+    AtLimit,
     AttemptRef,
     AttemptReport,
     Claimed,
@@ -150,7 +151,9 @@ class EmbeddedStore(EmbeddedFleet, EmbeddedRows):
         self._table.backlog.paused.update(
             method for (method,) in connection.execute("SELECT method FROM paused")
         )
-        held_back = recover(connection, self._table, now, attempts_may_run=bool(self._agents.connected()))
+        may_run = bool(self._agents.connected())
+        self._table.gates.recover(run_limit_table.read_all(connection), now, attempts_may_run=may_run)
+        held_back = recover(connection, self._table, now, attempts_may_run=may_run)
         self._barrier = RecoveryBarrier(self._table, self._agents, held_back, now + self._recovery_grace_s)
         first_expiry_at = self._readers.inline.first_expiry()
         self._sweeping = Sweeping(self._core, self._attempts, self._agents, self._barrier, first_expiry_at)
@@ -205,11 +208,18 @@ class EmbeddedStore(EmbeddedFleet, EmbeddedRows):
             if number is None:
                 number = self._numbers.next(now)
             digest = None
+            cancels: at_limit.Cancels | None = None
             if submission.request_id not in known and table.backlog.is_full(
                 submission, self._limits.max_queues
             ):
                 results.append(TooManyQueues(submission.method, self._limits.max_queues))
                 continue
+            if table.gates.counting and submission.request_id not in known:
+                decision = at_limit.decide(table, submission, now)
+                if isinstance(decision, AtLimit):
+                    results.append(decision)
+                    continue
+                cancels = decision
             if submission.request_id:
                 admitted = self._requests.admit(submission, number, known)
                 if not isinstance(admitted, KnownRequest):
@@ -218,6 +228,8 @@ class EmbeddedStore(EmbeddedFleet, EmbeddedRows):
                 digest = admitted.digest
             task = table.submit(number, submission, created_at(number, now))
             self._journal.add_task(task, digest, deferred=not acknowledged)
+            if cancels is not None:
+                at_limit.apply(table, task, cancels, now)
             fresh.append(submission)
             results.append(Enqueued(format_id(number)))
         table.listener.ready()

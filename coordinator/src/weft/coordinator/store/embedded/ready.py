@@ -1,27 +1,45 @@
 """The claimable tasks: for each queue a heap per priority, by age.
 
-An item is a task's number. It is stale if its task is not QUEUED any more, or in another queue. Stale items are dropped when
-they surface, so a claim need not remove anything.
+An item is a task's number; in a queue with fairness keys, with its tag in the bits above (`fairness`). It is stale if its task
+is not QUEUED any more, or in another queue. Stale items are dropped when they surface, so a claim need not remove anything.
+Tasks that are parked at a gate are not here (`gate`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Container, Iterator
+from collections.abc import Set as AbstractSet
 from heapq import heapify, heappop, heappush, heapreplace
 from weakref import WeakValueDictionary
 
+from weft.coordinator.store.fairness import FairOrder
 from weft.coordinator.store.records import Submission
 from weft.coordinator.store.rules import ANY_AGENT, HIGHEST_PRIORITY, QueueKey
 
 # Whether a task with this number may be claimed from this queue now.
 Claimable = Callable[[int, "ReadyQueue"], bool]
+# An item without its tag: numbers have 63 bits.
+_TAG_SHIFT = 64
+NUMBER_MASK = (1 << _TAG_SHIFT) - 1
 
 
 class ReadyQueue:
     """One queue: its ready tasks in order, and the count of its tasks in each state."""
 
-    __slots__ = ("__weakref__", "heaps", "held_back", "items", "key", "ready", "running", "scheduled")
+    __slots__ = (
+        "__weakref__",
+        "consumes",
+        "fair",
+        "heaps",
+        "held_back",
+        "items",
+        "key",
+        "parked",
+        "ready",
+        "running",
+        "scheduled",
+    )
 
     def __init__(self, key: QueueKey) -> None:
         self.key = key
@@ -29,16 +47,57 @@ class ReadyQueue:
         # Items in the heaps, including stale ones.
         self.items = 0
         self.ready = 0
+        # At gates.
+        self.parked = 0
         self.held_back = 0
         self.scheduled = 0
         self.running = 0
+        # Names of the resources that its tasks use while they run.
+        self.consumes = frozenset(name for name, _ in key.requirements.consumes)
+        # The order of its fairness keys, by rank. None: its ready tasks have none, and no tags.
+        self.fair: dict[int, FairOrder] | None = None
 
     @property
     def unfinished(self) -> int:
-        return self.ready + self.held_back + self.scheduled + self.running
+        return self.ready + self.parked + self.held_back + self.scheduled + self.running
 
-    def push(self, priority: int, number: int) -> None:
-        heappush(self.heaps[HIGHEST_PRIORITY - priority], number)
+    def add(
+        self, priority: int, number: int, fairness_key: str = "", weight: float = 1.0, *, front: bool = False
+    ) -> None:
+        """A task becomes ready. `front`: before all others of its priority, as far as keys decide."""
+        rank, item = HIGHEST_PRIORITY - priority, number
+        if fairness_key or self.fair is not None:
+            item |= self._tag(rank, fairness_key, weight, front=front) << _TAG_SHIFT
+        self.ready += 1
+        heappush(self.heaps[rank], item)
+        self.items += 1
+
+    def _tag(self, rank: int, key: str, weight: float, *, front: bool) -> int:
+        if not self.ready and not self.parked:
+            # Nobody waits: nobody is ahead of another.
+            self.fair = None
+        if self.fair is None:
+            if not key:
+                return 0
+            self.fair = {}
+        order = self.fair.setdefault(rank, FairOrder())
+        return order.virtual if front else order.tag(key, weight)
+
+    def claimed(self, priority: int) -> None:
+        """The first task of a priority is being claimed."""
+        rank = HIGHEST_PRIORITY - priority
+        if self.fair is not None and (order := self.fair.get(rank)) is not None:
+            order.claimed(self.heaps[rank][0] >> _TAG_SHIFT)
+
+    def take(self, rank: int) -> int:
+        """Remove the first item of a rank, whose task is ready."""
+        self.items -= 1
+        return heappop(self.heaps[rank])
+
+    def put_back(self, rank: int, item: int) -> None:
+        """Return the item of a task that was parked to its place."""
+        self.ready += 1
+        heappush(self.heaps[rank], item)
         self.items += 1
 
     def best(self, claimable: Claimable) -> tuple[int, int] | None:
@@ -47,26 +106,31 @@ class ReadyQueue:
             return None
         for rank, heap in enumerate(self.heaps):
             while heap:
-                if claimable(heap[0], self):
-                    return rank, heap[0]
+                number = heap[0]
+                if number > NUMBER_MASK:
+                    number &= NUMBER_MASK
+                if claimable(number, self):
+                    return rank, number
                 heappop(heap)
                 self.items -= 1
         return None
 
     def oldest(self, claimable: Claimable) -> Iterator[int]:
-        """The oldest ready task of each priority that has one."""
+        """The first ready task of each priority that has one: the oldest one if no task has a fairness key."""
         for heap in self.heaps:
-            while heap and not claimable(heap[0], self):
+            while heap and not claimable(heap[0] & NUMBER_MASK, self):
                 heappop(heap)
                 self.items -= 1
             if heap:
-                yield heap[0]
+                yield heap[0] & NUMBER_MASK
 
     def tidy(self, claimable: Claimable) -> None:
         """Drop stale items if they are the majority: cancelled tasks may never surface."""
         if self.items <= 2 * self.ready + 1024:
             return
-        self.heaps = [sorted({number for number in heap if claimable(number, self)}) for heap in self.heaps]
+        self.heaps = [
+            sorted({item for item in heap if claimable(item & NUMBER_MASK, self)}) for heap in self.heaps
+        ]
         self.items = sum(map(len, self.heaps))
 
 
@@ -82,12 +146,15 @@ class Backlog:
         self._sets: Counter[QueueKey] = Counter()
         self._widths: Counter[str] = Counter()
         self.paused: set[str] = set()
+        # Whether tasks may use resources while they run.
+        self.consuming = False
 
     def queue(self, key: QueueKey) -> ReadyQueue:
         """The queue of a key."""
         queue = self._known.get(key)
         if queue is None:
             queue = self._known[key] = ReadyQueue(key)
+            self.consuming |= bool(queue.consumes)
         return queue
 
     def open(self, queue: ReadyQueue) -> None:
@@ -130,8 +197,12 @@ class Backlog:
             if queue.ready and not (paused and key.method in paused)
         }
 
-    def ranked(self, keys: Container[QueueKey]) -> Iterator[int]:
-        """Ready tasks of these queues, best first. The caller must claim each task before it takes the next."""
+    def ranked(self, keys: Container[QueueKey], closed: AbstractSet[str] = frozenset()) -> Iterator[int]:
+        """Ready tasks of these queues, best first. The caller must claim or park each task before it takes the next.
+
+        Args:
+            closed: resources; the caller may add to them. Queues that consume one of these are left out.
+        """
         paused, claimable = self.paused, self._claimable
         queues = [
             queue
@@ -142,6 +213,8 @@ class Backlog:
             queue = queues[0]
             while (best := queue.best(claimable)) is not None:
                 yield best[1]
+                if closed and not closed.isdisjoint(queue.consumes):
+                    return
             return
         heads = [
             (*best, at) for at, queue in enumerate(queues) if (best := queue.best(claimable)) is not None
@@ -149,6 +222,9 @@ class Backlog:
         heapify(heads)
         while heads:
             _, number, at = heads[0]
+            if closed and not closed.isdisjoint(queues[at].consumes):
+                heappop(heads)
+                continue
             yield number
             best = queues[at].best(claimable)
             if best is None:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Collection, Iterator
 
 from weft.coordinator.store.embedded.agent_table import AgentTable
+from weft.coordinator.store.embedded.task_spec import split_options
 from weft.coordinator.store.embedded.task_table import TaskTable
 from weft.coordinator.store.embedded.unfinished_task import (
     NEVER,
@@ -52,6 +53,7 @@ class RecoveryBarrier:
         """If the wait is over, release a portion of the tasks. Returns the sessions of agents that did not come back."""
         if not self._over(now):
             return []
+        self._table.gates.recovery_over()
         missing = list(self._waiting_for.values())
         self._waiting_for.clear()
         for owner in missing:
@@ -88,7 +90,7 @@ def recover(
             if not scheduled and attempts_may_run:
                 task.held_back = True
                 held_back.append(task)
-            table.place(task, State.SCHEDULED if scheduled else State.QUEUED)
+            table.place(task, State.SCHEDULED if scheduled else State.QUEUED, now)
             if task.cancel is not None and not task.held_back:
                 table.end_cancelled(task, task.cancel.reason, now)
     finally:
@@ -113,18 +115,21 @@ def _unfinished(connection: sqlite3.Connection, table: TaskTable, now: float) ->
         " FROM live l JOIN tasks t ON t.id = l.id ORDER BY l.id"
     )
     for row in rows:
-        number, method, priority, created_at, delay_s, to_start_s, to_close_s, request_id, options = row[:9]
-        attempt, failures, crashes, ready_at, retried_at, fresh_attempt, reason, grace_s = row[9:17]
-        agent_id, epoch, started_at, reported, outcome, history = row[17:]
+        number, method, priority, created_at, delay_s, to_start_s, to_close_s, request_id = row[:8]
+        options, attempt, failures, crashes, ready_at, retried_at, fresh_attempt, reason = row[8:16]
+        grace_s, agent_id, epoch, started_at, reported, outcome, history = row[16:]
         if ready_at is None:
             # The clock may have been set back: a task does not wait until it is that late again.
             ready_at = min(created_at, now) + (delay_s or 0.0)
         elif not ready_at:
             # The task was ready when its row was written.
             ready_at = min(created_at, now)
+        options, demand = split_options(options)
         spec = table.specs.stored(method, priority, options)
         task = UnfinishedTask(number, spec, request_id or "", created_at, ready_at, None, None)
         task.saved = Saved.STORED
+        if demand:
+            task.demand = table.demands.stored(demand)
         task.attempt, task.failures, task.crashes = attempt, failures, crashes
         task.started_at, task.reported = started_at, bool(reported)
         if agent_id is not None:

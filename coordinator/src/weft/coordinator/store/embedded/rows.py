@@ -79,7 +79,7 @@ def task_row(task: UnfinishedTask, digest: bytes | None) -> tuple[Any, ...]:
         request_key(request_id) if request_id else None,
         request_id or None,
         digest,
-        spec.options,
+        spec.options if task.demand is None else f"{spec.options}\n{task.demand.text}",
         task.context or None,
         task.payload or None,
     )

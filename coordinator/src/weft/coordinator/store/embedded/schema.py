@@ -14,7 +14,7 @@ from weft.coordinator.store.open_errors import StoreForeign, StoreTooNew
 
 # "weft", as SQLite's application_id: marks the file as a store of weft.
 APPLICATION_ID = 0x77656674
-VERSION = 8
+VERSION = 9
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -31,8 +31,8 @@ CREATE TABLE tasks (
   request_key INTEGER,
   request_id TEXT,
   request_digest BLOB,
-  -- Retry policy, start_to_close and TTLs in full, then requirements (task_spec.py). NULL or an object: written before
-  -- version 7, without the defaults of then.
+  -- Retry policy, start_to_close and TTLs in full, then requirements (task_spec.py); in a second line, fairness key, run
+  -- limits' keys and locks (task_demand.py). NULL or an object: written before version 7, without the defaults of then.
   options TEXT,
   context BLOB,
   payload BLOB
@@ -118,6 +118,17 @@ CREATE TABLE table_rows (
 );
 CREATE INDEX table_rows_by_due ON table_rows (kind, due_at, key) WHERE due_at IS NOT NULL;
 INSERT INTO meta VALUES ('row_revision', 0);
+CREATE TABLE run_limits (
+  method TEXT NOT NULL,
+  -- The key expression; empty: the method as a whole.
+  expression TEXT NOT NULL,
+  max_running INTEGER NOT NULL,
+  rate_per_s REAL NOT NULL,
+  burst INTEGER NOT NULL,
+  at_limit INTEGER NOT NULL,
+  grace_s REAL NOT NULL,
+  PRIMARY KEY (method, expression)
+) WITHOUT ROWID;
 CREATE TRIGGER task_ends AFTER INSERT ON ends BEGIN DELETE FROM live WHERE id = new.id; END;
 """
 
@@ -174,6 +185,19 @@ CREATE TABLE table_rows (
 );
 CREATE INDEX table_rows_by_due ON table_rows (kind, due_at, key) WHERE due_at IS NOT NULL;
 INSERT INTO meta VALUES ('row_revision', 0);
+""",
+    # Version 8 had no run limits, and no second line of options.
+    8: """
+CREATE TABLE run_limits (
+  method TEXT NOT NULL,
+  expression TEXT NOT NULL,
+  max_running INTEGER NOT NULL,
+  rate_per_s REAL NOT NULL,
+  burst INTEGER NOT NULL,
+  at_limit INTEGER NOT NULL,
+  grace_s REAL NOT NULL,
+  PRIMARY KEY (method, expression)
+) WITHOUT ROWID;
 """,
 }
 

@@ -46,6 +46,7 @@ class Sweeping:
             else:
                 promoted += 1
             core.table.timers.arm(task)
+        core.table.gates.tick(now)
         lost += self._barrier.release(now)
         forgotten = 0
         with contextlib.suppress(Unavailable):
@@ -79,6 +80,10 @@ class Sweeping:
     def _next_due_at(self, now: float) -> float | None:
         table = self._core.table
         next_at = min(
-            table.timers.next_at, table.leases.next_at, self._barrier.next_at(now), self._next_expiry_at
+            table.timers.next_at,
+            table.leases.next_at,
+            table.gates.next_at,
+            self._barrier.next_at(now),
+            self._next_expiry_at,
         )
         return None if next_at == NEVER else next_at

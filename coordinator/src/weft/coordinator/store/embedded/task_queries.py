@@ -150,6 +150,7 @@ def _reopen(core: StoreCore, number: int, record: TaskRecord, now: float) -> Non
         number, table.specs.of(submission), submission.request_id, record.created_at, now, None, None
     )
     task.saved = Saved.STORED
+    task.demand = table.demands.of(submission)
     task.attempt = record.attempt
     past, last = tuple(record.history), kept_last(record)
     task.past = PastAttempts(record.outcome, past if last is None else extended(past, last))
@@ -167,7 +168,7 @@ def _reopen(core: StoreCore, number: int, record: TaskRecord, now: float) -> Non
     )
     if record.progress_count:
         task.stream = StreamState(record.progress_count)
-    table.place(task, State.QUEUED)
+    table.place(task, State.QUEUED, now)
     core.journal.add_reopened(task)
     table.listener.ready()
     table.notify(task)

@@ -9,6 +9,7 @@ from typing import Any
 
 from weft.coordinator.store import stored_options
 from weft.coordinator.store.embedded.ready import ReadyQueue
+from weft.coordinator.store.embedded.task_demand import decode_demand
 from weft.coordinator.store.records import Submission
 from weft.coordinator.store.rules import ANY_AGENT, QueueKey, Requirements, State, TaskRetryPolicy
 
@@ -92,7 +93,8 @@ def encode_options(submission: Submission) -> str:
 
 
 def decode_options(text: str | None) -> dict[str, Any]:
-    """The keyword arguments of `Submission` behind stored options."""
+    """The keyword arguments of `Submission` behind stored options, with the demand."""
+    text, demand = split_options(text)
     if text is None or text.startswith("{"):
         # Layouts up to 6 left out the defaults, which are those of then.
         given: dict[str, Any] = json.loads(text) if text else {}
@@ -104,4 +106,12 @@ def decode_options(text: str | None) -> dict[str, Any]:
         decoded = stored_options.decode(options)._asdict()
     if any(requirements):
         decoded["requirements"] = Requirements.of(*requirements)
-    return decoded
+    return decoded | decode_demand(demand) if demand else decoded
+
+
+def split_options(text: str | None) -> tuple[str | None, str]:
+    """Stored options, and the demand behind them; empty: none."""
+    if text is None:
+        return None, ""
+    options, _, demand = text.partition("\n")
+    return options, demand

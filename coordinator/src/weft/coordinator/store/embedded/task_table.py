@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from weft.coordinator.store import store_outcomes
 from weft.coordinator.store.base import StoreListener
 from weft.coordinator.store.embedded.commit_group import CommitGroup
+from weft.coordinator.store.embedded.gate_table import GateTable
 from weft.coordinator.store.embedded.journal import Journal
 from weft.coordinator.store.embedded.leases import Lease, Leases
 from weft.coordinator.store.embedded.ready import Backlog, ReadyQueue
+from weft.coordinator.store.embedded.task_demand import DemandTable
 from weft.coordinator.store.embedded.task_spec import SpecTable
 from weft.coordinator.store.embedded.timers import Timers
 from weft.coordinator.store.embedded.unfinished_task import (
@@ -49,6 +51,8 @@ class TaskTable:
         self.tasks: dict[int, UnfinishedTask] = {}
         self.backlog = Backlog(self.claimable)
         self.specs = SpecTable(self.backlog.queue)
+        self.demands = DemandTable()
+        self.gates = GateTable(self.tasks, listener.ready, listener.due)
         self.timers = Timers(self.tasks)
         self.leases = Leases()
         self._body_limit = body_bytes
@@ -57,6 +61,11 @@ class TaskTable:
     def claimable(self, number: int, queue: ReadyQueue) -> bool:
         task = self.tasks.get(number)
         return task is not None and task.state is _QUEUED and not task.held_back and task.spec.queue is queue
+
+    @property
+    def guards_claims(self) -> bool:
+        """Whether tasks may have gates, fairness keys or resources to use."""
+        return self.gates.in_use or self.backlog.consuming
 
     # -- coming and going ---------------------------------------------------------------------------------------
 
@@ -82,13 +91,19 @@ class TaskTable:
                 submission.schedule_to_close_s,
                 created_at,
             )
+        if submission.fairness_key or submission.limit_keys or submission.locks:
+            task.demand = self.demands.of(submission)
         self._body_bytes += task.size_bytes
-        self.place(task, State.SCHEDULED if submission.delay_s > 0 else State.QUEUED)
+        self.place(task, State.SCHEDULED if submission.delay_s > 0 else State.QUEUED, created_at)
         return task
 
-    def place(self, task: UnfinishedTask, state: State) -> None:
+    def place(self, task: UnfinishedTask, state: State, now: float) -> None:
         """Add a task, SCHEDULED or QUEUED; not to a heap while it is held back."""
         self.tasks[task.number] = task
+        if task.demand is not None:
+            self.gates.in_use = True
+        if self.gates.counting:
+            self.gates.count(task, now)
         queue = task.spec.queue
         self.backlog.open(queue)
         task.state = state
@@ -97,16 +112,26 @@ class TaskTable:
         elif task.held_back:
             queue.held_back += 1
         else:
-            queue.ready += 1
-            queue.push(task.spec.priority, task.number)
+            self._make_ready(task)
         if task.limits is not None or state is State.SCHEDULED:
             self.timers.arm(task)
 
+    @staticmethod
+    def _make_ready(task: UnfinishedTask, *, front: bool = False) -> None:
+        spec, demand = task.spec, task.demand
+        if demand is None:
+            spec.queue.add(spec.priority, task.number, front=front)
+        else:
+            spec.queue.add(
+                spec.priority, task.number, demand.fairness_key, demand.fairness_weight, front=front
+            )
+
     def _move(self, task: UnfinishedTask, state: State) -> None:
-        """Change the state of a task, and the counts of its queue."""
+        """Change the state of a task, and the counts of its queue and its gates."""
         queue = task.spec.queue
         before = task.state
         assert state in TRANSITIONS[before]
+        parked = task.gates is not None and self.gates.leaves(task, state)
         if before is _RUNNING:
             queue.running -= 1
             lease = None if task.owner is None else self.leases.holding(task.owner)
@@ -117,7 +142,7 @@ class TaskTable:
         elif task.held_back:
             queue.held_back -= 1
             task.held_back = False
-        else:
+        elif not parked:
             queue.ready -= 1
         task.state = state
         if state is _RUNNING:
@@ -126,8 +151,8 @@ class TaskTable:
             task.held_back = True
             queue.held_back += 1
         elif state is _QUEUED:
-            queue.ready += 1
-            queue.push(task.spec.priority, task.number)
+            # From RUNNING, it was released.
+            self._make_ready(task, front=before is _RUNNING)
         elif state is _SCHEDULED:
             queue.scheduled += 1
         else:
@@ -163,6 +188,8 @@ class TaskTable:
         if task.cancel is not None:
             self.end_cancelled(task, task.cancel.reason, now)
             return
+        if task.gates is not None:
+            self.gates.refund(task)
         self._move(task, State.QUEUED)
         task.attempt -= 1
         task.started_at = None
@@ -214,6 +241,8 @@ class TaskTable:
         """Tell the owner of a running attempt to end it."""
         assert task.owner is not None
         task.cancel = cancel
+        if task.gates is not None:
+            self.gates.uncount(task)
         self.journal.add_live(task)
         self.timers.arm(task)
         self.listener.revoked(task.owner, self.ref(task), cancel.reason, cancel.grace_s, lost=False)
@@ -234,8 +263,7 @@ class TaskTable:
             queue = task.spec.queue
             task.held_back = False
             queue.held_back -= 1
-            queue.ready += 1
-            queue.push(task.spec.priority, task.number)
+            self._make_ready(task)
             if task.limits is not None:
                 self.timers.arm(task)
         self.listener.ready()
@@ -283,7 +311,11 @@ class TaskTable:
     def _depth(self, queue: ReadyQueue) -> QueueDepth:
         oldest = (self.tasks[number].ready_at for number in queue.oldest(self.claimable))
         return QueueDepth(
-            queue.ready + queue.held_back, queue.scheduled, queue.running, min(oldest, default=None)
+            queue.ready + queue.parked + queue.held_back,
+            queue.scheduled,
+            queue.running,
+            min(oldest, default=None),
+            queue.parked,
         )
 
     # -- small things -------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """An unfinished task in memory: one small object, with or without its payload.
 
 A million of these may wait. So they have slots, equal tasks share a `TaskSpec`, and the parts that few tasks need are objects
-of their own (`TaskLimits`, `Cancellation`, `StreamState`, `PastAttempts`, `PendingEnd`).
+of their own (`TaskLimits`, `TaskGates`, `Cancellation`, `StreamState`, `PastAttempts`, `PendingEnd`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import enum
 import math
 from dataclasses import dataclass
 
+from weft.coordinator.store.embedded.gate import TaskGates
+from weft.coordinator.store.embedded.task_demand import TaskDemand
 from weft.coordinator.store.embedded.task_spec import TaskSpec
 from weft.coordinator.store.history import History, extended
 from weft.coordinator.store.records import AttemptRecord, Owner, Submission, TaskRecord, Verdict
@@ -104,9 +106,11 @@ class UnfinishedTask:
         "context",
         "crashes",
         "created_at",
+        "demand",
         "due_at",
         "end",
         "failures",
+        "gates",
         "held_back",
         "limits",
         "number",
@@ -160,6 +164,8 @@ class UnfinishedTask:
         # Time of its valid item in the timers' heap.
         self.due_at = NEVER
         self.limits: TaskLimits | None = None
+        self.demand: TaskDemand | None = None
+        self.gates: TaskGates | None = None
         self.cancel: Cancellation | None = None
         self.stream: StreamState | None = None
         self.end: PendingEnd | None = None
@@ -260,7 +266,7 @@ class UnfinishedTask:
     ) -> TaskRecord:
         spec, limits, stream = self.spec, self.limits, self.stream
         task_id = format_id(self.number)
-        return TaskRecord(
+        record = TaskRecord(
             task_id,
             state,
             Submission(
@@ -296,3 +302,8 @@ class UnfinishedTask:
             None if limits is None or state >= State.SUCCEEDED else limits.close_at,
             self.history,
         )
+        if self.demand is not None:
+            self.demand.describe(record.submission)
+        if self.gates is not None and self.gates.parked and self.gates.lot is not None:
+            record.limited_by = str(self.gates.lot.gate.key)
+        return record
