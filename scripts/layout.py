@@ -66,6 +66,7 @@ REFUSALS = "weft/rpc/refusals.py"
 
 # Packages of others -> the rooms that may import them: folders or modules, without the suffix.
 OWNERS: dict[str, tuple[str, ...]] = {
+    "cronsim": ("weft/coordinator/schedules",),
     "google": ("weft",),
     "grpc": ("weft",),
     "grpc_health": ("weft/rpc", "weft/agent", "weft/coordinator/server", "weft/coordinator/fleet"),

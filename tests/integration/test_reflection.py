@@ -16,7 +16,7 @@ from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
 from weft.rpc.contracts import descriptors
 from weft.rpc.contracts.reflection import Reflection
 
-OWN = ["weft.v1.CoordinatorService", "grpc.health.v1.Health"]
+OWN = ["weft.v1.CoordinatorService", "weft.v1.ScheduleService", "grpc.health.v1.Health"]
 VERSIONS = ["grpc.reflection.v1", "grpc.reflection.v1alpha"]
 NOT_FOUND, INVALID_ARGUMENT = 5, 3
 
@@ -71,6 +71,7 @@ async def test_services_are_listed(target, version):
         "grpc.reflection.v1alpha.ServerReflection",
         "probe.v1.ProbeService",
         "weft.v1.CoordinatorService",
+        "weft.v1.ScheduleService",
     ]
     assert answer.original_request == Question(list_services="*", host="h")
     assert answer.valid_host == "h"

@@ -35,6 +35,11 @@ from weft.coordinator.fleet.fleet_view import FleetView
 from weft.coordinator.fleet.queue_explainer import QueueExplainer
 from weft.coordinator.fleet.queue_view import Queues
 from weft.coordinator.fleet.service_health import OWN_SERVICES, ServiceHealth
+from weft.coordinator.schedules.schedule_codec import KIND as SCHEDULES
+from weft.coordinator.schedules.schedule_runner import ScheduleRunner
+from weft.coordinator.schedules.schedule_service import ScheduleService
+from weft.coordinator.schedules.schedule_table import ScheduleTable
+from weft.coordinator.schedules.tick_pass import TickPass
 from weft.coordinator.service import CoordinatorService, FleetParts, TaskParts
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.attempt_outcomes import AttemptOutcomes
@@ -53,7 +58,7 @@ from weft.rpc.network.channel import make_server, server_options
 from weft.rpc.process import logs
 from weft.rpc.process.logs import get_logger
 from weft.rpc.process.signals import hurries, stop_signals
-from weft.v1 import coordinator_pb2_grpc, fleet_pb2
+from weft.v1 import coordinator_pb2_grpc, fleet_pb2, schedule_pb2_grpc
 
 log = get_logger(__name__)
 
@@ -83,7 +88,10 @@ class Coordinator:
         self._subscriptions = TaskSubscriptions(settings.max_watchers)
         self._contracts = Contracts()
         self._contract_sync = ContractSync(
-            self._store, self._contracts, forget_after_s=settings.forget_contracts_s
+            self._store,
+            self._contracts,
+            forget_after_s=settings.forget_contracts_s,
+            also_needed=ScheduleTable(self._store).methods,
         )
         self._register = AgentRegister(self._fleet_moved)
         self._index = SessionIndex(self._register.elsewhere)
@@ -117,6 +125,8 @@ class Coordinator:
         self._dispatcher = Dispatcher(self._store, self._index)
         self._health = ServiceHealth(self._store, self._register, self._contracts)
         self._submission_service = SubmissionService(self._store, self._contracts, settings)
+        ticks = TickPass(self._store, self._submission_service, settings.cancel_grace_s)
+        self._schedules = ScheduleRunner(self._store, ticks.run)
         self._sweeper = Sweeper(
             self._store,
             wake=self.ready,
@@ -138,7 +148,8 @@ class Coordinator:
         self._sweeper.hasten()
 
     def rows_changed(self, kind: str) -> None:
-        """No part of the coordinator uses the table yet."""
+        if kind == SCHEDULES:
+            self._schedules.changed()
 
     def has_room(self, queue: QueueKey) -> bool:
         return self._index.has_room(queue, time.monotonic())
@@ -202,6 +213,7 @@ class Coordinator:
         self._sessions.start()
         self._dispatcher.start()
         self._sweeper.start()
+        self._schedules.start()
         await server.start()
         self._server = server
         listen = self._settings.listen
@@ -229,6 +241,8 @@ class Coordinator:
             self._sessions,
         )
         coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server(service, guard.Lenient(server))
+        schedules = ScheduleService(self._store, self._submission_service)
+        schedule_pb2_grpc.add_ScheduleServiceServicer_to_server(schedules, guard.Lenient(server))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         tasks = CallTasks(
             self._store, self._subscriptions, self._submission_service, explainer, settings.cancel_grace_s
@@ -250,6 +264,7 @@ class Coordinator:
         )
         # Before the sessions: their end here is no change of the agents.
         self._discovery.close(_stopping("the coordinator is stopping; resume from the last cursor"))
+        await self._schedules.stop()
         await self._dispatcher.stop()
         # Before the streams close: an agent whose lease ends now is not lost, because it will come back.
         await self._sweeper.stop()

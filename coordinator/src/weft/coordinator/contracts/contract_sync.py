@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
 from weft.coordinator.store.base import Store
@@ -20,12 +20,21 @@ class ContractSync:
 
     Args:
         forget_after_s: a contract is forgotten when it was not needed for so long.
+        also_needed: gives methods whose contracts are needed too: those of schedules.
     """
 
-    def __init__(self, store: Store, contracts: Contracts, *, forget_after_s: float) -> None:
+    def __init__(
+        self,
+        store: Store,
+        contracts: Contracts,
+        *,
+        forget_after_s: float,
+        also_needed: Callable[[], Awaitable[Collection[str]]],
+    ) -> None:
         self._store = store
         self._contracts = contracts
         self._forget_after_s = forget_after_s
+        self._also_needed = also_needed
         # The store's contracts that are loaded, and the methods that each was in force for then.
         self._loaded: dict[str, Sequence[str]] = {}
         # By the monotonic clock.
@@ -63,7 +72,8 @@ class ContractSync:
         if now_s < self._forget_at_s:
             return
         self._forget_at_s = now_s + min(FORGET_EVERY_S, self._forget_after_s / 4)
-        forgotten = await self._store.forget_contracts(hosted, methods, self._forget_after_s)
+        needed = {*methods, *await self._also_needed()}
+        forgotten = await self._store.forget_contracts(hosted, needed, self._forget_after_s)
         if forgotten:
             log.info("contracts.forgotten", count=len(forgotten), first=forgotten[0][:12])
         for digest in forgotten:

@@ -109,6 +109,10 @@ const (
 	// RESOURCE_EXHAUSTED: a run limit that refuses tasks (AT_LIMIT_REFUSE) has as many unfinished ones as it allows. Nothing was
 	// stored. Metadata: method, key and value of the limit, and limit.
 	ErrorReason_ERROR_REASON_LIMIT_REACHED ErrorReason = 37
+	// NOT_FOUND: no schedule has this name. Metadata: name.
+	ErrorReason_ERROR_REASON_SCHEDULE_NOT_FOUND ErrorReason = 40
+	// ALREADY_EXISTS: a schedule of this name has another spec. Metadata: name.
+	ErrorReason_ERROR_REASON_SCHEDULE_EXISTS ErrorReason = 41
 )
 
 // Enum value maps for ErrorReason.
@@ -151,6 +155,8 @@ var (
 		34: "ERROR_REASON_SESSION_SUPERSEDED",
 		35: "ERROR_REASON_UNREACHABLE",
 		37: "ERROR_REASON_LIMIT_REACHED",
+		40: "ERROR_REASON_SCHEDULE_NOT_FOUND",
+		41: "ERROR_REASON_SCHEDULE_EXISTS",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":           0,
@@ -190,6 +196,8 @@ var (
 		"ERROR_REASON_SESSION_SUPERSEDED":    34,
 		"ERROR_REASON_UNREACHABLE":           35,
 		"ERROR_REASON_LIMIT_REACHED":         37,
+		"ERROR_REASON_SCHEDULE_NOT_FOUND":    40,
+		"ERROR_REASON_SCHEDULE_EXISTS":       41,
 	}
 )
 
@@ -224,7 +232,8 @@ var File_weft_v1_errors_proto protoreflect.FileDescriptor
 
 const file_weft_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/errors.proto\x12\aweft.v1*\xd4\t\n" +
+	"\x14weft/v1/errors.proto\x12\aweft.v1*\x9b\n" +
+	"\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\"\n" +
@@ -263,7 +272,9 @@ const file_weft_v1_errors_proto_rawDesc = "" +
 	"\x19ERROR_REASON_SESSION_LOST\x10!\x12#\n" +
 	"\x1fERROR_REASON_SESSION_SUPERSEDED\x10\"\x12\x1c\n" +
 	"\x18ERROR_REASON_UNREACHABLE\x10#\x12\x1e\n" +
-	"\x1aERROR_REASON_LIMIT_REACHED\x10%By\n" +
+	"\x1aERROR_REASON_LIMIT_REACHED\x10%\x12#\n" +
+	"\x1fERROR_REASON_SCHEDULE_NOT_FOUND\x10(\x12 \n" +
+	"\x1cERROR_REASON_SCHEDULE_EXISTS\x10)By\n" +
 	"\vcom.weft.v1B\vErrorsProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (

@@ -517,14 +517,19 @@ type Agent struct {
 	// The reason why the advertised address cannot be used. Empty: it can be used, or this is not known yet.
 	DirectProblem string `protobuf:"bytes,21,opt,name=direct_problem,json=directProblem,proto3" json:"direct_problem,omitempty"`
 	// Its attempts keep failing with codes that point to the agent (UNKNOWN, INTERNAL, UNAVAILABLE, DATA_LOSS, or crashes): it
-	// gets none for some seconds while others serve a queue, unless most of those fail too.
+	// gets none for some seconds while others serve a queue, unless most of those fail too. `ejection` says more.
 	Failing bool `protobuf:"varint,22,opt,name=failing,proto3" json:"failing,omitempty"`
 	// Slots of handlers that have overrun: cancelled, past their grace, and still running. As the agent reports.
 	OverrunSlots uint32 `protobuf:"varint,23,opt,name=overrun_slots,json=overrunSlots,proto3" json:"overrun_slots,omitempty"`
 	// Full names of the methods of those handlers, at most 16.
 	OverrunMethods []string `protobuf:"bytes,24,rep,name=overrun_methods,json=overrunMethods,proto3" json:"overrun_methods,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Set while it is failing.
+	Ejection *Ejection `protobuf:"bytes,25,opt,name=ejection,proto3" json:"ejection,omitempty"`
+	// Methods whose attempts take more than twice as long at it as at others of its coordinator: it is chosen after them. Only
+	// ListAgents and GetAgent fill it.
+	SlowMethods   []*SlowMethod `protobuf:"bytes,26,rep,name=slow_methods,json=slowMethods,proto3" json:"slow_methods,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Agent) Reset() {
@@ -725,6 +730,158 @@ func (x *Agent) GetOverrunMethods() []string {
 	return nil
 }
 
+func (x *Agent) GetEjection() *Ejection {
+	if x != nil {
+		return x.Ejection
+	}
+	return nil
+}
+
+func (x *Agent) GetSlowMethods() []*SlowMethod {
+	if x != nil {
+		return x.SlowMethods
+	}
+	return nil
+}
+
+// Why an agent gets no tasks: its attempts keep failing.
+type Ejection struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Until then it gets none while others serve a queue. After that it is on trial: it gets one at a time until one succeeds,
+	// and then more with time; a failure ejects it again.
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// How many times it was ejected in the last time: each ejection is longer than the one before, up to 8 s.
+	Count uint32 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	// Attempts that had failed in a row. Fewer than 3: more of its attempts failed than at agents with the same methods.
+	Failures uint32 `protobuf:"varint,3,opt,name=failures,proto3" json:"failures,omitempty"`
+	// google.rpc.Code of the last failure. 0: a crash.
+	Code          int32 `protobuf:"varint,4,opt,name=code,proto3" json:"code,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Ejection) Reset() {
+	*x = Ejection{}
+	mi := &file_weft_v1_fleet_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ejection) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ejection) ProtoMessage() {}
+
+func (x *Ejection) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_fleet_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Ejection.ProtoReflect.Descriptor instead.
+func (*Ejection) Descriptor() ([]byte, []int) {
+	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Ejection) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+func (x *Ejection) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Ejection) GetFailures() uint32 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
+func (x *Ejection) GetCode() int32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+// A method that is slow at an agent.
+type SlowMethod struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Full name of the method.
+	Method string `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
+	// How long its attempts take there, as a moving average.
+	AttemptTime *durationpb.Duration `protobuf:"bytes,2,opt,name=attempt_time,json=attemptTime,proto3" json:"attempt_time,omitempty"`
+	// The same over all agents of the coordinator.
+	TypicalTime   *durationpb.Duration `protobuf:"bytes,3,opt,name=typical_time,json=typicalTime,proto3" json:"typical_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SlowMethod) Reset() {
+	*x = SlowMethod{}
+	mi := &file_weft_v1_fleet_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SlowMethod) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SlowMethod) ProtoMessage() {}
+
+func (x *SlowMethod) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_fleet_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SlowMethod.ProtoReflect.Descriptor instead.
+func (*SlowMethod) Descriptor() ([]byte, []int) {
+	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *SlowMethod) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *SlowMethod) GetAttemptTime() *durationpb.Duration {
+	if x != nil {
+		return x.AttemptTime
+	}
+	return nil
+}
+
+func (x *SlowMethod) GetTypicalTime() *durationpb.Duration {
+	if x != nil {
+		return x.TypicalTime
+	}
+	return nil
+}
+
 // A queue: the ready tasks with the same method and requirements are interchangeable for an agent.
 type Queue struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -752,7 +909,7 @@ type Queue struct {
 
 func (x *Queue) Reset() {
 	*x = Queue{}
-	mi := &file_weft_v1_fleet_proto_msgTypes[3]
+	mi := &file_weft_v1_fleet_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -764,7 +921,7 @@ func (x *Queue) String() string {
 func (*Queue) ProtoMessage() {}
 
 func (x *Queue) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_fleet_proto_msgTypes[3]
+	mi := &file_weft_v1_fleet_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -777,7 +934,7 @@ func (x *Queue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Queue.ProtoReflect.Descriptor instead.
 func (*Queue) Descriptor() ([]byte, []int) {
-	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{3}
+	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Queue) GetMethod() string {
@@ -856,7 +1013,7 @@ type Waiting struct {
 
 func (x *Waiting) Reset() {
 	*x = Waiting{}
-	mi := &file_weft_v1_fleet_proto_msgTypes[4]
+	mi := &file_weft_v1_fleet_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -868,7 +1025,7 @@ func (x *Waiting) String() string {
 func (*Waiting) ProtoMessage() {}
 
 func (x *Waiting) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_fleet_proto_msgTypes[4]
+	mi := &file_weft_v1_fleet_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -881,7 +1038,7 @@ func (x *Waiting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Waiting.ProtoReflect.Descriptor instead.
 func (*Waiting) Descriptor() ([]byte, []int) {
-	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{4}
+	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Waiting) GetReason() WaitReason {
@@ -911,7 +1068,7 @@ const file_weft_v1_fleet_proto_rawDesc = "" +
 	"\x11process_cpu_cores\x18\x01 \x01(\x01R\x0fprocessCpuCores\x120\n" +
 	"\x14process_memory_bytes\x18\x02 \x01(\x04R\x12processMemoryBytes\x12$\n" +
 	"\x0ehost_cpu_ratio\x18\x03 \x01(\x01R\fhostCpuRatio\x12*\n" +
-	"\x11host_memory_ratio\x18\x04 \x01(\x01R\x0fhostMemoryRatio\"\x81\t\n" +
+	"\x11host_memory_ratio\x18\x04 \x01(\x01R\x0fhostMemoryRatio\"\xe8\t\n" +
 	"\x05Agent\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -939,13 +1096,25 @@ const file_weft_v1_fleet_proto_rawDesc = "" +
 	"\x0edirect_problem\x18\x15 \x01(\tR\rdirectProblem\x12\x18\n" +
 	"\afailing\x18\x16 \x01(\bR\afailing\x12#\n" +
 	"\roverrun_slots\x18\x17 \x01(\rR\foverrunSlots\x12'\n" +
-	"\x0foverrun_methods\x18\x18 \x03(\tR\x0eoverrunMethods\x1a9\n" +
+	"\x0foverrun_methods\x18\x18 \x03(\tR\x0eoverrunMethods\x12-\n" +
+	"\bejection\x18\x19 \x01(\v2\x11.weft.v1.EjectionR\bejection\x126\n" +
+	"\fslow_methods\x18\x1a \x03(\v2\x13.weft.v1.SlowMethodR\vslowMethods\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a<\n" +
 	"\x0eResourcesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\xa9\x02\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\x87\x01\n" +
+	"\bEjection\x125\n" +
+	"\bend_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\rR\x05count\x12\x1a\n" +
+	"\bfailures\x18\x03 \x01(\rR\bfailures\x12\x12\n" +
+	"\x04code\x18\x04 \x01(\x05R\x04code\"\xa0\x01\n" +
+	"\n" +
+	"SlowMethod\x12\x16\n" +
+	"\x06method\x18\x01 \x01(\tR\x06method\x12<\n" +
+	"\fattempt_time\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\vattemptTime\x12<\n" +
+	"\ftypical_time\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\vtypicalTime\"\xa9\x02\n" +
 	"\x05Queue\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\"\n" +
 	"\frequirements\x18\x02 \x01(\tR\frequirements\x12\x16\n" +
@@ -1010,7 +1179,7 @@ func file_weft_v1_fleet_proto_rawDescGZIP() []byte {
 }
 
 var file_weft_v1_fleet_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_weft_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_weft_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_weft_v1_fleet_proto_goTypes = []any{
 	(DesiredState)(0),             // 0: weft.v1.DesiredState
 	(AgentState)(0),               // 1: weft.v1.AgentState
@@ -1020,32 +1189,39 @@ var file_weft_v1_fleet_proto_goTypes = []any{
 	(*HostedMethod)(nil),          // 5: weft.v1.HostedMethod
 	(*HostLoad)(nil),              // 6: weft.v1.HostLoad
 	(*Agent)(nil),                 // 7: weft.v1.Agent
-	(*Queue)(nil),                 // 8: weft.v1.Queue
-	(*Waiting)(nil),               // 9: weft.v1.Waiting
-	nil,                           // 10: weft.v1.Agent.LabelsEntry
-	nil,                           // 11: weft.v1.Agent.ResourcesEntry
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 13: google.protobuf.Duration
+	(*Ejection)(nil),              // 8: weft.v1.Ejection
+	(*SlowMethod)(nil),            // 9: weft.v1.SlowMethod
+	(*Queue)(nil),                 // 10: weft.v1.Queue
+	(*Waiting)(nil),               // 11: weft.v1.Waiting
+	nil,                           // 12: weft.v1.Agent.LabelsEntry
+	nil,                           // 13: weft.v1.Agent.ResourcesEntry
+	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 15: google.protobuf.Duration
 }
 var file_weft_v1_fleet_proto_depIdxs = []int32{
 	1,  // 0: weft.v1.Agent.state:type_name -> weft.v1.AgentState
 	0,  // 1: weft.v1.Agent.desired_state:type_name -> weft.v1.DesiredState
-	10, // 2: weft.v1.Agent.labels:type_name -> weft.v1.Agent.LabelsEntry
-	11, // 3: weft.v1.Agent.resources:type_name -> weft.v1.Agent.ResourcesEntry
+	12, // 2: weft.v1.Agent.labels:type_name -> weft.v1.Agent.LabelsEntry
+	13, // 3: weft.v1.Agent.resources:type_name -> weft.v1.Agent.ResourcesEntry
 	5,  // 4: weft.v1.Agent.methods:type_name -> weft.v1.HostedMethod
 	6,  // 5: weft.v1.Agent.load:type_name -> weft.v1.HostLoad
-	12, // 6: weft.v1.Agent.connect_time:type_name -> google.protobuf.Timestamp
-	12, // 7: weft.v1.Agent.last_seen_time:type_name -> google.protobuf.Timestamp
-	13, // 8: weft.v1.Agent.heartbeat_round_trip:type_name -> google.protobuf.Duration
+	14, // 6: weft.v1.Agent.connect_time:type_name -> google.protobuf.Timestamp
+	14, // 7: weft.v1.Agent.last_seen_time:type_name -> google.protobuf.Timestamp
+	15, // 8: weft.v1.Agent.heartbeat_round_trip:type_name -> google.protobuf.Duration
 	3,  // 9: weft.v1.Agent.direct_state:type_name -> weft.v1.DirectState
-	13, // 10: weft.v1.Queue.oldest_age:type_name -> google.protobuf.Duration
-	9,  // 11: weft.v1.Queue.waiting:type_name -> weft.v1.Waiting
-	4,  // 12: weft.v1.Waiting.reason:type_name -> weft.v1.WaitReason
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	8,  // 10: weft.v1.Agent.ejection:type_name -> weft.v1.Ejection
+	9,  // 11: weft.v1.Agent.slow_methods:type_name -> weft.v1.SlowMethod
+	14, // 12: weft.v1.Ejection.end_time:type_name -> google.protobuf.Timestamp
+	15, // 13: weft.v1.SlowMethod.attempt_time:type_name -> google.protobuf.Duration
+	15, // 14: weft.v1.SlowMethod.typical_time:type_name -> google.protobuf.Duration
+	15, // 15: weft.v1.Queue.oldest_age:type_name -> google.protobuf.Duration
+	11, // 16: weft.v1.Queue.waiting:type_name -> weft.v1.Waiting
+	4,  // 17: weft.v1.Waiting.reason:type_name -> weft.v1.WaitReason
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_fleet_proto_init() }
@@ -1059,7 +1235,7 @@ func file_weft_v1_fleet_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_fleet_proto_rawDesc), len(file_weft_v1_fleet_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   7,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

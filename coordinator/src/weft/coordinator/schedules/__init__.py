@@ -1,0 +1,1 @@
+"""Schedules: tasks that the mesh submits by itself, at times."""

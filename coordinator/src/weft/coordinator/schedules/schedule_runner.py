@@ -1,0 +1,81 @@
+"""Runs a pass over the schedules when a tick comes, and when schedules have changed. Every coordinator has a runner; none leads."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+from weft.coordinator.store.base import Store
+from weft.rpc.errors import Unavailable, WeftError
+from weft.rpc.process.logs import get_logger
+
+log = get_logger(__name__)
+
+# The store's clock is looked at so often, without I/O: it may be set forward.
+LOOK_S = 0.5
+# Coordinators on one store begin a pass up to so much later: the first one leaves the others nothing to do.
+SPREAD_S = 0.03
+RETRY_S = 0.5
+
+
+class ScheduleRunner:
+    """Runs passes.
+
+    Args:
+        run_pass: one pass; returns when the next one is due by the store's clock, or None.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        run_pass: Callable[[], Awaitable[float | None]],
+        rng: random.Random | None = None,
+    ) -> None:
+        self._store = store
+        self._run_pass = run_pass
+        self._rng = rng or random.Random()  # noqa: S311  # jitter, not secrets
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="schedules")
+
+    def changed(self) -> None:
+        """Schedules have changed: look when the next tick comes."""
+        self._wake.set()
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            try:
+                next_at = await self._run_pass()
+            except WeftError as error:
+                if not isinstance(error, Unavailable):
+                    # A store that is unavailable logs that itself.
+                    log.warning("schedules.failed", error=error.message)
+                await asyncio.sleep(RETRY_S)
+            except Exception:
+                log.exception("schedules.failed")
+                await asyncio.sleep(RETRY_S)
+            else:
+                await self._rest(next_at)
+
+    async def _rest(self, next_at: float | None) -> None:
+        """Wait until a time by the store's clock (None: for ever), or until schedules change."""
+        while not self._wake.is_set():
+            left_s = None if next_at is None else next_at - self._store.now()
+            if left_s is not None and left_s <= 0:
+                if self._store.shared:
+                    await asyncio.sleep(self._rng.uniform(0.0, SPREAD_S))
+                return
+            try:
+                async with asyncio.timeout(None if left_s is None else min(left_s, LOOK_S)):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
