@@ -79,7 +79,7 @@ class RedisFactory:
 
     # Claims and leases are in Redis: a coordinator's end changes none.
     forgets_claims = False
-    has_gates = False
+    has_gates = True
 
     def __init__(self, directory: Path) -> None:
         del directory

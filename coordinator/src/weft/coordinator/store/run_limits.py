@@ -17,8 +17,6 @@ from typing import NamedTuple
 FAIRNESS_KEY = "fairness_key"
 # Tasks that one claim may park. More wait for the next claim (`StoreListener.ready`).
 MAX_PARKED = 256
-# Why a run limit cancelled a task.
-LIMIT_REASON = "a run limit allows no more unfinished tasks"
 # A token that is missing by less than this is there: sums of floats are not exact.
 _EPSILON = 1e-9
 # A time is a float of this resolution: a wait is longer by so much, so that the token is there when it ends.

@@ -17,12 +17,12 @@ from weft.coordinator.store.rules import (
     RECLAIM_ATTEMPTS,
     State,
 )
-from weft.coordinator.store.run_limits import LIMIT_REASON, MAX_PARKED, LimitAction
+from weft.coordinator.store.run_limits import MAX_PARKED, LimitAction
 
 
 def constants() -> str:
     """Lua that defines them as locals."""
-    values: Mapping[str, float | str] = {
+    values: Mapping[str, float] = {
         **{state.name: int(state) for state in State},
         "OK": code_pb2.OK,
         "CODE_CANCELLED": code_pb2.CANCELLED,
@@ -34,7 +34,6 @@ def constants() -> str:
         "RECLAIM_ATTEMPTS": RECLAIM_ATTEMPTS,
         "MAX_PARKED": MAX_PARKED,
         **{f"LIMIT_{action.name}": int(action) for action in LimitAction},
-        "LIMIT_REASON": LIMIT_REASON,
         "TAG_UNIT": TAG_UNIT,
         "MAX_TAG": MAX_TAG,
         "MIN_WEIGHT": MIN_WEIGHT,

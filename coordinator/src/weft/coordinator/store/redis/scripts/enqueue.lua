@@ -8,6 +8,9 @@
 -- result   for each {outcome, task id}: 0 stored, 1 existed already, 2 the request id belongs to another request,
 --          3 this would be one queue more than the method may have; 4 a run limit refuses it {4, the limit's gate, most}
 
+-- Most tasks that one submission cancels: a limit may have become much smaller.
+local MOST_CANCELLED = 256
+
 -- When a task was created, to the microsecond, by its id; now at the latest.
 local function created_at(id)
   local high, low = tonumber(string.sub(id, 1, 8), 16), tonumber(string.sub(id, 9, 16), 16)
@@ -47,12 +50,21 @@ local function too_many(queue)
     and call('HEXISTS', all('sets'), set) == 0
 end
 
+-- Why a run limit cancels a task, as at_limit.py says it.
+local function reason_of(item, which)
+  local method, expression, value = string.match(item[1], '^r([^\n]*)\n([^\n]*)\n(.*)$')
+  local by = expression == '' and '' or ' by ' .. expression .. ': ' .. value
+  return 'the run limit of ' .. method .. by .. ' allows ' .. item[2][1] .. ' unfinished tasks, and cancels the ' .. which
+    .. ' one beyond'
+end
+
 -- Apply the run limits that do not let a new task wait. Returns the one that refuses it, or the one that cancels it.
 local function at_limits(t)
   local newest, oldest = nil, {}
   for _, item in ipairs(open_gates().strict(t)) do
     local name, rule = item[1], item[2]
-    if call('ZCARD', key('kept', name)) >= rule[1] then
+    item.over = call('ZCARD', key('kept', name)) + 1 - rule[1]
+    if item.over > 0 then
       if rule[4] == LIMIT_REFUSE then
         return item, nil
       elseif rule[4] == LIMIT_CANCEL_NEWEST then
@@ -63,9 +75,8 @@ local function at_limits(t)
     end
   end
   for _, item in ipairs(newest and {} or oldest) do
-    local id = call('ZRANGE', key('kept', item[1]), 0, 0)[1]
-    if id then
-      cancel(id, load(id), LIMIT_REASON, item[2][5])
+    for _, id in ipairs(call('ZRANGE', key('kept', item[1]), 0, math.min(item.over, MOST_CANCELLED) - 1)) do
+      cancel(id, load(id), reason_of(item, 'oldest'), item[2][5])
     end
   end
   return nil, newest
@@ -91,7 +102,7 @@ local function store(id, t, item, newest)
   else
     place(id, t, t.d and SCHEDULED or QUEUED)
     if newest then
-      finish(id, t, CANCELLED, 'cancelled:' .. LIMIT_REASON)
+      finish(id, t, CANCELLED, 'cancelled:' .. reason_of(newest, 'newest'))
     else
       save(id, t)
     end
