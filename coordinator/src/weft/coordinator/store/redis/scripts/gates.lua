@@ -6,6 +6,8 @@
 
 -- Most parked tasks that one call lets return, and most queues of a gate that it looks at.
 local MOST_RETURNED = MAX_PARKED
+-- When so many have returned, a script looks at no further gate: the next sweep does.
+local ENOUGH_RETURNED = 4 * MAX_PARKED
 local REST_S = 1
 -- Claims to a lock that return at a time: those behind them return with their promises.
 local MOST_SHARED = 16
@@ -18,6 +20,8 @@ function open_gates()
   local news, state, gate_of, rule_of, entries = self.news, self.state, self.gate_of, self.rule_of, self.entries
   local tokens, token_at, room, lock_free, look_at =
     self.tokens, self.token_at, self.room, self.lock_free, self.look_at
+
+  local returned = 0
 
   local function parked_key(name, queue)
     return key('parked', name .. '\n' .. queue)
@@ -60,7 +64,7 @@ function open_gates()
       t.rt, s.r = name, (s.r or 0) + 1
       call('ZADD', key('ready', queue), found[at + 1], id)
       save(id, t)
-      touched[queue], woke = true, true
+      touched[queue], woke, returned = true, true, returned + 1
       if kind == 'x' then
         break
       end
@@ -266,11 +270,12 @@ function open_gates()
     local names = call(
       'ZRANGEBYLEX', all('waiting'), '(' .. name, '(r' .. method .. '\11', 'LIMIT', 0, MOST_RETURNED
     )
-    for _, each in ipairs(names) do
+    for at, each in ipairs(names) do
       self.wake(each, MOST_RETURNED)
-    end
-    if #names == MOST_RETURNED then
-      look_at('c' .. names[MOST_RETURNED], now)
+      if at == MOST_RETURNED or at < #names and returned >= ENOUGH_RETURNED then
+        look_at('c' .. each, now)
+        break
+      end
     end
   end
 
@@ -294,6 +299,9 @@ function open_gates()
         look_behind(string.sub(name, 2))
       else
         self.wake(name, MOST_RETURNED)
+      end
+      if returned >= ENOUGH_RETURNED then
+        break
       end
     end
     if names[1] and call('EXISTS', all('gates'), all('limits')) == 0 then
