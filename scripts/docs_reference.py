@@ -26,7 +26,7 @@ from weft.rpc import errors, refusals
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
-CONTRACT = ("task", "coordinator", "fleet", "session", "agent")
+CONTRACT = ("task", "options", "coordinator", "fleet", "session", "agent")
 # The modules that users import.
 PYTHON = ("weft.client", "weft.client.sync", "weft.agent", "weft.testing", "weft.rpc.errors")
 
@@ -141,6 +141,7 @@ def refusal_classes(reason: str) -> tuple[type[errors.WeftError], ...]:
 def python_page() -> str:
     """The names of `__all__` of each public module, with their docstrings; each name once."""
     parts = ["# Python\n"]
+    shown: set[int] = set()
     for name in filter(_is_there, PYTHON):
         module = importlib.import_module(name)
         listed = getattr(module, "__all__", ())
@@ -148,8 +149,10 @@ def python_page() -> str:
         elsewhere = [
             each
             for each in listed
-            if getattr(module, each).__module__ in PYTHON and getattr(module, each).__module__ != name
+            if id(getattr(module, each)) in shown
+            or (getattr(module, each).__module__ in PYTHON and getattr(module, each).__module__ != name)
         ]
+        shown |= {id(getattr(module, each)) for each in listed}
         if elsewhere:
             options += f"   :exclude-members: {', '.join(elsewhere)}\n"
         parts.append(f"## {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n{options}```\n")

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
 import pytest_asyncio
+from google.protobuf.struct_pb2 import Struct
 
 from billing.v1 import billing_pb2, billing_pb2_grpc
 from tests.support.beside import StockApp, free_address, sidecar, until_reached
+from tests.support.billing_agent import Billing
 from tests.support.mesh import MeshHarness
-from weft.client import connect
+from tests.support.reflecting import grpcurl
+from weft.agent import Agent, MethodOptions, RetryPolicy, current_task
+from weft.client import Method, connect
+from weft.testing import mesh_of
 
 AGENTS = ("a1", "a2")
 PROGRAM = "tests.support.billing_agent:agent"
@@ -24,7 +30,7 @@ WAIT_S = 20.0
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def _hosted(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[MeshHarness, str]]:
+async def hosted(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[MeshHarness, str]]:
     """A mesh with two agents that host the service, and a sidecar of another app."""
     async with MeshHarness(tmp_path_factory.mktemp("options")) as harness:
         await harness.coordinator()
@@ -41,10 +47,10 @@ async def _hosted(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tup
 
 @pytest_asyncio.fixture(params=WAYS)
 async def direct(
-    request: pytest.FixtureRequest, _hosted: tuple[MeshHarness, str]
+    request: pytest.FixtureRequest, hosted: tuple[MeshHarness, str]
 ) -> AsyncIterator[billing_pb2_grpc.BillingServiceStub]:
     """A stub whose direct calls go one of the ways."""
-    mesh, egress = _hosted
+    mesh, egress = hosted
     if request.param == "library":
         async with connect(mesh.target) as client:
             yield billing_pb2_grpc.BillingServiceStub(client.channel(direct=True))
@@ -58,12 +64,12 @@ def broken(*agents: str) -> billing_pb2.ChargeRequest:
 
 
 async def outcomes(stub: billing_pb2_grpc.BillingServiceStub, method: str) -> set[str]:
-    """Of eight direct calls, of which each fails at a1: the agents that answer, and the codes of failures."""
-    # Successes fill the retry budget, which the tests before may have used.
+    """Of four direct calls, of which each fails at a1: the agents that answer, and the codes of failures."""
+    # Successes fill the retry budget, which the tests before may have used, and end a1's series of failures.
     filling = (stub.Audit(broken(), timeout=WAIT_S, metadata=DIRECT) for _ in range(100))
     await asyncio.gather(*filling)
     seen = set()
-    for _ in range(8):
+    for _ in range(4):
         call = getattr(stub, method)(broken("a1"), timeout=WAIT_S, metadata=DIRECT)
         try:
             if method == "Watch":
@@ -89,3 +95,86 @@ async def test_it_fails_when_each_agent_does(direct):
         await direct.Quote(broken(*AGENTS), timeout=WAIT_S, metadata=DIRECT)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     assert "is broken" in str(caught.value.details())
+
+
+# -- task policies ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def stock(hosted: tuple[MeshHarness, str]) -> AsyncIterator[billing_pb2_grpc.BillingServiceStub]:
+    """A stock client of the coordinator: nothing in it is of weft."""
+    async with grpc.aio.insecure_channel(hosted[0].target) as channel:
+        yield billing_pb2_grpc.BillingServiceStub(channel)
+
+
+async def test_the_protos_options_hold_for_a_stock_client(stock):
+    # The policy retries INTERNAL, twice.
+    reply = await stock.Charge(billing_pb2.ChargeRequest(order_id="1", fail_attempts=2), timeout=WAIT_S)
+    assert reply.attempt == 3
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stock.Charge(billing_pb2.ChargeRequest(order_id="2", fail_attempts=3), timeout=WAIT_S)
+    assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.INTERNAL, "attempt 3 fails")
+    # Calls for one order are one task.
+    again = await stock.Charge(billing_pb2.ChargeRequest(order_id="1", fail_attempts=2), timeout=WAIT_S)
+    assert again.task_id == reply.task_id
+    # Without a policy, INTERNAL is no reason to retry.
+    with pytest.raises(grpc.aio.AioRpcError):
+        await stock.Audit(billing_pb2.ChargeRequest(fail_attempts=1), timeout=WAIT_S)
+
+
+async def test_a_method_may_be_direct_by_default(stock):
+    for method, durable in (("Preview", False), ("Audit", True)):
+        call = getattr(stock, method)(billing_pb2.ChargeRequest(), timeout=WAIT_S)
+        await call
+        assert ("weft-task-id" in (await call.trailing_metadata())) is durable
+
+
+async def test_reflection_shows_the_options(hosted):
+    code, printed = await grpcurl(hosted[0].target, ["describe", f"{SERVICE}.Charge"])
+    assert code == 0, printed
+    assert "option (.weft.v1.task) = {" in printed
+    assert 'idempotency_key: "order_id"' in printed
+
+
+def function_agent() -> Agent:
+    """An agent whose program has options for its methods, with and without a .proto."""
+    agent = Agent("f1")
+
+    @agent.method(
+        "acme.v1.Shouter/Shout",
+        retry=RetryPolicy(max_attempts=3, initial_backoff_s=0.001, retryable_codes=[grpc.StatusCode.ABORTED]),
+        idempotency_key='metadata["x-order"]',
+        slot_cost=2,
+    )
+    async def shout(request: dict[str, Any], context: Any) -> dict[str, Any]:
+        if current_task().attempt < request["succeeds"]:
+            await context.abort(grpc.StatusCode.ABORTED, "again")
+        return {"attempt": current_task().attempt, "priority": current_task().priority}
+
+    options = MethodOptions(result_ttl_s=60, priority=9)
+    agent.add_servicer(
+        billing_pb2_grpc.add_BillingServiceServicer_to_server, Billing(), options={"Audit": options}
+    )
+    return agent
+
+
+async def test_a_programs_options_hold_and_are_shown():
+    async with mesh_of(function_agent()) as mesh:
+        shout = Method.of("acme.v1.Shouter/Shout", Struct, Struct)
+        request = Struct()
+        request.update({"succeeds": 3})
+        done = await mesh.tasks.call(shout, request, metadata=[("x-order", "7")])
+        assert done["attempt"] == 3
+        assert (
+            len({(await mesh.tasks.submit(shout, request, metadata=[("x-order", "7")])).id for _ in "ab"})
+            == 1
+        )
+        code, printed = await grpcurl(mesh.target, ["describe", "acme.v1.Shouter.Shout"])
+        assert code == 0, printed
+        assert "retry: {\n      max_attempts: 3," in printed
+        assert 'idempotency_key: "metadata[\\"x-order\\"]"' in printed
+        # The .proto's own option, for the service, comes first.
+        code, printed = await grpcurl(mesh.target, ["describe", f"{SERVICE}.Audit"])
+        assert code == 0, printed
+        assert "priority: 3" in printed
+        assert "result_ttl: { seconds: 60 }" in printed

@@ -27,6 +27,32 @@ MESSAGES = {
 # Options in the JSON form of `weft.v1.TaskPolicy`.
 Options = Mapping[str, Any]
 
+# Every option that there is.
+FULL: Options = {
+    "retry": {"max_attempts": 3, "initial_backoff": "0.5s", "retryable_codes": [14, 13]},
+    "limits": {"schedule_to_start": "60s", "start_to_close": "30s", "schedule_to_close": "300s"},
+    "priority": 7,
+    "slot_cost": 2,
+    "result_ttl": "60s",
+    "failure_ttl": "120s",
+    "requirements": {"labels": {"zone": "eu"}, "resources": {"gpu": 1}},
+    "mode": "CALL_MODE_DIRECT",
+    "idempotency_key": "order.number",
+    "fairness_key": "tenant_id",
+    "run_limits": [
+        {"max_running": 10},
+        {"key": "order.customer.id", "max_running": 1, "at_limit": "AT_LIMIT_CANCEL_OLDEST"},
+        {"key": 'metadata["x-tenant"]', "max_rate_per_s": 2.5, "burst": 4},
+        {"key": "fairness_key", "max_running": 2},
+    ],
+    "locks": [{"name": "db-migrate"}, {"name": "customer", "key": "order.customer.id", "shared": True}],
+    "consumes": {"gpu": 1, "memory_bytes": 4e9},
+    "cache": {"ttl": "10s"},
+    "fallback": f"{PACKAGE}.Service/Other",
+    "no_wait": True,
+    "check_rules": False,
+}
+
 
 def task_policy(options: Options) -> options_pb2.TaskPolicy:
     return json_format.ParseDict(dict(options), options_pb2.TaskPolicy())

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 
 from probe.v1 import probe_pb2, probe_pb2_grpc
-from weft.agent import Agent, current_task
+from weft.agent import Agent, Lock, MethodOptions, RetryPolicy, RunLimit, current_task
 
 agent = Agent("a", slots=4, labels={"zone": "eu"})
 
@@ -18,7 +18,15 @@ async def shout(request: dict[str, Any]) -> dict[str, Any]:
     return {"text": str(request["text"]).upper(), "task": current_task().id}
 
 
-@agent.method("acme.v1.Shouter/Echo")
+@agent.method(
+    "acme.v1.Shouter/Echo",
+    retry=RetryPolicy(max_attempts=3, retryable_codes=[grpc.StatusCode.ABORTED]),
+    start_to_close_s=30,
+    mode="direct",
+    run_limits=[RunLimit('metadata["x-tenant"]', max_running=1, at_limit="refuse")],
+    locks=["db-migrate", Lock("disk", shared=True)],
+    consumes={"gpu": 1},
+)
 def echo(request: probe_pb2.Payload, context: grpc.ServicerContext) -> probe_pb2.Payload:
     context.set_trailing_metadata((("x-a", "1"),))
     return request
@@ -31,5 +39,9 @@ async def count(request: probe_pb2.ProbeRequest) -> AsyncIterator[probe_pb2.Prob
 
 
 def serve(servicer: probe_pb2_grpc.ProbeServiceServicer) -> None:
-    agent.add_servicer(probe_pb2_grpc.add_ProbeServiceServicer_to_server, servicer, isolate=True)
+    shared = MethodOptions(priority=7, idempotent=True)
+    options: dict[str, MethodOptions] = {"Call": {"cache_s": 10, "fairness_key": "text"}, "*": shared}
+    agent.add_servicer(
+        probe_pb2_grpc.add_ProbeServiceServicer_to_server, servicer, isolate=True, options=options
+    )
     agent.run()

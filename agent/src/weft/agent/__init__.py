@@ -16,6 +16,8 @@
     client of the agent's own mesh.
 `HostedFunction`
     what `@agent.method` makes of a function: still the function, and a handle with `submit`, `call` and `map`.
+`MethodOptions`, `RetryPolicy`, `RunLimit`, `Lock`
+    how calls of a method run: `@agent.method(name, retry=RetryPolicy(max_attempts=3), start_to_close_s=30)`.
 `AgentSettings`
     every setting, with its WEFT_AGENT_* variable.
 `HookError`, `HostingError`, `ListenError`, `LoadError`, `ProgramError`, `SettingsError`
@@ -57,6 +59,8 @@ from weft.rpc.errors import (
     WeftError,
 )
 from weft.rpc.process.version import VERSION
+from weft.rpc.task_policy.method_options import Lock, MethodOptions, RunLimit
+from weft.rpc.task_policy.retry_policy import RetryPolicy
 
 __version__ = VERSION
 
@@ -80,11 +84,15 @@ __all__ = [
     "LimitReached",
     "ListenError",
     "LoadError",
+    "Lock",
+    "MethodOptions",
     "NotFound",
     "Overloaded",
     "ProgramError",
     "ResourceExhausted",
     "RetryLater",
+    "RetryPolicy",
+    "RunLimit",
     "RunningTask",
     "SettingsError",
     "TooLarge",

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from types import FrameType
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, Unpack
 
 from pydantic import ValidationError
 
@@ -17,15 +15,17 @@ from weft.agent.hooks import Hooks
 from weft.agent.hosting.functions import client_method, function_method
 from weft.agent.hosting.hosted_function import HostedFunction, HostFunction, plain_function
 from weft.agent.hosting.hosted_methods import AddServicer, HostedMethod, servicer_methods
+from weft.agent.hosting.method_policies import with_options
 from weft.agent.process import event_loop, forks
 from weft.agent.process.patched import refuse_patched
+from weft.agent.process.stopping_signals import stop_on_signals
 from weft.agent.runtime import Runtime
 from weft.agent.settings import AgentSettings
 from weft.rpc.contracts.names import is_reserved
 from weft.rpc.process import logs
 from weft.rpc.process.setting_faults import setting_faults
-from weft.rpc.process.signals import hurries, stop_signals
 from weft.rpc.process.standard_streams import fill_missing
+from weft.rpc.task_policy.method_options import MethodOptions
 
 if TYPE_CHECKING:
     from weft.client import Mesh
@@ -164,6 +164,7 @@ class Agent:
         *,
         isolate: bool = False,
         slot_cost: int = 1,
+        options: Mapping[str, MethodOptions] | None = None,
     ) -> None:
         """Host the methods that a servicer implements.
 
@@ -172,14 +173,19 @@ class Agent:
             servicer: the servicer, unchanged: sync or async methods, unary and server-streaming.
             isolate: run each call in a process of its own. If it must end and does not, it is killed, with all
                 processes that the handler has started. The servicer is pickled once; each process has a copy.
-            slot_cost: slots that one call takes.
+            slot_cost: slots that one call takes, unless the .proto or `options` say it.
+            options: how calls run, by the method's name: `{"Greet": {"retry": RetryPolicy(max_attempts=3)}}`. "*" stands
+                for all methods, below their own options. What the .proto says comes first.
 
         Raises:
-            HostingError: it cannot be hosted; the message says what to change.
+            HostingError: it cannot be hosted, or cannot have an option; the message says what to change.
         """
-        self._add(servicer_methods(add_servicer_to_server, servicer, isolate=isolate, slot_cost=slot_cost))
+        self._add(
+            servicer_methods(add_servicer_to_server, servicer, isolate=isolate, slot_cost=slot_cost),
+            options or {},
+        )
 
-    def method(self, name: str, *, isolate: bool = False, slot_cost: int = 1) -> HostFunction:
+    def method(self, name: str, *, isolate: bool = False, **options: Unpack[MethodOptions]) -> HostFunction:
         """Host a function as the method `name`, such as "acme.v1.Analyst/Analyze".
 
         The function takes the request, and the context too if it wants it. Its annotations are protobuf messages; or
@@ -194,14 +200,15 @@ class Agent:
 
         Args:
             isolate: run each call in a process of its own; the function must be importable.
-            slot_cost: slots that one call takes.
+            options: how calls run, such as `retry=RetryPolicy(max_attempts=3)` or `start_to_close_s=30`; see
+                `MethodOptions`. What the .proto says, if there is one, comes first.
 
         Raises:
-            HostingError: name or annotations; the message says what to change.
+            HostingError: name, annotations or options; the message says what to change.
         """
 
         def decorate(function: Callable[..., Any]) -> Any:
-            self._add([function_method(name, function, isolate=isolate, slot_cost=slot_cost)])
+            self._add([function_method(name, function, isolate=isolate)], {name: options} if options else {})
             return HostedFunction(plain_function(function), lambda: client_method(name, function))
 
         return decorate
@@ -326,9 +333,10 @@ class Agent:
         self._hooks.add(kind, function)
         return function
 
-    def _add(self, methods: Sequence[HostedMethod]) -> None:
+    def _add(self, methods: Sequence[HostedMethod], options: Mapping[str, MethodOptions]) -> None:
         if self._runtime is not None:
             raise HostingError("the agent runs already: add its methods before it starts")
+        methods = with_options(methods, options)
         for method in methods:
             if is_reserved(method.name.partition("/")[0]):
                 raise HostingError(
@@ -372,22 +380,3 @@ class Agent:
 
 def _nothing() -> None:
     """Nothing to restore: signals were left alone."""
-
-
-def stop_on_signals(stop: Callable[[], None]) -> Callable[[], None]:
-    """Call `stop` at each signal that ends a process, also while a handler blocks the loop. Returns a function that undoes this."""
-    stopping = False
-
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        nonlocal stopping
-        if not stopping or hurries(number):
-            stopping = True
-            stop()
-
-    previous = {number: signal.signal(number, on_signal) for number in stop_signals()}
-
-    def restore() -> None:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-    return restore

@@ -21,8 +21,9 @@ from weft.agent.handlers.slots import Slots
 from weft.agent.handlers.threads import Threads
 from weft.agent.hooks import HookRun, Hooks
 from weft.agent.hosting.hosted_methods import HostedMethod
+from weft.agent.hosting.method_policies import contract_of
 from weft.agent.process import own_sockets
-from weft.agent.session.agent_identity import contract_of, described, hello_now, identity_of
+from weft.agent.session.agent_identity import described, hello_now, identity_of
 from weft.agent.session.attempt import HeldAttempt
 from weft.agent.session.connector import SessionConnector
 from weft.agent.session.executor import CancelRequest, Executor

@@ -19,6 +19,7 @@ from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import Descriptor, FileDescriptor, MethodDescriptor, ServiceDescriptor
 
 from weft.agent.errors import HostingError
+from weft.v1 import options_pb2
 
 AddServicer = Callable[[Any, Any], None]
 
@@ -63,6 +64,10 @@ class HostedMethod:
     file: FileDescriptor | None
     # Its request and response.
     types: tuple[Descriptor, Descriptor]
+    # What its contract shall say, if the program gives options for it: those of its .proto, and these below them.
+    policy: options_pb2.TaskPolicy | None = None
+    # The program says that running a call twice does no harm.
+    idempotent: bool = False
 
 
 class _Details(NamedTuple):

@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from weft.agent.hosting.functions import synthesize
 from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.agent.settings import AgentSettings
-from weft.rpc.contracts import descriptors
 from weft.rpc.process.version import VERSION
 from weft.v1 import fleet_pb2, session_pb2
-
-
-def contract_of(methods: Mapping[str, HostedMethod]) -> bytes:
-    """The serialized FileDescriptorSet of hosted methods."""
-    files = {method.file.name: method.file for method in methods.values() if method.file is not None}
-    synthesized = synthesize(method for method in methods.values() if method.file is None)
-    return descriptors.file_descriptor_set([*files.values(), *synthesized])
 
 
 def identity_of(

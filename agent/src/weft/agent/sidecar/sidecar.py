@@ -16,7 +16,9 @@ from typing import Any
 
 import grpc.aio
 
-from weft.agent.agent import Agent, stop_on_signals
+from weft.agent.agent import Agent
+from weft.agent.hosting.method_policies import with_options
+from weft.agent.process.stopping_signals import stop_on_signals
 from weft.agent.runtime import Runtime
 from weft.agent.sidecar.app import App
 from weft.agent.sidecar.app_contract import AppContract, by_reflection, from_file
@@ -135,7 +137,7 @@ class Sidecar(Agent):
     def _host(self, contract: AppContract) -> None:
         assert self._app is not None
         self._hosted = contract
-        hosted = [forwarded(method, self._app, self._calls) for method in contract.methods]
+        hosted = with_options([forwarded(method, self._app, self._calls) for method in contract.methods], {})
         # Changed in place: the parts of a running agent hold this object.
         self._methods.clear()
         self._methods.update((method.name, method) for method in hosted)

@@ -51,7 +51,13 @@ def file_descriptor_set(roots: Iterable[FileDescriptor]) -> bytes:
             waiting.extend(file.dependencies)
         elif files[file.name] != proto:
             raise _invalid(f"two different files are named {file.name}")
-    return PlainFileSet(file=_imports_first(files)).SerializeToString(deterministic=True)
+    return serialized_set(files.values())
+
+
+def serialized_set(files: Iterable[FileDescriptorProto]) -> bytes:
+    """The serialized FileDescriptorSet of these files, which are of `PlainFileProto`, imports first."""
+    by_name = {file.name: file for file in files}
+    return PlainFileSet(file=_imports_first(by_name)).SerializeToString(deterministic=True)
 
 
 def digest(file_descriptor_set: bytes) -> str:
