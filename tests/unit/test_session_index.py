@@ -23,6 +23,7 @@ from weft.coordinator.fleet.fleet_sync import FleetSync
 from weft.coordinator.sessions.agent_outcomes import RULES
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.attempt_outcomes import AttemptOutcomes
+from weft.coordinator.sessions.contract_admission import ContractAdmission
 from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
@@ -394,7 +395,7 @@ class Unheard:
 async def test_an_agent_that_another_coordinator_forgot_is_forgotten_here(h: Harness) -> None:
     sessions = Sessions(
         h.store,
-        Contracts(),
+        ContractAdmission(h.store, Contracts(), AgentRegister()),
         CoordinatorSettings(),
         "here",
         listener=Unheard(),

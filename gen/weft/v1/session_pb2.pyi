@@ -49,7 +49,7 @@ class ConnectResponse(_message.Message):
     def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., cancels: _Optional[_Iterable[_Union[Cancel, _Mapping]]] = ..., result_acks: _Optional[_Iterable[_Union[ResultAck, _Mapping]]] = ..., progress_acks: _Optional[_Iterable[_Union[ProgressAck, _Mapping]]] = ..., desired_state: _Optional[_Union[_fleet_pb2.DesiredState, str]] = ..., echo_sequence: _Optional[int] = ..., direct_problem: _Optional[str] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("agent_id", "instance_id", "labels", "resources", "contract_hash", "methods", "slots", "prefetch", "advertised_address", "held", "version", "draining")
+    __slots__ = ("agent_id", "instance_id", "labels", "resources", "contract_hash", "methods", "slots", "prefetch", "advertised_address", "held", "version", "draining", "replace_options")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -76,6 +76,7 @@ class Hello(_message.Message):
     HELD_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
+    REPLACE_OPTIONS_FIELD_NUMBER: _ClassVar[int]
     agent_id: str
     instance_id: str
     labels: _containers.ScalarMap[str, str]
@@ -88,7 +89,8 @@ class Hello(_message.Message):
     held: _containers.RepeatedCompositeFieldContainer[HeldAttempt]
     version: str
     draining: bool
-    def __init__(self, agent_id: _Optional[str] = ..., instance_id: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Mapping[str, float]] = ..., contract_hash: _Optional[str] = ..., methods: _Optional[_Iterable[_Union[_fleet_pb2.HostedMethod, _Mapping]]] = ..., slots: _Optional[int] = ..., prefetch: _Optional[int] = ..., advertised_address: _Optional[str] = ..., held: _Optional[_Iterable[_Union[HeldAttempt, _Mapping]]] = ..., version: _Optional[str] = ..., draining: bool = ...) -> None: ...
+    replace_options: bool
+    def __init__(self, agent_id: _Optional[str] = ..., instance_id: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Mapping[str, float]] = ..., contract_hash: _Optional[str] = ..., methods: _Optional[_Iterable[_Union[_fleet_pb2.HostedMethod, _Mapping]]] = ..., slots: _Optional[int] = ..., prefetch: _Optional[int] = ..., advertised_address: _Optional[str] = ..., held: _Optional[_Iterable[_Union[HeldAttempt, _Mapping]]] = ..., version: _Optional[str] = ..., draining: bool = ..., replace_options: bool = ...) -> None: ...
 
 class HeldAttempt(_message.Message):
     __slots__ = ("task_id", "attempt", "epoch", "finished")

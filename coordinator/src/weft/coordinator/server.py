@@ -43,6 +43,7 @@ from weft.coordinator.schedules.tick_pass import TickPass
 from weft.coordinator.service import CoordinatorService, FleetParts, TaskParts
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.attempt_outcomes import AttemptOutcomes
+from weft.coordinator.sessions.contract_admission import ContractAdmission
 from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
@@ -103,7 +104,7 @@ class Coordinator:
         )
         self._sessions = Sessions(
             self._store,
-            self._contracts,
+            ContractAdmission(self._store, self._contracts, self._register),
             settings,
             self.coordinator_id,
             listener=self,

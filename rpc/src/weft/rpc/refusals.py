@@ -228,6 +228,15 @@ def contract_incompatible(message: str, method: str, field: str) -> FailedPrecon
     )
 
 
+def options_conflict(message: str, method: str, option: str, agent_id: str) -> Unavailable:
+    """An agent's contract has other task policies than that of another connected agent. The agent dials again."""
+    return Unavailable(
+        message,
+        reason=pb.ERROR_REASON_OPTIONS_CONFLICT,
+        metadata={"method": method, "option": option, "agent": agent_id},
+    )
+
+
 def contract_invalid(message: str, field: str | None = None) -> InvalidArgument:
     """Descriptors are not a valid contract."""
     return InvalidArgument(message, reason=pb.ERROR_REASON_CONTRACT_INVALID, field=field)

@@ -129,6 +129,14 @@ class Contract:
         contract.methods = {name: self._infos[name] for name in methods}
         return contract
 
+    def find(self, name: str) -> MethodInfo | None:
+        """A method, hosted or not. None: the contract does not have it, or it is invalid."""
+        try:
+            self._look_up([] if name in self._infos else [name])
+        except InvalidArgument:
+            return None
+        return self._infos[name]
+
     def _look_up(self, names: Sequence[str]) -> None:
         found = {name: self._find(name) for name in names}
         requests = [method.input_type for method in found.values()]
@@ -194,8 +202,11 @@ class Contracts:
         digests = [info.contract for name, info in self._methods.items() if name.startswith(prefix)]
         return self._contracts[max(digests, key=self._ages.__getitem__)] if digests else None
 
-    def check(self, contract: Contract) -> Sequence[str]:
+    def check(self, contract: Contract, *, replace_options: bool = False) -> Sequence[str]:
         """The methods that `admit` would put in force by this contract. Changes nothing.
+
+        Args:
+            replace_options: its methods with other options than those in force come into force, also before a newer contract.
 
         Raises:
             InvalidArgument: a fallback method has other types, or fallbacks go in a circle (CONTRACT_INVALID).
@@ -211,7 +222,9 @@ class Contracts:
                 changed.append(name)
             elif current.contract != contract.digest:
                 _check_compatible(current, offered, compared.setdefault(current.contract, set()))
-                if self._ages[current.contract] < age:
+                if self._ages[current.contract] < age or (
+                    replace_options and offered.policy != current.policy
+                ):
                     changed.append(name)
         self._check_fallbacks(contract, changed)
         is_new = contract.digest not in self._contracts
@@ -236,23 +249,38 @@ class Contracts:
             if fault := fallback_fault(offered.descriptor, offered.policy.fallback, find):
                 raise _invalid(f"{name}: option fallback: {fault}")
 
-    def admit(self, contract: Contract) -> Sequence[str]:
+    def admit(self, contract: Contract, *, replace_options: bool = False) -> Sequence[str]:
         """Put a contract's methods in force, without those that a newer contract has; returns these methods.
 
-        A known contract keeps its age: an agent that comes back with it displaces no newer contract.
+        A known contract keeps its age: an agent that comes back with it displaces no newer contract. With `replace_options`
+        it does, where the options differ, and is the newest one then.
 
         Raises:
             InvalidArgument, FailedPrecondition, ResourceExhausted: as `check`; then nothing has changed.
         """
-        changed = self.check(contract)
-        if contract.digest not in self._contracts:
-            self._contracts[contract.digest] = contract
-            self._ages[contract.digest] = self._arrivals
+        changed = self.check(contract, replace_options=replace_options)
+        self._put(contract, changed)
+        return changed
+
+    def load(self, contract: Contract) -> None:
+        """Put all methods of a contract in force, as the store says.
+
+        Raises:
+            FailedPrecondition, ResourceExhausted: as `check`; then nothing has changed.
+        """
+        self.check(contract)
+        self._put(contract, list(contract.methods))
+
+    def _put(self, contract: Contract, changed: Sequence[str]) -> None:
+        digest, ages = contract.digest, self._ages
+        displaced = [self._methods[name].contract for name in changed if name in self._methods]
+        if digest not in self._contracts or any(ages[each] > ages[digest] for each in displaced):
+            self._contracts.setdefault(digest, contract)
+            ages[digest] = self._arrivals
             self._arrivals += 1
         self._methods.update((name, contract.methods[name]) for name in changed)
         self.policies.put_methods(contract.methods[name] for name in changed)
         self._forget_superseded()
-        return changed
 
     def forget(self, digest: str) -> None:
         """Forget a contract that is not needed: its methods are unknown now. Harmless for an unknown contract."""

@@ -56,7 +56,7 @@ class ContractSync:
                 descriptor_set, methods = fresh[digest]
             self._loaded[digest] = methods
             try:
-                self._contracts.admit(Contract.load(descriptor_set, methods))
+                self._contracts.load(Contract.load(descriptor_set, methods))
             except WeftError as error:
                 # Its agents send it again, and get the error.
                 log.warning("contract.skipped", digest=digest[:12], error=error.message)

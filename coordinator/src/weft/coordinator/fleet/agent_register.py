@@ -11,7 +11,7 @@ session only when it knows of the end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, cast
 
 from weft.coordinator.fleet.agent_view import described
@@ -239,6 +239,16 @@ class AgentRegister:
     def elsewhere(self, key: QueueKey) -> tuple[int, int]:
         """How many agents at other coordinators take tasks of a queue, and how many of those keep failing."""
         return self._index.elsewhere(key)
+
+    def hosts(self, method: str) -> Iterable[fleet_pb2.Agent]:
+        """The connected agents that host a method."""
+        return (entry.agent for entry in self._index.hosts(method))
+
+    def is_back(self, agent_id: str, instance_id: str, contract_hash: str) -> bool:
+        """Whether this process is known as the agent, connected, and its contract has been accepted."""
+        entry = self._entries.get(agent_id)
+        shown = None if entry is None else entry.shown
+        return shown is not None and (shown.instance_id, shown.contract_hash) == (instance_id, contract_hash)
 
     def standing(self, key: QueueKey) -> AgentStanding:
         """How many of the agents that host a queue's method can take its tasks."""

@@ -25,6 +25,8 @@ def described(session: AgentSession) -> fleet_pb2.Agent:
         agent.ejection.CopyFrom(outcomes.told)
     for method in agent.methods:
         method.unavailable = session.is_unavailable(method.name)
+        if (cost := session.cost(method.name)) > 1:
+            method.slot_cost = cost
     return agent
 
 

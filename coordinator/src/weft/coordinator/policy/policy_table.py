@@ -51,6 +51,11 @@ class PolicyTable:
         """The policy of a method; None: nothing is set."""
         return self._policies.get(method)
 
+    def slot_cost(self, method: str) -> int:
+        """The least slots of a task of this method."""
+        policy = self._policies.get(method)
+        return max(1, policy.slot_cost) if policy is not None else 1
+
     def all(self) -> Iterable[MethodPolicy]:
         """Every policy."""
         return self._policies.values()

@@ -6,7 +6,7 @@ No I/O here: `sessions` reads and writes the stream. All waiting items of the ou
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from weft.coordinator.sessions.agent_outcomes import AgentOutcomes
@@ -73,7 +73,9 @@ class AgentSession:
         self.held: dict[AttemptRef, Held] = {}
         # Kept over all sessions of the agent here.
         self.outcomes = AgentOutcomes()
-        self._method_costs = {method.name: max(1, method.slot_cost) for method in hello.methods}
+        # The agent's own costs, and those in force.
+        self._own_costs = {method.name: max(1, method.slot_cost) for method in hello.methods}
+        self._method_costs = self._own_costs
         self.method_set = frozenset(self._method_costs)
         self.highest_cost = max(self._method_costs.values(), default=1)
         self._services = frozenset(map(_service, self._method_costs))
@@ -156,6 +158,16 @@ class AgentSession:
 
     def cost(self, method: str) -> int:
         return self._method_costs.get(method, 1)
+
+    def raise_costs(self, least: Callable[[str], int]) -> bool:
+        """A task of a method takes as many slots as the agent says, and at least `least`; True: that is new."""
+        costs = {method: max(cost, least(method)) for method, cost in self._own_costs.items()}
+        if costs == self._method_costs:
+            return False
+        self._method_costs = costs
+        self._costs.clear()
+        self._unfit.clear()
+        return True
 
     def costs(self, queues: Iterable[QueueKey]) -> dict[QueueKey, int]:
         """The queues that this agent serves, each with the slots that a task of it takes."""

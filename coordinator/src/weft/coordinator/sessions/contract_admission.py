@@ -1,26 +1,61 @@
-"""Puts an agent's contract in force: checked against the contracts in force, stored, then admitted."""
+"""Puts an agent's contract in force: checked against the contracts in force, stored, then admitted.
+
+Task policies hold for all agents. So an agent whose contract has other policies than that of another connected agent is refused
+until the others are gone, unless it replaces them.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Iterable
+from typing import Protocol
 
-from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
+from weft.coordinator.contracts.contract_catalogue import Contract, Contracts, MethodInfo
+from weft.coordinator.policy.option_differences import differing_option, shown
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.store.base import Store
 from weft.rpc import refusals
 from weft.rpc.process.logs import get_logger
-from weft.v1 import session_pb2
+from weft.v1 import fleet_pb2, session_pb2
 
 log = get_logger(__name__)
 
+# Contracts that were refused for their options. They are kept, so that their agents, which dial again, need not send them.
+MAX_REFUSED = 16
+
+
+class Hosts(Protocol):
+    """The known agents, here and elsewhere."""
+
+    @property
+    def contracts(self) -> Collection[str]:
+        """The digests of their contracts."""
+        ...
+
+    def hosts(self, method: str) -> Iterable[fleet_pb2.Agent]:
+        """The connected agents that host a method."""
+        ...
+
+    def is_back(self, agent_id: str, instance_id: str, contract_hash: str) -> bool:
+        """Whether this process is known as the agent, connected, and its contract has been accepted."""
+        ...
+
 
 class ContractAdmission:
-    """Admits contracts, one at a time."""
+    """Admits contracts, one at a time.
 
-    def __init__(self, store: Store, contracts: Contracts) -> None:
+    Attributes:
+        policies: the policies in force.
+    """
+
+    def __init__(self, store: Store, contracts: Contracts, hosts: Hosts) -> None:
+        self.policies = contracts.policies
         self._store = store
         self._contracts = contracts
+        self._hosts = hosts
         self._admitting = asyncio.Lock()
+        # By digest.
+        self._refused: dict[str, Contract] = {}
 
     async def admit_known(self, hello: session_pb2.Hello) -> bool:
         """Admit the contract that `hello` names; False: the coordinator does not have it, the agent must send it.
@@ -28,8 +63,10 @@ class ContractAdmission:
         Raises:
             InvalidArgument: a hosted method is not in the contract.
             FailedPrecondition: a method is incompatible with the one in force.
+            Unavailable: OPTIONS_CONFLICT.
         """
-        contract = self._contracts.get(hello.contract_hash)
+        digest = hello.contract_hash
+        contract = self._contracts.get(digest) or self._refused.get(digest)
         if contract is not None:
             await self._admit(hello, contract)
         return contract is not None
@@ -40,6 +77,7 @@ class ContractAdmission:
         Raises:
             InvalidArgument: it is not the announced contract, or a hosted method is not in it.
             FailedPrecondition: a method is incompatible with the one in force.
+            Unavailable: OPTIONS_CONFLICT.
         """
         contract = Contract.load(message.file_descriptor_set, list(session.methods))
         if contract.digest != session.hello.contract_hash:
@@ -53,8 +91,60 @@ class ContractAdmission:
         hosted = contract.hosting([method.name for method in hello.methods])
         # Stored before it is in force: the next coordinator must check by the same contract.
         async with self._admitting:
-            changed = self._contracts.check(hosted)
+            # A process that was accepted once stays accepted when its stream breaks, whatever has replaced its options since.
+            replaces = not self._is_back(hello)
+            changed = self._contracts.check(hosted, replace_options=replaces)
+            if replaces and not hello.replace_options:
+                self._check_options(hello, hosted)
             if changed:
                 await self._store.put_contract(hosted.digest, hosted.file_descriptor_set, changed)
                 log.info("contract.accepted", agent=hello.agent_id, methods=len(changed))
-            self._contracts.admit(hosted)
+            self._contracts.admit(hosted, replace_options=replaces)
+            self._refused.pop(hosted.digest, None)
+
+    def _is_back(self, hello: session_pb2.Hello) -> bool:
+        return self._contracts.known(hello.contract_hash) and self._hosts.is_back(
+            hello.agent_id, hello.instance_id, hello.contract_hash
+        )
+
+    def _check_options(self, hello: session_pb2.Hello, hosted: Contract) -> None:
+        """Refuse a contract with other options than that of another connected agent.
+
+        Raises:
+            Unavailable: OPTIONS_CONFLICT.
+        """
+        for digest in self._hosts.contracts:
+            other = None if digest == hosted.digest else self._contracts.get(digest)
+            if other is None:
+                continue
+            for method in hosted.methods.values():
+                theirs = other.find(method.name)
+                option = "" if theirs is None else differing_option(method.policy, theirs.policy)
+                agent_id = self._other_host(hello.agent_id, method.name, digest) if option else ""
+                if theirs is not None and agent_id:
+                    self._keep_refused(hosted)
+                    _refuse(method, theirs, option, agent_id)
+
+    def _other_host(self, agent_id: str, method: str, digest: str) -> str:
+        """A connected agent that hosts the method by this contract, and is not `agent_id`; empty: there is none."""
+        found = (agent.id for agent in self._hosts.hosts(method) if agent.contract_hash == digest)
+        return next((each for each in found if each != agent_id), "")
+
+    def _keep_refused(self, contract: Contract) -> None:
+        if self._contracts.known(contract.digest):
+            return
+        self._refused.pop(contract.digest, None)
+        self._refused[contract.digest] = contract
+        if len(self._refused) > MAX_REFUSED:
+            del self._refused[next(iter(self._refused))]
+
+
+def _refuse(method: MethodInfo, theirs: MethodInfo, option: str, agent_id: str) -> None:
+    raise refusals.options_conflict(
+        f"{method.name}: the option {option} is {shown(method.policy, option)} in this agent's contract, and"
+        f" {shown(theirs.policy, option)} in that of agent {agent_id!r}, which is connected. Stop the agents with the other"
+        " contract, or start this one with --replace-options (Agent(replace_options=True)): then its options hold for all",
+        method=method.name,
+        option=option,
+        agent_id=agent_id,
+    )

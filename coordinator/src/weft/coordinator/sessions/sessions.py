@@ -17,7 +17,6 @@ from google.protobuf.message import DecodeError
 from grpc import aio
 
 from weft.coordinator import guard
-from weft.coordinator.contracts.contract_catalogue import Contracts
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.attempt_outcomes import AttemptOutcomes
 from weft.coordinator.sessions.contract_admission import ContractAdmission
@@ -50,7 +49,7 @@ class Sessions:
     def __init__(
         self,
         store: Store,
-        contracts: Contracts,
+        admission: ContractAdmission,
         settings: CoordinatorSettings,
         coordinator_id: str,
         *,
@@ -62,12 +61,14 @@ class Sessions:
         self._settings = settings
         self._listener = listener
         self._outcomes = outcomes
+        self._admission = admission
+        self._policies = admission.policies
+        self._policies.on_change(self._policies_changed)
         self._sessions: dict[str, AgentSession] = {}
         self._opening: set[str] = set()
         self._stopping = False
         # Late results of each agent, over all its sessions here.
         self.stale_refused: dict[str, int] = {}
-        self._admission = ContractAdmission(store, contracts)
         report_handler = ReportHandler(
             store, settings.max_payload_bytes, listener.slots_changed, readers, outcomes
         )
@@ -105,6 +106,13 @@ class Sessions:
         """Drop the counts that are kept of an agent between its sessions."""
         self.stale_refused.pop(agent_id, None)
         self._outcomes.forget(agent_id)
+
+    def _policies_changed(self, methods: frozenset[str]) -> None:
+        """The slots that tasks take may be others now."""
+        for session in self._sessions.values():
+            if not methods.isdisjoint(session.methods) and session.raise_costs(self._policies.slot_cost):
+                self._listener.session_changed(session)
+                self._listener.slots_changed(session)
 
     # -- lifecycle ----------------------------------------------------------------------------------------------
 
@@ -202,6 +210,7 @@ class Sessions:
         session = await self._opener.register(hello, len(self._sessions))
         self._take_over(hello.agent_id)
         session.accepted = accepted
+        session.raise_costs(self._policies.slot_cost)
         self._outcomes.begin(session)
         try:
             welcome = await self._opener.settle(session)

@@ -106,6 +106,9 @@ const (
 	ErrorReason_ERROR_REASON_SESSION_SUPERSEDED ErrorReason = 34
 	// UNAVAILABLE: made by weft's libraries, never sent: no coordinator answers, or a stream broke.
 	ErrorReason_ERROR_REASON_UNREACHABLE ErrorReason = 35
+	// UNAVAILABLE: the agent's contract has other task policies than that of another connected agent. The agent may join when
+	// the others are gone, or by replacing their policies. Metadata: method, option, agent.
+	ErrorReason_ERROR_REASON_OPTIONS_CONFLICT ErrorReason = 36
 	// RESOURCE_EXHAUSTED: a run limit that refuses tasks (AT_LIMIT_REFUSE) has as many unfinished ones as it allows. Nothing was
 	// stored. Metadata: method, key and value of the limit, and limit.
 	ErrorReason_ERROR_REASON_LIMIT_REACHED ErrorReason = 37
@@ -154,6 +157,7 @@ var (
 		33: "ERROR_REASON_SESSION_LOST",
 		34: "ERROR_REASON_SESSION_SUPERSEDED",
 		35: "ERROR_REASON_UNREACHABLE",
+		36: "ERROR_REASON_OPTIONS_CONFLICT",
 		37: "ERROR_REASON_LIMIT_REACHED",
 		40: "ERROR_REASON_SCHEDULE_NOT_FOUND",
 		41: "ERROR_REASON_SCHEDULE_EXISTS",
@@ -195,6 +199,7 @@ var (
 		"ERROR_REASON_SESSION_LOST":          33,
 		"ERROR_REASON_SESSION_SUPERSEDED":    34,
 		"ERROR_REASON_UNREACHABLE":           35,
+		"ERROR_REASON_OPTIONS_CONFLICT":      36,
 		"ERROR_REASON_LIMIT_REACHED":         37,
 		"ERROR_REASON_SCHEDULE_NOT_FOUND":    40,
 		"ERROR_REASON_SCHEDULE_EXISTS":       41,
@@ -232,7 +237,7 @@ var File_weft_v1_errors_proto protoreflect.FileDescriptor
 
 const file_weft_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/errors.proto\x12\aweft.v1*\x9b\n" +
+	"\x14weft/v1/errors.proto\x12\aweft.v1*\xbe\n" +
 	"\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
@@ -271,7 +276,8 @@ const file_weft_v1_errors_proto_rawDesc = "" +
 	"\x1aERROR_REASON_CALL_DEADLINE\x10 \x12\x1d\n" +
 	"\x19ERROR_REASON_SESSION_LOST\x10!\x12#\n" +
 	"\x1fERROR_REASON_SESSION_SUPERSEDED\x10\"\x12\x1c\n" +
-	"\x18ERROR_REASON_UNREACHABLE\x10#\x12\x1e\n" +
+	"\x18ERROR_REASON_UNREACHABLE\x10#\x12!\n" +
+	"\x1dERROR_REASON_OPTIONS_CONFLICT\x10$\x12\x1e\n" +
 	"\x1aERROR_REASON_LIMIT_REACHED\x10%\x12#\n" +
 	"\x1fERROR_REASON_SCHEDULE_NOT_FOUND\x10(\x12 \n" +
 	"\x1cERROR_REASON_SCHEDULE_EXISTS\x10)By\n" +

@@ -279,9 +279,12 @@ type Hello struct {
 	// Version of weft that it runs.
 	Version string `protobuf:"bytes,11,opt,name=version,proto3" json:"version,omitempty"`
 	// It is draining (SIGTERM): assign nothing to it.
-	Draining      bool `protobuf:"varint,12,opt,name=draining,proto3" json:"draining,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Draining bool `protobuf:"varint,12,opt,name=draining,proto3" json:"draining,omitempty"`
+	// Put the task policies of this contract in force, also if other connected agents have others. Without it, such an agent is
+	// refused (OPTIONS_CONFLICT) until they are gone. For rolling updates.
+	ReplaceOptions bool `protobuf:"varint,13,opt,name=replace_options,json=replaceOptions,proto3" json:"replace_options,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Hello) Reset() {
@@ -394,6 +397,13 @@ func (x *Hello) GetVersion() string {
 func (x *Hello) GetDraining() bool {
 	if x != nil {
 		return x.Draining
+	}
+	return false
+}
+
+func (x *Hello) GetReplaceOptions() bool {
+	if x != nil {
+		return x.ReplaceOptions
 	}
 	return false
 }
@@ -1400,7 +1410,7 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\rprogress_acks\x18\x05 \x03(\v2\x14.weft.v1.ProgressAckR\fprogressAcks\x12:\n" +
 	"\rdesired_state\x18\x06 \x01(\x0e2\x15.weft.v1.DesiredStateR\fdesiredState\x12#\n" +
 	"\recho_sequence\x18\a \x01(\x04R\fechoSequence\x12%\n" +
-	"\x0edirect_problem\x18\b \x01(\tR\rdirectProblem\"\xc4\x04\n" +
+	"\x0edirect_problem\x18\b \x01(\tR\rdirectProblem\"\xed\x04\n" +
 	"\x05Hello\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -1415,7 +1425,8 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\x04held\x18\n" +
 	" \x03(\v2\x14.weft.v1.HeldAttemptR\x04held\x12\x18\n" +
 	"\aversion\x18\v \x01(\tR\aversion\x12\x1a\n" +
-	"\bdraining\x18\f \x01(\bR\bdraining\x1a9\n" +
+	"\bdraining\x18\f \x01(\bR\bdraining\x12'\n" +
+	"\x0freplace_options\x18\r \x01(\bR\x0ereplaceOptions\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a<\n" +
