@@ -11,6 +11,8 @@ import pytest
 
 from scripts import layout
 from tests.support.processes import ROOT
+from weft.rpc.calls import call_keys
+from weft.v1 import options_pb2
 
 SOURCES = [source for source in layout.SOURCES if source != "gen"]
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
@@ -141,3 +143,18 @@ def test_the_words_are_those_of_the_glossary() -> None:
             assert found is None, (
                 f"{page.relative_to(ROOT)}: {found and found[0]!r} is a word of before; see docs/glossary.md"
             )
+
+
+def test_the_readme_has_every_call_key():
+    section = (ROOT / "README.md").read_text().partition("## Metadata of a call")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `(weft-[a-z-]+)`", section, re.MULTILINE)) == set(call_keys.KNOWN) - set(
+        call_keys.LINEAGE
+    )
+
+
+def test_the_guide_has_every_option_of_a_task_policy():
+    page = (ROOT / "docs" / "how-to" / "task-policy.md").read_text()
+    section = page.partition("## The options")[2].partition("\n## ")[0]
+    cells = re.findall(r"^\| ([^|]+) \|", section, re.MULTILINE)
+    named = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+    assert named == set(options_pb2.TaskPolicy.DESCRIPTOR.fields_by_name)
