@@ -46,6 +46,9 @@ class Listener:
     def fleet_changed(self) -> None: ...
     def rows_changed(self, kind: str) -> None: ...
 
+    def waits_for(self, queue: QueueKey, *, paused: bool) -> str:  # noqa: ARG002
+        return ""
+
     def has_room(self, queue: QueueKey) -> bool:  # noqa: ARG002
         return True
 

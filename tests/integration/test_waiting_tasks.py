@@ -91,27 +91,29 @@ async def _waits(
 
 async def test_what_waits_says_what_for(mesh: MeshHarness) -> None:
     eu = task_pb2.TaskOptions(requirements=options_pb2.Requirements(labels={"zone": "eu"}))
-    await _waits(mesh, "NO_AGENT", "no agent with zone=eu (1 agent hosts probe.v1.ProbeService/Call)", eu)
-    await _late(mesh, "in the queue: no agent with zone=eu", require="zone=eu")
-    await _late(mesh, "no agent with zone=eu", name="Stream", require="zone=eu")
+    await _waits(
+        mesh, "NO_AGENT", f"an agent with zone=eu; 1 agent hosts {CALL}, none has it (zone is us)", eu
+    )
+    await _late(mesh, " s for an agent with zone=eu; 1 agent hosts", require="zone=eu")
+    await _late(mesh, "for an agent with zone=eu", name="Stream", require="zone=eu")
     await _waits(mesh, "START_TIME", "its start time, in ", task_pb2.TaskOptions(delay=duration(60)))
     await _late(mesh, "waited for its start time, in ", delay="60")
-    await _late(mesh, "attempt 1 was running at agent one for 0.")
+    await _late(mesh, "attempt 1 of 5 was running at agent one for 0.")
 
     busy = mesh.probe().Call(ProbeRequest(text="busy", sleep_s=60), timeout=60)
-    await _waits(mesh, "AGENTS_BUSY", "the only agent for it is busy")
-    await _late(mesh, "the only agent for it is busy")
+    await _waits(mesh, "AGENTS_BUSY", f"a free slot; the only agent for {CALL} is busy")
+    await _late(mesh, f"for a free slot; the only agent for {CALL} is busy")
     await mesh.api().UpdateQueue(coordinator_pb2.UpdateQueueRequest(method=CALL, paused=True), timeout=5)
-    await _waits(mesh, "PAUSED", f"{CALL} is paused; `weft queues resume {CALL}` lets it go on")
-    await _late(mesh, f"{CALL} is paused")
+    await _waits(mesh, "PAUSED", f"{CALL} to be resumed: it is paused, and `weft queues resume {CALL}`")
+    await _late(mesh, f"for {CALL} to be resumed")
     await mesh.api().UpdateQueue(coordinator_pb2.UpdateQueueRequest(method=CALL, paused=False), timeout=5)
     wish = coordinator_pb2.UpdateAgentRequest(agent_id="one", desired_state=fleet_pb2.DESIRED_STATE_PAUSED)
     await mesh.api().UpdateAgent(wish, timeout=5)
-    await _waits(mesh, "NO_AGENT", "none of 1 agent takes work now")
+    await _waits(mesh, "NO_AGENT", f"an agent that takes work; of 1 agent for {CALL}: 1 paused")
     busy.cancel()
     await mesh.agents["one"].kill()
     await mesh.wait_agent("one", fleet_pb2.AGENT_STATE_LOST)
-    await _waits(mesh, "NO_AGENT", f"no agent is connected that hosts {CALL}")
+    await _waits(mesh, "NO_AGENT", f"an agent that hosts {CALL}; none is connected")
 
 
 async def test_attempts_are_told_with_the_next_try(mesh: MeshHarness) -> None:
@@ -187,7 +189,7 @@ async def test_a_terminal_is_told_what_a_call_waits_for(mesh: MeshHarness) -> No
         try:
             async with asyncio.timeout(30):
                 seen = b""
-                while b"still waiting: no agent with zone=eu" not in seen:
+                while b"still waiting for an agent with zone=eu" not in seen:
                     seen += await asyncio.to_thread(os.read, ours, 4096)
         finally:
             process.kill()

@@ -82,6 +82,10 @@ class RecordingListener:
     def rows_changed(self, kind: str) -> None:
         self.changed_kinds.append(kind)
 
+    def waits_for(self, queue: QueueKey, *, paused: bool) -> str:
+        avoided = f", not {queue.avoid}" if queue.avoid else ""
+        return f"an agent for {str(queue.requirements) or 'it'}{avoided}{', paused' if paused else ''}"
+
     def has_room(self, queue: QueueKey) -> bool:
         return self.room
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from google.rpc import code_pb2
 
 from tests.store.support import METHOD, Harness, Revoked, error_of, reason_of, ref
 from weft.coordinator.store.records import Submission, Verdict
-from weft.coordinator.store.rules import State, TaskRetryPolicy
+from weft.coordinator.store.rules import Requirements, State, TaskRetryPolicy
 from weft.rpc.errors import Cancelled, DeadlineExceeded
 
 
@@ -203,3 +205,66 @@ async def test_many_at_once(h: Harness) -> None:
     records = await h.store.cancel([*ids, "nonsense"], "", 1.0)
     assert [record.state if record else None for record in records] == [State.CANCELLED] * 100 + [None]
     assert reason_of(await h.record(ids[0])) == ("CANCELLED", {})
+
+
+EU = Requirements.of({"zone": "eu", "odd": "new\nline"}, {})
+CLOSE = {"schedule_to_close_s": 10.0}
+RETRYING = TaskRetryPolicy(max_attempts=4, initial_backoff_s=0.01)
+
+
+@pytest.mark.parametrize(
+    ("given", "moves", "limit", "said"),
+    [
+        ({**CLOSE}, "", "schedule_to_close", "queued 10.0 s for an agent for it"),
+        ({**CLOSE}, "pause", "schedule_to_close", "queued 10.0 s for an agent for it, paused"),
+        (
+            {**CLOSE, "requirements": EU},
+            "",
+            "schedule_to_close",
+            "queued 10.0 s for an agent for odd=new\nline,zone=eu",
+        ),
+        ({"schedule_to_start_s": 10.0}, "", "schedule_to_start", "queued 10.0 s for an agent for it"),
+        ({**CLOSE, "delay_s": 4.0}, "", "schedule_to_close", "queued 6.0 s for an agent for it"),
+        ({**CLOSE, "delay_s": 13.0}, "", "schedule_to_close", "waited for its start time, in 3.0 s"),
+        ({**CLOSE}, "claim", "schedule_to_close", "attempt 1 of 5 was running at agent a1 for 11.0 s"),
+        (
+            {"start_to_close_s": 10.0},
+            "claim",
+            "start_to_close",
+            "attempt 1 of 5 was running at agent a1 for 11.0 s",
+        ),
+        ({**CLOSE}, "claim crash", "schedule_to_close", "queued 10.0 s for an agent for it, not a1"),
+        (
+            {**CLOSE},
+            "claim crash claim",
+            "schedule_to_close",
+            "attempt 2 of 5 was running at agent a1 for 11.0 s",
+        ),
+        (
+            {"schedule_to_close_s": 10.0, "retry": RETRYING},
+            "claim fail",
+            "schedule_to_close",
+            "waited for its next try, 2 of 4, in ",
+        ),
+    ],
+)
+async def test_the_outcome_of_a_passed_limit_says_what_was_waited_for(
+    h: Harness, given: dict[str, Any], moves: str, limit: str, said: str
+) -> None:
+    task_id = await h.submit(Submission(METHOD, **given))
+    owner = await h.agent("a1", lease_s=1000.0)
+    for move in moves.split():
+        if move == "pause":
+            await h.store.set_paused(METHOD, paused=True)
+        elif move == "claim":
+            claimed = await h.claim_one(owner)
+        else:
+            crashed = move == "crash"
+            await h.end(claimed, code_pb2.UNAVAILABLE, crashed=crashed, retry_after_s=9.999)
+    for seconds in (5.0, 5.0, 1.0):
+        await h.pass_time(seconds)
+    assert await _limit_of(h, task_id) == limit
+    record = await h.record(task_id)
+    message = error_of(record).message
+    assert message.startswith(f"the time limit {limit} passed: {said}")
+    assert any(each.task_id == task_id and each.outcome == record.outcome for each in h.listener.changes)

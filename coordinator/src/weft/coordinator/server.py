@@ -95,6 +95,7 @@ class Coordinator:
             also_needed=ScheduleTable(self._store).methods,
         )
         self._register = AgentRegister(self._fleet_moved)
+        self._explainer = QueueExplainer(self._store, self._register)
         self._index = SessionIndex(self._register.elsewhere)
         self._outcomes = AttemptOutcomes(
             self._register.description,
@@ -151,6 +152,9 @@ class Coordinator:
     def rows_changed(self, kind: str) -> None:
         if kind == SCHEDULES:
             self._schedules.changed()
+
+    def waits_for(self, queue: QueueKey, *, paused: bool) -> str:
+        return self._explainer.queue_now(queue, paused=paused).text
 
     def has_room(self, queue: QueueKey) -> bool:
         return self._index.has_room(queue, time.monotonic())
@@ -234,7 +238,7 @@ class Coordinator:
         server = make_server(
             server_options(max_message_bytes=settings.max_message_bytes, stalled_s=settings.stalled_stream_s)
         )
-        explainer = QueueExplainer(self._store, self._register)
+        explainer = self._explainer
         queues = Queues(self._store, self._register, self._contracts, explainer, self.ready)
         service = CoordinatorService(
             TaskParts(self._store, self._subscriptions, self._submission_service, explainer, settings),

@@ -60,7 +60,7 @@ async def _print_notices(mesh: Mesh, method: str, requirements: frozenset[str]) 
                 if frozenset(filter(None, queue.requirements.split(","))) == requirements:
                     words = _words(queue)
                     if words and words != last:
-                        remark(f"still waiting: {words}")
+                        remark(f"still waiting for {words}")
                     last = words
 
 

@@ -11,29 +11,19 @@ session only when it knows of the end.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, cast
 
+from weft.coordinator.fleet.agent_standing import AgentStanding, lacking
 from weft.coordinator.fleet.agent_view import described
 from weft.coordinator.fleet.change_log import ChangeLog
 from weft.coordinator.fleet.method_index import MethodIndex, NameCounts
-from weft.coordinator.fleet.registered_agent import RegisteredAgent
+from weft.coordinator.fleet.registered_agent import RegisteredAgent, Standing
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.store.records import AgentRecord, Owner
 from weft.coordinator.store.rules import QueueKey
 from weft.v1 import fleet_pb2
-
-
-class AgentStanding(NamedTuple):
-    """Counts of the connected agents that host a queue's method. Each count is a part of the one before it."""
-
-    hosts: int
-    # They have the labels, resources and slots that a task requires.
-    fitting: int
-    # They take tasks now.
-    taking: int
-    # They have free slots.
-    free: int
 
 
 class News(NamedTuple):
@@ -251,15 +241,34 @@ class AgentRegister:
         return shown is not None and (shown.instance_id, shown.contract_hash) == (instance_id, contract_hash)
 
     def standing(self, key: QueueKey) -> AgentStanding:
-        """How many of the agents that host a queue's method can take its tasks."""
-        hosts = fitting = taking = free = 0
+        """How many of the agents that host a queue's method can take its tasks, without the avoided one if others can."""
+        counts: Counter[Standing] = Counter()
+        failing: list[str] = []
         for entry in self._index.hosts(key.method):
-            takes = entry.takes(key)
-            hosts += 1
-            fitting += entry.fits(key)
-            taking += takes
-            free += takes and entry.has_room(key)
-        return AgentStanding(hosts, fitting, taking, free)
+            if entry.agent.id == key.avoid:
+                continue
+            standing = entry.standing(key)
+            counts[standing] += 1
+            if standing is Standing.FREE and entry.agent.failing:
+                failing.append(entry.agent.id)
+        free, taking = counts[Standing.FREE], counts[Standing.FREE] + counts[Standing.BUSY]
+        if key.avoid and not taking:
+            return self.standing(key.base)
+        return AgentStanding(
+            hosts=counts.total(),
+            fitting=counts.total() - counts[Standing.UNFIT],
+            taking=taking,
+            free=free,
+            failing=tuple(failing),
+            draining=counts[Standing.DRAINING],
+            paused=counts[Standing.PAUSED],
+            down=counts[Standing.DOWN],
+            avoided=key.avoid,
+        )
+
+    def lacking(self, key: QueueKey) -> str:
+        """What the agents that host a queue's method have, of which none fits."""
+        return lacking(key, (entry.agent for entry in self._index.hosts(key.method)))
 
     # -- what forgetting reads ----------------------------------------------------------------------------------
 

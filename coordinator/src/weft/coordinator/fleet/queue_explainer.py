@@ -8,7 +8,9 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
-from weft.coordinator.fleet.agent_register import AgentRegister, AgentStanding
+from weft.coordinator.fleet.agent_register import AgentRegister
+from weft.coordinator.fleet.agent_standing import TOLD, AgentStanding, agents
+from weft.coordinator.store import waited
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import TaskRecord
 from weft.coordinator.store.rules import QueueKey, State
@@ -20,7 +22,7 @@ _QUEUES = 256
 
 
 class Wait(NamedTuple):
-    """A reason to wait; the text continues "waits: "."""
+    """A reason to wait; the text continues "waits for "."""
 
     reason: fleet_pb2.WaitReason
     text: str
@@ -29,37 +31,61 @@ class Wait(NamedTuple):
         return fleet_pb2.Waiting(reason=self.reason, text=self.text)
 
 
-def queue_wait(key: QueueKey, standing: AgentStanding, *, paused: bool) -> Wait:
-    """The reason why the ready tasks of a queue wait."""
+def queue_wait(key: QueueKey, standing: AgentStanding, *, paused: bool, lacking: str = "") -> Wait:
+    """The reason why the ready tasks of a queue wait.
+
+    Args:
+        paused: the method is paused.
+        lacking: what agents have instead, if none fits.
+    """
+    method = key.method
     if paused:
         return Wait(
             fleet_pb2.WAIT_REASON_PAUSED,
-            f"{key.method} is paused; `weft queues resume {key.method}` lets it go on",
-        )
-    if not standing.hosts:
-        return Wait(fleet_pb2.WAIT_REASON_NO_AGENT, f"no agent is connected that hosts {key.method}")
-    if not standing.fitting:
-        wanted = (
-            f"no agent with {key.requirements}"
-            if str(key.requirements)
-            else "no agent has enough slots for it"
-        )
-        return Wait(
-            fleet_pb2.WAIT_REASON_NO_AGENT,
-            f"{wanted} ({_agents(standing.hosts)} host{_s(standing.hosts)} {key.method})",
+            f"{method} to be resumed: it is paused, and `weft queues resume {method}` lets it go on",
         )
     if not standing.taking:
-        return Wait(
-            fleet_pb2.WAIT_REASON_NO_AGENT,
-            f"none of {_agents(standing.fitting)} takes work now: draining, paused, blocked, or the app behind is down",
-        )
-    if not standing.free:
-        one = standing.taking == 1
-        return Wait(
-            fleet_pb2.WAIT_REASON_AGENTS_BUSY,
-            "the only agent for it is busy" if one else f"all {standing.taking} agents for it are busy",
-        )
-    return Wait(fleet_pb2.WAIT_REASON_TURN, "its turn: an agent has a free slot")
+        return Wait(fleet_pb2.WAIT_REASON_NO_AGENT, no_agent(key, standing, lacking))
+    if standing.free <= len(standing.failing):
+        other = f" at another agent than {standing.avoided}, where its last attempt failed"
+        wanted = f"a free slot{other if standing.avoided else ''}"
+        return Wait(fleet_pb2.WAIT_REASON_AGENTS_BUSY, f"{wanted}; {_busy(method, standing)}")
+    return Wait(fleet_pb2.WAIT_REASON_TURN, "its turn; an agent has a free slot")
+
+
+def no_agent(key: QueueKey, standing: AgentStanding, lacking: str) -> str:
+    """Which agent is missing for a queue, and which there are: "an agent with gpu>=1; 3 agents host X, none has it"."""
+    method, hosts = key.method, standing.hosts
+    if not hosts:
+        wanted = f" with {key.requirements}" if str(key.requirements) else ""
+        return f"an agent{wanted} that hosts {method}; none is connected"
+    if not standing.fitting:
+        wanted = str(key.requirements) or "slots enough for one task of it"
+        have = f" ({lacking})" if lacking else ""
+        return f"an agent with {wanted}; {agents(hosts)} host{_s(hosts)} {method}, none has it{have}"
+    states = {
+        "draining": standing.draining,
+        "paused": standing.paused,
+        "without its app": standing.down,
+        "blocked or not back": standing.able,
+    }
+    told = ", ".join(f"{count} {state}" for state, count in states.items() if count)
+    return f"an agent that takes work; of {agents(standing.fitting)} for {method}: {told}"
+
+
+def _busy(method: str, standing: AgentStanding) -> str:
+    failing = standing.failing
+    busy = standing.taking - standing.free
+    if not failing:
+        other = " other" if standing.avoided else ""
+        if busy == 1:
+            return f"the only{other} agent for {method} is busy"
+        return f"all {busy}{other} agents for {method} are busy"
+    named = ", ".join(failing[:TOLD]) + (f" and {len(failing) - TOLD} more" if len(failing) > TOLD else "")
+    out = f"{named} get{_s(len(failing))} few or none, because attempts there keep failing"
+    if not busy:
+        return out
+    return f"{agents(busy)} for {method} {'is' if busy == 1 else 'are'} busy, and {out}"
 
 
 def task_wait(record: TaskRecord, now: float) -> Wait | None:
@@ -68,15 +94,9 @@ def task_wait(record: TaskRecord, now: float) -> Wait | None:
         return None
     in_s = max(0.0, record.ready_at - now)
     if not record.failures:
-        return Wait(fleet_pb2.WAIT_REASON_START_TIME, f"its start time, in {in_s:.1f} s")
+        return Wait(fleet_pb2.WAIT_REASON_START_TIME, waited.start_time(in_s))
     most = record.submission.retry.max_attempts
-    return Wait(
-        fleet_pb2.WAIT_REASON_RETRY, f"its next try, {record.failures + 1} of {most}, in {in_s:.1f} s"
-    )
-
-
-def _agents(count: int) -> str:
-    return "1 agent" if count == 1 else f"{count} agents"
+    return Wait(fleet_pb2.WAIT_REASON_RETRY, waited.next_try(record.failures, most, in_s))
 
 
 def _s(count: int) -> str:
@@ -93,33 +113,44 @@ class QueueExplainer:
 
     async def queue(self, key: QueueKey, *, paused: bool | None = None) -> Wait:
         """The reason why the ready tasks of a queue wait; with `paused` None, the store is asked."""
-        known = self._queues.get(key)
-        now_s = time.monotonic()
-        if known is not None and now_s - known[0] < _KEPT_S:
-            return known[1]
+        if (known := self._known(key)) is not None:
+            return known
         if paused is None:
             paused = key.method in await self._store.paused()
-        wait = queue_wait(key, self._register.standing(key), paused=paused)
+        return self.queue_now(key, paused=paused)
+
+    def queue_now(self, key: QueueKey, *, paused: bool) -> Wait:
+        """The same, if it is known whether the method is paused."""
+        if (known := self._known(key)) is not None:
+            return known
+        standing = self._register.standing(key)
+        lacking = "" if standing.fitting or not standing.hosts else self._register.lacking(key)
+        wait = queue_wait(key, standing, paused=paused, lacking=lacking)
         if len(self._queues) >= _QUEUES:
             self._queues.clear()
-        self._queues[key] = now_s, wait
+        self._queues[key] = time.monotonic(), wait
         return wait
+
+    def _known(self, key: QueueKey) -> Wait | None:
+        known = self._queues.get(key)
+        return known[1] if known is not None and time.monotonic() - known[0] < _KEPT_S else None
 
     async def task(self, record: TaskRecord) -> Wait | None:
         """The reason why a task waits; None: it runs or has ended."""
         if record.state is State.QUEUED:
-            return await self.queue(QueueKey(record.submission.method, record.submission.requirements))
+            given = record.submission
+            return await self.queue(QueueKey(given.method, given.requirements, record.avoid))
         return task_wait(record, self._store.now())
 
     async def at_deadline(self, record: TaskRecord, waited_s: float) -> str:
-        """A sentence about the state of a call's task at the call's deadline."""
+        """What a call's task did until the call's deadline, as a sentence."""
         if record.state is State.RUNNING:
             since_s = 0.0 if record.started_at is None else max(0.0, self._store.now() - record.started_at)
-            of = f" of {record.submission.retry.max_attempts}" if record.failures else ""
-            return f"attempt {record.attempt}{of} was running at agent {record.agent_id} for {since_s:.1f} s"
+            most = record.submission.retry.max_attempts
+            return waited.running(record.attempt, most, record.agent_id, since_s)
         wait = await self.task(record)
         if wait is None:
             return "the task had just ended"
         if record.state is State.QUEUED:
-            return f"waited {waited_s:.1f} s in the queue: {wait.text}"
-        return f"waited for {wait.text}"
+            return waited.queued(waited_s, wait.text)
+        return waited.scheduled(wait.text)

@@ -6,6 +6,7 @@ view of it, or what the store remembers.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 
 from weft.coordinator.sessions.agent_session import AgentSession
@@ -14,6 +15,26 @@ from weft.coordinator.store.rules import QueueKey
 from weft.v1 import fleet_pb2
 
 _GONE = frozenset({fleet_pb2.AGENT_STATE_LOST, fleet_pb2.AGENT_STATE_LEFT})
+
+
+class Standing(enum.Enum):
+    """How an agent that hosts a method stands to a queue of it."""
+
+    UNFIT = enum.auto()
+    DRAINING = enum.auto()
+    PAUSED = enum.auto()
+    # The app behind it.
+    DOWN = enum.auto()
+    # It takes no tasks for another reason, which may pass by itself: its loop is blocked, its stream is broken.
+    AWAY = enum.auto()
+    BUSY = enum.auto()
+    FREE = enum.auto()
+
+
+_BY_STATE = {
+    fleet_pb2.AGENT_STATE_DRAINING: Standing.DRAINING,
+    fleet_pb2.AGENT_STATE_PAUSED: Standing.PAUSED,
+}
 
 
 class RegisteredAgent:
@@ -90,3 +111,15 @@ class RegisteredAgent:
         if self.session is not None:
             return self.session.cost(key.method) <= self.session.free_slots
         return max(1, self._methods[key.method].slot_cost) <= self.agent.slots
+
+    def standing(self, key: QueueKey) -> Standing:
+        """How it stands to a queue of a method that it hosts."""
+        if not self.fits(key):
+            return Standing.UNFIT
+        if (standing := _BY_STATE.get(self.agent.state)) is not None:
+            return standing
+        if self._methods[key.method].unavailable:
+            return Standing.DOWN
+        if not self.available(key.method):
+            return Standing.AWAY
+        return Standing.FREE if self.has_room(key) else Standing.BUSY

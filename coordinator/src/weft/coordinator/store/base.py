@@ -70,6 +70,14 @@ class StoreListener(Protocol):
         """Rows of the table have changed, here or at another coordinator. May be told more often than that."""
         ...
 
+    def waits_for(self, queue: QueueKey, *, paused: bool) -> str:
+        """What the ready tasks of a queue wait for, for the outcome of one that its time limit ends (`waited.queued`).
+
+        Args:
+            paused: the method is paused.
+        """
+        ...
+
     def has_room(self, queue: QueueKey) -> bool:
         """Whether an agent that is connected here can take a task of this queue now."""
         ...

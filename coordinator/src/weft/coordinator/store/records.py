@@ -254,6 +254,8 @@ class TaskRecord:
     close_at: float | None = None
     # Attempts before the last one, and the last one if it did not end the task (`history`).
     history: Sequence[AttemptRecord] = ()
+    # Of an unfinished task: the agent that should not make the next attempt; empty: none.
+    avoid: str = ""
     # The gate that a QUEUED task waits at, for people (`str` of its GateKey). Empty: none.
     limited_by: str = ""
 
@@ -365,3 +367,14 @@ class SweepReport:
     forgotten: int = 0
     lost_owners: Sequence[Owner] = field(default=())
     next_due_at: float | None = None
+
+    def then(self, later: SweepReport) -> SweepReport:
+        """Both sweeps as one."""
+        return SweepReport(
+            self.promoted + later.promoted,
+            self.expired + later.expired,
+            self.reclaimed + later.reclaimed,
+            self.forgotten + later.forgotten,
+            [*self.lost_owners, *later.lost_owners],
+            later.next_due_at,
+        )

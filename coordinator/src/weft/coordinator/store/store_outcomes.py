@@ -7,9 +7,13 @@ from weft.rpc.errors import WeftError
 from weft.v1 import task_pb2
 
 
-def time_limit(limit: str) -> bytes:
-    """The outcome of a task or an attempt that outlived `limit`, one of the names in `weft.v1.TimeLimits`."""
-    return _outcome(refusals.time_limit(f"the time limit {limit} passed", limit=limit))
+def time_limit(limit: str, what: str = "") -> bytes:
+    """The outcome of a task or an attempt that outlived `limit`, one of the names in `weft.v1.TimeLimits`.
+
+    Args:
+        what: what it did until then (`waited`).
+    """
+    return _outcome(refusals.time_limit(f"the time limit {limit} passed{what and ': '}{what}", limit=limit))
 
 
 def crash_loop(crashes: int) -> bytes:

@@ -58,7 +58,8 @@ const (
 	ErrorReason_ERROR_REASON_RESULT_EXPIRED ErrorReason = 11
 	// ABORTED: a failed task, whose attempts were lost with their agents too often. Metadata: crashes.
 	ErrorReason_ERROR_REASON_CRASH_LOOP ErrorReason = 12
-	// DEADLINE_EXCEEDED: a failed task, or an attempt, of which a time limit passed. Metadata: limit.
+	// DEADLINE_EXCEEDED: a failed task, or an attempt, of which a time limit passed. The message says what it waited for, or where
+	// it ran. Metadata: limit.
 	ErrorReason_ERROR_REASON_TIME_LIMIT ErrorReason = 13
 	// CANCELLED: a task that was cancelled on request. Metadata: reason, when one was given.
 	ErrorReason_ERROR_REASON_CANCELLED ErrorReason = 14
@@ -112,6 +113,9 @@ const (
 	// RESOURCE_EXHAUSTED: a run limit that refuses tasks (AT_LIMIT_REFUSE) has as many unfinished ones as it allows. Nothing was
 	// stored. Metadata: method, key and value of the limit, and limit.
 	ErrorReason_ERROR_REASON_LIMIT_REACHED ErrorReason = 37
+	// UNAVAILABLE: no connected agent can run this, and the call is not to wait for one (no_wait). The message says what was
+	// asked for and what there is. Nothing was stored. Metadata: method, requirements, agents (that host the method).
+	ErrorReason_ERROR_REASON_NO_AGENT_MATCHES ErrorReason = 38
 	// NOT_FOUND: no schedule has this name. Metadata: name.
 	ErrorReason_ERROR_REASON_SCHEDULE_NOT_FOUND ErrorReason = 40
 	// ALREADY_EXISTS: a schedule of this name has another spec. Metadata: name.
@@ -159,6 +163,7 @@ var (
 		35: "ERROR_REASON_UNREACHABLE",
 		36: "ERROR_REASON_OPTIONS_CONFLICT",
 		37: "ERROR_REASON_LIMIT_REACHED",
+		38: "ERROR_REASON_NO_AGENT_MATCHES",
 		40: "ERROR_REASON_SCHEDULE_NOT_FOUND",
 		41: "ERROR_REASON_SCHEDULE_EXISTS",
 	}
@@ -201,6 +206,7 @@ var (
 		"ERROR_REASON_UNREACHABLE":           35,
 		"ERROR_REASON_OPTIONS_CONFLICT":      36,
 		"ERROR_REASON_LIMIT_REACHED":         37,
+		"ERROR_REASON_NO_AGENT_MATCHES":      38,
 		"ERROR_REASON_SCHEDULE_NOT_FOUND":    40,
 		"ERROR_REASON_SCHEDULE_EXISTS":       41,
 	}
@@ -237,7 +243,7 @@ var File_weft_v1_errors_proto protoreflect.FileDescriptor
 
 const file_weft_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/errors.proto\x12\aweft.v1*\xbe\n" +
+	"\x14weft/v1/errors.proto\x12\aweft.v1*\xe1\n" +
 	"\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
@@ -278,7 +284,8 @@ const file_weft_v1_errors_proto_rawDesc = "" +
 	"\x1fERROR_REASON_SESSION_SUPERSEDED\x10\"\x12\x1c\n" +
 	"\x18ERROR_REASON_UNREACHABLE\x10#\x12!\n" +
 	"\x1dERROR_REASON_OPTIONS_CONFLICT\x10$\x12\x1e\n" +
-	"\x1aERROR_REASON_LIMIT_REACHED\x10%\x12#\n" +
+	"\x1aERROR_REASON_LIMIT_REACHED\x10%\x12!\n" +
+	"\x1dERROR_REASON_NO_AGENT_MATCHES\x10&\x12#\n" +
 	"\x1fERROR_REASON_SCHEDULE_NOT_FOUND\x10(\x12 \n" +
 	"\x1cERROR_REASON_SCHEDULE_EXISTS\x10)By\n" +
 	"\vcom.weft.v1B\vErrorsProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"

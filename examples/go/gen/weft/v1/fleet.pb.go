@@ -1005,7 +1005,7 @@ type Waiting struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The reason.
 	Reason WaitReason `protobuf:"varint,1,opt,name=reason,proto3,enum=weft.v1.WaitReason" json:"reason,omitempty"`
-	// The same for people, such as "no agent with zone=eu (3 agents host acme.v1.Greeter/Greet)".
+	// The reason as text; follows "waits for": "an agent with zone=eu; 3 agents host acme.v1.Greeter/Greet, none has it".
 	Text          string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

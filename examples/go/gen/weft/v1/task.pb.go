@@ -310,8 +310,13 @@ type TaskOptions struct {
 	FairnessKey string `protobuf:"bytes,9,opt,name=fairness_key,json=fairnessKey,proto3" json:"fairness_key,omitempty"`
 	// This key's share relative to others. 0: 1.
 	FairnessWeight float64 `protobuf:"fixed64,10,opt,name=fairness_weight,json=fairnessWeight,proto3" json:"fairness_weight,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Refuse the task at once if no connected agent of any coordinator hosts its method and meets its requirements
+	// (NO_AGENT_MATCHES). Busy agents count; draining and paused ones, and those whose app is down, do not. It holds for the
+	// submission alone: a stored task waits if its agents leave. Unset: the method's policy, then the coordinator's setting.
+	// Not told of a stored task.
+	NoWait        *bool `protobuf:"varint,12,opt,name=no_wait,json=noWait,proto3,oneof" json:"no_wait,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TaskOptions) Reset() {
@@ -412,6 +417,13 @@ func (x *TaskOptions) GetFairnessWeight() float64 {
 		return x.FairnessWeight
 	}
 	return 0
+}
+
+func (x *TaskOptions) GetNoWait() bool {
+	if x != nil && x.NoWait != nil {
+		return *x.NoWait
+	}
+	return false
 }
 
 // The outcome of an attempt or of a task: the handler's own answer, unchanged.
@@ -582,7 +594,9 @@ type Attempt struct {
 	Released bool `protobuf:"varint,7,opt,name=released,proto3" json:"released,omitempty"`
 	// The handler's exception; as in Outcome. Of an attempt that did not end the task: without the stack, its message cut at
 	// 1024 characters.
-	Error         *HandlerError `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
+	Error *HandlerError `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
+	// Why this agent had it, as text, where there is something to say: "another agent than a1, where attempt 1 failed".
+	Choice        string `protobuf:"bytes,9,opt,name=choice,proto3" json:"choice,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -673,6 +687,13 @@ func (x *Attempt) GetError() *HandlerError {
 	return nil
 }
 
+func (x *Attempt) GetChoice() string {
+	if x != nil {
+		return x.Choice
+	}
+	return ""
+}
+
 // One task, as stored.
 type Task struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -719,7 +740,9 @@ type Task struct {
 	// When `options.limits.schedule_to_close` passes, which RetryTask starts anew; unset: no such limit, or it has ended.
 	Deadline *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=deadline,proto3" json:"deadline,omitempty"`
 	// The reason why it waits, while it is SCHEDULED or QUEUED. Only GetTask fills it.
-	Waiting       *Waiting `protobuf:"bytes,21,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	Waiting *Waiting `protobuf:"bytes,21,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	// Of an unfinished task: the agent at which the last attempt ended. Another one should make the next attempt. Empty: none.
+	AvoidAgentId  string `protobuf:"bytes,25,opt,name=avoid_agent_id,json=avoidAgentId,proto3" json:"avoid_agent_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -901,6 +924,13 @@ func (x *Task) GetWaiting() *Waiting {
 	return nil
 }
 
+func (x *Task) GetAvoidAgentId() string {
+	if x != nil {
+		return x.AvoidAgentId
+	}
+	return ""
+}
+
 // One response of a streaming method, stored.
 type ProgressEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -989,7 +1019,7 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"tracestate\x18\x03 \x01(\tR\n" +
 	"tracestate\x12\x17\n" +
 	"\aroot_id\x18\x04 \x01(\tR\x06rootId\x12\x1b\n" +
-	"\tparent_id\x18\x05 \x01(\tR\bparentId\"\xf2\x03\n" +
+	"\tparent_id\x18\x05 \x01(\tR\bparentId\"\x9c\x04\n" +
 	"\vTaskOptions\x12\x1f\n" +
 	"\bpriority\x18\x01 \x01(\rH\x00R\bpriority\x88\x01\x01\x12/\n" +
 	"\x05delay\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05delay\x12+\n" +
@@ -1003,8 +1033,11 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"failureTtl\x12!\n" +
 	"\ffairness_key\x18\t \x01(\tR\vfairnessKey\x12'\n" +
 	"\x0ffairness_weight\x18\n" +
-	" \x01(\x01R\x0efairnessWeightB\v\n" +
-	"\t_priority\"\xdc\x01\n" +
+	" \x01(\x01R\x0efairnessWeight\x12\x1c\n" +
+	"\ano_wait\x18\f \x01(\bH\x01R\x06noWait\x88\x01\x01B\v\n" +
+	"\t_priorityB\n" +
+	"\n" +
+	"\b_no_wait\"\xdc\x01\n" +
 	"\aOutcome\x12*\n" +
 	"\x06status\x18\x01 \x01(\v2\x12.google.rpc.StatusR\x06status\x12\x1a\n" +
 	"\bresponse\x18\x02 \x01(\fR\bresponse\x12,\n" +
@@ -1014,7 +1047,7 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"\fHandlerError\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x14\n" +
-	"\x05stack\x18\x03 \x01(\tR\x05stack\"\xbd\x02\n" +
+	"\x05stack\x18\x03 \x01(\tR\x05stack\"\xd5\x02\n" +
 	"\aAttempt\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x19\n" +
 	"\bagent_id\x18\x02 \x01(\tR\aagentId\x129\n" +
@@ -1024,7 +1057,8 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"\x06status\x18\x05 \x01(\v2\x12.google.rpc.StatusR\x06status\x12\x18\n" +
 	"\acrashed\x18\x06 \x01(\bR\acrashed\x12\x1a\n" +
 	"\breleased\x18\a \x01(\bR\breleased\x12+\n" +
-	"\x05error\x18\b \x01(\v2\x15.weft.v1.HandlerErrorR\x05error\"\xe9\x06\n" +
+	"\x05error\x18\b \x01(\v2\x15.weft.v1.HandlerErrorR\x05error\x12\x16\n" +
+	"\x06choice\x18\t \x01(\tR\x06choice\"\x8f\a\n" +
 	"\x04Task\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06method\x18\x02 \x01(\tR\x06method\x12(\n" +
@@ -1053,7 +1087,8 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"\battempts\x18\x12 \x03(\v2\x10.weft.v1.AttemptR\battempts\x12\x1a\n" +
 	"\bfailures\x18\x13 \x01(\rR\bfailures\x126\n" +
 	"\bdeadline\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12*\n" +
-	"\awaiting\x18\x15 \x01(\v2\x10.weft.v1.WaitingR\awaiting\"\x8d\x01\n" +
+	"\awaiting\x18\x15 \x01(\v2\x10.weft.v1.WaitingR\awaiting\x12$\n" +
+	"\x0eavoid_agent_id\x18\x19 \x01(\tR\favoidAgentId\"\x8d\x01\n" +
 	"\rProgressEvent\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x18\n" +

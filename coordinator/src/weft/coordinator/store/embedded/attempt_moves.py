@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from google.rpc import code_pb2
 
-from weft.coordinator.store import history, rules, store_outcomes
+from weft.coordinator.store import history, rules, store_outcomes, waited
 from weft.coordinator.store.embedded.claim_guard import ClaimGuard
 from weft.coordinator.store.embedded.leases import Lease
 from weft.coordinator.store.embedded.task_table import TaskTable
@@ -159,7 +159,7 @@ class AttemptMoves:
         close_at = None if task.limits is None else task.limits.close_at
         if report.code == code_pb2.DEADLINE_EXCEEDED and close_at is not None and close_at <= now:
             # The agent knows when the attempt had to end, but not by which limit.
-            report = replace(report, outcome=store_outcomes.time_limit("schedule_to_close"))
+            report = replace(report, outcome=self._time_limit("schedule_to_close", task, now))
         return self._ended(task, report, now), task
 
     def _ended(self, task: UnfinishedTask, report: AttemptReport, now: float) -> Verdict:
@@ -315,10 +315,10 @@ class AttemptMoves:
         limits = task.limits
         if limits is not None:
             if limits.close_at is not None and limits.close_at <= now:
-                table.end(task, State.FAILED, store_outcomes.time_limit("schedule_to_close"), now)
+                table.end(task, State.FAILED, self._time_limit("schedule_to_close", task, now), now)
                 return True
             if limits.start_by <= now and task.attempt == limits.fresh_attempt and not task.held_back:
-                table.end(task, State.FAILED, store_outcomes.time_limit("schedule_to_start"), now)
+                table.end(task, State.FAILED, self._time_limit("schedule_to_start", task, now), now)
                 return True
         if task.state is State.SCHEDULED and task.ready_at <= now:
             table.promote(task)
@@ -331,10 +331,34 @@ class AttemptMoves:
         if cancel is not None and cancel.end_at <= now:
             table.end_cancelled(task, cancel.reason, now)
         elif limits is not None and limits.close_at is not None and limits.close_at <= now:
-            table.end(task, State.FAILED, store_outcomes.time_limit("schedule_to_close"), now)
+            table.end(task, State.FAILED, self._time_limit("schedule_to_close", task, now), now)
         else:
             task.failures += 1
-            outcome = store_outcomes.time_limit("start_to_close")
+            outcome = self._time_limit("start_to_close", task, now)
             late = AttemptReport(owner, ref.task_id, ref.attempt, code_pb2.DEADLINE_EXCEEDED, outcome)
             self._ended(task, late, now)
         table.revoke(owner, ref, "its time was over")
+
+    def _time_limit(self, limit: str, task: UnfinishedTask, now: float) -> bytes:
+        """The outcome of a task, or of an attempt, of which a time limit has passed: it says what was waited for."""
+        policy, queue = task.spec.retry, task.spec.queue.key
+        if task.state is State.RUNNING:
+            agent_id = task.owner.agent_id if task.owner is not None else ""
+            seconds = max(0.0, now - (task.started_at or now))
+            what = waited.running(task.attempt, policy.max_attempts, agent_id, seconds)
+        elif task.state is State.QUEUED:
+            table = self._table
+            paused = queue.method in table.backlog.paused
+            text = (
+                waited.AGENTS_OF_BEFORE if task.held_back else table.listener.waits_for(queue, paused=paused)
+            )
+            what = waited.queued(max(0.0, now - task.ready_at), text)
+        else:
+            in_s = max(0.0, task.ready_at - now)
+            waits_for = (
+                waited.next_try(task.failures, policy.max_attempts, in_s)
+                if task.failures
+                else waited.start_time(in_s)
+            )
+            what = waited.scheduled(waits_for)
+        return store_outcomes.time_limit(limit, what)

@@ -301,6 +301,7 @@ class UnfinishedTask:
             0 if state >= State.SUCCEEDED else self.failures,
             None if limits is None or state >= State.SUCCEEDED else limits.close_at,
             self.history,
+            "" if state >= State.SUCCEEDED else spec.queue.key.avoid,
         )
         if self.demand is not None:
             self.demand.describe(record.submission)

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgpack
 
-from weft.coordinator.store import store_outcomes, stored_options
+from weft.coordinator.store import store_outcomes, stored_options, waited
 from weft.coordinator.store.records import AttemptRecord, Claimed, Owner, Submission, TaskRecord
 from weft.coordinator.store.rules import QueueKey, Requirements, State
 from weft.coordinator.store.run_limits import GateKey, LimitAction, LockClaim, RunLimitRule, RunLimitRules
@@ -156,6 +156,7 @@ def task(
         close_at=None if state.terminal else _close_at(record),
         history=_past_attempts(past),
         limited_by=str(gate_key(record["pk"])) if "pk" in record else "",
+        avoid="" if state.terminal else key.avoid,
     )
 
 
@@ -248,7 +249,29 @@ def _named_outcome(name: str) -> bytes:
     """The outcome behind a name that a script gave."""
     kind, _, about = name.partition(":")
     if kind == "time_limit":
-        return store_outcomes.time_limit(about)
+        return _time_limit(about)
     if kind == "crash_loop":
         return store_outcomes.crash_loop(int(about))
     return store_outcomes.cancelled(about)
+
+
+def _time_limit(about: str) -> bytes:
+    """The outcome behind limit_name in moves.lua; earlier coordinators wrote the limit alone."""
+    limit, _, rest = about.partition("\n")
+    kind, *parts = rest.split("\n", 2 if rest.startswith(("queued", "parked")) else -1)
+    match kind, parts:
+        case "queued", [seconds, text]:
+            what = waited.queued(float(seconds), text)
+        case "parked", [seconds, gate]:
+            what = waited.queued(float(seconds), f"the {gate_key(gate)}")
+        case "running", [attempt, most, seconds, agent_id]:
+            what = waited.running(int(attempt), int(most), agent_id, float(seconds))
+        case "scheduled", [failures, most, seconds]:
+            in_s = max(0.0, float(seconds))
+            failed = int(failures)
+            what = waited.scheduled(
+                waited.next_try(failed, int(most), in_s) if failed else waited.start_time(in_s)
+            )
+        case _:
+            what = ""
+    return store_outcomes.time_limit(limit, what)

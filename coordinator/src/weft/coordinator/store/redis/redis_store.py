@@ -319,10 +319,22 @@ class RedisStore(RedisFleet, RedisGates, RedisRows):
     async def sweep(self, limit: int) -> SweepReport:
         self._buffer.flush()
         samples = [self._rng.random() for _ in range(_SAMPLES)]
-        found = await self._link.run("sweep", [limit, samples, self._grace_s])
-        promoted, expired, reclaimed, forgotten, lost, next_at = found
-        owners = [Owner(agent.decode(), epoch) for agent, epoch in lost or ()]
-        return SweepReport(promoted, expired, reclaimed, forgotten, owners, next_at or None)
+        found = await self._link.run("sweep", [limit, samples, self._grace_s, False])
+        if not found[6]:
+            return _sweep_report(found)
+        # Ready tasks whose time limit has passed: the next call ends them, and says what they waited for.
+        texts = {
+            name: self._link.listener.waits_for(queue_key(name.decode()), paused=bool(paused))
+            for name, paused in found[6]
+        }
+        again = await self._link.run("sweep", [limit, samples, self._grace_s, texts])
+        return _sweep_report(found).then(_sweep_report(again))
+
+
+def _sweep_report(found: Sequence[Any]) -> SweepReport:
+    promoted, expired, reclaimed, forgotten, lost, next_at, _ = found
+    owners = [Owner(agent.decode(), epoch) for agent, epoch in lost or ()]
+    return SweepReport(promoted, expired, reclaimed, forgotten, owners, next_at or None)
 
 
 def _claimed_queue(key: QueueKey, cost: int) -> tuple[Any, ...]:

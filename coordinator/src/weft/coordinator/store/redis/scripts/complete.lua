@@ -36,7 +36,7 @@ local function report(item)
   local close = close_at(t)
   if code == DEADLINE_EXCEEDED and close and close <= now then
     -- The agent knows when the attempt had to end, but not by which limit.
-    named, outcome = 'time_limit:schedule_to_close', nil
+    named, outcome = limit_name('schedule_to_close', t), nil
   end
   local done = end_reported(id, t, code, item[9], item[10], item[7] or nil, named, outcome, item[11])
   return done and STORED or RETRYING

@@ -333,29 +333,46 @@ local function end_reported(id, t, code, final, sample, least_s, named, outcome,
   return false
 end
 
+-- The name of the outcome of a task whose time limit has passed, with what it did until then (encoding.py). `text`: what
+-- ready tasks of its queue wait for.
+local function limit_name(limit, t, text)
+  local parts
+  if t.s == RUNNING then
+    parts = {'running', t.a, option(t, MAX_ATTEMPTS), now - t.st, t.oa}
+  elseif t.pk then
+    parts = {'parked', now - ready_at(t), t.pk}
+  elseif t.s == QUEUED then
+    parts = {'queued', now - ready_at(t), text}
+  else
+    parts = {'scheduled', t.f or 0, option(t, MAX_ATTEMPTS), ready_at(t) - now}
+  end
+  return 'time_limit:' .. limit .. '\n' .. table.concat(parts, '\n')
+end
+
 -- Apply the limits of one task that have passed. False: nothing but a promotion was due.
-local function expire(id, t, sample)
+-- `texts`: what ready tasks wait for, by queue; nil: end no ready task of which that is not known, and return nil.
+local function expire(id, t, sample, texts)
   local close = close_at(t)
   if t.s == RUNNING then
     local agent, epoch, attempt = t.oa, t.oe, t.a
     if t.ce and t.ce <= now then
       finish_cancelled(id, t)
     elseif close and close <= now then
-      finish(id, t, FAILED, 'time_limit:schedule_to_close')
+      finish(id, t, FAILED, limit_name('schedule_to_close', t))
     else
       t.f = (t.f or 0) + 1
-      end_reported(id, t, DEADLINE_EXCEEDED, false, sample, nil, 'time_limit:start_to_close')
+      end_reported(id, t, DEADLINE_EXCEEDED, false, sample, nil, limit_name('start_to_close', t))
     end
     revoke(agent, epoch, id, attempt, 'its time was over', 0, true)
     return true
   end
-  if close and close <= now then
-    finish(id, t, FAILED, 'time_limit:schedule_to_close')
-    return true
-  end
-  local start = start_by(t)
-  if start and start <= now and t.a == (t.fa or 0) then
-    finish(id, t, FAILED, 'time_limit:schedule_to_start')
+  local start = t.a == (t.fa or 0) and start_by(t)
+  local passed = close and close <= now and 'schedule_to_close' or start and start <= now and 'schedule_to_start'
+  if passed then
+    if t.s == QUEUED and not t.pk and not texts then
+      return nil
+    end
+    finish(id, t, FAILED, limit_name(passed, t, texts and texts[t.q] or ''))
     return true
   end
   if t.s == SCHEDULED and ready_at(t) <= now then

@@ -1,11 +1,13 @@
 -- Apply all changes that are due: ended leases, passed limits, ended delays, expired tasks.
 --
--- request  {limit, {sample…}, grace}
+-- request  {limit, {sample…}, grace, {queue = what its ready tasks wait for} or false: leave ready tasks whose limit has passed}
 -- reads    owners, leaving, timers, expiry, gates, swept, limited, fair
 -- writes   swept
--- result   {promoted, expired, reclaimed, forgotten, {{agent, epoch}…} lost, when the next thing is due or false}
+-- result   {promoted, expired, reclaimed, forgotten, {{agent, epoch}…} lost, when the next thing is due or false,
+--           {{queue, whether its method is paused}…}: queues of ready tasks whose limit has passed, and which were left}
 
-local limit, samples = request[1], request[2]
+local limit, samples, texts = request[1], request[2], request[4] or nil
+local left = {}
 -- Coordinators sweep many times a second. If none has swept for so long, none could renew a lease either.
 local AWAY_S = 1.5
 local NOTED_S = 0.25
@@ -37,8 +39,11 @@ reclaimed = reclaim(limit)
 
 for index, id in ipairs(call('ZRANGEBYSCORE', all('timers'), '-inf', until_now, 'LIMIT', 0, limit)) do
   local t = load(id)
-  if expire(id, t, samples[(index - 1) % #samples + 1]) then
+  local done = expire(id, t, samples[(index - 1) % #samples + 1], texts)
+  if done then
     expired = expired + 1
+  elseif done == nil then
+    left[t.q] = true
   else
     promoted = promoted + 1
   end
@@ -73,4 +78,8 @@ for _, kind in ipairs({'owners', 'timers', 'expiry', limited and 'gates' or nil}
   local first = call('ZRANGE', all(kind), 0, 0, 'WITHSCORES')
   next_at = nearer(next_at, first[2] and tonumber(first[2]))
 end
-return reply({promoted, expired, reclaimed, forgotten, lost, next_at or false})
+local asked = {}
+for queue in pairs(left) do
+  asked[#asked + 1] = {queue, call('SISMEMBER', all('paused'), (string.match(queue, '^[^\n]*'))) == 1}
+end
+return reply({promoted, expired, reclaimed, forgotten, lost, next_at or false, asked})
