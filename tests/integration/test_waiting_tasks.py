@@ -116,6 +116,27 @@ async def test_what_waits_says_what_for(mesh: MeshHarness) -> None:
     await _waits(mesh, "NO_AGENT", f"an agent that hosts {CALL}; none is connected")
 
 
+async def test_stored_tasks_say_it_too(mesh: MeshHarness) -> None:
+    """Of a detached call that its deadline ends, and of a task with a limit of its own."""
+    metadata = (("weft-require", "gpu>=1"), ("weft-detach", "true"))
+    call = mesh.probe().Call(ProbeRequest(text="x"), timeout=0.5, metadata=metadata)
+    await call
+    detached = dict(await call.trailing_metadata())["weft-task-id"]
+    options = task_pb2.TaskOptions(
+        requirements=options_pb2.Requirements(labels={"zone": "eu"}),
+        limits=options_pb2.TimeLimits(schedule_to_start=duration(0.5)),
+    )
+    limited = await tasks.submit(mesh, ProbeRequest(text="x"), options=options)
+    for task_id, limit, words in (
+        (detached, "schedule_to_close", "an agent with gpu>=1; 1 agent hosts"),
+        (limited, "schedule_to_start", "an agent with zone=eu; 1 agent hosts"),
+    ):
+        status = (await tasks.end(mesh, task_id)).outcome.status
+        assert status.code == code_pb2.DEADLINE_EXCEEDED
+        assert status.message.startswith(f"the time limit {limit} passed: queued 0.")
+        assert f" s for {words} {CALL}, none has it" in status.message
+
+
 async def test_attempts_are_told_with_the_next_try(mesh: MeshHarness) -> None:
     retry = options_pb2.RetryPolicy(initial_backoff=duration(60), max_backoff=duration(60), max_attempts=4)
     request = ProbeRequest(

@@ -219,7 +219,19 @@ class RegisterMachine(RuleBasedStateMachine):
             assert entry.connected
         for key in (QueueKey(A), QueueKey(B), QueueKey(A, GPU), QueueKey(A, avoid="a0")):
             hosts = [entry for entry in known if entry.connected and key.method in entry.methods]
-            assert register.standing(key).hosts == len(hosts)
+            standing = register.standing(key)
+            avoided = [entry for entry in hosts if entry.agent.id == key.avoid] if standing.avoided else []
+            assert standing.hosts == len(hosts) - len(avoided)
+            assert (
+                standing.hosts
+                >= standing.fitting
+                >= standing.taking
+                >= standing.free
+                >= len(standing.failing)
+            )
+            assert standing.able >= standing.taking
+            assert standing.taking == sum(entry.takes(key) for entry in hosts if entry not in avoided)
+            assert not avoided or standing.taking
             assert register.serving(key) == sum(entry.takes(key) for entry in hosts)
             assert register.elsewhere(key)[0] == sum(
                 entry.takes(key) and entry.session is None and entry.agent.id != key.avoid for entry in hosts
