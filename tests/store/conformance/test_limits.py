@@ -10,6 +10,7 @@ from google.rpc import code_pb2
 from tests.store.support import METHOD, Harness, Revoked, error_of, reason_of, ref
 from weft.coordinator.store.records import Submission, Verdict
 from weft.coordinator.store.rules import Requirements, State, TaskRetryPolicy
+from weft.coordinator.store.run_limits import RunLimitRule
 from weft.rpc.errors import Cancelled, DeadlineExceeded
 
 
@@ -268,3 +269,13 @@ async def test_the_outcome_of_a_passed_limit_says_what_was_waited_for(
     message = error_of(record).message
     assert message.startswith(f"the time limit {limit} passed: {said}")
     assert any(each.task_id == task_id and each.outcome == record.outcome for each in h.listener.changes)
+
+
+async def test_the_outcome_of_a_parked_task_names_its_limit(h: Harness) -> None:
+    await h.store.set_run_limits(METHOD, {"": RunLimitRule(1)})
+    ids = await h.submit_many([Submission(METHOD, schedule_to_close_s=10.0)] * 2)
+    assert len(await h.claim(await h.agent(lease_s=1000.0), limit=2)) == 1
+    await h.pass_time(10.0)
+    assert await _limit_of(h, ids[1]) == "schedule_to_close"
+    message = error_of(await h.record(ids[1])).message
+    assert message == f"the time limit schedule_to_close passed: queued 10.0 s for the run limit of {METHOD}"

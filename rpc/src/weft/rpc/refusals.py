@@ -200,6 +200,15 @@ def no_agent(message: str, metadata: dict[str, str] | None = None) -> Unavailabl
     return Unavailable(message, reason=pb.ERROR_REASON_NO_AGENT, metadata=metadata)
 
 
+def no_agent_matches(message: str, method: str, requirements: str, agents: int) -> FailedPrecondition:
+    """No connected agent can run a task that is not to wait for one; `agents`: that host its method."""
+    return FailedPrecondition(
+        message,
+        reason=pb.ERROR_REASON_NO_AGENT_MATCHES,
+        metadata={"method": method, "requirements": requirements, "agents": str(agents)},
+    )
+
+
 def agent_not_found(agent_id: str) -> NotFound:
     """No agent has the id."""
     return NotFound(

@@ -113,8 +113,8 @@ const (
 	// RESOURCE_EXHAUSTED: a run limit that refuses tasks (AT_LIMIT_REFUSE) has as many unfinished ones as it allows. Nothing was
 	// stored. Metadata: method, key and value of the limit, and limit.
 	ErrorReason_ERROR_REASON_LIMIT_REACHED ErrorReason = 37
-	// UNAVAILABLE: no connected agent can run this, and the call is not to wait for one (no_wait). The message says what was
-	// asked for and what there is. Nothing was stored. Metadata: method, requirements, agents (that host the method).
+	// FAILED_PRECONDITION: no connected agent can run this task, and it is not to wait for one (no_wait). The message says what
+	// was asked for and what there is. Nothing was stored. Metadata: method, requirements, agents (that host the method).
 	ErrorReason_ERROR_REASON_NO_AGENT_MATCHES ErrorReason = 38
 	// NOT_FOUND: no schedule has this name. Metadata: name.
 	ErrorReason_ERROR_REASON_SCHEDULE_NOT_FOUND ErrorReason = 40

@@ -341,18 +341,13 @@ class AttemptMoves:
 
     def _time_limit(self, limit: str, task: UnfinishedTask, now: float) -> bytes:
         """The outcome of a task, or of an attempt, of which a time limit has passed: it says what was waited for."""
-        policy, queue = task.spec.retry, task.spec.queue.key
+        policy = task.spec.retry
         if task.state is State.RUNNING:
             agent_id = task.owner.agent_id if task.owner is not None else ""
             seconds = max(0.0, now - (task.started_at or now))
             what = waited.running(task.attempt, policy.max_attempts, agent_id, seconds)
         elif task.state is State.QUEUED:
-            table = self._table
-            paused = queue.method in table.backlog.paused
-            text = (
-                waited.AGENTS_OF_BEFORE if task.held_back else table.listener.waits_for(queue, paused=paused)
-            )
-            what = waited.queued(max(0.0, now - task.ready_at), text)
+            what = waited.queued(max(0.0, now - task.ready_at), self._waits_for(task))
         else:
             in_s = max(0.0, task.ready_at - now)
             waits_for = (
@@ -362,3 +357,12 @@ class AttemptMoves:
             )
             what = waited.scheduled(waits_for)
         return store_outcomes.time_limit(limit, what)
+
+    def _waits_for(self, task: UnfinishedTask) -> str:
+        """What a ready task waits for."""
+        if task.gates is not None and task.gates.parked and task.gates.lot is not None:
+            return f"the {task.gates.lot.gate.key}"
+        if task.held_back:
+            return waited.AGENTS_OF_BEFORE
+        queue = task.spec.queue.key
+        return self._table.listener.waits_for(queue, paused=queue.method in self._table.backlog.paused)
