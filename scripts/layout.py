@@ -74,6 +74,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "grpc_status": ("weft/cli/conformance",),
     "msgpack": ("weft/coordinator/store/redis",),
     "opentelemetry": ("weft/rpc/calls/tracing", "weft/agent/handlers/telemetry"),
+    "protovalidate": ("weft/rpc/contracts/payload_rules",),
     "psutil": ("weft/agent/session/host_figures", "weft/cli/bench"),
     "pydantic": ("weft/coordinator/settings", "weft/agent", "weft/cli"),
     "pydantic_settings": ("weft/coordinator/settings", "weft/agent"),

@@ -18,7 +18,14 @@ REASONS = {
     value: name.removeprefix("ERROR_REASON_") for name, value in errors_pb2.ErrorReason.items() if value
 }
 ACTIONS = (errors.RetryLater, errors.FixRequest, errors.DeadlineExceeded, errors.Failed)
-SAMPLES = {"str": "sample", "int": 7, "float": 1.5, "bool": True, "dict[str, str]": {"name": "sample"}}
+SAMPLES = {
+    "str": "sample",
+    "int": 7,
+    "float": 1.5,
+    "bool": True,
+    "dict[str, str]": {"name": "sample"},
+    "Sequence[FieldViolation]": [errors.FieldViolation("a.b", "sample", "sample.rule")],
+}
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +79,7 @@ def test_errors_cross_the_wire_with_class_and_facts(reason: int) -> None:
         assert (received.reason, received.message) == (reason, str(error))
         assert received.metadata == error.metadata
         assert received.retry_after_s == error.retry_after_s
+        assert received.violations == error.violations
 
 
 def test_each_error_sorts_into_one_action() -> None:

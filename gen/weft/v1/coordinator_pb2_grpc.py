@@ -145,7 +145,7 @@ class CoordinatorServiceServicer(object):
         Any whose type the contract has. Fields that the contract does not have are compared by number and bytes. Without a
         request id, a call of unknown outcome may have stored a task.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAYLOAD_MALFORMED), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE),
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAYLOAD_MALFORMED, RULES_VIOLATED), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE),
         NOT_FOUND (METHOD_UNKNOWN), UNIMPLEMENTED (METHOD_NOT_DURABLE; NOT_IMPLEMENTED for fairness keys),
         ALREADY_EXISTS (REQUEST_ID_REUSED).
         """

@@ -98,7 +98,7 @@ class ScheduleServiceServicer(object):
     def CreateSchedule(self, request, context):
         """Stores a schedule. A repeat with the same name and the same spec answers with the schedule that is there.
 
-        Guarantee: durable when acknowledged. Errors: INVALID_ARGUMENT (INVALID_FIELD, PAYLOAD_MALFORMED: the payload does not fit the
+        Guarantee: durable when acknowledged. Errors: INVALID_ARGUMENT (INVALID_FIELD; PAYLOAD_MALFORMED, RULES_VIOLATED: the payload does not fit the
         method), NOT_FOUND (METHOD_UNKNOWN), UNIMPLEMENTED (METHOD_NOT_DURABLE), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE),
         ALREADY_EXISTS (SCHEDULE_EXISTS: with another spec).
         """

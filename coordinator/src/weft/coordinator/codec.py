@@ -83,7 +83,7 @@ def submission(
     """A checked submission: the call's own options, then its method's policy, then the defaults.
 
     Raises:
-        InvalidArgument: INVALID_FIELD with the field's path, or PAYLOAD_MALFORMED.
+        InvalidArgument: INVALID_FIELD with the field's path, PAYLOAD_MALFORMED, or RULES_VIOLATED.
         ResourceExhausted: PAYLOAD_TOO_LARGE.
         Unimplemented: METHOD_NOT_DURABLE.
     """
@@ -97,6 +97,8 @@ def submission(
             limit_bytes=defaults.max_payload_bytes,
         )
     request = info.check_request(payload)
+    if info.request_rules is not None and (policy is None or policy.check_rules):
+        info.check_rules(request, len(payload))
     if request_id and not _REQUEST_ID.fullmatch(request_id):
         raise refusals.invalid_field(
             "request_id must be 1 to 128 printable ASCII characters without spaces", field="request_id"

@@ -28,8 +28,8 @@ The functions of `weft.rpc.refusals` make weft's own errors. These carry an `Err
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import grpc
 from google.protobuf import any_pb2
@@ -61,6 +61,17 @@ def reason_name(reason: int) -> str:
     return errors_pb2.ErrorReason.Name(reason).removeprefix("ERROR_REASON_")
 
 
+class FieldViolation(NamedTuple):
+    """One wrong field of a request or response."""
+
+    # Its path, such as "items[2].name" or 'prices["EUR"]'; empty: the message as a whole.
+    field: str
+    # What is wrong, for people.
+    description: str
+    # What is wrong, for programs: the id of the broken rule, such as "string.min_len". Empty: there is none.
+    reason: str = ""
+
+
 class WeftError(Exception):
     """An error with a gRPC code, a reason and a message for people.
 
@@ -69,6 +80,7 @@ class WeftError(Exception):
         reason: a number of `weft.v1.ErrorReason`. UNSPECIFIED: weft has no reason for this error.
         metadata: facts for programs (`ErrorInfo.metadata`).
         field: path of the offending request field; adds `BadRequest` details.
+        violations: all wrong fields, if there may be several; adds `BadRequest` details.
         retry_after_s: adds `RetryInfo` with this delay, in seconds.
     """
 
@@ -81,6 +93,7 @@ class WeftError(Exception):
         reason: int = errors_pb2.ERROR_REASON_UNSPECIFIED,
         metadata: Mapping[str, str] | None = None,
         field: str | None = None,
+        violations: Sequence[FieldViolation] = (),
         retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message)
@@ -88,11 +101,23 @@ class WeftError(Exception):
         self.reason = reason
         self.metadata = dict(metadata or {})
         self.field = field
+        self._violations = tuple(violations)
         self.retry_after_s = retry_after_s
         # The status that this error was made from, if it came from another process.
         self.received: status_pb2.Status | None = None
         # The handler's exception, if this is a task's error and its agent reported one; see `tell_raised`.
         self.raised: task_pb2.HandlerError | None = None
+
+    @property
+    def violations(self) -> tuple[FieldViolation, ...]:
+        """The wrong fields, each with what is wrong: of this error's `BadRequest` details. Empty: there are none."""
+        if self.received is not None:
+            bad = _detail(self.received, error_details_pb2.BadRequest)
+            found = () if bad is None else bad.field_violations
+            return tuple(FieldViolation(each.field, each.description, each.reason) for each in found)
+        if self._violations or self.field is None:
+            return self._violations
+        return (FieldViolation(self.field, _cut(self.message, MAX_MESSAGE_BYTES)),)
 
     def tell_raised(self, raised: task_pb2.HandlerError) -> None:
         """Keep the handler's exception: as `raised`, and as a note below this error's own text."""
@@ -114,9 +139,9 @@ class WeftError(Exception):
             details.append(
                 error_details_pb2.ErrorInfo(reason=self.reason_name, domain=DOMAIN, metadata=metadata)
             )
-        if self.field is not None:
-            violation = error_details_pb2.BadRequest.FieldViolation(field=self.field, description=message)
-            details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+        if violations := self.violations:
+            made = [error_details_pb2.BadRequest.FieldViolation(**each._asdict()) for each in violations]
+            details.append(error_details_pb2.BadRequest(field_violations=made))
         if self.retry_after_s is not None:
             info = error_details_pb2.RetryInfo()
             info.retry_delay.FromMicroseconds(round(self.retry_after_s * 1e6))

@@ -9,6 +9,7 @@ A message says what happened, to what, why, and what to do.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, overload
 
 from google.rpc.error_details_pb2 import ErrorInfo
@@ -21,6 +22,7 @@ from weft.rpc.errors import (
     DataLoss,
     DeadlineExceeded,
     FailedPrecondition,
+    FieldViolation,
     Internal,
     InvalidArgument,
     LimitReached,
@@ -51,6 +53,15 @@ def invalid_field(message: str, field: str) -> InvalidArgument:
 def payload_malformed(message: str, field: str | None = None) -> InvalidArgument:
     """A payload, or a whole request, does not parse as its message type."""
     return InvalidArgument(message, reason=pb.ERROR_REASON_PAYLOAD_MALFORMED, field=field)
+
+
+def rules_violated(
+    message: str, violations: Sequence[FieldViolation], metadata: dict[str, str]
+) -> InvalidArgument:
+    """A request breaks rules of its contract."""
+    return InvalidArgument(
+        message, reason=pb.ERROR_REASON_RULES_VIOLATED, metadata=metadata, violations=violations
+    )
 
 
 def payload_too_large(message: str, size_bytes: int, limit_bytes: int, field: str | None = None) -> TooLarge:
@@ -136,6 +147,15 @@ def result_too_large(message: str, size_bytes: int, limit_bytes: int) -> TooLarg
         message,
         reason=pb.ERROR_REASON_RESULT_TOO_LARGE,
         metadata={"size_bytes": str(size_bytes), "limit_bytes": str(limit_bytes)},
+    )
+
+
+def result_rules_violated(
+    message: str, violations: Sequence[FieldViolation], metadata: dict[str, str]
+) -> Internal:
+    """A handler's response breaks rules of its contract. Never retried."""
+    return Internal(
+        message, reason=pb.ERROR_REASON_RESULT_RULES_VIOLATED, metadata=metadata, violations=violations
     )
 
 

@@ -13,7 +13,6 @@ from typing import Any, cast
 
 import grpc.aio
 from google.protobuf.message import DecodeError
-from google.rpc import error_details_pb2, status_pb2
 
 from weft.agent.handlers import outcomes
 from weft.agent.handlers.handler_context import AsyncContext, HandlerContext, SyncContext
@@ -22,7 +21,7 @@ from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.agent.process.event_loop import is_interrupt
 from weft.agent.process.failure_log import log_late, log_raised
 from weft.rpc.calls import call_context
-from weft.rpc.errors import InvalidArgument, ResourceExhausted, unpacked
+from weft.rpc.errors import FieldViolation, InvalidArgument, ResourceExhausted
 from weft.v1 import errors_pb2, task_pb2
 
 # Described fields of a request that does not fit its model.
@@ -41,7 +40,7 @@ class ResponseTooLarge(ResourceExhausted):
 
 
 class MalformedRequest(InvalidArgument):
-    """A request that does not parse, or does not fit its model. `status` is the answer to the call."""
+    """A request that does not parse, or does not fit its model."""
 
     def __init__(self, hosted: HostedMethod, error: Exception) -> None:
         fields = error.violations if isinstance(error, InvalidFields) else ()
@@ -50,21 +49,11 @@ class MalformedRequest(InvalidArgument):
             f"the payload {wrong}: {error}",
             reason=errors_pb2.ERROR_REASON_PAYLOAD_MALFORMED,
             field=fields[0][0] if fields else "payload",
+            violations=[
+                FieldViolation(path, description[:_MOST_DESCRIPTION])
+                for path, description in fields[:_MOST_VIOLATIONS]
+            ],
         )
-        self._fields = fields
-
-    def status(self) -> status_pb2.Status:
-        """With a violation for each wrong field, up to `_MOST_VIOLATIONS`."""
-        status = super().status()
-        if self._fields:
-            bad = error_details_pb2.BadRequest()
-            for path, description in self._fields[:_MOST_VIOLATIONS]:
-                bad.field_violations.add(field=path, description=description[:_MOST_DESCRIPTION])
-            (at,) = (
-                i for i, each in enumerate(status.details) if unpacked(each, error_details_pb2.BadRequest)
-            )
-            status.details[at].Pack(bad)
-        return status
 
 
 async def invoke_async(

@@ -94,9 +94,16 @@ def _facts(packed: any_pb2.Any) -> list[str]:
         facts = "".join(f", {key} {value}" for key, value in sorted(info.metadata.items()))
         return [f"reason {info.reason} ({info.domain or 'no domain'}){facts}"]
     if (bad := unpacked(packed, error_details_pb2.BadRequest)) is not None:
-        return [f"field {violation.field}: {violation.description}" for violation in bad.field_violations]
+        return [_violation(each) for each in bad.field_violations]
     if (retry := unpacked(packed, error_details_pb2.RetryInfo)) is not None:
         return [f"try again after {seconds(retry.retry_delay):g} s"]
     fields = json_value(packed)
     fields.pop("@type", None)
     return [f"{packed.TypeName()}: {json_text(fields)}"]
+
+
+def _violation(wrong: error_details_pb2.BadRequest.FieldViolation) -> str:
+    """A wrong field, and the id of the rule that it breaks, if there is one."""
+    place = f"field {wrong.field}: " if wrong.field else ""
+    rule = f" ({wrong.reason})" if wrong.reason else ""
+    return f"{place}{wrong.description}{rule}"

@@ -29,6 +29,7 @@ from weft.coordinator.policy.policy_table import PolicyTable
 from weft.rpc import refusals
 from weft.rpc.contracts import descriptors
 from weft.rpc.contracts.names import is_reserved, unknown_method
+from weft.rpc.contracts.payload_rules import MessageRules, PayloadRules, request_refusal, too_deep
 from weft.rpc.errors import InvalidArgument
 
 MAX_CONTRACT_BYTES = 8 * 1024 * 1024
@@ -58,6 +59,8 @@ class MethodInfo:
     ordered: bool
     # Its options in this contract; None: there are none. Calls use those in force (`PolicyTable`).
     policy: MethodPolicy | None
+    # The rules of its request; None: there are none.
+    request_rules: MessageRules | None
 
     def check_request(self, payload: bytes) -> Message | DeepRequest:
         """Parse the request.
@@ -75,6 +78,18 @@ class MethodInfo:
         if self.has_required and not message.IsInitialized():
             raise self._malformed(f"({len(payload)} bytes): {_missing_fields(message)}")
         return message
+
+    def check_rules(self, request: Message | DeepRequest, size_bytes: int) -> None:
+        """Check a request by the contract's rules. Only for a method with `request_rules`.
+
+        Raises:
+            InvalidArgument: it breaks some, or nests deeper than rules can be checked (RULES_VIOLATED).
+        """
+        assert self.request_rules is not None
+        if isinstance(request, DeepRequest):
+            raise request_refusal(self.name, too_deep())
+        if broken := self.request_rules.broken_request(request, size_bytes):
+            raise request_refusal(self.name, broken)
 
     def request_form(self, request: Message | DeepRequest) -> bytes:
         """The canonical form of a request (`canonical`). The request is used up."""
@@ -100,14 +115,15 @@ class Contract:
         # All methods that were looked up; contracts from `hosting` share it.
         self._infos: dict[str, MethodInfo] = {}
         self._policies = PolicyReader(pool)
+        self._rules = PayloadRules(pool)
 
     @classmethod
     def load(cls, file_descriptor_set: bytes, methods: Sequence[str]) -> Contract:
         """Build a contract from an agent's files and the names of its hosted methods.
 
         Raises:
-            InvalidArgument: the files are too large or inconsistent, a method is not in them, or its options are invalid
-                (CONTRACT_INVALID).
+            InvalidArgument: the files are too large or inconsistent, a method is not in them, its options are invalid, or
+                rules of its request or response do not compile (CONTRACT_INVALID).
         """
         size = len(file_descriptor_set)
         if size > MAX_CONTRACT_BYTES:
@@ -122,7 +138,8 @@ class Contract:
         """The same files, for an agent that hosts these methods.
 
         Raises:
-            InvalidArgument: a method is not in the contract, or its options are invalid (CONTRACT_INVALID).
+            InvalidArgument: a method is not in the contract, its options are invalid, or rules of its request or response do not
+                compile (CONTRACT_INVALID).
         """
         self._look_up([name for name in methods if name not in self._infos])
         contract = copy(self)
@@ -144,6 +161,7 @@ class Contract:
         unordered = _types_holding(requests, needs_ordering)
         for name, method in found.items():
             kind = descriptors.method_kind(method)
+            policy = self._policies.read(method)
             self._infos[name] = MethodInfo(
                 name=name,
                 kind=kind,
@@ -154,8 +172,24 @@ class Contract:
                 contract=self.digest,
                 has_required=method.input_type.full_name in required,
                 ordered=method.input_type.full_name not in unordered,
-                policy=self._policies.read(method),
+                policy=policy,
+                request_rules=self._request_rules(method, checked=policy is None or policy.check_rules),
             )
+
+    def _request_rules(self, method: MethodDescriptor, *, checked: bool) -> MessageRules | None:
+        """The compiled rules of a method's request.
+
+        Args:
+            checked: by the method's options; else rules that do not compile are no reason to refuse the contract.
+        """
+        try:
+            # Its agents check responses: their rules must compile, too.
+            self._rules.of(method.output_type)
+            return self._rules.of(method.input_type)
+        except InvalidArgument:
+            if checked:
+                raise
+            return None
 
     def _find(self, name: str) -> MethodDescriptor:
         method = descriptors.find_method(self.pool, name)

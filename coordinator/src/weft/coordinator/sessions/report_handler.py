@@ -38,7 +38,11 @@ RETRY_S = 0.25
 MAX_RETRY_AFTER_S = 86400.0
 _FINAL_REASONS = frozenset(
     errors.reason_name(reason)
-    for reason in (errors_pb2.ERROR_REASON_RESULT_TOO_LARGE, errors_pb2.ERROR_REASON_PROGRESS_LIMIT)
+    for reason in (
+        errors_pb2.ERROR_REASON_RESULT_TOO_LARGE,
+        errors_pb2.ERROR_REASON_RESULT_RULES_VIOLATED,
+        errors_pb2.ERROR_REASON_PROGRESS_LIMIT,
+    )
 )
 
 

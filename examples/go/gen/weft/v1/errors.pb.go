@@ -116,10 +116,17 @@ const (
 	// FAILED_PRECONDITION: no connected agent can run this task, and it is not to wait for one (no_wait). The message says what
 	// was asked for and what there is. Nothing was stored. Metadata: method, requirements, agents (that host the method).
 	ErrorReason_ERROR_REASON_NO_AGENT_MATCHES ErrorReason = 38
+	// INVALID_ARGUMENT: the request breaks rules of its contract (`buf.validate`); nothing was stored and no handler ran. BadRequest
+	// has a violation for each broken rule: field path, id of the rule, message. Metadata: method, and violations, their number,
+	// of which the details may have less.
+	ErrorReason_ERROR_REASON_RULES_VIOLATED ErrorReason = 39
 	// NOT_FOUND: no schedule has this name. Metadata: name.
 	ErrorReason_ERROR_REASON_SCHEDULE_NOT_FOUND ErrorReason = 40
 	// ALREADY_EXISTS: a schedule of this name has another spec. Metadata: name.
 	ErrorReason_ERROR_REASON_SCHEDULE_EXISTS ErrorReason = 41
+	// INTERNAL: the handler's response breaks rules of its contract (`buf.validate`). Details and metadata as of RULES_VIOLATED.
+	// Never retried.
+	ErrorReason_ERROR_REASON_RESULT_RULES_VIOLATED ErrorReason = 45
 )
 
 // Enum value maps for ErrorReason.
@@ -164,8 +171,10 @@ var (
 		36: "ERROR_REASON_OPTIONS_CONFLICT",
 		37: "ERROR_REASON_LIMIT_REACHED",
 		38: "ERROR_REASON_NO_AGENT_MATCHES",
+		39: "ERROR_REASON_RULES_VIOLATED",
 		40: "ERROR_REASON_SCHEDULE_NOT_FOUND",
 		41: "ERROR_REASON_SCHEDULE_EXISTS",
+		45: "ERROR_REASON_RESULT_RULES_VIOLATED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":           0,
@@ -207,8 +216,10 @@ var (
 		"ERROR_REASON_OPTIONS_CONFLICT":      36,
 		"ERROR_REASON_LIMIT_REACHED":         37,
 		"ERROR_REASON_NO_AGENT_MATCHES":      38,
+		"ERROR_REASON_RULES_VIOLATED":        39,
 		"ERROR_REASON_SCHEDULE_NOT_FOUND":    40,
 		"ERROR_REASON_SCHEDULE_EXISTS":       41,
+		"ERROR_REASON_RESULT_RULES_VIOLATED": 45,
 	}
 )
 
@@ -243,8 +254,7 @@ var File_weft_v1_errors_proto protoreflect.FileDescriptor
 
 const file_weft_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/errors.proto\x12\aweft.v1*\xe1\n" +
-	"\n" +
+	"\x14weft/v1/errors.proto\x12\aweft.v1*\xaa\v\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\"\n" +
@@ -285,9 +295,11 @@ const file_weft_v1_errors_proto_rawDesc = "" +
 	"\x18ERROR_REASON_UNREACHABLE\x10#\x12!\n" +
 	"\x1dERROR_REASON_OPTIONS_CONFLICT\x10$\x12\x1e\n" +
 	"\x1aERROR_REASON_LIMIT_REACHED\x10%\x12!\n" +
-	"\x1dERROR_REASON_NO_AGENT_MATCHES\x10&\x12#\n" +
+	"\x1dERROR_REASON_NO_AGENT_MATCHES\x10&\x12\x1f\n" +
+	"\x1bERROR_REASON_RULES_VIOLATED\x10'\x12#\n" +
 	"\x1fERROR_REASON_SCHEDULE_NOT_FOUND\x10(\x12 \n" +
-	"\x1cERROR_REASON_SCHEDULE_EXISTS\x10)By\n" +
+	"\x1cERROR_REASON_SCHEDULE_EXISTS\x10)\x12&\n" +
+	"\"ERROR_REASON_RESULT_RULES_VIOLATED\x10-By\n" +
 	"\vcom.weft.v1B\vErrorsProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (

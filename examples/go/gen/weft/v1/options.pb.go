@@ -203,7 +203,9 @@ type TaskPolicy struct {
 	Fallback string `protobuf:"bytes,15,opt,name=fallback,proto3" json:"fallback,omitempty"`
 	// Refuse a call at once if no connected agent can serve it.
 	NoWait *bool `protobuf:"varint,16,opt,name=no_wait,json=noWait,proto3,oneof" json:"no_wait,omitempty"`
-	// Check requests and responses by the rules of `buf.validate`, if the contract has any. Unset: true.
+	// Check requests and responses by the rules of `buf.validate`, if the contract has any: a request before it is stored, or
+	// before a direct call's handler runs (RULES_VIOLATED); a response at the agent (RESULT_RULES_VIOLATED). Unset: true. An
+	// operator's override is for requests of tasks alone: agents go by the contract.
 	CheckRules    *bool `protobuf:"varint,17,opt,name=check_rules,json=checkRules,proto3,oneof" json:"check_rules,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -552,8 +554,8 @@ func (x *CachePolicy) GetTtl() *durationpb.Duration {
 
 // When to retry. Backoff is exponential with full jitter: attempt n (from 1) is followed by a wait that is
 // chosen at random, uniformly from [0, min(max_backoff, initial_backoff * backoff_multiplier^(n-1))]. A RetryInfo among the
-// handler's status details sets the least wait. INVALID_ARGUMENT, UNIMPLEMENTED and results over the size
-// limit are never retried, by any policy.
+// handler's status details sets the least wait. INVALID_ARGUMENT, UNIMPLEMENTED, results over the size
+// limit and results that break rules of the contract are never retried, by any policy.
 //
 // The next attempt is made by another agent, if another serves the task; by the same one, if no other had a free slot
 // for some seconds. The same holds after a crash and after RetryTask.

@@ -46,7 +46,7 @@ const (
 type ScheduleServiceClient interface {
 	// Stores a schedule. A repeat with the same name and the same spec answers with the schedule that is there.
 	//
-	// Guarantee: durable when acknowledged. Errors: INVALID_ARGUMENT (INVALID_FIELD, PAYLOAD_MALFORMED: the payload does not fit the
+	// Guarantee: durable when acknowledged. Errors: INVALID_ARGUMENT (INVALID_FIELD; PAYLOAD_MALFORMED, RULES_VIOLATED: the payload does not fit the
 	// method), NOT_FOUND (METHOD_UNKNOWN), UNIMPLEMENTED (METHOD_NOT_DURABLE), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE),
 	// ALREADY_EXISTS (SCHEDULE_EXISTS: with another spec).
 	CreateSchedule(ctx context.Context, in *CreateScheduleRequest, opts ...grpc.CallOption) (*CreateScheduleResponse, error)
@@ -186,7 +186,7 @@ func (c *scheduleServiceClient) RunSchedule(ctx context.Context, in *RunSchedule
 type ScheduleServiceServer interface {
 	// Stores a schedule. A repeat with the same name and the same spec answers with the schedule that is there.
 	//
-	// Guarantee: durable when acknowledged. Errors: INVALID_ARGUMENT (INVALID_FIELD, PAYLOAD_MALFORMED: the payload does not fit the
+	// Guarantee: durable when acknowledged. Errors: INVALID_ARGUMENT (INVALID_FIELD; PAYLOAD_MALFORMED, RULES_VIOLATED: the payload does not fit the
 	// method), NOT_FOUND (METHOD_UNKNOWN), UNIMPLEMENTED (METHOD_NOT_DURABLE), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE),
 	// ALREADY_EXISTS (SCHEDULE_EXISTS: with another spec).
 	CreateSchedule(context.Context, *CreateScheduleRequest) (*CreateScheduleResponse, error)
