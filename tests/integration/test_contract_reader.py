@@ -30,7 +30,12 @@ from weft.rpc.errors import (
 )
 from weft.v1 import fleet_pb2
 
-OWN = ["weft.v1.CoordinatorService", "weft.v1.ScheduleService", "grpc.health.v1.Health"]
+OWN = [
+    "weft.v1.CoordinatorService",
+    "weft.v1.MethodService",
+    "weft.v1.ScheduleService",
+    "grpc.health.v1.Health",
+]
 CALL = "probe.v1.ProbeService/Call"
 
 

@@ -16,7 +16,12 @@ from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
 from weft.rpc.contracts import descriptors
 from weft.rpc.contracts.reflection import Reflection
 
-OWN = ["weft.v1.CoordinatorService", "weft.v1.ScheduleService", "grpc.health.v1.Health"]
+OWN = [
+    "weft.v1.CoordinatorService",
+    "weft.v1.MethodService",
+    "weft.v1.ScheduleService",
+    "grpc.health.v1.Health",
+]
 VERSIONS = ["grpc.reflection.v1", "grpc.reflection.v1alpha"]
 NOT_FOUND, INVALID_ARGUMENT = 5, 3
 

@@ -32,9 +32,11 @@ from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.fleet.discovery_service import DiscoveryService
 from weft.coordinator.fleet.fleet_sync import FleetSync
 from weft.coordinator.fleet.fleet_view import FleetView
+from weft.coordinator.fleet.method_service import MethodService
 from weft.coordinator.fleet.queue_explainer import QueueExplainer
 from weft.coordinator.fleet.queue_view import Queues
 from weft.coordinator.fleet.service_health import OWN_SERVICES, ServiceHealth
+from weft.coordinator.policy.policy_rows import PolicyRows
 from weft.coordinator.schedules.schedule_codec import KIND as SCHEDULES
 from weft.coordinator.schedules.schedule_runner import ScheduleRunner
 from weft.coordinator.schedules.schedule_service import ScheduleService
@@ -59,7 +61,7 @@ from weft.rpc.network.channel import make_server, server_options
 from weft.rpc.process import logs
 from weft.rpc.process.logs import get_logger
 from weft.rpc.process.signals import hurries, stop_signals
-from weft.v1 import coordinator_pb2_grpc, fleet_pb2, schedule_pb2_grpc
+from weft.v1 import coordinator_pb2_grpc, fleet_pb2, method_pb2_grpc, schedule_pb2_grpc
 
 log = get_logger(__name__)
 
@@ -94,6 +96,7 @@ class Coordinator:
             forget_after_s=settings.forget_contracts_s,
             also_needed=ScheduleTable(self._store).methods,
         )
+        self._overrides = PolicyRows(self._store, "method-overrides", self._contracts.policies.set_overrides)
         self._register = AgentRegister(self._fleet_moved)
         self._explainer = QueueExplainer(self._store, self._register)
         self._index = SessionIndex(self._register.elsewhere)
@@ -152,6 +155,9 @@ class Coordinator:
     def rows_changed(self, kind: str) -> None:
         if kind == SCHEDULES:
             self._schedules.changed()
+        if kind == self._overrides.kind:
+            self._overrides.rows_changed()
+            self._sweeper.hasten()
 
     def waits_for(self, queue: QueueKey, *, paused: bool) -> str:
         return self._explainer.queue_now(queue, paused=paused).text
@@ -183,6 +189,7 @@ class Coordinator:
     async def _keep_house(self, now_s: float) -> None:
         if self._store.shared:
             await self._contract_sync.load()
+        await self._overrides.load()
         self._outcomes.sweep(self._sessions.all(), now_s)
         await self._fleet_sync.run_once(now_s)
         await self._contract_sync.forget(self._register.contracts, self._register.methods, now_s)
@@ -213,6 +220,7 @@ class Coordinator:
         port = _bind(server, self._settings.listen)
         await self._store.open(self)
         await self._contract_sync.load()
+        await self._overrides.load()
         await self._fleet_sync.start()
         self._discovery.start()
         self._sessions.start()
@@ -248,6 +256,8 @@ class Coordinator:
         coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server(service, guard.Lenient(server))
         schedules = ScheduleService(self._store, self._submission_service)
         schedule_pb2_grpc.add_ScheduleServiceServicer_to_server(schedules, guard.Lenient(server))
+        methods = MethodService(self._contracts, self._register, self._overrides)
+        method_pb2_grpc.add_MethodServiceServicer_to_server(methods, guard.Lenient(server))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         tasks = CallTasks(
             self._store, self._subscriptions, self._submission_service, explainer, settings.cancel_grace_s

@@ -12,7 +12,9 @@ from weft.coordinator.store.base import Store
 from weft.rpc import health
 from weft.rpc.health import Status
 
-OWN_SERVICES = frozenset({"", "weft.v1.CoordinatorService", "weft.v1.ScheduleService"})
+OWN_SERVICES = frozenset(
+    {"", "weft.v1.CoordinatorService", "weft.v1.MethodService", "weft.v1.ScheduleService"}
+)
 
 
 class ServiceHealth(health.HealthService):
