@@ -55,6 +55,9 @@ class _Commands(LazyGroup):
         "queues": CommandEntry(
             "weft.cli.commands.queues_command:app", "List queues; pause and resume methods.", _LOOK
         ),
+        "methods": CommandEntry(
+            "weft.cli.commands.methods_command:app", "List methods; override their task policies.", _LOOK
+        ),
         "demo": CommandEntry("weft.cli.demo.demo_command:demo", "Watch real work survive two crashes.", _SEE),
         "bench": CommandEntry("weft.cli.bench.bench_command:bench", "Measure throughput and latency.", _SEE),
         "conformance": CommandEntry(

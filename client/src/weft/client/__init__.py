@@ -23,6 +23,7 @@ import weft.rpc  # noqa: F401 - before anything that loads gRPC
 from weft.client.api import Unreachable
 from weft.client.fleet import AgentInfo, AgentState, DesiredState, DirectState, Fleet, Queue
 from weft.client.mesh import Mesh, connect
+from weft.client.method_policies import Methods, MethodView
 from weft.client.methods import Method, methods
 from weft.client.options import SubmitOptions, call_options
 from weft.client.task_handle import TaskHandle
@@ -81,6 +82,8 @@ __all__ = [
     "Mesh",
     "MeshClosed",
     "Method",
+    "MethodView",
+    "Methods",
     "NotFound",
     "Overloaded",
     "Progress",

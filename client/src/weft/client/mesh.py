@@ -14,6 +14,7 @@ from weft.client.api import DEFAULT_TIMEOUT_S, Api, Unreachable
 from weft.client.direct_calls import Direct
 from weft.client.fleet import Fleet
 from weft.client.inheriting_channel import InheritingChannel
+from weft.client.method_policies import Methods
 from weft.client.tasks import Tasks
 from weft.rpc.network.channel import MAX_MESSAGE_BYTES, client_options, dial
 from weft.rpc.network.targets import DEFAULT_TARGET, dialled, parse
@@ -133,6 +134,11 @@ class Mesh:
     def fleet(self) -> Fleet:
         """Agents and queues."""
         return Fleet(self._api)
+
+    @cached_property
+    def methods(self) -> Methods:
+        """Methods and their task policies."""
+        return Methods(self._api)
 
     @cached_property
     def _api(self) -> Api:

@@ -28,6 +28,7 @@ from weft.client.sync.background_loop import WrongProcess, WrongThread
 from weft.client.sync.sync_direct_calls import SyncDirect
 from weft.client.sync.sync_fleet import SyncFleet
 from weft.client.sync.sync_mesh import SyncMesh, connect
+from weft.client.sync.sync_method_policies import SyncMethods
 from weft.client.sync.sync_task_handle import SyncTaskHandle
 from weft.client.sync.sync_tasks import SyncTasks
 from weft.client.sync.sync_tasks_by_id import SyncTasksById
@@ -36,6 +37,7 @@ __all__ = [
     "SyncDirect",
     "SyncFleet",
     "SyncMesh",
+    "SyncMethods",
     "SyncTaskHandle",
     "SyncTasks",
     "SyncTasksById",

@@ -19,6 +19,7 @@ from weft.client.sync.background_loop import BackgroundLoop
 from weft.client.sync.sync_channel import SyncChannel
 from weft.client.sync.sync_direct_calls import SyncDirect
 from weft.client.sync.sync_fleet import SyncFleet
+from weft.client.sync.sync_method_policies import SyncMethods
 from weft.client.sync.sync_tasks import SyncTasks
 from weft.rpc.network.channel import MAX_MESSAGE_BYTES
 from weft.rpc.network.targets import DEFAULT_TARGET
@@ -109,6 +110,11 @@ class SyncMesh:
     def fleet(self) -> SyncFleet:
         """Agents and queues."""
         return SyncFleet(self._loop.call(lambda: self._mesh.fleet), self._loop)
+
+    @cached_property
+    def methods(self) -> SyncMethods:
+        """Methods and their task policies."""
+        return SyncMethods(self._loop.call(lambda: self._mesh.methods), self._loop)
 
     def ready(self, timeout_s: float = 5.0) -> None:
         """Wait until the coordinator is connected.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -59,10 +60,8 @@ class MethodService(method_pb2_grpc.MethodServiceServicer):
 
         def edit(override: options_pb2.TaskPolicy) -> None:
             if mask.paths:
-                mask.MergeMessage(
-                    request.policy, override, replace_message_field=True, replace_repeated_field=True
-                )
-                _tidy(override)
+                for path in mask.paths:
+                    _put(override, request.policy, path.split("."))
             else:
                 override.CopyFrom(request.policy)
             self._contracts.policies.check_override(info.name, override)
@@ -108,8 +107,21 @@ def _checked(mask: FieldMask) -> FieldMask:
     return mask
 
 
-def _tidy(override: options_pb2.TaskPolicy) -> None:
-    """Remove messages of which every part was removed: an empty message would count as set."""
-    for descriptor, value in override.ListFields():
-        if descriptor.message_type is not None and not descriptor.is_repeated and not value.ByteSize():
-            override.ClearField(descriptor.name)
+def _put(target: Any, source: Any, path: Sequence[str]) -> None:
+    """Give a field the value that it has in `source`; if it has none there, remove it, and with it a message that is empty then.
+
+    `FieldMask.MergeMessage` does not remove a field of a message that the source does not have.
+    """
+    name, *inner = path
+    if inner:
+        _put(getattr(target, name), getattr(source, name), inner)
+        if not getattr(target, name).ByteSize():
+            target.ClearField(name)
+        return
+    target.ClearField(name)
+    given = type(source)()
+    given.CopyFrom(source)
+    for field, _ in source.ListFields():
+        if field.name != name:
+            given.ClearField(field.name)
+    target.MergeFrom(given)
