@@ -64,7 +64,7 @@ def list_methods(
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
-    """List the methods of the contracts in force, with the policies in force."""
+    """List methods with their policies."""
     from weft.cli.process.command_runner import run
 
     async def work(mesh: Mesh) -> list[MethodView]:
@@ -82,7 +82,7 @@ def list_methods(
     "weft methods show Greeter/Greet",
 )
 def show_method(method: inputs.MethodName, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
-    """Show a method: its policy in force, what its contract says, and its override."""
+    """Show a method and the parts of its policy."""
     from weft.cli.process.command_runner import run
 
     async def work(mesh: Mesh) -> MethodView:
@@ -116,7 +116,7 @@ def set_options(
     "weft methods reset Greeter/Greet",
 )
 def reset(method: inputs.MethodName, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
-    """Remove the override of a method: its contract's policy is in force again."""
+    """Remove the override of a method."""
     from weft.cli.process.command_runner import run
 
     async def work(mesh: Mesh) -> MethodView:
