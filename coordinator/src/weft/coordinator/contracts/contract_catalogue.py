@@ -10,16 +10,17 @@ No I/O: the caller loads contracts from the store, oldest first. A new contract 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 
-from google.protobuf.descriptor import Descriptor, MethodDescriptor
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, EncodeError, Message
 
 from weft.coordinator.contracts.canonical import canonical_form, needs_ordering
 from weft.coordinator.contracts.compatibility import find_incompatibility
+from weft.coordinator.contracts.inner_types import has_required_field, types_holding
 from weft.coordinator.contracts.nesting import DeepRequest, read_deep
 from weft.coordinator.contracts.wire import Malformed
 from weft.coordinator.policy.fallbacks import fallback_fault
@@ -157,8 +158,8 @@ class Contract:
     def _look_up(self, names: Sequence[str]) -> None:
         found = {name: self._find(name) for name in names}
         requests = [method.input_type for method in found.values()]
-        required = _types_holding(requests, _has_required_field)
-        unordered = _types_holding(requests, needs_ordering)
+        required = types_holding(requests, has_required_field)
+        unordered = types_holding(requests, needs_ordering)
         for name, method in found.items():
             kind = descriptors.method_kind(method)
             policy = self._policies.read(method)
@@ -365,34 +366,6 @@ def _check_compatible(current: MethodInfo, offered: MethodInfo, compared: set[tu
             method=found.method,
             field=found.field,
         )
-
-
-def _has_required_field(message_type: Descriptor) -> bool:
-    return any(field.is_required for field in message_type.fields)
-
-
-def _types_holding(roots: Iterable[Descriptor], has_it: Callable[[Descriptor], bool]) -> set[str]:
-    """The message types, of the roots and all inner types, for which `has_it` is true, also at any depth."""
-    waiting = list({root.full_name: root for root in roots}.values())
-    seen = {root.full_name for root in waiting}
-    users: dict[str, set[str]] = {}
-    holding: set[str] = set()
-    while waiting:
-        user = waiting.pop()
-        if has_it(user):
-            holding.add(user.full_name)
-        for field in user.fields:
-            if (message := field.message_type) is not None:
-                users.setdefault(message.full_name, set()).add(user.full_name)
-                if message.full_name not in seen:
-                    seen.add(message.full_name)
-                    waiting.append(message)
-    spreading = list(holding)
-    while spreading:
-        reached = users.get(spreading.pop(), set()) - holding
-        holding |= reached
-        spreading += reached
-    return holding
 
 
 def _missing_fields(message: Message) -> str:
