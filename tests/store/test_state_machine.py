@@ -139,7 +139,10 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.attempts)
     @rule(data=st.data(), code=CODES, crashed=st.sampled_from([False, False, False, True]))
     def complete(self, data: st.DataObject, code: int, crashed: bool) -> None:
-        task_id, attempt, owner = data.draw(st.sampled_from(self.attempts[-12:]))
+        self._report(data.draw(st.sampled_from(self.attempts[-12:])), code, crashed=crashed)
+
+    def _report(self, reported: tuple[str, int, Owner], code: int, *, crashed: bool) -> None:
+        task_id, attempt, owner = reported
         report = AttemptReport(owner, task_id, attempt, code, b"o", crashed=crashed)
         (verdict,) = self.do(self.h.store.complete([report]))
         before, past = self.model.tasks[task_id].state, list(self.model.tasks[task_id].past)
@@ -325,17 +328,18 @@ def _machine(store_kind: str) -> type[StoreMachine]:
     return type(f"StoreMachine_{store_kind}", (StoreMachine,), {"kind": store_kind})
 
 
-def _run(kind: str, examples: int, steps: int) -> None:
-    run_state_machine_as_test(
-        _machine(kind),
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-            print_blob=True,
-        ),
+def machine_settings(examples: int, steps: int) -> settings:
+    return settings(
+        max_examples=examples,
+        stateful_step_count=steps,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+        print_blob=True,
     )
+
+
+def _run(kind: str, examples: int, steps: int) -> None:
+    run_state_machine_as_test(_machine(kind), settings=machine_settings(examples, steps))
 
 
 @pytest.mark.parametrize("kind", sorted(FACTORIES))

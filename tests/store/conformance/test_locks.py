@@ -56,6 +56,35 @@ async def test_shared_claims_do_not_starve_an_exclusive_one(gated: Harness) -> N
     assert [claimed.task_id for claimed in await h.claim_all(owner)] == [young[0]]
 
 
+async def test_shared_claims_that_are_older_join_the_first_one(gated: Harness) -> None:
+    h = gated
+    owner = await h.agent()
+    await h.submit(locked("db"))
+    (first,) = await h.claim_all(owner)
+    shared = await h.submit_many([locked("db", shared=True)] * 3)
+    await h.submit_many([locked("db"), locked("db", shared=True)])
+    assert await h.claim_all(owner) == []
+    await h.end(first)
+    # All that are older than the exclusive one, and not the one that is younger.
+    assert {claimed.task_id for claimed in await h.claim_all(owner)} == set(shared)
+
+
+async def test_a_task_that_waits_for_another_lock_lets_the_next_one_go(gated: Harness) -> None:
+    h = gated
+    owner = await h.agent()
+    await h.submit_many([locked("a"), locked("b")])
+    of_a, of_b = await h.claim_all(owner)
+    both, next_of_a = await h.submit_many([locked("a", "b"), locked("a")])
+    assert await h.claim_all(owner) == []
+    await h.end(of_a)
+    (claimed,) = await h.claim_all(owner)
+    assert claimed.task_id == next_of_a
+    assert (await h.record(both)).limited_by in {"lock a", "lock b"}
+    await h.end(of_b)
+    await h.end(claimed)
+    assert [claimed.task_id for claimed in await h.claim_all(owner)] == [both]
+
+
 async def test_several_locks_are_taken_together(gated: Harness) -> None:
     h = gated
     owner = await h.agent()

@@ -166,6 +166,22 @@ async def test_a_returned_task_that_is_cancelled_wakes_the_next(gated: Harness) 
     assert [claimed.task_id for claimed in await h.claim_all(owner)] == [ids[2]]
 
 
+async def test_a_released_task_may_be_parked(gated: Harness) -> None:
+    h = gated
+    owner = await h.agent()
+    first = await h.submit()
+    (released,) = await h.claim_all(owner, limit=1)
+    await h.store.release(owner, [ref(released)])
+    await h.store.set_run_limits(METHOD, {"": RunLimitRule(max_running=1)})
+    urgent = await h.submit(Submission(METHOD, priority=9))
+    (running,) = await h.claim_all(owner)
+    assert running.task_id == urgent
+    assert (await parked(h), h.store.ready_depths()) == (1, {})
+    await h.end(running)
+    assert [claimed.task_id for claimed in await h.claim_all(owner)] == [first]
+    assert await parked(h) == 0
+
+
 async def test_each_queue_gets_a_chance(gated: Harness) -> None:
     """One queue's agents may all be busy: a queue with free agents does not wait for them."""
     h = gated

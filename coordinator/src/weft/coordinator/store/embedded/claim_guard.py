@@ -10,6 +10,7 @@ from types import TracebackType
 from weft.coordinator.store.embedded.task_table import TaskTable
 from weft.coordinator.store.embedded.unfinished_task import UnfinishedTask
 from weft.coordinator.store.records import ClaimRequest
+from weft.coordinator.store.rules import HIGHEST_PRIORITY
 from weft.coordinator.store.run_limits import MAX_PARKED
 
 
@@ -46,13 +47,17 @@ class ClaimGuard:
 
     def admits(self, task: UnfinishedTask, cost: int, slots: int) -> bool | None:
         """Take everything that a ready task needs. False: the claim goes on without it. None: the claim ends with it."""
+        queue = task.spec.queue
+        if task.gates is not None and task.gates.parked:
+            # A stale item: the task was released once, and is parked since.
+            queue.take(HIGHEST_PRIORITY - task.spec.priority)
+            return False
         found = self._gates.check(task, self._now)
         if found is None:
             self._parked += 1
             return None if self.full else False
         if cost > slots:
             return None
-        queue = task.spec.queue
         if queue.consumes:
             requirements = queue.key.requirements
             if not requirements.fits(self._left):

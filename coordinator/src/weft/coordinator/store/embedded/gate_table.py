@@ -208,8 +208,6 @@ class GateTable:
         gates.taken = tuple(gate for gate, _ in found)
         for gate, shared in found:
             gate.take(task.number, shared=shared, starts=starts)
-            if gate.lots:
-                self._touch(gate)
 
     def adopted(self, task: UnfinishedTask, now: float) -> None:
         """An attempt of before the restart runs: it counts, whether or not there is room."""
