@@ -26,6 +26,17 @@ from weft.client.mesh import Mesh, connect
 from weft.client.method_policies import Methods, MethodView
 from weft.client.methods import Method, methods
 from weft.client.options import SubmitOptions, call_options
+from weft.client.schedules import (
+    Cron,
+    Every,
+    Once,
+    OverlapPolicy,
+    Schedule,
+    ScheduleOptions,
+    Schedules,
+    Tick,
+    TickOutcome,
+)
 from weft.client.task_handle import TaskHandle
 from weft.client.task_snapshot import Attempt, Progress, Task, TaskState, WaitReason
 from weft.client.tasks import Finished, Tasks
@@ -66,10 +77,12 @@ __all__ = [
     "AlreadyExists",
     "Attempt",
     "Cancelled",
+    "Cron",
     "DataLoss",
     "DeadlineExceeded",
     "DesiredState",
     "DirectState",
+    "Every",
     "Failed",
     "FailedPrecondition",
     "FieldViolation",
@@ -85,18 +98,25 @@ __all__ = [
     "MethodView",
     "Methods",
     "NotFound",
+    "Once",
+    "OverlapPolicy",
     "Overloaded",
     "Progress",
     "Queue",
     "ResourceExhausted",
     "RetryLater",
     "RetryPolicy",
+    "Schedule",
+    "ScheduleOptions",
+    "Schedules",
     "SubmitOptions",
     "Task",
     "TaskHandle",
     "TaskState",
     "Tasks",
     "TasksById",
+    "Tick",
+    "TickOutcome",
     "TooLarge",
     "Unavailable",
     "Unimplemented",

@@ -15,6 +15,7 @@ from weft.client.direct_calls import Direct
 from weft.client.fleet import Fleet
 from weft.client.inheriting_channel import InheritingChannel
 from weft.client.method_policies import Methods
+from weft.client.schedules import Schedules
 from weft.client.tasks import Tasks
 from weft.rpc.network.channel import MAX_MESSAGE_BYTES, client_options, dial
 from weft.rpc.network.targets import DEFAULT_TARGET, dialled, parse
@@ -129,6 +130,11 @@ class Mesh:
     def tasks(self) -> Tasks:
         """Durable calls as tasks."""
         return Tasks(self._api, patience_s=self._patience_s)
+
+    @cached_property
+    def schedules(self) -> Schedules:
+        """Tasks that the mesh submits by itself."""
+        return Schedules(self._api, self.tasks)
 
     @cached_property
     def fleet(self) -> Fleet:

@@ -39,10 +39,12 @@ class SubmitOptions(TypedDict, total=False):
     failure_ttl_s: float
 
 
-def task_options(options: SubmitOptions) -> task_pb2.TaskOptions | None:
-    """The options as a message, with the trace context of the active span; None if nothing is set.
+def task_options(options: SubmitOptions, *, inherits: bool = True) -> task_pb2.TaskOptions | None:
+    """The options as a message; None if nothing is set.
 
-    A handler's submissions inherit the rest of its call's deadline, and its tree of calls.
+    Args:
+        inherits: with the trace context of the active span; a handler's submissions inherit the rest of its call's deadline, and
+            its tree of calls.
 
     Raises:
         TypeError: an option that does not exist.
@@ -52,8 +54,8 @@ def task_options(options: SubmitOptions) -> task_pb2.TaskOptions | None:
         raise TypeError(
             f"{name!r} is not an option of a task{f': did you mean {near[0]!r}?' if near else ''}"
         )
-    traced = tracing.current()
-    inherited = call_context.current()
+    traced = tracing.current() if inherits else {}
+    inherited = call_context.current() if inherits else None
     if not options and not traced and inherited is None:
         return None
     to_close_s = options.get("schedule_to_close_s")

@@ -20,6 +20,7 @@ from weft.client.sync.sync_channel import SyncChannel
 from weft.client.sync.sync_direct_calls import SyncDirect
 from weft.client.sync.sync_fleet import SyncFleet
 from weft.client.sync.sync_method_policies import SyncMethods
+from weft.client.sync.sync_schedules import SyncSchedules
 from weft.client.sync.sync_tasks import SyncTasks
 from weft.rpc.network.channel import MAX_MESSAGE_BYTES
 from weft.rpc.network.targets import DEFAULT_TARGET
@@ -105,6 +106,11 @@ class SyncMesh:
     def tasks(self) -> SyncTasks:
         """Durable calls as tasks."""
         return SyncTasks(self._loop.call(lambda: self._mesh.tasks), self._loop)
+
+    @cached_property
+    def schedules(self) -> SyncSchedules:
+        """Tasks that the mesh submits by itself."""
+        return SyncSchedules(self._loop.call(lambda: self._mesh.schedules), self._loop)
 
     @cached_property
     def fleet(self) -> SyncFleet:
