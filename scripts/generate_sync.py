@@ -17,7 +17,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CLIENT = ROOT / "client" / "src" / "weft" / "client"
-MODULES = ("task_handle", "tasks_by_id", "tasks", "fleet", "schedules", "method_policies", "direct_calls", "mesh")
+MODULES = (
+    "task_handle",
+    "tasks_by_id",
+    "tasks",
+    "fleet",
+    "schedules",
+    "method_policies",
+    "direct_calls",
+    "mesh",
+)
 # The classes with a counterpart, and the counterpart's attribute for the asyncio object.
 CLASSES = {
     "TaskHandle": "_handle",

@@ -33,6 +33,13 @@ ARGS = {
     ("queues", "list"): [],
     ("queues", "pause"): [CALL],
     ("queues", "resume"): [CALL],
+    # In the order of the command's own list.
+    ("schedules", "create"): ["s", CALL, "--every-s", "3600"],
+    ("schedules", "list"): [],
+    ("schedules", "show"): ["s"],
+    ("schedules", "pause"): ["s"],
+    ("schedules", "resume"): ["s"],
+    ("schedules", "delete"): ["s"],
 }
 STREAMS = {
     "closed": ["closed", "closed", "closed"],

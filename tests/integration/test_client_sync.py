@@ -26,6 +26,7 @@ from weft.client import (
     Mesh,
     MeshClosed,
     Progress,
+    Schedules,
     Task,
     TaskHandle,
     Tasks,
@@ -37,6 +38,7 @@ from weft.client.sync import (
     SyncDirect,
     SyncFleet,
     SyncMesh,
+    SyncSchedules,
     SyncTaskHandle,
     SyncTasks,
     WrongThread,
@@ -66,6 +68,7 @@ def client(target: str) -> Iterator[SyncMesh]:
         (Tasks, SyncTasks),
         (TaskHandle, SyncTaskHandle),
         (Fleet, SyncFleet),
+        (Schedules, SyncSchedules),
         (Direct, SyncDirect),
     ],
 )

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 # Commands that are started so. With variables that are read at the start of Python or gRPC, a process starts by itself.
-COMMANDS = frozenset({"coordinator", "agent", "tasks", "agents", "queues", "call", "submit"})
+COMMANDS = frozenset({"coordinator", "agent", "tasks", "agents", "queues", "schedules", "call", "submit"})
 _LARGEST = 1 << 20
 _ENDED = (
     "the fork server of the tests has ended: its traceback is in the captured output of a test;"
@@ -32,6 +32,7 @@ _IMPORTS = (
     "weft.cli.commands.tasks_command",
     "weft.cli.commands.agents_command",
     "weft.cli.commands.queues_command",
+    "weft.cli.commands.schedules_command",
     "weft.cli.commands.call_command",
     "weft.cli.commands.submit_command",
     "weft.cli.terminal.failures",

@@ -36,6 +36,7 @@ COMMANDS = [
     "tasks",
     "agents",
     "queues",
+    "schedules",
     "demo",
     "bench",
     "version",

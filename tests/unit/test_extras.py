@@ -117,7 +117,7 @@ def test_the_command_without_agent_and_coordinator(tmp_path: Path) -> None:
     # The settings of parts that are not installed are unknown: no variable is called wrong.
     assert run(python, "-m", "weft", "version", WEFT_AGENT_IDD="a1").stderr == ""
     code = "import weft.cli.commands.{0}_command"
-    for name in ("agents", "call", "queues", "submit", "tasks"):
+    for name in ("agents", "call", "queues", "schedules", "submit", "tasks"):
         done = run(python, "-c", code.format(name))
         assert (done.returncode, done.stderr) == (0, "")
     for words, extra in ((["coordinator"], "coordinator"), (["agent", "a:b"], "agent")):

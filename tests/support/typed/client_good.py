@@ -6,11 +6,14 @@ from typing import assert_type
 
 from probe.v1 import probe_pb2, probe_pb2_grpc
 from weft.client import (
+    Cron,
     Finished,
     Method,
     NotFound,
+    OverlapPolicy,
     RetryLater,
     RetryPolicy,
+    Schedule,
     SubmitOptions,
     TaskHandle,
     call_options,
@@ -61,6 +64,18 @@ async def plain_calls() -> None:
         # A stub's own method is a method too.
         handle = await mesh.tasks.submit(stub.Call, probe_pb2.ProbeRequest(text="a"))
         assert_type(handle, TaskHandle[probe_pb2.ProbeReply])
+
+
+async def schedules() -> None:
+    probe = methods(probe_pb2_grpc.ProbeServiceStub)
+    async with connect() as mesh:
+        made = await mesh.schedules.create(
+            "s", probe.Echo, probe_pb2.Payload(), Cron("0 3 * * *"), overlap=OverlapPolicy.QUEUE, priority=7
+        )
+        assert_type(made, Schedule)
+        assert_type(await mesh.schedules.run("s"), TaskHandle[bytes])
+        async for each in mesh.schedules.list():
+            assert_type(each, Schedule)
 
 
 async def the_fleet() -> None:

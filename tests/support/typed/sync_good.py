@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import assert_type
 
 from probe.v1 import probe_pb2, probe_pb2_grpc
-from weft.client import Finished, methods
+from weft.client import Every, Finished, Schedule, methods
 from weft.client.sync import SyncTaskHandle, connect
 
 
@@ -21,5 +21,8 @@ def submissions() -> None:
             assert_type(each.result(), probe_pb2.Payload)
         stub = probe_pb2_grpc.ProbeServiceStub(mesh.channel())
         assert_type(stub.Call(probe_pb2.ProbeRequest(text="a"), timeout=5), probe_pb2.ProbeReply)
+        assert_type(mesh.schedules.create("s", probe.Echo, probe_pb2.Payload(), Every(5)), Schedule)
+        for schedule in mesh.schedules.list():
+            assert_type(schedule, Schedule)
         for agent in mesh.fleet.agents():
             print(agent.id, mesh.tasks.wait([handle, "id"]))

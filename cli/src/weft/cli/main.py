@@ -58,6 +58,11 @@ class _Commands(LazyGroup):
         "methods": CommandEntry(
             "weft.cli.commands.methods_command:app", "List methods; override their task policies.", _LOOK
         ),
+        "schedules": CommandEntry(
+            "weft.cli.commands.schedules_command:app",
+            "Create, list, show, pause, resume, run and delete schedules.",
+            _LOOK,
+        ),
         "demo": CommandEntry("weft.cli.demo.demo_command:demo", "Watch real work survive two crashes.", _SEE),
         "bench": CommandEntry("weft.cli.bench.bench_command:bench", "Measure throughput and latency.", _SEE),
         "conformance": CommandEntry(

@@ -1,4 +1,4 @@
-"""Completion at Tab: methods, agent ids, task ids and states, from the coordinator.
+"""Completion at Tab: methods, agent ids, task ids, schedules and states, from the coordinator.
 
 The shell waits for the completion, so it has a time limit. An error or an unreachable coordinator gives no completion and no
 message.
@@ -48,6 +48,15 @@ def task_ids(ctx: typer.Context, incomplete: str) -> list[str]:
 
     async def known(mesh: Mesh) -> Collection[str]:
         return [task.id async for task in mesh.tasks.list(limit=_MOST_TASKS)]
+
+    return _beginning(_asked(ctx, known), incomplete)
+
+
+def schedules(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of schedules."""
+
+    async def known(mesh: Mesh) -> Collection[str]:
+        return [schedule.name async for schedule in mesh.schedules.list()]
 
     return _beginning(_asked(ctx, known), incomplete)
 

@@ -64,7 +64,7 @@ def submit(
         raise Failure("--request-id is for a single task: leave out --lines and --count", status=2)
     if request_id is not None:
         inputs.check_sendable([("weft-request-id", request_id)])
-    options = _options(priority, delay_s, require, metadata, limit_s)
+    options = submit_options(priority, delay_s, require, metadata, limit_s)
     texts = list(inputs.read_lines(request)) if lines else [(0, inputs.read_text(request))]
 
     async def work(mesh: Mesh) -> bool:
@@ -85,13 +85,14 @@ def submit(
         raise typer.Exit(1)
 
 
-def _options(
+def submit_options(
     priority: int | None,
     delay_s: float | None,
     require: list[str] | None,
     metadata: list[str] | None,
     limit_s: float | None,
 ) -> SubmitOptions:
+    """The options of tasks that the command line names."""
     options: SubmitOptions = {}
     if priority is not None:
         options["priority"] = priority
