@@ -303,11 +303,6 @@ async def test_metadata_over_the_limit(mesh: MeshHarness) -> None:
     await _all_ways(mesh, _submit(options=options), EXHAUSTED, "PAYLOAD_TOO_LARGE", "options.context")
 
 
-async def test_what_is_not_built_yet_says_so(mesh: MeshHarness) -> None:
-    limits = api.UpdateQueueRequest(method=ECHO, limits=api.QueueLimits(max_running=1))
-    check(await refused(mesh.api().UpdateQueue(limits, timeout=5)), UNIMPLEMENTED, "NOT_IMPLEMENTED")
-
-
 @pytest.mark.parametrize("request_id", ["x" * 129, "two words", "caf\u00e9", "line\nbreak", "\x00"])
 async def test_request_ids_that_are_none(mesh: MeshHarness, request_id: str) -> None:
     await _all_ways(mesh, _submit(request_id=request_id), INVALID, "INVALID_FIELD", "request_id")

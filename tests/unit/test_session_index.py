@@ -392,10 +392,13 @@ class Unheard:
     def ready(self) -> None: ...
 
 
+async def _nothing() -> None: ...
+
+
 async def test_an_agent_that_another_coordinator_forgot_is_forgotten_here(h: Harness) -> None:
     sessions = Sessions(
         h.store,
-        ContractAdmission(h.store, Contracts(), AgentRegister()),
+        ContractAdmission(h.store, Contracts(), AgentRegister(), _nothing),
         CoordinatorSettings(),
         "here",
         listener=Unheard(),

@@ -2,6 +2,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.rpc import status_pb2 as _status_pb2
 from weft.v1 import fleet_pb2 as _fleet_pb2
+from weft.v1 import options_pb2 as _options_pb2
 from weft.v1 import session_pb2 as _session_pb2
 from weft.v1 import task_pb2 as _task_pb2
 from google.protobuf.internal import containers as _containers
@@ -257,30 +258,62 @@ class ListQueuesResponse(_message.Message):
     def __init__(self, queues: _Optional[_Iterable[_Union[_fleet_pb2.Queue, _Mapping]]] = ...) -> None: ...
 
 class UpdateQueueRequest(_message.Message):
-    __slots__ = ("method", "paused", "limits")
+    __slots__ = ("method", "paused", "limits", "clear_limits")
     METHOD_FIELD_NUMBER: _ClassVar[int]
     PAUSED_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
+    CLEAR_LIMITS_FIELD_NUMBER: _ClassVar[int]
     method: str
     paused: bool
     limits: QueueLimits
-    def __init__(self, method: _Optional[str] = ..., paused: bool = ..., limits: _Optional[_Union[QueueLimits, _Mapping]] = ...) -> None: ...
+    clear_limits: bool
+    def __init__(self, method: _Optional[str] = ..., paused: bool = ..., limits: _Optional[_Union[QueueLimits, _Mapping]] = ..., clear_limits: bool = ...) -> None: ...
 
 class QueueLimits(_message.Message):
-    __slots__ = ("max_running", "max_rate_per_s", "per_fairness_key")
+    __slots__ = ("max_running", "max_rate_per_s", "per_fairness_key", "burst", "at_limit", "key")
     MAX_RUNNING_FIELD_NUMBER: _ClassVar[int]
     MAX_RATE_PER_S_FIELD_NUMBER: _ClassVar[int]
     PER_FAIRNESS_KEY_FIELD_NUMBER: _ClassVar[int]
+    BURST_FIELD_NUMBER: _ClassVar[int]
+    AT_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
     max_running: int
     max_rate_per_s: float
     per_fairness_key: bool
-    def __init__(self, max_running: _Optional[int] = ..., max_rate_per_s: _Optional[float] = ..., per_fairness_key: bool = ...) -> None: ...
+    burst: int
+    at_limit: _options_pb2.AtLimit
+    key: str
+    def __init__(self, max_running: _Optional[int] = ..., max_rate_per_s: _Optional[float] = ..., per_fairness_key: bool = ..., burst: _Optional[int] = ..., at_limit: _Optional[_Union[_options_pb2.AtLimit, str]] = ..., key: _Optional[str] = ...) -> None: ...
 
 class UpdateQueueResponse(_message.Message):
     __slots__ = ("queues",)
     QUEUES_FIELD_NUMBER: _ClassVar[int]
     queues: _containers.RepeatedCompositeFieldContainer[_fleet_pb2.Queue]
     def __init__(self, queues: _Optional[_Iterable[_Union[_fleet_pb2.Queue, _Mapping]]] = ...) -> None: ...
+
+class ListResourcesRequest(_message.Message):
+    __slots__ = ("method", "lock")
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    LOCK_FIELD_NUMBER: _ClassVar[int]
+    method: str
+    lock: str
+    def __init__(self, method: _Optional[str] = ..., lock: _Optional[str] = ...) -> None: ...
+
+class ListResourcesResponse(_message.Message):
+    __slots__ = ("agents", "locks")
+    AGENTS_FIELD_NUMBER: _ClassVar[int]
+    LOCKS_FIELD_NUMBER: _ClassVar[int]
+    agents: _containers.RepeatedCompositeFieldContainer[AgentResources]
+    locks: _containers.RepeatedCompositeFieldContainer[_fleet_pb2.LockState]
+    def __init__(self, agents: _Optional[_Iterable[_Union[AgentResources, _Mapping]]] = ..., locks: _Optional[_Iterable[_Union[_fleet_pb2.LockState, _Mapping]]] = ...) -> None: ...
+
+class AgentResources(_message.Message):
+    __slots__ = ("agent_id", "resources")
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    agent_id: str
+    resources: _containers.RepeatedCompositeFieldContainer[_fleet_pb2.ResourceUse]
+    def __init__(self, agent_id: _Optional[str] = ..., resources: _Optional[_Iterable[_Union[_fleet_pb2.ResourceUse, _Mapping]]] = ...) -> None: ...
 
 class ReportRequest(_message.Message):
     __slots__ = ("agent_id", "epoch", "message")

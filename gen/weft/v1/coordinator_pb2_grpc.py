@@ -113,6 +113,11 @@ class CoordinatorServiceStub(object):
                 request_serializer=weft_dot_v1_dot_coordinator__pb2.UpdateQueueRequest.SerializeToString,
                 response_deserializer=weft_dot_v1_dot_coordinator__pb2.UpdateQueueResponse.FromString,
                 _registered_method=True)
+        self.ListResources = channel.unary_unary(
+                '/weft.v1.CoordinatorService/ListResources',
+                request_serializer=weft_dot_v1_dot_coordinator__pb2.ListResourcesRequest.SerializeToString,
+                response_deserializer=weft_dot_v1_dot_coordinator__pb2.ListResourcesResponse.FromString,
+                _registered_method=True)
         self.Connect = channel.stream_stream(
                 '/weft.v1.CoordinatorService/Connect',
                 request_serializer=weft_dot_v1_dot_session__pb2.ConnectRequest.SerializeToString,
@@ -145,8 +150,8 @@ class CoordinatorServiceServicer(object):
         Any whose type the contract has. Fields that the contract does not have are compared by number and bytes. Without a
         request id, a call of unknown outcome may have stored a task.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAYLOAD_MALFORMED, RULES_VIOLATED), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE),
-        NOT_FOUND (METHOD_UNKNOWN), UNIMPLEMENTED (METHOD_NOT_DURABLE; NOT_IMPLEMENTED for fairness keys),
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAYLOAD_MALFORMED, RULES_VIOLATED), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE,
+        LIMIT_REACHED), NOT_FOUND (METHOD_UNKNOWN), UNIMPLEMENTED (METHOD_NOT_DURABLE),
         ALREADY_EXISTS (REQUEST_ID_REUSED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -281,10 +286,19 @@ class CoordinatorServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateQueue(self, request, context):
-        """Pauses or resumes the dispatch of a method's tasks.
+        """Pauses or resumes the dispatch of a method's tasks, and sets its run limits.
 
-        Guarantee: durable when acknowledged. Errors: NOT_FOUND (METHOD_UNKNOWN); UNIMPLEMENTED (NOT_IMPLEMENTED)
-        for limits, in this version.
+        Guarantee: durable when acknowledged. A limit holds from then on, at all coordinators, also for queued tasks. Running
+        tasks count, and none is ended. Errors: NOT_FOUND (METHOD_UNKNOWN), INVALID_ARGUMENT (INVALID_FIELD).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListResources(self, request, context):
+        """Lists the resources of the connected agents and the locks, with the tasks that use and hold them.
+
+        Guarantee: a snapshot; of agents at other coordinators it is some seconds old. Errors: none of its own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -388,6 +402,11 @@ def add_CoordinatorServiceServicer_to_server(servicer, server):
                     servicer.UpdateQueue,
                     request_deserializer=weft_dot_v1_dot_coordinator__pb2.UpdateQueueRequest.FromString,
                     response_serializer=weft_dot_v1_dot_coordinator__pb2.UpdateQueueResponse.SerializeToString,
+            ),
+            'ListResources': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListResources,
+                    request_deserializer=weft_dot_v1_dot_coordinator__pb2.ListResourcesRequest.FromString,
+                    response_serializer=weft_dot_v1_dot_coordinator__pb2.ListResourcesResponse.SerializeToString,
             ),
             'Connect': grpc.stream_stream_rpc_method_handler(
                     servicer.Connect,
@@ -786,6 +805,33 @@ class CoordinatorService(object):
             '/weft.v1.CoordinatorService/UpdateQueue',
             weft_dot_v1_dot_coordinator__pb2.UpdateQueueRequest.SerializeToString,
             weft_dot_v1_dot_coordinator__pb2.UpdateQueueResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListResources(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/weft.v1.CoordinatorService/ListResources',
+            weft_dot_v1_dot_coordinator__pb2.ListResourcesRequest.SerializeToString,
+            weft_dot_v1_dot_coordinator__pb2.ListResourcesResponse.FromString,
             options,
             channel_credentials,
             insecure,

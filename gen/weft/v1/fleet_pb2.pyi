@@ -1,5 +1,6 @@
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from weft.v1 import options_pb2 as _options_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -49,6 +50,9 @@ class WaitReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WAIT_REASON_NO_AGENT: _ClassVar[WaitReason]
     WAIT_REASON_AGENTS_BUSY: _ClassVar[WaitReason]
     WAIT_REASON_TURN: _ClassVar[WaitReason]
+    WAIT_REASON_LIMIT: _ClassVar[WaitReason]
+    WAIT_REASON_LOCK: _ClassVar[WaitReason]
+    WAIT_REASON_RESOURCE: _ClassVar[WaitReason]
 DESIRED_STATE_UNSPECIFIED: DesiredState
 DESIRED_STATE_ACTIVE: DesiredState
 DESIRED_STATE_DRAINING: DesiredState
@@ -75,6 +79,9 @@ WAIT_REASON_PAUSED: WaitReason
 WAIT_REASON_NO_AGENT: WaitReason
 WAIT_REASON_AGENTS_BUSY: WaitReason
 WAIT_REASON_TURN: WaitReason
+WAIT_REASON_LIMIT: WaitReason
+WAIT_REASON_LOCK: WaitReason
+WAIT_REASON_RESOURCE: WaitReason
 
 class HostedMethod(_message.Message):
     __slots__ = ("name", "slot_cost", "unavailable")
@@ -99,7 +106,7 @@ class HostLoad(_message.Message):
     def __init__(self, process_cpu_cores: _Optional[float] = ..., process_memory_bytes: _Optional[int] = ..., host_cpu_ratio: _Optional[float] = ..., host_memory_ratio: _Optional[float] = ...) -> None: ...
 
 class Agent(_message.Message):
-    __slots__ = ("id", "instance_id", "epoch", "state", "desired_state", "labels", "resources", "methods", "contract_hash", "slots", "used_slots", "in_flight", "advertised_address", "load", "connect_time", "last_seen_time", "version", "heartbeat_round_trip", "stale_results_refused", "direct_state", "direct_problem", "failing", "overrun_slots", "overrun_methods", "ejection", "slow_methods")
+    __slots__ = ("id", "instance_id", "epoch", "state", "desired_state", "labels", "resources", "methods", "contract_hash", "slots", "used_slots", "in_flight", "advertised_address", "load", "connect_time", "last_seen_time", "version", "heartbeat_round_trip", "stale_results_refused", "direct_state", "direct_problem", "failing", "overrun_slots", "overrun_methods", "resource_use", "ejection", "slow_methods")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -138,6 +145,7 @@ class Agent(_message.Message):
     FAILING_FIELD_NUMBER: _ClassVar[int]
     OVERRUN_SLOTS_FIELD_NUMBER: _ClassVar[int]
     OVERRUN_METHODS_FIELD_NUMBER: _ClassVar[int]
+    RESOURCE_USE_FIELD_NUMBER: _ClassVar[int]
     EJECTION_FIELD_NUMBER: _ClassVar[int]
     SLOW_METHODS_FIELD_NUMBER: _ClassVar[int]
     id: str
@@ -164,9 +172,10 @@ class Agent(_message.Message):
     failing: bool
     overrun_slots: int
     overrun_methods: _containers.RepeatedScalarFieldContainer[str]
+    resource_use: _containers.RepeatedCompositeFieldContainer[ResourceUse]
     ejection: Ejection
     slow_methods: _containers.RepeatedCompositeFieldContainer[SlowMethod]
-    def __init__(self, id: _Optional[str] = ..., instance_id: _Optional[str] = ..., epoch: _Optional[int] = ..., state: _Optional[_Union[AgentState, str]] = ..., desired_state: _Optional[_Union[DesiredState, str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Mapping[str, float]] = ..., methods: _Optional[_Iterable[_Union[HostedMethod, _Mapping]]] = ..., contract_hash: _Optional[str] = ..., slots: _Optional[int] = ..., used_slots: _Optional[int] = ..., in_flight: _Optional[int] = ..., advertised_address: _Optional[str] = ..., load: _Optional[_Union[HostLoad, _Mapping]] = ..., connect_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., last_seen_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., version: _Optional[str] = ..., heartbeat_round_trip: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., stale_results_refused: _Optional[int] = ..., direct_state: _Optional[_Union[DirectState, str]] = ..., direct_problem: _Optional[str] = ..., failing: bool = ..., overrun_slots: _Optional[int] = ..., overrun_methods: _Optional[_Iterable[str]] = ..., ejection: _Optional[_Union[Ejection, _Mapping]] = ..., slow_methods: _Optional[_Iterable[_Union[SlowMethod, _Mapping]]] = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., instance_id: _Optional[str] = ..., epoch: _Optional[int] = ..., state: _Optional[_Union[AgentState, str]] = ..., desired_state: _Optional[_Union[DesiredState, str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Mapping[str, float]] = ..., methods: _Optional[_Iterable[_Union[HostedMethod, _Mapping]]] = ..., contract_hash: _Optional[str] = ..., slots: _Optional[int] = ..., used_slots: _Optional[int] = ..., in_flight: _Optional[int] = ..., advertised_address: _Optional[str] = ..., load: _Optional[_Union[HostLoad, _Mapping]] = ..., connect_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., last_seen_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., version: _Optional[str] = ..., heartbeat_round_trip: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., stale_results_refused: _Optional[int] = ..., direct_state: _Optional[_Union[DirectState, str]] = ..., direct_problem: _Optional[str] = ..., failing: bool = ..., overrun_slots: _Optional[int] = ..., overrun_methods: _Optional[_Iterable[str]] = ..., resource_use: _Optional[_Iterable[_Union[ResourceUse, _Mapping]]] = ..., ejection: _Optional[_Union[Ejection, _Mapping]] = ..., slow_methods: _Optional[_Iterable[_Union[SlowMethod, _Mapping]]] = ...) -> None: ...
 
 class Ejection(_message.Message):
     __slots__ = ("end_time", "count", "failures", "code")
@@ -190,8 +199,50 @@ class SlowMethod(_message.Message):
     typical_time: _duration_pb2.Duration
     def __init__(self, method: _Optional[str] = ..., attempt_time: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., typical_time: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
+class ResourceUse(_message.Message):
+    __slots__ = ("resource", "declared", "used", "users")
+    RESOURCE_FIELD_NUMBER: _ClassVar[int]
+    DECLARED_FIELD_NUMBER: _ClassVar[int]
+    USED_FIELD_NUMBER: _ClassVar[int]
+    USERS_FIELD_NUMBER: _ClassVar[int]
+    resource: str
+    declared: float
+    used: float
+    users: _containers.RepeatedCompositeFieldContainer[ResourceUser]
+    def __init__(self, resource: _Optional[str] = ..., declared: _Optional[float] = ..., used: _Optional[float] = ..., users: _Optional[_Iterable[_Union[ResourceUser, _Mapping]]] = ...) -> None: ...
+
+class ResourceUser(_message.Message):
+    __slots__ = ("task_id", "amount")
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    AMOUNT_FIELD_NUMBER: _ClassVar[int]
+    task_id: str
+    amount: float
+    def __init__(self, task_id: _Optional[str] = ..., amount: _Optional[float] = ...) -> None: ...
+
+class LockState(_message.Message):
+    __slots__ = ("name", "holders", "waiting")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    HOLDERS_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    holders: _containers.RepeatedCompositeFieldContainer[LockHolder]
+    waiting: int
+    def __init__(self, name: _Optional[str] = ..., holders: _Optional[_Iterable[_Union[LockHolder, _Mapping]]] = ..., waiting: _Optional[int] = ...) -> None: ...
+
+class LockHolder(_message.Message):
+    __slots__ = ("task_id", "agent_id", "start_time", "shared")
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    SHARED_FIELD_NUMBER: _ClassVar[int]
+    task_id: str
+    agent_id: str
+    start_time: _timestamp_pb2.Timestamp
+    shared: bool
+    def __init__(self, task_id: _Optional[str] = ..., agent_id: _Optional[str] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., shared: bool = ...) -> None: ...
+
 class Queue(_message.Message):
-    __slots__ = ("method", "requirements", "queued", "scheduled", "running", "paused", "agents", "oldest_age", "waiting")
+    __slots__ = ("method", "requirements", "queued", "scheduled", "running", "paused", "agents", "oldest_age", "waiting", "limited", "limits", "operator_limits")
     METHOD_FIELD_NUMBER: _ClassVar[int]
     REQUIREMENTS_FIELD_NUMBER: _ClassVar[int]
     QUEUED_FIELD_NUMBER: _ClassVar[int]
@@ -201,6 +252,9 @@ class Queue(_message.Message):
     AGENTS_FIELD_NUMBER: _ClassVar[int]
     OLDEST_AGE_FIELD_NUMBER: _ClassVar[int]
     WAITING_FIELD_NUMBER: _ClassVar[int]
+    LIMITED_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    OPERATOR_LIMITS_FIELD_NUMBER: _ClassVar[int]
     method: str
     requirements: str
     queued: int
@@ -210,7 +264,10 @@ class Queue(_message.Message):
     agents: int
     oldest_age: _duration_pb2.Duration
     waiting: Waiting
-    def __init__(self, method: _Optional[str] = ..., requirements: _Optional[str] = ..., queued: _Optional[int] = ..., scheduled: _Optional[int] = ..., running: _Optional[int] = ..., paused: bool = ..., agents: _Optional[int] = ..., oldest_age: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., waiting: _Optional[_Union[Waiting, _Mapping]] = ...) -> None: ...
+    limited: int
+    limits: _containers.RepeatedCompositeFieldContainer[_options_pb2.RunLimit]
+    operator_limits: _containers.RepeatedCompositeFieldContainer[_options_pb2.RunLimit]
+    def __init__(self, method: _Optional[str] = ..., requirements: _Optional[str] = ..., queued: _Optional[int] = ..., scheduled: _Optional[int] = ..., running: _Optional[int] = ..., paused: bool = ..., agents: _Optional[int] = ..., oldest_age: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., waiting: _Optional[_Union[Waiting, _Mapping]] = ..., limited: _Optional[int] = ..., limits: _Optional[_Iterable[_Union[_options_pb2.RunLimit, _Mapping]]] = ..., operator_limits: _Optional[_Iterable[_Union[_options_pb2.RunLimit, _Mapping]]] = ...) -> None: ...
 
 class Waiting(_message.Message):
     __slots__ = ("reason", "text")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from weft.coordinator.contracts.contract_catalogue import MethodInfo
 from weft.coordinator.policy.method_policy import MethodPolicy
 from weft.coordinator.policy.option_values import requirements, retry_policy
-from weft.coordinator.policy.policy_use import apply
+from weft.coordinator.policy.policy_use import all_locks, apply
 from weft.coordinator.store import history
 from weft.coordinator.store.fairness import MAX_WEIGHT, MIN_WEIGHT
 from weft.coordinator.store.records import ListFilter, ProgressRow, Submission, TaskRecord
@@ -19,12 +19,20 @@ from weft.coordinator.store.rules import (
     DEFAULT_PRIORITY,
     DEFAULT_RETRY,
     HIGHEST_PRIORITY,
+    Requirements,
     State,
 )
+from weft.coordinator.store.run_limits import LockClaim
 from weft.coordinator.store.task_ids import request_digest
 from weft.rpc import refusals
 from weft.rpc.errors import NotFound, Unimplemented
-from weft.rpc.task_policy.option_checks import LEAST_TTL_S, time_limit
+from weft.rpc.task_policy.option_checks import (
+    LEAST_TTL_S,
+    MAX_LOCKS,
+    check_consumes,
+    check_lock_name,
+    time_limit,
+)
 from weft.rpc.times import checked_duration, duration, seconds, timestamp
 from weft.v1 import coordinator_pb2, options_pb2, task_pb2
 
@@ -152,9 +160,7 @@ def _with_options(call: Call, options: task_pb2.TaskOptions, defaults: Defaults,
         start_to_close_s=time_limit(limits, "start_to_close", "options.limits"),
         schedule_to_close_s=time_limit(limits, "schedule_to_close", "options.limits"),
         retry=retry_policy(options.retry, "options.retry") if options.HasField("retry") else DEFAULT_RETRY,
-        requirements=requirements(options.requirements, "options.requirements")
-        if options.HasField("requirements")
-        else ANY_AGENT,
+        requirements=_requirements(options),
         context=context,
         result_ttl_s=_duration(options, "result_ttl", "options.result_ttl", least_s=LEAST_TTL_S)
         or defaults.result_ttl_s,
@@ -162,7 +168,35 @@ def _with_options(call: Call, options: task_pb2.TaskOptions, defaults: Defaults,
         or defaults.failure_ttl_s,
         fairness_key=_fairness_key(options),
         fairness_weight=_fairness_weight(options),
+        locks=_locks(options.locks) if options.locks else (),
     )
+
+
+def _requirements(options: task_pb2.TaskOptions) -> Requirements:
+    needed = ANY_AGENT
+    if options.HasField("requirements"):
+        needed = requirements(options.requirements, "options.requirements")
+    if options.consumes:
+        check_consumes(options.consumes, "options.consumes")
+        needed = needed._replace(consumes=tuple(sorted(options.consumes.items())))
+    return needed
+
+
+def _locks(locks: Sequence[options_pb2.Lock]) -> tuple[LockClaim, ...]:
+    option = "options.locks"
+    if len(locks) > MAX_LOCKS:
+        raise refusals.invalid_field(
+            f"{option} has {len(locks)} locks; the most are {MAX_LOCKS}", field=option
+        )
+    for lock in locks:
+        check_lock_name(lock.name, option)
+        if lock.key:
+            raise refusals.invalid_field(
+                f"{option} has the key {lock.key[:128]!r}: keys are for methods' options, and a call gives whole names",
+                field=option,
+            )
+    # A name that is given twice is one lock.
+    return all_locks((LockClaim(lock.name, lock.shared) for lock in locks), ())
 
 
 def _fairness_key(options: task_pb2.TaskOptions) -> str:
@@ -211,6 +245,7 @@ def task(record: TaskRecord, view: int = task_pb2.TASK_VIEW_FULL, *, attempts: b
         create_time=timestamp(record.created_at),
         ready_time=timestamp(record.ready_at),
         failures=record.failures,
+        limited_by=record.limited_by,
     )
     if full:
         message.payload = given.payload
@@ -288,6 +323,11 @@ def _options(given: Submission, *, full: bool) -> task_pb2.TaskOptions:
     if given.requirements != ANY_AGENT:
         options.requirements.labels.update(dict(given.requirements.labels))
         options.requirements.resources.update(dict(given.requirements.resources))
+        options.consumes.update(dict(given.requirements.consumes))
+    if given.fairness_key or given.fairness_weight != 1.0:
+        options.fairness_key, options.fairness_weight = given.fairness_key, given.fairness_weight
+    for name, shared in given.locks:
+        options.locks.add(name=name, shared=shared)
     if full and given.context:
         options.context.MergeFromString(given.context)
     return options

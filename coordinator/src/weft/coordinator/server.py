@@ -35,8 +35,11 @@ from weft.coordinator.fleet.fleet_view import FleetView
 from weft.coordinator.fleet.method_service import MethodService
 from weft.coordinator.fleet.queue_explainer import QueueExplainer
 from weft.coordinator.fleet.queue_view import Queues
+from weft.coordinator.fleet.resource_view import ResourceView
 from weft.coordinator.fleet.service_health import OWN_SERVICES, ServiceHealth
+from weft.coordinator.policy.operator_limits import KIND as QUEUE_LIMITS
 from weft.coordinator.policy.policy_rows import PolicyRows
+from weft.coordinator.policy.run_limit_sync import RunLimitSync
 from weft.coordinator.schedules.schedule_codec import KIND as SCHEDULES
 from weft.coordinator.schedules.schedule_runner import ScheduleRunner
 from weft.coordinator.schedules.schedule_service import ScheduleService
@@ -83,6 +86,8 @@ class Coordinator:
         weft.coordinator.store.open_errors.StoreError: the store cannot be used.
     """
 
+    _server: aio.Server | None = None
+
     def __init__(self, settings: CoordinatorSettings, store: Store | None = None) -> None:
         self._settings = settings
         self.coordinator_id = settings.coordinator_id or f"{socket.gethostname()}:{os.getpid()}"
@@ -96,9 +101,13 @@ class Coordinator:
             forget_after_s=settings.forget_contracts_s,
             also_needed=ScheduleTable(self._store).methods,
         )
-        self._overrides = PolicyRows(self._store, "method-overrides", self._contracts.policies.set_overrides)
+        policies = self._contracts.policies
+        self._overrides = PolicyRows(self._store, "method-overrides", policies.set_overrides)
+        self._operator_limits = PolicyRows(self._store, QUEUE_LIMITS, policies.set_limits)
+        self._run_limits = RunLimitSync(self._store, policies, settings.cancel_grace_s)
         self._register = AgentRegister(self._fleet_moved)
-        self._explainer = QueueExplainer(self._store, self._register)
+        self._resources = ResourceView(self._store, self._register)
+        self._explainer = QueueExplainer(self._store, self._register, self._resources)
         self._index = SessionIndex(self._register.elsewhere)
         self._outcomes = AttemptOutcomes(
             self._register.description,
@@ -108,7 +117,7 @@ class Coordinator:
         )
         self._sessions = Sessions(
             self._store,
-            ContractAdmission(self._store, self._contracts, self._register),
+            ContractAdmission(self._store, self._contracts, self._register, self._run_limits.settle),
             settings,
             self.coordinator_id,
             listener=self,
@@ -139,7 +148,6 @@ class Coordinator:
             before_late=self._sessions.heartbeats.watch,
             housekeeping=self._keep_house,
         )
-        self._server: aio.Server | None = None
 
     # -- events of the store (StoreListener) -----------------------------------------------------------------------
 
@@ -155,9 +163,10 @@ class Coordinator:
     def rows_changed(self, kind: str) -> None:
         if kind == SCHEDULES:
             self._schedules.changed()
-        if kind == self._overrides.kind:
-            self._overrides.rows_changed()
-            self._sweeper.hasten()
+        for rows in (self._overrides, self._operator_limits):
+            if kind == rows.kind:
+                rows.rows_changed()
+                self._sweeper.hasten()
 
     def waits_for(self, queue: QueueKey, *, paused: bool) -> str:
         return self._explainer.queue_now(queue, paused=paused).text
@@ -189,10 +198,15 @@ class Coordinator:
     async def _keep_house(self, now_s: float) -> None:
         if self._store.shared:
             await self._contract_sync.load()
-        await self._overrides.load()
+        await self._load_policies()
+        await self._run_limits.run_once(now_s)
         self._outcomes.sweep(self._sessions.all(), now_s)
         await self._fleet_sync.run_once(now_s)
         await self._contract_sync.forget(self._register.contracts, self._register.methods, now_s)
+
+    async def _load_policies(self) -> None:
+        await self._overrides.load()
+        await self._operator_limits.load()
 
     # -- what sessions tell (SessionListener) -----------------------------------------------------------------------
 
@@ -220,7 +234,8 @@ class Coordinator:
         port = _bind(server, self._settings.listen)
         await self._store.open(self)
         await self._contract_sync.load()
-        await self._overrides.load()
+        await self._load_policies()
+        await self._run_limits.start()
         await self._fleet_sync.start()
         self._discovery.start()
         self._sessions.start()
@@ -247,16 +262,24 @@ class Coordinator:
             server_options(max_message_bytes=settings.max_message_bytes, stalled_s=settings.stalled_stream_s)
         )
         explainer = self._explainer
-        queues = Queues(self._store, self._register, self._contracts, explainer, self.ready)
+        queues = Queues(
+            self._store,
+            self._register,
+            self._contracts,
+            explainer,
+            self._operator_limits,
+            self._run_limits,
+            self.ready,
+        )
         service = CoordinatorService(
             TaskParts(self._store, self._subscriptions, self._submission_service, explainer, settings),
-            FleetParts(self._fleet, self._discovery, queues, self._contracts),
+            FleetParts(self._fleet, self._discovery, queues, self._resources, self._contracts),
             self._sessions,
         )
         coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server(service, guard.Lenient(server))
         schedules = ScheduleService(self._store, self._submission_service)
         schedule_pb2_grpc.add_ScheduleServiceServicer_to_server(schedules, guard.Lenient(server))
-        methods = MethodService(self._contracts, self._register, self._overrides)
+        methods = MethodService(self._contracts, self._register, self._overrides, self._run_limits)
         method_pb2_grpc.add_MethodServiceServicer_to_server(methods, guard.Lenient(server))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         tasks = CallTasks(

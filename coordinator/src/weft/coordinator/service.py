@@ -19,6 +19,7 @@ from weft.coordinator.fleet.discovery_service import DiscoveryService
 from weft.coordinator.fleet.fleet_view import FleetView
 from weft.coordinator.fleet.queue_explainer import QueueExplainer
 from weft.coordinator.fleet.queue_view import Queues
+from weft.coordinator.fleet.resource_view import ResourceView
 from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
@@ -51,6 +52,7 @@ class FleetParts(NamedTuple):
     fleet: FleetView
     discovery: DiscoveryService
     queues: Queues
+    resources: ResourceView
     contracts: Contracts
 
 
@@ -59,7 +61,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
 
     def __init__(self, tasks: TaskParts, fleet: FleetParts, sessions: Sessions) -> None:
         self._store, self._subscriptions, self._submission_service, self._explainer, self._settings = tasks
-        self._fleet, self._discovery, self._queues, self._contracts = fleet
+        self._fleet, self._discovery, self._queues, self._resources, self._contracts = fleet
         self._sessions = sessions
         # For `guard.stream`.
         self.stalled_stream_s = self._settings.stalled_stream_s
@@ -217,12 +219,19 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
     async def UpdateQueue(
         self, request: coordinator_pb2.UpdateQueueRequest, context: Context
     ) -> coordinator_pb2.UpdateQueueResponse:
-        if request.HasField("limits"):
-            raise refusals.not_implemented("queue limits are not supported yet: leave `limits` unset")
         self._contracts.method(request.method)
+        if request.HasField("limits") or request.clear_limits:
+            limit = request.limits if request.HasField("limits") else None
+            await self._queues.limit(request.method, limit, clear=request.clear_limits)
         if request.HasField("paused"):
             await self._queues.pause(request.method, paused=request.paused)
         return coordinator_pb2.UpdateQueueResponse(queues=await self._queues.list(request.method))
+
+    @guard.unary
+    async def ListResources(
+        self, request: coordinator_pb2.ListResourcesRequest, context: Context
+    ) -> coordinator_pb2.ListResourcesResponse:
+        return await self._resources.list(request.method, request.lock)
 
     # -- sessions -------------------------------------------------------------------------------------------------
 

@@ -115,17 +115,19 @@ class Dispatcher:
         if self._unserved:
             self._unserved = {key: since_s for key, since_s in self._unserved.items() if key in ready}
         retries = [key for key in ready if key.avoid]
+        consuming = [key for key in ready if key.requirements.consumes]
         ready = _bounded(ready, retries, self._turn)
         best, rooms = self._best(_by_base(ready) if retries else {key: [key] for key in ready}, ready)
         if not best:
             return False
         try:
-            total = await self._hand_out(ready, best, rooms)
+            total = await self._hand_out(ready, best, rooms, consuming)
         finally:
             for session in best:
                 self._index.changed(session)
-        # With several queues, another queue may have taken the best agents, so that this one still has tasks.
-        return total >= PASS_TASKS or (total > 0 and len(ready) > 1)
+        # With several queues, another queue may have taken the best agents, so that this one still has tasks. Tasks that consume
+        # resources may have been planned for an agent that has not enough left.
+        return total >= PASS_TASKS or (total > 0 and (len(ready) > 1 or bool(consuming)))
 
     def _best(
         self, groups: Mapping[QueueKey, list[QueueKey]], ready: Mapping[QueueKey, int]
@@ -177,8 +179,13 @@ class Dispatcher:
         ready: Mapping[QueueKey, int],
         best: Mapping[AgentSession, Mapping[QueueKey, int]],
         rooms: Mapping[AgentSession, int],
+        consuming: Iterable[QueueKey],
     ) -> int:
-        """Plan, claim, and assign the claimed tasks; the number of tasks."""
+        """Plan, claim, and assign the claimed tasks; the number of tasks.
+
+        Args:
+            consuming: the ready queues whose tasks consume resources.
+        """
         sessions = list(best)
         candidates = [
             FreeSession(
@@ -193,7 +200,15 @@ class Dispatcher:
         ]
         limits = plan(ready, candidates, self._strategy, self._turn)
         requests = [
-            ClaimRequest(sessions[at].owner, candidates[at].costs, candidates[at].free_slots, limit)
+            ClaimRequest(
+                sessions[at].owner,
+                _with_waiting(sessions[at], candidates[at].costs, consuming)
+                if consuming
+                else candidates[at].costs,
+                candidates[at].free_slots,
+                limit,
+                sessions[at].resources.left if consuming else {},
+            )
             for at, limit in limits
         ]
         total = 0
@@ -215,6 +230,23 @@ def _weight(session: AgentSession, costs: Iterable[QueueKey]) -> float:
     """The session's weight for these queues: that of the method at which it is slowest."""
     slow = session.outcomes.slow
     return min(slow.get(key.method, 1.0) for key in costs)
+
+
+def _with_waiting(
+    session: AgentSession, costs: Mapping[QueueKey, int], consuming: Iterable[QueueKey]
+) -> Mapping[QueueKey, int]:
+    """The queues of a claim, with those whose tasks wait for a resource that other tasks of the claim consume: the claim must
+    know of them, or small tasks would overtake large ones for ever."""
+    resources = {name for key in costs for name, _ in key.requirements.consumes}
+    if not resources:
+        return costs
+    all_costs = dict(costs)
+    for key in consuming:
+        if key.avoid != session.owner.agent_id and not resources.isdisjoint(dict(key.requirements.consumes)):
+            cost = session.queue_cost(key.base)
+            if cost is not None:
+                all_costs.setdefault(key, cost)
+    return all_costs
 
 
 def _by_base(ready: Iterable[QueueKey]) -> dict[QueueKey, list[QueueKey]]:

@@ -133,6 +133,8 @@ class QueuePool:
 
     def __init__(self, key: QueueKey, index: SessionIndex) -> None:
         self._key = key
+        # Whether a task needs something left of an agent's resources.
+        self._consumes = bool(key.requirements.consumes)
         self._index = index
         # How far it has read the log.
         self.position = 0
@@ -205,6 +207,8 @@ class QueuePool:
         cost = session.queue_cost(self._key)
         if cost is None or not session.takes_work:
             return False
+        if self._consumes and not self._key.requirements.fits(session.resources.left):
+            return False
         return cost <= (self.room(session) if self._limited else session.free_slots)
 
     def first(self) -> AgentSession | None:
@@ -250,4 +254,6 @@ class QueuePool:
 
 def _has_room(session: AgentSession, key: QueueKey) -> bool:
     cost = session.queue_cost(key)
-    return cost is not None and session.takes_work and cost <= session.free_slots
+    if cost is None or not session.takes_work or cost > session.free_slots:
+        return False
+    return key.requirements.fits(session.resources.left)

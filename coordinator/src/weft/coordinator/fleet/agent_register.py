@@ -226,6 +226,10 @@ class AgentRegister:
         """How many agents take tasks of a queue now."""
         return sum(entry.takes(key) for entry in self._index.hosts(key.method))
 
+    def taking(self, key: QueueKey) -> list[RegisteredAgent]:
+        """The agents that take tasks of a queue now."""
+        return [entry for entry in self._index.hosts(key.method) if entry.takes(key)]
+
     def elsewhere(self, key: QueueKey) -> tuple[int, int]:
         """How many agents at other coordinators take tasks of a queue, and how many of those keep failing."""
         return self._index.elsewhere(key)

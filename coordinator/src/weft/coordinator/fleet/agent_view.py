@@ -46,6 +46,7 @@ def load_of(session: AgentSession, now_s: float, silent_s: float) -> fleet_pb2.A
         heartbeat_round_trip=session.report.round_trip,
         connect_time=timestamp(session.connected_at_s),
         last_seen_time=timestamp(now_s - silent_s),
+        resource_use=session.resources.use(),
     )
 
 

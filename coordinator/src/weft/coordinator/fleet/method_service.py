@@ -12,6 +12,7 @@ from weft.coordinator import guard
 from weft.coordinator.contracts.contract_catalogue import Contracts, MethodInfo
 from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.policy.policy_rows import PolicyRows
+from weft.coordinator.policy.run_limit_sync import RunLimitSync
 from weft.coordinator.store.rules import QueueKey
 from weft.rpc import refusals
 from weft.v1 import method_pb2, method_pb2_grpc, options_pb2
@@ -26,10 +27,13 @@ Context = aio.ServicerContext[Any, Any]
 class MethodService(method_pb2_grpc.MethodServiceServicer):
     """Each RPC's errors and guarantee are in the contract's comments."""
 
-    def __init__(self, contracts: Contracts, register: AgentRegister, overrides: PolicyRows) -> None:
+    def __init__(
+        self, contracts: Contracts, register: AgentRegister, overrides: PolicyRows, run_limits: RunLimitSync
+    ) -> None:
         self._contracts = contracts
         self._register = register
         self._overrides = overrides
+        self._run_limits = run_limits
 
     @guard.unary
     async def ListMethods(
@@ -67,6 +71,7 @@ class MethodService(method_pb2_grpc.MethodServiceServicer):
             self._contracts.policies.check_override(info.name, override)
 
         await self._overrides.change(info.name, edit)
+        await self._run_limits.settle()
         return method_pb2.UpdateMethodResponse(method=self._method(info))
 
     def _method(self, info: MethodInfo) -> method_pb2.Method:

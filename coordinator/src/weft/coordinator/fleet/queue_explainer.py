@@ -6,29 +6,28 @@
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.fleet.agent_standing import TOLD, AgentStanding, agents
+from weft.coordinator.fleet.gate_explainer import (
+    Wait,
+    all_limited,
+    limit_wait,
+    lock_of,
+    lock_wait,
+    resource_wait,
+)
+from weft.coordinator.fleet.resource_view import ResourceView
 from weft.coordinator.store import waited
 from weft.coordinator.store.base import Store
-from weft.coordinator.store.records import TaskRecord
+from weft.coordinator.store.records import QueueDepth, TaskRecord
 from weft.coordinator.store.rules import QueueKey, State
 from weft.v1 import fleet_pb2
 
 # How long an answer about a queue is kept: thousands of calls may ask at once.
 _KEPT_S = 0.5
 _QUEUES = 256
-
-
-class Wait(NamedTuple):
-    """A reason to wait; the text continues "waits for "."""
-
-    reason: fleet_pb2.WaitReason
-    text: str
-
-    def proto(self) -> fleet_pb2.Waiting:
-        return fleet_pb2.Waiting(reason=self.reason, text=self.text)
 
 
 def queue_wait(key: QueueKey, standing: AgentStanding, *, paused: bool, lacking: str = "") -> Wait:
@@ -106,26 +105,46 @@ def _s(count: int) -> str:
 class QueueExplainer:
     """Explains why queues and tasks wait."""
 
-    def __init__(self, store: Store, register: AgentRegister) -> None:
+    def __init__(self, store: Store, register: AgentRegister, resources: ResourceView) -> None:
         self._store = store
         self._register = register
+        self._resources = resources
         self._queues: dict[QueueKey, tuple[float, Wait]] = {}
 
+    async def depth(self, key: QueueKey, depth: QueueDepth, *, paused: bool) -> Wait:
+        """The reason why all of these tasks of a queue wait."""
+        wait = await self.queue(key, paused=paused)
+        return wait if paused else all_limited(depth) or wait
+
     async def queue(self, key: QueueKey, *, paused: bool | None = None) -> Wait:
-        """The reason why the ready tasks of a queue wait; with `paused` None, the store is asked."""
+        """The reason why the ready tasks of a queue wait that no gate holds; with `paused` None, the store is asked."""
         if (known := self._known(key)) is not None:
             return known
         if paused is None:
             paused = key.method in await self._store.paused()
-        return self.queue_now(key, paused=paused)
+        short = await self._resources.short_of(key) if key.requirements.consumes else None
+        return self.queue_now(key, paused=paused, short=short)
 
-    def queue_now(self, key: QueueKey, *, paused: bool) -> Wait:
-        """The same, if it is known whether the method is paused."""
+    def queue_now(
+        self,
+        key: QueueKey,
+        *,
+        paused: bool,
+        short: Mapping[str, Sequence[fleet_pb2.ResourceUse]] | None = None,
+    ) -> Wait:
+        """The same, if it is known whether the method is paused.
+
+        Args:
+            short: as `ResourceView.short_of` says; None: it is not known of agents elsewhere.
+        """
         if (known := self._known(key)) is not None:
             return known
         standing = self._register.standing(key)
         lacking = "" if standing.fitting or not standing.hosts else self._register.lacking(key)
         wait = queue_wait(key, standing, paused=paused, lacking=lacking)
+        if key.requirements.consumes and wait.reason == fleet_pb2.WAIT_REASON_TURN:
+            short = self._resources.short_here(key) if short is None else short
+            wait = resource_wait(key.requirements, short) if short else wait
         if len(self._queues) >= _QUEUES:
             self._queues.clear()
         self._queues[key] = time.monotonic(), wait
@@ -137,10 +156,15 @@ class QueueExplainer:
 
     async def task(self, record: TaskRecord) -> Wait | None:
         """The reason why a task waits; None: it runs or has ended."""
-        if record.state is State.QUEUED:
-            given = record.submission
-            return await self.queue(QueueKey(given.method, given.requirements, record.avoid))
-        return task_wait(record, self._store.now())
+        if record.state is not State.QUEUED:
+            return task_wait(record, self._store.now())
+        given = record.submission
+        wait = await self.queue(QueueKey(given.method, given.requirements, record.avoid))
+        if not record.limited_by or wait.reason == fleet_pb2.WAIT_REASON_PAUSED:
+            return wait
+        if name := lock_of(given, record.limited_by):
+            return lock_wait(name, await self._store.locks(name), self._store.now())
+        return limit_wait(given, record.limited_by, (await self._store.run_limits()).get(given.method, {}))
 
     async def at_deadline(self, record: TaskRecord, waited_s: float) -> str:
         """What a call's task did until the call's deadline, as a sentence."""

@@ -1,7 +1,7 @@
 """The policies in force: method name -> `MethodPolicy`, made again for a method when its contract or its override changes.
 
-Every coordinator has one. The catalogue of contracts tells it which method is in force; the operator's overrides come as one
-mapping. Pure: no I/O.
+Every coordinator has one. The catalogue of contracts tells it which method is in force; the operators' overrides and run limits
+come as one mapping each. Pure: no I/O.
 """
 
 from __future__ import annotations
@@ -36,12 +36,16 @@ class MethodInForce(Protocol):
 
 
 class PolicyTable:
-    """The policies of the methods in force; a method without options is not in it."""
+    """The policies of the methods in force; a method without options is not in it.
+
+    Large because it has a setter and a reader for each of its inputs.
+    """
 
     def __init__(self) -> None:
         self._methods: dict[str, MethodInForce] = {}
         self._policies: dict[str, MethodPolicy] = {}
         self._overrides: Mapping[str, options_pb2.TaskPolicy] = {}
+        self._limits: Mapping[str, options_pb2.TaskPolicy] = {}
         self._problems: dict[str, str] = {}
         self._listeners: list[Callable[[frozenset[str]], None]] = []
 
@@ -64,6 +68,11 @@ class PolicyTable:
     def overrides(self) -> Mapping[str, options_pb2.TaskPolicy]:
         """The operator's overrides, by method; also of methods that are not known (yet)."""
         return self._overrides
+
+    @property
+    def limits(self) -> Mapping[str, options_pb2.TaskPolicy]:
+        """The operators' run limits, by method, each as options with nothing else."""
+        return self._limits
 
     @property
     def problems(self) -> Mapping[str, str]:
@@ -94,17 +103,23 @@ class PolicyTable:
     def set_overrides(self, overrides: Mapping[str, options_pb2.TaskPolicy]) -> None:
         """These are the overrides now, all of them. One that does not fit its method's contract is ignored (`problems`)."""
         before, self._overrides = self._overrides, dict(overrides)
-        names = before.keys() | overrides.keys()
-        self._resolve([name for name in names if before.get(name) != overrides.get(name)])
+        self._resolve(_differing(before, overrides))
+
+    def set_limits(self, limits: Mapping[str, options_pb2.TaskPolicy]) -> None:
+        """These are the operators' run limits now, all of them. They only tighten those of contract and override."""
+        before, self._limits = self._limits, dict(limits)
+        self._resolve(_differing(before, limits))
 
     def check_override(self, method: str, override: options_pb2.TaskPolicy) -> None:
-        """Refuse an override that the method cannot have. An unknown method takes any.
+        """Refuse an override, or run limits, that the method cannot have. An unknown method takes any.
 
         Raises:
             InvalidArgument: INVALID_FIELD; `field` is the option.
         """
         info = self._methods.get(method)
         if info is not None:
+            check_layer(override, info.descriptor)
+            compiled(override, info.descriptor)
             self._made(info, override)
 
     def _resolve(self, names: Iterable[str]) -> None:
@@ -120,10 +135,15 @@ class PolicyTable:
         if info is None:
             return before is not None
         made = info.policy
-        override = self._overrides.get(name)
-        if override is not None:
+        layers: options_pb2.TaskPolicy | None = None
+        for layer in (self._overrides.get(name), self._limits.get(name)):
+            if layer is None:
+                continue
             try:
-                made = self._made(info, override)
+                check_layer(layer, info.descriptor)
+                compiled(layer, info.descriptor)
+                both = resolve(layers, layer)
+                made, layers = self._made(info, both), both
             except InvalidArgument as error:
                 self._problems[name] = error.message
                 log.warning("override.ignored", method=name, error=error.message)
@@ -131,9 +151,7 @@ class PolicyTable:
             self._policies[name] = made
         return made != before
 
-    def _made(self, info: MethodInForce, override: options_pb2.TaskPolicy) -> MethodPolicy | None:
-        check_layer(override, info.descriptor)
-        compiled(override, info.descriptor)
+    def _made(self, info: MethodInForce, override: options_pb2.TaskPolicy | None) -> MethodPolicy | None:
         contract = None if info.policy is None else info.policy.options
         options = resolve(contract, override)
         if options is None or not options.ListFields():
@@ -149,3 +167,9 @@ class PolicyTable:
             return None
         policy = self._policies.get(name)
         return info.descriptor, "" if policy is None else policy.fallback
+
+
+def _differing(
+    before: Mapping[str, options_pb2.TaskPolicy], after: Mapping[str, options_pb2.TaskPolicy]
+) -> list[str]:
+    return [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]

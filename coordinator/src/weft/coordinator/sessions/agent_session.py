@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from weft.coordinator.sessions.agent_outcomes import AgentOutcomes
+from weft.coordinator.sessions.agent_resources import AgentResources, Consumes
 from weft.coordinator.store.records import AttemptRef, Claimed, Owner
 from weft.coordinator.store.rules import QueueKey
 from weft.rpc.errors import WeftError
@@ -82,7 +83,7 @@ class AgentSession:
         # Services that take no calls now.
         self._unavailable = frozenset(_service(method.name) for method in hello.methods if method.unavailable)
         self._labels = dict(hello.labels)
-        self._resources = dict(hello.resources)
+        self.resources = AgentResources(hello.resources)
         self._costs: dict[QueueKey, int] = {}
         self._unfit: set[QueueKey] = set()
         self._event = asyncio.Event()
@@ -185,7 +186,7 @@ class AgentSession:
             self._unfit.clear()
         cost = self._method_costs.get(key.method)
         takes = cost is not None and cost <= self.slots and not self.is_unavailable(key.method)
-        if cost is None or not takes or not key.requirements.met_by(self._labels, self._resources):
+        if cost is None or not takes or not key.requirements.met_by(self._labels, self.resources.declared):
             self._unfit.add(key)
             return None
         self._costs[key] = cost
@@ -224,15 +225,21 @@ class AgentSession:
 
     # -- held attempts ------------------------------------------------------------------------------------------
 
-    def hold(self, ref: AttemptRef, cost: int, method: str = "", since_s: float = 0.0) -> None:
+    def hold(
+        self, ref: AttemptRef, cost: int, method: str = "", since_s: float = 0.0, consumes: Consumes = ()
+    ) -> None:
         self.held[ref] = cost, method, since_s
         self.used_slots += cost
+        if consumes:
+            self.resources.take(ref, consumes)
 
     def let_go(self, ref: AttemptRef) -> Held | None:
-        """The attempt has ended, was released or was lost: its slots are free. None: it is not held."""
+        """The attempt has ended, was released or was lost: its slots and resources are free. None: it is not held."""
         held = self.held.pop(ref, None)
         if held is not None:
             self.used_slots -= held[0]
+            if self.resources.users:
+                self.resources.give_back(ref)
         return held
 
     # -- the outbox ---------------------------------------------------------------------------------------------
@@ -245,7 +252,8 @@ class AgentSession:
             since_s: the same moment by the monotonic clock.
         """
         for claimed in batch:
-            self.hold(AttemptRef(claimed.task_id, claimed.attempt), claimed.cost, claimed.method, since_s)
+            ref = AttemptRef(claimed.task_id, claimed.attempt)
+            self.hold(ref, claimed.cost, claimed.method, since_s, claimed.consumes)
             assignment = session_pb2.Assignment(
                 task_id=claimed.task_id,
                 attempt=claimed.attempt,

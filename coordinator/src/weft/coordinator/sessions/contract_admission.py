@@ -7,7 +7,7 @@ until the others are gone, unless it replaces them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Protocol
 
 from weft.coordinator.contracts.contract_catalogue import Contract, Contracts, MethodInfo
@@ -44,15 +44,22 @@ class Hosts(Protocol):
 class ContractAdmission:
     """Admits contracts, one at a time.
 
+    Args:
+        admitted: called when a contract is in force. Its agent gets work when that has returned: what follows from the contract
+            must hold then.
+
     Attributes:
         policies: the policies in force.
     """
 
-    def __init__(self, store: Store, contracts: Contracts, hosts: Hosts) -> None:
+    def __init__(
+        self, store: Store, contracts: Contracts, hosts: Hosts, admitted: Callable[[], Awaitable[None]]
+    ) -> None:
         self.policies = contracts.policies
         self._store = store
         self._contracts = contracts
         self._hosts = hosts
+        self._admitted = admitted
         self._admitting = asyncio.Lock()
         # By digest.
         self._refused: dict[str, Contract] = {}
@@ -101,6 +108,7 @@ class ContractAdmission:
                 log.info("contract.accepted", agent=hello.agent_id, methods=len(changed))
             self._contracts.admit(hosted, replace_options=replaces)
             self._refused.pop(hosted.digest, None)
+        await self._admitted()
 
     def _is_back(self, hello: session_pb2.Hello) -> bool:
         return self._contracts.known(hello.contract_hash) and self._hosts.is_back(

@@ -19,6 +19,7 @@ from weft.coordinator.sessions.hello import describe
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AttemptRef, Owner, TaskRecord
+from weft.coordinator.store.rules import QueueKey
 from weft.rpc.process.logs import get_logger
 from weft.rpc.times import duration
 from weft.v1 import fleet_pb2, session_pb2
@@ -112,22 +113,22 @@ class Opener:
     ) -> None:
         held = [(AttemptRef(item.task_id, item.attempt), item.epoch) for item in items]
         queues = await self._store.adopt(session.owner, held, last=last)
-        adopted: list[AttemptRef] = []
+        adopted: dict[AttemptRef, QueueKey] = {}
         late: list[AttemptRef] = []
         for (ref, _), item, queue in zip(held, items, queues, strict=True):
-            goes_on = queue is not None
-            (welcome.adopted if goes_on else welcome.lost).add(task_id=ref.task_id, attempt=ref.attempt)
-            if goes_on:
-                adopted.append(ref)
+            side = welcome.lost if queue is None else welcome.adopted
+            side.add(task_id=ref.task_id, attempt=ref.attempt)
+            if queue is not None:
+                adopted[ref] = queue
             elif item.finished:
                 late.append(ref)
         await self._count_stale(session.owner.agent_id, late)
         if not adopted:
             return
         records = await self._store.get([ref.task_id for ref in adopted], payloads=False)
-        for ref, record in zip(adopted, records, strict=True):
-            method = "" if record is None else record.submission.method
-            session.hold(ref, session.cost(method), method)
+        for (ref, queue), record in zip(adopted.items(), records, strict=True):
+            consumes = queue.requirements.consumes
+            session.hold(ref, session.cost(queue.method), queue.method, consumes=consumes)
             if record is not None and record.cancel_requested:
                 session.cancel(ref, "cancelled on request", self._settings.cancel_grace_s, lost=False)
 

@@ -1701,8 +1701,10 @@ type UpdateQueueRequest struct {
 	Method string `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
 	// Dispatch nothing of it; unset: no change.
 	Paused *bool `protobuf:"varint,2,opt,name=paused,proto3,oneof" json:"paused,omitempty"`
-	// Limits to set; unset: no change.
-	Limits        *QueueLimits `protobuf:"bytes,3,opt,name=limits,proto3" json:"limits,omitempty"`
+	// The run limit to set for a key; unset: no change.
+	Limits *QueueLimits `protobuf:"bytes,3,opt,name=limits,proto3" json:"limits,omitempty"`
+	// Remove the run limits that operators have set for the method; before `limits` is set.
+	ClearLimits   bool `protobuf:"varint,4,opt,name=clear_limits,json=clearLimits,proto3" json:"clear_limits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1758,17 +1760,32 @@ func (x *UpdateQueueRequest) GetLimits() *QueueLimits {
 	return nil
 }
 
-// Limits on a method's dispatch, over the whole fleet.
+func (x *UpdateQueueRequest) GetClearLimits() bool {
+	if x != nil {
+		return x.ClearLimits
+	}
+	return false
+}
+
+// A run limit of a method, over the whole fleet, set by an operator. It replaces the operators' earlier one with the same key.
+// The limits of the method's policy hold too: of each number the tighter one, and the operator's `at_limit`, if it is set.
 type QueueLimits struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Most attempts running at a time; 0: no limit.
+	// Most attempts running at a time; 0: no limit. If both numbers are 0, the operators' limit with this key is removed.
 	MaxRunning uint32 `protobuf:"varint,1,opt,name=max_running,json=maxRunning,proto3" json:"max_running,omitempty"`
-	// Most attempts started per second; 0: no limit.
+	// Most attempts started per second, on average (token bucket); 0: no limit.
 	MaxRatePerS float64 `protobuf:"fixed64,2,opt,name=max_rate_per_s,json=maxRatePerS,proto3" json:"max_rate_per_s,omitempty"`
-	// The limits count per fairness key instead of per method.
+	// Short for the key "fairness_key": the limit holds for each fairness key apart.
 	PerFairnessKey bool `protobuf:"varint,3,opt,name=per_fairness_key,json=perFairnessKey,proto3" json:"per_fairness_key,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Most attempts that start at once after a pause. 0: as many as in one second, at least 1.
+	Burst uint32 `protobuf:"varint,4,opt,name=burst,proto3" json:"burst,omitempty"`
+	// What happens to a task for which there is no room. Unset: as the method's policy says, or it waits.
+	AtLimit AtLimit `protobuf:"varint,5,opt,name=at_limit,json=atLimit,proto3,enum=weft.v1.AtLimit" json:"at_limit,omitempty"`
+	// A key, as in RunLimit: the limit holds for each of its values apart. Empty: it holds for the method as a whole. A limit with
+	// a key of its own holds for tasks that were submitted since it was set.
+	Key           string `protobuf:"bytes,6,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *QueueLimits) Reset() {
@@ -1822,6 +1839,27 @@ func (x *QueueLimits) GetPerFairnessKey() bool {
 	return false
 }
 
+func (x *QueueLimits) GetBurst() uint32 {
+	if x != nil {
+		return x.Burst
+	}
+	return 0
+}
+
+func (x *QueueLimits) GetAtLimit() AtLimit {
+	if x != nil {
+		return x.AtLimit
+	}
+	return AtLimit_AT_LIMIT_UNSPECIFIED
+}
+
+func (x *QueueLimits) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
 // The queues of the method after the change.
 type UpdateQueueResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1868,6 +1906,171 @@ func (x *UpdateQueueResponse) GetQueues() []*Queue {
 	return nil
 }
 
+// Asks for resources and locks.
+type ListResourcesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only agents that host this method; empty: all.
+	Method string `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
+	// Only this lock; empty: all that are held or waited for, by name, at most 1000.
+	Lock          string `protobuf:"bytes,2,opt,name=lock,proto3" json:"lock,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListResourcesRequest) Reset() {
+	*x = ListResourcesRequest{}
+	mi := &file_weft_v1_coordinator_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListResourcesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListResourcesRequest) ProtoMessage() {}
+
+func (x *ListResourcesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_coordinator_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListResourcesRequest.ProtoReflect.Descriptor instead.
+func (*ListResourcesRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_coordinator_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ListResourcesRequest) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *ListResourcesRequest) GetLock() string {
+	if x != nil {
+		return x.Lock
+	}
+	return ""
+}
+
+// Resources and locks.
+type ListResourcesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Connected agents that have declared resources, by id, at most 1000.
+	Agents []*AgentResources `protobuf:"bytes,1,rep,name=agents,proto3" json:"agents,omitempty"`
+	// Locks that are held or waited for, by name.
+	Locks         []*LockState `protobuf:"bytes,2,rep,name=locks,proto3" json:"locks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListResourcesResponse) Reset() {
+	*x = ListResourcesResponse{}
+	mi := &file_weft_v1_coordinator_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListResourcesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListResourcesResponse) ProtoMessage() {}
+
+func (x *ListResourcesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_coordinator_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListResourcesResponse.ProtoReflect.Descriptor instead.
+func (*ListResourcesResponse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_coordinator_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ListResourcesResponse) GetAgents() []*AgentResources {
+	if x != nil {
+		return x.Agents
+	}
+	return nil
+}
+
+func (x *ListResourcesResponse) GetLocks() []*LockState {
+	if x != nil {
+		return x.Locks
+	}
+	return nil
+}
+
+// The resources of one agent.
+type AgentResources struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The agent.
+	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	// By name.
+	Resources     []*ResourceUse `protobuf:"bytes,2,rep,name=resources,proto3" json:"resources,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentResources) Reset() {
+	*x = AgentResources{}
+	mi := &file_weft_v1_coordinator_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentResources) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentResources) ProtoMessage() {}
+
+func (x *AgentResources) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_coordinator_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentResources.ProtoReflect.Descriptor instead.
+func (*AgentResources) Descriptor() ([]byte, []int) {
+	return file_weft_v1_coordinator_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *AgentResources) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
+func (x *AgentResources) GetResources() []*ResourceUse {
+	if x != nil {
+		return x.Resources
+	}
+	return nil
+}
+
 // A message out-of-band.
 type ReportRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1883,7 +2086,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_weft_v1_coordinator_proto_msgTypes[31]
+	mi := &file_weft_v1_coordinator_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1895,7 +2098,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_coordinator_proto_msgTypes[31]
+	mi := &file_weft_v1_coordinator_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1908,7 +2111,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_coordinator_proto_rawDescGZIP(), []int{31}
+	return file_weft_v1_coordinator_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ReportRequest) GetAgentId() string {
@@ -1941,7 +2144,7 @@ type ReportResponse struct {
 
 func (x *ReportResponse) Reset() {
 	*x = ReportResponse{}
-	mi := &file_weft_v1_coordinator_proto_msgTypes[32]
+	mi := &file_weft_v1_coordinator_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1953,7 +2156,7 @@ func (x *ReportResponse) String() string {
 func (*ReportResponse) ProtoMessage() {}
 
 func (x *ReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_coordinator_proto_msgTypes[32]
+	mi := &file_weft_v1_coordinator_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1966,14 +2169,14 @@ func (x *ReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
 func (*ReportResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_coordinator_proto_rawDescGZIP(), []int{32}
+	return file_weft_v1_coordinator_proto_rawDescGZIP(), []int{35}
 }
 
 var File_weft_v1_coordinator_proto protoreflect.FileDescriptor
 
 const file_weft_v1_coordinator_proto_rawDesc = "" +
 	"\n" +
-	"\x19weft/v1/coordinator.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x13weft/v1/fleet.proto\x1a\x15weft/v1/session.proto\x1a\x12weft/v1/task.proto\"\xd5\x01\n" +
+	"\x19weft/v1/coordinator.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x13weft/v1/fleet.proto\x1a\x15weft/v1/options.proto\x1a\x15weft/v1/session.proto\x1a\x12weft/v1/task.proto\"\xd5\x01\n" +
 	"\x11SubmitTaskRequest\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x12\x1d\n" +
@@ -2075,24 +2278,37 @@ const file_weft_v1_coordinator_proto_rawDesc = "" +
 	"\x11ListQueuesRequest\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\"<\n" +
 	"\x12ListQueuesResponse\x12&\n" +
-	"\x06queues\x18\x01 \x03(\v2\x0e.weft.v1.QueueR\x06queues\"\x82\x01\n" +
+	"\x06queues\x18\x01 \x03(\v2\x0e.weft.v1.QueueR\x06queues\"\xa5\x01\n" +
 	"\x12UpdateQueueRequest\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x1b\n" +
 	"\x06paused\x18\x02 \x01(\bH\x00R\x06paused\x88\x01\x01\x12,\n" +
-	"\x06limits\x18\x03 \x01(\v2\x14.weft.v1.QueueLimitsR\x06limitsB\t\n" +
-	"\a_paused\"}\n" +
+	"\x06limits\x18\x03 \x01(\v2\x14.weft.v1.QueueLimitsR\x06limits\x12!\n" +
+	"\fclear_limits\x18\x04 \x01(\bR\vclearLimitsB\t\n" +
+	"\a_paused\"\xd2\x01\n" +
 	"\vQueueLimits\x12\x1f\n" +
 	"\vmax_running\x18\x01 \x01(\rR\n" +
 	"maxRunning\x12#\n" +
 	"\x0emax_rate_per_s\x18\x02 \x01(\x01R\vmaxRatePerS\x12(\n" +
-	"\x10per_fairness_key\x18\x03 \x01(\bR\x0eperFairnessKey\"=\n" +
+	"\x10per_fairness_key\x18\x03 \x01(\bR\x0eperFairnessKey\x12\x14\n" +
+	"\x05burst\x18\x04 \x01(\rR\x05burst\x12+\n" +
+	"\bat_limit\x18\x05 \x01(\x0e2\x10.weft.v1.AtLimitR\aatLimit\x12\x10\n" +
+	"\x03key\x18\x06 \x01(\tR\x03key\"=\n" +
 	"\x13UpdateQueueResponse\x12&\n" +
-	"\x06queues\x18\x01 \x03(\v2\x0e.weft.v1.QueueR\x06queues\"s\n" +
+	"\x06queues\x18\x01 \x03(\v2\x0e.weft.v1.QueueR\x06queues\"B\n" +
+	"\x14ListResourcesRequest\x12\x16\n" +
+	"\x06method\x18\x01 \x01(\tR\x06method\x12\x12\n" +
+	"\x04lock\x18\x02 \x01(\tR\x04lock\"r\n" +
+	"\x15ListResourcesResponse\x12/\n" +
+	"\x06agents\x18\x01 \x03(\v2\x17.weft.v1.AgentResourcesR\x06agents\x12(\n" +
+	"\x05locks\x18\x02 \x03(\v2\x12.weft.v1.LockStateR\x05locks\"_\n" +
+	"\x0eAgentResources\x12\x19\n" +
+	"\bagent_id\x18\x01 \x01(\tR\aagentId\x122\n" +
+	"\tresources\x18\x02 \x03(\v2\x14.weft.v1.ResourceUseR\tresources\"s\n" +
 	"\rReportRequest\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x121\n" +
 	"\amessage\x18\x03 \x01(\v2\x17.weft.v1.ConnectRequestR\amessage\"\x10\n" +
-	"\x0eReportResponse2\xee\b\n" +
+	"\x0eReportResponse2\xbe\t\n" +
 	"\x12CoordinatorService\x12E\n" +
 	"\n" +
 	"SubmitTask\x12\x1a.weft.v1.SubmitTaskRequest\x1a\x1b.weft.v1.SubmitTaskResponse\x12L\n" +
@@ -2111,7 +2327,8 @@ const file_weft_v1_coordinator_proto_rawDesc = "" +
 	"\vUpdateAgent\x12\x1b.weft.v1.UpdateAgentRequest\x1a\x1c.weft.v1.UpdateAgentResponse\x12E\n" +
 	"\n" +
 	"ListQueues\x12\x1a.weft.v1.ListQueuesRequest\x1a\x1b.weft.v1.ListQueuesResponse\x12H\n" +
-	"\vUpdateQueue\x12\x1b.weft.v1.UpdateQueueRequest\x1a\x1c.weft.v1.UpdateQueueResponse\x12@\n" +
+	"\vUpdateQueue\x12\x1b.weft.v1.UpdateQueueRequest\x1a\x1c.weft.v1.UpdateQueueResponse\x12N\n" +
+	"\rListResources\x12\x1d.weft.v1.ListResourcesRequest\x1a\x1e.weft.v1.ListResourcesResponse\x12@\n" +
 	"\aConnect\x12\x17.weft.v1.ConnectRequest\x1a\x18.weft.v1.ConnectResponse(\x010\x01\x129\n" +
 	"\x06Report\x12\x16.weft.v1.ReportRequest\x1a\x17.weft.v1.ReportResponseB~\n" +
 	"\vcom.weft.v1B\x10CoordinatorProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
@@ -2128,7 +2345,7 @@ func file_weft_v1_coordinator_proto_rawDescGZIP() []byte {
 	return file_weft_v1_coordinator_proto_rawDescData
 }
 
-var file_weft_v1_coordinator_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_weft_v1_coordinator_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_weft_v1_coordinator_proto_goTypes = []any{
 	(*SubmitTaskRequest)(nil),     // 0: weft.v1.SubmitTaskRequest
 	(*SubmitTaskResponse)(nil),    // 1: weft.v1.SubmitTaskResponse
@@ -2161,92 +2378,104 @@ var file_weft_v1_coordinator_proto_goTypes = []any{
 	(*UpdateQueueRequest)(nil),    // 28: weft.v1.UpdateQueueRequest
 	(*QueueLimits)(nil),           // 29: weft.v1.QueueLimits
 	(*UpdateQueueResponse)(nil),   // 30: weft.v1.UpdateQueueResponse
-	(*ReportRequest)(nil),         // 31: weft.v1.ReportRequest
-	(*ReportResponse)(nil),        // 32: weft.v1.ReportResponse
-	(*TaskOptions)(nil),           // 33: weft.v1.TaskOptions
-	(*durationpb.Duration)(nil),   // 34: google.protobuf.Duration
-	(*Task)(nil),                  // 35: weft.v1.Task
-	(*status.Status)(nil),         // 36: google.rpc.Status
-	(TaskView)(0),                 // 37: weft.v1.TaskView
-	(TaskState)(0),                // 38: weft.v1.TaskState
-	(*timestamppb.Timestamp)(nil), // 39: google.protobuf.Timestamp
-	(*ProgressEvent)(nil),         // 40: weft.v1.ProgressEvent
-	(*Agent)(nil),                 // 41: weft.v1.Agent
-	(DesiredState)(0),             // 42: weft.v1.DesiredState
-	(*Queue)(nil),                 // 43: weft.v1.Queue
-	(*ConnectRequest)(nil),        // 44: weft.v1.ConnectRequest
-	(*ConnectResponse)(nil),       // 45: weft.v1.ConnectResponse
+	(*ListResourcesRequest)(nil),  // 31: weft.v1.ListResourcesRequest
+	(*ListResourcesResponse)(nil), // 32: weft.v1.ListResourcesResponse
+	(*AgentResources)(nil),        // 33: weft.v1.AgentResources
+	(*ReportRequest)(nil),         // 34: weft.v1.ReportRequest
+	(*ReportResponse)(nil),        // 35: weft.v1.ReportResponse
+	(*TaskOptions)(nil),           // 36: weft.v1.TaskOptions
+	(*durationpb.Duration)(nil),   // 37: google.protobuf.Duration
+	(*Task)(nil),                  // 38: weft.v1.Task
+	(*status.Status)(nil),         // 39: google.rpc.Status
+	(TaskView)(0),                 // 40: weft.v1.TaskView
+	(TaskState)(0),                // 41: weft.v1.TaskState
+	(*timestamppb.Timestamp)(nil), // 42: google.protobuf.Timestamp
+	(*ProgressEvent)(nil),         // 43: weft.v1.ProgressEvent
+	(*Agent)(nil),                 // 44: weft.v1.Agent
+	(DesiredState)(0),             // 45: weft.v1.DesiredState
+	(*Queue)(nil),                 // 46: weft.v1.Queue
+	(AtLimit)(0),                  // 47: weft.v1.AtLimit
+	(*LockState)(nil),             // 48: weft.v1.LockState
+	(*ResourceUse)(nil),           // 49: weft.v1.ResourceUse
+	(*ConnectRequest)(nil),        // 50: weft.v1.ConnectRequest
+	(*ConnectResponse)(nil),       // 51: weft.v1.ConnectResponse
 }
 var file_weft_v1_coordinator_proto_depIdxs = []int32{
-	33, // 0: weft.v1.SubmitTaskRequest.options:type_name -> weft.v1.TaskOptions
-	34, // 1: weft.v1.SubmitTaskRequest.request_id_ttl:type_name -> google.protobuf.Duration
-	35, // 2: weft.v1.SubmitTaskResponse.task:type_name -> weft.v1.Task
+	36, // 0: weft.v1.SubmitTaskRequest.options:type_name -> weft.v1.TaskOptions
+	37, // 1: weft.v1.SubmitTaskRequest.request_id_ttl:type_name -> google.protobuf.Duration
+	38, // 2: weft.v1.SubmitTaskResponse.task:type_name -> weft.v1.Task
 	0,  // 3: weft.v1.SubmitTasksRequest.tasks:type_name -> weft.v1.SubmitTaskRequest
 	4,  // 4: weft.v1.SubmitTasksResponse.acks:type_name -> weft.v1.SubmitAck
-	35, // 5: weft.v1.SubmitTasksResponse.finished:type_name -> weft.v1.Task
-	36, // 6: weft.v1.SubmitAck.error:type_name -> google.rpc.Status
-	37, // 7: weft.v1.GetTaskRequest.view:type_name -> weft.v1.TaskView
-	35, // 8: weft.v1.GetTaskResponse.task:type_name -> weft.v1.Task
-	34, // 9: weft.v1.WaitTasksRequest.timeout:type_name -> google.protobuf.Duration
-	37, // 10: weft.v1.WaitTasksRequest.view:type_name -> weft.v1.TaskView
-	35, // 11: weft.v1.WaitTasksResponse.tasks:type_name -> weft.v1.Task
+	38, // 5: weft.v1.SubmitTasksResponse.finished:type_name -> weft.v1.Task
+	39, // 6: weft.v1.SubmitAck.error:type_name -> google.rpc.Status
+	40, // 7: weft.v1.GetTaskRequest.view:type_name -> weft.v1.TaskView
+	38, // 8: weft.v1.GetTaskResponse.task:type_name -> weft.v1.Task
+	37, // 9: weft.v1.WaitTasksRequest.timeout:type_name -> google.protobuf.Duration
+	40, // 10: weft.v1.WaitTasksRequest.view:type_name -> weft.v1.TaskView
+	38, // 11: weft.v1.WaitTasksResponse.tasks:type_name -> weft.v1.Task
 	10, // 12: weft.v1.ListTasksRequest.filter:type_name -> weft.v1.TaskFilter
-	37, // 13: weft.v1.ListTasksRequest.view:type_name -> weft.v1.TaskView
-	38, // 14: weft.v1.TaskFilter.states:type_name -> weft.v1.TaskState
-	39, // 15: weft.v1.TaskFilter.create_time_from:type_name -> google.protobuf.Timestamp
-	39, // 16: weft.v1.TaskFilter.create_time_to:type_name -> google.protobuf.Timestamp
-	35, // 17: weft.v1.ListTasksResponse.tasks:type_name -> weft.v1.Task
-	34, // 18: weft.v1.CancelTaskRequest.grace:type_name -> google.protobuf.Duration
-	35, // 19: weft.v1.CancelTaskResponse.task:type_name -> weft.v1.Task
-	35, // 20: weft.v1.RetryTaskResponse.task:type_name -> weft.v1.Task
-	35, // 21: weft.v1.WatchTaskResponse.task:type_name -> weft.v1.Task
-	40, // 22: weft.v1.WatchTaskResponse.progress:type_name -> weft.v1.ProgressEvent
-	41, // 23: weft.v1.ListAgentsResponse.agents:type_name -> weft.v1.Agent
-	41, // 24: weft.v1.GetAgentResponse.agent:type_name -> weft.v1.Agent
-	41, // 25: weft.v1.WatchAgentsResponse.agents:type_name -> weft.v1.Agent
-	42, // 26: weft.v1.UpdateAgentRequest.desired_state:type_name -> weft.v1.DesiredState
-	41, // 27: weft.v1.UpdateAgentResponse.agent:type_name -> weft.v1.Agent
-	43, // 28: weft.v1.ListQueuesResponse.queues:type_name -> weft.v1.Queue
+	40, // 13: weft.v1.ListTasksRequest.view:type_name -> weft.v1.TaskView
+	41, // 14: weft.v1.TaskFilter.states:type_name -> weft.v1.TaskState
+	42, // 15: weft.v1.TaskFilter.create_time_from:type_name -> google.protobuf.Timestamp
+	42, // 16: weft.v1.TaskFilter.create_time_to:type_name -> google.protobuf.Timestamp
+	38, // 17: weft.v1.ListTasksResponse.tasks:type_name -> weft.v1.Task
+	37, // 18: weft.v1.CancelTaskRequest.grace:type_name -> google.protobuf.Duration
+	38, // 19: weft.v1.CancelTaskResponse.task:type_name -> weft.v1.Task
+	38, // 20: weft.v1.RetryTaskResponse.task:type_name -> weft.v1.Task
+	38, // 21: weft.v1.WatchTaskResponse.task:type_name -> weft.v1.Task
+	43, // 22: weft.v1.WatchTaskResponse.progress:type_name -> weft.v1.ProgressEvent
+	44, // 23: weft.v1.ListAgentsResponse.agents:type_name -> weft.v1.Agent
+	44, // 24: weft.v1.GetAgentResponse.agent:type_name -> weft.v1.Agent
+	44, // 25: weft.v1.WatchAgentsResponse.agents:type_name -> weft.v1.Agent
+	45, // 26: weft.v1.UpdateAgentRequest.desired_state:type_name -> weft.v1.DesiredState
+	44, // 27: weft.v1.UpdateAgentResponse.agent:type_name -> weft.v1.Agent
+	46, // 28: weft.v1.ListQueuesResponse.queues:type_name -> weft.v1.Queue
 	29, // 29: weft.v1.UpdateQueueRequest.limits:type_name -> weft.v1.QueueLimits
-	43, // 30: weft.v1.UpdateQueueResponse.queues:type_name -> weft.v1.Queue
-	44, // 31: weft.v1.ReportRequest.message:type_name -> weft.v1.ConnectRequest
-	0,  // 32: weft.v1.CoordinatorService.SubmitTask:input_type -> weft.v1.SubmitTaskRequest
-	2,  // 33: weft.v1.CoordinatorService.SubmitTasks:input_type -> weft.v1.SubmitTasksRequest
-	5,  // 34: weft.v1.CoordinatorService.GetTask:input_type -> weft.v1.GetTaskRequest
-	7,  // 35: weft.v1.CoordinatorService.WaitTasks:input_type -> weft.v1.WaitTasksRequest
-	9,  // 36: weft.v1.CoordinatorService.ListTasks:input_type -> weft.v1.ListTasksRequest
-	12, // 37: weft.v1.CoordinatorService.CancelTask:input_type -> weft.v1.CancelTaskRequest
-	14, // 38: weft.v1.CoordinatorService.RetryTask:input_type -> weft.v1.RetryTaskRequest
-	16, // 39: weft.v1.CoordinatorService.WatchTask:input_type -> weft.v1.WatchTaskRequest
-	18, // 40: weft.v1.CoordinatorService.ListAgents:input_type -> weft.v1.ListAgentsRequest
-	20, // 41: weft.v1.CoordinatorService.GetAgent:input_type -> weft.v1.GetAgentRequest
-	22, // 42: weft.v1.CoordinatorService.WatchAgents:input_type -> weft.v1.WatchAgentsRequest
-	24, // 43: weft.v1.CoordinatorService.UpdateAgent:input_type -> weft.v1.UpdateAgentRequest
-	26, // 44: weft.v1.CoordinatorService.ListQueues:input_type -> weft.v1.ListQueuesRequest
-	28, // 45: weft.v1.CoordinatorService.UpdateQueue:input_type -> weft.v1.UpdateQueueRequest
-	44, // 46: weft.v1.CoordinatorService.Connect:input_type -> weft.v1.ConnectRequest
-	31, // 47: weft.v1.CoordinatorService.Report:input_type -> weft.v1.ReportRequest
-	1,  // 48: weft.v1.CoordinatorService.SubmitTask:output_type -> weft.v1.SubmitTaskResponse
-	3,  // 49: weft.v1.CoordinatorService.SubmitTasks:output_type -> weft.v1.SubmitTasksResponse
-	6,  // 50: weft.v1.CoordinatorService.GetTask:output_type -> weft.v1.GetTaskResponse
-	8,  // 51: weft.v1.CoordinatorService.WaitTasks:output_type -> weft.v1.WaitTasksResponse
-	11, // 52: weft.v1.CoordinatorService.ListTasks:output_type -> weft.v1.ListTasksResponse
-	13, // 53: weft.v1.CoordinatorService.CancelTask:output_type -> weft.v1.CancelTaskResponse
-	15, // 54: weft.v1.CoordinatorService.RetryTask:output_type -> weft.v1.RetryTaskResponse
-	17, // 55: weft.v1.CoordinatorService.WatchTask:output_type -> weft.v1.WatchTaskResponse
-	19, // 56: weft.v1.CoordinatorService.ListAgents:output_type -> weft.v1.ListAgentsResponse
-	21, // 57: weft.v1.CoordinatorService.GetAgent:output_type -> weft.v1.GetAgentResponse
-	23, // 58: weft.v1.CoordinatorService.WatchAgents:output_type -> weft.v1.WatchAgentsResponse
-	25, // 59: weft.v1.CoordinatorService.UpdateAgent:output_type -> weft.v1.UpdateAgentResponse
-	27, // 60: weft.v1.CoordinatorService.ListQueues:output_type -> weft.v1.ListQueuesResponse
-	30, // 61: weft.v1.CoordinatorService.UpdateQueue:output_type -> weft.v1.UpdateQueueResponse
-	45, // 62: weft.v1.CoordinatorService.Connect:output_type -> weft.v1.ConnectResponse
-	32, // 63: weft.v1.CoordinatorService.Report:output_type -> weft.v1.ReportResponse
-	48, // [48:64] is the sub-list for method output_type
-	32, // [32:48] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	47, // 30: weft.v1.QueueLimits.at_limit:type_name -> weft.v1.AtLimit
+	46, // 31: weft.v1.UpdateQueueResponse.queues:type_name -> weft.v1.Queue
+	33, // 32: weft.v1.ListResourcesResponse.agents:type_name -> weft.v1.AgentResources
+	48, // 33: weft.v1.ListResourcesResponse.locks:type_name -> weft.v1.LockState
+	49, // 34: weft.v1.AgentResources.resources:type_name -> weft.v1.ResourceUse
+	50, // 35: weft.v1.ReportRequest.message:type_name -> weft.v1.ConnectRequest
+	0,  // 36: weft.v1.CoordinatorService.SubmitTask:input_type -> weft.v1.SubmitTaskRequest
+	2,  // 37: weft.v1.CoordinatorService.SubmitTasks:input_type -> weft.v1.SubmitTasksRequest
+	5,  // 38: weft.v1.CoordinatorService.GetTask:input_type -> weft.v1.GetTaskRequest
+	7,  // 39: weft.v1.CoordinatorService.WaitTasks:input_type -> weft.v1.WaitTasksRequest
+	9,  // 40: weft.v1.CoordinatorService.ListTasks:input_type -> weft.v1.ListTasksRequest
+	12, // 41: weft.v1.CoordinatorService.CancelTask:input_type -> weft.v1.CancelTaskRequest
+	14, // 42: weft.v1.CoordinatorService.RetryTask:input_type -> weft.v1.RetryTaskRequest
+	16, // 43: weft.v1.CoordinatorService.WatchTask:input_type -> weft.v1.WatchTaskRequest
+	18, // 44: weft.v1.CoordinatorService.ListAgents:input_type -> weft.v1.ListAgentsRequest
+	20, // 45: weft.v1.CoordinatorService.GetAgent:input_type -> weft.v1.GetAgentRequest
+	22, // 46: weft.v1.CoordinatorService.WatchAgents:input_type -> weft.v1.WatchAgentsRequest
+	24, // 47: weft.v1.CoordinatorService.UpdateAgent:input_type -> weft.v1.UpdateAgentRequest
+	26, // 48: weft.v1.CoordinatorService.ListQueues:input_type -> weft.v1.ListQueuesRequest
+	28, // 49: weft.v1.CoordinatorService.UpdateQueue:input_type -> weft.v1.UpdateQueueRequest
+	31, // 50: weft.v1.CoordinatorService.ListResources:input_type -> weft.v1.ListResourcesRequest
+	50, // 51: weft.v1.CoordinatorService.Connect:input_type -> weft.v1.ConnectRequest
+	34, // 52: weft.v1.CoordinatorService.Report:input_type -> weft.v1.ReportRequest
+	1,  // 53: weft.v1.CoordinatorService.SubmitTask:output_type -> weft.v1.SubmitTaskResponse
+	3,  // 54: weft.v1.CoordinatorService.SubmitTasks:output_type -> weft.v1.SubmitTasksResponse
+	6,  // 55: weft.v1.CoordinatorService.GetTask:output_type -> weft.v1.GetTaskResponse
+	8,  // 56: weft.v1.CoordinatorService.WaitTasks:output_type -> weft.v1.WaitTasksResponse
+	11, // 57: weft.v1.CoordinatorService.ListTasks:output_type -> weft.v1.ListTasksResponse
+	13, // 58: weft.v1.CoordinatorService.CancelTask:output_type -> weft.v1.CancelTaskResponse
+	15, // 59: weft.v1.CoordinatorService.RetryTask:output_type -> weft.v1.RetryTaskResponse
+	17, // 60: weft.v1.CoordinatorService.WatchTask:output_type -> weft.v1.WatchTaskResponse
+	19, // 61: weft.v1.CoordinatorService.ListAgents:output_type -> weft.v1.ListAgentsResponse
+	21, // 62: weft.v1.CoordinatorService.GetAgent:output_type -> weft.v1.GetAgentResponse
+	23, // 63: weft.v1.CoordinatorService.WatchAgents:output_type -> weft.v1.WatchAgentsResponse
+	25, // 64: weft.v1.CoordinatorService.UpdateAgent:output_type -> weft.v1.UpdateAgentResponse
+	27, // 65: weft.v1.CoordinatorService.ListQueues:output_type -> weft.v1.ListQueuesResponse
+	30, // 66: weft.v1.CoordinatorService.UpdateQueue:output_type -> weft.v1.UpdateQueueResponse
+	32, // 67: weft.v1.CoordinatorService.ListResources:output_type -> weft.v1.ListResourcesResponse
+	51, // 68: weft.v1.CoordinatorService.Connect:output_type -> weft.v1.ConnectResponse
+	35, // 69: weft.v1.CoordinatorService.Report:output_type -> weft.v1.ReportResponse
+	53, // [53:70] is the sub-list for method output_type
+	36, // [36:53] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_coordinator_proto_init() }
@@ -2255,6 +2484,7 @@ func file_weft_v1_coordinator_proto_init() {
 		return
 	}
 	file_weft_v1_fleet_proto_init()
+	file_weft_v1_options_proto_init()
 	file_weft_v1_session_proto_init()
 	file_weft_v1_task_proto_init()
 	file_weft_v1_coordinator_proto_msgTypes[17].OneofWrappers = []any{
@@ -2268,7 +2498,7 @@ func file_weft_v1_coordinator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_coordinator_proto_rawDesc), len(file_weft_v1_coordinator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   33,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

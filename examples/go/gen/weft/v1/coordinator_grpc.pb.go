@@ -21,22 +21,23 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	CoordinatorService_SubmitTask_FullMethodName  = "/weft.v1.CoordinatorService/SubmitTask"
-	CoordinatorService_SubmitTasks_FullMethodName = "/weft.v1.CoordinatorService/SubmitTasks"
-	CoordinatorService_GetTask_FullMethodName     = "/weft.v1.CoordinatorService/GetTask"
-	CoordinatorService_WaitTasks_FullMethodName   = "/weft.v1.CoordinatorService/WaitTasks"
-	CoordinatorService_ListTasks_FullMethodName   = "/weft.v1.CoordinatorService/ListTasks"
-	CoordinatorService_CancelTask_FullMethodName  = "/weft.v1.CoordinatorService/CancelTask"
-	CoordinatorService_RetryTask_FullMethodName   = "/weft.v1.CoordinatorService/RetryTask"
-	CoordinatorService_WatchTask_FullMethodName   = "/weft.v1.CoordinatorService/WatchTask"
-	CoordinatorService_ListAgents_FullMethodName  = "/weft.v1.CoordinatorService/ListAgents"
-	CoordinatorService_GetAgent_FullMethodName    = "/weft.v1.CoordinatorService/GetAgent"
-	CoordinatorService_WatchAgents_FullMethodName = "/weft.v1.CoordinatorService/WatchAgents"
-	CoordinatorService_UpdateAgent_FullMethodName = "/weft.v1.CoordinatorService/UpdateAgent"
-	CoordinatorService_ListQueues_FullMethodName  = "/weft.v1.CoordinatorService/ListQueues"
-	CoordinatorService_UpdateQueue_FullMethodName = "/weft.v1.CoordinatorService/UpdateQueue"
-	CoordinatorService_Connect_FullMethodName     = "/weft.v1.CoordinatorService/Connect"
-	CoordinatorService_Report_FullMethodName      = "/weft.v1.CoordinatorService/Report"
+	CoordinatorService_SubmitTask_FullMethodName    = "/weft.v1.CoordinatorService/SubmitTask"
+	CoordinatorService_SubmitTasks_FullMethodName   = "/weft.v1.CoordinatorService/SubmitTasks"
+	CoordinatorService_GetTask_FullMethodName       = "/weft.v1.CoordinatorService/GetTask"
+	CoordinatorService_WaitTasks_FullMethodName     = "/weft.v1.CoordinatorService/WaitTasks"
+	CoordinatorService_ListTasks_FullMethodName     = "/weft.v1.CoordinatorService/ListTasks"
+	CoordinatorService_CancelTask_FullMethodName    = "/weft.v1.CoordinatorService/CancelTask"
+	CoordinatorService_RetryTask_FullMethodName     = "/weft.v1.CoordinatorService/RetryTask"
+	CoordinatorService_WatchTask_FullMethodName     = "/weft.v1.CoordinatorService/WatchTask"
+	CoordinatorService_ListAgents_FullMethodName    = "/weft.v1.CoordinatorService/ListAgents"
+	CoordinatorService_GetAgent_FullMethodName      = "/weft.v1.CoordinatorService/GetAgent"
+	CoordinatorService_WatchAgents_FullMethodName   = "/weft.v1.CoordinatorService/WatchAgents"
+	CoordinatorService_UpdateAgent_FullMethodName   = "/weft.v1.CoordinatorService/UpdateAgent"
+	CoordinatorService_ListQueues_FullMethodName    = "/weft.v1.CoordinatorService/ListQueues"
+	CoordinatorService_UpdateQueue_FullMethodName   = "/weft.v1.CoordinatorService/UpdateQueue"
+	CoordinatorService_ListResources_FullMethodName = "/weft.v1.CoordinatorService/ListResources"
+	CoordinatorService_Connect_FullMethodName       = "/weft.v1.CoordinatorService/Connect"
+	CoordinatorService_Report_FullMethodName        = "/weft.v1.CoordinatorService/Report"
 )
 
 // CoordinatorServiceClient is the client API for CoordinatorService service.
@@ -60,8 +61,8 @@ type CoordinatorServiceClient interface {
 	// Any whose type the contract has. Fields that the contract does not have are compared by number and bytes. Without a
 	// request id, a call of unknown outcome may have stored a task.
 	//
-	// Errors: INVALID_ARGUMENT (INVALID_FIELD, PAYLOAD_MALFORMED, RULES_VIOLATED), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE),
-	// NOT_FOUND (METHOD_UNKNOWN), UNIMPLEMENTED (METHOD_NOT_DURABLE; NOT_IMPLEMENTED for fairness keys),
+	// Errors: INVALID_ARGUMENT (INVALID_FIELD, PAYLOAD_MALFORMED, RULES_VIOLATED), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE,
+	// LIMIT_REACHED), NOT_FOUND (METHOD_UNKNOWN), UNIMPLEMENTED (METHOD_NOT_DURABLE),
 	// ALREADY_EXISTS (REQUEST_ID_REUSED).
 	SubmitTask(ctx context.Context, in *SubmitTaskRequest, opts ...grpc.CallOption) (*SubmitTaskResponse, error)
 	// Stores many tasks. Each message's tasks are stored together and acknowledged in one response, in order.
@@ -131,11 +132,15 @@ type CoordinatorServiceClient interface {
 	//
 	// Guarantee: a snapshot. Errors: none of its own.
 	ListQueues(ctx context.Context, in *ListQueuesRequest, opts ...grpc.CallOption) (*ListQueuesResponse, error)
-	// Pauses or resumes the dispatch of a method's tasks.
+	// Pauses or resumes the dispatch of a method's tasks, and sets its run limits.
 	//
-	// Guarantee: durable when acknowledged. Errors: NOT_FOUND (METHOD_UNKNOWN); UNIMPLEMENTED (NOT_IMPLEMENTED)
-	// for limits, in this version.
+	// Guarantee: durable when acknowledged. A limit holds from then on, at all coordinators, also for queued tasks. Running
+	// tasks count, and none is ended. Errors: NOT_FOUND (METHOD_UNKNOWN), INVALID_ARGUMENT (INVALID_FIELD).
 	UpdateQueue(ctx context.Context, in *UpdateQueueRequest, opts ...grpc.CallOption) (*UpdateQueueResponse, error)
+	// Lists the resources of the connected agents and the locks, with the tasks that use and hold them.
+	//
+	// Guarantee: a snapshot; of agents at other coordinators it is some seconds old. Errors: none of its own.
+	ListResources(ctx context.Context, in *ListResourcesRequest, opts ...grpc.CallOption) (*ListResourcesResponse, error)
 	// An agent's session; session.proto has the rules. The stream lives as long as the agent does; one agent
 	// has one stream.
 	//
@@ -332,6 +337,16 @@ func (c *coordinatorServiceClient) UpdateQueue(ctx context.Context, in *UpdateQu
 	return out, nil
 }
 
+func (c *coordinatorServiceClient) ListResources(ctx context.Context, in *ListResourcesRequest, opts ...grpc.CallOption) (*ListResourcesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListResourcesResponse)
+	err := c.cc.Invoke(ctx, CoordinatorService_ListResources_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *coordinatorServiceClient) Connect(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ConnectRequest, ConnectResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &CoordinatorService_ServiceDesc.Streams[4], CoordinatorService_Connect_FullMethodName, cOpts...)
@@ -376,8 +391,8 @@ type CoordinatorServiceServer interface {
 	// Any whose type the contract has. Fields that the contract does not have are compared by number and bytes. Without a
 	// request id, a call of unknown outcome may have stored a task.
 	//
-	// Errors: INVALID_ARGUMENT (INVALID_FIELD, PAYLOAD_MALFORMED, RULES_VIOLATED), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE),
-	// NOT_FOUND (METHOD_UNKNOWN), UNIMPLEMENTED (METHOD_NOT_DURABLE; NOT_IMPLEMENTED for fairness keys),
+	// Errors: INVALID_ARGUMENT (INVALID_FIELD, PAYLOAD_MALFORMED, RULES_VIOLATED), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE,
+	// LIMIT_REACHED), NOT_FOUND (METHOD_UNKNOWN), UNIMPLEMENTED (METHOD_NOT_DURABLE),
 	// ALREADY_EXISTS (REQUEST_ID_REUSED).
 	SubmitTask(context.Context, *SubmitTaskRequest) (*SubmitTaskResponse, error)
 	// Stores many tasks. Each message's tasks are stored together and acknowledged in one response, in order.
@@ -447,11 +462,15 @@ type CoordinatorServiceServer interface {
 	//
 	// Guarantee: a snapshot. Errors: none of its own.
 	ListQueues(context.Context, *ListQueuesRequest) (*ListQueuesResponse, error)
-	// Pauses or resumes the dispatch of a method's tasks.
+	// Pauses or resumes the dispatch of a method's tasks, and sets its run limits.
 	//
-	// Guarantee: durable when acknowledged. Errors: NOT_FOUND (METHOD_UNKNOWN); UNIMPLEMENTED (NOT_IMPLEMENTED)
-	// for limits, in this version.
+	// Guarantee: durable when acknowledged. A limit holds from then on, at all coordinators, also for queued tasks. Running
+	// tasks count, and none is ended. Errors: NOT_FOUND (METHOD_UNKNOWN), INVALID_ARGUMENT (INVALID_FIELD).
 	UpdateQueue(context.Context, *UpdateQueueRequest) (*UpdateQueueResponse, error)
+	// Lists the resources of the connected agents and the locks, with the tasks that use and hold them.
+	//
+	// Guarantee: a snapshot; of agents at other coordinators it is some seconds old. Errors: none of its own.
+	ListResources(context.Context, *ListResourcesRequest) (*ListResourcesResponse, error)
 	// An agent's session; session.proto has the rules. The stream lives as long as the agent does; one agent
 	// has one stream.
 	//
@@ -519,6 +538,9 @@ func (UnimplementedCoordinatorServiceServer) ListQueues(context.Context, *ListQu
 }
 func (UnimplementedCoordinatorServiceServer) UpdateQueue(context.Context, *UpdateQueueRequest) (*UpdateQueueResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method UpdateQueue not implemented")
+}
+func (UnimplementedCoordinatorServiceServer) ListResources(context.Context, *ListResourcesRequest) (*ListResourcesResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method ListResources not implemented")
 }
 func (UnimplementedCoordinatorServiceServer) Connect(grpc.BidiStreamingServer[ConnectRequest, ConnectResponse]) error {
 	return status.Errorf(codes.Unimplemented, "method Connect not implemented")
@@ -767,6 +789,24 @@ func _CoordinatorService_UpdateQueue_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CoordinatorService_ListResources_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListResourcesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CoordinatorServiceServer).ListResources(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CoordinatorService_ListResources_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CoordinatorServiceServer).ListResources(ctx, req.(*ListResourcesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _CoordinatorService_Connect_Handler(srv interface{}, stream grpc.ServerStream) error {
 	return srv.(CoordinatorServiceServer).Connect(&grpc.GenericServerStream[ConnectRequest, ConnectResponse]{ServerStream: stream})
 }
@@ -838,6 +878,10 @@ var CoordinatorService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "UpdateQueue",
 			Handler:    _CoordinatorService_UpdateQueue_Handler,
+		},
+		{
+			MethodName: "ListResources",
+			Handler:    _CoordinatorService_ListResources_Handler,
 		},
 		{
 			MethodName: "Report",

@@ -283,6 +283,12 @@ const (
 	WaitReason_WAIT_REASON_AGENTS_BUSY WaitReason = 5
 	// An agent has a free slot: it is about to be assigned.
 	WaitReason_WAIT_REASON_TURN WaitReason = 6
+	// A run limit of its method has no room.
+	WaitReason_WAIT_REASON_LIMIT WaitReason = 7
+	// Another task holds a lock that it needs.
+	WaitReason_WAIT_REASON_LOCK WaitReason = 8
+	// Agents that serve it have not enough left of a resource that it consumes.
+	WaitReason_WAIT_REASON_RESOURCE WaitReason = 9
 )
 
 // Enum value maps for WaitReason.
@@ -295,6 +301,9 @@ var (
 		4: "WAIT_REASON_NO_AGENT",
 		5: "WAIT_REASON_AGENTS_BUSY",
 		6: "WAIT_REASON_TURN",
+		7: "WAIT_REASON_LIMIT",
+		8: "WAIT_REASON_LOCK",
+		9: "WAIT_REASON_RESOURCE",
 	}
 	WaitReason_value = map[string]int32{
 		"WAIT_REASON_UNSPECIFIED": 0,
@@ -304,6 +313,9 @@ var (
 		"WAIT_REASON_NO_AGENT":    4,
 		"WAIT_REASON_AGENTS_BUSY": 5,
 		"WAIT_REASON_TURN":        6,
+		"WAIT_REASON_LIMIT":       7,
+		"WAIT_REASON_LOCK":        8,
+		"WAIT_REASON_RESOURCE":    9,
 	}
 )
 
@@ -523,6 +535,8 @@ type Agent struct {
 	OverrunSlots uint32 `protobuf:"varint,23,opt,name=overrun_slots,json=overrunSlots,proto3" json:"overrun_slots,omitempty"`
 	// Full names of the methods of those handlers, at most 16.
 	OverrunMethods []string `protobuf:"bytes,24,rep,name=overrun_methods,json=overrunMethods,proto3" json:"overrun_methods,omitempty"`
+	// Its resources that running tasks use. Not in WatchAgents. For an agent at another coordinator, accurate to some seconds.
+	ResourceUse []*ResourceUse `protobuf:"bytes,27,rep,name=resource_use,json=resourceUse,proto3" json:"resource_use,omitempty"`
 	// Set while it is failing.
 	Ejection *Ejection `protobuf:"bytes,25,opt,name=ejection,proto3" json:"ejection,omitempty"`
 	// Methods whose attempts take more than twice as long at it as at others of its coordinator: it is chosen after them. Only
@@ -730,6 +744,13 @@ func (x *Agent) GetOverrunMethods() []string {
 	return nil
 }
 
+func (x *Agent) GetResourceUse() []*ResourceUse {
+	if x != nil {
+		return x.ResourceUse
+	}
+	return nil
+}
+
 func (x *Agent) GetEjection() *Ejection {
 	if x != nil {
 		return x.Ejection
@@ -882,6 +903,271 @@ func (x *SlowMethod) GetTypicalTime() *durationpb.Duration {
 	return nil
 }
 
+// How much of one of an agent's resources is in use, and by which tasks.
+type ResourceUse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the resource, such as "gpu".
+	Resource string `protobuf:"bytes,1,opt,name=resource,proto3" json:"resource,omitempty"`
+	// The amount that the agent has declared.
+	Declared float64 `protobuf:"fixed64,2,opt,name=declared,proto3" json:"declared,omitempty"`
+	// The amount that its tasks use.
+	Used float64 `protobuf:"fixed64,3,opt,name=used,proto3" json:"used,omitempty"`
+	// These tasks, at most 100.
+	Users         []*ResourceUser `protobuf:"bytes,4,rep,name=users,proto3" json:"users,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResourceUse) Reset() {
+	*x = ResourceUse{}
+	mi := &file_weft_v1_fleet_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResourceUse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResourceUse) ProtoMessage() {}
+
+func (x *ResourceUse) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_fleet_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResourceUse.ProtoReflect.Descriptor instead.
+func (*ResourceUse) Descriptor() ([]byte, []int) {
+	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ResourceUse) GetResource() string {
+	if x != nil {
+		return x.Resource
+	}
+	return ""
+}
+
+func (x *ResourceUse) GetDeclared() float64 {
+	if x != nil {
+		return x.Declared
+	}
+	return 0
+}
+
+func (x *ResourceUse) GetUsed() float64 {
+	if x != nil {
+		return x.Used
+	}
+	return 0
+}
+
+func (x *ResourceUse) GetUsers() []*ResourceUser {
+	if x != nil {
+		return x.Users
+	}
+	return nil
+}
+
+// A running task that uses a resource.
+type ResourceUser struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The task.
+	TaskId string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	// The amount that it uses.
+	Amount        float64 `protobuf:"fixed64,2,opt,name=amount,proto3" json:"amount,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResourceUser) Reset() {
+	*x = ResourceUser{}
+	mi := &file_weft_v1_fleet_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResourceUser) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResourceUser) ProtoMessage() {}
+
+func (x *ResourceUser) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_fleet_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResourceUser.ProtoReflect.Descriptor instead.
+func (*ResourceUser) Descriptor() ([]byte, []int) {
+	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ResourceUser) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+func (x *ResourceUser) GetAmount() float64 {
+	if x != nil {
+		return x.Amount
+	}
+	return 0
+}
+
+// A lock that is held or waited for.
+type LockState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The running tasks that hold it, oldest first, at most 100.
+	Holders []*LockHolder `protobuf:"bytes,2,rep,name=holders,proto3" json:"holders,omitempty"`
+	// Queued tasks that wait for it.
+	Waiting       uint64 `protobuf:"varint,3,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LockState) Reset() {
+	*x = LockState{}
+	mi := &file_weft_v1_fleet_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LockState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LockState) ProtoMessage() {}
+
+func (x *LockState) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_fleet_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LockState.ProtoReflect.Descriptor instead.
+func (*LockState) Descriptor() ([]byte, []int) {
+	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *LockState) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *LockState) GetHolders() []*LockHolder {
+	if x != nil {
+		return x.Holders
+	}
+	return nil
+}
+
+func (x *LockState) GetWaiting() uint64 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
+// A running task that holds a lock.
+type LockHolder struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The task.
+	TaskId string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	// The agent that runs it.
+	AgentId string `protobuf:"bytes,2,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	// Since when.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// Others may hold it shared at the same time.
+	Shared        bool `protobuf:"varint,4,opt,name=shared,proto3" json:"shared,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LockHolder) Reset() {
+	*x = LockHolder{}
+	mi := &file_weft_v1_fleet_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LockHolder) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LockHolder) ProtoMessage() {}
+
+func (x *LockHolder) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_fleet_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LockHolder.ProtoReflect.Descriptor instead.
+func (*LockHolder) Descriptor() ([]byte, []int) {
+	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *LockHolder) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+func (x *LockHolder) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
+func (x *LockHolder) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *LockHolder) GetShared() bool {
+	if x != nil {
+		return x.Shared
+	}
+	return false
+}
+
 // A queue: the ready tasks with the same method and requirements are interchangeable for an agent.
 type Queue struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -902,14 +1188,20 @@ type Queue struct {
 	// Age of its oldest ready task.
 	OldestAge *durationpb.Duration `protobuf:"bytes,8,opt,name=oldest_age,json=oldestAge,proto3" json:"oldest_age,omitempty"`
 	// The reason why its ready tasks wait. Unset: it has no ready tasks.
-	Waiting       *Waiting `protobuf:"bytes,9,opt,name=waiting,proto3" json:"waiting,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Waiting *Waiting `protobuf:"bytes,9,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	// How many of the queued tasks wait for a run limit or a lock.
+	Limited uint64 `protobuf:"varint,10,opt,name=limited,proto3" json:"limited,omitempty"`
+	// The run limits of the method in force, by key: those of its policy and of operators together, the tighter of each.
+	Limits []*RunLimit `protobuf:"bytes,11,rep,name=limits,proto3" json:"limits,omitempty"`
+	// Those that operators have set with UpdateQueue, by key.
+	OperatorLimits []*RunLimit `protobuf:"bytes,12,rep,name=operator_limits,json=operatorLimits,proto3" json:"operator_limits,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Queue) Reset() {
 	*x = Queue{}
-	mi := &file_weft_v1_fleet_proto_msgTypes[5]
+	mi := &file_weft_v1_fleet_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -921,7 +1213,7 @@ func (x *Queue) String() string {
 func (*Queue) ProtoMessage() {}
 
 func (x *Queue) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_fleet_proto_msgTypes[5]
+	mi := &file_weft_v1_fleet_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -934,7 +1226,7 @@ func (x *Queue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Queue.ProtoReflect.Descriptor instead.
 func (*Queue) Descriptor() ([]byte, []int) {
-	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{5}
+	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Queue) GetMethod() string {
@@ -1000,6 +1292,27 @@ func (x *Queue) GetWaiting() *Waiting {
 	return nil
 }
 
+func (x *Queue) GetLimited() uint64 {
+	if x != nil {
+		return x.Limited
+	}
+	return 0
+}
+
+func (x *Queue) GetLimits() []*RunLimit {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+func (x *Queue) GetOperatorLimits() []*RunLimit {
+	if x != nil {
+		return x.OperatorLimits
+	}
+	return nil
+}
+
 // The reason why a task does not run, and an explanation.
 type Waiting struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1013,7 +1326,7 @@ type Waiting struct {
 
 func (x *Waiting) Reset() {
 	*x = Waiting{}
-	mi := &file_weft_v1_fleet_proto_msgTypes[6]
+	mi := &file_weft_v1_fleet_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1025,7 +1338,7 @@ func (x *Waiting) String() string {
 func (*Waiting) ProtoMessage() {}
 
 func (x *Waiting) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_fleet_proto_msgTypes[6]
+	mi := &file_weft_v1_fleet_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1038,7 +1351,7 @@ func (x *Waiting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Waiting.ProtoReflect.Descriptor instead.
 func (*Waiting) Descriptor() ([]byte, []int) {
-	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{6}
+	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Waiting) GetReason() WaitReason {
@@ -1059,7 +1372,7 @@ var File_weft_v1_fleet_proto protoreflect.FileDescriptor
 
 const file_weft_v1_fleet_proto_rawDesc = "" +
 	"\n" +
-	"\x13weft/v1/fleet.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"a\n" +
+	"\x13weft/v1/fleet.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15weft/v1/options.proto\"a\n" +
 	"\fHostedMethod\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
 	"\tslot_cost\x18\x02 \x01(\rR\bslotCost\x12 \n" +
@@ -1068,7 +1381,8 @@ const file_weft_v1_fleet_proto_rawDesc = "" +
 	"\x11process_cpu_cores\x18\x01 \x01(\x01R\x0fprocessCpuCores\x120\n" +
 	"\x14process_memory_bytes\x18\x02 \x01(\x04R\x12processMemoryBytes\x12$\n" +
 	"\x0ehost_cpu_ratio\x18\x03 \x01(\x01R\fhostCpuRatio\x12*\n" +
-	"\x11host_memory_ratio\x18\x04 \x01(\x01R\x0fhostMemoryRatio\"\xe8\t\n" +
+	"\x11host_memory_ratio\x18\x04 \x01(\x01R\x0fhostMemoryRatio\"\xa1\n" +
+	"\n" +
 	"\x05Agent\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -1096,7 +1410,8 @@ const file_weft_v1_fleet_proto_rawDesc = "" +
 	"\x0edirect_problem\x18\x15 \x01(\tR\rdirectProblem\x12\x18\n" +
 	"\afailing\x18\x16 \x01(\bR\afailing\x12#\n" +
 	"\roverrun_slots\x18\x17 \x01(\rR\foverrunSlots\x12'\n" +
-	"\x0foverrun_methods\x18\x18 \x03(\tR\x0eoverrunMethods\x12-\n" +
+	"\x0foverrun_methods\x18\x18 \x03(\tR\x0eoverrunMethods\x127\n" +
+	"\fresource_use\x18\x1b \x03(\v2\x14.weft.v1.ResourceUseR\vresourceUse\x12-\n" +
 	"\bejection\x18\x19 \x01(\v2\x11.weft.v1.EjectionR\bejection\x126\n" +
 	"\fslow_methods\x18\x1a \x03(\v2\x13.weft.v1.SlowMethodR\vslowMethods\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
@@ -1114,7 +1429,26 @@ const file_weft_v1_fleet_proto_rawDesc = "" +
 	"SlowMethod\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12<\n" +
 	"\fattempt_time\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\vattemptTime\x12<\n" +
-	"\ftypical_time\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\vtypicalTime\"\xa9\x02\n" +
+	"\ftypical_time\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\vtypicalTime\"\x86\x01\n" +
+	"\vResourceUse\x12\x1a\n" +
+	"\bresource\x18\x01 \x01(\tR\bresource\x12\x1a\n" +
+	"\bdeclared\x18\x02 \x01(\x01R\bdeclared\x12\x12\n" +
+	"\x04used\x18\x03 \x01(\x01R\x04used\x12+\n" +
+	"\x05users\x18\x04 \x03(\v2\x15.weft.v1.ResourceUserR\x05users\"?\n" +
+	"\fResourceUser\x12\x17\n" +
+	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x16\n" +
+	"\x06amount\x18\x02 \x01(\x01R\x06amount\"h\n" +
+	"\tLockState\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
+	"\aholders\x18\x02 \x03(\v2\x13.weft.v1.LockHolderR\aholders\x12\x18\n" +
+	"\awaiting\x18\x03 \x01(\x04R\awaiting\"\x93\x01\n" +
+	"\n" +
+	"LockHolder\x12\x17\n" +
+	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x19\n" +
+	"\bagent_id\x18\x02 \x01(\tR\aagentId\x129\n" +
+	"\n" +
+	"start_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x12\x16\n" +
+	"\x06shared\x18\x04 \x01(\bR\x06shared\"\xaa\x03\n" +
 	"\x05Queue\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\"\n" +
 	"\frequirements\x18\x02 \x01(\tR\frequirements\x12\x16\n" +
@@ -1125,7 +1459,11 @@ const file_weft_v1_fleet_proto_rawDesc = "" +
 	"\x06agents\x18\a \x01(\rR\x06agents\x128\n" +
 	"\n" +
 	"oldest_age\x18\b \x01(\v2\x19.google.protobuf.DurationR\toldestAge\x12*\n" +
-	"\awaiting\x18\t \x01(\v2\x10.weft.v1.WaitingR\awaiting\"J\n" +
+	"\awaiting\x18\t \x01(\v2\x10.weft.v1.WaitingR\awaiting\x12\x18\n" +
+	"\alimited\x18\n" +
+	" \x01(\x04R\alimited\x12)\n" +
+	"\x06limits\x18\v \x03(\v2\x11.weft.v1.RunLimitR\x06limits\x12:\n" +
+	"\x0foperator_limits\x18\f \x03(\v2\x11.weft.v1.RunLimitR\x0eoperatorLimits\"J\n" +
 	"\aWaiting\x12+\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x13.weft.v1.WaitReasonR\x06reason\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text*}\n" +
@@ -1153,7 +1491,7 @@ const file_weft_v1_fleet_proto_rawDesc = "" +
 	"\vDirectState\x12\x1c\n" +
 	"\x18DIRECT_STATE_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16DIRECT_STATE_REACHABLE\x10\x01\x12\x1c\n" +
-	"\x18DIRECT_STATE_UNREACHABLE\x10\x02*\xc1\x01\n" +
+	"\x18DIRECT_STATE_UNREACHABLE\x10\x02*\x88\x02\n" +
 	"\n" +
 	"WaitReason\x12\x1b\n" +
 	"\x17WAIT_REASON_UNSPECIFIED\x10\x00\x12\x1a\n" +
@@ -1162,7 +1500,10 @@ const file_weft_v1_fleet_proto_rawDesc = "" +
 	"\x12WAIT_REASON_PAUSED\x10\x03\x12\x18\n" +
 	"\x14WAIT_REASON_NO_AGENT\x10\x04\x12\x1b\n" +
 	"\x17WAIT_REASON_AGENTS_BUSY\x10\x05\x12\x14\n" +
-	"\x10WAIT_REASON_TURN\x10\x06Bx\n" +
+	"\x10WAIT_REASON_TURN\x10\x06\x12\x15\n" +
+	"\x11WAIT_REASON_LIMIT\x10\a\x12\x14\n" +
+	"\x10WAIT_REASON_LOCK\x10\b\x12\x18\n" +
+	"\x14WAIT_REASON_RESOURCE\x10\tBx\n" +
 	"\vcom.weft.v1B\n" +
 	"FleetProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
@@ -1179,7 +1520,7 @@ func file_weft_v1_fleet_proto_rawDescGZIP() []byte {
 }
 
 var file_weft_v1_fleet_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_weft_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_weft_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_weft_v1_fleet_proto_goTypes = []any{
 	(DesiredState)(0),             // 0: weft.v1.DesiredState
 	(AgentState)(0),               // 1: weft.v1.AgentState
@@ -1191,37 +1532,48 @@ var file_weft_v1_fleet_proto_goTypes = []any{
 	(*Agent)(nil),                 // 7: weft.v1.Agent
 	(*Ejection)(nil),              // 8: weft.v1.Ejection
 	(*SlowMethod)(nil),            // 9: weft.v1.SlowMethod
-	(*Queue)(nil),                 // 10: weft.v1.Queue
-	(*Waiting)(nil),               // 11: weft.v1.Waiting
-	nil,                           // 12: weft.v1.Agent.LabelsEntry
-	nil,                           // 13: weft.v1.Agent.ResourcesEntry
-	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 15: google.protobuf.Duration
+	(*ResourceUse)(nil),           // 10: weft.v1.ResourceUse
+	(*ResourceUser)(nil),          // 11: weft.v1.ResourceUser
+	(*LockState)(nil),             // 12: weft.v1.LockState
+	(*LockHolder)(nil),            // 13: weft.v1.LockHolder
+	(*Queue)(nil),                 // 14: weft.v1.Queue
+	(*Waiting)(nil),               // 15: weft.v1.Waiting
+	nil,                           // 16: weft.v1.Agent.LabelsEntry
+	nil,                           // 17: weft.v1.Agent.ResourcesEntry
+	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 19: google.protobuf.Duration
+	(*RunLimit)(nil),              // 20: weft.v1.RunLimit
 }
 var file_weft_v1_fleet_proto_depIdxs = []int32{
 	1,  // 0: weft.v1.Agent.state:type_name -> weft.v1.AgentState
 	0,  // 1: weft.v1.Agent.desired_state:type_name -> weft.v1.DesiredState
-	12, // 2: weft.v1.Agent.labels:type_name -> weft.v1.Agent.LabelsEntry
-	13, // 3: weft.v1.Agent.resources:type_name -> weft.v1.Agent.ResourcesEntry
+	16, // 2: weft.v1.Agent.labels:type_name -> weft.v1.Agent.LabelsEntry
+	17, // 3: weft.v1.Agent.resources:type_name -> weft.v1.Agent.ResourcesEntry
 	5,  // 4: weft.v1.Agent.methods:type_name -> weft.v1.HostedMethod
 	6,  // 5: weft.v1.Agent.load:type_name -> weft.v1.HostLoad
-	14, // 6: weft.v1.Agent.connect_time:type_name -> google.protobuf.Timestamp
-	14, // 7: weft.v1.Agent.last_seen_time:type_name -> google.protobuf.Timestamp
-	15, // 8: weft.v1.Agent.heartbeat_round_trip:type_name -> google.protobuf.Duration
+	18, // 6: weft.v1.Agent.connect_time:type_name -> google.protobuf.Timestamp
+	18, // 7: weft.v1.Agent.last_seen_time:type_name -> google.protobuf.Timestamp
+	19, // 8: weft.v1.Agent.heartbeat_round_trip:type_name -> google.protobuf.Duration
 	3,  // 9: weft.v1.Agent.direct_state:type_name -> weft.v1.DirectState
-	8,  // 10: weft.v1.Agent.ejection:type_name -> weft.v1.Ejection
-	9,  // 11: weft.v1.Agent.slow_methods:type_name -> weft.v1.SlowMethod
-	14, // 12: weft.v1.Ejection.end_time:type_name -> google.protobuf.Timestamp
-	15, // 13: weft.v1.SlowMethod.attempt_time:type_name -> google.protobuf.Duration
-	15, // 14: weft.v1.SlowMethod.typical_time:type_name -> google.protobuf.Duration
-	15, // 15: weft.v1.Queue.oldest_age:type_name -> google.protobuf.Duration
-	11, // 16: weft.v1.Queue.waiting:type_name -> weft.v1.Waiting
-	4,  // 17: weft.v1.Waiting.reason:type_name -> weft.v1.WaitReason
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	10, // 10: weft.v1.Agent.resource_use:type_name -> weft.v1.ResourceUse
+	8,  // 11: weft.v1.Agent.ejection:type_name -> weft.v1.Ejection
+	9,  // 12: weft.v1.Agent.slow_methods:type_name -> weft.v1.SlowMethod
+	18, // 13: weft.v1.Ejection.end_time:type_name -> google.protobuf.Timestamp
+	19, // 14: weft.v1.SlowMethod.attempt_time:type_name -> google.protobuf.Duration
+	19, // 15: weft.v1.SlowMethod.typical_time:type_name -> google.protobuf.Duration
+	11, // 16: weft.v1.ResourceUse.users:type_name -> weft.v1.ResourceUser
+	13, // 17: weft.v1.LockState.holders:type_name -> weft.v1.LockHolder
+	18, // 18: weft.v1.LockHolder.start_time:type_name -> google.protobuf.Timestamp
+	19, // 19: weft.v1.Queue.oldest_age:type_name -> google.protobuf.Duration
+	15, // 20: weft.v1.Queue.waiting:type_name -> weft.v1.Waiting
+	20, // 21: weft.v1.Queue.limits:type_name -> weft.v1.RunLimit
+	20, // 22: weft.v1.Queue.operator_limits:type_name -> weft.v1.RunLimit
+	4,  // 23: weft.v1.Waiting.reason:type_name -> weft.v1.WaitReason
+	24, // [24:24] is the sub-list for method output_type
+	24, // [24:24] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_fleet_proto_init() }
@@ -1229,13 +1581,14 @@ func file_weft_v1_fleet_proto_init() {
 	if File_weft_v1_fleet_proto != nil {
 		return
 	}
+	file_weft_v1_options_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_fleet_proto_rawDesc), len(file_weft_v1_fleet_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   9,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -306,15 +306,21 @@ type TaskOptions struct {
 	ResultTtl *durationpb.Duration `protobuf:"bytes,7,opt,name=result_ttl,json=resultTtl,proto3" json:"result_ttl,omitempty"`
 	// How long a FAILED task is kept. Unset: the coordinator's setting, 7 days.
 	FailureTtl *durationpb.Duration `protobuf:"bytes,8,opt,name=failure_ttl,json=failureTtl,proto3" json:"failure_ttl,omitempty"`
-	// Tasks with the same key share a queue's capacity round robin with those of other keys.
+	// Tasks with the same key share a queue's capacity in turns with those of other keys. At most 256 characters.
 	FairnessKey string `protobuf:"bytes,9,opt,name=fairness_key,json=fairnessKey,proto3" json:"fairness_key,omitempty"`
-	// This key's share relative to others. 0: 1.
+	// This key's share relative to others, 0.01 to 1000. 0: 1.
 	FairnessWeight float64 `protobuf:"fixed64,10,opt,name=fairness_weight,json=fairnessWeight,proto3" json:"fairness_weight,omitempty"`
 	// Refuse the task at once if no connected agent of any coordinator hosts its method and meets its requirements
 	// (NO_AGENT_MATCHES). Busy agents count; draining and paused ones, and those whose app is down, do not. It holds for the
 	// submission alone: a stored task waits if its agents leave. Unset: the method's policy, then the coordinator's setting.
 	// Not told of a stored task.
-	NoWait        *bool `protobuf:"varint,12,opt,name=no_wait,json=noWait,proto3,oneof" json:"no_wait,omitempty"`
+	NoWait *bool `protobuf:"varint,12,opt,name=no_wait,json=noWait,proto3,oneof" json:"no_wait,omitempty"`
+	// Locks that the task holds while it runs, at most 8, besides those of its method's policy. A call gives whole names: `key`
+	// is empty.
+	Locks []*Lock `protobuf:"bytes,13,rep,name=locks,proto3" json:"locks,omitempty"`
+	// Amounts of its agent's resources that the task uses while it runs, such as "gpu": 1. Of each resource, the larger amount
+	// of this one and its method's policy holds.
+	Consumes      map[string]float64 `protobuf:"bytes,14,rep,name=consumes,proto3" json:"consumes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -424,6 +430,20 @@ func (x *TaskOptions) GetNoWait() bool {
 		return *x.NoWait
 	}
 	return false
+}
+
+func (x *TaskOptions) GetLocks() []*Lock {
+	if x != nil {
+		return x.Locks
+	}
+	return nil
+}
+
+func (x *TaskOptions) GetConsumes() map[string]float64 {
+	if x != nil {
+		return x.Consumes
+	}
+	return nil
 }
 
 // The outcome of an attempt or of a task: the handler's own answer, unchanged.
@@ -742,7 +762,10 @@ type Task struct {
 	// The reason why it waits, while it is SCHEDULED or QUEUED. Only GetTask fills it.
 	Waiting *Waiting `protobuf:"bytes,21,opt,name=waiting,proto3" json:"waiting,omitempty"`
 	// Of an unfinished task: the agent at which the last attempt ended. Another one should make the next attempt. Empty: none.
-	AvoidAgentId  string `protobuf:"bytes,25,opt,name=avoid_agent_id,json=avoidAgentId,proto3" json:"avoid_agent_id,omitempty"`
+	AvoidAgentId string `protobuf:"bytes,25,opt,name=avoid_agent_id,json=avoidAgentId,proto3" json:"avoid_agent_id,omitempty"`
+	// The run limit or the lock that it waits for, such as "lock db-migrate" or "run limit of acme.v1.Billing/Charge by
+	// customer_id: 42". Empty: none.
+	LimitedBy     string `protobuf:"bytes,22,opt,name=limited_by,json=limitedBy,proto3" json:"limited_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -931,6 +954,13 @@ func (x *Task) GetAvoidAgentId() string {
 	return ""
 }
 
+func (x *Task) GetLimitedBy() string {
+	if x != nil {
+		return x.LimitedBy
+	}
+	return ""
+}
+
 // One response of a streaming method, stored.
 type ProgressEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1019,7 +1049,7 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"tracestate\x18\x03 \x01(\tR\n" +
 	"tracestate\x12\x17\n" +
 	"\aroot_id\x18\x04 \x01(\tR\x06rootId\x12\x1b\n" +
-	"\tparent_id\x18\x05 \x01(\tR\bparentId\"\x9c\x04\n" +
+	"\tparent_id\x18\x05 \x01(\tR\bparentId\"\xbe\x05\n" +
 	"\vTaskOptions\x12\x1f\n" +
 	"\bpriority\x18\x01 \x01(\rH\x00R\bpriority\x88\x01\x01\x12/\n" +
 	"\x05delay\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05delay\x12+\n" +
@@ -1034,7 +1064,12 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"\ffairness_key\x18\t \x01(\tR\vfairnessKey\x12'\n" +
 	"\x0ffairness_weight\x18\n" +
 	" \x01(\x01R\x0efairnessWeight\x12\x1c\n" +
-	"\ano_wait\x18\f \x01(\bH\x01R\x06noWait\x88\x01\x01B\v\n" +
+	"\ano_wait\x18\f \x01(\bH\x01R\x06noWait\x88\x01\x01\x12#\n" +
+	"\x05locks\x18\r \x03(\v2\r.weft.v1.LockR\x05locks\x12>\n" +
+	"\bconsumes\x18\x0e \x03(\v2\".weft.v1.TaskOptions.ConsumesEntryR\bconsumes\x1a;\n" +
+	"\rConsumesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01B\v\n" +
 	"\t_priorityB\n" +
 	"\n" +
 	"\b_no_wait\"\xdc\x01\n" +
@@ -1058,7 +1093,7 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"\acrashed\x18\x06 \x01(\bR\acrashed\x12\x1a\n" +
 	"\breleased\x18\a \x01(\bR\breleased\x12+\n" +
 	"\x05error\x18\b \x01(\v2\x15.weft.v1.HandlerErrorR\x05error\x12\x16\n" +
-	"\x06choice\x18\t \x01(\tR\x06choice\"\x8f\a\n" +
+	"\x06choice\x18\t \x01(\tR\x06choice\"\xae\a\n" +
 	"\x04Task\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06method\x18\x02 \x01(\tR\x06method\x12(\n" +
@@ -1088,7 +1123,9 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"\bfailures\x18\x13 \x01(\rR\bfailures\x126\n" +
 	"\bdeadline\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12*\n" +
 	"\awaiting\x18\x15 \x01(\v2\x10.weft.v1.WaitingR\awaiting\x12$\n" +
-	"\x0eavoid_agent_id\x18\x19 \x01(\tR\favoidAgentId\"\x8d\x01\n" +
+	"\x0eavoid_agent_id\x18\x19 \x01(\tR\favoidAgentId\x12\x1d\n" +
+	"\n" +
+	"limited_by\x18\x16 \x01(\tR\tlimitedBy\"\x8d\x01\n" +
 	"\rProgressEvent\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x18\n" +
@@ -1121,7 +1158,7 @@ func file_weft_v1_task_proto_rawDescGZIP() []byte {
 }
 
 var file_weft_v1_task_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_weft_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_weft_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_weft_v1_task_proto_goTypes = []any{
 	(TaskState)(0),                // 0: weft.v1.TaskState
 	(TaskView)(0),                 // 1: weft.v1.TaskView
@@ -1133,48 +1170,52 @@ var file_weft_v1_task_proto_goTypes = []any{
 	(*Attempt)(nil),               // 7: weft.v1.Attempt
 	(*Task)(nil),                  // 8: weft.v1.Task
 	(*ProgressEvent)(nil),         // 9: weft.v1.ProgressEvent
-	(*durationpb.Duration)(nil),   // 10: google.protobuf.Duration
-	(*TimeLimits)(nil),            // 11: weft.v1.TimeLimits
-	(*RetryPolicy)(nil),           // 12: weft.v1.RetryPolicy
-	(*Requirements)(nil),          // 13: weft.v1.Requirements
-	(*status.Status)(nil),         // 14: google.rpc.Status
-	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
-	(*Waiting)(nil),               // 16: weft.v1.Waiting
+	nil,                           // 10: weft.v1.TaskOptions.ConsumesEntry
+	(*durationpb.Duration)(nil),   // 11: google.protobuf.Duration
+	(*TimeLimits)(nil),            // 12: weft.v1.TimeLimits
+	(*RetryPolicy)(nil),           // 13: weft.v1.RetryPolicy
+	(*Requirements)(nil),          // 14: weft.v1.Requirements
+	(*Lock)(nil),                  // 15: weft.v1.Lock
+	(*status.Status)(nil),         // 16: google.rpc.Status
+	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
+	(*Waiting)(nil),               // 18: weft.v1.Waiting
 }
 var file_weft_v1_task_proto_depIdxs = []int32{
 	2,  // 0: weft.v1.CallContext.metadata:type_name -> weft.v1.Metadatum
-	10, // 1: weft.v1.TaskOptions.delay:type_name -> google.protobuf.Duration
-	11, // 2: weft.v1.TaskOptions.limits:type_name -> weft.v1.TimeLimits
-	12, // 3: weft.v1.TaskOptions.retry:type_name -> weft.v1.RetryPolicy
-	13, // 4: weft.v1.TaskOptions.requirements:type_name -> weft.v1.Requirements
+	11, // 1: weft.v1.TaskOptions.delay:type_name -> google.protobuf.Duration
+	12, // 2: weft.v1.TaskOptions.limits:type_name -> weft.v1.TimeLimits
+	13, // 3: weft.v1.TaskOptions.retry:type_name -> weft.v1.RetryPolicy
+	14, // 4: weft.v1.TaskOptions.requirements:type_name -> weft.v1.Requirements
 	3,  // 5: weft.v1.TaskOptions.context:type_name -> weft.v1.CallContext
-	10, // 6: weft.v1.TaskOptions.result_ttl:type_name -> google.protobuf.Duration
-	10, // 7: weft.v1.TaskOptions.failure_ttl:type_name -> google.protobuf.Duration
-	14, // 8: weft.v1.Outcome.status:type_name -> google.rpc.Status
-	2,  // 9: weft.v1.Outcome.headers:type_name -> weft.v1.Metadatum
-	2,  // 10: weft.v1.Outcome.trailers:type_name -> weft.v1.Metadatum
-	6,  // 11: weft.v1.Outcome.error:type_name -> weft.v1.HandlerError
-	15, // 12: weft.v1.Attempt.start_time:type_name -> google.protobuf.Timestamp
-	15, // 13: weft.v1.Attempt.end_time:type_name -> google.protobuf.Timestamp
-	14, // 14: weft.v1.Attempt.status:type_name -> google.rpc.Status
-	6,  // 15: weft.v1.Attempt.error:type_name -> weft.v1.HandlerError
-	0,  // 16: weft.v1.Task.state:type_name -> weft.v1.TaskState
-	4,  // 17: weft.v1.Task.options:type_name -> weft.v1.TaskOptions
-	15, // 18: weft.v1.Task.create_time:type_name -> google.protobuf.Timestamp
-	15, // 19: weft.v1.Task.ready_time:type_name -> google.protobuf.Timestamp
-	15, // 20: weft.v1.Task.start_time:type_name -> google.protobuf.Timestamp
-	15, // 21: weft.v1.Task.finish_time:type_name -> google.protobuf.Timestamp
-	15, // 22: weft.v1.Task.expire_time:type_name -> google.protobuf.Timestamp
-	5,  // 23: weft.v1.Task.outcome:type_name -> weft.v1.Outcome
-	7,  // 24: weft.v1.Task.attempts:type_name -> weft.v1.Attempt
-	15, // 25: weft.v1.Task.deadline:type_name -> google.protobuf.Timestamp
-	16, // 26: weft.v1.Task.waiting:type_name -> weft.v1.Waiting
-	2,  // 27: weft.v1.ProgressEvent.headers:type_name -> weft.v1.Metadatum
-	28, // [28:28] is the sub-list for method output_type
-	28, // [28:28] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	11, // 6: weft.v1.TaskOptions.result_ttl:type_name -> google.protobuf.Duration
+	11, // 7: weft.v1.TaskOptions.failure_ttl:type_name -> google.protobuf.Duration
+	15, // 8: weft.v1.TaskOptions.locks:type_name -> weft.v1.Lock
+	10, // 9: weft.v1.TaskOptions.consumes:type_name -> weft.v1.TaskOptions.ConsumesEntry
+	16, // 10: weft.v1.Outcome.status:type_name -> google.rpc.Status
+	2,  // 11: weft.v1.Outcome.headers:type_name -> weft.v1.Metadatum
+	2,  // 12: weft.v1.Outcome.trailers:type_name -> weft.v1.Metadatum
+	6,  // 13: weft.v1.Outcome.error:type_name -> weft.v1.HandlerError
+	17, // 14: weft.v1.Attempt.start_time:type_name -> google.protobuf.Timestamp
+	17, // 15: weft.v1.Attempt.end_time:type_name -> google.protobuf.Timestamp
+	16, // 16: weft.v1.Attempt.status:type_name -> google.rpc.Status
+	6,  // 17: weft.v1.Attempt.error:type_name -> weft.v1.HandlerError
+	0,  // 18: weft.v1.Task.state:type_name -> weft.v1.TaskState
+	4,  // 19: weft.v1.Task.options:type_name -> weft.v1.TaskOptions
+	17, // 20: weft.v1.Task.create_time:type_name -> google.protobuf.Timestamp
+	17, // 21: weft.v1.Task.ready_time:type_name -> google.protobuf.Timestamp
+	17, // 22: weft.v1.Task.start_time:type_name -> google.protobuf.Timestamp
+	17, // 23: weft.v1.Task.finish_time:type_name -> google.protobuf.Timestamp
+	17, // 24: weft.v1.Task.expire_time:type_name -> google.protobuf.Timestamp
+	5,  // 25: weft.v1.Task.outcome:type_name -> weft.v1.Outcome
+	7,  // 26: weft.v1.Task.attempts:type_name -> weft.v1.Attempt
+	17, // 27: weft.v1.Task.deadline:type_name -> google.protobuf.Timestamp
+	18, // 28: weft.v1.Task.waiting:type_name -> weft.v1.Waiting
+	2,  // 29: weft.v1.ProgressEvent.headers:type_name -> weft.v1.Metadatum
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_task_proto_init() }
@@ -1191,7 +1232,7 @@ func file_weft_v1_task_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_task_proto_rawDesc), len(file_weft_v1_task_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,8 +1,10 @@
-"""Checks the options that calls and task policies share: retry policies, time limits and requirements. Pure."""
+"""Checks the options that calls and task policies share: retry policies, time limits, requirements, consumed resources, locks.
+Pure."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from weft.rpc import refusals
 from weft.rpc.times import MAX_DURATION_S, checked_duration
@@ -11,11 +13,13 @@ from weft.v1 import options_pb2
 HIGHEST_PRIORITY = 9
 MAX_ATTEMPTS = 1000
 MAX_REQUIREMENTS = 64
+MAX_LOCKS = 8
 MAX_BACKOFF_S = 86400.0
 # A limit of nothing would end each task at once.
 LEAST_LIMIT_S = 0.001
 LEAST_TTL_S = 1.0
 # Characters.
+MAX_LOCK_NAME = 128
 MAX_KEY = 128
 MAX_VALUE = 256
 
@@ -79,6 +83,33 @@ def check_amount(resource: str, amount: float, option: str) -> None:
     if not 1 <= len(resource) <= MAX_KEY or not (math.isfinite(amount) and amount >= 0):
         raise refusals.invalid_field(
             f"resource {resource[:MAX_KEY]!r} needs a key of 1 to {MAX_KEY} characters and a finite amount of 0 or more",
+            field=option,
+        )
+
+
+def check_consumes(amounts: Mapping[str, float], option: str) -> None:
+    """
+    Raises:
+        InvalidArgument: too many, or an amount of a resource that is no number above zero.
+    """
+    if len(amounts) > MAX_REQUIREMENTS:
+        raise refusals.invalid_field(f"{option} has more than {MAX_REQUIREMENTS} entries", field=option)
+    for resource, amount in amounts.items():
+        check_amount(resource, amount, option)
+        if not amount:
+            raise refusals.invalid_field(
+                f"{option} has the amount 0 of {resource!r}: leave it out", field=option
+            )
+
+
+def check_lock_name(name: str, option: str) -> None:
+    """
+    Raises:
+        InvalidArgument: the name is empty or too long.
+    """
+    if not 1 <= len(name) <= MAX_LOCK_NAME:
+        raise refusals.invalid_field(
+            f"{option} has a name of {len(name)} characters; it must be 1 to {MAX_LOCK_NAME} characters",
             field=option,
         )
 

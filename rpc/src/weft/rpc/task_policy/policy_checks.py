@@ -20,8 +20,10 @@ from weft.rpc.task_policy.option_checks import (
     HIGHEST_PRIORITY,
     LEAST_LIMIT_S,
     LEAST_TTL_S,
-    MAX_REQUIREMENTS,
-    check_amount,
+    MAX_LOCK_NAME,
+    MAX_LOCKS,
+    check_consumes,
+    check_lock_name,
     check_requirements,
     check_retry,
     time_limit,
@@ -34,9 +36,7 @@ BY_FAIRNESS_KEY = "fairness_key"
 TIME_LIMITS = ("schedule_to_start", "start_to_close", "schedule_to_close")
 MAX_SLOT_COST = 100_000
 MAX_RUN_LIMITS = 8
-MAX_LOCKS = 8
 # Characters.
-MAX_LOCK_NAME = 128
 MAX_METHOD = 512
 # Attempts a second.
 MAX_RATE = 1e6
@@ -97,7 +97,7 @@ def check(policy: options_pb2.TaskPolicy, method: MethodDescriptor) -> None:
         _check_run_limit(limit, request)
     for lock in policy.locks:
         _check_lock(lock, request)
-    _check_consumes(policy)
+    check_consumes(policy.consumes, "consumes")
     if policy.HasField("cache"):
         _check_cache(policy.cache)
     _check_fallback(policy.fallback, method)
@@ -137,20 +137,8 @@ def _check_run_limit(limit: options_pb2.RunLimit, request: Descriptor) -> None:
 
 
 def _check_lock(lock: options_pb2.Lock, request: Descriptor) -> None:
-    if not 1 <= len(lock.name) <= MAX_LOCK_NAME:
-        raise _refused(
-            "locks", f"has a name of {len(lock.name)} characters; it must be 1 to {MAX_LOCK_NAME} characters"
-        )
+    check_lock_name(lock.name, "locks")
     _check_key(lock.key, request, "locks.key")
-
-
-def _check_consumes(policy: options_pb2.TaskPolicy) -> None:
-    if len(policy.consumes) > MAX_REQUIREMENTS:
-        raise _refused("consumes", f"has more than {MAX_REQUIREMENTS} entries")
-    for resource, amount in policy.consumes.items():
-        check_amount(resource, amount, "consumes")
-        if not amount:
-            raise _refused("consumes", f"has the amount 0 of {resource!r}: leave it out")
 
 
 def _check_cache(cache: options_pb2.CachePolicy) -> None:
