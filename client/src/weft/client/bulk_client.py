@@ -71,6 +71,8 @@ class Bulk(Generic[Req]):
         self._refused_since: float | None = None
         self._sent: deque[BulkItem] = deque()
         self._stored: dict[str, list[BulkItem]] = {}
+        # Acknowledged by one response, as tasks that existed already.
+        self._repeated: dict[str, list[BulkItem]] = {}
         # Stored over an earlier stream, which broke: `WaitTasks` waits for them.
         self._orphans: dict[str, list[BulkItem]] = {}
         # Results that came before the acknowledgement.
@@ -262,6 +264,9 @@ class Bulk(Generic[Req]):
                 self._refuse(entry, from_status(ack.error))
         for task in response.finished:
             self._finish(Task(task))
+        if self._repeated:
+            self._collect(self._repeated)
+            self._repeated = {}
         if not self._sent:
             self._early.clear()
             # The writer may be waiting for the last acknowledgement.
@@ -279,9 +284,10 @@ class Bulk(Generic[Req]):
         elif task_id in self._early:
             entry.task = self._early.pop(task_id)
             self._emit(entry)
-        elif existed and self._source.has_own_ids:
-            # If the caller uses an id twice in a stream, the stream delivers the task only once.
-            self._collect({task_id: [entry]})
+        elif existed:
+            # If an id is used twice in a stream, by the caller or by the method's idempotency key, the stream may deliver the
+            # task once, before the second acknowledgement.
+            self._repeated.setdefault(task_id, []).append(entry)
         else:
             self._stored.setdefault(task_id, []).append(entry)
 

@@ -65,7 +65,6 @@ class BulkSource(Generic[Req]):
         request_id: Callable[[Req], str] | None,
     ) -> None:
         self.method = method
-        self.has_own_ids = request_id is not None
         # Whether the source has ended; and the exception of the source, of `request_id` or of the serialization, if one
         # ended it.
         self.exhausted = False

@@ -6,6 +6,7 @@ from google.protobuf.descriptor import Descriptor, MethodDescriptor
 
 from weft.coordinator.policy.method_policy import LockOption, MethodPolicy, RunLimitOption
 from weft.coordinator.policy.option_values import requirements, retry_policy
+from weft.coordinator.store.rules import ANY_AGENT
 from weft.coordinator.store.run_limits import LimitAction, RunLimitRule
 from weft.rpc.contracts.descriptors import method_name
 from weft.rpc.task_policy.key_paths import Key, compile_key
@@ -23,7 +24,9 @@ def compiled(policy: options_pb2.TaskPolicy, method: MethodDescriptor) -> Method
     """
     check(policy, method)
     request = method.input_type
-    needed = requirements(policy.requirements, "requirements")
+    needed = requirements(policy.requirements, "requirements")._replace(
+        consumes=tuple(sorted(policy.consumes.items()))
+    )
     return MethodPolicy(
         method=method_name(method),
         options=policy,
@@ -35,7 +38,8 @@ def compiled(policy: options_pb2.TaskPolicy, method: MethodDescriptor) -> Method
         slot_cost=policy.slot_cost,
         result_ttl_s=seconds(policy.result_ttl) if policy.HasField("result_ttl") else None,
         failure_ttl_s=seconds(policy.failure_ttl) if policy.HasField("failure_ttl") else None,
-        requirements=needed._replace(consumes=tuple(sorted(policy.consumes.items()))),
+        # The one object for none: calls look for that.
+        requirements=ANY_AGENT if needed == ANY_AGENT else needed,
         direct=policy.mode == options_pb2.CALL_MODE_DIRECT,
         idempotency_key=_key(policy.idempotency_key, request, "idempotency_key"),
         fairness_key=_key(policy.fairness_key, request, "fairness_key"),

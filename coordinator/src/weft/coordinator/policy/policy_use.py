@@ -17,7 +17,6 @@ from weft.v1 import task_pb2
 
 # Request ids: their characters, and how many.
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
-_NO_OPTIONS = task_pb2.TaskOptions()
 
 
 def apply(
@@ -36,20 +35,23 @@ def apply(
         options: the call's own options.
         generated_id: the submission's request id is not the caller's own: one by the idempotency key replaces it.
     """
-    given = _NO_OPTIONS if options is None else options
-    if policy.retry is not None and not given.HasField("retry"):
+    if policy.retry is not None and (options is None or not options.HasField("retry")):
         submission.retry = policy.retry
-    if policy.priority is not None and not given.HasField("priority"):
+    if policy.priority is not None and (options is None or not options.HasField("priority")):
         submission.priority = policy.priority
-    if policy.result_ttl_s is not None and not given.HasField("result_ttl"):
+    if policy.result_ttl_s is not None and (options is None or not options.HasField("result_ttl")):
         submission.result_ttl_s = policy.result_ttl_s
-    if policy.failure_ttl_s is not None and not given.HasField("failure_ttl"):
+    if policy.failure_ttl_s is not None and (options is None or not options.HasField("failure_ttl")):
         submission.failure_ttl_s = policy.failure_ttl_s
-    submission.schedule_to_start_s = strictest(submission.schedule_to_start_s, policy.schedule_to_start_s)
-    submission.start_to_close_s = strictest(submission.start_to_close_s, policy.start_to_close_s)
-    submission.schedule_to_close_s = strictest(submission.schedule_to_close_s, policy.schedule_to_close_s)
-    submission.requirements = merged(policy.requirements, submission.requirements)
-    metadata = given.context.metadata
+    if policy.schedule_to_start_s is not None:
+        submission.schedule_to_start_s = strictest(submission.schedule_to_start_s, policy.schedule_to_start_s)
+    if policy.start_to_close_s is not None:
+        submission.start_to_close_s = strictest(submission.start_to_close_s, policy.start_to_close_s)
+    if policy.schedule_to_close_s is not None:
+        submission.schedule_to_close_s = strictest(submission.schedule_to_close_s, policy.schedule_to_close_s)
+    if policy.requirements is not ANY_AGENT:
+        submission.requirements = merged(policy.requirements, submission.requirements)
+    metadata = () if options is None else options.context.metadata
     _apply_keys(policy, submission, request, metadata)
     if policy.idempotency_key is not None and (generated_id or not submission.request_id):
         value = policy.idempotency_key.value(request, metadata)
@@ -74,7 +76,7 @@ def _apply_keys(
 
 def merged(under: Requirements, over: Requirements) -> Requirements:
     """The requirements of a policy and of a call: all labels, the call's value first; of each resource the larger amount."""
-    if ANY_AGENT in {under, over}:
+    if under == ANY_AGENT or over == ANY_AGENT:  # noqa: PLR1714 - no set of them: a hash costs more
         return over if under == ANY_AGENT else under
     return Requirements.of(
         {**dict(under.labels), **dict(over.labels)},

@@ -164,8 +164,9 @@ func (AtLimit) EnumDescriptor() ([]byte, []int) {
 // run limits only tighten: the strictest of all these holds.
 //
 // A *key* is a value of the request or of its metadata: a path of field names, such as "tenant_id" or "order.customer.id", which
-// ends in a single number, string, bool, enum or bytes field; or a metadata key, such as `metadata["x-tenant"]`. An unset field
-// gives its default value, a missing metadata entry gives "".
+// ends in a single number, string, bool, enum or bytes field; or a metadata key, such as `metadata["x-tenant"]`, of which the
+// first entry counts. Values are text: enums by name, bytes in hexadecimal; of more than 256 characters, their SHA-256. An unset
+// field gives its default value, a missing metadata entry gives "".
 type TaskPolicy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// When to try again.
@@ -174,7 +175,8 @@ type TaskPolicy struct {
 	Limits *TimeLimits `protobuf:"bytes,2,opt,name=limits,proto3" json:"limits,omitempty"`
 	// 0 to 9, higher first. Unset: 5.
 	Priority *uint32 `protobuf:"varint,3,opt,name=priority,proto3,oneof" json:"priority,omitempty"`
-	// Slots that one call takes at its agent. 0: 1. At most 100,000.
+	// Slots that one call takes at its agent. 0: 1. At most 100,000. If the agent's own cost (HostedMethod.slot_cost) is higher,
+	// that one holds.
 	SlotCost uint32 `protobuf:"varint,4,opt,name=slot_cost,json=slotCost,proto3" json:"slot_cost,omitempty"`
 	// How long a SUCCEEDED or CANCELLED task is kept. At least 1 s.
 	ResultTtl *durationpb.Duration `protobuf:"bytes,5,opt,name=result_ttl,json=resultTtl,proto3" json:"result_ttl,omitempty"`
@@ -185,8 +187,8 @@ type TaskPolicy struct {
 	Requirements *Requirements `protobuf:"bytes,7,opt,name=requirements,proto3" json:"requirements,omitempty"`
 	// How a call without the metadata `weft-mode` is made. Unset: durable.
 	Mode CallMode `protobuf:"varint,8,opt,name=mode,proto3,enum=weft.v1.CallMode" json:"mode,omitempty"`
-	// A key whose value is the idempotency key of a call without one of its own. Two calls with the same value are the same
-	// task; with another request, the second one is refused (REQUEST_ID_REUSED). An empty value: no idempotency key.
+	// A key whose value is the idempotency key of a call without one of its own. Two calls of the method with the same value are
+	// the same task; with another request, the second one is refused (REQUEST_ID_REUSED). An empty value: no idempotency key.
 	IdempotencyKey string `protobuf:"bytes,9,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
 	// A key whose values share the queue's capacity in turns.
 	FairnessKey string `protobuf:"bytes,10,opt,name=fairness_key,json=fairnessKey,proto3" json:"fairness_key,omitempty"`
@@ -363,7 +365,8 @@ func (x *TaskPolicy) GetCheckRules() bool {
 // A limit on the attempts of a method, over the whole fleet.
 type RunLimit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// A key: the limit holds for each of its values apart. Empty: it holds for the method as a whole.
+	// A key: the limit holds for each of its values apart. "fairness_key": for each value of the task's fairness key. Empty: it
+	// holds for the method as a whole.
 	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	// Most attempts that run at a time. 0: any number.
 	MaxRunning uint32 `protobuf:"varint,2,opt,name=max_running,json=maxRunning,proto3" json:"max_running,omitempty"`

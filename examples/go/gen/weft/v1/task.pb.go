@@ -287,18 +287,19 @@ func (x *CallContext) GetParentId() string {
 	return ""
 }
 
-// Options: how a task is to be run. Every field is optional.
+// Options: how a task is to be run. Every field is optional. A field that is not set is as the method's task policy says
+// (weft.v1.TaskPolicy), or, if that says nothing, as the field's comment says.
 type TaskOptions struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 0 to 9, higher first. Unset: 5.
 	Priority *uint32 `protobuf:"varint,1,opt,name=priority,proto3,oneof" json:"priority,omitempty"`
 	// Wait this long before the task is ready. At most 366 days.
 	Delay *durationpb.Duration `protobuf:"bytes,2,opt,name=delay,proto3" json:"delay,omitempty"`
-	// Limits on the task's time.
+	// Limits on the task's time. The strictest of these and the policy's hold.
 	Limits *TimeLimits `protobuf:"bytes,3,opt,name=limits,proto3" json:"limits,omitempty"`
 	// The retry policy.
 	Retry *RetryPolicy `protobuf:"bytes,4,opt,name=retry,proto3" json:"retry,omitempty"`
-	// Requirements on the agent.
+	// Requirements on the agent, beside those of the policy.
 	Requirements *Requirements `protobuf:"bytes,5,opt,name=requirements,proto3" json:"requirements,omitempty"`
 	// Metadata and trace context for the handler.
 	Context *CallContext `protobuf:"bytes,6,opt,name=context,proto3" json:"context,omitempty"`
