@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +16,7 @@ import pytest_asyncio
 from google.rpc import code_pb2
 
 from tests.store.support import METHOD, OTHER_METHOD, Harness, ManualClock, RecordingListener, reason_of, ref
+from tests.support.processes import environment
 from tests.support.redis_server import RedisServer
 from weft.coordinator.store.fairness import MOST_KEYS
 from weft.coordinator.store.records import AtLimit, Claimed, Owner, Submission
@@ -135,29 +138,59 @@ async def _work(h: Harness, owner: Owner, ledger: Ledger, given: dict[str, Submi
             await asyncio.sleep(0.002)
 
 
+# Another coordinator's process: it claims one task after the other, and tells each.
+CLAIMS = """
+import asyncio, sys
+from tests.store.support import Harness, ManualClock, RecordingListener
+from weft.coordinator.store.redis.redis_store import RedisStore
+
+async def main(url, prefix):
+    listener = RecordingListener(followed=set())
+    store = RedisStore(url, prefix=prefix)
+    await store.open(listener)
+    h = Harness(store, ManualClock(), listener)
+    owner = await h.agent("killed", lease_s=1e6)
+    while True:
+        for claim in await h.claim(owner):
+            print(claim.task_id, owner.epoch, flush=True)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def _claim_and_die(server: RedisServer, ledger: Ledger, given: dict[str, Submission]) -> Owner:
+    """Run a coordinator that claims for an agent of its own, and kill it in the midst of that."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", CLAIMS, server.url, PREFIX, stdout=subprocess.PIPE, env=environment()
+    )
+    assert child.stdout is not None
+    try:
+        task_id, epoch = (await child.stdout.readline()).decode().split()
+        ledger.start(task_id, given[task_id])
+        # It claims on.
+        await asyncio.sleep(0.05)
+    finally:
+        child.kill()
+        await child.wait()
+    del ledger.inside[task_id]
+    return Owner("killed", int(epoch))
+
+
 async def test_two_coordinators_overrun_no_gate_and_lose_no_task(server: RedisServer) -> None:
-    """Whatever ends attempts; one coordinator dies with its agent's attempts."""
+    """Whatever ends attempts; a third coordinator is killed while it claims, and its agent never comes back."""
     rng = random.Random(7)
     stores = [await _open(server, None) for _ in range(2)]
     ledger, given = Ledger(), dict[str, Submission]()
     await stores[0].store.set_run_limits(METHOD, LIMITS)
-    submissions = [_mixed(rng) for _ in range(300)]
+    submissions = [_mixed(rng) for _ in range(500)]
     given.update(zip(await stores[0].submit_many(submissions), submissions, strict=True))
     owners = [await h.agent(f"a{n}", lease_s=1e6) for n, h in enumerate(stores)]
-    doomed = await stores[1].agent("doomed", lease_s=0.3)
     workers = [asyncio.create_task(_work(stores[n % 2], owners[n % 2], ledger, given, n)) for n in range(6)]
     try:
         async with asyncio.timeout(60):
-            # Dead from the start: what it holds comes back when its lease ends.
-            lost = []
-            while not lost:
-                lost = list(await stores[1].claim(doomed, 2))
-                await asyncio.sleep(0.001)
-            for claim in lost:
-                ledger.start(claim.task_id, given[claim.task_id])
-            for claim in lost:
-                del ledger.inside[claim.task_id]
-            assert list(await stores[0].store.renew([doomed], 0.0)) == [True]
+            killed = await _claim_and_die(server, ledger, given)
+            # Its lease ends now: a sweep takes back what it holds.
+            assert list(await stores[0].store.renew([killed], 0.0)) == [True]
             while await stores[0].store.depths():
                 for worker in workers:
                     if worker.done():
@@ -215,11 +248,14 @@ async def test_a_rate_holds_for_a_minute_by_the_clock_of_redis(server: RedisServ
 
     async def serve(h: Harness, owner: Owner) -> None:
         while True:
-            report = await h.sweep()
-            while claims := await h.claim(owner, 20):
+            while h.store.ready_depths():
+                claims = await h.claim(owner, 20)
                 counts[int(loop.time() - began_s)] += len(claims)
                 for claim in claims:
                     await h.end(claim)
+            report = await h.sweep()
+            if h.store.ready_depths():
+                continue
             due_s = 0.5 if report.next_due_at is None else report.next_due_at - h.store.now()
             await asyncio.sleep(max(0.001, min(0.5, due_s)))
 
@@ -284,6 +320,22 @@ async def test_a_new_limit_counts_what_runs_already(
     await here.sweep()
     async with server.client() as client:
         assert not await client.exists(f"{{{PREFIX}}}:limited", f"{{{PREFIX}}}:gates")
+
+
+async def test_what_starts_while_a_limit_is_set_is_counted(here: Harness, there: Harness) -> None:
+    """Between the steps of one coordinator, another one claims."""
+    owner = await there.agent(lease_s=1e6)
+    await there.submit_many([Submission(METHOD)] * 3)
+    run = here.store._link.run  # type: ignore[attr-defined]
+
+    async def slowly(script: str, request: object) -> object:
+        if script == "set_limits":
+            await there.claim_one(owner)
+        return await run(script, request)
+
+    here.store._link.run = slowly  # type: ignore[attr-defined]
+    await here.store.set_run_limits(METHOD, {"": RunLimitRule(1)})
+    assert await there.claim(owner) == []
 
 
 async def test_many_gates_return_when_their_limit_goes(here: Harness, server: RedisServer) -> None:

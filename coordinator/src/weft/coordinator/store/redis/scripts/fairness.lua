@@ -82,8 +82,8 @@ function open_tags()
       local name = line_name(priority, queue)
       names[#names + 1], lines[name] = key('fair', name), nil
     end
-    local left = call('DECRBY', all('fair'), call('DEL', unpack(names)))
-    if left <= 0 then
+    local gone = call('DEL', unpack(names))
+    if gone > 0 and call('DECRBY', all('fair'), gone) <= 0 then
       call('DEL', all('fair'))
     end
   end

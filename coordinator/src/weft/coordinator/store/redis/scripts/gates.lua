@@ -129,7 +129,7 @@ function open_gates()
     t.pk = entry
     save(id, t)
     local rule = rule_of(name)
-    if rule and rule[2] and room(rule, s) < 1 then
+    if rule and rule[2] and (not rule[1] or rule[1] > s.n) then
       look_at(name, token_at(rule, s))
     end
     if promised then

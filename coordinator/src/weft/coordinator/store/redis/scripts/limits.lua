@@ -14,7 +14,7 @@ end
 -- already, then `set_limits` gives the limits their numbers.
 --
 -- request  {method, {key expression → rule}}
--- result   whether there is anything to count
+-- result   whether attempts run that were not counted
 local function prepare_limits()
   local method, given = request[1], request[2]
   limited = true
@@ -26,11 +26,10 @@ local function prepare_limits()
       new = true
     end
   end
-  if not new or not is_running(method) then
-    return false
+  if new then
+    call('HSET', all('limits'), method, cmsgpack.pack(rules))
   end
-  call('HSET', all('limits'), method, cmsgpack.pack(rules))
-  return true
+  return new and is_running(method)
 end
 
 -- Count running attempts of these sessions at the gates of a method.
