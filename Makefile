@@ -82,7 +82,6 @@ check: $(STAMP) ## lint, types, contract, generated code, layout, sizes, documen
 	@$(BIN)/mypy
 	@$(BIN)/pyright
 	@$(BIN)/buf lint
-	@$(BIN)/buf lint examples
 	@scripts/breaking.sh
 	@$(BIN)/python scripts/generate.py --check
 	@$(BIN)/python scripts/layout.py

@@ -2,6 +2,8 @@
 //
 //   node server.js 127.0.0.1:50051 &
 //   weft agent --app 127.0.0.1:50051
+//
+// Reflection in Node leaves out options such as (weft.v1.task): with `--descriptors FILE` the sidecar knows them too.
 const path = require('node:path')
 const { Server, ServerCredentials, status } = require('@grpc/grpc-js')
 const { loadSync } = require('@grpc/proto-loader')
@@ -12,9 +14,12 @@ const { greeterServiceDefinition } = require('./gen/greeter/v1/greeter.grpc-serv
 const SERVICE = 'greeter.v1.GreeterService'
 const noName = { code: status.INVALID_ARGUMENT, details: 'the request has no name' }
 
+let grumpy = 0
+
 const handlers = {
   greet({ request }, answer) {
     if (!request.name) return answer(noName)
+    if (request.name === 'Grumpy' && ++grumpy % 3) return answer({ code: status.UNAVAILABLE, details: 'not now' })
     answer(null, { text: `Hello ${request.name}`, language: 'JavaScript' })
   },
 
@@ -31,7 +36,7 @@ server.addService(greeterServiceDefinition, handlers)
 const health = new HealthImplementation({ '': 'SERVING', [SERVICE]: 'SERVING' })
 health.addToServer(server)
 // Reflection alone needs descriptors, which the generated code does not have.
-const includeDirs = [path.join(__dirname, '../greeter/protos')]
+const includeDirs = ['../greeter/protos', '../../protos'].map((folder) => path.join(__dirname, folder))
 new ReflectionService(loadSync('greeter/v1/greeter.proto', { includeDirs })).addToServer(server)
 
 const [address] = process.argv.slice(2)

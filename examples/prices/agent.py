@@ -35,7 +35,7 @@ def forget() -> None:
     prices.clear()
 
 
-@agent.method(PRICE)
+@agent.method(PRICE, start_to_close_s=10, idempotent=True)
 async def price(request: dict[str, Any]) -> dict[str, Any]:
     return {"price": prices[request["name"]]}
 

@@ -6,14 +6,16 @@ import asyncio
 import filecmp
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc.aio
 import pytest
 
-from tests.support.languages import EXAMPLES, LANGUAGES, Language
+from tests.support.languages import EXAMPLES, LANGUAGES, Language, run
 from tests.support.mesh import MeshHarness
-from tests.support.processes import Process, until
+from tests.support.processes import ROOT, Process, until
 from tests.support.reflecting import grpcurl
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -21,6 +23,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 SERVICE = "greeter.v1.GreeterService"
 SPOKEN = {"go": "Go", "node": "JavaScript", "java": "Java"}
 START_S = 60.0
+BUF = Path(sys.executable).parent / "buf"
+# Languages whose reflection leaves out options that are not protobuf's own.
+LOSE_OPTIONS = frozenset({"node"})
 
 
 @pytest.fixture(scope="module", params=LANGUAGES)
@@ -53,8 +58,20 @@ async def serve(language: Language, servers: list[Process], folder: Path) -> str
     return found[1]
 
 
-async def sidecar(mesh: MeshHarness, servers: list[Process], app: str, folder: Path) -> None:
-    flags = ["--app", app, "--egress", "off", "--target", mesh.target, "--id", "sidecar", "--slots", "4"]
+async def sidecar(mesh: MeshHarness, servers: list[Process], app: str, folder: Path, *more: str) -> None:
+    flags = [
+        "--app",
+        app,
+        "--egress",
+        "off",
+        "--target",
+        mesh.target,
+        "--id",
+        "sidecar",
+        "--slots",
+        "4",
+        *more,
+    ]
     servers.append(Process.weft("sidecar", "agent", *flags, log=folder / "sidecar.log"))
     await mesh.wait_serving(SERVICE)
 
@@ -96,6 +113,38 @@ async def test_the_server_behind_a_sidecar(
         assert re.findall(r"Hello Ada, number \d", printed) == [
             f"Hello Ada, number {n}" for n in (1, 2, 3)
         ], mode
+
+
+async def test_the_options_in_a_proto(
+    language: Language, mesh: MeshHarness, servers: list[Process], tmp_path: Path
+) -> None:
+    """Neither the server nor its callers have weft in them: the contract says how calls run."""
+    files = tmp_path / "greeter.binpb"
+    run([str(BUF), "build", "examples/greeter/protos", "-o", str(files)], ROOT)
+    more = ["--descriptors", str(files)] if language.name in LOSE_OPTIONS else []
+    await mesh.coordinator()
+    await sidecar(mesh, servers, await serve(language, servers, tmp_path), tmp_path, *more)
+
+    code, printed = await grpcurl(mesh.target, ["describe", f"{SERVICE}.Greet"])
+    assert code == 0, printed
+    assert "option idempotency_level = IDEMPOTENT;" in printed
+    assert 'idempotency_key: "metadata[\\"x-order\\"]"' in printed
+
+    async with grpc.aio.insecure_channel(mesh.target) as channel:
+        greet = channel.unary_unary(f"/{SERVICE}/Greet")
+
+        async def task(name: str, *metadata: tuple[str, str]) -> tuple[str, str]:
+            """The id of a call's task, and the number of its last attempt."""
+            call = greet(b"\x0a" + bytes([len(name)]) + name.encode(), timeout=60, metadata=metadata)
+            await call
+            trailers = dict(await call.trailing_metadata())
+            return trailers["weft-task-id"], trailers["weft-attempt"]
+
+        # Retries: it fails twice, and nothing of that comes to the caller.
+        assert (await task("Grumpy"))[1] == "3"
+        # The key: a second call with the same order is the same task.
+        first, again, other = [await task("Ada", ("x-order", order)) for order in ("1", "1", "2")]
+        assert first == again != other
 
 
 async def test_the_client_of_a_python_agent(language: Language, mesh: MeshHarness) -> None:

@@ -28,6 +28,8 @@ from tests.support.processes import ROOT
 EXAMPLES = ROOT / "examples"
 GO_APPS = ROOT / "tests" / "support" / "go_apps"
 _PROTOS = ("greeter/protos", "corpus/protos")
+# What buf needs besides, from the root.
+_CONTRACTS = ("protos", "third_party", "buf.yaml")
 _IGNORED = shutil.ignore_patterns("node_modules", "target", "__pycache__")
 # The first build brings dependencies over the network, which may fail for a moment.
 BUILD_S = 500.0
@@ -40,12 +42,11 @@ class Language:
     """One language's example. A subclass says how it is built and run."""
 
     name = ""
-    # Inputs of its `buf generate` besides the examples' protos, from the root.
-    contracts: Sequence[str] = ()
     # Programs, the arguments with which each tells its version, and the oldest that will do.
     tools: Sequence[tuple[str, str, tuple[int, ...]]] = ()
+    # Folders, from the root.
     sources: Sequence[str] = ()
-    # Folders outside the examples that are built too.
+    # Folders that are built in other places.
     further: Sequence[Path] = ()
 
     def __init__(self) -> None:
@@ -71,8 +72,7 @@ class Language:
         examples = folder / "examples"
         for each in (*_PROTOS, self.name):
             shutil.copytree(EXAMPLES / each, examples / each, ignore=_IGNORED)
-        shutil.copy(EXAMPLES / "buf.yaml", examples)
-        for each in self.contracts:
+        for each in _CONTRACTS:
             (shutil.copytree if (ROOT / each).is_dir() else shutil.copy)(ROOT / each, folder / each)
         self.bring_plugins(examples / self.name)
         run([str(Path(sys.executable).parent / "buf"), "generate"], examples / self.name)
@@ -83,7 +83,7 @@ class Language:
             os.environ.get("WEFT_TEST_CACHE") or Path(tempfile.gettempdir()) / f"weft-languages-{os.getuid()}"
         )
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder = cache / f"{self.name}-{_hash([*(EXAMPLES / each for each in self.sources), *self.further])}"
+        folder = cache / f"{self.name}-{_hash([*(ROOT / each for each in self.sources), *self.further])}"
         # Several workers may want it at a time.
         with (cache / f"{self.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -91,7 +91,7 @@ class Language:
             if not done.exists():
                 shutil.rmtree(folder, ignore_errors=True)
                 for each in self.sources:
-                    shutil.copytree(EXAMPLES / each, folder / each, ignore=_IGNORED)
+                    shutil.copytree(ROOT / each, folder / each, ignore=_IGNORED)
                 self._try_to_build(folder)
                 done.touch()
         return folder
@@ -110,21 +110,20 @@ class Language:
 
 class Go(Language):
     name = "go"
-    contracts = ("protos", "third_party", "buf.yaml")
     tools = (("go", "version", (1, 24)),)
-    sources = ("go",)
+    sources = ("examples/go",)
     further = (GO_APPS,)
 
     def build(self, folder: Path) -> None:
         (folder / "bin").mkdir(exist_ok=True)
         # In one module with the examples, whose generated code they use.
-        shutil.copytree(GO_APPS, folder / "go" / "apps")
+        shutil.copytree(GO_APPS, folder / "examples" / "go" / "apps")
         run(
             [
                 *("go", "build", "-o", str(folder / "bin") + os.sep),
                 *("./server", "./client", "./nativeagent", "./apps/waiting"),
             ],
-            folder / "go",
+            folder / "examples" / "go",
         )
 
     def server(self, address: str) -> list[str]:
@@ -144,31 +143,31 @@ class Go(Language):
 class Node(Language):
     name = "node"
     tools = (("node", "--version", (18,)), ("npm", "--version", (8,)))
-    sources = ("node", "greeter/protos")
+    sources = ("examples/node", "examples/greeter/protos", "protos")
 
     def build(self, folder: Path) -> None:
-        run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder / "node")
+        run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder / "examples" / "node")
 
     def bring_plugins(self, folder: Path) -> None:
-        (folder / "node_modules").symlink_to(self.built / "node" / "node_modules")
+        (folder / "node_modules").symlink_to(self.built / "examples" / "node" / "node_modules")
 
     def server(self, address: str) -> list[str]:
-        return ["node", str(self.built / "node" / "server.js"), address]
+        return ["node", str(self.built / "examples" / "node" / "server.js"), address]
 
     def client(self, target: str, file: Path) -> list[str]:
-        return ["node", str(self.built / "node" / "client.js"), target, str(file)]
+        return ["node", str(self.built / "examples" / "node" / "client.js"), target, str(file)]
 
 
 class Java(Language):
     name = "java"
     tools = (("javac", "-version", (17,)), ("mvn", "--version", (3, 6)))
-    sources = ("java",)
+    sources = ("examples/java",)
 
     def build(self, folder: Path) -> None:
-        run(["mvn", "-q", "-B", "-P", "protoc", "package"], folder / "java")
+        run(["mvn", "-q", "-B", "-P", "protoc", "package"], folder / "examples" / "java")
 
     def bring_plugins(self, folder: Path) -> None:
-        (folder / "target").symlink_to(self.built / "java" / "target")
+        (folder / "target").symlink_to(self.built / "examples" / "java" / "target")
 
     def server(self, address: str) -> list[str]:
         return self._main("Server", address)
@@ -177,7 +176,7 @@ class Java(Language):
         return self._main("Client", target, str(file))
 
     def _main(self, name: str, *words: str) -> list[str]:
-        target = self.built / "java" / "target"
+        target = self.built / "examples" / "java" / "target"
         return [
             "java",
             "-cp",

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 
 	"google.golang.org/grpc"
@@ -25,16 +26,20 @@ import (
 
 type greeter struct {
 	greeterv1.UnimplementedGreeterServiceServer
+	grumpy atomic.Uint32
 }
 
-func (greeter) Greet(_ context.Context, request *greeterv1.GreetRequest) (*greeterv1.GreetResponse, error) {
+func (g *greeter) Greet(_ context.Context, request *greeterv1.GreetRequest) (*greeterv1.GreetResponse, error) {
 	if request.Name == "" {
 		return nil, status.Error(codes.InvalidArgument, "the request has no name")
+	}
+	if request.Name == "Grumpy" && g.grumpy.Add(1)%3 != 0 {
+		return nil, status.Error(codes.Unavailable, "not now")
 	}
 	return &greeterv1.GreetResponse{Text: "Hello " + request.Name, Language: "Go"}, nil
 }
 
-func (greeter) GreetOften(request *greeterv1.GreetOftenRequest, stream grpc.ServerStreamingServer[greeterv1.GreetOftenResponse]) error {
+func (*greeter) GreetOften(request *greeterv1.GreetOftenRequest, stream grpc.ServerStreamingServer[greeterv1.GreetOftenResponse]) error {
 	if request.Name == "" {
 		return status.Error(codes.InvalidArgument, "the request has no name")
 	}
@@ -56,7 +61,7 @@ func main() {
 		log.Fatal(err)
 	}
 	server := grpc.NewServer()
-	greeterv1.RegisterGreeterServiceServer(server, greeter{})
+	greeterv1.RegisterGreeterServiceServer(server, &greeter{})
 	reflection.Register(server)
 	serving := health.NewServer()
 	serving.SetServingStatus(greeterv1.GreeterService_ServiceDesc.ServiceName, grpc_health_v1.HealthCheckResponse_SERVING)

@@ -22,27 +22,34 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from weft.v1 import options_pb2 as weft_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x63orpus/v1/corpus.proto\x12\tcorpus.v1\"3\n\x0e\x41nalyzeRequest\x12\x11\n\tfile_name\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\x0c\"\xe9\x01\n\x0f\x41nalyzeResponse\x12\x11\n\tfile_name\x18\x01 \x01(\t\x12\x10\n\x08\x65ncoding\x18\x02 \x01(\t\x12$\n\x05lines\x18\x03 \x01(\x0b\x32\x15.corpus.v1.LineCounts\x12\x0e\n\x06tokens\x18\x04 \x01(\r\x12\x0f\n\x07imports\x18\x05 \x03(\t\x12&\n\tfunctions\x18\x06 \x03(\x0b\x32\x13.corpus.v1.Function\x12\x0f\n\x07\x63lasses\x18\x07 \x03(\t\x12\x13\n\x0bmax_nesting\x18\x08 \x01(\r\x12\x12\n\x05\x66\x61ult\x18\t \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_fault\"I\n\nLineCounts\x12\r\n\x05total\x18\x01 \x01(\r\x12\x0c\n\x04\x63ode\x18\x02 \x01(\r\x12\x0f\n\x07\x63omment\x18\x03 \x01(\r\x12\r\n\x05\x62lank\x18\x04 \x01(\r\"L\n\x08\x46unction\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04line\x18\x02 \x01(\r\x12\x10\n\x08\x65nd_line\x18\x03 \x01(\r\x12\x12\n\ncomplexity\x18\x04 \x01(\r\"9\n\x14ListFunctionsRequest\x12\x11\n\tfile_name\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\x0c\">\n\x15ListFunctionsResponse\x12%\n\x08\x66unction\x18\x01 \x01(\x0b\x32\x13.corpus.v1.Function2\xa7\x01\n\rCorpusService\x12@\n\x07\x41nalyze\x12\x19.corpus.v1.AnalyzeRequest\x1a\x1a.corpus.v1.AnalyzeResponse\x12T\n\rListFunctions\x12\x1f.corpus.v1.ListFunctionsRequest\x1a .corpus.v1.ListFunctionsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x63orpus/v1/corpus.proto\x12\tcorpus.v1\x1a\x15weft/v1/options.proto\"3\n\x0e\x41nalyzeRequest\x12\x11\n\tfile_name\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\x0c\"\xe9\x01\n\x0f\x41nalyzeResponse\x12\x11\n\tfile_name\x18\x01 \x01(\t\x12\x10\n\x08\x65ncoding\x18\x02 \x01(\t\x12$\n\x05lines\x18\x03 \x01(\x0b\x32\x15.corpus.v1.LineCounts\x12\x0e\n\x06tokens\x18\x04 \x01(\r\x12\x0f\n\x07imports\x18\x05 \x03(\t\x12&\n\tfunctions\x18\x06 \x03(\x0b\x32\x13.corpus.v1.Function\x12\x0f\n\x07\x63lasses\x18\x07 \x03(\t\x12\x13\n\x0bmax_nesting\x18\x08 \x01(\r\x12\x12\n\x05\x66\x61ult\x18\t \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_fault\"I\n\nLineCounts\x12\r\n\x05total\x18\x01 \x01(\r\x12\x0c\n\x04\x63ode\x18\x02 \x01(\r\x12\x0f\n\x07\x63omment\x18\x03 \x01(\r\x12\r\n\x05\x62lank\x18\x04 \x01(\r\"L\n\x08\x46unction\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04line\x18\x02 \x01(\r\x12\x10\n\x08\x65nd_line\x18\x03 \x01(\r\x12\x12\n\ncomplexity\x18\x04 \x01(\r\"9\n\x14ListFunctionsRequest\x12\x11\n\tfile_name\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\x0c\">\n\x15ListFunctionsResponse\x12%\n\x08\x66unction\x18\x01 \x01(\x0b\x32\x13.corpus.v1.Function2\xbd\x01\n\rCorpusService\x12\x45\n\x07\x41nalyze\x12\x19.corpus.v1.AnalyzeRequest\x1a\x1a.corpus.v1.AnalyzeResponse\"\x03\x90\x02\x01\x12Y\n\rListFunctions\x12\x1f.corpus.v1.ListFunctionsRequest\x1a .corpus.v1.ListFunctionsResponse\"\x03\x90\x02\x01\x30\x01\x1a\n\xc2\xe1\x18\x06\x12\x04\x12\x02\x08<b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'corpus.v1.corpus_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ANALYZEREQUEST']._serialized_start=37
-  _globals['_ANALYZEREQUEST']._serialized_end=88
-  _globals['_ANALYZERESPONSE']._serialized_start=91
-  _globals['_ANALYZERESPONSE']._serialized_end=324
-  _globals['_LINECOUNTS']._serialized_start=326
-  _globals['_LINECOUNTS']._serialized_end=399
-  _globals['_FUNCTION']._serialized_start=401
-  _globals['_FUNCTION']._serialized_end=477
-  _globals['_LISTFUNCTIONSREQUEST']._serialized_start=479
-  _globals['_LISTFUNCTIONSREQUEST']._serialized_end=536
-  _globals['_LISTFUNCTIONSRESPONSE']._serialized_start=538
-  _globals['_LISTFUNCTIONSRESPONSE']._serialized_end=600
-  _globals['_CORPUSSERVICE']._serialized_start=603
-  _globals['_CORPUSSERVICE']._serialized_end=770
+  _globals['_CORPUSSERVICE']._loaded_options = None
+  _globals['_CORPUSSERVICE']._serialized_options = b'\302\341\030\006\022\004\022\002\010<'
+  _globals['_CORPUSSERVICE'].methods_by_name['Analyze']._loaded_options = None
+  _globals['_CORPUSSERVICE'].methods_by_name['Analyze']._serialized_options = b'\220\002\001'
+  _globals['_CORPUSSERVICE'].methods_by_name['ListFunctions']._loaded_options = None
+  _globals['_CORPUSSERVICE'].methods_by_name['ListFunctions']._serialized_options = b'\220\002\001'
+  _globals['_ANALYZEREQUEST']._serialized_start=60
+  _globals['_ANALYZEREQUEST']._serialized_end=111
+  _globals['_ANALYZERESPONSE']._serialized_start=114
+  _globals['_ANALYZERESPONSE']._serialized_end=347
+  _globals['_LINECOUNTS']._serialized_start=349
+  _globals['_LINECOUNTS']._serialized_end=422
+  _globals['_FUNCTION']._serialized_start=424
+  _globals['_FUNCTION']._serialized_end=500
+  _globals['_LISTFUNCTIONSREQUEST']._serialized_start=502
+  _globals['_LISTFUNCTIONSREQUEST']._serialized_end=559
+  _globals['_LISTFUNCTIONSRESPONSE']._serialized_start=561
+  _globals['_LISTFUNCTIONSRESPONSE']._serialized_end=623
+  _globals['_CORPUSSERVICE']._serialized_start=626
+  _globals['_CORPUSSERVICE']._serialized_end=815
 # @@protoc_insertion_point(module_scope)

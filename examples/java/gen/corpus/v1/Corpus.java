@@ -6278,35 +6278,37 @@ public final class Corpus {
       descriptor;
   static {
     java.lang.String[] descriptorData = {
-      "\n\026corpus/v1/corpus.proto\022\tcorpus.v1\"E\n\016A" +
-      "nalyzeRequest\022\033\n\tfile_name\030\001 \001(\tR\010fileNa" +
-      "me\022\026\n\006source\030\002 \001(\014R\006source\"\274\002\n\017AnalyzeRe" +
-      "sponse\022\033\n\tfile_name\030\001 \001(\tR\010fileName\022\032\n\010e" +
-      "ncoding\030\002 \001(\tR\010encoding\022+\n\005lines\030\003 \001(\0132\025" +
-      ".corpus.v1.LineCountsR\005lines\022\026\n\006tokens\030\004" +
-      " \001(\rR\006tokens\022\030\n\007imports\030\005 \003(\tR\007imports\0221" +
-      "\n\tfunctions\030\006 \003(\0132\023.corpus.v1.FunctionR\t" +
-      "functions\022\030\n\007classes\030\007 \003(\tR\007classes\022\037\n\013m" +
-      "ax_nesting\030\010 \001(\rR\nmaxNesting\022\031\n\005fault\030\t " +
-      "\001(\tH\000R\005fault\210\001\001B\010\n\006_fault\"f\n\nLineCounts\022" +
-      "\024\n\005total\030\001 \001(\rR\005total\022\022\n\004code\030\002 \001(\rR\004cod" +
-      "e\022\030\n\007comment\030\003 \001(\rR\007comment\022\024\n\005blank\030\004 \001" +
-      "(\rR\005blank\"m\n\010Function\022\022\n\004name\030\001 \001(\tR\004nam" +
-      "e\022\022\n\004line\030\002 \001(\rR\004line\022\031\n\010end_line\030\003 \001(\rR" +
-      "\007endLine\022\036\n\ncomplexity\030\004 \001(\rR\ncomplexity" +
-      "\"K\n\024ListFunctionsRequest\022\033\n\tfile_name\030\001 " +
-      "\001(\tR\010fileName\022\026\n\006source\030\002 \001(\014R\006source\"H\n" +
-      "\025ListFunctionsResponse\022/\n\010function\030\001 \001(\013" +
-      "2\023.corpus.v1.FunctionR\010function2\247\001\n\rCorp" +
-      "usService\022@\n\007Analyze\022\031.corpus.v1.Analyze" +
-      "Request\032\032.corpus.v1.AnalyzeResponse\022T\n\rL" +
-      "istFunctions\022\037.corpus.v1.ListFunctionsRe" +
-      "quest\032 .corpus.v1.ListFunctionsResponse0" +
-      "\001b\006proto3"
+      "\n\026corpus/v1/corpus.proto\022\tcorpus.v1\032\025wef" +
+      "t/v1/options.proto\"E\n\016AnalyzeRequest\022\033\n\t" +
+      "file_name\030\001 \001(\tR\010fileName\022\026\n\006source\030\002 \001(" +
+      "\014R\006source\"\274\002\n\017AnalyzeResponse\022\033\n\tfile_na" +
+      "me\030\001 \001(\tR\010fileName\022\032\n\010encoding\030\002 \001(\tR\010en" +
+      "coding\022+\n\005lines\030\003 \001(\0132\025.corpus.v1.LineCo" +
+      "untsR\005lines\022\026\n\006tokens\030\004 \001(\rR\006tokens\022\030\n\007i" +
+      "mports\030\005 \003(\tR\007imports\0221\n\tfunctions\030\006 \003(\013" +
+      "2\023.corpus.v1.FunctionR\tfunctions\022\030\n\007clas" +
+      "ses\030\007 \003(\tR\007classes\022\037\n\013max_nesting\030\010 \001(\rR" +
+      "\nmaxNesting\022\031\n\005fault\030\t \001(\tH\000R\005fault\210\001\001B\010" +
+      "\n\006_fault\"f\n\nLineCounts\022\024\n\005total\030\001 \001(\rR\005t" +
+      "otal\022\022\n\004code\030\002 \001(\rR\004code\022\030\n\007comment\030\003 \001(" +
+      "\rR\007comment\022\024\n\005blank\030\004 \001(\rR\005blank\"m\n\010Func" +
+      "tion\022\022\n\004name\030\001 \001(\tR\004name\022\022\n\004line\030\002 \001(\rR\004" +
+      "line\022\031\n\010end_line\030\003 \001(\rR\007endLine\022\036\n\ncompl" +
+      "exity\030\004 \001(\rR\ncomplexity\"K\n\024ListFunctions" +
+      "Request\022\033\n\tfile_name\030\001 \001(\tR\010fileName\022\026\n\006" +
+      "source\030\002 \001(\014R\006source\"H\n\025ListFunctionsRes" +
+      "ponse\022/\n\010function\030\001 \001(\0132\023.corpus.v1.Func" +
+      "tionR\010function2\275\001\n\rCorpusService\022E\n\007Anal" +
+      "yze\022\031.corpus.v1.AnalyzeRequest\032\032.corpus." +
+      "v1.AnalyzeResponse\"\003\220\002\001\022Y\n\rListFunctions" +
+      "\022\037.corpus.v1.ListFunctionsRequest\032 .corp" +
+      "us.v1.ListFunctionsResponse\"\003\220\002\0010\001\032\n\302\341\030\006" +
+      "\022\004\022\002\010<b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
         new com.google.protobuf.Descriptors.FileDescriptor[] {
+          weft.v1.Options.getDescriptor(),
         });
     internal_static_corpus_v1_AnalyzeRequest_descriptor =
       getDescriptor().getMessageTypes().get(0);
@@ -6344,6 +6346,12 @@ public final class Corpus {
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_corpus_v1_ListFunctionsResponse_descriptor,
         new java.lang.String[] { "Function", });
+    com.google.protobuf.ExtensionRegistry registry =
+        com.google.protobuf.ExtensionRegistry.newInstance();
+    registry.add(weft.v1.Options.tasks);
+    com.google.protobuf.Descriptors.FileDescriptor
+        .internalUpdateFileDescriptor(descriptor, registry);
+    weft.v1.Options.getDescriptor();
   }
 
   // @@protoc_insertion_point(outer_class_scope)

@@ -33,6 +33,7 @@ public final class CorpusServiceGrpc {
               io.grpc.MethodDescriptor.<corpus.v1.Corpus.AnalyzeRequest, corpus.v1.Corpus.AnalyzeResponse>newBuilder()
               .setType(io.grpc.MethodDescriptor.MethodType.UNARY)
               .setFullMethodName(generateFullMethodName(SERVICE_NAME, "Analyze"))
+              .setSafe(true)
               .setSampledToLocalTracing(true)
               .setRequestMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
                   corpus.v1.Corpus.AnalyzeRequest.getDefaultInstance()))
@@ -64,6 +65,7 @@ public final class CorpusServiceGrpc {
               io.grpc.MethodDescriptor.<corpus.v1.Corpus.ListFunctionsRequest, corpus.v1.Corpus.ListFunctionsResponse>newBuilder()
               .setType(io.grpc.MethodDescriptor.MethodType.SERVER_STREAMING)
               .setFullMethodName(generateFullMethodName(SERVICE_NAME, "ListFunctions"))
+              .setSafe(true)
               .setSampledToLocalTracing(true)
               .setRequestMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
                   corpus.v1.Corpus.ListFunctionsRequest.getDefaultInstance()))

@@ -2704,21 +2704,24 @@ public final class Greeter {
       descriptor;
   static {
     java.lang.String[] descriptorData = {
-      "\n\030greeter/v1/greeter.proto\022\ngreeter.v1\"\"" +
-      "\n\014GreetRequest\022\022\n\004name\030\001 \001(\tR\004name\"?\n\rGr" +
-      "eetResponse\022\022\n\004text\030\001 \001(\tR\004text\022\032\n\010langu" +
-      "age\030\002 \001(\tR\010language\"=\n\021GreetOftenRequest" +
-      "\022\022\n\004name\030\001 \001(\tR\004name\022\024\n\005times\030\002 \001(\rR\005tim" +
-      "es\"(\n\022GreetOftenResponse\022\022\n\004text\030\001 \001(\tR\004" +
-      "text2\235\001\n\016GreeterService\022<\n\005Greet\022\030.greet" +
-      "er.v1.GreetRequest\032\031.greeter.v1.GreetRes" +
-      "ponse\022M\n\nGreetOften\022\035.greeter.v1.GreetOf" +
-      "tenRequest\032\036.greeter.v1.GreetOftenRespon" +
-      "se0\001b\006proto3"
+      "\n\030greeter/v1/greeter.proto\022\ngreeter.v1\032\025" +
+      "weft/v1/options.proto\"\"\n\014GreetRequest\022\022\n" +
+      "\004name\030\001 \001(\tR\004name\"?\n\rGreetResponse\022\022\n\004te" +
+      "xt\030\001 \001(\tR\004text\022\032\n\010language\030\002 \001(\tR\010langua" +
+      "ge\"=\n\021GreetOftenRequest\022\022\n\004name\030\001 \001(\tR\004n" +
+      "ame\022\024\n\005times\030\002 \001(\rR\005times\"(\n\022GreetOftenR" +
+      "esponse\022\022\n\004text\030\001 \001(\tR\004text2\335\001\n\016GreeterS" +
+      "ervice\022|\n\005Greet\022\030.greeter.v1.GreetReques" +
+      "t\032\031.greeter.v1.GreetResponse\">\220\002\002\302\341\0307\n\t\010" +
+      "\003\022\005\020\200\255\342\004\022\004\022\002\010\036J\023metadata[\"x-order\"]Z\017\n\004n" +
+      "ame\031\000\000\000\000\000\000\024@\022M\n\nGreetOften\022\035.greeter.v1." +
+      "GreetOftenRequest\032\036.greeter.v1.GreetOfte" +
+      "nResponse0\001b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
         new com.google.protobuf.Descriptors.FileDescriptor[] {
+          weft.v1.Options.getDescriptor(),
         });
     internal_static_greeter_v1_GreetRequest_descriptor =
       getDescriptor().getMessageTypes().get(0);
@@ -2744,6 +2747,12 @@ public final class Greeter {
       com.google.protobuf.GeneratedMessageV3.FieldAccessorTable(
         internal_static_greeter_v1_GreetOftenResponse_descriptor,
         new java.lang.String[] { "Text", });
+    com.google.protobuf.ExtensionRegistry registry =
+        com.google.protobuf.ExtensionRegistry.newInstance();
+    registry.add(weft.v1.Options.task);
+    com.google.protobuf.Descriptors.FileDescriptor
+        .internalUpdateFileDescriptor(descriptor, registry);
+    weft.v1.Options.getDescriptor();
   }
 
   // @@protoc_insertion_point(outer_class_scope)

@@ -33,6 +33,7 @@ public final class GreeterServiceGrpc {
               io.grpc.MethodDescriptor.<greeter.v1.Greeter.GreetRequest, greeter.v1.Greeter.GreetResponse>newBuilder()
               .setType(io.grpc.MethodDescriptor.MethodType.UNARY)
               .setFullMethodName(generateFullMethodName(SERVICE_NAME, "Greet"))
+              .setIdempotent(true)
               .setSampledToLocalTracing(true)
               .setRequestMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
                   greeter.v1.Greeter.GreetRequest.getDefaultInstance()))
@@ -145,8 +146,8 @@ public final class GreeterServiceGrpc {
 
     /**
      * <pre>
-     * Greets somebody.
-     * Errors: INVALID_ARGUMENT when the request has no name.
+     * Greets somebody. Calls with the same order are one task, and nobody is greeted more than five times a second.
+     * Errors: INVALID_ARGUMENT when the request has no name; UNAVAILABLE for Grumpy, two times of three: it is retried.
      * </pre>
      */
     default void greet(greeter.v1.Greeter.GreetRequest request,
@@ -201,8 +202,8 @@ public final class GreeterServiceGrpc {
 
     /**
      * <pre>
-     * Greets somebody.
-     * Errors: INVALID_ARGUMENT when the request has no name.
+     * Greets somebody. Calls with the same order are one task, and nobody is greeted more than five times a second.
+     * Errors: INVALID_ARGUMENT when the request has no name; UNAVAILABLE for Grumpy, two times of three: it is retried.
      * </pre>
      */
     public void greet(greeter.v1.Greeter.GreetRequest request,
@@ -245,8 +246,8 @@ public final class GreeterServiceGrpc {
 
     /**
      * <pre>
-     * Greets somebody.
-     * Errors: INVALID_ARGUMENT when the request has no name.
+     * Greets somebody. Calls with the same order are one task, and nobody is greeted more than five times a second.
+     * Errors: INVALID_ARGUMENT when the request has no name; UNAVAILABLE for Grumpy, two times of three: it is retried.
      * </pre>
      */
     public greeter.v1.Greeter.GreetResponse greet(greeter.v1.Greeter.GreetRequest request) throws io.grpc.StatusException {
@@ -289,8 +290,8 @@ public final class GreeterServiceGrpc {
 
     /**
      * <pre>
-     * Greets somebody.
-     * Errors: INVALID_ARGUMENT when the request has no name.
+     * Greets somebody. Calls with the same order are one task, and nobody is greeted more than five times a second.
+     * Errors: INVALID_ARGUMENT when the request has no name; UNAVAILABLE for Grumpy, two times of three: it is retried.
      * </pre>
      */
     public greeter.v1.Greeter.GreetResponse greet(greeter.v1.Greeter.GreetRequest request) {
@@ -332,8 +333,8 @@ public final class GreeterServiceGrpc {
 
     /**
      * <pre>
-     * Greets somebody.
-     * Errors: INVALID_ARGUMENT when the request has no name.
+     * Greets somebody. Calls with the same order are one task, and nobody is greeted more than five times a second.
+     * Errors: INVALID_ARGUMENT when the request has no name; UNAVAILABLE for Grumpy, two times of three: it is retried.
      * </pre>
      */
     public com.google.common.util.concurrent.ListenableFuture<greeter.v1.Greeter.GreetResponse> greet(

@@ -15,9 +15,9 @@ import * as grpc from "@grpc/grpc-js";
  */
 export interface IGreeterServiceClient {
     /**
-     * Greets somebody.
+     * Greets somebody. Calls with the same order are one task, and nobody is greeted more than five times a second.
      *
-     * Errors: INVALID_ARGUMENT when the request has no name.
+     * Errors: INVALID_ARGUMENT when the request has no name; UNAVAILABLE for Grumpy, two times of three: it is retried.
      *
      * @generated from protobuf rpc: Greet
      */
@@ -44,9 +44,9 @@ export declare class GreeterServiceClient extends grpc.Client implements IGreete
     private readonly _binaryOptions;
     constructor(address: string, credentials: grpc.ChannelCredentials, options?: grpc.ClientOptions, binaryOptions?: Partial<BinaryReadOptions & BinaryWriteOptions>);
     /**
-     * Greets somebody.
+     * Greets somebody. Calls with the same order are one task, and nobody is greeted more than five times a second.
      *
-     * Errors: INVALID_ARGUMENT when the request has no name.
+     * Errors: INVALID_ARGUMENT when the request has no name; UNAVAILABLE for Grumpy, two times of three: it is retried.
      *
      * @generated from protobuf rpc: Greet
      */

@@ -13,9 +13,9 @@ import type * as grpc from "@grpc/grpc-js";
  */
 export interface IGreeterService extends grpc.UntypedServiceImplementation {
     /**
-     * Greets somebody.
+     * Greets somebody. Calls with the same order are one task, and nobody is greeted more than five times a second.
      *
-     * Errors: INVALID_ARGUMENT when the request has no name.
+     * Errors: INVALID_ARGUMENT when the request has no name; UNAVAILABLE for Grumpy, two times of three: it is retried.
      *
      * @generated from protobuf rpc: Greet
      */

@@ -220,6 +220,6 @@ exports.GreetOftenResponse = new GreetOftenResponse$Type();
  * @generated ServiceType for protobuf service greeter.v1.GreeterService
  */
 exports.GreeterService = new runtime_rpc_1.ServiceType("greeter.v1.GreeterService", [
-    { name: "Greet", options: {}, I: exports.GreetRequest, O: exports.GreetResponse },
+    { name: "Greet", idempotency: "IDEMPOTENT", options: { "weft.v1.task": { retry: { maxAttempts: 3, initialBackoff: { nanos: 10000000 } }, limits: { startToClose: { seconds: "30" } }, idempotencyKey: "metadata[\"x-order\"]", runLimits: [{ key: "name", maxRatePerS: 5 }] } }, I: exports.GreetRequest, O: exports.GreetResponse },
     { name: "GreetOften", serverStreaming: true, options: {}, I: exports.GreetOftenRequest, O: exports.GreetOftenResponse }
 ]);

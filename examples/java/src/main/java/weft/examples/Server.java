@@ -11,6 +11,7 @@ import io.grpc.protobuf.services.ProtoReflectionServiceV1;
 import io.grpc.stub.StreamObserver;
 import java.net.InetSocketAddress;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
 
 /**
  * Serves greetings. It is a stock gRPC server, with health and reflection, and knows nothing of weft:
@@ -20,9 +21,15 @@ import java.util.concurrent.TimeUnit;
 public final class Server extends GreeterServiceGrpc.GreeterServiceImplBase {
   private static final Status NO_NAME = Status.INVALID_ARGUMENT.withDescription("the request has no name");
 
+  private final AtomicInteger grumpy = new AtomicInteger();
+
   @Override
   public void greet(GreetRequest request, StreamObserver<GreetResponse> answer) {
     if (request.getName().isEmpty()) { answer.onError(NO_NAME.asException()); return; }
+    if (request.getName().equals("Grumpy") && grumpy.incrementAndGet() % 3 != 0) {
+      answer.onError(Status.UNAVAILABLE.withDescription("not now").asException());
+      return;
+    }
     answer.onNext(GreetResponse.newBuilder().setText("Hello " + request.getName()).setLanguage("Java").build());
     answer.onCompleted();
   }
