@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections import Counter
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
@@ -16,6 +17,8 @@ from tests.store.support import Harness, StoreFactory
 from tests.support.lightweight import CONTRACT, ECHO
 from weft.coordinator.calls.submission import SubmissionService
 from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
+from weft.coordinator.fleet.agent_register import AgentRegister
+from weft.coordinator.fleet.matching import Matching
 from weft.coordinator.schedules.schedule_codec import KIND, set_next_tick, timing_of
 from weft.coordinator.schedules.schedule_table import KEEP_ENDED_S, TAKEN_UP_S, ScheduleTable
 from weft.coordinator.schedules.tick_pass import TickPass
@@ -71,7 +74,9 @@ def tick_pass(store: Any, *, contract: bool = True) -> TickPass:
     contracts = Contracts()
     if contract:
         contracts.admit(Contract.load(CONTRACT, [ECHO]))
-    return TickPass(store, SubmissionService(store, contracts, CoordinatorSettings(store="unused")), 5.0)
+    matching = Matching(store, AgentRegister(), AsyncMock())
+    submissions = SubmissionService(store, contracts, matching, CoordinatorSettings(store="unused"))
+    return TickPass(store, submissions, 5.0)
 
 
 async def create(h: Harness, name: str = "s", **spec: Any) -> schedule_pb2.Schedule:

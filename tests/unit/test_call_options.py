@@ -56,6 +56,7 @@ def test_options_of_a_policy():
             ("weft-schedule-to-start", "20s"),
             ("weft-result-ttl", "60s"),
             ("weft-fairness-key", "tenant 7"),
+            ("weft-no-wait", "True"),
         ]
     )
     retry = call.options.retry
@@ -68,6 +69,8 @@ def test_options_of_a_policy():
     assert call.options.limits.schedule_to_start.ToSeconds() == 20
     assert call.options.result_ttl.ToSeconds() == 60
     assert call.options.fairness_key == "tenant 7"
+    assert call.options.no_wait
+    assert not from_metadata([("weft-no-wait", "0")]).options.no_wait
 
 
 def test_the_mark_of_direct_calls_changes_nothing_for_a_task():
@@ -81,6 +84,7 @@ BAD_VALUES = {
     "weft-delay": [*NO_SECONDS, "31708800"],
     "weft-require": ["zone", "gpu>=many", "a=b,,c=d", ""],
     "weft-detach": ["maybe", ""],
+    "weft-no-wait": ["maybe", ""],
     "weft-start-to-close": [*NO_SECONDS, "0", "0.0001"],
     "weft-schedule-to-start": [*NO_SECONDS, "0"],
     "weft-result-ttl": [*NO_SECONDS, "0", "0.5"],

@@ -71,6 +71,18 @@ def test_the_first_layer_that_says_something_holds(layers, read, values, default
     assert read(submit(contract, override, call)) == wanted
 
 
+NO_WAIT = (None, False, True)
+
+
+@pytest.mark.parametrize(
+    ("contract", "override", "call"), [(a, b, c) for a in NO_WAIT for b in NO_WAIT for c in NO_WAIT]
+)
+def test_whether_a_task_waits_is_said_by_the_first_layer(contract, override, call):
+    layers = [None if value is None else {"no_wait": value} for value in (contract, override, call)]
+    said = [value for value in (call, override, contract) if value is not None]
+    assert submit(*layers).no_wait is bool(said and said[0])
+
+
 @pytest.mark.parametrize("name", ["schedule_to_start", "start_to_close", "schedule_to_close"])
 @pytest.mark.parametrize(
     ("contract", "override", "call"),

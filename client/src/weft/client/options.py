@@ -9,7 +9,7 @@ from typing import TypedDict
 
 from weft.rpc.calls import call_context, tracing
 from weft.rpc.calls import metadata as entries
-from weft.rpc.calls.metadata import RETRY_MARK
+from weft.rpc.calls.metadata import NO_WAIT_KEY, RETRY_MARK
 from weft.rpc.task_policy.retry_policy import RetryPolicy
 from weft.rpc.times import optional_duration
 from weft.v1 import options_pb2, task_pb2
@@ -32,6 +32,8 @@ class SubmitOptions(TypedDict, total=False):
     # Requirements on the agent: these labels, and at least these resources.
     require_labels: Mapping[str, str]
     require_resources: Mapping[str, float]
+    # Raise FailedPrecondition at once (NO_AGENT_MATCHES) if no connected agent can run the task.
+    no_wait: bool
     # The handler sees it as its call's metadata.
     metadata: Metadata
     # How long the outcome is kept, of a task that succeeded or was cancelled, and of a failed one.
@@ -76,7 +78,7 @@ def task_options(options: SubmitOptions, *, inherits: bool = True) -> task_pb2.T
         root_id="" if inherited is None else inherited.root_id,
         parent_id="" if inherited is None else inherited.parent_id,
     )
-    return task_pb2.TaskOptions(
+    message = task_pb2.TaskOptions(
         priority=options.get("priority"),
         delay=optional_duration(options.get("delay_s")),
         limits=limits,
@@ -86,6 +88,9 @@ def task_options(options: SubmitOptions, *, inherits: bool = True) -> task_pb2.T
         result_ttl=optional_duration(options.get("result_ttl_s")),
         failure_ttl=optional_duration(options.get("failure_ttl_s")),
     )
+    if (no_wait := options.get("no_wait")) is not None:
+        message.no_wait = no_wait
+    return message
 
 
 def call_options(
@@ -95,6 +100,7 @@ def call_options(
     delay_s: float | None = None,
     require: str | Mapping[str, str | float] | None = None,
     detach: bool = False,
+    no_wait: bool | None = None,
     retry_unavailable: bool = False,
     metadata: Metadata = (),
 ) -> tuple[tuple[str, str | bytes], ...]:
@@ -109,6 +115,8 @@ def call_options(
         require: requirements on the agent: {"zone": "eu", "gpu": 1} (text: exactly; a number: at least), or as
             text, "zone=eu,gpu>=1".
         detach: answer at once with an empty response; the trailer `weft-task-id` names the task.
+        no_wait: fail at once (NO_AGENT_MATCHES) if no connected agent can run the task. None: as its method's policy and the
+            coordinator say.
         retry_unavailable: for direct calls: the call may run twice. If its agent is lost, another agent gets it.
         metadata: the caller's own entries, for the handler.
     """
@@ -123,6 +131,8 @@ def call_options(
         pairs.append(("weft-require", require if isinstance(require, str) else _requirements(require)))
     if detach:
         pairs.append(("weft-detach", "true"))
+    if no_wait is not None:
+        pairs.append((NO_WAIT_KEY, "true" if no_wait else "false"))
     if retry_unavailable:
         pairs.append(RETRY_MARK)
     pairs += tracing.current().items()

@@ -60,6 +60,7 @@ class Defaults:
     failure_ttl_s: float
     max_payload_bytes: int
     max_metadata_bytes: int
+    no_wait: bool = False
 
 
 def packed_headers(entries: Sequence[task_pb2.Metadatum]) -> bytes:
@@ -119,6 +120,7 @@ def submission(
             request_id,
             result_ttl_s=defaults.result_ttl_s,
             failure_ttl_s=defaults.failure_ttl_s,
+            no_wait=defaults.no_wait,
         )
     else:
         given = _with_options(call, options, defaults, task_id)
@@ -169,6 +171,7 @@ def _with_options(call: Call, options: task_pb2.TaskOptions, defaults: Defaults,
         fairness_key=_fairness_key(options),
         fairness_weight=_fairness_weight(options),
         locks=_locks(options.locks) if options.locks else (),
+        no_wait=options.no_wait if options.HasField("no_wait") else defaults.no_wait,
     )
 
 

@@ -32,6 +32,7 @@ from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.fleet.discovery_service import DiscoveryService
 from weft.coordinator.fleet.fleet_sync import FleetSync
 from weft.coordinator.fleet.fleet_view import FleetView
+from weft.coordinator.fleet.matching import Matching
 from weft.coordinator.fleet.method_service import MethodService
 from weft.coordinator.fleet.queue_explainer import QueueExplainer
 from weft.coordinator.fleet.queue_view import Queues
@@ -138,7 +139,8 @@ class Coordinator:
         self._fleet = FleetView(self._store, self._register, self._sessions, self._fleet_sync)
         self._dispatcher = Dispatcher(self._store, self._index)
         self._health = ServiceHealth(self._store, self._register, self._contracts)
-        self._submission_service = SubmissionService(self._store, self._contracts, settings)
+        matching = Matching(self._store, self._register, self._fleet_sync.look_now)
+        self._submission_service = SubmissionService(self._store, self._contracts, matching, settings)
         ticks = TickPass(self._store, self._submission_service, settings.cancel_grace_s)
         self._schedules = ScheduleRunner(self._store, ticks.run)
         self._sweeper = Sweeper(

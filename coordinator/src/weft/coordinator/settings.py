@@ -110,6 +110,11 @@ class CoordinatorSettings(BaseSettings):
         le=2**31 - 1,
         description="largest message, either way, of a direct call by this coordinator",
     )
+    no_wait: bool = Field(
+        False,
+        description="refuse a task at once if no connected agent can run it, unless its call or its method's policy says"
+        " otherwise",
+    )
     max_calls: int = Field(
         10_000,
         ge=1,

@@ -59,6 +59,12 @@ RequestId = Annotated[
     str | None,
     typer.Option(metavar="ID", help="Idempotency key: the same id with the same request is one task."),
 ]
+NoWait = Annotated[
+    bool,
+    typer.Option(
+        "--no-wait", help="Fail at once if no connected agent can run it, instead of waiting for one."
+    ),
+]
 Require = Annotated[
     list[str] | None,
     typer.Option(

@@ -65,6 +65,7 @@ def call(
     delay_s: inputs.DelayS = None,
     request_id: inputs.RequestId = None,
     require: inputs.Require = None,
+    no_wait: inputs.NoWait = False,
     metadata: inputs.Metadata = None,
     as_json: Json = False,
 ) -> None:
@@ -84,6 +85,7 @@ def call(
         "--delay-s": delay_s is not None,
         "--request-id": request_id is not None,
         "--require": bool(require),
+        "--no-wait": no_wait,
     }
     _check(for_tasks, direct=direct or explain, policy=policy)
     entries = call_options(
@@ -92,6 +94,7 @@ def call(
         delay_s=delay_s,
         require=",".join(require or ()),
         detach=detach,
+        no_wait=no_wait or None,
         metadata=inputs.metadata_entries(metadata or [], own_keys=True),
     )
     inputs.check_sendable(entries)

@@ -44,6 +44,7 @@ def submit(
     delay_s: inputs.DelayS = None,
     request_id: inputs.RequestId = None,
     require: inputs.Require = None,
+    no_wait: inputs.NoWait = False,
     metadata: inputs.Metadata = None,
     limit_s: Annotated[
         float | None,
@@ -65,6 +66,8 @@ def submit(
     if request_id is not None:
         inputs.check_sendable([("weft-request-id", request_id)])
     options = submit_options(priority, delay_s, require, metadata, limit_s)
+    if no_wait:
+        options["no_wait"] = True
     texts = list(inputs.read_lines(request)) if lines else [(0, inputs.read_text(request))]
 
     async def work(mesh: Mesh) -> bool:

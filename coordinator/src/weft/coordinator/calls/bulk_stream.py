@@ -150,7 +150,7 @@ class BulkStream:
             await self._attach([answer.task_id for answer in answers if answer.existed])
         return answers
 
-    def _answer(self, submission: Submission, result: EnqueueResult) -> coordinator_pb2.SubmitAck:
+    def _answer(self, submission: Submission, result: EnqueueResult | WeftError) -> coordinator_pb2.SubmitAck:
         try:
             enqueued = accepted(result, submission.request_id)
         except WeftError as error:

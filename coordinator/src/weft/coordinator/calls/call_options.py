@@ -88,9 +88,7 @@ def _read(call: CallOptions, key: str, value: str) -> None:
     if key == "weft-request-id":
         call.request_id = value
     elif key == "weft-detach":
-        if value.lower() not in _TRUE + _FALSE:
-            raise refusals.invalid_field(f"weft-detach is {value!r}; it must be true or false", field=key)
-        call.detach = value.lower() in _TRUE
+        call.detach = _flag(key, value)
     elif (read := _OPTIONS.get(key)) is not None:
         read(call.options, key, value)
     elif key in call_keys.LINEAGE:
@@ -112,6 +110,16 @@ def _priority(options: task_pb2.TaskOptions, key: str, value: str) -> None:
     if not (value.isascii() and value.isdecimal()) or len(value) > 1:
         raise refusals.invalid_field(f"weft-priority is {value!r}; it must be 0 to 9", field=key)
     options.priority = int(value)
+
+
+def _flag(key: str, value: str) -> bool:
+    if value.lower() not in _TRUE + _FALSE:
+        raise refusals.invalid_field(f"{key} is {value!r}; it must be true or false", field=key)
+    return value.lower() in _TRUE
+
+
+def _no_wait(options: task_pb2.TaskOptions, key: str, value: str) -> None:
+    options.no_wait = _flag(key, value)
 
 
 def _delay(options: task_pb2.TaskOptions, key: str, value: str) -> None:
@@ -186,5 +194,6 @@ _OPTIONS: Mapping[str, Callable[[task_pb2.TaskOptions, str, str], None]] = {
     "weft-schedule-to-start": _schedule_to_start,
     "weft-result-ttl": _result_ttl,
     "weft-fairness-key": _fairness_key,
+    metadata.NO_WAIT_KEY: _no_wait,
     call_keys.RETRY_KEY: _retry,
 }

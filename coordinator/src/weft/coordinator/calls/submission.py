@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from weft.coordinator import codec
 from weft.coordinator.contracts.contract_catalogue import Contracts
+from weft.coordinator.fleet.matching import Matching
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import (
@@ -19,6 +20,7 @@ from weft.coordinator.store.records import (
 from weft.coordinator.store.rules import REQUEST_ID_TTL_S
 from weft.coordinator.store.store_refusals import at_limit, too_many_queues
 from weft.rpc import refusals
+from weft.rpc.errors import WeftError
 from weft.rpc.times import checked_duration
 from weft.v1 import coordinator_pb2, task_pb2
 
@@ -26,8 +28,11 @@ from weft.v1 import coordinator_pb2, task_pb2
 class SubmissionService:
     """Checks and stores submissions."""
 
-    def __init__(self, store: Store, contracts: Contracts, settings: CoordinatorSettings) -> None:
+    def __init__(
+        self, store: Store, contracts: Contracts, matching: Matching, settings: CoordinatorSettings
+    ) -> None:
         self._store = store
+        self._matching = matching
         self._contracts = contracts
         self._policies = contracts.policies
         self._max_queued = settings.max_queued_tasks
@@ -36,6 +41,7 @@ class SubmissionService:
             failure_ttl_s=settings.failure_ttl_s,
             max_payload_bytes=settings.max_payload_bytes,
             max_metadata_bytes=settings.max_metadata_bytes,
+            no_wait=settings.no_wait,
         )
         self.stopping = False
 
@@ -72,8 +78,9 @@ class SubmissionService:
 
     async def store(
         self, submissions: Sequence[Submission], *, acknowledged: bool = True
-    ) -> Sequence[EnqueueResult]:
-        """Store submissions; `acknowledged`: they are durable when this returns.
+    ) -> Sequence[EnqueueResult | WeftError]:
+        """Store submissions; `acknowledged`: they are durable when this returns. An error is the result of one that is not to
+        wait, and that no agent can run.
 
         Raises:
             Unavailable: the coordinator is stopping, or the store cannot be written.
@@ -87,16 +94,29 @@ class SubmissionService:
             raise refusals.overloaded(
                 f"{self._max_queued} tasks are unfinished, the most that are allowed", retry_after_s=5.0
             )
+        if impatient := [each for each in submissions if each.no_wait]:
+            return await self._store_matching(submissions, impatient, acknowledged=acknowledged)
         return await self._store.enqueue(submissions, acknowledged=acknowledged)
 
+    async def _store_matching(
+        self, submissions: Sequence[Submission], impatient: Sequence[Submission], *, acknowledged: bool
+    ) -> Sequence[EnqueueResult | WeftError]:
+        refused = await self._matching.refused(impatient)
+        rest = [each for each in submissions if each.task_id not in refused]
+        stored = iter(await self._store.enqueue(rest, acknowledged=acknowledged) if rest else ())
+        return [refused.get(each.task_id) or next(stored) for each in submissions]
 
-def accepted(result: EnqueueResult, request_id: str) -> Enqueued:
+
+def accepted(result: EnqueueResult | WeftError, request_id: str) -> Enqueued:
     """The result of storing one submission.
 
     Raises:
+        FailedPrecondition: NO_AGENT_MATCHES.
         AlreadyExists: REQUEST_ID_REUSED.
         ResourceExhausted: its method has too many queues, or a run limit refuses it.
     """
+    if isinstance(result, WeftError):
+        raise result
     if isinstance(result, TooManyQueues):
         raise too_many_queues(result)
     if isinstance(result, AtLimit):

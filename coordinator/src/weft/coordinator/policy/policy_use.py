@@ -43,6 +43,8 @@ def apply(
         submission.result_ttl_s = policy.result_ttl_s
     if policy.failure_ttl_s is not None and (options is None or not options.HasField("failure_ttl")):
         submission.failure_ttl_s = policy.failure_ttl_s
+    if policy.no_wait is not None and (options is None or not options.HasField("no_wait")):
+        submission.no_wait = policy.no_wait
     if policy.schedule_to_start_s is not None:
         submission.schedule_to_start_s = strictest(submission.schedule_to_start_s, policy.schedule_to_start_s)
     if policy.start_to_close_s is not None:

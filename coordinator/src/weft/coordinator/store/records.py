@@ -71,6 +71,8 @@ class Submission:
     limit_keys: tuple[tuple[str, str], ...] = ()
     # Held together while the task runs; each name once.
     locks: tuple[LockClaim, ...] = ()
+    # Refuse it if no agent can run it (`Matching`). Stores do not know this.
+    no_wait: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from weft.rpc import refusals
 from weft.rpc.calls.call_context import PARENT_ID_KEY, ROOT_ID_KEY
-from weft.rpc.calls.metadata import DIRECT, DURABLE, MODE_KEY, RETRY_MARK
+from weft.rpc.calls.metadata import DIRECT, DURABLE, MODE_KEY, NO_WAIT_KEY, RETRY_MARK
 
 PREFIX = "weft-"
 MODES = (DURABLE, DIRECT)
@@ -29,6 +29,8 @@ FOR_TASKS = (
     "weft-schedule-to-start",
     "weft-result-ttl",
     "weft-fairness-key",
+    # To an agent, a balancer sends the same key with its direct calls: refuse it if no slot is free.
+    NO_WAIT_KEY,
 )
 KNOWN = (*FOR_TASKS, MODE_KEY, RETRY_KEY, *LINEAGE)
 
