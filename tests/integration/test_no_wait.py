@@ -137,7 +137,8 @@ async def set_state(meshes: Meshes, agent_id: str, state: fleet_pb2.DesiredState
 
 async def test_who_is_refused(meshes: Meshes) -> None:
     channel, eu = meshes.agents.own_channel(), Require(labels={"zone": "eu"})
-    async with LightAgent(channel, "gone", methods=[STREAM]):
+    # Both coordinators have the contract.
+    async with LightAgent(channel, "gone", methods=[ECHO, CALL, STREAM]):
         await meshes.agents.wait_serving()
         await meshes.callers.wait_serving()
     with_gpu = {"labels": {"zone": "us"}, "resources": {"gpu": 1}}

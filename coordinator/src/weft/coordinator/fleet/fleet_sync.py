@@ -23,8 +23,6 @@ from weft.v1 import fleet_pb2
 
 log = get_logger(__name__)
 
-# No look is needed for a single question so soon after another.
-LOOK_AGAIN_S = 0.1
 # An agent's load is shared when it changes, and at least this often.
 LOAD_S = 5.0
 
@@ -53,7 +51,8 @@ class FleetSync:
         self._forget_after_s = forget_after_s
         self._reachability = Reachability(self.session_changed)
         self._looking = asyncio.Lock()
-        self._looked_at_s = 0.0
+        # The look that questions wait for, until it begins.
+        self._asked: asyncio.Task[None] | None = None
         # Agents whose sessions changed since the last look began: to be read again.
         self._touched: set[str] = set()
         # Agents here whose present state other coordinators do not know.
@@ -86,14 +85,16 @@ class FleetSync:
             await self._store.forget_agent(agent_id)
 
     async def look_now(self) -> None:
-        """Take in what has changed, unless that was done a moment ago."""
-        now_s = time.monotonic()
-        if now_s - self._looked_at_s >= LOOK_AGAIN_S:
-            await self.look(now_s)
+        """Take in what has changed until now. Many questions at a time share one look."""
+        if self._asked is None:
+            self._asked = asyncio.get_running_loop().create_task(self.look(time.monotonic()))
+        # One caller that goes away must not end the look of the others.
+        await asyncio.shield(self._asked)
 
     async def look(self, now_s: float) -> None:
         """Take in the changes of the store, and the desired states that operators set at other coordinators."""
         async with self._looking:
+            self._asked = None
             touched, self._touched = self._touched, set()
             try:
                 news = await self._store.agent_news(touched)
@@ -101,7 +102,6 @@ class FleetSync:
                 self._touched |= touched
                 raise
             # A session that changed during the read is newer than its record: the next look reads that agent again.
-            self._looked_at_s = now_s
             current = {agent_id: record for agent_id, record in news.items() if agent_id not in self._touched}
             for agent_id, desired in self._register.take_news(current, now_s):
                 self._sessions.set_desired(agent_id, desired)
