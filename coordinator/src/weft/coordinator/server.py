@@ -110,12 +110,7 @@ class Coordinator:
         self._resources = ResourceView(self._store, self._register)
         self._explainer = QueueExplainer(self._store, self._register, self._resources)
         self._index = SessionIndex(self._register.elsewhere)
-        self._outcomes = AttemptOutcomes(
-            self._register.description,
-            timed=self._is_unary,
-            changed=self.session_changed,
-            now=self._store.now,
-        )
+        self._outcomes = self._make_outcomes()
         self._sessions = Sessions(
             self._store,
             ContractAdmission(self._store, self._contracts, self._register, self._run_limits.settle),
@@ -149,6 +144,14 @@ class Coordinator:
             lost=self._register.session_lost,
             before_late=self._sessions.heartbeats.watch,
             housekeeping=self._keep_house,
+        )
+
+    def _make_outcomes(self) -> AttemptOutcomes:
+        return AttemptOutcomes(
+            self._register.description,
+            timed=self._is_unary,
+            changed=self.session_changed,
+            now=self._store.now,
         )
 
     # -- events of the store (StoreListener) -----------------------------------------------------------------------
