@@ -19,9 +19,11 @@ from google.protobuf import json_format
 from google.rpc import status_pb2
 
 from billing.v1 import billing_pb2, billing_pb2_grpc
+from tests.support import prioritized_agent
 from tests.support.lightweight import Answer, LightAgent, echo, hello, never, refusal, result_of
 from tests.support.mesh import MeshHarness
 from tests.support.policies import Options, policy_file
+from tests.support.processes import Process, until
 from tests.support.redis_server import RedisServer
 from tests.support.reflecting import find_grpcurl, grpcurl
 from weft.coordinator.contracts.contract_catalogue import Contract, MethodInfo
@@ -388,6 +390,35 @@ async def test_a_method_is_direct_by_default_if_its_policy_says_so(tmp_path):
             await is_task("Preview", priority="3")
         assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert "make the call durable" in str(raised.value.details())
+
+
+async def test_an_agent_with_other_options_dials_until_the_others_are_gone_or_replaces_them(tmp_path):
+    async with MeshHarness(tmp_path) as mesh:
+        await mesh.coordinator()
+
+        async def start(name: str, priority: int, *, wait: bool = True, **env: str) -> Process:
+            given = {"PRIORITY": str(priority), **env}
+            return await mesh.agent(
+                name, program="tests.support.prioritized_agent:agent", env=given, wait=wait
+            )
+
+        async def in_force(priority: int) -> None:
+            request = api.SubmitTaskRequest(method=prioritized_agent.METHOD)
+
+            async def seen() -> bool:
+                return (await mesh.api().SubmitTask(request, timeout=5)).task.options.priority == priority
+
+            await mesh.eventually(seen, f"priority {priority} is in force")
+
+        first = await start("first", 1)
+        second = await start("second", 2, wait=False)
+        await until(lambda: "the option priority is priority: 2" in second.output(), "it says why")
+        await in_force(1)
+        third = await start("third", 3, WEFT_AGENT_REPLACE_OPTIONS="true")
+        await in_force(3)
+        await asyncio.gather(first.terminate(), third.terminate())
+        await in_force(2)
+        assert second.alive
 
 
 async def test_the_options_in_force_outlive_a_coordinator(tmp_path):

@@ -70,6 +70,8 @@ class Agent:
         max_message_bytes: largest request or response of a direct call.
         show_errors: tell operators, with the task, what handlers raise: type, text and traceback. False: it stays in
             the agent's log. Callers never see it.
+        replace_options: put the task policies of its methods in force for all agents, also if connected ones have others. By
+            default it is refused until they are gone, and dials on.
 
     Raises:
         InvalidArgument: a setting has a value that it cannot have.
@@ -96,6 +98,7 @@ class Agent:
         direct_queue: int | None = None,
         max_message_bytes: int | None = None,
         show_errors: bool | None = None,
+        replace_options: bool | None = None,
     ) -> None:
         self._methods: dict[str, HostedMethod] = {}
         self._hooks = Hooks()
@@ -118,6 +121,7 @@ class Agent:
             direct_queue=direct_queue,
             max_message_bytes=max_message_bytes,
             show_errors=show_errors,
+            replace_options=replace_options,
         )
 
     def configure(self, *, agent_id: str | None = None, **settings: Any) -> None:

@@ -118,6 +118,11 @@ class AgentSettings(BaseSettings):
         description="store handlers' exceptions with their tasks, for operators: type, text and traceback; `false`: they"
         " stay in the agent's log. Callers never get them",
     )
+    replace_options: bool = Field(
+        default=False,
+        description="put the task policies of its methods in force for all agents, also if connected ones have others; for"
+        " rolling updates",
+    )
 
     @field_validator("target", mode="before")
     @classmethod

@@ -37,6 +37,7 @@ def identity_of(
         prefetch=settings.prefetch,
         advertised_address=advertised,
         version=VERSION,
+        replace_options=settings.replace_options,
     )
 
 

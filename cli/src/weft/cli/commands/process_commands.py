@@ -175,6 +175,13 @@ def agent(
             " a supervisor then starts the agent again.",
         ),
     ] = None,
+    replace_options: Annotated[
+        bool,
+        typer.Option(
+            "--replace-options",
+            help="Put the task policies of its methods in force for all agents, also if connected ones have others.",
+        ),
+    ] = False,
     log_level: Annotated[str, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = "info",
     reload: Annotated[
         bool, typer.Option("--reload", help="Restart the agent when a Python file changes.")
@@ -202,6 +209,7 @@ def agent(
         "labels": labels,
         "drain_grace_s": drain_grace_s,
         "restart_at_overrun_slots": restart_at_overrun,
+        "replace_options": replace_options or None,
     }
     _run_agent(_made(program, beside_app, given))
 
