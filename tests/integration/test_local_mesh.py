@@ -20,7 +20,7 @@ from probe.v1 import probe_pb2_grpc
 from probe.v1.probe_pb2 import ProbeRequest
 from tests.support.probe import ProbeService
 from weft.agent import Agent, HookError, HostingError, current_task
-from weft.client import RetryPolicy, TaskState, methods
+from weft.client import Cron, Every, RetryPolicy, TaskState, methods
 from weft.rpc.errors import WeftError
 from weft.testing import LocalMesh, mesh_of
 
@@ -200,6 +200,27 @@ async def test_advance_stops_at_each_time_and_runs_what_is_due(noting):
         assert 3.5 * HOUR_S <= mesh.clock.now() - began < 3.5 * HOUR_S + 60
         with pytest.raises(ValueError, match="back"):
             await mesh.clock.advance(-1)
+
+
+async def test_schedules_tick_with_the_clock(noting):
+    """Each tick at its own time; three days take a moment."""
+    async with mesh_of(agent_of(noting)) as mesh:
+        noting.now = mesh.clock.now
+        began_s = time.monotonic()
+        for name, timing in (("daily", Cron("0 3 * * *")), ("twice", Every(36 * HOUR_S))):
+            await mesh.schedules.create(name, PROBE.Call, ProbeRequest(text=name), timing)
+        started_at = mesh.clock.now()
+        await mesh.clock.advance(73 * HOUR_S)
+        assert time.monotonic() - began_s < 10.0
+        daily, twice = await mesh.schedules.get("daily"), await mesh.schedules.get("twice")
+        assert (daily.submitted, twice.submitted) == (3, 2)
+        assert sorted(noting.ran) == ["daily1"] * 3 + ["twice1"] * 2
+        ended = dict(zip(noting.ended, noting.ran, strict=True))
+        by_day = sorted(at % (24 * HOUR_S) for at, name in ended.items() if name == "daily1")
+        assert by_day == pytest.approx([3 * HOUR_S] * 3, abs=10.0)
+        assert sorted(at - started_at for at, name in ended.items() if name == "twice1") == pytest.approx(
+            [36 * HOUR_S, 72 * HOUR_S], abs=10.0
+        )
 
 
 async def test_results_expire_and_limits_pass_with_the_clock(noting):

@@ -34,6 +34,7 @@ from weft.coordinator.store.records import (
 )
 from weft.coordinator.store.redis.redis_store import RedisOptions, RedisStore
 from weft.coordinator.store.rules import QueueKey, Requirements, State
+from weft.coordinator.store.table_store import RowPut
 from weft.rpc.network.channel import BATCH_BYTES, MAX_PAYLOAD_BYTES
 from weft.v1 import fleet_pb2
 
@@ -194,6 +195,11 @@ async def test_an_idle_coordinator_reads_little(server: RedisServer) -> None:
         await other.store.put_contract(f"{n:064x}", bytes(50_000), [f"acme.v1.S{n}/Call"])
     requirements = [Requirements.of({"zone": f"z{n}"}, {}) for n in range(300)]
     await other.submit_many([Submission(METHOD, requirements=each) for each in requirements])
+    # And schedules whose next ticks are far.
+    far_at = other.store.now() + 1e6
+    await other.store.put_rows(
+        [RowPut("schedule", f"s{n}", bytes(1000), due_at=far_at + n) for n in range(500)]
+    )
     settings = CoordinatorSettings(listen="127.0.0.1:0", store=server.url, store_prefix=PREFIX)
     coordinator = Coordinator(settings)
     await coordinator.start()

@@ -17,15 +17,25 @@ from tests.store.support import Harness, StoreFactory
 from tests.support.lightweight import CONTRACT, ECHO
 from weft.coordinator.calls.submission import SubmissionService
 from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
+from weft.coordinator.contracts.contract_sync import ContractSync
 from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.fleet.matching import Matching
-from weft.coordinator.schedules.schedule_codec import KIND, set_next_tick, timing_of
-from weft.coordinator.schedules.schedule_table import KEEP_ENDED_S, TAKEN_UP_S, ScheduleTable
+from weft.coordinator.schedules.schedule_codec import (
+    KIND,
+    MAX_OPTIONS_BYTES,
+    MAX_PAYLOAD_BYTES,
+    MAX_REASON_CHARS,
+    note_tick,
+    set_next_tick,
+    timing_of,
+)
+from weft.coordinator.schedules.schedule_rules import Fate
+from weft.coordinator.schedules.schedule_table import KEEP_ENDED_S, TAKEN_UP_S, ScheduleTable, row_put
 from weft.coordinator.schedules.tick_pass import TickPass
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.table_store import RowPut
 from weft.rpc.times import duration, seconds, timestamp
-from weft.v1 import schedule_pb2
+from weft.v1 import schedule_pb2, task_pb2
 from weft.v1.schedule_pb2 import (
     OVERLAP_POLICY_ALLOW,
     OVERLAP_POLICY_CANCEL,
@@ -205,6 +215,18 @@ async def test_a_spec_that_is_replaced_between_two_tries_makes_no_second_task(
     assert (await read(h)).last_ticks[0].task_id == task_id
 
 
+async def test_a_tick_that_was_submitted_is_not_told_as_refused(h: Harness) -> None:
+    await create(h)
+    h.clock.advance(PERIOD_S)
+    with pytest.raises(Died):
+        await tick_pass(DyingStore(h.store, 3, after=True)).run()
+    h.clock.advance(TAKEN_UP_S)
+    # Now its method is not known any more.
+    await settle(h, tick_pass(h.store, contract=False))
+    (tick,) = (await read(h)).last_ticks
+    assert (tick.outcome, [tick.task_id]) == (TICK_OUTCOME_SUBMITTED, await h.find())
+
+
 async def test_a_deleted_schedule_that_is_created_again_has_ticks_of_its_own(h: Harness) -> None:
     await create(h)
     h.clock.advance(PERIOD_S)
@@ -334,6 +356,43 @@ async def test_a_task_that_is_refused_costs_its_tick(h: Harness) -> None:
     h.clock.advance(PERIOD_S)
     await settle(h, tick_pass(h.store))
     assert (await read(h)).submitted_count == 1
+
+
+async def test_a_contract_that_a_schedule_needs_is_kept(h: Harness) -> None:
+    await h.store.put_contract("digest", CONTRACT, [ECHO])
+    table = ScheduleTable(h.store)
+    sync = ContractSync(h.store, Contracts(), forget_after_s=100.0, also_needed=table.methods)
+    await sync.load()
+    await create(h)
+    now_s = 0.0
+    for _ in range(5):
+        # No agent hosts it.
+        await h.store.agent_news()
+        await sync.forget([], [], now_s)
+        h.clock.advance(80.0)
+        now_s += 80.0
+    assert list(await h.store.contracts()) == ["digest"]
+    await table.delete("s")
+    for _ in range(3):
+        await sync.forget([], [], now_s)
+        h.clock.advance(80.0)
+        now_s += 80.0
+    assert list(await h.store.contracts()) == []
+
+
+async def test_a_schedule_of_the_largest_spec_has_room_for_its_ticks(h: Harness) -> None:
+    schedule = await create(
+        h,
+        "n" * 128,
+        payload=bytes(MAX_PAYLOAD_BYTES),
+        options=task_pb2.TaskOptions(fairness_key="k" * (MAX_OPTIONS_BYTES - 8)),
+        cron="1," * 120 + "1 * * * *",
+        time_zone="America/Argentina/ComodRivadavia",
+    )
+    schedule.pause_reason = "\U0001f40c" * MAX_REASON_CHARS
+    for n in range(40):
+        note_tick(schedule, 1e9 + n, Fate.REFUSED, task_id=f"task-{n:040}", reason="\U0001f40c" * 500)
+    assert isinstance((await h.store.put_rows([row_put(schedule, None, h.clock())]))[0], int)
 
 
 async def test_a_row_that_cannot_be_read_stops_no_other(h: Harness) -> None:

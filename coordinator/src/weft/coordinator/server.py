@@ -332,6 +332,15 @@ class Coordinator:
         """Run a sweep now."""
         return await self._sweeper.run_once()
 
+    @property
+    def next_tick_at(self) -> float | None:
+        """When a schedule is due next, by the store's clock; None: no time is known."""
+        return self._schedules.next_at
+
+    async def run_schedules(self) -> None:
+        """Submit the tasks of all ticks that have come."""
+        await self._schedules.run_due()
+
     async def wait(self) -> None:
         """Wait until the server has ended."""
         if self._server is not None:

@@ -50,8 +50,9 @@ class MeshClock:
         async with self._moving:
             end_at = self.now() + seconds
             self._left_running = frozenset()
+            await self._parts()[0].run_schedules()
             await self._settle()
-            while (due_at := self._parts()[2].next_due_at()) is not None and due_at <= end_at:
+            while (due_at := self._next_due_at()) is not None and due_at <= end_at:
                 await self._jump(due_at)
                 await self._settle()
             await self._jump(end_at)
@@ -65,12 +66,12 @@ class MeshClock:
 
     async def skip_idle_time(self) -> None:
         """Jump whenever a caller waits and nothing but time can change the state. Runs until it is cancelled."""
-        coordinator, _, moved = self._parts()
+        coordinator, _, _ = self._parts()
         seen: object = None
         looks = 0
         while True:
             await asyncio.sleep(LOOK_S)
-            due_at = moved.next_due_at()
+            due_at = self._next_due_at()
             if due_at is None or self._moving.locked() or not coordinator.subscribed_tasks() or self._busy():
                 seen = None
                 continue
@@ -87,6 +88,12 @@ class MeshClock:
             raise RuntimeError("the mesh of this clock does not run")
         return self._coordinator, self._store, self._moved
 
+    def _next_due_at(self) -> float | None:
+        """When the next task or schedule is due."""
+        coordinator, _, moved = self._parts()
+        due = [at for at in (moved.next_due_at(), coordinator.next_tick_at) if at is not None]
+        return min(due, default=None)
+
     def _busy(self) -> bool:
         """Whether a task runs, or is ready to run."""
         _, store, moved = self._parts()
@@ -94,10 +101,10 @@ class MeshClock:
 
     def _state(self) -> object:
         _, store, moved = self._parts()
-        return store.unfinished(), dict(store.ready_depths()), moved.running(), moved.next_due_at()
+        return store.unfinished(), dict(store.ready_depths()), moved.running(), self._next_due_at()
 
     async def _jump(self, to: float) -> None:
-        """Move the clock to a time, unless it is past it, and sweep the store."""
+        """Move the clock to a time, unless it is past it, sweep the store, and submit the tasks of schedules."""
         coordinator, _, moved = self._parts()
         by_s = to - self.now()
         if by_s > 0:
@@ -106,7 +113,8 @@ class MeshClock:
         while True:
             report = await coordinator.sweep()
             if not (report.promoted or report.expired or report.reclaimed or report.forgotten):
-                return
+                break
+        await coordinator.run_schedules()
 
     async def _settle(self) -> None:
         """Wait until the mesh is at rest: agents have the ready tasks, as far as they have room, and handlers have

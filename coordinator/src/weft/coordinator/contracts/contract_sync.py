@@ -72,7 +72,10 @@ class ContractSync:
         if now_s < self._forget_at_s:
             return
         self._forget_at_s = now_s + min(FORGET_EVERY_S, self._forget_after_s / 4)
-        needed = {*methods, *await self._also_needed()}
+        needed = set(methods)
+        if any(not needed.issuperset(in_force) for in_force in self._loaded.values()):
+            # Some method has no agent: it may have a schedule.
+            needed |= set(await self._also_needed())
         forgotten = await self._store.forget_contracts(hosted, needed, self._forget_after_s)
         if forgotten:
             log.info("contracts.forgotten", count=len(forgotten), first=forgotten[0][:12])

@@ -32,6 +32,7 @@ LEAST_INTERVAL_S = 1.0
 MAX_PAYLOAD_BYTES = 32 * 1024
 MAX_OPTIONS_BYTES = 16 * 1024
 MAX_REASON_CHARS = 1024
+MAX_TICK_REASON_CHARS = 160
 MAX_RUN_ID_CHARS = 64
 LAST_TICKS = 10
 MAX_UNFINISHED = 16
@@ -221,7 +222,7 @@ def note_tick(
         time=timestamp(tick),
         outcome=schedule_pb2.TickOutcome.Name(fate),
         task_id=task_id,
-        reason=reason[:256],
+        reason=reason[:MAX_TICK_REASON_CHARS],
         manual=manual,
     )
     kept = [entry, *schedule.last_ticks][:LAST_TICKS]

@@ -35,6 +35,8 @@ class ScheduleRunner:
         self._store = store
         self._run_pass = run_pass
         self._rng = rng or random.Random()  # noqa: S311  # jitter, not secrets
+        # When the next pass is due, as far as is known.
+        self.next_at: float | None = None
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -50,11 +52,18 @@ class ScheduleRunner:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
+    async def run_due(self) -> None:
+        """Run passes until none is due."""
+        while True:
+            self.next_at = await self._run_pass()
+            if self.next_at is None or self.next_at > self._store.now():
+                return
+
     async def _run(self) -> None:
         while True:
             self._wake.clear()
             try:
-                next_at = await self._run_pass()
+                await self.run_due()
             except WeftError as error:
                 if not isinstance(error, Unavailable):
                     # A store that is unavailable logs that itself.
@@ -64,12 +73,12 @@ class ScheduleRunner:
                 log.exception("schedules.failed")
                 await asyncio.sleep(RETRY_S)
             else:
-                await self._rest(next_at)
+                await self._rest()
 
-    async def _rest(self, next_at: float | None) -> None:
-        """Wait until a time by the store's clock (None: for ever), or until schedules change."""
+    async def _rest(self) -> None:
+        """Wait until the next pass is due by the store's clock, or until schedules change."""
         while not self._wake.is_set():
-            left_s = None if next_at is None else next_at - self._store.now()
+            left_s = None if self.next_at is None else self.next_at - self._store.now()
             if left_s is not None and left_s <= 0:
                 if self._store.shared:
                     await asyncio.sleep(self._rng.uniform(0.0, SPREAD_S))

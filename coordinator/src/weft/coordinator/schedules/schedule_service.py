@@ -27,7 +27,7 @@ from weft.coordinator.store.base import Store
 from weft.rpc import refusals
 from weft.rpc.errors import InvalidArgument, NotFound, TooLarge
 from weft.rpc.times import timestamp
-from weft.v1 import schedule_pb2, schedule_pb2_grpc, task_pb2
+from weft.v1 import errors_pb2, schedule_pb2, schedule_pb2_grpc, task_pb2
 
 MAX_PAGE = 1000
 
@@ -196,8 +196,9 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         try:
             self._submissions.check(tick_request(schedule, now))
         except (InvalidArgument, TooLarge) as error:
-            # Of the task's request: here that is within the spec.
-            error.field = f"spec.{error.field or 'payload'}"
+            # Of the task's request: here that is within the spec. Broken rules name fields of the payload.
+            if error.reason != errors_pb2.ERROR_REASON_RULES_VIOLATED:
+                error.field = f"spec.{error.field or 'payload'}"
             raise
 
 

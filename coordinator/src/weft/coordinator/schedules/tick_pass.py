@@ -29,7 +29,7 @@ from weft.coordinator.schedules.schedule_rules import LEAST_WINDOW_S, Decision, 
 from weft.coordinator.schedules.schedule_table import ScheduleTable, row_put, schedule_of
 from weft.coordinator.schedules.tick_times import rounded
 from weft.coordinator.store.base import Store
-from weft.coordinator.store.records import Submission, TaskRecord
+from weft.coordinator.store.records import ListFilter, Submission, TaskRecord
 from weft.coordinator.store.rules import REQUEST_ID_TTL_S
 from weft.coordinator.store.table_store import RowDelete, RowPut, TableRow
 from weft.rpc.errors import AlreadyExists, NotFound, RetryLater, Unavailable, WeftError
@@ -45,6 +45,8 @@ PASS_SCHEDULES = 64
 _UNREADABLE_S = 3600.0
 # A pending tick is given up so long before its request id may be forgotten.
 _MARGIN_S = 3600.0
+# A task may have been created so long before its tick, by a clock that was set meanwhile.
+_CLOCKS_APART_S = 7200.0
 
 
 @dataclass(slots=True)
@@ -53,6 +55,8 @@ class PendingTick:
 
     schedule: schedule_pb2.Schedule
     revision: int
+    # An earlier pass left it, and may have submitted its task.
+    taken_up: bool = False
     # None: unknown, another pass tries again.
     fate: Fate | None = None
     task_id: str = ""
@@ -97,6 +101,9 @@ class TickPass:
             return due.next_at
         pending = await self._decide(await self._readable(due.rows, due.now), due.now)
         await self._submit(pending, due.now)
+        for tick in pending:
+            if tick.fate is Fate.REFUSED and tick.taken_up:
+                await self._look_up(tick)
         await self._settle([tick for tick in pending if tick.fate is not None], due.now)
         return due.now
 
@@ -126,7 +133,7 @@ class TickPass:
         running = await self._running([schedule for _, schedule in due])
         for row, schedule in due:
             if schedule.HasField("pending_time"):
-                pending.append(PendingTick(schedule, row.revision))
+                pending.append(PendingTick(schedule, row.revision, taken_up=True))
             elif schedule.HasField("ended_time"):
                 ended.append(RowDelete(KIND, row.key, row.revision))
             else:
@@ -208,6 +215,22 @@ class TickPass:
             return
         tick.fate, tick.reason = Fate.REFUSED, error.message
         log.warning("schedule.tick_refused", schedule=tick.schedule.name, error=error.message)
+
+    async def _look_up(self, tick: PendingTick) -> None:
+        """A tick is refused now. An earlier pass may have submitted it: find that task."""
+        where = ListFilter(
+            request_id=tick_request(tick.schedule, tick.time).request_id,
+            created_from=tick.time - _CLOCKS_APART_S,
+        )
+        cursor = ""
+        while True:
+            page = await self._store.list_tasks(where, limit=1, cursor=cursor)
+            if page.records:
+                tick.fate, tick.task_id, tick.reason = Fate.SUBMITTED, page.records[0].task_id, ""
+                return
+            cursor = page.cursor
+            if not cursor:
+                return
 
     async def _settle(self, ticks: Sequence[PendingTick], now: float) -> None:
         """Note in the rows what became of ticks."""
