@@ -226,6 +226,38 @@ async def test_grpcurl_gets_retries_and_limits_without_metadata(mesh):
         assert "start_to_close" in printed
 
 
+async def test_run_limits_and_locks_by_key_hold_for_stock_callers(mesh):
+    hosted = Hosted(
+        {
+            "run_limits": [{"key": "order.customer.id", "max_running": 1}],
+            "locks": [{"name": f"lock-{uuid.uuid4().hex[:8]}", "key": "count"}],
+        }
+    )
+    calls = []
+    async with hosted.agent(mesh, slots=8, answer=never) as agent:
+        await mesh.wait_contract(agent.agent_id)
+        for customer, count in (("ada", 1), ("ada", 2), ("eve", 1), ("bob", 3)):
+            calls.append(
+                hosted.call(
+                    mesh, hosted.payload(order={"customer": {"id": customer}}, count=count), detach="true"
+                )
+            )
+            await calls[-1]
+        # One of ada's tasks, and of those with the same lock.
+        await agent.assigned_to(2)
+        await mesh.eventually(lambda: _waiting(mesh, hosted), "two tasks wait")
+        started = [hosted.info.request_class.FromString(item.payload) for item in agent.assigned]
+        assert [(each.order.customer.id, each.count) for each in started] == [("ada", 1), ("bob", 3)]
+        await agent.send(session_pb2.ConnectRequest(results=[echo(agent.assigned[0])]))
+        await agent.assigned_to(4)
+
+
+async def _waiting(mesh: MeshHarness, hosted: Hosted) -> bool:
+    request = api.ListQueuesRequest(method=hosted.method)
+    queues = (await mesh.api().ListQueues(request, timeout=5)).queues
+    return sum(queue.queued for queue in queues) == 2
+
+
 # -- slots ----------------------------------------------------------------------------------------------------------
 
 
