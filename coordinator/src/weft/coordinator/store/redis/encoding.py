@@ -224,7 +224,7 @@ def rules_of(raw: bytes) -> dict[str, RunLimitRule]:
     """The rules of a method in `limits`."""
     return {
         expression: RunLimitRule(int(most), float(rate), int(burst), LimitAction(int(action)), float(grace_s))
-        for expression, (most, rate, _, action, grace_s, burst) in record_of(raw).items()
+        for expression, (most, rate, _, action, grace_s, burst, *_) in record_of(raw).items()
     }
 
 

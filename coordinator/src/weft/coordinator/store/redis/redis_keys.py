@@ -19,7 +19,7 @@ touches that slot alone. Times are seconds since the epoch by Redis' clock; reco
 |                   |        | key>` → its next tag, if that is not past                                                |
 | `fair`            | string | how many `fair:<p>:<queue>` there are; absent: none                                      |
 | `limits`          | hash   | method → its run limits: {key expression: [most running, rate, size of the bucket,       |
-|                   |        | action, grace, burst]}; false: any number                                                |
+|                   |        | action, grace, burst, version since which it counts unfinished tasks]}; false: any number|
 | `limited`         | string | there while there are run limits, or gates to look at                                    |
 | `rulings`         | string | version of `limits`                                                                      |
 | `gate:<gate>`     | string | state of a gate, while it is not as new (below)                                          |
@@ -32,7 +32,7 @@ touches that slot alone. Times are seconds since the epoch by Redis' clock; reco
 | `exclusive:<gate>`| zset   | exclusive claims that are parked at a lock (score 0)                                     |
 | `holders:<gate>`  | set    | tasks that hold a lock                                                                   |
 | `locks`           | zset   | gates of locks that are held or waited for (score 0)                                     |
-| `kept:<gate>`     | zset   | unfinished tasks at a run limit that does not let tasks wait (score 0)                   |
+| `kept:<v>:<gate>` | zset   | unfinished tasks since this version, in order, at a limit that does not let tasks wait   |
 | `held:<e>#<agent>`| set    | tasks that this session runs                                                             |
 | `sessions:<agent>`| hash   | epoch → instance id, of sessions with a lease                                            |
 | `all`             | zset   | every task by id (score 0), for listing                                                  |
@@ -94,7 +94,7 @@ the end, `cr` `cg` `ce` cancellation: reason, grace, when the store ends the tas
 attempt and index of the last one, `ra` retried at, `fa` attempts before that, `due` in `timers` at, `e` outcome of the store's
 own, by name, `o` size of the `o:` key, if any, `h` size of `h:`, `bs` size of `b:`, about, `z` expired, `g` limit keys (expression,
 value, …), `l` locks (entries), `fk` fairness key, `fw` its weight, `pk` entry of the gate that it is parked at, `rt` gate that let it
-return, `tg` entries of taken gates, `ug` run limits that count it in `kept:`.
+return, `tg` entries of taken gates, `ug` where it is in `kept:`.
 """
 
 from __future__ import annotations

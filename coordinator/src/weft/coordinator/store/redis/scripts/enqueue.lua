@@ -62,8 +62,8 @@ end
 local function at_limits(t)
   local newest, oldest = nil, {}
   for _, item in ipairs(open_gates().strict(t)) do
-    local name, rule = item[1], item[2]
-    item.over = call('ZCARD', key('kept', name)) + 1 - rule[1]
+    local rule = item[2]
+    item.over = call('ZCARD', key('kept', item[3])) + 1 - rule[1]
     if item.over > 0 then
       if rule[4] == LIMIT_REFUSE then
         return item, nil
@@ -75,7 +75,7 @@ local function at_limits(t)
     end
   end
   for _, item in ipairs(newest and {} or oldest) do
-    for _, id in ipairs(call('ZRANGE', key('kept', item[1]), 0, math.min(item.over, MOST_CANCELLED) - 1)) do
+    for _, id in ipairs(call('ZRANGE', key('kept', item[3]), 0, math.min(item.over, MOST_CANCELLED) - 1)) do
       cancel(id, load(id), reason_of(item, 'oldest'), item[2][5])
     end
   end

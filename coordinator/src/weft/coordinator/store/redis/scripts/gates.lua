@@ -232,24 +232,29 @@ function open_gates()
 
   -- -- counts of unfinished tasks -----------------------------------------------------------------------------------
 
-  -- The run limits of a task that do not let it wait: {gate, rule}….
+  local function is_strict(rule)
+    return rule and rule[1] and rule[4] ~= LIMIT_QUEUE
+  end
+
+  -- The run limits of a task that do not let it wait: {gate, rule, where it counts tasks}….
   function self.strict(t)
     local found = {}
     for _, entry in ipairs(entries(t)) do
       local rule = string.sub(entry, 1, 1) == 'r' and rule_of(entry)
-      if rule and rule[1] and rule[4] ~= LIMIT_QUEUE then
-        found[#found + 1] = {entry, rule}
+      if is_strict(rule) then
+        found[#found + 1] = {entry, rule, rule[7] .. ':' .. entry}
       end
     end
     return found
   end
 
-  -- Count an unfinished task at these limits.
+  -- Count an unfinished task at these limits, as their newest.
   function self.keep(id, t)
     local names = {}
     for index, item in ipairs(self.strict(t)) do
-      names[index] = item[1]
-      call('ZADD', key('kept', item[1]), 0, id)
+      names[index] = item[3]
+      local last = call('ZRANGE', key('kept', item[3]), -1, -1, 'WITHSCORES')[2]
+      call('ZADD', key('kept', item[3]), (tonumber(last) or 0) + 1, id)
     end
     t.ug = names[1] and names or nil
   end
@@ -279,8 +284,13 @@ function open_gates()
     end
   end
 
-  -- Replace the rules of a method.
+  -- Replace the rules of a method. A limit that begins to count unfinished tasks begins with none.
   function self.change(method, given)
+    local before, version = self.rules(method) or {}, call('INCR', all('rulings'))
+    for expression, rule in pairs(given) do
+      local old = before[expression]
+      rule[7] = is_strict(rule) and (is_strict(old) and old[7] or version) or nil
+    end
     self.use_rules(method, next(given) and given)
     if next(given) then
       call('HSET', all('limits'), method, cmsgpack.pack(given))

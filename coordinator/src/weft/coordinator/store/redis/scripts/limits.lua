@@ -56,7 +56,6 @@ end
 local function set_limits()
   open_gates().change(request[1], request[2])
   open_gates().look(1)
-  call('INCR', all('rulings'))
   woke = true
   return false
 end
