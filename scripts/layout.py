@@ -85,7 +85,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "sqlite3": ("weft/coordinator/store/embedded",),
     "structlog": ("weft/rpc/process", "weft/agent/handlers/isolated_process"),
     "typer": ("weft/cli",),
-    "uvloop": ("weft/coordinator/server", "weft/agent/process/event_loop", "weft/cli"),
+    "uvloop": ("weft/coordinator/coordinator_process", "weft/agent/process/event_loop", "weft/cli"),
     "watchfiles": ("weft/agent/program/reload",),
     # The example that `weft demo` runs.
     "corpus": ("weft/cli/demo",),

@@ -36,6 +36,7 @@ _IMPORTS = (
     "weft.cli.commands.call_command",
     "weft.cli.commands.submit_command",
     "weft.cli.terminal.failures",
+    "weft.coordinator.coordinator_process",
     "weft.coordinator.server",
     "weft.coordinator.settings",
     "weft.agent.program.loader",

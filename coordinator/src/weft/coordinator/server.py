@@ -7,7 +7,6 @@ stop:  health NOT_SERVING ─► no new tasks, waiting callers answered ─► s
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import socket
 import time
@@ -62,9 +61,7 @@ from weft.rpc.errors import Unavailable, WeftError
 from weft.rpc.health import HealthLists
 from weft.rpc.network.binding import why_not
 from weft.rpc.network.channel import make_server, server_options
-from weft.rpc.process import logs
 from weft.rpc.process.logs import get_logger
-from weft.rpc.process.signals import hurries, stop_signals
 from weft.v1 import coordinator_pb2_grpc, fleet_pb2, method_pb2_grpc, schedule_pb2_grpc
 
 log = get_logger(__name__)
@@ -365,39 +362,3 @@ def _write_whole(path: Path, text: str) -> None:
     partial = path.with_name(f"{path.name}.{os.getpid()}")
     partial.write_text(text)
     partial.replace(path)
-
-
-async def serve(settings: CoordinatorSettings) -> None:
-    """Run a coordinator until SIGTERM, SIGINT or SIGHUP. A second SIGTERM or SIGINT ends it at once."""
-    coordinator = Coordinator(settings)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(logs.tell_loop_failure)
-
-    def signalled(number: int) -> None:
-        if stop.is_set() and hurries(number):
-            os._exit(1)
-        stop.set()
-
-    for number in stop_signals():
-        loop.add_signal_handler(number, signalled, number)
-    await coordinator.start()
-    # Recovered tasks stay for a while: the garbage collector need not examine them again and again.
-    gc.freeze()
-    try:
-        await stop.wait()
-    finally:
-        await coordinator.stop()
-
-
-def run(settings: CoordinatorSettings) -> None:
-    """Run a coordinator in this process, on uvloop if it is installed; blocks until the coordinator has stopped."""
-    logs.configure(settings.log_level)
-    # Many tasks are in memory, hardly ever in cycles: frequent collections would only cost pauses.
-    gc.set_threshold(50_000, 20, 100)
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(serve(settings))
-    else:
-        uvloop.run(serve(settings))

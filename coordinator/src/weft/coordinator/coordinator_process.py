@@ -1,0 +1,48 @@
+"""A coordinator as a process: event loop, signals, garbage collection."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+
+from weft.coordinator.server import Coordinator
+from weft.coordinator.settings import CoordinatorSettings
+from weft.rpc.process import logs
+from weft.rpc.process.signals import hurries, stop_signals
+
+
+async def serve(settings: CoordinatorSettings) -> None:
+    """Run a coordinator until SIGTERM, SIGINT or SIGHUP. A second SIGTERM or SIGINT ends it at once."""
+    coordinator = Coordinator(settings)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(logs.tell_loop_failure)
+
+    def signalled(number: int) -> None:
+        if stop.is_set() and hurries(number):
+            os._exit(1)
+        stop.set()
+
+    for number in stop_signals():
+        loop.add_signal_handler(number, signalled, number)
+    await coordinator.start()
+    # Recovered tasks stay for a while: the garbage collector need not examine them again and again.
+    gc.freeze()
+    try:
+        await stop.wait()
+    finally:
+        await coordinator.stop()
+
+
+def run(settings: CoordinatorSettings) -> None:
+    """Run a coordinator in this process, on uvloop if it is installed; blocks until the coordinator has stopped."""
+    logs.configure(settings.log_level)
+    # Many tasks are in memory, hardly ever in cycles: frequent collections would only cost pauses.
+    gc.set_threshold(50_000, 20, 100)
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(serve(settings))
+    else:
+        uvloop.run(serve(settings))
