@@ -178,3 +178,43 @@ async def test_a_programs_options_hold_and_are_shown():
         assert code == 0, printed
         assert "priority: 3" in printed
         assert "result_ttl: { seconds: 60 }" in printed
+
+
+def shouting(
+    agent_id: str, target: str | None = None, *, replace_options: bool = False, **options: Any
+) -> Agent:
+    agent = Agent(agent_id, target=target, listen="off", replace_options=replace_options)
+
+    @agent.method("acme.v1.Shouter/Shout", **options)
+    async def shout(request: dict[str, Any]) -> dict[str, Any]:
+        return {"priority": current_task().priority}
+
+    return agent
+
+
+async def until_connected(agent: Agent) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while not agent.connected:
+            await asyncio.sleep(0.01)
+
+
+async def test_an_agent_with_other_options_joins_when_the_others_are_gone_or_replaces_theirs():
+    first = shouting("first", priority=3)
+    async with mesh_of(first, skip_idle_time=False) as mesh, asyncio.TaskGroup() as running:
+
+        async def priority() -> float:
+            shout = Method.of("acme.v1.Shouter/Shout", Struct, Struct)
+            return float((await mesh.tasks.call(shout, Struct(), timeout_s=WAIT_S))["priority"])
+
+        assert await priority() == 3
+        waiting = shouting("waiting", mesh.target, priority=7)
+        running.create_task(waiting.serve())
+        replacing = shouting("replacing", mesh.target, priority=7, replace_options=True)
+        running.create_task(replacing.serve())
+        await until_connected(replacing)
+        assert await priority() == 7
+        assert not waiting.connected
+        await mesh.remove(first)
+        await until_connected(waiting)
+        waiting.stop()
+        replacing.stop()

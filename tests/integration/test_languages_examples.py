@@ -7,6 +7,7 @@ import filecmp
 import json
 import re
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -145,6 +146,11 @@ async def test_the_options_in_a_proto(
         # The key: a second call with the same order is the same task.
         first, again, other = [await task("Ada", ("x-order", order)) for order in ("1", "1", "2")]
         assert first == again != other
+        # The limit, by name: five at once, and five more take a second; other names have a limit of their own.
+        began = time.monotonic()
+        tasks = await asyncio.gather(*(task("Eve") for _ in range(10)), *(task(f"Eve{n}") for n in range(10)))
+        assert time.monotonic() - began > 0.8
+        assert len(set(tasks)) == 20
 
 
 async def test_the_client_of_a_python_agent(language: Language, mesh: MeshHarness) -> None:

@@ -15,7 +15,7 @@ from tests.support.probe import IsolatedProbeService, ProbeService
 from weft.agent import Agent, HostingError
 from weft.agent.hosting.functions import function_method
 from weft.agent.hosting.hosted_methods import servicer_methods
-from weft.agent.hosting.method_policies import contract_of
+from weft.agent.hosting.hosted_policies import contract_of
 from weft.rpc.contracts import descriptors
 
 ADD = probe_pb2_grpc.add_ProbeServiceServicer_to_server

@@ -177,7 +177,7 @@ class Agent:
             servicer: the servicer, unchanged: sync or async methods, unary and server-streaming.
             isolate: run each call in a process of its own. If it must end and does not, it is killed, with all
                 processes that the handler has started. The servicer is pickled once; each process has a copy.
-            slot_cost: slots that one call takes, unless the .proto or `options` say it.
+            slot_cost: slots that one call takes, unless `options` say it; at least as many as the .proto says.
             options: how calls run, by the method's name: `{"Greet": {"retry": RetryPolicy(max_attempts=3)}}`. "*" stands
                 for all methods, below their own options. What the .proto says comes first.
 

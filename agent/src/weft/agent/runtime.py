@@ -21,7 +21,7 @@ from weft.agent.handlers.slots import Slots
 from weft.agent.handlers.threads import Threads
 from weft.agent.hooks import HookRun, Hooks
 from weft.agent.hosting.hosted_methods import HostedMethod
-from weft.agent.hosting.method_policies import contract_of
+from weft.agent.hosting.hosted_policies import contract_of
 from weft.agent.process import own_sockets
 from weft.agent.session.agent_identity import described, hello_now, identity_of
 from weft.agent.session.attempt import HeldAttempt

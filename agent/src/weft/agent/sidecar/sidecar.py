@@ -17,7 +17,7 @@ from typing import Any
 import grpc.aio
 
 from weft.agent.agent import Agent
-from weft.agent.hosting.method_policies import with_options
+from weft.agent.hosting.hosted_policies import with_options
 from weft.agent.process.stopping_signals import stop_on_signals
 from weft.agent.runtime import Runtime
 from weft.agent.sidecar.app import App

@@ -96,7 +96,7 @@ class MethodOptions(TypedDict, total=False):
     schedule_to_close_s: float
     # 0 to 9, higher first. Default: 5.
     priority: int
-    # Slots that one call takes. Default: 1.
+    # Slots that one call takes at this agent, at least as many as the .proto says. Default: 1.
     slot_cost: int
     # How long a task is kept that succeeded or was cancelled, and one that failed. At least 1.
     result_ttl_s: float

@@ -12,7 +12,7 @@ from billing.v1 import billing_pb2, billing_pb2_grpc
 from tests.support.billing_agent import Billing
 from tests.support.policies import task_policy
 from weft.agent import Agent, HostingError, MethodOptions, RetryPolicy, RunLimit
-from weft.agent.hosting.method_policies import contract_of
+from weft.agent.hosting.hosted_policies import contract_of
 from weft.coordinator.contracts.contract_catalogue import Contract, MethodInfo
 from weft.rpc.contracts import descriptors
 from weft.v1 import options_pb2
@@ -123,9 +123,9 @@ def test_the_protos_options_come_first(method, options, in_force):
     ("options", "more", "charge", "audit"),
     [
         ({}, {}, 2, 1),
-        ({}, {"slot_cost": 3}, 2, 3),
-        ({"*": {"slot_cost": 4}}, {"slot_cost": 3}, 2, 4),
-        ({"Audit": {"slot_cost": 5}, "Charge": {"slot_cost": 6}}, {"slot_cost": 3}, 2, 5),
+        ({}, {"slot_cost": 3}, 3, 3),
+        ({"*": {"slot_cost": 4}, "Charge": {"slot_cost": 1}}, {"slot_cost": 3}, 2, 4),
+        ({"Audit": {"slot_cost": 5}, "Charge": {"slot_cost": 6}}, {"slot_cost": 3}, 6, 5),
     ],
 )
 def test_what_a_call_costs_its_agent(options, more, charge, audit):
