@@ -15,7 +15,7 @@ from weft.agent.hooks import Hooks
 from weft.agent.hosting.functions import client_method, function_method
 from weft.agent.hosting.hosted_function import HostedFunction, HostFunction, plain_function
 from weft.agent.hosting.hosted_methods import AddServicer, HostedMethod, servicer_methods
-from weft.agent.hosting.method_policies import with_options
+from weft.agent.hosting.hosted_policies import with_options
 from weft.agent.process import event_loop, forks
 from weft.agent.process.patched import refuse_patched
 from weft.agent.process.stopping_signals import stop_on_signals
