@@ -57,6 +57,9 @@ def test_options_of_a_policy():
             ("weft-result-ttl", "60s"),
             ("weft-fairness-key", "tenant 7"),
             ("weft-no-wait", "True"),
+            ("weft-lock", "db: a, b"),
+            ("weft-shared-lock", "c"),
+            ("weft-consume", "gpu=1, memory_bytes=4e9"),
         ]
     )
     retry = call.options.retry
@@ -71,6 +74,8 @@ def test_options_of_a_policy():
     assert call.options.fairness_key == "tenant 7"
     assert call.options.no_wait
     assert not from_metadata([("weft-no-wait", "0")]).options.no_wait
+    assert [(lock.name, lock.shared) for lock in call.options.locks] == [("db: a, b", False), ("c", True)]
+    assert dict(call.options.consumes) == {"gpu": 1.0, "memory_bytes": 4e9}
 
 
 def test_the_mark_of_direct_calls_changes_nothing_for_a_task():
@@ -89,6 +94,20 @@ BAD_VALUES = {
     "weft-schedule-to-start": [*NO_SECONDS, "0"],
     "weft-result-ttl": [*NO_SECONDS, "0", "0.5"],
     "weft-fairness-key": ["", "x" * 257],
+    "weft-lock": ["", "x" * 129],
+    "weft-shared-lock": ["", "x" * 129],
+    "weft-consume": [
+        "",
+        "gpu",
+        "gpu=",
+        "=1",
+        "gpu=many",
+        "gpu=0",
+        "gpu=-1",
+        "gpu=nan",
+        "gpu=1,",
+        "x" * 129 + "=1",
+    ],
     "weft-retry": [
         "always",
         "",

@@ -53,7 +53,12 @@ class _Commands(LazyGroup):
             "weft.cli.commands.agents_command:app", "List, watch, drain, pause and resume agents.", _LOOK
         ),
         "queues": CommandEntry(
-            "weft.cli.commands.queues_command:app", "List queues; pause and resume methods.", _LOOK
+            "weft.cli.commands.queues_command:app", "List queues; pause, resume and limit methods.", _LOOK
+        ),
+        "resources": CommandEntry(
+            "weft.cli.commands.resources_command:resources",
+            "Show which tasks use resources and hold locks.",
+            _LOOK,
         ),
         "methods": CommandEntry(
             "weft.cli.commands.methods_command:app", "List methods; override their task policies.", _LOOK

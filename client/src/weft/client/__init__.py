@@ -26,6 +26,7 @@ from weft.client.mesh import Mesh, connect
 from weft.client.method_policies import Methods, MethodView
 from weft.client.methods import Method, methods
 from weft.client.options import SubmitOptions, call_options
+from weft.client.resource_snapshot import LockState, LockTask, Resources, ResourceUse
 from weft.client.schedules import (
     Cron,
     Every,
@@ -66,6 +67,7 @@ from weft.rpc.errors import (
 )
 from weft.rpc.process.home_loop import MeshClosed, WrongEventLoop
 from weft.rpc.process.version import VERSION
+from weft.rpc.task_policy.method_options import Lock, RunLimit
 from weft.rpc.task_policy.retry_policy import RetryPolicy
 
 __version__ = VERSION
@@ -92,6 +94,9 @@ __all__ = [
     "Internal",
     "InvalidArgument",
     "LimitReached",
+    "Lock",
+    "LockState",
+    "LockTask",
     "Mesh",
     "MeshClosed",
     "Method",
@@ -104,8 +109,11 @@ __all__ = [
     "Progress",
     "Queue",
     "ResourceExhausted",
+    "ResourceUse",
+    "Resources",
     "RetryLater",
     "RetryPolicy",
+    "RunLimit",
     "Schedule",
     "ScheduleOptions",
     "Schedules",

@@ -39,6 +39,7 @@ LIST_AGENTS = Method.of(f"{_SERVICE}/ListAgents", pb.ListAgentsRequest, pb.ListA
 GET_AGENT = Method.of(f"{_SERVICE}/GetAgent", pb.GetAgentRequest, pb.GetAgentResponse)
 UPDATE_AGENT = Method.of(f"{_SERVICE}/UpdateAgent", pb.UpdateAgentRequest, pb.UpdateAgentResponse)
 LIST_QUEUES = Method.of(f"{_SERVICE}/ListQueues", pb.ListQueuesRequest, pb.ListQueuesResponse)
+LIST_RESOURCES = Method.of(f"{_SERVICE}/ListResources", pb.ListResourcesRequest, pb.ListResourcesResponse)
 UPDATE_QUEUE = Method.of(f"{_SERVICE}/UpdateQueue", pb.UpdateQueueRequest, pb.UpdateQueueResponse)
 
 DEFAULT_TIMEOUT_S = 30.0

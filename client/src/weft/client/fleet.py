@@ -9,8 +9,11 @@ from datetime import datetime
 
 from weft.client import api as rpc
 from weft.client.api import Api
+from weft.client.resource_snapshot import Resources
 from weft.client.task_snapshot import OpenEnum, WaitReason, moment
+from weft.rpc import refusals
 from weft.rpc.discovery import Discovery
+from weft.rpc.task_policy.method_options import RunLimit
 from weft.rpc.times import seconds
 from weft.v1 import coordinator_pb2, fleet_pb2
 
@@ -123,6 +126,11 @@ class Queue:
     # The reason why its ready tasks wait, and its explanation. NONE and empty: no task waits.
     wait_reason: WaitReason = WaitReason.NONE
     waits_for: str = ""
+    # How many of the queued tasks wait for a run limit or a lock.
+    limited: int = 0
+    # The method's run limits in force; and those that operators have set, which are a part of them.
+    limits: Sequence[RunLimit] = ()
+    operator_limits: Sequence[RunLimit] = ()
 
     @classmethod
     def of(cls, proto: fleet_pb2.Queue) -> Queue:
@@ -137,6 +145,9 @@ class Queue:
             oldest_age_s=seconds(proto.oldest_age),
             wait_reason=WaitReason(proto.waiting.reason),
             waits_for=proto.waiting.text,
+            limited=proto.limited,
+            limits=tuple(map(RunLimit.of, proto.limits)),
+            operator_limits=tuple(map(RunLimit.of, proto.operator_limits)),
         )
 
 
@@ -216,6 +227,39 @@ class Fleet:
         """Dispatch a method's tasks again."""
         return await self._set_paused(method, paused=False)
 
+    async def limit(self, method: str, limit: RunLimit) -> Sequence[Queue]:
+        """Set a run limit of a method. It holds from now on, also for queued tasks, and replaces the operators' earlier one with
+        the same key. Of it and the contract's limits the tighter holds.
+
+        Raises:
+            InvalidArgument: it limits nothing, or its key is no key of the method's requests.
+            NotFound: no contract has the method.
+        """
+        asked = coordinator_pb2.QueueLimits(
+            key=limit.key,
+            max_running=limit.max_running or 0,
+            max_rate_per_s=limit.max_rate_per_s or 0.0,
+            burst=limit.burst or 0,
+            at_limit=limit.to_proto().at_limit,
+        )
+        if not (asked.max_running or asked.max_rate_per_s):
+            raise refusals.invalid_field("a run limit needs max_running or max_rate_per_s", field="limit")
+        return await self._update(coordinator_pb2.UpdateQueueRequest(method=method, limits=asked))
+
+    async def clear_limits(self, method: str, key: str | None = None) -> Sequence[Queue]:
+        """Remove the run limits that operators have set for a method; with `key`, only the one with this key."""
+        request = coordinator_pb2.UpdateQueueRequest(method=method, clear_limits=key is None)
+        if key is not None:
+            request.limits.CopyFrom(coordinator_pb2.QueueLimits(key=key))
+        return await self._update(request)
+
+    async def resources(self, method: str = "", lock: str = "") -> Resources:
+        """The resources of the connected agents, with `method` of its hosts only; and the locks, with `lock` that one only."""
+        request = coordinator_pb2.ListResourcesRequest(method=method, lock=lock)
+        return Resources.of(await self._api.call(rpc.LIST_RESOURCES, request))
+
     async def _set_paused(self, method: str, *, paused: bool) -> Sequence[Queue]:
-        request = coordinator_pb2.UpdateQueueRequest(method=method, paused=paused)
+        return await self._update(coordinator_pb2.UpdateQueueRequest(method=method, paused=paused))
+
+    async def _update(self, request: coordinator_pb2.UpdateQueueRequest) -> Sequence[Queue]:
         return [Queue.of(queue) for queue in (await self._api.call(rpc.UPDATE_QUEUE, request)).queues]

@@ -10,6 +10,7 @@ from typing import TypedDict
 from weft.rpc.calls import call_context, tracing
 from weft.rpc.calls import metadata as entries
 from weft.rpc.calls.metadata import NO_WAIT_KEY, RETRY_MARK
+from weft.rpc.task_policy.method_options import Lock, as_locks
 from weft.rpc.task_policy.retry_policy import RetryPolicy
 from weft.rpc.times import optional_duration
 from weft.v1 import options_pb2, task_pb2
@@ -39,6 +40,13 @@ class SubmitOptions(TypedDict, total=False):
     # How long the outcome is kept, of a task that succeeded or was cancelled, and of a failed one.
     result_ttl_s: float
     failure_ttl_s: float
+    # Tasks with different keys have the queue's capacity in turns; the weight is the key's share (1).
+    fairness_key: str
+    fairness_weight: float
+    # Locks that the task holds while it runs, by name or as `Lock`; at most 8.
+    locks: Sequence[Lock | str]
+    # Amounts of the agent's resources that the task uses while it runs, such as {"gpu": 1}.
+    consumes: Mapping[str, float]
 
 
 def task_options(options: SubmitOptions, *, inherits: bool = True) -> task_pb2.TaskOptions | None:
@@ -87,6 +95,10 @@ def task_options(options: SubmitOptions, *, inherits: bool = True) -> task_pb2.T
         context=context,
         result_ttl=optional_duration(options.get("result_ttl_s")),
         failure_ttl=optional_duration(options.get("failure_ttl_s")),
+        fairness_key=options.get("fairness_key"),
+        fairness_weight=options.get("fairness_weight"),
+        locks=[lock.to_proto() for lock in as_locks(options.get("locks", ()))],
+        consumes=options.get("consumes"),
     )
     if (no_wait := options.get("no_wait")) is not None:
         message.no_wait = no_wait
@@ -101,6 +113,9 @@ def call_options(
     require: str | Mapping[str, str | float] | None = None,
     detach: bool = False,
     no_wait: bool | None = None,
+    fairness_key: str | None = None,
+    locks: Sequence[Lock | str] = (),
+    consumes: Mapping[str, float] | None = None,
     retry_unavailable: bool = False,
     metadata: Metadata = (),
 ) -> tuple[tuple[str, str | bytes], ...]:
@@ -117,6 +132,9 @@ def call_options(
         detach: answer at once with an empty response; the trailer `weft-task-id` names the task.
         no_wait: fail at once (NO_AGENT_MATCHES) if no connected agent can run the task. None: as its method's policy and the
             coordinator say.
+        fairness_key: tasks with different keys have the queue's capacity in turns.
+        locks: locks that the task holds while it runs, by name or as `Lock`.
+        consumes: amounts of the agent's resources that the task uses while it runs, such as {"gpu": 1}.
         retry_unavailable: for direct calls: the call may run twice. If its agent is lost, another agent gets it.
         metadata: the caller's own entries, for the handler.
     """
@@ -133,6 +151,11 @@ def call_options(
         pairs.append(("weft-detach", "true"))
     if no_wait is not None:
         pairs.append((NO_WAIT_KEY, "true" if no_wait else "false"))
+    if fairness_key is not None:
+        pairs.append(("weft-fairness-key", fairness_key))
+    pairs += [("weft-shared-lock" if lock.shared else "weft-lock", lock.name) for lock in as_locks(locks)]
+    if consumes:
+        pairs.append(("weft-consume", ",".join(f"{name}={amount!r}" for name, amount in consumes.items())))
     if retry_unavailable:
         pairs.append(RETRY_MARK)
     pairs += tracing.current().items()

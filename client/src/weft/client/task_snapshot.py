@@ -59,6 +59,9 @@ class WaitReason(OpenEnum):
     NO_AGENT = 4
     AGENTS_BUSY = 5
     TURN = 6
+    LIMIT = 7
+    LOCK = 8
+    RESOURCE = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +175,11 @@ class Task:
     def waits_for(self) -> str:
         """The explanation of `wait_reason`. Empty if the task runs or has ended."""
         return self.proto.waiting.text
+
+    @property
+    def limited_by(self) -> str:
+        """The run limit or the lock that it waits for; empty: none."""
+        return self.proto.limited_by
 
     @property
     def deadline(self) -> datetime | None:

@@ -37,7 +37,6 @@ from weft.coordinator.fleet.queue_explainer import QueueExplainer
 from weft.coordinator.fleet.queue_view import Queues
 from weft.coordinator.fleet.resource_view import ResourceView
 from weft.coordinator.fleet.service_health import OWN_SERVICES, ServiceHealth
-from weft.coordinator.policy.operator_limits import KIND as QUEUE_LIMITS
 from weft.coordinator.policy.policy_rows import PolicyRows
 from weft.coordinator.policy.run_limit_sync import RunLimitSync
 from weft.coordinator.schedules.schedule_codec import KIND as SCHEDULES
@@ -101,7 +100,7 @@ class Coordinator:
         )
         policies = self._contracts.policies
         self._overrides = PolicyRows(self._store, "method-overrides", policies.set_overrides)
-        self._operator_limits = PolicyRows(self._store, QUEUE_LIMITS, policies.set_limits)
+        self._operator_limits = PolicyRows(self._store, "queue-limits", policies.set_limits)
         self._run_limits = RunLimitSync(self._store, policies, settings.cancel_grace_s)
         self._register = AgentRegister(self._fleet_moved)
         self._resources = ResourceView(self._store, self._register)
@@ -200,15 +199,12 @@ class Coordinator:
     async def _keep_house(self, now_s: float) -> None:
         if self._store.shared:
             await self._contract_sync.load()
-        await self._load_policies()
+        await self._overrides.load()
+        await self._operator_limits.load()
         await self._run_limits.run_once(now_s)
         self._outcomes.sweep(self._sessions.all(), now_s)
         await self._fleet_sync.run_once(now_s)
         await self._contract_sync.forget(self._register.contracts, self._register.methods, now_s)
-
-    async def _load_policies(self) -> None:
-        await self._overrides.load()
-        await self._operator_limits.load()
 
     # -- what sessions tell (SessionListener) -----------------------------------------------------------------------
 
@@ -236,7 +232,8 @@ class Coordinator:
         port = _bind(server, self._settings.listen)
         await self._store.open(self)
         await self._contract_sync.load()
-        await self._load_policies()
+        await self._overrides.load()
+        await self._operator_limits.load()
         await self._run_limits.start()
         await self._fleet_sync.start()
         self._discovery.start()

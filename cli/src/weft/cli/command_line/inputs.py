@@ -16,7 +16,7 @@ from weft.cli.terminal.failure import Failure, system_reason
 from weft.cli.terminal.streams import as_utf8
 
 if TYPE_CHECKING:
-    from weft.client import Mesh
+    from weft.client import Lock, Mesh
     from weft.rpc.contracts.contract_reader import ResolvedMethod
 
 MethodName = Annotated[
@@ -73,8 +73,42 @@ Require = Annotated[
     ),
 ]
 
+FairnessKey = Annotated[
+    str | None,
+    typer.Option(metavar="KEY", help="Tasks with different keys have the queue's capacity in turns."),
+]
+Locks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--lock", metavar="NAME", help="A lock that the task holds alone while it runs; repeatable."
+    ),
+]
+SharedLocks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shared-lock",
+        metavar="NAME",
+        help="A lock that the task shares with others while it runs; repeatable.",
+    ),
+]
+Consumes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--consume",
+        metavar="RESOURCE=AMOUNT",
+        help="An amount of the agent's resources that the task uses while it runs, such as gpu=1; repeatable.",
+    ),
+]
+
 # Metadata keys -> the options that set them.
-_OPTIONS = {"weft-request-id": "--request-id", "weft-require": "--require"}
+_OPTIONS = {
+    "weft-request-id": "--request-id",
+    "weft-require": "--require",
+    "weft-fairness-key": "--fairness-key",
+    "weft-lock": "--lock",
+    "weft-shared-lock": "--shared-lock",
+    "weft-consume": "--consume",
+}
 
 
 def read_text(source: str) -> str:
@@ -246,6 +280,25 @@ def check_sendable(entries: Iterable[tuple[str, str | bytes]]) -> None:
                 raise typer.BadParameter(f"{value!r} is not printable ASCII", param_hint=_OPTIONS[key])
             hint = f"; write {key.lower()}" if not unfit([(key.lower(), value)]) else ""
             raise typer.BadParameter(f"{why}{hint}", param_hint="--metadata")
+
+
+def locks(names: list[str] | None, shared: list[str] | None) -> list[Lock]:
+    """The locks of `--lock` and `--shared-lock`."""
+    from weft.client import Lock
+
+    return [Lock(name) for name in names or ()] + [Lock(name, shared=True) for name in shared or ()]
+
+
+def consumes(values: list[str] | None) -> dict[str, float]:
+    """Parse `--consume` options, such as `gpu=1`."""
+    amounts: dict[str, float] = {}
+    for text in values or ():
+        resource, _, amount = text.partition("=")
+        try:
+            amounts[resource] = float(amount)
+        except ValueError:
+            raise typer.BadParameter(f"{text!r} is not RESOURCE=AMOUNT", param_hint="--consume") from None
+    return amounts
 
 
 def requirements(values: list[str]) -> tuple[dict[str, str], dict[str, float]]:

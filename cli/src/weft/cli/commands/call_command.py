@@ -66,6 +66,10 @@ def call(
     request_id: inputs.RequestId = None,
     require: inputs.Require = None,
     no_wait: inputs.NoWait = False,
+    fairness_key: inputs.FairnessKey = None,
+    lock: inputs.Locks = None,
+    shared_lock: inputs.SharedLocks = None,
+    consume: inputs.Consumes = None,
     metadata: inputs.Metadata = None,
     as_json: Json = False,
 ) -> None:
@@ -86,6 +90,10 @@ def call(
         "--request-id": request_id is not None,
         "--require": bool(require),
         "--no-wait": no_wait,
+        "--fairness-key": fairness_key is not None,
+        "--lock": bool(lock),
+        "--shared-lock": bool(shared_lock),
+        "--consume": bool(consume),
     }
     _check(for_tasks, direct=direct or explain, policy=policy)
     entries = call_options(
@@ -95,6 +103,9 @@ def call(
         require=",".join(require or ()),
         detach=detach,
         no_wait=no_wait or None,
+        fairness_key=fairness_key,
+        locks=inputs.locks(lock, shared_lock),
+        consumes=inputs.consumes(consume),
         metadata=inputs.metadata_entries(metadata or [], own_keys=True),
     )
     inputs.check_sendable(entries)

@@ -1,9 +1,9 @@
-"""`weft queues ...`: list queues; pause and resume methods."""
+"""`weft queues ...`: list queues; pause, resume and limit methods."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
@@ -12,17 +12,20 @@ from weft.cli.command_line.examples import examples, with_examples
 from weft.cli.command_line.lazy_group import SETTINGS
 from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target
 from weft.cli.terminal import moments
+from weft.cli.terminal.failure import Failure
 from weft.cli.terminal.output import Styled, StyledText, json_text, line
 from weft.cli.terminal.tables import Column, print_rows
 from weft.rpc.contracts import names
 
 if TYPE_CHECKING:
-    from weft.client import Mesh, Queue
+    from weft.client import Mesh, Queue, RunLimit
+    from weft.rpc.task_policy.method_options import AtLimit
 
 _HELP = with_examples(
-    "List queues; pause and resume methods.",
+    "List queues; pause, resume and limit methods.",
     "weft queues",
     "weft queues pause Greeter/Greet",
+    "weft queues limit Greeter/Greet --max-running 5",
 )
 app = typer.Typer(help=_HELP, invoke_without_command=True, **SETTINGS)
 
@@ -32,16 +35,29 @@ _COLUMNS = (
     Column("queued", right=True),
     Column("scheduled", right=True),
     Column("running", right=True),
+    Column("limited", right=True),
     Column("agents", right=True),
     Column("oldest", right=True),
     Column(""),
     Column("waits for", below=True, cut=True),
+    Column("limits", below=True),
 )
+
+
+def _checked_action(action: str) -> str:
+    # Imported here: help is shown without gRPC.
+    from weft.rpc.task_policy.method_options import AtLimit
+
+    if action not in get_args(AtLimit):
+        raise typer.BadParameter(
+            f"there is no action {action!r}; the actions are {', '.join(get_args(AtLimit))}"
+        )
+    return action
 
 
 @app.callback(help=_HELP)
 def queues(context: typer.Context, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
-    """List queues; pause and resume methods."""
+    """List queues; pause, resume and limit methods."""
     if context.invoked_subcommand is None:
         list_queues(target=target, as_json=as_json)
 
@@ -97,6 +113,104 @@ def resume(method: inputs.MethodName, target: Target = DEFAULT_TARGET, as_json: 
     _print(run(target, work), as_json=as_json)
 
 
+@app.command()
+@examples(
+    "weft queues show Greeter/Greet",
+)
+def show(method: inputs.MethodName, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
+    """Show the queues of a method."""
+    from weft.cli.process.command_runner import run
+
+    async def work(mesh: Mesh) -> list[Queue]:
+        return list(await mesh.fleet.queues(await inputs.queue_method(mesh, method)))
+
+    _print(run(target, work), as_json=as_json)
+
+
+@app.command()
+@examples(
+    "weft queues limit Greeter/Greet --max-running 5 --rate 10",
+    "weft queues limit Billing/Charge --key customer_id --max-running 1",
+    "weft queues limit Greeter/Greet --clear",
+)
+def limit(
+    method: inputs.MethodName,
+    max_running: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Tasks that run at a time, over the whole fleet.")
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(metavar="R", help="Tasks that start each second, on average.")
+    ] = None,
+    burst: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Tasks that start at once after a pause. [default: as many as in one second]",
+        ),
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY",
+            help='The limit holds for each value of this key apart: a path into the request, or metadata["x-tenant"].',
+        ),
+    ] = None,
+    per_key: Annotated[
+        bool, typer.Option("--per-key", help="The limit holds for each fairness key apart.")
+    ] = False,
+    at_limit: Annotated[
+        str,
+        typer.Option(
+            metavar="ACTION",
+            help="What happens to a task without room: queue, refuse, cancel_newest or cancel_oldest.",
+            callback=_checked_action,
+        ),
+    ] = "queue",
+    clear: Annotated[
+        bool,
+        typer.Option("--clear", help="Remove the limits that operators have set; with --key, only that one."),
+    ] = False,
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
+    """Limit how many tasks of a method run or start. The limit holds at once, and also for queued tasks; running tasks go on.
+
+    Of this limit and those of the method's contract the tighter holds.
+    """
+    from weft.cli.process.command_runner import run
+    from weft.client import RunLimit
+
+    of, action = "fairness_key" if per_key else key, cast("AtLimit", at_limit)
+    numbers = (max_running, rate, burst)
+    if per_key and key is not None:
+        raise Failure("--per-key and --key: a limit has one key", status=2)
+    if clear and any(number is not None for number in numbers):
+        raise Failure("--clear removes limits: leave out --max-running, --rate and --burst", status=2)
+    if not clear and max_running is None and rate is None:
+        raise Failure("a limit needs --max-running or --rate; --clear removes limits", status=2)
+
+    async def work(mesh: Mesh) -> list[Queue]:
+        name = await inputs.queue_method(mesh, method)
+        if clear:
+            return list(await mesh.fleet.clear_limits(name, of))
+        return list(await mesh.fleet.limit(name, RunLimit(of or "", max_running, rate, burst, action)))
+
+    _print(run(target, work), as_json=as_json)
+
+
+def limit_text(limit: RunLimit) -> str:
+    """A run limit in words."""
+    parts = [f"{limit.max_running} at a time"] if limit.max_running else []
+    if limit.max_rate_per_s:
+        parts.append(f"{limit.max_rate_per_s:g} a second")
+    if limit.burst:
+        parts.append(f"{limit.burst} at once")
+    if limit.at_limit != "queue":
+        parts.append(f"else {limit.at_limit}")
+    return (f"{limit.key}: " if limit.key else "") + ", ".join(parts)
+
+
 def _print(found: list[Queue], *, as_json: bool) -> None:
     from weft.cli.rendering.documents import queue_document
 
@@ -119,8 +233,10 @@ def _row(queue: Queue) -> list[StyledText]:
         str(queue.queued),
         str(queue.scheduled),
         str(queue.running),
+        str(queue.limited) if queue.limited else "",
         str(queue.agents),
         moments.span(queue.oldest_age_s) if queue.queued else "",
         Styled("paused", "yellow") if queue.paused else "",
         "" if queue.paused else queue.waits_for,
+        "; ".join(map(limit_text, queue.limits)),
     ]

@@ -45,6 +45,10 @@ def submit(
     request_id: inputs.RequestId = None,
     require: inputs.Require = None,
     no_wait: inputs.NoWait = False,
+    fairness_key: inputs.FairnessKey = None,
+    lock: inputs.Locks = None,
+    shared_lock: inputs.SharedLocks = None,
+    consume: inputs.Consumes = None,
     metadata: inputs.Metadata = None,
     limit_s: Annotated[
         float | None,
@@ -68,6 +72,12 @@ def submit(
     options = submit_options(priority, delay_s, require, metadata, limit_s)
     if no_wait:
         options["no_wait"] = True
+    if fairness_key is not None:
+        options["fairness_key"] = fairness_key
+    if lock or shared_lock:
+        options["locks"] = inputs.locks(lock, shared_lock)
+    if consume:
+        options["consumes"] = inputs.consumes(consume)
     texts = list(inputs.read_lines(request)) if lines else [(0, inputs.read_text(request))]
 
     async def work(mesh: Mesh) -> bool:

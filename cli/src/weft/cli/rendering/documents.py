@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from google.rpc import status_pb2
 
-    from weft.client import AgentInfo, Queue, Task
+    from weft.client import AgentInfo, Queue, Resources, RunLimit, Task
     from weft.client.task_snapshot import Attempt
     from weft.rpc.contracts.contract_reader import ResolvedMethod
 
@@ -94,6 +94,10 @@ def _full_document(task: Task) -> dict[str, Any]:
         "waiting": {"reason": task.wait_reason.name, "text": task.waits_for} if task.waits_for else None,
         "limits": json_value(task.proto.options.limits),
         "retry": json_value(task.proto.options.retry),
+        "limited_by": task.limited_by,
+        "fairness_key": task.proto.options.fairness_key,
+        "locks": [{"name": lock.name, "shared": lock.shared} for lock in task.proto.options.locks],
+        "consumes": dict(task.proto.options.consumes),
         "attempts": [_attempt_document(attempt) for attempt in task.attempts],
     }
 
@@ -147,6 +151,47 @@ def agent_document(agent: AgentInfo) -> dict[str, Any]:
     }
 
 
+def limit_document(limit: RunLimit) -> dict[str, Any]:
+    return {
+        "key": limit.key,
+        "max_running": limit.max_running,
+        "max_rate_per_s": limit.max_rate_per_s,
+        "burst": limit.burst,
+        "at_limit": limit.at_limit,
+    }
+
+
+def resources_document(resources: Resources) -> dict[str, Any]:
+    return {
+        "resources": [
+            {
+                "agent_id": use.agent_id,
+                "resource": use.resource,
+                "declared": use.declared,
+                "used": use.used,
+                "users": dict(use.users),
+            }
+            for use in resources.uses
+        ],
+        "locks": [
+            {
+                "name": lock.name,
+                "holders": [
+                    {
+                        "task_id": holder.task_id,
+                        "agent_id": holder.agent_id,
+                        "since": _time(holder.since),
+                        "shared": holder.shared,
+                    }
+                    for holder in lock.holders
+                ],
+                "waiting": lock.waiting,
+            }
+            for lock in resources.locks
+        ],
+    }
+
+
 def queue_document(queue: Queue) -> dict[str, Any]:
     return {
         "method": queue.method,
@@ -157,6 +202,9 @@ def queue_document(queue: Queue) -> dict[str, Any]:
         "paused": queue.paused,
         "agents": queue.agents,
         "oldest_age_s": queue.oldest_age_s,
+        "limited": queue.limited,
+        "limits": [limit_document(limit) for limit in queue.limits],
+        "operator_limits": [limit_document(limit) for limit in queue.operator_limits],
         "waiting": {"reason": queue.wait_reason.name, "text": queue.waits_for} if queue.waits_for else None,
     }
 

@@ -40,6 +40,7 @@ def facts(
     task: Task, document: dict[str, Any], *, verbose: bool = False
 ) -> list[tuple[str, StyledText | Verbatim]]:
     """Names and values that describe a task. Attempts are listed only if they tell more than the last attempt's fields."""
+    options = task.proto.options
     found: list[tuple[str, StyledText | Verbatim]] = [
         ("task", task.id),
         ("method", task.method),
@@ -51,6 +52,9 @@ def facts(
         ("priority", str(task.priority)),
         ("retries", _retries(task)),
         ("limits", _limits(task)),
+        ("locks", ", ".join(f"{each.name} (shared)" if each.shared else each.name for each in options.locks)),
+        ("uses", ", ".join(f"{name} {amount:g}" for name, amount in sorted(options.consumes.items()))),
+        ("fairness key", options.fairness_key),
         ("request id", task.request_id),
         ("submitted", _ago(task.created_at)),
         ("started", _ago(task.started_at)),

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 
 from weft.client.fleet import AgentInfo, DesiredState, Fleet, Queue
+from weft.client.resource_snapshot import Resources
 from weft.client.sync.background_loop import BackgroundLoop
+from weft.rpc.task_policy.method_options import RunLimit
 
 
 class SyncFleet:
@@ -53,3 +55,21 @@ class SyncFleet:
     def resume(self, method: str) -> Sequence[Queue]:
         """Dispatch a method's tasks again."""
         return self._loop.run(lambda: self._fleet.resume(method))
+
+    def limit(self, method: str, limit: RunLimit) -> Sequence[Queue]:
+        """Set a run limit of a method. It holds from now on, also for queued tasks, and replaces the operators' earlier one with
+        the same key. Of it and the contract's limits the tighter holds.
+
+        Raises:
+            InvalidArgument: it limits nothing, or its key is no key of the method's requests.
+            NotFound: no contract has the method.
+        """
+        return self._loop.run(lambda: self._fleet.limit(method, limit))
+
+    def clear_limits(self, method: str, key: str | None = None) -> Sequence[Queue]:
+        """Remove the run limits that operators have set for a method; with `key`, only the one with this key."""
+        return self._loop.run(lambda: self._fleet.clear_limits(method, key))
+
+    def resources(self, method: str = "", lock: str = "") -> Resources:
+        """The resources of the connected agents, with `method` of its hosts only; and the locks, with `lock` that one only."""
+        return self._loop.run(lambda: self._fleet.resources(method, lock))

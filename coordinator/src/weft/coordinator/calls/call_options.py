@@ -12,7 +12,7 @@ from weft.rpc import refusals
 from weft.rpc.calls import call_keys, metadata
 from weft.rpc.calls.call_context import MAX_ID_CHARS, ROOT_ID_KEY
 from weft.rpc.calls.metadata import MODE_KEY
-from weft.rpc.task_policy.option_checks import LEAST_LIMIT_S, LEAST_TTL_S
+from weft.rpc.task_policy.option_checks import LEAST_LIMIT_S, LEAST_TTL_S, check_consumes, check_lock_name
 from weft.rpc.times import MAX_DURATION_S, duration
 from weft.v1 import options_pb2, task_pb2
 
@@ -146,6 +146,21 @@ def _fairness_key(options: task_pb2.TaskOptions, key: str, value: str) -> None:
     options.fairness_key = value
 
 
+def _lock(options: task_pb2.TaskOptions, key: str, value: str) -> None:
+    check_lock_name(value, key)
+    options.locks.add(name=value, shared=key == "weft-shared-lock")
+
+
+def _consume(options: task_pb2.TaskOptions, key: str, value: str) -> None:
+    for part in value.split(","):
+        name, _, amount = (text.strip() for text in part.partition("="))
+        try:
+            options.consumes[name] = float(amount)
+        except ValueError:
+            raise refusals.invalid_field(f"{key} has {part!r}; write resource=amount", field=key) from None
+    check_consumes(options.consumes, key)
+
+
 def _retry(options: task_pb2.TaskOptions, key: str, value: str) -> None:
     if value != call_keys.MARK:
         options.retry.CopyFrom(from_text(value, key))
@@ -195,5 +210,8 @@ _OPTIONS: Mapping[str, Callable[[task_pb2.TaskOptions, str, str], None]] = {
     "weft-result-ttl": _result_ttl,
     "weft-fairness-key": _fairness_key,
     metadata.NO_WAIT_KEY: _no_wait,
+    "weft-lock": _lock,
+    "weft-shared-lock": _lock,
+    "weft-consume": _consume,
     call_keys.RETRY_KEY: _retry,
 }

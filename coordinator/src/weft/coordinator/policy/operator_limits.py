@@ -13,9 +13,6 @@ from weft.rpc import refusals
 from weft.rpc.errors import InvalidArgument
 from weft.v1 import coordinator_pb2, options_pb2
 
-# The kind of their rows.
-KIND = "queue-limits"
-
 
 def limit_edit(
     policies: PolicyTable, method: str, asked: coordinator_pb2.QueueLimits | None, *, clear: bool

@@ -53,6 +53,17 @@ class RunLimit:
         if self.at_limit not in _AT_LIMIT:
             raise _wrong("at_limit", self.at_limit, f"it must be one of {', '.join(_AT_LIMIT)}")
 
+    @classmethod
+    def of(cls, proto: options_pb2.RunLimit) -> RunLimit:
+        actions = {number: name for name, number in _AT_LIMIT.items()}
+        return cls(
+            proto.key,
+            proto.max_running or None,
+            proto.max_rate_per_s or None,
+            proto.burst or None,
+            actions.get(proto.at_limit, "queue"),
+        )
+
     def to_proto(self) -> options_pb2.RunLimit:
         return options_pb2.RunLimit(
             key=self.key,
@@ -188,13 +199,21 @@ def _entries(field: str, wanted: str) -> _Option:
 
 
 def _put_locks(policy: options_pb2.TaskPolicy, value: Sequence[Lock | str]) -> None:
-    if isinstance(value, str):
-        # Its letters would become locks.
-        raise TypeError(value)
-    policy.locks.extend([(Lock(each) if isinstance(each, str) else each).to_proto() for each in value])
+    policy.locks.extend(each.to_proto() for each in as_locks(value))
 
 
-_AT_LIMIT: dict[str, options_pb2.AtLimit] = {
+def as_locks(given: Sequence[Lock | str]) -> list[Lock]:
+    """Locks that are given by name or as `Lock`.
+
+    Raises:
+        TypeError: it is a text: its letters would become locks.
+    """
+    if isinstance(given, str):
+        raise TypeError(f"locks are a sequence, such as [{given!r}]")
+    return [Lock(each) if isinstance(each, str) else each for each in given]
+
+
+_AT_LIMIT: dict[AtLimit, options_pb2.AtLimit] = {
     "queue": options_pb2.AT_LIMIT_UNSPECIFIED,
     "refuse": options_pb2.AT_LIMIT_REFUSE,
     "cancel_newest": options_pb2.AT_LIMIT_CANCEL_NEWEST,

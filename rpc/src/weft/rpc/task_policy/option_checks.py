@@ -82,7 +82,7 @@ def check_amount(resource: str, amount: float, option: str) -> None:
     """
     if not 1 <= len(resource) <= MAX_KEY or not (math.isfinite(amount) and amount >= 0):
         raise refusals.invalid_field(
-            f"resource {resource[:MAX_KEY]!r} needs a key of 1 to {MAX_KEY} characters and a finite amount of 0 or more",
+            f"{option}: resource {resource[:MAX_KEY]!r} needs a key of 1 to {MAX_KEY} characters and a finite amount of 0 or more",
             field=option,
         )
 
