@@ -47,10 +47,10 @@ class ClaimGuard:
 
     def admits(self, task: UnfinishedTask, cost: int, slots: int) -> bool | None:
         """Take everything that a ready task needs. False: the claim goes on without it. None: the claim ends with it."""
-        queue = task.spec.queue
+        queue, rank = task.spec.queue, HIGHEST_PRIORITY - task.spec.priority
         if task.gates is not None and task.gates.parked:
             # A stale item: the task was released once, and is parked since.
-            queue.take(HIGHEST_PRIORITY - task.spec.priority)
+            queue.take(rank)
             return False
         found = self._gates.check(task, self._now)
         if found is None:
@@ -67,5 +67,5 @@ class ClaimGuard:
                 self._left[name] -= amount
         if found:
             self._gates.take(task, found)
-        queue.claimed(task.spec.priority)
+        queue.claimed(rank)
         return True

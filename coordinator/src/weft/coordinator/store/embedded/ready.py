@@ -61,16 +61,15 @@ class ReadyQueue:
     def unfinished(self) -> int:
         return self.ready + self.parked + self.held_back + self.scheduled + self.running
 
-    def add(
-        self, priority: int, number: int, fairness_key: str = "", weight: float = 1.0, *, front: bool = False
-    ) -> None:
-        """A task becomes ready. `front`: before all others of its priority, as far as keys decide."""
-        rank, item = HIGHEST_PRIORITY - priority, number
-        if fairness_key or self.fair is not None:
-            item |= self._tag(rank, fairness_key, weight, front=front) << _TAG_SHIFT
+    def add(self, rank: int, number: int) -> None:
+        """A task becomes ready, without a tag."""
         self.ready += 1
-        heappush(self.heaps[rank], item)
         self.items += 1
+        heappush(self.heaps[rank], number)
+
+    def add_fairly(self, rank: int, number: int, key: str, weight: float, *, front: bool) -> None:
+        """A task becomes ready, with the tag of its fairness key. `front`: before all others of its rank."""
+        self.add(rank, number | self._tag(rank, key, weight, front=front) << _TAG_SHIFT)
 
     def _tag(self, rank: int, key: str, weight: float, *, front: bool) -> int:
         if not self.ready and not self.parked:
@@ -83,9 +82,8 @@ class ReadyQueue:
         order = self.fair.setdefault(rank, FairOrder())
         return order.virtual if front else order.tag(key, weight)
 
-    def claimed(self, priority: int) -> None:
-        """The first task of a priority is being claimed."""
-        rank = HIGHEST_PRIORITY - priority
+    def claimed(self, rank: int) -> None:
+        """The first task of a rank is being claimed."""
         if self.fair is not None and (order := self.fair.get(rank)) is not None:
             order.claimed(self.heaps[rank][0] >> _TAG_SHIFT)
 
@@ -96,9 +94,7 @@ class ReadyQueue:
 
     def put_back(self, rank: int, item: int) -> None:
         """Return the item of a task that was parked to its place."""
-        self.ready += 1
-        heappush(self.heaps[rank], item)
-        self.items += 1
+        self.add(rank, item)
 
     def best(self, claimable: Claimable) -> tuple[int, int] | None:
         """The (rank, number) of the task to claim next. It stays in its heap until it is not claimable any more."""
@@ -107,7 +103,7 @@ class ReadyQueue:
         for rank, heap in enumerate(self.heaps):
             while heap:
                 number = heap[0]
-                if number > NUMBER_MASK:
+                if self.fair is not None:
                     number &= NUMBER_MASK
                 if claimable(number, self):
                     return rank, number

@@ -26,7 +26,7 @@ from weft.coordinator.store.embedded.unfinished_task import (
     UnfinishedTask,
 )
 from weft.coordinator.store.records import AttemptRef, Owner, QueueDepth, Submission, by_base
-from weft.coordinator.store.rules import TRANSITIONS, QueueKey, State
+from weft.coordinator.store.rules import HIGHEST_PRIORITY, TRANSITIONS, QueueKey, State
 from weft.coordinator.store.task_ids import format_id
 
 # An enum's members cost a lookup each time that they are named through it.
@@ -119,12 +119,13 @@ class TaskTable:
     @staticmethod
     def _make_ready(task: UnfinishedTask, *, front: bool = False) -> None:
         spec, demand = task.spec, task.demand
-        if demand is None:
-            spec.queue.add(spec.priority, task.number, front=front)
+        queue, rank = spec.queue, HIGHEST_PRIORITY - spec.priority
+        if demand is not None:
+            queue.add_fairly(rank, task.number, demand.fairness_key, demand.fairness_weight, front=front)
+        elif queue.fair is not None:
+            queue.add_fairly(rank, task.number, "", 1.0, front=front)
         else:
-            spec.queue.add(
-                spec.priority, task.number, demand.fairness_key, demand.fairness_weight, front=front
-            )
+            queue.add(rank, task.number)
 
     def _move(self, task: UnfinishedTask, state: State) -> None:
         """Change the state of a task, and the counts of its queue and its gates."""
