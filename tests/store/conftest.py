@@ -23,11 +23,3 @@ async def store_factory(request: pytest.FixtureRequest, tmp_path: Path) -> Async
 async def h(store_factory: StoreFactory) -> Harness:
     """An open store with nothing in it."""
     return await store_factory.open()
-
-
-@pytest.fixture
-async def gated(store_factory: StoreFactory) -> Harness:
-    """An open store with run limits, locks, fairness and resources."""
-    if not store_factory.has_gates:
-        pytest.skip("the store has no gates yet")
-    return await store_factory.open()

@@ -27,7 +27,6 @@ class EmbeddedFactory:
     """Embedded stores in a directory. A crash is a copy of the files as they are, which is what a kill leaves."""
 
     forgets_claims = True
-    has_gates = True
 
     def __init__(self, directory: Path) -> None:
         self.clock = ManualClock()
@@ -79,7 +78,6 @@ class RedisFactory:
 
     # Claims and leases are in Redis: a coordinator's end changes none.
     forgets_claims = False
-    has_gates = True
 
     def __init__(self, directory: Path) -> None:
         del directory

@@ -239,8 +239,6 @@ class StoreFactory(Protocol):
     # Whether the store forgets with its process who runs what, and who is connected. It then holds back what may be
     # running until the agents have said so, or a grace has passed.
     forgets_claims: bool
-    # Whether the store has fairness, run limits, locks and resources: the fixture `gated` opens it.
-    has_gates: bool
 
     async def open(self) -> Harness:
         """A store with nothing in it."""

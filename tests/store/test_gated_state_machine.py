@@ -24,7 +24,6 @@ from weft.coordinator.store.rules import Requirements, State
 from weft.coordinator.store.run_limits import LimitAction, LockClaim, RunLimitRule
 from weft.rpc.errors import FailedPrecondition
 
-GATED = [kind for kind, factory in sorted(FACTORIES.items()) if getattr(factory, "has_gates", False)]
 LOCKS = st.lists(
     st.builds(LockClaim, st.sampled_from(["m", "n"]), st.booleans()),
     max_size=2,
@@ -276,13 +275,13 @@ def _run(kind: str, examples: int, steps: int) -> None:
     run_state_machine_as_test(machine, settings=machine_settings(examples, steps))
 
 
-@pytest.mark.parametrize("kind", GATED)
+@pytest.mark.parametrize("kind", sorted(FACTORIES))
 def test_gates_hold_in_random_histories(kind: str) -> None:
     _run(kind, examples=80, steps=40)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("kind", GATED)
+@pytest.mark.parametrize("kind", sorted(FACTORIES))
 def test_gates_hold_in_many_long_histories(kind: str) -> None:
     _run(kind, examples=500 if kind == "embedded" else 150, steps=80)

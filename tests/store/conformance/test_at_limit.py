@@ -20,8 +20,7 @@ async def states(h: Harness, ids: list[str]) -> list[State]:
     return [await h.state(task_id) for task_id in ids]
 
 
-async def test_refuse(gated: Harness) -> None:
-    h = gated
+async def test_refuse(h: Harness) -> None:
     await h.store.set_run_limits(METHOD, {"customer": REFUSE})
     first, second, refused, other = await h.store.enqueue([keyed("a"), keyed("a"), keyed("a"), keyed("b")])
     assert isinstance(first, Enqueued)
@@ -38,8 +37,7 @@ async def test_refuse(gated: Harness) -> None:
     assert await h.store.enqueue([keyed("a")]) == [refused]
 
 
-async def test_a_known_request_id_is_at_no_limit(gated: Harness) -> None:
-    h = gated
+async def test_a_known_request_id_is_at_no_limit(h: Harness) -> None:
     await h.store.set_run_limits(METHOD, {"": RunLimitRule(1, at_limit=LimitAction.REFUSE)})
     (first,) = await h.store.enqueue([Submission(METHOD, request_id="r")])
     assert isinstance(first, Enqueued)
@@ -55,8 +53,7 @@ async def test_a_known_request_id_is_at_no_limit(gated: Harness) -> None:
     assert not stored.existed
 
 
-async def test_cancel_the_newest(gated: Harness) -> None:
-    h = gated
+async def test_cancel_the_newest(h: Harness) -> None:
     await h.store.set_run_limits(METHOD, {"": RunLimitRule(1, at_limit=LimitAction.CANCEL_NEWEST)})
     ids = await h.submit_many([Submission(METHOD)] * 3)
     assert await states(h, ids) == [State.QUEUED, State.CANCELLED, State.CANCELLED]
@@ -67,8 +64,7 @@ async def test_cancel_the_newest(gated: Harness) -> None:
     assert await h.state(await h.submit()) is State.QUEUED
 
 
-async def test_cancel_the_oldest_debounces(gated: Harness) -> None:
-    h = gated
+async def test_cancel_the_oldest_debounces(h: Harness) -> None:
     await h.store.set_run_limits(METHOD, {"customer": RunLimitRule(1, at_limit=LimitAction.CANCEL_OLDEST)})
     ids = await h.submit_many([keyed("a", delay_s=5.0), keyed("b", delay_s=5.0)])
     ids += await h.submit_many([keyed("a", delay_s=5.0)] * 3)
@@ -78,8 +74,7 @@ async def test_cancel_the_oldest_debounces(gated: Harness) -> None:
     assert sorted(claimed.task_id for claimed in claims) == [ids[1], ids[4]]
 
 
-async def test_cancel_the_oldest_running_one(gated: Harness) -> None:
-    h = gated
+async def test_cancel_the_oldest_running_one(h: Harness) -> None:
     owner = await h.agent(lease_s=1e9)
     rule = RunLimitRule(1, at_limit=LimitAction.CANCEL_OLDEST, grace_s=3.0)
     await h.store.set_run_limits(METHOD, {"": rule})
@@ -99,8 +94,7 @@ async def test_cancel_the_oldest_running_one(gated: Harness) -> None:
     assert [claimed.task_id for claimed in await h.claim_all(owner)] == [third]
 
 
-async def test_the_strictest_action_holds(gated: Harness) -> None:
-    h = gated
+async def test_the_strictest_action_holds(h: Harness) -> None:
     await h.store.set_run_limits(
         METHOD,
         {
@@ -117,8 +111,7 @@ async def test_the_strictest_action_holds(gated: Harness) -> None:
     assert await states(h, ids) == [State.CANCELLED, State.QUEUED, State.CANCELLED, State.QUEUED]
 
 
-async def test_tasks_are_counted_from_the_rule_on(gated: Harness) -> None:
-    h = gated
+async def test_tasks_are_counted_from_the_rule_on(h: Harness) -> None:
     await h.submit_many([Submission(METHOD)] * 5)
     await h.store.set_run_limits(METHOD, {"": REFUSE})
     await h.submit_many([Submission(METHOD)] * 2)
@@ -127,8 +120,7 @@ async def test_tasks_are_counted_from_the_rule_on(gated: Harness) -> None:
     await h.submit_many([Submission(METHOD)] * 2)
 
 
-async def test_the_count_is_there_after_a_restart(store_factory: StoreFactory, gated: Harness) -> None:
-    h = gated
+async def test_the_count_is_there_after_a_restart(store_factory: StoreFactory, h: Harness) -> None:
     await h.store.set_run_limits(METHOD, {"": REFUSE})
     await h.submit_many([Submission(METHOD), Submission(METHOD, delay_s=50.0)])
     h = await store_factory.reopen(h, crash=True)

@@ -26,8 +26,7 @@ async def submit(h: Harness, *many: list[Submission]) -> dict[str, str]:
     return {task_id: each.fairness_key for task_id, each in zip(ids, submissions, strict=True)}
 
 
-async def test_keys_take_turns(gated: Harness) -> None:
-    h = gated
+async def test_keys_take_turns(h: Harness) -> None:
     ids = await submit(h, keyed("a", 4), keyed("b", 2), keyed("c", 1))
     claims = await h.claim_all(await h.agent())
     assert keys_of(claims, ids) == ["a", "b", "c", "a", "b", "a", "a"]
@@ -35,15 +34,13 @@ async def test_keys_take_turns(gated: Harness) -> None:
     assert [c.task_id for c in claims if ids[c.task_id] == "a"] == [i for i, key in ids.items() if key == "a"]
 
 
-async def test_turns_are_by_weight(gated: Harness) -> None:
-    h = gated
+async def test_turns_are_by_weight(h: Harness) -> None:
     ids = await submit(h, keyed("light", 40), keyed("heavy", 40, 3.0))
     served = Counter(keys_of(await h.claim_all(await h.agent(), limit=40), ids))
     assert served == {"light": 10, "heavy": 30}
 
 
-async def test_a_key_that_was_idle_is_not_served_for_the_past(gated: Harness) -> None:
-    h = gated
+async def test_a_key_that_was_idle_is_not_served_for_the_past(h: Harness) -> None:
     owner = await h.agent()
     ids = await submit(h, keyed("busy", 100))
     await h.claim_all(owner, limit=50)
@@ -53,22 +50,19 @@ async def test_a_key_that_was_idle_is_not_served_for_the_past(gated: Harness) ->
     assert Counter(served[:6]) == {"busy": 3, "new": 3}
 
 
-async def test_the_priority_comes_first(gated: Harness) -> None:
-    h = gated
+async def test_the_priority_comes_first(h: Harness) -> None:
     ids = await submit(h, keyed("a", 2, priority=3), keyed("b", 2, priority=7), keyed("a", 2, priority=7))
     assert keys_of(await h.claim_all(await h.agent()), ids) == ["b", "a", "b", "a", "a", "a"]
 
 
-async def test_tasks_without_a_key_are_a_key_among_others(gated: Harness) -> None:
-    h = gated
+async def test_tasks_without_a_key_are_a_key_among_others(h: Harness) -> None:
     ids = await submit(h, keyed("a", 3))
     ids |= await submit(h, keyed("", 3))
     served = keys_of(await h.claim_all(await h.agent()), ids)
     assert served == ["a", "", "a", "", "a", ""]
 
 
-async def test_an_empty_queue_forgets_who_was_served(gated: Harness) -> None:
-    h = gated
+async def test_an_empty_queue_forgets_who_was_served(h: Harness) -> None:
     owner = await h.agent()
     await submit(h, keyed("a", 20))
     await h.claim_all(owner)
@@ -76,8 +70,7 @@ async def test_an_empty_queue_forgets_who_was_served(gated: Harness) -> None:
     assert keys_of(await h.claim_all(owner), ids) == ["b", "a", "b"]
 
 
-async def test_a_released_task_returns_to_the_front(gated: Harness) -> None:
-    h = gated
+async def test_a_released_task_returns_to_the_front(h: Harness) -> None:
     owner = await h.agent()
     ids = await submit(h, keyed("a", 5), keyed("b", 5))
     claims = await h.claim_all(owner, limit=5)
@@ -88,8 +81,7 @@ async def test_a_released_task_returns_to_the_front(gated: Harness) -> None:
     assert ids[again.task_id] == "a"
 
 
-async def test_retries_take_turns_as_well(gated: Harness) -> None:
-    h = gated
+async def test_retries_take_turns_as_well(h: Harness) -> None:
     one, other = await h.agent("one", lease_s=1e9), await h.agent("other", lease_s=1e9)
     ids = await submit(h, keyed("a", 3), keyed("b", 2))
     for claimed in await h.claim_all(one):
@@ -102,8 +94,7 @@ async def test_retries_take_turns_as_well(gated: Harness) -> None:
     assert all(set(served[at : at + 2]) == {"a", "b"} for at in (0, 2))
 
 
-async def test_a_task_keeps_its_key(gated: Harness) -> None:
-    h = gated
+async def test_a_task_keeps_its_key(h: Harness) -> None:
     (task_id,) = await h.submit_many(keyed("a", 1, 2.5))
     record = await h.record(task_id)
     assert (record.submission.fairness_key, record.submission.fairness_weight) == ("a", 2.5)
@@ -113,9 +104,8 @@ async def test_a_task_keeps_its_key(gated: Harness) -> None:
 
 
 @pytest.mark.parametrize("large", [5000])
-async def test_a_large_key_does_not_hold_up_small_ones(gated: Harness, large: int) -> None:
+async def test_a_large_key_does_not_hold_up_small_ones(h: Harness, large: int) -> None:
     """What the issue asks of 100,000 tasks, with fewer: `test_embedded_fairness` has the whole."""
-    h = gated
     ids = await submit(h, keyed("large", large))
     for number in range(20):
         ids |= await submit(h, keyed(f"small-{number}", 10))

@@ -11,8 +11,7 @@ def locked(*names: str, shared: bool = False, priority: int = 5) -> Submission:
     return Submission(METHOD, locks=tuple(LockClaim(name, shared) for name in names), priority=priority)
 
 
-async def test_an_exclusive_lock_is_held_by_one(gated: Harness) -> None:
-    h = gated
+async def test_an_exclusive_lock_is_held_by_one(h: Harness) -> None:
     owner = await h.agent()
     ids = await h.submit_many([locked("db"), locked("db"), locked("other"), Submission(METHOD)])
     claims = await h.claim_all(owner)
@@ -22,8 +21,7 @@ async def test_an_exclusive_lock_is_held_by_one(gated: Harness) -> None:
     assert [claimed.task_id for claimed in await h.claim_all(owner)] == [ids[1]]
 
 
-async def test_a_shared_lock_is_held_by_many(gated: Harness) -> None:
-    h = gated
+async def test_a_shared_lock_is_held_by_many(h: Harness) -> None:
     owner = await h.agent()
     ids = await h.submit_many([locked("db", shared=True)] * 3 + [locked("db")])
     claims = await h.claim_all(owner)
@@ -35,8 +33,7 @@ async def test_a_shared_lock_is_held_by_many(gated: Harness) -> None:
     assert [claimed.task_id for claimed in await h.claim_all(owner)] == [ids[3]]
 
 
-async def test_shared_claims_do_not_starve_an_exclusive_one(gated: Harness) -> None:
-    h = gated
+async def test_shared_claims_do_not_starve_an_exclusive_one(h: Harness) -> None:
     owner = await h.agent()
     await h.submit(locked("db", shared=True))
     (first,) = await h.claim_all(owner)
@@ -56,8 +53,7 @@ async def test_shared_claims_do_not_starve_an_exclusive_one(gated: Harness) -> N
     assert [claimed.task_id for claimed in await h.claim_all(owner)] == [young[0]]
 
 
-async def test_shared_claims_that_are_older_join_the_first_one(gated: Harness) -> None:
-    h = gated
+async def test_shared_claims_that_are_older_join_the_first_one(h: Harness) -> None:
     owner = await h.agent()
     await h.submit(locked("db"))
     (first,) = await h.claim_all(owner)
@@ -69,8 +65,7 @@ async def test_shared_claims_that_are_older_join_the_first_one(gated: Harness) -
     assert {claimed.task_id for claimed in await h.claim_all(owner)} == set(shared)
 
 
-async def test_a_task_that_waits_for_another_lock_lets_the_next_one_go(gated: Harness) -> None:
-    h = gated
+async def test_a_task_that_waits_for_another_lock_lets_the_next_one_go(h: Harness) -> None:
     owner = await h.agent()
     await h.submit_many([locked("a"), locked("b")])
     of_a, of_b = await h.claim_all(owner)
@@ -85,8 +80,7 @@ async def test_a_task_that_waits_for_another_lock_lets_the_next_one_go(gated: Ha
     assert [claimed.task_id for claimed in await h.claim_all(owner)] == [both]
 
 
-async def test_several_locks_are_taken_together(gated: Harness) -> None:
-    h = gated
+async def test_several_locks_are_taken_together(h: Harness) -> None:
     owner = await h.agent()
     ids = await h.submit_many([locked("a"), locked("b", "a"), locked("a", "b"), locked("b")])
     claims = await h.claim_all(owner)
@@ -101,8 +95,7 @@ async def test_several_locks_are_taken_together(gated: Harness) -> None:
     assert {claimed.task_id, last.task_id} == set(ids[1:3])
 
 
-async def test_two_tasks_that_name_locks_in_another_order_both_run(gated: Harness) -> None:
-    h = gated
+async def test_two_tasks_that_name_locks_in_another_order_both_run(h: Harness) -> None:
     owner = await h.agent()
     await h.submit_many([locked("a", "b"), locked("b", "a")] * 20)
     done = 0
@@ -113,8 +106,7 @@ async def test_two_tasks_that_name_locks_in_another_order_both_run(gated: Harnes
     assert done == 40
 
 
-async def test_who_holds_and_who_waits(gated: Harness) -> None:
-    h = gated
+async def test_who_holds_and_who_waits(h: Harness) -> None:
     assert await h.store.locks() == []
     owner = await h.agent()
     began = h.clock()
@@ -134,8 +126,7 @@ async def test_who_holds_and_who_waits(gated: Harness) -> None:
     assert await h.store.locks() == []
 
 
-async def test_a_lost_agent_gives_its_locks_back(gated: Harness) -> None:
-    h = gated
+async def test_a_lost_agent_gives_its_locks_back(h: Harness) -> None:
     lost, other = await h.agent("lost", lease_s=5.0), await h.agent("other", lease_s=1e9)
     await h.submit_many([locked("db")] * 2)
     (claimed,) = await h.claim_all(lost)
@@ -147,8 +138,7 @@ async def test_a_lost_agent_gives_its_locks_back(gated: Harness) -> None:
     assert claimed.owner == lost
 
 
-async def test_locks_are_held_again_after_a_restart(store_factory: StoreFactory, gated: Harness) -> None:
-    h = gated
+async def test_locks_are_held_again_after_a_restart(store_factory: StoreFactory, h: Harness) -> None:
     old = await h.agent(lease_s=1e9)
     ids = await h.submit_many([locked("db"), locked("db"), locked("db", shared=True)])
     (running,) = await h.claim_all(old)
@@ -169,8 +159,7 @@ async def test_locks_are_held_again_after_a_restart(store_factory: StoreFactory,
     assert len(await h.claim_all(late)) == 1
 
 
-async def test_a_retried_task_takes_its_locks_again(gated: Harness) -> None:
-    h = gated
+async def test_a_retried_task_takes_its_locks_again(h: Harness) -> None:
     owner = await h.agent()
     task_id = await h.submit(locked("db"))
     await h.cancel(task_id)

@@ -16,8 +16,7 @@ async def claim(h: Harness, owner: Owner, limit: int = 10, **left: float) -> lis
     return list((await h.store.claim([ClaimRequest(owner, keys, limit, limit, left)]))[0])
 
 
-async def test_what_is_left_is_given_out(gated: Harness) -> None:
-    h = gated
+async def test_what_is_left_is_given_out(h: Harness) -> None:
     owner = await h.agent()
     ids = await h.submit_many([uses(gpu=1.0)] * 4)
     assert [claimed.task_id for claimed in await claim(h, owner, gpu=2.0)] == ids[:2]
@@ -26,8 +25,7 @@ async def test_what_is_left_is_given_out(gated: Harness) -> None:
     assert [claimed.task_id for claimed in await claim(h, owner, gpu=1.0, disk=7.0)] == [ids[2]]
 
 
-async def test_a_large_task_is_not_overtaken_by_small_ones(gated: Harness) -> None:
-    h = gated
+async def test_a_large_task_is_not_overtaken_by_small_ones(h: Harness) -> None:
     owner = await h.agent()
     large, small, disk, plain = await h.submit_many(
         [uses(gpu=3.0), uses(OTHER_METHOD, gpu=1.0), uses(disk=1.0), Submission(METHOD)]
@@ -39,16 +37,14 @@ async def test_a_large_task_is_not_overtaken_by_small_ones(gated: Harness) -> No
     assert [claimed.task_id for claimed in claims] == [large, small]
 
 
-async def test_several_resources_at_once(gated: Harness) -> None:
-    h = gated
+async def test_several_resources_at_once(h: Harness) -> None:
     owner = await h.agent()
     ids = await h.submit_many([uses(gpu=1.0, memory_bytes=4e9), uses(memory_bytes=4e9), uses(gpu=1.0)])
     claims = await claim(h, owner, gpu=2.0, memory_bytes=6e9)
     assert [claimed.task_id for claimed in claims] == [ids[0], ids[2]]
 
 
-async def test_a_queue_says_what_its_tasks_use(gated: Harness) -> None:
-    h = gated
+async def test_a_queue_says_what_its_tasks_use(h: Harness) -> None:
     await h.submit(uses(gpu=1.0))
     key = QueueKey(METHOD, Requirements.of({}, {}, {"gpu": 1.0}))
     assert h.store.ready_depths() == {key: 1}

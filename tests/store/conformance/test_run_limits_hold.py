@@ -21,8 +21,7 @@ async def parked(h: Harness) -> int:
     return sum(depth.limited for depth in (await h.store.depths()).values())
 
 
-async def test_no_more_run_than_the_limit(gated: Harness) -> None:
-    h = gated
+async def test_no_more_run_than_the_limit(h: Harness) -> None:
     owner = await h.agent()
     await h.store.set_run_limits(METHOD, TWO)
     ids = await h.submit_many([Submission(METHOD)] * 5)
@@ -45,8 +44,7 @@ async def test_no_more_run_than_the_limit(gated: Harness) -> None:
 @pytest.mark.parametrize(
     "how", ["success", "failure", "retry", "crash", "release", "cancel", "lost", "expiry"]
 )
-async def test_room_comes_back_however_an_attempt_ends(gated: Harness, how: str) -> None:
-    h = gated
+async def test_room_comes_back_however_an_attempt_ends(h: Harness, how: str) -> None:
     owner, other = await h.agent(lease_s=20.0), await h.agent("other", lease_s=1e9)
     await h.store.set_run_limits(METHOD, {"": RunLimitRule(max_running=1)})
     first = await h.submit(Submission(METHOD, start_to_close_s=5.0 if how == "expiry" else None))
@@ -80,8 +78,7 @@ async def test_room_comes_back_however_an_attempt_ends(gated: Harness, how: str)
     assert claims[0].task_id == (second if again else first)
 
 
-async def test_a_limit_by_key_holds_for_each_value(gated: Harness) -> None:
-    h = gated
+async def test_a_limit_by_key_holds_for_each_value(h: Harness) -> None:
     owner = await h.agent()
     await h.store.set_run_limits(METHOD, {"tenant_id": RunLimitRule(max_running=1)})
     ids = await h.submit_many([tenant("a"), tenant("a"), tenant("b"), Submission(METHOD)])
@@ -93,8 +90,7 @@ async def test_a_limit_by_key_holds_for_each_value(gated: Harness) -> None:
     assert [claimed.task_id for claimed in await h.claim_all(owner)] == [ids[1]]
 
 
-async def test_a_limit_by_fairness_key(gated: Harness) -> None:
-    h = gated
+async def test_a_limit_by_fairness_key(h: Harness) -> None:
     owner = await h.agent()
     ids = await h.submit_many([Submission(METHOD, fairness_key=key) for key in "aaabb"])
     # Set after they were queued.
@@ -103,8 +99,7 @@ async def test_a_limit_by_fairness_key(gated: Harness) -> None:
     assert {claimed.task_id for claimed in claims} == {ids[0], ids[3]}
 
 
-async def test_all_gates_or_none(gated: Harness) -> None:
-    h = gated
+async def test_all_gates_or_none(h: Harness) -> None:
     owner = await h.agent()
     await h.store.set_run_limits(
         METHOD, {"": RunLimitRule(max_running=3), "tenant_id": RunLimitRule(max_running=1)}
@@ -117,16 +112,14 @@ async def test_all_gates_or_none(gated: Harness) -> None:
     assert [claimed.task_id for claimed in await h.claim_all(owner)] == [ids[1]]
 
 
-async def test_other_methods_are_not_limited(gated: Harness) -> None:
-    h = gated
+async def test_other_methods_are_not_limited(h: Harness) -> None:
     await h.store.set_run_limits(METHOD, TWO)
     await h.submit_many([Submission(METHOD)] * 3 + [Submission(OTHER_METHOD)] * 3)
     claims = await h.claim_all(await h.agent())
     assert [claimed.method for claimed in claims] == [METHOD] * 2 + [OTHER_METHOD] * 3
 
 
-async def test_the_best_returns_first(gated: Harness) -> None:
-    h = gated
+async def test_the_best_returns_first(h: Harness) -> None:
     owner = await h.agent()
     await h.store.set_run_limits(METHOD, {"": RunLimitRule(max_running=1)})
     ids = await h.submit_many([Submission(METHOD, priority=priority) for priority in (9, 3, 5, 7, 5)])
@@ -137,8 +130,7 @@ async def test_the_best_returns_first(gated: Harness) -> None:
     assert [claimed.task_id for claimed in claims] == [ids[at] for at in (0, 3, 2, 4, 1)]
 
 
-async def test_a_parked_task_that_ends_lets_others_go_on(gated: Harness) -> None:
-    h = gated
+async def test_a_parked_task_that_ends_lets_others_go_on(h: Harness) -> None:
     owner = await h.agent()
     await h.store.set_run_limits(METHOD, {"": RunLimitRule(max_running=1)})
     ids = await h.submit_many([Submission(METHOD)] * 3 + [Submission(METHOD, schedule_to_start_s=5.0)])
@@ -154,8 +146,7 @@ async def test_a_parked_task_that_ends_lets_others_go_on(gated: Harness) -> None
     assert [claimed.task_id for claimed in await h.claim_all(owner)] == [last]
 
 
-async def test_a_returned_task_that_is_cancelled_wakes_the_next(gated: Harness) -> None:
-    h = gated
+async def test_a_returned_task_that_is_cancelled_wakes_the_next(h: Harness) -> None:
     owner = await h.agent()
     await h.store.set_run_limits(METHOD, {"": RunLimitRule(max_running=1)})
     ids = await h.submit_many([Submission(METHOD)] * 3)
@@ -166,8 +157,7 @@ async def test_a_returned_task_that_is_cancelled_wakes_the_next(gated: Harness) 
     assert [claimed.task_id for claimed in await h.claim_all(owner)] == [ids[2]]
 
 
-async def test_a_released_task_may_be_parked(gated: Harness) -> None:
-    h = gated
+async def test_a_released_task_may_be_parked(h: Harness) -> None:
     owner = await h.agent()
     first = await h.submit()
     (released,) = await h.claim_all(owner, limit=1)
@@ -182,9 +172,8 @@ async def test_a_released_task_may_be_parked(gated: Harness) -> None:
     assert await parked(h) == 0
 
 
-async def test_each_queue_gets_a_chance(gated: Harness) -> None:
+async def test_each_queue_gets_a_chance(h: Harness) -> None:
     """One queue's agents may all be busy: a queue with free agents does not wait for them."""
-    h = gated
     one, other = await h.agent("one", lease_s=1e9), await h.agent("other", lease_s=1e9)
     await h.store.set_run_limits(METHOD, {"": RunLimitRule(max_running=1)})
     retried = await h.submit()
@@ -202,8 +191,7 @@ async def test_each_queue_gets_a_chance(gated: Harness) -> None:
     assert len(await h.claim_all(other)) == 1
 
 
-async def test_more_parked_tasks_than_one_claim_looks_at(gated: Harness) -> None:
-    h = gated
+async def test_more_parked_tasks_than_one_claim_looks_at(h: Harness) -> None:
     owner = await h.agent()
     await h.store.set_run_limits(METHOD, {"": RunLimitRule(max_running=1)})
     count = 2 * MAX_PARKED + 10
@@ -221,8 +209,7 @@ async def test_more_parked_tasks_than_one_claim_looks_at(gated: Harness) -> None
 # -- changes at run time ----------------------------------------------------------------------------------------------
 
 
-async def test_a_limit_counts_what_runs_already(gated: Harness) -> None:
-    h = gated
+async def test_a_limit_counts_what_runs_already(h: Harness) -> None:
     owner = await h.agent()
     await h.submit_many([Submission(METHOD)] * 6)
     claims = await h.claim_all(owner, limit=3)
@@ -234,8 +221,7 @@ async def test_a_limit_counts_what_runs_already(gated: Harness) -> None:
     assert len(await h.claim_all(owner)) == 1
 
 
-async def test_a_limit_is_changed_and_removed(gated: Harness) -> None:
-    h = gated
+async def test_a_limit_is_changed_and_removed(h: Harness) -> None:
     owner = await h.agent()
     await h.store.set_run_limits(METHOD, TWO)
     await h.submit_many([Submission(METHOD)] * 600)
@@ -251,8 +237,7 @@ async def test_a_limit_is_changed_and_removed(gated: Harness) -> None:
     assert await parked(h) == 0
 
 
-async def test_limits_are_there_after_a_restart(store_factory: StoreFactory, gated: Harness) -> None:
-    h = gated
+async def test_limits_are_there_after_a_restart(store_factory: StoreFactory, h: Harness) -> None:
     rules = {"": RunLimitRule(2, 0.5, 3), "tenant_id": RunLimitRule(1, grace_s=2.5)}
     await h.store.set_run_limits(METHOD, rules)
     await h.store.set_run_limits(OTHER_METHOD, TWO)
@@ -263,8 +248,7 @@ async def test_limits_are_there_after_a_restart(store_factory: StoreFactory, gat
     assert (await h.record(task_id)).submission.limit_keys == (("tenant_id", "a"),)
 
 
-async def test_adopted_attempts_count(store_factory: StoreFactory, gated: Harness) -> None:
-    h = gated
+async def test_adopted_attempts_count(store_factory: StoreFactory, h: Harness) -> None:
     await h.store.set_run_limits(METHOD, {"": RunLimitRule(max_running=1)})
     old = await h.agent(lease_s=1e9)
     await h.submit_many([Submission(METHOD)] * 2)
@@ -287,8 +271,7 @@ async def test_adopted_attempts_count(store_factory: StoreFactory, gated: Harnes
 # -- rates ------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_rate_lets_a_burst_go_and_then_one_at_a_time(gated: Harness) -> None:
-    h = gated
+async def test_a_rate_lets_a_burst_go_and_then_one_at_a_time(h: Harness) -> None:
     owner = await h.agent(lease_s=1e9)
     await h.store.set_run_limits(METHOD, {"": RunLimitRule(rate_per_s=2.0, burst=3)})
     await h.submit_many([Submission(METHOD)] * 10)
@@ -304,8 +287,7 @@ async def test_a_rate_lets_a_burst_go_and_then_one_at_a_time(gated: Harness) -> 
     assert len(await h.claim_all(owner)) == 3
 
 
-async def test_tokens_come_without_a_sweep_as_well(gated: Harness) -> None:
-    h = gated
+async def test_tokens_come_without_a_sweep_as_well(h: Harness) -> None:
     owner = await h.agent(lease_s=1e9)
     await h.store.set_run_limits(METHOD, {"": RunLimitRule(rate_per_s=1.0)})
     await h.submit_many([Submission(METHOD)] * 3)
@@ -315,8 +297,7 @@ async def test_tokens_come_without_a_sweep_as_well(gated: Harness) -> None:
     assert len(await h.claim_all(owner)) == 1
 
 
-async def test_a_released_attempt_gives_its_token_back(gated: Harness) -> None:
-    h = gated
+async def test_a_released_attempt_gives_its_token_back(h: Harness) -> None:
     owner = await h.agent(lease_s=1e9)
     await h.store.set_run_limits(METHOD, {"": RunLimitRule(rate_per_s=0.001)})
     await h.submit()
@@ -325,8 +306,7 @@ async def test_a_released_attempt_gives_its_token_back(gated: Harness) -> None:
     assert len(await h.claim_all(owner)) == 1
 
 
-async def test_a_rate_over_a_minute(gated: Harness) -> None:
-    h = gated
+async def test_a_rate_over_a_minute(h: Harness) -> None:
     owner = await h.agent(lease_s=1e9)
     await h.store.set_run_limits(METHOD, {"tenant_id": RunLimitRule(rate_per_s=10.0, burst=2)})
     await h.submit_many([tenant("a")] * 700)

@@ -149,7 +149,8 @@ class TaskStore(Protocol):
         Run limits with another action than QUEUE are applied, by the number of unfinished tasks that were submitted since the
         limit was set, without tasks whose cancellation was requested: REFUSE gives AtLimit and stores nothing; CANCEL_NEWEST
         stores the task as CANCELLED; CANCEL_OLDEST cancels the oldest of these tasks (`cancel`, with the rule's `grace_s`) and
-        stores the new one. A task that exists already under its request id is at no limit.
+        stores the new one. A task that exists already under its request id is at no limit; nor is a
+        task that is queued again (`retry`), but it counts.
 
         Args:
             acknowledged: the caller acknowledges the tasks: return when they are durable. If false, the store may return
