@@ -23,6 +23,8 @@ WELL_KNOWN = Path(grpc_tools.__file__).parent / "_proto"
 # What users' protos may import of weft: weft/v1/options.proto.
 CONTRACT = ROOT / "protos"
 GOOGLEAPIS = ROOT / "third_party" / "googleapis"
+# Rules of payloads. No package has Python of this file for protobuf's own library.
+RULES = ROOT / "third_party" / "protovalidate"
 
 # Source root of the protos -> where their Python goes.
 TARGETS = {
@@ -30,12 +32,15 @@ TARGETS = {
     ROOT / "examples" / "corpus" / "protos": ROOT / "examples" / "corpus" / "gen",
     ROOT / "tests" / "support" / "protos": ROOT / "tests" / "support" / "gen",
 }
+# Source roots whose protos import others, of which Python is made beside theirs.
+WITH = {ROOT / "tests" / "support" / "protos": RULES}
 # These also get typed stubs and servicers, as in a user's project: type checkers check the library with them.
 TYPED = frozenset({ROOT / "examples" / "corpus" / "protos", ROOT / "tests" / "support" / "protos"})
 
 
 def generate(source: Path, target: Path) -> None:
-    files = sorted(str(path.relative_to(source)) for path in source.rglob("*.proto"))
+    roots = [source, *filter(None, [WITH.get(source)])]
+    files = sorted(str(path.relative_to(root)) for root in roots for path in root.rglob("*.proto"))
     target.mkdir(parents=True, exist_ok=True)
     typed_stubs = [
         f"--plugin=protoc-gen-mypy_grpc={Path(sys.executable).parent / 'protoc-gen-mypy_grpc'}",
@@ -44,7 +49,7 @@ def generate(source: Path, target: Path) -> None:
     code = protoc.main(
         [
             "protoc",
-            f"-I{source}",
+            *(f"-I{root}" for root in roots),
             f"-I{CONTRACT}",
             f"-I{GOOGLEAPIS}",
             f"-I{WELL_KNOWN}",

@@ -16,6 +16,7 @@ from weft.agent.hosting.functions import client_method, function_method
 from weft.agent.hosting.hosted_function import HostedFunction, HostFunction, plain_function
 from weft.agent.hosting.hosted_methods import AddServicer, HostedMethod, servicer_methods
 from weft.agent.hosting.hosted_policies import with_options
+from weft.agent.hosting.method_rules import with_rules
 from weft.agent.process import event_loop, forks
 from weft.agent.process.patched import refuse_patched
 from weft.agent.process.stopping_signals import stop_on_signals
@@ -340,7 +341,7 @@ class Agent:
     def _add(self, methods: Sequence[HostedMethod], options: Mapping[str, MethodOptions]) -> None:
         if self._runtime is not None:
             raise HostingError("the agent runs already: add its methods before it starts")
-        methods = with_options(methods, options)
+        methods = with_rules(with_options(methods, options))
         for method in methods:
             if is_reserved(method.name.partition("/")[0]):
                 raise HostingError(

@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from weft.agent import HostingError
 from weft.agent.hosting.functions import client_method, function_method
 from weft.agent.hosting.hosted_methods import HostedMethod, servicer_methods
+from weft.agent.hosting.method_rules import with_rules
 from weft.client import Method
 
 # The method name of a function that no agent hosts.
@@ -81,7 +82,8 @@ def _of_servicer(
     for add in generated:
         for hosted in servicer_methods(add, servicer):
             if hosted.behavior == handler:
-                return _with_messages(hosted)
+                (checked,) = with_rules([hosted])
+                return _with_messages(checked)
     raise HostingError(
         f"{_name_of(handler)} is no method of a service that {type(servicer).__name__} implements"
     )

@@ -17,11 +17,12 @@ import grpc.aio
 from weft.agent.handlers import outcomes, telemetry
 from weft.agent.handlers.handler_context import AsyncContext, SyncContext
 from weft.agent.handlers.handler_run import UNWANTED_GRACE_S, HandlerRun
-from weft.agent.handlers.invoke import MalformedRequest, ResponseTooLarge
+from weft.agent.handlers.invoke import MalformedRequest
 from weft.agent.handlers.overrun import Overruns
 from weft.agent.handlers.runners import Runners
 from weft.agent.handlers.threads import Threads
 from weft.agent.hosting.hosted_methods import HostedMethod
+from weft.agent.hosting.payload_checks import ResponseTooLarge
 from weft.rpc.calls import metadata as weft_metadata
 from weft.rpc.network.channel import MAX_PAYLOAD_BYTES
 from weft.rpc.times import duration, timestamp

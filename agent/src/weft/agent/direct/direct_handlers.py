@@ -192,14 +192,17 @@ class DirectHandlers:
 
 
 def strict(hosted: HostedMethod) -> Callable[[bytes], Any]:
-    """A method's deserializer, which raises `MalformedRequest`."""
-    deserialize = hosted.deserialize
+    """The deserializer of a method with a stream of requests; raises `MalformedRequest` and `RulesBroken`."""
+    deserialize, checks = hosted.deserialize, hosted.checks
 
     def parse(raw: bytes) -> Any:
         try:
-            return deserialize(raw)
+            request = deserialize(raw)
         except (DecodeError, ValueError) as error:
             raise MalformedRequest(hosted, error) from None
+        if checks is not None:
+            checks.check_request(request)
+        return request
 
     return parse
 

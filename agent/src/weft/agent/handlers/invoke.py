@@ -18,25 +18,16 @@ from weft.agent.handlers import outcomes
 from weft.agent.handlers.handler_context import AsyncContext, HandlerContext, SyncContext
 from weft.agent.hosting.function_messages import InvalidFields
 from weft.agent.hosting.hosted_methods import HostedMethod
+from weft.agent.hosting.payload_checks import MessageRefused
 from weft.agent.process.event_loop import is_interrupt
 from weft.agent.process.failure_log import log_late, log_raised
 from weft.rpc.calls import call_context
-from weft.rpc.errors import FieldViolation, InvalidArgument, ResourceExhausted
+from weft.rpc.errors import FieldViolation, InvalidArgument
 from weft.v1 import errors_pb2, task_pb2
 
 # Described fields of a request that does not fit its model.
 _MOST_VIOLATIONS = 20
 _MOST_DESCRIPTION = 200
-
-
-class ResponseTooLarge(ResourceExhausted):
-    """A streaming handler sent a response over the limit. Raised where the handler sends it; it is also the outcome."""
-
-    def __init__(self, outcome: task_pb2.Outcome) -> None:
-        super().__init__(outcome.status.message)
-        # The status for a handler that answers with an error that it catches, as a relay does.
-        self.received = outcome.status
-        self.outcome = outcome
 
 
 class MalformedRequest(InvalidArgument):
@@ -57,20 +48,36 @@ class MalformedRequest(InvalidArgument):
 
 
 async def invoke_async(
-    hosted: HostedMethod, context: AsyncContext, send: Callable[[bytes], Awaitable[None]]
+    hosted: HostedMethod,
+    context: AsyncContext,
+    send: Callable[[bytes], Awaitable[None]],
+    *,
+    direct: bool = False,
 ) -> task_pb2.Outcome:
-    """Run an async handler; `send` takes the serialized responses of a streaming one."""
+    """Run an async handler.
+
+    Args:
+        send: takes the serialized responses of a streaming one.
+        direct: it is a direct call: no coordinator has checked the request by the rules of its contract.
+    """
     call_context.enter(context)
     try:
         try:
             request = context.request(hosted)
         except (DecodeError, ValueError) as error:
             raise MalformedRequest(hosted, error) from None
+        if direct and hosted.checks is not None and not hosted.request_streaming:
+            hosted.checks.check_request(request)
         if hosted.response_streaming:
             await _stream_async(hosted, context, request, send)
             return context.outcome(b"")
         response = await hosted.behavior(request, context)
-        return context.outcome(b"" if context.failed else hosted.serialize(response))
+        if context.failed:
+            return context.outcome(b"")
+        serialized = hosted.serialize(response)
+        if hosted.checks is not None:
+            hosted.checks.check_response(response)
+        return context.outcome(serialized)
     except BaseException as error:
         # Every BaseException: a KeyboardInterrupt or a SystemExit would stop asyncio's loop.
         if is_interrupt(error):
@@ -90,6 +97,8 @@ async def _stream_async(
 ) -> None:
     async def write(response: Any) -> None:
         serialized = hosted.serialize(response)
+        if hosted.checks is not None:
+            hosted.checks.check_response(response)
         context.headers_gone = True
         await send(serialized)
 
@@ -105,15 +114,22 @@ async def _stream_async(
 
 
 def invoke_sync(
-    hosted: HostedMethod, context: SyncContext, send: Callable[[bytes], bool]
+    hosted: HostedMethod, context: SyncContext, send: Callable[[bytes], bool], *, direct: bool = False
 ) -> task_pb2.Outcome:
-    """Run a sync handler. `send` takes the serialized responses of a streaming one, and returns whether to go on."""
+    """Run a sync handler.
+
+    Args:
+        send: takes the serialized responses of a streaming one, and returns whether to go on.
+        direct: as `invoke_async`.
+    """
     call_context.enter(context)
     try:
         try:
             request = context.request(hosted)
         except (DecodeError, ValueError) as error:
             raise MalformedRequest(hosted, error) from None
+        if direct and hosted.checks is not None and not hosted.request_streaming:
+            hosted.checks.check_request(request)
         response = hosted.behavior(request, context)
         if hasattr(response, "__await__"):
             response.close()
@@ -124,6 +140,8 @@ def invoke_sync(
             with contextlib.closing(response) if hasattr(response, "close") else contextlib.nullcontext():
                 for item in response:
                     serialized = hosted.serialize(item)
+                    if hosted.checks is not None:
+                        hosted.checks.check_response(item)
                     context.headers_gone = True
                     # As a grpc server does: if the stream has no reader any more, the handler is not asked for more
                     # responses.
@@ -134,7 +152,10 @@ def invoke_sync(
             return outcomes.cancelled(context.cancel_reason)
         if context.failed or hosted.response_streaming:
             return context.outcome(b"")
-        return context.outcome(hosted.serialize(response))
+        serialized = hosted.serialize(response)
+        if hosted.checks is not None:
+            hosted.checks.check_response(response)
+        return context.outcome(serialized)
     except BaseException as error:
         return _ended_by(error, context)
     finally:
@@ -157,8 +178,8 @@ def _told(error: BaseException, context: HandlerContext) -> task_pb2.Outcome:
     kind = type(error)
     if context.aborted and issubclass(kind, grpc.aio.AbortError):
         return context.outcome(b"")
-    if issubclass(kind, ResponseTooLarge):
-        return cast("ResponseTooLarge", error).outcome
+    if issubclass(kind, MessageRefused):
+        return cast("MessageRefused", error).outcome
     if issubclass(kind, MalformedRequest):
         # Requests of a stream are parsed as they are read.
         return outcomes.of_error(cast("MalformedRequest", error))

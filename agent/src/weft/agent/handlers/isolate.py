@@ -22,10 +22,10 @@ from typing import Any
 from weft.agent.errors import HostingError
 from weft.agent.handlers import isolated_process, outcomes, telemetry
 from weft.agent.handlers.handler_context import SyncContext
-from weft.agent.handlers.invoke import ResponseTooLarge
 from weft.agent.handlers.mesh_clients import MeshClients
 from weft.agent.handlers.threads import Threads
 from weft.agent.hosting.hosted_methods import FunctionSource, ServicerSource
+from weft.agent.hosting.payload_checks import MessageRefused
 from weft.agent.process import process_group, search_path
 from weft.agent.process.failure_log import log_raised
 from weft.rpc.calls import metadata
@@ -176,8 +176,8 @@ class IsolatedPool:
         except HostingError as error:
             _log.error("an isolated process could not be started", error=error.message)
             outcome = None
-        except ResponseTooLarge as error:
-            # The process has not ended at its limit.
+        except MessageRefused as error:
+            # The process has not ended at its refused response.
             outcome, job.killed = error.outcome, True
         finally:
             with self._lock:
@@ -221,7 +221,7 @@ class IsolatedPool:
                         send(data)
                     case ("log", level, event, fields):
                         _relay(level, event, fields)
-        except ResponseTooLarge:
+        except MessageRefused:
             raise
         except Exception as error:
             # Its pipe has broken, or a handler has written into the pipe: then its messages cannot be trusted.

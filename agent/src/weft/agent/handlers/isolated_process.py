@@ -24,9 +24,10 @@ from typing import Any, NamedTuple
 
 from weft.agent.handlers import outcomes, telemetry
 from weft.agent.handlers.handler_context import AsyncContext, HandlerContext, SyncContext
-from weft.agent.handlers.invoke import ResponseTooLarge, invoke_async, invoke_sync
+from weft.agent.handlers.invoke import invoke_async, invoke_sync
 from weft.agent.handlers.mesh_clients import MeshClients
 from weft.agent.hosting.hosted_methods import HostedMethod
+from weft.agent.hosting.payload_checks import ResponseTooLarge
 from weft.agent.hosting.sources import from_sources
 from weft.agent.process import event_loop, forks, process_group, search_path
 from weft.rpc.calls import metadata

@@ -19,6 +19,7 @@ from weft.agent.handlers.isolate import IsolatedPool
 from weft.agent.handlers.overrun import Overruns
 from weft.agent.handlers.threads import Threads
 from weft.agent.hosting.hosted_methods import HostedMethod
+from weft.agent.hosting.payload_checks import MessageRefused, PayloadChecks
 from weft.agent.process.failure_log import log_raised
 from weft.rpc.process.logs import get_logger
 from weft.v1 import task_pb2
@@ -43,10 +44,10 @@ class AsyncRunner:
         outcome: task_pb2.Outcome | None = None
         try:
             if run.span is None:
-                outcome = await invoke_async(run.hosted, run.context, run.send)
+                outcome = await invoke_async(run.hosted, run.context, run.send, direct=run.direct)
             else:
                 with run.span as end_span:
-                    outcome = await invoke_async(run.hosted, run.context, run.send)
+                    outcome = await invoke_async(run.hosted, run.context, run.send, direct=run.direct)
                     end_span(outcome)
         except BaseException as error:
             _not_run(run, error)
@@ -103,7 +104,7 @@ class ThreadRunner:
             self._post_ended(run)
 
     def _invoke(self, run: HandlerRun) -> tuple[task_pb2.Outcome, bool]:
-        return invoke_sync(run.hosted, run.context, run.send_blocking), False
+        return invoke_sync(run.hosted, run.context, run.send_blocking, direct=run.direct), False
 
     def _post_ended(self, run: HandlerRun) -> None:
         """Report a handler's end, from its thread. Ends that come close together wake the loop once."""
@@ -141,9 +142,27 @@ class IsolatedRunner(ThreadRunner):
 
     def _invoke(self, run: HandlerRun) -> tuple[task_pb2.Outcome, bool]:
         try:
+            if run.hosted.checks is not None:
+                return self._checked(run, run.hosted.checks)
             return self._pool.run(run.context, run.send_blocking, run.limit_bytes)
+        except MessageRefused as error:
+            return error.outcome, False
         finally:
             run.context.finish()
+
+    def _checked(self, run: HandlerRun, checks: PayloadChecks) -> tuple[task_pb2.Outcome, bool]:
+        """Run the handler, and check its messages here: its process knows no rules."""
+
+        def send(response: bytes) -> bool:
+            checks.check_response(response)
+            return run.send_blocking(response)
+
+        if run.direct:
+            checks.check_request(run.context.assignment.payload)
+        outcome, crashed = self._pool.run(run.context, send, run.limit_bytes)
+        if not outcome.status.code and not run.hosted.response_streaming:
+            checks.check_response(outcome.response)
+        return outcome, crashed
 
     def cancel(self, run: HandlerRun) -> None:
         self._threads.submit(functools.partial(self._pool.cancel, run.context))

@@ -19,6 +19,7 @@ from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import Descriptor, FileDescriptor, MethodDescriptor, ServiceDescriptor
 
 from weft.agent.errors import HostingError
+from weft.agent.hosting.payload_checks import PayloadChecks
 from weft.v1 import options_pb2
 
 AddServicer = Callable[[Any, Any], None]
@@ -68,6 +69,8 @@ class HostedMethod:
     policy: options_pb2.TaskPolicy | None = None
     # The program says that running a call twice does no harm.
     idempotent: bool = False
+    # The checks of its messages by the rules of its contract; None: there are none.
+    checks: PayloadChecks | None = None
 
 
 class _Details(NamedTuple):

@@ -18,10 +18,10 @@ from google.rpc import code_pb2
 
 from weft.agent.handlers import outcomes, telemetry
 from weft.agent.handlers.handler_run import HandlerRun, Runner
-from weft.agent.handlers.invoke import ResponseTooLarge
 from weft.agent.handlers.runners import Runners
 from weft.agent.handlers.slots import Slots
 from weft.agent.hosting.hosted_methods import HostedMethod
+from weft.agent.hosting.payload_checks import ResponseTooLarge
 from weft.agent.session.attempt import HeldAttempt, Ref
 from weft.agent.session.outbox import Outbox
 from weft.rpc.network.channel import MAX_PAYLOAD_BYTES

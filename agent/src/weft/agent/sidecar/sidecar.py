@@ -18,6 +18,7 @@ import grpc.aio
 
 from weft.agent.agent import Agent
 from weft.agent.hosting.hosted_policies import with_options
+from weft.agent.hosting.method_rules import with_rules
 from weft.agent.process.stopping_signals import stop_on_signals
 from weft.agent.runtime import Runtime
 from weft.agent.sidecar.app import App
@@ -137,7 +138,8 @@ class Sidecar(Agent):
     def _host(self, contract: AppContract) -> None:
         assert self._app is not None
         self._hosted = contract
-        hosted = with_options([forwarded(method, self._app, self._calls) for method in contract.methods], {})
+        forwarding = [forwarded(method, self._app, self._calls) for method in contract.methods]
+        hosted = with_rules(with_options(forwarding, {}))
         # Changed in place: the parts of a running agent hold this object.
         self._methods.clear()
         self._methods.update((method.name, method) for method in hosted)

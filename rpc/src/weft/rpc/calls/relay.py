@@ -125,22 +125,16 @@ class _Behaviour:
         return await self._pass_on(request, context, _response)
 
     async def stream_unary(self, requests: AsyncIterator[bytes], context: Context) -> Any:
-        return await self._pass_on(self._until_half_close(requests), context, _response_after_headers)
+        return await self._pass_on(self._readable(requests), context, _response_after_headers)
 
     async def unary_stream(self, request: bytes, context: Context) -> None:
         await self._pass_on(request, context, _responses)
 
     async def stream_stream(self, requests: AsyncIterator[bytes], context: Context) -> None:
-        await self._pass_on(self._until_half_close(requests), context, _responses)
+        await self._pass_on(self._readable(requests), context, _responses)
 
-    async def _until_half_close(self, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        count = 0
-        async for request in requests:
-            count += 1
-            yield request
-        if self._shape_known or count != 1:
-            # No wait for the only request of a call of unknown shape: most likely the call is unary.
-            await asyncio.sleep(GONE_S)
+    def _readable(self, requests: AsyncIterator[bytes]) -> _Requests:
+        return _Requests(requests, shape_known=self._shape_known)
 
     async def _pass_on(
         self, request: Any, context: Context, answer: Callable[[Any, Context], Coroutine[Any, Any, T]]
@@ -167,6 +161,11 @@ class _Behaviour:
         except errors.WeftError as error:
             await refuse(error, context)
             raise
+        except asyncio.CancelledError:
+            if isinstance(request, _Requests) and request.refused is not None:
+                # grpc.aio cancels a call whose requests cannot be read.
+                await refuse(request.refused, context)
+            raise
         except aio.BaseError:
             # The caller's call has ended.
             raise
@@ -189,6 +188,33 @@ class _Behaviour:
 
     def _deadline_passes(self, context: Context) -> bool:
         return self._callee_keeps_time and _passes(context)
+
+
+class _Requests:
+    """The requests of a stream, until the caller's half-close.
+
+    Attributes:
+        refused: why no more are passed on: one of them was refused where it is read.
+    """
+
+    refused: errors.WeftError | None = None
+
+    def __init__(self, requests: AsyncIterator[bytes], *, shape_known: bool) -> None:
+        self._requests = requests
+        self._shape_known = shape_known
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        count = 0
+        try:
+            async for request in self._requests:
+                count += 1
+                yield request
+        except errors.WeftError as error:
+            self.refused = error
+            raise
+        if self._shape_known or count != 1:
+            # No wait for the only request of a call of unknown shape: most likely the call is unary.
+            await asyncio.sleep(GONE_S)
 
 
 def _passes(context: Context) -> bool:

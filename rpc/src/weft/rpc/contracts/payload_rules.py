@@ -21,7 +21,7 @@ from weft.rpc import refusals
 from weft.rpc.contracts import descriptors
 from weft.rpc.contracts.rule_cost import CheckCost
 from weft.rpc.contracts.rule_options import RuledTypes, RuleOptions, holders
-from weft.rpc.errors import FieldViolation, InvalidArgument
+from weft.rpc.errors import FieldViolation, Internal, InvalidArgument
 from weft.rpc.process.logs import get_logger
 
 log = get_logger(__name__)
@@ -139,11 +139,26 @@ def request_refusal(method: str, violations: Violations) -> InvalidArgument:
     )
 
 
+def result_refusal(method: str, violations: Violations) -> Internal:
+    """The error for a response that breaks rules."""
+    return refusals.result_rules_violated(
+        f"the response of {method} breaks {_rules(violations.total)} of its contract: {violations.text()}",
+        violations.listed,
+        violations.metadata(method),
+    )
+
+
 def too_deep() -> Violations:
     """A message that protobuf's parser does not read, because it nests too deeply: rules may be broken within."""
     return _single(
         "", f"it nests deeper than {MAX_LEVELS} levels, so its rules cannot be checked", "weft.depth"
     )
+
+
+def unreadable(message_type: str) -> Violations:
+    """A message that protobuf's parser does not read."""
+    why = f"it does not parse as {message_type}, or nests deeper than {MAX_LEVELS} levels: its rules cannot be checked"
+    return _single("", why, "weft.unreadable")
 
 
 def _validator() -> Any:
