@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from google.rpc import code_pb2, status_pb2
 
+from tests.support.command import weft
 from tests.support.lightweight import ECHO, LightAgent, never, result_of
 from tests.support.mesh import MeshHarness
 from tests.support.redis_server import RedisServer
@@ -67,7 +68,9 @@ class Worker:
 @contextlib.asynccontextmanager
 async def working(mesh: MeshHarness, agent_id: str, slots: int = 4) -> AsyncIterator[Worker]:
     """An agent that takes its time, and succeeds."""
-    async with LightAgent(mesh.own_channel(), agent_id, slots=slots, answer=never) as agent:
+    # The same process, wherever it connects.
+    agent = LightAgent(mesh.own_channel(), agent_id, slots=slots, answer=never, instance_id=agent_id)
+    async with agent:
         worker = Worker(agent)
         yield worker
         worker.stop()
@@ -111,7 +114,8 @@ async def test_an_agent_that_fails_at_once_draws_little(mesh: MeshHarness) -> No
         drawn = len(bad.assigned)
         for _ in range(5):
             assert (await run_one(mesh)).agent_id.startswith("good")
-        assert len(bad.assigned) == drawn
+        # On a slow machine it is on trial meanwhile.
+        assert len(bad.assigned) <= drawn + 2
     assert "agent.failing" in mesh.logs()
 
 
@@ -148,6 +152,25 @@ async def test_the_only_agent_gets_its_retries_at_once(mesh: MeshHarness) -> Non
         assert (task.state, len(bad.assigned)) == (task_pb2.TASK_STATE_FAILED, 5)
 
 
+async def test_a_slow_agent_gets_less(mesh: MeshHarness) -> None:
+    await mesh.coordinator()
+    async with working(mesh, "fast") as fast, working(mesh, "slow") as slow:
+        slow.work_s = 0.1
+        await mesh.wait_serving()
+        for _ in range(30):
+            await run_one(mesh)
+        # Once is enough to know.
+        assert 1 <= len(slow.agent.assigned) <= 3
+        assert len(fast.agent.assigned) >= 27
+        answer = await mesh.api().GetAgent(api.GetAgentRequest(agent_id="slow"), timeout=5)
+        (told,) = answer.agent.slow_methods
+        assert told.method == ECHO
+        assert told.attempt_time.ToTimedelta() > 2 * told.typical_time.ToTimedelta()
+        shown = (await weft("agents", "show", "slow", target=mesh.target)).out
+        assert "ProbeService/Echo takes " in shown
+        assert "it gets its tasks after other agents" in shown
+
+
 # -- three agents, one fails ------------------------------------------------------------------------------------------
 
 # Its code, and how long it works before it fails.
@@ -170,8 +193,28 @@ class ThreeAgents(NamedTuple):
             tasks = await run_all(self.meshes[0])
             assert {task.state for task in tasks} == {task_pb2.TASK_STATE_SUCCEEDED}, kind
             assert len(self.bad.agent.assigned) - before <= FEW, kind
+            # Of later kinds there may be none: it is ejected from the first one on.
+            for retried in [task for task in tasks if task.attempt > 1][:1]:
+                await self.check_told(retried.id)
         for each in self.meshes:
             await each.eventually(lambda each=each: is_failing(each, "bad"), "each coordinator knows")
+            shown = (await weft("agents", "show", "bad", target=each.target)).out
+            assert "in a row failed, the last with UNAVAILABLE: o" in shown
+            listed = await weft("agents", "list", target=each.target)
+            assert "bad: " in listed.err
+            assert "in a row failed" in listed.err
+
+    async def check_told(self, task_id: str) -> None:
+        """Why another agent had the second attempt."""
+        request = api.GetTaskRequest(task_id=task_id)
+        task = (await self.meshes[-1].api().GetTask(request, timeout=10)).task
+        assert [attempt.agent_id == "bad" for attempt in task.attempts] == [True, False]
+        assert [attempt.choice for attempt in task.attempts] == [
+            "",
+            "another agent than bad, where attempt 1 failed",
+        ]
+        shown = (await weft("tasks", "get", task_id, target=self.meshes[-1].target)).out
+        assert "another agent than bad, where attempt 1 failed" in shown
 
     async def check_mended(self) -> None:
         """It has work again in time, a little at first."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from weft.client import api as rpc
@@ -51,6 +51,28 @@ class DirectState(OpenEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Ejection:
+    """Why an agent gets no tasks: its attempts keep failing."""
+
+    # Until then it gets none while others serve a queue; after that one at a time, until one succeeds.
+    ends_at: datetime | None
+    # How many times it was ejected lately.
+    count: int
+    # Attempts that had failed in a row. Fewer than 3: more of its attempts failed than at its peers.
+    failures: int
+    # Status code of the last one, as a number. 0: a crash.
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class SlowMethod:
+    """How long attempts of a method take at an agent, and at all agents, in seconds."""
+
+    attempt_s: float
+    typical_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class AgentInfo:
     """An agent at one moment."""
 
@@ -81,6 +103,10 @@ class AgentInfo:
     direct_problem: str
     # Its attempts keep failing: for some seconds, tasks go to other agents.
     failing: bool = False
+    # Set while it is failing.
+    ejection: Ejection | None = None
+    # Methods that are slow there: it gets their tasks after other agents.
+    slow_methods: Mapping[str, SlowMethod] = field(default_factory=dict)
 
     @classmethod
     def of(cls, proto: fleet_pb2.Agent) -> AgentInfo:
@@ -106,7 +132,16 @@ class AgentInfo:
             direct_state=DirectState(proto.direct_state),
             direct_problem=proto.direct_problem,
             failing=proto.failing,
+            ejection=_ejection(proto.ejection) if proto.HasField("ejection") else None,
+            slow_methods={
+                slow.method: SlowMethod(seconds(slow.attempt_time), seconds(slow.typical_time))
+                for slow in proto.slow_methods
+            },
         )
+
+
+def _ejection(proto: fleet_pb2.Ejection) -> Ejection:
+    return Ejection(moment(proto, "end_time"), proto.count, proto.failures, proto.code)
 
 
 @dataclass(frozen=True, slots=True)

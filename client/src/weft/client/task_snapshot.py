@@ -94,6 +94,11 @@ class Attempt:
         return self.proto.status
 
     @property
+    def choice(self) -> str:
+        """Why this agent had it, where there is something to tell."""
+        return self.proto.choice
+
+    @property
     def raised(self) -> task_pb2.HandlerError | None:
         """The exception of the handler; of earlier attempts without the stack."""
         return self.proto.error if self.proto.HasField("error") else None
@@ -190,6 +195,11 @@ class Task:
     def agent_id(self) -> str:
         """The agent of the current or last attempt."""
         return self.proto.agent_id
+
+    @property
+    def avoid_agent_id(self) -> str:
+        """The agent that should not make the next attempt, because the last one failed there. Empty: none, or it has ended."""
+        return self.proto.avoid_agent_id
 
     @property
     def cancel_requested(self) -> bool:

@@ -248,6 +248,7 @@ def task(record: TaskRecord, view: int = task_pb2.TASK_VIEW_FULL, *, attempts: b
         create_time=timestamp(record.created_at),
         ready_time=timestamp(record.ready_at),
         failures=record.failures,
+        avoid_agent_id=record.avoid,
         limited_by=record.limited_by,
     )
     if full:

@@ -95,8 +95,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
         full = view == task_pb2.TASK_VIEW_FULL
         record = await self._record(request.task_id, payloads=full, history=True)
         task = codec.task(record, view, attempts=True)
-        if (wait := await self._explainer.task(record)) is not None:
-            task.waiting.CopyFrom(wait.proto())
+        await self._explainer.explain(record, task)
         return coordinator_pb2.GetTaskResponse(task=task)
 
     @guard.stream

@@ -15,7 +15,7 @@ from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target
 from weft.cli.steering.id_changes import change_each
 from weft.cli.terminal import moments
 from weft.cli.terminal.output import Styled, StyledText, json_text, line, remark
-from weft.cli.terminal.tables import Column, print_rows
+from weft.cli.terminal.tables import Column, print_pairs, print_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -34,15 +34,6 @@ AgentIds = Annotated[
 ]
 _POLL_S = 0.25
 
-STYLES = {
-    "ACTIVE": "green",
-    "DRAINING": "yellow",
-    "PAUSED": "yellow",
-    "SUSPECT": "red",
-    "LOST": "red",
-    "LEFT": "dim",
-}
-
 
 @app.command("list")
 @examples(
@@ -56,6 +47,7 @@ def list_agents(
 ) -> None:
     """List all known agents."""
     from weft.cli.process.command_runner import run
+    from weft.cli.rendering.agent_facts import why_little
     from weft.cli.rendering.documents import agent_document
 
     async def work(mesh: Mesh) -> list[AgentInfo]:
@@ -84,11 +76,34 @@ def list_agents(
     for agent in found:
         if agent.direct_problem:
             remark(f"{agent.id}: {agent.direct_problem}")
+        for why in why_little(agent):
+            remark(f"{agent.id}: {why}")
         if agent.overrun_slots:
             remark(
                 f"{agent.id}: handlers that ignore their cancellation use {agent.overrun_slots} of its slots"
                 f" ({', '.join(agent.overrun_methods)}); isolate=True runs a handler in a process that can be killed"
             )
+
+
+@app.command()
+@examples("weft agents show host-1", "weft agents show host-1 --json")
+def show(
+    agent_id: Annotated[
+        str, typer.Argument(metavar="ID", help="Id of an agent.", autocompletion=completion.agent_ids)
+    ],
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
+    """Show one agent, and why it gets few tasks or none."""
+    from weft.cli.process.command_runner import run
+    from weft.cli.rendering.agent_facts import facts
+    from weft.cli.rendering.documents import agent_document
+
+    agent = run(target, lambda mesh: mesh.fleet.agent(agent_id))
+    if as_json:
+        line(json_text(agent_document(agent)))
+    else:
+        print_pairs(facts(agent))
 
 
 @app.command()
@@ -145,18 +160,15 @@ def _change(agent: AgentInfo) -> str:
 
 
 def _row(agent: AgentInfo) -> list[StyledText]:
-    state = [Styled(agent.state.name, STYLES.get(agent.state.name, ""))]
-    if agent.desired_state.name not in {"ACTIVE", agent.state.name}:
-        state.append(Styled(f" (desired: {agent.desired_state.name})", ""))
-    if agent.failing:
-        state.append(Styled(" (failing)", "red"))
+    from weft.cli.rendering.agent_facts import styled_state
+
     has = [*(f"{key}={value}" for key, value in sorted(agent.labels.items()))]
     has += [f"{key}={amount:g}" for key, amount in sorted(agent.resources.items())]
     services = sorted({_service(method) for method in agent.methods})
     down = {_service(method) for method in agent.unavailable}
     return [
         agent.id,
-        state,
+        styled_state(agent),
         f"{agent.used_slots}/{agent.slots}",
         _direct(agent),
         " ".join(has),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from google.rpc import status_pb2
 
     from weft.client import AgentInfo, Queue, Resources, RunLimit, Task
+    from weft.client.fleet import Ejection
     from weft.client.task_snapshot import Attempt
     from weft.rpc.contracts.contract_reader import ResolvedMethod
 
@@ -99,6 +100,7 @@ def _full_document(task: Task) -> dict[str, Any]:
         "locks": [{"name": lock.name, "shared": lock.shared} for lock in task.proto.options.locks],
         "consumes": dict(task.proto.options.consumes),
         "attempts": [_attempt_document(attempt) for attempt in task.attempts],
+        "avoid_agent_id": task.avoid_agent_id,
     }
 
 
@@ -110,6 +112,7 @@ def _attempt_document(attempt: Attempt) -> dict[str, Any]:
         "ended_at": _time(attempt.ended_at),
         "crashed": attempt.crashed,
         "released": attempt.released,
+        "choice": attempt.choice,
     }
     if attempt.status.code:
         document["error"] = status_document(attempt.status)
@@ -144,6 +147,11 @@ def agent_document(agent: AgentInfo) -> dict[str, Any]:
         "overrun_slots": agent.overrun_slots,
         "overrun_methods": list(agent.overrun_methods),
         "failing": agent.failing,
+        "ejection": None if agent.ejection is None else _ejection_document(agent.ejection),
+        "slow_methods": {
+            method: {"attempt_s": slow.attempt_s, "typical_s": slow.typical_s}
+            for method, slow in agent.slow_methods.items()
+        },
         "connected_at": _time(agent.connected_at),
         "last_seen_at": _time(agent.last_seen_at),
         "process_cpu_cores": agent.process_cpu_cores,
@@ -189,6 +197,15 @@ def resources_document(resources: Resources) -> dict[str, Any]:
             }
             for lock in resources.locks
         ],
+    }
+
+
+def _ejection_document(ejection: Ejection) -> dict[str, Any]:
+    return {
+        "ends_at": _time(ejection.ends_at),
+        "count": ejection.count,
+        "failures": ejection.failures,
+        "code": ejection.code,
     }
 
 

@@ -46,6 +46,8 @@ def facts(
         ("method", task.method),
         ("state", styled_state(task)),
         ("attempt", f"{task.attempt}" + (f" on {task.agent_id}" if task.agent_id else "")),
+        ("why there", task.attempts[-1].choice if task.attempts else ""),
+        ("avoids", _avoids(task)),
         ("waits for", task.waits_for),
         ("attempts", Verbatim(attempts) if (attempts := _attempts(task)) else ""),
         ("crashes", str(task.crashes) if task.crashes else ""),
@@ -68,6 +70,11 @@ def facts(
     if "response" in document:
         found.append(("response", Verbatim(json_text(document["response"], indent=2))))
     return [(name, value) for name, value in found if value]
+
+
+def _avoids(task: Task) -> str:
+    waits = task.state.name in {"SCHEDULED", "QUEUED"}
+    return f"{task.avoid_agent_id}, where its last attempt ended" if waits and task.avoid_agent_id else ""
 
 
 def _ago(moment: Any) -> str:

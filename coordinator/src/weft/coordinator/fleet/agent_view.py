@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.hello import describe
-from weft.rpc.times import timestamp
+from weft.rpc.times import duration, timestamp
 from weft.v1 import fleet_pb2
 
 
@@ -37,6 +37,7 @@ def load_of(session: AgentSession, now_s: float, silent_s: float) -> fleet_pb2.A
         now_s: seconds since the epoch.
         silent_s: for how long the agent has been silent.
     """
+    outcomes = session.outcomes
     return fleet_pb2.Agent(
         used_slots=session.busy_slots,
         in_flight=len(session.held),
@@ -47,6 +48,14 @@ def load_of(session: AgentSession, now_s: float, silent_s: float) -> fleet_pb2.A
         connect_time=timestamp(session.connected_at_s),
         last_seen_time=timestamp(now_s - silent_s),
         resource_use=session.resources.use(),
+        slow_methods=[
+            fleet_pb2.SlowMethod(
+                method=method,
+                attempt_time=duration(outcomes.paces[method].seconds),
+                typical_time=duration(outcomes.typical[method]),
+            )
+            for method in outcomes.slow
+        ],
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.fleet.agent_standing import TOLD, AgentStanding, agents
+from weft.coordinator.fleet.attempt_choice import retry_choices, running_choice
 from weft.coordinator.fleet.gate_explainer import (
     Wait,
     all_limited,
@@ -19,11 +20,11 @@ from weft.coordinator.fleet.gate_explainer import (
     resource_wait,
 )
 from weft.coordinator.fleet.resource_view import ResourceView
-from weft.coordinator.store import waited
+from weft.coordinator.store import history, waited
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import QueueDepth, TaskRecord
 from weft.coordinator.store.rules import QueueKey, State
-from weft.v1 import fleet_pb2
+from weft.v1 import fleet_pb2, task_pb2
 
 # How long an answer about a queue is kept: thousands of calls may ask at once.
 _KEPT_S = 0.5
@@ -165,6 +166,18 @@ class QueueExplainer:
         if name := lock_of(given, record.limited_by):
             return lock_wait(name, await self._store.locks(name), self._store.now())
         return limit_wait(given, record.limited_by, (await self._store.run_limits()).get(given.method, {}))
+
+    async def explain(self, record: TaskRecord, task: task_pb2.Task) -> None:
+        """Tell in a task what it waits for, and why agents had its attempts. The record was read with its history."""
+        if (wait := await self.task(record)) is not None:
+            task.waiting.CopyFrom(wait.proto())
+        attempts = history.attempts(record)
+        choices = retry_choices(attempts)
+        if choices and record.state is State.RUNNING:
+            key = QueueKey(record.submission.method, record.submission.requirements)
+            choices[-1] = running_choice(choices[-1], self._register.standing(key))
+        for attempt, choice in zip(task.attempts, choices, strict=True):
+            attempt.choice = choice
 
     async def at_deadline(self, record: TaskRecord, waited_s: float) -> str:
         """What a call's task did until the call's deadline, as a sentence."""

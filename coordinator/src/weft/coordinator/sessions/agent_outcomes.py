@@ -47,6 +47,7 @@ class AgentOutcomes:
         failing: it is ejected, or on trial.
         told: the ejection as others are told of it.
         slow: the factor below 1 of its weight, by method.
+        typical: of each slow method, how long its attempts take over all agents.
         last_code: the code of its last failure; 0: a crash.
     """
 
@@ -63,12 +64,14 @@ class AgentOutcomes:
         "slow",
         "suspect",
         "told",
+        "typical",
     )
 
     def __init__(self, now_s: float = -math.inf) -> None:
         self.record = Record()
         self.paces: dict[str, Pace] = {}
         self.slow: dict[str, float] = {}
+        self.typical: dict[str, float] = {}
         self.allowance: int | None = None
         self.suspect = self.failing = False
         self.told: fleet_pb2.Ejection | None = None
@@ -140,7 +143,7 @@ class AgentOutcomes:
         pace.measured(seconds, now_s, typical_s)
         factor = pace.factor(now_s, typical_s)
         if factor < 1.0:
-            self.slow[method] = factor
+            self.slow[method], self.typical[method] = factor, typical_s
         elif self.slow:
             self.slow.pop(method, None)
 

@@ -319,7 +319,7 @@ class RedisStore(RedisFleet, RedisGates, RedisRows):
     async def sweep(self, limit: int) -> SweepReport:
         self._buffer.flush()
         samples = [self._rng.random() for _ in range(_SAMPLES)]
-        found = await self._link.run("sweep", [limit, samples, self._grace_s, False])
+        found = await self._link.run("sweep", [limit, samples, self._grace_s, {}])
         if not found[6]:
             return _sweep_report(found)
         # Ready tasks whose time limit has passed: the next call ends them, and says what they waited for.

@@ -117,7 +117,7 @@ local function serve(owner)
       break
     end
     local t = load(id)
-    if t.due and t.due <= now and expire(id, t, 0, {}) then
+    if t.due and t.due <= now and expire(id, t, 0, false) then
       best.at = best.at + 2
     elseif best.consumes and not has_resources(best, owner[6], held) then
       best.gone = true

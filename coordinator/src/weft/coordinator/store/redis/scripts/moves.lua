@@ -350,7 +350,8 @@ local function limit_name(limit, t, text)
 end
 
 -- Apply the limits of one task that have passed. False: nothing but a promotion was due.
--- `texts`: what ready tasks wait for, by queue; nil: end no ready task of which that is not known, and return nil.
+-- `texts`: what ready tasks wait for, by queue. A ready task of another queue is not ended, and the result is nil. False: end
+-- all, without words.
 local function expire(id, t, sample, texts)
   local close = close_at(t)
   if t.s == RUNNING then
@@ -369,7 +370,7 @@ local function expire(id, t, sample, texts)
   local start = t.a == (t.fa or 0) and start_by(t)
   local passed = close and close <= now and 'schedule_to_close' or start and start <= now and 'schedule_to_start'
   if passed then
-    if t.s == QUEUED and not t.pk and not texts then
+    if t.s == QUEUED and not t.pk and texts and not texts[t.q] then
       return nil
     end
     finish(id, t, FAILED, limit_name(passed, t, texts and texts[t.q] or ''))

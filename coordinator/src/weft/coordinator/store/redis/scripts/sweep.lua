@@ -1,12 +1,12 @@
 -- Apply all changes that are due: ended leases, passed limits, ended delays, expired tasks.
 --
--- request  {limit, {sample…}, grace, {queue = what its ready tasks wait for} or false: leave ready tasks whose limit has passed}
+-- request  {limit, {sample…}, grace, {queue = what its ready tasks wait for}}: those of other queues are left
 -- reads    owners, leaving, timers, expiry, gates, swept, limited, fair
 -- writes   swept
 -- result   {promoted, expired, reclaimed, forgotten, {{agent, epoch}…} lost, when the next thing is due or false,
 --           {{queue, whether its method is paused}…}: queues of ready tasks whose limit has passed, and which were left}
 
-local limit, samples, texts = request[1], request[2], request[4] or nil
+local limit, samples, texts = request[1], request[2], request[4]
 local left = {}
 -- Coordinators sweep many times a second. If none has swept for so long, none could renew a lease either.
 local AWAY_S = 1.5
