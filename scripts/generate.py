@@ -22,6 +22,10 @@ ROOT = Path(__file__).resolve().parent.parent
 WELL_KNOWN = Path(grpc_tools.__file__).parent / "_proto"
 # What users' protos may import of weft: weft/v1/options.proto.
 CONTRACT = ROOT / "protos"
+# The copy that is installed with weft, for users' protoc.
+SHIPPED = {
+    CONTRACT / "weft/v1/options.proto": ROOT / "rpc/src/weft/protos/include/weft/v1/options.proto",
+}
 GOOGLEAPIS = ROOT / "third_party" / "googleapis"
 # Rules of payloads. No package has Python of this file for protobuf's own library.
 RULES = ROOT / "third_party" / "protovalidate"
@@ -119,6 +123,11 @@ def main() -> int:
             path.write_text(code)
         elif not path.exists() or path.read_text() != code:
             stale.append(path)
+    for path, copy in SHIPPED.items():
+        if not check:
+            shutil.copyfile(path, copy)
+        elif not copy.exists() or not filecmp.cmp(path, copy, shallow=False):
+            stale.append(copy)
     for path in stale:
         print(f"stale: {path.relative_to(ROOT)} (run `make gen`)", file=sys.stderr)
     return 1 if stale else 0

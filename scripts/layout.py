@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "agent": frozenset({"client", "rpc", "v1"}),
     "client": frozenset({"rpc", "v1"}),
     "rpc": frozenset({"v1"}),
+    "protos": frozenset(),
     "v1": frozenset(),
     "conformance": frozenset(),
 }
@@ -98,7 +99,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
 # Roots whose rooms do not import each other both ways.
 ONE_WAY_ROOTS = frozenset({"agent", "cli", "coordinator", "rpc"})
 # Files with these names are found in several roots: each root has its own settings and errors.
-REPEATED_STEMS = frozenset({"__init__", "settings", "errors"})
+REPEATED_STEMS = frozenset({"__init__", "__main__", "settings", "errors"})
 
 # Words that do not name a module's purpose.
 EMPTY_WORDS = frozenset({"common", "util", "utils", "helper", "helpers", "manager", "managers", "misc"})
