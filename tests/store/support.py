@@ -68,13 +68,15 @@ class RecordingListener:
     changes: list[TaskRecord] = field(default_factory=list)
     rows: list[tuple[str, ProgressRow]] = field(default_factory=list)
     revocations: list[Revoked] = field(default_factory=list)
+    # When the store asked to be swept.
+    dues: list[float] = field(default_factory=list)
     changed_kinds: list[str] = field(default_factory=list)
 
     def ready(self) -> None:
         self.ready_calls += 1
 
     def due(self, at: float) -> None:
-        pass
+        self.dues.append(at)
 
     def fleet_changed(self) -> None:
         pass

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from tests.support.small_disk import SmallDisk, small_disk
 from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
 from weft.coordinator.store.records import AttemptReport, Enqueued, Submission, Verdict
 from weft.coordinator.store.rules import State
+from weft.coordinator.store.run_limits import LimitAction, LockClaim, RunLimitRule
 from weft.rpc.errors import Unavailable
 
 # -- a full disk ------------------------------------------------------------------------------------------------------
@@ -113,6 +115,25 @@ async def test_a_task_that_was_claimed_before_it_was_refused(h: Harness, disk: S
     await until_writable(h)
     assert await h.store.get([task_id]) == [None]
     assert await h.find() == []
+
+
+async def test_a_refused_task_leaves_its_gates(h: Harness, disk: SmallDisk) -> None:
+    rules = {"": RunLimitRule(max_running=1), "key": RunLimitRule(1, at_limit=LimitAction.REFUSE)}
+    await h.store.set_run_limits(METHOD, rules)
+    owner = await h.agent()
+    keyed = Submission(METHOD, limit_keys=(("key", "k"),), locks=(LockClaim("lock"),))
+    disk.fill()
+    submitting = asyncio.create_task(h.submit(replace(keyed, payload=bytes(200_000))))
+    await asyncio.sleep(0)
+    await h.claim_one(owner)
+    assert len(await h.store.locks()) == 1
+    with pytest.raises(Unavailable):
+        await submitting
+    assert await h.store.locks() == []
+    disk.free()
+    await until_writable(h)
+    task_id = await h.submit(keyed)
+    assert (await h.claim_one(owner)).task_id == task_id
 
 
 async def test_a_refused_task_is_called_off_at_its_agent(h: Harness, disk: SmallDisk) -> None:
