@@ -32,8 +32,8 @@ class ScheduleServiceStub(object):
     passed while no coordinator ran are made up for within the schedule's catch-up window; older ones are counted as missed.
     Times are those of the store's clock. After the clock was set back, a tick that has passed does not come again.
 
-    Any RPC can answer UNAVAILABLE (STORE_UNAVAILABLE, STOPPING), RESOURCE_EXHAUSTED (OVERLOADED: also if others change the same
-    schedule at the same time again and again) and INTERNAL.
+    Any RPC can answer INVALID_ARGUMENT (INVALID_FIELD: a name that no schedule can have), UNAVAILABLE (STORE_UNAVAILABLE, STOPPING),
+    RESOURCE_EXHAUSTED (OVERLOADED: also if others change the same schedule at the same time again and again) and INTERNAL.
     """
 
     def __init__(self, channel):
@@ -91,16 +91,17 @@ class ScheduleServiceServicer(object):
     passed while no coordinator ran are made up for within the schedule's catch-up window; older ones are counted as missed.
     Times are those of the store's clock. After the clock was set back, a tick that has passed does not come again.
 
-    Any RPC can answer UNAVAILABLE (STORE_UNAVAILABLE, STOPPING), RESOURCE_EXHAUSTED (OVERLOADED: also if others change the same
-    schedule at the same time again and again) and INTERNAL.
+    Any RPC can answer INVALID_ARGUMENT (INVALID_FIELD: a name that no schedule can have), UNAVAILABLE (STORE_UNAVAILABLE, STOPPING),
+    RESOURCE_EXHAUSTED (OVERLOADED: also if others change the same schedule at the same time again and again) and INTERNAL.
     """
 
     def CreateSchedule(self, request, context):
         """Stores a schedule. A repeat with the same name and the same spec answers with the schedule that is there.
 
-        Guarantee: durable when acknowledged. Errors: INVALID_ARGUMENT (INVALID_FIELD; PAYLOAD_MALFORMED, RULES_VIOLATED: the payload does not fit the
-        method), NOT_FOUND (METHOD_UNKNOWN), UNIMPLEMENTED (METHOD_NOT_DURABLE), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE),
-        ALREADY_EXISTS (SCHEDULE_EXISTS: with another spec).
+        Guarantee: durable when acknowledged. Errors: INVALID_ARGUMENT (INVALID_FIELD; PAYLOAD_MALFORMED, RULES_VIOLATED: the payload
+        does not fit the method), NOT_FOUND (METHOD_UNKNOWN), UNIMPLEMENTED (METHOD_NOT_DURABLE), RESOURCE_EXHAUSTED
+        (PAYLOAD_TOO_LARGE; OVERLOADED: there are 100,000 schedules), ALREADY_EXISTS (SCHEDULE_EXISTS: with another spec). Details name
+        a field by its path, such as "spec.cron".
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -165,8 +166,8 @@ class ScheduleServiceServicer(object):
     def RunSchedule(self, request, context):
         """Submits the schedule's task now, whatever runs, also while it is paused or has ended. Its ticks do not change.
 
-        Guarantee: an acknowledged task is never lost. With a request id the call may be repeated. Errors: NOT_FOUND
-        (SCHEDULE_NOT_FOUND); as SubmitTask, where the method or the coordinator's limits have changed since.
+        Guarantee: an acknowledged task is never lost. With a request id the call may be repeated for a day. Errors: NOT_FOUND
+        (SCHEDULE_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD: the request id), and those of SubmitTask.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -230,8 +231,8 @@ class ScheduleService(object):
     passed while no coordinator ran are made up for within the schedule's catch-up window; older ones are counted as missed.
     Times are those of the store's clock. After the clock was set back, a tick that has passed does not come again.
 
-    Any RPC can answer UNAVAILABLE (STORE_UNAVAILABLE, STOPPING), RESOURCE_EXHAUSTED (OVERLOADED: also if others change the same
-    schedule at the same time again and again) and INTERNAL.
+    Any RPC can answer INVALID_ARGUMENT (INVALID_FIELD: a name that no schedule can have), UNAVAILABLE (STORE_UNAVAILABLE, STOPPING),
+    RESOURCE_EXHAUSTED (OVERLOADED: also if others change the same schedule at the same time again and again) and INTERNAL.
     """
 
     @staticmethod

@@ -19,6 +19,7 @@ from weft.rpc.network.channel import client_options
 from weft.rpc.network.targets import dialled
 from weft.v1 import coordinator_pb2, fleet_pb2
 from weft.v1.coordinator_pb2_grpc import CoordinatorServiceStub
+from weft.v1.schedule_pb2_grpc import ScheduleServiceStub
 
 # As long as a run with clocks that were set forward, and more: results expire by the coordinator's own clock.
 _STARTS = 5
@@ -87,6 +88,9 @@ class Fleet:
 
     def api(self) -> CoordinatorServiceStub:
         return CoordinatorServiceStub(next(self._next_channel))
+
+    def schedules(self) -> ScheduleServiceStub:
+        return ScheduleServiceStub(next(self._next_channel))
 
     def probe(self) -> ProbeServiceStub:
         return ProbeServiceStub(next(self._next_channel))

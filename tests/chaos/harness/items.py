@@ -26,12 +26,16 @@ class Shape:
     callers: int = 2
     # Some fail once, and wait for another attempt.
     retries: bool = True
+    # Beside the load, with a tick every second or two.
+    schedules: int = 0
 
 
 # Bound by the agents' slots and not by processors: its throughput is steady enough to see it fall and come back.
 STEADY = Shape(open_tasks=120, batch_tasks=20, sleeps_s=(0.04,), slots=4, prefetch=0)
 # As much as goes through: as many moves as possible are under way when a fault hits.
-DENSE = Shape(open_tasks=1200, batch_tasks=100, sleeps_s=(0, 0, 0.005, 0.02), slots=8, prefetch=8)
+DENSE = Shape(
+    open_tasks=1200, batch_tasks=100, sleeps_s=(0, 0, 0.005, 0.02), slots=8, prefetch=8, schedules=6
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,12 @@ import grpc.aio
 from probe.v1.probe_pb2 import ProbeReply
 from probe.v1.probe_pb2_grpc import ProbeServiceStub
 from tests.chaos.harness.items import Item, Shape, recorded, sampled
+from tests.chaos.harness.ticks import TICK
 from tests.support import tasks
 from weft.rpc.times import duration
 from weft.v1 import coordinator_pb2, options_pb2, task_pb2
 from weft.v1.coordinator_pb2_grpc import CoordinatorServiceStub
+from weft.v1.schedule_pb2_grpc import ScheduleServiceStub
 
 # After the load was told to stop, whatever has not ended within this is lost.
 DRAIN_S = 30.0
@@ -47,6 +49,8 @@ class Door(Protocol):
     def api(self) -> CoordinatorServiceStub: ...
 
     def probe(self) -> ProbeServiceStub: ...
+
+    def schedules(self) -> ScheduleServiceStub: ...
 
 
 class Load:
@@ -251,11 +255,12 @@ class Load:
             self._lose_result(item, "had ended and has not any more")
 
     async def look_for_strangers(self) -> None:
-        """The mesh knows the acknowledged tasks, and no others."""
+        """The mesh knows the acknowledged tasks, and no others but those of schedules."""
         request = coordinator_pb2.ListTasksRequest(page_size=1000)
         while True:
             page = await self._door.api().ListTasks(request, timeout=20, wait_for_ready=True)
-            self.strangers |= {task.id for task in page.tasks} - self._by_task.keys()
+            ids = {task.id for task in page.tasks if not task.request_id.startswith(TICK)}
+            self.strangers |= ids - self._by_task.keys()
             request.page_token = page.next_page_token
             if not page.next_page_token:
                 break

@@ -43,7 +43,16 @@ class Row:
             each.stale_accepted
             or each.strangers
             or each.misdated
-            or (not self.unpromised and (each.lost_tasks or each.lost_results or each.unexplained))
+            or (
+                not self.unpromised
+                and (
+                    each.lost_tasks
+                    or each.lost_results
+                    or each.unexplained
+                    or each.double_ticks
+                    or each.lost_ticks
+                )
+            )
             for each in self.outcomes
         )
 
@@ -68,6 +77,9 @@ class Row:
             "unexplained_duplicates": sum(each.unexplained for each in self.outcomes),
             "strangers": sum(each.strangers for each in self.outcomes),
             "misdated": sum(each.misdated for each in self.outcomes),
+            "ticks": sum(each.ticks for each in self.outcomes),
+            "double_ticks": sum(each.double_ticks for each in self.outcomes),
+            "lost_ticks": sum(each.lost_ticks for each in self.outcomes),
             "promised": not self.unpromised,
         }
 

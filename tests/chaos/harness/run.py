@@ -6,13 +6,16 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from probe.v1.probe_pb2 import ProbeRequest
 from tests.chaos.harness import timing, verdict
 from tests.chaos.harness.deployment import Deployment
 from tests.chaos.harness.faults import Blow, Fault
 from tests.chaos.harness.load import Load
 from tests.chaos.harness.scenarios import WARM_UP_S, Scenario
+from tests.chaos.harness.ticks import TickCounts, Ticks
+from tests.support import tasks
 from tests.support.ledger import Fact
 
 # A mesh whose throughput is not back after this has not recovered.
@@ -38,6 +41,10 @@ class Outcome:
     stale_refused: int
     stale_accepted: int
     misdated: int
+    # Of schedules: ticks that became tasks, more than one task of a tick, ticks without a task.
+    ticks: int
+    double_ticks: int
+    lost_ticks: int
     # The slowest blow's; None: no blow called for it, it was not timed, or it was never seen.
     first_claim_s: float | None
     recovered_s: float | None
@@ -66,6 +73,14 @@ async def _run(
     load_rng, schedule_rng = random.Random(f"load {seed}"), random.Random(f"schedule {seed}")
     await deployment.start(scenario.shape, scenario.clocks_off_s)
     load = Load(deployment, load_rng, scenario.shape, deployment.ledger.path)
+    ticks = Ticks(
+        deployment,
+        load_rng,
+        tasks.method("Call"),
+        ProbeRequest().SerializeToString(),
+        scenario.shape.schedules,
+    )
+    await ticks.create()
     loading = asyncio.create_task(load.run())
     try:
         began_at_s = time.time()
@@ -88,7 +103,8 @@ async def _run(
     await deployment.restart_truth()
     await load.read_again()
     await load.look_for_strangers()
-    return _judge(seed, load, deployment, blows, refused, steady)
+    outcome = _judge(seed, load, deployment, blows, refused, steady)
+    return _with_ticks(outcome, await ticks.counts()) if scenario.shape.schedules else outcome
 
 
 async def _strike(
@@ -155,9 +171,24 @@ def _judge(
         stale_refused=refused,
         stale_accepted=len(accepted),
         misdated=len(misdated),
+        ticks=0,
+        double_ticks=0,
+        lost_ticks=0,
         first_claim_s=max((claim for claim in claims if claim is not None), default=None),
         recovered_s=max([each for each in recoveries if each is not None], default=0.0)
         if None not in recoveries
         else None,
         notes=[*load.notes, *unexplained, *accepted, *misdated],
+    )
+
+
+def _with_ticks(outcome: Outcome, counts: TickCounts) -> Outcome:
+    wrong = {"double": counts.double, "lost": counts.lost}
+    notes = [f"{count} ticks of schedules are {what}" for what, count in wrong.items() if count]
+    return replace(
+        outcome,
+        ticks=counts.ticks,
+        double_ticks=counts.double,
+        lost_ticks=counts.lost,
+        notes=[*outcome.notes, *notes],
     )
