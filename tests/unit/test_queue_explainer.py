@@ -100,3 +100,10 @@ def test_what_the_agents_have_instead_is_told(
     made = [fleet_pb2.Agent(labels=labels, resources=resources) for labels, resources in agents]
     assert lacking(GPU, made) == told
     assert lacking(PLAIN, made) == "too few slots"
+
+
+def test_what_a_task_uses_is_required() -> None:
+    key = QueueKey(METHOD, Requirements.of({}, {}, {"gpu": 2}))
+    assert lacking(key, [fleet_pb2.Agent(resources={"gpu": 1})]) == "the most gpu is 1"
+    wait = queue_wait(key, S(1), paused=False, lacking="the most gpu is 1")
+    assert wait.text == f"an agent with gpu:2; 1 agent hosts {METHOD}, none has it (the most gpu is 1)"

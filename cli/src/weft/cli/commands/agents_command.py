@@ -154,6 +154,8 @@ def _change(agent: AgentInfo) -> str:
         parts.append(f"{agent.advertised_address} {agent.direct_state.name.lower()}")
     if agent.direct_problem:
         parts.append(f"({agent.direct_problem})")
+    if agent.failing:
+        parts.append("failing")
     if agent.unavailable:
         parts.append(f"unavailable: {', '.join(sorted(agent.unavailable))}")
     return " ".join(parts)

@@ -135,6 +135,7 @@ def agent_change_document(agent: AgentInfo) -> dict[str, Any]:
         "advertised_address": agent.advertised_address,
         "direct_state": agent.direct_state.name,
         "direct_problem": agent.direct_problem,
+        "failing": agent.failing,
         "version": agent.version,
     }
 
@@ -146,7 +147,6 @@ def agent_document(agent: AgentInfo) -> dict[str, Any]:
         "in_flight": agent.in_flight,
         "overrun_slots": agent.overrun_slots,
         "overrun_methods": list(agent.overrun_methods),
-        "failing": agent.failing,
         "ejection": None if agent.ejection is None else _ejection_document(agent.ejection),
         "slow_methods": {
             method: {"attempt_s": slow.attempt_s, "typical_s": slow.typical_s}

@@ -45,7 +45,7 @@ def lacking(key: QueueKey, agents: Iterable[fleet_pb2.Agent]) -> str:
         values = sorted({agent.labels[label] for agent in known if label in agent.labels})
         if wanted not in values:
             told.append(f"{label} is {_some(values)}" if values else f"no {label}")
-    for resource, amount in requirements.resources:
+    for resource, amount in (*requirements.resources, *requirements.consumes):
         most = max((agent.resources.get(resource, 0.0) for agent in known), default=0.0)
         if most < amount:
             told.append(f"the most {resource} is {most:g}")
