@@ -89,7 +89,7 @@ async def test_a_direct_call_of_the_library_that_waits_for_a_slot(full: tuple[Me
 @pytest.mark.parametrize("shape", ["Call", "Stream"])
 async def test_a_durable_call_through_the_egress(full: tuple[MeshHarness, str], shape: str) -> None:
     async with grpc.aio.insecure_channel(full[1]) as channel:
-        await late(channel, shape, "s in the queue: ", (DURABLE,))
+        await late(channel, shape, " s for a free slot; ", (DURABLE,))
 
 
 async def test_an_egress_that_knows_no_agents(mesh: MeshHarness) -> None:
