@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 from google.protobuf import descriptor_pb2, duration_pb2
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.support.policies import (
     FULL,
@@ -15,6 +17,7 @@ from tests.support.policies import (
     policy_contract,
     policy_file,
     policy_of,
+    task_policy,
     with_options,
 )
 from tests.support.schema import METHOD, PACKAGE, file
@@ -238,6 +241,22 @@ def test_bytes_that_are_no_policy_are_refused_by_name(options, at):
         policy_contract(**where)
     assert raised.value.reason_name == "CONTRACT_INVALID"
     assert METHOD in raised.value.message
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_any_bytes_are_a_policy_or_a_refusal_by_name(data):
+    """What any agent may send: a good policy with a few bytes changed."""
+    good = bytearray(task_policy({**FULL, "fallback": ""}).SerializeToString())
+    for _ in range(data.draw(st.integers(1, 4))):
+        good[data.draw(st.integers(0, len(good) - 1))] = data.draw(st.integers(0, 255))
+    refused: InvalidArgument | None = None
+    try:
+        policy_of(bytes(good))
+    except InvalidArgument as error:
+        refused = error
+    assert refused is None or refused.reason_name == "CONTRACT_INVALID"
+    assert refused is None or refused.message.startswith(METHOD)
 
 
 @pytest.mark.parametrize(

@@ -149,10 +149,13 @@ class Contract:
 
     def find(self, name: str) -> MethodInfo | None:
         """A method, hosted or not. None: the contract does not have it, or it is invalid."""
-        try:
-            self._look_up([] if name in self._infos else [name])
-        except InvalidArgument:
-            return None
+        if name not in self._infos:
+            if descriptors.find_method(self.pool, name) is None:
+                return None
+            try:
+                self._look_up([name])
+            except InvalidArgument:
+                return None
         return self._infos[name]
 
     def _look_up(self, names: Sequence[str]) -> None:
