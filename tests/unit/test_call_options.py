@@ -1,10 +1,15 @@
 """`weft-*` metadata of transparent calls."""
 
+import grpc
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from weft.client.options import call_options
 from weft.coordinator.calls.call_options import check_direct, check_mode, from_metadata, mode
 from weft.rpc.calls import call_keys
 from weft.rpc.errors import InvalidArgument
+from weft.rpc.task_policy.retry_policy import RetryPolicy
 
 
 def test_all_options():
@@ -76,6 +81,31 @@ def test_options_of_a_policy():
     assert not from_metadata([("weft-no-wait", "0")]).options.no_wait
     assert [(lock.name, lock.shared) for lock in call.options.locks] == [("db: a, b", False), ("c", True)]
     assert dict(call.options.consumes) == {"gpu": 1.0, "memory_bytes": 4e9}
+
+
+@given(
+    st.builds(
+        RetryPolicy,
+        max_attempts=st.none() | st.integers(1, 1000),
+        initial_backoff_s=st.none() | st.integers(0, 86_400_000).map(lambda ms: ms / 1000),
+        max_backoff_s=st.none() | st.integers(0, 86_400_000).map(lambda ms: ms / 1000),
+        backoff_multiplier=st.none() | st.floats(1, 1000),
+        retryable_codes=st.lists(st.sampled_from(list(grpc.StatusCode)[1:]), unique=True),
+        max_crashes=st.none() | st.integers(0, 1000),
+    )
+)
+def test_a_retry_policy_of_the_library_is_read_as_it_is(policy):
+    made = call_options(retry=policy)
+    assert from_metadata(made).options.retry == policy.to_proto()
+
+
+def test_the_librarys_options_are_read():
+    made = call_options(schedule_to_start_s=1.5, start_to_close_s=2, result_ttl_s=30, fairness_key="a b")
+    options = from_metadata(made).options
+    assert options.limits.schedule_to_start.ToMilliseconds() == 1500
+    assert options.limits.start_to_close.ToSeconds() == 2
+    assert options.result_ttl.ToSeconds() == 30
+    assert options.fairness_key == "a b"
 
 
 def test_the_mark_of_direct_calls_changes_nothing_for_a_task():

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypedDict
 
 from weft.rpc.calls import call_context, tracing
 from weft.rpc.calls import metadata as entries
+from weft.rpc.calls.call_keys import RETRY_KEY
 from weft.rpc.calls.metadata import NO_WAIT_KEY, RETRY_MARK
 from weft.rpc.task_policy.method_options import Lock, as_locks
 from weft.rpc.task_policy.retry_policy import RetryPolicy
@@ -113,6 +114,10 @@ def call_options(
     require: str | Mapping[str, str | float] | None = None,
     detach: bool = False,
     no_wait: bool | None = None,
+    retry: RetryPolicy | None = None,
+    schedule_to_start_s: float | None = None,
+    start_to_close_s: float | None = None,
+    result_ttl_s: float | None = None,
     fairness_key: str | None = None,
     locks: Sequence[Lock | str] = (),
     consumes: Mapping[str, float] | None = None,
@@ -132,34 +137,48 @@ def call_options(
         detach: answer at once with an empty response; the trailer `weft-task-id` names the task.
         no_wait: fail at once (NO_AGENT_MATCHES) if no connected agent can run the task. None: as its method's policy and the
             coordinator say.
+        retry: when to try again.
+        schedule_to_start_s: the first attempt must start within this time.
+        start_to_close_s: an attempt may take this long.
+        result_ttl_s: the result is kept this long.
         fairness_key: tasks with different keys have the queue's capacity in turns.
         locks: locks that the task holds while it runs, by name or as `Lock`.
         consumes: amounts of the agent's resources that the task uses while it runs, such as {"gpu": 1}.
         retry_unavailable: for direct calls: the call may run twice. If its agent is lost, another agent gets it.
         metadata: the caller's own entries, for the handler.
     """
-    pairs: list[tuple[str, str | bytes]] = list(metadata)
-    if request_id is not None:
-        pairs.append(("weft-request-id", request_id))
-    if priority is not None:
-        pairs.append(("weft-priority", str(priority)))
-    if delay_s is not None:
-        pairs.append(("weft-delay", f"{delay_s:.6f}"))
-    if require:
-        pairs.append(("weft-require", require if isinstance(require, str) else _requirements(require)))
-    if detach:
-        pairs.append(("weft-detach", "true"))
-    if no_wait is not None:
-        pairs.append((NO_WAIT_KEY, "true" if no_wait else "false"))
-    if fairness_key is not None:
-        pairs.append(("weft-fairness-key", fairness_key))
+    given = {
+        "weft-request-id": request_id,
+        "weft-priority": None if priority is None else str(priority),
+        "weft-delay": _seconds(delay_s),
+        "weft-require": require if require is None or isinstance(require, str) else _requirements(require),
+        "weft-detach": "true" if detach else None,
+        NO_WAIT_KEY: None if no_wait is None else str(no_wait).lower(),
+        RETRY_KEY: None if retry is None else retry.to_text(),
+        "weft-schedule-to-start": _seconds(schedule_to_start_s),
+        "weft-start-to-close": _seconds(start_to_close_s),
+        "weft-result-ttl": _seconds(result_ttl_s),
+        "weft-fairness-key": fairness_key,
+        "weft-consume": ",".join(f"{name}={amount!r}" for name, amount in (consumes or {}).items()),
+    }
+    pairs = [*metadata, *_said(given)]
     pairs += [("weft-shared-lock" if lock.shared else "weft-lock", lock.name) for lock in as_locks(locks)]
-    if consumes:
-        pairs.append(("weft-consume", ",".join(f"{name}={amount!r}" for name, amount in consumes.items())))
     if retry_unavailable:
         pairs.append(RETRY_MARK)
     pairs += tracing.current().items()
     return tuple(pairs)
+
+
+def _said(given: Mapping[str, str | None]) -> Iterable[tuple[str, str | bytes]]:
+    # Without requirements, amounts or parts of a retry policy there is nothing to say.
+    unsaid = {"weft-require", "weft-consume", RETRY_KEY}
+    for key, value in given.items():
+        if value or (value is not None and key not in unsaid):
+            yield key, value
+
+
+def _seconds(value: float | None) -> str | None:
+    return None if value is None else f"{value:.6f}"
 
 
 def _requirements(wanted: Mapping[str, str | float]) -> str:

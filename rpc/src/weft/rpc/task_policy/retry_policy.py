@@ -46,3 +46,19 @@ class RetryPolicy:
             retryable_codes=[code.value[0] for code in self.retryable_codes],
             max_crashes=self.max_crashes,
         )
+
+    def to_text(self) -> str:
+        """As the metadata `weft-retry` of a durable call. Empty: nothing is set."""
+        parts = {
+            "max_attempts": self.max_attempts,
+            "codes": "|".join(code.name for code in self.retryable_codes) or None,
+            "initial_backoff": _seconds(self.initial_backoff_s),
+            "max_backoff": _seconds(self.max_backoff_s),
+            "backoff_multiplier": self.backoff_multiplier,
+            "max_crashes": self.max_crashes,
+        }
+        return ",".join(f"{name}={value}" for name, value in parts.items() if value is not None)
+
+
+def _seconds(value: float | None) -> str | None:
+    return None if value is None else f"{value:.6f}s"
