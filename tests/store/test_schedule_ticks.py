@@ -181,18 +181,21 @@ async def test_a_pass_that_dies_at_any_step_leaves_one_task_a_tick(
     assert died == 4
 
 
-async def test_passes_at_once_leave_one_task_a_tick(h: Harness) -> None:
+@pytest.mark.parametrize("overlap", [OVERLAP_POLICY_ALLOW, OVERLAP_POLICY_SKIP], ids=["allow", "skip"])
+async def test_passes_at_once_decide_each_tick_once(h: Harness, overlap: schedule_pb2.OverlapPolicy) -> None:
     names = [f"s{n}" for n in range(5)]
     for name in names:
-        await create(h, name, overlap=OVERLAP_POLICY_ALLOW)
+        await create(h, name, overlap=overlap)
+    allows = overlap == OVERLAP_POLICY_ALLOW
     for count in range(1, 6):
         h.clock.advance(PERIOD_S)
         await asyncio.gather(*(tick_pass(h.store).run() for _ in range(4)))
         await settle(h, tick_pass(h.store))
         found = await tasks_of(h)
-        assert len(found) == len(set(found)) == count * len(names)
+        assert len(found) == len(set(found)) == (count if allows else 1) * len(names)
     for name in names:
-        assert (await read(h, name)).submitted_count == 5
+        schedule = await read(h, name)
+        assert (schedule.submitted_count, schedule.skipped_count) == ((5, 0) if allows else (1, 4))
 
 
 async def test_a_spec_that_is_replaced_between_two_tries_makes_no_second_task(
