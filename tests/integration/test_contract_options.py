@@ -129,6 +129,18 @@ async def test_a_method_may_be_direct_by_default(stock):
         assert ("weft-task-id" in (await call.trailing_metadata())) is durable
 
 
+async def test_at_an_egress_too_a_method_may_be_durable_by_default(hosted):
+    async with grpc.aio.insecure_channel(hosted[1]) as channel:
+        stub = billing_pb2_grpc.BillingServiceStub(channel)
+        for method, durable in (("Settle", True), ("Preview", False), ("Audit", False)):
+            call = getattr(stub, method)(billing_pb2.ChargeRequest(), timeout=WAIT_S)
+            await call
+            assert ("weft-task-id" in (await call.trailing_metadata())) is durable, method
+        call = stub.Settle(billing_pb2.ChargeRequest(), timeout=WAIT_S, metadata=DIRECT)
+        await call
+        assert "weft-task-id" not in (await call.trailing_metadata())
+
+
 async def test_reflection_shows_the_options(hosted):
     code, printed = await grpcurl(hosted[0].target, ["describe", f"{SERVICE}.Charge"])
     assert code == 0, printed

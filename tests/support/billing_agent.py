@@ -20,7 +20,7 @@ class Billing(billing_pb2_grpc.BillingServiceServicer):
             await context.abort(grpc.StatusCode.INTERNAL, f"attempt {task.attempt} fails")
         return billing_pb2.ChargeReply(agent_id=task.agent_id, attempt=task.attempt, task_id=task.id)
 
-    Quote = Refund = Preview = Audit = Charge
+    Quote = Refund = Preview = Settle = Audit = Charge
 
     async def Watch(
         self, request: billing_pb2.ChargeRequest, context: Any

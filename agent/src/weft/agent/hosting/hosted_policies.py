@@ -94,13 +94,13 @@ def _with_options(
         except InvalidArgument as error:
             raise _refused(method, error) from None
     given: MethodOptions = {**shared, **own}
-    if given.get("slot_cost", 1) < 1:
-        raise HostingError(f"{method.name}: slot_cost must be at least 1, not {given['slot_cost']}")
-    # The larger one: an agent knows what its handler needs, and must not loosen what the .proto says.
-    slot_cost = max(0 if in_proto is None else in_proto.slot_cost, given.get("slot_cost", method.slot_cost))
+    own_cost = given.get("slot_cost", method.slot_cost)
+    if own_cost < 1:
+        raise HostingError(f"{method.name}: slot_cost must be at least 1, not {own_cost}")
     return dataclasses.replace(
         method,
-        slot_cost=slot_cost,
+        # The larger one: an agent knows what its handler needs, and must not loosen what the .proto says.
+        slot_cost=max(own_cost, 0 if in_proto is None else in_proto.slot_cost),
         policy=policy,
         idempotent=given.get("idempotent", False),
     )

@@ -5,7 +5,7 @@
         ─► health, reflection, weft's own API ─► the coordinator
 
 A call with `weft-mode: direct` or `durable` is of that kind. Without it, a call is durable if the settings name its
-method or service, else direct.
+method or service, or if its contract says so (`mode: CALL_MODE_DURABLE`), else direct.
 """
 
 from __future__ import annotations
@@ -142,7 +142,9 @@ class Egress:
         for key, value in details.invocation_metadata or ():
             if key == MODE_KEY:
                 return str(value)
-        return DURABLE if service in self._durable or path.removeprefix("/") in self._durable else DIRECT
+        method = path.removeprefix("/")
+        durable = service in self._durable or method in self._durable or self._shapes.is_durable(method)
+        return DURABLE if durable else DIRECT
 
     def _make(self, path: str, mode: str) -> grpc.RpcMethodHandler[Any, Any]:
         channel = self._direct if mode == DIRECT else self._coordinator

@@ -15,7 +15,7 @@ from grpc import aio
 from weft.rpc.contracts.contract_reader import ContractReader
 from weft.rpc.errors import WeftError
 from weft.rpc.process.logs import get_logger
-from weft.v1 import fleet_pb2
+from weft.v1 import fleet_pb2, options_pb2
 
 _log = get_logger("weft.sidecar")
 
@@ -34,6 +34,8 @@ class Shapes:
         self._kinds: dict[str, fleet_pb2.MethodKind] = {}
         # Methods whose calls may run twice.
         self._repeatable: frozenset[str] = frozenset()
+        # Methods whose contract says that calls are durable.
+        self._durable: frozenset[str] = frozenset()
         # Digests of the contracts behind the known shapes.
         self._hashes: frozenset[str] | None = None
         # The coordinator's contracts were read, and no new one has come since.
@@ -47,6 +49,10 @@ class Shapes:
     def may_run_twice(self, method: str) -> bool:
         """Whether calls of the method may run twice, by its contract."""
         return method in self._repeatable
+
+    def is_durable(self, method: str) -> bool:
+        """Whether calls of the method are durable by default, by its contract."""
+        return method in self._durable
 
     def lacks(self, method: str) -> bool:
         """Whether it is certain that no contract of the mesh has this method."""
@@ -78,6 +84,9 @@ class Shapes:
                 continue
             self._kinds = {entry.name: cast("fleet_pb2.MethodKind", entry.kind) for entry in entries}
             self._repeatable = frozenset(entry.name for entry in entries if entry.may_run_twice)
+            self._durable = frozenset(
+                entry.name for entry in entries if entry.mode == options_pb2.CALL_MODE_DURABLE
+            )
             self._known = True
             changed()
             return

@@ -20,7 +20,7 @@ from google.rpc import status_pb2
 from grpc_reflection.v1alpha import reflection_pb2 as pb
 
 from weft.rpc import errors, refusals
-from weft.rpc.contracts import descriptors, json_form, names
+from weft.rpc.contracts import descriptors, json_form, names, policy_options
 from weft.v1 import fleet_pb2
 
 # The two services have the same messages on the wire.
@@ -49,6 +49,8 @@ class MethodEntry:
     response_type: str
     # By the contract, running a call twice does no harm.
     may_run_twice: bool
+    # How its calls are made by default, by the contract: a number of weft.v1.CallMode.
+    mode: int
 
     @property
     def durable(self) -> bool:
@@ -280,6 +282,7 @@ def _entries(service_name: str, files: Iterable[FileDescriptorProto]) -> list[Me
                     request_type=method.input_type.removeprefix("."),
                     response_type=method.output_type.removeprefix("."),
                     may_run_twice=descriptors.may_run_twice(method),
+                    mode=policy_options.mode_of(service, method),
                 )
                 for method in service.method
             ]

@@ -10,7 +10,7 @@ from typing import Any
 
 from google.protobuf import unknown_fields
 from google.protobuf.descriptor import FieldDescriptor, FileDescriptor, MethodDescriptor
-from google.protobuf.descriptor_pb2 import MethodDescriptorProto, MethodOptions
+from google.protobuf.descriptor_pb2 import MethodDescriptorProto, MethodOptions, ServiceDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
 
@@ -88,6 +88,17 @@ def policies_of(file: FileDescriptor) -> dict[str, options_pb2.TaskPolicy]:
             if policy is not None:
                 found[f"{proto.package}.{service.name}/{method.name}".lstrip(".")] = policy
     return found
+
+
+def mode_of(service: ServiceDescriptorProto, method: MethodDescriptorProto) -> options_pb2.CallMode:
+    """How a method's calls are made by default, by its contract; UNSPECIFIED: it does not say, or not legibly."""
+    try:
+        shared = merged(option_parts(service.options, SERVICE_OPTION))
+        own = merged(option_parts(method.options, METHOD_OPTION))
+    except DecodeError:
+        return options_pb2.CALL_MODE_UNSPECIFIED
+    policy = in_force(shared, own, method)
+    return options_pb2.CALL_MODE_UNSPECIFIED if policy is None else policy.mode
 
 
 # -- layers -----------------------------------------------------------------------------------------------------

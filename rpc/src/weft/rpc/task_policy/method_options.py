@@ -55,7 +55,7 @@ class RunLimit:
 
     @classmethod
     def of(cls, proto: options_pb2.RunLimit) -> RunLimit:
-        actions = {number: name for name, number in _AT_LIMIT.items()}
+        actions: dict[int, AtLimit] = {int(number): name for name, number in _AT_LIMIT.items()}
         return cls(
             proto.key,
             proto.max_running or None,

@@ -54,6 +54,11 @@ class BillingServiceStub(object):
                 request_serializer=billing_dot_v1_dot_billing__pb2.ChargeRequest.SerializeToString,
                 response_deserializer=billing_dot_v1_dot_billing__pb2.ChargeReply.FromString,
                 _registered_method=True)
+        self.Settle = channel.unary_unary(
+                '/billing.v1.BillingService/Settle',
+                request_serializer=billing_dot_v1_dot_billing__pb2.ChargeRequest.SerializeToString,
+                response_deserializer=billing_dot_v1_dot_billing__pb2.ChargeReply.FromString,
+                _registered_method=True)
         self.Audit = channel.unary_unary(
                 '/billing.v1.BillingService/Audit',
                 request_serializer=billing_dot_v1_dot_billing__pb2.ChargeRequest.SerializeToString,
@@ -101,6 +106,13 @@ class BillingServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Settle(self, request, context):
+        """Durable by default, also from a sidecar.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Audit(self, request, context):
         """Without options of its own.
         """
@@ -142,6 +154,11 @@ def add_BillingServiceServicer_to_server(servicer, server):
             ),
             'Preview': grpc.unary_unary_rpc_method_handler(
                     servicer.Preview,
+                    request_deserializer=billing_dot_v1_dot_billing__pb2.ChargeRequest.FromString,
+                    response_serializer=billing_dot_v1_dot_billing__pb2.ChargeReply.SerializeToString,
+            ),
+            'Settle': grpc.unary_unary_rpc_method_handler(
+                    servicer.Settle,
                     request_deserializer=billing_dot_v1_dot_billing__pb2.ChargeRequest.FromString,
                     response_serializer=billing_dot_v1_dot_billing__pb2.ChargeReply.SerializeToString,
             ),
@@ -267,6 +284,33 @@ class BillingService(object):
             request,
             target,
             '/billing.v1.BillingService/Preview',
+            billing_dot_v1_dot_billing__pb2.ChargeRequest.SerializeToString,
+            billing_dot_v1_dot_billing__pb2.ChargeReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Settle(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/billing.v1.BillingService/Settle',
             billing_dot_v1_dot_billing__pb2.ChargeRequest.SerializeToString,
             billing_dot_v1_dot_billing__pb2.ChargeReply.FromString,
             options,

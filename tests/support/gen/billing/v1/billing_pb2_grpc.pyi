@@ -38,6 +38,8 @@ class BillingServiceStub:
     """Runs twice without harm."""
     Preview: _grpc.UnaryUnaryMultiCallable[_billing_pb2.ChargeRequest, _billing_pb2.ChargeReply]
     """Direct by default."""
+    Settle: _grpc.UnaryUnaryMultiCallable[_billing_pb2.ChargeRequest, _billing_pb2.ChargeReply]
+    """Durable by default, also from a sidecar."""
     Audit: _grpc.UnaryUnaryMultiCallable[_billing_pb2.ChargeRequest, _billing_pb2.ChargeReply]
     """Without options of its own."""
     Watch: _grpc.UnaryStreamMultiCallable[_billing_pb2.ChargeRequest, _billing_pb2.ChargeReply]
@@ -55,6 +57,8 @@ class BillingServiceAsyncStub(BillingServiceStub):
     """Runs twice without harm."""
     Preview: _aio.UnaryUnaryMultiCallable[_billing_pb2.ChargeRequest, _billing_pb2.ChargeReply]  # type: ignore[assignment]
     """Direct by default."""
+    Settle: _aio.UnaryUnaryMultiCallable[_billing_pb2.ChargeRequest, _billing_pb2.ChargeReply]  # type: ignore[assignment]
+    """Durable by default, also from a sidecar."""
     Audit: _aio.UnaryUnaryMultiCallable[_billing_pb2.ChargeRequest, _billing_pb2.ChargeReply]  # type: ignore[assignment]
     """Without options of its own."""
     Watch: _aio.UnaryStreamMultiCallable[_billing_pb2.ChargeRequest, _billing_pb2.ChargeReply]  # type: ignore[assignment]
@@ -93,6 +97,14 @@ class BillingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_billing_pb2.ChargeReply, _abc.Awaitable[_billing_pb2.ChargeReply]]:
         """Direct by default."""
+
+    @_abc_1.abstractmethod
+    def Settle(
+        self,
+        request: _billing_pb2.ChargeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_billing_pb2.ChargeReply, _abc.Awaitable[_billing_pb2.ChargeReply]]:
+        """Durable by default, also from a sidecar."""
 
     @_abc_1.abstractmethod
     def Audit(
