@@ -18,7 +18,7 @@ from tests.chaos.harness.items import DENSE, STEADY
 from tests.chaos.harness.on_redis import DURABLE, FAST, Mode, RedisFleet
 from tests.chaos.harness.report import Row
 from tests.chaos.harness.run import Outcome, run
-from tests.chaos.harness.scenarios import Scenario, storm
+from tests.chaos.harness.scenarios import Scenario, gated, storm
 
 
 class Forgetful(Embedded):
@@ -71,6 +71,20 @@ async def test_nothing_acknowledged_is_lost_on_redis(tmp_path: Path) -> None:
     redis_killed = storm(redis_killed=1, coordinators_killed=1, agents_killed=1)
     outcome = await outcome_of(redis_killed, RedisFleet(tmp_path, DURABLE))
     assert outcome.tasks > 1000
+
+
+@pytest.mark.slow
+async def test_no_gate_is_overrun_in_a_storm(tmp_path: Path) -> None:
+    blows = storm(agents_killed=2, agents_paused=1, coordinators_killed=2, links_cut=1)
+    outcome = await outcome_of(gated(blows), Embedded(tmp_path, "process"))
+    assert outcome.tasks > 500
+
+
+@pytest.mark.slow
+async def test_no_gate_is_overrun_in_a_storm_on_redis(tmp_path: Path) -> None:
+    blows = storm(agents_killed=2, agents_paused=1, coordinators_killed=2, links_cut=1, redis_killed=1)
+    outcome = await outcome_of(gated(blows), RedisFleet(tmp_path, DURABLE))
+    assert outcome.tasks > 500
 
 
 @pytest.mark.slow

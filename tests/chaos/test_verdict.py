@@ -10,7 +10,8 @@ from probe.v1.probe_pb2 import ProbeRequest
 from tests.chaos.harness import timing, verdict
 from tests.chaos.harness.deployment import Part
 from tests.chaos.harness.faults import Blow
-from tests.chaos.harness.items import Item, Recorded
+from tests.chaos.harness.gate_verdict import overrun_gates
+from tests.chaos.harness.items import RUNNING, RUNNING_PER_KEY, Item, Recorded
 from tests.support.ledger import Fact
 
 AGENTS = frozenset({"a1", "a2"})
@@ -104,3 +105,52 @@ def test_recovery_is_the_first_window_at_the_steady_rate() -> None:
     found = timing.recovered_s(KILLED, [*before, *slower, *after], steady)
     assert found == pytest.approx(2, abs=0.1)
     assert timing.recovered_s(KILLED, [*before, *slower], steady) is None
+
+
+def _locked(text: str, *, shared: bool) -> Item:
+    made = Item(text, "CallSync", ProbeRequest(text=text), key="k", lock=("db", shared))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("one_shared", "other_shared", "other_from_s", "blows", "overruns"),
+    [
+        (False, False, 2, (), 1),
+        (False, True, 2, (), 1),
+        (True, True, 2, (), 0),
+        # The first one has ended.
+        (False, False, 3, (), 0),
+        # Its agent was given up meanwhile, and ran on.
+        (False, False, 2, (replace(KILLED, struck_at_s=1.5, lifted_at_s=1.6, disowned_until_s=1.6),), 0),
+    ],
+)
+def test_a_lock_is_held_as_it_may(
+    one_shared: bool, other_shared: bool, other_from_s: float, blows: tuple[Blow, ...], overruns: int
+) -> None:
+    items = [_locked("one", shared=one_shared), _locked("other", shared=other_shared)]
+    facts = [
+        start("one", 1, "a1", 1),
+        Fact("end", "one", 1, "a1", 3),
+        start("other", 1, "a2", other_from_s),
+        Fact("end", "other", 1, "a2", 5),
+    ]
+    assert len(overrun_gates(items, facts, blows)) == overruns
+
+
+def test_a_run_limit_is_held_in_all_and_by_key() -> None:
+    items = [Item(f"t{n}", "Call", ProbeRequest(), key=f"k{n % 4}") for n in range(RUNNING)]
+    facts = [start(item.request_id, 1, "a1", 1 + n) for n, item in enumerate(items)]
+    facts += [Fact("end", item.request_id, 1, "a1", 100) for item in items]
+    assert overrun_gates(items, facts, ()) == []
+    for more in (
+        Item("more", "Call", ProbeRequest(), key="other"),
+        Item("more", "CallSync", ProbeRequest(), key="k1"),
+    ):
+        over = [*facts, start("more", 1, "a2", 50), Fact("end", "more", 1, "a2", 51)]
+        assert len(overrun_gates([*items, more], over, ())) == (more.name == "Call")
+    same = [replace_key(item, "k0") for item in items[: RUNNING_PER_KEY + 1]]
+    assert len(overrun_gates(same, facts, ())) == 1
+
+
+def replace_key(item: Item, key: str) -> Item:
+    return Item(item.request_id, item.name, item.request, key=key)

@@ -28,6 +28,8 @@ class Shape:
     retries: bool = True
     # Beside the load, with a tick every second or two.
     schedules: int = 0
+    # Tasks have fairness keys, some have locks, and `Call` has run limits.
+    gated: bool = False
 
 
 # Bound by the agents' slots and not by processors: its throughput is steady enough to see it fall and come back.
@@ -36,6 +38,21 @@ STEADY = Shape(open_tasks=120, batch_tasks=20, sleeps_s=(0.04,), slots=4, prefet
 DENSE = Shape(
     open_tasks=1200, batch_tasks=100, sleeps_s=(0, 0, 0.005, 0.02), slots=8, prefetch=8, schedules=6
 )
+
+# Many tasks at few gates, whose releases are what a fault may lose. No transparent calls: they have no locks.
+GATED = Shape(
+    open_tasks=300,
+    batch_tasks=50,
+    sleeps_s=(0.005, 0.02, 0.03),
+    slots=8,
+    prefetch=0,
+    callers=0,
+    schedules=6,
+    gated=True,
+)
+# The run limits of `Call`: running attempts in all, and of each fairness key.
+RUNNING, RUNNING_PER_KEY = 8, 3
+_KEYS, _LOCKS = "abcde", ("db", "disk")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +80,9 @@ class Item:
     # It was sent again after a submission of unknown outcome.
     repeated: bool = False
     end: Recorded | None = None
+    key: str = ""
+    # Name, and whether it is shared.
+    lock: tuple[str, bool] | None = None
 
     @property
     def plain(self) -> bool:
@@ -94,7 +114,11 @@ def sampled(rng: random.Random, shape: Shape, text: str, ledger_path: str) -> It
         request.fail_code, request.fail_attempts = code_pb2.UNAVAILABLE, 1
     elif 0.05 <= fate < 0.08:
         request.fail_code, request.fail_message = code_pb2.FAILED_PRECONDITION, text
-    return Item(text, name, request)
+    item = Item(text, name, request)
+    if shape.gated:
+        item.key = rng.choice(_KEYS)
+        item.lock = (rng.choice(_LOCKS), rng.random() < 0.6) if rng.random() < 0.2 else None
+    return item
 
 
 def recorded(task: task_pb2.Task) -> Recorded:

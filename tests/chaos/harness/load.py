@@ -18,7 +18,7 @@ import grpc.aio
 
 from probe.v1.probe_pb2 import ProbeReply
 from probe.v1.probe_pb2_grpc import ProbeServiceStub
-from tests.chaos.harness.items import Item, Shape, recorded, sampled
+from tests.chaos.harness.items import RUNNING, RUNNING_PER_KEY, Item, Shape, recorded, sampled
 from tests.chaos.harness.ticks import TICK
 from tests.support import tasks
 from weft.rpc.times import duration
@@ -79,6 +79,15 @@ class Load:
     @property
     def acknowledged(self) -> Sequence[Item]:
         return list(self._by_task.values())
+
+    async def set_limits(self) -> None:
+        """Set the run limits of `Call`."""
+        for limits in (
+            coordinator_pb2.QueueLimits(max_running=RUNNING),
+            coordinator_pb2.QueueLimits(max_running=RUNNING_PER_KEY, per_fairness_key=True),
+        ):
+            request = coordinator_pb2.UpdateQueueRequest(method=tasks.method("Call"), limits=limits)
+            await self._door.api().UpdateQueue(request, timeout=20, wait_for_ready=True)
 
     def stop(self) -> None:
         """Ask for nothing new; `run` returns when what was asked has ended."""
@@ -288,11 +297,15 @@ def _message(items: Sequence[Item], sent: list[Item]) -> coordinator_pb2.SubmitT
 
 
 def _submissions(items: Sequence[Item]) -> Iterator[coordinator_pb2.SubmitTaskRequest]:
-    options = task_pb2.TaskOptions(
-        # More than the chaos can cause: a crash loop would be an outcome, but not the request's own.
-        retry=options_pb2.RetryPolicy(max_crashes=100, initial_backoff=duration(0.05))
-    )
     for item in items:
+        options = task_pb2.TaskOptions(
+            # More than the chaos can cause: a crash loop would be an outcome, but not the request's own.
+            retry=options_pb2.RetryPolicy(max_crashes=100, initial_backoff=duration(0.05)),
+            fairness_key=item.key,
+        )
+        if item.lock is not None:
+            name, shared = item.lock
+            options.locks.add(name=name, shared=shared)
         yield coordinator_pb2.SubmitTaskRequest(
             method=tasks.method(item.name),
             payload=item.request.SerializeToString(),

@@ -43,6 +43,7 @@ class Row:
             each.stale_accepted
             or each.strangers
             or each.misdated
+            or each.overruns
             or (
                 not self.unpromised
                 and (
@@ -80,6 +81,7 @@ class Row:
             "ticks": sum(each.ticks for each in self.outcomes),
             "double_ticks": sum(each.double_ticks for each in self.outcomes),
             "lost_ticks": sum(each.lost_ticks for each in self.outcomes),
+            "overruns": sum(each.overruns for each in self.outcomes),
             "promised": not self.unpromised,
         }
 

@@ -12,6 +12,7 @@ from probe.v1.probe_pb2 import ProbeRequest
 from tests.chaos.harness import timing, verdict
 from tests.chaos.harness.deployment import Deployment
 from tests.chaos.harness.faults import Blow, Fault
+from tests.chaos.harness.gate_verdict import overrun_gates
 from tests.chaos.harness.load import Load
 from tests.chaos.harness.scenarios import WARM_UP_S, Scenario
 from tests.chaos.harness.ticks import TickCounts, Ticks
@@ -45,6 +46,8 @@ class Outcome:
     ticks: int
     double_ticks: int
     lost_ticks: int
+    # Attempts that ran over a run limit or a lock.
+    overruns: int
     # The slowest blow's; None: no blow called for it, it was not timed, or it was never seen.
     first_claim_s: float | None
     recovered_s: float | None
@@ -81,6 +84,8 @@ async def _run(
         scenario.shape.schedules,
     )
     await ticks.create()
+    if scenario.shape.gated:
+        await load.set_limits()
     loading = asyncio.create_task(load.run())
     try:
         began_at_s = time.time()
@@ -156,6 +161,7 @@ def _judge(
     again, unexplained = verdict.duplicates(items, starts, blows)
     accepted = verdict.stale_accepted(items, starts)
     misdated = verdict.misdated(items, starts) if deployment.own_clock else []
+    overrun = overrun_gates(items, facts, blows)
     plain = {item.request_id for item in items if item.plain}
     ends_s = _ends(facts)
     claims = [timing.first_claim_s(blow, facts, plain) for blow in blows]
@@ -178,7 +184,8 @@ def _judge(
         recovered_s=max([each for each in recoveries if each is not None], default=0.0)
         if None not in recoveries
         else None,
-        notes=[*load.notes, *unexplained, *accepted, *misdated],
+        overruns=len(overrun),
+        notes=[*load.notes, *unexplained, *accepted, *misdated, *overrun],
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from tests.chaos.harness import faults, redis_faults
 from tests.chaos.harness.deployment import Part
 from tests.chaos.harness.faults import Fault
-from tests.chaos.harness.items import DENSE, STEADY, Shape
+from tests.chaos.harness.items import DENSE, GATED, STEADY, Shape
 
 # The load's throughput is measured before the first blow.
 WARM_UP_S = 1.5
@@ -69,6 +69,11 @@ def storm(
     return Scenario("storm", blows, shape=DENSE, pause_s=0.6, timed=False)
 
 
+def gated(scenario: Scenario) -> Scenario:
+    """The same with run limits, locks and fairness keys."""
+    return replace(scenario, name=f"gated-{scenario.name}", shape=GATED)
+
+
 def _single(fault: Fault) -> Scenario:
     return Scenario(fault.name, (fault,))
 
@@ -107,5 +112,5 @@ _REDIS_STORM = storm(
 _SENTINEL_STORM = storm(
     agents_killed=2, agents_paused=1, coordinators_killed=2, links_silent=1, primary_lost=1
 )
-EMBEDDED: Sequence[Scenario] = (*_SINGLE, _ITS_CLOCK, _STORM)
-REDIS: Sequence[Scenario] = (*_SINGLE, _CLOCKS, _REDIS_STORM, _SENTINEL_STORM)
+EMBEDDED: Sequence[Scenario] = (*_SINGLE, _ITS_CLOCK, _STORM, gated(_STORM))
+REDIS: Sequence[Scenario] = (*_SINGLE, _CLOCKS, _REDIS_STORM, gated(_REDIS_STORM), _SENTINEL_STORM)
