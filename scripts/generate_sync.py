@@ -23,7 +23,7 @@ MODULES = (
     "tasks",
     "fleet",
     "schedules",
-    "method_policies",
+    "method_overrides",
     "direct_calls",
     "mesh",
 )

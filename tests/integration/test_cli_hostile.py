@@ -235,5 +235,5 @@ async def test_json_keeps_what_it_is_told(hostile_coordinator: str) -> None:
     for done in (task, agents, failure):
         assert not UNSAFE.search(done.out.replace("\n", ""))
     assert task.document["request_id"] == HOSTILE
-    assert agents.document[0]["labels"] == {HOSTILE: HOSTILE}
+    assert agents.document[0]["labels"][HOSTILE] == HOSTILE
     assert failure.document["error"]["message"] == HOSTILE

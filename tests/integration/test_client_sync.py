@@ -155,7 +155,7 @@ def test_callbacks_must_not_use_it(client: SyncMesh) -> None:
     def request_id(_request: Payload) -> str:
         return client.fleet.agents()[0].id
 
-    with pytest.raises(WrongThread, match="in a thread of yours"):
+    with pytest.raises(WrongThread, match="in a thread of your own"):
         list(client.tasks.run_many(PROBE.Echo, [Payload()], request_id=request_id))
 
 

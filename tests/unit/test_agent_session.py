@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -56,7 +57,10 @@ def test_hello_says_who_it_is(coordinator: ScriptedCoordinator) -> None:
         hello = coordinator.accept().hello
 
     assert (hello.agent_id, hello.slots, hello.prefetch) == ("a1", 3, 2)
-    assert (dict(hello.labels), dict(hello.resources)) == ({"zone": "eu"}, {"gpu": 1.5})
+    assert (dict(hello.labels), dict(hello.resources)) == (
+        {"host": socket.gethostname(), "zone": "eu"},
+        {"gpu": 1.5},
+    )
     assert len(hello.instance_id) == 32
     assert hello.advertised_address == "10.0.0.1:7000"
     assert hello.version

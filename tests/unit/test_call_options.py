@@ -120,6 +120,7 @@ BAD_VALUES = {
     "weft-require": ["zone", "gpu>=many", "a=b,,c=d", ""],
     "weft-detach": ["maybe", ""],
     "weft-no-wait": ["maybe", ""],
+    "weft-agent": ["", "x" * 129],
     "weft-start-to-close": [*NO_SECONDS, "0", "0.0001"],
     "weft-schedule-to-start": [*NO_SECONDS, "0"],
     "weft-result-ttl": [*NO_SECONDS, "0", "0.5"],

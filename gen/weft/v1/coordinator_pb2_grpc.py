@@ -151,7 +151,8 @@ class CoordinatorServiceServicer(object):
         request id, a call of unknown outcome may have stored a task.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, PAYLOAD_MALFORMED, RULES_VIOLATED), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE,
-        LIMIT_REACHED), NOT_FOUND (METHOD_UNKNOWN), UNIMPLEMENTED (METHOD_NOT_DURABLE),
+        LIMIT_REACHED), NOT_FOUND (METHOD_UNKNOWN, AGENT_NOT_FOUND), UNIMPLEMENTED (METHOD_NOT_DURABLE,
+        METHOD_NOT_HOSTED),
         ALREADY_EXISTS (REQUEST_ID_REUSED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -22,8 +22,9 @@ asyncio; `weft.agent` is for programs that host methods.
 import weft.rpc  # noqa: F401 - before anything that loads gRPC
 from weft.client.api import Unreachable
 from weft.client.fleet import AgentInfo, AgentState, DesiredState, DirectState, Fleet, Queue
+from weft.client.fleet_calls import AgentOutcome
 from weft.client.mesh import Mesh, connect
-from weft.client.method_policies import Methods, MethodView
+from weft.client.method_overrides import Methods, MethodView
 from weft.client.methods import Method, methods
 from weft.client.options import SubmitOptions, call_options
 from weft.client.resource_snapshot import LockState, LockTask, Resources, ResourceUse
@@ -75,6 +76,7 @@ __version__ = VERSION
 __all__ = [
     "Aborted",
     "AgentInfo",
+    "AgentOutcome",
     "AgentState",
     "AlreadyExists",
     "Attempt",

@@ -5,12 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
+from contextlib import aclosing
 from datetime import datetime
+from typing import Any, TypeVar, Unpack, overload
+
+from google.protobuf.message import Message
 
 from weft.client import api as rpc
 from weft.client.api import Api
+from weft.client.fleet_calls import AgentOutcome, call_each
+from weft.client.methods import AnyMethod, as_method
+from weft.client.options import SubmitOptions
 from weft.client.resource_snapshot import Resources
 from weft.client.task_snapshot import OpenEnum, WaitReason, moment
+from weft.client.tasks import Tasks
 from weft.rpc import refusals
 from weft.rpc.discovery import Discovery
 from weft.rpc.task_policy.method_options import RunLimit
@@ -18,6 +26,9 @@ from weft.rpc.times import seconds
 from weft.v1 import coordinator_pb2, fleet_pb2
 
 _PAGE_AGENTS = 1000
+
+Req = TypeVar("Req")
+Resp = TypeVar("Resp")
 
 
 class DesiredState(OpenEnum):
@@ -48,6 +59,9 @@ class DirectState(OpenEnum):
     UNKNOWN = 0
     REACHABLE = 1
     UNREACHABLE = 2
+
+
+_AWAY = frozenset({AgentState.LOST, AgentState.LEFT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +203,9 @@ class Queue:
 class Fleet:
     """Agents and queues; `Mesh.fleet` gives it."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, tasks: Tasks) -> None:
         self._api = api
+        self._tasks = tasks
 
     async def agents(self, method: str = "") -> Sequence[AgentInfo]:
         """All known agents, sorted by id; with `method`, only agents that host it."""
@@ -241,6 +256,52 @@ class Fleet:
         """
         request = coordinator_pb2.GetAgentRequest(agent_id=agent_id)
         return AgentInfo.of((await self._api.call(rpc.GET_AGENT, request)).agent)
+
+    @overload
+    def call_all(
+        self,
+        method: AnyMethod[Req, Resp],
+        request: Req,
+        *,
+        timeout_s: float = 60.0,
+        **options: Unpack[SubmitOptions],
+    ) -> AsyncGenerator[AgentOutcome[Resp]]: ...
+    @overload
+    def call_all(
+        self,
+        method: str,
+        request: bytes | Message,
+        *,
+        timeout_s: float = 60.0,
+        **options: Unpack[SubmitOptions],
+    ) -> AsyncGenerator[AgentOutcome[bytes]]: ...
+    async def call_all(
+        self,
+        method: AnyMethod[Any, Any] | str,
+        request: Any,
+        *,
+        timeout_s: float = 60.0,
+        **options: Unpack[SubmitOptions],
+    ) -> AsyncGenerator[AgentOutcome[Any]]:
+        """Run a method once on each connected agent that hosts it: a task for each. Outcomes come as the tasks end.
+
+        An agent that takes no work (it is draining or paused, or its app is down) gets an outcome with NO_AGENT_MATCHES; one that
+        leaves meanwhile gets one when the time is up.
+
+        Args:
+            method: a unary method: of `methods(Stub)`, or a hosted function; or "pkg.Service/Method", with serialized messages.
+            request: the request, the same for all.
+            timeout_s: time limit of each task, from its submission.
+            options: how the tasks are run; `agent_id` is set here.
+
+        Close it when done: `async with contextlib.aclosing(fleet.call_all(...)) as outcomes`. Tasks that were submitted go on.
+        """
+        called = as_method(method)
+        agents = [agent.id for agent in await self.agents(called.name) if agent.state not in _AWAY]
+        given = SubmitOptions(**{"no_wait": True, "schedule_to_close_s": timeout_s, **options})
+        async with aclosing(call_each(self._tasks, agents, called, request, given)) as outcomes:
+            async for outcome in outcomes:
+                yield outcome
 
     async def set_state(self, agent_id: str, state: DesiredState) -> AgentInfo:
         """Set an agent's desired state. It holds until it is changed, also across the agent's restarts."""

@@ -14,7 +14,7 @@ from weft.client.api import DEFAULT_TIMEOUT_S, Api, Unreachable
 from weft.client.direct_calls import Direct
 from weft.client.fleet import Fleet
 from weft.client.inheriting_channel import InheritingChannel
-from weft.client.method_policies import Methods
+from weft.client.method_overrides import Methods
 from weft.client.schedules import Schedules
 from weft.client.tasks import Tasks
 from weft.rpc.network.channel import MAX_MESSAGE_BYTES, client_options, dial
@@ -139,7 +139,7 @@ class Mesh:
     @cached_property
     def fleet(self) -> Fleet:
         """Agents and queues."""
-        return Fleet(self._api)
+        return Fleet(self._api, self.tasks)
 
     @cached_property
     def methods(self) -> Methods:

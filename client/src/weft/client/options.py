@@ -10,7 +10,7 @@ from typing import TypedDict
 from weft.rpc.calls import call_context, tracing
 from weft.rpc.calls import metadata as entries
 from weft.rpc.calls.call_keys import RETRY_KEY
-from weft.rpc.calls.metadata import NO_WAIT_KEY, RETRY_MARK
+from weft.rpc.calls.metadata import AGENT_KEY, NO_WAIT_KEY, RETRY_MARK
 from weft.rpc.task_policy.method_options import Lock, as_locks
 from weft.rpc.task_policy.retry_policy import RetryPolicy
 from weft.rpc.times import optional_duration
@@ -34,6 +34,9 @@ class SubmitOptions(TypedDict, total=False):
     # Requirements on the agent: these labels, and at least these resources.
     require_labels: Mapping[str, str]
     require_resources: Mapping[str, float]
+    # The id of the one agent that may run the task. NotFound is raised at once if no agent has it, and Unimplemented if that
+    # agent does not host the method.
+    agent_id: str
     # Raise FailedPrecondition at once (NO_AGENT_MATCHES) if no connected agent can run the task.
     no_wait: bool
     # The handler sees it as its call's metadata.
@@ -103,6 +106,7 @@ def task_options(options: SubmitOptions, *, inherits: bool = True) -> task_pb2.T
     )
     if (no_wait := options.get("no_wait")) is not None:
         message.no_wait = no_wait
+    message.agent_id = options.get("agent_id", "")
     return message
 
 
@@ -112,6 +116,7 @@ def call_options(
     priority: int | None = None,
     delay_s: float | None = None,
     require: str | Mapping[str, str | float] | None = None,
+    agent: str | None = None,
     detach: bool = False,
     no_wait: bool | None = None,
     retry: RetryPolicy | None = None,
@@ -134,6 +139,7 @@ def call_options(
         delay_s: wait this long before the task is ready.
         require: requirements on the agent: {"zone": "eu", "gpu": 1} (text: exactly; a number: at least), or as
             text, "zone=eu,gpu>=1".
+        agent: the id of the one agent that may run the task.
         detach: answer at once with an empty response; the trailer `weft-task-id` names the task.
         no_wait: fail at once (NO_AGENT_MATCHES) if no connected agent can run the task. None: as its method's policy and the
             coordinator say.
@@ -152,6 +158,7 @@ def call_options(
         "weft-priority": None if priority is None else str(priority),
         "weft-delay": _seconds(delay_s),
         "weft-require": require if require is None or isinstance(require, str) else _requirements(require),
+        AGENT_KEY: agent,
         "weft-detach": "true" if detach else None,
         NO_WAIT_KEY: None if no_wait is None else str(no_wait).lower(),
         RETRY_KEY: None if retry is None else retry.to_text(),

@@ -15,10 +15,12 @@ from weft.coordinator.store import history
 from weft.coordinator.store.fairness import MAX_WEIGHT, MIN_WEIGHT
 from weft.coordinator.store.records import ListFilter, ProgressRow, Submission, TaskRecord
 from weft.coordinator.store.rules import (
+    AGENT_ID_LABEL,
     ANY_AGENT,
     DEFAULT_PRIORITY,
     DEFAULT_RETRY,
     HIGHEST_PRIORITY,
+    MAX_AGENT_ID,
     Requirements,
     State,
 )
@@ -172,6 +174,7 @@ def _with_options(call: Call, options: task_pb2.TaskOptions, defaults: Defaults,
         fairness_weight=_fairness_weight(options),
         locks=_locks(options.locks) if options.locks else (),
         no_wait=options.no_wait if options.HasField("no_wait") else defaults.no_wait,
+        agent_id=options.agent_id,
     )
 
 
@@ -182,7 +185,20 @@ def _requirements(options: task_pb2.TaskOptions) -> Requirements:
     if options.consumes:
         check_consumes(options.consumes, "options.consumes")
         needed = needed._replace(consumes=tuple(sorted(options.consumes.items())))
+    if options.agent_id:
+        needed = _for_agent(options.agent_id, needed)
     return needed
+
+
+def _for_agent(agent_id: str, needed: Requirements) -> Requirements:
+    labels = dict(needed.labels)
+    if len(agent_id) > MAX_AGENT_ID or labels.setdefault(AGENT_ID_LABEL, agent_id) != agent_id:
+        raise refusals.invalid_field(
+            f"options.agent_id is {agent_id[:MAX_AGENT_ID]!r}; it must have at most {MAX_AGENT_ID} characters, and be the required"
+            f" label {AGENT_ID_LABEL}, if that is given too",
+            field="options.agent_id",
+        )
+    return needed._replace(labels=tuple(sorted(labels.items())))
 
 
 def _locks(locks: Sequence[options_pb2.Lock]) -> tuple[LockClaim, ...]:

@@ -1,7 +1,8 @@
-"""An agent's description of itself, for Hello and for DescribeAgent. Pure."""
+"""An agent's description of itself, for Hello and for DescribeAgent."""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Collection, Iterable, Mapping
 
 from weft.agent.hosting.hosted_methods import HostedMethod
@@ -26,7 +27,8 @@ def identity_of(
     return session_pb2.Hello(
         agent_id=settings.id,
         instance_id=instance_id,
-        labels=settings.labels,
+        # The machine, unless the settings say otherwise. The coordinator adds the agent's id and version.
+        labels={"host": socket.gethostname(), **settings.labels},
         resources=settings.resources,
         contract_hash=digest,
         methods=[

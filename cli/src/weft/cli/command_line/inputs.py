@@ -59,6 +59,10 @@ RequestId = Annotated[
     str | None,
     typer.Option(metavar="ID", help="Idempotency key: the same id with the same request is one task."),
 ]
+Agent = Annotated[
+    str | None,
+    typer.Option("--agent", metavar="ID", help="The one agent that may run it.", show_default=False),
+]
 NoWait = Annotated[
     bool,
     typer.Option(

@@ -15,6 +15,17 @@ if TYPE_CHECKING:
     from weft.client import Mesh
 
 DEFAULT_TIMEOUT_S = 60.0
+# Options that mean nothing, or something else, with a task for each agent.
+_NOT_FOR_ALL = (
+    "--agent",
+    "--detach",
+    "--request-id",
+    "--no-wait",
+    "--fairness-key",
+    "--lock",
+    "--shared-lock",
+    "--consume",
+)
 
 
 def _checked_policy(name: str | None) -> str | None:
@@ -31,6 +42,7 @@ def _checked_policy(name: str | None) -> str | None:
     "weft call Greeter/Greet @request.json --priority 9 --request-id order-4711",
     'weft call Greeter/Greet \'{"name": "Ada"}\' --direct',
     "weft call Greeter/Greet --explain",
+    'weft call Greeter/Greet \'{"name": "Ada"}\' --all',
 )
 def call(
     method: inputs.MethodName,
@@ -65,6 +77,10 @@ def call(
     delay_s: inputs.DelayS = None,
     request_id: inputs.RequestId = None,
     require: inputs.Require = None,
+    agent: inputs.Agent = None,
+    all_agents: Annotated[
+        bool, typer.Option("--all", help="Call it once on each agent that hosts it; print each outcome.")
+    ] = False,
     no_wait: inputs.NoWait = False,
     fairness_key: inputs.FairnessKey = None,
     lock: inputs.Locks = None,
@@ -78,8 +94,10 @@ def call(
     The agent, and the task id of a durable call, go to stderr; on a terminal also what the call waits for, if it is not started
     within some seconds. If the call fails, its code, message and details are printed, and the exit status is 1.
     """
+    from weft.cli.call.calls_on_all import print_outcomes
     from weft.cli.call.command_call import CommandCall, Mode
     from weft.cli.call.wait_notices import wait_notices
+    from weft.cli.commands.submit_command import submit_options
     from weft.cli.process.command_runner import run
     from weft.client import call_options
 
@@ -94,13 +112,17 @@ def call(
         "--lock": bool(lock),
         "--shared-lock": bool(shared_lock),
         "--consume": bool(consume),
+        "--agent": agent is not None,
+        "--all": all_agents,
     }
     _check(for_tasks, direct=direct or explain, policy=policy)
+    for_each = submit_options(priority, delay_s, require, metadata, None) if all_agents else {}
     entries = call_options(
         request_id=request_id,
         priority=priority,
         delay_s=delay_s,
         require=",".join(require or ()),
+        agent=agent,
         detach=detach,
         no_wait=no_wait or None,
         fairness_key=fairness_key,
@@ -114,6 +136,8 @@ def call(
 
     async def work(mesh: Mesh) -> bool:
         resolved = await inputs.resolve(mesh, method, durable=not (direct or explain))
+        if all_agents:
+            return await print_outcomes(mesh, resolved, text, for_each, timeout_s, as_json=as_json)
         if explain:
             return await _explain(mesh, resolved.name, policy, timeout_s, as_json=as_json)
         made = CommandCall(mesh, resolved, Mode(direct, policy, detach), as_json=as_json)
@@ -141,5 +165,7 @@ def _check(for_tasks: dict[str, bool], *, direct: bool, policy: str | None) -> N
             f"{', '.join(given)}: for durable calls only, not with --direct or --explain",
             status=2,
         )
+    if for_tasks["--all"] and (given := [option for option in _NOT_FOR_ALL if for_tasks[option]]):
+        raise Failure(f"{', '.join(given)}: not with --all", status=2)
     if policy is not None and not direct:
         raise Failure("--policy is for direct calls only: add --direct or --explain", status=2)

@@ -44,6 +44,7 @@ def submit(
     delay_s: inputs.DelayS = None,
     request_id: inputs.RequestId = None,
     require: inputs.Require = None,
+    agent: inputs.Agent = None,
     no_wait: inputs.NoWait = False,
     fairness_key: inputs.FairnessKey = None,
     lock: inputs.Locks = None,
@@ -78,6 +79,8 @@ def submit(
         options["locks"] = inputs.locks(lock, shared_lock)
     if consume:
         options["consumes"] = inputs.consumes(consume)
+    if agent:
+        options["agent_id"] = agent
     texts = list(inputs.read_lines(request)) if lines else [(0, inputs.read_text(request))]
 
     async def work(mesh: Mesh) -> bool:

@@ -28,7 +28,7 @@ from weft.client.sync.background_loop import WrongProcess, WrongThread
 from weft.client.sync.sync_direct_calls import SyncDirect
 from weft.client.sync.sync_fleet import SyncFleet
 from weft.client.sync.sync_mesh import SyncMesh, connect
-from weft.client.sync.sync_method_policies import SyncMethods
+from weft.client.sync.sync_method_overrides import SyncMethods
 from weft.client.sync.sync_schedules import SyncSchedules
 from weft.client.sync.sync_task_handle import SyncTaskHandle
 from weft.client.sync.sync_tasks import SyncTasks

@@ -19,7 +19,7 @@ from weft.client.sync.background_loop import BackgroundLoop
 from weft.client.sync.sync_channel import SyncChannel
 from weft.client.sync.sync_direct_calls import SyncDirect
 from weft.client.sync.sync_fleet import SyncFleet
-from weft.client.sync.sync_method_policies import SyncMethods
+from weft.client.sync.sync_method_overrides import SyncMethods
 from weft.client.sync.sync_schedules import SyncSchedules
 from weft.client.sync.sync_tasks import SyncTasks
 from weft.rpc.network.channel import MAX_MESSAGE_BYTES

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from weft.coordinator.codec import MAX_FAIRNESS_KEY
 from weft.coordinator.policy.retry_text import from_text, seconds_of
+from weft.coordinator.store.rules import MAX_AGENT_ID
 from weft.rpc import refusals
 from weft.rpc.calls import call_keys, metadata
 from weft.rpc.calls.call_context import MAX_ID_CHARS, ROOT_ID_KEY
@@ -122,6 +123,14 @@ def _no_wait(options: task_pb2.TaskOptions, key: str, value: str) -> None:
     options.no_wait = _flag(key, value)
 
 
+def _agent(options: task_pb2.TaskOptions, key: str, value: str) -> None:
+    if not 1 <= len(value) <= MAX_AGENT_ID:
+        raise refusals.invalid_field(
+            f"{key} has {len(value)} characters; an agent's id has 1 to {MAX_AGENT_ID}", field=key
+        )
+    options.agent_id = value
+
+
 def _delay(options: task_pb2.TaskOptions, key: str, value: str) -> None:
     options.delay.CopyFrom(duration(_seconds(key, value)))
 
@@ -213,5 +222,6 @@ _OPTIONS: Mapping[str, Callable[[task_pb2.TaskOptions, str, str], None]] = {
     "weft-lock": _lock,
     "weft-shared-lock": _lock,
     "weft-consume": _consume,
+    metadata.AGENT_KEY: _agent,
     call_keys.RETRY_KEY: _retry,
 }

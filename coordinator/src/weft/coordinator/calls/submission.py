@@ -94,14 +94,14 @@ class SubmissionService:
             raise refusals.overloaded(
                 f"{self._max_queued} tasks are unfinished, the most that are allowed", retry_after_s=5.0
             )
-        if impatient := [each for each in submissions if each.no_wait]:
-            return await self._store_matching(submissions, impatient, acknowledged=acknowledged)
+        if demanding := [each for each in submissions if each.no_wait or each.agent_id]:
+            return await self._store_matching(submissions, demanding, acknowledged=acknowledged)
         return await self._store.enqueue(submissions, acknowledged=acknowledged)
 
     async def _store_matching(
-        self, submissions: Sequence[Submission], impatient: Sequence[Submission], *, acknowledged: bool
+        self, submissions: Sequence[Submission], demanding: Sequence[Submission], *, acknowledged: bool
     ) -> Sequence[EnqueueResult | WeftError]:
-        refused = await self._matching.refused(impatient)
+        refused = await self._matching.refused(demanding)
         rest = [each for each in submissions if each.task_id not in refused]
         stored = iter(await self._store.enqueue(rest, acknowledged=acknowledged) if rest else ())
         return [refused.get(each.task_id) or next(stored) for each in submissions]
@@ -112,6 +112,8 @@ def accepted(result: EnqueueResult | WeftError, request_id: str) -> Enqueued:
 
     Raises:
         FailedPrecondition: NO_AGENT_MATCHES.
+        NotFound: AGENT_NOT_FOUND.
+        Unimplemented: METHOD_NOT_HOSTED, by the agent that it is for.
         AlreadyExists: REQUEST_ID_REUSED.
         ResourceExhausted: its method has too many queues, or a run limit refuses it.
     """

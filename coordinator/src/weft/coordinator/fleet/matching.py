@@ -1,4 +1,5 @@
-"""Refuses submissions that are not to wait (no_wait) where no connected agent can run them.
+"""Refuses submissions for an agent that is not there, and those that are not to wait (no_wait) where no connected agent can
+run them.
 
 An agent of any coordinator counts, busy or not, unless it is draining or paused, or the app behind it is down. Without such
 submissions nothing is done here.
@@ -33,15 +34,16 @@ class Matching:
 
         A repeated request id is no new task: it is left to the store.
         """
-        unmatched = [each for each in submissions if not self._matches(each)]
+        unmatched = [each for each in submissions if self._error(each)]
         if unmatched and self._store.shared:
             # Another coordinator may have an agent that is new.
             await self._look()
-            unmatched = [each for each in unmatched if not self._matches(each)]
-        return {each.task_id: self._error(each) for each in unmatched if not await self._is_known(each)}
-
-    def _matches(self, submission: Submission) -> bool:
-        return self._register.standing(_queue(submission)).able > 0
+        found = {each.task_id: (each, self._error(each)) for each in unmatched}
+        return {
+            task_id: error
+            for task_id, (each, error) in found.items()
+            if error is not None and not await self._is_known(each)
+        }
 
     async def _is_known(self, submission: Submission) -> bool:
         if not submission.request_id:
@@ -49,9 +51,21 @@ class Matching:
         where = ListFilter(request_id=submission.request_id)
         return bool((await self._store.list_tasks(where, limit=1)).records)
 
-    def _error(self, submission: Submission) -> errors.WeftError:
+    def _error(self, submission: Submission) -> errors.WeftError | None:
+        agent_id, method = submission.agent_id, submission.method
+        if agent_id:
+            agent = self._register.get(agent_id)
+            if agent is None:
+                return refusals.agent_not_found(agent_id)
+            if method not in agent.methods:
+                return refusals.method_not_hosted(f"the agent {agent_id} does not host {method}")
+        return self._no_agent(submission) if submission.no_wait else None
+
+    def _no_agent(self, submission: Submission) -> errors.WeftError | None:
         key = _queue(submission)
         standing = self._register.standing(key)
+        if standing.able > 0:
+            return None
         missing = no_agent(key, standing, self._register.lacking(key))
         return refusals.no_agent_matches(
             f"no connected agent can run this, and it is not to wait (no-wait): it needs {missing}",

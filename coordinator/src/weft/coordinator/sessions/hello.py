@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 
+from weft.coordinator.store.rules import AGENT_ID_LABEL
 from weft.rpc import refusals
 from weft.v1 import fleet_pb2, session_pb2
 
@@ -17,6 +18,7 @@ MAX_HELD = 200_000
 MAX_KEY = 128
 MAX_VALUE = 256
 MAX_METHOD = 512
+VERSION_LABEL = "version"
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -33,6 +35,24 @@ def describe(hello: session_pb2.Hello) -> fleet_pb2.Agent:
         advertised_address=hello.advertised_address,
         version=hello.version,
     )
+
+
+def checked(hello: session_pb2.Hello) -> session_pb2.Hello:
+    """A Hello with its implicit labels: the agent's id, and its version unless it has such a label of its own.
+
+    Raises:
+        InvalidArgument: it breaks a bound, or has another agent's id as a label; `field` is the path.
+    """
+    check_hello(hello)
+    if hello.labels.get(AGENT_ID_LABEL, hello.agent_id) != hello.agent_id:
+        raise refusals.invalid_field(
+            f"the label {AGENT_ID_LABEL} is the agent's id, {hello.agent_id}; leave it out",
+            field="hello.labels",
+        )
+    hello.labels[AGENT_ID_LABEL] = hello.agent_id
+    if hello.version and VERSION_LABEL not in hello.labels:
+        hello.labels[VERSION_LABEL] = hello.version
+    return hello
 
 
 def check_hello(hello: session_pb2.Hello) -> None:

@@ -22,7 +22,7 @@ from weft.coordinator.sessions.attempt_outcomes import AttemptOutcomes
 from weft.coordinator.sessions.contract_admission import ContractAdmission
 from weft.coordinator.sessions.handshake import Opener
 from weft.coordinator.sessions.heartbeats import Heartbeats, was_silent
-from weft.coordinator.sessions.hello import check_hello
+from weft.coordinator.sessions.hello import checked
 from weft.coordinator.sessions.report_handler import ProgressReaders, ReportHandler
 from weft.coordinator.sessions.session_listener import SessionListener
 from weft.coordinator.sessions.session_messages import SessionMessages
@@ -180,8 +180,7 @@ class Sessions:
             raise guard.malformed(error) from None
         if first is None or not first.HasField("hello"):
             raise refusals.session_protocol("the first message of a session must hold `hello`")
-        check_hello(first.hello)
-        return first.hello
+        return checked(first.hello)
 
     async def _open(
         self,

@@ -73,6 +73,9 @@ class Submission:
     locks: tuple[LockClaim, ...] = ()
     # Refuse it if no agent can run it (`Matching`). Stores do not know this.
     no_wait: bool = False
+    # The agent that it is for, which its requirements name: refuse it if there is no such agent (`Matching`). Stores do not know
+    # this.
+    agent_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,6 +136,12 @@ def attempt_deadline(
     return own_at if close_at is None else min(own_at, close_at)
 
 
+# The label that every agent has: its id. A task for one agent requires it.
+AGENT_ID_LABEL = "agent.id"
+# Characters of an agent's id.
+MAX_AGENT_ID = 128
+
+
 class Requirements(NamedTuple):
     """What an agent must have for a task: labels; declared amounts of resources; and amounts that the task uses while it runs.
 

@@ -62,7 +62,8 @@ type CoordinatorServiceClient interface {
 	// request id, a call of unknown outcome may have stored a task.
 	//
 	// Errors: INVALID_ARGUMENT (INVALID_FIELD, PAYLOAD_MALFORMED, RULES_VIOLATED), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE,
-	// LIMIT_REACHED), NOT_FOUND (METHOD_UNKNOWN), UNIMPLEMENTED (METHOD_NOT_DURABLE),
+	// LIMIT_REACHED), NOT_FOUND (METHOD_UNKNOWN, AGENT_NOT_FOUND), UNIMPLEMENTED (METHOD_NOT_DURABLE,
+	// METHOD_NOT_HOSTED),
 	// ALREADY_EXISTS (REQUEST_ID_REUSED).
 	SubmitTask(ctx context.Context, in *SubmitTaskRequest, opts ...grpc.CallOption) (*SubmitTaskResponse, error)
 	// Stores many tasks. Each message's tasks are stored together and acknowledged in one response, in order.
@@ -392,7 +393,8 @@ type CoordinatorServiceServer interface {
 	// request id, a call of unknown outcome may have stored a task.
 	//
 	// Errors: INVALID_ARGUMENT (INVALID_FIELD, PAYLOAD_MALFORMED, RULES_VIOLATED), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE,
-	// LIMIT_REACHED), NOT_FOUND (METHOD_UNKNOWN), UNIMPLEMENTED (METHOD_NOT_DURABLE),
+	// LIMIT_REACHED), NOT_FOUND (METHOD_UNKNOWN, AGENT_NOT_FOUND), UNIMPLEMENTED (METHOD_NOT_DURABLE,
+	// METHOD_NOT_HOSTED),
 	// ALREADY_EXISTS (REQUEST_ID_REUSED).
 	SubmitTask(context.Context, *SubmitTaskRequest) (*SubmitTaskResponse, error)
 	// Stores many tasks. Each message's tasks are stored together and acknowledged in one response, in order.

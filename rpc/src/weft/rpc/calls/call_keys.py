@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from weft.rpc import refusals
 from weft.rpc.calls.call_context import PARENT_ID_KEY, ROOT_ID_KEY
-from weft.rpc.calls.metadata import DIRECT, DURABLE, MODE_KEY, NO_WAIT_KEY, RETRY_MARK
+from weft.rpc.calls.metadata import AGENT_KEY, DIRECT, DURABLE, MODE_KEY, NO_WAIT_KEY, RETRY_MARK
 
 PREFIX = "weft-"
 MODES = (DURABLE, DIRECT)
@@ -34,6 +34,7 @@ FOR_TASKS = (
     "weft-lock",
     "weft-shared-lock",
     "weft-consume",
+    AGENT_KEY,
 )
 KNOWN = (*FOR_TASKS, MODE_KEY, RETRY_KEY, *LINEAGE)
 
