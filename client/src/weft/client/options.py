@@ -137,12 +137,10 @@ def call_options(
         request_id: calls with the same id and the same request are one task.
         priority: 0 to 9, higher first.
         delay_s: wait this long before the task is ready.
-        require: requirements on the agent: {"zone": "eu", "gpu": 1} (text: exactly; a number: at least), or as
-            text, "zone=eu,gpu>=1".
+        require: requirements on the agent: {"zone": "eu", "gpu": 1} (a number: at least), or the text "zone=eu,gpu>=1".
         agent: the id of the one agent that may run the task.
         detach: answer at once with an empty response; the trailer `weft-task-id` names the task.
-        no_wait: fail at once (NO_AGENT_MATCHES) if no connected agent can run the task. None: as its method's policy and the
-            coordinator say.
+        no_wait: fail at once if no connected agent can run the task. None: as its method's policy says.
         retry: when to try again.
         schedule_to_start_s: the first attempt must start within this time.
         start_to_close_s: an attempt may take this long.
@@ -170,10 +168,8 @@ def call_options(
     }
     pairs = [*metadata, *_said(given)]
     pairs += [("weft-shared-lock" if lock.shared else "weft-lock", lock.name) for lock in as_locks(locks)]
-    if retry_unavailable:
-        pairs.append(RETRY_MARK)
-    pairs += tracing.current().items()
-    return tuple(pairs)
+    pairs += [RETRY_MARK] if retry_unavailable else []
+    return (*pairs, *tracing.current().items())
 
 
 def _said(given: Mapping[str, str | None]) -> Iterable[tuple[str, str | bytes]]:
