@@ -121,6 +121,14 @@ async def test_the_library_overrides_by_options(hosted: MeshHarness) -> None:
     async with connect(hosted.target) as mesh:
         changed = await mesh.methods.override(ECHO, retry=RetryPolicy(max_attempts=2), start_to_close_s=3)
         assert changed.policy.retry.max_attempts == 2
+        # Each option by itself: the other time limits stay.
+        changed = await mesh.methods.override(ECHO, schedule_to_close_s=60)
+        assert changed.override.limits.start_to_close.seconds == 3
+        for nothing in ({}, {"idempotent": True}):
+            with pytest.raises(InvalidArgument):
+                await mesh.methods.override(ECHO, **nothing)
+        assert (await mesh.methods.override(ECHO, slot_cost=0)).override == changed.override
+        changed = await mesh.methods.clear(ECHO, ["limits.schedule_to_close"])
         changed = await mesh.methods.override(ECHO, priority=9)
         assert (changed.policy.priority, changed.policy.limits.start_to_close.seconds) == (9, 3)
         assert [method.name for method in await mesh.methods.list(overridden=True)] == [ECHO]

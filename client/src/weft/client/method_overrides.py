@@ -10,7 +10,8 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from weft.client.api import Api
 from weft.client.methods import Method
-from weft.rpc.task_policy.method_options import MethodOptions, to_policy
+from weft.rpc import refusals
+from weft.rpc.task_policy.method_options import MethodOptions, places, to_policy
 from weft.v1 import fleet_pb2, method_pb2, options_pb2
 
 _SERVICE = "weft.v1.MethodService"
@@ -90,8 +91,14 @@ class Methods:
             InvalidArgument: there is no such option, or the method cannot have it; `field` is the option.
             NotFound: no contract has the method.
         """
+        if not options:
+            raise refusals.invalid_field("no option is given; `clear` removes an override", field="options")
+        if "idempotent" in options:
+            raise refusals.invalid_field(
+                "idempotent is for contracts alone: it is no override", field="idempotent"
+            )
         policy = to_policy(options)
-        return await self.update(name, policy, [field.name for field, _ in policy.ListFields()])
+        return await self.update(name, policy, places(options))
 
     async def update(
         self, name: str, policy: options_pb2.TaskPolicy, fields: Sequence[str] = ()

@@ -160,6 +160,11 @@ def to_policy(options: MethodOptions) -> options_pb2.TaskPolicy:
     return policy
 
 
+def places(options: MethodOptions) -> list[str]:
+    """The place of each option in a policy, such as "limits.start_to_close" of `start_to_close_s`."""
+    return [_OPTIONS[name].field for name in options]
+
+
 def option_name(field: str) -> str:
     """The option whose value is at this place in a policy: "cache_s" for "cache.ttl"."""
     return next((name for name, option in _OPTIONS.items() if option.field == field), field)
