@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc.aio
 import pytest
@@ -21,8 +22,8 @@ from weft.coordinator.server import Coordinator
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.records import Submission
 from weft.coordinator.store.rules import QueueKey
-from weft.coordinator.store.run_limits import LockClaim, RunLimitRule
-from weft.v1 import session_pb2
+from weft.coordinator.store.run_limits import LockClaim
+from weft.v1 import coordinator_pb2, coordinator_pb2_grpc, session_pb2
 
 
 @dataclass
@@ -39,6 +40,14 @@ class Mesh:
     def answer(self, item: session_pb2.Assignment) -> session_pb2.AttemptResult | None:
         self.times_s.append(time.monotonic())
         return echo(item) if self.answers else never(item)
+
+    async def limit(self, **limits: Any) -> None:
+        """As an operator: what is set in the store alone, coordinators take back."""
+        request = coordinator_pb2.UpdateQueueRequest(
+            method=ECHO, limits=coordinator_pb2.QueueLimits(**limits)
+        )
+        async with grpc.aio.insecure_channel(self.coordinators[0].address) as channel:
+            await coordinator_pb2_grpc.CoordinatorServiceStub(channel).UpdateQueue(request, timeout=10)
 
     async def submit(self, submissions: list[Submission]) -> None:
         """Store tasks, in turns at both."""
@@ -80,7 +89,7 @@ async def mesh(tmp_path: Path) -> AsyncIterator[Mesh]:
 
 
 async def test_as_many_run_as_may_over_both(mesh: Mesh) -> None:
-    await mesh.coordinators[0]._store.set_run_limits(ECHO, {"": RunLimitRule(3)})
+    await mesh.limit(max_running=3)
     await mesh.submit([Submission(ECHO)] * 40)
     # At most two end at a time: whoever has them, others start for them.
     while len(mesh.ended) < 40:
@@ -107,7 +116,7 @@ async def test_a_lock_is_held_once_over_both(mesh: Mesh) -> None:
 @pytest.mark.slow
 async def test_a_rate_holds_for_a_minute_over_both(mesh: Mesh) -> None:
     mesh.answers = True
-    await mesh.coordinators[0]._store.set_run_limits(ECHO, {"": RunLimitRule(rate_per_s=100.0)})
+    await mesh.limit(max_rate_per_s=100.0)
     await mesh.submit([Submission(ECHO)] * 7000)
     began_s = time.monotonic()
     await asyncio.sleep(62)
