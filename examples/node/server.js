@@ -3,7 +3,7 @@
 //   node server.js 127.0.0.1:50051 &
 //   weft agent --app 127.0.0.1:50051
 //
-// Reflection in Node leaves out options such as (weft.v1.task): with `--descriptors FILE` the sidecar knows them too.
+// Reflection in Node leaves out options such as (weft.v1.task) and rules: with `--descriptors FILE` the sidecar knows them too.
 const path = require('node:path')
 const { Server, ServerCredentials, status } = require('@grpc/grpc-js')
 const { loadSync } = require('@grpc/proto-loader')
@@ -36,7 +36,7 @@ server.addService(greeterServiceDefinition, handlers)
 const health = new HealthImplementation({ '': 'SERVING', [SERVICE]: 'SERVING' })
 health.addToServer(server)
 // Reflection alone needs descriptors, which the generated code does not have.
-const includeDirs = ['../greeter/protos', '../../protos'].map((folder) => path.join(__dirname, folder))
+const includeDirs = ['../greeter/protos', '../../protos', '../../third_party/protovalidate'].map((folder) => path.join(__dirname, folder))
 new ReflectionService(loadSync('greeter/v1/greeter.proto', { includeDirs })).addToServer(server)
 
 const [address] = process.argv.slice(2)

@@ -27,6 +27,8 @@ START_S = 60.0
 BUF = Path(sys.executable).parent / "buf"
 # Languages whose reflection leaves out options that are not protobuf's own.
 LOSE_OPTIONS = frozenset({"node"})
+# The same of rules: in Java they are left out of the generated code.
+LOSE_RULES = frozenset({"node", "java"})
 
 
 @pytest.fixture(scope="module", params=LANGUAGES)
@@ -81,7 +83,7 @@ async def greet(target: str, name: str, *flags: str) -> dict[str, str]:
     code, printed = await grpcurl(
         target, [f"{SERVICE}/Greet"], [*flags, "-d", json.dumps({"name": name}), "-format-error"]
     )
-    assert code == 0 or name == "", printed
+    assert code == 0 or "code" in printed, printed
     found: dict[str, str] = json.loads(printed)
     return found
 
@@ -151,6 +153,29 @@ async def test_the_options_in_a_proto(
         tasks = await asyncio.gather(*(task("Eve") for _ in range(10)), *(task(f"Eve{n}") for n in range(10)))
         assert time.monotonic() - began > 0.8
         assert len(set(tasks)) == 20
+
+
+async def test_the_rules_in_a_proto(
+    language: Language, mesh: MeshHarness, servers: list[Process], tmp_path: Path
+) -> None:
+    """The contract says which values are good: the server checks none, and its callers have no weft in them."""
+    files = tmp_path / "greeter.binpb"
+    run([str(BUF), "build", "examples/greeter/protos", "-o", str(files)], ROOT)
+    more = ["--descriptors", str(files)] if language.name in LOSE_RULES else []
+    await mesh.coordinator()
+    await sidecar(mesh, servers, await serve(language, servers, tmp_path), tmp_path, *more)
+    for mode in ("durable", "direct"):
+        flags = ("-H", f"weft-mode: {mode}")
+        assert (await greet(mesh.target, "A" * 44, *flags))["text"] == "Hello " + "A" * 44, mode
+        # Too long a name for the request, and one that makes the response too long.
+        for length, code, reason, field in (
+            (51, 3, "RULES_VIOLATED", "name"),
+            (45, 13, "RESULT_RULES_VIOLATED", "text"),
+        ):
+            refused = await greet(mesh.target, "A" * length, *flags)
+            assert refused["code"] == code, (mode, refused)
+            told = json.dumps(refused)
+            assert all(each in told for each in (f'"{reason}"', f'"{field}"', "string.max_len")), told
 
 
 async def test_the_client_of_a_python_agent(language: Language, mesh: MeshHarness) -> None:

@@ -143,7 +143,7 @@ class Go(Language):
 class Node(Language):
     name = "node"
     tools = (("node", "--version", (18,)), ("npm", "--version", (8,)))
-    sources = ("examples/node", "examples/greeter/protos", "protos")
+    sources = ("examples/node", "examples/greeter/protos", "protos", "third_party/protovalidate")
 
     def build(self, folder: Path) -> None:
         run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder / "examples" / "node")

@@ -21,7 +21,7 @@ public final class Greeter {
 
     /**
      * <pre>
-     * Required.
+     * Required, at most 50 characters.
      * </pre>
      *
      * <code>string name = 1 [json_name = "name"];</code>
@@ -30,7 +30,7 @@ public final class Greeter {
     java.lang.String getName();
     /**
      * <pre>
-     * Required.
+     * Required, at most 50 characters.
      * </pre>
      *
      * <code>string name = 1 [json_name = "name"];</code>
@@ -84,7 +84,7 @@ public final class Greeter {
     private volatile java.lang.Object name_ = "";
     /**
      * <pre>
-     * Required.
+     * Required, at most 50 characters.
      * </pre>
      *
      * <code>string name = 1 [json_name = "name"];</code>
@@ -105,7 +105,7 @@ public final class Greeter {
     }
     /**
      * <pre>
-     * Required.
+     * Required, at most 50 characters.
      * </pre>
      *
      * <code>string name = 1 [json_name = "name"];</code>
@@ -459,7 +459,7 @@ public final class Greeter {
       private java.lang.Object name_ = "";
       /**
        * <pre>
-       * Required.
+       * Required, at most 50 characters.
        * </pre>
        *
        * <code>string name = 1 [json_name = "name"];</code>
@@ -479,7 +479,7 @@ public final class Greeter {
       }
       /**
        * <pre>
-       * Required.
+       * Required, at most 50 characters.
        * </pre>
        *
        * <code>string name = 1 [json_name = "name"];</code>
@@ -500,7 +500,7 @@ public final class Greeter {
       }
       /**
        * <pre>
-       * Required.
+       * Required, at most 50 characters.
        * </pre>
        *
        * <code>string name = 1 [json_name = "name"];</code>
@@ -517,7 +517,7 @@ public final class Greeter {
       }
       /**
        * <pre>
-       * Required.
+       * Required, at most 50 characters.
        * </pre>
        *
        * <code>string name = 1 [json_name = "name"];</code>
@@ -531,7 +531,7 @@ public final class Greeter {
       }
       /**
        * <pre>
-       * Required.
+       * Required, at most 50 characters.
        * </pre>
        *
        * <code>string name = 1 [json_name = "name"];</code>
@@ -617,7 +617,7 @@ public final class Greeter {
 
     /**
      * <pre>
-     * Such as "Hello Ada".
+     * Such as "Hello Ada". It must fit on a card: at most 50 characters.
      * </pre>
      *
      * <code>string text = 1 [json_name = "text"];</code>
@@ -626,7 +626,7 @@ public final class Greeter {
     java.lang.String getText();
     /**
      * <pre>
-     * Such as "Hello Ada".
+     * Such as "Hello Ada". It must fit on a card: at most 50 characters.
      * </pre>
      *
      * <code>string text = 1 [json_name = "text"];</code>
@@ -701,7 +701,7 @@ public final class Greeter {
     private volatile java.lang.Object text_ = "";
     /**
      * <pre>
-     * Such as "Hello Ada".
+     * Such as "Hello Ada". It must fit on a card: at most 50 characters.
      * </pre>
      *
      * <code>string text = 1 [json_name = "text"];</code>
@@ -722,7 +722,7 @@ public final class Greeter {
     }
     /**
      * <pre>
-     * Such as "Hello Ada".
+     * Such as "Hello Ada". It must fit on a card: at most 50 characters.
      * </pre>
      *
      * <code>string text = 1 [json_name = "text"];</code>
@@ -1147,7 +1147,7 @@ public final class Greeter {
       private java.lang.Object text_ = "";
       /**
        * <pre>
-       * Such as "Hello Ada".
+       * Such as "Hello Ada". It must fit on a card: at most 50 characters.
        * </pre>
        *
        * <code>string text = 1 [json_name = "text"];</code>
@@ -1167,7 +1167,7 @@ public final class Greeter {
       }
       /**
        * <pre>
-       * Such as "Hello Ada".
+       * Such as "Hello Ada". It must fit on a card: at most 50 characters.
        * </pre>
        *
        * <code>string text = 1 [json_name = "text"];</code>
@@ -1188,7 +1188,7 @@ public final class Greeter {
       }
       /**
        * <pre>
-       * Such as "Hello Ada".
+       * Such as "Hello Ada". It must fit on a card: at most 50 characters.
        * </pre>
        *
        * <code>string text = 1 [json_name = "text"];</code>
@@ -1205,7 +1205,7 @@ public final class Greeter {
       }
       /**
        * <pre>
-       * Such as "Hello Ada".
+       * Such as "Hello Ada". It must fit on a card: at most 50 characters.
        * </pre>
        *
        * <code>string text = 1 [json_name = "text"];</code>
@@ -1219,7 +1219,7 @@ public final class Greeter {
       }
       /**
        * <pre>
-       * Such as "Hello Ada".
+       * Such as "Hello Ada". It must fit on a card: at most 50 characters.
        * </pre>
        *
        * <code>string text = 1 [json_name = "text"];</code>

@@ -422,7 +422,8 @@ public final class Options {
 
     /**
      * <pre>
-     * Slots that one call takes at its agent. 0: 1. At most 100,000.
+     * Slots that one call takes at its agent. 0: 1. At most 100,000. If the agent's own cost (HostedMethod.slot_cost) is higher,
+     * that one holds.
      * </pre>
      *
      * <code>uint32 slot_cost = 4 [json_name = "slotCost"];</code>
@@ -535,8 +536,8 @@ public final class Options {
 
     /**
      * <pre>
-     * A key whose value is the idempotency key of a call without one of its own. Two calls with the same value are the same
-     * task; with another request, the second one is refused (REQUEST_ID_REUSED). An empty value: no idempotency key.
+     * A key whose value is the idempotency key of a call without one of its own. Two calls of the method with the same value are
+     * the same task; with another request, the second one is refused (REQUEST_ID_REUSED). An empty value: no idempotency key.
      * </pre>
      *
      * <code>string idempotency_key = 9 [json_name = "idempotencyKey"];</code>
@@ -545,8 +546,8 @@ public final class Options {
     java.lang.String getIdempotencyKey();
     /**
      * <pre>
-     * A key whose value is the idempotency key of a call without one of its own. Two calls with the same value are the same
-     * task; with another request, the second one is refused (REQUEST_ID_REUSED). An empty value: no idempotency key.
+     * A key whose value is the idempotency key of a call without one of its own. Two calls of the method with the same value are
+     * the same task; with another request, the second one is refused (REQUEST_ID_REUSED). An empty value: no idempotency key.
      * </pre>
      *
      * <code>string idempotency_key = 9 [json_name = "idempotencyKey"];</code>
@@ -785,7 +786,9 @@ public final class Options {
 
     /**
      * <pre>
-     * Check requests and responses by the rules of `buf.validate`, if the contract has any. Unset: true.
+     * Check requests and responses by the rules of `buf.validate`, if the contract has any: a request before it is stored, or
+     * before a direct call's handler runs (RULES_VIOLATED); a response at the agent (RESULT_RULES_VIOLATED). Unset: true. An
+     * operator's override is for requests of tasks alone: agents go by the contract.
      * </pre>
      *
      * <code>optional bool check_rules = 17 [json_name = "checkRules"];</code>
@@ -794,7 +797,9 @@ public final class Options {
     boolean hasCheckRules();
     /**
      * <pre>
-     * Check requests and responses by the rules of `buf.validate`, if the contract has any. Unset: true.
+     * Check requests and responses by the rules of `buf.validate`, if the contract has any: a request before it is stored, or
+     * before a direct call's handler runs (RULES_VIOLATED); a response at the agent (RESULT_RULES_VIOLATED). Unset: true. An
+     * operator's override is for requests of tasks alone: agents go by the contract.
      * </pre>
      *
      * <code>optional bool check_rules = 17 [json_name = "checkRules"];</code>
@@ -811,8 +816,9 @@ public final class Options {
    * run limits only tighten: the strictest of all these holds.
    *
    * A *key* is a value of the request or of its metadata: a path of field names, such as "tenant_id" or "order.customer.id", which
-   * ends in a single number, string, bool, enum or bytes field; or a metadata key, such as `metadata["x-tenant"]`. An unset field
-   * gives its default value, a missing metadata entry gives "".
+   * ends in a single number, string, bool, enum or bytes field; or a metadata key, such as `metadata["x-tenant"]`, of which the
+   * first entry counts. Values are text: enums by name, bytes in hexadecimal; of more than 256 characters, their SHA-256. An unset
+   * field gives its default value, a missing metadata entry gives "".
    * </pre>
    *
    * Protobuf type {@code weft.v1.TaskPolicy}
@@ -975,7 +981,8 @@ public final class Options {
     private int slotCost_ = 0;
     /**
      * <pre>
-     * Slots that one call takes at its agent. 0: 1. At most 100,000.
+     * Slots that one call takes at its agent. 0: 1. At most 100,000. If the agent's own cost (HostedMethod.slot_cost) is higher,
+     * that one holds.
      * </pre>
      *
      * <code>uint32 slot_cost = 4 [json_name = "slotCost"];</code>
@@ -1134,8 +1141,8 @@ public final class Options {
     private volatile java.lang.Object idempotencyKey_ = "";
     /**
      * <pre>
-     * A key whose value is the idempotency key of a call without one of its own. Two calls with the same value are the same
-     * task; with another request, the second one is refused (REQUEST_ID_REUSED). An empty value: no idempotency key.
+     * A key whose value is the idempotency key of a call without one of its own. Two calls of the method with the same value are
+     * the same task; with another request, the second one is refused (REQUEST_ID_REUSED). An empty value: no idempotency key.
      * </pre>
      *
      * <code>string idempotency_key = 9 [json_name = "idempotencyKey"];</code>
@@ -1156,8 +1163,8 @@ public final class Options {
     }
     /**
      * <pre>
-     * A key whose value is the idempotency key of a call without one of its own. Two calls with the same value are the same
-     * task; with another request, the second one is refused (REQUEST_ID_REUSED). An empty value: no idempotency key.
+     * A key whose value is the idempotency key of a call without one of its own. Two calls of the method with the same value are
+     * the same task; with another request, the second one is refused (REQUEST_ID_REUSED). An empty value: no idempotency key.
      * </pre>
      *
      * <code>string idempotency_key = 9 [json_name = "idempotencyKey"];</code>
@@ -1558,7 +1565,9 @@ public final class Options {
     private boolean checkRules_ = false;
     /**
      * <pre>
-     * Check requests and responses by the rules of `buf.validate`, if the contract has any. Unset: true.
+     * Check requests and responses by the rules of `buf.validate`, if the contract has any: a request before it is stored, or
+     * before a direct call's handler runs (RULES_VIOLATED); a response at the agent (RESULT_RULES_VIOLATED). Unset: true. An
+     * operator's override is for requests of tasks alone: agents go by the contract.
      * </pre>
      *
      * <code>optional bool check_rules = 17 [json_name = "checkRules"];</code>
@@ -1570,7 +1579,9 @@ public final class Options {
     }
     /**
      * <pre>
-     * Check requests and responses by the rules of `buf.validate`, if the contract has any. Unset: true.
+     * Check requests and responses by the rules of `buf.validate`, if the contract has any: a request before it is stored, or
+     * before a direct call's handler runs (RULES_VIOLATED); a response at the agent (RESULT_RULES_VIOLATED). Unset: true. An
+     * operator's override is for requests of tasks alone: agents go by the contract.
      * </pre>
      *
      * <code>optional bool check_rules = 17 [json_name = "checkRules"];</code>
@@ -1981,8 +1992,9 @@ public final class Options {
      * run limits only tighten: the strictest of all these holds.
      *
      * A *key* is a value of the request or of its metadata: a path of field names, such as "tenant_id" or "order.customer.id", which
-     * ends in a single number, string, bool, enum or bytes field; or a metadata key, such as `metadata["x-tenant"]`. An unset field
-     * gives its default value, a missing metadata entry gives "".
+     * ends in a single number, string, bool, enum or bytes field; or a metadata key, such as `metadata["x-tenant"]`, of which the
+     * first entry counts. Values are text: enums by name, bytes in hexadecimal; of more than 256 characters, their SHA-256. An unset
+     * field gives its default value, a missing metadata entry gives "".
      * </pre>
      *
      * Protobuf type {@code weft.v1.TaskPolicy}
@@ -2912,7 +2924,8 @@ public final class Options {
       private int slotCost_ ;
       /**
        * <pre>
-       * Slots that one call takes at its agent. 0: 1. At most 100,000.
+       * Slots that one call takes at its agent. 0: 1. At most 100,000. If the agent's own cost (HostedMethod.slot_cost) is higher,
+       * that one holds.
        * </pre>
        *
        * <code>uint32 slot_cost = 4 [json_name = "slotCost"];</code>
@@ -2924,7 +2937,8 @@ public final class Options {
       }
       /**
        * <pre>
-       * Slots that one call takes at its agent. 0: 1. At most 100,000.
+       * Slots that one call takes at its agent. 0: 1. At most 100,000. If the agent's own cost (HostedMethod.slot_cost) is higher,
+       * that one holds.
        * </pre>
        *
        * <code>uint32 slot_cost = 4 [json_name = "slotCost"];</code>
@@ -2940,7 +2954,8 @@ public final class Options {
       }
       /**
        * <pre>
-       * Slots that one call takes at its agent. 0: 1. At most 100,000.
+       * Slots that one call takes at its agent. 0: 1. At most 100,000. If the agent's own cost (HostedMethod.slot_cost) is higher,
+       * that one holds.
        * </pre>
        *
        * <code>uint32 slot_cost = 4 [json_name = "slotCost"];</code>
@@ -3509,8 +3524,8 @@ public final class Options {
       private java.lang.Object idempotencyKey_ = "";
       /**
        * <pre>
-       * A key whose value is the idempotency key of a call without one of its own. Two calls with the same value are the same
-       * task; with another request, the second one is refused (REQUEST_ID_REUSED). An empty value: no idempotency key.
+       * A key whose value is the idempotency key of a call without one of its own. Two calls of the method with the same value are
+       * the same task; with another request, the second one is refused (REQUEST_ID_REUSED). An empty value: no idempotency key.
        * </pre>
        *
        * <code>string idempotency_key = 9 [json_name = "idempotencyKey"];</code>
@@ -3530,8 +3545,8 @@ public final class Options {
       }
       /**
        * <pre>
-       * A key whose value is the idempotency key of a call without one of its own. Two calls with the same value are the same
-       * task; with another request, the second one is refused (REQUEST_ID_REUSED). An empty value: no idempotency key.
+       * A key whose value is the idempotency key of a call without one of its own. Two calls of the method with the same value are
+       * the same task; with another request, the second one is refused (REQUEST_ID_REUSED). An empty value: no idempotency key.
        * </pre>
        *
        * <code>string idempotency_key = 9 [json_name = "idempotencyKey"];</code>
@@ -3552,8 +3567,8 @@ public final class Options {
       }
       /**
        * <pre>
-       * A key whose value is the idempotency key of a call without one of its own. Two calls with the same value are the same
-       * task; with another request, the second one is refused (REQUEST_ID_REUSED). An empty value: no idempotency key.
+       * A key whose value is the idempotency key of a call without one of its own. Two calls of the method with the same value are
+       * the same task; with another request, the second one is refused (REQUEST_ID_REUSED). An empty value: no idempotency key.
        * </pre>
        *
        * <code>string idempotency_key = 9 [json_name = "idempotencyKey"];</code>
@@ -3570,8 +3585,8 @@ public final class Options {
       }
       /**
        * <pre>
-       * A key whose value is the idempotency key of a call without one of its own. Two calls with the same value are the same
-       * task; with another request, the second one is refused (REQUEST_ID_REUSED). An empty value: no idempotency key.
+       * A key whose value is the idempotency key of a call without one of its own. Two calls of the method with the same value are
+       * the same task; with another request, the second one is refused (REQUEST_ID_REUSED). An empty value: no idempotency key.
        * </pre>
        *
        * <code>string idempotency_key = 9 [json_name = "idempotencyKey"];</code>
@@ -3585,8 +3600,8 @@ public final class Options {
       }
       /**
        * <pre>
-       * A key whose value is the idempotency key of a call without one of its own. Two calls with the same value are the same
-       * task; with another request, the second one is refused (REQUEST_ID_REUSED). An empty value: no idempotency key.
+       * A key whose value is the idempotency key of a call without one of its own. Two calls of the method with the same value are
+       * the same task; with another request, the second one is refused (REQUEST_ID_REUSED). An empty value: no idempotency key.
        * </pre>
        *
        * <code>string idempotency_key = 9 [json_name = "idempotencyKey"];</code>
@@ -4785,7 +4800,9 @@ public final class Options {
       private boolean checkRules_ ;
       /**
        * <pre>
-       * Check requests and responses by the rules of `buf.validate`, if the contract has any. Unset: true.
+       * Check requests and responses by the rules of `buf.validate`, if the contract has any: a request before it is stored, or
+       * before a direct call's handler runs (RULES_VIOLATED); a response at the agent (RESULT_RULES_VIOLATED). Unset: true. An
+       * operator's override is for requests of tasks alone: agents go by the contract.
        * </pre>
        *
        * <code>optional bool check_rules = 17 [json_name = "checkRules"];</code>
@@ -4797,7 +4814,9 @@ public final class Options {
       }
       /**
        * <pre>
-       * Check requests and responses by the rules of `buf.validate`, if the contract has any. Unset: true.
+       * Check requests and responses by the rules of `buf.validate`, if the contract has any: a request before it is stored, or
+       * before a direct call's handler runs (RULES_VIOLATED); a response at the agent (RESULT_RULES_VIOLATED). Unset: true. An
+       * operator's override is for requests of tasks alone: agents go by the contract.
        * </pre>
        *
        * <code>optional bool check_rules = 17 [json_name = "checkRules"];</code>
@@ -4809,7 +4828,9 @@ public final class Options {
       }
       /**
        * <pre>
-       * Check requests and responses by the rules of `buf.validate`, if the contract has any. Unset: true.
+       * Check requests and responses by the rules of `buf.validate`, if the contract has any: a request before it is stored, or
+       * before a direct call's handler runs (RULES_VIOLATED); a response at the agent (RESULT_RULES_VIOLATED). Unset: true. An
+       * operator's override is for requests of tasks alone: agents go by the contract.
        * </pre>
        *
        * <code>optional bool check_rules = 17 [json_name = "checkRules"];</code>
@@ -4825,7 +4846,9 @@ public final class Options {
       }
       /**
        * <pre>
-       * Check requests and responses by the rules of `buf.validate`, if the contract has any. Unset: true.
+       * Check requests and responses by the rules of `buf.validate`, if the contract has any: a request before it is stored, or
+       * before a direct call's handler runs (RULES_VIOLATED); a response at the agent (RESULT_RULES_VIOLATED). Unset: true. An
+       * operator's override is for requests of tasks alone: agents go by the contract.
        * </pre>
        *
        * <code>optional bool check_rules = 17 [json_name = "checkRules"];</code>
@@ -4907,7 +4930,8 @@ public final class Options {
 
     /**
      * <pre>
-     * A key: the limit holds for each of its values apart. Empty: it holds for the method as a whole.
+     * A key: the limit holds for each of its values apart. "fairness_key": for each value of the task's fairness key. Empty: it
+     * holds for the method as a whole.
      * </pre>
      *
      * <code>string key = 1 [json_name = "key"];</code>
@@ -4916,7 +4940,8 @@ public final class Options {
     java.lang.String getKey();
     /**
      * <pre>
-     * A key: the limit holds for each of its values apart. Empty: it holds for the method as a whole.
+     * A key: the limit holds for each of its values apart. "fairness_key": for each value of the task's fairness key. Empty: it
+     * holds for the method as a whole.
      * </pre>
      *
      * <code>string key = 1 [json_name = "key"];</code>
@@ -5020,7 +5045,8 @@ public final class Options {
     private volatile java.lang.Object key_ = "";
     /**
      * <pre>
-     * A key: the limit holds for each of its values apart. Empty: it holds for the method as a whole.
+     * A key: the limit holds for each of its values apart. "fairness_key": for each value of the task's fairness key. Empty: it
+     * holds for the method as a whole.
      * </pre>
      *
      * <code>string key = 1 [json_name = "key"];</code>
@@ -5041,7 +5067,8 @@ public final class Options {
     }
     /**
      * <pre>
-     * A key: the limit holds for each of its values apart. Empty: it holds for the method as a whole.
+     * A key: the limit holds for each of its values apart. "fairness_key": for each value of the task's fairness key. Empty: it
+     * holds for the method as a whole.
      * </pre>
      *
      * <code>string key = 1 [json_name = "key"];</code>
@@ -5559,7 +5586,8 @@ public final class Options {
       private java.lang.Object key_ = "";
       /**
        * <pre>
-       * A key: the limit holds for each of its values apart. Empty: it holds for the method as a whole.
+       * A key: the limit holds for each of its values apart. "fairness_key": for each value of the task's fairness key. Empty: it
+       * holds for the method as a whole.
        * </pre>
        *
        * <code>string key = 1 [json_name = "key"];</code>
@@ -5579,7 +5607,8 @@ public final class Options {
       }
       /**
        * <pre>
-       * A key: the limit holds for each of its values apart. Empty: it holds for the method as a whole.
+       * A key: the limit holds for each of its values apart. "fairness_key": for each value of the task's fairness key. Empty: it
+       * holds for the method as a whole.
        * </pre>
        *
        * <code>string key = 1 [json_name = "key"];</code>
@@ -5600,7 +5629,8 @@ public final class Options {
       }
       /**
        * <pre>
-       * A key: the limit holds for each of its values apart. Empty: it holds for the method as a whole.
+       * A key: the limit holds for each of its values apart. "fairness_key": for each value of the task's fairness key. Empty: it
+       * holds for the method as a whole.
        * </pre>
        *
        * <code>string key = 1 [json_name = "key"];</code>
@@ -5617,7 +5647,8 @@ public final class Options {
       }
       /**
        * <pre>
-       * A key: the limit holds for each of its values apart. Empty: it holds for the method as a whole.
+       * A key: the limit holds for each of its values apart. "fairness_key": for each value of the task's fairness key. Empty: it
+       * holds for the method as a whole.
        * </pre>
        *
        * <code>string key = 1 [json_name = "key"];</code>
@@ -5631,7 +5662,8 @@ public final class Options {
       }
       /**
        * <pre>
-       * A key: the limit holds for each of its values apart. Empty: it holds for the method as a whole.
+       * A key: the limit holds for each of its values apart. "fairness_key": for each value of the task's fairness key. Empty: it
+       * holds for the method as a whole.
        * </pre>
        *
        * <code>string key = 1 [json_name = "key"];</code>
@@ -7601,8 +7633,8 @@ public final class Options {
    * <pre>
    * When to retry. Backoff is exponential with full jitter: attempt n (from 1) is followed by a wait that is
    * chosen at random, uniformly from [0, min(max_backoff, initial_backoff * backoff_multiplier^(n-1))]. A RetryInfo among the
-   * handler's status details sets the least wait. INVALID_ARGUMENT, UNIMPLEMENTED and results over the size
-   * limit are never retried, by any policy.
+   * handler's status details sets the least wait. INVALID_ARGUMENT, UNIMPLEMENTED, results over the size
+   * limit and results that break rules of the contract are never retried, by any policy.
    *
    * The next attempt is made by another agent, if another serves the task; by the same one, if no other had a free slot
    * for some seconds. The same holds after a crash and after RetryTask.
@@ -8071,8 +8103,8 @@ public final class Options {
      * <pre>
      * When to retry. Backoff is exponential with full jitter: attempt n (from 1) is followed by a wait that is
      * chosen at random, uniformly from [0, min(max_backoff, initial_backoff * backoff_multiplier^(n-1))]. A RetryInfo among the
-     * handler's status details sets the least wait. INVALID_ARGUMENT, UNIMPLEMENTED and results over the size
-     * limit are never retried, by any policy.
+     * handler's status details sets the least wait. INVALID_ARGUMENT, UNIMPLEMENTED, results over the size
+     * limit and results that break rules of the contract are never retried, by any policy.
      *
      * The next attempt is made by another agent, if another serves the task; by the same one, if no other had a free slot
      * for some seconds. The same holds after a crash and after RetryTask.

@@ -14,7 +14,7 @@ import { MessageType } from "@protobuf-ts/runtime";
  */
 export interface GreetRequest {
     /**
-     * Required.
+     * Required, at most 50 characters.
      *
      * @generated from protobuf field: string name = 1
      */
@@ -27,7 +27,7 @@ export interface GreetRequest {
  */
 export interface GreetResponse {
     /**
-     * Such as "Hello Ada".
+     * Such as "Hello Ada". It must fit on a card: at most 50 characters.
      *
      * @generated from protobuf field: string text = 1
      */

@@ -16,7 +16,7 @@ const runtime_4 = require("@protobuf-ts/runtime");
 class GreetRequest$Type extends runtime_4.MessageType {
     constructor() {
         super("greeter.v1.GreetRequest", [
-            { no: 1, name: "name", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
+            { no: 1, name: "name", kind: "scalar", T: 9 /*ScalarType.STRING*/, options: { "buf.validate.field": { string: { maxLen: "50" } } } }
         ]);
     }
     create(value) {
@@ -63,7 +63,7 @@ exports.GreetRequest = new GreetRequest$Type();
 class GreetResponse$Type extends runtime_4.MessageType {
     constructor() {
         super("greeter.v1.GreetResponse", [
-            { no: 1, name: "text", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
+            { no: 1, name: "text", kind: "scalar", T: 9 /*ScalarType.STRING*/, options: { "buf.validate.field": { string: { maxLen: "50" } } } },
             { no: 2, name: "language", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
         ]);
     }
