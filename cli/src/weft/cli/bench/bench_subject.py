@@ -13,6 +13,8 @@ from google.protobuf.wrappers_pb2 import BytesValue
 from weft.rpc.network.channel import client_options, dial
 
 METHOD = "weft.bench.v1.EchoService/Echo"
+# The same with rules for its request and response.
+RULED_METHOD = "weft.bench.v1.RuledService/Echo"
 # The same method of a stock server behind a sidecar.
 APP_METHOD = "weft.bench.v1.AppService/Echo"
 PAYLOAD = BytesValue(value=bytes(range(100)))

@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from itertools import repeat
 
 from google.protobuf.wrappers_pb2 import BytesValue
 
-from weft.cli.bench.bench_subject import METHOD, PAYLOAD, BenchSubject, stock_caller
+from weft.cli.bench.bench_subject import METHOD, PAYLOAD, RULED_METHOD, BenchSubject, stock_caller
 from weft.cli.process.children import Child, Children, until
 from weft.cli.terminal.failure import Failure
-from weft.client import Method, connect
+from weft.client import Mesh, Method, connect
 
 _AGENTS = 2
 _SLOTS = 256
-_ECHO = Method.of(METHOD, BytesValue, BytesValue)
 
 
 @asynccontextmanager
 async def embedded(
     children: Children, _plain: str, *, durability: str
 ) -> AsyncIterator[Sequence[BenchSubject]]:
-    """Durable calls on the embedded store."""
+    """Durable calls on the embedded store; with durability "process" also of a method with rules, to compare."""
     store = str(children.folder / f"{durability}.db")
     prefix, title = f"embedded_{durability}", f"durable call, embedded store, {durability}"
-    async with _durable(children, prefix, title, store, durability, {}) as subject:
-        yield [subject]
+    methods = {METHOD: (prefix, title)}
+    if durability == "process":
+        methods[RULED_METHOD] = (f"{prefix}_rules", f"{title}, checked by rules")
+    async with _durable(children, prefix, methods, store, durability, {}) as subjects:
+        yield subjects
 
 
 def redis_server() -> str | None:
@@ -60,36 +63,49 @@ async def redis(children: Children, _plain: str) -> AsyncIterator[Sequence[Bench
     )
     await until(socket.exists, [server], "redis-server to listen")
     title = "durable call, Redis, everysec"
-    async with _durable(children, "redis", title, f"unix://{socket}", "fast", {"redis": server}) as subject:
-        yield [subject]
+    methods = {METHOD: ("redis", title)}
+    async with _durable(
+        children, "redis", methods, f"unix://{socket}", "fast", {"redis": server}
+    ) as subjects:
+        yield subjects
 
 
 @asynccontextmanager
 async def _durable(
-    children: Children, prefix: str, title: str, store: str, durability: str, others: dict[str, Child]
-) -> AsyncIterator[BenchSubject]:
+    children: Children,
+    prefix: str,
+    methods: Mapping[str, tuple[str, str]],
+    store: str,
+    durability: str,
+    others: dict[str, Child],
+) -> AsyncIterator[Sequence[BenchSubject]]:
+    """A subject a method.
+
+    Args:
+        methods: the methods with the prefixes and titles of their subjects.
+    """
     coordinator, target = await children.coordinator(
         f"coordinator-{prefix}", store=store, durability=durability
     )
     for number in range(_AGENTS):
         children.agent(f"{prefix}-{number}", "weft.cli.bench.echo:agent", target, slots=_SLOTS)
-    async with connect(target) as mesh, stock_caller(target) as call:
+    processes = {name: child.pid for name, child in ({"coordinator": coordinator} | others).items()}
+    async with AsyncExitStack() as stack:
+        mesh = await stack.enter_async_context(connect(target))
+        subjects = []
+        for method, (key, title) in methods.items():
+            await children.hosted(mesh, method, agents=_AGENTS)
+            call = await stack.enter_async_context(stock_caller(target, method))
+            burst = partial(_burst, mesh, Method.of(method, BytesValue, BytesValue))
+            subjects.append(BenchSubject(key, title, call, burst, "tasks_per_s", processes))
+        yield subjects
 
-        async def burst(count: int) -> None:
-            answered = 0
-            async for done in mesh.tasks.run_many(_ECHO, repeat(PAYLOAD, count)):
-                if done.result() != PAYLOAD:
-                    raise Failure("a response differs from its request")
-                answered += 1
-            if answered != count:
-                raise Failure(f"{count} tasks were submitted, but {answered} results came back")
 
-        await children.hosted(mesh, METHOD, agents=_AGENTS)
-        yield BenchSubject(
-            prefix=prefix,
-            title=title,
-            call=call,
-            burst=burst,
-            rate="tasks_per_s",
-            processes={name: child.pid for name, child in ({"coordinator": coordinator} | others).items()},
-        )
+async def _burst(mesh: Mesh, method: Method[BytesValue, BytesValue], count: int) -> None:
+    answered = 0
+    async for done in mesh.tasks.run_many(method, repeat(PAYLOAD, count)):
+        if done.result() != PAYLOAD:
+            raise Failure("a response differs from its request")
+        answered += 1
+    if answered != count:
+        raise Failure(f"{count} tasks were submitted, but {answered} results came back")
