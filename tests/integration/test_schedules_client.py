@@ -146,7 +146,18 @@ async def test_the_command(target: str) -> None:
 
     assert await ask("list") == "no schedules\n"
     given = ("create", "nightly", CALL, '{"text": "tick"}', "--cron", "30 2 * * *", "--zone", "Europe/Berlin")
-    options = ("--overlap", "cancel", "--priority", "7", "--catch-up-s", "90", "--jitter-s", "5")
+    options = (
+        "--overlap",
+        "cancel",
+        "--priority",
+        "7",
+        "--catch-up-s",
+        "90",
+        "--jitter-s",
+        "5",
+        "--lock",
+        "db",
+    )
     assert (await ask(*given, *options)).startswith("nightly next tick 20")
     assert (await ask(*given, *options)).startswith("nightly next tick 20")
     assert "is there already, with another spec" in await ask(*given, status=1)
@@ -179,6 +190,7 @@ async def test_the_command(target: str) -> None:
         assert text in shown
     document = (await weft("schedules", "show", "nightly", "--json", target=target)).document
     assert (document["request"]["text"], document["options"]["priority"]) == ("tick", 7)
+    assert document["options"]["locks"] == [{"name": "db"}]
     assert document["last_ticks"][0]["task_id"] == task_id
     documents = (await weft("schedules", "list", "--json", target=target)).document
     assert [each["name"] for each in documents] == ["nightly", "once", "pulse"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -99,6 +99,12 @@ def create(
     priority: inputs.Priority = None,
     delay_s: inputs.DelayS = None,
     require: inputs.Require = None,
+    agent: inputs.Agent = None,
+    no_wait: inputs.NoWait = False,
+    fairness_key: inputs.FairnessKey = None,
+    lock: inputs.Locks = None,
+    shared_lock: inputs.SharedLocks = None,
+    consume: inputs.Consumes = None,
     metadata: inputs.Metadata = None,
     limit_s: Annotated[
         float | None,
@@ -116,7 +122,21 @@ def create(
     from weft.cli.process.command_runner import run
 
     timing = _timing(cron, zone, every_s, at)
-    options: ScheduleOptions = {**submit_options(priority, delay_s, require, metadata, limit_s)}  # type: ignore[typeddict-item]
+    tasks = submit_options(
+        priority=priority,
+        delay_s=delay_s,
+        require=require,
+        no_wait=no_wait,
+        fairness_key=fairness_key,
+        lock=lock,
+        shared_lock=shared_lock,
+        consume=consume,
+        metadata=metadata,
+        limit_s=limit_s,
+        agent=agent,
+    )
+    # Those of tasks are among those of schedules.
+    options = cast("ScheduleOptions", tasks)
     if overlap:
         options["overlap"] = _policy(overlap)
     if jitter_s is not None:

@@ -70,17 +70,19 @@ def submit(
         raise Failure("--request-id is for a single task: leave out --lines and --count", status=2)
     if request_id is not None:
         inputs.check_sendable([("weft-request-id", request_id)])
-    options = submit_options(priority, delay_s, require, metadata, limit_s)
-    if no_wait:
-        options["no_wait"] = True
-    if fairness_key is not None:
-        options["fairness_key"] = fairness_key
-    if lock or shared_lock:
-        options["locks"] = inputs.locks(lock, shared_lock)
-    if consume:
-        options["consumes"] = inputs.consumes(consume)
-    if agent:
-        options["agent_id"] = agent
+    options = submit_options(
+        priority=priority,
+        delay_s=delay_s,
+        require=require,
+        no_wait=no_wait,
+        fairness_key=fairness_key,
+        lock=lock,
+        shared_lock=shared_lock,
+        consume=consume,
+        metadata=metadata,
+        limit_s=limit_s,
+        agent=agent,
+    )
     texts = list(inputs.read_lines(request)) if lines else [(0, inputs.read_text(request))]
 
     async def work(mesh: Mesh) -> bool:
@@ -102,11 +104,18 @@ def submit(
 
 
 def submit_options(
+    *,
     priority: int | None,
     delay_s: float | None,
     require: list[str] | None,
+    no_wait: bool,
+    fairness_key: str | None,
+    lock: list[str] | None,
+    shared_lock: list[str] | None,
+    consume: list[str] | None,
     metadata: list[str] | None,
     limit_s: float | None,
+    agent: str | None,
 ) -> SubmitOptions:
     """The options of tasks that the command line names."""
     options: SubmitOptions = {}
@@ -118,6 +127,16 @@ def submit_options(
         options["schedule_to_close_s"] = limit_s
     if require:
         options["require_labels"], options["require_resources"] = inputs.requirements(require)
+    if no_wait:
+        options["no_wait"] = True
+    if fairness_key is not None:
+        options["fairness_key"] = fairness_key
+    if lock or shared_lock:
+        options["locks"] = inputs.locks(lock, shared_lock)
+    if consume:
+        options["consumes"] = inputs.consumes(consume)
+    if agent:
+        options["agent_id"] = agent
     if metadata:
         options["metadata"] = inputs.metadata_entries(metadata)
     return options
