@@ -175,9 +175,9 @@ async def test_a_slow_agent_gets_less(mesh: MeshHarness) -> None:
 
 # Its code, and how long it works before it fails.
 KINDS = {
+    "works, then fails": (code_pb2.UNAVAILABLE, 0.3),
     "raises": (code_pb2.UNKNOWN, 0.0),
     "UNAVAILABLE": (code_pb2.UNAVAILABLE, 0.0),
-    "works, then fails": (code_pb2.UNAVAILABLE, 0.3),
 }
 
 
@@ -199,7 +199,7 @@ class ThreeAgents(NamedTuple):
         for each in self.meshes:
             await each.eventually(lambda each=each: is_failing(each, "bad"), "each coordinator knows")
             shown = (await weft("agents", "show", "bad", target=each.target)).out
-            assert "in a row failed, the last with UNAVAILABLE: o" in shown
+            assert "in a row failed, the last with UN" in shown
             listed = await weft("agents", "list", target=each.target)
             assert "bad: " in listed.err
             assert "in a row failed" in listed.err
@@ -225,7 +225,7 @@ class ThreeAgents(NamedTuple):
             await run_all(self.meshes[0], 50)
         assert time.monotonic() - began < MENDED_S
         assert len(bad.agent.assigned) - before == bad.succeeded
-        assert bad.most < 16, "no flood"
+        assert bad.most <= 40, "no flood"
         for each in self.meshes:
             await each.eventually(lambda each=each: is_well(each, "bad"), "each coordinator knows")
 
@@ -240,7 +240,8 @@ async def is_well(mesh: MeshHarness, agent_id: str) -> bool:
 
 async def test_one_of_three_that_fails(mesh: MeshHarness) -> None:
     await mesh.coordinator()
-    async with working(mesh, "bad", slots=16) as bad, working(mesh, "good-1"), working(mesh, "good-2"):
+    # As many slots as a sidecar has.
+    async with working(mesh, "bad", slots=256) as bad, working(mesh, "good-1"), working(mesh, "good-2"):
         await mesh.wait_serving()
         three = ThreeAgents([mesh], bad)
         await three.check_draws_little()

@@ -129,10 +129,12 @@ class AgentOutcomes:
         if left_s <= 0.0:
             self.allowance, self.suspect = None, False
             return
-        allowance = int(slots * slow_start.factor(left_s))
-        if not self.suspect:
-            # A new one.
-            allowance = max(FIRST_SLOTS + 2 * self._successes, allowance)
+        if self.suspect:
+            allowance = int(slots * slow_start.factor(left_s))
+        else:
+            # A new one. Time counts little at first: its first attempts may take long before they fail.
+            grown = slow_start.factor(left_s, least=0.0, aggression=0.5)
+            allowance = FIRST_SLOTS + max(2 * self._successes, int((slots - FIRST_SLOTS) * grown))
         self.allowance = max(least, allowance) if allowance < slots else None
 
     def measured(self, method: str, seconds: float, now_s: float, typical_s: float) -> None:
