@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
@@ -15,7 +16,9 @@ from selling.v1 import selling_pb2, selling_pb2_grpc
 from tests.support.beside import free_address, sidecar
 from tests.support.mesh import MeshHarness
 from tests.support.processes import Process, until
-from weft.client import FieldViolation, InvalidArgument, RetryPolicy, TaskState, connect, methods
+from tests.support.ruled import message_class, ruled_pool
+from weft.agent import Agent
+from weft.client import Every, FieldViolation, InvalidArgument, RetryPolicy, TaskState, connect, methods
 from weft.client.api import WeftError
 from weft.rpc.errors import from_call
 from weft.v1 import errors_pb2
@@ -158,6 +161,25 @@ async def test_a_broken_response_is_not_retried(selling: MeshHarness):
         assert (task.state, task.attempt) == (TaskState.FAILED, 1)
 
 
+async def test_an_agent_whose_rules_do_not_compile_is_refused(selling: MeshHarness):
+    pool = ruled_pool(
+        "message In { int32 n = 1; string name = 2 [(buf.validate.field).string.pattern = '(']; }"
+        " message Request { repeated In all = 1; }"
+    )
+    request = message_class(pool)
+
+    async def call(message: Any) -> Any:
+        return message
+
+    call.__annotations__ = {"message": request, "return": request}
+    agent = Agent(target=selling.target, agent_id="faulty")
+    agent.method("faulty.v1.Service/Call")(call)
+    with pytest.raises(InvalidArgument) as caught:
+        await asyncio.wait_for(agent.serve(), WAIT_S)
+    assert caught.value.reason == errors_pb2.ERROR_REASON_CONTRACT_INVALID
+    assert "t.v1.In.name: its rules of buf.validate do not compile" in caught.value.message
+
+
 async def test_no_door_stores_a_broken_request(selling: MeshHarness):
     """Transparent, detached, alone, in bulk, by a schedule: nothing is stored, and a bulk's other tasks are."""
     sell = methods(selling_pb2_grpc.SellServiceStub).Sell
@@ -177,5 +199,8 @@ async def test_no_door_stores_a_broken_request(selling: MeshHarness):
             refused.result()
         assert caught.value.violations[0].field == "item"
         assert [each.result().price for each in done if each.index != 1] == [1, 1]
+        with pytest.raises(InvalidArgument) as caught:
+            await mesh.schedules.create("bad", sell, bad, Every(3600))
+        assert caught.value.reason == BROKEN
         after = [task async for task in mesh.tasks.list() if task.id not in before]
         assert len(after) == 2

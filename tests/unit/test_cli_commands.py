@@ -310,7 +310,11 @@ def test_how_failures_are_told() -> None:
                 error_details_pb2.ErrorInfo(reason="YEAR", domain="acme", metadata={"year": "3000"}),
                 error_details_pb2.BadRequest(
                     field_violations=[
-                        error_details_pb2.BadRequest.FieldViolation(field="year", description="too large")
+                        error_details_pb2.BadRequest.FieldViolation(field="year", description="too large"),
+                        error_details_pb2.BadRequest.FieldViolation(
+                            field="name", description="is empty", reason="string.min_len"
+                        ),
+                        error_details_pb2.BadRequest.FieldViolation(description="both", reason="one_of"),
                     ]
                 ),
                 error_details_pb2.DebugInfo(detail="line 7"),
@@ -324,6 +328,8 @@ def test_how_failures_are_told() -> None:
         "weft: INVALID_ARGUMENT: the year is in the future",
         "  reason YEAR (acme), year 3000",
         "  field year: too large",
+        "  field name: is empty (string.min_len)",
+        "  both (one_of)",
         '  google.rpc.DebugInfo: {"detail": "line 7"}',
     )
     # An error of this process' own has said it all in its message.

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import threading
 from typing import Any
 
 import protovalidate
 import pytest
 from google.protobuf import json_format, text_format
+from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.ruled import compiled, loaded, message_class, ruled_method, ruled_pool, ruled_set
 from tests.support.schema import METHOD, PACKAGE
+from weft.coordinator import codec
+from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
 from weft.rpc.contracts import descriptors, payload_rules
 from weft.rpc.contracts.payload_rules import MAX_VIOLATIONS, PayloadRules
 from weft.rpc.errors import FieldViolation, InvalidArgument, from_status
-from weft.v1 import errors_pb2
+from weft.v1 import errors_pb2, options_pb2
 
 PERSON = """
 message Person {
@@ -217,6 +222,51 @@ def test_a_rule_that_fails_for_a_message_refuses_the_message(expression: str, re
     assert error.reason == errors_pb2.ERROR_REASON_RULES_VIOLATED
 
 
+@settings(deadline=None, max_examples=100)
+@given(st.data())
+def test_a_damaged_contract_is_refused_or_works(data: st.DataObject):
+    """Options are bytes of strangers: the library behind the rules is not Python, and must not take the process along."""
+    files = descriptors.PlainFileSet.FromString(_damageable())
+    (damaged,) = (each for each in files.file if each.name == "t.proto")
+    holders = [each for message in damaged.message_type for each in (message, *message.field)]
+    holder = data.draw(st.sampled_from([each for each in holders if each.options.ByteSize()]))
+    raw = bytearray(holder.options.SerializeToString())
+    for _ in range(data.draw(st.integers(1, 3))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(DecodeError):
+        holder.options.ParseFromString(bytes(raw))
+    try:
+        info = loaded(files)
+    except InvalidArgument:
+        return
+    if info.request_rules is not None:
+        refusal_of(info, 'person {name: "Ada"} people {age: 3} by_name {key: "x" value {name: "X"}}')
+
+
+@functools.cache
+def _damageable() -> bytes:
+    serialized: bytes = ruled_set(PERSON).SerializeToString()
+    return serialized
+
+
+def test_an_operator_switches_the_checks_of_tasks(person: Any):
+    contracts = Contracts()
+    contracts.admit(Contract.load(_damageable(), [METHOD]))
+    info = contracts.method(METHOD)
+    defaults = codec.Defaults(60.0, 60.0, 1_000_000, 1_000_000)
+
+    def submit() -> None:
+        codec.submission(codec.Call(info, b"", ""), None, contracts.policies.find(METHOD), defaults, "id")
+
+    with pytest.raises(InvalidArgument, match="rule"):
+        submit()
+    contracts.policies.set_overrides({METHOD: options_pb2.TaskPolicy(check_rules=False)})
+    submit()
+    contracts.policies.set_overrides({})
+    with pytest.raises(InvalidArgument, match="rule"):
+        submit()
+
+
 def test_no_rules_cost_nothing(person: Any):
     assert ruled_method("message Request { string a = 1; Request r = 2; }").request_rules is None
     assert person.request_rules is not None
@@ -394,10 +444,9 @@ def test_coordinator_and_library_agree(request_json: dict[str, Any]):
             )
 
 
-def _agreeing(made: list[Any] = []) -> Any:  # noqa: B006 - made once
-    if not made:
-        made.append(ruled_method(PERSON))
-    return made[0]
+@functools.cache
+def _agreeing() -> Any:
+    return ruled_method(PERSON)
 
 
 def test_a_type_is_compiled_once():
