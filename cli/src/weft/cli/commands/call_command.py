@@ -116,7 +116,7 @@ def call(
         "--all": all_agents,
     }
     _check(for_tasks, direct=direct or explain, policy=policy)
-    for_each = submit_options(priority, delay_s, require, metadata if all_agents else None, None)
+    for_each = submit_options(priority, delay_s, require, metadata=metadata if all_agents else None)
     entries = call_options(
         request_id=request_id,
         priority=priority,

@@ -104,18 +104,18 @@ def submit(
 
 
 def submit_options(
+    priority: int | None = None,
+    delay_s: float | None = None,
+    require: list[str] | None = None,
     *,
-    priority: int | None,
-    delay_s: float | None,
-    require: list[str] | None,
-    no_wait: bool,
-    fairness_key: str | None,
-    lock: list[str] | None,
-    shared_lock: list[str] | None,
-    consume: list[str] | None,
-    metadata: list[str] | None,
-    limit_s: float | None,
-    agent: str | None,
+    no_wait: bool = False,
+    fairness_key: str | None = None,
+    lock: list[str] | None = None,
+    shared_lock: list[str] | None = None,
+    consume: list[str] | None = None,
+    metadata: list[str] | None = None,
+    limit_s: float | None = None,
+    agent: str | None = None,
 ) -> SubmitOptions:
     """The options of tasks that the command line names."""
     options: SubmitOptions = {}
