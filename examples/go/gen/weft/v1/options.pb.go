@@ -198,10 +198,10 @@ type TaskPolicy struct {
 	Locks []*Lock `protobuf:"bytes,12,rep,name=locks,proto3" json:"locks,omitempty"`
 	// Amounts of its agent's resources that a task uses while it runs, such as "gpu": 1. An agent needs as much left.
 	Consumes map[string]float64 `protobuf:"bytes,13,rep,name=consumes,proto3" json:"consumes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
-	// Answer equal requests with a stored result.
+	// Answer equal requests with a stored result. Checked, but not in force yet.
 	Cache *CachePolicy `protobuf:"bytes,14,opt,name=cache,proto3" json:"cache,omitempty"`
 	// Full name of the method that runs instead, with the same request, when retries are spent or no agent serves this one. Its
-	// request and response types must be the same.
+	// request and response types must be the same. Checked, but not in force yet.
 	Fallback string `protobuf:"bytes,15,opt,name=fallback,proto3" json:"fallback,omitempty"`
 	// Refuse a call at once if no connected agent can serve it.
 	NoWait *bool `protobuf:"varint,16,opt,name=no_wait,json=noWait,proto3,oneof" json:"no_wait,omitempty"`
