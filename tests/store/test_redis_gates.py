@@ -182,7 +182,7 @@ async def test_two_coordinators_overrun_no_gate_and_lose_no_task(server: RedisSe
     stores = [await _open(server, None) for _ in range(2)]
     ledger, given = Ledger(), dict[str, Submission]()
     await stores[0].store.set_run_limits(METHOD, LIMITS)
-    submissions = [_mixed(rng) for _ in range(500)]
+    submissions = [_mixed(rng) for _ in range(300)]
     given.update(zip(await stores[0].submit_many(submissions), submissions, strict=True))
     owners = [await h.agent(f"a{n}", lease_s=1e6) for n, h in enumerate(stores)]
     workers = [asyncio.create_task(_work(stores[n % 2], owners[n % 2], ledger, given, n)) for n in range(6)]
@@ -400,6 +400,24 @@ async def test_strict_limits_refuse_or_cancel(here: Harness, server: RedisServer
         await here.end(claim)
     assert await here.store.depths() == {}
     assert await _left(server) == []
+
+
+async def test_who_waits_for_a_refused_task_is_told(here: Harness) -> None:
+    """Nobody was told that it is stored: its caller follows it."""
+    await here.store.set_run_limits(METHOD, {"": RunLimitRule(1, at_limit=LimitAction.REFUSE)})
+    await here.submit()
+    given = Submission(METHOD, task_id=here.store.new_task_id(METHOD))
+    await here.store.enqueue([given], acknowledged=False)
+    async with asyncio.timeout(10):
+        while not here.listener.states(given.task_id):
+            await asyncio.sleep(0.01)
+    (told,) = [record for record in here.listener.changes if record.task_id == given.task_id]
+    assert reason_of(told)[0] == "LIMIT_REACHED"
+    assert await here.store.get([given.task_id]) == [None]
+    # It counted as ready for a moment.
+    async with asyncio.timeout(10):
+        while sum(here.store.ready_depths().values()) != 1:
+            await asyncio.sleep(0.01)
 
 
 # -- turns ------------------------------------------------------------------------------------------------------------
