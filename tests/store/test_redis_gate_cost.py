@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -139,41 +138,42 @@ async def test_a_plain_record_has_no_more_fields(h: Harness, server: RedisServer
     assert ended.keys() == running.keys() | {"b", "fi", "ex", "o", "rp"}
 
 
-async def _claim_usec(h: Harness, server: RedisServer, owner: Owner, rounds: int) -> tuple[float, float]:
-    """Redis' own time and commands for a claimed task, of the best of some claims."""
-    best: tuple[float, float] = (1e9, 0)
+async def _claim_usec(h: Harness, server: RedisServer, owner: Owner) -> tuple[float, float]:
+    """Redis' own time and commands for a claimed task."""
     async with server.client() as client:
-        for _ in range(rounds):
-            before = (await client.info("commandstats"))["cmdstat_evalsha"]["usec"]
-            meter = await RedisMeter.start(server)
-            claims = await h.claim(owner, BATCH)
-            calls = (await meter.read()).calls
-            assert len(claims) == BATCH
-            usec = (await client.info("commandstats"))["cmdstat_evalsha"]["usec"] - before
-            best = min(best, (usec / BATCH, calls / BATCH))
-    return best
+        before = (await client.info("commandstats"))["cmdstat_evalsha"]["usec"]
+        meter = await RedisMeter.start(server)
+        claims = await h.claim(owner, BATCH)
+        calls = (await meter.read()).calls
+        assert len(claims) == BATCH
+        usec = (await client.info("commandstats"))["cmdstat_evalsha"]["usec"] - before
+    return usec / BATCH, calls / BATCH
 
 
 @pytest.mark.slow
-async def test_a_claim_costs_the_same_with_a_thousand_keys(h: Harness, server: RedisServer) -> None:
+async def test_a_claim_costs_the_same_with_a_thousand_keys(server: RedisServer) -> None:
     """Tasks queued over one key and over a thousand. WEFT_TEST_TASKS=1000000 for the figures of a million."""
     tasks = int(os.environ.get("WEFT_TEST_TASKS", "100000"))
-    owner = await h.agent(lease_s=1e6)
-    found: dict[int, tuple[float, float]] = {}
-    async with server.client() as client:
-        before = (await client.info("memory"))["used_memory"]
+    stores: dict[int, tuple[Harness, Owner]] = {}
     for keys in (1, 1000):
+        clock, listener = ManualClock(), RecordingListener(followed=set())
+        store = RedisStore(server.url, prefix=f"keys{keys}", clock=clock, options=RedisOptions(poll_s=60.0))
+        await store.open(listener)
+        h, make = Harness(store, clock, listener), _keyed(keys)
+        stores[keys] = h, await h.agent(lease_s=1e6)
         async with server.client() as client:
-            await client.flushdb(asynchronous=True)
-            while (await client.info("memory"))["lazyfree_pending_objects"]:
-                await asyncio.sleep(0.05)
-            owner = await h.agent(lease_s=1e6)
-            make = _keyed(keys)
+            before = (await client.info("memory"))["used_memory"]
             for at in range(0, tasks, 500):
                 await h.submit_many([make(at + number) for number in range(500)])
             used = (await client.info("memory"))["used_memory"] - before
-        found[keys] = await _claim_usec(h, server, owner, 30)
-        print(f"{keys} keys, {tasks} tasks: {used / tasks:.0f} B a task; a claimed task {found[keys]}")
-    (one_usec, one_calls), (many_usec, many_calls) = found[1], found[1000]
-    assert many_calls <= one_calls * 1.01
-    assert many_usec <= one_usec * 1.2
+        print(f"{keys} keys, {tasks} tasks: {used / tasks:.0f} B a task")
+    # In turns, and of each the best: others use the processors too.
+    rounds = [
+        {keys: await _claim_usec(h, server, owner) for keys, (h, owner) in stores.items()} for _ in range(40)
+    ]
+    best = {keys: min(each[keys] for each in rounds) for keys in stores}
+    print(f"usec and commands of a claimed task: {best}")
+    assert best[1000][1] <= best[1][1] * 1.01
+    assert best[1000][0] <= best[1][0] * 1.2
+    for h, _ in stores.values():
+        await h.store.close()
