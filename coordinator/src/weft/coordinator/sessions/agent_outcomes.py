@@ -13,11 +13,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from grpc import StatusCode
-
 from weft.rpc.balancing import slow_start
 from weft.rpc.balancing.outliers import (
-    FAULTS,
+    SERIES_FAULTS,
     OutlierRules,
     Record,
     eject,
@@ -29,9 +27,8 @@ from weft.rpc.balancing.outliers import (
 from weft.rpc.balancing.speed import Pace
 from weft.v1 import fleet_pb2
 
-# Other codes are answers: a caller's mistake, a limit, a cancellation. A deadline may have been too short: one impatient caller
-# must not take an agent from all others. (A balancer of direct calls has one caller, and counts deadlines.)
-ATTEMPT_FAULTS = frozenset(code.value[0] for code in FAULTS - {StatusCode.DEADLINE_EXCEEDED})
+# As numbers. Other codes are answers: a caller's mistake, a limit, a cancellation, a deadline.
+ATTEMPT_FAULTS = frozenset(code.value[0] for code in SERIES_FAULTS)
 # Shorter ejections than those of direct calls: tasks can wait and be retried, and a mended agent has work again within 10 s.
 RULES = OutlierRules(base_ejection_s=1.0, max_ejection_s=8.0)
 # Slots that an agent may use before its first success, if it has others beside it.

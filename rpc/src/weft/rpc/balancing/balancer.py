@@ -258,12 +258,15 @@ class Balancer:
             # The agent runs nothing. It would look the least loaded and get every call until the next snapshot.
             hosted.refuses_until = now + TURNED_AWAY_S
             self._availability_changed()
-        elif code in FAULTS and retry.connection_lost(code, trailers):
+        elif retry.connection_lost(code, trailers):
             # No series: one broken connection fails all of its calls.
             endpoint.record.failures += 1
             self._availability_changed()
-        elif code in FAULTS and outliers.failed(endpoint.record, self.limits.outliers):
-            self._eject(endpoint, now)
+        elif code in outliers.SERIES_FAULTS:
+            if outliers.failed(endpoint.record, self.limits.outliers):
+                self._eject(endpoint, now)
+        elif code in FAULTS:
+            endpoint.record.failures += 1
 
     def release(self, hosted: EndpointMethod, cost: int) -> None:
         """Uncount an attempt that `pick` counted: it has ended, or did not start."""

@@ -25,6 +25,8 @@ FAULTS = frozenset(
         grpc.StatusCode.DATA_LOSS,
     }
 )
+# Those that make a series. A deadline may have been too short: one impatient caller must not take an agent from the others.
+SERIES_FAULTS = FAULTS - {grpc.StatusCode.DEADLINE_EXCEEDED}
 
 
 @dataclass(frozen=True, slots=True)
