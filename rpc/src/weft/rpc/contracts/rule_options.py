@@ -57,12 +57,13 @@ class RuleOptions:
 
     def within(self, root: Descriptor) -> RuledTypes | None:
         """The types with rules in a message; None: there are none."""
-        if self._foreign:
+        # All types within are in this file and its imports.
+        self._read_file(root.file)
+        if self._foreign or not self._types:
             return None
         found: dict[Descriptor, frozenset[str]] = {}
         seen, waiting = {root.full_name}, [root]
         for current in waiting:  # it grows during the loop
-            self._read_file(current.file)
             if (lists := self._types.get(current.full_name)) is not None:
                 found[current] = lists
             for field in current.fields:
