@@ -154,3 +154,11 @@ def test_a_run_limit_is_held_in_all_and_by_key() -> None:
 
 def replace_key(item: Item, key: str) -> Item:
     return Item(item.request_id, item.name, item.request, key=key)
+
+
+def test_an_agent_has_so_much_of_a_resource() -> None:
+    items = [Item(f"t{n}", "CallSync", ProbeRequest(), key="k", gpus=1 + (n == 2)) for n in range(3)]
+    facts = [Fact("end", item.request_id, 1, agent_id, 9) for item in items for agent_id in ("a1", "a2")]
+    both = [start("t0", 1, "a1", 1), start("t1", 1, "a1", 2), *facts]
+    assert overrun_gates(items, [*both, start("t2", 1, "a2", 3)], ()) == []
+    assert overrun_gates(items, [*both, start("t2", 1, "a1", 3)], ())

@@ -1,14 +1,19 @@
-"""Endpoints and balancers for tests of balancing. Leaves out tests that cannot be: of a way that does not take the shape."""
+"""Endpoints and balancers for tests of balancing; a mesh with one or two coordinators. Leaves out tests that cannot be: of a way that does not take the shape."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from tests.support.endpoints import Endpoints
+from tests.support.mesh import MeshHarness
+from tests.support.redis_server import RedisServer
 from tests.support.ways import Way
 from weft.rpc.balancing import Balancer
 
@@ -33,6 +38,24 @@ async def balancers() -> AsyncIterator[Callable[..., Balancer]]:
     yield make
     for balancer in made:
         await balancer.close()
+
+
+@pytest_asyncio.fixture(params=["embedded", "redis"])
+async def doors(
+    tmp_path: Path, mesh: MeshHarness, request: pytest.FixtureRequest
+) -> AsyncIterator[tuple[MeshHarness, MeshHarness]]:
+    """Two doors to one mesh: on Redis two coordinators, else the same one twice."""
+    async with contextlib.AsyncExitStack() as stack:
+        if request.param == "embedded":
+            await mesh.coordinator()
+            yield mesh, mesh
+            return
+        redis = await stack.enter_async_context(RedisServer(tmp_path / "redis"))
+        (tmp_path / "other").mkdir()
+        other = await stack.enter_async_context(MeshHarness(tmp_path / "other"))
+        mesh.store = other.store = redis.url
+        await asyncio.gather(mesh.coordinator(), other.coordinator())
+        yield mesh, other
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,17 +8,16 @@ from typing import Any
 
 import pytest
 
-from tests.integration.test_run_limits import Pair, ask, pair, patient, submit, waits
+from probe.v1.probe_pb2 import ProbeRequest
 from tests.support import tasks
 from tests.support.command import weft
 from tests.support.lightweight import ECHO
 from tests.support.mesh import MeshHarness
-from tests.support.patient import PatientAgent
+from tests.support.patient import PatientAgent, ask, patient, submit, waits
 from weft.client import connect
 from weft.v1 import coordinator_pb2 as api
 from weft.v1 import fleet_pb2, session_pb2, task_pb2
 
-__all__ = ["pair"]
 RESOURCE = fleet_pb2.WAIT_REASON_RESOURCE
 
 
@@ -33,8 +32,8 @@ async def used(mesh: MeshHarness, agent_id: str) -> dict[str, tuple[float, list[
     return {each.resource: (each.used, [user.task_id for user in each.users]) for each in agent.resources}
 
 
-async def test_an_agent_gets_what_fits(pair: Pair) -> None:
-    here, there = pair
+async def test_an_agent_gets_what_fits(doors: tuple[MeshHarness, MeshHarness]) -> None:
+    here, there = doors
     async with patient(here, "a1", resources={"gpu": 2, "memory_bytes": 8e9, "disk": 1}) as agent:
         await there.wait_serving()
         ids = await submit(there, *[uses(gpu=1, memory_bytes=3e9)] * 4)
@@ -99,8 +98,8 @@ async def test_a_large_task_is_not_overtaken_for_ever(mesh: MeshHarness) -> None
         assert set(await agent.runs(4)) == set(small)
 
 
-async def test_several_agents_share_the_work(pair: Pair) -> None:
-    here, there = pair
+async def test_several_agents_share_the_work(doors: tuple[MeshHarness, MeshHarness]) -> None:
+    here, there = doors
     async with (
         patient(here, "a1", resources={"gpu": 1}) as one,
         patient(there, "a2", resources={"gpu": 5}) as two,
@@ -125,9 +124,9 @@ async def test_nothing_declares_the_resource(mesh: MeshHarness) -> None:
             assert "1 agent hosts probe.v1.ProbeService/Echo" in text
 
 
-async def test_after_a_reconnect_and_a_loss(pair: Pair) -> None:
+async def test_after_a_reconnect_and_a_loss(doors: tuple[MeshHarness, MeshHarness]) -> None:
     """Adopted attempts are counted; those of a lost process are not."""
-    here, there = pair
+    here, there = doors
     first = PatientAgent(here.own_channel(), "a1", instance_id="same", resources={"gpu": 2})
     await first.open()
     await here.wait_serving()
@@ -256,6 +255,22 @@ async def test_the_command_and_the_library_show_and_set(mesh: MeshHarness) -> No
         ):
             assert (await weft("queues", "limit", ECHO, *args, target=mesh.target)).status in {1, 2}, args
         assert (await weft("submit", ECHO, "--consume", "gpu", target=mesh.target)).status == 2
+
+
+async def test_an_agent_of_the_library(mesh: MeshHarness) -> None:
+    """Real handlers: of an agent with two, two run at a time."""
+    await mesh.coordinator()
+    await mesh.agent("a1", slots=8, resources={"gpu": 2})
+    ledger = mesh.ledger()
+    options = task_pb2.TaskOptions(consumes={"gpu": 1})
+    requests = [ProbeRequest(text=f"t{n}", sleep_s=0.05, ledger=ledger.path) for n in range(8)]
+    await tasks.ended(mesh, await tasks.submit_all(mesh, requests, options=options))
+    running = most = 0
+    for fact in sorted(ledger.facts(), key=lambda fact: (fact.time_s, fact.event == "start")):
+        running += 1 if fact.event == "start" else -1
+        most = max(most, running)
+    assert most == 2
+    assert (await weft("agent", "x:y", "--resource", "gpu", target=mesh.target)).status == 2
 
 
 @pytest.mark.parametrize("options", [{"locks": "db"}, {"lock": ["db"]}])

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
-import pytest_asyncio
 
 from probe.v1.probe_pb2 import Payload
 from tests.support import tasks
 from tests.support.lightweight import ECHO
 from tests.support.mesh import MeshHarness
-from tests.support.patient import PatientAgent, probe_contract
-from tests.support.redis_server import RedisServer
+from tests.support.patient import PatientAgent, ask, patient, probe_contract, submit, waits
 from tests.support.refusals import check, refused
 from weft.rpc.errors import error_info, from_call, status_of_call
 from weft.rpc.times import seconds
@@ -26,36 +21,6 @@ from weft.v1 import coordinator_pb2 as api
 from weft.v1 import fleet_pb2, options_pb2, task_pb2
 
 QUEUED, RUNNING = task_pb2.TASK_STATE_QUEUED, task_pb2.TASK_STATE_RUNNING
-Pair = tuple[MeshHarness, MeshHarness]
-
-
-@pytest_asyncio.fixture(params=["embedded", "redis"])
-async def pair(tmp_path: Path, mesh: MeshHarness, request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
-    """Two doors to one mesh: on Redis two coordinators, else the same one twice."""
-    async with contextlib.AsyncExitStack() as stack:
-        if request.param == "embedded":
-            await mesh.coordinator()
-            yield mesh, mesh
-            return
-        redis = await stack.enter_async_context(RedisServer(tmp_path / "redis"))
-        (tmp_path / "other").mkdir()
-        other = await stack.enter_async_context(MeshHarness(tmp_path / "other"))
-        mesh.store = other.store = redis.url
-        await asyncio.gather(mesh.coordinator(), other.coordinator())
-        yield mesh, other
-
-
-def ask(data: str = "", **options: Any) -> api.SubmitTaskRequest:
-    payload = Payload(data=data.encode()).SerializeToString()
-    return api.SubmitTaskRequest(method=ECHO, payload=payload, options=task_pb2.TaskOptions(**options))
-
-
-async def submit(mesh: MeshHarness, *requests: api.SubmitTaskRequest) -> list[str]:
-    """Submit tasks together; their ids."""
-    call = mesh.api().SubmitTasks(iter([api.SubmitTasksRequest(tasks=requests)]), timeout=10)
-    acks = [ack async for response in call for ack in response.acks]
-    assert not any(ack.HasField("error") for ack in acks), acks
-    return [ack.task_id for ack in acks]
 
 
 async def limit(mesh: MeshHarness, **limits: Any) -> Sequence[fleet_pb2.Queue]:
@@ -68,27 +33,10 @@ async def the_queue(mesh: MeshHarness) -> fleet_pb2.Queue:
     return queue
 
 
-async def waits(mesh: MeshHarness, task_id: str, reason: fleet_pb2.WaitReason) -> task_pb2.Task:
-    """The task, once it waits for this reason."""
-    seen = task_pb2.Task()
-
-    async def holds() -> bool:
-        seen.CopyFrom(await tasks.look(mesh, task_id))
-        return seen.waiting.reason == reason
-
-    await mesh.eventually(holds, f"{task_id} waits with {fleet_pb2.WaitReason.Name(reason)}, not {seen}")
-    return seen
-
-
-@contextlib.asynccontextmanager
-async def patient(mesh: MeshHarness, agent_id: str, **given: Any) -> AsyncIterator[PatientAgent]:
-    async with PatientAgent(mesh.own_channel(), agent_id, **given) as agent:
-        await mesh.wait_serving()
-        yield agent
-
-
-async def test_a_limit_of_the_contract_holds_for_each_key_at_all_coordinators(pair: Pair) -> None:
-    here, there = pair
+async def test_a_limit_of_the_contract_holds_for_each_key_at_all_coordinators(
+    doors: tuple[MeshHarness, MeshHarness],
+) -> None:
+    here, there = doors
     contract = probe_contract(
         {"Echo": {"run_limits": [{"key": "data", "max_running": 2}, {"max_running": 5}]}}
     )
@@ -135,8 +83,8 @@ def _check_keys(one: PatientAgent, two: PatientAgent) -> None:
     assert all(running.count(payload) <= 2 for payload in running)
 
 
-async def test_operators_limit_and_clear_at_run_time(pair: Pair) -> None:
-    here, there = pair
+async def test_operators_limit_and_clear_at_run_time(doors: tuple[MeshHarness, MeshHarness]) -> None:
+    here, there = doors
     async with patient(here, "a1") as agent:
         await there.wait_serving()
         ids = await submit(here, *[ask()] * 3)
@@ -160,8 +108,8 @@ async def test_operators_limit_and_clear_at_run_time(pair: Pair) -> None:
         await tasks.ended(there, ids)
 
 
-async def test_an_operators_limit_by_a_key_and_its_removal(pair: Pair) -> None:
-    here, there = pair
+async def test_an_operators_limit_by_a_key_and_its_removal(doors: tuple[MeshHarness, MeshHarness]) -> None:
+    here, there = doors
     async with patient(here, "a1") as agent:
         await there.wait_serving()
         await limit(there, key="data", max_running=1)
@@ -200,8 +148,8 @@ async def test_operators_limits_outlive_a_restart(mesh: MeshHarness) -> None:
         assert list(agent.running) == ids[:1]
 
 
-async def test_a_rate_holds_over_both_coordinators(pair: Pair) -> None:
-    here, there = pair
+async def test_a_rate_holds_over_both_coordinators(doors: tuple[MeshHarness, MeshHarness]) -> None:
+    here, there = doors
     async with patient(here, "a1", slots=64) as one, patient(there, "a2", slots=64) as two:
         await limit(here, max_rate_per_s=20, burst=5)
         ids = [*await submit(here, *[ask()] * 20), *await submit(there, *[ask()] * 20)]
@@ -217,8 +165,8 @@ async def test_a_rate_holds_over_both_coordinators(pair: Pair) -> None:
         assert starts[-1] - starts[0] < 35 / 20 + 3
 
 
-async def test_locks_are_exclusive_or_shared(pair: Pair) -> None:
-    here, there = pair
+async def test_locks_are_exclusive_or_shared(doors: tuple[MeshHarness, MeshHarness]) -> None:
+    here, there = doors
     lock, share = options_pb2.Lock(name="db-migrate"), options_pb2.Lock(name="db-migrate", shared=True)
     async with patient(here, "a1") as one, patient(there, "a2") as two:
         (reader, second) = await submit(
@@ -275,15 +223,15 @@ async def test_the_deadline_of_a_call_says_what_it_waited_for(mesh: MeshHarness)
         assert f"the lock 'l:6b', held by task {first} on agent a1" in (late.value.details() or "")
 
 
-async def test_refused_at_the_limit_through_every_door(pair: Pair) -> None:
-    here, there = pair
+async def test_refused_at_the_limit_through_every_door(doors: tuple[MeshHarness, MeshHarness]) -> None:
+    here, there = doors
     contract = probe_contract(
         {"Echo": {"run_limits": [{"key": "data", "max_running": 1, "at_limit": "AT_LIMIT_REFUSE"}]}}
     )
     async with patient(here, "a1", contract=contract) as agent:
         await there.wait_serving()
         (first,) = await submit(here, ask("x"))
-        for number, mesh in enumerate(pair):
+        for number, mesh in enumerate(doors):
             for error in (
                 await _error(mesh.api().SubmitTask(ask("x"), timeout=10)),
                 await _error(mesh.probe().Echo(Payload(data=b"x"), timeout=10)),
@@ -312,9 +260,9 @@ async def _error(call: Any) -> grpc.aio.AioRpcError:
     return found.value
 
 
-async def test_the_newest_and_the_oldest_are_cancelled(pair: Pair) -> None:
+async def test_the_newest_and_the_oldest_are_cancelled(doors: tuple[MeshHarness, MeshHarness]) -> None:
     """Singleton and debounce."""
-    here, there = pair
+    here, there = doors
     options = {
         "Echo": {"run_limits": [{"key": "data", "max_running": 1, "at_limit": "AT_LIMIT_CANCEL_NEWEST"}]},
         "Call": {"run_limits": [{"max_running": 1, "at_limit": "AT_LIMIT_CANCEL_OLDEST"}]},

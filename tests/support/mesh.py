@@ -135,6 +135,7 @@ class MeshHarness:
         slots: int = 4,
         prefetch: int = 0,
         labels: Mapping[str, str] | None = None,
+        resources: Mapping[str, float] | None = None,
         drain_grace_s: float | None = None,
         env: Mapping[str, str] | None = None,
         program: str = PROBE_AGENT,
@@ -154,6 +155,8 @@ class MeshHarness:
         ]
         for key, value in (labels or {}).items():
             flags += ["--label", f"{key}={value}"]
+        for key, amount in (resources or {}).items():
+            flags += ["--resource", f"{key}={amount:g}"]
         if drain_grace_s is not None:
             flags += ["--drain-grace-s", str(drain_grace_s)]
         process = Process.weft(

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from tests.chaos.harness.items import Shape
+from tests.chaos.harness.items import GPUS, Shape
 from tests.support import tasks
 from tests.support.clocks import clock_off
 from tests.support.fault_proxy import FaultProxy
@@ -49,6 +49,7 @@ class Agents:
             target=",".join(link.address for link in self._links[agent_id].values()),
             program=tasks.PLAIN,
             env=clock_off(self._clocks_off_s[agent_id]),
+            resources={"gpu": GPUS} if shape.gated else None,
             wait=False,
         )
 

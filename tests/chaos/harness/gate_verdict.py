@@ -1,4 +1,4 @@
-"""Whether attempts overran a run limit or a lock, from the ledger, by a pure function.
+"""Whether attempts overran a run limit, a lock or a resource of their agent, from the ledger, by a pure function.
 
 Agents that a fault disowned may still run what was given to others, and so may those whose tasks were lost before they were
 acknowledged: what they ran at that time does not count.
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from tests.chaos.harness.faults import Blow
-from tests.chaos.harness.items import RUNNING, RUNNING_PER_KEY, Item
+from tests.chaos.harness.items import GPUS, RUNNING, RUNNING_PER_KEY, Item
 from tests.support.ledger import Fact
 
 
@@ -21,6 +21,7 @@ class Run(NamedTuple):
     start_s: float
     end_s: float
     item: Item
+    agent_id: str
     shared: bool = True
 
 
@@ -33,6 +34,9 @@ def overrun_gates(items: Iterable[Item], facts: Sequence[Fact], blows: Sequence[
         if run.item.lock is not None:
             name, shared = run.item.lock
             gates[f"lock {name}"].append(run._replace(shared=shared))
+        # Once for each unit.
+        gates[of_agent := f"gpu of {run.agent_id}"] += [run] * run.item.gpus
+        most[of_agent] = GPUS
         if run.item.name == "Call":
             by_key = f"key {run.item.key}"
             gates["Call"].append(run)
@@ -53,7 +57,7 @@ def _runs(items: dict[str, Item], facts: Sequence[Fact], blows: Sequence[Blow]) 
         if start_s is None or fact.text not in items:
             continue
         if not any(_estranges(blow, fact.agent_id, start_s, fact.time_s) for blow in blows):
-            yield Run(start_s, fact.time_s, items[fact.text])
+            yield Run(start_s, fact.time_s, items[fact.text], fact.agent_id)
 
 
 def _estranges(blow: Blow, agent_id: str, start_s: float, end_s: float) -> bool:

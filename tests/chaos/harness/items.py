@@ -28,7 +28,7 @@ class Shape:
     retries: bool = True
     # Beside the load, with a tick every second or two.
     schedules: int = 0
-    # Tasks have fairness keys, some have locks, and `Call` has run limits.
+    # Tasks have fairness keys, some have locks or use resources, and `Call` has run limits.
     gated: bool = False
 
 
@@ -52,6 +52,8 @@ GATED = Shape(
 )
 # The run limits of `Call`: running attempts in all, and of each fairness key.
 RUNNING, RUNNING_PER_KEY = 8, 3
+# What each agent of a gated load declares.
+GPUS = 2
 _KEYS, _LOCKS = "abcde", ("db", "disk")
 
 
@@ -83,6 +85,8 @@ class Item:
     key: str = ""
     # Name, and whether it is shared.
     lock: tuple[str, bool] | None = None
+    # Of its agent's.
+    gpus: int = 0
 
     @property
     def plain(self) -> bool:
@@ -118,6 +122,7 @@ def sampled(rng: random.Random, shape: Shape, text: str, ledger_path: str) -> It
     if shape.gated:
         item.key = rng.choice(_KEYS)
         item.lock = (rng.choice(_LOCKS), rng.random() < 0.6) if rng.random() < 0.2 else None
+        item.gpus = rng.choices((0, 1, 2), (16, 3, 1))[0]
     return item
 
 

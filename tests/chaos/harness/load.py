@@ -306,6 +306,8 @@ def _submissions(items: Sequence[Item]) -> Iterator[coordinator_pb2.SubmitTaskRe
         if item.lock is not None:
             name, shared = item.lock
             options.locks.add(name=name, shared=shared)
+        if item.gpus:
+            options.consumes["gpu"] = item.gpus
         yield coordinator_pb2.SubmitTaskRequest(
             method=tasks.method(item.name),
             payload=item.request.SerializeToString(),

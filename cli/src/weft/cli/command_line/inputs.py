@@ -293,16 +293,16 @@ def locks(names: list[str] | None, shared: list[str] | None) -> list[Lock]:
     return [Lock(name) for name in names or ()] + [Lock(name, shared=True) for name in shared or ()]
 
 
-def consumes(values: list[str] | None) -> dict[str, float]:
-    """Parse `--consume` options, such as `gpu=1`."""
-    amounts: dict[str, float] = {}
+def amounts(values: list[str] | None, option: str) -> dict[str, float]:
+    """Parse amounts of resources, such as `gpu=1`."""
+    found: dict[str, float] = {}
     for text in values or ():
         resource, _, amount = text.partition("=")
         try:
-            amounts[resource] = float(amount)
+            found[resource] = float(amount)
         except ValueError:
-            raise typer.BadParameter(f"{text!r} is not RESOURCE=AMOUNT", param_hint="--consume") from None
-    return amounts
+            raise typer.BadParameter(f"{text!r} is not RESOURCE=AMOUNT", param_hint=option) from None
+    return found
 
 
 def requirements(values: list[str]) -> tuple[dict[str, str], dict[str, float]]:

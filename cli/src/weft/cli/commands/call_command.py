@@ -127,7 +127,7 @@ def call(
         no_wait=no_wait or None,
         fairness_key=fairness_key,
         locks=inputs.locks(lock, shared_lock),
-        consumes=inputs.consumes(consume),
+        consumes=inputs.amounts(consume, "--consume"),
         metadata=inputs.metadata_entries(metadata or [], own_keys=True),
     )
     inputs.check_sendable(entries)

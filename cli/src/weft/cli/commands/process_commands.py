@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from weft.cli.command_line import inputs
 from weft.cli.command_line.examples import examples
 from weft.cli.command_line.shared_options import TARGET_FORM, checked_target, pairs
 from weft.cli.process import parent_death
@@ -164,6 +165,12 @@ def agent(
         int | None, typer.Option(metavar="N", help="Slots' worth of attempts to hold beyond the free slots.")
     ] = None,
     label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label; repeatable.")] = None,
+    resource: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=AMOUNT", help="An amount that tasks require or use, such as gpu=2; repeatable."
+        ),
+    ] = None,
     drain_grace_s: Annotated[
         float | None,
         typer.Option(metavar="S", help="At SIGTERM, running calls get so many seconds to finish."),
@@ -199,6 +206,7 @@ def agent(
     if program is None and reload:
         raise typer.BadParameter("there is no program to reload", param_hint="--reload")
     labels = pairs(label, "--label") if label else None
+    resources = inputs.amounts(resource, "--resource") if resource else None
     _log_at(log_level)
     if reload:
         _run_with_reload()
@@ -208,6 +216,7 @@ def agent(
         "slots": slots,
         "prefetch": prefetch,
         "labels": labels,
+        "resources": resources,
         "drain_grace_s": drain_grace_s,
         "restart_at_overrun_slots": restart_at_overrun,
         "replace_options": replace_options or None,

@@ -134,7 +134,7 @@ def submit_options(
     if lock or shared_lock:
         options["locks"] = inputs.locks(lock, shared_lock)
     if consume:
-        options["consumes"] = inputs.consumes(consume)
+        options["consumes"] = inputs.amounts(consume, "--consume")
     if agent:
         options["agent_id"] = agent
     if metadata:
