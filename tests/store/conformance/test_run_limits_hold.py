@@ -268,6 +268,21 @@ async def test_adopted_attempts_count(store_factory: StoreFactory, h: Harness) -
     assert len(await h.claim_all(late)) == 1
 
 
+async def test_a_task_that_has_no_limit_any_more_waits_for_no_agent(
+    store_factory: StoreFactory, h: Harness
+) -> None:
+    await h.store.set_run_limits(METHOD, TWO)
+    await h.agent(lease_s=1e9)
+    h = await store_factory.reopen(h, crash=True)
+    late = await h.agent("late", lease_s=1e9)
+    await h.adopt(late, [])
+    task_id = await h.submit()
+    claims = await h.claim_all(late)
+    await h.store.set_run_limits(METHOD, {})
+    claims += await h.claim_all(late)
+    assert [claimed.task_id for claimed in claims] == [task_id]
+
+
 # -- rates ------------------------------------------------------------------------------------------------------------
 
 

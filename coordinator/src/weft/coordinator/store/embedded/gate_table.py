@@ -108,6 +108,11 @@ class GateTable:
                 self._recount(task, now)
         for gate in gates:
             self._settle(gate)
+        if self._recovery is not None:
+            # Tasks may have no gate any more: those that wait for the recovery are looked at again.
+            waits, self._recovery = self._recovery, RecoveryGate()
+            waits.over = True
+            self._settle(waits)
 
     def _recount(self, task: UnfinishedTask, now: float) -> None:
         """Make a running task count at the gates of the rules of now."""
