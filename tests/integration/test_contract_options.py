@@ -87,7 +87,12 @@ async def test_a_method_that_may_run_twice_is_retried_without_a_mark(direct, met
 
 
 async def test_another_method_is_not(direct):
-    assert await outcomes(direct, "Audit") == {"a2", "UNAVAILABLE"}
+    # Which agent a call gets is the balancer's choice: a call that a1 fails is the one to wait for.
+    for _ in range(10):
+        if "UNAVAILABLE" in await outcomes(direct, "Audit"):
+            break
+    else:
+        pytest.fail("calls of a method that may not run twice were retried")
 
 
 async def test_it_fails_when_each_agent_does(direct):
