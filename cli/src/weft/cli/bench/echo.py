@@ -1,5 +1,7 @@
 """The measured agent: it returns each request."""
 
+from typing import Any
+
 from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import BytesValue
 
@@ -19,5 +21,6 @@ async def echo_ruled(request: Message) -> Message:
     return request
 
 
-echo_ruled.__annotations__ = dict.fromkeys(("request", "return"), ruled_value())
+_messages: dict[str, Any] = dict.fromkeys(("request", "return"), ruled_value())
+echo_ruled.__annotations__ = _messages
 agent.method(RULED_METHOD)(echo_ruled)
