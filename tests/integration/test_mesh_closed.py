@@ -14,8 +14,23 @@ import pytest
 from probe.v1 import probe_pb2_grpc
 from probe.v1.probe_pb2 import Payload, ProbeRequest
 from tests.support.mesh import MeshHarness
-from weft.client import DesiredState, Fleet, Mesh, MeshClosed, TaskHandle, Tasks, TaskState, connect, sync
+from weft.client import (
+    DesiredState,
+    Every,
+    Fleet,
+    Mesh,
+    MeshClosed,
+    Methods,
+    Schedules,
+    TaskHandle,
+    Tasks,
+    TaskState,
+    connect,
+    sync,
+)
 from weft.client.direct_calls import Direct
+from weft.rpc.task_policy.method_options import RunLimit
+from weft.v1 import options_pb2
 
 ECHO = "probe.v1.ProbeService/Echo"
 CALL = "probe.v1.ProbeService/Call"
@@ -23,13 +38,18 @@ T = 20.0
 # What a parameter without a default is given, by its name.
 GIVEN: dict[str, Any] = {
     "agent_id": "a1",
+    "limit": RunLimit(max_running=1),
     "method": ECHO,
+    "name": ECHO,
+    "payload": b"",
+    "policy": options_pb2.TaskPolicy(),
     "request": b"",
     "requests": [b""],
     "state": DesiredState.ACTIVE,
     "task_id": "none",
     "tasks": ["none"],
     "timeout_s": T,
+    "timing": Every(60.0),
 }
 # Name of an object of a mesh -> the object.
 Kept = dict[str, Any]
@@ -38,7 +58,7 @@ Use = Callable[[Kept], Any]
 
 def uses() -> Iterator[tuple[str, Use]]:
     """Each public method of the client's classes that makes a call, and each shape of a call on each kept channel."""
-    for kind in (Mesh, Tasks, TaskHandle, Fleet, Direct):
+    for kind in (Mesh, Tasks, TaskHandle, Fleet, Methods, Schedules, Direct):
         for name, function in inspect.getmembers(kind, inspect.isfunction):
             # The last two make no call.
             if not name.startswith("_") and name not in {"close", "handle"}:
@@ -58,7 +78,8 @@ def uses() -> Iterator[tuple[str, Use]]:
 
 
 def _method(kind: str, name: str, given: list[Any]) -> Use:
-    return lambda kept: getattr(kept[kind], name)(*given)
+    options = {"priority": 1} if name == "override" else {}
+    return lambda kept: getattr(kept[kind], name)(*given, **options)
 
 
 USES = dict(uses())
@@ -71,6 +92,8 @@ def kept_of(mesh: Any, handle: Any) -> Kept:
         "Tasks": mesh.tasks,
         "TaskHandle": handle,
         "Fleet": mesh.fleet,
+        "Methods": mesh.methods,
+        "Schedules": mesh.schedules,
         "Direct": mesh.direct(),
         "durable": probe_pb2_grpc.ProbeServiceStub(mesh.channel()),
         "direct": probe_pb2_grpc.ProbeServiceStub(mesh.channel(direct=True)),

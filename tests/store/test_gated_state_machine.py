@@ -17,8 +17,8 @@ from hypothesis.stateful import initialize, invariant, precondition, rule, run_s
 from tests.store.factories import FACTORIES
 from tests.store.gate_model import GateModel
 from tests.store.model import ModelTask
+from tests.store.store_machine import AGENTS, CODES, POLICY, StoreMachine, machine_settings
 from tests.store.support import METHOD
-from tests.store.test_state_machine import AGENTS, CODES, POLICY, StoreMachine, machine_settings
 from weft.coordinator.store.records import AtLimit, Claimed, ClaimRequest, Enqueued, Owner, Submission
 from weft.coordinator.store.rules import Requirements, State
 from weft.coordinator.store.run_limits import LimitAction, LockClaim, RunLimitRule

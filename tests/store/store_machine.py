@@ -1,0 +1,332 @@
+"""The state machine of random histories: a store and a simple model must agree on everything after every step."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections import Counter
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import hypothesis.strategies as st
+from google.rpc import code_pb2
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+)
+
+from tests.store.factories import FACTORIES
+from tests.store.model import MAX_ATTEMPTS, MAX_CRASHES, Model, ModelTask, Told
+from tests.store.support import METHOD, Harness
+from weft.coordinator.store.history import attempts
+from weft.coordinator.store.records import (
+    AttemptRecord,
+    AttemptRef,
+    AttemptReport,
+    Enqueued,
+    ListFilter,
+    Owner,
+    RequestIdReused,
+    Submission,
+    Verdict,
+)
+from weft.coordinator.store.rules import QueueKey, State, TaskRetryPolicy
+from weft.rpc.errors import AlreadyExists, FailedPrecondition
+
+T = TypeVar("T")
+
+POLICY = TaskRetryPolicy(MAX_ATTEMPTS, 4.0, 4.0, 1.0, frozenset({code_pb2.UNAVAILABLE}), MAX_CRASHES)
+AGENTS = st.sampled_from(["a", "b", "c"])
+CODES = st.sampled_from([code_pb2.OK, code_pb2.UNAVAILABLE, code_pb2.INTERNAL, code_pb2.CANCELLED])
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Rules draw any attempt that was ever made, so that stale words are as common as true ones."""
+
+    kind = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Hundreds of stores are opened: in memory where there is such a place.
+        memory = Path("/dev/shm")
+        self.directory = tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None)
+        self.runner = asyncio.Runner()
+        self.factory = FACTORIES[self.kind](Path(self.directory.name))
+        self.h: Harness = self.do(self.factory.open())
+        self.model = Model()
+        # Every attempt ever claimed or adopted: task, attempt, owner.
+        self.attempts: list[tuple[str, int, Owner]] = []
+        self.owners: dict[str, Owner] = {}
+        self.requests: dict[str, tuple[str, bytes]] = {}
+
+    def do(self, step: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(step)
+
+    @property
+    def now(self) -> float:
+        return self.factory.clock()
+
+    def teardown(self) -> None:
+        self.do(self.factory.close())
+        self.runner.close()
+        self.directory.cleanup()
+
+    # -- tasks --------------------------------------------------------------------------------------------------
+
+    @rule(
+        count=st.integers(1, 6),
+        priority=st.integers(3, 7),
+        delay_s=st.sampled_from([0.0, 0.0, 0.0, 3.0]),
+        close_s=st.sampled_from([None, None, 9.0]),
+        acknowledged=st.booleans(),
+    )
+    def enqueue(
+        self, count: int, priority: int, delay_s: float, close_s: float | None, *, acknowledged: bool
+    ) -> None:
+        submission = Submission(
+            METHOD, b"p", priority=priority, delay_s=delay_s, schedule_to_close_s=close_s, retry=POLICY
+        )
+        # The embedded store counts one that nobody was told of until it is written.
+        acknowledged |= self.factory.forgets_claims
+        for result in self.do(self.h.store.enqueue([submission] * count, acknowledged=acknowledged)):
+            assert isinstance(result, Enqueued)
+            self._stored(result.task_id, submission)
+
+    def _stored(self, task_id: str, submission: Submission) -> None:
+        close_s = submission.schedule_to_close_s
+        task = ModelTask(
+            task_id,
+            submission.priority,
+            self.now + submission.delay_s,
+            None if close_s is None else self.now + close_s,
+            close_s,
+        )
+        if submission.delay_s > 0:
+            task.state = State.SCHEDULED
+        self.model.tasks[task_id] = task
+
+    @rule(request_id=st.sampled_from("xyz"), payload=st.sampled_from([b"1", b"2"]))
+    def enqueue_named(self, request_id: str, payload: bytes) -> None:
+        submission = Submission(METHOD, payload, request_id=request_id, retry=POLICY)
+        (result,) = self.do(self.h.store.enqueue([submission]))
+        if request_id not in self.requests:
+            assert isinstance(result, Enqueued)
+            assert not result.existed
+            self.requests[request_id] = (result.task_id, payload)
+            self._stored(result.task_id, submission)
+            return
+        task_id, first = self.requests[request_id]
+        same = Enqueued(task_id, existed=True) if payload == first else RequestIdReused(task_id)
+        assert result == same
+
+    @rule(agent_id=AGENTS, limit=st.integers(1, 4))
+    def claim(self, agent_id: str, limit: int) -> None:
+        owner = self.owners.get(agent_id)
+        if owner is None:
+            return
+        claims = self.do(self.h.claim(owner, limit))
+        expected = self.model.claim(owner, limit, self.now)
+        assert [(c.task_id, c.attempt) for c in claims] == [(t.task_id, t.attempt) for t in expected]
+        assert all(claimed.payload in {b"p", b"1", b"2"} for claimed in claims)
+        self.attempts += [(claimed.task_id, claimed.attempt, owner) for claimed in claims]
+
+    @precondition(lambda self: self.attempts)
+    @rule(data=st.data(), code=CODES, crashed=st.sampled_from([False, False, False, True]))
+    def complete(self, data: st.DataObject, code: int, crashed: bool) -> None:
+        self._report(data.draw(st.sampled_from(self.attempts[-12:])), code, crashed=crashed)
+
+    def _report(self, reported: tuple[str, int, Owner], code: int, *, crashed: bool) -> None:
+        task_id, attempt, owner = reported
+        report = AttemptReport(owner, task_id, attempt, code, b"o", crashed=crashed)
+        (verdict,) = self.do(self.h.store.complete([report]))
+        before, past = self.model.tasks[task_id].state, list(self.model.tasks[task_id].past)
+        expected = self.model.report(owner, task_id, attempt, code, self.now, crashed=crashed)
+        task = self.model.tasks[task_id]
+        if task.state is State.SCHEDULED and before is State.RUNNING:
+            self._fill_in_backoff(task)
+            if task.state is State.FAILED:
+                expected = Verdict.STORED
+                task.past = past
+                task.answer = task.kept_answer = (owner, attempt, expected)
+        assert verdict is expected
+
+    def _fill_in_backoff(self, task: ModelTask) -> None:
+        """The jitter is the store's to draw: take its word, within bounds."""
+        record = self.do(self.h.record(task.task_id))
+        if record.state is State.FAILED:
+            # The backoff would have ended after the task's time.
+            assert task.close_at is not None
+            assert task.close_at - self.now < 4.0
+            task.end(State.FAILED)
+            return
+        assert self.now <= record.ready_at <= self.now + 4.0
+        task.ready_at = record.ready_at
+        if task.ready_at <= self.now:
+            task.state = State.QUEUED
+
+    @precondition(lambda self: self.attempts)
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        task_id, attempt, owner = data.draw(st.sampled_from(self.attempts[-12:]))
+        (released,) = self.do(self.h.store.release(owner, [AttemptRef(task_id, attempt)]))
+        assert released == self.model.release(owner, task_id, attempt)
+
+    @precondition(lambda self: self.model.tasks)
+    @rule(data=st.data(), grace_s=st.sampled_from([0.0, 2.0, 8.0]))
+    def cancel(self, data: st.DataObject, grace_s: float) -> None:
+        task_id = data.draw(st.sampled_from(list(self.model.tasks)))
+        self.do(self.h.cancel(task_id, grace_s))
+        self.model.cancel(task_id, grace_s, self.now)
+
+    @precondition(lambda self: self.model.tasks)
+    @rule(data=st.data())
+    def retry(self, data: st.DataObject) -> None:
+        task_id = data.draw(st.sampled_from(list(self.model.tasks)))
+        try:
+            self.do(self.h.store.retry(task_id))
+            retried = True
+        except FailedPrecondition:
+            retried = False
+        assert retried == self.model.retry(task_id, self.now)
+
+    # -- agents and time ----------------------------------------------------------------------------------------
+
+    @rule(
+        agent_id=AGENTS,
+        data=st.data(),
+        lease_s=st.sampled_from([5.0, 50.0]),
+        instance_id=st.sampled_from(["one", "two"]),
+    )
+    def connect(self, agent_id: str, data: st.DataObject, lease_s: float, instance_id: str) -> None:
+        """A new session, which names some of what the agent ever held, true or not."""
+        refused = self.model.in_use(agent_id, instance_id, self.now)
+        try:
+            owner = self.do(self.h.agent(agent_id, lease_s, instance_id))
+        except AlreadyExists:
+            assert refused
+            return
+        assert not refused
+        self.model.register(owner, instance_id, self.now + lease_s)
+        mine = sorted({a for a in self.attempts if a[2].agent_id == agent_id})
+        named = data.draw(st.lists(st.sampled_from(mine), unique=True)) if mine else []
+        held = [(AttemptRef(task_id, attempt), old.epoch) for task_id, attempt, old in named]
+        verdicts = self.do(self.h.adopt(owner, held))
+        expected = self.model.adopt(owner, [(r.task_id, r.attempt, epoch) for r, epoch in held], self.now)
+        assert list(verdicts) == expected
+        self.attempts += [
+            (ref.task_id, ref.attempt, owner) for (ref, _), kept in zip(held, verdicts, strict=True) if kept
+        ]
+        self.owners[agent_id] = owner
+
+    @rule(agent_id=AGENTS)
+    def renew(self, agent_id: str) -> None:
+        owner = self.owners.get(agent_id)
+        if owner is None:
+            return
+        (renewed,) = self.do(self.h.store.renew([owner], 5.0))
+        assert renewed == (owner in self.model.leases)
+        if renewed:
+            self.model.leases[owner] = self.now + 5.0
+
+    @rule(agent_id=AGENTS)
+    def detach(self, agent_id: str) -> None:
+        owner = self.owners.get(agent_id)
+        if owner is not None:
+            self.do(self.h.store.detach(owner, 2.0))
+            self.model.detach(owner, self.now + 2.0)
+
+    @rule(agent_id=AGENTS)
+    def retire(self, agent_id: str) -> None:
+        owner = self.owners.pop(agent_id, None)
+        if owner is not None:
+            self.do(self.h.store.retire(owner))
+            self.model.retire(owner, self.now)
+
+    @rule(seconds=st.sampled_from([0.0, 0.5, 1.0, 2.0, 4.0, 10.0]))
+    def pass_time(self, seconds: float) -> None:
+        self.do(self.h.pass_time(seconds))
+        self.model.sweep(self.now)
+
+    @rule(seconds=st.sampled_from([0.5, 3.0]))
+    def pass_time_unswept(self, seconds: float) -> None:
+        self.factory.clock.advance(seconds)
+
+    @rule(crash=st.booleans())
+    def reopen(self, crash: bool) -> None:
+        # What nobody was told of may be lost.
+        self.do(self._settled_records([]))
+        self.h = self.do(self.factory.reopen(self.h, crash=crash))
+        if self.factory.forgets_claims:
+            self.model.restart(self.now)
+            self.owners.clear()
+
+    # -- what must hold -----------------------------------------------------------------------------------------
+
+    @invariant()
+    def tasks_agree(self) -> None:
+        ids = list(self.model.tasks)
+        records = self.do(self._settled_records(ids))
+        for task_id, record in zip(ids, records, strict=True):
+            task = self.model.tasks[task_id]
+            assert record is not None
+            seen = (record.state, record.attempt, record.crashes, record.cancel_requested)
+            cancel = task.cancel_end_at is not None and task.state is State.RUNNING
+            assert seen == (task.state, task.attempt, task.crashes, cancel)
+            if task.state is State.RUNNING:
+                assert task.owner is not None
+                assert record.agent_id == task.owner.agent_id
+            assert [_told(attempt) for attempt in attempts(record)] == task.told()
+
+    async def _settled_records(self, ids: list[str]) -> list[Any]:
+        # What a claim expired, and tasks that nobody was told of, are written without anybody waiting; these wait.
+        await self.h.store.complete([])
+        await self.h.store.list_tasks(ListFilter(), limit=1)
+        return list(await self.h.store.get(ids, history=True))
+
+    @invariant()
+    def counts_agree(self) -> None:
+        self.do(self._settled_records([]))
+        tasks = self.model.tasks.values()
+        unfinished = [task for task in tasks if not task.state.terminal]
+        assert self.h.store.unfinished() == len(unfinished)
+        ready = Counter(QueueKey(METHOD, avoid=task.avoid) for task in self.model.claimable())
+        assert self.h.store.ready_depths() == ready
+        depths = self.do(self.h.store.depths())
+        assert bool(depths) == bool(unfinished)
+        for depth in depths.values():
+            for state, count in (
+                (State.QUEUED, depth.queued),
+                (State.SCHEDULED, depth.scheduled),
+                (State.RUNNING, depth.running),
+            ):
+                assert count == sum(task.state is state for task in tasks)
+
+    @precondition(lambda self: len(self.model.tasks) % 3 == 0)
+    @invariant()
+    def listings_agree(self) -> None:
+        for state in (State.QUEUED, State.RUNNING, State.FAILED):
+            expected = sorted(
+                (t.task_id for t in self.model.tasks.values() if t.state is state), reverse=True
+            )
+            assert self.do(self.h.find(ListFilter(frozenset({state})), limit=5)) == expected
+
+
+def _told(attempt: AttemptRecord) -> Told:
+    how = "ended" if attempt.ended_at is not None else "running"
+    if attempt.crashed or attempt.released:
+        how = "crashed" if attempt.crashed else "released"
+    return attempt.number, attempt.agent_id, how
+
+
+def machine_settings(examples: int, steps: int) -> settings:
+    return settings(
+        max_examples=examples,
+        stateful_step_count=steps,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+        print_blob=True,
+    )
