@@ -425,4 +425,4 @@ exports.ListFunctionsResponse = new ListFunctionsResponse$Type();
 exports.CorpusService = new runtime_rpc_1.ServiceType("corpus.v1.CorpusService", [
     { name: "Analyze", idempotency: "NO_SIDE_EFFECTS", options: {}, I: exports.AnalyzeRequest, O: exports.AnalyzeResponse },
     { name: "ListFunctions", idempotency: "NO_SIDE_EFFECTS", serverStreaming: true, options: {}, I: exports.ListFunctionsRequest, O: exports.ListFunctionsResponse }
-], { "weft.v1.tasks": { limits: { startToClose: { seconds: "60" } } } });
+]);

@@ -16,7 +16,7 @@ const runtime_4 = require("@protobuf-ts/runtime");
 class GreetRequest$Type extends runtime_4.MessageType {
     constructor() {
         super("greeter.v1.GreetRequest", [
-            { no: 1, name: "name", kind: "scalar", T: 9 /*ScalarType.STRING*/, options: { "buf.validate.field": { string: { maxLen: "50" } } } }
+            { no: 1, name: "name", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
         ]);
     }
     create(value) {
@@ -63,7 +63,7 @@ exports.GreetRequest = new GreetRequest$Type();
 class GreetResponse$Type extends runtime_4.MessageType {
     constructor() {
         super("greeter.v1.GreetResponse", [
-            { no: 1, name: "text", kind: "scalar", T: 9 /*ScalarType.STRING*/, options: { "buf.validate.field": { string: { maxLen: "50" } } } },
+            { no: 1, name: "text", kind: "scalar", T: 9 /*ScalarType.STRING*/ },
             { no: 2, name: "language", kind: "scalar", T: 9 /*ScalarType.STRING*/ }
         ]);
     }
@@ -220,6 +220,6 @@ exports.GreetOftenResponse = new GreetOftenResponse$Type();
  * @generated ServiceType for protobuf service greeter.v1.GreeterService
  */
 exports.GreeterService = new runtime_rpc_1.ServiceType("greeter.v1.GreeterService", [
-    { name: "Greet", idempotency: "IDEMPOTENT", options: { "weft.v1.task": { retry: { maxAttempts: 3, initialBackoff: { nanos: 10000000 } }, limits: { startToClose: { seconds: "30" } }, idempotencyKey: "metadata[\"x-order\"]", runLimits: [{ key: "name", maxRatePerS: 5 }] } }, I: exports.GreetRequest, O: exports.GreetResponse },
+    { name: "Greet", idempotency: "IDEMPOTENT", options: {}, I: exports.GreetRequest, O: exports.GreetResponse },
     { name: "GreetOften", serverStreaming: true, options: {}, I: exports.GreetOftenRequest, O: exports.GreetOftenResponse }
 ]);
