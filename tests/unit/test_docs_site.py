@@ -8,7 +8,7 @@ import pytest
 
 from scripts import docs_reference, docs_site
 from tests.support.each_command import leaves
-from weft.v1 import coordinator_pb2, errors_pb2
+from weft.v1 import errors_pb2
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +27,13 @@ def test_each_command_has_its_help(generated: dict[str, str]) -> None:
 def test_each_reason_and_each_rpc_is_explained(generated: dict[str, str]) -> None:
     for name in errors_pb2.ErrorReason.keys()[1:]:
         assert f"| `{name.removeprefix('ERROR_REASON_')}` | " in generated["reference/errors.md"]
-    service = coordinator_pb2.DESCRIPTOR.services_by_name["CoordinatorService"]
-    for method in service.methods:
-        assert f"#### {method.name}\n\n```protobuf\nrpc {method.name}(" in generated["reference/contract.md"]
+    described = {path.stem for path in (docs_reference.PROTOS / "weft/v1").glob("*.proto")}
+    assert {*docs_reference.CONTRACT, "errors"} == described
+    for file in docs_reference.descriptors().values():
+        for service in file.service:
+            for method in service.method:
+                rpc = f"#### {method.name}\n\n```protobuf\nrpc {method.name}("
+                assert rpc in generated["reference/contract.md"], service.name
 
 
 def test_links_out_of_docs_lead_to_pages() -> None:
