@@ -72,6 +72,15 @@ async def test_agents_have_labels_of_their_own(fleet: MeshHarness) -> None:
     assert agent.labels["host"]
 
 
+async def test_the_labels_that_weft_adds_take_no_room(fleet: MeshHarness) -> None:
+    most = {f"label{number}": "x" for number in range(64)}
+    async with LightAgent(fleet.own_channel(), "b1", labels={**most, "host": "here", "version": "1"}):
+        assert len((await tasks.agent(fleet, "b1")).labels) == 67
+    agent = LightAgent(fleet.own_channel(), "b2", labels={**most, "label64": "x"})
+    with pytest.raises(InvalidArgument, match="at most 64 labels"):
+        await agent.open()
+
+
 async def test_anothers_id_is_no_label(fleet: MeshHarness) -> None:
     agent = LightAgent(fleet.own_channel(), "b1", labels={"agent.id": "b2"})
     with pytest.raises(InvalidArgument, match=r"the label agent\.id is the agent's id, b1"):

@@ -19,6 +19,8 @@ MAX_KEY = 128
 MAX_VALUE = 256
 MAX_METHOD = 512
 VERSION_LABEL = "version"
+# The labels that weft adds, here and in its agents.
+_IMPLICIT = frozenset({AGENT_ID_LABEL, VERSION_LABEL, "host"})
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -100,7 +102,7 @@ def check_hello(hello: session_pb2.Hello) -> None:
 
 def _check_attributes(hello: session_pb2.Hello) -> None:
     """Labels and resources, by the rules of requirements, which are matched against them."""
-    if len(hello.labels) > MAX_LABELS:
+    if len(hello.labels.keys() - _IMPLICIT) > MAX_LABELS:
         raise refusals.invalid_field(f"at most {MAX_LABELS} labels", field="hello.labels")
     if len(hello.resources) > MAX_LABELS:
         raise refusals.invalid_field(f"at most {MAX_LABELS} resources", field="hello.resources")

@@ -260,8 +260,8 @@ type Hello struct {
 	AgentId string `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
 	// Generated at random by each process at its start.
 	InstanceId string `protobuf:"bytes,2,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
-	// Labels that requirements are matched against. At most 64. The coordinator adds `agent.id`, and `version` unless it is
-	// there. weft's own agents add `host`.
+	// Labels that requirements are matched against. At most 64, and `agent.id`, `version` and `host` besides: the coordinator
+	// adds the first, and the second unless it is there; weft's own agents add the third.
 	Labels map[string]string `protobuf:"bytes,3,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Resources that requirements are matched against. At most 64.
 	Resources map[string]float64 `protobuf:"bytes,4,rep,name=resources,proto3" json:"resources,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
