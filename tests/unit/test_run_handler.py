@@ -16,7 +16,9 @@ from pydantic import BaseModel
 
 from probe.v1 import probe_pb2_grpc
 from probe.v1.probe_pb2 import Payload, ProbeReply, ProbeRequest
+from selling.v1 import selling_pb2
 from tests.support.probe import ProbeService
+from tests.support.selling import Seller, ThreadSeller, receipts
 from weft.agent import Agent, HostingError, current_task
 from weft.rpc.errors import InvalidArgument, from_call
 from weft.testing import HandlerTask, handler_outcome, run_handler, run_handler_sync
@@ -233,6 +235,17 @@ async def test_handlers_that_no_agent_could_host_are_refused_with_what_to_change
         await run_handler(lambda request: {}, {})
     with pytest.raises(TypeError, match=r"takes probe\.v1\.Payload, not ProbeRequest"):
         await run_handler(ProbeService().Echo, ProbeRequest())
+
+
+async def test_a_response_that_breaks_rules_fails_as_at_an_agent():
+    def sell(request: selling_pb2.Order) -> selling_pb2.Receipt:
+        return receipts(request)[0]
+
+    for handler in (Seller().Sell, ThreadSeller().Sell, sell):
+        assert (await run_handler(handler, selling_pb2.Order(answers=[7]))).price == 7
+        with pytest.raises(grpc.aio.AioRpcError, match=r"int32\.gte") as caught:
+            await run_handler(handler, selling_pb2.Order(answers=[-7]))
+        assert from_call(caught.value).reason_name == "RESULT_RULES_VIOLATED"
 
 
 async def test_it_leaves_no_thread_behind():

@@ -82,8 +82,7 @@ def _of_servicer(
     for add in generated:
         for hosted in servicer_methods(add, servicer):
             if hosted.behavior == handler:
-                (checked,) = with_rules([hosted])
-                return _with_messages(checked)
+                return _with_messages(_checked(hosted))
     raise HostingError(
         f"{_name_of(handler)} is no method of a service that {type(servicer).__name__} implements"
     )
@@ -95,8 +94,14 @@ def _of_function(handler: Callable[..., Any]) -> TestedMethod:
     short = name if name.isidentifier() else "Unnamed"
     # A function of `@agent.method` has a method name of its own.
     full = method.name if isinstance(method, Method) else f"{UNNAMED_SERVICE}/{short}"
-    hosted, called = function_method(full, handler), client_method(full, handler)
+    hosted, called = _checked(function_method(full, handler)), client_method(full, handler)
     return TestedMethod(hosted, called.serialize, called.parse)
+
+
+def _checked(hosted: HostedMethod) -> HostedMethod:
+    """The method with the checks of its messages, as an agent makes them."""
+    (checked,) = with_rules([hosted])
+    return checked
 
 
 def _with_messages(hosted: HostedMethod) -> TestedMethod:
