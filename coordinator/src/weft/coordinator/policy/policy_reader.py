@@ -18,19 +18,15 @@ from weft.coordinator.policy.fallbacks import fallback_fault
 from weft.coordinator.policy.method_policy import MethodPolicy
 from weft.coordinator.policy.policy_compiler import compiled
 from weft.rpc import refusals
-from weft.rpc.contracts.descriptors import (
-    PlainFileProto,
-    find_method,
-    method_name,
-)
+from weft.rpc.contracts.descriptors import PlainFileProto, find_method, method_name
 from weft.rpc.contracts.policy_options import (
     METHOD_OPTION,
     SERVICE_OPTION,
     in_force,
     is_foreign,
     merged,
-    option_parts,
 )
+from weft.rpc.contracts.raw_options import option_values
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.process.logs import get_logger
 from weft.rpc.task_policy.policy_checks import check_layer
@@ -104,7 +100,7 @@ class PolicyReader:
     def _keep(self, name: str, options: Message, extension: FieldDescriptor) -> None:
         if self._foreign[extension.full_name]:
             return
-        found = option_parts(options, extension)
+        found = option_values(options, extension.number)
         if found:
             self._raw[name] = found
 

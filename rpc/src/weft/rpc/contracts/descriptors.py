@@ -146,19 +146,18 @@ def _without_extensions() -> DescriptorPool:
     return pool
 
 
+_PLAIN = _without_extensions()
+
+
+def _plain(name: str) -> Any:
+    return message_class(_PLAIN.FindMessageTypeByName(f"google.protobuf.{name}"))
+
+
 # Descriptors whose options are not parsed. Parsed by the usual classes, a file with an option of its own under one of weft's
 # numbers is no FileDescriptorProto at all.
-_PLAIN: Any = _without_extensions()
-PlainFileSet: type[FileDescriptorSet] = message_class(
-    _PLAIN.FindMessageTypeByName("google.protobuf.FileDescriptorSet")
-)  # type: ignore[assignment]
-PlainFileProto: type[FileDescriptorProto] = message_class(
-    _PLAIN.FindMessageTypeByName("google.protobuf.FileDescriptorProto")
-)  # type: ignore[assignment]
-
-PlainMethodProto: type[MethodDescriptorProto] = message_class(
-    _PLAIN.FindMessageTypeByName("google.protobuf.MethodDescriptorProto")
-)  # type: ignore[assignment]
+PlainFileSet: type[FileDescriptorSet] = _plain("FileDescriptorSet")
+PlainFileProto: type[FileDescriptorProto] = _plain("FileDescriptorProto")
+PlainMethodProto: type[MethodDescriptorProto] = _plain("MethodDescriptorProto")
 
 
 def _imports_first(files: Mapping[str, FileDescriptorProto]) -> list[FileDescriptorProto]:

@@ -1,28 +1,26 @@
 """weft's options in descriptors: `(weft.v1.task)` of a method, `(weft.v1.tasks)` of a service.
 
-They are read by number, as bytes: a file need not know weft/v1/options.proto, and may know another version of it. Messages of
-descriptors are those of `PlainFileProto`, which parse no options.
+They are read as `raw_options`: a file need not know weft/v1/options.proto, and may know another version of it.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from google.protobuf import unknown_fields
 from google.protobuf.descriptor import FieldDescriptor, FileDescriptor, MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodDescriptorProto, MethodOptions, ServiceDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
 
+from weft.rpc.contracts import raw_options
 from weft.rpc.contracts.descriptors import DURABLE_KINDS, PlainFileProto, method_kind
+from weft.rpc.contracts.raw_options import option_values
 from weft.v1 import options_pb2
 
 METHOD_OPTION = options_pb2.task
 SERVICE_OPTION = options_pb2.tasks
 # Options that mean something for direct calls. A service's other ones are not for its methods with a stream of requests.
 FOR_DIRECT = frozenset({"mode", "slot_cost", "check_rules"})
-# The wire type of a message.
-_LENGTH = 2
 
 
 # -- reading ----------------------------------------------------------------------------------------------------
@@ -32,24 +30,7 @@ def is_foreign(pool: DescriptorPool, extension: FieldDescriptor) -> bool:
     """Whether a contract uses the number of weft's option for another one."""
     # The stub does not know that each extension extends something.
     extended: Any = extension.containing_type
-    try:
-        found = pool.FindExtensionByNumber(pool.FindMessageTypeByName(extended.full_name), extension.number)
-    except KeyError:
-        return False
-    return bool(found.full_name != extension.full_name)
-
-
-def option_parts(options: Message, extension: FieldDescriptor) -> tuple[bytes, ...]:
-    """The serialized values of an option, in order. By protobuf's rules they are to be merged; mostly there is one.
-
-    Args:
-        options: the options of a method or service.
-    """
-    # The stub does not show that a set can be iterated over.
-    found: Any = unknown_fields.UnknownFieldSet(options)
-    return tuple(
-        field.data for field in found if field.field_number == extension.number and field.wire_type == _LENGTH
-    )
+    return raw_options.is_foreign(pool, extended.full_name, extension.number, extension.full_name)
 
 
 def merged(parts: tuple[bytes, ...]) -> options_pb2.TaskPolicy | None:
@@ -75,7 +56,7 @@ def policies_of(file: FileDescriptor) -> dict[str, options_pb2.TaskPolicy]:
 
     def read(options: Message, extension: FieldDescriptor) -> options_pb2.TaskPolicy | None:
         try:
-            return None if foreign[extension.full_name] else merged(option_parts(options, extension))
+            return None if foreign[extension.full_name] else merged(option_values(options, extension.number))
         except DecodeError:
             return None
 
@@ -93,8 +74,8 @@ def policies_of(file: FileDescriptor) -> dict[str, options_pb2.TaskPolicy]:
 def mode_of(service: ServiceDescriptorProto, method: MethodDescriptorProto) -> options_pb2.CallMode:
     """How a method's calls are made by default, by its contract; UNSPECIFIED: it does not say, or not legibly."""
     try:
-        shared = merged(option_parts(service.options, SERVICE_OPTION))
-        own = merged(option_parts(method.options, METHOD_OPTION))
+        shared = merged(option_values(service.options, SERVICE_OPTION.number))
+        own = merged(option_values(method.options, METHOD_OPTION.number))
     except DecodeError:
         return options_pb2.CALL_MODE_UNSPECIFIED
     policy = in_force(shared, own, method)

@@ -1,6 +1,6 @@
 """Where a contract has rules of `buf.validate`: which message types, and what the check of a large message costs there.
 
-The options are read by number, from their bytes: a contract's files may have any version of buf/validate/validate.proto, or none.
+They are read as `raw_options`: a contract's files may have any version of buf/validate/validate.proto, or none.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from google.protobuf import unknown_fields
 from google.protobuf.descriptor import Descriptor, FileDescriptor
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 
 from weft.rpc.contracts.descriptors import PlainFileProto
+from weft.rpc.contracts.raw_options import is_foreign, option_values
 
 # The numbers of `(buf.validate.message)`, `.oneof` and `.field`, and of `(buf.validate.predefined)`: rules of one's own.
 RULES_NUMBER = 1159
@@ -48,7 +48,9 @@ class RuleOptions:
 
     def __init__(self, pool: DescriptorPool) -> None:
         # Another option of that number: then there are no rules.
-        self._foreign = any(_is_foreign(pool, extended, name) for extended, name in _EXTENDED.items())
+        self._foreign = any(
+            is_foreign(pool, extended, RULES_NUMBER, name) for extended, name in _EXTENDED.items()
+        )
         # By full name: the lists and maps with rules.
         self._types: dict[str, frozenset[str]] = {}
         # Types, and files with rules of their own, that make lists.
@@ -92,7 +94,9 @@ class RuleOptions:
         for message in messages:
             name = f"{outer}.{message.name}" if outer else message.name
             ruled = {
-                owner: rules for owner, at in holders(message) if (rules := option_bytes(at, RULES_NUMBER))
+                owner: rules
+                for owner, at in holders(message)
+                if (rules := option_values(at.options, RULES_NUMBER))
             }
             if ruled:
                 repeated = {each.name for each in message.field if each.label == each.LABEL_REPEATED}
@@ -108,27 +112,10 @@ def holders(message: DescriptorProto) -> list[tuple[str, Any]]:
     return [("", message), *((part.name, part) for part in parts)]
 
 
-def option_bytes(holder: Any, number: int) -> list[bytes]:
-    """The serialized values of an option of a descriptor, which is one of `PlainFileProto`'s."""
-    if not holder.HasField("options"):
-        return []
-    # The stub does not show that a set can be iterated over.
-    found: Any = unknown_fields.UnknownFieldSet(holder.options)
-    return [field.data for field in found if field.field_number == number and isinstance(field.data, bytes)]
-
-
 def _predefined(file: FileDescriptorProto) -> Iterable[bytes]:
     """The rules of one's own that a file defines: as options of extensions."""
     waiting: list[Any] = [file]
     for current in waiting:  # it grows during the loop
         for extension in current.extension:
-            yield from option_bytes(extension, PREDEFINED_NUMBER)
+            yield from option_values(extension.options, PREDEFINED_NUMBER)
         waiting += current.message_type if isinstance(current, PlainFileProto) else current.nested_type
-
-
-def _is_foreign(pool: DescriptorPool, extended: str, name: str) -> bool:
-    try:
-        found = pool.FindExtensionByNumber(pool.FindMessageTypeByName(extended), RULES_NUMBER)
-    except KeyError:
-        return False
-    return bool(found.full_name != name)
