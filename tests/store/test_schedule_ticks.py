@@ -79,13 +79,14 @@ class DyingStore:
         return call
 
 
-def tick_pass(store: Any, *, contract: bool = True) -> TickPass:
+def tick_pass(store: Any, *, contract: bool = True, max_queued: int = 1_000_000) -> TickPass:
     """The passes of a coordinator that has just started."""
     contracts = Contracts()
     if contract:
         contracts.admit(Contract.load(CONTRACT, [ECHO]))
     matching = Matching(store, AgentRegister(), AsyncMock())
-    submissions = SubmissionService(store, contracts, matching, CoordinatorSettings(store="unused"))
+    settings = CoordinatorSettings(store="unused", max_queued_tasks=max_queued)
+    submissions = SubmissionService(store, contracts, matching, settings)
     return TickPass(store, submissions, 5.0)
 
 
@@ -359,6 +360,21 @@ async def test_a_task_that_is_refused_costs_its_tick(h: Harness) -> None:
     h.clock.advance(PERIOD_S)
     await settle(h, tick_pass(h.store))
     assert (await read(h)).submitted_count == 1
+
+
+async def test_a_task_that_is_refused_for_now_is_tried_again_later_by_one_pass(h: Harness) -> None:
+    full = await h.submit()
+    await create(h)
+    h.clock.advance(PERIOD_S)
+    one, other = tick_pass(h.store, max_queued=1), tick_pass(h.store, max_queued=1)
+    for _ in range(3):
+        for next_at in await asyncio.gather(settle(h, one), settle(h, other)):
+            assert next_at == pytest.approx(h.clock() + TAKEN_UP_S), "not at once, again and again"
+        h.clock.advance(TAKEN_UP_S)
+    assert await h.find() == [full]
+    await h.cancel(full)
+    await asyncio.gather(settle(h, one), settle(h, other))
+    assert outcomes(await read(h)) == [TICK_OUTCOME_SUBMITTED]
 
 
 async def test_a_contract_that_a_schedule_needs_is_kept(h: Harness) -> None:

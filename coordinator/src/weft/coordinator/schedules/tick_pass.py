@@ -3,8 +3,9 @@
     due rows ─► decide (rules) ─► row: next tick, this one pending ─► submit, by the tick's request id ─► row: nothing pending
                                   compare-and-set: one pass decides   repeats are one task
 
-A coordinator that dies between these steps leaves the tick pending. Its row is due again soon: another coordinator, or the next
-process, goes on from there. Request ids are kept for longer than pending ticks are submitted again.
+A coordinator that dies between these steps leaves the tick pending, and so does one whose store does not take the task now. Its
+row is due again soon: the pass that changes it first goes on from there. Request ids are kept for longer than pending ticks are
+submitted again.
 """
 
 from __future__ import annotations
@@ -127,28 +128,30 @@ class TickPass:
         self, due: Sequence[tuple[TableRow, schedule_pb2.Schedule]], now: float
     ) -> list[PendingTick]:
         """Decide the ticks of due schedules. Returns the pending ones: decided here, or left by an earlier pass."""
-        pending: list[PendingTick] = []
-        changed: list[tuple[schedule_pb2.Schedule, RowPut]] = []
+        changed: list[tuple[PendingTick, RowPut]] = []
         ended: list[RowDelete] = []
         running = await self._running([schedule for _, schedule in due])
         for row, schedule in due:
-            if schedule.HasField("pending_time"):
-                pending.append(PendingTick(schedule, row.revision, taken_up=True))
-            elif schedule.HasField("ended_time"):
+            taken_up, waits = schedule.HasField("pending_time"), False
+            if not taken_up and schedule.HasField("ended_time"):
                 ended.append(RowDelete(KIND, row.key, row.revision))
-            else:
-                decision = _apply(schedule, now, running)
-                if decision.waits:
+                continue
+            if not taken_up:
+                waits = _apply(schedule, now, running).waits
+                if waits:
                     await self._cancel_running(schedule, running)
-                changed.append((schedule, row_put(schedule, row.revision, now, waits=decision.waits)))
+            # Also for a tick that is taken up: the row must not stay due while the tick cannot be submitted.
+            put = row_put(schedule, row.revision, now, waits=waits)
+            changed.append((PendingTick(schedule, row.revision, taken_up), put))
         if ended:
             await self._store.delete_rows(ended)
-        if changed:
-            results = await self._store.put_rows([put for _, put in changed])
-            for (schedule, _), result in zip(changed, results, strict=True):
-                # Otherwise somebody else has decided, or changed the schedule.
-                if isinstance(result, int) and schedule.HasField("pending_time"):
-                    pending.append(PendingTick(schedule, result))
+        pending: list[PendingTick] = []
+        results = await self._store.put_rows([put for _, put in changed]) if changed else ()
+        for (tick, _), result in zip(changed, results, strict=True):
+            # Otherwise somebody else has decided or taken it up, or changed the schedule.
+            if isinstance(result, int) and tick.schedule.HasField("pending_time"):
+                tick.revision = result
+                pending.append(tick)
         return pending
 
     async def _running(self, schedules: Sequence[schedule_pb2.Schedule]) -> dict[str, TaskRecord]:
