@@ -118,6 +118,16 @@ def test_a_trial_is_one_attempt_a_failure_ends_it_and_the_next_is_later() -> Non
     assert out_s < 10.0, "an agent that was mended has work again within 10 s"
 
 
+def test_a_trial_has_slots_for_one_attempt_also_where_the_policy_sets_its_cost() -> None:
+    watched = Watched()
+    costs = {A: 3, B: 2, ECHO: SLOTS + 1}
+    agent = watched.agent()
+    agent.raise_costs(lambda method: costs[method])
+    watched.end(agent, *[FAULT] * 3)
+    watched.pass_time(RULES.base_ejection_s * 1.1, agent)
+    assert agent.outcomes.allowance == 3, "room for any task that it can take, and for no second one"
+
+
 def test_a_mended_agent_starts_slowly() -> None:
     watched = Watched()
     agent = watched.agent()

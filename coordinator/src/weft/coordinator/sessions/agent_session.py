@@ -78,7 +78,7 @@ class AgentSession:
         self._own_costs = {method.name: max(1, method.slot_cost) for method in hello.methods}
         self._method_costs = self._own_costs
         self.method_set = frozenset(self._method_costs)
-        self.highest_cost = max(self._method_costs.values(), default=1)
+        self.highest_cost = self._highest_cost()
         self._services = frozenset(map(_service, self._method_costs))
         # Services that take no calls now.
         self._unavailable = frozenset(_service(method.name) for method in hello.methods if method.unavailable)
@@ -166,9 +166,14 @@ class AgentSession:
         if costs == self._method_costs:
             return False
         self._method_costs = costs
+        self.highest_cost = self._highest_cost()
         self._costs.clear()
         self._unfit.clear()
         return True
+
+    def _highest_cost(self) -> int:
+        """The most slots of one task that it can take."""
+        return max((cost for cost in self._method_costs.values() if cost <= self.slots), default=1)
 
     def costs(self, queues: Iterable[QueueKey]) -> dict[QueueKey, int]:
         """The queues that this agent serves, each with the slots that a task of it takes."""
