@@ -68,6 +68,19 @@ def test_the_least_loaded_first() -> None:
     assert taken(index, 9) == ["idle", "half", "busy"]
 
 
+def test_a_change_that_is_told_after_the_end_of_a_session_does_not_bring_it_back() -> None:
+    old, other = session("a"), session("b")
+    index = index_of(old, other)
+    old.close()
+    index.left(old)
+    new = session("a", epoch=2)
+    index.changed(new)
+    # A claim or a report that began before the end.
+    index.changed(old)
+    assert index.with_room("a", QUEUES[0]) is new
+    assert taken(index, 9) == ["b", "a"]
+
+
 def test_equals_take_turns() -> None:
     index = index_of(*(session(name) for name in "abc"))
     assert [taken(index, 1)[0] for _ in range(6)] == ["a", "b", "c"] * 2

@@ -53,6 +53,10 @@ class SessionIndex:
 
     def changed(self, session: AgentSession) -> None:
         """A session is new, or takes more, less or other work than before. Assignments need no call."""
+        if not session.open:
+            # It has ended since: nothing would take it out again.
+            self.left(session)
+            return
         self._position += 1
         self._log.pop(session, None)
         self._log[session] = self._position
