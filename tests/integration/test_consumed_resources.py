@@ -234,12 +234,16 @@ async def test_the_command_and_the_library_show_and_set(mesh: MeshHarness) -> No
         (queue,) = await run(
             "queues", "limit", ECHO, "--max-running", "3", "--rate", "9.5", "--burst", "4", "--json"
         )
-        assert queue["operator_limits"] == queue["limits"]
-        assert queue["limits"] == [
-            {"key": "", "max_running": 3, "max_rate_per_s": 9.5, "burst": 4, "at_limit": "queue"}
-        ]
+        numbers = {"key": "", "max_running": 3, "max_rate_per_s": 9.5, "burst": 4}
+        assert queue["operator_limits"] == [{**numbers, "at_limit": None}]
+        assert queue["limits"] == [{**numbers, "at_limit": "queue"}]
         await run("queues", "limit", "Echo", "--per-key", "--max-running", "1", "--at-limit", "refuse")
         assert "fairness_key: 1 at a time, else refuse" in await run("queues", "show", ECHO)
+        # An operator's own `queue` comes before what the contract says.
+        (queue,) = await run(
+            "queues", "limit", ECHO, "--per-key", "--max-running", "1", "--at-limit", "queue", "--json"
+        )
+        assert [limit["at_limit"] for limit in queue["operator_limits"]] == [None, "queue"]
         await run("queues", "limit", ECHO, "--clear", "--key", "fairness_key")
         assert len((await library.fleet.queues(ECHO))[0].operator_limits) == 1
         (queue,) = await run("queues", "limit", ECHO, "--clear", "--json")

@@ -55,11 +55,13 @@ def test_each_option_of_a_proto_is_there_in_python():
     assert to_policy({}) == options_pb2.TaskPolicy()
 
 
-@pytest.mark.parametrize("action", ["queue", "refuse", "cancel_newest", "cancel_oldest"])
+@pytest.mark.parametrize("action", [None, "queue", "refuse", "cancel_newest", "cancel_oldest"])
 def test_what_happens_at_a_limit(action):
-    made = RunLimit(max_running=1, at_limit=action).to_proto()
+    limit = RunLimit(max_running=1, at_limit=action)
+    made = limit.to_proto()
+    assert RunLimit.of(made) == limit
     name = options_pb2.AtLimit.Name(made.at_limit).removeprefix("AT_LIMIT_").lower()
-    assert name == ("unspecified" if action == "queue" else action)
+    assert name == (action or "unspecified")
 
 
 # Wrong values of each option.

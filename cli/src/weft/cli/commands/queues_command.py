@@ -44,11 +44,11 @@ _COLUMNS = (
 )
 
 
-def _checked_action(action: str) -> str:
+def _checked_action(action: str | None) -> str | None:
     # Imported here: help is shown without gRPC.
     from weft.rpc.task_policy.method_options import AtLimit
 
-    if action not in get_args(AtLimit):
+    if action is not None and action not in get_args(AtLimit):
         raise typer.BadParameter(
             f"there is no action {action!r}; the actions are {', '.join(get_args(AtLimit))}"
         )
@@ -160,13 +160,14 @@ def limit(
         bool, typer.Option("--per-key", help="The limit holds for each fairness key apart.")
     ] = False,
     at_limit: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="ACTION",
-            help="What happens to a task without room: queue, refuse, cancel_newest or cancel_oldest.",
+            help="What happens to a task without room: queue, refuse, cancel_newest or cancel_oldest."
+            " [default: as the method's policy says, or queue]",
             callback=_checked_action,
         ),
-    ] = "queue",
+    ] = None,
     clear: Annotated[
         bool,
         typer.Option("--clear", help="Remove the limits that operators have set; with --key, only that one."),
@@ -181,7 +182,7 @@ def limit(
     from weft.cli.process.command_runner import run
     from weft.client import RunLimit
 
-    of, action = "fairness_key" if per_key else key, cast("AtLimit", at_limit)
+    of, action = "fairness_key" if per_key else key, cast("AtLimit | None", at_limit)
     numbers = (max_running, rate, burst)
     if per_key and key is not None:
         raise Failure("--per-key and --key: a limit has one key", status=2)
@@ -206,7 +207,7 @@ def limit_text(limit: RunLimit) -> str:
         parts.append(f"{limit.max_rate_per_s:g} a second")
     if limit.burst:
         parts.append(f"{limit.burst} at once")
-    if limit.at_limit != "queue":
+    if limit.at_limit not in {None, "queue"}:
         parts.append(f"else {limit.at_limit}")
     return (f"{limit.key}: " if limit.key else "") + ", ".join(parts)
 

@@ -29,7 +29,8 @@ class RunLimit:
         burst: attempts that start at once after a pause. None: as many as in one second, at least 1.
         at_limit: what happens to a call for which there is no room. "queue": its task waits; "refuse": the call fails with
             RESOURCE_EXHAUSTED; "cancel_newest": its task is stored as cancelled; "cancel_oldest": the oldest unfinished
-            task is cancelled. All but "queue" count unfinished tasks, and need `max_running`.
+            task is cancelled. All but "queue" count unfinished tasks, and need `max_running`. None: as the policy below says,
+            such as the contract for a limit of operators, or "queue".
 
     Raises:
         InvalidArgument: a number is less than 1, or not more than 0 in the case of the rate; or there is no such action.
@@ -39,7 +40,7 @@ class RunLimit:
     max_running: int | None = None
     max_rate_per_s: float | None = None
     burst: int | None = None
-    at_limit: AtLimit = "queue"
+    at_limit: AtLimit | None = None
 
     def __post_init__(self) -> None:
         # On the wire, 0 means "no limit". So it cannot mean "none may run" here.
@@ -50,7 +51,7 @@ class RunLimit:
         rate = self.max_rate_per_s
         if rate is not None and (not isinstance(rate, int | float) or not rate > 0):
             raise _wrong("max_rate_per_s", rate, "it must be a number above 0; leave it out for no limit")
-        if self.at_limit not in _AT_LIMIT:
+        if self.at_limit is not None and self.at_limit not in _AT_LIMIT:
             raise _wrong("at_limit", self.at_limit, f"it must be one of {', '.join(_AT_LIMIT)}")
 
     @classmethod
@@ -61,7 +62,7 @@ class RunLimit:
             proto.max_running or None,
             proto.max_rate_per_s or None,
             proto.burst or None,
-            actions.get(proto.at_limit, "queue"),
+            actions.get(proto.at_limit),
         )
 
     def to_proto(self) -> options_pb2.RunLimit:
@@ -70,7 +71,7 @@ class RunLimit:
             max_running=self.max_running or 0,
             max_rate_per_s=self.max_rate_per_s or 0.0,
             burst=self.burst or 0,
-            at_limit=_AT_LIMIT[self.at_limit],
+            at_limit=None if self.at_limit is None else _AT_LIMIT[self.at_limit],
         )
 
 
@@ -219,7 +220,7 @@ def as_locks(given: Sequence[Lock | str]) -> list[Lock]:
 
 
 _AT_LIMIT: dict[AtLimit, options_pb2.AtLimit] = {
-    "queue": options_pb2.AT_LIMIT_UNSPECIFIED,
+    "queue": options_pb2.AT_LIMIT_QUEUE,
     "refuse": options_pb2.AT_LIMIT_REFUSE,
     "cancel_newest": options_pb2.AT_LIMIT_CANCEL_NEWEST,
     "cancel_oldest": options_pb2.AT_LIMIT_CANCEL_OLDEST,
