@@ -151,9 +151,8 @@ class CoordinatorServiceServicer(object):
         request id, a call of unknown outcome may have stored a task.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, PAYLOAD_MALFORMED, RULES_VIOLATED), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE,
-        LIMIT_REACHED), NOT_FOUND (METHOD_UNKNOWN, AGENT_NOT_FOUND), UNIMPLEMENTED (METHOD_NOT_DURABLE,
-        METHOD_NOT_HOSTED),
-        ALREADY_EXISTS (REQUEST_ID_REUSED).
+        LIMIT_REACHED), NOT_FOUND (METHOD_UNKNOWN, AGENT_NOT_FOUND), UNIMPLEMENTED (METHOD_NOT_DURABLE, METHOD_NOT_HOSTED),
+        FAILED_PRECONDITION (NO_AGENT_MATCHES), ALREADY_EXISTS (REQUEST_ID_REUSED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -311,8 +310,8 @@ class CoordinatorServiceServicer(object):
 
         Errors that end the stream for good, until the agent is changed: INVALID_ARGUMENT (INVALID_FIELD,
         CONTRACT_INVALID), FAILED_PRECONDITION (CONTRACT_INCOMPATIBLE, SESSION_PROTOCOL). Errors after which the
-        agent dials again: ALREADY_EXISTS (AGENT_ID_IN_USE), UNAVAILABLE (SESSION_LOST, STOPPING, STORE_UNAVAILABLE),
-        RESOURCE_EXHAUSTED (OVERLOADED: it did not read its stream), ABORTED (SESSION_SUPERSEDED).
+        agent dials again: ALREADY_EXISTS (AGENT_ID_IN_USE), UNAVAILABLE (SESSION_LOST, STOPPING, STORE_UNAVAILABLE,
+        OPTIONS_CONFLICT), RESOURCE_EXHAUSTED (OVERLOADED: it did not read its stream), ABORTED (SESSION_SUPERSEDED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -62,9 +62,8 @@ type CoordinatorServiceClient interface {
 	// request id, a call of unknown outcome may have stored a task.
 	//
 	// Errors: INVALID_ARGUMENT (INVALID_FIELD, PAYLOAD_MALFORMED, RULES_VIOLATED), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE,
-	// LIMIT_REACHED), NOT_FOUND (METHOD_UNKNOWN, AGENT_NOT_FOUND), UNIMPLEMENTED (METHOD_NOT_DURABLE,
-	// METHOD_NOT_HOSTED),
-	// ALREADY_EXISTS (REQUEST_ID_REUSED).
+	// LIMIT_REACHED), NOT_FOUND (METHOD_UNKNOWN, AGENT_NOT_FOUND), UNIMPLEMENTED (METHOD_NOT_DURABLE, METHOD_NOT_HOSTED),
+	// FAILED_PRECONDITION (NO_AGENT_MATCHES), ALREADY_EXISTS (REQUEST_ID_REUSED).
 	SubmitTask(ctx context.Context, in *SubmitTaskRequest, opts ...grpc.CallOption) (*SubmitTaskResponse, error)
 	// Stores many tasks. Each message's tasks are stored together and acknowledged in one response, in order.
 	// With `deliver_results` each task also comes back on this stream when it has ended. The stream closes when the
@@ -147,8 +146,8 @@ type CoordinatorServiceClient interface {
 	//
 	// Errors that end the stream for good, until the agent is changed: INVALID_ARGUMENT (INVALID_FIELD,
 	// CONTRACT_INVALID), FAILED_PRECONDITION (CONTRACT_INCOMPATIBLE, SESSION_PROTOCOL). Errors after which the
-	// agent dials again: ALREADY_EXISTS (AGENT_ID_IN_USE), UNAVAILABLE (SESSION_LOST, STOPPING, STORE_UNAVAILABLE),
-	// RESOURCE_EXHAUSTED (OVERLOADED: it did not read its stream), ABORTED (SESSION_SUPERSEDED).
+	// agent dials again: ALREADY_EXISTS (AGENT_ID_IN_USE), UNAVAILABLE (SESSION_LOST, STOPPING, STORE_UNAVAILABLE,
+	// OPTIONS_CONFLICT), RESOURCE_EXHAUSTED (OVERLOADED: it did not read its stream), ABORTED (SESSION_SUPERSEDED).
 	Connect(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ConnectRequest, ConnectResponse], error)
 	// Takes a message of an open session out-of-band: from an agent whose stream is blocked, for example by a handler that
 	// blocks the stream's event loop. It counts as a heartbeat. The agent is assigned nothing until its stream brings a message
@@ -393,9 +392,8 @@ type CoordinatorServiceServer interface {
 	// request id, a call of unknown outcome may have stored a task.
 	//
 	// Errors: INVALID_ARGUMENT (INVALID_FIELD, PAYLOAD_MALFORMED, RULES_VIOLATED), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE,
-	// LIMIT_REACHED), NOT_FOUND (METHOD_UNKNOWN, AGENT_NOT_FOUND), UNIMPLEMENTED (METHOD_NOT_DURABLE,
-	// METHOD_NOT_HOSTED),
-	// ALREADY_EXISTS (REQUEST_ID_REUSED).
+	// LIMIT_REACHED), NOT_FOUND (METHOD_UNKNOWN, AGENT_NOT_FOUND), UNIMPLEMENTED (METHOD_NOT_DURABLE, METHOD_NOT_HOSTED),
+	// FAILED_PRECONDITION (NO_AGENT_MATCHES), ALREADY_EXISTS (REQUEST_ID_REUSED).
 	SubmitTask(context.Context, *SubmitTaskRequest) (*SubmitTaskResponse, error)
 	// Stores many tasks. Each message's tasks are stored together and acknowledged in one response, in order.
 	// With `deliver_results` each task also comes back on this stream when it has ended. The stream closes when the
@@ -478,8 +476,8 @@ type CoordinatorServiceServer interface {
 	//
 	// Errors that end the stream for good, until the agent is changed: INVALID_ARGUMENT (INVALID_FIELD,
 	// CONTRACT_INVALID), FAILED_PRECONDITION (CONTRACT_INCOMPATIBLE, SESSION_PROTOCOL). Errors after which the
-	// agent dials again: ALREADY_EXISTS (AGENT_ID_IN_USE), UNAVAILABLE (SESSION_LOST, STOPPING, STORE_UNAVAILABLE),
-	// RESOURCE_EXHAUSTED (OVERLOADED: it did not read its stream), ABORTED (SESSION_SUPERSEDED).
+	// agent dials again: ALREADY_EXISTS (AGENT_ID_IN_USE), UNAVAILABLE (SESSION_LOST, STOPPING, STORE_UNAVAILABLE,
+	// OPTIONS_CONFLICT), RESOURCE_EXHAUSTED (OVERLOADED: it did not read its stream), ABORTED (SESSION_SUPERSEDED).
 	Connect(grpc.BidiStreamingServer[ConnectRequest, ConnectResponse]) error
 	// Takes a message of an open session out-of-band: from an agent whose stream is blocked, for example by a handler that
 	// blocks the stream's event loop. It counts as a heartbeat. The agent is assigned nothing until its stream brings a message

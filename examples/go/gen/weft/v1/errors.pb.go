@@ -118,7 +118,7 @@ const (
 	ErrorReason_ERROR_REASON_NO_AGENT_MATCHES ErrorReason = 38
 	// INVALID_ARGUMENT: the request breaks rules of its contract (`buf.validate`); nothing was stored and no handler ran. BadRequest
 	// has a violation for each broken rule: field path, id of the rule, message. Metadata: method, and violations, their number,
-	// of which the details may have less.
+	// of which the details may have fewer.
 	ErrorReason_ERROR_REASON_RULES_VIOLATED ErrorReason = 39
 	// NOT_FOUND: no schedule has this name. Metadata: name.
 	ErrorReason_ERROR_REASON_SCHEDULE_NOT_FOUND ErrorReason = 40

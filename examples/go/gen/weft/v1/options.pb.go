@@ -185,7 +185,7 @@ type TaskPolicy struct {
 	// What an agent must have. The requirements of a call are added; its value holds for a label that both name, and the larger
 	// amount for a resource.
 	Requirements *Requirements `protobuf:"bytes,7,opt,name=requirements,proto3" json:"requirements,omitempty"`
-	// How a call without the metadata `weft-mode` is made. Unset: durable.
+	// How a call without the metadata `weft-mode` is made. Unset: durable at a coordinator, direct at a sidecar's egress.
 	Mode CallMode `protobuf:"varint,8,opt,name=mode,proto3,enum=weft.v1.CallMode" json:"mode,omitempty"`
 	// A key whose value is the idempotency key of a call without one of its own. Two calls of the method with the same value are
 	// the same task; with another request, the second one is refused (REQUEST_ID_REUSED). An empty value: no idempotency key.

@@ -517,7 +517,7 @@ public final class Options {
 
     /**
      * <pre>
-     * How a call without the metadata `weft-mode` is made. Unset: durable.
+     * How a call without the metadata `weft-mode` is made. Unset: durable at a coordinator, direct at a sidecar's egress.
      * </pre>
      *
      * <code>.weft.v1.CallMode mode = 8 [json_name = "mode"];</code>
@@ -526,7 +526,7 @@ public final class Options {
     int getModeValue();
     /**
      * <pre>
-     * How a call without the metadata `weft-mode` is made. Unset: durable.
+     * How a call without the metadata `weft-mode` is made. Unset: durable at a coordinator, direct at a sidecar's egress.
      * </pre>
      *
      * <code>.weft.v1.CallMode mode = 8 [json_name = "mode"];</code>
@@ -718,7 +718,7 @@ public final class Options {
 
     /**
      * <pre>
-     * Answer equal requests with a stored result.
+     * Answer equal requests with a stored result. Checked, but not in force yet.
      * </pre>
      *
      * <code>.weft.v1.CachePolicy cache = 14 [json_name = "cache"];</code>
@@ -727,7 +727,7 @@ public final class Options {
     boolean hasCache();
     /**
      * <pre>
-     * Answer equal requests with a stored result.
+     * Answer equal requests with a stored result. Checked, but not in force yet.
      * </pre>
      *
      * <code>.weft.v1.CachePolicy cache = 14 [json_name = "cache"];</code>
@@ -736,7 +736,7 @@ public final class Options {
     weft.v1.Options.CachePolicy getCache();
     /**
      * <pre>
-     * Answer equal requests with a stored result.
+     * Answer equal requests with a stored result. Checked, but not in force yet.
      * </pre>
      *
      * <code>.weft.v1.CachePolicy cache = 14 [json_name = "cache"];</code>
@@ -746,7 +746,7 @@ public final class Options {
     /**
      * <pre>
      * Full name of the method that runs instead, with the same request, when retries are spent or no agent serves this one. Its
-     * request and response types must be the same.
+     * request and response types must be the same. Checked, but not in force yet.
      * </pre>
      *
      * <code>string fallback = 15 [json_name = "fallback"];</code>
@@ -756,7 +756,7 @@ public final class Options {
     /**
      * <pre>
      * Full name of the method that runs instead, with the same request, when retries are spent or no agent serves this one. Its
-     * request and response types must be the same.
+     * request and response types must be the same. Checked, but not in force yet.
      * </pre>
      *
      * <code>string fallback = 15 [json_name = "fallback"];</code>
@@ -1114,7 +1114,7 @@ public final class Options {
     private int mode_ = 0;
     /**
      * <pre>
-     * How a call without the metadata `weft-mode` is made. Unset: durable.
+     * How a call without the metadata `weft-mode` is made. Unset: durable at a coordinator, direct at a sidecar's egress.
      * </pre>
      *
      * <code>.weft.v1.CallMode mode = 8 [json_name = "mode"];</code>
@@ -1125,7 +1125,7 @@ public final class Options {
     }
     /**
      * <pre>
-     * How a call without the metadata `weft-mode` is made. Unset: durable.
+     * How a call without the metadata `weft-mode` is made. Unset: durable at a coordinator, direct at a sidecar's egress.
      * </pre>
      *
      * <code>.weft.v1.CallMode mode = 8 [json_name = "mode"];</code>
@@ -1451,7 +1451,7 @@ public final class Options {
     private weft.v1.Options.CachePolicy cache_;
     /**
      * <pre>
-     * Answer equal requests with a stored result.
+     * Answer equal requests with a stored result. Checked, but not in force yet.
      * </pre>
      *
      * <code>.weft.v1.CachePolicy cache = 14 [json_name = "cache"];</code>
@@ -1463,7 +1463,7 @@ public final class Options {
     }
     /**
      * <pre>
-     * Answer equal requests with a stored result.
+     * Answer equal requests with a stored result. Checked, but not in force yet.
      * </pre>
      *
      * <code>.weft.v1.CachePolicy cache = 14 [json_name = "cache"];</code>
@@ -1475,7 +1475,7 @@ public final class Options {
     }
     /**
      * <pre>
-     * Answer equal requests with a stored result.
+     * Answer equal requests with a stored result. Checked, but not in force yet.
      * </pre>
      *
      * <code>.weft.v1.CachePolicy cache = 14 [json_name = "cache"];</code>
@@ -1491,7 +1491,7 @@ public final class Options {
     /**
      * <pre>
      * Full name of the method that runs instead, with the same request, when retries are spent or no agent serves this one. Its
-     * request and response types must be the same.
+     * request and response types must be the same. Checked, but not in force yet.
      * </pre>
      *
      * <code>string fallback = 15 [json_name = "fallback"];</code>
@@ -1513,7 +1513,7 @@ public final class Options {
     /**
      * <pre>
      * Full name of the method that runs instead, with the same request, when retries are spent or no agent serves this one. Its
-     * request and response types must be the same.
+     * request and response types must be the same. Checked, but not in force yet.
      * </pre>
      *
      * <code>string fallback = 15 [json_name = "fallback"];</code>
@@ -3451,7 +3451,7 @@ public final class Options {
       private int mode_ = 0;
       /**
        * <pre>
-       * How a call without the metadata `weft-mode` is made. Unset: durable.
+       * How a call without the metadata `weft-mode` is made. Unset: durable at a coordinator, direct at a sidecar's egress.
        * </pre>
        *
        * <code>.weft.v1.CallMode mode = 8 [json_name = "mode"];</code>
@@ -3462,7 +3462,7 @@ public final class Options {
       }
       /**
        * <pre>
-       * How a call without the metadata `weft-mode` is made. Unset: durable.
+       * How a call without the metadata `weft-mode` is made. Unset: durable at a coordinator, direct at a sidecar's egress.
        * </pre>
        *
        * <code>.weft.v1.CallMode mode = 8 [json_name = "mode"];</code>
@@ -3477,7 +3477,7 @@ public final class Options {
       }
       /**
        * <pre>
-       * How a call without the metadata `weft-mode` is made. Unset: durable.
+       * How a call without the metadata `weft-mode` is made. Unset: durable at a coordinator, direct at a sidecar's egress.
        * </pre>
        *
        * <code>.weft.v1.CallMode mode = 8 [json_name = "mode"];</code>
@@ -3490,7 +3490,7 @@ public final class Options {
       }
       /**
        * <pre>
-       * How a call without the metadata `weft-mode` is made. Unset: durable.
+       * How a call without the metadata `weft-mode` is made. Unset: durable at a coordinator, direct at a sidecar's egress.
        * </pre>
        *
        * <code>.weft.v1.CallMode mode = 8 [json_name = "mode"];</code>
@@ -3508,7 +3508,7 @@ public final class Options {
       }
       /**
        * <pre>
-       * How a call without the metadata `weft-mode` is made. Unset: durable.
+       * How a call without the metadata `weft-mode` is made. Unset: durable at a coordinator, direct at a sidecar's egress.
        * </pre>
        *
        * <code>.weft.v1.CallMode mode = 8 [json_name = "mode"];</code>
@@ -4492,7 +4492,7 @@ public final class Options {
           weft.v1.Options.CachePolicy, weft.v1.Options.CachePolicy.Builder, weft.v1.Options.CachePolicyOrBuilder> cacheBuilder_;
       /**
        * <pre>
-       * Answer equal requests with a stored result.
+       * Answer equal requests with a stored result. Checked, but not in force yet.
        * </pre>
        *
        * <code>.weft.v1.CachePolicy cache = 14 [json_name = "cache"];</code>
@@ -4503,7 +4503,7 @@ public final class Options {
       }
       /**
        * <pre>
-       * Answer equal requests with a stored result.
+       * Answer equal requests with a stored result. Checked, but not in force yet.
        * </pre>
        *
        * <code>.weft.v1.CachePolicy cache = 14 [json_name = "cache"];</code>
@@ -4518,7 +4518,7 @@ public final class Options {
       }
       /**
        * <pre>
-       * Answer equal requests with a stored result.
+       * Answer equal requests with a stored result. Checked, but not in force yet.
        * </pre>
        *
        * <code>.weft.v1.CachePolicy cache = 14 [json_name = "cache"];</code>
@@ -4538,7 +4538,7 @@ public final class Options {
       }
       /**
        * <pre>
-       * Answer equal requests with a stored result.
+       * Answer equal requests with a stored result. Checked, but not in force yet.
        * </pre>
        *
        * <code>.weft.v1.CachePolicy cache = 14 [json_name = "cache"];</code>
@@ -4556,7 +4556,7 @@ public final class Options {
       }
       /**
        * <pre>
-       * Answer equal requests with a stored result.
+       * Answer equal requests with a stored result. Checked, but not in force yet.
        * </pre>
        *
        * <code>.weft.v1.CachePolicy cache = 14 [json_name = "cache"];</code>
@@ -4581,7 +4581,7 @@ public final class Options {
       }
       /**
        * <pre>
-       * Answer equal requests with a stored result.
+       * Answer equal requests with a stored result. Checked, but not in force yet.
        * </pre>
        *
        * <code>.weft.v1.CachePolicy cache = 14 [json_name = "cache"];</code>
@@ -4598,7 +4598,7 @@ public final class Options {
       }
       /**
        * <pre>
-       * Answer equal requests with a stored result.
+       * Answer equal requests with a stored result. Checked, but not in force yet.
        * </pre>
        *
        * <code>.weft.v1.CachePolicy cache = 14 [json_name = "cache"];</code>
@@ -4610,7 +4610,7 @@ public final class Options {
       }
       /**
        * <pre>
-       * Answer equal requests with a stored result.
+       * Answer equal requests with a stored result. Checked, but not in force yet.
        * </pre>
        *
        * <code>.weft.v1.CachePolicy cache = 14 [json_name = "cache"];</code>
@@ -4625,7 +4625,7 @@ public final class Options {
       }
       /**
        * <pre>
-       * Answer equal requests with a stored result.
+       * Answer equal requests with a stored result. Checked, but not in force yet.
        * </pre>
        *
        * <code>.weft.v1.CachePolicy cache = 14 [json_name = "cache"];</code>
@@ -4648,7 +4648,7 @@ public final class Options {
       /**
        * <pre>
        * Full name of the method that runs instead, with the same request, when retries are spent or no agent serves this one. Its
-       * request and response types must be the same.
+       * request and response types must be the same. Checked, but not in force yet.
        * </pre>
        *
        * <code>string fallback = 15 [json_name = "fallback"];</code>
@@ -4669,7 +4669,7 @@ public final class Options {
       /**
        * <pre>
        * Full name of the method that runs instead, with the same request, when retries are spent or no agent serves this one. Its
-       * request and response types must be the same.
+       * request and response types must be the same. Checked, but not in force yet.
        * </pre>
        *
        * <code>string fallback = 15 [json_name = "fallback"];</code>
@@ -4691,7 +4691,7 @@ public final class Options {
       /**
        * <pre>
        * Full name of the method that runs instead, with the same request, when retries are spent or no agent serves this one. Its
-       * request and response types must be the same.
+       * request and response types must be the same. Checked, but not in force yet.
        * </pre>
        *
        * <code>string fallback = 15 [json_name = "fallback"];</code>
@@ -4709,7 +4709,7 @@ public final class Options {
       /**
        * <pre>
        * Full name of the method that runs instead, with the same request, when retries are spent or no agent serves this one. Its
-       * request and response types must be the same.
+       * request and response types must be the same. Checked, but not in force yet.
        * </pre>
        *
        * <code>string fallback = 15 [json_name = "fallback"];</code>
@@ -4724,7 +4724,7 @@ public final class Options {
       /**
        * <pre>
        * Full name of the method that runs instead, with the same request, when retries are spent or no agent serves this one. Its
-       * request and response types must be the same.
+       * request and response types must be the same. Checked, but not in force yet.
        * </pre>
        *
        * <code>string fallback = 15 [json_name = "fallback"];</code>
