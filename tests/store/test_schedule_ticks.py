@@ -20,11 +20,11 @@ from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
 from weft.coordinator.contracts.contract_sync import ContractSync
 from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.fleet.matching import Matching
+from weft.coordinator.request_checks import MAX_REASON_CHARS
 from weft.coordinator.schedules.schedule_codec import (
     KIND,
     MAX_OPTIONS_BYTES,
     MAX_PAYLOAD_BYTES,
-    MAX_REASON_CHARS,
     note_tick,
     set_next_tick,
     timing_of,

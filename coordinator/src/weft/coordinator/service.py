@@ -20,6 +20,7 @@ from weft.coordinator.fleet.fleet_view import FleetView
 from weft.coordinator.fleet.queue_explainer import QueueExplainer
 from weft.coordinator.fleet.queue_view import Queues
 from weft.coordinator.fleet.resource_view import ResourceView
+from weft.coordinator.request_checks import check_page_size, check_reason
 from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
@@ -29,9 +30,7 @@ from weft.rpc.times import checked_duration
 from weft.v1 import coordinator_pb2, coordinator_pb2_grpc, session_pb2, task_pb2
 
 MAX_WAIT_IDS = 100_000
-MAX_PAGE = 1000
 MAX_AGENT_PAGE = 10_000
-MAX_REASON = 1024
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -116,8 +115,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
     async def ListTasks(
         self, request: coordinator_pb2.ListTasksRequest, context: Context
     ) -> coordinator_pb2.ListTasksResponse:
-        if request.page_size > MAX_PAGE:
-            raise refusals.invalid_field(f"page_size is at most {MAX_PAGE}", field="page_size")
+        check_page_size(request.page_size)
         where = codec.list_filter(request.filter)
         view = request.view or task_pb2.TASK_VIEW_BASIC
         page = await self._store.list_tasks(
@@ -134,8 +132,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
     async def CancelTask(
         self, request: coordinator_pb2.CancelTaskRequest, context: Context
     ) -> coordinator_pb2.CancelTaskResponse:
-        if len(request.reason) > MAX_REASON:
-            raise refusals.invalid_field(f"reason is at most {MAX_REASON} characters", field="reason")
+        check_reason(request.reason)
         grace_s = self._settings.cancel_grace_s
         if request.HasField("grace"):
             grace_s = checked_duration(request.grace, "grace", most_s=3600.0)
@@ -179,8 +176,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
     async def ListAgents(
         self, request: coordinator_pb2.ListAgentsRequest, context: Context
     ) -> coordinator_pb2.ListAgentsResponse:
-        if request.page_size > MAX_AGENT_PAGE:
-            raise refusals.invalid_field(f"page_size is at most {MAX_AGENT_PAGE}", field="page_size")
+        check_page_size(request.page_size, MAX_AGENT_PAGE)
         agents, more = await self._fleet.page(request.method, request.page_token, request.page_size or 1000)
         return coordinator_pb2.ListAgentsResponse(
             agents=agents, next_page_token=agents[-1].id if more else ""

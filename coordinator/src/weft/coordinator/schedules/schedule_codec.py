@@ -31,7 +31,6 @@ MAX_JITTER_S = 86400.0
 LEAST_INTERVAL_S = 1.0
 MAX_PAYLOAD_BYTES = 32 * 1024
 MAX_OPTIONS_BYTES = 16 * 1024
-MAX_REASON_CHARS = 1024
 MAX_TICK_REASON_CHARS = 160
 MAX_RUN_ID_CHARS = 64
 LAST_TICKS = 10
@@ -56,16 +55,6 @@ def check_name(name: str) -> None:
             f"; this one has {len(name)} characters",
             field="name",
         )
-
-
-def check_reason(reason: str, field: str) -> None:
-    """Refuse a long reason.
-
-    Raises:
-        InvalidArgument
-    """
-    if len(reason) > MAX_REASON_CHARS:
-        raise refusals.invalid_field(f"{field} is at most {MAX_REASON_CHARS} characters", field=field)
 
 
 def check_run_id(request_id: str) -> None:

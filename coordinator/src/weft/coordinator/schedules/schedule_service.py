@@ -10,9 +10,9 @@ from grpc import aio
 
 from weft.coordinator import codec, guard
 from weft.coordinator.calls.submission import SubmissionService, accepted
+from weft.coordinator.request_checks import check_page_size, check_reason
 from weft.coordinator.schedules.schedule_codec import (
     check_name,
-    check_reason,
     check_run_id,
     check_spec,
     note_tick,
@@ -28,8 +28,6 @@ from weft.rpc import refusals
 from weft.rpc.errors import InvalidArgument, NotFound, TooLarge
 from weft.rpc.times import timestamp
 from weft.v1 import errors_pb2, schedule_pb2, schedule_pb2_grpc, task_pb2
-
-MAX_PAGE = 1000
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -85,8 +83,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
     async def ListSchedules(
         self, request: schedule_pb2.ListSchedulesRequest, context: Context
     ) -> schedule_pb2.ListSchedulesResponse:
-        if request.page_size > MAX_PAGE:
-            raise refusals.invalid_field(f"page_size is at most {MAX_PAGE}", field="page_size")
+        check_page_size(request.page_size)
         if request.page_token:
             try:
                 check_name(request.page_token)
@@ -132,7 +129,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         self, request: schedule_pb2.PauseScheduleRequest, context: Context
     ) -> schedule_pb2.PauseScheduleResponse:
         check_name(request.name)
-        check_reason(request.reason, "reason")
+        check_reason(request.reason)
 
         def pause(schedule: schedule_pb2.Schedule) -> bool:
             schedule.paused, schedule.pause_reason = True, request.reason
