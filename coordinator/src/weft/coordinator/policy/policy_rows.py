@@ -6,11 +6,17 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from weft.coordinator.store.base import Store
-from weft.coordinator.store.table_store import RowConflict, RowDelete, RowPut, TableRow, TooManyRows
+from weft.coordinator.store.table_store import (
+    RowConflict,
+    RowDelete,
+    RowPut,
+    TableRow,
+    TooManyRows,
+    every_row,
+)
 from weft.rpc import refusals
 from weft.v1 import options_pb2
 
-_PAGE = 1000
 # For operators who change the same method at the same time.
 _TRIES = 16
 
@@ -83,13 +89,7 @@ class PolicyRows:
         return not isinstance(result, RowConflict)
 
     async def _read(self) -> Policies:
-        found: dict[str, options_pb2.TaskPolicy] = {}
-        cursor = ""
-        while True:
-            page = await self._store.list_rows(self.kind, limit=_PAGE, cursor=cursor)
-            found |= {row.key: _policy(row) for row in page.rows}
-            if not (cursor := page.cursor):
-                return found
+        return {row.key: _policy(row) async for row in every_row(self._store, self.kind)}
 
 
 def _policy(row: TableRow) -> options_pb2.TaskPolicy:

@@ -7,7 +7,14 @@ from collections.abc import Callable, Sequence
 from weft.coordinator.schedules.schedule_codec import KIND, next_tick_of, timing_of
 from weft.coordinator.schedules.schedule_rules import look_again_at
 from weft.coordinator.store.base import Store
-from weft.coordinator.store.table_store import RowConflict, RowDelete, RowPut, TableRow, TooManyRows
+from weft.coordinator.store.table_store import (
+    RowConflict,
+    RowDelete,
+    RowPut,
+    TableRow,
+    TooManyRows,
+    every_row,
+)
 from weft.rpc import refusals
 from weft.rpc.times import seconds
 from weft.v1 import schedule_pb2
@@ -120,13 +127,7 @@ class ScheduleTable:
 
     async def methods(self) -> set[str]:
         """The methods that schedules call."""
-        found: set[str] = set()
-        cursor = ""
-        while True:
-            schedules, cursor = await self.page(1000, cursor)
-            found.update(schedule.spec.method for schedule in schedules)
-            if not cursor:
-                return found
+        return {schedule_of(row).spec.method async for row in every_row(self._store, KIND)}
 
 
 def _contended(name: str) -> Exception:

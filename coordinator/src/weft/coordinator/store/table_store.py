@@ -13,7 +13,7 @@ are rules on top of it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -28,6 +28,8 @@ MAX_ROWS_OF_KIND = 100_000
 MAX_CHANGES = 1000
 # Values in one page of a listing.
 PAGE_BYTES = 1024 * 1024
+# Rows in one page, where all are read.
+_PAGE_ROWS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,17 @@ class TableStore(Protocol):
     async def due_rows(self, kind: str, limit: int) -> DueRows:
         """Rows of a kind whose time has come, earliest first."""
         ...
+
+
+async def every_row(table: TableStore, kind: str) -> AsyncIterator[TableRow]:
+    """All rows of a kind, in the order of their keys, read page by page."""
+    cursor = ""
+    while True:
+        page = await table.list_rows(kind, limit=_PAGE_ROWS, cursor=cursor)
+        for row in page.rows:
+            yield row
+        if not (cursor := page.cursor):
+            return
 
 
 def check_changes(changes: Sequence[RowPut | RowDelete]) -> None:
