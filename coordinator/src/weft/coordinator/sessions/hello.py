@@ -43,14 +43,9 @@ def checked(hello: session_pb2.Hello) -> session_pb2.Hello:
     """A Hello with its implicit labels: the agent's id, and its version unless it has such a label of its own.
 
     Raises:
-        InvalidArgument: it breaks a bound, or has another agent's id as a label; `field` is the path.
+        InvalidArgument: as `check_hello`.
     """
     check_hello(hello)
-    if hello.labels.get(AGENT_ID_LABEL, hello.agent_id) != hello.agent_id:
-        raise refusals.invalid_field(
-            f"the label {AGENT_ID_LABEL} is the agent's id, {hello.agent_id}; leave it out",
-            field="hello.labels",
-        )
     hello.labels[AGENT_ID_LABEL] = hello.agent_id
     if hello.version and VERSION_LABEL not in hello.labels:
         hello.labels[VERSION_LABEL] = hello.version
@@ -58,7 +53,7 @@ def checked(hello: session_pb2.Hello) -> session_pb2.Hello:
 
 
 def check_hello(hello: session_pb2.Hello) -> None:
-    """Refuse a Hello that breaks a bound.
+    """Refuse a Hello that breaks a bound, or has another agent's id as a label.
 
     Raises:
         InvalidArgument: with the field's path.
@@ -112,6 +107,11 @@ def _check_attributes(hello: session_pb2.Hello) -> None:
                 f"labels need a key of 1 to {MAX_KEY} characters and a value of at most {MAX_VALUE}",
                 field="hello.labels",
             )
+    if hello.labels.get(AGENT_ID_LABEL, hello.agent_id) != hello.agent_id:
+        raise refusals.invalid_field(
+            f"the label {AGENT_ID_LABEL} is the agent's id, {hello.agent_id}; leave it out",
+            field="hello.labels",
+        )
     for key, amount in hello.resources.items():
         if not 1 <= len(key) <= MAX_KEY or not (math.isfinite(amount) and amount >= 0):
             raise refusals.invalid_field(
