@@ -40,7 +40,7 @@ def test_every_option_is_read():
     )
     assert (policy.schedule_to_start_s, policy.start_to_close_s, policy.schedule_to_close_s) == (60, 30, 300)
     assert (policy.priority, policy.slot_cost) == (7, 2)
-    assert (policy.result_ttl_s, policy.failure_ttl_s, policy.cache_ttl_s) == (60, 120, 10)
+    assert (policy.result_ttl_s, policy.failure_ttl_s) == (60, 120)
     assert policy.requirements == Requirements.of({"zone": "eu"}, {"gpu": 1}, {"gpu": 1, "memory_bytes": 4e9})
     assert policy.direct
     assert policy.no_wait

@@ -334,8 +334,6 @@ def _options(given: Submission, *, full: bool) -> task_pb2.TaskOptions:
         result_ttl=duration(given.result_ttl_s),
         failure_ttl=duration(given.failure_ttl_s),
     )
-    if given.fairness_key:
-        options.fairness_key, options.fairness_weight = given.fairness_key, given.fairness_weight
     if given.delay_s:
         options.delay.CopyFrom(duration(given.delay_s))
     for name in ("schedule_to_start", "start_to_close", "schedule_to_close"):

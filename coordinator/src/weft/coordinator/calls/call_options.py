@@ -119,16 +119,20 @@ def _flag(key: str, value: str) -> bool:
     return value.lower() in _TRUE
 
 
+def _text(key: str, value: str, most_chars: int) -> str:
+    if not 1 <= len(value) <= most_chars:
+        raise refusals.invalid_field(
+            f"{key} has {len(value)} characters; it must have 1 to {most_chars}", field=key
+        )
+    return value
+
+
 def _no_wait(options: task_pb2.TaskOptions, key: str, value: str) -> None:
     options.no_wait = _flag(key, value)
 
 
 def _agent(options: task_pb2.TaskOptions, key: str, value: str) -> None:
-    if not 1 <= len(value) <= MAX_AGENT_ID:
-        raise refusals.invalid_field(
-            f"{key} has {len(value)} characters; an agent's id has 1 to {MAX_AGENT_ID}", field=key
-        )
-    options.agent_id = value
+    options.agent_id = _text(key, value, MAX_AGENT_ID)
 
 
 def _delay(options: task_pb2.TaskOptions, key: str, value: str) -> None:
@@ -148,11 +152,7 @@ def _result_ttl(options: task_pb2.TaskOptions, key: str, value: str) -> None:
 
 
 def _fairness_key(options: task_pb2.TaskOptions, key: str, value: str) -> None:
-    if not 1 <= len(value) <= MAX_FAIRNESS_KEY:
-        raise refusals.invalid_field(
-            f"{key} has {len(value)} characters; it must have 1 to {MAX_FAIRNESS_KEY}", field=key
-        )
-    options.fairness_key = value
+    options.fairness_key = _text(key, value, MAX_FAIRNESS_KEY)
 
 
 def _lock(options: task_pb2.TaskOptions, key: str, value: str) -> None:

@@ -63,7 +63,6 @@ class MethodPolicy:
     fairness_key: Key | None = None
     run_limits: tuple[RunLimitOption, ...] = ()
     locks: tuple[LockOption, ...] = ()
-    cache_ttl_s: float | None = None
     # "pkg.Service/Method".
     fallback: str = ""
     no_wait: bool | None = None

@@ -47,7 +47,6 @@ def compiled(policy: options_pb2.TaskPolicy, method: MethodDescriptor) -> Method
         locks=tuple(
             LockOption(lock.name, _key(lock.key, request, "locks.key"), lock.shared) for lock in policy.locks
         ),
-        cache_ttl_s=seconds(policy.cache.ttl) if policy.HasField("cache") else None,
         fallback=policy.fallback,
         no_wait=policy.no_wait if policy.HasField("no_wait") else None,
         check_rules=policy.check_rules if policy.HasField("check_rules") else True,

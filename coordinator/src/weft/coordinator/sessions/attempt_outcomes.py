@@ -147,11 +147,11 @@ class AttemptOutcomes:
     def _measured(
         self, outcomes: AgentOutcomes, method: str, took_s: float, count: int, now_s: float
     ) -> None:
+        if not self._timed(method):
+            return
         typical = self._typical.get(method)
         if typical is None:
             typical = self._typical[method] = Pace()
-        if not self._timed(method):
-            return
         outcomes.measured(method, took_s, now_s, typical.seconds)
         share = SHARE_OF_NEWEST if count == 1 else 1.0 - (1.0 - SHARE_OF_NEWEST) ** count
         typical.measured(took_s, now_s, typical.seconds, share)
@@ -165,11 +165,6 @@ class AttemptOutcomes:
             self._settle(session, self._clock())
         if outcomes.slow:
             outcomes.fade(self._typical, self._clock())
-
-    def typical_s(self, method: str) -> float:
-        """How long an attempt of a method takes, over all agents here. 0: not known."""
-        pace = self._typical.get(method)
-        return 0.0 if pace is None else pace.seconds
 
     def sweep(self, sessions: Iterable[AgentSession], now_s: float) -> None:
         """Compare agents that host the same methods, when that is due."""
