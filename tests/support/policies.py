@@ -9,6 +9,7 @@ from google.protobuf import json_format
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
 from tests.support.schema import METHOD, PACKAGE, file
+from tests.support.wire_format import delimited
 from weft.coordinator.contracts.contract_catalogue import Contract, MethodInfo
 from weft.coordinator.policy.method_policy import MethodPolicy
 from weft.rpc.contracts.descriptors import PlainFileProto, PlainFileSet
@@ -117,12 +118,4 @@ def policy_of(options: Options | bytes | None = None, **more: Any) -> MethodPoli
 def _extension(number: int, options: Options | bytes) -> bytes:
     """The field of an options message that holds the extension, without a class that knows it."""
     content = options if isinstance(options, bytes) else task_policy(options).SerializeToString()
-    return _varint(number << 3 | 2) + _varint(len(content)) + content
-
-
-def _varint(value: int) -> bytes:
-    encoded = b""
-    while value > 0x7F:
-        encoded += bytes([value & 0x7F | 0x80])
-        value >>= 7
-    return encoded + bytes([value])
+    return delimited(number, content)

@@ -1,6 +1,6 @@
 """A message as a tree of Python values, its serializations in random wire orders, and the digest of one.
 
-The encoder is the tests' own: it knows nothing of the code that it checks.
+The encoder is the tests' own, as `wire_format`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from google.protobuf import any_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
 from tests.support.schema import METHOD, file, file_set
+from tests.support.wire_format import delimited, number, varint
 from weft.coordinator import codec
 from weft.coordinator.contracts.contract_catalogue import Contract, MethodInfo
 
@@ -75,22 +76,6 @@ def _nodes(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 TREES = st.recursive(_nodes(st.just({})), _nodes, max_leaves=8)
 
 
-def _varint(value: int) -> bytes:
-    encoded = b""
-    while value > 0x7F:
-        encoded += bytes([value & 0x7F | 0x80])
-        value >>= 7
-    return encoded + bytes([value])
-
-
-def number(field: int, value: int) -> bytes:
-    return _varint(field << 3) + _varint(value)
-
-
-def delimited(field: int, content: bytes) -> bytes:
-    return _varint(field << 3 | 2) + _varint(len(content)) + content
-
-
 def shuffled(chunks: list[tuple[int, bytes]], rng: random.Random, free: frozenset[int]) -> bytes:
     """The chunks in a random order; those of one field keep theirs, unless it is a map (`free`)."""
     order = [field for field, _ in chunks]
@@ -119,7 +104,7 @@ def _map(entries: dict[str, bytes], field: int, rng: random.Random) -> list[tupl
 def _numbers(values: list[int], rng: random.Random) -> list[tuple[int, bytes]]:
     """Packed, or not, or in parts."""
     cut = rng.randint(0, len(values))
-    packed = [(2, delimited(2, b"".join(map(_varint, values[:cut]))))] if cut else []
+    packed = [(2, delimited(2, b"".join(map(varint, values[:cut]))))] if cut else []
     return packed + [(2, number(2, value)) for value in values[cut:]]
 
 

@@ -18,13 +18,12 @@ from tests.support.trees import (
     INFO,
     PLAIN,
     TREES,
-    delimited,
     digest,
     encode,
-    number,
     shuffled,
     without_any,
 )
+from tests.support.wire_format import delimited, number
 from weft.coordinator import codec
 from weft.coordinator.contracts import canonical
 from weft.coordinator.contracts.contract_catalogue import Contract

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.policies import policy_method
+from tests.support.wire_format import delimited
 from weft.coordinator.contracts.nesting import DeepRequest
 from weft.rpc.errors import InvalidArgument
 from weft.rpc.task_policy.key_paths import MAX_EXPRESSION, MAX_VALUE, Key, compile_key
@@ -115,8 +116,7 @@ def test_a_message_without_fields_is_told():
 def test_a_request_that_is_too_deep_for_the_parser_has_keys_too(depth, tenant, customer, count):
     deep = request(order={"number": 5}).SerializeToString()
     for _ in range(depth):
-        inner = _length(len(deep))
-        deep = bytes([11 << 3 | 2]) + inner + deep
+        deep = delimited(11, deep)
     outer = request(tenant_id=tenant, count=count, order={"number": 1}).SerializeToString()
     # A message that occurs twice is merged.
     more = request(order={"customer": {"id": customer}}).SerializeToString()
@@ -126,11 +126,3 @@ def test_a_request_that_is_too_deep_for_the_parser_has_keys_too(depth, tenant, c
         key(each).value(parsed, ()) for each in ("tenant_id", "count", "order.number", "order.customer.id")
     ]
     assert values == [tenant, str(count), "1", customer]
-
-
-def _length(value: int) -> bytes:
-    encoded = b""
-    while value > 0x7F:
-        encoded += bytes([value & 0x7F | 0x80])
-        value >>= 7
-    return encoded + bytes([value])

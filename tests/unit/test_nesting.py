@@ -15,6 +15,7 @@ from hypothesis import Phase, assume, given, settings
 from tests.support.deep import LIMIT, unlimited
 from tests.support.schema import METHOD, file, file_set
 from tests.support.trees import INFO, PLAIN, TREES, digest, encode, without_any
+from tests.support.wire_format import delimited
 from weft.coordinator.contracts.contract_catalogue import Contract, MethodInfo
 from weft.coordinator.contracts.nesting import MAX_FIELDS, DeepRequest
 from weft.rpc.errors import InvalidArgument
@@ -122,10 +123,7 @@ TEXT = Contract.load(file_set(_TEXT), [METHOD]).methods[METHOD]
 
 def chain(levels: int, end: bytes, each: bytes = b"", number: int = 2) -> bytes:
     for _ in range(levels):
-        size, length = len(end), b""
-        while size > 0x7F:
-            length, size = length + bytes([size & 0x7F | 0x80]), size >> 7
-        end = each + bytes([number << 3 | 2]) + length + bytes([size]) + end
+        end = each + delimited(number, end)
     return end
 
 
