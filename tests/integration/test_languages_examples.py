@@ -79,6 +79,13 @@ async def sidecar(mesh: MeshHarness, servers: list[Process], app: str, folder: P
     await mesh.wait_serving(SERVICE)
 
 
+def descriptors(folder: Path) -> list[str]:
+    """Flags with the contract's descriptors, for a sidecar whose app's reflection leaves some of them out."""
+    files = folder / "greeter.binpb"
+    run([str(BUF), "build", "examples/greeter/protos", "-o", str(files)], ROOT)
+    return ["--descriptors", str(files)]
+
+
 async def greet(target: str, name: str, *flags: str) -> dict[str, str]:
     code, printed = await grpcurl(
         target, [f"{SERVICE}/Greet"], [*flags, "-d", json.dumps({"name": name}), "-format-error"]
@@ -122,9 +129,7 @@ async def test_the_options_in_a_proto(
     language: Language, mesh: MeshHarness, servers: list[Process], tmp_path: Path
 ) -> None:
     """Neither the server nor its callers have weft in them: the contract says how calls run."""
-    files = tmp_path / "greeter.binpb"
-    run([str(BUF), "build", "examples/greeter/protos", "-o", str(files)], ROOT)
-    more = ["--descriptors", str(files)] if language.name in LOSE_OPTIONS else []
+    more = descriptors(tmp_path) if language.name in LOSE_OPTIONS else []
     await mesh.coordinator()
     await sidecar(mesh, servers, await serve(language, servers, tmp_path), tmp_path, *more)
 
@@ -159,9 +164,7 @@ async def test_the_rules_in_a_proto(
     language: Language, mesh: MeshHarness, servers: list[Process], tmp_path: Path
 ) -> None:
     """The contract says which values are good: the server checks none, and its callers have no weft in them."""
-    files = tmp_path / "greeter.binpb"
-    run([str(BUF), "build", "examples/greeter/protos", "-o", str(files)], ROOT)
-    more = ["--descriptors", str(files)] if language.name in LOSE_RULES else []
+    more = descriptors(tmp_path) if language.name in LOSE_RULES else []
     await mesh.coordinator()
     await sidecar(mesh, servers, await serve(language, servers, tmp_path), tmp_path, *more)
     for mode in ("durable", "direct"):
