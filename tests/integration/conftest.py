@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import pytest_asyncio
 
 from tests.support.endpoints import Endpoints
 from tests.support.mesh import MeshHarness
-from tests.support.redis_server import RedisServer
+from tests.support.shared_redis import two_coordinators
 from tests.support.ways import Way
 from weft.rpc.balancing import Balancer
 
@@ -45,17 +43,19 @@ async def doors(
     tmp_path: Path, mesh: MeshHarness, request: pytest.FixtureRequest
 ) -> AsyncIterator[tuple[MeshHarness, MeshHarness]]:
     """Two doors to one mesh: on Redis two coordinators, else the same one twice."""
-    async with contextlib.AsyncExitStack() as stack:
-        if request.param == "embedded":
-            await mesh.coordinator()
-            yield mesh, mesh
-            return
-        redis = await stack.enter_async_context(RedisServer(tmp_path / "redis"))
-        (tmp_path / "other").mkdir()
-        other = await stack.enter_async_context(MeshHarness(tmp_path / "other"))
-        mesh.store = other.store = redis.url
-        await asyncio.gather(mesh.coordinator(), other.coordinator())
-        yield mesh, other
+    if request.param == "embedded":
+        await mesh.coordinator()
+        yield mesh, mesh
+    else:
+        async with two_coordinators(mesh, tmp_path) as both:
+            yield both
+
+
+@pytest_asyncio.fixture
+async def pair(tmp_path: Path, mesh: MeshHarness) -> AsyncIterator[tuple[MeshHarness, MeshHarness]]:
+    """Two harnesses, each with a coordinator on the same Redis."""
+    async with two_coordinators(mesh, tmp_path) as both:
+        yield both
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -10,7 +10,6 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 from itertools import pairwise
-from pathlib import Path
 from typing import NamedTuple
 
 from google.rpc import code_pb2, status_pb2
@@ -18,7 +17,6 @@ from google.rpc import code_pb2, status_pb2
 from tests.support.command import weft
 from tests.support.lightweight import ECHO, LightAgent, never, result_of
 from tests.support.mesh import MeshHarness
-from tests.support.redis_server import RedisServer
 from weft.coordinator.sessions.agent_outcomes import RULES
 from weft.rpc.times import duration
 from weft.v1 import coordinator_pb2 as api
@@ -248,32 +246,28 @@ async def test_one_of_three_that_fails(mesh: MeshHarness) -> None:
         await three.check_mended()
 
 
-async def test_one_of_three_that_fails_with_two_coordinators(mesh: MeshHarness, tmp_path: Path) -> None:
-    folder = tmp_path / "other"
-    folder.mkdir()
-    async with RedisServer(tmp_path / "redis") as redis, MeshHarness(folder) as other:
-        mesh.store = other.store = redis.url
-        await asyncio.gather(mesh.coordinator(), other.coordinator())
-        async with (
-            working(mesh, "bad", slots=16) as bad,
-            working(other, "good-1"),
-            working(other, "good-2"),
-        ):
-            await mesh.wait_serving()
-            await other.wait_serving()
+async def test_one_of_three_that_fails_with_two_coordinators(pair: tuple[MeshHarness, MeshHarness]) -> None:
+    mesh, other = pair
+    async with (
+        working(mesh, "bad", slots=16) as bad,
+        working(other, "good-1"),
+        working(other, "good-2"),
+    ):
+        await mesh.wait_serving()
+        await other.wait_serving()
 
-            async def all_known() -> bool:
-                queues = (await mesh.api().ListQueues(api.ListQueuesRequest(), timeout=5)).queues
-                return any(queue.method == ECHO and queue.agents == 3 for queue in queues)
+        async def all_known() -> bool:
+            queues = (await mesh.api().ListQueues(api.ListQueuesRequest(), timeout=5)).queues
+            return any(queue.method == ECHO and queue.agents == 3 for queue in queues)
 
-            await mesh.eventually(all_known, "each coordinator knows the other's agents")
-            three = ThreeAgents([mesh, other], bad)
-            await three.check_draws_little()
-            await bad.agent.close(goodbye=False)
-            # What its coordinator has learned of it is known where it goes.
-            async with working(other, "bad", slots=16) as moved:
-                moved.code, moved.work_s = code_pb2.UNAVAILABLE, 0.0
-                assert await is_failing(other, "bad")
-                await run_all(other)
-                assert len(moved.agent.assigned) < RULES.first_series
-                await ThreeAgents([mesh, other], moved).check_mended()
+        await mesh.eventually(all_known, "each coordinator knows the other's agents")
+        three = ThreeAgents([mesh, other], bad)
+        await three.check_draws_little()
+        await bad.agent.close(goodbye=False)
+        # What its coordinator has learned of it is known where it goes.
+        async with working(other, "bad", slots=16) as moved:
+            moved.code, moved.work_s = code_pb2.UNAVAILABLE, 0.0
+            assert await is_failing(other, "bad")
+            await run_all(other)
+            assert len(moved.agent.assigned) < RULES.first_series
+            await ThreeAgents([mesh, other], moved).check_mended()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -18,7 +17,6 @@ from tests.support import tasks
 from tests.support.command import weft
 from tests.support.lightweight import CALL, ECHO, LightAgent
 from tests.support.mesh import MeshHarness
-from tests.support.redis_server import RedisServer
 from tests.support.refusals import check, refused
 from weft.client import InvalidArgument, NotFound, RetryPolicy, connect
 from weft.client.sync import connect as connect_sync
@@ -197,21 +195,16 @@ async def test_an_override_survives_a_restart_and_a_call_has_it(mesh: MeshHarnes
     assert task.attempt == 1
 
 
-async def test_other_coordinators_have_it_too(tmp_path: Path, mesh: MeshHarness) -> None:
-    folder = tmp_path / "other"
-    folder.mkdir()
-    async with RedisServer(tmp_path / "redis") as redis, MeshHarness(folder) as other:
-        mesh.store = other.store = redis.url
-        await mesh.coordinator()
-        await other.coordinator()
-        await mesh.agent("a1")
-        await other.wait_contract("a1")
-        here, there = MethodServiceStub(mesh.channel()), MethodServiceStub(other.channel())
-        for priority in (1, 2):
-            await update(here, name=CALLED, priority=priority)
+async def test_other_coordinators_have_it_too(pair: tuple[MeshHarness, MeshHarness]) -> None:
+    mesh, other = pair
+    await mesh.agent("a1")
+    await other.wait_contract("a1")
+    here, there = MethodServiceStub(mesh.channel()), MethodServiceStub(other.channel())
+    for priority in (1, 2):
+        await update(here, name=CALLED, priority=priority)
 
-            async def known(wanted: int = priority) -> bool:
-                method = (await there.GetMethod(GetMethodRequest(name=CALLED))).method
-                return bool(method.policy.priority == wanted)
+        async def known(wanted: int = priority) -> bool:
+            method = (await there.GetMethod(GetMethodRequest(name=CALLED))).method
+            return bool(method.policy.priority == wanted)
 
-            await other.eventually(known, "the override is known at the other coordinator")
+        await other.eventually(known, "the override is known at the other coordinator")

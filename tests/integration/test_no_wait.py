@@ -5,22 +5,18 @@ With the embedded store; and with two coordinators on one Redis, of which the on
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 import grpc
 import grpc.aio
 import pytest
-import pytest_asyncio
 from google.rpc import code_pb2, status_pb2
 
 from probe.v1.probe_pb2 import ProbeRequest
 from tests.support.command import weft
 from tests.support.lightweight import CALL, ECHO, STREAM, LightAgent, never, result_of
 from tests.support.mesh import MeshHarness
-from tests.support.redis_server import RedisServer
 from tests.support.refusals import check, refused
 from weft.client import FailedPrecondition, connect
 from weft.rpc.errors import error_info
@@ -37,19 +33,9 @@ class Meshes(NamedTuple):
     agents: MeshHarness
 
 
-@pytest_asyncio.fixture(params=["embedded", "redis"])
-async def meshes(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Meshes]:
-    async with MeshHarness(tmp_path) as callers:
-        if request.param == "embedded":
-            await callers.coordinator()
-            yield Meshes(callers, callers)
-            return
-        folder = tmp_path / "other"
-        folder.mkdir()
-        async with RedisServer(tmp_path / "redis") as redis, MeshHarness(folder) as agents:
-            callers.store = agents.store = redis.url
-            await asyncio.gather(callers.coordinator(), agents.coordinator())
-            yield Meshes(callers, agents)
+@pytest.fixture
+def meshes(doors: tuple[MeshHarness, MeshHarness]) -> Meshes:
+    return Meshes(*doors)
 
 
 def options(require: Require | None, *, no_wait: bool | None = True) -> task_pb2.TaskOptions:

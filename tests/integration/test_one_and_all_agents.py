@@ -19,8 +19,8 @@ from tests.support import tasks
 from tests.support.command import weft
 from tests.support.lightweight import ECHO, LightAgent
 from tests.support.mesh import MeshHarness
-from tests.support.redis_server import RedisServer
 from tests.support.refusals import check, refused
+from tests.support.shared_redis import two_coordinators
 from weft.client import (
     AgentOutcome,
     DesiredState,
@@ -219,17 +219,7 @@ async def test_the_blocking_client_and_the_command_call_all(fleet: MeshHarness) 
 
 
 async def test_agents_of_other_coordinators_are_called_too(tmp_path: Path) -> None:
-    first, second = tmp_path / "first", tmp_path / "second"
-    first.mkdir()
-    second.mkdir()
-    async with (
-        RedisServer(tmp_path / "redis") as redis,
-        MeshHarness(first) as here,
-        MeshHarness(second) as there,
-    ):
-        here.store = there.store = redis.url
-        await here.coordinator()
-        await there.coordinator()
+    async with MeshHarness(tmp_path) as mesh, two_coordinators(mesh, tmp_path) as (here, there):
         await there.agent("far")
         task_id = await _submitted(here, "far")
         assert (await tasks.end(here, task_id)).agent_id == "far"

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import grpc.aio
-import pytest_asyncio
 
 from tests.support.lightweight import ECHO, LightAgent, Request
 from tests.support.mesh import MeshHarness
-from tests.support.redis_server import RedisServer
 from tests.support.watching import Seen, Watching
 from weft.rpc.network.channel import client_options
 from weft.rpc.network.targets import dialled
@@ -24,17 +20,6 @@ SUSPECT = fleet_pb2.AGENT_STATE_SUSPECT
 Pair = tuple[MeshHarness, MeshHarness]
 # Tests share their machine with others.
 SOON_S = 1.0
-
-
-@pytest_asyncio.fixture
-async def pair(tmp_path: Path, mesh: MeshHarness) -> AsyncIterator[Pair]:
-    """Two harnesses, each with a coordinator on the same Redis."""
-    folder = tmp_path / "other"
-    folder.mkdir()
-    async with RedisServer(tmp_path / "redis") as redis, MeshHarness(folder) as other:
-        mesh.store = other.store = redis.url
-        await asyncio.gather(mesh.coordinator(), other.coordinator())
-        yield mesh, other
 
 
 async def test_each_tells_of_all_agents(pair: Pair) -> None:

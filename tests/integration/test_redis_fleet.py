@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from tests.support.mesh import MeshHarness
-from tests.support.redis_server import RedisServer
 from weft.v1 import coordinator_pb2, fleet_pb2
 
 
-async def test_a_wish_is_shown_at_once_wherever_it_is_asked_for(tmp_path: Path, mesh: MeshHarness) -> None:
-    folder = tmp_path / "other"
-    folder.mkdir()
-    async with RedisServer(tmp_path / "redis") as redis, MeshHarness(folder) as other:
-        mesh.store = other.store = redis.url
-        await mesh.coordinator()
-        await other.coordinator()
-        await mesh.agent("a1")
-        await other.wait_agent("a1")
-        for wish in (fleet_pb2.DESIRED_STATE_PAUSED, fleet_pb2.DESIRED_STATE_ACTIVE):
-            request = coordinator_pb2.UpdateAgentRequest(agent_id="a1", desired_state=wish)
-            answer = await other.api().UpdateAgent(request, timeout=5)
-            assert answer.agent.desired_state == wish
+async def test_a_wish_is_shown_at_once_wherever_it_is_asked_for(
+    pair: tuple[MeshHarness, MeshHarness],
+) -> None:
+    mesh, other = pair
+    await mesh.agent("a1")
+    await other.wait_agent("a1")
+    for wish in (fleet_pb2.DESIRED_STATE_PAUSED, fleet_pb2.DESIRED_STATE_ACTIVE):
+        request = coordinator_pb2.UpdateAgentRequest(agent_id="a1", desired_state=wish)
+        answer = await other.api().UpdateAgent(request, timeout=5)
+        assert answer.agent.desired_state == wish
