@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
+
+import pytest
 
 from weft.coordinator.store.redis import scripts
 
@@ -27,3 +30,12 @@ def test_a_script_of_the_fleet_is_its_function() -> None:
     assert text.endswith("\nreturn reply(register())\n")
     assert "local function end_reported(" in text
     assert digest != scripts._source("renew")[1]
+
+
+@pytest.mark.parametrize("name", scripts._names())
+def test_a_script_defines_the_constants_that_it_names(name: str) -> None:
+    """Lua takes a name that it does not know for nil, and says so only where that is used."""
+    code = re.sub(r"--[^\n]*|'[^'\n]*'", "", scripts._source(name)[0])
+    named = set(re.findall(r"\b[A-Z][A-Z_]+\b", code)) - {"KEYS", "ARGV"}
+    defined = {each for names in re.findall(r"local ([A-Z_, ]+) =", code) for each in names.split(", ")}
+    assert named <= defined

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weft.coordinator.store import rules, stored_options
-from weft.coordinator.store.redis.lua_constants import constants
+from weft.coordinator.store.redis.lua_constants import with_constants
 from weft.coordinator.store.rules import TaskRetryPolicy
 from weft.coordinator.store.stored_options import LEFT_OUT, StoredOptions, decode, decode_earlier, encode
 
@@ -45,8 +45,13 @@ def test_tasks_of_earlier_layouts_have_the_defaults_of_then() -> None:
 
 
 def test_scripts_get_the_constants_of_the_rules() -> None:
-    lines = constants().splitlines()
-    assert {f"local {state.name} = {state.value}" for state in rules.State} <= set(lines)
-    assert f"local BACKSTOP_S = {rules.BACKSTOP_S!r}" in lines
+    for state in rules.State:
+        assert with_constants(f"return t.s == {state.name}").endswith(f"return t.s == {state.value}")
+    assert with_constants("at + BACKSTOP_S").endswith(f"at + {rules.BACKSTOP_S!r}")
     codes = ", ".join(f"[{code}] = true" for code in sorted(rules.FINAL_CODES))
-    assert f"local FINAL_CODES = {{{codes}}}" in lines
+    assert f"local FINAL_CODES = {{{codes}}}" in with_constants("").splitlines()
+
+
+def test_comments_and_strings_of_scripts_stay_as_they_are() -> None:
+    text = "call('SET', 'OK')  -- QUEUED, isn't it?"
+    assert with_constants(f"{text}\nreturn OK").endswith(f"{text}\nreturn 0")

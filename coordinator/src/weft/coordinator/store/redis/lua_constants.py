@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 
 from google.rpc import code_pb2
 
@@ -19,10 +21,24 @@ from weft.coordinator.store.rules import (
 )
 from weft.coordinator.store.run_limits import MAX_PARKED, LimitAction
 
+# Comments and strings stay as they are.
+_TOKEN = re.compile(r"--[^\n]*|'[^'\n]*'|\b[A-Z][A-Z_]+\b")
 
-def constants() -> str:
-    """Lua that defines them as locals."""
-    values: Mapping[str, float] = {
+
+def with_constants(script: str) -> str:
+    """A script with its constants: numbers in place of their names, tables as locals.
+
+    A local costs each function that uses it some time at each run of the script; a number costs nothing.
+    """
+    values = _values()
+    return _tables() + _TOKEN.sub(lambda found: values.get(found[0], found[0]), script)
+
+
+@cache
+def _values() -> Mapping[str, str]:
+    # The last option may be left out.
+    words = ["(%S+)"] * (len(stored_options.FIELDS) - 1)
+    numbers: Mapping[str, float] = {
         **{state.name: int(state) for state in State},
         "OK": code_pb2.OK,
         "CODE_CANCELLED": code_pb2.CANCELLED,
@@ -42,16 +58,18 @@ def constants() -> str:
         # Indexes of the options.
         **{name.upper(): index for index, name in enumerate(stored_options.FIELDS, 1)},
     }
+    return {
+        **{name: repr(value) for name, value in numbers.items()},
+        "OPTION_WORDS": f"'^{' '.join(words)} ?(%S*)$'",
+    }
+
+
+def _tables() -> str:
     tables = {
         "FINAL_CODES": (f"[{code}] = true" for code in sorted(FINAL_CODES)),
         "UNITS": (f"{unit} = {size}" for unit, size in stored_options.UNITS.items()),
     }
-    lines = [f"local {name} = {value!r}" for name, value in values.items()]
-    lines += [f"local {name} = {_table(items)}" for name, items in tables.items()]
-    # The last option may be left out.
-    words = ["(%S+)"] * (len(stored_options.FIELDS) - 1)
-    lines.append(f"local OPTION_WORDS = '^{' '.join(words)} ?(%S*)$'")
-    return "\n".join(lines) + "\n"
+    return "".join(f"local {name} = {_table(items)}\n" for name, items in tables.items())
 
 
 def _table(items: Iterable[str]) -> str:

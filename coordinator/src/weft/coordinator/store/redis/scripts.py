@@ -1,8 +1,8 @@
 """Runs the scripts, by their digests; loads them again when Redis has forgotten them.
 
-A script is the constants, the shared files, and a file of its own or a function of fleet.lua, limits.lua or rows.lua. Calls go
-out in order, one pipeline after another: calls that come while a pipeline is under way form the next one. The storing of a
-task and its claim by an idle agent are one pipeline.
+A script is the shared files, and a file of its own or a function of fleet.lua, limits.lua or rows.lua, with the constants put in.
+Calls go out in order, one pipeline after another: calls that come while a pipeline is under way form the next one. The storing
+of a task and its claim by an idle agent are one pipeline.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from weft.coordinator.store.redis.encoding import pack, unpack
 from weft.coordinator.store.redis.endpoint_resolver import PrimaryMoved
-from weft.coordinator.store.redis.lua_constants import constants
+from weft.coordinator.store.redis.lua_constants import with_constants
 
 # Calls of one pipeline: later calls must not wait for long.
 _PIPELINE_CALLS = 256
@@ -83,7 +83,7 @@ def _source(name: str) -> tuple[str, str]:
     """A script and its digest."""
     file = _functions().get(name)
     own = _files()[name] if file is None else f"{_files()[file]}\nreturn reply({name}())\n"
-    text = "\n".join((constants(), *(_files()[part] for part in _SHARED), own))
+    text = with_constants("\n".join((*(_files()[part] for part in _SHARED), own)))
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 

@@ -41,7 +41,7 @@ end
 -- small tasks must not overtake a large one for ever.
 local function has_resources(queue, left, held)
   local fits, free = true, true
-  for resource, amount in pairs(queue.consumes or {}) do
+  for resource, amount in pairs(queue.consumes) do
     fits = fits and (left[resource] or 0) >= amount
     free = free and not held[resource]
   end
@@ -84,8 +84,10 @@ local function start(id, t, owner, queue, at, needed)
   arm(id, t)
   tell(id, t)
   given[#given + 1] = {owner[1], owner[2], id, t.a}
-  for resource, amount in pairs(queue.consumes or {}) do
-    owner[6][resource] = (owner[6][resource] or 0) - amount
+  if queue.consumes then
+    for resource, amount in pairs(queue.consumes) do
+      owner[6][resource] = (owner[6][resource] or 0) - amount
+    end
   end
   return {id, changed[#changed][2], call('GET', key('b', id)) or false, queue.cost, deadline_at(t) or false}
 end

@@ -6,18 +6,18 @@
 --
 -- Made at first use: without fairness keys, a script pays for nothing of it.
 
--- Most numbers in one command.
-local MOST_NUMBERS = 1000
-
--- A line: the tasks of one queue with one priority.
-local function line_name(priority, queue)
-  return priority .. ':' .. queue
-end
-
 function open_tags()
   if tags then
     return tags
   end
+  -- Most numbers in one command.
+  local MOST_NUMBERS = 1000
+
+  -- A line: the tasks of one queue with one priority.
+  local function line_name(priority, queue)
+    return priority .. ':' .. queue
+  end
+
   local self, lines = {}, {}
 
   -- v: V, as far as known; finish: the F of keys; news: keys with a new F; new: nothing is stored; served: V has grown.

@@ -6,11 +6,6 @@
 --
 -- Made at first use: without limits and locks, a script pays for nothing of it.
 
--- How long an idle token bucket is kept after it is full, and at most.
-local BUCKET_KEPT_S, MOST_KEPT_S = 60, 1e9
--- Rounding of times must not cost a token.
-local ROUNDING_S = 1e-6
-
 -- Whether there may be run limits.
 function is_limited()
   if limited == nil then
@@ -20,6 +15,11 @@ function is_limited()
 end
 
 local function open_states()
+  -- How long an idle token bucket is kept after it is full, and at most.
+  local BUCKET_KEPT_S, MOST_KEPT_S = 60, 1e9
+  -- Rounding of times must not cost a token.
+  local ROUNDING_S = 1e-6
+
   local self, states, rules = {news = {}}, {}, {}
   local news = self.news
 

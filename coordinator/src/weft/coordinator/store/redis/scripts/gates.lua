@@ -4,18 +4,18 @@
 -- parked tasks of each queue return. Each returned task carries a promise (`rt`): when it leaves the ready queue, in whatever
 -- way, the next one may return. So no wake-up is lost, and about as many return as there is room for.
 
--- Most parked tasks that one call lets return, and most queues of a gate that it looks at.
-local MOST_RETURNED = MAX_PARKED
--- When so many have returned, a script looks at no further gate: the next sweep does.
-local ENOUGH_RETURNED = 4 * MAX_PARKED
-local REST_S = 1
--- Claims to a lock that return at a time: those behind them return with their promises.
-local MOST_SHARED = 16
-
 function open_gates()
   if gates then
     return gates
   end
+  -- Most parked tasks that one call lets return, and most queues of a gate that it looks at.
+  local MOST_RETURNED = MAX_PARKED
+  -- When so many have returned, a script looks at no further gate: the next sweep does.
+  local ENOUGH_RETURNED = 4 * MAX_PARKED
+  local REST_S = 1
+  -- Claims to a lock that return at a time: those behind them return with their promises.
+  local MOST_SHARED = 16
+
   local self = open_states()
   local news, state, gate_of, rule_of, entries = self.news, self.state, self.gate_of, self.rule_of, self.entries
   local tokens, token_at, room, lock_free, look_at =
