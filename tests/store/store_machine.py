@@ -17,6 +17,7 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
+    run_state_machine_as_test,
 )
 
 from tests.store.factories import FACTORIES
@@ -44,9 +45,10 @@ AGENTS = st.sampled_from(["a", "b", "c"])
 CODES = st.sampled_from([code_pb2.OK, code_pb2.UNAVAILABLE, code_pb2.INTERNAL, code_pb2.CANCELLED])
 
 
-class StoreMachine(RuleBasedStateMachine):
-    """Rules draw any attempt that was ever made, so that stale words are as common as true ones."""
+class OpenStoreMachine(RuleBasedStateMachine):
+    """A machine with a store of its own."""
 
+    # Of the store, by its name in `FACTORIES`.
     kind = ""
 
     def __init__(self) -> None:
@@ -57,23 +59,30 @@ class StoreMachine(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.factory = FACTORIES[self.kind](Path(self.directory.name))
         self.h: Harness = self.do(self.factory.open())
+
+    def do(self, step: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(step)
+
+    def teardown(self) -> None:
+        self.do(self.factory.close())
+        self.runner.close()
+        self.directory.cleanup()
+
+
+class StoreMachine(OpenStoreMachine):
+    """Rules draw any attempt that was ever made, so that stale words are as common as true ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self.model = Model()
         # Every attempt ever claimed or adopted: task, attempt, owner.
         self.attempts: list[tuple[str, int, Owner]] = []
         self.owners: dict[str, Owner] = {}
         self.requests: dict[str, tuple[str, bytes]] = {}
 
-    def do(self, step: Coroutine[Any, Any, T]) -> T:
-        return self.runner.run(step)
-
     @property
     def now(self) -> float:
         return self.factory.clock()
-
-    def teardown(self) -> None:
-        self.do(self.factory.close())
-        self.runner.close()
-        self.directory.cleanup()
 
     # -- tasks --------------------------------------------------------------------------------------------------
 
@@ -185,13 +194,16 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.tasks)
     @rule(data=st.data())
     def retry(self, data: st.DataObject) -> None:
-        task_id = data.draw(st.sampled_from(list(self.model.tasks)))
+        self._retry(data.draw(st.sampled_from(list(self.model.tasks))))
+
+    def _retry(self, task_id: str) -> bool:
         try:
             self.do(self.h.store.retry(task_id))
             retried = True
         except FailedPrecondition:
             retried = False
         assert retried == self.model.retry(task_id, self.now)
+        return retried
 
     # -- agents and time ----------------------------------------------------------------------------------------
 
@@ -322,11 +334,15 @@ def _told(attempt: AttemptRecord) -> Told:
     return attempt.number, attempt.agent_id, how
 
 
-def machine_settings(examples: int, steps: int) -> settings:
-    return settings(
-        max_examples=examples,
-        stateful_step_count=steps,
-        deadline=None,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-        print_blob=True,
+def run_histories(machine: type[OpenStoreMachine], kind: str, *, examples: int, steps: int) -> None:
+    """Run a machine's histories against this kind of store."""
+    run_state_machine_as_test(
+        type(f"{machine.__name__}_{kind}", (machine,), {"kind": kind}),
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+            print_blob=True,
+        ),
     )

@@ -12,17 +12,16 @@ from typing import Any
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis.stateful import initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from tests.store.factories import FACTORIES
 from tests.store.gate_model import GateModel
 from tests.store.model import ModelTask
-from tests.store.store_machine import AGENTS, CODES, POLICY, StoreMachine, machine_settings
+from tests.store.store_machine import AGENTS, CODES, POLICY, StoreMachine, run_histories
 from tests.store.support import METHOD
 from weft.coordinator.store.records import AtLimit, Claimed, ClaimRequest, Enqueued, Owner, Submission
 from weft.coordinator.store.rules import Requirements, State
 from weft.coordinator.store.run_limits import LimitAction, LockClaim, RunLimitRule
-from weft.rpc.errors import FailedPrecondition
 
 LOCKS = st.lists(
     st.builds(LockClaim, st.sampled_from(["m", "n"]), st.booleans()),
@@ -212,13 +211,7 @@ class GatedStoreMachine(StoreMachine):
     @rule(data=st.data())
     def retry(self, data: st.DataObject) -> None:
         task_id = data.draw(st.sampled_from(list(self.model.tasks)))
-        try:
-            self.do(self.h.store.retry(task_id))
-            retried = True
-        except FailedPrecondition:
-            retried = False
-        assert retried == self.model.retry(task_id, self.now)
-        if retried:
+        if self._retry(task_id):
             self.gates.count(self.model.tasks[task_id])
 
     @rule(agent_id=AGENTS, often=st.integers(0, 3))
@@ -270,18 +263,13 @@ class GatedStoreMachine(StoreMachine):
         assert all(found.get(name, []) == holders for name, holders in expected.items())
 
 
-def _run(kind: str, examples: int, steps: int) -> None:
-    machine = type(f"GatedStoreMachine_{kind}", (GatedStoreMachine,), {"kind": kind})
-    run_state_machine_as_test(machine, settings=machine_settings(examples, steps))
-
-
 @pytest.mark.parametrize("kind", sorted(FACTORIES))
 def test_gates_hold_in_random_histories(kind: str) -> None:
-    _run(kind, examples=80, steps=40)
+    run_histories(GatedStoreMachine, kind, examples=80, steps=40)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kind", sorted(FACTORIES))
 def test_gates_hold_in_many_long_histories(kind: str) -> None:
-    _run(kind, examples=500 if kind == "embedded" else 150, steps=80)
+    run_histories(GatedStoreMachine, kind, examples=500 if kind == "embedded" else 150, steps=80)

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis.stateful import run_state_machine_as_test
 
 from tests.store.factories import FACTORIES
-from tests.store.store_machine import StoreMachine, machine_settings
-
-
-def _machine(store_kind: str) -> type[StoreMachine]:
-    return type(f"StoreMachine_{store_kind}", (StoreMachine,), {"kind": store_kind})
-
-
-def _run(kind: str, examples: int, steps: int) -> None:
-    run_state_machine_as_test(_machine(kind), settings=machine_settings(examples, steps))
+from tests.store.store_machine import StoreMachine, run_histories
 
 
 @pytest.mark.parametrize("kind", sorted(FACTORIES))
 def test_histories_agree_with_the_model(kind: str) -> None:
-    _run(kind, examples=40, steps=40)
+    run_histories(StoreMachine, kind, examples=40, steps=40)
 
 
 @pytest.mark.slow
@@ -27,4 +18,4 @@ def test_histories_agree_with_the_model(kind: str) -> None:
 @pytest.mark.parametrize("kind", sorted(FACTORIES))
 def test_many_long_histories_agree_with_the_model(kind: str) -> None:
     # A step costs a Redis store a round trip or several.
-    _run(kind, examples=500 if kind == "embedded" else 150, steps=80)
+    run_histories(StoreMachine, kind, examples=500 if kind == "embedded" else 150, steps=80)

@@ -2,50 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-import tempfile
-from collections.abc import Coroutine
-from pathlib import Path
-from typing import Any, TypeVar
-
 import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, settings
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, rule
 
 from tests.store.factories import FACTORIES
-from tests.store.support import Harness
+from tests.store.store_machine import OpenStoreMachine, run_histories
 from weft.coordinator.store.table_store import RowConflict, RowDelete, RowPut, TableRow
 
-T = TypeVar("T")
 KINDS = st.sampled_from(["schedule", "override"])
 KEYS = st.sampled_from(["a", "b", "ab", "ü", "a\nb"])
 # Which revision a change expects: that of the row, one of some time ago, none, or any.
 EXPECTED = st.sampled_from(["present", "stale", "absent", "any"])
 
 
-class TableMachine(RuleBasedStateMachine):
+class TableMachine(OpenStoreMachine):
     """Each change expects the row's present revision, an old one, its absence, or nothing."""
-
-    kind = ""
 
     def __init__(self) -> None:
         super().__init__()
-        memory = Path("/dev/shm")
-        self.directory = tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None)
-        self.runner = asyncio.Runner()
-        self.factory = FACTORIES[self.kind](Path(self.directory.name))
-        self.h: Harness = self.do(self.factory.open())
         self.rows: dict[tuple[str, str], TableRow] = {}
         self.last_revision = 0
-
-    def do(self, step: Coroutine[Any, Any, T]) -> T:
-        return self.runner.run(step)
-
-    def teardown(self) -> None:
-        self.do(self.factory.close())
-        self.runner.close()
-        self.directory.cleanup()
 
     def _present(self, kind: str, key: str) -> int:
         row = self.rows.get((kind, key))
@@ -119,14 +96,4 @@ class TableMachine(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("kind", sorted(FACTORIES))
 def test_tables_agree_with_the_model(kind: str) -> None:
-    machine = type(f"TableMachine_{kind}", (TableMachine,), {"kind": kind})
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=25,
-            stateful_step_count=30,
-            deadline=None,
-            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-            print_blob=True,
-        ),
-    )
+    run_histories(TableMachine, kind, examples=25, steps=30)
