@@ -50,7 +50,9 @@ class _Commands(LazyGroup):
             "weft.cli.commands.tasks_command:app", "List, show, watch, cancel and retry tasks.", _LOOK
         ),
         "agents": CommandEntry(
-            "weft.cli.commands.agents_command:app", "List, watch, drain, pause and resume agents.", _LOOK
+            "weft.cli.commands.agents_command:app",
+            "List, show, watch, drain, pause and resume agents.",
+            _LOOK,
         ),
         "queues": CommandEntry(
             "weft.cli.commands.queues_command:app", "List queues; pause, resume and limit methods.", _LOOK

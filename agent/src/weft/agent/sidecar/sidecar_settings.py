@@ -38,7 +38,8 @@ class SidecarSettings(BaseSettings):
         default="", description="the app: a stock gRPC server on this machine, `host:port` or `unix:PATH`"
     )
     descriptors: Path | None = Field(
-        default=None, description="file with the app's FileDescriptorSet, for an app without reflection"
+        default=None,
+        description="file with the app's FileDescriptorSet, if its reflection is missing or leaves out options",
     )
     egress: str = Field(
         default=DEFAULT_EGRESS,

@@ -50,7 +50,11 @@ Metadata = Annotated[
     ),
 ]
 Priority = Annotated[
-    int | None, typer.Option(metavar="0-9", help="Priority of the task, highest first. [default: 5]")
+    int | None,
+    typer.Option(
+        metavar="0-9",
+        help="Priority of the task, highest first. [default: as the method's policy says, or 5]",
+    ),
 ]
 DelayS = Annotated[
     float | None, typer.Option("--delay-s", metavar="S", help="Start the task so many seconds later.")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from weft.client import AgentInfo, DesiredState, Mesh
 
 _HELP = with_examples(
-    "List, watch, drain, pause and resume agents.",
+    "List, show, watch, drain, pause and resume agents.",
     "weft agents list",
     "weft agents drain host-1 --wait",
 )

@@ -126,7 +126,8 @@ def agent(
     descriptors: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="With --app: the app's FileDescriptorSet, for an app without reflection."
+            metavar="FILE",
+            help="With --app: the app's FileDescriptorSet, if its reflection is missing or leaves out options.",
         ),
     ] = None,
     egress: Annotated[

@@ -116,7 +116,7 @@ class MethodOptions(TypedDict, total=False):
     # Requirements on the agent: these labels, and at least these resources.
     require_labels: Mapping[str, str]
     require_resources: Mapping[str, float]
-    # How a call without the metadata `weft-mode` is made. Default: durable.
+    # How a call without the metadata `weft-mode` is made. Default: durable at a coordinator, direct at a sidecar's egress.
     mode: Literal["durable", "direct"]
     # A key whose value is the request id of calls without one: a path into the request, or `metadata["x-order"]`.
     idempotency_key: str
@@ -128,9 +128,10 @@ class MethodOptions(TypedDict, total=False):
     locks: Sequence[Lock | str]
     # Amounts of the agent's resources that a task uses while it runs, such as {"gpu": 1}.
     consumes: Mapping[str, float]
-    # Equal requests are answered with a stored result for so long. At least 1.
+    # Equal requests are answered with a stored result for so long. At least 1. Checked, but not in force yet.
     cache_s: float
-    # Full name of the method that runs instead when retries are spent, or no agent serves this one.
+    # Full name of the method that runs instead when retries are spent, or no agent serves this one. Checked, but not
+    # in force yet.
     fallback: str
     # Refuse a call at once if no connected agent can serve it.
     no_wait: bool
