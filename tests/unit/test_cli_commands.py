@@ -315,6 +315,11 @@ def test_how_failures_are_told() -> None:
                             field="name", description="is empty", reason="string.min_len"
                         ),
                         error_details_pb2.BadRequest.FieldViolation(description="both", reason="one_of"),
+                        # These say what the message says.
+                        error_details_pb2.BadRequest.FieldViolation(
+                            field="month", description="the year is in the future"
+                        ),
+                        error_details_pb2.BadRequest.FieldViolation(description="the year is in the future"),
                     ]
                 ),
                 error_details_pb2.DebugInfo(detail="line 7"),
@@ -330,6 +335,7 @@ def test_how_failures_are_told() -> None:
         "  field year: too large",
         "  field name: is empty (string.min_len)",
         "  both (one_of)",
+        "  field month",
         '  google.rpc.DebugInfo: {"detail": "line 7"}',
     )
     # An error of this process' own has said it all in its message.

@@ -62,7 +62,7 @@ def explain(error: Exception) -> FailureText | None:
 
 def detail_lines(status: status_pb2.Status) -> list[str]:
     """The details of a status, one a line, indented; in words if their type is known."""
-    return [f"  {text}" for packed in status.details for text in _facts(packed)]
+    return [f"  {text}" for packed in status.details for text in _facts(packed, status.message)]
 
 
 def direct_advice(status: status_pb2.Status, method: str) -> list[str]:
@@ -89,12 +89,12 @@ def raised_advice(status: status_pb2.Status, task_id: str) -> list[str]:
     return [f"  `weft tasks get {task_id}` shows the handler's exception; --verbose adds the traceback."]
 
 
-def _facts(packed: any_pb2.Any) -> list[str]:
+def _facts(packed: any_pb2.Any, message: str) -> list[str]:
     if (info := unpacked(packed, error_details_pb2.ErrorInfo)) is not None:
         facts = "".join(f", {key} {value}" for key, value in sorted(info.metadata.items()))
         return [f"reason {info.reason} ({info.domain or 'no domain'}){facts}"]
     if (bad := unpacked(packed, error_details_pb2.BadRequest)) is not None:
-        return [_violation(each) for each in bad.field_violations]
+        return [text for each in bad.field_violations if (text := _violation(each, message))]
     if (retry := unpacked(packed, error_details_pb2.RetryInfo)) is not None:
         return [f"try again after {seconds(retry.retry_delay):g} s"]
     fields = json_value(packed)
@@ -102,8 +102,9 @@ def _facts(packed: any_pb2.Any) -> list[str]:
     return [f"{packed.TypeName()}: {json_text(fields)}"]
 
 
-def _violation(wrong: error_details_pb2.BadRequest.FieldViolation) -> str:
-    """A wrong field, and the id of the rule that it breaks, if there is one."""
-    place = f"field {wrong.field}: " if wrong.field else ""
+def _violation(wrong: error_details_pb2.BadRequest.FieldViolation, message: str) -> str:
+    """A wrong field, and the id of the rule that it breaks, if there is one. What the message says is not said twice."""
+    place = f"field {wrong.field}" if wrong.field else ""
+    described = wrong.description if wrong.description != message else ""
     rule = f" ({wrong.reason})" if wrong.reason else ""
-    return f"{place}{wrong.description}{rule}"
+    return ": ".join(text for text in (place, described) if text) + rule
