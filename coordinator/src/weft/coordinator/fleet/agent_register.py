@@ -230,6 +230,10 @@ class AgentRegister:
         """The agents that take tasks of a queue now."""
         return [entry for entry in self._index.hosts(key.method) if entry.takes(key)]
 
+    def can_run(self, key: QueueKey) -> bool:
+        """Whether some agent takes tasks of a queue, or will if nobody changes anything."""
+        return any(entry.is_able(key) for entry in self._index.hosts(key.method))
+
     def elsewhere(self, key: QueueKey) -> tuple[int, int]:
         """How many agents at other coordinators take tasks of a queue, and how many of those keep failing."""
         return self._index.elsewhere(key)

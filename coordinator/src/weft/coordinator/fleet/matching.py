@@ -34,16 +34,24 @@ class Matching:
 
         A repeated request id is no new task: it is left to the store.
         """
-        unmatched = [each for each in submissions if self._error(each)]
+        unmatched = self._unmatched(submissions)
         if unmatched and self._store.shared:
             # Another coordinator may have an agent that is new.
             await self._look()
-        found = {each.task_id: (each, self._error(each)) for each in unmatched}
-        return {
-            task_id: error
-            for task_id, (each, error) in found.items()
-            if error is not None and not await self._is_known(each)
-        }
+            unmatched = self._unmatched([each for each, _ in unmatched])
+        return {each.task_id: error for each, error in unmatched if not await self._is_known(each)}
+
+    def _unmatched(self, submissions: Sequence[Submission]) -> list[tuple[Submission, errors.WeftError]]:
+        # Many at a time ask the same, and a fleet may be large.
+        known: dict[tuple[str, bool, QueueKey], errors.WeftError | None] = {}
+        found: list[tuple[Submission, errors.WeftError]] = []
+        for each in submissions:
+            asked = each.agent_id, each.no_wait, QueueKey(each.method, each.requirements)
+            if asked not in known:
+                known[asked] = self._error(*asked)
+            if (error := known[asked]) is not None:
+                found.append((each, error))
+        return found
 
     async def _is_known(self, submission: Submission) -> bool:
         if not submission.request_id:
@@ -51,21 +59,17 @@ class Matching:
         where = ListFilter(request_id=submission.request_id)
         return bool((await self._store.list_tasks(where, limit=1)).records)
 
-    def _error(self, submission: Submission) -> errors.WeftError | None:
-        agent_id, method = submission.agent_id, submission.method
+    def _error(self, agent_id: str, no_wait: bool, key: QueueKey) -> errors.WeftError | None:
         if agent_id:
             agent = self._register.get(agent_id)
             if agent is None:
                 return refusals.agent_not_found(agent_id)
-            if method not in agent.methods:
-                return refusals.method_not_hosted(f"the agent {agent_id} does not host {method}")
-        return self._no_agent(submission) if submission.no_wait else None
+            if key.method not in agent.methods:
+                return refusals.method_not_hosted(f"the agent {agent_id} does not host {key.method}")
+        return None if not no_wait or self._register.can_run(key) else self._no_agent(key)
 
-    def _no_agent(self, submission: Submission) -> errors.WeftError | None:
-        key = _queue(submission)
+    def _no_agent(self, key: QueueKey) -> errors.WeftError:
         standing = self._register.standing(key)
-        if standing.able > 0:
-            return None
         missing = no_agent(key, standing, self._register.lacking(key))
         return refusals.no_agent_matches(
             f"no connected agent can run this, and it is not to wait (no-wait): it needs {missing}",
@@ -73,7 +77,3 @@ class Matching:
             requirements=str(key.requirements),
             agents=standing.hosts,
         )
-
-
-def _queue(submission: Submission) -> QueueKey:
-    return QueueKey(submission.method, submission.requirements)

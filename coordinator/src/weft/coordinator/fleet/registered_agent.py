@@ -31,6 +31,9 @@ class Standing(enum.Enum):
     FREE = enum.auto()
 
 
+# Of an agent that takes tasks of the queue, or will if nobody changes anything.
+_ABLE = frozenset({Standing.AWAY, Standing.BUSY, Standing.FREE})
+
 _BY_STATE = {
     fleet_pb2.AGENT_STATE_DRAINING: Standing.DRAINING,
     fleet_pb2.AGENT_STATE_PAUSED: Standing.PAUSED,
@@ -123,3 +126,7 @@ class RegisteredAgent:
         if not self.available(key.method):
             return Standing.AWAY
         return Standing.FREE if self.has_room(key) else Standing.BUSY
+
+    def is_able(self, key: QueueKey) -> bool:
+        """Whether it takes tasks of a queue of a method that it hosts, or will if nobody changes anything."""
+        return self.standing(key) in _ABLE
