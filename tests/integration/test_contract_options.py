@@ -16,6 +16,7 @@ from billing.v1 import billing_pb2, billing_pb2_grpc
 from tests.support.beside import StockApp, free_address, sidecar, until_reached
 from tests.support.billing_agent import Billing
 from tests.support.mesh import MeshHarness
+from tests.support.processes import until
 from tests.support.reflecting import grpcurl
 from weft.agent import Agent, MethodOptions, RetryPolicy, current_task
 from weft.client import Method, connect
@@ -209,12 +210,6 @@ def shouting(
     return agent
 
 
-async def until_connected(agent: Agent) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while not agent.connected:
-            await asyncio.sleep(0.01)
-
-
 async def test_an_agent_with_other_options_joins_when_the_others_are_gone_or_replaces_theirs():
     first = shouting("first", priority=3)
     async with mesh_of(first, skip_idle_time=False) as mesh, asyncio.TaskGroup() as running:
@@ -228,10 +223,10 @@ async def test_an_agent_with_other_options_joins_when_the_others_are_gone_or_rep
         running.create_task(waiting.serve())
         replacing = shouting("replacing", mesh.target, priority=7, replace_options=True)
         running.create_task(replacing.serve())
-        await until_connected(replacing)
+        await until(lambda: replacing.connected, "the agent that replaces options is connected")
         assert await priority() == 7
         assert not waiting.connected
         await mesh.remove(first)
-        await until_connected(waiting)
+        await until(lambda: waiting.connected, "the agent that waited is connected")
         waiting.stop()
         replacing.stop()

@@ -82,9 +82,10 @@ async def mesh(tmp_path: Path) -> AsyncIterator[Mesh]:
             await stack.enter_async_context(agent)
             mesh.coordinators.append(coordinator)
             mesh.agents.append(agent)
-        async with asyncio.timeout(20):
-            while any(each._register.serving(QueueKey(ECHO)) < 2 for each in mesh.coordinators):
-                await asyncio.sleep(0.01)
+        await until(
+            lambda: all(each._register.serving(QueueKey(ECHO)) == 2 for each in mesh.coordinators),
+            "both coordinators know both agents",
+        )
         yield mesh
 
 

@@ -1,7 +1,9 @@
 """Wiring and lifecycle: the parts of a coordinator are started in order and stopped in the reverse order.
 
-start: store (recovers) ─► contracts ─► sessions, dispatcher, sweeper ─► port open ─► address file
-stop:  health NOT_SERVING ─► no new tasks, waiting callers answered ─► streams closed ─► port closed ─► store closed
+start: store (recovers) ─► contracts, policies, run limits ─► agents ─► sessions, dispatcher, sweeper, schedules ─► port open
+       ─► address file
+stop:  health NOT_SERVING ─► no new tasks, waiting callers answered ─► schedules, dispatcher, sweeper ─► streams closed
+       ─► port closed ─► store closed
 """
 
 from __future__ import annotations
