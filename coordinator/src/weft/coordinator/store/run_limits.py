@@ -115,10 +115,6 @@ def tokens_at(rule: RunLimitRule, tokens: float, at: float, now: float) -> float
     return min(rule.bucket_size, tokens + max(0.0, now - at) * rule.rate_per_s)
 
 
-def has_token(tokens: float) -> bool:
-    return tokens >= 1.0 - _EPSILON
-
-
 def next_token_at(rule: RunLimitRule, tokens: float, now: float) -> float:
     """When a bucket with `tokens` now has one."""
     return now + max(0.0, 1.0 - tokens) / rule.rate_per_s + _TICK_S
