@@ -56,7 +56,7 @@ async def test_the_app_sees_its_own_deadline(mesh: MeshHarness, tmp_path: Path) 
 
         await mesh.eventually(all_ended, "the app has seen the end of each call")
         for way in ("direct", "durable"):
-            found = [line for line in reasons.read_text().splitlines() if line.startswith(f"{way}: ")]
+            found = [line for line in reasons.read_text().splitlines() if line.startswith(f"{way} ")]
             early = [line for line in found if int(line.split()[-5]) > 0]
             assert len(found) == CALLS
             assert not early
@@ -66,13 +66,17 @@ async def test_the_app_sees_its_own_deadline(mesh: MeshHarness, tmp_path: Path) 
 
 
 async def call(target: str, way: str) -> None:
-    """Call some times at once, each with a name that says how; every call ends by its deadline."""
-    name = way.encode()
-    request = b"\x0a" + bytes([len(name)]) + name
+    """Call some times at once; every call ends by its deadline.
+
+    Each call has its own name, which begins with the way: few greetings of one name start in a second.
+    """
+    names = [f"{way} {number}".encode() for number in range(CALLS)]
     metadata = [] if way == "straight" else [("weft-mode", way)]
     async with dial(target, client_options()) as channel:
         greet = channel.unary_unary(METHOD)
-        calls = [greet(request, timeout=TIMEOUT_S, metadata=metadata) for _ in range(CALLS)]
+        calls = [
+            greet(b"\x0a" + bytes([len(name)]) + name, timeout=TIMEOUT_S, metadata=metadata) for name in names
+        ]
         for ended in await asyncio.gather(*calls, return_exceptions=True):
             assert isinstance(ended, grpc.aio.AioRpcError)
             # Called straight, a Go server resets its streams at the deadline, and that may arrive before the caller's own timer fires.

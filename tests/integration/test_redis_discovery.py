@@ -75,10 +75,12 @@ async def test_whether_an_agent_is_reachable_is_known_at_each(pair: Pair) -> Non
 
 
 async def test_a_coordinator_dies_and_its_agents_and_watchers_go_to_the_other(pair: Pair) -> None:
-    """A watcher that goes on with the other coordinator never sees an agent missing."""
+    """A watcher that goes on with the other coordinator never sees an agent missing that both knew."""
     here, there = pair
     names = {"a1", "a2", "a3"}
     await asyncio.gather(*(here.agent(name, target=f"{here.target},{there.target}") for name in names))
+    async with Watching(there.own_channel()) as other:
+        await other.until(lambda agents: set(agents) == names, "the other coordinator knows all")
     # A list of one family is tried in order.
     target = dialled([here.target, there.target])
     options = [*client_options(own_connection=True), ("grpc.service_config", "{}")]
