@@ -74,7 +74,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "grpc_reflection": ("weft/rpc/contracts",),
     "grpc_status": ("weft/cli/conformance",),
     "msgpack": ("weft/coordinator/store/redis",),
-    "opentelemetry": ("weft/rpc/calls/tracing", "weft/agent/handlers/telemetry"),
+    "opentelemetry": ("weft/rpc/telemetry",),
     "protovalidate": ("weft/rpc/contracts/payload_rules",),
     "psutil": ("weft/agent/session/host_figures", "weft/cli/bench"),
     "pydantic": ("weft/coordinator/settings", "weft/agent", "weft/cli"),

@@ -7,12 +7,13 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypedDict
 
-from weft.rpc.calls import call_context, tracing
+from weft.rpc.calls import call_context
 from weft.rpc.calls import metadata as entries
 from weft.rpc.calls.call_keys import RETRY_KEY
 from weft.rpc.calls.metadata import AGENT_KEY, NO_WAIT_KEY, RETRY_MARK
 from weft.rpc.task_policy.method_options import Lock, as_locks
 from weft.rpc.task_policy.retry_policy import RetryPolicy
+from weft.rpc.telemetry import trace_headers
 from weft.rpc.times import optional_duration
 from weft.v1 import options_pb2, task_pb2
 
@@ -68,7 +69,7 @@ def task_options(options: SubmitOptions, *, inherits: bool = True) -> task_pb2.T
         raise TypeError(
             f"{name!r} is not an option of a task{f': did you mean {near[0]!r}?' if near else ''}"
         )
-    traced = tracing.current() if inherits else {}
+    traced = trace_headers.current() if inherits else {}
     inherited = call_context.current() if inherits else None
     if not options and not traced and inherited is None:
         return None
@@ -169,7 +170,7 @@ def call_options(
     pairs = [*metadata, *_said(given)]
     pairs += [("weft-shared-lock" if lock.shared else "weft-lock", lock.name) for lock in as_locks(locks)]
     pairs += [RETRY_MARK] if retry_unavailable else []
-    return (*pairs, *tracing.current().items())
+    return (*pairs, *trace_headers.current().items())
 
 
 def _said(given: Mapping[str, str | None]) -> Iterable[tuple[str, str | bytes]]:

@@ -10,6 +10,7 @@ from weft.coordinator.server import Coordinator
 from weft.coordinator.settings import CoordinatorSettings
 from weft.rpc.process import logs
 from weft.rpc.process.signals import hurries, stop_signals
+from weft.rpc.telemetry.providers import set_up_traces, shut_down
 
 
 async def serve(settings: CoordinatorSettings) -> None:
@@ -38,6 +39,14 @@ async def serve(settings: CoordinatorSettings) -> None:
 def run(settings: CoordinatorSettings) -> None:
     """Run a coordinator in this process, on uvloop if it is installed; blocks until the coordinator has stopped."""
     logs.configure(settings.log_level)
+    provider = set_up_traces("weft-coordinator", settings.process_name)
+    try:
+        _run(settings)
+    finally:
+        shut_down(provider)
+
+
+def _run(settings: CoordinatorSettings) -> None:
     # Many tasks are in memory, hardly ever in cycles: frequent collections would only cost pauses.
     gc.set_threshold(50_000, 20, 100)
     try:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -89,7 +88,7 @@ class Coordinator:
 
     def __init__(self, settings: CoordinatorSettings, store: Store | None = None) -> None:
         self._settings = settings
-        self.coordinator_id = settings.coordinator_id or f"{socket.gethostname()}:{os.getpid()}"
+        self.coordinator_id = settings.process_name
         self.address = ""
         self._store = store or store_of(settings.store_config)
         self._subscriptions = TaskSubscriptions(settings.max_watchers)

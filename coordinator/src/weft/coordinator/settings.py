@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -59,7 +61,7 @@ class CoordinatorSettings(BaseSettings):
         " or replicated (a replica has it)",
     )
     address_file: Path | None = Field(None, description="file to write the bound address to, once serving")
-    coordinator_id: str = Field("", description="name for logs; empty: host name and process id")
+    coordinator_id: str = Field("", description="name for logs and traces; empty: host name and process id")
 
     heartbeat_interval_s: float = Field(
         1.0,
@@ -162,6 +164,11 @@ class CoordinatorSettings(BaseSettings):
     def shared_store(self) -> bool:
         """Whether the store is a Redis, which other coordinators may share."""
         return is_url(self.store)
+
+    @property
+    def process_name(self) -> str:
+        """The name of this coordinator in logs and traces."""
+        return self.coordinator_id or f"{socket.gethostname()}:{os.getpid()}"
 
     @property
     def store_place(self) -> str:

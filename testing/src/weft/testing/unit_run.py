@@ -14,7 +14,7 @@ from typing import Any
 
 import grpc.aio
 
-from weft.agent.handlers import outcomes, telemetry
+from weft.agent.handlers import outcomes
 from weft.agent.handlers.handler_context import AsyncContext, SyncContext
 from weft.agent.handlers.handler_run import UNWANTED_GRACE_S, HandlerRun
 from weft.agent.handlers.invoke import MalformedRequest
@@ -25,6 +25,7 @@ from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.agent.hosting.payload_checks import ResponseTooLarge
 from weft.rpc.calls import metadata as weft_metadata
 from weft.rpc.network.channel import MAX_PAYLOAD_BYTES
+from weft.rpc.telemetry import traces
 from weft.rpc.times import duration, timestamp
 from weft.v1 import session_pb2, task_pb2
 
@@ -79,7 +80,7 @@ class UnitRun(HandlerRun):
         # An isolated method runs in a thread: a unit test has no process for it.
         self.runner = runners.of(hosted)
         if context.assignment.context.traceparent:
-            self.span = telemetry.processing(context.assignment, context.agent_id)
+            self.span = traces.processing(context.assignment, context.agent_id)
         self.responses: list[bytes] = []
         self.outcome: task_pb2.Outcome | None = None
         self.answered = asyncio.Event()

@@ -22,7 +22,6 @@ from grpc import aio
 from weft.agent.direct.direct_contexts import DirectAsyncContext, DirectSyncContext
 from weft.agent.direct.direct_endings import Endings, no_slot
 from weft.agent.direct.load_trailers import LoadReports
-from weft.agent.handlers import telemetry
 from weft.agent.handlers.handler_run import UNWANTED_GRACE_S, HandlerRun, Runner
 from weft.agent.handlers.invoke import MalformedRequest
 from weft.agent.handlers.runners import Runners
@@ -31,6 +30,7 @@ from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.rpc.calls import metadata
 from weft.rpc.calls.metadata import Pairs
 from weft.rpc.network.gone import to_caller
+from weft.rpc.telemetry import traces
 from weft.v1 import task_pb2
 
 # How often to look for calls that gRPC has cancelled.
@@ -57,8 +57,8 @@ class DirectCall(HandlerRun):
         self.hosted = hosted
         self.context = context
         self.runner = runner
-        traced = telemetry.tracing()
-        self.span = telemetry.serving(context.assignment, handlers.agent_id) if traced else None
+        traced = traces.tracing()
+        self.span = traces.serving(context.assignment, handlers.agent_id) if traced else None
         self._handlers = handlers
         self._native = native
 

@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 from weft.agent.direct.direct_contexts import generate_id
 from weft.agent.direct.direct_endings import Endings, no_slot_in_time, not_hosted
 from weft.agent.direct.direct_handlers import DirectParts
-from weft.agent.handlers import outcomes, telemetry
+from weft.agent.handlers import outcomes
 from weft.agent.handlers.handler_run import HandlerRun, Runner
 from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.rpc import refusals
@@ -26,6 +26,7 @@ from weft.rpc.calls.pacing import Pacer
 from weft.rpc.errors import WeftError
 from weft.rpc.network.channel import BATCH_BYTES, MAX_PAYLOAD_BYTES
 from weft.rpc.network.gone import to_caller
+from weft.rpc.telemetry import traces
 from weft.rpc.times import MAX_DURATION_S, timestamp
 from weft.v1 import agent_pb2, agent_pb2_grpc, fleet_pb2, session_pb2, task_pb2
 
@@ -101,7 +102,7 @@ class _ExecuteCall(HandlerRun):
         self.context = context
         self.runner = runner
         assignment = context.assignment
-        self.span = telemetry.serving(assignment, context.agent_id) if telemetry.tracing() else None
+        self.span = traces.serving(assignment, context.agent_id) if traces.tracing() else None
         self.size_bytes = len(assignment.payload)
 
     @property

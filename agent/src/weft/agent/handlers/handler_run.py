@@ -20,8 +20,8 @@ from typing import Any, Protocol
 from weft.agent.handlers import outcomes
 from weft.agent.handlers.handler_context import HandlerContext
 from weft.agent.handlers.overrun import Overruns
-from weft.agent.handlers.telemetry import EndSpan
 from weft.agent.hosting.hosted_methods import HostedMethod
+from weft.rpc.telemetry.traces import EndSpan
 from weft.v1 import task_pb2
 
 # Time for a handler to end when its outcome is not needed any more. Then it is cut off.

@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from weft.agent.errors import HostingError
-from weft.agent.handlers import isolated_process, outcomes, telemetry
+from weft.agent.handlers import isolated_process, outcomes
 from weft.agent.handlers.handler_context import SyncContext
 from weft.agent.handlers.mesh_clients import MeshClients
 from weft.agent.handlers.threads import Threads
@@ -30,6 +30,7 @@ from weft.agent.process import process_group, search_path
 from weft.agent.process.failure_log import log_raised
 from weft.rpc.calls import metadata
 from weft.rpc.process.logs import get_logger
+from weft.rpc.telemetry import traces
 from weft.v1 import session_pb2, task_pb2
 
 _log = get_logger("weft.agent")
@@ -196,9 +197,8 @@ class IsolatedPool:
         """Give a process its task and listen until the end. Returns None if it died."""
         assignment = session_pb2.Assignment()
         assignment.CopyFrom(context.assignment)
-        if assignment.context.traceparent:
-            # The parent of the handler's spans is the attempt's own span, which lives here.
-            telemetry.inject(assignment.context)
+        # The parent of the handler's spans is the attempt's own span, which lives here.
+        traces.inject(assignment.context)
         try:
             process.send(
                 (

@@ -22,7 +22,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
-from weft.agent.handlers import outcomes, telemetry
+from weft.agent.handlers import outcomes
 from weft.agent.handlers.handler_context import AsyncContext, HandlerContext, SyncContext
 from weft.agent.handlers.invoke import invoke_async, invoke_sync
 from weft.agent.handlers.mesh_clients import MeshClients
@@ -37,6 +37,7 @@ from weft.rpc.process.log_lines import show_exception
 from weft.rpc.process.signals import stop_signals
 from weft.rpc.process.steady_output import make_steady
 from weft.rpc.raised import text_of
+from weft.rpc.telemetry import traces
 from weft.v1 import session_pb2, task_pb2
 
 
@@ -137,7 +138,7 @@ class _IsolatedProcess:
                     self._task.cancel()
             outcome = await invoke_async(hosted, context, send_async)
 
-        with telemetry.joined(context.assignment.context):
+        with traces.joined(context.assignment.context):
             if isinstance(context, AsyncContext):
                 # In a context of its own: the next handler must not see this one's context variables.
                 run = contextvars.copy_context().run

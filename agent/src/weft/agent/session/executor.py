@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from google.rpc import code_pb2
 
-from weft.agent.handlers import outcomes, telemetry
+from weft.agent.handlers import outcomes
 from weft.agent.handlers.handler_run import HandlerRun, Runner
 from weft.agent.handlers.runners import Runners
 from weft.agent.handlers.slots import Slots
@@ -25,6 +25,7 @@ from weft.agent.hosting.payload_checks import ResponseTooLarge
 from weft.agent.session.attempt import HeldAttempt, Ref
 from weft.agent.session.outbox import Outbox
 from weft.rpc.network.channel import MAX_PAYLOAD_BYTES
+from weft.rpc.telemetry import traces
 from weft.v1 import task_pb2
 
 
@@ -54,8 +55,8 @@ class AttemptRun(HandlerRun):
         self.hosted = hosted
         self.runner = runner
         self.context = runner.context_type(assignment, executor.agent_id, attempt.deadline_at)
-        traced = assignment.context.traceparent
-        self.span = telemetry.processing(assignment, executor.agent_id) if traced else None
+        traced = assignment.context.traceparent or traces.tracing()
+        self.span = traces.processing(assignment, executor.agent_id) if traced else None
 
     @property
     def limit_bytes(self) -> int:

@@ -27,8 +27,9 @@ from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.agent.sidecar.app import App
 from weft.agent.sidecar.calls_in_flight import HandledCalls
 from weft.rpc import refusals
-from weft.rpc.calls import call_context, metadata, relay, tracing
+from weft.rpc.calls import call_context, metadata, relay
 from weft.rpc.contracts.descriptors import method_kind, method_name
+from weft.rpc.telemetry import trace_headers
 from weft.v1 import fleet_pb2
 
 # A call that fails with one of these codes may have failed because the app died: then the loss shows within this time.
@@ -100,7 +101,7 @@ def _outgoing(context: Any) -> metadata.Pairs:
 
 def _with_ids(own: metadata.Pairs) -> metadata.Pairs:
     at_hand = call_context.current()
-    return own if at_hand is None else at_hand.added_to(own, tracing.current())
+    return own if at_hand is None else at_hand.added_to(own, trace_headers.current())
 
 
 async def _crashed(context: HandlerContext, app: App, losses: int) -> bool:

@@ -241,11 +241,15 @@ def _run_agent(made: Agent) -> None:
     """
     from weft.agent.errors import RESTART_STATUS, OverrunError
     from weft.cli.terminal.failure import Failure
+    from weft.rpc.telemetry.providers import set_up_traces, shut_down
 
+    provider = set_up_traces("weft-agent", made.settings.id)
     try:
         made.run()
     except OverrunError as error:
         raise Failure(error.message, status=RESTART_STATUS) from None
+    finally:
+        shut_down(provider)
 
 
 def _made(program: str | None, beside_app: dict[str, Any], given: dict[str, Any]) -> Agent:

@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from weft.rpc.calls import tracing
+from weft.rpc.telemetry import trace_headers
 
 ROOT_ID_KEY = "weft-root-id"
 PARENT_ID_KEY = "weft-parent-id"
@@ -98,4 +98,4 @@ def timeout_s(own_s: float | None) -> float | None:
 def metadata(own: Any) -> Any:
     """The metadata of a call that is made here and now: pairs, a `grpc.aio.Metadata`, or None, as grpc takes them."""
     inherited = current()
-    return own if inherited is None else inherited.added_to(own or (), tracing.current())
+    return own if inherited is None else inherited.added_to(own or (), trace_headers.current())

@@ -1,4 +1,7 @@
-"""The trace context of the caller. A task carries it, because gRPC's metadata does not pass through a queue."""
+"""The W3C headers of the active span. A task carries them, because gRPC's metadata does not pass through a queue.
+
+OpenTelemetry is not imported here: a client should not pay for that.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import sys
 
 def current() -> dict[str, str]:
     """The active span as W3C headers (`traceparent`, perhaps `tracestate`). Empty: no span is active."""
-    # A program that has not imported OpenTelemetry has no span. It should not pay for the import.
+    # A program that has not imported OpenTelemetry has no span.
     trace = sys.modules.get("opentelemetry.trace")
     if trace is None or not trace.get_current_span().get_span_context().is_valid:
         return {}

@@ -78,10 +78,18 @@ def test_without_tracing_the_remote_span_is_current(session: ScriptedSession, me
     assert seen(session, method) == [TRACE_ID, SPAN_ID, "vendor=x"]
 
 
-def test_a_task_without_trace_context_has_none(
+def test_a_task_without_trace_context_begins_a_trace(
     session: ScriptedSession, exported: InMemorySpanExporter
 ) -> None:
-    assert seen(session, "Async", None)[0] == "0" * 32
+    trace_id, _, _ = seen(session, "Async", None)
+    (span,) = exported.get_finished_spans()
+    assert span.parent is None
+    assert f"{span.get_span_context().trace_id:032x}" == trace_id
+
+
+def test_an_unsampled_trace_has_no_spans(session: ScriptedSession, exported: InMemorySpanExporter) -> None:
+    context = task_pb2.CallContext(traceparent=f"00-{TRACE_ID}-{SPAN_ID}-00")
+    assert seen(session, "Async", context)[0] == TRACE_ID
     assert not exported.get_finished_spans()
 
 
@@ -104,9 +112,18 @@ def test_with_tracing_the_attempt_is_a_span_of_the_trace(
     assert f"{parent.span_id:016x}" == SPAN_ID
     assert span.kind is trace.SpanKind.CONSUMER
     assert span.name == f"process trace.v1.Trace/{method}"
-    attributes = dict(span.attributes or {})
-    assert attributes["messaging.message.id"] == "t"
-    assert attributes["rpc.response.status_code"] == 0
+    assert dict(span.attributes or {}) == {
+        "rpc.system.name": "grpc",
+        "rpc.method": f"trace.v1.Trace/{method}",
+        "rpc.response.status_code": "OK",
+        "messaging.system": "weft",
+        "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": f"trace.v1.Trace/{method}",
+        "messaging.message.id": "t",
+        "weft.task.attempt": 1,
+        "weft.agent.id": "traced",
+    }
 
 
 def test_a_failure_is_the_spans_failure(session: ScriptedSession, exported: InMemorySpanExporter) -> None:
@@ -116,3 +133,5 @@ def test_a_failure_is_the_spans_failure(session: ScriptedSession, exported: InMe
 
     assert span.status.status_code is trace.StatusCode.ERROR
     assert span.status.description == "no such thing"
+    attributes = dict(span.attributes or {})
+    assert attributes["rpc.response.status_code"] == attributes["error.type"] == "NOT_FOUND"
