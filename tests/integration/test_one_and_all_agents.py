@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
@@ -216,6 +217,21 @@ async def test_the_blocking_client_and_the_command_call_all(fleet: MeshHarness) 
     ):
         wrong = await weft("call", "ProbeService/Call", "{}", *args, target=fleet.target)
         assert (wrong.status, words in wrong.err) == (2, True)
+
+
+async def test_an_unknown_option_is_refused_once(fleet: MeshHarness) -> None:
+    """Each agent's call fails by it; none of the failures is left for asyncio to report."""
+    reported: list[Any] = []
+    loop = asyncio.get_running_loop()
+    before = loop.get_exception_handler()
+    loop.set_exception_handler(lambda _, context: reported.append(context))
+    try:
+        with pytest.raises(TypeError, match="did you mean 'priority'"):
+            await outcomes_of(fleet.target, ProbeRequest(), priorty=3)
+        gc.collect()
+    finally:
+        loop.set_exception_handler(before)
+    assert not reported
 
 
 async def test_agents_of_other_coordinators_are_called_too(tmp_path: Path) -> None:

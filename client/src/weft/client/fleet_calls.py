@@ -69,8 +69,9 @@ async def call_each(
         while waiting or running:
             while waiting and len(running) < CONCURRENCY:
                 running.add(asyncio.create_task(call(waiting.pop())))
-            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             for each in done:
+                running.discard(each)
                 yield each.result()
     finally:
         for each in running:
