@@ -109,7 +109,7 @@ class Methods:
             name: full name.
             policy: the values.
             fields: the fields to change, such as "priority" or "limits.start_to_close"; those that `policy` does not set are
-                removed from the override. None: `policy` replaces the whole override.
+                removed from the override. Without any, `policy` replaces the whole override.
 
         Raises:
             InvalidArgument, NotFound: as `override`.
