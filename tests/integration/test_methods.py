@@ -169,7 +169,9 @@ async def test_the_command_sets_shows_and_resets(hosted: MeshHarness) -> None:
     assert (await run("reset", ECHO, "--json")).document["override"] == {}
     for args, words in (
         (["set", ECHO, "priority"], "is not OPTION=VALUE"),
-        (["set", ECHO, "prio=1"], "prio"),
+        (["set", ECHO, "prio=1"], "'prio' is no option of a task policy; there are retry,"),
+        (["set", ECHO, "slotCost=1"], "slot_cost"),
+        (["set", ECHO, "priority=1", "priority="], "priority is given twice"),
         (["set", ECHO, "priority=high"], "priority"),
         (["set", ECHO, "priority=77"], "priority is 77"),
         (["show", "Nothing/There"], "Nothing/There"),

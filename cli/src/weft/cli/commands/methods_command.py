@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +17,7 @@ from weft.cli.terminal.tables import Column, Verbatim, print_pairs, print_rows
 
 if TYPE_CHECKING:
     from weft.client import Mesh, MethodView
+    from weft.client.method_overrides import Methods
     from weft.v1 import options_pb2
 
 _HELP = with_examples(
@@ -66,13 +68,14 @@ def list_methods(
 ) -> None:
     """List methods with their policies."""
     from weft.cli.process.command_runner import run
+    from weft.cli.rendering.documents import method_document
 
     async def work(mesh: Mesh) -> list[MethodView]:
         return list(await mesh.methods.list(service, overridden=overridden))
 
     found = run(target, work)
     if as_json:
-        line(json_text([_document(method) for method in found]))
+        line(json_text([method_document(method) for method in found]))
         return
     print_rows(_COLUMNS, [_row(method) for method in found], "no methods")
 
@@ -83,12 +86,7 @@ def list_methods(
 )
 def show_method(method: inputs.MethodName, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
     """Show a method and the parts of its policy."""
-    from weft.cli.process.command_runner import run
-
-    async def work(mesh: Mesh) -> MethodView:
-        return await mesh.methods.get(await _full_name(mesh, method))
-
-    _print(run(target, work), as_json=as_json)
+    _ask(method, lambda every, name: every.get(name), target, as_json=as_json)
 
 
 @app.command("set")
@@ -101,14 +99,9 @@ def set_options(
     method: inputs.MethodName, settings: _Setting, target: Target = DEFAULT_TARGET, as_json: Json = False
 ) -> None:
     """Override options of a method. New calls use them at once; run limits hold for stored tasks too."""
-    from weft.cli.process.command_runner import run
-
     policy, fields = _parsed(settings)
 
-    async def work(mesh: Mesh) -> MethodView:
-        return await mesh.methods.update(await _full_name(mesh, method), policy, fields)
-
-    _print(run(target, work), as_json=as_json)
+    _ask(method, lambda every, name: every.update(name, policy, fields), target, as_json=as_json)
 
 
 @app.command()
@@ -117,34 +110,47 @@ def set_options(
 )
 def reset(method: inputs.MethodName, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
     """Remove the override of a method."""
+    _ask(method, lambda every, name: every.clear(name), target, as_json=as_json)
+
+
+def _ask(
+    method: str, ask: Callable[[Methods, str], Awaitable[MethodView]], target: str, *, as_json: bool
+) -> None:
+    """Read or change one method, and print it."""
     from weft.cli.process.command_runner import run
 
     async def work(mesh: Mesh) -> MethodView:
-        return await mesh.methods.clear(await _full_name(mesh, method))
+        known = {each.name for each in await mesh.methods.list()}
+        return await ask(mesh.methods, inputs.one_of(method, known))
 
     _print(run(target, work), as_json=as_json)
-
-
-async def _full_name(mesh: Mesh, name: str) -> str:
-    return inputs.one_of(name, {method.name for method in await mesh.methods.list()})
 
 
 def _parsed(settings: list[str]) -> tuple[options_pb2.TaskPolicy, list[str]]:
     """The policy of OPTION=VALUE arguments, and the paths that they name.
 
     Raises:
-        typer.BadParameter: an argument names no option, or its value is not one of that option.
+        typer.BadParameter: an argument names no option, or one that another argument names too; or its value is not one of
+            that option.
     """
     from google.protobuf.json_format import ParseDict, ParseError
 
     from weft.v1 import options_pb2
 
     policy = options_pb2.TaskPolicy()
+    known = options_pb2.TaskPolicy.DESCRIPTOR.fields_by_name
     fields: list[str] = []
     for setting in settings:
         path, equals, text = setting.partition("=")
         if not equals or not path:
             raise typer.BadParameter(f"{setting!r} is not OPTION=VALUE", param_hint="OPTION=VALUE")
+        if path in fields:
+            raise typer.BadParameter(f"{path} is given twice", param_hint="OPTION=VALUE")
+        if path.partition(".")[0] not in known:
+            raise typer.BadParameter(
+                f"{path!r} is no option of a task policy; there are {', '.join(known)}",
+                param_hint="OPTION=VALUE",
+            )
         fields.append(path)
         if not text:
             continue
@@ -167,8 +173,10 @@ def _value(text: str) -> Any:
 
 
 def _print(method: MethodView, *, as_json: bool) -> None:
+    from weft.cli.rendering.documents import method_document, policy_document
+
     if as_json:
-        show(_document(method), "", as_json=True)
+        show(method_document(method), "", as_json=True)
         return
     pairs: list[tuple[str, StyledText | Verbatim]] = [
         ("method", method.name),
@@ -182,7 +190,7 @@ def _print(method: MethodView, *, as_json: bool) -> None:
         ("contract", method.contract_policy),
         ("override", method.override),
     ):
-        document = _policy(policy)
+        document = policy_document(policy)
         pairs.append((name, Verbatim(json_text(document, indent=2)) if document else "nothing is set"))
     if method.override_problem:
         pairs.append(("problem", Styled(f"the override is ignored: {method.override_problem}", "yellow")))
@@ -190,7 +198,9 @@ def _print(method: MethodView, *, as_json: bool) -> None:
 
 
 def _row(method: MethodView) -> list[StyledText]:
-    document = _policy(method.policy)
+    from weft.cli.rendering.documents import policy_document
+
+    document = policy_document(method.policy)
     state = ""
     if method.override_problem:
         state = "override ignored"
@@ -203,24 +213,3 @@ def _row(method: MethodView) -> list[StyledText]:
         json_text(document) if document else "",
         Styled(state, "yellow") if state else "",
     ]
-
-
-def _document(method: MethodView) -> dict[str, Any]:
-    return {
-        "method": method.name,
-        "kind": method.kind,
-        "request_type": method.request_type,
-        "response_type": method.response_type,
-        "agents": method.agents,
-        "policy": _policy(method.policy),
-        "contract_policy": _policy(method.contract_policy),
-        "override": _policy(method.override),
-        "override_problem": method.override_problem,
-    }
-
-
-def _policy(policy: options_pb2.TaskPolicy) -> dict[str, Any]:
-    from google.protobuf.json_format import MessageToDict
-
-    document: dict[str, Any] = MessageToDict(policy, preserving_proto_field_name=True)
-    return document

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
@@ -19,6 +20,7 @@ from weft.rpc.contracts import names
 
 if TYPE_CHECKING:
     from weft.client import Mesh, Queue, RunLimit
+    from weft.client.fleet import Fleet
     from weft.rpc.task_policy.method_options import AtLimit
 
 _HELP = with_examples(
@@ -91,12 +93,7 @@ def list_queues(
 )
 def pause(method: inputs.MethodName, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
     """Pause a method. Its tasks are not dispatched until it is resumed; new tasks are still stored."""
-    from weft.cli.process.command_runner import run
-
-    async def work(mesh: Mesh) -> list[Queue]:
-        return list(await mesh.fleet.pause(await inputs.queue_method(mesh, method)))
-
-    _print(run(target, work), as_json=as_json)
+    _ask(method, lambda fleet, name: fleet.pause(name), target, as_json=as_json)
 
 
 @app.command()
@@ -105,12 +102,7 @@ def pause(method: inputs.MethodName, target: Target = DEFAULT_TARGET, as_json: J
 )
 def resume(method: inputs.MethodName, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
     """Resume a method. Its tasks are dispatched again."""
-    from weft.cli.process.command_runner import run
-
-    async def work(mesh: Mesh) -> list[Queue]:
-        return list(await mesh.fleet.resume(await inputs.queue_method(mesh, method)))
-
-    _print(run(target, work), as_json=as_json)
+    _ask(method, lambda fleet, name: fleet.resume(name), target, as_json=as_json)
 
 
 @app.command()
@@ -119,12 +111,7 @@ def resume(method: inputs.MethodName, target: Target = DEFAULT_TARGET, as_json: 
 )
 def show(method: inputs.MethodName, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
     """Show the queues of a method."""
-    from weft.cli.process.command_runner import run
-
-    async def work(mesh: Mesh) -> list[Queue]:
-        return list(await mesh.fleet.queues(await inputs.queue_method(mesh, method)))
-
-    _print(run(target, work), as_json=as_json)
+    _ask(method, lambda fleet, name: fleet.queues(name), target, as_json=as_json)
 
 
 @app.command()
@@ -179,23 +166,36 @@ def limit(
 
     Of this limit and those of the method's contract the tighter holds.
     """
-    from weft.cli.process.command_runner import run
-    from weft.client import RunLimit
+    from weft.client import InvalidArgument, RunLimit
 
     of, action = "fairness_key" if per_key else key, cast("AtLimit | None", at_limit)
-    numbers = (max_running, rate, burst)
     if per_key and key is not None:
         raise Failure("--per-key and --key: a limit has one key", status=2)
-    if clear and any(number is not None for number in numbers):
-        raise Failure("--clear removes limits: leave out --max-running, --rate and --burst", status=2)
+    if clear and any(given is not None for given in (max_running, rate, burst, at_limit)):
+        raise Failure(
+            "--clear removes limits: leave out --max-running, --rate, --burst and --at-limit", status=2
+        )
     if not clear and max_running is None and rate is None:
         raise Failure("a limit needs --max-running or --rate; --clear removes limits", status=2)
 
-    async def work(mesh: Mesh) -> list[Queue]:
-        name = await inputs.queue_method(mesh, method)
-        if clear:
-            return list(await mesh.fleet.clear_limits(name, of))
-        return list(await mesh.fleet.limit(name, RunLimit(of or "", max_running, rate, burst, action)))
+    if clear:
+        _ask(method, lambda fleet, name: fleet.clear_limits(name, of), target, as_json=as_json)
+        return
+    try:
+        asked = RunLimit(of or "", max_running, rate, burst, action)
+    except InvalidArgument as error:
+        raise Failure(error.message, status=2) from None
+    _ask(method, lambda fleet, name: fleet.limit(name, asked), target, as_json=as_json)
+
+
+def _ask(
+    method: str, ask: Callable[[Fleet, str], Awaitable[Sequence[Queue]]], target: str, *, as_json: bool
+) -> None:
+    """Read or change the queues of one method, and print them."""
+    from weft.cli.process.command_runner import run
+
+    async def work(mesh: Mesh) -> Sequence[Queue]:
+        return await ask(mesh.fleet, await inputs.queue_method(mesh, method))
 
     _print(run(target, work), as_json=as_json)
 
@@ -212,7 +212,7 @@ def limit_text(limit: RunLimit) -> str:
     return (f"{limit.key}: " if limit.key else "") + ", ".join(parts)
 
 
-def _print(found: list[Queue], *, as_json: bool) -> None:
+def _print(found: Sequence[Queue], *, as_json: bool) -> None:
     from weft.cli.rendering.documents import queue_document
 
     if as_json:

@@ -1,4 +1,4 @@
-"""Tasks, statuses, agents and queues as JSON documents."""
+"""Tasks, statuses, agents, methods and queues as JSON documents."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
     from google.rpc import status_pb2
 
-    from weft.client import AgentInfo, Queue, Resources, RunLimit, Task
+    from weft.client import AgentInfo, MethodView, Queue, Resources, RunLimit, Task
     from weft.client.fleet import Ejection
     from weft.client.task_snapshot import Attempt
     from weft.rpc.contracts.contract_reader import ResolvedMethod
+    from weft.v1 import options_pb2
 
 
 def status_document(status: status_pb2.Status) -> dict[str, Any]:
@@ -67,11 +68,11 @@ def task_document(task: Task, method: ResolvedMethod | None = None, *, full: boo
         "agent_id": task.agent_id,
         "cancel_requested": task.cancel_requested,
         "progress_count": task.progress_count,
-        "created_at": _time(task.created_at),
-        "ready_at": _time(task.ready_at),
-        "started_at": _time(task.started_at),
-        "finished_at": _time(task.finished_at),
-        "expires_at": _time(task.expires_at),
+        "created_at": time_text(task.created_at),
+        "ready_at": time_text(task.ready_at),
+        "started_at": time_text(task.started_at),
+        "finished_at": time_text(task.finished_at),
+        "expires_at": time_text(task.expires_at),
     }
     if task.status.code:
         document["error"] = status_document(task.status)
@@ -91,7 +92,7 @@ def _full_document(task: Task) -> dict[str, Any]:
     """Fields that a coordinator returns for a single task only."""
     return {
         "failures": task.failures,
-        "deadline": _time(task.deadline),
+        "deadline": time_text(task.deadline),
         "waiting": {"reason": task.wait_reason.name, "text": task.waits_for} if task.waits_for else None,
         "limits": json_value(task.proto.options.limits),
         "retry": json_value(task.proto.options.retry),
@@ -108,8 +109,8 @@ def _attempt_document(attempt: Attempt) -> dict[str, Any]:
     document: dict[str, Any] = {
         "number": attempt.number,
         "agent_id": attempt.agent_id,
-        "started_at": _time(attempt.started_at),
-        "ended_at": _time(attempt.ended_at),
+        "started_at": time_text(attempt.started_at),
+        "ended_at": time_text(attempt.ended_at),
         "crashed": attempt.crashed,
         "released": attempt.released,
         "choice": attempt.choice,
@@ -152,11 +153,32 @@ def agent_document(agent: AgentInfo) -> dict[str, Any]:
             method: {"attempt_s": slow.attempt_s, "typical_s": slow.typical_s}
             for method, slow in agent.slow_methods.items()
         },
-        "connected_at": _time(agent.connected_at),
-        "last_seen_at": _time(agent.last_seen_at),
+        "connected_at": time_text(agent.connected_at),
+        "last_seen_at": time_text(agent.last_seen_at),
         "process_cpu_cores": agent.process_cpu_cores,
         "process_memory_bytes": agent.process_memory_bytes,
     }
+
+
+def method_document(method: MethodView) -> dict[str, Any]:
+    return {
+        "method": method.name,
+        "kind": method.kind,
+        "request_type": method.request_type,
+        "response_type": method.response_type,
+        "agents": method.agents,
+        "policy": policy_document(method.policy),
+        "contract_policy": policy_document(method.contract_policy),
+        "override": policy_document(method.override),
+        "override_problem": method.override_problem,
+    }
+
+
+def policy_document(policy: options_pb2.TaskPolicy) -> dict[str, Any]:
+    from google.protobuf.json_format import MessageToDict
+
+    document: dict[str, Any] = MessageToDict(policy, preserving_proto_field_name=True)
+    return document
 
 
 def limit_document(limit: RunLimit) -> dict[str, Any]:
@@ -188,7 +210,7 @@ def resources_document(resources: Resources) -> dict[str, Any]:
                     {
                         "task_id": holder.task_id,
                         "agent_id": holder.agent_id,
-                        "since": _time(holder.since),
+                        "since": time_text(holder.since),
                         "shared": holder.shared,
                     }
                     for holder in lock.holders
@@ -202,7 +224,7 @@ def resources_document(resources: Resources) -> dict[str, Any]:
 
 def _ejection_document(ejection: Ejection) -> dict[str, Any]:
     return {
-        "ends_at": _time(ejection.ends_at),
+        "ends_at": time_text(ejection.ends_at),
         "count": ejection.count,
         "failures": ejection.failures,
         "code": ejection.code,
@@ -226,7 +248,7 @@ def queue_document(queue: Queue) -> dict[str, Any]:
     }
 
 
-def _time(moment: datetime | None) -> str | None:
+def time_text(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat(timespec="milliseconds")
 
 

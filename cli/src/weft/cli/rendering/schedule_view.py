@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from weft.cli.rendering.documents import request_document
+from weft.cli.rendering.documents import request_document, time_text
 from weft.cli.terminal import moments
 from weft.cli.terminal.output import Styled, StyledText, json_text, plain
 from weft.cli.terminal.tables import Column, Verbatim
@@ -80,26 +80,26 @@ def schedule_document(
         "cron": schedule.proto.spec.cron or None,
         "time_zone": schedule.proto.spec.time_zone or None,
         "every_s": getattr(schedule.timing, "seconds", None),
-        "at": _time(getattr(schedule.timing, "at", None)),
+        "at": time_text(getattr(schedule.timing, "at", None)),
         "overlap": schedule.overlap.name,
         "jitter_s": schedule.jitter_s,
         "catch_up_window_s": schedule.catch_up_window_s,
-        "start_at": _time(schedule.start_at),
-        "end_at": _time(schedule.end_at),
+        "start_at": time_text(schedule.start_at),
+        "end_at": time_text(schedule.end_at),
         "paused": schedule.paused,
         "pause_reason": schedule.pause_reason,
-        "next_at": _time(schedule.next_at),
-        "next_submit_at": _time(schedule.next_submit_at),
-        "ended_at": _time(schedule.ended_at),
+        "next_at": time_text(schedule.next_at),
+        "next_submit_at": time_text(schedule.next_submit_at),
+        "ended_at": time_text(schedule.ended_at),
         "submitted": schedule.submitted,
         "skipped": schedule.skipped,
         "missed": schedule.missed,
         "refused": schedule.refused,
-        "created_at": _time(schedule.created_at),
-        "updated_at": _time(schedule.updated_at),
+        "created_at": time_text(schedule.created_at),
+        "updated_at": time_text(schedule.updated_at),
         "last_ticks": [
             {
-                "time": _time(tick.time),
+                "time": time_text(tick.time),
                 "outcome": tick.outcome.name,
                 "task_id": tick.task_id,
                 "reason": tick.reason,
@@ -142,7 +142,3 @@ def _others(schedule: Schedule) -> str:
 
 def _at(moment: datetime | None) -> str:
     return "" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
-
-
-def _time(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat(timespec="milliseconds")
