@@ -211,8 +211,17 @@ async def test_the_blocking_client_and_the_command_call_all(fleet: MeshHarness) 
     assert {each["response"]["text"] for each in done.documents} == {"x"}
     shown = await weft("call", "ProbeService/Call", '{"text": "x"}', "--all", target=fleet.target)
     assert "3 of 3 agents succeeded" in shown.err
+    locked = await weft(
+        "call", "ProbeService/Call", '{"text": "x"}', "--all", "--lock", "db", "--json", target=fleet.target
+    )
+    ids = [each["task_id"] for each in locked.documents]
+    assert len(ids) == len(AGENTS)
+    for task_id in ids:
+        document = (await weft("tasks", "get", task_id, "--json", target=fleet.target)).document
+        assert document["locks"] == [{"name": "db", "shared": False}]
     for args, words in (
         (["--all", "--agent", "a1"], "--agent: not with --all"),
+        (["--all", "--no-wait", "--detach"], "--detach, --no-wait: not with --all"),
         (["--all", "--direct"], "--all"),
     ):
         wrong = await weft("call", "ProbeService/Call", "{}", *args, target=fleet.target)

@@ -208,6 +208,7 @@ async def test_the_command(target: str) -> None:
         (("s", CALL), "one of --cron, --every-s and --at"),
         (("s", CALL, "--cron", "* * * * *", "--every-s", "5"), "one of --cron, --every-s and --at"),
         (("s", CALL, "--every-s", "5", "--zone", "UTC"), "--zone is for --cron"),
+        (("s", CALL, "--every-s", "5", "--replace", "--paused", "x"), "--paused is for a new schedule"),
         (("s", CALL, "--at", "tomorrow"), "it must be a time"),
         (("s", CALL, "--every-s", "5", "--overlap", "maybe"), "skip, queue, cancel, allow"),
         (("s", "probe.v1.ProbeService/Cal", "--every-s", "5"), "did you mean"),

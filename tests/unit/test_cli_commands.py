@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tests.support.command import weft
 from tests.support.processes import environment
 from weft.cli.command_line import inputs
 from weft.cli.command_line.shared_options import pairs
+from weft.cli.command_line.task_options import TaskOptions
 from weft.cli.commands.up_command import readable
 from weft.cli.main import app
 from weft.cli.process.unread_variables import known_variables, warnings
@@ -132,6 +134,18 @@ def test_options_of_a_call_that_do_not_go_together(args: tuple[str, ...], words:
     said = " ".join(f"{result.output} {result.exception}".replace("│", "").split())
     assert words in said
     assert getattr(result.exception, "status", result.exit_code) == 2
+
+
+@pytest.mark.parametrize("words", [("call",), ("submit",), ("schedules", "create")], ids=" ".join)
+def test_commands_have_all_options_of_tasks_under_their_names(words: tuple[str, ...]) -> None:
+    shown = CliRunner().invoke(app, [*words, "--help"]).output
+    given = TaskOptions(**dict.fromkeys(each.name for each in fields(TaskOptions)) | {"no_wait": True})
+    assert given.given() == ["--no-wait"]
+    for each in fields(TaskOptions):
+        option = f"--{each.name.replace('_', '-')}"
+        assert f"\n  {option} " in shown
+        if each.name != "metadata":
+            assert TaskOptions(**{each.name: 0}).given() == [option], "0 is a value too"
 
 
 async def test_an_agent_that_is_none(tmp_path: Path) -> None:

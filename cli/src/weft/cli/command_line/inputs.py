@@ -107,6 +107,10 @@ Consumes = Annotated[
         help="An amount of the agent's resources that the task uses while it runs, such as gpu=1; repeatable.",
     ),
 ]
+LimitS = Annotated[
+    float | None,
+    typer.Option("--limit-s", metavar="S", help="Time limit of each task, from its submission, in seconds."),
+]
 
 # Metadata keys -> the options that set them.
 _OPTIONS = {

@@ -9,23 +9,15 @@ import typer
 from weft.cli.command_line import inputs
 from weft.cli.command_line.examples import examples
 from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target
+from weft.cli.command_line.task_options import NO_TASK_OPTIONS, TaskOptions, with_task_options
 from weft.cli.terminal.failure import Failure
 
 if TYPE_CHECKING:
-    from weft.client import Mesh
+    from weft.client import Mesh, SubmitOptions
 
 DEFAULT_TIMEOUT_S = 60.0
-# Options that mean nothing, or something else, with a task for each agent.
-_NOT_FOR_ALL = (
-    "--agent",
-    "--detach",
-    "--request-id",
-    "--no-wait",
-    "--fairness-key",
-    "--lock",
-    "--shared-lock",
-    "--consume",
-)
+# Options that a task for each agent cannot have, or always has.
+_NOT_FOR_ALL = frozenset({"--agent", "--detach", "--request-id", "--no-wait"})
 
 
 def _checked_policy(name: str | None) -> str | None:
@@ -44,6 +36,7 @@ def _checked_policy(name: str | None) -> str | None:
     "weft call Greeter/Greet --explain",
     'weft call Greeter/Greet \'{"name": "Ada"}\' --all',
 )
+@with_task_options
 def call(
     method: inputs.MethodName,
     request: inputs.JsonInput = "",
@@ -73,20 +66,11 @@ def call(
     detach: Annotated[
         bool, typer.Option("--detach", help="Do not wait for the result: print the task's id.")
     ] = False,
-    priority: inputs.Priority = None,
-    delay_s: inputs.DelayS = None,
     request_id: inputs.RequestId = None,
-    require: inputs.Require = None,
-    agent: inputs.Agent = None,
+    tasks: TaskOptions = NO_TASK_OPTIONS,
     all_agents: Annotated[
         bool, typer.Option("--all", help="Call it once on each agent that hosts it; print each outcome.")
     ] = False,
-    no_wait: inputs.NoWait = False,
-    fairness_key: inputs.FairnessKey = None,
-    lock: inputs.Locks = None,
-    shared_lock: inputs.SharedLocks = None,
-    consume: inputs.Consumes = None,
-    metadata: inputs.Metadata = None,
     as_json: Json = False,
 ) -> None:
     """Call a method, durably or with --direct, and print its response as JSON. A stream of responses is one JSON document a line.
@@ -97,40 +81,13 @@ def call(
     from weft.cli.call.calls_on_all import print_outcomes
     from weft.cli.call.command_call import CommandCall, Mode
     from weft.cli.call.wait_notices import wait_notices
-    from weft.cli.commands.submit_command import submit_options
     from weft.cli.process.command_runner import run
-    from weft.client import call_options
 
-    for_tasks = {
-        "--detach": detach,
-        "--priority": priority is not None,
-        "--delay-s": delay_s is not None,
-        "--request-id": request_id is not None,
-        "--require": bool(require),
-        "--no-wait": no_wait,
-        "--fairness-key": fairness_key is not None,
-        "--lock": bool(lock),
-        "--shared-lock": bool(shared_lock),
-        "--consume": bool(consume),
-        "--agent": agent is not None,
-        "--all": all_agents,
-    }
+    own = {"--detach": detach, "--request-id": request_id is not None, "--all": all_agents}
+    for_tasks = [option for option, is_given in own.items() if is_given] + tasks.given()
     _check(for_tasks, direct=direct or explain, policy=policy)
-    for_each = submit_options(priority, delay_s, require, metadata=metadata if all_agents else None)
-    entries = call_options(
-        request_id=request_id,
-        priority=priority,
-        delay_s=delay_s,
-        require=",".join(require or ()),
-        agent=agent,
-        detach=detach,
-        no_wait=no_wait or None,
-        fairness_key=fairness_key,
-        locks=inputs.locks(lock, shared_lock),
-        consumes=inputs.amounts(consume, "--consume"),
-        metadata=inputs.metadata_entries(metadata or [], own_keys=True),
-    )
-    inputs.check_sendable(entries)
+    for_each: SubmitOptions = tasks.submit_options() if all_agents else {}
+    entries = () if all_agents else tasks.call_metadata(request_id=request_id, detach=detach)
     # A task has one request: it is read before the coordinator is asked anything.
     text = "" if direct or explain else inputs.read_text(request)
 
@@ -143,7 +100,7 @@ def call(
         made = CommandCall(mesh, resolved, Mode(direct, policy, detach), as_json=as_json)
         if direct or detach:
             return await made.make(request if direct else text, entries, timeout_s)
-        async with wait_notices(mesh, resolved.name, require or ()):
+        async with wait_notices(mesh, resolved.name, tasks.require or ()):
             return await made.make(text, entries, timeout_s)
 
     if not run(target, work):
@@ -158,14 +115,13 @@ async def _explain(mesh: Mesh, method: str, policy: str | None, timeout_s: float
     return print_explanation(await direct.explain(method, timeout_s), as_json=as_json)
 
 
-def _check(for_tasks: dict[str, bool], *, direct: bool, policy: str | None) -> None:
-    given = [option for option, is_given in for_tasks.items() if is_given]
-    if direct and given:
+def _check(for_tasks: list[str], *, direct: bool, policy: str | None) -> None:
+    if direct and for_tasks:
         raise Failure(
-            f"{', '.join(given)}: for durable calls only, not with --direct or --explain",
+            f"{', '.join(for_tasks)}: for durable calls only, not with --direct or --explain",
             status=2,
         )
-    if for_tasks["--all"] and (given := [option for option in _NOT_FOR_ALL if for_tasks[option]]):
+    if "--all" in for_tasks and (given := [option for option in for_tasks if option in _NOT_FOR_ALL]):
         raise Failure(f"{', '.join(given)}: not with --all", status=2)
     if policy is not None and not direct:
         raise Failure("--policy is for direct calls only: add --direct or --explain", status=2)

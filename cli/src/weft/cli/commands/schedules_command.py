@@ -12,7 +12,7 @@ from weft.cli.command_line import completion, inputs
 from weft.cli.command_line.examples import examples, with_examples
 from weft.cli.command_line.lazy_group import SETTINGS
 from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target
-from weft.cli.commands.submit_command import submit_options
+from weft.cli.command_line.task_options import NO_TASK_OPTIONS, TaskOptions, with_task_options
 from weft.cli.steering.id_changes import change_each
 from weft.cli.terminal.failure import Failure
 from weft.cli.terminal.output import json_text, line
@@ -45,6 +45,7 @@ _POLICIES = ("skip", "queue", "cancel", "allow")
     "weft schedules create pulse Reports/Probe --every-s 30 --overlap allow --jitter-s 5",
     "weft schedules create party Reports/Build @request.json --at 2030-12-31T23:00:00+01:00",
 )
+@with_task_options
 def create(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="1 to 128 letters, digits, '.', '_', '-' and '/'.")
@@ -91,27 +92,14 @@ def create(
     start: Annotated[str, typer.Option(metavar="TIME", help="No tick before this time.")] = "",
     end: Annotated[str, typer.Option(metavar="TIME", help="No tick at this time or later.")] = "",
     paused: Annotated[
-        str | None, typer.Option(metavar="REASON", help="Create it paused, for this reason.")
+        str | None,
+        typer.Option(metavar="REASON", help="Create it paused, for this reason; not with --replace."),
     ] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="If there is a schedule of this name, replace its spec.")
     ] = False,
-    priority: inputs.Priority = None,
-    delay_s: inputs.DelayS = None,
-    require: inputs.Require = None,
-    agent: inputs.Agent = None,
-    no_wait: inputs.NoWait = False,
-    fairness_key: inputs.FairnessKey = None,
-    lock: inputs.Locks = None,
-    shared_lock: inputs.SharedLocks = None,
-    consume: inputs.Consumes = None,
-    metadata: inputs.Metadata = None,
-    limit_s: Annotated[
-        float | None,
-        typer.Option(
-            "--limit-s", metavar="S", help="Time limit of each task, from its submission, in seconds."
-        ),
-    ] = None,
+    tasks: TaskOptions = NO_TASK_OPTIONS,
+    limit_s: inputs.LimitS = None,
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
@@ -121,22 +109,14 @@ def create(
     """
     from weft.cli.process.command_runner import run
 
+    if replace and paused is not None:
+        raise Failure(
+            "--paused is for a new schedule, not with --replace: `weft schedules pause` pauses one that there is",
+            status=2,
+        )
     timing = _timing(cron, zone, every_s, at)
-    tasks = submit_options(
-        priority=priority,
-        delay_s=delay_s,
-        require=require,
-        no_wait=no_wait,
-        fairness_key=fairness_key,
-        lock=lock,
-        shared_lock=shared_lock,
-        consume=consume,
-        metadata=metadata,
-        limit_s=limit_s,
-        agent=agent,
-    )
     # Those of tasks are among those of schedules.
-    options = cast("ScheduleOptions", tasks)
+    options = cast("ScheduleOptions", tasks.submit_options(limit_s))
     if overlap:
         options["overlap"] = _policy(overlap)
     if jitter_s is not None:

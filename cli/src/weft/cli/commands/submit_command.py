@@ -13,6 +13,7 @@ import typer
 from weft.cli.command_line import inputs
 from weft.cli.command_line.examples import examples
 from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target
+from weft.cli.command_line.task_options import NO_TASK_OPTIONS, TaskOptions, with_task_options
 from weft.cli.terminal.failure import Failure
 from weft.cli.terminal.output import json_text, line, remark
 
@@ -31,6 +32,7 @@ _MOST_NAMED = 100
     "weft submit Greeter/Greet @names.jsonl --lines --wait --json",
     "weft submit Greeter/Greet - --delay-s 3600 --require zone=eu",
 )
+@with_task_options
 def submit(
     method: inputs.MethodName,
     request: inputs.JsonInput = "",
@@ -40,23 +42,9 @@ def submit(
     ] = False,
     lines: Annotated[bool, typer.Option("--lines", help="The input is one JSON request a line.")] = False,
     count: Annotated[int, typer.Option(metavar="N", min=1, help="Submit all requests so many times.")] = 1,
-    priority: inputs.Priority = None,
-    delay_s: inputs.DelayS = None,
     request_id: inputs.RequestId = None,
-    require: inputs.Require = None,
-    agent: inputs.Agent = None,
-    no_wait: inputs.NoWait = False,
-    fairness_key: inputs.FairnessKey = None,
-    lock: inputs.Locks = None,
-    shared_lock: inputs.SharedLocks = None,
-    consume: inputs.Consumes = None,
-    metadata: inputs.Metadata = None,
-    limit_s: Annotated[
-        float | None,
-        typer.Option(
-            "--limit-s", metavar="S", help="Time limit of each task, from its submission, in seconds."
-        ),
-    ] = None,
+    tasks: TaskOptions = NO_TASK_OPTIONS,
+    limit_s: inputs.LimitS = None,
     as_json: Json = False,
 ) -> None:
     """Submit tasks and print their ids, one a line; with --wait print their results, in the order in which they end.
@@ -70,19 +58,7 @@ def submit(
         raise Failure("--request-id is for a single task: leave out --lines and --count", status=2)
     if request_id is not None:
         inputs.check_sendable([("weft-request-id", request_id)])
-    options = submit_options(
-        priority=priority,
-        delay_s=delay_s,
-        require=require,
-        no_wait=no_wait,
-        fairness_key=fairness_key,
-        lock=lock,
-        shared_lock=shared_lock,
-        consume=consume,
-        metadata=metadata,
-        limit_s=limit_s,
-        agent=agent,
-    )
+    options = tasks.submit_options(limit_s)
     texts = list(inputs.read_lines(request)) if lines else [(0, inputs.read_text(request))]
 
     async def work(mesh: Mesh) -> bool:
@@ -96,50 +72,11 @@ def submit(
         submission = _Submission(mesh, resolved, options, request_id, as_json=as_json)
         if not wait:
             return await submission.store(requests)
-        async with wait_notices(mesh, resolved.name, require or ()):
+        async with wait_notices(mesh, resolved.name, tasks.require or ()):
             return await submission.run(requests)
 
     if not run(target, work):
         raise typer.Exit(1)
-
-
-def submit_options(
-    priority: int | None = None,
-    delay_s: float | None = None,
-    require: list[str] | None = None,
-    *,
-    no_wait: bool = False,
-    fairness_key: str | None = None,
-    lock: list[str] | None = None,
-    shared_lock: list[str] | None = None,
-    consume: list[str] | None = None,
-    metadata: list[str] | None = None,
-    limit_s: float | None = None,
-    agent: str | None = None,
-) -> SubmitOptions:
-    """The options of tasks that the command line names."""
-    options: SubmitOptions = {}
-    if priority is not None:
-        options["priority"] = priority
-    if delay_s is not None:
-        options["delay_s"] = delay_s
-    if limit_s is not None:
-        options["schedule_to_close_s"] = limit_s
-    if require:
-        options["require_labels"], options["require_resources"] = inputs.requirements(require)
-    if no_wait:
-        options["no_wait"] = True
-    if fairness_key is not None:
-        options["fairness_key"] = fairness_key
-    if lock or shared_lock:
-        options["locks"] = inputs.locks(lock, shared_lock)
-    if consume:
-        options["consumes"] = inputs.amounts(consume, "--consume")
-    if agent:
-        options["agent_id"] = agent
-    if metadata:
-        options["metadata"] = inputs.metadata_entries(metadata)
-    return options
 
 
 class _Submission:

@@ -1,0 +1,117 @@
+"""Options of tasks, which commands that make tasks share: as parameters of a command, as `SubmitOptions`, and as metadata of a call."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from weft.cli.command_line import inputs
+
+if TYPE_CHECKING:
+    from weft.client.options import SubmitOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskOptions:
+    """A field for each option; its name is the option's name."""
+
+    priority: inputs.Priority = None
+    delay_s: inputs.DelayS = None
+    require: inputs.Require = None
+    agent: inputs.Agent = None
+    no_wait: inputs.NoWait = False
+    fairness_key: inputs.FairnessKey = None
+    lock: inputs.Locks = None
+    shared_lock: inputs.SharedLocks = None
+    consume: inputs.Consumes = None
+    metadata: inputs.Metadata = None
+
+    def given(self) -> list[str]:
+        """The options that are given, such as "--delay-s", without --metadata, which every call may have."""
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "metadata"}
+        return [
+            f"--{name.replace('_', '-')}"
+            for name, value in values.items()
+            if value is not None and value is not False and value != []
+        ]
+
+    def submit_options(self, limit_s: float | None = None) -> SubmitOptions:
+        """The options as those of `submit`.
+
+        Args:
+            limit_s: the value of --limit-s.
+        """
+        options: SubmitOptions = {}
+        if self.priority is not None:
+            options["priority"] = self.priority
+        if self.delay_s is not None:
+            options["delay_s"] = self.delay_s
+        if limit_s is not None:
+            options["schedule_to_close_s"] = limit_s
+        if self.require:
+            options["require_labels"], options["require_resources"] = inputs.requirements(self.require)
+        if self.no_wait:
+            options["no_wait"] = True
+        if self.fairness_key is not None:
+            options["fairness_key"] = self.fairness_key
+        if self.lock or self.shared_lock:
+            options["locks"] = inputs.locks(self.lock, self.shared_lock)
+        if self.consume:
+            options["consumes"] = inputs.amounts(self.consume, "--consume")
+        if self.agent:
+            options["agent_id"] = self.agent
+        if self.metadata:
+            options["metadata"] = inputs.metadata_entries(self.metadata)
+        return options
+
+    def call_metadata(self, *, request_id: str | None, detach: bool) -> tuple[tuple[str, str | bytes], ...]:
+        """The options as metadata of a plain call.
+
+        Raises:
+            typer.BadParameter: gRPC cannot send one of them.
+        """
+        from weft.client import call_options
+
+        entries = call_options(
+            request_id=request_id,
+            priority=self.priority,
+            delay_s=self.delay_s,
+            require=",".join(self.require or ()),
+            agent=self.agent,
+            detach=detach,
+            no_wait=self.no_wait or None,
+            fairness_key=self.fairness_key,
+            locks=inputs.locks(self.lock, self.shared_lock),
+            consumes=inputs.amounts(self.consume, "--consume"),
+            metadata=inputs.metadata_entries(self.metadata or [], own_keys=True),
+        )
+        inputs.check_sendable(entries)
+        return entries
+
+
+NO_TASK_OPTIONS = TaskOptions()
+
+
+def with_task_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Decorates a command that has a parameter `tasks: TaskOptions`. In its place the command line has an option for each field."""
+    options = list(inspect.signature(TaskOptions, eval_str=True).parameters.values())
+    signature = inspect.signature(command, eval_str=True)
+    parameters: list[inspect.Parameter] = []
+    for parameter in signature.parameters.values():
+        # Typer passes everything by name.
+        parameters += (
+            options if parameter.name == "tasks" else [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
+        )
+
+    @functools.wraps(command)
+    def called(**given: Any) -> None:
+        tasks = TaskOptions(**{option.name: given.pop(option.name) for option in options})
+        command(tasks=tasks, **given)
+
+    # Typer reads both.
+    called.__dict__["__signature__"] = signature.replace(parameters=parameters)
+    called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return called
