@@ -14,7 +14,6 @@ from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
 from weft.coordinator.codec import Call
 from weft.coordinator.contracts.contract_catalogue import MethodInfo
 from weft.coordinator.fleet.queue_explainer import QueueExplainer
-from weft.coordinator.policy.method_policy import strictest
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import Enqueued, Submission, TaskRecord
 from weft.coordinator.store.rules import State
@@ -62,7 +61,8 @@ class CallTasks:
         submission = self._submission_service.check_call(Call(info, request, call.request_id), options)
         call.request_id = submission.request_id
         if left_s is not None and left_s < MAX_DURATION_S:
-            submission.schedule_to_close_s = strictest(submission.schedule_to_close_s, max(0.0, left_s))
+            own_s = submission.schedule_to_close_s
+            submission.schedule_to_close_s = max(0.0, left_s if own_s is None else min(own_s, left_s))
         # A call made by a handler has the rest of that handler's own time. Answered early, the handler could still fail
         # with that answer, and its caller would get the failure instead of its own deadline.
         answered_early = not call.options.context.parent_id

@@ -114,8 +114,10 @@ class Dispatcher:
         self._turn += 1
         if self._unserved:
             self._unserved = {key: since_s for key, since_s in self._unserved.items() if key in ready}
-        retries = [key for key in ready if key.avoid]
-        consuming = [key for key in ready if key.requirements.consumes]
+        # Most passes have neither.
+        special = [key for key in ready if key.avoid or key.requirements.consumes]
+        retries = [key for key in special if key.avoid] if special else special
+        consuming = [key for key in special if key.requirements.consumes] if special else special
         ready = _bounded(ready, retries, self._turn)
         best, rooms = self._best(_by_base(ready) if retries else {key: [key] for key in ready}, ready)
         if not best:

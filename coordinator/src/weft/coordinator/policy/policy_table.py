@@ -44,16 +44,14 @@ class PolicyTable:
     def __init__(self) -> None:
         self._methods: dict[str, MethodInForce] = {}
         self._policies: dict[str, MethodPolicy] = {}
+        # The policy of a method; None: nothing is set. Each call asks, so it is the dictionary's own.
+        self.find: Callable[[str], MethodPolicy | None] = self._policies.get
         self._overrides: Mapping[str, options_pb2.TaskPolicy] = {}
         self._limits: Mapping[str, options_pb2.TaskPolicy] = {}
         self._problems: dict[str, str] = {}
         self._listeners: list[Callable[[frozenset[str]], None]] = []
 
     # -- reading ------------------------------------------------------------------------------------------------
-
-    def find(self, method: str) -> MethodPolicy | None:
-        """The policy of a method; None: nothing is set."""
-        return self._policies.get(method)
 
     def slot_cost(self, method: str) -> int:
         """The least slots of a task of this method."""

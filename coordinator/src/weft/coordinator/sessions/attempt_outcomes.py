@@ -89,7 +89,8 @@ class AttemptOutcomes:
         """Free the slots of ended attempts, and count their ends."""
         outcomes, now_s = session.outcomes, self._clock()
         successes = 0
-        took: dict[str, tuple[int, float]] = {}
+        # By method, since when the attempts ran that succeeded.
+        since: dict[str, list[float]] = {}
         for item in results:
             held = session.let_go(AttemptRef(item.task_id, item.attempt))
             if held is None:
@@ -100,8 +101,10 @@ class AttemptOutcomes:
                 successes += 1
                 _, method, since_s = held
                 if since_s:
-                    count, sum_s = took.get(method, (0, 0.0))
-                    took[method] = count + 1, sum_s + since_s
+                    times = since.get(method)
+                    if times is None:
+                        times = since[method] = []
+                    times.append(since_s)
             elif is_fault(code, crashed=item.crashed):
                 if successes:
                     self._succeeded(session, successes, now_s)
@@ -109,8 +112,9 @@ class AttemptOutcomes:
                 self._failed(session, 0 if item.crashed else code, now_s)
         if successes:
             self._succeeded(session, successes, now_s)
-        for method, (count, sum_s) in took.items():
-            self._measured(outcomes, method, now_s - sum_s / count, count, now_s)
+        for method, times in since.items():
+            took_s = now_s - sum(times) / len(times)
+            self._measured(outcomes, method, took_s, len(times), now_s)
         if outcomes.allowance is not None or outcomes.failing:
             self._settle(session, now_s)
 

@@ -79,10 +79,11 @@ class AttemptMoves:
             elif cost > slots:
                 break
             slots -= cost
-            table.start(task, lease, task.next_attempt, now)
+            task_id = format_id(number)
+            table.start(task, task_id, lease, task.next_attempt, now)
             payload, context = task.payload, task.context
             claimed = Claimed(
-                format_id(number),
+                task_id,
                 task.attempt,
                 lease.owner,
                 task.spec.method,
@@ -288,7 +289,7 @@ class AttemptMoves:
             return False
         if task.cancel is not None:
             task.cancel.end_at = now + task.cancel.grace_s + BACKSTOP_S
-        self._table.start(task, lease, ref.attempt, now)
+        self._table.start(task, ref.task_id, lease, ref.attempt, now)
         if self._table.gates.in_use:
             self._table.gates.adopted(task, now)
         return True

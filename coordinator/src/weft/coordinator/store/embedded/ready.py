@@ -13,6 +13,7 @@ from collections.abc import Set as AbstractSet
 from heapq import heapify, heappop, heappush, heapreplace
 from weakref import WeakValueDictionary
 
+from weft.coordinator.store.embedded.task_demand import TaskDemand
 from weft.coordinator.store.fairness import FairOrder
 from weft.coordinator.store.records import Submission
 from weft.coordinator.store.rules import ANY_AGENT, HIGHEST_PRIORITY, QueueKey
@@ -61,17 +62,16 @@ class ReadyQueue:
     def unfinished(self) -> int:
         return self.ready + self.parked + self.held_back + self.scheduled + self.running
 
-    def add(self, rank: int, number: int) -> None:
-        """A task becomes ready, without a tag."""
+    def add(self, rank: int, number: int, demand: TaskDemand | None = None, *, front: bool = False) -> None:
+        """A task becomes ready, with a tag if the queue has fairness keys. `front`: before all others of its rank."""
+        if demand is not None or self.fair is not None:
+            number |= self._tag(rank, demand, front=front) << _TAG_SHIFT
         self.ready += 1
         self.items += 1
         heappush(self.heaps[rank], number)
 
-    def add_fairly(self, rank: int, number: int, key: str, weight: float, *, front: bool) -> None:
-        """A task becomes ready, with the tag of its fairness key. `front`: before all others of its rank."""
-        self.add(rank, number | self._tag(rank, key, weight, front=front) << _TAG_SHIFT)
-
-    def _tag(self, rank: int, key: str, weight: float, *, front: bool) -> int:
+    def _tag(self, rank: int, demand: TaskDemand | None, *, front: bool) -> int:
+        key, weight = ("", 1.0) if demand is None else (demand.fairness_key, demand.fairness_weight)
         if not self.ready and not self.parked:
             # Nobody waits: nobody is ahead of another.
             self.fair = None
@@ -94,7 +94,9 @@ class ReadyQueue:
 
     def put_back(self, rank: int, item: int) -> None:
         """Return the item of a task that was parked to its place."""
-        self.add(rank, item)
+        self.ready += 1
+        self.items += 1
+        heappush(self.heaps[rank], item)
 
     def best(self, claimable: Claimable) -> tuple[int, int] | None:
         """The (rank, number) of the task to claim next. It stays in its heap until it is not claimable any more."""

@@ -112,20 +112,9 @@ class TaskTable:
         elif task.held_back:
             queue.held_back += 1
         else:
-            self._make_ready(task)
+            queue.add(HIGHEST_PRIORITY - task.spec.priority, task.number, task.demand)
         if task.limits is not None or state is State.SCHEDULED:
             self.timers.arm(task)
-
-    @staticmethod
-    def _make_ready(task: UnfinishedTask, *, front: bool = False) -> None:
-        spec, demand = task.spec, task.demand
-        queue, rank = spec.queue, HIGHEST_PRIORITY - spec.priority
-        if demand is not None:
-            queue.add_fairly(rank, task.number, demand.fairness_key, demand.fairness_weight, front=front)
-        elif queue.fair is not None:
-            queue.add_fairly(rank, task.number, "", 1.0, front=front)
-        else:
-            queue.add(rank, task.number)
 
     def _move(self, task: UnfinishedTask, state: State) -> None:
         """Change the state of a task, and the counts of its queue and its gates."""
@@ -153,7 +142,8 @@ class TaskTable:
             queue.held_back += 1
         elif state is _QUEUED:
             # From RUNNING, it was released.
-            self._make_ready(task, front=before is _RUNNING)
+            rank = HIGHEST_PRIORITY - task.spec.priority
+            queue.add(rank, task.number, task.demand, front=before is _RUNNING)
         elif state is _SCHEDULED:
             queue.scheduled += 1
         else:
@@ -164,7 +154,7 @@ class TaskTable:
 
     # -- moves --------------------------------------------------------------------------------------------------
 
-    def start(self, task: UnfinishedTask, lease: Lease, attempt: int, now: float) -> None:
+    def start(self, task: UnfinishedTask, task_id: str, lease: Lease, attempt: int, now: float) -> None:
         """QUEUED → RUNNING. Not journaled: after a crash, an attempt exists only if an agent names it."""
         self._move(task, State.RUNNING)
         task.attempt = attempt
@@ -174,7 +164,7 @@ class TaskTable:
         lease.attempts.add(task)
         if task.limits is not None or task.spec.start_to_close_s is not None or task.cancel is not None:
             self.timers.arm(task)
-        self.notify(task)
+        self.notify(task, task_id)
 
     def hand_over(self, task: UnfinishedTask, lease: Lease) -> None:
         """Move a running attempt to another session of its agent."""
@@ -264,7 +254,7 @@ class TaskTable:
             queue = task.spec.queue
             task.held_back = False
             queue.held_back -= 1
-            self._make_ready(task)
+            queue.add(HIGHEST_PRIORITY - task.spec.priority, task.number, task.demand)
             if task.limits is not None:
                 self.timers.arm(task)
         self.listener.ready()
@@ -286,8 +276,9 @@ class TaskTable:
         for task in group.ended:
             self.forget_body(task)
             del self.tasks[task.number]
-            if listener.has_subscriber(format_id(task.number), ended=True):
-                listener.changed(task.final_record())
+            task_id = format_id(task.number)
+            if listener.has_subscriber(task_id, ended=True):
+                listener.changed(task.final_record(task_id))
         for task, row in group.streamed:
             task_id = format_id(task.number)
             if listener.has_subscriber(task_id, ended=False):
@@ -327,8 +318,8 @@ class TaskTable:
             self._body_bytes -= task.size_bytes
             task.payload = task.context = None
 
-    def notify(self, task: UnfinishedTask) -> None:
-        if self.listener.has_subscriber(format_id(task.number), ended=False):
+    def notify(self, task: UnfinishedTask, task_id: str = "") -> None:
+        if self.listener.has_subscriber(task_id or format_id(task.number), ended=False):
             self.listener.changed(task.record())
 
     @staticmethod

@@ -247,16 +247,17 @@ class UnfinishedTask:
         """This task as clients may see it, without an outcome that is not durable."""
         end = self.end
         state = self.state if end is None else end.before
-        return self._record(state, self.outcome, payload, context, None, None)
+        return self._record(format_id(self.number), state, self.outcome, payload, context, None, None)
 
-    def final_record(self) -> TaskRecord:
+    def final_record(self, task_id: str) -> TaskRecord:
         """This task with its outcome, which is durable now."""
         end = self.end
         assert end is not None
-        return self._record(self.state, end.outcome, b"", b"", end.finished_at, end.expires_at)
+        return self._record(task_id, self.state, end.outcome, b"", b"", end.finished_at, end.expires_at)
 
     def _record(
         self,
+        task_id: str,
         state: State,
         outcome: bytes,
         payload: bytes,
@@ -265,7 +266,6 @@ class UnfinishedTask:
         expires_at: float | None,
     ) -> TaskRecord:
         spec, limits, stream = self.spec, self.limits, self.stream
-        task_id = format_id(self.number)
         record = TaskRecord(
             task_id,
             state,
