@@ -25,6 +25,7 @@ from tests.support.mesh import MeshHarness
 from tests.support.policies import Options, policy_file
 from tests.support.processes import Process, until
 from tests.support.reflecting import find_grpcurl, grpcurl
+from tests.support.shared_redis import two_coordinators
 from weft.coordinator.contracts.contract_catalogue import Contract, MethodInfo
 from weft.rpc.errors import error_info, status_of_call
 from weft.rpc.times import seconds
@@ -368,27 +369,27 @@ async def test_a_rolling_update_replaces_the_options_for_all(mesh):
             assert await _priority(mesh, one) == 1
 
 
-async def test_the_options_in_force_are_the_same_at_every_coordinator(pair):
-    here, there = pair
+async def test_the_options_in_force_are_the_same_at_every_coordinator(tmp_path):
     one = Hosted(ONE)
     two = Hosted(TWO, one.package)
+    async with MeshHarness(tmp_path) as here, two_coordinators(here, tmp_path) as (_, there):
 
-    async def in_force(priority: int) -> None:
-        async def seen() -> bool:
-            return {await _priority(mesh, one) for mesh in (here, there)} == {priority}
+        async def in_force(priority: int) -> None:
+            async def seen() -> bool:
+                return {await _priority(mesh, one) for mesh in (here, there)} == {priority}
 
-        await here.eventually(seen, f"priority {priority} at both")
+            await here.eventually(seen, f"priority {priority} at both")
 
-    async with one.agent(here, "first"):
-        await in_force(1)
-        await there.wait_agent("first")
-        # The other agent is connected elsewhere.
-        await _refused(there, two, "second")
-        async with two.agent(there, "second", replace_options=True):
-            await in_force(2)
-    # An older contract.
-    async with one.agent(there, "first"):
-        await in_force(1)
+        async with one.agent(here, "first"):
+            await in_force(1)
+            await there.wait_agent("first")
+            # The other agent is connected elsewhere.
+            await _refused(there, two, "second")
+            async with two.agent(there, "second", replace_options=True):
+                await in_force(2)
+        # An older contract.
+        async with one.agent(there, "first"):
+            await in_force(1)
 
 
 async def test_a_method_is_direct_by_default_if_its_policy_says_so(tmp_path):

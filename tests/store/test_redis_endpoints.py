@@ -8,13 +8,16 @@ import socket
 import subprocess
 from pathlib import Path
 
+import grpc.aio
 import pytest
 
 from tests.store.support import METHOD, Harness, ManualClock, RecordingListener
+from tests.support.lightweight import LightAgent, Request
 from tests.support.processes import Process
 from tests.support.redis_cluster import RedisCluster
 from tests.support.redis_sentinel import RedisSentinel, replicate
 from tests.support.redis_server import HOST, RedisServer
+from weft.coordinator.server import Coordinator
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.choose import store_of
 from weft.coordinator.store.open_errors import StoreError
@@ -102,6 +105,30 @@ async def test_a_node_of_a_cluster_is_killed_and_comes_back(tmp_path: Path) -> N
         await _until_writable(h)
         assert await h.state(task_id) is State.QUEUED
         await h.store.close()
+
+
+async def test_a_store_that_was_slow_to_open_is_not_taken_for_lost(tmp_path: Path) -> None:
+    """A coordinator would drop its first agents."""
+    async with RedisServer(tmp_path / "redis") as redis:
+        settings = CoordinatorSettings(listen="127.0.0.1:0", store=redis.url, heartbeat_interval_s=0.5)
+        coordinator = Coordinator(settings)
+        redis.pause()
+        starting = asyncio.create_task(coordinator.start())
+        # Longer than a lost store is waited for.
+        await asyncio.sleep(1.0)
+        assert not starting.done()
+        redis.resume()
+        await starting
+        try:
+            async with (
+                grpc.aio.insecure_channel(coordinator.address) as channel,
+                LightAgent(channel, "a1") as agent,
+            ):
+                await asyncio.sleep(0.2)
+                await agent.send(Request(goodbye=True))
+                assert await agent.ended() is None
+        finally:
+            await coordinator.stop(0.1)
 
 
 async def test_sentinels_switch_to_a_replica(tmp_path: Path) -> None:

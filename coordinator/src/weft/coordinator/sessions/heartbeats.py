@@ -54,12 +54,14 @@ class Heartbeats:
         self._tasks: list[asyncio.Task[None]] = []
         self._lost_after_s = settings.heartbeat_interval_s * settings.missed_heartbeats * _LOST_AFTER_LEASES
         # When the store last answered, and whether it counts as lost.
-        self._answered_at_s = time.monotonic()
+        self._answered_at_s = 0.0
         self.store_lost = False
         self._round_s = settings.heartbeat_interval_s / 4
-        self._watched_at_s = time.monotonic()
+        self._watched_at_s = 0.0
 
     def start(self) -> None:
+        """Begin, when the store is open. Opening it may have taken long: both times count from here."""
+        self._answered_at_s = self._watched_at_s = time.monotonic()
         loop = asyncio.get_running_loop()
         self._tasks.append(loop.create_task(self._run(), name="heartbeats"))
         if self._store.shared:
