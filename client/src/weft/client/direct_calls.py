@@ -11,8 +11,10 @@ from typing import Any
 import grpc.aio
 from google.protobuf import descriptor_pool
 
-from weft.client.methods import DirectOnly, Method, checked_name
+from weft.client.methods import RecordingChannel
 from weft.rpc.balancing import BalancedChannel, Balancer, BalancerLimits, Explanation
+from weft.rpc.balancing.balanced_channel import BalancedCallable
+from weft.rpc.balancing.connection import Callee
 from weft.rpc.contracts import descriptors
 from weft.rpc.discovery import Discovery
 
@@ -24,48 +26,10 @@ _LOOK_S = 0.01
 class DirectChannel(BalancedChannel):
     """A balanced channel whose stubs' methods can be submitted too: each has its `Method`, as on a mesh's other channels."""
 
-    def unary_unary(
-        self,
-        method: str,
-        request_serializer: Any = None,
-        response_deserializer: Any = None,
-        _registered_method: bool | None = False,
-    ) -> Any:
-        made = super().unary_unary(method, request_serializer, response_deserializer, _registered_method)
-        made.method = Method.on_channel(method, request_serializer, response_deserializer)
-        return made
-
-    def unary_stream(
-        self,
-        method: str,
-        request_serializer: Any = None,
-        response_deserializer: Any = None,
-        _registered_method: bool | None = False,
-    ) -> Any:
-        made = super().unary_stream(method, request_serializer, response_deserializer, _registered_method)
-        made.method = Method.on_channel(method, request_serializer, response_deserializer, streaming=True)
-        return made
-
-    def stream_unary(
-        self,
-        method: str,
-        request_serializer: Any = None,
-        response_deserializer: Any = None,
-        _registered_method: bool | None = False,
-    ) -> Any:
-        made = super().stream_unary(method, request_serializer, response_deserializer, _registered_method)
-        made.method = DirectOnly(checked_name(method))
-        return made
-
-    def stream_stream(
-        self,
-        method: str,
-        request_serializer: Any = None,
-        response_deserializer: Any = None,
-        _registered_method: bool | None = False,
-    ) -> Any:
-        made = super().stream_stream(method, request_serializer, response_deserializer, _registered_method)
-        made.method = DirectOnly(checked_name(method))
+    def make(self, kind: type[BalancedCallable], callee: Callee) -> Any:
+        made = super().make(kind, callee)
+        named = getattr(RecordingChannel(), callee.shape)
+        made.method = named(callee.method, callee.serializer, callee.deserializer)
         return made
 
 

@@ -150,7 +150,7 @@ def methods(stub: type[Stub]) -> Stub:
     >>> handle = await mesh.tasks.submit(probe.Echo, Payload(data=b"..."))
     """
     make: Any = stub
-    return cast("Stub", make(_RecordingChannel()))
+    return cast("Stub", make(RecordingChannel()))
 
 
 class DirectOnly(NamedTuple):
@@ -159,7 +159,7 @@ class DirectOnly(NamedTuple):
     name: str
 
 
-class _RecordingChannel:
+class RecordingChannel:
     """Looks like a channel to a stub's constructor, and gives it methods to keep."""
 
     def unary_unary(

@@ -128,8 +128,9 @@ class BalancedChannel(aio.Channel):
         response_deserializer: Deserializer = None,
         _registered_method: bool | None = False,
     ) -> Any:
-        callee = _callee("unary_unary", method, request_serializer, response_deserializer)
-        return BalancedUnaryUnary(self._balancer, callee, for_others=self._for_others)
+        return self.make(
+            BalancedUnaryUnary, _callee("unary_unary", method, request_serializer, response_deserializer)
+        )
 
     def unary_stream(
         self,
@@ -138,8 +139,9 @@ class BalancedChannel(aio.Channel):
         response_deserializer: Deserializer = None,
         _registered_method: bool | None = False,
     ) -> Any:
-        callee = _callee("unary_stream", method, request_serializer, response_deserializer)
-        return BalancedUnaryStream(self._balancer, callee, for_others=self._for_others)
+        return self.make(
+            BalancedUnaryStream, _callee("unary_stream", method, request_serializer, response_deserializer)
+        )
 
     def stream_unary(
         self,
@@ -148,8 +150,9 @@ class BalancedChannel(aio.Channel):
         response_deserializer: Deserializer = None,
         _registered_method: bool | None = False,
     ) -> Any:
-        callee = _callee("stream_unary", method, request_serializer, response_deserializer)
-        return BalancedStreamUnary(self._balancer, callee, for_others=self._for_others)
+        return self.make(
+            BalancedStreamUnary, _callee("stream_unary", method, request_serializer, response_deserializer)
+        )
 
     def stream_stream(
         self,
@@ -158,8 +161,13 @@ class BalancedChannel(aio.Channel):
         response_deserializer: Deserializer = None,
         _registered_method: bool | None = False,
     ) -> Any:
-        callee = _callee("stream_stream", method, request_serializer, response_deserializer)
-        return BalancedStreamStream(self._balancer, callee, for_others=self._for_others)
+        return self.make(
+            BalancedStreamStream, _callee("stream_stream", method, request_serializer, response_deserializer)
+        )
+
+    def make(self, kind: type[BalancedCallable], callee: Callee) -> Any:
+        """Make a callable: the four methods above ask for it."""
+        return kind(self._balancer, callee, for_others=self._for_others)
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:  # noqa: ARG002
         return self._balancer.connectivity()
