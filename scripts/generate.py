@@ -20,7 +20,7 @@ from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parent.parent
 WELL_KNOWN = Path(grpc_tools.__file__).parent / "_proto"
-# What users' protos may import of weft: weft/v1/options.proto.
+# Users' protos may import weft/v1/options.proto from here.
 CONTRACT = ROOT / "protos"
 # The copy that is installed with weft, for users' protoc.
 SHIPPED = {

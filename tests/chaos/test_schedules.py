@@ -112,7 +112,7 @@ async def test_a_clock_that_was_set_back_makes_no_tick_double(tmp_path: Path) ->
             mesh.env = dict(clock_off(offset_s))
             await mesh.restart_coordinator()
             await asyncio.sleep(1.0)
-        # What the hour forward brought was made up for, as far as it came. From now on nothing comes for an hour.
+        # Ticks of the hour forward were made up for, within the window. The clock is back: no tick comes for an hour.
         request = coordinator_pb2.ListTasksRequest(page_size=1000)
         tasks = (await mesh.api().ListTasks(request, timeout=10)).tasks
         names = [task.request_id for task in tasks if task.request_id.startswith(TICK)]

@@ -26,7 +26,7 @@ def uses(**consumes: float) -> api.SubmitTaskRequest:
 
 
 async def used(mesh: MeshHarness, agent_id: str) -> dict[str, tuple[float, list[str]]]:
-    """What is used of the agent's resources, and by which tasks."""
+    """The used amounts of the agent's resources, and the tasks that use them."""
     answer = await mesh.api().ListResources(api.ListResourcesRequest(), timeout=10)
     (agent,) = [each for each in answer.agents if each.agent_id == agent_id]
     return {each.resource: (each.used, [user.task_id for user in each.users]) for each in agent.resources}

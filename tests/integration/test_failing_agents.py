@@ -264,7 +264,7 @@ async def test_one_of_three_that_fails_with_two_coordinators(pair: tuple[MeshHar
         three = ThreeAgents([mesh, other], bad)
         await three.check_draws_little()
         await bad.agent.close(goodbye=False)
-        # What its coordinator has learned of it is known where it goes.
+        # It moves to the other coordinator, which knows of its failures.
         async with working(other, "bad", slots=16) as moved:
             moved.code, moved.work_s = code_pb2.UNAVAILABLE, 0.0
             assert await is_failing(other, "bad")

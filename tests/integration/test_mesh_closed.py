@@ -35,7 +35,7 @@ from weft.v1 import options_pb2
 ECHO = "probe.v1.ProbeService/Echo"
 CALL = "probe.v1.ProbeService/Call"
 T = 20.0
-# What a parameter without a default is given, by its name.
+# Arguments for parameters without a default, by name.
 GIVEN: dict[str, Any] = {
     "agent_id": "a1",
     "limit": RunLimit(max_running=1),
@@ -86,7 +86,7 @@ USES = dict(uses())
 
 
 def kept_of(mesh: Any, handle: Any) -> Kept:
-    """What programs keep of a mesh that they use."""
+    """The objects of a mesh that programs keep."""
     return {
         "Mesh": mesh,
         "Tasks": mesh.tasks,

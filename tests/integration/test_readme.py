@@ -70,7 +70,7 @@ async def test_the_programs(folder: Path, mesh: MeshHarness) -> None:
     assert '"ADA"' in shouted
 
 
-# What the blocks of docs/client.md take for granted.
+# Names that the blocks of docs/client.md use and do not define.
 CLIENT_NAMES = """
 import asyncio
 from acme.v1 import greeter_pb2, greeter_pb2_grpc
@@ -100,7 +100,7 @@ async def test_the_blocks_of_the_client_guide(folder: Path, mesh: MeshHarness) -
         assert line in said
 
 
-# What the tests of docs/how-to/test.md are about.
+# The service that the tests of docs/how-to/test.md test.
 TEST_PROTO = """
 syntax = "proto3";
 package acme.v1;

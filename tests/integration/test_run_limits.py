@@ -159,7 +159,7 @@ async def test_a_rate_holds_over_both_coordinators(doors: tuple[MeshHarness, Mes
         ends = await tasks.ended(here, ids)
         starts = sorted(seconds(task.start_time) for task in ends.values())
         for at, start in enumerate(starts):
-            # Whatever the window: the burst, and the rate.
+            # Each window has room for the burst and the rate.
             for later in range(at, len(starts)):
                 assert later - at + 1 <= 5 + 20 * (starts[later] - start) + 1e-3, (at, later)
         assert starts[-1] - starts[0] < 35 / 20 + 3

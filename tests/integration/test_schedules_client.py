@@ -46,32 +46,25 @@ async def target(shared_mesh: MeshHarness) -> AsyncIterator[str]:
 
 async def test_the_library(target: str) -> None:
     async with connect(target) as mesh:
-        created = await mesh.schedules.create(
-            "s",
-            PROBE.Call,
-            ProbeRequest(text="tick"),
-            NEVER,
-            overlap=OverlapPolicy.QUEUE,
-            jitter_s=2.5,
-            catch_up_window_s=60,
-            priority=7,
-            metadata=[("x-tenant", "acme")],
-        )
+
+        async def create() -> Schedule:
+            return await mesh.schedules.create(
+                "s",
+                PROBE.Call,
+                ProbeRequest(text="tick"),
+                NEVER,
+                overlap=OverlapPolicy.QUEUE,
+                jitter_s=2.5,
+                catch_up_window_s=60,
+                priority=7,
+                metadata=[("x-tenant", "acme")],
+            )
+
+        created = await create()
         assert (created.timing, created.overlap, created.jitter_s) == (NEVER, OverlapPolicy.QUEUE, 2.5)
         assert created.next_at is not None
         assert created.next_at.astimezone(UTC).strftime("%m-%d %H:%M") == "12-31 15:00"
-        again = await mesh.schedules.create(
-            "s",
-            PROBE.Call,
-            ProbeRequest(text="tick"),
-            NEVER,
-            overlap=OverlapPolicy.QUEUE,
-            jitter_s=2.5,
-            catch_up_window_s=60,
-            priority=7,
-            metadata=[("x-tenant", "acme")],
-        )
-        assert again == created
+        assert await create() == created, "the same again changes nothing"
         with pytest.raises(AlreadyExists, match="'s' is there already"):
             await mesh.schedules.create("s", PROBE.Call, ProbeRequest(), NEVER)
 

@@ -269,7 +269,7 @@ class StoreMachine(OpenStoreMachine):
 
     @rule(crash=st.booleans())
     def reopen(self, crash: bool) -> None:
-        # What nobody was told of may be lost.
+        # Changes that nobody was told of may be lost: these are written first.
         self.do(self._settled_records([]))
         self.h = self.do(self.factory.reopen(self.h, crash=crash))
         if self.factory.forgets_claims:
@@ -294,7 +294,7 @@ class StoreMachine(OpenStoreMachine):
             assert [_told(attempt) for attempt in attempts(record)] == task.told()
 
     async def _settled_records(self, ids: list[str]) -> list[Any]:
-        # What a claim expired, and tasks that nobody was told of, are written without anybody waiting; these wait.
+        # The store writes expired tasks of a claim, and tasks that nobody was told of, without a waiting caller. These calls wait.
         await self.h.store.complete([])
         await self.h.store.list_tasks(ListFilter(), limit=1)
         return list(await self.h.store.get(ids, history=True))

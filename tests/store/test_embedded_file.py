@@ -253,7 +253,7 @@ async def test_an_acknowledged_row_survives_a_kill(tmp_path: Path) -> None:
             for _ in range(after):
                 acknowledged = int((await asyncio.to_thread(writer.stdout.readline)).split()[0])
             writer.kill()
-            # What it had written when it was killed was acknowledged too.
+            # Lines that it wrote before it was killed are acknowledgements too.
             for line in writer.stdout.read().splitlines():
                 if len(line.split()) == 2:
                     acknowledged = int(line.split()[0])

@@ -1,4 +1,4 @@
-"""What run limits, locks and turns ask of Redis, counted at the server; and that tasks without them pay nothing."""
+"""The cost of run limits, locks and turns in Redis, counted at the server. Tasks without them pay nothing."""
 
 from __future__ import annotations
 

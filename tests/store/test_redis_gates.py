@@ -71,7 +71,7 @@ TENANTS, KEYS, LOCKS = "xyz", "abcd", ("db", "disk")
 
 @dataclass
 class Ledger:
-    """What is certain to run: an attempt is in it from its claim's answer to its report."""
+    """Attempts that certainly run: each is in it from its claim's answer to its report."""
 
     inside: dict[str, Submission] = field(default_factory=dict[str, Submission])
     started: int = 0
@@ -177,7 +177,7 @@ async def _claim_and_die(server: RedisServer, ledger: Ledger, given: dict[str, S
 
 
 async def test_two_coordinators_overrun_no_gate_and_lose_no_task(server: RedisServer) -> None:
-    """Whatever ends attempts; a third coordinator is killed while it claims, and its agent never comes back."""
+    """Attempts end in all ways; a third coordinator is killed while it claims, and its agent never comes back."""
     rng = random.Random(7)
     stores = [await _open(server, None) for _ in range(2)]
     ledger, given = Ledger(), dict[str, Submission]()

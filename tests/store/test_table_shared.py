@@ -63,7 +63,7 @@ async def test_a_lost_event_is_found_by_the_poll(server: RedisServer) -> None:
     here, there = await _open(server, 60.0), await _open(server, 0.2)
     try:
         async with server.client() as client:
-            # What reaches nobody: Redis keeps no event for a coordinator that does not listen.
+            # Nobody gets these events: Redis keeps none for a coordinator that does not listen.
             await client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
             await here.store.put_rows([RowPut("k", "a", b"1"), RowPut("k2", "a", b"1")])
         await _told(there, "k2")

@@ -44,7 +44,7 @@ _IMPORTS = (
     "weft.client",
     "uvloop",
 )
-# What typer loads when a command starts; older versions have no such module.
+# typer loads it when a command starts; older versions have no such module.
 _IMPORTS_OF_SOME = ("typer._adapters",)
 
 

@@ -28,7 +28,7 @@ from tests.support.processes import ROOT
 EXAMPLES = ROOT / "examples"
 GO_APPS = ROOT / "tests" / "support" / "go_apps"
 _PROTOS = ("greeter/protos", "corpus/protos")
-# What buf needs besides, from the root.
+# buf also needs these, from the root.
 _CONTRACTS = ("protos", "third_party", "buf.yaml")
 _IGNORED = shutil.ignore_patterns("node_modules", "target", "__pycache__")
 # The first build brings dependencies over the network, which may fail for a moment.

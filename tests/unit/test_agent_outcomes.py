@@ -1,4 +1,4 @@
-"""What an agent may have after the ends of its attempts: by tables, with the time passed in."""
+"""Tasks that an agent may have after the ends of its attempts: by tables, with the time passed in."""
 
 from __future__ import annotations
 

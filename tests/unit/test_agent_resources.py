@@ -1,4 +1,4 @@
-"""What is left of an agent's resources: exact over many attempts, and back to all of it in the end."""
+"""The free amounts of an agent's resources: exact over many attempts, and back to all of it in the end."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ IN_PROTO = {"priority": 3, "limits": {"start_to_close": "20s"}}
     ("method", "options", "in_force"),
     [
         ("Audit", {}, IN_PROTO),
-        # What the .proto says comes first, for the service or for the method.
+        # Options of the .proto come first, the service's and the method's.
         ("Audit", {"Audit": {"priority": 9}}, IN_PROTO),
         ("Audit", {"*": {"priority": 9}}, IN_PROTO),
         ("Audit", {"Audit": {"result_ttl_s": 60}}, {**IN_PROTO, "result_ttl": "60s"}),
@@ -217,7 +217,7 @@ def test_idempotent_is_protobufs_own_option():
     agent = hosting({"*": {"idempotent": True}, "Charge": {"idempotent": False}})
     found = contract(agent).methods
     assert idempotency_level(found[f"{SERVICE}/Audit"]) == ProtobufOptions.IDEMPOTENT
-    # What the .proto says comes first.
+    # The .proto's option comes first.
     assert idempotency_level(found[f"{SERVICE}/Quote"]) == ProtobufOptions.NO_SIDE_EFFECTS
     assert idempotency_level(found[f"{SERVICE}/Charge"]) == ProtobufOptions.IDEMPOTENCY_UNKNOWN
     assert descriptors.may_run_twice(contract(function_agent(idempotent=True)).methods[FUNCTION].descriptor)

@@ -246,7 +246,7 @@ def test_bytes_that_are_no_policy_are_refused_by_name(options, at):
 @given(st.data())
 @settings(max_examples=300, deadline=None)
 def test_any_bytes_are_a_policy_or_a_refusal_by_name(data):
-    """What any agent may send: a good policy with a few bytes changed."""
+    """An agent may send anything: here a good policy with a few bytes changed."""
     good = bytearray(task_policy({**FULL, "fallback": ""}).SerializeToString())
     for _ in range(data.draw(st.integers(1, 4))):
         good[data.draw(st.integers(0, len(good) - 1))] = data.draw(st.integers(0, 255))

@@ -1,4 +1,4 @@
-"""What a submission gets from its call, the override, the contract and the coordinator's settings, in this order."""
+"""Options of a submission, from its call, the override, the contract and the coordinator's settings, in this order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of ticks that have come: the table of policies, the catch-up window, long outages."""
+"""The fates of ticks that have come: the table of policies, the catch-up window, long outages."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_waiting_tick_looks_less_often_with_time() -> None:
 def test_each_tick_is_decided_once_and_in_order(
     overlap: Overlap, window_s: float, jitter_s: float, steps: list[tuple[float, bool]]
 ) -> None:
-    """Whatever time does, also backwards."""
+    """Time may pass in any steps, also backwards."""
     timing = Timing(interval_s=10.0, jitter_s=jitter_s, seed="s")
     now, tick = 0.0, timing.next_after(0.0)
     decided: list[float] = []

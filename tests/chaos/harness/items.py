@@ -52,7 +52,7 @@ GATED = Shape(
 )
 # The run limits of `Call`: running attempts in all, and of each fairness key.
 RUNNING, RUNNING_PER_KEY = 8, 3
-# What each agent of a gated load declares.
+# Each agent of a gated load declares as many.
 GPUS = 2
 _KEYS, _LOCKS = "abcde", ("db", "disk")
 

@@ -105,7 +105,7 @@ async def test_a_task_keeps_its_key(h: Harness) -> None:
 
 @pytest.mark.parametrize("large", [5000])
 async def test_a_large_key_does_not_hold_up_small_ones(h: Harness, large: int) -> None:
-    """What the issue asks of 100,000 tasks, with fewer: `test_embedded_fairness` has the whole."""
+    """With few tasks, so that each store is asked; `test_embedded_fairness` has 100,000."""
     ids = await submit(h, keyed("large", large))
     for number in range(20):
         ids |= await submit(h, keyed(f"small-{number}", 10))
