@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from google.rpc import code_pb2
@@ -28,6 +29,7 @@ class ModelTask:
     ready_at: float
     close_at: float | None
     close_s: float | None
+    group: str = ""
     state: State = State.QUEUED
     attempt: int = 0
     failures: int = 0
@@ -103,6 +105,11 @@ class Model:
     attached: dict[str, Owner] = field(default_factory=dict)
     hold_until: float = 0.0
     hold_for: set[str] = field(default_factory=set)
+    closed_groups: set[str] = field(default_factory=set)
+
+    def counts(self, group: str) -> Counter[State]:
+        """The tasks of a group by state, counted anew."""
+        return Counter(task.state for task in self.tasks.values() if task.group == group)
 
     def held_by(self, owner: Owner) -> list[ModelTask]:
         return [task for task in self.tasks.values() if task.state is State.RUNNING and task.owner == owner]

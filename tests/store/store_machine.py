@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 from tests.store.factories import FACTORIES
 from tests.store.model import MAX_ATTEMPTS, MAX_CRASHES, Model, ModelTask, Told
 from tests.store.support import METHOD, Harness
+from weft.coordinator.store.group_store import GroupClosed, GroupRecord
 from weft.coordinator.store.history import attempts
 from weft.coordinator.store.records import (
     AttemptRecord,
@@ -41,6 +42,7 @@ from weft.rpc.errors import AlreadyExists, FailedPrecondition
 T = TypeVar("T")
 
 POLICY = TaskRetryPolicy(MAX_ATTEMPTS, 4.0, 4.0, 1.0, frozenset({code_pb2.UNAVAILABLE}), MAX_CRASHES)
+GROUPS = ("g", "h")
 AGENTS = st.sampled_from(["a", "b", "c"])
 CODES = st.sampled_from([code_pb2.OK, code_pb2.UNAVAILABLE, code_pb2.INTERNAL, code_pb2.CANCELLED])
 
@@ -91,19 +93,49 @@ class StoreMachine(OpenStoreMachine):
         priority=st.integers(3, 7),
         delay_s=st.sampled_from([0.0, 0.0, 0.0, 3.0]),
         close_s=st.sampled_from([None, None, 9.0]),
+        group=st.sampled_from(["", "", *GROUPS]),
         acknowledged=st.booleans(),
     )
     def enqueue(
-        self, count: int, priority: int, delay_s: float, close_s: float | None, *, acknowledged: bool
+        self,
+        count: int,
+        priority: int,
+        delay_s: float,
+        close_s: float | None,
+        group: str,
+        *,
+        acknowledged: bool,
     ) -> None:
         submission = Submission(
-            METHOD, b"p", priority=priority, delay_s=delay_s, schedule_to_close_s=close_s, retry=POLICY
+            METHOD,
+            b"p",
+            priority=priority,
+            delay_s=delay_s,
+            schedule_to_close_s=close_s,
+            retry=POLICY,
+            group=group,
         )
-        # The embedded store counts one that nobody was told of until it is written.
-        acknowledged |= self.factory.forgets_claims
+        closed = group in self.model.closed_groups
+        # The embedded store counts one that nobody was told of until it is written; only who waits hears of a closed group.
+        acknowledged |= self.factory.forgets_claims or closed
         for result in self.do(self.h.store.enqueue([submission] * count, acknowledged=acknowledged)):
+            if closed:
+                assert result == GroupClosed(group)
+                continue
             assert isinstance(result, Enqueued)
             self._stored(result.task_id, submission)
+
+    @rule(group=st.sampled_from(GROUPS))
+    def close_group(self, group: str) -> None:
+        record = self.do(self._closed_group(group))
+        assert (record is not None) == any(self.model.counts(group))
+        if record is not None:
+            self.model.closed_groups.add(group)
+
+    async def _closed_group(self, group: str) -> GroupRecord | None:
+        # Tasks that nobody was told of come first.
+        await self._settled_records([])
+        return await self.h.store.close_group(group)
 
     def _stored(self, task_id: str, submission: Submission) -> None:
         close_s = submission.schedule_to_close_s
@@ -113,6 +145,7 @@ class StoreMachine(OpenStoreMachine):
             self.now + submission.delay_s,
             None if close_s is None else self.now + close_s,
             close_s,
+            submission.group,
         )
         if submission.delay_s > 0:
             task.state = State.SCHEDULED
@@ -317,6 +350,23 @@ class StoreMachine(OpenStoreMachine):
             ):
                 assert count == sum(task.state is state for task in tasks)
 
+    @invariant()
+    def groups_agree(self) -> None:
+        for group, record in zip(GROUPS, self.do(self._settled_groups()), strict=True):
+            counts = self.model.counts(group)
+            assert (record is None) == (not counts)
+            if record is not None:
+                assert Counter(record.counts) == counts
+                closed = group in self.model.closed_groups
+                assert (record.closed_at is not None) == closed
+                assert (record.ended_at is not None) == (closed and not record.unfinished)
+
+    async def _settled_groups(self) -> Sequence[GroupRecord | None]:
+        await self._settled_records([])
+        # The end of a group follows that of its last task.
+        await self.h.store.complete([])
+        return await self.h.store.get_groups(GROUPS)
+
     @precondition(lambda self: len(self.model.tasks) % 3 == 0)
     @invariant()
     def listings_agree(self) -> None:
@@ -325,6 +375,9 @@ class StoreMachine(OpenStoreMachine):
                 (t.task_id for t in self.model.tasks.values() if t.state is state), reverse=True
             )
             assert self.do(self.h.find(ListFilter(frozenset({state})), limit=5)) == expected
+            mine = [task_id for task_id in expected if self.model.tasks[task_id].group == GROUPS[0]]
+            where = ListFilter(frozenset({state}), group=GROUPS[0])
+            assert self.do(self.h.find(where, limit=5)) == mine
 
 
 def _told(attempt: AttemptRecord) -> Told:

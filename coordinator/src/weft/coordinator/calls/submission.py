@@ -9,16 +9,9 @@ from weft.coordinator.contracts.contract_catalogue import Contracts
 from weft.coordinator.fleet.matching import Matching
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
-from weft.coordinator.store.records import (
-    AtLimit,
-    Enqueued,
-    EnqueueResult,
-    RequestIdReused,
-    Submission,
-    TooManyQueues,
-)
+from weft.coordinator.store.records import Enqueued, EnqueueResult, RequestIdReused, Submission
 from weft.coordinator.store.rules import REQUEST_ID_TTL_S
-from weft.coordinator.store.store_refusals import at_limit, too_many_queues
+from weft.coordinator.store.store_refusals import refusal_of
 from weft.rpc import refusals
 from weft.rpc.errors import WeftError
 from weft.rpc.times import checked_duration
@@ -115,14 +108,13 @@ def accepted(result: EnqueueResult | WeftError, request_id: str) -> Enqueued:
         NotFound: AGENT_NOT_FOUND.
         Unimplemented: METHOD_NOT_HOSTED, by the agent that it is for.
         AlreadyExists: REQUEST_ID_REUSED.
-        ResourceExhausted: its method has too many queues, or a run limit refuses it.
+        ResourceExhausted: its method has too many queues, a run limit refuses it, or its group has too many tasks.
+        FailedPrecondition: GROUP_CLOSED.
     """
     if isinstance(result, WeftError):
         raise result
-    if isinstance(result, TooManyQueues):
-        raise too_many_queues(result)
-    if isinstance(result, AtLimit):
-        raise at_limit(result)
+    if isinstance(result, Enqueued):
+        return result
     if isinstance(result, RequestIdReused):
         raise refusals.request_id_reused(request_id, result.task_id)
-    return result
+    raise refusal_of(result)

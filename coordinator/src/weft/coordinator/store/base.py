@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import Protocol
 
+from weft.coordinator.store.group_store import GroupStore
 from weft.coordinator.store.records import (
     AgentRecord,
     AttemptRef,
@@ -150,7 +151,7 @@ class TaskStore(Protocol):
         limit was set, without tasks whose cancellation was requested: REFUSE gives AtLimit and stores nothing; CANCEL_NEWEST
         stores the task as CANCELLED; CANCEL_OLDEST cancels the oldest of these tasks (`cancel`, with the rule's `grace_s`) and
         stores the new one. A task that exists already under its request id is at no limit; nor is a
-        task that is queued again (`retry`), but it counts.
+        task that is queued again (`retry`), but it counts. Nor does it join a group.
 
         Args:
             acknowledged: the caller acknowledges the tasks: return when they are durable. If false, the store may return
@@ -379,6 +380,6 @@ class FleetStore(Protocol):
         ...
 
 
-class Store(TaskStore, FleetStore, TableStore, Protocol):
-    """Keeps tasks, the fleet and the table. Every method that makes a change raises `weft.rpc.errors.Unavailable` (reason
+class Store(TaskStore, FleetStore, TableStore, GroupStore, Protocol):
+    """Keeps tasks, the fleet, the table and groups. Every method that makes a change raises `weft.rpc.errors.Unavailable` (reason
     STORE_UNAVAILABLE) if the store cannot be written; then nothing of the call has been acknowledged."""

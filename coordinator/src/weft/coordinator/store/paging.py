@@ -38,6 +38,7 @@ def matches(where: ListFilter, record: TaskRecord) -> bool:
         (not where.states or record.state in where.states)
         and fits(where, given.method, record.created_at, record.agent_id)
         and (not where.request_id or given.request_id == where.request_id)
+        and (not where.group or given.group == where.group)
         and (not where.asks_for_error or _failed_so(where, record.outcome))
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from weft.coordinator.store.group_store import GroupRefusal
 from weft.coordinator.store.rules import (
     ANY_AGENT,
     DEFAULT_PRIORITY,
@@ -40,7 +41,8 @@ class AttemptRef(NamedTuple):
 # Not frozen: a frozen one costs three times as much to make, and each task makes several.
 @dataclass(slots=True)
 class Submission:
-    """A task to store, already checked: a store refuses only a reused request id and one queue too many."""
+    """A task to store, already checked: a store refuses only a reused request id, what run limits refuse, a closed group,
+    and what is one too many."""
 
     method: str
     payload: bytes = b""
@@ -76,6 +78,8 @@ class Submission:
     # The agent that it is for, which its requirements name: refuse it if there is no such agent (`Matching`). Stores do not know
     # this.
     agent_id: str = ""
+    # The group that it belongs to. Empty: none.
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,9 @@ class AtLimit(NamedTuple):
     limit: int
 
 
-EnqueueResult = Enqueued | RequestIdReused | TooManyQueues | AtLimit
+# A submission that the store does not take.
+Refused = TooManyQueues | AtLimit | GroupRefusal
+EnqueueResult = Enqueued | RequestIdReused | Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +281,8 @@ class ListFilter:
     created_to: float | None = None
     agent_id: str = ""
     request_id: str = ""
+    # Name of a group.
+    group: str = ""
     # Of the last failure: its code; its reason or the type of its exception; text within its message.
     error_codes: frozenset[int] = frozenset()
     error_reason: str = ""

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from weft.coordinator.store import store_outcomes
 from weft.coordinator.store.base import StoreListener
-from weft.coordinator.store.records import AtLimit, Submission, TaskRecord, TooManyQueues
+from weft.coordinator.store.group_store import GroupClosed, GroupFull, TooManyGroups
+from weft.coordinator.store.records import AtLimit, Refused, Submission, TaskRecord, TooManyQueues
 from weft.coordinator.store.rules import State
 from weft.rpc import refusals
 from weft.rpc.errors import FailedPrecondition, LimitReached, NotFound, ResourceExhausted, WeftError
@@ -24,7 +25,34 @@ def payload_dropped() -> NotFound:
     return refusals.result_expired("the task's payload was dropped after its time")
 
 
-def too_many_queues(result: TooManyQueues) -> ResourceExhausted:
+def refusal_of(result: Refused) -> WeftError:
+    """Why the store does not take a submission."""
+    match result:
+        case TooManyQueues():
+            return _too_many_queues(result)
+        case AtLimit():
+            return _at_limit(result)
+        case GroupClosed():
+            return refusals.group_closed(result.name)
+        case GroupFull():
+            return refusals.overloaded(
+                f"group {result.name!r} has had {result.limit} tasks, the most that are allowed: begin another group",
+                metadata={"group": result.name},
+            )
+        case TooManyGroups():
+            return too_many_groups(result)
+
+
+def too_many_groups(result: TooManyGroups) -> ResourceExhausted:
+    """A new group would be one too many."""
+    return refusals.overloaded(
+        f"there are {result.limit} groups, the most that are allowed: group {result.name!r} is not made. Close groups, so that they"
+        " are forgotten with their results, or delete some",
+        metadata={"group": result.name},
+    )
+
+
+def _too_many_queues(result: TooManyQueues) -> ResourceExhausted:
     """A task's requirements would make one queue too many."""
     return refusals.overloaded(
         f"unfinished tasks of {result.method} have {result.limit} different requirements, the most that are allowed"
@@ -34,7 +62,7 @@ def too_many_queues(result: TooManyQueues) -> ResourceExhausted:
     )
 
 
-def at_limit(result: AtLimit) -> LimitReached:
+def _at_limit(result: AtLimit) -> LimitReached:
     """A run limit that refuses has as many unfinished tasks as it allows."""
     return refusals.limit_reached(
         f"{result.limit} tasks are unfinished at the {result.gate}, the most that it allows, and it refuses others"

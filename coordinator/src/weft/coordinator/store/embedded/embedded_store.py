@@ -33,6 +33,7 @@ from weft.coordinator.store.embedded.commit_group import CommitGroup
 from weft.coordinator.store.embedded.contract_table import ContractTable
 from weft.coordinator.store.embedded.core import ReaderPool, StoreCore
 from weft.coordinator.store.embedded.embedded_fleet import EmbeddedFleet
+from weft.coordinator.store.embedded.embedded_groups import EmbeddedGroups
 from weft.coordinator.store.embedded.embedded_rows import EmbeddedRows
 from weft.coordinator.store.embedded.file_lock import OwnerLock
 from weft.coordinator.store.embedded.journal import Journal
@@ -80,7 +81,7 @@ class EmbeddedLimits(StoreLimits):
     claim_bytes: int = 4 * 1024 * 1024
 
 
-class EmbeddedStore(EmbeddedFleet, EmbeddedRows):
+class EmbeddedStore(EmbeddedFleet, EmbeddedRows, EmbeddedGroups):
     """A `Store` in one file. Used on one event loop. Large because `TaskStore` is.
 
     Args:
@@ -214,6 +215,11 @@ class EmbeddedStore(EmbeddedFleet, EmbeddedRows):
             ):
                 results.append(TooManyQueues(submission.method, self._limits.max_queues))
                 continue
+            if submission.group and submission.request_id not in known:
+                refused = table.groups.refusal(submission.group, self.max_groups, self.max_members)
+                if refused is not None:
+                    results.append(refused)
+                    continue
             if table.gates.counting and submission.request_id not in known:
                 decision = at_limit.decide(table, submission, now)
                 if isinstance(decision, AtLimit):

@@ -20,6 +20,9 @@ from weft.coordinator.store.table_store import PAGE_BYTES, RowPage, TableRow
 from weft.coordinator.store.task_ids import format_id, parse_id
 from weft.rpc.network.channel import BATCH_BYTES
 
+# id, name, created_at, closed_at, ended_at, due_at, note
+GroupRow = tuple[int, str, float, float | None, float | None, float | None, bytes | None]
+
 
 class KnownRequest(NamedTuple):
     """A task with a request id."""
@@ -31,7 +34,7 @@ class KnownRequest(NamedTuple):
 
 _RECORD = (
     "SELECT t.id, t.method, t.priority, t.created_at, t.delay_s, t.schedule_to_start_s, t.schedule_to_close_s,"
-    " t.request_id, t.options,"
+    " t.request_id, t.options, (SELECT name FROM groups WHERE id = t.group_id),"
     " e.state, e.attempt, e.crashes, e.agent_id, e.ready_at, e.started_at, e.finished_at, e.expires_at,"
     " e.expired, e.progress_count, e.outcome, "
 )
@@ -44,6 +47,12 @@ _SCAN_ALL = (
     "SELECT t.id, t.method, t.created_at, e.state, e.agent_id FROM tasks t LEFT JOIN ends e ON e.id = t.id"
     " WHERE t.id < ? AND t.id >= ? ORDER BY t.id DESC LIMIT ?"
 )
+_SCAN_GROUP = (
+    "SELECT t.id, t.method, t.created_at, e.state, e.agent_id"
+    " FROM tasks t INDEXED BY tasks_by_group LEFT JOIN ends e ON e.id = t.id"
+    " WHERE t.group_id = ? AND t.id < ? AND t.id >= ? ORDER BY t.id DESC LIMIT ?"
+)
+_GROUP = "SELECT id, name, created_at, closed_at, ended_at, due_at, note FROM groups"
 _SCAN_UNFINISHED = (
     "SELECT t.id, t.method, t.created_at, NULL, NULL FROM live l CROSS JOIN tasks t ON t.id = l.id"
     " WHERE l.id < ? AND l.id >= ? ORDER BY l.id DESC LIMIT ?"
@@ -51,7 +60,7 @@ _SCAN_UNFINISHED = (
 
 
 class Reader:
-    """One connection for reading; used by one thread at a time."""
+    """One connection for reading; used by one thread at a time. Large because it has a method for each query."""
 
     def __init__(self, path: Path) -> None:
         self._connection = sqlite3.connect(
@@ -111,13 +120,16 @@ class Reader:
         return {row[0]: _record(row) for row in rows}
 
     def scan(
-        self, below: int, least: int, limit: int, *, unfinished: bool
+        self, below: int, least: int, limit: int, *, unfinished: bool, group: int | None = None
     ) -> list[tuple[int, str, float, int | None, str | None]]:
         """(number, method, created_at, final state, agent of the last attempt) of tasks under `below`, newest first.
 
         Args:
-            unfinished: only unfinished tasks.
+            unfinished: only unfinished tasks, if it is not about a group.
+            group: only tasks of this group.
         """
+        if group is not None:
+            return self._connection.execute(_SCAN_GROUP, (group, below, least, limit)).fetchall()
         text = _SCAN_UNFINISHED if unfinished else _SCAN_ALL
         return self._connection.execute(text, (below, least, limit)).fetchall()
 
@@ -191,6 +203,29 @@ class Reader:
             size_bytes += len(row[3])
         return found, None
 
+    def group_of(self, number: int) -> int | None:
+        """The group of a stored task."""
+        row = self._connection.execute("SELECT group_id FROM tasks WHERE id = ?", (number,)).fetchone()
+        return None if row is None else row[0]
+
+    def groups(self, names: Sequence[str]) -> dict[str, GroupRow]:
+        """Groups by name."""
+        found = (
+            self._connection.execute(f"{_GROUP} WHERE name = ? AND NOT deleted", (name,)).fetchone()
+            for name in names
+        )
+        return {row[1]: row for row in found if row is not None}
+
+    def groups_after(self, after: str, limit: int) -> list[GroupRow]:
+        """Groups in the order of their names."""
+        text = f"{_GROUP} WHERE name > ? AND NOT deleted ORDER BY name LIMIT ?"
+        return self._connection.execute(text, (after, limit)).fetchall()
+
+    def due_groups(self, limit: int) -> list[GroupRow]:
+        """Groups whose note has a time, earliest first."""
+        text = f"{_GROUP} WHERE due_at IS NOT NULL ORDER BY due_at, id LIMIT ?"
+        return self._connection.execute(text, (limit,)).fetchall()
+
     def first_expiry(self) -> float | None:
         row: tuple[float | None] = self._connection.execute("SELECT min(expires_at) FROM ends").fetchone()
         return row[0]
@@ -202,9 +237,9 @@ def _table_row(kind: str, row: tuple[Any, ...]) -> TableRow:
 
 
 def _record(row: tuple[Any, ...]) -> TaskRecord:
-    (number, method, priority, created_at, delay_s, to_start_s, to_close_s, request_id, options) = row[:9]
-    (state, attempt, crashes, agent_id, ready_at, started_at, finished_at, expires_at) = row[9:17]
-    (expired, progress_count, outcome, context, payload, history) = row[17:]
+    (number, method, priority, created_at, delay_s, to_start_s, to_close_s, request_id) = row[:8]
+    (options, group, state, attempt, crashes, agent_id, ready_at, started_at, finished_at) = row[8:17]
+    (expires_at, expired, progress_count, outcome, context, payload, history) = row[17:]
     task_id = format_id(number)
     submission = Submission(
         method,
@@ -216,6 +251,7 @@ def _record(row: tuple[Any, ...]) -> TaskRecord:
         schedule_to_start_s=to_start_s,
         schedule_to_close_s=to_close_s,
         context=context or b"",
+        group=group or "",
         **decode_options(options),
     )
     return TaskRecord(

@@ -81,6 +81,7 @@ def recover(
         attempts_may_run: some agent may still hold attempts.
     """
     held_back = []
+    table.groups.recover(connection, now)
     # The collector would scan a million new objects again and again, and none of them is garbage.
     collecting = gc.isenabled()
     gc.disable()
@@ -103,21 +104,22 @@ def recover(
     )
     for number, count, attempt, position, size_bytes in streams:
         table.tasks[number].stream = StreamState(count, attempt, position, size_bytes)
+    table.groups.recovered(now)
     return held_back
 
 
 def _unfinished(connection: sqlite3.Connection, table: TaskTable, now: float) -> Iterator[UnfinishedTask]:
     rows = connection.execute(
         "SELECT t.id, t.method, t.priority, t.created_at, t.delay_s, t.schedule_to_start_s,"
-        " t.schedule_to_close_s, t.request_id, t.options,"
+        " t.schedule_to_close_s, t.request_id, t.options, t.group_id,"
         " l.attempt, l.failures, l.crashes, l.ready_at, l.retried_at, l.fresh_attempt, l.cancel_reason,"
         " l.cancel_grace_s, l.agent_id, l.epoch, l.started_at, l.reported, l.outcome, l.history"
         " FROM live l JOIN tasks t ON t.id = l.id ORDER BY l.id"
     )
     for row in rows:
         number, method, priority, created_at, delay_s, to_start_s, to_close_s, request_id = row[:8]
-        options, attempt, failures, crashes, ready_at, retried_at, fresh_attempt, reason = row[8:16]
-        grace_s, agent_id, epoch, started_at, reported, outcome, history = row[16:]
+        options, group_id, attempt, failures, crashes, ready_at, retried_at, fresh_attempt, reason = row[8:17]
+        grace_s, agent_id, epoch, started_at, reported, outcome, history = row[17:]
         if ready_at is None:
             # The clock may have been set back: a task does not wait until it is that late again.
             ready_at = min(created_at, now) + (delay_s or 0.0)
@@ -130,11 +132,14 @@ def _unfinished(connection: sqlite3.Connection, table: TaskTable, now: float) ->
         task.saved = Saved.STORED
         if demand:
             task.demand = table.demands.stored(demand)
+        if group_id is not None and (group := table.groups.by_id.get(group_id)) is not None:
+            task.spec = table.specs.in_group(task.spec, group)
+            group.members += 1
         task.attempt, task.failures, task.crashes = attempt, failures, crashes
         task.started_at, task.reported = started_at, bool(reported)
         if agent_id is not None:
             task.owner = Owner(agent_id, epoch)
-            task.spec = table.specs.avoiding(spec, agent_id)
+            task.spec = table.specs.avoiding(task.spec, agent_id)
         if delay_s is not None:
             task.limits = TaskLimits(delay_s, to_start_s, to_close_s, created_at, retried_at, fresh_attempt)
         if reason is not None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from weft.coordinator.store.embedded.group_table import note_forgotten
 from weft.coordinator.store.embedded.rows import MAX_ROWS, within
 from weft.coordinator.store.embedded.task_spec import decode_options
 
 
 class Purged(NamedTuple):
-    """The number of expired tasks, and when the next one expires (None: there is none)."""
+    """The number of expired tasks, when the next one expires (None: there is none), and how many are forgotten by group and final
+    state."""
 
     tasks: int
     next_at: float | None
+    grouped: Mapping[tuple[int, int], int]
 
 
 _SHRINK = "UPDATE ends SET outcome = NULL, history = NULL, expired = 1, expires_at = ? WHERE id = ?"
@@ -26,16 +30,17 @@ def purge(connection: sqlite3.Connection, now: float, limit: int) -> Purged:
     If its request id must still be remembered, a task loses its large values and stays as a row for that long.
     """
     rows = connection.execute(
-        "SELECT e.id, t.request_key IS NOT NULL AND NOT e.expired, t.created_at, t.options"
+        "SELECT e.id, t.request_key IS NOT NULL AND NOT e.expired, t.created_at, t.options, t.group_id, e.state"
         " FROM ends e JOIN tasks t ON t.id = e.id WHERE e.expires_at <= ? ORDER BY e.expires_at LIMIT ?",
         (now, min(limit, MAX_ROWS)),
     ).fetchall()
     kept = {
         number: kept_until
-        for number, named, created_at, options in rows
+        for number, named, created_at, options, *_ in rows
         if named and (kept_until := created_at + _request_id_ttl_s(options)) > now
     }
     gone = sorted(number for number, *_ in rows if number not in kept)
+    grouped = Counter((row[4], row[5]) for row in rows if row[4] is not None and row[0] not in kept)
     if kept:
         _each(connection, "UPDATE tasks SET payload = NULL, context = NULL WHERE id IN {}", list(kept))
         connection.executemany(_SHRINK, [(kept_until, number) for number, kept_until in kept.items()])
@@ -46,8 +51,9 @@ def purge(connection: sqlite3.Connection, now: float, limit: int) -> Purged:
         _each(connection, "DELETE FROM tasks WHERE id IN {}", gone)
         _each(connection, "DELETE FROM ends WHERE id IN {}", gone)
         _each(connection, "DELETE FROM progress WHERE task_id IN {}", gone)
+        note_forgotten(connection, grouped)
     (next_at,) = connection.execute("SELECT min(expires_at) FROM ends").fetchone()
-    return Purged(len(rows), next_at)
+    return Purged(len(rows), next_at, grouped)
 
 
 def _request_id_ttl_s(options: str | None) -> float:

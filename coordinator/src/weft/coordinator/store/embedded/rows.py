@@ -47,8 +47,8 @@ class Writer:
 # outcome may have succeeded.
 TASKS = Writer(
     "INSERT INTO tasks (id, method, priority, created_at, delay_s, schedule_to_start_s, schedule_to_close_s,"
-    " request_key, request_id, request_digest, options, context, payload)",
-    13,
+    " request_key, request_id, request_digest, options, context, payload, group_id)",
+    14,
 )
 NEW_LIVE = Writer("INSERT INTO live (id)", 1)
 LIVE = Writer(
@@ -82,6 +82,7 @@ def task_row(task: UnfinishedTask, digest: bytes | None) -> tuple[Any, ...]:
         spec.options if task.demand is None else f"{spec.options}\n{task.demand.text}",
         task.context or None,
         task.payload or None,
+        None if spec.group is None else spec.group.id,
     )
 
 

@@ -14,7 +14,7 @@ from weft.coordinator.store.open_errors import StoreForeign, StoreTooNew
 
 # "weft", as SQLite's application_id: marks the file as a store of weft.
 APPLICATION_ID = 0x77656674
-VERSION = 9
+VERSION = 10
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -35,8 +35,11 @@ CREATE TABLE tasks (
   -- limits' keys and locks (task_demand.py). NULL or an object: written before version 7, without the defaults of then.
   options TEXT,
   context BLOB,
-  payload BLOB
+  payload BLOB,
+  -- Last column: added by migration 9. Of a task without a group, the row's header says so: no large column is read.
+  group_id INTEGER
 );
+CREATE INDEX tasks_by_group ON tasks (group_id) WHERE group_id IS NOT NULL;
 CREATE INDEX tasks_by_request ON tasks (request_key) WHERE request_key IS NOT NULL;
 CREATE TABLE live (
   id INTEGER PRIMARY KEY,
@@ -129,6 +132,26 @@ CREATE TABLE run_limits (
   grace_s REAL NOT NULL,
   PRIMARY KEY (method, expression)
 ) WITHOUT ROWID;
+CREATE TABLE groups (
+  id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL,
+  created_at REAL NOT NULL,
+  -- By CreateGroup.
+  created INTEGER NOT NULL,
+  closed_at REAL,
+  ended_at REAL,
+  -- When its user looks at the note; infinite: when it ends.
+  due_at REAL,
+  -- It has lost its name; the row stays for its tasks.
+  deleted INTEGER NOT NULL DEFAULT 0,
+  -- Forgotten tasks. The others are counted when the store is opened.
+  succeeded INTEGER NOT NULL DEFAULT 0,
+  failed INTEGER NOT NULL DEFAULT 0,
+  cancelled INTEGER NOT NULL DEFAULT 0,
+  note BLOB
+);
+CREATE UNIQUE INDEX groups_by_name ON groups (name) WHERE NOT deleted;
+CREATE INDEX groups_by_due ON groups (due_at) WHERE due_at IS NOT NULL;
 CREATE TRIGGER task_ends AFTER INSERT ON ends BEGIN DELETE FROM live WHERE id = new.id; END;
 """
 
@@ -198,6 +221,27 @@ CREATE TABLE run_limits (
   grace_s REAL NOT NULL,
   PRIMARY KEY (method, expression)
 ) WITHOUT ROWID;
+""",
+    # Version 9 had no groups.
+    9: """
+ALTER TABLE tasks ADD COLUMN group_id INTEGER;
+CREATE INDEX tasks_by_group ON tasks (group_id) WHERE group_id IS NOT NULL;
+CREATE TABLE groups (
+  id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL,
+  created_at REAL NOT NULL,
+  created INTEGER NOT NULL,
+  closed_at REAL,
+  ended_at REAL,
+  due_at REAL,
+  deleted INTEGER NOT NULL DEFAULT 0,
+  succeeded INTEGER NOT NULL DEFAULT 0,
+  failed INTEGER NOT NULL DEFAULT 0,
+  cancelled INTEGER NOT NULL DEFAULT 0,
+  note BLOB
+);
+CREATE UNIQUE INDEX groups_by_name ON groups (name) WHERE NOT deleted;
+CREATE INDEX groups_by_due ON groups (due_at) WHERE due_at IS NOT NULL;
 """,
 }
 

@@ -47,6 +47,7 @@ class Sweeping:
                 promoted += 1
             core.table.timers.arm(task)
         core.table.gates.tick(now)
+        core.table.groups.forget(now, limit)
         lost += self._barrier.release(now)
         forgotten = 0
         with contextlib.suppress(Unavailable):
@@ -73,6 +74,7 @@ class Sweeping:
         except Unavailable:
             self._next_expiry_at = now
             raise
+        self._core.table.groups.forgotten(purged.grouped, now)
         if purged.next_at is not None:
             self.expires(purged.next_at)
         return purged.tasks
@@ -83,6 +85,7 @@ class Sweeping:
             table.timers.next_at,
             table.leases.next_at,
             table.gates.next_at,
+            table.groups.next_at,
             self._barrier.next_at(now),
             self._next_expiry_at,
         )

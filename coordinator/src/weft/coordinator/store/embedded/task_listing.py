@@ -49,11 +49,19 @@ async def list_page(
         raise refusals.invalid_field("the page token is not one of this store's", field="page_token")
     if where.request_id:
         return await _named(scan, get, where, limit, below)
+    group = None
+    if where.group:
+        known = table.groups.by_name.get(where.group)
+        if known is None:
+            return Page([])
+        group = known.id
     if where.states == {State.RUNNING}:
         return await _running(table, get, where, limit, below)
     unfinished = bool(where.states) and not any(state.terminal for state in where.states)
     least = 0 if where.created_from is None else least_number_at(where.created_from)
-    rows: list[Row] = await scan(lambda reader: reader.scan(below, least, SCAN_ROWS, unfinished=unfinished))
+    rows: list[Row] = await scan(
+        lambda reader: reader.scan(below, least, SCAN_ROWS, unfinished=unfinished, group=group)
+    )
     more = len(rows) == SCAN_ROWS
     chosen: list[int] = []
     last = 0
@@ -79,7 +87,7 @@ def _may_be(where: ListFilter, task: UnfinishedTask | None, final: int | None) -
     if not where.states:
         return True
     if task is not None:
-        return (task.state if task.end is None else task.end.before) in where.states
+        return task.shown in where.states
     return final is None or State(final) in where.states
 
 
@@ -107,6 +115,7 @@ async def _running(table: TaskTable, get: Get, where: ListFilter, limit: int, be
             if task.number < below
             and task.saved is Saved.STORED
             and fits(where, task.spec.method, task.created_at, _agent_of(task))
+            and (not where.group or (task.spec.group is not None and task.spec.group.name == where.group))
         ),
     )
     records, taken = await read_records(get, where, numbers, limit)

@@ -168,6 +168,12 @@ def _reopen(core: StoreCore, number: int, record: TaskRecord, now: float) -> Non
     )
     if record.progress_count:
         task.stream = StreamState(record.progress_count)
+    if submission.group:
+        group_id = core.readers.inline.group_of(number)
+        group = None if group_id is None else table.groups.by_id.get(group_id)
+        if group is not None:
+            task.spec = table.specs.in_group(task.spec, group)
+            table.groups.reopened(group, record.state)
     table.place(task, State.QUEUED, now)
     core.journal.add_reopened(task)
     table.listener.ready()

@@ -10,6 +10,7 @@ from typing import Any
 from weft.coordinator.store import stored_options
 from weft.coordinator.store.embedded.ready import ReadyQueue
 from weft.coordinator.store.embedded.task_demand import decode_demand
+from weft.coordinator.store.embedded.task_group import TaskGroup
 from weft.coordinator.store.records import Submission
 from weft.coordinator.store.rules import ANY_AGENT, QueueKey, Requirements, State, TaskRetryPolicy
 
@@ -29,6 +30,7 @@ class TaskSpec:
     queue: ReadyQueue
     # All options, as stored.
     options: str
+    group: TaskGroup | None = None
 
     def ttl_s(self, state: State) -> float:
         return self.failure_ttl_s if state is State.FAILED else self.result_ttl_s
@@ -42,6 +44,7 @@ class SpecTable:
         self._limit = limit
         self._known: dict[tuple[Any, ...], TaskSpec] = {}
         self._avoiding: dict[tuple[TaskSpec, str], TaskSpec] = {}
+        self._in_group: dict[tuple[TaskSpec, TaskGroup], TaskSpec] = {}
 
     def of(self, submission: Submission) -> TaskSpec:
         key = (
@@ -70,6 +73,15 @@ class SpecTable:
                 self._avoiding.clear()
             queue = self._queue_of(spec.queue.key._replace(avoid=agent_id))
             found = self._avoiding[spec, agent_id] = replace(spec, queue=queue)
+        return found
+
+    def in_group(self, spec: TaskSpec, group: TaskGroup) -> TaskSpec:
+        """The same spec, for the tasks of a group."""
+        found = self._in_group.get((spec, group))
+        if found is None:
+            if len(self._in_group) >= self._limit:
+                self._in_group.clear()
+            found = self._in_group[spec, group] = replace(spec, group=group)
         return found
 
     def stored(self, method: str, priority: int, options: str | None) -> TaskSpec:

@@ -12,6 +12,7 @@ from weft.coordinator.store import store_outcomes
 from weft.coordinator.store.base import StoreListener
 from weft.coordinator.store.embedded.commit_group import CommitGroup
 from weft.coordinator.store.embedded.gate_table import GateTable
+from weft.coordinator.store.embedded.group_table import GroupTable
 from weft.coordinator.store.embedded.journal import Journal
 from weft.coordinator.store.embedded.leases import Lease, Leases
 from weft.coordinator.store.embedded.ready import Backlog, ReadyQueue
@@ -53,6 +54,7 @@ class TaskTable:
         self.specs = SpecTable(self.backlog.queue)
         self.demands = DemandTable()
         self.gates = GateTable(self.tasks, listener.ready, listener.due)
+        self.groups = GroupTable(journal, listener.rows_changed)
         self.timers = Timers(self.tasks)
         self.leases = Leases()
         self._body_limit = body_bytes
@@ -93,6 +95,8 @@ class TaskTable:
             )
         if submission.fairness_key or submission.limit_keys or submission.locks:
             task.demand = self.demands.of(submission)
+        if submission.group:
+            task.spec = self.specs.in_group(task.spec, self.groups.join(submission.group, number, created_at))
         self._body_bytes += task.size_bytes
         self.place(task, State.SCHEDULED if submission.delay_s > 0 else State.QUEUED, created_at)
         return task
@@ -104,6 +108,8 @@ class TaskTable:
             self.gates.in_use = True
         if self.gates.counting:
             self.gates.count(task, now)
+        if task.spec.group is not None:
+            self.groups.moved(task.spec.group, None, state)
         queue = task.spec.queue
         self.backlog.open(queue)
         task.state = state
@@ -122,6 +128,8 @@ class TaskTable:
         before = task.state
         assert state in TRANSITIONS[before]
         parked = task.gates is not None and self.gates.leaves(task, state)
+        if task.spec.group is not None and not state.terminal:
+            self.groups.moved(task.spec.group, before, state)
         if before is _RUNNING:
             queue.running -= 1
             lease = None if task.owner is None else self.leases.holding(task.owner)
@@ -276,6 +284,8 @@ class TaskTable:
         for task in group.ended:
             self.forget_body(task)
             del self.tasks[task.number]
+            if task.spec.group is not None:
+                self.groups.ended(task.spec.group, task.shown, task.state, now)
             task_id = format_id(task.number)
             if listener.has_subscriber(task_id, ended=True):
                 listener.changed(task.final_record(task_id))
@@ -288,6 +298,8 @@ class TaskTable:
         """Remove tasks that could not be stored, and revoke attempts at them."""
         for task in tasks:
             task.saved = Saved.REFUSED
+            if task.spec.group is not None:
+                self.groups.refused(task.spec.group, task.shown)
             running, owner, ref = task.state is State.RUNNING, task.owner, self.ref(task)
             if task.end is None:
                 self._move(task, State.CANCELLED)

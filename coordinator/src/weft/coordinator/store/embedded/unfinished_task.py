@@ -172,6 +172,11 @@ class UnfinishedTask:
         self.past: PastAttempts | None = None
 
     @property
+    def shown(self) -> State:
+        """Its state for callers: an end that is not durable is not told."""
+        return self.state if self.end is None else self.end.before
+
+    @property
     def outcome(self) -> bytes:
         """The outcome of the last failed attempt."""
         return b"" if self.past is None else self.past.outcome
@@ -245,9 +250,7 @@ class UnfinishedTask:
 
     def record(self, payload: bytes = b"", context: bytes = b"") -> TaskRecord:
         """This task as clients may see it, without an outcome that is not durable."""
-        end = self.end
-        state = self.state if end is None else end.before
-        return self._record(format_id(self.number), state, self.outcome, payload, context, None, None)
+        return self._record(format_id(self.number), self.shown, self.outcome, payload, context, None, None)
 
     def final_record(self, task_id: str) -> TaskRecord:
         """This task with its outcome, which is durable now."""
@@ -305,6 +308,8 @@ class UnfinishedTask:
         )
         if self.demand is not None:
             self.demand.describe(record.submission)
+        if self.spec.group is not None:
+            record.submission.group = self.spec.group.name
         if self.gates is not None and self.gates.parked and self.gates.lot is not None:
             record.limited_by = str(self.gates.lot.gate.key)
         return record

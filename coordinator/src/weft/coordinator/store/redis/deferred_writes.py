@@ -77,7 +77,7 @@ class DeferredTasks:
         """Defer a task. False if the task does not qualify.
 
         Only Redis knows whether a gate has room, and whose turn it is: a task with a lock, a key or consumed resources is
-        never deferred, so that no gate is overrun and no turn is taken here. Nor is a task whose method has run limits, as
+        never deferred, so that no gate is overrun and no turn is taken here. Only Redis knows whether a group is closed. Nor is a task whose method has run limits, as
         far as this coordinator knows (`RedisLink.limited`). An attempt that starts here before it hears of a new limit counts
         there as one that ran when the limit was set.
         """
@@ -88,6 +88,7 @@ class DeferredTasks:
             or submission.locks
             or submission.limit_keys
             or submission.requirements.consumes
+            or submission.group
             or len(self._tasks) >= _TASKS
             or len(submission.payload) + len(submission.context) > _BODY_BYTES
         ):

@@ -137,6 +137,7 @@ def task(
             fairness_key=record.get("fk", ""),
             fairness_weight=float(record.get("fw", 1.0)),
             limit_keys=tuple(_flat_pairs(record.get("g", ()))),
+            group=record.get("gr", ""),
             locks=tuple(LockClaim(entry[1:], entry[0] == _SHARED) for entry in record.get("l", ())),
             **stored_options.decode(record["x"])._asdict(),
         ),
@@ -185,17 +186,22 @@ def claimed(
 # -- run limits and locks: gate_states.lua documents the names of gates -----------------------------------------------
 
 
-def packable_gates(submission: Submission) -> tuple[Any, ...] | None:
-    """What a task says of gates and turns, for enqueue.lua; None: nothing."""
+def packable_gates(submission: Submission, group_bounds: tuple[int, int]) -> tuple[Any, ...] | None:
+    """What a task says of gates, turns and its group, for enqueue.lua; None: nothing.
+
+    Args:
+        group_bounds: most groups, and most tasks of one.
+    """
     keys, locks, fairness = submission.limit_keys, submission.locks, submission.fairness_key
-    if not (keys or locks or fairness):
+    if not (keys or locks or fairness or submission.group):
         return None
-    return (
+    gates = (
         [text for pair in keys for text in pair] or False,
         [f"{_SHARED if shared else _EXCLUSIVE}{name}" for name, shared in locks] or False,
         fairness or False,
         submission.fairness_weight if submission.fairness_weight != 1.0 else False,
     )
+    return (*gates, (submission.group, *group_bounds)) if submission.group else gates
 
 
 def gate_key(entry: str) -> GateKey:

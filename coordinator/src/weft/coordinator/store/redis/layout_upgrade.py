@@ -17,8 +17,8 @@ _COMPLETE = 3
 async def upgrade(link: RedisLink, layout: int) -> None:
     """Add what layouts 1 and 2 did not have. No coordinator of an earlier version may run meanwhile.
 
-    Layout 3 lacks nothing: layout 4 tells earlier versions, which know nothing of run limits and locks and would start tasks
-    over them, to stay away.
+    Layouts 3 and 4 lack nothing. Layout 4 tells earlier versions, which know nothing of run limits and locks and would start
+    tasks over them, to stay away; layout 5 those that know nothing of groups and would not count their tasks.
 
     After an interruption it starts again from the beginning. Two coordinators may do it at once.
 

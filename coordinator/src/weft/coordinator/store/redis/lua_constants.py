@@ -10,6 +10,7 @@ from google.rpc import code_pb2
 
 from weft.coordinator.store import stored_options
 from weft.coordinator.store.fairness import MAX_TAG, MAX_WEIGHT, MIN_WEIGHT, MOST_KEYS, TAG_UNIT
+from weft.coordinator.store.group_store import ENDED_KEPT_S, OPEN_KEPT_S
 from weft.coordinator.store.history import MAX_ATTEMPTS
 from weft.coordinator.store.rules import (
     BACKSTOP_S,
@@ -50,6 +51,8 @@ def _values() -> Mapping[str, str]:
         "RECLAIM_ATTEMPTS": RECLAIM_ATTEMPTS,
         "MAX_PARKED": MAX_PARKED,
         **{f"LIMIT_{action.name}": int(action) for action in LimitAction},
+        "GROUP_OPEN_KEPT_S": OPEN_KEPT_S,
+        "GROUP_ENDED_KEPT_S": ENDED_KEPT_S,
         "TAG_UNIT": TAG_UNIT,
         "MAX_TAG": MAX_TAG,
         "MIN_WEIGHT": MIN_WEIGHT,

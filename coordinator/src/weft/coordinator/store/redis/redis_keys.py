@@ -74,6 +74,13 @@ touches that slot alone. Times are seconds since the epoch by Redis' clock; reco
 | `row_due:<kind>`  | zset   | keys of rows with a time, by that                                                        |
 | `row_kinds`       | zset   | kinds of rows, by the revision of the last change                                        |
 | `row_revision`    | string | the last revision that a row got                                                         |
+| `group_ids`       | hash   | name of a group → its uid                                                                |
+| `groups`          | zset   | names of groups (score 0), for listing                                                   |
+| `group:<uid>`     | string | state of a group (below)                                                                 |
+| `members:<uid>`   | zset   | its stored tasks (score 0)                                                               |
+| `note:<uid>`      | string | its note (group_store.py)                                                                |
+| `group_dues`      | zset   | uids of groups whose note has a time, by that; infinite: when the group ends             |
+| `group_looks`     | zset   | uids of groups without tasks, by when to look whether they are kept                      |
 | `fence`           | string | written before a WAIT for replicas                                                       |
 | `layout`          | string | version of this layout                                                                   |
 | `live`            | zset   | numbers of live coordinators, by when that ends                                          |
@@ -87,6 +94,9 @@ The name of a gate is `r<method>\n<key expression>\n<value>` (a run limit) or `l
 name of a run limit, or `x<name>` (exclusive) or `s<name>` (shared) for a lock. A gate's state: `n` attempts inside, `x` one holds the
 lock exclusively, `w` parked tasks, `xw` exclusive claims among them, `r` returned tasks that are still ready, `tk` tokens at `at`.
 
+A group's state: `m` name, `c` created, `cl` closed, `en` ended, `n` its tasks by state, also forgotten ones, `at` last change,
+`x` create_group made it, `del` it was deleted, and its tasks still have it.
+
 A record's fields, absent where unset: `s` state, `q` queue, `p` priority, `c` created, `d` delay, `ss` schedule_to_start,
 `sc` schedule_to_close, `x` other options in full (stored_options.py), `r` request id, `at` ready at, if not at once, `a` attempt, `f` failures, `k` crashes,
 `oa` `oe` owner's agent and epoch, `rp` the owner has reported, `st` started, `fi` finished, `ex` forgotten at, `b` state before
@@ -94,14 +104,15 @@ the end, `cr` `cg` `ce` cancellation: reason, grace, when the store ends the tas
 attempt and index of the last one, `ra` retried at, `fa` attempts before that, `due` in `timers` at, `e` outcome of the store's
 own, by name, `o` size of the `o:` key, if any, `h` size of `h:`, `bs` size of `b:`, about, `z` expired, `g` limit keys (expression,
 value, …), `l` locks (entries), `fk` fairness key, `fw` its weight, `pk` entry of the gate that it is parked at, `rt` gate that let it
-return, `tg` entries of taken gates, `ug` where it is in `kept:`.
+return, `tg` entries of taken gates, `ug` where it is in `kept:`, `gr` name of its group, `gu` the group's uid.
 """
 
 from __future__ import annotations
 
 # Layout 1 did not record which queues hold tasks, which agents have changed, and how large values are. Layouts 1 and 2 left
-# out options that were the default (upgrade.lua). Layout 3 had no run limits, locks and fairness keys.
-LAYOUT = 4
+# out options that were the default (upgrade.lua). Layout 3 had no run limits, locks and fairness keys, layout 4 no
+# groups.
+LAYOUT = 5
 
 
 class RedisKeys:

@@ -241,6 +241,8 @@ class RedisLink:
             self.listener.ready()
         if reply.due_at is not False:
             self.listener.due(reply.due_at)
+        if reply.kinds:
+            self.rows_changed(kind.decode() for kind in reply.kinds)
         for raw_id, raw in reply.changed:
             task_id = raw_id.decode()
             if not isinstance(raw, bytes) or not self.listener.has_subscriber(task_id, ended=True):

@@ -39,6 +39,7 @@ from weft.coordinator.store.redis.endpoint_resolver import EndpointResolver
 from weft.coordinator.store.redis.layout_upgrade import upgrade
 from weft.coordinator.store.redis.redis_fleet import RedisFleet
 from weft.coordinator.store.redis.redis_gates import RedisGates
+from weft.coordinator.store.redis.redis_groups import RedisGroups
 from weft.coordinator.store.redis.redis_ids import IdGenerator, is_id
 from weft.coordinator.store.redis.redis_keys import LAYOUT, RedisKeys
 from weft.coordinator.store.redis.redis_link import CLAIM_KEPT_S, RedisLink
@@ -71,7 +72,7 @@ class RedisOptions:
     recovery_grace_s: float = 5.0
 
 
-class RedisStore(RedisFleet, RedisGates, RedisRows):
+class RedisStore(RedisFleet, RedisGates, RedisRows, RedisGroups):
     """A `Store` in Redis. Used on one event loop. Large because `TaskStore` is.
 
     Args:
@@ -125,7 +126,9 @@ class RedisStore(RedisFleet, RedisGates, RedisRows):
         self._link = RedisLink(
             client, keys, scripts, listener, self._rng, clock=self._clock, poll_s=self._options.poll_s
         )
-        self._buffer = WriteBuffer(self._link, self._limits.max_queues)
+        self._buffer = WriteBuffer(
+            self._link, self._limits.max_queues, lambda: (self.max_groups, self.max_members)
+        )
         self._agents = shared_fleet.AgentMirror(self._link)
         self._catalogue = shared_fleet.Catalogue(self._link, keys)
         try:

@@ -1,6 +1,6 @@
 """Runs the scripts, by their digests; loads them again when Redis has forgotten them.
 
-A script is the shared files, and a file of its own or a function of fleet.lua, limits.lua or rows.lua, with the constants put in.
+A script is the shared files, and a file of its own or a function of a file with several (`_OF_FUNCTIONS`), with the constants put in.
 Calls go out in order, one pipeline after another: calls that come while a pipeline is under way form the next one. The storing
 of a task and its claim by an idle agent are one pipeline.
 """
@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -42,6 +42,8 @@ class Reply(NamedTuple):
     revoked: list[tuple[bytes, int, bytes, int, bytes, float, bool]]
     # The next time at which one of its changed tasks is due. False: never.
     due_at: float | bool
+    # Kinds of changed rows, if groups have changed.
+    kinds: Sequence[bytes] = ()
 
 
 class _ScriptCall(NamedTuple):
@@ -51,8 +53,8 @@ class _ScriptCall(NamedTuple):
 
 
 # Files that every script begins with, and the files whose functions are scripts.
-_SHARED = ("base", "fairness", "gate_states", "gates", "moves", "sessions")
-_OF_FUNCTIONS = ("fleet", "limits", "rows")
+_SHARED = ("base", "fairness", "gate_states", "gates", "groups", "moves", "sessions")
+_OF_FUNCTIONS = ("fleet", "group_calls", "limits", "rows")
 
 
 @cache

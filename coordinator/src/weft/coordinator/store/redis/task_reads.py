@@ -88,12 +88,15 @@ async def page(
         raise refusals.invalid_field("the page token is not one of this store's", field="page_token")
     if where.request_id:
         return await _named(client, keys, where, cursor, payloads=payloads)
+    index = keys("all")
+    if where.group:
+        uid = await client.hget(keys("group_ids"), where.group)
+        if uid is None:
+            return Page([])
+        index = keys.of("members", uid.decode())
     below = f"({cursor}" if cursor else "+"
     least = "-" if where.created_from is None else f"[{least_id_at(where.created_from)}"
-    ids = [
-        raw.decode()
-        for raw in await client.zrevrangebylex(keys("all"), below, least, start=0, num=SCAN_TASKS)
-    ]
+    ids = [raw.decode() for raw in await client.zrevrangebylex(index, below, least, start=0, num=SCAN_TASKS)]
     chosen: list[str] = []
     last, more = "", len(ids) == SCAN_TASKS
     for task_id, record in (await _records(client, keys, ids)).items():

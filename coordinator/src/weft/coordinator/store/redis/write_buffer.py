@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from weft.coordinator.store.group_store import GroupClosed, GroupFull, TooManyGroups
 from weft.coordinator.store.linger import LingerTimer
 from weft.coordinator.store.records import (
     AtLimit,
@@ -24,22 +25,23 @@ from weft.coordinator.store.redis.deferred_writes import DeferredTask, DeferredT
 from weft.coordinator.store.redis.encoding import gate_key, packable_gates, queue_name
 from weft.coordinator.store.redis.redis_link import RedisLink
 from weft.coordinator.store.rules import QueueKey
-from weft.coordinator.store.store_refusals import at_limit, tell_not_stored, too_many_queues
+from weft.coordinator.store.store_refusals import refusal_of, tell_not_stored
 from weft.coordinator.store.stored_options import encode, options_of
 from weft.coordinator.store.task_ids import digest_of
 from weft.rpc.errors import Unavailable
 
 _LEASES_KEPT = 1024
 # Results of enqueue.lua.
-_EXISTED, _REUSED, _TOO_MANY_QUEUES, _AT_LIMIT = 1, 2, 3, 4
+_EXISTED, _REUSED, _TOO_MANY_QUEUES, _AT_LIMIT, _GROUP_CLOSED, _GROUP_FULL, _TOO_MANY_GROUPS = range(1, 8)
 
 
 class WriteBuffer:
     """The tasks on their way to Redis. One method for each request that must see them."""
 
-    def __init__(self, link: RedisLink, max_queues: int) -> None:
+    def __init__(self, link: RedisLink, max_queues: int, group_bounds: Callable[[], tuple[int, int]]) -> None:
         self._link = link
         self._max_queues = max_queues
+        self._group_bounds = group_bounds
         self._deferred = DeferredTasks()
         # Known ends of the leases of sessions here, and the size at which ended ones are removed.
         self._leases: dict[Owner, float] = {}
@@ -61,20 +63,27 @@ class WriteBuffer:
 
     async def enqueue(self, ids: Sequence[str], submissions: Sequence[Submission]) -> Sequence[EnqueueResult]:
         """Store tasks."""
-        rows = [_row(task_id, submission) for task_id, submission in zip(ids, submissions, strict=True)]
+        bounds = self._group_bounds()
+        rows = [
+            _row(task_id, submission, bounds) for task_id, submission in zip(ids, submissions, strict=True)
+        ]
         results = await self._link.run("enqueue", [self._max_queues, rows])
         return [
             self._result(submission, *result) for submission, result in zip(submissions, results, strict=True)
         ]
 
     def _result(self, submission: Submission, kind: int, raw: bytes, *most: int) -> EnqueueResult:
-        """What enqueue.lua answers for one task. `raw`: its id, or the gate that refuses it."""
+        """What enqueue.lua answers for one task. `raw`: its id, or what refuses it: a gate or a group."""
         if kind == _TOO_MANY_QUEUES:
             return TooManyQueues(submission.method, self._max_queues)
         if kind == _AT_LIMIT:
             return AtLimit(gate_key(raw.decode(errors="surrogateescape")), *map(int, most))
-        task_id = raw.decode()
-        return RequestIdReused(task_id) if kind == _REUSED else Enqueued(task_id, existed=kind == _EXISTED)
+        text = raw.decode()
+        if kind == _GROUP_CLOSED:
+            return GroupClosed(text)
+        if kind >= _GROUP_FULL:
+            return (GroupFull if kind == _GROUP_FULL else TooManyGroups)(text, *map(int, most))
+        return RequestIdReused(text) if kind == _REUSED else Enqueued(text, existed=kind == _EXISTED)
 
     def enqueue_deferred(self, ids: Sequence[str], submissions: Sequence[Submission]) -> Sequence[Enqueued]:
         """Accept unacknowledged tasks without a request id.
@@ -189,12 +198,13 @@ class WriteBuffer:
         self, tasks: Sequence[DeferredTask], outcomes: Mapping[str, bytes] | None = None
     ) -> asyncio.Task[None]:
         outcomes = outcomes or {}
+        bounds = self._group_bounds()
         asked = self._link.scripts.run(
             "enqueue",
             [
                 self._max_queues,
                 [
-                    _row(task.task_id, task.submission, _started(task, outcomes.get(task.task_id)))
+                    _row(task.task_id, task.submission, bounds, _started(task, outcomes.get(task.task_id)))
                     for task in tasks
                 ],
             ],
@@ -213,11 +223,10 @@ class WriteBuffer:
             reply = await self._link.ask("enqueue", asked)
             for task, raw in zip(tasks, reply.result, strict=True):
                 result = self._result(task.submission, *raw)
-                if isinstance(result, TooManyQueues | AtLimit):
+                if not isinstance(result, Enqueued | RequestIdReused):
                     # It counts as ready here.
                     self._link.reread_all()
-                    error = at_limit(result) if isinstance(result, AtLimit) else too_many_queues(result)
-                    tell_not_stored(self._link.listener, [task.submission], error)
+                    tell_not_stored(self._link.listener, [task.submission], refusal_of(result))
             await self._link.tell(reply, outcomes)
         except Unavailable as error:
             # They count as ready here.
@@ -233,7 +242,9 @@ class WriteBuffer:
             stored.exception()
 
 
-def _row(task_id: str, submission: Submission, started: Any = None) -> tuple[Any, ...]:
+def _row(
+    task_id: str, submission: Submission, group_bounds: tuple[int, int], started: Any = None
+) -> tuple[Any, ...]:
     """A task for enqueue.lua."""
     row: tuple[Any, ...] = (
         task_id,
@@ -248,8 +259,8 @@ def _row(task_id: str, submission: Submission, started: Any = None) -> tuple[Any
         submission.payload,
         submission.context,
     )
-    # Most tasks have neither.
-    gates = packable_gates(submission)
+    # Most tasks have none.
+    gates = packable_gates(submission, group_bounds)
     if gates is not None:
         return (*row, started or False, gates)
     return row if started is None else (*row, started)

@@ -8,7 +8,7 @@
 -- ARGV[3]  the request, msgpack
 -- reply    msgpack {result, changed tasks {id, record}…, ready depths of touched queues {queue, count}…, unfinished tasks,
 --          whether something became ready, revoked attempts, when time will change something that this script changed or
---          false}
+--          false, kinds of changed rows if groups have changed}
 
 local P = KEYS[1]
 local call = redis.call
@@ -22,10 +22,10 @@ end
 local touched, changed, revoked, woke, soonest = {}, {}, {}, false, false
 -- Kinds of changed rows, for the event; false: none.
 local row_kinds = false
--- Whether there are run limits, whether some queue has fairness keys; nil: not read. Then what fairness.lua and gates.lua hold,
--- if this script needed them.
-local limited, fair, tags, gates
-local open_tags, open_gates, is_limited
+-- Whether there are run limits, whether some queue has fairness keys; nil: not read. Then what fairness.lua, gates.lua and groups.lua
+-- hold, if this script needed them.
+local limited, fair, tags, gates, groups
+local open_tags, open_gates, open_groups, is_limited
 
 local function key(kind, id)
   return P .. ':' .. kind .. ':' .. id
@@ -97,6 +97,9 @@ local function reply(result)
   if gates then
     gates.flush()
   end
+  if groups then
+    groups.flush()
+  end
   if #changed > 0 or #revoked > 0 or woke or row_kinds then
     local ids = {}
     for index, item in ipairs(changed) do
@@ -110,5 +113,6 @@ local function reply(result)
       end
     end
   end
-  return cmsgpack.pack({result, changed, depths, tonumber(call('GET', all('unfinished')) or '0'), woke, revoked, soonest})
+  return cmsgpack.pack({result, changed, depths, tonumber(call('GET', all('unfinished')) or '0'), woke, revoked, soonest,
+    groups and row_kinds or nil})
 end

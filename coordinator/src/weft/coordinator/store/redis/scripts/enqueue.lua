@@ -2,11 +2,13 @@
 --
 -- request  {most queues of a method, {{id, queue, priority, delay, to_start, to_close, options, request id, digest, payload, context,
 --          started: {agent, epoch, time, outcome of a success or false} or false,
---          gates: {limit keys, locks, fairness key, its weight} or false}…}}; false: unset
+--          gates: {limit keys, locks, fairness key, its weight, group or false: {name, most groups, most tasks of it}} or
+--          false}…}}; false: unset
 -- reads    q:<request id>, last, limited, fair, sets, widths, kept:
 -- writes   t: b: q: all last, and what `place` writes; o: expiry for an ended task
 -- result   for each {outcome, task id}: 0 stored, 1 existed already, 2 the request id belongs to another request,
---          3 this would be one queue more than the method may have; 4 a run limit refuses it {4, the limit's gate, most}
+--          3 this would be one queue more than the method may have; 4 a run limit refuses it {4, the limit's gate, most};
+--          its group is {5, name} closed, {6, name, most} full, {7, name, most} one too many
 
 -- Most tasks that one submission cancels: a limit may have become much smaller.
 local MOST_CANCELLED = 256
@@ -140,12 +142,21 @@ for index, item in ipairs(request[2]) do
       set_gates(t, item[13])
     end
     local started, refused, newest = item[12], nil, nil
-    if limited and not started then
-      refused, newest = at_limits(t)
+    local group = item[13] and item[13][5]
+    if group then
+      refused = open_groups().refusal(unpack(group))
+    end
+    if not refused and limited and not started then
+      local gate
+      gate, newest = at_limits(t)
+      refused = gate and {4, gate[1], gate[2][1]}
     end
     if refused then
-      results[index] = {4, refused[1], refused[2][1]}
+      results[index] = refused
     else
+      if group then
+        open_groups().join(id, t, group[1])
+      end
       store(id, t, item, newest)
       if id > last then
         last = id

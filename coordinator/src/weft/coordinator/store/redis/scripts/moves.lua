@@ -136,6 +136,9 @@ end
 -- `front`: ahead of what became ready before, within its priority.
 local function enter(id, t, state, front)
   touched[t.q] = true
+  if t.gr then
+    open_groups().moved(t, t.s, state)
+  end
   t.s = state
   if state == QUEUED then
     local rank = HIGHEST_PRIORITY - t.p

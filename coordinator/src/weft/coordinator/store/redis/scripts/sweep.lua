@@ -1,7 +1,7 @@
 -- Apply all changes that are due: ended leases, passed limits, ended delays, expired tasks.
 --
 -- request  {limit, {sample…}, grace, {queue = what its ready tasks wait for}}: those of other queues are left
--- reads    owners, leaving, timers, expiry, gates, swept, limited, fair
+-- reads    owners, leaving, timers, expiry, gates, group_looks, swept, limited, fair
 -- writes   swept
 -- result   {promoted, expired, reclaimed, forgotten, {{agent, epoch}…} lost, when the next thing is due or false,
 --           {{queue, whether its method is paused}…}: queues of ready tasks whose limit has passed, and which were left}
@@ -59,6 +59,9 @@ for _, id in ipairs(call('ZRANGEBYSCORE', all('expiry'), '-inf', until_now, 'LIM
     call('ZADD', all('expiry'), score(kept_until), id)
     save(id, t)
   else
+    if t.gr then
+      open_groups().forget(id, t)
+    end
     call('DEL', key('t', id))
     if t.r then
       call('DEL', key('q', t.r))
@@ -72,9 +75,14 @@ end
 if limited then
   open_gates().look(limit)
 end
+if call('EXISTS', all('group_looks')) == 1 then
+  open_groups().look_due(limit)
+end
 
 local next_at = call('EXISTS', all('leaving')) == 1 and now or nil
-for _, kind in ipairs({'owners', 'timers', 'expiry', limited and 'gates' or nil}) do
+local kinds = {'owners', 'timers', 'expiry', limited and 'gates' or nil}
+kinds[#kinds + 1] = groups and 'group_looks' or nil
+for _, kind in ipairs(kinds) do
   local first = call('ZRANGE', all(kind), 0, 0, 'WITHSCORES')
   next_at = nearer(next_at, first[2] and tonumber(first[2]))
 end
