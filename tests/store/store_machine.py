@@ -165,6 +165,25 @@ class StoreMachine(OpenStoreMachine):
         same = Enqueued(task_id, existed=True) if payload == first else RequestIdReused(task_id)
         assert result == same
 
+    @rule(request_id=st.sampled_from(["cache:p", "cache:q"]), ttl_s=st.sampled_from([1.0, 8.0]))
+    def enqueue_cached(self, request_id: str, ttl_s: float) -> None:
+        submission = Submission(METHOD, b"1", request_id=request_id, cache_ttl_s=ttl_s, retry=POLICY)
+        (result,) = self.do(self.h.store.enqueue([submission]))
+        assert isinstance(result, Enqueued)
+        if request_id in self.requests:
+            task_id, _ = self.requests[request_id]
+            record = self.do(self.h.record(task_id))
+            if not record.state.terminal:
+                assert result == Enqueued(task_id, existed=True)
+                return
+            assert record.finished_at is not None
+            if record.state is State.SUCCEEDED and self.now < record.finished_at + ttl_s:
+                assert result == Enqueued(task_id, existed=True, cached=True)
+                return
+        assert result == Enqueued(result.task_id)
+        self.requests[request_id] = (result.task_id, b"1")
+        self._stored(result.task_id, submission)
+
     @rule(agent_id=AGENTS, limit=st.integers(1, 4))
     def claim(self, agent_id: str, limit: int) -> None:
         owner = self.owners.get(agent_id)

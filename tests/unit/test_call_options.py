@@ -62,6 +62,7 @@ def test_options_of_a_policy():
             ("weft-result-ttl", "60s"),
             ("weft-fairness-key", "tenant 7"),
             ("weft-no-wait", "True"),
+            ("weft-cache", "OFF"),
             ("weft-lock", "db: a, b"),
             ("weft-shared-lock", "c"),
             ("weft-consume", "gpu=1, memory_bytes=4e9"),
@@ -78,6 +79,8 @@ def test_options_of_a_policy():
     assert call.options.result_ttl.ToSeconds() == 60
     assert call.options.fairness_key == "tenant 7"
     assert call.options.no_wait
+    assert call.options.no_cache
+    assert not from_metadata([("weft-cache", "on")]).options.no_cache
     assert not from_metadata([("weft-no-wait", "0")]).options.no_wait
     assert [(lock.name, lock.shared) for lock in call.options.locks] == [("db: a, b", False), ("c", True)]
     assert dict(call.options.consumes) == {"gpu": 1.0, "memory_bytes": 4e9}
@@ -120,6 +123,7 @@ BAD_VALUES = {
     "weft-require": ["zone", "gpu>=many", "a=b,,c=d", ""],
     "weft-detach": ["maybe", ""],
     "weft-no-wait": ["maybe", ""],
+    "weft-cache": ["maybe", "", "false"],
     "weft-agent": ["", "x" * 129],
     "weft-start-to-close": [*NO_SECONDS, "0", "0.0001"],
     "weft-schedule-to-start": [*NO_SECONDS, "0"],

@@ -58,7 +58,20 @@ def test_every_option_is_read():
         RunLimitOption("fairness_key", None, RunLimitRule(2)),
     )
     assert policy.locks == (LockOption("db-migrate", None, False), LockOption("customer", customer, True))
+    assert policy.cache_ttl_s == 10
     assert policy.fallback == f"{PACKAGE}.Service/Other"
+
+
+def test_a_stream_of_responses_has_no_cache():
+    streaming = {"methods": ("Call Request stream Response", "Other Request Response")}
+    with pytest.raises(InvalidArgument, match=rf"{METHOD}: .*cache is for methods with one response"):
+        policy_of({"cache": {"ttl": "10s"}}, **streaming)
+    # What a service says for all is not for it.
+    contract = policy_contract(service={"cache": {"ttl": "10s"}, "priority": 7}, **streaming)
+    call, other = (contract.methods[f"{PACKAGE}.Service/{name}"].policy for name in ("Call", "Other"))
+    assert call is not None
+    assert other is not None
+    assert (call.cache_ttl_s, call.priority, other.cache_ttl_s, other.priority) == (0, 7, 10, 7)
 
 
 def test_a_contract_without_options_has_no_policy():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from weft.coordinator.policy.policy_use import all_locks, merged, request_id
 from weft.coordinator.store.records import Submission
 from weft.coordinator.store.rules import ANY_AGENT, DEFAULT_RETRY, Requirements
 from weft.coordinator.store.run_limits import LockClaim
+from weft.rpc.errors import InvalidArgument
 from weft.v1 import task_pb2
 
 DEFAULTS = codec.Defaults(
@@ -183,3 +185,43 @@ def test_a_method_without_options_is_stored_as_ever():
     given = submit(request={"tenant_id": "acme"})
     assert (given.fairness_key, given.limit_keys, given.locks, given.request_id) == ("", (), (), "")
     assert given.retry is DEFAULT_RETRY
+
+
+CACHED: Options = {"cache": {"ttl": "600s"}}
+
+
+def test_equal_requests_of_a_method_with_a_cache_have_one_request_id():
+    request = {"tenant_id": "a", "count": 7, "attributes": {"x": "1", "y": "2"}}
+    one = submit(CACHED, request=request)
+    assert one.request_id.startswith("cache:")
+    assert (one.cache_ttl_s, one.result_ttl_s, one.request_id_ttl_s) == (600, 3600, 600)
+    turned = {"attributes": {"y": "2", "x": "1"}, "count": 7, "tenant_id": "a"}
+    assert submit(CACHED, request=turned, generated_id=True, request_id="of-the-library") == replace(
+        one, payload=submit(request=turned).payload
+    )
+    assert submit(CACHED, request={**request, "count": 8}).request_id != one.request_id
+    # An override holds for the next call, and the result is kept as long as it is used.
+    longer = submit(CACHED, {"cache": {"ttl": "7200s"}}, request=request)
+    assert (longer.request_id, longer.cache_ttl_s, longer.result_ttl_s) == (one.request_id, 7200, 7200)
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"call": {"no_cache": True}},
+        {"call": {"agent_id": "a"}},
+        {"call": {"delay": "1s"}},
+        {"call": {"requirements": {"labels": {"zone": "eu"}}}},
+        {"request_id": "mine"},
+        {"contract": {**CACHED, "idempotency_key": "tenant_id"}, "request": {"tenant_id": "a"}},
+    ],
+)
+def test_a_call_that_wants_a_run_of_its_own_is_not_cached(own: dict[str, Any]):
+    given = submit(**{"contract": CACHED, **own})
+    assert given.cache_ttl_s == 0
+    assert not given.request_id.startswith("cache:")
+
+
+def test_callers_cannot_have_the_request_id_of_a_result():
+    with pytest.raises(InvalidArgument, match="not begin with cache:"):
+        submit(CACHED, request_id=submit(CACHED).request_id)

@@ -28,12 +28,14 @@ class SubmitTaskRequest(_message.Message):
     def __init__(self, method: _Optional[str] = ..., payload: _Optional[bytes] = ..., request_id: _Optional[str] = ..., options: _Optional[_Union[_task_pb2.TaskOptions, _Mapping]] = ..., request_id_ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class SubmitTaskResponse(_message.Message):
-    __slots__ = ("task", "existed")
+    __slots__ = ("task", "existed", "cached")
     TASK_FIELD_NUMBER: _ClassVar[int]
     EXISTED_FIELD_NUMBER: _ClassVar[int]
+    CACHED_FIELD_NUMBER: _ClassVar[int]
     task: _task_pb2.Task
     existed: bool
-    def __init__(self, task: _Optional[_Union[_task_pb2.Task, _Mapping]] = ..., existed: bool = ...) -> None: ...
+    cached: bool
+    def __init__(self, task: _Optional[_Union[_task_pb2.Task, _Mapping]] = ..., existed: bool = ..., cached: bool = ...) -> None: ...
 
 class SubmitTasksRequest(_message.Message):
     __slots__ = ("tasks", "deliver_results")
@@ -52,14 +54,16 @@ class SubmitTasksResponse(_message.Message):
     def __init__(self, acks: _Optional[_Iterable[_Union[SubmitAck, _Mapping]]] = ..., finished: _Optional[_Iterable[_Union[_task_pb2.Task, _Mapping]]] = ...) -> None: ...
 
 class SubmitAck(_message.Message):
-    __slots__ = ("task_id", "existed", "error")
+    __slots__ = ("task_id", "existed", "error", "cached")
     TASK_ID_FIELD_NUMBER: _ClassVar[int]
     EXISTED_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    CACHED_FIELD_NUMBER: _ClassVar[int]
     task_id: str
     existed: bool
     error: _status_pb2.Status
-    def __init__(self, task_id: _Optional[str] = ..., existed: bool = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+    cached: bool
+    def __init__(self, task_id: _Optional[str] = ..., existed: bool = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., cached: bool = ...) -> None: ...
 
 class GetTaskRequest(_message.Message):
     __slots__ = ("task_id", "view")

@@ -259,6 +259,7 @@ class Bulk(Generic[Req]):
         for ack in response.acks:
             entry = self._sent.popleft()
             if ack.task_id:
+                entry.cached = ack.cached
                 self._acknowledge(entry, ack.task_id, existed=ack.existed)
             else:
                 self._refuse(entry, from_status(ack.error))

@@ -22,6 +22,7 @@ class BulkItem:
     """One task of a bulk, on its way."""
 
     __slots__ = (
+        "cached",
         "error",
         "existed",
         "generated",
@@ -43,7 +44,7 @@ class BulkItem:
         # Dropped once acknowledged.
         self.payload = payload
         self.task_id = ""
-        self.existed = False
+        self.existed = self.cached = False
         self.task: Task | None = None
         # The refusal, if it was refused.
         self.error: WeftError | None = None

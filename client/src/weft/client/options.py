@@ -40,6 +40,8 @@ class SubmitOptions(TypedDict, total=False):
     agent_id: str
     # Raise FailedPrecondition at once (NO_AGENT_MATCHES) if no connected agent can run the task.
     no_wait: bool
+    # False: run by itself, although the method's policy has a cache.
+    cache: bool
     # The handler sees it as its call's metadata.
     metadata: Metadata
     # How long the outcome is kept, of a task that succeeded or was cancelled, and of a failed one.
@@ -108,6 +110,7 @@ def task_options(options: SubmitOptions, *, inherits: bool = True) -> task_pb2.T
     if (no_wait := options.get("no_wait")) is not None:
         message.no_wait = no_wait
     message.agent_id = options.get("agent_id", "")
+    message.no_cache = not options.get("cache", True)
     return message
 
 
@@ -120,6 +123,7 @@ def call_options(
     agent: str | None = None,
     detach: bool = False,
     no_wait: bool | None = None,
+    cache: bool = True,
     retry: RetryPolicy | None = None,
     schedule_to_start_s: float | None = None,
     start_to_close_s: float | None = None,
@@ -142,6 +146,7 @@ def call_options(
         agent: the id of the one agent that may run the task.
         detach: answer at once with an empty response; the trailer `weft-task-id` names the task.
         no_wait: fail at once if no connected agent can run the task. None: as its method's policy says.
+        cache: False: run by itself, although the method's policy has a cache.
         retry: when to try again.
         schedule_to_start_s: the first attempt must start within this time.
         start_to_close_s: an attempt may take this long.
@@ -160,17 +165,25 @@ def call_options(
         AGENT_KEY: agent,
         "weft-detach": "true" if detach else None,
         NO_WAIT_KEY: None if no_wait is None else str(no_wait).lower(),
+        "weft-cache": None if cache else "off",
         RETRY_KEY: None if retry is None else retry.to_text(),
         "weft-schedule-to-start": _seconds(schedule_to_start_s),
         "weft-start-to-close": _seconds(start_to_close_s),
         "weft-result-ttl": _seconds(result_ttl_s),
         "weft-fairness-key": fairness_key,
-        "weft-consume": ",".join(f"{name}={amount!r}" for name, amount in (consumes or {}).items()),
     }
-    pairs = [*metadata, *_said(given)]
-    pairs += [("weft-shared-lock" if lock.shared else "weft-lock", lock.name) for lock in as_locks(locks)]
-    pairs += [RETRY_MARK] if retry_unavailable else []
-    return (*pairs, *trace_headers.current().items())
+    mark = (RETRY_MARK,) if retry_unavailable else ()
+    return (*metadata, *_said(given), *_held(locks, consumes), *mark, *trace_headers.current().items())
+
+
+def _held(
+    locks: Sequence[Lock | str], consumes: Mapping[str, float] | None
+) -> Iterable[tuple[str, str | bytes]]:
+    """What a task holds while it runs, as metadata."""
+    for lock in as_locks(locks):
+        yield "weft-shared-lock" if lock.shared else "weft-lock", lock.name
+    if consumes:
+        yield "weft-consume", ",".join(f"{name}={amount!r}" for name, amount in consumes.items())
 
 
 def _said(given: Mapping[str, str | None]) -> Iterable[tuple[str, str | bytes]]:

@@ -18,7 +18,7 @@ Resp = TypeVar("Resp")
 class TaskHandle(Generic[Resp]):
     """One task. The task outlives this process: `mesh.tasks.handle(method, id)` makes a new handle for it."""
 
-    __slots__ = ("_method", "_refusal", "_tasks", "existed", "id", "request_id")
+    __slots__ = ("_method", "_refusal", "_tasks", "cached", "existed", "id", "request_id")
 
     def __init__(
         self,
@@ -28,6 +28,7 @@ class TaskHandle(Generic[Resp]):
         *,
         request_id: str = "",
         existed: bool = False,
+        cached: bool = False,
         refusal: WeftError | None = None,
     ) -> None:
         self._tasks = tasks
@@ -37,6 +38,8 @@ class TaskHandle(Generic[Resp]):
         self.request_id = request_id
         # The request id was known: this task belongs to an earlier submission.
         self.existed = existed
+        # The method's policy has a cache, and this task's stored result answers the request.
+        self.cached = cached
 
     @property
     def refusal(self) -> WeftError | None:

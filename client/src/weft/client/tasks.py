@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
 from contextlib import aclosing, suppress
@@ -22,7 +23,8 @@ from weft.client.task_snapshot import Task
 from weft.client.task_waiting import ended
 from weft.client.tasks_by_id import TasksById
 from weft.rpc import refusals
-from weft.rpc.errors import WeftError
+from weft.rpc.errors import Cancelled, DeadlineExceeded, WeftError
+from weft.rpc.task_policy.option_checks import CACHE_ID, CALLERS_LIMITS, LEAST_LIMIT_S
 from weft.v1 import coordinator_pb2
 
 Req = TypeVar("Req")
@@ -122,7 +124,17 @@ class Tasks(TasksById):
             timeout_s: how long storing may take, repeats included.
             options: how the task is run; see `SubmitOptions`.
         """
-        called = as_method(method)
+        return (await self._submit(as_method(method), request, request_id, timeout_s, options))[0]
+
+    async def _submit(
+        self,
+        called: Method[Any, Any],
+        request: Any,
+        request_id: str | None,
+        timeout_s: float | None,
+        options: SubmitOptions,
+    ) -> tuple[TaskHandle[Any], bool]:
+        """A stored task, and whether it is another caller's, whose result answers this one too (a cache)."""
         own_id = request_id or uuid.uuid4().hex
         submission = coordinator_pb2.SubmitTaskRequest(
             method=called.name,
@@ -135,7 +147,10 @@ class Tasks(TasksById):
             repeated_s = generated_ids.repeated_s(self._api.timeout_s if timeout_s is None else timeout_s)
             generated_ids.keep(submission, repeated_s)
         answer = await self._api.call(rpc.SUBMIT_TASK, submission, timeout_s=timeout_s, repeated_s=repeated_s)
-        return TaskHandle(self, called, answer.task.id, request_id=own_id, existed=answer.existed)
+        handle = TaskHandle(
+            self, called, answer.task.id, request_id=own_id, existed=answer.existed, cached=answer.cached
+        )
+        return handle, answer.existed and answer.task.request_id.startswith(CACHE_ID)
 
     @overload
     async def call(
@@ -182,16 +197,26 @@ class Tasks(TasksById):
         called = as_method(method)
         if called.streaming:
             raise TypeError(f"{called.name} answers with a stream of responses: submit it, and use stream()")
-        if timeout_s is not None:
-            options["schedule_to_close_s"] = min(timeout_s, options.get("schedule_to_close_s", timeout_s))
-        handle = await self.submit(called, request, request_id=request_id, timeout_s=timeout_s, **options)
-        try:
-            return await handle.result(None if timeout_s is None else timeout_s + _SLACK_S)
-        except asyncio.CancelledError:
-            with suppress(WeftError, TimeoutError):
-                async with asyncio.timeout(_ABANDON_S):
-                    await handle.cancel("its caller gave up")
-            raise
+        began_at_s, left_s = time.monotonic(), timeout_s
+        while True:
+            if left_s is not None:
+                options["schedule_to_close_s"] = min(left_s, options.get("schedule_to_close_s", left_s))
+            handle, shared = await self._submit(called, request, request_id, left_s, options)
+            try:
+                return await handle.result(None if left_s is None else left_s + _SLACK_S)
+            except (Cancelled, DeadlineExceeded) as error:
+                # Another caller's cancellation, or limit, is not this one's.
+                cancelled = isinstance(error, Cancelled) or error.metadata.get("limit") in CALLERS_LIMITS
+                if not (shared and cancelled):
+                    raise
+                if timeout_s is not None:
+                    left_s = max(LEAST_LIMIT_S, timeout_s + began_at_s - time.monotonic())
+            except asyncio.CancelledError:
+                if not shared:
+                    with suppress(WeftError, TimeoutError):
+                        async with asyncio.timeout(_ABANDON_S):
+                            await handle.cancel("its caller gave up")
+                raise
 
     @overload
     def submit_many(
@@ -236,6 +261,7 @@ class Tasks(TasksById):
                     entry.task_id,
                     request_id=entry.request_id,
                     existed=entry.existed,
+                    cached=entry.cached,
                     refusal=entry.error,
                 )
 

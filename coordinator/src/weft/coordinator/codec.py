@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from weft.coordinator.contracts.contract_catalogue import MethodInfo
+from weft.coordinator.policy.cached_requests import may_share, share
 from weft.coordinator.policy.method_policy import MethodPolicy
 from weft.coordinator.policy.option_values import requirements, retry_policy
 from weft.coordinator.policy.policy_use import all_locks, apply
 from weft.coordinator.store import history
 from weft.coordinator.store.fairness import MAX_WEIGHT, MIN_WEIGHT
-from weft.coordinator.store.records import ListFilter, ProgressRow, Submission, TaskRecord
+from weft.coordinator.store.records import ProgressRow, Submission, TaskRecord
 from weft.coordinator.store.rules import (
     AGENT_ID_LABEL,
     ANY_AGENT,
@@ -22,24 +23,23 @@ from weft.coordinator.store.rules import (
     HIGHEST_PRIORITY,
     MAX_AGENT_ID,
     Requirements,
-    State,
 )
 from weft.coordinator.store.run_limits import LockClaim
 from weft.coordinator.store.task_ids import request_digest
 from weft.rpc import refusals
 from weft.rpc.errors import NotFound, Unimplemented
 from weft.rpc.task_policy.option_checks import (
+    CACHE_ID,
     LEAST_TTL_S,
     MAX_LOCKS,
     check_consumes,
     check_lock_name,
     time_limit,
 )
-from weft.rpc.times import checked_duration, duration, seconds, timestamp
-from weft.v1 import coordinator_pb2, options_pb2, task_pb2
+from weft.rpc.times import checked_duration, duration, timestamp
+from weft.v1 import options_pb2, task_pb2
 
-_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
-MAX_FILTER_CHARS = 1024
+_REQUEST_ID = re.compile(rf"(?!{CACHE_ID})[\x21-\x7e]{{1,128}}")
 MAX_FAIRNESS_KEY = 256
 
 
@@ -112,7 +112,8 @@ def submission(
         info.check_rules(request, len(payload))
     if request_id and not _REQUEST_ID.fullmatch(request_id):
         raise refusals.invalid_field(
-            "request_id must be 1 to 128 printable ASCII characters without spaces", field="request_id"
+            f"request_id must be 1 to 128 printable ASCII characters without spaces, and not begin with {CACHE_ID}",
+            field="request_id",
         )
     if options is None:
         given = Submission(
@@ -130,6 +131,9 @@ def submission(
     if policy is not None:
         apply(policy, given, options, request, generated_id=call.generated_id)
         same_bytes = same_bytes and given.request_id == request_id
+        if policy.cache_ttl_s and (same_bytes or not given.request_id) and may_share(given, options):
+            share(given, request_digest(info.name, info.request_form(request)), policy.cache_ttl_s)
+            return given
     if given.request_id:
         # Only a request id needs the digest, to recognize its request.
         form = payload if same_bytes else info.request_form(request)
@@ -351,45 +355,3 @@ def _options(given: Submission, *, full: bool) -> task_pb2.TaskOptions:
     if full and given.context:
         options.context.MergeFromString(given.context)
     return options
-
-
-def list_filter(asked: coordinator_pb2.TaskFilter) -> ListFilter:
-    """A checked filter.
-
-    Raises:
-        InvalidArgument: a number that is no state or no error code, or a long text.
-    """
-    codes = frozenset(asked.error_codes)
-    if not all(0 < code <= 16 for code in codes):
-        raise refusals.invalid_field(
-            "filter.error_codes holds a number that is no gRPC error code (1 to 16)",
-            field="filter.error_codes",
-        )
-    for name in ("agent_id", "request_id", "error_reason", "error_text"):
-        if len(getattr(asked, name)) > MAX_FILTER_CHARS:
-            raise refusals.invalid_field(
-                f"filter.{name} is at most {MAX_FILTER_CHARS} characters", field=f"filter.{name}"
-            )
-    return ListFilter(
-        states=_states(list(asked.states)),
-        method=asked.method,
-        created_from=seconds(asked.create_time_from) if asked.HasField("create_time_from") else None,
-        created_to=seconds(asked.create_time_to) if asked.HasField("create_time_to") else None,
-        agent_id=asked.agent_id,
-        request_id=asked.request_id,
-        error_codes=codes,
-        error_reason=asked.error_reason,
-        error_text=asked.error_text,
-    )
-
-
-def _states(values: list[int]) -> frozenset[State]:
-    """The states of a filter.
-
-    Raises:
-        InvalidArgument: a number that is no state.
-    """
-    try:
-        return frozenset(State(value) for value in values)
-    except ValueError as error:
-        raise refusals.invalid_field("filter.states holds an unknown state", field="filter.states") from error

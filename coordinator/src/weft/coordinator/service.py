@@ -12,6 +12,7 @@ from weft.coordinator import codec, guard
 from weft.coordinator.calls.bulk_stream import BulkStream
 from weft.coordinator.calls.following import follow
 from weft.coordinator.calls.submission import SubmissionService, accepted
+from weft.coordinator.calls.task_filter import list_filter
 from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
 from weft.coordinator.calls.wait_tasks import wait_tasks
 from weft.coordinator.contracts.contract_catalogue import Contracts
@@ -75,7 +76,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
         result = accepted((await self._submission_service.store([submission]))[0], submission.request_id)
         record = await self._record(result.task_id)
         return coordinator_pb2.SubmitTaskResponse(
-            task=codec.task(record, task_pb2.TASK_VIEW_BASIC), existed=result.existed
+            task=codec.task(record, task_pb2.TASK_VIEW_BASIC), existed=result.existed, cached=result.cached
         )
 
     @guard.stream
@@ -116,7 +117,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
         self, request: coordinator_pb2.ListTasksRequest, context: Context
     ) -> coordinator_pb2.ListTasksResponse:
         check_page_size(request.page_size)
-        where = codec.list_filter(request.filter)
+        where = list_filter(request.filter)
         view = request.view or task_pb2.TASK_VIEW_BASIC
         page = await self._store.list_tasks(
             where,

@@ -12,7 +12,7 @@ from weft.cli.call.request_stream import RequestStream
 from weft.cli.command_line import inputs
 from weft.cli.rendering.documents import response_document
 from weft.cli.terminal.output import block, json_text, line, remark
-from weft.rpc.calls.metadata import AGENT_KEY
+from weft.rpc.calls.metadata import AGENT_KEY, CACHED_TRAILER
 from weft.rpc.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -158,13 +158,14 @@ def _about(trailers: Any) -> dict[str, Any]:
         "task_id": found.get("weft-task-id", ""),
         "attempt": int(attempt) if attempt.isdecimal() else 0,
         "agent_id": found.get(AGENT_KEY, ""),
+        **({"cached": True} if CACHED_TRAILER in found.items() else {}),
     }
 
 
 def _sentence(about: dict[str, Any]) -> str:
     place = f" on {about['agent_id']}" if about["agent_id"] else ""
     return (
-        f"task {about['task_id']}, attempt {about['attempt']}{place}"
+        f"task {about['task_id']}, attempt {about['attempt']}{place}{', cached' if about.get('cached') else ''}"
         if about["task_id"]
         else f"direct{place}"
     )

@@ -73,6 +73,10 @@ NoWait = Annotated[
         "--no-wait", help="Fail at once if no connected agent can run it, instead of waiting for one."
     ),
 ]
+NoCache = Annotated[
+    bool,
+    typer.Option("--no-cache", help="Run it by itself, although its task policy has a cache."),
+]
 Require = Annotated[
     list[str] | None,
     typer.Option(

@@ -23,6 +23,7 @@ class TaskOptions:
     require: inputs.Require = None
     agent: inputs.Agent = None
     no_wait: inputs.NoWait = False
+    no_cache: inputs.NoCache = False
     fairness_key: inputs.FairnessKey = None
     lock: inputs.Locks = None
     shared_lock: inputs.SharedLocks = None
@@ -55,6 +56,8 @@ class TaskOptions:
             options["require_labels"], options["require_resources"] = inputs.requirements(self.require)
         if self.no_wait:
             options["no_wait"] = True
+        if self.no_cache:
+            options["cache"] = False
         if self.fairness_key is not None:
             options["fairness_key"] = self.fairness_key
         if self.lock or self.shared_lock:
@@ -83,6 +86,7 @@ class TaskOptions:
             agent=self.agent,
             detach=detach,
             no_wait=self.no_wait or None,
+            cache=not self.no_cache,
             fairness_key=self.fairness_key,
             locks=inputs.locks(self.lock, self.shared_lock),
             consumes=inputs.amounts(self.consume, "--consume"),

@@ -111,7 +111,9 @@ class _Submission:
                     refused += 1
                     self._print_refusal(handle.refusal)
                 elif self._as_json:
-                    line(json_text({"task_id": handle.id, "existed": handle.existed}))
+                    line(
+                        json_text({"task_id": handle.id, "existed": handle.existed, "cached": handle.cached})
+                    )
                 else:
                     line(handle.id)
         return not refused

@@ -34,6 +34,10 @@ class SyncTaskHandle(Generic[Resp]):
         return self._handle.existed
 
     @property
+    def cached(self) -> bool:
+        return self._handle.cached
+
+    @property
     def refusal(self) -> WeftError | None:
         """The coordinator's refusal (only in `submit_many`). A refused handle has no id."""
         return self._handle.refusal

@@ -158,7 +158,9 @@ class BulkStream:
             return coordinator_pb2.SubmitAck(error=error.status())
         if enqueued.existed:
             self._forget(submission.task_id)
-        return coordinator_pb2.SubmitAck(task_id=enqueued.task_id, existed=enqueued.existed)
+        return coordinator_pb2.SubmitAck(
+            task_id=enqueued.task_id, existed=enqueued.existed, cached=enqueued.cached
+        )
 
     async def _attach(self, task_ids: Sequence[str]) -> None:
         """Deliver the tasks of earlier submissions too; they may have ended already."""

@@ -131,6 +131,12 @@ def _no_wait(options: task_pb2.TaskOptions, key: str, value: str) -> None:
     options.no_wait = _flag(key, value)
 
 
+def _cache(options: task_pb2.TaskOptions, key: str, value: str) -> None:
+    if value.lower() not in ("on", "off"):
+        raise refusals.invalid_field(f"{key} is {value!r}; it must be on or off", field=key)
+    options.no_cache = value.lower() == "off"
+
+
 def _agent(options: task_pb2.TaskOptions, key: str, value: str) -> None:
     options.agent_id = _text(key, value, MAX_AGENT_ID)
 
@@ -219,6 +225,7 @@ _OPTIONS: Mapping[str, Callable[[task_pb2.TaskOptions, str, str], None]] = {
     "weft-result-ttl": _result_ttl,
     "weft-fairness-key": _fairness_key,
     metadata.NO_WAIT_KEY: _no_wait,
+    "weft-cache": _cache,
     "weft-lock": _lock,
     "weft-shared-lock": _lock,
     "weft-consume": _consume,

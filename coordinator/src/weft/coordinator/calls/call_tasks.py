@@ -20,7 +20,9 @@ from weft.coordinator.store.rules import State
 from weft.rpc import errors, refusals
 from weft.rpc.calls import metadata
 from weft.rpc.process.logs import get_logger
+from weft.rpc.task_policy.option_checks import CALLERS_LIMITS
 from weft.rpc.times import MAX_DURATION_S
+from weft.v1 import task_pb2
 
 log = get_logger(__name__)
 
@@ -84,13 +86,19 @@ class CallTasks:
     async def store_detached(self, submission: Submission, context: Context) -> None:
         """Store a task without a waiting caller; its id goes into the trailers."""
         stored = await self.store(submission)
-        context.set_trailing_metadata((("weft-task-id", stored.task_id),))
+        trailers: metadata.Pairs = (("weft-task-id", stored.task_id),)
+        context.set_trailing_metadata((*trailers, metadata.CACHED_TRAILER) if stored.cached else trailers)
 
-    async def late(self, task: Enqueued, deadline: Deadline, context: Context) -> TaskRecord:
+    async def late(
+        self, task: Enqueued, deadline: Deadline, context: Context, *, shared: bool = False
+    ) -> TaskRecord:
         """End a call whose deadline is about to pass: the error says what the call waited for.
 
         If this call's own task runs, its time limit ends it, so that the handler sees its deadline. Any other task is
         cancelled, as when the caller goes away.
+
+        Args:
+            shared: it is another caller's task, whose result this call would have had too (`cached_requests`).
 
         Returns: the task, if it has just ended.
         """
@@ -104,7 +112,7 @@ class CallTasks:
         else:
             waited_s = asyncio.get_running_loop().time() - deadline.came_at_s
             why, trailers = await self._explainer.at_deadline(record, waited_s), task_trailers(record)
-        if task.existed or record is None or record.state is not State.RUNNING:
+        if not shared and (task.existed or record is None or record.state is not State.RUNNING):
             self.abandon(task.task_id, f"the caller's deadline passed: {why}")
         late = refusals.call_deadline(f"the call's deadline passed: {why}")
         await guard.abort(context, late.status(), trailers)
@@ -128,6 +136,17 @@ class CallTasks:
         task = asyncio.get_running_loop().create_task(cancel())
         self._cancelling.add(task)
         task.add_done_callback(self._cancelling.discard)
+
+
+def not_shared_after_all(record: TaskRecord | None, task: Enqueued) -> bool:
+    """Whether a call that shares another one's task (`cached_requests`) has to run itself: the task was cancelled, or ended by a
+    time limit that its own caller may have set, or its result was forgotten just now."""
+    if record is None:
+        return task.cached
+    if record.state is State.CANCELLED or record.expired:
+        return True
+    info = errors.error_info(task_pb2.Outcome.FromString(record.outcome).status)
+    return info is not None and info.metadata.get("limit") in CALLERS_LIMITS
 
 
 def task_trailers(record: TaskRecord) -> metadata.Pairs:

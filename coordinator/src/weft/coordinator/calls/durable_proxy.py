@@ -19,7 +19,7 @@ from grpc import aio
 
 from weft.coordinator import codec, guard
 from weft.coordinator.calls.call_options import CallOptions, check_mode, mode
-from weft.coordinator.calls.call_tasks import CallTasks, task_trailers
+from weft.coordinator.calls.call_tasks import CallTasks, not_shared_after_all, task_trailers
 from weft.coordinator.calls.deadlines import DeadlineNear
 from weft.coordinator.calls.direct_proxy import DirectCalls
 from weft.coordinator.calls.following import follow
@@ -105,39 +105,49 @@ class DurableCalls(grpc.GenericRpcHandler):
             return b""
         future = self._subscriptions.end_future(submission.task_id)
         task_id = submission.task_id
+        shared = False
         try:
             enqueued = await self._tasks.store_awaited(submission)
             if enqueued.existed:
                 future.cancel()
                 task_id = enqueued.task_id
+                shared = bool(submission.cache_ttl_s)
                 future = self._subscriptions.end_future(task_id)
                 record = (await self._store.get([task_id], payloads=False))[0]
+                if shared and not_shared_after_all(record, enqueued):
+                    return await self.unary(info, request, context)
                 if record is not None and record.state.terminal:
-                    return await self._answer(record, context)
+                    return await self._answer(record, context, cached=enqueued.cached)
             timer = deadline.end_future(future)
             try:
                 ended = await future
             except DeadlineNear:
-                ended = await self._tasks.late(enqueued, deadline, context)
+                ended = await self._tasks.late(enqueued, deadline, context, shared=shared)
             finally:
                 if timer is not None:
                     timer.cancel()
+            if shared and not_shared_after_all(ended, enqueued):
+                return await self.unary(info, request, context)
             return await self._answer(ended, context)
         except asyncio.CancelledError:
-            self._tasks.abandon(task_id)
+            if not shared:
+                self._tasks.abandon(task_id)
             raise
         finally:
             future.cancel()
 
-    async def _answer(self, record: TaskRecord, context: Context) -> bytes:
+    async def _answer(self, record: TaskRecord, context: Context, *, cached: bool = False) -> bytes:
         """Answer with a task's outcome, unchanged but for the trailers that name the task."""
-        return (await self._finish(record, context)).response
+        return (await self._finish(record, context, cached=cached)).response
 
-    async def _finish(self, record: TaskRecord, context: Context, *, begun: bool = False) -> task_pb2.Outcome:
+    async def _finish(
+        self, record: TaskRecord, context: Context, *, begun: bool = False, cached: bool = False
+    ) -> task_pb2.Outcome:
         """Send a task's metadata; the outcome of a success. A failure ends the call here.
 
         Args:
             begun: initial metadata and responses are sent already.
+            cached: it is the stored result of an earlier call.
         """
         if record.expired:
             raise result_expired(record)
@@ -145,6 +155,8 @@ class DurableCalls(grpc.GenericRpcHandler):
         if outcome.headers and not begun:
             await to_caller(context.send_initial_metadata(metadata.from_proto(outcome.headers)))
         trailers = (*metadata.from_proto(outcome.trailers), *task_trailers(record))
+        if cached:
+            trailers += (metadata.CACHED_TRAILER,)
         if outcome.status.code:
             await guard.abort(context, outcome.status, trailers)
         context.set_trailing_metadata(trailers)

@@ -63,6 +63,8 @@ class MethodPolicy:
     fairness_key: Key | None = None
     run_limits: tuple[RunLimitOption, ...] = ()
     locks: tuple[LockOption, ...] = ()
+    # How long a result answers equal requests; 0: not at all.
+    cache_ttl_s: float = 0.0
     # "pkg.Service/Method".
     fallback: str = ""
     no_wait: bool | None = None

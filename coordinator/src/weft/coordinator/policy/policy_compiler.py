@@ -47,6 +47,7 @@ def compiled(policy: options_pb2.TaskPolicy, method: MethodDescriptor) -> Method
         locks=tuple(
             LockOption(lock.name, _key(lock.key, request, "locks.key"), lock.shared) for lock in policy.locks
         ),
+        cache_ttl_s=seconds(policy.cache.ttl),
         fallback=policy.fallback,
         no_wait=policy.no_wait if policy.HasField("no_wait") else None,
         check_rules=policy.check_rules if policy.HasField("check_rules") else True,

@@ -153,6 +153,9 @@ class TaskStore(Protocol):
         stores the new one. A task that exists already under its request id is at no limit; nor is a
         task that is queued again (`retry`), but it counts. Nor does it join a group.
 
+        A cached request (`Submission.cache_ttl_s`) whose request id belongs to a task that has not succeeded, or not lately
+        enough, takes the request id over: that task has none any more.
+
         Args:
             acknowledged: the caller acknowledges the tasks: return when they are durable. If false, the store may return
                 earlier and make them durable with their next change or a moment later. For subscribers, a task that

@@ -80,6 +80,9 @@ class Submission:
     agent_id: str = ""
     # The group that it belongs to. Empty: none.
     group: str = ""
+    # A cached request: its request id stands for the request itself. The task that has it is the answer while it is unfinished,
+    # and for so long after it has succeeded; then, or if it ended otherwise, it gives the request id away. 0: not cached.
+    cache_ttl_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,8 @@ class Enqueued:
 
     task_id: str
     existed: bool = False
+    # The task has succeeded, and its result answers a cached request.
+    cached: bool = False
 
 
 class TooManyQueues(NamedTuple):

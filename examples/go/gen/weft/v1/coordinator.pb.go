@@ -33,7 +33,7 @@ type SubmitTaskRequest struct {
 	Method string `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
 	// The serialized request message.
 	Payload []byte `protobuf:"bytes,2,opt,name=payload,proto3" json:"payload,omitempty"`
-	// Idempotency key (AIP-155): up to 128 printable ASCII characters. Empty: none. Kept 24 h unless set otherwise, and never
+	// Idempotency key (AIP-155): up to 128 printable ASCII characters, not with "cache:" first. Empty: none. Kept 24 h unless set otherwise, and never
 	// shorter than the task itself.
 	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Options: how the task is to be run.
@@ -116,8 +116,11 @@ type SubmitTaskResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The task (BASIC view).
 	Task *Task `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
-	// The request id was known: this is the task of the earlier call.
-	Existed       bool `protobuf:"varint,2,opt,name=existed,proto3" json:"existed,omitempty"`
+	// The request id was known: this is the task of the earlier call. Also without a request id, if the method's policy has a
+	// cache or an idempotency key.
+	Existed bool `protobuf:"varint,2,opt,name=existed,proto3" json:"existed,omitempty"`
+	// The method's policy has a cache, and this is a task whose stored result answers the request.
+	Cached        bool `protobuf:"varint,3,opt,name=cached,proto3" json:"cached,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -162,6 +165,13 @@ func (x *SubmitTaskResponse) GetTask() *Task {
 func (x *SubmitTaskResponse) GetExisted() bool {
 	if x != nil {
 		return x.Existed
+	}
+	return false
+}
+
+func (x *SubmitTaskResponse) GetCached() bool {
+	if x != nil {
+		return x.Cached
 	}
 	return false
 }
@@ -284,7 +294,9 @@ type SubmitAck struct {
 	// The request id was known.
 	Existed bool `protobuf:"varint,2,opt,name=existed,proto3" json:"existed,omitempty"`
 	// The reason of its refusal. Unset: it is stored.
-	Error         *status.Status `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	Error *status.Status `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	// The method's policy has a cache, and this is a task whose stored result answers the request.
+	Cached        bool `protobuf:"varint,4,opt,name=cached,proto3" json:"cached,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -338,6 +350,13 @@ func (x *SubmitAck) GetError() *status.Status {
 		return x.Error
 	}
 	return nil
+}
+
+func (x *SubmitAck) GetCached() bool {
+	if x != nil {
+		return x.Cached
+	}
+	return false
 }
 
 // Asks for a task.
@@ -2183,20 +2202,22 @@ const file_weft_v1_coordinator_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x03 \x01(\tR\trequestId\x12.\n" +
 	"\aoptions\x18\x04 \x01(\v2\x14.weft.v1.TaskOptionsR\aoptions\x12?\n" +
-	"\x0erequest_id_ttl\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\frequestIdTtl\"Q\n" +
+	"\x0erequest_id_ttl\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\frequestIdTtl\"i\n" +
 	"\x12SubmitTaskResponse\x12!\n" +
 	"\x04task\x18\x01 \x01(\v2\r.weft.v1.TaskR\x04task\x12\x18\n" +
-	"\aexisted\x18\x02 \x01(\bR\aexisted\"o\n" +
+	"\aexisted\x18\x02 \x01(\bR\aexisted\x12\x16\n" +
+	"\x06cached\x18\x03 \x01(\bR\x06cached\"o\n" +
 	"\x12SubmitTasksRequest\x120\n" +
 	"\x05tasks\x18\x01 \x03(\v2\x1a.weft.v1.SubmitTaskRequestR\x05tasks\x12'\n" +
 	"\x0fdeliver_results\x18\x02 \x01(\bR\x0edeliverResults\"h\n" +
 	"\x13SubmitTasksResponse\x12&\n" +
 	"\x04acks\x18\x01 \x03(\v2\x12.weft.v1.SubmitAckR\x04acks\x12)\n" +
-	"\bfinished\x18\x02 \x03(\v2\r.weft.v1.TaskR\bfinished\"h\n" +
+	"\bfinished\x18\x02 \x03(\v2\r.weft.v1.TaskR\bfinished\"\x80\x01\n" +
 	"\tSubmitAck\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
 	"\aexisted\x18\x02 \x01(\bR\aexisted\x12(\n" +
-	"\x05error\x18\x03 \x01(\v2\x12.google.rpc.StatusR\x05error\"P\n" +
+	"\x05error\x18\x03 \x01(\v2\x12.google.rpc.StatusR\x05error\x12\x16\n" +
+	"\x06cached\x18\x04 \x01(\bR\x06cached\"P\n" +
 	"\x0eGetTaskRequest\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12%\n" +
 	"\x04view\x18\x02 \x01(\x0e2\x11.weft.v1.TaskViewR\x04view\"4\n" +

@@ -198,7 +198,7 @@ type TaskPolicy struct {
 	Locks []*Lock `protobuf:"bytes,12,rep,name=locks,proto3" json:"locks,omitempty"`
 	// Amounts of its agent's resources that a task uses while it runs, such as "gpu": 1. An agent needs as much left.
 	Consumes map[string]float64 `protobuf:"bytes,13,rep,name=consumes,proto3" json:"consumes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
-	// Answer equal requests with a stored result. Checked, but not in force yet.
+	// Answer equal durable calls with one stored result.
 	Cache *CachePolicy `protobuf:"bytes,14,opt,name=cache,proto3" json:"cache,omitempty"`
 	// Full name of the method that runs instead, with the same request, when retries are spent or no agent serves this one. Its
 	// request and response types must be the same. Checked, but not in force yet.
@@ -509,10 +509,16 @@ func (x *Lock) GetShared() bool {
 	return false
 }
 
-// Which results are reused.
+// Which results are reused: those of durable calls of a method with one request and one response.
+//
+// Calls with the same method and an equal request share one task: a call joins the task that has not ended, and gets the result
+// of one that has succeeded (trailer `weft-cached: true`). Failures and cancellations are not reused. Requests are compared as
+// messages, whatever the order of their fields and maps. Metadata is not compared: a method whose answer depends on its caller's
+// metadata must not have a cache. A call with a request id of its own, an idempotency key, a delay, an agent or requirements of
+// its own, or with `no_cache`, runs by itself; so do direct calls.
 type CachePolicy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How long a result is reused, from the submission of its task on. At least 1 s.
+	// How long a result is reused, from its task's end on. The result is kept as long, at least. At least 1 s.
 	Ttl           *durationpb.Duration `protobuf:"bytes,1,opt,name=ttl,proto3" json:"ttl,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

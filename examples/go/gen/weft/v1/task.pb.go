@@ -325,7 +325,10 @@ type TaskOptions struct {
 	// Id of the one agent that may run it: a requirement of the label `agent.id`. A submission that names an unknown agent is
 	// refused (AGENT_NOT_FOUND), and one that names an agent without its method too (METHOD_NOT_HOSTED). An agent that is away,
 	// draining or paused is known: the task waits for it. Told of a stored task among its requirements.
-	AgentId       string `protobuf:"bytes,15,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	AgentId string `protobuf:"bytes,15,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	// Run the task by itself, although the method's policy has a cache: neither use a stored result nor join an equal task, nor
+	// give its own result to others. Not told of a stored task.
+	NoCache       bool `protobuf:"varint,16,opt,name=no_cache,json=noCache,proto3" json:"no_cache,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -456,6 +459,13 @@ func (x *TaskOptions) GetAgentId() string {
 		return x.AgentId
 	}
 	return ""
+}
+
+func (x *TaskOptions) GetNoCache() bool {
+	if x != nil {
+		return x.NoCache
+	}
+	return false
 }
 
 // The outcome of an attempt or of a task: the handler's own answer, unchanged.
@@ -1061,7 +1071,7 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"tracestate\x18\x03 \x01(\tR\n" +
 	"tracestate\x12\x17\n" +
 	"\aroot_id\x18\x04 \x01(\tR\x06rootId\x12\x1b\n" +
-	"\tparent_id\x18\x05 \x01(\tR\bparentId\"\xd9\x05\n" +
+	"\tparent_id\x18\x05 \x01(\tR\bparentId\"\xf4\x05\n" +
 	"\vTaskOptions\x12\x1f\n" +
 	"\bpriority\x18\x01 \x01(\rH\x00R\bpriority\x88\x01\x01\x12/\n" +
 	"\x05delay\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05delay\x12+\n" +
@@ -1079,7 +1089,8 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"\ano_wait\x18\f \x01(\bH\x01R\x06noWait\x88\x01\x01\x12#\n" +
 	"\x05locks\x18\r \x03(\v2\r.weft.v1.LockR\x05locks\x12>\n" +
 	"\bconsumes\x18\x0e \x03(\v2\".weft.v1.TaskOptions.ConsumesEntryR\bconsumes\x12\x19\n" +
-	"\bagent_id\x18\x0f \x01(\tR\aagentId\x1a;\n" +
+	"\bagent_id\x18\x0f \x01(\tR\aagentId\x12\x19\n" +
+	"\bno_cache\x18\x10 \x01(\bR\anoCache\x1a;\n" +
 	"\rConsumesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01B\v\n" +

@@ -31,6 +31,7 @@ FOR_TASKS = (
     "weft-fairness-key",
     # To an agent, a balancer sends the same key with its direct calls: refuse it if no slot is free.
     NO_WAIT_KEY,
+    "weft-cache",
     "weft-lock",
     "weft-shared-lock",
     "weft-consume",

@@ -19,6 +19,8 @@ AGENT_KEY = "weft-agent"
 ORCA_KEY = "endpoint-load-metrics-bin"
 # The same bytes under another key: gRPC's C core removes `ORCA_KEY`, so that Python's clients never see it.
 LOAD_KEY = "weft-load-bin"
+# Trailer of a durable call that a stored result answers.
+CACHED_TRAILER = ("weft-cached", "true")
 # Metadata of a direct call whose caller would try other agents before it waits for a slot of this one.
 NO_WAIT_KEY = "weft-no-wait"
 # Keys that belong to one hop, or that gRPC's C core uses itself. They must not, or cannot, go on to the next hop.

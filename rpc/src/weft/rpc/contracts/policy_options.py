@@ -101,12 +101,15 @@ def in_force(
 def suitable(
     policy: options_pb2.TaskPolicy, method: MethodDescriptor | MethodDescriptorProto
 ) -> options_pb2.TaskPolicy | None:
-    """What options for many methods say for this one: a method with a stream of requests has none for tasks."""
-    if method_kind(method) in DURABLE_KINDS:
+    """What options for many methods say for this one: a method with a stream of requests has none for tasks, and one with a
+    stream of responses no cache."""
+    streams = method_kind(method) not in DURABLE_KINDS
+    if not streams and not (method.server_streaming and policy.HasField("cache")):
         return policy
     result = options_pb2.TaskPolicy()
     result.CopyFrom(policy)
-    for field, _ in policy.ListFields():
+    result.ClearField("cache")
+    for field, _ in policy.ListFields() if streams else ():
         durable = field.name == "mode" and policy.mode == options_pb2.CALL_MODE_DURABLE
         if durable or field.name not in FOR_DIRECT:
             result.ClearField(field.name)

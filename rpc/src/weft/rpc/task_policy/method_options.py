@@ -128,7 +128,8 @@ class MethodOptions(TypedDict, total=False):
     locks: Sequence[Lock | str]
     # Amounts of the agent's resources that a task uses while it runs, such as {"gpu": 1}.
     consumes: Mapping[str, float]
-    # Equal requests are answered with a stored result for so long. At least 1. Checked, but not in force yet.
+    # Equal durable calls are answered with a stored result for so long from its end on. At least 1. A method whose answer
+    # depends on its caller's metadata must not have this.
     cache_s: float
     # Full name of the method that runs instead when retries are spent, or no agent serves this one. Checked, but not
     # in force yet.

@@ -99,7 +99,7 @@ def check(policy: options_pb2.TaskPolicy, method: MethodDescriptor) -> None:
         _check_lock(lock, request)
     check_consumes(policy.consumes, "consumes")
     if policy.HasField("cache"):
-        _check_cache(policy.cache)
+        _check_cache(policy.cache, method)
     _check_fallback(policy.fallback, method)
 
 
@@ -141,7 +141,11 @@ def _check_lock(lock: options_pb2.Lock, request: Descriptor) -> None:
     _check_key(lock.key, request, "locks.key")
 
 
-def _check_cache(cache: options_pb2.CachePolicy) -> None:
+def _check_cache(cache: options_pb2.CachePolicy, method: MethodDescriptor) -> None:
+    if method.server_streaming:
+        raise _refused(
+            "cache", "is for methods with one response, and this one answers with a stream: leave it out"
+        )
     if not cache.HasField("ttl"):
         raise _refused("cache", "has no ttl: say how long a result is reused")
     checked_duration(cache.ttl, "cache.ttl", least_s=LEAST_TTL_S)

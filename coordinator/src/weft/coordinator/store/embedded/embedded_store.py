@@ -39,7 +39,7 @@ from weft.coordinator.store.embedded.file_lock import OwnerLock
 from weft.coordinator.store.embedded.journal import Journal
 from weft.coordinator.store.embedded.reader import KnownRequest
 from weft.coordinator.store.embedded.recovery import RecoveryBarrier, recover
-from weft.coordinator.store.embedded.request_ids import RequestIds
+from weft.coordinator.store.embedded.request_ids import GIVE_AWAY, RequestIds
 from weft.coordinator.store.embedded.sweeping import Sweeping
 from weft.coordinator.store.embedded.task_table import TaskTable
 from weft.coordinator.store.embedded.unfinished_task import Saved, UnfinishedTask
@@ -210,6 +210,9 @@ class EmbeddedStore(EmbeddedFleet, EmbeddedRows, EmbeddedGroups):
                 number = self._numbers.next(now)
             digest = None
             cancels: at_limit.Cancels | None = None
+            if submission.cache_ttl_s and (answer := self._cached(submission, known, now)) is not None:
+                results.append(answer)
+                continue
             if submission.request_id not in known and table.backlog.is_full(
                 submission, self._limits.max_queues
             ):
@@ -244,6 +247,17 @@ class EmbeddedStore(EmbeddedFleet, EmbeddedRows, EmbeddedGroups):
         elif fresh:
             self._journal.written().add_done_callback(partial(self._tell_refused, fresh))
         return results
+
+    def _cached(self, submission: Submission, known: dict[str, KnownRequest], now: float) -> Enqueued | None:
+        """The task whose result answers a cached request. Any other ended task gives the request id away."""
+        earlier = known.get(submission.request_id)
+        if earlier is None or earlier.number in self._table.tasks:
+            return None
+        if self._requests.answers(submission, earlier, now):
+            return Enqueued(format_id(earlier.number), existed=True, cached=True)
+        del known[submission.request_id]
+        self._journal.add_statement(GIVE_AWAY, earlier.number)
+        return None
 
     def _tell_refused(self, submissions: Sequence[Submission], written: asyncio.Future[None]) -> None:
         error = written.exception()

@@ -86,6 +86,13 @@ class Reader:
         )
         return (KnownRequest(*row) for row in rows)
 
+    def end_of(self, number: int) -> tuple[State, float, float] | None:
+        """State, end and expiry of an ended task with a result; None: there is none."""
+        row = self._connection.execute(
+            "SELECT state, finished_at, expires_at FROM ends WHERE id = ? AND NOT expired", (number,)
+        ).fetchone()
+        return None if row is None else (State(row[0]), row[1], row[2])
+
     def body_sizes(self, numbers: Sequence[int]) -> dict[int, int]:
         """Sizes of tasks' payloads and contexts, without reading these."""
         return dict(

@@ -10,7 +10,11 @@ from collections.abc import Iterable, Sequence
 from weft.coordinator.store.embedded.reader import KnownRequest, Reader
 from weft.coordinator.store.embedded.unfinished_task import UnfinishedTask
 from weft.coordinator.store.records import Enqueued, RequestIdReused, Submission
+from weft.coordinator.store.rules import State
 from weft.coordinator.store.task_ids import digest_of, format_id, request_key
+
+# A task has no request id any more: another one takes it over.
+GIVE_AWAY = "UPDATE tasks SET request_key = NULL, request_id = NULL, request_digest = NULL WHERE id = ?"
 
 
 class RequestIds:
@@ -44,6 +48,14 @@ class RequestIds:
             return mine
         task_id = format_id(earlier.number)
         return Enqueued(task_id, existed=True) if earlier.digest == digest else RequestIdReused(task_id)
+
+    def answers(self, submission: Submission, earlier: KnownRequest, now: float) -> bool:
+        """Whether the result of an ended task answers a cached request."""
+        end = self._reader.end_of(earlier.number)
+        if end is None or earlier.digest != digest_of(submission):
+            return False
+        state, finished_at, expires_at = end
+        return state is State.SUCCEEDED and now < min(finished_at + submission.cache_ttl_s, expires_at)
 
     def settled(self, tasks: Iterable[UnfinishedTask]) -> None:
         """These tasks are stored, or were refused."""

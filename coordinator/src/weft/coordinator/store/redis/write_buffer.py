@@ -33,6 +33,7 @@ from weft.rpc.errors import Unavailable
 _LEASES_KEPT = 1024
 # Results of enqueue.lua.
 _EXISTED, _REUSED, _TOO_MANY_QUEUES, _AT_LIMIT, _GROUP_CLOSED, _GROUP_FULL, _TOO_MANY_GROUPS = range(1, 8)
+_CACHED = 8
 
 
 class WriteBuffer:
@@ -81,9 +82,11 @@ class WriteBuffer:
         text = raw.decode()
         if kind == _GROUP_CLOSED:
             return GroupClosed(text)
-        if kind >= _GROUP_FULL:
+        if kind in {_GROUP_FULL, _TOO_MANY_GROUPS}:
             return (GroupFull if kind == _GROUP_FULL else TooManyGroups)(text, *map(int, most))
-        return RequestIdReused(text) if kind == _REUSED else Enqueued(text, existed=kind == _EXISTED)
+        if kind == _REUSED:
+            return RequestIdReused(text)
+        return Enqueued(text, existed=kind in {_EXISTED, _CACHED}, cached=kind == _CACHED)
 
     def enqueue_deferred(self, ids: Sequence[str], submissions: Sequence[Submission]) -> Sequence[Enqueued]:
         """Accept unacknowledged tasks without a request id.
@@ -259,8 +262,10 @@ def _row(
         submission.payload,
         submission.context,
     )
-    # Most tasks have none.
+    # Most tasks have none of these.
     gates = packable_gates(submission, group_bounds)
+    if submission.cache_ttl_s:
+        return (*row, started or False, gates or False, {"cache": submission.cache_ttl_s})
     if gates is not None:
         return (*row, started or False, gates)
     return row if started is None else (*row, started)

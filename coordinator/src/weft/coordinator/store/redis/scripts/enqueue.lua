@@ -3,12 +3,14 @@
 -- request  {most queues of a method, {{id, queue, priority, delay, to_start, to_close, options, request id, digest, payload, context,
 --          started: {agent, epoch, time, outcome of a success or false} or false,
 --          gates: {limit keys, locks, fairness key, its weight, group or false: {name, most groups, most tasks of it}} or
---          false}…}}; false: unset
+--          false,
+--          more, by name: {cache = seconds that a result answers a cached request}}…}}; false or absent: unset
 -- reads    q:<request id>, last, limited, fair, sets, widths, kept:
 -- writes   t: b: q: all last, and what `place` writes; o: expiry for an ended task
 -- result   for each {outcome, task id}: 0 stored, 1 existed already, 2 the request id belongs to another request,
 --          3 this would be one queue more than the method may have; 4 a run limit refuses it {4, the limit's gate, most};
---          its group is {5, name} closed, {6, name, most} full, {7, name, most} one too many
+--          its group is {5, name} closed, {6, name, most} full, {7, name, most} one too many;
+--          8 this task's result answers the cached request
 
 -- Most tasks that one submission cancels: a limit may have become much smaller.
 local MOST_CANCELLED = 256
@@ -111,6 +113,24 @@ local function store(id, t, item, newest)
   end
 end
 
+-- The task of a cached request's id: whether its result answers. Any other ended task gives the request id away.
+local function cached(known, digest, ttl_s)
+  local id = string.sub(known, #digest + 1)
+  local t = load(id)
+  if t and t.s < SUCCEEDED then
+    return known, false
+  end
+  local same = string.sub(known, 1, #digest) == digest
+  if t and same and t.s == SUCCEEDED and not t.z and now < math.min(t.fi + ttl_s, t.ex) then
+    return known, true
+  end
+  if t then
+    t.r = nil
+    save(id, t)
+  end
+  return false, false
+end
+
 local results = {}
 local known_of = call('MGET', all('last'), all('limited'), all('fair'))
 local last = known_of[1] or ''
@@ -123,8 +143,13 @@ end
 
 for index, item in ipairs(request[2]) do
   local id, request_id = item[1], item[8]
-  local known = request_id and call('GET', key('q', request_id))
-  if known then
+  local known, more, reused = request_id and call('GET', key('q', request_id)), item[14], false
+  if known and more and more.cache then
+    known, reused = cached(known, item[9], more.cache)
+  end
+  if reused then
+    results[index] = {8, string.sub(known, #item[9] + 1)}
+  elseif known then
     local same = string.sub(known, 1, #item[9]) == item[9]
     results[index] = {same and 1 or 2, string.sub(known, #item[9] + 1)}
   elseif call('EXISTS', key('t', id)) == 1 then
