@@ -23,6 +23,8 @@ from tests.support.refusals import check, refused
 from weft.client import connect
 from weft.v1 import session_pb2
 from weft.v1.coordinator_pb2 import ListQueuesRequest
+from weft.v1.method_pb2 import GetMethodRequest
+from weft.v1.method_pb2_grpc import MethodServiceStub
 
 WAIT_S = 20.0
 
@@ -71,6 +73,11 @@ async def trailers(call: Any) -> dict[str, str | bytes]:
     return dict(await call.trailing_metadata())
 
 
+async def _has_cache(door: MeshHarness) -> bool:
+    stub = MethodServiceStub(door.channel())
+    return (await stub.GetMethod(GetMethodRequest(name=CALL))).method.policy.HasField("cache")
+
+
 @pytest_asyncio.fixture
 async def cached(doors: tuple[MeshHarness, MeshHarness]) -> AsyncIterator[Cached]:
     async with LightAgent(
@@ -79,6 +86,8 @@ async def cached(doors: tuple[MeshHarness, MeshHarness]) -> AsyncIterator[Cached
         await doors[1].wait_serving()
         async with connect(doors[1].target) as mesh:
             await mesh.methods.override(CALL, cache_s=300)
+        for door in doors:
+            await door.eventually(lambda door=door: _has_cache(door), "each coordinator knows of the cache")
         made = Cached(doors, agent, tuple(door.probe() for door in doors))
         yield made
 
