@@ -13,8 +13,10 @@ from weft.v1 import task_pb2
 def may_share(submission: Submission, options: task_pb2.TaskOptions | None) -> bool:
     """Whether a call without a request id of its own may have another one's result.
 
-    A call that says where or when it runs means a run of its own.
+    A call that says where, when or in which group it runs means a run of its own.
     """
+    if submission.group:
+        return False
     return options is None or not (
         options.no_cache or options.agent_id or submission.delay_s or options.requirements.ListFields()
     )
