@@ -118,9 +118,20 @@ def test_the_mark_of_direct_calls_changes_nothing_for_a_task():
 NO_SECONDS = ["", "-1", "nan", "inf", "1e300", "soon", "1m", "s", "1 s", "1,5", "0x1", "1" * 600, "\u0663"]
 # Of each key values that it cannot have. Those of the keys for ids are tested below, and those of the mode.
 BAD_VALUES = {
+    "weft-request-id": ["", "two words", "caf\u00e9", "x" * 129],
     "weft-priority": ["10", "-1", "high", "", "1.0", "\u0663"],
     "weft-delay": [*NO_SECONDS, "31708800"],
-    "weft-require": ["zone", "gpu>=many", "a=b,,c=d", ""],
+    "weft-require": [
+        "zone",
+        "gpu>=many",
+        "gpu>=nan",
+        "gpu>=-1",
+        "a=b,,c=d",
+        "x" * 129 + "=1",
+        "x=" + "y" * 257,
+        ",".join(f"k{number}=1" for number in range(65)),
+        "",
+    ],
     "weft-detach": ["maybe", ""],
     "weft-no-wait": ["maybe", ""],
     "weft-cache": ["maybe", "", "false"],
@@ -179,7 +190,7 @@ BAD_VALUES = {
 
 
 def test_every_key_with_a_value_has_bad_ones():
-    others = {"weft-mode", "weft-root-id", "weft-parent-id", "weft-request-id"}
+    others = {"weft-mode", "weft-root-id", "weft-parent-id"}
     assert set(BAD_VALUES) == set(call_keys.KNOWN) - others
 
 

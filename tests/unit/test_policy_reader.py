@@ -151,7 +151,7 @@ BAD: dict[str, list[tuple[Options | bytes, str]]] = {
     "result_ttl": [(_bad(result_ttl="0.5s"), "result_ttl is 0.5 s")],
     "failure_ttl": [(_bad(failure_ttl="0s"), "failure_ttl is 0 s")],
     "requirements": [
-        (_bad(requirements={"labels": {"": "x"}}), "labels need a key"),
+        (_bad(requirements={"labels": {"": "x"}}), "needs a key of 1 to"),
         (_bad(requirements={"resources": {"gpu": -1}}), "resource 'gpu'"),
         (_bad(requirements={"resources": {"gpu": "NaN"}}), "resource 'gpu'"),
         (_bad(requirements={"labels": {str(i): "x" for i in range(65)}}), "more than 64 entries"),

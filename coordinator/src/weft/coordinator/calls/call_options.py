@@ -13,7 +13,14 @@ from weft.rpc import refusals
 from weft.rpc.calls import call_keys, metadata
 from weft.rpc.calls.call_context import MAX_ID_CHARS, ROOT_ID_KEY
 from weft.rpc.calls.metadata import MODE_KEY
-from weft.rpc.task_policy.option_checks import LEAST_LIMIT_S, LEAST_TTL_S, check_consumes, check_lock_name
+from weft.rpc.errors import InvalidArgument
+from weft.rpc.task_policy.option_checks import (
+    LEAST_LIMIT_S,
+    LEAST_TTL_S,
+    check_consumes,
+    check_lock_name,
+    check_requirements,
+)
 from weft.rpc.times import MAX_DURATION_S, duration
 from weft.v1 import options_pb2, task_pb2
 
@@ -87,6 +94,7 @@ def check_mode(pairs: Iterable[tuple[str, str | bytes]]) -> None:
 
 def _read(call: CallOptions, key: str, value: str) -> None:
     if key == "weft-request-id":
+        _check_id(key, value)
         call.request_id = value
     elif key == "weft-detach":
         call.detach = _flag(key, value)
@@ -198,6 +206,11 @@ def _seconds(key: str, value: str, *, least_s: float = 0.0) -> float:
 def _requirements(options: task_pb2.TaskOptions, key: str, value: str) -> None:
     for part in value.split(","):
         _require(options.requirements, key, part)
+    try:
+        check_requirements(options.requirements, key)
+    except InvalidArgument as error:
+        error.field = key
+        raise
 
 
 def _require(requirements: options_pb2.Requirements, key: str, part: str) -> None:

@@ -72,7 +72,7 @@ def check_requirements(message: options_pb2.Requirements, option: str) -> None:
     for key, value in message.labels.items():
         if not 1 <= len(key) <= MAX_KEY or len(value) > MAX_VALUE:
             raise refusals.invalid_field(
-                f"labels need a key of 1 to {MAX_KEY} characters and a value of at most {MAX_VALUE}",
+                f"{option}: label {key[:MAX_KEY]!r} needs a key of 1 to {MAX_KEY} characters and a value of at most {MAX_VALUE}",
                 field=f"{option}.labels",
             )
     for key, amount in message.resources.items():
