@@ -113,7 +113,9 @@ async def test_a_command_that_is_killed_is_told_as_a_shell_tells_it(mesh: MeshHa
 
 async def test_a_program_of_its_own_is_told_what_it_lacks(tmp_path: Path) -> None:
     script = "from tests.support.orphaning_agent import agent; agent.run()"
-    process = Process("own", [*UNSHARE, sys.executable, "-c", script], log=tmp_path / "own.log")
+    # Nobody listens there; at the default address a mesh may run.
+    nowhere = {"WEFT_TARGET": "127.0.0.1:1"}
+    process = Process("own", [*UNSHARE, sys.executable, "-c", script], log=tmp_path / "own.log", env=nowhere)
     try:
         await until(lambda: "process 1" in process.output() or not process.alive, "it says so")
         assert "weft agent" in process.output()
