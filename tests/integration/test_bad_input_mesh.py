@@ -351,7 +351,7 @@ async def test_what_is_no_app_is_waited_for(all_doors: MeshOfAll) -> None:
             ]
             for side in sides:
                 await until(
-                    lambda side=side: "cannot be reached: dialling on" in side.output(),  # type: ignore[misc]
+                    lambda side=side: "app.unreachable" in side.output(),  # type: ignore[misc]
                     "it says that it waits",
                 )
                 assert side.alive

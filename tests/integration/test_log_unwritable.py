@@ -86,9 +86,7 @@ async def test_work_goes_on(mesh: MeshHarness, kind: str) -> None:
     await _failing_tasks_end(mesh)
 
     if kind == "reader_stopped":
-        assert await _read_until(pipe, b"lines of this log were lost"), (
-            "they log again, and say what is missing"
-        )
+        assert await _read_until(pipe, b"log.lines_lost"), "they log again, and say what is missing"
     assert await mesh.agents["a2"].terminate() == 0
 
 

@@ -177,5 +177,5 @@ async def test_a_program_that_prints_and_sets_up_logging(mesh: MeshHarness, tmp_
         assert process.returncode is None
     lines = (folder / "log").read_text().splitlines()
     events = [json.loads(line)["event"] for line in lines if line.startswith('{"')]
-    assert "session open" in events
-    assert "handler failed" in events
+    assert "session.opened" in events
+    assert "handler.failed" in events

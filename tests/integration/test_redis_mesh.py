@@ -151,8 +151,8 @@ async def test_one_id_is_one_live_process_at_both(pair: tuple[MeshHarness, MeshH
     for mesh in pair:
         now = await _agent(mesh, "a1")
         assert (now.epoch, now.instance_id) == (session.epoch, session.instance_id)
-    assert "the session broke" not in first.output()
-    assert "session open" not in second.output()
+    assert "session.broken" not in first.output()
+    assert "session.opened" not in second.output()
 
     ledger = here.ledger()
     task_id = await tasks.submit(there, ProbeRequest(text="moves", sleep_s=0.5, ledger=ledger.path))

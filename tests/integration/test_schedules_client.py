@@ -105,6 +105,9 @@ class _Handled:
     def child_context(self) -> call_context.CallContext:
         return call_context.CallContext("root", "parent", deadline_at=time.monotonic() + 60.0)
 
+    def log_fields(self) -> dict[str, str | int]:
+        return {}
+
 
 async def test_a_schedule_that_a_handler_creates_inherits_nothing(target: str) -> None:
     async def handler() -> Schedule:

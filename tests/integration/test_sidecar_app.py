@@ -197,7 +197,7 @@ async def test_a_sidecar_waits_for_its_app(mesh: MeshHarness) -> None:
     await mesh.coordinator()
     app = StockApp(mesh)
     side = await sidecar(mesh, app.address, wait=False)
-    await until(lambda: "cannot be reached: dialling on" in side.output(), "it says that it waits")
+    await until(lambda: "app.unreachable" in side.output(), "it says that it waits")
     await app.start()
     await mesh.wait_serving()
     assert (await mesh.probe().Call(ProbeRequest(text="x"), timeout=20)).text == "x"
@@ -206,7 +206,7 @@ async def test_a_sidecar_waits_for_its_app(mesh: MeshHarness) -> None:
 async def test_a_sidecar_that_waits_for_its_app_ends_when_told(mesh: MeshHarness) -> None:
     await mesh.coordinator()
     side = await sidecar(mesh, StockApp(mesh).address, wait=False)
-    await until(lambda: "cannot be reached: dialling on" in side.output(), "it says that it waits")
+    await until(lambda: "app.unreachable" in side.output(), "it says that it waits")
     assert await side.terminate(timeout_s=5) == 0
     assert "Traceback" not in side.output()
 
@@ -315,7 +315,7 @@ async def test_an_app_that_is_no_grpc_server_is_waited_for(mesh: MeshHarness) ->
     host, port = server.sockets[0].getsockname()
     async with server:
         side = await sidecar(mesh, f"{host}:{port}", wait=False)
-        await until(lambda: "cannot be reached: dialling on" in side.output(), "it says that it waits")
+        await until(lambda: "app.unreachable" in side.output(), "it says that it waits")
         assert side.alive
         assert await side.terminate(timeout_s=5) == 0
 

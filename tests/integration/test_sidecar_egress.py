@@ -333,5 +333,5 @@ async def test_the_egress_is_there_before_the_app(mesh: MeshHarness) -> None:
     egress = free_address()
     app = StockApp(mesh)
     side = await sidecar(mesh, app.address, egress=egress, wait=False)
-    await until(lambda: "egress open" in side.output(), "the egress is open")
+    await until(lambda: "egress.opened" in side.output(), "the egress is open")
     await until_reached(egress)

@@ -207,11 +207,11 @@ def test_a_blocked_loop_is_noticed(
     session = coordinator.accept()
     session.welcome(heartbeat_s=0.1)
     with held.block(session):
-        until(lambda: "the event loop is blocked" in caplog.text, "it is noticed")
+        until(lambda: "loop.blocked" in caplog.text, "it is noticed")
         told = len(coordinator.reports)
         until(lambda: len(coordinator.reports) >= told + 3, "further looks at the loop")
     session.result("loop")
-    assert caplog.text.count("the event loop is blocked") == 1
+    assert caplog.text.count("loop.blocked") == 1
     assert BURN in caplog.text
 
 

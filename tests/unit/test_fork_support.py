@@ -67,4 +67,4 @@ def test_what_is_loaded_first_decides(
     assert (is_enabled, told) == (str(enabled), told_to_children)
     assert starts_threads == str(enabled and (given is not None or READS_EARLY))
     # Once, however many children.
-    assert done.stderr.count("a handler forks") == int(enabled)
+    assert done.stderr.count("fork.unsafe") == int(enabled)

@@ -253,6 +253,6 @@ def test_a_program_that_logs_by_structlog_gets_the_same_lines() -> None:
         {"event": "by structlog", "count": 1, "level": "warning"},
         {"event": "failed", "level": "error"},
         {"event": "failed", "level": "error"},
-        {"event": "by logging", "level": "error"},
+        {"event": "by logging", "logger": "program", "level": "error"},
         {"event": "of weft", "count": 2, "level": "info"},
     ]

@@ -309,8 +309,9 @@ class Agent:
         fill_missing()
         if os.getpid() == 1:
             _log.warning(
-                "this program is process 1, and does not reap orphans of its handlers: start it by `weft agent`,"
-                " or under an init, such as that of `docker run --init`"
+                "agent.orphans_not_reaped",
+                effect="this program is process 1: processes that its handlers leave behind stay as zombies",
+                do="start it by `weft agent`, or under an init, such as that of `docker run --init`",
             )
         loop = event_loop.new_event_loop()
         loop.set_exception_handler(logs.tell_loop_failure)

@@ -104,7 +104,7 @@ class HookRun:
             try:
                 await self._call(hook)
             except Exception as error:
-                log_raised(f"the {hook.name} raised", error)
+                log_raised("hook.failed", error, hook=hook.name)
                 told = handler_error(error)
                 raise HookError(
                     f"the {hook.name} raised {told.type}: {told.message}; the agent has not started"
@@ -121,7 +121,7 @@ class HookRun:
     def _background_ended(self, ended: asyncio.Future[Any]) -> None:
         hook = self._background.pop(ended)
         if not ended.cancelled() and (error := ended.exception()) is not None:
-            log_raised(f"the {hook.name} raised: it is not started again", error)
+            log_raised("hook.failed", error, hook=hook.name, effect="it is not started again")
 
     async def stop(self, timeout_s: float | None = None) -> None:
         """End the background functions, then run the on_stop functions, the last one first.
@@ -143,7 +143,7 @@ class HookRun:
             running = self._call(hook)
             await self._ended([(running, hook)], until - time.monotonic())
             if running.done() and not running.cancelled() and (error := running.exception()) is not None:
-                log_raised(f"the {hook.name} raised", error)
+                log_raised("hook.failed", error, hook=hook.name)
 
     async def _ended(self, running: Iterable[tuple[asyncio.Future[Any], Hook]], timeout_s: float) -> None:
         """Wait for functions to end. A function that does not end in time is left behind."""
@@ -154,7 +154,7 @@ class HookRun:
         for future, hook in running:
             if not future.done():
                 future.cancel()
-                _log.error(f"the {hook.name} did not end in time: the agent ends without it")
+                _log.error("hook.not_ended", hook=hook.name, effect="the agent ends without it")
 
     def _call(self, hook: Hook) -> asyncio.Future[Any]:
         """Call a function, on the loop or in a thread."""
@@ -189,4 +189,4 @@ class HookRun:
         try:
             self._loop.call_soon_threadsafe(settle)
         except RuntimeError:
-            _log.debug("a function ended after its event loop")
+            _log.debug("hook.ended_after_loop")

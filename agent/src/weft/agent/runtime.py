@@ -224,9 +224,9 @@ class Runtime:
         if welcome.max_response_bytes:
             self._executor.max_response_bytes = welcome.max_response_bytes
         _log.info(
-            "session open",
-            agent=self._settings.id,
-            coordinator=welcome.coordinator_id,
+            "session.opened",
+            agent_id=self._settings.id,
+            coordinator_id=welcome.coordinator_id,
             epoch=welcome.epoch,
             adopted=len(welcome.adopted),
             lost=len(welcome.lost),
@@ -268,7 +268,7 @@ class Runtime:
             address, port, settings.target
         )
         self._hello = self._identity()
-        _log.info("direct server open", agent=settings.id, address=self._advertised)
+        _log.info("direct.opened", agent_id=settings.id, address=self._advertised)
 
     def _describe(self) -> fleet_pb2.Agent:
         hello = hello_now(self._hello, self._unavailable, draining=self._shutdown.draining)
@@ -299,5 +299,7 @@ class Runtime:
             f"handlers that ignore their cancellation hold {self._overruns.slots} of {self._slots.total} slots"
             f" ({', '.join(self._overruns.methods)}): the agent has ended, to be started again"
         )
-        _log.error("too many slots are overrun: ending, to be started again", slots=self._overruns.slots)
+        _log.error(
+            "agent.overrun", slots=self._overruns.slots, effect="too many: it ends, to be started again"
+        )
         self._shutdown.stop()

@@ -119,7 +119,7 @@ class Shutdown:
                 parts.session.stop()
             self._post(self._finish)
             if self._exit_when_blocked and not self.closed.wait(CANCEL_GRACE_S + self._closing_s):
-                _log.error("a handler blocks the event loop: ending the process")
+                _log.error("loop.never_free", effect="a handler blocks it: the process ends all the same")
                 drain()
                 os._exit(1)
 
@@ -135,18 +135,22 @@ class Shutdown:
         self._post(parts.executor.drain)
         if parts.direct_server is not None:
             self._post(functools.partial(parts.direct_server.accept, on=False))
-        _log.info("draining", unfinished=outbox.unfinished(), grace_s=self._drain_grace_s)
+        _log.info("agent.draining", unfinished=outbox.unfinished(), grace_s=self._drain_grace_s)
         all_ended = functools.partial(_all_ended, parts)
         if not self._wait(all_ended, self._drain_grace_s):
             self._post(parts.executor.interrupt, CANCEL_GRACE_S)
             self._post(self._close, parts.direct_server)
             self._wait(all_ended, CANCEL_GRACE_S)
             released = outbox.release_unfinished()
-            _log.warning("attempts that had not ended were released", attempts=released)
+            _log.warning(
+                "attempts.released", count=released, effect="they had not ended in the grace: others run them"
+            )
         self._wait(functools.partial(_may_leave, parts), FLUSH_TIMEOUT_S, HURRY_TIMEOUT_S)
         if outbox.size:
             _log.error(
-                "the agent ends with results that no coordinator has acknowledged", attempts=outbox.size
+                "results.not_acknowledged",
+                count=outbox.size,
+                effect="the agent ends without: others run the tasks again",
             )
         session.goodbye(HURRY_TIMEOUT_S if self.hurried else GOODBYE_TIMEOUT_S)
 
@@ -174,7 +178,7 @@ class Shutdown:
         try:
             self._loop.call_soon_threadsafe(call, *args)
         except RuntimeError:
-            _log.debug("the event loop has ended")
+            _log.debug("loop.ended")
 
 
 def _all_ended(parts: ShutdownParts) -> bool:

@@ -60,7 +60,7 @@ async def abort(
 
 def fault(name: str) -> Internal:
     """Log the exception that is being handled; the error to answer with."""
-    log.error("handler.failed", rpc=name, exc_info=sys.exc_info())
+    log.error("rpc.failed", rpc=name, exc_info=sys.exc_info())
     return refusals.internal("the coordinator failed to handle this call; its log has the rest")
 
 
@@ -133,7 +133,7 @@ async def write(
                 await to_caller(context.send_initial_metadata(headers))
             await to_caller(context.write(response))
     except TimeoutError:
-        log.warning("stream.not_read", peer=context.peer(), for_s=stalled_s)
+        log.warning("stream.not_read", peer=context.peer(), stalled_s=stalled_s)
         raise refusals.overloaded(
             f"the stream was not read for {stalled_s:g} s and was closed; nothing stored is lost: ask again"
         ) from None

@@ -87,7 +87,7 @@ class Discovery:
             if self._cursor != cursor:
                 backoff_s = FIRST_BACKOFF_S
             if self._last_error is None:
-                _log.warning("discovery is interrupted", agents_known=len(self._agents), error=str(error))
+                _log.warning("discovery.interrupted", count=len(self._agents), error=str(error))
             self._last_error = error
             # Full jitter: clients that lost their coordinator must not all reconnect at the same time.
             jitter_s = random.uniform(0.0, backoff_s)  # noqa: S311 - not for secrets
@@ -127,5 +127,5 @@ class Discovery:
             self._update(list(agents.values()))
         except Exception:
             # A fault of the listener must not end the discovery.
-            _log.exception("the listener to discovery failed")
+            _log.exception("discovery.listener_failed")
         self._known.set()

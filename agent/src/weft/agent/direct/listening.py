@@ -65,8 +65,9 @@ async def _local_host(targets: Sequence[str]) -> str:
                 continue
             return f"[{own}]" if family == socket.AF_INET6 else own
     _log.warning(
-        "no coordinator's name is known now, so the direct server listens for this machine alone: set "
-        "WEFT_AGENT_LISTEN where others call it",
+        "direct.local_only",
         targets=list(targets),
+        effect="no coordinator's name is known now, so the direct server listens for this machine alone",
+        do="set WEFT_AGENT_LISTEN where others call it",
     )
     return LOOPBACK

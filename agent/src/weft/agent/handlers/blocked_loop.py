@@ -42,10 +42,11 @@ class BlockedLoopWatch:
             self._told = True
             named = [name for name, _ in Counter(self._running()).most_common(_NAMED)]
             _log.warning(
-                "the event loop is blocked: nothing async runs here until it is free. Make the handler a plain "
-                "`def` (it then runs in a thread), or isolate=True",
+                "loop.blocked",
                 blocked_s=round(now_s - self._pinged_at, 1),
-                running=named,
+                methods=named,
+                effect="nothing async runs here until the event loop is free",
+                do="make the handler a plain `def` (it then runs in a thread), or isolate=True",
             )
 
     def _answer(self) -> None:

@@ -134,6 +134,16 @@ class HandlerContext:
         """The call context that the handler's own calls inherit."""
         return call_context_of(self.assignment, self._deadline_at)
 
+    def log_fields(self) -> Mapping[str, str | int]:
+        """The fields of lines about the call."""
+        assignment = self.assignment
+        return {
+            "task_id": assignment.task_id,
+            "attempt": assignment.attempt,
+            "method": assignment.method,
+            "agent_id": self.agent_id,
+        }
+
     def request(self, hosted: HostedMethod) -> Any:
         """The handler's first argument.
 
@@ -167,7 +177,7 @@ class HandlerContext:
             try:
                 callback()
             except BaseException as error:
-                log_raised("a termination callback raised", error, task_id=self.assignment.task_id)
+                log_raised("handler.callback_failed", error, **self.log_fields())
 
     def finish(self) -> None:
         """The handler has ended."""
@@ -198,7 +208,7 @@ class HandlerContext:
             try:
                 status.details.extend(status_pb2.Status.FromString(given).details)
             except DecodeError:
-                _log.warning("status details are not a google.rpc.Status: dropped", key=STATUS_DETAILS_KEY)
+                _log.warning("handler.status_details_dropped", error="they are not a google.rpc.Status")
 
     def sent_headers(self) -> list[task_pb2.Metadatum]:
         """The initial metadata that the handler has sent so far."""
@@ -325,7 +335,7 @@ def _code_of(code: object) -> grpc.StatusCode | None:
         return code
     if isinstance(code, int):
         return status_code(code)
-    _log.warning("a handler set an invalid status code: UNKNOWN is used instead", given=text_of(code)[:64])
+    _log.warning("handler.status_invalid", code=text_of(code)[:64], effect="UNKNOWN is used instead")
     return grpc.StatusCode.UNKNOWN
 
 

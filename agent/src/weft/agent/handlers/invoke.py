@@ -168,9 +168,8 @@ def _ended_by(error: BaseException, context: HandlerContext) -> task_pb2.Outcome
         return _told(error, context)
     except BaseException as broken:
         # No outcome can be made from the values that the handler set.
-        method = context.assignment.method
-        log_raised("the values that a handler set make no outcome", broken, method=method)
-        return outcomes.handler_failed(method)
+        log_raised("handler.outcome_invalid", broken, **context.log_fields())
+        return outcomes.handler_failed(context.assignment.method)
 
 
 def _told(error: BaseException, context: HandlerContext) -> task_pb2.Outcome:
@@ -183,18 +182,16 @@ def _told(error: BaseException, context: HandlerContext) -> task_pb2.Outcome:
     if issubclass(kind, MalformedRequest):
         # Requests of a stream are parsed as they are read.
         return outcomes.of_error(cast("MalformedRequest", error))
-    assignment = context.assignment
-    facts = {"task_id": assignment.task_id, "attempt": assignment.attempt}
     if context.was_cancelled(kind):
         if not issubclass(kind, asyncio.CancelledError | grpc.aio.BaseError):
-            log_late("a cancelled handler raised", error, **facts)
+            log_late("handler.raised_after_cancellation", error, **context.log_fields())
         return outcomes.cancelled(context.cancel_reason)
-    told = log_raised("handler failed", error, method=assignment.method, **facts)
+    told = log_raised("handler.failed", error, **context.log_fields())
     outcome = context.outcome(b"")
     if not context.failed:
         # A handler that chose a status and then raised is no failure: generated base classes do so for methods without
         # code.
-        outcome.status.CopyFrom(outcomes.handler_failed(assignment.method).status)
+        outcome.status.CopyFrom(outcomes.handler_failed(context.assignment.method).status)
     # Operators see it, callers do not.
     outcome.error.CopyFrom(told)
     return outcome

@@ -29,11 +29,11 @@ from weft.agent.hosting.payload_checks import MessageRefused
 from weft.agent.process import process_group, search_path
 from weft.agent.process.failure_log import log_raised
 from weft.rpc.calls import metadata
-from weft.rpc.process.logs import get_logger
+from weft.rpc.process import logs
 from weft.rpc.telemetry import traces
 from weft.v1 import session_pb2, task_pb2
 
-_log = get_logger("weft.agent")
+_log = logs.get_logger("weft.agent")
 
 # For spawn and imports: slow disks and large libraries are common.
 START_TIMEOUT_S = 60.0
@@ -50,7 +50,7 @@ class _Process:
         # A daemon: the exit of this process never waits for it. It may still have children, see `main`.
         self._process = spawn.Process(
             target=isolated_process.main,
-            args=(theirs, sources, clients, search_path.added()),
+            args=(theirs, sources, clients, search_path.added(), logs.threshold()),
             name="weft-isolated",
             daemon=True,
         )
@@ -156,7 +156,7 @@ class IsolatedPool:
         try:
             self.warm()
         except HostingError as error:
-            _log.error("an isolated process could not be started", error=error.message)
+            _log.error("isolated.start_failed", error=error.message)
 
     def run(
         self, context: SyncContext, send: Callable[[bytes], bool], limit_bytes: int
@@ -175,7 +175,7 @@ class IsolatedPool:
                 process.kill()
             outcome = self._converse(process, context, send, limit_bytes)
         except HostingError as error:
-            _log.error("an isolated process could not be started", error=error.message)
+            _log.error("isolated.start_failed", error=error.message)
             outcome = None
         except MessageRefused as error:
             # The process has not ended at its refused response.
@@ -226,7 +226,7 @@ class IsolatedPool:
         except Exception as error:
             # Its pipe has broken, or a handler has written into the pipe: then its messages cannot be trusted.
             if not isinstance(error, EOFError | OSError):
-                log_raised("an isolated process sent an invalid message", error)
+                log_raised("isolated.message_invalid", error)
             return None
 
     def cancel(self, context: SyncContext) -> None:
@@ -280,12 +280,9 @@ class IsolatedPool:
     def _bury(self, process: _Process, context: SyncContext, *, killed: bool) -> None:
         process.kill()
         exit_code = process.reap()
-        assignment = context.assignment
         _log.warning(
-            "an isolated process was killed" if killed else "an isolated process died",
-            method=assignment.method,
-            task_id=assignment.task_id,
-            attempt=assignment.attempt,
+            "isolated.killed" if killed else "isolated.died",
+            **context.log_fields(),
             exit_code=exit_code,
         )
         self._threads.submit(self._warm_again)
@@ -295,8 +292,8 @@ def _send_headers(context: SyncContext, sent: task_pb2.Outcome) -> None:
     try:
         context.send_initial_metadata(metadata.from_proto(sent.headers))
     except Exception as error:  # The caller may be gone. The outcome has the rest.
-        _log.debug("initial metadata could not be sent", error=repr(error))
+        _log.debug("isolated.headers_not_sent", error=repr(error))
 
 
-def _relay(level: int, event: str, fields: dict[str, str]) -> None:
+def _relay(level: int, event: str, fields: dict[str, Any]) -> None:
     _log.log(level, event, **fields)

@@ -16,7 +16,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
@@ -32,11 +32,9 @@ from weft.agent.hosting.sources import from_sources
 from weft.agent.process import event_loop, forks, process_group, search_path
 from weft.rpc.calls import metadata
 from weft.rpc.process import logs
-from weft.rpc.process.after_import import after_import
-from weft.rpc.process.log_lines import show_exception
+from weft.rpc.process.log_lines import level_name
 from weft.rpc.process.signals import stop_signals
 from weft.rpc.process.steady_output import make_steady
-from weft.rpc.raised import text_of
 from weft.rpc.telemetry import traces
 from weft.v1 import session_pb2, task_pb2
 
@@ -50,9 +48,18 @@ class _Run(NamedTuple):
 
 
 def main(
-    pipe: Connection[Any, Any], sources: bytes, clients: MeshClients, folders: Sequence[str] = ()
+    pipe: Connection[Any, Any],
+    sources: bytes,
+    clients: MeshClients,
+    folders: Sequence[str] = (),
+    log_level: int = logging.INFO,
 ) -> None:
-    """Load the handlers and serve the pipe until it breaks."""
+    """Load the handlers and serve the pipe until it breaks.
+
+    Args:
+        folders: the agent's import path.
+        log_level: the lowest level that the agent logs.
+    """
     clients.enter()
     # Processes that handlers start here are killed with this one.
     process_group.lead()
@@ -67,13 +74,12 @@ def main(
         pipe.close()
         for number, handler in previous.items():
             signal.signal(number, handler)
-        logs.configure()
+        logs.configure(level_name(log_level))
 
     process = _IsolatedProcess(pipe)
     # Output must not block handlers. Logs of handlers, and of weft's own code here, go to the agent's log.
     make_steady()
-    logs.use(process.forward)
-    after_import("structlog", process.take_structlog)
+    logs.forward(process.forward, log_level)
     for folder in folders:
         search_path.add(Path(folder))
     try:
@@ -193,18 +199,4 @@ class _IsolatedProcess:
 
     def forward(self, level: int, _name: str, event: str, fields: Mapping[str, Any]) -> None:
         """Send an event to the agent's log."""
-        told = show_exception(None, "", dict(fields))
-        self.send(("log", level, event, {text_of(key): text_of(value) for key, value in told.items()}))
-
-    def take_structlog(self) -> None:
-        """Send the handlers' structlog events the same way."""
-        import structlog
-
-        structlog.configure(processors=[self._forward_structlog])
-
-    def _forward_structlog(self, _logger: Any, name: str, event: MutableMapping[str, Any]) -> Any:
-        import structlog
-
-        level = logging.getLevelNamesMapping().get(name.upper(), logging.INFO)
-        self.forward(level, "", text_of(event.pop("event", "")), event)
-        raise structlog.DropEvent
+        self.send(("log", level, event, fields))

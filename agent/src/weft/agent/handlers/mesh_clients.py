@@ -102,7 +102,7 @@ class MeshClients:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._mesh.close()
         except Exception as error:  # The agent must end in any case.
-            _log.warning("the agent's client of its mesh could not be closed", error=repr(error))
+            _log.warning("mesh_client.close_failed", error=repr(error))
 
 
 def _make(targets: Sequence[str], use_proxy: bool, max_message_bytes: int) -> MeshClients:

@@ -12,7 +12,7 @@ import gc
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -70,7 +70,7 @@ class Overruns:
         slots: int,
         runs_in: int | asyncio.Task[Any],
         *,
-        task_id: str,
+        facts: Mapping[str, str | int],
         direct: bool,
     ) -> None:
         """Add a handler that did not end in its grace.
@@ -78,18 +78,19 @@ class Overruns:
         Args:
             key: tells it from others.
             runs_in: identifier of its thread, or its asyncio task.
+            facts: for the log: its task, attempt, method and agent.
         """
         self._running[key] = _Overrun(method, slots, direct)
         thread = runs_in if isinstance(runs_in, int) else threading.get_ident()
         _log.warning(
-            "a handler ignored its cancellation: its slot stays taken until it ends (isolate=True "
-            "runs a handler where it can be killed)",
-            method=method,
-            task_id=task_id,
+            "handler.overrun",
+            **facts,
             direct=direct,
             slots=self.slots,
             thread=thread,
-            at=_place(thread) if isinstance(runs_in, int) else _place_of_task(runs_in),
+            place=_place(thread) if isinstance(runs_in, int) else _place_of_task(runs_in),
+            effect="it ignored its cancellation: its slots stay taken until it ends",
+            do="let it look at its cancellation, or run it with isolate=True, where it can be killed",
         )
         if self._limit is not None and not self._told and self.slots >= self._limit:
             self._told = True

@@ -65,7 +65,11 @@ class AsyncRunner:
         if run.direct:
             _count(run, run.task or 0)
             return False
-        _log.warning("an async handler ignored its cancellation: abandoned", **_facts(run))
+        _log.warning(
+            "handler.abandoned",
+            **run.context.log_fields(),
+            effect="it ignored its cancellation: its slots are free",
+        )
         return True
 
 
@@ -114,7 +118,7 @@ class ThreadRunner:
             try:
                 self.loop.call_soon_threadsafe(self._take_ended)
             except RuntimeError:
-                _log.debug("a handler ended after its event loop", method=run.hosted.name)
+                _log.debug("handler.ended_after_loop", **run.context.log_fields())
 
     def _take_ended(self) -> None:
         # Cleared first: a thread that appends after this posts again.
@@ -207,15 +211,10 @@ def _count(run: HandlerRun, runs_in: int | asyncio.Task[None]) -> None:
         runs_in: its thread or its task.
     """
     run.overrun = True
-    hosted, task_id = run.hosted, run.context.assignment.task_id
-    run.runner.overruns.add(run, hosted.name, hosted.slot_cost, runs_in, task_id=task_id, direct=run.direct)
+    hosted, facts = run.hosted, run.context.log_fields()
+    run.runner.overruns.add(run, hosted.name, hosted.slot_cost, runs_in, facts=facts, direct=run.direct)
 
 
 def _not_run(run: HandlerRun, error: BaseException) -> None:
     """Log a fault around a handler; an exception of the handler itself is an outcome."""
-    log_raised("a handler could not be run", error, **_facts(run))
-
-
-def _facts(run: HandlerRun) -> dict[str, object]:
-    assignment = run.context.assignment
-    return {"method": run.hosted.name, "task_id": assignment.task_id, "attempt": assignment.attempt}
+    log_raised("handler.not_run", error, **run.context.log_fields())

@@ -37,7 +37,7 @@ class Threads:
                 except RuntimeError as error:
                     # The system has no thread left: the job waits for a busy thread, or for the next one.
                     self._idle -= 1
-                    log_raised("no thread can be started: a job waits for one", error)
+                    log_raised("thread.not_started", error)
         self._jobs.put(job)
 
     def _start(self) -> None:
@@ -58,7 +58,7 @@ class Threads:
                 job()
             except BaseException as error:
                 # Jobs handle their own exceptions: this one is a fault of weft.
-                log_raised("a worker thread's job raised", error)
+                log_raised("thread.job_failed", error)
             # A waiting thread must not keep the last job's payload alive.
             del job
             with self._lock:

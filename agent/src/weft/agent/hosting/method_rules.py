@@ -38,7 +38,7 @@ def _checks(method: HostedMethod, pools: dict[int, PayloadRules]) -> PayloadChec
     try:
         request, response = (_rules_of(each.file.pool, pools).of(each) for each in method.types)
     except InvalidArgument as error:
-        _log.error("rules of a contract do not compile", method=method.name, error=error.message)
+        _log.error("rules.not_compiled", method=method.name, error=error.message)
         return None
     if request is None and response is None:
         return None

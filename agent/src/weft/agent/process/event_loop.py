@@ -41,7 +41,7 @@ def run_to_end(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, T]) ->
             if loop.is_closed() or is_interrupt(error):
                 task.cancel()
                 raise
-            log_raised("a task or a callback that a handler left stopped the event loop: it goes on", error)
+            log_raised("loop.stop_ignored", error)
 
 
 def is_interrupt(error: BaseException) -> bool:

@@ -16,11 +16,11 @@ def log_raised(event: str, error: BaseException, **facts: object) -> task_pb2.Ha
         _log.error(event, exc_info=error, **facts)
     else:
         # Lone surrogates: the log could not write them.
-        _log.error(event, raised=told.type, says=told.message, stack=told.stack, **facts)
+        _log.error(event, error_type=told.type, error=told.message, stack=told.stack, **facts)
     return told
 
 
 def log_late(event: str, error: BaseException, **facts: object) -> None:
     """Log one line at level info, without the traceback: the handler's call has ended already."""
     told = handler_error(error)
-    _log.info(event, raised=told.type, says=told.message, **facts)
+    _log.info(event, error_type=told.type, error=told.message, **facts)

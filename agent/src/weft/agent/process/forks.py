@@ -94,8 +94,9 @@ def _after_in_parent() -> None:
 @functools.cache
 def _warn() -> None:
     _log.warning(
-        "a handler forks, and gRPC starts its threads in the child, which may end it by SIGABRT:"
-        f" set {fork_support.VARIABLE}=0, or import weft.agent before grpc"
+        "fork.unsafe",
+        effect="a handler forks, and gRPC starts its threads in the child, which may end it by SIGABRT",
+        do=f"set {fork_support.VARIABLE}=0, or import weft.agent before grpc",
     )
 
 

@@ -55,7 +55,7 @@ def run_with_reload(argv: Sequence[str], env: Mapping[str, str] | None = None) -
         ):
             if not changes and child.poll() != RESTART_STATUS:
                 continue
-            _log.info("starting the agent again", changed=sorted({path for _, path in changes})[:5])
+            _log.info("agent.restarting", changed=sorted({path for _, path in changes})[:5])
             _end(child)
             child = subprocess.Popen(argv, env=env)  # noqa: S603 - our own command line
     finally:

@@ -175,30 +175,30 @@ class SessionConnector:
             return from_call(error)
         except Exception:
             # A fault of weft. The agent must go on.
-            _log.exception("the session failed")
+            _log.exception("session.failed")
         return None
 
     def _refused(self, target: str, error: WeftError) -> None:
         self._stopped.set()
         _log.error(
-            "the coordinator refuses this agent",
+            "session.refused",
             target=target,
             code=error.code.name,
             reason=error.reason_name,
-            says=error.message,
+            error=error.message,
         )
         self._on_refused(error)
 
     def _tell(self, target: str, stream: SessionStream, error: WeftError | None) -> None:
         if self._stopped.is_set():
             return
-        says = stream.gave_up or (error and f"{error.code.name}: {error.message}")
+        why = stream.gave_up or (error and f"{error.code.name}: {error.message}")
         if stream.welcomed:
             self._quiet_until = 0.0
-            _log.warning("the session broke: dialling again", target=target, says=says)
+            _log.warning("session.broken", target=target, error=why, effect="dialling again")
         elif time.monotonic() >= self._quiet_until:
             self._quiet_until = time.monotonic() + REMIND_S
             if error is not None and error.code is grpc.StatusCode.ALREADY_EXISTS:
-                _log.error("another process has this agent's id: dialling until it is gone", says=says)
+                _log.error("session.id_in_use", target=target, error=why, effect="dialling until it is gone")
             else:
-                _log.warning("no session with the coordinator yet: dialling on", target=target, says=says)
+                _log.warning("session.unavailable", target=target, error=why, effect="dialling on")

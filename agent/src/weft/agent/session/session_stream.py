@@ -202,15 +202,19 @@ class SessionStream:
         if message.result_acks:
             refused = self._outbox.ack_results(message.result_acks)
             if refused:
-                _log.warning("results came too late: another agent had these tasks by then", results=refused)
+                _log.warning(
+                    "results.refused",
+                    count=refused,
+                    effect="they came too late: their tasks were another agent's by then",
+                )
         if message.progress_acks:
             self._outbox.ack_progress(message.progress_acks)
         if message.desired_state:
             self._agent.desired(message.desired_state)
         if message.direct_problem:
             _log.warning(
-                "direct calls cannot reach this agent: the coordinator dialled its advertised address in vain",
-                says=message.direct_problem,
+                "direct.unreachable",
+                error=message.direct_problem,
                 do="set WEFT_AGENT_ADVERTISED_ADDRESS to a HOST:PORT that leads here from elsewhere,"
                 ' or WEFT_AGENT_LISTEN to "off" if it should get no direct calls',
             )
@@ -285,7 +289,7 @@ class SessionStream:
             pass
         except Exception:
             # A fault of weft. It must not leave a stream on which nothing is sent.
-            _log.exception("the session failed")
+            _log.exception("session.failed")
             self.give_up("a message could not be made")
 
     async def _write(self, call: Any) -> None:

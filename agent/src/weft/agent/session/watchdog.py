@@ -65,7 +65,7 @@ class Watchdog:
                     self._speak(stream)
                 except Exception:
                     # A fault of weft. The next report may work.
-                    _log.exception("an out-of-band report failed")
+                    _log.exception("session.report_failed")
         finally:
             self._hang_up()
 
@@ -90,7 +90,7 @@ class Watchdog:
         try:
             coordinator_pb2_grpc.CoordinatorServiceStub(self._channel).Report(request, timeout=CALL_TIMEOUT_S)
         except grpc.RpcError as error:
-            _log.debug("an out-of-band report failed", says=str(error))
+            _log.debug("session.report_failed", error=str(error))
             return error.code()
         return grpc.StatusCode.OK
 

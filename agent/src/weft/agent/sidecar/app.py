@@ -108,7 +108,7 @@ class App:
         while (state := self.channel.get_state(try_to_connect=True)) is not _READY:
             if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE and time.monotonic() >= self._quiet_until:
                 self._quiet_until = time.monotonic() + REMIND_S
-                _log.warning("the app cannot be reached: dialling on", app=self.address)
+                _log.warning("app.unreachable", app=self.address, effect="dialling on")
             await self.channel.wait_for_state_change(state)
         self._quiet_until = 0.0
 
@@ -133,7 +133,7 @@ class App:
         self._loss.set()
         self._loss = asyncio.Event()
         if self.contract is not None:
-            _log.warning("the app is lost: its methods take no calls until it is back", app=self.address)
+            _log.warning("app.lost", app=self.address, effect="its methods take no calls until it is back")
             self._tell(frozenset(self.contract.services))
 
     async def _follow_app(self) -> None:
@@ -155,7 +155,7 @@ class App:
             health.settled.set()
             tell()
             _log.info(
-                "the app is there",
+                "app.connected",
                 app=self.address,
                 services=services,
                 methods=len(self.contract.methods),
@@ -175,9 +175,9 @@ class App:
             except HostingError as error:
                 if self.contract is None:
                     raise
-                _log.error("the app's new contract cannot be hosted", app=self.address, says=error.message)
+                _log.error("app.contract_refused", app=self.address, error=error.message)
             except WeftError as error:
-                _log.info("the app's contract cannot be read yet", app=self.address, says=error.message)
+                _log.info("app.contract_not_read", app=self.address, error=error.message)
             await asyncio.sleep(backoff_s)
             backoff_s = min(MAX_BACKOFF_S, backoff_s * 2)
 

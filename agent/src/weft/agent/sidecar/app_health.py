@@ -69,7 +69,7 @@ class AppHealth:
                     self._say(name, None if status == _Status.SERVICE_UNKNOWN else status)
                     backoff_s = FIRST_BACKOFF_S
             except DecodeError:
-                _log.warning("the app's health service gives an invalid answer: it is ignored", service=name)
+                _log.warning("app.health_invalid", service=name, effect="its answer is ignored")
                 self._say(name, None)
                 return
             except grpc.aio.AioRpcError as error:

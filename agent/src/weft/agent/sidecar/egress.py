@@ -101,7 +101,7 @@ class Egress:
             ) from None
         await self._server.start()
         self._discovery.start()
-        _log.info("egress open", egress=self._address)
+        _log.info("egress.opened", address=self._address)
 
     async def close(self, grace_s: float) -> None:
         """End; calls that are under way get the grace."""

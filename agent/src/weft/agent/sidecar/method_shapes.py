@@ -79,7 +79,7 @@ class Shapes:
             try:
                 entries = await self._reader.methods()
             except WeftError as error:
-                _log.debug("shapes are not known yet", says=error.message)
+                _log.debug("app.shapes_unknown", error=error.message)
                 await asyncio.sleep(RETRY_S)
                 continue
             self._kinds = {entry.name: cast("fleet_pb2.MethodKind", entry.kind) for entry in entries}

@@ -131,7 +131,7 @@ class CallTasks:
             try:
                 await self._store.cancel([task_id], why, self._cancel_grace_s)
             except errors.WeftError as error:
-                log.warning("call.cancel_failed", task=task_id, error=error.message)
+                log.warning("call.cancel_failed", task_id=task_id, error=error.message)
 
         task = asyncio.get_running_loop().create_task(cancel())
         self._cancelling.add(task)

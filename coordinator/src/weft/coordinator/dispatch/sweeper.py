@@ -91,7 +91,7 @@ class Sweeper:
             self._wake()
         if report.lost_owners:
             for owner in report.lost_owners:
-                log.warning("agent.lost", agent=owner.agent_id, epoch=owner.epoch)
+                log.warning("agent.lost", agent_id=owner.agent_id, epoch=owner.epoch)
                 self._lost(owner)
         return report
 

@@ -72,9 +72,9 @@ class Reachability:
             if session.set_direct_problem(problem):
                 agent, address = session.owner.agent_id, session.hello.advertised_address
                 if problem:
-                    log.warning("agent.unreachable", agent=agent, address=address, problem=problem)
+                    log.warning("agent.unreachable", agent_id=agent, address=address, error=problem)
                 else:
-                    log.info("agent.reachable", agent=agent, address=address)
+                    log.info("agent.reachable", agent_id=agent, address=address)
                 self._found(session)
             if not problem:
                 return

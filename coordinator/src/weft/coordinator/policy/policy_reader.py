@@ -120,7 +120,7 @@ class PolicyReader:
                 "contract.options_unknown",
                 method=method_name(method),
                 fields=unknown,
-                says="this coordinator is older than these options, and ignores them",
+                effect="this coordinator is older than these options, and ignores them",
             )
         return policy
 

@@ -120,7 +120,7 @@ class AttemptOutcomes:
 
     def _succeeded(self, session: AgentSession, count: int, now_s: float) -> None:
         if session.outcomes.succeeded(count, now_s):
-            log.info("agent.not_failing", agent=session.owner.agent_id)
+            log.info("agent.not_failing", agent_id=session.owner.agent_id)
             session.outcomes.told = None
             self._changed(session)
 
@@ -141,10 +141,10 @@ class AttemptOutcomes:
         if not known:
             log.warning(
                 "agent.failing",
-                agent=session.owner.agent_id,
-                failures_in_a_row=told.failures,
+                agent_id=session.owner.agent_id,
+                count=told.failures,
                 code=told.code,
-                now="others are given its tasks",
+                effect="others are given its tasks",
             )
         self._changed(session)
 

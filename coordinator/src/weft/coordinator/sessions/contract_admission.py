@@ -105,7 +105,7 @@ class ContractAdmission:
                 self._check_options(hello, hosted)
             if changed:
                 await self._store.put_contract(hosted.digest, hosted.file_descriptor_set, changed)
-                log.info("contract.accepted", agent=hello.agent_id, methods=len(changed))
+                log.info("contract.accepted", agent_id=hello.agent_id, methods=len(changed))
             self._contracts.admit(hosted, replace_options=replaces)
             self._refused.pop(hosted.digest, None)
         await self._admitted()

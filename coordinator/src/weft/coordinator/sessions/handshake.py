@@ -83,7 +83,7 @@ class Opener:
         welcome.desired_state = session.desired
         log.info(
             "agent.connected",
-            agent=hello.agent_id,
+            agent_id=hello.agent_id,
             epoch=session.owner.epoch,
             slots=hello.slots,
             methods=len(hello.methods),
@@ -144,10 +144,10 @@ class Opener:
             self._stale_refused[agent_id] = self._stale_refused.get(agent_id, 0) + len(stale)
             log.info(
                 "results.refused",
-                agent=agent_id,
+                agent_id=agent_id,
                 count=len(stale),
-                first_task=stale[0].task_id[:64],
-                first_attempt=stale[0].attempt,
+                task_id=stale[0].task_id[:64],
+                attempt=stale[0].attempt,
             )
 
     async def _desired(self, agent_id: str) -> fleet_pb2.DesiredState:

@@ -95,7 +95,7 @@ class Heartbeats:
             if not self.store_lost and now_s - self._answered_at_s > self._lost_after_s:
                 self.store_lost = True
                 sessions = list(self._sessions())
-                log.warning("sessions.store_lost", agents=len(sessions))
+                log.warning("sessions.store_lost", count=len(sessions))
                 for session in sessions:
                     _drop(session, _store_lost())
 
@@ -139,7 +139,7 @@ class Heartbeats:
 
 
 def _drop(session: AgentSession, error: errors.WeftError) -> None:
-    log.warning("agent.dropped", agent=session.owner.agent_id, reason=error.message)
+    log.warning("agent.dropped", agent_id=session.owner.agent_id, error=error.message)
     session.close(error)
     if session.task is not None:
         session.task.cancel()

@@ -155,10 +155,10 @@ class ReportHandler:
             except errors.WeftError as error:
                 if not session.open:
                     return False
-                log.warning("attempts.not_stored", agent=session.owner.agent_id, error=error.message)
+                log.warning("attempts.not_stored", agent_id=session.owner.agent_id, error=error.message)
                 await asyncio.sleep(RETRY_S)
             except Exception:
-                log.exception("attempts.failed", agent=session.owner.agent_id)
+                log.exception("attempts.failed", agent_id=session.owner.agent_id)
                 session.close(
                     refusals.internal("the coordinator failed to store a report; its log has the rest")
                 )
@@ -193,21 +193,14 @@ class ReportHandler:
         if refused:
             agent_id = session.owner.agent_id
             stale_refused[agent_id] = stale_refused.get(agent_id, 0) + len(refused)
-            first = refused[0]
-            log.info(
-                "results.refused",
-                agent=agent_id,
-                count=len(refused),
-                first_task=first.task_id[:64],
-                first_attempt=first.attempt,
-            )
+            log.info("results.refused", **_about(session, refused[0]), count=len(refused))
 
     def _report(self, session: AgentSession, item: session_pb2.AttemptResult) -> AttemptReport:
         try:
             return self._checked(session, item)
         except Exception:
             # A result that cannot be read must not end the agent's session.
-            log.exception("attempts.unreadable", agent=session.owner.agent_id, task=item.task_id[:64])
+            log.exception("attempts.unreadable", **_about(session, item))
             error = refusals.internal(
                 "the coordinator could not read the attempt's outcome; its log has the rest"
             )
@@ -221,9 +214,9 @@ class ReportHandler:
         except errors.ResourceExhausted as error:
             outcome = task_pb2.Outcome(status=error.status())
         if outcome.headers:
-            self._drop_unsendable(session, outcome.headers)
+            _drop_unsendable(session, item, outcome.headers)
         if outcome.trailers:
-            self._drop_unsendable(session, outcome.trailers)
+            _drop_unsendable(session, item, outcome.trailers)
         code = outcome.status.code
         if outcome.HasField("error"):
             if code == 0:
@@ -248,16 +241,6 @@ class ReportHandler:
             final=info is not None and info.domain == errors.DOMAIN and info.reason in _FINAL_REASONS,
         )
 
-    def _drop_unsendable(self, session: AgentSession, entries: MutableSequence[task_pb2.Metadatum]) -> None:
-        """Drop metadata that gRPC cannot send: it would fail the caller's call, and the result would be lost."""
-        kept = [entry for entry in entries if metadata.can_be_sent(entry)]
-        if len(kept) < len(entries):
-            log.warning(
-                "outcome.metadata_dropped", agent=session.owner.agent_id, count=len(entries) - len(kept)
-            )
-            del entries[:]
-            entries.extend(kept)
-
     def _bound(self, outcome: task_pb2.Outcome) -> None:
         size_bytes = len(outcome.response)
         if size_bytes > self._max_response_bytes:
@@ -273,7 +256,7 @@ class ReportHandler:
                 refused.setdefault(ref, error)
             elif ref not in refused:
                 if item.headers:
-                    self._drop_unsendable(session, item.headers)
+                    _drop_unsendable(session, item, item.headers)
                 headers = codec.packed_headers(item.headers)
                 items.append(ProgressItem(session.owner, *ref, item.index, item.payload, headers))
         indexes: dict[AttemptRef, int] = {}
@@ -320,6 +303,30 @@ def _final(session: AgentSession, task_id: str, attempt: int, error: errors.Weft
     """The end of an attempt and of its task, by an error of weft's."""
     outcome = task_pb2.Outcome(status=error.status()).SerializeToString()
     return AttemptReport(session.owner, task_id, attempt, error.code.value[0], outcome, final=True)
+
+
+def _drop_unsendable(
+    session: AgentSession,
+    item: session_pb2.AttemptResult | session_pb2.Progress,
+    entries: MutableSequence[task_pb2.Metadatum],
+) -> None:
+    """Drop metadata that gRPC cannot send: it would fail the caller's call, and the result would be lost."""
+    kept = [entry for entry in entries if metadata.can_be_sent(entry)]
+    if len(kept) < len(entries):
+        log.warning("outcome.metadata_dropped", **_about(session, item), count=len(entries) - len(kept))
+        del entries[:]
+        entries.extend(kept)
+
+
+def _about(
+    session: AgentSession, item: session_pb2.AttemptResult | session_pb2.Progress | session_pb2.ResultAck
+) -> dict[str, str | int]:
+    """The fields of a log line about an attempt. Ids come from the agent: they may be of any length."""
+    return {
+        "agent_id": session.owner.agent_id,
+        "task_id": item.task_id[:64],
+        "attempt": item.attempt,
+    }
 
 
 async def _pause_after(items: Sequence[object]) -> None:

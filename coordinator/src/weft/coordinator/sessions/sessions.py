@@ -267,7 +267,7 @@ class Sessions:
         except DecodeError as error:
             session.close(guard.malformed(error))
         except Exception:
-            log.exception("session.failed", agent=session.owner.agent_id)
+            log.exception("session.failed", agent_id=session.owner.agent_id)
             session.close(
                 refusals.internal("the coordinator failed to handle a message; its log has the rest")
             )
@@ -305,13 +305,13 @@ class Sessions:
             await self._settle(session)
         except errors.WeftError as error:
             # The lease ends by itself.
-            log.warning("session.end_not_stored", agent=agent_id, error=error.message)
+            log.warning("session.end_not_stored", agent_id=agent_id, error=error.message)
         log.info(
             "agent.left" if session.goodbye else "agent.disconnected",
-            agent=agent_id,
+            agent_id=agent_id,
             epoch=session.owner.epoch,
             held=len(session.held),
-            reason=session.error.message if session.error else None,
+            error=session.error.message if session.error else None,
         )
         self._listener.ready()
 

@@ -9,11 +9,12 @@ outside a handler inherits nothing. No I/O; only `timeout_s` reads the clock.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from weft.rpc.process import log_context
 from weft.rpc.telemetry import trace_headers
 
 ROOT_ID_KEY = "weft-root-id"
@@ -69,6 +70,10 @@ class HandledCall(Protocol):
         """The call context of calls that the handler makes now."""
         ...
 
+    def log_fields(self) -> Mapping[str, str | int]:
+        """The fields of log lines about the call: task, attempt, method and agent."""
+        ...
+
 
 _handled: ContextVar[HandledCall] = ContextVar("weft_handled_call")
 
@@ -81,6 +86,18 @@ def enter(call: HandledCall) -> None:
 def handled() -> HandledCall | None:
     """The call that is being handled here. None: there is none."""
     return _handled.get(None)
+
+
+def log_fields() -> Mapping[str, str | int]:
+    """The fields of lines that are logged here: those of the call that is being handled, and of its caller's trace. Empty: there
+    is none."""
+    call = _handled.get(None)
+    if call is None:
+        return {}
+    return {**call.log_fields(), **log_context.trace_fields(call.child_context().traceparent)}
+
+
+log_context.add_source(log_fields)
 
 
 def current() -> CallContext | None:

@@ -53,7 +53,7 @@ async def to_caller(sending: Awaitable[T]) -> T:
 def caller_gone(error: BaseException) -> CallerGone:
     """Count a caller that has left. Returns the exception to raise."""
     _Counter.calls += 1
-    _log.debug("a caller left before its answer", error=repr(error))
+    _log.debug("call.caller_gone", error=repr(error))
     return CallerGone()
 
 

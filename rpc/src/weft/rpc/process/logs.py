@@ -15,11 +15,20 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
 from weft.rpc.process.after_import import after_import
-from weft.rpc.process.log_lines import LineFormatter, LogLines, as_line, level_name
+from weft.rpc.process.log_lines import (
+    LineFormatter,
+    LogLines,
+    as_line,
+    complete,
+    entry_of,
+    level_name,
+    level_of_method,
+)
+from weft.rpc.process.redaction import redacted, redacted_text
 from weft.rpc.process.steady_output import SteadyWriter, make_steady
 
 # Takes an event: level, logger's name, event, fields.
@@ -27,7 +36,7 @@ Sink = Callable[[int, str, str, Mapping[str, Any]], None]
 
 # Libraries that log where an exception would do harm: in the event loop's callbacks, in gRPC's server.
 _LIBRARIES = ("asyncio", "concurrent", "grpc", "redis", "opentelemetry")
-_LOST = "lines of this log were lost: it could not be written"
+_LOST = "log.lines_lost"
 
 
 class Logger:
@@ -71,7 +80,7 @@ def tell_loop_failure(_loop: asyncio.AbstractEventLoop, context: Mapping[str, An
     """
     about = {key: value for key, value in context.items() if key not in ("message", "exception")}
     about["exc_info"] = context.get("exception", False)
-    _emit(logging.ERROR, "weft.loop", context.get("message", "the event loop has failed"), about)
+    _emit(logging.ERROR, "weft.loop", "loop.failed", {"error": context.get("message", ""), **about})
 
 
 def leave_out(name: str, unwanted: Callable[[BaseException | None], bool]) -> None:
@@ -104,14 +113,18 @@ def _emit(level: int, name: str, event: str, fields: Mapping[str, Any]) -> None:
 def _to_the_application(level: int, name: str, event: str, fields: Mapping[str, Any]) -> None:
     # An application that configured structlog has imported it.
     structlog: Any = sys.modules.get("structlog")
-    if structlog is not None and structlog.is_configured():
-        getattr(structlog.get_logger(name), level_name(level))(event, **fields)
-        return
+    by_structlog = structlog is not None and structlog.is_configured()
     logger = logging.getLogger(name)
-    if logger.isEnabledFor(level):
-        told = {key: value for key, value in fields.items() if key != "exc_info"}
-        text = " ".join((event, *(f"{key}={value!r}" for key, value in told.items())))
-        logger.log(level, "%s", text, exc_info=fields.get("exc_info"), extra={"weft": told})
+    if not by_structlog and not logger.isEnabledFor(level):
+        return
+    # The application's own lines are its own business; those of weft have no secrets here either.
+    exception = {"exc_info": fields["exc_info"]} if "exc_info" in fields else {}
+    event, told = redacted_text(event), redacted({key: fields[key] for key in fields if key != "exc_info"})
+    if by_structlog:
+        getattr(structlog.get_logger(name), level_name(level))(event, **told, **exception)
+        return
+    text = " ".join((event, *(f"{key}={value!r}" for key, value in told.items())))
+    logger.log(level, "%s", text, extra={"weft": told}, **exception)
 
 
 class _InUse:
@@ -119,6 +132,8 @@ class _InUse:
 
     def __init__(self) -> None:
         self.sink: Sink = _to_the_application
+        # 0: the application's set-up decides.
+        self.threshold = 0
 
 
 _in_use = _InUse()
@@ -126,10 +141,12 @@ _in_use = _InUse()
 
 def configure(level: str = "info") -> None:
     """Set up logging for a process of weft's own. Not for a library: the application's set-up is used there."""
-    threshold = logging.getLevelNamesMapping()[level.upper()]
+    threshold = _in_use.threshold = logging.getLevelNamesMapping()[level.upper()]
     writer = make_steady()
     lines = LogLines(terminal=os.isatty(2))
-    writer.notice = lambda count: lines.rendered(logging.WARNING, _LOST, {"count": count})
+    writer.notice = lambda count: lines.rendered(
+        logging.WARNING, _LOST, {"count": count, "effect": "the log could not be written"}
+    )
 
     def sink(level: int, _name: str, event: str, fields: Mapping[str, Any]) -> None:
         if level >= threshold:
@@ -140,18 +157,53 @@ def configure(level: str = "info") -> None:
     after_import("structlog", lambda: _configure_structlog(lines, threshold, writer))
     handler = _Handler(writer)
     handler.setFormatter(LineFormatter(lines))
-    logging.basicConfig(level=max(threshold, logging.WARNING), handlers=[handler], force=True)
+    _take_logging(handler, threshold)
+
+
+def threshold() -> int:
+    """The lowest level that this process logs, for the processes that it starts."""
+    return _in_use.threshold or logging.getLogger("weft.agent").getEffectiveLevel()
+
+
+def forward(sink: Sink, level: int) -> None:
+    """Send all log events of this process to `sink`, those of `logging` and of structlog too, each with its context."""
+
+    def send(level: int, name: str, event: str, fields: Mapping[str, Any]) -> None:
+        told = complete({"event": event, **fields})
+        sink(level, name, told.pop("event", ""), told)
+
+    use(send)
+    _in_use.threshold = level
+    after_import("structlog", lambda: _forward_structlog(send, level))
+    _take_logging(_Forwarding(send), level)
+
+
+def _take_logging(handler: logging.Handler, level: int) -> None:
+    logging.basicConfig(level=level, handlers=[handler], force=True)
     for name in _LIBRARIES:
         library = logging.getLogger(name)
         library.handlers = [_LogGuard()]
         library.propagate = False
+        # Their normal work is of no interest to those who run a program.
+        library.setLevel(max(level, logging.WARNING))
+
+
+def _forward_structlog(sink: Sink, level: int) -> None:
+    import structlog
+
+    def send(_logger: Any, method: str, entry: MutableMapping[str, Any]) -> Any:
+        event = entry.pop("event", "")
+        sink(level_of_method(method), "", event, entry)
+        raise structlog.DropEvent
+
+    structlog.configure(processors=[send], wrapper_class=structlog.make_filtering_bound_logger(level))
 
 
 def _configure_structlog(lines: LogLines, threshold: int, writer: SteadyWriter) -> None:
     import structlog
 
     structlog.configure(
-        processors=[*lines.first, *lines.last],
+        processors=[lines.step],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=lambda *_: _Printer(writer),
         cache_logger_on_first_use=True,
@@ -180,6 +232,21 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self._writer.write(as_line(self.format(record)))
+        except Exception:
+            self.handleError(record)
+
+
+class _Forwarding(logging.Handler):
+    """Sends the records of `logging` to a sink."""
+
+    def __init__(self, sink: Sink) -> None:
+        super().__init__()
+        self._sink = sink
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            entry = entry_of(record)
+            self._sink(record.levelno, record.name, entry.pop("event", ""), entry)
         except Exception:
             self.handleError(record)
 

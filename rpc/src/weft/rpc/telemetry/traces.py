@@ -117,14 +117,14 @@ def _span(
             tracer.start_as_current_span(name, kind=kind, attributes=shared | dict(about))
         )
     except Exception as error:
-        _log.error("the application's tracing failed", exc_info=error, method=method)
+        _log.error("tracing.failed", exc_info=error, method=method)
     try:
         yield span
     finally:
         try:
             stack.close()
         except Exception as error:
-            _log.error("the application's tracing failed", exc_info=error, method=method)
+            _log.error("tracing.failed", exc_info=error, method=method)
 
 
 def end(span: trace.Span, outcome: task_pb2.Outcome, *, failed: bool) -> None:

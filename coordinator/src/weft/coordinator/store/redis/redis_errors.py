@@ -50,9 +50,9 @@ class Refusals:
         now_s = time.monotonic()
         if now_s - self._logged_at_s.get(what, -REPEAT_S) >= REPEAT_S:
             self._logged_at_s[what] = now_s
-            log.error("store.refused", what=what, error=text)
+            log.error("store.refused", operation=what, error=text)
 
     def over(self, what: str) -> None:
         """A request succeeded: its refusal is over."""
         if self._logged_at_s and self._logged_at_s.pop(what, None) is not None:
-            log.warning("store.accepted", what=what)
+            log.warning("store.accepted", operation=what)

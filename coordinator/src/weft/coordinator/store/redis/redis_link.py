@@ -368,7 +368,7 @@ class RedisLink:
         while self.in_doubt:
             taken_back = await self.run("undo", [self.in_doubt[0], CLAIM_KEPT_S])
             self.in_doubt.pop(0)
-            log.warning("claim.undone", attempts=taken_back)
+            log.warning("claim.undone", count=taken_back)
         if versions != self._versions:
             self._versions = versions
             self.listener.fleet_changed()
@@ -389,5 +389,5 @@ class RedisLink:
         lost = [task_id for task_id, since_s in since.items() if now_s - since_s >= _LOST_S]
         self._absent = {task_id: since_s for task_id, since_s in since.items() if task_id not in lost}
         if lost:
-            log.error("store.tasks_lost", tasks=len(lost))
+            log.error("store.tasks_lost", count=len(lost), task_id=lost[0])
             tell_lost(self.listener, lost)
