@@ -89,10 +89,10 @@ async def test_a_stop_during_the_start(mesh: MeshHarness, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("fault", "told", "most_s"),
     [
-        ("background raises", "the background function refresh raised: it is not started again", 0.0),
-        ("background stays", "the background function poll did not end in time", BACKGROUND_GRACE_S),
-        ("stop raises", "the on_stop function close_last raised", 0.0),
-        ("stop hangs", "the on_stop function close_first did not end in time", STOP_TIMEOUT_S),
+        ("background raises", '"hook.failed", "hook": "background function refresh"', 0.0),
+        ("background stays", '"hook.not_ended", "hook": "background function poll"', BACKGROUND_GRACE_S),
+        ("stop raises", '"hook.failed", "hook": "on_stop function close_last"', 0.0),
+        ("stop hangs", '"hook.not_ended", "hook": "on_stop function close_first"', STOP_TIMEOUT_S),
     ],
 )
 async def test_what_goes_wrong_is_told_and_ends(

@@ -248,7 +248,7 @@ async def test_an_agent_that_waits_for_its_coordinator_takes_work_when_it_comes(
     await mesh.coordinator_process.kill()
     await mesh.agent("early", wait=False)
     early = mesh.agents["early"]
-    while "no session with the coordinator yet" not in early.output():
+    while "session.unavailable" not in early.output():
         assert early.alive
         await asyncio.sleep(0.02)
     await mesh.restart_coordinator()

@@ -304,7 +304,7 @@ async def test_an_app_whose_health_is_rubbish(all_doors: MeshOfAll) -> None:
     mesh = all_doors.harness
     async with app_that_answers(answers) as address:
         side = await sidecar(mesh, address, agent_id="odd")
-        await until(lambda: "health service gives an invalid answer" in side.output(), "it says so")
+        await until(lambda: "app.health_invalid" in side.output(), "it says so")
         async with grpc.aio.insecure_channel(await direct_address(mesh, "odd")) as channel:
             stub = probe_pb2_grpc.ProbeServiceStub(channel)
             assert (await stub.Echo(Payload(), timeout=WAIT_S)).data == b"odd"

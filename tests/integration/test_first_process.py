@@ -119,7 +119,7 @@ async def test_a_program_of_its_own_is_told_what_it_lacks(tmp_path: Path) -> Non
     try:
         await until(lambda: "process 1" in process.output() or not process.alive, "it says so")
         assert "weft agent" in process.output()
-        await until(lambda: "no session" in process.output(), "it runs")
+        await until(lambda: "session.unavailable" in process.output(), "it runs")
         inside(process)[0].send_signal(signal.SIGTERM)
         assert await process.wait() == 0, process.output()
     finally:

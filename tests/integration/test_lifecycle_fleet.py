@@ -94,7 +94,7 @@ async def test_two_live_agents_cannot_share_an_id(shared_mesh: MeshHarness) -> N
     second = await mesh.agent("twin", slots=2, labels=labels, wait=False, program=tasks.PLAIN)
 
     async def refused() -> bool:
-        return "another process has this agent's id" in second.output()
+        return "session.id_in_use" in second.output()
 
     await mesh.eventually(refused, "the second process is told that its id is taken")
     assert second.alive

@@ -153,7 +153,7 @@ async def test_a_real_agent_and_the_command(mesh: MeshHarness) -> None:
 
         async def warned() -> bool:
             log = mesh.agents["bad"].output()
-            return "direct calls cannot reach this agent" in log and address in log
+            return "direct.unreachable" in log and address in log
 
         await mesh.eventually(warned, "the agent's log has it")
         listed = await weft("agents", "list", "--target", mesh.target)

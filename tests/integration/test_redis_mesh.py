@@ -142,7 +142,7 @@ async def test_one_id_is_one_live_process_at_both(pair: tuple[MeshHarness, MeshH
     first = await here.agent("a1")
     session = await _agent(here, "a1")
     second = await there.agent("a1", wait=False)
-    await until(lambda: "another process has this agent's id" in second.output(), "the second is refused")
+    await until(lambda: "session.id_in_use" in second.output(), "the second is refused")
     assert "another live process is connected as agent 'a1'" in second.output()
     # The first works on, while the second dials about once a second.
     await there.wait_serving()

@@ -161,7 +161,7 @@ async def _polls(h: Harness, server: RedisServer, count: int = 3) -> None:
 
 def _events(logs: Sequence[Mapping[str, object]]) -> list[tuple[object, object]]:
     """What the store said of its Redis."""
-    return [(log["event"], log.get("what")) for log in logs if str(log["event"]).startswith("store.")]
+    return [(log["event"], log.get("operation")) for log in logs if str(log["event"]).startswith("store.")]
 
 
 async def test_a_key_of_another_type_in_the_way(h: Harness, server: RedisServer) -> None:

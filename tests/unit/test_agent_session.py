@@ -344,7 +344,7 @@ def test_an_id_in_use_is_tried_again(
             errors.AlreadyExists("agent id 'a1' is in use", reason=errors_pb2.ERROR_REASON_AGENT_ID_IN_USE)
         )
         coordinator.accept().welcome()
-        assert "another process has this agent's id" in caplog.text
+        assert "session.id_in_use" in caplog.text
 
 
 def test_it_dials_until_a_coordinator_is_there_and_comes_back_to_it() -> None:

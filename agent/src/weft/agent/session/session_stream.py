@@ -202,7 +202,7 @@ class SessionStream:
         if message.result_acks:
             refused = self._outbox.ack_results(message.result_acks)
             if refused:
-                _log.warning(
+                _log.info(
                     "results.refused",
                     count=refused,
                     effect="they came too late: their tasks were another agent's by then",

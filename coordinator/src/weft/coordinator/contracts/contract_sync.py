@@ -78,7 +78,7 @@ class ContractSync:
             needed |= set(await self._also_needed())
         forgotten = await self._store.forget_contracts(hosted, needed, self._forget_after_s)
         if forgotten:
-            log.info("contracts.forgotten", count=len(forgotten), first=forgotten[0][:12])
+            log.info("contracts.forgotten", count=len(forgotten), digest=forgotten[0][:12])
         for digest in forgotten:
             self._drop(digest)
 

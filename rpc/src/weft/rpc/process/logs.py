@@ -113,14 +113,15 @@ def _emit(level: int, name: str, event: str, fields: Mapping[str, Any]) -> None:
 def _to_the_application(level: int, name: str, event: str, fields: Mapping[str, Any]) -> None:
     # An application that configured structlog has imported it.
     structlog: Any = sys.modules.get("structlog")
-    by_structlog = structlog is not None and structlog.is_configured()
+    if structlog is not None and not structlog.is_configured():
+        structlog = None
     logger = logging.getLogger(name)
-    if not by_structlog and not logger.isEnabledFor(level):
+    if structlog is None and not logger.isEnabledFor(level):
         return
     # The application's own lines are its own business; those of weft have no secrets here either.
     exception = {"exc_info": fields["exc_info"]} if "exc_info" in fields else {}
     event, told = redacted_text(event), redacted({key: fields[key] for key in fields if key != "exc_info"})
-    if by_structlog:
+    if structlog is not None:
         getattr(structlog.get_logger(name), level_name(level))(event, **told, **exception)
         return
     text = " ".join((event, *(f"{key}={value!r}" for key, value in told.items())))

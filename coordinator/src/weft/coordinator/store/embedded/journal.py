@@ -249,7 +249,7 @@ class Journal:
             if not future.done():
                 future.set_result(result)
         if not self.writable:
-            log.warning("store.writable_again")
+            log.info("store.writable_again")
             self.writable = True
             self._retry_s = 0.0
             self._events.recovered()

@@ -55,4 +55,4 @@ class Refusals:
     def over(self, what: str) -> None:
         """A request succeeded: its refusal is over."""
         if self._logged_at_s and self._logged_at_s.pop(what, None) is not None:
-            log.warning("store.accepted", operation=what)
+            log.info("store.accepted", operation=what)

@@ -212,7 +212,7 @@ class RedisLink:
     def _note_available(self) -> None:
         """A write succeeded. A read does not show that Redis takes writes."""
         if not self.writable:
-            log.warning("store.available")
+            log.info("store.available")
             self.writable = True
             self.reread_all()
             self.listener.ready()
