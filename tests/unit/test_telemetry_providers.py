@@ -20,7 +20,9 @@ def receiver() -> Iterator[OtlpReceiver]:
 @pytest.fixture(autouse=True)
 def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     lines: list[str] = []
-    monkeypatch.setattr(providers._log.__class__, "warning", lambda _self, event, **_: lines.append(event))
+    monkeypatch.setattr(
+        providers._log.__class__, "warning", lambda _self, event, **about: lines.append(f"{event} {about}")
+    )
     return lines
 
 
@@ -91,7 +93,10 @@ def test_a_sampler_of_the_environment_is_in_force(monkeypatch: pytest.MonkeyPatc
     [
         (
             {"OTEL_TRACES_EXPORTER": "jaeger"},
-            ["traces are not exported by 'jaeger'", "no installed package has it"],
+            [
+                "telemetry.not_exported {'signal': 'traces', 'exporter': 'jaeger'",
+                "no installed package has it",
+            ],
         ),
         (
             {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"},
@@ -120,7 +125,9 @@ def test_without_the_extra_one_line_says_what_to_install(
     monkeypatch.setattr(providers, "find_spec", lambda _name: None)
     assert providers.set_up_traces("weft-agent", "a1") is None
     (line,) = said
-    assert "traces are not exported: OpenTelemetry's SDK is not installed: pip install" in line
+    assert "telemetry.not_exported {'signal': 'traces'" in line
+    assert "OpenTelemetry's SDK is not installed" in line
+    assert "pip install" in line
 
 
 def test_the_end_does_not_wait_for_a_receiver_that_is_away(
@@ -132,4 +139,5 @@ def test_the_end_does_not_wait_for_a_receiver_that_is_away(
     with provider.get_tracer("test").start_as_current_span("a span"):
         pass
     providers.shut_down(provider, 0.05)
-    assert said == ["the last traces were not sent within 0.05 s"]
+    (line,) = said
+    assert line.startswith("telemetry.last_lost {'timeout_s': 0.05,")

@@ -54,7 +54,10 @@ def exporters(signal: Signal, environ: Environ = os.environ) -> list[Any]:
     names = exporter_names(signal, environ)
     if names and find_spec("opentelemetry.sdk") is None:
         _log.warning(
-            f"{signal} are not exported: OpenTelemetry's SDK is not installed: {install_command('telemetry')}"
+            "telemetry.not_exported",
+            signal=signal,
+            error="OpenTelemetry's SDK is not installed",
+            do=install_command("telemetry"),
         )
         return []
     made: list[Any] = []
@@ -62,9 +65,10 @@ def exporters(signal: Signal, environ: Environ = os.environ) -> list[Any]:
         try:
             made.append(_made(name, signal, environ))
         except LookupError as error:
-            _log.warning(f"{signal} are not exported by {name!r}: {error.args[0]}")
+            _log.warning("telemetry.not_exported", signal=signal, exporter=name, error=str(error.args[0]))
         except Exception as error:  # an exporter's own: a wrong endpoint, a missing certificate
-            _log.warning(f"{signal} are not exported by {name!r}: the exporter cannot be made: {error}")
+            why = f"the exporter cannot be made: {error}"
+            _log.warning("telemetry.not_exported", signal=signal, exporter=name, error=why)
     return made
 
 
@@ -148,4 +152,6 @@ def shut_down(provider: TracerProvider | None, timeout_s: float = FLUSH_S) -> No
     ending.start()
     ending.join(timeout_s)
     if ending.is_alive():
-        _log.warning(f"the last traces were not sent within {timeout_s:g} s")
+        _log.warning(
+            "telemetry.last_lost", timeout_s=timeout_s, effect="the last traces were not sent in time"
+        )
