@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from weft.coordinator.store.redis import scripts
+from weft.coordinator.store.redis.lua_linker import linked
 
 
 def test_scripts_that_are_run_and_scripts_that_are_there_are_the_same() -> None:
@@ -28,8 +29,37 @@ def test_scripts_that_are_run_and_scripts_that_are_there_are_the_same() -> None:
 def test_a_script_of_the_fleet_is_its_function() -> None:
     text, digest = scripts._source("register")
     assert text.endswith("\nreturn reply(register())\n")
-    assert "local function end_reported(" in text
     assert digest != scripts._source("renew")[1]
+
+
+# Functions of the scripts that every task needs, and of one that needs none of a task's moves: each run makes them anew.
+MOST_FUNCTIONS = {"enqueue": 53, "claim": 49, "complete": 43, "fence": 12}
+
+
+def test_a_script_has_the_functions_that_it_uses() -> None:
+    for name, most in MOST_FUNCTIONS.items():
+        functions = re.findall(r"^(?:local )?function (\w+)", scripts._source(name)[0], re.MULTILINE)
+        assert len(functions) <= most, (name, functions)
+
+
+def test_functions_that_nothing_leads_to_are_left_out() -> None:
+    unused = """local function unused()
+  return unused()
+end
+"""
+    used = """local function f()
+  return g()
+end
+function g()
+  return 'unused()', t.unused
+end
+"""
+    rest = """-- unused() is named here.
+local g, unused
+local t = {unused = 1}
+return f()
+"""
+    assert linked(unused + used + rest) == used + rest
 
 
 @pytest.mark.parametrize("name", scripts._names())

@@ -1,6 +1,7 @@
 """Runs the scripts, by their digests; loads them again when Redis has forgotten them.
 
-A script is the shared files, and a file of its own or a function of a file with several (`_OF_FUNCTIONS`), with the constants put in.
+A script is the shared files, and a file of its own or a function of a file with several (`_OF_FUNCTIONS`), with the constants put in,
+and without the functions that it does not use.
 Calls go out in order, one pipeline after another: calls that come while a pipeline is under way form the next one. The storing
 of a task and its claim by an idle agent are one pipeline.
 """
@@ -23,6 +24,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 from weft.coordinator.store.redis.encoding import pack, unpack
 from weft.coordinator.store.redis.endpoint_resolver import PrimaryMoved
 from weft.coordinator.store.redis.lua_constants import with_constants
+from weft.coordinator.store.redis.lua_linker import linked
 
 # Calls of one pipeline: later calls must not wait for long.
 _PIPELINE_CALLS = 256
@@ -85,7 +87,7 @@ def _source(name: str) -> tuple[str, str]:
     """A script and its digest."""
     file = _functions().get(name)
     own = _files()[name] if file is None else f"{_files()[file]}\nreturn reply({name}())\n"
-    text = with_constants("\n".join((*(_files()[part] for part in _SHARED), own)))
+    text = with_constants(linked("\n".join((*(_files()[part] for part in _SHARED), own))))
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 

@@ -137,7 +137,7 @@ local function serve(owner)
         parked = parked + 1
         open_gates().park(id, t, shut, at)
       else
-        local size = call('STRLEN', key('b', id))
+        local size = t.bs
         if size > room and #claims > 0 then
           -- The answer is large enough: the next claim gets the rest.
           woke = true

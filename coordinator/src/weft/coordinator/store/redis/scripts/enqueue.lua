@@ -152,7 +152,7 @@ for index, item in ipairs(request[2]) do
   elseif known then
     local same = string.sub(known, 1, #item[9]) == item[9]
     results[index] = {same and 1 or 2, string.sub(known, #item[9] + 1)}
-  elseif call('EXISTS', key('t', id)) == 1 then
+  elseif id <= last and call('EXISTS', key('t', id)) == 1 then
     -- A repeat of a call whose answer was lost.
     results[index] = {0, id}
   elseif not item[12] and too_many(item[2]) then
@@ -185,10 +185,12 @@ for index, item in ipairs(request[2]) do
       store(id, t, item, newest)
       if id > last then
         last = id
-        call('SET', all('last'), last)
       end
       results[index] = {0, id}
     end
   end
+end
+if last ~= known_of[1] and last ~= '' then
+  call('SET', all('last'), last)
 end
 return reply(results)

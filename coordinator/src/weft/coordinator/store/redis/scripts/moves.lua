@@ -83,7 +83,10 @@ end
 
 -- A queue's method, and its name without an avoided agent; nil instead of the name if nothing is required.
 local function required(queue)
-  local method, text = string.match(queue, '^([^\n]*)\n?(.*)$')
+  if not string.find(queue, '\n', 1, true) then
+    return queue, nil
+  end
+  local method, text = string.match(queue, '^([^\n]*)\n(.*)$')
   text = string.gsub(text, '^%[%[%["","[^"]*"%],?', '[[')
   if text == '' or text == '[[],[]]' then
     return method, nil
@@ -93,7 +96,7 @@ end
 
 -- Count an unfinished task into its queue or out of it, and the different requirements of its method.
 local function tally(queue, by)
-  count('queues', queue, by)
+  add('queues', queue, by)
   local method, set = required(queue)
   if set then
     local left = call('HINCRBY', all('sets'), set, by)
@@ -123,9 +126,9 @@ local function leave(id, t, unstarted)
     -- `reply` forgets the turns of an empty queue.
     fair = fair or t.fk ~= nil
   elseif t.s == SCHEDULED then
-    count('scheduled', t.q, -1)
+    add('scheduled', t.q, -1)
   elseif t.s == RUNNING then
-    count('running', t.q, -1)
+    add('running', t.q, -1)
     call('SREM', key('held', session(t.oa, t.oe)), id)
     if t.tg then
       open_gates().release(id, t, unstarted)
@@ -148,9 +151,9 @@ local function enter(id, t, state, front)
     call('ZADD', key('ready', t.q), rank, id)
     woke = true
   elseif state == SCHEDULED then
-    count('scheduled', t.q, 1)
+    add('scheduled', t.q, 1)
   elseif state == RUNNING then
-    count('running', t.q, 1)
+    add('running', t.q, 1)
     call('SADD', key('held', session(t.oa, t.oe)), id)
   end
 end
@@ -158,7 +161,7 @@ end
 -- Add an unfinished task.
 local function place(id, t, state)
   tally(t.q, 1)
-  call('INCR', all('unfinished'))
+  unfinished = unfinished + 1
   enter(id, t, state)
   if is_limited() then
     open_gates().keep(id, t)
@@ -201,7 +204,7 @@ local function finish(id, t, state, named, outcome)
   leave(id, t)
   enter(id, t, state)
   tally(t.q, -1)
-  call('DECR', all('unfinished'))
+  unfinished = unfinished - 1
   if t.ug then
     open_gates().unkeep(id, t)
   end
