@@ -82,6 +82,7 @@ async def test_services_are_listed(target, version):
         "grpc.reflection.v1alpha.ServerReflection",
         "probe.v1.ProbeService",
         "weft.v1.CoordinatorService",
+        "weft.v1.GroupService",
         "weft.v1.MethodService",
         "weft.v1.ScheduleService",
     ]

@@ -6,20 +6,17 @@ import asyncio
 import random
 from collections import Counter
 from typing import Any
-from unittest.mock import AsyncMock
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import code_pb2
 
 from probe.v1.probe_pb2 import ProbeRequest
+from tests.store.dying_store import Died, DyingStore, submissions_of
 from tests.store.support import Harness, StoreFactory
 from tests.support.lightweight import CONTRACT, ECHO
-from weft.coordinator.calls.submission import SubmissionService
-from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
+from weft.coordinator.contracts.contract_catalogue import Contracts
 from weft.coordinator.contracts.contract_sync import ContractSync
-from weft.coordinator.fleet.agent_register import AgentRegister
-from weft.coordinator.fleet.matching import Matching
 from weft.coordinator.request_checks import MAX_REASON_CHARS
 from weft.coordinator.schedules.schedule_codec import (
     KIND,
@@ -32,7 +29,6 @@ from weft.coordinator.schedules.schedule_codec import (
 from weft.coordinator.schedules.schedule_rules import Fate
 from weft.coordinator.schedules.schedule_table import KEEP_ENDED_S, TAKEN_UP_S, ScheduleTable, row_put
 from weft.coordinator.schedules.tick_pass import TickPass
-from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.table_store import RowPut
 from weft.rpc.times import duration, seconds, timestamp
 from weft.v1 import schedule_pb2, task_pb2
@@ -50,44 +46,9 @@ from weft.v1.schedule_pb2 import (
 PERIOD_S = 10.0
 
 
-class Died(BaseException):
-    """The coordinator is killed here."""
-
-
-class DyingStore:
-    """A store whose process dies at its n-th call: before the call has an effect, or after it."""
-
-    def __init__(self, store: Any, calls: int, *, after: bool) -> None:
-        self._store = store
-        self._left = calls
-        self._after = after
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._store, name)
-        if not asyncio.iscoroutinefunction(found):
-            return found
-
-        async def call(*args: Any, **more: Any) -> Any:
-            self._left -= 1
-            if self._left == 0 and not self._after:
-                raise Died
-            result = await found(*args, **more)
-            if self._left == 0:
-                raise Died
-            return result
-
-        return call
-
-
 def tick_pass(store: Any, *, contract: bool = True, max_queued: int = 1_000_000) -> TickPass:
     """The passes of a coordinator that has just started."""
-    contracts = Contracts()
-    if contract:
-        contracts.admit(Contract.load(CONTRACT, [ECHO]))
-    matching = Matching(store, AgentRegister(), AsyncMock())
-    settings = CoordinatorSettings(store="unused", max_queued_tasks=max_queued)
-    submissions = SubmissionService(store, contracts, matching, settings)
-    return TickPass(store, submissions, 5.0)
+    return TickPass(store, submissions_of(store, contract=contract, max_queued=max_queued), 5.0)
 
 
 async def create(h: Harness, name: str = "s", **spec: Any) -> schedule_pb2.Schedule:

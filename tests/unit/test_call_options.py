@@ -61,6 +61,7 @@ def test_options_of_a_policy():
             ("weft-schedule-to-start", "20s"),
             ("weft-result-ttl", "60s"),
             ("weft-fairness-key", "tenant 7"),
+            ("weft-group", "nightly/1"),
             ("weft-no-wait", "True"),
             ("weft-cache", "OFF"),
             ("weft-lock", "db: a, b"),
@@ -140,6 +141,7 @@ BAD_VALUES = {
     "weft-schedule-to-start": [*NO_SECONDS, "0"],
     "weft-result-ttl": [*NO_SECONDS, "0", "0.5"],
     "weft-fairness-key": ["", "x" * 257],
+    "weft-group": ["", "x" * 129, "a b", "\u00fc"],
     "weft-lock": ["", "x" * 129],
     "weft-shared-lock": ["", "x" * 129],
     "weft-consume": [

@@ -12,6 +12,7 @@ from weft.coordinator.policy.cached_requests import may_share, share
 from weft.coordinator.policy.method_policy import MethodPolicy
 from weft.coordinator.policy.option_values import requirements, retry_policy
 from weft.coordinator.policy.policy_use import all_locks, apply
+from weft.coordinator.request_checks import check_resource_name
 from weft.coordinator.store import history
 from weft.coordinator.store.fairness import MAX_WEIGHT, MIN_WEIGHT
 from weft.coordinator.store.records import ProgressRow, Submission, TaskRecord
@@ -179,6 +180,7 @@ def _with_options(call: Call, options: task_pb2.TaskOptions, defaults: Defaults,
         locks=_locks(options.locks) if options.locks else (),
         no_wait=options.no_wait if options.HasField("no_wait") else defaults.no_wait,
         agent_id=options.agent_id,
+        group=options.group and check_resource_name(options.group, "options.group"),
     )
 
 
@@ -270,6 +272,7 @@ def task(record: TaskRecord, view: int = task_pb2.TASK_VIEW_FULL, *, attempts: b
         failures=record.failures,
         avoid_agent_id=record.avoid,
         limited_by=record.limited_by,
+        group=given.group,
     )
     if full:
         message.payload = given.payload

@@ -2,10 +2,44 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
 from weft.rpc import refusals
+from weft.rpc.errors import InvalidArgument
 
 MAX_PAGE = 1000
 MAX_REASON_CHARS = 1024
+_NAME = re.compile(r"[A-Za-z0-9._/-]{1,128}")
+
+
+def check_resource_name(name: str, field: str = "name") -> str:
+    """Refuse a name that no schedule and no group can have; returns it.
+
+    Raises:
+        InvalidArgument
+    """
+    if not _NAME.fullmatch(name):
+        raise refusals.invalid_field(
+            f"{field} must be 1 to 128 letters, digits, '.', '_', '-' and '/'; this one has {len(name)} characters",
+            field=field,
+        )
+    return name
+
+
+def check_page_token(token: str, check_name: Callable[[str], object]) -> None:
+    """Refuse a token that a listing by name has never given.
+
+    Raises:
+        InvalidArgument
+    """
+    if token:
+        try:
+            check_name(token)
+        except InvalidArgument:
+            raise refusals.invalid_field(
+                "page_token is not one of this listing", field="page_token"
+            ) from None
 
 
 def check_page_size(size: int, most: int = MAX_PAGE) -> None:

@@ -38,10 +38,13 @@ from weft.coordinator.fleet.queue_explainer import QueueExplainer
 from weft.coordinator.fleet.queue_view import Queues
 from weft.coordinator.fleet.resource_view import ResourceView
 from weft.coordinator.fleet.service_health import OWN_SERVICES, ServiceHealth
+from weft.coordinator.groups.callback_pass import CallbackPass, callback_methods
+from weft.coordinator.groups.group_ends import GroupEnds
+from weft.coordinator.groups.group_service import GroupService
+from weft.coordinator.pass_runner import PassRunner
 from weft.coordinator.policy.policy_rows import PolicyRows
 from weft.coordinator.policy.run_limit_sync import RunLimitSync
 from weft.coordinator.schedules.schedule_codec import KIND as SCHEDULES
-from weft.coordinator.schedules.schedule_runner import ScheduleRunner
 from weft.coordinator.schedules.schedule_service import ScheduleService
 from weft.coordinator.schedules.schedule_table import ScheduleTable
 from weft.coordinator.schedules.tick_pass import TickPass
@@ -53,6 +56,7 @@ from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.choose import store_of
+from weft.coordinator.store.group_store import GROUPS
 from weft.coordinator.store.records import AttemptRef, Owner, ProgressRow, SweepReport, TaskRecord
 from weft.coordinator.store.rules import QueueKey
 from weft.rpc import refusals
@@ -62,7 +66,7 @@ from weft.rpc.health import HealthLists
 from weft.rpc.network.binding import why_not
 from weft.rpc.network.channel import make_server, server_options
 from weft.rpc.process.logs import get_logger
-from weft.v1 import coordinator_pb2_grpc, fleet_pb2, method_pb2_grpc, schedule_pb2_grpc
+from weft.v1 import coordinator_pb2_grpc, fleet_pb2, group_pb2_grpc, method_pb2_grpc, schedule_pb2_grpc
 
 log = get_logger(__name__)
 
@@ -97,7 +101,7 @@ class Coordinator:
             self._store,
             self._contracts,
             forget_after_s=settings.forget_contracts_s,
-            also_needed=ScheduleTable(self._store).methods,
+            also_needed=self._submitted_methods,
         )
         policies = self._contracts.policies
         self._overrides = PolicyRows(self._store, "method-overrides", policies.set_overrides)
@@ -134,7 +138,10 @@ class Coordinator:
         matching = Matching(self._store, self._register, self._fleet_sync.look_now)
         self._submission_service = SubmissionService(self._store, self._contracts, matching, settings)
         ticks = TickPass(self._store, self._submission_service, settings.cancel_grace_s)
-        self._schedules = ScheduleRunner(self._store, ticks.run)
+        self._schedules = PassRunner(self._store, ticks.run, "schedules")
+        callbacks = CallbackPass(self._store, self._submission_service)
+        self._callbacks = PassRunner(self._store, callbacks.run, "callbacks")
+        self._group_ends = GroupEnds(self._store, settings.max_watchers)
         self._sweeper = Sweeper(
             self._store,
             wake=self.ready,
@@ -165,6 +172,9 @@ class Coordinator:
     def rows_changed(self, kind: str) -> None:
         if kind == SCHEDULES:
             self._schedules.changed()
+        if kind == GROUPS:
+            self._callbacks.changed()
+            self._group_ends.changed()
         for rows in (self._overrides, self._operator_limits):
             if kind == rows.kind:
                 rows.rows_changed()
@@ -196,6 +206,10 @@ class Coordinator:
     def _is_unary(self, method: str) -> bool:
         info = self._contracts.find(method)
         return info is not None and info.kind == fleet_pb2.METHOD_KIND_UNARY
+
+    async def _submitted_methods(self) -> set[str]:
+        """The methods of tasks that coordinators submit themselves."""
+        return await ScheduleTable(self._store).methods() | await callback_methods(self._store)
 
     async def _keep_house(self, now_s: float) -> None:
         if self._store.shared:
@@ -242,6 +256,7 @@ class Coordinator:
         self._dispatcher.start()
         self._sweeper.start()
         self._schedules.start()
+        self._callbacks.start()
         await server.start()
         self._server = server
         listen = self._settings.listen
@@ -279,6 +294,10 @@ class Coordinator:
         coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server(service, guard.Lenient(server))
         schedules = ScheduleService(self._store, self._submission_service)
         schedule_pb2_grpc.add_ScheduleServiceServicer_to_server(schedules, guard.Lenient(server))
+        groups = GroupService(
+            self._store, self._submission_service, self._group_ends, settings.cancel_grace_s
+        )
+        group_pb2_grpc.add_GroupServiceServicer_to_server(groups, guard.Lenient(server))
         methods = MethodService(self._contracts, self._register, self._overrides, self._run_limits)
         method_pb2_grpc.add_MethodServiceServicer_to_server(methods, guard.Lenient(server))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -300,9 +319,11 @@ class Coordinator:
         self._subscriptions.close(
             _stopping("the coordinator is stopping; the task goes on, ask again with the same request id")
         )
+        self._group_ends.close(_stopping("the coordinator is stopping; wait for the group at another one"))
         # Before the sessions: their end here is no change of the agents.
         self._discovery.close(_stopping("the coordinator is stopping; resume from the last cursor"))
         await self._schedules.stop()
+        await self._callbacks.stop()
         await self._dispatcher.stop()
         # Before the streams close: an agent whose lease ends now is not lost, because it will come back.
         await self._sweeper.stop()
@@ -328,13 +349,15 @@ class Coordinator:
         return await self._sweeper.run_once()
 
     @property
-    def next_tick_at(self) -> float | None:
-        """When a schedule is due next, by the store's clock; None: no time is known."""
-        return self._schedules.next_at
+    def next_pass_at(self) -> float | None:
+        """When a schedule or the callback of a group is due next, by the store's clock; None: no time is known."""
+        due = [at for at in (self._schedules.next_at, self._callbacks.next_at) if at is not None]
+        return min(due, default=None)
 
-    async def run_schedules(self) -> None:
-        """Submit the tasks of all ticks that have come."""
+    async def run_passes(self) -> None:
+        """Submit the tasks of all ticks that have come, and the callbacks of groups that have ended."""
         await self._schedules.run_due()
+        await self._callbacks.run_due()
 
     async def wait(self) -> None:
         """Wait until the server has ended."""

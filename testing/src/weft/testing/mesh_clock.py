@@ -50,7 +50,7 @@ class MeshClock:
         async with self._moving:
             end_at = self.now() + seconds
             self._left_running = frozenset()
-            await self._parts()[0].run_schedules()
+            await self._parts()[0].run_passes()
             await self._settle()
             while (due_at := self._next_due_at()) is not None and due_at <= end_at:
                 await self._jump(due_at)
@@ -91,7 +91,7 @@ class MeshClock:
     def _next_due_at(self) -> float | None:
         """When the next task or schedule is due."""
         coordinator, _, moved = self._parts()
-        due = [at for at in (moved.next_due_at(), coordinator.next_tick_at) if at is not None]
+        due = [at for at in (moved.next_due_at(), coordinator.next_pass_at) if at is not None]
         return min(due, default=None)
 
     def _busy(self) -> bool:
@@ -114,7 +114,7 @@ class MeshClock:
             report = await coordinator.sweep()
             if not (report.promoted or report.expired or report.reclaimed or report.forgotten):
                 break
-        await coordinator.run_schedules()
+        await coordinator.run_passes()
 
     async def _settle(self) -> None:
         """Wait until the mesh is at rest: agents have the ready tasks, as far as they have room, and handlers have

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from weft.coordinator.codec import MAX_FAIRNESS_KEY
 from weft.coordinator.policy.retry_text import from_text, seconds_of
+from weft.coordinator.request_checks import check_resource_name
 from weft.coordinator.store.rules import MAX_AGENT_ID
 from weft.rpc import refusals
 from weft.rpc.calls import call_keys, metadata
@@ -169,6 +170,10 @@ def _fairness_key(options: task_pb2.TaskOptions, key: str, value: str) -> None:
     options.fairness_key = _text(key, value, MAX_FAIRNESS_KEY)
 
 
+def _group(options: task_pb2.TaskOptions, key: str, value: str) -> None:
+    options.group = check_resource_name(value, key)
+
+
 def _lock(options: task_pb2.TaskOptions, key: str, value: str) -> None:
     check_lock_name(value, key)
     options.locks.add(name=value, shared=key == "weft-shared-lock")
@@ -237,6 +242,7 @@ _OPTIONS: Mapping[str, Callable[[task_pb2.TaskOptions, str, str], None]] = {
     "weft-schedule-to-start": _schedule_to_start,
     "weft-result-ttl": _result_ttl,
     "weft-fairness-key": _fairness_key,
+    "weft-group": _group,
     metadata.NO_WAIT_KEY: _no_wait,
     "weft-cache": _cache,
     "weft-lock": _lock,

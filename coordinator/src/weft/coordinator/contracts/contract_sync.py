@@ -20,7 +20,7 @@ class ContractSync:
 
     Args:
         forget_after_s: a contract is forgotten when it was not needed for so long.
-        also_needed: gives methods whose contracts are needed too: those of schedules.
+        also_needed: gives methods whose contracts are needed too: those of schedules and callbacks.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class ContractSync:
         self._forget_at_s = now_s + min(FORGET_EVERY_S, self._forget_after_s / 4)
         needed = set(methods)
         if any(not needed.issuperset(in_force) for in_force in self._loaded.values()):
-            # Some method has no agent: it may have a schedule.
+            # Some method has no agent: it may have a schedule, or be a callback.
             needed |= set(await self._also_needed())
         forgotten = await self._store.forget_contracts(hosted, needed, self._forget_after_s)
         if forgotten:

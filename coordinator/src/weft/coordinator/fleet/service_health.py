@@ -13,7 +13,13 @@ from weft.rpc import health
 from weft.rpc.health import Status
 
 OWN_SERVICES = frozenset(
-    {"", "weft.v1.CoordinatorService", "weft.v1.MethodService", "weft.v1.ScheduleService"}
+    {
+        "",
+        "weft.v1.CoordinatorService",
+        "weft.v1.GroupService",
+        "weft.v1.MethodService",
+        "weft.v1.ScheduleService",
+    }
 )
 
 

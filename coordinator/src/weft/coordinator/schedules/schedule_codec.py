@@ -37,24 +37,9 @@ LAST_TICKS = 10
 MAX_UNFINISHED = 16
 # Metadata that a schedule's tasks have beside that of the options.
 NAME_KEY, TIME_KEY = "schedule-name", "schedule-time"
-_NAME = re.compile(r"[A-Za-z0-9._/-]{1,128}")
 _RUN_ID = re.compile(r"[\x21-\x7e]{1,64}")
 # The years 1970 to 9999, as a Timestamp may have them.
 _LAST_TIME_S = 253_402_300_799
-
-
-def check_name(name: str) -> None:
-    """Refuse a name that no schedule can have.
-
-    Raises:
-        InvalidArgument
-    """
-    if not _NAME.fullmatch(name):
-        raise refusals.invalid_field(
-            "name must be 1 to 128 letters, digits, '.', '_', '-' and '/'"
-            f"; this one has {len(name)} characters",
-            field="name",
-        )
 
 
 def check_run_id(request_id: str) -> None:

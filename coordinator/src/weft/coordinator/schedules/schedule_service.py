@@ -10,9 +10,13 @@ from grpc import aio
 
 from weft.coordinator import codec, guard
 from weft.coordinator.calls.submission import SubmissionService, accepted
-from weft.coordinator.request_checks import check_page_size, check_reason
+from weft.coordinator.request_checks import (
+    check_page_size,
+    check_page_token,
+    check_reason,
+    check_resource_name,
+)
 from weft.coordinator.schedules.schedule_codec import (
-    check_name,
     check_run_id,
     check_spec,
     note_tick,
@@ -44,7 +48,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
     async def CreateSchedule(
         self, request: schedule_pb2.CreateScheduleRequest, context: Context
     ) -> schedule_pb2.CreateScheduleResponse:
-        check_name(request.name)
+        check_resource_name(request.name)
         check_reason(request.pause_reason, "pause_reason")
         # First: a repeat is the same schedule, though a time of its spec may have passed since.
         try:
@@ -76,7 +80,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
     async def GetSchedule(
         self, request: schedule_pb2.GetScheduleRequest, context: Context
     ) -> schedule_pb2.GetScheduleResponse:
-        check_name(request.name)
+        check_resource_name(request.name)
         return schedule_pb2.GetScheduleResponse(schedule=(await self._table.read(request.name))[0])
 
     @guard.unary
@@ -84,13 +88,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         self, request: schedule_pb2.ListSchedulesRequest, context: Context
     ) -> schedule_pb2.ListSchedulesResponse:
         check_page_size(request.page_size)
-        if request.page_token:
-            try:
-                check_name(request.page_token)
-            except InvalidArgument:
-                raise refusals.invalid_field(
-                    "page_token is not one of this listing", field="page_token"
-                ) from None
+        check_page_token(request.page_token, check_resource_name)
         schedules, cursor = await self._table.page(request.page_size or 100, request.page_token)
         for schedule in schedules:
             schedule.spec.ClearField("payload")
@@ -101,7 +99,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
     async def UpdateSchedule(
         self, request: schedule_pb2.UpdateScheduleRequest, context: Context
     ) -> schedule_pb2.UpdateScheduleResponse:
-        check_name(request.name)
+        check_resource_name(request.name)
         now = self._store.now()
 
         def update(schedule: schedule_pb2.Schedule) -> bool:
@@ -120,7 +118,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
     async def DeleteSchedule(
         self, request: schedule_pb2.DeleteScheduleRequest, context: Context
     ) -> schedule_pb2.DeleteScheduleResponse:
-        check_name(request.name)
+        check_resource_name(request.name)
         await self._table.delete(request.name)
         return schedule_pb2.DeleteScheduleResponse()
 
@@ -128,7 +126,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
     async def PauseSchedule(
         self, request: schedule_pb2.PauseScheduleRequest, context: Context
     ) -> schedule_pb2.PauseScheduleResponse:
-        check_name(request.name)
+        check_resource_name(request.name)
         check_reason(request.reason)
 
         def pause(schedule: schedule_pb2.Schedule) -> bool:
@@ -143,7 +141,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
     async def ResumeSchedule(
         self, request: schedule_pb2.ResumeScheduleRequest, context: Context
     ) -> schedule_pb2.ResumeScheduleResponse:
-        check_name(request.name)
+        check_resource_name(request.name)
         now = self._store.now()
 
         def resume(schedule: schedule_pb2.Schedule) -> bool:
@@ -159,7 +157,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
     async def RunSchedule(
         self, request: schedule_pb2.RunScheduleRequest, context: Context
     ) -> schedule_pb2.RunScheduleResponse:
-        check_name(request.name)
+        check_resource_name(request.name)
         check_run_id(request.request_id)
         known, _ = await self._table.read(request.name)
         now = self._store.now()

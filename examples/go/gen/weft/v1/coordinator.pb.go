@@ -675,7 +675,9 @@ type TaskFilter struct {
 	ErrorReason string `protobuf:"bytes,8,opt,name=error_reason,json=errorReason,proto3" json:"error_reason,omitempty"`
 	// The last failure's message, or the type or text of its handler's exception, contains this, in upper or lower case; empty:
 	// all. At most 1024 characters.
-	ErrorText     string `protobuf:"bytes,9,opt,name=error_text,json=errorText,proto3" json:"error_text,omitempty"`
+	ErrorText string `protobuf:"bytes,9,opt,name=error_text,json=errorText,proto3" json:"error_text,omitempty"`
+	// Name of a group; empty: all. The group's tasks are found by an index.
+	Group         string `protobuf:"bytes,10,opt,name=group,proto3" json:"group,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -769,6 +771,13 @@ func (x *TaskFilter) GetErrorReason() string {
 func (x *TaskFilter) GetErrorText() string {
 	if x != nil {
 		return x.ErrorText
+	}
+	return ""
+}
+
+func (x *TaskFilter) GetGroup() string {
+	if x != nil {
+		return x.Group
 	}
 	return ""
 }
@@ -2235,7 +2244,7 @@ const file_weft_v1_coordinator_proto_rawDesc = "" +
 	"\tpage_size\x18\x02 \x01(\rR\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x03 \x01(\tR\tpageToken\x12%\n" +
-	"\x04view\x18\x04 \x01(\x0e2\x11.weft.v1.TaskViewR\x04view\"\xf5\x02\n" +
+	"\x04view\x18\x04 \x01(\x0e2\x11.weft.v1.TaskViewR\x04view\"\x8b\x03\n" +
 	"\n" +
 	"TaskFilter\x12*\n" +
 	"\x06states\x18\x01 \x03(\x0e2\x12.weft.v1.TaskStateR\x06states\x12\x16\n" +
@@ -2249,7 +2258,9 @@ const file_weft_v1_coordinator_proto_rawDesc = "" +
 	"errorCodes\x12!\n" +
 	"\ferror_reason\x18\b \x01(\tR\verrorReason\x12\x1d\n" +
 	"\n" +
-	"error_text\x18\t \x01(\tR\terrorText\"`\n" +
+	"error_text\x18\t \x01(\tR\terrorText\x12\x14\n" +
+	"\x05group\x18\n" +
+	" \x01(\tR\x05group\"`\n" +
 	"\x11ListTasksResponse\x12#\n" +
 	"\x05tasks\x18\x01 \x03(\v2\r.weft.v1.TaskR\x05tasks\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"u\n" +

@@ -63,7 +63,7 @@ type CoordinatorServiceClient interface {
 	//
 	// Errors: INVALID_ARGUMENT (INVALID_FIELD, PAYLOAD_MALFORMED, RULES_VIOLATED), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE,
 	// LIMIT_REACHED), NOT_FOUND (METHOD_UNKNOWN, AGENT_NOT_FOUND), UNIMPLEMENTED (METHOD_NOT_DURABLE, METHOD_NOT_HOSTED),
-	// FAILED_PRECONDITION (NO_AGENT_MATCHES), ALREADY_EXISTS (REQUEST_ID_REUSED).
+	// FAILED_PRECONDITION (NO_AGENT_MATCHES, GROUP_CLOSED), ALREADY_EXISTS (REQUEST_ID_REUSED).
 	SubmitTask(ctx context.Context, in *SubmitTaskRequest, opts ...grpc.CallOption) (*SubmitTaskResponse, error)
 	// Stores many tasks. Each message's tasks are stored together and acknowledged in one response, in order.
 	// With `deliver_results` each task also comes back on this stream when it has ended. The stream closes when the
@@ -393,7 +393,7 @@ type CoordinatorServiceServer interface {
 	//
 	// Errors: INVALID_ARGUMENT (INVALID_FIELD, PAYLOAD_MALFORMED, RULES_VIOLATED), RESOURCE_EXHAUSTED (PAYLOAD_TOO_LARGE,
 	// LIMIT_REACHED), NOT_FOUND (METHOD_UNKNOWN, AGENT_NOT_FOUND), UNIMPLEMENTED (METHOD_NOT_DURABLE, METHOD_NOT_HOSTED),
-	// FAILED_PRECONDITION (NO_AGENT_MATCHES), ALREADY_EXISTS (REQUEST_ID_REUSED).
+	// FAILED_PRECONDITION (NO_AGENT_MATCHES, GROUP_CLOSED), ALREADY_EXISTS (REQUEST_ID_REUSED).
 	SubmitTask(context.Context, *SubmitTaskRequest) (*SubmitTaskResponse, error)
 	// Stores many tasks. Each message's tasks are stored together and acknowledged in one response, in order.
 	// With `deliver_results` each task also comes back on this stream when it has ended. The stream closes when the

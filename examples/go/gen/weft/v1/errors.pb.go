@@ -124,6 +124,14 @@ const (
 	ErrorReason_ERROR_REASON_SCHEDULE_NOT_FOUND ErrorReason = 40
 	// ALREADY_EXISTS: a schedule of this name has another spec. Metadata: name.
 	ErrorReason_ERROR_REASON_SCHEDULE_EXISTS ErrorReason = 41
+	// NOT_FOUND: no group has this name. Metadata: group.
+	ErrorReason_ERROR_REASON_GROUP_NOT_FOUND ErrorReason = 42
+	// FAILED_PRECONDITION: the group of a task is closed: it takes no more tasks. Nothing was stored. Metadata: group.
+	ErrorReason_ERROR_REASON_GROUP_CLOSED ErrorReason = 43
+	// ALREADY_EXISTS: the group has another callback, or has ended without one. Metadata: group.
+	ErrorReason_ERROR_REASON_GROUP_EXISTS ErrorReason = 46
+	// FAILED_PRECONDITION: the group has unfinished tasks, or its callback is being submitted. Metadata: group.
+	ErrorReason_ERROR_REASON_GROUP_UNFINISHED ErrorReason = 47
 	// INTERNAL: the handler's response breaks rules of its contract (`buf.validate`). Details and metadata as of RULES_VIOLATED.
 	// Never retried.
 	ErrorReason_ERROR_REASON_RESULT_RULES_VIOLATED ErrorReason = 45
@@ -174,6 +182,10 @@ var (
 		39: "ERROR_REASON_RULES_VIOLATED",
 		40: "ERROR_REASON_SCHEDULE_NOT_FOUND",
 		41: "ERROR_REASON_SCHEDULE_EXISTS",
+		42: "ERROR_REASON_GROUP_NOT_FOUND",
+		43: "ERROR_REASON_GROUP_CLOSED",
+		46: "ERROR_REASON_GROUP_EXISTS",
+		47: "ERROR_REASON_GROUP_UNFINISHED",
 		45: "ERROR_REASON_RESULT_RULES_VIOLATED",
 	}
 	ErrorReason_value = map[string]int32{
@@ -219,6 +231,10 @@ var (
 		"ERROR_REASON_RULES_VIOLATED":        39,
 		"ERROR_REASON_SCHEDULE_NOT_FOUND":    40,
 		"ERROR_REASON_SCHEDULE_EXISTS":       41,
+		"ERROR_REASON_GROUP_NOT_FOUND":       42,
+		"ERROR_REASON_GROUP_CLOSED":          43,
+		"ERROR_REASON_GROUP_EXISTS":          46,
+		"ERROR_REASON_GROUP_UNFINISHED":      47,
 		"ERROR_REASON_RESULT_RULES_VIOLATED": 45,
 	}
 )
@@ -254,7 +270,7 @@ var File_weft_v1_errors_proto protoreflect.FileDescriptor
 
 const file_weft_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x14weft/v1/errors.proto\x12\aweft.v1*\xaa\v\n" +
+	"\x14weft/v1/errors.proto\x12\aweft.v1*\xad\f\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\"\n" +
@@ -298,7 +314,11 @@ const file_weft_v1_errors_proto_rawDesc = "" +
 	"\x1dERROR_REASON_NO_AGENT_MATCHES\x10&\x12\x1f\n" +
 	"\x1bERROR_REASON_RULES_VIOLATED\x10'\x12#\n" +
 	"\x1fERROR_REASON_SCHEDULE_NOT_FOUND\x10(\x12 \n" +
-	"\x1cERROR_REASON_SCHEDULE_EXISTS\x10)\x12&\n" +
+	"\x1cERROR_REASON_SCHEDULE_EXISTS\x10)\x12 \n" +
+	"\x1cERROR_REASON_GROUP_NOT_FOUND\x10*\x12\x1d\n" +
+	"\x19ERROR_REASON_GROUP_CLOSED\x10+\x12\x1d\n" +
+	"\x19ERROR_REASON_GROUP_EXISTS\x10.\x12!\n" +
+	"\x1dERROR_REASON_GROUP_UNFINISHED\x10/\x12&\n" +
 	"\"ERROR_REASON_RESULT_RULES_VIOLATED\x10-By\n" +
 	"\vcom.weft.v1B\vErrorsProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 

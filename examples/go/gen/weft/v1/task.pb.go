@@ -311,6 +311,10 @@ type TaskOptions struct {
 	FairnessKey string `protobuf:"bytes,9,opt,name=fairness_key,json=fairnessKey,proto3" json:"fairness_key,omitempty"`
 	// This key's share relative to others, 0.01 to 1000. 0: 1.
 	FairnessWeight float64 `protobuf:"fixed64,10,opt,name=fairness_weight,json=fairnessWeight,proto3" json:"fairness_weight,omitempty"`
+	// Name of the group that the task belongs to, made if there is none: 1 to 128 letters, digits, '.', '_', '-' and '/'. A closed
+	// group takes no more tasks (GROUP_CLOSED). A submission whose request id has a task already joins no group. Empty: none. Told of
+	// a stored task as `Task.group`.
+	Group string `protobuf:"bytes,11,opt,name=group,proto3" json:"group,omitempty"`
 	// Refuse the task at once if no connected agent of any coordinator hosts its method and meets its requirements
 	// (NO_AGENT_MATCHES). Busy agents count; draining and paused ones, and those whose app is down, do not. It holds for the
 	// submission alone: a stored task waits if its agents leave. Unset: the method's policy, then the coordinator's setting.
@@ -431,6 +435,13 @@ func (x *TaskOptions) GetFairnessWeight() float64 {
 		return x.FairnessWeight
 	}
 	return 0
+}
+
+func (x *TaskOptions) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
 }
 
 func (x *TaskOptions) GetNoWait() bool {
@@ -787,7 +798,9 @@ type Task struct {
 	AvoidAgentId string `protobuf:"bytes,25,opt,name=avoid_agent_id,json=avoidAgentId,proto3" json:"avoid_agent_id,omitempty"`
 	// The run limit or the lock that it waits for, such as "lock db-migrate" or "run limit of acme.v1.Billing/Charge by
 	// customer_id: 42". Empty: none.
-	LimitedBy     string `protobuf:"bytes,22,opt,name=limited_by,json=limitedBy,proto3" json:"limited_by,omitempty"`
+	LimitedBy string `protobuf:"bytes,22,opt,name=limited_by,json=limitedBy,proto3" json:"limited_by,omitempty"`
+	// Name of the group that it belongs to. Empty: none.
+	Group         string `protobuf:"bytes,24,opt,name=group,proto3" json:"group,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -983,6 +996,13 @@ func (x *Task) GetLimitedBy() string {
 	return ""
 }
 
+func (x *Task) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
 // One response of a streaming method, stored.
 type ProgressEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1071,7 +1091,7 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"tracestate\x18\x03 \x01(\tR\n" +
 	"tracestate\x12\x17\n" +
 	"\aroot_id\x18\x04 \x01(\tR\x06rootId\x12\x1b\n" +
-	"\tparent_id\x18\x05 \x01(\tR\bparentId\"\xf4\x05\n" +
+	"\tparent_id\x18\x05 \x01(\tR\bparentId\"\x8a\x06\n" +
 	"\vTaskOptions\x12\x1f\n" +
 	"\bpriority\x18\x01 \x01(\rH\x00R\bpriority\x88\x01\x01\x12/\n" +
 	"\x05delay\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05delay\x12+\n" +
@@ -1085,7 +1105,8 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"failureTtl\x12!\n" +
 	"\ffairness_key\x18\t \x01(\tR\vfairnessKey\x12'\n" +
 	"\x0ffairness_weight\x18\n" +
-	" \x01(\x01R\x0efairnessWeight\x12\x1c\n" +
+	" \x01(\x01R\x0efairnessWeight\x12\x14\n" +
+	"\x05group\x18\v \x01(\tR\x05group\x12\x1c\n" +
 	"\ano_wait\x18\f \x01(\bH\x01R\x06noWait\x88\x01\x01\x12#\n" +
 	"\x05locks\x18\r \x03(\v2\r.weft.v1.LockR\x05locks\x12>\n" +
 	"\bconsumes\x18\x0e \x03(\v2\".weft.v1.TaskOptions.ConsumesEntryR\bconsumes\x12\x19\n" +
@@ -1117,7 +1138,7 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"\acrashed\x18\x06 \x01(\bR\acrashed\x12\x1a\n" +
 	"\breleased\x18\a \x01(\bR\breleased\x12+\n" +
 	"\x05error\x18\b \x01(\v2\x15.weft.v1.HandlerErrorR\x05error\x12\x16\n" +
-	"\x06choice\x18\t \x01(\tR\x06choice\"\xae\a\n" +
+	"\x06choice\x18\t \x01(\tR\x06choice\"\xc4\a\n" +
 	"\x04Task\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06method\x18\x02 \x01(\tR\x06method\x12(\n" +
@@ -1149,7 +1170,8 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"\awaiting\x18\x15 \x01(\v2\x10.weft.v1.WaitingR\awaiting\x12$\n" +
 	"\x0eavoid_agent_id\x18\x19 \x01(\tR\favoidAgentId\x12\x1d\n" +
 	"\n" +
-	"limited_by\x18\x16 \x01(\tR\tlimitedBy\"\x8d\x01\n" +
+	"limited_by\x18\x16 \x01(\tR\tlimitedBy\x12\x14\n" +
+	"\x05group\x18\x18 \x01(\tR\x05group\"\x8d\x01\n" +
 	"\rProgressEvent\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x18\n" +

@@ -29,6 +29,7 @@ FOR_TASKS = (
     "weft-schedule-to-start",
     "weft-result-ttl",
     "weft-fairness-key",
+    "weft-group",
     # To an agent, a balancer sends the same key with its direct calls: refuse it if no slot is free.
     NO_WAIT_KEY,
     "weft-cache",

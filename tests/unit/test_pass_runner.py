@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.support.processes import until
-from weft.coordinator.schedules.schedule_runner import LOOK_S, ScheduleRunner
+from weft.coordinator.pass_runner import LOOK_S, PassRunner
 from weft.rpc.refusals import store_unavailable
 
 
@@ -42,8 +42,8 @@ async def passes() -> Passes:
 
 
 @contextlib.asynccontextmanager
-async def running(passes: Passes) -> AsyncIterator[ScheduleRunner]:
-    runner = ScheduleRunner(passes, passes.run)  # type: ignore[arg-type]
+async def running(passes: Passes) -> AsyncIterator[PassRunner]:
+    runner = PassRunner(passes, passes.run, "passes")  # type: ignore[arg-type]
     runner.start()
     try:
         await until(lambda: passes.count > 0, "the first pass")

@@ -1,4 +1,5 @@
-"""Runs a pass over the schedules when a tick comes, and when schedules have changed. Every coordinator has a runner; none leads."""
+"""Runs passes over what is due in the store: the ticks of schedules, the callbacks of groups. A pass runs when its time comes, and when
+something has changed. Every coordinator has a runner of each kind; none leads."""
 
 from __future__ import annotations
 
@@ -19,10 +20,11 @@ SPREAD_S = 0.03
 RETRY_S = 0.5
 
 
-class ScheduleRunner:
+class PassRunner:
     """Runs passes.
 
     Args:
+        name: of its passes, in the log.
         run_pass: one pass; returns when the next one is due by the store's clock, or None.
     """
 
@@ -30,8 +32,10 @@ class ScheduleRunner:
         self,
         store: Store,
         run_pass: Callable[[], Awaitable[float | None]],
+        name: str,
         rng: random.Random | None = None,
     ) -> None:
+        self._name = name
         self._store = store
         self._run_pass = run_pass
         self._rng = rng or random.Random()  # noqa: S311  # jitter, not secrets
@@ -41,10 +45,10 @@ class ScheduleRunner:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="schedules")
+        self._task = asyncio.get_running_loop().create_task(self._run(), name=self._name)
 
     def changed(self) -> None:
-        """Schedules have changed: look when the next tick comes."""
+        """Something has changed: look when the next pass is due."""
         self._wake.set()
 
     async def stop(self) -> None:
@@ -67,16 +71,16 @@ class ScheduleRunner:
             except WeftError as error:
                 if not isinstance(error, Unavailable):
                     # A store that is unavailable logs that itself.
-                    log.warning("schedules.failed", error=error.message)
+                    log.warning("passes.failed", passes=self._name, error=error.message)
                 await asyncio.sleep(RETRY_S)
             except Exception:
-                log.exception("schedules.failed")
+                log.exception("passes.failed", passes=self._name)
                 await asyncio.sleep(RETRY_S)
             else:
                 await self._rest()
 
     async def _rest(self) -> None:
-        """Wait until the next pass is due by the store's clock, or until schedules change."""
+        """Wait until the next pass is due by the store's clock, or until something changes."""
         while not self._wake.is_set():
             left_s = None if self.next_at is None else self.next_at - self._store.now()
             if left_s is not None and left_s <= 0:

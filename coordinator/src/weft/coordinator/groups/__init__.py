@@ -1,0 +1,1 @@
+"""Groups: tasks that belong together by a name, and the callback at their end."""

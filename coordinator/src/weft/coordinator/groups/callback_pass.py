@@ -1,0 +1,159 @@
+"""One pass over the groups that have ended: submit their callbacks.
+
+    due notes ─► pending since now (compare-and-set) ─► submit, by the group's request id ─► note: the task, or why there is none
+                 one pass goes on                       repeats are one task
+
+A coordinator that dies between these steps leaves the callback pending, and so does one whose store does not take the task now. The
+note is due again soon: any coordinator goes on from there. The request id is kept for longer than pending callbacks are submitted
+again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from weft.coordinator.calls.submission import SubmissionService, accepted
+from weft.coordinator.groups.group_codec import callback_request, group_message, packed_note
+from weft.coordinator.store.base import Store
+from weft.coordinator.store.group_store import GroupRecord
+from weft.coordinator.store.records import Submission
+from weft.rpc.errors import AlreadyExists, RetryLater, Unavailable, WeftError
+from weft.rpc.process.logs import get_logger
+from weft.rpc.times import seconds, timestamp
+from weft.v1 import group_pb2
+
+log = get_logger(__name__)
+
+# Groups of one pass.
+PASS_GROUPS = 64
+# After so long, a callback that is not known to be submitted is taken up by any coordinator.
+TAKEN_UP_S = 2.0
+# How long a callback may be refused for a passing reason, and how long its request id is kept.
+PENDING_S = 86400.0
+REQUEST_ID_S = 8 * 86400.0
+# A pending callback is given up so long before its request id may be forgotten.
+_MARGIN_S = 3600.0
+# A note that cannot be read is left alone for so long.
+_UNREADABLE_S = 3600.0
+
+
+@dataclass(slots=True)
+class PendingCallback:
+    """A callback that is to be submitted: the group as it is in the store, and its message."""
+
+    record: GroupRecord
+    group: group_pb2.Group
+    # An earlier pass may have submitted it.
+    taken_up: bool
+    settled: bool = False
+
+    def late_s(self, now: float) -> float:
+        return now - seconds(self.group.callback_pending_time)
+
+    def refuse(self, reason: str) -> None:
+        log.warning("group.callback_refused", group=self.record.name, error=reason)
+        self.group.callback_error, self.settled = reason, True
+
+    def submitted(self, task_id: str) -> None:
+        self.group.callback_task_id, self.settled = task_id, True
+
+
+class CallbackPass:
+    """Runs passes over the groups of a store."""
+
+    def __init__(self, store: Store, submissions: SubmissionService) -> None:
+        self._store = store
+        self._submissions = submissions
+
+    async def run(self) -> float | None:
+        """One pass; returns when the next one is due, by the store's clock. None: not until groups change."""
+        due = await self._store.due_groups(PASS_GROUPS)
+        if not due.groups:
+            return due.next_at
+        pending = [
+            found for record in due.groups if (found := await self._take_up(record, due.now)) is not None
+        ]
+        await self._submit(pending, due.now)
+        for callback in pending:
+            if callback.settled:
+                callback.group.ClearField("callback_pending_time")
+                # If another pass was quicker, it has noted the same.
+                await self._store.change_group(callback.record, packed_note(callback.group), None)
+        return due.now
+
+    async def _take_up(self, record: GroupRecord, now: float) -> PendingCallback | None:
+        """Mark a callback as pending. None: another pass has it, or there is nothing to submit."""
+        try:
+            group = group_message(record)
+        except DecodeError:
+            log.error("group.unreadable", group=record.name)  # noqa: TRY400
+            await self._store.change_group(record, record.note, now + _UNREADABLE_S)
+            return None
+        if not group.HasField("callback") or group.callback_task_id or group.callback_error:
+            await self._store.change_group(record, record.note, None)
+            return None
+        taken_up = group.HasField("callback_pending_time")
+        if not taken_up:
+            group.callback_pending_time.CopyFrom(timestamp(now))
+        note = packed_note(group)
+        if not await self._store.change_group(record, note, now + TAKEN_UP_S):
+            return None
+        known = GroupRecord(record.name, record.uid, record.created_at, record.counts, note=note)
+        return PendingCallback(known, group, taken_up)
+
+    async def _submit(self, pending: Sequence[PendingCallback], now: float) -> None:
+        """Submit pending callbacks, and note what became of each."""
+        checked: list[tuple[PendingCallback, Submission]] = []
+        for callback in pending:
+            if callback.taken_up and callback.late_s(now) > REQUEST_ID_S - _MARGIN_S:
+                callback.refuse(
+                    "no coordinator ran for so long that it is not known whether its task was submitted"
+                )
+                continue
+            name, uid = callback.record.name, callback.record.uid
+            try:
+                submission = self._submissions.check(callback_request(name, uid, callback.group.callback))
+            except WeftError as error:
+                _refused(callback, error, now)
+            else:
+                submission.request_id_ttl_s = REQUEST_ID_S
+                checked.append((callback, submission))
+        if not checked:
+            return
+        try:
+            results = await self._submissions.store([submission for _, submission in checked])
+        except WeftError as error:
+            for callback, _ in checked:
+                _refused(callback, error, now)
+            return
+        for (callback, submission), result in zip(checked, results, strict=True):
+            try:
+                callback.submitted(accepted(result, submission.request_id).task_id)
+            except AlreadyExists as error:
+                # Its method has another contract since an earlier pass submitted it: the digest is another one.
+                callback.submitted(error.metadata["task_id"])
+            except WeftError as error:
+                _refused(callback, error, now)
+
+
+def _refused(callback: PendingCallback, error: WeftError, now: float) -> None:
+    """A callback's task was refused: for good, or for a while. If the store is unavailable, it may have the task."""
+    passing = isinstance(error, RetryLater) and callback.late_s(now) <= PENDING_S
+    if not passing and not isinstance(error, Unavailable):
+        callback.refuse(error.message)
+
+
+async def callback_methods(store: Store) -> set[str]:
+    """The methods of callbacks."""
+    found: set[str] = set()
+    cursor = ""
+    while True:
+        page = await store.list_groups(limit=1000, cursor=cursor)
+        for record in page.groups:
+            if record.note and record.due_at is not None:
+                found.add(group_message(record).callback.method)
+        if not (cursor := page.cursor):
+            return found
