@@ -16,13 +16,14 @@ from tests.support.schema import METHOD, contract, file, file_set, many_files
 from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
 from weft.rpc.contracts import descriptors
 from weft.rpc.contracts.reflection import Reflection
-from weft.v1 import coordinator_pb2, method_pb2, schedule_pb2
+from weft.v1 import coordinator_pb2, group_pb2, method_pb2, schedule_pb2
 
 # By their descriptors, which puts their files into the pool that reflection reads.
 OWN = [
     file.DESCRIPTOR.services_by_name[name].full_name
     for file, name in (
         (coordinator_pb2, "CoordinatorService"),
+        (group_pb2, "GroupService"),
         (method_pb2, "MethodService"),
         (schedule_pb2, "ScheduleService"),
         (health_pb2, "Health"),
