@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest_asyncio
 from google.protobuf import json_format, struct_pb2
 
 from tests.support.calling import ASYNC, ISOLATED, ISOLATED_ASYNC, SYNC, call
+from tests.support.command import weft
 from tests.support.mesh import MeshHarness
 from tests.support.processes import until
 from weft.client import Mesh, connect
@@ -101,6 +103,21 @@ async def test_a_whole_chain_has_one_root(client: Mesh) -> None:
         assert first["child"]["left_s"] <= first["left_s"] + 0.1
         first = first["child"]
     assert "child" not in first
+
+
+async def test_the_timeline_of_a_task_has_the_tasks_below_it(client: Mesh) -> None:
+    last = {"method": ASYNC, "way": "task"}
+    middle = {"method": SYNC, "way": "direct", "request": last}
+    top = await tree(client, ASYNC, direct=False, method=SYNC, way="task", request=middle)
+    shown = await weft("tasks", "get", top["id"], "--timeline", "--json", target=client.target)
+    spans = json.loads(shown.out)
+    below = top["child"], top["child"]["child"]["child"]
+    assert [span["task"] for span in spans if span["kind"] == "child"] == [each["id"] for each in below]
+    assert [span["words"] for span in spans if span["kind"] == "attempt"] == ["a1: OK"]
+    drawn = await weft("tasks", "get", below[0]["id"], "--timeline", target=client.target)
+    assert below[0]["id"] in drawn.out
+    assert top["id"] not in drawn.out
+    assert "attempt 1" in drawn.out
 
 
 async def test_handlers_that_run_at_once_inherit_each_their_own(client: Mesh) -> None:

@@ -110,7 +110,7 @@ class ListTasksRequest(_message.Message):
     def __init__(self, filter: _Optional[_Union[TaskFilter, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., view: _Optional[_Union[_task_pb2.TaskView, str]] = ...) -> None: ...
 
 class TaskFilter(_message.Message):
-    __slots__ = ("states", "method", "create_time_from", "create_time_to", "agent_id", "request_id", "error_codes", "error_reason", "error_text", "group")
+    __slots__ = ("states", "method", "create_time_from", "create_time_to", "agent_id", "request_id", "error_codes", "error_reason", "error_text", "group", "root_id")
     STATES_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FROM_FIELD_NUMBER: _ClassVar[int]
@@ -121,6 +121,7 @@ class TaskFilter(_message.Message):
     ERROR_REASON_FIELD_NUMBER: _ClassVar[int]
     ERROR_TEXT_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
+    ROOT_ID_FIELD_NUMBER: _ClassVar[int]
     states: _containers.RepeatedScalarFieldContainer[_task_pb2.TaskState]
     method: str
     create_time_from: _timestamp_pb2.Timestamp
@@ -131,7 +132,8 @@ class TaskFilter(_message.Message):
     error_reason: str
     error_text: str
     group: str
-    def __init__(self, states: _Optional[_Iterable[_Union[_task_pb2.TaskState, str]]] = ..., method: _Optional[str] = ..., create_time_from: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., create_time_to: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., agent_id: _Optional[str] = ..., request_id: _Optional[str] = ..., error_codes: _Optional[_Iterable[int]] = ..., error_reason: _Optional[str] = ..., error_text: _Optional[str] = ..., group: _Optional[str] = ...) -> None: ...
+    root_id: str
+    def __init__(self, states: _Optional[_Iterable[_Union[_task_pb2.TaskState, str]]] = ..., method: _Optional[str] = ..., create_time_from: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., create_time_to: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., agent_id: _Optional[str] = ..., request_id: _Optional[str] = ..., error_codes: _Optional[_Iterable[int]] = ..., error_reason: _Optional[str] = ..., error_text: _Optional[str] = ..., group: _Optional[str] = ..., root_id: _Optional[str] = ...) -> None: ...
 
 class ListTasksResponse(_message.Message):
     __slots__ = ("tasks", "next_page_token")

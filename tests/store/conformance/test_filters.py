@@ -49,6 +49,9 @@ async def filled(h: Harness) -> dict[str, str]:
     ids["running"] = await h.submit(Submission(METHOD))
     await h.claim_one(two)
     ids["queued"] = await h.submit(Submission(OTHER_METHOD))
+    below = task_pb2.CallContext(root_id="the-root", parent_id="another").SerializeToString()
+    ids["below"] = await h.submit(Submission(OTHER_METHOD, context=below))
+    ids["odd"] = await h.submit(Submission(OTHER_METHOD, context=b"\xff\xff"))
     await h.store.complete([])
     return ids
 
@@ -83,6 +86,9 @@ async def test_filters_find_what_fits(h: Harness, limit: int) -> None:
     assert await found(error_text="no luck", states=frozenset({State.FAILED})) == {"internal"}
     assert await found(error_text="no luck", agent_id="two") == set()
     assert await found(error_text="request") == {"cancelled"}
+    assert await found(root_id="the-root") == {"below"}
+    assert await found(root_id="the-root", method=METHOD) == set()
+    assert await found(root_id="another") == set()
     middle = (await h.record(ids["raised"])).created_at
     assert await found(created_from=middle, error_text="luck") == {"waiting"}
     assert await found(created_to=middle, agent_id="one") == {"good", "internal"}
@@ -101,6 +107,7 @@ async def test_every_pair_of_filters_is_both(h: Harness) -> None:
         {"error_codes": frozenset({code_pb2.INTERNAL, code_pb2.UNKNOWN})},
         {"error_reason": "BROKEN"},
         {"error_text": "luck"},
+        {"root_id": "the-root"},
         {"created_from": h.clock() - 3.5},
     ]
     for one, other in itertools.combinations(parts, 2):
@@ -112,7 +119,7 @@ async def test_every_pair_of_filters_is_both(h: Harness) -> None:
 
 
 async def test_a_page_reads_a_bounded_number_of_outcomes(h: Harness) -> None:
-    count = 2 * paging.READ_FOR_ERRORS + 10
+    count = 2 * paging.MOST_READ + 10
     owner = await h.agent(lease_s=1e9)
     ids = await h.submit_many([Submission(METHOD)] * count)
     for claimed in await h.claim(owner, limit=count):

@@ -67,6 +67,7 @@ class TasksById:
         error_codes: Iterable[grpc.StatusCode] = (),
         error_reason: str = "",
         error_text: str = "",
+        root_id: str = "",
         limit: int | None = None,
     ) -> AsyncGenerator[Task]:
         """Tasks that match, newest first, without requests and responses; page by page as they are taken.
@@ -79,6 +80,8 @@ class TasksById:
             request_id: the caller's.
             error_codes: the last failure has one of these codes; `error_reason`: it has this reason, or the exception
                 has this type; `error_text`: its message or its exception contains this text.
+            root_id: below this task: submitted by its handler, or by that of a task below. These come with their
+                requests, and with their place (`proto.options.context`). Give `created_from` too: tasks are read to find them.
             limit: at most so many.
         """
         where = coordinator_pb2.TaskFilter(
@@ -91,14 +94,16 @@ class TasksById:
             error_codes=[code.value[0] for code in error_codes],
             error_reason=error_reason,
             error_text=error_text,
+            root_id=root_id,
         )
+        view = task_pb2.TASK_VIEW_FULL if root_id else task_pb2.TASK_VIEW_BASIC
         page_token = ""
         while limit is None or limit > 0:
             size = _PAGE_TASKS if limit is None else min(limit, _PAGE_TASKS)
             page = await self._api.call(
                 rpc.LIST_TASKS,
                 coordinator_pb2.ListTasksRequest(
-                    filter=where, page_size=size, page_token=page_token, view=task_pb2.TASK_VIEW_BASIC
+                    filter=where, page_size=size, page_token=page_token, view=view
                 ),
             )
             for task in page.tasks:

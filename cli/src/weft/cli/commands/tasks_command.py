@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,7 +18,7 @@ from weft.cli.steering.task_steering import Steering
 from weft.cli.terminal import moments
 from weft.cli.terminal.failure import Failure
 from weft.cli.terminal.output import StyledText, json_text, line, remark
-from weft.cli.terminal.tables import Column, print_pairs, print_rows
+from weft.cli.terminal.tables import Column, print_pairs, print_rows, room
 from weft.rpc.contracts import names
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ TaskIds = Annotated[
     typer.Argument(metavar="ID", help="Ids of tasks; or give a filter.", autocompletion=completion.task_ids),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="With a filter: do not ask first.")]
+# Tasks below one that its timeline shows.
+_MOST_DESCENDANTS = 200
 DryRun = Annotated[bool, typer.Option("--dry-run", help="With a filter: only show the tasks that match.")]
 
 
@@ -110,6 +113,7 @@ def _row(task: Task) -> list[StyledText]:
 @examples(
     "weft tasks get 19859be730a6f94a",
     "weft tasks get 19859be730a6f94a --verbose",
+    "weft tasks get 19859be730a6f94a --timeline",
 )
 def get(
     task_id: TaskId,
@@ -118,10 +122,20 @@ def get(
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Also show the traceback of the handler's exception.")
     ] = False,
+    as_timeline: Annotated[
+        bool,
+        typer.Option(
+            "--timeline", help="Draw its waits, its attempts, and the tasks that its handler submitted."
+        ),
+    ] = False,
 ) -> None:
     """Show a task with its request, and its response or exception."""
     from weft.cli.process.command_runner import run
     from weft.cli.rendering.documents import task_document
+
+    if as_timeline:
+        _show_timeline(task_id, target, as_json=as_json)
+        return
 
     async def work(mesh: Mesh) -> tuple[Task, ResolvedMethod | None]:
         task = await mesh.tasks.get(task_id)
@@ -133,6 +147,32 @@ def get(
         line(json_text(document))
         return
     print_pairs(task_view.facts(task, document, verbose=verbose))
+
+
+def _show_timeline(task_id: str, target: str, *, as_json: bool) -> None:
+    from weft.cli.process.command_runner import run
+    from weft.cli.rendering import timeline
+
+    async def work(mesh: Mesh) -> tuple[Task, list[Task]]:
+        task = await mesh.tasks.get(task_id)
+        below = mesh.tasks.list(
+            root_id=task.proto.options.context.root_id or task.id,
+            created_from=task.created_at,
+            limit=_MOST_DESCENDANTS + 1,
+        )
+        return task, [each async for each in below]
+
+    task, below = run(target, work)
+    if len(below) > _MOST_DESCENDANTS:
+        below = below[:_MOST_DESCENDANTS]
+        remark(f"only the newest {_MOST_DESCENDANTS} tasks of its tree are shown")
+    found = timeline.spans(task, below)
+    if as_json:
+        line(json_text([span.document() for span in found]))
+        return
+    line((f"{task.id}  {task.method}  ", task_view.styled_state(task)))
+    for drawn in timeline.drawn(found, room(), datetime.now(UTC)):
+        line(drawn)
 
 
 async def _resolved(mesh: Mesh, name: str) -> ResolvedMethod | None:

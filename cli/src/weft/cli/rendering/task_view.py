@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 STYLES = {"SUCCEEDED": "green", "FAILED": "red", "CANCELLED": "yellow", "RUNNING": "cyan"}
 
 
-def styled_state(task: Task) -> StyledText:
+def styled_state(task: Task) -> Styled:
     name = f"{task.state.name} (cancelling)" if task.cancel_requested and not task.ended else task.state.name
     return Styled(name, STYLES.get(task.state.name, ""))
 
@@ -89,7 +89,7 @@ def _attempts(task: Task) -> str:
     if len(attempts) < 2 and not any(attempt.crashed or attempt.released for attempt in attempts):
         return ""
     rows = [
-        (str(attempt.number), attempt.agent_id, *_times(attempt), plain(_outcome(attempt)))
+        (str(attempt.number), attempt.agent_id, *_times(attempt), plain(attempt_outcome(attempt)))
         for attempt in attempts
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
@@ -105,7 +105,8 @@ def _times(attempt: Attempt) -> tuple[str, str]:
     return f"{moments.since(attempt.ended_at)} ago", moments.between(attempt.started_at, attempt.ended_at)
 
 
-def _outcome(attempt: Attempt) -> str:
+def attempt_outcome(attempt: Attempt) -> str:
+    """How an attempt ended, in words."""
     from weft.rpc.errors import status_code
     from weft.rpc.raised import summary
 

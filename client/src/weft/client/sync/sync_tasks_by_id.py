@@ -58,6 +58,7 @@ class SyncTasksById:
         error_codes: Iterable[grpc.StatusCode] = (),
         error_reason: str = "",
         error_text: str = "",
+        root_id: str = "",
         limit: int | None = None,
     ) -> Generator[Task]:
         """Tasks that match, newest first, without requests and responses; page by page as they are taken.
@@ -70,6 +71,8 @@ class SyncTasksById:
             request_id: the caller's.
             error_codes: the last failure has one of these codes; `error_reason`: it has this reason, or the exception
                 has this type; `error_text`: its message or its exception contains this text.
+            root_id: below this task: submitted by its handler, or by that of a task below. These come with their
+                requests, and with their place (`proto.options.context`). Give `created_from` too: tasks are read to find them.
             limit: at most so many.
         """
         copied_states = tuple(states)
@@ -85,6 +88,7 @@ class SyncTasksById:
                 error_codes=copied_error_codes,
                 error_reason=error_reason,
                 error_text=error_text,
+                root_id=root_id,
                 limit=limit,
             )
         )

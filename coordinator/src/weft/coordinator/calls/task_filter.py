@@ -23,7 +23,7 @@ def list_filter(asked: coordinator_pb2.TaskFilter) -> ListFilter:
             "filter.error_codes holds a number that is no gRPC error code (1 to 16)",
             field="filter.error_codes",
         )
-    for name in ("agent_id", "request_id", "group", "error_reason", "error_text"):
+    for name in ("agent_id", "request_id", "group", "error_reason", "error_text", "root_id"):
         if len(getattr(asked, name)) > MAX_FILTER_CHARS:
             raise refusals.invalid_field(
                 f"filter.{name} is at most {MAX_FILTER_CHARS} characters", field=f"filter.{name}"
@@ -39,6 +39,7 @@ def list_filter(asked: coordinator_pb2.TaskFilter) -> ListFilter:
         error_codes=codes,
         error_reason=asked.error_reason,
         error_text=asked.error_text,
+        root_id=asked.root_id,
     )
 
 

@@ -14,8 +14,8 @@ from weft.v1 import task_pb2
 
 # Tasks read at a time: each may have a large payload and a large outcome.
 READ_RECORDS = 32
-# Tasks whose outcome is read for a page that filters by error.
-READ_FOR_ERRORS = 256
+# Tasks that are read for a page, where a task must be read to see whether it matches.
+MOST_READ = 256
 
 # A store's own key of a task.
 Key = TypeVar("Key")
@@ -40,7 +40,15 @@ def matches(where: ListFilter, record: TaskRecord) -> bool:
         and (not where.request_id or given.request_id == where.request_id)
         and (not where.group or given.group == where.group)
         and (not where.asks_for_error or _failed_so(where, record.outcome))
+        and (not where.root_id or _is_below(where.root_id, given.context))
     )
+
+
+def _is_below(root_id: str, context: bytes) -> bool:
+    try:
+        return bool(context) and task_pb2.CallContext.FromString(context).root_id == root_id
+    except DecodeError:
+        return False
 
 
 def _failed_so(where: ListFilter, serialized: bytes) -> bool:
@@ -61,7 +69,7 @@ def _failed_so(where: ListFilter, serialized: bytes) -> bool:
 
 def most_candidates(where: ListFilter, limit: int) -> int:
     """How many tasks are read for a page, to see whether they match."""
-    return max(limit, READ_FOR_ERRORS) if where.asks_for_error else limit
+    return max(limit, MOST_READ) if where.reads_tasks else limit
 
 
 async def read_records(

@@ -292,6 +292,18 @@ class ListFilter:
     error_codes: frozenset[int] = frozenset()
     error_reason: str = ""
     error_text: str = ""
+    # The task that a caller outside of the mesh submitted, and below which it is.
+    root_id: str = ""
+
+    @property
+    def needs_context(self) -> bool:
+        """Whether a task's call context, which is beside its payload, must be read to see whether it matches."""
+        return bool(self.root_id)
+
+    @property
+    def reads_tasks(self) -> bool:
+        """Whether a task must be read to see whether it matches."""
+        return self.asks_for_error or self.needs_context
 
     @property
     def asks_for_error(self) -> bool:

@@ -677,7 +677,10 @@ type TaskFilter struct {
 	// all. At most 1024 characters.
 	ErrorText string `protobuf:"bytes,9,opt,name=error_text,json=errorText,proto3" json:"error_text,omitempty"`
 	// Name of a group; empty: all. The group's tasks are found by an index.
-	Group         string `protobuf:"bytes,10,opt,name=group,proto3" json:"group,omitempty"`
+	Group string `protobuf:"bytes,10,opt,name=group,proto3" json:"group,omitempty"`
+	// It is below this task: this task's handler submitted it, or a task below did; empty: all. The filter reads each task that the
+	// rest of the filter leaves, so give a time too.
+	RootId        string `protobuf:"bytes,11,opt,name=root_id,json=rootId,proto3" json:"root_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -778,6 +781,13 @@ func (x *TaskFilter) GetErrorText() string {
 func (x *TaskFilter) GetGroup() string {
 	if x != nil {
 		return x.Group
+	}
+	return ""
+}
+
+func (x *TaskFilter) GetRootId() string {
+	if x != nil {
+		return x.RootId
 	}
 	return ""
 }
@@ -2244,7 +2254,7 @@ const file_weft_v1_coordinator_proto_rawDesc = "" +
 	"\tpage_size\x18\x02 \x01(\rR\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x03 \x01(\tR\tpageToken\x12%\n" +
-	"\x04view\x18\x04 \x01(\x0e2\x11.weft.v1.TaskViewR\x04view\"\x8b\x03\n" +
+	"\x04view\x18\x04 \x01(\x0e2\x11.weft.v1.TaskViewR\x04view\"\xa4\x03\n" +
 	"\n" +
 	"TaskFilter\x12*\n" +
 	"\x06states\x18\x01 \x03(\x0e2\x12.weft.v1.TaskStateR\x06states\x12\x16\n" +
@@ -2260,7 +2270,8 @@ const file_weft_v1_coordinator_proto_rawDesc = "" +
 	"\n" +
 	"error_text\x18\t \x01(\tR\terrorText\x12\x14\n" +
 	"\x05group\x18\n" +
-	" \x01(\tR\x05group\"`\n" +
+	" \x01(\tR\x05group\x12\x17\n" +
+	"\aroot_id\x18\v \x01(\tR\x06rootId\"`\n" +
 	"\x11ListTasksResponse\x12#\n" +
 	"\x05tasks\x18\x01 \x03(\v2\r.weft.v1.TaskR\x05tasks\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"u\n" +

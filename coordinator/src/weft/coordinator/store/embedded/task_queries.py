@@ -76,7 +76,7 @@ async def list_tasks(core: StoreCore, where: ListFilter, limit: int, cursor: str
         return await core.readers.read(query, rows=SCAN_ROWS)
 
     async def records(numbers: Sequence[int]) -> Sequence[TaskRecord | None]:
-        found = await _get(core, numbers, payloads=payloads)
+        found = await _get(core, numbers, payloads=payloads or where.needs_context)
         return [found.get(number) for number in numbers]
 
     return await list_page(core.table, scan, records, where, limit, cursor)

@@ -108,7 +108,7 @@ async def page(
                 break
     if len(chosen) < most_candidates(where, limit) and ids:
         last = ids[-1]
-    get = partial(read, client, keys, payloads=payloads)
+    get = partial(read, client, keys, payloads=payloads or where.needs_context)
     found, taken = await read_records(get, where, chosen, limit)
     if taken < len(chosen):
         last, more = chosen[taken - 1], True
@@ -129,7 +129,7 @@ async def _named(client: Client, keys: RedisKeys, where: ListFilter, cursor: str
     """The task with one request id."""
     known = await client.get(keys.of("q", where.request_id))
     task_id = "" if known is None else known[DIGEST_BYTES:].decode()
-    found = await read(client, keys, [task_id], payloads=payloads) if task_id else []
+    found = await read(client, keys, [task_id], payloads=payloads or where.needs_context) if task_id else []
     fit = [
         record
         for record in found
