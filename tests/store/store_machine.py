@@ -25,12 +25,12 @@ from tests.store.model import MAX_ATTEMPTS, MAX_CRASHES, Model, ModelTask, Told
 from tests.store.support import METHOD, Harness
 from weft.coordinator.store.group_store import GroupClosed, GroupRecord
 from weft.coordinator.store.history import attempts
+from weft.coordinator.store.paging import ListFilter
 from weft.coordinator.store.records import (
     AttemptRecord,
     AttemptRef,
     AttemptReport,
     Enqueued,
-    ListFilter,
     Owner,
     RequestIdReused,
     Submission,

@@ -23,9 +23,9 @@ from weft.coordinator.calls.following import follow
 from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
 from weft.coordinator.server import Coordinator
 from weft.coordinator.settings import CoordinatorSettings
+from weft.coordinator.store.paging import ListFilter
 from weft.coordinator.store.records import (
     AgentRecord,
-    ListFilter,
     Owner,
     ProgressItem,
     ProgressRow,

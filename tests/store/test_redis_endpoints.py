@@ -21,7 +21,8 @@ from weft.coordinator.server import Coordinator
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.choose import store_of
 from weft.coordinator.store.open_errors import StoreError
-from weft.coordinator.store.records import ListFilter, Submission
+from weft.coordinator.store.paging import ListFilter
+from weft.coordinator.store.records import Submission
 from weft.coordinator.store.redis.endpoint_resolver import EndpointResolver
 from weft.coordinator.store.redis.redis_store import RedisOptions, RedisStore
 from weft.coordinator.store.rules import State

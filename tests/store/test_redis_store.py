@@ -24,7 +24,8 @@ from tests.support.fault_proxy import FaultProxy
 from tests.support.logged import captured
 from tests.support.redis_server import RedisServer
 from weft.coordinator.store.open_errors import StoreError
-from weft.coordinator.store.records import ListFilter, Submission
+from weft.coordinator.store.paging import ListFilter
+from weft.coordinator.store.records import Submission
 from weft.coordinator.store.redis import redis_errors
 from weft.coordinator.store.redis.encoding import pack, record_of
 from weft.coordinator.store.redis.redis_keys import LAYOUT

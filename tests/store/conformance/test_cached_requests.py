@@ -8,7 +8,8 @@ import pytest
 from google.rpc import code_pb2
 
 from tests.store.support import METHOD, Harness
-from weft.coordinator.store.records import Enqueued, ListFilter, RequestIdReused, Submission
+from weft.coordinator.store.paging import ListFilter
+from weft.coordinator.store.records import Enqueued, RequestIdReused, Submission
 from weft.coordinator.store.rules import State
 
 CACHED = Submission(

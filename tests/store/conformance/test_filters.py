@@ -9,7 +9,8 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from tests.store.support import METHOD, OTHER_METHOD, Harness
 from weft.coordinator.store import paging
-from weft.coordinator.store.records import ListFilter, Owner, Submission
+from weft.coordinator.store.paging import ListFilter
+from weft.coordinator.store.records import Owner, Submission
 from weft.coordinator.store.rules import State, TaskRetryPolicy
 from weft.v1 import task_pb2
 

@@ -19,7 +19,8 @@ from weft.coordinator.store.group_store import (
     GroupRecord,
     TooManyGroups,
 )
-from weft.coordinator.store.records import Enqueued, ListFilter, Submission
+from weft.coordinator.store.paging import ListFilter
+from weft.coordinator.store.records import Enqueued, Submission
 from weft.coordinator.store.rules import State, TaskRetryPolicy
 
 RETRYING = TaskRetryPolicy(initial_backoff_s=4.0, max_backoff_s=4.0)

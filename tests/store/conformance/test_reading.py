@@ -6,7 +6,8 @@ import pytest
 from google.rpc import code_pb2
 
 from tests.store.support import METHOD, OTHER_METHOD, Harness, error_of
-from weft.coordinator.store.records import ListFilter, ProgressVerdict, Submission, Verdict
+from weft.coordinator.store.paging import ListFilter
+from weft.coordinator.store.records import ProgressVerdict, Submission, Verdict
 from weft.coordinator.store.rules import State, TaskRetryPolicy
 from weft.rpc.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound
 from weft.rpc.times import seconds, timestamp

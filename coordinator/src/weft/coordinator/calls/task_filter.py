@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weft.coordinator.store.records import ListFilter
+from weft.coordinator.store.paging import ListFilter
 from weft.coordinator.store.rules import State
 from weft.rpc import refusals
 from weft.rpc.times import seconds

@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.fleet.queue_explainer import no_agent
 from weft.coordinator.store.base import Store
-from weft.coordinator.store.records import ListFilter, Submission
+from weft.coordinator.store.paging import ListFilter
+from weft.coordinator.store.records import Submission
 from weft.coordinator.store.rules import QueueKey
 from weft.rpc import errors, refusals
 

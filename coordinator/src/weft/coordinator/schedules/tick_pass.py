@@ -30,7 +30,8 @@ from weft.coordinator.schedules.schedule_rules import LEAST_WINDOW_S, Decision, 
 from weft.coordinator.schedules.schedule_table import ScheduleTable, row_put, schedule_of
 from weft.coordinator.schedules.tick_times import rounded
 from weft.coordinator.store.base import Store
-from weft.coordinator.store.records import ListFilter, Submission, TaskRecord
+from weft.coordinator.store.paging import ListFilter
+from weft.coordinator.store.records import Submission, TaskRecord
 from weft.coordinator.store.rules import REQUEST_ID_TTL_S
 from weft.coordinator.store.table_store import RowDelete, RowPut, TableRow
 from weft.rpc.errors import AlreadyExists, NotFound, RetryLater, Unavailable, WeftError

@@ -23,6 +23,7 @@ from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from weft.coordinator.store.group_store import GroupStore
+from weft.coordinator.store.paging import ListFilter, Page
 from weft.coordinator.store.records import (
     AgentRecord,
     AttemptRef,
@@ -30,10 +31,8 @@ from weft.coordinator.store.records import (
     Claimed,
     ClaimRequest,
     EnqueueResult,
-    ListFilter,
     LockRecord,
     Owner,
-    Page,
     ProgressItem,
     ProgressRow,
     ProgressVerdict,

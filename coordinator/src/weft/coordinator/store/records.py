@@ -277,49 +277,6 @@ class TaskRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class ListFilter:
-    """Selects tasks: every field that is set must match."""
-
-    states: frozenset[State] = frozenset()
-    method: str = ""
-    created_from: float | None = None
-    created_to: float | None = None
-    agent_id: str = ""
-    request_id: str = ""
-    # Name of a group.
-    group: str = ""
-    # Of the last failure: its code; its reason or the type of its exception; text within its message.
-    error_codes: frozenset[int] = frozenset()
-    error_reason: str = ""
-    error_text: str = ""
-    # The task that a caller outside of the mesh submitted, and below which it is.
-    root_id: str = ""
-
-    @property
-    def needs_context(self) -> bool:
-        """Whether a task's call context, which is beside its payload, must be read to see whether it matches."""
-        return bool(self.root_id)
-
-    @property
-    def reads_tasks(self) -> bool:
-        """Whether a task must be read to see whether it matches."""
-        return self.asks_for_error or self.needs_context
-
-    @property
-    def asks_for_error(self) -> bool:
-        """Whether only tasks with a failure can match."""
-        return bool(self.error_codes or self.error_reason or self.error_text)
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Tasks, newest first, and the cursor of the next page; empty: this is the last page."""
-
-    records: Sequence[TaskRecord]
-    cursor: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class AgentRecord:
     """An agent as stored. `description` is a serialized weft.v1.Agent."""
 

@@ -44,6 +44,7 @@ from weft.coordinator.store.embedded.sweeping import Sweeping
 from weft.coordinator.store.embedded.task_table import TaskTable
 from weft.coordinator.store.embedded.unfinished_task import Saved, UnfinishedTask
 from weft.coordinator.store.open_errors import StoreError, StoreForeign
+from weft.coordinator.store.paging import ListFilter, Page
 from weft.coordinator.store.records import (
     AtLimit,
     AttemptRef,
@@ -52,9 +53,7 @@ from weft.coordinator.store.records import (
     ClaimRequest,
     Enqueued,
     EnqueueResult,
-    ListFilter,
     Owner,
-    Page,
     ProgressItem,
     ProgressRow,
     ProgressVerdict,

@@ -13,8 +13,8 @@ from typing import Protocol, TypeVar
 from weft.coordinator.store.embedded.reader import KnownRequest, Reader
 from weft.coordinator.store.embedded.task_table import TaskTable
 from weft.coordinator.store.embedded.unfinished_task import Saved, UnfinishedTask
-from weft.coordinator.store.paging import fits, most_candidates, read_records
-from weft.coordinator.store.records import ListFilter, Page, TaskRecord
+from weft.coordinator.store.paging import ListFilter, Page, fits, most_candidates, read_records
+from weft.coordinator.store.records import TaskRecord
 from weft.coordinator.store.rules import State
 from weft.coordinator.store.task_ids import format_id, least_number_at, parse_id, request_key
 from weft.rpc import refusals

@@ -17,7 +17,8 @@ from weft.coordinator.store.embedded.unfinished_task import (
     UnfinishedTask,
 )
 from weft.coordinator.store.history import extended, kept_last
-from weft.coordinator.store.records import ListFilter, Owner, Page, ProgressRow, TaskRecord
+from weft.coordinator.store.paging import ListFilter, Page
+from weft.coordinator.store.records import Owner, ProgressRow, TaskRecord
 from weft.coordinator.store.rules import BACKSTOP_S, State
 from weft.coordinator.store.store_refusals import not_retryable, payload_dropped
 from weft.coordinator.store.task_ids import parse_id

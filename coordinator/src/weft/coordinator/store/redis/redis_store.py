@@ -16,15 +16,14 @@ from redis.exceptions import RedisError
 from weft.coordinator.store import history as attempts
 from weft.coordinator.store.base import StoreListener
 from weft.coordinator.store.open_errors import StoreError
+from weft.coordinator.store.paging import ListFilter, Page
 from weft.coordinator.store.records import (
     AttemptRef,
     AttemptReport,
     Claimed,
     ClaimRequest,
     EnqueueResult,
-    ListFilter,
     Owner,
-    Page,
     ProgressItem,
     ProgressRow,
     ProgressVerdict,

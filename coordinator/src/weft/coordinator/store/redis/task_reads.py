@@ -7,8 +7,8 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
-from weft.coordinator.store.paging import fits, matches, most_candidates, read_records
-from weft.coordinator.store.records import ListFilter, Page, ProgressRow, TaskRecord
+from weft.coordinator.store.paging import ListFilter, Page, fits, matches, most_candidates, read_records
+from weft.coordinator.store.records import ProgressRow, TaskRecord
 from weft.coordinator.store.redis.encoding import Record, queue_key, record_of, task, unpack
 from weft.coordinator.store.redis.endpoint_resolver import Client
 from weft.coordinator.store.redis.redis_ids import is_id, least_id_at
