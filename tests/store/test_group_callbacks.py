@@ -20,7 +20,8 @@ from weft.coordinator.groups.callback_pass import (
 )
 from weft.coordinator.groups.group_codec import group_message, packed_note
 from weft.coordinator.store.group_store import AT_END
-from weft.coordinator.store.records import ListFilter, Submission
+from weft.coordinator.store.paging import ListFilter
+from weft.coordinator.store.records import Submission
 from weft.v1 import group_pb2, task_pb2
 
 CALLBACK = group_pb2.GroupCallback(method=ECHO, payload=ProbeRequest(text="then").SerializeToString())

@@ -24,7 +24,7 @@ from weft.coordinator.request_checks import (
 )
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.group_store import AT_END, GroupRecord, TooManyGroups
-from weft.coordinator.store.records import ListFilter
+from weft.coordinator.store.paging import ListFilter
 from weft.coordinator.store.rules import State
 from weft.coordinator.store.store_refusals import too_many_groups
 from weft.rpc import refusals
