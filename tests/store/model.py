@@ -9,6 +9,7 @@ from google.rpc import code_pb2
 
 from weft.coordinator.store.records import Owner, Verdict
 from weft.coordinator.store.rules import State
+from weft.v1 import session_pb2
 
 MAX_ATTEMPTS = 2
 MAX_CRASHES = 1
@@ -20,6 +21,12 @@ BACKSTOP_S = 1.0
 # An attempt: number, agent, and "running", "ended", "crashed" or "released".
 Told = tuple[int, str, str]
 MAX_TOLD = 16
+
+_CAUSES = {
+    "ended": session_pb2.RERUN_CAUSE_FAILED,
+    "crashed": session_pb2.RERUN_CAUSE_LOST,
+    "released": session_pb2.RERUN_CAUSE_RELEASED,
+}
 
 
 @dataclass
@@ -46,6 +53,8 @@ class ModelTask:
     # Attempts that are over and did not end the task: number, agent and how; and what of that survives a crash.
     past: list[Told] = field(default_factory=list)
     kept_past: list[Told] = field(default_factory=list)
+    # The last attempt before RetryTask.
+    retried_after: int = -1
 
     @property
     def waiting(self) -> bool:
@@ -70,6 +79,14 @@ class ModelTask:
         last = (self.attempt, self.owner.agent_id, "running" if self.state is State.RUNNING else "ended")
         told = [*self.past, last]
         return told if len(told) <= MAX_TOLD else [told[0], *told[2:]]
+
+    def rerun(self) -> tuple[str, int] | None:
+        """Of a claimed task: the agent of the last attempt, and why there is another one; None: it is the first."""
+        if not self.past:
+            return None
+        _, agent_id, how = self.past[-1]
+        requested = self.retried_after == self.attempt - 1
+        return agent_id, session_pb2.RERUN_CAUSE_REQUESTED if requested else _CAUSES[how]
 
     def end(self, state: State) -> None:
         self.state = state
@@ -194,6 +211,7 @@ class Model:
         if task.state not in {State.FAILED, State.CANCELLED}:
             return False
         task.past = task.told()
+        task.retried_after = task.attempt
         task.journaled()
         task.state, task.ready_at = State.QUEUED, now
         task.failures = task.crashes = 0

@@ -193,6 +193,12 @@ class StoreMachine(OpenStoreMachine):
         expected = self.model.claim(owner, limit, self.now)
         assert [(c.task_id, c.attempt) for c in claims] == [(t.task_id, t.attempt) for t in expected]
         assert all(claimed.payload in {b"p", b"1", b"2"} for claimed in claims)
+        reruns = [
+            None if claimed.rerun is None else (claimed.rerun.agent_id, claimed.rerun.cause)
+            for claimed in claims
+        ]
+        assert reruns == [task.rerun() for task in expected]
+        assert all(claimed.ready_at <= self.now for claimed in claims)
         self.attempts += [(claimed.task_id, claimed.attempt, owner) for claimed in claims]
 
     @precondition(lambda self: self.attempts)

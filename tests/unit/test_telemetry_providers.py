@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
 
 from tests.support.otlp_receiver import OtlpReceiver, otlp_receiver
 from weft.rpc.telemetry import providers
+from weft.rpc.telemetry.providers import TraceExport
+from weft.rpc.telemetry.span_records import Kind, SpanShape
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +27,13 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return lines
 
 
-def exported(provider: TracerProvider | None) -> None:
-    assert provider is not None
-    with provider.get_tracer("test").start_as_current_span("a span"):
+def exported(export: TraceExport | None) -> None:
+    """Make a span of the SDK and one of weft's own."""
+    assert export is not None
+    with export.provider.get_tracer("test").start_as_current_span("a span"):
         pass
-    providers.shut_down(provider)
+    export.tracer.begin(SpanShape("own", Kind.SERVER, {"rpc.system.name": "grpc"})).end()
+    providers.shut_down(export)
 
 
 @pytest.mark.parametrize(
@@ -60,14 +63,14 @@ def test_spans_arrive_with_the_process_and_the_headers(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "tenant=acme")
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=lab")
     receiver.spans.clear()
-    exported(providers.tracer_provider("weft-agent", "a1"))
+    exported(providers.trace_export("weft-agent", "a1"))
 
-    (span,) = receiver.spans
-    assert span.name == "a span"
-    assert span.service == "weft-agent"
-    assert span.process["service.instance.id"] == "a1"
-    assert span.process["deployment.environment.name"] == "lab"
-    assert span.process["telemetry.sdk.language"] == "python"
+    assert sorted(span.name for span in receiver.spans) == ["a span", "own"]
+    for span in receiver.spans:
+        assert span.service == "weft-agent"
+        assert span.process["service.instance.id"] == "a1"
+        assert span.process["deployment.environment.name"] == "lab"
+        assert span.process["telemetry.sdk.language"] == "python"
     assert receiver.headers[-1]["tenant"] == "acme"
 
 
@@ -75,17 +78,18 @@ def test_the_environments_service_name_wins(receiver: OtlpReceiver, monkeypatch:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.grpc_endpoint)
     monkeypatch.setenv("OTEL_SERVICE_NAME", "billing")
     receiver.spans.clear()
-    exported(providers.tracer_provider("weft-agent", "a1"))
+    exported(providers.trace_export("weft-agent", "a1"))
     assert receiver.spans[0].service == "billing"
 
 
 def test_a_sampler_of_the_environment_is_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
-    provider = providers.tracer_provider("weft-agent", "a1")
-    assert provider is not None
-    assert not provider.get_tracer("test").start_span("a span").is_recording()
-    providers.shut_down(provider)
+    export = providers.trace_export("weft-agent", "a1")
+    assert export is not None
+    assert not export.provider.get_tracer("test").start_span("a span").is_recording()
+    assert not export.tracer.begin(SpanShape("own", Kind.SERVER, {})).context.sampled
+    providers.shut_down(export)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +117,7 @@ def test_an_exporter_that_cannot_be_is_one_line(
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert providers.tracer_provider("weft-agent", "a1") is None
+    assert providers.trace_export("weft-agent", "a1") is None
     (line,) = said
     assert all(word in line for word in words), line
 
@@ -134,10 +138,9 @@ def test_the_end_does_not_wait_for_a_receiver_that_is_away(
     monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
-    provider = providers.tracer_provider("weft-agent", "a1")
-    assert provider is not None
-    with provider.get_tracer("test").start_as_current_span("a span"):
-        pass
-    providers.shut_down(provider, 0.05)
+    export = providers.trace_export("weft-agent", "a1")
+    assert export is not None
+    export.tracer.begin(SpanShape("own", Kind.SERVER, {})).end()
+    providers.shut_down(export, 0.05)
     (line,) = said
     assert line.startswith("telemetry.last_lost {'timeout_s': 0.05,")

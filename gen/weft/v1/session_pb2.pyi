@@ -3,12 +3,26 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from weft.v1 import fleet_pb2 as _fleet_pb2
 from weft.v1 import task_pb2 as _task_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class RerunCause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RERUN_CAUSE_UNSPECIFIED: _ClassVar[RerunCause]
+    RERUN_CAUSE_FAILED: _ClassVar[RerunCause]
+    RERUN_CAUSE_LOST: _ClassVar[RerunCause]
+    RERUN_CAUSE_RELEASED: _ClassVar[RerunCause]
+    RERUN_CAUSE_REQUESTED: _ClassVar[RerunCause]
+RERUN_CAUSE_UNSPECIFIED: RerunCause
+RERUN_CAUSE_FAILED: RerunCause
+RERUN_CAUSE_LOST: RerunCause
+RERUN_CAUSE_RELEASED: RerunCause
+RERUN_CAUSE_REQUESTED: RerunCause
 
 class ConnectRequest(_message.Message):
     __slots__ = ("hello", "contract", "state", "progress", "results", "released", "goodbye")
@@ -203,7 +217,7 @@ class AttemptRef(_message.Message):
     def __init__(self, task_id: _Optional[str] = ..., attempt: _Optional[int] = ...) -> None: ...
 
 class Assignment(_message.Message):
-    __slots__ = ("task_id", "attempt", "method", "payload", "context", "deadline", "time_left", "request_id", "priority")
+    __slots__ = ("task_id", "attempt", "method", "payload", "context", "deadline", "time_left", "request_id", "priority", "rerun")
     TASK_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
@@ -213,6 +227,7 @@ class Assignment(_message.Message):
     TIME_LEFT_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    RERUN_FIELD_NUMBER: _ClassVar[int]
     task_id: str
     attempt: int
     method: str
@@ -222,7 +237,18 @@ class Assignment(_message.Message):
     time_left: _duration_pb2.Duration
     request_id: str
     priority: int
-    def __init__(self, task_id: _Optional[str] = ..., attempt: _Optional[int] = ..., method: _Optional[str] = ..., payload: _Optional[bytes] = ..., context: _Optional[_Union[_task_pb2.CallContext, _Mapping]] = ..., deadline: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., time_left: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ..., priority: _Optional[int] = ...) -> None: ...
+    rerun: Rerun
+    def __init__(self, task_id: _Optional[str] = ..., attempt: _Optional[int] = ..., method: _Optional[str] = ..., payload: _Optional[bytes] = ..., context: _Optional[_Union[_task_pb2.CallContext, _Mapping]] = ..., deadline: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., time_left: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ..., priority: _Optional[int] = ..., rerun: _Optional[_Union[Rerun, _Mapping]] = ...) -> None: ...
+
+class Rerun(_message.Message):
+    __slots__ = ("cause", "last_agent_id", "last_code")
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    LAST_AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    LAST_CODE_FIELD_NUMBER: _ClassVar[int]
+    cause: RerunCause
+    last_agent_id: str
+    last_code: int
+    def __init__(self, cause: _Optional[_Union[RerunCause, str]] = ..., last_agent_id: _Optional[str] = ..., last_code: _Optional[int] = ...) -> None: ...
 
 class Cancel(_message.Message):
     __slots__ = ("task_id", "attempt", "grace", "reason", "lost")

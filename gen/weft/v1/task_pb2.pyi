@@ -47,18 +47,22 @@ class Metadatum(_message.Message):
     def __init__(self, key: _Optional[str] = ..., value: _Optional[bytes] = ...) -> None: ...
 
 class CallContext(_message.Message):
-    __slots__ = ("metadata", "traceparent", "tracestate", "root_id", "parent_id")
+    __slots__ = ("metadata", "traceparent", "tracestate", "root_id", "parent_id", "baggage", "batch_traceparent")
     METADATA_FIELD_NUMBER: _ClassVar[int]
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     TRACESTATE_FIELD_NUMBER: _ClassVar[int]
     ROOT_ID_FIELD_NUMBER: _ClassVar[int]
     PARENT_ID_FIELD_NUMBER: _ClassVar[int]
+    BAGGAGE_FIELD_NUMBER: _ClassVar[int]
+    BATCH_TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     metadata: _containers.RepeatedCompositeFieldContainer[Metadatum]
     traceparent: str
     tracestate: str
     root_id: str
     parent_id: str
-    def __init__(self, metadata: _Optional[_Iterable[_Union[Metadatum, _Mapping]]] = ..., traceparent: _Optional[str] = ..., tracestate: _Optional[str] = ..., root_id: _Optional[str] = ..., parent_id: _Optional[str] = ...) -> None: ...
+    baggage: str
+    batch_traceparent: str
+    def __init__(self, metadata: _Optional[_Iterable[_Union[Metadatum, _Mapping]]] = ..., traceparent: _Optional[str] = ..., tracestate: _Optional[str] = ..., root_id: _Optional[str] = ..., parent_id: _Optional[str] = ..., baggage: _Optional[str] = ..., batch_traceparent: _Optional[str] = ...) -> None: ...
 
 class TaskOptions(_message.Message):
     __slots__ = ("priority", "delay", "limits", "retry", "requirements", "context", "result_ttl", "failure_ttl", "fairness_key", "fairness_weight", "group", "no_wait", "locks", "consumes", "agent_id", "no_cache")

@@ -78,7 +78,7 @@ def task_options(options: SubmitOptions, *, inherits: bool = True) -> task_pb2.T
     to_close_s = options.get("schedule_to_close_s")
     if inherited is not None:
         to_close_s = inherited.bounded_s(to_close_s, time.monotonic())
-        traced = traced or {"traceparent": inherited.traceparent, "tracestate": inherited.tracestate}
+        traced = traced or inherited.trace_headers()
     limits = options_pb2.TimeLimits(
         schedule_to_start=optional_duration(options.get("schedule_to_start_s")),
         start_to_close=optional_duration(options.get("start_to_close_s")),
@@ -90,6 +90,7 @@ def task_options(options: SubmitOptions, *, inherits: bool = True) -> task_pb2.T
         metadata=entries.to_proto(options.get("metadata", ())),
         traceparent=traced.get("traceparent", ""),
         tracestate=traced.get("tracestate", ""),
+        baggage=traced.get("baggage", ""),
         root_id="" if inherited is None else inherited.root_id,
         parent_id="" if inherited is None else inherited.parent_id,
     )

@@ -11,11 +11,12 @@ from weft.coordinator.settings import CoordinatorSettings
 from weft.rpc.process import logs
 from weft.rpc.process.signals import hurries, stop_signals
 from weft.rpc.telemetry.providers import set_up_traces, shut_down
+from weft.rpc.telemetry.span_tracer import SpanTracer
 
 
-async def serve(settings: CoordinatorSettings) -> None:
+async def serve(settings: CoordinatorSettings, tracer: SpanTracer | None = None) -> None:
     """Run a coordinator until SIGTERM, SIGINT or SIGHUP. A second SIGTERM or SIGINT ends it at once."""
-    coordinator = Coordinator(settings)
+    coordinator = Coordinator(settings, tracer=tracer)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(logs.tell_loop_failure)
@@ -39,19 +40,19 @@ async def serve(settings: CoordinatorSettings) -> None:
 def run(settings: CoordinatorSettings) -> None:
     """Run a coordinator in this process, on uvloop if it is installed; blocks until the coordinator has stopped."""
     logs.configure(settings.log_level)
-    provider = set_up_traces("weft-coordinator", settings.process_name)
+    export = set_up_traces("weft-coordinator", settings.process_name)
     try:
-        _run(settings)
+        _run(settings, None if export is None else export.tracer)
     finally:
-        shut_down(provider)
+        shut_down(export)
 
 
-def _run(settings: CoordinatorSettings) -> None:
+def _run(settings: CoordinatorSettings, tracer: SpanTracer | None) -> None:
     # Many tasks are in memory, hardly ever in cycles: frequent collections would only cost pauses.
     gc.set_threshold(50_000, 20, 100)
     try:
         import uvloop
     except ImportError:
-        asyncio.run(serve(settings))
+        asyncio.run(serve(settings, tracer))
     else:
-        uvloop.run(serve(settings))
+        uvloop.run(serve(settings, tracer))

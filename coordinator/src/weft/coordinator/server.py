@@ -22,12 +22,14 @@ from weft.coordinator.calls.call_tasks import CallTasks
 from weft.coordinator.calls.direct_proxy import DirectCalls
 from weft.coordinator.calls.durable_proxy import DurableCalls
 from weft.coordinator.calls.submission import SubmissionService
+from weft.coordinator.calls.submit_spans import SubmitSpans
 from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
 from weft.coordinator.contracts.contract_catalogue import Contracts
 from weft.coordinator.contracts.contract_sync import ContractSync
 from weft.coordinator.dispatch.dispatcher import Dispatcher
 from weft.coordinator.dispatch.session_index import SessionIndex
 from weft.coordinator.dispatch.sweeper import Sweeper
+from weft.coordinator.dispatch.wait_spans import WaitSpans
 from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.fleet.discovery_service import DiscoveryService
 from weft.coordinator.fleet.fleet_sync import FleetSync
@@ -66,6 +68,7 @@ from weft.rpc.health import HealthLists
 from weft.rpc.network.binding import why_not
 from weft.rpc.network.channel import make_server, server_options
 from weft.rpc.process.logs import get_logger
+from weft.rpc.telemetry.span_tracer import SpanTracer
 from weft.v1 import coordinator_pb2_grpc, fleet_pb2, group_pb2_grpc, method_pb2_grpc, schedule_pb2_grpc
 
 log = get_logger(__name__)
@@ -90,8 +93,12 @@ class Coordinator:
 
     _server: aio.Server | None = None
 
-    def __init__(self, settings: CoordinatorSettings, store: Store | None = None) -> None:
+    def __init__(
+        self, settings: CoordinatorSettings, store: Store | None = None, tracer: SpanTracer | None = None
+    ) -> None:
         self._settings = settings
+        # None: no traces are exported.
+        self._tracer = tracer
         self.coordinator_id = settings.process_name
         self.address = ""
         self._store = store or store_of(settings.store_config)
@@ -130,13 +137,12 @@ class Coordinator:
         )
         self._discovery = DiscoveryService(self._register, settings.max_watchers, settings.recovery_grace_s)
         self._direct = DirectCalls(
-            self._discovery.snapshots, self._contracts.find, settings.max_message_bytes
+            self._discovery.snapshots, self._contracts.find, settings.max_message_bytes, tracer
         )
         self._fleet = FleetView(self._store, self._register, self._sessions, self._fleet_sync)
-        self._dispatcher = Dispatcher(self._store, self._index)
+        self._dispatcher = Dispatcher(self._store, self._index, waits=WaitSpans.of(tracer))
         self._health = ServiceHealth(self._store, self._register, self._contracts)
-        matching = Matching(self._store, self._register, self._fleet_sync.look_now)
-        self._submission_service = SubmissionService(self._store, self._contracts, matching, settings)
+        self._submission_service = self._make_submissions()
         ticks = TickPass(self._store, self._submission_service, settings.cancel_grace_s)
         self._schedules = PassRunner(self._store, ticks.run, "schedules")
         callbacks = CallbackPass(self._store, self._submission_service)
@@ -157,6 +163,12 @@ class Coordinator:
             changed=self.session_changed,
             now=self._store.now,
         )
+
+    def _make_submissions(self) -> SubmissionService:
+        matching = Matching(self._store, self._register, self._fleet_sync.look_now)
+        tracer, shared = self._tracer, self._store.shared
+        spans = None if tracer is None else SubmitSpans(tracer, shared=shared)
+        return SubmissionService(self._store, self._contracts, matching, self._settings, spans)
 
     # -- events of the store (StoreListener) -----------------------------------------------------------------------
 
@@ -287,7 +299,9 @@ class Coordinator:
             self.ready,
         )
         service = CoordinatorService(
-            TaskParts(self._store, self._subscriptions, self._submission_service, explainer, settings),
+            TaskParts(
+                self._store, self._subscriptions, self._submission_service, explainer, settings, self._tracer
+            ),
             FleetParts(self._fleet, self._discovery, queues, self._resources, self._contracts),
             self._sessions,
         )
@@ -304,7 +318,9 @@ class Coordinator:
         tasks = CallTasks(
             self._store, self._subscriptions, self._submission_service, explainer, settings.cancel_grace_s
         )
-        calls = DurableCalls(tasks, self._store, self._subscriptions, self._contracts, self._direct, settings)
+        calls = DurableCalls(
+            tasks, self._store, self._subscriptions, self._contracts, self._direct, settings, self._tracer
+        )
         reflection = Reflection(self._contracts, [name for name in OWN_SERVICES if name] + [_HEALTH])
         # In this order: the last one takes each method that no other handler has.
         server.add_generic_rpc_handlers((reflection, HealthLists(self._health), calls))

@@ -12,6 +12,7 @@ from weft.coordinator import codec, guard
 from weft.coordinator.calls.bulk_stream import BulkStream
 from weft.coordinator.calls.following import follow
 from weft.coordinator.calls.submission import SubmissionService, accepted
+from weft.coordinator.calls.submit_spans import submit_call, trace_of
 from weft.coordinator.calls.task_filter import list_filter
 from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
 from weft.coordinator.calls.wait_tasks import wait_tasks
@@ -27,6 +28,7 @@ from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import ProgressRow, TaskRecord
 from weft.rpc import refusals
+from weft.rpc.telemetry.span_tracer import SpanTracer
 from weft.rpc.times import checked_duration
 from weft.v1 import coordinator_pb2, coordinator_pb2_grpc, session_pb2, task_pb2
 
@@ -44,6 +46,8 @@ class TaskParts(NamedTuple):
     submission_service: SubmissionService
     explainer: QueueExplainer
     settings: CoordinatorSettings
+    # None: no traces are exported.
+    tracer: SpanTracer | None = None
 
 
 class FleetParts(NamedTuple):
@@ -60,7 +64,14 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
     """Large because it has one method an RPC. Each RPC's errors and guarantee are in the contract's comments."""
 
     def __init__(self, tasks: TaskParts, fleet: FleetParts, sessions: Sessions) -> None:
-        self._store, self._subscriptions, self._submission_service, self._explainer, self._settings = tasks
+        (
+            self._store,
+            self._subscriptions,
+            self._submission_service,
+            self._explainer,
+            self._settings,
+            self._tracer,
+        ) = tasks
         self._fleet, self._discovery, self._queues, self._resources, self._contracts = fleet
         self._sessions = sessions
         # For `guard.stream`.
@@ -72,8 +83,9 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
     async def SubmitTask(
         self, request: coordinator_pb2.SubmitTaskRequest, context: Context
     ) -> coordinator_pb2.SubmitTaskResponse:
-        submission = self._submission_service.check(request)
-        result = accepted((await self._submission_service.store([submission]))[0], submission.request_id)
+        with submit_call(self._tracer, request, context):
+            submission = self._submission_service.check(request)
+            result = accepted((await self._submission_service.store([submission]))[0], submission.request_id)
         record = await self._record(result.task_id)
         return coordinator_pb2.SubmitTaskResponse(
             task=codec.task(record, task_pb2.TASK_VIEW_BASIC), existed=result.existed, cached=result.cached
@@ -83,7 +95,10 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
     async def SubmitTasks(
         self, requests: AsyncIterator[coordinator_pb2.SubmitTasksRequest], context: Context
     ) -> AsyncIterator[coordinator_pb2.SubmitTasksResponse]:
-        stream = BulkStream(self._submission_service, self._store, self._subscriptions, self._settings)
+        traceparent = "" if self._tracer is None else trace_of(context)
+        stream = BulkStream(
+            self._submission_service, self._store, self._subscriptions, self._settings, traceparent
+        )
         async for response in stream.run(guard.parsed(requests)):
             yield response
 

@@ -161,6 +161,8 @@ def assignment_of(
             made.context.traceparent = str(value)
         elif key == "tracestate":
             made.context.tracestate = str(value)
+        elif key == "baggage":
+            made.context.baggage = str(value)
         else:
             made.context.metadata.extend(weft_metadata.to_proto([(key, value)]))
     if timeout_s is not None:

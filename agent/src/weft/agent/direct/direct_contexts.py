@@ -49,6 +49,8 @@ def assignment_of(method: str, native: Any) -> session_pb2.Assignment:
             call.traceparent = str(value)
         elif key == "tracestate":
             call.tracestate = str(value)
+        elif key == "baggage":
+            call.baggage = str(value)
     left_s = native.time_remaining()
     if left_s is not None and left_s < MAX_DURATION_S:
         made.deadline.CopyFrom(timestamp(time.time() + left_s))

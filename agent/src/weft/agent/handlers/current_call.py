@@ -189,4 +189,5 @@ def call_context_of(
         deadline_at=deadline_at,
         traceparent=call.traceparent,
         tracestate=call.tracestate,
+        baggage=call.baggage,
     )

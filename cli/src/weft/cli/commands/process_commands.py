@@ -243,13 +243,13 @@ def _run_agent(made: Agent) -> None:
     from weft.cli.terminal.failure import Failure
     from weft.rpc.telemetry.providers import set_up_traces, shut_down
 
-    provider = set_up_traces("weft-agent", made.settings.id)
+    export = set_up_traces("weft-agent", made.settings.id)
     try:
         made.run()
     except OverrunError as error:
         raise Failure(error.message, status=RESTART_STATUS) from None
     finally:
-        shut_down(provider)
+        shut_down(export)
 
 
 def _made(program: str | None, beside_app: dict[str, Any], given: dict[str, Any]) -> Agent:

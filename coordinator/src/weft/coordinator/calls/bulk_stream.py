@@ -43,11 +43,14 @@ class BulkStream:
         store: Store,
         subscriptions: TaskSubscriptions,
         settings: CoordinatorSettings,
+        traceparent: str = "",
     ) -> None:
         self._submission_service = submission_service
         self._store = store
         self._subscriptions = subscriptions
         self._max_undelivered = settings.max_undelivered
+        # The span of the call; empty: none.
+        self._traceparent = traceparent
         self._deliver = False
         self._storing: deque[asyncio.Task[_Acks]] = deque()
         self._storing_bytes = 0
@@ -138,7 +141,7 @@ class BulkStream:
             for submission in submissions:
                 self._await(submission.task_id)
         try:
-            results = await self._submission_service.store(submissions)
+            results = await self._submission_service.store(submissions, traceparent=self._traceparent)
         except WeftError as error:
             status = error.status()
             for submission in submissions:

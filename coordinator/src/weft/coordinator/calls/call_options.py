@@ -55,6 +55,8 @@ def from_metadata(pairs: Iterable[tuple[str, str | bytes]]) -> CallOptions:
             options.context.traceparent = str(value)
         elif key == "tracestate":
             options.context.tracestate = str(value)
+        elif key == "baggage":
+            options.context.baggage = str(value)
         elif metadata.belongs_to_caller(key):
             raw = value if isinstance(value, bytes) else value.encode()
             options.context.metadata.add(key=key, value=raw)

@@ -21,8 +21,10 @@ from weft.rpc.balancing import BalancedChannel, Balancer, BalancerLimits
 from weft.rpc.calls import metadata, relay
 from weft.rpc.calls.admission import Admission
 from weft.rpc.calls.call_keys import LINEAGE, RETRY_KEY
+from weft.rpc.calls.traced_calls import traced_handler
 from weft.rpc.contracts.descriptors import may_run_twice
 from weft.rpc.process.logs import get_logger
+from weft.rpc.telemetry.span_tracer import SpanTracer
 from weft.v1 import fleet_pb2
 
 log = get_logger(__name__)
@@ -44,8 +46,13 @@ class DirectCalls:
     """
 
     def __init__(
-        self, snapshots: Snapshots, find: Callable[[str], MethodInfo | None], max_message_bytes: int
+        self,
+        snapshots: Snapshots,
+        find: Callable[[str], MethodInfo | None],
+        max_message_bytes: int,
+        tracer: SpanTracer | None = None,
     ) -> None:
+        self._tracer = tracer
         self._snapshots = snapshots
         self._find = find
         self._balancer = Balancer(
@@ -64,7 +71,10 @@ class DirectCalls:
         if known is not None and known[0] == info.kind:
             return known[1]
         kind = cast("fleet_pb2.MethodKind", info.kind)
-        made = admission.bounded(relay.handler(self._channel, f"/{info.name}", kind, _outgoing))
+        passing = relay.handler(self._channel, f"/{info.name}", kind, _outgoing)
+        if self._tracer is not None:
+            passing = traced_handler(passing, info.name, self._tracer)
+        made = admission.bounded(passing)
         self._handlers[info.name] = (info.kind, made)
         return made
 

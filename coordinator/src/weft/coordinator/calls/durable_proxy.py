@@ -34,8 +34,11 @@ from weft.rpc import errors, refusals
 from weft.rpc.calls import metadata
 from weft.rpc.calls.admission import Admission
 from weft.rpc.calls.metadata import DIRECT
+from weft.rpc.calls.traced_calls import span_of, traced_handler
 from weft.rpc.network.gone import to_caller
 from weft.rpc.process.logs import get_logger
+from weft.rpc.telemetry import attributes
+from weft.rpc.telemetry.span_tracer import SpanTracer
 from weft.v1 import fleet_pb2, task_pb2
 
 log = get_logger(__name__)
@@ -54,8 +57,10 @@ class DurableCalls(grpc.GenericRpcHandler):
         contracts: Contracts,
         direct: DirectCalls,
         settings: CoordinatorSettings,
+        tracer: SpanTracer | None = None,
     ) -> None:
         self._tasks = tasks
+        self._tracer = tracer
         self._store = store
         self._subscriptions = subscriptions
         self._contracts = contracts
@@ -84,6 +89,8 @@ class DurableCalls(grpc.GenericRpcHandler):
             handler = grpc.unary_unary_rpc_method_handler(_guarded(self.unary, info))
         else:
             handler = grpc.unary_stream_rpc_method_handler(_guarded(self.streaming, info))
+        if self._tracer is not None:
+            handler = traced_handler(handler, name, self._tracer)
         handler = self._admission.bounded(handler)
         self._handlers[name] = (info, handler)
         return handler
@@ -106,8 +113,11 @@ class DurableCalls(grpc.GenericRpcHandler):
         future = self._subscriptions.end_future(submission.task_id)
         task_id = submission.task_id
         shared = False
+        span = span_of(context)
         try:
             enqueued = await self._tasks.store_awaited(submission)
+            if span is not None:
+                span.set(attributes.TASK_ID, enqueued.task_id)
             if enqueued.existed:
                 future.cancel()
                 task_id = enqueued.task_id
@@ -128,6 +138,8 @@ class DurableCalls(grpc.GenericRpcHandler):
                     timer.cancel()
             if shared and not_shared_after_all(ended, enqueued):
                 return await self.unary(info, request, context)
+            if span is not None:
+                span.event(attributes.RESULT_STORED)
             return await self._answer(ended, context)
         except asyncio.CancelledError:
             if not shared:
@@ -174,6 +186,8 @@ class DurableCalls(grpc.GenericRpcHandler):
         try:
             # Stored first, since `follow` reads the task.
             enqueued = await self._tasks.store(submission)
+            if (span := span_of(context)) is not None:
+                span.set(attributes.TASK_ID, enqueued.task_id)
             attempt = 0
             if enqueued.existed:
                 self._subscriptions.unfollow(follower)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from weft.coordinator import codec
+from weft.coordinator.calls.submit_spans import SubmitSpans
 from weft.coordinator.contracts.contract_catalogue import Contracts
 from weft.coordinator.fleet.matching import Matching
 from weft.coordinator.settings import CoordinatorSettings
@@ -22,10 +23,17 @@ class SubmissionService:
     """Checks and stores submissions."""
 
     def __init__(
-        self, store: Store, contracts: Contracts, matching: Matching, settings: CoordinatorSettings
+        self,
+        store: Store,
+        contracts: Contracts,
+        matching: Matching,
+        settings: CoordinatorSettings,
+        spans: SubmitSpans | None = None,
     ) -> None:
         self._store = store
         self._matching = matching
+        # None: no traces are exported.
+        self._spans = spans
         self._contracts = contracts
         self._policies = contracts.policies
         self._max_queued = settings.max_queued_tasks
@@ -70,15 +78,32 @@ class SubmissionService:
         )
 
     async def store(
-        self, submissions: Sequence[Submission], *, acknowledged: bool = True
+        self, submissions: Sequence[Submission], *, acknowledged: bool = True, traceparent: str = ""
     ) -> Sequence[EnqueueResult | WeftError]:
-        """Store submissions; `acknowledged`: they are durable when this returns. An error is the result of one that is not to
-        wait, and that no agent can run.
+        """Store submissions. An error is the result of one that is not to wait, and that no agent can run.
+
+        Args:
+            acknowledged: they are durable when this returns.
+            traceparent: the span that submits them together; that of a single one is in its context.
 
         Raises:
             Unavailable: the coordinator is stopping, or the store cannot be written.
             ResourceExhausted: too many unfinished tasks.
         """
+        if self._spans is None or not submissions:
+            return await self._store_all(submissions, acknowledged=acknowledged)
+        span = self._spans.begin(submissions, traceparent)
+        try:
+            results = await self._store_all(submissions, acknowledged=acknowledged)
+        except WeftError as error:
+            self._spans.fail(span, error)
+            raise
+        self._spans.end(span, results)
+        return results
+
+    async def _store_all(
+        self, submissions: Sequence[Submission], *, acknowledged: bool
+    ) -> Sequence[EnqueueResult | WeftError]:
         if self.stopping:
             raise refusals.stopping(
                 "the coordinator is stopping; try again with the same request id", retry_after_s=1.0

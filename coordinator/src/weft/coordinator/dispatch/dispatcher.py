@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from weft.coordinator.dispatch.placement import FreeSession, LeastConnections, Strategy, plan
 from weft.coordinator.dispatch.session_index import SessionIndex
+from weft.coordinator.dispatch.wait_spans import WaitSpans
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AttemptRef, Claimed, ClaimRequest
@@ -38,6 +39,7 @@ class Dispatcher:
 
     Args:
         clock: monotonic, in seconds.
+        waits: takes the spans of waits; None: no traces are exported.
     """
 
     def __init__(
@@ -47,11 +49,13 @@ class Dispatcher:
         strategy: Strategy | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
+        waits: WaitSpans | None = None,
     ) -> None:
         self._store = store
         self._index = index
         self._strategy = strategy or LeastConnections()
         self._clock = clock
+        self._assigned = None if waits is None else waits.claimed
         # Queues of retries for which only the avoided agent has had free slots, each with the start of that time
         # (monotonic).
         self._unserved: dict[QueueKey, float] = {}
@@ -222,7 +226,7 @@ class Dispatcher:
 
     async def _hand_over(self, session: AgentSession, batch: Sequence[Claimed]) -> None:
         if session.open:
-            session.assign(batch, self._store.now(), self._clock())
+            session.assign(batch, self._store.now(), self._clock(), self._assigned)
         else:
             # The session closed during the claim: the agent does not know these attempts.
             await self._store.release(session.owner, [AttemptRef(c.task_id, c.attempt) for c in batch])

@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 
 from weft.coordinator.sessions.agent_outcomes import AgentOutcomes
 from weft.coordinator.sessions.agent_resources import AgentResources, Consumes
+from weft.coordinator.sessions.assignments import assignment_of
 from weft.coordinator.store.records import AttemptRef, Claimed, Owner
 from weft.coordinator.store.rules import QueueKey
 from weft.rpc.errors import WeftError
 from weft.rpc.network.channel import BATCH_BYTES, BATCH_ITEMS
-from weft.rpc.times import duration, timestamp
+from weft.rpc.times import duration
 from weft.v1 import fleet_pb2, session_pb2
 
 T = TypeVar("T")
@@ -249,30 +250,26 @@ class AgentSession:
 
     # -- the outbox ---------------------------------------------------------------------------------------------
 
-    def assign(self, batch: Sequence[Claimed], now_s: float, since_s: float = 0.0) -> None:
+    def assign(
+        self,
+        batch: Sequence[Claimed],
+        now_s: float,
+        since_s: float = 0.0,
+        assigned: Callable[[Claimed, session_pb2.Assignment, float], None] | None = None,
+    ) -> None:
         """Send attempts.
 
         Args:
             now_s: seconds since the epoch.
             since_s: the same moment by the monotonic clock.
+            assigned: told of each attempt.
         """
         for claimed in batch:
             ref = AttemptRef(claimed.task_id, claimed.attempt)
             self.hold(ref, claimed.cost, claimed.method, since_s, claimed.consumes)
-            assignment = session_pb2.Assignment(
-                task_id=claimed.task_id,
-                attempt=claimed.attempt,
-                method=claimed.method,
-                payload=claimed.payload,
-                priority=claimed.priority,
-            )
-            if claimed.request_id:
-                assignment.request_id = claimed.request_id
-            if claimed.context:
-                assignment.context.MergeFromString(claimed.context)
-            if claimed.deadline_at is not None:
-                assignment.deadline.CopyFrom(timestamp(claimed.deadline_at))
-                assignment.time_left.CopyFrom(duration(max(0.0, claimed.deadline_at - now_s)))
+            assignment = assignment_of(claimed, now_s)
+            if assigned is not None:
+                assigned(claimed, assignment, now_s)
             self._assignments.append(assignment)
             self._assigned_bytes += len(claimed.payload)
         self._event.set()

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, status_pb2
 
-from weft.coordinator.store.records import AttemptRecord, TaskRecord
+from weft.coordinator.store.records import AttemptRecord, Rerun, TaskRecord
 from weft.coordinator.store.rules import State
 from weft.rpc.times import seconds, timestamp
-from weft.v1 import task_pb2
+from weft.v1 import session_pb2, task_pb2
 
 # Attempts of one task that are kept: the first one, and the newest.
 MAX_ATTEMPTS = 16
@@ -74,6 +74,17 @@ def attempts(record: TaskRecord) -> Sequence[AttemptRecord]:
     last = last_attempt(record)
     history = tuple(record.history)
     return history if last is None else extended(history, last)
+
+
+def rerun(last: AttemptRecord, *, requested: bool) -> Rerun:
+    """Why a task has an attempt after this one; `requested`: RetryTask has queued it again since."""
+    if requested:
+        cause = session_pb2.RERUN_CAUSE_REQUESTED
+    elif last.released:
+        cause = session_pb2.RERUN_CAUSE_RELEASED
+    else:
+        cause = session_pb2.RERUN_CAUSE_LOST if last.crashed else session_pb2.RERUN_CAUSE_FAILED
+    return Rerun(cause, last.agent_id, 0 if last.released else _code(last), last.ended_at or 0.0)
 
 
 def kept_last(record: TaskRecord) -> AttemptRecord | None:

@@ -139,6 +139,15 @@ class ClaimRequest:
     left: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
+class Rerun(NamedTuple):
+    """The attempt before this one, for traces and logs. `cause` is a weft.v1.RerunCause, `code` a google.rpc.Code."""
+
+    cause: int
+    agent_id: str
+    code: int
+    ended_at: float
+
+
 @dataclass(slots=True)
 class Claimed:
     """A claimed attempt, to be assigned to its agent."""
@@ -156,6 +165,10 @@ class Claimed:
     deadline_at: float | None
     # Amounts of the agent's resources that it uses while it runs.
     consumes: tuple[tuple[str, float], ...] = ()
+    # When the task became ready.
+    ready_at: float = 0.0
+    # None: nothing is known of an earlier attempt.
+    rerun: Rerun | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,67 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Why a task runs again.
+type RerunCause int32
+
+const (
+	// Not set.
+	RerunCause_RERUN_CAUSE_UNSPECIFIED RerunCause = 0
+	// The last attempt failed, and the task's policy retries it.
+	RerunCause_RERUN_CAUSE_FAILED RerunCause = 1
+	// The last attempt was lost with its agent, or the process that ran it died.
+	RerunCause_RERUN_CAUSE_LOST RerunCause = 2
+	// The last attempt was released before its start.
+	RerunCause_RERUN_CAUSE_RELEASED RerunCause = 3
+	// An operator or a caller asked for it, by RetryTask.
+	RerunCause_RERUN_CAUSE_REQUESTED RerunCause = 4
+)
+
+// Enum value maps for RerunCause.
+var (
+	RerunCause_name = map[int32]string{
+		0: "RERUN_CAUSE_UNSPECIFIED",
+		1: "RERUN_CAUSE_FAILED",
+		2: "RERUN_CAUSE_LOST",
+		3: "RERUN_CAUSE_RELEASED",
+		4: "RERUN_CAUSE_REQUESTED",
+	}
+	RerunCause_value = map[string]int32{
+		"RERUN_CAUSE_UNSPECIFIED": 0,
+		"RERUN_CAUSE_FAILED":      1,
+		"RERUN_CAUSE_LOST":        2,
+		"RERUN_CAUSE_RELEASED":    3,
+		"RERUN_CAUSE_REQUESTED":   4,
+	}
+)
+
+func (x RerunCause) Enum() *RerunCause {
+	p := new(RerunCause)
+	*p = x
+	return p
+}
+
+func (x RerunCause) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RerunCause) Descriptor() protoreflect.EnumDescriptor {
+	return file_weft_v1_session_proto_enumTypes[0].Descriptor()
+}
+
+func (RerunCause) Type() protoreflect.EnumType {
+	return &file_weft_v1_session_proto_enumTypes[0]
+}
+
+func (x RerunCause) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RerunCause.Descriptor instead.
+func (RerunCause) EnumDescriptor() ([]byte, []int) {
+	return file_weft_v1_session_proto_rawDescGZIP(), []int{0}
+}
+
 // One message from agent to coordinator. The first one of a stream holds `hello`.
 type ConnectRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1080,7 +1141,9 @@ type Assignment struct {
 	// The caller's idempotency key.
 	RequestId string `protobuf:"bytes,8,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// The task's priority: agents start waiting assignments in this order.
-	Priority      uint32 `protobuf:"varint,9,opt,name=priority,proto3" json:"priority,omitempty"`
+	Priority uint32 `protobuf:"varint,9,opt,name=priority,proto3" json:"priority,omitempty"`
+	// Why there is another attempt, for traces and logs; unset: nothing is known of an earlier one.
+	Rerun         *Rerun `protobuf:"bytes,10,opt,name=rerun,proto3" json:"rerun,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1178,6 +1241,77 @@ func (x *Assignment) GetPriority() uint32 {
 	return 0
 }
 
+func (x *Assignment) GetRerun() *Rerun {
+	if x != nil {
+		return x.Rerun
+	}
+	return nil
+}
+
+// The attempt before this one.
+type Rerun struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why there is another one.
+	Cause RerunCause `protobuf:"varint,1,opt,name=cause,proto3,enum=weft.v1.RerunCause" json:"cause,omitempty"`
+	// The agent that had it.
+	LastAgentId string `protobuf:"bytes,2,opt,name=last_agent_id,json=lastAgentId,proto3" json:"last_agent_id,omitempty"`
+	// Its google.rpc.Code; 0 if it has none.
+	LastCode      int32 `protobuf:"varint,3,opt,name=last_code,json=lastCode,proto3" json:"last_code,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rerun) Reset() {
+	*x = Rerun{}
+	mi := &file_weft_v1_session_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rerun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rerun) ProtoMessage() {}
+
+func (x *Rerun) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_session_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rerun.ProtoReflect.Descriptor instead.
+func (*Rerun) Descriptor() ([]byte, []int) {
+	return file_weft_v1_session_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Rerun) GetCause() RerunCause {
+	if x != nil {
+		return x.Cause
+	}
+	return RerunCause_RERUN_CAUSE_UNSPECIFIED
+}
+
+func (x *Rerun) GetLastAgentId() string {
+	if x != nil {
+		return x.LastAgentId
+	}
+	return ""
+}
+
+func (x *Rerun) GetLastCode() int32 {
+	if x != nil {
+		return x.LastCode
+	}
+	return 0
+}
+
 // Cancel an attempt that is assigned to this agent.
 type Cancel struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1198,7 +1332,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_weft_v1_session_proto_msgTypes[12]
+	mi := &file_weft_v1_session_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1210,7 +1344,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_session_proto_msgTypes[12]
+	mi := &file_weft_v1_session_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1223,7 +1357,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_weft_v1_session_proto_rawDescGZIP(), []int{12}
+	return file_weft_v1_session_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Cancel) GetTaskId() string {
@@ -1276,7 +1410,7 @@ type ResultAck struct {
 
 func (x *ResultAck) Reset() {
 	*x = ResultAck{}
-	mi := &file_weft_v1_session_proto_msgTypes[13]
+	mi := &file_weft_v1_session_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1288,7 +1422,7 @@ func (x *ResultAck) String() string {
 func (*ResultAck) ProtoMessage() {}
 
 func (x *ResultAck) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_session_proto_msgTypes[13]
+	mi := &file_weft_v1_session_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1301,7 +1435,7 @@ func (x *ResultAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResultAck.ProtoReflect.Descriptor instead.
 func (*ResultAck) Descriptor() ([]byte, []int) {
-	return file_weft_v1_session_proto_rawDescGZIP(), []int{13}
+	return file_weft_v1_session_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ResultAck) GetTaskId() string {
@@ -1340,7 +1474,7 @@ type ProgressAck struct {
 
 func (x *ProgressAck) Reset() {
 	*x = ProgressAck{}
-	mi := &file_weft_v1_session_proto_msgTypes[14]
+	mi := &file_weft_v1_session_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1352,7 +1486,7 @@ func (x *ProgressAck) String() string {
 func (*ProgressAck) ProtoMessage() {}
 
 func (x *ProgressAck) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_session_proto_msgTypes[14]
+	mi := &file_weft_v1_session_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1365,7 +1499,7 @@ func (x *ProgressAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProgressAck.ProtoReflect.Descriptor instead.
 func (*ProgressAck) Descriptor() ([]byte, []int) {
-	return file_weft_v1_session_proto_rawDescGZIP(), []int{14}
+	return file_weft_v1_session_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ProgressAck) GetTaskId() string {
@@ -1485,7 +1619,7 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\n" +
 	"AttemptRef\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
-	"\aattempt\x18\x02 \x01(\rR\aattempt\"\xcc\x02\n" +
+	"\aattempt\x18\x02 \x01(\rR\aattempt\"\xf2\x02\n" +
 	"\n" +
 	"Assignment\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
@@ -1497,7 +1631,13 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\ttime_left\x18\a \x01(\v2\x19.google.protobuf.DurationR\btimeLeft\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\b \x01(\tR\trequestId\x12\x1a\n" +
-	"\bpriority\x18\t \x01(\rR\bpriority\"\x98\x01\n" +
+	"\bpriority\x18\t \x01(\rR\bpriority\x12$\n" +
+	"\x05rerun\x18\n" +
+	" \x01(\v2\x0e.weft.v1.RerunR\x05rerun\"s\n" +
+	"\x05Rerun\x12)\n" +
+	"\x05cause\x18\x01 \x01(\x0e2\x13.weft.v1.RerunCauseR\x05cause\x12\"\n" +
+	"\rlast_agent_id\x18\x02 \x01(\tR\vlastAgentId\x12\x1b\n" +
+	"\tlast_code\x18\x03 \x01(\x05R\blastCode\"\x98\x01\n" +
 	"\x06Cancel\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12/\n" +
@@ -1511,7 +1651,14 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\vProgressAck\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x14\n" +
-	"\x05index\x18\x03 \x01(\x04R\x05indexBz\n" +
+	"\x05index\x18\x03 \x01(\x04R\x05index*\x8c\x01\n" +
+	"\n" +
+	"RerunCause\x12\x1b\n" +
+	"\x17RERUN_CAUSE_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12RERUN_CAUSE_FAILED\x10\x01\x12\x14\n" +
+	"\x10RERUN_CAUSE_LOST\x10\x02\x12\x18\n" +
+	"\x14RERUN_CAUSE_RELEASED\x10\x03\x12\x19\n" +
+	"\x15RERUN_CAUSE_REQUESTED\x10\x04Bz\n" +
 	"\vcom.weft.v1B\fSessionProtoP\x01Z weft-examples/gen/weft/v1;weftv1\xa2\x02\x03WXX\xaa\x02\aWeft.V1\xca\x02\aWeft\\V1\xe2\x02\x13Weft\\V1\\GPBMetadata\xea\x02\bWeft::V1b\x06proto3"
 
 var (
@@ -1526,69 +1673,74 @@ func file_weft_v1_session_proto_rawDescGZIP() []byte {
 	return file_weft_v1_session_proto_rawDescData
 }
 
-var file_weft_v1_session_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_weft_v1_session_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_weft_v1_session_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_weft_v1_session_proto_goTypes = []any{
-	(*ConnectRequest)(nil),        // 0: weft.v1.ConnectRequest
-	(*ConnectResponse)(nil),       // 1: weft.v1.ConnectResponse
-	(*Hello)(nil),                 // 2: weft.v1.Hello
-	(*HeldAttempt)(nil),           // 3: weft.v1.HeldAttempt
-	(*Contract)(nil),              // 4: weft.v1.Contract
-	(*AgentReport)(nil),           // 5: weft.v1.AgentReport
-	(*Progress)(nil),              // 6: weft.v1.Progress
-	(*AttemptResult)(nil),         // 7: weft.v1.AttemptResult
-	(*Released)(nil),              // 8: weft.v1.Released
-	(*Welcome)(nil),               // 9: weft.v1.Welcome
-	(*AttemptRef)(nil),            // 10: weft.v1.AttemptRef
-	(*Assignment)(nil),            // 11: weft.v1.Assignment
-	(*Cancel)(nil),                // 12: weft.v1.Cancel
-	(*ResultAck)(nil),             // 13: weft.v1.ResultAck
-	(*ProgressAck)(nil),           // 14: weft.v1.ProgressAck
-	nil,                           // 15: weft.v1.Hello.LabelsEntry
-	nil,                           // 16: weft.v1.Hello.ResourcesEntry
-	(DesiredState)(0),             // 17: weft.v1.DesiredState
-	(*HostedMethod)(nil),          // 18: weft.v1.HostedMethod
-	(*HostLoad)(nil),              // 19: weft.v1.HostLoad
-	(*durationpb.Duration)(nil),   // 20: google.protobuf.Duration
-	(*Metadatum)(nil),             // 21: weft.v1.Metadatum
-	(*Outcome)(nil),               // 22: weft.v1.Outcome
-	(*CallContext)(nil),           // 23: weft.v1.CallContext
-	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
+	(RerunCause)(0),               // 0: weft.v1.RerunCause
+	(*ConnectRequest)(nil),        // 1: weft.v1.ConnectRequest
+	(*ConnectResponse)(nil),       // 2: weft.v1.ConnectResponse
+	(*Hello)(nil),                 // 3: weft.v1.Hello
+	(*HeldAttempt)(nil),           // 4: weft.v1.HeldAttempt
+	(*Contract)(nil),              // 5: weft.v1.Contract
+	(*AgentReport)(nil),           // 6: weft.v1.AgentReport
+	(*Progress)(nil),              // 7: weft.v1.Progress
+	(*AttemptResult)(nil),         // 8: weft.v1.AttemptResult
+	(*Released)(nil),              // 9: weft.v1.Released
+	(*Welcome)(nil),               // 10: weft.v1.Welcome
+	(*AttemptRef)(nil),            // 11: weft.v1.AttemptRef
+	(*Assignment)(nil),            // 12: weft.v1.Assignment
+	(*Rerun)(nil),                 // 13: weft.v1.Rerun
+	(*Cancel)(nil),                // 14: weft.v1.Cancel
+	(*ResultAck)(nil),             // 15: weft.v1.ResultAck
+	(*ProgressAck)(nil),           // 16: weft.v1.ProgressAck
+	nil,                           // 17: weft.v1.Hello.LabelsEntry
+	nil,                           // 18: weft.v1.Hello.ResourcesEntry
+	(DesiredState)(0),             // 19: weft.v1.DesiredState
+	(*HostedMethod)(nil),          // 20: weft.v1.HostedMethod
+	(*HostLoad)(nil),              // 21: weft.v1.HostLoad
+	(*durationpb.Duration)(nil),   // 22: google.protobuf.Duration
+	(*Metadatum)(nil),             // 23: weft.v1.Metadatum
+	(*Outcome)(nil),               // 24: weft.v1.Outcome
+	(*CallContext)(nil),           // 25: weft.v1.CallContext
+	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
 }
 var file_weft_v1_session_proto_depIdxs = []int32{
-	2,  // 0: weft.v1.ConnectRequest.hello:type_name -> weft.v1.Hello
-	4,  // 1: weft.v1.ConnectRequest.contract:type_name -> weft.v1.Contract
-	5,  // 2: weft.v1.ConnectRequest.state:type_name -> weft.v1.AgentReport
-	6,  // 3: weft.v1.ConnectRequest.progress:type_name -> weft.v1.Progress
-	7,  // 4: weft.v1.ConnectRequest.results:type_name -> weft.v1.AttemptResult
-	8,  // 5: weft.v1.ConnectRequest.released:type_name -> weft.v1.Released
-	9,  // 6: weft.v1.ConnectResponse.welcome:type_name -> weft.v1.Welcome
-	11, // 7: weft.v1.ConnectResponse.assignments:type_name -> weft.v1.Assignment
-	12, // 8: weft.v1.ConnectResponse.cancels:type_name -> weft.v1.Cancel
-	13, // 9: weft.v1.ConnectResponse.result_acks:type_name -> weft.v1.ResultAck
-	14, // 10: weft.v1.ConnectResponse.progress_acks:type_name -> weft.v1.ProgressAck
-	17, // 11: weft.v1.ConnectResponse.desired_state:type_name -> weft.v1.DesiredState
-	15, // 12: weft.v1.Hello.labels:type_name -> weft.v1.Hello.LabelsEntry
-	16, // 13: weft.v1.Hello.resources:type_name -> weft.v1.Hello.ResourcesEntry
-	18, // 14: weft.v1.Hello.methods:type_name -> weft.v1.HostedMethod
-	3,  // 15: weft.v1.Hello.held:type_name -> weft.v1.HeldAttempt
-	19, // 16: weft.v1.AgentReport.load:type_name -> weft.v1.HostLoad
-	20, // 17: weft.v1.AgentReport.round_trip:type_name -> google.protobuf.Duration
-	21, // 18: weft.v1.Progress.headers:type_name -> weft.v1.Metadatum
-	22, // 19: weft.v1.AttemptResult.outcome:type_name -> weft.v1.Outcome
-	20, // 20: weft.v1.Welcome.heartbeat_interval:type_name -> google.protobuf.Duration
-	20, // 21: weft.v1.Welcome.lease:type_name -> google.protobuf.Duration
-	10, // 22: weft.v1.Welcome.adopted:type_name -> weft.v1.AttemptRef
-	10, // 23: weft.v1.Welcome.lost:type_name -> weft.v1.AttemptRef
-	17, // 24: weft.v1.Welcome.desired_state:type_name -> weft.v1.DesiredState
-	23, // 25: weft.v1.Assignment.context:type_name -> weft.v1.CallContext
-	24, // 26: weft.v1.Assignment.deadline:type_name -> google.protobuf.Timestamp
-	20, // 27: weft.v1.Assignment.time_left:type_name -> google.protobuf.Duration
-	20, // 28: weft.v1.Cancel.grace:type_name -> google.protobuf.Duration
-	29, // [29:29] is the sub-list for method output_type
-	29, // [29:29] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	3,  // 0: weft.v1.ConnectRequest.hello:type_name -> weft.v1.Hello
+	5,  // 1: weft.v1.ConnectRequest.contract:type_name -> weft.v1.Contract
+	6,  // 2: weft.v1.ConnectRequest.state:type_name -> weft.v1.AgentReport
+	7,  // 3: weft.v1.ConnectRequest.progress:type_name -> weft.v1.Progress
+	8,  // 4: weft.v1.ConnectRequest.results:type_name -> weft.v1.AttemptResult
+	9,  // 5: weft.v1.ConnectRequest.released:type_name -> weft.v1.Released
+	10, // 6: weft.v1.ConnectResponse.welcome:type_name -> weft.v1.Welcome
+	12, // 7: weft.v1.ConnectResponse.assignments:type_name -> weft.v1.Assignment
+	14, // 8: weft.v1.ConnectResponse.cancels:type_name -> weft.v1.Cancel
+	15, // 9: weft.v1.ConnectResponse.result_acks:type_name -> weft.v1.ResultAck
+	16, // 10: weft.v1.ConnectResponse.progress_acks:type_name -> weft.v1.ProgressAck
+	19, // 11: weft.v1.ConnectResponse.desired_state:type_name -> weft.v1.DesiredState
+	17, // 12: weft.v1.Hello.labels:type_name -> weft.v1.Hello.LabelsEntry
+	18, // 13: weft.v1.Hello.resources:type_name -> weft.v1.Hello.ResourcesEntry
+	20, // 14: weft.v1.Hello.methods:type_name -> weft.v1.HostedMethod
+	4,  // 15: weft.v1.Hello.held:type_name -> weft.v1.HeldAttempt
+	21, // 16: weft.v1.AgentReport.load:type_name -> weft.v1.HostLoad
+	22, // 17: weft.v1.AgentReport.round_trip:type_name -> google.protobuf.Duration
+	23, // 18: weft.v1.Progress.headers:type_name -> weft.v1.Metadatum
+	24, // 19: weft.v1.AttemptResult.outcome:type_name -> weft.v1.Outcome
+	22, // 20: weft.v1.Welcome.heartbeat_interval:type_name -> google.protobuf.Duration
+	22, // 21: weft.v1.Welcome.lease:type_name -> google.protobuf.Duration
+	11, // 22: weft.v1.Welcome.adopted:type_name -> weft.v1.AttemptRef
+	11, // 23: weft.v1.Welcome.lost:type_name -> weft.v1.AttemptRef
+	19, // 24: weft.v1.Welcome.desired_state:type_name -> weft.v1.DesiredState
+	25, // 25: weft.v1.Assignment.context:type_name -> weft.v1.CallContext
+	26, // 26: weft.v1.Assignment.deadline:type_name -> google.protobuf.Timestamp
+	22, // 27: weft.v1.Assignment.time_left:type_name -> google.protobuf.Duration
+	13, // 28: weft.v1.Assignment.rerun:type_name -> weft.v1.Rerun
+	0,  // 29: weft.v1.Rerun.cause:type_name -> weft.v1.RerunCause
+	22, // 30: weft.v1.Cancel.grace:type_name -> google.protobuf.Duration
+	31, // [31:31] is the sub-list for method output_type
+	31, // [31:31] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_session_proto_init() }
@@ -1603,13 +1755,14 @@ func file_weft_v1_session_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_session_proto_rawDesc), len(file_weft_v1_session_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   17,
+			NumEnums:      1,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_weft_v1_session_proto_goTypes,
 		DependencyIndexes: file_weft_v1_session_proto_depIdxs,
+		EnumInfos:         file_weft_v1_session_proto_enumTypes,
 		MessageInfos:      file_weft_v1_session_proto_msgTypes,
 	}.Build()
 	File_weft_v1_session_proto = out.File

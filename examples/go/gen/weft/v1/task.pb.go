@@ -217,9 +217,14 @@ type CallContext struct {
 	// Id of the task or call at the root of this call's tree; empty: this is the root.
 	RootId string `protobuf:"bytes,4,opt,name=root_id,json=rootId,proto3" json:"root_id,omitempty"`
 	// Id of the task whose handler made this call; empty: made from outside the mesh.
-	ParentId      string `protobuf:"bytes,5,opt,name=parent_id,json=parentId,proto3" json:"parent_id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	ParentId string `protobuf:"bytes,5,opt,name=parent_id,json=parentId,proto3" json:"parent_id,omitempty"`
+	// W3C baggage: the `baggage` header.
+	Baggage string `protobuf:"bytes,6,opt,name=baggage,proto3" json:"baggage,omitempty"`
+	// The `traceparent` of the span that submitted this task together with others, if `traceparent` is another one: the spans of
+	// attempts link to it. Set by the coordinator.
+	BatchTraceparent string `protobuf:"bytes,7,opt,name=batch_traceparent,json=batchTraceparent,proto3" json:"batch_traceparent,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *CallContext) Reset() {
@@ -283,6 +288,20 @@ func (x *CallContext) GetRootId() string {
 func (x *CallContext) GetParentId() string {
 	if x != nil {
 		return x.ParentId
+	}
+	return ""
+}
+
+func (x *CallContext) GetBaggage() string {
+	if x != nil {
+		return x.Baggage
+	}
+	return ""
+}
+
+func (x *CallContext) GetBatchTraceparent() string {
+	if x != nil {
+		return x.BatchTraceparent
 	}
 	return ""
 }
@@ -1083,7 +1102,7 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"\x12weft/v1/task.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x13weft/v1/fleet.proto\x1a\x15weft/v1/options.proto\"3\n" +
 	"\tMetadatum\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\fR\x05value\"\xb5\x01\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value\"\xfc\x01\n" +
 	"\vCallContext\x12.\n" +
 	"\bmetadata\x18\x01 \x03(\v2\x12.weft.v1.MetadatumR\bmetadata\x12 \n" +
 	"\vtraceparent\x18\x02 \x01(\tR\vtraceparent\x12\x1e\n" +
@@ -1091,7 +1110,9 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"tracestate\x18\x03 \x01(\tR\n" +
 	"tracestate\x12\x17\n" +
 	"\aroot_id\x18\x04 \x01(\tR\x06rootId\x12\x1b\n" +
-	"\tparent_id\x18\x05 \x01(\tR\bparentId\"\x8a\x06\n" +
+	"\tparent_id\x18\x05 \x01(\tR\bparentId\x12\x18\n" +
+	"\abaggage\x18\x06 \x01(\tR\abaggage\x12+\n" +
+	"\x11batch_traceparent\x18\a \x01(\tR\x10batchTraceparent\"\x8a\x06\n" +
 	"\vTaskOptions\x12\x1f\n" +
 	"\bpriority\x18\x01 \x01(\rH\x00R\bpriority\x88\x01\x01\x12/\n" +
 	"\x05delay\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05delay\x12+\n" +

@@ -38,6 +38,7 @@ class CallContext:
     # W3C headers, used when no span is active.
     traceparent: str = ""
     tracestate: str = ""
+    baggage: str = ""
 
     def bounded_s(self, timeout_s: float | None, now_s: float) -> float | None:
         """A child call's timeout: its own, but at most the time left until this deadline. Never negative."""
@@ -45,6 +46,10 @@ class CallContext:
             return timeout_s
         left_s = max(0.0, self.deadline_at - now_s)
         return left_s if timeout_s is None else min(timeout_s, left_s)
+
+    def trace_headers(self) -> dict[str, str]:
+        """The trace of the handled call as W3C headers."""
+        return {"traceparent": self.traceparent, "tracestate": self.tracestate, "baggage": self.baggage}
 
     def added_to(self, given: Iterable[tuple[str, str | bytes]], active: dict[str, str]) -> Pairs:
         """A child call's metadata: its own entries, then the ids and the trace. Own entries win.
@@ -55,7 +60,7 @@ class CallContext:
         """
         own = tuple(given)
         added = {ROOT_ID_KEY: self.root_id, PARENT_ID_KEY: self.parent_id}
-        added |= active or {"traceparent": self.traceparent, "tracestate": self.tracestate}
+        added |= active or self.trace_headers()
         keys = {key for key, _ in own}
         if "traceparent" in keys:
             # A tracestate belongs to its own traceparent.

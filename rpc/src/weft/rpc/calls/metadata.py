@@ -34,6 +34,7 @@ _HOP_KEYS = frozenset(
         "connection",
         "traceparent",
         "tracestate",
+        "baggage",
         "grpc-timeout",
         "grpc-encoding",
         "grpc-accept-encoding",

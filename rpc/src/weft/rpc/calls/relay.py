@@ -55,7 +55,7 @@ _OVERTIME_S = 0.25
 # With less time left than this, a deadline counts as passed: the clocks of the two ends differ a little.
 _PASSED_S = 0.05
 _MAX_TIMEOUT_MS = 99_999_999
-_TRACE_KEYS = frozenset({"traceparent", "tracestate"})
+_TRACE_KEYS = frozenset({"traceparent", "tracestate", "baggage"})
 # The callee's load is for the balancer of this hop.
 _HOP_TRAILERS = frozenset({metadata.ORCA_KEY, *metadata.FATAL_KEYS})
 

@@ -29,11 +29,23 @@ MESSAGING_BATCH_MESSAGE_COUNT = "messaging.batch.message_count"
 
 WEFT = "weft"
 SEND, PROCESS = "send", "process"
+SUBMIT = "submit"
 
 # -- weft's own ---------------------------------------------------------------------------------------------------------------
 
 TASK_ATTEMPT = "weft.task.attempt"
 AGENT_ID = "weft.agent.id"
+# Why a task runs again: "failed", "lost", "released" or "requested"; and the attempt before.
+RERUN_CAUSE = "weft.rerun.cause"
+RERUN_LAST_AGENT_ID = "weft.rerun.last_agent.id"
+RERUN_LAST_STATUS_CODE = "weft.rerun.last_status_code"
+# Of a call: its task, and whether that was there before, under the same request id.
+TASK_ID = "weft.task.id"
+TASK_EXISTED = "weft.task.existed"
+# Events: the task is stored, its result is stored, an attempt is claimed; and in which store.
+TASK_STORED = "weft.task.stored"
+RESULT_STORED = "weft.result.stored"
+STORE = "weft.store"
 
 # -- a process: https://opentelemetry.io/docs/specs/semconv/resource/service ------------------------------------------------
 

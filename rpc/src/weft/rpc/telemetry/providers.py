@@ -8,8 +8,8 @@ asks for export.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,7 +21,8 @@ from weft.rpc.telemetry import attributes
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import SpanExporter
+
+    from weft.rpc.telemetry.span_tracer import SpanTracer
 
 _log = get_logger("weft.telemetry")
 
@@ -29,7 +30,7 @@ Signal = Literal["traces", "metrics"]
 Environ = Mapping[str, str]
 
 # How long a process that ends waits for its last spans to be sent.
-FLUSH_S = 5.0
+FLUSH_S = 3.0
 
 _OTLP, _NONE = "otlp", "none"
 _PROTOCOLS = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
@@ -107,23 +108,16 @@ def resource(service: str, instance_id: str) -> Resource:
     return Resource.create(own).merge(OTELResourceDetector().detect())
 
 
-def tracer_provider(service: str, instance_id: str) -> TracerProvider | None:
-    """A tracer provider with the exporters that the environment asks for; None: it asks for none."""
-    made: list[SpanExporter] = exporters("traces")
-    if not made:
-        return None
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+@dataclass(frozen=True)
+class TraceExport:
+    """The export of one process: what weft records its own spans with, and the provider for those of handlers."""
 
-    # At the process' end, `flush` has a bound of its own.
-    provider = TracerProvider(resource=resource(service, instance_id), shutdown_on_exit=False)
-    for exporter in made:
-        provider.add_span_processor(BatchSpanProcessor(exporter))
-    return provider
+    tracer: SpanTracer
+    provider: TracerProvider
 
 
-def set_up_traces(service: str, instance_id: str) -> TracerProvider | None:
-    """Make the environment's tracer provider this process' own, unless the program has set one up; None: there is none of it.
+def trace_export(service: str, instance_id: str) -> TraceExport | None:
+    """The export that the environment asks for; None: it asks for none, or there can be none.
 
     Args:
         service: the name of the process' kind, such as "weft-agent".
@@ -131,27 +125,44 @@ def set_up_traces(service: str, instance_id: str) -> TracerProvider | None:
     """
     if not exporter_names("traces"):
         return None
+    made = exporters("traces")
+    if not made:
+        return None
+    from opentelemetry.sdk.trace import TracerProvider
+
+    from weft.rpc.telemetry.sampling import SampledBy
+    from weft.rpc.telemetry.span_log import SpanLog
+    from weft.rpc.telemetry.span_sinks import LogProcessor, sink_of
+    from weft.rpc.telemetry.span_tracer import SpanTracer
+
+    about = resource(service, instance_id)
+    log = SpanLog([sink_of(exporter, about) for exporter in made], os.environ)
+    # At the process' end, `shut_down` has a bound of its own.
+    provider = TracerProvider(resource=about, shutdown_on_exit=False)
+    provider.add_span_processor(LogProcessor(log))
+    return TraceExport(SpanTracer(log, SampledBy(provider.sampler)), provider)
+
+
+def set_up_traces(service: str, instance_id: str) -> TraceExport | None:
+    """As `trace_export`, for handlers too, unless the program has set OpenTelemetry up itself: then None."""
+    if not exporter_names("traces"):
+        return None
     from opentelemetry import trace
 
-    from weft.rpc.telemetry.traces import tracing
+    from weft.rpc.telemetry import traces
 
-    if tracing():
+    if traces.tracing():
         return None
-    provider = tracer_provider(service, instance_id)
-    if provider is not None:
-        trace.set_tracer_provider(provider)
-    return provider
+    export = trace_export(service, instance_id)
+    if export is not None:
+        trace.set_tracer_provider(export.provider)
+        traces.use(export.tracer)
+    return export
 
 
-def shut_down(provider: TracerProvider | None, timeout_s: float = FLUSH_S) -> None:
+def shut_down(export: TraceExport | None, timeout_s: float = FLUSH_S) -> None:
     """Send what is left, and end the exporters, within the time."""
-    if provider is None:
-        return
-    # An exporter whose receiver is away would try again for longer than the process may live.
-    ending = threading.Thread(target=provider.shutdown, name="weft-telemetry-end", daemon=True)
-    ending.start()
-    ending.join(timeout_s)
-    if ending.is_alive():
+    if export is not None and not export.tracer.close(timeout_s):
         _log.warning(
             "telemetry.last_lost", timeout_s=timeout_s, effect="the last traces were not sent in time"
         )

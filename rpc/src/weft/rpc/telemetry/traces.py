@@ -1,31 +1,37 @@
 """Spans around handlers: the caller's trace context made current, and a span for each attempt and direct call if tracing is on.
 
-The spans are made by the tracer provider of the program, or by the one that `providers` has set up.
+Where weft has set the export up (`use`), it records the spans itself; otherwise the program's own tracer provider makes them.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from types import TracebackType
 
-from google.rpc import code_pb2
 from opentelemetry import context as otel_context
 from opentelemetry import trace
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.environment_variables import OTEL_PYTHON_TRACER_PROVIDER
+from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from weft.rpc.process.logs import get_logger
-from weft.rpc.telemetry import attributes
+from weft.rpc.telemetry import span_shapes, trace_context
+from weft.rpc.telemetry.handler_spans import HandlerSpan
+from weft.rpc.telemetry.span_records import Kind, SpanShape, Value
+from weft.rpc.telemetry.span_shapes import is_fault, of_code
+from weft.rpc.telemetry.span_tracer import SpanTracer
 from weft.v1 import session_pb2, task_pb2
 
 _log = get_logger("weft.agent")
 
 # Takes the outcome of the span's attempt or call.
 EndSpan = Callable[[task_pb2.Outcome], None]
-Attributes = Mapping[str, str | int]
 
-_propagator = TraceContextTextMapPropagator()
+_propagator = CompositePropagator([TraceContextTextMapPropagator(), W3CBaggagePropagator()])
+_baggage = W3CBaggagePropagator()
 _TRACER = "weft.agent"
 
 # Placeholders for a tracer provider, while the application has set up none.
@@ -33,22 +39,30 @@ _STAND_INS = frozenset({trace.ProxyTracerProvider, trace.NoOpTracerProvider})
 # OpenTelemetry makes a provider that the environment names at the first request for it.
 _NAMED = OTEL_PYTHON_TRACER_PROVIDER in os.environ
 _UNKNOWN = object()
-# A server's own faults. With the other codes it tells its caller of the caller's.
-_SERVER_FAULTS = frozenset(
-    {
-        code_pb2.UNKNOWN,
-        code_pb2.DEADLINE_EXCEEDED,
-        code_pb2.UNIMPLEMENTED,
-        code_pb2.INTERNAL,
-        code_pb2.UNAVAILABLE,
-        code_pb2.DATA_LOSS,
-    }
-)
-_CODES: dict[int, str] = {number: name for name, number in code_pb2.Code.items()}
+_KINDS = {Kind.SERVER: trace.SpanKind.SERVER, Kind.CONSUMER: trace.SpanKind.CONSUMER}
+
+
+class _Export:
+    """The export that weft has set up in this process."""
+
+    tracer: SpanTracer | None = None
+
+
+_export = _Export()
+
+
+def use(tracer: SpanTracer | None) -> None:
+    """Record the spans of handlers by weft's own export; None: by the program's tracer provider."""
+    _export.tracer = tracer
+
+
+def exported() -> SpanTracer | None:
+    """The export that weft has set up in this process."""
+    return _export.tracer
 
 
 def tracing() -> bool:
-    """Whether a tracer provider is set up in this process."""
+    """Whether spans are made in this process."""
     # Without a provider, OpenTelemetry reads the environment at each request: a fifth of the cost of a direct call
     # here.
     if not _NAMED and getattr(trace, "_TRACER_PROVIDER", _UNKNOWN) is None:
@@ -58,87 +72,144 @@ def tracing() -> bool:
 
 @contextmanager
 def joined(call: task_pb2.CallContext) -> Iterator[None]:
-    """Make the caller's trace context current, so that the handler's own spans belong to the trace."""
-    carrier = {"traceparent": call.traceparent, "tracestate": call.tracestate}
-    token = otel_context.attach(_propagator.extract(carrier))
+    """Make the caller's trace context and baggage current, so that the handler's own spans belong to the trace."""
+    token = otel_context.attach(_propagator.extract(_carrier(call)))
     try:
         yield
     finally:
         otel_context.detach(token)
 
 
-@contextmanager
-def processing(assignment: session_pb2.Assignment, agent_id: str) -> Iterator[EndSpan]:
+def processing(assignment: session_pb2.Assignment, agent_id: str) -> AbstractContextManager[EndSpan]:
     """As `joined`, with a span for the attempt if tracing is on. Yields a function that takes the outcome."""
-    with joined(assignment.context):
-        if not tracing():
-            yield _no_end
-            return
-        method = assignment.method
-        about: Attributes = {
-            attributes.MESSAGING_SYSTEM: attributes.WEFT,
-            attributes.MESSAGING_OPERATION_NAME: attributes.PROCESS,
-            attributes.MESSAGING_OPERATION_TYPE: attributes.PROCESS,
-            attributes.MESSAGING_DESTINATION_NAME: method,
-            attributes.MESSAGING_MESSAGE_ID: assignment.task_id,
-            attributes.TASK_ATTEMPT: assignment.attempt,
-        }
-        with _span(f"process {method}", trace.SpanKind.CONSUMER, method, agent_id, about) as span:
-            yield lambda outcome: end(span, outcome, failed=bool(outcome.status.code))
+    if not tracing():
+        return _Joined(assignment.context)
+    shape = span_shapes.process(assignment.method, agent_id)
+    return _span(shape, assignment.context, span_shapes.of_attempt(assignment))
 
 
-@contextmanager
-def serving(assignment: session_pb2.Assignment, agent_id: str) -> Iterator[EndSpan]:
+def serving(assignment: session_pb2.Assignment, agent_id: str) -> AbstractContextManager[EndSpan]:
     """As `processing`, for a direct call, if tracing is on."""
-    method = assignment.method
-    with joined(assignment.context), _span(method, trace.SpanKind.SERVER, method, agent_id, {}) as span:
-        yield lambda outcome: end(span, outcome, failed=outcome.status.code in _SERVER_FAULTS)
+    return _span(span_shapes.serve(assignment.method, agent_id), assignment.context, {})
+
+
+def _span(
+    shape: SpanShape, call: task_pb2.CallContext, about: dict[str, Value]
+) -> AbstractContextManager[EndSpan]:
+    tracer = _export.tracer
+    return _Recorded(tracer, shape, call, about) if tracer is not None else _OfProgram(shape, call, about)
+
+
+class _Joined:
+    """The caller's trace, without a span."""
+
+    def __init__(self, call: task_pb2.CallContext) -> None:
+        self._joined = joined(call)
+
+    def __enter__(self) -> EndSpan:
+        self._joined.__enter__()
+        return _no_end
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self._joined.__exit__(kind, error, where)
 
 
 def _no_end(_outcome: task_pb2.Outcome) -> None:
     """Takes the outcome if there is no span."""
 
 
-@contextmanager
-def _span(
-    name: str, kind: trace.SpanKind, method: str, agent_id: str, about: Attributes
-) -> Iterator[trace.Span]:
-    """A current span. If the application's tracing raises, the span is lost, not the call."""
-    shared = {
-        attributes.RPC_SYSTEM_NAME: attributes.GRPC,
-        attributes.RPC_METHOD: method,
-        attributes.AGENT_ID: agent_id,
-    }
-    stack = ExitStack()
-    span: trace.Span = trace.INVALID_SPAN
-    try:
-        tracer = trace.get_tracer(_TRACER)
-        span = stack.enter_context(
-            tracer.start_as_current_span(name, kind=kind, attributes=shared | dict(about))
-        )
-    except Exception as error:
-        _log.error("tracing.failed", exc_info=error, method=method)
-    try:
-        yield span
-    finally:
+class _Recorded:
+    """A span that weft records itself."""
+
+    __slots__ = ("_call", "_failed", "_message", "_opened", "_span", "_token")
+
+    def __init__(
+        self, tracer: SpanTracer, shape: SpanShape, call: task_pb2.CallContext, about: dict[str, Value]
+    ) -> None:
+        self._call = call
+        self._opened = tracer.begin(shape, call.traceparent, call.tracestate, about)
+        batch = trace_context.parse(call.batch_traceparent) if call.batch_traceparent else None
+        if batch is not None:
+            self._opened.link(batch.link)
+        self._span = HandlerSpan(self._opened)
+        self._failed, self._message = False, ""
+
+    def __enter__(self) -> EndSpan:
+        baggage = self._call.baggage
+        within = _baggage.extract({"baggage": baggage}) if baggage else None
+        self._token = otel_context.attach(trace.set_span_in_context(self._span, within))
+        return self._end
+
+    def _end(self, outcome: task_pb2.Outcome) -> None:
+        code = outcome.status.code
+        self._opened.set(*of_code(code))
+        if code and is_fault(self._opened.shape.kind, code):
+            self._opened.set(*span_shapes.of_error(code))
+            self._failed, self._message = True, outcome.status.message
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        otel_context.detach(self._token)
+        self._span.close(failed=self._failed, error=self._message)
+
+
+class _OfProgram:
+    """A span of the program's tracer provider. If that raises, the span is lost, not the call."""
+
+    def __init__(self, shape: SpanShape, call: task_pb2.CallContext, about: dict[str, Value]) -> None:
+        self._shape = shape
+        self._call = call
+        self._about = about
+        self._stack = ExitStack()
+        self._span: trace.Span = trace.INVALID_SPAN
+
+    def __enter__(self) -> EndSpan:
+        shape = self._shape
         try:
-            stack.close()
+            self._stack.enter_context(joined(self._call))
+            self._span = self._stack.enter_context(
+                trace.get_tracer(_TRACER).start_as_current_span(
+                    shape.name,
+                    kind=_KINDS[shape.kind],
+                    attributes={**shape.attributes, **self._about},
+                    links=self._links(),
+                )
+            )
         except Exception as error:
-            _log.error("tracing.failed", exc_info=error, method=method)
+            self._tell(error)
+        return self._end
+
+    def _links(self) -> list[trace.Link]:
+        batch = self._call.batch_traceparent
+        context = trace.get_current_span(_propagator.extract({"traceparent": batch})).get_span_context()
+        return [trace.Link(context)] if batch and context.is_valid else []
+
+    def _end(self, outcome: task_pb2.Outcome) -> None:
+        code, span = outcome.status.code, self._span
+        span.set_attribute(*of_code(code))
+        if code and is_fault(self._shape.kind, code):
+            span.set_attribute(*span_shapes.of_error(code))
+            span.set_status(trace.StatusCode.ERROR, outcome.status.message)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        try:
+            self._stack.__exit__(kind, error, where)
+        except Exception as failed:
+            if failed is error:
+                raise
+            self._tell(failed)
+
+    def _tell(self, error: Exception) -> None:
+        _log.error("tracing.failed", exc_info=error, span=self._shape.name)
 
 
-def end(span: trace.Span, outcome: task_pb2.Outcome, *, failed: bool) -> None:
-    """Set a span's status code; `failed`: and that it is an error."""
-    code = code_name(outcome.status.code)
-    span.set_attribute(attributes.RPC_RESPONSE_STATUS_CODE, code)
-    if failed:
-        span.set_attribute(attributes.ERROR_TYPE, code)
-        span.set_status(trace.StatusCode.ERROR, outcome.status.message)
-
-
-def code_name(code: int) -> str:
-    """The name of a google.rpc.Code; of an unknown one, its number."""
-    return _CODES.get(code, str(code))
+def _carrier(call: task_pb2.CallContext) -> dict[str, str]:
+    return {"traceparent": call.traceparent, "tracestate": call.tracestate, "baggage": call.baggage}
 
 
 def inject(call: task_pb2.CallContext) -> None:
@@ -148,3 +219,5 @@ def inject(call: task_pb2.CallContext) -> None:
     if "traceparent" in carrier:
         call.traceparent = carrier["traceparent"]
         call.tracestate = carrier.get("tracestate", "")
+    if "baggage" in carrier:
+        call.baggage = carrier["baggage"]

@@ -94,6 +94,8 @@ class AttemptMoves:
                 cost,
                 task.deadline_at,
                 task.spec.queue.key.requirements.consumes,
+                task.ready_at,
+                None if task.past is None else task.rerun,
             )
             claims.append(claimed)
             if payload is None:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from weft.coordinator.store.embedded.gate import TaskGates
 from weft.coordinator.store.embedded.task_demand import TaskDemand
 from weft.coordinator.store.embedded.task_spec import TaskSpec
-from weft.coordinator.store.history import History, extended
-from weft.coordinator.store.records import AttemptRecord, Owner, Submission, TaskRecord, Verdict
+from weft.coordinator.store.history import History, extended, rerun
+from weft.coordinator.store.records import AttemptRecord, Owner, Rerun, Submission, TaskRecord, Verdict
 from weft.coordinator.store.rules import BACKSTOP_S, State, attempt_deadline
 from weft.coordinator.store.task_ids import format_id
 
@@ -185,6 +185,17 @@ class UnfinishedTask:
     def history(self) -> History:
         """Attempts that did not end the task."""
         return () if self.past is None else self.past.attempts
+
+    @property
+    def rerun(self) -> Rerun | None:
+        """Why it has its current attempt; None: nothing is known of an earlier one."""
+        if not self.history:
+            return None
+        limits = self.limits
+        requested = (
+            limits is not None and limits.retried_at is not None and limits.fresh_attempt == self.attempt - 1
+        )
+        return rerun(self.history[-1], requested=requested)
 
     @property
     def answer(self) -> Verdict:

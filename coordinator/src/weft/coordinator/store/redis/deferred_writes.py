@@ -59,6 +59,7 @@ class DeferredTask:
             submission.priority,
             cost,
             attempt_deadline(now, submission.start_to_close_s, self.close_at),
+            ready_at=self.created_at,
         )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgpack
 
 from weft.coordinator.store import store_outcomes, stored_options, waited
+from weft.coordinator.store.history import rerun
 from weft.coordinator.store.records import AttemptRecord, Claimed, Owner, Submission, TaskRecord
 from weft.coordinator.store.rules import QueueKey, Requirements, State
 from weft.coordinator.store.run_limits import GateKey, LimitAction, LockClaim, RunLimitRule, RunLimitRules
@@ -161,8 +162,14 @@ def task(
     )
 
 
-def claimed(
-    owner: Owner, raw_id: bytes, raw: bytes, body: bytes | bool, cost: int, deadline_at: float | bool
+def claimed(  # claim.lua's result, in its order
+    owner: Owner,
+    raw_id: bytes,
+    raw: bytes,
+    body: bytes | bool,
+    cost: int,
+    deadline_at: float | bool,
+    last: Sequence[Any] | bool,
 ) -> Claimed:
     """A claim from claim.lua."""
     record = record_of(raw)
@@ -180,6 +187,10 @@ def claimed(
         cost,
         float(deadline_at) if deadline_at is not False else None,
         key.requirements.consumes,
+        float(record["at"] if "at" in record else record["c"]),
+        None
+        if isinstance(last, bool)
+        else rerun(_past_attempt(*last), requested="ra" in record and record.get("fa", 0) == record["a"] - 1),
     )
 
 

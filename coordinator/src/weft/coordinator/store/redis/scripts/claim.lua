@@ -5,7 +5,7 @@
 --          seconds to keep it}; amounts: resource → number, absent: none
 -- reads    owners, paused, limited, fair, ready:, t:, b:
 -- writes   t:, and what `enter`, `expire`, `park` and `take` write; claim:<token>: the claims, for `undo`
--- result   for each request {{id, record, body, cost, deadline or false}…}
+-- result   for each request {{id, record, body, cost, deadline or false, the last attempt of `h:` or false}…}
 
 -- Gates that a claim looks at because of passed time: a sweep looks at the rest.
 local LOOKED_AT = 16
@@ -89,7 +89,11 @@ local function start(id, t, owner, queue, at, needed)
       owner[6][resource] = (owner[6][resource] or 0) - amount
     end
   end
-  return {id, changed[#changed][2], call('GET', key('b', id)) or false, queue.cost, deadline_at(t) or false}
+  local past = t.h and cmsgpack.unpack(call('GET', key('h', id)))
+  return {
+    id, changed[#changed][2], call('GET', key('b', id)) or false, queue.cost, deadline_at(t) or false,
+    past and past[#past] or false,
+  }
 end
 
 local function queues_of(owner)

@@ -1,0 +1,32 @@
+"""Claimed attempts as messages of the contract."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from weft.coordinator.store.records import Claimed
+from weft.rpc.times import duration, timestamp
+from weft.v1 import session_pb2
+
+
+def assignment_of(claimed: Claimed, now_s: float) -> session_pb2.Assignment:
+    """An attempt as its agent gets it; now: seconds since the epoch."""
+    assignment = session_pb2.Assignment(
+        task_id=claimed.task_id,
+        attempt=claimed.attempt,
+        method=claimed.method,
+        payload=claimed.payload,
+        priority=claimed.priority,
+    )
+    if claimed.request_id:
+        assignment.request_id = claimed.request_id
+    if claimed.context:
+        assignment.context.MergeFromString(claimed.context)
+    if claimed.deadline_at is not None:
+        assignment.deadline.CopyFrom(timestamp(claimed.deadline_at))
+        assignment.time_left.CopyFrom(duration(max(0.0, claimed.deadline_at - now_s)))
+    if claimed.rerun is not None:
+        cause, agent_id, code, _ = claimed.rerun
+        assignment.rerun.cause = cast("session_pb2.RerunCause", cause)
+        assignment.rerun.last_agent_id, assignment.rerun.last_code = agent_id, code
+    return assignment

@@ -1,0 +1,67 @@
+"""The bytes of spans are those that the SDK's own encoder makes of the same spans."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.resources import Resource
+
+from weft.rpc.telemetry import otlp_encoding
+from weft.rpc.telemetry.span_records import Kind, SpanEvent, SpanLink, SpanRecord, SpanShape
+from weft.rpc.telemetry.span_sinks import readable
+
+ABOUT = Resource({"service.name": "weft-agent"})
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
+NUMBERS = st.integers(-(2**63), 2**63 - 1)
+FLOATS = st.floats(allow_nan=False)
+VALUES = st.one_of(
+    TEXTS,
+    st.booleans(),
+    NUMBERS,
+    FLOATS,
+    st.lists(TEXTS, max_size=3).map(tuple),
+    st.lists(NUMBERS, max_size=3).map(tuple),
+)
+ATTRIBUTES = st.dictionaries(TEXTS.filter(bool), VALUES, max_size=4)
+TRACES = st.integers(1, 2**128 - 1).map(lambda number: f"{number:032x}")
+SPANS = st.integers(1, 2**64 - 1).map(lambda number: f"{number:016x}")
+TIMES = st.integers(0, 2**63 - 1)
+RECORDS = st.builds(
+    SpanRecord,
+    shape=st.builds(SpanShape, TEXTS, st.sampled_from(Kind), ATTRIBUTES),
+    trace_id=TRACES,
+    span_id=SPANS,
+    parent_id=SPANS | st.just(""),
+    start_ns=TIMES,
+    end_ns=TIMES,
+    attributes=ATTRIBUTES,
+    error=TEXTS,
+    failed=st.booleans(),
+    events=st.lists(st.builds(SpanEvent, TEXTS, TIMES, ATTRIBUTES), max_size=3),
+    links=st.lists(st.builds(SpanLink, TRACES, SPANS), max_size=3),
+    trace_state=st.sampled_from(["", "vendor=x", "a=1,b=2"]),
+)
+
+
+@given(st.lists(RECORDS, min_size=1, max_size=3))
+def test_they_are_the_sdks(records: list[SpanRecord]) -> None:
+    # Attributes of a span win over those of its shape; the bytes would have both.
+    for record in records:
+        record.attributes = {
+            key: value for key, value in record.attributes.items() if key not in record.shape.attributes
+        }
+    theirs = encode_spans([readable(record, ABOUT) for record in records])
+    resource = theirs.resource_spans[0].resource.SerializeToString()
+    scope = theirs.resource_spans[0].scope_spans[0].scope.SerializeToString()
+    ours = ExportTraceServiceRequest.FromString(
+        otlp_encoding.request(resource, scope, map(otlp_encoding.span, records))
+    )
+    for span in theirs.resource_spans[0].scope_spans[0].spans:
+        # Theirs is there, and empty, where there is no error.
+        if not span.status.code:
+            span.ClearField("status")
+    assert ours == theirs
+    # A second time, with the shape's kept bytes.
+    assert list(map(otlp_encoding.span, records)) == list(map(otlp_encoding.span, records))
