@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from weft.coordinator.store.records import Claimed, Rerun
+from weft.coordinator.store.records import Claimed
+from weft.coordinator.store.reruns import Rerun
 from weft.rpc.telemetry import attributes, span_shapes, trace_context
 from weft.rpc.telemetry.span_records import Recorded, SpanRecord, Value, new_span_id
 from weft.rpc.telemetry.span_tracer import SpanTracer

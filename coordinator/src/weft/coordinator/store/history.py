@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, status_pb2
 
-from weft.coordinator.store.records import AttemptRecord, Rerun, TaskRecord
+from weft.coordinator.store.records import AttemptRecord, TaskRecord
+from weft.coordinator.store.reruns import Rerun
 from weft.coordinator.store.rules import State
 from weft.rpc.times import seconds, timestamp
 from weft.v1 import session_pb2, task_pb2

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from weft.coordinator.store.group_store import GroupRefusal
+from weft.coordinator.store.reruns import Rerun
 from weft.coordinator.store.rules import (
     ANY_AGENT,
     DEFAULT_PRIORITY,
@@ -137,15 +138,6 @@ class ClaimRequest:
     slots: int
     limit: int
     left: Mapping[str, float] = field(default_factory=dict[str, float])
-
-
-class Rerun(NamedTuple):
-    """The attempt before this one, for traces and logs. `cause` is a weft.v1.RerunCause, `code` a google.rpc.Code."""
-
-    cause: int
-    agent_id: str
-    code: int
-    ended_at: float
 
 
 @dataclass(slots=True)

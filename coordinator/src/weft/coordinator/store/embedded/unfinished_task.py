@@ -14,7 +14,8 @@ from weft.coordinator.store.embedded.gate import TaskGates
 from weft.coordinator.store.embedded.task_demand import TaskDemand
 from weft.coordinator.store.embedded.task_spec import TaskSpec
 from weft.coordinator.store.history import History, extended, rerun
-from weft.coordinator.store.records import AttemptRecord, Owner, Rerun, Submission, TaskRecord, Verdict
+from weft.coordinator.store.records import AttemptRecord, Owner, Submission, TaskRecord, Verdict
+from weft.coordinator.store.reruns import Rerun
 from weft.coordinator.store.rules import BACKSTOP_S, State, attempt_deadline
 from weft.coordinator.store.task_ids import format_id
 
