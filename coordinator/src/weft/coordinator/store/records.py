@@ -142,7 +142,7 @@ class ClaimRequest:
 
 @dataclass(slots=True)
 class Claimed:
-    """A claimed attempt, to be assigned to its agent."""
+    """A claimed attempt, to be assigned to its agent. `rerun`: what is known of an earlier one; `ready_at`: of the task."""
 
     task_id: str
     attempt: int
@@ -157,9 +157,7 @@ class Claimed:
     deadline_at: float | None
     # Amounts of the agent's resources that it uses while it runs.
     consumes: tuple[tuple[str, float], ...] = ()
-    # When the task became ready.
     ready_at: float = 0.0
-    # None: nothing is known of an earlier attempt.
     rerun: Rerun | None = None
 
 
@@ -241,9 +239,8 @@ class AttemptRecord:
     ended_at: float | None
     # Serialized weft.v1.Outcome; trimmed if the attempt is not the last (`history.trimmed`). Empty: none.
     outcome: bytes = b""
-    # Lost with its agent, or with its handler's process.
+    # Lost with its agent, or with its handler's process; or released: it did not start.
     crashed: bool = False
-    # Released: it did not start.
     released: bool = False
 
 
