@@ -86,6 +86,9 @@ class Coordinator:
 
     Large because it is the listener of the store and of the sessions: most methods pass an event on to the part that handles it.
 
+    Args:
+        tracer: None: no traces are exported.
+
     Raises (from `start`):
         BindError: the address cannot be used.
         weft.coordinator.store.open_errors.StoreError: the store cannot be used.
@@ -96,9 +99,7 @@ class Coordinator:
     def __init__(
         self, settings: CoordinatorSettings, store: Store | None = None, tracer: SpanTracer | None = None
     ) -> None:
-        self._settings = settings
-        # None: no traces are exported.
-        self._tracer = tracer
+        self._settings, self._tracer = settings, tracer
         self.coordinator_id = settings.process_name
         self.address = ""
         self._store = store or store_of(settings.store_config)
@@ -136,9 +137,8 @@ class Coordinator:
             forget_after_s=settings.forget_agents_s,
         )
         self._discovery = DiscoveryService(self._register, settings.max_watchers, settings.recovery_grace_s)
-        self._direct = DirectCalls(
-            self._discovery.snapshots, self._contracts.find, settings.max_message_bytes, tracer
-        )
+        bound = settings.max_message_bytes
+        self._direct = DirectCalls(self._discovery.snapshots, self._contracts.find, bound, tracer)
         self._fleet = FleetView(self._store, self._register, self._sessions, self._fleet_sync)
         self._dispatcher = Dispatcher(self._store, self._index, waits=WaitSpans.of(tracer))
         self._health = ServiceHealth(self._store, self._register, self._contracts)
@@ -166,8 +166,7 @@ class Coordinator:
 
     def _make_submissions(self) -> SubmissionService:
         matching = Matching(self._store, self._register, self._fleet_sync.look_now)
-        tracer, shared = self._tracer, self._store.shared
-        spans = None if tracer is None else SubmitSpans(tracer, shared=shared)
+        spans = SubmitSpans.of(self._tracer, shared=self._store.shared)
         return SubmissionService(self._store, self._contracts, matching, self._settings, spans)
 
     # -- events of the store (StoreListener) -----------------------------------------------------------------------

@@ -34,6 +34,11 @@ class SubmitSpans:
         self._tracer = tracer
         self._stored = {attributes.STORE: "redis" if shared else "embedded"}
 
+    @classmethod
+    def of(cls, tracer: SpanTracer | None, *, shared: bool) -> SubmitSpans | None:
+        """None: no traces are exported."""
+        return None if tracer is None else cls(tracer, shared=shared)
+
     def begin(self, submissions: Sequence[Submission], parent: str) -> OpenSpan:
         """Begin the span of a submission.
 
