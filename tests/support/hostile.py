@@ -22,7 +22,8 @@ from google.protobuf.wrappers_pb2 import BytesValue, StringValue
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from weft.agent import Agent
-from weft.rpc.errors import STATUS_DETAILS_KEY, NotFound
+from weft.rpc import refusals
+from weft.rpc.errors import STATUS_DETAILS_KEY, FixRequest, NotFound, from_status
 
 SERVICE = "hostile.v1.Hostile"
 SHAPES = ("Unary", "Stream")
@@ -120,7 +121,10 @@ _RAISED: dict[str, Callable[[], BaseException]] = {
     "AbortError": grpc.aio.AbortError,
     "UsageError": grpc.aio.UsageError,
     "InternalError": grpc.aio.InternalError,
-    "WeftError": lambda: NotFound("hunter2"),
+    # What a call of the handler's own ended with.
+    "a received error": lambda: from_status(status_pb2.Status(code=code_pb2.NOT_FOUND, message="hunter2")),
+    "weft's refusal": lambda: refusals.time_limit("hunter2", limit="start_to_close"),
+    "an error without a text": lambda: NotFound(None),  # type: ignore[arg-type]
     "untold": Untold,
     "mute": Mute,
     "replacing": Replacing,
@@ -131,6 +135,13 @@ _RAISED: dict[str, Callable[[], BaseException]] = {
 for _name, _make in _RAISED.items():
     ending(f"raise {_name}")(_raising(_make))
 ending("recursion")(_recurse)
+ending("raise a status", code_pb2.NOT_FOUND)(
+    _raising(lambda: NotFound("no such order", metadata={"order": "7"}))
+)
+ending("raise a kind of status", code_pb2.FAILED_PRECONDITION)(
+    _raising(lambda: FixRequest("closed", field="order"))
+)
+ending("raise a status with a surrogate")(_raising(lambda: NotFound(SURROGATE)))
 
 
 # -- a status that is named wrongly ------------------------------------------------------------------------------

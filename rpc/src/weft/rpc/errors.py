@@ -152,9 +152,13 @@ class WeftError(Exception):
 class RetryLater(WeftError):
     """Nothing is wrong with the call. The same call may succeed later, and weft's own clients repeat it."""
 
+    code = grpc.StatusCode.UNAVAILABLE
+
 
 class FixRequest(WeftError):
     """The same call would be refused again. Change the call, or the state that it relies on."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
 
 
 class Failed(WeftError):

@@ -22,7 +22,7 @@ from weft.agent.hosting.payload_checks import MessageRefused
 from weft.agent.process.event_loop import is_interrupt
 from weft.agent.process.failure_log import log_late, log_raised
 from weft.rpc.calls import call_context
-from weft.rpc.errors import FieldViolation, InvalidArgument
+from weft.rpc.errors import FieldViolation, InvalidArgument, WeftError
 from weft.v1 import errors_pb2, task_pb2
 
 # Described fields of a request that does not fit its model.
@@ -186,6 +186,10 @@ def _told(error: BaseException, context: HandlerContext) -> task_pb2.Outcome:
         if not issubclass(kind, asyncio.CancelledError | grpc.aio.BaseError):
             log_late("handler.raised_after_cancellation", error, **context.log_fields())
         return outcomes.cancelled(context.cancel_reason)
+    if issubclass(kind, WeftError) and _is_own(cast("WeftError", error)):
+        outcome = context.outcome(b"")
+        outcome.status.CopyFrom(cast("WeftError", error).status())
+        return outcome
     told = log_raised("handler.failed", error, **context.log_fields())
     outcome = context.outcome(b"")
     if not context.failed:
@@ -195,3 +199,9 @@ def _told(error: BaseException, context: HandlerContext) -> task_pb2.Outcome:
     # Operators see it, callers do not.
     outcome.error.CopyFrom(told)
     return outcome
+
+
+def _is_own(error: WeftError) -> bool:
+    """Whether the handler made this error to end its call with it. A failure of a call that the handler made is none: it has what
+    was received, or weft's reason."""
+    return error.received is None and error.reason == errors_pb2.ERROR_REASON_UNSPECIFIED
