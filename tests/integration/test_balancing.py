@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
 import signal
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import grpc
 import pytest
 from grpc import aio
 
-from tests.support.endpoints import CHAT, UNARY, Endpoints, all_connected, unary
+from tests.support.endpoints import CHAT, UNARY, Endpoints, EndpointServer, all_connected, unary
 from weft.rpc.balancing import BalancedChannel, Balancer, BalancerLimits, OutlierRules
 from weft.rpc.calls.metadata import RETRY_MARK
 
@@ -28,11 +30,6 @@ async def closed_loop(workers: int, until: Callable[[], bool], step: Callable[[]
             await step()
 
     await asyncio.gather(*(work() for _ in range(workers)))
-
-
-def after(seconds: float) -> Callable[[], bool]:
-    ends_at = time.monotonic() + seconds
-    return lambda: time.monotonic() > ends_at
 
 
 # -- spreading ------------------------------------------------------------------------------------------------------
@@ -66,34 +63,75 @@ async def test_one_call_at_a_time_takes_turns(
     assert sorted(balancer.stats.picks.values()) == [3, 3, 3]
 
 
-@pytest.mark.parametrize(
-    "serial", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["one at a time", "all at once"]
-)
+class EventTime:
+    """The time of servers and of a balancer: it goes on to the next call that ends when every call waits for it."""
+
+    def __init__(self) -> None:
+        self._now_s = 1.0
+        # Calls that have not ended.
+        self._calls = 0
+        self._due: list[tuple[float, int, asyncio.Event]] = []
+        self._numbers = itertools.count()
+
+    def now(self) -> float:
+        return self._now_s
+
+    def after(self, seconds: float) -> Callable[[], bool]:
+        ends_at = self._now_s + seconds
+        return lambda: self._now_s > ends_at
+
+    async def sleep(self, delay_s: float) -> None:
+        ends = asyncio.Event()
+        heapq.heappush(self._due, (self._now_s + delay_s, next(self._numbers), ends))
+        await ends.wait()
+
+    async def took_s(self, call: Awaitable[Any]) -> float:
+        """Make a call. Returns how long it took."""
+        began_at = self._now_s
+        self._calls += 1
+        await call
+        self._calls -= 1
+        return self._now_s - began_at
+
+    async def go_on(self, servers: Sequence[EndpointServer]) -> None:
+        """Let time pass. Ends when it is cancelled."""
+        while True:
+            while not self._all_wait(servers):
+                await asyncio.sleep(0)
+            self._now_s, _, ends = heapq.heappop(self._due)
+            ends.set()
+
+    def _all_wait(self, servers: Sequence[EndpointServer]) -> bool:
+        working = sum(min(1, each.running) if each.serial else each.running for each in servers)
+        return 0 < self._calls == sum(each.running for each in servers) and working == len(self._due)
+
+
+@pytest.mark.parametrize("serial", [True, False], ids=["one at a time", "all at once"])
 async def test_a_slow_one_of_eight_is_avoided(
     serial: bool, endpoints: Endpoints, balancers: Callable[..., Balancer]
 ) -> None:
     """Whether calls queue up there or just take longer: the slowest one in a hundred is three times quicker."""
     servers = await endpoints.start(*"abcdefgh")
-    for server in servers:
-        # What takes longer itself must stand out from a busy machine; a queue does anyhow.
-        server.serial, server.delay_s = serial, 0.02 if serial else 0.1
-    servers[3].delay_s *= 5
 
     async def p99_s(policy: str) -> float:
-        balancer = balancers(policy, seed=1)
+        clock = EventTime()
+        for server in servers:
+            server.serial, server.delay_s, server.sleep = serial, 0.1, clock.sleep
+        servers[3].delay_s *= 5
+        balancer = balancers(policy, seed=1, clock=clock.now)
         balancer.update(endpoints.agents())
         await all_connected(balancer, 8)
         call, took = unary(balancer), list[float]()
 
         async def step() -> None:
-            began_at = time.perf_counter()
-            await call(b"x", timeout=30)
-            took.append(time.perf_counter() - began_at)
+            took.append(await clock.took_s(call(b"x", timeout=30)))
 
+        passing = asyncio.create_task(clock.go_on(servers))
         # Not yet: that it is slow has to be seen first.
-        await closed_loop(16, after(0.5 if serial else 1.5), step)
+        await closed_loop(16, clock.after(1.5), step)
         took.clear()
-        await closed_loop(16, after(1.5 if serial else 2.5), step)
+        await closed_loop(16, clock.after(3.5), step)
+        passing.cancel()
         return sorted(took)[int(len(took) * 0.99)]
 
     slow, quick = await p99_s("round_robin"), await p99_s("least_connections")
@@ -128,26 +166,27 @@ async def test_an_endpoint_added_takes_its_share_when_its_slow_start_is_over(
     endpoints: Endpoints, balancers: Callable[..., Balancer]
 ) -> None:
     servers = await endpoints.start("a", "b", "c", "d")
+    clock = EventTime()
     for server in servers:
-        server.delay_s = 0.005
-    balancer = balancers(limits=BalancerLimits(slow_start_s=1.0))
+        server.delay_s, server.sleep = 0.05, clock.sleep
+    passing = asyncio.create_task(clock.go_on(servers))
+    balancer = balancers(limits=BalancerLimits(slow_start_s=1.0), clock=clock.now)
     balancer.update([endpoints.servers[name].agent for name in "abc"])
     await all_connected(balancer, 3)
     call = unary(balancer)
     # One call in the beginning: now the method is known, and the new one connects at once.
-    await call(b"x", timeout=5)
+    await clock.took_s(call(b"x", timeout=30))
     balancer.update(endpoints.agents())
     await all_connected(balancer, 4)
 
     async def share(seconds: float) -> float:
         before = Counter(balancer.stats.picks)
-        await closed_loop(16, after(seconds), lambda: call(b"x", timeout=5))
+        await closed_loop(16, clock.after(seconds), lambda: clock.took_s(call(b"x", timeout=30)))
         gained = balancer.stats.picks - before
         return gained["d"] / gained.total()
 
-    early = await share(0.4)
-    await asyncio.sleep(0.7)
-    late = await share(0.5)
+    early, _, late = await share(0.4), await share(0.7), await share(0.5)
+    passing.cancel()
     assert early < 0.2 <= late < 0.3, (early, late)
 
 

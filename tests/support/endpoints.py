@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ class EndpointServer(grpc.GenericRpcHandler):
         # The time that a call takes. With `serial`, calls run one after another.
         self.delay_s = 0.0
         self.serial = False
+        self.sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
         # Calls wait for it before they end.
         self.gate = asyncio.Event()
         self.gate.set()
@@ -126,9 +127,9 @@ class EndpointServer(grpc.GenericRpcHandler):
         await self.gate.wait()
         if self.serial:
             async with self._turn:
-                await asyncio.sleep(self.delay_s)
+                await self.sleep(self.delay_s)
         elif self.delay_s:
-            await asyncio.sleep(self.delay_s)
+            await self.sleep(self.delay_s)
 
     def _trailers(self) -> tuple[tuple[str, str | bytes], ...]:
         report = agent_pb2.OrcaLoadReport(named_metrics={"used_slots": self.running, "slots": 8})
