@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -157,24 +156,17 @@ async def test_no_retry_past_the_deadline(endpoints: Endpoints, balancers: Calla
         server.gate.clear()
     balancer = balancers()
     balancer.update(endpoints.agents())
-    began_at = time.monotonic()
     with pytest.raises(aio.AioRpcError) as caught:
         await unary(balancer)(b"x", timeout=0.2, metadata=MARKED)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert time.monotonic() - began_at < 1.0
     assert balancer.stats.retries == 0
     # The second attempt has what the first one left.
-    servers[0].gate.set()
-    servers[0].delay_s, servers[0].failure = 0.2, (grpc.StatusCode.UNAVAILABLE, "later")
-    left = []
-    for _ in range(2):
-        call = unary(balancer)(b"x", timeout=0.4, metadata=MARKED)
-        began_at = time.monotonic()
-        with pytest.raises(aio.AioRpcError):
-            await call
-        left.append(time.monotonic() - began_at)
-    assert max(left) < 0.6
-    assert balancer.stats.retries == 1
+    for server in servers:
+        server.gate.set()
+    servers[0].delay_s, servers[0].failure = 0.5, (grpc.StatusCode.UNAVAILABLE, "later")
+    while not balancer.stats.retries:
+        await unary(balancer)(b"x", timeout=5, metadata=MARKED)
+    assert servers[1].left_s[-1] < 4.7
 
 
 # -- bounds, and nobody there ---------------------------------------------------------------------------------------

@@ -23,6 +23,8 @@ TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 TRACE = ("traceparent", f"00-{TRACE_ID}-b7ad6b7169203331-01")
 # From 10 s on gRPC rounds up to tenths of a second, at each hop.
 DEADLINE_S = 9.5
+# Times left are converted from one clock to another at each hop, and on a busy machine time passes between the two readings.
+APART_S = 0.9
 WAYS = ("durable", "direct", "task", "many")
 
 
@@ -67,14 +69,14 @@ async def test_a_call_made_in_a_handler_inherits(client: Mesh, top: str, direct:
     assert parent["parent_id"] == ""
     check_child(parent, parent["child"], parent["id"])
     # It was given no deadline of its own.
-    assert DEADLINE_S - 5 < parent["child"]["left_s"] <= parent["left_s"] + 0.1
+    assert DEADLINE_S - 5 < parent["child"]["left_s"] <= parent["left_s"] + APART_S
 
 
 @pytest.mark.parametrize("way", ["durable", "direct", "task"])
 @pytest.mark.parametrize(("own_s", "most_s"), [(3600.0, DEADLINE_S), (2.0, 2.0)])
 async def test_the_shorter_time_wins(client: Mesh, way: str, own_s: float, most_s: float) -> None:
     parent = await tree(client, ASYNC, direct=True, method=ASYNC, way=way, own_s=own_s)
-    assert 0 < parent["child"]["left_s"] <= most_s + 0.1
+    assert 0 < parent["child"]["left_s"] <= most_s + APART_S
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -83,7 +85,7 @@ async def test_a_handlers_own_mesh(client: Mesh, top: str, way: str) -> None:
     for direct in (True, False):
         parent = await tree(client, top, direct=direct, method=ASYNC, way=way, own_mesh=True)
         check_child(parent, parent["child"], parent["id"])
-        assert 0 < parent["child"]["left_s"] <= parent["left_s"] + 0.1
+        assert 0 < parent["child"]["left_s"] <= parent["left_s"] + APART_S
 
 
 @pytest.mark.parametrize("top", [SYNC, ISOLATED])
@@ -91,7 +93,7 @@ async def test_a_sync_handlers_own_mesh(client: Mesh, top: str) -> None:
     for direct in (True, False):
         parent = await tree(client, top, direct=direct, method=ASYNC, own_mesh=True)
         check_child(parent, parent["child"], parent["id"])
-        assert 0 < parent["child"]["left_s"] <= parent["left_s"] + 0.1
+        assert 0 < parent["child"]["left_s"] <= parent["left_s"] + APART_S
 
 
 async def test_a_whole_chain_has_one_root(client: Mesh) -> None:
@@ -100,7 +102,7 @@ async def test_a_whole_chain_has_one_root(client: Mesh) -> None:
     first = await tree(client, ASYNC, direct=False, method=SYNC, way="direct", request=middle)
     for _ in range(3):
         check_child(first, first["child"], first["root_id"])
-        assert first["child"]["left_s"] <= first["left_s"] + 0.1
+        assert first["child"]["left_s"] <= first["left_s"] + APART_S
         first = first["child"]
     assert "child" not in first
 
@@ -122,7 +124,7 @@ async def test_the_timeline_of_a_task_has_the_tasks_below_it(client: Mesh) -> No
 
 async def test_handlers_that_run_at_once_inherit_each_their_own(client: Mesh) -> None:
     """They share an event loop and a connection."""
-    deadlines = [5.0 + 0.25 * number for number in range(16)]
+    deadlines = [5.0 + number for number in range(16)]
     parents = await asyncio.gather(
         *(
             tree(client, ASYNC, direct=number % 2 == 0, timeout=s, method=ASYNC, way=WAYS[number % 4])
@@ -131,7 +133,7 @@ async def test_handlers_that_run_at_once_inherit_each_their_own(client: Mesh) ->
     )
     for parent, deadline_s in zip(parents, deadlines, strict=True):
         check_child(parent, parent["child"], parent["id"])
-        assert deadline_s - 4 < parent["child"]["left_s"] <= deadline_s + 0.1
+        assert deadline_s - 4 < parent["child"]["left_s"] <= deadline_s + APART_S
 
 
 @pytest.mark.parametrize("way", WAYS)

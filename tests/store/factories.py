@@ -6,6 +6,7 @@ import atexit
 import functools
 import random
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -122,8 +123,8 @@ def _redis_url() -> str:
     binary = redis_binary()
     # Not pytest's folder: the path of a socket has a hundred characters at the most.
     folder = tempfile.TemporaryDirectory(prefix="weft-redis-")
-    socket = Path(folder.name) / "redis.sock"
-    options = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", folder.name]
+    path = Path(folder.name) / "redis.sock"
+    options = ["--port", "0", "--unixsocket", str(path), "--save", "", "--dir", folder.name]
     process = subprocess.Popen([binary, *options], stdout=subprocess.DEVNULL)
 
     def stop() -> None:
@@ -133,11 +134,17 @@ def _redis_url() -> str:
 
     atexit.register(stop)
     ends_at = time.monotonic() + 10.0
-    while not socket.exists():
+    while not _takes_connections(path):
         assert process.poll() is None, "redis-server did not start"
         assert time.monotonic() < ends_at, "redis-server does not open its socket"
         time.sleep(0.01)
-    return f"unix://{socket}"
+    return f"unix://{path}"
+
+
+def _takes_connections(path: Path) -> bool:
+    """Whether it listens there; its file is there a moment before."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 FACTORIES: dict[str, Callable[[Path], StoreFactory]] = {"embedded": EmbeddedFactory, "redis": RedisFactory}

@@ -58,6 +58,8 @@ class EndpointServer(grpc.GenericRpcHandler):
         # Calls that have begun, and those under way.
         self.begun = 0
         self.running = 0
+        # The time that each call had when it came.
+        self.left_s: list[float] = []
         self._turn = asyncio.Lock()
         self._server = aio.server(options=server_options())
         self._server.add_generic_rpc_handlers((self,))
@@ -107,6 +109,7 @@ class EndpointServer(grpc.GenericRpcHandler):
     async def _call(self, context: Any) -> AsyncIterator[None]:
         self.begun += 1
         self.running += 1
+        self.left_s.append(context.time_remaining())
         try:
             seen = [value for key, value in context.invocation_metadata() if key == "echo"]
             if seen:
@@ -132,7 +135,9 @@ class EndpointServer(grpc.GenericRpcHandler):
             await self.sleep(self.delay_s)
 
     def _trailers(self) -> tuple[tuple[str, str | bytes], ...]:
-        report = agent_pb2.OrcaLoadReport(named_metrics={"used_slots": self.running, "slots": 8})
+        # Refused calls have none.
+        used = 0 if self.refusal is not None else self.running
+        report = agent_pb2.OrcaLoadReport(named_metrics={"used_slots": used, "slots": 8})
         return (("weft-agent", self.agent_id), ("weft-load-bin", report.SerializeToString()))
 
 
