@@ -40,7 +40,7 @@ PLAIN = info_of({"Request": NODE.rpartition(";")[0], "Node": NODE.rpartition(";"
 
 
 def digest(payload: bytes, info: MethodInfo = INFO) -> bytes:
-    return codec.submission(codec.Call(info, payload, "id"), None, None, DEFAULTS, "").request_digest
+    return codec.submission(info, payload, "id", None, None, DEFAULTS, "").request_digest
 
 
 # -- messages as trees, and their encodings ------------------------------------------------------------------------

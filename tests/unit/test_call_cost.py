@@ -11,11 +11,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
+from tests.store.support import METHOD as STORED_METHOD
 from tests.store.support import Harness, ManualClock, RecordingListener
+from tests.support.lightweight import CONTRACT, ECHO
 from tests.support.sessions import A, index_of, session
 from weft.agent import Agent
 from weft.agent.direct.direct_endings import Endings
@@ -25,10 +28,16 @@ from weft.agent.handlers.runners import Runners
 from weft.agent.handlers.slots import Slots
 from weft.agent.handlers.threads import Threads
 from weft.agent.hosting.hosted_methods import HostedMethod
+from weft.coordinator.calls.submission import SubmissionService
+from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
 from weft.coordinator.dispatch.dispatcher import Dispatcher
+from weft.coordinator.fleet.agent_register import AgentRegister
+from weft.coordinator.fleet.matching import Matching
+from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.embedded.embedded_store import EmbeddedStore
-from weft.coordinator.store.records import Submission
+from weft.coordinator.store.records import AttemptReport, Submission
 from weft.rpc.calls import metadata
+from weft.v1 import coordinator_pb2
 
 METHOD = "cost.v1.Cost/Echo"
 
@@ -116,3 +125,36 @@ async def test_a_lone_task_is_handed_out_among_many_agents(h: Harness) -> None:
 
     await lone()
     assert await lone() <= 70
+
+
+BATCH = 256
+
+
+async def test_a_submission_without_options_is_checked() -> None:
+    """Its method has no policy, and it asks for nothing: both cost no function."""
+    store: Any = AsyncMock(new_task_id=lambda _: "id")
+    contracts = Contracts()
+    contracts.admit(Contract.load(CONTRACT, [ECHO]))
+    matching = Matching(store, AgentRegister(), AsyncMock())
+    service = SubmissionService(store, contracts, matching, CoordinatorSettings(store="unused"))
+    request = coordinator_pb2.SubmitTaskRequest(method=ECHO, payload=b"", request_id="mine-1")
+    request.request_id_ttl.FromSeconds(600)
+
+    async def check() -> None:
+        assert service.check(request).request_id == "mine-1"
+
+    assert await functions_called(check) <= 8
+
+
+async def test_tasks_of_a_batch_in_the_store(h: Harness) -> None:
+    """Stored, claimed and ended, without limits, locks, keys, groups and caches: a task pays for none of them."""
+    owner = await h.agent(lease_s=1e9)
+
+    async def life() -> None:
+        ids = await h.submit_many([Submission(STORED_METHOD, b"x", request_id=f"r{n}") for n in range(BATCH)])
+        claims = await h.claim(owner, BATCH)
+        assert len(ids) == len(claims) == BATCH
+        reports = [AttemptReport(each.owner, each.task_id, each.attempt, 0, b"outcome") for each in claims]
+        await h.store.complete(reports)
+
+    assert await functions_called(life) <= 63 * BATCH

@@ -100,11 +100,9 @@ def test_a_dict_method_knows_its_request_again():
 
 
 def test_no_request_id_no_digest():
-    given = codec.submission(codec.Call(INFO, b""), task_pb2.TaskOptions(priority=1), None, DEFAULTS, "")
+    given = codec.submission(INFO, b"", "", task_pb2.TaskOptions(priority=1), None, DEFAULTS, "")
     assert given.request_digest == b""
-    with_options = codec.submission(
-        codec.Call(INFO, b"", "id"), task_pb2.TaskOptions(priority=1), None, DEFAULTS, ""
-    )
+    with_options = codec.submission(INFO, b"", "id", task_pb2.TaskOptions(priority=1), None, DEFAULTS, "")
     assert with_options.request_digest == digest(b"")
 
 

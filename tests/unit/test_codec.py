@@ -22,9 +22,7 @@ CONTRACT = Contract.load(
 
 
 def submit(payload=b"", request_id="", options=None, method=CALL):
-    return codec.submission(
-        codec.Call(CONTRACT.methods[method], payload, request_id), options, None, DEFAULTS, "t1"
-    )
+    return codec.submission(CONTRACT.methods[method], payload, request_id, options, None, DEFAULTS, "t1")
 
 
 def test_defaults():

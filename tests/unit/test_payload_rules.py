@@ -256,7 +256,7 @@ def test_an_operator_switches_the_checks_of_tasks(person: Any):
     defaults = codec.Defaults(60.0, 60.0, 1_000_000, 1_000_000)
 
     def submit() -> None:
-        codec.submission(codec.Call(info, b"", ""), None, contracts.policies.find(METHOD), defaults, "id")
+        codec.submission(info, b"", "", None, contracts.policies.find(METHOD), defaults, "id")
 
     with pytest.raises(InvalidArgument, match="rule"):
         submit()

@@ -41,11 +41,14 @@ def submit(
     options = None if call is None else json_format.ParseDict(dict(call), task_pb2.TaskOptions())
     payload = json_format.ParseDict(dict(request or {}), info.request_class()).SerializeToString()
     return codec.submission(
-        codec.Call(info, payload, request_id, generated_id),
+        info,
+        payload,
+        request_id,
         options,
         registry.policies.find(METHOD),
         DEFAULTS,
         "t1",
+        generated_id=generated_id,
     )
 
 

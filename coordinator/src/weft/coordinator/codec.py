@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from weft.coordinator.contracts.contract_catalogue import MethodInfo
 from weft.coordinator.policy.cached_requests import may_share, share
@@ -28,7 +27,7 @@ from weft.coordinator.store.rules import (
 from weft.coordinator.store.run_limits import LockClaim
 from weft.coordinator.store.task_ids import request_digest
 from weft.rpc import refusals
-from weft.rpc.errors import NotFound, Unimplemented
+from weft.rpc.errors import NotFound, ResourceExhausted, Unimplemented
 from weft.rpc.task_policy.option_checks import (
     CACHE_ID,
     LEAST_TTL_S,
@@ -42,17 +41,6 @@ from weft.v1 import options_pb2, task_pb2
 
 _REQUEST_ID = re.compile(rf"(?!{CACHE_ID})[\x21-\x7e]{{1,128}}")
 MAX_FAIRNESS_KEY = 256
-
-
-class Call(NamedTuple):
-    """A call of a method, to be stored as a task."""
-
-    info: MethodInfo
-    payload: bytes
-    # Empty: none.
-    request_id: str = ""
-    # Weft's library generated the request id, for its own repeats. They have the very same bytes: no canonical form is needed.
-    generated_id: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,28 +74,30 @@ def not_durable(method: str) -> Unimplemented:
 
 
 def submission(
-    call: Call,
+    info: MethodInfo,
+    payload: bytes,
+    request_id: str,
     options: task_pb2.TaskOptions | None,
     policy: MethodPolicy | None,
     defaults: Defaults,
     task_id: str,
+    *,
+    generated_id: bool = False,
 ) -> Submission:
     """A checked submission: the call's own options, then its method's policy, then the defaults.
+
+    Args:
+        generated_id: weft's library made the request id. Its repeats have the very same bytes, and need no canonical form.
 
     Raises:
         InvalidArgument: INVALID_FIELD with the field's path, PAYLOAD_MALFORMED, or RULES_VIOLATED.
         ResourceExhausted: PAYLOAD_TOO_LARGE.
         Unimplemented: METHOD_NOT_DURABLE.
     """
-    info, payload, request_id = call.info, call.payload, call.request_id
     if not info.durable:
         raise not_durable(info.name)
     if len(payload) > defaults.max_payload_bytes:
-        raise refusals.payload_too_large(
-            f"the request is {len(payload)} bytes; the limit is {defaults.max_payload_bytes}",
-            size_bytes=len(payload),
-            limit_bytes=defaults.max_payload_bytes,
-        )
+        raise _too_large(len(payload), defaults.max_payload_bytes)
     request = info.check_request(payload)
     if info.request_rules is not None and (policy is None or policy.check_rules):
         info.check_rules(request, len(payload))
@@ -127,22 +117,38 @@ def submission(
             no_wait=defaults.no_wait,
         )
     else:
-        given = _with_options(call, options, defaults, task_id)
-    same_bytes = call.generated_id
+        given = _with_options(info.name, payload, request_id, options, defaults, task_id)
+    same_bytes = generated_id
     if policy is not None:
-        apply(policy, given, options, request, generated_id=call.generated_id)
+        apply(policy, given, options, request, generated_id=generated_id)
         same_bytes = same_bytes and given.request_id == request_id
         if policy.cache_ttl_s and (same_bytes or not given.request_id) and may_share(given, options):
             share(given, request_digest(info.name, info.request_form(request)), policy.cache_ttl_s)
             return given
     if given.request_id:
         # Only a request id needs the digest, to recognize its request.
-        form = payload if same_bytes else info.request_form(request)
-        given.request_digest = request_digest(info.name, form)
+        given.request_digest = request_digest(
+            info.name, payload if same_bytes else info.request_form(request)
+        )
     return given
 
 
-def _with_options(call: Call, options: task_pb2.TaskOptions, defaults: Defaults, task_id: str) -> Submission:
+def _too_large(size_bytes: int, most_bytes: int) -> ResourceExhausted:
+    return refusals.payload_too_large(
+        f"the request is {size_bytes} bytes; the limit is {most_bytes}",
+        size_bytes=size_bytes,
+        limit_bytes=most_bytes,
+    )
+
+
+def _with_options(
+    method: str,
+    payload: bytes,
+    request_id: str,
+    options: task_pb2.TaskOptions,
+    defaults: Defaults,
+    task_id: str,
+) -> Submission:
     priority = options.priority if options.HasField("priority") else DEFAULT_PRIORITY
     if priority > HIGHEST_PRIORITY:
         raise refusals.invalid_field(
@@ -159,10 +165,10 @@ def _with_options(call: Call, options: task_pb2.TaskOptions, defaults: Defaults,
             field="options.context",
         )
     return Submission(
-        method=call.info.name,
-        payload=call.payload,
+        method=method,
+        payload=payload,
         task_id=task_id,
-        request_id=call.request_id,
+        request_id=request_id,
         priority=priority,
         delay_s=_duration(options, "delay", "options.delay") or 0.0,
         schedule_to_start_s=time_limit(limits, "schedule_to_start", "options.limits"),

@@ -11,7 +11,6 @@ from weft.coordinator.calls.call_options import CallOptions, from_metadata
 from weft.coordinator.calls.deadlines import Deadline
 from weft.coordinator.calls.submission import SubmissionService, accepted
 from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
-from weft.coordinator.codec import Call
 from weft.coordinator.contracts.contract_catalogue import MethodInfo
 from weft.coordinator.fleet.queue_explainer import QueueExplainer
 from weft.coordinator.store.base import Store
@@ -60,7 +59,7 @@ class CallTasks:
         call = from_metadata(context.invocation_metadata() or ())
         # Most calls have no options.
         options = call.options if call.options.ListFields() else None
-        submission = self._submission_service.check_call(Call(info, request, call.request_id), options)
+        submission = self._submission_service.check_call(info, request, call.request_id, options)
         call.request_id = submission.request_id
         if left_s is not None and left_s < MAX_DURATION_S:
             own_s = submission.schedule_to_close_s

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from weft.coordinator import codec
 from weft.coordinator.calls.submit_spans import SubmitSpans
-from weft.coordinator.contracts.contract_catalogue import Contracts
+from weft.coordinator.contracts.contract_catalogue import Contracts, MethodInfo
 from weft.coordinator.fleet.matching import Matching
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
@@ -56,8 +56,7 @@ class SubmissionService:
         options = request.options if request.HasField("options") else None
         # The library generates such an id for its own repeats.
         generated_id = request.HasField("request_id_ttl")
-        call = codec.Call(info, request.payload, request.request_id, generated_id)
-        given = self.check_call(call, options)
+        given = self.check_call(info, request.payload, request.request_id, options, generated_id=generated_id)
         if generated_id:
             ttl_s = checked_duration(
                 request.request_id_ttl, "request_id_ttl", least_s=1.0, most_s=REQUEST_ID_TTL_S
@@ -66,15 +65,30 @@ class SubmissionService:
                 given.request_id_ttl_s = ttl_s
         return given
 
-    def check_call(self, call: codec.Call, options: task_pb2.TaskOptions | None) -> Submission:
-        """A call of a known method as a checked submission with a new task id.
+    def check_call(
+        self,
+        info: MethodInfo,
+        payload: bytes,
+        request_id: str,
+        options: task_pb2.TaskOptions | None,
+        *,
+        generated_id: bool = False,
+    ) -> Submission:
+        """A call of a known method as a checked submission with a new task id. Arguments as `codec.submission`.
 
         Raises:
             WeftError: as `SubmitTask` says.
         """
-        name = call.info.name
+        name = info.name
         return codec.submission(
-            call, options, self._policies.find(name), self._defaults, self._store.new_task_id(name)
+            info,
+            payload,
+            request_id,
+            options,
+            self._policies.find(name),
+            self._defaults,
+            self._store.new_task_id(name),
+            generated_id=generated_id,
         )
 
     async def store(

@@ -63,7 +63,7 @@ from weft.coordinator.store.records import (
     TooManyQueues,
     Verdict,
 )
-from weft.coordinator.store.rules import QueueKey
+from weft.coordinator.store.rules import ANY_AGENT, QueueKey
 from weft.coordinator.store.store_config import StoreLimits
 from weft.coordinator.store.store_refusals import tell_not_stored
 from weft.coordinator.store.task_ids import NumberGenerator, created_at, format_id, parse_id
@@ -204,16 +204,20 @@ class EmbeddedStore(EmbeddedFleet, EmbeddedRows, EmbeddedGroups):
         known = self._requests.look_up(submissions)
         results: list[EnqueueResult] = []
         for submission in submissions:
-            number = parse_id(submission.task_id) if submission.task_id else None
+            task_id = submission.task_id
+            number = parse_id(task_id) if task_id else None
             if number is None:
                 number = self._numbers.next(now)
+                task_id = format_id(number)
             digest = None
             cancels: at_limit.Cancels | None = None
             if submission.cache_ttl_s and (answer := self._cached(submission, known, now)) is not None:
                 results.append(answer)
                 continue
-            if submission.request_id not in known and table.backlog.is_full(
-                submission, self._limits.max_queues
+            if (
+                submission.requirements is not ANY_AGENT
+                and submission.request_id not in known
+                and table.backlog.is_full(submission, self._limits.max_queues)
             ):
                 results.append(TooManyQueues(submission.method, self._limits.max_queues))
                 continue
@@ -239,7 +243,7 @@ class EmbeddedStore(EmbeddedFleet, EmbeddedRows, EmbeddedGroups):
             if cancels is not None:
                 at_limit.apply(table, task, cancels, now)
             fresh.append(submission)
-            results.append(Enqueued(format_id(number)))
+            results.append(Enqueued(task_id))
         table.listener.ready()
         if acknowledged:
             await self._journal.stored()
