@@ -23,6 +23,9 @@ from weft.v1 import fleet_pb2, session_pb2
 
 log = get_logger(__name__)
 
+# An agent's pace at a method is measured no more often: it changes in seconds, and short attempts end by the thousand.
+MEASURED_EVERY_S = 0.01
+
 
 class AttemptOutcomes:
     """The outcomes at all agents that have or had a session here.
@@ -151,7 +154,8 @@ class AttemptOutcomes:
     def _measured(
         self, outcomes: AgentOutcomes, method: str, took_s: float, count: int, now_s: float
     ) -> None:
-        if not self._timed(method):
+        pace = outcomes.paces.get(method)
+        if (pace is not None and now_s - pace.measured_at < MEASURED_EVERY_S) or not self._timed(method):
             return
         typical = self._typical.get(method)
         if typical is None:
