@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import re
-from functools import lru_cache
 from hashlib import blake2b
 
 from weft.coordinator.store.records import Submission
@@ -68,8 +67,6 @@ class NumberGenerator:
         return self._last
 
 
-# Each new task asks twice: for the lookup, and for its row.
-@lru_cache(1024)
 def request_key(request_id: str) -> int:
     """A 63-bit digest of a request id: an index of numbers takes a third of an index of texts."""
     return int.from_bytes(blake2b(request_id.encode(), digest_size=8).digest(), "big") >> 1

@@ -17,6 +17,7 @@ from weft.coordinator.store.embedded.rows import (
     NEW_LIVE,
     PROGRESS,
     TASKS,
+    RequestIdentity,
     Writer,
     end_row,
     live_row,
@@ -74,9 +75,9 @@ class CommitGroup:
         self.rows = 0
         self.size_bytes = 0
 
-    def add_task(self, task: UnfinishedTask, digest: bytes | None) -> None:
+    def add_task(self, task: UnfinishedTask, identity: RequestIdentity | None) -> None:
         self.new.append(task)
-        self.task_rows += task_row(task, digest)
+        self.task_rows += task_row(task, identity)
         self.rows += 1
         self.size_bytes += task.size_bytes
 

@@ -40,6 +40,7 @@ from weft.coordinator.store.embedded.journal import Journal
 from weft.coordinator.store.embedded.reader import KnownRequest
 from weft.coordinator.store.embedded.recovery import RecoveryBarrier, recover
 from weft.coordinator.store.embedded.request_ids import GIVE_AWAY, RequestIds
+from weft.coordinator.store.embedded.rows import RequestIdentity
 from weft.coordinator.store.embedded.sweeping import Sweeping
 from weft.coordinator.store.embedded.task_table import TaskTable
 from weft.coordinator.store.embedded.unfinished_task import Saved, UnfinishedTask
@@ -209,7 +210,7 @@ class EmbeddedStore(EmbeddedFleet, EmbeddedRows, EmbeddedGroups):
             if number is None:
                 number = self._numbers.next(now)
                 task_id = format_id(number)
-            digest = None
+            identity: RequestIdentity | None = None
             cancels: at_limit.Cancels | None = None
             if submission.cache_ttl_s and (answer := self._cached(submission, known, now)) is not None:
                 results.append(answer)
@@ -237,9 +238,9 @@ class EmbeddedStore(EmbeddedFleet, EmbeddedRows, EmbeddedGroups):
                 if not isinstance(admitted, KnownRequest):
                     results.append(admitted)
                     continue
-                digest = admitted.digest
+                identity = self._requests.keys[admitted.request_id], admitted.digest
             task = table.submit(number, submission, created_at(number, now))
-            self._journal.add_task(task, digest, deferred=not acknowledged)
+            self._journal.add_task(task, identity, deferred=not acknowledged)
             if cancels is not None:
                 at_limit.apply(table, task, cancels, now)
             fresh.append(submission)

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from weft.coordinator.store.embedded.checkpoint import Checkpointer
 from weft.coordinator.store.embedded.commit_group import CommitGroup, Job
+from weft.coordinator.store.embedded.rows import RequestIdentity
 from weft.coordinator.store.embedded.unfinished_task import UnfinishedTask
 from weft.coordinator.store.linger import LingerTimer
 from weft.coordinator.store.records import ProgressRow
@@ -89,10 +90,12 @@ class Journal:
 
     # -- changes ------------------------------------------------------------------------------------------------
 
-    def add_task(self, task: UnfinishedTask, digest: bytes | None, *, deferred: bool = False) -> None:
-        """Add a new task; `digest` of its request, if it has a request id. `deferred`: no caller waits until it is
+    def add_task(
+        self, task: UnfinishedTask, identity: RequestIdentity | None, *, deferred: bool = False
+    ) -> None:
+        """Add a new task; `identity` of its request, if it has a request id. `deferred`: no caller waits until it is
         stored."""
-        self._group(deferred=deferred).add_task(task, digest)
+        self._group(deferred=deferred).add_task(task, identity)
 
     def add_live(self, task: UnfinishedTask) -> None:
         self._group().add_live(task)

@@ -23,15 +23,16 @@ class RequestIds:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._pending: dict[str, KnownRequest] = {}
+        # The keys of the last lookup: the rows of its tasks need them too.
+        self.keys: dict[str, int] = {}
 
     def look_up(self, submissions: Sequence[Submission]) -> dict[str, KnownRequest]:
         """The known request ids of these submissions; `admit` adds to them."""
-        request_ids = [submission.request_id for submission in submissions if submission.request_id]
-        if not request_ids:
+        self.keys = {each.request_id: request_key(each.request_id) for each in submissions if each.request_id}
+        if not self.keys:
             return {}
-        keys = list({request_key(request_id) for request_id in request_ids})
-        known = {found.request_id: found for found in self._reader.requests(keys)}
-        for request_id in request_ids:
+        known = {found.request_id: found for found in self._reader.requests(list(set(self.keys.values())))}
+        for request_id in self.keys:
             if (pending := self._pending.get(request_id)) is not None:
                 known[request_id] = pending
         return known

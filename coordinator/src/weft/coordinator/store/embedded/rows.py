@@ -13,7 +13,6 @@ from typing import Any
 from weft.coordinator.store.embedded.unfinished_task import UnfinishedTask
 from weft.coordinator.store.history import encode as encode_history
 from weft.coordinator.store.rules import State
-from weft.coordinator.store.task_ids import request_key
 
 # Most rows in one statement. The numbers of rows are powers of two, so that statements are prepared once.
 MAX_ROWS = 256
@@ -66,8 +65,13 @@ PROGRESS = Writer(
 )
 
 
-def task_row(task: UnfinishedTask, digest: bytes | None) -> tuple[Any, ...]:
-    spec, limits, request_id = task.spec, task.limits, task.request_id
+# Of a request with an id: the key of the id, and the digest of the request.
+RequestIdentity = tuple[int, bytes]
+
+
+def task_row(task: UnfinishedTask, identity: RequestIdentity | None) -> tuple[Any, ...]:
+    spec, limits = task.spec, task.limits
+    key, digest = (None, None) if identity is None else identity
     return (
         task.number,
         spec.method,
@@ -76,8 +80,8 @@ def task_row(task: UnfinishedTask, digest: bytes | None) -> tuple[Any, ...]:
         None if limits is None else limits.delay_s,
         None if limits is None else limits.schedule_to_start_s,
         None if limits is None else limits.schedule_to_close_s,
-        request_key(request_id) if request_id else None,
-        request_id or None,
+        key,
+        task.request_id or None,
         digest,
         spec.options if task.demand is None else f"{spec.options}\n{task.demand.text}",
         task.context or None,
