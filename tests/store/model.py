@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from google.rpc import code_pb2
 
+from tests.store.support import METHOD
 from weft.coordinator.store.records import Owner, Verdict
 from weft.coordinator.store.rules import State
 from weft.v1 import session_pb2
@@ -37,6 +38,9 @@ class ModelTask:
     close_at: float | None
     close_s: float | None
     group: str = ""
+    # The methods that may run it, and the present one.
+    methods: tuple[str, ...] = (METHOD,)
+    at: int = 0
     state: State = State.QUEUED
     attempt: int = 0
     failures: int = 0
@@ -55,6 +59,10 @@ class ModelTask:
     kept_past: list[Told] = field(default_factory=list)
     # The last attempt before RetryTask.
     retried_after: int = -1
+
+    @property
+    def method(self) -> str:
+        return self.methods[self.at]
 
     @property
     def waiting(self) -> bool:
@@ -94,6 +102,16 @@ class ModelTask:
         self.held_back = False
         self.cancel_end_at = None
 
+    def falls_back(self, now: float) -> bool:
+        """Go on at the next method, if there is one."""
+        if self.at + 1 == len(self.methods) or self.cancel_end_at is not None:
+            return False
+        self.at += 1
+        self.state, self.ready_at, self.avoid = State.QUEUED, now, ""
+        self.failures = self.crashes = 0
+        self.journaled()
+        return True
+
     def crash(self, now: float) -> Verdict:
         self.crashes += 1
         self.answer = self.kept_answer = None
@@ -101,6 +119,8 @@ class ModelTask:
         self.journaled()
         if self.cancel_end_at is not None:
             self.end(State.CANCELLED)
+        elif self.crashes > MAX_CRASHES and self.falls_back(now):
+            return Verdict.RETRYING
         elif self.crashes > MAX_CRASHES:
             self.end(State.FAILED)
         else:
@@ -160,11 +180,11 @@ class Model:
             if task.answer is not None and task.answer[:2] == (owner, attempt):
                 return task.answer[2]
             return Verdict.STALE
-        verdict = task.crash(now) if crashed else self._reported(task, code)
+        verdict = task.crash(now) if crashed else self._reported(task, code, now)
         task.answer = task.kept_answer = (owner, attempt, verdict)
         return verdict
 
-    def _reported(self, task: ModelTask, code: int) -> Verdict:
+    def _reported(self, task: ModelTask, code: int, now: float) -> Verdict:
         if code == code_pb2.OK:
             task.end(State.SUCCEEDED)
             return Verdict.STORED
@@ -179,6 +199,12 @@ class Model:
             task.remember("ended")
             task.journaled()
             return Verdict.RETRYING
+        past = list(task.past)
+        if code != code_pb2.CANCELLED:
+            task.remember("ended")
+            if task.falls_back(now):
+                return Verdict.RETRYING
+            task.past = past
         cancelled = code == code_pb2.CANCELLED and task.cancel_end_at is not None
         task.end(State.CANCELLED if cancelled else State.FAILED)
         return Verdict.STORED
@@ -213,7 +239,7 @@ class Model:
         task.past = task.told()
         task.retried_after = task.attempt
         task.journaled()
-        task.state, task.ready_at = State.QUEUED, now
+        task.state, task.ready_at, task.at = State.QUEUED, now, 0
         task.failures = task.crashes = 0
         task.answer = task.kept_answer = None
         if task.owner is not None:

@@ -22,7 +22,9 @@ from hypothesis.stateful import (
 
 from tests.store.factories import FACTORIES
 from tests.store.model import MAX_ATTEMPTS, MAX_CRASHES, Model, ModelTask, Told
-from tests.store.support import METHOD, Harness
+from tests.store.support import METHOD, OTHER_METHOD, Harness
+from weft.coordinator.store.alternatives import Alternative
+from weft.coordinator.store.falling_back import alternative_of
 from weft.coordinator.store.group_store import GroupClosed, GroupRecord
 from weft.coordinator.store.history import attempts
 from weft.coordinator.store.paging import ListFilter
@@ -146,6 +148,7 @@ class StoreMachine(OpenStoreMachine):
             None if close_s is None else self.now + close_s,
             close_s,
             submission.group,
+            tuple(each.method for each in submission.alternatives) or (METHOD,),
         )
         if submission.delay_s > 0:
             task.state = State.SCHEDULED
@@ -184,14 +187,24 @@ class StoreMachine(OpenStoreMachine):
         self.requests[request_id] = (result.task_id, b"1")
         self._stored(result.task_id, submission)
 
+    @rule(count=st.integers(1, 3), priority=st.integers(4, 6))
+    def enqueue_falling(self, count: int, priority: int) -> None:
+        given = Submission(METHOD, b"p", priority=priority, retry=POLICY)
+        given.alternatives = (alternative_of(given), Alternative(OTHER_METHOD, retry=POLICY))
+        for result in self.do(self.h.store.enqueue([given] * count)):
+            assert isinstance(result, Enqueued)
+            self._stored(result.task_id, given)
+
     @rule(agent_id=AGENTS, limit=st.integers(1, 4))
     def claim(self, agent_id: str, limit: int) -> None:
         owner = self.owners.get(agent_id)
         if owner is None:
             return
-        claims = self.do(self.h.claim(owner, limit))
+        claims = self.do(self.h.claim(owner, limit, methods=(METHOD, OTHER_METHOD)))
         expected = self.model.claim(owner, limit, self.now)
-        assert [(c.task_id, c.attempt) for c in claims] == [(t.task_id, t.attempt) for t in expected]
+        assert [(c.task_id, c.attempt, c.method) for c in claims] == [
+            (t.task_id, t.attempt, t.method) for t in expected
+        ]
         assert all(claimed.payload in {b"p", b"1", b"2"} for claimed in claims)
         reruns = [
             None if claimed.rerun is None else (claimed.rerun.agent_id, claimed.rerun.cause)
@@ -363,17 +376,17 @@ class StoreMachine(OpenStoreMachine):
         tasks = self.model.tasks.values()
         unfinished = [task for task in tasks if not task.state.terminal]
         assert self.h.store.unfinished() == len(unfinished)
-        ready = Counter(QueueKey(METHOD, avoid=task.avoid) for task in self.model.claimable())
+        ready = Counter(QueueKey(task.method, avoid=task.avoid) for task in self.model.claimable())
         assert self.h.store.ready_depths() == ready
         depths = self.do(self.h.store.depths())
         assert bool(depths) == bool(unfinished)
-        for depth in depths.values():
+        for key, depth in depths.items():
             for state, count in (
                 (State.QUEUED, depth.queued),
                 (State.SCHEDULED, depth.scheduled),
                 (State.RUNNING, depth.running),
             ):
-                assert count == sum(task.state is state for task in tasks)
+                assert count == sum(task.state is state and task.method == key.method for task in tasks)
 
     @invariant()
     def groups_agree(self) -> None:

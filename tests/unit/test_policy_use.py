@@ -13,6 +13,7 @@ from tests.support.schema import METHOD
 from weft.coordinator import codec
 from weft.coordinator.contracts.contract_catalogue import Contracts
 from weft.coordinator.policy.policy_use import all_locks, merged, request_id
+from weft.coordinator.store.falling_back import alternative_of
 from weft.coordinator.store.records import Submission
 from weft.coordinator.store.rules import ANY_AGENT, DEFAULT_RETRY, Requirements
 from weft.coordinator.store.run_limits import LockClaim
@@ -228,3 +229,50 @@ def test_a_call_that_wants_a_run_of_its_own_is_not_cached(own: dict[str, Any]):
 def test_callers_cannot_have_the_request_id_of_a_result():
     with pytest.raises(InvalidArgument, match="not begin with cache:"):
         submit(CACHED, request_id=submit(CACHED).request_id)
+
+
+def test_alternatives_have_the_fallbacks_policies_and_the_calls_own_options():
+    others: dict[str, Options] = {
+        "Second": {
+            "fallback": "t.v1.Service/Third",
+            "retry": {"max_attempts": 9},
+            "limits": {"start_to_close": "5s", "schedule_to_close": "1s"},
+            "locks": [{"name": "l", "key": "tenant_id"}],
+            "run_limits": [{"key": "count", "max_running": 1}],
+            "requirements": {"labels": {"zone": "eu"}},
+        }
+    }
+    registry = Contracts()
+    methods = ("Call Request Response", "Second Request Response", "Third Request Response")
+    first: Options = {"fallback": "t.v1.Service/Second", "retry": {"max_attempts": 2}, "priority": 7}
+    registry.admit(policy_contract(first, methods=methods, others=others))
+    info, policy = registry.method(METHOD), registry.policies.find(METHOD)
+    assert policy is not None
+    chain = registry.policies.fallbacks(policy)
+    assert [name for name, _ in chain] == ["t.v1.Service/Second", "t.v1.Service/Third"]
+    payload = json_format.ParseDict({"tenant_id": "a", "count": 3}, info.request_class()).SerializeToString()
+    options = json_format.ParseDict(
+        {"limits": {"start_to_close": "60s"}, "requirements": {"labels": {"disk": "ssd"}}},
+        task_pb2.TaskOptions(),
+    )
+    given = codec.submission(info, payload, "", options, policy, DEFAULTS, "t1", fallbacks=chain)
+    assert (given.method, given.alternative, given.fallback_of, given.priority) == (METHOD, 0, "", 7)
+    assert given.schedule_to_close_s is None
+    one, second, third = given.alternatives
+    assert one == alternative_of(given)
+    assert (one.retry.max_attempts, second.retry.max_attempts, third.retry) == (2, 9, DEFAULT_RETRY)
+    assert [each.start_to_close_s for each in given.alternatives] == [60, 5, 60]
+    assert second.locks == (LockClaim("l:a", False),)
+    assert second.limit_keys == (("count", "3"),)
+    assert second.requirements == Requirements.of({"zone": "eu", "disk": "ssd"}, {})
+    assert (one.requirements, third.requirements) == (Requirements.of({"disk": "ssd"}, {}),) * 2
+
+
+def test_a_chain_ends_where_a_method_is_unknown_or_has_come_with_other_types():
+    registry = Contracts()
+    registry.admit(policy_contract({"fallback": "u.v1.Service/Call"}))
+    policy = registry.policies.find(METHOD)
+    assert policy is not None
+    assert registry.policies.fallbacks(policy) == []
+    registry.admit(policy_contract(package="u.v1", name="u.proto"))
+    assert registry.policies.fallbacks(policy) == []

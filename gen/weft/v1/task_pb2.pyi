@@ -108,18 +108,20 @@ class TaskOptions(_message.Message):
     def __init__(self, priority: _Optional[int] = ..., delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., limits: _Optional[_Union[_options_pb2.TimeLimits, _Mapping]] = ..., retry: _Optional[_Union[_options_pb2.RetryPolicy, _Mapping]] = ..., requirements: _Optional[_Union[_options_pb2.Requirements, _Mapping]] = ..., context: _Optional[_Union[CallContext, _Mapping]] = ..., result_ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., failure_ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., fairness_key: _Optional[str] = ..., fairness_weight: _Optional[float] = ..., group: _Optional[str] = ..., no_wait: bool = ..., locks: _Optional[_Iterable[_Union[_options_pb2.Lock, _Mapping]]] = ..., consumes: _Optional[_Mapping[str, float]] = ..., agent_id: _Optional[str] = ..., no_cache: bool = ...) -> None: ...
 
 class Outcome(_message.Message):
-    __slots__ = ("status", "response", "headers", "trailers", "error")
+    __slots__ = ("status", "response", "headers", "trailers", "error", "fallback")
     STATUS_FIELD_NUMBER: _ClassVar[int]
     RESPONSE_FIELD_NUMBER: _ClassVar[int]
     HEADERS_FIELD_NUMBER: _ClassVar[int]
     TRAILERS_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    FALLBACK_FIELD_NUMBER: _ClassVar[int]
     status: _status_pb2.Status
     response: bytes
     headers: _containers.RepeatedCompositeFieldContainer[Metadatum]
     trailers: _containers.RepeatedCompositeFieldContainer[Metadatum]
     error: HandlerError
-    def __init__(self, status: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., response: _Optional[bytes] = ..., headers: _Optional[_Iterable[_Union[Metadatum, _Mapping]]] = ..., trailers: _Optional[_Iterable[_Union[Metadatum, _Mapping]]] = ..., error: _Optional[_Union[HandlerError, _Mapping]] = ...) -> None: ...
+    fallback: str
+    def __init__(self, status: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., response: _Optional[bytes] = ..., headers: _Optional[_Iterable[_Union[Metadatum, _Mapping]]] = ..., trailers: _Optional[_Iterable[_Union[Metadatum, _Mapping]]] = ..., error: _Optional[_Union[HandlerError, _Mapping]] = ..., fallback: _Optional[str] = ...) -> None: ...
 
 class HandlerError(_message.Message):
     __slots__ = ("type", "message", "stack")
@@ -154,7 +156,7 @@ class Attempt(_message.Message):
     def __init__(self, number: _Optional[int] = ..., agent_id: _Optional[str] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., status: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., crashed: bool = ..., released: bool = ..., error: _Optional[_Union[HandlerError, _Mapping]] = ..., choice: _Optional[str] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("id", "method", "state", "request_id", "options", "payload", "attempt", "crashes", "agent_id", "cancel_requested", "progress_count", "create_time", "ready_time", "start_time", "finish_time", "expire_time", "outcome", "attempts", "failures", "deadline", "waiting", "avoid_agent_id", "limited_by", "group")
+    __slots__ = ("id", "method", "state", "request_id", "options", "payload", "attempt", "crashes", "agent_id", "cancel_requested", "progress_count", "create_time", "ready_time", "start_time", "finish_time", "expire_time", "outcome", "attempts", "failures", "deadline", "waiting", "avoid_agent_id", "limited_by", "group", "fallback_of")
     ID_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -179,6 +181,7 @@ class Task(_message.Message):
     AVOID_AGENT_ID_FIELD_NUMBER: _ClassVar[int]
     LIMITED_BY_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
+    FALLBACK_OF_FIELD_NUMBER: _ClassVar[int]
     id: str
     method: str
     state: TaskState
@@ -203,7 +206,8 @@ class Task(_message.Message):
     avoid_agent_id: str
     limited_by: str
     group: str
-    def __init__(self, id: _Optional[str] = ..., method: _Optional[str] = ..., state: _Optional[_Union[TaskState, str]] = ..., request_id: _Optional[str] = ..., options: _Optional[_Union[TaskOptions, _Mapping]] = ..., payload: _Optional[bytes] = ..., attempt: _Optional[int] = ..., crashes: _Optional[int] = ..., agent_id: _Optional[str] = ..., cancel_requested: bool = ..., progress_count: _Optional[int] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ready_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., finish_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., outcome: _Optional[_Union[Outcome, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., failures: _Optional[int] = ..., deadline: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., waiting: _Optional[_Union[_fleet_pb2.Waiting, _Mapping]] = ..., avoid_agent_id: _Optional[str] = ..., limited_by: _Optional[str] = ..., group: _Optional[str] = ...) -> None: ...
+    fallback_of: str
+    def __init__(self, id: _Optional[str] = ..., method: _Optional[str] = ..., state: _Optional[_Union[TaskState, str]] = ..., request_id: _Optional[str] = ..., options: _Optional[_Union[TaskOptions, _Mapping]] = ..., payload: _Optional[bytes] = ..., attempt: _Optional[int] = ..., crashes: _Optional[int] = ..., agent_id: _Optional[str] = ..., cancel_requested: bool = ..., progress_count: _Optional[int] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ready_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., finish_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., outcome: _Optional[_Union[Outcome, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., failures: _Optional[int] = ..., deadline: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., waiting: _Optional[_Union[_fleet_pb2.Waiting, _Mapping]] = ..., avoid_agent_id: _Optional[str] = ..., limited_by: _Optional[str] = ..., group: _Optional[str] = ..., fallback_of: _Optional[str] = ...) -> None: ...
 
 class ProgressEvent(_message.Message):
     __slots__ = ("sequence", "attempt", "payload", "headers")

@@ -187,6 +187,11 @@ class Task:
         return self.proto.limited_by
 
     @property
+    def fallback_of(self) -> str:
+        """The method that it was submitted to, if a fallback of that one runs now, or ran last. Empty: it has not fallen back."""
+        return self.proto.fallback_of
+
+    @property
     def deadline(self) -> datetime | None:
         """The time by which it must end; None: no limit, or it has ended."""
         return moment(self.proto, "deadline")

@@ -10,7 +10,7 @@ from weft.coordinator.contracts.contract_catalogue import MethodInfo
 from weft.coordinator.policy.cached_requests import may_share, share
 from weft.coordinator.policy.method_policy import MethodPolicy
 from weft.coordinator.policy.option_values import requirements, retry_policy
-from weft.coordinator.policy.policy_use import all_locks, apply
+from weft.coordinator.policy.policy_use import all_locks, apply, with_fallbacks
 from weft.coordinator.request_checks import check_resource_name
 from weft.coordinator.store import history
 from weft.coordinator.store.fairness import MAX_WEIGHT, MIN_WEIGHT
@@ -83,11 +83,13 @@ def submission(
     task_id: str,
     *,
     generated_id: bool = False,
+    fallbacks: Sequence[tuple[str, MethodPolicy | None]] = (),
 ) -> Submission:
     """A checked submission: the call's own options, then its method's policy, then the defaults.
 
     Args:
         generated_id: weft's library made the request id. Its repeats have the very same bytes, and need no canonical form.
+        fallbacks: the methods that may run it instead, in order, with their policies.
 
     Raises:
         InvalidArgument: INVALID_FIELD with the field's path, PAYLOAD_MALFORMED, or RULES_VIOLATED.
@@ -106,21 +108,15 @@ def submission(
             f"request_id must be 1 to 128 printable ASCII characters without spaces, and not begin with {CACHE_ID}",
             field="request_id",
         )
-    if options is None:
-        given = Submission(
-            info.name,
-            payload,
-            task_id,
-            request_id,
-            result_ttl_s=defaults.result_ttl_s,
-            failure_ttl_s=defaults.failure_ttl_s,
-            no_wait=defaults.no_wait,
-        )
-    else:
-        given = _with_options(info.name, payload, request_id, options, defaults, task_id)
+    given = _by_call(info.name, payload, request_id, options, defaults, task_id)
     same_bytes = generated_id
     if policy is not None:
         apply(policy, given, options, request, generated_id=generated_id)
+        if fallbacks:
+            others = (
+                (_by_call(name, payload, "", options, defaults, task_id), other) for name, other in fallbacks
+            )
+            given.alternatives = with_fallbacks(given, others, options, request)
         same_bytes = same_bytes and given.request_id == request_id
         if policy.cache_ttl_s and (same_bytes or not given.request_id) and may_share(given, options):
             share(given, request_digest(info.name, info.request_form(request)), policy.cache_ttl_s)
@@ -138,6 +134,28 @@ def _too_large(size_bytes: int, most_bytes: int) -> ResourceExhausted:
         f"the request is {size_bytes} bytes; the limit is {most_bytes}",
         size_bytes=size_bytes,
         limit_bytes=most_bytes,
+    )
+
+
+def _by_call(
+    method: str,
+    payload: bytes,
+    request_id: str,
+    options: task_pb2.TaskOptions | None,
+    defaults: Defaults,
+    task_id: str,
+) -> Submission:
+    """A submission as the call and the defaults say it."""
+    if options is not None:
+        return _with_options(method, payload, request_id, options, defaults, task_id)
+    return Submission(
+        method,
+        payload,
+        task_id,
+        request_id,
+        result_ttl_s=defaults.result_ttl_s,
+        failure_ttl_s=defaults.failure_ttl_s,
+        no_wait=defaults.no_wait,
     )
 
 
@@ -279,6 +297,7 @@ def task(record: TaskRecord, view: int = task_pb2.TASK_VIEW_FULL, *, attempts: b
         avoid_agent_id=record.avoid,
         limited_by=record.limited_by,
         group=given.group,
+        fallback_of=given.fallback_of,
     )
     if full:
         message.payload = given.payload
@@ -299,6 +318,8 @@ def task(record: TaskRecord, view: int = task_pb2.TASK_VIEW_FULL, *, attempts: b
             _drop_stack(message.outcome)
     if record.expired:
         message.outcome.status.CopyFrom(result_expired(record).status())
+    if given.fallback_of and record.state.terminal:
+        message.outcome.fallback = given.method
     return message
 
 
@@ -314,6 +335,9 @@ def finished_task(record: TaskRecord) -> task_pb2.Task:
     )
     message.outcome.MergeFromString(record.outcome)
     _drop_stack(message.outcome)
+    if record.submission.alternative:
+        message.fallback_of = record.submission.fallback_of
+        message.outcome.fallback = record.submission.method
     if record.expired:
         message.outcome.status.CopyFrom(result_expired(record).status())
     return message

@@ -12,7 +12,7 @@ from weft.cli.call.request_stream import RequestStream
 from weft.cli.command_line import inputs
 from weft.cli.rendering.documents import response_document
 from weft.cli.terminal.output import block, json_text, line, remark
-from weft.rpc.calls.metadata import AGENT_KEY, CACHED_TRAILER
+from weft.rpc.calls.metadata import AGENT_KEY, CACHED_TRAILER, FALLBACK_KEY
 from weft.rpc.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -159,13 +159,15 @@ def _about(trailers: Any) -> dict[str, Any]:
         "attempt": int(attempt) if attempt.isdecimal() else 0,
         "agent_id": found.get(AGENT_KEY, ""),
         **({"cached": True} if CACHED_TRAILER in found.items() else {}),
+        **({"fallback": found[FALLBACK_KEY]} if FALLBACK_KEY in found else {}),
     }
 
 
 def _sentence(about: dict[str, Any]) -> str:
     place = f" on {about['agent_id']}" if about["agent_id"] else ""
+    instead = f", by its fallback {about['fallback']}" if "fallback" in about else ""
     return (
-        f"task {about['task_id']}, attempt {about['attempt']}{place}{', cached' if about.get('cached') else ''}"
+        f"task {about['task_id']}, attempt {about['attempt']}{place}{instead}{', cached' if about.get('cached') else ''}"
         if about["task_id"]
         else f"direct{place}"
     )

@@ -97,6 +97,7 @@ def _full_document(task: Task) -> dict[str, Any]:
         "limits": json_value(task.proto.options.limits),
         "retry": json_value(task.proto.options.retry),
         "limited_by": task.limited_by,
+        "fallback_of": task.fallback_of,
         "fairness_key": task.proto.options.fairness_key,
         "locks": [{"name": lock.name, "shared": lock.shared} for lock in task.proto.options.locks],
         "consumes": dict(task.proto.options.consumes),

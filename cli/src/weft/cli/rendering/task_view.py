@@ -44,6 +44,7 @@ def facts(
     found: list[tuple[str, StyledText | Verbatim]] = [
         ("task", task.id),
         ("method", task.method),
+        ("fallback of", task.fallback_of),
         ("state", styled_state(task)),
         ("attempt", f"{task.attempt}" + (f" on {task.agent_id}" if task.agent_id else "")),
         ("why there", task.attempts[-1].choice if task.attempts else ""),

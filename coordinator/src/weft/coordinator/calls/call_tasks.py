@@ -150,8 +150,11 @@ def not_shared_after_all(record: TaskRecord | None, task: Enqueued) -> bool:
 
 def task_trailers(record: TaskRecord) -> metadata.Pairs:
     """The trailers that name a call's task."""
-    return (
+    trailers = (
         ("weft-task-id", record.task_id),
         ("weft-attempt", str(record.attempt)),
         (metadata.AGENT_KEY, record.agent_id),
     )
+    if record.submission.alternative:
+        return (*trailers, (metadata.FALLBACK_KEY, record.submission.method))
+    return trailers

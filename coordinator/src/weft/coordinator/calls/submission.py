@@ -80,15 +80,17 @@ class SubmissionService:
             WeftError: as `SubmitTask` says.
         """
         name = info.name
+        policy = self._policies.find(name)
         return codec.submission(
             info,
             payload,
             request_id,
             options,
-            self._policies.find(name),
+            policy,
             self._defaults,
             self._store.new_task_id(name),
             generated_id=generated_id,
+            fallbacks=self._policies.fallbacks(policy) if policy is not None and policy.fallback else (),
         )
 
     async def store(
@@ -126,13 +128,14 @@ class SubmissionService:
             raise refusals.overloaded(
                 f"{self._max_queued} tasks are unfinished, the most that are allowed", retry_after_s=5.0
             )
-        if demanding := [each for each in submissions if each.no_wait or each.agent_id]:
+        if demanding := [each for each in submissions if each.no_wait or each.agent_id or each.alternatives]:
             return await self._store_matching(submissions, demanding, acknowledged=acknowledged)
         return await self._store.enqueue(submissions, acknowledged=acknowledged)
 
     async def _store_matching(
         self, submissions: Sequence[Submission], demanding: Sequence[Submission], *, acknowledged: bool
     ) -> Sequence[EnqueueResult | WeftError]:
+        await self._matching.choose(demanding)
         refused = await self._matching.refused(demanding)
         rest = [each for each in submissions if each.task_id not in refused]
         stored = iter(await self._store.enqueue(rest, acknowledged=acknowledged) if rest else ())

@@ -1,5 +1,5 @@
 """Refuses submissions for an agent that is not there, and those that are not to wait (no_wait) where no connected agent can
-run them.
+run them; and lets those with fallbacks begin where one can.
 
 An agent of any coordinator counts, busy or not, unless it is draining or paused, or the app behind it is down. Without such
 submissions nothing is done here.
@@ -11,7 +11,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.fleet.queue_explainer import no_agent
+from weft.coordinator.store.alternatives import Alternative
 from weft.coordinator.store.base import Store
+from weft.coordinator.store.falling_back import begin_at
 from weft.coordinator.store.paging import ListFilter
 from weft.coordinator.store.records import Submission
 from weft.coordinator.store.rules import QueueKey
@@ -29,6 +31,22 @@ class Matching:
         self._store = store
         self._register = register
         self._look = look
+
+    async def choose(self, submissions: Sequence[Submission]) -> None:
+        """Let each submission with fallbacks begin at the first of its methods that a connected agent can run; at the submitted
+        one, if there is none."""
+        unserved = [
+            each for each in submissions if each.alternatives and not self._runs(each.alternatives[0])
+        ]
+        if unserved and self._store.shared:
+            await self._look()
+        for each in unserved:
+            at = next((at for at, given in enumerate(each.alternatives) if self._runs(given)), 0)
+            if at:
+                begin_at(each, at)
+
+    def _runs(self, given: Alternative) -> bool:
+        return self._register.can_run(QueueKey(given.method, given.requirements))
 
     async def refused(self, submissions: Sequence[Submission]) -> dict[str, errors.WeftError]:
         """The errors of those submissions that no agent can run, by task id.

@@ -8,6 +8,8 @@ from google.protobuf.descriptor import MethodDescriptor
 
 from weft.rpc.contracts.descriptors import method_kind, method_name
 
+# Fallbacks of one method.
+MAX_FALLBACKS = 8
 # A method -> its descriptor and its fallback; None: it is not known (yet).
 Find = Callable[[str], tuple[MethodDescriptor, str] | None]
 

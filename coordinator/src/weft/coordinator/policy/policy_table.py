@@ -6,12 +6,12 @@ come as one mapping each. Pure: no I/O.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from google.protobuf.descriptor import MethodDescriptor
 
-from weft.coordinator.policy.fallbacks import fallback_fault
+from weft.coordinator.policy.fallbacks import MAX_FALLBACKS, fallback_fault
 from weft.coordinator.policy.method_policy import MethodPolicy
 from weft.coordinator.policy.policy_compiler import compiled
 from weft.rpc import refusals
@@ -57,6 +57,19 @@ class PolicyTable:
         """The least slots of a task of this method."""
         policy = self._policies.get(method)
         return max(1, policy.slot_cost) if policy is not None else 1
+
+    def fallbacks(self, policy: MethodPolicy) -> Sequence[tuple[str, MethodPolicy | None]]:
+        """The methods that may run instead of this one, in order, as far as they are known, each with its own policy."""
+        found: list[tuple[str, MethodPolicy | None]] = []
+        own, name = self._methods.get(policy.method), policy.fallback
+        while own is not None and name in self._methods and len(found) < MAX_FALLBACKS:
+            # Another agent may have brought it later, with other types.
+            if fallback_fault(own.descriptor, name, self._find):
+                break
+            other = self._policies.get(name)
+            found.append((name, other))
+            name = "" if other is None else other.fallback
+        return found
 
     def all(self) -> Iterable[MethodPolicy]:
         """Every policy."""

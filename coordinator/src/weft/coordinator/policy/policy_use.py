@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from google.protobuf.message import Message
 
 from weft.coordinator.policy.method_policy import LockOption, MethodPolicy, strictest
+from weft.coordinator.store.alternatives import Alternative
+from weft.coordinator.store.falling_back import alternative_of
 from weft.coordinator.store.records import Submission
 from weft.coordinator.store.rules import ANY_AGENT, Requirements
 from weft.coordinator.store.run_limits import LockClaim
@@ -59,6 +61,25 @@ def apply(
         value = policy.idempotency_key.value(request, metadata)
         if value:
             submission.request_id = request_id(policy.method, value)
+
+
+def with_fallbacks(
+    given: Submission,
+    fallbacks: Iterable[tuple[Submission, MethodPolicy | None]],
+    options: task_pb2.TaskOptions | None,
+    request: Message | DeepMessage,
+) -> tuple[Alternative, ...]:
+    """The alternatives of a submission: itself, and each fallback as its own policy has it.
+
+    Args:
+        fallbacks: for each a submission to it as the call alone says it, and its policy.
+    """
+    found = [alternative_of(given)]
+    for other, policy in fallbacks:
+        if policy is not None:
+            apply(policy, other, options, request)
+        found.append(alternative_of(other))
+    return tuple(found)
 
 
 def _apply_keys(

@@ -186,8 +186,8 @@ class TaskStore(Protocol):
         ...
 
     def complete(self, reports: Sequence[AttemptReport]) -> Awaitable[Sequence[Verdict]]:
-        """End attempts: the outcome is stored, or the task is queued for a retry, or the report is refused. A repeated report
-        gets the same answer while its attempt is the last one.
+        """End attempts: the outcome is stored, or the task is queued for a retry or at its next alternative (`alternatives`), or
+        the report is refused. A repeated report gets the same answer while its attempt is the last one.
 
         A store may begin before the result is awaited. The caller must await it."""
         ...
@@ -228,7 +228,7 @@ class TaskStore(Protocol):
         ...
 
     async def retry(self, task_id: str) -> TaskRecord | None:
-        """Queue a FAILED or CANCELLED task again; None: no such task.
+        """Queue a FAILED or CANCELLED task again, at its first alternative; None: no such task.
 
         Raises:
             weft.rpc.errors.FailedPrecondition: it is in another state.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from weft.coordinator.store.alternatives import Alternative
 from weft.coordinator.store.group_store import GroupRefusal
 from weft.coordinator.store.reruns import Rerun
 from weft.coordinator.store.rules import (
@@ -84,6 +85,15 @@ class Submission:
     # A cached request: its request id stands for the request itself. The task that has it is the answer while it is unfinished,
     # and for so long after it has succeeded; then, or if it ended otherwise, it gives the request id away. 0: not cached.
     cache_ttl_s: float = 0.0
+    # The methods that may run it, the submitted one first; `alternative` is the one that this submission shows. Empty: it has no
+    # fallback.
+    alternatives: tuple[Alternative, ...] = ()
+    alternative: int = 0
+
+    @property
+    def fallback_of(self) -> str:
+        """The method that it was submitted to, if it shows another one. Empty: it shows that one."""
+        return self.alternatives[0].method if self.alternative else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,26 +334,6 @@ class LockRecord:
     holders: Sequence[LockHolder]
     # Tasks parked at the lock, or returned from it and not started yet.
     waiting: int = 0
-
-
-def by_base(depths: Iterable[tuple[QueueKey, QueueDepth]]) -> dict[QueueKey, QueueDepth]:
-    """Depths for people: retries count in the queue that they were submitted to."""
-    total: dict[QueueKey, QueueDepth] = {}
-    for key, depth in depths:
-        known = total.get(key.base)
-        total[key.base] = depth if known is None else _sum(known, depth)
-    return total
-
-
-def _sum(one: QueueDepth, other: QueueDepth) -> QueueDepth:
-    oldest = [depth.oldest_at for depth in (one, other) if depth.oldest_at is not None]
-    return QueueDepth(
-        one.queued + other.queued,
-        one.scheduled + other.scheduled,
-        one.running + other.running,
-        min(oldest, default=None),
-        one.limited + other.limited,
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,19 @@ TRANSITIONS: Mapping[State, frozenset[State]] = {
 
 # Codes that no policy retries: a retry cannot help.
 FINAL_CODES = frozenset({code_pb2.INVALID_ARGUMENT, code_pb2.UNIMPLEMENTED})
+# Codes that say something of the request or its caller: no fallback helps.
+CALLERS_CODES = frozenset(
+    {
+        code_pb2.CANCELLED,
+        code_pb2.INVALID_ARGUMENT,
+        code_pb2.NOT_FOUND,
+        code_pb2.ALREADY_EXISTS,
+        code_pb2.PERMISSION_DENIED,
+        code_pb2.UNAUTHENTICATED,
+        code_pb2.FAILED_PRECONDITION,
+        code_pb2.OUT_OF_RANGE,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +108,17 @@ def should_retry(policy: TaskRetryPolicy, failures: int, code: int, *, final: bo
     if final or code in FINAL_CODES or code == code_pb2.CANCELLED:
         return False
     return code in policy.retryable_codes and failures < policy.max_attempts
+
+
+def falls_back(code: int, *, cancel_requested: bool, close_at: float | None, now: float) -> bool:
+    """Whether a task that would end as FAILED with `code` goes to its next alternative instead, if it has one.
+
+    Not if it was cancelled, if there is no time left, or if the code is an answer about the request: another method would
+    say the same.
+    """
+    if cancel_requested or code in CALLERS_CODES:
+        return False
+    return close_at is None or now < close_at
 
 
 def crash_loops(policy: TaskRetryPolicy, crashes: int) -> bool:

@@ -200,8 +200,16 @@ type TaskPolicy struct {
 	Consumes map[string]float64 `protobuf:"bytes,13,rep,name=consumes,proto3" json:"consumes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
 	// Answer equal durable calls with one stored result.
 	Cache *CachePolicy `protobuf:"bytes,14,opt,name=cache,proto3" json:"cache,omitempty"`
-	// Full name of the method that runs instead, with the same request, when retries are spent or no agent serves this one. Its
-	// request and response types must be the same. Checked, but not in force yet.
+	// Full name of the method that runs instead, with the same request, when a task of this one would fail, or when no connected
+	// agent can run it at its submission. Its request and response types must be the same. It may have a fallback itself; the
+	// chain ends after 8, and must not lead back.
+	//
+	// A task falls back if its retries are spent, if it fails with a code that is not retried, if it crashes too often, if an
+	// attempt takes too long, or if schedule_to_start passes. It does not if it was cancelled, if schedule_to_close has passed, or
+	// with a code that is an answer about the request: CANCELLED, INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED,
+	// UNAUTHENTICATED, FAILED_PRECONDITION, OUT_OF_RANGE. It stays the same task, with its priority, TTLs and schedule_to_close.
+	// Requirements, retry policy, schedule_to_start, start_to_close, run limits and locks are those of the fallback's own policy
+	// (with those of the call), and count anew. RetryTask begins at the submitted method again. A direct call does not fall back.
 	Fallback string `protobuf:"bytes,15,opt,name=fallback,proto3" json:"fallback,omitempty"`
 	// Refuse a call at once if no connected agent can serve it.
 	NoWait *bool `protobuf:"varint,16,opt,name=no_wait,json=noWait,proto3,oneof" json:"no_wait,omitempty"`

@@ -512,7 +512,9 @@ type Outcome struct {
 	Trailers []*Metadatum `protobuf:"bytes,4,rep,name=trailers,proto3" json:"trailers,omitempty"`
 	// The handler's exception, for operators: the task API carries it, the callers of a method never get it. Unset: there was
 	// none, or the agent hides exceptions. It is not kept for an attempt that succeeded.
-	Error         *HandlerError `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	Error *HandlerError `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	// The method that ran, if it is a fallback of the method that the task was submitted to. Empty: the submitted one ran.
+	Fallback      string `protobuf:"bytes,6,opt,name=fallback,proto3" json:"fallback,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -580,6 +582,13 @@ func (x *Outcome) GetError() *HandlerError {
 		return x.Error
 	}
 	return nil
+}
+
+func (x *Outcome) GetFallback() string {
+	if x != nil {
+		return x.Fallback
+	}
+	return ""
 }
 
 // An exception that ended an attempt.
@@ -775,7 +784,7 @@ type Task struct {
 	Method string `protobuf:"bytes,2,opt,name=method,proto3" json:"method,omitempty"`
 	// Its state.
 	State TaskState `protobuf:"varint,3,opt,name=state,proto3,enum=weft.v1.TaskState" json:"state,omitempty"`
-	// The caller's idempotency key; empty when none was given.
+	// The caller's idempotency key; of a cached request, the one that equal requests share ("cache:…"); empty when there is none.
 	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// The options in force, with defaults filled in; without `context` in the BASIC view.
 	Options *TaskOptions `protobuf:"bytes,5,opt,name=options,proto3" json:"options,omitempty"`
@@ -819,7 +828,9 @@ type Task struct {
 	// customer_id: 42". Empty: none.
 	LimitedBy string `protobuf:"bytes,22,opt,name=limited_by,json=limitedBy,proto3" json:"limited_by,omitempty"`
 	// Name of the group that it belongs to. Empty: none.
-	Group         string `protobuf:"bytes,24,opt,name=group,proto3" json:"group,omitempty"`
+	Group string `protobuf:"bytes,24,opt,name=group,proto3" json:"group,omitempty"`
+	// The method that it was submitted to, if a fallback of that one runs now, or ran last: `method`. Empty: it has not fallen back.
+	FallbackOf    string `protobuf:"bytes,23,opt,name=fallback_of,json=fallbackOf,proto3" json:"fallback_of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1022,6 +1033,13 @@ func (x *Task) GetGroup() string {
 	return ""
 }
 
+func (x *Task) GetFallbackOf() string {
+	if x != nil {
+		return x.FallbackOf
+	}
+	return ""
+}
+
 // One response of a streaming method, stored.
 type ProgressEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1138,13 +1156,14 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01B\v\n" +
 	"\t_priorityB\n" +
 	"\n" +
-	"\b_no_wait\"\xdc\x01\n" +
+	"\b_no_wait\"\xf8\x01\n" +
 	"\aOutcome\x12*\n" +
 	"\x06status\x18\x01 \x01(\v2\x12.google.rpc.StatusR\x06status\x12\x1a\n" +
 	"\bresponse\x18\x02 \x01(\fR\bresponse\x12,\n" +
 	"\aheaders\x18\x03 \x03(\v2\x12.weft.v1.MetadatumR\aheaders\x12.\n" +
 	"\btrailers\x18\x04 \x03(\v2\x12.weft.v1.MetadatumR\btrailers\x12+\n" +
-	"\x05error\x18\x05 \x01(\v2\x15.weft.v1.HandlerErrorR\x05error\"R\n" +
+	"\x05error\x18\x05 \x01(\v2\x15.weft.v1.HandlerErrorR\x05error\x12\x1a\n" +
+	"\bfallback\x18\x06 \x01(\tR\bfallback\"R\n" +
 	"\fHandlerError\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x14\n" +
@@ -1159,7 +1178,7 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"\acrashed\x18\x06 \x01(\bR\acrashed\x12\x1a\n" +
 	"\breleased\x18\a \x01(\bR\breleased\x12+\n" +
 	"\x05error\x18\b \x01(\v2\x15.weft.v1.HandlerErrorR\x05error\x12\x16\n" +
-	"\x06choice\x18\t \x01(\tR\x06choice\"\xc4\a\n" +
+	"\x06choice\x18\t \x01(\tR\x06choice\"\xe5\a\n" +
 	"\x04Task\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06method\x18\x02 \x01(\tR\x06method\x12(\n" +
@@ -1192,7 +1211,9 @@ const file_weft_v1_task_proto_rawDesc = "" +
 	"\x0eavoid_agent_id\x18\x19 \x01(\tR\favoidAgentId\x12\x1d\n" +
 	"\n" +
 	"limited_by\x18\x16 \x01(\tR\tlimitedBy\x12\x14\n" +
-	"\x05group\x18\x18 \x01(\tR\x05group\"\x8d\x01\n" +
+	"\x05group\x18\x18 \x01(\tR\x05group\x12\x1f\n" +
+	"\vfallback_of\x18\x17 \x01(\tR\n" +
+	"fallbackOf\"\x8d\x01\n" +
 	"\rProgressEvent\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x18\n" +

@@ -718,7 +718,7 @@ public final class Options {
 
     /**
      * <pre>
-     * Answer equal requests with a stored result. Checked, but not in force yet.
+     * Answer equal durable calls with one stored result.
      * </pre>
      *
      * <code>.weft.v1.CachePolicy cache = 14 [json_name = "cache"];</code>
@@ -727,7 +727,7 @@ public final class Options {
     boolean hasCache();
     /**
      * <pre>
-     * Answer equal requests with a stored result. Checked, but not in force yet.
+     * Answer equal durable calls with one stored result.
      * </pre>
      *
      * <code>.weft.v1.CachePolicy cache = 14 [json_name = "cache"];</code>
@@ -736,7 +736,7 @@ public final class Options {
     weft.v1.Options.CachePolicy getCache();
     /**
      * <pre>
-     * Answer equal requests with a stored result. Checked, but not in force yet.
+     * Answer equal durable calls with one stored result.
      * </pre>
      *
      * <code>.weft.v1.CachePolicy cache = 14 [json_name = "cache"];</code>
@@ -745,8 +745,16 @@ public final class Options {
 
     /**
      * <pre>
-     * Full name of the method that runs instead, with the same request, when retries are spent or no agent serves this one. Its
-     * request and response types must be the same. Checked, but not in force yet.
+     * Full name of the method that runs instead, with the same request, when a task of this one would fail, or when no connected
+     * agent can run it at its submission. Its request and response types must be the same. It may have a fallback itself; the
+     * chain ends after 8, and must not lead back.
+     *
+     * A task falls back if its retries are spent, if it fails with a code that is not retried, if it crashes too often, if an
+     * attempt takes too long, or if schedule_to_start passes. It does not if it was cancelled, if schedule_to_close has passed, or
+     * with a code that is an answer about the request: CANCELLED, INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED,
+     * UNAUTHENTICATED, FAILED_PRECONDITION, OUT_OF_RANGE. It stays the same task, with its priority, TTLs and schedule_to_close.
+     * Requirements, retry policy, schedule_to_start, start_to_close, run limits and locks are those of the fallback's own policy
+     * (with those of the call), and count anew. RetryTask begins at the submitted method again. A direct call does not fall back.
      * </pre>
      *
      * <code>string fallback = 15 [json_name = "fallback"];</code>
@@ -755,8 +763,16 @@ public final class Options {
     java.lang.String getFallback();
     /**
      * <pre>
-     * Full name of the method that runs instead, with the same request, when retries are spent or no agent serves this one. Its
-     * request and response types must be the same. Checked, but not in force yet.
+     * Full name of the method that runs instead, with the same request, when a task of this one would fail, or when no connected
+     * agent can run it at its submission. Its request and response types must be the same. It may have a fallback itself; the
+     * chain ends after 8, and must not lead back.
+     *
+     * A task falls back if its retries are spent, if it fails with a code that is not retried, if it crashes too often, if an
+     * attempt takes too long, or if schedule_to_start passes. It does not if it was cancelled, if schedule_to_close has passed, or
+     * with a code that is an answer about the request: CANCELLED, INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED,
+     * UNAUTHENTICATED, FAILED_PRECONDITION, OUT_OF_RANGE. It stays the same task, with its priority, TTLs and schedule_to_close.
+     * Requirements, retry policy, schedule_to_start, start_to_close, run limits and locks are those of the fallback's own policy
+     * (with those of the call), and count anew. RetryTask begins at the submitted method again. A direct call does not fall back.
      * </pre>
      *
      * <code>string fallback = 15 [json_name = "fallback"];</code>
@@ -1451,7 +1467,7 @@ public final class Options {
     private weft.v1.Options.CachePolicy cache_;
     /**
      * <pre>
-     * Answer equal requests with a stored result. Checked, but not in force yet.
+     * Answer equal durable calls with one stored result.
      * </pre>
      *
      * <code>.weft.v1.CachePolicy cache = 14 [json_name = "cache"];</code>
@@ -1463,7 +1479,7 @@ public final class Options {
     }
     /**
      * <pre>
-     * Answer equal requests with a stored result. Checked, but not in force yet.
+     * Answer equal durable calls with one stored result.
      * </pre>
      *
      * <code>.weft.v1.CachePolicy cache = 14 [json_name = "cache"];</code>
@@ -1475,7 +1491,7 @@ public final class Options {
     }
     /**
      * <pre>
-     * Answer equal requests with a stored result. Checked, but not in force yet.
+     * Answer equal durable calls with one stored result.
      * </pre>
      *
      * <code>.weft.v1.CachePolicy cache = 14 [json_name = "cache"];</code>
@@ -1490,8 +1506,16 @@ public final class Options {
     private volatile java.lang.Object fallback_ = "";
     /**
      * <pre>
-     * Full name of the method that runs instead, with the same request, when retries are spent or no agent serves this one. Its
-     * request and response types must be the same. Checked, but not in force yet.
+     * Full name of the method that runs instead, with the same request, when a task of this one would fail, or when no connected
+     * agent can run it at its submission. Its request and response types must be the same. It may have a fallback itself; the
+     * chain ends after 8, and must not lead back.
+     *
+     * A task falls back if its retries are spent, if it fails with a code that is not retried, if it crashes too often, if an
+     * attempt takes too long, or if schedule_to_start passes. It does not if it was cancelled, if schedule_to_close has passed, or
+     * with a code that is an answer about the request: CANCELLED, INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED,
+     * UNAUTHENTICATED, FAILED_PRECONDITION, OUT_OF_RANGE. It stays the same task, with its priority, TTLs and schedule_to_close.
+     * Requirements, retry policy, schedule_to_start, start_to_close, run limits and locks are those of the fallback's own policy
+     * (with those of the call), and count anew. RetryTask begins at the submitted method again. A direct call does not fall back.
      * </pre>
      *
      * <code>string fallback = 15 [json_name = "fallback"];</code>
@@ -1512,8 +1536,16 @@ public final class Options {
     }
     /**
      * <pre>
-     * Full name of the method that runs instead, with the same request, when retries are spent or no agent serves this one. Its
-     * request and response types must be the same. Checked, but not in force yet.
+     * Full name of the method that runs instead, with the same request, when a task of this one would fail, or when no connected
+     * agent can run it at its submission. Its request and response types must be the same. It may have a fallback itself; the
+     * chain ends after 8, and must not lead back.
+     *
+     * A task falls back if its retries are spent, if it fails with a code that is not retried, if it crashes too often, if an
+     * attempt takes too long, or if schedule_to_start passes. It does not if it was cancelled, if schedule_to_close has passed, or
+     * with a code that is an answer about the request: CANCELLED, INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED,
+     * UNAUTHENTICATED, FAILED_PRECONDITION, OUT_OF_RANGE. It stays the same task, with its priority, TTLs and schedule_to_close.
+     * Requirements, retry policy, schedule_to_start, start_to_close, run limits and locks are those of the fallback's own policy
+     * (with those of the call), and count anew. RetryTask begins at the submitted method again. A direct call does not fall back.
      * </pre>
      *
      * <code>string fallback = 15 [json_name = "fallback"];</code>
@@ -4492,7 +4524,7 @@ public final class Options {
           weft.v1.Options.CachePolicy, weft.v1.Options.CachePolicy.Builder, weft.v1.Options.CachePolicyOrBuilder> cacheBuilder_;
       /**
        * <pre>
-       * Answer equal requests with a stored result. Checked, but not in force yet.
+       * Answer equal durable calls with one stored result.
        * </pre>
        *
        * <code>.weft.v1.CachePolicy cache = 14 [json_name = "cache"];</code>
@@ -4503,7 +4535,7 @@ public final class Options {
       }
       /**
        * <pre>
-       * Answer equal requests with a stored result. Checked, but not in force yet.
+       * Answer equal durable calls with one stored result.
        * </pre>
        *
        * <code>.weft.v1.CachePolicy cache = 14 [json_name = "cache"];</code>
@@ -4518,7 +4550,7 @@ public final class Options {
       }
       /**
        * <pre>
-       * Answer equal requests with a stored result. Checked, but not in force yet.
+       * Answer equal durable calls with one stored result.
        * </pre>
        *
        * <code>.weft.v1.CachePolicy cache = 14 [json_name = "cache"];</code>
@@ -4538,7 +4570,7 @@ public final class Options {
       }
       /**
        * <pre>
-       * Answer equal requests with a stored result. Checked, but not in force yet.
+       * Answer equal durable calls with one stored result.
        * </pre>
        *
        * <code>.weft.v1.CachePolicy cache = 14 [json_name = "cache"];</code>
@@ -4556,7 +4588,7 @@ public final class Options {
       }
       /**
        * <pre>
-       * Answer equal requests with a stored result. Checked, but not in force yet.
+       * Answer equal durable calls with one stored result.
        * </pre>
        *
        * <code>.weft.v1.CachePolicy cache = 14 [json_name = "cache"];</code>
@@ -4581,7 +4613,7 @@ public final class Options {
       }
       /**
        * <pre>
-       * Answer equal requests with a stored result. Checked, but not in force yet.
+       * Answer equal durable calls with one stored result.
        * </pre>
        *
        * <code>.weft.v1.CachePolicy cache = 14 [json_name = "cache"];</code>
@@ -4598,7 +4630,7 @@ public final class Options {
       }
       /**
        * <pre>
-       * Answer equal requests with a stored result. Checked, but not in force yet.
+       * Answer equal durable calls with one stored result.
        * </pre>
        *
        * <code>.weft.v1.CachePolicy cache = 14 [json_name = "cache"];</code>
@@ -4610,7 +4642,7 @@ public final class Options {
       }
       /**
        * <pre>
-       * Answer equal requests with a stored result. Checked, but not in force yet.
+       * Answer equal durable calls with one stored result.
        * </pre>
        *
        * <code>.weft.v1.CachePolicy cache = 14 [json_name = "cache"];</code>
@@ -4625,7 +4657,7 @@ public final class Options {
       }
       /**
        * <pre>
-       * Answer equal requests with a stored result. Checked, but not in force yet.
+       * Answer equal durable calls with one stored result.
        * </pre>
        *
        * <code>.weft.v1.CachePolicy cache = 14 [json_name = "cache"];</code>
@@ -4647,8 +4679,16 @@ public final class Options {
       private java.lang.Object fallback_ = "";
       /**
        * <pre>
-       * Full name of the method that runs instead, with the same request, when retries are spent or no agent serves this one. Its
-       * request and response types must be the same. Checked, but not in force yet.
+       * Full name of the method that runs instead, with the same request, when a task of this one would fail, or when no connected
+       * agent can run it at its submission. Its request and response types must be the same. It may have a fallback itself; the
+       * chain ends after 8, and must not lead back.
+       *
+       * A task falls back if its retries are spent, if it fails with a code that is not retried, if it crashes too often, if an
+       * attempt takes too long, or if schedule_to_start passes. It does not if it was cancelled, if schedule_to_close has passed, or
+       * with a code that is an answer about the request: CANCELLED, INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED,
+       * UNAUTHENTICATED, FAILED_PRECONDITION, OUT_OF_RANGE. It stays the same task, with its priority, TTLs and schedule_to_close.
+       * Requirements, retry policy, schedule_to_start, start_to_close, run limits and locks are those of the fallback's own policy
+       * (with those of the call), and count anew. RetryTask begins at the submitted method again. A direct call does not fall back.
        * </pre>
        *
        * <code>string fallback = 15 [json_name = "fallback"];</code>
@@ -4668,8 +4708,16 @@ public final class Options {
       }
       /**
        * <pre>
-       * Full name of the method that runs instead, with the same request, when retries are spent or no agent serves this one. Its
-       * request and response types must be the same. Checked, but not in force yet.
+       * Full name of the method that runs instead, with the same request, when a task of this one would fail, or when no connected
+       * agent can run it at its submission. Its request and response types must be the same. It may have a fallback itself; the
+       * chain ends after 8, and must not lead back.
+       *
+       * A task falls back if its retries are spent, if it fails with a code that is not retried, if it crashes too often, if an
+       * attempt takes too long, or if schedule_to_start passes. It does not if it was cancelled, if schedule_to_close has passed, or
+       * with a code that is an answer about the request: CANCELLED, INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED,
+       * UNAUTHENTICATED, FAILED_PRECONDITION, OUT_OF_RANGE. It stays the same task, with its priority, TTLs and schedule_to_close.
+       * Requirements, retry policy, schedule_to_start, start_to_close, run limits and locks are those of the fallback's own policy
+       * (with those of the call), and count anew. RetryTask begins at the submitted method again. A direct call does not fall back.
        * </pre>
        *
        * <code>string fallback = 15 [json_name = "fallback"];</code>
@@ -4690,8 +4738,16 @@ public final class Options {
       }
       /**
        * <pre>
-       * Full name of the method that runs instead, with the same request, when retries are spent or no agent serves this one. Its
-       * request and response types must be the same. Checked, but not in force yet.
+       * Full name of the method that runs instead, with the same request, when a task of this one would fail, or when no connected
+       * agent can run it at its submission. Its request and response types must be the same. It may have a fallback itself; the
+       * chain ends after 8, and must not lead back.
+       *
+       * A task falls back if its retries are spent, if it fails with a code that is not retried, if it crashes too often, if an
+       * attempt takes too long, or if schedule_to_start passes. It does not if it was cancelled, if schedule_to_close has passed, or
+       * with a code that is an answer about the request: CANCELLED, INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED,
+       * UNAUTHENTICATED, FAILED_PRECONDITION, OUT_OF_RANGE. It stays the same task, with its priority, TTLs and schedule_to_close.
+       * Requirements, retry policy, schedule_to_start, start_to_close, run limits and locks are those of the fallback's own policy
+       * (with those of the call), and count anew. RetryTask begins at the submitted method again. A direct call does not fall back.
        * </pre>
        *
        * <code>string fallback = 15 [json_name = "fallback"];</code>
@@ -4708,8 +4764,16 @@ public final class Options {
       }
       /**
        * <pre>
-       * Full name of the method that runs instead, with the same request, when retries are spent or no agent serves this one. Its
-       * request and response types must be the same. Checked, but not in force yet.
+       * Full name of the method that runs instead, with the same request, when a task of this one would fail, or when no connected
+       * agent can run it at its submission. Its request and response types must be the same. It may have a fallback itself; the
+       * chain ends after 8, and must not lead back.
+       *
+       * A task falls back if its retries are spent, if it fails with a code that is not retried, if it crashes too often, if an
+       * attempt takes too long, or if schedule_to_start passes. It does not if it was cancelled, if schedule_to_close has passed, or
+       * with a code that is an answer about the request: CANCELLED, INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED,
+       * UNAUTHENTICATED, FAILED_PRECONDITION, OUT_OF_RANGE. It stays the same task, with its priority, TTLs and schedule_to_close.
+       * Requirements, retry policy, schedule_to_start, start_to_close, run limits and locks are those of the fallback's own policy
+       * (with those of the call), and count anew. RetryTask begins at the submitted method again. A direct call does not fall back.
        * </pre>
        *
        * <code>string fallback = 15 [json_name = "fallback"];</code>
@@ -4723,8 +4787,16 @@ public final class Options {
       }
       /**
        * <pre>
-       * Full name of the method that runs instead, with the same request, when retries are spent or no agent serves this one. Its
-       * request and response types must be the same. Checked, but not in force yet.
+       * Full name of the method that runs instead, with the same request, when a task of this one would fail, or when no connected
+       * agent can run it at its submission. Its request and response types must be the same. It may have a fallback itself; the
+       * chain ends after 8, and must not lead back.
+       *
+       * A task falls back if its retries are spent, if it fails with a code that is not retried, if it crashes too often, if an
+       * attempt takes too long, or if schedule_to_start passes. It does not if it was cancelled, if schedule_to_close has passed, or
+       * with a code that is an answer about the request: CANCELLED, INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED,
+       * UNAUTHENTICATED, FAILED_PRECONDITION, OUT_OF_RANGE. It stays the same task, with its priority, TTLs and schedule_to_close.
+       * Requirements, retry policy, schedule_to_start, start_to_close, run limits and locks are those of the fallback's own policy
+       * (with those of the call), and count anew. RetryTask begins at the submitted method again. A direct call does not fall back.
        * </pre>
        *
        * <code>string fallback = 15 [json_name = "fallback"];</code>
@@ -6827,7 +6899,7 @@ public final class Options {
 
     /**
      * <pre>
-     * How long a result is reused, from the submission of its task on. At least 1 s.
+     * How long a result is reused, from its task's end on. The result is kept as long, at least. At least 1 s.
      * </pre>
      *
      * <code>.google.protobuf.Duration ttl = 1 [json_name = "ttl"];</code>
@@ -6836,7 +6908,7 @@ public final class Options {
     boolean hasTtl();
     /**
      * <pre>
-     * How long a result is reused, from the submission of its task on. At least 1 s.
+     * How long a result is reused, from its task's end on. The result is kept as long, at least. At least 1 s.
      * </pre>
      *
      * <code>.google.protobuf.Duration ttl = 1 [json_name = "ttl"];</code>
@@ -6845,7 +6917,7 @@ public final class Options {
     com.google.protobuf.Duration getTtl();
     /**
      * <pre>
-     * How long a result is reused, from the submission of its task on. At least 1 s.
+     * How long a result is reused, from its task's end on. The result is kept as long, at least. At least 1 s.
      * </pre>
      *
      * <code>.google.protobuf.Duration ttl = 1 [json_name = "ttl"];</code>
@@ -6854,7 +6926,13 @@ public final class Options {
   }
   /**
    * <pre>
-   * Which results are reused.
+   * Which results are reused: those of durable calls of a method with one request and one response.
+   *
+   * Calls with the same method and an equal request share one task: a call joins the task that has not ended, and gets the result
+   * of one that has succeeded (trailer `weft-cached: true`). Failures and cancellations are not reused. Requests are compared as
+   * messages, whatever the order of their fields and maps. Metadata is not compared: a method whose answer depends on its caller's
+   * metadata must not have a cache. A call with a request id of its own, an idempotency key, a delay, an agent or requirements of
+   * its own, or with `no_cache`, runs by itself; so do direct calls.
    * </pre>
    *
    * Protobuf type {@code weft.v1.CachePolicy}
@@ -6896,7 +6974,7 @@ public final class Options {
     private com.google.protobuf.Duration ttl_;
     /**
      * <pre>
-     * How long a result is reused, from the submission of its task on. At least 1 s.
+     * How long a result is reused, from its task's end on. The result is kept as long, at least. At least 1 s.
      * </pre>
      *
      * <code>.google.protobuf.Duration ttl = 1 [json_name = "ttl"];</code>
@@ -6908,7 +6986,7 @@ public final class Options {
     }
     /**
      * <pre>
-     * How long a result is reused, from the submission of its task on. At least 1 s.
+     * How long a result is reused, from its task's end on. The result is kept as long, at least. At least 1 s.
      * </pre>
      *
      * <code>.google.protobuf.Duration ttl = 1 [json_name = "ttl"];</code>
@@ -6920,7 +6998,7 @@ public final class Options {
     }
     /**
      * <pre>
-     * How long a result is reused, from the submission of its task on. At least 1 s.
+     * How long a result is reused, from its task's end on. The result is kept as long, at least. At least 1 s.
      * </pre>
      *
      * <code>.google.protobuf.Duration ttl = 1 [json_name = "ttl"];</code>
@@ -7094,7 +7172,13 @@ public final class Options {
     }
     /**
      * <pre>
-     * Which results are reused.
+     * Which results are reused: those of durable calls of a method with one request and one response.
+     *
+     * Calls with the same method and an equal request share one task: a call joins the task that has not ended, and gets the result
+     * of one that has succeeded (trailer `weft-cached: true`). Failures and cancellations are not reused. Requests are compared as
+     * messages, whatever the order of their fields and maps. Metadata is not compared: a method whose answer depends on its caller's
+     * metadata must not have a cache. A call with a request id of its own, an idempotency key, a delay, an agent or requirements of
+     * its own, or with `no_cache`, runs by itself; so do direct calls.
      * </pre>
      *
      * Protobuf type {@code weft.v1.CachePolicy}
@@ -7286,7 +7370,7 @@ public final class Options {
           com.google.protobuf.Duration, com.google.protobuf.Duration.Builder, com.google.protobuf.DurationOrBuilder> ttlBuilder_;
       /**
        * <pre>
-       * How long a result is reused, from the submission of its task on. At least 1 s.
+       * How long a result is reused, from its task's end on. The result is kept as long, at least. At least 1 s.
        * </pre>
        *
        * <code>.google.protobuf.Duration ttl = 1 [json_name = "ttl"];</code>
@@ -7297,7 +7381,7 @@ public final class Options {
       }
       /**
        * <pre>
-       * How long a result is reused, from the submission of its task on. At least 1 s.
+       * How long a result is reused, from its task's end on. The result is kept as long, at least. At least 1 s.
        * </pre>
        *
        * <code>.google.protobuf.Duration ttl = 1 [json_name = "ttl"];</code>
@@ -7312,7 +7396,7 @@ public final class Options {
       }
       /**
        * <pre>
-       * How long a result is reused, from the submission of its task on. At least 1 s.
+       * How long a result is reused, from its task's end on. The result is kept as long, at least. At least 1 s.
        * </pre>
        *
        * <code>.google.protobuf.Duration ttl = 1 [json_name = "ttl"];</code>
@@ -7332,7 +7416,7 @@ public final class Options {
       }
       /**
        * <pre>
-       * How long a result is reused, from the submission of its task on. At least 1 s.
+       * How long a result is reused, from its task's end on. The result is kept as long, at least. At least 1 s.
        * </pre>
        *
        * <code>.google.protobuf.Duration ttl = 1 [json_name = "ttl"];</code>
@@ -7350,7 +7434,7 @@ public final class Options {
       }
       /**
        * <pre>
-       * How long a result is reused, from the submission of its task on. At least 1 s.
+       * How long a result is reused, from its task's end on. The result is kept as long, at least. At least 1 s.
        * </pre>
        *
        * <code>.google.protobuf.Duration ttl = 1 [json_name = "ttl"];</code>
@@ -7375,7 +7459,7 @@ public final class Options {
       }
       /**
        * <pre>
-       * How long a result is reused, from the submission of its task on. At least 1 s.
+       * How long a result is reused, from its task's end on. The result is kept as long, at least. At least 1 s.
        * </pre>
        *
        * <code>.google.protobuf.Duration ttl = 1 [json_name = "ttl"];</code>
@@ -7392,7 +7476,7 @@ public final class Options {
       }
       /**
        * <pre>
-       * How long a result is reused, from the submission of its task on. At least 1 s.
+       * How long a result is reused, from its task's end on. The result is kept as long, at least. At least 1 s.
        * </pre>
        *
        * <code>.google.protobuf.Duration ttl = 1 [json_name = "ttl"];</code>
@@ -7404,7 +7488,7 @@ public final class Options {
       }
       /**
        * <pre>
-       * How long a result is reused, from the submission of its task on. At least 1 s.
+       * How long a result is reused, from its task's end on. The result is kept as long, at least. At least 1 s.
        * </pre>
        *
        * <code>.google.protobuf.Duration ttl = 1 [json_name = "ttl"];</code>
@@ -7419,7 +7503,7 @@ public final class Options {
       }
       /**
        * <pre>
-       * How long a result is reused, from the submission of its task on. At least 1 s.
+       * How long a result is reused, from its task's end on. The result is kept as long, at least. At least 1 s.
        * </pre>
        *
        * <code>.google.protobuf.Duration ttl = 1 [json_name = "ttl"];</code>

@@ -131,8 +131,7 @@ class MethodOptions(TypedDict, total=False):
     # Equal durable calls are answered with a stored result for so long from its end on. At least 1. A method whose answer
     # depends on its caller's metadata must not have this.
     cache_s: float
-    # Full name of the method that runs instead when retries are spent, or no agent serves this one. Checked, but not
-    # in force yet.
+    # Full name of the method that runs instead when a task of this one would fail, or no agent serves it.
     fallback: str
     # Refuse a call at once if no connected agent can serve it.
     no_wait: bool

@@ -185,11 +185,23 @@ class AttemptMoves:
                 return Verdict.RETRYING
             # There is no time for another attempt: its outcome is the task's.
             state = State.FAILED
+        if state is State.FAILED and self._falls_back(task, report.code, now):
+            task.record_attempt(now, history.trimmed(report.code, report.outcome))
+            table.fall_back(task, report.outcome, now)
+            return Verdict.RETRYING
         if state is State.CANCELLED and report.code != code_pb2.CANCELLED and cancel is not None:
             table.end_cancelled(task, cancel.reason, now)
         else:
             table.end(task, state, report.outcome, now)
         return Verdict.STORED
+
+    @staticmethod
+    def _falls_back(task: UnfinishedTask, code: int, now: float) -> bool:
+        """Whether a task that would fail goes to its next alternative instead."""
+        if task.alternatives is None or not task.alternatives.has_next:
+            return False
+        close_at = None if task.limits is None else task.limits.close_at
+        return rules.falls_back(code, cancel_requested=task.cancel is not None, close_at=close_at, now=now)
 
     def crash(self, task: UnfinishedTask, now: float) -> None:
         """End an attempt that was lost with its agent."""
@@ -209,8 +221,12 @@ class AttemptMoves:
             return Verdict.RETRYING
         if cancel is not None:
             table.end_cancelled(task, cancel.reason, now)
-        else:
-            table.end(task, state, store_outcomes.crash_loop(task.crashes), now)
+            return Verdict.STORED
+        crash_loop = store_outcomes.crash_loop(task.crashes)
+        if self._falls_back(task, code_pb2.ABORTED, now):
+            table.fall_back(task, crash_loop, now)
+            return Verdict.RETRYING
+        table.end(task, state, crash_loop, now)
         return Verdict.STORED
 
     def reclaim(self, now: float, limit: int) -> int:
@@ -321,7 +337,11 @@ class AttemptMoves:
                 table.end(task, State.FAILED, self._time_limit("schedule_to_close", task, now), now)
                 return True
             if limits.start_by <= now and task.attempt == limits.fresh_attempt and not task.held_back:
-                table.end(task, State.FAILED, self._time_limit("schedule_to_start", task, now), now)
+                outcome = self._time_limit("schedule_to_start", task, now)
+                if self._falls_back(task, code_pb2.DEADLINE_EXCEEDED, now):
+                    table.fall_back(task, outcome, now)
+                else:
+                    table.end(task, State.FAILED, outcome, now)
                 return True
         if task.state is State.SCHEDULED and task.ready_at <= now:
             table.promote(task)

@@ -137,8 +137,9 @@ class CommitGroup:
         return results
 
     def _steps(self) -> Iterator[tuple[str, Sequence[Any]]]:
-        yield from self.statements
         yield from TASKS.statements(self.task_rows)
+        # Some change the row of a task.
+        yield from self.statements
         yield from NEW_LIVE.statements([task.number for task in self.new if task.number not in self.changed])
         for at in range(0, len(self.reopened), MAX_ROWS):
             yield within("DELETE FROM ends WHERE id IN {}", self.reopened[at : at + MAX_ROWS])

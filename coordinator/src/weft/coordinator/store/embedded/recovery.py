@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Collection, Iterator
 
 from weft.coordinator.store.embedded.agent_table import AgentTable
+from weft.coordinator.store.embedded.stored_alternatives import decode as decode_alternatives
 from weft.coordinator.store.embedded.task_spec import split_options
 from weft.coordinator.store.embedded.task_table import TaskTable
 from weft.coordinator.store.embedded.unfinished_task import (
@@ -126,7 +127,7 @@ def _unfinished(connection: sqlite3.Connection, table: TaskTable, now: float) ->
         elif not ready_at:
             # The task was ready when its row was written.
             ready_at = min(created_at, now)
-        options, demand = split_options(options)
+        options, demand, alternatives = split_options(options)
         spec = table.specs.stored(method, priority, options)
         task = UnfinishedTask(number, spec, request_id or "", created_at, ready_at, None, None)
         task.saved = Saved.STORED
@@ -135,13 +136,18 @@ def _unfinished(connection: sqlite3.Connection, table: TaskTable, now: float) ->
         if group_id is not None and (group := table.groups.by_id.get(group_id)) is not None:
             task.spec = table.specs.in_group(task.spec, group)
             group.members += 1
+        fallbacks = decode_alternatives(alternatives) if alternatives else None
         task.attempt, task.failures, task.crashes = attempt, failures, crashes
         task.started_at, task.reported = started_at, bool(reported)
         if agent_id is not None:
             task.owner = Owner(agent_id, epoch)
-            task.spec = table.specs.avoiding(task.spec, agent_id)
+            if fallbacks is None or fallbacks.since is None or attempt > fresh_attempt:
+                # The last attempt was one at the present alternative.
+                task.spec = table.specs.avoiding(task.spec, agent_id)
         if delay_s is not None:
-            task.limits = TaskLimits(delay_s, to_start_s, to_close_s, created_at, retried_at, fresh_attempt)
+            task.limits = TaskLimits(
+                delay_s, to_start_s, to_close_s, created_at, retried_at, fresh_attempt, fallbacks
+            )
         if reason is not None:
             task.cancel = Cancellation(reason, grace_s, NEVER)
         if outcome is not None or history is not None:

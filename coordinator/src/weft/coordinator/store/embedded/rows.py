@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
+from weft.coordinator.store.embedded.stored_alternatives import encode as encode_alternatives
 from weft.coordinator.store.embedded.unfinished_task import UnfinishedTask
 from weft.coordinator.store.history import encode as encode_history
 from weft.coordinator.store.rules import State
@@ -65,6 +66,27 @@ PROGRESS = Writer(
 )
 
 
+def changed_row(task: UnfinishedTask) -> tuple[str, *tuple[Any, ...]]:
+    """A statement, and its values, for a task that came to another alternative."""
+    limits = task.limits
+    return (
+        "UPDATE tasks SET method = ?, options = ?, delay_s = ?, schedule_to_start_s = ? WHERE id = ?",
+        task.spec.method,
+        _options(task),
+        None if limits is None else limits.delay_s,
+        None if limits is None else limits.schedule_to_start_s,
+        task.number,
+    )
+
+
+def _options(task: UnfinishedTask) -> str:
+    """Options and requirements; in a second line the demand, in a third one the alternatives."""
+    text, demand = task.spec.options, task.demand
+    if task.alternatives is not None:
+        return f"{text}\n{'' if demand is None else demand.text}\n{encode_alternatives(task.alternatives)}"
+    return text if demand is None else f"{text}\n{demand.text}"
+
+
 # Of a request with an id: the key of the id, and the digest of the request.
 RequestIdentity = tuple[int, bytes]
 
@@ -83,7 +105,7 @@ def task_row(task: UnfinishedTask, identity: RequestIdentity | None) -> tuple[An
         key,
         task.request_id or None,
         digest,
-        spec.options if task.demand is None else f"{spec.options}\n{task.demand.text}",
+        spec.options if task.demand is None and limits is None else _options(task),
         task.context or None,
         task.payload or None,
         None if spec.group is None else spec.group.id,

@@ -32,7 +32,7 @@ CREATE TABLE tasks (
   request_id TEXT,
   request_digest BLOB,
   -- Retry policy, start_to_close and TTLs in full, then requirements (task_spec.py); in a second line, fairness key, run
-  -- limits' keys and locks (task_demand.py). NULL or an object: written before version 7, without the defaults of then.
+  -- limits' keys and locks (task_demand.py); in a third one, alternatives (stored_alternatives.py). NULL or an object: written before version 7, without the defaults of then.
   options TEXT,
   context BLOB,
   payload BLOB,
@@ -222,7 +222,7 @@ CREATE TABLE run_limits (
   PRIMARY KEY (method, expression)
 ) WITHOUT ROWID;
 """,
-    # Version 9 had no groups.
+    # Version 9 had no groups, and no third line of options.
     9: """
 ALTER TABLE tasks ADD COLUMN group_id INTEGER;
 CREATE INDEX tasks_by_group ON tasks (group_id) WHERE group_id IS NOT NULL;

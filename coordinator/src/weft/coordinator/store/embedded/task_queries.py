@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from weft.coordinator.store.alternatives import Alternatives
 from weft.coordinator.store.embedded.core import StoreCore
 from weft.coordinator.store.embedded.reader import Reader
+from weft.coordinator.store.embedded.rows import changed_row
 from weft.coordinator.store.embedded.task_listing import SCAN_ROWS, list_page
 from weft.coordinator.store.embedded.unfinished_task import (
     Cancellation,
@@ -16,6 +18,7 @@ from weft.coordinator.store.embedded.unfinished_task import (
     TaskLimits,
     UnfinishedTask,
 )
+from weft.coordinator.store.falling_back import at_alternative
 from weft.coordinator.store.history import extended, kept_last
 from weft.coordinator.store.paging import ListFilter, Page
 from weft.coordinator.store.records import Owner, ProgressRow, TaskRecord
@@ -147,6 +150,9 @@ async def retry(core: StoreCore, task_id: str) -> TaskRecord | None:
 def _reopen(core: StoreCore, number: int, record: TaskRecord, now: float) -> None:
     """Put an ended task back into the table. Counts and limits start anew; attempt numbers and progress go on."""
     table, submission = core.table, record.submission
+    fell = submission.alternative > 0
+    if fell:
+        submission = at_alternative(submission, 0)
     task = UnfinishedTask(
         number, table.specs.of(submission), submission.request_id, record.created_at, now, None, None
     )
@@ -166,6 +172,7 @@ def _reopen(core: StoreCore, number: int, record: TaskRecord, now: float) -> Non
         record.created_at,
         retried_at=now,
         fresh_attempt=record.attempt,
+        alternatives=Alternatives(submission.alternatives) if submission.alternatives else None,
     )
     if record.progress_count:
         task.stream = StreamState(record.progress_count)
@@ -176,6 +183,8 @@ def _reopen(core: StoreCore, number: int, record: TaskRecord, now: float) -> Non
             task.spec = table.specs.in_group(task.spec, group)
             table.groups.reopened(group, record.state)
     table.place(task, State.QUEUED, now)
+    if fell:
+        core.journal.add_statement(*changed_row(task))
     core.journal.add_reopened(task)
     table.listener.ready()
     table.notify(task)

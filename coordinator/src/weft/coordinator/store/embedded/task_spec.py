@@ -9,6 +9,7 @@ from typing import Any
 
 from weft.coordinator.store import stored_options
 from weft.coordinator.store.embedded.ready import ReadyQueue
+from weft.coordinator.store.embedded.stored_alternatives import decode as decode_alternatives
 from weft.coordinator.store.embedded.task_demand import decode_demand
 from weft.coordinator.store.embedded.task_group import TaskGroup
 from weft.coordinator.store.records import Submission
@@ -128,7 +129,7 @@ def encode_options(submission: Submission) -> str:
 
 def decode_options(text: str | None) -> dict[str, Any]:
     """The keyword arguments of `Submission` behind stored options, with the demand."""
-    text, demand = split_options(text)
+    text, demand, alternatives = split_options(text)
     if text is None or text.startswith("{"):
         # Layouts up to 6 left out the defaults, which are those of then.
         given: dict[str, Any] = json.loads(text) if text else {}
@@ -140,12 +141,17 @@ def decode_options(text: str | None) -> dict[str, Any]:
         decoded = stored_options.decode(options)._asdict()
     if any(requirements):
         decoded["requirements"] = Requirements.of(*requirements)
-    return decoded | decode_demand(demand) if demand else decoded
+    if demand:
+        decoded |= decode_demand(demand)
+    if alternatives:
+        decoded["alternatives"], decoded["alternative"], _ = decode_alternatives(alternatives)
+    return decoded
 
 
-def split_options(text: str | None) -> tuple[str | None, str]:
-    """Stored options, and the demand behind them; empty: none."""
+def split_options(text: str | None) -> tuple[str | None, str, str]:
+    """Stored options, and the demand and the alternatives behind them; empty: none."""
     if text is None:
-        return None, ""
-    options, _, demand = text.partition("\n")
-    return options, demand
+        return None, "", ""
+    options, _, more = text.partition("\n")
+    demand, _, alternatives = more.partition("\n")
+    return options, demand, alternatives

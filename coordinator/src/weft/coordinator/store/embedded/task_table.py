@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from weft.coordinator.store import store_outcomes
+from weft.coordinator.store.alternatives import Alternatives
 from weft.coordinator.store.base import StoreListener
 from weft.coordinator.store.embedded.commit_group import CommitGroup
 from weft.coordinator.store.embedded.gate_table import GateTable
@@ -16,8 +17,9 @@ from weft.coordinator.store.embedded.group_table import GroupTable
 from weft.coordinator.store.embedded.journal import Journal
 from weft.coordinator.store.embedded.leases import Lease, Leases
 from weft.coordinator.store.embedded.ready import Backlog, ReadyQueue
+from weft.coordinator.store.embedded.rows import changed_row
 from weft.coordinator.store.embedded.task_demand import DemandTable
-from weft.coordinator.store.embedded.task_spec import SpecTable
+from weft.coordinator.store.embedded.task_spec import SpecTable, TaskSpec
 from weft.coordinator.store.embedded.timers import Timers
 from weft.coordinator.store.embedded.unfinished_task import (
     Cancellation,
@@ -26,7 +28,9 @@ from weft.coordinator.store.embedded.unfinished_task import (
     TaskLimits,
     UnfinishedTask,
 )
-from weft.coordinator.store.records import AttemptRef, Owner, QueueDepth, Submission, by_base
+from weft.coordinator.store.falling_back import at_alternative
+from weft.coordinator.store.queue_depths import by_base
+from weft.coordinator.store.records import AttemptRef, Owner, QueueDepth, Submission
 from weft.coordinator.store.rules import HIGHEST_PRIORITY, TRANSITIONS, QueueKey, State
 from weft.coordinator.store.task_ids import format_id
 
@@ -86,6 +90,7 @@ class TaskTable:
             submission.delay_s
             or submission.schedule_to_start_s is not None
             or submission.schedule_to_close_s is not None
+            or submission.alternatives
         ):
             task.limits = TaskLimits(
                 submission.delay_s,
@@ -93,6 +98,8 @@ class TaskTable:
                 submission.schedule_to_close_s,
                 created_at,
             )
+            if submission.alternatives:
+                task.limits.alternatives = Alternatives(submission.alternatives, submission.alternative)
         if submission.fairness_key or submission.limit_keys or submission.locks:
             task.demand = self.demands.of(submission)
         if submission.group:
@@ -198,16 +205,51 @@ class TaskTable:
         """RUNNING → QUEUED or SCHEDULED after an attempt that counts. Claimable once that is durable."""
         task.ready_at = ready_at
         task.settling = True
-        self._change_queue(task)
+        assert task.owner is not None
+        # Another agent should make the next attempt.
+        self._change_spec(task, self.specs.avoiding(task.spec, task.owner.agent_id))
         self._move(task, State.SCHEDULED if ready_at > now else State.QUEUED)
         self.journal.add_retry(task)
         self._now_waiting(task)
 
-    def _change_queue(self, task: UnfinishedTask) -> None:
-        """Move a running task to the queue that avoids its owner: another agent should make the next attempt."""
-        assert task.owner is not None
+    def fall_back(self, task: UnfinishedTask, outcome: bytes, now: float) -> None:
+        """To QUEUED at the next alternative; failures and crashes count anew. Claimable once that is durable.
+
+        Args:
+            outcome: why it does not go on at the present one.
+        """
+        limits, alternatives = task.limits, task.alternatives
+        assert limits is not None
+        assert alternatives is not None
+        task.keep_failure(outcome)
+        # A task changes its queue as a running one, in which no order is to be kept.
+        if task.state is _SCHEDULED:
+            self._move(task, _QUEUED)
+        if task.state is _QUEUED:
+            self._move(task, _RUNNING)
+        if task.gates is not None:
+            self.gates.uncount(task)
+        submission = at_alternative(task.record().submission, alternatives.at + 1)
+        limits.alternatives = alternatives._replace(at=alternatives.at + 1, since=now)
+        limits.schedule_to_start_s, limits.fresh_attempt = submission.schedule_to_start_s, task.attempt
+        task.failures = task.crashes = 0
+        task.ready_at, task.settling = now, True
+        task.demand = self.demands.of(submission)
+        spec, group = self.specs.of(submission), task.spec.group
+        self._change_spec(task, spec if group is None else self.specs.in_group(spec, group))
+        self._move(task, _QUEUED)
+        if task.demand is not None:
+            self.gates.in_use = True
+        if self.gates.counting:
+            self.gates.count(task, now)
+        self.journal.add_statement(*changed_row(task))
+        self.journal.add_retry(task)
+        self._now_waiting(task)
+
+    def _change_spec(self, task: UnfinishedTask, spec: TaskSpec) -> None:
+        """Give a running task another spec, and so another queue."""
         before = task.spec.queue
-        task.spec = self.specs.avoiding(task.spec, task.owner.agent_id)
+        task.spec = spec
         queue = task.spec.queue
         queue.running += 1
         self.backlog.open(queue)

@@ -10,6 +10,7 @@ import enum
 import math
 from dataclasses import dataclass
 
+from weft.coordinator.store.alternatives import Alternatives
 from weft.coordinator.store.embedded.gate import TaskGates
 from weft.coordinator.store.embedded.task_demand import TaskDemand
 from weft.coordinator.store.embedded.task_spec import TaskSpec
@@ -33,7 +34,7 @@ class Saved(enum.Enum):
 
 @dataclass(slots=True, eq=False)
 class TaskLimits:
-    """A task's delay and limits, as durations and as points in time.
+    """A task's delay and limits, as durations and as points in time, and its alternatives, which have limits of their own.
 
     RetryTask starts the limits anew, without the delay, at `retried_at`. `fresh_attempt` is the number of attempts before
     that; schedule_to_start holds until there is another one.
@@ -45,11 +46,15 @@ class TaskLimits:
     created_at: float
     retried_at: float | None = None
     fresh_attempt: int = 0
+    # None: it has no fallback.
+    alternatives: Alternatives | None = None
 
     @property
     def start_by(self) -> float:
         if self.schedule_to_start_s is None:
             return NEVER
+        if self.alternatives is not None and self.alternatives.since is not None:
+            return self.alternatives.since + self.schedule_to_start_s
         ready_at = self.created_at + self.delay_s if self.retried_at is None else self.retried_at
         return ready_at + self.schedule_to_start_s
 
@@ -176,6 +181,10 @@ class UnfinishedTask:
     def shown(self) -> State:
         """Its state for callers: an end that is not durable is not told."""
         return self.state if self.end is None else self.end.before
+
+    @property
+    def alternatives(self) -> Alternatives | None:
+        return None if self.limits is None else self.limits.alternatives
 
     @property
     def outcome(self) -> bytes:
@@ -322,6 +331,9 @@ class UnfinishedTask:
             self.demand.describe(record.submission)
         if self.spec.group is not None:
             record.submission.group = self.spec.group.name
+        if limits is not None and limits.alternatives is not None:
+            record.submission.alternatives = limits.alternatives.all
+            record.submission.alternative = limits.alternatives.at
         if self.gates is not None and self.gates.parked and self.gates.lot is not None:
             record.limited_by = str(self.gates.lot.gate.key)
         return record

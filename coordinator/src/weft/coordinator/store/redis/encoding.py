@@ -10,6 +10,7 @@ from typing import Any
 import msgpack
 
 from weft.coordinator.store import store_outcomes, stored_options, waited
+from weft.coordinator.store.alternatives import Alternative
 from weft.coordinator.store.history import rerun
 from weft.coordinator.store.records import AttemptRecord, Claimed, Owner, Submission, TaskRecord
 from weft.coordinator.store.rules import QueueKey, Requirements, State
@@ -166,7 +167,7 @@ def task(
 
 
 # Fields of a record that only few tasks have, and that `_fill_in` reads.
-_OF_FEW = ("fk", "fw", "g", "gr", "l")
+_OF_FEW = ("fb", "fk", "fw", "g", "gr", "l")
 # Calls of an enum take ten times as long.
 _STATES = {int(state): state for state in State}
 
@@ -177,7 +178,9 @@ def _fill_in(submission: Submission, record: Record) -> None:
     submission.fairness_weight = float(record.get("fw", 1.0))
     submission.limit_keys = tuple(_flat_pairs(record.get("g", ())))
     submission.group = record.get("gr", "")
-    submission.locks = tuple(LockClaim(entry[1:], entry[0] == _SHARED) for entry in record.get("l", ()))
+    submission.locks = _lock_claims(record.get("l", ()))
+    submission.alternatives = tuple(_alternative(*each) for each in record.get("fb", ()))
+    submission.alternative = int(record.get("fo", 1)) - 1
 
 
 def claimed(  # claim.lua's result, in its order
@@ -215,6 +218,51 @@ def claimed(  # claim.lua's result, in its order
 # -- run limits and locks: gate_states.lua documents the names of gates -----------------------------------------------
 
 
+def packable_alternatives(submission: Submission) -> list[tuple[Any, ...]]:
+    """The alternatives of a task, for `fb`."""
+    return [
+        (
+            queue_name(QueueKey(each.method, each.requirements)),
+            stored_options.encode(
+                stored_options.options_of(submission)._replace(
+                    retry=each.retry, start_to_close_s=each.start_to_close_s
+                )
+            ),
+            False if each.schedule_to_start_s is None else each.schedule_to_start_s,
+            _flat_keys(each.limit_keys),
+            _lock_entries(each.locks),
+        )
+        for each in submission.alternatives
+    ]
+
+
+def _alternative(
+    queue: str, options: str, to_start_s: float | bool, limit_keys: Any, locks: Any
+) -> Alternative:
+    key, given = queue_key(queue), stored_options.decode(options)
+    return Alternative(
+        key.method,
+        key.requirements,
+        given.retry,
+        None if to_start_s is False else float(to_start_s),
+        given.start_to_close_s,
+        tuple(_flat_pairs(limit_keys or ())),
+        _lock_claims(locks or ()),
+    )
+
+
+def _flat_keys(keys: Sequence[tuple[str, str]]) -> list[str] | bool:
+    return [text for pair in keys for text in pair] or False
+
+
+def _lock_entries(locks: Sequence[LockClaim]) -> list[str] | bool:
+    return [f"{_SHARED if shared else _EXCLUSIVE}{name}" for name, shared in locks] or False
+
+
+def _lock_claims(entries: Sequence[str]) -> tuple[LockClaim, ...]:
+    return tuple(LockClaim(entry[1:], entry[0] == _SHARED) for entry in entries)
+
+
 def packable_gates(submission: Submission, group_bounds: tuple[int, int]) -> tuple[Any, ...] | None:
     """What a task says of gates, turns and its group, for enqueue.lua; None: nothing.
 
@@ -225,8 +273,8 @@ def packable_gates(submission: Submission, group_bounds: tuple[int, int]) -> tup
     if not (keys or locks or fairness or submission.group):
         return None
     gates = (
-        [text for pair in keys for text in pair] or False,
-        [f"{_SHARED if shared else _EXCLUSIVE}{name}" for name, shared in locks] or False,
+        _flat_keys(keys),
+        _lock_entries(locks),
         fairness or False,
         submission.fairness_weight if submission.fairness_weight != 1.0 else False,
     )

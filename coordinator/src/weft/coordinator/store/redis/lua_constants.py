@@ -14,6 +14,7 @@ from weft.coordinator.store.group_store import ENDED_KEPT_S, OPEN_KEPT_S
 from weft.coordinator.store.history import MAX_ATTEMPTS
 from weft.coordinator.store.rules import (
     BACKSTOP_S,
+    CALLERS_CODES,
     FINAL_CODES,
     HIGHEST_PRIORITY,
     MAX_GROWTH,
@@ -44,6 +45,7 @@ def _values() -> Mapping[str, str]:
         "OK": code_pb2.OK,
         "CODE_CANCELLED": code_pb2.CANCELLED,
         "DEADLINE_EXCEEDED": code_pb2.DEADLINE_EXCEEDED,
+        "ABORTED": code_pb2.ABORTED,
         "BACKSTOP_S": BACKSTOP_S,
         "HIGHEST_PRIORITY": HIGHEST_PRIORITY,
         "MAX_HISTORY": MAX_ATTEMPTS,
@@ -63,6 +65,7 @@ def _values() -> Mapping[str, str]:
     }
     return {
         **{name: repr(value) for name, value in numbers.items()},
+        "CALLERS_CODES": f"',{','.join(map(str, sorted(CALLERS_CODES)))},'",
         "OPTION_WORDS": f"'^{' '.join(words)} ?(%S*)$'",
     }
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from weft.coordinator.store.records import AgentRecord, Owner, QueueDepth, by_base
+from weft.coordinator.store.queue_depths import by_base
+from weft.coordinator.store.records import AgentRecord, Owner, QueueDepth
 from weft.coordinator.store.redis import shared_fleet
 from weft.coordinator.store.redis.encoding import queue_key
 from weft.coordinator.store.redis.redis_link import RedisLink

@@ -104,14 +104,16 @@ the end, `cr` `cg` `ce` cancellation: reason, grace, when the store ends the tas
 attempt and index of the last one, `ra` retried at, `fa` attempts before that, `due` in `timers` at, `e` outcome of the store's
 own, by name, `o` size of the `o:` key, if any, `h` size of `h:`, `bs` size of `b:`, about, `z` expired, `g` limit keys (expression,
 value, …), `l` locks (entries), `fk` fairness key, `fw` its weight, `pk` entry of the gate that it is parked at, `rt` gate that let it
-return, `tg` entries of taken gates, `ug` where it is in `kept:`, `gr` name of its group, `gu` the group's uid.
+return, `tg` entries of taken gates, `ug` where it is in `kept:`, `gr` name of its group, `gu` the group's uid, `fb`
+alternatives: [queue, options, schedule_to_start, limit keys, locks] each, `fo` index of the present one, from 1 (absent: the first),
+`ff` since when it has that, if it fell back.
 """
 
 from __future__ import annotations
 
 # Layout 1 did not record which queues hold tasks, which agents have changed, and how large values are. Layouts 1 and 2 left
 # out options that were the default (upgrade.lua). Layout 3 had no run limits, locks and fairness keys, layout 4 no
-# groups.
+# groups and fallbacks.
 LAYOUT = 5
 
 

@@ -55,7 +55,7 @@ class _ScriptCall(NamedTuple):
 
 
 # Files that every script begins with, and the files whose functions are scripts.
-_SHARED = ("base", "fairness", "gate_states", "gates", "groups", "moves", "sessions")
+_SHARED = ("base", "fairness", "gate_states", "gates", "groups", "task_times", "moves", "sessions")
 _OF_FUNCTIONS = ("fleet", "group_calls", "limits", "rows")
 
 

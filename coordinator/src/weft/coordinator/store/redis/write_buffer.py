@@ -22,7 +22,12 @@ from weft.coordinator.store.records import (
     TooManyQueues,
 )
 from weft.coordinator.store.redis.deferred_writes import DeferredTask, DeferredTasks
-from weft.coordinator.store.redis.encoding import gate_key, packable_gates, queue_name
+from weft.coordinator.store.redis.encoding import (
+    gate_key,
+    packable_alternatives,
+    packable_gates,
+    queue_name,
+)
 from weft.coordinator.store.redis.redis_link import RedisLink
 from weft.coordinator.store.rules import QueueKey
 from weft.coordinator.store.store_refusals import refusal_of, tell_not_stored
@@ -264,11 +269,22 @@ def _row(
     )
     # Most tasks have none of these.
     gates = packable_gates(submission, group_bounds)
-    if submission.cache_ttl_s:
-        return (*row, started or False, gates or False, {"cache": submission.cache_ttl_s})
+    if submission.cache_ttl_s or submission.alternatives:
+        return (*row, started or False, gates or False, _more(submission))
     if gates is not None:
         return (*row, started or False, gates)
     return row if started is None else (*row, started)
+
+
+def _more(submission: Submission) -> dict[str, Any]:
+    more: dict[str, Any] = {}
+    if submission.cache_ttl_s:
+        more["cache"] = submission.cache_ttl_s
+    if submission.alternatives:
+        more["fb"] = packable_alternatives(submission)
+    if submission.alternative:
+        more["fo"] = submission.alternative + 1
+    return more
 
 
 def _started(task: DeferredTask, outcome: bytes | None) -> Any:

@@ -4,7 +4,8 @@
 --          started: {agent, epoch, time, outcome of a success or false} or false,
 --          gates: {limit keys, locks, fairness key, its weight, group or false: {name, most groups, most tasks of it}} or
 --          false,
---          more, by name: {cache = seconds that a result answers a cached request}}…}}; false or absent: unset
+--          more, by name: {cache = seconds that a result answers a cached request,
+--          fb = alternatives, fo = index of the present one}}…}}; false or absent: unset
 -- reads    q:<request id>, last, limited, fair, sets, widths, kept:
 -- writes   t: b: q: all last, and what `place` writes; o: expiry for an ended task
 -- result   for each {outcome, task id}: 0 stored, 1 existed already, 2 the request id belongs to another request,
@@ -165,6 +166,9 @@ for index, item in ipairs(request[2]) do
     }
     if item[13] then
       set_gates(t, item[13])
+    end
+    if more then
+      t.fb, t.fo = more.fb, more.fo
     end
     local started, refused, newest = item[12], nil, nil
     local group = item[13] and item[13][5]

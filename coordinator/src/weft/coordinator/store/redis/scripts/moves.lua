@@ -1,86 +1,5 @@
 -- The moves of a task's life. The rules are those of rules.py; the conformance suite and the state machine compare them.
 
--- -- options and times ----------------------------------------------------------------------------------------------
-
-local words_of = {}
-
--- The words of a task's options (stored_options.py).
-local function words(t)
-  local found = words_of[t.x]
-  if not found then
-    found = {string.match(t.x, OPTION_WORDS)}
-    words_of[t.x] = found
-  end
-  return found
-end
-
--- An option by its index; nil if it is unset.
-local function option(t, index)
-  local word = words(t)[index]
-  local number = tonumber(word)
-  if not number and word ~= '' then
-    local size = UNITS[string.sub(word, -1)]
-    number = size and tonumber(string.sub(word, 1, -2)) * size
-  end
-  return number
-end
-
--- Whether the policy of a task retries this code.
-local function retries(t, code)
-  return string.find(',' .. words(t)[RETRYABLE_CODES] .. ',', ',' .. code .. ',', 1, true)
-end
-
--- When the task becomes or became ready. `at` is absent if that is its creation.
-local function ready_at(t)
-  return t.at or t.c
-end
-
-local function close_at(t)
-  return t.sc and (t.ra or t.c) + t.sc
-end
-
-local function start_by(t)
-  return t.ss and (t.ra or t.c + (t.d or 0)) + t.ss
-end
-
--- When the running attempt must have ended.
-local function deadline_at(t)
-  local close, own_s = close_at(t), option(t, START_TO_CLOSE_S)
-  if not own_s then
-    return close
-  end
-  local own = t.st + own_s
-  return close and math.min(own, close) or own
-end
-
-local function next_due_at(t)
-  if t.s == RUNNING then
-    local deadline = deadline_at(t)
-    return nearer(deadline and deadline + BACKSTOP_S, t.ce)
-  end
-  local due = nearer(t.s == SCHEDULED and ready_at(t) or nil, close_at(t))
-  if t.a == (t.fa or 0) then
-    due = nearer(due, start_by(t))
-  end
-  return due
-end
-
--- Put the task into `timers` at its next due time, or take it out.
-local function arm(id, t)
-  local due = t.s < SUCCEEDED and next_due_at(t) or nil
-  if due ~= t.due then
-    if due then
-      call('ZADD', all('timers'), score(due), id)
-      due_at(due)
-    else
-      call('ZREM', all('timers'), id)
-    end
-    t.due = due
-  end
-end
-
--- -- moves ----------------------------------------------------------------------------------------------------------
-
 -- A queue's method, and its name without an avoided agent; nil instead of the name if nothing is required.
 local function required(queue)
   if not string.find(queue, '\n', 1, true) then
@@ -267,6 +186,41 @@ local function retry(id, t, at)
   tell(id, t)
 end
 
+-- Give the task one of its alternatives, by its index in `fb`.
+local function take_alternative(t, at)
+  local given = t.fb[at]
+  t.fo = at > 1 and at or nil
+  t.q, t.x, t.ss, t.g, t.l = given[1], given[2], given[3] or nil, given[4] or nil, given[5] or nil
+end
+
+-- Whether a task that would end as FAILED with this code goes to its next alternative instead, as rules.falls_back.
+local function falls_back(t, code)
+  if not t.fb or not t.fb[(t.fo or 1) + 1] or t.ce or string.find(CALLERS_CODES, ',' .. code .. ',', 1, true) then
+    return false
+  end
+  local close = close_at(t)
+  return not close or now < close
+end
+
+-- To QUEUED at the next alternative. Failures and crashes count anew. `named`, `outcome`: why, as in `keep`.
+local function fall_back(id, t, named, outcome)
+  keep(id, t, named, outcome)
+  leave(id, t)
+  if t.ug then
+    open_gates().unkeep(id, t)
+  end
+  tally(t.q, -1)
+  take_alternative(t, (t.fo or 1) + 1)
+  t.f, t.k, t.at, t.ff, t.fa = nil, nil, now, now, t.a
+  tally(t.q, 1)
+  enter(id, t, QUEUED)
+  if is_limited() then
+    open_gates().keep(id, t)
+  end
+  arm(id, t)
+  tell(id, t)
+end
+
 -- RUNNING to QUEUED at no cost, as if the attempt had never been.
 local function release(id, t)
   if t.ce then
@@ -287,6 +241,10 @@ local function end_crashed(id, t, trimmed)
   if t.ce then
     finish_cancelled(id, t)
   elseif t.k > option(t, MAX_CRASHES) then
+    if falls_back(t, ABORTED) then
+      fall_back(id, t, 'crash_loop:' .. t.k)
+      return false
+    end
     finish(id, t, FAILED, 'crash_loop:' .. t.k)
   else
     retry(id, t, now)
@@ -299,6 +257,17 @@ end
 local function crash(id, t)
   t.rp = nil
   return end_crashed(id, t)
+end
+
+-- The end of a task whose attempt failed, and is not retried: the same for the next alternative, if there is one.
+local function fail(id, t, code, named, outcome, trimmed)
+  if falls_back(t, code) then
+    record_attempt(id, t, named or trimmed, false, false)
+    fall_back(id, t, named, outcome)
+    return false
+  end
+  finish(id, t, FAILED, named, outcome)
+  return true
 end
 
 -- The end of an attempt by its code, as rules.end_after_report; the result as in `end_crashed`. `outcome` and `named` as in
@@ -315,8 +284,7 @@ local function end_reported(id, t, code, final, sample, least_s, named, outcome,
   end
   local hopeless = final or FINAL_CODES[code]
   if hopeless or not retries(t, code) or failures >= option(t, MAX_ATTEMPTS) then
-    finish(id, t, FAILED, named, outcome)
-    return true
+    return fail(id, t, code, named, outcome, trimmed)
   end
   if t.ce then
     finish_cancelled(id, t)
@@ -329,9 +297,8 @@ local function end_reported(id, t, code, final, sample, least_s, named, outcome,
   end
   local close = close_at(t)
   if close and now + wait_s >= close then
-    -- There is no time for another attempt: what its outcome is the task's.
-    finish(id, t, FAILED, named, outcome)
-    return true
+    -- There is no time for another attempt: its outcome is the task's.
+    return fail(id, t, code, named, outcome, trimmed)
   end
   keep(id, t, named, outcome)
   record_attempt(id, t, named or trimmed, false, false)
@@ -379,7 +346,12 @@ local function expire(id, t, sample, texts)
     if t.s == QUEUED and not t.pk and texts and not texts[t.q] then
       return nil
     end
-    finish(id, t, FAILED, limit_name(passed, t, texts and texts[t.q] or ''))
+    local named = limit_name(passed, t, texts and texts[t.q] or '')
+    if passed == 'schedule_to_start' and falls_back(t, DEADLINE_EXCEEDED) then
+      fall_back(id, t, named)
+    else
+      finish(id, t, FAILED, named)
+    end
     return true
   end
   if t.s == SCHEDULED and ready_at(t) <= now then

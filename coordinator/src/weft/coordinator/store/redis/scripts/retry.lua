@@ -19,6 +19,10 @@ if before == FAILED or before == CANCELLED then
   end
   t.f, t.k, t.rp, t.b, t.st, t.fi, t.ex, t.cr, t.cg, t.ce = nil, nil, nil, nil, nil, nil, nil, nil, nil, nil
   t.ra, t.fa, t.at, t.nb = now, t.a, now, nil
+  t.ff = nil
+  if t.fo then
+    take_alternative(t, 1)
+  end
   if t.oa then
     -- No session has epoch 0: nobody holds the attempt.
     t.oe = 0
