@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from google.protobuf.message import Message
+
 from weft.coordinator.contracts.contract_catalogue import MethodInfo
 from weft.coordinator.policy.cached_requests import may_share, share
 from weft.coordinator.policy.method_policy import MethodPolicy
@@ -27,7 +29,8 @@ from weft.coordinator.store.rules import (
 from weft.coordinator.store.run_limits import LockClaim
 from weft.coordinator.store.task_ids import request_digest
 from weft.rpc import refusals
-from weft.rpc.errors import NotFound, ResourceExhausted, Unimplemented
+from weft.rpc.errors import InvalidArgument, NotFound, ResourceExhausted, Unimplemented
+from weft.rpc.task_policy.key_paths import DeepMessage
 from weft.rpc.task_policy.option_checks import (
     CACHE_ID,
     LEAST_TTL_S,
@@ -104,19 +107,24 @@ def submission(
     if info.request_rules is not None and (policy is None or policy.check_rules):
         info.check_rules(request, len(payload))
     if request_id and not _REQUEST_ID.fullmatch(request_id):
-        raise refusals.invalid_field(
-            f"request_id must be 1 to 128 printable ASCII characters without spaces, and not begin with {CACHE_ID}",
-            field="request_id",
+        raise _bad_request_id()
+    if options is None:
+        given = Submission(
+            info.name,
+            payload,
+            task_id,
+            request_id,
+            result_ttl_s=defaults.result_ttl_s,
+            failure_ttl_s=defaults.failure_ttl_s,
+            no_wait=defaults.no_wait,
         )
-    given = _by_call(info.name, payload, request_id, options, defaults, task_id)
+    else:
+        given = _with_options(info.name, payload, request_id, options, defaults, task_id)
     same_bytes = generated_id
     if policy is not None:
         apply(policy, given, options, request, generated_id=generated_id)
         if fallbacks:
-            others = (
-                (_by_call(name, payload, "", options, defaults, task_id), other) for name, other in fallbacks
-            )
-            given.alternatives = with_fallbacks(given, others, options, request)
+            _add_fallbacks(given, payload, options, defaults, request, fallbacks)
         same_bytes = same_bytes and given.request_id == request_id
         if policy.cache_ttl_s and (same_bytes or not given.request_id) and may_share(given, options):
             share(given, request_digest(info.name, info.request_form(request)), policy.cache_ttl_s)
@@ -129,33 +137,34 @@ def submission(
     return given
 
 
+def _add_fallbacks(
+    given: Submission,
+    payload: bytes,
+    options: task_pb2.TaskOptions | None,
+    defaults: Defaults,
+    request: Message | DeepMessage,
+    fallbacks: Sequence[tuple[str, MethodPolicy | None]],
+) -> None:
+    said = options or task_pb2.TaskOptions()
+    others = (
+        (_with_options(name, payload, "", said, defaults, given.task_id), policy)
+        for name, policy in fallbacks
+    )
+    given.alternatives = with_fallbacks(given, others, options, request)
+
+
+def _bad_request_id() -> InvalidArgument:
+    return refusals.invalid_field(
+        f"request_id must be 1 to 128 printable ASCII characters without spaces, and not begin with {CACHE_ID}",
+        field="request_id",
+    )
+
+
 def _too_large(size_bytes: int, most_bytes: int) -> ResourceExhausted:
     return refusals.payload_too_large(
         f"the request is {size_bytes} bytes; the limit is {most_bytes}",
         size_bytes=size_bytes,
         limit_bytes=most_bytes,
-    )
-
-
-def _by_call(
-    method: str,
-    payload: bytes,
-    request_id: str,
-    options: task_pb2.TaskOptions | None,
-    defaults: Defaults,
-    task_id: str,
-) -> Submission:
-    """A submission as the call and the defaults say it."""
-    if options is not None:
-        return _with_options(method, payload, request_id, options, defaults, task_id)
-    return Submission(
-        method,
-        payload,
-        task_id,
-        request_id,
-        result_ttl_s=defaults.result_ttl_s,
-        failure_ttl_s=defaults.failure_ttl_s,
-        no_wait=defaults.no_wait,
     )
 
 

@@ -186,32 +186,26 @@ local function retry(id, t, at)
   tell(id, t)
 end
 
--- Give the task one of its alternatives, by its index in `fb`.
-local function take_alternative(t, at)
+-- A task with alternatives would end as FAILED with this code: to QUEUED at the next one, as rules.falls_back. Failures and
+-- crashes count anew. False: it ends. `named`, `outcome`: why, as in `keep`; `trimmed`: the attempt is over, its outcome for the
+-- history; nil: it is there.
+local function fall_back(id, t, code, named, outcome, trimmed)
+  local at, close = (t.fo or 1) + 1, close_at(t)
   local given = t.fb[at]
-  t.fo = at > 1 and at or nil
-  t.q, t.x, t.ss, t.g, t.l = given[1], given[2], given[3] or nil, given[4] or nil, given[5] or nil
-end
-
--- Whether a task that would end as FAILED with this code goes to its next alternative instead, as rules.falls_back.
-local function falls_back(t, code)
-  if not t.fb or not t.fb[(t.fo or 1) + 1] or t.ce or string.find(CALLERS_CODES, ',' .. code .. ',', 1, true) then
+  if not given or t.ce or close and close <= now or string.find(CALLERS_CODES, ',' .. code .. ',', 1, true) then
     return false
   end
-  local close = close_at(t)
-  return not close or now < close
-end
-
--- To QUEUED at the next alternative. Failures and crashes count anew. `named`, `outcome`: why, as in `keep`.
-local function fall_back(id, t, named, outcome)
+  if trimmed ~= nil then
+    record_attempt(id, t, trimmed, false, false)
+  end
   keep(id, t, named, outcome)
   leave(id, t)
   if t.ug then
     open_gates().unkeep(id, t)
   end
   tally(t.q, -1)
-  take_alternative(t, (t.fo or 1) + 1)
-  t.f, t.k, t.at, t.ff, t.fa = nil, nil, now, now, t.a
+  t.q, t.x, t.ss, t.g, t.l = given[1], given[2], given[3] or nil, given[4] or nil, given[5] or nil
+  t.f, t.k, t.at, t.ff, t.fa, t.fo = nil, nil, now, now, t.a, at
   tally(t.q, 1)
   enter(id, t, QUEUED)
   if is_limited() then
@@ -219,6 +213,7 @@ local function fall_back(id, t, named, outcome)
   end
   arm(id, t)
   tell(id, t)
+  return true
 end
 
 -- RUNNING to QUEUED at no cost, as if the attempt had never been.
@@ -241,11 +236,11 @@ local function end_crashed(id, t, trimmed)
   if t.ce then
     finish_cancelled(id, t)
   elseif t.k > option(t, MAX_CRASHES) then
-    if falls_back(t, ABORTED) then
-      fall_back(id, t, 'crash_loop:' .. t.k)
+    local named = 'crash_loop:' .. t.k
+    if t.fb and fall_back(id, t, ABORTED, named) then
       return false
     end
-    finish(id, t, FAILED, 'crash_loop:' .. t.k)
+    finish(id, t, FAILED, named)
   else
     retry(id, t, now)
     return false
@@ -261,9 +256,7 @@ end
 
 -- The end of a task whose attempt failed, and is not retried: the same for the next alternative, if there is one.
 local function fail(id, t, code, named, outcome, trimmed)
-  if falls_back(t, code) then
-    record_attempt(id, t, named or trimmed, false, false)
-    fall_back(id, t, named, outcome)
+  if t.fb and fall_back(id, t, code, named, outcome, named or trimmed or false) then
     return false
   end
   finish(id, t, FAILED, named, outcome)
@@ -347,9 +340,7 @@ local function expire(id, t, sample, texts)
       return nil
     end
     local named = limit_name(passed, t, texts and texts[t.q] or '')
-    if passed == 'schedule_to_start' and falls_back(t, DEADLINE_EXCEEDED) then
-      fall_back(id, t, named)
-    else
+    if not (t.fb and passed == 'schedule_to_start' and fall_back(id, t, DEADLINE_EXCEEDED, named)) then
       finish(id, t, FAILED, named)
     end
     return true

@@ -21,7 +21,8 @@ if before == FAILED or before == CANCELLED then
   t.ra, t.fa, t.at, t.nb = now, t.a, now, nil
   t.ff = nil
   if t.fo then
-    take_alternative(t, 1)
+    local first = t.fb[1]
+    t.q, t.x, t.ss, t.g, t.l, t.fo = first[1], first[2], first[3] or nil, first[4] or nil, first[5] or nil, nil
   end
   if t.oa then
     -- No session has epoch 0: nobody holds the attempt.
