@@ -210,6 +210,7 @@ async def test_the_command_and_the_library_show_and_set(mesh: MeshHarness) -> No
             return any(lock.waiting for lock in (await library.fleet.resources(lock="db")).locks)
 
         await mesh.eventually(waits_for_it, "the call waits for the lock or the resource", timeout_s=30)
+        assert "0 ms" not in await run("queues", "list"), "a queue of limited tasks alone has no age"
         shown = await run("resources", "--json")
         assert shown["resources"] == [
             {"agent_id": "a1", "resource": "gpu", "declared": 2, "used": 1, "users": {task_id: 1}}

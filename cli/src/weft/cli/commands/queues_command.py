@@ -236,7 +236,8 @@ def _row(queue: Queue) -> list[StyledText]:
         str(queue.running),
         str(queue.limited) if queue.limited else "",
         str(queue.agents),
-        moments.span(queue.oldest_age_s) if queue.queued else "",
+        # Of the tasks that wait for no limit: others have no age here.
+        moments.span(queue.oldest_age_s) if queue.queued > queue.limited else "",
         Styled("paused", "yellow") if queue.paused else "",
         "" if queue.paused else queue.waits_for,
         "; ".join(map(limit_text, queue.limits)),
