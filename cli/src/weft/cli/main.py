@@ -70,6 +70,11 @@ class _Commands(LazyGroup):
             "Create, list, show, pause, resume, run and delete schedules.",
             _LOOK,
         ),
+        "doctor": CommandEntry(
+            "weft.cli.commands.doctor_command:doctor",
+            "Find out what is wrong, and what to do about it.",
+            _LOOK,
+        ),
         "demo": CommandEntry("weft.cli.demo.demo_command:demo", "Watch real work survive two crashes.", _SEE),
         "bench": CommandEntry("weft.cli.bench.bench_command:bench", "Measure throughput and latency.", _SEE),
         "conformance": CommandEntry(

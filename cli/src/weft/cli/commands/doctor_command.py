@@ -1,0 +1,79 @@
+"""`weft doctor`: checks this machine, the coordinators, the agents and the queues, and says what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from weft.cli.command_line.examples import examples
+from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target
+from weft.cli.terminal.output import Styled, json_text, line
+from weft.cli.terminal.tables import print_indented
+
+if TYPE_CHECKING:
+    from weft.cli.doctor.diagnosis import Diagnosis
+
+_STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
+_INDENT = 9
+
+
+@examples(
+    "weft doctor",
+    "weft doctor --target coordinator.example:7700 --store redis://redis.example:6379/0",
+    "weft doctor --json",
+)
+def doctor(
+    target: Target = DEFAULT_TARGET,
+    store: Annotated[
+        str,
+        typer.Option(
+            metavar="URL|FILE",
+            help="Also check this store as a coordinator would use it: a Redis URL, or a file.",
+        ),
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Check this machine, the coordinators, their agents and queues, and say what to do. Status 1: something does not work."""
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        found = runner.run(_examine(target, store))
+    if as_json:
+        line(json_text([each.document() for each in found]))
+    else:
+        _show(found)
+    if any(each.level == "problem" for each in found):
+        raise typer.Exit(1)
+
+
+def _show(found: list[Diagnosis]) -> None:
+    for each in found:
+        words = (Styled(f"{each.level:<{_INDENT}}", _STYLES[each.level]), f"{each.subject}: {each.text}")
+        print_indented(words, _INDENT, f"→ {each.do}" if each.do else "")
+    count = {level: sum(each.level == level for each in found) for level in ("problem", "warning")}
+    line(f"{count['problem']} problems, {count['warning']} warnings")
+
+
+async def _examine(target: str, store: str) -> list[Diagnosis]:
+    from weft.cli.doctor import environment_checks, mesh_checks, store_checks, target_checks
+    from weft.cli.process.command_runner import by_proxy
+    from weft.cli.process.unread_variables import warnings
+    from weft.client import connect
+
+    use_proxy = by_proxy()
+    unread = tuple(text.removeprefix("weft: warning: ") for text in warnings(os.environ))
+    around = environment_checks.facts(uses_proxy=use_proxy, unread=unread)
+    found = list(environment_checks.findings(around))
+    if store:
+        found += await store_checks.findings(store)
+    reached = [each async for each in target_checks.findings(target, use_proxy=use_proxy)]
+    found += reached
+    if all(each.level == "problem" for each in reached):
+        return found
+    async with connect(target, use_proxy=use_proxy) as mesh:
+        agents, queues = await asyncio.gather(mesh.fleet.agents(), mesh.fleet.queues())
+    return [*found, *mesh_checks.findings(agents, queues, datetime.now(UTC))]
