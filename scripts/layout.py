@@ -7,11 +7,12 @@ would notice a violation: a `weft/__init__.py`, for example, hides the other roo
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 import importlib
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -164,7 +165,7 @@ def import_problems(root: Path) -> Iterator[str]:
             continue
         package = below.parts[1]
         allowed = MAY_IMPORT.get(package, frozenset()) | {package}
-        for line, name in imports(ast.parse(path.read_text(), str(path)), below):
+        for line, name in imports(nodes(path), below):
             parts = name.split(".")
             if parts[0] != "weft":
                 continue
@@ -177,7 +178,7 @@ def import_problems(root: Path) -> Iterator[str]:
 def owner_problems(root: Path) -> Iterator[str]:
     """A package of others is imported in the rooms that own it, and nowhere else."""
     for path, below in own_modules(root):
-        for line, name in imports(ast.parse(path.read_text(), str(path)), below):
+        for line, name in imports(nodes(path), below):
             package = name.split(".")[0]
             if package == "weft":
                 continue
@@ -213,7 +214,7 @@ def import_graph(root: Path) -> dict[str, set[str]]:
     sources = {module_name(below): (path, below) for path, below in own_modules(root)}
     graph: dict[str, set[str]] = {}
     for module, (path, below) in sources.items():
-        found = {name for _, name in imported_names(ast.parse(path.read_text(), str(path)), below)}
+        found = {name for _, name in imported_names(nodes(path), below)}
         # A name that is imported from a module belongs to that module.
         owners = {name if name in sources else name.rpartition(".")[0] for name in found}
         graph[module] = (owners & sources.keys()) - {module}
@@ -263,19 +264,31 @@ def door_problems(root: Path) -> Iterator[str]:
         # Generated code is not checked.
         if below.parts[:2] == ("weft", "v1"):
             continue
-        tree = ast.parse(path.read_text(), str(path))
-        for line, name in names(tree):
+        found = nodes(path)
+        for line, name in names(found):
             door = ONLY_IN.get(name, "")
             if door and below.as_posix() != door:
                 yield f"{path.relative_to(root)}:{line}: {name} is for {door} alone: use what that offers"
-        for line, name in called(tree):
+        for line, name in called(found):
             if name in MADE_IN_REFUSALS and below.as_posix() != REFUSALS:
                 yield f"{path.relative_to(root)}:{line}: {name} is made in {REFUSALS} alone: use the function of its reason"
 
 
-def names(tree: ast.Module) -> Iterator[tuple[int, str]]:
+def nodes(path: Path) -> Sequence[ast.AST]:
+    """The imports, calls and reads of attributes in a module."""
+    return _nodes(path.read_text(), str(path))
+
+
+# Several checks look at each module.
+@functools.lru_cache(maxsize=4096)
+def _nodes(code: str, place: str) -> Sequence[ast.AST]:
+    kinds = (ast.Import, ast.ImportFrom, ast.Call, ast.Attribute)
+    return [node for node in ast.walk(ast.parse(code, place)) if isinstance(node, kinds)]
+
+
+def names(found: Sequence[ast.AST]) -> Iterator[tuple[int, str]]:
     """The names that a module reads from other modules, by `x.name` or by `from x import name`: bare, and as "x.name"."""
-    for node in ast.walk(tree):
+    for node in found:
         if isinstance(node, ast.Attribute):
             yield node.lineno, node.attr
             if isinstance(node.value, ast.Name):
@@ -286,16 +299,16 @@ def names(tree: ast.Module) -> Iterator[tuple[int, str]]:
                 yield node.lineno, f"{node.module}.{alias.name}"
 
 
-def called(tree: ast.Module) -> Iterator[tuple[int, str]]:
+def called(found: Sequence[ast.AST]) -> Iterator[tuple[int, str]]:
     """The names of the functions that a module calls, without the parts before a dot."""
-    for node in ast.walk(tree):
+    for node in found:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
             yield node.lineno, node.func.id if isinstance(node.func, ast.Name) else node.func.attr
 
 
-def imports(tree: ast.Module, below: Path) -> Iterator[tuple[int, str]]:
+def imports(found: Sequence[ast.AST], below: Path) -> Iterator[tuple[int, str]]:
     """The full names that a module imports anywhere, with their lines; `from weft import x` is weft.x."""
-    for node in ast.walk(tree):
+    for node in found:
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -306,9 +319,9 @@ def imports(tree: ast.Module, below: Path) -> Iterator[tuple[int, str]]:
                 yield node.lineno, base
 
 
-def imported_names(tree: ast.Module, below: Path) -> Iterator[tuple[int, str]]:
+def imported_names(found: Sequence[ast.AST], below: Path) -> Iterator[tuple[int, str]]:
     """As `imports`, and each name that is imported from a module: `from a import b` is a.b, which may be a module."""
-    for node in ast.walk(tree):
+    for node in found:
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

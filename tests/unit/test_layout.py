@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -162,7 +161,7 @@ def test_tests_share_what_they_build_in_support_alone():
     found = [
         f"{path.relative_to(layout.ROOT)}:{line}: {name}"
         for path in sorted((layout.ROOT / "tests").rglob("*.py"))
-        for line, name in layout.imports(ast.parse(path.read_text()), path.relative_to(layout.ROOT))
+        for line, name in layout.imports(layout.nodes(path), path.relative_to(layout.ROOT))
         if name.startswith("tests.") and ".test_" in name
     ]
     assert found == []
