@@ -190,10 +190,12 @@ async def test_others_fail_at_once(wait: bool | None, balancers: Callable[..., B
 
 @pytest.mark.parametrize("shape", SHAPES)
 async def test_an_agent_that_does_not_answer_the_connection(
-    shape: str, balancers: Callable[..., Balancer]
+    shape: str, balancers: Callable[..., Balancer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A call without `wait_for_ready` waits for the connection of its agent, too, and says so at its deadline. A call for others
     does so a little earlier."""
+    monkeypatch.setattr("weft.rpc.calls.answer_in_time.MARGIN_S", 0.4)
+    monkeypatch.setattr("weft.rpc.calls.answer_in_time.MARGIN_SHARE", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         balancer = balancers()
@@ -202,7 +204,7 @@ async def test_an_agent_that_does_not_answer_the_connection(
 
         async def call(*, for_others: bool) -> str:
             made = getattr(BalancedChannel(balancer, for_others=for_others), shape)(f"/{SHAPES[shape]}")
-            call = made(b"x" if shape.startswith("unary") else _request(), timeout=0.4)
+            call = made(b"x" if shape.startswith("unary") else _request(), timeout=0.6)
             with pytest.raises(aio.AioRpcError) as caught:
                 await _answer(call, shape)
             ended.append(for_others)
