@@ -46,6 +46,9 @@ class Listener:
     def fleet_changed(self) -> None: ...
     def rows_changed(self, kind: str) -> None: ...
 
+    def posted(self, message: bytes) -> None:
+        """Nobody posts."""
+
     def waits_for(self, queue: QueueKey, *, paused: bool) -> str:  # noqa: ARG002
         return ""
 

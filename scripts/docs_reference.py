@@ -26,7 +26,18 @@ from weft.rpc import errors, refusals
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
-CONTRACT = ("task", "options", "coordinator", "fleet", "method", "schedule", "group", "session", "agent")
+CONTRACT = (
+    "task",
+    "options",
+    "coordinator",
+    "fleet",
+    "method",
+    "schedule",
+    "group",
+    "logs",
+    "session",
+    "agent",
+)
 # The modules that users import.
 PYTHON = ("weft.client", "weft.client.sync", "weft.agent", "weft.testing", "weft.rpc.errors")
 

@@ -33,6 +33,7 @@ from weft.v1 import fleet_pb2
 OWN = [
     "weft.v1.CoordinatorService",
     "weft.v1.GroupService",
+    "weft.v1.LogService",
     "weft.v1.MethodService",
     "weft.v1.ScheduleService",
     "grpc.health.v1.Health",

@@ -71,6 +71,7 @@ class RecordingListener:
     # When the store asked to be swept.
     dues: list[float] = field(default_factory=list)
     changed_kinds: list[str] = field(default_factory=list)
+    posts: list[bytes] = field(default_factory=list)
 
     def ready(self) -> None:
         self.ready_calls += 1
@@ -83,6 +84,9 @@ class RecordingListener:
 
     def rows_changed(self, kind: str) -> None:
         self.changed_kinds.append(kind)
+
+    def posted(self, message: bytes) -> None:
+        self.posts.append(message)
 
     def waits_for(self, queue: QueueKey, *, paused: bool) -> str:
         avoided = f", not {queue.avoid}" if queue.avoid else ""

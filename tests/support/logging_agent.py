@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import os
 import threading
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import structlog
 
-from weft.agent import Agent
+from weft.agent import Agent, current_task
 
 SERVICE = "logging.v1.Logging"
 DOORS = ("structlog", "logging", "logging extra", "exception")
@@ -62,6 +64,25 @@ async def each_line(request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
     for number in range(int(request["count"])):
         _log.info("line", number=number, said=request["text"])
         yield {"number": number}
+
+
+@agent.method(f"{SERVICE}/Steps")
+async def in_steps(request: dict[str, Any]) -> dict[str, Any]:
+    """Logs a line each time that one more of the files is there."""
+    for number, path in enumerate(request["files"]):
+        while not Path(path).exists():
+            await asyncio.sleep(0.01)
+        _log.info("step", number=number)
+    return {}
+
+
+@agent.method(f"{SERVICE}/Again")
+def once_more(request: dict[str, Any]) -> dict[str, Any]:
+    """Its first attempt is lost with its process."""
+    _log.info("begins")
+    if current_task().attempt == 1:
+        os._exit(9)
+    return request
 
 
 @agent.method(f"{SERVICE}/Fail")

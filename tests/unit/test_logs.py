@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import structlog
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.processes import environment
@@ -129,6 +129,8 @@ def _mappings() -> st.SearchStrategy[dict[str, Any]]:
     return st.dictionaries(names | st.text(max_size=10), values, max_size=4)
 
 
+# Under load, the first example alone may take a second.
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(_mappings(), st.text(st.characters()), st.booleans())
 def test_any_event_is_one_line(fields: dict[str, Any], event: str, terminal: bool) -> None:
     lines = LogLines(terminal=terminal)

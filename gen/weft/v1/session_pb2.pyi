@@ -1,6 +1,7 @@
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from weft.v1 import fleet_pb2 as _fleet_pb2
+from weft.v1 import logs_pb2 as _logs_pb2
 from weft.v1 import task_pb2 as _task_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -25,7 +26,7 @@ RERUN_CAUSE_RELEASED: RerunCause
 RERUN_CAUSE_REQUESTED: RerunCause
 
 class ConnectRequest(_message.Message):
-    __slots__ = ("hello", "contract", "state", "progress", "results", "released", "goodbye")
+    __slots__ = ("hello", "contract", "state", "progress", "results", "released", "goodbye", "log_replies")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     CONTRACT_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -33,6 +34,7 @@ class ConnectRequest(_message.Message):
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     RELEASED_FIELD_NUMBER: _ClassVar[int]
     GOODBYE_FIELD_NUMBER: _ClassVar[int]
+    LOG_REPLIES_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     contract: Contract
     state: AgentReport
@@ -40,10 +42,11 @@ class ConnectRequest(_message.Message):
     results: _containers.RepeatedCompositeFieldContainer[AttemptResult]
     released: _containers.RepeatedCompositeFieldContainer[Released]
     goodbye: bool
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., contract: _Optional[_Union[Contract, _Mapping]] = ..., state: _Optional[_Union[AgentReport, _Mapping]] = ..., progress: _Optional[_Iterable[_Union[Progress, _Mapping]]] = ..., results: _Optional[_Iterable[_Union[AttemptResult, _Mapping]]] = ..., released: _Optional[_Iterable[_Union[Released, _Mapping]]] = ..., goodbye: bool = ...) -> None: ...
+    log_replies: _containers.RepeatedCompositeFieldContainer[_logs_pb2.LogReply]
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., contract: _Optional[_Union[Contract, _Mapping]] = ..., state: _Optional[_Union[AgentReport, _Mapping]] = ..., progress: _Optional[_Iterable[_Union[Progress, _Mapping]]] = ..., results: _Optional[_Iterable[_Union[AttemptResult, _Mapping]]] = ..., released: _Optional[_Iterable[_Union[Released, _Mapping]]] = ..., goodbye: bool = ..., log_replies: _Optional[_Iterable[_Union[_logs_pb2.LogReply, _Mapping]]] = ...) -> None: ...
 
 class ConnectResponse(_message.Message):
-    __slots__ = ("welcome", "assignments", "cancels", "result_acks", "progress_acks", "desired_state", "echo_sequence", "direct_problem")
+    __slots__ = ("welcome", "assignments", "cancels", "result_acks", "progress_acks", "desired_state", "echo_sequence", "direct_problem", "log_requests")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     ASSIGNMENTS_FIELD_NUMBER: _ClassVar[int]
     CANCELS_FIELD_NUMBER: _ClassVar[int]
@@ -52,6 +55,7 @@ class ConnectResponse(_message.Message):
     DESIRED_STATE_FIELD_NUMBER: _ClassVar[int]
     ECHO_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     DIRECT_PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    LOG_REQUESTS_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     assignments: _containers.RepeatedCompositeFieldContainer[Assignment]
     cancels: _containers.RepeatedCompositeFieldContainer[Cancel]
@@ -60,10 +64,11 @@ class ConnectResponse(_message.Message):
     desired_state: _fleet_pb2.DesiredState
     echo_sequence: int
     direct_problem: str
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., cancels: _Optional[_Iterable[_Union[Cancel, _Mapping]]] = ..., result_acks: _Optional[_Iterable[_Union[ResultAck, _Mapping]]] = ..., progress_acks: _Optional[_Iterable[_Union[ProgressAck, _Mapping]]] = ..., desired_state: _Optional[_Union[_fleet_pb2.DesiredState, str]] = ..., echo_sequence: _Optional[int] = ..., direct_problem: _Optional[str] = ...) -> None: ...
+    log_requests: _containers.RepeatedCompositeFieldContainer[_logs_pb2.LogRequest]
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., assignments: _Optional[_Iterable[_Union[Assignment, _Mapping]]] = ..., cancels: _Optional[_Iterable[_Union[Cancel, _Mapping]]] = ..., result_acks: _Optional[_Iterable[_Union[ResultAck, _Mapping]]] = ..., progress_acks: _Optional[_Iterable[_Union[ProgressAck, _Mapping]]] = ..., desired_state: _Optional[_Union[_fleet_pb2.DesiredState, str]] = ..., echo_sequence: _Optional[int] = ..., direct_problem: _Optional[str] = ..., log_requests: _Optional[_Iterable[_Union[_logs_pb2.LogRequest, _Mapping]]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("agent_id", "instance_id", "labels", "resources", "contract_hash", "methods", "slots", "prefetch", "advertised_address", "held", "version", "draining", "replace_options")
+    __slots__ = ("agent_id", "instance_id", "labels", "resources", "contract_hash", "methods", "slots", "prefetch", "advertised_address", "held", "version", "draining", "replace_options", "keeps_logs")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -91,6 +96,7 @@ class Hello(_message.Message):
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
     REPLACE_OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    KEEPS_LOGS_FIELD_NUMBER: _ClassVar[int]
     agent_id: str
     instance_id: str
     labels: _containers.ScalarMap[str, str]
@@ -104,7 +110,8 @@ class Hello(_message.Message):
     version: str
     draining: bool
     replace_options: bool
-    def __init__(self, agent_id: _Optional[str] = ..., instance_id: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Mapping[str, float]] = ..., contract_hash: _Optional[str] = ..., methods: _Optional[_Iterable[_Union[_fleet_pb2.HostedMethod, _Mapping]]] = ..., slots: _Optional[int] = ..., prefetch: _Optional[int] = ..., advertised_address: _Optional[str] = ..., held: _Optional[_Iterable[_Union[HeldAttempt, _Mapping]]] = ..., version: _Optional[str] = ..., draining: bool = ..., replace_options: bool = ...) -> None: ...
+    keeps_logs: bool
+    def __init__(self, agent_id: _Optional[str] = ..., instance_id: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., resources: _Optional[_Mapping[str, float]] = ..., contract_hash: _Optional[str] = ..., methods: _Optional[_Iterable[_Union[_fleet_pb2.HostedMethod, _Mapping]]] = ..., slots: _Optional[int] = ..., prefetch: _Optional[int] = ..., advertised_address: _Optional[str] = ..., held: _Optional[_Iterable[_Union[HeldAttempt, _Mapping]]] = ..., version: _Optional[str] = ..., draining: bool = ..., replace_options: bool = ..., keeps_logs: bool = ...) -> None: ...
 
 class HeldAttempt(_message.Message):
     __slots__ = ("task_id", "attempt", "epoch", "finished")

@@ -14,7 +14,7 @@
 `current_task()`
     inside a handler: the task behind it, a `RunningTask` with id, attempt, request id, deadline, `cancelled`, and `mesh`, a
     client of the agent's own mesh.
-`log_fields()`, `TaskLogFilter`
+`log_fields()`, `task_log_processor`, `TaskLogFilter`
     task, attempt and trace on the lines of an application's own log; in the processes of `weft agent` they are there already.
 `HostedFunction`
     what `@agent.method` makes of a function: still the function, and a handle with `submit`, `call` and `map`.
@@ -36,7 +36,7 @@ require("agent")
 from weft.agent.agent import Agent
 from weft.agent.errors import HookError, HostingError, ListenError, LoadError, ProgramError, SettingsError
 from weft.agent.handlers.current_call import CancelSignal, RunningTask, current_task
-from weft.agent.handlers.handler_logs import TaskLogFilter, log_fields
+from weft.agent.handlers.handler_logs import TaskLogFilter, log_fields, task_log_processor
 from weft.agent.hosting.hosted_function import HostedFunction
 from weft.agent.settings import AgentSettings
 from weft.rpc.errors import (
@@ -106,4 +106,5 @@ __all__ = [
     "WeftError",
     "current_task",
     "log_fields",
+    "task_log_processor",
 ]

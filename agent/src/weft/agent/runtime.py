@@ -28,13 +28,14 @@ from weft.agent.session.attempt import HeldAttempt
 from weft.agent.session.connector import SessionConnector
 from weft.agent.session.executor import CancelRequest, Executor
 from weft.agent.session.host_figures import HostSampler
+from weft.agent.session.log_answers import Answer, LogAnswers
 from weft.agent.session.outbox import Outbox
 from weft.agent.settings import AgentSettings
 from weft.agent.shutdown import HURRY_TIMEOUT_S, Shutdown, ShutdownParts
 from weft.rpc.contracts import descriptors
 from weft.rpc.errors import WeftError
 from weft.rpc.process.logs import get_logger
-from weft.v1 import fleet_pb2, session_pb2
+from weft.v1 import fleet_pb2, logs_pb2, session_pb2
 
 _log = get_logger("weft.agent")
 
@@ -78,6 +79,12 @@ class Runtime:
         self._runners = Runners(self._loop, self._threads, self._overruns, self._pool)
         self._executor = Executor(methods, self._slots, self._outbox, settings.id, self._runners)
         self._executor.show_errors = settings.show_errors
+        self._log_answers = None
+        if settings.log_lines:
+            self._log_answers = LogAnswers(
+                self._loop, settings.log_lines, settings.log_kept_s, self._executor.runs
+            )
+            self._executor.on_gone = self._log_answers.attempt_ended
         self._methods = methods
         self._instance_id = secrets.token_hex(16)
         # Contracts by digest: a coordinator asks for the contract that a Hello named.
@@ -115,6 +122,8 @@ class Runtime:
         # Tasks and threads of handlers inherit this context.
         self.clients.enter(self._loop)
         self._shutdown.start()
+        if self._log_answers is not None:
+            self._log_answers.start()
         try:
             if await self._run_start_hooks():
                 await self._open_direct_server()
@@ -142,6 +151,8 @@ class Runtime:
             # The shutdown thread waits for it, also if the start has failed.
             self.stop()
             self._executor.close()
+            if self._log_answers is not None:
+                self._log_answers.close()
             self._threads.close()
             if self._pool is not None:
                 self._pool.close()
@@ -236,6 +247,10 @@ class Runtime:
         self._executor.hold_back(on=state == fleet_pb2.DESIRED_STATE_DRAINING)
         if self._direct_server is not None and not self._shutdown.draining:
             self._direct_server.accept(on=state == fleet_pb2.DESIRED_STATE_ACTIVE)
+
+    def asked_for_logs(self, requests: Sequence[logs_pb2.LogRequest], answer: Answer) -> None:
+        if self._log_answers is not None:
+            self._log_answers.ask(requests, answer)
 
     def work(self, assigned: Sequence[HeldAttempt], cancellations: Sequence[CancelRequest]) -> None:
         self._executor.handle(assigned, cancellations)

@@ -118,6 +118,18 @@ class AgentSettings(BaseSettings):
         description="store handlers' exceptions with their tasks, for operators: type, text and traceback; `false`: they"
         " stay in the agent's log. Callers never get them",
     )
+    log_lines: int = Field(
+        default=200,
+        ge=0,
+        le=10_000,
+        description="lines of its log that the agent keeps of each attempt, for `weft tasks logs`; 0: none",
+    )
+    log_kept_s: float = Field(
+        default=900.0,
+        ge=1.0,
+        le=86_400.0,
+        description="they are kept for so long after the last one, unless there are too many",
+    )
     replace_options: bool = Field(
         default=False,
         description="put the task policies of its methods in force for all agents, also if connected ones have others; for"

@@ -40,6 +40,7 @@ from weft.client.schedules import (
     TickOutcome,
 )
 from weft.client.task_handle import TaskHandle
+from weft.client.task_log import LogLine, MissingLog, MissingLogReason
 from weft.client.task_snapshot import Attempt, Progress, Task, TaskState, WaitReason
 from weft.client.tasks import Finished, Tasks
 from weft.client.tasks_by_id import TasksById
@@ -99,11 +100,14 @@ __all__ = [
     "Lock",
     "LockState",
     "LockTask",
+    "LogLine",
     "Mesh",
     "MeshClosed",
     "Method",
     "MethodView",
     "Methods",
+    "MissingLog",
+    "MissingLogReason",
     "NotFound",
     "Once",
     "OverlapPolicy",

@@ -21,7 +21,7 @@ from weft.rpc import refusals
 from weft.rpc.errors import RetryLater, Unavailable, WeftError, from_status, status_of_call
 from weft.rpc.process.home_loop import HomeLoop
 from weft.v1 import coordinator_pb2 as pb
-from weft.v1 import errors_pb2
+from weft.v1 import errors_pb2, logs_pb2
 
 Req = TypeVar("Req")
 Resp = TypeVar("Resp")
@@ -35,6 +35,9 @@ LIST_TASKS = Method.of(f"{_SERVICE}/ListTasks", pb.ListTasksRequest, pb.ListTask
 CANCEL_TASK = Method.of(f"{_SERVICE}/CancelTask", pb.CancelTaskRequest, pb.CancelTaskResponse)
 RETRY_TASK = Method.of(f"{_SERVICE}/RetryTask", pb.RetryTaskRequest, pb.RetryTaskResponse)
 WATCH_TASK = Method.of(f"{_SERVICE}/WatchTask", pb.WatchTaskRequest, pb.WatchTaskResponse)
+GET_TASK_LOGS = Method.of(
+    "weft.v1.LogService/GetTaskLogs", logs_pb2.GetTaskLogsRequest, logs_pb2.GetTaskLogsResponse
+)
 LIST_AGENTS = Method.of(f"{_SERVICE}/ListAgents", pb.ListAgentsRequest, pb.ListAgentsResponse)
 GET_AGENT = Method.of(f"{_SERVICE}/GetAgent", pb.GetAgentRequest, pb.GetAgentResponse)
 UPDATE_AGENT = Method.of(f"{_SERVICE}/UpdateAgent", pb.UpdateAgentRequest, pb.UpdateAgentResponse)

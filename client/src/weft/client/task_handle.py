@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import Any, Generic, TypeVar
 
 from weft.client.methods import Method
+from weft.client.task_log import LogLine, MissingLog
 from weft.client.task_snapshot import Progress, Task, TaskState
 from weft.client.tasks_by_id import TasksById
 from weft.rpc import refusals
@@ -83,6 +84,16 @@ class TaskHandle(Generic[Resp]):
     def watch(self, after_sequence: int = 0) -> AsyncGenerator[Task | Progress]:
         """Follow the task: snapshots and responses as they come, until it has ended."""
         return self._tasks.watch(self.id, after_sequence)
+
+    def logs(self, *, follow: bool = False) -> AsyncGenerator[LogLine | MissingLog]:
+        """What the task's handlers have logged, attempt by attempt, as far as their agents keep it.
+
+        A `MissingLog` says in the place of lines why they cannot be had.
+
+        Args:
+            follow: go on with lines as they are logged, until the task has ended.
+        """
+        return self._tasks.logs(self.id, follow=follow)
 
     async def stream(self) -> AsyncGenerator[Resp]:
         """The responses of a streaming method, each once, in order.

@@ -9,6 +9,7 @@ import grpc
 
 from weft.client import api as rpc
 from weft.client.api import Api
+from weft.client.task_log import LogLine, MissingLog, read_log
 from weft.client.task_snapshot import Progress, Task, TaskState
 from weft.client.task_waiting import Waiter
 from weft.client.task_watching import watch
@@ -45,6 +46,16 @@ class TasksById:
         A lost stream is resumed after the last response seen: each response comes once.
         """
         return watch(self._api, task_id, after_sequence, patience_s=self._patience_s)
+
+    def logs(self, task_id: str, *, follow: bool = False) -> AsyncGenerator[LogLine | MissingLog]:
+        """What the handlers of a task have logged, attempt by attempt, as far as their agents keep it.
+
+        A `MissingLog` says in the place of lines why they cannot be had.
+
+        Args:
+            follow: go on with lines as they are logged, until the task has ended.
+        """
+        return read_log(self._api, task_id, follow=follow, patience_s=self._patience_s)
 
     async def get(self, task_id: str) -> Task:
         """The task as it is now.

@@ -9,10 +9,8 @@ stop:  health NOT_SERVING ─► no new tasks, waiting callers answered ─► s
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from grpc import aio
 from grpc_health.v1 import health_pb2_grpc
@@ -50,6 +48,7 @@ from weft.coordinator.schedules.schedule_codec import KIND as SCHEDULES
 from weft.coordinator.schedules.schedule_service import ScheduleService
 from weft.coordinator.schedules.schedule_table import ScheduleTable
 from weft.coordinator.schedules.tick_pass import TickPass
+from weft.coordinator.server_port import bind, write_whole
 from weft.coordinator.service import CoordinatorService, FleetParts, TaskParts
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.sessions.attempt_outcomes import AttemptOutcomes
@@ -61,24 +60,28 @@ from weft.coordinator.store.choose import store_of
 from weft.coordinator.store.group_store import GROUPS
 from weft.coordinator.store.records import AttemptRef, Owner, ProgressRow, SweepReport, TaskRecord
 from weft.coordinator.store.rules import QueueKey
+from weft.coordinator.task_logs.log_service import LogService
 from weft.rpc import refusals
 from weft.rpc.contracts.reflection import Reflection
 from weft.rpc.errors import Unavailable, WeftError
 from weft.rpc.health import HealthLists
-from weft.rpc.network.binding import why_not
 from weft.rpc.network.channel import make_server, server_options
 from weft.rpc.process.logs import get_logger
 from weft.rpc.telemetry.span_tracer import SpanTracer
-from weft.v1 import coordinator_pb2_grpc, fleet_pb2, group_pb2_grpc, method_pb2_grpc, schedule_pb2_grpc
+from weft.v1 import (
+    coordinator_pb2_grpc,
+    fleet_pb2,
+    group_pb2_grpc,
+    logs_pb2,
+    logs_pb2_grpc,
+    method_pb2_grpc,
+    schedule_pb2_grpc,
+)
 
 log = get_logger(__name__)
 
 STORE_CLOSE_S = 10.0
 _HEALTH = "grpc.health.v1.Health"
-
-
-class BindError(Exception):
-    """The address cannot be used: another process has it, or it is not this machine's."""
 
 
 class Coordinator:
@@ -90,7 +93,7 @@ class Coordinator:
         tracer: None: no traces are exported.
 
     Raises (from `start`):
-        BindError: the address cannot be used.
+        weft.coordinator.server_port.BindError: the address cannot be used.
         weft.coordinator.store.open_errors.StoreError: the store cannot be used.
     """
 
@@ -129,6 +132,7 @@ class Coordinator:
             readers=self._subscriptions,
             outcomes=self._outcomes,
         )
+        self._logs = LogService(self._store, self._sessions, self._register.is_elsewhere, settings)
         self._fleet_sync = FleetSync(
             self._store,
             self._register,
@@ -191,6 +195,9 @@ class Coordinator:
                 rows.rows_changed()
                 self._sweeper.hasten()
 
+    def posted(self, message: bytes) -> None:
+        self._logs.asked.posted(message)
+
     def waits_for(self, queue: QueueKey, *, paused: bool) -> str:
         return self._explainer.queue_now(queue, paused=paused).text
 
@@ -242,8 +249,12 @@ class Coordinator:
         if wake:
             self._dispatcher.wake()
 
+    def log_answered(self, reply: logs_pb2.LogReply) -> None:
+        self._logs.asked.answered(reply)
+
     def session_ended(self, session: AgentSession) -> None:
         self._index.left(session)
+        self._logs.asked.session_ended(session)
 
     def _fleet_moved(self) -> None:
         self._discovery.announce()
@@ -255,7 +266,7 @@ class Coordinator:
         """Recover the store, open the port, and be ready for work."""
         server = self._make_server()
         # The port first: a second coordinator must not wait for a lock to learn that its port is taken.
-        port = _bind(server, self._settings.listen)
+        port = bind(server, self._settings.listen)
         await self._store.open(self)
         await self._contract_sync.load()
         await self._overrides.load()
@@ -273,7 +284,7 @@ class Coordinator:
         listen = self._settings.listen
         self.address = listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
         if self._settings.address_file is not None:
-            _write_whole(self._settings.address_file, self.address)
+            write_whole(self._settings.address_file, self.address)
         log.info(
             "coordinator.ready",
             address=self.address,
@@ -311,6 +322,7 @@ class Coordinator:
             self._store, self._submission_service, self._group_ends, settings.cancel_grace_s
         )
         group_pb2_grpc.add_GroupServiceServicer_to_server(groups, guard.Lenient(server))
+        logs_pb2_grpc.add_LogServiceServicer_to_server(self._logs, guard.Lenient(server))
         methods = MethodService(self._contracts, self._register, self._overrides, self._run_limits)
         method_pb2_grpc.add_MethodServiceServicer_to_server(methods, guard.Lenient(server))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -337,6 +349,7 @@ class Coordinator:
         self._group_ends.close(_stopping("the coordinator is stopping; wait for the group at another one"))
         # Before the sessions: their end here is no change of the agents.
         self._discovery.close(_stopping("the coordinator is stopping; resume from the last cursor"))
+        await self._logs.stop(_stopping("the coordinator is stopping; ask again"))
         await self._schedules.stop()
         await self._callbacks.stop()
         await self._dispatcher.stop()
@@ -382,19 +395,3 @@ class Coordinator:
 
 def _stopping(message: str) -> Unavailable:
     return refusals.stopping(message, retry_after_s=1.0)
-
-
-def _bind(server: aio.Server, listen: str) -> int:
-    try:
-        return server.add_insecure_port(listen)
-    except RuntimeError as error:
-        raise BindError(
-            f"cannot listen on {listen}: {why_not(listen)}. Choose another address with --listen HOST:PORT"
-        ) from error
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file so that no reader sees a part of it."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}")
-    partial.write_text(text)
-    partial.replace(path)

@@ -40,6 +40,7 @@ def identity_of(
         advertised_address=advertised,
         version=VERSION,
         replace_options=settings.replace_options,
+        keeps_logs=settings.log_lines > 0,
     )
 
 

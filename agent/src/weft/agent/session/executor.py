@@ -143,9 +143,15 @@ class Executor:
         # (-priority, order of arrival, run); a run that is over is skipped.
         self._heap: list[tuple[int, int, AttemptRun]] = []
         self._arrivals = 0
+        # Told of each attempt that runs no longer.
+        self.on_gone: Callable[[Ref], None] | None = None
         # Every new assignment is released: for good when the agent stops, or while the desired state asks for it.
         self._stopping = False
         self._holding_back = False
+
+    def runs(self, ref: Ref) -> bool:
+        """Whether an attempt runs, or waits for a slot. From any thread."""
+        return ref in self._runs
 
     def running_async(self) -> list[str]:
         """Methods whose handlers run on the loop now. From any thread; a moment's inaccuracy is harmless."""
@@ -245,6 +251,8 @@ class Executor:
         ref = run.attempt.ref
         if self._runs.get(ref) is run:
             del self._runs[ref]
+            if self.on_gone is not None:
+                self.on_gone(ref)
 
     # -- stopping -----------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -20,12 +21,13 @@ from grpc import aio
 from weft.agent.handlers.handler_run import UNWANTED_GRACE_S
 from weft.agent.session.attempt import HeldAttempt
 from weft.agent.session.executor import CancelRequest
+from weft.agent.session.log_answers import Answer
 from weft.agent.session.outbox import Outbox
 from weft.rpc.calls.pacing import Pacer
 from weft.rpc.network.channel import client_options, dial
 from weft.rpc.process.logs import get_logger
 from weft.rpc.times import duration, seconds
-from weft.v1 import coordinator_pb2_grpc, session_pb2
+from weft.v1 import coordinator_pb2_grpc, logs_pb2, session_pb2
 
 _log = get_logger("weft.agent")
 
@@ -58,6 +60,9 @@ class SessionOwner(Protocol):
 
     def desired(self, state: int) -> None:
         """The desired state has changed."""
+
+    def asked_for_logs(self, requests: Sequence[logs_pb2.LogRequest], answer: Answer) -> None:
+        """The coordinator wants lines that attempts have logged."""
 
     def work(self, assigned: Sequence[HeldAttempt], cancellations: Sequence[CancelRequest]) -> None:
         """Attempts to run, and attempts to cancel."""
@@ -92,6 +97,8 @@ class SessionStream:
         self._contract_hash = ""
         self._beat_due = False
         self._goodbye = False
+        # One a message: each may be large.
+        self._log_replies: deque[logs_pb2.LogReply] = deque()
         # The watchdog composes messages too.
         self._composing = threading.Lock()
         self._sequence = 0
@@ -218,8 +225,15 @@ class SessionStream:
                 do="set WEFT_AGENT_ADVERTISED_ADDRESS to a HOST:PORT that leads here from elsewhere,"
                 ' or WEFT_AGENT_LISTEN to "off" if it should get no direct calls',
             )
+        if message.log_requests:
+            self._agent.asked_for_logs(message.log_requests, self._answer)
         if message.echo_sequence:
             self._echoed(message.echo_sequence)
+
+    def _answer(self, reply: logs_pb2.LogReply) -> None:
+        if not self._closed:
+            self._log_replies.append(reply)
+            self._due.set()
 
     def _open(self, welcome: session_pb2.Welcome) -> list[CancelRequest]:
         self.epoch = welcome.epoch
@@ -329,6 +343,9 @@ class SessionStream:
                 filled = True
                 if len(self._sent_at) < _SENT_REMEMBERED:
                     self._sent_at[self._sequence] = time.monotonic()
+        if self._log_replies:
+            message.log_replies.append(self._log_replies.popleft())
+            filled = True
         if not filled and self._goodbye:
             message.goodbye = True
             filled = True

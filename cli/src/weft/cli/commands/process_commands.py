@@ -83,7 +83,7 @@ def _run_coordinator(given: dict[str, Any]) -> None:
 
         from weft.cli.terminal.failure import Failure, system_reason
         from weft.coordinator.coordinator_process import run
-        from weft.coordinator.server import BindError
+        from weft.coordinator.server_port import BindError
         from weft.coordinator.settings import CoordinatorSettings
         from weft.coordinator.store.open_errors import StoreError
         from weft.rpc.process.setting_faults import setting_faults

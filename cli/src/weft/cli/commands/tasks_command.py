@@ -1,4 +1,4 @@
-"""`weft tasks ...`: list, show, watch, cancel and retry tasks."""
+"""`weft tasks ...`: list, show, watch, cancel and retry tasks, and show their logs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from weft.rpc.contracts.contract_reader import ResolvedMethod
 
 _HELP = with_examples(
-    "List, show, watch, cancel and retry tasks.",
+    "List, show, watch, cancel and retry tasks, and show their logs.",
     "weft tasks list --state RUNNING",
     "weft tasks get 19859be730a6f94a",
 )
@@ -235,6 +235,38 @@ def _print_event(event: Task | Progress, method: ResolvedMethod | None, *, as_js
     line(f"{event.state.name} attempt {event.attempt}{place}{words}")
     if event.succeeded and event.response:
         line(json_text(response_document(method, event.response)))
+
+
+@app.command()
+@examples(
+    "weft tasks logs 19859be730a6f94a",
+    "weft tasks logs 19859be730a6f94a --follow",
+)
+def logs(
+    task_id: TaskId,
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", "-f", help="Go on with lines as they are logged, until the task has ended."),
+    ] = False,
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
+    """Show what the task's handlers have logged.
+
+    The lines come attempt by attempt, as far as the agents keep them. What is missing is said on standard error. Exit status 1 if lines are missing and none is there.
+    """
+    from weft.cli.process.command_runner import run
+    from weft.cli.rendering.log_view import LogPrinter
+
+    async def work(mesh: Mesh) -> LogPrinter:
+        printer = LogPrinter(as_json=as_json)
+        async for each in mesh.tasks.logs(task_id, follow=follow):
+            printer.take(each)
+        return printer
+
+    printer = run(target, work)
+    if printer.missing and not printer.lines:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -10,6 +10,7 @@ from typing import Generic
 
 from weft.client.sync.background_loop import BackgroundLoop
 from weft.client.task_handle import Resp, TaskHandle
+from weft.client.task_log import LogLine, MissingLog
 from weft.client.task_snapshot import Progress, Task, TaskState
 from weft.rpc.errors import WeftError
 
@@ -77,6 +78,16 @@ class SyncTaskHandle(Generic[Resp]):
     def watch(self, after_sequence: int = 0) -> Generator[Task | Progress]:
         """Follow the task: snapshots and responses as they come, until it has ended."""
         return self._loop.iterate(lambda: self._handle.watch(after_sequence))
+
+    def logs(self, *, follow: bool = False) -> Generator[LogLine | MissingLog]:
+        """What the task's handlers have logged, attempt by attempt, as far as their agents keep it.
+
+        A `MissingLog` says in the place of lines why they cannot be had.
+
+        Args:
+            follow: go on with lines as they are logged, until the task has ended.
+        """
+        return self._loop.iterate(lambda: self._handle.logs(follow=follow))
 
     def stream(self) -> Generator[Resp]:
         """The responses of a streaming method, each once, in order.

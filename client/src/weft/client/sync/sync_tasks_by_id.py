@@ -11,6 +11,7 @@ from datetime import datetime
 import grpc
 
 from weft.client.sync.background_loop import BackgroundLoop
+from weft.client.task_log import LogLine, MissingLog
 from weft.client.task_snapshot import Progress, Task, TaskState
 from weft.client.tasks_by_id import TasksById
 
@@ -37,6 +38,16 @@ class SyncTasksById:
         A lost stream is resumed after the last response seen: each response comes once.
         """
         return self._loop.iterate(lambda: self._by_id.watch(task_id, after_sequence))
+
+    def logs(self, task_id: str, *, follow: bool = False) -> Generator[LogLine | MissingLog]:
+        """What the handlers of a task have logged, attempt by attempt, as far as their agents keep it.
+
+        A `MissingLog` says in the place of lines why they cannot be had.
+
+        Args:
+            follow: go on with lines as they are logged, until the task has ended.
+        """
+        return self._loop.iterate(lambda: self._by_id.logs(task_id, follow=follow))
 
     def get(self, task_id: str) -> Task:
         """The task as it is now.

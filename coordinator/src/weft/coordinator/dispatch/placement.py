@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from weft.coordinator.sessions.agent_session import weighted_load
+from weft.coordinator.sessions.agent_outcomes import weighted_load
 from weft.coordinator.store.rules import QueueKey
 
 

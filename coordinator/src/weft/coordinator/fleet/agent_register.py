@@ -204,6 +204,11 @@ class AgentRegister:
 
     # -- what lists and dispatch read ---------------------------------------------------------------------------
 
+    def is_elsewhere(self, agent_id: str) -> bool:
+        """Whether another coordinator has the session of an agent."""
+        entry = self._entries.get(agent_id)
+        return entry is not None and entry.is_elsewhere
+
     def get(self, agent_id: str) -> RegisteredAgent | None:
         return self._entries.get(agent_id)
 

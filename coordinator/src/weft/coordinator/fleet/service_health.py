@@ -17,6 +17,7 @@ OWN_SERVICES = frozenset(
         "",
         "weft.v1.CoordinatorService",
         "weft.v1.GroupService",
+        "weft.v1.LogService",
         "weft.v1.MethodService",
         "weft.v1.ScheduleService",
     }

@@ -177,3 +177,11 @@ class AgentOutcomes:
 def is_fault(code: int, *, crashed: bool) -> bool:
     """Whether the end of an attempt tells of a fault of its agent."""
     return crashed or code in ATTEMPT_FAULTS
+
+
+def weighted_load(used: float, slots: int, weight: float) -> float:
+    """Used slots ÷ slots. With a weight below 1 it is as if there were fewer slots, also at an idle agent: the load with one
+    more call, less what that call is elsewhere."""
+    if weight == 1.0:
+        return used / slots
+    return ((used + 1) / weight - 1) / slots

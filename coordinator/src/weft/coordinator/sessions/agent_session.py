@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from weft.coordinator.sessions.agent_outcomes import AgentOutcomes
+from weft.coordinator.sessions.agent_outcomes import AgentOutcomes, weighted_load
 from weft.coordinator.sessions.agent_resources import AgentResources, Consumes
 from weft.coordinator.sessions.assignments import assignment_of
 from weft.coordinator.store.records import AttemptRef, Claimed, Owner
@@ -17,7 +17,7 @@ from weft.coordinator.store.rules import QueueKey
 from weft.rpc.errors import WeftError
 from weft.rpc.network.channel import BATCH_BYTES, BATCH_ITEMS
 from weft.rpc.times import duration
-from weft.v1 import fleet_pb2, session_pb2
+from weft.v1 import fleet_pb2, logs_pb2, session_pb2
 
 T = TypeVar("T")
 
@@ -97,8 +97,8 @@ class AgentSession:
         self._progress_acks: list[session_pb2.ProgressAck] = []
         self._desired_to_send: fleet_pb2.DesiredState = fleet_pb2.DESIRED_STATE_UNSPECIFIED
         self._echo = 0
-        self._problem_to_send = ""
-        self._problem_told = False
+        self._problem_to_send, self._problem_told = "", False
+        self._log_requests: list[logs_pb2.LogRequest] = []
 
     # -- capacity ---------------------------------------------------------------------------------------------
 
@@ -315,6 +315,10 @@ class AgentSession:
         self._desired_to_send = desired
         self._event.set()
 
+    def ask_for_log(self, request: logs_pb2.LogRequest) -> None:
+        self._log_requests.append(request)
+        self._event.set()
+
     async def outbox_filled(self) -> None:
         await self._event.wait()
         self._event.clear()
@@ -337,12 +341,13 @@ class AgentSession:
             desired_state=self._desired_to_send,
             echo_sequence=self._echo,
             direct_problem=self._problem_to_send,
+            log_requests=_pop(self._log_requests),
         )
         self._desired_to_send = fleet_pb2.DESIRED_STATE_UNSPECIFIED
         self._problem_to_send = ""
         self._echo = 0
         self._room.set()
-        if self._assignments or self._acks or self._progress_acks or self._cancels:
+        if self._assignments or self._acks or self._progress_acks or self._cancels or self._log_requests:
             self._event.set()
         return message if message.ByteSize() else None
 
@@ -373,14 +378,6 @@ class AgentSession:
                 self._ack_timer.cancel()
             self._event.set()
             self._room.set()
-
-
-def weighted_load(used: float, slots: int, weight: float) -> float:
-    """Used slots ÷ slots. With a weight below 1 it is as if there were fewer slots, also at an idle agent: the load with one
-    more call, less what that call is elsewhere."""
-    if weight == 1.0:
-        return used / slots
-    return ((used + 1) / weight - 1) / slots
 
 
 def _service(method: str) -> str:

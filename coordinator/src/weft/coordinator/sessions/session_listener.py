@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from weft.coordinator.sessions.agent_session import AgentSession
+from weft.v1 import logs_pb2
 
 
 class SessionListener(Protocol):
@@ -20,6 +21,10 @@ class SessionListener(Protocol):
 
     def session_ended(self, session: AgentSession) -> None:
         """The stream is over: the agent takes no work."""
+        ...
+
+    def log_answered(self, reply: logs_pb2.LogReply) -> None:
+        """An agent has answered a request for lines of its log."""
         ...
 
     def ready(self) -> None:

@@ -14,7 +14,7 @@ from weft.rpc import refusals
 from weft.v1 import coordinator_pb2, session_pb2
 
 # Parts of a message that are taken on the stream only.
-_STREAM_ONLY = ("hello", "contract", "progress", "goodbye")
+_STREAM_ONLY = ("hello", "contract", "progress", "goodbye", "log_replies")
 
 
 class SessionMessages:
@@ -55,6 +55,8 @@ class SessionMessages:
             self._take_heartbeat(session, message.state)
         if message.progress or message.results or message.released:
             await self._report_handler.take(session, message, self._stale_refused)
+        for reply in message.log_replies:
+            self._listener.log_answered(reply)
         if message.goodbye:
             session.goodbye = True
 

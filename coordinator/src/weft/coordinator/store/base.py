@@ -70,6 +70,10 @@ class StoreListener(Protocol):
         """Rows of the table have changed, here or at another coordinator. May be told more often than that."""
         ...
 
+    def posted(self, message: bytes) -> None:
+        """Another coordinator has posted a message to all (`FleetStore.post`)."""
+        ...
+
     def waits_for(self, queue: QueueKey, *, paused: bool) -> str:
         """What the ready tasks of a queue wait for, for the outcome of one that its time limit ends (`waited.queued`).
 
@@ -326,6 +330,11 @@ class FleetStore(Protocol):
 
     async def forget_agent(self, agent_id: str) -> None:
         """Forget an agent that is not connected."""
+        ...
+
+    async def post(self, message: bytes) -> None:
+        """Tell all other coordinators something that is of no use later. They get it at once or never. A store that is not
+        shared does nothing."""
         ...
 
     # -- contracts and queues -----------------------------------------------------------------------------------

@@ -121,7 +121,9 @@ type ConnectRequest struct {
 	// Released attempts.
 	Released []*Released `protobuf:"bytes,6,rep,name=released,proto3" json:"released,omitempty"`
 	// The agent leaves for good: nothing follows. It must hold no attempts.
-	Goodbye       bool `protobuf:"varint,7,opt,name=goodbye,proto3" json:"goodbye,omitempty"`
+	Goodbye bool `protobuf:"varint,7,opt,name=goodbye,proto3" json:"goodbye,omitempty"`
+	// Answers to the coordinator's requests for lines that attempts have logged.
+	LogReplies    []*LogReply `protobuf:"bytes,8,rep,name=log_replies,json=logReplies,proto3" json:"log_replies,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -205,6 +207,13 @@ func (x *ConnectRequest) GetGoodbye() bool {
 	return false
 }
 
+func (x *ConnectRequest) GetLogReplies() []*LogReply {
+	if x != nil {
+		return x.LogReplies
+	}
+	return nil
+}
+
 // One message from coordinator to agent. The first one of a stream holds `welcome`.
 type ConnectResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -224,6 +233,8 @@ type ConnectResponse struct {
 	EchoSequence uint64 `protobuf:"varint,7,opt,name=echo_sequence,json=echoSequence,proto3" json:"echo_sequence,omitempty"`
 	// The reason why the coordinator cannot reach the advertised address: for the agent's log, once a session.
 	DirectProblem string `protobuf:"bytes,8,opt,name=direct_problem,json=directProblem,proto3" json:"direct_problem,omitempty"`
+	// Requests for lines that attempts have logged. Only to an agent that keeps them; it answers each once, when it can.
+	LogRequests   []*LogRequest `protobuf:"bytes,9,rep,name=log_requests,json=logRequests,proto3" json:"log_requests,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -314,6 +325,13 @@ func (x *ConnectResponse) GetDirectProblem() string {
 	return ""
 }
 
+func (x *ConnectResponse) GetLogRequests() []*LogRequest {
+	if x != nil {
+		return x.LogRequests
+	}
+	return nil
+}
+
 // An agent's identity, and the attempts that it holds.
 type Hello struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -345,8 +363,10 @@ type Hello struct {
 	// Put the task policies of this contract in force, also if other connected agents have others. Without it, such an agent is
 	// refused (OPTIONS_CONFLICT) until they are gone. For rolling updates.
 	ReplaceOptions bool `protobuf:"varint,13,opt,name=replace_options,json=replaceOptions,proto3" json:"replace_options,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// It keeps the last lines that its attempts log, and answers to log_requests.
+	KeepsLogs     bool `protobuf:"varint,14,opt,name=keeps_logs,json=keepsLogs,proto3" json:"keeps_logs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Hello) Reset() {
@@ -466,6 +486,13 @@ func (x *Hello) GetDraining() bool {
 func (x *Hello) GetReplaceOptions() bool {
 	if x != nil {
 		return x.ReplaceOptions
+	}
+	return false
+}
+
+func (x *Hello) GetKeepsLogs() bool {
+	if x != nil {
+		return x.KeepsLogs
 	}
 	return false
 }
@@ -1527,7 +1554,7 @@ var File_weft_v1_session_proto protoreflect.FileDescriptor
 
 const file_weft_v1_session_proto_rawDesc = "" +
 	"\n" +
-	"\x15weft/v1/session.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x13weft/v1/fleet.proto\x1a\x12weft/v1/task.proto\"\xbb\x02\n" +
+	"\x15weft/v1/session.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x13weft/v1/fleet.proto\x1a\x12weft/v1/logs.proto\x1a\x12weft/v1/task.proto\"\xef\x02\n" +
 	"\x0eConnectRequest\x12$\n" +
 	"\x05hello\x18\x01 \x01(\v2\x0e.weft.v1.HelloR\x05hello\x12-\n" +
 	"\bcontract\x18\x02 \x01(\v2\x11.weft.v1.ContractR\bcontract\x12*\n" +
@@ -1535,7 +1562,9 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\bprogress\x18\x04 \x03(\v2\x11.weft.v1.ProgressR\bprogress\x120\n" +
 	"\aresults\x18\x05 \x03(\v2\x16.weft.v1.AttemptResultR\aresults\x12-\n" +
 	"\breleased\x18\x06 \x03(\v2\x11.weft.v1.ReleasedR\breleased\x12\x18\n" +
-	"\agoodbye\x18\a \x01(\bR\agoodbye\"\x97\x03\n" +
+	"\agoodbye\x18\a \x01(\bR\agoodbye\x122\n" +
+	"\vlog_replies\x18\b \x03(\v2\x11.weft.v1.LogReplyR\n" +
+	"logReplies\"\xcf\x03\n" +
 	"\x0fConnectResponse\x12*\n" +
 	"\awelcome\x18\x01 \x01(\v2\x10.weft.v1.WelcomeR\awelcome\x125\n" +
 	"\vassignments\x18\x02 \x03(\v2\x13.weft.v1.AssignmentR\vassignments\x12)\n" +
@@ -1545,7 +1574,8 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	"\rprogress_acks\x18\x05 \x03(\v2\x14.weft.v1.ProgressAckR\fprogressAcks\x12:\n" +
 	"\rdesired_state\x18\x06 \x01(\x0e2\x15.weft.v1.DesiredStateR\fdesiredState\x12#\n" +
 	"\recho_sequence\x18\a \x01(\x04R\fechoSequence\x12%\n" +
-	"\x0edirect_problem\x18\b \x01(\tR\rdirectProblem\"\xed\x04\n" +
+	"\x0edirect_problem\x18\b \x01(\tR\rdirectProblem\x126\n" +
+	"\flog_requests\x18\t \x03(\v2\x13.weft.v1.LogRequestR\vlogRequests\"\x8c\x05\n" +
 	"\x05Hello\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -1561,7 +1591,9 @@ const file_weft_v1_session_proto_rawDesc = "" +
 	" \x03(\v2\x14.weft.v1.HeldAttemptR\x04held\x12\x18\n" +
 	"\aversion\x18\v \x01(\tR\aversion\x12\x1a\n" +
 	"\bdraining\x18\f \x01(\bR\bdraining\x12'\n" +
-	"\x0freplace_options\x18\r \x01(\bR\x0ereplaceOptions\x1a9\n" +
+	"\x0freplace_options\x18\r \x01(\bR\x0ereplaceOptions\x12\x1d\n" +
+	"\n" +
+	"keeps_logs\x18\x0e \x01(\bR\tkeepsLogs\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a<\n" +
@@ -1695,14 +1727,16 @@ var file_weft_v1_session_proto_goTypes = []any{
 	(*ProgressAck)(nil),           // 16: weft.v1.ProgressAck
 	nil,                           // 17: weft.v1.Hello.LabelsEntry
 	nil,                           // 18: weft.v1.Hello.ResourcesEntry
-	(DesiredState)(0),             // 19: weft.v1.DesiredState
-	(*HostedMethod)(nil),          // 20: weft.v1.HostedMethod
-	(*HostLoad)(nil),              // 21: weft.v1.HostLoad
-	(*durationpb.Duration)(nil),   // 22: google.protobuf.Duration
-	(*Metadatum)(nil),             // 23: weft.v1.Metadatum
-	(*Outcome)(nil),               // 24: weft.v1.Outcome
-	(*CallContext)(nil),           // 25: weft.v1.CallContext
-	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
+	(*LogReply)(nil),              // 19: weft.v1.LogReply
+	(DesiredState)(0),             // 20: weft.v1.DesiredState
+	(*LogRequest)(nil),            // 21: weft.v1.LogRequest
+	(*HostedMethod)(nil),          // 22: weft.v1.HostedMethod
+	(*HostLoad)(nil),              // 23: weft.v1.HostLoad
+	(*durationpb.Duration)(nil),   // 24: google.protobuf.Duration
+	(*Metadatum)(nil),             // 25: weft.v1.Metadatum
+	(*Outcome)(nil),               // 26: weft.v1.Outcome
+	(*CallContext)(nil),           // 27: weft.v1.CallContext
+	(*timestamppb.Timestamp)(nil), // 28: google.protobuf.Timestamp
 }
 var file_weft_v1_session_proto_depIdxs = []int32{
 	3,  // 0: weft.v1.ConnectRequest.hello:type_name -> weft.v1.Hello
@@ -1711,36 +1745,38 @@ var file_weft_v1_session_proto_depIdxs = []int32{
 	7,  // 3: weft.v1.ConnectRequest.progress:type_name -> weft.v1.Progress
 	8,  // 4: weft.v1.ConnectRequest.results:type_name -> weft.v1.AttemptResult
 	9,  // 5: weft.v1.ConnectRequest.released:type_name -> weft.v1.Released
-	10, // 6: weft.v1.ConnectResponse.welcome:type_name -> weft.v1.Welcome
-	12, // 7: weft.v1.ConnectResponse.assignments:type_name -> weft.v1.Assignment
-	14, // 8: weft.v1.ConnectResponse.cancels:type_name -> weft.v1.Cancel
-	15, // 9: weft.v1.ConnectResponse.result_acks:type_name -> weft.v1.ResultAck
-	16, // 10: weft.v1.ConnectResponse.progress_acks:type_name -> weft.v1.ProgressAck
-	19, // 11: weft.v1.ConnectResponse.desired_state:type_name -> weft.v1.DesiredState
-	17, // 12: weft.v1.Hello.labels:type_name -> weft.v1.Hello.LabelsEntry
-	18, // 13: weft.v1.Hello.resources:type_name -> weft.v1.Hello.ResourcesEntry
-	20, // 14: weft.v1.Hello.methods:type_name -> weft.v1.HostedMethod
-	4,  // 15: weft.v1.Hello.held:type_name -> weft.v1.HeldAttempt
-	21, // 16: weft.v1.AgentReport.load:type_name -> weft.v1.HostLoad
-	22, // 17: weft.v1.AgentReport.round_trip:type_name -> google.protobuf.Duration
-	23, // 18: weft.v1.Progress.headers:type_name -> weft.v1.Metadatum
-	24, // 19: weft.v1.AttemptResult.outcome:type_name -> weft.v1.Outcome
-	22, // 20: weft.v1.Welcome.heartbeat_interval:type_name -> google.protobuf.Duration
-	22, // 21: weft.v1.Welcome.lease:type_name -> google.protobuf.Duration
-	11, // 22: weft.v1.Welcome.adopted:type_name -> weft.v1.AttemptRef
-	11, // 23: weft.v1.Welcome.lost:type_name -> weft.v1.AttemptRef
-	19, // 24: weft.v1.Welcome.desired_state:type_name -> weft.v1.DesiredState
-	25, // 25: weft.v1.Assignment.context:type_name -> weft.v1.CallContext
-	26, // 26: weft.v1.Assignment.deadline:type_name -> google.protobuf.Timestamp
-	22, // 27: weft.v1.Assignment.time_left:type_name -> google.protobuf.Duration
-	13, // 28: weft.v1.Assignment.rerun:type_name -> weft.v1.Rerun
-	0,  // 29: weft.v1.Rerun.cause:type_name -> weft.v1.RerunCause
-	22, // 30: weft.v1.Cancel.grace:type_name -> google.protobuf.Duration
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	19, // 6: weft.v1.ConnectRequest.log_replies:type_name -> weft.v1.LogReply
+	10, // 7: weft.v1.ConnectResponse.welcome:type_name -> weft.v1.Welcome
+	12, // 8: weft.v1.ConnectResponse.assignments:type_name -> weft.v1.Assignment
+	14, // 9: weft.v1.ConnectResponse.cancels:type_name -> weft.v1.Cancel
+	15, // 10: weft.v1.ConnectResponse.result_acks:type_name -> weft.v1.ResultAck
+	16, // 11: weft.v1.ConnectResponse.progress_acks:type_name -> weft.v1.ProgressAck
+	20, // 12: weft.v1.ConnectResponse.desired_state:type_name -> weft.v1.DesiredState
+	21, // 13: weft.v1.ConnectResponse.log_requests:type_name -> weft.v1.LogRequest
+	17, // 14: weft.v1.Hello.labels:type_name -> weft.v1.Hello.LabelsEntry
+	18, // 15: weft.v1.Hello.resources:type_name -> weft.v1.Hello.ResourcesEntry
+	22, // 16: weft.v1.Hello.methods:type_name -> weft.v1.HostedMethod
+	4,  // 17: weft.v1.Hello.held:type_name -> weft.v1.HeldAttempt
+	23, // 18: weft.v1.AgentReport.load:type_name -> weft.v1.HostLoad
+	24, // 19: weft.v1.AgentReport.round_trip:type_name -> google.protobuf.Duration
+	25, // 20: weft.v1.Progress.headers:type_name -> weft.v1.Metadatum
+	26, // 21: weft.v1.AttemptResult.outcome:type_name -> weft.v1.Outcome
+	24, // 22: weft.v1.Welcome.heartbeat_interval:type_name -> google.protobuf.Duration
+	24, // 23: weft.v1.Welcome.lease:type_name -> google.protobuf.Duration
+	11, // 24: weft.v1.Welcome.adopted:type_name -> weft.v1.AttemptRef
+	11, // 25: weft.v1.Welcome.lost:type_name -> weft.v1.AttemptRef
+	20, // 26: weft.v1.Welcome.desired_state:type_name -> weft.v1.DesiredState
+	27, // 27: weft.v1.Assignment.context:type_name -> weft.v1.CallContext
+	28, // 28: weft.v1.Assignment.deadline:type_name -> google.protobuf.Timestamp
+	24, // 29: weft.v1.Assignment.time_left:type_name -> google.protobuf.Duration
+	13, // 30: weft.v1.Assignment.rerun:type_name -> weft.v1.Rerun
+	0,  // 31: weft.v1.Rerun.cause:type_name -> weft.v1.RerunCause
+	24, // 32: weft.v1.Cancel.grace:type_name -> google.protobuf.Duration
+	33, // [33:33] is the sub-list for method output_type
+	33, // [33:33] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_session_proto_init() }
@@ -1749,6 +1785,7 @@ func file_weft_v1_session_proto_init() {
 		return
 	}
 	file_weft_v1_fleet_proto_init()
+	file_weft_v1_logs_proto_init()
 	file_weft_v1_task_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -1,10 +1,11 @@
-"""The context of a log line: which trace it belongs to, and which call is being handled.
+"""The context of a log line: which trace it belongs to, and which call is being handled; and who else looks at lines.
 
 Nothing is done for a call that logs nothing: the values are read where they are anyway, when a line is made.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,6 +15,9 @@ Source = Callable[[], Mapping[str, Any]]
 
 _INVALID_TRACE, _INVALID_SPAN = "0" * 32, "0" * 16
 _sources: list[Source] = []
+# Take the level and the fields of each line that this process logs, complete and without secrets. From any thread.
+Watcher = Callable[[str, Mapping[str, Any]], None]
+_watchers: list[Watcher] = []
 
 
 def add_source(source: Source) -> None:
@@ -27,6 +31,25 @@ def fields() -> dict[str, Any]:
     for source in _sources:
         found |= source()
     return found | _active_span()
+
+
+def watch(watcher: Watcher) -> None:
+    """Call a function for each line that this process logs, from now on."""
+    _watchers.append(watcher)
+
+
+def unwatch(watcher: Watcher) -> None:
+    """Do not call it any more. Harmless if it is not called."""
+    if watcher in _watchers:
+        _watchers.remove(watcher)
+
+
+def tell_watchers(level: str, entry: Mapping[str, Any]) -> None:
+    """Show a line to those that watch."""
+    for watcher in _watchers:
+        # A fault here must not reach the code that logs.
+        with contextlib.suppress(Exception):
+            watcher(level, entry)
 
 
 def trace_fields(traceparent: str) -> dict[str, str]:

@@ -63,6 +63,7 @@ class LogLines:
     def text(self, level: str, entry: Event) -> str:
         """The event as text: its message is in `event`. Never raises."""
         told = complete(entry)
+        log_context.tell_watchers(level, told)
         told["level"] = level
         told["timestamp"] = datetime.now(tz=UTC).isoformat().replace("+00:00", "Z")
         return self._render(told)
@@ -116,7 +117,8 @@ def complete(entry: Event) -> Event:
 def _completed(entry: Event) -> Event:
     # A program binds context by structlog. If structlog is not imported, there is none.
     bound = sys.modules.get("structlog.contextvars")
-    entry = {**entry} if bound is None else bound.merge_contextvars(None, "", {**entry})
+    first = {"event": entry.get("event", "")}
+    entry = {**first, **entry} if bound is None else {**first, **bound.merge_contextvars(None, "", {**entry})}
     for key, value in log_context.fields().items():
         entry.setdefault(key, value)
     _show_exception(entry)

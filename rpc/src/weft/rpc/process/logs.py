@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
+from weft.rpc.process import log_context
 from weft.rpc.process.after_import import after_import
 from weft.rpc.process.log_lines import (
     LineFormatter,
@@ -121,6 +122,7 @@ def _to_the_application(level: int, name: str, event: str, fields: Mapping[str, 
     # The application's own lines are its own business; those of weft have no secrets here either.
     exception = {"exc_info": fields["exc_info"]} if "exc_info" in fields else {}
     event, told = redacted_text(event), redacted({key: fields[key] for key in fields if key != "exc_info"})
+    log_context.tell_watchers(level_name(level), {"event": event, **told})
     if structlog is not None:
         getattr(structlog.get_logger(name), level_name(level))(event, **told, **exception)
         return

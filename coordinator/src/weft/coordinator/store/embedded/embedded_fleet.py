@@ -69,6 +69,9 @@ class EmbeddedFleet:
     async def agent_news(self, also: Collection[str] = ()) -> Mapping[str, AgentRecord | None]:
         return self._agents.take_news(also)
 
+    async def post(self, message: bytes) -> None:
+        """Does nothing: there are no other coordinators."""
+
     async def share(self, views: Mapping[str, tuple[int, bytes]], loads: Mapping[str, bytes]) -> None:
         """Does nothing: there are no other coordinators."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from weft.coordinator.store.queue_depths import by_base
 from weft.coordinator.store.records import AgentRecord, Owner, QueueDepth
@@ -66,6 +67,11 @@ class RedisFleet:
 
     async def forget_agent(self, agent_id: str) -> None:
         await self._link.run("forget_agent", [agent_id])
+
+    async def post(self, message: bytes) -> None:
+        # This coordinator hears it too.
+        posted: Any = self._link.client.publish(self._link.posts, message)
+        await self._link.ask("post", posted)
 
     # -- contracts and queues ---------------------------------------------------------------------------------------
 

@@ -86,6 +86,7 @@ touches that slot alone. Times are seconds since the epoch by Redis' clock; reco
 | `live`            | zset   | numbers of live coordinators, by when that ends                                          |
 | `events:<number>` | channel| for one coordinator, the changes of another's script: [ids, ready depths, revoked         |
 |                   |        | attempts, whether something became ready, kinds of changed rows if any]                   |
+| `posts`           | channel| for all coordinators, what one of them posts: a message of weft.v1 (`LogPost`)            |
 
 The name of a queue is its method; with requirements, a line of JSON ([labels, resources]) follows. In a queue of retries the
 first label has an empty name, and the avoided agent as its value.

@@ -108,14 +108,17 @@ class RedisLink:
         self._look = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._pubsub: Any = None
+        # The channel that all coordinators hear.
+        self.posts = keys("posts")
 
     async def open(self) -> None:
         """Read the present state, and begin to listen."""
         await self._refresh()
         self._pubsub = self.client.pubsub()
-        await self._pubsub.subscribe(self.keys.of("events", str(self.scripts.coordinator)))
-        # Wait for the confirmation: another one will mean a new subscription.
-        await self._pubsub.get_message(timeout=_STEP_S)
+        for channel in (self.keys.of("events", str(self.scripts.coordinator)), self.posts):
+            await self._pubsub.subscribe(channel)
+            # Wait for the confirmation: another one will mean a new subscription.
+            await self._pubsub.get_message(timeout=_STEP_S)
         loop = asyncio.get_running_loop()
         self._tasks = [
             loop.create_task(self._poll(), name="redis-poll"),
@@ -283,11 +286,13 @@ class RedisLink:
         while not self._stopping():
             try:
                 async for message in self._pubsub.listen():
-                    if message["type"] == "message":
-                        await self._on_event(*unpack(message["data"]))
-                    else:
+                    if message["type"] != "message":
                         # A new subscription: earlier events may be lost.
                         self.reread_all()
+                    elif message["channel"] == self.posts.encode():
+                        self.listener.posted(message["data"])
+                    else:
+                        await self._on_event(*unpack(message["data"]))
             except (RedisError, OSError, Unavailable):
                 # The client dials and subscribes again by itself.
                 self.reread_all()

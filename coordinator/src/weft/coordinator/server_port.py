@@ -1,0 +1,35 @@
+"""The coordinator's port, and the file that names it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from grpc import aio
+
+from weft.rpc.network.binding import why_not
+
+
+class BindError(Exception):
+    """The address cannot be used: another process has it, or it is not this machine's."""
+
+
+def bind(server: aio.Server, listen: str) -> int:
+    """Take the address; returns the port.
+
+    Raises:
+        BindError: it cannot be used.
+    """
+    try:
+        return server.add_insecure_port(listen)
+    except RuntimeError as error:
+        raise BindError(
+            f"cannot listen on {listen}: {why_not(listen)}. Choose another address with --listen HOST:PORT"
+        ) from error
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that no reader sees a part of it."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    partial.write_text(text)
+    partial.replace(path)
