@@ -23,6 +23,8 @@ MODULES = (
     "tasks",
     "fleet",
     "schedules",
+    "groups",
+    "group_handle",
     "method_overrides",
     "direct_calls",
     "mesh",
@@ -35,6 +37,8 @@ CLASSES = {
     "Fleet": "_fleet",
     "Methods": "_methods",
     "Schedules": "_schedules",
+    "Groups": "_groups",
+    "GroupHandle": "_group",
     "Direct": "_direct",
     "Mesh": "_mesh",
 }
@@ -150,7 +154,12 @@ def _class(node: ast.ClassDef) -> str:
             lines += ["    def __enter__(self) -> Self:", f"        self._loop.run(self.{held}.__aenter__)"]
             lines += ["        return self", ""]
         elif function.name == "__aexit__":
-            lines += [f"    def __exit__({_signature(function)}) -> None:", "        self.close()", ""]
+            leave = (
+                "self.close()"
+                if node.name == "Mesh"
+                else f"self._loop.run(lambda: self.{held}.__aexit__(kind, error, trace))"
+            )
+            lines += [f"    def __exit__({_signature(function)}) -> None:", f"        {leave}", ""]
         elif function.name == "__repr__":
             lines += [
                 "    def __repr__(self) -> str:",
@@ -191,7 +200,7 @@ def _method(node: ast.FunctionDef | ast.AsyncFunctionDef, held: str) -> Iterator
         return
     if text := _docstring(node, 2):
         yield text
-    if node.name == "close":
+    if node.name == "close" and ast.unparse(node.returns) == "None":
         yield "        # In a child of the loop's process there is nothing of ours to close."
         yield f"        if self._loop.here:\n            self._loop.run(self.{held}.close)\n"
         return

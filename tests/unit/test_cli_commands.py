@@ -39,6 +39,7 @@ COMMANDS = [
     "agents",
     "queues",
     "schedules",
+    "groups",
     "demo",
     "bench",
     "version",

@@ -70,6 +70,11 @@ class _Commands(LazyGroup):
             "Create, list, show, pause, resume, run and delete schedules.",
             _LOOK,
         ),
+        "groups": CommandEntry(
+            "weft.cli.commands.groups_command:app",
+            "List, show, wait for, close, cancel and delete groups.",
+            _LOOK,
+        ),
         "doctor": CommandEntry(
             "weft.cli.commands.doctor_command:doctor",
             "Find out what is wrong, and what to do about it.",

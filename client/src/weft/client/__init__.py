@@ -23,6 +23,8 @@ import weft.rpc  # noqa: F401 - before anything that loads gRPC
 from weft.client.api import Unreachable
 from weft.client.fleet import AgentInfo, AgentState, DesiredState, DirectState, Fleet, Queue
 from weft.client.fleet_calls import AgentOutcome
+from weft.client.group_handle import GroupHandle
+from weft.client.groups import Group, Groups, Then
 from weft.client.mesh import Mesh, connect
 from weft.client.method_overrides import Methods, MethodView
 from weft.client.methods import Method, methods
@@ -94,6 +96,9 @@ __all__ = [
     "Finished",
     "FixRequest",
     "Fleet",
+    "Group",
+    "GroupHandle",
+    "Groups",
     "Internal",
     "InvalidArgument",
     "LimitReached",
@@ -129,6 +134,7 @@ __all__ = [
     "TaskState",
     "Tasks",
     "TasksById",
+    "Then",
     "Tick",
     "TickOutcome",
     "TooLarge",

@@ -13,6 +13,8 @@ import grpc.aio
 from weft.client.api import DEFAULT_TIMEOUT_S, Api, Unreachable
 from weft.client.direct_calls import Direct
 from weft.client.fleet import Fleet
+from weft.client.group_handle import GroupHandle
+from weft.client.groups import Groups, Then
 from weft.client.inheriting_channel import InheritingChannel
 from weft.client.method_overrides import Methods
 from weft.client.schedules import Schedules
@@ -135,6 +137,20 @@ class Mesh:
     def schedules(self) -> Schedules:
         """Tasks that the mesh submits by itself."""
         return Schedules(self._api, self.tasks)
+
+    @cached_property
+    def groups(self) -> Groups:
+        """Tasks that belong together, by the names of their groups."""
+        return Groups(self._api)
+
+    def group(self, name: str, *, then: Then | None = None) -> GroupHandle:
+        """A group to submit into. As a context manager it makes the group, and closes it at the end of the block.
+
+        Args:
+            name: 1 to 128 letters, digits, '.', '_', '-' and '/'.
+            then: the callback at its end.
+        """
+        return GroupHandle(self.groups, self.tasks, name, then)
 
     @cached_property
     def fleet(self) -> Fleet:

@@ -54,6 +54,8 @@ class SubmitOptions(TypedDict, total=False):
     locks: Sequence[Lock | str]
     # Amounts of the agent's resources that the task uses while it runs, such as {"gpu": 1}.
     consumes: Mapping[str, float]
+    # The group that the task belongs to. FailedPrecondition is raised if it is closed.
+    group: str
 
 
 def task_options(options: SubmitOptions, *, inherits: bool = True) -> task_pb2.TaskOptions | None:
@@ -111,6 +113,7 @@ def task_options(options: SubmitOptions, *, inherits: bool = True) -> task_pb2.T
     if (no_wait := options.get("no_wait")) is not None:
         message.no_wait = no_wait
     message.agent_id = options.get("agent_id", "")
+    message.group = options.get("group", "")
     message.no_cache = not options.get("cache", True)
     return message
 
@@ -130,6 +133,7 @@ def call_options(
     start_to_close_s: float | None = None,
     result_ttl_s: float | None = None,
     fairness_key: str | None = None,
+    group: str | None = None,
     locks: Sequence[Lock | str] = (),
     consumes: Mapping[str, float] | None = None,
     retry_unavailable: bool = False,
@@ -141,18 +145,16 @@ def call_options(
 
     Args:
         request_id: calls with the same id and the same request are one task.
-        priority: 0 to 9, higher first.
-        delay_s: wait this long before the task is ready.
+        priority: 0 to 9, higher first; `delay_s`: wait this long before the task is ready.
         require: requirements on the agent: {"zone": "eu", "gpu": 1} (a number: at least), or the text "zone=eu,gpu>=1".
         agent: the id of the one agent that may run the task.
         detach: answer at once with an empty response; the trailer `weft-task-id` names the task.
         no_wait: fail at once if no connected agent can run the task. None: as its method's policy says.
         cache: False: run by itself, although the method's policy has a cache.
         retry: when to try again.
-        schedule_to_start_s: the first attempt must start within this time.
-        start_to_close_s: an attempt may take this long.
-        result_ttl_s: the result is kept this long.
-        fairness_key: tasks with different keys have the queue's capacity in turns.
+        schedule_to_start_s: the first attempt must start within this time; `start_to_close_s`: an attempt may take this long;
+            `result_ttl_s`: the result is kept this long.
+        fairness_key: tasks with different keys have the queue's capacity in turns; `group`: the group of the task, by name.
         locks: locks that the task holds while it runs, by name or as `Lock`.
         consumes: amounts of the agent's resources that the task uses while it runs, such as {"gpu": 1}.
         retry_unavailable: for direct calls: the call may run twice. If its agent is lost, another agent gets it.
@@ -172,6 +174,7 @@ def call_options(
         "weft-start-to-close": _seconds(start_to_close_s),
         "weft-result-ttl": _seconds(result_ttl_s),
         "weft-fairness-key": fairness_key,
+        "weft-group": group,
     }
     mark = (RETRY_MARK,) if retry_unavailable else ()
     return (*metadata, *_said(given), *_held(locks, consumes), *mark, *trace_headers.current().items())

@@ -182,6 +182,11 @@ class Task:
         return self.proto.waiting.text
 
     @property
+    def group(self) -> str:
+        """The name of its group; empty: none."""
+        return self.proto.group
+
+    @property
     def limited_by(self) -> str:
         """The run limit or the lock that it waits for; empty: none."""
         return self.proto.limited_by

@@ -75,13 +75,15 @@ class TasksById:
         created_to: datetime | None = None,
         agent_id: str = "",
         request_id: str = "",
+        group: str = "",
         error_codes: Iterable[grpc.StatusCode] = (),
         error_reason: str = "",
         error_text: str = "",
         root_id: str = "",
         limit: int | None = None,
+        full: bool = False,
     ) -> AsyncGenerator[Task]:
-        """Tasks that match, newest first, without requests and responses; page by page as they are taken.
+        """Tasks that match, newest first, without requests and responses unless `full`; page by page as they are taken.
 
         Args:
             states: any of these; none: all.
@@ -89,6 +91,7 @@ class TasksById:
             created_from: submitted at this time or later; `created_to`: before this time.
             agent_id: of the current or last attempt.
             request_id: the caller's.
+            group: the name of a group.
             error_codes: the last failure has one of these codes; `error_reason`: it has this reason, or the exception
                 has this type; `error_text`: its message or its exception contains this text.
             root_id: below this task: submitted by its handler, or by that of a task below. These come with their
@@ -102,12 +105,13 @@ class TasksById:
             create_time_to=None if created_to is None else timestamp(created_to.timestamp()),
             agent_id=agent_id,
             request_id=request_id,
+            group=group,
             error_codes=[code.value[0] for code in error_codes],
             error_reason=error_reason,
             error_text=error_text,
             root_id=root_id,
         )
-        view = task_pb2.TASK_VIEW_FULL if root_id else task_pb2.TASK_VIEW_BASIC
+        view = task_pb2.TASK_VIEW_FULL if full or root_id else task_pb2.TASK_VIEW_BASIC
         page_token = ""
         while limit is None or limit > 0:
             size = _PAGE_TASKS if limit is None else min(limit, _PAGE_TASKS)

@@ -1,4 +1,4 @@
-"""Completion at Tab: methods, agent ids, task ids, schedules and states, from the coordinator.
+"""Completion at Tab: methods, agent ids, task ids, schedules, groups and states, from the coordinator.
 
 The shell waits for the completion, so it has a time limit. An error or an unreachable coordinator gives no completion and no
 message.
@@ -57,6 +57,15 @@ def schedules(ctx: typer.Context, incomplete: str) -> list[str]:
 
     async def known(mesh: Mesh) -> Collection[str]:
         return [schedule.name async for schedule in mesh.schedules.list()]
+
+    return _beginning(_asked(ctx, known), incomplete)
+
+
+def groups(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of groups."""
+
+    async def known(mesh: Mesh) -> Collection[str]:
+        return [group.name async for group in mesh.groups.list()]
 
     return _beginning(_asked(ctx, known), incomplete)
 

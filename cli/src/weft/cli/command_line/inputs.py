@@ -89,6 +89,15 @@ FairnessKey = Annotated[
     str | None,
     typer.Option(metavar="KEY", help="Tasks with different keys have the queue's capacity in turns."),
 ]
+GroupName = Annotated[
+    str | None,
+    typer.Option(
+        "--group",
+        metavar="NAME",
+        help="The group that the tasks belong to; made if there is none.",
+        autocompletion=completion.groups,
+    ),
+]
 Locks = Annotated[
     list[str] | None,
     typer.Option(
@@ -121,6 +130,7 @@ _OPTIONS = {
     "weft-request-id": "--request-id",
     "weft-require": "--require",
     "weft-fairness-key": "--fairness-key",
+    "weft-group": "--group",
     "weft-lock": "--lock",
     "weft-shared-lock": "--shared-lock",
     "weft-consume": "--consume",

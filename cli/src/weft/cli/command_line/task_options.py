@@ -25,6 +25,7 @@ class TaskOptions:
     no_wait: inputs.NoWait = False
     no_cache: inputs.NoCache = False
     fairness_key: inputs.FairnessKey = None
+    group: inputs.GroupName = None
     lock: inputs.Locks = None
     shared_lock: inputs.SharedLocks = None
     consume: inputs.Consumes = None
@@ -60,6 +61,8 @@ class TaskOptions:
             options["cache"] = False
         if self.fairness_key is not None:
             options["fairness_key"] = self.fairness_key
+        if self.group is not None:
+            options["group"] = self.group
         if self.lock or self.shared_lock:
             options["locks"] = inputs.locks(self.lock, self.shared_lock)
         if self.consume:
@@ -88,6 +91,7 @@ class TaskOptions:
             no_wait=self.no_wait or None,
             cache=not self.no_cache,
             fairness_key=self.fairness_key,
+            group=self.group,
             locks=inputs.locks(self.lock, self.shared_lock),
             consumes=inputs.amounts(self.consume, "--consume"),
             metadata=inputs.metadata_entries(self.metadata or [], own_keys=True),

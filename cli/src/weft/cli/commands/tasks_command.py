@@ -61,6 +61,7 @@ def list_tasks(
     until: filters.Until = "",
     agent_id: filters.AgentId = "",
     request_id: filters.RequestId = "",
+    group: filters.GroupName = "",
     error: filters.ErrorText = "",
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="List at most so many tasks.")] = 50,
     target: Target = DEFAULT_TARGET,
@@ -70,7 +71,9 @@ def list_tasks(
     from weft.cli.process.command_runner import run
     from weft.cli.rendering.documents import task_document
 
-    where = filters.FilterOptions(state or (), method, since, until, agent_id, request_id, error).checked()
+    where = filters.FilterOptions(
+        state or (), method, since, until, agent_id, request_id, error, group
+    ).checked()
 
     async def work(mesh: Mesh) -> list[Task]:
         # One more task than shown tells whether there are more.
@@ -288,6 +291,7 @@ def cancel(
     until: filters.Until = "",
     agent_id: filters.AgentId = "",
     request_id: filters.RequestId = "",
+    group: filters.GroupName = "",
     error: filters.ErrorText = "",
     yes: Yes = False,
     dry_run: DryRun = False,
@@ -300,7 +304,7 @@ def cancel(
     """
     from weft.client import TaskState
 
-    given = filters.FilterOptions(state or (), method, since, until, agent_id, request_id, error)
+    given = filters.FilterOptions(state or (), method, since, until, agent_id, request_id, error, group)
     unfinished = [each for each in TaskState if not each.ended]
     _steer(
         given,
@@ -324,6 +328,7 @@ def retry(
     until: filters.Until = "",
     agent_id: filters.AgentId = "",
     request_id: filters.RequestId = "",
+    group: filters.GroupName = "",
     error: filters.ErrorText = "",
     yes: Yes = False,
     dry_run: DryRun = False,
@@ -337,7 +342,7 @@ def retry(
     """
     from weft.client import TaskState
 
-    given = filters.FilterOptions(state or (), method, since, until, agent_id, request_id, error)
+    given = filters.FilterOptions(state or (), method, since, until, agent_id, request_id, error, group)
     steering = Steering(
         "retry",
         (TaskState.FAILED, TaskState.CANCELLED),

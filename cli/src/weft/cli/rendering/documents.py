@@ -99,6 +99,7 @@ def _full_document(task: Task) -> dict[str, Any]:
         "limited_by": task.limited_by,
         "fallback_of": task.fallback_of,
         "fairness_key": task.proto.options.fairness_key,
+        "group": task.group,
         "locks": [{"name": lock.name, "shared": lock.shared} for lock in task.proto.options.locks],
         "consumes": dict(task.proto.options.consumes),
         "attempts": [_attempt_document(attempt) for attempt in task.attempts],

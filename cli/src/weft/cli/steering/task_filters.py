@@ -47,6 +47,12 @@ AgentId = Annotated[
 RequestId = Annotated[
     str, typer.Option("--request-id", metavar="ID", help="Only the task with this request id.")
 ]
+GroupName = Annotated[
+    str,
+    typer.Option(
+        "--group", metavar="NAME", help="Only the tasks of this group.", autocompletion=completion.groups
+    ),
+]
 ErrorText = Annotated[
     str,
     typer.Option(
@@ -72,12 +78,12 @@ class FilterOptions:
     agent_id: str = ""
     request_id: str = ""
     error: str = ""
+    group: str = ""
 
     @property
     def any(self) -> bool:
-        return any(
-            (self.states, self.method, self.since, self.until, self.agent_id, self.request_id, self.error)
-        )
+        who = (self.agent_id, self.request_id, self.group)
+        return any((self.states, self.method, self.since, self.until, self.error, *who))
 
     def checked(self) -> TaskFilter:
         """Check the options.
@@ -94,6 +100,7 @@ class FilterOptions:
                 "created_to": _moment("--until", self.until, now),
                 "agent_id": self.agent_id,
                 "request_id": self.request_id,
+                "group": self.group,
                 **_error(self.error),
             },
         )

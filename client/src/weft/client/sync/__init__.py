@@ -27,6 +27,8 @@ import weft.rpc  # noqa: F401 - before anything that loads gRPC
 from weft.client.sync.background_loop import WrongProcess, WrongThread
 from weft.client.sync.sync_direct_calls import SyncDirect
 from weft.client.sync.sync_fleet import SyncFleet
+from weft.client.sync.sync_group_handle import SyncGroupHandle
+from weft.client.sync.sync_groups import SyncGroups
 from weft.client.sync.sync_mesh import SyncMesh, connect
 from weft.client.sync.sync_method_overrides import SyncMethods
 from weft.client.sync.sync_schedules import SyncSchedules
@@ -37,6 +39,8 @@ from weft.client.sync.sync_tasks_by_id import SyncTasksById
 __all__ = [
     "SyncDirect",
     "SyncFleet",
+    "SyncGroupHandle",
+    "SyncGroups",
     "SyncMesh",
     "SyncMethods",
     "SyncSchedules",

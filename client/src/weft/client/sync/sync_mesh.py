@@ -13,12 +13,15 @@ from typing import Self
 import grpc
 
 from weft.client.api import DEFAULT_TIMEOUT_S
+from weft.client.group_snapshot import Then
 from weft.client.mesh import DEFAULT_PATIENCE_S, DEFAULT_POLICY, Mesh
 from weft.client.mesh import connect as connect_aio
 from weft.client.sync.background_loop import BackgroundLoop
 from weft.client.sync.sync_channel import SyncChannel
 from weft.client.sync.sync_direct_calls import SyncDirect
 from weft.client.sync.sync_fleet import SyncFleet
+from weft.client.sync.sync_group_handle import SyncGroupHandle
+from weft.client.sync.sync_groups import SyncGroups
 from weft.client.sync.sync_method_overrides import SyncMethods
 from weft.client.sync.sync_schedules import SyncSchedules
 from weft.client.sync.sync_tasks import SyncTasks
@@ -111,6 +114,20 @@ class SyncMesh:
     def schedules(self) -> SyncSchedules:
         """Tasks that the mesh submits by itself."""
         return SyncSchedules(self._loop.call(lambda: self._mesh.schedules), self._loop)
+
+    @cached_property
+    def groups(self) -> SyncGroups:
+        """Tasks that belong together, by the names of their groups."""
+        return SyncGroups(self._loop.call(lambda: self._mesh.groups), self._loop)
+
+    def group(self, name: str, *, then: Then | None = None) -> SyncGroupHandle:
+        """A group to submit into. As a context manager it makes the group, and closes it at the end of the block.
+
+        Args:
+            name: 1 to 128 letters, digits, '.', '_', '-' and '/'.
+            then: the callback at its end.
+        """
+        return SyncGroupHandle(self._loop.call(lambda: self._mesh.group(name, then=then)), self._loop)
 
     @cached_property
     def fleet(self) -> SyncFleet:

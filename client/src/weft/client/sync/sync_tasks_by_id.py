@@ -66,13 +66,15 @@ class SyncTasksById:
         created_to: datetime | None = None,
         agent_id: str = "",
         request_id: str = "",
+        group: str = "",
         error_codes: Iterable[grpc.StatusCode] = (),
         error_reason: str = "",
         error_text: str = "",
         root_id: str = "",
         limit: int | None = None,
+        full: bool = False,
     ) -> Generator[Task]:
-        """Tasks that match, newest first, without requests and responses; page by page as they are taken.
+        """Tasks that match, newest first, without requests and responses unless `full`; page by page as they are taken.
 
         Args:
             states: any of these; none: all.
@@ -80,6 +82,7 @@ class SyncTasksById:
             created_from: submitted at this time or later; `created_to`: before this time.
             agent_id: of the current or last attempt.
             request_id: the caller's.
+            group: the name of a group.
             error_codes: the last failure has one of these codes; `error_reason`: it has this reason, or the exception
                 has this type; `error_text`: its message or its exception contains this text.
             root_id: below this task: submitted by its handler, or by that of a task below. These come with their
@@ -96,11 +99,13 @@ class SyncTasksById:
                 created_to=created_to,
                 agent_id=agent_id,
                 request_id=request_id,
+                group=group,
                 error_codes=copied_error_codes,
                 error_reason=error_reason,
                 error_text=error_text,
                 root_id=root_id,
                 limit=limit,
+                full=full,
             )
         )
 
