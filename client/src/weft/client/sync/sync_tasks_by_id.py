@@ -81,8 +81,7 @@ class SyncTasksById:
             method: full name.
             created_from: submitted at this time or later; `created_to`: before this time.
             agent_id: of the current or last attempt.
-            request_id: the caller's.
-            group: the name of a group.
+            request_id: the caller's; `group`: the name of a group.
             error_codes: the last failure has one of these codes; `error_reason`: it has this reason, or the exception
                 has this type; `error_text`: its message or its exception contains this text.
             root_id: below this task: submitted by its handler, or by that of a task below. These come with their
