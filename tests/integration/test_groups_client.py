@@ -52,8 +52,8 @@ async def mesh(harness: MeshHarness) -> AsyncIterator[Mesh]:
 
 async def test_a_block_makes_closes_and_gathers(mesh: Mesh) -> None:
     async with mesh.group("block", then=THEN) as group:
-        handles = [await group.submit(PROBE.Echo, ProbeRequest(text=str(n))) for n in range(3)]
-        async for _ in mesh.tasks.run_many(PROBE.Echo, [ProbeRequest(text="x")] * 4, group="block"):
+        handles = [await group.submit(PROBE.Call, ProbeRequest(text=str(n))) for n in range(3)]
+        async for _ in mesh.tasks.run_many(PROBE.Call, [ProbeRequest(text="x")] * 4, group="block"):
             pass
     ended = await group.wait(20)
     assert ended.counts == {TaskState.SUCCEEDED: 7}
@@ -70,7 +70,7 @@ async def test_a_block_makes_closes_and_gathers(mesh: Mesh) -> None:
     callback = await mesh.tasks.handle(CALL, await asyncio.wait_for(told(), 20)).ended(20)
     assert callback.succeeded
     with pytest.raises(FailedPrecondition) as refused:
-        await group.submit(PROBE.Echo, ProbeRequest())
+        await group.submit(PROBE.Call, ProbeRequest())
     assert refused.value.reason == errors_pb2.ERROR_REASON_GROUP_CLOSED
     with pytest.raises(AlreadyExists):
         await mesh.groups.create("block", then=Then(ECHO, ProbeRequest()))
@@ -79,7 +79,7 @@ async def test_a_block_makes_closes_and_gathers(mesh: Mesh) -> None:
 async def test_a_block_that_fails_leaves_the_group_open(mesh: Mesh) -> None:
     with pytest.raises(ZeroDivisionError):
         async with mesh.group("broken", then=THEN) as group:
-            await group.submit(PROBE.Echo, ProbeRequest(), delay_s=1000.0)
+            await group.submit(PROBE.Call, ProbeRequest(), delay_s=1000.0)
             raise ZeroDivisionError
     assert (await group.snapshot()).closed_at is None
     with pytest.raises(DeadlineExceeded, match="it is open"):
@@ -95,10 +95,10 @@ async def test_groups_without_asyncio(harness: MeshHarness) -> None:
     def work() -> tuple[Any, Any]:
         with sync_client.connect(harness.target) as mesh:
             with mesh.group("threads", then=THEN) as group:
-                assert group.submit(PROBE.Echo, ProbeRequest(text="s")).result(20).text == "s"
+                assert group.submit(PROBE.Call, ProbeRequest(text="s")).result(20).text == "s"
             ended = group.wait(20)
             with pytest.raises(WeftError), mesh.group("threads", then=THEN) as again:
-                again.submit(PROBE.Echo, ProbeRequest())
+                again.submit(PROBE.Call, ProbeRequest())
             return ended, [each.name for each in mesh.groups.list()]
 
     ended, names = await asyncio.to_thread(work)
@@ -111,7 +111,7 @@ async def test_groups_by_the_command(harness: MeshHarness) -> None:
         return await weft(*args, target=harness.target)
 
     request = '{"text": "c"}'
-    done = await run("submit", ECHO, request, "--group", "cli")
+    done = await run("submit", CALL, request, "--group", "cli")
     assert done.status == 0, done.err
     done = await run("groups", "wait", "cli", "--close", "--json")
     assert done.status == 0, done.err
@@ -124,7 +124,7 @@ async def test_groups_by_the_command(harness: MeshHarness) -> None:
     assert "cli" in done.out
     done = await run("tasks", "list", "--group", "cli", "--json")
     assert len(done.document) == 1
-    await run("submit", ECHO, request, "--group", "cli2", "--delay-s", "1000")
+    await run("submit", CALL, request, "--group", "cli2", "--delay-s", "1000")
     done = await run("groups", "wait", "cli2", "--timeout-s", "0.1")
     assert done.status == 1
     assert "it is open" in done.err
