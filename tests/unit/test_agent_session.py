@@ -74,7 +74,7 @@ def test_hello_says_who_it_is(coordinator: ScriptedCoordinator) -> None:
 def test_the_contract_is_sent_only_when_asked_for(coordinator: ScriptedCoordinator) -> None:
     with running(probe_agent(coordinator.address)):
         session = coordinator.accept()
-        session.welcome()
+        session.welcome(heartbeat_s=0.2)
         session.wait_state(lambda state: state.sequence >= 2)
         assert not any(message.HasField("contract") for message in session.received)
         session.drop()
@@ -303,7 +303,7 @@ def test_an_assignment_that_comes_twice_runs_once(coordinator: ScriptedCoordinat
     request = probe_pb2.ProbeRequest(ledger=str(ledger), text="x")
     with running(probe_agent(coordinator.address)):
         session = coordinator.accept()
-        session.welcome()
+        session.welcome(heartbeat_s=0.2)
         twice = [assignment("t", f"{PROBE}Call", request)] * 2
         session.send(assignments=twice)
         session.send(assignments=twice)
@@ -443,7 +443,7 @@ def test_stopping_cancels_and_hands_back_what_outlasts_the_grace(coordinator: Sc
     agent = probe_agent(coordinator.address, slots=4, drain_grace_s=0.2)
     with running(agent) as run:
         session = coordinator.accept()
-        session.welcome()
+        session.welcome(heartbeat_s=0.2)
         slow = probe_pb2.ProbeRequest(sleep_s=60)
         session.assign("async", f"{PROBE}Call", slow)
         session.assign("sync", f"{PROBE}CallSync", slow)
@@ -459,7 +459,7 @@ def test_stopping_twice_does_not_wait(coordinator: ScriptedCoordinator) -> None:
     agent = probe_agent(coordinator.address, drain_grace_s=60)
     with running(agent) as run:
         session = coordinator.accept()
-        session.welcome()
+        session.welcome(heartbeat_s=0.2)
         session.assign("t", f"{PROBE}Call", probe_pb2.ProbeRequest(sleep_s=60, ignore_cancel=True))
         session.wait_state(lambda state: state.used_slots == 1)
         agent.stop()
