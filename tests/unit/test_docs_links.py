@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from scripts import metrics_table
 from tests.support.processes import ROOT
 from weft.rpc.telemetry import attributes
 
+METRICS = frozenset(spec.name for specs in metrics_table.GROUPS.values() for spec in specs)
 PAGES = sorted(
     {
         *ROOT.glob("*.md"),
@@ -51,8 +53,8 @@ def broken_links(page: Path) -> Iterator[str]:
 
 
 def is_there(name: str) -> bool:
-    """Whether a dotted name is a module, something in one, or an attribute of spans."""
-    if name in vars(attributes).values():
+    """Whether a dotted name is a module, something in one, an attribute of spans, or a metric."""
+    if name in vars(attributes).values() or name in METRICS:
         return True
     parts = name.split(".")
     for end in range(len(parts), 1, -1):

@@ -58,10 +58,10 @@ def test_the_least_loaded_first() -> None:
     busy, idle, half = session("busy"), session("idle"), session("half")
     for taker, held in ((busy, 3), (half, 2)):
         for number in range(held):
-            taker.hold(AttemptRef(f"{number}", 1), 1)
+            taker.hold(AttemptRef(f"{number}", 1), (1, "", 0.0, ""))
     index = index_of(busy, idle, half)
     assert taken(index, 9) == ["idle", "half", "busy"]
-    busy.hold(AttemptRef("last", 1), 1)
+    busy.hold(AttemptRef("last", 1), (1, "", 0.0, ""))
     assert taken(index, 9) == ["idle", "half"], "who is full is left out, told or not"
     busy.let_go(AttemptRef("last", 1))
     index.changed(busy)
@@ -92,12 +92,12 @@ def test_who_keeps_failing_gets_nothing_while_others_serve_the_queue() -> None:
     index = index_of(bad, one, other)
     assert taken(index, 9) == ["one", "other"]
     for taker in (one, other):
-        taker.hold(AttemptRef("x", 1), 1)
+        taker.hold(AttemptRef("x", 1), (1, "", 0.0, ""))
     assert taken(index, 9) == [], (
         "nor when the others are full: their slots come free sooner than this one works"
     )
     assert taken(index, 9, now_s=NOW_S + 1.1 * RULES.base_ejection_s) == ["bad"], "it is on trial"
-    bad.hold(AttemptRef("trial", 1), 1)
+    bad.hold(AttemptRef("trial", 1), (1, "", 0.0, ""))
     index.changed(bad)
     assert taken(index, 9) == [], "one attempt at a time"
 
@@ -227,7 +227,7 @@ class AgainstALookAtAll(RuleBasedStateMachine):
             assert self.index.room(each, key) == each.room(all_slots=each in free)
         for each in found:
             self.count += 1
-            each.hold(AttemptRef(f"t{self.count}", 1), 1)
+            each.hold(AttemptRef(f"t{self.count}", 1), (1, "", 0.0, ""))
             self.index.changed(each)
 
 
@@ -312,7 +312,7 @@ class Passes:
 async def test_a_retry_goes_to_another_agent_though_that_is_busier(h: Harness) -> None:
     passes = Passes(h)
     one, other = await passes.agent("one", slots=8), await passes.agent("other", slots=2)
-    other.hold(AttemptRef("x", 1), 1)
+    other.hold(AttemptRef("x", 1), (1, "", 0.0, ""))
     await passes.failed_at(one)
     await passes.run()
     assert (len(one.held), len(other.held)) == (0, 2)
@@ -331,7 +331,7 @@ async def test_a_retry_goes_to_the_same_agent_where_no_other_serves_its_queue(h:
 async def test_a_retry_does_not_wait_for_an_agent_that_keeps_failing(h: Harness) -> None:
     passes = Passes(h)
     one, full, bad = await passes.agent("one"), await passes.agent("full"), await passes.agent("bad")
-    full.hold(AttemptRef("x", 1), 1)
+    full.hold(AttemptRef("x", 1), (1, "", 0.0, ""))
     fail(bad)
     passes.index.changed(bad)
     await passes.failed_at(one)
@@ -347,7 +347,7 @@ async def test_a_retry_waits_for_another_agent_for_a_while(h: Harness, elsewhere
     passes = Passes(h, elsewhere=elsewhere)
     one = await passes.agent("one")
     if not elsewhere:
-        (await passes.agent("full")).hold(AttemptRef("x", 1), 1)
+        (await passes.agent("full")).hold(AttemptRef("x", 1), (1, "", 0.0, ""))
     await passes.failed_at(one)
     await passes.run()
     passes.now_s += PATIENCE_S * 0.9

@@ -1,3 +1,4 @@
+from google.protobuf import duration_pb2 as _duration_pb2
 from weft.v1 import fleet_pb2 as _fleet_pb2
 from weft.v1 import task_pb2 as _task_pb2
 from google.protobuf.internal import containers as _containers
@@ -57,7 +58,7 @@ class LoadReport(_message.Message):
     def __init__(self, used_slots: _Optional[int] = ..., slots: _Optional[int] = ..., host: _Optional[_Union[_fleet_pb2.HostLoad, _Mapping]] = ...) -> None: ...
 
 class OrcaLoadReport(_message.Message):
-    __slots__ = ("cpu_utilization", "mem_utilization", "named_metrics", "application_utilization")
+    __slots__ = ("cpu_utilization", "mem_utilization", "rps_fractional", "eps", "named_metrics", "application_utilization")
     class NamedMetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -67,13 +68,23 @@ class OrcaLoadReport(_message.Message):
         def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     CPU_UTILIZATION_FIELD_NUMBER: _ClassVar[int]
     MEM_UTILIZATION_FIELD_NUMBER: _ClassVar[int]
+    RPS_FRACTIONAL_FIELD_NUMBER: _ClassVar[int]
+    EPS_FIELD_NUMBER: _ClassVar[int]
     NAMED_METRICS_FIELD_NUMBER: _ClassVar[int]
     APPLICATION_UTILIZATION_FIELD_NUMBER: _ClassVar[int]
     cpu_utilization: float
     mem_utilization: float
+    rps_fractional: float
+    eps: float
     named_metrics: _containers.ScalarMap[str, float]
     application_utilization: float
-    def __init__(self, cpu_utilization: _Optional[float] = ..., mem_utilization: _Optional[float] = ..., named_metrics: _Optional[_Mapping[str, float]] = ..., application_utilization: _Optional[float] = ...) -> None: ...
+    def __init__(self, cpu_utilization: _Optional[float] = ..., mem_utilization: _Optional[float] = ..., rps_fractional: _Optional[float] = ..., eps: _Optional[float] = ..., named_metrics: _Optional[_Mapping[str, float]] = ..., application_utilization: _Optional[float] = ...) -> None: ...
+
+class OrcaLoadReportRequest(_message.Message):
+    __slots__ = ("report_interval",)
+    REPORT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    report_interval: _duration_pb2.Duration
+    def __init__(self, report_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class DescribeAgentRequest(_message.Message):
     __slots__ = ()

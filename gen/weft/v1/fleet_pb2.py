@@ -27,51 +27,61 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from weft.v1 import options_pb2 as weft_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13weft/v1/fleet.proto\x12\x07weft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15weft/v1/options.proto\"D\n\x0cHostedMethod\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tslot_cost\x18\x02 \x01(\r\x12\x13\n\x0bunavailable\x18\x03 \x01(\x08\"v\n\x08HostLoad\x12\x19\n\x11process_cpu_cores\x18\x01 \x01(\x01\x12\x1c\n\x14process_memory_bytes\x18\x02 \x01(\x04\x12\x16\n\x0ehost_cpu_ratio\x18\x03 \x01(\x01\x12\x19\n\x11host_memory_ratio\x18\x04 \x01(\x01\"\xca\x07\n\x05\x41gent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\"\n\x05state\x18\x04 \x01(\x0e\x32\x13.weft.v1.AgentState\x12,\n\rdesired_state\x18\x05 \x01(\x0e\x32\x15.weft.v1.DesiredState\x12*\n\x06labels\x18\x06 \x03(\x0b\x32\x1a.weft.v1.Agent.LabelsEntry\x12\x30\n\tresources\x18\x07 \x03(\x0b\x32\x1d.weft.v1.Agent.ResourcesEntry\x12&\n\x07methods\x18\x08 \x03(\x0b\x32\x15.weft.v1.HostedMethod\x12\x15\n\rcontract_hash\x18\t \x01(\t\x12\r\n\x05slots\x18\n \x01(\r\x12\x12\n\nused_slots\x18\x0b \x01(\r\x12\x11\n\tin_flight\x18\x0c \x01(\r\x12\x1a\n\x12\x61\x64vertised_address\x18\r \x01(\t\x12\x1f\n\x04load\x18\x0e \x01(\x0b\x32\x11.weft.v1.HostLoad\x12\x30\n\x0c\x63onnect_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_seen_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x11 \x01(\t\x12\x37\n\x14heartbeat_round_trip\x18\x12 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1d\n\x15stale_results_refused\x18\x13 \x01(\x04\x12*\n\x0c\x64irect_state\x18\x14 \x01(\x0e\x32\x14.weft.v1.DirectState\x12\x16\n\x0e\x64irect_problem\x18\x15 \x01(\t\x12\x0f\n\x07\x66\x61iling\x18\x16 \x01(\x08\x12\x15\n\roverrun_slots\x18\x17 \x01(\r\x12\x17\n\x0foverrun_methods\x18\x18 \x03(\t\x12*\n\x0cresource_use\x18\x1b \x03(\x0b\x32\x14.weft.v1.ResourceUse\x12#\n\x08\x65jection\x18\x19 \x01(\x0b\x32\x11.weft.v1.Ejection\x12)\n\x0cslow_methods\x18\x1a \x03(\x0b\x32\x13.weft.v1.SlowMethod\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x30\n\x0eResourcesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"g\n\x08\x45jection\x12,\n\x08\x65nd_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\x10\n\x08\x66\x61ilures\x18\x03 \x01(\r\x12\x0c\n\x04\x63ode\x18\x04 \x01(\x05\"~\n\nSlowMethod\x12\x0e\n\x06method\x18\x01 \x01(\t\x12/\n\x0c\x61ttempt_time\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0ctypical_time\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"e\n\x0bResourceUse\x12\x10\n\x08resource\x18\x01 \x01(\t\x12\x10\n\x08\x64\x65\x63lared\x18\x02 \x01(\x01\x12\x0c\n\x04used\x18\x03 \x01(\x01\x12$\n\x05users\x18\x04 \x03(\x0b\x32\x15.weft.v1.ResourceUser\"/\n\x0cResourceUser\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x01\"P\n\tLockState\x12\x0c\n\x04name\x18\x01 \x01(\t\x12$\n\x07holders\x18\x02 \x03(\x0b\x32\x13.weft.v1.LockHolder\x12\x0f\n\x07waiting\x18\x03 \x01(\x04\"o\n\nLockHolder\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06shared\x18\x04 \x01(\x08\"\xb3\x02\n\x05Queue\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x14\n\x0crequirements\x18\x02 \x01(\t\x12\x0e\n\x06queued\x18\x03 \x01(\x04\x12\x11\n\tscheduled\x18\x04 \x01(\x04\x12\x0f\n\x07running\x18\x05 \x01(\x04\x12\x0e\n\x06paused\x18\x06 \x01(\x08\x12\x0e\n\x06\x61gents\x18\x07 \x01(\r\x12-\n\noldest_age\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12!\n\x07waiting\x18\t \x01(\x0b\x32\x10.weft.v1.Waiting\x12\x0f\n\x07limited\x18\n \x01(\x04\x12!\n\x06limits\x18\x0b \x03(\x0b\x32\x11.weft.v1.RunLimit\x12*\n\x0foperator_limits\x18\x0c \x03(\x0b\x32\x11.weft.v1.RunLimit\"<\n\x07Waiting\x12#\n\x06reason\x18\x01 \x01(\x0e\x32\x13.weft.v1.WaitReason\x12\x0c\n\x04text\x18\x02 \x01(\t*}\n\x0c\x44\x65siredState\x12\x1d\n\x19\x44\x45SIRED_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44\x45SIRED_STATE_ACTIVE\x10\x01\x12\x1a\n\x16\x44\x45SIRED_STATE_DRAINING\x10\x02\x12\x18\n\x14\x44\x45SIRED_STATE_PAUSED\x10\x03*\xb8\x01\n\nAgentState\x12\x1b\n\x17\x41GENT_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41GENT_STATE_ACTIVE\x10\x01\x12\x18\n\x14\x41GENT_STATE_DRAINING\x10\x02\x12\x16\n\x12\x41GENT_STATE_PAUSED\x10\x03\x12\x17\n\x13\x41GENT_STATE_SUSPECT\x10\x04\x12\x14\n\x10\x41GENT_STATE_LOST\x10\x05\x12\x14\n\x10\x41GENT_STATE_LEFT\x10\x06*\xa4\x01\n\nMethodKind\x12\x1b\n\x17METHOD_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11METHOD_KIND_UNARY\x10\x01\x12 \n\x1cMETHOD_KIND_SERVER_STREAMING\x10\x02\x12 \n\x1cMETHOD_KIND_CLIENT_STREAMING\x10\x03\x12\x1e\n\x1aMETHOD_KIND_BIDI_STREAMING\x10\x04*e\n\x0b\x44irectState\x12\x1c\n\x18\x44IRECT_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44IRECT_STATE_REACHABLE\x10\x01\x12\x1c\n\x18\x44IRECT_STATE_UNREACHABLE\x10\x02*\x88\x02\n\nWaitReason\x12\x1b\n\x17WAIT_REASON_UNSPECIFIED\x10\x00\x12\x1a\n\x16WAIT_REASON_START_TIME\x10\x01\x12\x15\n\x11WAIT_REASON_RETRY\x10\x02\x12\x16\n\x12WAIT_REASON_PAUSED\x10\x03\x12\x18\n\x14WAIT_REASON_NO_AGENT\x10\x04\x12\x1b\n\x17WAIT_REASON_AGENTS_BUSY\x10\x05\x12\x14\n\x10WAIT_REASON_TURN\x10\x06\x12\x15\n\x11WAIT_REASON_LIMIT\x10\x07\x12\x14\n\x10WAIT_REASON_LOCK\x10\x08\x12\x18\n\x14WAIT_REASON_RESOURCE\x10\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13weft/v1/fleet.proto\x12\x07weft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15weft/v1/options.proto\"D\n\x0cHostedMethod\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tslot_cost\x18\x02 \x01(\r\x12\x13\n\x0bunavailable\x18\x03 \x01(\x08\"\xf9\x01\n\x08HostLoad\x12\x19\n\x11process_cpu_cores\x18\x01 \x01(\x01\x12\x1c\n\x14process_memory_bytes\x18\x02 \x01(\x04\x12\x16\n\x0ehost_cpu_ratio\x18\x03 \x01(\x01\x12\x19\n\x11host_memory_ratio\x18\x04 \x01(\x01\x12#\n\x06\x64\x65tail\x18\x05 \x01(\x0b\x32\x13.weft.v1.HostDetail\x12-\n\x06gauges\x18\x06 \x03(\x0b\x32\x1d.weft.v1.HostLoad.GaugesEntry\x1a-\n\x0bGaugesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xfa\x02\n\nHostDetail\x12\x13\n\x0b\x63ore_ratios\x18\x01 \x03(\x02\x12\x15\n\rload_averages\x18\x02 \x03(\x02\x12\x14\n\x0cmemory_bytes\x18\x03 \x01(\x04\x12\x19\n\x11used_memory_bytes\x18\x04 \x01(\x04\x12\x12\n\nswap_bytes\x18\x05 \x01(\x04\x12\x17\n\x0fused_swap_bytes\x18\x06 \x01(\x04\x12-\n\npartitions\x18\x07 \x03(\x0b\x32\x19.weft.v1.PartitionFigures\x12\x18\n\x10sent_bytes_per_s\x18\x08 \x01(\x01\x12\x1c\n\x14received_bytes_per_s\x18\t \x01(\x01\x12\x12\n\nopen_files\x18\n \x01(\r\x12\x0f\n\x07threads\x18\x0b \x01(\r\x12\x17\n\x0f\x63pu_limit_cores\x18\x0c \x01(\x01\x12\x1a\n\x12memory_limit_bytes\x18\r \x01(\x04\x12!\n\x04gpus\x18\x0e \x03(\x0b\x32\x13.weft.v1.GpuFigures\"\x80\x01\n\x10PartitionFigures\x12\r\n\x05mount\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x12\n\nused_bytes\x18\x03 \x01(\x04\x12\x18\n\x10read_bytes_per_s\x18\x04 \x01(\x01\x12\x1b\n\x13written_bytes_per_s\x18\x05 \x01(\x01\"^\n\nGpuFigures\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tuse_ratio\x18\x02 \x01(\x02\x12\x14\n\x0cmemory_bytes\x18\x03 \x01(\x04\x12\x19\n\x11used_memory_bytes\x18\x04 \x01(\x04\"\xca\x07\n\x05\x41gent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0binstance_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\"\n\x05state\x18\x04 \x01(\x0e\x32\x13.weft.v1.AgentState\x12,\n\rdesired_state\x18\x05 \x01(\x0e\x32\x15.weft.v1.DesiredState\x12*\n\x06labels\x18\x06 \x03(\x0b\x32\x1a.weft.v1.Agent.LabelsEntry\x12\x30\n\tresources\x18\x07 \x03(\x0b\x32\x1d.weft.v1.Agent.ResourcesEntry\x12&\n\x07methods\x18\x08 \x03(\x0b\x32\x15.weft.v1.HostedMethod\x12\x15\n\rcontract_hash\x18\t \x01(\t\x12\r\n\x05slots\x18\n \x01(\r\x12\x12\n\nused_slots\x18\x0b \x01(\r\x12\x11\n\tin_flight\x18\x0c \x01(\r\x12\x1a\n\x12\x61\x64vertised_address\x18\r \x01(\t\x12\x1f\n\x04load\x18\x0e \x01(\x0b\x32\x11.weft.v1.HostLoad\x12\x30\n\x0c\x63onnect_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_seen_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x11 \x01(\t\x12\x37\n\x14heartbeat_round_trip\x18\x12 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1d\n\x15stale_results_refused\x18\x13 \x01(\x04\x12*\n\x0c\x64irect_state\x18\x14 \x01(\x0e\x32\x14.weft.v1.DirectState\x12\x16\n\x0e\x64irect_problem\x18\x15 \x01(\t\x12\x0f\n\x07\x66\x61iling\x18\x16 \x01(\x08\x12\x15\n\roverrun_slots\x18\x17 \x01(\r\x12\x17\n\x0foverrun_methods\x18\x18 \x03(\t\x12*\n\x0cresource_use\x18\x1b \x03(\x0b\x32\x14.weft.v1.ResourceUse\x12#\n\x08\x65jection\x18\x19 \x01(\x0b\x32\x11.weft.v1.Ejection\x12)\n\x0cslow_methods\x18\x1a \x03(\x0b\x32\x13.weft.v1.SlowMethod\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x30\n\x0eResourcesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"g\n\x08\x45jection\x12,\n\x08\x65nd_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\x10\n\x08\x66\x61ilures\x18\x03 \x01(\r\x12\x0c\n\x04\x63ode\x18\x04 \x01(\x05\"~\n\nSlowMethod\x12\x0e\n\x06method\x18\x01 \x01(\t\x12/\n\x0c\x61ttempt_time\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0ctypical_time\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"e\n\x0bResourceUse\x12\x10\n\x08resource\x18\x01 \x01(\t\x12\x10\n\x08\x64\x65\x63lared\x18\x02 \x01(\x01\x12\x0c\n\x04used\x18\x03 \x01(\x01\x12$\n\x05users\x18\x04 \x03(\x0b\x32\x15.weft.v1.ResourceUser\"/\n\x0cResourceUser\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x01\"P\n\tLockState\x12\x0c\n\x04name\x18\x01 \x01(\t\x12$\n\x07holders\x18\x02 \x03(\x0b\x32\x13.weft.v1.LockHolder\x12\x0f\n\x07waiting\x18\x03 \x01(\x04\"o\n\nLockHolder\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06shared\x18\x04 \x01(\x08\"\xb3\x02\n\x05Queue\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x14\n\x0crequirements\x18\x02 \x01(\t\x12\x0e\n\x06queued\x18\x03 \x01(\x04\x12\x11\n\tscheduled\x18\x04 \x01(\x04\x12\x0f\n\x07running\x18\x05 \x01(\x04\x12\x0e\n\x06paused\x18\x06 \x01(\x08\x12\x0e\n\x06\x61gents\x18\x07 \x01(\r\x12-\n\noldest_age\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12!\n\x07waiting\x18\t \x01(\x0b\x32\x10.weft.v1.Waiting\x12\x0f\n\x07limited\x18\n \x01(\x04\x12!\n\x06limits\x18\x0b \x03(\x0b\x32\x11.weft.v1.RunLimit\x12*\n\x0foperator_limits\x18\x0c \x03(\x0b\x32\x11.weft.v1.RunLimit\"<\n\x07Waiting\x12#\n\x06reason\x18\x01 \x01(\x0e\x32\x13.weft.v1.WaitReason\x12\x0c\n\x04text\x18\x02 \x01(\t*}\n\x0c\x44\x65siredState\x12\x1d\n\x19\x44\x45SIRED_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44\x45SIRED_STATE_ACTIVE\x10\x01\x12\x1a\n\x16\x44\x45SIRED_STATE_DRAINING\x10\x02\x12\x18\n\x14\x44\x45SIRED_STATE_PAUSED\x10\x03*\xb8\x01\n\nAgentState\x12\x1b\n\x17\x41GENT_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41GENT_STATE_ACTIVE\x10\x01\x12\x18\n\x14\x41GENT_STATE_DRAINING\x10\x02\x12\x16\n\x12\x41GENT_STATE_PAUSED\x10\x03\x12\x17\n\x13\x41GENT_STATE_SUSPECT\x10\x04\x12\x14\n\x10\x41GENT_STATE_LOST\x10\x05\x12\x14\n\x10\x41GENT_STATE_LEFT\x10\x06*\xa4\x01\n\nMethodKind\x12\x1b\n\x17METHOD_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11METHOD_KIND_UNARY\x10\x01\x12 \n\x1cMETHOD_KIND_SERVER_STREAMING\x10\x02\x12 \n\x1cMETHOD_KIND_CLIENT_STREAMING\x10\x03\x12\x1e\n\x1aMETHOD_KIND_BIDI_STREAMING\x10\x04*e\n\x0b\x44irectState\x12\x1c\n\x18\x44IRECT_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44IRECT_STATE_REACHABLE\x10\x01\x12\x1c\n\x18\x44IRECT_STATE_UNREACHABLE\x10\x02*\x88\x02\n\nWaitReason\x12\x1b\n\x17WAIT_REASON_UNSPECIFIED\x10\x00\x12\x1a\n\x16WAIT_REASON_START_TIME\x10\x01\x12\x15\n\x11WAIT_REASON_RETRY\x10\x02\x12\x16\n\x12WAIT_REASON_PAUSED\x10\x03\x12\x18\n\x14WAIT_REASON_NO_AGENT\x10\x04\x12\x1b\n\x17WAIT_REASON_AGENTS_BUSY\x10\x05\x12\x14\n\x10WAIT_REASON_TURN\x10\x06\x12\x15\n\x11WAIT_REASON_LIMIT\x10\x07\x12\x14\n\x10WAIT_REASON_LOCK\x10\x08\x12\x18\n\x14WAIT_REASON_RESOURCE\x10\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'weft.v1.fleet_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_HOSTLOAD_GAUGESENTRY']._loaded_options = None
+  _globals['_HOSTLOAD_GAUGESENTRY']._serialized_options = b'8\001'
   _globals['_AGENT_LABELSENTRY']._loaded_options = None
   _globals['_AGENT_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_AGENT_RESOURCESENTRY']._loaded_options = None
   _globals['_AGENT_RESOURCESENTRY']._serialized_options = b'8\001'
-  _globals['_DESIREDSTATE']._serialized_start=2235
-  _globals['_DESIREDSTATE']._serialized_end=2360
-  _globals['_AGENTSTATE']._serialized_start=2363
-  _globals['_AGENTSTATE']._serialized_end=2547
-  _globals['_METHODKIND']._serialized_start=2550
-  _globals['_METHODKIND']._serialized_end=2714
-  _globals['_DIRECTSTATE']._serialized_start=2716
-  _globals['_DIRECTSTATE']._serialized_end=2817
-  _globals['_WAITREASON']._serialized_start=2820
-  _globals['_WAITREASON']._serialized_end=3084
+  _globals['_DESIREDSTATE']._serialized_start=2975
+  _globals['_DESIREDSTATE']._serialized_end=3100
+  _globals['_AGENTSTATE']._serialized_start=3103
+  _globals['_AGENTSTATE']._serialized_end=3287
+  _globals['_METHODKIND']._serialized_start=3290
+  _globals['_METHODKIND']._serialized_end=3454
+  _globals['_DIRECTSTATE']._serialized_start=3456
+  _globals['_DIRECTSTATE']._serialized_end=3557
+  _globals['_WAITREASON']._serialized_start=3560
+  _globals['_WAITREASON']._serialized_end=3824
   _globals['_HOSTEDMETHOD']._serialized_start=120
   _globals['_HOSTEDMETHOD']._serialized_end=188
-  _globals['_HOSTLOAD']._serialized_start=190
-  _globals['_HOSTLOAD']._serialized_end=308
-  _globals['_AGENT']._serialized_start=311
-  _globals['_AGENT']._serialized_end=1281
-  _globals['_AGENT_LABELSENTRY']._serialized_start=1186
-  _globals['_AGENT_LABELSENTRY']._serialized_end=1231
-  _globals['_AGENT_RESOURCESENTRY']._serialized_start=1233
-  _globals['_AGENT_RESOURCESENTRY']._serialized_end=1281
-  _globals['_EJECTION']._serialized_start=1283
-  _globals['_EJECTION']._serialized_end=1386
-  _globals['_SLOWMETHOD']._serialized_start=1388
-  _globals['_SLOWMETHOD']._serialized_end=1514
-  _globals['_RESOURCEUSE']._serialized_start=1516
-  _globals['_RESOURCEUSE']._serialized_end=1617
-  _globals['_RESOURCEUSER']._serialized_start=1619
-  _globals['_RESOURCEUSER']._serialized_end=1666
-  _globals['_LOCKSTATE']._serialized_start=1668
-  _globals['_LOCKSTATE']._serialized_end=1748
-  _globals['_LOCKHOLDER']._serialized_start=1750
-  _globals['_LOCKHOLDER']._serialized_end=1861
-  _globals['_QUEUE']._serialized_start=1864
-  _globals['_QUEUE']._serialized_end=2171
-  _globals['_WAITING']._serialized_start=2173
-  _globals['_WAITING']._serialized_end=2233
+  _globals['_HOSTLOAD']._serialized_start=191
+  _globals['_HOSTLOAD']._serialized_end=440
+  _globals['_HOSTLOAD_GAUGESENTRY']._serialized_start=395
+  _globals['_HOSTLOAD_GAUGESENTRY']._serialized_end=440
+  _globals['_HOSTDETAIL']._serialized_start=443
+  _globals['_HOSTDETAIL']._serialized_end=821
+  _globals['_PARTITIONFIGURES']._serialized_start=824
+  _globals['_PARTITIONFIGURES']._serialized_end=952
+  _globals['_GPUFIGURES']._serialized_start=954
+  _globals['_GPUFIGURES']._serialized_end=1048
+  _globals['_AGENT']._serialized_start=1051
+  _globals['_AGENT']._serialized_end=2021
+  _globals['_AGENT_LABELSENTRY']._serialized_start=1926
+  _globals['_AGENT_LABELSENTRY']._serialized_end=1971
+  _globals['_AGENT_RESOURCESENTRY']._serialized_start=1973
+  _globals['_AGENT_RESOURCESENTRY']._serialized_end=2021
+  _globals['_EJECTION']._serialized_start=2023
+  _globals['_EJECTION']._serialized_end=2126
+  _globals['_SLOWMETHOD']._serialized_start=2128
+  _globals['_SLOWMETHOD']._serialized_end=2254
+  _globals['_RESOURCEUSE']._serialized_start=2256
+  _globals['_RESOURCEUSE']._serialized_end=2357
+  _globals['_RESOURCEUSER']._serialized_start=2359
+  _globals['_RESOURCEUSER']._serialized_end=2406
+  _globals['_LOCKSTATE']._serialized_start=2408
+  _globals['_LOCKSTATE']._serialized_end=2488
+  _globals['_LOCKHOLDER']._serialized_start=2490
+  _globals['_LOCKHOLDER']._serialized_end=2601
+  _globals['_QUEUE']._serialized_start=2604
+  _globals['_QUEUE']._serialized_end=2911
+  _globals['_WAITING']._serialized_start=2913
+  _globals['_WAITING']._serialized_end=2973
 # @@protoc_insertion_point(module_scope)

@@ -94,16 +94,85 @@ class HostedMethod(_message.Message):
     def __init__(self, name: _Optional[str] = ..., slot_cost: _Optional[int] = ..., unavailable: bool = ...) -> None: ...
 
 class HostLoad(_message.Message):
-    __slots__ = ("process_cpu_cores", "process_memory_bytes", "host_cpu_ratio", "host_memory_ratio")
+    __slots__ = ("process_cpu_cores", "process_memory_bytes", "host_cpu_ratio", "host_memory_ratio", "detail", "gauges")
+    class GaugesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     PROCESS_CPU_CORES_FIELD_NUMBER: _ClassVar[int]
     PROCESS_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     HOST_CPU_RATIO_FIELD_NUMBER: _ClassVar[int]
     HOST_MEMORY_RATIO_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    GAUGES_FIELD_NUMBER: _ClassVar[int]
     process_cpu_cores: float
     process_memory_bytes: int
     host_cpu_ratio: float
     host_memory_ratio: float
-    def __init__(self, process_cpu_cores: _Optional[float] = ..., process_memory_bytes: _Optional[int] = ..., host_cpu_ratio: _Optional[float] = ..., host_memory_ratio: _Optional[float] = ...) -> None: ...
+    detail: HostDetail
+    gauges: _containers.ScalarMap[str, float]
+    def __init__(self, process_cpu_cores: _Optional[float] = ..., process_memory_bytes: _Optional[int] = ..., host_cpu_ratio: _Optional[float] = ..., host_memory_ratio: _Optional[float] = ..., detail: _Optional[_Union[HostDetail, _Mapping]] = ..., gauges: _Optional[_Mapping[str, float]] = ...) -> None: ...
+
+class HostDetail(_message.Message):
+    __slots__ = ("core_ratios", "load_averages", "memory_bytes", "used_memory_bytes", "swap_bytes", "used_swap_bytes", "partitions", "sent_bytes_per_s", "received_bytes_per_s", "open_files", "threads", "cpu_limit_cores", "memory_limit_bytes", "gpus")
+    CORE_RATIOS_FIELD_NUMBER: _ClassVar[int]
+    LOAD_AVERAGES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    USED_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SWAP_BYTES_FIELD_NUMBER: _ClassVar[int]
+    USED_SWAP_BYTES_FIELD_NUMBER: _ClassVar[int]
+    PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    SENT_BYTES_PER_S_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_BYTES_PER_S_FIELD_NUMBER: _ClassVar[int]
+    OPEN_FILES_FIELD_NUMBER: _ClassVar[int]
+    THREADS_FIELD_NUMBER: _ClassVar[int]
+    CPU_LIMIT_CORES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_LIMIT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    GPUS_FIELD_NUMBER: _ClassVar[int]
+    core_ratios: _containers.RepeatedScalarFieldContainer[float]
+    load_averages: _containers.RepeatedScalarFieldContainer[float]
+    memory_bytes: int
+    used_memory_bytes: int
+    swap_bytes: int
+    used_swap_bytes: int
+    partitions: _containers.RepeatedCompositeFieldContainer[PartitionFigures]
+    sent_bytes_per_s: float
+    received_bytes_per_s: float
+    open_files: int
+    threads: int
+    cpu_limit_cores: float
+    memory_limit_bytes: int
+    gpus: _containers.RepeatedCompositeFieldContainer[GpuFigures]
+    def __init__(self, core_ratios: _Optional[_Iterable[float]] = ..., load_averages: _Optional[_Iterable[float]] = ..., memory_bytes: _Optional[int] = ..., used_memory_bytes: _Optional[int] = ..., swap_bytes: _Optional[int] = ..., used_swap_bytes: _Optional[int] = ..., partitions: _Optional[_Iterable[_Union[PartitionFigures, _Mapping]]] = ..., sent_bytes_per_s: _Optional[float] = ..., received_bytes_per_s: _Optional[float] = ..., open_files: _Optional[int] = ..., threads: _Optional[int] = ..., cpu_limit_cores: _Optional[float] = ..., memory_limit_bytes: _Optional[int] = ..., gpus: _Optional[_Iterable[_Union[GpuFigures, _Mapping]]] = ...) -> None: ...
+
+class PartitionFigures(_message.Message):
+    __slots__ = ("mount", "size_bytes", "used_bytes", "read_bytes_per_s", "written_bytes_per_s")
+    MOUNT_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    USED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    READ_BYTES_PER_S_FIELD_NUMBER: _ClassVar[int]
+    WRITTEN_BYTES_PER_S_FIELD_NUMBER: _ClassVar[int]
+    mount: str
+    size_bytes: int
+    used_bytes: int
+    read_bytes_per_s: float
+    written_bytes_per_s: float
+    def __init__(self, mount: _Optional[str] = ..., size_bytes: _Optional[int] = ..., used_bytes: _Optional[int] = ..., read_bytes_per_s: _Optional[float] = ..., written_bytes_per_s: _Optional[float] = ...) -> None: ...
+
+class GpuFigures(_message.Message):
+    __slots__ = ("name", "use_ratio", "memory_bytes", "used_memory_bytes")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    USE_RATIO_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    USED_MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    use_ratio: float
+    memory_bytes: int
+    used_memory_bytes: int
+    def __init__(self, name: _Optional[str] = ..., use_ratio: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., used_memory_bytes: _Optional[int] = ...) -> None: ...
 
 class Agent(_message.Message):
     __slots__ = ("id", "instance_id", "epoch", "state", "desired_state", "labels", "resources", "methods", "contract_hash", "slots", "used_slots", "in_flight", "advertised_address", "load", "connect_time", "last_seen_time", "version", "heartbeat_round_trip", "stale_results_refused", "direct_state", "direct_problem", "failing", "overrun_slots", "overrun_methods", "resource_use", "ejection", "slow_methods")

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, Unpack
 
 from pydantic import ValidationError
 
+from weft.agent.agent_figures import AgentFigures, exported
 from weft.agent.errors import HostingError, SettingsError
+from weft.agent.gauges import Gauges
 from weft.agent.handlers.mesh_clients import MeshClients
 from weft.agent.hooks import Hooks
 from weft.agent.hosting.functions import client_method, function_method
 from weft.agent.hosting.hosted_function import HostedFunction, HostFunction, plain_function
-from weft.agent.hosting.hosted_methods import AddServicer, HostedMethod, servicer_methods
+from weft.agent.hosting.hosted_methods import (
+    AddServicer,
+    HostedMethod,
+    check_hosted,
+    check_runnable,
+    servicer_methods,
+)
 from weft.agent.hosting.hosted_policies import with_options
 from weft.agent.hosting.method_rules import with_rules
-from weft.agent.process import event_loop, forks
+from weft.agent.process import event_loop
 from weft.agent.process.patched import refuse_patched
-from weft.agent.process.stopping_signals import stop_on_signals
-from weft.agent.runtime import Runtime
+from weft.agent.runtime import Runtime, run_here
 from weft.agent.settings import AgentSettings
-from weft.rpc.contracts.names import is_reserved
 from weft.rpc.process import logs
 from weft.rpc.process.setting_faults import setting_faults
 from weft.rpc.process.standard_streams import fill_missing
 from weft.rpc.task_policy.method_options import MethodOptions
+from weft.rpc.telemetry.figures import Figures
 
 if TYPE_CHECKING:
     from weft.client import Mesh
@@ -73,6 +79,7 @@ class Agent:
             the agent's log. Callers never see it.
         replace_options: put the task policies of its methods in force for all agents, also if connected ones have others. By
             default it is refused until they are gone, and dials on.
+        metrics: where Prometheus scrapes its metrics, "host:port". Default: nowhere.
 
     Raises:
         InvalidArgument: a setting has a value that it cannot have.
@@ -100,10 +107,14 @@ class Agent:
         max_message_bytes: int | None = None,
         show_errors: bool | None = None,
         replace_options: bool | None = None,
+        metrics: str | None = None,
     ) -> None:
         self._methods: dict[str, HostedMethod] = {}
         self._hooks = Hooks()
+        self._gauges = Gauges()
         self._runtime: Runtime | None = None
+        # Its metrics, while it runs.
+        self.figures = Figures()
         self._given: dict[str, Any] = {}
         self.settings = self.settings_type.model_construct()
         self.configure(
@@ -123,6 +134,7 @@ class Agent:
             max_message_bytes=max_message_bytes,
             show_errors=show_errors,
             replace_options=replace_options,
+            metrics=metrics,
         )
 
     def configure(self, *, agent_id: str | None = None, **settings: Any) -> None:
@@ -265,6 +277,18 @@ class Agent:
         """
         return self._add_hook("background", function)
 
+    def gauge(self, name: str, function: Callable[[], float]) -> None:
+        """Report a number of the application: in metrics, and to the coordinator with each heartbeat (`weft agents show`).
+
+            agent.gauge("queue_len", lambda: len(queue))
+
+        The function is called from any thread, about once a second: it must be quick, and only read.
+
+        Raises:
+            HostingError: the name is not possible or taken, or there are 64 already.
+        """
+        self._gauges.add(name, function)
+
     @property
     def mesh(self) -> Mesh:
         """A client of the agent's own mesh, for its hooks and background functions, on the agent's event loop.
@@ -302,17 +326,12 @@ class Agent:
         Raises:
             WeftError: a coordinator refused this agent for good; the message is the coordinator's.
             HostingError: there is nothing to host.
-            ListenError: the direct server cannot have its address.
+            ListenError: the direct server, or the metrics, cannot have their address.
             HookError: an on_start function raised.
             OverrunError: handlers that ignore their cancellation hold `restart_at_overrun_slots`.
         """
         fill_missing()
-        if os.getpid() == 1:
-            _log.warning(
-                "agent.orphans_not_reaped",
-                effect="this program is process 1: processes that its handlers leave behind stay as zombies",
-                do="start it by `weft agent`, or under an init, such as that of `docker run --init`",
-            )
+        event_loop.warn_as_first_process()
         loop = event_loop.new_event_loop()
         loop.set_exception_handler(logs.tell_loop_failure)
         main = threading.current_thread() is threading.main_thread()
@@ -343,46 +362,39 @@ class Agent:
         if self._runtime is not None:
             raise HostingError("the agent runs already: add its methods before it starts")
         methods = with_rules(with_options(methods, options))
-        for method in methods:
-            if is_reserved(method.name.partition("/")[0]):
-                raise HostingError(
-                    f"{method.name} is a name of weft's own servers: it could never be reached"
-                )
-            if method.name in self._methods:
-                raise HostingError(f"{method.name} is hosted already")
-            if method.slot_cost < 1:
-                raise HostingError(f"{method.name}: slot_cost must be at least 1, not {method.slot_cost}")
+        check_hosted(methods, self._methods)
         self._methods.update((method.name, method) for method in methods)
 
     async def _serve(self, *, own_process: bool) -> None:
+        self._check()
+        with exported(self.settings.metrics, self.figures) as figures:
+            figures.ask_gauges(self._gauges)
+            await self._run(figures, own_process=own_process)
+
+    def _check(self) -> None:
+        """Check that it can run.
+
+        Raises:
+            HostingError: it cannot.
+        """
         if self._runtime is not None:
             raise HostingError("the agent runs already")
         refuse_patched()
-        if not self._methods:
-            raise HostingError("the agent hosts nothing: use add_servicer or @agent.method first")
-        for method in self._methods.values():
-            if method.slot_cost > self.settings.slots:
-                raise HostingError(
-                    f"{method.name} takes {method.slot_cost} slots; the agent has {self.settings.slots}"
-                )
-        runtime = self._runtime = self._make_runtime(exit_when_blocked=own_process)
-        restore = stop_on_signals(self.stop) if own_process else _nothing
+        check_runnable(self._methods.values(), self.settings.slots)
 
-        def let_go() -> None:
-            # A child process that gets a stop signal must end.
-            restore()
-            runtime.drop_connections()
-
+    async def _run(self, figures: AgentFigures, *, own_process: bool) -> None:
+        runtime = self._runtime = self._make_runtime(figures, exit_when_blocked=own_process)
         try:
-            with forks.guarded(let_go):
-                await runtime.run()
+            await run_here(runtime, self.stop, own_process=own_process)
         finally:
             self._runtime = None
-            restore()
 
-    def _make_runtime(self, *, exit_when_blocked: bool) -> Runtime:
-        return Runtime(self.settings, self._methods, self._hooks, exit_when_blocked=exit_when_blocked)
-
-
-def _nothing() -> None:
-    """Nothing to restore: signals were left alone."""
+    def _make_runtime(self, figures: AgentFigures, *, exit_when_blocked: bool) -> Runtime:
+        return Runtime(
+            self.settings,
+            self._methods,
+            self._hooks,
+            figures,
+            self._gauges,
+            exit_when_blocked=exit_when_blocked,
+        )

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from weft.agent.agent_figures import AgentFigures
 from weft.agent.direct.direct_handlers import DirectParts
 from weft.agent.direct.direct_server import LEAVE_GRACE_S, DirectServer
 from weft.agent.direct.listening import OFF, dialled_address, listen_address
 from weft.agent.direct.load_trailers import LoadReports
 from weft.agent.errors import OverrunError
+from weft.agent.gauges import Gauges
 from weft.agent.handlers.blocked_loop import BlockedLoopWatch
 from weft.agent.handlers.isolate import IsolatedPool
 from weft.agent.handlers.mesh_clients import MeshClients
@@ -22,12 +24,13 @@ from weft.agent.handlers.threads import Threads
 from weft.agent.hooks import HookRun, Hooks
 from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.agent.hosting.hosted_policies import contract_of
-from weft.agent.process import own_sockets
+from weft.agent.process import forks, own_sockets
+from weft.agent.process.stopping_signals import stop_on_signals
 from weft.agent.session.agent_identity import described, hello_now, identity_of
 from weft.agent.session.attempt import HeldAttempt
 from weft.agent.session.connector import SessionConnector
 from weft.agent.session.executor import CancelRequest, Executor
-from weft.agent.session.host_figures import HostSampler
+from weft.agent.session.host_reports import HostReports
 from weft.agent.session.log_answers import Answer, LogAnswers
 from weft.agent.session.outbox import Outbox
 from weft.agent.settings import AgentSettings
@@ -47,14 +50,21 @@ class Runtime:
 
     Args:
         hooks: the application's functions beside its handlers.
+        figures: where its parts count.
+        gauges: the application's.
         exit_when_blocked: the process is the agent's own: end it even when a handler blocks the loop for ever.
     """
+
+    _direct_server: DirectServer | None = None
+    _error: WeftError | None = None
 
     def __init__(
         self,
         settings: AgentSettings,
         methods: Mapping[str, HostedMethod],
         hooks: Hooks,
+        figures: AgentFigures,
+        gauges: Gauges,
         *,
         exit_when_blocked: bool,
     ) -> None:
@@ -77,7 +87,8 @@ class Runtime:
         unique = {id(source): source for source in sources}
         self._pool = IsolatedPool(list(unique.values()), self.clients, self._threads) if unique else None
         self._runners = Runners(self._loop, self._threads, self._overruns, self._pool)
-        self._executor = Executor(methods, self._slots, self._outbox, settings.id, self._runners)
+        self._executor = Executor(methods, self._slots, self._outbox, settings.id, self._runners, figures)
+        self._figures = figures
         self._executor.show_errors = settings.show_errors
         self._log_answers = None
         if settings.log_lines:
@@ -94,10 +105,9 @@ class Runtime:
         # The keys by which its sockets are recognised.
         self._listening: own_sockets.Key = ""
         self._hello = self._identity()
-        self._load = LoadReports(settings.id, self._slots)
-        self._direct_server: DirectServer | None = None
+        self._load = LoadReports(settings.id, self._slots, figures.ends)
         self._unavailable: frozenset[str] = frozenset()
-        self._host = HostSampler()
+        self._host = HostReports(gauges)
         self._blocked_loop = BlockedLoopWatch(self._loop, self._executor.running_async)
         self._session = SessionConnector(
             settings.target,
@@ -107,7 +117,7 @@ class Runtime:
             agent_id=settings.id,
             use_proxy=settings.use_proxy,
         )
-        self._error: WeftError | None = None
+        figures.ask(self._slots, self._outbox, self.clients, lambda: self._session.connected)
 
     # -- for the agent ------------------------------------------------------------------------------------------
 
@@ -186,7 +196,8 @@ class Runtime:
     def drop_connections(self) -> None:
         """In a forked child of this process: close the agent's connections."""
         own_sockets.drop_connections(
-            [self._listening], [own_sockets.key(target) for target in self._settings.target]
+            [self._listening, *map(own_sockets.key, filter(None, [self._figures.address]))],
+            [own_sockets.key(target) for target in self._settings.target],
         )
 
     def update_methods(self) -> None:
@@ -218,8 +229,8 @@ class Runtime:
     def report(self) -> session_pb2.AgentReport:
         now_s = time.monotonic()
         self._blocked_loop.look(now_s)
-        self._load.host = self._host.sample(now_s)
-        return session_pb2.AgentReport(
+        self._load.sampled(self._host.load(now_s))
+        report = session_pb2.AgentReport(
             used_slots=self._slots.durable,
             waiting=self._slots.waiting,
             direct_slots=self._slots.direct,
@@ -230,8 +241,11 @@ class Runtime:
             overrun_methods=self._overruns.methods,
             unavailable_services=sorted(self._unavailable),
         )
+        self._host.add_detail(report.load, now_s)
+        return report
 
     def welcomed(self, welcome: session_pb2.Welcome) -> None:
+        self._host.begin()
         if welcome.max_response_bytes:
             self._executor.max_response_bytes = welcome.max_response_bytes
         _log.info(
@@ -270,7 +284,14 @@ class Runtime:
             return
         self._direct_server = DirectServer(
             self._methods,
-            DirectParts(self._runners, self._slots, self._load, settings.id, settings.max_message_bytes),
+            DirectParts(
+                self._runners,
+                self._slots,
+                self._load,
+                settings.id,
+                settings.max_message_bytes,
+                self._figures.calls,
+            ),
             contract=self._contracts[self._hello.contract_hash],
             describe=self._describe,
         )
@@ -318,3 +339,27 @@ class Runtime:
             "agent.overrun", slots=self._overruns.slots, effect="too many: it ends, to be started again"
         )
         self._shutdown.stop()
+
+
+async def run_here(runtime: Runtime, stop: Callable[[], None], *, own_process: bool) -> None:
+    """Run an agent; in a process of its own, until a signal stops it.
+
+    Args:
+        stop: called by signals.
+    """
+    restore = stop_on_signals(stop) if own_process else _nothing
+
+    def let_go() -> None:
+        # A child process that gets a stop signal must end.
+        restore()
+        runtime.drop_connections()
+
+    try:
+        with forks.guarded(let_go):
+            await runtime.run()
+    finally:
+        restore()
+
+
+def _nothing() -> None:
+    """Nothing to restore: signals were left alone."""

@@ -18,6 +18,7 @@ from weft.rpc.errors import InvalidArgument
 from weft.rpc.network import unix_path
 from weft.rpc.network.channel import MAX_PAYLOAD_BYTES
 from weft.rpc.network.targets import DEFAULT_TARGET, parse
+from weft.rpc.telemetry.metrics_endpoint import checked_address
 
 _ID = re.compile(r"[A-Za-z0-9._:/@-]{1,128}")
 
@@ -135,6 +136,16 @@ class AgentSettings(BaseSettings):
         description="put the task policies of its methods in force for all agents, also if connected ones have others; for"
         " rolling updates",
     )
+
+    metrics: str = Field(
+        default="",
+        description="address where Prometheus scrapes metrics, `host:port` (port 0: a free one); empty: none",
+    )
+
+    @field_validator("metrics")
+    @classmethod
+    def _check_metrics(cls, value: str) -> str:
+        return checked_address(value)
 
     @field_validator("target", mode="before")
     @classmethod

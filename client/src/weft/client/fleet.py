@@ -121,6 +121,10 @@ class AgentInfo:
     ejection: Ejection | None = None
     # Methods that are slow there: it gets their tasks after other agents.
     slow_methods: Mapping[str, SlowMethod] = field(default_factory=dict)
+    # Numbers that its program reports, by name (`Agent.gauge`).
+    gauges: Mapping[str, float] = field(default_factory=dict)
+    # Its host in detail, as weft.v1.HostDetail has it: at most half a minute old. None: not reported.
+    host: fleet_pb2.HostDetail | None = None
 
     @classmethod
     def of(cls, proto: fleet_pb2.Agent) -> AgentInfo:
@@ -151,6 +155,8 @@ class AgentInfo:
                 slow.method: SlowMethod(seconds(slow.attempt_time), seconds(slow.typical_time))
                 for slow in proto.slow_methods
             },
+            gauges=dict(proto.load.gauges),
+            host=proto.load.detail if proto.load.HasField("detail") else None,
         )
 
 

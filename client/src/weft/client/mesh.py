@@ -19,6 +19,7 @@ from weft.client.inheriting_channel import InheritingChannel
 from weft.client.method_overrides import Methods
 from weft.client.schedules import Schedules
 from weft.client.tasks import Tasks
+from weft.rpc.balancing import Balancer
 from weft.rpc.network.channel import MAX_MESSAGE_BYTES, client_options, dial
 from weft.rpc.network.targets import DEFAULT_TARGET, dialled, parse
 from weft.rpc.process.home_loop import HomeLoop
@@ -116,6 +117,11 @@ class Mesh:
         if made is None:
             made = self._directs[policy] = Direct(self._plain(), policy, self._max_message_bytes)
         return made
+
+    @property
+    def balancers(self) -> Sequence[Balancer]:
+        """Those of its direct channels, for figures. From any thread."""
+        return [each.balancer for each in list(self._directs.values())]
 
     def _plain(self) -> grpc.aio.Channel:
         """The connection itself. The API's own calls inherit nothing, because several callers share some of them."""

@@ -10,6 +10,7 @@ from weft.coordinator.server import Coordinator
 from weft.coordinator.settings import CoordinatorSettings
 from weft.rpc.process import logs
 from weft.rpc.process.signals import hurries, stop_signals
+from weft.rpc.telemetry.metrics_export import set_up_metrics, shut_down_metrics
 from weft.rpc.telemetry.providers import set_up_traces, shut_down
 from weft.rpc.telemetry.span_tracer import SpanTracer
 
@@ -28,6 +29,7 @@ async def serve(settings: CoordinatorSettings, tracer: SpanTracer | None = None)
 
     for number in stop_signals():
         loop.add_signal_handler(number, signalled, number)
+    provider = set_up_metrics("weft-coordinator", settings.process_name, coordinator.figures)
     await coordinator.start()
     # Recovered tasks stay for a while: the garbage collector need not examine them again and again.
     gc.freeze()
@@ -35,6 +37,7 @@ async def serve(settings: CoordinatorSettings, tracer: SpanTracer | None = None)
         await stop.wait()
     finally:
         await coordinator.stop()
+        await asyncio.to_thread(shut_down_metrics, provider)
 
 
 def run(settings: CoordinatorSettings) -> None:

@@ -143,13 +143,24 @@ async def write(
 
 
 class Lenient:
-    """A server for generated code: requests that do not parse reach the guard, not gRPC's own handling."""
+    """A server for generated code: requests that do not parse reach the guard, not gRPC's own handling.
 
-    def __init__(self, server: aio.Server) -> None:
+    Args:
+        wrapped: put around the handlers.
+    """
+
+    def __init__(
+        self,
+        server: aio.Server,
+        wrapped: Callable[[grpc.GenericRpcHandler], grpc.GenericRpcHandler] = lambda handler: handler,
+    ) -> None:
         self._server = server
+        self._wrapped = wrapped
 
     def add_generic_rpc_handlers(self, handlers: tuple[grpc.GenericRpcHandler, ...]) -> None:
-        self._server.add_generic_rpc_handlers(tuple(_LenientHandler(handler) for handler in handlers))
+        self._server.add_generic_rpc_handlers(
+            tuple(self._wrapped(_LenientHandler(handler)) for handler in handlers)
+        )
 
     def add_registered_method_handlers(self, service: str, handlers: object) -> None:
         """Generated code calls this with the same handlers again; nothing to do."""
@@ -158,12 +169,18 @@ class Lenient:
 class _LenientHandler(grpc.GenericRpcHandler):
     def __init__(self, inner: grpc.GenericRpcHandler) -> None:
         self._inner = inner
+        # By path, so that a method's handler is made once.
+        self._handlers: dict[str, Any] = {}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         handler: Any = self._inner.service(handler_call_details)
         if handler is None or handler.request_streaming:
             return handler
-        return handler._replace(request_deserializer=_deserializer(handler.request_deserializer))
+        made = self._handlers.get(handler_call_details.method)
+        if made is None:
+            made = handler._replace(request_deserializer=_deserializer(handler.request_deserializer))
+            self._handlers[handler_call_details.method] = made
+        return made
 
 
 @functools.cache

@@ -9,8 +9,6 @@ stop:  health NOT_SERVING ─► no new tasks, waiting callers answered ─► s
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Sequence
 
 from grpc import aio
 from grpc_health.v1 import health_pb2_grpc
@@ -24,6 +22,7 @@ from weft.coordinator.calls.submit_spans import SubmitSpans
 from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
 from weft.coordinator.contracts.contract_catalogue import Contracts
 from weft.coordinator.contracts.contract_sync import ContractSync
+from weft.coordinator.coordinator_figures import CoordinatorFigures, CountedParts
 from weft.coordinator.dispatch.dispatcher import Dispatcher
 from weft.coordinator.dispatch.session_index import SessionIndex
 from weft.coordinator.dispatch.sweeper import Sweeper
@@ -44,7 +43,6 @@ from weft.coordinator.groups.group_service import GroupService
 from weft.coordinator.pass_runner import PassRunner
 from weft.coordinator.policy.policy_rows import PolicyRows
 from weft.coordinator.policy.run_limit_sync import RunLimitSync
-from weft.coordinator.schedules.schedule_codec import KIND as SCHEDULES
 from weft.coordinator.schedules.schedule_service import ScheduleService
 from weft.coordinator.schedules.schedule_table import ScheduleTable
 from weft.coordinator.schedules.tick_pass import TickPass
@@ -57,9 +55,8 @@ from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.choose import store_of
-from weft.coordinator.store.group_store import GROUPS
-from weft.coordinator.store.records import AttemptRef, Owner, ProgressRow, SweepReport, TaskRecord
-from weft.coordinator.store.rules import QueueKey
+from weft.coordinator.store.records import Owner, SweepReport
+from weft.coordinator.store_events import StoreEvents
 from weft.coordinator.task_logs.log_service import LogService
 from weft.rpc import refusals
 from weft.rpc.contracts.reflection import Reflection
@@ -67,6 +64,8 @@ from weft.rpc.errors import Unavailable, WeftError
 from weft.rpc.health import HealthLists
 from weft.rpc.network.channel import make_server, server_options
 from weft.rpc.process.logs import get_logger
+from weft.rpc.telemetry.call_figures import CallFigures
+from weft.rpc.telemetry.figures import Figures
 from weft.rpc.telemetry.span_tracer import SpanTracer
 from weft.v1 import (
     coordinator_pb2_grpc,
@@ -84,28 +83,30 @@ STORE_CLOSE_S = 10.0
 _HEALTH = "grpc.health.v1.Health"
 
 
-class Coordinator:
+class Coordinator(StoreEvents):
     """A coordinator. `await start()`, then `address`; `await stop()` ends it.
 
-    Large because it is the listener of the store and of the sessions: most methods pass an event on to the part that handles it.
+    Large because it is the listener of the sessions, too: many methods pass an event on to the part that handles it.
 
     Args:
         tracer: None: no traces are exported.
 
     Raises (from `start`):
         weft.coordinator.server_port.BindError: the address cannot be used.
+        MetricsBindError: that of the metrics cannot be used.
         weft.coordinator.store.open_errors.StoreError: the store cannot be used.
     """
 
     _server: aio.Server | None = None
+    address = ""
 
     def __init__(
         self, settings: CoordinatorSettings, store: Store | None = None, tracer: SpanTracer | None = None
     ) -> None:
         self._settings, self._tracer = settings, tracer
         self.coordinator_id = settings.process_name
-        self.address = ""
         self._store = store or store_of(settings.store_config)
+        self._figures = CoordinatorFigures(settings.metrics, settings.metrics_methods)
         self._subscriptions = TaskSubscriptions(settings.max_watchers)
         self._contracts = Contracts()
         self._contract_sync = ContractSync(
@@ -144,7 +145,7 @@ class Coordinator:
         bound = settings.max_message_bytes
         self._direct = DirectCalls(self._discovery.snapshots, self._contracts.find, bound, tracer)
         self._fleet = FleetView(self._store, self._register, self._sessions, self._fleet_sync)
-        self._dispatcher = Dispatcher(self._store, self._index, waits=WaitSpans.of(tracer))
+        self._dispatcher = self._make_dispatcher()
         self._health = ServiceHealth(self._store, self._register, self._contracts)
         self._submission_service = self._make_submissions()
         ticks = TickPass(self._store, self._submission_service, settings.cancel_grace_s)
@@ -155,7 +156,7 @@ class Coordinator:
         self._sweeper = Sweeper(
             self._store,
             wake=self.ready,
-            lost=self._register.session_lost,
+            lost=self._lease_lost,
             before_late=self._sessions.heartbeats.watch,
             housekeeping=self._keep_house,
         )
@@ -166,60 +167,23 @@ class Coordinator:
             timed=self._is_unary,
             changed=self.session_changed,
             now=self._store.now,
+            figures=self._store.figures,
         )
+
+    def _make_dispatcher(self) -> Dispatcher:
+        waits, passes = WaitSpans.of(self._tracer), self._figures.passes
+        return Dispatcher(self._store, self._index, waits=waits, passes=passes)
 
     def _make_submissions(self) -> SubmissionService:
         matching = Matching(self._store, self._register, self._fleet_sync.look_now)
         spans = SubmitSpans.of(self._tracer, shared=self._store.shared)
         return SubmissionService(self._store, self._contracts, matching, self._settings, spans)
 
-    # -- events of the store (StoreListener) -----------------------------------------------------------------------
-
-    def ready(self) -> None:
-        self._dispatcher.wake()
-
-    def due(self, at: float) -> None:
-        self._sweeper.due(at)
-
-    def fleet_changed(self) -> None:
-        self._sweeper.hasten()
-
-    def rows_changed(self, kind: str) -> None:
-        if kind == SCHEDULES:
-            self._schedules.changed()
-        if kind == GROUPS:
-            self._callbacks.changed()
-            self._group_ends.changed()
-        for rows in (self._overrides, self._operator_limits):
-            if kind == rows.kind:
-                rows.rows_changed()
-                self._sweeper.hasten()
-
-    def posted(self, message: bytes) -> None:
-        self._logs.asked.posted(message)
-
-    def waits_for(self, queue: QueueKey, *, paused: bool) -> str:
-        return self._explainer.queue_now(queue, paused=paused).text
-
-    def has_room(self, queue: QueueKey) -> bool:
-        return self._index.has_room(queue, time.monotonic())
-
-    def has_subscriber(self, task_id: str, *, ended: bool) -> bool:
-        return self._subscriptions.has_subscriber(task_id, ended=ended)
-
-    def subscribed_tasks(self) -> Sequence[str]:
-        return self._subscriptions.subscribed()
-
-    def changed(self, record: TaskRecord) -> None:
-        self._subscriptions.changed(record)
-
-    def progressed(self, task_id: str, rows: Sequence[ProgressRow]) -> None:
-        self._subscriptions.progressed(task_id, rows)
-
-    def revoked(self, owner: Owner, ref: AttemptRef, reason: str, grace_s: float, *, lost: bool) -> None:
-        self._sessions.revoke(owner, ref, reason, grace_s, lost=lost)
-
     # -- events of the parts for each other -------------------------------------------------------------------------
+
+    def _lease_lost(self, owner: Owner) -> None:
+        self._figures.lease_lost()
+        self._register.session_lost(owner)
 
     def _is_unary(self, method: str) -> bool:
         info = self._contracts.find(method)
@@ -266,7 +230,8 @@ class Coordinator:
         """Recover the store, open the port, and be ready for work."""
         server = self._make_server()
         # The port first: a second coordinator must not wait for a lock to learn that its port is taken.
-        port = bind(server, self._settings.listen)
+        address = bind(server, self._settings.listen)
+        self._figures.bind()
         await self._store.open(self)
         await self._contract_sync.load()
         await self._overrides.load()
@@ -279,12 +244,11 @@ class Coordinator:
         self._sweeper.start()
         self._schedules.start()
         self._callbacks.start()
+        await self._figures.start()
         await server.start()
-        self._server = server
-        listen = self._settings.listen
-        self.address = listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
+        self._server, self.address = server, address
         if self._settings.address_file is not None:
-            write_whole(self._settings.address_file, self.address)
+            write_whole(self._settings.address_file, address)
         log.info(
             "coordinator.ready",
             address=self.address,
@@ -315,16 +279,18 @@ class Coordinator:
             FleetParts(self._fleet, self._discovery, queues, self._resources, self._contracts),
             self._sessions,
         )
-        coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server(service, guard.Lenient(server))
+        timing = CallFigures(self.figures)
+        own = guard.Lenient(server, timing.timed)
+        coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server(service, own)
         schedules = ScheduleService(self._store, self._submission_service)
-        schedule_pb2_grpc.add_ScheduleServiceServicer_to_server(schedules, guard.Lenient(server))
+        schedule_pb2_grpc.add_ScheduleServiceServicer_to_server(schedules, own)
         groups = GroupService(
             self._store, self._submission_service, self._group_ends, settings.cancel_grace_s
         )
-        group_pb2_grpc.add_GroupServiceServicer_to_server(groups, guard.Lenient(server))
-        logs_pb2_grpc.add_LogServiceServicer_to_server(self._logs, guard.Lenient(server))
+        group_pb2_grpc.add_GroupServiceServicer_to_server(groups, own)
+        logs_pb2_grpc.add_LogServiceServicer_to_server(self._logs, own)
         methods = MethodService(self._contracts, self._register, self._overrides, self._run_limits)
-        method_pb2_grpc.add_MethodServiceServicer_to_server(methods, guard.Lenient(server))
+        method_pb2_grpc.add_MethodServiceServicer_to_server(methods, own)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         tasks = CallTasks(
             self._store, self._subscriptions, self._submission_service, explainer, settings.cancel_grace_s
@@ -334,7 +300,9 @@ class Coordinator:
         )
         reflection = Reflection(self._contracts, [name for name in OWN_SERVICES if name] + [_HEALTH])
         # In this order: the last one takes each method that no other handler has.
-        server.add_generic_rpc_handlers((reflection, HealthLists(self._health), calls))
+        server.add_generic_rpc_handlers((reflection, HealthLists(self._health), timing.timed(calls)))
+        parts = self._store, self._sessions, self._subscriptions, self._submission_service
+        self._figures.ask(CountedParts(*parts, calls.admission, self._direct.balancer))
         return server
 
     async def stop(self, grace_s: float | None = None) -> None:
@@ -360,12 +328,18 @@ class Coordinator:
         if self._server is not None:
             await self._server.stop(grace_s)
         await self._direct.close()
+        await self._figures.stop()
         try:
             async with asyncio.timeout(STORE_CLOSE_S):
                 await self._store.close()
         except (TimeoutError, WeftError) as error:
             log.error("store.close_failed", error=str(error) or "it took too long")  # noqa: TRY400
         log.info("coordinator.stopped")
+
+    @property
+    def figures(self) -> Figures:
+        """Its metrics."""
+        return self._figures.figures
 
     def takes_work(self, agent_id: str) -> bool:
         """Whether an agent is connected here and takes tasks."""

@@ -14,18 +14,19 @@ class BindError(Exception):
     """The address cannot be used: another process has it, or it is not this machine's."""
 
 
-def bind(server: aio.Server, listen: str) -> int:
-    """Take the address; returns the port.
+def bind(server: aio.Server, listen: str) -> str:
+    """Take the address; returns it with the port that it got.
 
     Raises:
         BindError: it cannot be used.
     """
     try:
-        return server.add_insecure_port(listen)
+        port = server.add_insecure_port(listen)
     except RuntimeError as error:
         raise BindError(
             f"cannot listen on {listen}: {why_not(listen)}. Choose another address with --listen HOST:PORT"
         ) from error
+    return listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
 
 
 def write_whole(path: Path, text: str) -> None:

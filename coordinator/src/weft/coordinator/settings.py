@@ -27,6 +27,8 @@ from weft.rpc.network.channel import (
     MAX_PENDING_CALLS,
 )
 from weft.rpc.process.setting_faults import setting_faults
+from weft.rpc.telemetry.figures import MAX_METHODS
+from weft.rpc.telemetry.metrics_endpoint import checked_address
 from weft.rpc.times import MAX_DURATION_S
 
 
@@ -156,6 +158,16 @@ class CoordinatorSettings(BaseSettings):
     stalled_stream_s: float = Field(
         30.0, ge=1, le=3600, description="a peer that does not read its stream for so long is dropped"
     )
+    metrics: str = Field(
+        "",
+        description="address where Prometheus scrapes metrics, `host:port` (port 0: a free one); empty: none",
+    )
+    metrics_methods: int = Field(
+        MAX_METHODS,
+        ge=1,
+        le=10_000,
+        description="methods with figures of their own; all others share `_OTHER`",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="lowest level that is logged"
     )
@@ -223,6 +235,11 @@ class CoordinatorSettings(BaseSettings):
         except InvalidArgument as error:
             raise ValueError(error.message) from None
         return value
+
+    @field_validator("metrics")
+    @classmethod
+    def _check_metrics(cls, value: str) -> str:
+        return checked_address(value)
 
     @field_validator("listen")
     @classmethod

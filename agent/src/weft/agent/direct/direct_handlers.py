@@ -31,6 +31,7 @@ from weft.rpc.calls import metadata
 from weft.rpc.calls.metadata import Pairs
 from weft.rpc.network.gone import to_caller
 from weft.rpc.telemetry import traces
+from weft.rpc.telemetry.call_figures import CallFigures
 from weft.v1 import task_pb2
 
 # How often to look for calls that gRPC has cancelled.
@@ -121,13 +122,15 @@ class DirectParts(NamedTuple):
     agent_id: str
     # Largest request or response.
     max_message_bytes: int
+    # Times the calls.
+    calls: CallFigures
 
 
 class DirectHandlers:
     """Makes the gRPC handlers of hosted methods."""
 
     def __init__(self, parts: DirectParts, endings: Endings) -> None:
-        runners, self.slots, self.load, self.agent_id, self.max_message_bytes = parts
+        runners, self.slots, self.load, self.agent_id, self.max_message_bytes, _ = parts
         # In their RPC's own task.
         self.running: set[DirectCall] = set()
         self._runners = runners

@@ -22,6 +22,7 @@ from weft.agent.direct.direct_endings import Endings, not_hosted
 from weft.agent.direct.direct_handlers import DirectHandlers, DirectParts, Handler
 from weft.agent.direct.execute_service import AgentService
 from weft.agent.direct.listening import not_bound
+from weft.agent.direct.orca_service import OrcaReports
 from weft.agent.handlers.slots import Slots
 from weft.agent.hosting.hosted_methods import HostedMethod
 from weft.rpc import health
@@ -72,7 +73,8 @@ class DirectServer:
             (
                 Reflection(self._hosted, [_OWN_SERVICE, health.SERVICE]),
                 health.HealthLists(self._health),
-                _Methods(methods, handlers, endings),
+                OrcaReports(parts.load, endings),
+                parts.calls.timed(_Methods(methods, handlers, endings)),
             )
         )
 

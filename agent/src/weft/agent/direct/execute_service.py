@@ -55,7 +55,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         describe: Callable[[], fleet_pb2.Agent],
     ) -> None:
         self.methods = methods
-        self.runners, self.slots, self.load, self.agent_id, max_message_bytes = parts
+        self.runners, self.slots, self.load, self.agent_id, max_message_bytes, self.calls = parts
         self.max_response_bytes = max_message_bytes - 2 * _BESIDE_BYTES
         self._endings = endings
         self._describe = describe
@@ -104,6 +104,7 @@ class _ExecuteCall(HandlerRun):
         assignment = context.assignment
         self.span = traces.serving(assignment, context.agent_id) if traces.tracing() else None
         self.size_bytes = len(assignment.payload)
+        self.began_s = time.perf_counter()
 
     @property
     def limit_bytes(self) -> int:
@@ -239,6 +240,8 @@ class _ExecuteStream:
         if run.answered:
             return
         run.answered = True
+        took_s = time.perf_counter() - run.began_s
+        self._service.calls.observe(run.hosted.name, outcome.status.code, took_s)
         del self._calls[run.id]
         self._held_bytes -= run.size_bytes
         self._send(run.id, outcome)

@@ -5,7 +5,8 @@ The bytes of a report are made once for each number of used slots and kept until
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection
 
 from weft.agent.handlers.slots import Slots
 from weft.rpc.calls.metadata import AGENT_KEY, LOAD_KEY, ORCA_KEY, Pairs, belongs_to_caller
@@ -13,6 +14,8 @@ from weft.rpc.errors import STATUS_DETAILS_KEY
 from weft.v1 import agent_pb2, fleet_pb2
 
 _MAX_KEPT = 4096
+# Rates are measured over this time at least.
+LEAST_S = 0.5
 
 
 def merged(own: Collection[tuple[str, str | bytes]], load: Pairs) -> Pairs:
@@ -31,16 +34,41 @@ def merged(own: Collection[tuple[str, str | bytes]], load: Pairs) -> Pairs:
 class LoadReports:
     """The agent's load, as trailers and as a message of `Execute`.
 
-    The sampler writes `host`, from any thread.
+    The sampler sets `host` by `sampled`, from any thread.
+
+    Args:
+        ended: how many calls and attempts have ended, and how many of these failed by a fault of the agent.
     """
 
-    def __init__(self, agent_id: str, slots: Slots) -> None:
+    def __init__(
+        self, agent_id: str, slots: Slots, ended: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0)
+    ) -> None:
         self.host = fleet_pb2.HostLoad()
+        self._ended = ended
+        self._rates = (0.0, 0.0)
+        self._counted = (time.monotonic(), *ended())
         self._slots = slots
         self._name = (AGENT_KEY, agent_id)
         # By used slots, for these figures of the host.
         self._kept: dict[int, Pairs] = {}
         self._kept_host = self.host
+
+    def sampled(self, host: fleet_pb2.HostLoad) -> None:
+        """There are new figures of the host. Rates are those since the figures before."""
+        if host is self.host:
+            return
+        before_s, calls, failures = self._counted
+        now_s, (calls_now, failures_now) = time.monotonic(), self._ended()
+        if (seconds := now_s - before_s) >= LEAST_S:
+            self._rates = (calls_now - calls) / seconds, (failures_now - failures) / seconds
+            self._counted = now_s, calls_now, failures_now
+        self.host = host
+
+    def orca(self) -> bytes:
+        """The report in the form of gRFC A51."""
+        data = self.trailers()[0][1]
+        assert isinstance(data, bytes)
+        return data
 
     def trailers(self) -> Pairs:
         """The trailers for the present load."""
@@ -62,7 +90,9 @@ class LoadReports:
         report = agent_pb2.OrcaLoadReport(
             cpu_utilization=host.process_cpu_cores,
             mem_utilization=host.host_memory_ratio,
-            named_metrics={"slots": total, "used_slots": used},
+            rps_fractional=self._rates[0],
+            eps=self._rates[1],
+            named_metrics={**host.gauges, "slots": total, "used_slots": used},
             application_utilization=used / total,
         )
         data = report.SerializeToString()

@@ -16,6 +16,7 @@ from weft.rpc.process.logs import get_logger
 if TYPE_CHECKING:
     from weft.client import Mesh
     from weft.client.sync import SyncMesh
+    from weft.rpc.balancing import Balancer
 
 _log = get_logger("weft.agent")
 
@@ -93,6 +94,11 @@ class MeshClients:
             else:
                 self._sync_mesh = SyncMesh(self.mesh, BackgroundLoop.of(self._loop, self._thread))
             return self._sync_mesh
+
+    @property
+    def balancers(self) -> Sequence[Balancer]:
+        """Those of the direct channels that handlers use. From any thread."""
+        return () if self._mesh is None else self._mesh.balancers
 
     async def close(self) -> None:
         """Close the clients that were made."""

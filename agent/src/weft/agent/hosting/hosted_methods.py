@@ -10,7 +10,7 @@ import importlib
 import inspect
 import operator
 import pickle
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Container, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from google.protobuf.descriptor import Descriptor, FileDescriptor, MethodDescrip
 
 from weft.agent.errors import HostingError
 from weft.agent.hosting.payload_checks import PayloadChecks
+from weft.rpc.contracts.names import is_reserved
 from weft.v1 import options_pb2
 
 AddServicer = Callable[[Any, Any], None]
@@ -91,6 +92,34 @@ class _Recorder:
 
     def add_registered_method_handlers(self, service_name: str, method_handlers: Any) -> None:
         """The same handlers again, for the server's fast path."""
+
+
+def check_hosted(methods: Iterable[HostedMethod], known: Container[str]) -> None:
+    """Check methods that an agent is to host beside those that it hosts already.
+
+    Raises:
+        HostingError: one cannot be hosted.
+    """
+    for method in methods:
+        if is_reserved(method.name.partition("/")[0]):
+            raise HostingError(f"{method.name} is a name of weft's own servers: it could never be reached")
+        if method.name in known:
+            raise HostingError(f"{method.name} is hosted already")
+        if method.slot_cost < 1:
+            raise HostingError(f"{method.name}: slot_cost must be at least 1, not {method.slot_cost}")
+
+
+def check_runnable(methods: Collection[HostedMethod], slots: int) -> None:
+    """Check the methods of an agent that is to run.
+
+    Raises:
+        HostingError: there are none, or one takes more than all slots.
+    """
+    if not methods:
+        raise HostingError("the agent hosts nothing: use add_servicer or @agent.method first")
+    for method in methods:
+        if method.slot_cost > slots:
+            raise HostingError(f"{method.name} takes {method.slot_cost} slots; the agent has {slots}")
 
 
 def servicer_methods(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import threading
@@ -10,11 +11,24 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from weft.agent.process.failure_log import log_raised
+from weft.rpc.process.logs import get_logger
+
+_log = get_logger("weft.agent")
 
 # Time for the tasks that are left on the loop at the agent's end, after they were cancelled.
 CLOSE_TIMEOUT_S = 1.0
 
 T = TypeVar("T")
+
+
+def warn_as_first_process() -> None:
+    """Say what is wrong if this program is process 1."""
+    if os.getpid() == 1:
+        _log.warning(
+            "agent.orphans_not_reaped",
+            effect="this program is process 1: processes that its handlers leave behind stay as zombies",
+            do="start it by `weft agent`, or under an init, such as that of `docker run --init`",
+        )
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from google.rpc import code_pb2
 
+from weft.agent.agent_figures import AgentFigures
 from weft.agent.handlers import outcomes
 from weft.agent.handlers.handler_run import HandlerRun, Runner
 from weft.agent.handlers.runners import Runners
@@ -43,6 +44,8 @@ class AttemptRun(HandlerRun):
     direct = False
     # Cancelled because the agent stops: the attempt is released, not reported as cancelled.
     interrupted = False
+    # When its handler began, by the monotonic clock; None: it has not.
+    began_s: float | None = None
     # Set when the outbox has room for a response. A handler in a thread has it after its first response.
     room: threading.Event | None = None
 
@@ -97,9 +100,13 @@ class AttemptRun(HandlerRun):
     def report(self, outcome: task_pb2.Outcome, *, crashed: bool = False) -> None:
         executor = self.executor
         if self.interrupted and (crashed or outcome.status.code == code_pb2.CANCELLED):
-            executor.outbox.release(self.attempt)
+            executor.release(self.attempt)
             return
-        executor.report(self.attempt, outcome, crashed=crashed)
+        executor.report(self.attempt, outcome, crashed=crashed, began_s=self.began_s)
+
+    def start(self) -> None:
+        self.began_s = time.monotonic()
+        super().start()
 
     def answer(self, outcome: task_pb2.Outcome) -> None:
         self.report(outcome)
@@ -118,6 +125,7 @@ class Executor:
 
     Args:
         slots: shared with direct calls.
+        figures: where the ends of attempts are counted.
     """
 
     def __init__(
@@ -127,7 +135,9 @@ class Executor:
         outbox: Outbox,
         agent_id: str,
         runners: Runners,
+        figures: AgentFigures,
     ) -> None:
+        self._figures = figures
         self.outbox = outbox
         self.agent_id = agent_id
         # From Welcome; written by the session.
@@ -179,7 +189,7 @@ class Executor:
         assignment = attempt.assignment
         method = assignment.method
         if self._stopping or self._holding_back or (self._unavailable and self._is_unavailable(method)):
-            self.outbox.release(attempt)
+            self.release(attempt)
             return
         hosted = self._methods.get(method)
         if hosted is None:
@@ -219,12 +229,29 @@ class Executor:
 
     # -- ends ---------------------------------------------------------------------------------------------------
 
-    def report(self, attempt: HeldAttempt, outcome: task_pb2.Outcome, *, crashed: bool = False) -> None:
-        """Keep an attempt's outcome, to be sent; only the first one counts. From any thread."""
+    def release(self, attempt: HeldAttempt) -> None:
+        """Give an attempt back."""
+        if self.outbox.release(attempt):
+            self._figures.released(attempt)
+
+    def report(
+        self,
+        attempt: HeldAttempt,
+        outcome: task_pb2.Outcome,
+        *,
+        crashed: bool = False,
+        began_s: float | None = None,
+    ) -> None:
+        """Keep an attempt's outcome, to be sent; only the first one counts. From any thread.
+
+        Args:
+            began_s: when its handler began; None: it did not.
+        """
         if not self.show_errors:
             outcome.ClearField("error")
         outcome = outcomes.bounded(outcome, self.max_response_bytes)
-        self.outbox.finish(attempt, outcomes.result(attempt.ref, outcome, crashed=crashed))
+        if self.outbox.finish(attempt, outcomes.result(attempt.ref, outcome, crashed=crashed)):
+            self._figures.ended(attempt, outcome, crashed=crashed, began_s=began_s)
 
     def gone(self, run: AttemptRun) -> None:
         """Free the slots of a run whose handler is gone."""
@@ -273,7 +300,7 @@ class Executor:
     def _release_waiting(self, which: Callable[[str], bool] = lambda _method: True) -> None:
         for run in [each for each in self._runs.values() if not each.started]:
             if which(run.hosted.name):
-                self.outbox.release(run.attempt)
+                self.release(run.attempt)
                 self.withdraw(run)
 
     def drain(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import psutil
 
 from weft.v1 import fleet_pb2
@@ -20,9 +22,14 @@ class HostSampler:
         self._process.cpu_percent()
         psutil.cpu_percent()
 
-    def sample(self, now_s: float) -> fleet_pb2.HostLoad:
-        """The figures, at most SAMPLE_INTERVAL_S old. A figure that this host does not give is 0."""
-        if now_s < self._next_at:
+    def sample(self, now_s: float, gauges: Mapping[str, float] | None = None) -> fleet_pb2.HostLoad:
+        """The figures, at most SAMPLE_INTERVAL_S old. A figure that this host does not give is 0.
+
+        Args:
+            gauges: the application's own. A changed one is reported at once.
+        """
+        gauges = gauges or {}
+        if now_s < self._next_at and gauges == self._load.gauges:
             return self._load
         self._next_at = now_s + SAMPLE_INTERVAL_S
         try:
@@ -31,8 +38,9 @@ class HostSampler:
                 process_memory_bytes=self._process.memory_info().rss,
                 host_cpu_ratio=min(1.0, psutil.cpu_percent() / 100.0),
                 host_memory_ratio=min(1.0, psutil.virtual_memory().percent / 100.0),
+                gauges=gauges,
             )
         except (psutil.Error, OSError):
             # A hardened container may hide /proc: an agent without figures still works.
-            self._load = fleet_pb2.HostLoad()
+            self._load = fleet_pb2.HostLoad(gauges=gauges)
         return self._load

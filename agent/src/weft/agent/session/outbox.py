@@ -52,6 +52,11 @@ class Outbox:
         self._on_change = on_change
         self.watched = False
 
+    @property
+    def count(self) -> int:
+        """Held attempts. From any thread."""
+        return len(self._attempts)
+
     def notify(self) -> None:
         """Tell a stopping agent of a change. From any thread."""
         if self.watched:

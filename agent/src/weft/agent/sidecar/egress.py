@@ -71,15 +71,15 @@ class Egress:
         self._address = address
         self._coordinator = dial(targets.dialled(coordinators), use_proxy=use_proxy)
         self._shapes = Shapes(self._coordinator)
-        self._balancer = Balancer(
+        self.balancer = Balancer(
             limits=BalancerLimits(max_message_bytes=max_message_bytes),
             may_run_twice=self._shapes.may_run_twice,
         )
-        self._admission = Admission(max_calls, "the sidecar's setting max_calls")
+        self.admission = Admission(max_calls, "the sidecar's setting max_calls")
         self._discovery = Discovery(self._coordinator, self._fleet_changed)
         self._durable = frozenset(durable)
         self._calls = calls
-        self._direct = BalancedChannel(self._balancer, for_others=True)
+        self._direct = BalancedChannel(self.balancer, for_others=True)
         self._server = make_server(server_options(max_message_bytes=max_message_bytes))
         self._server.add_generic_rpc_handlers((_Handlers(self._handler),))
         # By path and mode, while the shapes stay the same.
@@ -108,11 +108,11 @@ class Egress:
         await self._server.stop(grace_s)
         await self._shapes.close()
         await self._discovery.close()
-        await self._balancer.close()
+        await self.balancer.close()
         await self._coordinator.close()
 
     def _fleet_changed(self, agents: list[fleet_pb2.Agent]) -> None:
-        self._balancer.update(agents)
+        self.balancer.update(agents)
         self._shapes.fleet_changed(agents, self._handlers.clear)
 
     # -- calls --------------------------------------------------------------------------------------------------
@@ -155,9 +155,7 @@ class Egress:
             return own if behind is None else behind.added_to(own, {})
 
         kind = self._shapes.kind(path.removeprefix("/"))
-        return self._admission.bounded(
-            self._within_call_context(relay.handler(channel, path, kind, outgoing))
-        )
+        return self.admission.bounded(self._within_call_context(relay.handler(channel, path, kind, outgoing)))
 
     def _within_call_context(self, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
         """The same handler. The call has at most the time of the call on whose behalf the app makes it."""

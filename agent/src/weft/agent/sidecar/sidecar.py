@@ -17,6 +17,7 @@ from typing import Any
 import grpc.aio
 
 from weft.agent.agent import Agent
+from weft.agent.agent_figures import AgentFigures, exported
 from weft.agent.hosting.hosted_policies import with_options
 from weft.agent.hosting.method_rules import with_rules
 from weft.agent.process.stopping_signals import stop_on_signals
@@ -69,15 +70,16 @@ class Sidecar(Agent):
         self._loop = asyncio.get_running_loop()
         restore = stop_on_signals(self.stop) if own_process else None
         try:
-            async with self._egress():
-                await self._beside_app(own_process=own_process)
+            with exported(self.settings.metrics, self.figures) as figures:
+                async with self._egress(figures):
+                    await self._beside_app(figures, own_process=own_process)
         finally:
             self._loop = None
             if restore is not None:
                 restore()
 
     @contextlib.asynccontextmanager
-    async def _egress(self) -> AsyncIterator[None]:
+    async def _egress(self, figures: AgentFigures) -> AsyncIterator[None]:
         """Keep the egress open until the app's last call ends. It opens before the app, which may need it to start."""
         if self._sidecar.egress == OFF:
             yield
@@ -91,13 +93,14 @@ class Sidecar(Agent):
             max_message_bytes=self.settings.max_message_bytes,
             max_calls=self._sidecar.max_calls,
         )
+        figures.ask_egress(egress.admission, egress.balancer)
         try:
             await egress.start()
             yield
         finally:
             await egress.close(EGRESS_GRACE_S)
 
-    async def _beside_app(self, *, own_process: bool) -> None:
+    async def _beside_app(self, figures: AgentFigures, *, own_process: bool) -> None:
         """Wait for the app, then run as its agent until stopped.
 
         Raises:
@@ -111,7 +114,8 @@ class Sidecar(Agent):
         try:
             await self._decided.wait()
             if self._hosted is not None and not self._stopped:
-                await super()._serve(own_process=own_process)
+                self._check()
+                await self._run(figures, own_process=own_process)
             if following.done():
                 following.result()
         finally:
@@ -121,9 +125,9 @@ class Sidecar(Agent):
     async def _read(self, channel: grpc.aio.Channel) -> AppContract:
         return self._described or await by_reflection(channel)
 
-    def _make_runtime(self, *, exit_when_blocked: bool) -> Runtime:
+    def _make_runtime(self, figures: AgentFigures, *, exit_when_blocked: bool) -> Runtime:
         assert self._app is not None
-        runtime = super()._make_runtime(exit_when_blocked=exit_when_blocked)
+        runtime = super()._make_runtime(figures, exit_when_blocked=exit_when_blocked)
         runtime.make_unavailable(self._app.unavailable)
         return runtime
 

@@ -53,6 +53,10 @@ def coordinator(
             metavar="PATH", help="Write the bound address to this file, once the coordinator serves."
         ),
     ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Let Prometheus scrape metrics there. [default: nowhere]"),
+    ] = None,
     log_level: Annotated[
         str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")
     ] = None,
@@ -66,6 +70,7 @@ def coordinator(
         "store": store,
         "durability": durability,
         "address_file": address_file,
+        "metrics": metrics,
         "log_level": log_level,
     }
     _run_coordinator({name: value for name, value in given.items() if value is not None})
@@ -87,6 +92,7 @@ def _run_coordinator(given: dict[str, Any]) -> None:
         from weft.coordinator.settings import CoordinatorSettings
         from weft.coordinator.store.open_errors import StoreError
         from weft.rpc.process.setting_faults import setting_faults
+        from weft.rpc.telemetry.metrics_endpoint import MetricsBindError
 
     try:
         settings = CoordinatorSettings(**given)
@@ -97,7 +103,7 @@ def _run_coordinator(given: dict[str, Any]) -> None:
         run(settings)
     except StoreError as error:
         raise Failure(f"cannot use the store: {error}") from None
-    except BindError as error:
+    except (BindError, MetricsBindError) as error:
         raise Failure(str(error)) from None
     except OSError as error:
         place = f"cannot use {error.filename}: " if error.filename else ""
@@ -191,6 +197,10 @@ def agent(
             help="Put the task policies of its methods in force for all agents, also if connected ones have others.",
         ),
     ] = False,
+    metrics: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Let Prometheus scrape metrics there. [default: nowhere]"),
+    ] = None,
     log_level: Annotated[str, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = "info",
     reload: Annotated[
         bool, typer.Option("--reload", help="Restart the agent when a Python file changes.")
@@ -221,6 +231,7 @@ def agent(
         "drain_grace_s": drain_grace_s,
         "restart_at_overrun_slots": restart_at_overrun,
         "replace_options": replace_options or None,
+        "metrics": metrics,
     }
     _run_agent(_made(program, beside_app, given))
 
@@ -241,14 +252,17 @@ def _run_agent(made: Agent) -> None:
     """
     from weft.agent.errors import RESTART_STATUS, OverrunError
     from weft.cli.terminal.failure import Failure
+    from weft.rpc.telemetry.metrics_export import set_up_metrics, shut_down_metrics
     from weft.rpc.telemetry.providers import set_up_traces, shut_down
 
     export = set_up_traces("weft-agent", made.settings.id)
+    provider = set_up_metrics("weft-agent", made.settings.id, made.figures)
     try:
         made.run()
     except OverrunError as error:
         raise Failure(error.message, status=RESTART_STATUS) from None
     finally:
+        shut_down_metrics(provider)
         shut_down(export)
 
 

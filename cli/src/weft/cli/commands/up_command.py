@@ -63,6 +63,13 @@ def up(
     slots: Annotated[
         int | None, typer.Option(metavar="N", help="How many calls each agent runs at a time.")
     ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Let Prometheus scrape the coordinator's metrics there, and those of the agents at the next ports.",
+        ),
+    ] = None,
     reload: Annotated[
         bool, typer.Option("--reload", help="Restart the agents when a Python file changes.")
     ] = False,
@@ -80,7 +87,7 @@ def up(
     flags = [] if slots is None else ["--slots", str(slots)]
     flags += ["--reload"] if reload else []
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_Up(program, agents, flags, paths).run(listen, store))
+        runner.run(_Up(program, agents, flags, paths, metrics).run(listen, store))
 
 
 class _Child:
@@ -135,13 +142,29 @@ class _Child:
 class _Up:
     """The processes of one `weft up`."""
 
-    def __init__(self, program: str, count: int, flags: Sequence[str], paths: Sequence[Path]) -> None:
+    def __init__(
+        self,
+        program: str,
+        count: int,
+        flags: Sequence[str],
+        paths: Sequence[Path],
+        metrics: str | None,
+    ) -> None:
+        self._metrics = metrics
         self._program = program
         self._names = [f"agent-{number}" for number in range(1, count + 1)]
         self._flags = flags
         self._env = dict(os.environ)
         # Variables for a single process must not reach all of them.
-        for name in ("WEFT_LISTEN", "WEFT_ADDRESS_FILE", "WEFT_TARGET", "WEFT_AGENT_ID", *_PROXY):
+        for name in (
+            "WEFT_LISTEN",
+            "WEFT_METRICS",
+            "WEFT_AGENT_METRICS",
+            "WEFT_ADDRESS_FILE",
+            "WEFT_TARGET",
+            "WEFT_AGENT_ID",
+            *_PROXY,
+        ):
             self._env.pop(name, None)
         path = [*map(str, paths), *filter(None, [self._env.get("PYTHONPATH")])]
         self._env |= {"PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"}
@@ -174,7 +197,7 @@ class _Up:
 
     async def _start(self, listen: str, store: str, address_file: Path) -> _Child | None:
         """Start all. Returns a child that has exited meanwhile, if there is one."""
-        args = ["--listen", listen, "--store", store, "--address-file", str(address_file)]
+        args = ["--listen", listen, "--store", store, "--address-file", str(address_file), *self._scraped(0)]
         coordinator = await self._spawn("coordinator", "coordinator", *args)
         ends_at = time.monotonic() + _START_S
         while not (target := _read(address_file)):
@@ -185,10 +208,20 @@ class _Up:
             if time.monotonic() > ends_at:
                 raise Failure(f"the coordinator did not serve within {_START_S:g} s")
             await asyncio.sleep(0.02)
-        for name in self._names:
+        for number, name in enumerate(self._names, 1):
             args = ["--target", target, "--id", name, "--drain-grace-s", str(DRAIN_GRACE_S), *self._flags]
-            await self._spawn(name, "agent", self._program, *args)
+            await self._spawn(name, "agent", self._program, *args, *self._scraped(number))
         return await self._announce(target)
+
+    def _scraped(self, number: int) -> list[str]:
+        """Where the metrics of a process are scraped, as options; the coordinator's number is 0."""
+        if not self._metrics:
+            return []
+        host, _, port = self._metrics.rpartition(":")
+        return [
+            "--metrics",
+            f"{host}:{int(port) + number if int(port or 0) else 0}" if port.isdecimal() else self._metrics,
+        ]
 
     async def _announce(self, target: str) -> _Child | None:
         """Wait until the agents are connected, and print their methods. Returns a child that has exited meanwhile."""

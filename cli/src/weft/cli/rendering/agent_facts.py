@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from weft.cli.rendering.host_facts import host_facts
 from weft.cli.terminal import moments
 from weft.cli.terminal.output import Styled, StyledText
 from weft.cli.terminal.tables import Verbatim
@@ -91,6 +92,8 @@ def facts(agent: AgentInfo) -> list[tuple[str, StyledText | Verbatim]]:
         ("version", agent.version),
         ("cpu", f"{agent.process_cpu_cores * 100:.0f} %"),
         ("memory", moments.size(agent.process_memory_bytes)),
+        *host_facts(agent.host),
+        ("gauges", " ".join(f"{name}={value:g}" for name, value in sorted(agent.gauges.items()))),
         ("connected", moments.since(agent.connected_at)),
         ("seen", f"{moments.since(agent.last_seen_at)} ago" if agent.last_seen_at else ""),
     ]

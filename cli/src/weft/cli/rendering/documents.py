@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.rpc import code_pb2
 
+from weft.cli.rendering.host_facts import host_document
 from weft.rpc.contracts.json_rendering import json_value
 from weft.rpc.errors import InvalidArgument, WeftError
 
@@ -159,6 +160,8 @@ def agent_document(agent: AgentInfo) -> dict[str, Any]:
         "last_seen_at": time_text(agent.last_seen_at),
         "process_cpu_cores": agent.process_cpu_cores,
         "process_memory_bytes": agent.process_memory_bytes,
+        "gauges": dict(agent.gauges),
+        "host": None if agent.host is None else host_document(agent.host),
     }
 
 

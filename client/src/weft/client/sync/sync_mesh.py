@@ -25,6 +25,7 @@ from weft.client.sync.sync_groups import SyncGroups
 from weft.client.sync.sync_method_overrides import SyncMethods
 from weft.client.sync.sync_schedules import SyncSchedules
 from weft.client.sync.sync_tasks import SyncTasks
+from weft.rpc.balancing import Balancer
 from weft.rpc.network.channel import MAX_MESSAGE_BYTES
 from weft.rpc.network.targets import DEFAULT_TARGET
 
@@ -104,6 +105,11 @@ class SyncMesh:
     def direct(self, policy: str = DEFAULT_POLICY) -> SyncDirect:
         """Direct calls with a policy: `explain` tells which agent the next call would go to."""
         return SyncDirect(self._loop.call(lambda: self._mesh.direct(policy)), self._loop)
+
+    @property
+    def balancers(self) -> Sequence[Balancer]:
+        """Those of its direct channels, for figures. From any thread."""
+        return self._mesh.balancers
 
     @cached_property
     def tasks(self) -> SyncTasks:

@@ -55,10 +55,10 @@ class DirectCalls:
         self._tracer = tracer
         self._snapshots = snapshots
         self._find = find
-        self._balancer = Balancer(
+        self.balancer = Balancer(
             limits=BalancerLimits(max_message_bytes=max_message_bytes), may_run_twice=self._may_run_twice
         )
-        self._channel = BalancedChannel(self._balancer, for_others=True)
+        self._channel = BalancedChannel(self.balancer, for_others=True)
         self._feeding: asyncio.Task[None] | None = None
         # By method; bounded by the contracts in force.
         self._handlers: dict[str, tuple[int, grpc.RpcMethodHandler[Any, Any]]] = {}
@@ -87,13 +87,13 @@ class DirectCalls:
         if self._feeding is not None:
             self._feeding.cancel()
             await asyncio.gather(self._feeding, return_exceptions=True)
-        await self._balancer.close()
+        await self.balancer.close()
 
     async def _feed(self) -> None:
         try:
             async with contextlib.aclosing(self._snapshots()) as snapshots:
                 async for agents in snapshots:
-                    self._balancer.update(agents)
+                    self.balancer.update(agents)
         except Exception:
             log.exception("direct.fleet_not_followed")
             # The next call starts it again.

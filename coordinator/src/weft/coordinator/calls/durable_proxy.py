@@ -66,7 +66,7 @@ class DurableCalls(grpc.GenericRpcHandler):
         self._contracts = contracts
         self._policies = contracts.policies
         self._direct = direct
-        self._admission = Admission(settings.max_calls, "the coordinator's setting max_calls")
+        self.admission = Admission(settings.max_calls, "the coordinator's setting max_calls")
         self._stalled_stream_s = settings.stalled_stream_s
         self._max_unread_bytes = settings.max_unread_bytes
         # By method, as many as contracts may have in force.
@@ -78,7 +78,7 @@ class DurableCalls(grpc.GenericRpcHandler):
         name = handler_call_details.method.removeprefix("/")
         info = self._contracts.find(name)
         if info is not None and self._is_direct(name, handler_call_details):
-            return self._direct.handler(info, self._admission)
+            return self._direct.handler(info, self.admission)
         if info is None or not info.durable:
             return grpc.stream_stream_rpc_method_handler(_refusal(self._contracts, name))
         known = self._handlers.get(name)
@@ -91,7 +91,7 @@ class DurableCalls(grpc.GenericRpcHandler):
             handler = grpc.unary_stream_rpc_method_handler(_guarded(self.streaming, info))
         if self._tracer is not None:
             handler = traced_handler(handler, name, self._tracer)
-        handler = self._admission.bounded(handler)
+        handler = self.admission.bounded(handler)
         self._handlers[name] = (info, handler)
         return handler
 

@@ -10,7 +10,14 @@ from weft.coordinator.contracts.contract_catalogue import Contracts, MethodInfo
 from weft.coordinator.fleet.matching import Matching
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
-from weft.coordinator.store.records import Enqueued, EnqueueResult, RequestIdReused, Submission
+from weft.coordinator.store.records import (
+    AtLimit,
+    Enqueued,
+    EnqueueResult,
+    RequestIdReused,
+    Submission,
+    TooManyQueues,
+)
 from weft.coordinator.store.rules import REQUEST_ID_TTL_S
 from weft.coordinator.store.store_refusals import refusal_of
 from weft.rpc import refusals
@@ -45,6 +52,8 @@ class SubmissionService:
             no_wait=settings.no_wait,
         )
         self.stopping = False
+        # Tasks refused at a limit so far, by limit.
+        self.limits_hit = {"run_limit": 0, "queued_tasks": 0, "queues_per_method": 0}
 
     def check(self, request: coordinator_pb2.SubmitTaskRequest) -> Submission:
         """A request as a checked submission with a new task id.
@@ -125,12 +134,23 @@ class SubmissionService:
                 "the coordinator is stopping; try again with the same request id", retry_after_s=1.0
             )
         if self._store.unfinished() + len(submissions) > self._max_queued:
+            self.limits_hit["queued_tasks"] += len(submissions)
             raise refusals.overloaded(
                 f"{self._max_queued} tasks are unfinished, the most that are allowed", retry_after_s=5.0
             )
         if demanding := [each for each in submissions if each.no_wait or each.agent_id or each.alternatives]:
             return await self._store_matching(submissions, demanding, acknowledged=acknowledged)
-        return await self._store.enqueue(submissions, acknowledged=acknowledged)
+        return self._counted(await self._store.enqueue(submissions, acknowledged=acknowledged))
+
+    def _counted(self, results: Sequence[EnqueueResult]) -> Sequence[EnqueueResult]:
+        for result in results:
+            if type(result) is Enqueued:
+                continue
+            if isinstance(result, AtLimit):
+                self.limits_hit["run_limit"] += 1
+            elif isinstance(result, TooManyQueues):
+                self.limits_hit["queues_per_method"] += 1
+        return results
 
     async def _store_matching(
         self, submissions: Sequence[Submission], demanding: Sequence[Submission], *, acknowledged: bool
@@ -138,7 +158,9 @@ class SubmissionService:
         await self._matching.choose(demanding)
         refused = await self._matching.refused(demanding)
         rest = [each for each in submissions if each.task_id not in refused]
-        stored = iter(await self._store.enqueue(rest, acknowledged=acknowledged) if rest else ())
+        stored = iter(
+            self._counted(await self._store.enqueue(rest, acknowledged=acknowledged)) if rest else ()
+        )
         return [refused.get(each.task_id) or next(stored) for each in submissions]
 
 

@@ -112,7 +112,9 @@ class TaskSubscriptions:
         self._max_followers = max_followers
         self._ends: dict[str, list[EndCallback]] = {}
         self._followers: dict[str, list[Follower]] = {}
-        self._follower_count = 0
+        self.follower_count = 0
+        # Followers refused so far.
+        self.refused = 0
         self._futures: set[asyncio.Future[TaskRecord]] = set()
         self._closing: set[Callable[[], None]] = set()
         self._closed: WeftError | None = None
@@ -206,13 +208,14 @@ class TaskSubscriptions:
         """
         if self._closed is not None:
             raise self._closed
-        if self._follower_count >= self._max_followers:
+        if self.follower_count >= self._max_followers:
+            self.refused += 1
             raise refusals.overloaded(
                 f"{self._max_followers} streams follow tasks already; try again later", retry_after_s=5.0
             )
         follower = Follower(task_id, most_unread_bytes)
         self._followers.setdefault(task_id, []).append(follower)
-        self._follower_count += 1
+        self.follower_count += 1
         return follower
 
     def unfollow(self, follower: Follower) -> None:
@@ -220,7 +223,7 @@ class TaskSubscriptions:
         if follower in followers:
             followers.remove(follower)
             follower.let_go()
-            self._follower_count -= 1
+            self.follower_count -= 1
             if not followers:
                 del self._followers[follower.task_id]
 

@@ -18,8 +18,12 @@ from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import AttemptRef, Claimed, ClaimRequest
 from weft.coordinator.store.rules import QueueKey
+from weft.coordinator.store.task_figures import StoreFigures, observe
 from weft.rpc.errors import WeftError
 from weft.rpc.process.logs import get_logger
+from weft.rpc.telemetry.coordinator_metrics import PASSES
+from weft.rpc.telemetry.figures import Histogram
+from weft.v1 import task_pb2
 
 log = get_logger(__name__)
 
@@ -40,6 +44,7 @@ class Dispatcher:
     Args:
         clock: monotonic, in seconds.
         waits: takes the spans of waits; None: no traces are exported.
+        passes: where passes that hand out tasks are counted.
     """
 
     def __init__(
@@ -50,7 +55,9 @@ class Dispatcher:
         *,
         clock: Callable[[], float] = time.monotonic,
         waits: WaitSpans | None = None,
+        passes: Histogram | None = None,
     ) -> None:
+        self._passes = passes or Histogram(PASSES.bounds)
         self._store = store
         self._index = index
         self._strategy = strategy or LeastConnections()
@@ -126,9 +133,11 @@ class Dispatcher:
         best, rooms = self._best(_by_base(ready) if retries else {key: [key] for key in ready}, ready)
         if not best:
             return False
+        began_s = time.perf_counter()
         try:
             total = await self._hand_out(ready, best, rooms, consuming)
         finally:
+            self._passes.observe(time.perf_counter() - began_s)
             for session in best:
                 self._index.changed(session)
         # With several queues, another queue may have taken the best agents, so that this one still has tasks. Tasks that consume
@@ -226,10 +235,28 @@ class Dispatcher:
 
     async def _hand_over(self, session: AgentSession, batch: Sequence[Claimed]) -> None:
         if session.open:
-            session.assign(batch, self._store.now(), self._clock(), self._assigned)
+            now = self._store.now()
+            session.assign(batch, now, self._clock(), self._assigned)
+            _observe_waits(self._store.figures, batch, now)
         else:
             # The session closed during the claim: the agent does not know these attempts.
             await self._store.release(session.owner, [AttemptRef(c.task_id, c.attempt) for c in batch])
+
+
+def _observe_waits(figures: StoreFigures, batch: Sequence[Claimed], now: float) -> None:
+    """Observe how long these tasks were ready."""
+    waits: dict[str, list[float]] = {}
+    for claimed in batch:
+        found = waits.get(claimed.method)
+        if found is None:
+            found = waits[claimed.method] = []
+        found.append(now - claimed.ready_at)
+    # One trace a batch is enough.
+    last = batch[-1]
+    traceparent = task_pb2.CallContext.FromString(last.context).traceparent if last.context else ""
+    for method, seconds in waits.items():
+        trace = traceparent if method == last.method else ""
+        observe(figures.of(method).wait, seconds, seconds[-1], trace)
 
 
 def _weight(session: AgentSession, costs: Iterable[QueueKey]) -> float:

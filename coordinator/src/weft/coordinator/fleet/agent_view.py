@@ -38,7 +38,7 @@ def load_of(session: AgentSession, now_s: float, silent_s: float) -> fleet_pb2.A
         silent_s: for how long the agent has been silent.
     """
     outcomes = session.outcomes
-    return fleet_pb2.Agent(
+    agent = fleet_pb2.Agent(
         used_slots=session.busy_slots,
         in_flight=len(session.held),
         overrun_slots=session.report.overrun_slots,
@@ -57,6 +57,9 @@ def load_of(session: AgentSession, now_s: float, silent_s: float) -> fleet_pb2.A
             for method in outcomes.slow
         ],
     )
+    if session.host_detail is not None and not agent.load.HasField("detail"):
+        agent.load.detail.CopyFrom(session.host_detail)
+    return agent
 
 
 def _state(session: AgentSession) -> fleet_pb2.AgentState:

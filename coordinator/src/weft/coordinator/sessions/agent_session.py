@@ -21,8 +21,8 @@ from weft.v1 import fleet_pb2, logs_pb2, session_pb2
 
 T = TypeVar("T")
 
-# A held attempt: its slots, its method, and when it was assigned, by the monotonic clock (0: not known).
-Held = tuple[int, str, float]
+# A held attempt: its slots, its method, when it was assigned, by the monotonic clock (0: not known), and its trace.
+Held = tuple[int, str, float, str]
 
 # Queues whose cost is kept. Clients choose requirements, so there may be any number of them; past this many, begin anew.
 COSTS_REMEMBERED = 4096
@@ -38,6 +38,8 @@ class AgentSession:
 
     Large because it is the one place for an agent's capacity, held attempts and waiting messages, which change together.
     """
+
+    host_detail: fleet_pb2.HostDetail | None = None  # sent more seldom than the rest
 
     def __init__(self, hello: session_pb2.Hello, owner: Owner, now_s: float) -> None:
         self.owner = owner
@@ -206,6 +208,7 @@ class AgentSession:
             # A later one came out-of-band.
             return False
         self.report = report
+        self.host_detail = report.load.detail if report.load.HasField("detail") else self.host_detail
         self._otherwise_busy = report.stuck_slots + report.direct_slots
         self.echo(report.sequence)
         before = self.draining, self._unavailable
@@ -231,11 +234,9 @@ class AgentSession:
 
     # -- held attempts ------------------------------------------------------------------------------------------
 
-    def hold(
-        self, ref: AttemptRef, cost: int, method: str = "", since_s: float = 0.0, consumes: Consumes = ()
-    ) -> None:
-        self.held[ref] = cost, method, since_s
-        self.used_slots += cost
+    def hold(self, ref: AttemptRef, held: Held, consumes: Consumes = ()) -> None:
+        self.held[ref] = held
+        self.used_slots += held[0]
         if consumes:
             self.resources.take(ref, consumes)
 
@@ -266,8 +267,9 @@ class AgentSession:
         """
         for claimed in batch:
             ref = AttemptRef(claimed.task_id, claimed.attempt)
-            self.hold(ref, claimed.cost, claimed.method, since_s, claimed.consumes)
             assignment = assignment_of(claimed, now_s)
+            traceparent = assignment.context.traceparent if claimed.context else ""
+            self.hold(ref, (claimed.cost, claimed.method, since_s, traceparent), claimed.consumes)
             if assigned is not None:
                 assigned(claimed, assignment, now_s)
             self._assignments.append(assignment)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from weft.coordinator.sessions.agent_outcomes import RULES, AgentOutcomes, is_fault
 from weft.coordinator.sessions.agent_session import AgentSession
 from weft.coordinator.store.records import AttemptRef
+from weft.coordinator.store.task_figures import StoreFigures, observe
 from weft.rpc.balancing.outliers import sweep
 from weft.rpc.balancing.pool import SHARE_OF_NEWEST
 from weft.rpc.balancing.speed import Pace
@@ -36,6 +37,7 @@ class AttemptOutcomes:
         changed: called with a session whose agent fails, or works again.
         now: seconds since the epoch.
         clock: monotonic, in seconds.
+        figures: where the times of attempts are counted.
     """
 
     def __init__(
@@ -46,7 +48,9 @@ class AttemptOutcomes:
         changed: Callable[[AgentSession], None] = lambda _: None,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
+        figures: StoreFigures | None = None,
     ) -> None:
+        self._figures = figures or StoreFigures()
         self._known = known
         self._timed = timed
         self._changed = changed
@@ -94,21 +98,28 @@ class AttemptOutcomes:
         successes = 0
         # By method, since when the attempts ran that succeeded.
         since: dict[str, list[float]] = {}
+        # One of them that has a trace: its method, since when it ran, its trace.
+        traced = "", 0.0, ""
         for item in results:
             held = session.let_go(AttemptRef(item.task_id, item.attempt))
             if held is None:
                 # A repeated report.
                 continue
             code = item.outcome.status.code
+            _, method, since_s, traceparent = held
             if not code and not item.crashed:
                 successes += 1
-                _, method, since_s = held
                 if since_s:
                     times = since.get(method)
                     if times is None:
                         times = since[method] = []
                     times.append(since_s)
-            elif is_fault(code, crashed=item.crashed):
+                    if traceparent:
+                        traced = method, since_s, traceparent
+                continue
+            if since_s:
+                observe(self._figures.of(method).run, [now_s - since_s], now_s - since_s, traceparent)
+            if is_fault(code, crashed=item.crashed):
                 if successes:
                     self._succeeded(session, successes, now_s)
                     successes = 0
@@ -116,6 +127,8 @@ class AttemptOutcomes:
         if successes:
             self._succeeded(session, successes, now_s)
         for method, times in since.items():
+            run, trace = self._figures.of(method).run, traced[2] if traced[0] == method else ""
+            observe(run, [now_s - since_s for since_s in times], now_s - traced[1], trace)
             took_s = now_s - sum(times) / len(times)
             self._measured(outcomes, method, took_s, len(times), now_s)
         if outcomes.allowance is not None or outcomes.failing:

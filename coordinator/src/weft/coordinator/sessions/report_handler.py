@@ -73,6 +73,8 @@ class ReportHandler:
         self._readers = readers
         self._max_response_bytes = max_response_bytes
         self._freed = freed
+        # Late results.
+        self.refused = 0
         self._pending: dict[AgentSession, dict[asyncio.Task[bool], int]] = {}
         self._progress: dict[AgentSession, asyncio.Task[bool]] = {}
 
@@ -191,6 +193,7 @@ class ReportHandler:
         session.acknowledge(acks)
         refused = [ack for ack in acks if ack.refused]
         if refused:
+            self.refused += len(refused)
             agent_id = session.owner.agent_id
             stale_refused[agent_id] = stale_refused.get(agent_id, 0) + len(refused)
             log.info("results.refused", **_about(session, refused[0]), count=len(refused))

@@ -69,11 +69,11 @@ class Sessions:
         self._stopping = False
         # Late results of each agent, over all its sessions here.
         self.stale_refused: dict[str, int] = {}
-        report_handler = ReportHandler(
+        self._report_handler = ReportHandler(
             store, settings.max_payload_bytes, listener.slots_changed, readers, outcomes
         )
         self._messages = SessionMessages(
-            listener, self._admission, report_handler, outcomes, self.stale_refused
+            listener, self._admission, self._report_handler, outcomes, self.stale_refused
         )
         self._opener = Opener(store, settings, coordinator_id, self.stale_refused)
         self.heartbeats = Heartbeats(store, settings, self.all)
@@ -82,6 +82,11 @@ class Sessions:
 
     def all(self) -> Iterable[AgentSession]:
         return self._sessions.values()
+
+    @property
+    def results_refused(self) -> int:
+        """Late results of all agents so far."""
+        return self._report_handler.refused
 
     def get(self, agent_id: str) -> AgentSession | None:
         return self._sessions.get(agent_id)

@@ -45,6 +45,7 @@ from weft.coordinator.store.records import (
 from weft.coordinator.store.rules import QueueKey
 from weft.coordinator.store.run_limits import RunLimitRules
 from weft.coordinator.store.table_store import TableStore
+from weft.coordinator.store.task_figures import StoreFigures
 
 
 class StoreListener(Protocol):
@@ -115,6 +116,9 @@ class StoreListener(Protocol):
 
 class TaskStore(Protocol):
     """The tasks' half of a store. Large because it has one method for each thing that can happen to tasks."""
+
+    # What happened to tasks here, and how writes went.
+    figures: StoreFigures
 
     @property
     def writable(self) -> bool:

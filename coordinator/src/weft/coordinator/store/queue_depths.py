@@ -13,11 +13,12 @@ def by_base(depths: Iterable[tuple[QueueKey, QueueDepth]]) -> dict[QueueKey, Que
     total: dict[QueueKey, QueueDepth] = {}
     for key, depth in depths:
         known = total.get(key.base)
-        total[key.base] = depth if known is None else _sum(known, depth)
+        total[key.base] = depth if known is None else together(known, depth)
     return total
 
 
-def _sum(one: QueueDepth, other: QueueDepth) -> QueueDepth:
+def together(one: QueueDepth, other: QueueDepth) -> QueueDepth:
+    """Both as one."""
     oldest = [depth.oldest_at for depth in (one, other) if depth.oldest_at is not None]
     return QueueDepth(
         one.queued + other.queued,

@@ -11,6 +11,7 @@ package weftv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -336,14 +337,22 @@ func (x *LoadReport) GetHost() *HostLoad {
 
 // The load in the trailer "endpoint-load-metrics-bin" of every direct call. The trailer "weft-load-bin" repeats it,
 // because some clients of gRPC do not show the first one. On the wire it is an xds.data.orca.v3.OrcaLoadReport (gRFC
-// A51), with these fields. If a handler aborts with trailers of its own, only the handler's are sent.
+// A51), with these fields. If a handler aborts with trailers of its own, only the handler's are sent. A coordinator and a sidecar's
+// egress hand the report of the agent that they called on to their own caller.
+//
+// The agent's port also serves xds.service.orca.v3.OpenRcaService/StreamCoreMetrics: the same report, out of band, at the interval
+// that the caller asks for, at least a second.
 type OrcaLoadReport struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// CPU use of the agent's process, where 1.0 is one core.
 	CpuUtilization float64 `protobuf:"fixed64,1,opt,name=cpu_utilization,json=cpuUtilization,proto3" json:"cpu_utilization,omitempty"`
 	// Memory in use on the host, 0 to 1.
 	MemUtilization float64 `protobuf:"fixed64,2,opt,name=mem_utilization,json=memUtilization,proto3" json:"mem_utilization,omitempty"`
-	// Figures by name: "slots" and "used_slots", the latter with the call that ends here.
+	// Calls a second that have ended at the agent lately, attempts of tasks included.
+	RpsFractional float64 `protobuf:"fixed64,6,opt,name=rps_fractional,json=rpsFractional,proto3" json:"rps_fractional,omitempty"`
+	// Those that failed, by UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE or DATA_LOSS.
+	Eps float64 `protobuf:"fixed64,7,opt,name=eps,proto3" json:"eps,omitempty"`
+	// Figures by name: "slots" and "used_slots", the latter with the call that ends here, and the gauges of the agent's program.
 	NamedMetrics map[string]float64 `protobuf:"bytes,8,rep,name=named_metrics,json=namedMetrics,proto3" json:"named_metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
 	// Slots in use, 0 to 1.
 	ApplicationUtilization float64 `protobuf:"fixed64,9,opt,name=application_utilization,json=applicationUtilization,proto3" json:"application_utilization,omitempty"`
@@ -395,6 +404,20 @@ func (x *OrcaLoadReport) GetMemUtilization() float64 {
 	return 0
 }
 
+func (x *OrcaLoadReport) GetRpsFractional() float64 {
+	if x != nil {
+		return x.RpsFractional
+	}
+	return 0
+}
+
+func (x *OrcaLoadReport) GetEps() float64 {
+	if x != nil {
+		return x.Eps
+	}
+	return 0
+}
+
 func (x *OrcaLoadReport) GetNamedMetrics() map[string]float64 {
 	if x != nil {
 		return x.NamedMetrics
@@ -409,6 +432,52 @@ func (x *OrcaLoadReport) GetApplicationUtilization() float64 {
 	return 0
 }
 
+// Asks for reports out of band. On the wire it is an xds.service.orca.v3.OrcaLoadReportRequest.
+type OrcaLoadReportRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Between two reports. Less than a second counts as a second.
+	ReportInterval *durationpb.Duration `protobuf:"bytes,1,opt,name=report_interval,json=reportInterval,proto3" json:"report_interval,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *OrcaLoadReportRequest) Reset() {
+	*x = OrcaLoadReportRequest{}
+	mi := &file_weft_v1_agent_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OrcaLoadReportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OrcaLoadReportRequest) ProtoMessage() {}
+
+func (x *OrcaLoadReportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_agent_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OrcaLoadReportRequest.ProtoReflect.Descriptor instead.
+func (*OrcaLoadReportRequest) Descriptor() ([]byte, []int) {
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *OrcaLoadReportRequest) GetReportInterval() *durationpb.Duration {
+	if x != nil {
+		return x.ReportInterval
+	}
+	return nil
+}
+
 // Asks for a description.
 type DescribeAgentRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -418,7 +487,7 @@ type DescribeAgentRequest struct {
 
 func (x *DescribeAgentRequest) Reset() {
 	*x = DescribeAgentRequest{}
-	mi := &file_weft_v1_agent_proto_msgTypes[6]
+	mi := &file_weft_v1_agent_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -430,7 +499,7 @@ func (x *DescribeAgentRequest) String() string {
 func (*DescribeAgentRequest) ProtoMessage() {}
 
 func (x *DescribeAgentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_agent_proto_msgTypes[6]
+	mi := &file_weft_v1_agent_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -443,7 +512,7 @@ func (x *DescribeAgentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeAgentRequest.ProtoReflect.Descriptor instead.
 func (*DescribeAgentRequest) Descriptor() ([]byte, []int) {
-	return file_weft_v1_agent_proto_rawDescGZIP(), []int{6}
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{7}
 }
 
 // The description.
@@ -457,7 +526,7 @@ type DescribeAgentResponse struct {
 
 func (x *DescribeAgentResponse) Reset() {
 	*x = DescribeAgentResponse{}
-	mi := &file_weft_v1_agent_proto_msgTypes[7]
+	mi := &file_weft_v1_agent_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -469,7 +538,7 @@ func (x *DescribeAgentResponse) String() string {
 func (*DescribeAgentResponse) ProtoMessage() {}
 
 func (x *DescribeAgentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_agent_proto_msgTypes[7]
+	mi := &file_weft_v1_agent_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -482,7 +551,7 @@ func (x *DescribeAgentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeAgentResponse.ProtoReflect.Descriptor instead.
 func (*DescribeAgentResponse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_agent_proto_rawDescGZIP(), []int{7}
+	return file_weft_v1_agent_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *DescribeAgentResponse) GetAgent() *Agent {
@@ -496,7 +565,7 @@ var File_weft_v1_agent_proto protoreflect.FileDescriptor
 
 const file_weft_v1_agent_proto_rawDesc = "" +
 	"\n" +
-	"\x13weft/v1/agent.proto\x12\aweft.v1\x1a\x13weft/v1/fleet.proto\x1a\x12weft/v1/task.proto\"U\n" +
+	"\x13weft/v1/agent.proto\x12\aweft.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x13weft/v1/fleet.proto\x1a\x12weft/v1/task.proto\"U\n" +
 	"\x0eExecuteRequest\x12)\n" +
 	"\x05calls\x18\x01 \x03(\v2\x13.weft.v1.DirectCallR\x05calls\x12\x18\n" +
 	"\acancels\x18\x02 \x03(\x04R\acancels\"\xa0\x01\n" +
@@ -519,15 +588,19 @@ const file_weft_v1_agent_proto_rawDesc = "" +
 	"\n" +
 	"used_slots\x18\x01 \x01(\rR\tusedSlots\x12\x14\n" +
 	"\x05slots\x18\x02 \x01(\rR\x05slots\x12%\n" +
-	"\x04host\x18\x03 \x01(\v2\x11.weft.v1.HostLoadR\x04host\"\xac\x02\n" +
+	"\x04host\x18\x03 \x01(\v2\x11.weft.v1.HostLoadR\x04host\"\xe5\x02\n" +
 	"\x0eOrcaLoadReport\x12'\n" +
 	"\x0fcpu_utilization\x18\x01 \x01(\x01R\x0ecpuUtilization\x12'\n" +
-	"\x0fmem_utilization\x18\x02 \x01(\x01R\x0ememUtilization\x12N\n" +
+	"\x0fmem_utilization\x18\x02 \x01(\x01R\x0ememUtilization\x12%\n" +
+	"\x0erps_fractional\x18\x06 \x01(\x01R\rrpsFractional\x12\x10\n" +
+	"\x03eps\x18\a \x01(\x01R\x03eps\x12N\n" +
 	"\rnamed_metrics\x18\b \x03(\v2).weft.v1.OrcaLoadReport.NamedMetricsEntryR\fnamedMetrics\x127\n" +
 	"\x17application_utilization\x18\t \x01(\x01R\x16applicationUtilization\x1a?\n" +
 	"\x11NamedMetricsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\x16\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"[\n" +
+	"\x15OrcaLoadReportRequest\x12B\n" +
+	"\x0freport_interval\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x0ereportInterval\"\x16\n" +
 	"\x14DescribeAgentRequest\"=\n" +
 	"\x15DescribeAgentResponse\x12$\n" +
 	"\x05agent\x18\x01 \x01(\v2\x0e.weft.v1.AgentR\x05agent2\xa0\x01\n" +
@@ -549,7 +622,7 @@ func file_weft_v1_agent_proto_rawDescGZIP() []byte {
 	return file_weft_v1_agent_proto_rawDescData
 }
 
-var file_weft_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_weft_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_weft_v1_agent_proto_goTypes = []any{
 	(*ExecuteRequest)(nil),        // 0: weft.v1.ExecuteRequest
 	(*DirectCall)(nil),            // 1: weft.v1.DirectCall
@@ -557,32 +630,35 @@ var file_weft_v1_agent_proto_goTypes = []any{
 	(*DirectResult)(nil),          // 3: weft.v1.DirectResult
 	(*LoadReport)(nil),            // 4: weft.v1.LoadReport
 	(*OrcaLoadReport)(nil),        // 5: weft.v1.OrcaLoadReport
-	(*DescribeAgentRequest)(nil),  // 6: weft.v1.DescribeAgentRequest
-	(*DescribeAgentResponse)(nil), // 7: weft.v1.DescribeAgentResponse
-	nil,                           // 8: weft.v1.OrcaLoadReport.NamedMetricsEntry
-	(*CallContext)(nil),           // 9: weft.v1.CallContext
-	(*Outcome)(nil),               // 10: weft.v1.Outcome
-	(*HostLoad)(nil),              // 11: weft.v1.HostLoad
-	(*Agent)(nil),                 // 12: weft.v1.Agent
+	(*OrcaLoadReportRequest)(nil), // 6: weft.v1.OrcaLoadReportRequest
+	(*DescribeAgentRequest)(nil),  // 7: weft.v1.DescribeAgentRequest
+	(*DescribeAgentResponse)(nil), // 8: weft.v1.DescribeAgentResponse
+	nil,                           // 9: weft.v1.OrcaLoadReport.NamedMetricsEntry
+	(*CallContext)(nil),           // 10: weft.v1.CallContext
+	(*Outcome)(nil),               // 11: weft.v1.Outcome
+	(*HostLoad)(nil),              // 12: weft.v1.HostLoad
+	(*durationpb.Duration)(nil),   // 13: google.protobuf.Duration
+	(*Agent)(nil),                 // 14: weft.v1.Agent
 }
 var file_weft_v1_agent_proto_depIdxs = []int32{
 	1,  // 0: weft.v1.ExecuteRequest.calls:type_name -> weft.v1.DirectCall
-	9,  // 1: weft.v1.DirectCall.context:type_name -> weft.v1.CallContext
+	10, // 1: weft.v1.DirectCall.context:type_name -> weft.v1.CallContext
 	3,  // 2: weft.v1.ExecuteResponse.results:type_name -> weft.v1.DirectResult
 	4,  // 3: weft.v1.ExecuteResponse.load:type_name -> weft.v1.LoadReport
-	10, // 4: weft.v1.DirectResult.outcome:type_name -> weft.v1.Outcome
-	11, // 5: weft.v1.LoadReport.host:type_name -> weft.v1.HostLoad
-	8,  // 6: weft.v1.OrcaLoadReport.named_metrics:type_name -> weft.v1.OrcaLoadReport.NamedMetricsEntry
-	12, // 7: weft.v1.DescribeAgentResponse.agent:type_name -> weft.v1.Agent
-	0,  // 8: weft.v1.AgentService.Execute:input_type -> weft.v1.ExecuteRequest
-	6,  // 9: weft.v1.AgentService.DescribeAgent:input_type -> weft.v1.DescribeAgentRequest
-	2,  // 10: weft.v1.AgentService.Execute:output_type -> weft.v1.ExecuteResponse
-	7,  // 11: weft.v1.AgentService.DescribeAgent:output_type -> weft.v1.DescribeAgentResponse
-	10, // [10:12] is the sub-list for method output_type
-	8,  // [8:10] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	11, // 4: weft.v1.DirectResult.outcome:type_name -> weft.v1.Outcome
+	12, // 5: weft.v1.LoadReport.host:type_name -> weft.v1.HostLoad
+	9,  // 6: weft.v1.OrcaLoadReport.named_metrics:type_name -> weft.v1.OrcaLoadReport.NamedMetricsEntry
+	13, // 7: weft.v1.OrcaLoadReportRequest.report_interval:type_name -> google.protobuf.Duration
+	14, // 8: weft.v1.DescribeAgentResponse.agent:type_name -> weft.v1.Agent
+	0,  // 9: weft.v1.AgentService.Execute:input_type -> weft.v1.ExecuteRequest
+	7,  // 10: weft.v1.AgentService.DescribeAgent:input_type -> weft.v1.DescribeAgentRequest
+	2,  // 11: weft.v1.AgentService.Execute:output_type -> weft.v1.ExecuteResponse
+	8,  // 12: weft.v1.AgentService.DescribeAgent:output_type -> weft.v1.DescribeAgentResponse
+	11, // [11:13] is the sub-list for method output_type
+	9,  // [9:11] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_agent_proto_init() }
@@ -598,7 +674,7 @@ func file_weft_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_agent_proto_rawDesc), len(file_weft_v1_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -421,8 +421,13 @@ type HostLoad struct {
 	HostCpuRatio float64 `protobuf:"fixed64,3,opt,name=host_cpu_ratio,json=hostCpuRatio,proto3" json:"host_cpu_ratio,omitempty"`
 	// Memory in use on the host, 0 to 1.
 	HostMemoryRatio float64 `protobuf:"fixed64,4,opt,name=host_memory_ratio,json=hostMemoryRatio,proto3" json:"host_memory_ratio,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// More about the host, which changes slowly. An agent sends it with the first heartbeat of a session, and then twice a minute
+	// at most; the coordinator keeps the last one. ListAgents and GetAgent have it.
+	Detail *HostDetail `protobuf:"bytes,5,opt,name=detail,proto3" json:"detail,omitempty"`
+	// What the agent's program reports itself, by name: at most 64.
+	Gauges        map[string]float64 `protobuf:"bytes,6,rep,name=gauges,proto3" json:"gauges,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HostLoad) Reset() {
@@ -479,6 +484,338 @@ func (x *HostLoad) GetHostCpuRatio() float64 {
 func (x *HostLoad) GetHostMemoryRatio() float64 {
 	if x != nil {
 		return x.HostMemoryRatio
+	}
+	return 0
+}
+
+func (x *HostLoad) GetDetail() *HostDetail {
+	if x != nil {
+		return x.Detail
+	}
+	return nil
+}
+
+func (x *HostLoad) GetGauges() map[string]float64 {
+	if x != nil {
+		return x.Gauges
+	}
+	return nil
+}
+
+// Figures of an agent's host and process that change slowly. A figure that the host does not give is absent.
+type HostDetail struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Use of each core, 0 to 1: the first 256.
+	CoreRatios []float32 `protobuf:"fixed32,1,rep,packed,name=core_ratios,json=coreRatios,proto3" json:"core_ratios,omitempty"`
+	// Processes that run or wait for a core, on average over 1, 5 and 15 minutes.
+	LoadAverages []float32 `protobuf:"fixed32,2,rep,packed,name=load_averages,json=loadAverages,proto3" json:"load_averages,omitempty"`
+	// Memory of the host, and how much of it is in use.
+	MemoryBytes uint64 `protobuf:"varint,3,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
+	// See memory_bytes.
+	UsedMemoryBytes uint64 `protobuf:"varint,4,opt,name=used_memory_bytes,json=usedMemoryBytes,proto3" json:"used_memory_bytes,omitempty"`
+	// Swap space of the host, and how much of it is in use.
+	SwapBytes uint64 `protobuf:"varint,5,opt,name=swap_bytes,json=swapBytes,proto3" json:"swap_bytes,omitempty"`
+	// See swap_bytes.
+	UsedSwapBytes uint64 `protobuf:"varint,6,opt,name=used_swap_bytes,json=usedSwapBytes,proto3" json:"used_swap_bytes,omitempty"`
+	// Its partitions with file systems: at most 32.
+	Partitions []*PartitionFigures `protobuf:"bytes,7,rep,name=partitions,proto3" json:"partitions,omitempty"`
+	// Bytes a second that its network interfaces have sent since the last report, without the loopback.
+	SentBytesPerS float64 `protobuf:"fixed64,8,opt,name=sent_bytes_per_s,json=sentBytesPerS,proto3" json:"sent_bytes_per_s,omitempty"`
+	// The same, received.
+	ReceivedBytesPerS float64 `protobuf:"fixed64,9,opt,name=received_bytes_per_s,json=receivedBytesPerS,proto3" json:"received_bytes_per_s,omitempty"`
+	// Open files and sockets of the process.
+	OpenFiles uint32 `protobuf:"varint,10,opt,name=open_files,json=openFiles,proto3" json:"open_files,omitempty"`
+	// Threads of the process.
+	Threads uint32 `protobuf:"varint,11,opt,name=threads,proto3" json:"threads,omitempty"`
+	// Cores that the container may use. 0: no limit.
+	CpuLimitCores float64 `protobuf:"fixed64,12,opt,name=cpu_limit_cores,json=cpuLimitCores,proto3" json:"cpu_limit_cores,omitempty"`
+	// Memory that the container may use. 0: no limit.
+	MemoryLimitBytes uint64 `protobuf:"varint,13,opt,name=memory_limit_bytes,json=memoryLimitBytes,proto3" json:"memory_limit_bytes,omitempty"`
+	// GPUs of NVIDIA, if nvidia-ml-py is installed.
+	Gpus          []*GpuFigures `protobuf:"bytes,14,rep,name=gpus,proto3" json:"gpus,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HostDetail) Reset() {
+	*x = HostDetail{}
+	mi := &file_weft_v1_fleet_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HostDetail) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HostDetail) ProtoMessage() {}
+
+func (x *HostDetail) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_fleet_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HostDetail.ProtoReflect.Descriptor instead.
+func (*HostDetail) Descriptor() ([]byte, []int) {
+	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *HostDetail) GetCoreRatios() []float32 {
+	if x != nil {
+		return x.CoreRatios
+	}
+	return nil
+}
+
+func (x *HostDetail) GetLoadAverages() []float32 {
+	if x != nil {
+		return x.LoadAverages
+	}
+	return nil
+}
+
+func (x *HostDetail) GetMemoryBytes() uint64 {
+	if x != nil {
+		return x.MemoryBytes
+	}
+	return 0
+}
+
+func (x *HostDetail) GetUsedMemoryBytes() uint64 {
+	if x != nil {
+		return x.UsedMemoryBytes
+	}
+	return 0
+}
+
+func (x *HostDetail) GetSwapBytes() uint64 {
+	if x != nil {
+		return x.SwapBytes
+	}
+	return 0
+}
+
+func (x *HostDetail) GetUsedSwapBytes() uint64 {
+	if x != nil {
+		return x.UsedSwapBytes
+	}
+	return 0
+}
+
+func (x *HostDetail) GetPartitions() []*PartitionFigures {
+	if x != nil {
+		return x.Partitions
+	}
+	return nil
+}
+
+func (x *HostDetail) GetSentBytesPerS() float64 {
+	if x != nil {
+		return x.SentBytesPerS
+	}
+	return 0
+}
+
+func (x *HostDetail) GetReceivedBytesPerS() float64 {
+	if x != nil {
+		return x.ReceivedBytesPerS
+	}
+	return 0
+}
+
+func (x *HostDetail) GetOpenFiles() uint32 {
+	if x != nil {
+		return x.OpenFiles
+	}
+	return 0
+}
+
+func (x *HostDetail) GetThreads() uint32 {
+	if x != nil {
+		return x.Threads
+	}
+	return 0
+}
+
+func (x *HostDetail) GetCpuLimitCores() float64 {
+	if x != nil {
+		return x.CpuLimitCores
+	}
+	return 0
+}
+
+func (x *HostDetail) GetMemoryLimitBytes() uint64 {
+	if x != nil {
+		return x.MemoryLimitBytes
+	}
+	return 0
+}
+
+func (x *HostDetail) GetGpus() []*GpuFigures {
+	if x != nil {
+		return x.Gpus
+	}
+	return nil
+}
+
+// A partition of a host.
+type PartitionFigures struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where it is mounted.
+	Mount string `protobuf:"bytes,1,opt,name=mount,proto3" json:"mount,omitempty"`
+	// Its size.
+	SizeBytes uint64 `protobuf:"varint,2,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	// How much of it is in use.
+	UsedBytes uint64 `protobuf:"varint,3,opt,name=used_bytes,json=usedBytes,proto3" json:"used_bytes,omitempty"`
+	// Bytes a second that were read from it since the last report.
+	ReadBytesPerS float64 `protobuf:"fixed64,4,opt,name=read_bytes_per_s,json=readBytesPerS,proto3" json:"read_bytes_per_s,omitempty"`
+	// The same, written.
+	WrittenBytesPerS float64 `protobuf:"fixed64,5,opt,name=written_bytes_per_s,json=writtenBytesPerS,proto3" json:"written_bytes_per_s,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *PartitionFigures) Reset() {
+	*x = PartitionFigures{}
+	mi := &file_weft_v1_fleet_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PartitionFigures) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PartitionFigures) ProtoMessage() {}
+
+func (x *PartitionFigures) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_fleet_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PartitionFigures.ProtoReflect.Descriptor instead.
+func (*PartitionFigures) Descriptor() ([]byte, []int) {
+	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *PartitionFigures) GetMount() string {
+	if x != nil {
+		return x.Mount
+	}
+	return ""
+}
+
+func (x *PartitionFigures) GetSizeBytes() uint64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
+}
+
+func (x *PartitionFigures) GetUsedBytes() uint64 {
+	if x != nil {
+		return x.UsedBytes
+	}
+	return 0
+}
+
+func (x *PartitionFigures) GetReadBytesPerS() float64 {
+	if x != nil {
+		return x.ReadBytesPerS
+	}
+	return 0
+}
+
+func (x *PartitionFigures) GetWrittenBytesPerS() float64 {
+	if x != nil {
+		return x.WrittenBytesPerS
+	}
+	return 0
+}
+
+// A GPU.
+type GpuFigures struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name, such as "NVIDIA A100".
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Its use, 0 to 1.
+	UseRatio float32 `protobuf:"fixed32,2,opt,name=use_ratio,json=useRatio,proto3" json:"use_ratio,omitempty"`
+	// Its memory.
+	MemoryBytes uint64 `protobuf:"varint,3,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
+	// How much of that is in use.
+	UsedMemoryBytes uint64 `protobuf:"varint,4,opt,name=used_memory_bytes,json=usedMemoryBytes,proto3" json:"used_memory_bytes,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *GpuFigures) Reset() {
+	*x = GpuFigures{}
+	mi := &file_weft_v1_fleet_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GpuFigures) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GpuFigures) ProtoMessage() {}
+
+func (x *GpuFigures) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_v1_fleet_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GpuFigures.ProtoReflect.Descriptor instead.
+func (*GpuFigures) Descriptor() ([]byte, []int) {
+	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *GpuFigures) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GpuFigures) GetUseRatio() float32 {
+	if x != nil {
+		return x.UseRatio
+	}
+	return 0
+}
+
+func (x *GpuFigures) GetMemoryBytes() uint64 {
+	if x != nil {
+		return x.MemoryBytes
+	}
+	return 0
+}
+
+func (x *GpuFigures) GetUsedMemoryBytes() uint64 {
+	if x != nil {
+		return x.UsedMemoryBytes
 	}
 	return 0
 }
@@ -548,7 +885,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_weft_v1_fleet_proto_msgTypes[2]
+	mi := &file_weft_v1_fleet_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -560,7 +897,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_fleet_proto_msgTypes[2]
+	mi := &file_weft_v1_fleet_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -573,7 +910,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{2}
+	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Agent) GetId() string {
@@ -783,7 +1120,7 @@ type Ejection struct {
 
 func (x *Ejection) Reset() {
 	*x = Ejection{}
-	mi := &file_weft_v1_fleet_proto_msgTypes[3]
+	mi := &file_weft_v1_fleet_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -795,7 +1132,7 @@ func (x *Ejection) String() string {
 func (*Ejection) ProtoMessage() {}
 
 func (x *Ejection) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_fleet_proto_msgTypes[3]
+	mi := &file_weft_v1_fleet_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -808,7 +1145,7 @@ func (x *Ejection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ejection.ProtoReflect.Descriptor instead.
 func (*Ejection) Descriptor() ([]byte, []int) {
-	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{3}
+	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Ejection) GetEndTime() *timestamppb.Timestamp {
@@ -854,7 +1191,7 @@ type SlowMethod struct {
 
 func (x *SlowMethod) Reset() {
 	*x = SlowMethod{}
-	mi := &file_weft_v1_fleet_proto_msgTypes[4]
+	mi := &file_weft_v1_fleet_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -866,7 +1203,7 @@ func (x *SlowMethod) String() string {
 func (*SlowMethod) ProtoMessage() {}
 
 func (x *SlowMethod) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_fleet_proto_msgTypes[4]
+	mi := &file_weft_v1_fleet_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -879,7 +1216,7 @@ func (x *SlowMethod) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlowMethod.ProtoReflect.Descriptor instead.
 func (*SlowMethod) Descriptor() ([]byte, []int) {
-	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{4}
+	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SlowMethod) GetMethod() string {
@@ -920,7 +1257,7 @@ type ResourceUse struct {
 
 func (x *ResourceUse) Reset() {
 	*x = ResourceUse{}
-	mi := &file_weft_v1_fleet_proto_msgTypes[5]
+	mi := &file_weft_v1_fleet_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -932,7 +1269,7 @@ func (x *ResourceUse) String() string {
 func (*ResourceUse) ProtoMessage() {}
 
 func (x *ResourceUse) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_fleet_proto_msgTypes[5]
+	mi := &file_weft_v1_fleet_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -945,7 +1282,7 @@ func (x *ResourceUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourceUse.ProtoReflect.Descriptor instead.
 func (*ResourceUse) Descriptor() ([]byte, []int) {
-	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{5}
+	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ResourceUse) GetResource() string {
@@ -989,7 +1326,7 @@ type ResourceUser struct {
 
 func (x *ResourceUser) Reset() {
 	*x = ResourceUser{}
-	mi := &file_weft_v1_fleet_proto_msgTypes[6]
+	mi := &file_weft_v1_fleet_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1001,7 +1338,7 @@ func (x *ResourceUser) String() string {
 func (*ResourceUser) ProtoMessage() {}
 
 func (x *ResourceUser) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_fleet_proto_msgTypes[6]
+	mi := &file_weft_v1_fleet_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1014,7 +1351,7 @@ func (x *ResourceUser) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourceUser.ProtoReflect.Descriptor instead.
 func (*ResourceUser) Descriptor() ([]byte, []int) {
-	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{6}
+	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ResourceUser) GetTaskId() string {
@@ -1046,7 +1383,7 @@ type LockState struct {
 
 func (x *LockState) Reset() {
 	*x = LockState{}
-	mi := &file_weft_v1_fleet_proto_msgTypes[7]
+	mi := &file_weft_v1_fleet_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1058,7 +1395,7 @@ func (x *LockState) String() string {
 func (*LockState) ProtoMessage() {}
 
 func (x *LockState) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_fleet_proto_msgTypes[7]
+	mi := &file_weft_v1_fleet_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1071,7 +1408,7 @@ func (x *LockState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockState.ProtoReflect.Descriptor instead.
 func (*LockState) Descriptor() ([]byte, []int) {
-	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{7}
+	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *LockState) GetName() string {
@@ -1112,7 +1449,7 @@ type LockHolder struct {
 
 func (x *LockHolder) Reset() {
 	*x = LockHolder{}
-	mi := &file_weft_v1_fleet_proto_msgTypes[8]
+	mi := &file_weft_v1_fleet_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1124,7 +1461,7 @@ func (x *LockHolder) String() string {
 func (*LockHolder) ProtoMessage() {}
 
 func (x *LockHolder) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_fleet_proto_msgTypes[8]
+	mi := &file_weft_v1_fleet_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1137,7 +1474,7 @@ func (x *LockHolder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockHolder.ProtoReflect.Descriptor instead.
 func (*LockHolder) Descriptor() ([]byte, []int) {
-	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{8}
+	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *LockHolder) GetTaskId() string {
@@ -1201,7 +1538,7 @@ type Queue struct {
 
 func (x *Queue) Reset() {
 	*x = Queue{}
-	mi := &file_weft_v1_fleet_proto_msgTypes[9]
+	mi := &file_weft_v1_fleet_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1213,7 +1550,7 @@ func (x *Queue) String() string {
 func (*Queue) ProtoMessage() {}
 
 func (x *Queue) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_fleet_proto_msgTypes[9]
+	mi := &file_weft_v1_fleet_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1226,7 +1563,7 @@ func (x *Queue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Queue.ProtoReflect.Descriptor instead.
 func (*Queue) Descriptor() ([]byte, []int) {
-	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{9}
+	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Queue) GetMethod() string {
@@ -1326,7 +1663,7 @@ type Waiting struct {
 
 func (x *Waiting) Reset() {
 	*x = Waiting{}
-	mi := &file_weft_v1_fleet_proto_msgTypes[10]
+	mi := &file_weft_v1_fleet_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1338,7 +1675,7 @@ func (x *Waiting) String() string {
 func (*Waiting) ProtoMessage() {}
 
 func (x *Waiting) ProtoReflect() protoreflect.Message {
-	mi := &file_weft_v1_fleet_proto_msgTypes[10]
+	mi := &file_weft_v1_fleet_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1351,7 +1688,7 @@ func (x *Waiting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Waiting.ProtoReflect.Descriptor instead.
 func (*Waiting) Descriptor() ([]byte, []int) {
-	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{10}
+	return file_weft_v1_fleet_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Waiting) GetReason() WaitReason {
@@ -1376,12 +1713,53 @@ const file_weft_v1_fleet_proto_rawDesc = "" +
 	"\fHostedMethod\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
 	"\tslot_cost\x18\x02 \x01(\rR\bslotCost\x12 \n" +
-	"\vunavailable\x18\x03 \x01(\bR\vunavailable\"\xba\x01\n" +
+	"\vunavailable\x18\x03 \x01(\bR\vunavailable\"\xd9\x02\n" +
 	"\bHostLoad\x12*\n" +
 	"\x11process_cpu_cores\x18\x01 \x01(\x01R\x0fprocessCpuCores\x120\n" +
 	"\x14process_memory_bytes\x18\x02 \x01(\x04R\x12processMemoryBytes\x12$\n" +
 	"\x0ehost_cpu_ratio\x18\x03 \x01(\x01R\fhostCpuRatio\x12*\n" +
-	"\x11host_memory_ratio\x18\x04 \x01(\x01R\x0fhostMemoryRatio\"\xa1\n" +
+	"\x11host_memory_ratio\x18\x04 \x01(\x01R\x0fhostMemoryRatio\x12+\n" +
+	"\x06detail\x18\x05 \x01(\v2\x13.weft.v1.HostDetailR\x06detail\x125\n" +
+	"\x06gauges\x18\x06 \x03(\v2\x1d.weft.v1.HostLoad.GaugesEntryR\x06gauges\x1a9\n" +
+	"\vGaugesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\xb5\x04\n" +
+	"\n" +
+	"HostDetail\x12\x1f\n" +
+	"\vcore_ratios\x18\x01 \x03(\x02R\n" +
+	"coreRatios\x12#\n" +
+	"\rload_averages\x18\x02 \x03(\x02R\floadAverages\x12!\n" +
+	"\fmemory_bytes\x18\x03 \x01(\x04R\vmemoryBytes\x12*\n" +
+	"\x11used_memory_bytes\x18\x04 \x01(\x04R\x0fusedMemoryBytes\x12\x1d\n" +
+	"\n" +
+	"swap_bytes\x18\x05 \x01(\x04R\tswapBytes\x12&\n" +
+	"\x0fused_swap_bytes\x18\x06 \x01(\x04R\rusedSwapBytes\x129\n" +
+	"\n" +
+	"partitions\x18\a \x03(\v2\x19.weft.v1.PartitionFiguresR\n" +
+	"partitions\x12'\n" +
+	"\x10sent_bytes_per_s\x18\b \x01(\x01R\rsentBytesPerS\x12/\n" +
+	"\x14received_bytes_per_s\x18\t \x01(\x01R\x11receivedBytesPerS\x12\x1d\n" +
+	"\n" +
+	"open_files\x18\n" +
+	" \x01(\rR\topenFiles\x12\x18\n" +
+	"\athreads\x18\v \x01(\rR\athreads\x12&\n" +
+	"\x0fcpu_limit_cores\x18\f \x01(\x01R\rcpuLimitCores\x12,\n" +
+	"\x12memory_limit_bytes\x18\r \x01(\x04R\x10memoryLimitBytes\x12'\n" +
+	"\x04gpus\x18\x0e \x03(\v2\x13.weft.v1.GpuFiguresR\x04gpus\"\xbe\x01\n" +
+	"\x10PartitionFigures\x12\x14\n" +
+	"\x05mount\x18\x01 \x01(\tR\x05mount\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\x02 \x01(\x04R\tsizeBytes\x12\x1d\n" +
+	"\n" +
+	"used_bytes\x18\x03 \x01(\x04R\tusedBytes\x12'\n" +
+	"\x10read_bytes_per_s\x18\x04 \x01(\x01R\rreadBytesPerS\x12-\n" +
+	"\x13written_bytes_per_s\x18\x05 \x01(\x01R\x10writtenBytesPerS\"\x8c\x01\n" +
+	"\n" +
+	"GpuFigures\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
+	"\tuse_ratio\x18\x02 \x01(\x02R\buseRatio\x12!\n" +
+	"\fmemory_bytes\x18\x03 \x01(\x04R\vmemoryBytes\x12*\n" +
+	"\x11used_memory_bytes\x18\x04 \x01(\x04R\x0fusedMemoryBytes\"\xa1\n" +
 	"\n" +
 	"\x05Agent\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1f\n" +
@@ -1520,7 +1898,7 @@ func file_weft_v1_fleet_proto_rawDescGZIP() []byte {
 }
 
 var file_weft_v1_fleet_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_weft_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_weft_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_weft_v1_fleet_proto_goTypes = []any{
 	(DesiredState)(0),             // 0: weft.v1.DesiredState
 	(AgentState)(0),               // 1: weft.v1.AgentState
@@ -1529,51 +1907,59 @@ var file_weft_v1_fleet_proto_goTypes = []any{
 	(WaitReason)(0),               // 4: weft.v1.WaitReason
 	(*HostedMethod)(nil),          // 5: weft.v1.HostedMethod
 	(*HostLoad)(nil),              // 6: weft.v1.HostLoad
-	(*Agent)(nil),                 // 7: weft.v1.Agent
-	(*Ejection)(nil),              // 8: weft.v1.Ejection
-	(*SlowMethod)(nil),            // 9: weft.v1.SlowMethod
-	(*ResourceUse)(nil),           // 10: weft.v1.ResourceUse
-	(*ResourceUser)(nil),          // 11: weft.v1.ResourceUser
-	(*LockState)(nil),             // 12: weft.v1.LockState
-	(*LockHolder)(nil),            // 13: weft.v1.LockHolder
-	(*Queue)(nil),                 // 14: weft.v1.Queue
-	(*Waiting)(nil),               // 15: weft.v1.Waiting
-	nil,                           // 16: weft.v1.Agent.LabelsEntry
-	nil,                           // 17: weft.v1.Agent.ResourcesEntry
-	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 19: google.protobuf.Duration
-	(*RunLimit)(nil),              // 20: weft.v1.RunLimit
+	(*HostDetail)(nil),            // 7: weft.v1.HostDetail
+	(*PartitionFigures)(nil),      // 8: weft.v1.PartitionFigures
+	(*GpuFigures)(nil),            // 9: weft.v1.GpuFigures
+	(*Agent)(nil),                 // 10: weft.v1.Agent
+	(*Ejection)(nil),              // 11: weft.v1.Ejection
+	(*SlowMethod)(nil),            // 12: weft.v1.SlowMethod
+	(*ResourceUse)(nil),           // 13: weft.v1.ResourceUse
+	(*ResourceUser)(nil),          // 14: weft.v1.ResourceUser
+	(*LockState)(nil),             // 15: weft.v1.LockState
+	(*LockHolder)(nil),            // 16: weft.v1.LockHolder
+	(*Queue)(nil),                 // 17: weft.v1.Queue
+	(*Waiting)(nil),               // 18: weft.v1.Waiting
+	nil,                           // 19: weft.v1.HostLoad.GaugesEntry
+	nil,                           // 20: weft.v1.Agent.LabelsEntry
+	nil,                           // 21: weft.v1.Agent.ResourcesEntry
+	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 23: google.protobuf.Duration
+	(*RunLimit)(nil),              // 24: weft.v1.RunLimit
 }
 var file_weft_v1_fleet_proto_depIdxs = []int32{
-	1,  // 0: weft.v1.Agent.state:type_name -> weft.v1.AgentState
-	0,  // 1: weft.v1.Agent.desired_state:type_name -> weft.v1.DesiredState
-	16, // 2: weft.v1.Agent.labels:type_name -> weft.v1.Agent.LabelsEntry
-	17, // 3: weft.v1.Agent.resources:type_name -> weft.v1.Agent.ResourcesEntry
-	5,  // 4: weft.v1.Agent.methods:type_name -> weft.v1.HostedMethod
-	6,  // 5: weft.v1.Agent.load:type_name -> weft.v1.HostLoad
-	18, // 6: weft.v1.Agent.connect_time:type_name -> google.protobuf.Timestamp
-	18, // 7: weft.v1.Agent.last_seen_time:type_name -> google.protobuf.Timestamp
-	19, // 8: weft.v1.Agent.heartbeat_round_trip:type_name -> google.protobuf.Duration
-	3,  // 9: weft.v1.Agent.direct_state:type_name -> weft.v1.DirectState
-	10, // 10: weft.v1.Agent.resource_use:type_name -> weft.v1.ResourceUse
-	8,  // 11: weft.v1.Agent.ejection:type_name -> weft.v1.Ejection
-	9,  // 12: weft.v1.Agent.slow_methods:type_name -> weft.v1.SlowMethod
-	18, // 13: weft.v1.Ejection.end_time:type_name -> google.protobuf.Timestamp
-	19, // 14: weft.v1.SlowMethod.attempt_time:type_name -> google.protobuf.Duration
-	19, // 15: weft.v1.SlowMethod.typical_time:type_name -> google.protobuf.Duration
-	11, // 16: weft.v1.ResourceUse.users:type_name -> weft.v1.ResourceUser
-	13, // 17: weft.v1.LockState.holders:type_name -> weft.v1.LockHolder
-	18, // 18: weft.v1.LockHolder.start_time:type_name -> google.protobuf.Timestamp
-	19, // 19: weft.v1.Queue.oldest_age:type_name -> google.protobuf.Duration
-	15, // 20: weft.v1.Queue.waiting:type_name -> weft.v1.Waiting
-	20, // 21: weft.v1.Queue.limits:type_name -> weft.v1.RunLimit
-	20, // 22: weft.v1.Queue.operator_limits:type_name -> weft.v1.RunLimit
-	4,  // 23: weft.v1.Waiting.reason:type_name -> weft.v1.WaitReason
-	24, // [24:24] is the sub-list for method output_type
-	24, // [24:24] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	7,  // 0: weft.v1.HostLoad.detail:type_name -> weft.v1.HostDetail
+	19, // 1: weft.v1.HostLoad.gauges:type_name -> weft.v1.HostLoad.GaugesEntry
+	8,  // 2: weft.v1.HostDetail.partitions:type_name -> weft.v1.PartitionFigures
+	9,  // 3: weft.v1.HostDetail.gpus:type_name -> weft.v1.GpuFigures
+	1,  // 4: weft.v1.Agent.state:type_name -> weft.v1.AgentState
+	0,  // 5: weft.v1.Agent.desired_state:type_name -> weft.v1.DesiredState
+	20, // 6: weft.v1.Agent.labels:type_name -> weft.v1.Agent.LabelsEntry
+	21, // 7: weft.v1.Agent.resources:type_name -> weft.v1.Agent.ResourcesEntry
+	5,  // 8: weft.v1.Agent.methods:type_name -> weft.v1.HostedMethod
+	6,  // 9: weft.v1.Agent.load:type_name -> weft.v1.HostLoad
+	22, // 10: weft.v1.Agent.connect_time:type_name -> google.protobuf.Timestamp
+	22, // 11: weft.v1.Agent.last_seen_time:type_name -> google.protobuf.Timestamp
+	23, // 12: weft.v1.Agent.heartbeat_round_trip:type_name -> google.protobuf.Duration
+	3,  // 13: weft.v1.Agent.direct_state:type_name -> weft.v1.DirectState
+	13, // 14: weft.v1.Agent.resource_use:type_name -> weft.v1.ResourceUse
+	11, // 15: weft.v1.Agent.ejection:type_name -> weft.v1.Ejection
+	12, // 16: weft.v1.Agent.slow_methods:type_name -> weft.v1.SlowMethod
+	22, // 17: weft.v1.Ejection.end_time:type_name -> google.protobuf.Timestamp
+	23, // 18: weft.v1.SlowMethod.attempt_time:type_name -> google.protobuf.Duration
+	23, // 19: weft.v1.SlowMethod.typical_time:type_name -> google.protobuf.Duration
+	14, // 20: weft.v1.ResourceUse.users:type_name -> weft.v1.ResourceUser
+	16, // 21: weft.v1.LockState.holders:type_name -> weft.v1.LockHolder
+	22, // 22: weft.v1.LockHolder.start_time:type_name -> google.protobuf.Timestamp
+	23, // 23: weft.v1.Queue.oldest_age:type_name -> google.protobuf.Duration
+	18, // 24: weft.v1.Queue.waiting:type_name -> weft.v1.Waiting
+	24, // 25: weft.v1.Queue.limits:type_name -> weft.v1.RunLimit
+	24, // 26: weft.v1.Queue.operator_limits:type_name -> weft.v1.RunLimit
+	4,  // 27: weft.v1.Waiting.reason:type_name -> weft.v1.WaitReason
+	28, // [28:28] is the sub-list for method output_type
+	28, // [28:28] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_weft_v1_fleet_proto_init() }
@@ -1588,7 +1974,7 @@ func file_weft_v1_fleet_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_v1_fleet_proto_rawDesc), len(file_weft_v1_fleet_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   13,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

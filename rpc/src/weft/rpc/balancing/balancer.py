@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -295,6 +295,10 @@ class Balancer:
             return True
         self.stats.budget_refusals += 1
         return False
+
+    def endpoints(self) -> Sequence[Endpoint]:
+        """The endpoints that it knows, and those that have left and still run calls. From any thread."""
+        return [*list(self._endpoints.values()), *list(self._leaving)]
 
     # -- views --------------------------------------------------------------------------------------------------
 

@@ -56,7 +56,7 @@ _OVERTIME_S = 0.25
 _PASSED_S = 0.05
 _MAX_TIMEOUT_MS = 99_999_999
 _TRACE_KEYS = frozenset({"traceparent", "tracestate", "baggage"})
-# The callee's load is for the balancer of this hop.
+# The load is sent on by its other key (`_trailers`).
 _HOP_TRAILERS = frozenset({metadata.ORCA_KEY, *metadata.FATAL_KEYS})
 
 _SHAPES = {
@@ -351,4 +351,6 @@ async def refuse(error: errors.WeftError, context: Context) -> None:
 
 
 def _trailers(trailers: Any) -> metadata.Pairs:
-    return tuple((key, value) for key, value in trailers or () if key not in _HOP_TRAILERS)
+    """The callee's trailers for the caller. The callee's load is told twice: gRPC removes the key that stock clients read."""
+    kept = tuple((key, value) for key, value in trailers or () if key not in _HOP_TRAILERS)
+    return kept + tuple((metadata.ORCA_KEY, value) for key, value in kept if key == metadata.LOAD_KEY)

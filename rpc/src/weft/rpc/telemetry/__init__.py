@@ -1,1 +1,1 @@
-"""OpenTelemetry: names, traces, and the set-up of export in weft's own processes."""
+"""What all processes tell about themselves: names, traces, figures, and the set-up of their export."""

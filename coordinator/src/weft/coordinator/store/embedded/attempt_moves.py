@@ -26,6 +26,7 @@ from weft.coordinator.store.records import (
 )
 from weft.coordinator.store.rules import BACKSTOP_S, RECLAIM_ATTEMPTS, QueueKey, State
 from weft.coordinator.store.store_config import StoreLimits
+from weft.coordinator.store.task_figures import TaskEvent, attempt_event
 from weft.coordinator.store.task_ids import format_id, parse_id
 
 
@@ -132,6 +133,7 @@ class AttemptMoves:
             return False
         if task.cancel is None:
             task.record_attempt(now, released=True)
+        task.spec.queue.counts[TaskEvent.ATTEMPT_RELEASED] += 1
         return self.undo(owner, ref, now)
 
     def undo_all(self, claims: Sequence[Claimed], now: float) -> None:
@@ -155,6 +157,10 @@ class AttemptMoves:
         if task.state is not State.RUNNING:
             return task.answer, task
         task.reported = True
+        event = (
+            attempt_event(report.code, crashed=report.crashed) if report.code else TaskEvent.ATTEMPT_SUCCEEDED
+        )
+        task.spec.queue.counts[event] += 1
         if report.crashed:
             return self._crashed(task, now, history.trimmed(report.code, report.outcome)), task
         if report.code != code_pb2.OK:
@@ -181,6 +187,7 @@ class AttemptMoves:
             if close_at is None or ready_at < close_at:
                 task.record_attempt(now, history.trimmed(report.code, report.outcome))
                 task.keep_failure(report.outcome)
+                task.spec.queue.counts[TaskEvent.RETRIED] += 1
                 table.retry(task, ready_at, now)
                 return Verdict.RETRYING
             # There is no time for another attempt: its outcome is the task's.
@@ -206,6 +213,7 @@ class AttemptMoves:
     def crash(self, task: UnfinishedTask, now: float) -> None:
         """End an attempt that was lost with its agent."""
         task.reported = False
+        task.spec.queue.counts[TaskEvent.ATTEMPT_LOST] += 1
         self._crashed(task, now)
 
     def _crashed(self, task: UnfinishedTask, now: float, outcome: bytes = b"") -> Verdict:
@@ -217,6 +225,7 @@ class AttemptMoves:
             task.spec.retry, crashes=task.crashes, cancel_requested=cancel is not None
         )
         if state is None:
+            task.spec.queue.counts[TaskEvent.RERUN] += 1
             table.retry(task, now, now)
             return Verdict.RETRYING
         if cancel is not None:
@@ -233,10 +242,7 @@ class AttemptMoves:
         """Reclaim attempts of ended sessions, at most `limit`; returns how many."""
         taken = self._table.leases.to_reclaim(limit)
         for task, as_crash in taken:
-            if as_crash:
-                self.crash(task, now)
-            else:
-                self._table.release(task, now)
+            (self.crash if as_crash else self._table.release)(task, now)
         return len(taken)
 
     # -- progress -------------------------------------------------------------------------------------------------
@@ -351,7 +357,9 @@ class AttemptMoves:
         table, owner, ref = self._table, task.owner, self._table.ref(task)
         limits, cancel = task.limits, task.cancel
         assert owner is not None
-        if cancel is not None and cancel.end_at <= now:
+        cut_off = cancel is not None and cancel.end_at <= now
+        task.spec.queue.counts[TaskEvent.ATTEMPT_CANCELLED if cut_off else TaskEvent.ATTEMPT_TIMED_OUT] += 1
+        if cancel is not None and cut_off:
             table.end_cancelled(task, cancel.reason, now)
         elif limits is not None and limits.close_at is not None and limits.close_at <= now:
             table.end(task, State.FAILED, self._time_limit("schedule_to_close", task, now), now)

@@ -67,6 +67,7 @@ from weft.coordinator.store.records import (
 from weft.coordinator.store.rules import ANY_AGENT, QueueKey
 from weft.coordinator.store.store_config import StoreLimits
 from weft.coordinator.store.store_refusals import tell_not_stored
+from weft.coordinator.store.task_figures import StoreFigures
 from weft.coordinator.store.task_ids import NumberGenerator, created_at, format_id, parse_id
 from weft.rpc.errors import WeftError
 
@@ -111,6 +112,7 @@ class EmbeddedStore(EmbeddedFleet, EmbeddedRows, EmbeddedGroups):
         self._recovery_grace_s = recovery_grace_s
         self._patience_s = patience_s
         self._limits = limits or EmbeddedLimits()
+        self.figures = StoreFigures()
 
     shared = False
 
@@ -140,9 +142,14 @@ class EmbeddedStore(EmbeddedFleet, EmbeddedRows, EmbeddedGroups):
         self._numbers = NumberGenerator(max(newest or 0, meta["last_number"]), self._rng)
         self._checkpointer = Checkpointer(self._path)
         self._journal = Journal(
-            connection, self._checkpointer, self, sync=self._sync, patience_s=self._patience_s
+            connection,
+            self._checkpointer,
+            self,
+            self.figures,
+            sync=self._sync,
+            patience_s=self._patience_s,
         )
-        self._table = TaskTable(listener, self._journal, self._limits.body_bytes)
+        self._table = TaskTable(listener, self._journal, self._limits.body_bytes, self.figures)
         self._readers = ReaderPool(self._path)
         self._core = StoreCore(self._table, self._journal, self._readers, self._clock)
         self._requests = RequestIds(self._readers.inline)

@@ -16,6 +16,7 @@ import asyncio
 import queue
 import sqlite3
 import threading
+import time
 from typing import Any, Protocol
 
 from weft.coordinator.store.embedded.checkpoint import Checkpointer
@@ -24,6 +25,7 @@ from weft.coordinator.store.embedded.rows import RequestIdentity
 from weft.coordinator.store.embedded.unfinished_task import UnfinishedTask
 from weft.coordinator.store.linger import LingerTimer
 from weft.coordinator.store.records import ProgressRow
+from weft.coordinator.store.task_figures import StoreFigures
 from weft.rpc import refusals
 from weft.rpc.errors import Unavailable
 from weft.rpc.process.logs import get_logger
@@ -65,6 +67,7 @@ class Journal:
         connection: sqlite3.Connection,
         checkpointer: Checkpointer,
         events: JournalEvents,
+        figures: StoreFigures,
         *,
         sync: bool,
         patience_s: float = 10.0,
@@ -72,6 +75,7 @@ class Journal:
         self._connection = connection
         self._checkpointer = checkpointer
         self._events = events
+        self._figures = figures
         self._sync = sync
         self._patience_s = patience_s
         self._loop = asyncio.get_running_loop()
@@ -199,7 +203,7 @@ class Journal:
             self._done(group, [], None)
         elif self._inline(group):
             try:
-                results = group.write(self._connection)
+                results = self._commit(group)
             except Exception as error:
                 self._done(group, [], error)
             else:
@@ -207,6 +211,13 @@ class Journal:
         else:
             self._writing = True
             self._jobs.put(group)
+
+    def _commit(self, group: CommitGroup) -> list[Any]:
+        began_s = time.perf_counter()
+        results = group.write(self._connection)
+        self._figures.write_s.observe(time.perf_counter() - began_s)
+        self._figures.write_size.observe(group.rows)
+        return results
 
     def _inline(self, group: CommitGroup) -> bool:
         return (
@@ -225,7 +236,7 @@ class Journal:
             error: Exception | None = None
             try:
                 self._checkpointer.before_commit(self._connection)
-                results = group.write(self._connection)
+                results = self._commit(group)
             except Exception as caught:
                 error = caught
             try:

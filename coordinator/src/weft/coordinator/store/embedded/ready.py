@@ -17,6 +17,7 @@ from weft.coordinator.store.embedded.task_demand import TaskDemand
 from weft.coordinator.store.fairness import FairOrder
 from weft.coordinator.store.records import Submission
 from weft.coordinator.store.rules import ANY_AGENT, HIGHEST_PRIORITY, QueueKey
+from weft.coordinator.store.task_figures import MethodFigures, StoreFigures
 
 # Whether a task with this number may be claimed from this queue now.
 Claimable = Callable[[int, "ReadyQueue"], bool]
@@ -31,6 +32,7 @@ class ReadyQueue:
     __slots__ = (
         "__weakref__",
         "consumes",
+        "counts",
         "fair",
         "heaps",
         "held_back",
@@ -42,8 +44,10 @@ class ReadyQueue:
         "scheduled",
     )
 
-    def __init__(self, key: QueueKey) -> None:
+    def __init__(self, key: QueueKey, figures: MethodFigures) -> None:
         self.key = key
+        # What happened to tasks of its method, by TaskEvent.
+        self.counts = figures.counts
         self.heaps: list[list[int]] = [[] for _ in range(HIGHEST_PRIORITY + 1)]
         # Items in the heaps, including stale ones.
         self.items = 0
@@ -135,8 +139,9 @@ class ReadyQueue:
 class Backlog:
     """All queues. A queue without unfinished tasks is forgotten when nothing refers to it."""
 
-    def __init__(self, claimable: Claimable) -> None:
+    def __init__(self, claimable: Claimable, figures: StoreFigures) -> None:
         self._claimable = claimable
+        self._figures = figures
         self._known: WeakValueDictionary[QueueKey, ReadyQueue] = WeakValueDictionary()
         # Queues with unfinished tasks.
         self.active: dict[QueueKey, ReadyQueue] = {}
@@ -151,7 +156,7 @@ class Backlog:
         """The queue of a key."""
         queue = self._known.get(key)
         if queue is None:
-            queue = self._known[key] = ReadyQueue(key)
+            queue = self._known[key] = ReadyQueue(key, self._figures.of(key.method))
             self.consuming |= bool(queue.consumes)
         return queue
 

@@ -32,10 +32,12 @@ from weft.coordinator.store.falling_back import at_alternative
 from weft.coordinator.store.queue_depths import by_base
 from weft.coordinator.store.records import AttemptRef, Owner, QueueDepth, Submission
 from weft.coordinator.store.rules import HIGHEST_PRIORITY, TRANSITIONS, QueueKey, State
+from weft.coordinator.store.task_figures import END_OF_STATE, StoreFigures, TaskEvent
 from weft.coordinator.store.task_ids import format_id
 
 # An enum's members cost a lookup each time that they are named through it.
 _SCHEDULED, _QUEUED, _RUNNING = State.SCHEDULED, State.QUEUED, State.RUNNING
+_SUBMITTED = int(TaskEvent.SUBMITTED)
 
 
 class TaskTable:
@@ -50,11 +52,12 @@ class TaskTable:
         listener: StoreListener,
         journal: Journal,
         body_bytes: int,
+        figures: StoreFigures,
     ) -> None:
         self.listener = listener
         self.journal = journal
         self.tasks: dict[int, UnfinishedTask] = {}
-        self.backlog = Backlog(self.claimable)
+        self.backlog = Backlog(self.claimable, figures)
         self.specs = SpecTable(self.backlog.queue)
         self.demands = DemandTable()
         self.gates = GateTable(self.tasks, listener.ready, listener.due)
@@ -316,6 +319,7 @@ class TaskTable:
         # The payloads of the newest leave memory first: the oldest will be claimed soonest.
         for task in reversed(group.new):
             task.saved = Saved.STORED
+            task.spec.queue.counts[_SUBMITTED] += 1
             if task.state >= State.RUNNING or self._body_bytes > self._body_limit:
                 self.forget_body(task)
         if group.retries:
@@ -326,6 +330,7 @@ class TaskTable:
         for task in group.ended:
             self.forget_body(task)
             del self.tasks[task.number]
+            task.spec.queue.counts[END_OF_STATE + task.state] += 1
             if task.spec.group is not None:
                 self.groups.ended(task.spec.group, task.shown, task.state, now)
             task_id = format_id(task.number)

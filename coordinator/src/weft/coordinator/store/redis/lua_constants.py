@@ -22,6 +22,7 @@ from weft.coordinator.store.rules import (
     State,
 )
 from weft.coordinator.store.run_limits import MAX_PARKED, LimitAction
+from weft.coordinator.store.task_figures import END_OF_STATE, TaskEvent
 
 # Comments and strings stay as they are.
 _TOKEN = re.compile(r"--[^\n]*|'[^'\n]*'|\b[A-Z][A-Z_]+\b")
@@ -42,6 +43,8 @@ def _values() -> Mapping[str, str]:
     words = ["(%S+)"] * (len(stored_options.FIELDS) - 1)
     numbers: Mapping[str, float] = {
         **{state.name: int(state) for state in State},
+        **{f"EVENT_{event.name}": int(event) for event in TaskEvent},
+        "END_OF_STATE": END_OF_STATE,
         "OK": code_pb2.OK,
         "CODE_CANCELLED": code_pb2.CANCELLED,
         "DEADLINE_EXCEEDED": code_pb2.DEADLINE_EXCEEDED,

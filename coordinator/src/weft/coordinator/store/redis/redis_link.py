@@ -238,6 +238,7 @@ class RedisLink:
         if reply.changed:
             self._note_available()
         self.unfinished = reply.unfinished
+        self.scripts.figures.add(reply.tally)
         self._set_depths(reply.depths)
         self._revoke(reply.revoked)
         if reply.woke:

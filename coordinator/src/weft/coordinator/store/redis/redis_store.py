@@ -48,6 +48,7 @@ from weft.coordinator.store.redis.write_buffer import WriteBuffer
 from weft.coordinator.store.rules import QueueKey, State
 from weft.coordinator.store.store_config import StoreLimits
 from weft.coordinator.store.store_refusals import not_retryable, payload_dropped
+from weft.coordinator.store.task_figures import StoreFigures
 from weft.rpc.errors import Unavailable
 
 # Payloads of one claim: they pass through the script.
@@ -101,6 +102,7 @@ class RedisStore(RedisFleet, RedisGates, RedisRows, RedisGroups):
         self._rng = rng or random.Random()  # noqa: S311  # jitter, not secrets
         self._limits = limits or StoreLimits()
         self._options = options or RedisOptions()
+        self.figures = StoreFigures()
         # A test's own clock jumps: no agent or coordinator was away.
         self._grace_s = self._options.recovery_grace_s if clock is None else 0.0
 
@@ -121,9 +123,16 @@ class RedisStore(RedisFleet, RedisGates, RedisRows, RedisGroups):
             self._clock,
             replicas=1 if self._durability == "replicated" else 0,
             timeout_s=timeout_s,
+            figures=self.figures,
         )
         self._link = RedisLink(
-            client, keys, scripts, listener, self._rng, clock=self._clock, poll_s=self._options.poll_s
+            client,
+            keys,
+            scripts,
+            listener,
+            self._rng,
+            clock=self._clock,
+            poll_s=self._options.poll_s,
         )
         self._buffer = WriteBuffer(
             self._link, self._limits.max_queues, lambda: (self.max_groups, self.max_members)

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import hashlib
 import re
+import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.resources import files
@@ -25,6 +26,7 @@ from weft.coordinator.store.redis.encoding import pack, unpack
 from weft.coordinator.store.redis.endpoint_resolver import PrimaryMoved
 from weft.coordinator.store.redis.lua_constants import with_constants
 from weft.coordinator.store.redis.lua_linker import linked
+from weft.coordinator.store.task_figures import StoreFigures
 
 # Calls of one pipeline: later calls must not wait for long.
 _PIPELINE_CALLS = 256
@@ -44,6 +46,8 @@ class Reply(NamedTuple):
     revoked: list[tuple[bytes, int, bytes, int, bytes, float, bool]]
     # The next time at which one of its changed tasks is due. False: never.
     due_at: float | bool
+    # What happened to tasks: how often, by method and TaskEvent. False: nothing.
+    tally: dict[bytes, dict[int, int]] | bool = False
     # Kinds of changed rows, if groups have changed.
     kinds: Sequence[bytes] = ()
 
@@ -109,12 +113,14 @@ class Scripts:
         *,
         replicas: int = 0,
         timeout_s: float = 5.0,
+        figures: StoreFigures | None = None,
     ) -> None:
         self._connection = connection
         self._prefix = prefix
         self._clock = clock
         self._replicas = replicas
         self._timeout_s = timeout_s
+        self.figures = figures or StoreFigures()
         # Given out by Redis; tells a coordinator its own events.
         self.coordinator = 0
         self._waiting: list[_ScriptCall] = []
@@ -165,7 +171,10 @@ class Scripts:
 
     async def _settle(self, calls: list[_ScriptCall], *, retry: bool) -> None:
         try:
+            began_s = time.perf_counter()
             raws = await self._send(calls)
+            self.figures.write_s.observe(time.perf_counter() - began_s)
+            self.figures.write_size.observe(len(calls))
         except Exception as error:
             raws = [error] * len(calls)
         not_run = []

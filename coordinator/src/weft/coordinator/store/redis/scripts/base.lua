@@ -8,7 +8,7 @@
 -- ARGV[3]  the request, msgpack
 -- reply    msgpack {result, changed tasks {id, record}…, ready depths of touched queues {queue, count}…, unfinished tasks,
 --          whether something became ready, revoked attempts, when time will change something that this script changed or
---          false, kinds of changed rows if groups have changed}
+--          false, {method = {event = times}} or false, kinds of changed rows if groups have changed}
 
 local P = KEYS[1]
 local call = redis.call
@@ -22,6 +22,8 @@ end
 local touched, changed, revoked, woke, soonest = {}, {}, {}, false, false
 -- What a script adds to the counts of tasks, by queue, and to that of all unfinished ones: written once, by `reply`.
 local sums, unfinished = {queues = {}, scheduled = {}, running = {}}, 0
+-- What happened to tasks, by method and TaskEvent (task_figures.py).
+local noted = false
 -- Kinds of changed rows, for the event; false: none.
 local row_kinds = false
 -- Whether there are run limits, whether some queue has fairness keys; nil: not read. Then what fairness.lua, gates.lua and groups.lua
@@ -51,6 +53,18 @@ local function tell(id, t)
   local raw = cmsgpack.pack(t)
   call('SET', key('t', id), raw)
   changed[#changed + 1] = {id, raw}
+end
+
+-- Count an event of a task, by its queue.
+local function note(event, queue)
+  local method = string.match(queue, '^[^\n]*')
+  noted = noted or {}
+  local counts = noted[method]
+  if not counts then
+    counts = {}
+    noted[method] = counts
+  end
+  counts[event] = (counts[event] or 0) + 1
 end
 
 -- Report an attempt that its owner must end.
@@ -136,5 +150,5 @@ local function reply(result)
       end
     end
   end
-  return cmsgpack.pack({result, changed, depths, total, woke, revoked, soonest, groups and row_kinds or nil})
+  return cmsgpack.pack({result, changed, depths, total, woke, revoked, soonest, noted, groups and row_kinds or nil})
 end

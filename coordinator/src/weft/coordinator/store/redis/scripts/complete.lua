@@ -26,6 +26,10 @@ local function report(item)
     return answer(t)
   end
   t.rp = true
+  -- As attempt_event of task_figures.py.
+  note(item[8] and EVENT_ATTEMPT_CRASHED or item[5] == OK and EVENT_ATTEMPT_SUCCEEDED
+    or item[5] == CODE_CANCELLED and EVENT_ATTEMPT_CANCELLED
+    or item[5] == DEADLINE_EXCEEDED and EVENT_ATTEMPT_TIMED_OUT or EVENT_ATTEMPT_FAILED, t.q)
   if item[8] then
     return end_crashed(id, t, item[11]) and STORED or RETRYING
   end

@@ -25,6 +25,8 @@ end
 -- A task that was never among the unfinished ones.
 local function store_ended(id, t, outcome)
   t.s, t.b, t.rp = SUCCEEDED, RUNNING, true
+  note(EVENT_ATTEMPT_SUCCEEDED, t.q)
+  note(EVENT_SUCCEEDED, t.q)
   t.fi = now
   t.ex = now + option(t, RESULT_TTL_S)
   keep(id, t, nil, outcome)
@@ -97,6 +99,7 @@ local function store(id, t, item, newest)
     call('SET', key('b', id), cmsgpack.pack({item[10], item[11]}))
   end
   call('ZADD', all('all'), 0, id)
+  note(EVENT_SUBMITTED, t.q)
   if started then
     t.a, t.oa, t.oe, t.st = 1, started[1], started[2], started[3]
   end

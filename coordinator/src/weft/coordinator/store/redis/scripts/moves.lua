@@ -120,6 +120,7 @@ end
 -- Move to a terminal state, with an outcome as in `keep`.
 local function finish(id, t, state, named, outcome)
   t.b = t.s
+  note(END_OF_STATE + state, t.q)
   leave(id, t)
   enter(id, t, state)
   tally(t.q, -1)
@@ -242,6 +243,7 @@ local function end_crashed(id, t, trimmed)
     end
     finish(id, t, FAILED, named)
   else
+    note(EVENT_RERUN, t.q)
     retry(id, t, now)
     return false
   end
@@ -251,6 +253,7 @@ end
 -- The attempt was lost with its agent.
 local function crash(id, t)
   t.rp = nil
+  note(EVENT_ATTEMPT_LOST, t.q)
   return end_crashed(id, t)
 end
 
@@ -295,6 +298,7 @@ local function end_reported(id, t, code, final, sample, least_s, named, outcome,
   end
   keep(id, t, named, outcome)
   record_attempt(id, t, named or trimmed, false, false)
+  note(EVENT_RETRIED, t.q)
   retry(id, t, now + wait_s)
   return false
 end
@@ -322,7 +326,9 @@ local function expire(id, t, sample, texts)
   local close = close_at(t)
   if t.s == RUNNING then
     local agent, epoch, attempt = t.oa, t.oe, t.a
-    if t.ce and t.ce <= now then
+    local cut_off = t.ce and t.ce <= now
+    note(cut_off and EVENT_ATTEMPT_CANCELLED or EVENT_ATTEMPT_TIMED_OUT, t.q)
+    if cut_off then
       finish_cancelled(id, t)
     elseif close and close <= now then
       finish(id, t, FAILED, limit_name('schedule_to_close', t))

@@ -7,6 +7,7 @@ local results = {}
 for index, item in ipairs(request[3]) do
   local t = running(request[1], request[2], item[1], item[2])
   if t then
+    note(EVENT_ATTEMPT_RELEASED, t.q)
     if not t.ce then
       record_attempt(item[1], t, false, false, true)
     end

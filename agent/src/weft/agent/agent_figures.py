@@ -1,0 +1,165 @@
+"""An agent's figures: attempts and direct calls by method, slots, and what its other parts keep; and the endpoint that exports them."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from weft.agent.errors import ListenError
+from weft.agent.gauges import Gauges
+from weft.agent.handlers.mesh_clients import MeshClients
+from weft.agent.handlers.slots import Slots
+from weft.agent.session.attempt import HeldAttempt
+from weft.agent.session.host_metering import ask_host
+from weft.agent.session.outbox import Outbox
+from weft.rpc.balancing.balancer import Balancer
+from weft.rpc.balancing.balancer_figures import ask_balancers
+from weft.rpc.calls.admission import Admission
+from weft.rpc.telemetry import agent_metrics as metrics
+from weft.rpc.telemetry import host_metrics
+from weft.rpc.telemetry.call_figures import CallFigures
+from weft.rpc.telemetry.figures import Counter, Figures, Histogram, Labels, sampled_trace
+from weft.rpc.telemetry.metrics_endpoint import MetricsBindError, MetricsEndpoint
+from weft.v1 import task_pb2
+
+# google.rpc.Code: OK, CANCELLED, DEADLINE_EXCEEDED.
+_REASONS = {0: "succeeded", 1: "cancelled", 4: "timed_out"}
+_FAULTS = ("failed", "timed_out", "crashed")
+_ALL_REASONS = (*_REASONS.values(), "failed", "crashed", "released")
+
+
+class AgentFigures:
+    """The figures of one agent.
+
+    Args:
+        address: where Prometheus scrapes them; empty: nowhere.
+    """
+
+    def __init__(self, address: str = "") -> None:
+        self.figures = Figures()
+        self.calls = CallFigures(self.figures)
+        self._attempts = self.figures.counters(metrics.ATTEMPTS)
+        self._durations = self.figures.histograms(metrics.DURATION)
+        self._methods: dict[str, tuple[dict[str, Counter], Histogram]] = {}
+        self._endpoint = MetricsEndpoint(self.figures, address) if address else None
+        self._balancers: Callable[[], Sequence[Balancer]] = list
+        self._egress: Balancer | None = None
+        ask_balancers(self.figures, self._all_balancers)
+        ask_host(self.figures)
+
+    def ended(
+        self, attempt: HeldAttempt, outcome: task_pb2.Outcome, *, crashed: bool, began_s: float | None
+    ) -> None:
+        """An attempt has ended. From any thread.
+
+        Args:
+            began_s: when its handler began, by the monotonic clock; None: it did not.
+        """
+        assignment = attempt.assignment
+        reasons, durations = self._of(assignment.method)
+        reasons["crashed" if crashed else _REASONS.get(outcome.status.code, "failed")].value += 1
+        if began_s is not None:
+            trace = sampled_trace(assignment.context.traceparent)
+            took_s = time.monotonic() - began_s
+            if trace:
+                durations.observe_traced(took_s, trace)
+            else:
+                durations.observe(took_s)
+
+    def released(self, attempt: HeldAttempt) -> None:
+        """An attempt was given back. From any thread."""
+        self._of(attempt.assignment.method)[0]["released"].value += 1
+
+    def ends(self) -> tuple[float, float]:
+        """Calls and attempts that have ended so far, and those of them that failed by a fault of this agent."""
+        reasons = [reasons for reasons, _ in list(self._methods.values())]
+        faults = sum(found[reason].value for found in reasons for reason in _FAULTS)
+        ended = sum(counter.value for found in reasons for counter in found.values())
+        return ended + self.calls.count, faults + self.calls.faults
+
+    def _of(self, method: str) -> tuple[dict[str, Counter], Histogram]:
+        found = self._methods.get(method)
+        if found is None:
+            # As many as are hosted, and no more than the bound on methods besides.
+            label = self.figures.names.label(method)
+            found = (
+                {reason: self._attempts.of(label, reason) for reason in _ALL_REASONS},
+                self._durations.of(label),
+            )
+            self._methods[label] = found
+        return found
+
+    # -- exports ------------------------------------------------------------------------------------------------------
+
+    def ask(self, slots: Slots, outbox: Outbox, clients: MeshClients, connected: Callable[[], bool]) -> None:
+        """Ask these parts at each reading."""
+
+        def by_state() -> Iterator[tuple[Labels, float]]:
+            durable, direct = slots.durable, slots.direct
+            yield ("durable",), durable
+            yield ("direct",), direct
+            yield ("free",), max(0, slots.total - durable - direct)
+
+        self.figures.ask(metrics.SLOTS, by_state)
+        self.figures.ask(metrics.WAITING, lambda: slots.waiting)
+        self.figures.ask(metrics.HELD, lambda: outbox.count)
+        self.figures.ask(metrics.OVERRUN, lambda: slots.overruns.slots)
+        self.figures.ask(metrics.CONNECTED, lambda: int(connected()))
+        self._balancers = lambda: clients.balancers
+
+    def ask_gauges(self, gauges: Gauges) -> None:
+        """Ask the application's gauges, too."""
+        self.figures.ask(host_metrics.CUSTOM, gauges.points)
+
+    def ask_egress(self, calls: Admission, balancer: Balancer) -> None:
+        """Ask a sidecar's egress, too."""
+        self._egress = balancer
+        self.figures.ask(metrics.EGRESS_CALLS, lambda: calls.calls)
+        self.figures.ask(metrics.EGRESS_REFUSED, lambda: calls.refused)
+
+    def _all_balancers(self) -> Sequence[Balancer]:
+        own = self._balancers()
+        return own if self._egress is None else [*own, self._egress]
+
+    @property
+    def address(self) -> str:
+        """Where they are scraped; empty: nowhere."""
+        return "" if self._endpoint is None else self._endpoint.address
+
+    def bind(self) -> None:
+        """Open the endpoint, if there is one.
+
+        Raises:
+            ListenError: its address cannot be used.
+        """
+        if self._endpoint is None:
+            return
+        try:
+            self._endpoint.start()
+        except MetricsBindError as error:
+            raise ListenError(str(error)) from None
+
+    def close(self) -> None:
+        if self._endpoint is not None:
+            self._endpoint.close()
+
+
+@contextlib.contextmanager
+def exported(address: str, into: Figures) -> Iterator[AgentFigures]:
+    """The figures of one run of an agent, exported meanwhile.
+
+    Args:
+        address: where Prometheus scrapes them; empty: nowhere.
+        into: what other edges read.
+
+    Raises:
+        ListenError: the address cannot be used.
+    """
+    figures = AgentFigures(address)
+    try:
+        figures.bind()
+        into.follow(figures.figures)
+        yield figures
+    finally:
+        figures.close()

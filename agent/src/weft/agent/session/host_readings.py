@@ -1,0 +1,156 @@
+"""What psutil, the cgroup and NVIDIA's library say of this host and process, at this moment. From any thread.
+
+A function raises where the host does not tell: a hardened container may hide /proc.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+
+# Bounds: a host may have a thousand loop devices, or interfaces of containers.
+MOST_PARTITIONS = 32
+MOST_INTERFACES = 32
+MOST_CORES = 256
+_CGROUP = Path("/sys/fs/cgroup")
+_NO_LIMIT = 1 << 60
+
+
+class Partition(NamedTuple):
+    """A mounted partition. Bytes read and written since the host's start; 0: not known."""
+
+    device: str
+    mount: str
+    size_bytes: int
+    used_bytes: int
+    read_bytes: int = 0
+    written_bytes: int = 0
+
+
+class Gpu(NamedTuple):
+    """A GPU by its number."""
+
+    number: int
+    name: str
+    use_ratio: float
+    memory_bytes: int
+    used_memory_bytes: int
+
+
+def partitions() -> list[Partition]:
+    """The partitions with a file system of a disk, each device once."""
+    found: dict[str, Partition] = {}
+    counters: Mapping[str, Any] = {}
+    with contextlib.suppress(OSError, RuntimeError):
+        counters = psutil.disk_io_counters(perdisk=True) or {}
+    for each in psutil.disk_partitions(all=False):
+        if each.device in found or each.fstype == "squashfs":
+            continue
+        try:
+            usage = psutil.disk_usage(each.mountpoint)
+        except OSError:
+            # A device without a disk, or one that this user may not see.
+            continue
+        io = counters.get(each.device.rpartition("/")[2])
+        moved = (io.read_bytes, io.write_bytes) if io is not None else (0, 0)
+        found[each.device] = Partition(each.device, each.mountpoint, usage.total, usage.used, *moved)
+        if len(found) >= MOST_PARTITIONS:
+            break
+    return list(found.values())
+
+
+def interfaces() -> Iterator[tuple[str, int, int]]:
+    """Network interfaces except the loopback: name, bytes sent, bytes received."""
+    counters = psutil.net_io_counters(pernic=True)
+    names = [name for name in counters if name != "lo"]
+    for name in names[:MOST_INTERFACES]:
+        yield name, counters[name].bytes_sent, counters[name].bytes_recv
+
+
+def cpu_limit() -> float | None:
+    """Cores that the cgroup allows; None: it sets no limit."""
+    text = _cgroup_text("cpu.max")
+    if text is not None:
+        quota, _, period = text.partition(" ")
+        return None if quota == "max" else int(quota) / int(period or 100_000)
+    old_quota = _cgroup_text("cpu/cpu.cfs_quota_us")
+    if old_quota is None or int(old_quota) <= 0:
+        return None
+    return int(old_quota) / int(_cgroup_text("cpu/cpu.cfs_period_us") or 100_000)
+
+
+def memory_limit() -> int | None:
+    """Bytes that the cgroup allows; None: it sets no limit."""
+    text = _cgroup_text("memory.max") or _cgroup_text("memory/memory.limit_in_bytes")
+    if text is None or text == "max" or int(text) >= _NO_LIMIT:
+        return None
+    return int(text)
+
+
+def _cgroup_text(name: str) -> str | None:
+    # The file of this process' own group in a container: there the group is the root of what is mounted.
+    try:
+        return (_CGROUP / name).read_text().strip()
+    except OSError:
+        return None
+
+
+def has_gpus() -> bool:
+    """Whether this host has GPUs of NVIDIA that can be looked at."""
+    try:
+        return bool(gpus())
+    except Exception:
+        return False
+
+
+def gpus() -> list[Gpu]:
+    """NVIDIA's GPUs, if the package nvidia-ml-py and a driver are installed."""
+    library = _nvidia()
+    if library is None:
+        return []
+    found: list[Gpu] = []
+    for number in range(library.nvmlDeviceGetCount()):
+        handle = library.nvmlDeviceGetHandleByIndex(number)
+        name = library.nvmlDeviceGetName(handle)
+        memory = library.nvmlDeviceGetMemoryInfo(handle)
+        use = library.nvmlDeviceGetUtilizationRates(handle).gpu / 100.0
+        shown = name.decode() if isinstance(name, bytes) else str(name)
+        found.append(Gpu(number, shown, use, int(memory.total), int(memory.used)))
+    return found
+
+
+@functools.cache
+def _nvidia() -> Any:
+    try:
+        import pynvml  # type: ignore[import-not-found, unused-ignore]
+
+        pynvml.nvmlInit()
+    except Exception:
+        # Not installed, or there is no driver.
+        return None
+    return pynvml
+
+
+def load_average() -> tuple[float, float, float]:
+    """Processes that run or wait for a core, over 1, 5 and 15 minutes."""
+    return psutil.getloadavg()
+
+
+def open_files() -> int:
+    """Open files and sockets of this process."""
+    return _process().num_fds() if os.name == "posix" else len(_process().open_files())
+
+
+def threads() -> int:
+    return _process().num_threads()
+
+
+@functools.cache
+def _process() -> psutil.Process:
+    return psutil.Process()

@@ -1,0 +1,176 @@
+"""A coordinator's figures: the numbers that its parts keep, put together for the edges that export them.
+
+What happens to tasks is counted by the store, and calls are timed by `weft.rpc.telemetry.call_figures`. Everything else is asked
+for when it is read. Two things need a look from time to time, and get it only while something exports: queues, whose depths a
+shared store must be asked for, and the lag of the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from weft.coordinator.calls.submission import SubmissionService
+from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
+from weft.coordinator.sessions.sessions import Sessions
+from weft.coordinator.store.base import Store
+from weft.coordinator.store.queue_depths import together
+from weft.coordinator.store.records import QueueDepth
+from weft.rpc.balancing.balancer import Balancer
+from weft.rpc.balancing.balancer_figures import ask_balancers
+from weft.rpc.calls.admission import Admission
+from weft.rpc.errors import WeftError
+from weft.rpc.process.logs import get_logger
+from weft.rpc.telemetry import coordinator_metrics as metrics
+from weft.rpc.telemetry.figures import Figures, Labels
+from weft.rpc.telemetry.metrics_endpoint import MetricsEndpoint
+from weft.rpc.telemetry.providers import exporter_names
+
+log = get_logger(__name__)
+
+# Between two looks at the queues.
+QUEUES_S = 5.0
+# Between two looks at the event loop's lag.
+LAG_S = 0.5
+
+
+class CountedParts(NamedTuple):
+    """The parts of a coordinator that keep numbers."""
+
+    store: Store
+    sessions: Sessions
+    subscriptions: TaskSubscriptions
+    submissions: SubmissionService
+    calls: Admission
+    balancer: Balancer
+
+
+class CoordinatorFigures:
+    """The figures of one coordinator.
+
+    Args:
+        address: where Prometheus scrapes them; empty: nowhere.
+        max_methods: methods with figures of their own.
+    """
+
+    def __init__(self, address: str, max_methods: int) -> None:
+        self.figures = Figures(max_methods)
+        self._endpoint = MetricsEndpoint(self.figures, address) if address else None
+        self.passes = self.figures.histogram(metrics.PASSES)
+        self._leases_lost = self.figures.counter(metrics.LEASES_LOST)
+        self._lag = self.figures.histogram(metrics.LAG)
+        self._queues: Mapping[str, QueueDepth] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def lease_lost(self) -> None:
+        self._leases_lost.add()
+
+    def ask(self, parts: CountedParts) -> None:
+        """Ask these parts at each reading."""
+        store, sessions, subscriptions, submissions, calls, balancer = parts
+        self._store = store
+        figures = self.figures
+        figures.include(store.figures.figures)
+        figures.ask(metrics.STALE, lambda: sessions.results_refused)
+        figures.ask(metrics.QUEUE, self._depths)
+        figures.ask(metrics.OLDEST, self._ages)
+        figures.ask(metrics.UNFINISHED, store.unfinished)
+        figures.ask(metrics.SESSIONS, lambda: len(list(sessions.all())))
+        figures.ask(metrics.SLOTS, lambda: _slots(sessions))
+        figures.ask(metrics.FAILING, lambda: sum(each.outcomes.failing for each in list(sessions.all())))
+        figures.ask(metrics.WRITABLE, lambda: int(store.writable))
+        figures.ask(metrics.WATCHERS, lambda: subscriptions.follower_count)
+        figures.ask(metrics.CALLS, lambda: calls.calls)
+
+        def limits_hit() -> Iterator[tuple[Labels, float]]:
+            yield ("calls",), calls.refused
+            yield ("watchers",), subscriptions.refused
+            for limit, times in submissions.limits_hit.items():
+                yield (limit,), times
+
+        figures.ask(metrics.LIMITS_HIT, limits_hit)
+        ask_balancers(figures, lambda: (balancer,))
+
+    # -- exports ----------------------------------------------------------------------------------------------------
+
+    @property
+    def address(self) -> str:
+        """Where they are scraped; empty: nowhere."""
+        return "" if self._endpoint is None else self._endpoint.address
+
+    def bind(self) -> None:
+        """Open the endpoint, if there is one.
+
+        Raises:
+            MetricsBindError: its address cannot be used.
+        """
+        if self._endpoint is not None:
+            self._endpoint.start()
+
+    async def start(self) -> None:
+        """Look at the queues and at the event loop from now on, if something exports."""
+        if self._endpoint is None and not exporter_names("metrics"):
+            return
+        await self.look()
+        loop = asyncio.get_running_loop()
+        self._tasks = [
+            loop.create_task(self._look_on(), name="queue-figures"),
+            loop.create_task(self._measure_lag(), name="event-loop-lag"),
+        ]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._endpoint is not None:
+            self._endpoint.close()
+
+    async def look(self) -> None:
+        """Look at the queues."""
+        found: dict[str, QueueDepth] = {}
+        # Those of one method, with different requirements, together.
+        for key, depth in (await self._store.depths()).items():
+            label = self.figures.names.label(key.method)
+            known = found.get(label)
+            found[label] = depth if known is None else together(known, depth)
+        # A method whose queue has become empty has 0 tasks from now on.
+        self._queues = dict.fromkeys(self._queues, QueueDepth()) | found
+
+    async def _look_on(self) -> None:
+        while True:
+            await asyncio.sleep(QUEUES_S)
+            try:
+                await self.look()
+            except WeftError as error:
+                log.debug("queues.not_read", error=error.message)
+            except Exception:
+                log.exception("queues.not_read")
+
+    async def _measure_lag(self) -> None:
+        while True:
+            due_s = time.monotonic() + LAG_S
+            await asyncio.sleep(LAG_S)
+            self._lag.observe(max(0.0, time.monotonic() - due_s))
+
+    def _depths(self) -> Iterator[tuple[Labels, float]]:
+        for method, depth in self._queues.items():
+            yield (method, "queued"), depth.queued
+            yield (method, "limited"), depth.limited
+            yield (method, "scheduled"), depth.scheduled
+            yield (method, "running"), depth.running
+
+    def _ages(self) -> Iterator[tuple[Labels, float]]:
+        now = self._store.now()
+        for method, depth in self._queues.items():
+            yield (method,), 0.0 if depth.oldest_at is None else max(0.0, now - depth.oldest_at)
+
+
+def _slots(sessions: Sessions) -> Iterator[tuple[Labels, float]]:
+    used = free = 0
+    for session in list(sessions.all()):
+        used += session.busy_slots
+        free += max(0, session.slots - session.busy_slots)
+    yield ("used",), used
+    yield ("free",), free

@@ -1,0 +1,82 @@
+"""The events that the store tells its coordinator (`StoreListener`), passed on to the parts that handle them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
+from weft.coordinator.dispatch.dispatcher import Dispatcher
+from weft.coordinator.dispatch.session_index import SessionIndex
+from weft.coordinator.dispatch.sweeper import Sweeper
+from weft.coordinator.fleet.queue_explainer import QueueExplainer
+from weft.coordinator.groups.group_ends import GroupEnds
+from weft.coordinator.pass_runner import PassRunner
+from weft.coordinator.policy.policy_rows import PolicyRows
+from weft.coordinator.schedules.schedule_codec import KIND as SCHEDULES
+from weft.coordinator.sessions.sessions import Sessions
+from weft.coordinator.store.group_store import GROUPS
+from weft.coordinator.store.records import AttemptRef, Owner, ProgressRow, TaskRecord
+from weft.coordinator.store.rules import QueueKey
+from weft.coordinator.task_logs.log_service import LogService
+
+
+class StoreEvents:
+    """A coordinator as the store's listener. The coordinator makes the parts."""
+
+    _dispatcher: Dispatcher
+    _sweeper: Sweeper
+    _schedules: PassRunner
+    _callbacks: PassRunner
+    _group_ends: GroupEnds
+    _overrides: PolicyRows
+    _operator_limits: PolicyRows
+    _logs: LogService
+    _explainer: QueueExplainer
+    _index: SessionIndex
+    _subscriptions: TaskSubscriptions
+    _sessions: Sessions
+
+    def ready(self) -> None:
+        self._dispatcher.wake()
+
+    def due(self, at: float) -> None:
+        self._sweeper.due(at)
+
+    def fleet_changed(self) -> None:
+        self._sweeper.hasten()
+
+    def rows_changed(self, kind: str) -> None:
+        if kind == SCHEDULES:
+            self._schedules.changed()
+        if kind == GROUPS:
+            self._callbacks.changed()
+            self._group_ends.changed()
+        for rows in (self._overrides, self._operator_limits):
+            if kind == rows.kind:
+                rows.rows_changed()
+                self._sweeper.hasten()
+
+    def posted(self, message: bytes) -> None:
+        self._logs.asked.posted(message)
+
+    def waits_for(self, queue: QueueKey, *, paused: bool) -> str:
+        return self._explainer.queue_now(queue, paused=paused).text
+
+    def has_room(self, queue: QueueKey) -> bool:
+        return self._index.has_room(queue, time.monotonic())
+
+    def has_subscriber(self, task_id: str, *, ended: bool) -> bool:
+        return self._subscriptions.has_subscriber(task_id, ended=ended)
+
+    def subscribed_tasks(self) -> Sequence[str]:
+        return self._subscriptions.subscribed()
+
+    def changed(self, record: TaskRecord) -> None:
+        self._subscriptions.changed(record)
+
+    def progressed(self, task_id: str, rows: Sequence[ProgressRow]) -> None:
+        self._subscriptions.progressed(task_id, rows)
+
+    def revoked(self, owner: Owner, ref: AttemptRef, reason: str, grace_s: float, *, lost: bool) -> None:
+        self._sessions.revoke(owner, ref, reason, grace_s, lost=lost)

@@ -1,0 +1,142 @@
+"""Times the calls that a server takes, by method and status, as OpenTelemetry's conventions of RPC name them.
+
+A wrapper of handlers, not an interceptor: those break handlers that read and write a stream themselves. Health, reflection, and the
+streams of weft's own services, which last as long as their peer, are not timed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from typing import Any
+
+import grpc
+from grpc import aio
+
+from weft.rpc.contracts.names import is_reserved
+from weft.rpc.telemetry import attributes
+from weft.rpc.telemetry.figures import OTHER, Figures, MetricSpec
+
+# As OpenTelemetry advises for durations of calls.
+_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+
+SERVER_CALLS = MetricSpec(
+    "rpc.server.call.duration",
+    "histogram",
+    "s",
+    "Calls that this process served, without health, reflection, and long streams of weft's own.",
+    (attributes.RPC_SYSTEM_NAME, attributes.RPC_METHOD, attributes.RPC_RESPONSE_STATUS_CODE),
+    _BOUNDS_S,
+)
+RPC_METRICS = (SERVER_CALLS,)
+# Methods and statuses that are counted apart.
+MOST = 1000
+
+_SHAPES = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
+_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
+# Handlers that are kept, far more than a server has methods.
+_KEPT = 8192
+
+
+class CallFigures:
+    """Times the calls of one server."""
+
+    def __init__(self, figures: Figures) -> None:
+        self._names = figures.names
+        self._durations = figures.histograms(SERVER_CALLS, MOST)
+        # Methods that this server has.
+        self._served: set[str] = set()
+        # Calls so far, and those that failed by a fault of the server.
+        self.count = 0
+        self.faults = 0
+
+    def timed(self, inner: grpc.GenericRpcHandler) -> grpc.GenericRpcHandler:
+        """The same handlers, whose calls are timed."""
+        return _Timed(inner, self)
+
+    def observe(self, method: str, code: int, seconds: float) -> None:
+        self.count += 1
+        if code in _FAULTS:
+            self.faults += 1
+        if code == _UNIMPLEMENTED and method not in self._served:
+            # Callers must not make labels.
+            label = OTHER
+        else:
+            label = self._names.label(method)
+            if label is not OTHER:
+                self._served.add(method)
+        self._durations.of(attributes.GRPC, label, _NAMES.get(code, "UNKNOWN")).observe(seconds)
+
+
+_UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED.value[0]
+_FAULTS = frozenset(
+    code.value[0]
+    for code in (
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DATA_LOSS,
+    )
+)
+_CANCELLED = grpc.StatusCode.CANCELLED.value[0]
+_UNKNOWN = grpc.StatusCode.UNKNOWN.value[0]
+
+
+class _Timed(grpc.GenericRpcHandler):
+    def __init__(self, inner: grpc.GenericRpcHandler, figures: CallFigures) -> None:
+        self._inner = inner
+        self._figures = figures
+        # By path: a handler, and the same one timed.
+        self._handlers: dict[str, tuple[Any, Any]] = {}
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        handler: Any = self._inner.service(handler_call_details)
+        if handler is None:
+            return None
+        path: str = handler_call_details.method
+        known = self._handlers.get(path)
+        if known is not None and known[0] is handler:
+            return known[1]
+        made = _with_time(handler, path.removeprefix("/"), self._figures)
+        if len(self._handlers) >= _KEPT:
+            self._handlers.clear()
+        self._handlers[path] = handler, made
+        return made
+
+
+def _with_time(handler: Any, method: str, figures: CallFigures) -> Any:
+    shape = next(shape for shape in _SHAPES if getattr(handler, shape) is not None)
+    behaviour = getattr(handler, shape)
+    lasting = is_reserved(method.partition("/")[0]) and (
+        handler.request_streaming or handler.response_streaming
+    )
+    if lasting or inspect.isasyncgenfunction(behaviour) or method.startswith("grpc."):
+        return handler
+
+    async def timed(request: Any, context: Any) -> Any:
+        began_s = time.perf_counter()
+        code = 0
+        try:
+            return await behaviour(request, context)
+        except aio.AbortError:
+            raise
+        except asyncio.CancelledError:
+            code = _CANCELLED
+            raise
+        except BaseException:
+            code = _UNKNOWN
+            raise
+        finally:
+            figures.observe(method, code or _code(context), time.perf_counter() - began_s)
+
+    return handler._replace(**{shape: timed})
+
+
+def _code(context: Any) -> int:
+    code = context.code()
+    if code is None:
+        return 0
+    return code if isinstance(code, int) else int(code.value[0])
