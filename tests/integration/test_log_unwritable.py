@@ -88,6 +88,8 @@ async def test_work_goes_on(mesh: MeshHarness, kind: str) -> None:
     if kind == "reader_stopped":
         assert await _read_until(pipe, b"log.lines_lost"), "they log again, and say what is missing"
     assert await mesh.agents["a2"].terminate() == 0
+    assert mesh.coordinator_process is not None
+    assert await mesh.coordinator_process.terminate() == 0
 
 
 async def _failing_tasks_end(mesh: MeshHarness) -> None:

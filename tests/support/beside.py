@@ -68,7 +68,9 @@ async def sidecar(
     """Start `weft agent --app` and, with `wait`, wait until its methods take calls."""
     words = ["--app", app, "--egress", egress, "--target", mesh.target, "--id", agent_id]
     words += ["--slots", str(slots), *flags]
-    process = Process.weft(agent_id, "agent", *words, log=mesh.folder / f"{agent_id}.log", env=env)
+    process = Process.weft(
+        agent_id, "agent", *words, log=mesh.folder / f"{agent_id}.log", env=env, redirect=mesh.redirect
+    )
     mesh.agents[agent_id] = process
     if wait:
         await mesh.wait_agent(agent_id, instance_of=process)
