@@ -337,8 +337,8 @@ class FleetStore(Protocol):
         ...
 
     async def post(self, message: bytes) -> None:
-        """Tell all other coordinators something that is of no use later. They get it at once or never. A store that is not
-        shared does nothing."""
+        """Tell all coordinators something that is of no use later. They hear it at once or never; this one may hear it too. A
+        store that is not shared does nothing."""
         ...
 
     # -- contracts and queues -----------------------------------------------------------------------------------

@@ -295,7 +295,9 @@ class RedisLink:
                     else:
                         await self._on_event(*unpack(message["data"]))
             except (RedisError, OSError, Unavailable):
-                # The client dials and subscribes again by itself.
+                # The client takes the connection for whole, and would fail for ever. On another it subscribes again by itself.
+                with contextlib.suppress(RedisError, OSError):
+                    await self._pubsub.connection.disconnect(nowait=True)
                 self.reread_all()
                 await asyncio.sleep(self._poll_s * (0.5 + self._rng.random()))
             except Exception:
