@@ -108,7 +108,6 @@ class RedisLink:
         self._look = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._pubsub: Any = None
-        # The channel that all coordinators hear.
         self.posts = keys("posts")
 
     async def open(self) -> None:
