@@ -93,8 +93,7 @@ class RedisLink:
         self._offset_s = 0.0
         # Known versions of fleet, catalogue and run limits; of `paused`; of `limited`; and of the queues.
         self._versions: list[int] = [0, 0, 0]
-        self._pauses = -1
-        self._rulings = -1
+        self._pauses = self._rulings = -1
         self._revision = 0
         # The last revision of rows whose changes were told.
         self._rows = -1

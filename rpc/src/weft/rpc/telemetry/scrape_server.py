@@ -1,0 +1,70 @@
+"""The HTTP server behind the endpoint for Prometheus."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, cast
+
+from weft.rpc.telemetry.exposition import content_type, encode
+from weft.rpc.telemetry.figures import Figures
+
+PATH = "/metrics"
+_TIMEOUT_S = 10.0
+_MOST_AT_A_TIME = 4
+
+
+class ScrapeServer(ThreadingHTTPServer):
+    """Serves figures, few scrapes at a time."""
+
+    daemon_threads = True
+    # Else closing would wait for peers.
+    block_on_close = False
+
+    def __init__(self, address: tuple[str, int], figures: Figures) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self.figures = figures
+        self.room = threading.BoundedSemaphore(_MOST_AT_A_TIME)
+        super().__init__(address, _Scrape)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if self.room.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self.room.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """The scraper has gone: nothing to do."""
+
+
+class _Scrape(BaseHTTPRequestHandler):
+    timeout = _TIMEOUT_S
+
+    def do_GET(self) -> None:
+        if self.path.partition("?")[0] != PATH:
+            self.send_error(404, f"there is {PATH} alone")
+            return
+        kind = content_type(self.headers.get("Accept", ""))
+        body = encode(cast("ScrapeServer", self.server).figures.read(), kind)
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        if "gzip" in self.headers.get("Accept-Encoding", ""):
+            body = gzip.compress(body, compresslevel=1)
+            self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class' name
+        """Scrapes are not logged."""
+
+    def version_string(self) -> str:
+        return "weft"
