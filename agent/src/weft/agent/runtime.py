@@ -90,12 +90,7 @@ class Runtime:
         self._executor = Executor(methods, self._slots, self._outbox, settings.id, self._runners, figures)
         self._figures = figures
         self._executor.show_errors = settings.show_errors
-        self._log_answers = None
-        if settings.log_lines:
-            self._log_answers = LogAnswers(
-                self._loop, settings.log_lines, settings.log_kept_s, self._executor.runs
-            )
-            self._executor.on_gone = self._log_answers.attempt_ended
+        self._log_answers = self._make_log_answers()
         self._methods = methods
         self._instance_id = secrets.token_hex(16)
         # Contracts by digest: a coordinator asks for the contract that a Hello named.
@@ -118,6 +113,15 @@ class Runtime:
             use_proxy=settings.use_proxy,
         )
         figures.ask(self._slots, self._outbox, self.clients, lambda: self._session.connected)
+
+    def _make_log_answers(self) -> LogAnswers | None:
+        """What keeps the lines of attempts; None: they are not kept."""
+        settings, executor = self._settings, self._executor
+        if not settings.log_lines:
+            return None
+        made = LogAnswers(self._loop, settings.log_lines, settings.log_kept_s, executor.runs)
+        executor.awaited, executor.on_gone = made.waiting, made.attempt_ended
+        return made
 
     # -- for the agent ------------------------------------------------------------------------------------------
 

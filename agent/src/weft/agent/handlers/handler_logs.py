@@ -25,9 +25,10 @@ def log_fields() -> dict[str, Any]:
 
 def task_log_processor(_logger: Any, method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
     """A processor of structlog: adds these fields, and keeps the line for `weft tasks logs`. Place it after those that add fields."""
-    told = complete({**event})
-    log_context.tell_watchers(level_name(level_of_method(method)), told)
-    return {**event, **log_context.fields()}
+    found = log_context.fields()
+    if "task_id" in found:
+        log_context.tell_watchers(level_name(level_of_method(method)), complete(event))
+    return {**event, **found}
 
 
 class TaskLogFilter(logging.Filter):

@@ -10,7 +10,7 @@ import asyncio
 import heapq
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -153,8 +153,9 @@ class Executor:
         # (-priority, order of arrival, run); a run that is over is skipped.
         self._heap: list[tuple[int, int, AttemptRun]] = []
         self._arrivals = 0
-        # Told of each attempt that runs no longer.
-        self.on_gone: Callable[[Ref], None] | None = None
+        # Attempts whose end somebody waits for, and who is told of it.
+        self.awaited: Collection[Ref] = ()
+        self.on_gone: Callable[[Ref], None] = lambda _: None
         # Every new assignment is released: for good when the agent stops, or while the desired state asks for it.
         self._stopping = False
         self._holding_back = False
@@ -278,7 +279,7 @@ class Executor:
         ref = run.attempt.ref
         if self._runs.get(ref) is run:
             del self._runs[ref]
-            if self.on_gone is not None:
+            if self.awaited:
                 self.on_gone(ref)
 
     # -- stopping -----------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ class LogAnswers:
         self._loop = loop
         self._runs = runs
         self._kept = KeptLogs(max_lines, kept_s, runs, self.line_added)
-        self._waiting: defaultdict[Ref, set[_Waiting]] = defaultdict(set)
+        self.waiting: defaultdict[Ref, set[_Waiting]] = defaultdict(set)
 
     def start(self) -> None:
         """Keep all lines from now on."""
@@ -49,9 +49,9 @@ class LogAnswers:
     def close(self) -> None:
         """Keep no more lines, and answer nobody."""
         log_context.unwatch(self._kept.add)
-        for waiting in [each for some in self._waiting.values() for each in some]:
+        for waiting in [each for some in self.waiting.values() for each in some]:
             waiting.timer.cancel()
-        self._waiting.clear()
+        self.waiting.clear()
 
     def ask(self, requests: Iterable[logs_pb2.LogRequest], answer: Answer) -> None:
         """Answer each request: now, or when there is a line."""
@@ -59,35 +59,34 @@ class LogAnswers:
             ref = (request.task_id, request.attempt)
             reply = self._reply(request, ref)
             wait_s = min(MAX_WAIT_S, seconds(request.wait))
-            waiting = sum(map(len, self._waiting.values()))
+            waiting = sum(map(len, self.waiting.values()))
             if reply.lines or reply.ended or wait_s <= 0.0 or waiting >= MAX_WAITING:
                 answer(reply)
             else:
-                self._waiting[ref].add(_Waiting(self, request, ref, answer, wait_s))
+                self.waiting[ref].add(_Waiting(self, request, ref, answer, wait_s))
 
     def line_added(self, ref: Ref) -> None:
         """An attempt has logged a line. From any thread."""
-        if ref in self._waiting:
+        if ref in self.waiting:
             with suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(self.wake, ref)
 
     def attempt_ended(self, ref: Ref) -> None:
         """An attempt runs no longer."""
-        if self._waiting:
-            self.wake(ref)
+        self.wake(ref)
 
     def wake(self, ref: Ref) -> None:
         """Answer those that wait for an attempt."""
-        for waiting in self._waiting.pop(ref, ()):
+        for waiting in self.waiting.pop(ref, ()):
             waiting.timer.cancel()
             waiting.answer(self._reply(waiting.request, ref))
 
     def expire(self, waiting: _Waiting) -> None:
         """The time of one that waits is over: answer it without lines."""
-        others = self._waiting.get(waiting.ref, set())
+        others = self.waiting.get(waiting.ref, set())
         others.discard(waiting)
         if not others:
-            self._waiting.pop(waiting.ref, None)
+            self.waiting.pop(waiting.ref, None)
         waiting.answer(self._reply(waiting.request, waiting.ref))
 
     def _reply(self, request: logs_pb2.LogRequest, ref: Ref) -> logs_pb2.LogReply:
