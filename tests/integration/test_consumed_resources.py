@@ -151,6 +151,8 @@ async def test_after_a_reconnect_and_a_loss(doors: tuple[MeshHarness, MeshHarnes
     assert await again.runs(1) == [ids[2]]
     # Its process dies: all is free again.
     await again.close(goodbye=False)
+    # The other coordinator lets nobody take its place before it knows of that.
+    await here.wait_agent("a1", fleet_pb2.AGENT_STATE_SUSPECT)
     async with patient(here, "a1", instance_id="other", resources={"gpu": 2}) as other:
         assert len(await other.runs(2)) == 2
         assert (await used(here, "a1"))["gpu"][0] == 2

@@ -155,7 +155,12 @@ class Mesh:
         Args:
             name: 1 to 128 letters, digits, '.', '_', '-' and '/'.
             then: the callback at its end.
+
+        Raises:
+            WrongEventLoop: no event loop runs here, or another one than where the mesh was used first.
+            MeshClosed: the mesh is closed.
         """
+        self._home.check()
         return GroupHandle(self.groups, self.tasks, name, then)
 
     @cached_property

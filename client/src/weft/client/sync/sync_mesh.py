@@ -132,6 +132,9 @@ class SyncMesh:
         Args:
             name: 1 to 128 letters, digits, '.', '_', '-' and '/'.
             then: the callback at its end.
+
+        Raises:
+            MeshClosed: the mesh is closed.
         """
         return SyncGroupHandle(self._loop.call(lambda: self._mesh.group(name, then=then)), self._loop)
 
