@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tests.chaos.harness.items import GPUS, Shape
-from tests.support import tasks
 from tests.support.clocks import clock_off
 from tests.support.fault_proxy import FaultProxy
 from tests.support.mesh import MeshHarness
 from tests.support.processes import Process
+
+PROGRAM = "tests.chaos.harness.hosted:agent"
 
 
 class Agents:
@@ -47,7 +48,7 @@ class Agents:
             slots=shape.slots,
             prefetch=shape.prefetch,
             target=",".join(link.address for link in self._links[agent_id].values()),
-            program=tasks.PLAIN,
+            program=PROGRAM,
             env=clock_off(self._clocks_off_s[agent_id]),
             resources={"gpu": GPUS} if shape.gated else None,
             wait=False,

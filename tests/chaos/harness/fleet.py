@@ -86,14 +86,17 @@ class Fleet:
             self._channels.append(grpc.aio.insecure_channel(dialled(order), options=options))
         self._next_channel = itertools.cycle(self._channels)
 
+    def channel(self) -> grpc.aio.Channel:
+        return next(self._next_channel)
+
     def api(self) -> CoordinatorServiceStub:
-        return CoordinatorServiceStub(next(self._next_channel))
+        return CoordinatorServiceStub(self.channel())
 
     def schedules(self) -> ScheduleServiceStub:
-        return ScheduleServiceStub(next(self._next_channel))
+        return ScheduleServiceStub(self.channel())
 
     def probe(self) -> ProbeServiceStub:
-        return ProbeServiceStub(next(self._next_channel))
+        return ProbeServiceStub(self.channel())
 
     # -- coordinators -------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from tests.chaos.harness.chain import SECOND, SECOND_RUNNING
 from tests.chaos.harness.faults import Blow
 from tests.chaos.harness.items import GPUS, RUNNING, RUNNING_PER_KEY, Item
 from tests.support.ledger import Fact
@@ -43,6 +44,16 @@ def overrun_gates(items: Iterable[Item], facts: Sequence[Fact], blows: Sequence[
             gates[by_key].append(run)
             most["Call"], most[by_key] = RUNNING, RUNNING_PER_KEY
     return [problem for gate, inside in gates.items() for problem in _overruns(gate, inside, most.get(gate))]
+
+
+def overrun_fallback(items: Iterable[Item], facts: Sequence[Fact], blows: Sequence[Blow]) -> list[str]:
+    """Runs of the fallback that began although its run limit was reached, in words.
+
+    Args:
+        facts: of the fallback's runs alone.
+    """
+    runs = list(_runs({item.request_id: item for item in items if item.key}, facts, blows))
+    return list(_overruns(SECOND, runs, SECOND_RUNNING))
 
 
 def _runs(items: dict[str, Item], facts: Sequence[Fact], blows: Sequence[Blow]) -> Iterator[Run]:

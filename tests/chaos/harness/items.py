@@ -28,6 +28,9 @@ class Shape:
     retries: bool = True
     # Beside the load, with a tick every second or two.
     schedules: int = 0
+    # As many groups are made at a time, and as many callers ask a method with a cache.
+    groups: int = 0
+    sharers: int = 0
     # Tasks have fairness keys, some have locks or use resources, and `Call` has run limits.
     gated: bool = False
 
@@ -36,7 +39,14 @@ class Shape:
 STEADY = Shape(open_tasks=120, batch_tasks=20, sleeps_s=(0.04,), slots=4, prefetch=0)
 # As much as goes through: as many moves as possible are under way when a fault hits.
 DENSE = Shape(
-    open_tasks=1200, batch_tasks=100, sleeps_s=(0, 0, 0.005, 0.02), slots=8, prefetch=8, schedules=6
+    open_tasks=1200,
+    batch_tasks=100,
+    sleeps_s=(0, 0, 0.005, 0.02),
+    slots=8,
+    prefetch=8,
+    schedules=6,
+    groups=2,
+    sharers=3,
 )
 
 # Many tasks at few gates, whose releases are what a fault may lose. No transparent calls: they have no locks.
@@ -48,6 +58,8 @@ GATED = Shape(
     prefetch=0,
     callers=0,
     schedules=6,
+    groups=3,
+    sharers=3,
     gated=True,
 )
 # The run limits of `Call`: running attempts in all, and of each fairness key.
@@ -87,6 +99,8 @@ class Item:
     lock: tuple[str, bool] | None = None
     # Of its agent's.
     gpus: int = 0
+    # It goes on at its method's fallback.
+    falls: bool = False
 
     @property
     def plain(self) -> bool:
@@ -118,7 +132,11 @@ def sampled(rng: random.Random, shape: Shape, text: str, ledger_path: str) -> It
         request.fail_code, request.fail_attempts = code_pb2.UNAVAILABLE, 1
     elif 0.05 <= fate < 0.08:
         request.fail_code, request.fail_message = code_pb2.FAILED_PRECONDITION, text
-    item = Item(text, name, request)
+    return gated(rng, shape, Item(text, name, request))
+
+
+def gated(rng: random.Random, shape: Shape, item: Item) -> Item:
+    """Give an item of a gated load what it has of gates."""
     if shape.gated:
         item.key = rng.choice(_KEYS)
         item.lock = (rng.choice(_LOCKS), rng.random() < 0.6) if rng.random() < 0.2 else None

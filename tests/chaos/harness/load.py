@@ -18,6 +18,8 @@ import grpc.aio
 
 from probe.v1.probe_pb2 import ProbeReply
 from probe.v1.probe_pb2_grpc import ProbeServiceStub
+from tests.chaos.harness.asking import passing
+from tests.chaos.harness.chain import SECOND, SECOND_RUNNING, SERVICE
 from tests.chaos.harness.items import RUNNING, RUNNING_PER_KEY, Item, Shape, recorded, sampled
 from tests.chaos.harness.ticks import TICK
 from tests.support import tasks
@@ -33,14 +35,6 @@ _CALL_S = 60.0
 _LOOK_S = 0.5
 _AGAIN_S = 0.02
 _MOST_WAITED = 1000
-_GONE = (
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.CANCELLED,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
-    # The store forgot a call that nobody had answered: it may be asked again. What was acknowledged is read in the end.
-    grpc.StatusCode.DATA_LOSS,
-)
 
 
 class Door(Protocol):
@@ -51,6 +45,8 @@ class Door(Protocol):
     def probe(self) -> ProbeServiceStub: ...
 
     def schedules(self) -> ScheduleServiceStub: ...
+
+    def channel(self) -> grpc.aio.Channel: ...
 
 
 class Load:
@@ -81,12 +77,14 @@ class Load:
         return list(self._by_task.values())
 
     async def set_limits(self) -> None:
-        """Set the run limits of `Call`."""
-        for limits in (
-            coordinator_pb2.QueueLimits(max_running=RUNNING),
-            coordinator_pb2.QueueLimits(max_running=RUNNING_PER_KEY, per_fairness_key=True),
+        """Set the run limits of `Call`, and of the fallback."""
+        call = tasks.method("Call")
+        for method, limits in (
+            (call, coordinator_pb2.QueueLimits(max_running=RUNNING)),
+            (call, coordinator_pb2.QueueLimits(max_running=RUNNING_PER_KEY, per_fairness_key=True)),
+            (SECOND, coordinator_pb2.QueueLimits(max_running=SECOND_RUNNING)),
         ):
-            request = coordinator_pb2.UpdateQueueRequest(method=tasks.method("Call"), limits=limits)
+            request = coordinator_pb2.UpdateQueueRequest(method=method, limits=limits)
             await self._door.api().UpdateQueue(request, timeout=20, wait_for_ready=True)
 
     def stop(self) -> None:
@@ -264,11 +262,15 @@ class Load:
             self._lose_result(item, "had ended and has not any more")
 
     async def look_for_strangers(self) -> None:
-        """The mesh knows the acknowledged tasks, and no others but those of schedules."""
+        """The mesh knows the acknowledged tasks, and no others but those of schedules, groups and caches."""
         request = coordinator_pb2.ListTasksRequest(page_size=1000)
         while True:
             page = await self._door.api().ListTasks(request, timeout=20, wait_for_ready=True)
-            ids = {task.id for task in page.tasks if not task.request_id.startswith(TICK)}
+            ids = {
+                task.id
+                for task in page.tasks
+                if not (task.request_id.startswith(TICK) or task.method.startswith(SERVICE))
+            }
             self.strangers |= ids - self._by_task.keys()
             request.page_token = page.next_page_token
             if not page.next_page_token:
@@ -286,9 +288,7 @@ class Load:
 
 def _gone(error: grpc.aio.AioRpcError) -> bool:
     """Whether the outcome is unknown, and asking again is right."""
-    # grpc.aio says INTERNAL when a connection breaks in the very moment of a write.
-    torn = error.code() is grpc.StatusCode.INTERNAL and "from Core" in (error.details() or "")
-    return torn or error.code() in _GONE
+    return passing(error) or error.code() is grpc.StatusCode.CANCELLED
 
 
 def _message(items: Sequence[Item], sent: list[Item]) -> coordinator_pb2.SubmitTasksRequest:

@@ -52,6 +52,8 @@ class Row:
                     or each.unexplained
                     or each.double_ticks
                     or each.lost_ticks
+                    or each.group_faults
+                    or each.cache_faults
                 )
             )
             for each in self.outcomes
@@ -81,6 +83,10 @@ class Row:
             "ticks": sum(each.ticks for each in self.outcomes),
             "double_ticks": sum(each.double_ticks for each in self.outcomes),
             "lost_ticks": sum(each.lost_ticks for each in self.outcomes),
+            "groups": sum(each.groups for each in self.outcomes),
+            "group_faults": sum(each.group_faults for each in self.outcomes),
+            "cached": sum(each.cached for each in self.outcomes),
+            "cache_faults": sum(each.cache_faults for each in self.outcomes),
             "overruns": sum(each.overruns for each in self.outcomes),
             "promised": not self.unpromised,
         }

@@ -7,17 +7,21 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from probe.v1.probe_pb2 import ProbeRequest
 from tests.chaos.harness import timing, verdict
+from tests.chaos.harness.chain import second_ledger
 from tests.chaos.harness.deployment import Deployment
 from tests.chaos.harness.faults import Blow, Fault
-from tests.chaos.harness.gate_verdict import overrun_gates
+from tests.chaos.harness.gate_verdict import overrun_fallback, overrun_gates
+from tests.chaos.harness.gatherings import Gatherings
 from tests.chaos.harness.load import Load
 from tests.chaos.harness.scenarios import WARM_UP_S, Scenario
+from tests.chaos.harness.sharing import Sharing
 from tests.chaos.harness.ticks import TickCounts, Ticks
 from tests.support import tasks
-from tests.support.ledger import Fact
+from tests.support.ledger import Fact, Ledger
 
 # A mesh whose throughput is not back after this has not recovered.
 RECOVERY_S = 12.0
@@ -46,6 +50,11 @@ class Outcome:
     ticks: int
     double_ticks: int
     lost_ticks: int
+    # Groups and what was wrong with them; answers of a method with a cache that were stored results, and what was wrong.
+    groups: int
+    group_faults: int
+    cached: int
+    cache_faults: int
     # Attempts that ran over a run limit or a lock.
     overruns: int
     # The slowest blow's; None: no blow called for it, it was not timed, or it was never seen.
@@ -53,6 +62,14 @@ class Outcome:
     recovered_s: float | None
     # The faults that were found, in words. Empty if the run is right.
     notes: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What runs beside the load."""
+
+    gatherings: Gatherings
+    sharing: Sharing
 
 
 async def run(
@@ -84,9 +101,15 @@ async def _run(
         scenario.shape.schedules,
     )
     await ticks.create()
+    beside = Beside(
+        gatherings=Gatherings(
+            deployment, random.Random(f"groups {seed}"), scenario.shape, deployment.ledger.path
+        ),
+        sharing=Sharing(deployment, random.Random(f"caches {seed}"), scenario.shape, deployment.ledger.path),
+    )
     if scenario.shape.gated:
         await load.set_limits()
-    loading = asyncio.create_task(load.run())
+    loading = asyncio.create_task(_run_all(load, beside))
     try:
         began_at_s = time.time()
         striking = asyncio.create_task(_strike(scenario, deployment, schedule_rng, remark))
@@ -98,7 +121,8 @@ async def _run(
         steady = await _recovery(deployment, blows, began_at_s) if scenario.timed else None
         # A victim that is still away would be so when the run is judged: its late results must have come.
         await asyncio.gather(*map(deployment.until_active, deployment.agent_ids))
-        load.stop()
+        for each in (load, beside.gatherings, beside.sharing):
+            each.stop()
         await loading
     finally:
         loading.cancel()
@@ -108,8 +132,16 @@ async def _run(
     await deployment.restart_truth()
     await load.read_again()
     await load.look_for_strangers()
-    outcome = _judge(seed, load, deployment, blows, refused, steady)
+    shared = await beside.gatherings.faults(), await beside.sharing.faults()
+    outcome = _judge(seed, load, beside, deployment, blows, refused, steady)
+    outcome = _with_shared(outcome, beside, *shared)
     return _with_ticks(outcome, await ticks.counts()) if scenario.shape.schedules else outcome
+
+
+async def _run_all(load: Load, beside: Beside) -> None:
+    async with asyncio.TaskGroup() as group:
+        for each in (load, beside.gatherings, beside.sharing):
+            group.create_task(each.run())
 
 
 async def _strike(
@@ -151,6 +183,7 @@ def _ends(facts: Sequence[Fact]) -> list[float]:
 def _judge(
     seed: int,
     load: Load,
+    beside: Beside,
     deployment: Deployment,
     blows: Sequence[Blow],
     refused: int,
@@ -158,10 +191,12 @@ def _judge(
 ) -> Outcome:
     items, facts = load.acknowledged, deployment.ledger.facts()
     starts = verdict.starts_of(facts)
-    again, unexplained = verdict.duplicates(items, starts, blows)
+    grouped = beside.gatherings.items
+    again, unexplained = verdict.duplicates([*items, *grouped], starts, blows)
     accepted = verdict.stale_accepted(items, starts)
     misdated = verdict.misdated(items, starts) if deployment.own_clock else []
-    overrun = overrun_gates(items, facts, blows)
+    overrun = overrun_gates([*items, *grouped], facts, blows)
+    overrun += overrun_fallback(grouped, Ledger(Path(second_ledger(deployment.ledger.path))).facts(), blows)
     plain = {item.request_id for item in items if item.plain}
     ends_s = _ends(facts)
     claims = [timing.first_claim_s(blow, facts, plain) for blow in blows]
@@ -184,8 +219,25 @@ def _judge(
         recovered_s=max([each for each in recoveries if each is not None], default=0.0)
         if None not in recoveries
         else None,
+        groups=0,
+        group_faults=0,
+        cached=0,
+        cache_faults=0,
         overruns=len(overrun),
         notes=[*load.notes, *unexplained, *accepted, *misdated, *overrun],
+    )
+
+
+def _with_shared(
+    outcome: Outcome, beside: Beside, group_faults: Sequence[str], cache_faults: Sequence[str]
+) -> Outcome:
+    return replace(
+        outcome,
+        groups=len(beside.gatherings.made),
+        group_faults=len(group_faults),
+        cached=beside.sharing.stored,
+        cache_faults=len(cache_faults),
+        notes=[*outcome.notes, *group_faults, *cache_faults],
     )
 
 

@@ -6,12 +6,11 @@ import asyncio
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol
 
-import grpc.aio
-
+from tests.chaos.harness.asking import answered
 from weft.coordinator.schedules.schedule_codec import timing_of
 from weft.rpc.times import duration, seconds, timestamp
 from weft.v1 import coordinator_pb2, schedule_pb2, task_pb2
@@ -23,8 +22,6 @@ TICK = "schedule."
 PATIENCE_S = 30.0
 _CALL_S = 10.0
 _AGAIN_S = 0.1
-
-T = TypeVar("T")
 
 
 class TickDoor(Protocol):
@@ -67,7 +64,7 @@ class Ticks:
             spec.interval.CopyFrom(duration(self._rng.choice([1.0, 1.25, 2.0])))
             spec.jitter.CopyFrom(duration(self._rng.choice([0.0, 0.5])))
             request = schedule_pb2.CreateScheduleRequest(name=f"s{n:02}", spec=spec)
-            await _answered(
+            await answered(
                 lambda request=request: self._door.schedules().CreateSchedule(request, timeout=_CALL_S)
             )
             await asyncio.sleep(self._rng.random() * 0.1)
@@ -77,7 +74,7 @@ class Ticks:
         await self._until_even()
         for schedule in await self.listed():
             request = schedule_pb2.PauseScheduleRequest(name=schedule.name)
-            await _answered(
+            await answered(
                 lambda request=request: self._door.schedules().PauseSchedule(request, timeout=_CALL_S)
             )
         await self._until(lambda schedule: not schedule.HasField("pending_time"))
@@ -89,7 +86,7 @@ class Ticks:
 
     async def listed(self) -> Sequence[schedule_pb2.Schedule]:
         request = schedule_pb2.ListSchedulesRequest(page_size=1000)
-        answer = await _answered(lambda: self._door.schedules().ListSchedules(request, timeout=_CALL_S))
+        answer = await answered(lambda: self._door.schedules().ListSchedules(request, timeout=_CALL_S))
         found: Sequence[schedule_pb2.Schedule] = answer.schedules
         return found
 
@@ -111,7 +108,7 @@ class Ticks:
         found: list[task_pb2.Task] = []
         request = coordinator_pb2.ListTasksRequest(page_size=1000, view=task_pb2.TASK_VIEW_FULL)
         while True:
-            page = await _answered(lambda: self._door.api().ListTasks(request, timeout=_CALL_S))
+            page = await answered(lambda: self._door.api().ListTasks(request, timeout=_CALL_S))
             found += [task for task in page.tasks if task.request_id.startswith(TICK)]
             request.page_token = page.next_page_token
             if not page.next_page_token:
@@ -137,16 +134,3 @@ def judged(schedules: Sequence[schedule_pb2.Schedule], tasks: Sequence[task_pb2.
             lost += name not in mine
             tick = timing.next_after(tick)
     return TickCounts(ticks, double, lost)
-
-
-async def _answered(call: Callable[[], Awaitable[T]]) -> T:
-    """The answer, asked for again while a coordinator is away."""
-    ends_at = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            return await call()
-        except grpc.aio.AioRpcError as error:
-            away = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
-            if error.code() not in away or time.monotonic() > ends_at:
-                raise
-        await asyncio.sleep(_AGAIN_S)
