@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from google.rpc import code_pb2
 
-from probe.v1.probe_pb2 import ProbeRequest
-from tests.chaos.harness import timing, verdict
+from probe.v1.probe_pb2 import ProbeReply, ProbeRequest
+from tests.chaos.harness import gatherings, sharing, timing, verdict
+from tests.chaos.harness.chain import FALLEN, FIRST, GATHERED, SECOND
 from tests.chaos.harness.deployment import Part
 from tests.chaos.harness.faults import Blow
 from tests.chaos.harness.gate_verdict import overrun_gates
 from tests.chaos.harness.items import RUNNING, RUNNING_PER_KEY, Item, Recorded
 from tests.support.ledger import Fact
+from weft.rpc.times import timestamp
+from weft.v1 import group_pb2, task_pb2
 
 AGENTS = frozenset({"a1", "a2"})
 KILLED = Blow("agent-killed", Part.AGENT, "a1", 10, 11, disowned=frozenset({"a1"}), disowned_until_s=10)
@@ -162,3 +166,84 @@ def test_an_agent_has_so_much_of_a_resource() -> None:
     both = [start("t0", 1, "a1", 1), start("t1", 1, "a1", 2), *facts]
     assert overrun_gates(items, [*both, start("t2", 1, "a2", 3)], ()) == []
     assert overrun_gates(items, [*both, start("t2", 1, "a1", 3)], ())
+
+
+SUCCEEDED, FAILED = task_pb2.TASK_STATE_SUCCEEDED, task_pb2.TASK_STATE_FAILED
+
+
+def _task(task_id: str, text: str, *, fell: bool = False, code: int = 0, **fields: object) -> task_pb2.Task:
+    """A task that has ended; it began at 1 and ended at 2, unless `fields` say something else."""
+    task = task_pb2.Task(id=task_id, state=FAILED if code else SUCCEEDED)
+    for field, at_s in ({"create_time": 1.0, "start_time": 1.0, "finish_time": 2.0} | fields).items():
+        getattr(task, field).CopyFrom(timestamp(at_s))  # type: ignore[arg-type]
+    task.outcome.status.code = code
+    if not code:
+        task.outcome.response = ProbeReply(text=text, index=FALLEN if fell else 0).SerializeToString()
+    if fell:
+        task.fallback_of, task.outcome.fallback = FIRST, SECOND
+    return task
+
+
+def _member(text: str, code: int = 0, *, falls: bool = False) -> Item:
+    request = ProbeRequest(text=text, fail_code=code)
+    return Item(text, FIRST, request, task_id=text.upper(), falls=falls)
+
+
+def _gathering() -> gatherings.Gathering:
+    members = [
+        _member("a"),
+        _member("b", code_pb2.INTERNAL, falls=True),
+        _member("c", code_pb2.INVALID_ARGUMENT),
+    ]
+    return gatherings.Gathering("g", Item("then", GATHERED, ProbeRequest()), members)
+
+
+RIGHT = (
+    _task("A", "a"),
+    _task("B", "b", fell=True),
+    _task("C", "c", code=code_pb2.INVALID_ARGUMENT),
+)
+TOLD = group_pb2.Group(
+    counts=group_pb2.GroupCounts(succeeded=2, failed=1), callback_task_id="T", end_time=timestamp(2.0)
+)
+THEN = _task("T", "then", create_time=3.0, finish_time=4.0)
+
+
+@pytest.mark.parametrize(
+    ("listed", "told", "callbacks", "wrong"),
+    [
+        (RIGHT, TOLD, [THEN], ""),
+        # One was lost, and is not counted either.
+        (RIGHT[1:], group_pb2.Group.FromString(TOLD.SerializeToString()), [THEN], "3 were acknowledged"),
+        (RIGHT, group_pb2.Group(callback_task_id="T", end_time=timestamp(2.0)), [THEN], "counts"),
+        (RIGHT, TOLD, [], "0 were submitted"),
+        (RIGHT, TOLD, [THEN, _task("U", "then", create_time=3.0)], "2 were submitted"),
+        (RIGHT, TOLD, [_task("T", "then", create_time=1.5)], "0.5 s before its last end"),
+        # A fallback without a reason, one that did not come, and one of a caller's fault.
+        ((_task("A", "a", fell=True), *RIGHT[1:]), TOLD, [THEN], "a fell back"),
+        ((RIGHT[0], _task("B", "b"), RIGHT[2]), TOLD, [THEN], "b fell back"),
+        ((*RIGHT[:2], _task("C", "c", fell=True)), TOLD, [THEN], "c should have failed, at its own method"),
+        ((_task("A", "b"), *RIGHT[1:]), TOLD, [THEN], "somebody else's response"),
+    ],
+)
+def test_a_group_and_its_callback(
+    listed: tuple[task_pb2.Task, ...], told: group_pb2.Group, callbacks: list[task_pb2.Task], wrong: str
+) -> None:
+    found = gatherings.judged(_gathering(), told, listed, callbacks)
+    assert (wrong in " ".join(found)) if wrong else found == []
+
+
+@pytest.mark.parametrize(
+    ("answers", "made", "wrong"),
+    [
+        ([sharing.Answer("x", "A", 2.5, True)], [_task("A", "x")], ""),
+        ([sharing.Answer("y", "A", 2.5, True)], [_task("A", "x")], "which is of x"),
+        ([sharing.Answer("x", "A", 3.5, True)], [_task("A", "x")], "a result of 1.5 s ago"),
+        ([], [_task("A", "x"), _task("B", "x", create_time=2.9, start_time=3.1)], ""),
+        ([], [_task("A", "x"), _task("B", "x", create_time=2.4, start_time=2.5)], "ran again as B, 0.5 s"),
+        ([], [_task("A", "x"), _task("B", "y", create_time=2.4, start_time=2.5)], ""),
+    ],
+)
+def test_cached_results(answers: list[sharing.Answer], made: list[task_pb2.Task], wrong: str) -> None:
+    found = sharing.judged(answers, made)
+    assert (wrong in " ".join(found)) if wrong else found == []

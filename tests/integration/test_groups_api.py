@@ -39,7 +39,13 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
 PAYLOAD = ProbeRequest(text="member").SerializeToString()
-THEN = GroupCallback(method=CALL, payload=ProbeRequest(text="then").SerializeToString())
+# What it was told of another group gives way.
+TOLD = task_pb2.CallContext(metadata=[task_pb2.Metadatum(key="group-name", value=b"other")])
+THEN = GroupCallback(
+    method=CALL,
+    payload=ProbeRequest(text="then").SerializeToString(),
+    options=task_pb2.TaskOptions(context=TOLD),
+)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -104,7 +110,8 @@ async def test_fan_out_and_gather(mesh: MeshHarness, groups: Any) -> None:
     task = await callback_of(mesh, groups, "fan/out")
     assert (task.method, task.state, task.group) == (CALL, task_pb2.TASK_STATE_SUCCEEDED, "")
     full = (await mesh.api().GetTask(api.GetTaskRequest(task_id=task.id), timeout=5)).task
-    assert {entry.key: entry.value for entry in full.options.context.metadata} == {"group-name": b"fan/out"}
+    told = [(entry.key, entry.value) for entry in full.options.context.metadata]
+    assert told == [("group-name", b"fan/out")]
     where = api.TaskFilter(group="fan/out", states=[task_pb2.TASK_STATE_SUCCEEDED])
     page = await mesh.api().ListTasks(api.ListTasksRequest(filter=where), timeout=5)
     assert len(page.tasks) == 7
@@ -179,6 +186,15 @@ async def test_a_wait_ends_with_its_time(mesh: MeshHarness, groups: Any) -> None
     request = WaitGroupRequest(name="open", timeout=Duration(nanos=10_000_000))
     group = (await groups.WaitGroup(request, timeout=10)).group
     assert not group.HasField("end_time")
+
+
+async def test_a_wait_ends_with_its_group(mesh: MeshHarness, groups: Any) -> None:
+    await groups.CreateGroup(CreateGroupRequest(name="brief"))
+    waiting = asyncio.create_task(refused(groups.WaitGroup(WaitGroupRequest(name="brief"), timeout=20)))
+    # The two calls have one connection.
+    await asyncio.sleep(0.05)
+    await groups.DeleteGroup(DeleteGroupRequest(name="brief"))
+    check(await waiting, NOT_FOUND, "GROUP_NOT_FOUND")
 
 
 BAD: list[tuple[str, Any, grpc.StatusCode, str, str]] = [

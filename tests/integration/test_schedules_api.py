@@ -86,7 +86,10 @@ async def get(stub: schedule_pb2_grpc.ScheduleServiceStub, name: str = "s") -> S
 
 async def test_ticks_come(mesh: MeshHarness, schedules: Any) -> None:
     began_at = time.time()
-    await create(schedules, interval=Duration(seconds=1))
+    # What it was told of another schedule gives way.
+    told = task_pb2.CallContext(metadata=[task_pb2.Metadatum(key="schedule-name", value=b"other")])
+    options = task_pb2.TaskOptions(context=told)
+    await create(schedules, interval=Duration(seconds=1), options=options)
 
     async def three() -> bool:
         return (await get(schedules)).submitted_count >= 3
@@ -98,8 +101,11 @@ async def test_ticks_come(mesh: MeshHarness, schedules: Any) -> None:
     assert newest.time.seconds - oldest.time.seconds == 2
     assert {tick.outcome for tick in schedule.last_ticks} == {TICK_OUTCOME_SUBMITTED}
     task = (await mesh.api().GetTask(api.GetTaskRequest(task_id=oldest.task_id), timeout=5)).task
-    metadata = {entry.key: entry.value for entry in task.options.context.metadata}
-    assert metadata == {"schedule-name": b"s", "schedule-time": oldest.time.ToJsonString().encode()}
+    metadata = [(entry.key, entry.value) for entry in task.options.context.metadata]
+    assert metadata == [
+        ("schedule-name", b"s"),
+        ("schedule-time", oldest.time.ToJsonString().encode()),
+    ]
 
 
 async def test_a_schedule_is_created_once(schedules: Any) -> None:

@@ -125,7 +125,7 @@ class GroupServiceServicer(object):
         """Waits until a group has ended, or until the timeout has passed; answers with the group as it is then. A group that nobody
         closes does not end.
 
-        Guarantee: the end that is told is durable. Errors: NOT_FOUND (GROUP_NOT_FOUND), RESOURCE_EXHAUSTED (OVERLOADED: too many
+        Guarantee: the end that is told is durable. Errors: NOT_FOUND (GROUP_NOT_FOUND: also if it is deleted meanwhile), RESOURCE_EXHAUSTED (OVERLOADED: too many
         waiting calls).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

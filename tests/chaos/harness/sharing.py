@@ -121,8 +121,9 @@ def judged(answers: Sequence[Answer], made: Sequence[task_pb2.Task]) -> list[str
     for text, runs in by_text.items():
         runs.sort(key=lambda task: seconds(task.create_time))
         for one, other in pairwise(runs):
-            after_s = seconds(other.create_time) - seconds(one.finish_time)
-            if after_s < CACHE_S:
+            # Not from its submission, which may be under way when the result gets too old.
+            after_s = seconds(other.start_time) - seconds(one.finish_time)
+            if after_s < CACHE_S - _APART_S:
                 found.append(f"{text} ran again as {other.id}, {after_s:g} s after {one.id} had ended")
     ended = {task.id: (text, seconds(task.finish_time)) for text, runs in by_text.items() for task in runs}
     for answer in answers:

@@ -276,7 +276,11 @@ async def test_a_group_with_a_due_note_is_not_deleted_after_its_end(h: Harness) 
     await _make(h, "open", note=b"n", due_at=AT_END)
     await h.store.close_group("g")
     assert await h.store.delete_group("g") is False
+    h.listener.changed_kinds.clear()
     assert await h.store.delete_group("open") is True
+    await _settled(h)
+    # Somebody may wait for its end.
+    assert GROUPS in h.listener.changed_kinds
     assert await h.store.change_group(await _group(h), b"", None)
     assert await h.store.delete_group("g") is True
     assert (await h.store.due_groups(10)).groups == []
@@ -308,8 +312,11 @@ async def test_a_created_group_is_kept_for_a_while(h: Harness) -> None:
     await h.cancel(task_id)
     await h.pass_time(OPEN_KEPT_S - 10.0)
     assert await _names(h) == ["open"]
+    h.listener.changed_kinds.clear()
     report = await h.pass_time(20.0)
     assert await _names(h) == []
+    await asyncio.sleep(0)
+    assert GROUPS in h.listener.changed_kinds
     assert report.next_due_at is None
 
 

@@ -3,6 +3,7 @@ and what became of it."""
 
 from __future__ import annotations
 
+from weft.coordinator.own_metadata import set_metadata
 from weft.coordinator.store.group_store import GroupRecord
 from weft.coordinator.store.rules import State
 from weft.rpc import refusals
@@ -46,7 +47,7 @@ def callback_request(
     request = coordinator_pb2.SubmitTaskRequest(
         method=callback.method, payload=callback.payload, request_id=f"group:{uid}", options=callback.options
     )
-    request.options.context.metadata.add(key=NAME_KEY, value=name.encode())
+    set_metadata(request.options, {NAME_KEY: name})
     return request
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from weft.coordinator.own_metadata import set_metadata
 from weft.coordinator.schedules.schedule_rules import Fate, Overlap
 from weft.coordinator.schedules.tick_times import (
     BadTiming,
@@ -233,8 +234,7 @@ def _request(
     options = task_pb2.TaskOptions()
     options.CopyFrom(spec.options)
     time = timestamp(at).ToJsonString()
-    for key, value in ((NAME_KEY, schedule.name), (TIME_KEY, time)):
-        options.context.metadata.append(task_pb2.Metadatum(key=key, value=value.encode()))
+    set_metadata(options, {NAME_KEY: schedule.name, TIME_KEY: time})
     return coordinator_pb2.SubmitTaskRequest(
         method=spec.method, payload=spec.payload, request_id=request_id, options=options
     )

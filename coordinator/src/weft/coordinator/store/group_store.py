@@ -20,7 +20,7 @@ from typing import NamedTuple, Protocol
 
 from weft.coordinator.store.rules import State
 
-# What `StoreListener.rows_changed` calls groups: one has ended, or its note has changed.
+# What `StoreListener.rows_changed` calls groups: one has ended or is gone, or its note has changed.
 GROUPS = "groups"
 # A note is due when its group ends.
 AT_END = math.inf
@@ -112,8 +112,8 @@ def kept_until(touched_at: float, *, created: bool, ended: bool) -> float:
 class GroupStore(Protocol):
     """Groups. A method that makes a change returns when the change is durable.
 
-    `StoreListener.rows_changed(GROUPS)` tells every coordinator, soon and at least once, that a group has ended or a note has
-    changed.
+    `StoreListener.rows_changed(GROUPS)` tells every coordinator, soon and at least once, that a group has ended, one that had not is
+    forgotten, or a note has changed.
     """
 
     async def create_group(

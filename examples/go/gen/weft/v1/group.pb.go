@@ -32,7 +32,8 @@ type GroupCallback struct {
 	Method string `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
 	// The serialized request message. At most 32 KiB.
 	Payload []byte `protobuf:"bytes,2,opt,name=payload,proto3" json:"payload,omitempty"`
-	// The options of the task, without a group. Beside the metadata in `context` the handler gets "group-name". At most 16 KiB.
+	// The options of the task, without a group. Beside the metadata in `context` the handler gets "group-name", in place of entries of
+	// that key. At most 16 KiB.
 	Options       *TaskOptions `protobuf:"bytes,3,opt,name=options,proto3" json:"options,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

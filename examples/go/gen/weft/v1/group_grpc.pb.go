@@ -62,7 +62,7 @@ type GroupServiceClient interface {
 	// Waits until a group has ended, or until the timeout has passed; answers with the group as it is then. A group that nobody
 	// closes does not end.
 	//
-	// Guarantee: the end that is told is durable. Errors: NOT_FOUND (GROUP_NOT_FOUND), RESOURCE_EXHAUSTED (OVERLOADED: too many
+	// Guarantee: the end that is told is durable. Errors: NOT_FOUND (GROUP_NOT_FOUND: also if it is deleted meanwhile), RESOURCE_EXHAUSTED (OVERLOADED: too many
 	// waiting calls).
 	WaitGroup(ctx context.Context, in *WaitGroupRequest, opts ...grpc.CallOption) (*WaitGroupResponse, error)
 	// Closes a group: it takes no more tasks. May be repeated.
@@ -192,7 +192,7 @@ type GroupServiceServer interface {
 	// Waits until a group has ended, or until the timeout has passed; answers with the group as it is then. A group that nobody
 	// closes does not end.
 	//
-	// Guarantee: the end that is told is durable. Errors: NOT_FOUND (GROUP_NOT_FOUND), RESOURCE_EXHAUSTED (OVERLOADED: too many
+	// Guarantee: the end that is told is durable. Errors: NOT_FOUND (GROUP_NOT_FOUND: also if it is deleted meanwhile), RESOURCE_EXHAUSTED (OVERLOADED: too many
 	// waiting calls).
 	WaitGroup(context.Context, *WaitGroupRequest) (*WaitGroupResponse, error)
 	// Closes a group: it takes no more tasks. May be repeated.

@@ -156,7 +156,8 @@ type ScheduleSpec struct {
 	// The serialized request message. At most 32 KiB.
 	Payload []byte `protobuf:"bytes,2,opt,name=payload,proto3" json:"payload,omitempty"`
 	// The options of each task. A delay counts from the tick. Metadata in `context` goes to the handler of each task; beside it
-	// the handler gets "schedule-name" and "schedule-time", the tick's time as in RFC 3339. At most 16 KiB.
+	// the handler gets "schedule-name" and "schedule-time", the tick's time as in RFC 3339, in place of entries of those
+	// keys. At most 16 KiB.
 	Options *TaskOptions `protobuf:"bytes,3,opt,name=options,proto3" json:"options,omitempty"`
 	// When ticks come. One is required.
 	//

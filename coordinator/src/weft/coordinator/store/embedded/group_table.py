@@ -159,9 +159,9 @@ class GroupTable:
 
     def delete(self, group: TaskGroup, now: float) -> None:
         """Take the group's name. Its tasks still count in it, for nobody."""
+        self._forget_name(group)
         group.deleted = True
         group.due = False
-        del self.by_name[group.name]
         self._journal.add_statement("UPDATE groups SET deleted = 1, due_at = NULL WHERE id = ?", group.id)
         if not group.members:
             heappush(self._looks, (now, group.id))
@@ -198,10 +198,16 @@ class GroupTable:
                 continue
             del self.by_id[number]
             if not group.deleted:
-                del self.by_name[group.name]
+                self._forget_name(group)
             self._journal.add_statement("DELETE FROM groups WHERE id = ?", number)
             count += 1
         return count
+
+    def _forget_name(self, group: TaskGroup) -> None:
+        del self.by_name[group.name]
+        if not group.ended:
+            # Callers may wait for its end.
+            self.announce()
 
     def _look_later(self, group: TaskGroup) -> None:
         if group.created and not group.members:

@@ -119,6 +119,10 @@ function open_groups()
       call('HDEL', all('group_ids'), s.m)
       call('ZREM', all('groups'), s.m)
       uids[s.m] = false
+      if not s.en then
+        -- Callers may wait for its end.
+        self.announce()
+      end
     end
   end
 
