@@ -314,6 +314,8 @@ async def test_a_retry_goes_to_another_agent_though_that_is_busier(h: Harness) -
     one, other = await passes.agent("one", slots=8), await passes.agent("other", slots=2)
     other.hold(AttemptRef("x", 1), (1, "", 0.0, ""))
     await passes.failed_at(one)
+    # An agent that gets less than others, too.
+    one.outcomes.slow = {A: 0.5}
     await passes.run()
     assert (len(one.held), len(other.held)) == (0, 2)
 

@@ -262,7 +262,8 @@ def _observe_waits(figures: StoreFigures, batch: Sequence[Claimed], now: float) 
 def _weight(session: AgentSession, costs: Iterable[QueueKey]) -> float:
     """The session's weight for these queues: that of the method at which it is slowest."""
     slow = session.outcomes.slow
-    return min(slow.get(key.method, 1.0) for key in costs)
+    # It serves none of them if they are retries that avoid it.
+    return min((slow.get(key.method, 1.0) for key in costs), default=1.0)
 
 
 def _with_waiting(
