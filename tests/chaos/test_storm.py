@@ -60,10 +60,14 @@ async def test_nothing_acknowledged_is_lost_at_full_durability(tmp_path: Path) -
 
 
 async def test_a_store_that_forgets_is_found_out(tmp_path: Path) -> None:
-    outcome = await run(storm(coordinators_killed=1), Forgetful(tmp_path, "process"), 1, print)
+    # No callers of a cache: those whose tasks are gone wait on.
+    scenario = storm(coordinators_killed=1)
+    scenario = replace(scenario, shape=replace(scenario.shape, sharers=0))
+    outcome = await run(scenario, Forgetful(tmp_path, "process"), 1, print)
     print(outcome)
     assert outcome.lost_tasks
     assert outcome.lost_results
+    assert outcome.group_faults
     assert Row("storm", "embedded", [outcome]).broken
 
 
@@ -90,7 +94,7 @@ async def test_no_gate_is_overrun_in_a_storm_on_redis(tmp_path: Path) -> None:
 @pytest.mark.slow
 async def test_a_redis_that_forgets_is_found_out(tmp_path: Path) -> None:
     # No transparent calls: those whose tasks are gone wait out their deadlines.
-    scenario = replace(storm(redis_killed=1), shape=replace(DENSE, callers=0))
+    scenario = replace(storm(redis_killed=1), shape=replace(DENSE, callers=0, sharers=0))
     outcome = await run(scenario, Flushed(tmp_path, DURABLE), 1, print)
     print(outcome)
     assert outcome.lost_tasks

@@ -67,7 +67,7 @@ class Gatherings:
         self._ledger_path = ledger_path
         self._run = f"g{rng.getrandbits(32):08x}"
         self._stopped = False
-        self._refused_late: list[str] = []
+        self._problems: list[str] = []
 
     @property
     def items(self) -> Sequence[Item]:
@@ -86,16 +86,23 @@ class Gatherings:
 
     async def _make_all(self) -> None:
         while not self._stopped:
-            await self._make()
+            group = self._drawn()
+            try:
+                await self._make(group)
+            except grpc.aio.AioRpcError as error:
+                self._problems.append(f"{group.name} was refused: {error.details()}")
 
     # -- making ---------------------------------------------------------------------------------------------------
 
-    async def _make(self) -> None:
+    def _drawn(self) -> Gathering:
         name = f"{self._run}/{len(self.made)}"
         request = ProbeRequest(text=f"{name}-then", ledger=self._ledger_path)
         group = Gathering(name, Item(request.text, GATHERED, request))
         self.made.append(group)
         group.members = [self._member(f"{name}-{n}") for n in range(self._rng.choice(_MEMBERS))]
+        return group
+
+    async def _make(self, group: Gathering) -> None:
         # The first task makes the group, or the callback does.
         early = group.members[: self._rng.choice((0, 0, 1))]
         for item in early:
@@ -165,7 +172,7 @@ class Gatherings:
             if error.code() is not grpc.StatusCode.FAILED_PRECONDITION:
                 raise
         else:
-            self._refused_late.append(f"{group.name} was closed and took {late.task_id}")
+            self._problems.append(f"{group.name} was closed and took {late.task_id}")
 
     async def _wait(self, group: Gathering) -> None:
         """Wait for the group's end, however often a coordinator dies meanwhile."""
@@ -183,15 +190,18 @@ class Gatherings:
 
     async def faults(self) -> list[str]:
         """What is wrong, in words."""
-        found = list(self._refused_late)
+        found = list(self._problems)
         for group in self.made:
             if not group.closed:
                 # The run was given up.
                 found.append(f"{group.name} could not be closed")
                 continue
-            told = await self._settled(group)
-            where = coordinator_pb2.TaskFilter(group=group.name)
-            listed = await self._listed(where)
+            try:
+                told = await self._settled(group)
+            except grpc.aio.AioRpcError as error:
+                found.append(f"{group.name} is lost: {error.details()}")
+                continue
+            listed = await self._listed(coordinator_pb2.TaskFilter(group=group.name))
             callbacks = await self._listed(coordinator_pb2.TaskFilter(request_id=f"group:{group.uid}"))
             found += judged(group, told, listed, callbacks)
         every = Counter(
