@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+import grpc.aio
 import pytest
 import pytest_asyncio
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from probe.v1 import probe_pb2_grpc
 from probe.v1.probe_pb2 import ProbeRequest
+from tests.support.beside import DIRECT, StockApp, free_address, sidecar, until_reached
 from tests.support.mesh import MeshHarness
 from tests.support.otlp_receiver import OtlpReceiver, ReceivedSpan, otlp_receiver
 from tests.support.shared_redis import two_coordinators
 from tests.support.trace_tree import CALLER, TRACE, TRACE_ID, UNSAMPLED, drawn, exporting, of_trace
+from weft.client import call_options, connect
+from weft.v1 import coordinator_pb2, task_pb2
 
 METHOD = "probe.v1.ProbeService/Call"
 RPC = {"rpc.system.name": "grpc", "rpc.method": METHOD}
@@ -63,7 +73,7 @@ async def doors(
         await each.close_channels()
 
 
-def complete(count: int, trace_id: str = TRACE_ID) -> object:
+def complete(count: int, trace_id: str = TRACE_ID) -> Callable[[list[ReceivedSpan]], bool]:
     return lambda spans: len(of_trace(spans, trace_id)) >= count
 
 
@@ -158,26 +168,208 @@ async def test_a_retry_says_why(doors: tuple[MeshHarness, MeshHarness], receiver
     assert failed.attributes["error.type"] == failed.attributes["rpc.response.status_code"] == "UNAVAILABLE"
 
 
-async def test_an_attempt_after_its_agents_death_says_why(
+async def test_a_direct_call_through_a_coordinator(
     doors: tuple[MeshHarness, MeshHarness], receiver: OtlpReceiver
 ) -> None:
-    await doors[0].agent("dies", labels={"role": "dies"}, env=doors[0].env)
-    request = ProbeRequest(text="a", crash_attempts=1)
-    task = call(doors[1], request, *TRACE, ("weft-require", "role=dies"))
-    running = __import__("asyncio").ensure_future(task)
-    await doors[0].agents["dies"].wait()
-    await doors[0].agent("dies", labels={"role": "dies"}, env=doors[0].env)
-    await running
+    await call(doors[1], ProbeRequest(text="a"), *TRACE, DIRECT)
+    spans = of_trace(receiver.wait(complete(3)), TRACE_ID)
+    assert drawn(spans, CALLER) == [f"SERVER {METHOD}", f"  CLIENT {METHOD}", f"    SERVER {METHOD}"]
+    assert named(spans, "SERVER")[1].attributes == RPC | {
+        "weft.agent.id": "a1",
+        "rpc.response.status_code": "OK",
+    }
+
+
+async def test_a_refused_call_has_its_code(
+    doors: tuple[MeshHarness, MeshHarness], receiver: OtlpReceiver
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError):
+        await call(doors[0], ProbeRequest(text="a", fail_code=5, fail_message="none"), *TRACE)
+    with pytest.raises(grpc.aio.AioRpcError):
+        await call(doors[0], ProbeRequest(text="a"), *TRACE, ("weft-priority", "77"))
     spans = of_trace(receiver.wait(complete(5)), TRACE_ID)
-    # The span of the attempt that was lost died with its agent.
+    served = named(spans, "SERVER")
+    assert [span.attributes["rpc.response.status_code"] for span in served] == [
+        "NOT_FOUND",
+        "INVALID_ARGUMENT",
+    ]
+    # They are the caller's faults, and the attempt's own.
+    assert [span.status for span in served] == ["UNSET", "UNSET"]
+    assert named(spans, "CONSUMER")[0].status == "ERROR"
+
+
+@pytest.mark.parametrize("mode", [(), (DIRECT,)], ids=["durable", "direct"])
+async def test_a_stream_is_one_span_a_hop(
+    doors: tuple[MeshHarness, MeshHarness], receiver: OtlpReceiver, mode: tuple[tuple[str, str], ...]
+) -> None:
+    stream = doors[0].probe().Stream(ProbeRequest(stream_count=3), timeout=20, metadata=(*TRACE, *mode))
+    assert len([reply async for reply in stream]) == 3
+    spans = of_trace(receiver.wait(complete(3 if mode else 4)), TRACE_ID)
+    name = "probe.v1.ProbeService/Stream"
+    if mode:
+        assert drawn(spans, CALLER) == [f"SERVER {name}", f"  CLIENT {name}", f"    SERVER {name}"]
+    else:
+        assert drawn(spans, CALLER)[-1] == f"    CONSUMER process {name}"
+    assert {span.status for span in spans} == {"UNSET"}
+
+
+async def test_tasks_submitted_together(
+    doors: tuple[MeshHarness, MeshHarness], receiver: OtlpReceiver
+) -> None:
+    own = "1" * 32
+    context = task_pb2.CallContext(traceparent=f"00-{own}-{'2' * 16}-01")
+    tasks = [
+        coordinator_pb2.SubmitTaskRequest(method=METHOD, options=task_pb2.TaskOptions(context=each))
+        for each in (None, None, context)
+    ]
+    message = coordinator_pb2.SubmitTasksRequest(tasks=tasks, deliver_results=True)
+    async for _ in doors[1].api().SubmitTasks(iter([message]), timeout=20, metadata=TRACE):
+        pass
+    spans = receiver.wait(lambda spans: len(spans) >= 7)
+    together, alone = of_trace(spans, TRACE_ID), of_trace(spans, own)
+    assert sorted(drawn(together, CALLER)) == sorted(
+        [f"PRODUCER submit {METHOD}", *2 * [f"  INTERNAL wait {METHOD}", f"  CONSUMER process {METHOD}"]]
+    )
+    batch = named(together, "PRODUCER")[0]
+    assert batch.attributes["messaging.batch.message_count"] == 3
+    assert sorted(drawn(alone, "2" * 16)) == [f"CONSUMER process {METHOD}", f"INTERNAL wait {METHOD}"]
+    for span in alone:
+        assert span.links == [(batch.trace_id, batch.span_id)]
+
+
+async def test_a_submitted_task(doors: tuple[MeshHarness, MeshHarness], receiver: OtlpReceiver) -> None:
+    options = task_pb2.TaskOptions(context=task_pb2.CallContext(traceparent=TRACE[0][1], baggage="k=v"))
+    request = coordinator_pb2.SubmitTaskRequest(method=METHOD, options=options)
+    await doors[1].api().SubmitTask(request, timeout=20)
+    spans = of_trace(receiver.wait(complete(4)), TRACE_ID)
     assert drawn(spans, CALLER) == [
-        f"SERVER {METHOD}",
+        "SERVER weft.v1.CoordinatorService/SubmitTask",
         f"  PRODUCER submit {METHOD}",
-        f"    INTERNAL wait {METHOD}",
         f"    INTERNAL wait {METHOD}",
         f"    CONSUMER process {METHOD}",
     ]
-    for span in (named(spans, "INTERNAL")[1], *named(spans, "CONSUMER")):
+
+
+async def test_a_sidecars_app_and_its_child_call_are_in_the_tree(
+    doors: tuple[MeshHarness, MeshHarness], receiver: OtlpReceiver
+) -> None:
+    """caller → coordinator → sidecar's app → egress → coordinator → Python agent; with a retry, and an agent killed in the middle."""
+    mesh, outer = doors[0], "probe.v1.ProbeService/CallIsolated"
+    egress = free_address()
+    app = StockApp(mesh)
+    await app.start("--egress", egress)
+    # One slot: the child call goes to another agent.
+    await sidecar(mesh, app.address, slots=1, egress=egress, env=mesh.env)
+    await until_reached(egress)
+    await mesh.agent("kept", slots=1, env=mesh.env)
+    await mesh.agents["a1"].kill()
+    ledger = mesh.ledger("tree")
+    request = ProbeRequest(
+        text="t", sleep_s=0.3, fail_code=14, fail_attempts=1, fail_reason="durable", ledger=ledger.path
+    )
+    calling = asyncio.ensure_future(
+        doors[1]
+        .probe()
+        .CallIsolated(
+            request,
+            timeout=30,
+            metadata=(*TRACE, ("weft-require", "agent.id=side"), ("weft-retry", "initial_backoff=0.01s")),
+        )
+    )
+    await ledger.until("start", "t")
+    await mesh.agents["kept"].kill()
+    await mesh.agent("a1", env=mesh.env)
+    await calling
+    spans = of_trace(receiver.wait(complete(15)), TRACE_ID)
+    assert drawn(spans, CALLER) == [
+        f"SERVER {outer}",
+        f"  PRODUCER submit {outer}",
+        f"    INTERNAL wait {outer}",
+        f"    CONSUMER process {outer}",
+        f"      CLIENT {outer}",
+        f"    INTERNAL wait {outer}",
+        f"    CONSUMER process {outer}",
+        f"      CLIENT {outer}",
+        f"        SERVER {METHOD}",
+        f"          CLIENT {METHOD}",
+        f"            SERVER {METHOD}",
+        f"              PRODUCER submit {METHOD}",
+        f"                INTERNAL wait {METHOD}",
+        f"                INTERNAL wait {METHOD}",
+        f"                CONSUMER process {METHOD}",
+    ]
+    attempts = named(spans, "CONSUMER")
+    assert [span.process["service.instance.id"] for span in attempts] == ["side", "side", "a1"]
+    assert [span.attributes.get("weft.rerun.cause") for span in attempts] == [None, "failed", "lost"]
+    # The span of the attempt that was lost died with its agent.
+    for span in (named(spans, "INTERNAL")[3], attempts[2]):
         assert span.attributes["weft.rerun.cause"] == "lost"
-        assert span.attributes["weft.rerun.last_agent.id"] == "dies"
+        assert span.attributes["weft.rerun.last_agent.id"] == "kept"
         assert span.attributes["weft.task.attempt"] == 2
+    assert [span.status for span in named(spans, "CLIENT")] == ["ERROR", "UNSET", "UNSET"]
+    assert {span.trace_state for span in spans} == {"vendor=x"}
+
+
+@pytest.fixture
+def program(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
+    """This process has set OpenTelemetry up."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    # As `set_tracer_provider` does, which does so only once in a process.
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
+    return exporter
+
+
+@pytest.mark.parametrize("direct", [False, True], ids=["durable", "direct"])
+async def test_a_call_by_the_library_begins_at_the_caller(
+    doors: tuple[MeshHarness, MeshHarness],
+    receiver: OtlpReceiver,
+    program: InMemorySpanExporter,
+    direct: bool,
+) -> None:
+    async with connect(doors[1].target) as mesh:
+        stub = probe_pb2_grpc.ProbeServiceStub(mesh.channel(direct=direct))
+        with trace.get_tracer("test").start_as_current_span("program"):
+            await stub.Call(ProbeRequest(text="a"), timeout=20)
+            # A stock channel's way to say options, which have the active span.
+            await stub.Call(ProbeRequest(text="a"), timeout=20, metadata=call_options())
+            with pytest.raises(grpc.aio.AioRpcError):
+                await stub.Call(ProbeRequest(fail_code=5, fail_message="none"), timeout=20)
+    first, second, failed, root = program.get_finished_spans()
+    for span in (first, second, failed):
+        assert (span.name, span.kind) == (METHOD, trace.SpanKind.CLIENT)
+        assert span.parent == root.context
+    assert dict(first.attributes or {}) == RPC | {"rpc.response.status_code": "OK"}
+    assert dict(failed.attributes or {}) == RPC | {
+        "rpc.response.status_code": "NOT_FOUND",
+        "error.type": "NOT_FOUND",
+    }
+    assert (failed.status.status_code, failed.status.description) == (trace.StatusCode.ERROR, "none")
+    ids = [f"{span.context.span_id:016x}" for span in (first, second, failed)]
+    spans = receiver.wait(lambda spans: {span.parent_id for span in spans} >= set(ids))
+    assert [span.parent_id for span in named(spans, "SERVER")] == ids
+
+
+async def test_tasks_of_a_program_stay_in_its_trace(
+    doors: tuple[MeshHarness, MeshHarness], receiver: OtlpReceiver, program: InMemorySpanExporter
+) -> None:
+    async with connect(doors[1].target) as mesh:
+        method = probe_pb2_grpc.ProbeServiceStub(mesh.channel()).Call
+        with trace.get_tracer("test").start_as_current_span("program"):
+            assert [r async for r in mesh.tasks.run_many(method, [ProbeRequest(text=each) for each in "ab"])]
+    (root,) = program.get_finished_spans()
+    spans = of_trace(receiver.wait(lambda spans: len(spans) >= 5), f"{root.context.trace_id:032x}")
+    batch = named(spans, "PRODUCER")[0]
+    assert {span.parent_id for span in spans} == {f"{root.context.span_id:016x}"}
+    for span in named(spans, "CONSUMER"):
+        assert span.links == [(batch.trace_id, batch.span_id)]
+
+
+async def test_a_program_without_opentelemetry_hands_nothing_on(
+    doors: tuple[MeshHarness, MeshHarness], receiver: OtlpReceiver
+) -> None:
+    async with connect(doors[1].target) as mesh:
+        await probe_pb2_grpc.ProbeServiceStub(mesh.channel()).Call(ProbeRequest(text="a"), timeout=20)
+    spans = receiver.wait(lambda spans: len(spans) >= 4)
+    assert drawn(spans)[0] == f"SERVER {METHOD}"

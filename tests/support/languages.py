@@ -121,7 +121,7 @@ class Go(Language):
         run(
             [
                 *("go", "build", "-o", str(folder / "bin") + os.sep),
-                *("./server", "./client", "./nativeagent", "./apps/waiting"),
+                *("./server", "./client", "./nativeagent", "./apps/waiting", "./apps/passing"),
             ],
             folder / "examples" / "go",
         )
@@ -135,6 +135,10 @@ class Go(Language):
     def waiting(self, address: str, reasons: Path) -> list[str]:
         """A stock server whose calls wait until their contexts end, and write to a file why those ended."""
         return [str(self.built / "bin" / "waiting"), address, str(reasons)]
+
+    def passing(self, address: str, egress: str, ledger: str) -> list[str]:
+        """A stock server that calls the probe through the egress before it answers."""
+        return [str(self.built / "bin" / "passing"), address, egress, ledger]
 
     def native_agent(self, *words: str) -> list[str]:
         return [str(self.built / "bin" / "nativeagent"), *words]

@@ -3,7 +3,7 @@
     python -m tests.support.stock_app 127.0.0.1:50051 --name app
 
 It does what a `ProbeRequest` says, as tests/support/probe.py does, but for `CallIsolated`: that calls `Call` through the
-egress, in the mode that is its `fail_reason`, and passes the metadata of its own call on. `--reflection garbage` answers every question with rubbish.
+egress, in the mode that is its `fail_reason`, and passes the metadata of its own call on. It fails at attempts up to `fail_attempts`. `--reflection garbage` answers every question with rubbish.
 """
 
 from __future__ import annotations
@@ -68,6 +68,8 @@ class StockProbe(probe_pb2_grpc.ProbeServiceServicer):
         self, request: probe_pb2.ProbeRequest, context: grpc.ServicerContext
     ) -> probe_pb2.ProbeReply:
         assert self._mesh is not None, "started without an egress"
+        if attempt(context) <= request.fail_attempts:
+            self._fail(request, context)
         given = [(key, value) for key, value in context.invocation_metadata() if key != "user-agent"]
         if request.fail_reason:
             given.append(("weft-mode", request.fail_reason))

@@ -46,6 +46,7 @@ from weft.client.task_log import LogLine, MissingLog, MissingLogReason
 from weft.client.task_snapshot import Attempt, Progress, Task, TaskState, WaitReason
 from weft.client.tasks import Finished, Tasks
 from weft.client.tasks_by_id import TasksById
+from weft.client.trace_export import export_traces
 from weft.rpc.errors import (
     Aborted,
     AlreadyExists,
@@ -147,5 +148,6 @@ __all__ = [
     "WrongEventLoop",
     "call_options",
     "connect",
+    "export_traces",
     "methods",
 ]

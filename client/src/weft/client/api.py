@@ -20,6 +20,7 @@ from weft.client.methods import Method
 from weft.rpc import refusals
 from weft.rpc.errors import RetryLater, Unavailable, WeftError, from_status, status_of_call
 from weft.rpc.process.home_loop import HomeLoop
+from weft.rpc.telemetry import trace_headers
 from weft.v1 import coordinator_pb2 as pb
 from weft.v1 import errors_pb2, logs_pb2
 
@@ -123,7 +124,10 @@ class Api:
     def open_bidi(self, method: Method[Req, Resp]) -> grpc.aio.StreamStreamCall[Req, Resp]:
         """Start a bidirectional call. The caller must cancel it in the end."""
         self.home.check()
-        return self.channel.stream_stream(f"/{method.name}", method.serialize, method.parse)()
+        metadata = tuple(trace_headers.current().items())
+        return self.channel.stream_stream(f"/{method.name}", method.serialize, method.parse)(
+            metadata=metadata
+        )
 
     def error(self, error: grpc.aio.AioRpcError) -> WeftError:
         """The error of a failed call of this API. gRPC's own failures get messages that name the coordinator."""

@@ -9,7 +9,7 @@ import grpc
 from grpc import aio
 
 from weft.client.methods import DirectOnly, Method, checked_name
-from weft.rpc.calls import call_context
+from weft.rpc.calls import call_context, client_spans
 from weft.rpc.calls.request_streams import StreamStreamCallable, StreamUnaryCallable
 from weft.rpc.process.home_loop import HomeLoop
 
@@ -21,6 +21,7 @@ class _Callable:
         self._plain = plain
         self._home = home
         self.method = method
+        self._name = method.name
 
 
 class _OneRequest(_Callable):
@@ -30,8 +31,11 @@ class _OneRequest(_Callable):
         self, request: Any, *, timeout: float | None = None, metadata: Any = None, **how: Any
     ) -> Any:
         self._home.check()
-        timeout, metadata = call_context.timeout_s(timeout), call_context.metadata(metadata)
-        return self._plain(request, timeout=timeout, metadata=metadata, **how)
+        timeout, span = call_context.timeout_s(timeout), client_spans.begin(self._name, metadata)
+        if span is None:
+            return self._plain(request, timeout=timeout, metadata=call_context.metadata(metadata), **how)
+        metadata = call_context.metadata(span.metadata, span.headers)
+        return span.watch(self._plain(request, timeout=timeout, metadata=metadata, **how))
 
 
 class _ManyRequests(_Callable):
@@ -46,8 +50,11 @@ class _ManyRequests(_Callable):
         **how: Any,
     ) -> Any:
         self._home.check()
-        timeout, metadata = call_context.timeout_s(timeout), call_context.metadata(metadata)
-        return self._plain(request_iterator, timeout, metadata, *more, **how)
+        timeout, span = call_context.timeout_s(timeout), client_spans.begin(self._name, metadata)
+        if span is None:
+            return self._plain(request_iterator, timeout, call_context.metadata(metadata), *more, **how)
+        metadata = call_context.metadata(span.metadata, span.headers)
+        return span.watch(self._plain(request_iterator, timeout, metadata, *more, **how))
 
 
 class InheritingUnaryUnary(_OneRequest, aio.UnaryUnaryMultiCallable[Any, Any]):

@@ -26,6 +26,7 @@ from weft.rpc.calls import metadata, relay
 from weft.rpc.calls.admission import Admission
 from weft.rpc.calls.call_context import CallContext
 from weft.rpc.calls.metadata import AGENT_KEY, DIRECT, DURABLE, MODE_KEY
+from weft.rpc.calls.traced_calls import SHAPES, traced_handler
 from weft.rpc.contracts import names
 from weft.rpc.discovery import Discovery
 from weft.rpc.errors import Unimplemented, WeftError
@@ -33,6 +34,7 @@ from weft.rpc.network import targets
 from weft.rpc.network.binding import why_not
 from weft.rpc.network.channel import MAX_MESSAGE_BYTES, dial, make_server, server_options
 from weft.rpc.process.logs import get_logger
+from weft.rpc.telemetry import traces
 from weft.v1 import fleet_pb2
 
 _log = get_logger("weft.sidecar")
@@ -150,16 +152,17 @@ class Egress:
         channel = self._direct if mode == DIRECT else self._coordinator
 
         def outgoing(context: Any) -> metadata.Pairs:
-            own = relay.passed_on(context, _is_option)
-            behind = self._calls.behind(context.invocation_metadata() or ())
-            return own if behind is None else behind.added_to(own, {})
+            return relay.passed_on(context, _is_option)
 
         kind = self._shapes.kind(path.removeprefix("/"))
-        return self.admission.bounded(self._within_call_context(relay.handler(channel, path, kind, outgoing)))
+        handler = relay.handler(channel, path, kind, outgoing)
+        if (tracer := traces.exported()) is not None:
+            handler = traced_handler(handler, path.removeprefix("/"), tracer, passes_on=True)
+        return self.admission.bounded(self._within_call_context(handler))
 
     def _within_call_context(self, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
-        """The same handler. The call has at most the time of the call on whose behalf the app makes it."""
-        shape = next(shape for shape in _SHAPES if getattr(handler, shape) is not None)
+        """The same handler. The call inherits from the call on whose behalf the app makes it: its time, its tree, its trace."""
+        shape = next(shape for shape in SHAPES if getattr(handler, shape) is not None)
         behaviour = getattr(handler, shape)
 
         async def bounded(request: Any, context: Any) -> Any:
@@ -172,11 +175,8 @@ class Egress:
         return made
 
 
-_SHAPES = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
-
-
 class _Bounded:
-    """A call's context, with the time that is left of another call."""
+    """A call's context, with the time, the tree and the trace of another call."""
 
     def __init__(self, context: Any, behind: CallContext) -> None:
         self._context = context
@@ -184,6 +184,10 @@ class _Bounded:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)
+
+    def invocation_metadata(self) -> Any:
+        """The call's own, and what it inherits."""
+        return self._behind.added_to(self._context.invocation_metadata() or (), {})
 
     def time_remaining(self) -> float | None:
         """Seconds until the earlier deadline."""

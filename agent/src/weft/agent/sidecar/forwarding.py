@@ -14,6 +14,7 @@ An attempt whose call ends because the app was lost is reported as crashed: whet
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import grpc
@@ -28,8 +29,10 @@ from weft.agent.sidecar.app import App
 from weft.agent.sidecar.calls_in_flight import HandledCalls
 from weft.rpc import refusals
 from weft.rpc.calls import call_context, metadata, relay
+from weft.rpc.calls.call_context import CallContext
+from weft.rpc.calls.traced_calls import status_of
 from weft.rpc.contracts.descriptors import method_kind, method_name
-from weft.rpc.telemetry import trace_headers
+from weft.rpc.telemetry import trace_headers, traces
 from weft.v1 import fleet_pb2
 
 # A call that fails with one of these codes may have failed because the app died: then the loss shows within this time.
@@ -60,11 +63,9 @@ def forwarded(method: MethodDescriptor, app: App, calls: HandledCalls) -> Hosted
 
 
 def _behaviour(method: MethodDescriptor, app: App, calls: HandledCalls) -> Behaviour:
-    service = method.containing_service.full_name
+    service, name = method.containing_service.full_name, method_name(method)
     kind = cast("fleet_pb2.MethodKind", method_kind(method))
-    handler: Any = relay.handler(
-        app.channel, f"/{method_name(method)}", kind, _outgoing, callee_keeps_time=True
-    )
+    handler: Any = relay.handler(app.channel, f"/{name}", kind, _outgoing, callee_keeps_time=True)
     pass_on: Behaviour = (
         handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
     )
@@ -72,7 +73,18 @@ def _behaviour(method: MethodDescriptor, app: App, calls: HandledCalls) -> Behav
     async def forward(request: Any, context: Any) -> Any:
         if service in app.unavailable:
             await _refuse(context, service)
-        losses, at_hand = app.losses, call_context.current()
+        span = traces.passing_on(name)
+        if span is None:
+            return await pass_on_within(call_context.current(), request, context)
+        with span:
+            try:
+                return await pass_on_within(_within(span), request, context)
+            except BaseException as error:
+                span.status = status_of(context, error)
+                raise
+
+    async def pass_on_within(at_hand: CallContext | None, request: Any, context: Any) -> Any:
+        losses = app.losses
         if at_hand is not None:
             calls.begin(at_hand)
         try:
@@ -88,6 +100,12 @@ def _behaviour(method: MethodDescriptor, app: App, calls: HandledCalls) -> Behav
     return forward
 
 
+def _within(span: traces.PassedOn) -> CallContext | None:
+    """The call context of calls that the app makes: they belong to the span of the call to the app."""
+    at_hand = call_context.current()
+    return None if at_hand is None else replace(at_hand, traceparent=span.span.traceparent)
+
+
 def _outgoing(context: Any) -> metadata.Pairs:
     """The metadata that goes to the app."""
     if isinstance(context, DirectAsyncContext) or not isinstance(context, HandlerContext):
@@ -101,7 +119,11 @@ def _outgoing(context: Any) -> metadata.Pairs:
 
 def _with_ids(own: metadata.Pairs) -> metadata.Pairs:
     at_hand = call_context.current()
-    return own if at_hand is None else at_hand.added_to(own, trace_headers.current())
+    if at_hand is None:
+        return own
+    active = trace_headers.current()
+    # The caller's own headers name the span behind the active one.
+    return at_hand.added_to((pair for pair in own if pair[0] not in active), active)
 
 
 async def _crashed(context: HandlerContext, app: App, losses: int) -> bool:

@@ -73,7 +73,7 @@ class DirectCalls:
         kind = cast("fleet_pb2.MethodKind", info.kind)
         passing = relay.handler(self._channel, f"/{info.name}", kind, _outgoing)
         if self._tracer is not None:
-            passing = traced_handler(passing, info.name, self._tracer)
+            passing = traced_handler(passing, info.name, self._tracer, passes_on=True)
         made = admission.bounded(passing)
         self._handlers[info.name] = (info.kind, made)
         return made

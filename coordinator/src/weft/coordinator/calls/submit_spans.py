@@ -130,7 +130,7 @@ def submit_call(
         code = code_pb2.UNKNOWN
         raise
     finally:
-        traced_calls.end(span, code, message)
+        span_shapes.end(span, code, message)
 
 
 def trace_of(context: aio.ServicerContext[Any, Any]) -> str:

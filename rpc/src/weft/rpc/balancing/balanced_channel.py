@@ -14,7 +14,7 @@ from weft.rpc.balancing import balanced_shapes
 from weft.rpc.balancing.balanced_calls import BalancedCall
 from weft.rpc.balancing.balancer import Balancer
 from weft.rpc.balancing.connection import Callee
-from weft.rpc.calls import call_context
+from weft.rpc.calls import call_context, client_spans
 from weft.rpc.calls.request_streams import StreamStreamCallable, StreamUnaryCallable
 
 # How often `wait_for_state_change` looks at the channel's state.
@@ -48,7 +48,13 @@ class BalancedCallable:
         self._balancer.home.check()
         # A call that a handler makes inherits the call context.
         timeout = call_context.timeout_s(timeout)
-        given = call_context.metadata(metadata)
+        # Of a call that is passed on, the one who passes it on makes the span.
+        span = None if self._for_others else client_spans.begin(self._callee.method, metadata)
+        given = (
+            call_context.metadata(metadata)
+            if span is None
+            else call_context.metadata(span.metadata, span.headers)
+        )
         how = {
             # A tuple, since each attempt reads the metadata.
             "metadata": given if given is None or isinstance(given, tuple | aio.Metadata) else tuple(given),
@@ -56,7 +62,8 @@ class BalancedCallable:
             "wait_for_ready": wait_for_ready,
             "compression": compression,
         }
-        return self.kind(self._balancer, self._callee, request, timeout, how, for_others=self._for_others)
+        call = self.kind(self._balancer, self._callee, request, timeout, how, for_others=self._for_others)
+        return call if span is None else span.watch(call)
 
 
 class OneRequestCallable(BalancedCallable):

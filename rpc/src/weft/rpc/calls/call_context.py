@@ -58,14 +58,8 @@ class CallContext:
             given: the call's own entries.
             active: the active span's W3C headers. Empty: no span is active.
         """
-        own = tuple(given)
-        added = {ROOT_ID_KEY: self.root_id, PARENT_ID_KEY: self.parent_id}
-        added |= active or self.trace_headers()
-        keys = {key for key, _ in own}
-        if "traceparent" in keys:
-            # A tracestate belongs to its own traceparent.
-            added.pop("tracestate", None)
-        return own + tuple((key, value) for key, value in added.items() if value and key not in keys)
+        ids = {ROOT_ID_KEY: self.root_id, PARENT_ID_KEY: self.parent_id}
+        return _with(given, ids | (active or self.trace_headers()))
 
 
 class HandledCall(Protocol):
@@ -117,7 +111,23 @@ def timeout_s(own_s: float | None) -> float | None:
     return own_s if inherited is None else inherited.bounded_s(own_s, time.monotonic())
 
 
-def metadata(own: Any) -> Any:
-    """The metadata of a call that is made here and now: pairs, a `grpc.aio.Metadata`, or None, as grpc takes them."""
+def metadata(own: Any, active: dict[str, str] | None = None) -> Any:
+    """The metadata of a call that is made here and now: pairs, a `grpc.aio.Metadata`, or None, as grpc takes them.
+
+    Args:
+        active: W3C headers of the call's own span; None: those of the active span.
+    """
     inherited = current()
-    return own if inherited is None else inherited.added_to(own or (), trace_headers.current())
+    headers = trace_headers.current() if active is None else active
+    if inherited is None:
+        return _with(own or (), headers) if headers else own
+    return inherited.added_to(own or (), headers)
+
+
+def _with(given: Iterable[tuple[str, str | bytes]], added: dict[str, str]) -> Pairs:
+    own = tuple(given)
+    keys = {key for key, _ in own}
+    if "traceparent" in keys:
+        # A tracestate belongs to its own traceparent.
+        added.pop("tracestate", None)
+    return own + tuple((key, value) for key, value in added.items() if value and key not in keys)

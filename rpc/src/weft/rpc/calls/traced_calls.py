@@ -59,44 +59,49 @@ def begin(tracer: SpanTracer, shape: SpanShape, pairs: Pairs) -> OpenSpan:
     return tracer.begin(shape, traceparent, trace_state)
 
 
-def end(span: OpenSpan, code: int, message: str = "") -> None:
-    """End a call's span by its status."""
-    span.set(*span_shapes.of_code(code))
-    failed = span_shapes.is_fault(span.shape.kind, code)
-    if failed:
-        span.set(*span_shapes.of_error(code))
-    span.end(failed=failed, error=message if failed else "")
+def traced(
+    behaviour: Behaviour, shape: SpanShape, tracer: SpanTracer, onward: SpanShape | None = None
+) -> Behaviour:
+    """The same behaviour, with a span around each call.
 
-
-def traced(behaviour: Behaviour, shape: SpanShape, tracer: SpanTracer) -> Behaviour:
-    """The same behaviour, with a span around each call."""
+    Args:
+        onward: the span of the call that is passed on, within the first one; None: nothing is passed on.
+    """
 
     async def call(request: Any, context: Any) -> Any:
         pairs = context.invocation_metadata() or ()
-        span = begin(tracer, shape, pairs)
-        if not span.context.sampled:
-            return await behaviour(request, TracedContext(context, span, pairs))
+        spans = [begin(tracer, shape, pairs)]
+        if onward is not None:
+            spans.append(tracer.begin(onward, spans[0].traceparent, spans[0].trace_state))
+        within = TracedContext(context, spans[-1], pairs)
+        if not spans[0].context.sampled:
+            return await behaviour(request, within)
         raised: BaseException | None = None
         try:
-            return await behaviour(request, TracedContext(context, span, pairs))
+            return await behaviour(request, within)
         except BaseException as error:
             raised = error
             raise
         finally:
-            end(span, *_status(context, raised))
+            code, message = status_of(context, raised)
+            for span in reversed(spans):
+                span_shapes.end(span, code, message)
 
     return call
 
 
-def traced_handler(handler: Any, method: str, tracer: SpanTracer) -> grpc.RpcMethodHandler[Any, Any]:
-    """The same handler, with a SERVER span around each call of this method."""
+def traced_handler(
+    handler: Any, method: str, tracer: SpanTracer, *, passes_on: bool = False
+) -> grpc.RpcMethodHandler[Any, Any]:
+    """The same handler, with a SERVER span around each call of this method; `passes_on`: and a CLIENT span within that."""
     shape = next(shape for shape in SHAPES if getattr(handler, shape) is not None)
-    behaviour = traced(getattr(handler, shape), span_shapes.serve(method), tracer)
+    onward = span_shapes.passed_on(method) if passes_on else None
+    behaviour = traced(getattr(handler, shape), span_shapes.serve(method), tracer, onward)
     made: grpc.RpcMethodHandler[Any, Any] = handler._replace(**{shape: behaviour})
     return made
 
 
-def _status(context: Any, raised: BaseException | None) -> tuple[int, str]:
+def status_of(context: Any, raised: BaseException | None) -> tuple[int, str]:
     """Code and message of a call that is over."""
     if isinstance(raised, asyncio.CancelledError):
         return code_pb2.CANCELLED, ""

@@ -121,3 +121,8 @@ def server_options(*, max_message_bytes: int = MAX_MESSAGE_BYTES, stalled_s: flo
         ("grpc.http2.max_ping_strikes", 0),
         ("grpc.server_handshake_timeout_ms", 10_000),
     ]
+
+
+def is_instrumented() -> bool:
+    """Whether OpenTelemetry's own instrumentation of gRPC wraps the channels of this process."""
+    return hasattr(grpc.aio.insecure_channel, "__wrapped__")

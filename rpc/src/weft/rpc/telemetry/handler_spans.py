@@ -23,7 +23,7 @@ class HandlerSpan(trace.Span):
     """Passes what the handler says on to the span that is recorded."""
 
     def __init__(self, span: OpenSpan) -> None:
-        self._span = span
+        self.opened = self._span = span
         self._context: SpanContext | None = None
         self._over = False
         self.status: tuple[bool, str] | None = None

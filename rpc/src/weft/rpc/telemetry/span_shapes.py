@@ -15,6 +15,7 @@ from google.rpc import code_pb2
 
 from weft.rpc.telemetry import attributes as names
 from weft.rpc.telemetry.span_records import Kind, SpanShape, Value
+from weft.rpc.telemetry.span_tracer import OpenSpan
 from weft.v1 import session_pb2
 
 # Far more than a process has methods and agents in use at a time.
@@ -132,3 +133,12 @@ def of_error(code: int) -> tuple[str, str]:
 def is_fault(kind: Kind, code: int) -> bool:
     """Whether a code makes a span of this kind an error: any but OK does, except at a server."""
     return code in _SERVER_FAULTS if kind is Kind.SERVER else code != code_pb2.OK
+
+
+def end(span: OpenSpan, code: int, message: str = "") -> None:
+    """End a call's span by its status."""
+    span.set(*of_code(code))
+    failed = is_fault(span.shape.kind, code)
+    if failed:
+        span.set(*of_error(code))
+    span.end(failed=failed, error=message if failed else "")

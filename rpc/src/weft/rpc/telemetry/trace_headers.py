@@ -8,6 +8,12 @@ from __future__ import annotations
 import sys
 
 
+def is_traced() -> bool:
+    """Whether a tracer provider is set up in this process, as far as can be known without OpenTelemetry."""
+    trace = sys.modules.get("opentelemetry.trace")
+    return trace is not None and getattr(trace, "_TRACER_PROVIDER", None) is not None
+
+
 def current() -> dict[str, str]:
     """The active span and baggage as W3C headers (`traceparent`, perhaps `tracestate` and `baggage`). Empty: no span is active."""
     # A program that has not imported OpenTelemetry has no span.

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import TracebackType
+from typing import Self
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -22,7 +23,7 @@ from weft.rpc.telemetry import span_shapes, trace_context
 from weft.rpc.telemetry.handler_spans import HandlerSpan
 from weft.rpc.telemetry.span_records import Kind, SpanShape, Value
 from weft.rpc.telemetry.span_shapes import is_fault, of_code
-from weft.rpc.telemetry.span_tracer import SpanTracer
+from weft.rpc.telemetry.span_tracer import OpenSpan, SpanTracer
 from weft.v1 import session_pb2, task_pb2
 
 _log = get_logger("weft.agent")
@@ -206,6 +207,37 @@ class _OfProgram:
 
     def _tell(self, error: Exception) -> None:
         _log.error("tracing.failed", exc_info=error, span=self._shape.name)
+
+
+class PassedOn:
+    """The CLIENT span of a call that a handler passes on: current within a `with` block.
+
+    Attributes:
+        status: code and message of the call, for its end.
+    """
+
+    def __init__(self, tracer: SpanTracer, method: str, parent: OpenSpan) -> None:
+        self.span = tracer.begin(span_shapes.passed_on(method), parent.traceparent, parent.trace_state)
+        self.status = 0, ""
+
+    def __enter__(self) -> Self:
+        self._token = otel_context.attach(trace.set_span_in_context(HandlerSpan(self.span)))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        otel_context.detach(self._token)
+        span_shapes.end(self.span, *self.status)
+
+
+def passing_on(method: str) -> PassedOn | None:
+    """The span of a call that the current handler passes on; None: nothing is recorded here."""
+    tracer = _export.tracer
+    current = None if tracer is None else trace.get_current_span()
+    if tracer is None or not isinstance(current, HandlerSpan) or not current.is_recording():
+        return None
+    return PassedOn(tracer, method, current.opened)
 
 
 def _carrier(call: task_pb2.CallContext) -> dict[str, str]:
