@@ -20,6 +20,7 @@ from tests.support.beside import DIRECT, StockApp, free_address, sidecar, until_
 from tests.support.mesh import MeshHarness
 from tests.support.otlp_receiver import OtlpReceiver, ReceivedSpan, otlp_receiver
 from tests.support.shared_redis import two_coordinators
+from tests.support.spanning_agent import METHODS
 from tests.support.trace_tree import CALLER, TRACE, TRACE_ID, UNSAMPLED, drawn, exporting, of_trace
 from weft.client import call_options, connect
 from weft.v1 import coordinator_pb2, task_pb2
@@ -248,6 +249,32 @@ async def test_a_submitted_task(doors: tuple[MeshHarness, MeshHarness], receiver
         f"    INTERNAL wait {METHOD}",
         f"    CONSUMER process {METHOD}",
     ]
+
+
+async def test_handlers_have_their_span_and_the_baggage(
+    doors: tuple[MeshHarness, MeshHarness], receiver: OtlpReceiver
+) -> None:
+    await doors[0].agent("spanning", program="tests.support.spanning_agent:agent", env=doors[0].env)
+    await doors[1].wait_serving("span.v1.Spans")
+    modes: list[tuple[tuple[str, str], ...]] = [(), (DIRECT,)]
+    for method in METHODS:
+        for mode in modes:
+            metadata = (*TRACE, ("baggage", "tenant=acme"), *mode)
+            answer = (
+                await doors[1]
+                .channel()
+                .unary_unary(f"/{method}")(b"\x0a\x01x", timeout=20, metadata=metadata)
+            )
+            assert answer == b"\x0a\x04acme"
+    await doors[0].agents["spanning"].terminate()
+    spans = of_trace(receiver.wait(lambda spans: len(named(spans, "INTERNAL inside")) == 6), TRACE_ID)
+    by_id = {span.span_id: span for span in spans}
+    for span in named(spans, "INTERNAL inside"):
+        outer = by_id[span.parent_id]
+        assert (outer.kind in {"CONSUMER", "SERVER"}, outer.attributes["weft.agent.id"]) == (True, "spanning")
+        assert span.process == outer.process
+        if outer.attributes["rpc.method"] != METHODS[2]:
+            assert outer.attributes["app.seen"] == "x"
 
 
 async def test_a_sidecars_app_and_its_child_call_are_in_the_tree(

@@ -50,7 +50,7 @@ class _Process:
         # A daemon: the exit of this process never waits for it. It may still have children, see `main`.
         self._process = spawn.Process(
             target=isolated_process.main,
-            args=(theirs, sources, clients, search_path.added(), logs.threshold()),
+            args=(theirs, sources, clients, search_path.added(), logs.threshold(), traces.exported_as()),
             name="weft-isolated",
             daemon=True,
         )

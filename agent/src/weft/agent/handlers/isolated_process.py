@@ -36,6 +36,7 @@ from weft.rpc.process.log_lines import level_name
 from weft.rpc.process.signals import stop_signals
 from weft.rpc.process.steady_output import make_steady
 from weft.rpc.telemetry import traces
+from weft.rpc.telemetry.providers import set_up_traces
 from weft.v1 import session_pb2, task_pb2
 
 
@@ -53,12 +54,14 @@ def main(
     clients: MeshClients,
     folders: Sequence[str] = (),
     log_level: int = logging.INFO,
+    exported_as: tuple[str, str] | None = None,
 ) -> None:
     """Load the handlers and serve the pipe until it breaks.
 
     Args:
         folders: the agent's import path.
         log_level: the lowest level that the agent logs.
+        exported_as: service and instance in the traces that the agent exports; None: it exports none.
     """
     clients.enter()
     # Processes that handlers start here are killed with this one.
@@ -82,6 +85,8 @@ def main(
     logs.forward(process.forward, log_level)
     for folder in folders:
         search_path.add(Path(folder))
+    if exported_as is not None:
+        set_up_traces(*exported_as)
     try:
         methods = from_sources(pickle.loads(sources))  # noqa: S301 - written by the agent that started this
     except BaseException:

@@ -16,7 +16,7 @@ from grpc import aio
 from weft.coordinator.store.records import Enqueued, EnqueueResult, Submission
 from weft.rpc.calls import traced_calls
 from weft.rpc.errors import WeftError
-from weft.rpc.telemetry import attributes, span_shapes
+from weft.rpc.telemetry import attributes, span_shapes, trace_context
 from weft.rpc.telemetry.span_tracer import OpenSpan, SpanTracer
 from weft.v1 import coordinator_pb2, task_pb2
 
@@ -67,7 +67,8 @@ class SubmitSpans:
         link = _batch(span) if span.context.sampled else b""
         for submission in submissions:
             given = submission.context
-            has_own = bool(given) and bool(task_pb2.CallContext.FromString(given).traceparent)
+            own = task_pb2.CallContext.FromString(given).traceparent if given else ""
+            has_own = bool(own) and trace_context.parse(own) is not None
             submission.context = given + (link if has_own else child)
         return span
 

@@ -33,8 +33,10 @@ class WaitSpan(NamedTuple):
     claimed_at: float
     rerun: Rerun | None
 
-    def record(self) -> SpanRecord:
+    def record(self) -> SpanRecord | None:
         parent = trace_context.parse(self.traceparent)
+        if parent is None:
+            return None
         about: dict[str, Value] = {
             attributes.MESSAGING_MESSAGE_ID: self.task_id,
             attributes.TASK_ATTEMPT: self.attempt,
@@ -48,9 +50,9 @@ class WaitSpan(NamedTuple):
         batch = trace_context.parse(self.batch) if self.batch else None
         return SpanRecord(
             span_shapes.wait(self.method),
-            "0" * 32 if parent is None else parent.trace_id,
+            parent.trace_id,
             new_span_id(),
-            "" if parent is None else parent.span_id,
+            parent.span_id,
             int(min(ready_at, self.claimed_at) * 1e9),
             int(self.claimed_at * 1e9),
             about,

@@ -45,6 +45,8 @@ def sized(number: int, data: bytes) -> bytes:
     size = len(data)
     if number < 16 and size < 0x80:
         return bytes((number << 3 | 2, size)) + data
+    if number < 16 and size < 0x4000:
+        return bytes((number << 3 | 2, size & 0x7F | 0x80, size >> 7)) + data
     return varint(number << 3 | 2) + varint(size) + data
 
 
@@ -106,7 +108,14 @@ def _attributes(number: int, attributes: Attributes) -> bytes:
 
 
 def _attribute(number: int, key: str, value: Value) -> bytes:
-    return sized(number, _key(key) + sized(2, _any(value)))
+    head = _key(key)
+    # Most are short texts: one step in place of four.
+    if type(value) is str:
+        data = value.encode(errors="replace")
+        size, whole = len(data), len(head) + len(data) + 4
+        if whole < 0x80:
+            return bytes((number << 3 | 2, whole)) + head + bytes((0x12, size + 2, 0x0A, size)) + data
+    return sized(number, head + sized(2, _any(value)))
 
 
 @lru_cache(_KEYS)

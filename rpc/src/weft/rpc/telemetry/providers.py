@@ -156,7 +156,7 @@ def set_up_traces(service: str, instance_id: str) -> TraceExport | None:
     export = trace_export(service, instance_id)
     if export is not None:
         trace.set_tracer_provider(export.provider)
-        traces.use(export.tracer)
+        traces.use(export.tracer, (service, instance_id))
     return export
 
 

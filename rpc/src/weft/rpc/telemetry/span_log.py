@@ -117,7 +117,8 @@ class SpanLog:
         for count in range(min(len(queue), self._batch)):
             span = queue.popleft()
             if hasattr(span, "record"):
-                records.append(span.record())
+                if (record := span.record()) is not None:
+                    records.append(record)
             else:
                 spans.append(span)
             if count % _SLICE == 0:

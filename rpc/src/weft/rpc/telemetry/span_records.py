@@ -80,8 +80,8 @@ class SpanRecord:
 class Recorded(Protocol):
     """What a record is made of, later and in another thread."""
 
-    def record(self) -> SpanRecord:
-        """The record."""
+    def record(self) -> SpanRecord | None:
+        """The record; None: it turns out to be of no trace."""
         ...
 
 

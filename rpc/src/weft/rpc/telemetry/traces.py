@@ -47,14 +47,20 @@ class _Export:
     """The export that weft has set up in this process."""
 
     tracer: SpanTracer | None = None
+    names: tuple[str, str] | None = None
 
 
 _export = _Export()
 
 
-def use(tracer: SpanTracer | None) -> None:
-    """Record the spans of handlers by weft's own export; None: by the program's tracer provider."""
-    _export.tracer = tracer
+def use(tracer: SpanTracer, names: tuple[str, str]) -> None:
+    """Record the spans of handlers by weft's own export, which has these names of service and instance."""
+    _export.tracer, _export.names = tracer, names
+
+
+def exported_as() -> tuple[str, str] | None:
+    """The names of the export that weft has set up in this process, for processes that are a part of it."""
+    return _export.names
 
 
 def exported() -> SpanTracer | None:
