@@ -37,6 +37,7 @@ Written by `make settings` from the settings models; `make check` refuses a stal
 
 A flag of the command, or an argument in code, wins over the environment variable, and that over the default. A value outside its
 range is refused at the start. Clients, and the `weft` commands that are clients, read only `WEFT_TARGET` and `WEFT_USE_PROXY`.
+Coordinators and agents also read the standard variables of OpenTelemetry, `OTEL_*`: [Traces](how-to/traces.md).
 """
 
 _PLAIN_TYPES: dict[Any, str] = {

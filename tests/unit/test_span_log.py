@@ -157,7 +157,7 @@ def test_an_unsampled_span_has_ids_and_is_not_recorded() -> None:
     span = made.begin(SHAPE, PARENT[:-2] + "00")
     assert span.traceparent.startswith(PARENT[:36])
     assert span.traceparent.endswith("-00")
-    span.end()
+    span.finish()
     assert made.close(20)
     assert not sink.records
 
@@ -165,8 +165,7 @@ def test_an_unsampled_span_has_ids_and_is_not_recorded() -> None:
 def test_a_handler_sees_a_span_of_the_api() -> None:
     sink = Kept()
     made = tracer(sink)
-    opened = made.begin(SHAPE, PARENT, "vendor=x")
-    span = HandlerSpan(opened)
+    span = made.begin_as(HandlerSpan, SHAPE, PARENT, "vendor=x", None)
     with trace.use_span(span, end_on_exit=True):
         current = trace.get_current_span()
         context = current.get_span_context()
@@ -182,13 +181,13 @@ def test_a_handler_sees_a_span_of_the_api() -> None:
         except LookupError as error:
             current.record_exception(error)
         current.set_status(trace.Status(trace.StatusCode.ERROR, "bad"))
-    span.close(failed=False, error="")
+    span.finish(0)
     assert not span.is_recording()
     span.set_attribute("late", 1)
     assert made.close(20)
     (found,) = sink.records
     assert (found.shape.name, found.shape.kind, found.parent_id) == ("better", Kind.SERVER, PARENT[36:52])
-    assert found.attributes == {"n": 1, "names": ("a", "b")}
+    assert found.attributes == {"n": 1, "names": ("a", "b"), "rpc.response.status_code": "OK"}
     assert [event.name for event in found.events] == ["happened", "exception"]
     assert found.events[1].attributes["exception.type"] == "LookupError"
     assert found.links == [(f"{1:032x}", f"{2:016x}")]

@@ -32,7 +32,7 @@ def exported(export: TraceExport | None) -> None:
     assert export is not None
     with export.provider.get_tracer("test").start_as_current_span("a span"):
         pass
-    export.tracer.begin(SpanShape("own", Kind.SERVER, {"rpc.system.name": "grpc"})).end()
+    export.tracer.begin(SpanShape("own", Kind.SERVER, {"rpc.system.name": "grpc"})).finish()
     providers.shut_down(export)
 
 
@@ -140,7 +140,7 @@ def test_the_end_does_not_wait_for_a_receiver_that_is_away(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     export = providers.trace_export("weft-agent", "a1")
     assert export is not None
-    export.tracer.begin(SpanShape("own", Kind.SERVER, {})).end()
+    export.tracer.begin(SpanShape("own", Kind.SERVER, {})).finish()
     providers.shut_down(export, 0.05)
     (line,) = said
     assert line.startswith("telemetry.last_lost {'timeout_s': 0.05,")

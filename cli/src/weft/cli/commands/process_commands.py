@@ -64,6 +64,7 @@ def coordinator(
     """Run a coordinator until SIGTERM, SIGHUP or Ctrl-C.
 
     Every setting can also be set by an environment variable, such as WEFT_RESULT_TTL_S=86400: see docs/settings.md.
+    Traces are exported if OpenTelemetry's variables ask for it, such as OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317.
     """
     given = {
         "listen": listen,
@@ -209,7 +210,8 @@ def agent(
     """Run an agent until SIGTERM, SIGHUP or Ctrl-C. Then it drains: it releases attempts that have not started, and finishes the others.
 
     The agent hosts the methods of a Python program or, with --app, of a gRPC server beside it.
-    A setting without an option here is taken from the program, or else from its WEFT_AGENT_* variable.
+    A setting without an option here is taken from the program, or else from its WEFT_AGENT_* variable. Traces are exported if
+    OpenTelemetry's variables ask for it, such as OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317.
     """
     beside_app = {"app": app, "descriptors": descriptors, "egress": egress, "durable": durable}
     if program is not None and any(beside_app.values()):

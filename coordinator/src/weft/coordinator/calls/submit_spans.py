@@ -82,14 +82,11 @@ class SubmitSpans:
                     span.set(attributes.TASK_EXISTED, True)
         if any(isinstance(result, Enqueued) for result in results):
             span.event(attributes.TASK_STORED, self._stored)
-        span.end()
+        span.finish()
 
     def fail(self, span: OpenSpan, error: WeftError) -> None:
         """End it: nothing is stored."""
-        status = error.status()
-        span.set(*span_shapes.of_code(status.code))
-        span.set(*span_shapes.of_error(status.code))
-        span.end(failed=True, error=status.message)
+        span.finish(error.status().code, error.message)
 
 
 def _parent(span: OpenSpan) -> bytes:
@@ -131,7 +128,7 @@ def submit_call(
         code = code_pb2.UNKNOWN
         raise
     finally:
-        span_shapes.end(span, code, message)
+        span.finish(code, message)
 
 
 def trace_of(context: aio.ServicerContext[Any, Any]) -> str:

@@ -85,7 +85,7 @@ def traced(
         finally:
             code, message = status_of(context, raised)
             for span in reversed(spans):
-                span_shapes.end(span, code, message)
+                span.finish(code, message)
 
     return call
 

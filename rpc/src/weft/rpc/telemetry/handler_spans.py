@@ -6,45 +6,44 @@ become children. That costs a tenth of an SDK's span.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any, cast
 
 from opentelemetry import trace
 from opentelemetry.trace import SpanContext, Status, StatusCode, TraceFlags, TraceState
 
-from weft.rpc.telemetry.span_records import Attributes, SpanEvent, SpanLink, Value
+from weft.rpc.telemetry.span_records import Attributes, SpanLink, Value
 from weft.rpc.telemetry.span_tracer import OpenSpan
 
 _PLAIN = (str, bool, int, float)
 
 
-class HandlerSpan(trace.Span):
-    """Passes what the handler says on to the span that is recorded."""
+class HandlerSpan(OpenSpan, trace.Span):
+    """An open span that a handler may look at and add to. Made by `SpanTracer.begin_as`.
 
-    def __init__(self, span: OpenSpan) -> None:
-        self.opened = self._span = span
-        self._context: SpanContext | None = None
-        self._over = False
-        self.status: tuple[bool, str] | None = None
+    Large because it has the whole interface of OpenTelemetry's spans.
+    """
+
+    _context: SpanContext | None = None
+    _over = False
 
     def end(self, end_time: int | None = None) -> None:
         """Do nothing: weft ends it when the handler has ended."""
 
     def get_span_context(self) -> SpanContext:
         if self._context is None:
-            trace_id, span_id, sampled = self._span.context
+            trace_id, span_id, sampled = self.context
             flags = TraceFlags(TraceFlags.SAMPLED if sampled else TraceFlags.DEFAULT)
-            state = TraceState.from_header([self._span.trace_state]) if self._span.trace_state else None
+            state = TraceState.from_header([self.trace_state]) if self.trace_state else None
             self._context = SpanContext(int(trace_id, 16), int(span_id, 16), False, flags, state)
         return self._context
 
     def is_recording(self) -> bool:
-        return self._span.context.sampled and not self._over
+        return self.context.sampled and not self._over
 
     def set_attribute(self, key: str, value: Any) -> None:
         if self.is_recording() and (plain := _plain(value)) is not None:
-            self._span.set(key, plain)
+            self.set(key, plain)
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         for key, value in attributes.items():
@@ -52,22 +51,22 @@ class HandlerSpan(trace.Span):
 
     def add_event(self, name: str, attributes: Any = None, timestamp: int | None = None) -> None:
         if self.is_recording():
-            self._span.add_event(SpanEvent(name, timestamp or time.time_ns(), _all_plain(attributes)))
+            self.event(name, _all_plain(attributes), timestamp or 0)
 
     def add_link(self, context: SpanContext, attributes: Any = None) -> None:  # noqa: ARG002
         if self.is_recording() and context.is_valid:
-            self._span.link(SpanLink(f"{context.trace_id:032x}", f"{context.span_id:016x}"))
+            self.link(SpanLink(f"{context.trace_id:032x}", f"{context.span_id:016x}"))
 
     def update_name(self, name: str) -> None:
         if self.is_recording():
-            self._span.rename(name)
+            self.rename(name)
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
         code, text = (
             (status.status_code, status.description) if isinstance(status, Status) else (status, description)
         )
-        if self.is_recording() and code is not StatusCode.UNSET:
-            self.status = code is StatusCode.ERROR, text or ""
+        if self.is_recording() and code is StatusCode.ERROR:
+            self.fail(text or "")
 
     def record_exception(
         self,
@@ -79,11 +78,9 @@ class HandlerSpan(trace.Span):
         about = {"exception.type": type(exception).__qualname__, "exception.message": str(exception)}
         self.add_event("exception", about | dict(attributes or {}), timestamp)
 
-    def close(self, *, failed: bool, error: str) -> None:
-        """End it: with the handler's own status, if it has set one."""
+    def finish(self, code: int = -1, message: str = "") -> None:
         self._over = True
-        failed, error = self.status or (failed, error)
-        self._span.end(failed=failed, error=error)
+        super().finish(code, message)
 
 
 def _plain(value: Any) -> Value | None:

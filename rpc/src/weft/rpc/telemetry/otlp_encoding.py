@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterable
 from functools import lru_cache
 
+from weft.rpc.telemetry import attributes
 from weft.rpc.telemetry.span_records import Attributes, SpanEvent, SpanLink, SpanRecord, SpanShape, Value
 
 # fixed64, double, and the two times of a span with their tags.
@@ -25,6 +26,8 @@ _ERROR = 2
 # Trace id and span id with their tags and lengths.
 _TRACE_TAG, _SPAN_TAG, _PARENT_TAG = b"\x0a\x10", b"\x12\x08", b"\x22\x08"
 _KEYS = 1024
+_KEPT = 8192
+_IDS = frozenset({attributes.MESSAGING_MESSAGE_ID, attributes.TASK_ID})
 
 
 def varint(number: int) -> bytes:
@@ -85,12 +88,15 @@ def span(record: SpanRecord) -> bytes:
         parts += (_PARENT_TAG, bytes.fromhex(record.parent_id), _REMOTE)
     else:
         parts.append(_ROOT)
-    for key, value in record.attributes.items():
-        parts.append(_attribute(9, key, value))
-    for event in record.events:
-        parts.append(sized(11, _event(event)))
-    for link in record.links:
-        parts.append(sized(13, _link(link)))
+    # An id is used once, the other values again and again.
+    parts += [
+        (_attribute if key in _IDS else _kept_attribute)(9, key, value)
+        for key, value in record.attributes.items()
+    ]
+    if record.events:
+        parts += [sized(11, _event(event)) for event in record.events]
+    if record.links:
+        parts += [sized(13, _link(link)) for link in record.links]
     if record.trace_state:
         parts.append(text(3, record.trace_state))
     if record.failed:
@@ -103,8 +109,8 @@ def _shape(shape: SpanShape) -> bytes:
     return text(5, shape.name) + bytes((6 << 3, shape.kind)) + _attributes(9, shape.attributes)
 
 
-def _attributes(number: int, attributes: Attributes) -> bytes:
-    return b"".join([_attribute(number, key, value) for key, value in attributes.items()])
+def _attributes(number: int, given: Attributes) -> bytes:
+    return b"".join([_attribute(number, key, value) for key, value in given.items()])
 
 
 def _attribute(number: int, key: str, value: Value) -> bytes:
@@ -116,6 +122,11 @@ def _attribute(number: int, key: str, value: Value) -> bytes:
         if whole < 0x80:
             return bytes((number << 3 | 2, whole)) + head + bytes((0x12, size + 2, 0x0A, size)) + data
     return sized(number, head + sized(2, _any(value)))
+
+
+@lru_cache(_KEPT, typed=True)
+def _kept_attribute(number: int, key: str, value: Value) -> bytes:
+    return _attribute(number, key, value)
 
 
 @lru_cache(_KEYS)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from opentelemetry import trace
 
-from weft.rpc.telemetry import span_shapes, trace_headers
+from weft.rpc.telemetry import attributes, span_shapes, trace_headers
+from weft.rpc.telemetry.status_codes import code_name
 
 _TRACER = "weft.client"
 
@@ -22,8 +23,8 @@ class ProgramSpan:
 
     def end(self, code: int, message: str) -> None:
         """The call has ended with this status."""
-        self._span.set_attribute(*span_shapes.of_code(code))
+        self._span.set_attribute(attributes.RPC_RESPONSE_STATUS_CODE, code_name(code))
         if code:
-            self._span.set_attribute(*span_shapes.of_error(code))
+            self._span.set_attribute(attributes.ERROR_TYPE, code_name(code))
             self._span.set_status(trace.StatusCode.ERROR, message or None)
         self._span.end()

@@ -11,27 +11,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from google.rpc import code_pb2
-
 from weft.rpc.telemetry import attributes as names
 from weft.rpc.telemetry.span_records import Kind, SpanShape, Value
-from weft.rpc.telemetry.span_tracer import OpenSpan
+from weft.rpc.telemetry.status_codes import code_name
 from weft.v1 import session_pb2
 
 # Far more than a process has methods and agents in use at a time.
 _SHAPES = 8192
-_CODES: dict[int, str] = {number: name for name, number in code_pb2.Code.items()}
-# A server's own faults. With the other codes it tells its caller of the caller's.
-_SERVER_FAULTS = frozenset(
-    {
-        code_pb2.UNKNOWN,
-        code_pb2.DEADLINE_EXCEEDED,
-        code_pb2.UNIMPLEMENTED,
-        code_pb2.INTERNAL,
-        code_pb2.UNAVAILABLE,
-        code_pb2.DATA_LOSS,
-    }
-)
 _CAUSES: dict[int, str] = {
     session_pb2.RERUN_CAUSE_FAILED: "failed",
     session_pb2.RERUN_CAUSE_LOST: "lost",
@@ -113,32 +99,3 @@ def of_rerun(cause: int, agent_id: str, code: int) -> dict[str, Value]:
     if code:
         about[names.RERUN_LAST_STATUS_CODE] = code_name(code)
     return about
-
-
-def code_name(code: int) -> str:
-    """The name of a google.rpc.Code; of an unknown one, its number."""
-    return _CODES.get(code, str(code))
-
-
-def of_code(code: int) -> tuple[str, str]:
-    """The attribute of a call's status."""
-    return names.RPC_RESPONSE_STATUS_CODE, code_name(code)
-
-
-def of_error(code: int) -> tuple[str, str]:
-    """The attribute of a call that is an error."""
-    return names.ERROR_TYPE, code_name(code)
-
-
-def is_fault(kind: Kind, code: int) -> bool:
-    """Whether a code makes a span of this kind an error: any but OK does, except at a server."""
-    return code in _SERVER_FAULTS if kind is Kind.SERVER else code != code_pb2.OK
-
-
-def end(span: OpenSpan, code: int, message: str = "") -> None:
-    """End a call's span by its status."""
-    span.set(*of_code(code))
-    failed = is_fault(span.shape.kind, code)
-    if failed:
-        span.set(*of_error(code))
-    span.end(failed=failed, error=message if failed else "")

@@ -6,9 +6,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import grpc
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter
@@ -36,6 +36,8 @@ _KINDS = {
     Kind.CONSUMER: SpanKind.CONSUMER,
 }
 _EXAMPLE = SpanRecord(SpanShape("", Kind.INTERNAL, {}), "1" * 32, "1" * 16, "", 0, 0, {})
+_EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+_USED = ("_translate_data", "_stub", "_client", "_channel")
 # Between so many records the thread lets others run: encoding holds the interpreter's lock.
 _SLICE = 32
 
@@ -55,12 +57,17 @@ class ExporterSink:
 
 
 class OtlpSink:
-    """An OTLP receiver over gRPC: records become bytes at an eighth of the cost of spans."""
+    """An OTLP receiver over gRPC: records become bytes at an eighth of the cost of spans.
 
-    def __init__(self, exporter: OTLPSpanExporter, resource: Resource) -> None:
+    The SDK's exporter does the rest: endpoint, credentials, headers, retries.
+    """
+
+    def __init__(self, exporter: Any, resource: Resource) -> None:
         self._exporter = exporter
-        # The exporter does the rest: endpoint, credentials, headers, retries.
-        exporter._translate_data = _as_it_is  # type: ignore[method-assign]
+        # Not public: `sink_of` looks whether they are there.
+        exporter._translate_data = _as_it_is
+        exporter._stub = _BytesStub
+        exporter._client = _BytesStub(exporter._channel)
         # As the SDK's encoder writes them; a span that is never sent holds them.
         made = encode_spans([readable(_EXAMPLE, resource)]).resource_spans[0]
         self._resource = made.resource.SerializeToString()
@@ -76,7 +83,7 @@ class OtlpSink:
         whole = otlp_encoding.request(self._resource, self._scope, encoded) if encoded else b""
         if spans:
             whole += encode_spans(spans).SerializeToString()
-        self._exporter.export(_Encoded(whole))
+        self._exporter.export(_Encoded(whole, len(records) + len(spans)))
 
     def shutdown(self) -> None:
         self._exporter.shutdown()
@@ -85,26 +92,31 @@ class OtlpSink:
 class _Encoded(Sequence[Any]):
     """A request in place of spans."""
 
-    def __init__(self, whole: bytes) -> None:
-        self.request = ExportTraceServiceRequest.FromString(whole)
+    def __init__(self, request: bytes, spans: int) -> None:
+        self.request = request
+        self._spans = spans
 
     def __len__(self) -> int:
-        return sum(
-            len(scope.spans) for process in self.request.resource_spans for scope in process.scope_spans
-        )
+        return self._spans
 
     def __getitem__(self, index: Any) -> Any:
         raise IndexError(index)
 
 
-def _as_it_is(data: Any) -> ExportTraceServiceRequest:
-    request: ExportTraceServiceRequest = data.request
-    return request
+class _BytesStub:
+    """The stub of the collector's service, for requests that are encoded already."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self.Export = channel.unary_unary(_EXPORT, request_serializer=None, response_deserializer=None)
+
+
+def _as_it_is(data: _Encoded) -> bytes:
+    return data.request
 
 
 def sink_of(exporter: SpanExporter, resource: Resource) -> SpanSink:
     """The way to an exporter."""
-    if isinstance(exporter, OTLPSpanExporter) and hasattr(exporter, "_translate_data"):
+    if isinstance(exporter, OTLPSpanExporter) and all(hasattr(exporter, name) for name in _USED):
         return OtlpSink(exporter, resource)
     return ExporterSink(exporter, resource)
 

@@ -1,5 +1,6 @@
 """Begins spans in weft's own processes: whether a trace is sampled, the ids, and the record at the end.
 
+A span is as little as it can be while it is open: what its record needs besides is found out where records are encoded.
 OpenTelemetry is not imported here: a coordinator without export never loads it.
 """
 
@@ -7,8 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from weft.rpc.telemetry import attributes as names
 from weft.rpc.telemetry import trace_context
 from weft.rpc.telemetry.span_log import SpanLog
 from weft.rpc.telemetry.span_records import (
@@ -22,7 +24,10 @@ from weft.rpc.telemetry.span_records import (
     new_span_id,
     new_trace_id,
 )
+from weft.rpc.telemetry.status_codes import code_name, is_fault
 from weft.rpc.telemetry.trace_context import TraceContext
+
+_NONE: dict[str, Value] = {}
 
 
 class Sampling(Protocol):
@@ -34,12 +39,25 @@ class Sampling(Protocol):
 
 
 class OpenSpan:
-    """A span that has begun. Not sampled: it still has ids, so that callees know that nothing is recorded."""
+    """A span that has begun. Not sampled: it still has ids, so that callees know that nothing is recorded.
+
+    Large because it has all that a span may say, and is one object, since each task has several.
+
+    Args:
+        context: its own ids.
+        parent_id: "" for a root.
+        attributes: the first ones; the span keeps the object.
+        add: takes it when it is over.
+    """
 
     __slots__ = (
         "_add",
         "_attributes",
+        "_code",
+        "_end_ns",
+        "_error",
         "_events",
+        "_failed",
         "_links",
         "_parent_id",
         "_start_ns",
@@ -62,10 +80,13 @@ class OpenSpan:
         self.trace_state = trace_state
         self._parent_id = parent_id
         self._add = add
+        self._attributes = attributes
+        self._code = -1
+        self._failed, self._error = False, ""
+        # Most have none.
+        self._events: list[SpanEvent] | None = None
+        self._links: list[SpanLink] | None = None
         self._start_ns = time.time_ns()
-        self._attributes: dict[str, Value] = {} if attributes is None else attributes
-        self._events: list[SpanEvent] = []
-        self._links: list[SpanLink] = []
 
     @property
     def traceparent(self) -> str:
@@ -74,42 +95,69 @@ class OpenSpan:
 
     def set(self, key: str, value: Value) -> None:
         """Set an attribute."""
+        if self._attributes is None:
+            self._attributes = {}
         self._attributes[key] = value
 
-    def event(self, name: str, attributes: Attributes | None = None) -> None:
-        """Note that something has happened now."""
-        if self.context.sampled:
-            self._events.append(SpanEvent(name, time.time_ns(), attributes or {}))
+    def event(self, name: str, attributes: Attributes | None = None, at_ns: int = 0) -> None:
+        """Note that something has happened: now, or at a time."""
+        if self._events is None:
+            self._events = []
+        self._events.append(SpanEvent(name, at_ns or time.time_ns(), attributes or {}))
 
-    def add_event(self, event: SpanEvent) -> None:
-        self._events.append(event)
+    def link(self, link: SpanLink) -> None:
+        if self._links is None:
+            self._links = []
+        self._links.append(link)
 
     def rename(self, name: str) -> None:
         self.shape = SpanShape(name, self.shape.kind, self.shape.attributes)
 
-    def link(self, link: SpanLink) -> None:
-        self._links.append(link)
+    def fail(self, error: str) -> None:
+        """It is an error, whatever its code says."""
+        self._failed, self._error = True, error
 
-    def end(self, *, failed: bool = False, error: str = "") -> None:
-        """It is over."""
-        trace_id, span_id, sampled = self.context
-        if sampled:
-            self._add(
-                SpanRecord(
-                    self.shape,
-                    trace_id,
-                    span_id,
-                    self._parent_id,
-                    self._start_ns,
-                    time.time_ns(),
-                    self._attributes,
-                    error,
-                    failed,
-                    self._events,
-                    self._links,
-                    self.trace_state,
-                )
-            )
+    def finish(self, code: int = -1, message: str = "") -> None:
+        """It is over.
+
+        Args:
+            code: a google.rpc.Code, for spans of calls.
+            message: why it failed.
+        """
+        if self.context.sampled:
+            self._end_ns = time.time_ns()
+            self._code = code
+            if message and not self._failed:
+                self._error = message
+            self._add(self)
+
+    def record(self) -> SpanRecord:
+        code, kind = self._code, self.shape.kind
+        about = self._attributes or _NONE
+        failed = self._failed
+        if code >= 0:
+            name = code_name(code)
+            about = {**about, names.RPC_RESPONSE_STATUS_CODE: name}
+            if is_fault(kind, code):
+                about[names.ERROR_TYPE] = name
+                failed = True
+        return SpanRecord(
+            self.shape,
+            self.context.trace_id,
+            self.context.span_id,
+            self._parent_id,
+            self._start_ns,
+            self._end_ns,
+            about,
+            self._error if failed else "",
+            failed,
+            self._events or (),
+            self._links or (),
+            self.trace_state,
+        )
+
+
+Span = TypeVar("Span", bound=OpenSpan)
 
 
 class SpanTracer:
@@ -134,12 +182,24 @@ class SpanTracer:
             trace_state: the parent's `tracestate`.
             attributes: the first ones; the span keeps the object.
         """
+        return self.begin_as(OpenSpan, shape, traceparent, trace_state, attributes)
+
+    def begin_as(
+        self,
+        kind: type[Span],
+        shape: SpanShape,
+        traceparent: str,
+        trace_state: str,
+        attributes: dict[str, Value] | None,
+    ) -> Span:
+        """As `begin`, with a class of the span."""
         parent = trace_context.parse(traceparent) if traceparent else None
-        trace_id = new_trace_id() if parent is None else parent.trace_id
+        if parent is None:
+            trace_id, parent_id, trace_state = new_trace_id(), "", ""
+        else:
+            trace_id, parent_id = parent.trace_id, parent.span_id
         context = TraceContext(trace_id, new_span_id(), self._sampling(parent, trace_id, shape))
-        parent_id = "" if parent is None else parent.span_id
-        state = trace_state if parent is not None else ""
-        return OpenSpan(shape, context, parent_id, state, self.add, attributes)
+        return kind(shape, context, parent_id, trace_state, self.add, attributes)
 
     def close(self, timeout_s: float) -> bool:
         """Export what waits, and end; False: that takes longer than the timeout."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from weft.rpc.telemetry.span_records import SpanLink
@@ -10,6 +11,8 @@ from weft.rpc.telemetry.span_records import SpanLink
 # A version that is not known may have more at its end.
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _SAMPLED = 1
+# Tasks that are submitted together have the same one.
+_REMEMBERED = 4096
 # Of a `traceparent` as this version has it.
 LENGTH = 55
 
@@ -30,6 +33,7 @@ class TraceContext(NamedTuple):
         return SpanLink(self.trace_id, self.span_id)
 
 
+@lru_cache(_REMEMBERED)
 def parse(traceparent: str) -> TraceContext | None:
     """The span that a header names; None: it names none."""
     match = _TRACEPARENT.fullmatch(traceparent.strip())

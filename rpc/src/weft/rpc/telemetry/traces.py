@@ -19,11 +19,11 @@ from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from weft.rpc.process.logs import get_logger
-from weft.rpc.telemetry import span_shapes, trace_context
+from weft.rpc.telemetry import attributes, span_shapes, trace_context
 from weft.rpc.telemetry.handler_spans import HandlerSpan
 from weft.rpc.telemetry.span_records import Kind, SpanShape, Value
-from weft.rpc.telemetry.span_shapes import is_fault, of_code
 from weft.rpc.telemetry.span_tracer import OpenSpan, SpanTracer
+from weft.rpc.telemetry.status_codes import code_name, is_fault
 from weft.v1 import session_pb2, task_pb2
 
 _log = get_logger("weft.agent")
@@ -89,7 +89,7 @@ def joined(call: task_pb2.CallContext) -> Iterator[None]:
 
 def processing(assignment: session_pb2.Assignment, agent_id: str) -> AbstractContextManager[EndSpan]:
     """As `joined`, with a span for the attempt if tracing is on. Yields a function that takes the outcome."""
-    if not tracing():
+    if _export.tracer is None and not tracing():
         return _Joined(assignment.context)
     shape = span_shapes.process(assignment.method, agent_id)
     return _span(shape, assignment.context, span_shapes.of_attempt(assignment))
@@ -130,37 +130,33 @@ def _no_end(_outcome: task_pb2.Outcome) -> None:
 class _Recorded:
     """A span that weft records itself."""
 
-    __slots__ = ("_call", "_failed", "_message", "_opened", "_span", "_token")
+    __slots__ = ("_baggage", "_code", "_message", "_span", "_token")
 
     def __init__(
         self, tracer: SpanTracer, shape: SpanShape, call: task_pb2.CallContext, about: dict[str, Value]
     ) -> None:
-        self._call = call
-        self._opened = tracer.begin(shape, call.traceparent, call.tracestate, about)
-        batch = trace_context.parse(call.batch_traceparent) if call.batch_traceparent else None
-        if batch is not None:
-            self._opened.link(batch.link)
-        self._span = HandlerSpan(self._opened)
-        self._failed, self._message = False, ""
+        span = self._span = tracer.begin_as(HandlerSpan, shape, call.traceparent, call.tracestate, about)
+        self._code, self._message = -1, ""
+        self._baggage = call.baggage
+        if call.batch_traceparent and (batch := trace_context.parse(call.batch_traceparent)) is not None:
+            span.link(batch.link)
 
     def __enter__(self) -> EndSpan:
-        baggage = self._call.baggage
-        within = _baggage.extract({"baggage": baggage}) if baggage else None
+        within = _baggage.extract({"baggage": self._baggage}) if self._baggage else None
         self._token = otel_context.attach(trace.set_span_in_context(self._span, within))
         return self._end
 
     def _end(self, outcome: task_pb2.Outcome) -> None:
-        code = outcome.status.code
-        self._opened.set(*of_code(code))
-        if code and is_fault(self._opened.shape.kind, code):
-            self._opened.set(*span_shapes.of_error(code))
-            self._failed, self._message = True, outcome.status.message
+        if outcome.HasField("status"):
+            self._code, self._message = outcome.status.code, outcome.status.message
+        else:
+            self._code = 0
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         otel_context.detach(self._token)
-        self._span.close(failed=self._failed, error=self._message)
+        self._span.finish(self._code, self._message)
 
 
 class _OfProgram:
@@ -196,9 +192,9 @@ class _OfProgram:
 
     def _end(self, outcome: task_pb2.Outcome) -> None:
         code, span = outcome.status.code, self._span
-        span.set_attribute(*of_code(code))
-        if code and is_fault(self._shape.kind, code):
-            span.set_attribute(*span_shapes.of_error(code))
+        span.set_attribute(attributes.RPC_RESPONSE_STATUS_CODE, code_name(code))
+        if is_fault(self._shape.kind, code):
+            span.set_attribute(attributes.ERROR_TYPE, code_name(code))
             span.set_status(trace.StatusCode.ERROR, outcome.status.message)
 
     def __exit__(
@@ -223,18 +219,19 @@ class PassedOn:
     """
 
     def __init__(self, tracer: SpanTracer, method: str, parent: OpenSpan) -> None:
-        self.span = tracer.begin(span_shapes.passed_on(method), parent.traceparent, parent.trace_state)
+        shape = span_shapes.passed_on(method)
+        self.span = tracer.begin_as(HandlerSpan, shape, parent.traceparent, parent.trace_state, None)
         self.status = 0, ""
 
     def __enter__(self) -> Self:
-        self._token = otel_context.attach(trace.set_span_in_context(HandlerSpan(self.span)))
+        self._token = otel_context.attach(trace.set_span_in_context(self.span))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         otel_context.detach(self._token)
-        span_shapes.end(self.span, *self.status)
+        self.span.finish(*self.status)
 
 
 def passing_on(method: str) -> PassedOn | None:
@@ -243,7 +240,7 @@ def passing_on(method: str) -> PassedOn | None:
     current = None if tracer is None else trace.get_current_span()
     if tracer is None or not isinstance(current, HandlerSpan) or not current.is_recording():
         return None
-    return PassedOn(tracer, method, current.opened)
+    return PassedOn(tracer, method, current)
 
 
 def _carrier(call: task_pb2.CallContext) -> dict[str, str]:
