@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from weft.rpc.calls.at_once import at_once
+from weft.rpc.calls.metadata import Pairs
 from weft.rpc.network.channel import is_instrumented
 from weft.rpc.telemetry import trace_headers
 
@@ -45,7 +46,7 @@ def begin(method: str, metadata: Any) -> ClientSpan | None:
     """
     if not trace_headers.is_traced() or is_instrumented():
         return None
-    own = tuple(metadata or ())
+    own: Pairs = tuple(metadata or ())
     given = [value for key, value in own if key == "traceparent"]
     if given and given != [trace_headers.current().get("traceparent")]:
         return None

@@ -107,7 +107,7 @@ class _BytesStub:
     """The stub of the collector's service, for requests that are encoded already."""
 
     def __init__(self, channel: grpc.Channel) -> None:
-        self.Export = channel.unary_unary(_EXPORT, request_serializer=None, response_deserializer=None)
+        self.Export: Any = channel.unary_unary(_EXPORT, request_serializer=None, response_deserializer=None)
 
 
 def _as_it_is(data: _Encoded) -> bytes:

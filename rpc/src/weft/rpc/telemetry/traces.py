@@ -221,7 +221,7 @@ class PassedOn:
     def __init__(self, tracer: SpanTracer, method: str, parent: OpenSpan) -> None:
         shape = span_shapes.passed_on(method)
         self.span = tracer.begin_as(HandlerSpan, shape, parent.traceparent, parent.trace_state, None)
-        self.status = 0, ""
+        self.status: tuple[int, str] = 0, ""
 
     def __enter__(self) -> Self:
         self._token = otel_context.attach(trace.set_span_in_context(self.span))
