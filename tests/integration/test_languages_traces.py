@@ -13,7 +13,7 @@ from tests.support.mesh import MeshHarness
 from tests.support.otlp_receiver import otlp_receiver
 from tests.support.processes import Process
 from tests.support.shared_redis import two_coordinators
-from tests.support.trace_tree import CALLER, TRACE, TRACE_ID, drawn, exporting, of_trace
+from tests.support.trace_tree import Caller, drawn, exporting
 from weft.rpc.network.channel import client_options, dial
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -26,6 +26,7 @@ REQUEST = b"\x0a\x03Ada"
 async def test_the_tree_goes_through_an_app_in_go(mesh: MeshHarness, tmp_path: Path) -> None:
     """With a retry, an agent killed in the middle, and two coordinators on Redis."""
     app_address, egress, ledger = free_address(), free_address(), mesh.ledger("tree")
+    caller = Caller()
     with otlp_receiver() as receiver:
         env = mesh.env = exporting(receiver)
         async with two_coordinators(mesh, tmp_path, env) as (near, far):
@@ -36,7 +37,7 @@ async def test_the_tree_goes_through_an_app_in_go(mesh: MeshHarness, tmp_path: P
             await mesh.agent("kept", env=env)
             await far.wait_serving("greeter.v1.GreeterService")
             async with dial(far.target, options=client_options()) as channel:
-                metadata = (*TRACE, ("weft-retry", "initial_backoff=0.01s"))
+                metadata = (*caller.trace, ("weft-retry", "initial_backoff=0.01s"))
                 calling = asyncio.ensure_future(
                     channel.unary_unary(f"/{GREET}")(REQUEST, timeout=30, metadata=metadata)
                 )
@@ -44,8 +45,8 @@ async def test_the_tree_goes_through_an_app_in_go(mesh: MeshHarness, tmp_path: P
                 await mesh.agents["kept"].kill()
                 await mesh.agent("a1", env=env)
                 assert b"Hello Ada" in await calling
-            spans = of_trace(receiver.wait(lambda spans: len(of_trace(spans, TRACE_ID)) >= 15), TRACE_ID)
-    assert drawn(spans, CALLER) == [
+            spans = caller.wait(receiver, 15)
+    assert drawn(spans, caller.span_id) == [
         f"SERVER {GREET}",
         f"  PRODUCER submit {GREET}",
         f"    INTERNAL wait {GREET}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import grpc.aio
@@ -15,13 +15,13 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from probe.v1 import probe_pb2_grpc
-from probe.v1.probe_pb2 import ProbeRequest
+from probe.v1.probe_pb2 import ProbeReply, ProbeRequest
 from tests.support.beside import DIRECT, StockApp, free_address, sidecar, until_reached
 from tests.support.mesh import MeshHarness
 from tests.support.otlp_receiver import OtlpReceiver, ReceivedSpan, otlp_receiver
 from tests.support.shared_redis import two_coordinators
 from tests.support.spanning_agent import METHODS
-from tests.support.trace_tree import CALLER, TRACE, TRACE_ID, UNSAMPLED, drawn, exporting, of_trace
+from tests.support.trace_tree import Caller, drawn, exporting, of_trace
 from weft.client import call_options, connect
 from weft.v1 import coordinator_pb2, task_pb2
 
@@ -66,6 +66,11 @@ async def _doors(
 
 
 @pytest.fixture
+def caller() -> Caller:
+    return Caller()
+
+
+@pytest.fixture
 async def doors(
     _doors: tuple[MeshHarness, MeshHarness],
 ) -> AsyncIterator[tuple[MeshHarness, MeshHarness]]:
@@ -74,25 +79,32 @@ async def doors(
         await each.close_channels()
 
 
-def complete(count: int, trace_id: str = TRACE_ID) -> Callable[[list[ReceivedSpan]], bool]:
-    return lambda spans: len(of_trace(spans, trace_id)) >= count
-
-
 def named(spans: list[ReceivedSpan], start: str) -> list[ReceivedSpan]:
     found = [span for span in spans if f"{span.kind} {span.name}".startswith(start)]
     return sorted(found, key=lambda span: span.start_ns)
 
 
-async def call(door: MeshHarness, request: ProbeRequest, *metadata: tuple[str, str]) -> None:
-    await door.probe().Call(request, timeout=20, metadata=metadata or None)
+async def call(door: MeshHarness, request: ProbeRequest, *metadata: tuple[str, str]) -> ProbeReply:
+    reply: ProbeReply = await door.probe().Call(request, timeout=20, metadata=metadata or None)
+    return reply
+
+
+def of_task(receiver: OtlpReceiver, task_id: str) -> list[ReceivedSpan]:
+    """The spans of the trace that this task's call has begun."""
+
+    def found(spans: list[ReceivedSpan]) -> list[ReceivedSpan]:
+        server = [span for span in spans if span.attributes.get("weft.task.id") == task_id]
+        return of_trace(spans, server[0].trace_id) if server else []
+
+    return found(receiver.wait(lambda spans: len(found(spans)) >= 4))
 
 
 async def test_a_durable_call_is_one_tree(
-    doors: tuple[MeshHarness, MeshHarness], receiver: OtlpReceiver
+    doors: tuple[MeshHarness, MeshHarness], receiver: OtlpReceiver, caller: Caller
 ) -> None:
-    await call(doors[1], ProbeRequest(text="a"), *TRACE)
-    spans = of_trace(receiver.wait(complete(4)), TRACE_ID)
-    assert drawn(spans, CALLER) == [
+    await call(doors[1], ProbeRequest(text="a"), *caller.trace)
+    spans = caller.wait(receiver, 4)
+    assert drawn(spans, caller.span_id) == [
         f"SERVER {METHOD}",
         f"  PRODUCER submit {METHOD}",
         f"    INTERNAL wait {METHOD}",
@@ -127,27 +139,29 @@ async def test_a_durable_call_is_one_tree(
 async def test_without_a_caller_it_is_a_trace_of_its_own(
     doors: tuple[MeshHarness, MeshHarness], receiver: OtlpReceiver
 ) -> None:
-    await call(doors[0], ProbeRequest(text="a"))
-    spans = receiver.wait(lambda spans: len(spans) >= 4)
-    assert len({span.trace_id for span in spans}) == 1
+    reply = await call(doors[0], ProbeRequest(text="a"))
+    spans = of_task(receiver, reply.task_id)
+    assert len(spans) == 4
     assert drawn(spans)[0] == f"SERVER {METHOD}"
 
 
 async def test_an_unsampled_trace_has_no_spans(
-    doors: tuple[MeshHarness, MeshHarness], receiver: OtlpReceiver
+    doors: tuple[MeshHarness, MeshHarness], receiver: OtlpReceiver, caller: Caller
 ) -> None:
-    await call(doors[0], ProbeRequest(text="a"), *UNSAMPLED)
+    await call(doors[0], ProbeRequest(text="a"), *caller.unsampled)
     # Spans of a later call come later.
-    await call(doors[0], ProbeRequest(text="b"))
-    spans = receiver.wait(lambda spans: len(spans) >= 4)
-    assert not of_trace(spans, TRACE_ID)
+    reply = await call(doors[0], ProbeRequest(text="b"))
+    of_task(receiver, reply.task_id)
+    assert not of_trace(receiver.spans, caller.trace_id)
 
 
-async def test_a_retry_says_why(doors: tuple[MeshHarness, MeshHarness], receiver: OtlpReceiver) -> None:
+async def test_a_retry_says_why(
+    doors: tuple[MeshHarness, MeshHarness], receiver: OtlpReceiver, caller: Caller
+) -> None:
     request = ProbeRequest(text="a", fail_code=14, fail_attempts=1, fail_message="busy")
-    await call(doors[1], request, *TRACE, ("weft-retry", "initial_backoff=0.01s"))
-    spans = of_trace(receiver.wait(complete(6)), TRACE_ID)
-    assert drawn(spans, CALLER) == [
+    await call(doors[1], request, *caller.trace, ("weft-retry", "initial_backoff=0.01s"))
+    spans = caller.wait(receiver, 6)
+    assert drawn(spans, caller.span_id) == [
         f"SERVER {METHOD}",
         f"  PRODUCER submit {METHOD}",
         f"    INTERNAL wait {METHOD}",
@@ -170,11 +184,11 @@ async def test_a_retry_says_why(doors: tuple[MeshHarness, MeshHarness], receiver
 
 
 async def test_a_direct_call_through_a_coordinator(
-    doors: tuple[MeshHarness, MeshHarness], receiver: OtlpReceiver
+    doors: tuple[MeshHarness, MeshHarness], receiver: OtlpReceiver, caller: Caller
 ) -> None:
-    await call(doors[1], ProbeRequest(text="a"), *TRACE, DIRECT)
-    spans = of_trace(receiver.wait(complete(3)), TRACE_ID)
-    assert drawn(spans, CALLER) == [f"SERVER {METHOD}", f"  CLIENT {METHOD}", f"    SERVER {METHOD}"]
+    await call(doors[1], ProbeRequest(text="a"), *caller.trace, DIRECT)
+    spans = caller.wait(receiver, 3)
+    assert drawn(spans, caller.span_id) == [f"SERVER {METHOD}", f"  CLIENT {METHOD}", f"    SERVER {METHOD}"]
     assert named(spans, "SERVER")[1].attributes == RPC | {
         "weft.agent.id": "a1",
         "rpc.response.status_code": "OK",
@@ -182,13 +196,13 @@ async def test_a_direct_call_through_a_coordinator(
 
 
 async def test_a_refused_call_has_its_code(
-    doors: tuple[MeshHarness, MeshHarness], receiver: OtlpReceiver
+    doors: tuple[MeshHarness, MeshHarness], receiver: OtlpReceiver, caller: Caller
 ) -> None:
     with pytest.raises(grpc.aio.AioRpcError):
-        await call(doors[0], ProbeRequest(text="a", fail_code=5, fail_message="none"), *TRACE)
+        await call(doors[0], ProbeRequest(text="a", fail_code=5, fail_message="none"), *caller.trace)
     with pytest.raises(grpc.aio.AioRpcError):
-        await call(doors[0], ProbeRequest(text="a"), *TRACE, ("weft-priority", "77"))
-    spans = of_trace(receiver.wait(complete(5)), TRACE_ID)
+        await call(doors[0], ProbeRequest(text="a"), *caller.trace, ("weft-priority", "77"))
+    spans = caller.wait(receiver, 5)
     served = named(spans, "SERVER")
     assert [span.attributes["rpc.response.status_code"] for span in served] == [
         "NOT_FOUND",
@@ -201,34 +215,39 @@ async def test_a_refused_call_has_its_code(
 
 @pytest.mark.parametrize("mode", [(), (DIRECT,)], ids=["durable", "direct"])
 async def test_a_stream_is_one_span_a_hop(
-    doors: tuple[MeshHarness, MeshHarness], receiver: OtlpReceiver, mode: tuple[tuple[str, str], ...]
+    doors: tuple[MeshHarness, MeshHarness],
+    receiver: OtlpReceiver,
+    caller: Caller,
+    mode: tuple[tuple[str, str], ...],
 ) -> None:
-    stream = doors[0].probe().Stream(ProbeRequest(stream_count=3), timeout=20, metadata=(*TRACE, *mode))
+    stream = (
+        doors[0].probe().Stream(ProbeRequest(stream_count=3), timeout=20, metadata=(*caller.trace, *mode))
+    )
     assert len([reply async for reply in stream]) == 3
-    spans = of_trace(receiver.wait(complete(3 if mode else 4)), TRACE_ID)
+    spans = caller.wait(receiver, 3 if mode else 4)
     name = "probe.v1.ProbeService/Stream"
     if mode:
-        assert drawn(spans, CALLER) == [f"SERVER {name}", f"  CLIENT {name}", f"    SERVER {name}"]
+        assert drawn(spans, caller.span_id) == [f"SERVER {name}", f"  CLIENT {name}", f"    SERVER {name}"]
     else:
-        assert drawn(spans, CALLER)[-1] == f"    CONSUMER process {name}"
+        assert drawn(spans, caller.span_id)[-1] == f"    CONSUMER process {name}"
     assert {span.status for span in spans} == {"UNSET"}
 
 
 async def test_tasks_submitted_together(
-    doors: tuple[MeshHarness, MeshHarness], receiver: OtlpReceiver
+    doors: tuple[MeshHarness, MeshHarness], receiver: OtlpReceiver, caller: Caller
 ) -> None:
-    own = "1" * 32
+    other = Caller()
+    own = other.trace_id
     context = task_pb2.CallContext(traceparent=f"00-{own}-{'2' * 16}-01")
     tasks = [
         coordinator_pb2.SubmitTaskRequest(method=METHOD, options=task_pb2.TaskOptions(context=each))
         for each in (None, None, context)
     ]
     message = coordinator_pb2.SubmitTasksRequest(tasks=tasks, deliver_results=True)
-    async for _ in doors[1].api().SubmitTasks(iter([message]), timeout=20, metadata=TRACE):
+    async for _ in doors[1].api().SubmitTasks(iter([message]), timeout=20, metadata=caller.trace):
         pass
-    spans = receiver.wait(lambda spans: len(spans) >= 7)
-    together, alone = of_trace(spans, TRACE_ID), of_trace(spans, own)
-    assert sorted(drawn(together, CALLER)) == sorted(
+    together, alone = caller.wait(receiver, 5), other.wait(receiver, 2)
+    assert sorted(drawn(together, caller.span_id)) == sorted(
         [f"PRODUCER submit {METHOD}", *2 * [f"  INTERNAL wait {METHOD}", f"  CONSUMER process {METHOD}"]]
     )
     batch = named(together, "PRODUCER")[0]
@@ -238,12 +257,16 @@ async def test_tasks_submitted_together(
         assert span.links == [(batch.trace_id, batch.span_id)]
 
 
-async def test_a_submitted_task(doors: tuple[MeshHarness, MeshHarness], receiver: OtlpReceiver) -> None:
-    options = task_pb2.TaskOptions(context=task_pb2.CallContext(traceparent=TRACE[0][1], baggage="k=v"))
+async def test_a_submitted_task(
+    doors: tuple[MeshHarness, MeshHarness], receiver: OtlpReceiver, caller: Caller
+) -> None:
+    options = task_pb2.TaskOptions(
+        context=task_pb2.CallContext(traceparent=caller.trace[0][1], baggage="k=v")
+    )
     request = coordinator_pb2.SubmitTaskRequest(method=METHOD, options=options)
     await doors[1].api().SubmitTask(request, timeout=20)
-    spans = of_trace(receiver.wait(complete(4)), TRACE_ID)
-    assert drawn(spans, CALLER) == [
+    spans = caller.wait(receiver, 4)
+    assert drawn(spans, caller.span_id) == [
         "SERVER weft.v1.CoordinatorService/SubmitTask",
         f"  PRODUCER submit {METHOD}",
         f"    INTERNAL wait {METHOD}",
@@ -252,14 +275,14 @@ async def test_a_submitted_task(doors: tuple[MeshHarness, MeshHarness], receiver
 
 
 async def test_handlers_have_their_span_and_the_baggage(
-    doors: tuple[MeshHarness, MeshHarness], receiver: OtlpReceiver
+    doors: tuple[MeshHarness, MeshHarness], receiver: OtlpReceiver, caller: Caller
 ) -> None:
     await doors[0].agent("spanning", program="tests.support.spanning_agent:agent", env=doors[0].env)
     await doors[1].wait_serving("span.v1.Spans")
     modes: list[tuple[tuple[str, str], ...]] = [(), (DIRECT,)]
     for method in METHODS:
         for mode in modes:
-            metadata = (*TRACE, ("baggage", "tenant=acme"), *mode)
+            metadata = (*caller.trace, ("baggage", "tenant=acme"), *mode)
             answer = (
                 await doors[1]
                 .channel()
@@ -267,7 +290,8 @@ async def test_handlers_have_their_span_and_the_baggage(
             )
             assert answer == b"\x0a\x04acme"
     await doors[0].agents["spanning"].terminate()
-    spans = of_trace(receiver.wait(lambda spans: len(named(spans, "INTERNAL inside")) == 6), TRACE_ID)
+    # A durable one has five, a direct one four.
+    spans = caller.wait(receiver, 3 * (5 + 4))
     by_id = {span.span_id: span for span in spans}
     for span in named(spans, "INTERNAL inside"):
         outer = by_id[span.parent_id]
@@ -275,66 +299,6 @@ async def test_handlers_have_their_span_and_the_baggage(
         assert span.process == outer.process
         if outer.attributes["rpc.method"] != METHODS[2]:
             assert outer.attributes["app.seen"] == "x"
-
-
-async def test_a_sidecars_app_and_its_child_call_are_in_the_tree(
-    doors: tuple[MeshHarness, MeshHarness], receiver: OtlpReceiver
-) -> None:
-    """caller → coordinator → sidecar's app → egress → coordinator → Python agent; with a retry, and an agent killed in the middle."""
-    mesh, outer = doors[0], "probe.v1.ProbeService/CallIsolated"
-    egress = free_address()
-    app = StockApp(mesh)
-    await app.start("--egress", egress)
-    # One slot: the child call goes to another agent.
-    await sidecar(mesh, app.address, slots=1, egress=egress, env=mesh.env)
-    await until_reached(egress)
-    await mesh.agent("kept", slots=1, env=mesh.env)
-    await mesh.agents["a1"].kill()
-    ledger = mesh.ledger("tree")
-    request = ProbeRequest(
-        text="t", sleep_s=0.3, fail_code=14, fail_attempts=1, fail_reason="durable", ledger=ledger.path
-    )
-    calling = asyncio.ensure_future(
-        doors[1]
-        .probe()
-        .CallIsolated(
-            request,
-            timeout=30,
-            metadata=(*TRACE, ("weft-require", "agent.id=side"), ("weft-retry", "initial_backoff=0.01s")),
-        )
-    )
-    await ledger.until("start", "t")
-    await mesh.agents["kept"].kill()
-    await mesh.agent("a1", env=mesh.env)
-    await calling
-    spans = of_trace(receiver.wait(complete(15)), TRACE_ID)
-    assert drawn(spans, CALLER) == [
-        f"SERVER {outer}",
-        f"  PRODUCER submit {outer}",
-        f"    INTERNAL wait {outer}",
-        f"    CONSUMER process {outer}",
-        f"      CLIENT {outer}",
-        f"    INTERNAL wait {outer}",
-        f"    CONSUMER process {outer}",
-        f"      CLIENT {outer}",
-        f"        SERVER {METHOD}",
-        f"          CLIENT {METHOD}",
-        f"            SERVER {METHOD}",
-        f"              PRODUCER submit {METHOD}",
-        f"                INTERNAL wait {METHOD}",
-        f"                INTERNAL wait {METHOD}",
-        f"                CONSUMER process {METHOD}",
-    ]
-    attempts = named(spans, "CONSUMER")
-    assert [span.process["service.instance.id"] for span in attempts] == ["side", "side", "a1"]
-    assert [span.attributes.get("weft.rerun.cause") for span in attempts] == [None, "failed", "lost"]
-    # The span of the attempt that was lost died with its agent.
-    for span in (named(spans, "INTERNAL")[3], attempts[2]):
-        assert span.attributes["weft.rerun.cause"] == "lost"
-        assert span.attributes["weft.rerun.last_agent.id"] == "kept"
-        assert span.attributes["weft.task.attempt"] == 2
-    assert [span.status for span in named(spans, "CLIENT")] == ["ERROR", "UNSET", "UNSET"]
-    assert {span.trace_state for span in spans} == {"vendor=x"}
 
 
 @pytest.fixture
@@ -386,7 +350,8 @@ async def test_tasks_of_a_program_stay_in_its_trace(
         with trace.get_tracer("test").start_as_current_span("program"):
             assert [r async for r in mesh.tasks.run_many(method, [ProbeRequest(text=each) for each in "ab"])]
     (root,) = program.get_finished_spans()
-    spans = of_trace(receiver.wait(lambda spans: len(spans) >= 5), f"{root.context.trace_id:032x}")
+    trace_id = f"{root.context.trace_id:032x}"
+    spans = of_trace(receiver.wait(lambda spans: len(of_trace(spans, trace_id)) >= 5), trace_id)
     batch = named(spans, "PRODUCER")[0]
     assert {span.parent_id for span in spans} == {f"{root.context.span_id:016x}"}
     for span in named(spans, "CONSUMER"):
@@ -394,9 +359,75 @@ async def test_tasks_of_a_program_stay_in_its_trace(
 
 
 async def test_a_program_without_opentelemetry_hands_nothing_on(
-    doors: tuple[MeshHarness, MeshHarness], receiver: OtlpReceiver
+    doors: tuple[MeshHarness, MeshHarness], receiver: OtlpReceiver, caller: Caller
 ) -> None:
     async with connect(doors[1].target) as mesh:
-        await probe_pb2_grpc.ProbeServiceStub(mesh.channel()).Call(ProbeRequest(text="a"), timeout=20)
-    spans = receiver.wait(lambda spans: len(spans) >= 4)
-    assert drawn(spans)[0] == f"SERVER {METHOD}"
+        stub = probe_pb2_grpc.ProbeServiceStub(mesh.channel())
+        reply = await stub.Call(ProbeRequest(text="a"), timeout=20)
+    assert drawn(of_task(receiver, reply.task_id))[0] == f"SERVER {METHOD}"
+
+
+async def test_a_sidecars_app_and_its_child_call_are_in_the_tree(
+    doors: tuple[MeshHarness, MeshHarness], receiver: OtlpReceiver, caller: Caller
+) -> None:
+    """The last test: what its sidecar and its agents host, other tests' calls would reach.
+
+    caller → coordinator → sidecar's app → egress → coordinator → Python agent; with a retry, and an agent killed in the middle."""
+    mesh, outer = doors[0], "probe.v1.ProbeService/CallIsolated"
+    egress = free_address()
+    app = StockApp(mesh)
+    await app.start("--egress", egress)
+    # One slot: the child call goes to another agent.
+    await sidecar(mesh, app.address, slots=1, egress=egress, env=mesh.env)
+    await until_reached(egress)
+    await mesh.agent("kept", slots=1, env=mesh.env)
+    await mesh.agents["a1"].kill()
+    ledger = mesh.ledger("tree")
+    request = ProbeRequest(
+        text="t", sleep_s=0.3, fail_code=14, fail_attempts=1, fail_reason="durable", ledger=ledger.path
+    )
+    calling = asyncio.ensure_future(
+        doors[1]
+        .probe()
+        .CallIsolated(
+            request,
+            timeout=30,
+            metadata=(
+                *caller.trace,
+                ("weft-require", "agent.id=side"),
+                ("weft-retry", "initial_backoff=0.01s"),
+            ),
+        )
+    )
+    await ledger.until("start", "t")
+    await mesh.agents["kept"].kill()
+    await mesh.agent("a1", env=mesh.env)
+    await calling
+    spans = caller.wait(receiver, 15)
+    assert drawn(spans, caller.span_id) == [
+        f"SERVER {outer}",
+        f"  PRODUCER submit {outer}",
+        f"    INTERNAL wait {outer}",
+        f"    CONSUMER process {outer}",
+        f"      CLIENT {outer}",
+        f"    INTERNAL wait {outer}",
+        f"    CONSUMER process {outer}",
+        f"      CLIENT {outer}",
+        f"        SERVER {METHOD}",
+        f"          CLIENT {METHOD}",
+        f"            SERVER {METHOD}",
+        f"              PRODUCER submit {METHOD}",
+        f"                INTERNAL wait {METHOD}",
+        f"                INTERNAL wait {METHOD}",
+        f"                CONSUMER process {METHOD}",
+    ]
+    attempts = named(spans, "CONSUMER")
+    assert [span.process["service.instance.id"] for span in attempts] == ["side", "side", "a1"]
+    assert [span.attributes.get("weft.rerun.cause") for span in attempts] == [None, "failed", "lost"]
+    # The span of the attempt that was lost died with its agent.
+    for span in (named(spans, "INTERNAL")[3], attempts[2]):
+        assert span.attributes["weft.rerun.cause"] == "lost"
+        assert span.attributes["weft.rerun.last_agent.id"] == "kept"
+        assert span.attributes["weft.task.attempt"] == 2
+    assert [span.status for span in named(spans, "CLIENT")] == ["ERROR", "UNSET", "UNSET"]
+    assert {span.trace_state for span in spans} == {"vendor=x"}

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 
 from tests.support.otlp_receiver import OtlpReceiver, ReceivedSpan
 
-TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
-CALLER = "b7ad6b7169203331"
-# What a caller with a recorded span sends.
-TRACE = (("traceparent", f"00-{TRACE_ID}-{CALLER}-01"), ("tracestate", "vendor=x"))
-UNSAMPLED = (("traceparent", f"00-{TRACE_ID}-{CALLER}-00"),)
+
+class Caller:
+    """A caller with a span of its own, in a trace that no other test has: spans of earlier calls may come late."""
+
+    def __init__(self) -> None:
+        self.trace_id = secrets.token_hex(16)
+        self.span_id = secrets.token_hex(8)
+        # Its metadata, and that of a trace that is not recorded.
+        self.trace = (("traceparent", f"00-{self.trace_id}-{self.span_id}-01"), ("tracestate", "vendor=x"))
+        self.unsampled = (("traceparent", f"00-{self.trace_id}-{self.span_id}-00"),)
+
+    def wait(self, receiver: OtlpReceiver, count: int) -> list[ReceivedSpan]:
+        """The spans of its trace, once there are so many."""
+        spans = receiver.wait(lambda spans: len(of_trace(spans, self.trace_id)) >= count)
+        return of_trace(spans, self.trace_id)
 
 
 def exporting(receiver: OtlpReceiver) -> dict[str, str]:
