@@ -27,6 +27,8 @@ _ERROR = 2
 _TRACE_TAG, _SPAN_TAG, _PARENT_TAG = b"\x0a\x10", b"\x12\x08", b"\x22\x08"
 _KEYS = 1024
 _KEPT = 8192
+_kept: dict[tuple[str, Value], tuple[type, bytes]] = {}
+fromhex = bytes.fromhex
 _IDS = frozenset({attributes.MESSAGING_MESSAGE_ID, attributes.TASK_ID})
 
 
@@ -76,23 +78,24 @@ def span(record: SpanRecord) -> bytes:
     encoded = shape.encoded
     if not encoded:
         encoded.append(_shape(shape))
+    parent_id = record.parent_id
     parts = [
         _TRACE_TAG,
-        bytes.fromhex(record.trace_id),
+        fromhex(record.trace_id),
         _SPAN_TAG,
-        bytes.fromhex(record.span_id),
+        fromhex(record.span_id),
         encoded[0],
         _TIMES.pack(_START_TAG, record.start_ns, _END_TAG, record.end_ns),
+        _PARENT_TAG + fromhex(parent_id) + _REMOTE if parent_id else _ROOT,
     ]
-    if record.parent_id:
-        parts += (_PARENT_TAG, bytes.fromhex(record.parent_id), _REMOTE)
-    else:
-        parts.append(_ROOT)
-    # An id is used once, the other values again and again.
-    parts += [
-        (_attribute if key in _IDS else _kept_attribute)(9, key, value)
-        for key, value in record.attributes.items()
-    ]
+    for item in record.attributes.items():
+        # An id is used once, the other values again and again.
+        if item[0] in _IDS:
+            parts.append(_attribute(9, *item))
+        elif (kept := _kept.get(item)) is not None and kept[0] is type(item[1]):
+            parts.append(kept[1])
+        else:
+            parts.append(_keep(item))
     if record.events:
         parts += [sized(11, _event(event)) for event in record.events]
     if record.links:
@@ -124,9 +127,12 @@ def _attribute(number: int, key: str, value: Value) -> bytes:
     return sized(number, head + sized(2, _any(value)))
 
 
-@lru_cache(_KEPT, typed=True)
-def _kept_attribute(number: int, key: str, value: Value) -> bytes:
-    return _attribute(number, key, value)
+def _keep(item: tuple[str, Value]) -> bytes:
+    """Encode an attribute and keep its bytes. With their type: True is 1, and 1 is 1.0."""
+    made = _attribute(9, *item)
+    if len(_kept) < _KEPT:
+        _kept[item] = type(item[1]), made
+    return made
 
 
 @lru_cache(_KEYS)
