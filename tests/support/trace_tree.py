@@ -25,7 +25,12 @@ class Caller:
 
 
 def exporting(receiver: OtlpReceiver) -> dict[str, str]:
-    return {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.grpc_endpoint, "OTEL_BSP_SCHEDULE_DELAY": "20"}
+    return {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.grpc_endpoint,
+        "OTEL_BSP_SCHEDULE_DELAY": "20",
+        # The receiver takes traces alone.
+        "OTEL_METRICS_EXPORTER": "none",
+    }
 
 
 def of_trace(spans: Sequence[ReceivedSpan], trace_id: str) -> list[ReceivedSpan]:
