@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -15,6 +16,7 @@ from weft.client import Method
 from weft.testing import mesh_of
 
 ECHO = Method.of("cost.v1.Cost/Echo", StringValue, StringValue)
+OF_TRACES = re.compile(r"^weft\.(.*\.)?(traced?_|traces$|span_|otlp_|sampling$|\w*_spans$)")
 # Each says whether there is anything to do, and there is not.
 QUESTIONS = {"tracing", "is_traced", "current", "span_of", "exported", "begin"}
 # Whether a span is active; asked where OpenTelemetry is loaded, as it is in agents.
@@ -27,10 +29,7 @@ async def asked(run: Callable[[], Awaitable[object]]) -> Counter[str]:
 
     def profile(frame: FrameType, event: str, _argument: object) -> None:
         module = frame.f_globals.get("__name__", "")
-        if event == "call" and (
-            module.startswith(("weft.rpc.telemetry.", "opentelemetry.", "weft.rpc.calls.traced"))
-            or module.endswith("_spans")
-        ):
+        if event == "call" and (module.startswith("opentelemetry.") or OF_TRACES.search(module)):
             found[frame.f_code.co_name] += 1
 
     sys.setprofile(profile)
