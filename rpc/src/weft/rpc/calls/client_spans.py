@@ -5,6 +5,7 @@ Where OpenTelemetry's own instrumentation of gRPC is in use, that makes them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from weft.rpc.calls.at_once import at_once
@@ -46,7 +47,7 @@ def begin(method: str, metadata: Any) -> ClientSpan | None:
     """
     if not trace_headers.is_traced() or is_instrumented():
         return None
-    own: Pairs = tuple(metadata or ())
+    own = () if metadata is None else _pairs(metadata)
     given = [value for key, value in own if key == "traceparent"]
     if given and given != [trace_headers.current().get("traceparent")]:
         return None
@@ -55,3 +56,7 @@ def begin(method: str, metadata: Any) -> ClientSpan | None:
     from weft.rpc.telemetry.program_spans import ProgramSpan
 
     return ClientSpan(ProgramSpan(method), rest)
+
+
+def _pairs(metadata: Iterable[tuple[str, str | bytes]]) -> Pairs:
+    return tuple(metadata)
