@@ -191,13 +191,14 @@ class Gatherings:
     async def faults(self) -> list[str]:
         """What is wrong, in words."""
         found = list(self._problems)
+        ends_at = time.monotonic() + PATIENCE_S
         for group in self.made:
             if not group.closed:
                 # The run was given up.
                 found.append(f"{group.name} could not be closed")
                 continue
             try:
-                told = await self._settled(group)
+                told = await self._settled(group, ends_at)
             except grpc.aio.AioRpcError as error:
                 found.append(f"{group.name} is lost: {error.details()}")
                 continue
@@ -210,13 +211,12 @@ class Gatherings:
         found += [f"{count} callbacks of {request_id}" for request_id, count in every.items() if count > 1]
         return found
 
-    async def _settled(self, group: Gathering) -> group_pb2.Group:
-        """The group, when its callback has ended."""
-        ends_at = time.monotonic() + PATIENCE_S
+    async def _settled(self, group: Gathering, ends_at: float) -> group_pb2.Group:
+        """The group, when its callback has ended, or cannot come."""
         request = group_pb2.GetGroupRequest(name=group.name)
         while True:
             told = (await answered(lambda: self._groups().GetGroup(request, timeout=_CALL_S))).group
-            if told.callback_error or time.monotonic() > ends_at:
+            if told.callback_error or not told.HasField("callback") or time.monotonic() > ends_at:
                 return told
             if told.callback_task_id:
                 task = await self._task(told.callback_task_id)
