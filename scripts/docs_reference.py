@@ -35,6 +35,7 @@ CONTRACT = (
     "schedule",
     "group",
     "logs",
+    "stats",
     "session",
     "agent",
 )

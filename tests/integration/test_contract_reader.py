@@ -36,6 +36,7 @@ OWN = [
     "weft.v1.LogService",
     "weft.v1.MethodService",
     "weft.v1.ScheduleService",
+    "weft.v1.StatsService",
     "grpc.health.v1.Health",
 ]
 CALL = "probe.v1.ProbeService/Call"

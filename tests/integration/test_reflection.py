@@ -16,7 +16,7 @@ from tests.support.schema import METHOD, contract, file, file_set, many_files
 from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
 from weft.rpc.contracts import descriptors
 from weft.rpc.contracts.reflection import Reflection
-from weft.v1 import coordinator_pb2, group_pb2, method_pb2, schedule_pb2
+from weft.v1 import coordinator_pb2, group_pb2, method_pb2, schedule_pb2, stats_pb2
 
 # By their descriptors, which puts their files into the pool that reflection reads.
 OWN = [
@@ -26,6 +26,7 @@ OWN = [
         (group_pb2, "GroupService"),
         (method_pb2, "MethodService"),
         (schedule_pb2, "ScheduleService"),
+        (stats_pb2, "StatsService"),
         (health_pb2, "Health"),
     )
 ]
@@ -86,6 +87,7 @@ async def test_services_are_listed(target, version):
         "weft.v1.GroupService",
         "weft.v1.MethodService",
         "weft.v1.ScheduleService",
+        "weft.v1.StatsService",
     ]
     assert answer.original_request == Question(list_services="*", host="h")
     assert answer.valid_host == "h"

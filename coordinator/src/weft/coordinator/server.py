@@ -53,6 +53,7 @@ from weft.coordinator.sessions.attempt_outcomes import AttemptOutcomes
 from weft.coordinator.sessions.contract_admission import ContractAdmission
 from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.settings import CoordinatorSettings
+from weft.coordinator.statistics.stats_service import StatsService
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.choose import store_of
 from weft.coordinator.store.records import Owner, SweepReport
@@ -75,6 +76,7 @@ from weft.v1 import (
     logs_pb2_grpc,
     method_pb2_grpc,
     schedule_pb2_grpc,
+    stats_pb2_grpc,
 )
 
 log = get_logger(__name__)
@@ -164,7 +166,7 @@ class Coordinator(StoreEvents):
     def _make_outcomes(self) -> AttemptOutcomes:
         return AttemptOutcomes(
             self._register.description,
-            timed=self._is_unary,
+            timed=self._contracts.is_unary,
             changed=self.session_changed,
             now=self._store.now,
             figures=self._store.figures,
@@ -185,15 +187,12 @@ class Coordinator(StoreEvents):
         self._figures.lease_lost()
         self._register.session_lost(owner)
 
-    def _is_unary(self, method: str) -> bool:
-        info = self._contracts.find(method)
-        return info is not None and info.kind == fleet_pb2.METHOD_KIND_UNARY
-
     async def _submitted_methods(self) -> set[str]:
         """The methods of tasks that coordinators submit themselves."""
         return await ScheduleTable(self._store).methods() | await callback_methods(self._store)
 
     async def _keep_house(self, now_s: float) -> None:
+        self._stats.tick(now_s)
         if self._store.shared:
             await self._contract_sync.load()
         await self._overrides.load()
@@ -291,6 +290,8 @@ class Coordinator(StoreEvents):
         logs_pb2_grpc.add_LogServiceServicer_to_server(self._logs, own)
         methods = MethodService(self._contracts, self._register, self._overrides, self._run_limits)
         method_pb2_grpc.add_MethodServiceServicer_to_server(methods, own)
+        self._stats = StatsService(self._store, self.coordinator_id)
+        stats_pb2_grpc.add_StatsServiceServicer_to_server(self._stats, own)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         tasks = CallTasks(
             self._store, self._subscriptions, self._submission_service, explainer, settings.cancel_grace_s

@@ -76,6 +76,10 @@ class StoreFigures:
         found = self._methods.get(method)
         return found if found is not None else self._make(method)
 
+    def methods(self) -> Sequence[tuple[str, MethodFigures]]:
+        """The figures by method."""
+        return list(self._methods.items())
+
     def _make(self, method: str) -> MethodFigures:
         label = self.figures.names.label(method)
         found = self._methods.get(label)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from weft.rpc.telemetry.figures import MetricSpec
+from weft.rpc.telemetry.quantiles import finer
 
 # From a millisecond to a day: waits of tasks, and runs of handlers.
 TASK_BOUNDS_S = (0.001, 0.005, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 20.0, 60.0, 300.0, 3600.0, 86400.0)
+# The same for statistics, from a quarter of a millisecond.
+FINE_TASK_BOUNDS_S = finer(TASK_BOUNDS_S, 0.00025)
 # From 50 µs to 5 s: work of weft's own.
 QUICK_BOUNDS_S = (0.00005, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0)
 BATCH_BOUNDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0)
@@ -43,6 +46,7 @@ WAIT = MetricSpec(
     "How long a ready task waited for its attempt.",
     (METHOD,),
     TASK_BOUNDS_S,
+    FINE_TASK_BOUNDS_S,
 )
 RUN = MetricSpec(
     "weft.attempt.duration",
@@ -51,6 +55,7 @@ RUN = MetricSpec(
     "From the assignment of an attempt to its report.",
     (METHOD,),
     TASK_BOUNDS_S,
+    FINE_TASK_BOUNDS_S,
 )
 STALE = MetricSpec(
     "weft.results.refused",

@@ -18,6 +18,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Generic, Literal, NamedTuple, TypeVar
 
 # The name of methods beyond the bound, and of those that nobody hosts, as in OpenTelemetry's conventions.
@@ -41,6 +42,7 @@ class MetricSpec:
         text: one sentence.
         labels: names of its labels, as in OpenTelemetry's conventions.
         bounds: upper bounds of a histogram's buckets.
+        counted: finer upper bounds, `bounds` among them: what is counted, for quantiles. Empty: `bounds`.
     """
 
     name: str
@@ -49,6 +51,7 @@ class MetricSpec:
     text: str
     labels: Labels = ()
     bounds: tuple[float, ...] = ()
+    counted: tuple[float, ...] = ()
 
 
 class Counter:
@@ -67,16 +70,22 @@ class Counter:
 
 
 class Histogram:
-    """How many observations fell into each bucket, and their sum."""
+    """How many observations fell into each bucket, and their sum.
 
-    __slots__ = ("bounds", "counts", "exemplars", "total")
+    Args:
+        bounds: upper bounds of the buckets that are counted.
+        exported: those of the buckets that are read, a part of `bounds`. Empty: all.
+    """
 
-    def __init__(self, bounds: tuple[float, ...]) -> None:
+    __slots__ = ("_exported", "bounds", "counts", "exemplars", "total")
+
+    def __init__(self, bounds: tuple[float, ...], exported: tuple[float, ...] = ()) -> None:
         self.bounds = bounds
+        self._exported = exported or bounds
         # The last one: above all bounds.
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
-        # The last exemplar of each bucket, by its index; made with the first one.
+        # The last exemplar of each exported bucket, by its index; made with the first one.
         self.exemplars: dict[int, Exemplar] | None = None
 
     def observe(self, value: float) -> None:
@@ -92,10 +101,17 @@ class Histogram:
         """Name a trace for a value that was observed."""
         if self.exemplars is None:
             self.exemplars = {}
-        self.exemplars[bisect_left(self.bounds, value)] = (value, trace, time.time())
+        self.exemplars[bisect_left(self._exported, value)] = (value, trace, time.time())
 
     def read(self) -> HistogramPoint:
-        return HistogramPoint(list(self.counts), self.total, dict(self.exemplars or {}))
+        return HistogramPoint(self._exported_counts(), self.total, dict(self.exemplars or {}))
+
+    def _exported_counts(self) -> list[int]:
+        counts = list(self.counts)
+        if self._exported is self.bounds:
+            return counts
+        ends = [0, *(bisect_left(self.bounds, bound) + 1 for bound in self._exported), len(counts)]
+        return [sum(counts[begin:end]) for begin, end in pairwise(ends)]
 
 
 class HistogramPoint(NamedTuple):
@@ -201,7 +217,7 @@ class Figures:
 
     def histograms(self, spec: MetricSpec, most: int = 10_000) -> Family[Histogram]:
         """A metric's histograms by label values, at most about so many."""
-        family = Family(spec, lambda: Histogram(spec.bounds), most)
+        family = Family(spec, lambda: Histogram(spec.counted or spec.bounds, spec.bounds), most)
         self._families.append(family)
         return family
 

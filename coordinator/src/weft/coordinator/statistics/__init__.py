@@ -1,0 +1,1 @@
+"""Statistics by method of the last minutes."""
