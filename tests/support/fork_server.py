@@ -32,6 +32,7 @@ _IMPORTS = (
     "weft.cli.commands.tasks_command",
     "weft.cli.commands.agents_command",
     "weft.cli.commands.queues_command",
+    "weft.cli.commands.stats_command",
     "weft.cli.commands.schedules_command",
     "weft.cli.commands.call_command",
     "weft.cli.commands.submit_command",

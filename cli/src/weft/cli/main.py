@@ -57,6 +57,11 @@ class _Commands(LazyGroup):
         "queues": CommandEntry(
             "weft.cli.commands.queues_command:app", "List queues; pause, resume and limit methods.", _LOOK
         ),
+        "stats": CommandEntry(
+            "weft.cli.commands.stats_command:stats",
+            "Show counts, times and failures of the last minutes by method.",
+            _LOOK,
+        ),
         "resources": CommandEntry(
             "weft.cli.commands.resources_command:resources",
             "Show which tasks use resources and hold locks.",

@@ -41,6 +41,7 @@ from weft.client.schedules import (
     Tick,
     TickOutcome,
 )
+from weft.client.stats_snapshot import AttemptCounts, MethodStats, Stats, Times
 from weft.client.task_handle import TaskHandle
 from weft.client.task_log import LogLine, MissingLog, MissingLogReason
 from weft.client.task_snapshot import Attempt, Progress, Task, TaskState, WaitReason
@@ -84,6 +85,7 @@ __all__ = [
     "AgentState",
     "AlreadyExists",
     "Attempt",
+    "AttemptCounts",
     "Cancelled",
     "Cron",
     "DataLoss",
@@ -110,6 +112,7 @@ __all__ = [
     "Mesh",
     "MeshClosed",
     "Method",
+    "MethodStats",
     "MethodView",
     "Methods",
     "MissingLog",
@@ -129,6 +132,7 @@ __all__ = [
     "Schedule",
     "ScheduleOptions",
     "Schedules",
+    "Stats",
     "SubmitOptions",
     "Task",
     "TaskHandle",
@@ -138,6 +142,7 @@ __all__ = [
     "Then",
     "Tick",
     "TickOutcome",
+    "Times",
     "TooLarge",
     "Unavailable",
     "Unimplemented",

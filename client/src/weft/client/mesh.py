@@ -18,6 +18,7 @@ from weft.client.groups import Groups, Then
 from weft.client.inheriting_channel import InheritingChannel
 from weft.client.method_overrides import Methods
 from weft.client.schedules import Schedules
+from weft.client.stats_snapshot import Stats, stats_of
 from weft.client.tasks import Tasks
 from weft.rpc.balancing import Balancer
 from weft.rpc.network.channel import MAX_MESSAGE_BYTES, client_options, dial
@@ -172,6 +173,18 @@ class Mesh:
     def methods(self) -> Methods:
         """Methods and their task policies."""
         return Methods(self._api)
+
+    async def stats(self, method: str = "", *, window_s: float = 300.0) -> Stats:
+        """What happened to the tasks of each method in the last minutes, at the coordinator that answers.
+
+        Args:
+            method: only this method, by full name; empty: all.
+            window_s: how far back, from 10 to 300 seconds.
+
+        Raises:
+            InvalidArgument: the window is shorter or longer.
+        """
+        return await stats_of(self._api, method, window_s)
 
     @cached_property
     def _api(self) -> Api:

@@ -166,7 +166,7 @@ class Coordinator(StoreEvents):
     def _make_outcomes(self) -> AttemptOutcomes:
         return AttemptOutcomes(
             self._register.description,
-            timed=self._contracts.is_unary,
+            timed=lambda name: (info := self._contracts.find(name)) is not None and info.unary,
             changed=self.session_changed,
             now=self._store.now,
             figures=self._store.figures,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from google.rpc import code_pb2
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from google.rpc import status_pb2
 
-    from weft.client import AgentInfo, MethodView, Queue, Resources, RunLimit, Task
+    from weft.client import AgentInfo, MethodView, Queue, Resources, RunLimit, Stats, Task
     from weft.client.fleet import Ejection
     from weft.client.task_snapshot import Attempt
     from weft.rpc.contracts.contract_reader import ResolvedMethod
@@ -233,6 +234,15 @@ def _ejection_document(ejection: Ejection) -> dict[str, Any]:
         "count": ejection.count,
         "failures": ejection.failures,
         "code": ejection.code,
+    }
+
+
+def stats_document(stats: Stats) -> dict[str, Any]:
+    return {
+        "coordinator_id": stats.coordinator_id,
+        "covered_s": stats.covered_s,
+        "shared_store": stats.shared_store,
+        "methods": [asdict(each) | {"error_share": each.error_share} for each in stats.methods],
     }
 
 

@@ -16,6 +16,7 @@ from weft.client.api import DEFAULT_TIMEOUT_S
 from weft.client.group_snapshot import Then
 from weft.client.mesh import DEFAULT_PATIENCE_S, DEFAULT_POLICY, Mesh
 from weft.client.mesh import connect as connect_aio
+from weft.client.stats_snapshot import Stats
 from weft.client.sync.background_loop import BackgroundLoop
 from weft.client.sync.sync_channel import SyncChannel
 from weft.client.sync.sync_direct_calls import SyncDirect
@@ -147,6 +148,18 @@ class SyncMesh:
     def methods(self) -> SyncMethods:
         """Methods and their task policies."""
         return SyncMethods(self._loop.call(lambda: self._mesh.methods), self._loop)
+
+    def stats(self, method: str = "", *, window_s: float = 300.0) -> Stats:
+        """What happened to the tasks of each method in the last minutes, at the coordinator that answers.
+
+        Args:
+            method: only this method, by full name; empty: all.
+            window_s: how far back, from 10 to 300 seconds.
+
+        Raises:
+            InvalidArgument: the window is shorter or longer.
+        """
+        return self._loop.run(lambda: self._mesh.stats(method, window_s=window_s))
 
     def ready(self, timeout_s: float = 5.0) -> None:
         """Wait until the coordinator is connected.

@@ -1,0 +1,122 @@
+"""`weft stats`: what happened to the tasks of each method in the last minutes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from weft.cli.command_line import inputs
+from weft.cli.command_line.examples import examples
+from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target
+from weft.cli.terminal import moments
+from weft.cli.terminal.failure import Failure
+from weft.cli.terminal.output import Styled, StyledText, json_text, line, remark
+from weft.cli.terminal.tables import Column, print_rows
+
+if TYPE_CHECKING:
+    from weft.client import Mesh, MethodStats, Stats, Times
+
+_COLUMNS = (
+    Column("method"),
+    Column("ended", right=True),
+    Column("per s", right=True),
+    Column("failed", right=True),
+    Column("errors", right=True),
+    Column("retried", right=True, spare=2),
+    Column("rerun", right=True, spare=1),
+    Column("wait p50", right=True, spare=3),
+    Column("p99", right=True),
+    Column("run p50", right=True),
+    Column("p99", right=True),
+)
+
+
+@examples(
+    "weft stats",
+    "weft stats --method Greeter/Greet --window-s 60 --json",
+    "weft stats --target c1:7700,c2:7700",
+)
+def stats(
+    method: inputs.MethodFilter = "",
+    window_s: Annotated[
+        float,
+        typer.Option("--window-s", metavar="S", min=10, max=300, help="How far back, in seconds: 10 to 300."),
+    ] = 300.0,
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
+    """Show what happened to the tasks of each method in the last minutes: how many ended, how many failed, and how long they waited
+    and ran.
+
+    A coordinator counts what it does itself. If several share a store, name all of them by --target: each answers.
+    errors is the share of attempts that failed, timed out, crashed or were lost. Times are p50 and p99, within about a tenth.
+    """
+    from weft.cli.process.command_runner import run
+    from weft.client import Unreachable
+
+    async def work(mesh: Mesh) -> Stats:
+        return await mesh.stats(window_s=window_s)
+
+    found: list[Stats] = []
+    targets = target.split(",")
+    for each in targets:
+        try:
+            found.append(run(each, work))
+        except Unreachable as error:
+            if len(targets) == 1:
+                raise
+            remark(f"weft: {error.message}")
+    if not found:
+        raise Failure("no coordinator of the target answers")
+    of = inputs.one_of(method, _methods(found)) if method else ""
+    for answer in found:
+        _print(answer, of, as_json=as_json)
+    if len(found) < len(targets):
+        raise typer.Exit(1)
+
+
+def _methods(found: list[Stats]) -> set[str]:
+    return {each.method for answer in found for each in answer.methods}
+
+
+def _print(answer: Stats, method: str, *, as_json: bool) -> None:
+    from weft.cli.rendering.documents import stats_document
+
+    document = stats_document(answer)
+    if as_json:
+        document["methods"] = [each for each in document["methods"] if method in {"", each["method"]}]
+        line(json_text(document))
+        return
+    shared = "; other coordinators of its store have their own numbers" if answer.shared_store else ""
+    line(Styled(f"coordinator {answer.coordinator_id}, last {moments.span(answer.covered_s)}{shared}", "dim"))
+    rows = [_row(each, answer.covered_s) for each in answer.methods if method in {"", each.method}]
+    print_rows(_COLUMNS, rows, "no tasks")
+
+
+def _row(of: MethodStats, covered_s: float) -> list[StyledText]:
+    return [
+        of.method,
+        str(of.ended),
+        f"{of.ended / covered_s:.1f}",
+        share_text(of.error_share),
+        share_text(of.attempts.error_share),
+        str(of.retried or ""),
+        str(of.rerun or ""),
+        *_times(of.wait),
+        *_times(of.run),
+    ]
+
+
+def share_text(share: float) -> StyledText:
+    """A share as per cent; empty: nothing failed."""
+    if not share:
+        return ""
+    text = f"{share:.0%}" if share >= 0.0995 else f"{share:.1%}"
+    return Styled("<0.1%" if text == "0.0%" else text, "red" if share >= 0.01 else "yellow")
+
+
+def _times(times: Times) -> tuple[str, str]:
+    if times.p50_s is None or times.p99_s is None:
+        return "", ""
+    return moments.span(times.p50_s), moments.span(times.p99_s)
