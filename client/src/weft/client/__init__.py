@@ -41,7 +41,7 @@ from weft.client.schedules import (
     Tick,
     TickOutcome,
 )
-from weft.client.stats_snapshot import AttemptCounts, MethodStats, Stats, Times
+from weft.client.stats_snapshot import AttemptCounts, CoordinatorStats, MethodStats, Times
 from weft.client.task_handle import TaskHandle
 from weft.client.task_log import LogLine, MissingLog, MissingLogReason
 from weft.client.task_snapshot import Attempt, Progress, Task, TaskState, WaitReason
@@ -87,6 +87,7 @@ __all__ = [
     "Attempt",
     "AttemptCounts",
     "Cancelled",
+    "CoordinatorStats",
     "Cron",
     "DataLoss",
     "DeadlineExceeded",
@@ -132,7 +133,6 @@ __all__ = [
     "Schedule",
     "ScheduleOptions",
     "Schedules",
-    "Stats",
     "SubmitOptions",
     "Task",
     "TaskHandle",

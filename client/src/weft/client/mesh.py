@@ -18,7 +18,7 @@ from weft.client.groups import Groups, Then
 from weft.client.inheriting_channel import InheritingChannel
 from weft.client.method_overrides import Methods
 from weft.client.schedules import Schedules
-from weft.client.stats_snapshot import Stats, stats_of
+from weft.client.stats_snapshot import CoordinatorStats, stats_of
 from weft.client.tasks import Tasks
 from weft.rpc.balancing import Balancer
 from weft.rpc.network.channel import MAX_MESSAGE_BYTES, client_options, dial
@@ -65,7 +65,10 @@ def connect(
 
 
 class Mesh:
-    """A client's connection to one coordinator, or to several on one store. Belongs to the event loop in which it is first used."""
+    """A client's connection to one coordinator, or to several on one store. Belongs to the event loop in which it is first used.
+
+    Large because programs reach all parts of the library from one object.
+    """
 
     def __init__(
         self,
@@ -174,7 +177,7 @@ class Mesh:
         """Methods and their task policies."""
         return Methods(self._api)
 
-    async def stats(self, method: str = "", *, window_s: float = 300.0) -> Stats:
+    async def stats(self, method: str = "", *, window_s: float = 300.0) -> CoordinatorStats:
         """What happened to the tasks of each method in the last minutes, at the coordinator that answers.
 
         Args:

@@ -108,7 +108,7 @@ class MethodStats:
 
 
 @dataclass(frozen=True, slots=True)
-class Stats:
+class CoordinatorStats:
     """The statistics of one coordinator."""
 
     # By name; methods to which something happened.
@@ -120,7 +120,7 @@ class Stats:
     shared_store: bool
 
     @classmethod
-    def of(cls, proto: stats_pb2.GetStatsResponse) -> Stats:
+    def of(cls, proto: stats_pb2.GetStatsResponse) -> CoordinatorStats:
         return cls(
             methods=tuple(map(MethodStats.of, proto.methods)),
             coordinator_id=proto.coordinator_id,
@@ -129,7 +129,7 @@ class Stats:
         )
 
 
-async def stats_of(api: Api, method: str, window_s: float) -> Stats:
+async def stats_of(api: Api, method: str, window_s: float) -> CoordinatorStats:
     """Ask a coordinator for its statistics."""
     request = stats_pb2.GetStatsRequest(method=method, window=duration(window_s))
-    return Stats.of(await api.call(_GET, request))
+    return CoordinatorStats.of(await api.call(_GET, request))

@@ -166,7 +166,7 @@ class Coordinator(StoreEvents):
     def _make_outcomes(self) -> AttemptOutcomes:
         return AttemptOutcomes(
             self._register.description,
-            timed=lambda name: (info := self._contracts.find(name)) is not None and info.unary,
+            timed=self._is_unary,
             changed=self.session_changed,
             now=self._store.now,
             figures=self._store.figures,
@@ -186,6 +186,10 @@ class Coordinator(StoreEvents):
     def _lease_lost(self, owner: Owner) -> None:
         self._figures.lease_lost()
         self._register.session_lost(owner)
+
+    def _is_unary(self, method: str) -> bool:
+        info = self._contracts.find(method)
+        return info is not None and info.kind == fleet_pb2.METHOD_KIND_UNARY
 
     async def _submitted_methods(self) -> set[str]:
         """The methods of tasks that coordinators submit themselves."""

@@ -15,7 +15,7 @@ from weft.cli.terminal.output import Styled, StyledText, json_text, line, remark
 from weft.cli.terminal.tables import Column, print_rows
 
 if TYPE_CHECKING:
-    from weft.client import Mesh, MethodStats, Stats, Times
+    from weft.client import CoordinatorStats, Mesh, MethodStats, Times
 
 _COLUMNS = (
     Column("method"),
@@ -55,10 +55,10 @@ def stats(
     from weft.cli.process.command_runner import run
     from weft.client import Unreachable
 
-    async def work(mesh: Mesh) -> Stats:
+    async def work(mesh: Mesh) -> CoordinatorStats:
         return await mesh.stats(window_s=window_s)
 
-    found: list[Stats] = []
+    found: list[CoordinatorStats] = []
     targets = target.split(",")
     for each in targets:
         try:
@@ -76,11 +76,11 @@ def stats(
         raise typer.Exit(1)
 
 
-def _methods(found: list[Stats]) -> set[str]:
+def _methods(found: list[CoordinatorStats]) -> set[str]:
     return {each.method for answer in found for each in answer.methods}
 
 
-def _print(answer: Stats, method: str, *, as_json: bool) -> None:
+def _print(answer: CoordinatorStats, method: str, *, as_json: bool) -> None:
     from weft.cli.rendering.documents import stats_document
 
     document = stats_document(answer)

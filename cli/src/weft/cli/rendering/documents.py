@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from google.rpc import status_pb2
 
-    from weft.client import AgentInfo, MethodView, Queue, Resources, RunLimit, Stats, Task
+    from weft.client import AgentInfo, CoordinatorStats, MethodView, Queue, Resources, RunLimit, Task
     from weft.client.fleet import Ejection
     from weft.client.task_snapshot import Attempt
     from weft.rpc.contracts.contract_reader import ResolvedMethod
@@ -237,7 +237,7 @@ def _ejection_document(ejection: Ejection) -> dict[str, Any]:
     }
 
 
-def stats_document(stats: Stats) -> dict[str, Any]:
+def stats_document(stats: CoordinatorStats) -> dict[str, Any]:
     return {
         "coordinator_id": stats.coordinator_id,
         "covered_s": stats.covered_s,

@@ -16,7 +16,7 @@ from weft.client.api import DEFAULT_TIMEOUT_S
 from weft.client.group_snapshot import Then
 from weft.client.mesh import DEFAULT_PATIENCE_S, DEFAULT_POLICY, Mesh
 from weft.client.mesh import connect as connect_aio
-from weft.client.stats_snapshot import Stats
+from weft.client.stats_snapshot import CoordinatorStats
 from weft.client.sync.background_loop import BackgroundLoop
 from weft.client.sync.sync_channel import SyncChannel
 from weft.client.sync.sync_direct_calls import SyncDirect
@@ -73,7 +73,10 @@ def connect(
 
 
 class SyncMesh:
-    """A client's connection to one coordinator, or to several on one store. Any thread may use it."""
+    """A client's connection to one coordinator, or to several on one store. Any thread may use it.
+
+    Large because programs reach all parts of the library from one object.
+    """
 
     def __init__(self, aio: Mesh, loop: BackgroundLoop) -> None:
         self._mesh = aio
@@ -149,7 +152,7 @@ class SyncMesh:
         """Methods and their task policies."""
         return SyncMethods(self._loop.call(lambda: self._mesh.methods), self._loop)
 
-    def stats(self, method: str = "", *, window_s: float = 300.0) -> Stats:
+    def stats(self, method: str = "", *, window_s: float = 300.0) -> CoordinatorStats:
         """What happened to the tasks of each method in the last minutes, at the coordinator that answers.
 
         Args:

@@ -63,11 +63,6 @@ class MethodInfo:
     # The rules of its request; None: there are none.
     request_rules: MessageRules | None
 
-    @property
-    def unary(self) -> bool:
-        """It has one request and one response."""
-        return self.kind == fleet_pb2.METHOD_KIND_UNARY
-
     def check_request(self, payload: bytes) -> Message | DeepRequest:
         """Parse the request.
 
