@@ -12,6 +12,7 @@ from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target
 from weft.cli.terminal import moments
 from weft.cli.terminal.failure import Failure
 from weft.cli.terminal.output import Styled, StyledText, json_text, line, remark
+from weft.cli.terminal.shares import share_text
 from weft.cli.terminal.tables import Column, print_rows
 
 if TYPE_CHECKING:
@@ -106,14 +107,6 @@ def _row(of: MethodStats, covered_s: float) -> list[StyledText]:
         *_times(of.wait),
         *_times(of.run),
     ]
-
-
-def share_text(share: float) -> StyledText:
-    """A share as per cent; empty: nothing failed."""
-    if not share:
-        return ""
-    text = f"{share:.0%}" if share >= 0.0995 else f"{share:.1%}"
-    return Styled("<0.1%" if text == "0.0%" else text, "red" if share >= 0.01 else "yellow")
 
 
 def _times(times: Times) -> tuple[str, str]:
