@@ -33,6 +33,7 @@ _IMPORTS = (
     "weft.cli.commands.agents_command",
     "weft.cli.commands.queues_command",
     "weft.cli.commands.stats_command",
+    "weft.cli.commands.top_command",
     "weft.cli.commands.schedules_command",
     "weft.cli.commands.call_command",
     "weft.cli.commands.submit_command",

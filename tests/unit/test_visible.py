@@ -82,7 +82,7 @@ def test_a_terminal_gets_no_other_sequences_than_our_own_styles(first: str, seco
 
 
 def test_nothing_else_of_the_command_writes_to_the_terminal():
-    """`output` and `tables` are the ways; the demo's bar is rich's, with texts of our own."""
+    """`output` and `tables` are the ways; the demo's bar is rich's, with texts of our own; `weft top` draws lines of theirs."""
     folder = Path(weft.cli.__file__).parent
     found = []
     for path in folder.rglob("*.py"):
@@ -92,4 +92,10 @@ def test_nothing_else_of_the_command_writes_to_the_terminal():
                 ("print(", "typer.echo(", "from rich")
             ):
                 found.append(path.relative_to(folder).as_posix())
-    assert set(found) <= {"terminal/output.py", "terminal/tables.py", "main.py", "demo/demo_display.py"}
+    assert set(found) <= {
+        "terminal/output.py",
+        "terminal/tables.py",
+        "main.py",
+        "demo/demo_display.py",
+        "top/screen.py",
+    }

@@ -57,6 +57,11 @@ class _Commands(LazyGroup):
         "queues": CommandEntry(
             "weft.cli.commands.queues_command:app", "List queues; pause, resume and limit methods.", _LOOK
         ),
+        "top": CommandEntry(
+            "weft.cli.commands.top_command:top",
+            "Watch methods, agents, queues, tasks and failures on one screen.",
+            _LOOK,
+        ),
         "stats": CommandEntry(
             "weft.cli.commands.stats_command:stats",
             "Show counts, times and failures of the last minutes by method.",
