@@ -134,6 +134,9 @@ def _placed(
         if excess() > 0:
             beside.remove(index)
             left_out.append(columns[index].heading)
+    # None of them was wide enough alone.
+    for index in [index for index in beside if columns[index].cut]:
+        widths[index] -= max(0, min(excess(), widths[index] - _LEAST_CUT))
     return beside, sorted(below), left_out
 
 
@@ -188,7 +191,9 @@ def shortened(text: str, width: int) -> str:
     """A text cut to a width, with an ellipsis if it was longer."""
     if width_of(text) <= width:
         return text
-    kept = text[: max(width - 1, 0)]
+    if width < 1:
+        return ""
+    kept = text[: width - 1]
     while width_of(kept) > width - 1:
         kept = kept[:-1]
     return kept.rstrip() + _ELLIPSIS
