@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @examples(
     "weft top",
-    "weft top --once | less",
+    "weft top --once",
 )
 def top(
     interval_s: Annotated[
