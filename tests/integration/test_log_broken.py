@@ -14,8 +14,8 @@ import pytest
 
 from probe.v1 import probe_pb2_grpc
 from probe.v1.probe_pb2 import ProbeRequest
-from tests.integration.test_log_unwritable import Pipe
 from tests.support.beside import StockApp, available, free_address, sidecar
+from tests.support.full_pipe import Pipe
 from tests.support.mesh import PROBE_AGENT, MeshHarness
 from tests.support.processes import Process
 from tests.support.small_disk import small_disk

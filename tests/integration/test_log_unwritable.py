@@ -3,52 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-from pathlib import Path
 
 import grpc
 import grpc.aio
 import pytest
 
 from probe.v1.probe_pb2 import ProbeRequest
+from tests.support.full_pipe import Pipe
 from tests.support.mesh import MeshHarness
 from weft.v1 import coordinator_pb2, task_pb2
 
 FAILURES = 60
 # Each is logged with its stack: all together are more than a pipe and an agent's queue have room for.
 TEXT = "hunter2 " * 2500
-
-
-class Pipe:
-    """A pipe that processes write to by its name; the test has the end that is read."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        os.mkfifo(path)
-        self._read = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-
-    def fill(self) -> None:
-        """Leave no room."""
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                os.write(descriptor, b"x" * 4096)
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                os.write(descriptor, b"x")
-        os.close(descriptor)
-
-    def read(self) -> bytes:
-        """What is there now."""
-        try:
-            return os.read(self._read, 1 << 20)
-        except BlockingIOError:
-            return b""
-
-    def close(self) -> None:
-        """Go away: who writes gets EPIPE."""
-        os.close(self._read)
 
 
 @pytest.mark.parametrize(
