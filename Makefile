@@ -8,7 +8,7 @@ LOWEST := .venv-lowest
 OF_TOOLS := tests/unit/test_docs_site.py tests/unit/test_typed_programs.py
 ARGS ?=
 # Tests mostly wait for processes: more workers than cores. JOBS=0 runs them one after another.
-JOBS ?= 4
+JOBS ?= 5
 
 # The environment of a copied folder is a copy too, whose commands run the code of the folder that it was made in.
 ifneq ($(wildcard $(STAMP)),)

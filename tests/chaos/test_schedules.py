@@ -90,7 +90,7 @@ async def run(meshes: Sequence[MeshHarness], duration_s: float) -> None:
     assert (counts.double, counts.lost) == (0, 0)
 
 
-@pytest.mark.parametrize("deployment", [embedded, redis])
+@pytest.mark.parametrize("deployment", [embedded, pytest.param(redis, marks=pytest.mark.slow)])
 async def test_kills_cost_no_tick_and_make_none_double(tmp_path: Path, deployment: Deployment) -> None:
     async with deployment(tmp_path) as meshes:
         await run(meshes, 6.0)
@@ -120,6 +120,7 @@ async def test_a_clock_that_was_set_back_makes_no_tick_double(tmp_path: Path) ->
         assert len(names) > SCHEDULES
 
 
+@pytest.mark.slow
 async def test_a_coordinator_that_stays_away_takes_no_schedule_with_it(tmp_path: Path) -> None:
     async with redis(tmp_path) as (here, there):
         await ticks_of(here, random.Random(2))

@@ -104,6 +104,7 @@ class Terminal:
         return status
 
 
+@pytest.mark.slow
 async def test_a_mesh_is_watched_and_steered(mesh: MeshHarness) -> None:
     await mesh.coordinator()
     await mesh.agent("a1", slots=2)

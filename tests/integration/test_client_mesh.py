@@ -213,6 +213,7 @@ async def test_fleet(client: Mesh) -> None:
     assert (await held.result(timeout_s=20)).text == "held"
 
 
+@pytest.mark.slow
 async def test_many_tasks_survive_a_killed_coordinator(running_mesh: MeshHarness, own_client: Mesh) -> None:
     """Nothing is lost and nothing comes twice, although the stream breaks in the middle."""
     sent = [probe_pb2.Payload(data=b"%d" % number) for number in range(20_000)]

@@ -24,7 +24,7 @@ TEXT = "hunter2 " * 2500
         "full_disk",
         pytest.param("closed", marks=pytest.mark.slow),
         pytest.param("reader_gone", marks=pytest.mark.slow),
-        "reader_stopped",
+        pytest.param("reader_stopped", marks=pytest.mark.slow),
     ],
 )
 async def test_work_goes_on(mesh: MeshHarness, kind: str) -> None:

@@ -17,6 +17,7 @@ CALL = "probe.v1.ProbeService/Call"
 SERVICE = CALL.partition("/")[0]
 
 
+@pytest.mark.slow
 async def test_every_way_through_a_mesh_ignores_the_proxy(mesh: MeshHarness) -> None:
     """Coordinator, agent, sidecar with its egress, and command, each with every proxy variable set."""
     async with WebProxy() as proxy:

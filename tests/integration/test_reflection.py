@@ -263,6 +263,7 @@ async def test_grpcurl_says_what_is_not_there(target):
     assert "probe.v1.Gone" in printed
 
 
+@pytest.mark.slow
 async def test_grpcurl_takes_a_large_contract_in_parts(target, contracts):
     contracts.admit(many_files("a.v1", "Ours", size_bytes=900_000))
     code, printed = await grpcurl(target, ["describe", "a.v1.Service"])

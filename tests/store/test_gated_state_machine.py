@@ -265,7 +265,7 @@ class GatedStoreMachine(StoreMachine):
 
 @pytest.mark.parametrize("kind", sorted(FACTORIES))
 def test_gates_hold_in_random_histories(kind: str) -> None:
-    run_histories(GatedStoreMachine, kind, examples=80, steps=40)
+    run_histories(GatedStoreMachine, kind, examples=50 if kind == "embedded" else 40, steps=40)
 
 
 @pytest.mark.slow

@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.support.outer_environment import leave_out
 from tests.support.processes import ROOT
 
@@ -39,6 +41,7 @@ def test_variables_of_the_outer_run_are_left_out() -> None:
     assert environ == {"PATH": "/bin", "WEFT_SEED": "7", "WEFT_TEST_CACHE": "/tmp/cache", "CI": "true"}
 
 
+@pytest.mark.slow
 def test_tests_pass_in_any_environment() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TOLD],
