@@ -148,6 +148,7 @@ async def test_a_real_agent_and_the_command(mesh: MeshHarness) -> None:
         )
         await found(watching, "good", REACHABLE)
         await found(watching, "bad", UNREACHABLE)
+        await watching.until(lambda agents: "none" in agents, "the third is there")
         assert watching.agents["none"].advertised_address == ""
         assert watching.agents["none"].direct_state == fleet_pb2.DIRECT_STATE_UNSPECIFIED
 
