@@ -35,6 +35,7 @@ async def test_what_works_and_what_does_not(shared_mesh: MeshHarness, tmp_path: 
     assert "no gRPC server answers" in none.out
     assert "→ is it running" in none.out
     assert "agents:" not in none.out
+    assert none.out.endswith("1 problem, 0 warnings\n")
     (store,) = [
         each
         for each in server.document

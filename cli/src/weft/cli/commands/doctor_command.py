@@ -54,8 +54,12 @@ def _show(found: list[Diagnosis]) -> None:
     for each in found:
         words = (Styled(f"{each.level:<{_INDENT}}", _STYLES[each.level]), f"{each.subject}: {each.text}")
         print_indented(words, _INDENT, f"→ {each.do}" if each.do else "")
-    count = {level: sum(each.level == level for each in found) for level in ("problem", "warning")}
-    line(f"{count['problem']} problems, {count['warning']} warnings")
+    line(", ".join(_counted(found, level) for level in ("problem", "warning")))
+
+
+def _counted(found: list[Diagnosis], level: str) -> str:
+    count = sum(each.level == level for each in found)
+    return f"{count} {level}" + ("" if count == 1 else "s")
 
 
 async def _examine(target: str, store: str) -> list[Diagnosis]:
