@@ -120,6 +120,17 @@ async def test_tasks_are_counted_from_the_rule_on(h: Harness) -> None:
     await h.submit_many([Submission(METHOD)] * 2)
 
 
+async def test_a_task_of_before_the_rule_ends(h: Harness) -> None:
+    await h.store.set_run_limits(METHOD, {"": REFUSE})
+    first = await h.submit()
+    # The rule is removed and set again: the count starts anew, and the first task's end is nothing to it.
+    await h.store.set_run_limits(METHOD, {})
+    await h.store.set_run_limits(METHOD, {"": REFUSE})
+    await h.submit_many([Submission(METHOD)] * 2)
+    await h.cancel(first)
+    assert isinstance((await h.store.enqueue([Submission(METHOD)]))[0], AtLimit)
+
+
 async def test_the_count_is_there_after_a_restart(store_factory: StoreFactory, h: Harness) -> None:
     await h.store.set_run_limits(METHOD, {"": REFUSE})
     await h.submit_many([Submission(METHOD), Submission(METHOD, delay_s=50.0)])

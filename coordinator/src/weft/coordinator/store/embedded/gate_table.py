@@ -176,12 +176,14 @@ class GateTable:
         self._tidy_at = 2 * (len(self._limits) + len(self._locks)) + _IDLE
 
     def _forget(self, gate: Gate) -> None:
+        """Forget a gate that is idle. Its key may be another one's by now: tasks keep the gates that have counted them."""
         if not gate.idle:
             return
         if isinstance(gate, LockGate):
-            self._locks.pop(gate.key.value, None)
-        else:
-            self._limits.pop(gate.key, None)
+            if self._locks.get(gate.key.value) is gate:
+                del self._locks[gate.key.value]
+        elif self._limits.get(gate.key) is gate:
+            del self._limits[gate.key]
 
     # -- a claim ----------------------------------------------------------------------------------------------------
 
