@@ -15,6 +15,7 @@ from weft.coordinator.store.paging import ListFilter
 from weft.coordinator.store.records import AtLimit, Enqueued, Submission, Verdict
 from weft.coordinator.store.rules import QueueKey, Requirements, State, TaskRetryPolicy
 from weft.coordinator.store.run_limits import LimitAction, LockClaim, RunLimitRule
+from weft.v1 import session_pb2
 
 THIRD = "acme.v1.Analyst/Guess"
 ONCE = TaskRetryPolicy(max_attempts=1, max_crashes=0)
@@ -81,9 +82,14 @@ async def test_a_chain_ends_with_its_last_method_and_retry_begins_at_the_first(h
     assert await shown(h, task_id) == (METHOD, "", State.QUEUED)
     (claimed,) = await h.claim_all(owner)
     assert (claimed.method, claimed.attempt) == (METHOD, 4)
+    assert claimed.rerun is not None
+    assert claimed.rerun.cause == session_pb2.RERUN_CAUSE_REQUESTED
     await h.end(claimed, code_pb2.UNAVAILABLE)
     assert (await shown(h, task_id))[0] == OTHER_METHOD
     (claimed,) = await h.claim_all(owner)
+    # It was not asked for by hand once more.
+    assert claimed.rerun is not None
+    assert claimed.rerun.cause == session_pb2.RERUN_CAUSE_FAILED
     await h.end(claimed)
     assert await shown(h, task_id) == (OTHER_METHOD, METHOD, State.SUCCEEDED)
 

@@ -201,9 +201,13 @@ class UnfinishedTask:
         """Why it has its current attempt; None: nothing is known of an earlier one."""
         if not self.history:
             return None
-        limits = self.limits
+        limits, alternatives = self.limits, self.alternatives
+        # A fallback is another reason: it counts attempts anew, too.
         requested = (
-            limits is not None and limits.retried_at is not None and limits.fresh_attempt == self.attempt - 1
+            limits is not None
+            and limits.retried_at is not None
+            and limits.fresh_attempt == self.attempt - 1
+            and (alternatives is None or alternatives.since is None)
         )
         return rerun(self.history[-1], requested=requested)
 

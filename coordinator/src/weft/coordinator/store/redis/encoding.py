@@ -209,10 +209,13 @@ def claimed(  # claim.lua's result, in its order
         float(deadline_at) if deadline_at is not False else None,
         key.requirements.consumes,
         float(record["at"] if "at" in record else record["c"]),
-        None
-        if isinstance(last, bool)
-        else rerun(_past_attempt(*last), requested="ra" in record and record.get("fa", 0) == record["a"] - 1),
+        None if isinstance(last, bool) else rerun(_past_attempt(*last), requested=_requested(record)),
     )
+
+
+def _requested(record: Record) -> bool:
+    """Whether a claimed task has this attempt because of RetryTask. A fallback (`ff`) is another reason, and sets `fa` too."""
+    return "ra" in record and "ff" not in record and bool(record.get("fa", 0) == record["a"] - 1)
 
 
 # -- run limits and locks: gate_states.lua documents the names of gates -----------------------------------------------
