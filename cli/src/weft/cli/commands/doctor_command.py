@@ -74,7 +74,7 @@ async def _examine(target: str, store: str) -> list[Diagnosis]:
     found = list(environment_checks.findings(around))
     if store:
         found += await store_checks.findings(store)
-    reached = [each async for each in target_checks.findings(target, use_proxy=use_proxy)]
+    reached = await target_checks.findings(target, use_proxy=use_proxy)
     found += reached
     if all(each.level == "problem" for each in reached):
         return found

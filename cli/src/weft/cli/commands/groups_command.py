@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,7 +10,7 @@ from weft.cli.command_line import completion
 from weft.cli.command_line.examples import examples, with_examples
 from weft.cli.command_line.lazy_group import SETTINGS
 from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target
-from weft.cli.steering.id_changes import change_each
+from weft.cli.steering.id_changes import change_names
 from weft.cli.terminal.output import json_text, line, remark
 from weft.cli.terminal.tables import print_pairs, print_rows
 
@@ -119,7 +118,7 @@ async def _waited(mesh: Mesh, name: str, timeout_s: float | None, *, close_first
 @examples("weft groups close nightly")
 def close(names: Names, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
     """Close groups: they take no more tasks, and end with the last one."""
-    _change(names, lambda mesh, name: mesh.groups.close(name), _shown, target, as_json=as_json)
+    change_names(names, lambda mesh, name: mesh.groups.close(name), _shown, target, as_json=as_json)
 
 
 @app.command()
@@ -135,7 +134,7 @@ def cancel(
     as_json: Json = False,
 ) -> None:
     """Close groups, and cancel their unfinished tasks. Their callbacks run when these have ended."""
-    _change(
+    change_names(
         names,
         lambda mesh, name: mesh.groups.cancel(name, reason, grace_s=grace_s),
         _shown,
@@ -153,31 +152,13 @@ def delete(names: Names, target: Target = DEFAULT_TARGET, as_json: Json = False)
         await mesh.groups.delete(name)
         return name
 
-    _change(
+    change_names(
         names,
         deleted,
         lambda name: ({"name": name, "deleted": True}, f"{name} deleted"),
         target,
         as_json=as_json,
     )
-
-
-def _change(
-    names: Sequence[str],
-    change: Callable[[Mesh, str], Awaitable[Any]],
-    shown: Callable[[Any], tuple[dict[str, Any], str]],
-    target: str,
-    *,
-    as_json: bool,
-) -> None:
-    """Change each group. Exit status 1 if one could not be changed."""
-    from weft.cli.process.command_runner import run
-
-    async def work(mesh: Mesh) -> int:
-        return (await change_each(names, lambda name: change(mesh, name), shown, as_json=as_json)).failed
-
-    if run(target, work):
-        raise typer.Exit(1)
 
 
 def _shown(group: Group) -> tuple[dict[str, Any], str]:

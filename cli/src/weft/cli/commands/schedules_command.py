@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -13,7 +12,7 @@ from weft.cli.command_line.examples import examples, with_examples
 from weft.cli.command_line.lazy_group import SETTINGS
 from weft.cli.command_line.shared_options import DEFAULT_TARGET, Json, Target
 from weft.cli.command_line.task_options import NO_TASK_OPTIONS, TaskOptions, with_task_options
-from weft.cli.steering.id_changes import change_each
+from weft.cli.steering.id_changes import change_names
 from weft.cli.terminal.failure import Failure
 from weft.cli.terminal.output import json_text, line
 from weft.cli.terminal.tables import print_pairs, print_rows
@@ -236,14 +235,16 @@ def pause(
     as_json: Json = False,
 ) -> None:
     """Pause schedules: they have no ticks until they are resumed."""
-    _change(names, lambda mesh, name: mesh.schedules.pause(name, reason), _shown, target, as_json=as_json)
+    change_names(
+        names, lambda mesh, name: mesh.schedules.pause(name, reason), _shown, target, as_json=as_json
+    )
 
 
 @app.command()
 @examples("weft schedules resume nightly")
 def resume(names: Names, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
     """Resume schedules. Ticks that passed meanwhile are left out."""
-    _change(names, lambda mesh, name: mesh.schedules.resume(name), _shown, target, as_json=as_json)
+    change_names(names, lambda mesh, name: mesh.schedules.resume(name), _shown, target, as_json=as_json)
 
 
 @app.command()
@@ -255,7 +256,7 @@ def delete(names: Names, target: Target = DEFAULT_TARGET, as_json: Json = False)
         await mesh.schedules.delete(name)
         return name
 
-    _change(
+    change_names(
         names,
         deleted,
         lambda name: ({"name": name, "deleted": True}, f"{name} deleted"),
@@ -283,24 +284,6 @@ def run_now(
 
     task_id, existed = run(target, work)
     line(json_text({"task_id": task_id, "existed": existed}) if as_json else task_id)
-
-
-def _change(
-    names: Sequence[str],
-    change: Callable[[Mesh, str], Awaitable[Any]],
-    shown: Callable[[Any], tuple[dict[str, Any], str]],
-    target: str,
-    *,
-    as_json: bool,
-) -> None:
-    """Change each schedule. Exit status 1 if one could not be changed."""
-    from weft.cli.process.command_runner import run
-
-    async def work(mesh: Mesh) -> int:
-        return (await change_each(names, lambda name: change(mesh, name), shown, as_json=as_json)).failed
-
-    if run(target, work):
-        raise typer.Exit(1)
 
 
 def _shown(schedule: Schedule) -> tuple[dict[str, Any], str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import metadata
 
 from weft.cli.doctor.diagnosis import Diagnosis, ok, warning
@@ -32,7 +32,7 @@ class Surroundings:
     files: int | None
     variables: Mapping[str, str]
     uses_proxy: bool
-    unread: tuple[str, ...] = field(default=())
+    unread: tuple[str, ...] = ()
 
 
 def facts(*, uses_proxy: bool, unread: tuple[str, ...]) -> Surroundings:

@@ -1,10 +1,10 @@
-"""Checks of the coordinators' addresses: each is dialled, and asked for its health, its services and its round trip."""
+"""Checks of the coordinators' addresses: each is dialled, and asked for its health, and the round trip is timed."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 from grpc import aio
 
@@ -20,39 +20,32 @@ _CHECK = "/grpc.health.v1.Health/Check"
 _SERVING = b"\x08\x01"
 
 
-async def findings(target: str, *, use_proxy: bool) -> AsyncIterator[Diagnosis]:
-    """Ask each address of a target, all at once."""
-    addresses = targets.parse(target)
-    for found in await asyncio.gather(*(_address(each, use_proxy) for each in addresses)):
-        for each in found:
-            yield each
+async def findings(target: str, *, use_proxy: bool) -> Sequence[Diagnosis]:
+    """Ask each address of a target, all at once: one finding each."""
+    return await asyncio.gather(*(_address(each, use_proxy) for each in targets.parse(target)))
 
 
-async def _address(address: str, use_proxy: bool) -> Sequence[Diagnosis]:
+async def _address(address: str, use_proxy: bool) -> Diagnosis:
     subject = f"coordinator {address}"
     async with dial(address, client_options(own_connection=True), use_proxy=use_proxy) as channel:
         try:
             async with asyncio.timeout(_ANSWER_S):
                 await channel.channel_ready()
         except TimeoutError:
-            return [
-                problem(
-                    subject,
-                    f"no gRPC server answers in {_ANSWER_S:g} s",
-                    "is it running (weft coordinator)? is the address right, and the way to it free of firewalls?",
-                )
-            ]
+            return problem(
+                subject,
+                f"no gRPC server answers in {_ANSWER_S:g} s",
+                "is it running (weft coordinator)? is the address right, and the way to it free of firewalls?",
+            )
         try:
             status, round_trip_s = await _health(channel)
         except aio.AioRpcError as error:
-            return [
-                problem(
-                    subject,
-                    f"it answers the health check with {error.code().name}: {error.details()}",
-                    "is this a coordinator's port? an agent's direct port and other servers are not",
-                )
-            ]
-        return [_told(subject, status, round_trip_s)]
+            return problem(
+                subject,
+                f"it answers the health check with {error.code().name}: {error.details()}",
+                "is this a coordinator's port? an agent's direct port and other servers are not",
+            )
+        return _told(subject, status, round_trip_s)
 
 
 async def _health(channel: aio.Channel) -> tuple[bytes, float]:

@@ -7,9 +7,14 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import typer
 
 from weft.cli.terminal.output import json_text, line, remark
+
+if TYPE_CHECKING:
+    from weft.client import Mesh
 
 Changed = TypeVar("Changed")
 
@@ -91,6 +96,24 @@ async def change_each(
     if sum_up or (counts.failed and counts.total > 1):
         remark(str(counts))
     return counts
+
+
+def change_names(
+    names: Sequence[str],
+    change: Callable[[Mesh, str], Awaitable[Changed]],
+    show: Callable[[Changed], tuple[dict[str, Any], str]],
+    target: str,
+    *,
+    as_json: bool,
+) -> None:
+    """A whole command: connect, and change each. Exit status 1 if one could not be changed."""
+    from weft.cli.process.command_runner import run
+
+    async def work(mesh: Mesh) -> int:
+        return (await change_each(names, lambda name: change(mesh, name), show, as_json=as_json)).failed
+
+    if run(target, work):
+        raise typer.Exit(1)
 
 
 def _print_failure(each: str, error: Any, *, as_json: bool) -> None:
