@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -55,25 +56,27 @@ def stats(
     """
     from weft.cli.process.command_runner import run
     from weft.client import Unreachable
+    from weft.rpc.network import targets
 
     async def work(mesh: Mesh) -> CoordinatorStats:
         return await mesh.stats(window_s=window_s)
 
     found: list[CoordinatorStats] = []
-    targets = target.split(",")
-    for each in targets:
+    addresses = targets.parse(target)
+    for each in addresses:
         try:
             found.append(run(each, work))
         except Unreachable as error:
-            if len(targets) == 1:
+            if len(addresses) == 1:
                 raise
             remark(f"weft: {error.message}")
     if not found:
         raise Failure("no coordinator of the target answers")
     of = inputs.one_of(method, _methods(found)) if method else ""
     for answer in found:
-        _print(answer, of, as_json=as_json)
-    if len(found) < len(targets):
+        shown = [each for each in answer.methods if of in {"", each.method}]
+        _print(replace(answer, methods=shown), as_json=as_json)
+    if len(found) < len(addresses):
         raise typer.Exit(1)
 
 
@@ -81,17 +84,15 @@ def _methods(found: list[CoordinatorStats]) -> set[str]:
     return {each.method for answer in found for each in answer.methods}
 
 
-def _print(answer: CoordinatorStats, method: str, *, as_json: bool) -> None:
+def _print(answer: CoordinatorStats, *, as_json: bool) -> None:
     from weft.cli.rendering.documents import stats_document
 
-    document = stats_document(answer)
     if as_json:
-        document["methods"] = [each for each in document["methods"] if method in {"", each["method"]}]
-        line(json_text(document))
+        line(json_text(stats_document(answer)))
         return
     shared = "; other coordinators of its store have their own numbers" if answer.shared_store else ""
     line(Styled(f"coordinator {answer.coordinator_id}, last {moments.span(answer.covered_s)}{shared}", "dim"))
-    rows = [_row(each, answer.covered_s) for each in answer.methods if method in {"", each.method}]
+    rows = [_row(each, answer.covered_s) for each in answer.methods]
     print_rows(_COLUMNS, rows, "no tasks")
 
 
