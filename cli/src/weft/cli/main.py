@@ -47,7 +47,9 @@ class _Commands(LazyGroup):
             "weft.cli.commands.submit_command:submit", "Submit tasks and print their ids.", _CALL
         ),
         "tasks": CommandEntry(
-            "weft.cli.commands.tasks_command:app", "List, show, watch, cancel and retry tasks.", _LOOK
+            "weft.cli.commands.tasks_command:app",
+            "List, show, watch, cancel and retry tasks, and show their logs.",
+            _LOOK,
         ),
         "agents": CommandEntry(
             "weft.cli.commands.agents_command:app",

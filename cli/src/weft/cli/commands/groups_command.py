@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -90,8 +91,6 @@ def wait(
 
 async def _waited(mesh: Mesh, name: str, timeout_s: float | None, *, close_first: bool) -> Group:
     """Wait, and say on standard error how far the group is."""
-    import time
-
     from weft.cli.rendering.group_view import by_state
     from weft.client import DeadlineExceeded
 

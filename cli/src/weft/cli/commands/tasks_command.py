@@ -43,9 +43,9 @@ TaskIds = Annotated[
     typer.Argument(metavar="ID", help="Ids of tasks; or give a filter.", autocompletion=completion.task_ids),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="With a filter: do not ask first.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="With a filter: only show the tasks that match.")]
 # Tasks below one that its timeline shows.
 _MOST_DESCENDANTS = 200
-DryRun = Annotated[bool, typer.Option("--dry-run", help="With a filter: only show the tasks that match.")]
 
 
 @app.command("list")

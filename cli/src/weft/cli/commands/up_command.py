@@ -218,10 +218,9 @@ class _Up:
         if not self._metrics:
             return []
         host, _, port = self._metrics.rpartition(":")
-        return [
-            "--metrics",
-            f"{host}:{int(port) + number if int(port or 0) else 0}" if port.isdecimal() else self._metrics,
-        ]
+        # Port 0 is any free one, for each.
+        place = f"{host}:{int(port) + number}" if port.isdecimal() and int(port) else self._metrics
+        return ["--metrics", place]
 
     async def _announce(self, target: str) -> _Child | None:
         """Wait until the agents are connected, and print their methods. Returns a child that has exited meanwhile."""

@@ -1,4 +1,4 @@
-"""An agent's host in detail, as text for people."""
+"""An agent's host in detail, for people and as a JSON document."""
 
 from __future__ import annotations
 
