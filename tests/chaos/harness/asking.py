@@ -1,17 +1,21 @@
-"""Asks a mesh whose coordinators come and go."""
+"""Asks a mesh whose coordinators come and go: until it answers, and page by page."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, TypeVar
 
 import grpc
 import grpc.aio
 
+from weft.v1 import coordinator_pb2, task_pb2
+from weft.v1.coordinator_pb2_grpc import CoordinatorServiceStub
+
 PATIENCE_S = 30.0
 _AGAIN_S = 0.1
+_LIST_S = 10.0
 _AWAY = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -23,6 +27,12 @@ _AWAY = frozenset(
 )
 
 T = TypeVar("T")
+
+
+class TaskDoor(Protocol):
+    """The way to the tasks of a mesh."""
+
+    def api(self) -> CoordinatorServiceStub: ...
 
 
 def passing(error: grpc.aio.AioRpcError) -> bool:
@@ -42,3 +52,17 @@ async def answered(call: Callable[[], Awaitable[T]]) -> T:
             if not passing(error) or time.monotonic() > ends_at:
                 raise
         await asyncio.sleep(_AGAIN_S)
+
+
+async def all_tasks(
+    door: TaskDoor, where: coordinator_pb2.TaskFilter | None = None
+) -> Sequence[task_pb2.Task]:
+    """All tasks that pass a filter, in full."""
+    found: list[task_pb2.Task] = []
+    request = coordinator_pb2.ListTasksRequest(page_size=1000, filter=where, view=task_pb2.TASK_VIEW_FULL)
+    while True:
+        page = await answered(lambda: door.api().ListTasks(request, timeout=_LIST_S))
+        found += page.tasks
+        request.page_token = page.next_page_token
+        if not page.next_page_token:
+            return found

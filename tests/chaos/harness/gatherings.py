@@ -19,7 +19,7 @@ import grpc.aio
 from google.rpc import code_pb2
 
 from probe.v1.probe_pb2 import ProbeReply, ProbeRequest
-from tests.chaos.harness.asking import PATIENCE_S, answered
+from tests.chaos.harness.asking import PATIENCE_S, all_tasks, answered
 from tests.chaos.harness.chain import FALLEN, FIRST, GATHERED, SECOND
 from tests.chaos.harness.items import Item, Shape, gated
 from tests.chaos.harness.load import Door
@@ -202,11 +202,14 @@ class Gatherings:
             except grpc.aio.AioRpcError as error:
                 found.append(f"{group.name} is lost: {error.details()}")
                 continue
-            listed = await self._listed(coordinator_pb2.TaskFilter(group=group.name))
-            callbacks = await self._listed(coordinator_pb2.TaskFilter(request_id=f"group:{group.uid}"))
+            listed = await all_tasks(self._door, coordinator_pb2.TaskFilter(group=group.name))
+            callbacks = await all_tasks(
+                self._door, coordinator_pb2.TaskFilter(request_id=f"group:{group.uid}")
+            )
             found += judged(group, told, listed, callbacks)
         every = Counter(
-            task.request_id for task in await self._listed(coordinator_pb2.TaskFilter(method=GATHERED))
+            task.request_id
+            for task in await all_tasks(self._door, coordinator_pb2.TaskFilter(method=GATHERED))
         )
         found += [f"{count} callbacks of {request_id}" for request_id, count in every.items() if count > 1]
         return found
@@ -229,16 +232,6 @@ class Gatherings:
         answer = await answered(lambda: self._door.api().GetTask(request, timeout=_CALL_S))
         task: task_pb2.Task = answer.task
         return task
-
-    async def _listed(self, where: coordinator_pb2.TaskFilter) -> Sequence[task_pb2.Task]:
-        found: list[task_pb2.Task] = []
-        request = coordinator_pb2.ListTasksRequest(page_size=1000, filter=where, view=task_pb2.TASK_VIEW_FULL)
-        while True:
-            page = await answered(lambda: self._door.api().ListTasks(request, timeout=_CALL_S))
-            found += page.tasks
-            request.page_token = page.next_page_token
-            if not page.next_page_token:
-                return found
 
 
 def judged(

@@ -15,7 +15,7 @@ import grpc
 import grpc.aio
 
 from probe.v1.probe_pb2 import ProbeReply, ProbeRequest
-from tests.chaos.harness.asking import answered, passing
+from tests.chaos.harness.asking import all_tasks, passing
 from tests.chaos.harness.chain import CACHE_S, CACHED
 from tests.chaos.harness.items import Shape
 from tests.chaos.harness.load import Door
@@ -23,7 +23,6 @@ from weft.rpc.times import seconds
 from weft.v1 import coordinator_pb2, task_pb2
 
 _CALL_S = 60.0
-_LIST_S = 10.0
 _AGAIN_S = 0.02
 _TEXTS = 5
 _SLEEPS_S = (0.0, 0.02, 0.1)
@@ -98,18 +97,8 @@ class Sharing:
 
     async def faults(self) -> list[str]:
         """What is wrong, in words."""
-        found: list[task_pb2.Task] = []
-        request = coordinator_pb2.ListTasksRequest(
-            page_size=1000,
-            filter=coordinator_pb2.TaskFilter(method=CACHED, states=[task_pb2.TASK_STATE_SUCCEEDED]),
-            view=task_pb2.TASK_VIEW_FULL,
-        )
-        while True:
-            page = await answered(lambda: self._door.api().ListTasks(request, timeout=_LIST_S))
-            found += page.tasks
-            request.page_token = page.next_page_token
-            if not page.next_page_token:
-                return [*self._problems, *judged(self.answers, found)]
+        where = coordinator_pb2.TaskFilter(method=CACHED, states=[task_pb2.TASK_STATE_SUCCEEDED])
+        return [*self._problems, *judged(self.answers, await all_tasks(self._door, where))]
 
 
 def judged(answers: Sequence[Answer], made: Sequence[task_pb2.Task]) -> list[str]:

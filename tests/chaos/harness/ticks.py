@@ -10,24 +10,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tests.chaos.harness.asking import answered
+from tests.chaos.harness.asking import PATIENCE_S, TaskDoor, all_tasks, answered
 from weft.coordinator.schedules.schedule_codec import timing_of
 from weft.rpc.times import duration, seconds, timestamp
-from weft.v1 import coordinator_pb2, schedule_pb2, task_pb2
-from weft.v1.coordinator_pb2_grpc import CoordinatorServiceStub
+from weft.v1 import schedule_pb2, task_pb2
 from weft.v1.schedule_pb2_grpc import ScheduleServiceStub
 
 # Request ids of ticks begin so.
 TICK = "schedule."
-PATIENCE_S = 30.0
 _CALL_S = 10.0
 _AGAIN_S = 0.1
 
 
-class TickDoor(Protocol):
+class TickDoor(TaskDoor, Protocol):
     """The way to the schedules of a mesh, and to its tasks."""
-
-    def api(self) -> CoordinatorServiceStub: ...
 
     def schedules(self) -> ScheduleServiceStub: ...
 
@@ -82,7 +78,8 @@ class Ticks:
         if len(found) < self._count:
             # The store has lost schedules: at least a tick of each.
             return TickCounts(0, 0, self._count - len(found))
-        return judged(found, await self._tasks())
+        ticks = [task for task in await all_tasks(self._door) if task.request_id.startswith(TICK)]
+        return judged(found, ticks)
 
     async def listed(self) -> Sequence[schedule_pb2.Schedule]:
         request = schedule_pb2.ListSchedulesRequest(page_size=1000)
@@ -102,17 +99,6 @@ class Ticks:
         while not all(map(holds, await self.listed())):
             assert time.monotonic() < ends_at, "a schedule is behind, or its tick stays pending"
             await asyncio.sleep(_AGAIN_S)
-
-    async def _tasks(self) -> Sequence[task_pb2.Task]:
-        """The tasks of ticks."""
-        found: list[task_pb2.Task] = []
-        request = coordinator_pb2.ListTasksRequest(page_size=1000, view=task_pb2.TASK_VIEW_FULL)
-        while True:
-            page = await answered(lambda: self._door.api().ListTasks(request, timeout=_CALL_S))
-            found += [task for task in page.tasks if task.request_id.startswith(TICK)]
-            request.page_token = page.next_page_token
-            if not page.next_page_token:
-                return found
 
 
 def judged(schedules: Sequence[schedule_pb2.Schedule], tasks: Sequence[task_pb2.Task]) -> TickCounts:
