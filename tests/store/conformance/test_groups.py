@@ -263,12 +263,14 @@ async def test_a_deleted_group_leaves_its_tasks(h: Harness) -> None:
     assert await h.find(ListFilter(group="g")) == []
     assert not await h.store.change_group(old, b"n", None)
     # Its name is free, and the old task counts nowhere.
-    await h.submit(_task())
+    new = await h.submit(_task())
     assert (await _group(h)).uid != old.uid
     await h.store.retry(task_id)
     assert await _counts(h) == {State.QUEUED: 1}
     await h.claim_all(owner)
     assert await _counts(h) == {State.RUNNING: 1}
+    assert await h.find(ListFilter(group="g")) == [new]
+    assert await h.find(ListFilter(group="g", states=frozenset({State.RUNNING}))) == [new]
 
 
 async def test_a_group_with_a_due_note_is_not_deleted_after_its_end(h: Harness) -> None:

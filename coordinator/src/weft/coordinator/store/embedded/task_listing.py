@@ -11,6 +11,7 @@ from heapq import nlargest
 from typing import Protocol, TypeVar
 
 from weft.coordinator.store.embedded.reader import KnownRequest, Reader
+from weft.coordinator.store.embedded.task_group import TaskGroup
 from weft.coordinator.store.embedded.task_table import TaskTable
 from weft.coordinator.store.embedded.unfinished_task import Saved, UnfinishedTask
 from weft.coordinator.store.paging import ListFilter, Page, fits, most_candidates, read_records
@@ -49,18 +50,16 @@ async def list_page(
         raise refusals.invalid_field("the page token is not one of this store's", field="page_token")
     if where.request_id:
         return await _named(scan, get, where, limit, below)
-    group = None
-    if where.group:
-        known = table.groups.by_name.get(where.group)
-        if known is None:
-            return Page([])
-        group = known.id
+    group = table.groups.by_name.get(where.group)
+    if where.group and group is None:
+        return Page([])
     if where.states == {State.RUNNING}:
-        return await _running(table, get, where, limit, below)
+        return await _running(table, get, where, group, limit, below)
     unfinished = bool(where.states) and not any(state.terminal for state in where.states)
     least = 0 if where.created_from is None else least_number_at(where.created_from)
+    group_id = None if group is None else group.id
     rows: list[Row] = await scan(
-        lambda reader: reader.scan(below, least, SCAN_ROWS, unfinished=unfinished, group=group)
+        lambda reader: reader.scan(below, least, SCAN_ROWS, unfinished=unfinished, group=group_id)
     )
     more = len(rows) == SCAN_ROWS
     chosen: list[int] = []
@@ -105,7 +104,9 @@ async def _named(scan: Scan, get: Get, where: ListFilter, limit: int, below: int
     return Page(records, format_id(numbers[taken - 1]) if taken < len(numbers) else "")
 
 
-async def _running(table: TaskTable, get: Get, where: ListFilter, limit: int, below: int) -> Page:
+async def _running(
+    table: TaskTable, get: Get, where: ListFilter, group: TaskGroup | None, limit: int, below: int
+) -> Page:
     most = most_candidates(where, limit)
     numbers = nlargest(
         most,
@@ -115,7 +116,7 @@ async def _running(table: TaskTable, get: Get, where: ListFilter, limit: int, be
             if task.number < below
             and task.saved is Saved.STORED
             and fits(where, task.spec.method, task.created_at, _agent_of(task))
-            and (not where.group or (task.spec.group is not None and task.spec.group.name == where.group))
+            and (group is None or task.spec.group is group)
         ),
     )
     records, taken = await read_records(get, where, numbers, limit)
