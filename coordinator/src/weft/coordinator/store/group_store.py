@@ -24,7 +24,6 @@ from weft.coordinator.store.rules import State
 GROUPS = "groups"
 # A note is due when its group ends.
 AT_END = math.inf
-MAX_NOTE_BYTES = 64 * 1024
 # Groups that a store may have, and tasks that one may ever have had.
 MAX_GROUPS = 100_000
 MAX_MEMBERS = 1_000_000

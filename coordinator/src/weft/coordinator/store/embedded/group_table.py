@@ -182,9 +182,8 @@ class GroupTable:
         """When to look next; may be too early, never too late."""
         return self._looks[0][0] if self._looks else NEVER
 
-    def forget(self, now: float, limit: int) -> int:
-        """Forget groups that are not kept any more; returns how many."""
-        count = 0
+    def forget(self, now: float, limit: int) -> None:
+        """Forget groups that are not kept any more."""
         for _ in range(limit):
             if not self._looks or self._looks[0][0] > now:
                 break
@@ -200,8 +199,6 @@ class GroupTable:
             if not group.deleted:
                 self._forget_name(group)
             self._journal.add_statement("DELETE FROM groups WHERE id = ?", number)
-            count += 1
-        return count
 
     def _forget_name(self, group: TaskGroup) -> None:
         del self.by_name[group.name]
