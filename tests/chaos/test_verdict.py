@@ -171,11 +171,11 @@ def test_an_agent_has_so_much_of_a_resource() -> None:
 SUCCEEDED, FAILED = task_pb2.TASK_STATE_SUCCEEDED, task_pb2.TASK_STATE_FAILED
 
 
-def _task(task_id: str, text: str, *, fell: bool = False, code: int = 0, **fields: object) -> task_pb2.Task:
+def _task(task_id: str, text: str, *, fell: bool = False, code: int = 0, **fields: float) -> task_pb2.Task:
     """A task that has ended; it began at 1 and ended at 2, unless `fields` say something else."""
     task = task_pb2.Task(id=task_id, state=FAILED if code else SUCCEEDED)
     for field, at_s in ({"create_time": 1.0, "start_time": 1.0, "finish_time": 2.0} | fields).items():
-        getattr(task, field).CopyFrom(timestamp(at_s))  # type: ignore[arg-type]
+        getattr(task, field).CopyFrom(timestamp(at_s))
     task.outcome.status.code = code
     if not code:
         task.outcome.response = ProbeReply(text=text, index=FALLEN if fell else 0).SerializeToString()
@@ -206,6 +206,9 @@ RIGHT = (
 TOLD = group_pb2.Group(
     counts=group_pb2.GroupCounts(succeeded=2, failed=1), callback_task_id="T", end_time=timestamp(2.0)
 )
+TOLD_WITHOUT_ONE = group_pb2.Group(
+    counts=group_pb2.GroupCounts(succeeded=1, failed=1), callback_task_id="T", end_time=timestamp(2.0)
+)
 THEN = _task("T", "then", create_time=3.0, finish_time=4.0)
 
 
@@ -214,7 +217,7 @@ THEN = _task("T", "then", create_time=3.0, finish_time=4.0)
     [
         (RIGHT, TOLD, [THEN], ""),
         # One was lost, and is not counted either.
-        (RIGHT[1:], group_pb2.Group.FromString(TOLD.SerializeToString()), [THEN], "3 were acknowledged"),
+        (RIGHT[1:], TOLD_WITHOUT_ONE, [THEN], "3 were acknowledged"),
         (RIGHT, group_pb2.Group(callback_task_id="T", end_time=timestamp(2.0)), [THEN], "counts"),
         (RIGHT, TOLD, [], "0 were submitted"),
         (RIGHT, TOLD, [THEN, _task("U", "then", create_time=3.0)], "2 were submitted"),

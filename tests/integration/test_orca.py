@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 import grpc.aio
 import pytest
-from google.protobuf.struct_pb2 import Struct
+from google.protobuf.struct_pb2 import Struct, Value
 
 from probe.v1 import probe_pb2_grpc
 from probe.v1.probe_pb2 import ProbeRequest
@@ -46,7 +46,7 @@ async def test_reports_out_of_band() -> None:
         assert first.named_metrics["slots"] == agent.settings.slots
         call = channel.unary_unary(f"/{METHOD}")
         for number in range(20):
-            request = Struct(fields={"x": {"number_value": 1}} if number % 4 == 0 else {})  # type: ignore[arg-type]
+            request = Struct(fields={"x": Value(number_value=1)} if number % 4 == 0 else {})
             await asyncio.gather(call(request.SerializeToString(), timeout=20), return_exceptions=True)
         async with asyncio.timeout(20):
             report = first

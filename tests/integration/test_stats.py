@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import grpc
 import pytest
@@ -22,9 +23,9 @@ from weft.v1.stats_pb2_grpc import StatsServiceStub
 CALL = tasks.method("Call")
 
 
-async def call(mesh: MeshHarness, **fields: object) -> None:
+async def call(mesh: MeshHarness, **fields: Any) -> None:
     with pytest.raises(grpc.aio.AioRpcError):
-        await mesh.probe().Call(ProbeRequest(**fields), timeout=20)  # type: ignore[arg-type]
+        await mesh.probe().Call(ProbeRequest(**fields), timeout=20)
 
 
 async def of_call(mesh: MeshHarness) -> MethodStats:
@@ -91,7 +92,8 @@ async def test_each_coordinator_of_a_store_has_its_own(pair: tuple[MeshHarness, 
     both = await weft("stats", "--json", target=f"{mesh.target},{other.target}")
     assert [answer["shared_store"] for answer in both.documents] == [True, True]
     assert len({answer["coordinator_id"] for answer in both.documents}) == 2
-    await other.coordinator_process.kill()  # type: ignore[union-attr]
+    assert other.coordinator_process is not None
+    await other.coordinator_process.kill()
     one = await weft("stats", target=f"{mesh.target},{other.target}")
     assert one.status == 1
     assert "other coordinators of its store have their own numbers" in one.out

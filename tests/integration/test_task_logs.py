@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,18 @@ async def read(client: Mesh, task_id: str) -> list[LogLine | MissingLog]:
 
 def events(found: list[LogLine | MissingLog]) -> list[str]:
     return [each.event if isinstance(each, LogLine) else each.reason.name for each in found]
+
+
+async def follow_steps(handle: TaskHandle[bytes], files: Sequence[Path]) -> None:
+    """Follow a task of `Steps`: each line comes when its file is there, and the stream ends with the task."""
+    lines = handle.logs(follow=True)
+    for number, file in enumerate(files):
+        file.touch()
+        line = await asyncio.wait_for(anext(lines), T)
+        assert isinstance(line, LogLine)
+        assert (line.event, line.fields["number"]) == ("step", str(number))
+    with pytest.raises(StopAsyncIteration):
+        await asyncio.wait_for(anext(lines), T)
 
 
 async def test_lines_of_a_task(client: Mesh, mesh: MeshHarness) -> None:
@@ -98,14 +110,7 @@ async def test_a_followed_task(client: Mesh, tmp_path: Path) -> None:
     """Each line comes when it is logged, and the stream ends with the task."""
     files = [tmp_path / str(number) for number in range(3)]
     handle = await submitted(client, "Steps", files=[str(file) for file in files])
-    lines = handle.logs(follow=True)
-    for number, file in enumerate(files):
-        file.touch()
-        line = await asyncio.wait_for(anext(lines), T)
-        assert isinstance(line, LogLine)
-        assert (line.event, line.fields["number"]) == ("step", str(number))
-    with pytest.raises(StopAsyncIteration):
-        await asyncio.wait_for(anext(lines), T)
+    await follow_steps(handle, files)
 
 
 async def test_attempts_on_several_agents(client: Mesh, mesh: MeshHarness) -> None:
@@ -147,14 +152,7 @@ async def test_an_agent_of_another_coordinator(pair: tuple[MeshHarness, MeshHarn
     files = [tmp_path / "0", tmp_path / "1"]
     async with connect(here.target) as client, connect(there.target) as other:
         handle = await submitted(client, "Steps", files=[str(file) for file in files])
-        lines = handle.logs(follow=True)
-        for number, file in enumerate(files):
-            file.touch()
-            line = await asyncio.wait_for(anext(lines), T)
-            assert isinstance(line, LogLine)
-            assert line.fields["number"] == str(number)
-        with pytest.raises(StopAsyncIteration):
-            await asyncio.wait_for(anext(lines), T)
+        await follow_steps(handle, files)
         found = await read(client, handle.id)
         assert events(found) == ["step", "step"]
         assert await read(other, handle.id) == found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from google.rpc import code_pb2
@@ -22,9 +23,9 @@ ONCE = TaskRetryPolicy(max_attempts=1, max_crashes=0)
 TWICE = TaskRetryPolicy(max_attempts=2, initial_backoff_s=0.0, max_crashes=1)
 
 
-def falling(*further: Alternative, **fields: object) -> Submission:
+def falling(*further: Alternative, **fields: Any) -> Submission:
     """A submission with fallbacks."""
-    given = replace(Submission(METHOD, b"p", retry=ONCE), **fields)  # type: ignore[arg-type]
+    given = replace(Submission(METHOD, b"p", retry=ONCE), **fields)
     steps = further or (Alternative(OTHER_METHOD, retry=TWICE),)
     return replace(given, alternatives=(alternative_of(given), *steps))
 
@@ -62,8 +63,9 @@ async def test_a_failed_task_goes_on_at_its_fallback(h: Harness) -> None:
     record = await h.record(task_id)
     assert (record.state, record.attempt) == (State.FAILED, 3)
     assert await shown(h, task_id) == (OTHER_METHOD, METHOD, State.FAILED)
-    (record,) = await h.store.get([task_id], history=True)  # type: ignore[assignment]
-    assert [each.number for each in attempts(record)] == [1, 2, 3]
+    (told,) = await h.store.get([task_id], history=True)
+    assert told is not None
+    assert [each.number for each in attempts(told)] == [1, 2, 3]
     # A repeat of the submission is the same task.
     assert await h.store.enqueue([falling(request_id="r", request_digest=b"")]) == [
         Enqueued(task_id, existed=True)

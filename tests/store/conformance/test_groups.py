@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from google.rpc import code_pb2
@@ -26,8 +27,8 @@ from weft.coordinator.store.rules import State, TaskRetryPolicy
 RETRYING = TaskRetryPolicy(initial_backoff_s=4.0, max_backoff_s=4.0)
 
 
-def _task(group: str = "g", **more: object) -> Submission:
-    return Submission(METHOD, b"p", group=group, **more)  # type: ignore[arg-type]
+def _task(group: str = "g", **more: Any) -> Submission:
+    return Submission(METHOD, b"p", group=group, **more)
 
 
 async def _group(h: Harness, name: str = "g") -> GroupRecord:
