@@ -77,6 +77,12 @@ def test_a_mesh_that_is_well_has_no_findings() -> None:
             "problem",
             "the oldest for 1 m: an agent with gpu>=1",
         ),
+        (
+            [agent(used_slots=1)],
+            [queue(queued=3, limited=3, agents=0, waits_for="the run limit")],
+            "problem",
+            "3 tasks wait: the run limit",
+        ),
         ([agent()], [queue(queued=3, oldest_age_s=60, waits_for="a slot")], "warning", "for 1 m: a slot"),
         (
             [agent()],

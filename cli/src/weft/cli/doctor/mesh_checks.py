@@ -125,15 +125,17 @@ def _queue(queue: Queue) -> Iterator[Diagnosis]:
     elif queue.queued and not queue.agents:
         yield problem(
             name,
-            f"{queue.queued} tasks wait, the oldest for {moments.span(queue.oldest_age_s)}: {queue.waits_for or 'no agent'}",
+            f"{_waiting(queue)}: {queue.waits_for or 'no agent'}",
             "start an agent that hosts the method and has what the tasks require",
         )
     elif queue.queued and queue.oldest_age_s > _LONG_WAIT_S:
-        yield warning(
-            name,
-            f"{queue.queued} tasks wait, the oldest for {moments.span(queue.oldest_age_s)}: {queue.waits_for}",
-            _advice(queue),
-        )
+        yield warning(name, f"{_waiting(queue)}: {queue.waits_for}", _advice(queue))
+
+
+def _waiting(queue: Queue) -> str:
+    # Tasks that wait for a limit have no age here.
+    age = f", the oldest for {moments.span(queue.oldest_age_s)}" if queue.queued > queue.limited else ""
+    return f"{queue.queued} tasks wait{age}"
 
 
 def _advice(queue: Queue) -> str:
