@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
+_Metrics = Annotated[
+    str | None,
+    typer.Option(metavar="HOST:PORT", help="Let Prometheus scrape metrics there. [default: nowhere]"),
+]
+
 
 @examples(
     "weft coordinator",
@@ -53,10 +58,7 @@ def coordinator(
             metavar="PATH", help="Write the bound address to this file, once the coordinator serves."
         ),
     ] = None,
-    metrics: Annotated[
-        str | None,
-        typer.Option(metavar="HOST:PORT", help="Let Prometheus scrape metrics there. [default: nowhere]"),
-    ] = None,
+    metrics: _Metrics = None,
     log_level: Annotated[
         str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")
     ] = None,
@@ -198,10 +200,7 @@ def agent(
             help="Put the task policies of its methods in force for all agents, also if connected ones have others.",
         ),
     ] = False,
-    metrics: Annotated[
-        str | None,
-        typer.Option(metavar="HOST:PORT", help="Let Prometheus scrape metrics there. [default: nowhere]"),
-    ] = None,
+    metrics: _Metrics = None,
     log_level: Annotated[str, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = "info",
     reload: Annotated[
         bool, typer.Option("--reload", help="Restart the agent when a Python file changes.")

@@ -102,7 +102,7 @@ def _tabs(state: TopState, width: int) -> StyledText:
     parts: list[str | Styled] = []
     for number, tab in enumerate(TABS, start=1):
         mine = tab == state.tab
-        parts += [Styled(f"[{number} {tab}]" if mine else f" {number} {tab} ", "bold cyan" if mine else "")]
+        parts.append(Styled(f"[{number} {tab}]", "bold cyan") if mine else f" {number} {tab} ")
     column, largest_first = state.sorts[state.tab]
     more = f"  by {COLUMNS[state.tab][column].heading} {'↓' if largest_first else '↑'}"
     if state.filter or state.typing:
