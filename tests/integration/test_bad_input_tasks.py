@@ -18,6 +18,7 @@ from probe.v1.probe_pb2 import Payload, ProbeReply, ProbeRequest
 from tests.support.lightweight import CALL, ECHO, STREAM, LightAgent, echo, result_of
 from tests.support.mesh import MeshHarness
 from tests.support.refusals import check, refused
+from weft.rpc.task_policy.option_checks import RESERVED_IDS
 from weft.v1 import coordinator_pb2 as api
 from weft.v1 import fleet_pb2, session_pb2, task_pb2
 
@@ -303,7 +304,10 @@ async def test_metadata_over_the_limit(mesh: MeshHarness) -> None:
     await _all_ways(mesh, _submit(options=options), EXHAUSTED, "PAYLOAD_TOO_LARGE", "options.context")
 
 
-@pytest.mark.parametrize("request_id", ["x" * 129, "two words", "caf\u00e9", "line\nbreak", "\x00"])
+@pytest.mark.parametrize(
+    "request_id",
+    ["x" * 129, "two words", "caf\u00e9", "line\nbreak", "\x00", *(f"{own}0" for own in RESERVED_IDS)],
+)
 async def test_request_ids_that_are_none(mesh: MeshHarness, request_id: str) -> None:
     await _all_ways(mesh, _submit(request_id=request_id), INVALID, "INVALID_FIELD", "request_id")
 
@@ -332,6 +336,7 @@ async def test_request_ids_that_are_none(mesh: MeshHarness, request_id: str) -> 
         ("request_id", "", "weft-request-id"),
         ("request_id", "x" * 129, "weft-request-id"),
         ("request_id", "two words", "weft-request-id"),
+        *(("request_id", f"{own}0", "weft-request-id") for own in RESERVED_IDS),
         ("prioritty", "5", "weft-prioritty"),
         ("task_id", "5", "weft-task-id"),
     ],

@@ -17,7 +17,6 @@ from weft.coordinator.store.falling_back import alternative_of
 from weft.coordinator.store.records import Submission
 from weft.coordinator.store.rules import ANY_AGENT, DEFAULT_RETRY, Requirements
 from weft.coordinator.store.run_limits import LockClaim
-from weft.rpc.errors import InvalidArgument
 from weft.v1 import task_pb2
 
 DEFAULTS = codec.Defaults(
@@ -224,11 +223,6 @@ def test_a_call_that_wants_a_run_of_its_own_is_not_cached(own: dict[str, Any]):
     given = submit(**{"contract": CACHED, **own})
     assert given.cache_ttl_s == 0
     assert not given.request_id.startswith("cache:")
-
-
-def test_callers_cannot_have_the_request_id_of_a_result():
-    with pytest.raises(InvalidArgument, match="not begin with cache:"):
-        submit(CACHED, request_id=submit(CACHED).request_id)
 
 
 def test_alternatives_have_the_fallbacks_policies_and_the_calls_own_options():

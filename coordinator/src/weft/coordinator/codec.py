@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,10 +28,9 @@ from weft.coordinator.store.rules import (
 from weft.coordinator.store.run_limits import LockClaim
 from weft.coordinator.store.task_ids import request_digest
 from weft.rpc import refusals
-from weft.rpc.errors import InvalidArgument, NotFound, ResourceExhausted, Unimplemented
+from weft.rpc.errors import NotFound, ResourceExhausted, Unimplemented
 from weft.rpc.task_policy.key_paths import DeepMessage
 from weft.rpc.task_policy.option_checks import (
-    CACHE_ID,
     LEAST_TTL_S,
     MAX_LOCKS,
     check_consumes,
@@ -42,7 +40,6 @@ from weft.rpc.task_policy.option_checks import (
 from weft.rpc.times import checked_duration, duration, timestamp
 from weft.v1 import options_pb2, task_pb2
 
-_REQUEST_ID = re.compile(rf"(?!{CACHE_ID})[\x21-\x7e]{{1,128}}")
 MAX_FAIRNESS_KEY = 256
 
 
@@ -91,6 +88,7 @@ def submission(
     """A checked submission: the call's own options, then its method's policy, then the defaults.
 
     Args:
+        request_id: the caller's, checked; or one that the coordinator made.
         generated_id: weft's library made the request id. Its repeats have the very same bytes, and need no canonical form.
         fallbacks: the methods that may run it instead, in order, with their policies.
 
@@ -106,8 +104,6 @@ def submission(
     request = info.check_request(payload)
     if info.request_rules is not None and (policy is None or policy.check_rules):
         info.check_rules(request, len(payload))
-    if request_id and not _REQUEST_ID.fullmatch(request_id):
-        raise _bad_request_id()
     if options is None:
         given = Submission(
             info.name,
@@ -151,13 +147,6 @@ def _add_fallbacks(
         for name, policy in fallbacks
     )
     given.alternatives = with_fallbacks(given, others, options, request)
-
-
-def _bad_request_id() -> InvalidArgument:
-    return refusals.invalid_field(
-        f"request_id must be 1 to 128 printable ASCII characters without spaces, and not begin with {CACHE_ID}",
-        field="request_id",
-    )
 
 
 def _too_large(size_bytes: int, most_bytes: int) -> ResourceExhausted:

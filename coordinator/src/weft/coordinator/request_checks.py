@@ -7,10 +7,14 @@ from collections.abc import Callable
 
 from weft.rpc import refusals
 from weft.rpc.errors import InvalidArgument
+from weft.rpc.task_policy.option_checks import RESERVED_IDS
 
 MAX_PAGE = 1000
 MAX_REASON_CHARS = 1024
 _NAME = re.compile(r"[A-Za-z0-9._/-]{1,128}")
+_RESERVED = "|".join(map(re.escape, RESERVED_IDS))
+# Whether a caller may have a request id. Each submission asks, so it is the pattern's own.
+is_callers_id = re.compile(rf"(?!{_RESERVED})[\x21-\x7e]{{1,128}}").fullmatch
 
 
 def check_resource_name(name: str, field: str = "name") -> str:
@@ -25,6 +29,14 @@ def check_resource_name(name: str, field: str = "name") -> str:
             field=field,
         )
     return name
+
+
+def bad_request_id(field: str = "request_id") -> InvalidArgument:
+    return refusals.invalid_field(
+        f"{field} must be 1 to 128 printable ASCII characters without spaces, and not begin with"
+        f" {', '.join(RESERVED_IDS)}: coordinators make such ids",
+        field=field,
+    )
 
 
 def check_page_token(token: str, check_name: Callable[[str], object]) -> None:

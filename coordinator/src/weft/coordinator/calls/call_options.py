@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from weft.coordinator.codec import MAX_FAIRNESS_KEY
 from weft.coordinator.policy.retry_text import from_text, seconds_of
-from weft.coordinator.request_checks import check_resource_name
+from weft.coordinator.request_checks import bad_request_id, check_resource_name, is_callers_id
 from weft.coordinator.store.rules import MAX_AGENT_ID
 from weft.rpc import refusals
 from weft.rpc.calls import call_keys, metadata
@@ -97,7 +97,8 @@ def check_mode(pairs: Iterable[tuple[str, str | bytes]]) -> None:
 
 def _read(call: CallOptions, key: str, value: str) -> None:
     if key == "weft-request-id":
-        _check_id(key, value)
+        if not is_callers_id(value):
+            raise bad_request_id(key)
         call.request_id = value
     elif key == "weft-detach":
         call.detach = _flag(key, value)

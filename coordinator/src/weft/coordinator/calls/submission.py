@@ -8,6 +8,7 @@ from weft.coordinator import codec
 from weft.coordinator.calls.submit_spans import SubmitSpans
 from weft.coordinator.contracts.contract_catalogue import Contracts, MethodInfo
 from weft.coordinator.fleet.matching import Matching
+from weft.coordinator.request_checks import bad_request_id, is_callers_id
 from weft.coordinator.settings import CoordinatorSettings
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.records import (
@@ -55,13 +56,18 @@ class SubmissionService:
         # Tasks refused at a limit so far, by limit.
         self.limits_hit = {"run_limit": 0, "queued_tasks": 0, "queues_per_method": 0}
 
-    def check(self, request: coordinator_pb2.SubmitTaskRequest) -> Submission:
+    def check(self, request: coordinator_pb2.SubmitTaskRequest, *, own_id: bool = False) -> Submission:
         """A request as a checked submission with a new task id.
+
+        Args:
+            own_id: the coordinator made the request id, for a tick or a callback.
 
         Raises:
             WeftError: as `SubmitTask` says.
         """
         info = self._contracts.method(request.method)
+        if request.request_id and not own_id and not is_callers_id(request.request_id):
+            raise bad_request_id()
         options = request.options if request.HasField("options") else None
         # The library generates such an id for its own repeats.
         generated_id = request.HasField("request_id_ttl")
@@ -83,7 +89,7 @@ class SubmissionService:
         *,
         generated_id: bool = False,
     ) -> Submission:
-        """A call of a known method as a checked submission with a new task id. Arguments as `codec.submission`.
+        """A call of a known method as a checked submission with a new task id, its request id checked already. Arguments as `codec.submission`.
 
         Raises:
             WeftError: as `SubmitTask` says.

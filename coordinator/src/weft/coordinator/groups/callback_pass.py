@@ -115,7 +115,9 @@ class CallbackPass:
                 continue
             name, uid = callback.record.name, callback.record.uid
             try:
-                submission = self._submissions.check(callback_request(name, uid, callback.group.callback))
+                submission = self._submissions.check(
+                    callback_request(name, uid, callback.group.callback), own_id=True
+                )
             except WeftError as error:
                 _refused(callback, error, now)
             else:

@@ -7,6 +7,7 @@ from weft.coordinator.own_metadata import set_metadata
 from weft.coordinator.store.group_store import GroupRecord
 from weft.coordinator.store.rules import State
 from weft.rpc import refusals
+from weft.rpc.task_policy.option_checks import CALLBACK_ID
 from weft.rpc.times import timestamp
 from weft.v1 import coordinator_pb2, group_pb2
 
@@ -45,7 +46,10 @@ def callback_request(
 ) -> coordinator_pb2.SubmitTaskRequest:
     """The submission of a group's callback: repeats are the same task."""
     request = coordinator_pb2.SubmitTaskRequest(
-        method=callback.method, payload=callback.payload, request_id=f"group:{uid}", options=callback.options
+        method=callback.method,
+        payload=callback.payload,
+        request_id=f"{CALLBACK_ID}{uid}",
+        options=callback.options,
     )
     set_metadata(request.options, {NAME_KEY: name})
     return request

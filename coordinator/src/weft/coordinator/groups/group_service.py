@@ -165,7 +165,7 @@ class GroupService(group_pb2_grpc.GroupServiceServicer):
         """
         check_callback(request.callback)
         try:
-            self._submissions.check(callback_request(request.name, "0" * 16, request.callback))
+            self._submissions.check(callback_request(request.name, "0" * 16, request.callback), own_id=True)
         except (InvalidArgument, TooLarge) as error:
             # Of the task's request: here that is within the callback. Broken rules name fields of the payload.
             if error.reason != errors_pb2.ERROR_REASON_RULES_VIOLATED:

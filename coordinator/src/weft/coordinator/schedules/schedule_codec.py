@@ -22,6 +22,7 @@ from weft.coordinator.schedules.tick_times import (
     zone_of,
 )
 from weft.rpc import refusals
+from weft.rpc.task_policy.option_checks import SCHEDULE_ID
 from weft.rpc.times import checked_duration, seconds, timestamp
 from weft.v1 import coordinator_pb2, schedule_pb2, task_pb2
 
@@ -216,7 +217,7 @@ def note_tick(
 
 def tick_request(schedule: schedule_pb2.Schedule, tick: float) -> coordinator_pb2.SubmitTaskRequest:
     """The task of a tick. Its request id is the tick's: repeats are one task."""
-    return _request(schedule, tick, f"schedule.{schedule.uid}.{milliseconds(tick)}")
+    return _request(schedule, tick, f"{SCHEDULE_ID}{schedule.uid}.{milliseconds(tick)}")
 
 
 def run_request(
@@ -224,7 +225,7 @@ def run_request(
 ) -> coordinator_pb2.SubmitTaskRequest:
     """The task of RunSchedule. Without a request id it has one of its own: a method's idempotency key must not make it the task of
     an earlier run."""
-    return _request(schedule, now, f"schedule.{schedule.uid}.run.{request_id or secrets.token_hex(16)}")
+    return _request(schedule, now, f"{SCHEDULE_ID}{schedule.uid}.run.{request_id or secrets.token_hex(16)}")
 
 
 def _request(

@@ -162,7 +162,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         known, _ = await self._table.read(request.name)
         now = self._store.now()
         task = run_request(known, now, request.request_id)
-        submission = self._submissions.check(task)
+        submission = self._submissions.check(task, own_id=True)
         result = accepted((await self._submissions.store([submission]))[0], task.request_id)
 
         def ran(schedule: schedule_pb2.Schedule) -> bool:
@@ -189,7 +189,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         """
         check_spec(schedule.spec, now)
         try:
-            self._submissions.check(tick_request(schedule, now))
+            self._submissions.check(tick_request(schedule, now), own_id=True)
         except (InvalidArgument, TooLarge) as error:
             # Of the task's request: here that is within the spec. Broken rules name fields of the payload.
             if error.reason != errors_pb2.ERROR_REASON_RULES_VIOLATED:

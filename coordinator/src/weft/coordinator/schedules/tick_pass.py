@@ -187,7 +187,7 @@ class TickPass:
                 )
                 continue
             try:
-                submission = self._submissions.check(tick_request(tick.schedule, tick.time))
+                submission = self._submissions.check(tick_request(tick.schedule, tick.time), own_id=True)
             except WeftError as error:
                 self._refused(tick, error, now)
             else:
