@@ -335,6 +335,19 @@ async def test_an_ended_group_is_kept_while_its_note_is_due(h: Harness) -> None:
     assert await _names(h) == []
 
 
+async def test_a_group_of_its_first_task_is_forgotten_when_its_note_is_not_due_any_more(h: Harness) -> None:
+    await h.submit(_task(schedule_to_start_s=5.0, failure_ttl_s=1.0))
+    assert await h.store.change_group(await _group(h), b"n", AT_END)
+    await h.store.close_group("g")
+    await h.pass_time(60.0)
+    await h.pass_time(60.0)
+    # Its task is forgotten; its note is due still.
+    assert await h.find(ListFilter(group="g")) == []
+    assert await h.store.change_group(await _group(h), b"done", None)
+    await h.pass_time(0.0)
+    assert await _names(h) == []
+
+
 async def test_there_are_bounds(h: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(h.store), "max_groups", 2)
     monkeypatch.setattr(type(h.store), "max_members", 3)

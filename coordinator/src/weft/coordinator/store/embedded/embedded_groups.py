@@ -90,7 +90,7 @@ class EmbeddedGroups:
             return None
         if group.unfinished or (group.closed and group.due):
             return False
-        self._groups.delete(group, self._clock())
+        self._groups.delete(group)
         await self._journal.settled()
         return True
 

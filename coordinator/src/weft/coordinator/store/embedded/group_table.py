@@ -87,8 +87,7 @@ class GroupTable:
         group.counts[shown] -= 1
         group.members -= 1
         self.check_end(group, group.touched_at)
-        if not group.members:
-            heappush(self._looks, (group.touched_at, group.id))
+        self._look_later(group)
 
     def reopened(self, group: TaskGroup, before: State) -> None:
         """A task that has ended becomes a new one."""
@@ -140,7 +139,9 @@ class GroupTable:
             due_at,
             note or None,
         )
-        self._look_later(group)
+        if created:
+            # Otherwise its first task comes at once.
+            self._look_later(group)
         return group
 
     def close(self, group: TaskGroup, now: float) -> None:
@@ -157,25 +158,23 @@ class GroupTable:
         group.touched_at = now
         self._look_later(group)
 
-    def delete(self, group: TaskGroup, now: float) -> None:
+    def delete(self, group: TaskGroup) -> None:
         """Take the group's name. Its tasks still count in it, for nobody."""
         self._forget_name(group)
         group.deleted = True
         group.due = False
         self._journal.add_statement("UPDATE groups SET deleted = 1, due_at = NULL WHERE id = ?", group.id)
-        if not group.members:
-            heappush(self._looks, (now, group.id))
+        self._look_later(group)
 
     # -- forgetting -----------------------------------------------------------------------------------------------
 
-    def forgotten(self, gone: Mapping[tuple[int, int], int], now: float) -> None:
+    def forgotten(self, gone: Mapping[tuple[int, int], int]) -> None:
         """Tasks were forgotten: how many, by group and final state."""
         for (number, _), count in gone.items():
             group = self.by_id.get(number)
             if group is not None:
                 group.members -= count
-                if not group.members:
-                    heappush(self._looks, (now, number))
+                self._look_later(group)
 
     @property
     def next_at(self) -> float:
@@ -192,7 +191,7 @@ class GroupTable:
             if group is None or group.members or (group.closed and group.due):
                 # There will be another look when its last task is forgotten, or its note not due any more.
                 continue
-            if not group.deleted and self._kept_until(group) > now:
+            if self._kept_until(group) > now:
                 self._look_later(group)
                 continue
             del self.by_id[number]
@@ -207,11 +206,14 @@ class GroupTable:
             self.announce()
 
     def _look_later(self, group: TaskGroup) -> None:
-        if group.created and not group.members:
+        """Look at a group without tasks when it may be forgotten."""
+        if not group.members:
             heappush(self._looks, (self._kept_until(group), group.id))
 
     @staticmethod
     def _kept_until(group: TaskGroup) -> float:
+        if group.deleted:
+            return 0.0
         return kept_until(group.touched_at, created=group.created, ended=group.ended)
 
     # -- recovery -------------------------------------------------------------------------------------------------
@@ -249,8 +251,7 @@ class GroupTable:
         """All tasks are recovered."""
         for group in self.by_id.values():
             self.check_end(group, now)
-            if not group.members:
-                heappush(self._looks, (0.0 if group.deleted else self._kept_until(group), group.id))
+            self._look_later(group)
 
 
 def note_forgotten(connection: sqlite3.Connection, gone: Mapping[tuple[int, int], int]) -> None:

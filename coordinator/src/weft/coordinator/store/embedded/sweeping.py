@@ -74,7 +74,7 @@ class Sweeping:
         except Unavailable:
             self._next_expiry_at = now
             raise
-        self._core.table.groups.forgotten(purged.grouped, now)
+        self._core.table.groups.forgotten(purged.grouped)
         if purged.next_at is not None:
             self.expires(purged.next_at)
         return purged.tasks
