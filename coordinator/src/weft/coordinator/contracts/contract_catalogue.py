@@ -209,10 +209,12 @@ class Contracts:
 
     Attributes:
         policies: the policies of the methods in force.
+        admissions: how often `admit` has put methods in force.
     """
 
     def __init__(self) -> None:
         self.policies = PolicyTable()
+        self.admissions = 0
         self._contracts: dict[str, Contract] = {}
         # A contract's age: its place in the order of first arrival.
         self._ages: dict[str, int] = {}
@@ -297,6 +299,7 @@ class Contracts:
             InvalidArgument, FailedPrecondition, ResourceExhausted: as `check`; then nothing has changed.
         """
         changed = self.check(contract, replace_options=replace_options)
+        self.admissions += bool(changed)
         self._put(contract, changed)
         return changed
 

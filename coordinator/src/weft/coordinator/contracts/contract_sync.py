@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
 from weft.coordinator.store.base import Store
@@ -42,24 +42,34 @@ class ContractSync:
 
     async def load(self) -> None:
         """Take in the store's contracts that are new, or in force for other methods."""
-        stored = await self._store.contracts(self._loaded)
+        stored = await self._read()
         for digest in [digest for digest in self._loaded if digest not in stored]:
             self._drop(digest)
         for digest, (descriptor_set, methods) in stored.items():
             if self._loaded.get(digest) == methods:
                 continue
-            if not descriptor_set:
-                # It has come into force for other methods.
-                fresh = await self._store.contracts(self._loaded.keys() - {digest})
-                if digest not in fresh:
-                    continue
-                descriptor_set, methods = fresh[digest]
             self._loaded[digest] = methods
             try:
                 self._contracts.load(Contract.load(descriptor_set, methods))
             except WeftError as error:
                 # Its agents send it again, and get the error.
                 log.warning("contract.skipped", digest=digest[:12], error=error.message)
+
+    async def _read(self) -> Mapping[str, tuple[bytes, Sequence[str]]]:
+        """The store's contracts. What was read while an agent's contract came into force may be older than that: it is read again."""
+        moved: set[str] = set()
+        while True:
+            admissions = self._contracts.admissions
+            # Those that are in force for other methods now come with their files.
+            stored = await self._store.contracts(self._loaded.keys() - moved)
+            others = {
+                each
+                for each, methods in self._loaded.items()
+                if each in stored and stored[each][1] != methods
+            }
+            if others <= moved and admissions == self._contracts.admissions:
+                return stored
+            moved |= others
 
     async def forget(self, hosted: Sequence[str], methods: Sequence[str], now_s: float) -> None:
         """Forget contracts that no agent has and no unfinished task needs; now and then, not with each call.
