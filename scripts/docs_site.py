@@ -18,8 +18,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from sphinx.cmd.build import build_main
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from scripts import docs_reference
 
@@ -175,6 +173,8 @@ def main() -> int:
     write(collect(), source)
     quiet = ["--quiet"] if check else ["--quiet", "--color"]
     cache = ["-d", str(SITE / "cache")]
+    from sphinx.cmd.build import build_main
+
     code = build_main(
         [*quiet, "-W", "--keep-going", "-b", "html", "-c", str(DOCS), *cache, str(source), str(SITE / "html")]
     )

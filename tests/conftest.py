@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 
@@ -17,6 +19,15 @@ _MESH = pytest.StashKey[MeshHarness]()
 
 def pytest_configure() -> None:
     leave_out(os.environ)
+    sys.dont_write_bytecode = False
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests live to the end: the collector of garbage need not look at them again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ _LEFT_OUT = re.compile(
     # The Makefile's variables are in the environment when they were given on its command line.
     r"MAKE.*|MFLAGS|GNUMAKEFLAGS|ARGS|JOBS|PYTHON|VENV"
     r"|WEFT_.*|OTEL_.*|GIT_.*"
+    # With it, each process compiles every module of the tests anew.
+    r"|PYTHONDONTWRITEBYTECODE"
     # Variables about the terminal that rich and typer read.
     r"|FORCE_COLOR|NO_COLOR|PY_COLORS|TTY_COMPATIBLE|TTY_INTERACTIVE|COLUMNS|LINES|GITHUB_ACTIONS"
 )
