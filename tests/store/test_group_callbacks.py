@@ -12,6 +12,7 @@ from tests.store.dying_store import Died, DyingStore, submissions_of
 from tests.store.support import METHOD, Harness
 from tests.support.lightweight import ECHO
 from weft.coordinator.groups.callback_pass import (
+    PASS_GROUPS,
     PENDING_S,
     REQUEST_ID_S,
     TAKEN_UP_S,
@@ -108,6 +109,17 @@ async def test_passes_at_the_same_time_submit_one_callback(h: Harness) -> None:
     tasks = {(await read(h, name)).callback_task_id for name in names}
     assert sorted(await submitted(h)) == sorted(tasks)
     assert len(tasks) == 5
+
+
+async def test_a_pass_asks_the_store_as_often_for_many_groups_as_for_one(h: Harness) -> None:
+    names = [f"g{number}" for number in range(PASS_GROUPS)]
+    for name in names:
+        await ended(h, name)
+    # What is due, pending, the tasks, and what became of them.
+    await callbacks(DyingStore(h.store, 5, after=False)).run()
+    groups = [group_message(record) for record in await h.store.get_groups(names) if record is not None]
+    assert sorted(await submitted(h)) == sorted(group.callback_task_id for group in groups)
+    assert len(groups) == PASS_GROUPS
 
 
 async def test_a_callback_is_refused_for_good(h: Harness) -> None:

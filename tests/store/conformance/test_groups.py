@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from weft.coordinator.store.group_store import (
     ENDED_KEPT_S,
     GROUPS,
     OPEN_KEPT_S,
+    GroupChange,
     GroupClosed,
     GroupFull,
     GroupRecord,
@@ -35,6 +37,11 @@ async def _group(h: Harness, name: str = "g") -> GroupRecord:
     (record,) = await h.store.get_groups([name])
     assert record is not None
     return record
+
+
+async def _change(h: Harness, known: GroupRecord, note: bytes, due_at: float | None) -> bool:
+    (changed,) = await h.store.change_groups([GroupChange(known, note, due_at)])
+    return changed
 
 
 def _counted(record: GroupRecord) -> Mapping[State, int]:
@@ -167,7 +174,7 @@ async def test_a_group_goes_on_when_a_task_is_queued_again(h: Harness) -> None:
     await h.store.close_group("g")
     ended = await _group(h)
     assert ended.ended_at == ended.due_at == h.clock()
-    assert await h.store.change_group(ended, b"seen", None)
+    assert await _change(h, ended, b"seen", None)
     h.clock.advance(1.0)
     assert await h.store.retry(task_id)
     assert await _counts(h) == {State.QUEUED: 1}
@@ -193,17 +200,17 @@ async def test_a_note_is_due_at_the_end(h: Harness) -> None:
     assert due.groups == [await _group(h)]
     (known,) = due.groups
     # One user is first.
-    assert await h.store.change_group(known, b"mine", h.clock() + 2.0)
-    assert not await h.store.change_group(known, b"yours", h.clock() + 2.0)
+    assert await _change(h, known, b"mine", h.clock() + 2.0)
+    assert not await _change(h, known, b"yours", h.clock() + 2.0)
     due = await h.store.due_groups(10)
     assert (due.groups, due.next_at) == ([], h.clock() + 2.0)
     h.clock.advance(2.0)
     (known,) = (await h.store.due_groups(10)).groups
     assert known.note == b"mine"
-    assert await h.store.change_group(known, b"done", None)
+    assert await _change(h, known, b"done", None)
     assert (await h.store.due_groups(10)).groups == []
     # Asked for after the end: at once.
-    assert await h.store.change_group(await _group(h), b"more", AT_END)
+    assert await _change(h, await _group(h), b"more", AT_END)
     assert (await _group(h)).due_at == h.clock()
 
 
@@ -262,7 +269,7 @@ async def test_a_deleted_group_leaves_its_tasks(h: Harness) -> None:
     assert await _names(h) == []
     assert (await h.record(task_id)).submission.group == "g"
     assert await h.find(ListFilter(group="g")) == []
-    assert not await h.store.change_group(old, b"n", None)
+    assert not await _change(h, old, b"n", None)
     # Its name is free, and the old task counts nowhere.
     new = await h.submit(_task())
     assert (await _group(h)).uid != old.uid
@@ -284,7 +291,7 @@ async def test_a_group_with_a_due_note_is_not_deleted_after_its_end(h: Harness) 
     await _settled(h)
     # Somebody may wait for its end.
     assert GROUPS in h.listener.changed_kinds
-    assert await h.store.change_group(await _group(h), b"", None)
+    assert await _change(h, await _group(h), b"", None)
     assert await h.store.delete_group("g") is True
     assert (await h.store.due_groups(10)).groups == []
 
@@ -323,6 +330,25 @@ async def test_a_created_group_is_kept_for_a_while(h: Harness) -> None:
     assert report.next_due_at is None
 
 
+async def test_notes_change_each_by_itself(h: Harness) -> None:
+    groups = [await _make(h, name, b"n", AT_END) for name in "abcd"]
+    await h.store.close_group("b")
+    await h.store.delete_group("c")
+    await _change(h, groups[3], b"other", AT_END)
+    due_at = h.clock() + 5.0
+    h.listener.changed_kinds.clear()
+    changes = [GroupChange(known, b"new", due_at if known.name == "a" else AT_END) for known in groups]
+    # The second one of a group knows the note of the first.
+    changes.append(GroupChange(replace(groups[0], note=b"new"), b"newer", None))
+    assert await h.store.change_groups(changes) == [True, True, False, False, True]
+    assert GROUPS in h.listener.changed_kinds
+    notes = [(record.name, record.note) for record in (await h.store.list_groups(limit=9)).groups]
+    assert notes == [("a", b"newer"), ("b", b"new"), ("d", b"other")]
+    # It has ended: its note is due at once.
+    assert [record.name for record in (await h.store.due_groups(9)).groups] == ["b"]
+    assert await h.store.change_groups([]) == []
+
+
 async def test_an_ended_group_is_kept_while_its_note_is_due(h: Harness) -> None:
     await _make(h, note=b"n", due_at=AT_END)
     await h.submit(_task(result_ttl_s=1.0, schedule_to_start_s=5.0, failure_ttl_s=1.0))
@@ -330,20 +356,20 @@ async def test_an_ended_group_is_kept_while_its_note_is_due(h: Harness) -> None:
     await h.pass_time(10 * OPEN_KEPT_S)
     (due,) = (await h.store.due_groups(10)).groups
     assert _counted(due) == {State.FAILED: 1}
-    assert await h.store.change_group(due, b"done", None)
+    assert await _change(h, due, b"done", None)
     await h.pass_time(ENDED_KEPT_S + 1.0)
     assert await _names(h) == []
 
 
 async def test_a_group_of_its_first_task_is_forgotten_when_its_note_is_not_due_any_more(h: Harness) -> None:
     await h.submit(_task(schedule_to_start_s=5.0, failure_ttl_s=1.0))
-    assert await h.store.change_group(await _group(h), b"n", AT_END)
+    assert await _change(h, await _group(h), b"n", AT_END)
     await h.store.close_group("g")
     await h.pass_time(60.0)
     await h.pass_time(60.0)
     # Its task is forgotten; its note is due still.
     assert await h.find(ListFilter(group="g")) == []
-    assert await h.store.change_group(await _group(h), b"done", None)
+    assert await _change(h, await _group(h), b"done", None)
     await h.pass_time(0.0)
     assert await _names(h) == []
 

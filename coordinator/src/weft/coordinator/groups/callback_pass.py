@@ -11,14 +11,14 @@ again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from google.protobuf.message import DecodeError
 
 from weft.coordinator.calls.submission import SubmissionService, accepted
 from weft.coordinator.groups.group_codec import callback_request, group_message, packed_note
 from weft.coordinator.store.base import Store
-from weft.coordinator.store.group_store import GroupRecord
+from weft.coordinator.store.group_store import GroupChange, GroupRecord
 from weft.coordinator.store.records import Submission
 from weft.rpc.errors import AlreadyExists, RetryLater, Unavailable, WeftError
 from weft.rpc.process.logs import get_logger
@@ -73,36 +73,27 @@ class CallbackPass:
         due = await self._store.due_groups(PASS_GROUPS)
         if not due.groups:
             return due.next_at
-        pending = [
-            found for record in due.groups if (found := await self._take_up(record, due.now)) is not None
-        ]
+        pending = await self._take_up(due.groups, due.now)
         await self._submit(pending, due.now)
-        for callback in pending:
-            if callback.settled:
-                callback.group.ClearField("callback_pending_time")
-                # If another pass was quicker, it has noted the same.
-                await self._store.change_group(callback.record, packed_note(callback.group), None)
+        settled = [callback for callback in pending if callback.settled]
+        for callback in settled:
+            callback.group.ClearField("callback_pending_time")
+        # If another pass was quicker, it has noted the same.
+        await self._store.change_groups(
+            [GroupChange(callback.record, packed_note(callback.group), None) for callback in settled]
+        )
         return due.now
 
-    async def _take_up(self, record: GroupRecord, now: float) -> PendingCallback | None:
-        """Mark a callback as pending. None: another pass has it, or there is nothing to submit."""
-        try:
-            group = group_message(record)
-        except DecodeError:
-            log.error("group.unreadable", group=record.name)  # noqa: TRY400
-            await self._store.change_group(record, record.note, now + _UNREADABLE_S)
-            return None
-        if not group.HasField("callback") or group.callback_task_id or group.callback_error:
-            await self._store.change_group(record, record.note, None)
-            return None
-        taken_up = group.HasField("callback_pending_time")
-        if not taken_up:
-            group.callback_pending_time.CopyFrom(timestamp(now))
-        note = packed_note(group)
-        if not await self._store.change_group(record, note, now + TAKEN_UP_S):
-            return None
-        known = GroupRecord(record.name, record.uid, record.created_at, record.counts, note=note)
-        return PendingCallback(known, group, taken_up)
+    async def _take_up(self, records: Sequence[GroupRecord], now: float) -> list[PendingCallback]:
+        """Mark callbacks as pending. Returns those that no other pass has."""
+        marked = [_marked(record, now) for record in records]
+        taken = await self._store.change_groups([change for change, _ in marked])
+        pending = [
+            callback for (_, callback), own in zip(marked, taken, strict=True) if own and callback is not None
+        ]
+        for callback in pending:
+            callback.record = replace(callback.record, note=packed_note(callback.group))
+        return pending
 
     async def _submit(self, pending: Sequence[PendingCallback], now: float) -> None:
         """Submit pending callbacks, and note what became of each."""
@@ -139,6 +130,21 @@ class CallbackPass:
                 callback.submitted(error.metadata["task_id"])
             except WeftError as error:
                 _refused(callback, error, now)
+
+
+def _marked(record: GroupRecord, now: float) -> tuple[GroupChange, PendingCallback | None]:
+    """A due group as pending, with its callback; None: there is none to submit."""
+    try:
+        group = group_message(record)
+    except DecodeError:
+        log.error("group.unreadable", group=record.name)  # noqa: TRY400
+        return GroupChange(record, record.note, now + _UNREADABLE_S), None
+    if not group.HasField("callback") or group.callback_task_id or group.callback_error:
+        return GroupChange(record, record.note, None), None
+    taken_up = group.HasField("callback_pending_time")
+    if not taken_up:
+        group.callback_pending_time.CopyFrom(timestamp(now))
+    return GroupChange(record, packed_note(group), now + TAKEN_UP_S), PendingCallback(record, group, taken_up)
 
 
 def _refused(callback: PendingCallback, error: WeftError, now: float) -> None:

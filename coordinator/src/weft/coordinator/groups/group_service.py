@@ -23,7 +23,7 @@ from weft.coordinator.request_checks import (
     check_resource_name,
 )
 from weft.coordinator.store.base import Store
-from weft.coordinator.store.group_store import AT_END, GroupRecord, TooManyGroups
+from weft.coordinator.store.group_store import AT_END, GroupChange, GroupRecord, TooManyGroups
 from weft.coordinator.store.paging import ListFilter
 from weft.coordinator.store.rules import State
 from weft.coordinator.store.store_refusals import too_many_groups
@@ -73,7 +73,7 @@ class GroupService(group_pb2_grpc.GroupServiceServicer):
                 return group_pb2.CreateGroupResponse(group=group, existed=True)
             if record.ended_at is not None:
                 raise refusals.group_exists(request.name, "has ended already, without a callback")
-            await self._store.change_group(record, note, AT_END)
+            await self._store.change_groups([GroupChange(record, note, AT_END)])
         raise refusals.overloaded(f"others change group {request.name!r} at the same time; try again")
 
     @guard.unary

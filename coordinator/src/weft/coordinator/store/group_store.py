@@ -57,6 +57,14 @@ class GroupRecord:
         return sum(count for state, count in self.counts.items() if not state.terminal)
 
 
+class GroupChange(NamedTuple):
+    """A new note of a group, as it is known, and when that is due."""
+
+    known: GroupRecord
+    note: bytes
+    due_at: float | None
+
+
 class TooManyGroups(NamedTuple):
     """A refused group or task: there are as many groups as there may be."""
 
@@ -133,9 +141,9 @@ class GroupStore(Protocol):
         """Let a group take no more tasks; returns it. May be repeated. None: there is none of this name."""
         ...
 
-    async def change_group(self, known: GroupRecord, note: bytes, due_at: float | None) -> bool:
-        """Replace a group's note. False: it has another note than `known` says, or is gone. If it is due at the end and the group
-        has ended, it is due now."""
+    async def change_groups(self, changes: Sequence[GroupChange]) -> Sequence[bool]:
+        """Replace groups' notes, each by itself. False: the group has another note than `known` says, or is gone. If a note is due at
+        the end and its group has ended, it is due now."""
         ...
 
     async def delete_group(self, name: str) -> bool | None:

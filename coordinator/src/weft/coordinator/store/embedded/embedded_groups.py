@@ -9,12 +9,14 @@ from weft.coordinator.store.embedded.core import ReaderPool
 from weft.coordinator.store.embedded.group_table import GroupTable
 from weft.coordinator.store.embedded.journal import Journal
 from weft.coordinator.store.embedded.reader import GroupRow
+from weft.coordinator.store.embedded.task_group import TaskGroup
 from weft.coordinator.store.embedded.task_table import TaskTable
 from weft.coordinator.store.group_store import (
     AT_END,
     MAX_GROUPS,
     MAX_MEMBERS,
     DueGroups,
+    GroupChange,
     GroupPage,
     GroupRecord,
     TooManyGroups,
@@ -70,19 +72,30 @@ class EmbeddedGroups:
         await self._journal.settled()
         return (await self.get_groups([name]))[0]
 
-    async def change_group(self, known: GroupRecord, note: bytes, due_at: float | None) -> bool:
-        group = self._groups.by_name.get(known.name)
-        if group is None or format_id(group.id) != known.uid:
-            return False
+    async def change_groups(self, changes: Sequence[GroupChange]) -> Sequence[bool]:
         self._journal.check_writable()
         now = self._clock()
-        changed: bool = await self._journal.run(
-            lambda connection: _change(connection, group.id, known.note, note, due_at, now)
+        groups = [self._known(change.known) for change in changes]
+        present = [
+            (group, change) for group, change in zip(groups, changes, strict=True) if group is not None
+        ]
+        if not present:
+            return [False] * len(changes)
+        results: list[bool] = await self._journal.run(
+            lambda connection: [_change(connection, group.id, change, now) for group, change in present]
         )
-        if changed:
-            self._groups.noted(group, now, due=due_at is not None)
+        for (group, change), changed in zip(present, results, strict=True):
+            if changed:
+                self._groups.noted(group, now, due=change.due_at is not None)
+        if any(results):
             self._groups.announce()
-        return changed
+        of_present = iter(results)
+        return [group is not None and next(of_present) for group in groups]
+
+    def _known(self, record: GroupRecord) -> TaskGroup | None:
+        """The group of a record, if it is still there."""
+        group = self._groups.by_name.get(record.name)
+        return group if group is not None and format_id(group.id) == record.uid else None
 
     async def delete_group(self, name: str) -> bool | None:
         group = self._groups.by_name.get(name)
@@ -113,12 +126,11 @@ class EmbeddedGroups:
         )
 
 
-def _change(
-    connection: sqlite3.Connection, number: int, known: bytes, note: bytes, due_at: float | None, now: float
-) -> bool:
+def _change(connection: sqlite3.Connection, number: int, change: GroupChange, now: float) -> bool:
+    due_at = change.due_at
     changed = connection.execute(
         "UPDATE groups SET note = ?, due_at = CASE WHEN ended_at IS NOT NULL AND ? = ? THEN ? ELSE ? END"
         " WHERE id = ? AND NOT deleted AND coalesce(note, x'') = ?",
-        (note or None, due_at, AT_END, now, due_at, number, known),
+        (change.note or None, due_at, AT_END, now, due_at, number, change.known.note),
     )
     return changed.rowcount == 1

@@ -9,6 +9,7 @@ from weft.coordinator.store.group_store import (
     MAX_GROUPS,
     MAX_MEMBERS,
     DueGroups,
+    GroupChange,
     GroupPage,
     GroupRecord,
     TooManyGroups,
@@ -55,9 +56,13 @@ class RedisGroups:
         found = await self._link.run("close_group", name)
         return _group(found) if found else None
 
-    async def change_group(self, known: GroupRecord, note: bytes, due_at: float | None) -> bool:
-        request = [known.name, known.uid, known.note, note, _or_false(due_at)]
-        return bool(await self._link.run("change_group", request))
+    async def change_groups(self, changes: Sequence[GroupChange]) -> Sequence[bool]:
+        request = [
+            [known.name, known.uid, known.note, note, _or_false(due_at)] for known, note, due_at in changes
+        ]
+        return (
+            [bool(changed) for changed in await self._link.run("change_groups", request)] if request else []
+        )
 
     async def delete_group(self, name: str) -> bool | None:
         result = await self._link.run("delete_group", name)

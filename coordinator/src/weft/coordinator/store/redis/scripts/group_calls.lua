@@ -86,30 +86,38 @@ local function close_group()
   return told(uid)
 end
 
--- Replace the note of a group.
+-- Replace notes of groups, each by itself if it is the one that is known.
 --
--- request  {name, its uid, the note that it has, the new note, due or false}
+-- request  {{name, its uid, the note that it has, the new note, due or false}…}
 -- writes   note:, group_dues, group:, group_looks
--- result   whether it had that note
-local function change_group()
-  local uid, due = request[2], request[5]
-  if open_groups().uid(request[1]) ~= uid or (call('GET', key('note', uid)) or '') ~= request[3] then
-    return false
+-- result   for each: whether it had that note
+local function change_groups()
+  local results, changed = {}, {}
+  for index, change in ipairs(request) do
+    local name, uid, known, note, due = unpack(change)
+    results[index] = open_groups().uid(name) == uid and (call('GET', key('note', uid)) or '') == known
+    if results[index] then
+      local s = open_groups().change(uid)
+      if due == math.huge and s.en then
+        due = now
+      end
+      call('SET', key('note', uid), note)
+      if due then
+        call('ZADD', all('group_dues'), score(due), uid)
+      else
+        call('ZREM', all('group_dues'), uid)
+      end
+      changed[#changed + 1] = uid
+    end
   end
-  local s = open_groups().change(uid)
-  if due == math.huge and s.en then
-    due = now
+  if changed[1] then
+    open_groups().flush()
+    for _, uid in ipairs(changed) do
+      open_groups().look(uid)
+    end
+    open_groups().announce()
   end
-  call('SET', key('note', uid), request[4])
-  if due then
-    call('ZADD', all('group_dues'), score(due), uid)
-  else
-    call('ZREM', all('group_dues'), uid)
-  end
-  open_groups().flush()
-  open_groups().look(uid)
-  open_groups().announce()
-  return true
+  return results
 end
 
 -- Forget a group that has no unfinished task, and whose note is not due after its end.

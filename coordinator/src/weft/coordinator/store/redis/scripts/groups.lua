@@ -146,7 +146,7 @@ function open_groups()
       return
     end
     if s.cl and call('ZSCORE', all('group_dues'), uid) then
-      -- `change_group` looks again.
+      -- `change_groups` looks again.
       return
     end
     local at = s.del and 0 or kept_until(s)
