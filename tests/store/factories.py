@@ -100,7 +100,7 @@ class RedisFactory:
 
     async def _open(self, prefix: str) -> Harness:
         store = RedisStore(
-            _redis_url(),
+            redis_url(),
             prefix=prefix,
             clock=self.clock,
             rng=random.Random(7),
@@ -118,7 +118,7 @@ class RedisFactory:
 
 
 @functools.cache
-def _redis_url() -> str:
+def redis_url() -> str:
     """A redis-server on a socket in a folder of its own, until this process ends."""
     binary = redis_binary()
     # Not pytest's folder: the path of a socket has a hundred characters at the most.
