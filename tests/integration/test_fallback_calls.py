@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import pytest
 import pytest_asyncio
 from google.rpc import code_pb2
 
@@ -45,6 +46,7 @@ class Falling:
 
     doors: tuple[MeshHarness, MeshHarness]
     stubs: tuple[probe_pb2_grpc.ProbeServiceStub, ...]
+    first: LightAgent
 
     def call(self, door: int, code: int = 0, **how: Any) -> Any:
         return self.stubs[door].Call(ProbeRequest(text="x", fail_code=code), timeout=WAIT_S, **how)
@@ -53,6 +55,12 @@ class Falling:
 async def has_fallback(door: MeshHarness, method: str) -> bool:
     stub = MethodServiceStub(door.channel())
     return bool((await stub.GetMethod(GetMethodRequest(name=method))).method.policy.fallback)
+
+
+@pytest.fixture(autouse=True)
+def soon(mesh: MeshHarness) -> None:
+    """Tasks that no agent serves fall back soon."""
+    mesh.env["WEFT_FALLBACK_GRACE_S"] = "0.5"
 
 
 @pytest_asyncio.fixture
@@ -72,7 +80,7 @@ async def falling(doors: tuple[MeshHarness, MeshHarness]) -> AsyncIterator[Falli
                     lambda door=door, method=method: has_fallback(door, method), "each coordinator knows"
                 )
             await door.wait_serving()
-        yield Falling(doors, tuple(door.probe() for door in doors))
+        yield Falling(doors, tuple(door.probe() for door in doors), agents[0])
 
 
 async def trailers(call: Any) -> dict[str, str | bytes]:
@@ -138,6 +146,21 @@ async def test_who_has_no_agent_begins_at_a_method_that_has_one(falling: Falling
             made = falling.call(0, metadata=no_wait)
             assert (await made).text == "CallIsolated 1"
             assert (await trailers(made))["weft-fallback"] == ISOLATED
+
+
+async def test_who_waits_for_the_last_agent_goes_on_when_it_leaves(falling: Falling) -> None:
+    """A retry, and a task whose time to start comes later."""
+    backoff = [("weft-retry", "max_attempts=9,initial_backoff=1s,max_backoff=1s")]
+    made = falling.call(0, code_pb2.UNAVAILABLE, metadata=backoff)
+    async with connect(falling.doors[1].target) as mesh:
+        later = await mesh.tasks.submit(CALL, ProbeRequest(text="x"), delay_s=0.5)
+        while not falling.first.assigned:
+            await asyncio.sleep(0.01)
+        await falling.first.close()
+        assert (await made).text.startswith("CallSync ")
+        assert (await trailers(made))["weft-fallback"] == SYNC
+        ended = await later.ended(WAIT_S)
+        assert (ended.state, ended.method, ended.fallback_of) == (TaskState.SUCCEEDED, SYNC, CALL)
 
 
 async def bad_fallbacks_are_refused_by_name(falling: Falling) -> None:

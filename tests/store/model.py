@@ -112,6 +112,12 @@ class ModelTask:
         self.journaled()
         return True
 
+    def leaves(self, now: float) -> bool:
+        """Go on at the next method, if there is one, because nobody serves this one."""
+        # A fallback is another reason for the next attempt.
+        self.retried_after = -1 if self.at + 1 < len(self.methods) else self.retried_after
+        return self.falls_back(now)
+
     def crash(self, now: float) -> Verdict:
         self.crashes += 1
         self.answer = self.kept_answer = None

@@ -195,6 +195,13 @@ class StoreMachine(OpenStoreMachine):
             assert isinstance(result, Enqueued)
             self._stored(result.task_id, given)
 
+    @rule(avoid=st.one_of(st.just(""), AGENTS), portion=st.integers(1, 3))
+    def leave_queue(self, avoid: str, portion: int) -> None:
+        """Nobody serves a queue: those with a fallback go on there."""
+        moved = self.do(self.h.leave(QueueKey(METHOD, avoid=avoid), portion))
+        waiting = [task for task in self.model.claimable() if (task.method, task.avoid) == (METHOD, avoid)]
+        assert moved == sum(task.leaves(self.now) for task in waiting)
+
     @rule(agent_id=AGENTS, limit=st.integers(1, 4))
     def claim(self, agent_id: str, limit: int) -> None:
         owner = self.owners.get(agent_id)

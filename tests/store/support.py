@@ -19,6 +19,7 @@ from weft.coordinator.store.records import (
     Claimed,
     ClaimRequest,
     Enqueued,
+    LeftQueue,
     Owner,
     ProgressItem,
     ProgressRow,
@@ -195,6 +196,14 @@ class Harness:
 
     async def cancel(self, task_id: str, grace_s: float = 5.0) -> TaskRecord | None:
         return (await self.store.cancel([task_id], "not needed", grace_s))[0]
+
+    async def leave(self, queue: QueueKey, portion: int = 2) -> int:
+        """Let tasks leave a queue that nobody serves, in portions; how many have."""
+        moved, left = 0, LeftQueue(0, 0)
+        while left.next_at is not None:
+            left = await self.store.leave_queue(queue, left.next_at, portion)
+            moved += left.moved
+        return moved
 
     async def record(self, task_id: str) -> TaskRecord:
         (record,) = await self.store.get([task_id])

@@ -55,7 +55,8 @@ class GatedStoreMachine(StoreMachine):
     # -- tasks ----------------------------------------------------------------------------------------------------
 
     # These say nothing about gates; each that is left is drawn more often.
-    enqueue = enqueue_named = enqueue_cached = enqueue_falling = renew = detach = pass_time_unswept = None  # type: ignore[assignment]
+    enqueue = enqueue_named = enqueue_cached = enqueue_falling = leave_queue = None  # type: ignore[assignment]
+    renew = detach = pass_time_unswept = None  # type: ignore[assignment]
 
     @rule(
         count=st.integers(1, 4),

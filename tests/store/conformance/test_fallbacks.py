@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from google.rpc import code_pb2
 
-from tests.store.support import METHOD, OTHER_METHOD, Harness, StoreFactory, reason_of
+from tests.store.support import METHOD, OTHER_METHOD, Harness, StoreFactory, error_of, reason_of
 from weft.coordinator.store.alternatives import Alternative
 from weft.coordinator.store.falling_back import alternative_of, at_alternative
 from weft.coordinator.store.history import attempts
@@ -177,6 +177,45 @@ async def test_who_does_not_start_in_time_falls_back_and_has_that_time_again(h: 
     assert await h.state(waiting) is State.RUNNING
     for task_id in (delayed, parked):
         assert await shown(h, task_id) == (OTHER_METHOD, METHOD, State.FAILED)
+
+
+async def test_tasks_leave_a_queue_that_nobody_serves(h: Harness, store_factory: StoreFactory) -> None:
+    owner = await h.agent(lease_s=1e6)
+    retried = await h.submit(falling(retry=TWICE))
+    (claimed,) = await h.claim_all(owner)
+    await h.end(claimed, code_pb2.UNAVAILABLE)
+    await h.pass_time(0.0)
+    plain, last, delayed = await h.submit_many(
+        [Submission(METHOD), at_alternative(falling(Alternative(METHOD)), 1), falling(delay_s=60.0)]
+    )
+    waiting = await h.submit_many(
+        [falling(priority=priority, fairness_key=key) for priority in (3, 9) for key in ("a", "b", "")]
+    )
+    cancelled = await h.submit(falling())
+    await h.cancel(cancelled)
+    await h.pass_time(7.0)
+    queues = [QueueKey(METHOD), QueueKey(METHOD, avoid=owner.agent_id)]
+    assert [await h.leave(queue) for queue in queues] == [len(waiting), 1]
+    assert [await h.leave(queue) for queue in queues] == [0, 0]
+    for task_id in (retried, *waiting):
+        assert await shown(h, task_id) == (OTHER_METHOD, METHOD, State.QUEUED)
+        record = await h.record(task_id)
+        avoided = f", not {owner.agent_id}" if task_id == retried else ""
+        assert reason_of(record)[0] == "NO_AGENT"
+        assert error_of(record).message.endswith(f"queued 7.0 s for an agent for it{avoided}")
+        assert (record.failures, record.ready_at) == (0, h.clock())
+    for task_id, state in (
+        (plain, State.QUEUED),
+        (last, State.QUEUED),
+        (delayed, State.SCHEDULED),
+        (cancelled, State.CANCELLED),
+    ):
+        assert await h.state(task_id) is state
+    h2 = await store_factory.reopen(h, crash=True)
+    await h2.pass_time(10.0)
+    claims = {each.task_id: each for each in await h2.claim_all(await h2.agent(lease_s=1e6))}
+    assert {task_id for task_id, each in claims.items() if each.method == OTHER_METHOD} == {retried, *waiting}
+    assert claims[retried].attempt == 2
 
 
 async def test_a_slow_attempt_falls_back_and_is_revoked(h: Harness) -> None:

@@ -26,6 +26,7 @@ from weft.coordinator.coordinator_figures import CoordinatorFigures, CountedPart
 from weft.coordinator.dispatch.dispatcher import Dispatcher
 from weft.coordinator.dispatch.session_index import SessionIndex
 from weft.coordinator.dispatch.sweeper import Sweeper
+from weft.coordinator.dispatch.unserved_queues import UnservedQueues
 from weft.coordinator.dispatch.wait_spans import WaitSpans
 from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.fleet.discovery_service import DiscoveryService
@@ -147,7 +148,7 @@ class Coordinator(StoreEvents):
         bound = settings.max_message_bytes
         self._direct = DirectCalls(self._discovery.snapshots, self._contracts.find, bound, tracer)
         self._fleet = FleetView(self._store, self._register, self._sessions, self._fleet_sync)
-        self._dispatcher = self._make_dispatcher()
+        self._dispatcher, self._unserved = self._make_dispatcher(), self._make_unserved()
         self._health = ServiceHealth(self._store, self._register, self._contracts)
         self._submission_service = self._make_submissions()
         ticks = TickPass(self._store, self._submission_service, settings.cancel_grace_s)
@@ -181,6 +182,10 @@ class Coordinator(StoreEvents):
         spans = SubmitSpans.of(self._tracer, shared=self._store.shared)
         return SubmissionService(self._store, self._contracts, matching, self._settings, spans)
 
+    def _make_unserved(self) -> UnservedQueues:
+        policies, look = self._contracts.policies, self._fleet_sync.look_now
+        return UnservedQueues(self._store, self._register, policies, look, self._settings.fallback_grace_s)
+
     # -- events of the parts for each other -------------------------------------------------------------------------
 
     def _lease_lost(self, owner: Owner) -> None:
@@ -204,6 +209,7 @@ class Coordinator(StoreEvents):
         await self._run_limits.run_once(now_s)
         self._outcomes.sweep(self._sessions.all(), now_s)
         await self._fleet_sync.run_once(now_s)
+        await self._unserved.run_once(now_s)
         await self._contract_sync.forget(self._register.contracts, self._register.methods, now_s)
 
     # -- what sessions tell (SessionListener) -----------------------------------------------------------------------

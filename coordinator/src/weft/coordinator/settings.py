@@ -80,6 +80,12 @@ class CoordinatorSettings(BaseSettings):
     recovery_grace_s: float = Field(
         5.0, ge=0, le=3600, description="after a restart, wait so long for agents to name their held attempts"
     )
+    fallback_grace_s: float = Field(
+        10.0,
+        ge=0,
+        le=86400,
+        description="tasks that wait while no connected agent can run their method go on at its fallback after so long",
+    )
     cancel_grace_s: float = Field(
         5.0,
         ge=0,

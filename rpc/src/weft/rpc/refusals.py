@@ -216,7 +216,7 @@ def app_unavailable(service: str, agent_id: str) -> Unavailable:
 
 
 def no_agent(message: str, metadata: dict[str, str] | None = None) -> Unavailable:
-    """No agent takes direct calls of a method now."""
+    """No agent takes direct calls of a method now; or no agent could run a task, which went on at its fallback."""
     return Unavailable(message, reason=pb.ERROR_REASON_NO_AGENT, metadata=metadata)
 
 

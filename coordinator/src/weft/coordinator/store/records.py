@@ -336,6 +336,13 @@ class LockRecord:
     waiting: int = 0
 
 
+class LeftQueue(NamedTuple):
+    """How many tasks have left a queue for their next alternatives, and the place to go on at; None: that was its end."""
+
+    moved: int
+    next_at: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class SweepReport:
     """The work of one sweep, and when something is due next (None: nothing known)."""

@@ -16,6 +16,11 @@ def time_limit(limit: str, what: str = "") -> bytes:
     return _outcome(refusals.time_limit(f"the time limit {limit} passed{what and ': '}{what}", limit=limit))
 
 
+def no_agent(what: str) -> bytes:
+    """Why a task went on at its fallback although no attempt failed. `what`: what it waited for (`waited.queued`)."""
+    return _outcome(refusals.no_agent(f"no connected agent could run this method: {what}"))
+
+
 def crash_loop(crashes: int) -> bytes:
     return _outcome(refusals.crash_loop(crashes))
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from weft.coordinator.store import store_outcomes
-from weft.coordinator.store.base import StoreListener
 from weft.coordinator.store.group_store import GroupClosed, GroupFull, TooManyGroups
 from weft.coordinator.store.records import AtLimit, Refused, Submission, TaskRecord, TooManyQueues
 from weft.coordinator.store.rules import State
+from weft.coordinator.store.store_listener import StoreListener
 from weft.rpc import refusals
 from weft.rpc.errors import FailedPrecondition, LimitReached, NotFound, ResourceExhausted, WeftError
 

@@ -91,7 +91,8 @@ const (
 	ErrorReason_ERROR_REASON_METHOD_NOT_HOSTED ErrorReason = 27
 	// UNAVAILABLE: the isolated process that ran the handler died.
 	ErrorReason_ERROR_REASON_ISOLATED_PROCESS_DIED ErrorReason = 28
-	// UNAVAILABLE: no agent takes direct calls of this method now. Metadata: method, agents (that host it).
+	// UNAVAILABLE: no agent takes direct calls of this method now. Metadata: method, agents (that host it). Or, in the record of a task:
+	// no connected agent could run its method for a while, so that it went on at its fallback.
 	ErrorReason_ERROR_REASON_NO_AGENT ErrorReason = 29
 	// UNAVAILABLE: the app behind a sidecar cannot be reached, or reports that it does not serve.
 	ErrorReason_ERROR_REASON_APP_UNAVAILABLE ErrorReason = 30

@@ -201,8 +201,9 @@ type TaskPolicy struct {
 	// Answer equal durable calls with one stored result.
 	Cache *CachePolicy `protobuf:"bytes,14,opt,name=cache,proto3" json:"cache,omitempty"`
 	// Full name of the method that runs instead, with the same request, when a task of this one would fail, or when no connected
-	// agent can run it at its submission. Its request and response types must be the same. It may have a fallback itself; the
-	// chain ends after 8, and must not lead back.
+	// agent can run it: at its submission, or while it waits, for 10 seconds (a setting of coordinators) in which one can run the
+	// fallback. Its request and response types must be the same. It may have a fallback itself; the chain ends after 8, and must not
+	// lead back.
 	//
 	// A task falls back if its retries are spent, if it fails with a code that is not retried, if it crashes too often, if an
 	// attempt takes too long, or if schedule_to_start passes. It does not if it was cancelled, if schedule_to_close has passed, or

@@ -746,8 +746,9 @@ public final class Options {
     /**
      * <pre>
      * Full name of the method that runs instead, with the same request, when a task of this one would fail, or when no connected
-     * agent can run it at its submission. Its request and response types must be the same. It may have a fallback itself; the
-     * chain ends after 8, and must not lead back.
+     * agent can run it: at its submission, or while it waits, for 10 seconds (a setting of coordinators) in which one can run the
+     * fallback. Its request and response types must be the same. It may have a fallback itself; the chain ends after 8, and must not
+     * lead back.
      *
      * A task falls back if its retries are spent, if it fails with a code that is not retried, if it crashes too often, if an
      * attempt takes too long, or if schedule_to_start passes. It does not if it was cancelled, if schedule_to_close has passed, or
@@ -764,8 +765,9 @@ public final class Options {
     /**
      * <pre>
      * Full name of the method that runs instead, with the same request, when a task of this one would fail, or when no connected
-     * agent can run it at its submission. Its request and response types must be the same. It may have a fallback itself; the
-     * chain ends after 8, and must not lead back.
+     * agent can run it: at its submission, or while it waits, for 10 seconds (a setting of coordinators) in which one can run the
+     * fallback. Its request and response types must be the same. It may have a fallback itself; the chain ends after 8, and must not
+     * lead back.
      *
      * A task falls back if its retries are spent, if it fails with a code that is not retried, if it crashes too often, if an
      * attempt takes too long, or if schedule_to_start passes. It does not if it was cancelled, if schedule_to_close has passed, or
@@ -1507,8 +1509,9 @@ public final class Options {
     /**
      * <pre>
      * Full name of the method that runs instead, with the same request, when a task of this one would fail, or when no connected
-     * agent can run it at its submission. Its request and response types must be the same. It may have a fallback itself; the
-     * chain ends after 8, and must not lead back.
+     * agent can run it: at its submission, or while it waits, for 10 seconds (a setting of coordinators) in which one can run the
+     * fallback. Its request and response types must be the same. It may have a fallback itself; the chain ends after 8, and must not
+     * lead back.
      *
      * A task falls back if its retries are spent, if it fails with a code that is not retried, if it crashes too often, if an
      * attempt takes too long, or if schedule_to_start passes. It does not if it was cancelled, if schedule_to_close has passed, or
@@ -1537,8 +1540,9 @@ public final class Options {
     /**
      * <pre>
      * Full name of the method that runs instead, with the same request, when a task of this one would fail, or when no connected
-     * agent can run it at its submission. Its request and response types must be the same. It may have a fallback itself; the
-     * chain ends after 8, and must not lead back.
+     * agent can run it: at its submission, or while it waits, for 10 seconds (a setting of coordinators) in which one can run the
+     * fallback. Its request and response types must be the same. It may have a fallback itself; the chain ends after 8, and must not
+     * lead back.
      *
      * A task falls back if its retries are spent, if it fails with a code that is not retried, if it crashes too often, if an
      * attempt takes too long, or if schedule_to_start passes. It does not if it was cancelled, if schedule_to_close has passed, or
@@ -4680,8 +4684,9 @@ public final class Options {
       /**
        * <pre>
        * Full name of the method that runs instead, with the same request, when a task of this one would fail, or when no connected
-       * agent can run it at its submission. Its request and response types must be the same. It may have a fallback itself; the
-       * chain ends after 8, and must not lead back.
+       * agent can run it: at its submission, or while it waits, for 10 seconds (a setting of coordinators) in which one can run the
+       * fallback. Its request and response types must be the same. It may have a fallback itself; the chain ends after 8, and must not
+       * lead back.
        *
        * A task falls back if its retries are spent, if it fails with a code that is not retried, if it crashes too often, if an
        * attempt takes too long, or if schedule_to_start passes. It does not if it was cancelled, if schedule_to_close has passed, or
@@ -4709,8 +4714,9 @@ public final class Options {
       /**
        * <pre>
        * Full name of the method that runs instead, with the same request, when a task of this one would fail, or when no connected
-       * agent can run it at its submission. Its request and response types must be the same. It may have a fallback itself; the
-       * chain ends after 8, and must not lead back.
+       * agent can run it: at its submission, or while it waits, for 10 seconds (a setting of coordinators) in which one can run the
+       * fallback. Its request and response types must be the same. It may have a fallback itself; the chain ends after 8, and must not
+       * lead back.
        *
        * A task falls back if its retries are spent, if it fails with a code that is not retried, if it crashes too often, if an
        * attempt takes too long, or if schedule_to_start passes. It does not if it was cancelled, if schedule_to_close has passed, or
@@ -4739,8 +4745,9 @@ public final class Options {
       /**
        * <pre>
        * Full name of the method that runs instead, with the same request, when a task of this one would fail, or when no connected
-       * agent can run it at its submission. Its request and response types must be the same. It may have a fallback itself; the
-       * chain ends after 8, and must not lead back.
+       * agent can run it: at its submission, or while it waits, for 10 seconds (a setting of coordinators) in which one can run the
+       * fallback. Its request and response types must be the same. It may have a fallback itself; the chain ends after 8, and must not
+       * lead back.
        *
        * A task falls back if its retries are spent, if it fails with a code that is not retried, if it crashes too often, if an
        * attempt takes too long, or if schedule_to_start passes. It does not if it was cancelled, if schedule_to_close has passed, or
@@ -4765,8 +4772,9 @@ public final class Options {
       /**
        * <pre>
        * Full name of the method that runs instead, with the same request, when a task of this one would fail, or when no connected
-       * agent can run it at its submission. Its request and response types must be the same. It may have a fallback itself; the
-       * chain ends after 8, and must not lead back.
+       * agent can run it: at its submission, or while it waits, for 10 seconds (a setting of coordinators) in which one can run the
+       * fallback. Its request and response types must be the same. It may have a fallback itself; the chain ends after 8, and must not
+       * lead back.
        *
        * A task falls back if its retries are spent, if it fails with a code that is not retried, if it crashes too often, if an
        * attempt takes too long, or if schedule_to_start passes. It does not if it was cancelled, if schedule_to_close has passed, or
@@ -4788,8 +4796,9 @@ public final class Options {
       /**
        * <pre>
        * Full name of the method that runs instead, with the same request, when a task of this one would fail, or when no connected
-       * agent can run it at its submission. Its request and response types must be the same. It may have a fallback itself; the
-       * chain ends after 8, and must not lead back.
+       * agent can run it: at its submission, or while it waits, for 10 seconds (a setting of coordinators) in which one can run the
+       * fallback. Its request and response types must be the same. It may have a fallback itself; the chain ends after 8, and must not
+       * lead back.
        *
        * A task falls back if its retries are spent, if it fails with a code that is not retried, if it crashes too often, if an
        * attempt takes too long, or if schedule_to_start passes. It does not if it was cancelled, if schedule_to_close has passed, or

@@ -12,7 +12,7 @@ from weft.coordinator.store import history, rules, store_outcomes, waited
 from weft.coordinator.store.embedded.claim_guard import ClaimGuard
 from weft.coordinator.store.embedded.leases import Lease
 from weft.coordinator.store.embedded.task_table import TaskTable
-from weft.coordinator.store.embedded.unfinished_task import Saved, StreamState, UnfinishedTask
+from weft.coordinator.store.embedded.unfinished_task import Saved, StreamState, UnfinishedTask, may_fall_back
 from weft.coordinator.store.records import (
     AttemptRef,
     AttemptReport,
@@ -192,7 +192,7 @@ class AttemptMoves:
                 return Verdict.RETRYING
             # There is no time for another attempt: its outcome is the task's.
             state = State.FAILED
-        if state is State.FAILED and self._falls_back(task, report.code, now):
+        if state is State.FAILED and may_fall_back(task, report.code, now):
             task.record_attempt(now, history.trimmed(report.code, report.outcome))
             table.fall_back(task, report.outcome, now)
             return Verdict.RETRYING
@@ -201,14 +201,6 @@ class AttemptMoves:
         else:
             table.end(task, state, report.outcome, now)
         return Verdict.STORED
-
-    @staticmethod
-    def _falls_back(task: UnfinishedTask, code: int, now: float) -> bool:
-        """Whether a task that would fail goes to its next alternative instead."""
-        if task.alternatives is None or not task.alternatives.has_next:
-            return False
-        close_at = None if task.limits is None else task.limits.close_at
-        return rules.falls_back(code, cancel_requested=task.cancel is not None, close_at=close_at, now=now)
 
     def crash(self, task: UnfinishedTask, now: float) -> None:
         """End an attempt that was lost with its agent."""
@@ -232,7 +224,7 @@ class AttemptMoves:
             table.end_cancelled(task, cancel.reason, now)
             return Verdict.STORED
         crash_loop = store_outcomes.crash_loop(task.crashes)
-        if self._falls_back(task, code_pb2.ABORTED, now):
+        if may_fall_back(task, code_pb2.ABORTED, now):
             table.fall_back(task, crash_loop, now)
             return Verdict.RETRYING
         table.end(task, state, crash_loop, now)
@@ -344,7 +336,7 @@ class AttemptMoves:
                 return True
             if limits.start_by <= now and task.attempt == limits.fresh_attempt and not task.held_back:
                 outcome = self._time_limit("schedule_to_start", task, now)
-                if self._falls_back(task, code_pb2.DEADLINE_EXCEEDED, now):
+                if may_fall_back(task, code_pb2.DEADLINE_EXCEEDED, now):
                     table.fall_back(task, outcome, now)
                 else:
                     table.end(task, State.FAILED, outcome, now)

@@ -24,7 +24,6 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from weft.coordinator.store.base import StoreListener
 from weft.coordinator.store.embedded import at_limit, bodies, run_limit_table, store_file, task_queries
 from weft.coordinator.store.embedded.agent_table import AgentTable
 from weft.coordinator.store.embedded.attempt_moves import AttemptMoves
@@ -54,6 +53,7 @@ from weft.coordinator.store.records import (
     ClaimRequest,
     Enqueued,
     EnqueueResult,
+    LeftQueue,
     Owner,
     ProgressItem,
     ProgressRow,
@@ -66,6 +66,7 @@ from weft.coordinator.store.records import (
 )
 from weft.coordinator.store.rules import ANY_AGENT, QueueKey
 from weft.coordinator.store.store_config import StoreLimits
+from weft.coordinator.store.store_listener import StoreListener
 from weft.coordinator.store.store_refusals import tell_not_stored
 from weft.coordinator.store.task_figures import StoreFigures
 from weft.coordinator.store.task_ids import NumberGenerator, created_at, format_id, parse_id
@@ -356,6 +357,9 @@ class EmbeddedStore(EmbeddedFleet, EmbeddedRows, EmbeddedGroups):
 
     async def retry(self, task_id: str) -> TaskRecord | None:
         return await task_queries.retry(self._core, task_id)
+
+    async def leave_queue(self, queue: QueueKey, at: int, limit: int) -> LeftQueue:
+        return await task_queries.leave_queue(self._core, queue, at, limit)
 
     async def get(
         self, task_ids: Sequence[str], *, payloads: bool = True, history: bool = False

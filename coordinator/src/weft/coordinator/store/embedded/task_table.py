@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 from weft.coordinator.store import store_outcomes
 from weft.coordinator.store.alternatives import Alternatives
-from weft.coordinator.store.base import StoreListener
 from weft.coordinator.store.embedded.commit_group import CommitGroup
 from weft.coordinator.store.embedded.gate_table import GateTable
 from weft.coordinator.store.embedded.group_table import GroupTable
@@ -32,6 +31,7 @@ from weft.coordinator.store.falling_back import at_alternative
 from weft.coordinator.store.queue_depths import by_base
 from weft.coordinator.store.records import AttemptRef, Owner, QueueDepth, Submission
 from weft.coordinator.store.rules import HIGHEST_PRIORITY, TRANSITIONS, QueueKey, State
+from weft.coordinator.store.store_listener import StoreListener
 from weft.coordinator.store.task_figures import END_OF_STATE, StoreFigures, TaskEvent
 from weft.coordinator.store.task_ids import format_id
 

@@ -17,7 +17,7 @@ from weft.coordinator.store.embedded.task_spec import TaskSpec
 from weft.coordinator.store.history import History, extended, rerun
 from weft.coordinator.store.records import AttemptRecord, Owner, Submission, TaskRecord, Verdict
 from weft.coordinator.store.reruns import Rerun
-from weft.coordinator.store.rules import BACKSTOP_S, State, attempt_deadline
+from weft.coordinator.store.rules import BACKSTOP_S, State, attempt_deadline, falls_back
 from weft.coordinator.store.task_ids import format_id
 
 NEVER = math.inf
@@ -341,3 +341,11 @@ class UnfinishedTask:
         if self.gates is not None and self.gates.parked and self.gates.lot is not None:
             record.limited_by = str(self.gates.lot.gate.key)
         return record
+
+
+def may_fall_back(task: UnfinishedTask, code: int, now: float) -> bool:
+    """Whether a task goes to its next alternative, if it would fail with this code."""
+    alternatives, limits = task.alternatives, task.limits
+    if limits is None or alternatives is None or not alternatives.has_next:
+        return False
+    return falls_back(code, cancel_requested=task.cancel is not None, close_at=limits.close_at, now=now)

@@ -336,6 +336,9 @@ def _named_outcome(name: str) -> bytes:
     kind, _, about = name.partition(":")
     if kind == "time_limit":
         return _time_limit(about)
+    if kind == "no_agent":
+        seconds, _, text = about.partition("\n")
+        return store_outcomes.no_agent(waited.queued(float(seconds), text))
     if kind == "crash_loop":
         return store_outcomes.crash_loop(int(about))
     return store_outcomes.cancelled(about)

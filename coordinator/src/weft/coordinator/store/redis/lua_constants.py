@@ -49,6 +49,7 @@ def _values() -> Mapping[str, str]:
         "CODE_CANCELLED": code_pb2.CANCELLED,
         "DEADLINE_EXCEEDED": code_pb2.DEADLINE_EXCEEDED,
         "ABORTED": code_pb2.ABORTED,
+        "UNAVAILABLE": code_pb2.UNAVAILABLE,
         "BACKSTOP_S": BACKSTOP_S,
         "HIGHEST_PRIORITY": HIGHEST_PRIORITY,
         "MAX_HISTORY": MAX_ATTEMPTS,

@@ -22,7 +22,6 @@ from typing import Any, TypeVar
 
 from redis.exceptions import RedisError
 
-from weft.coordinator.store.base import StoreListener
 from weft.coordinator.store.records import AttemptRef, Owner
 from weft.coordinator.store.redis import task_reads
 from weft.coordinator.store.redis.encoding import queue_key, record_of, task, unpack
@@ -31,6 +30,7 @@ from weft.coordinator.store.redis.redis_errors import Refusals, refusal
 from weft.coordinator.store.redis.redis_keys import RedisKeys
 from weft.coordinator.store.redis.scripts import Reply, Scripts
 from weft.coordinator.store.rules import QueueKey, State
+from weft.coordinator.store.store_listener import StoreListener
 from weft.coordinator.store.store_refusals import tell_lost
 from weft.rpc import refusals
 from weft.rpc.errors import Unavailable

@@ -14,7 +14,6 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from weft.coordinator.store import history as attempts
-from weft.coordinator.store.base import StoreListener
 from weft.coordinator.store.open_errors import StoreError
 from weft.coordinator.store.paging import ListFilter, Page
 from weft.coordinator.store.records import (
@@ -23,6 +22,7 @@ from weft.coordinator.store.records import (
     Claimed,
     ClaimRequest,
     EnqueueResult,
+    LeftQueue,
     Owner,
     ProgressItem,
     ProgressRow,
@@ -47,6 +47,7 @@ from weft.coordinator.store.redis.scripts import Scripts
 from weft.coordinator.store.redis.write_buffer import WriteBuffer
 from weft.coordinator.store.rules import QueueKey, State
 from weft.coordinator.store.store_config import StoreLimits
+from weft.coordinator.store.store_listener import StoreListener
 from weft.coordinator.store.store_refusals import not_retryable, payload_dropped
 from weft.coordinator.store.task_figures import StoreFigures
 from weft.rpc.errors import Unavailable
@@ -326,6 +327,11 @@ class RedisStore(RedisFleet, RedisGates, RedisRows, RedisGroups):
             "progress", task_reads.progress(self._link.client, self._link.keys, task_id, after, limit)
         )
         return rows
+
+    async def leave_queue(self, queue: QueueKey, at: int, limit: int) -> LeftQueue:
+        text = self._link.listener.waits_for(queue, paused=False)
+        moved, next_at = await self._link.run("leave_queue", [queue_name(queue), at, limit, text])
+        return LeftQueue(moved, next_at if next_at is not False else None)
 
     async def sweep(self, limit: int) -> SweepReport:
         self._buffer.flush()
