@@ -6,12 +6,16 @@ import asyncio
 from typing import Any
 from unittest.mock import AsyncMock
 
+from probe.v1.probe_pb2 import ProbeRequest
 from tests.support.lightweight import CONTRACT, ECHO
 from weft.coordinator.calls.submission import SubmissionService
 from weft.coordinator.contracts.contract_catalogue import Contract, Contracts
 from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.fleet.matching import Matching
 from weft.coordinator.settings import CoordinatorSettings
+from weft.v1 import group_pb2
+
+CALLBACK = group_pb2.GroupCallback(method=ECHO, payload=ProbeRequest(text="then").SerializeToString())
 
 
 class Died(BaseException):

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from probe.v1.probe_pb2 import ProbeRequest
-from tests.store.dying_store import Died, DyingStore, submissions_of
+from tests.store.dying_store import CALLBACK, Died, DyingStore, submissions_of
 from tests.store.support import METHOD, Harness
 from tests.support.lightweight import ECHO
 from weft.coordinator.groups.callback_pass import (
@@ -24,8 +23,6 @@ from weft.coordinator.store.group_store import AT_END
 from weft.coordinator.store.paging import ListFilter
 from weft.coordinator.store.records import Submission
 from weft.v1 import group_pb2, task_pb2
-
-CALLBACK = group_pb2.GroupCallback(method=ECHO, payload=ProbeRequest(text="then").SerializeToString())
 
 
 def callbacks(store: Any, **more: Any) -> CallbackPass:

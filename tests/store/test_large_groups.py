@@ -14,10 +14,9 @@ import time
 import pytest
 from redis.asyncio import Redis
 
-from tests.store.dying_store import submissions_of
+from tests.store.dying_store import CALLBACK, submissions_of
 from tests.store.factories import redis_url
 from tests.store.support import METHOD, Harness
-from tests.store.test_group_callbacks import CALLBACK
 from tests.support.lightweight import ECHO
 from weft.coordinator.groups.callback_pass import CallbackPass
 from weft.coordinator.groups.group_codec import group_message, packed_note

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from types import SimpleNamespace
 from typing import Any
 
-from tests.store.conformance.test_fallbacks import TWICE, falling, shown
+from tests.store.falling import TWICE, falling, shown
 from tests.store.support import METHOD, OTHER_METHOD, Harness
 from weft.coordinator.dispatch.unserved_queues import UnservedQueues
 from weft.coordinator.store.records import Submission

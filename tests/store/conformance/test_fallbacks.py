@@ -3,36 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from google.rpc import code_pb2
 
+from tests.store.falling import ONCE, THIRD, TWICE, falling, shown
 from tests.store.support import METHOD, OTHER_METHOD, Harness, StoreFactory, error_of, reason_of
 from weft.coordinator.store.alternatives import Alternative
-from weft.coordinator.store.falling_back import alternative_of, at_alternative
+from weft.coordinator.store.falling_back import at_alternative
 from weft.coordinator.store.history import attempts
 from weft.coordinator.store.paging import ListFilter
 from weft.coordinator.store.records import AtLimit, Enqueued, Submission, Verdict
 from weft.coordinator.store.rules import QueueKey, Requirements, State, TaskRetryPolicy
 from weft.coordinator.store.run_limits import LimitAction, LockClaim, RunLimitRule
 from weft.v1 import session_pb2
-
-THIRD = "acme.v1.Analyst/Guess"
-ONCE = TaskRetryPolicy(max_attempts=1, max_crashes=0)
-TWICE = TaskRetryPolicy(max_attempts=2, initial_backoff_s=0.0, max_crashes=1)
-
-
-def falling(*further: Alternative, **fields: Any) -> Submission:
-    """A submission with fallbacks."""
-    given = replace(Submission(METHOD, b"p", retry=ONCE), **fields)
-    steps = further or (Alternative(OTHER_METHOD, retry=TWICE),)
-    return replace(given, alternatives=(alternative_of(given), *steps))
-
-
-async def shown(h: Harness, task_id: str) -> tuple[str, str, State]:
-    record = await h.record(task_id)
-    return record.submission.method, record.submission.fallback_of, record.state
 
 
 async def test_a_failed_task_goes_on_at_its_fallback(h: Harness) -> None:
