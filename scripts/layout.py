@@ -83,6 +83,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
         "weft/agent/session/host_metering",
         "weft/agent/session/host_readings",
         "weft/cli/bench",
+        "weft/rpc/process/process_readings",
     ),
     "pynvml": ("weft/agent/session/host_readings",),
     "pydantic": ("weft/coordinator/settings", "weft/agent", "weft/cli"),

@@ -13,6 +13,7 @@ from weft.rpc.telemetry.coordinator_metrics import COORDINATOR_METRICS
 from weft.rpc.telemetry.exposition import sample_name
 from weft.rpc.telemetry.figures import MetricSpec
 from weft.rpc.telemetry.host_metrics import HOST_METRICS
+from weft.rpc.telemetry.process_metrics import PROCESS_METRICS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "how-to" / "metrics.md"
@@ -23,7 +24,8 @@ GROUPS: dict[str, tuple[MetricSpec, ...]] = {
     "Coordinators": COORDINATOR_METRICS,
     "Agents": AGENT_METRICS,
     "Sidecars, besides": SIDECAR_METRICS,
-    "Hosts and processes of agents": HOST_METRICS,
+    "Processes: coordinators, agents and sidecars": PROCESS_METRICS,
+    "Hosts of agents": HOST_METRICS,
     "Calls, at coordinators and agents": RPC_METRICS,
     "Direct calls made, at coordinators and agents": BALANCER_METRICS,
 }

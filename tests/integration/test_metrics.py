@@ -20,10 +20,13 @@ from weft.rpc.telemetry.call_figures import RPC_METRICS
 from weft.rpc.telemetry.coordinator_metrics import COORDINATOR_METRICS
 from weft.rpc.telemetry.exposition import prometheus_name
 from weft.rpc.telemetry.host_metrics import ALWAYS, CUSTOM, HOST_METRICS
+from weft.rpc.telemetry.process_metrics import PROCESS_ALWAYS, PROCESS_METRICS
 from weft.v1 import agent_pb2, agent_pb2_grpc
 from weft.v1 import coordinator_pb2 as api
 
 CALL = "probe.v1.ProbeService/Call"
+# Those of processes in a container with limits.
+_LIMITS = {prometheus_name(spec) for spec in PROCESS_METRICS if spec not in PROCESS_ALWAYS}
 _UNITS = ("_seconds", "_bytes", "_ratio")
 _TRACE = f"00-{'7' * 32}-{'1' * 16}-01"
 
@@ -57,8 +60,12 @@ async def test_metrics_of_a_mesh(mesh: MeshHarness) -> None:
     await mesh.eventually(counted, "the queue is seen")
     found = await scrape(address)
     _check_form(found)
-    names = {prometheus_name(spec) for spec in (*COORDINATOR_METRICS, *RPC_METRICS, *BALANCER_METRICS)}
-    assert found.families.keys() == names
+    own = (*COORDINATOR_METRICS, *RPC_METRICS, *BALANCER_METRICS, *PROCESS_ALWAYS)
+    assert found.families.keys() - _LIMITS == {prometheus_name(spec) for spec in own}
+    assert found.value("process_memory_usage_bytes") > 1_000_000
+    assert found.value("weft_log_lines_lost_total") == 0
+    assert found.value("weft_spans_dropped_total", reason="failed") == 0
+    assert found.value("weft_queue_tasks", method=CALL, state="without_agent") == 1
     assert found.value("weft_tasks_submitted_total", method=CALL) == 7
     assert found.value("weft_tasks_ended_total", method=CALL, outcome="succeeded") == 5
     assert found.value("weft_tasks_ended_total", method=CALL, outcome="failed") == 1
@@ -104,8 +111,9 @@ async def _check_agent(mesh: MeshHarness) -> None:
         assert [result.id async for message in stream for result in message.results] == [1]
     found = await scrape(address_in(mesh.folder / "a1.log"))
     _check_form(found)
-    own = {prometheus_name(spec) for spec in (*AGENT_METRICS, *RPC_METRICS, *BALANCER_METRICS)}
-    assert found.families.keys() - {prometheus_name(spec) for spec in HOST_METRICS} == own
+    always = (*AGENT_METRICS, *RPC_METRICS, *BALANCER_METRICS, *PROCESS_ALWAYS)
+    own = {prometheus_name(spec) for spec in always}
+    assert found.families.keys() - _LIMITS - {prometheus_name(spec) for spec in HOST_METRICS} == own
     assert {prometheus_name(spec) for spec in (*ALWAYS, CUSTOM)} <= found.families.keys()
     assert found.value("system_memory_usage_bytes", system_memory_state="used") > 1_000_000
     assert found.value("system_cpu_time_seconds_total", cpu_logical_number="0", cpu_mode="user") > 0

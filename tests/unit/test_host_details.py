@@ -12,11 +12,11 @@ import pytest
 from weft.agent import Agent
 from weft.agent.errors import HostingError
 from weft.agent.gauges import MOST_GAUGES, Gauges
-from weft.agent.session import host_readings
 from weft.agent.session.host_details import FIRST_S, INTERVAL_S, DetailSampler
 from weft.agent.session.host_figures import HostSampler
 from weft.cli.rendering.agent_facts import facts
 from weft.cli.rendering.documents import agent_document
+from weft.rpc.process import process_readings
 from weft.testing import mesh_of
 from weft.v1 import fleet_pb2
 
@@ -82,9 +82,9 @@ def test_limits_of_a_container(
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text + "\n")
-    monkeypatch.setattr(host_readings, "_CGROUP", tmp_path)
-    assert host_readings.cpu_limit() == cores
-    assert host_readings.memory_limit() == memory
+    monkeypatch.setattr(process_readings, "_CGROUP", tmp_path)
+    assert process_readings.cpu_limit() == cores
+    assert process_readings.memory_limit() == memory
 
 
 def test_gauges_are_checked() -> None:

@@ -38,12 +38,14 @@ class Kept:
         self.open.set()
         self.blocked = threading.Event()
         self.ended = False
+        self.takes = True
 
-    def export(self, records: Sequence[SpanRecord], spans: Sequence[Any]) -> None:
+    def export(self, records: Sequence[SpanRecord], spans: Sequence[Any]) -> bool:
         self.blocked.set()
         self.open.wait(20)
         self.batches.append(len(records) + len(spans))
         self.records += records
+        return self.takes
 
     def shutdown(self) -> None:
         self.ended = True
@@ -91,7 +93,7 @@ def test_a_full_queue_drops_counts_and_says_so(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_sink_that_raises_or_hangs_is_survived() -> None:
     class Raising(Kept):
-        def export(self, records: Sequence[SpanRecord], spans: Sequence[Any]) -> None:
+        def export(self, records: Sequence[SpanRecord], spans: Sequence[Any]) -> bool:
             raise RuntimeError("no")
 
     kept, hanging = Kept(), Kept()
@@ -99,11 +101,22 @@ def test_a_sink_that_raises_or_hangs_is_survived() -> None:
     log.add(record())
     assert log.close(20)
     assert len(kept.records) == 1
+    assert log.failed == 1
     hanging.open.clear()
     log = SpanLog([hanging], {})
     log.add(record())
     assert not log.close(0.05)
     assert hanging.ended
+
+
+def test_spans_that_a_receiver_does_not_take_are_counted() -> None:
+    before = span_log.dropped_spans()
+    sink = Kept()
+    sink.takes = False
+    log = SpanLog([sink], {})
+    log.add(record())
+    assert log.close(20)
+    assert span_log.dropped_spans()["failed"] == before["failed"] + 1
 
 
 @pytest.mark.parametrize(

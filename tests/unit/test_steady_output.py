@@ -112,6 +112,7 @@ def test_it_goes_on_where_it_can_be_written_again(tmp_path: Path) -> None:
     writer.write(b"3\n")
     writer.write(b"4\n")
     assert path.read_bytes() == b"<3 lost>\n3\n4\n"
+    assert writer.lost == 3
 
 
 @settings(max_examples=30, deadline=None)

@@ -21,6 +21,7 @@ from weft.rpc.telemetry import host_metrics
 from weft.rpc.telemetry.call_figures import CallFigures
 from weft.rpc.telemetry.figures import Counter, Figures, Histogram, Labels, sampled_trace
 from weft.rpc.telemetry.metrics_endpoint import MetricsBindError, MetricsEndpoint
+from weft.rpc.telemetry.process_metering import ask_process
 from weft.v1 import task_pb2
 
 # google.rpc.Code: OK, CANCELLED, DEADLINE_EXCEEDED.
@@ -47,6 +48,7 @@ class AgentFigures:
         self._egress: Balancer | None = None
         ask_balancers(self.figures, self._all_balancers)
         ask_host(self.figures)
+        ask_process(self.figures)
 
     def ended(
         self, attempt: HeldAttempt, outcome: task_pb2.Outcome, *, crashed: bool, began_s: float | None

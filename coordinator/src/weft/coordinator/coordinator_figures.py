@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from weft.coordinator.calls.submission import SubmissionService
 from weft.coordinator.calls.task_subscriptions import TaskSubscriptions
+from weft.coordinator.fleet.agent_register import AgentRegister
 from weft.coordinator.sessions.sessions import Sessions
 from weft.coordinator.store.base import Store
 from weft.coordinator.store.queue_depths import together
@@ -26,6 +28,7 @@ from weft.rpc.process.logs import get_logger
 from weft.rpc.telemetry import coordinator_metrics as metrics
 from weft.rpc.telemetry.figures import Figures, Labels
 from weft.rpc.telemetry.metrics_endpoint import MetricsEndpoint
+from weft.rpc.telemetry.process_metering import ask_process
 from weft.rpc.telemetry.providers import exporter_names
 
 log = get_logger(__name__)
@@ -40,6 +43,7 @@ class CountedParts(NamedTuple):
     """The parts of a coordinator that keep numbers."""
 
     store: Store
+    register: AgentRegister
     sessions: Sessions
     subscriptions: TaskSubscriptions
     submissions: SubmissionService
@@ -62,6 +66,9 @@ class CoordinatorFigures:
         self._leases_lost = self.figures.counter(metrics.LEASES_LOST)
         self._lag = self.figures.histogram(metrics.LAG)
         self._queues: Mapping[str, QueueDepth] = {}
+        # Queued tasks by method, of queues whose tasks no agent takes.
+        self._without_agent: Mapping[str, int] = {}
+        ask_process(self.figures)
         self._tasks: list[asyncio.Task[None]] = []
 
     def lease_lost(self) -> None:
@@ -69,8 +76,8 @@ class CoordinatorFigures:
 
     def ask(self, parts: CountedParts) -> None:
         """Ask these parts at each reading."""
-        store, sessions, subscriptions, submissions, calls, balancer = parts
-        self._store = store
+        store, register, sessions, subscriptions, submissions, calls, balancer = parts
+        self._store, self._register = store, register
         figures = self.figures
         figures.include(store.figures.figures)
         figures.ask(metrics.STALE, lambda: sessions.results_refused)
@@ -130,13 +137,17 @@ class CoordinatorFigures:
     async def look(self) -> None:
         """Look at the queues."""
         found: dict[str, QueueDepth] = {}
+        without_agent: Counter[str] = Counter()
         # Those of one method, with different requirements, together.
         for key, depth in (await self._store.depths()).items():
             label = self.figures.names.label(key.method)
             known = found.get(label)
             found[label] = depth if known is None else together(known, depth)
+            if depth.queued and not self._register.can_run(key):
+                without_agent[label] += depth.queued
         # A method whose queue has become empty has 0 tasks from now on.
         self._queues = dict.fromkeys(self._queues, QueueDepth()) | found
+        self._without_agent = without_agent
 
     async def _look_on(self) -> None:
         while True:
@@ -158,6 +169,7 @@ class CoordinatorFigures:
         for method, depth in self._queues.items():
             yield (method, "queued"), depth.queued
             yield (method, "limited"), depth.limited
+            yield (method, "without_agent"), self._without_agent.get(method, 0)
             yield (method, "scheduled"), depth.scheduled
             yield (method, "running"), depth.running
 

@@ -312,7 +312,7 @@ class Coordinator(StoreEvents):
         reflection = Reflection(self._contracts, [name for name in OWN_SERVICES if name] + [_HEALTH])
         # In this order: the last one takes each method that no other handler has.
         server.add_generic_rpc_handlers((reflection, HealthLists(self._health), timing.timed(calls)))
-        parts = self._store, self._sessions, self._subscriptions, self._submission_service
+        parts = self._store, self._register, self._sessions, self._subscriptions, self._submission_service
         self._figures.ask(CountedParts(*parts, calls.admission, self._direct.balancer))
         return server
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import psutil
 
 from weft.agent.session import host_readings
+from weft.rpc.process import process_readings
 from weft.v1 import fleet_pb2
 
 INTERVAL_S = 30.0
@@ -55,7 +56,7 @@ class DetailSampler:
         cores = psutil.cpu_percent(percpu=True)[: host_readings.MOST_CORES]
         detail.core_ratios.extend(min(1.0, each / 100.0) for each in cores)
         detail.load_averages.extend(host_readings.load_average())
-        detail.cpu_limit_cores = host_readings.cpu_limit() or 0.0
+        detail.cpu_limit_cores = process_readings.cpu_limit() or 0.0
 
     @staticmethod
     def _memory(detail: fleet_pb2.HostDetail) -> None:
@@ -63,12 +64,12 @@ class DetailSampler:
         detail.memory_bytes = memory.total
         detail.used_memory_bytes = memory.total - memory.available
         detail.swap_bytes, detail.used_swap_bytes = swap.total, swap.used
-        detail.memory_limit_bytes = host_readings.memory_limit() or 0
+        detail.memory_limit_bytes = process_readings.memory_limit() or 0
 
     @staticmethod
     def _process(detail: fleet_pb2.HostDetail) -> None:
-        detail.open_files = host_readings.open_files()
-        detail.threads = host_readings.threads()
+        detail.open_files = process_readings.open_files()
+        detail.threads = process_readings.threads()
 
     @staticmethod
     def _gpus(detail: fleet_pb2.HostDetail) -> None:

@@ -16,8 +16,7 @@ _PERIODS = ("1m", "5m", "15m")
 
 
 def ask_host(figures: Figures) -> None:
-    """Export the figures of this host and process."""
-    process = psutil.Process()
+    """Export the figures of this host."""
     figures.ask(metrics.CPU_TIME, _cpu_times)
     figures.ask(metrics.LOAD, _load)
     figures.ask(metrics.MEMORY, _memory)
@@ -25,20 +24,6 @@ def ask_host(figures: Figures) -> None:
     figures.ask(metrics.FILESYSTEM, _filesystems)
     figures.ask(metrics.DISK_IO, _disk_io)
     figures.ask(metrics.NETWORK_IO, _network_io)
-
-    def process_cpu() -> Numbers:
-        times = process.cpu_times()
-        yield ("user",), times.user
-        yield ("system",), times.system
-
-    figures.ask(metrics.PROCESS_CPU, process_cpu)
-    figures.ask(metrics.PROCESS_MEMORY, lambda: process.memory_info().rss)
-    figures.ask(metrics.PROCESS_FILES, host_readings.open_files)
-    figures.ask(metrics.PROCESS_THREADS, host_readings.threads)
-    if host_readings.cpu_limit() is not None:
-        figures.ask(metrics.CPU_LIMIT, lambda: host_readings.cpu_limit() or 0.0)
-    if host_readings.memory_limit() is not None:
-        figures.ask(metrics.MEMORY_LIMIT, lambda: host_readings.memory_limit() or 0.0)
     if host_readings.has_gpus():
         figures.ask(metrics.GPU_USE, lambda: _by_gpu("use_ratio"))
         figures.ask(metrics.GPU_MEMORY, lambda: _by_gpu("used_memory_bytes"))

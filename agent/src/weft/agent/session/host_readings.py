@@ -1,4 +1,4 @@
-"""What psutil, the cgroup and NVIDIA's library say of this host and process, at this moment. From any thread.
+"""What psutil and NVIDIA's library say of this host, at this moment. From any thread.
 
 A function raises where the host does not tell: a hardened container may hide /proc.
 """
@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
@@ -18,8 +16,6 @@ import psutil
 MOST_PARTITIONS = 32
 MOST_INTERFACES = 32
 MOST_CORES = 256
-_CGROUP = Path("/sys/fs/cgroup")
-_NO_LIMIT = 1 << 60
 
 
 class Partition(NamedTuple):
@@ -73,34 +69,6 @@ def interfaces() -> Iterator[tuple[str, int, int]]:
         yield name, counters[name].bytes_sent, counters[name].bytes_recv
 
 
-def cpu_limit() -> float | None:
-    """Cores that the cgroup allows; None: it sets no limit."""
-    text = _cgroup_text("cpu.max")
-    if text is not None:
-        quota, _, period = text.partition(" ")
-        return None if quota == "max" else int(quota) / int(period or 100_000)
-    old_quota = _cgroup_text("cpu/cpu.cfs_quota_us")
-    if old_quota is None or int(old_quota) <= 0:
-        return None
-    return int(old_quota) / int(_cgroup_text("cpu/cpu.cfs_period_us") or 100_000)
-
-
-def memory_limit() -> int | None:
-    """Bytes that the cgroup allows; None: it sets no limit."""
-    text = _cgroup_text("memory.max") or _cgroup_text("memory/memory.limit_in_bytes")
-    if text is None or text == "max" or int(text) >= _NO_LIMIT:
-        return None
-    return int(text)
-
-
-def _cgroup_text(name: str) -> str | None:
-    # The file of this process' own group in a container: there the group is the root of what is mounted.
-    try:
-        return (_CGROUP / name).read_text().strip()
-    except OSError:
-        return None
-
-
 def has_gpus() -> bool:
     """Whether this host has GPUs of NVIDIA that can be looked at."""
     try:
@@ -140,17 +108,3 @@ def _nvidia() -> Any:
 def load_average() -> tuple[float, float, float]:
     """Processes that run or wait for a core, over 1, 5 and 15 minutes."""
     return psutil.getloadavg()
-
-
-def open_files() -> int:
-    """Open files and sockets of this process."""
-    return _process().num_fds() if os.name == "posix" else len(_process().open_files())
-
-
-def threads() -> int:
-    return _process().num_threads()
-
-
-@functools.cache
-def _process() -> psutil.Process:
-    return psutil.Process()

@@ -32,6 +32,9 @@ class SteadyWriter:
     Args:
         descriptor: the descriptor. It may be closed, and may be reopened on another file.
         notice: makes the notice that is written when writing works again, from the number of lost writes.
+
+    Attributes:
+        lost: writes that were lost.
     """
 
     def __init__(self, descriptor: int, notice: Callable[[int], bytes] | None = None) -> None:
@@ -48,8 +51,8 @@ class SteadyWriter:
         # The thread has taken data from the queue, and has not written it yet.
         self._writing = False
         self._thread: threading.Thread | None = None
-        # Lost writes that no notice has told of.
-        self._lost = 0
+        # Lost writes that no notice has told of, and all.
+        self._lost = self.lost = 0
 
     def write(self, data: bytes) -> None:
         """Write the data now, queue it, or drop it."""
@@ -60,13 +63,13 @@ class SteadyWriter:
                 try:
                     data = data[self._non_blocking.write(data) :]
                 except OSError:
-                    self._lost += 1
+                    self._lose()
                     return
                 self._lost = 0
             if not data:
                 return
             if self._queue and self._queued_bytes + len(data) > MAX_QUEUED_BYTES:
-                self._lost += 1
+                self._lose()
                 return
             self._queue.append(data)
             self._queued_bytes += len(data)
@@ -85,7 +88,7 @@ class SteadyWriter:
             thread.start()
         except RuntimeError:
             # The system has no more threads now, or the interpreter is ending.
-            self._lost += len(self._queue)
+            self._lose(len(self._queue))
             self._queue.clear()
             self._queued_bytes = 0
         else:
@@ -117,7 +120,12 @@ class SteadyWriter:
             except Exception:
                 # After any error, the next write may work.
                 lost += 1
+                self.lost += 1
         return lost
+
+    def _lose(self, writes: int = 1) -> None:
+        self._lost += writes
+        self.lost += writes
 
 
 class _NonBlockingWriter:
@@ -235,6 +243,11 @@ def drain(timeout_s: float = END_TIMEOUT_S) -> None:
     """Wait until queued data is written. Call it before the process ends in a way that skips Python's exit functions."""
     for writer in list(_writers):
         writer.drain(timeout_s)
+
+
+def lost_writes() -> int:
+    """Writes of this process that were lost, to all its writers."""
+    return sum(writer.lost for writer in list(_writers))
 
 
 def _same_file(one: int, other: int) -> bool:

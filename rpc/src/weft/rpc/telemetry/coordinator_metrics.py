@@ -70,8 +70,8 @@ QUEUE = MetricSpec(
     "weft.queue.tasks",
     "gauge",
     "{task}",
-    "Unfinished tasks of the store, by state: queued (limited ones included), limited (waits for a run limit or a lock), scheduled"
-    " or running.",
+    "Unfinished tasks of the store, by state: queued (those of the next two included), limited (waits for a run limit or a lock),"
+    " without_agent (no agent will take them unless somebody acts), scheduled or running.",
     (METHOD, STATE),
 )
 OLDEST = MetricSpec(

@@ -1,4 +1,4 @@
-"""The metrics of an agent's host and process, and of what its program reports itself.
+"""The metrics of an agent's host, and of what its program reports itself.
 
 Names and attributes are OpenTelemetry's (https://opentelemetry.io/docs/specs/semconv/system), except those that it has none for.
 """
@@ -49,21 +49,6 @@ NETWORK_IO = MetricSpec(
     "Bytes sent and received by each network interface.",
     ("network.interface.name", "network.io.direction"),
 )
-PROCESS_CPU = MetricSpec("process.cpu.time", "counter", "s", "CPU time of this process.", (_MODE,))
-PROCESS_MEMORY = MetricSpec("process.memory.usage", "gauge", "By", "Resident memory of this process.")
-PROCESS_FILES = MetricSpec(
-    "process.unix.file_descriptor.count",
-    "gauge",
-    "{file_descriptor}",
-    "Open files and sockets of this process.",
-)
-PROCESS_THREADS = MetricSpec("process.thread.count", "gauge", "{thread}", "Threads of this process.")
-CPU_LIMIT = MetricSpec(
-    "weft.cgroup.cpu.limit", "gauge", "{cpu}", "Cores that the container may use; absent: no limit."
-)
-MEMORY_LIMIT = MetricSpec(
-    "weft.cgroup.memory.limit", "gauge", "By", "Memory that the container may use; absent: no limit."
-)
 GPU_USE = MetricSpec("hw.gpu.utilization", "gauge", "1", "Use of each GPU.", ("hw.id", "hw.name"))
 GPU_MEMORY = MetricSpec(
     "hw.gpu.memory.usage", "gauge", "By", "Memory in use of each GPU.", ("hw.id", "hw.name")
@@ -79,7 +64,7 @@ CUSTOM = MetricSpec(
     ("name",),
 )
 
-# Those of a host without limits and GPUs, and of a program without gauges, come first.
+# Those of a host without GPUs, and of a program without gauges, come first.
 ALWAYS = (
     CPU_TIME,
     LOAD,
@@ -88,9 +73,5 @@ ALWAYS = (
     FILESYSTEM,
     DISK_IO,
     NETWORK_IO,
-    PROCESS_CPU,
-    PROCESS_MEMORY,
-    PROCESS_FILES,
-    PROCESS_THREADS,
 )
-HOST_METRICS = (*ALWAYS, CPU_LIMIT, MEMORY_LIMIT, GPU_USE, GPU_MEMORY, GPU_MEMORY_LIMIT, CUSTOM)
+HOST_METRICS = (*ALWAYS, GPU_USE, GPU_MEMORY, GPU_MEMORY_LIMIT, CUSTOM)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -34,8 +35,9 @@ _SLICE = 64
 class SpanSink(Protocol):
     """Takes batches to one place. Called in the log's thread; it may block and raise."""
 
-    def export(self, records: Sequence[SpanRecord], spans: Sequence[ReadableSpan]) -> None:
-        """Export weft's records and the SDK's spans."""
+    def export(self, records: Sequence[SpanRecord], spans: Sequence[ReadableSpan]) -> bool:
+        """Export weft's records and the SDK's spans. False: they were not taken."""
+        ...
 
     def shutdown(self) -> None:
         """End; a waiting `export` gives up."""
@@ -58,11 +60,13 @@ class SpanLog:
         self._due = threading.Event()
         self._closing = False
         self._flushes: deque[threading.Event] = deque()
-        self.dropped = 0
+        # Spans lost because the queue was full, and because a receiver did not take them.
+        self.dropped = self.failed = 0
         self._told = 0
         self._tell_at = 0.0
         self._thread = threading.Thread(target=self._run, name="weft-spans", daemon=True)
         self._thread.start()
+        _logs.add(self)
 
     def add(self, span: Recorded | ReadableSpan) -> None:
         """Take a span that is over. From any thread."""
@@ -124,11 +128,14 @@ class SpanLog:
             if count % _SLICE == 0:
                 time.sleep(0)
         for sink in self._sinks:
+            count = len(records) + len(spans)
             try:
-                sink.export(records, spans)
+                taken = sink.export(records, spans)
             except Exception as error:
-                count = len(records) + len(spans)
+                taken = False
                 _log.warning("telemetry.export_failed", signal="traces", spans=count, error=repr(error))
+            if not taken:
+                self.failed += count
 
     def _tell_of_dropped(self) -> None:
         now = time.monotonic()
@@ -141,6 +148,15 @@ class SpanLog:
                 error="more spans came than are exported",
                 do="sample fewer traces (OTEL_TRACES_SAMPLER), or set OTEL_BSP_MAX_QUEUE_SIZE",
             )
+
+
+def dropped_spans() -> dict[str, int]:
+    """The spans of this process that were not exported, by reason."""
+    logs = list(_logs)
+    return {"queue_full": sum(log.dropped for log in logs), "failed": sum(log.failed for log in logs)}
+
+
+_logs: weakref.WeakSet[SpanLog] = weakref.WeakSet()
 
 
 def _number(environ: Mapping[str, str], name: str, default: float) -> float:

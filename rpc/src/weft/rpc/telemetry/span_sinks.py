@@ -11,7 +11,7 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor
-from opentelemetry.sdk.trace.export import SpanExporter
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
     Link,
@@ -49,8 +49,9 @@ class ExporterSink:
         self._exporter = exporter
         self._resource = resource
 
-    def export(self, records: Sequence[SpanRecord], spans: Sequence[ReadableSpan]) -> None:
-        self._exporter.export([*spans, *(readable(record, self._resource) for record in records)])
+    def export(self, records: Sequence[SpanRecord], spans: Sequence[ReadableSpan]) -> bool:
+        made = [*spans, *(readable(record, self._resource) for record in records)]
+        return self._exporter.export(made) is SpanExportResult.SUCCESS
 
     def shutdown(self) -> None:
         self._exporter.shutdown()
@@ -73,7 +74,7 @@ class OtlpSink:
         self._resource = made.resource.SerializeToString()
         self._scope = made.scope_spans[0].scope.SerializeToString()
 
-    def export(self, records: Sequence[SpanRecord], spans: Sequence[ReadableSpan]) -> None:
+    def export(self, records: Sequence[SpanRecord], spans: Sequence[ReadableSpan]) -> bool:
         encoded: list[bytes] = []
         for count, record in enumerate(records):
             encoded.append(otlp_encoding.span(record))
@@ -83,7 +84,8 @@ class OtlpSink:
         whole = otlp_encoding.request(self._resource, self._scope, encoded) if encoded else b""
         if spans:
             whole += encode_spans(spans).SerializeToString()
-        self._exporter.export(_Encoded(whole, len(records) + len(spans)))
+        sent = self._exporter.export(_Encoded(whole, len(records) + len(spans)))
+        return bool(sent is SpanExportResult.SUCCESS)
 
     def shutdown(self) -> None:
         self._exporter.shutdown()

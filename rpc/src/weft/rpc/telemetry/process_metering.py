@@ -1,0 +1,35 @@
+"""The figures of this process as metrics: asked for at each reading, from any thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from weft.rpc.process import process_readings, steady_output
+from weft.rpc.telemetry import process_metrics as metrics
+from weft.rpc.telemetry import span_log
+from weft.rpc.telemetry.figures import Figures, Labels
+
+
+def ask_process(figures: Figures) -> None:
+    """Export the figures of this process."""
+    figures.ask(metrics.PROCESS_CPU, _cpu_times)
+    figures.ask(metrics.PROCESS_MEMORY, process_readings.memory)
+    figures.ask(metrics.PROCESS_FILES, process_readings.open_files)
+    figures.ask(metrics.PROCESS_THREADS, process_readings.threads)
+    figures.ask(metrics.LINES_LOST, steady_output.lost_writes)
+    figures.ask(metrics.SPANS_DROPPED, _spans_dropped)
+    if process_readings.cpu_limit() is not None:
+        figures.ask(metrics.CPU_LIMIT, lambda: process_readings.cpu_limit() or 0.0)
+    if process_readings.memory_limit() is not None:
+        figures.ask(metrics.MEMORY_LIMIT, lambda: process_readings.memory_limit() or 0.0)
+
+
+def _cpu_times() -> Iterator[tuple[Labels, float]]:
+    user, system = process_readings.cpu_times()
+    yield ("user",), user
+    yield ("system",), system
+
+
+def _spans_dropped() -> Iterator[tuple[Labels, float]]:
+    for reason, spans in span_log.dropped_spans().items():
+        yield (reason,), spans

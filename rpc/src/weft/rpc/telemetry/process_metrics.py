@@ -1,0 +1,41 @@
+"""The metrics of a process of weft's own: coordinator, agent or sidecar.
+
+Names and attributes are OpenTelemetry's (https://opentelemetry.io/docs/specs/semconv/system), except those that it has none for.
+"""
+
+from __future__ import annotations
+
+from weft.rpc.telemetry.figures import MetricSpec
+
+PROCESS_CPU = MetricSpec("process.cpu.time", "counter", "s", "CPU time of this process.", ("cpu.mode",))
+PROCESS_MEMORY = MetricSpec("process.memory.usage", "gauge", "By", "Resident memory of this process.")
+PROCESS_FILES = MetricSpec(
+    "process.unix.file_descriptor.count",
+    "gauge",
+    "{file_descriptor}",
+    "Open files and sockets of this process.",
+)
+PROCESS_THREADS = MetricSpec("process.thread.count", "gauge", "{thread}", "Threads of this process.")
+CPU_LIMIT = MetricSpec(
+    "weft.cgroup.cpu.limit", "gauge", "{cpu}", "Cores that the container may use; absent: no limit."
+)
+MEMORY_LIMIT = MetricSpec(
+    "weft.cgroup.memory.limit", "gauge", "By", "Memory that the container may use; absent: no limit."
+)
+LINES_LOST = MetricSpec(
+    "weft.log.lines.lost",
+    "counter",
+    "{line}",
+    "Lines of the log that could not be written: its disk is full, or its reader is gone or slow.",
+)
+SPANS_DROPPED = MetricSpec(
+    "weft.spans.dropped",
+    "counter",
+    "{span}",
+    "Spans that were not exported, by reason: queue_full (more came than can be sent) or failed (the receiver did not take them).",
+    ("reason",),
+)
+
+# Those of a process without limits come first.
+PROCESS_ALWAYS = (PROCESS_CPU, PROCESS_MEMORY, PROCESS_FILES, PROCESS_THREADS, LINES_LOST, SPANS_DROPPED)
+PROCESS_METRICS = (*PROCESS_ALWAYS, CPU_LIMIT, MEMORY_LIMIT)
