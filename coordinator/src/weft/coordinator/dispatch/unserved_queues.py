@@ -74,6 +74,4 @@ class UnservedQueues:
             left = await self._store.leave_queue(key, at, PORTION)
             moved, at = moved + left.moved, left.next_at
         if moved:
-            log.warning(
-                "queue.unserved", method=key.method, requirements=str(key.requirements), fell_back=moved
-            )
+            log.warning("queue.unserved", method=key.method, count=moved, effect="they go on at the fallback")
