@@ -24,22 +24,15 @@ def test_every_error_is_there(place: str) -> None:
 
 
 def test_the_client_imports_little() -> None:
-    """Modules are counted, not seconds: about a third of a millisecond each."""
-    code = "import sys, weft.client; print(len(sys.modules)); print(*sorted({each.partition('.')[0] for each in sys.modules}))"
+    """Modules are counted, not seconds: about a third of a millisecond each. Python's own differ from version to version."""
+    code = "import sys, weft.client; print(*sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    count, roots = out.splitlines()
-    assert not {
-        "rich",
-        "structlog",
-        "typer",
-        "pydantic",
-        "redis",
-        "psutil",
-        "protovalidate",
-        "uvloop",
-        "importlib.metadata",
-    } & set(roots.split())
-    assert int(count) < 400, "weft.client is to be imported in 0.25 s"
+    roots = [name.partition(".")[0] for name in out.split()]
+    assert not {"rich", "structlog", "typer", "pydantic", "redis", "psutil", "protovalidate", "uvloop"} & set(
+        roots
+    )
+    others = [name for name in roots if name not in sys.stdlib_module_names]
+    assert len(others) < 250, "weft.client is to be imported in 0.25 s"
 
 
 @pytest.mark.parametrize("place", ["weft.agent.runtime", "weft.coordinator.server", "weft.cli.main"])
