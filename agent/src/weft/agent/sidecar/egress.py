@@ -26,10 +26,11 @@ from weft.rpc.calls import metadata, relay
 from weft.rpc.calls.admission import Admission
 from weft.rpc.calls.call_context import CallContext
 from weft.rpc.calls.metadata import AGENT_KEY, DIRECT, DURABLE, MODE_KEY
-from weft.rpc.calls.traced_calls import SHAPES, traced_handler
+from weft.rpc.calls.traced_calls import traced_handler
 from weft.rpc.contracts import names
 from weft.rpc.discovery import Discovery
 from weft.rpc.errors import Unimplemented, WeftError
+from weft.rpc.handler_shape import behaviour_of
 from weft.rpc.network import targets
 from weft.rpc.network.binding import why_not
 from weft.rpc.network.channel import MAX_MESSAGE_BYTES, dial, make_server, server_options
@@ -162,8 +163,7 @@ class Egress:
 
     def _within_call_context(self, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
         """The same handler. The call inherits from the call on whose behalf the app makes it: its time, its tree, its trace."""
-        shape = next(shape for shape in SHAPES if getattr(handler, shape) is not None)
-        behaviour = getattr(handler, shape)
+        shape, behaviour = behaviour_of(handler)
 
         async def bounded(request: Any, context: Any) -> Any:
             behind = self._calls.behind(context.invocation_metadata() or ())

@@ -12,11 +12,10 @@ import grpc
 
 from weft.rpc import errors, refusals
 from weft.rpc.calls import relay
+from weft.rpc.handler_shape import behaviour_of
 
 # A full server has room again soon.
 RETRY_AFTER_S = 1.0
-
-_SHAPES = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
 
 class Admission:
@@ -36,8 +35,7 @@ class Admission:
 
     def bounded(self, handler: Any) -> grpc.RpcMethodHandler[Any, Any]:
         """The same handler, but its calls are counted, and refused when there are too many."""
-        shape = next(shape for shape in _SHAPES if getattr(handler, shape) is not None)
-        behaviour = getattr(handler, shape)
+        shape, behaviour = behaviour_of(handler)
 
         async def admitted(request: Any, context: Any) -> Any:
             if self.calls >= self.most:

@@ -14,14 +14,13 @@ import grpc
 from google.rpc import code_pb2
 from grpc import aio
 
+from weft.rpc.handler_shape import behaviour_of
 from weft.rpc.telemetry import span_shapes
 from weft.rpc.telemetry.span_records import SpanShape
 from weft.rpc.telemetry.span_tracer import OpenSpan, SpanTracer
 
 Pairs = Iterable[tuple[str, str | bytes]]
 Behaviour = Callable[[Any, Any], Awaitable[Any]]
-
-SHAPES = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
 
 class TracedContext:
@@ -94,10 +93,10 @@ def traced_handler(
     handler: Any, method: str, tracer: SpanTracer, *, passes_on: bool = False
 ) -> grpc.RpcMethodHandler[Any, Any]:
     """The same handler, with a SERVER span around each call of this method; `passes_on`: and a CLIENT span within that."""
-    shape = next(shape for shape in SHAPES if getattr(handler, shape) is not None)
+    shape, behaviour = behaviour_of(handler)
     onward = span_shapes.passed_on(method) if passes_on else None
-    behaviour = traced(getattr(handler, shape), span_shapes.serve(method), tracer, onward)
-    made: grpc.RpcMethodHandler[Any, Any] = handler._replace(**{shape: behaviour})
+    within = traced(behaviour, span_shapes.serve(method), tracer, onward)
+    made: grpc.RpcMethodHandler[Any, Any] = handler._replace(**{shape: within})
     return made
 
 

@@ -15,8 +15,10 @@ import grpc
 from grpc import aio
 
 from weft.rpc.contracts.names import is_reserved
+from weft.rpc.handler_shape import behaviour_of
 from weft.rpc.telemetry import attributes
 from weft.rpc.telemetry.figures import OTHER, Figures, MetricSpec
+from weft.rpc.telemetry.status_codes import SERVER_FAULTS
 
 # As OpenTelemetry advises for durations of calls.
 _BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
@@ -33,7 +35,6 @@ RPC_METRICS = (SERVER_CALLS,)
 # Methods and statuses that are counted apart.
 MOST = 1000
 
-_SHAPES = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 _NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 # Handlers that are kept, far more than a server has methods.
 _KEPT = 8192
@@ -57,7 +58,7 @@ class CallFigures:
 
     def observe(self, method: str, code: int, seconds: float) -> None:
         self.count += 1
-        if code in _FAULTS:
+        if code in SERVER_FAULTS:
             self.faults += 1
         if code == _UNIMPLEMENTED and method not in self._served:
             # Callers must not make labels.
@@ -70,17 +71,6 @@ class CallFigures:
 
 
 _UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED.value[0]
-_FAULTS = frozenset(
-    code.value[0]
-    for code in (
-        grpc.StatusCode.UNKNOWN,
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-        grpc.StatusCode.UNIMPLEMENTED,
-        grpc.StatusCode.INTERNAL,
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.DATA_LOSS,
-    )
-)
 _CANCELLED = grpc.StatusCode.CANCELLED.value[0]
 _UNKNOWN = grpc.StatusCode.UNKNOWN.value[0]
 
@@ -108,8 +98,7 @@ class _Timed(grpc.GenericRpcHandler):
 
 
 def _with_time(handler: Any, method: str, figures: CallFigures) -> Any:
-    shape = next(shape for shape in _SHAPES if getattr(handler, shape) is not None)
-    behaviour = getattr(handler, shape)
+    shape, behaviour = behaviour_of(handler)
     lasting = is_reserved(method.partition("/")[0]) and (
         handler.request_streaming or handler.response_streaming
     )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from weft.rpc.process.logs import get_logger
 from weft.rpc.telemetry.figures import Exemplar, Figures, HistogramPoint, Labels, MetricSpec, Reading
-from weft.rpc.telemetry.providers import FLUSH_S, exporter_names, exporters, resource
+from weft.rpc.telemetry.providers import FLUSH_S, exporters, resource
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics import MeterProvider
@@ -36,8 +36,6 @@ def set_up_metrics(service: str, instance_id: str, figures: Figures) -> MeterPro
         service: the name of the process' kind, such as "weft-agent".
         instance_id: unique among the processes of this kind.
     """
-    if not exporter_names("metrics"):
-        return None
     made = exporters("metrics")
     if not made:
         return None

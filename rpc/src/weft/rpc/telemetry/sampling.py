@@ -9,8 +9,6 @@ from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler
 from weft.rpc.telemetry.span_records import SpanShape
 from weft.rpc.telemetry.trace_context import TraceContext
 
-_KINDS = {int(kind.value) + 1: kind for kind in trace.SpanKind}
-
 
 class SampledBy:
     """Asks a sampler of the SDK."""
@@ -31,7 +29,7 @@ class SampledBy:
             _as_context(parent),
             int(trace_id, 16),
             shape.name,
-            kind=_KINDS[shape.kind],
+            kind=trace.SpanKind[shape.kind.name],
             attributes=dict(shape.attributes),
         )
         return decision.decision is Decision.RECORD_AND_SAMPLE

@@ -28,13 +28,6 @@ from weft.rpc.telemetry.span_log import SpanLog, SpanSink
 from weft.rpc.telemetry.span_records import Kind, SpanRecord, SpanShape
 
 _SCOPE = InstrumentationScope("weft")
-_KINDS = {
-    Kind.INTERNAL: SpanKind.INTERNAL,
-    Kind.SERVER: SpanKind.SERVER,
-    Kind.CLIENT: SpanKind.CLIENT,
-    Kind.PRODUCER: SpanKind.PRODUCER,
-    Kind.CONSUMER: SpanKind.CONSUMER,
-}
 _EXAMPLE = SpanRecord(SpanShape("", Kind.INTERNAL, {}), "1" * 32, "1" * 16, "", 0, 0, {})
 _EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 _USED = ("_translate_data", "_stub", "_client", "_channel")
@@ -151,7 +144,7 @@ def readable(record: SpanRecord, resource: Resource) -> ReadableSpan:
         attributes={**shape.attributes, **record.attributes},
         events=[Event(event.name, event.attributes, event.at_ns) for event in record.events],
         links=[Link(_context(link.trace_id, link.span_id, remote=True)) for link in record.links],
-        kind=_KINDS[shape.kind],
+        kind=SpanKind[shape.kind.name],
         status=Status(StatusCode.ERROR, record.error or None) if record.failed else Status(),
         start_time=record.start_ns,
         end_time=record.end_ns,

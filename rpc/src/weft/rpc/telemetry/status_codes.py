@@ -8,7 +8,7 @@ from weft.rpc.telemetry.span_records import Kind
 
 _CODES: dict[int, str] = {number: name for name, number in code_pb2.Code.items()}
 # A server's own faults. With the other codes it tells its caller of the caller's.
-_SERVER_FAULTS = frozenset(
+SERVER_FAULTS = frozenset(
     {
         code_pb2.UNKNOWN,
         code_pb2.DEADLINE_EXCEEDED,
@@ -27,4 +27,4 @@ def code_name(code: int) -> str:
 
 def is_fault(kind: Kind, code: int) -> bool:
     """Whether a code makes a span of this kind an error: any but OK does, except at a server."""
-    return code in _SERVER_FAULTS if kind is Kind.SERVER else code != code_pb2.OK
+    return code in SERVER_FAULTS if kind is Kind.SERVER else code != code_pb2.OK

@@ -21,7 +21,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from weft.rpc.process.logs import get_logger
 from weft.rpc.telemetry import attributes, span_shapes, trace_context
 from weft.rpc.telemetry.handler_spans import HandlerSpan
-from weft.rpc.telemetry.span_records import Kind, SpanShape, Value
+from weft.rpc.telemetry.span_records import SpanShape, Value
 from weft.rpc.telemetry.span_tracer import OpenSpan, SpanTracer
 from weft.rpc.telemetry.status_codes import code_name, is_fault
 from weft.v1 import session_pb2, task_pb2
@@ -40,7 +40,6 @@ _STAND_INS = frozenset({trace.ProxyTracerProvider, trace.NoOpTracerProvider})
 # OpenTelemetry makes a provider that the environment names at the first request for it.
 _NAMED = OTEL_PYTHON_TRACER_PROVIDER in os.environ
 _UNKNOWN = object()
-_KINDS = {Kind.SERVER: trace.SpanKind.SERVER, Kind.CONSUMER: trace.SpanKind.CONSUMER}
 
 
 class _Export:
@@ -176,7 +175,7 @@ class _OfProgram:
             self._span = self._stack.enter_context(
                 trace.get_tracer(_TRACER).start_as_current_span(
                     shape.name,
-                    kind=_KINDS[shape.kind],
+                    kind=trace.SpanKind[shape.kind.name],
                     attributes={**shape.attributes, **self._about},
                     links=self._links(),
                 )
