@@ -64,7 +64,7 @@ MADE_IN_REFUSALS = frozenset(
         "Internal",
     ]
 )
-REFUSALS = "weft/rpc/refusals.py"
+REFUSALS = "weft/rpc/refusals"
 
 # Packages of others -> the rooms that may import them: folders or modules, without the suffix.
 OWNERS: dict[str, tuple[str, ...]] = {
@@ -278,7 +278,7 @@ def door_problems(root: Path) -> Iterator[str]:
             if door and below.as_posix() != door:
                 yield f"{path.relative_to(root)}:{line}: {name} is for {door} alone: use what that offers"
         for line, name in called(found):
-            if name in MADE_IN_REFUSALS and below.as_posix() != REFUSALS:
+            if name in MADE_IN_REFUSALS and below.parent.as_posix() != REFUSALS:
                 yield f"{path.relative_to(root)}:{line}: {name} is made in {REFUSALS} alone: use the function of its reason"
 
 

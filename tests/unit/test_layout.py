@@ -94,7 +94,7 @@ def test_a_good_layout_passes(tmp_path):
             {COORDINATOR: "from grpc import secure_channel"},
             "secure_channel is for weft/rpc/network/channel.py alone",
         ),
-        ({AGENT: "raise errors.NotFound('x')"}, f"{AGENT}:1: NotFound is made in weft/rpc/refusals.py alone"),
+        ({AGENT: "raise errors.NotFound('x')"}, f"{AGENT}:1: NotFound is made in weft/rpc/refusals alone"),
         ({"agent/src/weft/agent/tasks.py": ""}, "client/tasks.py: files of one name; a search"),
         (
             {AGENT: "class Session: pass", COORDINATOR: "class Session: pass"},
