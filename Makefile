@@ -70,9 +70,10 @@ chaos: $(STAMP) ## faults under load, and what they cost (ARGS='--quick --json',
 gen: $(STAMP) ## generate Python from the protos
 	@$(BIN)/python scripts/generate.py
 
-settings: $(STAMP) ## write docs/settings.md from the settings models, and the tables of docs/how-to/metrics.md
+settings: $(STAMP) ## write docs/settings.md, the tables of docs/how-to/metrics.md, and Grafana's dashboards
 	@$(BIN)/python scripts/settings_table.py
 	@$(BIN)/python scripts/metrics_table.py
+	@$(BIN)/python -m scripts.dashboards
 
 docs: $(STAMP) ## build the docs site, which needs no network: build/site/html/index.html
 	@$(BIN)/python scripts/docs_site.py
@@ -88,6 +89,7 @@ check: $(STAMP) ## lint, types, contract, generated code, layout, sizes, documen
 	@$(BIN)/python scripts/layout.py
 	@$(BIN)/python scripts/sizes.py
 	@$(BIN)/python scripts/settings_table.py --check
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml deploy/observability/compose.yaml
 	@$(BIN)/python scripts/metrics_table.py --check
 	@$(BIN)/python scripts/docs_site.py --check
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from pathlib import Path
 
 import grpc
 import pytest
@@ -13,7 +12,7 @@ from probe.v1.probe_pb2 import ProbeRequest
 from scripts import metrics_table
 from tests.support.mesh import MeshHarness
 from tests.support.processes import Process, until
-from tests.support.scraped import Scraped, scrape
+from tests.support.scraped import Scraped, address_in, scrape
 from weft.rpc.telemetry.agent_metrics import AGENT_METRICS, SIDECAR_METRICS
 from weft.rpc.telemetry.balancer_metrics import BALANCER_METRICS
 from weft.rpc.telemetry.call_figures import RPC_METRICS
@@ -29,13 +28,6 @@ CALL = "probe.v1.ProbeService/Call"
 _LIMITS = {prometheus_name(spec) for spec in PROCESS_METRICS if spec not in PROCESS_ALWAYS}
 _UNITS = ("_seconds", "_bytes", "_ratio")
 _TRACE = f"00-{'7' * 32}-{'1' * 16}-01"
-
-
-def address_in(log: Path) -> str:
-    """Where a process says that its metrics are."""
-    found = re.search(r"metrics\.opened.*?(127\.0\.0\.1:\d+)", log.read_text())
-    assert found is not None, log.read_text()
-    return found[1]
 
 
 async def test_metrics_of_a_mesh(mesh: MeshHarness) -> None:

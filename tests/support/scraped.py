@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import urllib.request
 from collections.abc import Iterable
+from pathlib import Path
 
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -55,3 +57,10 @@ async def scrape(address: str) -> Scraped:
             return body.decode()
 
     return Scraped(await asyncio.to_thread(ask))
+
+
+def address_in(log: Path) -> str:
+    """Where a process says that its metrics are."""
+    found = re.search(r"metrics\.opened.*?(127\.0\.0\.1:\d+)", log.read_text())
+    assert found is not None, log.read_text()
+    return found[1]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from scripts import metrics_table
+from tests.support.pages import anchors, prose
 from tests.support.processes import ROOT
 from weft.rpc.telemetry import attributes
 
@@ -26,18 +27,6 @@ PAGES = sorted(
 LINK = re.compile(r"\]\(([^()\s]+)\)")
 # A module, or a name in one: `weft.agent.Agent`, weft.client.methods. Metrics and services are no modules.
 DOTTED = re.compile(r"(?<![\w./-])weft\.(?:agent|client|cli|coordinator|rpc|testing)(?:\.[A-Za-z_]\w*)*")
-
-
-def prose(page: Path) -> str:
-    """The page without its fenced blocks."""
-    return re.sub(r"^( *)```.*?^\1```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
-
-
-def anchors(page: Path) -> set[str]:
-    """The headings of a page as links name them."""
-    titles = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
-    plain = [re.sub(r"\[(.*?)\]\(.*?\)", r"\1", title) for title in titles]
-    return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in plain}
 
 
 def broken_links(page: Path) -> Iterator[str]:
